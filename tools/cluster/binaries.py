@@ -1,0 +1,155 @@
+"""The programs of the cluster, built from Go modules that go.sum pins.
+
+`ensure("kubernetes", "etcd")` returns when the programs of these modules are there and whole. What is built
+goes to a directory of its own first and is moved into place program by program; a stamp with the key of the
+inputs and the size of each program is written last. A missing, truncated or older program therefore means:
+build again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.cluster import golang
+from tools.cluster.errors import ClusterError
+from tools.cluster.layout import GO_MODULES, binaries, cache
+from tools.cluster.process import write_atomically
+from tools.cluster.progress import step
+
+VERSION = "k8s.io/component-base/version"
+STRIP = "-s -w"
+
+
+@dataclass(frozen=True)
+class Module:
+    """A directory under `go/` with the programs that its `tool` lines name."""
+
+    name: str
+    programs: tuple[str, ...]
+    minutes: str
+    ldflags: str = STRIP
+    renamed: dict[str, str] = field(default_factory=dict)
+    stages: bool = False
+
+    @property
+    def key(self) -> str:
+        """Key of everything that decides what is built."""
+        digest = hashlib.sha256(self.ldflags.encode())
+        for name in ("go.mod", "go.sum"):
+            digest.update((GO_MODULES / self.name / name).read_bytes())
+        return digest.hexdigest()
+
+
+MODULES = {
+    module.name: module
+    for module in (
+        Module(
+            "kubernetes",
+            (
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kubelet",
+                "kube-proxy",
+                "kubectl",
+            ),
+            "5 minutes",
+            f"{STRIP} -X {VERSION}.gitVersion=v1.34.4 -X {VERSION}.gitMajor=1 -X {VERSION}.gitMinor=34",
+        ),
+        Module("etcd", ("etcd",), "1 minute", renamed={"server": "etcd"}),
+        Module("coredns", ("coredns",), "2 minutes"),
+        Module("local-path", ("local-path-provisioner",), "1 minute"),
+        Module("helm", ("helm",), "2 minutes"),
+        Module("kwok", ("kwok", "kwok-stages.yaml"), "2 minutes", stages=True),
+    )
+}
+
+
+def ensure(*names: str) -> None:
+    """Build what is missing of the named modules, one at a time (each build uses every core)."""
+    for name in names:
+        module = MODULES[name]
+        if whole(module):
+            continue
+        with _lock(), step(f"building {name} from Go modules (about {module.minutes} once)"):
+            if not whole(module):
+                _build(module)
+
+
+def whole(module: Module) -> bool:
+    """Whether every program of the module is there, of the size that it was built with, from these inputs."""
+    try:
+        stamp = json.loads(_stamp(module).read_text(encoding="utf-8"))
+        sizes = {program: (binaries() / program).stat().st_size for program in module.programs}
+    except (OSError, ValueError):
+        return False
+    return bool(stamp == {"key": module.key, "sizes": sizes})
+
+
+def seal(module: Module) -> None:
+    """Declare the programs in place whole."""
+    sizes = {program: (binaries() / program).stat().st_size for program in module.programs}
+    write_atomically(_stamp(module), json.dumps({"key": module.key, "sizes": sizes}))
+
+
+def _stamp(module: Module) -> Path:
+    return binaries() / ".stamps" / f"{module.name}.json"
+
+
+def _build(module: Module) -> None:
+    go = golang.ensure()
+    source = GO_MODULES / module.name
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=_directory()) as temporary:
+        out = Path(temporary)
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": temporary, "GOFLAGS": ""}
+        _go(source, environment, str(go), "install", "-trimpath", "-ldflags", module.ldflags, "tool")
+        for built, wanted in module.renamed.items():
+            (out / built).rename(out / wanted)
+        if module.stages:
+            _kwok_stages(source, environment, go, out / "kwok-stages.yaml")
+        for program in module.programs:
+            (out / program).replace(binaries() / program)
+    seal(module)
+
+
+def _kwok_stages(source: Path, environment: dict[str, str], go: Path, out: Path) -> None:
+    """KWOK has no built-in behaviour: the stages that its own source ships are joined to one file."""
+    found = _go(source, environment, str(go), "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok")
+    stages = Path(found.strip()) / "kustomize" / "stage"
+    wanted = ("node/fast/node-initialize.yaml", "node/heartbeat-with-lease/*.yaml", "pod/fast/*.yaml")
+    files = [path for pattern in wanted for path in sorted(stages.glob(pattern))]
+    texts = [path.read_text(encoding="utf-8") for path in files if path.name != "kustomization.yaml"]
+    out.write_text("\n---\n".join(texts), encoding="utf-8")
+
+
+def _go(source: Path, environment: dict[str, str], *command: str) -> str:
+    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = "\n".join(done.stderr.splitlines()[-15:])
+        raise ClusterError(f"`go {command[1]}` failed in tools/cluster/go/{source.name}:\n{last}")
+    return done.stdout
+
+
+def _directory() -> Path:
+    binaries().mkdir(parents=True, exist_ok=True)
+    for left in binaries().glob(".build-*"):  # a build that was killed; the lock says that none runs now
+        shutil.rmtree(left, ignore_errors=True)
+    return binaries()
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / ".binaries.lock").open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
