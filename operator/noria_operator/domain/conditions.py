@@ -1,0 +1,58 @@
+"""Conditions as Kubernetes writes them (KEP-1623) and as kstatus reads them.
+
+Comes in: the conditions of the last status and what is true now. Goes out: the new list. Invariant:
+`lastTransitionTime` moves only when a condition's status flips, so an unchanged state writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from noria_operator.api.types import format_time
+
+MESSAGE_LIMIT: Final = 1024
+"""Characters; messages may quote what a container wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition; `status` None means Unknown."""
+
+    type: str
+    status: bool | None
+    reason: str
+    message: str = ""
+
+
+def merge_conditions(
+    before: Iterable[Mapping[str, Any]], now_true: Iterable[Condition], *, now: datetime, generation: int
+) -> list[dict[str, Any]]:
+    """The list to write: one entry for each of `now_true`, in that order."""
+    old = {condition.get("type"): condition for condition in before}
+    merged = []
+    for condition in now_true:
+        status = {True: "True", False: "False", None: "Unknown"}[condition.status]
+        last = old.get(condition.type, {})
+        stays = last.get("status") == status and last.get("lastTransitionTime")
+        merged.append(
+            {
+                "type": condition.type,
+                "status": status,
+                "reason": condition.reason,
+                "message": clip(condition.message),
+                "observedGeneration": generation,
+                "lastTransitionTime": last["lastTransitionTime"]
+                if stays
+                else format_time(now.replace(microsecond=0)),
+            }
+        )
+    return merged
+
+
+def clip(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """`text` on one line of at most `limit` characters, without control characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,0 +1,47 @@
+"""Keys derived from the one master key that the operator's pod mounts.
+
+Comes in: the master key and what a key is for. Goes out: the feedback keys of a ModelDeployment and the token
+by which a namespace's router proves itself. Invariant: same inputs, same key, so the operator never has to
+read a Secret back; a key for one purpose, namespace or deployment says nothing about any other (HMAC-SHA256
+as in RFC 5869, expand step).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from typing import Final
+
+MASTER_KEY_MIN: Final = 32
+"""Bytes that a master key must have at least."""
+
+
+def derive(master: bytes, purpose: str, *parts: str) -> bytes:
+    """32 bytes for `purpose` and `parts`. Raises ValueError for a master key that is too short to be one."""
+    if len(master) < MASTER_KEY_MIN:
+        raise ValueError(f"the master key has {len(master)} bytes, it needs at least {MASTER_KEY_MIN}")
+    # Lengths before contents: ("ab", "c") and ("a", "bc") must not give the same key.
+    message = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in (purpose, *parts))
+    return hmac.new(master, b"noria/v1" + message, hashlib.sha256).digest()
+
+
+def feedback_keys(master: bytes, namespace: str, deployment: str, uid: str) -> str:
+    """Content of `keys.json` in the feedback Secret of one ModelDeployment: the active key id and its key."""
+    key = derive(master, "feedback", namespace, deployment, uid)
+    kid = derive(master, "feedback-key-id", namespace, deployment, uid).hex()[:8]
+    content = {"active": kid, "keys": {kid: base64.b64encode(key).decode()}}
+    return json.dumps(content, sort_keys=True)
+
+
+def router_token(master: bytes, namespace: str) -> str:
+    """What the routers of `namespace` show in `node.metadata.token` to get that namespace's configuration
+    only.
+    """
+    return derive(master, "router", namespace).hex()
+
+
+def same_token(shown: str, expected: str) -> bool:
+    """Compare without telling by timing how much of a guess was right."""
+    return hmac.compare_digest(shown.encode(), expected.encode())

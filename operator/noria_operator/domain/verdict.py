@@ -1,0 +1,218 @@
+"""The judge of a challenger: a sequential test of its errors against the champion's, and an absolute one
+beside it.
+
+Comes in: windows of request and error counts of both arms. Goes out: one of Pass, Fail, Hold, Error with the
+evidence. The tests are e-processes, so looking after every window costs no false alarms: under the hypothesis
+that it refutes, an e-value of 100 is reached with probability at most 1/100 whenever one looks. Only counts
+enter, no baseline rate: a fault common to both arms cancels, and the weight may change between windows.
+Everything is kept as logarithms.
+
+The forms are those of "Anytime-valid inference for multinomial count data" (arXiv 2011.03567), with fixed
+grids of alternatives in place of a prior, so that the share of the challenger may differ from window to
+window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from math import exp, inf, log, log1p
+from typing import Final
+
+HARM_RATIOS: Final = tuple(1.25 * (32 / 1.25) ** (j / 13) for j in range(14))
+"""Alternatives of the harm test: how many times as often the challenger fails."""
+TOLERABLE_RATIO: Final = 2.0
+"""The null hypothesis of the ok test: the challenger fails at least this many times as often."""
+OK_RATIOS: Final = (0.25, 0.5, 0.75, 1.0, 1.25)
+ABSOLUTE_SHARES: Final = (0.0, 0.1, 0.25, 0.5)
+"""Alternatives of the absolute test, as shares of the tolerated error rate."""
+
+FAIL_AT: Final = 100.0
+"""e_harm that aborts, once harm was seen in `HARM_WINDOWS` windows: a false alarm in at most 1 of 100
+rollouts.
+"""
+FAIL_AT_ONCE: Final = 10_000.0
+"""e_harm that aborts even when one window alone shows it."""
+HARM_WINDOWS: Final = 2
+"""Errors come in bursts, which the test takes for independent; one burst lies in one window."""
+PASS_AT: Final = 20.0
+"""e_ok or e_abs that lets a challenger be promoted."""
+
+
+class Verdict(StrEnum):
+    """What the evidence says of a challenger, in every place these four words."""
+
+    PASS = "Pass"
+    """No worse than twice the champion's error rate, or surely below the tolerated rate."""
+    FAIL = "Fail"
+    """It fails more often than the champion; the only verdict that aborts."""
+    HOLD = "Hold"
+    """Not enough evidence either way."""
+    ERROR = "Error"
+    """The counts could not be read; nothing moves until they can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Requests and how many of them failed (a response of 5xx, a reset or a timeout)."""
+
+    requests: int = 0
+    errors: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.requests + other.requests, self.errors + other.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What both arms answered in one stretch of time."""
+
+    champion: Counts = Counts()
+    challenger: Counts = Counts()
+
+    @property
+    def share(self) -> float:
+        """The challenger's share of the requests that really came, not the weight that was asked for."""
+        total = self.champion.requests + self.challenger.requests
+        return self.challenger.requests / total if total else 0.0
+
+    @property
+    def harmful(self) -> bool:
+        """Whether the challenger's share of the errors was above its share of the requests."""
+        errors = self.champion.errors + self.challenger.errors
+        return self.challenger.errors > self.share * errors
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that was seen of one challenger: the accumulators of both sequential tests and the totals."""
+
+    harm: tuple[float, ...] = (0.0,) * len(HARM_RATIOS)
+    ok: tuple[float, ...] = (0.0,) * len(OK_RATIOS)
+    windows: int = 0
+    harm_windows: int = 0
+    champion: Counts = field(default_factory=Counts)
+    challenger: Counts = field(default_factory=Counts)
+
+    @property
+    def log_e_harm(self) -> float:
+        """log e against "it fails no more often than the champion"."""
+        return log_mean_exp(self.harm)
+
+    @property
+    def log_e_ok(self) -> float:
+        """log e against "it fails at least twice as often as the champion"."""
+        return log_mean_exp(self.ok)
+
+    def log_e_abs(self, tolerated: float) -> float:
+        """log e against "its error rate is at least `tolerated`"; the product over windows is that of the
+        totals.
+        """
+        errors = self.challenger.errors
+        successes = self.challenger.requests - errors
+        return log_mean_exp(
+            tuple(
+                _times_log(errors, share) + successes * (log1p(-share * tolerated) - log1p(-tolerated))
+                for share in ABSOLUTE_SHARES
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with the three figures behind it (natural logarithms) and a sentence for people."""
+
+    verdict: Verdict
+    log_e_harm: float
+    log_e_ok: float
+    log_e_abs: float
+    message: str
+
+
+def log_mean_exp(values: tuple[float, ...]) -> float:
+    """log of the mean of the exponentials, without overflow; minus infinity when all of them are."""
+    top = max(values)
+    if top == -inf:
+        return -inf
+    return top + log(sum(exp(value - top) for value in values) / len(values))
+
+
+def _times_log(count: int, base: float) -> float:
+    """count · log(base), where 0 · log(0) = 0 because 0⁰ = 1."""
+    if count == 0:
+        return 0.0
+    return count * log(base) if base > 0 else -inf
+
+
+def step(evidence: Evidence, window: Window) -> Evidence:
+    """Evidence after one more window. A window without errors in either arm leaves both sequential tests as
+    they are.
+    """
+    share = window.share
+    hits = window.challenger.errors
+    errors = window.champion.errors + hits
+    null = log1p(share * (TOLERABLE_RATIO - 1))
+    return replace(
+        evidence,
+        harm=tuple(
+            value + hits * log(ratio) - errors * log1p(share * (ratio - 1))
+            for value, ratio in zip(evidence.harm, HARM_RATIOS, strict=True)
+        ),
+        ok=tuple(
+            value + hits * log(ratio / TOLERABLE_RATIO) + errors * (null - log1p(share * (ratio - 1)))
+            for value, ratio in zip(evidence.ok, OK_RATIOS, strict=True)
+        ),
+        windows=evidence.windows + 1,
+        harm_windows=evidence.harm_windows + window.harmful,
+        champion=evidence.champion + window.champion,
+        challenger=evidence.challenger + window.challenger,
+    )
+
+
+def decide(
+    evidence: Evidence, tolerated: float, *, readable: bool = True, floors_met: bool = True
+) -> Judgement:
+    """Judge the evidence; harm is looked at first, so that missing counts never hide a Fail that was already
+    found.
+
+    `tolerated` is an error rate strictly between 0 and 1; `readable` whether the last counts arrived;
+    `floors_met` whether the least time that a user asked for has passed.
+    """
+    harm, ok, absolute = evidence.log_e_harm, evidence.log_e_ok, evidence.log_e_abs(tolerated)
+
+    # The first that holds decides. Without requests on either side there is nothing to compare with: silence
+    # promotes nobody.
+    repeated = harm >= log(FAIL_AT) and evidence.harm_windows >= HARM_WINDOWS
+    silent = evidence.champion.requests == 0 or evidence.challenger.requests == 0
+    thin = ok < log(PASS_AT) and absolute < log(PASS_AT)
+    chain = (
+        (
+            repeated or harm >= log(FAIL_AT_ONCE),
+            Verdict.FAIL,
+            f"it fails more often than the champion, e_harm {_e(harm)}",
+        ),
+        (not readable, Verdict.ERROR, "the routers' counts cannot be read"),
+        (silent, Verdict.HOLD, "waiting for requests to both versions"),
+        (
+            harm >= log(FAIL_AT),
+            Verdict.HOLD,
+            f"one burst of errors, e_harm {_e(harm)}; waiting for a second window",
+        ),
+        (thin, Verdict.HOLD, f"not enough evidence yet, e {_e(max(ok, absolute))} of {PASS_AT:.0f}"),
+        (not floors_met, Verdict.HOLD, "enough evidence, waiting for analysis.minDuration"),
+        (True, Verdict.PASS, f"as good as the champion, e_ok {_e(ok)}, e_abs {_e(absolute)}"),
+    )
+    verdict, why = next((verdict, why) for holds, verdict, why in chain if holds)
+    return Judgement(verdict, harm, ok, absolute, f"{why} ({_figures(evidence)})")
+
+
+def _e(logarithm: float) -> str:
+    """An e-value for people: 0.43, 20.03, or above ten thousand in powers of ten."""
+    if logarithm < log(FAIL_AT_ONCE):
+        return f"{exp(logarithm):.2f}"
+    return f"10^{logarithm / log(10):.0f}"
+
+
+def _figures(evidence: Evidence) -> str:
+    arms = (("challenger", evidence.challenger), ("champion", evidence.champion))
+    return ", ".join(f"{name} {arm.errors} errors in {arm.requests} requests" for name, arm in arms)

@@ -1,0 +1,48 @@
+"""From the routers' ever-growing counts to windows that the judge can weigh.
+
+Comes in: cumulative counts per router pod and cluster, and the marks kept when the last window closed. Goes
+out: what was added since, summed over pods. Invariant: no request is counted in two windows, whichever
+process reads it, because the marks are persisted together with the evidence that used them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from noria_operator.domain.verdict import Counts, Window
+
+Marks = Mapping[str, Mapping[str, Counts]]
+"""Cumulative counts by uid of the router pod and name of the Envoy cluster."""
+
+
+def since(marks: Marks, counts: Marks, *, champion: str, challenger: str) -> Window:
+    """What both clusters answered between `marks` and `counts`."""
+    window = Window()
+    for pod, clusters in counts.items():
+        # A pod that was never seen may have counted since long before this rollout: it starts with this
+        # reading.
+        seen = marks.get(pod)
+        if seen is not None:
+            window = Window(
+                window.champion + _added(seen, clusters, champion),
+                window.challenger + _added(seen, clusters, challenger),
+            )
+    return window
+
+
+def mark(counts: Marks, *clusters: str) -> dict[str, dict[str, Counts]]:
+    """The marks worth keeping: the two arms of every pod that answered."""
+    return {pod: {name: seen.get(name, Counts()) for name in clusters} for pod, seen in counts.items()}
+
+
+def merge(marks: Marks, counts: Marks, *clusters: str) -> dict[str, dict[str, Counts]]:
+    """`marks` for pods that are already known, a new mark for pods that are not."""
+    return {**mark(counts, *clusters), **{pod: dict(seen) for pod, seen in marks.items()}}
+
+
+def _added(before: Mapping[str, Counts], after: Mapping[str, Counts], cluster: str) -> Counts:
+    """Growth of one counter pair; a smaller figure than before means that the process began again from zero."""
+    old, new = before.get(cluster, Counts()), after.get(cluster, Counts())
+    if new.requests < old.requests or new.errors < old.errors:
+        return new
+    return Counts(new.requests - old.requests, new.errors - old.errors)

@@ -1,0 +1,172 @@
+"""The verdict against the published check values, a brute-force computation, and its own rules."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import exp, inf, isclose, log, prod
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noria_operator.domain.verdict import (
+    HARM_RATIOS,
+    OK_RATIOS,
+    Counts,
+    Evidence,
+    Verdict,
+    Window,
+    decide,
+    log_mean_exp,
+    step,
+)
+
+S1 = (0, 1, 0, 2, 3)
+S = (4, 6, 5, 7, 6)
+W = (0.05, 0.05, 0.1, 0.1, 0.25)
+LOG_E_HARM = (-0.843087, -0.497922, -1.269453, -0.616650, 0.062031)
+LOG_E_OK = (0.248681, -0.437192, 0.123837, -0.867215, -1.625295)
+
+
+def window(requests: int, share: float, errors: int, challenger_errors: int) -> Window:
+    challenger = round(requests * share)
+    return Window(
+        Counts(requests - challenger, errors - challenger_errors), Counts(challenger, challenger_errors)
+    )
+
+
+def clean(requests: int) -> Evidence:
+    return step(Evidence(), Window(Counts(requests), Counts(requests)))
+
+
+def test_running_e_values_equal_the_reference_vectors() -> None:
+    evidence = Evidence()
+    for s1, s, w, harm, ok in zip(S1, S, W, LOG_E_HARM, LOG_E_OK, strict=True):
+        evidence = step(evidence, window(1000, w, s, s1))
+        assert evidence.log_e_harm == pytest.approx(harm, abs=5e-7)
+        assert evidence.log_e_ok == pytest.approx(ok, abs=5e-7)
+
+
+@pytest.mark.parametrize(
+    ("requests", "expected"), [(100, 2.24647), (299, 12.30394), (353, 19.85298), (354, 20.03081)]
+)
+def test_the_absolute_test_without_errors_equals_the_reference(requests: int, expected: float) -> None:
+    assert exp(clean(requests).log_e_abs(0.01)) == pytest.approx(expected, abs=5e-6)
+
+
+def test_the_harm_grid_has_fourteen_log_spaced_ratios_from_1_25_to_32() -> None:
+    assert len(HARM_RATIOS) == 14
+    assert (HARM_RATIOS[0], HARM_RATIOS[-1]) == pytest.approx((1.25, 32.0))
+    steps = [b / a for a, b in pairwise(HARM_RATIOS)]
+    assert steps == pytest.approx([steps[0]] * 13)
+
+
+arms = st.tuples(st.integers(0, 60), st.integers(0, 5)).map(lambda x: Counts(x[0] + x[1], x[1]))
+
+
+@given(st.lists(st.tuples(arms, arms).map(lambda pair: Window(*pair)), min_size=1, max_size=6))
+def test_accumulated_logarithms_equal_the_products_written_out(windows: list[Window]) -> None:
+    evidence = Evidence()
+    for one in windows:
+        evidence = step(evidence, one)
+
+    def harm(theta: float) -> float:
+        return prod(
+            theta**x.challenger.errors
+            / (1 + x.share * (theta - 1)) ** (x.challenger.errors + x.champion.errors)
+            for x in windows
+        )
+
+    def ok(theta: float) -> float:
+        return prod(
+            (theta / 2) ** x.challenger.errors
+            * ((1 + x.share) / (1 + x.share * (theta - 1))) ** (x.challenger.errors + x.champion.errors)
+            for x in windows
+        )
+
+    def absolute(p: float) -> float:
+        return prod(
+            (p / 0.01) ** x.challenger.errors
+            * ((1 - p) / 0.99) ** (x.challenger.requests - x.challenger.errors)
+            for x in windows
+        )
+
+    assert isclose(exp(evidence.log_e_harm), sum(map(harm, HARM_RATIOS)) / 14, rel_tol=1e-9)
+    assert isclose(exp(evidence.log_e_ok), sum(map(ok, OK_RATIOS)) / 5, rel_tol=1e-9)
+    expected = sum(map(absolute, (0.0, 0.001, 0.0025, 0.005))) / 4
+    assert isclose(exp(evidence.log_e_abs(0.01)), expected, rel_tol=1e-9, abs_tol=1e-300)
+
+
+def test_a_window_without_requests_changes_no_e_value() -> None:
+    before = step(Evidence(), window(1000, 0.1, 7, 3))
+    after = step(before, Window())
+    assert (after.harm, after.ok) == (before.harm, before.ok)
+    assert after.windows == before.windows + 1
+
+
+def test_log_mean_exp_survives_extremes() -> None:
+    assert log_mean_exp((-inf, -inf)) == -inf
+    assert log_mean_exp((2000.0, -inf)) == pytest.approx(2000 - log(2))
+
+
+def test_354_requests_without_an_error_pass_and_353_hold() -> None:
+    """Case 44: neither promoted nor aborted before there is evidence."""
+    assert decide(clean(353), 0.01).verdict is Verdict.HOLD
+    assert decide(clean(354), 0.01).verdict is Verdict.PASS
+
+
+def test_a_challenger_that_fails_everything_is_aborted_within_one_window() -> None:
+    judgement = decide(step(Evidence(), window(200, 0.1, 20, 20)), 0.01)
+    assert judgement.verdict is Verdict.FAIL
+    assert "20 errors in 20 requests" in judgement.message
+
+
+def test_one_burst_of_errors_holds_and_a_second_harmful_window_aborts() -> None:
+    burst = window(1000, 0.1, 3, 3)
+    once = step(Evidence(), burst)
+    assert log(100) <= once.log_e_harm < log(10_000)
+    assert decide(once, 0.01).verdict is Verdict.HOLD
+    quiet = step(once, Window(Counts(9), Counts(1)))
+    assert decide(quiet, 0.01).verdict is Verdict.HOLD
+    assert decide(step(quiet, window(100, 0.1, 1, 1)), 0.01).verdict is Verdict.FAIL
+
+
+def test_errors_that_hit_both_arms_alike_are_no_harm() -> None:
+    evidence = Evidence()
+    for _ in range(50):
+        evidence = step(evidence, window(1000, 0.1, 500, 50))
+    assert decide(evidence, 0.01).verdict is Verdict.PASS
+    assert evidence.log_e_harm < 0
+
+
+def test_a_few_points_a_hundred_times_worse_are_not_averaged_away() -> None:
+    """Case 53."""
+    evidence = Evidence()
+    for bad in (False, True, False, False, True, False, False, True, False, False):
+        evidence = step(evidence, window(1000, 0.1, 14 if bad else 5, 10 if bad else 0))
+    assert decide(evidence, 0.01).verdict is Verdict.FAIL
+
+
+def test_without_a_champion_to_compare_with_nobody_passes() -> None:
+    """Case 53: a missing control is not a Pass."""
+    assert decide(step(Evidence(), Window(Counts(), Counts(5000))), 0.01).verdict is Verdict.HOLD
+
+
+def test_counts_that_cannot_be_read_are_an_error_but_never_hide_a_fail() -> None:
+    """Case 30."""
+    assert decide(clean(1000), 0.01, readable=False).verdict is Verdict.ERROR
+    failed = step(Evidence(), window(200, 0.1, 20, 20))
+    assert decide(failed, 0.01, readable=False).verdict is Verdict.FAIL
+
+
+def test_a_pass_waits_for_the_floor_of_time() -> None:
+    assert decide(clean(1000), 0.01, floors_met=False).verdict is Verdict.HOLD
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7), st.floats(1e-6, 0.999))
+def test_every_verdict_is_defined_for_any_counts(requests: int, errors: int, tolerated: float) -> None:
+    """Case 30: no NaN, no overflow, whatever the counts."""
+    arm = Counts(requests + errors, errors)
+    judgement = decide(step(Evidence(), Window(arm, arm)), tolerated)
+    assert judgement.verdict in set(Verdict)
+    assert judgement.log_e_harm == judgement.log_e_harm

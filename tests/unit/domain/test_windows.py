@@ -1,0 +1,47 @@
+"""Windows cut from cumulative counters: pods come and go, counters begin again."""
+
+from __future__ import annotations
+
+from noria_operator.domain.verdict import Counts, Window
+from noria_operator.domain.windows import mark, merge, since
+
+OLD, NEW = "m-1-aaaaaa", "m-2-bbbbbb"
+
+
+def arms(old: tuple[int, int], new: tuple[int, int]) -> dict[str, Counts]:
+    return {OLD: Counts(*old), NEW: Counts(*new)}
+
+
+def window(marks: dict[str, dict[str, Counts]], counts: dict[str, dict[str, Counts]]) -> Window:
+    return since(marks, counts, champion=OLD, challenger=NEW)
+
+
+def test_a_window_is_what_all_routers_added_since_the_marks() -> None:
+    before = {"a": arms((100, 1), (10, 0)), "b": arms((50, 0), (5, 5))}
+    after = {"a": arms((190, 2), (20, 1)), "b": arms((140, 0), (15, 5))}
+    assert window(before, after) == Window(Counts(180, 1), Counts(20, 1))
+
+
+def test_a_counter_that_fell_began_again_from_zero() -> None:
+    assert window({"a": arms((100, 1), (10, 0))}, {"a": arms((7, 0), (3, 1))}) == Window(
+        Counts(7, 0), Counts(3, 1)
+    )
+
+
+def test_a_router_seen_for_the_first_time_adds_nothing_until_it_is_marked() -> None:
+    """It may have counted since before this rollout began."""
+    known = {"a": arms((100, 0), (10, 0))}
+    counts = {"a": arms((110, 0), (11, 0)), "b": arms((9000, 90), (0, 0))}
+    assert window(known, counts) == Window(Counts(10), Counts(1))
+    later = {"a": counts["a"], "b": arms((9009, 90), (1, 1))}
+    assert window(merge(known, counts, OLD, NEW), later) == Window(Counts(19), Counts(2, 1))
+
+
+def test_a_cluster_that_a_known_router_had_not_counted_yet_starts_from_zero() -> None:
+    assert window({"a": {OLD: Counts(5)}}, {"a": arms((9, 0), (4, 4))}) == Window(Counts(4), Counts(4, 4))
+
+
+def test_marks_keep_the_two_arms_only() -> None:
+    assert mark({"a": {OLD: Counts(5), "other": Counts(7)}}, OLD, NEW) == {
+        "a": {OLD: Counts(5), NEW: Counts()}
+    }
