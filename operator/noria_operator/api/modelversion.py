@@ -1,0 +1,247 @@
+"""ModelVersion: this exact artifact, from this data, code and run, with these metrics.
+
+Comes in: the object's JSON. Goes out: a frozen, validated model. Invariant: nothing of what was trained and
+measured changes once written; only card, aliases and hold do.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from noria_operator.api.schema import ListMap, ListSet, Rule, Spec, Status, immutable_spec
+from noria_operator.api.status import Conditions, Message, Metadata, ObservedGeneration, Text
+from noria_operator.api.types import Decimal, DnsLabel, Location, ModelName, ObjectName, Sha256, Time
+
+DataType = Literal[
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "FP32",
+    "FP64",
+    "BYTES",
+]
+LongText = Annotated[str, Field(max_length=1024)]
+SpecText = Annotated[str, Field(max_length=256)]
+SpecMetrics = Annotated[dict[SpecText, Decimal], Field(max_length=64)]
+
+
+class Artifact(Spec):
+    """The files of the version."""
+
+    uri: Location = Field(
+        description="Where the bundle lies: pvc://<claim>/<path> or s3://<bucket>/<prefix>, "
+        "for example pvc://models/flight-delay/4."
+    )
+    digest: Sha256 = Field(description="sha256 of the bundle's manifest, as sha256:<64 hex digits>.")
+    format: Literal["onnx", "skops", "pickle", "custom"] = Field(
+        description="Format of the model. pickle runs code on loading and needs the namespace's opt-in; "
+        "custom is for "
+        "containers of your own."
+    )
+    secret_name: ObjectName | None = Field(
+        default=None,
+        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only. "
+        "Absent: none.",
+    )
+
+
+class Tensor(Spec):
+    """A named tensor of the Open Inference Protocol."""
+
+    name: str = Field(min_length=1, max_length=128, description="Name of the tensor, for example dep_hour.")
+    datatype: DataType = Field(description="Datatype of the Open Inference Protocol, for example FP32.")
+    shape: Annotated[list[Annotated[int, Field(ge=-1, le=2**31 - 1)]], Field(max_length=8)] = Field(
+        default_factory=list, description="Size of each dimension; -1 stands for any, for example [-1, 12]."
+    )
+
+
+class Signature(Spec):
+    """What the model takes and gives."""
+
+    inputs: Annotated[list[Tensor], Field(max_length=512), ListMap("name")] = Field(
+        default_factory=list, description="Tensors that a request carries."
+    )
+    outputs: Annotated[list[Tensor], Field(max_length=64), ListMap("name")] = Field(
+        default_factory=list, description="Tensors that a response carries."
+    )
+
+
+class Run(Spec):
+    """The TrainingJob that made the version."""
+
+    name: DnsLabel = Field(description="Name of the TrainingJob.")
+    uid: str = Field(max_length=64, description="uid of the TrainingJob.")
+
+
+class LineageData(Spec):
+    """A data set that the version was trained on."""
+
+    name: str = Field(min_length=1, max_length=32, description="Name of the data set.")
+    uri: LongText = Field(default="", description="Where it lay.")
+    digest: SpecText = Field(default="", description="Its digest, as stated. Default: empty, not stated.")
+
+
+class TriggerRecord(Spec):
+    """Why a ContinuousTraining started the run."""
+
+    reason: str = Field(default="", max_length=64, description="Performance, Schedule or Manual.")
+    name: SpecText = Field(default="", description="Name of the trigger in the ContinuousTraining.")
+    value: SpecText | None = Field(default=None, description="What was measured, for example 0.61.")
+    threshold: SpecText | None = Field(
+        default=None, description="What it was compared with, for example 0.65."
+    )
+    samples: int | None = Field(
+        default=None, ge=0, le=2**53, description="Number of labelled rows behind the value."
+    )
+    at: SpecText | None = Field(default=None, description="When the decision was made, in RFC 3339.")
+
+
+class Lineage(Spec):
+    """Where the version comes from."""
+
+    training_job: Run | None = Field(
+        default=None, description="The run that made it. Absent: made elsewhere."
+    )
+    image: Annotated[str, Field(max_length=512)] = Field(
+        default="", description="Image of the training code, by digest."
+    )
+    git: SpecText = Field(default="", description="Commit of the training code, as the trainer stated it.")
+    data: Annotated[list[LineageData], Field(max_length=16)] = Field(
+        default_factory=list, description="Data sets that it was trained on."
+    )
+    params: Annotated[dict[SpecText, LongText], Field(max_length=64)] = Field(
+        default_factory=dict, description="Hyperparameters of the run."
+    )
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Seed of the run.")
+    parent: SpecText | None = Field(
+        default=None, description="ModelVersion that was the champion when it was trained. Absent: the first."
+    )
+    trigger: TriggerRecord | None = Field(
+        default=None, description="Why the run was started. Absent: by hand."
+    )
+
+
+class Versus(Spec):
+    """The champion on the same rows."""
+
+    version: SpecText = Field(description="Name of the champion's ModelVersion.")
+    metrics: SpecMetrics = Field(default_factory=dict, description="Metrics of the champion.")
+
+
+class EvaluationRecord(Spec):
+    """What the evaluation measured on held-out rows."""
+
+    metrics: SpecMetrics = Field(default_factory=dict, description='Metrics, for example {auc: "0.71"}.')
+    rows: int | None = Field(default=None, ge=0, le=2**53, description="Number of held-out rows.")
+    digest: SpecText | None = Field(default=None, description="Digest of the held-out rows.")
+    versus: Versus | None = Field(
+        default=None, description="The champion on the same rows. Absent: there was none."
+    )
+
+
+class Reference(Spec):
+    """The frozen reference bins; they themselves lie in the bundle."""
+
+    digest: SpecText = Field(default="", description="Digest of the reference file in the bundle.")
+    features: int = Field(default=0, ge=0, le=1_000_000, description="Number of features. Default: 0.")
+    samples: int = Field(default=0, ge=0, le=2**53, description="Number of rows behind the bins. Default: 0.")
+
+
+class ModelVersionSpec(Spec):
+    """One version of a model."""
+
+    model: ModelName = Field(description="Name of the model, for example flight-delay.")
+    version: int = Field(
+        ge=1, le=2**31 - 1, description="Number of the version; never used twice for a model."
+    )
+    artifact: Artifact = Field(description="The files of the version, by digest.")
+    signature: Signature = Field(default_factory=Signature, description="What the model takes and gives.")
+    lineage: Lineage = Field(default_factory=Lineage, description="Where the version comes from.")
+    evaluation: EvaluationRecord | None = Field(
+        default=None, description="What the evaluation measured. Absent: not evaluated."
+    )
+    reference: Reference | None = Field(
+        default=None, description="The frozen reference bins. Absent: the bundle holds none."
+    )
+    card: str = Field(
+        default="",
+        max_length=16_384,
+        description="What people should know, in Markdown. May change. Default: empty.",
+    )
+    aliases: Annotated[list[DnsLabel], Field(max_length=16), ListSet()] = Field(
+        default_factory=list,
+        description="Further names; a version that has one is never removed by retention. May change.",
+    )
+    hold: bool = Field(
+        default=False, description="true: retention keeps it whatever else. May change. Default: false."
+    )
+
+
+class VersionPhase(StrEnum):
+    """Where a ModelVersion stands."""
+
+    PENDING = "Pending"
+    VALIDATING = "Validating"
+    PENDING_APPROVAL = "PendingApproval"
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
+    ARCHIVED = "Archived"
+
+
+class VersionHistory(Status):
+    """One change of phase."""
+
+    at: Time = Field(description="When.")
+    from_: Text = Field(default="", alias="from", description="Phase before.")
+    to: Text = Field(description="Phase after.")
+    reason: Message = Field(default="", description="Why.")
+
+
+class ModelVersionStatus(Status):
+    """What the operator knows about the version."""
+
+    phase: VersionPhase | None = Field(
+        default=None, description="Pending, Validating, PendingApproval, Approved, Rejected or Archived."
+    )
+    observed_generation: ObservedGeneration = None
+    served_by: Annotated[list[Text], Field(max_length=64)] = Field(
+        default_factory=list, description="ModelDeployments that serve it or keep it warm."
+    )
+    history: Annotated[list[VersionHistory], Field(max_length=20)] = Field(
+        default_factory=list, description="The last 20 changes of phase, oldest first."
+    )
+    message: Message | None = Field(default=None, description="What it is doing and why, in one sentence.")
+    conditions: Conditions = Field(default_factory=list)
+
+
+class ModelVersion(Spec):
+    """An immutable, digest-pinned version of a model; it outlives the TrainingJob that made it."""
+
+    metadata: Metadata
+    spec: ModelVersionSpec = Field(description="The version; immutable but for card, aliases and hold.")
+    status: ModelVersionStatus = Field(
+        default_factory=ModelVersionStatus, description="What the operator knows about the version."
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="self.metadata.name == self.spec.model + '-' + string(self.spec.version)",
+            message="metadata.name must be <spec.model>-<spec.version>, for example flight-delay-4",
+            field=".metadata.name",
+            holds=lambda it: it.metadata.name == f"{it.spec.model}-{it.spec.version}",
+        ),
+        *immutable_spec(
+            ModelVersionSpec,
+            but=("card", "aliases", "hold"),
+            advice="a version never changes; make another version instead",
+        ),
+    )

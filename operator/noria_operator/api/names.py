@@ -1,0 +1,123 @@
+"""Every name that Noria gives to something in a cluster, in one place.
+
+Comes in: the names and uids of users' objects. Goes out: the API group, label and annotation keys, field
+managers, and the names of children. Invariant: names are deterministic (same inputs, same name) and always
+valid DNS labels, so that a repeated pass after a crash finds its own work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+GROUP: Final = "noria.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+CATEGORY: Final = "noria"
+
+TRAINING_JOB: Final = "TrainingJob"
+MODEL_VERSION: Final = "ModelVersion"
+MODEL_DEPLOYMENT: Final = "ModelDeployment"
+CONTINUOUS_TRAINING: Final = "ContinuousTraining"
+
+PLURALS: Final = {
+    TRAINING_JOB: "trainingjobs",
+    MODEL_VERSION: "modelversions",
+    MODEL_DEPLOYMENT: "modeldeployments",
+    CONTINUOUS_TRAINING: "continuoustrainings",
+}
+SHORT_NAMES: Final = {
+    TRAINING_JOB: "tj",
+    MODEL_VERSION: "mv",
+    MODEL_DEPLOYMENT: "md",
+    CONTINUOUS_TRAINING: "ct",
+}
+
+# -- field managers --------------------------------------------------------------------------------
+MANAGER: Final = "noria"
+"""Owns everything that Noria writes, but for what stands below."""
+ROLLOUT_MANAGER: Final = "noria-rollout"
+"""Owns the replicas of serving Deployments, so that they can be left to somebody else."""
+
+# -- labels ----------------------------------------------------------------------------------------
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "noria"
+APP_LABEL: Final = "app.kubernetes.io/name"
+OWNER_KIND_LABEL: Final = f"{GROUP}/owner-kind"
+OWNER_NAME_LABEL: Final = f"{GROUP}/owner-name"
+OWNER_UID_LABEL: Final = f"{GROUP}/owner-uid"
+DEPLOYMENT_LABEL: Final = f"{GROUP}/deployment"
+"""Name of the ModelDeployment, on its serving children and their pods."""
+VERSION_LABEL: Final = f"{GROUP}/version"
+"""Name of the ModelVersion, on serving children and their pods."""
+REVISION_LABEL: Final = f"{GROUP}/revision"
+ROLE_LABEL: Final = f"{GROUP}/role"
+"""stable, candidate or previous; on the Deployment object only: a pod label would restart pods at
+promotion."""
+ROUTER_LABEL: Final = f"{GROUP}/router"
+
+# -- annotations -----------------------------------------------------------------------------------
+TRIGGER_ANNOTATION: Final = f"{GROUP}/trigger"
+"""JSON: why a ContinuousTraining started this TrainingJob."""
+PROMOTE_ANNOTATION: Final = f"{GROUP}/promote"
+ABORT_ANNOTATION: Final = f"{GROUP}/abort"
+RETRY_ANNOTATION: Final = f"{GROUP}/retry"
+PAUSE_ANNOTATION: Final = f"{GROUP}/pause"
+RESUME_ANNOTATION: Final = f"{GROUP}/resume"
+RETRAIN_ANNOTATION: Final = f"{GROUP}/retrain"
+DEPLOYMENT_COMMANDS: Final = ("promote", "abort", "retry", "pause", "resume")
+TRAINING_COMMANDS: Final = ("retrain",)
+
+# -- the router of a namespace ---------------------------------------------------------------------
+ROUTER_NAME: Final = "noria-router"
+ROUTER_TRAFFIC_PORT: Final = 8080
+ROUTER_STATS_PORT: Final = 9902
+RESERVED_HOST_SUFFIX: Final = "noria.internal"
+VERSION_HOST: Final = f"version.{RESERVED_HOST_SUFFIX}"
+"""Host of the direct-response route that tells which configuration is in force."""
+
+LABEL_LIMIT: Final = 63
+
+
+def command_annotation(command: str) -> str:
+    """The annotation key of a user command such as `promote`."""
+    return f"{GROUP}/{command}"
+
+
+def short_uid(uid: str) -> str:
+    """The first eight characters of a uid: what names of children carry to tell owners of one name apart."""
+    return uid.replace("-", "")[:8]
+
+
+def fit(name: str, limit: int = LABEL_LIMIT) -> str:
+    """`name` when it is short enough, else its beginning and a hash of the whole: still unique, still
+    stable."""
+    if len(name) <= limit:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: limit - 9].rstrip('-.')}-{digest}"
+
+
+def model_version_name(model: str, version: int) -> str:
+    """`<model>-<N>`; ModelName is at most 40 characters, so this always fits."""
+    return f"{model}-{version}"
+
+
+def version_number(model_version: str) -> int:
+    """N of `<model>-<N>`."""
+    return int(model_version.rsplit("-", 1)[1])
+
+
+def revision_name(deployment: str, version: int, revision: str) -> str:
+    """Name of the Deployment, Service, ControllerRevision and Envoy cluster of one revision."""
+    return fit(f"{deployment}-{version}-{revision[:6]}")
+
+
+def feedback_secret_name(deployment: str, uid: str) -> str:
+    """Name of the Secret with the keys that sign feedback tokens of one ModelDeployment."""
+    return f"{fit(deployment, LABEL_LIMIT - len('-feedback-') - 8)}-feedback-{short_uid(uid)}"
+
+
+def router_secret_name(router_deployment_uid: str) -> str:
+    """Name of the Secret with the bootstrap configuration of a namespace's router."""
+    return f"{ROUTER_NAME}-{short_uid(router_deployment_uid)}"

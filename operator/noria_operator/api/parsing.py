@@ -1,0 +1,91 @@
+"""From an object's JSON to its model, with one readable error.
+
+Comes in: what the API server stores. Goes out: one of the four models, or `InvalidSpec`. Invariant: what the
+API server accepts under the current CRDs parses; an object that does not is reported on the object, never
+raised past its reconcile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from noria_operator.api import names
+from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.api.modeldeployment import ModelDeployment
+from noria_operator.api.modelversion import ModelVersion
+from noria_operator.api.trainingjob import TrainingJob
+
+KINDS: Final[dict[str, type[BaseModel]]] = {
+    names.TRAINING_JOB: TrainingJob,
+    names.MODEL_VERSION: ModelVersion,
+    names.MODEL_DEPLOYMENT: ModelDeployment,
+    names.CONTINUOUS_TRAINING: ContinuousTraining,
+}
+_SHOWN_ERRORS: Final = 5
+_FREE_FORM: Final = frozenset({"nodeAffinity", "podAffinity", "podAntiAffinity"})
+
+Parsed = TrainingJob | ModelVersion | ModelDeployment | ContinuousTraining
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class InvalidSpec(Exception):
+    """The object is not what its kind allows; `message` names each field and what to do."""
+
+    reason = "InvalidSpec"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+def parse(obj: Mapping[str, Any]) -> Parsed:
+    """The model of an object of one of the four kinds. Raises InvalidSpec."""
+    kind = obj.get("kind")
+    model = KINDS.get(str(kind))
+    if model is None:
+        raise InvalidSpec(f"{kind!r} is not one of {', '.join(KINDS)}")
+    return parse_as(model, obj)  # type: ignore[return-value]
+
+
+def parse_as(model: type[Model], obj: Mapping[str, Any]) -> Model:
+    """The object as `model`, whose kind the caller knows. Raises InvalidSpec."""
+    if obj.get("apiVersion", names.API_VERSION) != names.API_VERSION:
+        raise InvalidSpec(f"apiVersion {obj['apiVersion']!r} must be {names.API_VERSION}")
+    null = _null_path(obj.get("spec"), "spec")
+    if null is not None:
+        raise InvalidSpec(f"{null}: null is no value; leave the field out")
+    body = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise InvalidSpec(_readable(error)) from error
+
+
+def _null_path(value: Any, path: str) -> str | None:
+    """Where null stands: the API server refuses it, while in Python None means absent."""
+    if value is None:
+        return path
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in _FREE_FORM and (found := _null_path(item, f"{path}.{key}")):
+                return found
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            if found := _null_path(item, f"{path}[{index}]"):
+                return found
+    return None
+
+
+def _readable(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_input=False)
+    shown = [f"{_path(problem['loc'], problem.get('ctx'))}: {problem['msg']}" for problem in problems]
+    more = len(shown) - _SHOWN_ERRORS
+    return "; ".join(shown[:_SHOWN_ERRORS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _path(location: tuple[int | str, ...], context: dict[str, Any] | None) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return (text + str((context or {}).get("path", ""))).lstrip(".") or "object"

@@ -1,0 +1,163 @@
+"""What the statuses of all kinds share: conditions (kstatus), Events' history, metadata.
+
+Comes in: what the operator decided, and `now`. Goes out: conditions whose `lastTransitionTime` changes only
+with their status. Invariant: every kind carries Ready, Reconciling and Stalled with `observedGeneration`, so
+that `kubectl wait`, `helm --wait`, Flux and Argo understand it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from noria_operator.api.schema import PRESERVE, ListMap, Status
+from noria_operator.api.types import Decimal, Time
+
+MESSAGE_LIMIT: Final = 1024
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+Message = Annotated[str, Field(max_length=MESSAGE_LIMIT)]
+Text = Annotated[str, Field(max_length=256)]
+Metrics = Annotated[dict[Text, Decimal], Field(max_length=64)]
+"""Metric name → value."""
+
+
+class ConditionType(StrEnum):
+    """Condition types of Noria's kinds."""
+
+    READY = "Ready"
+    """The object does what it is for: trained, approved, or serving what status names."""
+    RECONCILING = "Reconciling"
+    """The operator is still working on the current generation."""
+    STALLED = "Stalled"
+    """Nothing will happen until the spec, or what the message names, changes."""
+    COMPLETE = "Complete"
+    """TrainingJob, as in batch/v1: it ended well and its ModelVersion exists."""
+    FAILED = "Failed"
+    """TrainingJob, as in batch/v1: it ended without a ModelVersion."""
+    SUSPENDED = "Suspended"
+    """TrainingJob, as in batch/v1: spec.suspend holds it."""
+    ARTIFACT_READY = "ArtifactReady"
+    """ModelVersion: the artifact exists and has the stated digest."""
+    SERVABLE = "Servable"
+    """ModelDeployment: requests are answered by the version that status names as stable."""
+    UP_TO_DATE = "UpToDate"
+    """ModelDeployment: the stable version is the one that spec asks for."""
+
+
+class Condition(Status):
+    """One aspect of the object's state, as in meta/v1."""
+
+    type: str = Field(max_length=64, description="Name of the aspect, for example Ready.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: str = Field(
+        default="",
+        max_length=64,
+        description="Why, in one CamelCase word that programs can read, for example GateFailed.",
+    )
+    message: Message = Field(
+        default="", description="Why, for people: the object, the cause and what to do next."
+    )
+    last_transition_time: Time = Field(
+        default=EPOCH, description="When status changed last, for example 2026-01-31T08:00:00Z."
+    )
+    observed_generation: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**53,
+        description="Generation of the spec that the condition was computed from.",
+    )
+
+
+Conditions = Annotated[
+    list[Condition],
+    Field(
+        max_length=16, description="Ready, Reconciling, Stalled, and what the kind adds; one of each type."
+    ),
+    ListMap("type"),
+]
+ObservedGeneration = Annotated[
+    int | None,
+    Field(ge=0, le=2**53, description="Generation of the spec that this status was computed from."),
+]
+Commands = Annotated[
+    dict[Text, Text],
+    Field(max_length=16, description="User commands already carried out: name of the command → its id."),
+]
+
+
+class Trigger(Status):
+    """Why a TrainingJob was started by a ContinuousTraining."""
+
+    reason: str = Field(default="", max_length=64, description="Performance, Schedule or Manual.")
+    name: Text = Field(default="", description="Name of the trigger in the ContinuousTraining.")
+    value: Text | None = Field(default=None, description="What was measured, for example 0.61.")
+    threshold: Text | None = Field(default=None, description="What it was compared with, for example 0.65.")
+    samples: int | None = Field(
+        default=None, ge=0, le=2**53, description="Number of labelled rows behind the value."
+    )
+    at: Time | None = Field(default=None, description="When the decision was made.")
+
+
+class Metadata(BaseModel):
+    """The part of an object's metadata that Noria reads."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    owner_references: list[dict[str, Any]] = Field(default_factory=list)
+
+
+FREE_FORM: Final = PRESERVE
+
+
+def condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
+    """The condition of that type, if any."""
+    return next((one for one in conditions if one.type == type_), None)
+
+
+def is_true(conditions: Iterable[Condition], type_: str) -> bool:
+    """Whether the condition is there with status True."""
+    found = condition(conditions, type_)
+    return found is not None and found.status == "True"
+
+
+def with_condition(
+    conditions: Sequence[Condition],
+    type_: str,
+    status: bool | None,
+    *,
+    reason: str,
+    message: str = "",
+    now: datetime,
+    generation: int | None = None,
+) -> list[Condition]:
+    """`conditions` with one set; None is Unknown. `lastTransitionTime` moves only when status changes.
+
+    Messages are cut to MESSAGE_LIMIT characters; order by type, so that equal states are equal bytes.
+    """
+    text: Literal["True", "False", "Unknown"] = "Unknown" if status is None else "True" if status else "False"
+    before = condition(conditions, type_)
+    since = before.last_transition_time if before is not None and before.status == text else now
+    new = Condition(
+        type=str(type_),
+        status=text,
+        reason=str(reason),
+        message=message[:MESSAGE_LIMIT],
+        last_transition_time=since,
+        observed_generation=generation,
+    )
+    return sorted([*(one for one in conditions if one.type != type_), new], key=lambda one: one.type)

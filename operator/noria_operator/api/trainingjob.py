@@ -1,0 +1,439 @@
+"""TrainingJob: train this model once, on this data, and keep the result only if it passes these gates.
+
+Comes in: the object's JSON. Goes out: a frozen, validated model. Invariant: the spec does not change once
+made, but for `suspend` and `ttlSecondsAfterFinished`, so what ran is always what the object says.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from noria_operator.api.pods import PodFields
+from noria_operator.api.schema import ListMap, ListSet, Rule, Spec, Status, immutable_spec
+from noria_operator.api.status import (
+    Conditions,
+    Message,
+    Metadata,
+    Metrics,
+    ObservedGeneration,
+    Text,
+    Trigger,
+)
+from noria_operator.api.types import (
+    Argument,
+    Decimal,
+    Digest,
+    Identifier,
+    Image,
+    Location,
+    MetricName,
+    ModelName,
+    ObjectName,
+    PositiveDuration,
+    Time,
+    UnsignedDecimal,
+)
+
+
+class Select(Spec):
+    """Which hive-style partitions (`key=value` directories) of a data set to take."""
+
+    by: Identifier = Field(
+        description="The partition key: directories are named <by>=<value>, for example day."
+    )
+    last: int = Field(ge=1, le=100_000, description="How many of the newest values to take, for example 60.")
+    skip: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="How many of the newest values to leave out first. Default: 0.",
+    )
+
+
+class Data(Spec):
+    """A data set that the training container reads."""
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=32,
+            pattern=r"^[a-z][a-z0-9_]*$",
+            description="Name of the data set; the container finds it as NORIA_DATA_<NAME>, for example "
+            "train.",
+        ),
+        Rule(
+            cel="!self.endsWith('_select')",
+            message="must not end in _select: NORIA_DATA_<NAME>_SELECT is taken; choose another name",
+            holds=lambda name: not name.endswith("_select"),
+        ),
+    ]
+    uri: Location = Field(
+        description="Where the data lies: pvc://<claim>/<path> or s3://<bucket>/<prefix>, "
+        "for example pvc://lake/flights."
+    )
+    digest: Digest | None = Field(
+        default=None,
+        description="Expected digest, recorded in the lineage, for example md5:<32 hex digits>. Absent: "
+        "not stated.",
+    )
+    secret_name: ObjectName | None = Field(
+        default=None,
+        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only. "
+        "Absent: none.",
+    )
+    select: Select | None = Field(
+        default=None, description="Take only the newest partitions of the directory. Absent: all of it."
+    )
+
+
+class Output(Spec):
+    """Where the model goes."""
+
+    uri: Location = Field(
+        description="Parent directory or prefix of the runs' results: pvc://<claim>/<path> or "
+        "s3://<bucket>/<prefix>."
+    )
+    secret_name: ObjectName | None = Field(
+        default=None,
+        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only. "
+        "Absent: none.",
+    )
+    keep: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="How many ModelVersions of the model retention keeps; those in use, aliased or on "
+        "hold are never "
+        "removed. Default: 20.",
+    )
+
+
+class Evaluation(Spec):
+    """Score challenger and champion on the same held-out rows, by a Job of Noria's own."""
+
+    data: str = Field(
+        min_length=1,
+        max_length=32,
+        description="Name of the entry in spec.data that holds the held-out rows.",
+    )
+    label: str = Field(
+        min_length=1,
+        max_length=128,
+        description="Column of the held-out rows with the true outcome, for example late.",
+    )
+    metrics: Annotated[list[MetricName], Field(max_length=16), ListSet()] = Field(
+        default_factory=list,
+        description="Metrics to compute besides those the gates name, for example [auc, logloss].",
+    )
+
+
+class Gate(Spec):
+    """One condition that the evaluation must meet, else no ModelVersion is made."""
+
+    metric: MetricName = Field(description="Metric of the evaluation, for example auc.")
+    min: Decimal | None = Field(default=None, description='Least value that passes, for example "0.65".')
+    max: Decimal | None = Field(default=None, description='Greatest value that passes, for example "0.2".')
+    versus: Literal["champion"] | None = Field(
+        default=None,
+        description="Compare with the champion on the same rows; passes, and says so, while there is none.",
+    )
+    max_drop: UnsignedDecimal | None = Field(
+        default=None,
+        description='With versus: by how much it may be worse than the champion, for example "0.01"; "0" '
+        "means not "
+        "at all.",
+    )
+    min_delta: UnsignedDecimal | None = Field(
+        default=None, description='With versus: by how much it must be better at least, for example "0.005".'
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="[has(self.min), has(self.max), has(self.versus)].exists_one(x, x)",
+            message="set exactly one of min, max and versus",
+            holds=lambda it: [it.min, it.max, it.versus].count(None) == 2,
+        ),
+        Rule(
+            cel="has(self.versus) ? has(self.maxDrop) != has(self.minDelta) "
+            ": !has(self.maxDrop) && !has(self.minDelta)",
+            message="set exactly one of maxDrop and minDelta with versus, and none without it",
+            holds=lambda it: [it.max_drop, it.min_delta].count(None) == (2 if it.versus is None else 1),
+        ),
+    )
+
+
+class Deadlines(Spec):
+    """How long the run may take."""
+
+    pending: PositiveDuration = Field(
+        default=timedelta(hours=1),
+        description="Longest time from the start until a pod runs, for example 30m. Default: 1h.",
+    )
+    active: PositiveDuration = Field(
+        default=timedelta(hours=8),
+        description="Longest time that training may run, over all attempts, for example 2h. Default: 8h.",
+    )
+
+
+class TrainingJobSpec(PodFields):
+    """What to train, on what, and what the result must reach."""
+
+    model: ModelName = Field(
+        description="Name of the model; versions are called <model>-<N>. Example: flight-delay."
+    )
+    image: Image = Field(description="Container image of the training code, best pinned by digest.")
+    command: Annotated[list[Argument], Field(max_length=32)] = Field(
+        default_factory=list, description="Command in exec form, no shell. Absent: the image's own."
+    )
+    args: Annotated[list[Argument], Field(max_length=128)] = Field(
+        default_factory=list, description="Arguments in exec form. Absent: the image's own."
+    )
+    params: Annotated[
+        dict[str, Annotated[str, Field(max_length=1024)]],
+        Field(max_length=64),
+        Rule(
+            cel="self.all(name, name.matches('^[a-z][a-z0-9_]{0,62}$'))",
+            message="names must be lower case with digits and _, at most 63 characters, for example "
+            "max_depth",
+            holds=lambda params: all(_is_param(name) for name in params),
+        ),
+    ] = Field(
+        default_factory=dict,
+        description="Hyperparameters: PARAM_<NAME> and the JSON file $NORIA_PARAMS. Example: {max_depth: "
+        '"6"}.',
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="Seed of random numbers, as NORIA_SEED. Default: 0."
+    )
+    data: Annotated[list[Data], Field(max_length=16), ListMap("name")] = Field(
+        default_factory=list, description="Data sets that the container reads."
+    )
+    output: Output = Field(description="Where the model goes.")
+    deployment: ModelName | None = Field(
+        default=None,
+        description="ModelDeployment whose champion the gates compare with; a ContinuousTraining fills "
+        "it in.",
+    )
+    evaluation: Evaluation | None = Field(
+        default=None, description="Score challenger and champion on held-out rows. Absent: no evaluation."
+    )
+    gates: Annotated[list[Gate], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="Conditions on the evaluation; all must pass. Default: none, every model is kept.",
+    )
+    retries: int = Field(
+        default=2,
+        ge=0,
+        le=10,
+        description="How often a failed run is started again; 0 means never. Exit code 42 is never retried. "
+        "Default: 2.",
+    )
+    deadlines: Deadlines = Field(default_factory=Deadlines, description="How long the run may take.")
+    suspend: bool = Field(
+        default=False,
+        description="true holds the run before it starts, or stops its pods and starts anew later. "
+        "Default: false.",
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="Seconds after the end until the TrainingJob is deleted; 0 means at once. Absent: it "
+        "stays.",
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.evaluation) || (has(self.data) && self.data.exists(d, d.name == "
+            "self.evaluation.data))",
+            message="evaluation.data must be the name of an entry in data",
+            field=".evaluation.data",
+            holds=lambda it: it.evaluation is None or any(d.name == it.evaluation.data for d in it.data),
+        ),
+        Rule(
+            cel="!has(self.gates) || size(self.gates) == 0 || has(self.evaluation)",
+            message="gates read the evaluation: add evaluation with the held-out data and its label",
+            field=".gates",
+            reason="FieldValueRequired",
+            holds=lambda it: not it.gates or it.evaluation is not None,
+        ),
+    )
+
+
+def _is_param(name: str) -> bool:
+    body = name.replace("_", "a")
+    return (
+        len(name) <= 63 and name[:1].isalpha() and body.isascii() and body.isalnum() and name == name.lower()
+    )
+
+
+class TrainingPhase(StrEnum):
+    """Where a TrainingJob stands."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    EVALUATING = "Evaluating"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SUSPENDED = "Suspended"
+
+
+class TrainingFailure(StrEnum):
+    """Reasons of the condition Failed."""
+
+    INVALID_SPEC = "InvalidSpec"
+    """The spec does not hold together; the message names the field."""
+    RESULT_MISSING = "ResultMissing"
+    """The container ended well but left no result in its termination message."""
+    RESULT_INVALID = "ResultInvalid"
+    """The result is not what the contract asks for."""
+    TRAINING_FAILED = "TrainingFailed"
+    """The container failed more often than spec.retries allows."""
+    DO_NOT_RETRY = "DoNotRetry"
+    """The container said by exit code 42 that trying again cannot help."""
+    PENDING_DEADLINE = "PendingDeadline"
+    """No pod ran within spec.deadlines.pending."""
+    ACTIVE_DEADLINE = "ActiveDeadline"
+    """Training took longer than spec.deadlines.active."""
+    EVALUATION_FAILED = "EvaluationFailed"
+    """The evaluation Job could not score the model."""
+    GATE_FAILED = "GateFailed"
+    """The model was scored and is not good enough."""
+    IMAGE_PULL = "ImagePull"
+    """The image cannot be pulled."""
+    UNSCHEDULABLE = "Unschedulable"
+    """No node can take the pod."""
+    VOLUME_UNAVAILABLE = "VolumeUnavailable"
+    """A claim is missing, unbound or cannot be mounted."""
+    NAME_CONFLICT = "NameConflict"
+    """An object with the name of a child exists and is not Noria's."""
+
+
+class EvaluationStatus(Status):
+    """What the evaluation Job measured."""
+
+    rows: int | None = Field(default=None, ge=0, le=2**53, description="Number of held-out rows.")
+    digest: Text | None = Field(default=None, description="Digest of the held-out rows.")
+    challenger: Metrics = Field(default_factory=dict, description="Metrics of the new model.")
+    champion: Metrics | None = Field(
+        default=None, description="Metrics of the champion on the same rows. Absent: there was none."
+    )
+    champion_version: Text | None = Field(default=None, description="ModelVersion that was the champion.")
+
+
+class GateStatus(Status):
+    """How one gate went."""
+
+    metric: Text = Field(description="Metric of the gate.")
+    result: Literal["Pass", "Fail"] = Field(description="Pass or Fail.")
+    detail: Message = Field(default="", description="The comparison, for example auc 0.71 >= 0.65.")
+
+
+class ArtifactStatus(Status):
+    """What the training container handed over."""
+
+    uri: Annotated[str, Field(max_length=1024)] = Field(description="Where the bundle lies.")
+    digest: Text = Field(description="Digest of the bundle, sha256:<64 hex digits>.")
+    format: Text = Field(description="Format of the model, for example onnx.")
+
+
+class ResolvedData(Status):
+    """A data set as the run read it."""
+
+    name: Text = Field(description="Name of the data set.")
+    digest: Text | None = Field(default=None, description="Digest that the trainer stated.")
+    rows: int | None = Field(
+        default=None, ge=0, le=2**53, description="Number of rows that the trainer stated."
+    )
+
+
+class Resolved(Status):
+    """What the run really used."""
+
+    image: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="Image by digest, as the node pulled it."
+    )
+    data: Annotated[list[ResolvedData], Field(max_length=16)] = Field(
+        default_factory=list, description="Data sets as the run read them."
+    )
+
+
+class TrainingJobStatus(Status):
+    """What the operator knows about the run."""
+
+    phase: TrainingPhase | None = Field(
+        default=None, description="Pending, Running, Evaluating, Succeeded, Failed or Suspended."
+    )
+    observed_generation: ObservedGeneration = None
+    start_time: Time | None = Field(default=None, description="When the run started.")
+    completion_time: Time | None = Field(default=None, description="When it ended, well or badly.")
+    attempts: int | None = Field(default=None, ge=0, le=2**31 - 1, description="How many pods ran so far.")
+    claims: Metrics = Field(
+        default_factory=dict, description="The trainer's own figures; recorded, never used by gates."
+    )
+    evaluation: EvaluationStatus | None = Field(default=None, description="What the evaluation measured.")
+    gates: Annotated[list[GateStatus], Field(max_length=16)] = Field(
+        default_factory=list, description="How each gate went, in the order of spec.gates."
+    )
+    artifact: ArtifactStatus | None = Field(default=None, description="What the container handed over.")
+    reserved_version: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="Version number reserved for this run; never used twice.",
+    )
+    model_version: Text | None = Field(default=None, description="Name of the ModelVersion that was made.")
+    trigger: Trigger | None = Field(default=None, description="Why a ContinuousTraining started the run.")
+    resolved: Resolved | None = Field(default=None, description="What the run really used.")
+    message: Message | None = Field(default=None, description="What it is doing and why, in one sentence.")
+    conditions: Conditions = Field(default_factory=list)
+
+
+class TrainingJob(Spec):
+    """Trains a model once, evaluates it, and makes a ModelVersion when it passes its gates."""
+
+    metadata: Metadata
+    spec: TrainingJobSpec = Field(
+        description="What to train; immutable but for suspend and ttlSecondsAfterFinished."
+    )
+    status: TrainingJobStatus = Field(
+        default_factory=TrainingJobStatus, description="What the operator knows about the run."
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
+            message="metadata.name must be a DNS label of at most 63 characters, for example flight-delay-1",
+            field=".metadata.name",
+            holds=lambda it: is_dns_label(it.metadata.name, 63),
+        ),
+        Rule(
+            cel="!has(self.spec.gates) || !self.spec.gates.exists(g, has(g.versus)) || "
+            "has(self.spec.deployment)",
+            message="a gate with versus: champion needs spec.deployment, the ModelDeployment whose "
+            "champion is meant",
+            field=".spec.deployment",
+            reason="FieldValueRequired",
+            holds=lambda it: it.spec.deployment is not None or all(g.versus is None for g in it.spec.gates),
+        ),
+        *immutable_spec(
+            TrainingJobSpec,
+            but=("suspend", "ttlSecondsAfterFinished"),
+            advice="make a new TrainingJob with the other value",
+        ),
+    )
+
+
+def is_dns_label(name: str, limit: int) -> bool:
+    """Whether `name` is a DNS label of at most `limit` characters."""
+    body = name.replace("-", "a")
+    return (
+        0 < len(name) <= limit
+        and body.isascii()
+        and body.isalnum()
+        and name == name.lower()
+        and not name.startswith("-")
+        and not name.endswith("-")
+    )

@@ -1,0 +1,272 @@
+"""Scalar types of the API: durations, decimals, quantities, names, locations.
+
+Comes in: strings on the wire. Goes out: `timedelta`, `Decimal` and bounded strings in Python, and back.
+Invariant: what parses here matches the pattern that the CRD shows, and what is written parses again to the
+same value.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal as PythonDecimal
+from decimal import InvalidOperation
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from noria_operator.api.schema import Rule
+
+# -- durations (GEP-2257) --------------------------------------------------------------------------
+DURATION_PATTERN: Final = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+_DURATION_PART: Final = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
+_UNITS: Final = {
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+}
+_ZERO: Final = timedelta()
+
+
+def parse_duration(text: str) -> timedelta:
+    """`1h30m` → timedelta. Raises ValueError for what GEP-2257 does not allow (signs, fractions, days)."""
+    if not re.fullmatch(DURATION_PATTERN[1:-1], text):
+        raise ValueError(f"{text!r} is not a duration: write whole h, m, s or ms, for example 90s or 1h30m")
+    return sum((int(count) * _UNITS[unit] for count, unit in _DURATION_PART.findall(text)), _ZERO)
+
+
+def format_duration(value: timedelta) -> str:
+    """timedelta → the shortest GEP-2257 text, `0s` for nothing; below a millisecond is cut off."""
+    rest = value // _UNITS["ms"]
+    parts = []
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def _read_duration(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise PydanticCustomError("duration", "must be a string such as 90s or 6h")
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise PydanticCustomError("duration", "{message}", {"message": str(error)}) from error
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_read_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "maxLength": 24, "pattern": DURATION_PATTERN}),
+]
+"""A Gateway API duration (GEP-2257): `90s`, `6h`, `1h30m`; may be `0s`."""
+
+PositiveDuration = Annotated[
+    Duration,
+    Rule(
+        cel="duration(self) > duration('0s')",
+        message="must be longer than 0s",
+        holds=lambda value: value > _ZERO,
+    ),
+]
+
+# -- decimals --------------------------------------------------------------------------------------
+_DECIMAL_BODY: Final = r"[0-9]{1,15}(\.[0-9]{1,15})?"
+DECIMAL_PATTERN: Final = f"^-?{_DECIMAL_BODY}$"
+UNSIGNED_DECIMAL_PATTERN: Final = f"^{_DECIMAL_BODY}$"
+PROBABILITY_PATTERN: Final = r"^0\.0{0,9}[1-9][0-9]{0,5}$"
+_RESOLUTION: Final = PythonDecimal("1e-15")
+
+
+def parse_decimal(text: str) -> PythonDecimal:
+    """`-0.05` → Decimal. Raises ValueError for exponents, NaN, infinities and more than 15 digits on a
+    side."""
+    if not re.fullmatch(DECIMAL_PATTERN[1:-1], text):
+        raise ValueError(f"{text!r} is not a decimal: write digits with at most one dot, for example 0.65")
+    return PythonDecimal(text)
+
+
+def format_decimal(value: PythonDecimal | float) -> str:
+    """Number → decimal text without exponent, at most 15 digits after the dot.
+
+    Raises ValueError for NaN, infinities and 1e15 or more.
+    """
+    number = value if isinstance(value, PythonDecimal) else PythonDecimal(repr(value))
+    try:
+        # A metric below the resolution would else be written as thirty zeros that nobody can read back.
+        exponent = number.as_tuple().exponent
+        rounded = number.quantize(_RESOLUTION).normalize() if int(exponent) < -15 else number
+        text = format(rounded, "f")
+    except (InvalidOperation, ValueError) as error:
+        raise ValueError(f"{value} is not a finite decimal of at most 15 digits") from error
+    if not re.fullmatch(DECIMAL_PATTERN[1:-1], text):
+        raise ValueError(f"{value} is not a finite decimal of at most 15 digits")
+    return text
+
+
+def _decimal_reader(pattern: str) -> BeforeValidator:
+    def read(value: Any) -> PythonDecimal:
+        if isinstance(value, PythonDecimal):
+            value = format_decimal(value)
+        if not isinstance(value, str):
+            raise PydanticCustomError("decimal", 'must be a decimal in quotes such as "0.05"')
+        if not re.fullmatch(pattern[1:-1], value):
+            raise PydanticCustomError(
+                "decimal",
+                '{value} must be a decimal in quotes that matches {pattern}, such as "0.05"',
+                {"value": repr(value), "pattern": pattern},
+            )
+        return PythonDecimal(value)
+
+    return BeforeValidator(read)
+
+
+Decimal = Annotated[
+    PythonDecimal,
+    _decimal_reader(DECIMAL_PATTERN),
+    PlainSerializer(format_decimal, return_type=str),
+    WithJsonSchema({"type": "string", "maxLength": 32, "pattern": DECIMAL_PATTERN}),
+]
+"""A number that people compute with, as a decimal string: `"0.65"`."""
+
+UnsignedDecimal = Annotated[
+    PythonDecimal,
+    _decimal_reader(UNSIGNED_DECIMAL_PATTERN),
+    PlainSerializer(format_decimal, return_type=str),
+    WithJsonSchema({"type": "string", "maxLength": 31, "pattern": UNSIGNED_DECIMAL_PATTERN}),
+]
+
+Probability = Annotated[
+    PythonDecimal,
+    _decimal_reader(PROBABILITY_PATTERN),
+    PlainSerializer(format_decimal, return_type=str),
+    WithJsonSchema({"type": "string", "maxLength": 17, "pattern": PROBABILITY_PATTERN}),
+]
+"""A share strictly between 0 and 1."""
+
+# -- times -----------------------------------------------------------------------------------------
+
+
+def format_time(value: datetime) -> str:
+    """RFC 3339 in UTC; whole seconds without a fraction."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+# -- quantities ------------------------------------------------------------------------------------
+QUANTITY_PATTERN: Final = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+
+
+def _read_quantity(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return str(value)
+    if isinstance(value, str) and len(value) <= 32 and re.fullmatch(QUANTITY_PATTERN[1:-1], value):
+        return value
+    raise PydanticCustomError(
+        "quantity", "{value} is not a quantity: write for example 500m, 2 or 4Gi", {"value": repr(value)}
+    )
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_read_quantity),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "minimum": 0,
+            "maxLength": 32,
+            "pattern": QUANTITY_PATTERN,
+        }
+    ),
+]
+"""A resource quantity as in core/v1: `500m`, `2`, `4Gi`."""
+
+# -- names -----------------------------------------------------------------------------------------
+_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+ModelName = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+"""Begins with a letter and leaves room in 63 characters for a version and a revision."""
+DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{_LABEL}$")]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+"""Name of a Secret, ConfigMap, ServiceAccount or claim of the same namespace."""
+HostName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+MetricName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
+Identifier = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+QualifiedName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=317,
+        pattern=rf"^({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+    ),
+]
+Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
+Argument = Annotated[str, Field(max_length=8192, pattern=r"^[^\x00]*$")]
+"""A word of a command line; NUL cannot be passed to a process."""
+Digest = Annotated[
+    str, Field(min_length=1, max_length=71, pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")
+]
+Sha256 = Annotated[str, Field(min_length=71, max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
+
+# -- locations -------------------------------------------------------------------------------------
+_PATH_CHARACTERS: Final = r"A-Za-z0-9._=+@,~-"
+LOCATION_PATTERN: Final = (
+    rf"^(pvc://{_LABEL}(\.{_LABEL})*|s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9])(/[{_PATH_CHARACTERS}]+)*/?$"
+)
+_DOTS: Final = r"/[.][.]?(/|$)"
+
+Location = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    Rule(
+        cel="self.startsWith('pvc://') || self.startsWith('s3://')",
+        message="must be pvc://<claim>/<path> or s3://<bucket>/<prefix>; nothing else is allowed",
+        holds=lambda uri: uri.startswith(("pvc://", "s3://")),
+    ),
+    Rule(
+        cel=f"self.matches(r'{LOCATION_PATTERN}')",
+        message="must be pvc://<claim>/<path> or s3://<bucket>/<prefix>, where path and prefix hold "
+        "letters, digits "
+        "and . _ = + @ , ~ - only",
+        holds=lambda uri: re.fullmatch(LOCATION_PATTERN[1:-1], uri) is not None,
+    ),
+    Rule(
+        cel=f"!self.matches(r'{_DOTS}')",
+        message="must not contain the segments . or ..: write the path that is meant",
+        holds=lambda uri: re.search(_DOTS.replace("$", r"\Z"), uri) is None,
+    ),
+]
+"""Where data or a model lies: `pvc://claim/path` or `s3://bucket/prefix`."""
+
+
+@dataclass(frozen=True)
+class ParsedLocation:
+    """A location in its parts; `root` is the claim or the bucket, `path` has no slash at either end."""
+
+    scheme: Literal["pvc", "s3"]
+    root: str
+    path: str
+
+
+def parse_location(uri: str) -> ParsedLocation:
+    """`pvc://models/flights/` → (pvc, models, flights). Raises ValueError for anything but pvc:// and
+    s3://."""
+    scheme, _, rest = uri.partition("://")
+    root, _, path = rest.partition("/")
+    if scheme == "pvc" and root:
+        return ParsedLocation("pvc", root, path.strip("/"))
+    if scheme == "s3" and root:
+        return ParsedLocation("s3", root, path.strip("/"))
+    raise ValueError(f"{uri!r} is not a location: write pvc://<claim>/<path> or s3://<bucket>/<prefix>")
