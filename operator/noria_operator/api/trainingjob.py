@@ -7,21 +7,24 @@ made, but for `suspend` and `ttlSecondsAfterFinished`, so what ran is always wha
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from noria_operator.api.pods import PodFields
-from noria_operator.api.schema import ListMap, ListSet, Rule, Spec, Status, immutable_spec
+from noria_operator.api.schema import ListMap, ListSet, Rule, Spec, immutable_spec
 from noria_operator.api.status import (
-    Conditions,
-    Message,
     Metadata,
-    Metrics,
-    ObservedGeneration,
-    Text,
-    Trigger,
+)
+from noria_operator.api.trainingjob_status import (
+    ArtifactStatus,
+    EvaluationStatus,
+    GateStatus,
+    Resolved,
+    ResolvedData,
+    TrainingFailure,
+    TrainingJobStatus,
+    TrainingPhase,
 )
 from noria_operator.api.types import (
     Argument,
@@ -34,9 +37,28 @@ from noria_operator.api.types import (
     ModelName,
     ObjectName,
     PositiveDuration,
-    Time,
     UnsignedDecimal,
 )
+
+__all__ = [
+    "ArtifactStatus",
+    "Data",
+    "Deadlines",
+    "Evaluation",
+    "EvaluationStatus",
+    "Gate",
+    "GateStatus",
+    "Output",
+    "Resolved",
+    "ResolvedData",
+    "Select",
+    "TrainingFailure",
+    "TrainingJob",
+    "TrainingJobSpec",
+    "TrainingJobStatus",
+    "TrainingPhase",
+    "is_dns_label",
+]
 
 
 class Select(Spec):
@@ -268,128 +290,6 @@ def _is_param(name: str) -> bool:
     return (
         len(name) <= 63 and name[:1].isalpha() and body.isascii() and body.isalnum() and name == name.lower()
     )
-
-
-class TrainingPhase(StrEnum):
-    """Where a TrainingJob stands."""
-
-    PENDING = "Pending"
-    RUNNING = "Running"
-    EVALUATING = "Evaluating"
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-    SUSPENDED = "Suspended"
-
-
-class TrainingFailure(StrEnum):
-    """Reasons of the condition Failed."""
-
-    INVALID_SPEC = "InvalidSpec"
-    """The spec does not hold together; the message names the field."""
-    RESULT_MISSING = "ResultMissing"
-    """The container ended well but left no result in its termination message."""
-    RESULT_INVALID = "ResultInvalid"
-    """The result is not what the contract asks for."""
-    TRAINING_FAILED = "TrainingFailed"
-    """The container failed more often than spec.retries allows."""
-    DO_NOT_RETRY = "DoNotRetry"
-    """The container said by exit code 42 that trying again cannot help."""
-    PENDING_DEADLINE = "PendingDeadline"
-    """No pod ran within spec.deadlines.pending."""
-    ACTIVE_DEADLINE = "ActiveDeadline"
-    """Training took longer than spec.deadlines.active."""
-    EVALUATION_FAILED = "EvaluationFailed"
-    """The evaluation Job could not score the model."""
-    GATE_FAILED = "GateFailed"
-    """The model was scored and is not good enough."""
-    IMAGE_PULL = "ImagePull"
-    """The image cannot be pulled."""
-    UNSCHEDULABLE = "Unschedulable"
-    """No node can take the pod."""
-    VOLUME_UNAVAILABLE = "VolumeUnavailable"
-    """A claim is missing, unbound or cannot be mounted."""
-    NAME_CONFLICT = "NameConflict"
-    """An object with the name of a child exists and is not Noria's."""
-
-
-class EvaluationStatus(Status):
-    """What the evaluation Job measured."""
-
-    rows: int | None = Field(default=None, ge=0, le=2**53, description="Number of held-out rows.")
-    digest: Text | None = Field(default=None, description="Digest of the held-out rows.")
-    challenger: Metrics = Field(default_factory=dict, description="Metrics of the new model.")
-    champion: Metrics | None = Field(
-        default=None, description="Metrics of the champion on the same rows. Absent: there was none."
-    )
-    champion_version: Text | None = Field(default=None, description="ModelVersion that was the champion.")
-
-
-class GateStatus(Status):
-    """How one gate went."""
-
-    metric: Text = Field(description="Metric of the gate.")
-    result: Literal["Pass", "Fail"] = Field(description="Pass or Fail.")
-    detail: Message = Field(default="", description="The comparison, for example auc 0.71 >= 0.65.")
-
-
-class ArtifactStatus(Status):
-    """What the training container handed over."""
-
-    uri: Annotated[str, Field(max_length=1024)] = Field(description="Where the bundle lies.")
-    digest: Text = Field(description="Digest of the bundle, sha256:<64 hex digits>.")
-    format: Text = Field(description="Format of the model, for example onnx.")
-
-
-class ResolvedData(Status):
-    """A data set as the run read it."""
-
-    name: Text = Field(description="Name of the data set.")
-    digest: Text | None = Field(default=None, description="Digest that the trainer stated.")
-    rows: int | None = Field(
-        default=None, ge=0, le=2**53, description="Number of rows that the trainer stated."
-    )
-
-
-class Resolved(Status):
-    """What the run really used."""
-
-    image: Annotated[str, Field(max_length=512)] | None = Field(
-        default=None, description="Image by digest, as the node pulled it."
-    )
-    data: Annotated[list[ResolvedData], Field(max_length=16)] = Field(
-        default_factory=list, description="Data sets as the run read them."
-    )
-
-
-class TrainingJobStatus(Status):
-    """What the operator knows about the run."""
-
-    phase: TrainingPhase | None = Field(
-        default=None, description="Pending, Running, Evaluating, Succeeded, Failed or Suspended."
-    )
-    observed_generation: ObservedGeneration = None
-    start_time: Time | None = Field(default=None, description="When the run started.")
-    completion_time: Time | None = Field(default=None, description="When it ended, well or badly.")
-    attempts: int | None = Field(default=None, ge=0, le=2**31 - 1, description="How many pods ran so far.")
-    claims: Metrics = Field(
-        default_factory=dict, description="The trainer's own figures; recorded, never used by gates."
-    )
-    evaluation: EvaluationStatus | None = Field(default=None, description="What the evaluation measured.")
-    gates: Annotated[list[GateStatus], Field(max_length=16)] = Field(
-        default_factory=list, description="How each gate went, in the order of spec.gates."
-    )
-    artifact: ArtifactStatus | None = Field(default=None, description="What the container handed over.")
-    reserved_version: int | None = Field(
-        default=None,
-        ge=1,
-        le=2**31 - 1,
-        description="Version number reserved for this run; never used twice.",
-    )
-    model_version: Text | None = Field(default=None, description="Name of the ModelVersion that was made.")
-    trigger: Trigger | None = Field(default=None, description="Why a ContinuousTraining started the run.")
-    resolved: Resolved | None = Field(default=None, description="What the run really used.")
-    message: Message | None = Field(default=None, description="What it is doing and why, in one sentence.")
-    conditions: Conditions = Field(default_factory=list)
 
 
 class TrainingJob(Spec):

@@ -1,0 +1,150 @@
+"""What the operator writes into a ModelDeployment's status.
+
+Comes in: what pods and routers say, and the judgement on it. Goes out: typed status, read back at each pass.
+Invariant: it holds everything that a rollout needs to go on after a restart.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from noria_operator.api.schema import PRESERVE, Status
+from noria_operator.api.status import (
+    Commands,
+    Conditions,
+    Message,
+    ObservedGeneration,
+    Text,
+)
+from noria_operator.api.types import Time
+
+
+class DeploymentPhase(StrEnum):
+    """Where a ModelDeployment stands."""
+
+    PENDING = "Pending"
+    PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    HEALTHY = "Healthy"
+    ROLLED_BACK = "RolledBack"
+    DEGRADED = "Degraded"
+
+
+class Served(Status):
+    """A version that serves or served."""
+
+    version: Text = Field(description="Name of the ModelVersion.")
+    revision: Text = Field(description="Hash of everything that its pods depend on.")
+    name: Text = Field(description="Name of its Deployment, Service and router cluster.")
+
+
+class CandidateStatus(Served):
+    """The challenger."""
+
+    attempt: int = Field(default=1, ge=1, le=2**31 - 1, description="How many times this revision was tried.")
+    started_at: Time | None = Field(default=None, description="When the attempt started.")
+
+
+class PreviousStatus(Served):
+    """The former version, kept warm."""
+
+    keep_until: Time | None = Field(default=None, description="When it is taken down.")
+
+
+class StepStatus(Status):
+    """Where the canary stands."""
+
+    index: int = Field(ge=0, le=100, description="Index of the step in spec.strategy.steps.")
+    started_at: Time | None = Field(default=None, description="When the step's weight was first read back.")
+    requests: int = Field(
+        default=0, ge=0, le=2**53, description="Requests that the challenger answered in the step."
+    )
+
+
+class TrafficStatus(Served):
+    """The share of one version."""
+
+    weight: int = Field(ge=0, le=100, description="Share of requests in percent.")
+    verified: bool = Field(default=False, description="Whether every ready router confirmed the weight.")
+
+
+class CountsStatus(Status):
+    """Requests and errors counted by the routers."""
+
+    requests: int = Field(default=0, ge=0, le=2**53, description="Requests answered or failed.")
+    errors: int = Field(default=0, ge=0, le=2**53, description="Requests that failed.")
+
+
+class AnalysisStatus(Status):
+    """The judgement on the challenger, with its evidence."""
+
+    verdict: Literal["Pass", "Fail", "Hold", "Error"] | None = Field(
+        default=None, description="Pass, Fail, Hold or Error; only Fail aborts, only Pass promotes."
+    )
+    windows: int = Field(default=0, ge=0, le=2**53, description="Windows of counts judged so far.")
+    champion: CountsStatus | None = Field(default=None, description="Counts of the champion.")
+    challenger: CountsStatus | None = Field(default=None, description="Counts of the challenger.")
+    log_e_harm: Text | None = Field(default=None, description="Log evidence that the challenger is worse.")
+    log_e_ok: Text | None = Field(default=None, description="Log evidence that it is not worse.")
+    log_e_abs: Text | None = Field(default=None, description="Log evidence of the absolute test.")
+    message: Message | None = Field(default=None, description="The judgement in one sentence.")
+    state: dict[str, Any] | None = Field(
+        default=None,
+        description="Exact accumulators and marks, so that a restart goes on.",
+        json_schema_extra=PRESERVE,
+    )
+
+
+class RejectedStatus(Status):
+    """A version that failed here and is not tried again by itself."""
+
+    version: Text = Field(description="Name of the ModelVersion.")
+    revision: Text = Field(default="", description="Revision that failed.")
+    reason: Message = Field(default="", description="Why, with the evidence.")
+    at: Time | None = Field(default=None, description="When.")
+
+
+class DeploymentHistory(Status):
+    """One event of the deployment's life."""
+
+    at: Time = Field(description="When.")
+    event: Text = Field(description="What, in one CamelCase word, for example Promoted.")
+    version: Text = Field(default="", description="ModelVersion concerned.")
+    message: Message = Field(default="", description="What happened, for people.")
+
+
+class ModelDeploymentStatus(Status):
+    """What the operator knows about the deployment."""
+
+    phase: DeploymentPhase | None = Field(
+        default=None, description="Pending, Progressing, Paused, Healthy, RolledBack or Degraded."
+    )
+    observed_generation: ObservedGeneration = None
+    replicas: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Pods of the stable version.")
+    selector: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="Label selector of the stable version's pods, for autoscalers."
+    )
+    stable: Served | None = Field(default=None, description="The champion.")
+    candidate: CandidateStatus | None = Field(default=None, description="The challenger. Absent: none.")
+    previous: PreviousStatus | None = Field(default=None, description="The former champion, kept warm.")
+    step: StepStatus | None = Field(default=None, description="Where the canary stands.")
+    traffic: Annotated[list[TrafficStatus], Field(max_length=8)] = Field(
+        default_factory=list, description="Share of each version; the weights sum up to 100."
+    )
+    analysis: AnalysisStatus | None = Field(default=None, description="The judgement on the challenger.")
+    rejected: Annotated[list[RejectedStatus], Field(max_length=20)] = Field(
+        default_factory=list,
+        description="Versions that failed here; noria.dev/retry tries again.",
+    )
+    commands: Commands = Field(default_factory=dict)
+    url: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="Address inside the cluster that never changes."
+    )
+    history: Annotated[list[DeploymentHistory], Field(max_length=20)] = Field(
+        default_factory=list, description="The last 20 events, oldest first."
+    )
+    message: Message | None = Field(default=None, description="What it is doing and why, in one sentence.")
+    conditions: Conditions = Field(default_factory=list)
