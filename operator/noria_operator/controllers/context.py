@@ -1,0 +1,159 @@
+"""What every controller is given, and what it gives back.
+
+A controller is a module with `KIND`, `OWNS`, `reconcile(ctx, key)` and `related(store, obj)`: it reads the
+store, asks the domain, writes through `ctx.writer`, and says when it wants to look again. It keeps nothing
+between two passes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from noria_operator.kube.apply import Writer
+from noria_operator.kube.client import Client
+from noria_operator.kube.clock import Clock
+from noria_operator.kube.events import Events
+from noria_operator.kube.kinds import Json, Key, Kind
+from noria_operator.kube.store import Store
+
+if TYPE_CHECKING:
+    from noria_operator.evidence.router import RouterReader
+    from noria_operator.evidence.server import CounterReader
+
+
+class ConfigError(Exception):
+    """An environment variable of the operator has no usable value; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How this installation is set up; comes from the environment of the operator's pod (the chart sets
+    it).
+    """
+
+    namespace: str
+    """NORIA_NAMESPACE: where the operator itself lives, and its lease."""
+    watch_namespaces: tuple[str, ...] = ()
+    """NORIA_WATCH_NAMESPACES: comma list; empty means all namespaces."""
+    server_image: str = ""
+    """NORIA_SERVER_IMAGE: the model server, by digest."""
+    router_image: str = ""
+    """NORIA_ROUTER_IMAGE: Envoy, by digest."""
+    master_key_file: Path = Path("/var/run/noria/master-key")
+    """NORIA_MASTER_KEY_FILE: the key that all others are derived from."""
+    xds_address: str = "noria-operator:18000"
+    """NORIA_XDS_ADDRESS: host:port where routers reach the operator."""
+    http_port: int = 8080
+    """NORIA_HTTP_PORT: health and metrics; 0 takes any free port."""
+    xds_port: int = 18000
+    """NORIA_XDS_PORT: router configuration; 0 takes any free port."""
+    image_pull_policy: str = "IfNotPresent"
+    """NORIA_IMAGE_PULL_POLICY of the pods that Noria makes."""
+    allow_pickle_namespaces: frozenset[str] = field(default_factory=frozenset)
+    """NORIA_ALLOW_PICKLE_NAMESPACES: comma list of namespaces whose models may be pickles."""
+    evidence_interval: timedelta = timedelta(seconds=1)
+    """NORIA_EVIDENCE_INTERVAL: how often routers are read during a rollout."""
+    counters_interval: timedelta = timedelta(seconds=15)
+    """NORIA_COUNTERS_INTERVAL: how often model servers are read."""
+
+    @staticmethod
+    def from_env(env: Mapping[str, str] = os.environ) -> Config:
+        """Read the environment; raises `ConfigError`."""
+        if not env.get("NORIA_NAMESPACE"):
+            raise ConfigError("NORIA_NAMESPACE is not set: it names the namespace of the operator's lease")
+        return Config(
+            namespace=env["NORIA_NAMESPACE"],
+            watch_namespaces=_names(env.get("NORIA_WATCH_NAMESPACES", "")),
+            server_image=env.get("NORIA_SERVER_IMAGE", ""),
+            router_image=env.get("NORIA_ROUTER_IMAGE", ""),
+            master_key_file=Path(env.get("NORIA_MASTER_KEY_FILE", "/var/run/noria/master-key")),
+            xds_address=env.get("NORIA_XDS_ADDRESS", "noria-operator:18000"),
+            http_port=_port(env, "NORIA_HTTP_PORT", 8080),
+            xds_port=_port(env, "NORIA_XDS_PORT", 18000),
+            image_pull_policy=env.get("NORIA_IMAGE_PULL_POLICY", "IfNotPresent"),
+            allow_pickle_namespaces=frozenset(_names(env.get("NORIA_ALLOW_PICKLE_NAMESPACES", ""))),
+            evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
+            counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
+        )
+
+    def master_key(self) -> bytes:
+        """The master key; raises `ConfigError` when the file is missing or the key too short to be one."""
+        try:
+            key = self.master_key_file.read_bytes().strip()
+        except OSError as error:
+            raise ConfigError(
+                f"NORIA_MASTER_KEY_FILE {self.master_key_file} cannot be read: {error}"
+            ) from error
+        if len(key) < 32:
+            raise ConfigError(f"NORIA_MASTER_KEY_FILE {self.master_key_file} holds less than 32 bytes")
+        return key
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that a controller may use. One for the whole process."""
+
+    client: Client
+    store: Store
+    writer: Writer
+    events: Events
+    clock: Clock
+    config: Config
+    router: RouterReader
+    """Requests, errors and weights in force, from the routers."""
+    servers: CounterReader
+    """Predictions and labels, from the model servers."""
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a pass ended: `after` says when to look again even if nothing happens; None: only when something
+    does.
+    """
+
+    after: timedelta | None = None
+
+
+class Controller(Protocol):
+    """What the app needs of a controller module."""
+
+    @property
+    def KIND(self) -> Kind:
+        """The kind whose keys it is given."""
+
+    @property
+    def OWNS(self) -> tuple[Kind, ...]:
+        """Kinds of its children: their events wake the owner that they name."""
+
+    async def reconcile(self, ctx: Context, key: Key) -> Result:
+        """Bring the world one step closer to the object, which may be gone. Safe to repeat at any time."""
+
+    def related(self, store: Store, obj: Json) -> list[Key]:
+        """Keys of KIND that a change of `obj` (of any kind, not a child) must wake."""
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, str(default))
+    if not text.isdigit() or int(text) > 65535:
+        raise ConfigError(f"{name}={text!r} is no port number")
+    return int(text)
+
+
+def _seconds(env: Mapping[str, str], name: str, default: str) -> timedelta:
+    text = env.get(name, default)
+    factor = {"ms": 0.001, "s": 1.0, "m": 60.0}
+    unit = text.lstrip("0123456789")
+    if unit not in factor or text == unit:
+        raise ConfigError(f"{name}={text!r} is no duration such as 500ms, 15s or 1m")
+    return timedelta(seconds=int(text[: -len(unit)]) * factor[unit])

@@ -1,0 +1,238 @@
+"""How the operator writes: only what differs, only to what is its own, and never twice the same.
+
+In: desired objects as pure builders made them, and the object that owns them. Out: the object as the API
+server has it now, which is also in the store before the call returns. Invariants: an unchanged desired
+object on an unchanged observed one costs no request; an object that we do not control is never touched
+(`NameConflict`); every delete names the uid it means; every status write is guarded by the resourceVersion
+it was computed from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.kube.client import Client
+from noria_operator.kube.clock import Clock
+from noria_operator.kube.errors import AlreadyExists, Conflict, NameConflict, NotFound
+from noria_operator.kube.kinds import SECRET, Json, Key, Kind, key_of
+from noria_operator.kube.requests import Propagation
+from noria_operator.kube.store import Store
+
+Same = Callable[[Json], bool]
+"""Whether an existing object is the one that would have been created."""
+
+BLIND_CREATE_PERIOD = timedelta(hours=1)
+"""How long a create of something that we may not read (a Secret) is taken to have lasted."""
+
+_VOLATILE = frozenset({"resourceVersion", "managedFields", "generation"})
+
+
+class Writer:
+    """Writes through `client` and keeps `store` up to date with the answers."""
+
+    def __init__(self, client: Client, store: Store, clock: Clock) -> None:
+        self._client = client
+        self._store = store
+        self._clock = clock
+        self._applied: dict[tuple[Key, str], tuple[str, str]] = {}
+        self._created: dict[Key, datetime] = {}
+
+    async def apply(
+        self, kind: Kind, desired: Json, *, owner: Json | None = None, manager: str = names.MANAGER
+    ) -> Json:
+        """Server-side apply of the fields that `manager` owns.
+
+        With `owner` the child gets its controller reference and the owner labels (only for manager `noria`,
+        so that `noria-rollout` owns nothing but what it is given), and must not be controlled by anybody
+        else. Without one, an existing object must carry the managed-by label. Raises `NameConflict` and
+        `ApiError`.
+        """
+        body = owned(desired, owner) if manager == names.MANAGER else desired
+        key = _key(kind, body)
+        observed = self._store.get(key) or await self._existing(key)
+        if observed is not None:
+            self._check(kind, observed, owner)
+            if self._applied.get((key, manager)) == (_digest(body), _digest(_stable(observed))):
+                return observed
+        # The very first apply is not forced: an object that appeared in this instant is not taken over.
+        force = observed is not None
+        answer = await self._client.apply(kind, key.namespace, body, manager=manager, force=force)
+        self._store.observe("MODIFIED" if observed else "ADDED", answer)
+        self._applied[key, manager] = (_digest(body), _digest(_stable(answer)))
+        return answer
+
+    async def create_once(
+        self, kind: Kind, desired: Json, *, owner: Json | None = None, same: Same | None = None
+    ) -> Json:
+        """Create an object that is never changed afterwards; if it is there already, return that one.
+
+        "Already there" means controlled by `owner`, or `same(existing)` where given, or (with neither) made
+        for the owner uid in the labels of `desired`; anything else is a `NameConflict`. Secrets are not
+        read back: their names carry the owner's uid, so an existing one is ours.
+        """
+        body = owned(desired, owner)
+        key = _key(kind, body)
+        if kind == SECRET:
+            return await self._create_blind(key, body)
+        existing = self._store.get(key)
+        if existing is None:
+            try:
+                answer = await self._client.create(kind, key.namespace, body)
+            except AlreadyExists:
+                existing = await self._existing(key)
+                if existing is None:
+                    raise
+            else:
+                self._store.observe("ADDED", answer)
+                return answer
+        if not (same(existing) if same else _is_ours(existing, owner, body)):
+            raise NameConflict(kind, key.name)
+        return existing
+
+    async def delete(self, kind: Kind, obj: Json, *, propagation: Propagation = "Background") -> None:
+        """Delete exactly this object (by uid); nothing happens when it is already on its way out."""
+        meta = obj["metadata"]
+        if meta.get("deletionTimestamp"):
+            return
+        key = key_of(obj)
+        answer = await self._client.delete(
+            kind, key.namespace, key.name, uid=meta["uid"], propagation=propagation
+        )
+        if answer is None or answer.get("kind") == "Status":
+            self._store.forget(key, meta["uid"])
+        else:
+            self._store.observe("MODIFIED", answer)
+        self._forget(key)
+
+    async def status(self, kind: Kind, obj: Json, status: Json) -> Json:
+        """Apply the whole status if it differs from that of `obj`, the object that it was computed from.
+
+        Raises `Conflict` when the object changed meanwhile; the store then has the newer one.
+        """
+        key, wanted = _key(kind, obj), pruned(status)
+        have = obj.get("status", {})
+        marks = (_digest(wanted), _digest(have))
+        if have == wanted or self._applied.get((key, "status")) == marks:
+            return obj
+        version = obj["metadata"]["resourceVersion"]
+        try:
+            answer = await self._client.apply_status(
+                kind, key.namespace, key.name, wanted, resource_version=version
+            )
+        except Conflict:
+            await self._existing(key)
+            raise
+        self._store.observe("MODIFIED", answer)
+        self._applied[key, "status"] = (marks[0], _digest(answer.get("status", {})))
+        return answer
+
+    def observe_deleted(self, key: Key) -> None:
+        """The object is gone: forget what was applied to it, so that memory does not grow with its name."""
+        self._forget(key)
+
+    async def _create_blind(self, key: Key, body: Json) -> Json:
+        now = self._clock.now()
+        created = self._created.get(key)
+        if created is None or now - created >= BLIND_CREATE_PERIOD:
+            # Its name carries the owner's uid: one that exists was made by an earlier pass of ours.
+            with suppress(AlreadyExists):
+                await self._client.create(key.kind, key.namespace, body)
+            self._created[key] = now
+        return body
+
+    async def _existing(self, key: Key) -> Json | None:
+        """Ask the API server: the cache holds only what carries our label, and may lag behind."""
+        try:
+            found = await self._client.get(key.kind, key.namespace, key.name)
+        except NotFound:
+            return None
+        if _managed(found):
+            self._store.observe("MODIFIED", found)
+        return found
+
+    def _check(self, kind: Kind, observed: Json, owner: Json | None) -> None:
+        if not _is_ours(observed, owner, None):
+            raise NameConflict(kind, observed["metadata"]["name"])
+
+    def _forget(self, key: Key) -> None:
+        for known in [entry for entry in self._applied if entry[0] == key]:
+            del self._applied[known]
+
+
+def owned(desired: Json, owner: Json | None) -> Json:
+    """`desired` with the managed-by label and, when there is an owner, its reference and labels."""
+    meta = desired["metadata"]
+    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, **meta.get("labels", {})}
+    extra: Json = {"labels": labels}
+    if owner is not None:
+        mine = owner["metadata"]
+        extra["namespace"] = mine["namespace"]
+        extra["labels"] = {
+            names.OWNER_KIND_LABEL: owner["kind"],
+            names.OWNER_NAME_LABEL: names.fit(mine["name"]),
+            names.OWNER_UID_LABEL: mine["uid"],
+            **labels,
+        }
+        extra["ownerReferences"] = meta.get("ownerReferences") or [controller_reference(owner)]
+    return {**desired, "metadata": {**meta, **extra}}
+
+
+def controller_reference(owner: Json) -> Json:
+    """The ownerReference that makes the garbage collector remove a child with its owner."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def controller_uid(obj: Json) -> str | None:
+    """The uid of the one owner that controls the object, or None."""
+    references = obj["metadata"].get("ownerReferences", ())
+    return next((reference["uid"] for reference in references if reference.get("controller")), None)
+
+
+def pruned(value: Any) -> Any:
+    """The value without None in any mapping: absent and null mean the same on the wire, and absent is
+    smaller.
+    """
+    if isinstance(value, dict):
+        return {name: pruned(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [pruned(item) for item in value]
+    return value
+
+
+def _is_ours(observed: Json, owner: Json | None, desired: Json | None) -> bool:
+    if owner is not None:
+        return controller_uid(observed) == str(owner["metadata"]["uid"])
+    labels = observed["metadata"].get("labels", {})
+    wanted = (desired or {}).get("metadata", {}).get("labels", {}).get(names.OWNER_UID_LABEL)
+    return _managed(observed) and (wanted is None or labels.get(names.OWNER_UID_LABEL) == wanted)
+
+
+def _managed(obj: Json) -> bool:
+    return bool(obj["metadata"].get("labels", {}).get(names.MANAGED_BY_LABEL) == names.MANAGED_BY)
+
+
+def _key(kind: Kind, body: Json) -> Key:
+    return Key(kind, body["metadata"]["namespace"], body["metadata"]["name"])
+
+
+def _stable(obj: Json) -> Json:
+    """The parts of an object that somebody else could have changed under us; never the status."""
+    meta = {name: value for name, value in obj["metadata"].items() if name not in _VOLATILE}
+    return {**{name: value for name, value in obj.items() if name != "status"}, "metadata": meta}
+
+
+def _digest(value: Json) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

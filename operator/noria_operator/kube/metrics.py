@@ -1,0 +1,50 @@
+"""The operator's own Prometheus metrics, in one place so that their names can be documented and kept.
+
+Units are base units and labels are bounded: kinds, verbs, codes and outcomes, never object names.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+API_SECONDS = Histogram(
+    "noria_api_request_duration_seconds",
+    "Time of one request to the API server, retries counted one by one.",
+    ("verb", "kind", "code"),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+API_RETRIES = Counter(
+    "noria_api_request_retries", "Requests sent again after 429, 5xx or a lost connection.", ("verb", "kind")
+)
+RECONCILE_SECONDS = Histogram(
+    "noria_reconcile_duration_seconds",
+    "Time of one reconcile pass.",
+    ("kind",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)
+RECONCILES = Counter(
+    "noria_reconcile",
+    "Reconcile passes by outcome: success, requeue_after, conflict, terminal, error.",
+    ("kind", "outcome"),
+)
+QUEUE_DEPTH = Gauge("noria_workqueue_depth", "Keys that wait for a worker.")
+QUEUE_BUSY = Gauge("noria_workqueue_busy", "Keys that a worker holds.")
+QUEUE_ADDS = Counter("noria_workqueue_adds", "Keys added to the queue, duplicates not counted.", ("kind",))
+QUEUE_RETRIES = Counter(
+    "noria_workqueue_retries", "Keys added again with back-off after an error.", ("kind",)
+)
+QUEUE_SECONDS = Histogram(
+    "noria_workqueue_queue_duration_seconds",
+    "Time a key waited for a worker.",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60),
+)
+STORE_OBJECTS = Gauge("noria_store_objects", "Objects in the cache.", ("kind",))
+LEADER = Gauge("noria_leader", "1 while this process holds the lease.")
+WATCH_AGE = Gauge("noria_watch_age_seconds", "Time since the oldest watch last heard anything.")
+WATCH_RESTARTS = Counter("noria_watch_restarts", "Times that the event source died and was started again.")
+RESYNC_REPAIRS = Counter(
+    "noria_resync_repairs",
+    "Differences that a full list found against the cache: events that were lost.",
+    ("kind",),
+)
+EMITTED_EVENTS = Counter("noria_events_emitted", "Kubernetes Events written.", ("type", "reason"))

@@ -1,0 +1,173 @@
+"""What the operator knows of the cluster: every watched object, in memory.
+
+Fed by watch events and by the answers to our own writes, whichever comes first. An object never goes back
+to an older resourceVersion, and a late answer never brings a deleted object back. Readers get the stored
+objects themselves: nobody changes them, builders copy. All calls come from one event loop.
+
+resourceVersions are compared as integers: the Kubernetes API promises that for objects of one resource type
+(KEP-5504), and etcd-backed servers have always behaved so.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal
+
+from noria_operator.kube import metrics
+from noria_operator.kube.kinds import Json, Key, Kind, key_of
+from noria_operator.kube.requests import Labels
+
+EventType = Literal["ADDED", "MODIFIED", "DELETED"] | None
+"""As in watch events; None stands for "was there when we listed"."""
+
+Subscriber = Callable[[EventType, Json], None]
+
+Items = list[Json]
+
+TOMBSTONES = 20_000
+"""Deletions remembered, so that an event or answer older than the deletion is known to be old."""
+
+
+class Store:
+    """The cache. `observe`, `forget` and `repair` write; everything else reads."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Kind, dict[str, dict[str, Json]]] = {}
+        self._owned: dict[str, set[Key]] = defaultdict(set)
+        self._deleted: dict[str, int] = {}
+        self._synced: set[Kind] = set()
+        self._subscribers: list[Subscriber] = []
+
+    def observe(self, type: EventType, obj: Json) -> bool:
+        """Take in one event or one answer to a write. Returns whether it was news.
+
+        DELETED also means "left the label selector of the watch"; such an object may come back later.
+        """
+        key, uid, version = key_of(obj), obj["metadata"]["uid"], _version(obj)
+        known = self.get(key)
+        same = known is not None and known["metadata"]["uid"] == uid
+        if type == "DELETED":
+            if known is None or not same or version < _version(known):
+                return False
+            self._bury(uid, version)
+            self._remove(key, known)
+        else:
+            if version <= self._deleted.get(uid, -1) or (known is not None and version <= _version(known)):
+                return False
+            if known is not None:
+                self._remove(key, known)
+            self._insert(key, _lean(obj))
+        for subscriber in list(self._subscribers):
+            subscriber(type, obj)
+        return True
+
+    def forget(self, key: Key, uid: str) -> None:
+        """Our own delete removed it at once: do not wait for the watch to say so."""
+        known = self.get(key)
+        if known is not None and known["metadata"]["uid"] == uid:
+            self.observe("DELETED", known)
+
+    def repair(self, kind: Kind, before: Mapping[str, Json], listed: Iterable[Json]) -> Items:
+        """Compare a complete LIST with the cache and take over what differs; returns the objects that did.
+
+        `before` is `snapshot(kind, namespace)` from before the LIST was sent: only what was known then and is
+        missing from the list was deleted; what came in meanwhile is newer than the list.
+        """
+        present = {obj["metadata"]["uid"]: obj for obj in listed}
+        news = [obj for obj in present.values() if self.observe(None, obj)]
+        gone = [obj for uid, obj in before.items() if uid not in present]
+        return news + [obj for obj in gone if self.observe("DELETED", obj)]
+
+    def snapshot(self, kind: Kind, namespace: str | None = None) -> dict[str, Json]:
+        """The objects of a kind now, by uid."""
+        return {obj["metadata"]["uid"]: obj for obj in self._all(kind, namespace)}
+
+    def get(self, key: Key) -> Json | None:
+        """The object, or None. The result belongs to the store: read it, never change it."""
+        return self._objects.get(key.kind, {}).get(key.namespace, {}).get(key.name)
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: Labels | None = None) -> Items:
+        """Objects of a kind, in one namespace or in all, that carry all these labels; ordered by name."""
+        wanted = _parsed(labels)
+        found = [obj for obj in self._all(kind, namespace) if _carries(obj, wanted)]
+        return sorted(found, key=_place)
+
+    def owned(self, kind: Kind, namespace: str, owner_uid: str) -> Items:
+        """Objects of a kind that name this uid among their owner references; ordered by name."""
+        keys = [
+            key for key in self._owned.get(owner_uid, ()) if key.kind == kind and key.namespace == namespace
+        ]
+        return sorted((obj for key in keys if (obj := self.get(key)) is not None), key=_place)
+
+    def synced(self, kind: Kind) -> bool:
+        """Whether a complete list of this kind was taken in and its watch goes on from there."""
+        return kind in self._synced
+
+    def mark_synced(self, kind: Kind) -> None:
+        """A complete list of this kind is in the store."""
+        self._synced.add(kind)
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber(type, obj)` after every change, in order; returns the function that ends it.
+
+        Subscribers are called from within `observe`: they note what changed and return.
+        """
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    def _all(self, kind: Kind, namespace: str | None) -> Iterator[Json]:
+        spaces = self._objects.get(kind, {})
+        for space in list(spaces.values()) if namespace is None else [spaces.get(namespace, {})]:
+            yield from list(space.values())
+
+    def _insert(self, key: Key, obj: Json) -> None:
+        self._objects.setdefault(key.kind, {}).setdefault(key.namespace, {})[key.name] = obj
+        for uid in _owners(obj):
+            self._owned[uid].add(key)
+        metrics.STORE_OBJECTS.labels(key.kind.kind).inc()
+
+    def _remove(self, key: Key, obj: Json) -> None:
+        del self._objects[key.kind][key.namespace][key.name]
+        for uid in _owners(obj):
+            self._owned[uid].discard(key)
+            if not self._owned[uid]:
+                del self._owned[uid]
+        metrics.STORE_OBJECTS.labels(key.kind.kind).dec()
+
+    def _bury(self, uid: str, version: int) -> None:
+        self._deleted.pop(uid, None)
+        self._deleted[uid] = version
+        if len(self._deleted) > TOMBSTONES:
+            del self._deleted[next(iter(self._deleted))]
+
+
+def _version(obj: Json) -> int:
+    return int(obj["metadata"]["resourceVersion"])
+
+
+def _owners(obj: Json) -> set[str]:
+    return {reference["uid"] for reference in obj["metadata"].get("ownerReferences", ())}
+
+
+def _lean(obj: Json) -> Json:
+    """The object without `managedFields`, which is often half of it and which nobody here reads."""
+    if "managedFields" not in obj["metadata"]:
+        return obj
+    meta = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    return {**obj, "metadata": meta}
+
+
+def _parsed(labels: Labels | None) -> Mapping[str, str]:
+    if not isinstance(labels, str):
+        return labels or {}
+    return dict(pair.split("=", 1) for pair in labels.split(",") if pair)
+
+
+def _carries(obj: Json, wanted: Mapping[str, str]) -> bool:
+    labels = obj["metadata"].get("labels", {})
+    return all(labels.get(name) == value for name, value in wanted.items())
+
+
+def _place(obj: Json) -> tuple[str, str]:
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
