@@ -1,0 +1,208 @@
+"""The static part of a router's configuration: what Envoy is started with.
+
+Comes in: the namespace, its token and the operator's address. Goes out: `envoy.json` as plain data.
+Invariants: the admin interface listens on a Unix socket only; the port for statistics can read, never
+change; nothing is served before routes, clusters and endpoints have arrived once, and an operator that is
+away costs neither configuration nor CPU (the relay tries again with growing pauses, where Envoy's own REST
+client would ask 60 times a second).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.routers import drain, stats_listener
+from noria_operator.routers.http import (
+    PREVIOUS_HOSTS,
+    connection_manager,
+    listener,
+    pipe,
+    router_filter,
+    socket,
+    static_cluster,
+)
+
+Json = dict[str, Any]
+
+REFRESH_DELAY = "0.01s"
+"""From an answer to the next request, which the operator holds until something changes."""
+REQUEST_TIMEOUT = "35s"
+RELAY_TIMEOUT = "30s"
+"""Shorter than REQUEST_TIMEOUT, longer than the operator holds a request (20 s)."""
+PLENTY = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """What a router's static configuration depends on.
+
+    `token` proves the namespace to the operator; `drain_token` lets the kubelet's preStop hook start the
+    lame duck. `run_dir` is a writable directory for Unix sockets; ports and `address` are changed by tests
+    only.
+    """
+
+    namespace: str
+    token: str
+    drain_token: str
+    xds_address: str
+    drain_seconds: int = drain.SECONDS
+    heap_bytes: int = 400 * 1024 * 1024
+    run_dir: str = "/tmp"
+    address: str = "0.0.0.0"
+    traffic_port: int = names.ROUTER_TRAFFIC_PORT
+    stats_port: int = names.ROUTER_STATS_PORT
+
+
+def bootstrap(want: Bootstrap) -> Json:
+    """The content of `envoy.json`."""
+    admin = pipe(f"{want.run_dir}/envoy-admin.sock")
+    relay = pipe(f"{want.run_dir}/envoy-xds.sock")
+    source = config_source(want.namespace)
+    return {
+        "node": {
+            "cluster": names.ROUTER_NAME,
+            "metadata": {"namespace": want.namespace, "token": want.token},
+        },
+        "admin": {"address": admin},
+        "dynamic_resources": {"cds_config": source},
+        "static_resources": {
+            "listeners": [
+                _traffic(want, source),
+                stats_listener.stats_listener(
+                    socket(want.address, want.stats_port), token=want.drain_token, seconds=want.drain_seconds
+                ),
+                _relay(relay),
+            ],
+            "clusters": [
+                static_cluster(xds_cluster(want.namespace), relay, limit=PLENTY),
+                static_cluster(stats_listener.ADMIN_CLUSTER, admin),
+                _operator(want.xds_address),
+            ],
+        },
+        "overload_manager": _overload(want.heap_bytes),
+    }
+
+
+def xds_cluster(namespace: str) -> str:
+    """The cluster that discovery requests go to. Its name is their Host header, by which the relay hashes:
+    all requests of one namespace meet the same operator replica, while several namespaces share the
+    replicas."""
+    return f"noria-xds-{namespace}"
+
+
+def config_source(namespace: str) -> Json:
+    """Where clusters, routes and endpoints come from."""
+    return {
+        "resource_api_version": "V3",
+        "initial_fetch_timeout": "0s",
+        "api_config_source": {
+            "api_type": "REST",
+            "transport_api_version": "V3",
+            "cluster_names": [xds_cluster(namespace)],
+            "refresh_delay": REFRESH_DELAY,
+            "request_timeout": REQUEST_TIMEOUT,
+        },
+    }
+
+
+def _traffic(want: Bootstrap, source: Json) -> Json:
+    manager = connection_manager(
+        "traffic",
+        {"rds": {"route_config_name": "noria", "config_source": source}},
+        # Clients' own x-envoy-* headers (timeouts, retries) are dropped, whatever address they come from.
+        use_remote_address=True,
+        internal_address_config={"cidr_ranges": [{"address_prefix": "127.0.0.1", "prefix_len": 32}]},
+        server_header_transformation="PASS_THROUGH",
+        normalize_path=True,
+        merge_slashes=True,
+        request_headers_timeout="10s",
+        common_http_protocol_options={"idle_timeout": "300s"},
+        http_filters=[router_filter(suppress_envoy_headers=True)],
+    )
+    return listener("traffic", socket(want.address, want.traffic_port), manager)
+
+
+def _relay(address: Json) -> Json:
+    """Discovery requests on their way to the operator: one replica, tried again with growing pauses."""
+    route = {
+        "match": {"prefix": "/"},
+        "route": {
+            "cluster": "operator",
+            "timeout": RELAY_TIMEOUT,
+            "hash_policy": [{"header": {"header_name": ":authority"}}],
+            "retry_policy": {
+                "retry_on": "connect-failure,refused-stream,reset,5xx",
+                "num_retries": 1000,
+                "retry_back_off": {"base_interval": "0.25s", "max_interval": "5s"},
+                "retry_host_predicate": [PREVIOUS_HOSTS],
+                "host_selection_retry_max_attempts": "3",
+            },
+        },
+    }
+    routes = {"name": "relay", "virtual_hosts": [{"name": "relay", "domains": ["*"], "routes": [route]}]}
+    manager = connection_manager("relay", {"route_config": routes}, http_filters=[router_filter()])
+    return listener("relay", address, manager)
+
+
+def _operator(address: str) -> Json:
+    """Every replica of the operator, by the name that finds them all."""
+    host, _, port = address.rpartition(":")
+    endpoint = {"endpoint": {"address": socket(host, int(port))}}
+    return {
+        "name": "operator",
+        "connect_timeout": "1s",
+        "lb_policy": "MAGLEV",
+        "cluster_type": {
+            "name": "envoy.clusters.dns",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster",
+                "dns_lookup_family": "V4_PREFERRED",
+                "dns_refresh_rate": "5s",
+                "dns_failure_refresh_rate": {"base_interval": "0.5s", "max_interval": "5s"},
+            },
+        },
+        "load_assignment": {"cluster_name": "operator", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": PLENTY,
+                    "max_pending_requests": PLENTY,
+                    "max_requests": PLENTY,
+                    "max_retries": PLENTY,
+                }
+            ]
+        },
+    }
+
+
+def _overload(heap_bytes: int) -> Json:
+    monitor = "type.googleapis.com/envoy.extensions.resource_monitors"
+    heap = "envoy.resource_monitors.fixed_heap"
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [
+            {
+                "name": heap,
+                "typed_config": {
+                    "@type": f"{monitor}.fixed_heap.v3.FixedHeapConfig",
+                    "max_heap_size_bytes": heap_bytes,
+                },
+            },
+            {
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": f"{monitor}.downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": 20_000,
+                },
+            },
+        ],
+        "actions": [
+            {
+                "name": f"envoy.overload_actions.{name}",
+                "triggers": [{"name": heap, "threshold": {"value": share}}],
+            }
+            for name, share in (("shrink_heap", 0.9), ("stop_accepting_requests", 0.97))
+        ],
+    }

@@ -1,0 +1,90 @@
+"""Envoy's clusters and their endpoints: one cluster a revision, so that Envoy counts every version by itself.
+
+Comes in: the cluster's name and its endpoints. Goes out: plain data in the JSON form of Envoy's API.
+Invariant: what a cluster looks like depends on its name alone, so that no change of weights or pods ever
+rebuilds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from noria_operator.routers.traffic import Endpoint
+
+Json = dict[str, Any]
+
+IDLE_TIMEOUT = "1.5s"
+"""How long an unused connection to a pod is kept. Shorter than the keep-alive of the usual servers
+(gunicorn 2 s, Node and uvicorn 5 s): whoever closes first must be the router, or a request meets a
+connection that is just being closed."""
+
+_HTTP_OPTIONS: Json = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "common_http_protocol_options": {"idle_timeout": IDLE_TIMEOUT},
+        "explicit_http_config": {"http_protocol_options": {}},
+    }
+}
+
+_OUTLIERS: Json = {
+    "interval": "1s",
+    "base_ejection_time": "3s",
+    "max_ejection_time": "30s",
+    "max_ejection_percent": 50,
+    "split_external_local_origin_errors": True,
+    "consecutive_local_origin_failure": 3,
+    "enforcing_consecutive_local_origin_failure": 100,
+    "consecutive_gateway_failure": 5,
+    "enforcing_consecutive_gateway_failure": 100,
+    "consecutive_5xx": 20,
+    "enforcing_consecutive_5xx": 100,
+    "enforcing_success_rate": 0,
+    "enforcing_local_origin_success_rate": 0,
+    "enforcing_failure_percentage": 0,
+    "enforcing_failure_percentage_local_origin": 0,
+}
+"""A pod that is gone or wedged is set aside within a second. A version that is bad as a whole still gets
+its requests, and its errors are counted: at most half of its pods are set aside, and below half Envoy's
+panic mode uses them all."""
+
+_LIMITS: Json = {
+    "thresholds": [
+        {
+            "priority": "DEFAULT",
+            "max_connections": 4096,
+            "max_pending_requests": 4096,
+            "max_requests": 4096,
+            "max_retries": 64,
+            "track_remaining": False,
+        }
+    ]
+}
+
+
+def cluster(name: str, eds: Json) -> Json:
+    """One revision's cluster; `eds` is the configuration source of its endpoints."""
+    return {
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+        "name": name,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "eds_cluster_config": {"eds_config": eds},
+        "circuit_breakers": _LIMITS,
+        "outlier_detection": _OUTLIERS,
+        "typed_extension_protocol_options": _HTTP_OPTIONS,
+    }
+
+
+def assignment(name: str, endpoints: Iterable[Endpoint]) -> Json:
+    """The endpoints of one cluster; none at all is an answer too."""
+    hosts = [
+        {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}}}
+        for address, port in sorted(endpoints)
+    ]
+    return {
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": name,
+        "endpoints": [{"lb_endpoints": hosts}] if hosts else [],
+    }

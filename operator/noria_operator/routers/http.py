@@ -1,0 +1,78 @@
+"""The few shapes of Envoy's API that every listener and static cluster is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+_HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+PREVIOUS_HOSTS: Json = {
+    "name": "envoy.retry_host_predicates.previous_hosts",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    },
+}
+"""A retry goes to a host that was not tried yet."""
+
+
+def socket(address: str, port: int) -> Json:
+    """A TCP address."""
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def pipe(path: str) -> Json:
+    """A Unix socket, for this user only."""
+    return {"pipe": {"path": path, "mode": 0o600}}
+
+
+def listener(name: str, address: Json, manager: Json) -> Json:
+    """A listener with one HTTP connection manager."""
+    return {"name": name, "address": address, "filter_chains": [{"filters": [manager]}]}
+
+
+def connection_manager(stat_prefix: str, routes: Json, **options: Any) -> Json:
+    """The network filter that speaks HTTP; `options` are fields of HttpConnectionManager."""
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {"@type": _HCM, "stat_prefix": stat_prefix, **routes, **options},
+    }
+
+
+def http_filter(name: str, type_: str, **options: Any) -> Json:
+    """An HTTP filter; `type_` is its message below `envoy.extensions.filters.http`."""
+    return {"name": f"envoy.filters.http.{name}", "typed_config": filter_config(type_, **options)}
+
+
+def filter_config(type_: str, **options: Any) -> Json:
+    """The configuration of an HTTP filter, for the listener or for one route."""
+    return {"@type": f"type.googleapis.com/envoy.extensions.filters.http.{type_}", **options}
+
+
+def router_filter(**options: Any) -> Json:
+    """The last HTTP filter of every connection manager."""
+    return http_filter("router", "router.v3.Router", **options)
+
+
+def static_cluster(name: str, address: Json, *, limit: int = 1024) -> Json:
+    """A cluster with one address, for `limit` requests at once."""
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": limit,
+                    "max_pending_requests": limit,
+                    "max_requests": limit,
+                    "max_retries": limit,
+                }
+            ]
+        },
+    }

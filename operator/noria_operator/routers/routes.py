@@ -1,0 +1,144 @@
+"""Envoy's RouteConfiguration of a namespace: hosts and paths to ModelDeployments, weights to clusters.
+
+Comes in: RoutedDeployments. Goes out: plain data in the JSON form of Envoy's API. Invariants: a host
+belongs to one virtual host only (Envoy refuses the whole configuration else), so a host claimed twice stays
+with the first and is reported; the weights in force can be read back from the same configuration that
+applies them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.routers.http import PREVIOUS_HOSTS
+from noria_operator.routers.traffic import RoutedDeployment, configured, effective
+
+Json = dict[str, Any]
+
+ROUTE_CONFIGURATION = "noria"
+FEEDBACK_HEADER = "Noria-Feedback"
+REVISION_HEADER = "Noria-Revision"
+"""Response header that names the revision (cluster) a request was given to, also when the router answers
+for it."""
+
+RETRY_POLICY: Json = {
+    "retry_on": "connect-failure,refused-stream,reset-before-request",
+    "num_retries": 3,
+    "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+    "retry_host_predicate": [PREVIOUS_HOSTS],
+    "host_selection_retry_max_attempts": "3",
+}
+"""Only what has not reached a pod is tried again: an answer, also a bad one, is the version's own."""
+
+
+def domains(namespace: str, name: str, cluster_domain: str = "cluster.local") -> tuple[str, ...]:
+    """The names under which the Service of a ModelDeployment is reached inside the cluster."""
+    short = f"{name}.{namespace}"
+    return name, short, f"{short}.svc", f"{short}.svc.{cluster_domain}"
+
+
+def claimed(
+    namespace: str, deployments: Iterable[RoutedDeployment], cluster_domain: str = "cluster.local"
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """Which deployment answers to which hosts, and which hosts each one wanted in vain.
+
+    The in-cluster names come first, whoever else wants them; a further host goes to the first deployment by
+    name.
+    """
+    ordered = sorted(deployments, key=lambda deployment: deployment.name)
+    granted = {each.name: domains(namespace, each.name, cluster_domain) for each in ordered}
+    taken = {host for hosts in granted.values() for host in hosts} | {names.VERSION_HOST, "*"}
+    refused: dict[str, tuple[str, ...]] = {}
+    for each in ordered:
+        wanted = [host.lower() for host in each.hosts]
+        fresh = tuple(dict.fromkeys(host for host in wanted if host not in taken))
+        lost = tuple(host for host in wanted if host in taken and host not in granted[each.name])
+        granted[each.name] += fresh
+        taken.update(fresh)
+        if lost:
+            refused[each.name] = lost
+    return granted, refused
+
+
+def action(deployment: RoutedDeployment) -> Json:
+    """The part of a route that says where requests of a deployment go."""
+    if not deployment.revisions:
+        return _answer(503, {"error": f"no version of {deployment.name} serves yet"})
+    clusters = [
+        {
+            "name": cluster,
+            "weight": weight,
+            "response_headers_to_add": [
+                {
+                    "header": {"key": REVISION_HEADER, "value": cluster},
+                    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                }
+            ],
+        }
+        for cluster, weight in effective(deployment).items()
+    ]
+    return {
+        "route": {
+            "weighted_clusters": {"clusters": clusters, "use_hash_policy": True},
+            "hash_policy": [{"header": {"header_name": FEEDBACK_HEADER}}],
+            "timeout": f"{deployment.timeout:g}s",
+        }
+    }
+
+
+def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
+    """What answers to the hosts of a deployment: everything there is its own."""
+    return {
+        "name": deployment.name,
+        "domains": list(hosts),
+        "retry_policy": RETRY_POLICY,
+        "routes": [{"match": {"prefix": "/"}, **action(deployment)}],
+    }
+
+
+def path_route(deployment: RoutedDeployment) -> Json:
+    """For every other host: the deployment named in an inference path (protocols V2 and V1)."""
+    pattern = rf"/v[12]/models/{re.escape(deployment.name)}(?:[/:].*)?"
+    return {"match": {"safe_regex": {"regex": pattern}}, **action(deployment)}
+
+
+def version_route(deployment: RoutedDeployment) -> Json:
+    """Tells the weights in force: `weights` as configured, `effective` as sent while some pods are
+    missing."""
+    weights = {"weights": configured(deployment), "effective": effective(deployment)}
+    return {"match": {"path": f"/{deployment.name}"}, **_answer(200, weights)}
+
+
+def fallback_host(path_routes: list[Json]) -> Json:
+    """What answers to hosts that no deployment claims."""
+    unknown = {"error": "no ModelDeployment answers to this host or path"}
+    return {
+        "name": "*",
+        "domains": ["*"],
+        "retry_policy": RETRY_POLICY,
+        "routes": [*path_routes, {"match": {"prefix": "/"}, **_answer(404, unknown)}],
+    }
+
+
+def version_host(version_routes: list[Json]) -> Json:
+    """What answers to `version.noria.internal`."""
+    unknown = {"error": "this router knows no such ModelDeployment"}
+    routes = [*version_routes, {"match": {"prefix": "/"}, **_answer(404, unknown)}]
+    return {"name": names.VERSION_HOST, "domains": [names.VERSION_HOST], "routes": routes}
+
+
+def _answer(status: int, body: Json) -> Json:
+    text = json.dumps(body, separators=(",", ":"))
+    return {
+        "direct_response": {"status": status, "body": {"inline_string": text}},
+        "response_headers_to_add": [
+            {
+                "header": {"key": "content-type", "value": "application/json"},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
+    }

@@ -1,0 +1,64 @@
+"""From objects of the API server to RoutedDeployments.
+
+Comes in: ModelDeployments (hosts, timeout, and the traffic in their status) and EndpointSlices of the
+Services of their revisions. Goes out: RoutedDeployments. Invariant: nothing but specs, status and
+EndpointSlices is used, so every replica of the operator comes to the same configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from noria_operator.api.types import parse_duration
+from noria_operator.routers.traffic import Endpoint, RoutedDeployment
+
+Json = dict[str, Any]
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+DEFAULT_TIMEOUT = "30s"
+
+
+def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDeployment:
+    """One ModelDeployment; `slices` are the EndpointSlices of its namespace by Service."""
+    spec, status = deployment.get("spec", {}), deployment.get("status", {})
+    revisions = tuple((share["name"], int(share["weight"])) for share in status.get("traffic") or ())
+    timeout = (spec.get("router") or {}).get("timeout", DEFAULT_TIMEOUT)
+    return RoutedDeployment(
+        name=deployment["metadata"]["name"],
+        hosts=tuple(spec.get("hosts") or ()),
+        model=spec.get("model", ""),
+        revisions=revisions,
+        timeout=parse_duration(timeout).total_seconds(),
+        endpoints={name: endpoints(slices.get(name, ())) for name, _ in revisions},
+    )
+
+
+def by_service(slices: Iterable[Json]) -> dict[str, list[Json]]:
+    """EndpointSlices by the name of their Service."""
+    found: dict[str, list[Json]] = {}
+    for each in slices:
+        service = each["metadata"].get("labels", {}).get(SERVICE_NAME_LABEL)
+        if service:
+            found.setdefault(service, []).append(each)
+    return found
+
+
+def endpoints(slices: Iterable[Json]) -> tuple[Endpoint, ...]:
+    """The pods that take new requests: the ready ones; if there are none, those that end but still serve.
+
+    The same rule as kube-proxy's (KEP-1669). A pod in its lame duck finishes what it has, and is given new
+    requests only when nobody else is there.
+    """
+    ready: set[Endpoint] = set()
+    ending: set[Endpoint] = set()
+    for each in slices:
+        ports = [port["port"] for port in each.get("ports") or () if port.get("port")]
+        for endpoint in each.get("endpoints") or ():
+            conditions = endpoint.get("conditions") or {}
+            places = {(address, port) for address in endpoint.get("addresses", ())[:1] for port in ports[:1]}
+            if conditions.get("ready", True):
+                ready |= places
+            elif conditions.get("serving") and conditions.get("terminating"):
+                ending |= places
+    return tuple(sorted(ready or ending))

@@ -1,0 +1,61 @@
+"""What a router must know, as values: which ModelDeployment sends how much to which revision.
+
+Comes in: names, hosts and weights (from ModelDeployments) and ready endpoints (from EndpointSlices). Goes
+out: the weights to send. Invariant: effective weights are integers from 0 to 100 whose sum is 100, and none
+stands on a cluster without endpoints while another cluster with a configured weight has some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Endpoint = tuple[str, int]
+"""IP address and port of one pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedDeployment:
+    """One ModelDeployment as the router sees it.
+
+    `revisions` are (cluster, weight) with integer weights whose sum is 100 (or nothing, when no version
+    serves yet); a weight of 0 keeps the cluster known and warm. `endpoints` are the pods that take new
+    requests, by cluster. `timeout` is in seconds, for the whole request; 0 means no limit.
+    """
+
+    name: str
+    hosts: tuple[str, ...] = ()
+    model: str = ""
+    revisions: tuple[tuple[str, int], ...] = ()
+    timeout: float = 30.0
+    endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+
+
+def configured(deployment: RoutedDeployment) -> dict[str, int]:
+    """The weights that were asked for, by cluster."""
+    return dict(deployment.revisions)
+
+
+def effective(deployment: RoutedDeployment) -> dict[str, int]:
+    """The weights to send: a cluster without endpoints gives its share to those that have some.
+
+    Only clusters with a configured weight take part: a version at 0 is never woken up by the router. When
+    none of them has endpoints, the configured weights stand, and requests fail with 503 until a pod is
+    ready.
+    """
+    weights = configured(deployment)
+    alive = {
+        name: weight for name, weight in weights.items() if weight > 0 and deployment.endpoints.get(name)
+    }
+    if not alive or len(alive) == sum(weight > 0 for weight in weights.values()):
+        return weights
+    return {name: 0 for name in weights} | _to_hundred(alive)
+
+
+def _to_hundred(weights: Mapping[str, int]) -> dict[str, int]:
+    """The same proportions with sum 100, by largest remainder (ties: first by name)."""
+    total = sum(weights.values())
+    shares = {name: divmod(weight * 100, total) for name, weight in weights.items()}
+    missing = 100 - sum(whole for whole, _ in shares.values())
+    first = sorted(shares, key=lambda name: (-shares[name][1], name))[:missing]
+    return {name: whole + (name in first) for name, (whole, _) in shares.items()}
