@@ -1,0 +1,125 @@
+"""Building images with what the machine has: docker where it answers, else buildah in a chroot.
+
+In: target and build arguments. Out: an image in the builder's own storage (buildah's is in the cache). Both use
+the same Dockerfile and layer cache; certificates that the host trusts reach the build by a mount, never a layer.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tools.cluster.errors import ClusterError
+from tools.cluster.layout import CHECKOUT, cache
+
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+class Builder(Protocol):
+    """What the images module asks of a builder."""
+
+    def exists(self, image: str) -> bool:
+        """Whether the storage holds the image."""
+
+    def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
+        """Build one target of the Dockerfile under a name."""
+
+    def push(self, image: str, name: str, *, registry: str, enter: tuple[str, ...]) -> str:
+        """Push an image as NAME to a registry; returns the digest of its manifest."""
+
+
+@dataclass(frozen=True)
+class Buildah:
+    """buildah, rootless daemons not needed; its storage is in the cache."""
+
+    def exists(self, image: str) -> bool:
+        """Whether the storage holds the image."""
+        done = subprocess.run([*self.command("inspect"), "--type", "image", image], capture_output=True, check=False)
+        return done.returncode == 0
+
+    def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
+        """Build one target; `--timestamp 0` makes the same content the same layer."""
+        command = [*self.command("bud"), "--isolation", "chroot", "--layers", "--timestamp", "0", "--format", "oci"]
+        command += ["--target", target, "--tag", image, "--quiet"]
+        values = {**_index(), **arguments}
+        if CERTIFICATES.is_file():
+            command += ["--volume", f"{CERTIFICATES.parent}:{CERTIFICATES.parent}:ro"]
+            values["PIP_CERT"] = str(CERTIFICATES)
+        for name, value in values.items():
+            command += ["--build-arg", f"{name}={value}"]
+        run([*command, str(CHECKOUT)])
+
+    def push(self, image: str, name: str, *, registry: str, enter: tuple[str, ...]) -> str:
+        """Push through the network namespace that `enter` opens."""
+        digest = cache() / f".digest-{os.getpid()}"
+        options = ["--quiet", "--tls-verify=false", "--compression-format", "gzip", "--compression-level", "1"]
+        try:
+            command = [*self.command("push"), *options, "--digestfile", str(digest), image]
+            run([*enter, *command, f"docker://{registry}/{name}"])
+            return digest.read_text(encoding="utf-8").strip()
+        finally:
+            digest.unlink(missing_ok=True)
+
+    def import_root(self, root: Path, image: str) -> None:
+        """Make a base image of a directory tree; the name appears last."""
+        container = run([*self.command("from"), "--quiet", "scratch"]).strip()
+        try:
+            run([*self.command("add"), "--quiet", container, str(root), "/"])
+            run([*self.command("config"), "--cmd", "python3", container])
+            run([*self.command("commit"), "--quiet", "--timestamp", "0", "--format", "oci", container, image])
+        finally:
+            subprocess.run([*self.command("rm"), container], capture_output=True, check=False)
+
+    @staticmethod
+    def command(name: str) -> list[str]:
+        """A buildah command on the storage in the cache."""
+        storage = cache() / "containers"
+        driver = ["--storage-driver", "overlay"]
+        return ["buildah", *driver, "--root", str(storage / "root"), "--runroot", str(storage / "run"), name]
+
+
+@dataclass(frozen=True)
+class Docker:
+    """docker with BuildKit."""
+
+    def exists(self, image: str) -> bool:
+        """Whether the daemon holds the image."""
+        return subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 0
+
+    def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
+        """Build one target."""
+        command = ["docker", "build", "--quiet", "--target", target, "--tag", image]
+        for name, value in {**_index(), **arguments}.items():
+            command += ["--build-arg", f"{name}={value}"]
+        run([*command, str(CHECKOUT)])
+
+    def push(self, image: str, name: str, *, registry: str, enter: tuple[str, ...]) -> str:
+        """Push and read the digest that the registry gave."""
+        if enter:
+            raise ClusterError("docker cannot push into a network namespace; build for the local cluster with buildah")
+        target = f"{registry}/{name}"
+        run(["docker", "tag", image, target])
+        run(["docker", "push", "--quiet", target])
+        pinned = run(["docker", "inspect", "--format", "{{index .RepoDigests 0}}", target])
+        return pinned.strip().rpartition("@")[2]
+
+
+def run(command: list[str]) -> str:
+    """Run a command that must succeed; its error shows the end of what it said."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    except FileNotFoundError:
+        raise ClusterError(f"{command[0]} is not installed; run `make setup`") from None
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()[-3000:]
+        raise ClusterError(f"`{' '.join(command[:2])}` failed:\n{said}")
+    return done.stdout
+
+
+def _index() -> dict[str, str]:
+    """A package index chosen by the user's environment; used in the build only, kept in no image."""
+    index = os.environ.get("PIP_INDEX_URL")
+    return {"PIP_INDEX_URL": index} if index else {}

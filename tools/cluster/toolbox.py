@@ -1,0 +1,114 @@
+"""The one image that the cluster itself needs: static busybox, as pause container and as storage helper.
+
+Made here byte for byte, without an image builder, and pushed to the node's registry over its HTTP API.
+The same busybox gives the same digest.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tools.cluster.errors import ClusterError
+from tools.cluster.slots import REGISTRY
+
+BUSYBOX = Path("/bin/busybox")
+APPLETS = ("sh", "cat", "chmod", "chown", "echo", "ls", "mkdir", "nslookup", "rm", "sleep", "test", "true", "wget")
+REPOSITORY = f"http://{REGISTRY}/v2/noria/toolbox"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+TAG = "dev"
+
+
+def push() -> None:
+    """Put the image into the registry unless it is there."""
+    if _request("HEAD", f"{REPOSITORY}/manifests/{TAG}", accept=MANIFEST) == 200:
+        return
+    unpacked = _layer()
+    layer = gzip.compress(unpacked, mtime=0)
+    config = _config(_digest(unpacked))
+    for blob in (layer, config):
+        _push_blob(blob)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": _digest(config), "size": len(config)},
+        "layers": [{"mediaType": LAYER, "digest": _digest(layer), "size": len(layer)}],
+    }
+    status = _request("PUT", f"{REPOSITORY}/manifests/{TAG}", _canonical(manifest), kind=MANIFEST)
+    if status != 201:
+        raise ClusterError(f"the registry refused the toolbox image with status {status}")
+
+
+def _layer() -> bytes:
+    if not BUSYBOX.is_file():
+        raise ClusterError("/bin/busybox is missing; run `make setup`, or install the package busybox-static")
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for directory in ("bin", "tmp"):
+            entry = tarfile.TarInfo(directory)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if directory == "tmp" else 0o755
+            tar.addfile(entry)
+        program = BUSYBOX.read_bytes()
+        entry = tarfile.TarInfo("bin/busybox")
+        entry.size, entry.mode = len(program), 0o755
+        tar.addfile(entry, io.BytesIO(program))
+        for applet in APPLETS:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    return out.getvalue()
+
+
+def _config(diff_id: str) -> bytes:
+    return _canonical(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Entrypoint": ["/bin/sleep", "2147483647"], "Env": ["PATH=/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        }
+    )
+
+
+def _push_blob(blob: bytes) -> None:
+    with urllib.request.urlopen(_made("POST", f"{REPOSITORY}/blobs/uploads/", b""), timeout=10) as response:
+        location = response.headers["Location"]
+    separator = "&" if "?" in location else "?"
+    url = f"{location}{separator}digest={_digest(blob)}"
+    status = _request("PUT", url, blob, kind="application/octet-stream")
+    if status != 201:
+        raise ClusterError(f"the registry refused a layer of the toolbox image with status {status}")
+
+
+def _request(method: str, url: str, body: bytes | None = None, *, kind: str = "", accept: str = "*/*") -> int:
+    try:
+        with urllib.request.urlopen(_made(method, url, body, kind=kind, accept=accept), timeout=30) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
+    except OSError as silent:
+        raise ClusterError(f"the registry does not answer: {silent}") from silent
+
+
+def _made(
+    method: str, url: str, body: bytes | None, *, kind: str = "", accept: str = "*/*"
+) -> urllib.request.Request:
+    headers = {"Accept": accept, **({"Content-Type": kind} if kind else {})}
+    return urllib.request.Request(url, data=body, method=method, headers=headers)
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
