@@ -132,7 +132,8 @@ class ModelDeploymentStatus(Status):
     previous: PreviousStatus | None = Field(default=None, description="The former champion, kept warm.")
     step: StepStatus | None = Field(default=None, description="Where the canary stands.")
     traffic: Annotated[list[TrafficStatus], Field(max_length=8)] = Field(
-        default_factory=list, description="Share of each version; the weights sum up to 100."
+        default_factory=list,
+        description="Share of each version, the stable one first, then the candidate; the sum is 100.",
     )
     analysis: AnalysisStatus | None = Field(default=None, description="The judgement on the challenger.")
     rejected: Annotated[list[RejectedStatus], Field(max_length=20)] = Field(

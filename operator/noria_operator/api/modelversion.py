@@ -32,7 +32,7 @@ DataType = Literal[
 ]
 LongText = Annotated[str, Field(max_length=1024)]
 SpecText = Annotated[str, Field(max_length=256)]
-SpecMetrics = Annotated[dict[SpecText, Decimal], Field(max_length=64)]
+SpecMetrics = Annotated[dict[str, Decimal], Field(max_length=64)]
 
 
 class Artifact(Spec):
@@ -119,7 +119,7 @@ class Lineage(Spec):
     data: Annotated[list[LineageData], Field(max_length=16)] = Field(
         default_factory=list, description="Data sets that it was trained on."
     )
-    params: Annotated[dict[SpecText, LongText], Field(max_length=64)] = Field(
+    params: Annotated[dict[str, LongText], Field(max_length=64)] = Field(
         default_factory=dict, description="Hyperparameters of the run."
     )
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Seed of the run.")
@@ -234,7 +234,11 @@ class ModelVersion(Spec):
     )
     rules: ClassVar = (
         Rule(
-            cel="self.metadata.name == self.spec.model + '-' + string(self.spec.version)",
+            # Not == model + '-' + string(version): the estimator of costs cannot bound string(int).
+            cel="self.metadata.name.startsWith(self.spec.model + '-') && "
+            "self.metadata.name.matches('-[1-9][0-9]{0,9}$') && "
+            "self.metadata.name.substring(size(self.spec.model) + 1).matches('^[0-9]+$') && "
+            "int(self.metadata.name.substring(size(self.spec.model) + 1)) == self.spec.version",
             message="metadata.name must be <spec.model>-<spec.version>, for example flight-delay-4",
             field=".metadata.name",
             holds=lambda it: it.metadata.name == f"{it.spec.model}-{it.spec.version}",

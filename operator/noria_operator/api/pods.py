@@ -12,7 +12,14 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field
 
 from noria_operator.api.schema import PRESERVE, ListMap, Rule, Spec
-from noria_operator.api.types import Argument, DnsLabel, ObjectName, QualifiedName, Quantity
+from noria_operator.api.types import (
+    QUALIFIED_KEYS,
+    Argument,
+    DnsLabel,
+    ObjectName,
+    QualifiedName,
+    Quantity,
+)
 
 RESERVED_ENV_PREFIXES: Final = ("NORIA_", "PARAM_", "KUBERNETES_")
 RESERVED_ENV_NAMES: Final = ("PATH", "LD_PRELOAD", "PYTHONPATH")
@@ -67,7 +74,7 @@ class EnvSource(Spec):
     )
 
 
-Quantities = Annotated[dict[QualifiedName, Quantity], Field(max_length=16)]
+Quantities = Annotated[dict[str, Quantity], Field(max_length=16), QUALIFIED_KEYS]
 
 
 class Resources(Spec):
@@ -165,7 +172,7 @@ class PodFields(Spec):
         default_factory=Resources,
         description="CPU, memory and devices, for example {requests: {cpu: 500m}}.",
     )
-    node_selector: Annotated[dict[QualifiedName, LabelValue], Field(max_length=32)] = Field(
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=32), QUALIFIED_KEYS] = Field(
         default_factory=dict, description="Labels that a node must have, for example {disktype: ssd}."
     )
     tolerations: Annotated[list[Toleration], Field(max_length=32)] = Field(

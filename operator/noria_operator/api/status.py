@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from noria_operator.api.schema import PRESERVE, ListMap, Status
 from noria_operator.api.types import Decimal, Time
@@ -23,7 +25,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Message = Annotated[str, Field(max_length=MESSAGE_LIMIT)]
 Text = Annotated[str, Field(max_length=256)]
-Metrics = Annotated[dict[Text, Decimal], Field(max_length=64)]
+Metrics = Annotated[dict[str, Decimal], Field(max_length=64)]
 """Metric name → value."""
 
 
@@ -86,7 +88,7 @@ ObservedGeneration = Annotated[
     Field(ge=0, le=2**53, description="Generation of the spec that this status was computed from."),
 ]
 Commands = Annotated[
-    dict[Text, Text],
+    dict[str, Text],
     Field(max_length=16, description="User commands already carried out: name of the command → its id."),
 ]
 
@@ -120,8 +122,12 @@ class Metadata(BaseModel):
     annotations: dict[str, str] = Field(default_factory=dict)
     owner_references: list[dict[str, Any]] = Field(default_factory=list)
 
-
-FREE_FORM: Final = PRESERVE
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        # A CRD may say nothing about metadata but its type: the API server checks it by itself.
+        return {"type": "object", "description": "Standard object metadata."} | PRESERVE
 
 
 def condition(conditions: Iterable[Condition], type_: str) -> Condition | None:

@@ -38,6 +38,7 @@ from noria_operator.api.types import (
     ObjectName,
     PositiveDuration,
     UnsignedDecimal,
+    map_keys,
 )
 
 __all__ = [
@@ -217,11 +218,9 @@ class TrainingJobSpec(PodFields):
     params: Annotated[
         dict[str, Annotated[str, Field(max_length=1024)]],
         Field(max_length=64),
-        Rule(
-            cel="self.all(name, name.matches('^[a-z][a-z0-9_]{0,62}$'))",
-            message="names must be lower case with digits and _, at most 63 characters, for example "
-            "max_depth",
-            holds=lambda params: all(_is_param(name) for name in params),
+        map_keys(
+            "^[a-z][a-z0-9_]{0,62}$",
+            "names must be lower case with digits and _, at most 63 characters, for example max_depth",
         ),
     ] = Field(
         default_factory=dict,
@@ -282,13 +281,6 @@ class TrainingJobSpec(PodFields):
             reason="FieldValueRequired",
             holds=lambda it: not it.gates or it.evaluation is not None,
         ),
-    )
-
-
-def _is_param(name: str) -> bool:
-    body = name.replace("_", "a")
-    return (
-        len(name) <= 63 and name[:1].isalpha() and body.isascii() and body.isalnum() and name == name.lower()
     )
 
 

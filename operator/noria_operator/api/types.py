@@ -194,6 +194,19 @@ Quantity = Annotated[
 ]
 """A resource quantity as in core/v1: `500m`, `2`, `4Gi`."""
 
+# -- keys of maps ----------------------------------------------------------------------------------
+
+
+def map_keys(pattern: str, message: str) -> Rule:
+    """A rule on the keys of a map, which a structural schema cannot bound; `pattern` is anchored."""
+    compiled = re.compile(pattern[1:-1])
+    return Rule(
+        cel=f"self.all(key, key.matches(r'{pattern}'))",
+        message=message,
+        holds=lambda value: all(compiled.fullmatch(key) for key in value),
+    )
+
+
 # -- names -----------------------------------------------------------------------------------------
 _LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 ModelName = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
@@ -204,14 +217,11 @@ ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LA
 HostName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
 MetricName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
 Identifier = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-QualifiedName = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=317,
-        pattern=rf"^({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
-    ),
-]
+QUALIFIED_NAME_PATTERN: Final = rf"^({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+QualifiedName = Annotated[str, Field(min_length=1, max_length=317, pattern=QUALIFIED_NAME_PATTERN)]
+QUALIFIED_KEYS: Final = map_keys(
+    QUALIFIED_NAME_PATTERN, "keys must be qualified names, for example nvidia.com/gpu or disktype"
+)
 Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
 Argument = Annotated[str, Field(max_length=8192, pattern=r"^[^\x00]*$")]
 """A word of a command line; NUL cannot be passed to a process."""
