@@ -2,9 +2,9 @@
 
 Comes in: the namespace, its token and the operator's address. Goes out: `envoy.json` as plain data.
 Invariants: the admin interface listens on a Unix socket only; the port for statistics can read, never
-change; nothing is served before routes, clusters and endpoints have arrived once, and an operator that is
-away costs neither configuration nor CPU (the relay tries again with growing pauses, where Envoy's own REST
-client would ask 60 times a second).
+change; a router is ready only when routes, and the clusters and endpoints they need, have arrived; an
+operator that is away costs neither configuration nor CPU (the relay tries again with growing pauses, where
+Envoy's own REST client would ask 60 times a second for each subscription).
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def bootstrap(want: Bootstrap) -> Json:
     """The content of `envoy.json`."""
     admin = pipe(f"{want.run_dir}/envoy-admin.sock")
     relay = pipe(f"{want.run_dir}/envoy-xds.sock")
-    source = config_source(want.namespace)
+    # The relay is a listener, and Envoy starts none before clusters and routes are there or their first fetch
+    # has run out of time: so that runs out at once, and readiness waits for the routes instead.
+    source = config_source(want.namespace) | {"initial_fetch_timeout": "0.05s"}
     return {
         "node": {
             "cluster": names.ROUTER_NAME,
@@ -78,6 +80,7 @@ def bootstrap(want: Bootstrap) -> Json:
             "clusters": [
                 static_cluster(xds_cluster(want.namespace), relay, limit=PLENTY),
                 static_cluster(stats_listener.ADMIN_CLUSTER, admin),
+                static_cluster(stats_listener.TRAFFIC_CLUSTER, socket("127.0.0.1", want.traffic_port)),
                 _operator(want.xds_address),
             ],
         },

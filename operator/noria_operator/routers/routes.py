@@ -25,6 +25,9 @@ REVISION_HEADER = "Noria-Revision"
 """Response header that names the revision (cluster) a request was given to, also when the router answers
 for it."""
 
+READY_PATH = "/-/ready"
+"""On the version host: answers as soon as routes are in force."""
+
 RETRY_POLICY: Json = {
     "retry_on": "connect-failure,refused-stream,reset-before-request",
     "num_retries": 3,
@@ -127,7 +130,8 @@ def fallback_host(path_routes: list[Json]) -> Json:
 def version_host(version_routes: list[Json]) -> Json:
     """What answers to `version.noria.internal`."""
     unknown = {"error": "this router knows no such ModelDeployment"}
-    routes = [*version_routes, {"match": {"prefix": "/"}, **_answer(404, unknown)}]
+    ready = {"match": {"path": READY_PATH}, **_answer(200, {"ready": True})}
+    routes = [*version_routes, ready, {"match": {"prefix": "/"}, **_answer(404, unknown)}]
     return {"name": names.VERSION_HOST, "domains": [names.VERSION_HOST], "routes": routes}
 
 

@@ -9,30 +9,45 @@ from __future__ import annotations
 
 from typing import Any
 
-from noria_operator.routers import drain
-from noria_operator.routers.http import connection_manager, listener, router_filter
+from noria_operator.api import names
+from noria_operator.routers import drain, routes
+from noria_operator.routers.http import connection_manager, http_filter, listener, router_filter
 
 Json = dict[str, Any]
 
 ADMIN_CLUSTER = "admin"
-READ_ONLY = ("/ready", "/stats", "/stats/prometheus")
+TRAFFIC_CLUSTER = "traffic"
+READY_PATH = "/ready"
+READ_ONLY = ("/stats", "/stats/prometheus")
 
 
 def stats_listener(address: Json, *, token: str, seconds: int) -> Json:
     """The listener; `token` and `seconds` are those of the drain."""
     reading = [
-        {
-            "match": {"path": path, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]},
-            "route": {"cluster": ADMIN_CLUSTER, "timeout": "5s"},
-        }
-        for path in READ_ONLY
+        {"match": _get(path), "route": {"cluster": ADMIN_CLUSTER, "timeout": "5s"}} for path in READ_ONLY
     ]
+    # Asked through the traffic port itself: only routes that have arrived can answer.
+    through = {"cluster": TRAFFIC_CLUSTER, "timeout": "1s", "host_rewrite_literal": names.VERSION_HOST}
+    ready = {"match": _get(READY_PATH), "route": {**through, "prefix_rewrite": routes.READY_PATH}}
     nothing = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
-    host = {"name": "stats", "domains": ["*"], "routes": [*reading, drain.route(token, seconds), nothing]}
+    host = {
+        "name": "stats",
+        "domains": ["*"],
+        "routes": [ready, *reading, drain.route(token, seconds), nothing],
+    }
     manager = connection_manager(
         "stats",
         {"route_config": {"name": "stats", "virtual_hosts": [host]}},
         request_headers_timeout="10s",
-        http_filters=[*drain.filters(), router_filter()],
+        http_filters=[_unready_while_draining(), *drain.filters(), router_filter()],
     )
     return listener("stats", address, manager)
+
+
+def _get(path: str) -> Json:
+    return {"path": path, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
+
+
+def _unready_while_draining() -> Json:
+    path = {"name": ":path", "string_match": {"exact": READY_PATH}}
+    return http_filter("health_check", "health_check.v3.HealthCheck", pass_through_mode=True, headers=[path])

