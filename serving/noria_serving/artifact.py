@@ -1,0 +1,203 @@
+"""Where a bundle's bytes come from, and the proof that they are the registered ones before anything parses them.
+
+In: a location (directory or `s3://bucket/prefix`) and, where known, the digest of its manifest. Out: the manifest and
+verified bytes. Invariants: the manifest's sha256 is checked before its JSON is read; every file's sha256 is checked
+before its content is handed out, and what is handed out are the very bytes that were hashed (never a second read);
+a bundle holds exactly the files that its manifest lists; no link is followed and no name leaves the bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from noria_serving import contract
+from noria_serving.errors import NoriaError, Reason
+
+MAX_FILES: Final = 64
+MAX_MANIFEST: Final = 256 * 1024
+MAX_DOCUMENT: Final = 64 * 1024 * 1024
+MAX_MODEL: Final = 4 * 1024**3
+CHUNK: Final = 1024 * 1024
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class Source(Protocol):
+    """A flat set of named files somewhere."""
+
+    def sizes(self) -> Mapping[str, int]:
+        """Name → bytes of every file that is there."""
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The content of one file, in pieces."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """noria.json, checked."""
+
+    digest: str
+    format: str
+    task: str
+    model: str
+    files: Mapping[str, str]
+    classes: tuple[Any, ...]
+    document: Mapping[str, Any]
+
+
+def sha256(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def open_source(location: str) -> Source:
+    """`s3://bucket/prefix`, `file:///path` or a directory."""
+    if location.startswith("s3://"):
+        from noria_serving.objects import ObjectSource  # noqa: PLC0415  the store's client is only loaded where it is used
+
+        return ObjectSource.from_uri(location)
+    return DirectorySource(Path(location.removeprefix("file://")))
+
+
+class DirectorySource:
+    """A directory; links, devices and sub-directories in it are refused, not followed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def sizes(self) -> Mapping[str, int]:
+        sizes: dict[str, int] = {}
+        try:
+            with os.scandir(self._root) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(status.st_mode):
+                        raise NoriaError(
+                            Reason.PATH_UNSAFE, f"{entry.name!r} in the bundle is not a plain file; remove it"
+                        )
+                    sizes[entry.name] = status.st_size
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NoriaError(
+                Reason.NOT_FOUND, f"no bundle at {self._root}: there is no such directory"
+            ) from error
+        except OSError as error:
+            raise NoriaError(
+                Reason.STORAGE_UNAVAILABLE, f"cannot read {self._root}: {error.strerror}"
+            ) from error
+        return sizes
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        try:
+            descriptor = os.open(
+                self._root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            )
+            with open(descriptor, "rb") as stream:
+                while piece := stream.read(CHUNK):
+                    yield piece
+        except OSError as error:
+            raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot read {name!r}: {error.strerror}") from error
+
+
+class Artifact:
+    """A bundle whose manifest has been verified; files are verified as they are read."""
+
+    def __init__(self, source: Source, *, digest: str | None = None) -> None:
+        self._source = source
+        self._sizes = dict(source.sizes())
+        if contract.MANIFEST not in self._sizes:
+            raise NoriaError(
+                Reason.NOT_FOUND,
+                f"no {contract.MANIFEST} there: the bundle is missing or was not written to its end",
+            )
+        data = b"".join(self._bounded(contract.MANIFEST, MAX_MANIFEST))
+        actual = sha256(data)
+        if digest is not None and actual != digest:
+            raise NoriaError(
+                Reason.DIGEST_MISMATCH,
+                f"the manifest has {actual}, registered was {digest}: the bundle was changed",
+            )
+        self.manifest = parse_manifest(data, actual)
+        self._check_names()
+
+    def read(self, name: str) -> bytes:
+        """The verified content of one file."""
+        return b"".join(self._verified(name))
+
+    def verify(self) -> int:
+        """Hash every file without keeping it; the bundle's size in bytes."""
+        for name in self.manifest.files:
+            for _ in self._verified(name):
+                pass
+        return sum(self._sizes.values())
+
+    def _check_names(self) -> None:
+        expected, present = {*self.manifest.files, contract.MANIFEST}, set(self._sizes)
+        if expected != present:
+            missing, extra = sorted(expected - present), sorted(present - expected)
+            raise NoriaError(
+                Reason.FILES_DIFFER, f"files missing: {missing}; not in the manifest: {extra[:5]}"
+            )
+
+    def _bounded(self, name: str, limit: int) -> Iterator[bytes]:
+        total = 0
+        if self._sizes[name] > limit:
+            raise NoriaError(Reason.TOO_LARGE, f"{name} has {self._sizes[name]} bytes, the limit is {limit}")
+        for piece in self._source.chunks(name):
+            total += len(piece)
+            if total > limit:
+                raise NoriaError(Reason.TOO_LARGE, f"{name} grew over {limit} bytes while it was read")
+            yield piece
+
+    def _verified(self, name: str) -> Iterator[bytes]:
+        hasher = hashlib.sha256()
+        limit = MAX_MODEL if name == self.manifest.model else MAX_DOCUMENT
+        for piece in self._bounded(name, limit):
+            hasher.update(piece)
+            yield piece
+        actual = "sha256:" + hasher.hexdigest()
+        if actual != self.manifest.files[name]:
+            raise NoriaError(
+                Reason.DIGEST_MISMATCH, f"{name} has {actual}, the manifest says {self.manifest.files[name]}"
+            )
+
+
+def parse_manifest(data: bytes, digest: str) -> Manifest:
+    """noria.json's bytes → Manifest; anything that this version does not understand is refused."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise NoriaError(Reason.MANIFEST_INVALID, f"{contract.MANIFEST} is not JSON: {error}") from error
+    if not isinstance(document, dict) or document.get("schema") != contract.BUNDLE_SCHEMA:
+        raise NoriaError(
+            Reason.MANIFEST_INVALID, f"{contract.MANIFEST}: schema must be {contract.BUNDLE_SCHEMA!r}"
+        )
+    files, model, classes = document.get("files"), document.get("model"), document.get("classes", [])
+    if not isinstance(files, dict) or not 0 < len(files) <= MAX_FILES:
+        raise NoriaError(Reason.MANIFEST_INVALID, f"`files` must be an object of 1 to {MAX_FILES} files")
+    for name, value in files.items():
+        if not _NAME.fullmatch(name) or name == contract.MANIFEST:
+            raise NoriaError(Reason.PATH_UNSAFE, f"file name {name!r} in the manifest is not a plain name")
+        if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+            raise NoriaError(
+                Reason.MANIFEST_INVALID, f"the digest of {name!r} must be sha256:<64 hex digits>"
+            )
+    required = {contract.SIGNATURE, contract.REFERENCE, contract.GOLDEN, contract.METRICS, model}
+    if not isinstance(model, str) or not required <= set(files):
+        raise NoriaError(
+            Reason.MANIFEST_INVALID, f"`files` must list the model and {sorted(map(str, required))}"
+        )
+    task = document.get("task")
+    if task not in ("binary", "multiclass", "regression") or not isinstance(document.get("format"), str):
+        raise NoriaError(
+            Reason.MANIFEST_INVALID, "task must be binary, multiclass or regression, format a string"
+        )
+    if not isinstance(classes, list) or len(classes) > 65_536:
+        raise NoriaError(Reason.MANIFEST_INVALID, "`classes` must be a list")
+    return Manifest(digest, document["format"], task, model, files, tuple(classes), document)

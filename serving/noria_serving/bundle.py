@@ -1,0 +1,234 @@
+"""How training code hands over a model: `save(model, X, y)`, then `publish()`. See docs/bundle.md.
+
+In: a fitted model and the rows that it was trained on. Out: a directory of plain files and, from `publish`, the
+training container's result. Invariants: the manifest is written last, so a directory without it is no bundle; the
+same model and rows give the same digest; what is saved has been loaded and has reproduced its own golden answers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria_serving import contract, conversion, reference, result
+from noria_serving.artifact import Artifact, DirectorySource, sha256
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.base import score_output, scores
+from noria_serving.model.loaded import GOLDEN_SCHEMA, load_artifact
+from noria_serving.protocol import encode_tensor
+from noria_serving.signature import Signature
+
+__all__ = ["Bundle", "save"]
+
+GOLDEN_ROWS: Final = 8
+GOLDEN_TOLERANCE: Final = 1e-4
+VOLUMES: Final = "/noria/volumes/"
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A complete bundle on disk."""
+
+    path: Path
+    digest: str
+    format: str
+    name: str
+    metrics: Mapping[str, str]
+    signature: Mapping[str, Any]
+    reference: Mapping[str, Any]
+    card: str = ""
+    files: Sequence[str] = field(default_factory=tuple)
+
+    def publish(
+        self, *, uri: str | None = None, data: Sequence[Mapping[str, Any]] = (), git: str | None = None
+    ) -> str:
+        """Upload where the output is a store, then write the result of the training run; gives the artifact's URI.
+
+        `data`: what was read, as `{"name", "digest", "rows"}` each. `git`: the commit of the training code
+        (default: $NORIA_GIT). The result is written last: without it the run counts as failed.
+        """
+        target = uri or os.environ.get(contract.ENV_OUTPUT_URI) or _volume_uri(self.path)
+        if target.startswith("s3://"):
+            from noria_serving.objects import open_store, upload  # noqa: PLC0415  only for outputs in a store
+
+            store = open_store(target)
+            for name in [*self.files, contract.MANIFEST]:
+                upload(store, name, self.path / name)
+        document: dict[str, Any] = {
+            "schema": contract.RESULT_SCHEMA,
+            "artifact": {"uri": target, "digest": self.digest, "format": self.format},
+            "metrics": dict(self.metrics),
+            "signature": self.signature,
+            "reference": self.reference,
+            "data": [dict(item) for item in data],
+            "git": git if git is not None else os.environ.get("NORIA_GIT", ""),
+            "card": self.card,
+        }
+        result.write(_fitted(document))
+        return target
+
+
+def save(
+    model: Any,
+    X: Any,  # noqa: N803  scikit-learn's own spelling
+    y: Any,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    name: str = "model",
+    metrics: Mapping[str, float] | None = None,
+    task: str | None = None,
+    card: str = "",
+) -> Bundle:
+    """Write a bundle to `path` (default: $NORIA_OUTPUT).
+
+    model: a fitted scikit-learn classifier, regressor or pipeline, or an ONNX model as bytes or path.
+    X, y: the training rows (DataFrame or 2-d array) and labels: reference bins and golden rows are made from them.
+    metrics: the trainer's own figures, recorded as claims. task: binary, multiclass or regression; needed for ONNX.
+    """
+    target = Path(path or os.environ.get(contract.ENV_OUTPUT) or "bundle")
+    table, names = conversion.table(X)
+    if not len(y) or len(y) != len(next(iter(table.values()))):
+        raise NoriaError(Reason.DATA_INVALID, "X and y must have the same number of rows, at least one")
+    kind = task or _task(model)
+    converted, arrays, classes = _converted(model, X, y, table, kind)
+    shape = converted.backend.signature
+    inputs = conversion.cast(arrays, shape)
+    prediction = scores(_predict(converted, inputs)[score_output(shape, kind)], kind)
+    bins = reference.build(shape, inputs, prediction, names=names)
+    claims = _decimals(metrics or {})
+    documents = {
+        contract.SIGNATURE: shape.as_json(),
+        contract.REFERENCE: bins,
+        contract.GOLDEN: _golden(converted, inputs),
+        contract.METRICS: {
+            "metrics": claims,
+            "parity": None if converted.parity is None else f"{converted.parity:.1e}",
+        },
+    }
+    files = {name: result.canonical(document) for name, document in documents.items()}
+    files["model." + converted.format] = converted.data
+    about = {"name": name, "format": converted.format, "task": kind, "classes": classes}
+    digest = _write(target, files, {**about, "model": "model." + converted.format})
+    load_artifact(Artifact(DirectorySource(target), digest=digest))
+    summary = {
+        "digest": sha256(files[contract.REFERENCE]),
+        "features": len(bins["features"]),
+        "samples": len(y),
+    }
+    return Bundle(
+        target, digest, converted.format, name, claims, shape.as_json(), summary, card, tuple(sorted(files))
+    )
+
+
+def _converted(
+    model: Any, rows: Any, y: Any, arrays: Mapping[str, Array], task: str
+) -> tuple[conversion.Converted, Mapping[str, Array], list[Any]]:
+    data = _onnx_bytes(model)
+    if data is None:
+        return conversion.convert(model, rows, arrays, task), arrays, _classes(getattr(model, "classes_", ()))
+    converted, signature = conversion.raw_onnx(data)
+    if len(signature.inputs) == 1 and len(arrays) == 1:
+        arrays = {signature.inputs[0].name: next(iter(arrays.values()))}
+    elif set(arrays) != {tensor.name for tensor in signature.inputs}:
+        wanted = [tensor.name for tensor in signature.inputs]
+        raise NoriaError(Reason.DATA_INVALID, f"the columns of X must be the model's inputs {wanted[:20]}")
+    return converted, arrays, _classes(() if task == "regression" else np.unique(np.asarray(y)))
+
+
+def _onnx_bytes(model: Any) -> bytes | None:
+    if isinstance(model, bytes):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return Path(model).read_bytes()
+    return model.SerializeToString(deterministic=True) if hasattr(model, "SerializeToString") else None
+
+
+def _task(model: Any) -> str:
+    classes = getattr(model, "classes_", None)
+    if classes is not None:
+        return "binary" if len(classes) == 2 else "multiclass"
+    if hasattr(model, "predict"):
+        return "regression"
+    raise NoriaError(
+        Reason.DATA_INVALID, "give task='binary', 'multiclass' or 'regression' with an ONNX model"
+    )
+
+
+def _classes(values: Any) -> list[Any]:
+    return [value.item() if isinstance(value, np.generic) else value for value in values]
+
+
+def _predict(converted: conversion.Converted, inputs: Mapping[str, Array]) -> list[Array]:
+    return converted.backend.predict(inputs)
+
+
+def _golden(converted: conversion.Converted, inputs: Mapping[str, Array]) -> dict[str, Any]:
+    count = len(next(iter(inputs.values())))
+    picked = np.unique(np.linspace(0, count - 1, min(count, GOLDEN_ROWS)).astype(int))
+    rows = {name: array[picked] for name, array in inputs.items()}
+    signature: Signature = converted.backend.signature
+    outputs = converted.backend.predict(rows)
+    return {
+        "schema": GOLDEN_SCHEMA,
+        "tolerance": GOLDEN_TOLERANCE,
+        "inputs": [_plain(encode_tensor(t, rows[t.name])) for t in signature.inputs],
+        "outputs": [_plain(encode_tensor(t, a)) for t, a in zip(signature.outputs, outputs, strict=True)],
+    }
+
+
+def _plain(tensor: dict[str, Any]) -> dict[str, Any]:
+    data = tensor["data"].tolist() if isinstance(tensor["data"], np.ndarray) else tensor["data"]
+    return {**tensor, "data": [None if value != value else value for value in data]}
+
+
+def _decimals(metrics: Mapping[str, float]) -> dict[str, str]:
+    claims = {}
+    for name, value in metrics.items():
+        if not np.isfinite(value):
+            raise NoriaError(Reason.METRIC_UNDEFINED, f"metric {name!r} is {value}; leave it out or fix it")
+        claims[name] = decimal(float(value))
+    return claims
+
+
+def decimal(value: float) -> str:
+    """A finite number as a plain decimal string of at most six places."""
+    text = f"{value:.6f}".rstrip("0").rstrip(".")
+    return "0" if text in ("", "-0") else text
+
+
+def _write(target: Path, files: Mapping[str, bytes], about: Mapping[str, Any]) -> str:
+    """All files, then the manifest; leftovers of an earlier attempt go first. Gives the digest."""
+    target.mkdir(parents=True, exist_ok=True)
+    (target / contract.MANIFEST).unlink(missing_ok=True)
+    for leftover in target.iterdir():
+        if leftover.name not in files:
+            raise NoriaError(
+                Reason.FILES_DIFFER, f"{leftover} is in the way: save into a directory of its own"
+            )
+    for name, content in files.items():
+        (target / name).write_bytes(content)
+    digests = {name: sha256(content) for name, content in files.items()}
+    manifest = result.canonical({"schema": contract.BUNDLE_SCHEMA, **about, "files": digests})
+    (target / contract.MANIFEST).write_bytes(manifest)
+    return sha256(manifest)
+
+
+def _volume_uri(path: Path) -> str:
+    absolute = str(path.absolute())
+    return "pvc://" + absolute.removeprefix(VOLUMES) if absolute.startswith(VOLUMES) else absolute
+
+
+def _fitted(document: dict[str, Any]) -> dict[str, Any]:
+    """Within the limit: a long card is cut first, then the signature goes (the bundle has both in full)."""
+    if len(result.canonical(document)) > contract.RESULT_LIMIT:
+        document = {**document, "card": document["card"][:256]}
+    if len(result.canonical(document)) > contract.RESULT_LIMIT:
+        document = {**document, "signature": {"inputs": [], "outputs": []}}
+    return document

@@ -1,0 +1,277 @@
+"""From a fitted scikit-learn estimator to a file that is safe and fast to serve.
+
+In: the estimator and its rows. Out: format, bytes and signature. ONNX where skl2onnx has a converter and the answers
+on the given rows agree (labels equal, probabilities within PARITY); otherwise skops. Invariant: equal estimators give
+equal bytes, because the digest of a bundle is its identity.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.base import Backend
+from noria_serving.model.onnx import TYPES, OnnxModel, open_session
+from noria_serving.model.sklearn import SklearnModel, load_skops
+from noria_serving.signature import DATATYPES, MATRIX, Signature, Tensor
+
+Array = NDArray[Any]
+PARITY: Final = 1e-4
+PARITY_ROWS: Final = 2000
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A model file with what it takes and gives."""
+
+    format: str
+    data: bytes
+    backend: Backend
+    parity: float | None
+    """Largest difference of a probability or prediction on the given rows; None without conversion."""
+
+
+def table(rows: Any) -> tuple[dict[str, Array], list[str]]:
+    """(arrays by input name, feature names) of a DataFrame or an array, in natural datatypes."""
+    if hasattr(rows, "columns") and hasattr(rows, "iloc"):
+        names = [str(name) for name in rows.columns]
+        if len(set(names)) != len(names):
+            raise NoriaError(Reason.DATA_INVALID, "X has two columns of the same name; rename one")
+        return {name: _column(rows.iloc[:, i], name).reshape(-1, 1) for i, name in enumerate(names)}, names
+    array = np.asarray(rows)
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
+        raise NoriaError(
+            Reason.DATA_INVALID, "X must be a DataFrame, or an array of numbers of shape (rows, features)"
+        )
+    matrix = array.astype(np.float64)
+    return {MATRIX: matrix}, [f"x{i}" for i in range(matrix.shape[1])]
+
+
+def _column(series: Any, name: str) -> Array:
+    kind = getattr(series.dtype, "kind", "O")
+    if kind == "b":
+        return np.asarray(series.to_numpy(), dtype=np.bool_)
+    if kind in "iu" and not series.isna().any():
+        return np.asarray(series.to_numpy(), dtype=np.int64)
+    if kind in "fiu":
+        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
+    values = ["" if missing else value for value, missing in zip(series.tolist(), series.isna(), strict=True)]
+    if any(not isinstance(value, str) for value in values):
+        raise NoriaError(
+            Reason.DATA_INVALID, f"column {name!r} ({series.dtype}) is neither numbers nor strings"
+        )
+    return np.array(values, dtype=object)
+
+
+def cast(arrays: Mapping[str, Array], signature: Signature) -> dict[str, Array]:
+    """The same rows in the datatypes that the model takes."""
+    return {t.name: arrays[t.name].astype(DATATYPES[t.datatype], copy=False) for t in signature.inputs}
+
+
+def convert(model: Any, rows: Any, arrays: Mapping[str, Array], task: str) -> Converted:
+    """The best form of the model that gives the same answers on (up to 2000 of) the rows."""
+    count = len(next(iter(arrays.values())))
+    picked = np.unique(np.linspace(0, count - 1, min(count, PARITY_ROWS)).astype(int))
+    sample = {name: array[picked] for name, array in arrays.items()}
+    subset = rows.iloc[picked] if hasattr(rows, "iloc") else np.asarray(rows)[picked]
+    expected = _expected(model, subset, task)
+    reasons = []
+    for precision, form in product(("FP32", "FP64"), (model, _columns_joined(model, subset, arrays))):
+        if form is None:
+            continue
+        try:
+            candidate = _to_onnx(form, arrays, task, precision)
+            parity = _difference(
+                candidate.backend.predict(cast(sample, candidate.backend.signature)), expected
+            )
+        except Exception as error:  # every converter raises its own kinds; the fallback is always there
+            reasons.append(f"{precision}: {error!s:.200}")
+            continue
+        if parity <= PARITY:
+            return Converted("onnx", candidate.data, candidate.backend, parity)
+        reasons.append(f"{precision}: answers differ by {parity:.2g}")
+    log.warning("model is not converted to ONNX, served through scikit-learn: %s", "; ".join(reasons))
+    return _to_skops(model, arrays, task)
+
+
+def _columns_joined(model: Any, rows: Any, arrays: Mapping[str, Array]) -> Any:
+    """The estimator behind a step that puts number columns side by side: converters of bare estimators take one matrix."""
+    if len(arrays) == 1 or any(array.dtype.kind == "O" for array in arrays.values()):
+        return None
+    from sklearn.compose import ColumnTransformer  # noqa: PLC0415
+    from sklearn.pipeline import Pipeline  # noqa: PLC0415
+
+    columns = ColumnTransformer([("columns", "passthrough", list(rows.columns))]).fit(rows)
+    return Pipeline([("columns", columns), ("model", model)])
+
+
+def raw_onnx(data: bytes) -> tuple[Converted, Signature]:
+    """An ONNX model that was made elsewhere: its own names and types are the signature."""
+    session = open_session(data)
+    signature = Signature(
+        tuple(_node(node, "input") for node in session.get_inputs()),
+        tuple(_node(node, "output") for node in session.get_outputs()),
+    )
+    return Converted("onnx", data, OnnxModel(data, signature), None), signature
+
+
+def _node(node: Any, role: str) -> Tensor:
+    if node.type not in TYPES:
+        raise NoriaError(
+            Reason.MODEL_INVALID,
+            f"{role} {node.name!r} is a {node.type}; export tensors only (skl2onnx: options={{'zipmap': False}})",
+        )
+    shape = tuple(n if isinstance(n, int) and n > 0 else -1 for n in node.shape)
+    return Tensor(node.name, TYPES[node.type], (-1, *shape[1:]))
+
+
+def _inputs(arrays: Mapping[str, Array], precision: str) -> tuple[Tensor, ...]:
+    names = {"f": precision, "i": "INT64", "u": "INT64", "b": "BOOL", "O": "BYTES"}
+    return tuple(Tensor(name, names[a.dtype.kind], (-1, a.shape[1])) for name, a in arrays.items())
+
+
+def _outputs(model: Any, task: str, precision: str) -> tuple[Tensor, ...]:
+    if task == "regression":
+        return (Tensor("prediction", precision, (-1, 1) if precision != "skops" else (-1,)),)
+    label = "BYTES" if np.asarray(model.classes_).dtype.kind in "OUS" else "INT64"
+    return (Tensor("label", label, (-1,)), Tensor("probabilities", precision, (-1, len(model.classes_))))
+
+
+def _to_onnx(model: Any, arrays: Mapping[str, Array], task: str, precision: str) -> Converted:
+    from skl2onnx import convert_sklearn  # noqa: PLC0415  heavy; only where a model is handed over
+    from skl2onnx.common import data_types  # noqa: PLC0415
+
+    kinds = {
+        "FP32": data_types.FloatTensorType,
+        "FP64": data_types.DoubleTensorType,
+        "INT64": data_types.Int64TensorType,
+        "BOOL": data_types.BooleanTensorType,
+        "BYTES": data_types.StringTensorType,
+    }
+    signature = Signature(_inputs(arrays, precision), _outputs(model, task, precision))
+
+    def typed(tensors: Sequence[Tensor]) -> list[tuple[str, Any]]:
+        return [(t.name, kinds[t.datatype]([None, *t.shape[1:]])) for t in tensors]
+
+    with _plain_integers():
+        proto = convert_sklearn(
+            model,
+            "noria",
+            typed(signature.inputs),
+            final_types=typed(signature.outputs),
+            options=None if task == "regression" else {id(model): {"zipmap": False}},
+        )
+    data = proto.SerializeToString(deterministic=True)
+    return Converted("onnx", data, OnnxModel(data, signature), None)
+
+
+def _plain(item: Any) -> Any:
+    value = item.item() if isinstance(item, np.generic) else item
+    return int(value) if isinstance(value, bool) else value
+
+
+@contextmanager
+def _plain_integers() -> Iterator[None]:
+    """skl2onnx 1.20 hands numpy integers and booleans of tree ensembles to onnx, whose newer releases refuse them."""
+    from skl2onnx.common import _container  # noqa: PLC0415
+
+    original = _container.make_node
+
+    def make_node(*args: Any, **attributes: Any) -> Any:
+        for key, value in attributes.items():
+            if isinstance(value, list):
+                attributes[key] = [_plain(item) for item in value]
+        return original(*args, **attributes)
+
+    _container.make_node = make_node
+    try:
+        yield
+    finally:
+        _container.make_node = original
+
+
+def _to_skops(model: Any, arrays: Mapping[str, Array], task: str) -> Converted:
+    import skops.io  # noqa: PLC0415
+
+    outputs = _outputs(model, task, "FP64")
+    if task == "regression":
+        outputs = (Tensor("prediction", "FP64", (-1,)),)
+    signature = Signature(_inputs(arrays, "FP64"), outputs)
+    try:
+        data = normalised(skops.io.dumps(model))
+    except Exception as error:
+        raise NoriaError(
+            Reason.MODEL_INVALID,
+            f"{type(model).__name__} has neither an ONNX nor a skops form: {error!s:.300}",
+        ) from error
+    return Converted("skops", data, SklearnModel(load_skops(data), signature, task), None)
+
+
+def normalised(data: bytes) -> bytes:
+    """A skops archive without what changes from run to run: object addresses and times."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    schema = json.loads(contents.pop("schema.json"))
+    numbers: dict[str, int] = {}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: _renumber(key, item, numbers, renamed) for key, item in value.items()}
+        return [renamed(item) for item in value] if isinstance(value, list) else value
+
+    text = json.dumps(renamed(schema), indent=2)
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        files = {_file(name, numbers): content for name, content in contents.items()}
+        for name, content in [("schema.json", text.encode()), *sorted(files.items())]:
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
+    return target.getvalue()
+
+
+def _renumber(key: str, value: Any, numbers: dict[str, int], descend: Any) -> Any:
+    if key == "__id__" and isinstance(value, int):
+        return numbers.setdefault(str(value), len(numbers) + 1)
+    if key == "file" and isinstance(value, str):
+        return _file(value, numbers)
+    return descend(value)
+
+
+def _file(name: str, numbers: dict[str, int]) -> str:
+    stem, dot, suffix = name.partition(".")
+    if not re.fullmatch(r"\d+", stem):
+        return name
+    return f"{numbers.setdefault(stem, len(numbers) + 1)}{dot}{suffix}"
+
+
+def _expected(model: Any, rows: Any, task: str) -> list[Array]:
+    if task == "regression":
+        return [np.asarray(model.predict(rows), dtype=np.float64)]
+    if not hasattr(model, "predict_proba"):
+        raise NoriaError(
+            Reason.MODEL_INVALID,
+            f"{type(model).__name__} gives no probabilities; wrap it in sklearn.calibration.CalibratedClassifierCV",
+        )
+    return [np.asarray(model.predict(rows)), np.asarray(model.predict_proba(rows), dtype=np.float64)]
+
+
+def _difference(actual: Sequence[Array], expected: Sequence[Array]) -> float:
+    """Largest difference of the numbers (relative above 1); infinite when a label differs."""
+    if len(expected) == 2 and not np.array_equal(actual[0].reshape(-1).astype(str), expected[0].astype(str)):
+        return float("inf")
+    left, right = actual[-1].reshape(-1).astype(np.float64), expected[-1].reshape(-1)
+    gaps = np.abs(left - right) / np.maximum(1.0, np.abs(right))
+    return float(gaps.max()) if np.isfinite(gaps).all() else float("inf")

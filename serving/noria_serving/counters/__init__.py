@@ -1,0 +1,1 @@
+"""What only the model server can see, as integers that only grow."""

@@ -1,0 +1,1 @@
+"""Feedback without a store: signed tokens carry what labels are joined with."""

@@ -1,0 +1,131 @@
+"""From an artifact to a model that may answer: verified, loaded, warmed up, and equal to its golden rows.
+
+In: an Artifact. Out: Loaded. Invariant: no byte is parsed before its digest was checked, and a model that does not
+reproduce the answers stored with it is never returned.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria_serving import contract, reference, signature
+from noria_serving.artifact import Artifact, Manifest, open_source
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.base import Backend, score_output, scores
+from noria_serving.model.onnx import OnnxModel
+from noria_serving.model.sklearn import SklearnModel, load_pickle, load_skops
+from noria_serving.protocol import BadRequest, decode_inputs
+
+FORMATS: Final = ("onnx", "skops", "pickle")
+GOLDEN_SCHEMA: Final = "noria.golden/v1"
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that gave its golden answers."""
+
+    manifest: Manifest
+    backend: Backend
+    reference: reference.Reference
+    score_output: int
+    seconds_per_call: float
+    """Duration of a warm prediction of the golden rows."""
+    golden_rows: int
+
+    def scores(self, outputs: list[Array]) -> Array:
+        return scores(outputs[self.score_output], self.manifest.task)
+
+
+def load(location: str, *, digest: str | None = None, allow_pickle: bool = False) -> Loaded:
+    """Everything between a location and readiness."""
+    return load_artifact(Artifact(open_source(location), digest=digest), allow_pickle=allow_pickle)
+
+
+def load_artifact(artifact: Artifact, *, allow_pickle: bool = False) -> Loaded:
+    manifest = artifact.manifest
+    if manifest.format not in FORMATS:
+        raise NoriaError(
+            Reason.FORMAT_REFUSED, f"format {manifest.format!r} is not on the allow-list {list(FORMATS)}"
+        )
+    shape = signature.parse(_document(artifact, contract.SIGNATURE))
+    bins = reference.parse(_document(artifact, contract.REFERENCE))
+    golden = _document(artifact, contract.GOLDEN)
+    _check_reference(shape, bins)
+    backend = _backend(artifact, shape, allow_pickle=allow_pickle)
+    seconds, rows = check_golden(backend, golden)
+    return Loaded(manifest, backend, bins, score_output(shape, manifest.task), seconds, rows)
+
+
+def _backend(artifact: Artifact, shape: signature.Signature, *, allow_pickle: bool) -> Backend:
+    manifest = artifact.manifest
+    if manifest.format == "pickle" and not allow_pickle:
+        load_pickle(b"", allowed=False)
+    data = artifact.read(manifest.model)
+    if manifest.format == "onnx":
+        return OnnxModel(data, shape)
+    estimator = load_skops(data) if manifest.format == "skops" else load_pickle(data, allowed=allow_pickle)
+    return SklearnModel(estimator, shape, manifest.task)
+
+
+def _document(artifact: Artifact, name: str) -> Any:
+    try:
+        return json.loads(artifact.read(name))
+    except (ValueError, RecursionError) as error:
+        raise NoriaError(Reason.MANIFEST_INVALID, f"{name} is not JSON: {error}") from error
+
+
+def _check_reference(shape: signature.Signature, bins: reference.Reference) -> None:
+    widths = {tensor.name: (tensor.shape[1] if len(tensor.shape) > 1 else 1) for tensor in shape.inputs}
+    for feature in bins.features:
+        width = widths.get(feature.input, 0)
+        if feature.column < 0 or (width != -1 and feature.column >= width):
+            raise NoriaError(
+                Reason.MANIFEST_INVALID, f"reference.json: {feature.name!r} is not in the signature"
+            )
+
+
+def check_golden(backend: Backend, golden: Any) -> tuple[float, int]:
+    """(seconds of one warm call, rows); a different answer is `GoldenMismatch`."""
+    try:
+        inputs = decode_inputs(golden["inputs"], backend.signature.inputs)
+        expected = decode_inputs(golden["outputs"], backend.signature.outputs)
+        tolerance = float(golden["tolerance"])
+    except (BadRequest, KeyError, TypeError, ValueError) as error:
+        raise NoriaError(
+            Reason.MANIFEST_INVALID, f"golden.json does not fit the signature: {error}"
+        ) from error
+    try:
+        backend.predict(inputs)
+        started = time.perf_counter()
+        outputs = backend.predict(inputs)
+        seconds = time.perf_counter() - started
+    except NoriaError:
+        raise
+    except Exception as error:
+        raise NoriaError(
+            Reason.GOLDEN_MISMATCH, f"the model fails on its golden rows: {error!s:.500}"
+        ) from error
+    for tensor, output in zip(backend.signature.outputs, outputs, strict=True):
+        if not same(output, expected[tensor.name], tolerance):
+            raise NoriaError(
+                Reason.GOLDEN_MISMATCH,
+                f"output {tensor.name!r} differs from golden.json by more than {tolerance}",
+            )
+    return seconds, len(outputs[0])
+
+
+def same(actual: Array, expected: Array, tolerance: float) -> bool:
+    """Equal labels, or numbers within the tolerance (absolute, and relative for large values)."""
+    if actual.size != expected.size:
+        return False
+    left, right = actual.reshape(-1), expected.reshape(-1)
+    if left.dtype.kind in "OUS" or right.dtype.kind in "OUS":
+        return bool(np.array_equal(left.astype(str), right.astype(str)))
+    return bool(np.allclose(left, right, rtol=tolerance, atol=tolerance, equal_nan=True))

@@ -1,0 +1,245 @@
+"""Open Inference Protocol V2 over JSON: a request body becomes arrays, arrays become a response body. Pure.
+
+In: bytes and a Signature. Out: arrays by input name in the datatypes that the model takes; response bytes.
+Invariant: whatever a client sends ends in arrays that fit the signature or in a BadRequest that names the tensor, what
+was expected and what came; nothing is allocated by the sizes that a request merely claims.
+
+Beyond the protocol, `null` inside a floating-point tensor means NaN and inside BYTES the empty string (missing value).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from noria_serving.signature import DATATYPES, Signature, Tensor
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+
+_FLOAT: Final[frozenset[type]] = frozenset({float, int, type(None)})
+_INT: Final[frozenset[type]] = frozenset({int})
+_ELEMENTS: Final[Mapping[str, frozenset[type]]] = {
+    "BOOL": frozenset({bool}),
+    "BYTES": frozenset({str, type(None)}),
+    **{name: _FLOAT for name in ("FP32", "FP64")},
+    **{name: _INT for name in DATATYPES if "INT" in name},
+}
+_FLOATS: Final = frozenset({"FP16", "FP32", "FP64"})
+_INTEGERS: Final = frozenset(name for name in DATATYPES if "INT" in name)
+
+
+class BadRequest(Exception):
+    """What the client must change; answered with `status` and `{"error": …}`."""
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+        self.allow: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An inference request that fits the signature."""
+
+    id: str | None
+    inputs: Arrays
+    rows: int
+    outputs: tuple[int, ...]
+    """Positions of the wanted outputs in the signature."""
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A body that must be a JSON object."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}") from error
+    if type(document) is not dict:
+        raise BadRequest(f"the body must be a JSON object, not {_kind(document)}")
+    return document
+
+
+def parse_request(body: bytes, signature: Signature) -> Request:
+    """An infer body → Request."""
+    document = parse_object(body)
+    identifier = document.get("id")
+    if identifier is not None and type(identifier) is not str:
+        raise BadRequest(f"`id` must be a string, not {_kind(identifier)}")
+    if type(document.get("parameters", {})) is not dict:
+        raise BadRequest("`parameters` must be an object")
+    inputs = decode_inputs(document.get("inputs"), signature.inputs)
+    rows = _rows(inputs)
+    return Request(identifier, inputs, rows, _wanted(document.get("outputs"), signature.outputs))
+
+
+def decode_inputs(entries: object, tensors: Sequence[Tensor]) -> dict[str, Array]:
+    """The `inputs` list of a request → one array a tensor of the signature."""
+    if type(entries) is not list or not entries:
+        raise BadRequest(f"`inputs` must be a list with the tensors {_names(tensors)}")
+    by_name = {tensor.name: tensor for tensor in tensors}
+    arrays: dict[str, Array] = {}
+    for entry in entries:
+        name = entry.get("name") if type(entry) is dict else None
+        tensor = by_name.get(name) if type(name) is str else None
+        if tensor is None:
+            raise BadRequest(f"unknown input {name!r:.100}: the model takes {_names(tensors)}")
+        if tensor.name in arrays:
+            raise BadRequest(f"input {name!r} is given twice")
+        arrays[tensor.name] = decode_tensor(entry, tensor)
+    if len(arrays) != len(by_name):
+        raise BadRequest(f"missing inputs: {[name for name in by_name if name not in arrays][:20]}")
+    return arrays
+
+
+def decode_tensor(entry: Mapping[str, Any], tensor: Tensor) -> Array:
+    """One tensor of a request → an array of the tensor's datatype and rank."""
+    datatype = entry.get("datatype")
+    shape = _shape(entry.get("shape"), tensor)
+    _check_datatype(datatype, tensor)
+    if "data" not in entry:
+        raise BadRequest(f"input {tensor.name!r} has no `data`")
+    flat = _flatten(entry["data"], shape, tensor.name)
+    if not _ELEMENTS[str(datatype)].issuperset(map(type, flat)):
+        wrong = next(x for x in flat if type(x) not in _ELEMENTS[str(datatype)])
+        raise BadRequest(f"input {tensor.name!r} is {datatype} but its data holds {_kind(wrong)}")
+    return _build(flat, str(datatype), tensor).reshape(
+        (shape[0], *tensor.shape[1:]) if len(tensor.shape) > 1 else shape[:1]
+    )
+
+
+def _build(flat: Sequence[Any], datatype: str, tensor: Tensor) -> Array:
+    target = tensor.datatype
+    if datatype == "BYTES":
+        array = np.empty(len(flat), dtype=object)
+        array[:] = ["" if value is None else value for value in flat] if None in flat else flat
+        return array
+    try:
+        array = np.array(flat, dtype=DATATYPES[datatype if datatype not in _FLOATS else target])
+        if target in ("FP16", "FP32") and np.isinf(array).any():
+            raise OverflowError
+        if array.dtype != DATATYPES[target]:
+            array = _cast(array, DATATYPES[target])
+    except OverflowError:
+        raise BadRequest(
+            f"input {tensor.name!r} holds a number outside the range of {datatype} or {target}"
+        ) from None
+    return array
+
+
+def _cast(array: Array, dtype: str) -> Array:
+    result = array.astype(dtype)
+    if result.dtype.kind in "iu" and not np.array_equal(result, array):
+        raise OverflowError
+    return result
+
+
+def _check_datatype(datatype: object, tensor: Tensor) -> None:
+    if type(datatype) is not str or datatype not in DATATYPES:
+        raise BadRequest(
+            f"input {tensor.name!r}: unknown datatype {datatype!r:.60}; it must be {tensor.datatype}"
+        )
+    if datatype == "FP16":
+        raise BadRequest(f"input {tensor.name!r}: FP16 has no JSON form; send FP32")
+    if datatype == tensor.datatype:
+        return
+    fits = (
+        (datatype in _FLOATS or datatype in _INTEGERS)
+        if tensor.datatype in _FLOATS
+        else (datatype in _INTEGERS and tensor.datatype in _INTEGERS)
+    )
+    if not fits:
+        raise BadRequest(f"input {tensor.name!r} must be {tensor.datatype}, not {datatype}")
+
+
+def _shape(shape: object, tensor: Tensor) -> list[int]:
+    """The claimed shape, if it fits the tensor's; a column may leave out its trailing 1."""
+    if type(shape) is not list or any(type(n) is not int or not 0 <= n < 2**31 for n in shape):
+        raise BadRequest(f"input {tensor.name!r}: `shape` must be a list of whole numbers from 0 to 2^31-1")
+    expected = tensor.shape
+    full = [*shape, 1] if len(shape) == 1 and expected[1:] == (1,) else shape
+    if len(full) != len(expected) or any(
+        want not in (-1, have) for want, have in zip(expected, full, strict=True)
+    ):
+        raise BadRequest(f"input {tensor.name!r}: shape must be {list(expected)}, not {shape!r:.100}")
+    if full[0] == 0:
+        raise BadRequest(f"input {tensor.name!r} has no rows")
+    return shape
+
+
+def _flatten(data: object, shape: Sequence[int], name: str) -> list[Any]:
+    """Nested or flat, row-major data → a flat list of exactly as many elements as the shape says."""
+    if type(data) is not list:
+        raise BadRequest(f"input {name!r}: `data` must be a list, not {_kind(data)}")
+    flat: list[Any] = data
+    dims: list[int] = []
+    while flat and type(flat[0]) is list:
+        lengths = {len(x) if type(x) is list else -1 for x in flat}
+        if len(lengths) != 1 or len(dims) > len(shape):
+            raise BadRequest(f"input {name!r}: nested `data` is ragged")
+        dims.append(len(flat) if not dims else len(flat) // _product(dims))
+        flat = list(chain.from_iterable(flat))
+    count = _product(shape)
+    if len(flat) != count:
+        raise BadRequest(
+            f"input {name!r}: shape {list(shape)} needs {count} elements, `data` holds {len(flat)}"
+        )
+    if dims and dims != list(shape[: len(dims)]):
+        raise BadRequest(f"input {name!r}: `data` is nested as {dims}…, shape says {list(shape)}")
+    return flat
+
+
+def _product(values: Sequence[int]) -> int:
+    result = 1
+    for value in values:
+        result *= value
+    return result
+
+
+def _rows(inputs: Arrays) -> int:
+    counts = {array.shape[0] for array in inputs.values()}
+    if len(counts) != 1:
+        raise BadRequest(f"all inputs must have the same number of rows, not {sorted(counts)}")
+    return int(counts.pop())
+
+
+def _wanted(entries: object, tensors: Sequence[Tensor]) -> tuple[int, ...]:
+    if entries is None or entries == []:
+        return tuple(range(len(tensors)))
+    if type(entries) is not list:
+        raise BadRequest("`outputs` must be a list")
+    names = [tensor.name for tensor in tensors]
+    wanted = []
+    for entry in entries:
+        name = entry.get("name") if type(entry) is dict else None
+        if name not in names:
+            raise BadRequest(f"unknown output {name!r:.100}: the model gives {names}")
+        wanted.append(names.index(name))
+    return tuple(dict.fromkeys(wanted))
+
+
+def _names(tensors: Sequence[Tensor]) -> list[str]:
+    return [tensor.name for tensor in tensors][:20]
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def encode_tensor(tensor: Tensor, array: Array) -> dict[str, Any]:
+    """An array as a tensor of a response, data flat."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    data: Any = flat.tolist() if flat.dtype.kind in "OUSe" else flat
+    return {"name": tensor.name, "shape": list(array.shape), "datatype": tensor.datatype, "data": data}
+
+
+def render(document: Mapping[str, Any]) -> bytes:
+    """A response body; numpy arrays in it are written as lists."""
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

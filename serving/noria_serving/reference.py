@@ -1,0 +1,181 @@
+"""The frozen bins of a version: made once where the model is trained, counted against wherever it is served.
+
+In: the training rows as arrays and the model's scores on them. Out: reference.json. Invariant: every replica and every
+restart counts in the same bins, so counts can be added up and subtracted.
+
+Numeric: at most 10 bins at the reference's quantiles; a value on an edge goes to the lower bin, the end bins are open,
+equal edges are merged, and a value that alone makes up a quantile (an atom such as 0) gets a bin of its own.
+Categories: the 20 most frequent ones, `other` for the rest of the known ones. Missing values are counted beside.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.signature import Signature
+
+SCHEMA: Final = "noria.reference/v1"
+BINS: Final = 10
+TOP_CATEGORIES: Final = 20
+KNOWN_CATEGORIES: Final = 2000
+MAX_FEATURES: Final = 10_000
+FALSE_ALARM: Final = 0.01
+"""Per data set and window: the noise floor of each of F features is taken at 1 - FALSE_ALARM / F."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Bins:
+    """One feature's (or the prediction's) frozen bins."""
+
+    name: str
+    input: str
+    column: int
+    kind: str
+    """`numeric` or `category`."""
+    edges: tuple[float, ...]
+    values: tuple[str, ...]
+    known: tuple[str, ...]
+    """Categories that were seen but have no bin of their own: they count as `other`."""
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    missing: int
+    chi2_critical: float
+
+    @property
+    def size(self) -> int:
+        return len(self.edges) + 1 if self.kind == "numeric" else len(self.values) + 1
+
+    def labels(self) -> list[str]:
+        """Names of the bins for people and for Prometheus."""
+        return [str(i) for i in range(self.size)] if self.kind == "numeric" else [*self.values, "other"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    samples: int
+    features: tuple[Bins, ...]
+    prediction: Bins
+
+
+def numeric_edges(values: NDArray[np.float64], *, bins: int = BINS) -> NDArray[np.float64]:
+    """Inner edges at the quantiles of finite `values` (linear interpolation), without empty bins."""
+    if not len(values):
+        return np.empty(0)
+    quantiles = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
+    edges, times = np.unique(quantiles, return_counts=True)
+    atoms = edges[times > 1]
+    edges = np.unique(np.concatenate([edges, np.nextafter(atoms, -np.inf)]))
+    counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
+    if not counts[-1]:
+        edges, counts = edges[:-1], counts[:-1]
+    return edges[counts[: len(edges)] > 0]
+
+
+def numeric(name: str, column: Array, *, source: tuple[str, int] = ("", 0)) -> Bins:
+    """Bins of a column of numbers or booleans."""
+    values = column.astype(np.float64)
+    present = values[np.isfinite(values)]
+    edges = numeric_edges(present)
+    counts = np.bincount(np.searchsorted(edges, present, side="left"), minlength=len(edges) + 1)
+    low, high = (float(present.min()), float(present.max())) if len(present) else (0.0, 0.0)
+    return Bins(
+        name, *source, "numeric", tuple(map(float, edges)), (), (), low, high,
+        tuple(map(int, counts)), len(values) - len(present), 0.0,
+    )  # fmt: skip
+
+
+def category(name: str, column: Array, *, source: tuple[str, int] = ("", 0)) -> Bins:
+    """Bins of a column of strings; the empty string is a missing value."""
+    tally = Counter(str(value) for value in column)
+    missing = tally.pop("", 0)
+    ranked = sorted(tally, key=lambda value: (-tally[value], value))
+    top, rest = ranked[:TOP_CATEGORIES], ranked[TOP_CATEGORIES:]
+    counts = [*(tally[value] for value in top), sum(tally[value] for value in rest)]
+    known = tuple(sorted(rest[:KNOWN_CATEGORIES]))
+    return Bins(name, *source, "category", (), tuple(top), known, 0.0, 0.0, tuple(counts), missing, 0.0)
+
+
+def build(
+    signature: Signature,
+    inputs: Mapping[str, Array],
+    prediction: Array,
+    *,
+    names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """reference.json from the rows as the model takes them. `names`: of the columns of a matrix."""
+    features: list[Bins] = []
+    for tensor in signature.inputs:
+        array = inputs[tensor.name].reshape(len(inputs[tensor.name]), -1)
+        for index in range(array.shape[1]):
+            name = tensor.name if array.shape[1] == 1 else (names[index] if names else f"x{index}")
+            make = category if array.dtype.kind in "OUS" else numeric
+            features.append(make(name, array[:, index], source=(tensor.name, index)))
+    if len(features) > MAX_FEATURES:
+        raise NoriaError(Reason.TOO_LARGE, f"{len(features)} features; at most {MAX_FEATURES} can be counted")
+    make = category if prediction.dtype.kind in "OUS" else numeric
+    return {
+        "schema": SCHEMA,
+        "samples": len(prediction),
+        "features": [_document(bins, len(features)) for bins in features],
+        "prediction": _document(make("__prediction__", prediction), 1),
+    }
+
+
+def _document(bins: Bins, features: int) -> dict[str, Any]:
+    shared = {"name": bins.name, "input": bins.input, "column": bins.column, "kind": bins.kind}
+    tail = {
+        "counts": list(bins.counts),
+        "missing": bins.missing,
+        "chi2_critical": round(chi2_quantile(1 - FALSE_ALARM / max(1, features), bins.size - 1), 6),
+    }
+    if bins.kind == "numeric":
+        return {**shared, "edges": list(bins.edges), "low": bins.low, "high": bins.high, **tail}
+    return {**shared, "values": list(bins.values), "known": list(bins.known), **tail}
+
+
+def chi2_quantile(probability: float, freedom: int) -> float:
+    """Quantile of the chi-squared distribution (monitoring's noise floor is this times 1/n + 1/m)."""
+    from scipy.stats import chi2  # noqa: PLC0415  slow to import and only needed where a bundle is made
+
+    return float(chi2.ppf(probability, freedom)) if freedom > 0 else 0.0
+
+
+def parse(document: object) -> Reference:
+    """Read reference.json; anything malformed is `ManifestInvalid`."""
+    try:
+        if not isinstance(document, dict) or document["schema"] != SCHEMA:
+            raise ValueError(f"schema must be {SCHEMA!r}")  # noqa: TRY301  one place turns every fault into a reason
+        if len(document["features"]) > MAX_FEATURES:
+            raise ValueError(f"more than {MAX_FEATURES} features")  # noqa: TRY301
+        features = tuple(_bins(entry) for entry in document["features"])
+        return Reference(int(document["samples"]), features, _bins(document["prediction"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise NoriaError(Reason.MANIFEST_INVALID, f"reference.json is malformed: {error}") from error
+
+
+def _bins(entry: Mapping[str, Any]) -> Bins:
+    kind = entry["kind"]
+    if kind not in ("numeric", "category"):
+        raise ValueError(f"unknown kind {kind!r}")
+    edges = tuple(float(edge) for edge in entry.get("edges", ()))
+    if any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+        raise ValueError(f"edges of {entry['name']!r} must grow")
+    bins = Bins(
+        str(entry["name"]), str(entry["input"]), int(entry["column"]), kind, edges,
+        tuple(map(str, entry.get("values", ()))), tuple(map(str, entry.get("known", ()))),
+        float(entry.get("low", 0.0)), float(entry.get("high", 0.0)),
+        tuple(int(count) for count in entry["counts"]), int(entry["missing"]), float(entry["chi2_critical"]),
+    )  # fmt: skip
+    if len(bins.counts) != bins.size:
+        raise ValueError(f"{bins.name!r} has {bins.size} bins but {len(bins.counts)} counts")
+    return bins

@@ -1,0 +1,87 @@
+"""The counters' port: `/counters` for the operator, `/metrics` for Prometheus. Never routed, read by machines only.
+
+In: GET requests. Out: counts as of now. Invariant: every answer is folded first, so it holds all answered requests.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+from urllib.parse import parse_qs
+
+from noria_serving import contract
+from noria_serving.protocol import render
+from noria_serving.server.app import App
+from noria_serving.server.http import Receive, Scope, Send, error_body, respond
+
+
+class CountersApp:
+    """Reads the counters of the App beside it."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._process = str(uuid.uuid4())
+        self._started = time.time()
+        self._exporter: Any = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        path, method = scope["path"], scope["method"]
+        if path not in (contract.COUNTERS_PATH, "/metrics"):
+            await respond(send, 404, error_body(f"unknown path {path!r:.100}"), [])
+        elif method != "GET":
+            await respond(
+                send, 405, error_body(f"{method} is not allowed here; use GET"), [(b"allow", b"GET")]
+            )
+        elif self._app.service is None:
+            await respond(send, 503, error_body("the model is not loaded yet"), [])
+        elif path == "/metrics":
+            await self._metrics(send)
+        else:
+            await self._counters(scope, send)
+
+    async def _counters(self, scope: Scope, send: Send) -> None:
+        since = parse_qs(scope["query_string"].decode("latin-1")).get("since", [None])[0]
+        try:
+            when = None if since is None else float(since)
+        except ValueError:
+            await respond(send, 400, error_body("`since` must be a Unix time in seconds"), [])
+            return
+        await respond(send, 200, render(self.document(when, time.time())), [])
+
+    def document(self, since: float | None, now: float) -> dict[str, Any]:
+        """The body of `/counters`; with `since`, what was counted after the snapshot named in `from`."""
+        service = self._app.service
+        assert service is not None  # the caller answered 503 otherwise  # noqa: S101
+        service.recorder.fold()
+        state, origin = service.recorder.state, self._started
+        vector = state.vector
+        if since is not None:
+            origin, older = service.ring.since(since)
+            vector = state.difference(older)
+        settings = self._app.settings
+        return {
+            "schema": contract.COUNTERS_SCHEMA,
+            "namespace": settings.namespace,
+            "deployment": settings.deployment,
+            "version": settings.version,
+            "digest": service.loaded.manifest.digest,
+            "process": self._process,
+            "started": self._started,
+            "at": now,
+            "from": origin,
+            **state.as_json(vector),
+        }
+
+    async def _metrics(self, send: Send) -> None:
+        if self._exporter is None:
+            from noria_serving.counters.prometheus import Exporter  # noqa: PLC0415  only where somebody scrapes
+
+            self._exporter = Exporter(self._app)
+        kind = (b"content-type", self._exporter.content_type)
+        body = self._exporter.render()
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [kind, length]})
+        await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,154 @@
+"""A server process from start to exit: listen, load, become ready, drain, leave.
+
+In: Settings. Out: an exit code. Invariants: the port answers (live, not ready) while the model loads; SIGTERM turns
+ready to 503 at once, goes on serving for `drain_seconds`, then stops accepting and finishes what is in flight; a
+second SIGTERM changes nothing; a model that cannot be loaded ends the process with the reason on record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from noria_serving import result
+from noria_serving.contract import VERIFICATION_SCHEMA
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.server.app import App
+from noria_serving.server.counters_app import CountersApp
+from noria_serving.server.service import Service
+from noria_serving.settings import Settings
+
+log = logging.getLogger(__name__)
+TERMINATION_LOG: Final = Path("/dev/termination-log")
+KEEP_ALIVE: Final = 3700
+"""Seconds; longer than a router keeps idle connections, so that it is never us who closes one under a request."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with signals left to the lifecycle."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Lifecycle:
+    """One run of the server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.app = App(settings)
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> int:
+        """Until a signal, or a model that cannot be loaded."""
+        settings = self._settings
+        self._catch_signals()
+        traffic = _server(self.app)
+        counters = _server(CountersApp(self.app))
+        listening = [_listen(settings.host, port) for port in (settings.port, settings.counters_port)]
+        serving = [
+            asyncio.create_task(server.serve(sockets=[port]))
+            for server, port in zip((traffic, counters), listening, strict=True)
+        ]
+        log.info(
+            "listening",
+            extra={"port": listening[0].getsockname()[1], "counters": listening[1].getsockname()[1]},
+        )
+        stopped = asyncio.create_task(self._stopping.wait())
+        loading = asyncio.create_task(self._load())
+        await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
+        code = loading.result() if loading.done() else 0
+        if code == 0:
+            await stopped
+            await asyncio.sleep(settings.drain_seconds if self.app.service else 0)
+        traffic.should_exit = True
+        await serving[0]
+        counters.should_exit = True
+        await serving[1]
+        self._finish(loading)
+        log.info("stopped")
+        return code
+
+    async def _load(self) -> int:
+        """0 when ready, else the exit code."""
+        settings = self._settings
+        try:
+            # imported in the thread too: numpy and the runtime take longer than the model, and health answers meanwhile
+            service = await asyncio.to_thread(_load_service, settings)
+        except NoriaError as error:
+            return _failed(error)
+        except Exception as error:
+            log.exception("load failed")
+            return _failed(NoriaError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+        self.app.service = service
+        self._ticking = asyncio.create_task(service.keep_ticking())
+        log.info("ready", extra={"version": settings.version, "digest": service.loaded.manifest.digest})
+        return 0
+
+    def _finish(self, loading: asyncio.Task[int]) -> None:
+        loading.cancel()
+        if self.app.service is not None:
+            self._ticking.cancel()
+            self.app.service.close()
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.drain)
+
+    def drain(self) -> None:
+        """Not ready from now on; calling it again changes nothing."""
+        if not self.app.draining:
+            self.app.draining = True
+            log.info("draining", extra={"seconds": self._settings.drain_seconds})
+            self._stopping.set()
+
+
+def _load_service(settings: Settings) -> Service:
+    from noria_serving.model.loaded import load  # noqa: PLC0415
+
+    return Service(
+        settings, load(settings.bundle, digest=settings.digest, allow_pickle=settings.allow_pickle)
+    )
+
+
+def _failed(error: NoriaError) -> int:
+    log.error("model cannot be served: %s", error.message, extra={"reason": str(error.reason)})
+    with contextlib.suppress(OSError):
+        path = str(TERMINATION_LOG) if TERMINATION_LOG.exists() else None
+        result.write_error(VERIFICATION_SCHEMA, error, path)
+    return result.exit_code(error.reason)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock
+
+
+def _server(app: App | CountersApp) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        backlog=2048,
+    )
+    return _Server(config)

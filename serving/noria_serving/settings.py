@@ -1,0 +1,85 @@
+"""The model server's settings, read once from the environment that the operator sets (see contract.py).
+
+Everything has a default that suits a laptop, so that `NORIA_BUNDLE=… noria-server` is enough without Kubernetes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from noria_serving import contract
+from noria_serving.errors import NoriaError, Reason
+
+ENV_HOST: Final = "NORIA_HOST"
+ENV_PORT: Final = "NORIA_PORT"
+ENV_COUNTERS_PORT: Final = "NORIA_COUNTERS_PORT"
+ENV_MAX_BODY: Final = "NORIA_MAX_BODY_BYTES"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Who this process is, what it serves and how it goes away."""
+
+    bundle: str
+    digest: str | None = None
+    namespace: str = "default"
+    deployment: str = "model"
+    model: str = "model"
+    version: str = "model-1"
+    """Name of the ModelVersion, `<model>-<N>`; the protocol's `model_version` is N."""
+    number: str = "1"
+    feedback_keys: str | None = None
+    drain_seconds: float = 8.0
+    allow_pickle: bool = False
+    host: str = "0.0.0.0"
+    port: int = contract.SERVER_PORT
+    counters_port: int = contract.COUNTERS_PORT
+    max_body: int = 16 * 1024 * 1024
+
+
+def read(env: Mapping[str, str]) -> Settings:
+    """Settings from the environment; a missing bundle or a malformed number is `ConfigurationInvalid`."""
+    bundle = env.get(contract.ENV_BUNDLE, "")
+    if not bundle:
+        raise NoriaError(
+            Reason.CONFIGURATION, f"{contract.ENV_BUNDLE} is not set: it names the bundle to serve"
+        )
+    model = env.get(contract.ENV_MODEL) or env.get(contract.ENV_DEPLOYMENT) or "model"
+    version, number = _version(model, env.get(contract.ENV_VERSION) or "1")
+    return Settings(
+        bundle=bundle,
+        digest=env.get(contract.ENV_DIGEST) or None,
+        namespace=env.get(contract.ENV_NAMESPACE) or "default",
+        deployment=env.get(contract.ENV_DEPLOYMENT) or model,
+        model=model,
+        version=version,
+        number=number,
+        feedback_keys=env.get(contract.ENV_FEEDBACK_KEYS) or None,
+        drain_seconds=_number(env, contract.ENV_DRAIN_SECONDS, 8.0),
+        allow_pickle=env.get(contract.ENV_ALLOW_PICKLE) == "1",
+        host=env.get(ENV_HOST) or "0.0.0.0",
+        port=int(_number(env, ENV_PORT, contract.SERVER_PORT)),
+        counters_port=int(_number(env, ENV_COUNTERS_PORT, contract.COUNTERS_PORT)),
+        max_body=int(_number(env, ENV_MAX_BODY, 16 * 1024 * 1024)),
+    )
+
+
+def _version(model: str, value: str) -> tuple[str, str]:
+    """(`flight-delay-4`, `4`) from either of the two."""
+    tail = value.rsplit("-", 1)[-1]
+    return (f"{model}-{value}", value) if value.isdigit() else (value, tail if tail.isdigit() else value)
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 2**40:
+        raise NoriaError(Reason.CONFIGURATION, f"{name}={text!r}: give a number that is not negative")
+    return value
