@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
+from tools.cluster import commands
 from tools.cluster.errors import ClusterError
 from tools.cluster.progress import say
 
 
 def main() -> int:
     """Run one command; a `ClusterError` is one line for the user."""
-    from tools.cluster import commands
-
     parser = argparse.ArgumentParser(prog="python3 -m tools.cluster", description=__doc__)
     commands.define(parser)
     arguments = parser.parse_args()

@@ -1,10 +1,10 @@
-"""The objects that every new cluster gets: what CoreDNS and the storage provisioner may do, the StorageClass."""
+"""The objects of every new cluster: what CoreDNS and the storage provisioner may do, the StorageClass."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tools.cluster.api import Api
+from tools.cluster.api import Api, Json
 from tools.cluster.node import STORAGE_NAMESPACE
 
 READ = ["get", "list", "watch"]
@@ -33,41 +33,37 @@ def install(api: Api) -> None:
     """Apply all of them; applying them again changes nothing."""
     for user, rules in (("system:coredns", DNS_RULES), ("system:local-path-provisioner", STORAGE_RULES)):
         _allow(api, user, rules)
-    _put(api, "/api/v1/namespaces", "v1", "Namespace", STORAGE_NAMESPACE, {})
-    scripts = {"data": {"setup": SETUP, "teardown": TEARDOWN}}
-    maps = f"/api/v1/namespaces/{STORAGE_NAMESPACE}/configmaps"
-    _put(api, maps, "v1", "ConfigMap", "local-path-config", scripts)
-    default = {"storageclass.kubernetes.io/is-default-class": "true"}
-    storage = {
-        "provisioner": "rancher.io/local-path",
-        "volumeBindingMode": "WaitForFirstConsumer",
-        "reclaimPolicy": "Delete",
-    }
-    group = "storage.k8s.io/v1"
-    _put(api, f"/apis/{group}/storageclasses", group, "StorageClass", "local-path", storage, default)
+    _put(api, "/api/v1/namespaces", _object("v1", "Namespace", STORAGE_NAMESPACE))
+    scripts = _object("v1", "ConfigMap", "local-path-config", data={"setup": SETUP, "teardown": TEARDOWN})
+    _put(api, f"/api/v1/namespaces/{STORAGE_NAMESPACE}/configmaps", scripts)
+    storage = _object(
+        "storage.k8s.io/v1",
+        "StorageClass",
+        "local-path",
+        provisioner="rancher.io/local-path",
+        volumeBindingMode="WaitForFirstConsumer",
+        reclaimPolicy="Delete",
+    )
+    storage["metadata"]["annotations"] = {"storageclass.kubernetes.io/is-default-class": "true"}
+    _put(api, "/apis/storage.k8s.io/v1/storageclasses", storage)
 
 
-def _allow(api: Api, user: str, rules: list[dict[str, Any]]) -> None:
+def _allow(api: Api, user: str, rules: list[Json]) -> None:
     group = "rbac.authorization.k8s.io"
-    _put(api, f"{RBAC}/clusterroles", f"{group}/v1", "ClusterRole", user, {"rules": rules})
-    binding = {
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
-    }
-    _put(api, f"{RBAC}/clusterrolebindings", f"{group}/v1", "ClusterRoleBinding", user, binding)
+    _put(api, f"{RBAC}/clusterroles", _object(f"{group}/v1", "ClusterRole", user, rules=rules))
+    binding = _object(
+        f"{group}/v1",
+        "ClusterRoleBinding",
+        user,
+        roleRef={"apiGroup": group, "kind": "ClusterRole", "name": user},
+        subjects=[{"apiGroup": group, "kind": "User", "name": user}],
+    )
+    _put(api, f"{RBAC}/clusterrolebindings", binding)
 
 
-def _put(
-    api: Api,
-    collection: str,
-    version: str,
-    kind: str,
-    name: str,
-    content: dict[str, Any],
-    annotations: dict[str, str] | None = None,
-) -> None:
-    metadata: dict[str, Any] = {"name": name}
-    if annotations:
-        metadata["annotations"] = annotations
-    body = {"apiVersion": version, "kind": kind, "metadata": metadata, **content}
-    api.apply(f"{collection}/{name}", body)
+def _object(version: str, kind: str, name: str, **content: Any) -> Json:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **content}
+
+
+def _put(api: Api, collection: str, body: Json) -> None:
+    api.apply(f"{collection}/{body['metadata']['name']}", body)

@@ -1,7 +1,7 @@
-"""The base image where there is no registry to pull one from: a minimal Debian with Python, by debootstrap.
+"""The base image where no registry can be asked for one: a minimal Debian with Python, by debootstrap.
 
-Made in namespaces of its own, so that a killed debootstrap leaves no mount behind, and given its name last, so
-that a half-made one does not exist. What debootstrap copies from the host is taken out again.
+Made in namespaces of its own, so that a killed debootstrap leaves no mount behind, and given its name last,
+so that a half-made one does not exist. What debootstrap copies from the host is taken out again.
 """
 
 from __future__ import annotations
@@ -42,20 +42,31 @@ def ensure(builder: Buildah) -> str:
         directory = cache() / "base"
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        with step("making the base image with debootstrap (about 1 minute once)"):
-            with tempfile.TemporaryDirectory(dir=directory) as temporary:
-                root = Path(temporary) / "root"
-                _bootstrap(root)
-                _strip(root)
-                builder.import_root(root, NAME)
+        what = "making the base image with debootstrap (about 1 minute once)"
+        with step(what), tempfile.TemporaryDirectory(dir=directory) as temporary:
+            root = Path(temporary) / "root"
+            _bootstrap(root)
+            _strip(root)
+            builder.import_root(root, NAME)
     return NAME
 
 
 def _bootstrap(root: Path) -> None:
-    command = [*ISOLATION, "--", "debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), MIRROR]
+    command = [
+        *ISOLATION,
+        "--",
+        "debootstrap",
+        "--variant=minbase",
+        f"--include={PACKAGES}",
+        SUITE,
+        str(root),
+        MIRROR,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
-        raise ClusterError(f"debootstrap failed; run `make setup` if it is missing:\n{done.stdout[-1500:]}{done.stderr}")
+        raise ClusterError(
+            f"debootstrap failed; run `make setup` if it is missing:\n{done.stdout[-1500:]}{done.stderr}"
+        )
 
 
 def _strip(root: Path) -> None:

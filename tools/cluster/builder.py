@@ -1,7 +1,7 @@
 """Building images with what the machine has: docker where it answers, else buildah in a chroot.
 
-In: target and build arguments. Out: an image in the builder's own storage (buildah's is in the cache). Both use
-the same Dockerfile and layer cache; certificates that the host trusts reach the build by a mount, never a layer.
+In: target and build arguments. Out: an image in the builder's own storage (buildah's is in the cache).
+Certificates that the host trusts reach the build by a mount, never by a layer.
 """
 
 from __future__ import annotations
@@ -37,12 +37,23 @@ class Buildah:
 
     def exists(self, image: str) -> bool:
         """Whether the storage holds the image."""
-        done = subprocess.run([*self.command("inspect"), "--type", "image", image], capture_output=True, check=False)
+        done = subprocess.run(
+            [*self.command("inspect"), "--type", "image", image], capture_output=True, check=False
+        )
         return done.returncode == 0
 
     def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
         """Build one target; `--timestamp 0` makes the same content the same layer."""
-        command = [*self.command("bud"), "--isolation", "chroot", "--layers", "--timestamp", "0", "--format", "oci"]
+        command = [
+            *self.command("bud"),
+            "--isolation",
+            "chroot",
+            "--layers",
+            "--timestamp",
+            "0",
+            "--format",
+            "oci",
+        ]
         command += ["--target", target, "--tag", image, "--quiet"]
         values = {**_index(), **arguments}
         if CERTIFICATES.is_file():
@@ -55,7 +66,14 @@ class Buildah:
     def push(self, image: str, name: str, *, registry: str, enter: tuple[str, ...]) -> str:
         """Push through the network namespace that `enter` opens."""
         digest = cache() / f".digest-{os.getpid()}"
-        options = ["--quiet", "--tls-verify=false", "--compression-format", "gzip", "--compression-level", "1"]
+        options = [
+            "--quiet",
+            "--tls-verify=false",
+            "--compression-format",
+            "gzip",
+            "--compression-level",
+            "1",
+        ]
         try:
             command = [*self.command("push"), *options, "--digestfile", str(digest), image]
             run([*enter, *command, f"docker://{registry}/{name}"])
@@ -87,7 +105,10 @@ class Docker:
 
     def exists(self, image: str) -> bool:
         """Whether the daemon holds the image."""
-        return subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode
+            == 0
+        )
 
     def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
         """Build one target."""
@@ -99,12 +120,17 @@ class Docker:
     def push(self, image: str, name: str, *, registry: str, enter: tuple[str, ...]) -> str:
         """Push and read the digest that the registry gave."""
         if enter:
-            raise ClusterError("docker cannot push into a network namespace; build for the local cluster with buildah")
+            raise ClusterError("docker cannot push into a network namespace; the local cluster needs buildah")
         target = f"{registry}/{name}"
         run(["docker", "tag", image, target])
         run(["docker", "push", "--quiet", target])
         pinned = run(["docker", "inspect", "--format", "{{index .RepoDigests 0}}", target])
         return pinned.strip().rpartition("@")[2]
+
+
+def succeeds(command: list[str]) -> bool:
+    """Whether a command ends with success; what it says does not matter."""
+    return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def run(command: list[str]) -> str:

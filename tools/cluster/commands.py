@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from tools.cluster import controlplane, images, kind, local
+from tools.cluster import binaries, controlplane, images, kind, local
 from tools.cluster.errors import ClusterError
 from tools.cluster.progress import say
 
@@ -37,12 +37,13 @@ def define(parser: argparse.ArgumentParser) -> None:
     started.add_argument("--kwok", action="store_true", help="with --control-plane: simulate a node")
     shown = add("status", status, "say what runs; exit status 3 when no cluster is ready")
     shown.add_argument("--json", action="store_true", help="for programs")
+    built = add("build", build, "build programs from Go modules unless they are whole")
+    built.add_argument("modules", nargs="+", choices=sorted(binaries.MODULES), metavar="MODULE")
     add("kubeconfig", print_kubeconfig, "print the path of the kubeconfig")
     add("images", print_images, "build and push the images that changed; print their pinned names as JSON")
     loaded = add("load", load, "push an image of the local builder to the cluster and print its pinned name")
     loaded.add_argument("image", help="name in the builder's storage")
     loaded.add_argument("name", help="name in the registry, such as noria/mine:1")
-    add("nodes-registry", print_registry, "print the host and port under which the node reaches its registry")
 
 
 def chosen() -> str:
@@ -119,6 +120,11 @@ def status(arguments: argparse.Namespace) -> int:
     return 0 if ready else 3
 
 
+def build(arguments: argparse.Namespace) -> None:
+    """Build programs."""
+    binaries.ensure(*arguments.modules)
+
+
 def print_kubeconfig(_: argparse.Namespace) -> None:
     """Print where the kubeconfig is."""
     _answer(kubeconfig())
@@ -132,11 +138,6 @@ def print_images(_: argparse.Namespace) -> None:
 def load(arguments: argparse.Namespace) -> None:
     """Push one image."""
     _answer(images.load(chosen(), arguments.image, arguments.name))
-
-
-def print_registry(_: argparse.Namespace) -> None:
-    """Print the registry's name inside the cluster."""
-    _answer(images.registry(chosen()))
 
 
 def _answer(what: object) -> None:

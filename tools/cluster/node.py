@@ -1,4 +1,4 @@
-"""The node: configuration and command lines of containerd, kubelet, kube-proxy, CoreDNS, storage and registry.
+"""The node: configuration and command lines of its runtime, kubelet, proxy, DNS, storage and registry.
 
 In: a slot. Out: files under its run directory and `Component`s that read them. Flags that differ from the
 defaults say why; most make one machine hold several clusters without their meeting.
@@ -137,8 +137,10 @@ def _network(slot: Slot) -> dict[str, Any]:
 
 
 def _kubelet(slot: Slot) -> dict[str, Any]:
-    """`cgroupRoot`: two kubelets on one root kill each other's pods. No image is ever collected: the pause image
-    would go first, and containerd 1.6 cannot pin it."""
+    """Two kubelets on one cgroup root would kill each other's pods.
+
+    No image is ever collected: the pause image would go first, and containerd 1.6 cannot pin it.
+    """
     pki = slot.directory / "pki"
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",

@@ -111,6 +111,8 @@ def _openssl(*arguments: str | Path) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise ClusterError("openssl is not installed; run `make setup`, or install the package openssl") from None
+        raise ClusterError(
+            "openssl is not installed; run `make setup`, or install the package openssl"
+        ) from None
     if done.returncode:
         raise ClusterError(f"openssl {arguments[0]} failed: {done.stderr.strip()}")

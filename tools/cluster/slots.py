@@ -1,8 +1,8 @@
 """Slots: each cluster on this machine has its own addresses, names and state directory.
 
 A slot is a number. Everything a cluster leaves outside its own namespaces follows from it: the network
-interface, two routes, one cgroup in each hierarchy, one directory in the cache. Whoever holds the slot's lock
-owns it; the cluster's first process holds it as long as it lives, so a killed cluster frees its slot by itself.
+interface, two routes, one cgroup in each hierarchy, one directory in the cache. Whoever holds the slot's
+lock owns it; the cluster's first process holds it while it lives, so a killed cluster frees its slot.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Slot:
         """Where this cluster's control plane listens, inside its own network namespace."""
         return Endpoints(
             address=self.node_address,
-            bind="0.0.0.0",  # noqa: S104 - all addresses of a network namespace of its own
+            bind="0.0.0.0",  # of a network namespace of its own
             api_port=6443,
             etcd_port=2379,
             etcd_peer_port=2380,
@@ -132,7 +132,9 @@ def take() -> tuple[Slot, int]:
             continue
         slot.claim()
         return slot, held
-    raise ClusterError(f"all {COUNT} cluster slots of this machine are in use; run `make cluster-down` in another checkout")
+    raise ClusterError(
+        f"all {COUNT} cluster slots of this machine are in use; run `make cluster-down` in another checkout"
+    )
 
 
 def _lock(path: Path) -> int | None:
@@ -147,7 +149,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _collides(slot: Slot) -> bool:
-    """Whether the host already routes one of the slot's ranges through an interface that is not the slot's."""
+    """Whether the host already routes one of the slot's ranges through an interface of its own."""
     for line in Path("/proc/net/route").read_text(encoding="utf-8").splitlines()[1:]:
         interface, destination, _, _, _, _, _, mask, *_ = line.split()
         if interface == slot.name or int(mask, 16) == 0:

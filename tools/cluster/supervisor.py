@@ -30,7 +30,7 @@ LINK_SECONDS = 30.0
 PART_SECONDS = 60.0
 RESTART_PAUSE_SECONDS = 1.0
 PARTIES = ("admin", "controller-manager", "scheduler", "node", "proxy", "dns", "storage")
-# What a kubelet sets for the whole machine. The files are covered by private copies, so the host keeps its own.
+# What a kubelet sets for the whole machine: private copies cover these files, so the host keeps its own.
 TUNABLES = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -144,7 +144,10 @@ def prepare_mounts(slot: Slot) -> None:
     unified = (hierarchies / "cgroup.controllers").is_file()
     for hierarchy in [hierarchies] if unified else [d for d in hierarchies.iterdir() if d.is_dir()]:
         (hierarchy / slot.name).mkdir(exist_ok=True)
-    for name in ("cpuset.cpus", "cpuset.mems"):  # cgroup v1: empty in a new cpuset, and pods cannot start then
+    for name in (
+        "cpuset.cpus",
+        "cpuset.mems",
+    ):  # cgroup v1: empty in a new cpuset, where nothing can run then
         inherited = hierarchies / "cpuset" / name
         if inherited.is_file():
             content = inherited.read_text(encoding="utf-8")

@@ -20,12 +20,27 @@ from tools.cluster.errors import ClusterError
 from tools.cluster.slots import REGISTRY
 
 BUSYBOX = Path("/bin/busybox")
-APPLETS = ("sh", "cat", "chmod", "chown", "echo", "ls", "mkdir", "nslookup", "rm", "sleep", "test", "true", "wget")
+APPLETS = (
+    "sh",
+    "cat",
+    "chmod",
+    "chown",
+    "echo",
+    "ls",
+    "mkdir",
+    "nslookup",
+    "rm",
+    "sleep",
+    "test",
+    "true",
+    "wget",
+)
 REPOSITORY = f"http://{REGISTRY}/v2/noria/toolbox"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 TAG = "dev"
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def push() -> None:
@@ -80,7 +95,7 @@ def _config(diff_id: str) -> bytes:
 
 
 def _push_blob(blob: bytes) -> None:
-    with urllib.request.urlopen(_made("POST", f"{REPOSITORY}/blobs/uploads/", b""), timeout=10) as response:
+    with DIRECT.open(_made("POST", f"{REPOSITORY}/blobs/uploads/", b""), timeout=10) as response:
         location = response.headers["Location"]
     separator = "&" if "?" in location else "?"
     url = f"{location}{separator}digest={_digest(blob)}"
@@ -91,7 +106,9 @@ def _push_blob(blob: bytes) -> None:
 
 def _request(method: str, url: str, body: bytes | None = None, *, kind: str = "", accept: str = "*/*") -> int:
     try:
-        with urllib.request.urlopen(_made(method, url, body, kind=kind, accept=accept), timeout=30) as response:
+        with urllib.request.urlopen(
+            _made(method, url, body, kind=kind, accept=accept), timeout=30
+        ) as response:
             return int(response.status)
     except urllib.error.HTTPError as refused:
         return refused.code

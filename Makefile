@@ -1,0 +1,130 @@
+# Every habit of this repository. `make help` lists them.
+# All that can be made again is kept outside the repository, in ~/.cache/noria (NORIA_CACHE moves it).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+NORIA_CACHE ?= $(HOME)/.cache/noria
+VENV := $(NORIA_CACHE)/venvs/$(shell sha256sum requirements/dev.txt | cut -c1-12)
+PYTHON := $(VENV)/bin/python
+# The packages of this checkout, not installed ones: several checkouts share one virtual environment.
+export NORIA_CACHE
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/serving:$(CURDIR)
+export PATH := $(VENV)/bin:$(NORIA_CACHE)/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+
+CLUSTER := python3 -m tools.cluster
+LOCK := uv pip compile --quiet --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
+PYTEST := $(PYTHON) -m pytest
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ---- set-up ---------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: ## Install what this machine lacks, the virtual environment, and (with root) the programs of the cluster
+	@python3 -m tools.setup
+
+# The virtual environment alone: enough for lint, type, unit and chart.
+.PHONY: venv
+venv:
+	@python3 -m tools.setup --venv
+
+.PHONY: lock
+lock: ## Resolve the dependencies and write requirements/*.txt (needs uv)
+	@for extra in dev operator server train; do $(LOCK) --extra $$extra -o requirements/$$extra.txt pyproject.toml; done
+	@for group in build router; do $(LOCK) --group $$group -o requirements/$$group.txt; done
+	@$(LOCK) --extra train --group pyproject.toml:example-flights -o requirements/example-flights.txt pyproject.toml
+
+# ---- checks ---------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: venv ## Ruff and the import contracts
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
+
+.PHONY: format
+format: venv ## Let ruff rewrite the sources
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+.PHONY: type
+type: venv ## Mypy, strict
+	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy -p tools
+
+.PHONY: unit
+unit: venv ## Unit tests: pure, seconds
+	$(PYTEST) tests/unit -q -n 2 --dist worksteal
+
+.PHONY: crds
+crds: venv ## Generate the CRDs from the API models
+	$(PYTHON) -m noria_operator.api.crdgen
+
+.PHONY: crds-check
+crds-check: venv ## Fail when the CRDs in the repository are not the generated ones
+	$(PYTHON) -m noria_operator.api.crdgen --check
+
+.PHONY: chart
+chart: venv ## Checks of the Helm chart without a cluster
+	@$(CLUSTER) build helm
+	$(PYTEST) tests/chart -q
+
+.PHONY: integration
+integration: venv ## Tests on a real API server (no root needed)
+	@$(CLUSTER) build etcd kubernetes kwok
+	$(PYTEST) tests/integration -q
+
+.PHONY: e2e
+e2e: venv ## Tests on the real cluster with real traffic
+	@$(CLUSTER) build helm
+	$(PYTEST) tests/e2e -q -m "not extended" --durations=10
+
+.PHONY: test
+test: setup lint type unit crds-check chart integration e2e ## Everything above, in this order
+
+.PHONY: test-extended
+test-extended: test ## And what is slow by nature
+	$(PYTEST) tests -q -m extended
+
+# ---- the cluster ----------------------------------------------------------------------------------------
+
+.PHONY: cluster
+cluster: setup ## Start a local Kubernetes (NORIA_KUBECONFIG uses yours), print its kubeconfig
+	@$(CLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: ## Remove the local Kubernetes and all it left
+	@$(CLUSTER) down
+
+.PHONY: cluster-status
+cluster-status: ## Say what runs
+	@$(CLUSTER) status
+
+.PHONY: images
+images: ## Build the images that changed and push them to the cluster
+	@$(CLUSTER) images
+
+# ---- more -----------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup ## The whole loop on real flights, about 10 minutes (KEEP=1 leaves it running)
+	@$(CLUSTER) build helm
+	$(PYTHON) -m examples.flights.demo
+
+.PHONY: bench
+bench: setup ## Measure latencies, memory and idle requests
+	$(PYTHON) -m benchmarks
+
+.PHONY: docs
+docs: venv ## Generate the reference pages from the API models
+	$(PYTHON) -m noria_operator.api.docgen
+
+.PHONY: clean
+clean: ## Remove what builds left in this checkout (the cache in ~/.cache/noria stays)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,77 @@
+"""The virtual environment of the checks, in the cache: one for each state of requirements/dev.txt.
+
+It is made at its final path (its scripts name that path) and counts only with its stamp, written last; one
+without a stamp is a half-made one and is made again. The Makefile computes the same path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.cluster.errors import ClusterError
+from tools.cluster.layout import CHECKOUT, cache
+from tools.cluster.process import write_atomically
+from tools.cluster.progress import say, step
+
+REQUIREMENTS = CHECKOUT / "requirements" / "dev.txt"
+STAMP = ".noria-complete"
+
+
+def path() -> Path:
+    """Where the environment for the present requirements is."""
+    content = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    return cache() / "venvs" / content[:12]
+
+
+def ensure() -> Path:
+    """Make the environment unless it is whole."""
+    home = path()
+    stamp = home / STAMP
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if (
+        stamp.is_file()
+        and stamp.read_text(encoding="utf-8") == version
+        and (home / "bin" / "python").exists()
+    ):
+        return home
+    if not usable():
+        raise ClusterError("this Python cannot make virtual environments; install the package python3-venv")
+    say(f"Python packages of requirements/dev.txt go to {home} (about 1.5 GB)")
+    with step("installing the Python packages"):
+        _remove(home)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        _run(sys.executable, "-m", "venv", str(home))
+        install = [
+            str(home / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
+        _run(*install, "--require-hashes", "-r", str(REQUIREMENTS))
+        write_atomically(stamp, version)
+    return home
+
+
+def usable() -> bool:
+    """Whether this Python can make an environment with pip in it (Debian splits that off)."""
+    return importlib.util.find_spec("ensurepip") is not None
+
+
+def _remove(home: Path) -> None:
+    if home.is_symlink():
+        home.unlink()
+    else:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ClusterError(f"`{' '.join(command[:4])}` failed:\n{(done.stdout + done.stderr)[-1500:]}")
