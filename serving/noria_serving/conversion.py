@@ -270,8 +270,14 @@ def _expected(model: Any, rows: Any, task: str) -> list[Array]:
 
 def _difference(actual: Sequence[Array], expected: Sequence[Array]) -> float:
     """Largest difference of the numbers (relative above 1); infinite when a label differs."""
-    if len(expected) == 2 and not np.array_equal(actual[0].reshape(-1).astype(str), expected[0].astype(str)):
+    if len(expected) == 2 and not np.array_equal(_names(actual[0]), _names(expected[0])):
         return float("inf")
     left, right = actual[-1].reshape(-1).astype(np.float64), expected[-1].reshape(-1)
     gaps = np.abs(left - right) / np.maximum(1.0, np.abs(right))
     return float(gaps.max()) if np.isfinite(gaps).all() else float("inf")
+
+
+def _names(labels: Array) -> Array:
+    """Labels as text; a boolean is the number that ONNX makes of it."""
+    flat = labels.reshape(-1)
+    return (flat.astype(np.int64) if flat.dtype.kind == "b" else flat).astype(str)

@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving.contract import FEEDBACK_MAX_ROWS, SCORE_BINS
@@ -19,6 +18,7 @@ from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.keys import MountedKeys
 from noria_serving.feedback.token import Refusal, Refused, Token, binding, key_id, sign, verify
 from noria_serving.feedback.window import Window
+from noria_serving.quality import spelling
 
 MAX_AGE_SECONDS: Final = 90 * 86_400
 LATE_SECONDS: Final = 7 * 86_400
@@ -38,7 +38,7 @@ class Desk:
         self._bound = binding(namespace, deployment)
         self._version = version
         self._task = task
-        self._labels = {_spelling(value): index for index, value in enumerate(classes)}
+        self._labels = {spelling(value): index for index, value in enumerate(classes)}
         if task == "binary":
             self._labels = {"0": 0, "1": 1, **self._labels}
         self._window = Window()
@@ -98,7 +98,7 @@ class Desk:
         for label, row_bin, group in zip(given, token.bins, token.groups, strict=True):
             if label is None:
                 continue
-            index = self._labels.get(_spelling(label))
+            index = self._labels.get(spelling(label))
             if index is None:
                 raise Refused(Refusal.INVALID, f"label {label!r:.60} is not one of {list(self._labels)[:10]}")
             outcomes.append((row_bin, index == group if self._task == "multiclass" else index == 1))
@@ -110,12 +110,3 @@ class Desk:
 
 def _bin(score: float) -> int:
     return min(SCORE_BINS - 1, max(0, int(score * SCORE_BINS)))
-
-
-def _spelling(label: object) -> str:
-    """1, 1.0, True and "1" are one label."""
-    if isinstance(label, bool | np.bool_):
-        return str(int(label))
-    if isinstance(label, float) and label.is_integer():
-        return str(int(label))
-    return str(label)

@@ -53,7 +53,6 @@ class Service:
             INLINE_SECONDS / max(per_row, 1e-9) if loaded.seconds_per_call < INLINE_SECONDS else 0
         )
         self._thread = ThreadPoolExecutor(1, "inference")
-        self._label_index = {str(value): index for index, value in enumerate(loaded.manifest.classes)}
 
     async def predict(self, inputs: Mapping[str, Array], rows: int) -> list[Array]:
         """The model's outputs; small predictions inline, large ones in one thread, so that health still answers."""

@@ -1,0 +1,183 @@
+"""Held-out rows as columns: Parquet or CSV files of one place, read in a fixed order, with a digest of what they say.
+
+In: a directory (or s3:// URI), perhaps with a selection of partitions. Out: Rows. Invariant: the digest depends on
+column names, kinds and values in order, not on file format, compression or how rows are spread over files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria_serving.data import Select, select_partitions
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.signature import DATATYPES, MATRIX, Signature
+
+Array = NDArray[Any]
+SUFFIXES: Final = (".parquet", ".csv", ".csv.gz")
+MAX_ROWS: Final = 20_000_000
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Columns of equal length: float64, int64 or str (object; the empty string is a missing value)."""
+
+    columns: Mapping[str, Array]
+    count: int
+
+    def without_missing(self, column: str) -> Rows:
+        """Only rows that have a value in the column (a label that is known)."""
+        if column not in self.columns:
+            raise NoriaError(
+                Reason.DATA_INVALID, f"no column {column!r}; there are {sorted(self.columns)[:20]}"
+            )
+        values = self.columns[column]
+        kept = values != "" if values.dtype.kind == "O" else np.isfinite(values.astype(np.float64))
+        return Rows({name: array[kept] for name, array in self.columns.items()}, int(np.count_nonzero(kept)))
+
+    def digest(self) -> str:
+        """sha256 over the content: each column's name and kind, then its values, columns in order of name."""
+        hasher = hashlib.sha256()
+        for name in sorted(self.columns):
+            values = self.columns[name]
+            hasher.update(f"{name}\0{values.dtype.kind}\0{len(values)}\0".encode())
+            if values.dtype.kind == "O":
+                for value in values:
+                    data = str(value).encode()
+                    hasher.update(len(data).to_bytes(4, "little") + data)
+            else:
+                plain = np.where(np.isnan(values), np.nan, values) if values.dtype.kind == "f" else values
+                hasher.update(plain.astype(plain.dtype.newbyteorder("<")).tobytes())
+        return "sha256:" + hasher.hexdigest()
+
+    def inputs(self, signature: Signature, start: int, end: int) -> dict[str, Array]:
+        """A slice of the rows as the model's input tensors."""
+        if signature.matrix and signature.inputs[0].name not in self.columns:
+            return {signature.inputs[0].name: self._matrix(signature, start, end)}
+        missing = [t.name for t in signature.inputs if t.name not in self.columns]
+        if missing:
+            raise NoriaError(
+                Reason.DATA_INVALID, f"the rows lack columns that the model takes: {missing[:20]}"
+            )
+        return {
+            t.name: _typed(self.columns[t.name][start:end], t.datatype).reshape(-1, 1)
+            for t in signature.inputs
+        }
+
+    def _matrix(self, signature: Signature, start: int, end: int) -> Array:
+        width = signature.inputs[0].shape[1]
+        names = [f"x{i}" for i in range(width)]
+        if not set(names) <= set(self.columns):
+            raise NoriaError(
+                Reason.DATA_INVALID,
+                f"the model takes one matrix {MATRIX}; name the columns x0 to x{width - 1}, or train on a DataFrame",
+            )
+        return np.column_stack(
+            [_typed(self.columns[n][start:end], signature.inputs[0].datatype) for n in names]
+        )
+
+
+def _typed(values: Array, datatype: str) -> Array:
+    if datatype == "BYTES":
+        return values if values.dtype.kind == "O" else values.astype(str).astype(object)
+    if values.dtype.kind == "O":
+        raise NoriaError(Reason.DATA_INVALID, f"a column holds text where the model takes {datatype}")
+    if datatype == "BOOL" or "INT" in datatype:
+        if not np.isfinite(values.astype(np.float64)).all():
+            raise NoriaError(
+                Reason.DATA_INVALID, f"a column has missing values where the model takes {datatype}"
+            )
+    return values.astype(DATATYPES[datatype])
+
+
+def read(location: str, select: Select | None = None) -> Rows:
+    """All rows of the selected partitions, files in order of path."""
+    places = select_partitions(location, select)
+    if not location.startswith("s3://"):
+        return _read_directory(
+            Path(location.removeprefix("file://")), [Path(p.removeprefix("file://")) for p in places]
+        )
+    from noria_serving.objects import download, list_objects, open_store  # noqa: PLC0415  only for data in a store
+
+    store, root = open_store(location), location.rstrip("/") + "/"
+    with tempfile.TemporaryDirectory() as folder:
+        for place in places:
+            for item in list_objects(store, place.removeprefix(root) if place != location else None):
+                name = str(item["path"])
+                if ".." not in Path(name).parts and name.endswith(SUFFIXES):
+                    download(store, name, Path(folder) / name)
+        local = [Path(folder) / p.removeprefix(root) if p != location else Path(folder) for p in places]
+        return _read_directory(Path(folder), local)
+
+
+def _read_directory(root: Path, places: list[Path]) -> Rows:
+    files = sorted({file for place in places for file in _files(place)})
+    if not files:
+        raise NoriaError(Reason.NO_ROWS, f"no {', '.join(SUFFIXES)} files under {root}")
+    import pyarrow as pa  # noqa: PLC0415  only jobs that read rows need it
+
+    try:
+        tables = [_read_file(file, root) for file in files]
+        table = pa.concat_tables(tables, promote_options="permissive")
+    except NoriaError:
+        raise
+    except Exception as error:
+        raise NoriaError(Reason.DATA_INVALID, f"rows under {root} cannot be read: {error!s:.300}") from error
+    if table.num_rows > MAX_ROWS:
+        raise NoriaError(Reason.TOO_LARGE, f"{table.num_rows} rows; select at most {MAX_ROWS}")
+    columns = {name: _column(table.column(name), name) for name in table.column_names}
+    return Rows({name: array for name, array in columns.items() if array is not None}, table.num_rows)
+
+
+def _files(place: Path) -> list[Path]:
+    """Data files under a place; hidden ones (still being written) and links are left out."""
+    if place.is_file():
+        return [place]
+    found = []
+    for folder, directories, names in os.walk(place):
+        directories[:] = [name for name in directories if not name.startswith((".", "_"))]
+        paths = [
+            Path(folder) / name
+            for name in names
+            if name.endswith(SUFFIXES) and not name.startswith((".", "_"))
+        ]
+        found += [path for path in paths if not path.is_symlink()]
+    return found
+
+
+def _read_file(file: Path, root: Path) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import csv, parquet  # noqa: PLC0415
+
+    table = parquet.ParquetFile(file).read() if file.suffix == ".parquet" else csv.read_csv(file)
+    for part in file.parent.relative_to(root).parts if file.is_relative_to(root) else ():
+        key, equals, value = part.partition("=")
+        if equals and key not in table.column_names:
+            table = table.append_column(key, pa.array([value] * table.num_rows, pa.string()))
+    return table
+
+
+def _column(values: Any, name: str) -> Array | None:
+    """Canonical values of an Arrow column; None for kinds that no model takes (lists, binaries)."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values, kind = values.cast(kind.value_type), kind.value_type
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        target = pa.int64() if not values.null_count else pa.float64()
+        return np.asarray(values.cast(target).to_numpy())
+    if pa.types.is_floating(kind) or pa.types.is_null(kind) or pa.types.is_decimal(kind):
+        return np.asarray(values.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_temporal(kind):
+        texts = values.cast(pa.string()).fill_null("").to_pylist()
+        return np.array(texts, dtype=object) if texts else np.empty(0, dtype=object)
+    return None

@@ -1,0 +1,35 @@
+"""`python -m noria_serving.verify`: is the artifact there, whole, and the one that was registered?
+
+In: $NORIA_BUNDLE, $NORIA_DIGEST. Out at $NORIA_RESULT: `{"schema", "digest", "bytes"}`, or `{"schema", "error"}` and
+an exit code (result.py). Reads bytes and parses nothing but the manifest: no model is loaded here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from noria_serving import contract
+from noria_serving.artifact import Artifact, open_source
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.job import run
+from noria_serving.model.loaded import FORMATS
+
+
+def verify(env: Mapping[str, str]) -> dict[str, Any]:
+    """The result document."""
+    location = env.get(contract.ENV_BUNDLE, "")
+    if not location:
+        raise NoriaError(Reason.CONFIGURATION, f"${contract.ENV_BUNDLE} is not set")
+    artifact = Artifact(open_source(location), digest=env.get(contract.ENV_DIGEST) or None)
+    if artifact.manifest.format not in FORMATS:
+        raise NoriaError(
+            Reason.FORMAT_REFUSED, f"format {artifact.manifest.format!r} is not one of {list(FORMATS)}"
+        )
+    size = artifact.verify()
+    return {"schema": contract.VERIFICATION_SCHEMA, "digest": artifact.manifest.digest, "bytes": size}
+
+
+if __name__ == "__main__":
+    run(contract.VERIFICATION_SCHEMA, verify, os.environ)
