@@ -1,0 +1,107 @@
+"""Evaluation: challenger and champion on the same held-out rows, and the gates that read it.
+
+Comes in: a TrainingJob whose trainer handed over a model. Goes out: the evaluation Job to make, then its
+figures in status, then the gates' verdicts. Invariant: the champion is chosen once, when the Job is made,
+and stays with that Job: a promotion meanwhile does not change what the challenger is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
+from noria_operator.domain.conditions import clip
+from noria_operator.domain.gates import Scores, judge
+from noria_operator.domain.results import ResultError, evaluation_result, fault
+from noria_operator.domain.training_jobs import CHAMPION_ANNOTATION, RESULT_ANNOTATION, Bundle, evaluation_job
+from noria_operator.domain.training_plan import Case, Plan, failed
+from noria_operator.domain.training_runs import Run, State, ended, judge_run, terminated
+from noria_operator.domain.training_status import progress
+
+Json = dict[str, Any]
+
+
+def champion_of(deployment: Json | None, versions: Iterable[Json]) -> Bundle | None:
+    """The stable version of a ModelDeployment, as far as it still exists."""
+    name = ((deployment or {}).get("status", {}).get("stable") or {}).get("version")
+    for version in versions:
+        if version["metadata"]["name"] == name:
+            artifact = version["spec"]["artifact"]
+            return Bundle(artifact["uri"], artifact["digest"], artifact.get("secretName"), name)
+    return None
+
+
+def evaluate(case: Case) -> Plan | None:
+    """Until the evaluation's figures are in status; nothing to do for a TrainingJob without evaluation."""
+    if case.job.spec.evaluation is None or case.status.get("evaluation"):
+        return None
+    run = case.seen.evaluate
+    if run is None:
+        against = f" against {case.seen.champion.version}" if case.seen.champion else ""
+        status = progress(case.obj, TrainingPhase.EVALUATING, f"scoring the model{against}", case.now)
+        return Plan(status, create=_job(case))
+    verdict = judge_run(run, pending=case.job.spec.deadlines.pending, now=case.now)
+    if verdict.state is State.COMPLETE:
+        return _figures(case, run)
+    if verdict.state is State.FAILED:
+        refusal = fault(terminated(ended(run, "Failed")).get("message", ""))
+        cause = (
+            f"{refusal.reason}: {refusal.message}"
+            if refusal
+            else verdict.problem.message
+            if verdict.problem
+            else ""
+        )
+        return failed(case, TrainingFailure.EVALUATION_FAILED, f"the evaluation failed: {cause}")
+    message = verdict.problem.message if verdict.problem else case.status.get("message", "")
+    return Plan(progress(case.obj, TrainingPhase.EVALUATING, message, case.now), due=verdict.due)
+
+
+def judge_gates(case: Case) -> Plan | None:
+    """Refuse the model if a gate fails; record the verdicts either way."""
+    figures = case.status.get("evaluation")
+    if not case.job.spec.gates or case.status.get("gates"):
+        return None
+    if not figures:
+        return failed(
+            case, TrainingFailure.INVALID_SPEC, "gates read the evaluation, and spec.evaluation is not set"
+        )
+    scores = Scores(figures["challenger"], figures.get("champion"), figures.get("championVersion", ""))
+    verdicts = judge(case.job.spec.gates, scores)
+    gates = [
+        {"metric": one.metric, "result": "Pass" if one.passed else "Fail", "detail": clip(one.detail)}
+        for one in verdicts
+    ]
+    refused = [f"{one.metric}: {one.detail}" for one in verdicts if not one.passed]
+    if refused:
+        return failed(case, TrainingFailure.GATE_FAILED, "; ".join(refused), gates=gates)
+    status = progress(case.obj, TrainingPhase.EVALUATING, "every gate passed", case.now)
+    return Plan(status | {"gates": gates}, again=True)
+
+
+def _job(case: Case) -> Json:
+    artifact = case.status["artifact"]
+    challenger = Bundle(artifact["uri"], artifact["digest"], case.job.spec.output.secret_name)
+    job = evaluation_job(
+        case.obj, case.job.spec, challenger=challenger, champion=case.seen.champion, images=case.images
+    )
+    said = terminated(ended(case.seen.train, "Succeeded")).get("message") if case.seen.train else None
+    if said:
+        job["metadata"]["annotations"][RESULT_ANNOTATION] = said
+    return job
+
+
+def _figures(case: Case, run: Run) -> Plan:
+    champion = run.job["metadata"].get("annotations", {}).get(CHAMPION_ANNOTATION, "")
+    try:
+        result = evaluation_result(
+            terminated(ended(run, "Succeeded")).get("message", ""), champion=bool(champion)
+        )
+    except ResultError as error:
+        return failed(case, TrainingFailure.EVALUATION_FAILED, error.message)
+    figures: Json = {"rows": result.rows, "digest": result.digest, "challenger": result.metrics.challenger}
+    if champion and result.metrics.champion is not None:
+        figures |= {"champion": result.metrics.champion, "championVersion": champion}
+    status = progress(case.obj, TrainingPhase.EVALUATING, "the model is scored", case.now)
+    return Plan(status | {"evaluation": figures}, again=True)

@@ -1,0 +1,75 @@
+"""Gates: whether a trained model is kept, judged on our evaluation alone.
+
+Comes in: the gates of a TrainingJob and the metrics of challenger and champion on the same held-out rows.
+Goes out: one verdict a gate, with the numbers that led to it. Invariant: what the trainer claims about
+itself is never read here. A comparison is by the metric's direction (`quality.DIRECTIONS`); without a
+champion it passes and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from noria_operator.api.trainingjob import Gate
+from noria_operator.domain.quality import DIRECTIONS, Direction
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics as decimal strings; `champion` is None where nothing serves yet."""
+
+    challenger: Mapping[str, str]
+    champion: Mapping[str, str] | None = None
+    champion_version: str = ""
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Verdict of one gate; `detail` holds the figures."""
+
+    metric: str
+    passed: bool
+    detail: str
+
+
+def judge(gates: Iterable[Gate], scores: Scores) -> tuple[GateResult, ...]:
+    """Every gate's verdict, in the order of the spec; one Fail refuses the model."""
+    return tuple(_judge(gate, scores) for gate in gates)
+
+
+def _judge(gate: Gate, scores: Scores) -> GateResult:
+    text = scores.challenger.get(gate.metric)
+    if text is None:
+        known = ", ".join(sorted(scores.challenger)) or "none"
+        return GateResult(gate.metric, False, f"the evaluation has no {gate.metric}; it has: {known}")
+    value = Decimal(text)
+    if gate.versus is not None:
+        return _compare(gate, value, scores)
+    if gate.min is not None:
+        passed = value >= gate.min
+        return GateResult(gate.metric, passed, f"{value} {'>=' if passed else '<'} minimum {gate.min}")
+    if gate.max is not None:
+        passed = value <= gate.max
+        return GateResult(gate.metric, passed, f"{value} {'<=' if passed else '>'} maximum {gate.max}")
+    return GateResult(gate.metric, False, "the gate sets none of min, max and versus")
+
+
+def _compare(gate: Gate, value: Decimal, scores: Scores) -> GateResult:
+    if scores.champion is None:
+        return GateResult(gate.metric, True, f"{value}; there is no champion to compare with yet")
+    text = scores.champion.get(gate.metric)
+    if text is None:
+        return GateResult(gate.metric, False, f"the evaluation has no {gate.metric} of the champion")
+    direction = DIRECTIONS.get(gate.metric)
+    if direction is None:
+        detail = f"it is not known which way {gate.metric} is better; compare one of: {', '.join(DIRECTIONS)}"
+        return GateResult(gate.metric, False, detail)
+    champion = Decimal(text)
+    gain = value - champion if direction is Direction.HIGHER else champion - value
+    least = gate.min_delta if gate.min_delta is not None else -(gate.max_drop or Decimal(0))
+    rule = f"must gain {gate.min_delta}" if gate.min_delta is not None else f"may lose {gate.max_drop}"
+    versus = f"{champion} of champion {scores.champion_version}"
+    detail = f"{value} against {versus} ({direction.value} is better): {rule}"
+    return GateResult(gate.metric, gain >= least, detail)

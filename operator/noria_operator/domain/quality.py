@@ -1,0 +1,128 @@
+"""Quality of a binary score from counts of labels by score bin, and which way each metric is better.
+
+Comes in: how many negative and positive labels fell into each of `SCORE_BINS` equal bins of [0, 1] (model
+server counters, summed over pods). Goes out: one number a metric, or None where the counts cannot tell
+(no label of one class). Invariant: the result depends on the sums only, so it is the same whatever number
+of pods counted. Every score is taken at the middle of its bin, which moves a metric by at most half a
+bin's width (0.0025).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from noria_serving.contract import SCORE_BINS
+
+
+class Direction(Enum):
+    """Which way a metric is better."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether `one` is strictly better than `other`."""
+        return one > other if self is Direction.HIGHER else one < other
+
+    def best(self, one: float, other: float) -> float:
+        """The better of two values."""
+        return one if self.better(one, other) else other
+
+
+DIRECTIONS: Final[dict[str, Direction]] = {
+    **dict.fromkeys(
+        ["auc", "accuracy", "f1", "precision", "recall", "average_precision", "r2"], Direction.HIGHER
+    ),
+    **dict.fromkeys(["logloss", "brier", "calibration", "rmse", "mae", "mse"], Direction.LOWER),
+}
+"""Metrics whose direction is known. Any other metric can have `min` and `max` gates, but no comparison."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Joined labels by score bin; index i counts scores in [i, i + 1) / SCORE_BINS."""
+
+    negatives: tuple[int, ...]
+    positives: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.negatives) != SCORE_BINS or len(self.positives) != SCORE_BINS:
+            raise ValueError(f"a score histogram has {SCORE_BINS} bins")
+        if any(count < 0 for count in (*self.negatives, *self.positives)):
+            raise ValueError("a score histogram counts from 0")
+
+    @classmethod
+    def none(cls) -> Labels:
+        """No label at all."""
+        return cls((0,) * SCORE_BINS, (0,) * SCORE_BINS)
+
+    @classmethod
+    def of(cls, negatives: Sequence[int], positives: Sequence[int]) -> Labels:
+        """From any two sequences of counts."""
+        return cls(tuple(negatives), tuple(positives))
+
+    @property
+    def samples(self) -> int:
+        """Number of labels."""
+        return sum(self.negatives) + sum(self.positives)
+
+
+def auc(labels: Labels) -> float | None:
+    """Area under the ROC curve: P(score of a positive > score of a negative), ties counted half (Mann-
+    Whitney U).
+    """
+    negatives, positives = sum(labels.negatives), sum(labels.positives)
+    if not negatives or not positives:
+        return None
+    below, halves = 0, 0
+    for negative, positive in zip(labels.negatives, labels.positives, strict=True):
+        halves += positive * (2 * below + negative)
+        below += negative
+    return halves / (2 * negatives * positives)
+
+
+def logloss(labels: Labels) -> float | None:
+    """Mean negative log-likelihood in nats. A bin's middle is never 0 or 1, so the result is finite."""
+    if not labels.samples:
+        return None
+    total = 0.0
+    for score, negative, positive in _rows(labels):
+        total -= positive * math.log(score) + negative * math.log1p(-score)
+    return total / labels.samples
+
+
+def accuracy(labels: Labels) -> float | None:
+    """Share of labels that a threshold of 0.5 calls right."""
+    if not labels.samples:
+        return None
+    right = sum(positive if score > 0.5 else negative for score, negative, positive in _rows(labels))
+    return right / labels.samples
+
+
+def calibration(labels: Labels) -> float | None:
+    """Calibration gap: distance between the mean prediction and the share of positives."""
+    if not labels.samples:
+        return None
+    predicted = sum(score * (negative + positive) for score, negative, positive in _rows(labels))
+    return abs(predicted - sum(labels.positives)) / labels.samples
+
+
+QUALITY: Final[dict[str, Callable[[Labels], float | None]]] = {
+    "auc": auc,
+    "logloss": logloss,
+    "accuracy": accuracy,
+    "calibration": calibration,
+}
+"""Metrics that production labels give; the names that a performance trigger may use."""
+
+
+def _rows(labels: Labels) -> list[tuple[float, int, int]]:
+    """(middle of the bin, negatives, positives) of every bin."""
+    pairs = zip(labels.negatives, labels.positives, strict=True)
+    return [
+        ((index + 0.5) / SCORE_BINS, negative, positive) for index, (negative, positive) in enumerate(pairs)
+    ]

@@ -1,0 +1,62 @@
+"""The registry: how ModelVersions are numbered, found and written.
+
+Comes in: the ModelVersions of a namespace and everything else that remembers a number. Goes out: the next
+number, the version that a TrainingJob already made, and the body of a new one. Invariants: a number is
+never used twice, not even after its ModelVersion was deleted, as long as anything remembers it; one
+version at most for each TrainingJob uid.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def number_of(model: str, name: str) -> int:
+    """N of `<model>-<N>`, 0 for any other name."""
+    match = re.fullmatch(rf"{re.escape(model)}-([1-9][0-9]{{0,8}})", name)
+    return int(match[1]) if match else 0
+
+
+def next_number(
+    model: str, *, versions: Iterable[Json], jobs: Iterable[Json], deployments: Iterable[Json]
+) -> int:
+    """One more than the highest number that a version, a reservation or a deployment's status remembers."""
+    highest = 0
+    for version in versions:
+        if version["spec"]["model"] == model:
+            highest = max(
+                highest, int(version["spec"]["version"]), number_of(model, version["metadata"]["name"])
+            )
+    for job in jobs:
+        if job["spec"]["model"] == model:
+            highest = max(highest, int(job.get("status", {}).get("reservedVersion") or 0))
+    for deployment in deployments:
+        if deployment["spec"]["model"] == model:
+            highest = max([highest, *(number_of(model, name) for name in remembered(deployment))])
+    return highest + 1
+
+
+def remembered(deployment: Json) -> list[str]:
+    """Names of all versions that a ModelDeployment's status speaks of, past ones too."""
+    status = deployment.get("status", {})
+    entries = [status.get(role) for role in ("stable", "candidate", "previous")]
+    entries += [*status.get("rejected", []), *status.get("history", [])]
+    return [entry["version"] for entry in entries if entry and entry.get("version")]
+
+
+def made_by(uid: str, versions: Iterable[Json]) -> Json | None:
+    """The version whose lineage names this TrainingJob uid, if there is one."""
+    for version in versions:
+        if lineage_uid(version) == uid:
+            return version
+    return None
+
+
+def lineage_uid(version: Json) -> str:
+    """Uid of the TrainingJob that a version comes from; empty for one written by hand."""
+    job = version["spec"].get("lineage", {}).get("trainingJob", {})
+    return str(job.get("uid", ""))

@@ -1,0 +1,80 @@
+"""Retention: which versions are archived, oldest first, once more than `keep` newer ones are approved.
+
+Comes in: the approved versions of a model and what protects some of them. Goes out: the names to archive.
+Invariants: never a version that any deployment serves, tries, keeps warm or is pinned to, nor one with an
+alias or `hold: true`; never the newest `keep`. Archiving changes the phase alone: the bytes of the
+artifact stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+KEEP_ANNOTATION: Final = "noria.dev/keep"
+"""On a ModelVersion made by a TrainingJob: `spec.output.keep` of that job. The newest version's figure
+counts.
+"""
+DEFAULT_KEEP: Final = 20
+
+
+@dataclass(frozen=True)
+class Retained:
+    """One approved version, as far as retention looks at it."""
+
+    name: str
+    number: int
+    protected: bool
+    keep: int = DEFAULT_KEEP
+
+
+def archivable(versions: Iterable[Retained]) -> tuple[str, ...]:
+    """Names of the approved versions of one model that may be archived now, oldest first."""
+    newest_first = sorted(versions, key=lambda version: version.number, reverse=True)
+    if not newest_first:
+        return ()
+    keep = max(1, newest_first[0].keep)
+    return tuple(version.name for version in reversed(newest_first[keep:]) if not version.protected)
+
+
+def retained(versions: Iterable[Json], deployments: Iterable[Json]) -> list[Retained]:
+    """The approved ones among `versions`, with what protects them."""
+    held = in_use(deployments)
+    return [
+        Retained(
+            name=version["metadata"]["name"],
+            number=int(version["spec"]["version"]),
+            protected=version["metadata"]["name"] in held
+            or bool(version["spec"].get("hold"))
+            or bool(version["spec"].get("aliases")),
+            keep=keep_of(version),
+        )
+        for version in versions
+        if version.get("status", {}).get("phase") == "Approved"
+    ]
+
+
+def in_use(deployments: Iterable[Json]) -> dict[str, list[str]]:
+    """Version name → `<deployment> (<role>)` for every version that a deployment serves, tries, keeps or is
+    pinned to.
+    """
+    users: dict[str, list[str]] = {}
+    for deployment in deployments:
+        name, status = deployment["metadata"]["name"], deployment.get("status", {})
+        uses = [
+            ((status.get(role) or {}).get("version"), role) for role in ("stable", "candidate", "previous")
+        ]
+        uses.append((deployment["spec"].get("version"), "pinned"))
+        for version, role in uses:
+            if version:
+                users.setdefault(version, []).append(f"{name} ({role})")
+    return users
+
+
+def keep_of(version: Json) -> int:
+    """The figure that a version carries; the default where there is none or it is not a number."""
+    text = version["metadata"].get("annotations", {}).get(KEEP_ANNOTATION, "")
+    return int(text) if text.isascii() and text.isdigit() and text != "0" else DEFAULT_KEEP

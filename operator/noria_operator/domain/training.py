@@ -1,0 +1,108 @@
+"""What should happen to a TrainingJob next: train, evaluate, judge, register, rest.
+
+Comes in: the object, its Jobs and pods, the registry and the champion. Goes out: a `Plan`. Invariants:
+finished is final (a child of a finished TrainingJob is never made again); a version number is in status
+before the ModelVersion is made; gates read the evaluation and nothing else; the same inputs give the same
+plan, so that after a crash at any point the next pass goes on where the last write left off.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
+from noria_operator.domain.evaluation import evaluate, judge_gates
+from noria_operator.domain.results import DataUsed, ResultError, training_result
+from noria_operator.domain.training_jobs import output_of, training_job
+from noria_operator.domain.training_plan import Case, Notice, Observed, Plan, failed
+from noria_operator.domain.training_registration import register
+from noria_operator.domain.training_runs import Run, State, attempts, ended, image_of, judge_run, terminated
+from noria_operator.domain.training_status import fail, is_finished, progress, since
+from noria_operator.domain.training_times import moment
+
+Json = dict[str, Any]
+
+
+def decide(case: Case) -> Plan:
+    """The next step of a TrainingJob whose spec is valid."""
+    if is_finished(case.status):
+        return rest(case.obj, case.job.spec.ttl_seconds_after_finished, case.seen, case.now)
+    return _train(case) or evaluate(case) or judge_gates(case) or register(case)
+
+
+def refuse(obj: Json, message: str, now: datetime) -> Plan:
+    """A TrainingJob whose spec cannot be used. It cannot be changed either, so this is the end of it."""
+    status = fail(obj, TrainingFailure.INVALID_SPEC, f"{message}; make a new TrainingJob", now)
+    return Plan(status, notices=(Notice("Warning", TrainingFailure.INVALID_SPEC.value, status["message"]),))
+
+
+def rest(obj: Json, ttl: int | None, seen: Observed, now: datetime) -> Plan:
+    """A finished TrainingJob: stop what still runs, delete it when its time has come, make nothing."""
+    status = dict(obj.get("status", {}))
+    stop = tuple(run.name for run in (seen.train, seen.evaluate) if run is not None and not run.finished)
+    if ttl is None or not status.get("completionTime"):
+        return Plan(status, stop=stop)
+    due = moment(status["completionTime"]) + timedelta(seconds=ttl)
+    return Plan(status, stop=stop, delete=now >= due, due=due)
+
+
+def _train(case: Case) -> Plan | None:
+    """Until the trainer's result is in status."""
+    if case.status.get("artifact"):
+        return None
+    run, spec = case.seen.train, case.job.spec
+    held = bool(run and run.job["spec"].get("suspend"))
+    if spec.suspend and not (run and run.finished):
+        status = progress(
+            case.obj, TrainingPhase.SUSPENDED, "spec.suspend is true: set it to false to go on", case.now
+        )
+        return Plan(status, suspend=True if run and not held else None)
+    if run is None:
+        status = progress(
+            case.obj, TrainingPhase.PENDING, "the training Job was made; its pod is not there yet", case.now
+        )
+        return Plan(status, create=training_job(case.obj, spec))
+    # Only our own suspension is undone: a queueing controller may hold the Job for reasons of its own.
+    resume = False if held and case.status.get("phase") == TrainingPhase.SUSPENDED else None
+    verdict = judge_run(
+        run, pending=spec.deadlines.pending, since=since(case.status, "Suspended"), now=case.now
+    )
+    if verdict.state is State.COMPLETE:
+        return _hand_over(case, run)
+    if verdict.state is State.FAILED and verdict.problem:
+        return failed(case, verdict.problem.reason, verdict.problem.message, attempts=attempts(run))
+    running = verdict.state is State.RUNNING
+    usual = "training" if running else "the pod is starting"
+    phase = TrainingPhase.RUNNING if running else TrainingPhase.PENDING
+    message = verdict.problem.message if verdict.problem else usual
+    status = progress(case.obj, phase, message, case.now) | {"attempts": attempts(run)}
+    return Plan(status, suspend=resume, due=verdict.due)
+
+
+def _hand_over(case: Case, run: Run) -> Plan:
+    """The trainer ended well: take its result, or say what is wrong with it."""
+    pod, tried = ended(run, "Succeeded"), attempts(run)
+    try:
+        result = training_result(terminated(pod).get("message", ""), output_of(case.obj, case.job.spec).uri)
+    except ResultError as error:
+        return failed(case, TrainingFailure(error.reason), error.message, attempts=tried)
+    stated = {used.name: used for used in result.data}
+    data = [_resolved(source.name, source.digest, stated.get(source.name)) for source in case.job.spec.data]
+    status = progress(case.obj, TrainingPhase.EVALUATING, "the trainer handed over a model", case.now) | {
+        "attempts": tried,
+        "artifact": result.artifact.model_dump(),
+        "claims": result.metrics,
+        "resolved": {"image": image_of(pod) or case.job.spec.image, "data": data},
+    }
+    return Plan(status, again=True)
+
+
+def _resolved(name: str, expected: str | None, used: DataUsed | None) -> Json:
+    """A data set as the trainer says it read it; the digest from the spec where the trainer says nothing."""
+    entry = {
+        "name": name,
+        "digest": (used.digest if used else None) or expected,
+        "rows": used.rows if used else None,
+    }
+    return {key: value for key, value in entry.items() if value is not None}

@@ -1,0 +1,264 @@
+"""The Jobs that Noria runs around a model: train, evaluate, verify.
+
+Comes in: a TrainingJob or ModelVersion and where its inputs lie. Goes out: complete batch/v1 Jobs, ready
+to be created once and never written again (a queueing controller may rewrite them). Invariants: same
+owner, same name; every output of a TrainingJob lies in a directory of its own; the evaluation sees both
+bundles and the held-out rows read-only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from noria_operator.api import names
+from noria_operator.api.trainingjob import Data, TrainingJobSpec
+from noria_operator.domain.training_locations import Location
+from noria_operator.domain.training_pods import RUN, WORK, Place, Program, placement, pod_template
+from noria_serving import contract
+
+Json = dict[str, Any]
+
+CHAMPION_ANNOTATION: Final = "noria.dev/champion"
+"""On the evaluation Job: the ModelVersion it compares with, so that a restart judges by the same champion."""
+RESULT_ANNOTATION: Final = "noria.dev/result"
+"""On the evaluation Job: what the trainer said, should its pod be gone when the version is made."""
+QUEUE_PREFIX: Final = "kueue.x-k8s.io/"
+"""Labels that a queueing controller reads on the Job; copied from the TrainingJob."""
+_OURS: Final[Json] = {
+    "requests": {"cpu": "100m", "memory": "256Mi"},
+    "limits": {"cpu": "2", "memory": "4Gi"},
+}
+_EVALUATION_LIMIT: Final = timedelta(hours=1)
+_REFUSED: Final = [1, 2]
+"""Exit codes of our own programs that say "looked at and refused": trying again gives the same answer."""
+_IGNORE_DISRUPTION: Final[Json] = {
+    "action": "Ignore",
+    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model as it lies somewhere; `version` is empty for the challenger, which has no name yet."""
+
+    uri: str
+    digest: str
+    secret: str | None = None
+    version: str = ""
+
+    @property
+    def place(self) -> Place:
+        return Place(Location.parse(self.uri), self.secret)
+
+
+@dataclass(frozen=True)
+class Images:
+    """What Jobs of ours run, from the operator's configuration."""
+
+    server: str
+    pull_policy: str | None = None
+    allow_pickle: bool = False
+
+
+def train_name(job: str) -> str:
+    """Name of the training Job."""
+    return _fit(job, "-train")
+
+
+def evaluate_name(job: str) -> str:
+    """Name of the evaluation Job."""
+    return _fit(job, "-evaluate")
+
+
+def verify_name(version: str) -> str:
+    """Name of the verification Job."""
+    return _fit(version, "-verify")
+
+
+def output_of(obj: Json, spec: TrainingJobSpec) -> Location:
+    """The directory of this run inside spec.output: the same for every attempt, another for every
+    TrainingJob.
+    """
+    meta = obj["metadata"]
+    return Location.parse(spec.output.uri).below(names.fit(f"{names.short_uid(meta['uid'])}-{meta['name']}"))
+
+
+def training_job(obj: Json, spec: TrainingJobSpec) -> Json:
+    """The Job that runs the user's container."""
+    output = output_of(obj, spec)
+    held_out = spec.evaluation.data if spec.evaluation else None
+    data = [source for source in spec.data if source.name != held_out]
+    program = Program(
+        name="train",
+        image=spec.image,
+        command=spec.command,
+        args=spec.args,
+        env=_training_env(obj, spec, output, data),
+        places=(*(_place(source) for source in data), Place(output, spec.output.secret_name, writable=True)),
+        files={
+            "params.json": json.dumps(spec.params, sort_keys=True),
+            "trigger.json": obj["metadata"].get("annotations", {}).get(names.TRIGGER_ANNOTATION) or "{}",
+        },
+    )
+    queue = {k: v for k, v in obj["metadata"].get("labels", {}).items() if k.startswith(QUEUE_PREFIX)}
+    return _job(
+        obj,
+        train_name(obj["metadata"]["name"]),
+        pod_template(program, _wire(spec), _labels(obj, names.TRAINING_JOB, "train")),
+        stop_on=[contract.EXIT_DO_NOT_RETRY],
+        retries=spec.retries,
+        active=spec.deadlines.active,
+        labels=queue,
+    )
+
+
+def evaluation_job(
+    obj: Json, spec: TrainingJobSpec, *, challenger: Bundle, champion: Bundle | None, images: Images
+) -> Json:
+    """The Job that scores challenger and champion on the same held-out rows."""
+    if spec.evaluation is None:
+        raise ValueError("a TrainingJob without spec.evaluation has no evaluation Job")
+    held_out = next(source for source in spec.data if source.name == spec.evaluation.data)
+    env = {
+        "NORIA_CHALLENGER": challenger.place.location.as_seen,
+        "NORIA_CHALLENGER_DIGEST": challenger.digest,
+        "NORIA_HOLDOUT": Location.parse(held_out.uri).as_seen,
+        "NORIA_LABEL": spec.evaluation.label,
+    }
+    if held_out.select is not None:
+        env["NORIA_HOLDOUT_SELECT"] = _select(held_out)
+    if spec.evaluation.metrics:
+        env["NORIA_METRICS"] = ",".join(spec.evaluation.metrics)
+    if champion is not None:
+        env |= {"NORIA_CHAMPION": champion.place.location.as_seen, "NORIA_CHAMPION_DIGEST": champion.digest}
+    bundles = [challenger.place, *([champion.place] if champion else [])]
+    program = _ours("evaluate", env, (*bundles, _place(held_out)), images)
+    job = _job(
+        obj,
+        evaluate_name(obj["metadata"]["name"]),
+        pod_template(program, placement(_wire(spec)), _labels(obj, names.TRAINING_JOB, "evaluate")),
+        stop_on=_REFUSED,
+        retries=2,
+        active=_EVALUATION_LIMIT,
+    )
+    job["metadata"]["annotations"] = {CHAMPION_ANNOTATION: champion.version if champion else ""}
+    return job
+
+
+def verification_job(obj: Json, bundle: Bundle, images: Images) -> Json:
+    """The Job that checks that a ModelVersion's artifact exists and has the stated digest."""
+    env = {contract.ENV_BUNDLE: bundle.place.location.as_seen, contract.ENV_DIGEST: bundle.digest}
+    program = _ours("verify", env, (bundle.place,), images)
+    return _job(
+        obj,
+        verify_name(obj["metadata"]["name"]),
+        pod_template(program, {}, _labels(obj, names.MODEL_VERSION, "verify")),
+        stop_on=_REFUSED,
+        retries=2,
+        active=_EVALUATION_LIMIT,
+    )
+
+
+def _training_env(obj: Json, spec: TrainingJobSpec, output: Location, data: list[Data]) -> dict[str, str]:
+    on_claim = output.claim is not None
+    checkpoints = Location.parse(spec.output.uri).below(
+        f"checkpoints/{names.short_uid(obj['metadata']['uid'])}"
+    )
+    env = {f"{contract.ENV_PARAM_PREFIX}{_variable(name)}": value for name, value in spec.params.items()}
+    for source in data:
+        variable = f"{contract.ENV_DATA_PREFIX}{_variable(source.name)}"
+        env[variable] = Location.parse(source.uri).as_seen
+        if source.select is not None:
+            env[f"{variable}_SELECT"] = _select(source)
+    return env | {
+        contract.ENV_PARAMS: f"{RUN}/params.json",
+        contract.ENV_TRIGGER: f"{RUN}/trigger.json",
+        contract.ENV_SEED: str(spec.seed),
+        contract.ENV_OUTPUT: output.as_seen if on_claim else f"{WORK}/output",
+        contract.ENV_OUTPUT_URI: output.uri,
+        "CHECKPOINT_DIR": checkpoints.as_seen if on_claim else f"{WORK}/checkpoints",
+        "RESUME": "1",
+    }
+
+
+def _ours(module: str, env: dict[str, str], places: tuple[Place, ...], images: Images) -> Program:
+    return Program(
+        name=module,
+        image=images.server,
+        command=["python", "-m", f"noria_serving.{module}"],
+        env=env | {contract.ENV_ALLOW_PICKLE: "1" if images.allow_pickle else "0"},
+        places=places,
+        resources=_OURS,
+        pull_policy=images.pull_policy,
+    )
+
+
+def _job(
+    obj: Json,
+    name: str,
+    template: Json,
+    *,
+    stop_on: list[int],
+    retries: int,
+    active: timedelta,
+    labels: Mapping[str, str] | None = None,
+) -> Json:
+    meta = obj["metadata"]
+    component = template["spec"]["containers"][0]["name"]
+    stop = {"containerName": component, "operator": "In", "values": stop_on}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": meta["namespace"],
+            "labels": {**(labels or {}), **template["metadata"]["labels"]},
+        },
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            "backoffLimit": retries,
+            "activeDeadlineSeconds": max(1, int(active.total_seconds())),
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": [_IGNORE_DISRUPTION, {"action": "FailJob", "onExitCodes": stop}]},
+            "suspend": False,
+            "template": template,
+        },
+    }
+
+
+def _labels(obj: Json, kind: str, component: str) -> dict[str, str]:
+    return {
+        names.APP_LABEL: f"noria-{component}",
+        names.MANAGED_BY_LABEL: names.MANAGED_BY,
+        names.OWNER_KIND_LABEL: kind,
+        names.OWNER_NAME_LABEL: names.fit(obj["metadata"]["name"]),
+        names.OWNER_UID_LABEL: obj["metadata"]["uid"],
+    }
+
+
+def _place(source: Data) -> Place:
+    return Place(Location.parse(source.uri), source.secret_name)
+
+
+def _select(source: Data) -> str:
+    if source.select is None:
+        raise ValueError(f"data {source.name} selects nothing")
+    return json.dumps({"by": source.select.by, "last": source.select.last, "skip": source.select.skip})
+
+
+def _wire(spec: TrainingJobSpec) -> Json:
+    return spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+
+
+def _variable(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def _fit(name: str, suffix: str) -> str:
+    return names.fit(name, names.LABEL_LIMIT - len(suffix)) + suffix

@@ -1,0 +1,206 @@
+"""What a Job and its pods say: still waiting, running, done or failed, and why.
+
+Comes in: a Job with its pods as the API server shows them, and the deadline for pending. Goes out: one
+`Verdict`. Invariants: a Job counts as ended only when Kubernetes says so by condition; every failure
+names the pod and what to look at; a pod that was evicted or preempted is not a failure (the Job's
+podFailurePolicy ignores it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Final
+
+from noria_operator.api.trainingjob import TrainingFailure
+from noria_operator.api.types import format_duration
+from noria_operator.domain.conditions import clip
+from noria_operator.domain.training_problems import Problem, pod_problem, started
+from noria_operator.domain.training_times import moment
+
+Json = dict[str, Any]
+
+_YOUNG: Final = timedelta(seconds=10)
+"""A pod that was made so short ago has had no chance to run: nothing is said about it yet."""
+
+
+class State(Enum):
+    """Where a Job stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A Job, its pods, and the access modes of the claims they mount (as far as known)."""
+
+    job: Json
+    pods: tuple[Json, ...] = ()
+    claims: Mapping[str, Sequence[str]] | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.job["metadata"]["name"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether Kubernetes calls the Job complete or failed."""
+        return bool({"Complete", "Failed"} & _true(self.job).keys())
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`problem` says what failed, or what a pending pod waits for; `due` when to look again."""
+
+    state: State
+    problem: Problem | None = None
+    due: datetime | None = None
+
+
+def judge_run(run: Run, *, pending: timedelta, now: datetime, since: datetime | None = None) -> Verdict:
+    """Where the Job stands; one that waits for a pod for longer than `pending` has failed.
+
+    Waiting counts from the newest of: the Job, its start or resumption, its newest pod, and `since`. A
+    Job that somebody else suspended (a queue) waits for as long as that lasts.
+    """
+    conditions = _true(run.job)
+    if "Complete" in conditions:
+        return Verdict(State.COMPLETE)
+    if "Failed" in conditions:
+        return Verdict(State.FAILED, _failure(run, conditions["Failed"]))
+    pod = newest(run.pods)
+    if pod is not None and started(pod):
+        return Verdict(State.RUNNING, _retried(pod))
+    if run.job["spec"].get("suspend"):
+        return Verdict(State.PENDING, _held(run))
+    begun = _begun(run, pod, since)
+    problem = pod_problem(pod, run.claims) if pod is not None else _no_pod(run, begun, now)
+    if now >= begun + pending:
+        reason = problem.reason if problem else TrainingFailure.PENDING_DEADLINE
+        cause = problem.message if problem else f"nothing says why; see kubectl describe job {run.name}"
+        text = f"no pod of Job {run.name} ran within {format_duration(pending)}: {cause}"
+        return Verdict(State.FAILED, Problem(reason, text))
+    return Verdict(State.PENDING, problem, begun + pending)
+
+
+def newest(pods: Sequence[Json]) -> Json | None:
+    """The pod of the latest attempt."""
+    return max(
+        pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]), default=None
+    )
+
+
+def attempts(run: Run) -> int:
+    """How many pods have run so far."""
+    status = run.job.get("status", {})
+    counted = sum(int(status.get(field) or 0) for field in ("failed", "succeeded"))
+    running = any(pod.get("status", {}).get("phase") == "Running" for pod in run.pods)
+    return max(counted + running, sum(started(pod) for pod in run.pods))
+
+
+def ended(run: Run, phase: str) -> Json | None:
+    """The newest pod in this phase (`Succeeded` or `Failed`)."""
+    return newest([pod for pod in run.pods if pod.get("status", {}).get("phase") == phase])
+
+
+def terminated(pod: Json | None) -> Json:
+    """`state.terminated` of the pod's only container: exit code, reason, message; empty when it is not
+    there.
+    """
+    for container in (pod or {}).get("status", {}).get("containerStatuses", []):
+        state = container.get("state", {}).get("terminated") or container.get("lastState", {}).get(
+            "terminated"
+        )
+        if state:
+            return dict(state)
+    return {}
+
+
+def image_of(pod: Json | None) -> str:
+    """The image by digest as the node pulled it; empty when unknown."""
+    for container in (pod or {}).get("status", {}).get("containerStatuses", []):
+        image = str(container.get("imageID", ""))
+        if "@sha256:" in image:
+            return image.rpartition("://")[2][:512]
+    return ""
+
+
+def _true(job: Json) -> dict[str, Json]:
+    return {c["type"]: c for c in job.get("status", {}).get("conditions", []) if c["status"] == "True"}
+
+
+def _failure(run: Run, condition: Json) -> Problem:
+    reason, text = condition.get("reason", ""), clip(condition.get("message", ""), 300)
+    if reason == "DeadlineExceeded":
+        return Problem(
+            TrainingFailure.ACTIVE_DEADLINE,
+            f"Job {run.name} took longer than its active deadline; raise it, or give the run less data",
+        )
+    pod = ended(run, "Failed")
+    state = terminated(pod)
+    if state.get("exitCode") == 42:
+        return Problem(
+            TrainingFailure.DO_NOT_RETRY,
+            f"{_pod(pod)} ended with exit code 42 (do not retry); {_logs(pod)}{_said(state)}",
+        )
+    if not state:
+        return Problem(TrainingFailure.TRAINING_FAILED, f"Job {run.name} failed: {reason}: {text}")
+    cause = (
+        "ran out of memory; raise spec.resources.limits.memory"
+        if state.get("reason") == "OOMKilled"
+        else _logs(pod)
+    )
+    return Problem(
+        TrainingFailure.TRAINING_FAILED,
+        f"{_pod(pod)} ended with exit code {state.get('exitCode')} after {attempts(run)} attempt(s): "
+        f"{cause}{_said(state)}",
+    )
+
+
+def _begun(run: Run, pod: Json | None, since: datetime | None) -> datetime:
+    times = [run.job["metadata"]["creationTimestamp"], run.job.get("status", {}).get("startTime")]
+    if pod is not None:
+        times.append(pod["metadata"]["creationTimestamp"])
+    return max([moment(text) for text in times if text] + ([since] if since else []))
+
+
+def _held(run: Run) -> Problem:
+    text = f"Job {run.name} is suspended, for example by a queue; see kubectl describe job {run.name}"
+    return Problem(TrainingFailure.PENDING_DEADLINE, text)
+
+
+def _retried(pod: Json) -> Problem | None:
+    if pod["status"]["phase"] != "Failed":
+        return None
+    code = terminated(pod).get("exitCode")
+    return Problem(
+        TrainingFailure.TRAINING_FAILED, f"{_pod(pod)} ended with exit code {code}; the Job tries again"
+    )
+
+
+def _no_pod(run: Run, since: datetime, now: datetime) -> Problem | None:
+    if now - since < _YOUNG:
+        return None
+    return Problem(
+        TrainingFailure.PENDING_DEADLINE,
+        "no pod could be made; a quota, an admission policy or a missing service account may refuse it: "
+        f"see kubectl describe job {run.name}",
+    )
+
+
+def _pod(pod: Json | None) -> str:
+    return f"pod {pod['metadata']['name']}" if pod else "a pod"
+
+
+def _logs(pod: Json | None) -> str:
+    return f"see kubectl logs {pod['metadata']['name']}" if pod else "its pod is gone"
+
+
+def _said(state: Json) -> str:
+    text = clip(state.get("message", ""), 300)
+    return f" (it said: {text})" if text else ""

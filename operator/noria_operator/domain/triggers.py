@@ -1,0 +1,208 @@
+"""Triggers: whether a reason to retrain is there, written down also when it is not.
+
+Comes in: one trigger of the spec, its entry in status, and the evidence. Goes out: the new entry and
+whether it asks for a run. Invariants: a trigger only asks, cooldown, budget and `Forbid` decide
+elsewhere; an open window changes nothing in status, so scraping costs no writes; the baseline is the best
+value ever reached and never gets worse, so a bad promotion cannot hide the loss (monitoring lesson: never
+"error after the last deploy").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from noria_operator.api.continuoustraining import Performance, TriggerSpec
+from noria_operator.api.types import format_decimal
+from noria_operator.domain.quality import DIRECTIONS, QUALITY, Labels
+from noria_operator.domain.schedule import due
+from noria_operator.domain.training_times import moment, stamp
+
+Json = dict[str, Any]
+
+MANUAL: Final = "Manual"
+"""Name of the entry for the annotation; no DNS label, so no trigger of a spec can have it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one trigger says. `key` tells this request from every other one of the same trigger."""
+
+    entry: Json
+    reason: str
+    wanted: bool = False
+    key: str = ""
+    due: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The stable version and the metrics with which it was accepted."""
+
+    name: str
+    metrics: dict[str, str]
+
+
+def window_start(entry: Json, rule: Performance, champion: Champion) -> datetime | None:
+    """Since when labels count for the open window; None when a window has yet to be opened."""
+    if entry.get("version") != champion.name or (entry.get("state") or {}).get("metric") != rule.metric:
+        return None
+    if not entry.get("windowStartedAt"):
+        return None
+    return moment(entry["windowStartedAt"])
+
+
+def performance(
+    trigger: TriggerSpec,
+    rule: Performance,
+    entry: Json,
+    *,
+    champion: Champion | None,
+    labels: Labels | None,
+    now: datetime,
+) -> Request:
+    """Judge a closed window; leave an open one alone. `labels` are those joined since the window started."""
+    if champion is None:
+        return _same(trigger.name, entry, "Wait", "nothing is served yet, so there is no quality to watch")
+    begun = window_start(entry, rule, champion)
+    if begun is None:
+        return Request(_opened(trigger.name, rule, entry, champion, now), "Performance")
+    closed = _closed(rule, labels, begun, now)
+    value = QUALITY[rule.metric](labels) if closed and labels else None
+    if labels is None or value is None:
+        return _standing(entry, rule, begun)
+    return _judged(entry, rule, value, labels.samples, now)
+
+
+def schedule(trigger: TriggerSpec, entry: Json, *, created: datetime, now: datetime) -> Request:
+    """Ask for a run at each scheduled time. An edited schedule counts from the edit on, not from its past."""
+    plan = {"schedule": trigger.schedule, "timeZone": trigger.time_zone or "UTC"}
+    known = entry.get("state") == plan
+    handled = (
+        moment(entry["lastScheduled"])
+        if known and entry.get("lastScheduled")
+        else created
+        if not entry
+        else now
+    )
+    if not known and entry:
+        entry = {"lastScheduled": stamp(now)}
+    next_due = due(trigger.schedule or "", trigger.time_zone, since=handled, now=now)
+    base = entry | {"name": trigger.name, "state": plan}
+    base |= {"nextRun": stamp(next_due.next)} if next_due.next else {}
+    if next_due.at is None:
+        first = {"decision": "Wait", "message": f"waits for the schedule {trigger.schedule}"}
+        return Request(first | base, "Schedule", due=next_due.next)
+    if next_due.missed:
+        text = f"the run of {stamp(next_due.at)} could not start in time and is skipped"
+        base |= {"lastScheduled": stamp(next_due.at), "decision": "Skipped", "message": text}
+        return Request(base, "Schedule", due=next_due.next)
+    return Request(base, "Schedule", wanted=True, key=stamp(next_due.at), due=next_due.next)
+
+
+def manual(annotation: str | None, acknowledged: str | None, entry: Json | None) -> Request | None:
+    """A run that a person asked for, unless this very request was carried out already."""
+    if not annotation or annotation == acknowledged:
+        return Request(entry, MANUAL) if entry else None
+    return Request((entry or {}) | {"name": MANUAL}, MANUAL, wanted=True, key=annotation[:256])
+
+
+def _closed(rule: Performance, labels: Labels | None, begun: datetime, now: datetime) -> bool:
+    return (
+        labels is not None
+        and labels.samples >= rule.min_labels
+        and now >= begun + (rule.window or timedelta())
+    )
+
+
+def _standing(entry: Json, rule: Performance, begun: datetime) -> Request:
+    """The window is open: the last verdict stands, and so does what it asked for."""
+    wanted = int(entry.get("streak") or 0) >= rule.for_
+    return Request(
+        entry, "Performance", wanted=wanted, key=_key(entry), due=begun + rule.window if rule.window else None
+    )
+
+
+def _opened(name: str, rule: Performance, entry: Json, champion: Champion, now: datetime) -> Json:
+    """A new window and a new streak for a new stable version; the best value stays, or rises to its
+    acceptance.
+    """
+    best = _best(rule, entry.get("best"), champion.metrics.get(rule.metric), entry.get("state"))
+    return {
+        "name": name,
+        "decision": "Wait",
+        "message": f"a window on {champion.name} is open; it closes with {rule.min_labels} labels",
+        "version": champion.name,
+        "windowStartedAt": stamp(now),
+        "streak": 0,
+        "state": {"metric": rule.metric},
+        **({"best": best} if best else {}),
+    }
+
+
+def _judged(entry: Json, rule: Performance, value: float, samples: int, now: datetime) -> Request:
+    direction = DIRECTIONS[rule.metric]
+    known = entry.get("best")
+    threshold = _threshold(rule, known)
+    lost = threshold is not None and direction.better(threshold, value)
+    streak = int(entry.get("streak") or 0) + 1 if lost else 0
+    shown = f"{rule.metric} {value:.4f} on {samples} labels of {entry['version']}"
+    if threshold is None:
+        message = f"{shown}; the first window sets the best value"
+    elif not lost:
+        message = f"{shown} is not worse than the threshold {threshold:.4f}"
+    else:
+        message = (
+            f"{shown} is worse than the threshold {threshold:.4f}, {streak} of {rule.for_} windows in a row"
+        )
+    wanted = streak >= rule.for_
+    judged: Json = entry | {
+        "value": _text(value),
+        "samples": samples,
+        "decision": "Fire" if wanted else "Wait" if lost else "No",
+        "message": message,
+        "streak": streak,
+        "best": _best(rule, known, _text(value), entry.get("state")),
+        "windowStartedAt": stamp(now),
+        "state": {"metric": rule.metric},
+    }
+    judged.pop("threshold", None)
+    if threshold is not None:
+        judged["threshold"] = _text(threshold)
+    return Request(judged, "Performance", wanted=wanted, key=_key(judged))
+
+
+def _threshold(rule: Performance, best: str | None) -> float | None:
+    """The value from which on quality counts as lost; None while there is nothing to compare with."""
+    if rule.min is not None:
+        return float(rule.min)
+    if rule.max is not None:
+        return float(rule.max)
+    if best is None or rule.relative_drop is None:
+        return None
+    share = float(rule.relative_drop)
+    return float(best) * (1 - share) if DIRECTIONS[rule.metric].better(1, 0) else float(best) * (1 + share)
+
+
+def _best(rule: Performance, one: str | None, other: str | None, state: Json | None) -> str | None:
+    """The better of two recorded values; a value of another metric (the spec was edited) does not count."""
+    if state is not None and state.get("metric") != rule.metric:
+        one = None
+    values = [float(text) for text in (one, other) if text is not None]
+    if not values:
+        return None
+    best = values[0] if len(values) == 1 else DIRECTIONS[rule.metric].best(values[0], values[1])
+    return _text(best)
+
+
+def _same(name: str, entry: Json, decision: str, message: str) -> Request:
+    return Request(entry | {"name": name, "decision": decision, "message": message}, "Performance")
+
+
+def _key(entry: Json) -> str:
+    return f"{entry.get('version', '')} {entry.get('windowStartedAt', '')}"
+
+
+def _text(value: float) -> str:
+    return format_decimal(round(value, 6))

@@ -1,0 +1,51 @@
+"""Whether the version of the last run is still on its way into traffic: no new run starts meanwhile.
+
+Comes in: the name of the last TrainingJob, the ModelDeployment and the ModelVersions. Goes out: a
+sentence that says what is going on, or nothing. Invariant: a version that nobody will roll out (rejected,
+older than the stable one, waiting for a person, or the deployment is pinned to another) holds nothing
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def rolling_out(job: str, deployment: Json | None, versions: Iterable[Json]) -> str:
+    """What the last run's version waits for; empty when a new run may start."""
+    if deployment is None:
+        return ""
+    name, status = deployment["metadata"]["name"], deployment.get("status", {})
+    candidate = (status.get("candidate") or {}).get("version")
+    if candidate:
+        return f"ModelDeployment {name} is rolling out {candidate}"
+    version = next((one for one in versions if _made_by(one, job)), None) if job else None
+    if version is None:
+        return ""
+    own = version["metadata"]["name"]
+    phase = version.get("status", {}).get("phase", "Pending")
+    if phase in ("Pending", "Validating"):
+        return f"ModelVersion {own} is being verified"
+    if phase != "Approved" or _passed_over(version, deployment):
+        return ""
+    return f"ModelDeployment {name} is about to roll out {own}"
+
+
+def _made_by(version: Json, job: str) -> bool:
+    lineage = version["spec"].get("lineage") or {}
+    return bool((lineage.get("trainingJob") or {}).get("name") == job)
+
+
+def _passed_over(version: Json, deployment: Json) -> bool:
+    """Whether the deployment had this version already, refused it, or follows another."""
+    own, status, spec = version["metadata"]["name"], deployment.get("status", {}), deployment["spec"]
+    if spec.get("version") not in (None, own) or spec["model"] != version["spec"]["model"]:
+        return True
+    if own in [entry.get("version") for entry in status.get("rejected", [])]:
+        return True
+    stable = (status.get("stable") or {}).get("version", "")
+    number = stable.rpartition("-")[2]
+    return stable == own or (number.isdigit() and int(number) >= int(version["spec"]["version"]))

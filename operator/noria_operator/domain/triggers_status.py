@@ -1,0 +1,42 @@
+"""Conditions of a ContinuousTraining.
+
+Comes in: the status being written and the deployment. Goes out: the status with conditions and message.
+Invariant: Ready means that the triggers are watched; a suspended loop is still Ready, and says that it
+starts nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from noria_operator.domain.conditions import Condition, clip, merge_conditions
+
+Json = dict[str, Any]
+
+
+def ready(obj: Json, status: Json, deployment: Json | None, held: str, now: datetime) -> Json:
+    """The status of an object whose spec can be used."""
+    name = obj["spec"]["deployment"]
+    if deployment is None:
+        message = f"ModelDeployment {name} does not exist; create it, or correct spec.deployment"
+        conditions = [
+            Condition("Ready", False, "DeploymentMissing", message),
+            Condition("Reconciling", True, "DeploymentMissing", message),
+            Condition("Stalled", False, "DeploymentMissing", ""),
+        ]
+    else:
+        message = f"watching {name}" + (f"; no run starts: {held}" if held else "")
+        reason = "Suspended" if obj["spec"].get("suspend") else "Watching"
+        conditions = [
+            Condition("Ready", True, reason, message),
+            Condition("Reconciling", False, reason, ""),
+            Condition("Stalled", False, reason, ""),
+        ]
+    generation = int(obj["metadata"].get("generation", 0))
+    before = obj.get("status", {}).get("conditions", [])
+    return status | {
+        "message": clip(message),
+        "observedGeneration": generation,
+        "conditions": merge_conditions(before, conditions, now=now, generation=generation),
+    }
