@@ -1,0 +1,111 @@
+"""Requests and errors of every version, and the weights in force, as the routers tell them.
+
+Comes in: the router pods of a namespace. Goes out: counts that only grow, by pod and Envoy cluster (which
+is named like the revision). Invariant: every way of failing is an error of the version that was to answer:
+a 5xx of its own, and what the router answered in its place (503 for a reset, refused or impossible
+connection, 504 for a time-out), and a request that the client gave up waiting for. A pod that cannot be
+read is left out, never counted as zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection, Iterable
+from typing import Any
+from urllib.parse import quote
+
+from noria_operator.api import names
+from noria_operator.domain.verdict import Counts
+from noria_operator.evidence.fetch import Fetcher, address
+
+Json = dict[str, Any]
+
+_STATS = ("upstream_rq_completed", "upstream_rq_5xx")
+_NAME = re.compile(rf"cluster\.([^.]+)\.({'|'.join(_STATS)})")
+
+
+class RouterReader:
+    """Reads router pods."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher | None = None,
+        *,
+        stats_port: int = names.ROUTER_STATS_PORT,
+        traffic_port: int = names.ROUTER_TRAFFIC_PORT,
+    ) -> None:
+        self._fetcher = fetcher or Fetcher()
+        self._stats_port, self._traffic_port = stats_port, traffic_port
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._fetcher.close()
+
+    async def counts(
+        self, namespace: str, pods: Iterable[Json], clusters: Collection[str] | None = None
+    ) -> dict[str, dict[str, Counts]]:
+        """Cumulative counts by uid of each pod that could be read, and cluster (of all, or of `clusters`)."""
+        read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
+        query = f"/stats?format=json&filter={quote(_filter(clusters), safe='')}"
+        bodies = await asyncio.gather(*(self._stats(pod, query) for pod in read))
+        found = {pod["metadata"]["uid"]: counted(body) for pod, body in zip(read, bodies, strict=True)}
+        wanted = clusters or ()
+        return {
+            uid: dict.fromkeys(wanted, Counts()) | counts
+            for uid, counts in found.items()
+            if counts is not None
+        }
+
+    async def in_force(
+        self, namespace: str, deployment: str, pods: Iterable[Json]
+    ) -> list[dict[str, int]] | None:
+        """The weights that each of these routers acts on; None when one of them could not be read.
+
+        A router that does not know the deployment (yet, or any more) acts on no weights: an empty mapping.
+        """
+        read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
+        path = f"/{quote(deployment, safe='')}"
+        bodies = await asyncio.gather(*(self._version(pod, path) for pod in read))
+        weights = [_weights(body) for body in bodies]
+        return None if None in weights else [each for each in weights if each is not None]
+
+    async def _stats(self, pod: Json, path: str) -> Any | None:
+        place = address(pod)
+        return None if place is None else await self._fetcher.json(f"http://{place}:{self._stats_port}{path}")
+
+    async def _version(self, pod: Json, path: str) -> Any | None:
+        place, headers = address(pod), {"Host": names.VERSION_HOST}
+        if place is None:
+            return None
+        url = f"http://{place}:{self._traffic_port}{path}"
+        return await self._fetcher.json(url, headers=headers, missing={"weights": {}})
+
+
+def counted(body: Any) -> dict[str, Counts] | None:
+    """The counts in an answer of Envoy's `/stats?format=json`; None when it is no such answer."""
+    if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
+        return None
+    figures: dict[str, dict[str, int]] = {}
+    for stat in body["stats"]:
+        match = _NAME.fullmatch(str(stat.get("name", ""))) if isinstance(stat, dict) else None
+        if match and isinstance(stat.get("value"), int):
+            figures.setdefault(match[1], {})[match[2]] = stat["value"]
+    return {
+        cluster: Counts(requests=values.get(_STATS[0], 0), errors=values.get(_STATS[1], 0))
+        for cluster, values in figures.items()
+    }
+
+
+def _filter(clusters: Collection[str] | None) -> str:
+    names_ = "[^.]+" if clusters is None else f"({'|'.join(re.escape(name) for name in sorted(clusters))})"
+    return rf"^cluster\.{names_}\.({'|'.join(_STATS)})$"
+
+
+def _weights(body: Any) -> dict[str, int] | None:
+    if not isinstance(body, dict) or not isinstance(body.get("weights"), dict):
+        return None
+    weights = body["weights"]
+    if not all(isinstance(weight, int) for weight in weights.values()):
+        return None
+    return {str(name): weight for name, weight in weights.items()}

@@ -1,0 +1,110 @@
+"""What the model servers of a ModelDeployment counted since a moment.
+
+Comes in: the pods of all its revisions (any of them takes feedback for any version) and when the window
+began. Goes out: summed counts, and the joined labels of one version. Invariants: nothing is written
+anywhere; a pod that cannot be read keeps its last counts, and is named; after a restart of the operator the
+servers' own memory fills the window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from noria_operator.domain.quality import Labels
+from noria_operator.evidence import windows
+from noria_operator.evidence.fetch import Fetcher, address
+from noria_operator.evidence.windows import Document, Vector, Window
+from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT
+
+Json = dict[str, Any]
+Place = tuple[str, str, float]
+"""Namespace, ModelDeployment and beginning of a window."""
+
+MAX_WINDOWS = 4096
+"""Windows kept in memory; the one that was not read for longest goes first, and is filled again when asked
+for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts of a window, and the uids of pods that could not be read this time."""
+
+    counts: Vector
+    unread: tuple[str, ...] = ()
+
+    def labels(self, version: str) -> Labels:
+        """Labels joined with predictions of `version` (a ModelVersion's name)."""
+        return windows.labels(self.counts, version)
+
+    def number(self, place: str) -> int:
+        """One count, such as `predictions` or `feedback/matched`."""
+        return sum(self.counts.get(place, ()))
+
+
+class CounterReader:
+    """Reads model server pods; remembers windows, so that pods that are gone still count."""
+
+    def __init__(self, fetcher: Fetcher | None = None, *, port: int = COUNTERS_PORT) -> None:
+        self._fetcher = fetcher or Fetcher()
+        self._port = port
+        self._windows: dict[Place, Window] = {}
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._fetcher.close()
+
+    async def window(
+        self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime
+    ) -> Totals | None:
+        """Everything counted since `since`; None when no pod could be read and nothing is remembered."""
+        read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
+        window = self._window((namespace, deployment, since.timestamp()))
+        done = await asyncio.gather(*(self._take(pod, window) for pod in read))
+        unread = tuple(pod["metadata"]["uid"] for pod, taken in zip(read, done, strict=True) if not taken)
+        return Totals(window.total(), unread) if window.latest else None
+
+    async def labels(
+        self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime, version: str
+    ) -> Labels | None:
+        """The labels joined since `since` with predictions of `version`; None when nothing could be read."""
+        totals = await self.window(namespace, deployment, pods, since=since)
+        return None if totals is None else totals.labels(version)
+
+    def forget(self, namespace: str, deployment: str) -> None:
+        """The ModelDeployment is gone."""
+        self._windows = {
+            place: window for place, window in self._windows.items() if place[:2] != (namespace, deployment)
+        }
+
+    def _window(self, place: Place) -> Window:
+        window = self._windows.pop(place, None) or Window(place[2])
+        self._windows[place] = window
+        if len(self._windows) > MAX_WINDOWS:
+            del self._windows[next(iter(self._windows))]
+        return window
+
+    async def _take(self, pod: Json, window: Window) -> bool:
+        """Read one pod into the window; False when it could not be read."""
+        now = await self._read(pod, "")
+        if now is None:
+            return False
+        if not window.needs_difference(now):
+            window.take(now)
+            return True
+        # First the difference, then the sum: what is counted in between is left out, never counted twice.
+        difference = await self._read(pod, f"?since={window.since:.3f}")
+        now = await self._read(pod, "")
+        if difference is None or now is None or difference.process != now.process:
+            return False
+        window.take(now, difference)
+        return True
+
+    async def _read(self, pod: Json, query: str) -> Document | None:
+        place = address(pod)
+        if place is None:
+            return None
+        return windows.parse(await self._fetcher.json(f"http://{place}:{self._port}{COUNTERS_PATH}{query}"))

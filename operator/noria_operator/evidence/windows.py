@@ -1,0 +1,109 @@
+"""Model servers' counters as windows: what was counted since a moment, summed over processes first.
+
+Comes in: documents of `/counters` (integers that only grow, by server process). Goes out: their growth
+since the window began. Invariants: a counter reset is a new process and never takes away what the old one
+counted; a process that is gone keeps what it had counted; counts are added before anything is computed from
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from noria_operator.domain.quality import Labels
+from noria_serving.contract import COUNTERS_SCHEMA, SCORE_BINS
+
+Vector = Mapping[str, tuple[int, ...]]
+"""Counts by their place in the document, such as `scores/flight-delay-3/negatives`."""
+
+_COUNTED = ("requests", "predictions", "features", "prediction", "feedback", "scores", "label_delay")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One answer of a model server; times are Unix seconds, `origin` is where its counts begin."""
+
+    process: str
+    version: str
+    started: float
+    origin: float
+    at: float
+    counts: Vector
+
+
+def parse(body: Any) -> Document | None:
+    """The document in an answer; None when it is none that we understand."""
+    if not isinstance(body, dict) or body.get("schema") != COUNTERS_SCHEMA:
+        return None
+    try:
+        counts = {place: row for name in _COUNTED for place, row in _rows(name, body.get(name, {}))}
+        times = float(body["started"]), float(body["from"]), float(body["at"])
+        return Document(str(body["process"]), str(body["version"]), *times, counts)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def add(vectors: Iterable[Vector]) -> dict[str, tuple[int, ...]]:
+    """The sum; rows of different length are aligned at their beginning."""
+    total: dict[str, tuple[int, ...]] = {}
+    for vector in vectors:
+        for place, row in vector.items():
+            total[place] = _combined(total.get(place, ()), row, 1)
+    return total
+
+
+def subtract(newer: Vector, older: Vector) -> dict[str, tuple[int, ...]]:
+    """Growth from `older` to `newer` of one process; never below zero."""
+    grown = {place: _combined(row, older.get(place, ()), -1) for place, row in newer.items()}
+    return {place: tuple(max(0, count) for count in row) for place, row in grown.items()}
+
+
+def labels(counts: Vector, version: str) -> Labels:
+    """The joined labels of predictions that `version` made; zeros when there are none."""
+    none = (0,) * SCORE_BINS
+    return Labels.of(
+        counts.get(f"scores/{version}/negatives", none), counts.get(f"scores/{version}/positives", none)
+    )
+
+
+@dataclass(slots=True)
+class Window:
+    """What was counted since `since` (Unix seconds), by process."""
+
+    since: float
+    baselines: dict[str, Vector] = field(default_factory=dict)
+    latest: dict[str, Vector] = field(default_factory=dict)
+
+    def needs_difference(self, document: Document) -> bool:
+        """Whether this process counted before the window and it is not known how much."""
+        return document.process not in self.baselines and document.started < self.since
+
+    def take(self, document: Document, difference: Document | None = None) -> None:
+        """Take in cumulative counts; `difference`, from the server's own memory, when the process is older
+        than the window and was not seen before (a server remembers about an hour)."""
+        if document.process not in self.baselines:
+            counted = difference.counts if difference else document.counts
+            self.baselines[document.process] = subtract(document.counts, counted)
+        self.latest[document.process] = document.counts
+
+    def total(self) -> dict[str, tuple[int, ...]]:
+        """The sum over all processes, also those that are gone."""
+        return add(subtract(counts, self.baselines[process]) for process, counts in self.latest.items())
+
+
+def _rows(place: str, value: Any) -> Iterable[tuple[str, tuple[int, ...]]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _rows(f"{place}/{name}", item)
+    elif isinstance(value, list):
+        yield place, tuple(int(count) for count in value)
+    else:
+        yield place, (int(value),)
+
+
+def _combined(one: tuple[int, ...], other: tuple[int, ...], sign: int) -> tuple[int, ...]:
+    width = max(len(one), len(other))
+    left, right = one + (0,) * (width - len(one)), other + (0,) * (width - len(other))
+    return tuple(a + sign * b for a, b in zip(left, right, strict=True))

@@ -1,0 +1,272 @@
+"""The objects of a namespace's router, and the Service by which each ModelDeployment is reached.
+
+Comes in: the ModelDeployments of the namespace and how this installation is set up. Goes out: bodies to
+apply. Invariants: the router belongs to all ModelDeployments (not as controller) and goes with the last
+one; pods meet the "restricted" Pod Security Standard and mount no API token; a running router's pods are
+not replaced because the operator was upgraded: their template stays as it is until somebody asks for a
+restart.
+
+The bootstrap is a Secret (it holds the router's token) named by the Deployment's uid, so the order is:
+`deployment(…, live=None)` without pods, `secret(…, live)`, `deployment(…, live=live)` with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.domain.keys import derive, router_token
+from noria_operator.routers import drain
+from noria_operator.routers.bootstrap import Bootstrap, bootstrap
+from noria_operator.routers.stats_listener import READY_PATH
+
+Json = dict[str, Any]
+
+CONFIG_FILE = "envoy.json"
+CONFIG_DIR = "/etc/noria"
+RESTART_ANNOTATION = f"{names.GROUP}/restart"
+"""On the router's Deployment; any new value brings its pods to the current image and configuration."""
+RESTARTED_ANNOTATION = f"{names.GROUP}/restarted"
+"""On the pod template: the value of RESTART_ANNOTATION it was made for."""
+
+_USER = 65532
+_MEMORY = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What this installation says about routers; `replicas` is the largest that a ModelDeployment asks
+    for."""
+
+    image: str
+    xds_address: str
+    master_key: bytes
+    pull_policy: str = "IfNotPresent"
+    replicas: int = 2
+    concurrency: int = 2
+
+
+def replicas_wanted(deployments: Iterable[Json]) -> int:
+    """The most that any ModelDeployment of the namespace asks for; 2 where none says."""
+    return max(((each["spec"].get("router") or {}).get("replicas", 2) for each in deployments), default=2)
+
+
+def deployment(namespace: str, owners: Iterable[Json], settings: Settings, *, live: Json | None) -> Json:
+    """The router's Deployment. `live` is what the API server has; without it no pod is started yet."""
+    template = _kept_template(live) or _template(namespace, settings, live)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(namespace, owners),
+        "spec": {
+            "replicas": settings.replicas if live is not None else 0,
+            "revisionHistoryLimit": 2,
+            "minReadySeconds": 1,
+            "selector": {"matchLabels": _selector()},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": template,
+        },
+    }
+
+
+def secret(namespace: str, settings: Settings, live: Json) -> Json:
+    """The bootstrap of the pods that `deployment` describes; created once, never read back, goes with
+    `live`."""
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": names.ROUTER_NAME}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "immutable": True,
+        "metadata": {
+            "name": secret_name(namespace, settings, live),
+            "namespace": namespace,
+            "labels": _labels(),
+            "ownerReferences": [{**reference, "uid": live["metadata"]["uid"]}],
+        },
+        "stringData": {CONFIG_FILE: _config(namespace, settings)},
+    }
+
+
+def secret_name(namespace: str, settings: Settings, live: Json) -> str:
+    """By the Deployment's uid and the content, so that changed content is another Secret."""
+    digest = hashlib.sha256(_config(namespace, settings).encode()).hexdigest()[:6]
+    return f"{names.router_secret_name(live['metadata']['uid'])}-{digest}"
+
+
+def service(namespace: str, owners: Iterable[Json]) -> Json:
+    """The router's own Service: for an Ingress or HTTPRoute in front that serves several ModelDeployments."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(namespace, owners),
+        "spec": _service_spec(),
+    }
+
+
+def deployment_service(owner: Json) -> Json:
+    """The Service of a ModelDeployment's own name: an address that never changes, whatever serves behind
+    it."""
+    meta = owner["metadata"]
+    labels = _labels() | {names.DEPLOYMENT_LABEL: names.fit(meta["name"])}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": meta["name"], "namespace": meta["namespace"], "labels": labels},
+        "spec": _service_spec(),
+    }
+
+
+def disruption_budget(namespace: str, owners: Iterable[Json], settings: Settings) -> Json | None:
+    """One router at a time may be evicted; None for a single one, which a budget would pin to its node."""
+    if settings.replicas < 2:
+        return None
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(namespace, owners),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": _selector()},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
+def drain_token(settings: Settings, namespace: str) -> str:
+    """What the preStop hook shows to start the lame duck."""
+    return derive(settings.master_key, "router-drain", namespace).hex()[:32]
+
+
+def _config(namespace: str, settings: Settings) -> str:
+    want = Bootstrap(
+        namespace=namespace,
+        token=router_token(settings.master_key, namespace),
+        drain_token=drain_token(settings, namespace),
+        xds_address=settings.xds_address,
+        heap_bytes=_MEMORY * 4 // 5,
+    )
+    return json.dumps(bootstrap(want), sort_keys=True)
+
+
+def _kept_template(live: Json | None) -> Json | None:
+    """The template of running pods, unless there are none or a restart was asked for."""
+    if live is None or not live["spec"].get("replicas"):
+        return None
+    template: Json = live["spec"]["template"]
+    asked = live["metadata"].get("annotations", {}).get(RESTART_ANNOTATION, "")
+    done = template["metadata"].get("annotations", {}).get(RESTARTED_ANNOTATION, "")
+    return template if asked == done else None
+
+
+def _template(namespace: str, settings: Settings, live: Json | None) -> Json:
+    config = secret_name(namespace, settings, live) if live else names.ROUTER_NAME
+    asked = (live or {}).get("metadata", {}).get("annotations", {}).get(RESTART_ANNOTATION, "")
+    return {
+        "metadata": {"labels": _labels(), "annotations": {RESTARTED_ANNOTATION: asked}},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": drain.SECONDS + drain.GRACE,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": _USER,
+                "runAsGroup": _USER,
+                "fsGroup": _USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [_container(settings, drain_token(settings, namespace))],
+            "volumes": [
+                {"name": "config", "secret": {"secretName": config, "defaultMode": 0o440}},
+                {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+            ],
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": _selector()},
+                }
+            ],
+        },
+    }
+
+
+def _container(settings: Settings, token: str) -> Json:
+    arguments = ["--config-path", f"{CONFIG_DIR}/{CONFIG_FILE}", "--service-node", "$(POD_NAME)"]
+    arguments += ["--concurrency", str(settings.concurrency), "--log-level", "warn", "--disable-hot-restart"]
+    probe = {"httpGet": {"path": READY_PATH, "port": "stats"}, "timeoutSeconds": 2}
+    return {
+        "name": "envoy",
+        "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "args": arguments,
+        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "ports": [
+            {"name": "http", "containerPort": names.ROUTER_TRAFFIC_PORT, "protocol": "TCP"},
+            {"name": "stats", "containerPort": names.ROUTER_STATS_PORT, "protocol": "TCP"},
+        ],
+        "readinessProbe": {**probe, "periodSeconds": 1, "failureThreshold": 2},
+        "livenessProbe": {
+            "tcpSocket": {"port": "stats"},
+            "timeoutSeconds": 2,
+            "periodSeconds": 10,
+            "failureThreshold": 6,
+        },
+        "lifecycle": {
+            "preStop": {
+                "httpGet": {
+                    "path": drain.DRAIN_PATH,
+                    "port": "stats",
+                    "httpHeaders": [{"name": drain.DRAIN_HEADER, "value": token}],
+                }
+            }
+        },
+        "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": str(_MEMORY)}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True},
+            {"name": "run", "mountPath": "/tmp"},
+        ],
+    }
+
+
+def _metadata(namespace: str, owners: Iterable[Json]) -> Json:
+    references = [
+        {
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
+        }
+        for owner in sorted(owners, key=lambda owner: str(owner["metadata"]["uid"]))
+        if not owner["metadata"].get("deletionTimestamp")
+    ]
+    return {
+        "name": names.ROUTER_NAME,
+        "namespace": namespace,
+        "labels": _labels(),
+        "ownerReferences": references,
+    }
+
+
+def _service_spec() -> Json:
+    port = {"name": "http", "port": 80, "targetPort": names.ROUTER_TRAFFIC_PORT, "protocol": "TCP"}
+    return {"type": "ClusterIP", "selector": _selector(), "ports": [{**port, "appProtocol": "http"}]}
+
+
+def _selector() -> dict[str, str]:
+    return {names.APP_LABEL: names.ROUTER_NAME, names.ROUTER_LABEL: "true"}
+
+
+def _labels() -> dict[str, str]:
+    return {**_selector(), names.MANAGED_BY_LABEL: names.MANAGED_BY}
