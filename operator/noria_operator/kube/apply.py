@@ -40,7 +40,7 @@ class Writer:
         self._client = client
         self._store = store
         self._clock = clock
-        self._applied: dict[tuple[Key, str], tuple[str, str]] = {}
+        self._applied: dict[Key, dict[str, tuple[str, str]]] = {}
         self._created: dict[Key, datetime] = {}
 
     async def apply(
@@ -58,13 +58,13 @@ class Writer:
         observed = self._store.get(key) or await self._existing(key)
         if observed is not None:
             self._check(kind, observed, owner)
-            if self._applied.get((key, manager)) == (_digest(body), _digest(_stable(observed))):
+            if self._marks(key).get(manager) == (_digest(body), _digest(_stable(observed))):
                 return observed
         # The very first apply is not forced: an object that appeared in this instant is not taken over.
         force = observed is not None
         answer = await self._client.apply(kind, key.namespace, body, manager=manager, force=force)
         self._store.observe("MODIFIED" if observed else "ADDED", answer)
-        self._applied[key, manager] = (_digest(body), _digest(_stable(answer)))
+        self._marks(key)[manager] = (_digest(body), _digest(_stable(answer)))
         return answer
 
     async def create_once(
@@ -108,7 +108,7 @@ class Writer:
             self._store.forget(key, meta["uid"])
         else:
             self._store.observe("MODIFIED", answer)
-        self._forget(key)
+        self.forget(key)
 
     async def status(self, kind: Kind, obj: Json, status: Json) -> Json:
         """Apply the whole status if it differs from that of `obj`, the object that it was computed from.
@@ -118,7 +118,7 @@ class Writer:
         key, wanted = _key(kind, obj), pruned(status)
         have = obj.get("status", {})
         marks = (_digest(wanted), _digest(have))
-        if have == wanted or self._applied.get((key, "status")) == marks:
+        if have == wanted or self._marks(key).get("status") == marks:
             return obj
         version = obj["metadata"]["resourceVersion"]
         try:
@@ -129,12 +129,15 @@ class Writer:
             await self._existing(key)
             raise
         self._store.observe("MODIFIED", answer)
-        self._applied[key, "status"] = (marks[0], _digest(answer.get("status", {})))
+        self._marks(key)["status"] = (marks[0], _digest(answer.get("status", {})))
         return answer
 
-    def observe_deleted(self, key: Key) -> None:
-        """The object is gone: forget what was applied to it, so that memory does not grow with its name."""
-        self._forget(key)
+    def forget(self, key: Key) -> None:
+        """The object is gone: what was applied to it says nothing about the next one of its name."""
+        self._applied.pop(key, None)
+
+    def _marks(self, key: Key) -> dict[str, tuple[str, str]]:
+        return self._applied.setdefault(key, {})
 
     async def _create_blind(self, key: Key, body: Json) -> Json:
         now = self._clock.now()
@@ -159,10 +162,6 @@ class Writer:
     def _check(self, kind: Kind, observed: Json, owner: Json | None) -> None:
         if not _is_ours(observed, owner, None):
             raise NameConflict(kind, observed["metadata"]["name"])
-
-    def _forget(self, key: Key) -> None:
-        for known in [entry for entry in self._applied if entry[0] == key]:
-            del self._applied[known]
 
 
 def owned(desired: Json, owner: Json | None) -> Json:

@@ -14,6 +14,7 @@ import json
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +23,7 @@ import aiohttp
 
 from noria_operator.kube import metrics, requests
 from noria_operator.kube.errors import ApiError, Gone, NotFound, Unavailable, error_of
-from noria_operator.kube.kinds import Json, Kind
+from noria_operator.kube.kinds import LEASE, Json, Kind
 from noria_operator.kube.login import Endpoint
 from noria_operator.kube.requests import Labels, Propagation, Request
 
@@ -58,6 +59,11 @@ class Client:
         self._endpoint = endpoint
         self._random = rand or random.Random()
         self._session: aiohttp.ClientSession | None = None
+        self._fence: Callable[[], None] | None = None
+
+    def fence(self, check: Callable[[], None]) -> None:
+        """Call `check` before every attempt to write (except to a Lease); it raises when we may not."""
+        self._fence = check
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,6 +172,8 @@ class Client:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _attempt(self, request: Request) -> tuple[Json | ApiError, float | None]:
+        if self._fence is not None and request.writes and request.kind != LEASE:
+            self._fence()
         started = time.perf_counter()
         failure: ApiError | None
         try:

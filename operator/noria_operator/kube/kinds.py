@@ -93,7 +93,7 @@ _BY_PLURAL = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
 
 
 def kind_of(obj: Json) -> Kind:
-    """The `Kind` of an object, by its `apiVersion` and `kind`. Raises `KeyError` for a kind we do not know."""
+    """The `Kind` of an object, by its `apiVersion` and `kind`. `KeyError` for one we do not know."""
     return _BY_TYPE[obj["apiVersion"], obj["kind"]]
 
 

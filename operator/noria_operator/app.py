@@ -1,0 +1,82 @@
+"""The entry point of the operator: reads the environment, logs in, puts the parts together, runs until
+SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from aiohttp import web
+
+from noria_operator import logs
+from noria_operator.controllers.context import Config, ConfigError, Context
+from noria_operator.controllers.registry import CONTROLLERS
+from noria_operator.evidence.router import RouterReader
+from noria_operator.evidence.server import CounterReader
+from noria_operator.kube import kinds
+from noria_operator.kube.apply import Writer
+from noria_operator.kube.client import Client
+from noria_operator.kube.clock import Clock
+from noria_operator.kube.events import Events
+from noria_operator.kube.lease import LeaseLost
+from noria_operator.kube.login import Endpoint, LoginError, login
+from noria_operator.kube.store import Store
+from noria_operator.process import Operator, Parts
+from noria_operator.routers import xds
+
+log = logging.getLogger(__name__)
+
+
+def context(client: Client, store: Store, config: Config, clock: Clock) -> Context:
+    """The context of a real operator."""
+    return Context(
+        client=client,
+        store=store,
+        writer=Writer(client, store, clock),
+        events=Events(client, clock),
+        clock=clock,
+        config=config,
+        router=RouterReader(),
+        servers=CounterReader(),
+    )
+
+
+def xds_app(store: Store, config: Config) -> web.Application:
+    """Router configuration, for every router of the cluster."""
+    return xds.app(
+        store,
+        master_key=config.master_key(),
+        deployments=kinds.MODELDEPLOYMENT,
+        slices=kinds.ENDPOINTSLICE,
+    )
+
+
+async def serve(config: Config, endpoint: Endpoint) -> None:
+    """Run one operator until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Client(endpoint) as client:
+        parts = Parts(config, endpoint, client, CONTROLLERS, context, xds_app)
+        await Operator(parts).run(stop)
+
+
+def main() -> None:
+    """The process: 0 after a stop, 1 after a lost lease, 2 when the set-up is wrong."""
+    logs.configure(os.environ.get("NORIA_LOG_LEVEL", "INFO"))
+    try:
+        asyncio.run(serve(Config.from_env(), login()))
+    except LeaseLost as error:
+        log.error("The lease is lost; the process ends so that only one works", extra={"error": str(error)})  # noqa: TRY400
+        sys.exit(1)
+    except (ConfigError, LoginError) as error:
+        log.error("The operator cannot start", extra={"error": str(error)})  # noqa: TRY400
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Which objects of ours must be looked at again when something in the cluster changed.
+
+In: one changed object, of any kind. Out: keys for the work queue. Three ways lead from one to the other: it
+is ours itself, it names its owner (label or controller reference), or a controller says that it is related.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from noria_operator.api import names
+from noria_operator.controllers.context import Controller
+from noria_operator.kube.kinds import OWN_KINDS, Json, Key, key_of, kind_named, kind_of
+from noria_operator.kube.store import EventType, Store
+
+_OWN = {kind.kind: kind for kind in OWN_KINDS}
+
+
+def keys(store: Store, obj: Json, controllers: Iterable[Controller]) -> list[Key]:
+    """The keys that a change of `obj` wakes, each once."""
+    known = {controller.KIND for controller in controllers}
+    kind = kind_of(obj)
+    found: dict[Key, None] = {}
+    if kind in known:
+        found[key_of(obj)] = None
+    for owner in _owners(store, obj):
+        if owner.kind in known:
+            found[owner] = None
+    for controller in controllers:
+        found.update(dict.fromkeys(controller.related(store, obj)))
+    return list(found)
+
+
+def edited(type: EventType, obj: Json) -> bool:
+    """Whether a person (or a program other than us) just did something to one of our objects.
+
+    True for a new or deleted object, a spec that status does not know yet, and a command not yet
+    acknowledged.
+    """
+    if kind_of(obj) not in OWN_KINDS:
+        return False
+    meta, status = obj["metadata"], obj.get("status", {})
+    if type in {"ADDED", "DELETED"} or meta.get("deletionTimestamp"):
+        return True
+    if status.get("observedGeneration") != meta.get("generation"):
+        return type is not None  # what a list brings at the start is no news
+    acknowledged = status.get("commands") or {}
+    given = meta.get("annotations") or {}
+    commands = (*names.DEPLOYMENT_COMMANDS, *names.TRAINING_COMMANDS)
+    return any(
+        given.get(names.command_annotation(command)) not in (None, acknowledged.get(command))
+        for command in commands
+    )
+
+
+def _owners(store: Store, obj: Json) -> Iterator[Key]:
+    meta = obj["metadata"]
+    namespace, labels = meta.get("namespace", ""), meta.get("labels") or {}
+    kind = _OWN.get(labels.get(names.OWNER_KIND_LABEL, ""))
+    if kind is not None:
+        uid, name = labels.get(names.OWNER_UID_LABEL), labels.get(names.OWNER_NAME_LABEL, "")
+        key = Key(kind, namespace, name)
+        owner = store.get(key)
+        if owner is None or owner["metadata"]["uid"] != uid:
+            # The label holds a shortened name, or the owner has not been seen: look for its uid.
+            matching = (each for each in store.list(kind, namespace) if each["metadata"]["uid"] == uid)
+            owner = next(matching, None)
+        if owner is not None:
+            yield key_of(owner)
+    for reference in meta.get("ownerReferences", ()):
+        if reference["kind"] in _OWN and reference["apiVersion"] == names.API_VERSION:
+            yield Key(kind_named(reference["kind"]), namespace, reference["name"])

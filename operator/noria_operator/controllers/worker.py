@@ -1,0 +1,126 @@
+"""The workers: take a key from the queue, run one reconcile pass, decide how the key goes on.
+
+Success forgets earlier failures; `Conflict` comes again almost at once with fresher data; `Terminal` is
+written into the object as Stalled; anything else comes again with back-off. Nothing here ends the process
+but what must: a lost lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+
+from noria_operator.controllers.context import Context, Controller, Result
+from noria_operator.domain.conditions import Condition, merge_conditions
+from noria_operator.kube import metrics
+from noria_operator.kube.errors import ApiError, Conflict, Forbidden, Invalid, Terminal
+from noria_operator.kube.kinds import Key
+from noria_operator.kube.lease import LeaseLost
+from noria_operator.kube.queue import Closed, Queue
+
+log = logging.getLogger(__name__)
+
+PASS_SECONDS = 60.0
+"""Longest a pass may take: one that hangs in a read would hold its key for ever."""
+CONFLICT_DELAY = 0.02
+
+
+async def work(queue: Queue, ctx: Context, controllers: Iterable[Controller]) -> None:
+    """Reconcile key after key until the queue is closed; several of these run at once."""
+    by_kind = {controller.KIND: controller for controller in controllers}
+    while True:
+        try:
+            key = await queue.get()
+        except Closed:
+            return
+        try:
+            await reconcile(queue, ctx, by_kind[key.kind], key)
+        finally:
+            queue.done(key)
+
+
+async def reconcile(queue: Queue, ctx: Context, controller: Controller, key: Key) -> None:
+    """One pass over one key, with every outcome accounted for."""
+    started = time.perf_counter()
+    outcome = await _pass(queue, ctx, controller, key)
+    seconds = time.perf_counter() - started
+    metrics.RECONCILES.labels(key.kind.kind, outcome).inc()
+    metrics.RECONCILE_SECONDS.labels(key.kind.kind).observe(seconds)
+    log.debug(
+        "Reconciled", extra=_about(key) | {"outcome": outcome, "milliseconds": round(seconds * 1000, 1)}
+    )
+
+
+async def _pass(queue: Queue, ctx: Context, controller: Controller, key: Key) -> str:
+    try:
+        async with asyncio.timeout(PASS_SECONDS):
+            result = await _guarded(ctx, controller, key)
+    except LeaseLost:
+        raise
+    except Conflict as error:
+        queue.retry(key, first=CONFLICT_DELAY)
+        log.debug("The object changed meanwhile", extra=_about(key) | {"error": str(error)})
+        return "conflict"
+    except ApiError as error:
+        delay = queue.retry(key)
+        await _tell_refusal(ctx, key, error)
+        log.warning(
+            "The API server refused; the pass is repeated",
+            extra=_about(key) | {"error": str(error), "delay": delay},
+        )
+        return "error"
+    except Exception:
+        delay = queue.retry(key)
+        log.exception("A pass failed and is repeated", extra=_about(key) | {"delay": delay})
+        return "error"
+    queue.forget(key)
+    if result.after is None:
+        return "success"
+    queue.add_after(key, result.after)
+    return "requeue_after"
+
+
+async def _guarded(ctx: Context, controller: Controller, key: Key) -> Result:
+    try:
+        return await controller.reconcile(ctx, key)
+    except Terminal as error:
+        await mark_stalled(ctx, key, error)
+        return Result(after=error.retry)
+
+
+async def mark_stalled(ctx: Context, key: Key, error: Terminal) -> None:
+    """Write Stalled=True and Ready=False with the reason; everything else in status stays as it is."""
+    obj = ctx.store.get(key)
+    if obj is None or obj["metadata"].get("deletionTimestamp"):
+        return
+    status, generation = obj.get("status", {}), obj["metadata"].get("generation", 0)
+    before = status.get("conditions", [])
+    told = any(one["type"] == "Stalled" and one["reason"] == error.reason for one in before)
+    stalled = merge_conditions(
+        before,
+        [
+            Condition("Ready", False, error.reason, error.message),
+            Condition("Reconciling", False, error.reason, error.message),
+            Condition("Stalled", True, error.reason, error.message),
+        ],
+        now=ctx.clock.now(),
+        generation=generation,
+    )
+    kept = [one for one in before if one["type"] not in {"Ready", "Reconciling", "Stalled"}]
+    changed = {**status, "observedGeneration": generation, "conditions": stalled + kept}
+    await ctx.writer.status(key.kind, obj, changed)
+    if not told:
+        await ctx.events.emit(obj, "Warning", error.reason, error.message)
+
+
+async def _tell_refusal(ctx: Context, key: Key, error: ApiError) -> None:
+    """What an admission policy, a quota or a schema refused is for the owner of the object to know."""
+    obj = ctx.store.get(key)
+    if obj is not None and isinstance(error, Forbidden | Invalid):
+        await ctx.events.emit(obj, "Warning", "WriteRefused", f"the API server refused a write: {error}")
+
+
+def _about(key: Key) -> dict[str, str]:
+    return {"kind": key.kind.kind, "namespace": key.namespace, "name": key.name}

@@ -1,0 +1,77 @@
+"""/healthz, /readyz and /metrics of the operator.
+
+Answers come from what is known already: a probe never waits. An operator whose watches are silent or whose
+queue does not move is blind or stuck, whatever else it answers, and says so with 503 and the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from noria_operator.kube import metrics
+from noria_operator.kube.kinds import Kind
+from noria_operator.kube.store import Store
+
+WATCH_STALE = 120.0
+"""Seconds of silence after which an operator is not ready; bookmarks come every 60."""
+WATCH_DEAD = 300.0
+"""Seconds of silence after which it had better be restarted; longer, since a restart empties the cache."""
+QUEUE_STALLED = 180.0
+"""Seconds that a key may wait or be worked on; a pass takes 60 at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What the health of the operator is read from; each is a cheap function."""
+
+    watch_age: Callable[[], float]
+    queue_stalled: Callable[[], float]
+    leading: Callable[[], bool]
+    store: Store
+    kinds: tuple[Kind, ...]
+
+    def dead(self) -> list[str]:
+        """Why it should be restarted; empty: it should not."""
+        return [*self._silent(WATCH_DEAD), *self._stuck()]
+
+    def unready(self) -> list[str]:
+        """Why it should get no requests from routers; empty: it may."""
+        missing = [kind.plural for kind in self.kinds if not self.store.synced(kind)]
+        unsynced = [f"not listed yet: {', '.join(missing)}"] if missing else []
+        return [*unsynced, *self._silent(WATCH_STALE), *self._stuck()]
+
+    def _silent(self, limit: float) -> Iterable[str]:
+        age = self.watch_age()
+        return [f"a watch has been silent for {age:.0f} s"] if age > limit else []
+
+    def _stuck(self) -> Iterable[str]:
+        stalled = self.queue_stalled() if self.leading() else 0.0
+        return [f"the oldest key has waited for {stalled:.0f} s"] if stalled > QUEUE_STALLED else []
+
+
+def app(vitals: Vitals) -> web.Application:
+    """The three endpoints as an aiohttp application."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return _answer(vitals.dead())
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _answer(vitals.unready())
+
+    async def exposition(_: web.Request) -> web.Response:
+        metrics.WATCH_AGE.set(vitals.watch_age())
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.add_routes(
+        [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", exposition)]
+    )
+    return application
+
+
+def _answer(problems: list[str]) -> web.Response:
+    return web.Response(text="\n".join(problems) or "ok", status=503 if problems else 200)

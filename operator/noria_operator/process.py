@@ -1,0 +1,230 @@
+"""One running operator: watches into the store, the store's news into the queue, the queue to the workers.
+
+    watches ──▶ store ──▶ wake-ups ──▶ queue ──▶ workers ──▶ controllers ──▶ writer ──▶ API server
+                  └──────▶ router configuration (xDS), on followers too
+
+Caches, health, metrics and router configuration run on every replica, the workers only where the lease is
+held. When it is told to stop, the workers finish what they hold, the lease is released, then the rest ends. A
+lost lease ends everything at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from noria_operator import health
+from noria_operator.api import names
+from noria_operator.controllers import wakeup, worker
+from noria_operator.controllers.context import Config, Context, Controller
+from noria_operator.kube import kinds
+from noria_operator.kube.client import Client
+from noria_operator.kube.clock import Clock, SystemClock
+from noria_operator.kube.errors import ApiError
+from noria_operator.kube.kinds import Json, Kind
+from noria_operator.kube.lease import Lease, Timing
+from noria_operator.kube.login import Endpoint
+from noria_operator.kube.queue import Queue
+from noria_operator.kube.resync import PERIOD, Resync
+from noria_operator.kube.store import EventType, Store
+from noria_operator.kube.watch import Stream, Watcher
+from noria_operator.tasks import before, cancelled, every, first
+
+log = logging.getLogger(__name__)
+
+_OURS = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+
+SELECTORS: dict[Kind, str | None] = {
+    **dict.fromkeys(kinds.OWN_KINDS),
+    kinds.JOB: _OURS,
+    kinds.POD: _OURS,
+    kinds.DEPLOYMENT: _OURS,
+    kinds.SERVICE: _OURS,
+    kinds.ENDPOINTSLICE: _OURS,  # EndpointSlices carry the labels of their Service
+    kinds.CONTROLLERREVISION: _OURS,
+    kinds.PDB: _OURS,
+    kinds.PVC: None,
+}
+"""What is watched, and which of it: children carry our label, claims belong to users."""
+
+WORKERS = 8
+DRAIN_SECONDS = 20.0
+"""How long workers may finish after SIGTERM; stays below the pod's terminationGracePeriodSeconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an operator is put together from; tests put in their own."""
+
+    config: Config
+    endpoint: Endpoint
+    client: Client
+    controllers: Sequence[Controller]
+    context: Callable[[Client, Store, Config, Clock], Context]
+    xds: Callable[[Store, Config], web.Application] | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    identity: str = field(default_factory=lambda: f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
+    timing: Timing = field(default_factory=Timing)
+    resync_period: float = PERIOD
+    drain_seconds: float = DRAIN_SECONDS
+
+
+class Operator:
+    """One operator process: put together in `__init__`, runs in `run`, leaves nothing behind."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        config = parts.config
+        self.store = Store()
+        self.queue = Queue()
+        self.context = parts.context(parts.client, self.store, config, parts.clock)
+        self.lease = Lease(
+            parts.client,
+            parts.clock,
+            namespace=config.namespace,
+            identity=parts.identity,
+            timing=parts.timing,
+        )
+        self._watcher = Watcher(
+            parts.endpoint,
+            SELECTORS,
+            namespaces=config.watch_namespaces,
+            seen=self.store.observe,
+            relisted=self._relisted,
+        )
+        self._resync = Resync(
+            parts.client,
+            self.store,
+            SELECTORS,
+            self._watcher.streams,
+            done=self._wake_all,
+            period=parts.resync_period,
+        )
+        self._leading_since: float | None = None
+        parts.client.fence(self.lease.check)
+        self.store.subscribe(self._wake)
+        self.ports: dict[str, int] = {}
+        """The ports in use, by `http` and `xds`."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. Raises `LeaseLost`, after which the process must end."""
+        async with self._served():
+            background = asyncio.create_task(self._watch(), name="watch")
+            try:
+                await first(self._lead(stop), background)
+            finally:
+                await cancelled(background)
+
+    async def _watch(self) -> None:
+        await _kinds_exist(self._parts.client, self._parts.config.watch_namespaces)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watcher.run(), name="events")
+            tasks.create_task(self._resync.run(), name="resync")
+
+    async def _lead(self, stop: asyncio.Event) -> None:
+        """Wait for the lease, work while it is held, drain when told to stop."""
+        if not await before(stop, self.lease.acquire()):
+            return
+        holding = asyncio.create_task(self.lease.hold(), name="lease")
+        try:
+            # The first pass of a leader sees everything: a half-filled cache would look like deletions.
+            if await before(stop, first(self._resync.complete.wait(), holding)):
+                await self._work(stop, holding)
+        finally:
+            await cancelled(holding)
+        await self.lease.release()
+
+    async def _work(self, stop: asyncio.Event, holding: asyncio.Task[None]) -> None:
+        self._leading_since = asyncio.get_running_loop().time()
+        log.info("The workers start", extra={"workers": WORKERS})
+        workers = [
+            asyncio.create_task(worker.work(self.queue, self.context, self._parts.controllers))
+            for _ in range(WORKERS)
+        ]
+        try:
+            await before(stop, first(every(workers), holding))
+            log.info("The workers finish what they hold")
+            self.queue.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._parts.drain_seconds):
+                    await first(every(workers), holding)
+        finally:
+            await cancelled(*workers)
+
+    def _relisted(self, stream: Stream) -> None:
+        self._resync.request(stream)
+
+    def _wake(self, type: EventType, obj: Json) -> None:
+        if type == "DELETED":
+            self.context.writer.forget(kinds.key_of(obj))
+        urgent = wakeup.edited(type, obj)
+        for key in wakeup.keys(self.store, obj, self._parts.controllers):
+            self.queue.add(key, urgent=urgent)
+
+    def _wake_all(self) -> None:
+        for controller in self._parts.controllers:
+            for obj in self.store.list(controller.KIND):
+                self.queue.add(kinds.key_of(obj))
+
+    def _stalled(self) -> float:
+        if self._leading_since is None:
+            return 0.0
+        led = asyncio.get_running_loop().time() - self._leading_since
+        return min(self.queue.stalled_for(), led)
+
+    @asynccontextmanager
+    async def _served(self) -> AsyncIterator[None]:
+        """Health, metrics and router configuration, for as long as the block lasts."""
+        config = self._parts.config
+        vitals = health.Vitals(
+            watch_age=self._watcher.age,
+            queue_stalled=self._stalled,
+            leading=lambda: self.lease.held,
+            store=self.store,
+            kinds=tuple(SELECTORS),
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            http = _listening(health.app(vitals), config.http_port)
+            self.ports["http"] = await stack.enter_async_context(http)
+            if self._parts.xds is not None:
+                xds = _listening(self._parts.xds(self.store, config), config.xds_port)
+                self.ports["xds"] = await stack.enter_async_context(xds)
+            yield
+
+
+@asynccontextmanager
+async def _listening(application: web.Application, port: int) -> AsyncIterator[int]:
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, None, port)
+        await site.start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+async def _kinds_exist(client: Client, namespaces: Sequence[str]) -> None:
+    """Wait until the API server knows our kinds: Kopf looks for them once, at its start."""
+    waited = False
+    while True:
+        try:
+            for kind in kinds.OWN_KINDS:
+                await client.list(kind, namespaces[0] if namespaces else None)
+        except ApiError as error:
+            if not waited:
+                log.warning(
+                    "Noria's kinds cannot be listed; is the chart installed?", extra={"error": str(error)}
+                )
+            waited = True
+            await asyncio.sleep(1)
+        else:
+            return

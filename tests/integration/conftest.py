@@ -1,0 +1,57 @@
+"""One real control plane for all integration tests: etcd, API server and controllers, our CRDs, no nodes.
+
+Tests play the kubelet themselves (`tests.integration.kubelet`), and run the operator in their own process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.integration.running import Cluster
+from tools.cluster.controlplane import control_plane
+
+from noria_operator.kube.client import Client
+from noria_operator.kube.kinds import OWN_KINDS, Kind
+from noria_operator.kube.login import from_kubeconfig
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
+CRD = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The admin kubeconfig of a control plane of our own with Noria's CRDs."""
+    with control_plane(tmp_path_factory.mktemp("control-plane")) as path:
+        asyncio.run(_install(path))
+        yield path
+
+
+@pytest.fixture
+async def cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
+    """A client with all rights and a namespace of the test's own."""
+    endpoint = from_kubeconfig(kubeconfig)
+    async with Client(endpoint) as client:
+        name = f"t-{uuid.uuid4().hex[:8]}"
+        await client.create(NAMESPACE, "", {"metadata": {"name": name}})
+        yield Cluster(endpoint, client, name)
+
+
+async def _install(path: Path) -> None:
+    """Create the CRDs and wait until their kinds can be listed."""
+    async with Client(from_kubeconfig(path)) as client:
+        for file in sorted((ROOT / "crds").glob("*.yaml")):
+            for document in yaml.safe_load_all(file.read_text()):
+                await client.create(CRD, "", document)
+        for kind in OWN_KINDS:
+            while True:
+                try:
+                    await client.list(kind)
+                    break
+                except Exception:
+                    await asyncio.sleep(0.1)

@@ -1,0 +1,73 @@
+"""The kubelet, played by the test: pods run, become ready or end with a termination message, on no node."""
+
+from __future__ import annotations
+
+from noria_operator.kube.client import Client
+from noria_operator.kube.kinds import POD, Json
+
+_STARTED = "2026-01-01T00:00:00Z"
+
+
+async def pods_of(client: Client, namespace: str, job: str) -> list[Json]:
+    """The pods that the Job controller made for this Job."""
+    return await client.list(POD, namespace, labels={"batch.kubernetes.io/job-name": job})
+
+
+async def finish(client: Client, pod: Json, *, message: str = "", exit_code: int = 0) -> None:
+    """Let the pod's containers end with this exit code, the first one with this termination message."""
+    names = [container["name"] for container in pod["spec"]["containers"]]
+    ended = [
+        {
+            "name": name,
+            "image": "none",
+            "imageID": "none",
+            "ready": False,
+            "restartCount": 0,
+            "state": {
+                "terminated": {
+                    "exitCode": exit_code,
+                    "reason": "Completed" if exit_code == 0 else "Error",
+                    "message": message if index == 0 else "",
+                    "startedAt": _STARTED,
+                    "finishedAt": _STARTED,
+                }
+            },
+        }
+        for index, name in enumerate(names)
+    ]
+    phase = "Succeeded" if exit_code == 0 else "Failed"
+    await _status(client, pod, {"phase": phase, "startTime": _STARTED, "containerStatuses": ended})
+
+
+async def make_ready(client: Client, pod: Json, *, ip: str) -> None:
+    """Let the pod run and pass its readiness probe."""
+    running = [
+        {
+            "name": container["name"],
+            "image": container["image"],
+            "imageID": container["image"],
+            "ready": True,
+            "started": True,
+            "restartCount": 0,
+            "state": {"running": {"startedAt": _STARTED}},
+        }
+        for container in pod["spec"]["containers"]
+    ]
+    true = [
+        {"type": name, "status": "True", "lastTransitionTime": _STARTED}
+        for name in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+    ]
+    status = {
+        "phase": "Running",
+        "podIP": ip,
+        "podIPs": [{"ip": ip}],
+        "startTime": _STARTED,
+        "conditions": true,
+        "containerStatuses": running,
+    }
+    await _status(client, pod, status)
+
+
+async def _status(client: Client, pod: Json, status: Json) -> None:
+    meta = pod["metadata"]
+    await client.apply_status(POD, meta["namespace"], meta["name"], status)
