@@ -1,0 +1,87 @@
+"""The planner of rollouts: one pure function from what is known to what has to become true.
+
+Comes in: the policy of the spec, the state kept in status, what the cluster shows, the time. Goes out: a
+`Plan`: the next state (to be persisted before anything is done), the children that must exist, events.
+
+Invariants, each held by a property test at every write: a version gets weight only up to what its ready pods
+carry; the champion keeps its full capacity until the challenger is promoted and the warm time is over; a
+failed challenger's weight goes first; commands, abort and deadline are looked at before anything that could
+fail; planning twice with the same inputs changes nothing the second time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from noria_operator.domain.rollout_advance import advance, promote, release, settle, start, track
+from noria_operator.domain.rollout_analysis import Reading, read, weigh
+from noria_operator.domain.rollout_commands import obey
+from noria_operator.domain.rollout_report import message_of, phase_of
+from noria_operator.domain.rollout_retreat import fail, overdue, retarget, revert
+from noria_operator.domain.rollout_scene import Scene, goal
+from noria_operator.domain.rollout_state import Child, Note, Observed, Plan, Policy, State
+from noria_operator.domain.rollout_target import choose
+from noria_operator.domain.rollout_traffic import need, verify
+from noria_operator.domain.rollout_upkeep import drop, expire, hold, remap
+from noria_operator.domain.verdict import Window
+
+MOVES = (
+    *(obey, fail, track, overdue),
+    *(promote, retarget, revert, remap),
+    *(settle, advance, release, hold),
+    *(expire, drop, start),
+)
+"""In order of urgency: the first that applies is made, then all are asked again."""
+
+_MOST_MOVES = 200
+"""Far more than any pass makes; moves that undo each other are a bug to be seen, not an endless loop."""
+
+
+def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Plan:
+    """Everything that should happen now. `state` must be the one that routers are served from."""
+    before = state
+    state = verify(state, observed.in_force)
+    reading = read(policy, before, observed.counts, now)
+    unread = Reading(observed.counts, Window(), None)
+    notes: list[Note] = []
+    for _ in range(_MOST_MOVES):
+        target = choose(policy, state, observed.versions)
+        # What was read belongs to the challenger of before, not to one that stands here since this pass.
+        same = state.candidate == before.candidate
+        scene = Scene(policy, observed, target, reading if same else unread, now)
+        outcome = next(filter(None, (move(scene, state) for move in MOVES)), None)
+        if outcome is None:
+            break
+        state = outcome[0]
+        notes += [outcome[1]] if outcome[1] else []
+    else:
+        raise RuntimeError(f"the rollout's moves do not come to rest: {notes[-5:]}")
+    state = weigh(policy, before, state, reading, now)
+    phase = phase_of(policy, state, observed, target)
+    return Plan(
+        state=state,
+        phase=phase,
+        message=message_of(policy, state, observed, target),
+        wanted=target.wanted,
+        children=children(policy, state),
+        events=tuple(notes),
+        due=state.previous.keep_until if state.previous else None,
+    )
+
+
+def children(policy: Policy, state: State) -> tuple[Child, ...]:
+    """The revisions that must exist, each with its pods; one that is on its way out keeps the size it has."""
+    found: dict[str, Child] = {}
+    if state.stable is not None:
+        found[state.stable.name] = Child(state.stable, "stable", policy.replicas)
+    if state.candidate is not None and state.step is not None:
+        target = state.candidate.target
+        weights = (goal(policy, state.step), state.weight(target.name))
+        replicas = max(need(weight, policy.replicas) for weight in weights)
+        found[target.name] = Child(target, "candidate", replicas)
+    if state.previous is not None:
+        target = state.previous.target
+        found.setdefault(target.name, Child(target, "previous", policy.replicas))
+    for share in state.traffic:
+        found.setdefault(share.target.name, Child(share.target, "previous", None))
+    return tuple(found.values())

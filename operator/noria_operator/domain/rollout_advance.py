@@ -1,0 +1,163 @@
+"""Moves that bring a challenger up: state in, next state out, None when one does not apply.
+
+Comes in: a `Scene` and the state. Goes out: the next state and what to tell people. Invariants: weight
+follows ready pods; the champion keeps its place until the challenger's full weight was read back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from noria_operator.domain.rollout_scene import (
+    Outcome,
+    Scene,
+    at_endless_pause,
+    fingerprint,
+    goal,
+    happened,
+    named,
+    stopped,
+)
+from noria_operator.domain.rollout_state import Analysis, Candidate, Happened, Mode, Previous, State, Step
+from noria_operator.domain.rollout_traffic import FULL, carried, demand_now, need, shift
+from noria_operator.domain.verdict import Verdict
+
+
+def start(scene: Scene, state: State) -> Outcome | None:
+    """A wanted version becomes the challenger once every router agrees that nobody else is under way."""
+    wanted, policy = scene.target.revision, scene.policy
+    if wanted is None or state.candidate is not None or wanted == state.stable or scene.observed.obstacle:
+        return None
+    if state.previous is not None and state.previous.target == wanted:
+        return None
+    if not state.verified or any(share.target == wanted for share in state.traffic):
+        return None
+    direct = state.stable is None or not policy.steps or policy.replicas == 0
+    step = Step(
+        index=len(policy.steps) if direct else 0,
+        since=scene.now,
+        released=direct,
+        plan=fingerprint(policy.steps),
+    )
+    tried = sum((e.event, e.version) == (Happened.ROLLED_BACK, wanted.version) for e in state.history)
+    state = replace(
+        state,
+        candidate=Candidate(wanted, tried + 1, scene.now),
+        step=step,
+        analysis=Analysis() if state.stable else None,
+    )
+    how = "without canary" if direct else f"in {len(policy.steps)} steps"
+    message = f"{wanted.version} starts {how}, attempt {tried + 1}, champion {named(state.stable)}"
+    return happened(scene, shift(state, wanted, 0), Happened.STARTED, wanted.version, message)
+
+
+def settle(scene: Scene, state: State) -> Outcome | None:
+    """Give the challenger the step's weight once its pods can carry it, and no more than they can carry at
+    any time.
+    """
+    if state.candidate is None or state.step is None:
+        return None
+    target = state.candidate.target
+    ready, current = scene.observed.ready.get(target.name, 0), state.weight(target.name)
+    wanted = goal(scene.policy, state.step)
+    if state.stable is None:
+        weight = wanted if wanted == FULL and ready >= need(FULL, scene.policy.replicas) else current
+    elif ready >= need(wanted, scene.policy.replicas):
+        weight = wanted
+    else:
+        weight = carried(min(current, wanted), ready, demand_now(scene.policy, state, scene.observed))
+    moved = shift(state, target, weight)
+    if weight and moved.analysis is not None and moved.analysis.since is None:
+        moved = replace(moved, analysis=replace(moved.analysis, since=scene.now))
+    if moved == state:
+        return None
+    if weight < min(current, wanted):
+        cause = scene.observed.problems.get(target.name, f"{ready} of its pods are ready")
+        message = f"{target.version} goes from weight {current} to {weight} until its pods are back: {cause}"
+        return happened(scene, moved, Happened.FALLBACK, target.version, message, warning=True)
+    return moved, None
+
+
+def track(scene: Scene, state: State) -> Outcome | None:
+    """Keep what the step is doing and since when; only time spent waiting for pods counts against the
+    deadline.
+    """
+    if state.candidate is None or state.step is None:
+        return None
+    step, target = state.step, state.candidate.target
+    wanted = goal(scene.policy, step)
+    if scene.observed.ready.get(target.name, 0) < need(wanted, scene.policy.replicas):
+        mode = Mode.WAITING
+    elif state.weight(target.name) != wanted or not state.verified:
+        mode = Mode.SHIFTING
+    else:
+        mode = Mode.RUNNING
+    if mode == step.mode:
+        return None
+    return replace(state, step=replace(stopped(step, scene.now), mode=mode, stalled=False)), None
+
+
+def advance(scene: Scene, state: State) -> Outcome | None:
+    """The next step begins when this one's time and requests are full and nothing speaks against it."""
+    step, policy = state.step, scene.policy
+    if step is None or state.candidate is None or step.mode != Mode.RUNNING or step.paused:
+        return None
+    if step.released or step.index >= len(policy.steps) or at_endless_pause(policy, step):
+        return None
+    one = policy.steps[step.index]
+    requests = step.requests + scene.reading.window.challenger.requests
+    if scene.now - step.since < one.duration or requests < one.min_requests:
+        return None
+    if scene.reading.verdict in (Verdict.ERROR, Verdict.FAIL):
+        return None
+    return next_step(scene, state)
+
+
+def next_step(scene: Scene, state: State) -> Outcome:
+    """Begin the step after the present one; after the last, wait for the verdict."""
+    if state.step is None or state.candidate is None:
+        return state, None
+    index, steps, version = state.step.index + 1, scene.policy.steps, state.candidate.target.version
+    state = replace(state, step=Step(index=index, since=scene.now, plan=state.step.plan))
+    if index >= len(steps):
+        return happened(scene, state, Happened.STEP, version, f"{version}: steps done, waiting for a verdict")
+    if steps[index].endless:
+        message = (
+            f"{version} pauses at step {index + 1} of {len(steps)}; annotate noria.dev/resume or promote"
+        )
+        return happened(scene, state, Happened.PAUSED, version, message)
+    weight = goal(scene.policy, Step(index=index, since=scene.now))
+    message = f"{version}: step {index + 1} of {len(steps)}, weight {weight}"
+    return happened(scene, state, Happened.STEP, version, message)
+
+
+def release(scene: Scene, state: State) -> Outcome | None:
+    """The verdict Pass after the last step lets all traffic follow."""
+    step, candidate, judgement = state.step, state.candidate, scene.reading.judgement
+    if step is None or candidate is None or judgement is None or step.paused or step.released:
+        return None
+    if step.index < len(scene.policy.steps) or step.mode != Mode.RUNNING:
+        return None
+    if judgement.verdict != Verdict.PASS:
+        return None
+    released = replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=scene.now)
+    state = replace(state, step=replace(released, waited=timedelta()))
+    return happened(scene, state, Happened.PASSED, candidate.target.version, judgement.message)
+
+
+def promote(scene: Scene, state: State) -> Outcome | None:
+    """A challenger whose full weight every router has in force is the champion: a new label, no second
+    rollout.
+    """
+    step, candidate = state.step, state.candidate
+    if step is None or candidate is None or not step.released or not state.verified:
+        return None
+    target, pods = candidate.target, scene.policy.replicas
+    if state.weight(target.name) != FULL or scene.observed.ready.get(target.name, 0) < need(FULL, pods):
+        return None
+    old = state.stable
+    previous = Previous(old, scene.now + scene.policy.keep_previous) if old else state.previous
+    state = replace(state, stable=candidate.target, candidate=None, step=None, previous=previous)
+    message = f"{candidate.target.version} has all traffic" + (f"; {old.version} stays warm" if old else "")
+    return happened(scene, shift(state, None, 0), Happened.PROMOTED, candidate.target.version, message)

@@ -1,0 +1,85 @@
+"""What a ModelDeployment says about itself: one phase, one sentence.
+
+Comes in: policy, state, observation, target. Goes out: words. Invariant: the sentence names what is waited
+for and what a person can do; a phase never says more than was verified.
+"""
+
+from __future__ import annotations
+
+from noria_operator.domain.rollout_scene import at_endless_pause, goal
+from noria_operator.domain.rollout_state import Mode, Observed, Phase, Policy, State
+from noria_operator.domain.rollout_target import Target
+from noria_operator.domain.rollout_traffic import need
+
+
+def phase_of(policy: Policy, state: State, observed: Observed, target: Target) -> Phase:
+    """The one word for where it stands."""
+    step = state.step
+    if step is not None:
+        if step.stalled:
+            return Phase.DEGRADED
+        waits = step.paused or (step.mode == Mode.RUNNING and at_endless_pause(policy, step))
+        return Phase.PAUSED if waits else Phase.PROGRESSING
+    if state.stable is None:
+        return Phase.PENDING
+    if target.rejected:
+        return Phase.ROLLED_BACK
+    if observed.ready.get(state.stable.name, 0) < policy.replicas:
+        return Phase.DEGRADED
+    return Phase.HEALTHY if state.verified and target.revision == state.stable else Phase.PROGRESSING
+
+
+def message_of(policy: Policy, state: State, observed: Observed, target: Target) -> str:
+    """What it is doing, what it waits for, what to do about it."""
+    if state.candidate is not None:
+        return _of_rollout(policy, state, observed)
+    if observed.obstacle and target.revision not in (None, state.stable):
+        return observed.obstacle
+    if state.stable is None:
+        return target.message or "waiting for the first version"
+    if not state.verified:
+        return f"{state.stable.version}: waiting until every ready router has its weights in force"
+    return _of_rejection(state, target) if target.rejected else _of_champion(policy, state, observed, target)
+
+
+def _of_champion(policy: Policy, state: State, observed: Observed, target: Target) -> str:
+    if state.stable is None:
+        return ""
+    name, ready = state.stable.version, observed.ready.get(state.stable.name, 0)
+    if ready < policy.replicas:
+        cause = observed.problems.get(state.stable.name, "waiting for the others to become ready")
+        return f"{name}: {ready} of {policy.replicas} pods ready; {cause}"
+    if target.message:
+        return target.message
+    return f"{name} serves" if policy.replicas else f"{name}: replicas is 0, nothing answers"
+
+
+def _of_rejection(state: State, target: Target) -> str:
+    wanted = target.wanted
+    found = next((one for one in reversed(state.rejected) if wanted and one.version == wanted.version), None)
+    champion = state.stable.version if state.stable else "none"
+    why = found.reason if found else "it failed before"
+    version = found.version if found else "the wanted version"
+    return f"{champion} serves; {version} was rejected: {why}; annotate noria.dev/retry to try it again"
+
+
+def _of_rollout(policy: Policy, state: State, observed: Observed) -> str:
+    step, candidate = state.step, state.candidate
+    if step is None or candidate is None:
+        return ""
+    name, target = candidate.target.version, candidate.target
+    wanted = goal(policy, step)
+    if step.paused:
+        held = state.weight(target.name)
+        return f"{name} is paused at weight {held}; annotate noria.dev/resume, promote or abort"
+    if step.mode == Mode.WAITING:
+        pods = need(wanted, policy.replicas)
+        cause = observed.problems.get(target.name)
+        ready = observed.ready.get(target.name, 0)
+        return f"{name}: {ready} of {pods} pods ready" + (f"; {cause}" if cause else "")
+    if step.mode == Mode.SHIFTING:
+        return f"{name}: waiting until every ready router has weight {wanted} in force"
+    if at_endless_pause(policy, step):
+        return f"{name} pauses at weight {wanted}; annotate noria.dev/resume, promote or abort"
+    judged = state.analysis.message if state.analysis else ""
+    return f"{name} has weight {wanted}" + (f": {judged}" if judged else "")

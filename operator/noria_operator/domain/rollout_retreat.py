@@ -1,0 +1,97 @@
+"""Moves that take traffic away from a challenger, or replace it: state in, next state out, None when one
+does not apply.
+
+Comes in: a `Scene` and the state. Goes out: the next state and what to tell people. Invariants: the
+challenger loses its weight first, everything else comes after; a rejected revision never starts by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from noria_operator.domain.conditions import clip
+from noria_operator.domain.rollout_scene import REMEMBERED, Outcome, Scene, happened, named, spelled
+from noria_operator.domain.rollout_state import Happened, Mode, Previous, Rejected, State
+from noria_operator.domain.rollout_traffic import shift
+from noria_operator.domain.verdict import Verdict
+
+
+def abort(scene: Scene, state: State, reason: str) -> Outcome:
+    """All traffic to the champion, the revision remembered as rejected; its pods go once weight 0 is
+    verified.
+    """
+    if state.candidate is None or (state.stable is None and state.weight(state.candidate.target.name)):
+        # A first version that already takes all traffic has nobody to give it back to.
+        return state, None
+    loser = state.candidate.target
+    text = clip(reason)
+    rejected = Rejected(loser.version, loser.revision, text, scene.now)
+    others = tuple(
+        one for one in state.rejected if (one.version, one.revision) != (loser.version, loser.revision)
+    )
+    state = _without_candidate(replace(state, rejected=(*others, rejected)[-REMEMBERED:]))
+    message = f"{loser.version} was rolled back: {text}"
+    return happened(scene, state, Happened.ROLLED_BACK, loser.version, message, warning=True)
+
+
+def _without_candidate(state: State) -> State:
+    return shift(replace(state, candidate=None, step=None), None, 0)
+
+
+def fail(scene: Scene, state: State) -> Outcome | None:
+    """The verdict Fail aborts, whatever the step, paused or not."""
+    if state.candidate is None or scene.reading.judgement is None or scene.reading.verdict != Verdict.FAIL:
+        return None
+    return abort(scene, state, scene.reading.judgement.message)
+
+
+def overdue(scene: Scene, state: State) -> Outcome | None:
+    """Pods that are not ready in time abort the rollout; a first version stays, because nothing else could
+    serve.
+    """
+    step, candidate = state.step, state.candidate
+    if step is None or candidate is None or step.mode != Mode.WAITING or step.paused or step.stalled:
+        return None
+    limit = scene.policy.progress_deadline
+    if step.waited + (scene.now - step.since) < limit:
+        return None
+    cause = scene.observed.problems.get(candidate.target.name, "its pods are not ready")
+    reason = f"not ready within progressDeadline {spelled(limit)}: {cause}"
+    if state.stable is not None:
+        return abort(scene, state, reason)
+    state = replace(state, step=replace(step, stalled=True))
+    message = f"{candidate.target.version} is {reason}"
+    return happened(scene, state, Happened.STALLED, candidate.target.version, message, warning=True)
+
+
+def retarget(scene: Scene, state: State) -> Outcome | None:
+    """A challenger that is no longer wanted gives its traffic back; its successor starts once that is
+    verified.
+    """
+    candidate, wanted = state.candidate, scene.target.revision
+    if candidate is None or wanted == candidate.target:
+        return None
+    if state.stable is None and state.weight(candidate.target.name):
+        # The first version is about to take all traffic; the next one replaces it as any champion is
+        # replaced.
+        return None
+    old = candidate.target.version
+    state = _without_candidate(state)
+    if wanted is None or wanted == state.stable:
+        message = f"{old} is no longer wanted; all traffic goes to {named(state.stable)}"
+        return happened(scene, state, Happened.CANCELLED, old, message)
+    return happened(scene, state, Happened.SUPERSEDED, old, f"{wanted.version} takes the place of {old}")
+
+
+def revert(scene: Scene, state: State) -> Outcome | None:
+    """Going back to the warm previous version is one write: it still has its full capacity."""
+    previous, wanted = state.previous, scene.target.revision
+    if previous is None or state.candidate is not None or wanted != previous.target or state.stable is None:
+        return None
+    if scene.observed.ready.get(wanted.name, 0) < scene.policy.replicas:
+        return None
+    left = state.stable
+    kept = Previous(left, scene.now + scene.policy.keep_previous)
+    state = shift(replace(state, stable=wanted, previous=kept), None, 0)
+    message = f"{wanted.version} was still warm and takes all traffic from {left.version}"
+    return happened(scene, state, Happened.REVERTED, wanted.version, message)

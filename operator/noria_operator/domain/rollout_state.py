@@ -1,0 +1,284 @@
+"""The words of a rollout: what the planner reads, keeps and hands back, as frozen values.
+
+Nothing here decides. `State` is `ModelDeployment.status` in Python (see `rollout_wire`), `Policy` what the
+spec asks for, `Observed` what the cluster shows, `Plan` what has to become true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from noria_operator.domain.verdict import Counts, Evidence, Verdict
+
+
+class Phase(StrEnum):
+    """The one word of `status.phase`."""
+
+    PENDING = "Pending"
+    """No version to serve yet."""
+    PROGRESSING = "Progressing"
+    """A version is on its way to the traffic."""
+    PAUSED = "Paused"
+    """A rollout stands still until somebody resumes, promotes or aborts it."""
+    HEALTHY = "Healthy"
+    """The wanted version has all traffic and all its pods."""
+    ROLLED_BACK = "RolledBack"
+    """The wanted version was rejected; the champion serves."""
+    DEGRADED = "Degraded"
+    """The champion has fewer ready pods than it should."""
+
+
+class Happened(StrEnum):
+    """Reasons of Events and words of `status.history`."""
+
+    STARTED = "RolloutStarted"
+    """A challenger gets its first pods."""
+    STEP = "RolloutStep"
+    """A step is done, the next one begins."""
+    EDITED = "StepsEdited"
+    """The steps changed under a running rollout, which goes on at the nearest one."""
+    PASSED = "AnalysisPassed"
+    """The evidence lets the challenger be promoted."""
+    PROMOTED = "Promoted"
+    """The challenger is the champion now."""
+    ROLLED_BACK = "RolledBack"
+    """The challenger lost its traffic and is not tried again by itself."""
+    CANCELLED = "RolloutCancelled"
+    """The challenger is no longer wanted."""
+    SUPERSEDED = "RolloutSuperseded"
+    """A newer version takes the challenger's place."""
+    REVERTED = "RevertedToPrevious"
+    """The warm previous version took over in one step."""
+    PAUSED = "RolloutPaused"
+    """The weight stays until a resume, promote or abort."""
+    RESUMED = "RolloutResumed"
+    """A pause ended."""
+    RETRIED = "RolloutRetried"
+    """A rejected version may be tried again."""
+    FALLBACK = "ChallengerUnavailable"
+    """The challenger lost pods; its traffic went to the champion for now."""
+    STALLED = "FirstVersionStalled"
+    """The first version does not become ready and there is none to go back to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One ModelVersion with one configuration; `name` is that of its Deployment, Service and Envoy
+    cluster.
+    """
+
+    version: str
+    revision: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The challenger; `attempt` counts from 1 for each revision."""
+
+    target: Revision
+    attempt: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The last champion, kept warm with its full capacity until `keep_until`."""
+
+    target: Revision
+    keep_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A revision's weight: what is wanted, and whether every ready router was seen to act on it."""
+
+    target: Revision
+    weight: int
+    verified: bool
+
+
+class Mode(StrEnum):
+    """What the current step is doing since `Step.since`."""
+
+    WAITING = "Waiting"
+    """For pods; the only time that counts against progressDeadline."""
+    SHIFTING = "Shifting"
+    """The weight was asked for and is not yet read back."""
+    RUNNING = "Running"
+    """The weight is in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where in `strategy.steps` a rollout stands; `index` equal to their number means: the last decision.
+
+    `waited` is the time this step spent waiting for pods before `since`; `released` whether all traffic may
+    follow; `kept_weight` the weight to keep when the steps were edited under it; `plan` identifies the steps
+    it began with.
+    """
+
+    index: int
+    since: datetime
+    requests: int = 0
+    mode: Mode = Mode.WAITING
+    waited: timedelta = timedelta()
+    released: bool = False
+    paused: bool = False
+    stalled: bool = False
+    kept_weight: int | None = None
+    plan: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """The evidence so far and where the open window began; marks are the routers' counts at its beginning."""
+
+    evidence: Evidence = field(default_factory=Evidence)
+    marks: Mapping[str, Mapping[str, Counts]] = field(default_factory=dict)
+    window_from: datetime | None = None
+    since: datetime | None = None
+    verdict: Verdict | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A revision that failed and is left alone until somebody says retry."""
+
+    version: str
+    revision: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of `status.history`."""
+
+    at: datetime
+    event: str
+    version: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is remembered between passes, all of it in `ModelDeployment.status`."""
+
+    stable: Revision | None = None
+    candidate: Candidate | None = None
+    previous: Previous | None = None
+    step: Step | None = None
+    traffic: tuple[Share, ...] = ()
+    analysis: Analysis | None = None
+    rejected: tuple[Rejected, ...] = ()
+    commands: Mapping[str, str] = field(default_factory=dict)
+    history: tuple[Entry, ...] = ()
+
+    def weight(self, name: str) -> int:
+        """The wanted weight of a revision, 0 when it has none."""
+        return next((share.weight for share in self.traffic if share.target.name == name), 0)
+
+    @property
+    def verified(self) -> bool:
+        """Whether every weight was read back from every ready router."""
+        return all(share.verified for share in self.traffic)
+
+    def is_rejected(self, target: Revision) -> bool:
+        """Whether this very revision was tried and failed."""
+        return any((one.version, one.revision) == (target.version, target.revision) for one in self.rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStep:
+    """One entry of `strategy.steps`: a weight, or a pause (without a duration: until somebody resumes)."""
+
+    weight: int | None = None
+    duration: timedelta = timedelta()
+    min_requests: int = 0
+
+    @property
+    def endless(self) -> bool:
+        """Whether only a person ends it."""
+        return self.weight is None and not self.duration
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the spec asks for; `pinned` is a ModelVersion's name, None follows the newest approved one."""
+
+    replicas: int = 1
+    pinned: str | None = None
+    steps: tuple[PolicyStep, ...] = ()
+    tolerated: float = 0.01
+    interval: timedelta = timedelta(seconds=10)
+    min_duration: timedelta = timedelta()
+    max_hold: timedelta = timedelta(hours=1)
+    abort_on_max_hold: bool = False
+    progress_deadline: timedelta = timedelta(minutes=10)
+    keep_previous: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A ModelVersion as a rollout sees it: `target` is the revision it would have under the present spec."""
+
+    target: Revision
+    number: int
+    phase: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the cluster shows. None in `in_force` or `counts` means that it was not or could not be read.
+
+    `in_force` has one mapping of cluster to weight for each ready router; `ready` and `problems` go by
+    revision name; `commands` are ids by command; `obstacle` is why no new pods may be asked for (an unusable
+    claim, a foreign object).
+    """
+
+    versions: tuple[Version, ...] = ()
+    ready: Mapping[str, int] = field(default_factory=dict)
+    in_force: tuple[Mapping[str, int], ...] | None = None
+    counts: Mapping[str, Mapping[str, Counts]] | None = None
+    commands: Mapping[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A revision that must exist; `replicas` None leaves its size as it is."""
+
+    target: Revision
+    role: str
+    replicas: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An Event to emit."""
+
+    reason: Happened
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """State to persist first; then children to apply (all others are deleted); then events; `due` asks for
+    a new pass.
+    """
+
+    state: State
+    phase: Phase
+    message: str
+    wanted: Revision | None
+    children: tuple[Child, ...]
+    events: tuple[Note, ...]
+    due: datetime | None

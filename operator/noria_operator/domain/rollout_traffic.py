@@ -1,0 +1,101 @@
+"""Weights and the pods that must carry them.
+
+Comes in: weights, ready pods and what routers have in force. Goes out: replicas, weights, verified flags.
+Invariants: weights are integers of 0..100 with sum 100; a version gets weight only up to what its ready pods
+can carry; `verified` is true only for weights that every ready router was seen to act on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from noria_operator.domain.rollout_state import Observed, Policy, Revision, Share, State
+
+FULL = 100
+
+
+def need(weight: int, demand: int) -> int:
+    """Pods that carry `weight` percent of what `demand` pods carry; at least one unless the demand is
+    zero.
+    """
+    if demand == 0:
+        return 0
+    return max(1, -(-demand * weight // FULL))
+
+
+def demand_now(policy: Policy, state: State, observed: Observed) -> int:
+    """The pods that today's traffic keeps busy: those of the champion that are ready, and no more than
+    were asked for.
+
+    A growing `replicas` (an autoscaler's) is a wish until pods are ready: the challenger has to keep up with
+    the champion's real pods, else a scale-up would throw all traffic at a champion that has not grown yet
+    either.
+    """
+    champion = observed.ready.get(state.stable.name, 0) if state.stable else policy.replicas
+    return min(policy.replicas, max(1, champion))
+
+
+def carried(weight: int, ready: int, demand: int) -> int:
+    """The largest weight up to `weight` that `ready` of `demand` pods carry; 0 without a ready pod."""
+    if demand == 0 or ready >= need(weight, demand):
+        return weight
+    return min(weight, FULL * ready // demand)
+
+
+def shift(state: State, challenger: Revision | None, weight: int) -> State:
+    """All revisions that routers know, with `weight` for the challenger and the rest for the champion.
+
+    Without a champion the challenger gets nothing or everything. A revision that lost its place stays at
+    weight 0 until that is verified.
+    """
+    weights: dict[str, int] = {}
+    targets = [share.target for share in state.traffic]
+    if state.stable is not None:
+        weights[state.stable.name] = FULL - (weight if challenger else 0)
+        targets.append(state.stable)
+    if challenger is not None:
+        weights[challenger.name] = weight
+        targets.append(challenger)
+    if state.previous is not None:
+        targets.append(state.previous.target)
+    known = {target.name: target for target in targets}
+    before = {share.target.name: share for share in state.traffic}
+    moved = any(weights.get(name, 0) != (before[name].weight if name in before else 0) for name in known)
+    still = state.verified and not moved
+    traffic = tuple(Share(target, weights.get(name, 0), still) for name, target in known.items())
+    if not any(share.weight for share in traffic):
+        # A first version that nobody may reach yet: routes without any weight are no routes.
+        traffic = ()
+    return state if traffic == state.traffic else replace(state, traffic=traffic)
+
+
+def verify(state: State, in_force: tuple[Mapping[str, int], ...] | None) -> State:
+    """Mark what was read back. Nothing read leaves the marks; no ready router means that nothing is in
+    force.
+    """
+    if in_force is None or not state.traffic:
+        return state
+    wanted = {share.target.name: share.weight for share in state.traffic if share.weight}
+    seen = bool(in_force) and all(
+        {name: weight for name, weight in one.items() if weight} == wanted for one in in_force
+    )
+    traffic = tuple(replace(share, verified=seen) for share in state.traffic)
+    return state if traffic == state.traffic else replace(state, traffic=traffic)
+
+
+def forget(state: State) -> State:
+    """Drop revisions without a place once their weight 0 is verified; their children may go now."""
+    if not state.verified:
+        return state
+    places = {
+        one.name
+        for one in (
+            state.stable,
+            state.candidate.target if state.candidate else None,
+            state.previous.target if state.previous else None,
+        )
+        if one is not None
+    }
+    traffic = tuple(share for share in state.traffic if share.target.name in places or share.weight)
+    return state if traffic == state.traffic else replace(state, traffic=traffic)

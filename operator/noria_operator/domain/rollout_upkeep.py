@@ -1,0 +1,82 @@
+"""Moves that keep a rollout in order: holds that last too long, edited steps, versions whose time is over.
+
+Comes in: a `Scene` and the state. Goes out: the next state and what to tell people, or None when a move does
+not apply. Invariant: no move here gives a challenger more weight than it has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from noria_operator.domain.rollout_retreat import abort
+from noria_operator.domain.rollout_scene import (
+    Outcome,
+    Scene,
+    at_endless_pause,
+    fingerprint,
+    goal,
+    happened,
+    spelled,
+    stopped,
+)
+from noria_operator.domain.rollout_state import Happened, Mode, State
+from noria_operator.domain.rollout_traffic import forget
+
+
+def hold(scene: Scene, state: State) -> Outcome | None:
+    """A step that waits too long for requests or evidence ends as the user chose: in a pause, or in an
+    abort.
+    """
+    step, candidate, policy = state.step, state.candidate, scene.policy
+    if step is None or candidate is None or step.mode != Mode.RUNNING or step.paused or step.released:
+        return None
+    if at_endless_pause(policy, step):
+        return None
+    planned = policy.steps[step.index].duration if step.index < len(policy.steps) else timedelta()
+    if scene.now < step.since + planned + policy.max_hold:
+        return None
+    why = scene.reading.judgement.message if scene.reading.judgement else "no evidence"
+    reason = f"no decision within maxHold {spelled(policy.max_hold)}: {why}"
+    if policy.abort_on_max_hold:
+        return abort(scene, state, reason)
+    kept = state.weight(candidate.target.name)
+    state = replace(state, step=replace(step, paused=True, kept_weight=kept))
+    message = f"{reason}; annotate noria.dev/resume, promote or abort"
+    return happened(scene, state, Happened.PAUSED, candidate.target.version, message, warning=True)
+
+
+def remap(scene: Scene, state: State) -> Outcome | None:
+    """Steps edited under a rollout: the weight stays, the step is the nearest one that asks for no more."""
+    step, candidate, steps = state.step, state.candidate, scene.policy.steps
+    if step is None or candidate is None or step.plan == fingerprint(steps):
+        return None
+    current, plan = state.weight(candidate.target.name), fingerprint(steps)
+    if step.released or not steps:
+        # Without steps a challenger takes over once it is ready, as it does when it starts without any.
+        straight = replace(step, index=len(steps), released=True, kept_weight=None, plan=plan)
+        return replace(state, step=straight), None
+    same = step.index < len(steps) and goal(scene.policy, step) == current
+    lower = [i for i, one in enumerate(steps) if one.weight is not None and one.weight <= current]
+    index = step.index if same else lower[-1] if lower else 0
+    kept = step.kept_weight
+    if not same and current and lower and steps[index].weight != current:
+        kept = current
+    fresh = replace(stopped(step, scene.now), index=index, kept_weight=kept, plan=plan)
+    message = f"steps changed; going on at step {index + 1} of {len(steps)} with weight {current}"
+    edited = replace(state, step=fresh if same else replace(fresh, requests=0))
+    return happened(scene, edited, Happened.EDITED, candidate.target.version, message)
+
+
+def expire(scene: Scene, state: State) -> Outcome | None:
+    """The previous version goes when its warm time is over and nobody sends it anything."""
+    previous = state.previous
+    if previous is None or scene.now < previous.keep_until or not state.verified:
+        return None
+    return replace(state, previous=None), None
+
+
+def drop(_: Scene, state: State) -> Outcome | None:
+    """Revisions without a place leave once their weight 0 is in force."""
+    left = forget(state)
+    return None if left is state else (left, None)

@@ -1,0 +1,232 @@
+"""Between `ModelDeployment.status` on the wire and the planner's `State`; between its spec and the
+`Policy`.
+
+Comes in and goes out: pydantic models of the API on one side, frozen values on the other. Invariant: what is
+written and read again is the same state to the last bit, so that a restart between any two writes changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from noria_operator.api.modeldeployment import ModelDeploymentSpec
+from noria_operator.api.modeldeployment_status import (
+    AnalysisStatus,
+    CandidateStatus,
+    CountsStatus,
+    DeploymentHistory,
+    ModelDeploymentStatus,
+    PreviousStatus,
+    RejectedStatus,
+    Served,
+    StepStatus,
+    TrafficStatus,
+)
+from noria_operator.domain.rollout_state import (
+    Analysis,
+    Candidate,
+    Entry,
+    Mode,
+    Policy,
+    PolicyStep,
+    Previous,
+    Rejected,
+    Revision,
+    Share,
+    State,
+    Step,
+)
+from noria_operator.domain.verdict import Counts, Evidence, Verdict
+
+_RUN = "step"
+_EVIDENCE = "evidence"
+
+
+def policy_of(spec: ModelDeploymentSpec) -> Policy:
+    """What the spec asks for, with plain numbers."""
+    strategy, analysis = spec.strategy, spec.strategy.analysis
+    return Policy(
+        replicas=spec.replicas,
+        pinned=spec.version,
+        steps=tuple(
+            PolicyStep(one.weight, one.duration or timedelta(), one.min_requests or 0)
+            for one in strategy.steps
+        ),
+        tolerated=float(analysis.errors.tolerated),
+        interval=analysis.interval,
+        min_duration=analysis.min_duration,
+        max_hold=analysis.max_hold,
+        abort_on_max_hold=analysis.on_max_hold == "Abort",
+        progress_deadline=strategy.progress_deadline,
+        keep_previous=strategy.keep_previous,
+    )
+
+
+def state_of(status: ModelDeploymentStatus) -> State:
+    """The state that a status holds; what a status of another operator's age lacks begins afresh."""
+    kept = (status.analysis.state if status.analysis else None) or {}
+    candidate, previous = status.candidate, status.previous
+    return State(
+        stable=_revision(status.stable) if status.stable else None,
+        candidate=Candidate(_revision(candidate), candidate.attempt, candidate.started_at)
+        if candidate and candidate.started_at
+        else None,
+        previous=Previous(_revision(previous), previous.keep_until)
+        if previous and previous.keep_until
+        else None,
+        step=_step(status.step, kept.get(_RUN) or {}, candidate.started_at)
+        if candidate and candidate.started_at
+        else None,
+        traffic=tuple(Share(_revision(one), one.weight, one.verified) for one in status.traffic),
+        analysis=_analysis(status.analysis, kept) if status.analysis and not kept.get("none") else None,
+        rejected=tuple(
+            Rejected(one.version, one.revision, one.reason, one.at) for one in status.rejected if one.at
+        ),
+        commands=dict(status.commands),
+        history=tuple(Entry(one.at, one.event, one.version, one.message) for one in status.history),
+    )
+
+
+def status_fields(state: State, tolerated: float) -> dict[str, Any]:
+    """The part of `ModelDeploymentStatus` that the state stands for, as keyword arguments of that model."""
+    candidate, previous, step = state.candidate, state.previous, state.step
+    return {
+        "stable": Served(**_served(state.stable)) if state.stable else None,
+        "candidate": CandidateStatus(
+            **_served(candidate.target), attempt=candidate.attempt, started_at=candidate.started_at
+        )
+        if candidate
+        else None,
+        "previous": PreviousStatus(**_served(previous.target), keep_until=previous.keep_until)
+        if previous
+        else None,
+        "step": StepStatus(index=step.index, started_at=step.since, requests=step.requests) if step else None,
+        "traffic": [
+            TrafficStatus(**_served(one.target), weight=one.weight, verified=one.verified)
+            for one in state.traffic
+        ],
+        "analysis": _analysis_status(state, tolerated),
+        "rejected": [
+            RejectedStatus(version=one.version, revision=one.revision, reason=one.reason, at=one.at)
+            for one in state.rejected
+        ],
+        "commands": dict(state.commands),
+        "history": [
+            DeploymentHistory(at=one.at, event=one.event, version=one.version, message=one.message)
+            for one in state.history
+        ],
+    }
+
+
+def _served(target: Revision) -> dict[str, Any]:
+    return {"version": target.version, "revision": target.revision, "name": target.name}
+
+
+def _revision(one: Served) -> Revision:
+    return Revision(one.version, one.revision, one.name)
+
+
+# -- the analysis --------------------------------------------------------------------------------
+
+
+def _analysis_status(state: State, tolerated: float) -> AnalysisStatus | None:
+    analysis, step = state.analysis, state.step
+    kept: dict[str, Any] = {_RUN: _step_json(step)} if step else {}
+    if analysis is None:
+        return AnalysisStatus(state={**kept, "none": True}) if kept else None
+    evidence = analysis.evidence
+    kept[_EVIDENCE] = _present(
+        harm=list(evidence.harm),
+        ok=list(evidence.ok),
+        harmWindows=evidence.harm_windows,
+        windowFrom=_text(analysis.window_from),
+        since=_text(analysis.since),
+        marks={
+            pod: {name: [one.requests, one.errors] for name, one in clusters.items()}
+            for pod, clusters in analysis.marks.items()
+        },
+    )
+    return AnalysisStatus(
+        verdict=analysis.verdict.value if analysis.verdict else None,
+        windows=evidence.windows,
+        champion=CountsStatus(requests=evidence.champion.requests, errors=evidence.champion.errors),
+        challenger=CountsStatus(requests=evidence.challenger.requests, errors=evidence.challenger.errors),
+        log_e_harm=f"{evidence.log_e_harm:.6f}",
+        log_e_ok=f"{evidence.log_e_ok:.6f}",
+        log_e_abs=f"{evidence.log_e_abs(tolerated):.6f}",
+        message=analysis.message or None,
+        state=kept,
+    )
+
+
+def _analysis(status: AnalysisStatus, kept: Mapping[str, Any]) -> Analysis:
+    exact = kept.get(_EVIDENCE) or {}
+    fresh = Evidence()
+    return Analysis(
+        evidence=Evidence(
+            harm=tuple(map(float, exact.get("harm", fresh.harm))),
+            ok=tuple(map(float, exact.get("ok", fresh.ok))),
+            windows=status.windows,
+            harm_windows=exact.get("harmWindows", 0),
+            champion=_counts(status.champion),
+            challenger=_counts(status.challenger),
+        ),
+        marks={
+            pod: {name: Counts(*pair) for name, pair in clusters.items()}
+            for pod, clusters in (exact.get("marks") or {}).items()
+        },
+        window_from=_time(exact.get("windowFrom")),
+        since=_time(exact.get("since")),
+        verdict=Verdict(status.verdict) if status.verdict else None,
+        message=status.message or "",
+    )
+
+
+def _counts(status: CountsStatus | None) -> Counts:
+    return Counts(status.requests, status.errors) if status else Counts()
+
+
+# -- the step --------------------------------------------------------------------------------
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    return _present(
+        mode=step.mode.value,
+        waitedMicroseconds=step.waited // timedelta(microseconds=1),
+        released=step.released,
+        paused=step.paused,
+        stalled=step.stalled,
+        keptWeight=step.kept_weight,
+        plan=step.plan,
+    )
+
+
+def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -> Step:
+    return Step(
+        index=status.index if status else 0,
+        since=status.started_at if status and status.started_at else begun,
+        requests=status.requests if status else 0,
+        mode=Mode(kept.get("mode", Mode.WAITING)),
+        waited=timedelta(microseconds=kept.get("waitedMicroseconds", 0)),
+        released=kept.get("released", False),
+        paused=kept.get("paused", False),
+        stalled=kept.get("stalled", False),
+        kept_weight=kept.get("keptWeight"),
+        plan=kept.get("plan", ""),
+    )
+
+
+def _text(value: datetime | None) -> str | None:
+    return value.isoformat() if value else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    """Only what has a value: the API server knows no null inside a status."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,215 @@
+"""A small cluster for the planner: pods that become ready when a test says so, routers that follow when it
+says so.
+
+It decides nothing; it carries out what a plan says in the order that the controller uses (status, then
+children), and checks after each of these writes what must always be true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
+from noria_operator.domain.rollout import plan
+from noria_operator.domain.rollout_state import (
+    Happened,
+    Observed,
+    Plan,
+    Policy,
+    PolicyStep,
+    Revision,
+    State,
+    Version,
+)
+from noria_operator.domain.rollout_traffic import need
+from noria_operator.domain.rollout_wire import state_of, status_fields
+from noria_operator.domain.verdict import Counts
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+CANARY = (PolicyStep(10, min_requests=100), PolicyStep(50, timedelta(minutes=1)))
+
+
+def revision(number: int, config: str = "aaaaaa") -> Revision:
+    return Revision(f"m-{number}", config, f"d-{number}-{config}")
+
+
+def seconds(count: float) -> timedelta:
+    return timedelta(seconds=count)
+
+
+class World:
+    """One ModelDeployment, its pods and its routers."""
+
+    def __init__(self, policy: Policy | None = None, *, routers: int = 2) -> None:
+        self.policy = policy or Policy(replicas=2, steps=CANARY)
+        self.now = START
+        self.state = State()
+        self.versions: dict[str, Version] = {}
+        self.pods: dict[str, int] = {}
+        self.ready: dict[str, int] = {}
+        self.routers: list[dict[str, int]] = [{} for _ in range(routers)]
+        self.counts: list[dict[str, Counts]] = [{} for _ in range(routers)]
+        self.commands: dict[str, str] = {}
+        self.problems: dict[str, str] = {}
+        self.obstacle = ""
+        self.readable = True
+        self.events: list[Happened] = []
+        self.plan: Plan | None = None
+
+    # -- what happens to it
+
+    def approve(self, number: int, phase: str = "Approved", config: str = "aaaaaa") -> Revision:
+        target = revision(number, config)
+        self.versions[target.version] = Version(target, number, phase)
+        return target
+
+    def pass_time(self, span: timedelta) -> None:
+        self.now += span
+
+    def become_ready(self, name: str | None = None) -> None:
+        for child, count in self.pods.items():
+            if name in (None, child):
+                self.ready[child] = count
+
+    def lose_pods(self, name: str, left: int = 0) -> None:
+        self.ready[name] = min(left, self.ready.get(name, 0))
+
+    def routers_follow(self) -> None:
+        for index in range(len(self.routers)):
+            self.router_follows(index)
+
+    def router_follows(self, index: int) -> None:
+        self.routers[index] = {one.target.name: one.weight for one in self.state.traffic}
+
+    def send(self, requests: int, errors: Mapping[str, int] | None = None) -> None:
+        """Requests to every router, split by what each has in force; `errors` by revision name, at the
+        first.
+        """
+        for index, (weights, counts) in enumerate(zip(self.routers, self.counts, strict=True)):
+            for name, weight in weights.items():
+                failed = (errors or {}).get(name, 0) if index == 0 else 0
+                served = max(requests * weight // 100, failed)
+                counts[name] = counts.get(name, Counts()) + Counts(served, failed)
+
+    def edit(self, **changes: object) -> None:
+        """The user changes the spec."""
+        self.policy = replace(self.policy, **changes)  # type: ignore[arg-type]
+
+    # -- the controller
+
+    def observed(self) -> Observed:
+        return Observed(
+            versions=tuple(self.versions.values()),
+            ready=dict(self.ready),
+            in_force=tuple(dict(one) for one in self.routers),
+            counts={f"router-{i}": dict(one) for i, one in enumerate(self.counts)} if self.readable else None,
+            commands=dict(self.commands),
+            problems=dict(self.problems),
+            obstacle=self.obstacle,
+        )
+
+    def decide(self) -> Plan:
+        return plan(self.policy, self.state, self.observed(), self.now)
+
+    def reconcile(self, *, crash: bool = False) -> Plan:
+        """One pass; `crash` stops it after the status was written."""
+        before = self.state
+        made = self.decide()
+        self._check_status(before, made.state)
+        self.state = self._written(made.state)
+        if not crash:
+            self._apply(made)
+        self.events += [note.reason for note in made.events]
+        self.plan = made
+        return made
+
+    def settle(self, passes: int = 12) -> Plan:
+        """Let pods and routers do what they are told until nothing changes."""
+        made = self.reconcile()
+        for _ in range(passes):
+            before = self.state
+            self.become_ready()
+            self.routers_follow()
+            made = self.reconcile()
+            if self.state == before:
+                break
+        return made
+
+    def run(self, minutes: float, *, requests: int = 100, errors: Mapping[str, int] | None = None) -> None:
+        """Traffic for a while, looked at every ten seconds, with pods and routers that follow at once."""
+        for _ in range(int(minutes * 6)):
+            self.send(requests, errors)
+            self.pass_time(seconds(10))
+            self.settle()
+
+    # -- what must always be true
+
+    def _written(self, state: State) -> State:
+        fields = status_fields(state, self.policy.tolerated)
+        wire = ModelDeploymentStatus(**fields).to_json()
+        again = state_of(ModelDeploymentStatus.model_validate(wire))
+        assert again == state, "a state must survive being written"
+        return again
+
+    def _apply(self, made: Plan) -> None:
+        wanted = {child.target.name: child for child in made.children}
+        for name, child in wanted.items():
+            if child.replicas is not None:
+                self.pods[name] = child.replicas
+                self.ready[name] = min(self.ready.get(name, 0), child.replicas)
+        for name in [name for name in self.pods if name not in wanted]:
+            del self.pods[name]
+            self.ready.pop(name, None)
+        self._check_capacity()
+
+    def _check_status(self, before: State, after: State) -> None:
+        weights = [share.weight for share in after.traffic]
+        assert not weights or sum(weights) == 100
+        assert all(isinstance(weight, int) and 0 <= weight <= 100 for weight in weights)
+        assert len({share.target.name for share in after.traffic}) == len(weights) <= 8
+        if after.candidate is not None:
+            name = after.candidate.target.name
+            weight, ready = after.weight(name), self.ready.get(name, 0)
+            assert after.stable is None or after.candidate.target != after.stable
+            if weight > before.weight(name):
+                assert ready >= need(weight, self.policy.replicas), "weight before pods"
+            elif weight and after.stable is not None:
+                champion = self.ready.get(after.stable.name, 0)
+                demand = min(self.policy.replicas, max(1, champion))
+                assert ready >= need(weight, demand), "more weight than ready pods carry"
+        for share in before.traffic:
+            if share.target.name not in {one.target.name for one in after.traffic}:
+                in_force = [one.get(share.target.name, 0) for one in self.routers]
+                assert not any(in_force), "a revision was forgotten while a router still sends to it"
+        if after.stable != before.stable and before.stable is not None and after.stable is not None:
+            assert self.ready.get(after.stable.name, 0) >= self.policy.replicas, "a champion without pods"
+
+    def _check_capacity(self) -> None:
+        for one in self.routers:
+            for name, weight in one.items():
+                first = self.state.stable is None
+                assert not weight or first or name in self.pods, "a router sends to a revision that is gone"
+        if self.state.stable is not None:
+            assert self.pods[self.state.stable.name] == self.policy.replicas, "the champion was scaled down"
+        if self.state.previous is not None:
+            assert self.pods[self.state.previous.target.name] == self.policy.replicas
+
+
+def serving(number: int = 1, policy: Policy | None = None) -> World:
+    """A world in which version `number` has all traffic and all its pods."""
+    world = World(policy)
+    world.approve(number)
+    world.settle()
+    assert world.state.stable == revision(number)
+    assert world.state.verified
+    return world
+
+
+def canary(policy: Policy | None = None) -> World:
+    """Version 1 serves, version 2 has the weight of the first step in force."""
+    world = serving(1, policy)
+    world.approve(2)
+    world.settle()
+    return world

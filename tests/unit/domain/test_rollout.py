@@ -1,0 +1,565 @@
+"""The planner, case by case. Numbers in docstrings are the acceptance cases of the rollout specification."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving
+
+from noria_operator.domain.rollout_state import Happened, Phase, Policy, PolicyStep
+from noria_operator.domain.verdict import Verdict
+
+V1, V2, V3 = revision(1), revision(2), revision(3)
+NEW = V2.name
+
+
+def phase(world: World) -> Phase:
+    assert world.plan is not None
+    return world.plan.phase
+
+
+# -- the first version
+
+
+def test_without_an_approved_version_it_waits_and_says_what_for() -> None:
+    world = World()
+    world.approve(1, "Validating")
+    made = world.reconcile()
+    assert (made.phase, made.children) == (Phase.PENDING, ())
+    assert "Approved" in made.message
+
+
+def test_the_first_version_gets_all_traffic_without_a_canary_once_its_pods_are_ready() -> None:
+    world = World()
+    world.approve(1)
+    world.reconcile()
+    assert world.pods == {V1.name: 2}
+    assert world.state.traffic == ()
+    world.ready[V1.name] = 1
+    world.reconcile()
+    assert world.state.traffic == ()
+    world.become_ready()
+    world.reconcile()
+    assert (world.state.weight(V1.name), world.state.verified, world.state.stable) == (100, False, None)
+    world.routers_follow()
+    world.reconcile()
+    assert world.state.stable == V1
+    assert phase(world) is Phase.HEALTHY
+
+
+def test_a_first_version_that_never_becomes_ready_stays_and_says_why() -> None:
+    world = World()
+    world.approve(1)
+    world.reconcile()
+    world.problems[V1.name] = "CrashLoopBackOff: wrong digest"
+    world.pass_time(timedelta(minutes=11))
+    made = world.reconcile()
+    assert made.phase is Phase.DEGRADED
+    assert "wrong digest" in made.message
+    assert world.state.candidate is not None
+    assert world.events.count(Happened.STALLED) == 1
+    assert world.reconcile().events == ()
+
+
+def test_a_newer_version_takes_the_place_of_a_first_version_that_never_became_ready() -> None:
+    world = World()
+    world.approve(1)
+    world.reconcile()
+    world.pass_time(timedelta(minutes=11))
+    world.reconcile()
+    world.approve(2)
+    world.settle()
+    assert world.state.stable == V2
+
+
+# -- canary
+
+
+def test_a_canary_starts_with_the_pods_of_its_step_and_no_weight() -> None:
+    world = serving()
+    world.approve(2)
+    world.reconcile()
+    assert world.pods == {V1.name: 2, NEW: 1}
+    assert world.state.weight(NEW) == 0
+
+
+def test_weight_follows_ready_pods_and_is_verified_only_when_every_router_has_it() -> None:
+    """Case 19."""
+    world = serving()
+    world.approve(2)
+    world.reconcile()
+    assert world.state.weight(NEW) == 0
+    world.become_ready()
+    world.reconcile()
+    assert (world.state.weight(NEW), world.state.verified) == (10, False)
+    world.router_follows(0)
+    world.reconcile()
+    assert not world.state.verified
+    world.router_follows(1)
+    world.reconcile()
+    assert world.state.verified
+
+
+def test_a_good_challenger_goes_through_its_steps_and_is_promoted_without_a_second_rollout() -> None:
+    """Cases 36 and 38."""
+    world = canary()
+    world.run(1)
+    assert world.state.weight(NEW) == 50
+    world.run(1)
+    assert world.state.stable == V2
+    assert world.state.previous is not None
+    assert world.state.previous.target == V1
+    assert world.pods == {NEW: 2, V1.name: 2}
+    assert phase(world) is Phase.HEALTHY
+    assert world.events.count(Happened.STARTED) == 2
+
+
+def test_the_previous_version_stays_warm_for_its_time_and_then_goes() -> None:
+    """Case 24 and 25."""
+    world = canary()
+    world.run(8)
+    assert world.state.previous is not None
+    due = world.state.previous.keep_until
+    world.now = due - seconds(1)
+    assert world.reconcile().due == due
+    assert V1.name in world.pods
+    world.now = due
+    world.settle()
+    assert world.pods == {NEW: 2}
+    assert [share.target for share in world.state.traffic] == [V2]
+
+
+def test_keeping_the_previous_version_for_no_time_removes_it_at_once() -> None:
+    """Case 25."""
+    world = canary(Policy(replicas=2, steps=CANARY, keep_previous=timedelta()))
+    world.run(8)
+    assert world.pods == {NEW: 2}
+
+
+def test_without_steps_a_challenger_takes_over_once_all_its_pods_are_ready() -> None:
+    """Case 48."""
+    world = serving(policy=Policy(replicas=2))
+    world.approve(2)
+    world.reconcile()
+    assert world.pods[NEW] == 2
+    world.ready[NEW] = 1
+    world.reconcile()
+    assert world.state.weight(NEW) == 0
+    world.settle()
+    assert world.state.stable == V2
+
+
+def test_a_step_waits_for_its_requests_and_its_duration() -> None:
+    world = canary()
+    world.pass_time(timedelta(minutes=5))
+    world.settle()
+    assert world.state.weight(NEW) == 10
+    world.run(0.5, requests=300)
+    assert world.state.weight(NEW) == 10 or world.state.weight(NEW) == 50
+    world.run(0.5, requests=300)
+    assert world.state.weight(NEW) == 50
+
+
+def test_no_traffic_holds_and_then_pauses_at_max_hold() -> None:
+    """Case 44."""
+    world = canary()
+    world.pass_time(timedelta(minutes=59))
+    world.settle()
+    assert phase(world) is Phase.PROGRESSING
+    world.pass_time(timedelta(minutes=2))
+    made = world.settle()
+    assert (made.phase, world.state.weight(NEW)) == (Phase.PAUSED, 10)
+    assert "resume" in made.message
+    world.commands["resume"] = "1"
+    world.settle()
+    assert phase(world) is Phase.PROGRESSING
+
+
+def test_max_hold_aborts_when_the_user_chose_so() -> None:
+    world = canary(Policy(replicas=2, steps=CANARY, abort_on_max_hold=True))
+    world.pass_time(timedelta(hours=2))
+    world.settle()
+    assert world.state.is_rejected(V2)
+
+
+def test_counts_that_cannot_be_read_hold_the_rollout() -> None:
+    """Cases 28, 29 and 30: an error is neither a pass nor a fail."""
+    world = canary()
+    world.readable = False
+    world.run(3, requests=5000)
+    assert world.state.weight(NEW) == 10
+    assert world.state.analysis is not None
+    assert world.state.analysis.verdict is Verdict.ERROR
+    world.readable = True
+    world.run(1, requests=5000)
+    assert world.state.weight(NEW) == 50
+
+
+def test_a_pause_step_waits_for_resume_and_a_timed_one_goes_on_by_itself() -> None:
+    steps = (PolicyStep(10), PolicyStep(), PolicyStep(20), PolicyStep(duration=seconds(30)), PolicyStep(40))
+    world = canary(Policy(replicas=2, steps=steps))
+    world.run(5)
+    assert (phase(world), world.state.weight(NEW)) == (Phase.PAUSED, 10)
+    world.commands["resume"] = "go"
+    world.run(2)
+    assert world.state.weight(NEW) == 40 or world.state.stable == V2
+
+
+# -- abort
+
+
+def test_harm_takes_the_weight_away_first_and_the_pods_only_when_no_router_sends_there() -> None:
+    """Cases 2, 4 and 31."""
+    world = canary()
+    world.send(500, {NEW: 40})
+    world.pass_time(seconds(1))
+    made = world.reconcile()
+    assert (made.phase, world.state.weight(NEW), world.state.verified) == (Phase.ROLLED_BACK, 0, False)
+    assert world.pods[NEW] == 1
+    world.router_follows(0)
+    world.reconcile()
+    assert world.pods[NEW] == 1
+    world.router_follows(1)
+    world.reconcile()
+    assert NEW not in world.pods
+    assert world.state.rejected[0].version == "m-2"
+    assert "40 errors" in world.state.rejected[0].reason
+    assert world.state.analysis is not None
+    assert world.state.analysis.evidence.challenger.errors == 40
+    assert Happened.ROLLED_BACK in world.events
+
+
+def test_a_rejected_version_is_not_tried_again_by_itself_but_by_retry_or_a_new_version() -> None:
+    """Case 13: a retry begins with fresh evidence."""
+    world = canary()
+    world.send(500, {NEW: 40})
+    world.settle()
+    world.pass_time(timedelta(days=1))
+    world.settle()
+    assert world.state.candidate is None
+    world.commands["retry"] = "1"
+    world.settle()
+    assert world.state.candidate is not None
+    assert world.state.candidate.attempt == 2
+    assert world.state.analysis is not None
+    assert world.state.analysis.evidence.challenger.errors == 0
+    world.run(9)
+    assert world.state.stable == V2
+
+
+def test_a_newer_version_starts_after_a_rejected_one() -> None:
+    world = canary()
+    world.send(500, {NEW: 40})
+    world.settle()
+    world.approve(3)
+    world.settle()
+    assert world.state.candidate is not None
+    assert world.state.candidate.target == V3
+
+
+def test_a_new_configuration_of_a_rejected_version_is_another_revision() -> None:
+    """Case 16."""
+    world = canary()
+    world.send(500, {NEW: 40})
+    world.settle()
+    world.approve(1, config="bbbbbb")
+    world.approve(2, config="bbbbbb")
+    world.settle()
+    assert world.state.candidate is not None
+    assert world.state.candidate.target == revision(2, "bbbbbb")
+
+
+def test_the_abort_command_wins_over_promote_and_a_wrong_state_of_everything_else() -> None:
+    """Cases 14 and 15."""
+    world = canary()
+    world.commands |= {"promote": "a", "abort": "b"}
+    world.readable = False
+    world.reconcile()
+    assert (world.state.candidate, world.state.weight(NEW)) == (None, 0)
+    assert world.state.commands == {"promote": "a", "abort": "b"}
+    assert world.reconcile().events == ()
+
+
+def test_a_promotion_by_hand_can_still_be_aborted() -> None:
+    """Case 14."""
+    world = canary()
+    world.commands["promote"] = "a"
+    world.reconcile()
+    world.become_ready()
+    world.reconcile()
+    assert world.state.weight(NEW) == 100
+    world.commands["abort"] = "b"
+    world.settle()
+    assert world.state.stable == V1
+    assert world.state.weight(V1.name) == 100
+
+
+def test_an_abort_when_nothing_rolls_out_is_acknowledged_and_changes_nothing_else() -> None:
+    """Cases 7 and 17."""
+    world = serving()
+    before = world.state
+    world.commands["abort"] = "x"
+    assert world.reconcile().events == ()
+    assert world.state.commands == {"abort": "x"}
+    assert (world.state.stable, world.state.traffic) == (before.stable, before.traffic)
+
+
+def test_pods_that_are_never_ready_abort_at_the_deadline_with_their_reason() -> None:
+    """Case 18."""
+    world = serving()
+    world.approve(2)
+    world.reconcile()
+    world.problems[NEW] = "CrashLoopBackOff: out of memory"
+    for _ in range(10):
+        world.pass_time(timedelta(minutes=1))
+        world.reconcile()
+    assert world.state.is_rejected(V2)
+    assert "out of memory" in world.state.rejected[0].reason
+
+
+def test_pods_that_flap_do_not_earn_a_new_deadline_each_time() -> None:
+    """Case 18."""
+    world = canary()
+    for _ in range(60):
+        world.lose_pods(NEW)
+        world.reconcile()
+        world.routers_follow()
+        world.pass_time(seconds(50))
+        world.reconcile()
+        if world.state.candidate is None:
+            break
+        world.become_ready(NEW)
+        world.settle()
+        world.pass_time(seconds(10))
+    assert world.state.is_rejected(V2)
+
+
+def test_an_operator_that_was_down_past_the_deadline_does_not_abort_pods_that_became_ready() -> None:
+    """Case 40."""
+    world = serving()
+    world.approve(2)
+    world.reconcile()
+    world.become_ready()
+    world.pass_time(timedelta(hours=1))
+    world.reconcile()
+    assert world.state.candidate is not None
+    assert world.state.weight(NEW) == 10
+
+
+def test_a_pause_does_not_count_against_the_deadline() -> None:
+    world = serving()
+    world.approve(2)
+    world.reconcile()
+    world.commands["pause"] = "1"
+    world.reconcile()
+    world.pass_time(timedelta(hours=3))
+    assert world.reconcile().phase is Phase.PAUSED
+    world.commands["resume"] = "1"
+    world.settle()
+    assert world.state.weight(NEW) == 10
+
+
+def test_analysis_goes_on_in_a_pause_and_may_still_abort() -> None:
+    """Case 42."""
+    world = canary()
+    world.commands["pause"] = "1"
+    world.settle()
+    world.send(500, {NEW: 40})
+    world.settle()
+    assert world.state.is_rejected(V2)
+
+
+# -- changes under way
+
+
+def test_a_superseding_version_starts_only_after_the_champion_verifiably_has_all_traffic() -> None:
+    """Cases 2, 5, 10 and 39."""
+    world = canary()
+    world.approve(3)
+    world.reconcile()
+    assert world.state.candidate is None
+    assert world.state.weight(V1.name) == 100
+    assert V3.name not in world.pods
+    world.routers_follow()
+    world.reconcile()
+    assert world.state.candidate is not None
+    assert world.state.candidate.target == V3
+    assert NEW not in world.pods
+    assert not world.state.is_rejected(V2)
+
+
+def test_going_back_to_the_champion_cancels_in_one_write() -> None:
+    """Cases 8 and 51."""
+    world = canary()
+    world.commands["pause"] = "1"
+    world.settle()
+    world.edit(pinned="m-1")
+    world.reconcile()
+    assert (world.state.candidate, world.state.weight(V1.name)) == (None, 100)
+    world.settle()
+    assert (phase(world), world.pods) == (Phase.HEALTHY, {V1.name: 2})
+
+
+def test_pinning_the_warm_previous_version_is_one_write() -> None:
+    """Cases 1 and 48."""
+    world = canary()
+    world.run(8)
+    world.edit(pinned="m-1")
+    world.reconcile()
+    assert (world.state.stable, world.state.weight(V1.name)) == (V1, 100)
+    assert world.state.previous is not None
+    assert world.state.previous.target == V2
+    world.settle()
+    assert phase(world) is Phase.HEALTHY
+
+
+def test_a_previous_version_without_its_full_capacity_is_waited_for() -> None:
+    """Cases 1, 6 and 20."""
+    world = canary()
+    world.run(8)
+    world.lose_pods(V1.name, 1)
+    world.edit(pinned="m-1")
+    world.reconcile()
+    assert world.state.stable == V2
+    world.become_ready()
+    world.reconcile()
+    assert world.state.stable == V1
+
+
+def test_following_never_goes_back_when_the_served_version_is_rejected() -> None:
+    """Case 52."""
+    world = canary()
+    world.run(8)
+    world.approve(2, "Rejected")
+    made = world.settle()
+    assert world.state.stable == V2
+    assert "no longer Approved" in made.message
+
+
+def test_a_pinned_version_that_does_not_exist_moves_nothing_and_says_so() -> None:
+    world = serving()
+    world.edit(pinned="m-9")
+    made = world.settle()
+    assert world.state.stable == V1
+    assert "m-9 does not exist" in made.message
+
+
+def test_a_new_server_configuration_is_rolled_out_like_a_new_version() -> None:
+    """Case 11 and 34."""
+    world = serving()
+    other = world.approve(1, config="bbbbbb")
+    world.edit(replicas=4)
+    world.settle()
+    assert world.state.candidate is not None
+    assert world.state.candidate.target == other
+    assert world.pods == {V1.name: 4, other.name: 1}
+
+
+def test_edited_steps_keep_the_weight_and_go_on_at_the_nearest_lower_step() -> None:
+    """Case 35."""
+    world = canary()
+    world.run(0.5, requests=600)
+    assert world.state.weight(NEW) == 50
+    world.edit(steps=(PolicyStep(5), PolicyStep(40, seconds(60)), PolicyStep(80, timedelta(hours=1))))
+    world.settle()
+    assert world.state.step is not None
+    assert (world.state.step.index, world.state.weight(NEW)) == (1, 50)
+    assert Happened.EDITED in world.events
+    world.run(1.5)
+    assert world.state.weight(NEW) == 80
+
+
+def test_a_scale_up_gives_the_challenger_its_pods_and_changes_no_weight_by_itself() -> None:
+    """Cases 22 and 26."""
+    world = canary()
+    world.run(1, requests=600)
+    assert world.state.weight(NEW) == 50
+    world.edit(replicas=10)
+    world.reconcile()
+    assert world.pods == {V1.name: 10, NEW: 5}
+    assert world.state.weight(NEW) == 50
+    world.become_ready(NEW)
+    world.become_ready()
+    world.reconcile()
+    assert world.state.weight(NEW) == 50
+
+
+def test_a_challenger_without_pods_gets_no_traffic_until_they_are_back() -> None:
+    """Cases 3, 19 and 55."""
+    world = canary()
+    world.lose_pods(NEW)
+    world.reconcile()
+    assert world.state.weight(NEW) == 0
+    assert Happened.FALLBACK in world.events
+    world.settle()
+    assert world.state.weight(NEW) == 10
+
+
+def test_an_unhealthy_champion_does_not_block_a_good_challenger() -> None:
+    """Case 9."""
+    world = canary()
+    world.lose_pods(V1.name)
+    for _ in range(60):
+        world.send(600)
+        world.pass_time(seconds(10))
+        world.become_ready(NEW)
+        world.routers_follow()
+        world.reconcile()
+    assert world.state.stable == V2
+
+
+def test_without_ready_routers_nothing_is_verified_and_nothing_moves_on() -> None:
+    world = canary()
+    world.routers = []
+    world.counts = []
+    world.reconcile()
+    assert not world.state.verified
+    world.pass_time(timedelta(hours=1))
+    world.reconcile()
+    assert world.state.weight(NEW) == 10
+
+
+def test_an_obstacle_starts_nothing_and_is_the_message() -> None:
+    world = World()
+    world.approve(1)
+    world.obstacle = "claim models does not exist"
+    made = world.reconcile()
+    assert (made.children, made.message) == ((), "claim models does not exist")
+
+
+def test_replicas_of_zero_leave_no_pods_and_a_new_version_takes_over_without_any() -> None:
+    world = serving(policy=Policy(replicas=0, steps=CANARY))
+    world.approve(2)
+    made = world.settle()
+    assert world.state.stable == V2
+    assert all(child.replicas == 0 for child in made.children)
+
+
+@pytest.mark.parametrize("crash_at", range(30))
+def test_a_crash_after_any_status_write_changes_nothing_in_the_end(crash_at: int) -> None:
+    """Case 40."""
+    world = serving()
+    world.approve(2)
+    for turn in range(60):
+        world.send(300)
+        world.pass_time(seconds(10))
+        world.reconcile(crash=turn == crash_at)
+        world.become_ready()
+        world.routers_follow()
+    assert (world.state.stable, set(world.pods)) == (V2, {V1.name, NEW})
+
+
+def test_watching_traffic_writes_nothing_between_windows() -> None:
+    """Case 12: one run for each attempt, judged once a window."""
+    world = canary()
+    world.send(50)
+    world.reconcile()
+    written = 0
+    for _ in range(9):
+        world.send(1)
+        world.pass_time(seconds(1))
+        before = world.state
+        world.reconcile()
+        written += world.state != before
+    assert written == 0

@@ -1,0 +1,137 @@
+"""Whatever happens, in whatever order: what must always be true of a rollout holds after every write.
+
+`World` checks capacity, weights and the champion at each write; the machine adds idempotence, obedience and
+that every story ends well once the world is quiet.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.unit.domain.rollout_world import World, seconds
+
+from noria_operator.domain.rollout_state import Policy, PolicyStep
+
+MINUTE = timedelta(minutes=1)
+STEPS = st.sampled_from(
+    [
+        (),
+        (PolicyStep(10, min_requests=50), PolicyStep(50, MINUTE)),
+        (PolicyStep(1), PolicyStep(99, seconds(20))),
+        (PolicyStep(), PolicyStep(30, seconds(5)), PolicyStep(duration=seconds(30)), PolicyStep(60)),
+    ]
+)
+
+
+class Rollouts(RuleBasedStateMachine):
+    """Users, pods, routers and the operator, each doing what it likes."""
+
+    @initialize(steps=STEPS, replicas=st.integers(0, 5), keep=st.sampled_from([0, 5]))
+    def begin(self, steps: tuple[PolicyStep, ...], replicas: int, keep: int) -> None:
+        self.world = World(Policy(replicas=replicas, steps=steps, keep_previous=keep * MINUTE))
+        self.last = 0
+        self.ids = 0
+
+    @rule(crash=st.booleans())
+    def reconcile(self, crash: bool) -> None:
+        self.world.reconcile(crash=crash)
+        again = self.world.decide()
+        assert again.state == self.world.state, "planning twice must change nothing"
+        assert again.events == ()
+
+    @rule()
+    def approve_a_new_version(self) -> None:
+        self.last += 1
+        self.world.approve(self.last)
+
+    @precondition(lambda self: self.last)
+    @rule(
+        data=st.data(),
+        phase=st.sampled_from(["Approved", "Rejected"]),
+        config=st.sampled_from(["aaaaaa", "bbbbbb"]),
+    )
+    def change_a_version(self, data: st.DataObject, phase: str, config: str) -> None:
+        self.world.approve(data.draw(st.integers(1, self.last)), phase, config)
+
+    @rule(data=st.data())
+    def pin_or_follow(self, data: st.DataObject) -> None:
+        number = data.draw(st.integers(0, self.last))
+        self.world.edit(pinned=f"m-{number}" if number else None)
+
+    @rule(replicas=st.integers(0, 6))
+    def scale(self, replicas: int) -> None:
+        self.world.edit(replicas=replicas)
+
+    @rule(steps=STEPS)
+    def edit_steps(self, steps: tuple[PolicyStep, ...]) -> None:
+        self.world.edit(steps=steps)
+
+    @rule(command=st.sampled_from(["promote", "abort", "retry", "pause", "resume"]))
+    def command(self, command: str) -> None:
+        self.ids += 1
+        champion, loser = self.world.state.stable, self.world.state.candidate
+        self.world.commands[command] = str(self.ids)
+        self.world.reconcile()
+        assert self.world.state.commands[command] == str(self.ids)
+        if command == "abort" and champion is not None and loser is not None:
+            assert self.world.state.candidate != loser
+            assert self.world.state.is_rejected(loser.target)
+            assert self.world.state.weight(loser.target.name) == 0
+
+    @rule()
+    def pods_become_ready(self) -> None:
+        self.world.become_ready()
+
+    @precondition(lambda self: self.world.pods)
+    @rule(data=st.data(), left=st.integers(0, 2))
+    def pods_are_lost(self, data: st.DataObject, left: int) -> None:
+        self.world.lose_pods(data.draw(st.sampled_from(sorted(self.world.pods))), left)
+        self.world.reconcile()
+
+    @rule(index=st.integers(0, 1))
+    def a_router_follows(self, index: int) -> None:
+        self.world.router_follows(index)
+
+    @rule(readable=st.booleans())
+    def counts(self, readable: bool) -> None:
+        self.world.readable = readable
+
+    @rule(requests=st.sampled_from([0, 10, 1000]), share=st.sampled_from([0.0, 0.5]))
+    def traffic(self, requests: int, share: float) -> None:
+        candidate = self.world.state.candidate
+        name = candidate.target.name if candidate else ""
+        weight = self.world.routers[0].get(name, 0)
+        self.world.send(requests, {name: int(share * requests * weight / 100)} if weight else None)
+
+    @rule(span=st.sampled_from([1, 10, 60, 700, 4000]))
+    def time_passes(self, span: int) -> None:
+        self.world.pass_time(seconds(span))
+
+    @invariant()
+    def a_rejected_revision_is_never_the_challenger(self) -> None:
+        state = self.world.state
+        assert state.candidate is None or not state.is_rejected(state.candidate.target)
+
+    def teardown(self) -> None:
+        """Once pods, routers and counts do what they should, every rollout comes to rest at a served
+        version.
+        """
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        world.readable = True
+        world.settle()
+        world.commands["promote"] = "last"
+        world.settle(40)
+        state = world.state
+        assert state.candidate is None
+        assert state.verified
+        if state.stable is not None:
+            assert state.weight(state.stable.name) == 100
+
+
+Rollouts.TestCase.settings = settings(max_examples=600, stateful_step_count=60, deadline=None)
+test_everything_that_must_always_hold_holds_after_every_write = Rollouts.TestCase
