@@ -87,23 +87,31 @@ class LineageData(Spec):
     """A data set that the version was trained on."""
 
     name: str = Field(min_length=1, max_length=32, description="Name of the data set.")
-    uri: LongText = Field(default="", description="Where it lay.")
+    uri: LongText = Field(default="", description="Where it lay. Default: empty, not stated.")
     digest: SpecText = Field(default="", description="Its digest, as stated. Default: empty, not stated.")
 
 
 class TriggerRecord(Spec):
     """Why a ContinuousTraining started the run."""
 
-    reason: str = Field(default="", max_length=64, description="Performance, Schedule or Manual.")
-    name: SpecText = Field(default="", description="Name of the trigger in the ContinuousTraining.")
-    value: SpecText | None = Field(default=None, description="What was measured, for example 0.61.")
+    reason: str = Field(
+        default="", max_length=64, description="Performance, Schedule or Manual. Default: empty, not stated."
+    )
+    name: SpecText = Field(
+        default="", description="Name of the trigger in the ContinuousTraining. Default: empty."
+    )
+    value: SpecText | None = Field(
+        default=None, description="What was measured, for example 0.61. Absent: nothing."
+    )
     threshold: SpecText | None = Field(
-        default=None, description="What it was compared with, for example 0.65."
+        default=None, description="What it was compared with, for example 0.65. Absent: nothing."
     )
     samples: int | None = Field(
-        default=None, ge=0, le=2**53, description="Number of labelled rows behind the value."
+        default=None, ge=0, le=2**53, description="Number of labelled rows behind the value. Absent: none."
     )
-    at: SpecText | None = Field(default=None, description="When the decision was made, in RFC 3339.")
+    at: SpecText | None = Field(
+        default=None, description="When the decision was made, in RFC 3339. Absent: not stated."
+    )
 
 
 class Lineage(Spec):
@@ -113,16 +121,20 @@ class Lineage(Spec):
         default=None, description="The run that made it. Absent: made elsewhere."
     )
     image: Annotated[str, Field(max_length=512)] = Field(
-        default="", description="Image of the training code, by digest."
+        default="", description="Image of the training code, by digest. Default: empty, not stated."
     )
-    git: SpecText = Field(default="", description="Commit of the training code, as the trainer stated it.")
+    git: SpecText = Field(
+        default="", description="Commit of the training code, as the trainer stated it. Default: empty."
+    )
     data: Annotated[list[LineageData], Field(max_length=16)] = Field(
         default_factory=list, description="Data sets that it was trained on."
     )
     params: Annotated[dict[str, LongText], Field(max_length=64)] = Field(
         default_factory=dict, description="Hyperparameters of the run."
     )
-    seed: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Seed of the run.")
+    seed: int | None = Field(
+        default=None, ge=0, le=2**31 - 1, description="Seed of the run. Absent: not stated."
+    )
     parent: SpecText | None = Field(
         default=None, description="ModelVersion that was the champion when it was trained. Absent: the first."
     )
@@ -142,8 +154,12 @@ class EvaluationRecord(Spec):
     """What the evaluation measured on held-out rows."""
 
     metrics: SpecMetrics = Field(default_factory=dict, description='Metrics, for example {auc: "0.71"}.')
-    rows: int | None = Field(default=None, ge=0, le=2**53, description="Number of held-out rows.")
-    digest: SpecText | None = Field(default=None, description="Digest of the held-out rows.")
+    rows: int | None = Field(
+        default=None, ge=0, le=2**53, description="Number of held-out rows. Absent: not stated."
+    )
+    digest: SpecText | None = Field(
+        default=None, description="Digest of the held-out rows. Absent: not stated."
+    )
     versus: Versus | None = Field(
         default=None, description="The champion on the same rows. Absent: there was none."
     )
@@ -152,7 +168,9 @@ class EvaluationRecord(Spec):
 class Reference(Spec):
     """The frozen reference bins; they themselves lie in the bundle."""
 
-    digest: SpecText = Field(default="", description="Digest of the reference file in the bundle.")
+    digest: SpecText = Field(
+        default="", description="Digest of the reference file in the bundle. Default: empty."
+    )
     features: int = Field(default=0, ge=0, le=1_000_000, description="Number of features. Default: 0.")
     samples: int = Field(default=0, ge=0, le=2**53, description="Number of rows behind the bins. Default: 0.")
 

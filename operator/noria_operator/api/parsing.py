@@ -54,29 +54,25 @@ def parse_as(model: type[Model], obj: Mapping[str, Any]) -> Model:
     """The object as `model`, whose kind the caller knows. Raises InvalidSpec."""
     if obj.get("apiVersion", names.API_VERSION) != names.API_VERSION:
         raise InvalidSpec(f"apiVersion {obj['apiVersion']!r} must be {names.API_VERSION}")
-    null = _null_path(obj.get("spec"), "spec")
-    if null is not None:
-        raise InvalidSpec(f"{null}: null is no value; leave the field out")
     body = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
+    body["spec"] = _without_nulls(body.get("spec"))
     try:
         return model.model_validate(body)
     except ValidationError as error:
         raise InvalidSpec(_readable(error)) from error
 
 
-def _null_path(value: Any, path: str) -> str | None:
-    """Where null stands: the API server refuses it, while in Python None means absent."""
-    if value is None:
-        return path
+def _without_nulls(value: Any) -> Any:
+    """`value` as the API server stores it: it takes a null in an object for a field left out."""
     if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key not in _FREE_FORM and (found := _null_path(item, f"{path}.{key}")):
-                return found
+        return {
+            key: item if key in _FREE_FORM else _without_nulls(item)
+            for key, item in value.items()
+            if item is not None
+        }
     if isinstance(value, list):
-        for index, item in enumerate(value):
-            if found := _null_path(item, f"{path}[{index}]"):
-                return found
-    return None
+        return [_without_nulls(item) for item in value]
+    return value
 
 
 def _readable(error: ValidationError) -> str:

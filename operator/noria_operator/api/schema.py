@@ -143,7 +143,7 @@ class ListSet:
 
 
 class Spec(BaseModel):
-    """Part of what users write: unknown fields, other types and null are refused, as the API server does."""
+    """Part of what users write: unknown fields and other types are refused, as the API server does."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True, frozen=True

@@ -6,7 +6,10 @@ models alone, so that two runs are byte-equal.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any, Final
 
 import yaml
@@ -49,7 +52,8 @@ def to_yaml(value: Any) -> str:
     return text
 
 
-def generated_files() -> dict[PurePosixPath, str]:
+@cache
+def generated_files() -> Mapping[PurePosixPath, str]:
     """Every generated file. Raises ValueError for a CRD too large or that Helm would read as a template."""
     files = {}
     for definition in DEFINITIONS:
@@ -61,7 +65,7 @@ def generated_files() -> dict[PurePosixPath, str]:
         files[PurePosixPath("charts/noria/templates/crds") / name] = chart_template(definition)
         page = PurePosixPath("docs/api") / f"{definition.model.__name__.lower()}.md"
         files[page] = reference(definition, crd(definition))
-    return files
+    return MappingProxyType(files)
 
 
 def chart_template(definition: Definition) -> str:

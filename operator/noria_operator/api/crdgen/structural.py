@@ -73,7 +73,7 @@ class _Walk:
         return result
 
     def _resolve(self, schema: Schema, path: str, above: tuple[str, ...]) -> tuple[Schema, tuple[str, ...]]:
-        """References inlined and `X | None` reduced to X: null is no value in the API, absence is."""
+        """References inlined and `X | None` reduced to X: the API knows absence, not null."""
         while True:
             if "$ref" in schema:
                 name = schema["$ref"].rsplit("/", 1)[1]
@@ -96,9 +96,9 @@ class _Walk:
                 name: self._property(inner, f"{path}.{name}", above) for name, inner in properties.items()
             }
         extra = schema.get("additionalProperties")
+        if extra and properties:
+            raise SchemaError(path, "named and free keys cannot stand side by side")
         if isinstance(extra, dict) and extra:
-            if properties:
-                raise SchemaError(path, "named and free keys cannot stand side by side")
             result["additionalProperties"] = self.convert(extra, f"{path}.*", above)
         if "items" in schema:
             result["items"] = self.convert(schema["items"], f"{path}[]", above)

@@ -1,0 +1,261 @@
+"""The CRDs on a real API server: they accept and refuse what the models do, in cases and under fuzz."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.api.cases import (
+    ABSENT,
+    ACCEPTED,
+    BASES,
+    CHANGES,
+    REFUSED,
+    REFUSED_BY_SCHEMA,
+    Case,
+    Change,
+    with_changes,
+)
+from tools.cluster import layout
+from tools.cluster.api import Api, ApiError
+from tools.cluster.controlplane import control_plane
+
+from noria_operator.api import InvalidSpec, parse
+from noria_operator.api.crdgen.files import generated_files
+from noria_operator.api.crdgen.kinds import DEFINITIONS
+from noria_operator.api.names import PLURALS
+
+Json = dict[str, Any]
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A control plane with our CRDs; the path of its admin kubeconfig."""
+    with control_plane(tmp_path_factory.mktemp("crds")) as kubeconfig:
+        api = Api(kubeconfig)
+        for path, text in generated_files().items():
+            if path.parts[0] == "crds":
+                api.post(CRDS, yaml.safe_load(text))
+        for kind in PLURALS:
+            _wait_until_served(api, kind)
+        yield kubeconfig
+
+
+@pytest.fixture(scope="module")
+def api(admin: Path) -> Api:
+    """The API server as its admin."""
+    return Api(admin)
+
+
+def collection(kind: str) -> str:
+    return f"/apis/noria.dev/v1alpha1/namespaces/default/{PLURALS[kind]}"
+
+
+def _wait_until_served(api: Api, kind: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            api.get(collection(kind))
+        except ApiError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def refusal(api: Api, obj: Json) -> str | None:
+    """What the server says against creating `obj`, None when it would."""
+    try:
+        api.post(f"{collection(obj['kind'])}?dryRun=All&fieldValidation=Strict", obj)
+    except ApiError as error:
+        assert error.status in (400, 422), error
+        return str(json.loads(str(error))["message"])
+    return None
+
+
+@pytest.mark.parametrize("case", ACCEPTED, ids=str)
+def test_a_good_object_is_accepted(api: Api, case: Case) -> None:
+    assert refusal(api, case.object()) is None
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=str)
+def test_a_broken_rule_is_refused_with_its_advice(api: Api, case: Case) -> None:
+    said = refusal(api, case.object())
+    assert said is not None
+    assert case.message in said
+
+
+@pytest.mark.parametrize("case", REFUSED_BY_SCHEMA, ids=str)
+def test_a_value_outside_the_schema_is_refused(api: Api, case: Case) -> None:
+    assert refusal(api, case.object()) is not None
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda it: f"{it.base}:{it.path}")
+def test_an_update_of_an_immutable_field_is_refused(api: Api, change: Change) -> None:
+    base = BASES[change.base]
+    path = collection(base["kind"])
+    try:
+        stored = api.get(f"{path}/{base['metadata']['name']}")
+    except ApiError:
+        stored = api.post(path, base)
+    if change.value is ABSENT and change.path.rsplit(".", 1)[1] not in stored["spec"]:
+        pytest.fail(f"the base object does not have {change.path}")
+    query = f"{path}/{base['metadata']['name']}?dryRun=All&fieldManager=test&force=true"
+    patched = with_changes(base, {change.path: change.value})
+    try:
+        api._send("PUT", query, patched | {"metadata": stored["metadata"]})
+        said = ""
+    except ApiError as error:
+        said = str(json.loads(str(error))["message"])
+    assert change.message in said
+    assert bool(said) == bool(change.message)
+
+
+# -- the same answer from the model and from the server ------------------------------------------------
+
+_VALUES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 2, 100, 101, 2**31, 2**53, 2**63),
+    *("", "a", "A", "a.b", "a-", "-a", "a_b", "a b", "é", "a\n", "a\x00"),
+    *("a" * length for length in (40, 41, 63, 64, 254)),
+    *("0", "1", "0.5", "1.0", ".5", "5.", "-1", "0.0", "1e3", "NaN", "1Gi", "1gi", "500m"),
+    *("0s", "1s", "90s", "1h30m", "5", "-5m", "1h1h1h1h1h", "999999h", "61m"),
+    *("pvc://a/b", "pvc://a", "pvc://A", "pvc://a/../b", "pvc://a/b/..", "s3://bkt/x/", "s3://b", "http://x"),
+    *("0 2 * * 1", "* * * * *", "60 * * * *", "@daily", "sha256:" + "0" * 64),
+    *("Exists", "Equal", "NoExecute", "champion", "Approved", "custom", "noria", "PATH", "NORIA_X"),
+    *("noria-router", "version.noria.internal", "holdout", "flight-delay", "flight-delay-4"),
+    *([], {}, [{}], ["a"], ["a", "a"], [None], {"a": "b"}, {"A": "b"}, {"a b": "c"}, {"a": None}),
+    *({"name": "a"}, [{"name": "a"}] * 2, {"secretRef": {"name": "a"}}),
+    *({"weight": 10}, {"pause": True}, {"weight": 10, "pause": True}),
+    *({"key": "a"}, {"operator": "Exists", "value": "a"}),
+    *({"metric": "auc", "min": "0.1"}, {"metric": "auc", "versus": "champion"}),
+]
+
+
+def _places(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield path
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, inner in items:
+        yield from _places(inner, (*path, key))
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> Json:
+    """A good object with one to three of its values replaced, removed, doubled, or something unknown added."""
+    obj = copy.deepcopy(BASES[draw(st.sampled_from(sorted(BASES)))])
+    for _ in range(draw(st.integers(1, 3))):
+        _mutate(draw, obj)
+    return obj
+
+
+def _mutate(draw: st.DrawFn, obj: Json) -> None:
+    places = [path for path in _places(obj["spec"]) if path]
+    *way, last = draw(st.sampled_from(places))
+    place: Any = obj["spec"]
+    for key in way:
+        place = place[key]
+    match draw(st.sampled_from(["replace", "replace", "replace", "remove", "double", "add"])):
+        case "replace":
+            place[last] = copy.deepcopy(draw(st.sampled_from(_VALUES)))
+        case "remove":
+            del place[last]
+        case "double" if isinstance(place, list):
+            place.append(copy.deepcopy(place[last]))
+        case _ if isinstance(place, dict):
+            place[
+                draw(st.sampled_from(["bogus", "name", "value", "weight", "min", "version", "schedule"]))
+            ] = copy.deepcopy(draw(st.sampled_from(_VALUES)))
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(mutated())
+def test_the_server_accepts_exactly_what_the_model_accepts(api: Api, obj: Json) -> None:
+    try:
+        parse(obj)
+    except InvalidSpec as error:
+        model = error.message
+    else:
+        model = None
+    server = refusal(api, obj)
+    assert (server is None) == (model is None), f"server: {server}\nmodel: {model}"
+
+
+# -- status, columns, explain ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_new_object_says_that_it_waits_for_the_operator(api: Api, base: str) -> None:
+    obj = with_changes(BASES[base], {})
+    created = api.post(f"{collection(obj['kind'])}?dryRun=All", obj | {"status": {"phase": "Approved"}})
+    assert [(one["type"], one["status"]) for one in created["status"]["conditions"]] == [("Ready", "Unknown")]
+    assert created["status"].get("phase") in (None, "Pending")
+
+
+def test_status_is_applied_on_its_own_and_conditions_merge_by_type(api: Api) -> None:
+    obj = with_changes(BASES["md"], {"metadata.name": "applied"})
+    api.post(collection("ModelDeployment"), obj)
+    when = "2026-01-31T08:00:00Z"
+    conditions = [
+        {"type": "Ready", "status": "True", "reason": "Serving", "message": "", "lastTransitionTime": when}
+    ]
+    status = {"observedGeneration": 1, "phase": "Healthy", "conditions": conditions}
+    body = {
+        "apiVersion": obj["apiVersion"],
+        "kind": obj["kind"],
+        "metadata": {"name": "applied"},
+        "status": status,
+    }
+    path = f"{collection('ModelDeployment')}/applied"
+    applied = api.apply(f"{path}/status", body)
+    assert applied["status"] == status
+    assert applied["metadata"]["generation"] == 1
+    assert applied["spec"] == obj["spec"]
+    again = api.apply(f"{path}/status", body)
+    assert again["metadata"]["resourceVersion"] == applied["metadata"]["resourceVersion"]
+
+
+def test_only_the_replicas_default_is_stored(api: Api) -> None:
+    obj = BASES["md"] | {"metadata": {"name": "small"}, "spec": {"model": "small"}}
+    created = api.post(f"{collection('ModelDeployment')}?dryRun=All", obj)
+    assert created["spec"] == {"model": "small", "replicas": 1}
+
+
+def kubectl(admin: Path, *words: str) -> str:
+    command = [str(layout.binary("kubectl")), f"--kubeconfig={admin}", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+def test_kubectl_shows_columns_short_names_and_the_category(admin: Path, api: Api) -> None:
+    api.post(collection("ModelDeployment"), with_changes(BASES["md"], {"metadata.name": "shown"}))
+    header = kubectl(admin, "get", "md", "shown").splitlines()[0].split()
+    assert header == ["NAME", "MODEL", "STABLE", "CANARY", "STEP", "WEIGHT", "PHASE", "READY", "AGE"]
+    assert "modeldeployment.noria.dev/shown" in kubectl(admin, "get", "noria")
+    assert "shown" in kubectl(admin, "get", "md", "--field-selector", "spec.model=flight-delay")
+    assert "shown" not in kubectl(admin, "get", "md", "--field-selector", "spec.model=other")
+
+
+def test_kubectl_scales_a_deployment(admin: Path, api: Api) -> None:
+    path = collection("ModelDeployment")
+    api.post(path, with_changes(BASES["md"], {"metadata.name": "scaled"}))
+    kubectl(admin, "scale", "md", "scaled", "--replicas=7")
+    assert api.get(f"{path}/scaled")["spec"]["replicas"] == 7
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda it: it.plural)
+def test_kubectl_explains_every_field(admin: Path, definition: Any) -> None:
+    text = kubectl(admin, "explain", f"{definition.model.__name__.lower()}.spec")
+    assert "<no description>" not in text
+    assert "FIELDS:" in text
+    weight = kubectl(admin, "explain", "md.spec.strategy.steps.weight")
+    assert "Share of requests for the challenger in percent, for example 10." in weight

@@ -1,0 +1,476 @@
+"""Objects that show what each rule accepts and refuses.
+
+The unit tests hold the models to them, the integration tests a real API server: both must answer the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+SHA = "sha256:" + "a" * 64
+
+
+def _object(kind: str, name: str, spec: Json) -> Json:
+    return {"apiVersion": "noria.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+TRAINING = _object(
+    "TrainingJob",
+    "flight-delay-1",
+    {
+        "model": "flight-delay",
+        "image": "registry:5000/flights-train@" + SHA,
+        "command": ["python", "train.py"],
+        "args": ["--fast"],
+        "params": {"max_depth": "6"},
+        "seed": 7,
+        "data": [
+            {"name": "train", "uri": "s3://lake/flights/", "digest": "md5:" + "0" * 32, "secretName": "lake"},
+            {"name": "holdout", "uri": "pvc://lake/days", "select": {"by": "day", "last": 60, "skip": 1}},
+        ],
+        "output": {"uri": "pvc://models/flight-delay", "keep": 5},
+        "deployment": "flight-delay",
+        "evaluation": {"data": "holdout", "label": "late", "metrics": ["logloss"]},
+        "gates": [
+            {"metric": "auc", "min": "0.65"},
+            {"metric": "logloss", "max": "0.6"},
+            {"metric": "auc", "versus": "champion", "maxDrop": "0.01"},
+            {"metric": "auc", "versus": "champion", "minDelta": "0"},
+        ],
+        "env": [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "PATHS", "value": "a"}],
+        "envFrom": [{"secretRef": {"name": "a"}}, {"configMapRef": {"name": "b"}}],
+        "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"nvidia.com/gpu": "1"}},
+        "nodeSelector": {"disktype": "ssd"},
+        "tolerations": [
+            {"operator": "Exists"},
+            {
+                "key": "gpu",
+                "operator": "Equal",
+                "value": "yes",
+                "effect": "NoExecute",
+                "tolerationSeconds": 0,
+            },
+        ],
+        "affinity": {"nodeAffinity": {"anything": [None]}},
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone"}],
+        "imagePullSecrets": [{"name": "registry"}],
+        "serviceAccountName": "trainer",
+        "priorityClassName": "low",
+        "retries": 0,
+        "deadlines": {"pending": "30m", "active": "1h30m"},
+        "suspend": False,
+        "ttlSecondsAfterFinished": 0,
+    },
+)
+
+VERSION = _object(
+    "ModelVersion",
+    "flight-delay-4",
+    {
+        "model": "flight-delay",
+        "version": 4,
+        "artifact": {"uri": "s3://models/flight-delay/4", "digest": SHA, "format": "onnx", "secretName": "s"},
+        "signature": {
+            "inputs": [{"name": "hour", "datatype": "FP32", "shape": [-1, 1]}],
+            "outputs": [{"name": "late", "datatype": "FP32", "shape": [-1]}],
+        },
+        "lineage": {
+            "trainingJob": {"name": "flight-delay-1", "uid": "u"},
+            "image": "i",
+            "git": "abc",
+            "data": [{"name": "train", "uri": "s3://lake/flights", "digest": "md5:0"}],
+            "params": {"max_depth": "6"},
+            "seed": 7,
+            "parent": "flight-delay-3",
+            "trigger": {"reason": "Performance", "name": "quality", "value": "0.61", "samples": 500},
+        },
+        "evaluation": {
+            "metrics": {"auc": "0.71"},
+            "rows": 100,
+            "digest": SHA,
+            "versus": {"version": "flight-delay-3", "metrics": {"auc": "0.7"}},
+        },
+        "reference": {"digest": SHA, "features": 12, "samples": 51955},
+        "card": "# Flights\n",
+        "aliases": ["prod"],
+        "hold": False,
+    },
+)
+
+DEPLOYMENT = _object(
+    "ModelDeployment",
+    "flight-delay",
+    {
+        "model": "flight-delay",
+        "follow": "Approved",
+        "replicas": 2,
+        "hosts": ["flights.example.com"],
+        "server": {
+            "runtime": "custom",
+            "image": "my/server:1",
+            "command": ["serve"],
+            "args": ["-v"],
+            "port": 9000,
+            "healthPath": "/healthz",
+            "terminationSeconds": 30,
+            "env": [{"name": "A", "value": "b"}],
+        },
+        "strategy": {
+            "steps": [
+                {"weight": 10, "minRequests": 500},
+                {"pause": True, "duration": "1h"},
+                {"weight": 50, "duration": "5m"},
+            ],
+            "analysis": {
+                "errors": {"tolerated": "0.01"},
+                "interval": "10s",
+                "minDuration": "0s",
+                "maxHold": "1h",
+                "onMaxHold": "Pause",
+            },
+            "progressDeadline": "10m",
+            "keepPrevious": "0s",
+        },
+        "router": {"type": "Envoy", "replicas": 2, "timeout": "30s"},
+    },
+)
+
+CONTINUOUS = _object(
+    "ContinuousTraining",
+    "flight-delay",
+    {
+        "deployment": "flight-delay",
+        "triggers": [
+            {
+                "name": "quality",
+                "performance": {
+                    "metric": "auc",
+                    "relativeDrop": "0.05",
+                    "minLabels": 500,
+                    "for": 2,
+                    "window": "1h",
+                },
+            },
+            {"name": "floor", "performance": {"metric": "accuracy", "min": "0.7"}},
+            {"name": "ceiling", "performance": {"metric": "logloss", "max": "0.7"}},
+            {"name": "weekly", "schedule": "0 2 * * 1", "timeZone": "Europe/Berlin"},
+        ],
+        "cooldown": "6h",
+        "budget": {"maxRuns": 10, "per": "168h"},
+        "concurrencyPolicy": "Forbid",
+        "suspend": False,
+        "historyLimit": 10,
+        "template": {
+            "spec": {
+                "model": "flight-delay",
+                "image": "i",
+                "output": {"uri": "pvc://models/flight-delay"},
+                "data": [{"name": "holdout", "uri": "pvc://lake/days"}],
+                "evaluation": {"data": "holdout", "label": "late"},
+                "gates": [{"metric": "auc", "versus": "champion", "maxDrop": "0.01"}],
+            }
+        },
+    },
+)
+
+BASES = {"tj": TRAINING, "mv": VERSION, "md": DEPLOYMENT, "ct": CONTINUOUS}
+ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A base with some paths set. `message` is what a refusal says; empty means that it is accepted."""
+
+    base: str
+    changes: tuple[tuple[str, Any], ...]
+    message: str = ""
+
+    def object(self) -> Json:
+        """The object itself."""
+        return with_changes(BASES[self.base], dict(self.changes))
+
+    def __str__(self) -> str:
+        changes = ",".join(
+            f"{path}={'absent' if value is ABSENT else value!r:.40}" for path, value in self.changes
+        )
+        return f"{self.base}:{changes}"
+
+
+def with_changes(base: Json, changes: Json) -> Json:
+    """A copy of `base` with each dotted path set (`spec.gates.0.min`), or removed when ABSENT."""
+    result = copy.deepcopy(base)
+    for path, value in changes.items():
+        *way, last = path.split(".")
+        place: Any = result
+        for part in way:
+            place = place[int(part)] if isinstance(place, list) else place[part]
+        if value is ABSENT:
+            del place[last]
+        elif isinstance(place, list):
+            place[int(last)] = copy.deepcopy(value)
+        else:
+            place[last] = copy.deepcopy(value)
+    return result
+
+
+def no(base: str, message: str, **changes: Any) -> Case:
+    """A case that is refused with `message`; `__` in a keyword stands for a dot below spec."""
+    return Case(base, _paths(changes), message)
+
+
+def yes(base: str, **changes: Any) -> Case:
+    """A case that is accepted."""
+    return Case(base, _paths(changes))
+
+
+def _paths(changes: Json) -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        ("metadata.name" if key == "name" else "spec." + key.replace("__", "."), value)
+        for key, value in changes.items()
+    )
+
+
+ACCEPTED = [
+    *(Case(base, ()) for base in BASES),
+    yes("tj", evaluation=ABSENT, gates=[]),
+    yes("tj", evaluation=ABSENT, gates=ABSENT, data=ABSENT),
+    yes("tj", deployment=ABSENT, gates=[{"metric": "auc", "min": "-1"}]),
+    yes("tj", output__uri="pvc://models"),
+    yes("tj", output__uri="s3://bucket.name/a=b/c_d,e@f~g+h-1.0/"),
+    yes("tj", deadlines__active="1ms"),
+    yes("tj", seed=None, params={"a": None}, data__0__digest=None),
+    yes("tj", tolerations=[{"key": "a", "value": ""}]),
+    yes("tj", resources__requests={"cpu": 0, "memory": ".5Gi", "example.com/x": "1e3"}),
+    yes("mv", name="flight-delay-10", version=10),
+    yes("mv", model="a-1", name="a-1-2", version=2),
+    yes("md", server=ABSENT),
+    yes(
+        "md", server={"runtime": "noria", "image": "mirror/server:1", "port": 8080, "command": [], "args": []}
+    ),
+    yes("md", follow=ABSENT, version="flight-delay-3"),
+    yes("md", strategy__steps=[]),
+    yes(
+        "md", strategy__steps=[{"pause": True}, {"weight": 1}, {"weight": 2, "pause": False}, {"weight": 99}]
+    ),
+    yes("md", strategy__analysis__interval="1h"),
+    yes("md", strategy__analysis__interval="1s"),
+    yes("md", hosts=["internal", "mynoria.internal.example"]),
+    yes("md", replicas=0),
+    yes("ct", template__spec__deployment="flight-delay"),
+    yes("ct", triggers=[]),
+    yes("ct", triggers=[{"name": "a", "schedule": "*/5 0-6,22 1,15 JAN-MAR MON"}]),
+    yes("ct", cooldown="0s"),
+]
+
+_EXACTLY_GATE = "set exactly one of min, max and versus"
+_DROP = "set exactly one of maxDrop and minDelta with versus, and none without it"
+_RESERVED = "is reserved: choose a name other than"
+_SCHEME = "nothing else is allowed"
+_STEP = "set exactly one of weight and pause: true"
+_RISE = "steps must rise in weight, each weight once: sort them"
+_INTERVAL = "must be between 1s and 1h"
+_CUSTOM_ONLY = "command, args and port are for runtime: custom only"
+_VERSION = "version must be <model>-<N>"
+_ONE_TRIGGER = "set exactly one of performance and schedule"
+_ONE_BOUND = "set exactly one of min, max and relativeDrop"
+_MV_NAME = "metadata.name must be <spec.model>-<spec.version>"
+_MD_NAME = "metadata.name must begin with a letter and be a DNS label of at most 40 characters"
+_KEYS = "keys must be qualified names"
+_PARAMS = "names must be lower case with digits and _"
+_LONGER = "must be longer than 0s"
+_SHAPE = "where path and prefix hold"
+_DOTS = "must not contain the segments . or .."
+
+REFUSED = [
+    no("tj", _EXACTLY_GATE, gates=[{"metric": "auc"}]),
+    no("tj", _EXACTLY_GATE, gates=[{"metric": "auc", "min": "0.1", "max": "0.2"}]),
+    no("tj", _EXACTLY_GATE, gates=[{"metric": "auc", "min": "0.1", "versus": "champion", "maxDrop": "0"}]),
+    no("tj", _DROP, gates=[{"metric": "auc", "versus": "champion"}]),
+    no("tj", _DROP, gates=[{"metric": "auc", "min": "0.1", "maxDrop": "0.2"}]),
+    no("tj", _DROP, gates=[{"metric": "auc", "versus": "champion", "maxDrop": "0", "minDelta": "0"}]),
+    no("tj", "evaluation.data must be the name of an entry in data", evaluation__data="none"),
+    no("tj", "gates read the evaluation: add evaluation", evaluation=ABSENT),
+    no("tj", "a gate with versus: champion needs spec.deployment", deployment=ABSENT),
+    no("tj", "must not end in _select", data__0__name="train_select"),
+    no("tj", _PARAMS, params={"MaxDepth": "6"}),
+    no("tj", _PARAMS, params={"a" * 64: "6"}),
+    no("tj", _RESERVED, env=[{"name": "NORIA_OUTPUT", "value": "/etc"}]),
+    no("tj", _RESERVED, env=[{"name": "PARAM_X"}]),
+    no("tj", _RESERVED, env=[{"name": "KUBERNETES_SERVICE_HOST"}]),
+    no("tj", _RESERVED, env=[{"name": "PATH"}]),
+    no("tj", _RESERVED, env=[{"name": "LD_PRELOAD"}]),
+    no("tj", _RESERVED, env=[{"name": "PYTHONPATH"}]),
+    no("tj", "set exactly one of secretRef and configMapRef", envFrom=[{}]),
+    no(
+        "tj",
+        "set exactly one of secretRef and configMapRef",
+        envFrom=[{"secretRef": {"name": "a"}, "configMapRef": {"name": "a"}}],
+    ),
+    no("tj", _KEYS, resources__limits={"a b": "1"}),
+    no("tj", _KEYS, nodeSelector={"-": "1"}),
+    no("tj", "an empty key needs operator: Exists", tolerations=[{"value": "a"}]),
+    no("tj", "value goes with operator: Equal only", tolerations=[{"operator": "Exists", "value": "a"}]),
+    no("tj", "tolerationSeconds goes with", tolerations=[{"operator": "Exists", "tolerationSeconds": 1}]),
+    no("tj", _SCHEME, output__uri="file:///etc/passwd"),
+    no("tj", _SCHEME, output__uri="http://169.254.169.254/latest"),
+    no("tj", _SCHEME, data__0__uri="/etc/passwd"),
+    no("tj", _SHAPE, output__uri="s3://user:pw@host/x"),
+    no("tj", _SHAPE, output__uri="pvc://a//b"),
+    no("tj", _SHAPE, output__uri="pvc:///etc"),
+    no("tj", _SHAPE, output__uri="s3://bucket/a b"),
+    no("tj", _SHAPE, output__uri="pvc://a/b\n"),
+    no("tj", _SHAPE, output__uri="pvc://a/{{7*7}}"),
+    no("tj", _DOTS, output__uri="pvc://models/../secrets"),
+    no("tj", _DOTS, output__uri="s3://models/a/."),
+    no("tj", _LONGER, deadlines__active="0s"),
+    no("tj", _LONGER, deadlines__pending="0h0m"),
+    no("tj", "metadata.name must be a DNS label of at most 63 characters", name="a.b"),
+    no("mv", _MV_NAME, name="flight-delay-5"),
+    no("mv", _MV_NAME, name="flight-delay-04"),
+    no("mv", _MV_NAME, name="delay-4"),
+    no("mv", _MV_NAME, name="flight-delay"),
+    no("mv", _MV_NAME, name="flight-delay-x-4"),
+    no("mv", _SCHEME, artifact__uri="file:///etc/passwd"),
+    no("md", _STEP, strategy__steps=[{}]),
+    no("md", _STEP, strategy__steps=[{"weight": 10, "pause": True}]),
+    no("md", _STEP, strategy__steps=[{"pause": False}]),
+    no("md", "minRequests goes with weight only", strategy__steps=[{"pause": True, "minRequests": 1}]),
+    no("md", _RISE, strategy__steps=[{"weight": 50}, {"weight": 10}]),
+    no("md", _RISE, strategy__steps=[{"weight": 10}, {"pause": True}, {"weight": 10}]),
+    no("md", _INTERVAL, strategy__analysis__interval="999ms"),
+    no("md", _INTERVAL, strategy__analysis__interval="61m"),
+    no("md", "runtime: custom needs an image", server={"runtime": "custom"}),
+    no("md", _CUSTOM_ONLY, server={"command": ["a"]}),
+    no("md", _CUSTOM_ONLY, server={"runtime": "noria", "args": ["a"]}),
+    no("md", _CUSTOM_ONLY, server={"port": 9000}),
+    no("md", "set follow or version, not both", version="flight-delay-3"),
+    no("md", _VERSION, follow=ABSENT, version="other-3"),
+    no("md", _VERSION, follow=ABSENT, version="flight-delay-03"),
+    no("md", _VERSION, follow=ABSENT, version="flight-delay"),
+    no("md", "noria.internal is the router's own", hosts=["version.noria.internal"]),
+    no("md", "noria.internal is the router's own", hosts=["noria.internal"]),
+    no("md", _MD_NAME, name="1-model"),
+    no("md", _MD_NAME, name="a" * 41),
+    no("md", _MD_NAME, name="a.b"),
+    no("md", "the name noria-router belongs to the namespace's router", name="noria-router"),
+    no("ct", _ONE_TRIGGER, triggers=[{"name": "a"}]),
+    no(
+        "ct",
+        _ONE_TRIGGER,
+        triggers=[{"name": "a", "schedule": "0 2 * * 1", "performance": {"metric": "auc", "min": "0"}}],
+    ),
+    no("ct", "timeZone goes with schedule only", triggers__0__timeZone="UTC"),
+    no("ct", _ONE_BOUND, triggers__0__performance__min="0.5"),
+    no("ct", _ONE_BOUND, triggers__0__performance={"metric": "auc"}),
+    no("ct", "template.spec.deployment must equal deployment", template__spec__deployment="other"),
+    no("ct", "metadata.name must be a DNS label of at most 40 characters", name="a" * 41),
+]
+
+# Refused by the schema itself: the words differ, the answer does not.
+REFUSED_BY_SCHEMA = [
+    no("tj", "", seed="7"),
+    no("tj", "", seed=-1),
+    no("tj", "", seed=True),
+    no("tj", "", model=None),
+    no("tj", "", args=[None]),
+    no("tj", "", bogus=1),
+    no("tj", "", model=ABSENT),
+    no("tj", "", model="Flight"),
+    no("tj", "", model="a" * 41),
+    no("tj", "", image="a b"),
+    no("tj", "", image=""),
+    no("tj", "", args=["a\x00b"]),
+    no("tj", "", args=["a"] * 129),
+    no("tj", "", deadlines__active="-5m"),
+    no("tj", "", deadlines__active="1e9h"),
+    no("tj", "", deadlines__active="P1D"),
+    no("tj", "", deadlines__active="5"),
+    no("tj", "", deadlines__active=5),
+    no("tj", "", gates=[{"metric": "auc", "min": 0.65}]),
+    no("tj", "", gates=[{"metric": "auc", "min": "NaN"}]),
+    no("tj", "", gates=[{"metric": "auc", "min": "1e-3"}]),
+    no("tj", "", gates=[{"metric": "auc", "versus": "champion", "maxDrop": "-0.1"}]),
+    no("tj", "", gates=[{"metric": "auc", "versus": "somebody", "maxDrop": "0.1"}]),
+    no("tj", "", data=[{"name": "a", "uri": "s3://bkt/a"}, {"name": "a", "uri": "s3://bkt/b"}]),
+    no("tj", "", env=[{"name": "A"}, {"name": "A"}]),
+    no("tj", "", env=[{"name": f"A{i}"} for i in range(65)]),
+    no("tj", "", evaluation__metrics=["auc", "auc"]),
+    no("tj", "", resources__requests={"cpu": "-1"}),
+    no("tj", "", resources__requests={"cpu": -1}),
+    no("tj", "", resources__requests={"cpu": 0.5}),
+    no("tj", "", resources__requests={"cpu": True}),
+    no("tj", "", hostNetwork=True),
+    no("tj", "", envFrom=[{"secretRef": {"name": "a", "namespace": "kube-system"}}]),
+    no("mv", "", artifact__digest="sha256:abc"),
+    no("mv", "", artifact__format="tar"),
+    no("mv", "", version=0),
+    no("mv", "", evaluation__metrics={"auc": "NaN"}),
+    no("mv", "", card="a" * 16_385),
+    no("md", "", strategy__steps=[{"weight": 0}]),
+    no("md", "", strategy__steps=[{"weight": 100}]),
+    no("md", "", strategy__steps=[{"weight": -1}]),
+    no("md", "", strategy__steps=[{"weight": 2**63}]),
+    no("md", "", strategy__steps=[{"pause": True}] * 21),
+    no("md", "", strategy__analysis__errors__tolerated="0"),
+    no("md", "", strategy__analysis__errors__tolerated="1"),
+    no("md", "", strategy__analysis__errors__tolerated="0.0000"),
+    no("md", "", hosts=["a.example", "a.example"]),
+    no("md", "", hosts=["UPPER.example"]),
+    no("md", "", router__type="Gateway"),
+    no("md", "", replicas=-1),
+    no("ct", "", triggers__3__schedule="99 * * * *"),
+    no("ct", "", triggers__3__schedule="* * * *"),
+    no("ct", "", triggers__3__timeZone="../etc/passwd"),
+    no("ct", "", budget__maxRuns=0),
+    no("ct", "", concurrencyPolicy="Allow"),
+]
+
+
+@dataclass(frozen=True)
+class Change:
+    """An update of a stored object, refused with `message` or accepted when that is empty."""
+
+    base: str
+    path: str
+    value: Any
+    message: str = ""
+
+
+FIXED = {
+    "tj": "make a new TrainingJob with the other value",
+    "mv": "a version never changes; make another version instead",
+}
+IMMUTABLE = {
+    "tj": {
+        "env": [], "envFrom": [], "resources": {}, "nodeSelector": {"disktype": "hdd"}, "tolerations": ABSENT,
+        "affinity": {"nodeAffinity": {"anything": []}}, "topologySpreadConstraints": ABSENT,
+        "imagePullSecrets": [{"name": "other"}], "serviceAccountName": ABSENT, "priorityClassName": "high",
+        "model": "other", "image": "other", "command": ABSENT, "args": [], "params": {"max_depth": "7"},
+        "seed": 8, "data": [TRAINING["spec"]["data"][1]], "output": {"uri": "pvc://models/other"},
+        "deployment": "other", "evaluation": {"data": "train", "label": "late"},
+        "gates": [{"metric": "auc", "min": "0.1"}], "retries": ABSENT, "deadlines": {"active": "9h"},
+    },
+    "mv": {
+        "artifact": {"uri": "s3://other/4", "digest": SHA, "format": "onnx"}, "signature": ABSENT,
+        "lineage": ABSENT, "evaluation": {"metrics": {"auc": "0.99"}}, "reference": ABSENT,
+    },
+}  # fmt: skip
+CHANGES = [
+    *(
+        Change(base, f"spec.{field}", value, f"spec.{field} is immutable: {FIXED[base]}")
+        for base, fields in IMMUTABLE.items()
+        for field, value in fields.items()
+    ),
+    Change("md", "spec.model", "other", "model is immutable: make a new ModelDeployment"),
+    Change("tj", "spec.suspend", True),
+    Change("tj", "spec.ttlSecondsAfterFinished", ABSENT),
+    Change("mv", "spec.card", "new"),
+    Change("mv", "spec.aliases", ["prod", "blue"]),
+    Change("mv", "spec.hold", True),
+    Change("md", "spec.replicas", 5),
+    Change("md", "spec.strategy", {"steps": []}),
+    Change("ct", "spec.template.spec.image", "other"),
+]

@@ -1,0 +1,143 @@
+"""The models accept and refuse what the rules say, with a message that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from tests.unit.api.cases import (
+    ACCEPTED,
+    BASES,
+    CHANGES,
+    CONTINUOUS,
+    DEPLOYMENT,
+    IMMUTABLE,
+    REFUSED,
+    REFUSED_BY_SCHEMA,
+    TRAINING,
+    VERSION,
+    Case,
+    with_changes,
+)
+
+from noria_operator.api import ContinuousTraining, InvalidSpec, ModelDeployment, TrainingJob, parse, parse_as
+from noria_operator.api.crdgen.kinds import DEFINITIONS, crd
+
+
+@pytest.mark.parametrize("case", ACCEPTED, ids=str)
+def test_a_good_object_is_accepted(case: Case) -> None:
+    parse(case.object())
+
+
+@pytest.mark.parametrize("case", [*REFUSED, *REFUSED_BY_SCHEMA], ids=str)
+def test_a_bad_object_is_refused_with_the_reason(case: Case) -> None:
+    with pytest.raises(InvalidSpec) as refusal:
+        parse(case.object())
+    assert case.message in refusal.value.message
+    assert refusal.value.reason == "InvalidSpec"
+
+
+def test_every_rule_has_a_case_that_breaks_it() -> None:
+    shown = [case.message for case in REFUSED] + [change.message for change in CHANGES if change.message]
+    declared = {message for definition in DEFINITIONS for message in _messages(crd(definition))}
+    untested = {message for message in declared if not any(part in message for part in shown)}
+    unfixed = {
+        m for m in untested if not m.startswith(("spec.model is immutable", "spec.version is immutable"))
+    }
+    # A ModelVersion cannot change model or version without breaking its name as well.
+    assert unfixed == set()
+
+
+def test_every_immutable_field_of_a_training_job_is_tried() -> None:
+    fields = {
+        info.alias or name for name, info in TrainingJob.model_fields["spec"].annotation.model_fields.items()
+    }  # type: ignore[union-attr]
+    assert set(IMMUTABLE["tj"]) == fields - {"suspend", "ttlSecondsAfterFinished"}
+
+
+def _messages(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for rule in node.get("x-kubernetes-validations", []):
+            yield rule["message"]
+        for inner in node.values():
+            yield from _messages(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _messages(inner)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_what_is_written_parses_to_the_same_object(name: str) -> None:
+    first = parse(BASES[name])
+    written = first.model_dump(mode="json", by_alias=True, exclude_none=True)
+    again = parse(written | {"kind": BASES[name]["kind"]})
+    assert again.spec == first.spec
+
+
+def test_values_are_typed_in_python() -> None:
+    job = parse_as(TrainingJob, TRAINING)
+    assert job.spec.deadlines.active == timedelta(hours=1, minutes=30)
+    assert job.spec.gates[0].min == Decimal("0.65")
+    assert job.spec.resources.requests == {"cpu": "1", "memory": "1Gi"}
+
+
+def test_absent_fields_have_the_documented_defaults() -> None:
+    spec = {"model": "m", "image": "i", "output": {"uri": "pvc://models/m"}}
+    job = parse_as(TrainingJob, TRAINING | {"spec": spec})
+    assert (job.spec.retries, job.spec.deadlines.pending, job.spec.seed) == (2, timedelta(hours=1), 0)
+    deployment = parse_as(ModelDeployment, DEPLOYMENT | {"spec": {"model": "m"}})
+    assert deployment.spec.replicas == 1
+    assert deployment.spec.strategy.analysis.on_max_hold == "Pause"
+    loop = parse_as(
+        ContinuousTraining, CONTINUOUS | {"spec": {"deployment": "m", "template": {"spec": spec}}}
+    )
+    assert loop.spec.cooldown == timedelta(hours=6)
+
+
+def test_a_refusal_names_the_field() -> None:
+    bad = with_changes(TRAINING, {"spec.gates.1.max": "high"})
+    with pytest.raises(InvalidSpec, match=r"^spec\.gates\[1\]\.max: 'high' must be a decimal"):
+        parse(bad)
+
+
+def test_a_refusal_names_the_first_five_problems_and_counts_the_rest() -> None:
+    bad = with_changes(TRAINING, {f"spec.bogus{n}": 1 for n in range(8)})
+    with pytest.raises(InvalidSpec) as refusal:
+        parse(bad)
+    assert refusal.value.message.count("bogus") == 5
+    assert refusal.value.message.endswith("; and 3 more")
+
+
+def test_null_is_taken_for_absence_as_the_api_server_does() -> None:
+    nulls = {"spec.seed": None, "spec.data.0.digest": None, "spec.params.max_depth": None}
+    job = parse_as(TrainingJob, with_changes(TRAINING, nulls))
+    assert (job.spec.seed, job.spec.data[0].digest, job.spec.params) == (0, None, {})
+    with pytest.raises(InvalidSpec, match=r"spec\.image: Field required"):
+        parse(with_changes(TRAINING, {"spec.image": None}))
+    with pytest.raises(InvalidSpec, match=r"spec\.args\[0\]"):
+        parse(with_changes(TRAINING, {"spec.args": [None]}))
+
+
+def test_an_object_of_another_kind_or_version_is_refused() -> None:
+    with pytest.raises(InvalidSpec, match="'Pod' is not one of TrainingJob"):
+        parse({"kind": "Pod"})
+    with pytest.raises(InvalidSpec, match="must be noria"):
+        parse(TRAINING | {"apiVersion": "noria.dev/v2"})
+
+
+def test_a_status_of_another_version_of_the_operator_is_read() -> None:
+    status = {
+        "phase": "Approved",
+        "fieldOfTheFuture": {"a": 1},
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-31T08:00:00Z"}],
+        "history": [{"at": "2026-01-31T08:00:00.5Z", "from": "Pending", "to": "Approved"}],
+    }
+    written = parse(VERSION | {"status": status}).status.to_json()
+    assert written["phase"] == "Approved"
+    assert written["history"] == [
+        {"at": "2026-01-31T08:00:00.500000Z", "from": "Pending", "to": "Approved", "reason": ""}
+    ]
+    assert "fieldOfTheFuture" not in written
