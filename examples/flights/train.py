@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from noria_serving import bundle, data
-from sklearn.metrics import roc_auc_score
-
 from examples.flights.features import FEATURES, LABEL
 from examples.flights.model import pipeline
+from sklearn.metrics import roc_auc_score
+
+from noria_serving import bundle
+from noria_serving.data import partitions
 
 
 def params() -> dict[str, str]:
@@ -27,7 +28,7 @@ def params() -> dict[str, str]:
 
 def training_rows(name: str = "train") -> pd.DataFrame:
     """The selected days of one of the TrainingJob's data, oldest first."""
-    return pd.concat([pd.read_parquet(path) for path in sorted(data.partitions(name))], ignore_index=True)
+    return pd.concat([pd.read_parquet(path) for path in sorted(partitions(name))], ignore_index=True)
 
 
 def fit(rows: pd.DataFrame, settings: dict[str, str]) -> Any:

@@ -1,0 +1,127 @@
+"""The commands of the demo: the cluster, its images, Helm and kubectl, as a user would type them.
+
+In: names and files. Out: their effect. Invariant: a cluster that ran before the demo is left running, and one
+that was given by NORIA_KUBECONFIG is only cleaned of what the demo put there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+from examples.flights.demo.say import DemoError
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+MANIFESTS: Final = Path(__file__).resolve().parents[1] / "manifests"
+NAMESPACE: Final = "flights"
+SYSTEM: Final = "noria-system"
+RELEASE: Final = "noria"
+_BIN: Final = Path.home() / ".cache" / "noria" / "bin"
+
+
+def tool(name: str) -> str:
+    """Path of a program: the project's own build first, then PATH."""
+    own = _BIN / name
+    found = str(own) if own.is_file() else shutil.which(name)
+    if not found:
+        raise DemoError(f"{name} is not installed; `make setup` brings it")
+    return found
+
+
+def run(command: Sequence[str], *, stdin: str | None = None, quiet: bool = True) -> str:
+    """Run to the end; stdout. A failure carries the program's own words. Not quiet: stderr goes through as it
+    comes.
+    """
+    done = subprocess.run(
+        list(command),
+        cwd=ROOT,
+        input=stdin,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if quiet else None,
+        check=False,
+    )
+    if done.returncode:
+        words = (done.stderr or done.stdout or "").strip()[-2000:]
+        raise DemoError(f"`{' '.join(command)}` failed with status {done.returncode}: {words}")
+    return done.stdout
+
+
+def _cluster(*arguments: str) -> str:
+    return run([sys.executable, "-m", "tools.cluster", *arguments], quiet=False)
+
+
+class Cluster:
+    """The cluster that the demo runs on."""
+
+    def __init__(self) -> None:
+        self.kind = "local"
+        self.was_running = False
+        self.started = False
+
+    def up(self) -> Path:
+        """Start it unless it runs; the path of its kubeconfig, which is also set for kubectl and Helm."""
+        state = subprocess.run(
+            [sys.executable, "-m", "tools.cluster", "status", "--json"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if state.returncode in (0, 3):
+            content = json.loads(state.stdout)
+            self.kind, self.was_running = content["kind"], bool(content["ready"])
+        self.started = True
+        path = Path(_cluster("up").strip().splitlines()[-1])
+        os.environ["KUBECONFIG"] = str(path)
+        return path
+
+    def images(self) -> dict[str, str]:
+        """Build and push what changed; the pinned name of each image."""
+        given = os.environ.get("NORIA_IMAGES")
+        text = Path(given).read_text() if given else _cluster("images")
+        return {str(name): str(image) for name, image in json.loads(text).items()}
+
+    def down(self) -> None:
+        """Take away what the demo made."""
+        if not self.started:
+            return
+        if self.was_running or self.kind == "given":
+            kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=60s")
+            run([tool("helm"), "uninstall", RELEASE, "--namespace", SYSTEM, "--ignore-not-found", "--wait"])
+        else:
+            _cluster("down")
+
+
+def kubectl(*arguments: str, stdin: str | None = None) -> str:
+    """One kubectl command; its stdout."""
+    return run([tool("kubectl"), *arguments], stdin=stdin)
+
+
+def apply(manifest: str, values: Mapping[str, str]) -> None:
+    """Apply one file of the demo with ${NAME} replaced."""
+    text = Template((MANIFESTS / manifest).read_text()).substitute(values)
+    kubectl("apply", "--server-side", "-f", "-", stdin=text)
+
+
+def install(images: Mapping[str, str]) -> None:
+    """Install or upgrade Noria with Helm, images pinned by digest."""
+    pinned = [
+        argument
+        for name in ("operator", "server", "router")
+        for argument in ("--set-string", f"images.{name}={images[name]}")
+    ]
+    command = [tool("helm"), "upgrade", "--install", RELEASE, str(ROOT / "charts" / "noria")]
+    run([*command, "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "3m", *pinned])
+
+
+def describe(*arguments: str) -> Any:
+    """An object as JSON."""
+    return json.loads(kubectl("get", *arguments, "--output", "json"))
