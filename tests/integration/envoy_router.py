@@ -163,15 +163,26 @@ class Router:
 
     async def until_weights(self, deployment: str, wanted: dict[str, int]) -> None:
         async with asyncio.timeout(8):
-            while await self.weights(deployment) != wanted:
+            while await self.weights(deployment) != wanted:  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.001)
 
     async def until_ready(self) -> None:
         async with asyncio.timeout(10):
-            while not await self._ready():
+            while not await self.ready():  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.01)
 
-    async def _ready(self) -> bool:
+    async def statistic(self, name: str) -> int:
+        """One of Envoy's own counters."""
+        url = f"http://127.0.0.1:{self.stats}/stats?format=json&filter=^{name}$"
+        async with self.session.get(url) as response:
+            found = (await response.json())["stats"]
+        return int(found[0]["value"]) if found else 0
+
+    def pod(self, uid: str = "router-0") -> Json:
+        """The pod as the store would show it."""
+        return {"metadata": {"namespace": NAMESPACE, "uid": uid}, "status": {"podIP": "127.0.0.1"}}
+
+    async def ready(self) -> bool:
         try:
             async with self.session.get(f"http://127.0.0.1:{self.stats}/ready") as response:
                 return response.status == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import statistics
 import time
@@ -10,26 +11,93 @@ from tests.integration.envoy_router import Cluster, Load, discovery, free_port, 
 
 
 async def test_two_hundred_weight_changes_under_load_lose_no_request() -> None:
-    cluster, port = Cluster(), free_port()
-    chance = random.Random(7)
+    cluster, port, chance = Cluster(), free_port(), random.Random(7)
     async with upstream("m-1") as stable, upstream("m-2") as canary:
         cluster.endpoints("m-1", stable.port)
         cluster.endpoints("m-2", canary.port)
         cluster.deployment("m", {"m-1": 100, "m-2": 0})
         async with discovery(cluster.store(), port), router(port) as envoy:
             await envoy.until_ready()
-            load, times = Load(envoy, "m.shop"), []
-            async with load.running():
+            load, times, weight = Load(envoy, "m.shop"), list[float](), 0
+            async with load.running(clients=2):
                 for _ in range(200):
-                    weight = chance.choice([w for w in range(101) if w != chance])
+                    weight = chance.choice([other for other in range(101) if other != weight])
                     wanted = {"m-1": 100 - weight, "m-2": weight}
                     begin = time.perf_counter()
                     cluster.deployment("m", wanted)
                     await envoy.until_weights("m", wanted)
                     times.append(time.perf_counter() - begin)
+            total, middle, worst = sum(load.answers.values()), statistics.median(times), max(times)
             print(
-                f"change to in force: p50 {statistics.median(times) * 1e3:.1f} ms, max {max(times) * 1e3:.1f} ms,"
-                f" {sum(load.answers.values())} requests"
+                f"in force after {middle * 1e3:.1f} ms (median), {worst * 1e3:.1f} ms (max); {total} requests"
             )
             assert load.failed == 0, load.answers
-            assert len(load.shares()) == 2
+            assert load.shares().keys() == {"m-1", "m-2"}
+
+
+async def test_a_challenger_that_loses_all_its_pods_fails_no_request_and_comes_back() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as stable, upstream("m-2") as canary:
+        cluster.endpoints("m-1", stable.port)
+        cluster.endpoints("m-2", canary.port)
+        cluster.deployment("m", {"m-1": 50, "m-2": 50})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            load = Load(envoy, "m")
+            async with load.running():
+                for _ in range(10):
+                    cluster.endpoints("m-2")
+                    await asyncio.sleep(0.1)
+                    cluster.endpoints("m-2", canary.port)
+                    await asyncio.sleep(0.1)
+                cluster.endpoints("m-2")
+                await asyncio.sleep(0.2)
+            assert load.failed == 0, load.answers
+            assert await envoy.weights("m") == {"m-1": 50, "m-2": 50}, "what was asked for still stands"
+            alone = Load(envoy, "m")
+            await alone.requests(100)
+            assert alone.shares() == {"m-1": 100}
+            cluster.endpoints("m-2", canary.port)
+            await asyncio.sleep(0.2)
+            back = Load(envoy, "m")
+            await back.requests(100)
+            assert back.shares().keys() == {"m-1", "m-2"}
+
+
+async def test_a_new_version_gets_traffic_at_once_without_a_gap_while_it_warms() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as stable, upstream("m-2") as canary:
+        cluster.endpoints("m-1", stable.port)
+        cluster.endpoints("m-2", canary.port)
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            load = Load(envoy, "m.shop.svc.cluster.local:80")
+            async with load.running():
+                for _ in range(10):
+                    cluster.deployment("m", {"m-1": 50, "m-2": 50})
+                    await envoy.until_weights("m", {"m-1": 50, "m-2": 50})
+                    cluster.deployment("m", {"m-1": 100, "m-2": 0})
+                    await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
+                    cluster.deployment("m", {"m-1": 100})
+                    await envoy.until_weights("m", {"m-1": 100})
+            assert load.failed == 0, load.answers
+            assert await envoy.statistic("http.traffic.rds.noria.update_rejected") == 0
+
+
+async def test_pods_that_are_replaced_one_by_one_fail_no_request() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as first, upstream("m-1") as second, upstream("m-1") as third:
+        pods = [first, second, third]
+        cluster.endpoints("m-1", *(pod.port for pod in pods))
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            load = Load(envoy, "m")
+            async with load.running():
+                for step in range(12):
+                    left = [pod.port for index, pod in enumerate(pods) if index != step % 3]
+                    cluster.endpoints("m-1", *left)
+                    await asyncio.sleep(0.05)
+            assert load.failed == 0, load.answers
+            assert all(pod.served for pod in pods)

@@ -21,8 +21,15 @@ from noria_operator.evidence.fetch import Fetcher, address
 
 Json = dict[str, Any]
 
-_STATS = ("upstream_rq_completed", "upstream_rq_5xx")
+_COMPLETED, _FAILED = "upstream_rq_completed", "upstream_rq_5xx"
+_CUT, _TIMED_OUT = "upstream_cx_destroy_local_with_active_rq", "upstream_rq_timeout"
+_STATS = (_COMPLETED, _FAILED, _CUT, _TIMED_OUT)
 _NAME = re.compile(rf"cluster\.([^.]+)\.({'|'.join(_STATS)})")
+
+_SLACK = 64
+"""Requests by which a reading may lie below the one before without meaning a restart."""
+MAX_PODS = 4096
+"""Router pods whose last counts are kept in memory."""
 
 
 class RouterReader:
@@ -37,6 +44,7 @@ class RouterReader:
     ) -> None:
         self._fetcher = fetcher or Fetcher()
         self._stats_port, self._traffic_port = stats_port, traffic_port
+        self._known: dict[str, dict[str, Counts]] = {}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -50,12 +58,8 @@ class RouterReader:
         query = f"/stats?format=json&filter={quote(_filter(clusters), safe='')}"
         bodies = await asyncio.gather(*(self._stats(pod, query) for pod in read))
         found = {pod["metadata"]["uid"]: counted(body) for pod, body in zip(read, bodies, strict=True)}
-        wanted = clusters or ()
-        return {
-            uid: dict.fromkeys(wanted, Counts()) | counts
-            for uid, counts in found.items()
-            if counts is not None
-        }
+        nothing = dict.fromkeys(clusters or (), Counts())
+        return {uid: self._steady(uid, nothing | each) for uid, each in found.items() if each is not None}
 
     async def in_force(
         self, namespace: str, deployment: str, pods: Iterable[Json]
@@ -70,6 +74,14 @@ class RouterReader:
         weights = [_weights(body) for body in bodies]
         return None if None in weights else [each for each in weights if each is not None]
 
+    def _steady(self, uid: str, counts: dict[str, Counts]) -> dict[str, Counts]:
+        known = self._known.pop(uid, {})
+        now = {cluster: steady(known.get(cluster), each) for cluster, each in counts.items()}
+        self._known[uid] = known | now
+        if len(self._known) > MAX_PODS:
+            del self._known[next(iter(self._known))]
+        return now
+
     async def _stats(self, pod: Json, path: str) -> Any | None:
         place = address(pod)
         return None if place is None else await self._fetcher.json(f"http://{place}:{self._stats_port}{path}")
@@ -83,18 +95,32 @@ class RouterReader:
 
 
 def counted(body: Any) -> dict[str, Counts] | None:
-    """The counts in an answer of Envoy's `/stats?format=json`; None when it is no such answer."""
+    """The counts in an answer of Envoy's `/stats?format=json`; None when it is no such answer.
+
+    A request that the client gave up on is in none of Envoy's response counters: it shows as a connection
+    to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1).
+    """
     if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
         return None
     figures: dict[str, dict[str, int]] = {}
     for stat in body["stats"]:
         match = _NAME.fullmatch(str(stat.get("name", ""))) if isinstance(stat, dict) else None
         if match and isinstance(stat.get("value"), int):
-            figures.setdefault(match[1], {})[match[2]] = stat["value"]
-    return {
-        cluster: Counts(requests=values.get(_STATS[0], 0), errors=values.get(_STATS[1], 0))
-        for cluster, values in figures.items()
-    }
+            figures.setdefault(match[1], dict.fromkeys(_STATS, 0))[match[2]] = stat["value"]
+    return {cluster: _counts(values) for cluster, values in figures.items()}
+
+
+def _counts(values: dict[str, int]) -> Counts:
+    given_up = max(0, values[_CUT] - values[_TIMED_OUT])
+    return Counts(requests=values[_COMPLETED] + given_up, errors=values[_FAILED] + given_up)
+
+
+def steady(before: Counts | None, now: Counts) -> Counts:
+    """`now`, but not a little less than before: Envoy counts a time-out and its cut connection one after
+    the other, and a reading between the two must not look like a router that began again from zero."""
+    if before is None or now.requests < before.requests - _SLACK:
+        return now
+    return Counts(max(before.requests, now.requests), max(before.errors, now.errors))
 
 
 def _filter(clusters: Collection[str] | None) -> str:

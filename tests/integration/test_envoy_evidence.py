@@ -1,0 +1,116 @@
+"""What a real Envoy counts for every way of failing, and how a router is taken out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from tests.integration.envoy_router import (
+    DRAIN_TOKEN,
+    NAMESPACE,
+    Cluster,
+    Load,
+    discovery,
+    free_port,
+    router,
+    upstream,
+)
+
+from noria_operator.domain.verdict import Counts
+from noria_operator.evidence.fetch import Fetcher
+from noria_operator.evidence.router import RouterReader
+
+
+async def test_every_way_of_failing_is_counted_once_and_as_an_error_of_its_version() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as server:
+        cluster.endpoints("m-1", server.port)
+        cluster.deployment("m", {"m-1": 100, "m-2": 0}, router={"timeout": "1s"})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+
+            async def counts() -> Counts:
+                return (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
+
+            assert await counts() == Counts(0, 0)
+            statuses = []
+            for behaviour in ("ok", "error", "reset", "hang"):
+                server.behaviour = behaviour
+                statuses.append((await envoy.get("m"))[0])
+            assert statuses == [200, 500, 503, 504]
+            assert await counts() == Counts(4, 3)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await envoy.get("m")
+            await asyncio.sleep(0.1)
+            assert await counts() == Counts(5, 4), "a client that gives up on a hanging version"
+            cluster.endpoints("m-1", free_port())
+            await asyncio.sleep(0.2)
+            assert (await envoy.get("m"))[0] == 503
+            assert await counts() == Counts(6, 5), "nobody listens; tried four times, counted once"
+            cluster.endpoints("m-1")
+            await asyncio.sleep(0.2)
+            assert (await envoy.get("m"))[0] == 503
+            assert await counts() == Counts(7, 6), "no endpoint at all"
+            everything = await reader.counts(NAMESPACE, [envoy.pod()])
+            assert everything["router-0"]["m-2"] == Counts(0, 0)
+            await reader.close()
+
+
+async def test_weights_in_force_are_read_back_from_every_router() -> None:
+    cluster, port = Cluster(), free_port()
+    cluster.deployment("m", {"m-1": 60, "m-2": 40})
+    async with discovery(cluster.store(), port), router(port) as envoy:
+        await envoy.until_ready()
+        reader = RouterReader(Fetcher(timeout=0.3), stats_port=envoy.stats, traffic_port=envoy.traffic)
+        nowhere = {"metadata": {"namespace": NAMESPACE, "uid": "gone"}, "status": {"podIP": "127.9.9.9"}}
+        starting = {"metadata": {"namespace": NAMESPACE, "uid": "new"}, "status": {}}
+        assert await reader.in_force(NAMESPACE, "m", [envoy.pod()]) == [{"m-1": 60, "m-2": 40}]
+        assert await reader.in_force(NAMESPACE, "unknown", [envoy.pod()]) == [{}]
+        assert await reader.in_force(NAMESPACE, "m", [envoy.pod(), nowhere]) is None
+        assert await reader.in_force(NAMESPACE, "m", []) == []
+        assert (await reader.counts(NAMESPACE, [envoy.pod(), nowhere, starting])).keys() == {"router-0"}
+        await reader.close()
+
+
+async def test_a_draining_router_turns_unready_and_sends_clients_elsewhere() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as server:
+        cluster.endpoints("m-1", server.port)
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            drain = f"http://127.0.0.1:{envoy.stats}/drain"
+            async with envoy.session.get(drain) as response:
+                assert response.status == 404, "not without the token"
+            load, begin = Load(envoy, "m"), time.monotonic()
+            async with (
+                load.running(),
+                envoy.session.get(drain, headers={"Noria-Drain": DRAIN_TOKEN}) as response,
+            ):
+                assert response.status == 200
+            assert time.monotonic() - begin >= 1, "the hook ends when the lame duck does"
+            assert load.failed == 0
+            assert not await envoy.ready()
+            async with envoy.session.get(
+                f"http://127.0.0.1:{envoy.traffic}/", headers={"Host": "m"}
+            ) as response:
+                assert response.headers["Connection"] == "close"
+
+
+async def test_the_statistics_port_changes_nothing_and_tells_no_configuration() -> None:
+    cluster, port = Cluster(), free_port()
+    cluster.deployment("m", {"m-1": 100})
+    async with discovery(cluster.store(), port), router(port) as envoy:
+        await envoy.until_ready()
+        base = f"http://127.0.0.1:{envoy.stats}"
+        for path in ("/", "/config_dump", "/quitquitquit", "/clusters", "/stats/recentlookups", "/logging"):
+            for method in ("GET", "POST"):
+                async with envoy.session.request(method, base + path) as response:
+                    assert response.status == 404, (method, path)
+        async with envoy.session.post(f"{base}/stats") as response:
+            assert response.status == 404
+        async with envoy.session.get(f"{base}/stats/prometheus") as response:
+            assert "envoy_cluster_upstream_rq" in await response.text()

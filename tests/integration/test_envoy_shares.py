@@ -1,0 +1,79 @@
+"""Who gets which request, on a real Envoy."""
+
+from __future__ import annotations
+
+from tests.integration.envoy_router import Cluster, Load, discovery, free_port, router, upstream
+
+CHI2_1_999_PER_MILLE = 10.83
+"""A correct split exceeds this once in a thousand runs."""
+
+
+async def test_shares_follow_the_weights_and_weight_0_gets_nothing() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as stable, upstream("m-2") as canary:
+        cluster.endpoints("m-1", stable.port)
+        cluster.endpoints("m-2", canary.port)
+        cluster.deployment("m", {"m-1": 80, "m-2": 20})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            split = Load(envoy, "m.shop.svc")
+            await split.requests(1500)
+            expected = {"m-1": 1200, "m-2": 300}
+            chi2 = sum((split.shares()[name] - count) ** 2 / count for name, count in expected.items())
+            assert chi2 < CHI2_1_999_PER_MILLE, split.answers
+
+            cluster.deployment("m", {"m-1": 100, "m-2": 0})
+            await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
+            none = Load(envoy, "m.shop.svc")
+            await none.requests(500)
+            assert none.shares() == {"m-1": 500}
+
+
+async def test_hosts_and_paths_lead_to_the_right_deployment() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("a-1") as a, upstream("b-1") as b:
+        cluster.endpoints("a-1", a.port)
+        cluster.endpoints("b-1", b.port)
+        cluster.deployment("a", {"a-1": 100}, hosts=["flights.example.com", "b"])
+        cluster.deployment("b", {"b-1": 100}, hosts=["flights.example.com"])
+        cluster.deployment("c", {})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            for host in (
+                "a",
+                "a.shop",
+                "a.shop.svc",
+                "a.shop.svc.cluster.local",
+                "a:80",
+                "flights.example.com",
+            ):
+                assert await envoy.get(host, "/anything") == (200, "a-1"), host
+            assert await envoy.get("b", "/v2/models/a/infer") == (200, "b-1"), (
+                "a name of its own stays its own"
+            )
+            for path in ("/v2/models/b", "/v2/models/b/infer", "/v1/models/b:predict", "/v2/models/b?x=1"):
+                assert await envoy.get("10.0.0.1", path) == (200, "b-1"), path
+            for path in ("/v2/models/bb/infer", "/v2/models", "/"):
+                assert (await envoy.get("10.0.0.1", path))[0] == 404, path
+            status, text = await envoy.get("c")
+            assert (status, "no version of c serves yet" in text) == (503, True)
+
+
+async def test_requests_with_the_same_feedback_token_stay_with_one_version() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as stable, upstream("m-2") as canary:
+        cluster.endpoints("m-1", stable.port)
+        cluster.endpoints("m-2", canary.port)
+        cluster.deployment("m", {"m-1": 50, "m-2": 50})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            url, seen = f"http://127.0.0.1:{envoy.traffic}/v2/models/m/feedback", set()
+            for token in range(20):
+                headers = {"Host": "m", "Noria-Feedback": f"token-{token}"}
+                answers = set()
+                for _ in range(5):
+                    async with envoy.session.post(url, headers=headers) as response:
+                        answers.add((await response.text(), response.headers["Noria-Revision"]))
+                assert len(answers) == 1
+                seen |= answers
+            assert seen == {("m-1", "m-1"), ("m-2", "m-2")}
