@@ -69,7 +69,7 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     moved = _place(before) != _place(after)
     opened = analysis.window_from
     if moved or (opened is not None and now >= opened + policy.interval):
-        analysis = _close(analysis, reading, now)
+        analysis = _close(analysis, after, reading, now)
         after = _count(before, after, reading.window)
     elif opened is None and _requests(reading.window):
         analysis = replace(analysis, window_from=now)
@@ -88,15 +88,18 @@ def _judged(after: State, reading: Reading) -> State:
     return replace(after, analysis=judged)
 
 
-def _close(analysis: Analysis, reading: Reading, now: datetime) -> Analysis:
-    """Put the open window into the evidence; an empty one leaves no trace but that no window is open."""
+def _close(analysis: Analysis, after: State, reading: Reading, now: datetime) -> Analysis:
+    """Put the open window into the evidence; an empty one leaves no trace but that no window is open.
+
+    A router that did not answer keeps its mark: what it counted comes with a later window.
+    """
     window, judgement = reading.window, reading.judgement
     if judgement is None or not _requests(window):
         return replace(analysis, window_from=None)
     return replace(
         analysis,
         evidence=_with(analysis.evidence, window),
-        marks={},
+        marks={**analysis.marks, **_marks(after, reading)},
         window_from=now,
         verdict=judgement.verdict,
         message=judgement.message,

@@ -110,8 +110,10 @@ class World:
             obstacle=self.obstacle,
         )
 
-    def decide(self) -> Plan:
-        return plan(self.policy, self.state, self.observed(), self.now)
+    def decide(self, *, read_back: bool = True) -> Plan:
+        """`read_back` false: what routers had in force before the last write says nothing about that write."""
+        observed = self.observed() if read_back else replace(self.observed(), in_force=None)
+        return plan(self.policy, self.state, observed, self.now)
 
     def reconcile(self, *, crash: bool = False) -> Plan:
         """One pass; `crash` stops it after the status was written."""

@@ -1,0 +1,71 @@
+"""What makes one revision of a served version: the artifact and the user's server settings, and nothing
+else.
+
+Comes in: a ModelVersion, the server settings of a ModelDeployment. Goes out: a hash, a name, and the record
+(ControllerRevision) of the pod template that was built for it. Invariant: the operator's own image or version
+is not part of the hash; the template, with its image digest, is recorded once and used ever after, so that
+upgrading Noria restarts no serving pod.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from noria_operator.api.modeldeployment import Server
+from noria_operator.api.modelversion import ModelVersion
+from noria_operator.api.names import revision_name
+from noria_operator.domain.rollout_state import Revision, Version
+
+Json = dict[str, Any]
+
+HASH_LENGTH = 10
+
+
+def revision_of(deployment: str, version: ModelVersion, server: Server) -> Revision:
+    """The revision that `version` has under these server settings.
+
+    Fields at their defaults do not count, so that a field added by a newer Noria changes no hash.
+    """
+    text = json.dumps(
+        {
+            "artifact": version.spec.artifact.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            "server": server.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        },
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+    digest = hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+    name = revision_name(deployment, version.spec.version, digest)
+    return Revision(version.metadata.name, digest, name)
+
+
+def version_of(deployment: str, version: ModelVersion, server: Server) -> Version:
+    """A ModelVersion as the planner sees it."""
+    phase = version.status.phase
+    return Version(
+        target=revision_of(deployment, version, server),
+        number=version.spec.version,
+        phase=phase.value if phase else "Pending",
+        message=version.status.message or "",
+    )
+
+
+def record(target: Revision, number: int, template: Json, port: int) -> Json:
+    """The ControllerRevision that keeps the pod template of a revision; Kubernetes keeps its data
+    immutable.
+    """
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {"name": target.name},
+        "revision": number,
+        "data": {"template": template, "port": port},
+    }
+
+
+def recorded(controller_revision: Json) -> tuple[Json, int]:
+    """The pod template and the port that were recorded."""
+    data = controller_revision["data"]
+    return data["template"], int(data["port"])

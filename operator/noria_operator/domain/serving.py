@@ -1,0 +1,204 @@
+"""The pods that serve one revision of a model.
+
+Comes in: a ModelVersion, the server settings of a ModelDeployment, how this installation is set up. Goes out:
+a pod template. Invariants: every pod meets the Pod Security Standard "restricted", mounts no API token, has a
+read-only root file system; the artifact is mounted read-only; nothing of the rollout (role, weight, attempt)
+is part of the template, so that a promotion restarts no pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from noria_operator.api.modeldeployment import Server
+from noria_operator.api.modelversion import ModelVersion
+from noria_operator.domain.training_locations import VOLUMES, Location
+from noria_operator.domain.training_pods import TERMINATION_LOG, USER
+from noria_serving import contract
+
+Json = dict[str, Any]
+
+TERMINATION_SECONDS = 60
+"""What a pod gets to finish its requests when the user says nothing."""
+DRAIN_SECONDS = 8
+"""How long a server goes on serving after SIGTERM, so that every router has left it before it stops
+listening.
+"""
+KEYS_DIR = "/noria/feedback"
+LIVE_PATH = "/v2/health/live"
+START_SECONDS = 1200
+"""How long a process may take before its liveness is looked at; progressDeadline ends a rollout earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What the pods of one revision are made from."""
+
+    namespace: str
+    deployment: str
+    version: ModelVersion
+    server: Server
+    labels: Mapping[str, str]
+    selector: Mapping[str, str]
+    image: str
+    pull_policy: str
+    keys_secret: str
+    allow_pickle: bool = False
+
+    @property
+    def custom(self) -> bool:
+        """Whether the container is the user's own."""
+        return self.server.runtime == "custom"
+
+    @property
+    def port(self) -> int:
+        """Where it takes requests."""
+        return self.server.port if self.custom else contract.SERVER_PORT
+
+
+def pod_template(serving: Serving) -> Json:
+    """The template of a revision's pods."""
+    fields = serving.server.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    spec: Json = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _grace(serving),
+        "securityContext": _pod_security(serving),
+        "containers": [_container(serving, fields)],
+        "volumes": _volumes(serving),
+    }
+    names = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets")
+    spec |= {name: fields[name] for name in (*names, "serviceAccountName") if fields.get(name)}
+    spread = serving.server.model_dump(mode="json", by_alias=True)["topologySpreadConstraints"]
+    if spread:
+        selector = {"labelSelector": {"matchLabels": dict(serving.selector)}}
+        spec["topologySpreadConstraints"] = [rule | selector for rule in spread]
+    return {"metadata": {"labels": dict(serving.labels)}, "spec": spec}
+
+
+def _grace(serving: Serving) -> int:
+    return serving.server.termination_seconds or TERMINATION_SECONDS
+
+
+def _drain(serving: Serving) -> int:
+    """The lame duck's share of the grace period; the rest belongs to requests that are still running."""
+    return min(DRAIN_SECONDS, _grace(serving) // 2)
+
+
+def _pod_security(serving: Serving) -> Json:
+    security: Json = {
+        "runAsNonRoot": True,
+        "fsGroup": USER,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    # A user's image knows its own user; ours may run as any.
+    return security if serving.custom else security | {"runAsUser": USER, "runAsGroup": USER}
+
+
+def _container(serving: Serving, fields: Json) -> Json:
+    ports = [{"name": "http", "containerPort": serving.port, "protocol": "TCP"}]
+    if not serving.custom:
+        ports.append({"name": "counters", "containerPort": contract.COUNTERS_PORT, "protocol": "TCP"})
+    container: Json = {
+        "name": "server",
+        "image": serving.image,
+        "imagePullPolicy": serving.pull_policy,
+        "env": _env(serving),
+        "ports": ports,
+        "resources": _resources(fields),
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": _mounts(serving),
+        **_probes(serving),
+    }
+    sources = list(fields.get("envFrom", []))
+    secret = serving.version.spec.artifact.secret_name
+    if secret:
+        sources.append({"secretRef": {"name": secret}})
+    optional = {"command": fields.get("command"), "args": fields.get("args"), "envFrom": sources}
+    if serving.custom:
+        # Not every server goes on serving after SIGTERM; ours does, and needs no hook.
+        optional["lifecycle"] = {"preStop": {"sleep": {"seconds": _drain(serving)}}}
+    return container | {name: value for name, value in optional.items() if value}
+
+
+def _env(serving: Serving) -> list[Json]:
+    """The user's variables, then ours, which nobody may override."""
+    artifact = serving.version.spec.artifact
+    ours = {
+        contract.ENV_NAMESPACE: serving.namespace,
+        contract.ENV_DEPLOYMENT: serving.deployment,
+        contract.ENV_MODEL: serving.version.spec.model,
+        contract.ENV_VERSION: serving.version.metadata.name,
+        contract.ENV_BUNDLE: Location.parse(artifact.uri).as_seen,
+        contract.ENV_DIGEST: artifact.digest,
+        contract.ENV_FEEDBACK_KEYS: KEYS_DIR,
+        contract.ENV_DRAIN_SECONDS: str(_drain(serving)),
+    }
+    if serving.allow_pickle:
+        ours[contract.ENV_ALLOW_PICKLE] = "1"
+    user = {one.name: one.value for one in serving.server.env}
+    # `$(NAME)` in a value would be expanded by the kubelet; doubled dollars stay what they are.
+    return [
+        {"name": name, "value": value.replace("$(", "$$(")}
+        for name, value in {"HOME": "/tmp", **user, **ours}.items()
+    ]
+
+
+def _resources(fields: Json) -> Json:
+    """What the user asks for; without any request a small one, so that the scheduler knows of the pod."""
+    resources: Json = fields.get("resources", {})
+    if resources:
+        return resources
+    return {"requests": {"cpu": "50m", "memory": "256Mi"}}
+
+
+def _probes(serving: Serving) -> Json:
+    """Readiness is asked often, so that weight follows it; liveness seldom, and never before the start is
+    over.
+    """
+    ready = {"path": serving.server.health_path, "port": "http"}
+    alive: Json = {"httpGet": {"path": LIVE_PATH, "port": "http"}}
+    started = alive
+    if serving.custom:
+        alive, started = {"tcpSocket": {"port": "http"}}, {"httpGet": ready}
+    return {
+        "startupProbe": {
+            **started,
+            "periodSeconds": 1,
+            "timeoutSeconds": 2,
+            "failureThreshold": START_SECONDS,
+        },
+        "readinessProbe": {"httpGet": ready, "periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 2},
+        "livenessProbe": {**alive, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
+    }
+
+
+def _mounts(serving: Serving) -> list[Json]:
+    mounts: list[Json] = [
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "feedback", "mountPath": KEYS_DIR, "readOnly": True},
+    ]
+    claim = Location.parse(serving.version.spec.artifact.uri).claim
+    if claim:
+        mounts.append({"name": "artifact", "mountPath": f"{VOLUMES}/{claim}", "readOnly": True})
+    return mounts
+
+
+def _volumes(serving: Serving) -> list[Json]:
+    keys = {"secretName": serving.keys_secret, "defaultMode": 0o440}
+    volumes: list[Json] = [{"name": "tmp", "emptyDir": {}}, {"name": "feedback", "secret": keys}]
+    claim = Location.parse(serving.version.spec.artifact.uri).claim
+    if claim:
+        # The whole claim, not a subPath: the kubelet would make a missing directory and hide the mistake.
+        volumes.append({"name": "artifact", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    return volumes

@@ -1,0 +1,120 @@
+"""The objects around the pods of a revision: Deployment, its size, Service; and the Secret of a
+ModelDeployment's keys.
+
+Comes in: a revision, its recorded pod template, the owner's names. Goes out: bodies to apply or create.
+Invariants: a selector always holds the owner's uid, so that it never catches somebody else's pods; the
+replicas are a separate body, owned by the manager `noria-rollout`; a Deployment never takes a ready pod away
+before its successor is ready.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.domain.keys import feedback_keys
+from noria_operator.domain.rollout_state import Child, Revision
+from noria_serving.contract import FEEDBACK_KEYS_FILE
+
+Json = dict[str, Any]
+
+SERVER_APP = "noria-server"
+
+
+def selector(deployment: str, uid: str) -> dict[str, str]:
+    """Every serving pod of a ModelDeployment."""
+    return {names.DEPLOYMENT_LABEL: names.fit(deployment), names.OWNER_UID_LABEL: uid}
+
+
+def revision_selector(deployment: str, uid: str, target: Revision) -> dict[str, str]:
+    """The serving pods of one revision."""
+    return {
+        **selector(deployment, uid),
+        names.VERSION_LABEL: names.fit(target.version),
+        names.REVISION_LABEL: target.revision,
+    }
+
+
+def pod_labels(deployment: str, uid: str, target: Revision) -> dict[str, str]:
+    """Labels of serving pods; those of the owner make its reconcile wake when a pod changes."""
+    return {
+        names.APP_LABEL: SERVER_APP,
+        names.MANAGED_BY_LABEL: names.MANAGED_BY,
+        names.OWNER_KIND_LABEL: names.MODEL_DEPLOYMENT,
+        names.OWNER_NAME_LABEL: names.fit(deployment),
+        **revision_selector(deployment, uid, target),
+    }
+
+
+def child_labels(deployment: str, target: Revision) -> dict[str, str]:
+    """Labels of a revision's objects; the writer adds those of the owner."""
+    return {
+        names.APP_LABEL: SERVER_APP,
+        names.DEPLOYMENT_LABEL: names.fit(deployment),
+        names.VERSION_LABEL: names.fit(target.version),
+        names.REVISION_LABEL: target.revision,
+    }
+
+
+def workload(namespace: str, deployment: str, uid: str, child: Child, template: Json) -> Json:
+    """The Deployment of a revision, without its size."""
+    target = child.target
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": target.name,
+            "namespace": namespace,
+            "labels": {**child_labels(deployment, target), names.ROLE_LABEL: child.role},
+        },
+        "spec": {
+            "revisionHistoryLimit": 1,
+            "selector": {"matchLabels": revision_selector(deployment, uid, target)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": template,
+        },
+    }
+
+
+def size(namespace: str, target: Revision, replicas: int) -> Json:
+    """Only the replicas of a revision's Deployment, for the manager `noria-rollout`."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": target.name, "namespace": namespace},
+        "spec": {"replicas": replicas},
+    }
+
+
+def service(namespace: str, deployment: str, uid: str, target: Revision, port: int) -> Json:
+    """The Service of a revision; the router takes its endpoints and balances by itself."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": target.name,
+            "namespace": namespace,
+            "labels": child_labels(deployment, target),
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "selector": revision_selector(deployment, uid, target),
+            "ports": [{"name": "http", "port": 80, "targetPort": port, "protocol": "TCP"}],
+        },
+    }
+
+
+def keys_secret(namespace: str, deployment: str, uid: str, master: bytes) -> Json:
+    """The Secret with which the servers of all revisions sign and check feedback tokens; created once."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "immutable": True,
+        "metadata": {
+            "name": names.feedback_secret_name(deployment, uid),
+            "namespace": namespace,
+            "labels": {names.DEPLOYMENT_LABEL: names.fit(deployment)},
+        },
+        "stringData": {FEEDBACK_KEYS_FILE: feedback_keys(master, namespace, deployment, uid)},
+    }
