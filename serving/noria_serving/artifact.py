@@ -1,9 +1,11 @@
-"""Where a bundle's bytes come from, and the proof that they are the registered ones before anything parses them.
+"""Where a bundle's bytes come from, and the proof that they are the registered ones before anything parses
+them.
 
-In: a location (directory or `s3://bucket/prefix`) and, where known, the digest of its manifest. Out: the manifest and
-verified bytes. Invariants: the manifest's sha256 is checked before its JSON is read; every file's sha256 is checked
-before its content is handed out, and what is handed out are the very bytes that were hashed (never a second read);
-a bundle holds exactly the files that its manifest lists; no link is followed and no name leaves the bundle.
+In: a location (directory or `s3://bucket/prefix`) and, where known, the digest of its manifest. Out: the
+manifest and verified bytes. Invariants: the manifest's sha256 is checked before its JSON is read; every
+file's sha256 is checked before its content is handed out, and what is handed out are the very bytes that were
+hashed (never a second read); a bundle holds exactly the files that its manifest lists; no link is followed
+and no name leaves the bundle.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """How training code hands over a model: `save(model, X, y)`, then `publish()`. See docs/bundle.md.
 
-In: a fitted model and the rows that it was trained on. Out: a directory of plain files and, from `publish`, the
-training container's result. Invariants: the manifest is written last, so a directory without it is no bundle; the
-same model and rows give the same digest; what is saved has been loaded and has reproduced its own golden answers.
+In: a fitted model and the rows that it was trained on. Out: a directory of plain files and, from `publish`,
+the training container's result. Invariants: the manifest is written last, so a directory without it is no
+bundle; the same model and rows give the same digest; what is saved has been loaded and has reproduced its own
+golden answers.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +51,7 @@ class Bundle:
     def publish(
         self, *, uri: str | None = None, data: Sequence[Mapping[str, Any]] = (), git: str | None = None
     ) -> str:
-        """Upload where the output is a store, then write the result of the training run; gives the artifact's URI.
+        """Upload where the output is a store, write the training run's result; gives the artifact's URI.
 
         `data`: what was read, as `{"name", "digest", "rows"}` each. `git`: the commit of the training code
         (default: $NORIA_GIT). The result is written last: without it the run counts as failed.
@@ -77,7 +79,7 @@ class Bundle:
 
 def save(
     model: Any,
-    X: Any,  # noqa: N803  scikit-learn's own spelling
+    X: Any,
     y: Any,
     path: str | os.PathLike[str] | None = None,
     *,
@@ -89,8 +91,10 @@ def save(
     """Write a bundle to `path` (default: $NORIA_OUTPUT).
 
     model: a fitted scikit-learn classifier, regressor or pipeline, or an ONNX model as bytes or path.
-    X, y: the training rows (DataFrame or 2-d array) and labels: reference bins and golden rows are made from them.
-    metrics: the trainer's own figures, recorded as claims. task: binary, multiclass or regression; needed for ONNX.
+    X, y: the training rows (DataFrame or 2-d array) and labels; reference bins and golden rows come from them.
+    metrics: the trainer's own figures, recorded as claims.
+    task: binary, multiclass or regression; needed with an ONNX model.
+    card: a few sentences about the model for its ModelVersion.
     """
     target = Path(path or os.environ.get(contract.ENV_OUTPUT) or "bundle")
     table, names = conversion.table(X)
@@ -185,7 +189,7 @@ def _golden(converted: conversion.Converted, inputs: Mapping[str, Array]) -> dic
 
 def _plain(tensor: dict[str, Any]) -> dict[str, Any]:
     data = tensor["data"].tolist() if isinstance(tensor["data"], np.ndarray) else tensor["data"]
-    return {**tensor, "data": [None if value != value else value for value in data]}
+    return {**tensor, "data": [None if isinstance(x, float) and math.isnan(x) else x for x in data]}
 
 
 def _decimals(metrics: Mapping[str, float]) -> dict[str, str]:
@@ -230,5 +234,5 @@ def _fitted(document: dict[str, Any]) -> dict[str, Any]:
     if len(result.canonical(document)) > contract.RESULT_LIMIT:
         document = {**document, "card": document["card"][:256]}
     if len(result.canonical(document)) > contract.RESULT_LIMIT:
-        document = {**document, "signature": {"inputs": [], "outputs": []}}
+        del document["signature"]
     return document

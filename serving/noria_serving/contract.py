@@ -1,32 +1,33 @@
 """The only module that the operator and the model server share: names, paths and shapes on the wire.
 
-What stands here is a promise between processes of different age (an older server speaks to a newer operator), so it
-may grow but never change meaning. Standard library only: the operator's image holds no numpy, the server's no Kopf.
+What stands here is a promise between processes of different age (an older server speaks to a newer operator),
+so it may grow but never change meaning. Standard library only: the operator's image holds no numpy, the
+server's no Kopf.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# -- bundle: a directory -------------------------------------------------------------------------------------------
+# -- bundle: a directory -------------------------------------------------------------------------------------
 MANIFEST: Final = "noria.json"
-"""Lists format, task and the sha256 of every other file; the bundle's digest is the sha256 of this file's bytes."""
+"""Lists format, task and the sha256 of every other file; the sha256 of its bytes is the bundle's digest."""
 SIGNATURE: Final = "signature.json"
 REFERENCE: Final = "reference.json"
 GOLDEN: Final = "golden.json"
 METRICS: Final = "metrics.json"
 BUNDLE_SCHEMA: Final = "noria.bundle/v1"
 
-# -- what a Job of ours or of the user's says when it ends (termination message, at most RESULT_LIMIT bytes) -------------
+# -- what a Job of ours or of the user's says when it ends (termination message, at most RESULT_LIMIT bytes) -
 RESULT_SCHEMA: Final = "noria.result/v1"
 EVALUATION_SCHEMA: Final = "noria.evaluation/v1"
 VERIFICATION_SCHEMA: Final = "noria.verification/v1"
 RESULT_LIMIT: Final = 4096
 
-# -- exit codes of a training container --------------------------------------------------------------------------------
+# -- exit codes of a training container ----------------------------------------------------------------------
 EXIT_DO_NOT_RETRY: Final = 42
 
-# -- environment of a training container ------------------------------------------------------------------------------
+# -- environment of a training container ---------------------------------------------------------------------
 ENV_PARAMS: Final = "NORIA_PARAMS"
 ENV_PARAM_PREFIX: Final = "PARAM_"
 ENV_DATA_PREFIX: Final = "NORIA_DATA_"
@@ -36,7 +37,7 @@ ENV_SEED: Final = "NORIA_SEED"
 ENV_TRIGGER: Final = "NORIA_TRIGGER"
 ENV_RESULT: Final = "NORIA_RESULT"
 
-# -- environment of the model server ----------------------------------------------------------------------------------
+# -- environment of the model server -------------------------------------------------------------------------
 ENV_NAMESPACE: Final = "NORIA_NAMESPACE"
 ENV_DEPLOYMENT: Final = "NORIA_DEPLOYMENT"
 ENV_MODEL: Final = "NORIA_MODEL"
@@ -47,21 +48,21 @@ ENV_FEEDBACK_KEYS: Final = "NORIA_FEEDBACK_KEYS"
 ENV_DRAIN_SECONDS: Final = "NORIA_DRAIN_SECONDS"
 ENV_ALLOW_PICKLE: Final = "NORIA_ALLOW_PICKLE"
 
-# -- ports -----------------------------------------------------------------------------------------------------------
+# -- ports ---------------------------------------------------------------------------------------------------
 SERVER_PORT: Final = 8080
 """Inference, health and feedback; reached through the router."""
 COUNTERS_PORT: Final = 8081
 """`/metrics` for Prometheus and `/counters` for the operator; never routed."""
 
-# -- counters --------------------------------------------------------------------------------------------------------
+# -- counters ------------------------------------------------------------------------------------------------
 COUNTERS_PATH: Final = "/counters"
 COUNTERS_SCHEMA: Final = "noria.counters/v1"
 SCORE_BINS: Final = 200
 """Feedback on a score in [0, 1] is counted in this many bins of equal width, the same for every version."""
 
-# -- feedback --------------------------------------------------------------------------------------------------------
+# -- feedback ------------------------------------------------------------------------------------------------
 FEEDBACK_PARAMETER: Final = "feedback_token"
 FEEDBACK_HEADER: Final = "Noria-Feedback"
 FEEDBACK_KEYS_FILE: Final = "keys.json"
-"""In the mounted Secret: `{"active": "<kid>", "keys": {"<kid>": "<base64 of 32 bytes>"}}`; at most two keys."""
+"""In the mounted Secret: `{"active": "<kid>", "keys": {"<kid>": "<base64 of 32 bytes>"}}`; two at most."""
 FEEDBACK_MAX_ROWS: Final = 64

@@ -1,8 +1,8 @@
 """From a fitted scikit-learn estimator to a file that is safe and fast to serve.
 
-In: the estimator and its rows. Out: format, bytes and signature. ONNX where skl2onnx has a converter and the answers
-on the given rows agree (labels equal, probabilities within PARITY); otherwise skops. Invariant: equal estimators give
-equal bytes, because the digest of a bundle is its identity.
+In: the estimator and its rows. Out: format, bytes and signature. ONNX where skl2onnx has a converter and the
+answers on the given rows agree (labels equal, probabilities within PARITY); otherwise skops. Invariant: equal
+estimators give equal bytes, because the digest of a bundle is its identity.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def convert(model: Any, rows: Any, arrays: Mapping[str, Array], task: str) -> Co
 
 
 def _columns_joined(model: Any, rows: Any, arrays: Mapping[str, Array]) -> Any:
-    """The estimator behind a step that puts number columns side by side: converters of bare estimators take one matrix."""
+    """The estimator behind a step that puts number columns side by side: converters of bare estimators take
+    one matrix.
+    """
     if len(arrays) == 1 or any(array.dtype.kind == "O" for array in arrays.values()):
         return None
     from sklearn.compose import ColumnTransformer  # noqa: PLC0415
@@ -133,7 +135,8 @@ def _node(node: Any, role: str) -> Tensor:
     if node.type not in TYPES:
         raise NoriaError(
             Reason.MODEL_INVALID,
-            f"{role} {node.name!r} is a {node.type}; export tensors only (skl2onnx: options={{'zipmap': False}})",
+            f"{role} {node.name!r} is a {node.type}; export tensors only (skl2onnx: "
+            f"options={{'zipmap': False}})",
         )
     shape = tuple(n if isinstance(n, int) and n > 0 else -1 for n in node.shape)
     return Tensor(node.name, TYPES[node.type], (-1, *shape[1:]))
@@ -186,7 +189,9 @@ def _plain(item: Any) -> Any:
 
 @contextmanager
 def _plain_integers() -> Iterator[None]:
-    """skl2onnx 1.20 hands numpy integers and booleans of tree ensembles to onnx, whose newer releases refuse them."""
+    """skl2onnx 1.20 hands numpy integers and booleans of tree ensembles to onnx, whose newer releases refuse
+    them.
+    """
     from skl2onnx.common import _container  # noqa: PLC0415
 
     original = _container.make_node
@@ -263,7 +268,8 @@ def _expected(model: Any, rows: Any, task: str) -> list[Array]:
     if not hasattr(model, "predict_proba"):
         raise NoriaError(
             Reason.MODEL_INVALID,
-            f"{type(model).__name__} gives no probabilities; wrap it in sklearn.calibration.CalibratedClassifierCV",
+            f"{type(model).__name__} gives no probabilities; wrap it in "
+            "sklearn.calibration.CalibratedClassifierCV",
         )
     return [np.asarray(model.predict(rows)), np.asarray(model.predict_proba(rows), dtype=np.float64)]
 

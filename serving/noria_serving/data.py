@@ -1,7 +1,9 @@
-"""Where a training container finds its rows: partitions of a hive-style directory, as the TrainingJob selected them.
+"""Where a training container finds its rows: partitions of a hive-style directory, as the TrainingJob
+selected them.
 
-In: $NORIA_DATA_<NAME> (a directory or an s3:// URI) and $NORIA_DATA_<NAME>_SELECT, `{"by": "date", "last": 60, "skip": 0}`.
-Out: places, oldest first. Invariant: the same selection gives the same partitions to a trainer and to our evaluation.
+In: $NORIA_DATA_<NAME> (a directory or an s3:// URI) and $NORIA_DATA_<NAME>_SELECT, `{"by": "date", "last":
+60, "skip": 0}`. Out: places, oldest first. Invariant: the same selection gives the same partitions to a
+trainer and to our evaluation.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class Select:
     skip: int = 0
 
     def choose(self, values: Iterable[str]) -> list[str]:
-        """The chosen values, oldest first. Whole numbers are ordered as such, everything else as text (ISO dates)."""
+        """The chosen values, oldest first. Whole numbers are ordered as such, everything else as text (ISO
+        dates).
+        """
         found = set(values)
         numbers = all(re.fullmatch(r"-?\d+", value) for value in found)
         ordered = sorted(
@@ -59,7 +63,8 @@ def parse_select(text: str | None) -> Select | None:
 
 
 def partitions(name: str, *, env: Mapping[str, str] = os.environ) -> list[str]:
-    """Paths (or s3:// URIs) of the selected partitions of a data set; the whole place when nothing is selected.
+    """Paths (or s3:// URIs) of the selected partitions of a data set; the whole place when nothing is
+    selected.
 
     Raises NoriaError when the data set is not in this job's spec, or when the selection finds no partition.
     """

@@ -1,6 +1,8 @@
-"""What can go wrong with a bundle, its data or its place, each with a reason that a condition or an Event can carry.
+"""What can go wrong with a bundle, its data or its place, each with a reason that a condition or an Event can
+carry.
 
-A reason is a word for machines, the message a sentence for people: what happened, to which object, what to do next.
+A reason is a word for machines, the message a sentence for people: what happened, to which object, what to do
+next.
 """
 
 from __future__ import annotations

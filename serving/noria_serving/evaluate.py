@@ -1,8 +1,9 @@
 """`python -m noria_serving.evaluate`: challenger and champion scored on the same held-out rows.
 
-In: $NORIA_CHALLENGER and perhaps $NORIA_CHAMPION (each with _DIGEST), $NORIA_HOLDOUT (with _SELECT), $NORIA_LABEL.
-Out at $NORIA_RESULT: `{"schema", "rows", "digest", "metrics": {"challenger": {…}, "champion": {…} or null}}`, numbers
-as decimal strings. Invariant: both see the very same rows, of which `digest` is the identity; no metric is ever NaN.
+In: $NORIA_CHALLENGER and perhaps $NORIA_CHAMPION (each with _DIGEST), $NORIA_HOLDOUT (with _SELECT),
+$NORIA_LABEL. Out at $NORIA_RESULT: `{"schema", "rows", "digest", "metrics": {"challenger": {…}, "champion":
+{…} or null}}`, numbers as decimal strings. Invariant: both see the very same rows, of which `digest` is the
+identity; no metric is ever NaN.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def _measure(
     if undefined:
         raise NoriaError(
             Reason.METRIC_UNDEFINED,
-            f"{role}: {undefined} cannot be computed on {holdout.count} rows; does {label!r} hold one value only?",
+            f"{role}: {undefined} cannot be computed on {holdout.count} rows; does {label!r} hold "
+            "one value only?",
         )
     return {name: decimal(metrics[name]) for name in names}
 

@@ -1,4 +1,6 @@
-"""`noria-server`: serve one bundle, told by the environment (contract.py) what to serve and under which names."""
+"""`noria-server`: serve one bundle, told by the environment (contract.py) what to serve and under which
+names.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,14 @@ from noria_serving.errors import NoriaError
 
 
 def main() -> None:
-    """Exit codes: 0 after a drain, 2 for a bad environment, 3 for unreachable storage, 1 for a refused bundle."""
+    """Exit codes: 0 after a drain, 2 for a bad environment, 3 for unreachable storage, 1 for a refused
+    bundle.
+    """
     log.configure()
     try:
         chosen = settings.read(os.environ)
     except NoriaError as error:
-        logging.getLogger(__name__).error("%s", error.message, extra={"reason": str(error.reason)})
+        logging.getLogger(__name__).exception("refused", extra={"reason": str(error.reason)})
         result.write_error(VERIFICATION_SCHEMA, error)
         sys.exit(result.exit_code(error.reason))
     sys.exit(_run(chosen))

@@ -1,7 +1,8 @@
 """Bundles and rows in an object store (`s3://bucket/prefix`), through obstore.
 
-Credentials and endpoint come from the AWS_* variables of the pod, never from a bundle or a user object. Content is
-streamed; names outside the prefix cannot be asked for, because callers only ask for names that a listing gave.
+Credentials and endpoint come from the AWS_* variables of the pod, never from a bundle or a user object.
+Content is streamed; names outside the prefix cannot be asked for, because callers only ask for names that a
+listing gave.
 """
 
 from __future__ import annotations
@@ -57,13 +58,11 @@ def list_objects(store: Any, prefix: str | None = None, *, limit: int = 100_000)
         for batch in store.list(prefix):
             found.extend(batch)
             if len(found) > limit:
-                raise NoriaError(
-                    Reason.TOO_LARGE, f"more than {limit} objects under the prefix; select fewer"
-                )
-    except NoriaError:
-        raise
+                break
     except Exception as error:
         raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot list the store: {error}") from error
+    if len(found) > limit:
+        raise NoriaError(Reason.TOO_LARGE, f"more than {limit} objects under the prefix; select fewer")
     return sorted(found, key=lambda item: str(item["path"]))
 
 

@@ -1,10 +1,11 @@
 """Open Inference Protocol V2 over JSON: a request body becomes arrays, arrays become a response body. Pure.
 
 In: bytes and a Signature. Out: arrays by input name in the datatypes that the model takes; response bytes.
-Invariant: whatever a client sends ends in arrays that fit the signature or in a BadRequest that names the tensor, what
-was expected and what came; nothing is allocated by the sizes that a request merely claims.
+Invariant: whatever a client sends ends in arrays that fit the signature or in a BadRequest that names the
+tensor, what was expected and what came; nothing is allocated by the sizes that a request merely claims.
 
-Beyond the protocol, `null` inside a floating-point tensor means NaN and inside BYTES the empty string (missing value).
+Beyond the protocol, `null` inside a floating-point tensor means NaN and inside BYTES the empty string
+(missing value).
 """
 
 from __future__ import annotations
@@ -118,26 +119,24 @@ def _build(flat: Sequence[Any], datatype: str, tensor: Tensor) -> Array:
     target = tensor.datatype
     if datatype == "BYTES":
         array = np.empty(len(flat), dtype=object)
-        array[:] = ["" if value is None else value for value in flat] if None in flat else flat
+        array[:] = [value or "" for value in flat]
         return array
+    numbers = _numbers(flat, DATATYPES[datatype if datatype not in _FLOATS else target], DATATYPES[target])
+    if numbers is None:
+        raise BadRequest(f"input {tensor.name!r} holds a number outside the range of {datatype} or {target}")
+    return numbers
+
+
+def _numbers(flat: Sequence[Any], given: str, target: str) -> Array | None:
+    """The numbers as `target`; None where one of them has no place in `given` or in `target`."""
     try:
-        array = np.array(flat, dtype=DATATYPES[datatype if datatype not in _FLOATS else target])
-        if target in ("FP16", "FP32") and np.isinf(array).any():
-            raise OverflowError
-        if array.dtype != DATATYPES[target]:
-            array = _cast(array, DATATYPES[target])
+        array = np.array(flat, dtype=given)
     except OverflowError:
-        raise BadRequest(
-            f"input {tensor.name!r} holds a number outside the range of {datatype} or {target}"
-        ) from None
-    return array
-
-
-def _cast(array: Array, dtype: str) -> Array:
-    result = array.astype(dtype)
-    if result.dtype.kind in "iu" and not np.array_equal(result, array):
-        raise OverflowError
-    return result
+        return None
+    result = array if given == target else array.astype(target)
+    if target in ("float16", "float32"):
+        return None if np.isinf(result).any() else result
+    return None if result.dtype.kind in "iu" and given != target and (result != array).any() else result
 
 
 def _check_datatype(datatype: object, tensor: Tensor) -> None:

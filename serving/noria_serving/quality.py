@@ -1,7 +1,7 @@
 """Metrics of predictions against labels, in numpy alone.
 
-In: scores (or predictions) and labels. Out: a number, possibly NaN: callers turn that into a reason.
-AUC is the Mann-Whitney statistic with ties at their mean rank; log-loss is the natural logarithm, probabilities kept
+In: scores (or predictions) and labels. Out: a number, possibly NaN: callers turn that into a reason. AUC is
+the Mann-Whitney statistic with ties at their mean rank; log-loss is the natural logarithm, probabilities kept
 EPSILON away from 0 and 1.
 """
 

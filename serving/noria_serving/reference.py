@@ -1,11 +1,12 @@
 """The frozen bins of a version: made once where the model is trained, counted against wherever it is served.
 
-In: the training rows as arrays and the model's scores on them. Out: reference.json. Invariant: every replica and every
-restart counts in the same bins, so counts can be added up and subtracted.
+In: the training rows as arrays and the model's scores on them. Out: reference.json. Invariant: every replica
+and every restart counts in the same bins, so counts can be added up and subtracted.
 
-Numeric: at most 10 bins at the reference's quantiles; a value on an edge goes to the lower bin, the end bins are open,
-equal edges are merged, and a value that alone makes up a quantile (an atom such as 0) gets a bin of its own.
-Categories: the 20 most frequent ones, `other` for the rest of the known ones. Missing values are counted beside.
+Numeric: at most 10 bins at the reference's quantiles; a value on an edge goes to the lower bin, the end bins
+are open, equal edges are merged, and a value that alone makes up a quantile (an atom such as 0) gets a bin of
+its own. Categories: the 20 most frequent ones, `other` for the rest of the known ones. Missing values are
+counted beside.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -168,7 +170,7 @@ def _bins(entry: Mapping[str, Any]) -> Bins:
     if kind not in ("numeric", "category"):
         raise ValueError(f"unknown kind {kind!r}")
     edges = tuple(float(edge) for edge in entry.get("edges", ()))
-    if any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(edges)):
         raise ValueError(f"edges of {entry['name']!r} must grow")
     bins = Bins(
         str(entry["name"]), str(entry["input"]), int(entry["column"]), kind, edges,

@@ -1,7 +1,8 @@
-"""How a job of ours, or a trainer, says how it ended: one small JSON document in the container's termination message.
+"""How a job of ours, or a trainer, says how it ended: one small JSON document in the container's termination
+message.
 
-In: a document. Out: at most RESULT_LIMIT bytes at $NORIA_RESULT. Invariant: the file is never longer than what the
-kubelet keeps, so what the operator reads is whole or absent.
+In: a document. Out: at most RESULT_LIMIT bytes at $NORIA_RESULT. Invariant: the file is never longer than
+what the kubelet keeps, so what the operator reads is whole or absent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Held-out rows as columns: Parquet or CSV files of one place, read in a fixed order, with a digest of what they say.
+"""Held-out rows as columns: Parquet or CSV files of one place, read in a fixed order, with a digest of what
+they say.
 
-In: a directory (or s3:// URI), perhaps with a selection of partitions. Out: Rows. Invariant: the digest depends on
-column names, kinds and values in order, not on file format, compression or how rows are spread over files.
+In: a directory (or s3:// URI), perhaps with a selection of partitions. Out: Rows. Invariant: the digest
+depends on column names, kinds and values in order, not on file format, compression or how rows are spread
+over files.
 """
 
 from __future__ import annotations
@@ -78,7 +80,8 @@ class Rows:
         if not set(names) <= set(self.columns):
             raise NoriaError(
                 Reason.DATA_INVALID,
-                f"the model takes one matrix {MATRIX}; name the columns x0 to x{width - 1}, or train on a DataFrame",
+                f"the model takes one matrix {MATRIX}; name the columns x0 to x{width - 1}, or "
+                "train on a DataFrame",
             )
         return np.column_stack(
             [_typed(self.columns[n][start:end], signature.inputs[0].datatype) for n in names]
@@ -90,11 +93,9 @@ def _typed(values: Array, datatype: str) -> Array:
         return values if values.dtype.kind == "O" else values.astype(str).astype(object)
     if values.dtype.kind == "O":
         raise NoriaError(Reason.DATA_INVALID, f"a column holds text where the model takes {datatype}")
-    if datatype == "BOOL" or "INT" in datatype:
-        if not np.isfinite(values.astype(np.float64)).all():
-            raise NoriaError(
-                Reason.DATA_INVALID, f"a column has missing values where the model takes {datatype}"
-            )
+    whole = datatype == "BOOL" or "INT" in datatype
+    if whole and not np.isfinite(values.astype(np.float64)).all():
+        raise NoriaError(Reason.DATA_INVALID, f"a column has missing values where the model takes {datatype}")
     return values.astype(DATATYPES[datatype])
 
 

@@ -1,6 +1,7 @@
 """The model server's settings, read once from the environment that the operator sets (see contract.py).
 
-Everything has a default that suits a laptop, so that `NORIA_BUNDLE=… noria-server` is enough without Kubernetes.
+Everything has a default that suits a laptop, so that `NORIA_BUNDLE=… noria-server` is enough without
+Kubernetes.
 """
 
 from __future__ import annotations

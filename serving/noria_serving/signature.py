@@ -1,7 +1,8 @@
-"""The typed inputs and outputs of a model, as they stand in signature.json, in the registry and in V2 metadata.
+"""The typed inputs and outputs of a model, as they stand in signature.json, in the registry and in V2
+metadata.
 
-Datatypes are those of the Open Inference Protocol. A model that was trained on named columns has one input tensor a
-column, shape [-1, 1]; one trained on a plain array has a single matrix `input-0`, shape [-1, F].
+Datatypes are those of the Open Inference Protocol. A model that was trained on named columns has one input
+tensor a column, shape [-1, 1]; one trained on a plain array has a single matrix `input-0`, shape [-1, F].
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`python -m noria_serving.verify`: is the artifact there, whole, and the one that was registered?
 
-In: $NORIA_BUNDLE, $NORIA_DIGEST. Out at $NORIA_RESULT: `{"schema", "digest", "bytes"}`, or `{"schema", "error"}` and
-an exit code (result.py). Reads bytes and parses nothing but the manifest: no model is loaded here.
+In: $NORIA_BUNDLE, $NORIA_DIGEST. Out at $NORIA_RESULT: `{"schema", "digest", "bytes"}`, or `{"schema",
+"error"}` and an exit code (result.py). Reads bytes and parses nothing but the manifest: no model is loaded
+here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Arrays of values → counts in frozen bins. Pure numpy; order of rows and how they are cut into batches do not matter."""
+"""Arrays of values → counts in frozen bins. Pure numpy; order of rows and how they are cut into batches do
+not matter.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The counters in Prometheus' words: built at each scrape from the same vector that the operator reads.
 
-In: an App with a loaded service. Out: the text format. Invariants: every bin is there from the start, at 0 (the
-increase of a series that first appears at 500 is 0); at most FEATURES features are exported bin by bin.
+In: an App with a loaded service. Out: the text format. Invariants: every bin is there from the start, at 0
+(the increase of a series that first appears at 500 is 0); at most FEATURES features are exported bin by bin.
 """
 
 from __future__ import annotations

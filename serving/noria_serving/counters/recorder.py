@@ -1,7 +1,8 @@
 """The request path's side of counting: append now, count later.
 
-In: the arrays of answered requests. Out: a State that is exact as of the last `fold`. Invariant: everything runs on
-the event loop's thread, so nothing is locked; a request costs one append, and what is kept waiting is bounded.
+In: the arrays of answered requests. Out: a State that is exact as of the last `fold`. Invariant: everything
+runs on the event loop's thread, so nothing is locked; a request costs one append, and what is kept waiting is
+bounded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Snapshots of the last hour, so that a reader that lost its own can still ask for a window.
 
-In: the counters' vector every few seconds. Out: the vector as of the newest snapshot not after a time. Invariant:
-memory is bounded by the number of snapshots, each compressed; an idle hour costs nothing.
+In: the counters' vector every few seconds. Out: the vector as of the newest snapshot not after a time.
+Invariant: memory is bounded by the number of snapshots, each compressed; an idle hour costs nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Ring:
         self._last = vector.copy()
 
     def since(self, when: float) -> tuple[float, Vector]:
-        """(time, vector) of the newest snapshot not after `when`; the oldest one where the ring does not reach."""
+        """(time, vector) of the newest snapshot not after `when`; the oldest one where the ring does not
+        reach.
+        """
         index = bisect.bisect_right(self._snapshots, when, key=lambda snapshot: snapshot.taken) - 1
         snapshot = self._snapshots[max(0, index)]
         return min(max(when, snapshot.taken), snapshot.until), _unpack(snapshot.packed)

@@ -1,8 +1,9 @@
 """All counters of one server process as a single vector of integers that only grow.
 
-In: the version's reference, then additions. Out: copies, differences and the JSON that the operator reads. Invariant:
-the layout only ever grows at its end (a block of scores for each version that feedback names), so an older, shorter
-snapshot can be subtracted from a newer one element by element; pods are merged by adding the same fields.
+In: the version's reference, then additions. Out: copies, differences and the JSON that the operator reads.
+Invariant: the layout only ever grows at its end (a block of scores for each version that feedback names), so
+an older, shorter snapshot can be subtracted from a newer one element by element; pods are merged by adding
+the same fields.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ REQUESTS: Final = ("ok", "client_error", "server_error")
 FEEDBACK: Final = ("matched", "late", "duplicate", "expired", "foreign", "forged", "invalid")
 """Outcomes of feedback items; `late` ones are counted as `matched` too."""
 BESIDE: Final = ("missing", "unseen", "low", "high")
-"""Per feature, after its bins. `low` and `high` are also in the end bins; `missing` and `unseen` are in none."""
+"""Per feature, after its bins. `low` and `high` are also in the end bins; `missing` and `unseen` are in none.
+"""
 MAX_VERSIONS: Final = 32
 
 

@@ -1,8 +1,8 @@
 """Issues tokens with predictions and counts the labels that come back with them.
 
-In: scores at prediction time; tokens and labels later. Out: counts in the State, under the version in the token.
-Invariant: a token is counted at most once within the window, whatever order its labels arrive in; a refusal counts
-nothing but itself. Classification only: labels of regressions have no score bins.
+In: scores at prediction time; tokens and labels later. Out: counts in the State, under the version in the
+token. Invariant: a token is counted at most once within the window, whatever order its labels arrive in; a
+refusal counts nothing but itself. Classification only: labels of regressions have no score bins.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Desk:
         return sum(counted)
 
     def _outcomes(self, token: Token, labels: object) -> list[tuple[int, bool]]:
-        """(score bin, whether the label is the positive class or, with several classes, the predicted one)."""
+        """(score bin, whether the label is the positive class; with several classes: the predicted one)."""
         given = labels if isinstance(labels, list) else [labels]
         if len(given) != len(token.bins):
             raise Refused(Refusal.INVALID, f"the token has {len(token.bins)} rows, `labels` has {len(given)}")

@@ -1,7 +1,7 @@
 """The keys that sign feedback tokens: two at most, read from a mounted Secret and read again when it changes.
 
-In: a file, `{"active": kid, "keys": {kid: base64 of 32 bytes}}`. Out: a KeyRing. Invariant: a file that is missing,
-half written or malformed never takes away the keys that were read before.
+In: a file, `{"active": kid, "keys": {kid: base64 of 32 bytes}}`. Out: a KeyRing. Invariant: a file that is
+missing, half written or malformed never takes away the keys that were read before.
 """
 
 from __future__ import annotations

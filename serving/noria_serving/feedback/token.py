@@ -1,11 +1,13 @@
 """Feedback tokens: what a label must be joined with, signed so that nobody else can make one up.
 
-In: what was predicted. Out: a base64url text, and back. Invariant: a token that this module accepts was issued with
-one of the deployment's keys, for that deployment, and is unchanged. Signed, not encrypted: it says nothing secret.
+In: what was predicted. Out: a base64url text, and back. Invariant: a token that this module accepts was
+issued with one of the deployment's keys, for that deployment, and is unchanged. Signed, not encrypted: it
+says nothing secret.
 
 Layout, big endian: format(1) | kid length(1) kid | binding(8) | version length(1) version | milliseconds(6) |
-process(6) sequence(4) | rows(1) | score bin of each row | group of each row | HMAC-SHA256 truncated to 16 bytes.
-`binding` is the start of sha256(namespace/deployment); (process, sequence) is the nonce, never used twice.
+process(6) sequence(4) | rows(1) | score bin of each row | group of each row | HMAC-SHA256 truncated to 16
+bytes. `binding` is the start of sha256(namespace/deployment); (process, sequence) is the nonce, never used
+twice.
 """
 
 from __future__ import annotations

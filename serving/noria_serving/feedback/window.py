@@ -1,8 +1,8 @@
 """Which tokens were counted already: one bit for each token that a process of the deployment issued.
 
-Only verified tokens come here, so sequence numbers are dense and nobody can make the bitmaps grow but by traffic.
-Invariant: memory stays under LIMIT bytes; the processes heard of longest ago are forgotten first, and a restart
-forgets everything (counting once is best effort across restarts).
+Only verified tokens come here, so sequence numbers are dense and nobody can make the bitmaps grow but by
+traffic. Invariant: memory stays under LIMIT bytes; the processes heard of longest ago are forgotten first,
+and a restart forgets everything (counting once is best effort across restarts).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What every backend offers: arrays by input name go in, arrays in the order of the signature's outputs come out."""
+"""What every backend offers: arrays by input name go in, arrays in the order of the signature's outputs come
+out.
+"""
 
 from __future__ import annotations
 

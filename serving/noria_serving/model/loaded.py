@@ -1,7 +1,7 @@
 """From an artifact to a model that may answer: verified, loaded, warmed up, and equal to its golden rows.
 
-In: an Artifact. Out: Loaded. Invariant: no byte is parsed before its digest was checked, and a model that does not
-reproduce the answers stored with it is never returned.
+In: an Artifact. Out: Loaded. Invariant: no byte is parsed before its digest was checked, and a model that
+does not reproduce the answers stored with it is never returned.
 """
 
 from __future__ import annotations

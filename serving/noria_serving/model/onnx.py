@@ -1,5 +1,5 @@
-"""ONNX models on ONNX Runtime, one thread: for models of this size threads cost more than they give, and a pod's CPU
-share is one of many. Loaded from verified bytes; a model that refers to files beside it is refused.
+"""ONNX models on ONNX Runtime, one thread: for models of this size threads cost more than they give, and a
+pod's CPU share is one of many. Loaded from verified bytes; a model that refers to files beside it is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ TYPES: Final[Mapping[str, str]] = {
 
 
 class OnnxModel:
-    """A session whose inputs and outputs are those of the signature, by position: converters rename what they must."""
+    """A session whose inputs and outputs are those of the signature, by position: converters rename what they
+    must.
+    """
 
     def __init__(self, data: bytes, signature: Signature) -> None:
         self.signature = signature

@@ -1,8 +1,9 @@
-"""scikit-learn models that have no ONNX form: skops files with trusted types only, pickle only where opted in.
+"""scikit-learn models that have no ONNX form: skops files with trusted types only, pickle only where opted
+in.
 
-skops rebuilds objects from a description, type by type; every type must be one that skops trusts or one of the few
-scikit-learn internals named here. A pickle runs code when it is read, so it is refused unless the operator's
-administrator opted this namespace in (NORIA_ALLOW_PICKLE=1).
+skops rebuilds objects from a description, type by type; every type must be one that skops trusts or one of
+the few scikit-learn internals named here. A pickle runs code when it is read, so it is refused unless the
+operator's administrator opted this namespace in (NORIA_ALLOW_PICKLE=1).
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def frame(arrays: Mapping[str, Array]) -> Any:
     except ImportError as error:
         raise NoriaError(
             Reason.MISSING_DEPENDENCY,
-            "this model was fitted on a DataFrame and has no ONNX form, so serving it needs pandas in the image",
+            "this model was fitted on a DataFrame and has no ONNX form, so serving it needs "
+            "pandas in the image",
         ) from error
     return pandas.DataFrame(dict(arrays))
 
@@ -90,15 +92,14 @@ def load_skops(data: bytes) -> Any:
         ) from error
     try:
         unknown = sorted(set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED))
-        if unknown:
-            raise NoriaError(
-                Reason.FORMAT_REFUSED, f"the skops file holds types that are not trusted: {unknown[:10]}"
-            )
-        return skops.io.loads(data, trusted=list(TRUSTED))
-    except NoriaError:
-        raise
+        estimator = None if unknown else skops.io.loads(data, trusted=list(TRUSTED))
     except Exception as error:
         raise NoriaError(Reason.MODEL_INVALID, f"skops cannot rebuild the model: {error!s:.500}") from error
+    if unknown:
+        raise NoriaError(
+            Reason.FORMAT_REFUSED, f"the skops file holds types that are not trusted: {unknown[:9]}"
+        )
+    return estimator
 
 
 def load_pickle(data: bytes, *, allowed: bool) -> Any:
@@ -106,7 +107,8 @@ def load_pickle(data: bytes, *, allowed: bool) -> Any:
     if not allowed:
         raise NoriaError(
             Reason.FORMAT_REFUSED,
-            "pickle runs code when it is read, so it is refused; save the model with noria_serving.bundle (ONNX or "
+            "pickle runs code when it is read, so it is refused; save the model with "
+            "noria_serving.bundle (ONNX or "
             "skops), or ask the administrator to opt this namespace in",
         )
     try:

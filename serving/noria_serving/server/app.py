@@ -1,8 +1,8 @@
 """The routed port: Open Inference Protocol V2 over HTTP, and feedback. A bare ASGI application.
 
-In: HTTP requests. Out: JSON, always; every error is `{"error": "<sentence>"}`. Invariants: bad input is 4xx, a model
-that raises is 500 and nothing else is; every inference request is counted exactly once; a draining server still
-answers, and tells its clients to come back elsewhere (`Connection: close`).
+In: HTTP requests. Out: JSON, always; every error is `{"error": "<sentence>"}`. Invariants: bad input is 4xx, a
+model that raises is 500 and nothing else is; every inference request is counted exactly once; a draining server
+still answers, and tells its clients to come back elsewhere (`Connection: close`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,12 @@ Answer = tuple[int, bytes, Headers]
 SERVER: Final = {"name": "noria", "version": "0.1.0", "extensions": ["noria_feedback"]}
 MAX_ITEMS: Final = 4096
 STATUSES: Final = {
-    Refusal.INVALID: 400, Refusal.FOREIGN: 403, Refusal.FORGED: 403, Refusal.EXPIRED: 410, Refusal.DUPLICATE: 409,
-}  # fmt: skip
+    Refusal.INVALID: 400,
+    Refusal.FOREIGN: 403,
+    Refusal.FORGED: 403,
+    Refusal.EXPIRED: 410,
+    Refusal.DUPLICATE: 409,
+}
 
 
 class App:

@@ -1,6 +1,8 @@
-"""The counters' port: `/counters` for the operator, `/metrics` for Prometheus. Never routed, read by machines only.
+"""The counters' port: `/counters` for the operator, `/metrics` for Prometheus. Never routed, read by machines
+only.
 
-In: GET requests. Out: counts as of now. Invariant: every answer is folded first, so it holds all answered requests.
+In: GET requests. Out: counts as of now. Invariant: every answer is folded first, so it holds all answered
+requests.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ class CountersApp:
     def document(self, since: float | None, now: float) -> dict[str, Any]:
         """The body of `/counters`; with `since`, what was counted after the snapshot named in `from`."""
         service = self._app.service
-        assert service is not None  # the caller answered 503 otherwise  # noqa: S101
+        assert service is not None  # the caller answered 503 otherwise
         service.recorder.fold()
         state, origin = service.recorder.state, self._started
         vector = state.vector

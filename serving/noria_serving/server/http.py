@@ -1,4 +1,6 @@
-"""The few lines of HTTP that a bare ASGI application needs: bodies within a limit, JSON answers, one shape of error."""
+"""The few lines of HTTP that a bare ASGI application needs: bodies within a limit, JSON answers, one shape of
+error.
+"""
 
 from __future__ import annotations
 

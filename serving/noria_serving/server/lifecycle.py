@@ -1,8 +1,8 @@
 """A server process from start to exit: listen, load, become ready, drain, leave.
 
-In: Settings. Out: an exit code. Invariants: the port answers (live, not ready) while the model loads; SIGTERM turns
-ready to 503 at once, goes on serving for `drain_seconds`, then stops accepting and finishes what is in flight; a
-second SIGTERM changes nothing; a model that cannot be loaded ends the process with the reason on record.
+In: Settings. Out: an exit code. Invariants: the port answers (live, not ready) while the model loads; SIGTERM
+turns ready to 503 at once, goes on serving for `drain_seconds`, then stops accepting and finishes what is in
+flight; a second SIGTERM changes nothing; a model that cannot be loaded ends the process with the reason on record.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from noria_serving.settings import Settings
 log = logging.getLogger(__name__)
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 KEEP_ALIVE: Final = 3700
-"""Seconds; longer than a router keeps idle connections, so that it is never us who closes one under a request."""
+"""Seconds; longer than a router keeps idle connections, so that it is never us who closes one in use."""
 
 
 class _Server(uvicorn.Server):
@@ -82,7 +82,7 @@ class Lifecycle:
         """0 when ready, else the exit code."""
         settings = self._settings
         try:
-            # imported in the thread too: numpy and the runtime take longer than the model, and health answers meanwhile
+            # in a thread: the runtime's import takes longer than the model, and health answers meanwhile
             service = await asyncio.to_thread(_load_service, settings)
         except NoriaError as error:
             return _failed(error)

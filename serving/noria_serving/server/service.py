@@ -1,7 +1,7 @@
 """One served version: its model, counters and feedback desk, and the state of its readiness.
 
-In: decoded requests. Out: arrays, tokens, counts. Invariant: `ready` is true only between a load that reproduced the
-golden rows and the start of draining.
+In: decoded requests. Out: arrays, tokens, counts. Invariant: `ready` is true only between a load that
+reproduced the golden rows and the start of draining.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from noria_serving.settings import Settings
 
 Array = NDArray[Any]
 INLINE_SECONDS: Final = 0.002
-"""A prediction that should take less runs on the event loop: handing it to a thread costs about 60 µs and a switch."""
+"""A prediction that should take less runs on the event loop: handing it to a thread costs about 60 µs and a
+switch.
+"""
 
 
 class Service:
@@ -55,7 +57,9 @@ class Service:
         self._thread = ThreadPoolExecutor(1, "inference")
 
     async def predict(self, inputs: Mapping[str, Array], rows: int) -> list[Array]:
-        """The model's outputs; small predictions inline, large ones in one thread, so that health still answers."""
+        """The model's outputs; small predictions inline, large ones in one thread, so that health still
+        answers.
+        """
         started = time.perf_counter()
         if rows <= self._inline_rows:
             outputs = self.loaded.backend.predict(inputs)

@@ -1,0 +1,235 @@
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from noria_serving.model.loaded import Loaded
+from noria_serving.server.app import App
+from noria_serving.server.counters_app import CountersApp
+from noria_serving.server.service import Service
+from noria_serving.settings import Settings
+
+SETTINGS = Settings(
+    bundle="",
+    namespace="shop",
+    deployment="late",
+    model="late-model",
+    version="late-model-4",
+    number="4",
+    max_body=4096,
+)
+GOOD: dict[str, Any] = {
+    "id": "q1", "inputs": [{"name": "input-0", "shape": [2, 3], "datatype": "FP32", "data": [[1, 2, 3], [-1, 0, 1]]}],
+}  # fmt: skip
+BASE = "/v2/models/late"
+
+
+@pytest.fixture
+def app(loaded: Loaded) -> App:
+    application = App(SETTINGS)
+    application.service = Service(SETTINGS, loaded)
+    return application
+
+
+@pytest.fixture
+async def client(app: App) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
+        yield client
+
+
+async def counts(app: App, query: str = "") -> dict[str, Any]:
+    transport = httpx.ASGITransport(app=CountersApp(app))
+    async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
+        return (await client.get(f"/counters{query}")).json()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v2", {"name", "version", "extensions"}),
+        ("/v2/", {"name", "version", "extensions"}),
+        ("/v2/health/live", {"live"}),
+        ("/v2/health/ready", {"live", "ready"}),
+        (BASE, {"name", "versions", "platform", "inputs", "outputs"}),
+        (f"{BASE}/versions/4", {"name", "versions", "platform", "inputs", "outputs"}),
+        (f"{BASE}/ready", {"name", "ready"}),
+        ("/v2/models/late-model/versions/4/ready", {"name", "ready"}),
+    ],
+)
+async def test_what_has_no_body_is_answered_as_the_protocol_says(
+    client, path: str, expected: set[str]
+) -> None:
+    response = await client.get(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert set(response.json()) == expected
+
+
+@pytest.mark.parametrize("path", [BASE, f"{BASE}/versions/4", "/v2/models/late-model"])
+async def test_an_inference_is_answered_under_every_name(client, loaded: Loaded, path: str) -> None:
+    response = await client.post(f"{path}/infer", json=GOOD)
+    document = response.json()
+    assert response.status_code == 200
+    assert (document["model_name"], document["model_version"], document["id"]) == (
+        path.split("/")[3],
+        "4",
+        "q1",
+    )
+    assert [output["shape"] for output in document["outputs"]] == [[2], [2, 2]]
+    rows = np.array(GOOD["inputs"][0]["data"], dtype=np.float32)
+    expected = loaded.backend.predict({"input-0": rows})[1]
+    np.testing.assert_allclose(np.reshape(document["outputs"][1]["data"], (2, 2)), expected, rtol=1e-6)
+    assert document["parameters"]["feedback_token"] == response.headers["noria-feedback"]
+
+
+async def test_only_the_outputs_asked_for_come_and_no_id_is_made_up(client) -> None:
+    document = (
+        await client.post(f"{BASE}/infer", json={"inputs": GOOD["inputs"], "outputs": [{"name": "label"}]})
+    ).json()
+    assert [output["name"] for output in document["outputs"]] == ["label"]
+    assert "id" not in document
+
+
+def wrong(**changes: Any) -> dict[str, Any]:
+    return {"inputs": [{**GOOD["inputs"][0], **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status"),
+    [
+        ("POST", f"{BASE}/infer", "{", 400),
+        ("POST", f"{BASE}/infer", "", 400),
+        ("POST", f"{BASE}/infer", "{}", 400),
+        ("POST", f"{BASE}/infer", json.dumps(wrong(datatype="FLOAT")), 400),
+        ("POST", f"{BASE}/infer", json.dumps(wrong(shape=[3, 3])), 400),
+        ("POST", f"{BASE}/infer", json.dumps(wrong(data=["a"] * 6)), 400),
+        ("POST", f"{BASE}/infer", json.dumps({"inputs": []}), 400),
+        ("POST", f"{BASE}/infer", json.dumps({**GOOD, "outputs": [{"name": "nope"}]}), 400),
+        ("POST", f"{BASE}/infer", " " * 5000, 413),
+        ("POST", "/v2/models/other/infer", json.dumps(GOOD), 404),
+        ("POST", f"{BASE}/versions/5/infer", json.dumps(GOOD), 404),
+        ("GET", "/v2/models/other", "", 404),
+        ("GET", "/v2/models/other/ready", "", 404),
+        ("GET", "/", "", 404),
+        ("GET", "/metrics", "", 404),
+        ("GET", f"{BASE}/infer", "", 405),
+        ("DELETE", BASE, "", 405),
+        ("POST", "/v2/health/live", "", 405),
+        ("GET", f"{BASE}/feedback", "", 405),
+    ],
+)
+async def test_every_mistake_is_a_4xx_with_one_sentence(
+    client, method: str, path: str, content: str, status: int
+) -> None:
+    response = await client.request(method, path, content=content)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/json"
+    assert list(response.json()) == ["error"]
+    assert isinstance(response.json()["error"], str)
+    if status == 405:
+        assert response.headers["allow"]
+
+
+async def test_a_body_that_only_turns_out_too_large_is_413(client) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * 1000
+
+    assert (await client.post(f"{BASE}/infer", content=pieces())).status_code == 413
+
+
+async def test_before_the_model_is_there_the_server_is_live_and_not_ready() -> None:
+    transport = httpx.ASGITransport(app=App(SETTINGS))
+    async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
+        statuses = [
+            (await client.get(path)).status_code
+            for path in ("/v2/health/live", "/v2/health/ready", f"{BASE}/ready", BASE)
+        ]
+        statuses.append((await client.post(f"{BASE}/infer", json=GOOD)).status_code)
+    assert statuses == [200, 503, 503, 503, 503]
+
+
+class Broken:
+    def __init__(self, signature: Any, answer: Any) -> None:
+        self.signature, self._answer = signature, answer
+
+    def predict(self, inputs: Any) -> Any:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    "answer", [ValueError("boom"), [np.array([1, 1]), np.full((2, 2), np.nan, dtype=np.float32)]]
+)
+async def test_a_model_that_fails_is_500_and_counted(app: App, client, loaded: Loaded, answer: Any) -> None:
+    from dataclasses import replace
+
+    app.service.loaded = replace(loaded, backend=Broken(loaded.backend.signature, answer))
+    response = await client.post(f"{BASE}/infer", json=GOOD)
+    assert response.status_code == 500
+    assert list(response.json()) == ["error"]
+    assert (await counts(app))["requests"] == {"ok": 0, "client_error": 0, "server_error": 1}
+
+
+async def test_requests_and_rows_are_counted_and_a_window_is_their_difference(app: App, client) -> None:
+    await client.post(f"{BASE}/infer", json=GOOD)
+    await client.post(f"{BASE}/infer", content="{")
+    app.service.tick()
+    first = await counts(app)
+    await client.post(f"{BASE}/infer", json=GOOD)
+    whole, window = await counts(app), await counts(app, f"?since={first['at']}")
+    assert first["requests"] == {"ok": 1, "client_error": 1, "server_error": 0}
+    assert (whole["predictions"], window["predictions"]) == (4, 2)
+    assert whole["from"] == whole["started"] <= window["from"] <= first["at"]
+    assert (whole["deployment"], whole["version"]) == ("late", "late-model-4")
+    assert set(whole["features"]) == {"x0", "x1", "x2"}
+    assert sum(whole["prediction"]["bins"]) == 4
+
+
+async def test_feedback_is_taken_once_by_body_by_header_and_in_batches(app: App, client) -> None:
+    tokens = [(await client.post(f"{BASE}/infer", json=GOOD)).headers["noria-feedback"] for _ in range(3)]
+    path = f"{BASE}/feedback"
+    assert (await client.post(path, json={"token": tokens[0], "labels": [1, 0]})).json() == {
+        "result": "matched",
+        "rows": 2,
+    }
+    again = await client.post(path, json={"token": tokens[0], "labels": [1, 0]})
+    assert (again.status_code, again.json()["reason"]) == (409, "duplicate")
+    by_header = await client.post(path, json={"labels": [1, 0]}, headers={"Noria-Feedback": tokens[1]})
+    assert by_header.status_code == 200
+    items = [
+        {"token": tokens[2], "labels": [0, 1]},
+        {"token": tokens[0], "labels": [1, 1]},
+        {"token": "x", "labels": []},
+        3,
+    ]
+    batch = (await client.post(path, json={"items": items})).json()
+    assert [entry["result"] for entry in batch["results"]] == ["matched", "duplicate", "invalid", "invalid"]
+    totals = await counts(app)
+    assert totals["feedback"]["matched"] == 3
+    assert list(totals["scores"]) == ["late-model-4"]
+
+
+async def test_prometheus_sees_every_bin_from_the_start(app: App) -> None:
+    transport = httpx.ASGITransport(app=CountersApp(app))
+    async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
+        text = (await client.get("/metrics")).text
+        missing = await client.get("/metric")
+        assert (await client.post("/counters")).status_code == 405
+        assert (await client.get("/counters?since=x")).status_code == 400
+    own = 'model="late-model",version="late-model-4"'
+    assert f'model_feature_bin_total{{bin="9",feature="x2",{own}}} 0.0' in text
+    assert f'model_request_duration_seconds_bucket{{le="0.001",{own}}} 0.0' in text
+    assert missing.status_code == 404
+
+
+async def test_a_draining_server_is_not_ready_but_answers_and_closes(app: App, client) -> None:
+    app.draining = True
+    assert (await client.get("/v2/health/ready")).status_code == 503
+    assert (await client.get("/v2/health/live")).status_code == 200
+    response = await client.post(f"{BASE}/infer", json=GOOD)
+    assert (response.status_code, response.headers["connection"]) == (200, "close")

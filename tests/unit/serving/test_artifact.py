@@ -1,0 +1,210 @@
+import io
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from noria_serving import contract, result
+from noria_serving.artifact import Artifact, DirectorySource, parse_manifest, sha256
+from noria_serving.bundle import Bundle
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.model import sklearn
+from noria_serving.model.loaded import load
+from noria_serving.model.onnx import open_session
+from noria_serving.objects import ObjectSource
+
+Copy = Callable[[Bundle], Path]
+
+
+def refusal(path: Path, *, digest: str | None = None, allow_pickle: bool = False) -> Reason:
+    with pytest.raises(NoriaError) as caught:
+        load(str(path), digest=digest, allow_pickle=allow_pickle)
+    return caught.value.reason
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    """A manifest that agrees with the files as they are now: an attacker who can write all of it."""
+    manifest = json.loads((path / contract.MANIFEST).read_bytes())
+    manifest["files"] = {
+        file.name: sha256(file.read_bytes()) for file in path.iterdir() if file.name != contract.MANIFEST
+    }
+    (path / contract.MANIFEST).write_bytes(result.canonical({**manifest, **changes}))
+
+
+def test_a_changed_model_is_not_loaded(matrix_bundle: Bundle, copy_of: Copy) -> None:
+    path = copy_of(matrix_bundle)
+    (path / "model.onnx").write_bytes((path / "model.onnx").read_bytes() + b"\0")
+    assert refusal(path) is Reason.DIGEST_MISMATCH
+
+
+def test_a_truncated_and_an_empty_file_are_not_loaded(matrix_bundle: Bundle, copy_of: Copy) -> None:
+    path = copy_of(matrix_bundle)
+    for content in ((path / contract.SIGNATURE).read_bytes()[:-1], b""):
+        (path / contract.SIGNATURE).write_bytes(content)
+        assert refusal(path) is Reason.DIGEST_MISMATCH
+
+
+def test_a_consistent_forgery_fails_on_the_registered_digest(matrix_bundle: Bundle, copy_of: Copy) -> None:
+    path = copy_of(matrix_bundle)
+    (path / contract.METRICS).write_bytes(b'{"metrics":{"auc":"1"}}')
+    rewrite(path)
+    assert refusal(path, digest=matrix_bundle.digest) is Reason.DIGEST_MISMATCH
+
+
+def test_an_extra_file_a_missing_file_and_no_manifest_are_refused(
+    matrix_bundle: Bundle, copy_of: Copy
+) -> None:
+    path = copy_of(matrix_bundle)
+    (path / "more.bin").write_bytes(b"x")
+    assert refusal(path) is Reason.FILES_DIFFER
+    (path / "more.bin").unlink()
+    (path / contract.GOLDEN).unlink()
+    assert refusal(path) is Reason.FILES_DIFFER
+    (path / contract.MANIFEST).unlink()
+    assert refusal(path) is Reason.NOT_FOUND
+    assert refusal(path / "nowhere") is Reason.NOT_FOUND
+
+
+def test_links_pipes_and_directories_are_refused(matrix_bundle: Bundle, copy_of: Copy) -> None:
+    path = copy_of(matrix_bundle)
+    outside = path.parent / "outside"
+    outside.write_bytes((path / contract.METRICS).read_bytes())
+    (path / contract.METRICS).unlink()
+    for make in (
+        lambda: (path / contract.METRICS).symlink_to(outside),
+        lambda: os.mkfifo(path / contract.METRICS),
+        lambda: (path / contract.METRICS).mkdir(),
+    ):
+        make()
+        assert refusal(path) is Reason.PATH_UNSAFE
+        (path / contract.METRICS).rmdir() if (path / contract.METRICS).is_dir() else (
+            path / contract.METRICS
+        ).unlink()
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "/etc/passwd", "a/b", "a\\b", ".hidden", "a\0b", "", "noria.json", "ｎame"]
+)
+def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    document = {
+        "schema": contract.BUNDLE_SCHEMA, "format": "onnx", "task": "binary", "model": name,
+        "files": {name: "sha256:" + "0" * 64},
+    }  # fmt: skip
+    with pytest.raises(NoriaError) as caught:
+        parse_manifest(result.canonical(document), "")
+    assert caught.value.reason is Reason.PATH_UNSAFE
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"null", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"schema":"noria.bundle/v2"}']
+)
+def test_a_malformed_manifest_is_refused(data: bytes) -> None:
+    with pytest.raises(NoriaError) as caught:
+        parse_manifest(data, "")
+    assert caught.value.reason is Reason.MANIFEST_INVALID
+
+
+def test_a_file_that_grows_while_it_is_read_is_cut_off(
+    matrix_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = Artifact(DirectorySource(matrix_bundle.path))
+    monkeypatch.setattr("noria_serving.artifact.MAX_DOCUMENT", 4)
+    with pytest.raises(NoriaError) as caught:
+        artifact.read(contract.SIGNATURE)
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+def test_a_model_that_answers_otherwise_is_not_served(matrix_bundle: Bundle, copy_of: Copy) -> None:
+    path = copy_of(matrix_bundle)
+    golden = json.loads((path / contract.GOLDEN).read_bytes())
+    golden["outputs"][1]["data"][0] += 0.01
+    (path / contract.GOLDEN).write_bytes(result.canonical(golden))
+    rewrite(path)
+    assert refusal(path) is Reason.GOLDEN_MISMATCH
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("/nonexistent/this-ran",)
+
+
+@pytest.mark.parametrize(
+    "content", [pickle.dumps(Bomb()), pickle.dumps(Bomb(), protocol=0), b"PK\x03\x04junk", b"", b"GGUF"]
+)
+def test_the_bytes_decide_what_a_file_is_not_its_name(
+    content: bytes, matrix_bundle: Bundle, copy_of: Copy
+) -> None:
+    path = copy_of(matrix_bundle)
+    (path / "model.onnx").write_bytes(content)
+    rewrite(path)
+    assert refusal(path) is Reason.FORMAT_REFUSED
+    rewrite(path, format="skops")
+    assert refusal(path) in (Reason.FORMAT_REFUSED, Reason.MODEL_INVALID)
+
+
+def test_formats_off_the_list_and_pickle_without_opt_in_are_refused(
+    matrix_bundle: Bundle, copy_of: Copy
+) -> None:
+    path = copy_of(matrix_bundle)
+    (path / "model.onnx").write_bytes(pickle.dumps(Bomb()))
+    for form in ("pickle", "joblib", "keras"):
+        rewrite(path, format=form)
+        assert refusal(path) is Reason.FORMAT_REFUSED
+    rewrite(path, format="pickle")
+    assert refusal(path, allow_pickle=True) is Reason.MODEL_INVALID
+
+
+def test_skops_with_a_type_that_is_not_trusted_is_refused() -> None:
+    import skops.io
+
+    with pytest.raises(NoriaError) as caught:
+        sklearn.load_skops(skops.io.dumps(Bomb()))
+    assert caught.value.reason in (Reason.FORMAT_REFUSED, Reason.MODEL_INVALID)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/abs", "a\\..\\b", "dir/file"])
+def test_archive_names_that_lead_elsewhere_are_refused(name: str) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as target:
+        target.writestr("schema.json", "{}")
+        target.writestr(name, "x")
+    with pytest.raises(NoriaError) as caught:
+        sklearn.load_skops(archive.getvalue())
+    assert caught.value.reason is Reason.FORMAT_REFUSED
+
+
+def test_an_archive_bomb_is_refused_before_it_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sklearn, "MAX_EXPANDED", 1000)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("schema.json", " " * 100_000)
+    with pytest.raises(NoriaError) as caught:
+        sklearn.load_skops(archive.getvalue())
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+def test_onnx_with_tensors_in_other_files_is_refused(matrix_bundle: Bundle) -> None:
+    import onnx
+
+    model = onnx.load(matrix_bundle.path / "model.onnx")
+    tensor = model.graph.initializer.add(name="w", data_type=1, dims=[1], data_location=1)
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    with pytest.raises(NoriaError) as caught:
+        open_session(model.SerializeToString())
+    assert caught.value.reason is Reason.FORMAT_REFUSED
+
+
+def test_a_bundle_in_a_store_is_verified_like_one_on_disk(matrix_bundle: Bundle) -> None:
+    from obstore.store import MemoryStore
+
+    store = MemoryStore()
+    for file in matrix_bundle.path.iterdir():
+        store.put(file.name, file.read_bytes())
+    artifact = Artifact(ObjectSource(store), digest=matrix_bundle.digest)
+    assert artifact.verify() == sum(file.stat().st_size for file in matrix_bundle.path.iterdir())
+    store.put("model.onnx", b"changed")
+    with pytest.raises(NoriaError):
+        Artifact(ObjectSource(store)).verify()

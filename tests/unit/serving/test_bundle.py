@@ -1,0 +1,180 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from noria_serving import bundle, contract
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.loaded import load
+
+DOCS = Path(__file__).parents[3] / "docs" / "bundle.md"
+
+
+def test_the_same_model_and_rows_give_the_same_digest(matrix, matrix_bundle, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rows, labels = matrix
+    again = bundle.save(
+        LogisticRegression().fit(rows, labels), rows, labels, tmp_path, name="m", metrics={"auc": 0.9}
+    )
+    assert again.digest == matrix_bundle.digest
+
+
+def test_a_pipeline_on_named_columns_becomes_onnx_with_one_tensor_a_column(
+    frame_bundle: bundle.Bundle,
+) -> None:
+    assert frame_bundle.format == "onnx"
+    assert frame_bundle.signature["inputs"] == [
+        {"name": "distance", "datatype": "FP32", "shape": [-1, 1]},
+        {"name": "hour", "datatype": "INT64", "shape": [-1, 1]},
+        {"name": "carrier", "datatype": "BYTES", "shape": [-1, 1]},
+    ]
+    assert [tensor["name"] for tensor in frame_bundle.signature["outputs"]] == ["label", "probabilities"]
+
+
+def test_boosted_trees_on_a_frame_of_numbers_become_onnx(frame, tmp_path: Path) -> None:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rows, labels = frame
+    numbers = rows[["distance", "hour"]].copy()
+    numbers.loc[::5, "distance"] = np.nan
+    model = HistGradientBoostingClassifier(max_iter=3).fit(numbers, labels)
+    saved = bundle.save(model, numbers, labels, tmp_path)
+    assert saved.format == "onnx"
+    assert "parity" in json.loads((tmp_path / contract.METRICS).read_bytes())
+
+
+def test_a_regression_has_one_prediction(matrix, tmp_path: Path) -> None:
+    from sklearn.linear_model import LinearRegression
+
+    rows, _ = matrix
+    saved = bundle.save(LinearRegression().fit(rows, rows[:, 0]), rows, rows[:, 0], tmp_path)
+    assert [tensor["name"] for tensor in saved.signature["outputs"]] == ["prediction"]
+    assert load(str(tmp_path)).manifest.task == "regression"
+
+
+def test_what_has_no_onnx_form_is_served_through_skops_with_a_stable_digest(
+    matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.ensemble import RandomForestClassifier
+
+    def no_converter(*_: object) -> None:
+        raise RuntimeError("no converter")
+
+    monkeypatch.setattr("noria_serving.conversion._to_onnx", no_converter)
+    rows, labels = matrix
+    saved = [
+        bundle.save(
+            RandomForestClassifier(3, random_state=1).fit(rows, labels), rows, labels, tmp_path / name
+        )
+        for name in ("one", "two")
+    ]
+    assert [item.format for item in saved] == ["skops", "skops"]
+    assert saved[0].digest == saved[1].digest
+    assert load(str(tmp_path / "one")).manifest.classes == (0, 1)
+
+
+def test_a_conversion_without_parity_is_not_used(
+    matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    monkeypatch.setattr("noria_serving.conversion._difference", lambda *_: 2e-4)
+    rows, labels = matrix
+    assert bundle.save(LogisticRegression().fit(rows, labels), rows, labels, tmp_path).format == "skops"
+
+
+def test_labels_that_are_words_or_truth_values_stay_what_they_are(matrix, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rows, labels = matrix
+    for name, named in (("words", np.where(labels == 1, "late", "early")), ("truth", labels == 1)):
+        saved = bundle.save(LogisticRegression().fit(rows, named), rows, named, tmp_path / name)
+        assert saved.format == "onnx"
+        classes = load(str(saved.path)).manifest.classes
+        assert classes == (("early", "late") if name == "words" else (False, True))
+
+
+def test_an_onnx_model_from_elsewhere_keeps_its_names(matrix, matrix_bundle, tmp_path: Path) -> None:
+    rows, labels = matrix
+    source = matrix_bundle.path / "model.onnx"
+    saved = bundle.save(source, rows, labels, tmp_path, task="binary")
+    assert saved.signature["inputs"][0]["name"] == "input_0"
+    with pytest.raises(NoriaError, match="task="):
+        bundle.save(source.read_bytes(), rows, labels, tmp_path / "b")
+
+
+def test_publish_writes_a_result_that_fits(
+    matrix_bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "result"
+    monkeypatch.setenv(contract.ENV_RESULT, str(target))
+    uri = matrix_bundle.publish(data=[{"name": "train", "digest": "sha256:0", "rows": 240}], git="abc")
+    document = json.loads(target.read_bytes())
+    assert document["artifact"] == {"uri": uri, "digest": matrix_bundle.digest, "format": "onnx"}
+    assert document["metrics"] == {"auc": "0.9"}
+    assert document["reference"]["features"] == 3
+
+
+def test_a_signature_too_large_for_the_result_is_left_out(matrix_bundle, tmp_path: Path, monkeypatch) -> None:
+    from dataclasses import replace
+
+    target = tmp_path / "result"
+    monkeypatch.setenv(contract.ENV_RESULT, str(target))
+    wide = {"inputs": [{"name": f"feature_{i}", "datatype": "FP32", "shape": [-1, 1]} for i in range(1000)]}
+    replace(matrix_bundle, signature=wide, card="long " * 2000).publish()
+    assert len(target.read_bytes()) <= contract.RESULT_LIMIT
+    assert "signature" not in json.loads(target.read_bytes())
+
+
+def test_the_uri_of_a_mounted_claim_is_its_pvc_address(matrix_bundle) -> None:
+    from dataclasses import replace
+
+    assert (
+        replace(matrix_bundle, path=Path("/noria/volumes/models/m/run-1")).publish() == "pvc://models/m/run-1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"metrics": {"auc": float("nan")}}, Reason.METRIC_UNDEFINED), ({"y": [0]}, Reason.DATA_INVALID)],
+)
+def test_what_cannot_be_saved_is_refused_with_a_reason(
+    matrix, matrix_bundle, tmp_path, changes, reason
+) -> None:
+    rows, labels = matrix
+    arguments = {"X": rows, "y": labels, "path": tmp_path / "b", "task": "binary", **changes}
+    with pytest.raises(NoriaError) as caught:
+        bundle.save(matrix_bundle.path / "model.onnx", **arguments)
+    assert caught.value.reason is reason
+
+
+def test_a_directory_with_other_files_is_left_alone(matrix, matrix_bundle, tmp_path: Path) -> None:
+    rows, labels = matrix
+    (tmp_path / "thesis.doc").write_text("precious")
+    with pytest.raises(NoriaError, match="in the way"):
+        bundle.save(matrix_bundle.path / "model.onnx", rows, labels, tmp_path, task="binary")
+    assert (tmp_path / "thesis.doc").read_text() == "precious"
+
+
+def test_the_example_in_the_docs_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert example is not None
+    assert len(example[1].strip().splitlines()) <= 10
+    monkeypatch.setenv(contract.ENV_OUTPUT, str(tmp_path / "out"))
+    monkeypatch.setenv(contract.ENV_RESULT, str(tmp_path / "result"))
+    exec(compile(example[1], "docs/bundle.md", "exec"), {})
+    digest = json.loads((tmp_path / "result").read_bytes())["artifact"]["digest"]
+    assert load(str(tmp_path / "out"), digest=digest).manifest.task == "binary"
+
+
+def test_importing_the_library_loads_neither_a_runtime_nor_scikit_learn() -> None:
+    code = "import sys, noria_serving.bundle; print([m for m in ('onnxruntime','sklearn','uvicorn','scipy') if m in sys.modules])"
+    serving = str(Path(bundle.__file__).parents[1])
+    output = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": serving}, capture_output=True, check=True
+    )
+    assert output.stdout == b"[]\n"

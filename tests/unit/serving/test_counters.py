@@ -1,0 +1,107 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from noria_serving.counters.recorder import Recorder
+from noria_serving.counters.ring import Ring
+from noria_serving.counters.state import State
+from noria_serving.model.loaded import Loaded
+
+ROW = st.tuples(
+    st.floats(-5, 5, width=32) | st.just(float("nan")),
+    st.integers(-3, 30),
+    st.sampled_from(["AA", "UA", "DL", "ZZ", ""]),
+)
+
+
+def arrays(rows: list[tuple[float, int, str]]) -> dict[str, np.ndarray]:
+    columns = list(zip(*rows, strict=True))
+    return {
+        "distance": np.array(columns[0], dtype=np.float32).reshape(-1, 1),
+        "hour": np.array(columns[1], dtype=np.int64).reshape(-1, 1),
+        "carrier": np.array(columns[2], dtype=object).reshape(-1, 1),
+    }
+
+
+def counts(recorder: Recorder) -> np.ndarray:
+    recorder.fold()
+    return recorder.state.vector
+
+
+@settings(max_examples=40)
+@given(
+    stream=st.lists(st.lists(ROW, min_size=1, max_size=4), max_size=12),
+    pods=st.integers(1, 5),
+    data=st.data(),
+)
+def test_a_stream_split_over_servers_gives_the_totals_of_one(
+    loaded_frame: Loaded, stream, pods, data
+) -> None:
+    one, many = Recorder(loaded_frame.reference), [Recorder(loaded_frame.reference) for _ in range(pods)]
+    for rows in stream:
+        pod = many[data.draw(st.integers(0, pods - 1))]
+        for recorder in (one, pod):
+            recorder.answered(arrays(rows), np.full(len(rows), 0.25, dtype=np.float32))
+            if data.draw(st.booleans()):
+                recorder.fold()
+    np.testing.assert_array_equal(counts(one), sum(counts(pod) for pod in many))
+    totals = one.state.as_json(one.state.vector)
+    rows = sum(len(batch) for batch in stream)
+    assert totals["predictions"] == rows
+    for feature in totals["features"].values():
+        assert sum(feature["bins"]) + feature["missing"] + feature["unseen"] == rows
+
+
+def test_counters_name_what_was_beside_the_bins(loaded_frame: Loaded) -> None:
+    recorder = Recorder(loaded_frame.reference)
+    recorder.answered(arrays([(100.0, 30, "ZZ"), (float("nan"), -3, "")]), np.array([0.1, 0.9]))
+    recorder.refused(400)
+    recorder.refused(500)
+    counts(recorder)
+    totals = recorder.state.as_json(recorder.state.vector)
+    assert totals["requests"] == {"ok": 1, "client_error": 1, "server_error": 1}
+    assert totals["features"]["distance"]["high"] == totals["features"]["distance"]["missing"] == 1
+    assert totals["features"]["hour"]["high"] == totals["features"]["hour"]["low"] == 1
+    assert totals["features"]["carrier"]["unseen"] == totals["features"]["carrier"]["missing"] == 1
+
+
+def test_nothing_waits_beyond_a_bounded_number_of_rows(loaded_frame: Loaded) -> None:
+    recorder = Recorder(loaded_frame.reference)
+    for _ in range(3):
+        recorder.answered(arrays([(0.0, 1, "AA")] * 1000), np.zeros(1000))
+    assert recorder.state.vector[recorder.state.predictions] == 3000
+
+
+def test_versions_beyond_the_limit_are_not_counted_and_the_layout_only_grows(loaded_frame: Loaded) -> None:
+    state = State(loaded_frame.reference)
+    before = state.vector.copy()
+    results = [state.add_score(f"v-{i}", 0, positive=True) for i in range(40)]
+    assert results.count(True) == 32
+    assert state.difference(before).sum() == 32
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 30), st.integers(0, 3)), min_size=1, max_size=40), st.floats(-10, 700)
+)
+def test_the_ring_answers_with_the_newest_snapshot_not_after_the_time_asked_for(steps, asked) -> None:
+    vector = np.zeros(3, dtype=np.int64)
+    ring, now, taken = Ring(vector, 0.0), 0.0, [(0.0, vector.copy())]
+    for seconds, growth in steps:
+        now += seconds
+        vector[1] += growth
+        ring.take(vector, now)
+        taken.append((now, vector.copy()))
+    expected = [(when, value) for when, value in taken if when <= asked] or taken[:1]
+    origin, found = ring.since(asked)
+    np.testing.assert_array_equal(found, expected[-1][1])
+    assert expected[-1][0] <= origin or np.array_equal(found, taken[0][1])
+    assert origin <= max(asked, 0.0)
+
+
+def test_the_ring_is_bounded_and_starts_later_then() -> None:
+    vector = np.zeros(2, dtype=np.int64)
+    ring = Ring(vector, 0.0, kept=3)
+    for second in range(1, 10):
+        vector[0] += 1
+        ring.take(vector, float(second))
+    origin, found = ring.since(1.0)
+    assert (origin, found[0]) == (7.0, 7)

@@ -1,0 +1,193 @@
+import base64
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from noria_serving.counters.state import FEEDBACK, State
+from noria_serving.feedback.desk import MAX_AGE_SECONDS, Desk
+from noria_serving.feedback.keys import KeyRing, MountedKeys, parse
+from noria_serving.feedback.token import Refusal, Refused, Token, binding, sign, verify
+from noria_serving.feedback.window import Window
+from noria_serving.model.loaded import Loaded
+
+RING = KeyRing("k1", {"k1": b"1" * 32, "k2": b"2" * 32})
+BOUND = binding("shop", "late")
+NOW = 1_800_000_000.0
+TOKEN = Token("late-4", 1_800_000_000_000, b"proc01", 7, b"\x00\xc7", b"\x00\x01")
+
+
+def desk(
+    loaded: Loaded,
+    keys: Path | None = None,
+    *,
+    version: str = "late-4",
+    classes: object = (0, 1),
+    task: str = "binary",
+) -> Desk:
+    mounted = MountedKeys(str(keys) if keys else None)
+    if keys is None:
+        mounted.ring = RING
+    return Desk(
+        State(loaded.reference),
+        mounted,
+        namespace="shop",
+        deployment="late",
+        version=version,
+        task=task,
+        classes=classes,
+    )
+
+
+def outcome(desk: Desk, token: object, labels: object, now: float = NOW) -> str:
+    try:
+        desk.accept(token, labels, now)
+    except Refused as refused:
+        return str(refused.refusal)
+    return "matched"
+
+
+def counted(desk: Desk, outcome: str) -> int:
+    return int(desk._state.vector[desk._state.feedback + FEEDBACK.index(outcome)])
+
+
+tokens = st.builds(
+    lambda version, when, process, sequence, rows: Token(
+        version, when, process, sequence, bytes(r[0] for r in rows), bytes(r[1] for r in rows)
+    ),
+    st.from_regex(r"[a-z0-9.-]{1,63}", fullmatch=True),
+    st.integers(0, 2**48 - 1),
+    st.binary(min_size=6, max_size=6),
+    st.integers(0, 2**32 - 1),
+    st.lists(st.tuples(st.integers(0, 199), st.integers(0, 255)), max_size=64),
+)
+
+
+@given(tokens)
+def test_a_token_says_what_was_signed(token: Token) -> None:
+    text = sign(token, RING, BOUND)
+    assert verify(text, RING, BOUND) == token
+    assert len(text) <= 512
+
+
+@given(st.data())
+def test_a_token_changed_anywhere_is_refused(data: st.DataObject) -> None:
+    text = sign(TOKEN, RING, BOUND)
+    position = data.draw(st.integers(0, len(text) - 1))
+    letter = data.draw(st.characters(max_codepoint=127).filter(lambda c: c != text[position]))
+    with pytest.raises(Refused):
+        verify(text[:position] + letter + text[position + 1 :], RING, BOUND)
+
+
+@given(
+    st.text(max_size=300)
+    | st.binary(max_size=200).map(lambda b: base64.urlsafe_b64encode(b"\1" + b).decode().rstrip("="))
+)
+def test_garbage_is_refused_never_raised(text: str) -> None:
+    with pytest.raises(Refused):
+        verify(text, RING, BOUND)
+
+
+def test_both_active_keys_verify_and_a_retired_one_does_not() -> None:
+    older = sign(TOKEN, KeyRing("k2", RING.keys), BOUND)
+    assert verify(older, RING, BOUND) == TOKEN
+    with pytest.raises(Refused) as caught:
+        verify(older, KeyRing("k1", {"k1": RING.keys["k1"]}), BOUND)
+    assert caught.value.refusal is Refusal.FORGED
+
+
+def test_each_refusal_has_its_reason_and_counts_nothing_else(loaded: Loaded) -> None:
+    here = desk(loaded)
+    issued = here.issue(np.array([0.1, 0.9]), None, NOW)
+    assert outcome(here, sign(TOKEN, RING, binding("shop", "other")), [0, 1]) == "foreign"
+    assert outcome(here, sign(TOKEN, KeyRing("k1", {"k1": b"3" * 32}), BOUND), [0, 1]) == "forged"
+    assert outcome(here, issued, [0, 1], NOW + MAX_AGE_SECONDS + 1) == "expired"
+    assert outcome(here, issued, [0, 1], NOW - 3600) == "expired"
+    for labels in ([0], [0, 1, 1], [0, 2], [0, "x"], None, {}, [0, [1]]):
+        assert outcome(here, issued, labels) == "invalid"
+    for token in (None, 3, "", "x" * 100, "ü" * 100):
+        assert outcome(here, token, [0, 1]) == "invalid"
+    assert here._state.versions == []
+    assert outcome(here, issued, [0, 1]) == "matched"
+    assert outcome(here, issued, [0, 1]) == "duplicate"
+    assert {name: counted(here, name) for name in ("matched", "duplicate", "expired", "forged", "foreign")} == {
+        "matched": 1, "duplicate": 1, "expired": 2, "forged": 1, "foreign": 1,
+    }  # fmt: skip
+
+
+def test_labels_are_counted_by_score_bin_under_the_version_that_predicted(loaded: Loaded) -> None:
+    older, newer = desk(loaded, version="late-4"), desk(loaded, version="late-5")
+    token = older.issue(np.array([0.0, 0.5, 1.0]), None, NOW)
+    assert newer.accept(token, [0, True, "1"], NOW + 60) == 3
+    counts = newer._state.as_json(newer._state.vector)
+    scores = counts["scores"]["late-4"]
+    assert list(counts["scores"]) == ["late-4"]
+    assert (scores["negatives"][0], scores["positives"][100], scores["positives"][199]) == (1, 1, 1)
+    assert sum(scores["negatives"]) + sum(scores["positives"]) == 3
+    assert counts["label_delay"] == {"sum": 60, "count": 1}
+
+
+def test_a_label_not_known_yet_is_left_out(loaded: Loaded) -> None:
+    here = desk(loaded)
+    assert here.accept(here.issue(np.array([0.2, 0.3]), None, NOW), [None, 1], NOW) == 1
+
+
+def test_with_several_classes_the_question_is_whether_the_predicted_one_was_right(loaded: Loaded) -> None:
+    here = desk(loaded, classes=("cat", "dog", "owl"), task="multiclass")
+    token = here.issue(np.array([0.7, 0.4]), np.array([2, 0]), NOW)
+    here.accept(token, ["owl", "dog"], NOW)
+    scores = here._state.as_json(here._state.vector)["scores"]["late-4"]
+    assert (scores["positives"][140], scores["negatives"][80]) == (1, 1)
+
+
+def test_large_batches_and_regressions_get_no_token(loaded: Loaded) -> None:
+    assert desk(loaded).issue(np.zeros(65), None, NOW) is None
+    assert desk(loaded).issue(np.zeros(64), None, NOW) is not None
+    assert desk(loaded, task="regression").issue(np.zeros(1), None, NOW) is None
+
+
+def keys_file(path: Path, active: str, **keys: bytes) -> None:
+    document = {"active": active, "keys": {kid: base64.b64encode(key).decode() for kid, key in keys.items()}}
+    (path / "next").write_text(json.dumps(document))
+    os.replace(path / "next", path / "keys.json")
+
+
+def test_keys_are_read_again_when_the_file_changes(loaded: Loaded, tmp_path: Path) -> None:
+    keys_file(tmp_path, "a", a=b"a" * 32)
+    one, two = desk(loaded, tmp_path), desk(loaded, tmp_path)
+    keys_file(tmp_path, "b", a=b"a" * 32, b=b"b" * 32)
+    two.keys.refresh()
+    assert outcome(one, two.issue(np.zeros(1), None, NOW), [0]) == "matched"
+    (tmp_path / "keys.json").write_text("{")
+    one.keys.refresh()
+    assert outcome(one, two.issue(np.zeros(1), None, NOW), [0]) == "matched"
+
+
+@pytest.mark.parametrize(
+    "data", ["", "[]", "{}", '{"active":"a","keys":{"a":"AAAA"}}', '{"active":"b","keys":{}}']
+)
+def test_a_malformed_keys_file_is_an_error(data: str) -> None:
+    with pytest.raises(ValueError):
+        parse(data.encode())
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 50_000)), max_size=60))
+def test_the_window_is_a_set(pairs: list[tuple[bytes, int]]) -> None:
+    window, seen = Window(), set()
+    for pair in pairs:
+        assert window.add(*pair) == (pair not in seen)
+        seen.add(pair)
+
+
+def test_the_window_forgets_the_oldest_process_first_and_stays_bounded() -> None:
+    window = Window(limit=4 * 1024)
+    for process in (b"a", b"b", b"c", b"d", b"e"):
+        assert window.add(process, 1)
+    assert not window.add(b"e", 1)
+    assert window.add(b"a", 1)
+    for sequence in range(0, 100 * 8192, 8192):
+        window.add(b"z", sequence)
+    assert window._size <= 4 * 1024

@@ -1,0 +1,186 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from noria_serving import contract, data, evaluate, job, quality, rows, verify
+from noria_serving.bundle import Bundle
+from noria_serving.errors import NoriaError, Reason
+from pyarrow import csv, parquet
+
+
+@pytest.fixture
+def lake(tmp_path: Path, frame) -> Path:
+    """Four days of held-out rows, Parquet but for the last one; the newest day has no labels yet."""
+    table, labels = frame
+    for day in range(4):
+        part = table.iloc[day * 60 : (day + 1) * 60]
+        columns = {name: pa.array(part[name].tolist()) for name in part.columns}
+        known = labels[day * 60 : (day + 1) * 60].tolist()
+        columns["late"] = pa.array(known if day < 3 else [None] * 60, pa.int64())
+        folder = tmp_path / "lake" / f"date=2013-01-{day + 9:02}"
+        folder.mkdir(parents=True)
+        if day < 2:
+            parquet.write_table(pa.table(columns), folder / "rows.parquet")
+        else:
+            csv.write_csv(pa.table(columns), folder / "rows.csv")
+    (tmp_path / "lake" / "date=2013-01-12" / ".rows.parquet.tmp").write_text("half written")
+    return tmp_path / "lake"
+
+
+def environment(lake: Path, bundle: Bundle, **more: str) -> dict[str, str]:
+    return {
+        "NORIA_CHALLENGER": str(bundle.path), "NORIA_CHALLENGER_DIGEST": bundle.digest,
+        "NORIA_HOLDOUT": str(lake), "NORIA_LABEL": "late", **more,
+    }  # fmt: skip
+
+
+def refusal(env: dict[str, str]) -> NoriaError:
+    with pytest.raises(NoriaError) as caught:
+        evaluate.evaluate(env)
+    return caught.value
+
+
+def test_both_models_are_scored_on_the_same_rows(lake: Path, frame_bundle: Bundle, frame) -> None:
+    env = environment(lake, frame_bundle, NORIA_CHAMPION=str(frame_bundle.path))
+    document = evaluate.evaluate(env)
+    table, labels = frame
+    from sklearn.metrics import roc_auc_score
+
+    assert document["rows"] == 180
+    assert set(document["metrics"]["challenger"]) == {"auc", "logloss", "accuracy"}
+    assert document["metrics"]["challenger"] == document["metrics"]["champion"]
+    inputs = {name: table[name].to_numpy()[:180].reshape(-1, 1) for name in table.columns}
+    inputs["distance"] = inputs["distance"].astype(np.float32)
+    inputs["carrier"] = inputs["carrier"].astype(object)
+    scores = evaluate.load(str(frame_bundle.path)).backend.predict(inputs)[1][:, 1]
+    assert float(document["metrics"]["challenger"]["auc"]) == pytest.approx(
+        roc_auc_score(labels[:180], scores), abs=1e-6
+    )
+    assert evaluate.evaluate(environment(lake, frame_bundle))["metrics"]["champion"] is None
+
+
+def test_the_digest_is_of_the_rows_not_of_the_files(lake: Path, tmp_path: Path) -> None:
+    before = rows.read(str(lake)).digest()
+    for folder in sorted(lake.iterdir()):
+        for file in folder.glob("rows.csv"):
+            table = csv.read_csv(file)
+            parquet.write_table(table, folder / "rows.parquet", compression="zstd")
+            file.unlink()
+    assert rows.read(str(lake)).digest() == before
+    assert rows.read(str(lake), data.Select("date", 2)).digest() != before
+
+
+def test_a_selection_takes_the_newest_after_leaving_out_the_newest(lake: Path, frame_bundle: Bundle) -> None:
+    select = json.dumps({"by": "date", "last": 1, "skip": 1})
+    assert evaluate.evaluate(environment(lake, frame_bundle, NORIA_HOLDOUT_SELECT=select))["rows"] == 60
+    env = {
+        "NORIA_DATA_TRAIN_SET": str(lake),
+        "NORIA_DATA_TRAIN_SET_SELECT": '{"by":"date","last":2,"skip":1}',
+    }
+    assert data.partitions("train-set", env=env) == [f"{lake}/date=2013-01-10", f"{lake}/date=2013-01-11"]
+    assert data.partitions("train", env={"NORIA_DATA_TRAIN": "s3://b/p"}) == ["s3://b/p"]
+
+
+def test_whole_numbers_are_ordered_as_numbers() -> None:
+    assert data.Select("day", 2).choose(["9", "10", "2"]) == ["9", "10"]
+    assert data.Select("day", 5, 1).choose(["a", "b"]) == ["a"]
+    assert data.Select("day", 1, 9).choose(["a", "b"]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "x",
+        '{"by":"a"}',
+        '{"by":"a/b","last":1}',
+        '{"by":"a","last":0}',
+        '{"by":"a","last":1,"skip":-1}',
+    ],
+)
+def test_a_malformed_selection_is_refused(text: str) -> None:
+    with pytest.raises(NoriaError) as caught:
+        data.parse_select(text)
+    assert caught.value.reason is Reason.CONFIGURATION
+
+
+def test_what_cannot_be_measured_is_a_reason_never_a_number(
+    lake: Path, frame_bundle: Bundle, matrix_bundle: Bundle
+) -> None:
+    newest = json.dumps({"by": "date", "last": 1})
+    assert refusal(environment(lake, frame_bundle, NORIA_HOLDOUT_SELECT=newest)).reason is Reason.NO_ROWS
+    assert refusal(environment(lake, frame_bundle) | {"NORIA_LABEL": "nope"}).reason is Reason.DATA_INVALID
+    assert refusal(environment(lake, matrix_bundle)).reason is Reason.DATA_INVALID
+    wrong = refusal(
+        environment(
+            lake, frame_bundle, NORIA_CHAMPION=str(frame_bundle.path), NORIA_CHAMPION_DIGEST="sha256:0"
+        )
+    )
+    assert (wrong.reason, wrong.message[:9]) == (Reason.DIGEST_MISMATCH, "champion:")
+    assert refusal({}).reason is Reason.CONFIGURATION
+    assert refusal(environment(lake / "no", frame_bundle)).reason is Reason.NO_ROWS
+
+
+def test_labels_of_one_class_only_have_no_auc(tmp_path: Path, frame_bundle: Bundle) -> None:
+    columns = {"distance": [0.1, 0.2], "hour": [1, 2], "carrier": ["AA", None], "late": [1, 1]}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert refusal(environment(tmp_path, frame_bundle)).reason is Reason.METRIC_UNDEFINED
+
+
+@pytest.mark.parametrize("count", [2, 17, 300])
+def test_auc_is_what_scikit_learn_says_ties_included(count: int) -> None:
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    random = np.random.default_rng(count)
+    truth = np.arange(count) % 2 == 0
+    scores = random.integers(1, 10, count) / 10
+    assert quality.auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
+    both = np.column_stack([1 - scores, scores])
+    assert quality.classification(both, truth.astype(int))["logloss"] == pytest.approx(
+        log_loss(truth, scores)
+    )
+
+
+def test_a_job_writes_its_result_and_leaves_with_zero(tmp_path: Path, matrix_bundle: Bundle) -> None:
+    env = {
+        "NORIA_BUNDLE": str(matrix_bundle.path),
+        "NORIA_DIGEST": matrix_bundle.digest,
+        "NORIA_RESULT": str(tmp_path / "r"),
+    }
+    with pytest.raises(SystemExit) as caught:
+        job.run(contract.VERIFICATION_SCHEMA, verify.verify, env)
+    document = json.loads((tmp_path / "r").read_bytes())
+    assert caught.value.code == 0
+    assert document["digest"] == matrix_bundle.digest
+    assert document["bytes"] == sum(file.stat().st_size for file in matrix_bundle.path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason"),
+    [
+        ({"NORIA_DIGEST": "sha256:" + "0" * 64}, 1, "DigestMismatch"),
+        ({"NORIA_BUNDLE": "/nonexistent"}, 1, "ArtifactNotFound"),
+        ({"NORIA_BUNDLE": ""}, 2, "ConfigurationInvalid"),
+    ],
+)
+def test_a_job_that_refuses_says_why_in_json(
+    tmp_path: Path, matrix_bundle: Bundle, changes, code: int, reason: str
+) -> None:
+    env = {"NORIA_BUNDLE": str(matrix_bundle.path), "NORIA_RESULT": str(tmp_path / "r"), **changes}
+    with pytest.raises(SystemExit) as caught:
+        job.run(contract.VERIFICATION_SCHEMA, verify.verify, env)
+    error = json.loads((tmp_path / "r").read_bytes())["error"]
+    assert (caught.value.code, error["reason"]) == (code, reason)
+    assert error["message"]
+
+
+def test_a_fault_of_ours_is_an_internal_error_with_a_message(tmp_path: Path) -> None:
+    def broken(_: object) -> dict[str, object]:
+        raise ZeroDivisionError("x" * 10_000)
+
+    with pytest.raises(SystemExit) as caught:
+        job.run(contract.VERIFICATION_SCHEMA, broken, {"NORIA_RESULT": str(tmp_path / "r")})
+    assert caught.value.code == 4
+    assert len((tmp_path / "r").read_bytes()) <= contract.RESULT_LIMIT

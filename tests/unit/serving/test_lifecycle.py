@@ -1,0 +1,112 @@
+"""A real process, real sockets and real signals: what a pod does when it is told to go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import noria_serving
+import pytest
+from noria_serving.bundle import Bundle
+
+DEADLINE = 20.0
+REQUEST = json.dumps(
+    {"inputs": [{"name": "input-0", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
+).encode()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Process:
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self.process, self.port = process, port
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE)
+
+    async def status(self, path: str) -> int:
+        """HTTP status, or 0 when nobody accepts."""
+        try:
+            return (await self.client.get(path)).status_code
+        except httpx.TransportError:
+            return 0
+
+    async def until(self, path: str, accepted: Callable[[int], bool]) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not accepted(await self.status(path)):
+                await asyncio.sleep(0.01)
+
+    async def half_a_request(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A request whose last byte is still to come."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        head = f"POST /v2/models/m/infer HTTP/1.1\r\nhost: m\r\ncontent-length: {len(REQUEST)}\r\n\r\n"
+        writer.write(head.encode() + REQUEST[:-1])
+        await writer.drain()
+        return reader, writer
+
+
+async def start(bundle: Path, **environment: str) -> Process:
+    port = free_port()
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(noria_serving.__file__).parents[1]),
+        "NORIA_BUNDLE": str(bundle), "NORIA_MODEL": "m", "NORIA_HOST": "127.0.0.1",
+        "NORIA_PORT": str(port), "NORIA_COUNTERS_PORT": "0", **environment,
+    }  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "noria_serving.main", env=env, stderr=asyncio.subprocess.PIPE
+    )
+    return Process(process, port)
+
+
+@pytest.fixture
+async def server(matrix_bundle: Bundle) -> AsyncIterator[Process]:
+    server = await start(matrix_bundle.path, NORIA_DIGEST=matrix_bundle.digest, NORIA_DRAIN_SECONDS="0.5")
+    try:
+        await server.until("/v2/health/ready", lambda status: status == 200)
+        yield server
+    finally:
+        await server.client.aclose()
+        if server.process.returncode is None:
+            server.process.kill()
+            await server.process.wait()
+
+
+async def test_sigterm_serves_on_then_finishes_what_is_in_flight_and_exits_clean(server: Process) -> None:
+    held = [await server.half_a_request() for _ in range(4)]
+    server.process.send_signal(signal.SIGTERM)
+    await server.until("/v2/health/ready", lambda status: status == 503)
+    assert (await server.client.get("/v2/health/live")).status_code == 200
+    late = await server.client.post("/v2/models/m/infer", content=REQUEST)
+    assert (late.status_code, late.headers["connection"]) == (200, "close")
+    server.process.send_signal(signal.SIGTERM)
+    await server.until("/v2/health/live", lambda status: status == 0)
+    assert server.process.returncode is None
+    for reader, writer in held:
+        writer.write(REQUEST[-1:])
+        await writer.drain()
+        async with asyncio.timeout(DEADLINE):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+    async with asyncio.timeout(DEADLINE):
+        assert await server.process.wait() == 0
+
+
+async def test_a_bundle_that_was_changed_ends_the_process_with_its_reason(
+    matrix_bundle: Bundle, tmp_path: Path
+) -> None:
+    result = tmp_path / "result"
+    server = await start(matrix_bundle.path, NORIA_DIGEST="sha256:" + "0" * 64, NORIA_RESULT=str(result))
+    async with asyncio.timeout(DEADLINE):
+        assert await server.process.wait() == 1
+    await server.client.aclose()
+    assert json.loads(result.read_bytes())["error"]["reason"] == "DigestMismatch"

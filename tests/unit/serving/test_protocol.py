@@ -1,0 +1,141 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from noria_serving.protocol import BadRequest, decode_tensor, encode_tensor, parse_request, render
+from noria_serving.signature import DATATYPES, Signature, Tensor
+
+MATRIX = Signature(
+    (Tensor("x", "FP32", (-1, 2)),), (Tensor("label", "INT64", (-1,)), Tensor("p", "FP32", (-1, 2)))
+)
+COLUMNS = Signature(
+    (Tensor("a", "FP64", (-1, 1)), Tensor("n", "INT64", (-1, 1)), Tensor("s", "BYTES", (-1, 1))),
+    (Tensor("y", "FP64", (-1,)),),
+)
+
+
+def matrix(**changes: Any) -> dict[str, Any]:
+    return {"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4.5], **changes}]}
+
+
+def body(document: object) -> bytes:
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("data", [[1, 2, 3, 4.5], [[1, 2], [3, 4.5]]])
+def test_flat_and_nested_data_are_the_same_rows(data: list[Any]) -> None:
+    request = parse_request(body(matrix(data=data)), MATRIX)
+    assert request.inputs["x"].tolist() == [[1, 2], [3, 4.5]]
+    assert request.inputs["x"].dtype == np.float32
+    assert (request.rows, request.outputs, request.id) == (2, (0, 1), None)
+
+
+def test_columns_come_with_or_without_their_trailing_dimension() -> None:
+    inputs = [
+        {"name": "s", "shape": [2], "datatype": "BYTES", "data": ["u", None]},
+        {"name": "a", "shape": [2, 1], "datatype": "FP32", "data": [[0.5], [None]]},
+        {"name": "n", "shape": [2], "datatype": "INT32", "data": [7, -1]},
+    ]
+    request = parse_request(body({"id": "q", "inputs": inputs, "outputs": [{"name": "y"}]}), COLUMNS)
+    assert request.inputs["s"].tolist() == [["u"], [""]]
+    assert request.inputs["n"].dtype == np.int64
+    assert np.isnan(request.inputs["a"][1, 0])
+    assert request.id == "q"
+
+
+@pytest.mark.parametrize("datatype", sorted(set(DATATYPES) - {"FP16"}))
+def test_every_datatype_that_has_a_json_form_survives_the_round_trip(datatype: str) -> None:
+    samples: dict[str, list[Any]] = {"BOOL": [True, False], "BYTES": ["a", "ü"]}
+    data = samples.get(datatype, [1, 2])
+    tensor = Tensor("t", datatype, (-1,))
+    array = decode_tensor({"name": "t", "shape": [2], "datatype": datatype, "data": data}, tensor)
+    assert json.loads(render(encode_tensor(tensor, array)))["data"] == data
+
+
+BAD = {
+    "not JSON": (b"{", "valid JSON"),
+    "NaN": (b'{"inputs": [NaN]}', "valid JSON"),
+    "no object": (b"[]", "object"),
+    "no inputs": (b"{}", "inputs"),
+    "empty inputs": (b'{"inputs": []}', "inputs"),
+    "input is no object": (b'{"inputs": [3]}', "unknown input"),
+    "unknown input": (body({"inputs": [{"name": "z"}]}), "the model takes ['x']"),
+    "given twice": (body({"inputs": matrix()["inputs"] * 2}), "twice"),
+    "unknown datatype": (body(matrix(datatype="FP31")), "unknown datatype"),
+    "wrong datatype": (body(matrix(datatype="BYTES")), "must be FP32"),
+    "half precision": (body(matrix(datatype="FP16")), "FP16"),
+    "no shape": (body(matrix(shape=None)), "shape"),
+    "negative shape": (body(matrix(shape=[-1, 2])), "shape"),
+    "boolean shape": (body(matrix(shape=[True, 2])), "shape"),
+    "huge shape": (body(matrix(shape=[2**31 - 1, 2])), "elements"),
+    "overflowing shape": (body(matrix(shape=[2**62, 2**62])), "shape"),
+    "wrong width": (body(matrix(shape=[4, 1])), "shape must be [-1, 2]"),
+    "wrong rank": (body(matrix(shape=[4])), "shape must be [-1, 2]"),
+    "no rows": (body(matrix(shape=[0, 2], data=[])), "no rows"),
+    "too few elements": (body(matrix(data=[1])), "4 elements"),
+    "no data": (b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32"}]}', "no `data`"),
+    "data is text": (body(matrix(data="1234")), "must be a list"),
+    "text in numbers": (body(matrix(data=[1, 2, "3", 4])), "a string"),
+    "truth in numbers": (body(matrix(data=[1, 2, True, 4])), "a boolean"),
+    "object in numbers": (body(matrix(data=[1, 2, {}, 4])), "an object"),
+    "ragged": (body(matrix(data=[[1, 2], [3]])), "ragged"),
+    "mixed nesting": (body(matrix(data=[[1, 2], 3])), "ragged"),
+    "nested otherwise": (body(matrix(data=[[1], [2], [3], [4]])), "nested"),
+    "beyond FP32": (body(matrix(data=[1e39, 0, 0, 0])), "range"),
+    "deep nesting": (b'{"inputs":' + b"[" * 5000 + b"]" * 5000 + b"}", "JSON"),
+    "id is a number": (body({"id": 3, **matrix()}), "`id`"),
+    "parameters is a list": (body({"parameters": [], **matrix()}), "`parameters`"),
+    "outputs is an object": (body({"outputs": {}, **matrix()}), "`outputs`"),
+    "unknown output": (body({"outputs": [{"name": "z"}], **matrix()}), "unknown output"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_with_a_sentence_that_says_what_is_wrong(case: str) -> None:
+    content, says = BAD[case]
+    with pytest.raises(BadRequest) as caught:
+        parse_request(content, MATRIX)
+    assert caught.value.status == 400
+    assert says in str(caught.value)
+
+
+def test_rows_of_all_inputs_must_agree() -> None:
+    inputs = [
+        {"name": "a", "shape": [1], "datatype": "FP64", "data": [1]},
+        {"name": "n", "shape": [2], "datatype": "INT64", "data": [1, 2]},
+        {"name": "s", "shape": [1], "datatype": "BYTES", "data": ["x"]},
+    ]
+    with pytest.raises(BadRequest, match="same number of rows"):
+        parse_request(body({"inputs": inputs}), COLUMNS)
+
+
+def test_a_whole_number_out_of_range_is_refused() -> None:
+    tensor = Tensor("n", "INT8", (-1,))
+    for datatype, value in (("INT8", 300), ("INT64", 300)):
+        with pytest.raises(BadRequest, match="range"):
+            decode_tensor({"name": "n", "shape": [1], "datatype": datatype, "data": [value]}, tensor)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(shape=JSON, data=JSON, datatype=st.sampled_from(sorted(DATATYPES)) | JSON, extra=JSON)
+def test_whatever_comes_is_arrays_or_a_refusal(shape: Any, data: Any, datatype: Any, extra: Any) -> None:
+    document = matrix(shape=shape, data=data, datatype=datatype)
+    document["outputs"] = extra
+    try:
+        request = parse_request(body(document), MATRIX)
+    except BadRequest:
+        return
+    assert request.inputs["x"].shape == (request.rows, 2)
