@@ -15,6 +15,7 @@ from aiohttp import web
 from noria_operator import logs
 from noria_operator.controllers.context import Config, ConfigError, Context
 from noria_operator.controllers.registry import CONTROLLERS
+from noria_operator.evidence.fetch import Fetcher
 from noria_operator.evidence.router import RouterReader
 from noria_operator.evidence.server import CounterReader
 from noria_operator.kube import kinds
@@ -25,24 +26,28 @@ from noria_operator.kube.events import Events
 from noria_operator.kube.lease import LeaseLost
 from noria_operator.kube.login import Endpoint, LoginError, login
 from noria_operator.kube.store import Store
-from noria_operator.process import Operator, Parts
+from noria_operator.process import MakeContext, Operator, Parts
 from noria_operator.routers import xds
 
 log = logging.getLogger(__name__)
 
 
-def context(client: Client, store: Store, config: Config, clock: Clock) -> Context:
-    """The context of a real operator."""
-    return Context(
-        client=client,
-        store=store,
-        writer=Writer(client, store, clock),
-        events=Events(client, clock),
-        clock=clock,
-        config=config,
-        router=RouterReader(),
-        servers=CounterReader(),
-    )
+def context(fetcher: Fetcher) -> MakeContext:
+    """Makes the context of a real operator; evidence is read through `fetcher`."""
+
+    def make(client: Client, store: Store, config: Config, clock: Clock) -> Context:
+        return Context(
+            client=client,
+            store=store,
+            writer=Writer(client, store, clock),
+            events=Events(client, clock),
+            clock=clock,
+            config=config,
+            router=RouterReader(fetcher),
+            servers=CounterReader(fetcher),
+        )
+
+    return make
 
 
 def xds_app(store: Store, config: Config) -> web.Application:
@@ -60,9 +65,13 @@ async def serve(config: Config, endpoint: Endpoint) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Client(endpoint) as client:
-        parts = Parts(config, endpoint, client, CONTROLLERS, context, xds_app)
-        await Operator(parts).run(stop)
+    fetcher = Fetcher()
+    try:
+        async with Client(endpoint) as client:
+            parts = Parts(config, endpoint, client, CONTROLLERS, context(fetcher), xds_app)
+            await Operator(parts).run(stop)
+    finally:
+        await fetcher.close()
 
 
 def main() -> None:

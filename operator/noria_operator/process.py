@@ -59,6 +59,8 @@ WORKERS = 8
 DRAIN_SECONDS = 20.0
 """How long workers may finish after SIGTERM; stays below the pod's terminationGracePeriodSeconds."""
 
+MakeContext = Callable[[Client, Store, Config, Clock], Context]
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -68,7 +70,7 @@ class Parts:
     endpoint: Endpoint
     client: Client
     controllers: Sequence[Controller]
-    context: Callable[[Client, Store, Config, Clock], Context]
+    context: MakeContext
     xds: Callable[[Store, Config], web.Application] | None = None
     clock: Clock = field(default_factory=SystemClock)
     identity: str = field(default_factory=lambda: f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import asyncio
+import copy
+
+import pytest
+from tests.unit.kube.api_server import LoopClock, Scripted, refusal
+
+from noria_operator.kube.client import Answer
+from noria_operator.kube.errors import Unavailable
+from noria_operator.kube.kinds import Json
+from noria_operator.kube.lease import Lease, LeaseLost
+from noria_operator.kube.requests import Request
+
+
+class Server:
+    """One Lease object, with optimistic locking; `down` makes it unreachable."""
+
+    def __init__(self) -> None:
+        self.lease: Json | None = None
+        self.version = 0
+        self.down = False
+        self.writers: list[str] = []
+
+    def __call__(self, request: Request) -> Answer:
+        if self.down:
+            raise Unavailable(0, "Down", "no route")
+        if request.verb == "get":
+            return Answer(200, copy.deepcopy(self.lease)) if self.lease else refusal(404, "NotFound")
+        assert request.body is not None
+        body = copy.deepcopy(request.body)
+        if request.verb == "create" and self.lease is not None:
+            return refusal(409, "AlreadyExists")
+        if request.verb == "update" and body["metadata"]["resourceVersion"] != str(self.version):
+            return refusal(409, "Conflict")
+        self.version += 1
+        body["metadata"]["resourceVersion"] = str(self.version)
+        self.lease = body
+        self.writers.append(body["spec"]["holderIdentity"])
+        return Answer(200, copy.deepcopy(body))
+
+
+def candidate(server: Server, name: str) -> Lease:
+    return Lease(Scripted(server), LoopClock(), namespace="ns", identity=name)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_the_first_one_gets_it_and_keeps_it() -> None:
+    server = Server()
+    a, b = candidate(server, "a"), candidate(server, "b")
+    await a.acquire()
+    holding, waiting = asyncio.create_task(a.hold()), asyncio.create_task(b.acquire())
+    await asyncio.sleep(3600)
+    assert a.held
+    assert not b.held
+    assert set(server.writers) == {"a"}
+    for task in (holding, waiting):
+        task.cancel()
+
+
+async def test_a_dead_holder_is_replaced_after_the_lease_ran_out_and_not_before() -> None:
+    server = Server()
+    a, b = candidate(server, "a"), candidate(server, "b")
+    await a.acquire()
+    holding = asyncio.create_task(a.hold())
+    waiting = asyncio.create_task(b.acquire())
+    await asyncio.sleep(60)
+    holding.cancel()
+    died = now()
+    await waiting
+    assert 13 <= now() - died <= 20
+    assert server.lease is not None
+    assert server.lease["spec"]["leaseTransitions"] == 1
+
+
+async def test_a_holder_that_cannot_renew_stops_before_another_may_start() -> None:
+    server = Server()
+    a = candidate(server, "a")
+    await a.acquire()
+    holding = asyncio.create_task(a.hold())
+    await asyncio.sleep(20)
+    server.down = True
+    cut = now()
+    with pytest.raises(LeaseLost):
+        await holding
+    assert now() - cut <= 10.5
+    assert not a.held
+    with pytest.raises(LeaseLost):
+        a.check()
+
+
+async def test_a_process_that_slept_may_not_write_even_before_it_noticed() -> None:
+    a = candidate(Server(), "a")
+    await a.acquire()
+    a.check()
+    await asyncio.sleep(11)
+    with pytest.raises(LeaseLost):
+        a.check()
+
+
+async def test_a_short_outage_costs_nothing() -> None:
+    server = Server()
+    a = candidate(server, "a")
+    await a.acquire()
+    holding = asyncio.create_task(a.hold())
+    await asyncio.sleep(20)
+    server.down = True
+    await asyncio.sleep(4)
+    server.down = False
+    await asyncio.sleep(60)
+    assert a.held
+    holding.cancel()
+
+
+async def test_a_holder_that_was_replaced_stops() -> None:
+    server = Server()
+    a = candidate(server, "a")
+    await a.acquire()
+    holding = asyncio.create_task(a.hold())
+    await asyncio.sleep(5)
+    assert server.lease is not None
+    server.lease["spec"]["holderIdentity"] = "b"
+    with pytest.raises(LeaseLost):
+        await holding
+
+
+async def test_a_released_lease_is_taken_at_once() -> None:
+    server = Server()
+    a, b = candidate(server, "a"), candidate(server, "b")
+    await a.acquire()
+    waiting = asyncio.create_task(b.acquire())
+    await asyncio.sleep(5)
+    await a.release()
+    assert not a.held
+    released = now()
+    await waiting
+    assert now() - released <= 2.5
+
+
+async def test_a_conflict_of_one_renewal_does_not_lose_the_lease() -> None:
+    server = Server()
+    a = candidate(server, "a")
+    await a.acquire()
+    holding = asyncio.create_task(a.hold())
+    await asyncio.sleep(5)
+    server.version += 1  # as if our own renewal had arrived although its answer did not
+    assert server.lease is not None
+    server.lease["metadata"]["resourceVersion"] = str(server.version)
+    await asyncio.sleep(60)
+    assert a.held
+    holding.cancel()

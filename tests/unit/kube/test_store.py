@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from tests.unit.kube.api_server import obj
+
+from noria_operator.kube.kinds import DEPLOYMENT, POD, Json, Key
+from noria_operator.kube.store import EventType, Store
+
+A = Key(DEPLOYMENT, "ns", "a")
+
+
+def test_the_newest_version_wins_whatever_the_order() -> None:
+    store = Store()
+    assert store.observe("ADDED", obj(version=5))
+    assert not store.observe("MODIFIED", obj(version=4))
+    assert not store.observe("MODIFIED", obj(version=5))
+    assert store.observe("MODIFIED", obj(version=10))
+    assert store.get(A) == obj(version=10)
+
+
+def test_versions_are_numbers_not_words() -> None:
+    store = Store()
+    store.observe("ADDED", obj(version=9))
+    assert store.observe("MODIFIED", obj(version=10))
+
+
+def test_a_late_answer_does_not_bring_a_deleted_object_back() -> None:
+    store = Store()
+    store.observe("ADDED", obj(version=1))
+    store.observe("DELETED", obj(version=9))
+    assert not store.observe("MODIFIED", obj(version=8))
+    assert store.get(A) is None
+
+
+def test_an_object_that_gets_its_label_back_is_seen_again() -> None:
+    store = Store()
+    store.observe("ADDED", obj(version=1))
+    store.observe("DELETED", obj(version=9))
+    assert store.observe("ADDED", obj(version=12))
+
+
+def test_a_deletion_that_comes_late_spares_the_next_object_of_that_name() -> None:
+    store = Store()
+    store.observe("ADDED", obj(version=1, uid="old"))
+    store.observe("ADDED", obj(version=9, uid="new"))
+    assert not store.observe("DELETED", obj(version=8, uid="old"))
+    found = store.get(A)
+    assert found is not None
+    assert found["metadata"]["uid"] == "new"
+
+
+def test_what_we_deleted_is_gone_before_the_watch_says_so() -> None:
+    store = Store()
+    store.observe("ADDED", obj(version=1))
+    store.forget(A, "uid-a")
+    assert store.get(A) is None
+    store.observe("ADDED", obj(version=5, uid="next"))
+    store.forget(A, "uid-a")
+    assert store.get(A) is not None
+
+
+def test_objects_are_found_by_owner_label_and_namespace() -> None:
+    store = Store()
+    store.observe(None, obj("b", owner="o1", labels={"x": "1", "y": "2"}))
+    store.observe(None, obj("a", owner="o1", labels={"x": "1"}))
+    store.observe(None, obj("c", owner="o2"))
+    store.observe(None, obj("d", owner="o1", api=("v1", "Pod")))
+    assert _names(store.owned(DEPLOYMENT, "ns", "o1")) == ["a", "b"]
+    assert _names(store.owned(POD, "ns", "o1")) == ["d"]
+    assert store.owned(DEPLOYMENT, "other", "o1") == []
+    assert _names(store.list(DEPLOYMENT, "ns", {"x": "1"})) == ["a", "b"]
+    assert _names(store.list(DEPLOYMENT, labels="x=1,y=2")) == ["b"]
+    assert _names(store.list(DEPLOYMENT)) == ["a", "b", "c"]
+    store.observe("MODIFIED", obj("b", version=2, owner="o2"))
+    assert _names(store.owned(DEPLOYMENT, "ns", "o1")) == ["a"]
+
+
+def test_a_complete_list_repairs_what_events_left_out() -> None:
+    store = Store()
+    for name in ("kept", "changed", "gone"):
+        store.observe("ADDED", obj(name, version=1))
+    before = store.snapshot(DEPLOYMENT)
+    store.observe("ADDED", obj("since", version=20))
+    listed = [obj("kept", version=1), obj("changed", version=7), obj("new", version=8)]
+    assert sorted(_names(store.repair(DEPLOYMENT, before, listed))) == ["changed", "gone", "new"]
+    assert _names(store.list(DEPLOYMENT)) == ["changed", "kept", "new", "since"]
+
+
+def test_subscribers_hear_of_news_only() -> None:
+    store, heard = Store(), []
+
+    def hear(type: EventType, obj: Json) -> None:
+        heard.append((type, obj["metadata"]["resourceVersion"]))
+
+    leave = store.subscribe(hear)
+    store.observe("ADDED", obj(version=1))
+    store.observe("MODIFIED", obj(version=1))
+    store.observe("DELETED", obj(version=3))
+    leave()
+    store.observe("ADDED", obj("other"))
+    assert heard == [("ADDED", "1"), ("DELETED", "3")]
+
+
+def test_managed_fields_are_not_kept() -> None:
+    store, seen = Store(), obj()
+    seen["metadata"]["managedFields"] = [{"manager": "noria"}]
+    store.observe("ADDED", seen)
+    assert store.get(A) == obj()
+
+
+def test_a_kind_is_synced_when_it_was_said_to_be() -> None:
+    store = Store()
+    assert not store.synced(POD)
+    store.mark_synced(POD)
+    assert store.synced(POD)
+
+
+def _names(found: list[Json]) -> list[str]:
+    return [one["metadata"]["name"] for one in found]
