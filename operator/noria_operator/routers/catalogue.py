@@ -22,6 +22,9 @@ Topic = tuple[str, str, str]
 SETTLE = 0.002
 """Seconds that changes are gathered before the snapshot is built again."""
 
+HISTORY = 10_000
+"""Answers to the question for clusters whose names are remembered, over all namespaces."""
+
 
 class ObjectStore(Protocol):
     """What is needed of the store of watched objects."""
@@ -41,6 +44,8 @@ class Catalogue:
         self._deployments, self._slices = deployments, slices
         self._snapshots: dict[str, Snapshot] = {}
         self._dirty: set[str] = set()
+        self.clusters: dict[str, frozenset[str]] = {}
+        """Names in the latest answers to the question for clusters, by digest."""
         self._waiting: dict[Topic, set[asyncio.Future[None]]] = {}
         self._position = [_highest(store.list(deployments)), _highest(store.list(slices))]
         self._flush: asyncio.TimerHandle | None = None
@@ -120,6 +125,10 @@ class Catalogue:
         deployments = [routed(each, slices) for each in self._store.list(self._deployments, namespace)]
         before, now = self._snapshots.get(namespace), snapshot(namespace, deployments)
         self._snapshots[namespace] = now
+        self.clusters.pop(now.cds.digest, None)
+        self.clusters[now.cds.digest] = now.known
+        if len(self.clusters) > HISTORY:
+            del self.clusters[next(iter(self.clusters))]
         self._dirty.discard(namespace)
         if before is not None:
             for kind, name in _differences(before, now):

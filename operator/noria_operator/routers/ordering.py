@@ -8,8 +8,10 @@ last endpoint only after the routes have left it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from noria_operator.routers.envoy import Snapshot, endpoint_resource
 
@@ -71,36 +73,71 @@ def compare(ours: Version, theirs: Version | None) -> Order:
     return Order.BEHIND if behind else Order.AHEAD
 
 
+Place = tuple[Kind, str]
+"""One subscription of a router: the kind of question, and the cluster for endpoints."""
+
+
 @dataclass(slots=True)
 class Node:
-    """What one router has accepted: digests of its routes and of each cluster's endpoints."""
+    """What one router has: the digest it accepted last in each place, and the one that is on its way to it.
 
-    routes: str = ""
-    endpoints: dict[str, str] = field(default_factory=dict)
-    sent: dict[tuple[Kind, str], tuple[str, float]] = field(default_factory=dict)
-    waiting: dict[tuple[Kind, str], float] = field(default_factory=dict)
+    Both count until the router asks again, because what was sent may be in force before the router says so.
+    """
+
+    accepted: dict[Place, str] = field(default_factory=dict)
+    flying: dict[Place, str] = field(default_factory=dict)
+    sent: dict[Place, tuple[str, float]] = field(default_factory=dict)
+    waiting: dict[Place, float] = field(default_factory=dict)
     seen: float = 0.0
 
-    def accept(self, kind: Kind, name: str, version: Version | None) -> None:
+    def asks(self, place: Place, version: Version | None) -> None:
         """Take note of the version that a request carries: Envoy sends the one it accepted last."""
-        if kind is Kind.ROUTES:
-            self.routes = version.digest if version else ""
-        elif kind is Kind.ENDPOINTS and version:
-            self.endpoints[name] = version.digest
-        elif kind is Kind.ENDPOINTS:
-            self.endpoints.pop(name, None)
+        self.flying.pop(place, None)
+        if version is not None:
+            self.accepted[place] = version.digest
+        else:
+            self.accepted.pop(place, None)
+
+    def keep(self, clusters: frozenset[str] | None) -> None:
+        """The router has these clusters and no others (None: not known which): the others are forgotten."""
+        if clusters is None:
+            return
+        places: tuple[dict[Place, Any], ...] = (self.accepted, self.flying, self.sent, self.waiting)
+        for held in places:
+            for place in [place for place in held if place[1] and place[1] not in clusters]:
+                del held[place]
+
+    def answered(self, place: Place, digest: str, now: float) -> None:
+        """An answer is on its way."""
+        self.flying[place] = digest
+        self.sent[place] = (digest, now)
+
+    def may_have(self, place: Place) -> set[str]:
+        """Every digest that may be in force there."""
+        return {held[place] for held in (self.accepted, self.flying) if place in held}
 
 
-def in_order(snapshot: Snapshot, node: Node, kind: Kind, name: str) -> bool:
-    """Whether this answer may go to this router now, or has to wait for another one to be accepted first."""
+def in_order(snapshot: Snapshot, node: Node, place: Place, clusters: Mapping[str, frozenset[str]]) -> bool:
+    """Whether this answer may go to this router now, or has to wait for another one to be accepted first.
+
+    `clusters` are the names in each answer to the question for clusters that was given lately, by digest.
+    """
+    kind, name = place
     if kind is Kind.ROUTES:
-        return snapshot.known <= node.endpoints.keys() and not any(
-            _empties(node.endpoints[cluster], cluster) for cluster in snapshot.carrying - snapshot.empty
-        )
-    if kind is Kind.ENDPOINTS and name in snapshot.empty and name in node.endpoints:
-        return node.routes in {snapshot.rds.digest, ""}
+        return _reachable(snapshot, node, clusters)
+    if kind is Kind.ENDPOINTS and name in snapshot.empty and place in node.accepted:
+        return node.may_have((Kind.ROUTES, "")) <= {snapshot.rds.digest}
     return True
 
 
-def _empties(digest: str, cluster: str) -> bool:
-    return digest == endpoint_resource(cluster, ()).digest
+def _reachable(snapshot: Snapshot, node: Node, clusters: Mapping[str, frozenset[str]]) -> bool:
+    """Whether the router has every cluster that the routes name, and endpoints where requests go."""
+    for digest in node.may_have((Kind.CLUSTERS, "")):
+        if not snapshot.known <= clusters.get(digest, snapshot.known):
+            return False
+    if any((Kind.ENDPOINTS, name) not in node.accepted for name in snapshot.known):
+        return False
+    return not any(
+        endpoint_resource(name, ()).digest in node.may_have((Kind.ENDPOINTS, name))
+        for name in snapshot.carrying - snapshot.empty
+    )

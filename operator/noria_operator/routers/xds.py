@@ -21,7 +21,7 @@ from aiohttp import web
 from noria_operator.domain.keys import router_token, same_token
 from noria_operator.routers.catalogue import Catalogue, ObjectStore
 from noria_operator.routers.envoy import Resource, Snapshot
-from noria_operator.routers.ordering import Kind, Node, Order, Version, compare, in_order
+from noria_operator.routers.ordering import Kind, Node, Order, Place, Version, compare, in_order
 
 Json = dict[str, Any]
 
@@ -73,6 +73,10 @@ class Question:
     name: str
     version: Version | None
 
+    @property
+    def place(self) -> Place:
+        return self.kind, self.name
+
 
 class Discovery:
     """Answers routers; what it remembers of them may be lost at any time and is learnt again from their
@@ -120,7 +124,7 @@ class Discovery:
             ours = Version(self._catalogue.position, resource.digest)
             pause = self._pause(snapshot, question, node, ours, now())
             if pause <= 0:
-                node.sent[question.kind, question.name] = (ours.digest, now())
+                node.answered(question.place, ours.digest, now())
                 return _answer(question.kind, ours, resource)
             if now() >= end:
                 return web.Response(status=304)
@@ -129,7 +133,7 @@ class Discovery:
 
     def _pause(self, snapshot: Snapshot, question: Question, node: Node, ours: Version, now: float) -> float:
         """Seconds to wait before the answer may be given; 0 says: now."""
-        place = (question.kind, question.name)
+        place = question.place
         order = compare(ours, question.version)
         if order in {Order.SAME, Order.BEHIND}:
             node.waiting.pop(place, None)
@@ -140,7 +144,7 @@ class Discovery:
         digest, at = node.sent.get(place, ("", 0.0))
         if question.version is not None and digest == ours.digest and now - at < AGAIN:
             return AGAIN - (now - at)
-        if not in_order(snapshot, node, question.kind, question.name) and now - since < PATIENCE:
+        if now - since < PATIENCE and not in_order(snapshot, node, place, self._catalogue.clusters):
             return PATIENCE - (now - since)
         del node.waiting[place]
         return 0.0
@@ -151,9 +155,18 @@ class Discovery:
         self._prune(now)
         node = self._nodes.setdefault((question.namespace, question.node), Node())
         node.seen = now
-        node.accept(question.kind, question.name, question.version)
+        node.asks(question.place, question.version)
+        if question.kind is Kind.CLUSTERS:
+            node.keep(self._clusters_of(question))
         self._catalogue.wake((question.namespace, "node", question.node))
         return node
+
+    def _clusters_of(self, question: Question) -> frozenset[str] | None:
+        """The clusters of a router that asks for clusters; None when it has some that we do not remember."""
+        if question.version is None:
+            return frozenset()
+        self._catalogue.snapshot(question.namespace)
+        return self._catalogue.clusters.get(question.version.digest)
 
     def _prune(self, now: float) -> None:
         if now - self._pruned < FORGET / 4:

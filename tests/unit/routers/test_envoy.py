@@ -1,0 +1,108 @@
+"""The configuration as data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from noria_operator.routers.bootstrap import Bootstrap, bootstrap
+from noria_operator.routers.envoy import Snapshot, snapshot
+from noria_operator.routers.traffic import RoutedDeployment
+
+POD = (("10.0.0.1", 8080),)
+
+
+def routes(found: Snapshot) -> dict[str, Any]:
+    (configuration,) = json.loads(found.rds.text)
+    return dict(configuration)
+
+
+def hosts(found: Snapshot) -> dict[str, Any]:
+    return {host["name"]: host for host in routes(found)["virtual_hosts"]}
+
+
+def two_versions(**changes: Any) -> RoutedDeployment:
+    fields: dict[str, Any] = {"revisions": (("m-1", 90), ("m-2", 10)), "endpoints": {"m-1": POD, "m-2": POD}}
+    return RoutedDeployment("m", **{**fields, **changes})
+
+
+def test_weight_0_is_sent() -> None:
+    found = snapshot("shop", [two_versions(revisions=(("m-1", 100), ("m-2", 0)))])
+    (route,) = hosts(found)["m"]["routes"]
+    weights = {each["name"]: each["weight"] for each in route["route"]["weighted_clusters"]["clusters"]}
+    assert weights == {"m-1": 100, "m-2": 0}
+    assert found.carrying == {"m-1"}
+    assert found.known == {"m-1", "m-2"}
+
+
+def test_every_cluster_that_a_route_names_is_in_the_snapshot() -> None:
+    found = snapshot("shop", [two_versions()])
+    assert {each["name"] for each in json.loads(found.cds.text)} == found.known == found.eds.keys()
+    assert routes(found)["validate_clusters"] is True
+
+
+def test_the_same_input_in_any_order_gives_the_same_bytes() -> None:
+    one, other = two_versions(), RoutedDeployment("n", revisions=(("n-1", 100),), endpoints={"n-1": POD})
+    assert snapshot("shop", [one, other]) == snapshot("shop", [other, one])
+    assert snapshot("shop", [one]).version != snapshot("shop", [two_versions(timeout=5)]).version
+
+
+def test_a_change_of_pods_changes_endpoints_alone_unless_the_last_one_goes() -> None:
+    before = snapshot("shop", [two_versions()])
+    more = snapshot("shop", [two_versions(endpoints={"m-1": POD, "m-2": (*POD, ("10.0.0.2", 8080))})])
+    assert (before.rds, before.cds, before.eds["m-1"]) == (more.rds, more.cds, more.eds["m-1"])
+    assert before.eds["m-2"] != more.eds["m-2"]
+    none = snapshot("shop", [two_versions(endpoints={"m-1": POD})])
+    assert none.rds != before.rds
+    assert (none.carrying, none.empty) == ({"m-1"}, {"m-2"})
+
+
+def test_a_host_wanted_twice_goes_to_the_first_by_name_and_the_other_is_told() -> None:
+    found = snapshot(
+        "shop",
+        [
+            RoutedDeployment("b", hosts=("x.example.com", "b.example.com", "X.EXAMPLE.COM")),
+            RoutedDeployment("a", hosts=("x.example.com", "b", "*", "version.noria.internal", "a")),
+        ],
+    )
+    assert hosts(found)["a"]["domains"][4:] == ["x.example.com"]
+    assert hosts(found)["b"]["domains"][4:] == ["b.example.com"]
+    assert found.refused == {
+        "a": ("b", "*", "version.noria.internal"),
+        "b": ("x.example.com", "x.example.com"),
+    }
+    domains = [domain for host in hosts(found).values() for domain in host["domains"]]
+    assert len(domains) == len(set(domains))
+
+
+def test_weights_in_force_are_told_as_configured_and_as_sent() -> None:
+    found = snapshot("shop", [two_versions(endpoints={"m-1": POD})])
+    route = hosts(found)["version.noria.internal"]["routes"][0]
+    told = json.loads(route["direct_response"]["body"]["inline_string"])
+    assert told == {"weights": {"m-1": 90, "m-2": 10}, "effective": {"m-1": 100, "m-2": 0}}
+
+
+def test_a_name_is_never_read_as_a_pattern() -> None:
+    found = snapshot("shop", [RoutedDeployment("m.x+", revisions=(("m-1", 100),))])
+    pattern = hosts(found)["*"]["routes"][0]["match"]["safe_regex"]["regex"]
+    assert pattern == r"/v[12]/models/m\.x\+(?:[/:].*)?"
+
+
+def test_an_empty_namespace_has_a_configuration_too() -> None:
+    found = snapshot("shop", [])
+    assert hosts(found).keys() == {"*", "version.noria.internal"}
+    assert json.loads(found.cds.text) == []
+
+
+def test_the_admin_interface_is_on_a_unix_socket_only() -> None:
+    found = bootstrap(Bootstrap("shop", "token", "drain", "noria-xds.noria:18000"))
+    assert found["admin"]["address"]["pipe"]["path"] == "/tmp/envoy-admin.sock"
+    listening = {each["name"]: each["address"] for each in found["static_resources"]["listeners"]}
+    ports = {name: each.get("socket_address", {}).get("port_value") for name, each in listening.items()}
+    assert ports == {"traffic": 8080, "stats": 9902, "relay": None}
+
+
+def test_the_token_stands_in_the_node_and_nowhere_else() -> None:
+    text = json.dumps(bootstrap(Bootstrap("shop", "the-token", "drain", "noria-xds.noria:18000")))
+    assert text.count("the-token") == 1
+    assert json.loads(text)["node"]["metadata"] == {"namespace": "shop", "token": "the-token"}

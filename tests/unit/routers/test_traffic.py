@@ -1,0 +1,116 @@
+"""Weights to send, and who may be given requests."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noria_operator.routers.source import by_service, endpoints, routed
+from noria_operator.routers.traffic import RoutedDeployment, effective
+
+POD = ("10.0.0.1", 8080)
+
+
+def deployment(weights: dict[str, int], *alive: str) -> RoutedDeployment:
+    return RoutedDeployment("m", revisions=tuple(weights.items()), endpoints=dict.fromkeys(alive, (POD,)))
+
+
+@pytest.mark.parametrize(
+    ("weights", "alive", "sent"),
+    [
+        ({"a": 90, "b": 10}, ["a", "b"], {"a": 90, "b": 10}),
+        ({"a": 90, "b": 10}, ["a"], {"a": 100, "b": 0}),
+        ({"a": 90, "b": 10}, ["b"], {"a": 0, "b": 100}),
+        ({"a": 90, "b": 10}, [], {"a": 90, "b": 10}),
+        ({"a": 100, "b": 0}, ["b"], {"a": 100, "b": 0}),
+        ({"a": 34, "b": 33, "c": 33}, ["b", "c"], {"a": 0, "b": 50, "c": 50}),
+        ({"a": 50, "b": 25, "c": 25}, ["a", "c"], {"a": 67, "b": 0, "c": 33}),
+        ({}, [], {}),
+    ],
+)
+def test_a_cluster_without_endpoints_gives_its_share_away(
+    weights: dict[str, int], alive: list[str], sent: dict[str, int]
+) -> None:
+    assert effective(deployment(weights, *alive)) == sent
+
+
+@given(
+    st.lists(st.integers(0, 100), min_size=1, max_size=4).filter(lambda weights: 0 < sum(weights) <= 100),
+    st.sets(st.integers(0, 4)),
+)
+def test_sent_weights_are_integers_with_sum_100_and_never_on_a_dead_cluster(
+    parts: list[int], alive: set[int]
+) -> None:
+    weights = {f"c{index}": part for index, part in enumerate([*parts, 100 - sum(parts)])}
+    living = {f"c{index}" for index in alive}
+    sent = effective(deployment(weights, *living))
+    assert sent.keys() == weights.keys()
+    assert sum(sent.values()) == 100
+    assert all(0 <= weight <= 100 for weight in sent.values())
+    assert all(sent[name] == 0 for name, weight in weights.items() if weight == 0)
+    if living & {name for name, weight in weights.items() if weight}:
+        assert {name for name, weight in sent.items() if weight} <= living
+
+
+def slice_of(*pods: tuple[str, dict[str, bool]], service: str = "m-1", port: int = 8080) -> dict[str, object]:
+    return {
+        "metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}},
+        "ports": [{"port": port}],
+        "endpoints": [{"addresses": [ip], "conditions": conditions} for ip, conditions in pods],
+    }
+
+
+READY = {"ready": True, "serving": True, "terminating": False}
+ENDING = {"ready": False, "serving": True, "terminating": True}
+GONE = {"ready": False, "serving": False, "terminating": True}
+STARTING = {"ready": False, "serving": False, "terminating": False}
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        ([("10.0.0.1", READY), ("10.0.0.2", STARTING)], ["10.0.0.1"]),
+        ([("10.0.0.1", READY), ("10.0.0.2", ENDING)], ["10.0.0.1"]),
+        ([("10.0.0.1", ENDING), ("10.0.0.2", STARTING)], ["10.0.0.1"]),
+        ([("10.0.0.1", GONE)], []),
+        ([("10.0.0.1", {})], ["10.0.0.1"]),
+        ([], []),
+    ],
+)
+def test_ready_pods_get_requests_and_ending_ones_only_when_nobody_else_is_there(
+    pods: list[tuple[str, dict[str, bool]]], expected: list[str]
+) -> None:
+    assert [ip for ip, _ in endpoints([slice_of(*pods)])] == expected
+
+
+def test_endpoints_come_from_all_slices_of_the_service_and_from_no_other() -> None:
+    slices = [
+        slice_of(("10.0.0.2", READY)),
+        slice_of(("10.0.0.1", READY)),
+        slice_of(("10.0.0.3", READY), service="m-2"),
+        {"metadata": {"name": "unlabelled"}, "ports": None, "endpoints": None},
+    ]
+    assert endpoints(by_service(slices)["m-1"]) == (("10.0.0.1", 8080), ("10.0.0.2", 8080))
+
+
+def test_a_model_deployment_is_routed_by_its_status() -> None:
+    body = {
+        "metadata": {"name": "m", "namespace": "shop"},
+        "spec": {"model": "flights", "hosts": ["x.example.com"], "router": {"timeout": "1m30s"}},
+        "status": {"traffic": [{"name": "m-1", "weight": 90}, {"name": "m-2", "weight": 10}]},
+    }
+    found = routed(body, by_service([slice_of(("10.0.0.1", READY))]))
+    assert found == RoutedDeployment(
+        name="m",
+        hosts=("x.example.com",),
+        model="flights",
+        revisions=(("m-1", 90), ("m-2", 10)),
+        timeout=90.0,
+        endpoints={"m-1": (("10.0.0.1", 8080),), "m-2": ()},
+    )
+
+
+def test_a_model_deployment_that_serves_nothing_yet_is_known_without_revisions() -> None:
+    found = routed({"metadata": {"name": "m"}, "spec": {"model": "m"}}, {})
+    assert (found.revisions, found.timeout) == ((), 30.0)
