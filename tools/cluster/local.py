@@ -121,9 +121,9 @@ def _belongs_to_nobody(slot: Slot) -> bool:
 def _check_machine() -> None:
     if os.geteuid() != 0:
         raise ClusterError(
-            "the local cluster needs root (namespaces, containers). Without root: set NORIA_KUBECONFIG to a "
-            "cluster of yours, or use kind with a Docker that answers. Unit and integration tests need no root: "
-            "`make unit integration`."
+            "the local cluster needs root (namespaces, containers). Without root: set NORIA_KUBECONFIG to "
+            "a cluster of yours, or use kind with a Docker that answers. "
+            "Unit and integration tests need no root: `make unit integration`."
         )
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
     if not Path("/usr/lib/cni/bridge").exists():

@@ -50,8 +50,7 @@ def clear(slot: Slot) -> None:
     """End the cluster of a slot, whatever state it is in, and remove every trace but the cached images."""
     identity = Identity.load(slot.process_file)
     if identity is not None:
-        identity.end()
-    slot.process_file.unlink(missing_ok=True)
+        _end(identity)
     held = _locked_when_ended(slot)
     try:
         remove_traces(slot)
@@ -81,14 +80,24 @@ def log(slot: Slot) -> Path:
     return slot.run / "log" / "supervisor.log"
 
 
+def _end(parent: Identity) -> None:
+    """End the process and its child: pid 1 inside, whose end waits for that of every process in there."""
+    child = _child_of(parent.pid) if parent.alive else None
+    first = Identity.of(child) if child is not None else None
+    parent.end()
+    if first is not None and not wait_for(lambda: not first.alive, CHILD_SECONDS):
+        raise ClusterError(
+            f"process {first.pid} of the cluster does not end: something in it hangs in the kernel"
+        )
+
+
 def _locked_when_ended(slot: Slot) -> int:
     """Take the slot's lock, which is free as soon as the last process that held it has gone."""
     deadline = time.monotonic() + CHILD_SECONDS
     while (held := slot.lock()) is None:
         identity = Identity.load(slot.process_file)  # a start that was killed may write its record only now
         if identity is not None:
-            identity.end()
-            slot.process_file.unlink(missing_ok=True)
+            _end(identity)
         if time.monotonic() > deadline:
             raise ClusterError(
                 f"slot {slot.number} is still held after its cluster was ended; is another one starting?"
@@ -128,7 +137,7 @@ def _own_network(pid: int) -> bool:
 
 
 def _remove_cgroups(slot: Slot) -> None:
-    """Remove the slot's cgroups, deepest first; the kernel sees a moment late that the last process has gone."""
+    """Remove the slot's cgroups, deepest first; the kernel may see late that the last process has gone."""
 
     def gone() -> bool:
         roots = [

@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from tools.cluster import toolbox
 from tools.cluster.components import Component
 from tools.cluster.layout import binary, cache
 from tools.cluster.process import write_atomically
@@ -18,7 +19,6 @@ from tools.cluster.slots import NODE, REGISTRY, Slot
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 STORAGE_NAMESPACE = "local-path-storage"
-TOOLBOX_TAG = f"{REGISTRY}/noria/toolbox:dev"
 
 
 def write_files(slot: Slot) -> None:
@@ -83,7 +83,7 @@ def storage(slot: Slot) -> Component:
             f"--kubeconfig={slot.run / 'storage.conf'}",
             f"--config={slot.run / 'storage.json'}",
             f"--helper-pod-file={slot.run / 'helper-pod.json'}",
-            f"--helper-image={TOOLBOX_TAG}",
+            f"--helper-image={toolbox.image()}",
             f"--namespace={STORAGE_NAMESPACE}",
             "--configmap-name=local-path-config",
             "--service-account-name=default",
@@ -102,7 +102,7 @@ def _containerd(slot: Slot, *, cri: bool = True) -> str:
         [plugins."io.containerd.grpc.v1.cri"]
           restrict_oom_score_adj = true
           netns_mounts_under_state_dir = true
-          sandbox_image = "{TOOLBOX_TAG}"
+          sandbox_image = "{toolbox.image()}"
           max_concurrent_downloads = 6
           [plugins."io.containerd.grpc.v1.cri".cni]
             bin_dir = "/usr/lib/cni"
@@ -209,7 +209,7 @@ def _storage(slot: Slot) -> dict[str, Any]:
 
 
 def _helper_pod() -> dict[str, Any]:
-    container = {"name": "helper-pod", "image": TOOLBOX_TAG, "imagePullPolicy": "IfNotPresent"}
+    container = {"name": "helper-pod", "image": toolbox.image(), "imagePullPolicy": "IfNotPresent"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",

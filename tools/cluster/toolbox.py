@@ -13,6 +13,7 @@ import json
 import tarfile
 import urllib.error
 import urllib.request
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +22,40 @@ from tools.cluster.slots import REGISTRY
 
 BUSYBOX = Path("/bin/busybox")
 APPLETS = (
-    "sh",
-    "cat",
-    "chmod",
-    "chown",
-    "echo",
-    "ls",
-    "mkdir",
-    "nslookup",
-    "rm",
-    "sleep",
-    "test",
-    "true",
-    "wget",
+    *(
+        "sh",
+        "cat",
+        "chmod",
+        "chown",
+        "echo",
+        "false",
+        "head",
+        "httpd",
+        "id",
+        "kill",
+        "ls",
+        "mkdir",
+        "nc",
+        "nslookup",
+    ),
+    *("ps", "rm", "sleep", "test", "true", "wget"),
 )
+NAME = f"{REGISTRY}/noria/toolbox"
 REPOSITORY = f"http://{REGISTRY}/v2/noria/toolbox"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-TAG = "dev"
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+def image() -> str:
+    """Name of the image; its tag follows from the content, so that a node never runs an older one."""
+    return f"{NAME}:{_tag()}"
+
+
 def push() -> None:
-    """Put the image into the registry unless it is there."""
-    if _request("HEAD", f"{REPOSITORY}/manifests/{TAG}", accept=MANIFEST) == 200:
+    """Put the image into the registry unless it is there; the tag `dev` is for people."""
+    if _request("HEAD", f"{REPOSITORY}/manifests/{_tag()}", accept=MANIFEST) == 200:
         return
     unpacked = _layer()
     layer = gzip.compress(unpacked, mtime=0)
@@ -58,9 +68,15 @@ def push() -> None:
         "config": {"mediaType": CONFIG, "digest": _digest(config), "size": len(config)},
         "layers": [{"mediaType": LAYER, "digest": _digest(layer), "size": len(layer)}],
     }
-    status = _request("PUT", f"{REPOSITORY}/manifests/{TAG}", _canonical(manifest), kind=MANIFEST)
-    if status != 201:
-        raise ClusterError(f"the registry refused the toolbox image with status {status}")
+    for tag in ("dev", _tag()):  # the tag that is looked for comes last
+        status = _request("PUT", f"{REPOSITORY}/manifests/{tag}", _canonical(manifest), kind=MANIFEST)
+        if status != 201:
+            raise ClusterError(f"the registry refused the toolbox image with status {status}")
+
+
+@cache
+def _tag() -> str:
+    return hashlib.sha256(_layer()).hexdigest()[:12]
 
 
 def _layer() -> bytes:

@@ -1,0 +1,119 @@
+"""What every end-to-end test shares: one real cluster, its images, kubectl and helm.
+
+The cluster is started when the first test asks for it and removed after the last one, unless it ran before
+or KEEP is set. Each test gets a namespace of its own under the `restricted` pod security standard.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tools.cluster.layout import CHECKOUT, binary
+
+COMMAND_SECONDS = 900.0
+
+
+def cluster_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python3 -m tools.cluster …` as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "tools.cluster", *arguments],
+        cwd=CHECKOUT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+
+
+def answer(*arguments: str, **environment: str) -> str:
+    """What a cluster command that must succeed writes to stdout."""
+    done = cluster_command(*arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Program:
+    """A client program that works on one cluster; calling it gives its stdout."""
+
+    path: str
+    kubeconfig: Path
+
+    def __call__(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run it; a failure shows what it said."""
+        done = self.run(*arguments, stdin=stdin)
+        if check and done.returncode:
+            raise AssertionError(f"{Path(self.path).name} {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run it and leave its failure to the caller."""
+        return subprocess.run(
+            [self.path, *arguments],
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        """What it prints with `--output=json`, decoded."""
+        return json.loads(self(*arguments, "--output=json"))
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Apply objects (kubectl only)."""
+        items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self("apply", "--server-side", "--filename=-", stdin=json.dumps(items))
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Iterator[Path]:
+    """The running cluster's kubeconfig."""
+    ran_before = cluster_command("status").returncode == 0
+    yield Path(answer("up"))
+    if not ran_before and not os.environ.get("KEEP"):
+        answer("down")
+
+
+@pytest.fixture(scope="session")
+def kubectl(kubeconfig: Path) -> Program:
+    """kubectl on the cluster."""
+    return Program(str(binary("kubectl")), kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def helm(kubeconfig: Path) -> Program:
+    """Helm on the cluster."""
+    return Program(str(binary("helm")), kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def images(kubeconfig: Path) -> dict[str, str]:
+    """Noria's images of this checkout, in the cluster's registry, by target."""
+    given = os.environ.get("NORIA_IMAGES")
+    if given:
+        return dict(json.loads(Path(given).read_text(encoding="utf-8")))
+    return dict(json.loads(answer("images")))
+
+
+@pytest.fixture
+def namespace(kubectl: Program) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
