@@ -1,0 +1,106 @@
+"""The controller of ContinuousTrainings: read the evidence, weigh the triggers, start at most one
+TrainingJob.
+
+Comes in: a key. Goes out: TrainingJobs, status, Events. All decisions are in `domain.triggers` and
+`domain.triggers_plan`. Invariants: a run is in status before its TrainingJob is made; nothing is kept
+between two passes: the window's start is in status, and the model servers remember what was counted
+since.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.api.parsing import InvalidSpec, parse_as
+from noria_operator.controllers.context import Context, Result
+from noria_operator.controllers.continuoustraining_requests import requests
+from noria_operator.domain.schedule import ScheduleError
+from noria_operator.domain.triggers_plan import RetrainPlan, Watched, decide
+from noria_operator.kube.errors import Invalid, Terminal
+from noria_operator.kube.kinds import (
+    CONTINUOUSTRAINING,
+    MODELDEPLOYMENT,
+    MODELVERSION,
+    TRAININGJOB,
+    Key,
+    Kind,
+    kind_of,
+)
+from noria_operator.kube.store import Store
+
+Json = dict[str, Any]
+
+KIND: Kind = CONTINUOUSTRAINING
+OWNS: tuple[Kind, ...] = (TRAININGJOB,)
+_STEPS = 4
+_SOON = timedelta(milliseconds=100)
+
+
+async def reconcile(ctx: Context, key: Key) -> Result:
+    """Bring one ContinuousTraining as far as it gets without waiting."""
+    for _ in range(_STEPS):
+        obj = ctx.store.get(key)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            return Result()
+        try:
+            training = parse_as(ContinuousTraining, obj)
+            seen = _watched(ctx.store, obj)
+            plan = decide(obj, training, await requests(ctx, obj, training, seen), seen, ctx.clock.now())
+        except (InvalidSpec, ScheduleError) as error:
+            raise Terminal("InvalidSpec", str(error)) from error
+        await _act(ctx, obj, plan)
+        if not plan.again:
+            return _again(ctx, training, plan)
+    return Result(_SOON)
+
+
+def related(store: Store, obj: Json) -> list[Key]:
+    """A ModelDeployment, or a version of its model, wakes the ContinuousTrainings that watch it."""
+    kind, namespace = kind_of(obj), obj["metadata"].get("namespace", "")
+    if kind not in (MODELDEPLOYMENT, MODELVERSION):
+        return []
+    found = []
+    for training in store.list(CONTINUOUSTRAINING, namespace):
+        watched = training["spec"]["deployment"]
+        same = training["spec"]["template"]["spec"]["model"] == obj["spec"]["model"]
+        if same if kind == MODELVERSION else watched == obj["metadata"]["name"]:
+            found.append(Key(CONTINUOUSTRAINING, namespace, training["metadata"]["name"]))
+    return found
+
+
+def _watched(store: Store, obj: Json) -> Watched:
+    meta = obj["metadata"]
+    namespace = meta["namespace"]
+    deployment = store.get(Key(MODELDEPLOYMENT, namespace, obj["spec"]["deployment"]))
+    return Watched(
+        store.owned(TRAININGJOB, namespace, meta["uid"]),
+        deployment,
+        store.list(MODELVERSION, namespace),
+    )
+
+
+async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:
+    if plan.create is not None:
+        try:
+            await ctx.writer.create_once(TRAININGJOB, plan.create, owner=obj)
+        except Invalid as error:
+            text = f"the API server refuses the TrainingJob; correct spec.template: {error.message}"
+            raise Terminal("InvalidSpec", text) from error
+    await ctx.writer.status(CONTINUOUSTRAINING, obj, plan.status)
+    for notice in plan.notices:
+        kind = cast(Literal["Normal", "Warning"], notice.type)
+        await ctx.events.emit(obj, kind, notice.reason, notice.message)
+    for name in plan.delete:
+        job = ctx.store.get(Key(TRAININGJOB, obj["metadata"]["namespace"], name))
+        if job is not None:
+            await ctx.writer.delete(TRAININGJOB, job)
+
+
+def _again(ctx: Context, training: ContinuousTraining, plan: RetrainPlan) -> Result:
+    """When to look again: at the next date, and as often as counters are read where quality is watched."""
+    waits = [plan.due - ctx.clock.now()] if plan.due else []
+    if any(trigger.performance for trigger in training.spec.triggers):
+        waits.append(ctx.config.counters_interval)
+    return Result(max(min(waits), _SOON) if waits else None)

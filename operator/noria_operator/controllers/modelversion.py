@@ -1,0 +1,86 @@
+"""The controller of ModelVersions: verify once, then keep status true to who serves the version.
+
+Comes in: a key. Goes out: a verification Job, status, Events. All decisions are in `domain.verification`.
+Invariant: it opens no artifact and moves no traffic; a rejected version changes nothing but its own
+status.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+from noria_operator.api.modelversion import ModelVersion
+from noria_operator.api.parsing import InvalidSpec, parse_as
+from noria_operator.controllers.context import Context, Result
+from noria_operator.controllers.trainingjob_runs import gather, images
+from noria_operator.domain.retention import archivable, in_use, retained
+from noria_operator.domain.training_jobs import verify_name
+from noria_operator.domain.verification import Matter, Registry, decide
+from noria_operator.kube.errors import Terminal
+from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, Key, Kind, kind_of
+from noria_operator.kube.store import Store
+
+Json = dict[str, Any]
+
+KIND: Kind = MODELVERSION
+OWNS: tuple[Kind, ...] = (JOB, POD)
+_STEPS = 4
+_SOON = timedelta(milliseconds=100)
+
+
+async def reconcile(ctx: Context, key: Key) -> Result:
+    """Bring one ModelVersion as far as it gets without waiting."""
+    for _ in range(_STEPS):
+        obj = ctx.store.get(key)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            return Result()
+        try:
+            version = parse_as(ModelVersion, obj)
+        except InvalidSpec as error:
+            raise Terminal(error.reason, error.message) from error
+        matter = Matter(
+            obj,
+            version,
+            await gather(ctx, obj, verify_name(key.name)),
+            _registry(ctx.store, obj),
+            images(ctx, key.namespace),
+            ctx.clock.now(),
+        )
+        plan = decide(matter)
+        if plan.create is not None:
+            await ctx.writer.create_once(JOB, plan.create, owner=obj)
+        await ctx.writer.status(MODELVERSION, obj, plan.status)
+        for notice in plan.notices:
+            kind = cast(Literal["Normal", "Warning"], notice.type)
+            await ctx.events.emit(obj, kind, notice.reason, notice.message)
+        if not plan.again:
+            return Result(max(plan.due - ctx.clock.now(), _SOON) if plan.due else None)
+    return Result(_SOON)
+
+
+def related(store: Store, obj: Json) -> list[Key]:
+    """Who is served changed, or a newer version came: the versions that a deployment uses or used, and old
+    ones.
+    """
+    kind, namespace = kind_of(obj), obj["metadata"].get("namespace", "")
+    if kind not in (MODELVERSION, MODELDEPLOYMENT):
+        return []
+    model = obj["spec"]["model"]
+    versions = [one for one in store.list(MODELVERSION, namespace) if one["spec"]["model"] == model]
+    names = set(archivable(retained(versions, store.list(MODELDEPLOYMENT, namespace))))
+    if kind == MODELDEPLOYMENT:
+        user = f"{obj['metadata']['name']} ("
+        names |= in_use([obj]).keys()
+        for one in versions:
+            if any(entry.startswith(user) for entry in one.get("status", {}).get("servedBy", [])):
+                names.add(one["metadata"]["name"])
+    known = {one["metadata"]["name"] for one in versions}
+    return [Key(MODELVERSION, namespace, name) for name in sorted(names & known)]
+
+
+def _registry(store: Store, obj: Json) -> Registry:
+    namespace, model = obj["metadata"]["namespace"], obj["spec"]["model"]
+    versions = [one for one in store.list(MODELVERSION, namespace) if one["spec"]["model"] == model]
+    complete = store.synced(MODELVERSION) and store.synced(MODELDEPLOYMENT)
+    return Registry(versions, store.list(MODELDEPLOYMENT, namespace), complete)

@@ -1,0 +1,56 @@
+"""Reads a Job of ours with its pods out of the cache, and asks the API server where the cache may lag.
+
+Comes in: an owner and the Job's name. Goes out: a `Run`, or None when there is no such Job. Invariant: a
+Job that Kubernetes calls ended is never judged without its pods: what they said is the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.controllers.context import Context
+from noria_operator.domain.training_jobs import Images
+from noria_operator.domain.training_problems import claims_of
+from noria_operator.domain.training_runs import Run, ended
+from noria_operator.kube.apply import controller_uid
+from noria_operator.kube.errors import NameConflict
+from noria_operator.kube.kinds import JOB, POD, PVC, Key
+
+Json = dict[str, Any]
+
+JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+
+
+async def gather(ctx: Context, owner: Json, name: str) -> Run | None:
+    """The Job `name` of `owner`; raises `NameConflict` when it belongs to somebody else."""
+    meta = owner["metadata"]
+    job = ctx.store.get(Key(JOB, meta["namespace"], name))
+    if job is None or job["metadata"].get("deletionTimestamp"):
+        return None
+    if controller_uid(job) != meta["uid"]:
+        raise NameConflict(JOB, name)
+    labels = {names.OWNER_UID_LABEL: meta["uid"], JOB_NAME_LABEL: name}
+    run = Run(job, tuple(ctx.store.list(POD, meta["namespace"], labels)))
+    if run.finished and ended(run, "Succeeded") is None and ended(run, "Failed") is None:
+        # Jobs and pods arrive on two watches: the Job's end may be seen before the last word of its pod.
+        run = Run(job, tuple(await ctx.client.list(POD, meta["namespace"], labels=labels)))
+    return Run(run.job, run.pods, _access_modes(ctx, run.pods))
+
+
+def images(ctx: Context, namespace: str) -> Images:
+    """What Jobs of ours run in a namespace."""
+    config = ctx.config
+    return Images(config.server_image, config.image_pull_policy, namespace in config.allow_pickle_namespaces)
+
+
+def _access_modes(ctx: Context, pods: Sequence[Json]) -> Mapping[str, Sequence[str]]:
+    """Access modes of the claims that these pods mount, as far as the cache knows them."""
+    modes = {}
+    for pod in pods:
+        for claim in claims_of(pod):
+            found = ctx.store.get(Key(PVC, pod["metadata"]["namespace"], claim))
+            if found is not None:
+                modes[claim] = found["spec"].get("accessModes", [])
+    return modes

@@ -1,0 +1,150 @@
+"""The life of a ModelVersion: verified, approved or rejected, served, archived.
+
+Comes in: the version, its verification Job, its siblings and the deployments. Goes out: a `VersionPlan`. Invariants: no
+version is approved before a Job read its artifact and found the stated digest (the operator itself opens nothing); a
+phase that people set stays; retention archives only what nobody uses, and the bytes stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from noria_operator.api.modelversion import ModelVersion, VersionPhase
+from noria_operator.api.trainingjob import TrainingFailure
+from noria_operator.domain.results import ResultError, fault, verification_result
+from noria_operator.domain.retention import archivable, in_use, retained
+from noria_operator.domain.training_jobs import Bundle, Images, verification_job
+from noria_operator.domain.training_plan import Notice
+from noria_operator.domain.training_runs import Run, State, ended, judge_run, terminated
+from noria_operator.domain.verification_status import describe, phase_of
+
+Json = dict[str, Any]
+
+PENDING_DEADLINE: Final = timedelta(hours=1)
+"""How long the verification Job may wait for its pod."""
+_REASONS: Final = {"ArtifactNotFound": "ArtifactMissing"}
+"""Words of the verification program that the registry says otherwise."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What else the decision looks at: all versions of the model, all deployments of the namespace."""
+
+    versions: Sequence[Json] = ()
+    deployments: Sequence[Json] = ()
+    complete: bool = True
+    """False: the caches are not full yet, so nothing may be archived."""
+
+
+@dataclass(frozen=True)
+class VersionPlan:
+    """What to do, in this order: create the Job, write the status; then look again at once or when due."""
+
+    status: Json
+    create: Json | None = None
+    again: bool = False
+    due: datetime | None = None
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True)
+class Matter:
+    """One decision: the version as stored and as read, its Job, the registry, the time."""
+
+    obj: Json
+    version: ModelVersion
+    run: Run | None
+    registry: Registry
+    images: Images
+    now: datetime
+
+    def says(self, phase: VersionPhase, reason: str, message: str) -> Json:
+        """The status for a phase."""
+        served = in_use(self.registry.deployments).get(self.obj["metadata"]["name"], [])
+        return describe(self.obj, phase, reason, message, served=served, now=self.now)
+
+
+def decide(matter: Matter) -> VersionPlan:
+    """The next step of a ModelVersion whose spec is valid."""
+    phase = phase_of(matter.obj)
+    if phase in (VersionPhase.PENDING, VersionPhase.VALIDATING):
+        return _verify(matter)
+    if phase is VersionPhase.APPROVED:
+        return _approved(matter)
+    reason, message = _last(matter.obj, phase)
+    return VersionPlan(matter.says(phase, reason, message))
+
+
+def approval(version: ModelVersion) -> VersionPhase:
+    """Where a verified version goes. People who must agree first are a kind of their own: it would answer here."""
+    del version
+    return VersionPhase.APPROVED
+
+
+def _verify(matter: Matter) -> VersionPlan:
+    artifact = matter.version.spec.artifact
+    if matter.run is None:
+        bundle = Bundle(artifact.uri, artifact.digest, artifact.secret_name)
+        status = matter.says(VersionPhase.VALIDATING, "Verifying", f"verifying {artifact.uri}")
+        return VersionPlan(status, create=verification_job(matter.obj, bundle, matter.images))
+    verdict = judge_run(matter.run, pending=PENDING_DEADLINE, now=matter.now)
+    if verdict.state is State.COMPLETE:
+        return _verified(matter, matter.run)
+    if verdict.state is State.FAILED:
+        refusal = fault(terminated(ended(matter.run, "Failed")).get("message", ""))
+        if refusal is not None:
+            return _rejected(matter, _REASONS.get(refusal.reason, refusal.reason), refusal.message)
+        problem = verdict.problem
+        known = problem is not None and problem.reason is not TrainingFailure.TRAINING_FAILED
+        reason = problem.reason.value if problem and known else "VerificationFailed"
+        return _rejected(matter, reason, problem.message if problem else "the verification Job failed")
+    text = f"verifying {artifact.uri}" + (f": {verdict.problem.message}" if verdict.problem else "")
+    return VersionPlan(matter.says(VersionPhase.VALIDATING, "Verifying", text), due=verdict.due)
+
+
+def _verified(matter: Matter, run: Run) -> VersionPlan:
+    artifact = matter.version.spec.artifact
+    try:
+        result = verification_result(terminated(ended(run, "Succeeded")).get("message", ""))
+    except ResultError as error:
+        return _rejected(matter, error.reason, error.message)
+    if result.error is not None:
+        return _rejected(matter, _REASONS.get(result.error.reason, result.error.reason), result.error.message)
+    if result.digest != artifact.digest:
+        text = f"its manifest hashes to {result.digest}, the version states {artifact.digest}"
+        return _rejected(matter, "DigestMismatch", text)
+    phase = approval(matter.version)
+    message = f"{artifact.uri} has the stated digest"
+    status = matter.says(phase, phase.value, message)
+    return VersionPlan(status, again=True, notices=(Notice("Normal", phase.value, message),))
+
+
+def _rejected(matter: Matter, reason: str, message: str) -> VersionPlan:
+    text = f"{matter.version.spec.artifact.uri}: {message}; a version never changes, so make another one"
+    status = matter.says(VersionPhase.REJECTED, reason, text)
+    return VersionPlan(status, again=True, notices=(Notice("Warning", reason, status["message"]),))
+
+
+def _approved(matter: Matter) -> VersionPlan:
+    """Stay approved, unless retention says that it is old and nobody uses it."""
+    if matter.registry.complete:
+        everybody = retained(matter.registry.versions, matter.registry.deployments)
+        if matter.obj["metadata"]["name"] in archivable(everybody):
+            message = "newer versions are kept, and nobody uses this one; its files stay where they are"
+            status = matter.says(VersionPhase.ARCHIVED, "Retention", message)
+            return VersionPlan(status, notices=(Notice("Normal", "Archived", message),))
+    reason, message = _last(matter.obj, VersionPhase.APPROVED)
+    return VersionPlan(matter.says(VersionPhase.APPROVED, reason, message))
+
+
+def _last(obj: Json, phase: VersionPhase) -> tuple[str, str]:
+    """Reason and sentence of the standing phase; a phase that people set by hand has none of ours."""
+    status = obj.get("status", {})
+    ready = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
+    history = status.get("history", [])
+    if history and history[-1]["to"] == phase:
+        return ready.get("reason") or phase.value, status.get("message", "")
+    return phase.value, f"the phase was set to {phase} by hand"

@@ -1,0 +1,60 @@
+"""Gates read the evaluation alone, in the metric's own direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from noria_operator.api.trainingjob import Gate
+from noria_operator.domain.gates import GateResult, Scores, judge
+
+
+def gate(**fields: Any) -> Gate:
+    return Gate.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "challenger", "champion", "passed", "says"),
+    [
+        ({"metric": "auc", "min": "0.65"}, "0.65", None, True, ">= minimum 0.65"),
+        ({"metric": "auc", "min": "0.65"}, "0.6499", None, False, "< minimum 0.65"),
+        ({"metric": "logloss", "max": "0.4"}, "0.4", None, True, "<= maximum 0.4"),
+        ({"metric": "logloss", "max": "0.4"}, "0.41", None, False, "> maximum 0.4"),
+        ({"metric": "auc", "versus": "champion", "maxDrop": "0.01"}, "0.70", "0.71", True, "may lose 0.01"),
+        ({"metric": "auc", "versus": "champion", "maxDrop": "0.01"}, "0.69", "0.71", False, "flights-3"),
+        ({"metric": "auc", "versus": "champion", "maxDrop": "0"}, "0.71", "0.71", True, "may lose 0"),
+        ({"metric": "auc", "versus": "champion", "minDelta": "0.005"}, "0.715", "0.71", True, "must gain"),
+        ({"metric": "auc", "versus": "champion", "minDelta": "0.005"}, "0.714", "0.71", False, "must gain"),
+        ({"metric": "logloss", "versus": "champion", "maxDrop": "0.01"}, "0.41", "0.40", True, "lower is"),
+        ({"metric": "logloss", "versus": "champion", "maxDrop": "0.01"}, "0.42", "0.40", False, "lower is"),
+        ({"metric": "logloss", "versus": "champion", "minDelta": "0.01"}, "0.39", "0.40", True, "lower is"),
+        ({"metric": "auc", "versus": "champion", "minDelta": "0.5"}, "0.5", None, True, "no champion"),
+        ({"metric": "profit", "versus": "champion", "maxDrop": "1"}, "5", "5", False, "not known which way"),
+        ({"metric": "profit", "min": "4"}, "5", None, True, ">= minimum 4"),
+    ],
+)
+def test_a_gate_compares_exactly_and_says_with_what(
+    fields: dict[str, str], challenger: str, champion: str | None, passed: bool, says: str
+) -> None:
+    metric = fields["metric"]
+    scores = Scores({metric: challenger}, {metric: champion} if champion else None, "flights-3")
+    (found,) = judge([gate(**fields)], scores)
+    assert found.passed is passed
+    assert says in found.detail
+
+
+def test_a_metric_that_the_evaluation_lacks_fails_its_gate() -> None:
+    gates = [gate(metric="f1", min="0"), gate(metric="auc", versus="champion", maxDrop="1")]
+    found = judge(gates, Scores({"auc": "0.7"}, {"logloss": "0.4"}, "flights-3"))
+    assert found == (
+        GateResult("f1", False, "the evaluation has no f1; it has: auc"),
+        GateResult("auc", False, "the evaluation has no auc of the champion"),
+    )
+
+
+def test_decimals_are_compared_as_decimals_and_not_as_floats() -> None:
+    (found,) = judge(
+        [gate(metric="auc", versus="champion", maxDrop="0.1")], Scores({"auc": "0.2"}, {"auc": "0.3"}, "f")
+    )
+    assert found.passed

@@ -1,0 +1,75 @@
+"""Retention archives the oldest that nobody uses, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.domain.training_world import deployment, served, version
+
+from noria_operator.domain.retention import KEEP_ANNOTATION, Retained, archivable, in_use, keep_of, retained
+
+
+def kept(number: int, keep: str) -> dict[str, object]:
+    made = version(number)
+    made["metadata"]["annotations"] = {KEEP_ANNOTATION: keep}
+    return made
+
+
+def test_the_oldest_beyond_the_newest_keep_are_archived() -> None:
+    versions = [version(1), version(2), kept(3, "1")]
+    assert archivable(retained(versions, [])) == ("flights-1", "flights-2")
+
+
+@pytest.mark.parametrize(
+    "serving",
+    [
+        deployment(1),
+        deployment(9, candidate=served(1)),
+        deployment(9, previous=served(1)),
+        deployment(None, pinned="flights-1"),
+    ],
+)
+def test_a_version_in_use_stays(serving: dict[str, object]) -> None:
+    versions = [version(1), version(2), kept(3, "1")]
+    assert archivable(retained(versions, [serving])) == ("flights-2",)
+
+
+def test_a_version_with_an_alias_or_on_hold_stays() -> None:
+    versions = [version(1, aliases=["best"]), version(2, hold=True), kept(3, "1")]
+    assert archivable(retained(versions, [])) == ()
+
+
+def test_only_approved_versions_count_and_are_archived() -> None:
+    versions = [version(1), version(2, phase="Rejected"), version(3, phase="Pending"), kept(4, "2")]
+    assert archivable(retained(versions, [])) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("5", 5), ("0", 20), ("", 20), ("-1", 20), ("²", 20), ("x", 20)]
+)
+def test_a_figure_that_is_no_number_means_the_default(text: str, expected: int) -> None:
+    assert keep_of(kept(1, text)) == expected
+
+
+def test_users_are_named_with_their_role() -> None:
+    found = in_use([deployment(1, candidate=served(2)), deployment(1, name="mirror")])
+    assert found == {
+        "flights-1": ["flights (stable)", "mirror (stable)"],
+        "flights-2": ["flights (candidate)"],
+    }
+
+
+@given(
+    st.dictionaries(st.integers(1, 60), st.booleans(), max_size=30),
+    st.integers(1, 10),
+)
+def test_neither_a_protected_one_nor_one_of_the_newest_is_ever_archived(
+    protected: dict[int, bool], keep: int
+) -> None:
+    versions = [Retained(f"m-{number}", number, held, keep) for number, held in protected.items()]
+    gone = set(archivable(versions))
+    newest = sorted(versions, key=lambda one: -one.number)[:keep]
+    assert not gone & {one.name for one in newest}
+    assert not gone & {one.name for one in versions if one.protected}
+    assert len(versions) - len(gone) >= min(keep, len(versions))

@@ -1,0 +1,275 @@
+"""A TrainingJob goes from its Job to its ModelVersion, one recorded step at a time."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.domain.training_world import (
+    CHAMPION,
+    NOW,
+    UID,
+    after,
+    case,
+    complete,
+    ended_pod,
+    evaluation,
+    job,
+    pod,
+    result,
+    training_job,
+    version,
+)
+
+from noria_operator.api.modelversion import ModelVersion
+from noria_operator.api.parsing import parse_as
+from noria_operator.api.trainingjob import TrainingJobStatus
+from noria_operator.domain.training import decide, refuse
+from noria_operator.domain.training_plan import Observed, Plan
+from noria_operator.domain.training_runs import Run
+
+Json = dict[str, Any]
+
+
+def step(obj: Json, seen: Observed | None = None, minutes: float = 0) -> tuple[Json, Plan]:
+    plan = decide(case(obj, seen, NOW + timedelta(minutes=minutes)))
+    TrainingJobStatus.model_validate(plan.status)
+    return after(obj, plan), plan
+
+
+def condition(obj: Json, name: str) -> Json:
+    return next(one for one in obj["status"]["conditions"] if one["type"] == name)
+
+
+def trained(**spec: Any) -> tuple[Json, Run]:
+    """A TrainingJob whose trainer has handed over, and its training Job."""
+    obj, plan = step(training_job(**spec))
+    assert plan.create is not None
+    run = complete(plan.create, result(obj))
+    obj, plan = step(obj, Observed(run))
+    assert plan.again
+    return obj, run
+
+
+def test_a_whole_run_reserves_its_number_before_it_makes_the_version() -> None:
+    obj, train = trained()
+    assert obj["status"]["claims"] == {"auc": "0.99"}
+    obj, plan = step(obj, Observed(train, champion=CHAMPION))
+    assert plan.create is not None
+    assert plan.create["metadata"]["name"] == "flights-1-evaluate"
+    assert obj["status"]["phase"] == "Evaluating"
+    seen = Observed(train, complete(plan.create, evaluation()), CHAMPION, [version(1)])
+    obj, _ = step(obj, seen)
+    assert obj["status"]["evaluation"]["championVersion"] == "flights-1"
+    obj, _ = step(obj, seen)
+    assert [gate["result"] for gate in obj["status"]["gates"]] == ["Pass", "Pass"]
+    obj, plan = step(obj, seen)
+    assert (obj["status"]["reservedVersion"], plan.create) == (2, None)
+    obj, plan = step(obj, seen)
+    made = plan.create
+    assert made is not None
+    assert made["metadata"]["name"] == "flights-2"
+    stored = parse_as(ModelVersion, made)
+    assert stored.spec.lineage.parent == "flights-1"
+    assert stored.spec.evaluation is not None
+    assert stored.spec.evaluation.metrics.keys() == {"auc"}
+    assert stored.spec.reference is not None
+    obj, plan = step(obj, Observed(train, seen.evaluate, CHAMPION, [version(1), made]))
+    assert (obj["status"]["phase"], obj["status"]["modelVersion"]) == ("Succeeded", "flights-2")
+    assert condition(obj, "Complete")["status"] == "True"
+    assert condition(obj, "Ready")["status"] == "True"
+    again, plan = step(obj, Observed(train, seen.evaluate, CHAMPION, [version(1), made]))
+    assert again == obj
+    assert plan.create is None
+
+
+def test_without_evaluation_the_version_is_made_from_claims_alone() -> None:
+    obj, train = trained(evaluation=None, gates=None)
+    obj, _ = step(obj, Observed(train))
+    obj, plan = step(obj, Observed(train))
+    assert plan.create is not None
+    assert plan.create["metadata"]["name"] == "flights-1"
+    assert "evaluation" not in plan.create["spec"]
+
+
+def test_gates_do_not_read_what_the_trainer_claims() -> None:
+    obj, train = trained()
+    obj, plan = step(obj, Observed(train))
+    assert plan.create is not None
+    seen = Observed(train, complete(plan.create, evaluation("0.60", None)))
+    obj, _ = step(obj, seen)
+    obj, plan = step(obj, seen)
+    assert condition(obj, "Failed")["reason"] == "GateFailed"
+    assert "0.60 < minimum 0.65" in obj["status"]["message"]
+    assert obj["status"]["gates"][1]["detail"].endswith("no champion to compare with yet")
+    assert "reservedVersion" not in obj["status"]
+
+
+def test_the_champion_stays_the_one_that_the_evaluation_was_made_with() -> None:
+    obj, train = trained()
+    obj, plan = step(obj, Observed(train, champion=CHAMPION))
+    assert plan.create is not None
+    promoted = type(CHAMPION)("pvc://models/flights/9", CHAMPION.digest, None, "flights-9")
+    obj, _ = step(obj, Observed(train, complete(plan.create, evaluation()), promoted))
+    assert obj["status"]["evaluation"]["championVersion"] == "flights-1"
+
+
+def test_a_taken_number_is_left_behind() -> None:
+    obj, train = trained(evaluation=None, gates=None)
+    obj, _ = step(obj, Observed(train))
+    obj, plan = step(obj, Observed(train, versions=[version(1)]))
+    assert plan.create is None
+    assert obj["status"]["reservedVersion"] == 2
+
+
+def test_the_version_is_found_again_by_uid_after_a_crash() -> None:
+    obj, train = trained(evaluation=None, gates=None)
+    mine = version(7, lineage={"trainingJob": {"name": "flights-1", "uid": UID}})
+    obj, plan = step(obj, Observed(train, versions=[mine]))
+    assert plan.create is None
+    assert obj["status"]["modelVersion"] == "flights-7"
+
+
+def test_a_lost_pod_costs_the_version_no_signature() -> None:
+    obj, train = trained(gates=None)
+    obj, plan = step(obj, Observed(train))
+    assert plan.create is not None
+    seen = Observed(Run(train.job), complete(plan.create, evaluation("0.7", None)))
+    for _ in range(2):
+        obj, _ = step(obj, seen)
+    _, plan = step(obj, seen)
+    assert plan.create is not None
+    assert plan.create["spec"]["signature"]["inputs"][0]["name"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("run", "minutes", "reason", "says"),
+    [
+        (lambda body: complete(body, ""), 0, "ResultMissing", "publish()"),
+        (lambda body: complete(body, "x" * 4096), 0, "ResultInvalid", "4096"),
+        (
+            lambda body: Run(
+                job(body, "Failed", reason="BackoffLimitExceeded"), (ended_pod("boom", code=1),)
+            ),
+            0,
+            "TrainingFailed",
+            "kubectl logs pod-1 (it said: boom)",
+        ),
+        (
+            lambda body: Run(
+                job(body, "Failed", reason="BackoffLimitExceeded"),
+                (ended_pod("", code=137, reason="OOMKilled"),),
+            ),
+            0,
+            "TrainingFailed",
+            "resources.limits.memory",
+        ),
+        (
+            lambda body: Run(job(body, "Failed", reason="PodFailurePolicy"), (ended_pod("", code=42),)),
+            0,
+            "DoNotRetry",
+            "42",
+        ),
+        (lambda body: Run(job(body, "Failed", reason="DeadlineExceeded")), 0, "ActiveDeadline", "deadline"),
+        (lambda body: Run(job(body)), 61, "PendingDeadline", "no pod could be made"),
+        (lambda body: Run(job(body), (pod(),)), 61, "PendingDeadline", "kubectl describe job"),
+    ],
+)
+def test_a_run_that_ends_badly_says_why_and_stays_ended(
+    run: Any, minutes: int, reason: str, says: str
+) -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    seen = Observed(run(plan.create))
+    obj, plan = step(obj, seen, minutes)
+    assert condition(obj, "Failed") | {"message": ""} == condition(obj, "Failed") | {
+        "message": "",
+        "reason": reason,
+    }
+    assert condition(obj, "Stalled")["status"] == "True"
+    assert says in obj["status"]["message"]
+    assert plan.notices[0].reason == reason
+    final, plan = step(obj, seen, minutes + 1)
+    assert final == obj
+    assert plan.create is None
+
+
+def test_a_failed_run_stops_what_still_runs() -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    seen = Observed(Run(job(plan.create), (pod(),)))
+    obj, _ = step(obj, seen, 61)
+    _, plan = step(obj, seen, 61)
+    assert plan.stop == ("flights-1-train",)
+
+
+def test_a_finished_job_is_deleted_exactly_when_its_time_has_come() -> None:
+    obj = refuse(training_job(ttlSecondsAfterFinished=600), "bad", NOW)
+    obj = after(training_job(ttlSecondsAfterFinished=600), obj)
+    _, plan = step(obj, minutes=9.99)
+    assert (plan.delete, plan.due) == (False, NOW + timedelta(minutes=10))
+    _, plan = step(obj, minutes=10)
+    assert plan.delete
+    obj["spec"].pop("ttlSecondsAfterFinished")
+    assert step(obj, minutes=10_000)[1].due is None
+
+
+def test_a_suspended_run_makes_no_job_and_holds_one_that_exists() -> None:
+    obj, plan = step(training_job(suspend=True))
+    assert (plan.create, obj["status"]["phase"]) == (None, "Suspended")
+    assert condition(obj, "Suspended")["status"] == "True"
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    running = Run(job(plan.create), (pod(phase="Running"),))
+    obj["spec"]["suspend"] = True
+    obj, held = step(obj, Observed(running), 5)
+    assert held.suspend is True
+    obj, held = step(obj, Observed(Run(job(plan.create, suspend=True))), 200)
+    assert held.suspend is None
+    obj["spec"]["suspend"] = False
+    obj, resumed = step(obj, Observed(Run(job(plan.create, suspend=True))), 300)
+    assert resumed.suspend is False
+    obj, plan = step(obj, Observed(Run(job(plan.create))), 301)
+    assert obj["status"]["phase"] == "Pending"
+
+
+def test_a_queue_that_holds_the_job_is_named_and_not_fought() -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    obj, plan = step(obj, Observed(Run(job(plan.create, suspend=True))), 600)
+    assert plan.suspend is None
+    assert obj["status"]["phase"] == "Pending"
+    assert "queue" in obj["status"]["message"]
+
+
+def test_a_retry_is_running_and_says_what_happened_before() -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    obj, _ = step(obj, Observed(Run(job(plan.create), (ended_pod("", code=1),))))
+    assert obj["status"]["phase"] == "Running"
+    assert "tries again" in obj["status"]["message"]
+
+
+def test_a_refused_spec_is_final_and_an_unchanged_pass_changes_nothing() -> None:
+    obj = after(training_job(), refuse(training_job(), "spec.model: wrong", NOW))
+    assert condition(obj, "Failed")["reason"] == "InvalidSpec"
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    seen = Observed(Run(job(plan.create), (pod(),)))
+    obj, _ = step(obj, seen, 1)
+    assert step(obj, seen, 2)[0] == obj
+
+
+def test_why_a_loop_started_the_run_is_shown_and_handed_on() -> None:
+    why = {"reason": "Performance", "name": "quality", "value": "0.61", "threshold": "0.65", "samples": 500}
+    obj = training_job(evaluation=None, gates=None)
+    obj["metadata"]["annotations"] = {"noria.dev/trigger": json.dumps(why | {"at": "2026-03-01T12:00:00Z"})}
+    obj, plan = step(obj)
+    assert obj["status"]["trigger"]["value"] == "0.61"
+    assert plan.create is not None
+    annotations = plan.create["spec"]["template"]["metadata"]["annotations"]
+    assert json.loads(annotations["noria.dev/trigger"])["name"] == "quality"
+    obj["metadata"]["annotations"] = {"noria.dev/trigger": '{"samples": "many"'}
+    assert step(obj, Observed(Run(job(plan.create), (pod(),))))[0]["status"]["phase"] == "Pending"
