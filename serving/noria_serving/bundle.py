@@ -91,7 +91,7 @@ def save(
     """Write a bundle to `path` (default: $NORIA_OUTPUT).
 
     model: a fitted scikit-learn classifier, regressor or pipeline, or an ONNX model as bytes or path.
-    X, y: the training rows (DataFrame or 2-d array) and labels; reference bins and golden rows come from them.
+    X, y: the training rows (DataFrame or 2-d array) and labels; bins and golden rows come from them.
     metrics: the trainer's own figures, recorded as claims.
     task: binary, multiclass or regression; needed with an ONNX model.
     card: a few sentences about the model for its ModelVersion.

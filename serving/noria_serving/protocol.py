@@ -1,25 +1,22 @@
-"""Open Inference Protocol V2 over JSON: a request body becomes arrays, arrays become a response body. Pure.
+"""Tensors of the Open Inference Protocol V2 in JSON: entries of a request become arrays, and back. Pure.
 
-In: bytes and a Signature. Out: arrays by input name in the datatypes that the model takes; response bytes.
-Invariant: whatever a client sends ends in arrays that fit the signature or in a BadRequest that names the
-tensor, what was expected and what came; nothing is allocated by the sizes that a request merely claims.
+In: what stood under `inputs`, and the signature. Out: arrays by input name in the datatypes that the model
+takes. Invariant: whatever a client sends ends in arrays that fit the signature or in a BadRequest that names
+the tensor, what was expected and what came; nothing is allocated by the sizes that a request merely claims.
 
-Beyond the protocol, `null` inside a floating-point tensor means NaN and inside BYTES the empty string
-(missing value).
+Beyond the protocol, `null` in a floating-point tensor is NaN, and in BYTES the empty string (missing value).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from noria_serving.signature import DATATYPES, Signature, Tensor
+from noria_serving.signature import DATATYPES, Tensor
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -45,52 +42,17 @@ class BadRequest(Exception):
         self.allow: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """An inference request that fits the signature."""
-
-    id: str | None
-    inputs: Arrays
-    rows: int
-    outputs: tuple[int, ...]
-    """Positions of the wanted outputs in the signature."""
-
-
-def parse_object(body: bytes) -> dict[str, Any]:
-    """A body that must be a JSON object."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}") from error
-    if type(document) is not dict:
-        raise BadRequest(f"the body must be a JSON object, not {_kind(document)}")
-    return document
-
-
-def parse_request(body: bytes, signature: Signature) -> Request:
-    """An infer body → Request."""
-    document = parse_object(body)
-    identifier = document.get("id")
-    if identifier is not None and type(identifier) is not str:
-        raise BadRequest(f"`id` must be a string, not {_kind(identifier)}")
-    if type(document.get("parameters", {})) is not dict:
-        raise BadRequest("`parameters` must be an object")
-    inputs = decode_inputs(document.get("inputs"), signature.inputs)
-    rows = _rows(inputs)
-    return Request(identifier, inputs, rows, _wanted(document.get("outputs"), signature.outputs))
-
-
 def decode_inputs(entries: object, tensors: Sequence[Tensor]) -> dict[str, Array]:
     """The `inputs` list of a request → one array a tensor of the signature."""
     if type(entries) is not list or not entries:
-        raise BadRequest(f"`inputs` must be a list with the tensors {_names(tensors)}")
+        raise BadRequest(f"`inputs` must be a list with the tensors {names_of(tensors)}")
     by_name = {tensor.name: tensor for tensor in tensors}
     arrays: dict[str, Array] = {}
     for entry in entries:
         name = entry.get("name") if type(entry) is dict else None
         tensor = by_name.get(name) if type(name) is str else None
         if tensor is None:
-            raise BadRequest(f"unknown input {name!r:.100}: the model takes {_names(tensors)}")
+            raise BadRequest(f"unknown input {name!r:.100}: the model takes {names_of(tensors)}")
         if tensor.name in arrays:
             raise BadRequest(f"input {name!r} is given twice")
         arrays[tensor.name] = decode_tensor(entry, tensor)
@@ -109,7 +71,7 @@ def decode_tensor(entry: Mapping[str, Any], tensor: Tensor) -> Array:
     flat = _flatten(entry["data"], shape, tensor.name)
     if not _ELEMENTS[str(datatype)].issuperset(map(type, flat)):
         wrong = next(x for x in flat if type(x) not in _ELEMENTS[str(datatype)])
-        raise BadRequest(f"input {tensor.name!r} is {datatype} but its data holds {_kind(wrong)}")
+        raise BadRequest(f"input {tensor.name!r} is {datatype} but its data holds {kind_of(wrong)}")
     return _build(flat, str(datatype), tensor).reshape(
         (shape[0], *tensor.shape[1:]) if len(tensor.shape) > 1 else shape[:1]
     )
@@ -129,11 +91,12 @@ def _build(flat: Sequence[Any], datatype: str, tensor: Tensor) -> Array:
 
 def _numbers(flat: Sequence[Any], given: str, target: str) -> Array | None:
     """The numbers as `target`; None where one of them has no place in `given` or in `target`."""
-    try:
-        array = np.array(flat, dtype=given)
-    except OverflowError:
-        return None
-    result = array if given == target else array.astype(target)
+    with np.errstate(over="ignore"):
+        try:
+            array = np.array(flat, dtype=given)
+        except OverflowError:
+            return None
+        result = array if given == target else array.astype(target)
     if target in ("float16", "float32"):
         return None if np.isinf(result).any() else result
     return None if result.dtype.kind in "iu" and given != target and (result != array).any() else result
@@ -175,7 +138,7 @@ def _shape(shape: object, tensor: Tensor) -> list[int]:
 def _flatten(data: object, shape: Sequence[int], name: str) -> list[Any]:
     """Nested or flat, row-major data → a flat list of exactly as many elements as the shape says."""
     if type(data) is not list:
-        raise BadRequest(f"input {name!r}: `data` must be a list, not {_kind(data)}")
+        raise BadRequest(f"input {name!r}: `data` must be a list, not {kind_of(data)}")
     flat: list[Any] = data
     dims: list[int] = []
     while flat and type(flat[0]) is list:
@@ -201,33 +164,11 @@ def _product(values: Sequence[int]) -> int:
     return result
 
 
-def _rows(inputs: Arrays) -> int:
-    counts = {array.shape[0] for array in inputs.values()}
-    if len(counts) != 1:
-        raise BadRequest(f"all inputs must have the same number of rows, not {sorted(counts)}")
-    return int(counts.pop())
-
-
-def _wanted(entries: object, tensors: Sequence[Tensor]) -> tuple[int, ...]:
-    if entries is None or entries == []:
-        return tuple(range(len(tensors)))
-    if type(entries) is not list:
-        raise BadRequest("`outputs` must be a list")
-    names = [tensor.name for tensor in tensors]
-    wanted = []
-    for entry in entries:
-        name = entry.get("name") if type(entry) is dict else None
-        if name not in names:
-            raise BadRequest(f"unknown output {name!r:.100}: the model gives {names}")
-        wanted.append(names.index(name))
-    return tuple(dict.fromkeys(wanted))
-
-
-def _names(tensors: Sequence[Tensor]) -> list[str]:
+def names_of(tensors: Sequence[Tensor]) -> list[str]:
     return [tensor.name for tensor in tensors][:20]
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 
@@ -237,8 +178,3 @@ def encode_tensor(tensor: Tensor, array: Array) -> dict[str, Any]:
     flat = np.ascontiguousarray(array).reshape(-1)
     data: Any = flat.tolist() if flat.dtype.kind in "OUSe" else flat
     return {"name": tensor.name, "shape": list(array.shape), "datatype": tensor.datatype, "data": data}
-
-
-def render(document: Mapping[str, Any]) -> bytes:
-    """A response body; numpy arrays in it are written as lists."""
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,19 +1,20 @@
 """The routed port: Open Inference Protocol V2 over HTTP, and feedback. A bare ASGI application.
 
-In: HTTP requests. Out: JSON, always; every error is `{"error": "<sentence>"}`. Invariants: bad input is 4xx, a
-model that raises is 500 and nothing else is; every inference request is counted exactly once; a draining server
-still answers, and tells its clients to come back elsewhere (`Connection: close`).
+In: HTTP requests. Out: JSON, always; every error is `{"error": "<sentence>"}`. Invariants: bad input is 4xx,
+a model that raises is 500 and nothing else is; every inference request is counted exactly once; a draining
+server still answers, and tells its clients to come back elsewhere (`Connection: close`).
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
 from noria_serving.feedback.token import Refusal, Refused
-from noria_serving.protocol import BadRequest, encode_tensor, parse_object, parse_request, render
+from noria_serving.protocol import BadRequest, encode_tensor
 from noria_serving.server.http import (
     Disconnected,
     Headers,
@@ -25,6 +26,7 @@ from noria_serving.server.http import (
     read_body,
     respond,
 )
+from noria_serving.server.request import parse_object, parse_request, render
 from noria_serving.server.service import Service, finite
 from noria_serving.settings import Settings
 
@@ -49,6 +51,8 @@ class App:
         self.service: Service | None = None
         self.draining = False
         self.in_flight = 0
+        self.started = time.time()
+        self.process = str(uuid.uuid4())
         names = dict.fromkeys((settings.deployment, settings.model))
         self._bases = {
             f"/v2/models/{name}{suffix}": name

@@ -8,14 +8,13 @@ requests.
 from __future__ import annotations
 
 import time
-import uuid
 from typing import Any
 from urllib.parse import parse_qs
 
 from noria_serving import contract
-from noria_serving.protocol import render
 from noria_serving.server.app import App
 from noria_serving.server.http import Receive, Scope, Send, error_body, respond
+from noria_serving.server.request import render
 
 
 class CountersApp:
@@ -23,8 +22,6 @@ class CountersApp:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._process = str(uuid.uuid4())
-        self._started = time.time()
         self._exporter: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +55,7 @@ class CountersApp:
         service = self._app.service
         assert service is not None  # the caller answered 503 otherwise
         service.recorder.fold()
-        state, origin = service.recorder.state, self._started
+        state, origin = service.recorder.state, self._app.started
         vector = state.vector
         if since is not None:
             origin, older = service.ring.since(since)
@@ -70,8 +67,8 @@ class CountersApp:
             "deployment": settings.deployment,
             "version": settings.version,
             "digest": service.loaded.manifest.digest,
-            "process": self._process,
-            "started": self._started,
+            "process": self._app.process,
+            "started": self._app.started,
             "at": now,
             "from": origin,
             **state.as_json(vector),

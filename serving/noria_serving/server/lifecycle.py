@@ -2,7 +2,7 @@
 
 In: Settings. Out: an exit code. Invariants: the port answers (live, not ready) while the model loads; SIGTERM
 turns ready to 503 at once, goes on serving for `drain_seconds`, then stops accepting and finishes what is in
-flight; a second SIGTERM changes nothing; a model that cannot be loaded ends the process with the reason on record.
+flight; a second SIGTERM changes nothing; a model that cannot be loaded ends the process with its reason.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from noria_serving.server.service import Service
 from noria_serving.settings import Settings
 
 log = logging.getLogger(__name__)
+FINISH_SECONDS: Final = 20
+"""What is in flight may take so long after the drain; a request that never ends is cut off then."""
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 KEEP_ALIVE: Final = 3700
 """Seconds; longer than a router keeps idle connections, so that it is never us who closes one in use."""
@@ -149,6 +151,7 @@ def _server(app: App | CountersApp) -> _Server:
         date_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=FINISH_SECONDS,
         backlog=2048,
     )
     return _Server(config)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from noria_serving import bundle
 from noria_serving.model.loaded import Loaded, load
 

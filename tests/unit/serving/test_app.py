@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+
 from noria_serving.model.loaded import Loaded
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
@@ -21,8 +22,9 @@ SETTINGS = Settings(
     max_body=4096,
 )
 GOOD: dict[str, Any] = {
-    "id": "q1", "inputs": [{"name": "input-0", "shape": [2, 3], "datatype": "FP32", "data": [[1, 2, 3], [-1, 0, 1]]}],
-}  # fmt: skip
+    "id": "q1",
+    "inputs": [{"name": "input-0", "shape": [2, 3], "datatype": "FP32", "data": [[1, 2, 3], [-1, 0, 1]]}],
+}
 BASE = "/v2/models/late"
 
 

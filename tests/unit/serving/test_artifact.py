@@ -4,9 +4,11 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+
 from noria_serving import contract, result
 from noria_serving.artifact import Artifact, DirectorySource, parse_manifest, sha256
 from noria_serving.bundle import Bundle
@@ -72,17 +74,14 @@ def test_links_pipes_and_directories_are_refused(matrix_bundle: Bundle, copy_of:
     path = copy_of(matrix_bundle)
     outside = path.parent / "outside"
     outside.write_bytes((path / contract.METRICS).read_bytes())
-    (path / contract.METRICS).unlink()
-    for make in (
-        lambda: (path / contract.METRICS).symlink_to(outside),
-        lambda: os.mkfifo(path / contract.METRICS),
-        lambda: (path / contract.METRICS).mkdir(),
-    ):
+    target = path / contract.METRICS
+    target.unlink()
+    for make in (partial(target.symlink_to, outside), partial(os.mkfifo, target)):
         make()
         assert refusal(path) is Reason.PATH_UNSAFE
-        (path / contract.METRICS).rmdir() if (path / contract.METRICS).is_dir() else (
-            path / contract.METRICS
-        ).unlink()
+        target.unlink()
+    target.mkdir()
+    assert refusal(path) is Reason.PATH_UNSAFE
 
 
 @pytest.mark.parametrize(

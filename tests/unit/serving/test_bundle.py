@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from noria_serving import bundle, contract
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.loaded import load
@@ -172,7 +173,8 @@ def test_the_example_in_the_docs_runs_as_it_stands(tmp_path: Path, monkeypatch: 
 
 
 def test_importing_the_library_loads_neither_a_runtime_nor_scikit_learn() -> None:
-    code = "import sys, noria_serving.bundle; print([m for m in ('onnxruntime','sklearn','uvicorn','scipy') if m in sys.modules])"
+    heavy = ("onnxruntime", "sklearn", "skl2onnx", "scipy", "uvicorn", "orjson")
+    code = f"import sys, noria_serving.bundle; print([m for m in {heavy} if m in sys.modules])"
     serving = str(Path(bundle.__file__).parents[1])
     output = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": serving}, capture_output=True, check=True

@@ -1,6 +1,7 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from noria_serving.counters.recorder import Recorder
 from noria_serving.counters.ring import Ring
 from noria_serving.counters.state import State

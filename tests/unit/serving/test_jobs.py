@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow import csv, parquet
+
 from noria_serving import contract, data, evaluate, job, quality, rows, verify
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
-from pyarrow import csv, parquet
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
-import noria_serving
 import pytest
+
+import noria_serving
 from noria_serving.bundle import Bundle
 
 DEADLINE = 20.0
@@ -42,7 +43,7 @@ class Process:
 
     async def until(self, path: str, accepted: Callable[[int], bool]) -> None:
         async with asyncio.timeout(DEADLINE):
-            while not accepted(await self.status(path)):
+            while not accepted(await self.status(path)):  # noqa: ASYNC110  another process gives us no event
                 await asyncio.sleep(0.01)
 
     async def half_a_request(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

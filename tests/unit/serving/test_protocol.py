@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from noria_serving.protocol import BadRequest, decode_tensor, encode_tensor, parse_request, render
+
+from noria_serving.protocol import BadRequest, decode_tensor, encode_tensor
+from noria_serving.server.request import parse_request, render
 from noria_serving.signature import DATATYPES, Signature, Tensor
 
 MATRIX = Signature(

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
+
 from noria_serving import reference
 from noria_serving.counters.binning import Binner
 from noria_serving.errors import NoriaError, Reason
-from scipy.stats import norm
 
 
 def even(count: int) -> np.ndarray:
