@@ -32,6 +32,8 @@ RESTART_ANNOTATION = f"{names.GROUP}/restart"
 """On the router's Deployment; any new value brings its pods to the current image and configuration."""
 RESTARTED_ANNOTATION = f"{names.GROUP}/restarted"
 """On the pod template: the value of RESTART_ANNOTATION it was made for."""
+TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
+"""On the router's Deployment: the pod template as it was applied, as JSON."""
 
 _USER = 65532
 _MEMORY = 512 * 1024 * 1024
@@ -58,10 +60,12 @@ def replicas_wanted(deployments: Iterable[Json]) -> int:
 def deployment(namespace: str, owners: Iterable[Json], settings: Settings, *, live: Json | None) -> Json:
     """The router's Deployment. `live` is what the API server has; without it no pod is started yet."""
     template = _kept_template(live) or _template(namespace, settings, live)
+    metadata = _metadata(namespace, owners)
+    metadata["annotations"] = {TEMPLATE_ANNOTATION: json.dumps(template, sort_keys=True)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(namespace, owners),
+        "metadata": metadata,
         "spec": {
             "replicas": settings.replicas if live is not None else 0,
             "revisionHistoryLimit": 2,
@@ -154,13 +158,20 @@ def _config(namespace: str, settings: Settings) -> str:
 
 
 def _kept_template(live: Json | None) -> Json | None:
-    """The template of running pods, unless there are none or a restart was asked for."""
+    """The template that running pods were made from, unless there are none or a restart was asked for.
+
+    It is read from our own annotation: the one in the spec has the API server's defaults added, and applying
+    that would be another write.
+    """
     if live is None or not live["spec"].get("replicas"):
         return None
-    template: Json = live["spec"]["template"]
-    asked = live["metadata"].get("annotations", {}).get(RESTART_ANNOTATION, "")
-    done = template["metadata"].get("annotations", {}).get(RESTARTED_ANNOTATION, "")
-    return template if asked == done else None
+    annotations = live["metadata"].get("annotations", {})
+    try:
+        template = json.loads(annotations.get(TEMPLATE_ANNOTATION, ""))
+        done = template["metadata"]["annotations"][RESTARTED_ANNOTATION]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return template if annotations.get(RESTART_ANNOTATION, "") == done else None
 
 
 def _template(namespace: str, settings: Settings, live: Json | None) -> Json:

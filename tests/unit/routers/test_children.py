@@ -1,0 +1,141 @@
+"""The router's objects."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from noria_operator.routers import children
+from noria_operator.routers.children import Settings
+
+GOLDEN = Path(__file__).parent / "router_deployment.json"
+SETTINGS = Settings(image="noria/router@sha256:1", xds_address="noria-xds.noria:18000", master_key=b"k" * 32)
+
+
+def owner(name: str, **spec: Any) -> dict[str, Any]:
+    meta = {"name": name, "namespace": "shop", "uid": f"uid-{name}"}
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": meta,
+        "spec": {"model": name, **spec},
+    }
+
+
+def created(body: dict[str, Any], annotations: dict[str, str] | None = None) -> dict[str, Any]:
+    """As the API server would answer: with a uid, others' annotations, and defaults."""
+    meta = {**body["metadata"], "uid": "0a1b2c3d-4e5f"}
+    meta["annotations"] = meta.get("annotations", {}) | (annotations or {})
+    answer: dict[str, Any] = copy.deepcopy({**body, "metadata": meta})
+    answer["spec"]["template"]["spec"]["restartPolicy"] = "Always"
+    return answer
+
+
+def applied(settings: Settings = SETTINGS) -> dict[str, Any]:
+    first = created(children.deployment("shop", [owner("m")], settings, live=None))
+    return children.deployment("shop", [owner("m")], settings, live=first)
+
+
+def running(settings: Settings = SETTINGS) -> dict[str, Any]:
+    return created(applied(settings))
+
+
+def test_the_deployment_is_as_reviewed() -> None:
+    assert applied() == json.loads(GOLDEN.read_text())
+
+
+def test_no_pod_is_started_before_its_configuration_has_a_name() -> None:
+    first = children.deployment("shop", [owner("m")], SETTINGS, live=None)
+    assert first["spec"]["replicas"] == 0
+    second = children.deployment("shop", [owner("m")], SETTINGS, live=created(first))
+    assert second["spec"]["replicas"] == 2
+    volumes = {each["name"]: each for each in second["spec"]["template"]["spec"]["volumes"]}
+    secret = children.secret("shop", SETTINGS, created(first))
+    assert volumes["config"]["secret"]["secretName"] == secret["metadata"]["name"]
+    assert secret["metadata"]["name"].startswith("noria-router-0a1b2c3d-")
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == "0a1b2c3d-4e5f"
+
+
+def test_building_twice_changes_nothing() -> None:
+    assert children.deployment("shop", [owner("m")], SETTINGS, live=running()) == applied()
+
+
+def test_an_upgrade_of_the_operator_leaves_running_pods_alone() -> None:
+    live = running()
+    newer = Settings(
+        image="noria/router@sha256:2", xds_address="elsewhere:1", master_key=b"k" * 32, replicas=3
+    )
+    after = children.deployment("shop", [owner("m")], newer, live=live)
+    assert after["spec"]["template"] == applied()["spec"]["template"]
+    assert after["spec"]["replicas"] == 3
+
+
+def test_a_restart_brings_image_and_configuration_up_to_date_once() -> None:
+    newer = Settings(image="noria/router@sha256:2", xds_address="elsewhere:1", master_key=b"k" * 32)
+    asked = created(running(), annotations={children.RESTART_ANNOTATION: "1"})
+    after = children.deployment("shop", [owner("m")], newer, live=asked)
+    template = after["spec"]["template"]
+    assert template["spec"]["containers"][0]["image"] == "noria/router@sha256:2"
+    assert template["spec"]["volumes"][0]["secret"]["secretName"] == children.secret_name(
+        "shop", newer, asked
+    )
+    assert children.secret_name("shop", newer, asked) != children.secret_name("shop", SETTINGS, asked)
+    done = created(after, annotations={children.RESTART_ANNOTATION: "1"})
+    assert children.deployment("shop", [owner("m")], SETTINGS, live=done)["spec"]["template"] == template
+
+
+def test_the_router_belongs_to_all_deployments_and_is_controlled_by_none() -> None:
+    leaving = owner("z")
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    body = children.service("shop", [owner("b"), owner("a"), leaving])
+    references = body["metadata"]["ownerReferences"]
+    assert [each["name"] for each in references] == ["a", "b"]
+    assert not any(each.get("controller") for each in references)
+
+
+def test_replicas_are_the_most_that_anybody_asks_for() -> None:
+    assert children.replicas_wanted([]) == 2
+    assert children.replicas_wanted([owner("a")]) == 2
+    assert children.replicas_wanted([owner("a", router={"replicas": 1})]) == 1
+    assert (
+        children.replicas_wanted([owner("a", router={"replicas": 1}), owner("b", router={"replicas": 3})])
+        == 3
+    )
+
+
+def test_a_single_router_has_no_disruption_budget() -> None:
+    single = Settings(image="i", xds_address="a:1", master_key=b"k" * 32, replicas=1)
+    assert children.disruption_budget("shop", [owner("a")], single) is None
+    budget = children.disruption_budget("shop", [owner("a")], SETTINGS)
+    assert budget is not None
+    assert budget["spec"]["maxUnavailable"] == 1
+
+
+def test_the_services_of_deployments_select_the_router_and_nothing_else() -> None:
+    service = children.deployment_service(owner("m"))
+    labels = running()["spec"]["template"]["metadata"]["labels"]
+    assert service["metadata"]["name"] == "m"
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert service["spec"]["selector"]["noria.dev/router"] == "true"
+    assert service["spec"]["ports"][0]["port"] == 80
+
+
+def test_the_bootstrap_in_the_secret_is_for_this_namespace() -> None:
+    live = running()
+    config = json.loads(children.secret("shop", SETTINGS, live)["stringData"]["envoy.json"])
+    other = json.loads(children.secret("other", SETTINGS, live)["stringData"]["envoy.json"])
+    assert config["node"]["metadata"]["namespace"] == "shop"
+    assert config["node"]["metadata"]["token"] != other["node"]["metadata"]["token"]
+    assert base64.b64encode(SETTINGS.master_key).decode() not in json.dumps(config)
+
+
+def test_the_lame_duck_ends_before_the_pod_is_killed() -> None:
+    pod = running()["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    headers = container["lifecycle"]["preStop"]["httpGet"]["httpHeaders"]
+    config = children.secret("shop", SETTINGS, running())["stringData"]["envoy.json"]
+    assert headers[0]["value"] in config
+    assert pod["terminationGracePeriodSeconds"] > 12
