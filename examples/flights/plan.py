@@ -34,6 +34,15 @@ class Flight:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Day:
+    """All flights of a date; the last of their outcomes is known at minute `known`."""
+
+    known: float
+    date: str
+    rows: pd.DataFrame
+
+
 def sample(rows: pd.DataFrame, *, one_in: int = ONE_IN) -> pd.DataFrame:
     """Every `one_in`-th flight from March on."""
     live = rows[rows["date"] >= SEED_BEFORE].sort_values("asked", kind="stable")
@@ -76,10 +85,11 @@ def _tensor(name: str, value: Any) -> dict[str, Any]:
     }
 
 
-def days(rows: pd.DataFrame) -> list[tuple[float, str]]:
-    """(minute at which all outcomes of the day are known, date) of each day from March on, earliest first."""
+def days(rows: pd.DataFrame) -> list[Day]:
+    """Every day from March on, in the order in which they become known."""
     live = rows[rows["date"] >= SEED_BEFORE]
-    return sorted((float(known), str(date)) for date, known in live.groupby("date")["known"].max().items())
+    found = [Day(float(day["known"].max()), str(date), day) for date, day in live.groupby("date")]
+    return sorted(found, key=lambda day: day.known)
 
 
 def date_of(minute: float) -> str:

@@ -25,7 +25,6 @@ from aiohttp import web
 from examples.flights import plan
 from examples.flights.client import OK, Client, Truth
 from examples.flights.control import application
-from examples.flights.data import SEED_BEFORE
 from examples.flights.data import load as load_flights
 from examples.flights.features import FEATURES
 from examples.flights.lake import write_day
@@ -107,12 +106,11 @@ class Replay:
             if len(batch) < BATCH:
                 await asyncio.sleep(PUMP_SECONDS)
 
-    async def fill_lake(self, root: Path, rows: pd.DataFrame) -> None:
+    async def fill_lake(self, root: Path, days: Sequence[plan.Day]) -> None:
         """Add each day once its last outcome is known."""
-        by_date = dict(iter(rows.groupby("date")))
-        for known, date in plan.days(rows):
-            await self._reach(known)
-            await asyncio.to_thread(write_day, root, date, by_date[date])
+        for day in days:
+            await self._reach(day.known)
+            await asyncio.to_thread(write_day, root, day.date, day.rows)
 
     async def _reach(self, minute: float) -> None:
         while self.clock < minute:  # noqa: ASYNC110  the clock moves with every request; a look now and then is cheaper
@@ -152,12 +150,13 @@ async def run(environment: Mapping[str, str]) -> None:
     """Load, replay, stay until told to leave."""
     rows = load_flights()
     sampled = plan.sample(rows)
+    flights, days = plan.flights(sampled), plan.days(rows)
     baseline = scores(environment["FLIGHTS_BASELINE"], sampled)
     pace, leave = Pace(), asyncio.Event()
     async with Client(
         environment["FLIGHTS_URL"], environment["FLIGHTS_MODEL"], connections=CONCURRENT
     ) as client:
-        replay = Replay(client, pace, plan.flights(sampled), baseline)
+        replay = Replay(client, pace, flights, baseline)
         runner = web.AppRunner(
             application(pace, stats=replay.stats, report=replay.report, leave=leave), access_log=None
         )
@@ -167,7 +166,7 @@ async def run(environment: Mapping[str, str]) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(replay.send())
             tasks.create_task(replay.post_outcomes())
-            tasks.create_task(replay.fill_lake(Path(environment["LAKE"]), rows[rows["date"] >= SEED_BEFORE]))
+            tasks.create_task(replay.fill_lake(Path(environment["LAKE"]), days))
         replay.done = True
         log.info("replayed: %s", replay.stats())
         await leave.wait()

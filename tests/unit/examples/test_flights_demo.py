@@ -1,0 +1,207 @@
+"""The demo's decisions: how fast to replay, what to tell, what the report says, which claims hold."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pytest
+import yaml
+from examples.flights.demo import record
+from examples.flights.demo.checks import judge
+from examples.flights.demo.cluster import MANIFESTS
+from examples.flights.demo.narrate import changes
+from examples.flights.demo.picture import draw
+from examples.flights.demo.traffic import CANARY, FULL, TRAINING, rate_for
+from examples.flights.demo.world import World
+from examples.flights.ledger import SABOTAGED
+
+Json = dict[str, Any]
+
+
+def deployment(**status: Any) -> Json:
+    return {"metadata": {"name": "flight-delay", "namespace": "flights"}, "status": status}
+
+
+def job(phase: str, version: str | None = None) -> Json:
+    return {
+        "metadata": {"name": "j", "namespace": "flights"},
+        "status": {"phase": phase, "modelVersion": version},
+    }
+
+
+STABLE: Json = {"stable": {"version": "flight-delay-1"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "jobs", "rate"),
+    [
+        (STABLE, [], FULL),
+        (STABLE, [job("Succeeded", "flight-delay-1")], FULL),
+        (STABLE, [job("Running")], TRAINING),
+        (STABLE, [job("Succeeded", "flight-delay-2")], TRAINING),
+        (STABLE, [job("Failed")], FULL),
+        ({**STABLE, "candidate": {"version": "flight-delay-2"}}, [job("Running")], CANARY),
+        ({**STABLE, "rejected": [{"version": "flight-delay-2"}]}, [job("Succeeded", "flight-delay-2")], FULL),
+        ({"stable": {"version": "flight-delay-3"}}, [job("Succeeded", "flight-delay-2")], FULL),
+    ],
+)
+def test_the_clock_is_slow_while_something_is_decided(status: Json, jobs: list[Json], rate: float) -> None:
+    assert rate_for(deployment(**status), jobs) == rate
+
+
+def test_an_object_seen_twice_tells_nothing_new() -> None:
+    after = deployment(
+        history=[{"event": "Promoted", "message": "flight-delay-2 is the champion now"}],
+        traffic=[{"version": "flight-delay-2", "weight": 100, "verified": True}],
+    )
+    told = changes("ModelDeployment", None, after)
+    assert [line.text for line in told] == [
+        "Promoted: flight-delay-2 is the champion now",
+        "in force, read back from every router: flight-delay-2 100 %",
+    ]
+    assert changes("ModelDeployment", after, copy.deepcopy(after)) == []
+
+
+def test_a_refused_training_is_told_with_its_reason_and_how_to_see_it() -> None:
+    after = {
+        "metadata": {"name": "j", "namespace": "flights"},
+        "status": {"phase": "Failed", "message": "gate"},
+    }
+    (line,) = changes("TrainingJob", None, after)
+    assert line.text == "j failed: gate"
+    assert line.command == "kubectl -n flights describe tj j"
+
+
+def test_a_weight_that_is_not_read_back_is_not_in_force() -> None:
+    after = deployment(traffic=[{"version": "flight-delay-2", "weight": 100, "verified": False}])
+    assert changes("ModelDeployment", None, after) == []
+
+
+def test_the_timeline_has_an_entry_for_each_change_of_the_split() -> None:
+    world = World("flights")
+    for weight, verified in ((0, True), (10, False), (10, True), (10, True)):
+        traffic = [
+            {"version": "flight-delay-1", "weight": 100 - weight, "verified": verified},
+            {"version": "flight-delay-2", "weight": weight, "verified": verified},
+        ]
+        world.observe("ModelDeployment", "MODIFIED", deployment(traffic=traffic))
+    assert [(entry.weights["flight-delay-2"], entry.verified) for entry in world.timeline] == [
+        (0, True),
+        (10, False),
+        (10, True),
+    ]
+
+
+def entry(wall: float, weight: int, *, verified: bool = True) -> Json:
+    return {"wall": wall, "weights": {"flight-delay-4": weight}, "verified": verified}
+
+
+def test_the_abort_takes_until_the_split_without_the_version_was_read_back() -> None:
+    rejected = {"version": "flight-delay-4", "reason": "errors", "at": "2026-01-01T00:00:10.500000Z"}
+    start = 1767225600.0
+    timeline = [entry(start + 1, 10), entry(start + 10.6, 0, verified=False), entry(start + 10.8, 0)]
+    found = record.abort(
+        timeline, deployment(rejected=[rejected]), "flight-delay-4", {"4": {"last": start + 10.7}}
+    )
+    assert found["seconds_to_weight_0"] == 0.3
+    assert found["seconds_to_last_answer"] == 0.2
+
+
+def test_a_version_that_was_never_rejected_was_not_aborted() -> None:
+    assert record.abort([], deployment(), "flight-delay-4", {}) == {
+        "version": "flight-delay-4",
+        "aborted": False,
+    }
+
+
+def test_failures_that_name_the_sabotaged_model_count_as_its_own() -> None:
+    seen = {"answered": 1, "failed": 0, "first": 1.0, "last": 2.0}
+    words = {"answered": 0, "failed": 7, "first": 3.0, "last": 4.0}
+    merged = record.attributed({"1": seen, SABOTAGED: words}, "4")
+    assert merged == {"1": seen, "4": {"answered": 0, "failed": 7, "first": 3.0, "last": 4.0}}
+
+
+def test_the_autumn_is_the_mean_of_its_four_months() -> None:
+    quality = {str(m): {"served": m / 100, "never_retrained": 0.5} for m in range(3, 13)}
+    assert record.autumn(quality) == {"months": 4, "served": 0.105, "never_retrained": 0.5}
+
+
+def good_report() -> Json:
+    run = {"phase": "Succeeded", "reason": "", "message": "", "trigger": {"reason": "Performance"}}
+    refused = {"name": "bad", "phase": "Failed", "reason": "GateFailed", "message": "", "trigger": None}
+    return {
+        "trainings": [{**run, "name": "a"}, {**run, "name": "b"}, refused],
+        "bad": {"gate": "bad", "version": "flight-delay-4", "version_number": "4"},
+        "abort": {"aborted": True, "seconds_to_weight_0": 0.3, "reason": "errors"},
+        "requests": {
+            "sent": 30,
+            "answered": 25,
+            "failed": 5,
+            "by_version": {"1": {"answered": 25, "failed": 0}, "4": {"answered": 0, "failed": 5}},
+            "feedback": {"matched": 20},
+        },
+        "autumn": {"months": 4, "served": 0.68, "never_retrained": 0.65},
+    }
+
+
+def test_a_good_report_holds_in_every_claim() -> None:
+    assert all(claim.holds for claim in judge(good_report()))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "claim"),
+    [
+        (("trainings", 0, "phase"), "Failed", "retrainings"),
+        (("trainings", 1, "trigger"), {"reason": "Manual"}, "retrainings"),
+        (("trainings", 2, "reason"), "TrainingFailed", "gate"),
+        (("abort", "seconds_to_weight_0"), 1.2, "weight 0"),
+        (("abort", "seconds_to_weight_0"), None, "weight 0"),
+        (("abort", "aborted"), False, "weight 0"),
+        (("requests", "by_version", "1", "failed"), 1, "no request"),
+        (("requests", "by_version", "unknown"), {"answered": 0, "failed": 1}, "no request"),
+        (("requests", "sent"), 31, "no request"),
+        (("requests", "feedback"), {"matched": 19, "invalid": 1}, "outcome"),
+        (("requests", "feedback"), {}, "outcome"),
+        (("autumn", "served"), 0.65, "September"),
+        (("autumn", "served"), None, "September"),
+        (("autumn", "months"), 3, "September"),
+    ],
+)
+def test_each_claim_can_fail(path: tuple[Any, ...], value: Any, claim: str) -> None:
+    report = good_report()
+    place: Any = report
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    failed = [one.text for one in judge(report) if not one.holds]
+    assert len(failed) == 1
+    assert claim in failed[0]
+
+
+def test_the_picture_is_drawn_also_with_a_month_of_one_class(tmp_path: Path) -> None:
+    quality = {"3": {"served": 0.7, "never_retrained": 0.7}, "4": {"served": None, "never_retrained": None}}
+    shares = {"2013-03-01": {"1": 3}, "2013-03-02": {"1": 1, "2": 2}}
+    draw({"quality": quality, "shares": shares, "bad": {"version_number": "2"}}, tmp_path / "p.png")
+    assert (tmp_path / "p.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("path", sorted(MANIFESTS.glob("*.yaml")), ids=lambda path: path.name)
+def test_manifests_are_accepted_by_our_own_models(path: Path) -> None:
+    from noria_operator.api.continuoustraining import ContinuousTraining
+    from noria_operator.api.modeldeployment import ModelDeployment
+    from noria_operator.api.trainingjob import TrainingJob
+
+    kinds = {
+        "TrainingJob": TrainingJob,
+        "ModelDeployment": ModelDeployment,
+        "ContinuousTraining": ContinuousTraining,
+    }
+    text = Template(path.read_text()).substitute(FLIGHTS_IMAGE="noria/example-flights:1", FIRST_BUNDLE="a/b")
+    for document in yaml.safe_load_all(text):
+        model = kinds.get(document["kind"])
+        if model is not None:
+            model.model_validate({key: document[key] for key in ("metadata", "spec")})
+        assert document["kind"] == "Namespace" or document["metadata"]["namespace"] == "flights"
