@@ -1,0 +1,195 @@
+"""Reading pods over real HTTP on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from noria_operator.domain.verdict import Counts
+from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
+from noria_operator.evidence.router import RouterReader, counted, steady
+from noria_operator.evidence.server import CounterReader
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def pods(*handlers: Handler) -> AsyncIterator[int]:
+    """One server a pod, at 127.0.0.1, 127.0.0.2 … and the same port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    runners = []
+    for index, handler in enumerate(handlers):
+        application = web.Application()
+        application.router.add_get("/{path:.*}", _function(handler))
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, f"127.0.0.{index + 1}", port).start()
+        runners.append(runner)
+    try:
+        yield port
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
+def _function(handler: Handler) -> Handler:
+    async def call(request: web.Request) -> web.StreamResponse:
+        return await handler(request)
+
+    return call
+
+
+def pod(index: int, namespace: str = "shop") -> dict[str, Any]:
+    return {
+        "metadata": {"uid": f"pod-{index}", "namespace": namespace},
+        "status": {"podIP": f"127.0.0.{index}"},
+    }
+
+
+class ModelServer:
+    """Counts like the real one, with a memory that reaches back to its start."""
+
+    def __init__(self, process: str, started: float, labels: int) -> None:
+        self.process, self.started, self.labels = process, started, labels
+        self.before = 0
+        """Labels from before the window."""
+        self.broken = False
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        if self.broken:
+            return web.Response(status=503)
+        count = self.labels - (self.before if "since" in request.query else 0)
+        scores = {"m-1": {"negatives": [count] + [0] * 199, "positives": [0] * 200}}
+        document = {"schema": "noria.counters/v1", "version": "m-1", "process": self.process}
+        times = {"started": self.started, "from": self.started, "at": 500.0}
+        return web.json_response({**document, **times, "scores": scores})
+
+
+SINCE = datetime.fromtimestamp(300, UTC)
+
+
+async def labelled(reader: CounterReader, *read: dict[str, Any]) -> int | None:
+    labels = await reader.labels("shop", "m", read, since=SINCE, version="m-1")
+    return None if labels is None else labels.samples
+
+
+async def test_labels_are_summed_over_pods_since_the_window_began() -> None:
+    old, new = ModelServer("old", 100, 50), ModelServer("new", 400, 7)
+    old.before = 40
+    async with pods(old, new) as port:
+        reader = CounterReader(port=port)
+        assert await labelled(reader, pod(1), pod(2)) == 17
+        old.labels, new.labels = 55, 9
+        assert await labelled(reader, pod(1), pod(2)) == 24
+        old.broken = True
+        new.labels = 10
+        assert await labelled(reader, pod(1), pod(2)) == 25, "a pod that cannot be read keeps its last counts"
+        assert await labelled(reader, pod(2)) == 25, "so does one that is gone"
+        totals = await reader.window("shop", "m", [pod(1), pod(2)], since=SINCE)
+        assert totals is not None
+        assert totals.unread == ("pod-1",)
+        again = CounterReader(port=port)
+        old.broken = False
+        assert await labelled(again, pod(1), pod(2)) == 25, "a restarted operator comes to the same"
+        await reader.close()
+        await again.close()
+
+
+async def test_no_pod_that_can_be_read_is_not_the_same_as_no_labels() -> None:
+    silent = ModelServer("silent", 400, 0)
+    async with pods(silent) as port:
+        reader = CounterReader(port=port)
+        silent.broken = True
+        assert await labelled(reader, pod(1)) is None
+        silent.broken = False
+        assert await labelled(reader, pod(1)) == 0
+        assert await labelled(reader, pod(1, namespace="other")) == 0, "another namespace's pod is not read"
+        reader.forget("shop", "m")
+        assert await labelled(reader) is None
+        await reader.close()
+
+
+async def hanging(_: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(30)
+    return web.Response()
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(SIZE_LIMIT // 65536 + 2):
+        await response.write(b" " * 65536)
+    return response
+
+
+async def html(_: web.Request) -> web.StreamResponse:
+    return web.Response(text="<html>", content_type="text/html")
+
+
+async def elsewhere(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound("http://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize("handler", [hanging, endless, html, elsewhere])
+async def test_a_pod_that_answers_badly_is_unreadable(handler: Handler) -> None:
+    async with pods(handler) as port:
+        reader = RouterReader(Fetcher(timeout=0.5), stats_port=port, traffic_port=port)
+        assert await reader.counts("shop", [pod(1)]) == {}
+        assert await reader.in_force("shop", "m", [pod(1)]) is None
+        await reader.close()
+
+
+def stats(**values: int) -> dict[str, Any]:
+    return {"stats": [{"name": f"cluster.m-1.{name}", "value": value} for name, value in values.items()]}
+
+
+def test_requests_that_clients_gave_up_on_are_errors() -> None:
+    seen = stats(
+        upstream_rq_completed=10,
+        upstream_rq_5xx=3,
+        upstream_rq_timeout=1,
+        upstream_cx_destroy_local_with_active_rq=3,
+    )
+    assert counted(seen) == {"m-1": Counts(12, 5)}
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"stats": 3}, {"stats": None}])
+def test_an_answer_that_is_no_statistics_is_not_zero(body: Any) -> None:
+    assert counted(body) is None
+
+
+def test_strange_entries_of_the_statistics_are_left_out() -> None:
+    odd = [3, {}, {"name": "cluster.m-1.upstream_rq_completed"}, {"name": "cluster.m-1.other", "value": 1}]
+    assert counted({"stats": [*odd, *stats(upstream_rq_completed=2)["stats"]]}) == {"m-1": Counts(2, 0)}
+    assert counted({"stats": []}) == {}
+
+
+def test_a_reading_between_two_counters_is_no_restart() -> None:
+    assert steady(None, Counts(5, 1)) == Counts(5, 1)
+    assert steady(Counts(1000, 10), Counts(999, 9)) == Counts(1000, 10)
+    assert steady(Counts(1000, 10), Counts(3, 0)) == Counts(3, 0)
+
+
+async def test_only_the_clusters_asked_for_are_read() -> None:
+    asked: list[str] = []
+
+    async def envoy(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query["filter"])
+        return web.Response(text=json.dumps(stats(upstream_rq_completed=4)))
+
+    async with pods(envoy) as port:
+        reader = RouterReader(stats_port=port)
+        found = await reader.counts("shop", [pod(1)], ["m-2", "m-1"])
+        assert found == {"pod-1": {"m-1": Counts(4, 0), "m-2": Counts(0, 0)}}
+        assert asked[0].startswith(r"^cluster\.(m\-1|m\-2)\.")
+        await reader.close()

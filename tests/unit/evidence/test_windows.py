@@ -1,0 +1,90 @@
+"""Counters as windows: sums first, resets and departures handled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noria_operator.evidence.windows import Document, Window, add, labels, parse, subtract
+
+
+def body(process: str = "p", *, started: float = 100.0, at: float = 200.0, **counts: Any) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "schema": "noria.counters/v1",
+        "version": "m-1",
+        "process": process,
+        "started": started,
+        "at": at,
+        "from": started,
+        "requests": {"ok": 5, "client_error": 0, "server_error": 1},
+        "predictions": 5,
+        "scores": {},
+    }
+    return {**document, **counts}
+
+
+def document(process: str, count: int, *, started: float = 100.0) -> Document:
+    parsed = parse(body(process, started=started, predictions=count))
+    assert parsed is not None
+    return parsed
+
+
+def predictions(window: Window) -> int:
+    return sum(window.total().get("predictions", ()))
+
+
+def test_a_document_is_flattened_by_place() -> None:
+    parsed = parse(body(scores={"m-1": {"negatives": [1] * 200, "positives": [2] * 200}}))
+    assert parsed is not None
+    assert parsed.counts["requests/server_error"] == (1,)
+    assert labels(parsed.counts, "m-1").samples == 600
+    assert labels(parsed.counts, "m-2").samples == 0
+
+
+def test_what_is_no_document_is_none() -> None:
+    broken: list[Any] = [None, [], {}, {"schema": "other"}, body(started="x"), body(scores={"m": ["a"]})]
+    broken.append({name: value for name, value in body().items() if name != "process"})
+    assert [parse(each) for each in broken] == [None] * len(broken)
+
+
+def test_a_process_that_began_after_the_window_counts_whole() -> None:
+    window = Window(since=50)
+    assert not window.needs_difference(document("p", 7))
+    window.take(document("p", 7))
+    window.take(document("p", 9))
+    assert predictions(window) == 9
+
+
+def test_a_process_that_is_older_counts_from_the_window_on() -> None:
+    window = Window(since=150)
+    assert window.needs_difference(document("p", 100))
+    window.take(document("p", 100), document("p", 10))
+    assert not window.needs_difference(document("p", 100))
+    assert predictions(window) == 10
+    window.take(document("p", 130))
+    assert predictions(window) == 40
+
+
+def test_a_restarted_server_and_a_pod_that_is_gone_keep_what_they_counted() -> None:
+    window = Window(since=50)
+    window.take(document("first", 30))
+    window.take(document("second", 4))
+    assert predictions(window) == 34
+
+
+def test_blocks_that_appear_later_are_added_at_the_end() -> None:
+    assert add([{"a": (1, 2)}, {"a": (1, 2, 3), "b": (4,)}]) == {"a": (2, 4, 3), "b": (4,)}
+    assert subtract({"a": (5, 5, 5)}, {"a": (1, 2)}) == {"a": (4, 3, 5)}
+
+
+@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=6), min_size=1, max_size=5))
+def test_a_window_is_the_sum_of_growth_however_pods_and_readings_interleave(growth: list[list[int]]) -> None:
+    window = Window(since=50)
+    for index, steps in enumerate(growth):
+        total = 0
+        for step in steps:
+            total += step
+            window.take(document(f"p{index}", total))
+    assert predictions(window) == sum(sum(steps) for steps in growth)
