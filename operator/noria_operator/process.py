@@ -207,11 +207,19 @@ async def _listening(application: web.Application, port: int) -> AsyncIterator[i
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, handle_signals=False)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, None, port)
-        await site.start()
-        yield int(runner.addresses[0][1])
+        opened = _socket(port)
+        await web.SockSite(runner, opened).start()
+        yield int(opened.getsockname()[1])
     finally:
         await runner.cleanup()
+
+
+def _socket(port: int) -> socket.socket:
+    """One socket for IPv4 and IPv6, or for IPv4 where there is nothing else."""
+    try:
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    except (OSError, ValueError):
+        return socket.create_server(("0.0.0.0", port))
 
 
 async def _kinds_exist(client: Client, namespaces: Sequence[str]) -> None:

@@ -8,27 +8,10 @@ import aiohttp
 import pytest
 from tests.integration import kubelet
 from tests.integration.running import Cluster, eventually, operator
-from tests.integration.toy import Toy
+from tests.integration.toy import Toy, create, phase
 
 from noria_operator.kube.errors import AlreadyExists, Conflict, Invalid, NotFound
-from noria_operator.kube.kinds import ENDPOINTSLICE, EVENT, JOB, LEASE, SERVICE, TRAININGJOB, Json, Key
-
-
-async def create(cluster: Cluster, name: str = "train", model: str = "flight-delay") -> Json:
-    spec = {
-        "model": model,
-        "image": "example/train:1",
-        "command": ["python", "train.py"],
-        "output": {"uri": "pvc://models/flight-delay"},
-    }
-    return await cluster.client.create(
-        TRAININGJOB, cluster.namespace, {"metadata": {"name": name}, "spec": spec}
-    )
-
-
-async def phase(cluster: Cluster, name: str = "train") -> str:
-    obj = await cluster.client.get(TRAININGJOB, cluster.namespace, name)
-    return str(obj["status"].get("phase"))
+from noria_operator.kube.kinds import ENDPOINTSLICE, EVENT, LEASE, SERVICE, TRAININGJOB, Json, Key
 
 
 async def test_an_object_is_brought_to_its_end_by_events_alone(cluster: Cluster) -> None:
@@ -171,7 +154,7 @@ async def test_probes_and_metrics_answer(cluster: Cluster) -> None:
         async with http.get(f"{base}/metrics") as response:
             text = await response.text()
     assert "noria_api_request_duration_seconds_count" in text
-    assert 'noria_store_objects{kind="TrainingJob"}' in text
+    assert "noria_watch_age_seconds" in text
 
 
 async def test_errors_of_the_api_server_have_types(cluster: Cluster) -> None:
@@ -216,15 +199,3 @@ async def test_endpointslices_carry_the_labels_of_their_service(cluster: Cluster
         [found] = await eventually(slices)
     assert found["metadata"]["labels"]["noria.dev/owner-kind"] == "TrainingJob"
     assert found["metadata"]["labels"]["kubernetes.io/service-name"] == "train"
-
-
-async def test_jobs_of_a_deleted_owner_are_collected(cluster: Cluster) -> None:
-    async with operator(cluster, [Toy()]):
-        await create(cluster)
-        await eventually(lambda: _is(cluster, "Running"))
-        await cluster.client.delete(TRAININGJOB, cluster.namespace, "train")
-
-        async def gone() -> bool:
-            return not await cluster.client.list(JOB, cluster.namespace)
-
-        await eventually(gone, seconds=40)

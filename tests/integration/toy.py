@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from tests.integration.running import Cluster
+
 from noria_operator.controllers.context import Context, Result
 from noria_operator.kube.errors import Terminal
 from noria_operator.kube.kinds import JOB, SERVICE, TRAININGJOB, Json, Key, Kind
@@ -55,3 +57,20 @@ def job(name: str) -> Json:
         "metadata": {"name": name},
         "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": pod}},
     }
+
+
+async def create(cluster: Cluster, name: str = "train", model: str = "flight-delay") -> Json:
+    spec = {
+        "model": model,
+        "image": "example/train:1",
+        "command": ["python", "train.py"],
+        "output": {"uri": "pvc://models/flight-delay"},
+    }
+    return await cluster.client.create(
+        TRAININGJOB, cluster.namespace, {"metadata": {"name": name}, "spec": spec}
+    )
+
+
+async def phase(cluster: Cluster, name: str = "train") -> str:
+    obj = await cluster.client.get(TRAININGJOB, cluster.namespace, name)
+    return str(obj["status"].get("phase"))

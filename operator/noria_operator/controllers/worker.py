@@ -123,4 +123,4 @@ async def _tell_refusal(ctx: Context, key: Key, error: ApiError) -> None:
 
 
 def _about(key: Key) -> dict[str, str]:
-    return {"kind": key.kind.kind, "namespace": key.namespace, "name": key.name}
+    return {"kind": key.kind.kind, "namespace": key.namespace, "object": key.name}

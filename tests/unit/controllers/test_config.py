@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from noria_operator.controllers.context import Config, ConfigError
+
+
+def test_the_environment_of_the_chart_is_understood() -> None:
+    config = Config.from_env(
+        {
+            "NORIA_NAMESPACE": "noria",
+            "NORIA_WATCH_NAMESPACES": "a, b,",
+            "NORIA_HTTP_PORT": "9090",
+            "NORIA_EVIDENCE_INTERVAL": "500ms",
+            "NORIA_COUNTERS_INTERVAL": "1m",
+            "NORIA_ALLOW_PICKLE_NAMESPACES": "lab",
+        }
+    )
+    assert config.watch_namespaces == ("a", "b")
+    assert config.http_port == 9090
+    assert config.xds_port == 18000
+    assert config.evidence_interval == timedelta(milliseconds=500)
+    assert config.counters_interval == timedelta(minutes=1)
+    assert config.allow_pickle_namespaces == {"lab"}
+
+
+def test_no_list_of_namespaces_means_all_of_them() -> None:
+    assert Config.from_env({"NORIA_NAMESPACE": "noria"}).watch_namespaces == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NORIA_NAMESPACE", ""),
+        ("NORIA_HTTP_PORT", "http"),
+        ("NORIA_XDS_PORT", "70000"),
+        ("NORIA_EVIDENCE_INTERVAL", "soon"),
+        ("NORIA_EVIDENCE_INTERVAL", "s"),
+        ("NORIA_COUNTERS_INTERVAL", "15"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Config.from_env({"NORIA_NAMESPACE": "noria", name: value})
+
+
+def test_a_master_key_must_be_there_and_long_enough(tmp_path: Path) -> None:
+    config = Config("noria", master_key_file=tmp_path / "key")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.master_key()
+    (tmp_path / "key").write_text("short")
+    with pytest.raises(ConfigError, match="less than 32 bytes"):
+        config.master_key()
+    (tmp_path / "key").write_text("k" * 44 + "\n")
+    assert config.master_key() == b"k" * 44

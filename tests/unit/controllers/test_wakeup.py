@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from tests.unit.kube.api_server import obj
+
+from noria_operator.controllers.context import Context, Controller, Result
+from noria_operator.controllers.wakeup import edited, keys
+from noria_operator.kube.kinds import (
+    MODELDEPLOYMENT,
+    MODELVERSION,
+    OWN_KINDS,
+    TRAININGJOB,
+    Json,
+    Key,
+    Kind,
+    kind_of,
+)
+from noria_operator.kube.store import Store
+
+NORIA = "noria.dev/v1alpha1"
+
+
+@dataclass
+class Stub:
+    """A controller that is woken by every ModelVersion, if it is that of ModelDeployments."""
+
+    KIND: Kind
+    OWNS: tuple[Kind, ...] = ()
+
+    async def reconcile(self, ctx: Context, key: Key) -> Result:
+        return Result()
+
+    def related(self, store: Store, obj: Json) -> list[Key]:
+        if self.KIND == MODELDEPLOYMENT and kind_of(obj) == MODELVERSION:
+            return [Key(MODELDEPLOYMENT, "ns", "md")]
+        return []
+
+
+CONTROLLERS: list[Controller] = [Stub(kind) for kind in OWN_KINDS]
+
+
+def labels(kind: str, name: str, uid: str) -> dict[str, str]:
+    return {"noria.dev/owner-kind": kind, "noria.dev/owner-name": name, "noria.dev/owner-uid": uid}
+
+
+def test_an_object_of_ours_wakes_itself() -> None:
+    md = obj("md", api=(NORIA, "ModelDeployment"))
+    assert keys(Store(), md, CONTROLLERS) == [Key(MODELDEPLOYMENT, "ns", "md")]
+
+
+def test_a_child_wakes_its_controller_and_whoever_its_labels_name() -> None:
+    store = Store()
+    store.observe(None, obj("tj", uid="u1", api=(NORIA, "TrainingJob")))
+    assert keys(store, obj("a", owner="x"), CONTROLLERS) == [Key(MODELDEPLOYMENT, "ns", "md")]
+    pod = obj("p", api=("v1", "Pod"), labels=labels("TrainingJob", "tj", "u1"))
+    assert keys(store, pod, CONTROLLERS) == [Key(TRAININGJOB, "ns", "tj")]
+
+
+def test_an_owner_with_a_shortened_name_is_found_by_its_uid() -> None:
+    store = Store()
+    long = "x" * 100
+    store.observe(None, obj(long, uid="u1", api=(NORIA, "TrainingJob")))
+    pod = obj("p", api=("v1", "Pod"), labels=labels("TrainingJob", "shortened", "u1"))
+    assert keys(store, pod, CONTROLLERS) == [Key(TRAININGJOB, "ns", long)]
+
+
+def test_what_belongs_to_an_owner_that_is_gone_wakes_nobody() -> None:
+    pod = obj("p", api=("v1", "Pod"), labels=labels("TrainingJob", "tj", "gone"))
+    assert keys(Store(), pod, CONTROLLERS) == []
+
+
+def test_relations_of_a_controller_count_and_each_key_comes_once() -> None:
+    version = obj("m-1", api=(NORIA, "ModelVersion"), owner="md-uid")
+    assert keys(Store(), version, CONTROLLERS) == [
+        Key(MODELVERSION, "ns", "m-1"),
+        Key(MODELDEPLOYMENT, "ns", "md"),
+    ]
+
+
+def test_foreign_labels_do_no_harm() -> None:
+    pod = obj("p", api=("v1", "Pod"), labels=labels("Deployment", "x", "y"))
+    assert keys(Store(), pod, CONTROLLERS) == []
+
+
+@pytest.mark.parametrize(
+    ("type", "generation", "observed", "annotations", "commands", "wanted"),
+    [
+        ("ADDED", 1, None, {}, {}, True),
+        ("MODIFIED", 2, 2, {}, {}, False),
+        ("MODIFIED", 3, 2, {}, {}, True),
+        (None, 3, 2, {}, {}, False),
+        ("DELETED", 2, 2, {}, {}, True),
+        ("MODIFIED", 2, 2, {"noria.dev/abort": "1"}, {}, True),
+        ("MODIFIED", 2, 2, {"noria.dev/abort": "1"}, {"abort": "1"}, False),
+        ("MODIFIED", 2, 2, {"noria.dev/abort": "2"}, {"abort": "1"}, True),
+        ("MODIFIED", 2, 2, {"team.example/abort": "2"}, {}, False),
+    ],
+)
+def test_what_a_person_did_is_told_from_what_we_did(
+    *, type: Any, generation: int, observed: int | None, annotations: Json, commands: Json, wanted: bool
+) -> None:
+    md = obj(
+        "md",
+        api=(NORIA, "ModelDeployment"),
+        status={"observedGeneration": observed, "commands": commands},
+    )
+    md["metadata"] |= {"generation": generation, "annotations": annotations}
+    assert edited(type, md) is wanted
+
+
+def test_children_are_never_urgent() -> None:
+    assert not edited("ADDED", obj("a", owner="x"))

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from noria_operator import health
+from noria_operator.kube.kinds import POD, SERVICE
+from noria_operator.kube.store import Store
+
+
+def vitals(*, age: float = 1, stalled: float = 0, leading: bool = True, synced: bool = True) -> health.Vitals:
+    store = Store()
+    if synced:
+        store.mark_synced(POD)
+        store.mark_synced(SERVICE)
+    return health.Vitals(lambda: age, lambda: stalled, lambda: leading, store, (POD, SERVICE))
+
+
+def test_a_healthy_operator_is_alive_and_ready() -> None:
+    assert vitals().dead() == []
+    assert vitals().unready() == []
+
+
+def test_an_operator_that_has_not_listed_everything_is_not_ready_but_alive() -> None:
+    starting = vitals(synced=False)
+    assert starting.unready() == ["not listed yet: pods, services"]
+    assert starting.dead() == []
+
+
+def test_silent_watches_cost_readiness_first_and_life_later() -> None:
+    assert vitals(age=121).unready() == ["a watch has been silent for 121 s"]
+    assert vitals(age=121).dead() == []
+    assert vitals(age=301).dead() == ["a watch has been silent for 301 s"]
+
+
+def test_a_queue_that_does_not_move_is_deadly_for_a_leader_and_normal_for_a_follower() -> None:
+    assert vitals(stalled=181).dead() == ["the oldest key has waited for 181 s"]
+    assert vitals(stalled=181, leading=False).dead() == []

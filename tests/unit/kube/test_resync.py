@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import asyncio
+
+from tests.unit.kube.api_server import Scripted, obj, refusal
+
+from noria_operator.kube.client import Answer
+from noria_operator.kube.kinds import DEPLOYMENT, POD, Json, Kind
+from noria_operator.kube.requests import Request
+from noria_operator.kube.resync import Resync
+from noria_operator.kube.store import Store
+from noria_operator.kube.watch import Stream
+
+SELECTORS: dict[Kind, str | None] = {DEPLOYMENT: "app.kubernetes.io/managed-by=noria", POD: None}
+STREAMS: list[Stream] = [(DEPLOYMENT, "a"), (DEPLOYMENT, "b"), (POD, "a"), (POD, "b")]
+
+
+class Lists:
+    """Answers lists with what is in `items`; `down` refuses."""
+
+    def __init__(self) -> None:
+        self.items: list[Json] = []
+        self.down = False
+
+    def __call__(self, request: Request) -> Answer:
+        if self.down:
+            return refusal(503)
+        found = self.items if request.kind == DEPLOYMENT and "/a/" in request.path else []
+        return Answer(200, {"metadata": {}, "items": found})
+
+
+def resync(lists: Lists, store: Store, rounds: list[float]) -> tuple[Resync, Scripted]:
+    client = Scripted(lists)
+
+    def done() -> None:
+        rounds.append(asyncio.get_running_loop().time())
+
+    return Resync(client, store, SELECTORS, STREAMS, done=done, period=600), client
+
+
+async def test_a_kind_is_synced_when_all_its_namespaces_were_listed() -> None:
+    store, lists = Store(), Lists()
+    lists.items = [obj()]
+    made, client = resync(lists, store, [])
+    task = asyncio.create_task(made.run())
+    made.request(STREAMS[0])
+    await asyncio.sleep(1)
+    assert len(store.list(DEPLOYMENT)) == 1
+    assert not store.synced(DEPLOYMENT)
+    made.request(STREAMS[1])
+    await asyncio.sleep(1)
+    assert store.synced(DEPLOYMENT)
+    assert not made.complete.is_set()
+    assert client.sent[0][1].params["labelSelector"] == SELECTORS[DEPLOYMENT]
+    for stream in STREAMS[2:]:
+        made.request(stream)
+    await asyncio.sleep(1)
+    assert made.complete.is_set()
+    task.cancel()
+
+
+async def test_everything_is_compared_every_ten_minutes() -> None:
+    rounds: list[float] = []
+    made, client = resync(Lists(), Store(), rounds)
+    task = asyncio.create_task(made.run())
+    await asyncio.sleep(1801)
+    assert rounds == [600, 1200, 1800]
+    assert len(client.sent) == 12
+    task.cancel()
+
+
+async def test_a_list_that_fails_deletes_nothing_and_is_repeated() -> None:
+    store, lists, mine = Store(), Lists(), obj()
+    mine["metadata"]["namespace"] = "a"
+    store.observe("ADDED", mine)
+    made, _ = resync(lists, store, [])
+    task = asyncio.create_task(made.run())
+    lists.down = True
+    made.request(STREAMS[0])
+    await asyncio.sleep(7)
+    assert len(store.list(DEPLOYMENT)) == 1
+    lists.down = False
+    await asyncio.sleep(30)
+    assert store.list(DEPLOYMENT) == []
+    task.cancel()
