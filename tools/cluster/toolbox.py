@@ -21,6 +21,8 @@ from tools.cluster.errors import ClusterError
 from tools.cluster.slots import REGISTRY
 
 BUSYBOX = Path("/bin/busybox")
+# A static glibc crashes where it would load a resolver; nslookup brings one of its own.
+NSSWITCH = b"hosts: files\nservices: files\nprotocols: files\n"
 APPLETS = (
     *(
         "sh",
@@ -84,7 +86,7 @@ def _layer() -> bytes:
         raise ClusterError("/bin/busybox is missing; run `make setup`, or install the package busybox-static")
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for directory in ("bin", "tmp"):
+        for directory in ("bin", "etc", "tmp"):
             entry = tarfile.TarInfo(directory)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if directory == "tmp" else 0o755
             tar.addfile(entry)
@@ -92,6 +94,9 @@ def _layer() -> bytes:
         entry = tarfile.TarInfo("bin/busybox")
         entry.size, entry.mode = len(program), 0o755
         tar.addfile(entry, io.BytesIO(program))
+        lookup = tarfile.TarInfo("etc/nsswitch.conf")
+        lookup.size, lookup.mode = len(NSSWITCH), 0o644
+        tar.addfile(lookup, io.BytesIO(NSSWITCH))
         for applet in APPLETS:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
