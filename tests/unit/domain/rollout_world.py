@@ -111,7 +111,9 @@ class World:
         )
 
     def decide(self, *, read_back: bool = True) -> Plan:
-        """`read_back` false: what routers had in force before the last write says nothing about that write."""
+        """`read_back` false: what routers had in force before the last write says nothing about that
+        write.
+        """
         observed = self.observed() if read_back else replace(self.observed(), in_force=None)
         return plan(self.policy, self.state, observed, self.now)
 
@@ -158,9 +160,11 @@ class World:
     def _apply(self, made: Plan) -> None:
         wanted = {child.target.name: child for child in made.children}
         for name, child in wanted.items():
-            if child.replicas is not None:
-                self.pods[name] = child.replicas
-                self.ready[name] = min(self.ready.get(name, 0), child.replicas)
+            if child.replicas is None:
+                continue
+            size = self.pods.get(name, 0)
+            self.pods[name] = child.replicas if made.state.verified else max(size, child.replicas)
+            self.ready[name] = min(self.ready.get(name, 0), self.pods[name])
         for name in [name for name in self.pods if name not in wanted]:
             del self.pods[name]
             self.ready.pop(name, None)
@@ -193,10 +197,12 @@ class World:
             for name, weight in one.items():
                 first = self.state.stable is None
                 assert not weight or first or name in self.pods, "a router sends to a revision that is gone"
+                small = self.pods.get(name, 0) < need(weight, self.policy.replicas)
+                assert not weight or first or not small, "a router sends more than a revision may grow to"
         if self.state.stable is not None:
-            assert self.pods[self.state.stable.name] == self.policy.replicas, "the champion was scaled down"
+            assert self.pods[self.state.stable.name] >= self.policy.replicas, "the champion was scaled down"
         if self.state.previous is not None:
-            assert self.pods[self.state.previous.target.name] == self.policy.replicas
+            assert self.pods[self.state.previous.target.name] >= self.policy.replicas
 
 
 def serving(number: int = 1, policy: Policy | None = None) -> World:

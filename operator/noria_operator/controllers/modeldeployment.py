@@ -1,0 +1,177 @@
+"""The controller of ModelDeployments: gather, plan, write; again as soon as something may have moved.
+
+Comes in: a key. Goes out: children, status, Events. All decisions are in `domain.rollout`. Invariants: a
+status that takes weight away is written before anything else; what grows is written before the status that
+relies on it, what shrinks after the status that allows it; a pass that changes nothing writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Literal
+
+from noria_operator.api import names
+from noria_operator.api.parsing import InvalidSpec
+from noria_operator.controllers import router, serving_children
+from noria_operator.controllers.context import Context, Result
+from noria_operator.controllers.serving_observe import View, gather, pods_of
+from noria_operator.domain.rollout import plan as plan_rollout
+from noria_operator.domain.rollout_conditions import Report, Trouble, status
+from noria_operator.domain.rollout_state import Plan
+from noria_operator.domain.serving_children import selector
+from noria_operator.kube.errors import Forbidden, Invalid, NameConflict, Terminal
+from noria_operator.kube.kinds import (
+    CONTROLLERREVISION,
+    DEPLOYMENT,
+    ENDPOINTSLICE,
+    MODELDEPLOYMENT,
+    MODELVERSION,
+    PDB,
+    POD,
+    PVC,
+    SERVICE,
+    Key,
+    Kind,
+    key_of,
+    kind_of,
+)
+from noria_operator.kube.requests import selector as selector_text
+from noria_operator.kube.store import Store
+
+Json = dict[str, Any]
+
+KIND: Kind = MODELDEPLOYMENT
+OWNS: tuple[Kind, ...] = (DEPLOYMENT, SERVICE, CONTROLLERREVISION, ENDPOINTSLICE, POD)
+
+READ_BACK = timedelta(milliseconds=100)
+"""How soon routers are asked whether they act on new weights; they take milliseconds."""
+PATIENCE = timedelta(seconds=10)
+"""How long routers are asked that often after something happened."""
+AFTER_TROUBLE = timedelta(minutes=1)
+"""When a refused write is tried again: what stood in the way may be gone without telling us."""
+
+
+async def reconcile(ctx: Context, key: Key) -> Result:
+    """One pass over one ModelDeployment."""
+    obj = ctx.store.get(key)
+    if obj is None or obj["metadata"].get("deletionTimestamp"):
+        return Result()
+    try:
+        view = await gather(ctx, obj)
+    except InvalidSpec as error:
+        raise Terminal(error.reason, error.message) from error
+    made = plan_rollout(view.policy, view.state, view.observed, ctx.clock.now())
+    trouble = await _act(ctx, view, made)
+    return Result(AFTER_TROUBLE) if trouble else _again(ctx, view, made)
+
+
+async def _act(ctx: Context, view: View, made: Plan) -> Trouble | None:
+    if takes_weight(view, made):
+        obj = await _write_status(ctx, view, made, None)
+        view = replace(view, obj=obj)
+    trouble = await _grow(ctx, view, made)
+    if trouble is None:
+        await _write_status(ctx, view, made, None)
+        await serving_children.shrink(ctx, view, made)
+    else:
+        made = _without_growth(ctx, view, trouble)
+        await _write_status(ctx, view, made, trouble)
+    for note in made.events:
+        kind: Literal["Normal", "Warning"] = "Warning" if note.warning else "Normal"
+        await ctx.events.emit(view.obj, kind, note.reason.value, note.message)
+    return trouble
+
+
+def takes_weight(view: View, made: Plan) -> bool:
+    """Whether any version loses weight: routers must hear of that before anything that could fail."""
+    return any(made.state.weight(one.target.name) < one.weight for one in view.state.traffic)
+
+
+async def _grow(ctx: Context, view: View, made: Plan) -> Trouble | None:
+    """Router and children; what the API server or a foreign object refuses becomes part of the status."""
+    try:
+        await router.ensure(ctx, view.obj)
+        await serving_children.grow(ctx, view, made)
+    except NameConflict as error:
+        return Trouble(error.reason, error.message, fatal=True)
+    except Terminal as error:
+        return Trouble(error.reason, error.message)
+    except (Forbidden, Invalid) as error:
+        advice = "change what the message names in spec.server, or ask the cluster's admin"
+        return Trouble(
+            "WriteRefused", f"the API server refused an object of this deployment: {error}; {advice}"
+        )
+    return None
+
+
+def _without_growth(ctx: Context, view: View, trouble: Trouble) -> Plan:
+    """The plan when no new pods can be had: a rollout in progress goes on, none begins."""
+    observed = replace(view.observed, obstacle=trouble.message)
+    return plan_rollout(view.policy, view.state, observed, ctx.clock.now())
+
+
+async def _write_status(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Json:
+    stable = made.state.stable
+    meta = view.deployment.metadata
+    report = Report(
+        plan=made,
+        policy=view.policy,
+        observed=view.observed,
+        routers=view.routers,
+        pods=len(pods_of(ctx, view.obj, stable)) if stable else 0,
+        selector=selector_text(selector(view.name, view.uid)),
+        url=f"http://{view.name}.{view.namespace}.svc",
+        trouble=trouble,
+    )
+    wanted = status(report, view.obj.get("status", {}), generation=meta.generation, now=ctx.clock.now())
+    return await ctx.writer.status(MODELDEPLOYMENT, view.obj, wanted)
+
+
+def _again(ctx: Context, view: View, made: Plan) -> Result:
+    """When to look again: soon while weights are on their way, regularly during a rollout, else when time
+    is up.
+    """
+    state, now = made.state, ctx.clock.now()
+    waits = [max(made.due - now, READ_BACK)] if made.due else []
+    if not state.verified and view.routers:
+        young = bool(state.history) and now - state.history[-1].at < PATIENCE
+        waits.append(READ_BACK if young else ctx.config.evidence_interval)
+    if state.candidate is not None and not (state.step and state.step.stalled):
+        waits.append(ctx.config.evidence_interval)
+    return Result(min(waits) if waits else None)
+
+
+# -- who else wakes a ModelDeployment ------------------------------------------------------------
+
+
+def related(store: Store, obj: Json) -> list[Key]:
+    """Versions wake the deployments of their model; routers and claims those that wait for something."""
+    kind, meta = kind_of(obj), obj["metadata"]
+    deployments = store.list(MODELDEPLOYMENT, meta.get("namespace")) if kind in _WAKING else []
+    if kind == MODELVERSION:
+        model = obj.get("spec", {}).get("model")
+        return [key_of(each) for each in deployments if each.get("spec", {}).get("model") == model]
+    if kind == PVC:
+        return [key_of(each) for each in deployments if not _is_true(each, "UpToDate")]
+    if (meta.get("labels") or {}).get(names.ROUTER_LABEL) != "true" or not deployments:
+        return []
+    if kind == POD:
+        up = any(router.ready(pod) for pod in router.pods(store, meta["namespace"]))
+        return [key_of(each) for each in deployments if not up or _busy(each)]
+    # Any one of them restores the router's objects for all.
+    return [key_of(deployments[0])]
+
+
+_WAKING = frozenset({MODELVERSION, PVC, POD, DEPLOYMENT, SERVICE, PDB})
+
+
+def _busy(obj: Json) -> bool:
+    found = obj.get("status", {})
+    moving = any(not share.get("verified") for share in found.get("traffic", ()))
+    return moving or "candidate" in found or not _is_true(obj, "Servable")
+
+
+def _is_true(obj: Json, condition: str) -> bool:
+    found = obj.get("status", {}).get("conditions", ())
+    return any(one["type"] == condition and one["status"] == "True" for one in found)

@@ -1,0 +1,118 @@
+"""Writes the objects of served revisions as a plan says, in the order that keeps traffic safe.
+
+Comes in: a view and its plan. Goes out: Deployments, Services, ControllerRevisions and one Secret.
+Invariants: what grows is written before the status that relies on it, what shrinks or goes only after the
+status that allows it; the template of a revision is the recorded one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.controllers.context import Context
+from noria_operator.controllers.serving_observe import View
+from noria_operator.domain import serving_children as build
+from noria_operator.domain.revisions import record, recorded
+from noria_operator.domain.rollout_state import Child, Plan, Revision
+from noria_operator.domain.serving import Serving, pod_template
+from noria_operator.kube.apply import controller_uid
+from noria_operator.kube.errors import Terminal
+from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, SECRET, SERVICE, Key
+
+Json = dict[str, Any]
+
+
+async def grow(ctx: Context, view: View, plan: Plan) -> None:
+    """Make what is missing, bring what exists to its labels and to at least its size. Raises Terminal,
+    ApiError.
+    """
+    children = [child for child in plan.children if child.replicas is not None]
+    if not children:
+        return
+    secret = build.keys_secret(view.namespace, view.name, view.uid, ctx.config.master_key())
+    await ctx.writer.create_once(SECRET, secret, owner=view.obj)
+    for child in children:
+        await _child(ctx, view, child)
+
+
+async def shrink(ctx: Context, view: View, plan: Plan) -> None:
+    """Take away pods that no weight needs any more, and revisions that have no place. Raises ApiError."""
+    for child in plan.children if plan.state.verified else ():
+        # As long as a router may still act on an older, larger weight, nobody loses pods.
+        if child.replicas is not None and _size(ctx, view, child.target) > child.replicas:
+            await _resize(ctx, view, child.target, child.replicas)
+    wanted = {child.target.name for child in plan.children}
+    for kind in (DEPLOYMENT, SERVICE, CONTROLLERREVISION):
+        for found in ctx.store.owned(kind, view.namespace, view.uid):
+            labels = found["metadata"].get("labels", {})
+            if names.REVISION_LABEL in labels and found["metadata"]["name"] not in wanted:
+                await ctx.writer.delete(kind, found)
+
+
+async def _child(ctx: Context, view: View, child: Child) -> None:
+    template, port = await _recorded(ctx, view, child.target)
+    service = build.service(view.namespace, view.name, view.uid, child.target, port)
+    await ctx.writer.apply(SERVICE, service, owner=view.obj)
+    workload = build.workload(view.namespace, view.name, view.uid, child, template)
+    await ctx.writer.apply(DEPLOYMENT, workload, owner=view.obj)
+    wanted = child.replicas or 0
+    if _size(ctx, view, child.target) <= wanted:
+        await _resize(ctx, view, child.target, wanted)
+
+
+async def _resize(ctx: Context, view: View, target: Revision, replicas: int) -> None:
+    body = build.size(view.namespace, target, replicas)
+    await ctx.writer.apply(DEPLOYMENT, body, owner=view.obj, manager=names.ROLLOUT_MANAGER)
+
+
+def _size(ctx: Context, view: View, target: Revision) -> int:
+    found = ctx.store.get(Key(DEPLOYMENT, view.namespace, target.name))
+    return int(found["spec"].get("replicas", 1)) if found else 0
+
+
+async def _recorded(ctx: Context, view: View, target: Revision) -> tuple[Json, int]:
+    """The recorded template, or a new one that is recorded now, with the image of this installation."""
+    known = ctx.store.get(Key(CONTROLLERREVISION, view.namespace, target.name))
+    if known is None:
+        number = names.version_number(target.version)
+        body = record(target, number, *_template(ctx, view, target))
+        labels = build.child_labels(view.name, target)
+        body["metadata"] |= {"namespace": view.namespace, "labels": labels}
+        known = await ctx.writer.create_once(CONTROLLERREVISION, body, owner=view.obj)
+    return recorded(known)
+
+
+def _template(ctx: Context, view: View, target: Revision) -> tuple[Json, int]:
+    """That of running pods whose record was lost, so that they are not replaced; else one made now."""
+    running = ctx.store.get(Key(DEPLOYMENT, view.namespace, target.name))
+    if running is not None and controller_uid(running) == view.uid:
+        template = running["spec"]["template"]
+        return template, template["spec"]["containers"][0]["ports"][0]["containerPort"]
+    serving = _serving(ctx, view, target)
+    return pod_template(serving), serving.port
+
+
+def _serving(ctx: Context, view: View, target: Revision) -> Serving:
+    version = view.versions.get(target.version)
+    if version is None:
+        message = (
+            f"ModelVersion {target.version} is gone and so is the record of its pods; pin another version"
+        )
+        raise Terminal("VersionUnavailable", message)
+    server = view.deployment.spec.server
+    if version.spec.artifact.format == "custom" and server.runtime != "custom":
+        message = f"{target.version} has format custom; set spec.server.runtime to custom and name your image"
+        raise Terminal("InvalidSpec", message)
+    return Serving(
+        namespace=view.namespace,
+        deployment=view.name,
+        version=version,
+        server=server,
+        labels=build.pod_labels(view.name, view.uid, target),
+        selector=build.revision_selector(view.name, view.uid, target),
+        image=server.image or ctx.config.server_image,
+        pull_policy=ctx.config.image_pull_policy,
+        keys_secret=names.feedback_secret_name(view.name, view.uid),
+        allow_pickle=view.namespace in ctx.config.allow_pickle_namespaces,
+    )

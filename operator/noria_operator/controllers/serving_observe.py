@@ -1,0 +1,213 @@
+"""Everything that the planner of rollouts wants to know, read in one go.
+
+Comes in: a ModelDeployment. Goes out: a `View`: policy, state, observation, and the versions behind it.
+Invariants: it decides nothing and writes nothing; what cannot be read is reported as unread, never as zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.api.modeldeployment import ModelDeployment
+from noria_operator.api.modelversion import ModelVersion
+from noria_operator.api.parsing import InvalidSpec, parse_as
+from noria_operator.controllers import router
+from noria_operator.controllers.context import Context
+from noria_operator.domain.revisions import version_of
+from noria_operator.domain.rollout_state import Observed, Policy, Revision, State
+from noria_operator.domain.rollout_target import APPROVED, choose
+from noria_operator.domain.rollout_wire import policy_of, state_of
+from noria_operator.domain.serving_children import revision_selector
+from noria_operator.domain.serving_problems import claim_obstacle, is_pinned, problem
+from noria_operator.domain.training_locations import Location
+from noria_operator.domain.verdict import Counts
+from noria_operator.kube.errors import ApiError
+from noria_operator.kube.kinds import DEPLOYMENT, ENDPOINTSLICE, MODELVERSION, NODE, POD, PVC, Key
+from noria_operator.routers.source import by_service
+
+Json = dict[str, Any]
+_SHARED = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One ModelDeployment with all that matters to it; `versions` by name; `routers` are the ready ones."""
+
+    obj: Json
+    deployment: ModelDeployment
+    policy: Policy
+    state: State
+    versions: Mapping[str, ModelVersion]
+    observed: Observed
+    routers: int
+
+    @property
+    def namespace(self) -> str:
+        return self.deployment.metadata.namespace
+
+    @property
+    def name(self) -> str:
+        return self.deployment.metadata.name
+
+    @property
+    def uid(self) -> str:
+        return self.deployment.metadata.uid
+
+
+async def gather(ctx: Context, obj: Json) -> View:
+    """Read cache, routers and, for claims of one node, the nodes. Raises InvalidSpec."""
+    deployment = parse_as(ModelDeployment, obj)
+    policy, state = policy_of(deployment.spec), state_of(deployment.status)
+    namespace = obj["metadata"]["namespace"]
+    versions = _versions(ctx, deployment, state)
+    seen = [version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()]
+    running = router.pods(ctx.store, namespace)
+    ready_routers = [pod for pod in running if router.ready(pod)]
+    in_force, counts = await asyncio.gather(
+        _in_force(ctx, obj, state, ready_routers), _counts(ctx, obj, state, running)
+    )
+    targets = {one.name: one for one in _targets(state)}
+    observed = Observed(
+        versions=tuple(seen),
+        ready=_ready(ctx, obj, targets.values()),
+        in_force=in_force,
+        counts=counts,
+        commands=_commands(obj),
+        problems=_problems(ctx, obj, targets.values()),
+    )
+    wanted = choose(policy, state, observed.versions).revision
+    if wanted is not None and wanted != state.stable and state.candidate is None:
+        obstacle = await _obstacle(ctx, deployment, versions.get(wanted.version))
+        observed = replace(observed, obstacle=obstacle)
+    return View(obj, deployment, policy, state, versions, observed, len(ready_routers))
+
+
+def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[str, ModelVersion]:
+    """The versions that may matter: what is named anywhere, and what is approved and not older than the
+    champion.
+    """
+    named = {one.version for one in _targets(state)} | {deployment.spec.version}
+    floor = names.version_number(state.stable.version) if state.stable else 0
+    found = {}
+    for raw in ctx.store.list(MODELVERSION, deployment.metadata.namespace):
+        spec, name = raw.get("spec", {}), raw["metadata"]["name"]
+        newer = raw.get("status", {}).get("phase") == APPROVED and spec.get("version", 0) >= floor
+        if spec.get("model") != deployment.spec.model or not (newer or name in named):
+            continue
+        try:
+            found[name] = parse_as(ModelVersion, raw)
+        except InvalidSpec:
+            # Its own controller says so on the object; here it is as good as absent.
+            continue
+    return found
+
+
+def _targets(state: State) -> list[Revision]:
+    places = [state.stable] if state.stable else []
+    places += [state.candidate.target] if state.candidate else []
+    places += [state.previous.target] if state.previous else []
+    return places + [share.target for share in state.traffic]
+
+
+def _commands(obj: Json) -> dict[str, str]:
+    given = obj["metadata"].get("annotations") or {}
+    return {
+        command: given[key]
+        for command in names.DEPLOYMENT_COMMANDS
+        if given.get(key := names.command_annotation(command))
+    }
+
+
+# -- pods --------------------------------------------------------------------------------
+
+
+def _ready(ctx: Context, obj: Json, targets: Iterable[Revision]) -> dict[str, int]:
+    """Pods that are ready and already among the endpoints that routers are given."""
+    namespace = obj["metadata"]["namespace"]
+    slices = by_service(ctx.store.list(ENDPOINTSLICE, namespace))
+    found = {}
+    for target in targets:
+        addresses = {
+            endpoint["addresses"][0]
+            for each in slices.get(target.name, ())
+            for endpoint in each.get("endpoints") or ()
+            if (endpoint.get("conditions") or {}).get("ready")
+        }
+        pods = sum(router.ready(pod) for pod in pods_of(ctx, obj, target))
+        found[target.name] = min(len(addresses), pods)
+    return found
+
+
+def pods_of(ctx: Context, obj: Json, target: Revision) -> list[Json]:
+    """The pods of a revision."""
+    meta = obj["metadata"]
+    return ctx.store.list(POD, meta["namespace"], revision_selector(meta["name"], meta["uid"], target))
+
+
+def _problems(ctx: Context, obj: Json, targets: Iterable[Revision]) -> dict[str, str]:
+    namespace, claims = obj["metadata"]["namespace"], _claims(ctx, obj["metadata"]["namespace"])
+    found = {}
+    for target in targets:
+        workload = ctx.store.get(Key(DEPLOYMENT, namespace, target.name))
+        text = problem(workload, pods_of(ctx, obj, target), claims)
+        if text:
+            found[target.name] = text
+    return found
+
+
+def _claims(ctx: Context, namespace: str) -> dict[str, Sequence[str]]:
+    return {
+        claim["metadata"]["name"]: claim["spec"].get("accessModes", [])
+        for claim in ctx.store.list(PVC, namespace)
+    }
+
+
+async def _obstacle(ctx: Context, deployment: ModelDeployment, version: ModelVersion | None) -> str:
+    if version is None:
+        return ""
+    claims = _claims(ctx, deployment.metadata.namespace)
+    claim = Location.parse(version.spec.artifact.uri).claim
+    pinned = is_pinned(deployment.spec.server.node_selector)
+    modes = claims.get(claim or "")
+    nodes = 0
+    if modes is not None and not _SHARED & set(modes) and not pinned:
+        nodes = await _nodes(ctx)
+    return claim_obstacle(claim, claims, nodes=nodes, pinned=pinned)
+
+
+async def _nodes(ctx: Context) -> int:
+    """How many nodes there are; 0 when they may not be listed, as in an installation for some namespaces
+    only.
+    """
+    try:
+        return len(await ctx.client.list(NODE))
+    except ApiError:
+        return 0
+
+
+# -- routers --------------------------------------------------------------------------------
+
+
+async def _in_force(
+    ctx: Context, obj: Json, state: State, routers: Sequence[Json]
+) -> tuple[Mapping[str, int], ...] | None:
+    """The weights in force, read only while something is under way."""
+    if not state.traffic or (state.candidate is None and state.verified):
+        return None
+    meta = obj["metadata"]
+    read = await ctx.router.in_force(meta["namespace"], meta["name"], routers)
+    return None if read is None else tuple(read)
+
+
+async def _counts(
+    ctx: Context, obj: Json, state: State, routers: Sequence[Json]
+) -> dict[str, dict[str, Counts]] | None:
+    """Counts of both arms, read only while there are two; None when no router answered."""
+    if state.candidate is None or state.stable is None:
+        return None
+    clusters = {state.stable.name, state.candidate.target.name}
+    return await ctx.router.counts(obj["metadata"]["namespace"], routers, clusters) or None

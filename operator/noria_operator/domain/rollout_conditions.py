@@ -1,0 +1,117 @@
+"""The conditions of a ModelDeployment, and its whole status.
+
+Comes in: a plan, what was observed, the status before. Goes out: the status to write. Invariants: `Servable`
+and `Ready` stay true through a rollout as long as requests are answered by versions that status names;
+`UpToDate` says apart from them whether the wanted version serves; each message names a cause and what to do
+next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from noria_operator.api.modeldeployment_status import DeploymentPhase, ModelDeploymentStatus
+from noria_operator.api.status import Condition as WireCondition
+from noria_operator.domain.conditions import Condition, clip, merge_conditions
+from noria_operator.domain.rollout_state import Observed, Phase, Plan, Policy
+from noria_operator.domain.rollout_wire import status_fields
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why objects of ours could not be written; `fatal` when no request can reach the deployment because
+    of it.
+    """
+
+    reason: str
+    message: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a status is written from; `routers` is the number of ready ones, `pods` that of the champion's."""
+
+    plan: Plan
+    policy: Policy
+    observed: Observed
+    routers: int
+    pods: int
+    selector: str
+    url: str
+    trouble: Trouble | None = None
+
+
+def conditions(report: Report) -> list[Condition]:
+    """Ready, Reconciling, Stalled, Servable, UpToDate."""
+    servable = _servable(report)
+    ready = Condition("Ready", servable.status, servable.reason, servable.message)
+    return [ready, _reconciling(report), _stalled(report), servable, _up_to_date(report)]
+
+
+def status(report: Report, before: Mapping[str, Any], *, generation: int, now: datetime) -> Json:
+    """The whole status in its wire form."""
+    merged = merge_conditions(
+        before.get("conditions", ()), conditions(report), now=now, generation=generation
+    )
+    message = report.trouble.message if report.trouble else report.plan.message
+    return ModelDeploymentStatus(
+        **status_fields(report.plan.state, report.policy.tolerated),
+        phase=DeploymentPhase(report.plan.phase.value),
+        observed_generation=generation,
+        replicas=report.pods,
+        selector=report.selector,
+        url=report.url,
+        message=clip(message),
+        conditions=[WireCondition.model_validate(one) for one in merged],
+    ).to_json()
+
+
+def _servable(report: Report) -> Condition:
+    state = report.plan.state
+    if report.trouble is not None and report.trouble.fatal:
+        return Condition("Servable", False, report.trouble.reason, report.trouble.message)
+    if state.stable is None:
+        return Condition("Servable", False, "NoVersion", report.plan.message)
+    name = state.stable.version
+    if report.policy.replicas == 0:
+        message = f"{name} has no pods because spec.replicas is 0; raise it with kubectl scale"
+        return Condition("Servable", False, "ScaledToZero", message)
+    if report.routers == 0:
+        message = "no router pod is ready; see kubectl describe deployment noria-router"
+        return Condition("Servable", False, "NoRouter", message)
+    if not report.observed.ready.get(state.stable.name, 0) and state.weight(state.stable.name):
+        cause = report.observed.problems.get(state.stable.name, "waiting for its pods")
+        return Condition("Servable", False, "NoReadyPods", f"no pod of {name} is ready: {cause}")
+    return Condition("Servable", True, "Serving", f"requests are answered by {name}")
+
+
+def _reconciling(report: Report) -> Condition:
+    plan = report.plan
+    working = plan.state.candidate is not None or not plan.state.verified or plan.phase is Phase.DEGRADED
+    return Condition("Reconciling", working, plan.phase.value, plan.message if working else "")
+
+
+def _stalled(report: Report) -> Condition:
+    plan, step = report.plan, report.plan.state.step
+    if report.trouble is not None:
+        return Condition("Stalled", True, report.trouble.reason, report.trouble.message)
+    if step is not None and step.stalled:
+        return Condition("Stalled", True, "ProgressDeadlineExceeded", plan.message)
+    if report.observed.obstacle and plan.message == report.observed.obstacle:
+        return Condition("Stalled", True, "VolumeUnavailable", plan.message)
+    if plan.wanted is None and report.policy.pinned is not None:
+        return Condition("Stalled", True, "VersionUnavailable", plan.message)
+    return Condition("Stalled", False, plan.phase.value)
+
+
+def _up_to_date(report: Report) -> Condition:
+    plan = report.plan
+    if plan.wanted is not None and plan.wanted == plan.state.stable and plan.state.candidate is None:
+        return Condition("UpToDate", True, "WantedVersionServes", f"{plan.wanted.version} serves")
+    return Condition("UpToDate", False, plan.phase.value, plan.message)
