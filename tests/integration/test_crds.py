@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.api.cases import (
@@ -27,30 +25,19 @@ from tests.unit.api.cases import (
 )
 from tools.cluster import layout
 from tools.cluster.api import Api, ApiError
-from tools.cluster.controlplane import control_plane
 
 from noria_operator.api import InvalidSpec, parse
-from noria_operator.api.crdgen.files import generated_files
 from noria_operator.api.crdgen.kinds import DEFINITIONS
 from noria_operator.api.names import PLURALS
 
 Json = dict[str, Any]
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A control plane with our CRDs; the path of its admin kubeconfig."""
-    with control_plane(tmp_path_factory.mktemp("crds")) as kubeconfig:
-        api = Api(kubeconfig)
-        for path, text in generated_files().items():
-            if path.parts[0] == "crds":
-                api.post(CRDS, yaml.safe_load(text))
-        api.post("/api/v1/namespaces", {"metadata": {"name": "stored"}})
-        for kind in PLURALS:
-            _wait_until_served(api, kind)
-        yield kubeconfig
+def admin(kubeconfig: Path) -> Path:
+    """The admin kubeconfig of a control plane with our CRDs, and a namespace for what is really stored."""
+    Api(kubeconfig).post("/api/v1/namespaces", {"metadata": {"name": "stored"}})
+    return kubeconfig
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +48,6 @@ def api(admin: Path) -> Api:
 
 def collection(kind: str, namespace: str = "default") -> str:
     return f"/apis/noria.dev/v1alpha1/namespaces/{namespace}/{PLURALS[kind]}"
-
-
-def _wait_until_served(api: Api, kind: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            api.get(collection(kind))
-        except ApiError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
 
 
 def refusal(api: Api, obj: Json) -> str | None:

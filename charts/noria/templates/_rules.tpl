@@ -1,0 +1,47 @@
+{{- /*
+The one table of the operator's rights in a namespace that it works in. Each line is a call that it makes:
+applies need create and patch; children are found in caches (list, watch) and read again at conflicts (get).
+Secrets are created and never read, changed or listed; no verb and no resource is a wildcard.
+*/}}
+{{- define "noria.rules" -}}
+- apiGroups: [noria.dev]
+  resources: [trainingjobs, modelversions]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [noria.dev]
+  resources: [modeldeployments, continuoustrainings]
+  verbs: [get, list, watch]
+- apiGroups: [noria.dev]
+  resources: [trainingjobs/status, modelversions/status, modeldeployments/status, continuoustrainings/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments, controllerrevisions]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods, persistentvolumeclaims]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+{{- end }}
+
+{{- /* Rights in the operator's own namespace. */}}
+{{- define "noria.ownRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, create, update]
+{{- end }}
