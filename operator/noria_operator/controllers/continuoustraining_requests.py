@@ -41,8 +41,10 @@ async def requests(ctx: Context, obj: Json, training: ContinuousTraining, seen: 
     for trigger in training.spec.triggers:
         entry = entries.get(trigger.name, {})
         if trigger.performance is None:
-            created = moment(meta["creationTimestamp"])
-            found.append(schedule(trigger, entry, created=created, now=now))
+            # An added or edited trigger counts from now on, those of a new object from its creation on.
+            edited = bool(entry) or bool(status.get("observedGeneration"))
+            since = now if edited else moment(meta["creationTimestamp"])
+            found.append(schedule(trigger, entry, since=since, now=now))
             continue
         rule = trigger.performance
         labels = await _labels(ctx, obj, rule, entry, champion)

@@ -29,6 +29,8 @@ RESULT_ANNOTATION: Final = "noria.dev/result"
 """On the evaluation Job: what the trainer said, should its pod be gone when the version is made."""
 QUEUE_PREFIX: Final = "kueue.x-k8s.io/"
 """Labels that a queueing controller reads on the Job; copied from the TrainingJob."""
+_USUAL: Final = frozenset({"auc", "logloss", "accuracy", "rmse", "mae"})
+"""What the evaluation computes unasked, by task; a list is passed only when something else is named."""
 _OURS: Final[Json] = {
     "requests": {"cpu": "100m", "memory": "256Mi"},
     "limits": {"cpu": "2", "memory": "4Gi"},
@@ -132,8 +134,9 @@ def evaluation_job(
     }
     if held_out.select is not None:
         env["NORIA_HOLDOUT_SELECT"] = _select(held_out)
-    if spec.evaluation.metrics:
-        env["NORIA_METRICS"] = ",".join(spec.evaluation.metrics)
+    named = list(dict.fromkeys([*spec.evaluation.metrics, *(gate.metric for gate in spec.gates)]))
+    if spec.evaluation.metrics or not _USUAL.issuperset(named):
+        env["NORIA_METRICS"] = ",".join(named)
     if champion is not None:
         env |= {"NORIA_CHAMPION": champion.place.location.as_seen, "NORIA_CHAMPION_DIGEST": champion.digest}
     bundles = [challenger.place, *([champion.place] if champion else [])]

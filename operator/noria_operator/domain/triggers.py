@@ -75,19 +75,15 @@ def performance(
     return _judged(entry, rule, value, labels.samples, now)
 
 
-def schedule(trigger: TriggerSpec, entry: Json, *, created: datetime, now: datetime) -> Request:
-    """Ask for a run at each scheduled time. An edited schedule counts from the edit on, not from its past."""
+def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetime) -> Request:
+    """Ask for a run at each scheduled time after `since`, which is when the trigger (or its edit) was first
+    seen.
+    """
     plan = {"schedule": trigger.schedule, "timeZone": trigger.time_zone or "UTC"}
-    known = entry.get("state") == plan
-    handled = (
-        moment(entry["lastScheduled"])
-        if known and entry.get("lastScheduled")
-        else created
-        if not entry
-        else now
-    )
-    if not known and entry:
-        entry = {"lastScheduled": stamp(now)}
+    known = entry.get("state") == plan and entry.get("lastScheduled")
+    if not known:
+        entry = {"lastScheduled": stamp(since)}
+    handled = moment(entry["lastScheduled"])
     next_due = due(trigger.schedule or "", trigger.time_zone, since=handled, now=now)
     base = entry | {"name": trigger.name, "state": plan}
     base |= {"nextRun": stamp(next_due.next)} if next_due.next else {}

@@ -1,8 +1,9 @@
 """The life of a ModelVersion: verified, approved or rejected, served, archived.
 
-Comes in: the version, its verification Job, its siblings and the deployments. Goes out: a `VersionPlan`. Invariants: no
-version is approved before a Job read its artifact and found the stated digest (the operator itself opens nothing); a
-phase that people set stays; retention archives only what nobody uses, and the bytes stay where they are.
+Comes in: the version, its verification Job, its siblings and the deployments. Goes out: a `VersionPlan`.
+Invariants: no version is approved before a Job read its artifact and found the stated digest (the
+operator itself opens nothing); a phase that people set stays; retention archives only what nobody uses,
+and the bytes stay where they are.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def decide(matter: Matter) -> VersionPlan:
 
 
 def approval(version: ModelVersion) -> VersionPhase:
-    """Where a verified version goes. People who must agree first are a kind of their own: it would answer here."""
+    """Where a verified version goes. People who must agree first are a kind of their own: it would answer
+    here.
+    """
     del version
     return VersionPhase.APPROVED
 

@@ -1,8 +1,8 @@
 """The status of a ModelVersion: phase, history, who serves it, conditions.
 
-Comes in: the object, a phase with reason and sentence, its users. Goes out: the whole status to write. Invariants: each
-change of phase is in the history once (the last 20 are kept); a rejected version that is still served says so, and
-rejecting it moved nothing.
+Comes in: the object, a phase with reason and sentence, its users. Goes out: the whole status to write.
+Invariants: each change of phase is in the history once (the last 20 are kept); a rejected version that is
+still served says so, and rejecting it moved nothing.
 """
 
 from __future__ import annotations

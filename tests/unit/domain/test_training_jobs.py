@@ -118,6 +118,18 @@ def test_the_held_out_rows_are_for_the_evaluation_alone() -> None:
     assert not [name for name in env(train(training_job())) if "HOLDOUT" in name]
 
 
+@pytest.mark.parametrize(
+    ("metrics", "gate", "expected"),
+    [([], "auc", None), (["brier"], "auc", "brier,auc"), ([], "f1", "f1"), (["auc"], "auc", "auc")],
+)
+def test_metrics_beyond_the_usual_ones_are_asked_for(
+    metrics: list[str], gate: str, expected: str | None
+) -> None:
+    evaluation = {"data": "holdout", "label": "late", "metrics": metrics}
+    job = evaluate(training_job(evaluation=evaluation, gates=[{"metric": gate, "min": "0"}]))
+    assert env(job).get("NORIA_METRICS") == expected
+
+
 def test_the_evaluation_reads_only_and_the_trainer_writes_only_its_output() -> None:
     mounts = {
         one["mountPath"]: one.get("readOnly") for one in container(train(training_job()))["volumeMounts"]

@@ -1,0 +1,131 @@
+"""The ContinuousTraining's controller turns lost quality into one TrainingJob, across crashes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.controllers.training_api import Api, Crash, Servers, operator
+from tests.unit.domain.test_triggers import auc
+from tests.unit.domain.test_triggers_plan import training
+from tests.unit.domain.training_world import deployment, version
+
+from noria_operator.controllers.continuoustraining import reconcile, related
+from noria_operator.domain.quality import Labels
+from noria_operator.kube.errors import Terminal
+from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODELVERSION, TRAININGJOB, Key
+
+Json = dict[str, Any]
+KEY = Key(CONTINUOUSTRAINING, "demo", "flights")
+QUALITY = {"metric": "auc", "relativeDrop": "0.05", "minLabels": 500, "for": 2}
+ACCEPTED = {"metrics": {"auc": "0.75"}, "rows": 10, "digest": "d"}
+
+
+def world(**spec: Any) -> Api:
+    api = Api()
+    triggers = [{"name": "quality", "performance": QUALITY}]
+    api.put(CONTINUOUSTRAINING, training(**{"triggers": triggers} | spec))
+    api.put(MODELVERSION, version(1, evaluation=ACCEPTED))
+    api.put(MODELDEPLOYMENT, deployment(1))
+    return api
+
+
+async def watch(api: Api, *joined: Labels | None) -> None:
+    """One pass of a newly started operator a minute, with these labels in the open window."""
+    for labels in joined:
+        try:
+            await reconcile(operator(api, Servers(labels)), KEY)
+        except Crash:
+            api.crash_after = None
+        api.clock.time += timedelta(minutes=1)
+
+
+def jobs(api: Api) -> list[str]:
+    return [obj["metadata"]["name"] for obj in api.all(TRAININGJOB)]
+
+
+async def test_two_windows_of_lost_quality_start_one_run_with_its_reason() -> None:
+    api = world()
+    await watch(api, None, auc(0.6), auc(0.6), auc(0.6), auc(0.6))
+    (name,) = jobs(api)
+    made = api.objects[Key(TRAININGJOB, "demo", name)]
+    assert made["spec"]["deployment"] == "flights"
+    assert made["metadata"]["ownerReferences"][0]["uid"] == api.objects[KEY]["metadata"]["uid"]
+    assert '"threshold": "0.7125"' in made["metadata"]["annotations"]["noria.dev/trigger"]
+    assert api.objects[KEY]["status"]["blockedBy"] == "Concurrency"
+
+
+@pytest.mark.parametrize("writes", range(6))
+async def test_a_crash_after_any_write_makes_the_same_one_run(writes: int) -> None:
+    api = world()
+    api.crash_after = writes
+    await watch(api, None, auc(0.6), auc(0.6), auc(0.6), auc(0.6), auc(0.6))
+    assert len(jobs(api)) == 1
+    status = api.objects[KEY]["status"]
+    assert len(status["runs"]) == 1
+    assert status["lastTrigger"]["trainingJob"] == jobs(api)[0]
+
+
+async def test_an_open_window_is_read_from_where_it_began_and_writes_nothing() -> None:
+    api = world()
+    begun = api.clock.time
+    await watch(api, None)
+    servers, before = Servers(auc(0.6, 100)), len(api.writes)
+    ctx = operator(api, servers)
+    result = await reconcile(ctx, KEY)
+    assert servers.asked == [begun]
+    assert len(api.writes) == before
+    assert result.after == ctx.config.counters_interval
+
+
+async def test_a_schedule_wakes_itself_at_the_very_time() -> None:
+    api = world(triggers=[{"name": "weekly", "schedule": "0 13 * * *"}])
+    result = await reconcile(operator(api), KEY)
+    assert result.after == timedelta(hours=1)
+    api.clock.time += timedelta(hours=1)
+    await reconcile(operator(api), KEY)
+    assert len(jobs(api)) == 1
+    await watch(api, None, None)
+    assert len(jobs(api)) == 1
+
+
+async def test_a_trigger_that_is_added_later_does_not_fire_for_its_past() -> None:
+    api = world(triggers=[])
+    await watch(api, None)
+    api.clock.time += timedelta(minutes=64)
+    edited = api.objects[KEY] | {"spec": training(triggers=[{"name": "x", "schedule": "0 13 * * *"}])["spec"]}
+    api.put(CONTINUOUSTRAINING, edited)
+    await watch(api, None)
+    assert jobs(api) == []
+
+
+async def test_an_annotation_starts_a_run_once() -> None:
+    api = world(cooldown="0s")
+    obj = api.objects[KEY]
+    obj["metadata"]["annotations"] = {"noria.dev/retrain": "please-1"}
+    api.put(CONTINUOUSTRAINING, obj)
+    await watch(api, None, None)
+    for job in api.all(TRAININGJOB):
+        api.put(TRAININGJOB, job | {"status": {"phase": "Failed"}})
+    await watch(api, None, None)
+    assert len(jobs(api)) == 1
+    assert api.objects[KEY]["status"]["commands"] == {"retrain": "please-1"}
+
+
+async def test_a_template_or_schedule_that_cannot_be_used_is_terminal() -> None:
+    api = world(triggers=[{"name": "weekly", "schedule": "0 2 31 2 *"}])
+    with pytest.raises(Terminal, match="not a cron"):
+        await reconcile(operator(api), KEY)
+    api = world(deployment="Not A Name")
+    with pytest.raises(Terminal, match="deployment"):
+        await reconcile(operator(api), KEY)
+    assert api.writes == []
+
+
+def test_its_deployment_and_the_versions_of_its_model_wake_it() -> None:
+    store = operator(world()).store
+    assert related(store, deployment(1)) == [KEY]
+    assert related(store, deployment(1, name="other")) == []
+    assert related(store, version(4)) == [KEY]
+    assert related(store, version(4, model="taxis")) == []

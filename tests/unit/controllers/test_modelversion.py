@@ -1,0 +1,89 @@
+"""The ModelVersion's controller verifies once and follows who serves the version."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.unit.controllers.training_api import Api, Crash, operator
+from tests.unit.domain.training_world import DIGEST, deployment, served, version
+
+from noria_operator.controllers.modelversion import reconcile, related
+from noria_operator.domain.retention import KEEP_ANNOTATION
+from noria_operator.kube.errors import Terminal
+from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, Key
+
+Json = dict[str, Any]
+KEY = Key(MODELVERSION, "demo", "flights-1")
+VERIFIED = json.dumps({"schema": "noria.verification/v1", "digest": DIGEST, "bytes": 3})
+
+
+async def run(api: Api, rounds: int = 3) -> None:
+    for _ in range(rounds):
+        try:
+            await reconcile(operator(api), KEY)
+        except Crash:
+            api.crash_after = None
+            continue
+        api.end_jobs(lambda _: (VERIFIED, 0))
+
+
+@pytest.mark.parametrize("writes", [None, 0, 1, 2, 3])
+async def test_a_version_is_verified_by_one_job_and_approved(writes: int | None) -> None:
+    api = Api(crash_after=writes)
+    api.put(MODELVERSION, version(1, phase="Pending"))
+    await run(api, 5)
+    assert api.objects[KEY]["status"]["phase"] == "Approved"
+    assert [text for text in api.writes if text.startswith("create")] == ["create Job flights-1-verify"]
+    (job,) = api.all(JOB)
+    assert job["metadata"]["ownerReferences"][0]["kind"] == "ModelVersion"
+    before = len(api.writes)
+    await run(api, 2)
+    assert len(api.writes) == before
+
+
+async def test_pickles_may_be_verified_only_where_the_administrator_allows_them() -> None:
+    for namespaces, expected in ((frozenset({"demo"}), "1"), (frozenset({"other"}), "0")):
+        api = Api()
+        api.put(MODELVERSION, version(1, phase="Pending"))
+        await reconcile(operator(api, allow_pickle_namespaces=namespaces), KEY)
+        (job,) = api.all(JOB)
+        env = {one["name"]: one["value"] for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert env["NORIA_ALLOW_PICKLE"] == expected
+
+
+async def test_who_serves_it_follows_the_deployment() -> None:
+    api = Api()
+    api.put(MODELVERSION, version(1))
+    api.put(MODELDEPLOYMENT, deployment(1))
+    await run(api, 1)
+    assert api.objects[KEY]["status"]["servedBy"] == ["flights (stable)"]
+    api.put(MODELVERSION, api.objects[KEY])
+    moved = api.put(MODELDEPLOYMENT, deployment(2))
+    assert KEY in related(operator(api).store, moved)
+    await run(api, 1)
+    assert api.objects[KEY]["status"].get("servedBy", []) == []
+
+
+async def test_a_newer_version_wakes_those_that_retention_may_archive() -> None:
+    api = Api()
+    for number in (1, 2, 3):
+        api.put(MODELVERSION, version(number))
+    newest = version(3)
+    newest["metadata"]["annotations"] = {KEEP_ANNOTATION: "1"}
+    api.put(MODELVERSION, newest)
+    api.put(MODELDEPLOYMENT, deployment(3, previous=served(2)))
+    store = operator(api).store
+    assert related(store, newest) == [KEY]
+    await run(api, 1)
+    assert api.objects[KEY]["status"]["phase"] == "Archived"
+
+
+async def test_a_spec_that_cannot_be_used_is_terminal() -> None:
+    api = Api()
+    api.put(MODELVERSION, version(1, phase="Pending", artifact={"uri": "http://169.254.169.254/"}))
+    with pytest.raises(Terminal) as caught:
+        await reconcile(operator(api), KEY)
+    assert "spec.artifact.uri" in caught.value.message
+    assert api.writes == []

@@ -1,0 +1,192 @@
+"""The TrainingJob's controller ends in the same place wherever the process stops."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.controllers.training_api import Api, Crash, operator
+from tests.unit.domain.training_world import deployment, evaluation, result, training_job, version
+
+from noria_operator.controllers.trainingjob import reconcile, related
+from noria_operator.kube.errors import NameConflict
+from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, TRAININGJOB, Key
+
+Json = dict[str, Any]
+KEY = Key(TRAININGJOB, "demo", "flights-1")
+
+
+def world(**spec: Any) -> Api:
+    api = Api()
+    api.put(TRAININGJOB, training_job(**spec))
+    api.put(MODELVERSION, version(1))
+    api.put(MODELDEPLOYMENT, deployment(1))
+    return api
+
+
+def say(job: Json) -> tuple[str, int]:
+    """Every program does what it should."""
+    name = job["metadata"]["name"]
+    return (result(training_job()), 0) if name.endswith("-train") else (evaluation(), 0)
+
+
+async def run(api: Api, rounds: int = 6) -> None:
+    """Pass after pass, the cluster in between; a crash starts a new operator."""
+    for _ in range(rounds):
+        try:
+            await reconcile(operator(api), KEY)
+        except Crash:
+            api.crash_after = None
+            continue
+        api.end_jobs(say)
+
+
+def made(api: Api) -> list[str]:
+    return [obj["metadata"]["name"] for obj in api.all(MODELVERSION)]
+
+
+async def test_a_run_ends_with_one_version_and_then_writes_nothing() -> None:
+    api = world()
+    await run(api)
+    assert made(api) == ["flights-1", "flights-2"]
+    status = api.objects[KEY]["status"]
+    assert (status["phase"], status["modelVersion"]) == ("Succeeded", "flights-2")
+    assert [text for text in api.writes if text.startswith("create")] == [
+        "create Job flights-1-train",
+        "create Job flights-1-evaluate",
+        "create ModelVersion flights-2",
+    ]
+    before = len(api.writes)
+    await run(api, 2)
+    assert len(api.writes) == before
+
+
+@pytest.mark.parametrize("writes", range(12))
+async def test_a_crash_after_any_write_changes_nothing_in_the_end(writes: int) -> None:
+    api = world()
+    api.crash_after = writes
+    await run(api, 9)
+    assert made(api) == ["flights-1", "flights-2"]
+    assert len(api.all(JOB)) == 2
+    assert api.objects[KEY]["status"]["phase"] == "Succeeded"
+    assert len([text for text in api.writes if text.startswith("create")]) == 3
+
+
+async def test_two_runs_at_once_never_share_a_number() -> None:
+    api = world(evaluation=None, gates=None)
+    api.put(TRAININGJOB, training_job("flights-b", "other-uid", evaluation=None, gates=None))
+    other = Key(TRAININGJOB, "demo", "flights-b")
+    first, second = operator(api), operator(api)
+
+    def each(job: Json) -> tuple[str, int]:
+        uid, name = (
+            ("other-uid", "flights-b") if "flights-b" in job["metadata"]["name"] else (None, "flights-1")
+        )
+        return (result(training_job(name, uid) if uid else training_job()), 0)
+
+    await reconcile(first, KEY)
+    await reconcile(second, other)
+    api.end_jobs(each)
+    # Both operators started at this moment: neither sees the number that the other one reserves.
+    first, second = operator(api), operator(api)
+    await reconcile(first, KEY)
+    await reconcile(second, other)
+    await reconcile(operator(api), other)
+    names = {api.objects[key]["status"]["modelVersion"] for key in (KEY, other)}
+    assert names == {"flights-2", "flights-3"}
+
+
+async def test_a_job_of_somebody_else_is_never_touched() -> None:
+    api = world()
+    api.put(
+        JOB,
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "flights-1-train", "namespace": "demo", "uid": "x"},
+            "spec": {},
+        },
+    )
+    with pytest.raises(NameConflict, match="flights-1-train"):
+        await reconcile(operator(api), KEY)
+    assert not [text for text in api.writes if "Job" in text.split()[1:2]]
+
+
+async def test_the_result_is_read_even_when_the_pod_is_not_in_the_cache_yet() -> None:
+    api = world()
+    await reconcile(operator(api), KEY)
+    ctx = operator(api)
+    api.end_jobs(say)
+    ctx.store.observe("MODIFIED", api.objects[Key(JOB, "demo", "flights-1-train")])
+    await reconcile(ctx, KEY)
+    assert api.objects[KEY]["status"]["artifact"]["format"] == "onnx"
+
+
+async def test_a_pass_comes_back_at_the_deadline_and_then_fails_and_stops_the_job() -> None:
+    api = world()
+    await reconcile(operator(api), KEY)
+    again = await reconcile(operator(api), KEY)
+    assert again.after == timedelta(hours=1)
+    api.clock.time += timedelta(hours=1)
+    await reconcile(operator(api), KEY)
+    assert api.objects[KEY]["status"]["phase"] == "Failed"
+    assert api.all(JOB) == []
+    await reconcile(operator(api), KEY)
+    assert api.all(JOB) == []
+
+
+async def test_suspend_holds_the_job_and_lets_it_go_again() -> None:
+    api = world()
+    await reconcile(operator(api), KEY)
+    job = Key(JOB, "demo", "flights-1-train")
+    for suspend in (True, False):
+        api.put(TRAININGJOB, api.objects[KEY] | {"spec": api.objects[KEY]["spec"] | {"suspend": suspend}})
+        await reconcile(operator(api), KEY)
+        assert api.objects[job]["spec"]["suspend"] is suspend
+    api.end_jobs(say)
+    await run(api)
+    assert api.objects[KEY]["status"]["phase"] == "Succeeded"
+
+
+async def test_a_finished_run_is_deleted_when_its_time_has_come() -> None:
+    api = world(ttlSecondsAfterFinished=60)
+    await run(api)
+    again = await reconcile(operator(api), KEY)
+    assert again.after == timedelta(seconds=60)
+    api.clock.time += timedelta(seconds=60)
+    await reconcile(operator(api), KEY)
+    assert KEY not in api.objects
+    assert made(api) == ["flights-1", "flights-2"]
+
+
+async def test_a_spec_that_cannot_be_used_fails_with_the_field_and_makes_nothing() -> None:
+    api = Api()
+    api.put(TRAININGJOB, training_job(output={"uri": "file:///etc"}))
+    await run(api, 2)
+    failed = next(one for one in api.objects[KEY]["status"]["conditions"] if one["type"] == "Failed")
+    assert (failed["status"], failed["reason"]) == ("True", "InvalidSpec")
+    assert "spec.output.uri" in failed["message"]
+    assert api.all(JOB) == []
+
+
+async def test_an_object_that_is_gone_or_going_is_left_alone() -> None:
+    api = Api()
+    await reconcile(operator(api), KEY)
+    obj = training_job()
+    obj["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+    api.put(TRAININGJOB, obj)
+    await reconcile(operator(api), KEY)
+    assert api.writes == []
+
+
+def test_a_version_wakes_the_run_that_made_it() -> None:
+    api = world()
+    store = operator(api).store
+    uid = training_job()["metadata"]["uid"]
+    mine = version(2, lineage={"trainingJob": {"name": "flights-1", "uid": uid}})
+    assert related(store, mine) == [KEY]
+    assert related(store, version(2, lineage={"trainingJob": {"name": "flights-1", "uid": "old"}})) == []
+    assert related(store, version(1)) == []
+    assert json.dumps(related(store, deployment(1))) == "[]"

@@ -1,0 +1,204 @@
+"""A few objects behind the client's methods, and a crash after any write: for tests of the order of writes.
+
+It knows no schema, no defaults and no controllers; convergence against a real API server is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from noria_operator.controllers.context import Config, Context
+from noria_operator.domain.quality import Labels
+from noria_operator.domain.training_times import stamp
+from noria_operator.evidence.router import RouterReader
+from noria_operator.evidence.server import CounterReader
+from noria_operator.kube.apply import Writer
+from noria_operator.kube.client import Client
+from noria_operator.kube.errors import AlreadyExists, Conflict, NotFound
+from noria_operator.kube.events import Events
+from noria_operator.kube.kinds import EVENT, JOB, OWN_KINDS, POD, Key, Kind
+from noria_operator.kube.store import Store
+
+Json = dict[str, Any]
+
+
+class Crash(Exception):
+    """The process ended right after a write."""
+
+
+@dataclass
+class TestClock:
+    """A clock that is set by hand."""
+
+    __test__ = False
+    time: datetime = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+
+@dataclass
+class Api:
+    """The client's methods over a dictionary. `crash_after` counts down with each write."""
+
+    clock: TestClock = field(default_factory=TestClock)
+    objects: dict[Key, Json] = field(default_factory=dict)
+    writes: list[str] = field(default_factory=list)
+    crash_after: int | None = None
+    version: int = 0
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Json:
+        found = self.objects.get(Key(kind, namespace, name))
+        if found is None:
+            raise NotFound(404, "NotFound", name)
+        return copy.deepcopy(found)
+
+    async def list(self, kind: Kind, namespace: str | None = None, *, labels: Any = None) -> list[Json]:
+        wanted = dict(labels or {})
+        return [
+            copy.deepcopy(obj)
+            for key, obj in self.objects.items()
+            if key.kind == kind and wanted.items() <= obj["metadata"].get("labels", {}).items()
+        ]
+
+    async def create(self, kind: Kind, namespace: str, body: Json) -> Json:
+        key = Key(kind, namespace, body["metadata"]["name"])
+        if kind == EVENT:
+            return body
+        if key in self.objects:
+            raise AlreadyExists(409, "AlreadyExists", key.name)
+        made = copy.deepcopy(body) | {"apiVersion": kind.api_version, "kind": kind.kind}
+        made["metadata"] |= {
+            "namespace": namespace,
+            "uid": f"{kind.plural}-{key.name}-{self.version}",
+            "generation": 1,
+            "creationTimestamp": stamp(self.clock.now()),
+        }
+        return self.write("create", key, made)
+
+    async def apply(
+        self, kind: Kind, namespace: str, body: Json, *, manager: str = "", force: bool = True
+    ) -> Json:
+        key = Key(kind, namespace, body["metadata"]["name"])
+        found = copy.deepcopy(self.objects[key])
+        found["spec"] |= body["spec"]
+        return self.write("apply", key, found)
+
+    async def apply_status(
+        self, kind: Kind, namespace: str, name: str, status: Json, *, resource_version: str | None = None
+    ) -> Json:
+        key = Key(kind, namespace, name)
+        found = copy.deepcopy(self.objects[key])
+        if resource_version not in (None, found["metadata"]["resourceVersion"]):
+            raise Conflict(409, "Conflict", name)
+        return self.write("status", key, found | {"status": copy.deepcopy(status)})
+
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, propagation: str = ""
+    ) -> Json | None:
+        self.objects.pop(Key(kind, namespace, name), None)
+        self.note(f"delete {kind.kind} {name}")
+        return None
+
+    def write(self, verb: str, key: Key, obj: Json) -> Json:
+        self.version += 1
+        obj["metadata"]["resourceVersion"] = str(self.version)
+        self.objects[key] = obj
+        self.note(f"{verb} {key.kind.kind} {key.name}")
+        return copy.deepcopy(obj)
+
+    def note(self, text: str) -> None:
+        self.writes.append(text)
+        if self.crash_after is not None:
+            self.crash_after -= 1
+            if self.crash_after < 0:
+                raise Crash(text)
+
+    def put(self, kind: Kind, obj: Json) -> Json:
+        """Somebody else writes an object."""
+        self.version += 1
+        made = copy.deepcopy(obj)
+        made["metadata"]["resourceVersion"] = str(self.version)
+        self.objects[Key(kind, obj["metadata"]["namespace"], obj["metadata"]["name"])] = made
+        return made
+
+    def all(self, kind: Kind) -> list[Json]:
+        return [
+            obj
+            for key, obj in sorted(self.objects.items(), key=lambda item: item[0].name)
+            if key.kind == kind
+        ]
+
+    def end_jobs(self, say: Callable[[Json], tuple[str, int]]) -> None:
+        """The cluster runs every Job that has not ended: `say` gives the last word and the exit code of its
+        pod.
+        """
+        for job in self.all(JOB):
+            if job.get("status", {}).get("conditions") or job["spec"].get("suspend"):
+                continue
+            message, code = say(job)
+            name = job["metadata"]["name"]
+            done = copy.deepcopy(job)
+            kind = "Complete" if code == 0 else "Failed"
+            done["status"] = {"conditions": [{"type": kind, "status": "True", "reason": "PodFailurePolicy"}]}
+            self.put(JOB, done)
+            state = {"terminated": {"exitCode": code, "message": message}}
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {
+                    "name": f"{name}-x",
+                    "namespace": job["metadata"]["namespace"],
+                    "uid": f"{name}-x",
+                    "creationTimestamp": stamp(self.clock.now()),
+                    "labels": job["metadata"]["labels"] | {"batch.kubernetes.io/job-name": name},
+                },
+                "spec": {},
+                "status": {
+                    "phase": "Succeeded" if code == 0 else "Failed",
+                    "containerStatuses": [{"name": "main", "state": state}],
+                },
+            }
+            self.put(POD, pod)
+
+
+@dataclass
+class Servers:
+    """Model servers with these labels since whenever."""
+
+    joined: Labels | None = None
+    asked: list[datetime] = field(default_factory=list)
+
+    async def labels(
+        self, namespace: str, deployment: str, pods: Any, *, since: datetime, version: str
+    ) -> Labels | None:
+        self.asked.append(since)
+        return self.joined
+
+
+def operator(api: Api, servers: Servers | None = None, **config: Any) -> Context:
+    """A freshly started operator: its cache holds what the API server has."""
+    store, client = Store(), cast(Client, api)
+    for obj in api.objects.values():
+        store.observe(None, copy.deepcopy(obj))
+    for kind in (*OWN_KINDS, JOB, POD):
+        store.mark_synced(kind)
+    settings = Config(namespace="noria", server_image="noria/server@sha256:" + "b" * 64, **config)
+    return Context(
+        client=client,
+        store=store,
+        writer=Writer(client, store, api.clock),
+        events=Events(client, api.clock),
+        clock=api.clock,
+        config=settings,
+        router=cast(RouterReader, None),
+        servers=cast(CounterReader, servers or Servers()),
+    )
+
+
+def minutes(count: float) -> timedelta:
+    return timedelta(minutes=count)

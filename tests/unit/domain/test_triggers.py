@@ -1,0 +1,200 @@
+"""Triggers ask for a run when there is a reason, and write down every no."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.unit.domain.training_world import NOW
+
+from noria_operator.api.continuoustraining import TriggerSpec, TriggerStatus
+from noria_operator.domain.quality import Labels
+from noria_operator.domain.triggers import Champion, Request, manual, performance, schedule
+from noria_serving.contract import SCORE_BINS
+
+Json = dict[str, Any]
+HOUR = timedelta(hours=1)
+FIRST = Champion("flights-1", {"auc": "0.75"})
+
+
+def auc(value: float, count: int = 1000) -> Labels:
+    """`count` labels whose area under the curve is `value`: so many positives above all negatives, the rest
+    below.
+    """
+    half = count // 2
+    negatives, positives = [0] * SCORE_BINS, [0] * SCORE_BINS
+    negatives[100] = half
+    positives[150] = round(half * value)
+    positives[50] = half - positives[150]
+    return Labels.of(negatives, positives)
+
+
+def rule(**fields: Any) -> TriggerSpec:
+    body: Json = {"metric": "auc", "relativeDrop": "0.05", "minLabels": 500, "for": 2} | fields
+    body = {name: value for name, value in body.items() if value is not None}
+    return TriggerSpec.model_validate({"name": "quality", "performance": body})
+
+
+def ask(
+    trigger: TriggerSpec,
+    entry: Json,
+    labels: Labels | None,
+    *,
+    champion: Champion | None = FIRST,
+    hours: float = 1,
+) -> Request:
+    assert trigger.performance is not None
+    found = performance(
+        trigger, trigger.performance, entry, champion=champion, labels=labels, now=NOW + hours * HOUR
+    )
+    TriggerStatus.model_validate(found.entry)
+    return found
+
+
+def windows(trigger: TriggerSpec, *values: float, champion: Champion = FIRST) -> Request:
+    """One window after the other, each closed with this value."""
+    found = ask(trigger, {}, None, champion=champion, hours=0)
+    for hour, value in enumerate(values, 1):
+        found = ask(trigger, found.entry, auc(value), champion=champion, hours=hour)
+    return found
+
+
+def test_quality_is_lost_only_after_enough_windows_in_a_row() -> None:
+    assert windows(rule(), 0.74).entry["decision"] == "No"
+    once = windows(rule(), 0.70)
+    assert (once.wanted, once.entry["decision"], once.entry["streak"]) == (False, "Wait", 1)
+    assert not windows(rule(), 0.70, 0.74, 0.70).wanted
+    twice = windows(rule(), 0.70, 0.70)
+    assert twice.wanted
+    assert twice.entry["value"] == "0.7"
+    assert twice.entry["threshold"] == "0.7125"
+    assert twice.entry["samples"] == 1000
+    assert "2 of 2 windows in a row" in twice.entry["message"]
+
+
+def test_an_open_window_changes_nothing_in_status() -> None:
+    entry = windows(rule(), 0.74).entry
+    for labels in (None, Labels.none(), auc(0.2, 400)):
+        assert ask(rule(), entry, labels, hours=2).entry == entry
+    assert ask(rule(window="3h"), entry, auc(0.2), hours=3.9).entry == entry
+    assert ask(rule(window="3h"), entry, auc(0.2), hours=4.1).entry != entry
+
+
+def test_labels_of_one_class_leave_the_window_open() -> None:
+    entry = windows(rule(), 0.74).entry
+    only = Labels.of([0] * SCORE_BINS, [600] + [0] * (SCORE_BINS - 1))
+    assert ask(rule(), entry, only, hours=2).entry == entry
+
+
+def test_a_new_champion_starts_a_window_and_a_streak_but_no_new_best() -> None:
+    lost = windows(rule(), 0.80, 0.70)
+    assert lost.entry["best"] == "0.8"
+    worse = ask(rule(), lost.entry, auc(0.1), champion=Champion("flights-2", {"auc": "0.72"}), hours=3)
+    assert (worse.entry["version"], worse.entry["streak"], worse.entry["best"]) == ("flights-2", 0, "0.8")
+    assert not worse.wanted
+    better = ask(rule(), lost.entry, None, champion=Champion("flights-2", {"auc": "0.9"}), hours=3)
+    assert better.entry["best"] == "0.9"
+
+
+def test_a_bad_promotion_cannot_hide_the_loss() -> None:
+    found = windows(rule(), 0.80)
+    bad = Champion("flights-2", {"auc": "0.60"})
+    for hour in (2, 3, 4):
+        found = ask(rule(), found.entry, auc(0.60), champion=bad, hours=hour)
+    assert found.wanted
+    assert found.entry["best"] == "0.8"
+
+
+def test_without_any_value_to_compare_with_the_first_window_sets_it() -> None:
+    found = windows(rule(**{"for": 1}), 0.60, champion=Champion("flights-1", {}))
+    assert (found.wanted, found.entry["best"]) == (False, "0.6")
+    assert ask(rule(**{"for": 1}), found.entry, auc(0.5), champion=Champion("flights-1", {}), hours=2).wanted
+
+
+@pytest.mark.parametrize(
+    ("fields", "value", "wanted"),
+    [
+        ({"min": "0.65"}, 0.64, True),
+        ({"min": "0.65"}, 0.66, False),
+        ({"metric": "logloss", "max": "0.1"}, 0.5, True),
+        ({"metric": "accuracy", "max": "0.1"}, 0.5, False),
+        ({"metric": "calibration", "max": "0.9"}, 0.5, False),
+    ],
+)
+def test_an_absolute_threshold_needs_no_baseline(fields: Json, value: float, wanted: bool) -> None:
+    trigger = rule(**{"relativeDrop": None, "for": 1} | fields)
+    assert windows(trigger, value, champion=Champion("flights-1", {})).wanted is wanted
+
+
+def test_lower_is_better_for_a_loss() -> None:
+    trigger = rule(metric="logloss", **{"for": 1})
+    begun = ask(trigger, {}, None, champion=Champion("flights-1", {"logloss": "0.3"}), hours=0)
+    lost = ask(trigger, begun.entry, auc(0.5), champion=Champion("flights-1", {}), hours=1)
+    assert lost.wanted
+    assert lost.entry["best"] == "0.3"
+
+
+def test_an_edited_metric_starts_anew() -> None:
+    entry = windows(rule(), 0.80, 0.70).entry
+    edited = ask(rule(metric="logloss"), entry, auc(0.7), hours=3)
+    assert (edited.entry["streak"], edited.entry.get("best")) == (0, None)
+
+
+def test_what_was_asked_for_stands_until_a_window_says_otherwise() -> None:
+    lost = windows(rule(), 0.70, 0.70)
+    assert ask(rule(), lost.entry, None, hours=9).wanted
+    assert not ask(rule(), lost.entry, auc(0.75), hours=9).wanted
+
+
+def test_nothing_is_watched_while_nothing_is_served() -> None:
+    found = ask(rule(), {}, None, champion=None)
+    assert (found.wanted, found.entry["decision"]) == (False, "Wait")
+
+
+WEEKLY = TriggerSpec.model_validate({"name": "weekly", "schedule": "0 2 * * 1"})
+MONDAY = datetime.fromisoformat("2026-03-02T02:00:00+00:00")
+
+
+def planned(entry: Json, now: datetime, trigger: TriggerSpec = WEEKLY) -> Request:
+    found = schedule(trigger, entry, since=now if entry else NOW, now=now)
+    TriggerStatus.model_validate(found.entry)
+    return found
+
+
+def test_a_schedule_asks_once_for_each_scheduled_time() -> None:
+    early = planned({}, NOW)
+    assert (early.wanted, early.due, early.entry["nextRun"]) == (False, MONDAY, "2026-03-02T02:00:00Z")
+    found = planned(early.entry, MONDAY)
+    assert (found.wanted, found.key) == (True, "2026-03-02T02:00:00Z")
+    assert planned(found.entry, MONDAY + HOUR / 2).key == found.key
+    done = found.entry | {"lastScheduled": found.key}
+    assert not planned(done, MONDAY + HOUR / 2).wanted
+
+
+def test_a_scheduled_run_that_could_not_start_in_time_is_skipped_and_said_so() -> None:
+    found = planned(planned({}, NOW).entry, MONDAY + timedelta(days=20))
+    assert (found.wanted, found.entry["decision"]) == (False, "Skipped")
+    assert found.entry["lastScheduled"] == "2026-03-16T02:00:00Z"
+    assert planned(found.entry, MONDAY + timedelta(days=20, minutes=1)).entry == found.entry
+
+
+def test_an_edited_schedule_does_not_fire_for_its_own_past() -> None:
+    entry = planned({}, NOW).entry
+    edited = TriggerSpec.model_validate({"name": "weekly", "schedule": "30 12 * * *"})
+    assert not planned(entry, NOW + 0.6 * HOUR, trigger=edited).wanted
+    again = planned(planned(entry, NOW + 0.6 * HOUR, trigger=edited).entry, NOW + 24.6 * HOUR, trigger=edited)
+    assert again.wanted
+
+
+def test_an_annotation_is_carried_out_once_for_each_id() -> None:
+    assert manual(None, None, None) is None
+    first = manual("now-1", None, None)
+    assert first is not None
+    assert (first.wanted, first.key) == (True, "now-1")
+    done = manual("now-1", "now-1", first.entry)
+    assert done is not None
+    assert not done.wanted
+    second = manual("now-2", "now-1", first.entry)
+    assert second is not None
+    assert second.wanted

@@ -1,0 +1,307 @@
+"""A ContinuousTraining starts at most one run at a time, within its budget, exactly once for each request."""
+
+from __future__ import annotations
+
+import copy
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.domain.training_world import NOW, deployment, served, training_job, version
+
+from noria_operator.api.continuoustraining import ContinuousTraining, ContinuousTrainingStatus
+from noria_operator.api.parsing import parse_as
+from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.triggers import MANUAL, Request
+from noria_operator.domain.triggers_plan import RetrainPlan, Watched, decide
+
+Json = dict[str, Any]
+HOUR = timedelta(hours=1)
+
+
+def training(**spec: Any) -> Json:
+    template = {name: value for name, value in training_job()["spec"].items() if name != "deployment"}
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "ContinuousTraining",
+        "metadata": {
+            "name": "flights",
+            "namespace": "demo",
+            "uid": "ct-1",
+            "generation": 1,
+            "creationTimestamp": stamp(NOW),
+        },
+        "spec": {
+            "deployment": "flights",
+            "triggers": [
+                {"name": "quality", "performance": {"metric": "auc", "min": "0.65"}},
+                {"name": "weekly", "schedule": "0 2 * * 1"},
+            ],
+            "template": {"spec": template},
+        }
+        | spec,
+    }
+
+
+def quality(key: str = "w1", *, wanted: bool = True) -> Request:
+    entry = {
+        "name": "quality",
+        "value": "0.6",
+        "threshold": "0.65",
+        "samples": 700,
+        "streak": 2,
+        "message": "lost",
+    }
+    return Request(entry, "Performance", wanted=wanted, key=key)
+
+
+def weekly(key: str = "2026-03-02T02:00:00Z", *, wanted: bool = True) -> Request:
+    return Request(
+        {"name": "weekly", "lastScheduled": "2026-02-23T02:00:00Z"}, "Schedule", wanted=wanted, key=key
+    )
+
+
+def asked(key: str = "id-1") -> Request:
+    return Request({"name": MANUAL}, MANUAL, wanted=True, key=key)
+
+
+class Loop:
+    """The object and its TrainingJobs, as the writes of each plan leave them."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.obj = training(**spec)
+        self.jobs: dict[str, Json] = {}
+        self.now = NOW
+
+    def step(
+        self, *requests: Request, seen: Json | None = None, versions: list[Json] | None = None
+    ) -> RetrainPlan:
+        where = deployment(1) if seen is None else seen
+        watched = Watched(list(self.jobs.values()), where, versions or [])
+        parsed = parse_as(ContinuousTraining, self.obj)
+        plan = decide(self.obj, parsed, requests, watched, self.now)
+        if plan.create is not None:
+            name = plan.create["metadata"]["name"]
+            assert name not in self.jobs
+            made = copy.deepcopy(plan.create)
+            made["metadata"] |= {"uid": name, "creationTimestamp": stamp(self.now)}
+            self.jobs[name] = made | {"status": {"phase": "Pending"}}
+        for name in plan.delete:
+            del self.jobs[name]
+        status = {name: value for name, value in plan.status.items() if value is not None}
+        ContinuousTrainingStatus.model_validate(status)
+        self.obj = self.obj | {"status": status}
+        return plan
+
+    def settle(self, *requests: Request) -> None:
+        """Step until there is nothing to do at once; a request that made a run is over."""
+        plan = self.step(*requests)
+        while plan.again:
+            plan = self.step(*(Request(one.entry, one.reason) for one in requests))
+
+    def finish(self, phase: str = "Failed") -> None:
+        for job in self.jobs.values():
+            job["status"]["phase"] = phase
+
+    @property
+    def status(self) -> Json:
+        found = self.obj.get("status", {})
+        assert isinstance(found, dict)
+        return found
+
+
+def entry(status: Json, name: str) -> Json:
+    return next(one for one in status["triggers"] if one["name"] == name)
+
+
+def test_a_run_is_in_status_before_its_training_job_is_made() -> None:
+    loop = Loop()
+    plan = loop.step(quality())
+    assert plan.create is None
+    (run,) = loop.status["runs"]
+    plan = loop.step(quality(wanted=False))
+    assert plan.create is not None
+    assert plan.create["metadata"]["name"] == run["trainingJob"]
+    assert plan.create["spec"]["deployment"] == "flights"
+    assert loop.status["lastTrigger"] == {
+        "name": "quality",
+        "reason": "Performance",
+        "at": stamp(NOW),
+        "trainingJob": run["trainingJob"],
+    }
+    assert loop.status["active"] == run["trainingJob"]
+    assert entry(loop.status, "quality")["streak"] == 0
+    assert '"value": "0.6"' in plan.create["metadata"]["annotations"]["noria.dev/trigger"]
+
+
+def test_a_crash_after_the_intent_makes_the_same_run_and_no_other() -> None:
+    loop = Loop()
+    loop.step(quality("w1"))
+    loop.now += 3 * HOUR
+    plan = loop.step(quality("w9"), asked("id-7"))
+    assert plan.create is not None
+    assert len(loop.status["runs"]) == 1
+    plan = loop.step(quality("w9"), asked("id-7"))
+    assert plan.create is None
+    assert len(loop.status["runs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "block"),
+    [
+        ({"suspend": True}, "Suspended"),
+        ({}, "Cooldown"),
+        ({"budget": {"maxRuns": 1, "per": "48h"}, "cooldown": "0s"}, "Budget"),
+    ],
+)
+def test_what_holds_a_run_is_said_on_the_object_and_on_the_trigger(spec: Json, block: str) -> None:
+    loop = Loop(**{"cooldown": "6h"} | spec)
+    loop.obj["status"] = {
+        "runs": [{"at": stamp(NOW - HOUR), "trigger": "weekly", "trainingJob": "old"}],
+        "lastTrigger": {"name": "weekly", "trainingJob": "old"},
+    }
+    loop.step(quality())
+    assert loop.status["blockedBy"] == block
+    told = entry(loop.status, "quality")
+    assert told["decision"] == "Blocked"
+    assert block in told["message"]
+    before = loop.status
+    loop.now += timedelta(minutes=1)
+    loop.step(Request(told, "Performance", wanted=True, key="w1"))
+    assert loop.status == before
+
+
+def test_a_person_does_not_wait_for_the_cooldown() -> None:
+    loop = Loop()
+    loop.settle(weekly())
+    loop.finish()
+    loop.now += HOUR
+    loop.settle(asked("id-1"))
+    assert len(loop.jobs) == 2
+    assert loop.status["commands"] == {"retrain": "id-1"}
+    assert loop.status["lastTrigger"]["reason"] == "Manual"
+
+
+def test_no_run_starts_while_another_is_live() -> None:
+    loop = Loop(cooldown="0s")
+    loop.settle(weekly())
+    loop.now += HOUR
+    loop.step(asked())
+    assert (loop.status["blockedBy"], len(loop.jobs)) == ("Concurrency", 1)
+    assert "is not finished" in entry(loop.status, MANUAL)["message"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "serving", "held"),
+    [
+        ("Validating", deployment(1), "is being verified"),
+        ("Approved", deployment(1), "about to roll out flights-2"),
+        ("Approved", deployment(1, candidate=served(2)), "rolling out flights-2"),
+        ("Approved", deployment(2), ""),
+        ("Approved", deployment(1, rejected=[{"version": "flights-2"}]), ""),
+        ("Approved", deployment(1, pinned="flights-1"), ""),
+        ("Rejected", deployment(1), ""),
+        ("PendingApproval", deployment(1), ""),
+        ("Archived", deployment(3), ""),
+    ],
+)
+def test_no_run_starts_while_the_version_of_the_last_one_is_on_its_way(
+    phase: str, serving: Json, held: str
+) -> None:
+    loop = Loop(cooldown="0s")
+    loop.settle(weekly())
+    (name,) = loop.jobs
+    loop.finish("Succeeded")
+    made = version(2, phase=phase, lineage={"trainingJob": {"name": name, "uid": name}})
+    loop.now += HOUR
+    loop.step(asked(), seen=serving, versions=[version(1), made])
+    assert (len(loop.status["runs"]) == 2) is (held == "")
+    assert held in entry(loop.status, MANUAL)["message"]
+
+
+def test_one_run_answers_every_loss_of_quality() -> None:
+    loop = Loop()
+    loop.step(asked(), quality())
+    told = entry(loop.status, "quality")
+    assert (told["streak"], told["decision"]) == (0, "Wait")
+    assert "answered by the run" in told["message"]
+
+
+def test_a_scheduled_run_is_marked_as_handled_with_its_scheduled_time() -> None:
+    loop = Loop()
+    loop.step(weekly())
+    assert entry(loop.status, "weekly")["lastScheduled"] == "2026-03-02T02:00:00Z"
+
+
+def test_old_runs_are_removed_beyond_the_history_limit() -> None:
+    loop = Loop(cooldown="0s", historyLimit=2)
+    for number in range(5):
+        loop.settle(asked(f"id-{number}"))
+        loop.finish()
+        loop.now += HOUR
+    loop.settle()
+    assert len(loop.jobs) == 2
+    assert loop.status["lastTrigger"]["trainingJob"] in loop.jobs
+    assert "active" not in loop.status
+
+
+def test_a_missing_deployment_is_said_and_a_run_may_start_all_the_same() -> None:
+    loop = Loop()
+    watched = Watched((), None, ())
+    plan = decide(loop.obj, parse_as(ContinuousTraining, loop.obj), [asked()], watched, NOW)
+    ready = plan.status["conditions"][0]
+    assert (ready["status"], ready["reason"]) == ("False", "DeploymentMissing")
+    assert plan.again
+
+
+def test_a_quiet_pass_writes_the_same_status() -> None:
+    loop = Loop()
+    loop.settle(quality(wanted=False), weekly(wanted=False))
+    before = loop.status
+    loop.now += HOUR
+    loop.step(quality(wanted=False), weekly(wanted=False))
+    assert loop.status == before
+
+
+events = st.lists(
+    st.tuples(
+        st.integers(0, 600),
+        st.sampled_from(["quality", "weekly", "manual", "none"]),
+        st.booleans(),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(events, st.integers(1, 3), st.sampled_from(["0s", "30m", "6h"]))
+def test_whatever_happens_the_budget_holds_and_one_run_is_live(
+    happenings: list[tuple[int, str, bool, bool]], budget: int, cooldown: str
+) -> None:
+    per = timedelta(hours=24)
+    loop = Loop(cooldown=cooldown, budget={"maxRuns": budget, "per": "24h"}, historyLimit=100)
+    started: dict[str, datetime] = {}
+    for number, (minutes, who, crash, ends) in enumerate(happenings):
+        loop.now += timedelta(minutes=minutes)
+        requests = {
+            "quality": [quality(f"w{number}")],
+            "weekly": [weekly(stamp(loop.now))],
+            "manual": [asked(f"i{number}")],
+        }
+        wanted = requests.get(who, [])
+        loop.step(*wanted)
+        if not crash:
+            loop.settle(*(Request(one.entry, one.reason) for one in wanted))
+        for name, job in loop.jobs.items():
+            started.setdefault(name, moment(job["metadata"]["creationTimestamp"]))
+        live = [job for job in loop.jobs.values() if job["status"]["phase"] == "Pending"]
+        assert len(live) <= 1
+        if ends:
+            loop.finish()
+    recorded = sorted(moment(run["at"]) for run in loop.status.get("runs", []))
+    for start in recorded:
+        assert len([at for at in recorded if start <= at < start + per]) <= budget
+    assert len(started) <= len(happenings)
