@@ -21,8 +21,11 @@ from tools.cluster.errors import ClusterError
 from tools.cluster.slots import REGISTRY
 
 BUSYBOX = Path("/bin/busybox")
-# A static glibc crashes where it would load a resolver; nslookup brings one of its own.
-NSSWITCH = b"hosts: files\nservices: files\nprotocols: files\n"
+# Without these two a static glibc looks for libraries to load, and crashes.
+FILES = {
+    "etc/nsswitch.conf": b"hosts: files dns\nservices: files\nprotocols: files\n",
+    "etc/services": b"http 80/tcp\nhttps 443/tcp\n",
+}
 APPLETS = (
     *(
         "sh",
@@ -56,7 +59,7 @@ def image() -> str:
 
 
 def push() -> None:
-    """Put the image into the registry unless it is there; the tag `dev` is for people."""
+    """Put the image into the registry unless it is there; `latest` is for people, and is pulled each time."""
     if _request("HEAD", f"{REPOSITORY}/manifests/{_tag()}", accept=MANIFEST) == 200:
         return
     unpacked = _layer()
@@ -70,7 +73,7 @@ def push() -> None:
         "config": {"mediaType": CONFIG, "digest": _digest(config), "size": len(config)},
         "layers": [{"mediaType": LAYER, "digest": _digest(layer), "size": len(layer)}],
     }
-    for tag in ("dev", _tag()):  # the tag that is looked for comes last
+    for tag in ("latest", _tag()):  # the tag that is looked for comes last
         status = _request("PUT", f"{REPOSITORY}/manifests/{tag}", _canonical(manifest), kind=MANIFEST)
         if status != 201:
             raise ClusterError(f"the registry refused the toolbox image with status {status}")
@@ -90,13 +93,13 @@ def _layer() -> bytes:
             entry = tarfile.TarInfo(directory)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if directory == "tmp" else 0o755
             tar.addfile(entry)
-        program = BUSYBOX.read_bytes()
-        entry = tarfile.TarInfo("bin/busybox")
-        entry.size, entry.mode = len(program), 0o755
-        tar.addfile(entry, io.BytesIO(program))
-        lookup = tarfile.TarInfo("etc/nsswitch.conf")
-        lookup.size, lookup.mode = len(NSSWITCH), 0o644
-        tar.addfile(lookup, io.BytesIO(NSSWITCH))
+        for name, content, mode in (
+            ("bin/busybox", BUSYBOX.read_bytes(), 0o755),
+            *((name, content, 0o644) for name, content in FILES.items()),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), mode
+            tar.addfile(entry, io.BytesIO(content))
         for applet in APPLETS:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
