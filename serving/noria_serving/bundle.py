@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,12 +58,7 @@ class Bundle:
         (default: $NORIA_GIT). The result is written last: without it the run counts as failed.
         """
         target = uri or os.environ.get(contract.ENV_OUTPUT_URI) or _volume_uri(self.path)
-        if target.startswith("s3://"):
-            from noria_serving.objects import open_store, upload  # noqa: PLC0415  only for outputs in a store
-
-            store = open_store(target)
-            for name in [*self.files, contract.MANIFEST]:
-                upload(store, name, self.path / name)
+        self._hand_over(target)
         document: dict[str, Any] = {
             "schema": contract.RESULT_SCHEMA,
             "artifact": {"uri": target, "digest": self.digest, "format": self.format},
@@ -75,6 +71,21 @@ class Bundle:
         }
         result.write(_fitted(document))
         return target
+
+    def _hand_over(self, target: str) -> None:
+        """Bring the files to where the result will say they are, the manifest last."""
+        names = [*self.files, contract.MANIFEST]
+        output = Path(os.environ.get(contract.ENV_OUTPUT) or self.path)
+        if target.startswith("s3://"):
+            from noria_serving.objects import open_store, upload  # noqa: PLC0415  only for outputs in a store
+
+            store = open_store(target)
+            for name in names:
+                upload(store, name, self.path / name)
+        elif target.startswith("pvc://") and output.absolute() != self.path.absolute():
+            output.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                shutil.copyfile(self.path / name, output / name)
 
 
 def save(

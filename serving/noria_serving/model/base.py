@@ -44,4 +44,4 @@ def scores(output: Array, task: str) -> Array:
     flat = output.reshape(len(output), -1)
     if task == "multiclass":
         return np.asarray(flat.max(axis=1))
-    return np.asarray(flat[:, -1] if task == "binary" else flat[:, 0])
+    return np.ascontiguousarray(flat[:, -1] if task == "binary" else flat[:, 0])

@@ -56,7 +56,10 @@ class Lifecycle:
         self._catch_signals()
         traffic = _server(self.app)
         counters = _server(CountersApp(self.app))
-        listening = [_listen(settings.host, port) for port in (settings.port, settings.counters_port)]
+        try:
+            listening = [_listen(settings.host, port) for port in (settings.port, settings.counters_port)]
+        except OSError as error:
+            return _failed(NoriaError(Reason.CONFIGURATION, f"cannot listen on {settings.host}: {error}"))
         serving = [
             asyncio.create_task(server.serve(sockets=[port]))
             for server, port in zip((traffic, counters), listening, strict=True)

@@ -131,6 +131,33 @@ def test_a_signature_too_large_for_the_result_is_left_out(matrix_bundle, tmp_pat
     assert "signature" not in json.loads(target.read_bytes())
 
 
+def test_a_bundle_saved_elsewhere_is_brought_to_the_runs_output(
+    matrix_bundle, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv(contract.ENV_OUTPUT, str(tmp_path / "claim" / "run"))
+    monkeypatch.setenv(contract.ENV_OUTPUT_URI, "pvc://claim/run")
+    assert matrix_bundle.publish() == "pvc://claim/run"
+    assert load(str(tmp_path / "claim" / "run"), digest=matrix_bundle.digest).manifest.task == "binary"
+
+
+def test_an_output_in_a_store_is_uploaded_manifest_last(
+    matrix_bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from obstore.store import MemoryStore
+
+    from noria_serving import objects
+    from noria_serving.artifact import Artifact
+
+    store, order = MemoryStore(), []
+    upload = objects.upload
+    monkeypatch.setenv(contract.ENV_OUTPUT_URI, "s3://bucket/run")
+    monkeypatch.setattr(objects, "open_store", lambda uri: store)
+    monkeypatch.setattr(objects, "upload", lambda s, name, path: (order.append(name), upload(s, name, path)))
+    assert matrix_bundle.publish() == "s3://bucket/run"
+    assert order[-1] == contract.MANIFEST
+    assert Artifact(objects.ObjectSource(store), digest=matrix_bundle.digest).verify() > 0
+
+
 def test_the_uri_of_a_mounted_claim_is_its_pvc_address(matrix_bundle) -> None:
     from dataclasses import replace
 
