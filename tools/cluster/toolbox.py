@@ -21,10 +21,9 @@ from tools.cluster.errors import ClusterError
 from tools.cluster.slots import REGISTRY
 
 BUSYBOX = Path("/bin/busybox")
-# Without these two a static glibc looks for libraries to load, and crashes.
+# Without it a static glibc looks for libraries to load, and crashes.
 FILES = {
     "etc/nsswitch.conf": b"hosts: files dns\nservices: files\nprotocols: files\n",
-    "etc/services": b"http 80/tcp\nhttps 443/tcp\n",
 }
 APPLETS = (
     *(
@@ -34,6 +33,7 @@ APPLETS = (
         "chown",
         "echo",
         "false",
+        "grep",
         "head",
         "httpd",
         "id",
@@ -43,7 +43,7 @@ APPLETS = (
         "nc",
         "nslookup",
     ),
-    *("ps", "rm", "sleep", "test", "true", "wget"),
+    *("ps", "rm", "sleep", "tail", "test", "true"),
 )
 NAME = f"{REGISTRY}/noria/toolbox"
 REPOSITORY = f"http://{REGISTRY}/v2/noria/toolbox"
