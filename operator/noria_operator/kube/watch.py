@@ -20,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -148,6 +148,8 @@ class Watcher:
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=stop,
+            # For peering only, which is off; left to itself, Kopf looks for a user name, which a container has not.
+            identity=cast(Any, "noria"),
         )
 
     def _registry(self) -> kopf.OperatorRegistry:
