@@ -1,4 +1,4 @@
-"""The replayer's small HTTP server, for `demo.py`: how far it is, and how fast it shall go.
+"""The replayer's small HTTP server, for the demo: how far it is, and how fast it shall go.
 
 `GET /stats` (small), `GET /report` (all), `POST /control?rate=60&pause_at=2013-12-01`, `POST /exit`. It is
 reached through the API server's pod proxy and changes nothing outside the replayer.
