@@ -148,7 +148,7 @@ class Watcher:
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=stop,
-            # For peering only, which is off; left to itself, Kopf looks for a user name, which a container has not.
+            # For peering only, which is off; by itself Kopf looks for a user name, which a container has not.
             identity=cast(Any, "noria"),
         )
 
