@@ -7,11 +7,7 @@ estimators give equal bytes, because the digest of a bundle is its identity.
 
 from __future__ import annotations
 
-import io
-import json
 import logging
-import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from noria_serving.archive import normalised
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import Backend
 from noria_serving.model.onnx import TYPES, OnnxModel, open_session
@@ -30,7 +27,6 @@ from noria_serving.signature import DATATYPES, MATRIX, Signature, Tensor
 Array = NDArray[Any]
 PARITY: Final = 1e-4
 PARITY_ROWS: Final = 2000
-_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 log = logging.getLogger(__name__)
 
 
@@ -105,7 +101,14 @@ def convert(model: Any, rows: Any, arrays: Mapping[str, Array], task: str) -> Co
             return Converted("onnx", candidate.data, candidate.backend, parity)
         reasons.append(f"{precision}: answers differ by {parity:.2g}")
     log.warning("model is not converted to ONNX, served through scikit-learn: %s", "; ".join(reasons))
-    return _to_skops(model, arrays, task)
+    kept = _to_skops(model, arrays, task)
+    if _difference(kept.backend.predict(cast(sample, kept.backend.signature)), expected) > PARITY:
+        raise NoriaError(
+            Reason.MODEL_INVALID,
+            "the model answers otherwise when its rows come as plain numbers and text; fill gaps in text "
+            "columns and convert special pandas dtypes before training",
+        )
+    return kept
 
 
 def _columns_joined(model: Any, rows: Any, arrays: Mapping[str, Array]) -> Any:
@@ -224,42 +227,6 @@ def _to_skops(model: Any, arrays: Mapping[str, Array], task: str) -> Converted:
             f"{type(model).__name__} has neither an ONNX nor a skops form: {error!s:.300}",
         ) from error
     return Converted("skops", data, SklearnModel(load_skops(data), signature, task), None)
-
-
-def normalised(data: bytes) -> bytes:
-    """A skops archive without what changes from run to run: object addresses and times."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        contents = {name: archive.read(name) for name in archive.namelist()}
-    schema = json.loads(contents.pop("schema.json"))
-    numbers: dict[str, int] = {}
-
-    def renamed(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: _renumber(key, item, numbers, renamed) for key, item in value.items()}
-        return [renamed(item) for item in value] if isinstance(value, list) else value
-
-    text = json.dumps(renamed(schema), indent=2)
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        files = {_file(name, numbers): content for name, content in contents.items()}
-        for name, content in [("schema.json", text.encode()), *sorted(files.items())]:
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
-    return target.getvalue()
-
-
-def _renumber(key: str, value: Any, numbers: dict[str, int], descend: Any) -> Any:
-    if key == "__id__" and isinstance(value, int):
-        return numbers.setdefault(str(value), len(numbers) + 1)
-    if key == "file" and isinstance(value, str):
-        return _file(value, numbers)
-    return descend(value)
-
-
-def _file(name: str, numbers: dict[str, int]) -> str:
-    stem, dot, suffix = name.partition(".")
-    if not re.fullmatch(r"\d+", stem):
-        return name
-    return f"{numbers.setdefault(stem, len(numbers) + 1)}{dot}{suffix}"
 
 
 def _expected(model: Any, rows: Any, task: str) -> list[Array]:

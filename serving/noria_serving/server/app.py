@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
+from noria_serving import contract
 from noria_serving.feedback.token import Refusal, Refused
 from noria_serving.protocol import BadRequest, encode_tensor
 from noria_serving.server.http import (
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 Answer = tuple[int, bytes, Headers]
 SERVER: Final = {"name": "noria", "version": "0.1.0", "extensions": ["noria_feedback"]}
 MAX_ITEMS: Final = 4096
+TOKEN_HEADER: Final = contract.FEEDBACK_HEADER.lower().encode()
 STATUSES: Final = {
     Refusal.INVALID: 400,
     Refusal.FOREIGN: 403,
@@ -166,8 +168,8 @@ class App:
             document["id"] = request.id
         headers: Headers = []
         if token is not None:
-            document["parameters"] = {"feedback_token": token}
-            headers.append((b"noria-feedback", token.encode()))
+            document["parameters"] = {contract.FEEDBACK_PARAMETER: token}
+            headers.append((TOKEN_HEADER, token.encode()))
         document["outputs"] = [encode_tensor(signature.outputs[i], outputs[i]) for i in request.outputs]
         return 200, render(document), headers
 
@@ -176,7 +178,7 @@ class App:
         document = parse_object(await read_body(scope, receive, self.settings.max_body))
         if "items" in document:
             return self._feedback_batch(service, document["items"])
-        sent = header(scope, b"noria-feedback")
+        sent = header(scope, TOKEN_HEADER)
         token = document.get("token", sent.decode("latin-1") if sent else None)
         try:
             rows = service.desk.accept(token, document.get("labels"), time.time())

