@@ -149,8 +149,12 @@ def _lock(path: Path) -> int | None:
 
 
 def _collides(slot: Slot) -> bool:
-    """Whether the host already routes one of the slot's ranges through an interface of its own."""
-    for line in Path("/proc/net/route").read_text(encoding="utf-8").splitlines()[1:]:
+    return collision(slot, Path("/proc/net/route").read_text(encoding="utf-8"))
+
+
+def collision(slot: Slot, routes: str) -> bool:
+    """Whether the host's routes (proc/net/route) lead one of the slot's ranges through another interface."""
+    for line in routes.splitlines()[1:]:
         interface, destination, _, _, _, _, _, mask, *_ = line.split()
         if interface == slot.name or int(mask, 16) == 0:
             continue

@@ -1,0 +1,58 @@
+"""A program counts only while it is whole and made from the present inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from tools.cluster import binaries
+from tools.cluster.binaries import MODULES
+
+
+@pytest.fixture
+def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with whole programs of every module; gives the directory of the programs."""
+    monkeypatch.setenv("NORIA_CACHE", str(tmp_path))
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    for module in MODULES.values():
+        for program in module.programs:
+            (directory / program).write_bytes(b"\x7fELF and more")
+        binaries.seal(module)
+    return directory
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_programs_that_were_sealed_are_whole(sealed: Path, name: str) -> None:
+    assert binaries.whole(MODULES[name])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_truncated_program_is_not_whole(sealed: Path, name: str) -> None:
+    (sealed / MODULES[name].programs[-1]).write_bytes(b"\x7fELF")
+    assert not binaries.whole(MODULES[name])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_missing_program_is_not_whole(sealed: Path, name: str) -> None:
+    (sealed / MODULES[name].programs[0]).unlink()
+    assert not binaries.whole(MODULES[name])
+
+
+def test_programs_of_other_flags_are_not_whole(sealed: Path) -> None:
+    assert not binaries.whole(dataclasses.replace(MODULES["etcd"], ldflags="-s"))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_stamp_that_was_not_finished_does_not_count(sealed: Path, content: str) -> None:
+    (sealed / ".stamps" / "etcd.json").write_text(content, encoding="utf-8")
+    assert not binaries.whole(MODULES["etcd"])
+
+
+def test_nothing_is_built_when_everything_is_whole(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise AssertionError("built although whole")
+
+    monkeypatch.setattr(binaries, "_build", refuse)
+    binaries.ensure(*MODULES)

@@ -1,0 +1,62 @@
+"""An image is built again exactly when something that goes into it has changed."""
+
+from __future__ import annotations
+
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from tools.cluster import images, toolbox
+from tools.cluster.images import Image
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with one package."""
+    monkeypatch.setattr(images, "CHECKOUT", tmp_path)
+    for name in (*images.SHARED, "lock.txt", "package/module.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name, encoding="utf-8")
+    return tmp_path
+
+
+IMAGE = Image("operator", ("lock.txt", "package"))
+
+
+@pytest.mark.parametrize("name", [*images.SHARED, "lock.txt", "package/module.py"])
+def test_a_change_of_any_input_changes_the_key(checkout: Path, name: str) -> None:
+    before = IMAGE.key("base")
+    (checkout / name).write_text("changed", encoding="utf-8")
+    assert IMAGE.key("base") != before
+
+
+def test_a_moved_source_or_another_base_changes_the_key(checkout: Path) -> None:
+    before = IMAGE.key("base")
+    assert IMAGE.key("another") != before
+    (checkout / "package/module.py").rename(checkout / "package/renamed.py")
+    assert IMAGE.key("base") != before
+
+
+def test_byte_code_and_other_files_of_the_checkout_do_not_matter(checkout: Path) -> None:
+    before = IMAGE.key("base")
+    (checkout / "package/__pycache__").mkdir()
+    (checkout / "package/__pycache__/module.cpython-311.pyc").write_bytes(b"compiled")
+    (checkout / "notes.txt").write_text("notes", encoding="utf-8")
+    assert IMAGE.key("base") == before
+
+
+def test_the_layer_of_the_toolbox_is_the_same_each_time_and_carries_no_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "busybox"
+    program.write_bytes(b"static program")
+    monkeypatch.setattr(toolbox, "BUSYBOX", program)
+    layer = toolbox._layer()
+    assert layer == toolbox._layer()
+    with tarfile.open(fileobj=BytesIO(layer)) as tar:
+        assert {entry.mtime for entry in tar} == {0}
+        assert {entry.uid for entry in tar} == {0}
+        assert tar.extractfile("bin/busybox").read() == b"static program"  # type: ignore[union-attr]
+        assert tar.getmember("bin/sh").linkname == "busybox"

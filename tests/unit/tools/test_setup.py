@@ -1,0 +1,84 @@
+"""A half-finished virtual environment is made again; the Makefile looks for it where set-up makes it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tools import venv
+from tools.cluster import golang
+from tools.cluster.layout import CHECKOUT
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The commands that would have been run, in a cache of its own."""
+    ran: list[str] = []
+
+    def note(*command: str) -> None:
+        ran.append(" ".join(command))
+        python = venv.path() / "bin" / "python"
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.touch()
+
+    monkeypatch.setenv("NORIA_CACHE", str(tmp_path))
+    monkeypatch.setattr(venv, "_run", note)
+    return ran
+
+
+def test_an_environment_is_made_once_and_with_hashes(commands: list[str]) -> None:
+    venv.ensure()
+    assert any("--require-hashes" in command for command in commands)
+    made = len(commands)
+    venv.ensure()
+    assert len(commands) == made
+
+
+def test_an_environment_without_its_stamp_is_made_again_from_nothing(commands: list[str]) -> None:
+    home = venv.ensure()
+    (home / venv.STAMP).unlink()
+    (home / "half-installed").touch()
+    venv.ensure()
+    assert not (home / "half-installed").exists()
+    assert (home / venv.STAMP).is_file()
+
+
+def test_an_environment_of_another_python_is_made_again(commands: list[str]) -> None:
+    home = venv.ensure()
+    (home / venv.STAMP).write_text("3.10", encoding="utf-8")
+    made = len(commands)
+    venv.ensure()
+    assert len(commands) > made
+
+
+def test_the_makefile_uses_the_environment_that_set_up_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORIA_CACHE", str(tmp_path))
+    command = ["make", "--dry-run", "--always-make", "type"]
+    planned = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    assert f"{venv.path()}/bin/python -m mypy" in planned
+
+
+def test_every_target_of_the_makefile_is_listed_by_help() -> None:
+    listed = subprocess.run(["make", "help"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    for target in ("setup", "lint", "unit", "integration", "e2e", "test", "demo", "cluster-down", "clean"):
+        assert f"\n  {target} " in f"\n{listed}"
+
+
+@pytest.mark.parametrize(
+    ("said", "version"), [("go version go1.26.8 linux/amd64", (1, 26)), ("nothing", (0, 0)), ("", (0, 0))]
+)
+def test_the_version_of_a_go_toolchain_is_read_or_zero(
+    tmp_path: Path, said: str, version: tuple[int, int]
+) -> None:
+    go = tmp_path / "go"
+    go.write_text(f"#!{sys.executable}\nprint({said!r})\n", encoding="utf-8")
+    go.chmod(0o755)
+    assert golang._version(go) == version
+
+
+def test_a_toolchain_that_is_not_there_has_version_zero(tmp_path: Path) -> None:
+    assert golang._version(tmp_path / "go") == (0, 0)
