@@ -1,0 +1,292 @@
+"""A ModelDeployment on a real API server: what is created, in what order versions change, what an upgrade
+leaves alone.
+
+Routers are played by the test: they act at once on what status says, and count what the test lets them count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.kubelet import add_node, make_ready
+from tests.integration.running import Cluster, eventually, operator
+
+from noria_operator.controllers import modeldeployment
+from noria_operator.controllers.context import Config
+from noria_operator.domain.verdict import Counts
+from noria_operator.kube.errors import ApiError
+from noria_operator.kube.kinds import (
+    CONTROLLERREVISION,
+    DEPLOYMENT,
+    MODELDEPLOYMENT,
+    MODELVERSION,
+    NODE,
+    POD,
+    PVC,
+    SERVICE,
+    Json,
+)
+
+NAME = "flights"
+DIGEST = "sha256:" + "a" * 64
+_IPS = itertools.count(1)
+
+
+@dataclass
+class Routers:
+    """Routers that act at once on what status says."""
+
+    cluster: Cluster
+    counted: dict[str, Counts] = field(default_factory=dict)
+
+    async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[dict[str, int]]:
+        found = await self.cluster.client.get(MODELDEPLOYMENT, namespace, deployment)
+        weights = {one["name"]: one["weight"] for one in found["status"].get("traffic", [])}
+        return [weights for _ in pods]
+
+    async def counts(
+        self, namespace: str, pods: Iterable[Json], clusters: Collection[str]
+    ) -> dict[str, dict[str, Counts]]:
+        return {
+            pod["metadata"]["uid"]: {name: self.counted.get(name, Counts()) for name in clusters}
+            for pod in pods
+        }
+
+
+@pytest.fixture
+def config(cluster: Cluster, tmp_path: Path) -> Config:
+    key = tmp_path / "master-key"
+    key.write_bytes(b"k" * 32)
+    return cluster.config(master_key_file=key)
+
+
+@asynccontextmanager
+async def kubelet(cluster: Cluster) -> AsyncIterator[None]:
+    """Every pod becomes ready as soon as it exists."""
+    node = f"node-{next(_IPS)}"
+    await add_node(cluster.client, node)
+
+    async def work() -> None:
+        while True:
+            for pod in await cluster.client.list(POD, cluster.namespace):
+                if pod["status"].get("phase") == "Pending" and not pod["metadata"].get("deletionTimestamp"):
+                    number = next(_IPS)
+                    with contextlib.suppress(ApiError):
+                        ip = f"10.9.{number // 250}.{number % 250 + 1}"
+                        await make_ready(cluster.client, pod, node=node, ip=ip)
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(work())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await cluster.client.delete(NODE, "", node)
+
+
+async def approve(cluster: Cluster, number: int, uri: str = "s3://models/flights") -> None:
+    name = f"{NAME}-{number}"
+    artifact = {"uri": uri, "digest": DIGEST, "format": "onnx"}
+    spec = {"model": NAME, "version": number, "artifact": artifact}
+    await cluster.client.create(MODELVERSION, cluster.namespace, {"metadata": {"name": name}, "spec": spec})
+    await cluster.client.apply_status(MODELVERSION, cluster.namespace, name, {"phase": "Approved"})
+
+
+async def deploy(cluster: Cluster, **spec: Any) -> None:
+    body = {"metadata": {"name": NAME}, "spec": {"model": NAME, "router": {"replicas": 1}, **spec}}
+    await cluster.client.create(MODELDEPLOYMENT, cluster.namespace, body)
+
+
+async def status(cluster: Cluster) -> Json:
+    found = await cluster.client.get(MODELDEPLOYMENT, cluster.namespace, NAME)
+    result: Json = found.get("status", {})
+    return result
+
+
+async def until(cluster: Cluster, holds: Callable[[Json], bool]) -> Json:
+    async def probe() -> Json | None:
+        found = await status(cluster)
+        return found if holds(found) else None
+
+    try:
+        return await eventually(probe)
+    except TimeoutError as error:
+        raise AssertionError(f"it never came so far: {await status(cluster)}") from error
+
+
+def serves(number: int) -> Callable[[Json], bool]:
+    def holds(found: Json) -> bool:
+        settled = all(one["verified"] for one in found.get("traffic", ()))
+        return found.get("stable", {}).get("version") == f"{NAME}-{number}" and settled
+
+    return holds
+
+
+def condition(found: Json, type_: str) -> Json:
+    result: Json = next(one for one in found["conditions"] if one["type"] == type_)
+    return result
+
+
+async def names(cluster: Cluster, kind: Any) -> list[str]:
+    return sorted(one["metadata"]["name"] for one in await cluster.client.list(kind, cluster.namespace))
+
+
+@asynccontextmanager
+async def running(cluster: Cluster, config: Config, routers: Routers) -> AsyncIterator[Any]:
+    async with (
+        kubelet(cluster),
+        operator(cluster, [modeldeployment], readers=(routers, None), config=config) as made,
+    ):
+        yield made
+
+
+async def test_the_first_version_is_served_without_a_canary(cluster: Cluster, config: Config) -> None:
+    await approve(cluster, 1)
+    await deploy(cluster, replicas=2)
+    async with running(cluster, config, Routers(cluster)):
+        found = await until(cluster, lambda it: it.get("phase") == "Healthy")
+    assert found["traffic"][0]["weight"] == 100
+    assert {one: condition(found, one)["status"] for one in ("Ready", "Servable", "UpToDate", "Stalled")} == {
+        "Ready": "True",
+        "Servable": "True",
+        "UpToDate": "True",
+        "Stalled": "False",
+    }
+    assert found["url"] == f"http://{NAME}.{cluster.namespace}.svc"
+    assert await names(cluster, SERVICE) == sorted([NAME, found["stable"]["name"], "noria-router"])
+    scale = await cluster.client.get(DEPLOYMENT, cluster.namespace, found["stable"]["name"])
+    assert scale["spec"]["replicas"] == 2
+    assert scale["metadata"]["labels"]["noria.dev/role"] == "stable"
+
+
+async def test_a_bad_challenger_loses_its_weight_and_then_its_pods(cluster: Cluster, config: Config) -> None:
+    await approve(cluster, 1)
+    await deploy(cluster, strategy={"steps": [{"weight": 50, "duration": "1h"}]})
+    routers = Routers(cluster)
+    async with running(cluster, config, routers):
+        first = await until(cluster, serves(1))
+        await approve(cluster, 2)
+        found = await until(cluster, lambda it: weight(it, 2) == 50)
+        stable, loser = first["stable"]["name"], found["candidate"]["name"]
+        await asyncio.sleep(1.5)
+        routers.counted = {stable: Counts(500), loser: Counts(500, 100)}
+        found = await until(cluster, lambda it: it.get("phase") == "RolledBack" and len(it["traffic"]) == 1)
+        assert found["rejected"][0]["version"] == f"{NAME}-2"
+        assert "100 errors in 500 requests" in found["rejected"][0]["reason"]
+        assert found["analysis"]["verdict"] == "Fail"
+
+        async def gone() -> bool:
+            kinds = (DEPLOYMENT, SERVICE, CONTROLLERREVISION)
+            return not any([loser in await names(cluster, kind) for kind in kinds])
+
+        await eventually(gone)
+
+
+async def test_a_good_challenger_is_promoted_without_restarting_a_pod(
+    cluster: Cluster, config: Config
+) -> None:
+    await approve(cluster, 1)
+    await deploy(cluster, strategy={"steps": [{"weight": 50}], "keepPrevious": "1h"})
+    routers = Routers(cluster)
+    async with running(cluster, config, routers):
+        first = await until(cluster, serves(1))
+        await approve(cluster, 2)
+        found = await until(cluster, lambda it: weight(it, 2) == 50)
+        stable, winner = first["stable"]["name"], found["candidate"]["name"]
+        before = await pods(cluster, winner)
+        await asyncio.sleep(1.5)
+        routers.counted = {stable: Counts(900), winner: Counts(900)}
+        found = await until(cluster, serves(2))
+        assert found["previous"]["name"] == stable
+        assert await pods(cluster, winner) == before
+
+        async def relabelled() -> bool:
+            found = await cluster.client.get(DEPLOYMENT, cluster.namespace, winner)
+            return bool(found["metadata"]["labels"]["noria.dev/role"] == "stable")
+
+        await eventually(relabelled)
+        assert await pods(cluster, stable)
+
+
+async def test_an_upgrade_of_noria_restarts_no_serving_pod(cluster: Cluster, config: Config) -> None:
+    await approve(cluster, 1)
+    await deploy(cluster)
+    async with running(cluster, config, Routers(cluster)):
+        found = await until(cluster, serves(1))
+    before = await pods(cluster, found["stable"]["name"])
+    newer = cluster.config(
+        master_key_file=config.master_key_file, server_image="noria/server@sha256:" + "1" * 64
+    )
+    async with running(cluster, newer, Routers(cluster)):
+        await asyncio.sleep(1)
+        await until(cluster, serves(1))
+    assert await pods(cluster, found["stable"]["name"]) == before
+
+
+async def test_a_converged_deployment_is_not_written_again(cluster: Cluster, config: Config) -> None:
+    await approve(cluster, 1)
+    await deploy(cluster)
+    async with running(cluster, config, Routers(cluster)):
+        await until(cluster, lambda it: it.get("phase") == "Healthy")
+        await asyncio.sleep(1)
+        before = await cluster.client.get(MODELDEPLOYMENT, cluster.namespace, NAME)
+        await asyncio.sleep(1)
+        after = await cluster.client.get(MODELDEPLOYMENT, cluster.namespace, NAME)
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+async def test_a_missing_claim_is_named_and_its_creation_goes_on(cluster: Cluster, config: Config) -> None:
+    await approve(cluster, 1, "pvc://models/flights/1")
+    await deploy(cluster)
+    async with running(cluster, config, Routers(cluster)):
+        found = await until(cluster, lambda it: "models does not exist" in it.get("message", ""))
+        assert condition(found, "Stalled")["reason"] == "VolumeUnavailable"
+        claim = {
+            "metadata": {"name": "models"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }
+        await cluster.client.create(PVC, cluster.namespace, claim)
+        await until(cluster, serves(1))
+
+
+async def test_a_foreign_service_of_the_same_name_is_not_touched_but_named(
+    cluster: Cluster, config: Config
+) -> None:
+    foreign = {"metadata": {"name": NAME}, "spec": {"ports": [{"port": 80}], "selector": {"app": "other"}}}
+    await cluster.client.create(SERVICE, cluster.namespace, foreign)
+    await approve(cluster, 1)
+    await deploy(cluster)
+    async with running(cluster, config, Routers(cluster)):
+        found = await until(cluster, lambda it: it.get("observedGeneration") == 1)
+        assert condition(found, "Stalled")["reason"] == "NameConflict"
+        assert condition(found, "Ready")["status"] == "False"
+        await asyncio.sleep(0.5)
+        again = await status(cluster)
+        assert again == found
+    kept = await cluster.client.get(SERVICE, cluster.namespace, NAME)
+    assert kept["spec"]["selector"] == {"app": "other"}
+
+
+def weight(found: Json, number: int) -> int:
+    shares = found.get("traffic", ())
+    wanted = (one["weight"] for one in shares if one["version"] == f"{NAME}-{number}" and one["verified"])
+    return next(wanted, 0)
+
+
+async def pods(cluster: Cluster, name: str) -> list[str]:
+    found = await cluster.client.list(POD, cluster.namespace)
+    return sorted(
+        pod["metadata"]["uid"]
+        for pod in found
+        if pod["metadata"]["name"].startswith(f"{name}-") and not pod["metadata"].get("deletionTimestamp")
+    )
