@@ -1,0 +1,96 @@
+"""Render the chart with the real Helm, and read what comes out."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tools.cluster import binaries, layout
+
+Json = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "noria"
+
+VARIANTS: dict[str, Json] = {
+    "default": {},
+    "one replica": {"replicas": 1},
+    "namespaced": {"watchNamespaces": ["team-a", "team-b"]},
+    "pinned": {
+        "images": {
+            "registry": "127.0.0.1:5000",
+            "operator": {"digest": "sha256:" + "a" * 64, "tag": "ignored"},
+            "server": "registry.example/noria/server@sha256:" + "b" * 64,
+            "router": {"registry": "other.example", "tag": "1.2"},
+            "pullSecrets": [{"name": "registry"}],
+        }
+    },
+    "bare": {
+        "crds": {"enabled": False},
+        "serviceAccount": {"create": False, "name": "mine"},
+        "rbac": {"create": False, "aggregateUserRoles": False},
+        "admission": {"enabled": False},
+        "networkPolicy": {"enabled": False},
+        "podDisruptionBudget": {"enabled": False},
+        "masterKey": {"existingSecret": "mine"},
+    },
+    "everything": {
+        "nameOverride": "wheel",
+        "commonLabels": {"team": "ml"},
+        "allowPickleNamespaces": ["legacy"],
+        "crds": {"keep": False},
+        "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
+        "podAnnotations": {"a.example/b": "c"},
+        "podLabels": {"tier": "control"},
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "system-cluster-critical",
+        "serviceAccount": {"annotations": {"a.example/role": "r"}},
+    },
+}
+
+
+def helm(*words: str, values: Json | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Helm; `values` come in through stdin."""
+    binaries.ensure("helm")
+    options = [] if values is None else ["--values=-"]
+    return subprocess.run(
+        [str(layout.binary("helm")), *words, *options],
+        input=json.dumps(values or {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@functools.cache
+def _rendered(values: str, release: str) -> list[Json]:
+    done = helm("template", release, str(CHART), "--namespace=noria-system", values=json.loads(values))
+    assert done.returncode == 0, done.stderr
+    return [one for one in yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if one]
+
+
+def objects(values: Json | None = None, *, release: str = "noria") -> list[Json]:
+    """The objects of a release with these values."""
+    return copy.deepcopy(_rendered(json.dumps(values or {}), release))
+
+
+def named(found: list[Json], kind: str, name: str) -> Json:
+    """The one object of that kind and name."""
+    (one,) = [it for it in found if it["kind"] == kind and it["metadata"]["name"] == name]
+    return one
+
+
+def pods(found: list[Json]) -> list[Json]:
+    """The pod specs of all objects that make pods."""
+    return [
+        it["spec"] if it["kind"] == "Pod" else it["spec"]["template"]["spec"]
+        for it in found
+        if it["kind"] in ("Pod", "Deployment", "Job", "DaemonSet", "StatefulSet")
+    ]

@@ -1,0 +1,127 @@
+"""The operator's rights are what it calls, and no more."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.chart.rendering import ROOT, VARIANTS, named, objects
+
+from noria_operator.api import names
+from noria_operator.kube import kinds
+from noria_operator.kube.kinds import Kind
+from noria_operator.process import SELECTORS
+
+Json = dict[str, Any]
+Right = tuple[str, str, str]
+variants = pytest.mark.parametrize("values", [VARIANTS[it] for it in ("default", "namespaced")], ids=str)
+APPLIED = (kinds.DEPLOYMENT, kinds.SERVICE, kinds.CONTROLLERREVISION, kinds.PDB)
+
+
+def rights(roles: list[Json]) -> set[Right]:
+    return {
+        (group, resource, verb)
+        for role in roles
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def operator_roles(found: list[Json]) -> list[Json]:
+    return [
+        it
+        for it in found
+        if it["kind"] in ("Role", "ClusterRole") and it["metadata"]["name"].startswith("noria-operator")
+    ]
+
+
+def needed() -> set[Right]:
+    """What the code asks for: caches, children by apply or create, status, events, the lease."""
+
+    def of(kind: Kind, *verbs: str) -> Iterator[Right]:
+        return ((kind.group, kind.plural, verb) for verb in verbs)
+
+    rows = [row for kind in SELECTORS for row in of(kind, "list", "watch")]
+    rows += [row for kind in APPLIED for row in of(kind, "get", "create", "patch", "delete")]
+    rows += of(kinds.JOB, "get", "create", "patch", "delete")
+    rows += of(kinds.TRAININGJOB, "create", "delete")
+    rows += of(kinds.MODELVERSION, "create", "delete")
+    rows += of(kinds.SECRET, "create")
+    rows += of(kinds.EVENT, "create", "patch")
+    rows += of(kinds.LEASE, "get", "create", "update")
+    rows += of(kinds.POD, "get")
+    rows += of(kinds.PVC, "get")
+    for kind in kinds.OWN_KINDS:
+        rows += of(kind, "get")
+        rows += [(kind.group, f"{kind.plural}/status", "patch")]
+    return set(rows)
+
+
+@variants
+def test_the_operator_may_do_what_it_calls_and_nothing_else(values: Json) -> None:
+    assert rights(operator_roles(objects(values))) == needed()
+
+
+@variants
+def test_secrets_can_only_be_created(values: Json) -> None:
+    secret = {right for right in rights(operator_roles(objects(values))) if right[1].startswith("secrets")}
+    assert secret == {("", "secrets", "create")}
+
+
+@variants
+def test_no_right_is_a_wildcard_or_reaches_past_pods(values: Json) -> None:
+    for group, resource, verb in rights(operator_roles(objects(values))):
+        assert "*" not in (group, resource, verb)
+        assert verb not in ("impersonate", "escalate", "bind", "deletecollection")
+        assert resource not in ("pods/exec", "pods/attach", "serviceaccounts/token", "nodes", "namespaces")
+
+
+def test_the_lease_is_the_operators_own_namespace_only() -> None:
+    found = objects()
+    cluster = rights([named(found, "ClusterRole", "noria-operator")])
+    assert not [right for right in cluster if right[1] == "leases"]
+    assert named(found, "Role", "noria-operator-lease")["metadata"]["namespace"] == "noria-system"
+
+
+def test_named_namespaces_give_no_right_outside_them() -> None:
+    found = objects(VARIANTS["namespaced"])
+    bound = [it for it in found if it["kind"] == "ClusterRoleBinding"]
+    roles = operator_roles(found)
+    assert bound == []
+    assert {it["metadata"]["namespace"] for it in roles} == {"team-a", "team-b", "noria-system"}
+    assert {it["kind"] for it in roles} == {"Role"}
+
+
+def test_people_may_not_write_status() -> None:
+    found = objects()
+    view, edit = (rights([named(found, "ClusterRole", f"noria-{it}")]) for it in ("view", "edit"))
+    assert {verb for _, _, verb in view} == {"get", "list", "watch"}
+    assert not [right for right in edit if right[1].endswith("/status")]
+    assert {resource for _, resource, _ in edit} == {*names.PLURALS.values(), "modeldeployments/scale"}
+
+
+def test_every_kind_that_the_code_writes_is_in_the_table() -> None:
+    """A new write in a controller must come with its right: the table above is compared with the code."""
+    written = {name for name in _written_kinds() if hasattr(kinds, name)}
+    table = {resource for _, resource, verb in needed() if verb in ("create", "patch", "delete", "update")}
+    assert {getattr(kinds, name).plural for name in written} <= table
+
+
+def _written_kinds() -> Iterator[str]:
+    calls = {"apply", "create_once", "create", "delete", "update"}
+    for path in (ROOT / "operator/noria_operator").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in calls
+                and node.args
+            ):
+                first = node.args[0]
+                name = first.attr if isinstance(first, ast.Attribute) else getattr(first, "id", "")
+                if name.isupper():
+                    yield name

@@ -1,0 +1,215 @@
+"""What the chart makes is valid, safe and small, whatever the values."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from tests.chart.rendering import CHART, ROOT, VARIANTS, helm, named, objects, pods
+
+from noria_operator.api.crdgen.files import generated_files
+
+Json = dict[str, Any]
+RELEASE_LIMIT = 300_000
+variants = pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+
+
+def test_helm_lint_has_no_complaint() -> None:
+    done = helm("lint", str(CHART), "--strict")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[WARNING]" not in done.stdout
+
+
+@variants
+def test_objects_are_valid_for_the_oldest_and_the_newest_kubernetes(values: Json) -> None:
+    for obj in objects(values):
+        if obj["kind"] != "CustomResourceDefinition":
+            for version in ("1.30", "1.34"):
+                kubernetes_validate.validate(obj, version, strict=True)
+
+
+@variants
+def test_no_two_objects_have_one_name(values: Json) -> None:
+    keys = [(it["kind"], it["metadata"].get("namespace"), it["metadata"]["name"]) for it in objects(values)]
+    assert len(keys) == len(set(keys))
+
+
+@variants
+def test_every_object_carries_the_labels_of_the_release(values: Json) -> None:
+    for obj in objects(values):
+        labels = obj["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "noria", obj["kind"]
+        assert set(values.get("commonLabels", {}).items()) <= set(labels.items()), obj["kind"]
+
+
+@variants
+def test_pods_meet_the_restricted_standard(values: Json) -> None:
+    found = pods(objects(values))
+    assert len(found) == 2
+    for pod in found:
+        assert restricted_violations(pod) == []
+
+
+def restricted_violations(pod: Json) -> list[str]:
+    """What the restricted pod security standard has against a pod spec."""
+    bad = [key for key in ("hostNetwork", "hostPID", "hostIPC") if pod.get(key)]
+    allowed = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+    for volume in pod.get("volumes", []):
+        bad += [f"volume {kind}" for kind in volume if kind != "name" and kind not in allowed]
+    whole = pod.get("securityContext", {})
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        own = {**whole, **container.get("securityContext", {})}
+        checks = {
+            "runAsNonRoot": own.get("runAsNonRoot") is True,
+            "runAsUser": own.get("runAsUser") != 0,
+            "seccomp": own.get("seccompProfile", {}).get("type") == "RuntimeDefault",
+            "escalation": own.get("allowPrivilegeEscalation") is False,
+            "capabilities": own.get("capabilities") == {"drop": ["ALL"]},
+            "privileged": not own.get("privileged"),
+            "readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is True,
+            "host ports": not any(port.get("hostPort") for port in container.get("ports", [])),
+            "resources": {"requests", "limits"} <= set(container.get("resources", {})),
+        }
+        bad += [name for name, holds in checks.items() if not holds]
+    return bad
+
+
+@pytest.mark.parametrize(
+    ("change", "violation"),
+    [
+        ({"hostNetwork": True}, "hostNetwork"),
+        ({"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}, "volume hostPath"),
+        ({"securityContext": {}}, "runAsNonRoot"),
+    ],
+)
+def test_the_restricted_check_can_fail(change: Json, violation: str) -> None:
+    (pod, *_) = pods(objects())
+    assert violation in restricted_violations(pod | change)
+
+
+def test_the_crds_are_the_generated_ones() -> None:
+    found = {it["metadata"]["name"]: it for it in objects() if it["kind"] == "CustomResourceDefinition"}
+    assert len(found) == 4
+    for path, text in generated_files().items():
+        if path.parts[0] == "crds":
+            plain = yaml.safe_load(text)
+            assert found[plain["metadata"]["name"]]["spec"] == plain["spec"]
+            copy = PurePosixPath("charts/noria/templates/crds") / path.name
+            assert (ROOT / copy).read_text() == generated_files()[copy]
+
+
+def test_crds_and_the_master_key_stay_when_the_release_goes() -> None:
+    kept = {it["kind"] for it in objects() if _policy(it) == "keep"}
+    assert kept == {"CustomResourceDefinition", "Secret"}
+    loose = objects({"crds": {"keep": False}})
+    assert {it["kind"] for it in loose if _policy(it) == "keep"} == {"Secret"}
+    without = objects({"crds": {"enabled": False}})
+    assert not [it for it in without if it["kind"] == "CustomResourceDefinition"]
+
+
+def _policy(obj: Json) -> str | None:
+    policy: str | None = obj["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
+    return policy
+
+
+def test_a_release_stays_far_below_the_size_of_a_secret() -> None:
+    files = [path for path in CHART.rglob("*") if path.is_file()]
+    chart = {str(path): base64.b64encode(path.read_bytes()).decode() for path in files}
+    release = json.dumps({"chart": chart, "manifest": yaml.safe_dump_all(objects())})
+    assert len(base64.b64encode(gzip.compress(release.encode()))) < RELEASE_LIMIT
+
+
+def test_images_are_pinned_by_digest_when_one_is_given() -> None:
+    found = objects(VARIANTS["pinned"])
+    container = named(found, "Deployment", "noria-operator")["spec"]["template"]["spec"]["containers"][0]
+    env = {it["name"]: it.get("value") for it in container["env"]}
+    assert container["image"] == "127.0.0.1:5000/noria/operator@sha256:" + "a" * 64
+    assert env["NORIA_SERVER_IMAGE"] == "registry.example/noria/server@sha256:" + "b" * 64
+    assert env["NORIA_ROUTER_IMAGE"] == "other.example/noria/router:1.2"
+    assert {pod["imagePullSecrets"][0]["name"] for pod in pods(found)} == {"registry"}
+
+
+def test_the_master_key_is_long_random_and_left_to_the_user_where_they_bring_one() -> None:
+    key = base64.b64decode(named(objects(), "Secret", "noria-master-key")["data"]["master-key"])
+    assert re.fullmatch(rb"[A-Za-z0-9]{64}", key)
+    bare = objects(VARIANTS["bare"])
+    assert not [it for it in bare if it["kind"] == "Secret"]
+    assert pods(bare)[0]["volumes"][0]["secret"]["secretName"] == "mine"
+
+
+def test_routers_find_the_operator_where_its_service_is() -> None:
+    found = objects(release="wheel")
+    (address,) = [
+        it["value"] for it in pods(found)[0]["containers"][0]["env"] if it["name"] == "NORIA_XDS_ADDRESS"
+    ]
+    service, namespace, rest = address.split(".")
+    assert (namespace, rest) == ("noria-system", "svc:18000")
+    ports = named(found, "Service", service)["spec"]["ports"]
+    assert [(it["port"], it["targetPort"]) for it in ports] == [(18000, "xds")]
+
+
+def test_services_and_policies_select_the_operators_pods() -> None:
+    for values in (VARIANTS["default"], VARIANTS["everything"]):
+        found = objects(values)
+        (deployment,) = [it for it in found if it["kind"] == "Deployment"]
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        selectors = [it["spec"]["selector"] for it in found if it["kind"] == "Service"]
+        selectors += [
+            (it["spec"].get("selector") or it["spec"]["podSelector"])["matchLabels"]
+            for it in found
+            if it["kind"] in ("NetworkPolicy", "PodDisruptionBudget", "Deployment")
+        ]
+        assert len(selectors) == 5
+        for selector in selectors:
+            assert set(selector.items()) <= set(labels.items())
+
+
+def test_a_disruption_budget_stands_only_where_a_pod_can_be_spared() -> None:
+    assert [it for it in objects() if it["kind"] == "PodDisruptionBudget"]
+    assert not [it for it in objects(VARIANTS["one replica"]) if it["kind"] == "PodDisruptionBudget"]
+
+
+def test_notes_name_the_next_commands() -> None:
+    done = helm("install", "noria", str(CHART), "--dry-run=client", "--namespace=noria-system")
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.split("NOTES:")[1]
+    for command in (
+        "rollout status deployment/noria-operator",
+        "helm test noria",
+        "kubectl get noria --watch",
+    ):
+        assert command in notes
+
+
+def test_the_default_objects_are_these() -> None:
+    assert sorted(f"{it['kind']} {it['metadata']['name']}" for it in objects()) == [
+        "ClusterRole noria-edit",
+        "ClusterRole noria-operator",
+        "ClusterRole noria-view",
+        "ClusterRoleBinding noria-operator",
+        "CustomResourceDefinition continuoustrainings.noria.dev",
+        "CustomResourceDefinition modeldeployments.noria.dev",
+        "CustomResourceDefinition modelversions.noria.dev",
+        "CustomResourceDefinition trainingjobs.noria.dev",
+        "Deployment noria-operator",
+        "NetworkPolicy noria-operator",
+        "Pod noria-test",
+        "PodDisruptionBudget noria-operator",
+        "Role noria-operator-lease",
+        "RoleBinding noria-operator-lease",
+        "Secret noria-master-key",
+        "Service noria-operator",
+        "Service noria-xds",
+        "ServiceAccount noria-operator",
+        "ValidatingAdmissionPolicy noria-pickle",
+        "ValidatingAdmissionPolicy noria-references",
+        "ValidatingAdmissionPolicyBinding noria-pickle",
+        "ValidatingAdmissionPolicyBinding noria-references",
+    ]

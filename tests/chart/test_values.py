@@ -1,0 +1,87 @@
+"""The values are closed: every key is described, and a typing error is refused by its name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from tests.chart.rendering import CHART, VARIANTS, helm
+
+Json = dict[str, Any]
+SCHEMA: Json = json.loads((CHART / "values.schema.json").read_text())
+VALUES: Json = yaml.safe_load((CHART / "values.yaml").read_text())
+FREE = {"resources", "commonLabels", "podAnnotations", "podLabels", "nodeSelector", "affinity", "annotations"}
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"bogus": 1}, "bogus"),
+        ({"image": {"tag": "1"}}, "image"),
+        ({"images": {"operator": {"tagg": "1"}}}, "operator"),
+        ({"images": {"operator": {"tag": 1.10}}}, "operator"),
+        ({"images": {"server": {"digest": "sha256:abc"}}}, "server"),
+        ({"images": {"server": ""}}, "server"),
+        ({"images": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"crds": {"install": True}}, "install"),
+        ({"replicas": 0}, "replicas"),
+        ({"replicas": "2"}, "replicas"),
+        ({"commonLabels": {"a": "{{ .Release.Name }}"}}, "commonLabels"),
+        ({"watchNamespaces": "team-a"}, "watchNamespaces"),
+        ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
+        ({"evidence": {"interval": "1"}}, "interval"),
+        ({"nameOverride": "x" * 300}, "nameOverride"),
+    ],
+    ids=str,
+)
+def test_a_wrong_value_is_refused_by_its_key(values: Json, complaint: str) -> None:
+    done = helm("template", "noria", str(CHART), values=values)
+    assert done.returncode != 0
+    assert complaint in done.stderr
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+def test_the_values_of_the_tests_are_valid(values: Json) -> None:
+    jsonschema.Draft7Validator(SCHEMA).validate(values)
+
+
+def test_the_schema_describes_every_key_and_closes_every_object() -> None:
+    for path, schema in _properties(SCHEMA):
+        assert schema.get("description"), path
+        if "properties" in schema:
+            assert schema["additionalProperties"] is False, path
+
+
+def test_the_values_file_and_the_schema_know_the_same_keys() -> None:
+    described = {path for path, schema in _properties(SCHEMA) if "properties" not in schema}
+    described -= {"global", "images.pullSecrets.name", "resources.requests", "resources.limits"}
+    images = {"images.operator", "images.server", "images.router"}
+    parts = {f"{image}.{part}" for image in images for part in SCHEMA["definitions"]["image"]["properties"]}
+    assert set(_leaves(VALUES)) == (described - images | parts | {"resources"})
+
+
+def test_every_value_has_a_comment_that_names_it() -> None:
+    commented = set(re.findall(r"## @param (\S+) ", (CHART / "values.yaml").read_text()))
+    assert commented == set(_leaves(VALUES))
+
+
+def _properties(schema: Json, path: str = "") -> Iterator[tuple[str, Json]]:
+    for name, inner in schema.get("properties", {}).items():
+        here = f"{path}.{name}".lstrip(".")
+        yield here, inner
+        yield from _properties(inner, here)
+        yield from _properties(inner.get("items", {}), here)
+
+
+def _leaves(values: Json, path: str = "") -> Iterator[str]:
+    for name, inner in values.items():
+        here = f"{path}.{name}".lstrip(".")
+        if isinstance(inner, dict) and name not in FREE:
+            yield from _leaves(inner, here)
+        else:
+            yield here
