@@ -17,7 +17,7 @@ from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain.retention import archivable, in_use, retained
 from noria_operator.domain.training_jobs import verify_name
 from noria_operator.domain.verification import Matter, Registry, decide
-from noria_operator.kube.errors import Terminal
+from noria_operator.kube.errors import Invalid, Terminal
 from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, Key, Kind, kind_of
 from noria_operator.kube.store import Store
 
@@ -49,7 +49,7 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         )
         plan = decide(matter)
         if plan.create is not None:
-            await ctx.writer.create_once(JOB, plan.create, owner=obj)
+            await _create(ctx, obj, plan.create)
         await ctx.writer.status(MODELVERSION, obj, plan.status)
         for notice in plan.notices:
             kind = cast(Literal["Normal", "Warning"], notice.type)
@@ -57,6 +57,14 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         if not plan.again:
             return Result(max(plan.due - ctx.clock.now(), _SOON) if plan.due else None)
     return Result(_SOON)
+
+
+async def _create(ctx: Context, obj: Json, job: Json) -> None:
+    try:
+        await ctx.writer.create_once(JOB, job, owner=obj)
+    except Invalid as error:
+        text = f"the API server refuses the verification Job; make another version: {error.message}"
+        raise Terminal("InvalidSpec", text) from error
 
 
 def related(store: Store, obj: Json) -> list[Key]:

@@ -22,7 +22,7 @@ from noria_operator.domain.training import decide, refuse, rest
 from noria_operator.domain.training_jobs import evaluate_name, train_name
 from noria_operator.domain.training_plan import Case, Observed, Plan
 from noria_operator.domain.training_status import is_finished
-from noria_operator.kube.errors import NameConflict
+from noria_operator.kube.errors import Invalid, NameConflict
 from noria_operator.kube.kinds import (
     JOB,
     MODELDEPLOYMENT,
@@ -52,7 +52,13 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             return Result()
         plan = await _decide(ctx, obj)
-        await _act(ctx, obj, plan)
+        try:
+            await _act(ctx, obj, plan)
+        except Invalid as error:
+            plan = refuse(
+                obj, f"the API server refuses what the spec asks for: {error.message}", ctx.clock.now()
+            )
+            await _act(ctx, obj, plan)
         if not plan.again:
             return Result(max(plan.due - ctx.clock.now(), _SOON) if plan.due and not plan.delete else None)
     return Result(_SOON)
@@ -84,8 +90,9 @@ async def _observe(ctx: Context, obj: Json) -> Observed:
     namespace = meta["namespace"]
     train = await gather(ctx, obj, train_name(meta["name"]))
     evaluate = await gather(ctx, obj, evaluate_name(meta["name"]))
-    if is_finished(obj.get("status", {})):
-        return Observed(train, evaluate)
+    status = obj.get("status", {})
+    if is_finished(status) or not status.get("artifact"):
+        return Observed(train, evaluate)  # nothing to register yet, or nothing any more
     versions = ctx.store.list(MODELVERSION, namespace)
     deployment = ctx.store.get(Key(MODELDEPLOYMENT, namespace, str(spec.get("deployment", ""))))
     return Observed(

@@ -157,7 +157,7 @@ def verification_job(obj: Json, bundle: Bundle, images: Images) -> Json:
     """The Job that checks that a ModelVersion's artifact exists and has the stated digest."""
     env = {contract.ENV_BUNDLE: bundle.place.location.as_seen, contract.ENV_DIGEST: bundle.digest}
     program = _ours("verify", env, (bundle.place,), images)
-    return _job(
+    job = _job(
         obj,
         verify_name(obj["metadata"]["name"]),
         pod_template(program, {}, _labels(obj, names.MODEL_VERSION, "verify")),
@@ -165,6 +165,9 @@ def verification_job(obj: Json, bundle: Bundle, images: Images) -> Json:
         retries=2,
         active=_EVALUATION_LIMIT,
     )
+    # A version stays for years; its Job goes once there was time to look at the log.
+    job["spec"]["ttlSecondsAfterFinished"] = 3600
+    return job
 
 
 def _training_env(obj: Json, spec: TrainingJobSpec, output: Location, data: list[Data]) -> dict[str, str]:

@@ -146,7 +146,7 @@ def _approved(matter: Matter) -> VersionPlan:
 def _last(obj: Json, phase: VersionPhase) -> tuple[str, str]:
     """Reason and sentence of the standing phase; a phase that people set by hand has none of ours."""
     status = obj.get("status", {})
-    ready = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
+    ready: Json = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
     history = status.get("history", [])
     if history and history[-1]["to"] == phase:
         return ready.get("reason") or phase.value, status.get("message", "")

@@ -113,6 +113,19 @@ async def test_an_annotation_starts_a_run_once() -> None:
     assert api.objects[KEY]["status"]["commands"] == {"retrain": "please-1"}
 
 
+async def test_a_template_that_the_api_server_refuses_is_terminal_and_its_run_stays_intended() -> None:
+    api = world()
+    obj = api.objects[KEY]
+    obj["metadata"]["annotations"] = {"noria.dev/retrain": "please-1"}
+    api.put(CONTINUOUSTRAINING, obj)
+    api.refused = frozenset({TRAININGJOB})
+    with pytest.raises(Terminal, match=r"correct spec\.template"):
+        await reconcile(operator(api), KEY)
+    api.refused = frozenset()
+    await watch(api, None)
+    assert jobs(api) == [api.objects[KEY]["status"]["runs"][0]["trainingJob"]]
+
+
 async def test_a_template_or_schedule_that_cannot_be_used_is_terminal() -> None:
     api = world(triggers=[{"name": "weekly", "schedule": "0 2 31 2 *"}])
     with pytest.raises(Terminal, match="not a cron"):

@@ -80,6 +80,13 @@ async def test_a_newer_version_wakes_those_that_retention_may_archive() -> None:
     assert api.objects[KEY]["status"]["phase"] == "Archived"
 
 
+async def test_a_verification_that_the_api_server_refuses_is_terminal() -> None:
+    api = Api(refused=frozenset({JOB}))
+    api.put(MODELVERSION, version(1, phase="Pending"))
+    with pytest.raises(Terminal, match="make another version"):
+        await reconcile(operator(api), KEY)
+
+
 async def test_a_spec_that_cannot_be_used_is_terminal() -> None:
     api = Api()
     api.put(MODELVERSION, version(1, phase="Pending", artifact={"uri": "http://169.254.169.254/"}))

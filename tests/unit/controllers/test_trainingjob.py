@@ -171,6 +171,16 @@ async def test_a_spec_that_cannot_be_used_fails_with_the_field_and_makes_nothing
     assert api.all(JOB) == []
 
 
+async def test_a_job_that_the_api_server_refuses_fails_the_run_with_its_words() -> None:
+    api = world()
+    api.refused = frozenset({JOB})
+    await run(api, 2)
+    status = api.objects[KEY]["status"]
+    assert status["phase"] == "Failed"
+    assert "spec.template: wrong" in status["message"]
+    assert len(api.writes) == 1
+
+
 async def test_an_object_that_is_gone_or_going_is_left_alone() -> None:
     api = Api()
     await reconcile(operator(api), KEY)

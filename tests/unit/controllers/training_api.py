@@ -18,7 +18,7 @@ from noria_operator.evidence.router import RouterReader
 from noria_operator.evidence.server import CounterReader
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
-from noria_operator.kube.errors import AlreadyExists, Conflict, NotFound
+from noria_operator.kube.errors import AlreadyExists, Conflict, Invalid, NotFound
 from noria_operator.kube.events import Events
 from noria_operator.kube.kinds import EVENT, JOB, OWN_KINDS, POD, Key, Kind
 from noria_operator.kube.store import Store
@@ -50,6 +50,7 @@ class Api:
     writes: list[str] = field(default_factory=list)
     crash_after: int | None = None
     version: int = 0
+    refused: frozenset[Kind] = frozenset()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json:
         found = self.objects.get(Key(kind, namespace, name))
@@ -71,6 +72,8 @@ class Api:
             return body
         if key in self.objects:
             raise AlreadyExists(409, "AlreadyExists", key.name)
+        if kind in self.refused:
+            raise Invalid(422, "Invalid", "spec.template: wrong")
         made = copy.deepcopy(body) | {"apiVersion": kind.api_version, "kind": kind.kind}
         made["metadata"] |= {
             "namespace": namespace,

@@ -38,6 +38,7 @@ def test_histogram_metrics_equal_scikit_learn(found: list[tuple[int, bool]]) -> 
     assert QUALITY["calibration"](counted) == pytest.approx(gap)
 
 
+@settings(deadline=None, max_examples=50)
 @given(rows, rows)
 def test_the_area_lies_between_zero_and_one_and_flips_with_the_scores(
     found: list[tuple[int, bool]], other: list[tuple[int, bool]]

@@ -276,7 +276,7 @@ events = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(events, st.integers(1, 3), st.sampled_from(["0s", "30m", "6h"]))
 def test_whatever_happens_the_budget_holds_and_one_run_is_live(
     happenings: list[tuple[int, str, bool, bool]], budget: int, cooldown: str
