@@ -121,8 +121,7 @@ bench: setup ## Measure latencies, memory and idle requests
 	$(PYTHON) -m benchmarks
 
 .PHONY: docs
-docs: venv ## Generate the reference pages from the API models
-	$(PYTHON) -m noria_operator.api.docgen
+docs: crds ## Generate the reference pages in docs/api, with the CRDs
 
 .PHONY: clean
 clean: ## Remove what builds left in this checkout (the cache in ~/.cache/noria stays)

@@ -24,6 +24,9 @@ class Builder(Protocol):
     def exists(self, image: str) -> bool:
         """Whether the storage holds the image."""
 
+    def remove(self, image: str) -> None:
+        """Take an image out of the storage; one that is not there, or is in use, is no error."""
+
     def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
         """Build one target of the Dockerfile under a name."""
 
@@ -41,6 +44,10 @@ class Buildah:
             [*self.command("inspect"), "--type", "image", image], capture_output=True, check=False
         )
         return done.returncode == 0
+
+    def remove(self, image: str) -> None:
+        """Take an image out of the storage."""
+        succeeds([*self.command("rmi"), image])
 
     def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
         """Build one target; `--timestamp 0` makes the same content the same layer."""
@@ -109,6 +116,10 @@ class Docker:
             subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode
             == 0
         )
+
+    def remove(self, image: str) -> None:
+        """Take an image out of the daemon's storage."""
+        succeeds(["docker", "image", "rm", image])
 
     def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
         """Build one target."""

@@ -24,6 +24,7 @@ from tools.cluster.progress import step
 from tools.cluster.slots import REGISTRY
 
 SHARED = ("Dockerfile", ".dockerignore", "requirements/build.txt", "tools/image/install")
+KEPT = 5
 PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "operator/noria_operator", "serving/noria_serving")
 
 
@@ -115,7 +116,17 @@ def _ensure(image: Image, base: str, target: _Target) -> str:
             local_name, f"{name}:{key}", registry=target.registry, enter=target.enter
         )
     write_atomically(record, json.dumps({"digest": digest}))
+    _forget_old(image, target, record.parent)
     return f"{REGISTRY}/{name}@{digest}"
+
+
+def _forget_old(image: Image, target: _Target, records: Path) -> None:
+    """Keep the newest builds of an image; layers that newer ones share stay with them."""
+    found = sorted(records.glob(f"{image.target}-{'?' * 16}.json"), key=lambda path: path.stat().st_mtime)
+    for old in found[:-KEPT]:
+        key = old.stem.removeprefix(f"{image.target}-")
+        target.builder.remove(f"localhost/noria/{image.target}:{key}")
+        old.unlink(missing_ok=True)
 
 
 def _known(record: Path) -> str:
