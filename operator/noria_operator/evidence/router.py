@@ -116,11 +116,12 @@ def _counts(values: dict[str, int]) -> Counts:
 
 
 def steady(before: Counts | None, now: Counts) -> Counts:
-    """`now`, but not a little less than before: Envoy counts a time-out and its cut connection one after
-    the other, and a reading between the two must not look like a router that began again from zero."""
+    """`now`, but not a little less than before: Envoy counts a time-out and its cut connection one after the
+    other, and a reading between the two must not look like a router that began again from zero."""
     if before is None or now.requests < before.requests - _SLACK:
         return now
-    return Counts(max(before.requests, now.requests), max(before.errors, now.errors))
+    errors = before.errors if before.errors - _SLACK <= now.errors else now.errors
+    return Counts(max(before.requests, now.requests), max(errors, now.errors))
 
 
 def _filter(clusters: Collection[str] | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable
+from time import perf_counter
 from typing import Any, Protocol
 
 from noria_operator.routers.envoy import Snapshot, snapshot
@@ -20,7 +21,8 @@ Topic = tuple[str, str, str]
 """Namespace, kind of question (or `node`), and name: what somebody waits for."""
 
 SETTLE = 0.002
-"""Seconds that changes are gathered before the snapshot is built again."""
+"""Seconds that changes are gathered before snapshots are built again; longer where building takes longer,
+so that a large namespace in motion takes half of the process at most."""
 
 HISTORY = 10_000
 """Answers to the question for clusters whose names are remembered, over all namespaces."""
@@ -44,6 +46,7 @@ class Catalogue:
         self._deployments, self._slices = deployments, slices
         self._snapshots: dict[str, Snapshot] = {}
         self._dirty: set[str] = set()
+        self._settle = SETTLE
         self.clusters: dict[str, frozenset[str]] = {}
         """Names in the latest answers to the question for clusters, by digest."""
         self._waiting: dict[Topic, set[asyncio.Future[None]]] = {}
@@ -113,12 +116,14 @@ class Catalogue:
         if kind == "ModelDeployment" or service in known.known:
             self._dirty.add(known.namespace)
             if self._flush is None:
-                self._flush = asyncio.get_running_loop().call_later(SETTLE, self._publish)
+                self._flush = asyncio.get_running_loop().call_later(self._settle, self._publish)
 
     def _publish(self) -> None:
         self._flush = None
+        begin = perf_counter()
         for namespace in list(self._dirty):
             self._rebuild(namespace)
+        self._settle = max(SETTLE, perf_counter() - begin)
 
     def _rebuild(self, namespace: str) -> None:
         slices = by_service(self._store.list(self._slices, namespace))

@@ -36,7 +36,8 @@ TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 """On the router's Deployment: the pod template as it was applied, as JSON."""
 
 _USER = 65532
-_MEMORY = 512 * 1024 * 1024
+_MEMORY = 1024 * 1024 * 1024
+"""Limit: 70 MB and a third of a megabyte for each revision of the namespace; requests are far below."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,8 @@ def test_a_reading_between_two_counters_is_no_restart() -> None:
     assert steady(None, Counts(5, 1)) == Counts(5, 1)
     assert steady(Counts(1000, 10), Counts(999, 9)) == Counts(1000, 10)
     assert steady(Counts(1000, 10), Counts(3, 0)) == Counts(3, 0)
+    assert steady(Counts(1000, 500), Counts(1002, 2)) == Counts(1002, 2)
+    assert steady(Counts(1000, 10), Counts(1005, 12)) == Counts(1005, 12)
 
 
 async def test_only_the_clusters_asked_for_are_read() -> None:
