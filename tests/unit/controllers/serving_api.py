@@ -1,0 +1,181 @@
+"""A cluster for ModelDeployments behind the client's methods: Deployments get ready pods and endpoints at
+once.
+
+Routers act on what status said when `follow` was called last. It knows no schema; a real API server is used
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from tests.unit.controllers.training_api import Api, operator
+
+from noria_operator.controllers import modeldeployment
+from noria_operator.controllers.context import Context
+from noria_operator.domain.verdict import Counts
+from noria_operator.evidence.router import RouterReader
+from noria_operator.kube.kinds import (
+    DEPLOYMENT,
+    ENDPOINTSLICE,
+    MODELDEPLOYMENT,
+    MODELVERSION,
+    POD,
+    PVC,
+    Key,
+    Kind,
+)
+
+Json = dict[str, Any]
+NAMESPACE = "prod"
+NAME = "flights"
+KEY = Key(MODELDEPLOYMENT, NAMESPACE, NAME)
+
+
+@dataclass
+class ServingApi(Api):
+    """Server-side apply as a deep merge, which is enough for bodies that always name the same fields."""
+
+    refuse: dict[str, Exception] = field(default_factory=dict)
+
+    async def apply(
+        self, kind: Kind, namespace: str, body: Json, *, manager: str = "", force: bool = True
+    ) -> Json:
+        key = Key(kind, namespace, body["metadata"]["name"])
+        if error := self.refuse.get(kind.kind):
+            raise error
+        found = copy.deepcopy(self.objects.get(key))
+        if found is None:
+            return await self.create(kind, namespace, body)
+        merged = _merged(found, body)
+        return found if merged == self.objects[key] else self.write("apply", key, merged)
+
+    @property
+    def deployment(self) -> Json:
+        return self.objects[KEY]
+
+    @property
+    def status(self) -> Json:
+        found: Json = self.deployment.get("status", {})
+        return found
+
+    def run_pods(self) -> None:
+        """Every Deployment has all its pods, ready and among the endpoints; others are gone."""
+        for key in [key for key in self.objects if key.kind in (POD, ENDPOINTSLICE)]:
+            del self.objects[key]
+        for number, workload in enumerate(self.all(DEPLOYMENT)):
+            name = workload["metadata"]["name"]
+            labels = workload["spec"]["template"]["metadata"]["labels"]
+            count = workload["spec"].get("replicas", 1)
+            ips = [f"10.0.{number}.{index + 1}" for index in range(count)]
+            for index, ip in enumerate(ips):
+                self.put(POD, _pod(f"{name}-{index}", labels, ip))
+            self.put(ENDPOINTSLICE, _slice(name, labels, ips))
+
+
+@dataclass
+class Routers:
+    """Routers that act on the weights that `follow` gave them."""
+
+    api: ServingApi
+    weights: dict[str, int] = field(default_factory=dict)
+    counted: dict[str, Counts] = field(default_factory=dict)
+    reads: int = 0
+
+    def follow(self) -> None:
+        self.weights = {one["name"]: one["weight"] for one in self.api.status.get("traffic", ())}
+
+    async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[dict[str, int]]:
+        self.reads += 1
+        return [dict(self.weights) for _ in pods]
+
+    async def counts(
+        self, namespace: str, pods: Iterable[Json], clusters: Collection[str]
+    ) -> dict[str, dict[str, Counts]]:
+        counted = {name: self.counted.get(name, Counts()) for name in clusters}
+        return {pod["metadata"]["uid"]: counted for pod in pods}
+
+
+def cluster(**spec: Any) -> ServingApi:
+    """A namespace with one ModelDeployment."""
+    api = ServingApi()
+    body = {"model": NAME, "router": {"replicas": 1}, **spec}
+    meta = {"name": NAME, "namespace": NAMESPACE, "uid": "7b1c2d3e-0000", "generation": 1}
+    api.put(MODELDEPLOYMENT, _object(MODELDEPLOYMENT, meta, spec=body))
+    return api
+
+
+def approve(api: ServingApi, number: int, uri: str = "pvc://models/flights", phase: str = "Approved") -> str:
+    name = f"{NAME}-{number}"
+    artifact = {"uri": f"{uri}/{number}", "digest": "sha256:" + "a" * 64, "format": "onnx"}
+    meta = {"name": name, "namespace": NAMESPACE, "uid": f"mv-{number}"}
+    spec = {"model": NAME, "version": number, "artifact": artifact}
+    api.put(MODELVERSION, _object(MODELVERSION, meta, spec=spec, status={"phase": phase}))
+    return name
+
+
+def claim(api: ServingApi, *modes: str) -> None:
+    meta = {"name": "models", "namespace": NAMESPACE, "uid": "claim"}
+    api.put(PVC, _object(PVC, meta, spec={"accessModes": list(modes)}))
+
+
+def edit(api: ServingApi, **spec: Any) -> None:
+    """The user changes the spec."""
+    found = copy.deepcopy(api.deployment)
+    found["spec"] |= spec
+    found["metadata"]["generation"] += 1
+    api.put(MODELDEPLOYMENT, found)
+
+
+def say(api: ServingApi, command: str, id_: str) -> None:
+    found = copy.deepcopy(api.deployment)
+    found["metadata"].setdefault("annotations", {})[f"noria.dev/{command}"] = id_
+    api.put(MODELDEPLOYMENT, found)
+
+
+def started(api: ServingApi, routers: Routers, folder: Path, **config: Any) -> Context:
+    """A freshly started operator."""
+    key = folder / "master-key"
+    key.write_bytes(b"k" * 32)
+    ctx = operator(api, master_key_file=key, router_image="noria/router@sha256:" + "c" * 64, **config)
+    return replace(ctx, router=cast(RouterReader, routers))
+
+
+async def settle(api: ServingApi, routers: Routers, folder: Path, *, passes: int = 12) -> None:
+    """Pods, routers and operator do what they should until nothing is written any more."""
+    for _ in range(passes):
+        before = api.version
+        await modeldeployment.reconcile(started(api, routers, folder), KEY)
+        wrote = api.version != before
+        api.run_pods()
+        routers.follow()
+        if not wrote:
+            return
+
+
+def _object(kind: Kind, meta: Json, **parts: Any) -> Json:
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **parts}
+
+
+def _pod(name: str, labels: Json, ip: str) -> Json:
+    ready = [{"type": "Ready", "status": "True"}]
+    meta = {"name": name, "namespace": NAMESPACE, "uid": name, "labels": labels}
+    status = {"phase": "Running", "podIP": ip, "conditions": ready}
+    return _object(POD, meta, spec={}, status=status)
+
+
+def _slice(name: str, labels: Json, ips: list[str]) -> Json:
+    meta = {"name": f"{name}-slice", "namespace": NAMESPACE, "uid": f"{name}-slice"}
+    meta["labels"] = labels | {"kubernetes.io/service-name": name}  # type: ignore[assignment]
+    endpoints = [{"addresses": [ip], "conditions": {"ready": True}} for ip in ips]
+    return _object(ENDPOINTSLICE, meta, endpoints=endpoints, ports=[{"port": 8080}])
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old | {key: _merged(old.get(key), value) for key, value in new.items()}
+    return copy.deepcopy(new)

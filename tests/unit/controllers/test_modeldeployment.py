@@ -1,0 +1,274 @@
+"""The controller of ModelDeployments: what is written, in which order, and after a crash at any write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.unit.controllers.serving_api import (
+    KEY,
+    NAMESPACE,
+    Routers,
+    ServingApi,
+    approve,
+    claim,
+    cluster,
+    edit,
+    say,
+    settle,
+    started,
+)
+from tests.unit.controllers.training_api import Crash, minutes
+
+from noria_operator.controllers import modeldeployment
+from noria_operator.domain.verdict import Counts
+from noria_operator.kube.errors import Conflict, Forbidden, Terminal
+from noria_operator.kube.kinds import (
+    CONTROLLERREVISION,
+    DEPLOYMENT,
+    MODELVERSION,
+    PVC,
+    SECRET,
+    SERVICE,
+    Key,
+)
+
+STEPS = {"steps": [{"weight": 50, "duration": "10s"}], "keepPrevious": "1m"}
+
+
+async def serving(folder: Path) -> tuple[ServingApi, Routers]:
+    api = cluster(strategy=STEPS)
+    claim(api, "ReadWriteMany")
+    routers = Routers(api)
+    approve(api, 1)
+    await settle(api, routers, folder)
+    assert stable(api) == "flights-1"
+    return api, routers
+
+
+async def canary(folder: Path) -> tuple[ServingApi, Routers]:
+    api, routers = await serving(folder)
+    approve(api, 2)
+    await settle(api, routers, folder)
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+    return api, routers
+
+
+def stable(api: ServingApi) -> str:
+    return str(api.status.get("stable", {}).get("version", ""))
+
+
+def weights(api: ServingApi) -> dict[str, int]:
+    return {one["version"]: one["weight"] for one in api.status["traffic"] if one["weight"]}
+
+
+def count(api: ServingApi, routers: Routers, *, errors: int = 0) -> None:
+    """Both versions answered five hundred more requests; `errors` of the challenger's failed."""
+    loser = api.status["candidate"]["name"]
+    for one in api.status["traffic"]:
+        failed = errors if one["name"] == loser else 0
+        routers.counted[one["name"]] = routers.counted.get(one["name"], Counts()) + Counts(500, failed)
+
+
+def condition(api: ServingApi, type_: str) -> tuple[str, str]:
+    found = next(one for one in api.status["conditions"] if one["type"] == type_)
+    return found["status"], found["reason"]
+
+
+async def test_the_keys_exist_before_the_pods_that_mount_them(tmp_path: Path) -> None:
+    api, _ = await serving(tmp_path)
+    made = [text for text in api.writes if text.startswith("create")]
+    keys = next(i for i, text in enumerate(made) if "Secret flights-feedback" in text)
+    pods = next(i for i, text in enumerate(made) if "Deployment flights-1" in text)
+    router = next(i for i, text in enumerate(made) if "Secret noria-router" in text)
+    assert keys < pods
+    assert router < made.index("create Service noria-router")
+    assert {obj["metadata"]["name"] for obj in api.all(SECRET)} >= {"flights-feedback-7b1c2d3e"}
+
+
+async def test_a_converged_deployment_is_read_without_a_write_and_without_asking_routers(
+    tmp_path: Path,
+) -> None:
+    api, routers = await serving(tmp_path)
+    ctx = started(api, routers, tmp_path)
+    await modeldeployment.reconcile(ctx, KEY)
+    before, reads = api.version, routers.reads
+    result = await modeldeployment.reconcile(ctx, KEY)
+    assert (api.version, routers.reads, result.after) == (before, reads, None)
+
+
+async def test_an_abort_is_written_before_anything_that_could_fail(tmp_path: Path) -> None:
+    """Cases 14 and 15, and rule 1."""
+    api, routers = await canary(tmp_path)
+    say(api, "abort", "1")
+    api.refuse = {
+        "Deployment": Forbidden(403, "Forbidden", "quota"),
+        "Service": Forbidden(403, "Forbidden", "no"),
+    }
+    api.writes.clear()
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert api.writes[0] == "status ModelDeployment flights"
+    assert weights(api) == {"flights-1": 100}
+
+
+async def test_pods_of_an_aborted_challenger_go_only_when_no_router_sends_to_them(tmp_path: Path) -> None:
+    """Case 2."""
+    api, routers = await canary(tmp_path)
+    loser = api.status["candidate"]["name"]
+    count(api, routers, errors=200)
+    api.writes.clear()
+    ctx = started(api, routers, tmp_path)
+    result = await modeldeployment.reconcile(ctx, KEY)
+    assert api.writes == ["status ModelDeployment flights"]
+    assert result.after is not None
+    assert result.after <= modeldeployment.READ_BACK
+    assert Key(DEPLOYMENT, NAMESPACE, loser) in api.objects
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert Key(DEPLOYMENT, NAMESPACE, loser) in api.objects
+    routers.follow()
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    left = [key for key in api.objects if key.name == loser and key.kind in (DEPLOYMENT, SERVICE)]
+    assert left == []
+    assert api.status["phase"] == "RolledBack"
+
+
+async def rollout(api: ServingApi, routers: Routers, folder: Path) -> None:
+    """Version 2 from its approval to the end of the warm time of version 1, crash or no crash."""
+    for _ in range(40):
+        before = api.version
+        try:
+            await modeldeployment.reconcile(started(api, routers, folder), KEY)
+        except Crash:
+            api.crash_after = None
+        except Conflict:
+            continue
+        if api.version == before and stable(api) == "flights-2" and "previous" not in api.status:
+            return
+        api.run_pods()
+        routers.follow()
+        if "candidate" in api.status:
+            count(api, routers)
+        api.clock.time += minutes(0.5)
+
+
+def shape(api: ServingApi) -> tuple[object, ...]:
+    """The end state that matters: names of children, sizes, weights, who serves."""
+    sizes = {one["metadata"]["name"]: one["spec"].get("replicas") for one in api.all(DEPLOYMENT)}
+    services = [one["metadata"]["name"] for one in api.all(SERVICE)]
+    return sizes, services, weights(api), stable(api), api.status["phase"]
+
+
+async def test_a_crash_after_any_write_ends_in_the_same_place(tmp_path: Path) -> None:
+    """Case 40."""
+    api, routers = await serving(tmp_path)
+    approve(api, 2)
+    api.writes.clear()
+    await rollout(api, routers, tmp_path)
+    expected, writes = shape(api), len(api.writes)
+    assert expected[3:] == ("flights-2", "Healthy")
+    for crash in range(writes):
+        api, routers = await serving(tmp_path)
+        approve(api, 2)
+        api.crash_after = crash
+        await rollout(api, routers, tmp_path)
+        assert shape(api) == expected, f"crash after write {crash}"
+
+
+async def test_a_new_operator_image_changes_no_pod_template_but_that_of_the_next_version(
+    tmp_path: Path,
+) -> None:
+    api, routers = await serving(tmp_path)
+    name = api.status["stable"]["name"]
+    before = api.objects[Key(DEPLOYMENT, NAMESPACE, name)]["spec"]["template"]
+    newer = started(api, routers, tmp_path, image_pull_policy="Always")
+    await modeldeployment.reconcile(newer, KEY)
+    assert api.objects[Key(DEPLOYMENT, NAMESPACE, name)]["spec"]["template"] == before
+
+
+async def test_a_lost_record_is_made_from_the_pods_that_run(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    name = api.status["stable"]["name"]
+    del api.objects[Key(CONTROLLERREVISION, NAMESPACE, name)]
+    del api.objects[Key(MODELVERSION, NAMESPACE, "flights-1")]
+    before = api.objects[Key(DEPLOYMENT, NAMESPACE, name)]["spec"]["template"]
+    await settle(api, routers, tmp_path)
+    assert api.objects[Key(CONTROLLERREVISION, NAMESPACE, name)]["data"]["template"] == before
+    assert condition(api, "Servable") == ("True", "Serving")
+
+
+async def test_scaling_reaches_the_pods_in_the_middle_of_a_rollout(tmp_path: Path) -> None:
+    """Cases 11 and 26."""
+    api, routers = await canary(tmp_path)
+    edit(api, replicas=4)
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    sizes = {one["metadata"]["labels"].get("noria.dev/version"): one["spec"] for one in api.all(DEPLOYMENT)}
+    assert sizes["flights-1"]["replicas"] == 4
+    assert sizes["flights-2"]["replicas"] == 2
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+
+
+async def test_what_the_api_server_refuses_is_told_in_status_and_not_written_over_and_over(
+    tmp_path: Path,
+) -> None:
+    api = cluster()
+    claim(api, "ReadWriteMany")
+    approve(api, 1)
+    routers = Routers(api)
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    api.refuse = {"Deployment": Forbidden(403, "Forbidden", "exceeded quota: pods")}
+    result = await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert condition(api, "Stalled") == ("True", "WriteRefused")
+    assert "exceeded quota" in api.status["message"]
+    before = api.version
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert api.version == before
+    assert result.after == modeldeployment.AFTER_TROUBLE
+    api.refuse = {}
+    await settle(api, routers, tmp_path)
+    assert condition(api, "Stalled")[0] == "False"
+
+
+async def test_a_claim_that_does_not_exist_is_named_before_any_pod_is_made(tmp_path: Path) -> None:
+    api = cluster()
+    approve(api, 1)
+    await settle(api, Routers(api), tmp_path)
+    assert condition(api, "Stalled") == ("True", "VolumeUnavailable")
+    assert "claim models does not exist" in api.status["message"].replace("PersistentVolumeClaim", "claim")
+    assert [one["metadata"]["name"] for one in api.all(DEPLOYMENT)] == ["noria-router"]
+
+
+async def test_an_invalid_spec_is_terminal_and_names_the_field(tmp_path: Path) -> None:
+    api = cluster(replicas=-1)
+    with pytest.raises(Terminal, match=r"spec\.replicas"):
+        await modeldeployment.reconcile(started(api, Routers(api), tmp_path), KEY)
+
+
+async def test_a_deployment_that_is_gone_or_going_is_left_to_the_garbage_collector(tmp_path: Path) -> None:
+    """Case 54."""
+    api, routers = await serving(tmp_path)
+    api.deployment["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+    before = api.version
+    assert (await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)).after is None
+    del api.objects[KEY]
+    assert (await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)).after is None
+    assert api.version == before
+
+
+async def test_status_tells_autoscalers_which_pods_to_count(tmp_path: Path) -> None:
+    api, _ = await serving(tmp_path)
+    assert api.status["selector"] == "noria.dev/deployment=flights,noria.dev/owner-uid=7b1c2d3e-0000"
+    assert api.status["replicas"] == 1
+    assert api.status["url"] == "http://flights.prod.svc"
+
+
+async def test_versions_claims_and_routers_wake_those_that_wait_for_them(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    store = started(api, routers, tmp_path).store
+    version = api.objects[Key(MODELVERSION, NAMESPACE, "flights-1")]
+    assert modeldeployment.related(store, version) == [KEY]
+    router = api.objects[Key(DEPLOYMENT, NAMESPACE, "noria-router")]
+    assert modeldeployment.related(store, router) == [KEY]
+    assert modeldeployment.related(store, api.objects[Key(PVC, NAMESPACE, "models")]) == []
+    say(api, "abort", "unrelated")
+    other = api.objects[Key(DEPLOYMENT, NAMESPACE, api.status["stable"]["name"])]
+    assert modeldeployment.related(store, other) == []
