@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
-from examples.flights.features import LOOKUP_NODE
-from examples.flights.ledger import SABOTAGED, UNKNOWN
+from examples.flights.names import LOOKUP_NODE, SABOTAGED, UNKNOWN
 
 OK: Final = 200
 TIMEOUT_SECONDS: Final = 10

@@ -22,8 +22,6 @@ cycle.
 FEATURES: Final = (*CATEGORIES, *NUMBERS, DAY)
 LABEL: Final = "late"
 LATE_MINUTES: Final = 15
-LOOKUP_NODE: Final = "look_up_share_of_day"
-"""Name of the ONNX node that only the sabotaged model has; the runtime names it when it fails."""
 WEATHER_LAG: Final = 3
 """Hours between the weather report that is used and the scheduled hour of departure."""
 REPORTING_MINUTES: Final = 60

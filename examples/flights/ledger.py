@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from sklearn.metrics import roc_auc_score
 
-UNKNOWN: Final = "unknown"
-SABOTAGED: Final = "sabotaged"
 RECENT: Final = 2000
 FAILURES_KEPT: Final = 500
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
-from examples.flights.features import DAY, FEATURES, LABEL, LOOKUP_NODE
+from examples.flights.features import DAY, FEATURES, LABEL
+from examples.flights.names import LOOKUP_NODE
 from examples.flights.train import fit, params, training_rows
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper

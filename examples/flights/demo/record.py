@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from examples.flights.ledger import SABOTAGED
+from examples.flights.names import SABOTAGED
 
 Json = dict[str, Any]
 AUTUMN: Final = ("9", "10", "11", "12")

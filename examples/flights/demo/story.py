@@ -22,7 +22,7 @@ REFUSED: Final = "flight-delay-simplified"
 SABOTAGED: Final = "flight-delay-clairvoyant"
 BAD_FROM: Final = "2013-11-20"
 """From this simulated date on the bad versions come."""
-SETTLE, TRAIN, SERVE, REPLAY = 120.0, 240.0, 180.0, 600.0
+SETTLE, TRAIN, SERVE, REPLAY = 120.0, 240.0, 300.0, 1200.0
 """Seconds that a part may take before the demo gives up."""
 
 

@@ -16,7 +16,7 @@ from examples.flights.demo.narrate import changes
 from examples.flights.demo.picture import draw
 from examples.flights.demo.traffic import CANARY, FULL, TRAINING, rate_for
 from examples.flights.demo.world import World
-from examples.flights.ledger import SABOTAGED
+from examples.flights.names import SABOTAGED
 
 Json = dict[str, Any]
 

@@ -15,8 +15,9 @@ from aiohttp.test_utils import TestServer
 from examples.flights import plan
 from examples.flights.client import Client, read_answer
 from examples.flights.control import application
-from examples.flights.features import LOOKUP_NODE, table
-from examples.flights.ledger import SABOTAGED, UNKNOWN, Ledger
+from examples.flights.features import table
+from examples.flights.ledger import Ledger
+from examples.flights.names import LOOKUP_NODE, SABOTAGED, UNKNOWN
 from examples.flights.pace import Pace
 from examples.flights.replay import Replay
 
