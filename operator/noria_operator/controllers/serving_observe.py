@@ -127,8 +127,9 @@ def _commands(obj: Json) -> dict[str, str]:
 
 def _ready(ctx: Context, obj: Json, targets: Iterable[Revision]) -> dict[str, int]:
     """Pods that are ready and already among the endpoints that routers are given."""
-    namespace = obj["metadata"]["namespace"]
-    slices = by_service(ctx.store.list(ENDPOINTSLICE, namespace))
+    meta = obj["metadata"]
+    mine = {names.OWNER_UID_LABEL: meta["uid"]}  # which EndpointSlices take over from their Service
+    slices = by_service(ctx.store.list(ENDPOINTSLICE, meta["namespace"], mine))
     found = {}
     for target in targets:
         addresses = {

@@ -133,5 +133,5 @@ class Rollouts(RuleBasedStateMachine):
             assert state.weight(state.stable.name) == 100
 
 
-Rollouts.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Rollouts.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 test_everything_that_must_always_hold_holds_after_every_write = Rollouts.TestCase

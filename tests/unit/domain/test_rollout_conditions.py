@@ -1,0 +1,124 @@
+"""Conditions and status of a ModelDeployment: they say what was verified, and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.domain.rollout_world import CANARY, START, World, canary, revision, serving
+
+from noria_operator.domain.rollout_conditions import Report, Trouble, conditions, status
+from noria_operator.domain.rollout_state import Policy
+
+V1, V2 = revision(1), revision(2)
+
+
+def report(world: World, **changes: Any) -> Report:
+    made = world.reconcile()
+    found = Report(
+        plan=made,
+        policy=world.policy,
+        observed=world.observed(),
+        routers=len(world.routers),
+        pods=2,
+        selector="a=b",
+        url="http://d",
+    )
+    return replace(found, **changes)
+
+
+def shown(found: Report) -> dict[str, tuple[bool | None, str]]:
+    return {one.type: (one.status, one.reason) for one in conditions(found)}
+
+
+def test_a_served_version_is_ready_and_up_to_date() -> None:
+    found = shown(report(serving()))
+    assert found == {
+        "Ready": (True, "Serving"),
+        "Reconciling": (False, "Healthy"),
+        "Stalled": (False, "Healthy"),
+        "Servable": (True, "Serving"),
+        "UpToDate": (True, "WantedVersionServes"),
+    }
+
+
+def test_a_rollout_is_not_up_to_date_but_stays_ready() -> None:
+    found = shown(report(canary()))
+    assert found["Ready"] == (True, "Serving")
+    assert found["Reconciling"][0] is True
+    assert found["UpToDate"] == (False, "Progressing")
+
+
+def test_a_rolled_back_version_leaves_the_deployment_ready_and_says_how_to_retry() -> None:
+    world = canary()
+    world.commands["abort"] = "1"
+    world.settle()
+    made = report(world)
+    assert shown(made)["Ready"][0] is True
+    assert shown(made)["UpToDate"] == (False, "RolledBack")
+    assert "noria.dev/retry" in made.plan.message
+
+
+def no_pods(world: World) -> dict[str, Any]:
+    world.lose_pods(V1.name)
+    return {}
+
+
+def no_routers(world: World) -> dict[str, Any]:
+    return {"routers": 0}
+
+
+def conflict(world: World) -> dict[str, Any]:
+    return {"trouble": Trouble("NameConflict", "Service d is foreign", fatal=True)}
+
+
+@pytest.mark.parametrize(
+    ("happens", "reason"),
+    [(no_pods, "NoReadyPods"), (no_routers, "NoRouter"), (conflict, "NameConflict")],
+)
+def test_what_keeps_requests_from_being_answered_ends_ready(happens: Any, reason: str) -> None:
+    world = serving()
+    found = shown(report(world, **happens(world)))
+    assert (found["Ready"], found["Servable"]) == ((False, reason), (False, reason))
+
+
+def test_zero_replicas_are_said_to_be_the_reason() -> None:
+    assert shown(report(serving(policy=Policy(replicas=0))))["Servable"] == (False, "ScaledToZero")
+
+
+def test_a_refused_write_stalls_and_leaves_serving_alone() -> None:
+    found = shown(report(serving(), trouble=Trouble("WriteRefused", "quota")))
+    assert found["Stalled"] == (True, "WriteRefused")
+    assert found["Ready"][0] is True
+
+
+def test_a_first_version_past_its_deadline_is_stalled() -> None:
+    world = World(Policy(replicas=2, steps=CANARY))
+    world.approve(1)
+    world.reconcile()
+    world.pass_time(timedelta(minutes=11))
+    found = shown(report(world))
+    assert found["Stalled"] == (True, "ProgressDeadlineExceeded")
+    assert found["Ready"] == (False, "NoVersion")
+
+
+def test_a_pinned_version_that_is_missing_stalls() -> None:
+    world = serving()
+    world.edit(pinned="m-9")
+    assert shown(report(world))["Stalled"] == (True, "VersionUnavailable")
+
+
+def test_conditions_keep_their_time_until_they_flip() -> None:
+    world = serving()
+    first = status(report(world), {}, generation=1, now=START)
+    world.pass_time(timedelta(hours=1))
+    again = status(report(world), first, generation=1, now=START + timedelta(hours=1))
+    assert again == first
+    later = status(report(world, routers=0), first, generation=2, now=START + timedelta(hours=2))
+    moved = {
+        one["type"] for one in later["conditions"] if one["lastTransitionTime"] != "2026-01-01T00:00:00Z"
+    }
+    assert moved == {"Ready", "Servable"}
+    assert {one["observedGeneration"] for one in later["conditions"]} == {2}

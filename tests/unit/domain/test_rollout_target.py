@@ -1,0 +1,57 @@
+"""Which version is wanted: followed or pinned, approved or not, rejected or not."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.domain.rollout_world import START, revision
+
+from noria_operator.domain.rollout_state import Policy, Rejected, Revision, State, Version
+from noria_operator.domain.rollout_target import choose
+
+V1, V2, V3, V10 = (revision(number) for number in (1, 2, 3, 10))
+
+
+def state(stable: Revision | None = V1, rejected: tuple[Revision, ...] = ()) -> State:
+    failed = tuple(Rejected(one.version, one.revision, "bad", START) for one in rejected)
+    return State(stable=stable, rejected=failed)
+
+
+def versions(**phases: str) -> tuple[Version, ...]:
+    numbers = {name: int(name.removeprefix("v")) for name in phases}
+    return tuple(Version(revision(numbers[name]), numbers[name], phase) for name, phase in phases.items())
+
+
+A = "Approved"
+
+
+@pytest.mark.parametrize(
+    ("pinned", "known", "stands", "expected", "wanted"),
+    [
+        (None, {}, state(None), None, None),
+        (None, {"v1": A}, state(None), V1, V1),
+        (None, {"v1": A, "v2": A}, state(), V2, V2),
+        (None, {"v2": A, "v10": A}, state(), V10, V10),
+        (None, {"v1": A, "v2": "Validating"}, state(), V1, V1),
+        (None, {"v1": A, "v2": A}, state(V2), V2, V2),
+        (None, {"v1": A, "v2": "Rejected"}, state(V2), V2, V2),
+        (None, {"v1": A}, state(V2), V2, V2),
+        (None, {"v1": A, "v2": A, "v3": A}, state(V1, (V3,)), V2, V3),
+        (None, {"v1": A, "v2": A, "v3": A}, state(V1, (V2, V3)), V1, V3),
+        ("m-1", {"v1": A, "v2": A}, state(V2), V1, V1),
+        ("m-2", {"v1": A, "v2": A, "v3": A}, state(V1), V2, V2),
+        ("m-2", {"v1": A, "v2": A}, state(V1, (V2,)), V1, V2),
+        ("m-9", {"v1": A}, state(V1), V1, None),
+        ("m-2", {"v1": A, "v2": "Pending"}, state(V1), V1, None),
+        ("m-1", {"v1": "Archived"}, state(V1), V1, V1),
+    ],
+)
+def test_the_target_is_what_the_user_means_and_evidence_allows(
+    pinned: str | None,
+    known: dict[str, str],
+    stands: State,
+    expected: Revision | None,
+    wanted: Revision | None,
+) -> None:
+    """Case 52: never the merely previous or rejected one."""
+    target = choose(Policy(pinned=pinned), stands, versions(**known))
+    assert (target.revision, target.wanted) == (expected, wanted)

@@ -1,0 +1,165 @@
+"""Serving pods and their objects: golden files, restricted pods, and what must not leak in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from noria_operator.api.modeldeployment import Server
+from noria_operator.api.modelversion import ModelVersion
+from noria_operator.domain import serving_children as build
+from noria_operator.domain.revisions import record, recorded, revision_of
+from noria_operator.domain.rollout_state import Child, Revision
+from noria_operator.domain.serving import Serving, pod_template
+from noria_operator.domain.training_locations import LocationError
+
+GOLDEN = Path(__file__).parent
+UID = "7b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0"
+TARGET = Revision("flights-3", "0123456789", "flights-3-012345")
+
+
+def version(uri: str = "pvc://models/flights/3", **artifact: Any) -> ModelVersion:
+    spec = {"uri": uri, "digest": "sha256:" + "a" * 64, "format": "onnx", **artifact}
+    return ModelVersion.model_validate(
+        {"metadata": {"name": "flights-3"}, "spec": {"model": "flights", "version": 3, "artifact": spec}}
+    )
+
+
+def serving(server: dict[str, Any] | None = None, made: ModelVersion | None = None, **rest: Any) -> Serving:
+    return Serving(
+        namespace="prod",
+        deployment="flights",
+        version=made or version(),
+        server=Server.model_validate(server or {}),
+        labels=build.pod_labels("flights", UID, TARGET),
+        selector=build.revision_selector("flights", UID, TARGET),
+        image="registry/noria/server@sha256:" + "b" * 64,
+        pull_policy="IfNotPresent",
+        keys_secret="flights-feedback-7b1c2d3e",
+        **rest,
+    )
+
+
+CUSTOM = {
+    "runtime": "custom",
+    "image": "registry/team/server:1",
+    "command": ["serve"],
+    "args": ["--port", "9000"],
+    "port": 9000,
+    "healthPath": "/healthz",
+    "terminationSeconds": 10,
+    "env": [{"name": "THREADS", "value": "$(PATH)"}],
+    "envFrom": [{"configMapRef": {"name": "settings"}}],
+    "resources": {"requests": {"cpu": "1"}, "limits": {"nvidia.com/gpu": 1}},
+    "nodeSelector": {"disktype": "ssd"},
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone"}],
+    "imagePullSecrets": [{"name": "pull"}],
+    "serviceAccountName": "server",
+    "priorityClassName": "high",
+}
+CASES = {
+    "noria": serving(),
+    "custom": serving(CUSTOM, version("s3://lake/flights/3", secretName="lake")),
+}
+
+
+def objects(made: Serving) -> list[dict[str, Any]]:
+    template, child = pod_template(made), Child(TARGET, "stable", 2)
+    return [
+        build.workload("prod", "flights", UID, child, template),
+        build.service("prod", "flights", UID, TARGET, made.port),
+        record(TARGET, 3, template, made.port),
+        build.size("prod", TARGET, 2),
+        build.keys_secret("prod", "flights", UID, bytes(32)),
+    ]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_objects_of_a_revision_are_those_of_the_golden_file(name: str) -> None:
+    """Regenerate by hand after a change that is meant: write `objects(CASES[name])` as JSON."""
+    golden = json.loads((GOLDEN / f"serving_{name}.json").read_text())
+    assert objects(CASES[name]) == golden
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_objects_are_valid_for_kubernetes(name: str) -> None:
+    workload, service, revision, _, secret = objects(CASES[name])
+    for body in (workload, service, revision, secret):
+        kubernetes_validate.validate(body, "1.34", strict=True)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_pod_is_restricted_and_mounts_no_token(name: str) -> None:
+    spec = pod_template(CASES[name])["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+    assert all("hostPath" not in volume for volume in spec["volumes"])
+    (container,) = spec["containers"]
+    security = container["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert all(mount.get("readOnly") or mount["mountPath"] == "/tmp" for mount in container["volumeMounts"])
+
+
+def test_the_template_says_nothing_of_the_rollout() -> None:
+    """Case 38: a promotion changes labels of the Deployment and restarts nothing."""
+    for role in ("candidate", "stable", "previous"):
+        body = build.workload("prod", "flights", UID, Child(TARGET, role, 1), pod_template(serving()))
+        assert body["spec"]["template"] == pod_template(serving())
+        assert body["metadata"]["labels"]["noria.dev/role"] == role
+        assert "replicas" not in body["spec"]
+
+
+def test_a_variable_of_the_user_is_passed_on_unexpanded_and_never_wins_over_ours() -> None:
+    made = serving({"env": [{"name": "A", "value": "$(NORIA_DIGEST)"}]})
+    env = {one["name"]: one["value"] for one in pod_template(made)["spec"]["containers"][0]["env"]}
+    assert env["A"] == "$$(NORIA_DIGEST)"
+    assert env["NORIA_VERSION"] == "flights-3"
+    assert env["NORIA_BUNDLE"] == "/noria/volumes/models/flights/3"
+    assert "NORIA_ALLOW_PICKLE" not in env
+
+
+def test_pickle_is_allowed_where_the_admin_says_so_only() -> None:
+    env = pod_template(serving(allow_pickle=True))["spec"]["containers"][0]["env"]
+    assert {"name": "NORIA_ALLOW_PICKLE", "value": "1"} in env
+
+
+def test_a_path_that_climbs_out_of_its_claim_makes_no_pod() -> None:
+    artifact = version().spec.artifact.model_copy(update={"uri": "pvc://models/../../etc"})
+    spec = version().spec.model_copy(update={"artifact": artifact})
+    with pytest.raises(LocationError):
+        pod_template(serving(made=version().model_copy(update={"spec": spec})))
+
+
+def test_the_drain_leaves_at_least_half_of_the_grace_period_to_running_requests() -> None:
+    spec = pod_template(serving({"terminationSeconds": 6}))["spec"]
+    env = {one["name"]: one["value"] for one in spec["containers"][0]["env"]}
+    assert (spec["terminationGracePeriodSeconds"], env["NORIA_DRAIN_SECONDS"]) == (6, "3")
+
+
+def test_a_revision_is_the_artifact_and_the_users_settings() -> None:
+    """Case 34."""
+    plain = revision_of("flights", version(), Server())
+    assert plain == revision_of("flights", version(), Server.model_validate({"port": 8080}))
+    others = [
+        revision_of("flights", version("pvc://models/other"), Server()),
+        revision_of("flights", version(digest="sha256:" + "c" * 64), Server()),
+        revision_of("flights", version(), Server.model_validate({"resources": {"requests": {"cpu": "2"}}})),
+    ]
+    assert len({plain.revision, *(one.revision for one in others)}) == 4
+    assert plain.name == f"flights-3-{plain.revision[:6]}"
+
+
+def test_a_recorded_template_is_read_back_as_it_was() -> None:
+    template = pod_template(serving())
+    assert recorded(json.loads(json.dumps(record(TARGET, 3, template, 8080)))) == (template, 8080)
