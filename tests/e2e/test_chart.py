@@ -71,7 +71,7 @@ def test_the_chart_lives_from_install_to_uninstall(
     assert operator(kubectl) == (2, 2)
     assert master_key(kubectl) == key
 
-    helm("uninstall", RELEASE, "--namespace", NAMESPACE, *WAIT)
+    helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--cascade=foreground", *WAIT)
     kubectl("delete", "pod", "life-noria-test", "--namespace", NAMESPACE, "--ignore-not-found")
     assert left_over(kubectl) == ["secret/life-noria-master-key"]
 
@@ -85,7 +85,7 @@ def test_an_upgrade_that_cannot_start_is_undone(helm: Program, kubectl: Program,
     assert failing.returncode != 0
     assert operator(kubectl) == (2, 2)
     assert helm.json("status", RELEASE, "--namespace", NAMESPACE)["info"]["status"] == "deployed"
-    helm("uninstall", RELEASE, "--namespace", NAMESPACE, *WAIT)
+    helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--cascade=foreground", *WAIT)
 
 
 def test_the_operator_has_no_rights_outside_its_namespaces(kubectl: Program, noria: Path) -> None:
