@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from noria_operator.routers.envoy import Snapshot, snapshot
-from noria_operator.routers.ordering import Kind, Position
+from noria_operator.routers.ordering import History, Kind, Position
 from noria_operator.routers.source import SERVICE_NAME_LABEL, by_service, routed
 
 Json = dict[str, Any]
@@ -23,9 +23,6 @@ Topic = tuple[str, str, str]
 SETTLE = 0.002
 """Seconds that changes are gathered before snapshots are built again; longer where building takes longer,
 so that a large namespace in motion takes half of the process at most."""
-
-HISTORY = 10_000
-"""Answers to the question for clusters whose names are remembered, over all namespaces."""
 
 
 class ObjectStore(Protocol):
@@ -47,8 +44,7 @@ class Catalogue:
         self._snapshots: dict[str, Snapshot] = {}
         self._dirty: set[str] = set()
         self._settle = SETTLE
-        self.clusters: dict[str, frozenset[str]] = {}
-        """Names in the latest answers to the question for clusters, by digest."""
+        self.history = History()
         self._waiting: dict[Topic, set[asyncio.Future[None]]] = {}
         self._position = [_highest(store.list(deployments)), _highest(store.list(slices))]
         self._flush: asyncio.TimerHandle | None = None
@@ -130,10 +126,7 @@ class Catalogue:
         deployments = [routed(each, slices) for each in self._store.list(self._deployments, namespace)]
         before, now = self._snapshots.get(namespace), snapshot(namespace, deployments)
         self._snapshots[namespace] = now
-        self.clusters.pop(now.cds.digest, None)
-        self.clusters[now.cds.digest] = now.known
-        if len(self.clusters) > HISTORY:
-            del self.clusters[next(iter(self.clusters))]
+        self.history.remember(now)
         self._dirty.discard(namespace)
         if before is not None:
             for kind, name in _differences(before, now):

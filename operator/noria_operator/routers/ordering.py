@@ -8,7 +8,6 @@ last endpoint only after the routes have left it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,6 +17,9 @@ from noria_operator.routers.envoy import Snapshot, endpoint_resource
 Position = tuple[int, int]
 """How far this replica has followed ModelDeployments and EndpointSlices: the highest resourceVersion of
 each."""
+
+HISTORY = 2048
+"""Answers of each kind that are remembered, over all namespaces."""
 
 
 class Kind(StrEnum):
@@ -117,27 +119,62 @@ class Node:
         return {held[place] for held in (self.accepted, self.flying) if place in held}
 
 
-def in_order(snapshot: Snapshot, node: Node, place: Place, clusters: Mapping[str, frozenset[str]]) -> bool:
-    """Whether this answer may go to this router now, or has to wait for another one to be accepted first.
+@dataclass(slots=True)
+class History:
+    """What the latest answers named, by their digest: clusters, and for routes also which of them got
+    requests."""
 
-    `clusters` are the names in each answer to the question for clusters that was given lately, by digest.
-    """
+    clusters: dict[str, frozenset[str]] = field(default_factory=dict)
+    routes: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+
+    def remember(self, snapshot: Snapshot) -> None:
+        """A snapshot that routers may be given."""
+        _put(self.clusters, snapshot.cds.digest, snapshot.known)
+        _put(self.routes, snapshot.rds.digest, (snapshot.known, snapshot.carrying))
+
+
+def in_order(snapshot: Snapshot, node: Node, place: Place, history: History) -> bool:
+    """Whether this answer may go to this router now, or has to wait for another one to be accepted first."""
     kind, name = place
     if kind is Kind.ROUTES:
-        return _reachable(snapshot, node, clusters)
+        return _reachable(snapshot, node, history)
     if kind is Kind.ENDPOINTS and name in snapshot.empty and place in node.accepted:
         return node.may_have((Kind.ROUTES, "")) <= {snapshot.rds.digest}
     return True
 
 
-def _reachable(snapshot: Snapshot, node: Node, clusters: Mapping[str, frozenset[str]]) -> bool:
-    """Whether the router has every cluster that the routes name, and endpoints where requests go."""
+def _reachable(snapshot: Snapshot, node: Node, history: History) -> bool:
+    """Whether the router has every cluster that the routes name, and endpoints where requests go.
+
+    What its routes in force name is there already: taking weight away never waits, whoever answers.
+    """
     for digest in node.may_have((Kind.CLUSTERS, "")):
-        if not snapshot.known <= clusters.get(digest, snapshot.known):
+        if not snapshot.known <= history.clusters.get(digest, snapshot.known):
             return False
-    if any((Kind.ENDPOINTS, name) not in node.accepted for name in snapshot.known):
+    named, used = _in_force(node, history)
+    if any((Kind.ENDPOINTS, name) not in node.accepted for name in snapshot.known - named):
+        return False
+    serving = snapshot.carrying - snapshot.empty
+    if any((Kind.ENDPOINTS, name) not in node.accepted for name in serving - used):
         return False
     return not any(
-        endpoint_resource(name, ()).digest in node.may_have((Kind.ENDPOINTS, name))
-        for name in snapshot.carrying - snapshot.empty
+        endpoint_resource(name, ()).digest in node.may_have((Kind.ENDPOINTS, name)) for name in serving
     )
+
+
+def _in_force(node: Node, history: History) -> tuple[frozenset[str], frozenset[str]]:
+    """The clusters that this router's routes certainly name, and those that certainly get requests."""
+    nothing = frozenset[str](), frozenset[str]()
+    found = [history.routes.get(digest, nothing) for digest in node.may_have((Kind.ROUTES, ""))]
+    if not found:
+        return nothing
+    return frozenset.intersection(*(each[0] for each in found)), frozenset.intersection(
+        *(each[1] for each in found)
+    )
+
+
+def _put(memory: dict[str, Any], digest: str, value: Any) -> None:
+    memory.pop(digest, None)
+    memory[digest] = value
+    if len(memory) > HISTORY:
+        del memory[next(iter(memory))]

@@ -36,7 +36,7 @@ BODY_TIMEOUT = 10.0
 AGAIN = 1.0
 """Seconds before something is said again to a router that did not take it, and before a bad token hears
 so."""
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that an answer waits for another one to be accepted: a router may have told a different replica."""
 FORGET = 300.0
 """Seconds after which a router that asks no more is forgotten."""
@@ -144,7 +144,7 @@ class Discovery:
         digest, at = node.sent.get(place, ("", 0.0))
         if question.version is not None and digest == ours.digest and now - at < AGAIN:
             return AGAIN - (now - at)
-        if now - since < PATIENCE and not in_order(snapshot, node, place, self._catalogue.clusters):
+        if now - since < PATIENCE and not in_order(snapshot, node, place, self._catalogue.history):
             return PATIENCE - (now - since)
         del node.waiting[place]
         return 0.0
@@ -166,7 +166,7 @@ class Discovery:
         if question.version is None:
             return frozenset()
         self._catalogue.snapshot(question.namespace)
-        return self._catalogue.clusters.get(question.version.digest)
+        return self._catalogue.history.clusters.get(question.version.digest)
 
     def _prune(self, now: float) -> None:
         if now - self._pruned < FORGET / 4:

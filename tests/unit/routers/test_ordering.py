@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.routers.envoy import Snapshot, endpoint_resource, snapshot
-from noria_operator.routers.ordering import Kind, Node, Order, Version, compare, in_order
+from noria_operator.routers.ordering import History, Kind, Node, Order, Version, compare, in_order
 from noria_operator.routers.traffic import RoutedDeployment
 
 POD = (("10.0.0.1", 8080),)
@@ -59,7 +59,7 @@ def node(found: Snapshot, *, routes: str | None = None, **endpoints: tuple[tuple
 
 def test_routes_wait_until_the_router_has_every_cluster_that_they_name() -> None:
     found = two_versions("m-1", "m-2")
-    names = {found.cds.digest: found.known, "older": frozenset({"m-1"})}
+    names = History(clusters={found.cds.digest: found.known, "older": frozenset({"m-1"})})
     assert not in_order(found, node(found, m_1=POD), ROUTES, names)
     ready = node(found, m_1=POD, m_2=POD)
     assert in_order(found, ready, ROUTES, names)
@@ -70,30 +70,43 @@ def test_routes_wait_until_the_router_has_every_cluster_that_they_name() -> None
 def test_routes_wait_until_a_cluster_that_gets_requests_has_endpoints_there() -> None:
     found = two_versions("m-1", "m-2")
     there = node(found, m_1=POD, m_2=())
-    assert not in_order(found, there, ROUTES, {})
+    assert not in_order(found, there, ROUTES, History())
     idle = two_versions("m-1", "m-2", weights=(100, 0))
-    assert in_order(idle, there, ROUTES, {})
+    assert in_order(idle, there, ROUTES, History())
     nobody = two_versions()
-    assert in_order(nobody, node(nobody, m_1=(), m_2=()), ROUTES, {})
+    assert in_order(nobody, node(nobody, m_1=(), m_2=()), ROUTES, History())
 
 
 def test_endpoints_are_emptied_only_after_the_routes_have_left() -> None:
     before, now = two_versions("m-1", "m-2"), two_versions("m-1")
     place = (Kind.ENDPOINTS, "m-2")
     there = node(before, m_1=POD, m_2=POD)
-    assert not in_order(now, there, place, {})
+    assert not in_order(now, there, place, History())
     there.asks(ROUTES, Version((1, 1), now.rds.digest))
-    assert in_order(now, there, place, {})
+    assert in_order(now, there, place, History())
     there.answered(ROUTES, before.rds.digest, 0)
-    assert not in_order(now, there, place, {}), "older routes may be on their way"
-    assert in_order(now, there, (Kind.ENDPOINTS, "m-1"), {}), "others do not wait"
-    assert in_order(now, node(before), place, {}), "a cluster that warms gets its first answer at once"
+    assert not in_order(now, there, place, History()), "older routes may be on their way"
+    assert in_order(now, there, (Kind.ENDPOINTS, "m-1"), History()), "others do not wait"
+    assert in_order(now, node(before), place, History()), "a cluster that warms gets its first answer at once"
 
 
 def test_a_cluster_that_was_removed_is_warmed_again() -> None:
     found = two_versions("m-1", "m-2")
     there = node(found, m_1=POD, m_2=POD)
     there.keep(frozenset({"m-1"}))
-    assert not in_order(found, there, ROUTES, {})
+    assert not in_order(found, there, ROUTES, History())
     there.keep(None)
     assert (Kind.ENDPOINTS, "m-1") in there.accepted
+
+
+def test_taking_weight_away_never_waits_whichever_replica_is_asked() -> None:
+    before, aborted = two_versions("m-1", "m-2"), two_versions("m-1", "m-2", weights=(100, 0))
+    known = History()
+    known.remember(before)
+    stranger = Node(accepted={ROUTES: before.rds.digest})
+    assert in_order(aborted, stranger, ROUTES, known)
+    known.remember(aborted)
+    back = Node(accepted={ROUTES: aborted.rds.digest})
+    assert not in_order(before, back, ROUTES, known), "giving weight waits until the pods are known there"
+    back.flying[ROUTES] = before.rds.digest
+    assert not in_order(before, back, ROUTES, known), "what is on its way is not in force for certain"
