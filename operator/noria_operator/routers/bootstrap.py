@@ -101,9 +101,8 @@ def bootstrap(want: Bootstrap) -> Json:
 
 
 def xds_cluster(namespace: str) -> str:
-    """The cluster that discovery requests go to. Its name is their Host header, by which the relay hashes:
-    all requests of one namespace meet the same operator replica, while several namespaces share the
-    replicas."""
+    """The cluster that discovery requests go to. Its name is their Host header, by which the relay hashes
+    over the operator's addresses, where its name has several."""
     return f"noria-xds-{namespace}"
 
 

@@ -20,24 +20,17 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.domain.keys import derive, router_token
-from noria_operator.routers import drain
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
-from noria_operator.routers.stats_listener import READY_PATH
+from noria_operator.routers.router_pod import CONFIG_FILE, MEMORY, labels, selector, template
 
 Json = dict[str, Any]
 
-CONFIG_FILE = "envoy.json"
-CONFIG_DIR = "/etc/noria"
 RESTART_ANNOTATION = f"{names.GROUP}/restart"
 """On the router's Deployment; any new value brings its pods to the current image and configuration."""
 RESTARTED_ANNOTATION = f"{names.GROUP}/restarted"
 """On the pod template: the value of RESTART_ANNOTATION it was made for."""
 TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 """On the router's Deployment: the pod template as it was applied, as JSON."""
-
-_USER = 65532
-_MEMORY = 1024 * 1024 * 1024
-"""Limit: 70 MB and a third of a megabyte for each revision of the namespace; requests are far below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +53,9 @@ def replicas_wanted(deployments: Iterable[Json]) -> int:
 
 def deployment(namespace: str, owners: Iterable[Json], settings: Settings, *, live: Json | None) -> Json:
     """The router's Deployment. `live` is what the API server has; without it no pod is started yet."""
-    template = _kept_template(live) or _template(namespace, settings, live)
+    pod = _kept_template(live) or _template(namespace, settings, live)
     metadata = _metadata(namespace, owners)
-    metadata["annotations"] = {TEMPLATE_ANNOTATION: json.dumps(template, sort_keys=True)}
+    metadata["annotations"] = {TEMPLATE_ANNOTATION: json.dumps(pod, sort_keys=True)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -71,9 +64,9 @@ def deployment(namespace: str, owners: Iterable[Json], settings: Settings, *, li
             "replicas": settings.replicas if live is not None else 0,
             "revisionHistoryLimit": 2,
             "minReadySeconds": 1,
-            "selector": {"matchLabels": _selector()},
+            "selector": {"matchLabels": selector()},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": template,
+            "template": pod,
         },
     }
 
@@ -90,7 +83,7 @@ def secret(namespace: str, settings: Settings, live: Json) -> Json:
         "metadata": {
             "name": secret_name(namespace, settings, live),
             "namespace": namespace,
-            "labels": _labels(),
+            "labels": labels(),
             "ownerReferences": [{**reference, "uid": live["metadata"]["uid"]}],
         },
         "stringData": {CONFIG_FILE: _config(namespace, settings)},
@@ -117,11 +110,11 @@ def deployment_service(owner: Json) -> Json:
     """The Service of a ModelDeployment's own name: an address that never changes, whatever serves behind
     it."""
     meta = owner["metadata"]
-    labels = _labels() | {names.DEPLOYMENT_LABEL: names.fit(meta["name"])}
+    own = labels() | {names.DEPLOYMENT_LABEL: names.fit(meta["name"])}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": meta["name"], "namespace": meta["namespace"], "labels": labels},
+        "metadata": {"name": meta["name"], "namespace": meta["namespace"], "labels": own},
         "spec": _service_spec(),
     }
 
@@ -136,7 +129,7 @@ def disruption_budget(namespace: str, owners: Iterable[Json], settings: Settings
         "metadata": _metadata(namespace, owners),
         "spec": {
             "maxUnavailable": 1,
-            "selector": {"matchLabels": _selector()},
+            "selector": {"matchLabels": selector()},
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
     }
@@ -153,7 +146,7 @@ def _config(namespace: str, settings: Settings) -> str:
         token=router_token(settings.master_key, namespace),
         drain_token=drain_token(settings, namespace),
         xds_address=settings.xds_address,
-        heap_bytes=_MEMORY * 4 // 5,
+        heap_bytes=MEMORY * 4 // 5,
     )
     return json.dumps(bootstrap(want), sort_keys=True)
 
@@ -168,88 +161,23 @@ def _kept_template(live: Json | None) -> Json | None:
         return None
     annotations = live["metadata"].get("annotations", {})
     try:
-        template = json.loads(annotations.get(TEMPLATE_ANNOTATION, ""))
-        done = template["metadata"]["annotations"][RESTARTED_ANNOTATION]
+        kept: Json = json.loads(annotations.get(TEMPLATE_ANNOTATION, ""))
+        done = kept["metadata"]["annotations"][RESTARTED_ANNOTATION]
     except (ValueError, KeyError, TypeError):
         return None
-    return template if annotations.get(RESTART_ANNOTATION, "") == done else None
+    return kept if annotations.get(RESTART_ANNOTATION, "") == done else None
 
 
 def _template(namespace: str, settings: Settings, live: Json | None) -> Json:
-    config = secret_name(namespace, settings, live) if live else names.ROUTER_NAME
     asked = (live or {}).get("metadata", {}).get("annotations", {}).get(RESTART_ANNOTATION, "")
-    return {
-        "metadata": {"labels": _labels(), "annotations": {RESTARTED_ANNOTATION: asked}},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": drain.SECONDS + drain.GRACE,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": _USER,
-                "runAsGroup": _USER,
-                "fsGroup": _USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [_container(settings, drain_token(settings, namespace))],
-            "volumes": [
-                {"name": "config", "secret": {"secretName": config, "defaultMode": 0o440}},
-                {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-            ],
-            "topologySpreadConstraints": [
-                {
-                    "maxSkew": 1,
-                    "topologyKey": "kubernetes.io/hostname",
-                    "whenUnsatisfiable": "ScheduleAnyway",
-                    "labelSelector": {"matchLabels": _selector()},
-                }
-            ],
-        },
-    }
-
-
-def _container(settings: Settings, token: str) -> Json:
-    arguments = ["--config-path", f"{CONFIG_DIR}/{CONFIG_FILE}", "--service-node", "$(POD_NAME)"]
-    arguments += ["--concurrency", str(settings.concurrency), "--log-level", "warn", "--disable-hot-restart"]
-    probe = {"httpGet": {"path": READY_PATH, "port": "stats"}, "timeoutSeconds": 2}
-    return {
-        "name": "envoy",
-        "image": settings.image,
-        "imagePullPolicy": settings.pull_policy,
-        "args": arguments,
-        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-        "ports": [
-            {"name": "http", "containerPort": names.ROUTER_TRAFFIC_PORT, "protocol": "TCP"},
-            {"name": "stats", "containerPort": names.ROUTER_STATS_PORT, "protocol": "TCP"},
-        ],
-        "readinessProbe": {**probe, "periodSeconds": 1, "failureThreshold": 2},
-        "livenessProbe": {
-            "tcpSocket": {"port": "stats"},
-            "timeoutSeconds": 2,
-            "periodSeconds": 10,
-            "failureThreshold": 6,
-        },
-        "lifecycle": {
-            "preStop": {
-                "httpGet": {
-                    "path": drain.DRAIN_PATH,
-                    "port": "stats",
-                    "httpHeaders": [{"name": drain.DRAIN_HEADER, "value": token}],
-                }
-            }
-        },
-        "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": str(_MEMORY)}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [
-            {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True},
-            {"name": "run", "mountPath": "/tmp"},
-        ],
-    }
+    return template(
+        image=settings.image,
+        pull_policy=settings.pull_policy,
+        concurrency=settings.concurrency,
+        config=secret_name(namespace, settings, live) if live else names.ROUTER_NAME,
+        token=drain_token(settings, namespace),
+        annotations={RESTARTED_ANNOTATION: asked},
+    )
 
 
 def _metadata(namespace: str, owners: Iterable[Json]) -> Json:
@@ -266,19 +194,11 @@ def _metadata(namespace: str, owners: Iterable[Json]) -> Json:
     return {
         "name": names.ROUTER_NAME,
         "namespace": namespace,
-        "labels": _labels(),
+        "labels": labels(),
         "ownerReferences": references,
     }
 
 
 def _service_spec() -> Json:
     port = {"name": "http", "port": 80, "targetPort": names.ROUTER_TRAFFIC_PORT, "protocol": "TCP"}
-    return {"type": "ClusterIP", "selector": _selector(), "ports": [{**port, "appProtocol": "http"}]}
-
-
-def _selector() -> dict[str, str]:
-    return {names.APP_LABEL: names.ROUTER_NAME, names.ROUTER_LABEL: "true"}
-
-
-def _labels() -> dict[str, str]:
-    return {**_selector(), names.MANAGED_BY_LABEL: names.MANAGED_BY}
+    return {"type": "ClusterIP", "selector": selector(), "ports": [{**port, "appProtocol": "http"}]}
