@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.api.cases import (
@@ -31,6 +33,7 @@ from noria_operator.api.crdgen.kinds import DEFINITIONS
 from noria_operator.api.names import PLURALS
 
 Json = dict[str, Any]
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +237,23 @@ def test_kubectl_explains_every_field(admin: Path, definition: Any) -> None:
     assert "FIELDS:" in text
     weight = kubectl(admin, "explain", "md.spec.strategy.steps.weight")
     assert "Share of requests for the challenger in percent, for example 10." in weight
+
+
+# -- examples ------------------------------------------------------------------------------------------
+
+
+def example_objects() -> list[Json]:
+    """Noria's objects in the example manifests, with an image in place of what the demo fills in."""
+    found = []
+    for path in sorted(EXAMPLES.glob("*/manifests/*.yaml")):
+        text = re.sub(r"\$\{\w+\}", "flights:1", path.read_text(encoding="utf-8"))
+        documents = [one for one in yaml.safe_load_all(text) if one]
+        found += [one for one in documents if one["apiVersion"].startswith("noria.dev/")]
+    return found
+
+
+@pytest.mark.parametrize("obj", example_objects(), ids=lambda it: f"{it['kind']}-{it['metadata']['name']}")
+def test_an_example_is_accepted_by_model_and_server(api: Api, obj: Json) -> None:
+    parse(obj)
+    obj["metadata"].pop("namespace", None)
+    assert refusal(api, obj) is None
