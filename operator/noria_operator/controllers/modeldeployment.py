@@ -63,7 +63,7 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         raise Terminal(error.reason, error.message) from error
     made = plan_rollout(view.policy, view.state, view.observed, ctx.clock.now())
     trouble = await _act(ctx, view, made)
-    return Result(AFTER_TROUBLE) if trouble else _again(ctx, view, made)
+    return _again(ctx, view, made, trouble)
 
 
 async def _act(ctx: Context, view: View, made: Plan) -> Trouble | None:
@@ -128,16 +128,18 @@ async def _write_status(ctx: Context, view: View, made: Plan, trouble: Trouble |
     return await ctx.writer.status(MODELDEPLOYMENT, view.obj, wanted)
 
 
-def _again(ctx: Context, view: View, made: Plan) -> Result:
+def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Result:
     """When to look again: soon while weights are on their way, regularly during a rollout, else when time
     is up.
     """
     state, now = made.state, ctx.clock.now()
     waits = [max(made.due - now, READ_BACK)] if made.due else []
+    waits += [AFTER_TROUBLE] if trouble else []
     if not state.verified and view.routers:
         young = bool(state.history) and now - state.history[-1].at < PATIENCE
         waits.append(READ_BACK if young else ctx.config.evidence_interval)
-    if state.candidate is not None and not (state.step and state.step.stalled):
+    judged = state.candidate is not None and state.stable is not None
+    if judged or (state.candidate and state.step and not state.step.stalled and trouble is None):
         waits.append(ctx.config.evidence_interval)
     return Result(min(waits) if waits else None)
 

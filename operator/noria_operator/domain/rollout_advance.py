@@ -109,7 +109,8 @@ def advance(scene: Scene, state: State) -> Outcome | None:
     requests = step.requests + scene.reading.window.challenger.requests
     if scene.now - step.since < one.duration or requests < one.min_requests:
         return None
-    if scene.reading.verdict in (Verdict.ERROR, Verdict.FAIL):
+    judgement = scene.reading.judgement
+    if judgement is not None and judgement.suspicious:
         return None
     return next_step(scene, state)
 

@@ -35,6 +35,8 @@ FAIL_AT_ONCE: Final = 10_000.0
 """e_harm that aborts even when one window alone shows it."""
 HARM_WINDOWS: Final = 2
 """Errors come in bursts, which the test takes for independent; one burst lies in one window."""
+SUSPECT_AT: Final = 10.0
+"""e_harm from which no further step begins, though it is not enough to abort yet."""
 PASS_AT: Final = 20.0
 """e_ok or e_abs that lets a challenger be promoted."""
 
@@ -127,6 +129,11 @@ class Judgement:
     log_e_ok: float
     log_e_abs: float
     message: str
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether something speaks against more weight, even if it does not speak loud enough to abort."""
+        return self.verdict in (Verdict.FAIL, Verdict.ERROR) or self.log_e_harm >= log(SUSPECT_AT)
 
 
 def log_mean_exp(values: tuple[float, ...]) -> float:

@@ -196,6 +196,17 @@ def test_counts_that_cannot_be_read_hold_the_rollout() -> None:
     assert world.state.weight(NEW) == 50
 
 
+def test_a_burst_of_errors_holds_the_step_until_it_is_explained() -> None:
+    """Case 53: more weight is not given to what just failed, though one window alone does not abort."""
+    steps = (PolicyStep(10, seconds(1)), PolicyStep(50))
+    world = canary(Policy(replicas=2, steps=steps, interval=timedelta(minutes=5)))
+    world.send(500, {NEW: 3})
+    world.pass_time(seconds(2))
+    world.settle()
+    assert world.state.weight(NEW) == 10
+    assert not world.state.is_rejected(V2)
+
+
 def test_a_pause_step_waits_for_resume_and_a_timed_one_goes_on_by_itself() -> None:
     steps = (PolicyStep(10), PolicyStep(), PolicyStep(20), PolicyStep(duration=seconds(30)), PolicyStep(40))
     world = canary(Policy(replicas=2, steps=steps))
