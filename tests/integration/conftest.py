@@ -6,7 +6,6 @@ Tests play the kubelet themselves (`tests.integration.kubelet`), and run the ope
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from noria_operator.kube.kinds import OWN_KINDS, Kind
 from noria_operator.kube.login import from_kubeconfig
 
 ROOT = Path(__file__).parents[2]
-NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 CRD = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
 
 
@@ -37,9 +35,7 @@ async def cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
     """A client with all rights and a namespace of the test's own."""
     endpoint = from_kubeconfig(kubeconfig)
     async with Client(endpoint) as client:
-        name = f"t-{uuid.uuid4().hex[:8]}"
-        await client.create(NAMESPACE, "", {"metadata": {"name": name}})
-        yield Cluster(endpoint, client, name)
+        yield await Cluster(endpoint, client, "").another()
 
 
 async def _install(path: Path) -> None:

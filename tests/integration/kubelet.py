@@ -1,9 +1,15 @@
-"""The kubelet, played by the test: pods run, become ready or end with a termination message, on no node."""
+"""The kubelet, played by the test: pods run, become ready or end with a termination message.
+
+Pods that serve need a node, since EndpointSlices leave out pods without one. Each test has its own, so that
+none lives long enough for anybody to miss its heartbeat.
+"""
 
 from __future__ import annotations
 
 from noria_operator.kube.client import Client
-from noria_operator.kube.kinds import POD, Json
+from noria_operator.kube.kinds import NODE, POD, Json, Kind
+
+BINDING = Kind("", "v1", "bindings", "Binding")
 
 _STARTED = "2026-01-01T00:00:00Z"
 
@@ -39,8 +45,17 @@ async def finish(client: Client, pod: Json, *, message: str = "", exit_code: int
     await _status(client, pod, {"phase": phase, "startTime": _STARTED, "containerStatuses": ended})
 
 
-async def make_ready(client: Client, pod: Json, *, ip: str) -> None:
-    """Let the pod run and pass its readiness probe."""
+async def add_node(client: Client, name: str) -> None:
+    """A node to run pods on."""
+    await client.create(NODE, "", {"metadata": {"name": name}})
+
+
+async def make_ready(client: Client, pod: Json, *, node: str, ip: str) -> None:
+    """Let the pod run on the node and pass its readiness probe."""
+    meta = pod["metadata"]
+    if not pod["spec"].get("nodeName"):
+        place = {"metadata": {"name": meta["name"]}, "target": {"kind": "Node", "name": node}}
+        await client.create(BINDING, meta["namespace"], place)
     running = [
         {
             "name": container["name"],

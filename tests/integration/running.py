@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,12 +18,14 @@ from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
 from noria_operator.kube.events import Events
+from noria_operator.kube.kinds import Kind
 from noria_operator.kube.lease import Timing
 from noria_operator.kube.login import Endpoint
 from noria_operator.kube.store import Store
 from noria_operator.process import Operator, Parts
 
 T = TypeVar("T")
+NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 WAIT_SECONDS = 20.0
 QUICK = Timing(duration=3.0, renew_deadline=2.0, retry=0.2)
 """A lease that is given up and taken over within a few seconds."""
@@ -35,6 +38,12 @@ class Cluster:
     endpoint: Endpoint
     client: Client
     namespace: str
+
+    async def another(self) -> Cluster:
+        """The same with a new namespace."""
+        name = f"t-{uuid.uuid4().hex[:8]}"
+        await self.client.create(NAMESPACE, "", {"metadata": {"name": name}})
+        return replace(self, namespace=name)
 
     def config(self, **changes: Any) -> Config:
         """The configuration of an operator that serves this namespace alone, on any free ports."""
@@ -67,7 +76,7 @@ async def operator(
         made = Operator(_parts(cluster, client, controllers, readers, parts))
         running = asyncio.create_task(made.run(stop))
         try:
-            while not made.ports and not running.done():
+            while not made.ports and not running.done():  # noqa: ASYNC110 (nothing tells when it listens)
                 await asyncio.sleep(0.01)
             yield made
         finally:
@@ -83,6 +92,8 @@ async def run_to_end(
     faults: Faults,
     until: Callable[[], Awaitable[bool]],
     readers: tuple[Any, Any] = (None, None),
+    seconds: float = WAIT_SECONDS,
+    poll: float = 0.02,
     **parts: Any,
 ) -> None:
     """Run an operator until the world is as `until` wants it, or until a fault ended the operator."""
@@ -90,12 +101,12 @@ async def run_to_end(
     async with FaultyClient(cluster.endpoint, faults) as client:
         made = Operator(_parts(cluster, client, controllers, readers, parts))
         running = asyncio.create_task(made.run(stop))
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + seconds
         try:
             while not running.done() and not await until():
                 if time.monotonic() > deadline:
                     raise TimeoutError("the operator did not bring the world to where it should be")
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(poll)
         finally:
             stop.set()
             await asyncio.wait({running})
