@@ -16,6 +16,8 @@ from tools.cluster.errors import ClusterError
 from tools.cluster.layout import CHECKOUT, cache
 
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+# Whatever a killed build had mounted goes with it.
+PRIVATE_MOUNTS = ("unshare", "--mount", "--propagation", "private", "--")
 
 
 class Builder(Protocol):
@@ -103,7 +105,16 @@ class Buildah:
         """A buildah command on the storage in the cache."""
         storage = cache() / "containers"
         driver = ["--storage-driver", "overlay"]
-        return ["buildah", *driver, "--root", str(storage / "root"), "--runroot", str(storage / "run"), name]
+        return [
+            *PRIVATE_MOUNTS,
+            "buildah",
+            *driver,
+            "--root",
+            str(storage / "root"),
+            "--runroot",
+            str(storage / "run"),
+            name,
+        ]
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,7 @@ def run(command: list[str]) -> str:
         raise ClusterError(f"{command[0]} is not installed; run `make setup`") from None
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-3000:]
-        raise ClusterError(f"`{' '.join(command[:2])}` failed:\n{said}")
+        raise ClusterError(f"`{' '.join(command[:8])} …` failed:\n{said}")
     return done.stdout
 
 

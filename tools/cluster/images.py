@@ -56,15 +56,16 @@ IMAGES = (
 def ensure(which: str) -> dict[str, str]:
     """Build and push what changed; returns the pinned name of each image as the node pulls it."""
     target = _target(which)
-    base = _base(target.builder)
     with _lock():
+        base = _base(target.builder)
         return {image.target: _ensure(image, base, target) for image in IMAGES}
 
 
 def load(which: str, image: str, name: str) -> str:
     """Push any image of the builder's storage; returns its pinned name."""
     target = _target(which)
-    digest = target.builder.push(image, name, registry=target.registry, enter=target.enter)
+    with _lock():
+        digest = target.builder.push(image, name, registry=target.registry, enter=target.enter)
     return f"{REGISTRY}/{name.partition(':')[0]}@{digest}"
 
 
