@@ -85,7 +85,8 @@ async def test_what_is_no_discovery_request_is_refused() -> None:
     cluster, port = Cluster(), free_port()
     async with discovery(cluster.store(), port), aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{port}/v3/discovery:routes"
-        for body in (b"", b"{", b"[]", b"{}", b'{"node": 3}', b'{"node": {"metadata": null}}', b"\xff"):
+        half = b'{"node": {"id": "\\ud800", "metadata": {"namespace": "\\ud800", "token": ""}}}'
+        for body in (half, b"", b"{", b"[]", b"{}", b'{"node": 3}', b'{"node": {"metadata": null}}', b"\xff"):
             async with session.post(url, data=body) as response:
                 assert response.status == 400, body
         async with session.post(url, data=b" " * 600_000) as response:

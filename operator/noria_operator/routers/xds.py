@@ -38,6 +38,8 @@ AGAIN = 1.0
 so."""
 PATIENCE = 2.0
 """Seconds that an answer waits for another one to be accepted: a router may have told a different replica."""
+MAX_NODES = 10_000
+"""Routers remembered; a token holder who makes up names forgets the oldest."""
 FORGET = 300.0
 """Seconds after which a router that asks no more is forgotten."""
 
@@ -143,6 +145,7 @@ class Discovery:
             return AGAIN - (now - since)
         digest, at = node.sent.get(place, ("", 0.0))
         if question.version is not None and digest == ours.digest and now - at < AGAIN:
+            logger.warning("router did not take what it was sent", extra=_told(question, ours))
             return AGAIN - (now - at)
         if now - since < PATIENCE and not in_order(snapshot, node, place, self._catalogue.history):
             return PATIENCE - (now - since)
@@ -153,7 +156,10 @@ class Discovery:
         """What is known of this router, with what its request says."""
         now = asyncio.get_running_loop().time()
         self._prune(now)
-        node = self._nodes.setdefault((question.namespace, question.node), Node())
+        place = (question.namespace, question.node)
+        node = self._nodes[place] = self._nodes.pop(place, None) or Node()
+        if len(self._nodes) > MAX_NODES:
+            del self._nodes[next(iter(self._nodes))]
         node.seen = now
         node.asks(question.place, question.version)
         if question.kind is Kind.CLUSTERS:
@@ -199,6 +205,7 @@ def _parse(kind: str, body: bytes) -> Question:
     wanted = asked.get("resource_names") or [""]
     name = str(wanted[0]) if which is Kind.ENDPOINTS else ""
     values = str(metadata["namespace"]), str(node["id"]), str(metadata["token"])
+    "".join(values).encode()  # half a surrogate pair is valid JSON, but no text
     return Question(which, *values, name, Version.parse(str(asked.get("version_info", ""))))
 
 
@@ -208,6 +215,12 @@ def _resource(snapshot: Snapshot, question: Question) -> Resource:
     if question.kind is Kind.CLUSTERS:
         return snapshot.cds
     return snapshot.eds.get(question.name) or Resource.of([])
+
+
+def _told(question: Question, ours: Version) -> dict[str, str]:
+    """For the log: who was sent what; Envoy's own log and `update_rejected` say why it refused."""
+    what = f"{question.kind} {question.name}".strip()
+    return {"namespace": question.namespace, "node": question.node, "what": what, "version": str(ours)}
 
 
 def _answer(kind: Kind, version: Version, resource: Resource) -> web.Response:
