@@ -113,7 +113,7 @@ _VALUES: list[Any] = [
     *("0 2 * * 1", "* * * * *", "60 * * * *", "@daily", "sha256:" + "0" * 64),
     *("Exists", "Equal", "NoExecute", "champion", "Approved", "custom", "noria", "PATH", "NORIA_X"),
     *("noria-router", "version.noria.internal", "holdout", "flight-delay", "flight-delay-4"),
-    *([], {}, [{}], ["a"], ["a", "a"], [None], {"a": "b"}, {"A": "b"}, {"a b": "c"}, {"a": None}),
+    *([], {}, [{}], ["a"], ["a", "a"], [None], {"a": "b"}, {"A": "b"}, {"a b": "c"}),
     *({"name": "a"}, [{"name": "a"}] * 2, {"secretRef": {"name": "a"}}),
     *({"weight": 10}, {"pause": True}, {"weight": 10, "pause": True}),
     *({"key": "a"}, {"operator": "Exists", "value": "a"}),
