@@ -157,7 +157,7 @@ class Discovery:
         now = asyncio.get_running_loop().time()
         self._prune(now)
         place = (question.namespace, question.node)
-        node = self._nodes[place] = self._nodes.pop(place, None) or Node()
+        node = self._nodes[place] = self._nodes.pop(place, Node())
         if len(self._nodes) > MAX_NODES:
             del self._nodes[next(iter(self._nodes))]
         node.seen = now
