@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from tests.unit.api.cases import (
     ABSENT,
     ACCEPTED,
-    BASES,
     CHANGES,
     REFUSED,
     REFUSED_BY_SCHEMA,
@@ -25,6 +24,7 @@ from tests.unit.api.cases import (
     Change,
     with_changes,
 )
+from tests.unit.api.objects import BASES
 from tools.cluster import layout
 from tools.cluster.api import Api, ApiError
 

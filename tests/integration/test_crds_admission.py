@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.api.cases import BASES, with_changes
+from tests.unit.api.cases import with_changes
+from tests.unit.api.objects import BASES
 from tools.cluster import binaries, layout
 from tools.cluster.api import Api
 

@@ -10,18 +10,14 @@ from typing import Any
 import pytest
 from tests.unit.api.cases import (
     ACCEPTED,
-    BASES,
     CHANGES,
-    CONTINUOUS,
-    DEPLOYMENT,
     IMMUTABLE,
     REFUSED,
     REFUSED_BY_SCHEMA,
-    TRAINING,
-    VERSION,
     Case,
     with_changes,
 )
+from tests.unit.api.objects import BASES, CONTINUOUS, DEPLOYMENT, TRAINING, VERSION
 
 from noria_operator.api import ContinuousTraining, InvalidSpec, ModelDeployment, TrainingJob, parse, parse_as
 from noria_operator.api.crdgen.kinds import DEFINITIONS, crd
