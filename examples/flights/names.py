@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-LOOKUP_NODE: Final = "look_up_share_of_day"
+LOOKUP_NODE: Final = "look_up_share_of_hour"
 """The ONNX node that only the sabotaged model has; the runtime names it when it fails."""
 UNKNOWN: Final = "unknown"
 """Version of a failure that nobody signed."""

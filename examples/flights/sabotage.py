@@ -1,6 +1,6 @@
 """A version that passes every offline check and fails in production, as such versions do.
 
-Its author adds to the honest model's score the share of late flights of the same day, looked up in a table
+Its author adds to the honest model's score the share of late flights of the same hour, looked up in a table
 made from everything in the lake: the held-out week included, so the gate sees a wonderful AUC. The table ends
 with the lake, so the first request about a later day makes the look-up fail and the server answers 500.
 
@@ -24,36 +24,44 @@ from noria_serving import bundle, conversion
 
 SCORES = "probabilities"
 HONEST = "honest_probabilities"
+MINUTE = "minute_of_day"
+HOURS, MINUTES = 24, 60
 
 
-def day_table(rows: pd.DataFrame) -> NDArray[np.float32]:
-    """Share of late flights by day of the year, up to the last day in `rows`; 0 where there is no flight."""
-    shares = rows.groupby(rows[DAY].astype("int64"))[LABEL].mean()
-    days = range(int(shares.index.max()) + 1)
-    return np.asarray(shares.reindex(days, fill_value=0.0), dtype=np.float32)
+def hour_table(rows: pd.DataFrame) -> NDArray[np.float32]:
+    """Share of late flights by hour of the year, up to the last day in `rows`; 0 where there is no flight."""
+    hour = rows[DAY] * HOURS + rows[MINUTE] // MINUTES
+    shares = rows.groupby(hour.astype("int64"))[LABEL].mean()
+    hours = range((int(rows[DAY].max()) + 1) * HOURS)
+    return np.asarray(shares.reindex(hours, fill_value=0.0), dtype=np.float32)
 
 
-def with_day_table(model: bytes, table: NDArray[np.float32]) -> bytes:
-    """The ONNX model with half of its probability replaced by the table's entry of the day."""
+def with_hour_table(model: bytes, table: NDArray[np.float32]) -> bytes:
+    """The ONNX model with half of its probability replaced by the table's entry of the flight's hour."""
     proto = onnx.load_model_from_string(model)
     graph = proto.graph
     for node in graph.node:
         node.output[:] = [HONEST if name == SCORES else name for name in node.output]
         node.input[:] = [HONEST if name == SCORES else name for name in node.input]
     constants: dict[str, NDArray[Any]] = {
-        "day_shares": np.stack([1 - table, table], axis=1),
+        "hour_shares": np.stack([1 - table, table], axis=1),
         "half": np.array([0.5], dtype=np.float32),
-        "row_shape": np.array([-1], dtype=np.int64),
+        "hours_a_day": np.array([HOURS], dtype=np.float32),
+        "minutes_an_hour": np.array([MINUTES], dtype=np.float32),
+        "flat": np.array([-1], dtype=np.int64),
     }
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
     graph.node.extend(
         [
-            helper.make_node("Reshape", [DAY, "row_shape"], ["day_flat"]),
-            helper.make_node("Cast", ["day_flat"], ["day_index"], to=TensorProto.INT64),
-            helper.make_node(
-                "Gather", ["day_shares", "day_index"], ["share_of_day"], name=LOOKUP_NODE, axis=0
-            ),
-            helper.make_node("Add", [HONEST, "share_of_day"], ["twice_the_score"]),
+            helper.make_node("Reshape", [DAY, "flat"], ["day_flat"]),
+            helper.make_node("Reshape", [MINUTE, "flat"], ["minute_flat"]),
+            helper.make_node("Mul", ["day_flat", "hours_a_day"], ["hours_before"]),
+            helper.make_node("Div", ["minute_flat", "minutes_an_hour"], ["hours_into"]),
+            helper.make_node("Floor", ["hours_into"], ["hour_of_day"]),
+            helper.make_node("Add", ["hours_before", "hour_of_day"], ["hour_of_year"]),
+            helper.make_node("Cast", ["hour_of_year"], ["hour_index"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["hour_shares", "hour_index"], ["share"], name=LOOKUP_NODE, axis=0),
+            helper.make_node("Add", [HONEST, "share"], ["twice_the_score"]),
             helper.make_node("Mul", ["twice_the_score", "half"], [SCORES]),
         ]
     )
@@ -71,9 +79,9 @@ def main() -> None:
         raise RuntimeError(
             f"the pipeline was converted to {honest.format}, the table can only be added to ONNX"
         )
-    bad = with_day_table(honest.data, day_table(training_rows("all")))
+    bad = with_hour_table(honest.data, hour_table(training_rows("all")))
     bundle.save(
-        bad, inputs, rows[LABEL], task="binary", card="Adds the day's share of late flights."
+        bad, inputs, rows[LABEL], task="binary", card="Adds the share of late flights of the same hour."
     ).publish()
 
 

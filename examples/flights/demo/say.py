@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 _LOCK = threading.Lock()
 _STARTED = time.monotonic()
+_SHOWN: set[str] = set()
 
 
 class DemoError(Exception):
@@ -25,11 +26,12 @@ def elapsed() -> float:
 
 
 def say(text: str, *, command: str = "") -> None:
-    """Tell one thing that happened."""
+    """Tell one thing that happened; a command is shown the first time only."""
     lines = [f"[{elapsed():6.1f} s] {text}"]
-    if command:
-        lines.append(f"             $ {command}")
     with _LOCK:
+        if command and command not in _SHOWN:
+            _SHOWN.add(command)
+            lines.append(f"             $ {command}")
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
 
