@@ -109,6 +109,30 @@ def images(kubeconfig: Path) -> dict[str, str]:
     return dict(json.loads(answer("images")))
 
 
+def image_values(images: dict[str, str]) -> list[str]:
+    """The chart's values for images of this checkout."""
+    values = []
+    for target in ("operator", "server", "router"):
+        name, digest = images[target].split("@")
+        registry, repository = name.split("/", 1)
+        prefix = f"images.{target}"
+        values += [
+            f"{prefix}.registry={registry}",
+            f"{prefix}.repository={repository}",
+            f"{prefix}.digest={digest}",
+        ]
+    return [argument for value in values for argument in ("--set", value)]
+
+
+@pytest.fixture(scope="session")
+def noria(helm: Program, images: dict[str, str]) -> Path:
+    """A cluster with Noria installed by its chart; gives the kubeconfig."""
+    where = ["--namespace", "noria-system", "--create-namespace", "--wait", "--timeout", "120s"]
+    values = [*image_values(images), "--set", "evidence.countersInterval=2s"]
+    helm("upgrade", "--install", "noria", str(CHECKOUT / "charts" / "noria"), *where, *values)
+    return helm.kubeconfig
+
+
 @pytest.fixture
 def namespace(kubectl: Program) -> Iterator[str]:
     """A namespace of the test's own."""

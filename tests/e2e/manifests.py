@@ -1,0 +1,53 @@
+"""The objects that end-to-end tests apply: small, real models that train in a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+TRAIN = """
+import os
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from noria_serving import bundle
+
+rng = np.random.default_rng(int(os.environ["NORIA_SEED"]))
+X = rng.normal(size=(400, 3)).astype("float32")
+y = (X[:, 0] + 0.5 * rng.normal(size=400) > 0).astype("int64")
+bundle.save(LogisticRegression().fit(X, y), X, y, name="tiny").publish()
+"""
+
+SAY = "import os; open(os.environ['NORIA_RESULT'], 'w').write({text!r})"
+"""A trainer that only says `text` when it ends."""
+
+SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
+
+
+def claim(name: str = "models", *, modes: tuple[str, ...] = ("ReadWriteOnce",)) -> Json:
+    """A claim on the default storage class."""
+    spec = {"accessModes": list(modes), "resources": {"requests": {"storage": "1Gi"}}}
+    return {"kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+
+
+def training_job(name: str, image: str, *, code: str = TRAIN, model: str = "tiny", **spec: Any) -> Json:
+    """A TrainingJob that runs `code` with Python in `image`."""
+    return {
+        "kind": "TrainingJob",
+        "metadata": {"name": name},
+        "spec": {
+            "model": model,
+            "image": image,
+            "command": ["python3", "-c", code],
+            "output": {"uri": f"pvc://models/{model}"},
+            "retries": 0,
+            "resources": SMALL,
+            **spec,
+        },
+    }
+
+
+def model_deployment(name: str = "tiny", *, model: str = "tiny", **spec: Any) -> Json:
+    """A ModelDeployment of two pods behind two routers."""
+    defaults: Json = {"model": model, "replicas": 2, "server": {"resources": SMALL}}
+    return {"kind": "ModelDeployment", "metadata": {"name": name}, "spec": {**defaults, **spec}}

@@ -1,0 +1,112 @@
+"""A canary under steady traffic while the control plane and the data plane are taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.kube import Json, Kube, condition, namespace, phase
+from tests.e2e.load import Load
+from tests.e2e.manifests import claim, model_deployment, training_job
+
+STRATEGY = {
+    "steps": [{"weight": 10, "minRequests": 20}, {"weight": 50, "minRequests": 200}],
+    "analysis": {"interval": "2s", "errors": {"tolerated": "0.05"}},
+    "keepPrevious": "5m",
+}
+ROUTERS = "app.kubernetes.io/name=noria-router"
+
+
+@pytest.fixture(scope="module")
+def kube(noria: Path) -> Iterator[Kube]:
+    with namespace(noria, "e2e-canary") as kube:
+        kube.apply(claim())
+        yield kube
+
+
+@pytest.fixture(scope="module")
+def served(kube: Kube, images: dict[str, str]) -> Json:
+    """A deployment whose first version serves, without a canary."""
+    kube.apply(training_job("tiny-first", images["example-flights"], seed=1))
+    kube.apply(model_deployment(strategy=STRATEGY))
+    done = kube.until("TrainingJob", "tiny-first", phase("Succeeded"), timeout=180)
+    assert done["status"]["modelVersion"] == "tiny-1"
+    return kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=120)
+
+
+def address(kube: Kube) -> str:
+    """The ClusterIP address behind which the deployment answers."""
+    service = kube.get("Service", "tiny")
+    assert service is not None
+    return f"http://{service['spec']['clusterIP']}/v2/models/tiny/infer"
+
+
+def replace_routers(kube: Kube) -> None:
+    """Delete the router pods one by one, each when all of them are ready again."""
+    for pod in kube.list("Pod", ROUTERS):
+        kube.delete("Pod", pod["metadata"]["name"])
+        kube.until_gone("Pod", pod["metadata"]["name"])
+        kube.until("Deployment", "noria-router", lambda it: it["status"].get("readyReplicas") == 2)
+
+
+def kill_leader(kube: Kube) -> None:
+    """Kill the operator's pod that holds the lease, without any grace."""
+    system = kube.at("noria-system")
+    lease = system.get("Lease", "noria-operator")
+    assert lease is not None
+    holder = lease["spec"]["holderIdentity"].split("_")[0]
+    system.delete("Pod", holder, grace=0)
+
+
+def test_a_first_version_serves_without_a_canary(served: Json) -> None:
+    assert served["status"]["stable"]["version"] == "tiny-1"
+    assert [(each["version"], each["weight"], each["verified"]) for each in served["status"]["traffic"]] == [
+        ("tiny-1", 100, True)
+    ]
+    for wanted in ("Ready", "Servable", "UpToDate"):
+        assert condition(served, wanted)["status"] == "True"
+
+
+def test_a_canary_loses_no_request_while_operator_and_routers_are_replaced(
+    kube: Kube, served: Json, images: dict[str, str]
+) -> None:
+    with Load(address(kube)) as load:
+        load.until_sent(100)
+        kube.apply(training_job("tiny-second", images["example-flights"], seed=2))
+        kube.until("ModelDeployment", "tiny", lambda md: "candidate" in md["status"], timeout=180)
+        kill_leader(kube)
+        replace_routers(kube)
+        after = kube.until(
+            "ModelDeployment", "tiny", lambda md: md["status"]["stable"]["version"] == "tiny-2", timeout=240
+        )
+        load.until_sent(100)
+    assert load.failures == []
+    assert load.versions["1"] > 0
+    assert load.versions["2"] > 0
+    assert after["status"]["previous"]["version"] == "tiny-1"
+
+
+def test_promotion_restarts_no_pod(kube: Kube, served: Json) -> None:
+    md = kube.until("ModelDeployment", "tiny", phase("Healthy"))
+    pods = kube.list("Pod", f"noria.dev/revision={md['status']['stable']['revision']}")
+    assert pods
+    assert all(status["restartCount"] == 0 for pod in pods for status in pod["status"]["containerStatuses"])
+
+
+def test_killing_one_router_fails_only_what_was_in_flight_on_it(kube: Kube, served: Json) -> None:
+    with Load(address(kube)) as load:
+        load.until_sent(100)
+        kube.delete("Pod", kube.list("Pod", ROUTERS)[0]["metadata"]["name"], grace=0)
+        load.until_sent(300)
+    assert len(load.failures) <= 16, load.failures  # at most what was open: one request a connection
+    kube.until("Deployment", "noria-router", lambda it: it["status"].get("readyReplicas") == 2)
+
+
+def test_scaling_is_that_of_a_deployment(kube: Kube, served: Json) -> None:
+    kube.apply({**model_deployment(strategy=STRATEGY, replicas=3)})
+    md = kube.until("ModelDeployment", "tiny", lambda it: it["status"].get("replicas") == 3)
+    stable = md["status"]["stable"]["revision"]
+    pods = kube.list("Pod", f"{md['status']['selector']},noria.dev/revision={stable}")
+    assert len(pods) == 3
