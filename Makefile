@@ -12,7 +12,8 @@ PYTHON := $(VENV)/bin/python
 export NORIA_CACHE
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/serving:$(CURDIR)
 export PATH := $(VENV)/bin:$(NORIA_CACHE)/bin:$(PATH)
-export PYTHONDONTWRITEBYTECODE := 1
+# Byte code beside the cache, not in the checkout.
+export PYTHONPYCACHEPREFIX := $(NORIA_CACHE)/pycache
 
 CLUSTER := python3 -m tools.cluster
 LOCK := uv pip compile --quiet --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
@@ -57,9 +58,16 @@ type: venv ## Mypy, strict
 	$(PYTHON) -m mypy
 	$(PYTHON) -m mypy -p tools
 
+# Two processes, split by what they import: the learning libraries take longer to load than most tests to run, and
+# workers of one run would each load them.
+HEAVY := tests/unit/serving tests/unit/examples
+
 .PHONY: unit
 unit: venv ## Unit tests: pure, seconds
-	$(PYTEST) tests/unit -q -n 2 --dist worksteal
+	@log=$$(mktemp); status=0; \
+	$(PYTEST) $(HEAVY) -q >"$$log" 2>&1 & heavy=$$!; \
+	$(PYTEST) tests/unit -q $(HEAVY:%=--ignore=%) || status=$$?; \
+	wait $$heavy || status=$$?; cat "$$log"; rm -f "$$log"; exit $$status
 
 .PHONY: crds
 crds: venv ## Generate the CRDs from the API models
