@@ -1,0 +1,162 @@
+"""What the operator's benchmark runs on: a real API server with simulated nodes, and the operator beside it.
+
+The operator is a process of its own that logs in with the chart's role, so that the API server itself counts
+its requests (by a FlowSchema of its own), and nobody has to take its word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import psutil
+from tools.cluster.layout import CHECKOUT, binary
+
+from benchmarks.objects import IMAGE, NAMESPACE, Json
+from noria_operator.kube.client import Client
+from noria_operator.kube.kinds import Kind
+from noria_operator.kube.login import from_kubeconfig
+
+FLOW = "noria-bench"
+ACCOUNT = "noria-operator"
+FLOW_SCHEMA = Kind("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "FlowSchema", namespaced=False)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The API server, a client with all rights, and the operator's process."""
+
+    kubeconfig: Path
+    client: Client
+    operator: psutil.Process
+    metrics_url: str
+
+    async def scrape(self) -> str:
+        """The operator's own metrics page."""
+        async with aiohttp.ClientSession() as session, session.get(self.metrics_url) as answer:
+            return await answer.text()
+
+    def cpu(self) -> float:
+        """CPU seconds that the operator has used."""
+        times = self.operator.cpu_times()
+        return float(times.user + times.system)
+
+    def memory(self) -> float:
+        """Resident memory of the operator in MiB."""
+        return float(self.operator.memory_info().rss / 2**20)
+
+    def requests(self) -> float:
+        """Requests of the operator that the API server has counted."""
+        page = kubectl(self.kubeconfig, "get", "--raw", "/metrics")
+        pattern = rf'apiserver_flowcontrol_dispatched_requests_total\{{flow_schema="{FLOW}"[^}}]*\}} (\S+)'
+        return sum(float(count) for count in re.findall(pattern, page))
+
+
+@asynccontextmanager
+async def bench(kubeconfig: Path, folder: Path) -> AsyncIterator[Bench]:
+    """Install the CRDs and the chart's role, start the operator, end it afterwards."""
+    kubectl(kubeconfig, "apply", "--server-side", "-f", str(CHECKOUT / "crds"))
+    kubectl(kubeconfig, "create", "namespace", NAMESPACE)
+    login = _operator_login(kubeconfig, folder)
+    async with Client(from_kubeconfig(kubeconfig)) as client:
+        await client.create(FLOW_SCHEMA, "", _flow_schema())
+        process, url = _start(login, folder)
+        try:
+            await eventually(lambda: _answers(f"{url}/readyz"))
+            yield Bench(kubeconfig, client, psutil.Process(process.pid), f"{url}/metrics")
+        finally:
+            process.terminate()
+            process.wait(timeout=40)
+
+
+def kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> str:
+    """What kubectl prints; raises `CalledProcessError`."""
+    command = [str(binary("kubectl")), "--kubeconfig", str(kubeconfig), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, input=stdin).stdout
+
+
+async def eventually(
+    probe: Callable[[], Awaitable[bool]], *, seconds: float = 60, every: float = 0.1
+) -> None:
+    """Return when `probe` is true; raises `TimeoutError` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not await probe():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:.0f} s")
+        await asyncio.sleep(every)
+
+
+def _start(login: Path, folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    key = folder / "master-key"
+    key.write_text("0" * 64)
+    port = _free_port()
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(login),
+        "NORIA_NAMESPACE": NAMESPACE,
+        "NORIA_SERVER_IMAGE": IMAGE,
+        "NORIA_ROUTER_IMAGE": IMAGE,
+        "NORIA_MASTER_KEY_FILE": str(key),
+        "NORIA_HTTP_PORT": str(port),
+        "NORIA_XDS_PORT": str(_free_port()),
+        "NORIA_LOG_LEVEL": "WARNING",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "noria_operator.app"], env=environment)
+    return process, f"http://127.0.0.1:{port}"
+
+
+def _operator_login(kubeconfig: Path, folder: Path) -> Path:
+    """The chart's service account and roles, and a kubeconfig that logs in as it."""
+    chart = str(CHECKOUT / "charts" / "noria")
+    template = [str(binary("helm")), "template", "noria", chart, "--namespace", NAMESPACE]
+    rendered = subprocess.run(
+        [*template, "-s", "templates/serviceaccount.yaml", "-s", "templates/rbac.yaml"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    kubectl(kubeconfig, "apply", "-f", "-", stdin=rendered)
+    token = kubectl(kubeconfig, "create", "token", ACCOUNT, "-n", NAMESPACE, "--duration=2h").strip()
+    config = json.loads(kubectl(kubeconfig, "config", "view", "--raw", "-o", "json"))
+    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+    path = folder / "operator.conf"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(config))
+    return path
+
+
+def _flow_schema() -> Json:
+    account = {"name": ACCOUNT, "namespace": NAMESPACE}
+    everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}
+    rule = {
+        "subjects": [{"kind": "ServiceAccount", "serviceAccount": account}],
+        "resourceRules": [{**everything, "clusterScope": True}],
+    }
+    level = {"name": "workload-high"}
+    spec = {"priorityLevelConfiguration": level, "matchingPrecedence": 1, "rules": [rule]}
+    kind = {"apiVersion": FLOW_SCHEMA.api_version, "kind": FLOW_SCHEMA.kind}
+    return {**kind, "metadata": {"name": FLOW}, "spec": spec}
+
+
+async def _answers(url: str) -> bool:
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        return int(opened.getsockname()[1])
