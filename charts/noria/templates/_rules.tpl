@@ -45,3 +45,13 @@ Secrets are created and never read, changed or listed; no verb and no resource i
   resources: [leases]
   verbs: [get, create, update]
 {{- end }}
+
+{{- /*
+Rights outside namespaces, in an installation for all of them: whether there are several nodes, which a
+ReadWriteOnce claim could not be mounted by. Without it that check is left out.
+*/}}
+{{- define "noria.clusterRules" -}}
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list]
+{{- end }}
