@@ -1,7 +1,8 @@
 """A cluster as a test sees it: apply objects, wait until the API server says that something holds.
 
-Waiting is watching: a condition is tested on every change of the object and never by sleeping. When it does not come
-true in time, the error shows the object's status and the Events about it, which is what one would look at by hand.
+Waiting is watching: a condition is tested on every change of the object and never by sleeping. When it does
+not come true in time, the error shows the object's status and the Events about it, which is what one would
+look at by hand.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Kube:
         )
 
     def until(self, kind: str, name: str, holds: Callable[[Json], bool], *, timeout: float = 120) -> Json:
-        """The object as soon as `holds(object)`; raises `AssertionError` with its status after `timeout` seconds."""
+        """The object as soon as `holds(object)`; an `AssertionError` with its status after `timeout`."""
         deadline = monotonic() + timeout
         last: Json = {}
         while (left := deadline - monotonic()) > 0:
@@ -121,9 +122,9 @@ class Kube:
         """The Events about objects whose names begin with `name`, a line each."""
         found = self.core.list_namespaced_event(self.namespace).items
         return "\n".join(
-            f"{event.type} {event.reason} {event.involved_object.kind}/{event.involved_object.name}: {event.message}"
+            f"{event.type} {event.reason} {about.kind}/{about.name}: {event.message}"
             for event in found
-            if event.involved_object.name.startswith(name)
+            if (about := event.involved_object).name.startswith(name)
         )
 
     def _resource(self, kind: str) -> Any:

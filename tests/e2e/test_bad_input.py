@@ -1,15 +1,24 @@
-"""Bad input of each kind ends in a condition that names cause and fix, and the operator never crashes over it."""
+"""Bad input of each kind ends in a condition that names cause and fix; the operator never crashes over it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.kube import Kube, condition, namespace
 from tests.e2e.manifests import SAY, claim, model_deployment, training_job
 
+NAN = SAY.format(
+    text=json.dumps(
+        {
+            "schema": "noria.result/v1",
+            "artifact": {"uri": "pvc://models/tiny/x", "digest": "sha256:" + "0" * 64, "format": "onnx"},
+            "metrics": {"auc": "nan"},
+        }
+    )
+)
 HUGE = "import os; open(os.environ['NORIA_RESULT'], 'w').write('x' * 1_000_000)"
 
 
@@ -36,11 +45,7 @@ def failed(kube: Kube, name: str) -> dict[str, str]:
         ("huge", HUGE, "ResultInvalid", "4096"),
         (
             "not-a-number",
-            SAY.format(
-                text='{"schema": "noria.result/v1", "artifact": {"uri": "pvc://models/tiny/x", "digest": "sha256:'
-                + "0" * 64
-                + '", "format": "onnx"}, "metrics": {"auc": "nan"}}'
-            ),
+            NAN,
             "ResultInvalid",
             "auc",
         ),
@@ -49,7 +54,7 @@ def failed(kube: Kube, name: str) -> dict[str, str]:
     ],
 )
 def test_a_bad_result_fails_the_run_with_its_reason(
-    kube: Kube, images: dict[str, str], name: str, code: str, reason: str, says: str
+    kube: Kube, images: dict[str, str], *, name: str, code: str, reason: str, says: str
 ) -> None:
     kube.apply(training_job(name, images["example-flights"], code=code, model=name))
     found = failed(kube, name)
@@ -72,7 +77,7 @@ def test_a_bad_result_fails_the_run_with_its_reason(
     ],
 )
 def test_a_pod_that_cannot_start_is_explained_while_pending_and_fails_at_the_deadline(
-    kube: Kube, images: dict[str, str], name: str, spec: dict[str, object], reason: str, says: str
+    kube: Kube, images: dict[str, str], *, name: str, spec: dict[str, object], reason: str, says: str
 ) -> None:
     kube.apply(
         training_job(name, images["example-flights"], model=name, deadlines={"pending": "15s"}, **spec)

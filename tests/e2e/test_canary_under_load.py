@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import Load
 from tests.e2e.manifests import claim, model_deployment, training_job
