@@ -141,16 +141,21 @@ class Watcher:
                     await ended
 
     async def _kopf(self, stop: threading.Event) -> None:
-        await kopf.operator(
-            registry=self._registry(),
-            settings=self._settings(),
-            standalone=True,
-            clusterwide=not self._namespaces,
-            namespaces=self._namespaces,
-            stop_flag=stop,
-            # For peering only, which is off; by itself Kopf looks for a user name, which a container has not.
-            identity=cast(Any, "noria"),
-        )
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=self._settings(),
+                standalone=True,
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                stop_flag=stop,
+                # For peering only, which is off; Kopf would look for a user name, which a container has not.
+                identity=cast(Any, "noria"),
+            )
+        finally:
+            # Kopf waits for the flag in a thread, and the end of its loop waits for that thread: without this
+            # an operator whose watcher died would stay blind for ever.
+            stop.set()
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()

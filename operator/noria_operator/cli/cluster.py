@@ -1,0 +1,125 @@
+"""What the command line reads and writes in the cluster, through the official `kubernetes` client.
+
+In: names that a person typed. Out: plain objects. A command is an annotation with a fresh id; the operator
+answers by putting the id into `status.commands`. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from noria_operator.api import names
+
+Json = dict[str, Any]
+Items = list[Json]
+
+SEARCHED = (names.MODEL_DEPLOYMENT, names.CONTINUOUS_TRAINING, names.TRAINING_JOB, names.MODEL_VERSION)
+"""Where a name is looked for when no kind is given, in this order."""
+POLL_SECONDS = 0.2
+
+
+class CommandError(Exception):
+    """What a person asked for cannot be done; the message says why and what to do."""
+
+
+class Objects(Protocol):
+    """The three things that the command line does with objects of ours."""
+
+    def get(self, kind: str, name: str) -> Json | None: ...
+
+    def list(self, kind: str) -> Items: ...
+
+    def annotate(self, kind: str, name: str, annotations: dict[str, str]) -> None: ...
+
+
+class Cluster:
+    """Objects of one namespace of the cluster that the kubeconfig names."""
+
+    def __init__(self, namespace: str | None, context: str | None) -> None:
+        file = os.environ.get("KUBECONFIG") or None
+        try:
+            every, active = config.list_kube_config_contexts(file)
+            config.load_kube_config(file, context=context)
+        except config.ConfigException as error:
+            raise CommandError(f"no usable kubeconfig: {error}; set KUBECONFIG") from error
+        used = next((one for one in every if one["name"] == context), active)
+        self.namespace = namespace or used["context"].get("namespace", "default")
+        self._api = client.CustomObjectsApi()
+
+    def get(self, kind: str, name: str) -> Json | None:
+        """The object, or None."""
+        try:
+            found: Any = self._api.get_namespaced_custom_object(*self._place(kind), name)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise CommandError(f"the API server said {error.status}: {error.reason}") from error
+        return dict(found)
+
+    def list(self, kind: str) -> Items:
+        """All objects of a kind in the namespace, by name."""
+        try:
+            found: Any = self._api.list_namespaced_custom_object(*self._place(kind))
+        except ApiException as error:
+            raise CommandError(f"the API server said {error.status}: {error.reason}") from error
+        return sorted(found["items"], key=lambda obj: str(obj["metadata"]["name"]))
+
+    def annotate(self, kind: str, name: str, annotations: dict[str, str]) -> None:
+        """Set annotations, leaving all others."""
+        body = {"metadata": {"annotations": annotations}}
+        try:
+            self._api.patch_namespaced_custom_object(*self._place(kind), name, body)
+        except ApiException as error:
+            raise CommandError(f"the API server said {error.status}: {error.reason}") from error
+
+    def _place(self, kind: str) -> tuple[str, str, str, str]:
+        return names.GROUP, names.VERSION, self.namespace, names.PLURALS[kind]
+
+
+def find(objects: Objects, name: str) -> Json:
+    """The object that a person means: `kind/name` (short names too), or a name looked for in every kind."""
+    kinds: tuple[str, ...] = SEARCHED
+    wanted = name
+    if "/" in name:
+        prefix, wanted = name.split("/", 1)
+        kinds = tuple(kind for kind in SEARCHED if prefix.lower() in _spellings(kind))
+        if not kinds:
+            known = ", ".join(names.SHORT_NAMES.values())
+            raise CommandError(f"there is no kind {prefix!r}; say one of {known} before the slash")
+    for kind in kinds:
+        found = objects.get(kind, wanted)
+        if found is not None:
+            return found
+    raise CommandError(f"nothing is called {name!r} here; see `kubectl get {names.CATEGORY}`")
+
+
+def command(
+    objects: Objects,
+    kind: str,
+    name: str,
+    verb: str,
+    *,
+    mark: str,
+    wait: float,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Give a command; true when the operator acknowledged it within `wait` seconds."""
+    if objects.get(kind, name) is None:
+        raise CommandError(f"there is no {kind} {name!r}; see `kubectl get {names.PLURALS[kind]}`")
+    objects.annotate(kind, name, {names.command_annotation(verb): mark})
+    for _ in range(max(1, round(wait / POLL_SECONDS))):
+        found = objects.get(kind, name) or {}
+        if (found.get("status", {}).get("commands") or {}).get(verb) == mark:
+            return True
+        sleep(POLL_SECONDS)
+    return False
+
+
+def _spellings(kind: str) -> set[str]:
+    return {names.SHORT_NAMES[kind], names.PLURALS[kind], kind.lower()}

@@ -1,0 +1,149 @@
+"""Objects as text for people: one line for what something does, a few for why.
+
+In: objects as the API server gives them. Out: lines. Everything shown stands in status; nothing is worked
+out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from noria_operator.api import names
+
+Json = dict[str, Any]
+
+
+def deployments(found: Iterable[Json]) -> list[str]:
+    """A table of ModelDeployments."""
+    rows = [("NAME", "PHASE", "STABLE", "CANDIDATE", "TRAFFIC", "MESSAGE")]
+    for obj in found:
+        status = obj.get("status", {})
+        rows.append(
+            (
+                obj["metadata"]["name"],
+                status.get("phase", "-"),
+                status.get("stable", {}).get("version", "-"),
+                status.get("candidate", {}).get("version", "-"),
+                traffic(status),
+                status.get("message", ""),
+            )
+        )
+    return table(rows)
+
+
+def trainings(found: Iterable[Json]) -> list[str]:
+    """A table of ContinuousTrainings."""
+    rows = [("NAME", "DEPLOYMENT", "LAST", "BLOCKED BY", "NEXT", "MESSAGE")]
+    for obj in found:
+        status = obj.get("status", {})
+        last = status.get("lastTrigger", {})
+        rows.append(
+            (
+                obj["metadata"]["name"],
+                obj.get("spec", {}).get("deployment", "-"),
+                f"{last.get('name')} ({last.get('at')})" if last else "-",
+                status.get("blockedBy") or "-",
+                status.get("nextEligibleTime", "-"),
+                status.get("message", ""),
+            )
+        )
+    return table(rows)
+
+
+def traffic(status: Json) -> str:
+    """Weights in words; a question mark where no router has confirmed one yet."""
+    shares = status.get("traffic") or []
+    words = [
+        f"{share['version']} {share['weight']}%{'' if share.get('verified') else '?'}" for share in shares
+    ]
+    return ", ".join(words) or "-"
+
+
+def why(obj: Json) -> list[str]:
+    """Why an object is as it is: its message, conditions, evidence, decisions and last events."""
+    status = obj.get("status", {})
+    head = f"{obj['kind']} {obj['metadata']['name']}: {status.get('phase', 'no status yet')}"
+    lines = [head, *_message(status)]
+    lines += _section("conditions", map(_condition, status.get("conditions", [])))
+    details = {
+        names.MODEL_DEPLOYMENT: _deployment,
+        names.CONTINUOUS_TRAINING: _training,
+        names.TRAINING_JOB: _run,
+        names.MODEL_VERSION: _version,
+    }
+    return lines + details[obj["kind"]](status)
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns aligned by spaces, as kubectl prints them."""
+    widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "   ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _deployment(status: Json) -> list[str]:
+    analysis = status.get("analysis") or {}
+    lines = _section("traffic", [traffic(status)] if status.get("traffic") else [])
+    if analysis.get("verdict"):
+        lines += _section("evidence", [f"{analysis['verdict']}: {analysis.get('message', '')}"])
+    rejected = [
+        f"{one['version']}: {one.get('reason', '')} ({one.get('at', '')})"
+        for one in status.get("rejected", [])
+    ]
+    return lines + _section("rejected versions", rejected) + _history(status)
+
+
+def _training(status: Json) -> list[str]:
+    decisions = []
+    for trigger in status.get("triggers", []):
+        figures = [
+            f"{word} {trigger[field]}"
+            for word, field in (("value", "value"), ("threshold", "threshold"), ("samples", "samples"))
+            if trigger.get(field) is not None
+        ]
+        detail = f" [{', '.join(figures)}]" if figures else ""
+        decisions.append(
+            f"{trigger['name']}: {trigger.get('decision', '-')}{detail} {trigger.get('message', '')}"
+        )
+    runs = [
+        f"{run['at']} {run.get('trigger', '')} → {run.get('trainingJob', '')}"
+        for run in status.get("runs", [])
+    ]
+    return _section("triggers", decisions) + _section("runs", runs)
+
+
+def _run(status: Json) -> list[str]:
+    gates = [
+        f"{gate['metric']}: {gate['result']} {gate.get('detail', '')}" for gate in status.get("gates", [])
+    ]
+    made = [status["modelVersion"]] if status.get("modelVersion") else []
+    return _section("gates", gates) + _section("version made", made)
+
+
+def _version(status: Json) -> list[str]:
+    return _section("served by", status.get("servedBy", [])) + _history(status)
+
+
+def _history(status: Json) -> list[str]:
+    lines = []
+    for entry in status.get("history", [])[-5:]:
+        what = entry.get("event") or f"{entry.get('from') or 'new'} → {entry.get('to')}"
+        lines.append(f"{entry.get('at')} {what} {entry.get('message') or entry.get('reason') or ''}".rstrip())
+    return _section("history", lines)
+
+
+def _message(status: Json) -> list[str]:
+    return [f"  {status['message']}"] if status.get("message") else []
+
+
+def _condition(condition: Json) -> str:
+    message = f": {condition['message']}" if condition.get("message") else ""
+    return f"{condition['type']}={condition['status']} {condition['reason']}{message}"
+
+
+def _section(title: str, lines: Iterable[str]) -> list[str]:
+    found = [f"  {line.strip()}" for line in lines]
+    return [f"{title}:", *found] if found else []

@@ -1,0 +1,169 @@
+"""The event source against streams that no API server sends: what proxies make of them, and silence.
+
+Only the transport is played here, byte by byte; convergence is tested on a real API server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from noria_operator.kube import watch
+from noria_operator.kube.kinds import TRAININGJOB, Json
+from noria_operator.kube.login import Endpoint
+from noria_operator.kube.store import EventType
+from noria_operator.kube.watch import Stream, Watcher
+
+Script = Callable[[web.StreamResponse], Awaitable[None]]
+GROUP = "/apis/noria.dev/v1alpha1"
+
+
+def job(name: str, version: int) -> Json:
+    meta = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": str(version)}
+    return {"apiVersion": "noria.dev/v1alpha1", "kind": "TrainingJob", "metadata": meta}
+
+
+def line(type: str, obj: Json) -> bytes:
+    return json.dumps({"type": type, "object": obj}).encode() + b"\n"
+
+
+def resource(name: str, kind: str, *, namespaced: bool) -> Json:
+    verbs = ["list", "watch", "get", "patch"]
+    return {
+        "name": name,
+        "singularName": kind.lower(),
+        "namespaced": namespaced,
+        "kind": kind,
+        "verbs": verbs,
+    }
+
+
+class Api:
+    """Discovery, a list of one object, and watches that follow a script, the last one for ever."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self._scripts = list(scripts)
+        self.lists = 0
+        self.watches = 0
+
+    async def discover(self, request: web.Request) -> web.Response:
+        version = {"version": "v1alpha1", "groupVersion": "noria.dev/v1alpha1"}
+        group = {"name": "noria.dev", "versions": [version], "preferredVersion": version}
+        answers = {
+            "/api": {"versions": ["v1"]},
+            "/api/v1": {"resources": [resource("namespaces", "Namespace", namespaced=False)]},
+            "/apis": {"groups": [group]},
+            GROUP: {"resources": [resource("trainingjobs", "TrainingJob", namespaced=True)]},
+        }
+        return web.json_response(answers[request.path])
+
+    async def collection(self, request: web.Request) -> web.StreamResponse:
+        if request.query.get("watch") != "true":
+            self.lists += 1
+            listed = {"metadata": {"resourceVersion": "10"}, "items": [job("listed", 5)]}
+            return web.json_response(listed)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        self.watches += 1
+        script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+        with contextlib.suppress(ConnectionError):
+            await script(response)
+        return response
+
+
+@asynccontextmanager
+async def watching(api: Api) -> AsyncIterator[tuple[Watcher, list[tuple[EventType, str]], list[Stream]]]:
+    application = web.Application()
+    for path in ("/api", "/api/v1", "/apis", GROUP):
+        application.router.add_get(path, api.discover)
+    application.router.add_get(f"{GROUP}/trainingjobs", api.collection)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    seen: list[tuple[EventType, str]] = []
+    relisted: list[Stream] = []
+    watcher = Watcher(
+        Endpoint(f"http://127.0.0.1:{runner.addresses[0][1]}"),
+        {TRAININGJOB: None},
+        seen=lambda type, obj: seen.append((type, obj["metadata"]["name"])),
+        relisted=relisted.append,
+    )
+    task = asyncio.create_task(watcher.run())
+    try:
+        yield watcher, seen, relisted
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await runner.cleanup()
+
+
+async def good(response: web.StreamResponse) -> None:
+    await response.write(line("ADDED", job("late", 20)))
+    await asyncio.sleep(30)
+
+
+async def html(response: web.StreamResponse) -> None:
+    await response.write(b"<html>Bad Gateway</html>\n")
+
+
+async def half_a_line(response: web.StreamResponse) -> None:
+    await response.write(line("ADDED", job("half", 15))[:40])
+    if response._req is not None and response._req.transport is not None:
+        response._req.transport.abort()
+
+
+async def gone(response: web.StreamResponse) -> None:
+    await response.write(line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"}))
+
+
+async def broken(response: web.StreamResponse) -> None:
+    await response.write(line("ERROR", {"kind": "Status", "code": 500, "reason": "InternalError"}))
+
+
+async def until(probe: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not probe():  # noqa: ASYNC110 (the probes look at several things)
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("fault", "lists"),
+    [(html, 2), (broken, 2), (gone, 2), (half_a_line, 1)],
+)
+async def test_a_watch_goes_on_after(fault: Script, lists: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever came, the events after it arrive, and a stream that was listed anew is compared."""
+    monkeypatch.setattr(watch, "FIRST_RESTART", 0.1)
+    api = Api(fault, good)
+    async with watching(api) as (_, seen, relisted):
+        await until(lambda: ("ADDED", "late") in seen)
+        assert (None, "listed") in seen
+        assert api.lists >= lists
+        assert len(relisted) == api.lists
+
+
+async def test_bookmarks_keep_a_quiet_watch_alive_and_silence_shows() -> None:
+    heard = asyncio.Event()
+
+    async def quiet(response: web.StreamResponse) -> None:
+        await asyncio.sleep(0.5)
+        mark = {"kind": "TrainingJob", "metadata": {"resourceVersion": "30"}}
+        await response.write(line("BOOKMARK", mark))
+        heard.set()
+        await asyncio.sleep(30)
+
+    api = Api(quiet)
+    async with watching(api) as (watcher, seen, _):
+        await until(lambda: api.watches == 1)
+        await asyncio.sleep(0.4)
+        silent = watcher.age()
+        assert silent > 0.3
+        await heard.wait()
+        await until(lambda: watcher.age() < silent)
+        assert seen == [(None, "listed")]

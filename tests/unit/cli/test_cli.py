@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from noria_operator.cli.cluster import CommandError, find
+from noria_operator.cli.main import parser, run
+
+Json = dict[str, Any]
+
+DEPLOYMENT: Json = {
+    "kind": "ModelDeployment",
+    "metadata": {"name": "flight-delay"},
+    "status": {
+        "phase": "Progressing",
+        "message": "step 1 of 2",
+        "stable": {"version": "flight-delay-3"},
+        "candidate": {"version": "flight-delay-4"},
+        "traffic": [
+            {"version": "flight-delay-3", "weight": 90, "verified": True},
+            {"version": "flight-delay-4", "weight": 10, "verified": False},
+        ],
+        "analysis": {"verdict": "Hold", "message": "too few requests"},
+        "rejected": [{"version": "flight-delay-2", "reason": "Errors", "at": "t"}],
+        "conditions": [{"type": "Ready", "status": "True", "reason": "Serving", "message": "fine"}],
+        "history": [{"at": "t1", "event": "Started", "message": "flight-delay-4"}],
+    },
+}
+TRAINING: Json = {
+    "kind": "ContinuousTraining",
+    "metadata": {"name": "nightly"},
+    "spec": {"deployment": "flight-delay"},
+    "status": {
+        "blockedBy": "Cooldown",
+        "lastTrigger": {"name": "quality", "at": "t0"},
+        "nextEligibleTime": "t9",
+        "triggers": [
+            {"name": "quality", "decision": "Wait", "value": "0.71", "threshold": "0.65", "samples": 900}
+        ],
+    },
+}
+
+
+class Fake:
+    """Two objects; acknowledges commands unless `deaf`."""
+
+    def __init__(self, *, deaf: bool = False) -> None:
+        self.objects = {
+            ("ModelDeployment", "flight-delay"): DEPLOYMENT,
+            ("ContinuousTraining", "nightly"): TRAINING,
+        }
+        self.deaf = deaf
+        self.given: list[tuple[str, str, dict[str, str]]] = []
+
+    def get(self, kind: str, name: str) -> Json | None:
+        found = self.objects.get((kind, name))
+        if found is None or self.deaf:
+            return found
+        commands = {key.split("/")[1]: value for _, _, given in self.given for key, value in given.items()}
+        return {**found, "status": {**found["status"], "commands": commands}}
+
+    def list(self, kind: str) -> list[Json]:
+        return [obj for (known, _), obj in self.objects.items() if known == kind]
+
+    def annotate(self, kind: str, name: str, annotations: dict[str, str]) -> None:
+        self.given.append((kind, name, annotations))
+
+
+def said(*arguments: str, cluster: Fake | None = None) -> str:
+    return "\n".join(run(parser().parse_args(arguments), cluster or Fake()))
+
+
+def test_status_shows_both_versions_and_which_weights_are_not_confirmed() -> None:
+    text = said("status")
+    assert "flight-delay-3 90%, flight-delay-4 10%?" in text
+    assert "Cooldown" in text
+
+
+def test_why_tells_the_evidence_of_a_rollout() -> None:
+    lines = said("why", "flight-delay").splitlines()
+    assert lines[:2] == ["ModelDeployment flight-delay: Progressing", "  step 1 of 2"]
+    assert "  Hold: too few requests" in lines
+    assert "  flight-delay-2: Errors (t)" in lines
+
+
+def test_why_tells_the_figures_of_a_trigger_also_when_it_did_not_fire() -> None:
+    assert "quality: Wait [value 0.71, threshold 0.65, samples 900]" in said("why", "ct/nightly")
+
+
+@pytest.mark.parametrize("verb", ["promote", "abort", "retry", "pause", "resume"])
+def test_a_command_is_an_annotation_that_the_operator_acknowledges(verb: str) -> None:
+    cluster = Fake()
+    assert f"{verb} acknowledged" in said(verb, "flight-delay", cluster=cluster)
+    [(kind, name, annotations)] = cluster.given
+    assert (kind, name, list(annotations)) == ("ModelDeployment", "flight-delay", [f"noria.dev/{verb}"])
+
+
+def test_retrain_goes_to_the_continuous_training_and_never_has_the_same_id_twice() -> None:
+    cluster = Fake()
+    for _ in range(2):
+        said("retrain", "nightly", cluster=cluster)
+    assert {kind for kind, _, _ in cluster.given} == {"ContinuousTraining"}
+    assert len({given["noria.dev/retrain"] for _, _, given in cluster.given}) == 2
+
+
+def test_a_command_that_nobody_acknowledges_says_so() -> None:
+    with pytest.raises(CommandError, match="did not acknowledge"):
+        said("abort", "flight-delay", "--wait", "0.2", cluster=Fake(deaf=True))
+
+
+def test_names_and_kinds_that_do_not_exist_are_refused_with_advice() -> None:
+    for name, advice in (
+        ("nothing", "kubectl get noria"),
+        ("pod/x", "tj"),
+        ("mv/flight-delay", "kubectl get noria"),
+    ):
+        with pytest.raises(CommandError, match=advice):
+            find(Fake(), name)
+    with pytest.raises(CommandError, match="no ModelDeployment"):
+        said("abort", "nightly")
