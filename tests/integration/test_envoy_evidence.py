@@ -17,6 +17,7 @@ from tests.integration.envoy_router import (
     upstream,
 )
 
+from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher
 from noria_operator.evidence.router import RouterReader
@@ -67,8 +68,8 @@ async def test_weights_in_force_are_read_back_from_every_router() -> None:
         reader = RouterReader(Fetcher(timeout=0.3), stats_port=envoy.stats, traffic_port=envoy.traffic)
         nowhere = {"metadata": {"namespace": NAMESPACE, "uid": "gone"}, "status": {"podIP": "127.9.9.9"}}
         starting = {"metadata": {"namespace": NAMESPACE, "uid": "new"}, "status": {}}
-        assert await reader.in_force(NAMESPACE, "m", [envoy.pod()]) == [{"m-1": 60, "m-2": 40}]
-        assert await reader.in_force(NAMESPACE, "unknown", [envoy.pod()]) == [{}]
+        assert await reader.in_force(NAMESPACE, "m", [envoy.pod()]) == [InForce(0, {"m-1": 60, "m-2": 40})]
+        assert await reader.in_force(NAMESPACE, "unknown", [envoy.pod()]) == [InForce()]
         assert await reader.in_force(NAMESPACE, "m", [envoy.pod(), nowhere]) is None
         assert await reader.in_force(NAMESPACE, "m", []) == []
         assert (await reader.counts(NAMESPACE, [envoy.pod(), nowhere, starting])).keys() == {"router-0"}

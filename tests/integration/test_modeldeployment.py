@@ -21,6 +21,7 @@ from tests.integration.running import Cluster, eventually, operator
 
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Config
+from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.errors import ApiError
 from noria_operator.kube.kinds import (
@@ -47,10 +48,10 @@ class Routers:
     cluster: Cluster
     counted: dict[str, Counts] = field(default_factory=dict)
 
-    async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[dict[str, int]]:
+    async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[InForce]:
         found = await self.cluster.client.get(MODELDEPLOYMENT, namespace, deployment)
         weights = {one["name"]: one["weight"] for one in found["status"].get("traffic", [])}
-        return [weights for _ in pods]
+        return [InForce(found["status"].get("trafficVersion", 0), weights) for _ in pods]
 
     async def counts(
         self, namespace: str, pods: Iterable[Json], clusters: Collection[str]

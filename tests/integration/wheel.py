@@ -17,6 +17,7 @@ from typing import Any
 from tests.integration import kubelet
 from tests.integration.running import Cluster
 
+from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.errors import ApiError, NotFound
 from noria_operator.kube.kinds import (
@@ -150,16 +151,16 @@ class World:
     # -- what the operator asks of routers
     # --------------------------------------------------------------------
 
-    async def in_force(self, namespace: str, deployment: str, pods: Any) -> list[dict[str, int]] | None:
+    async def in_force(self, namespace: str, deployment: str, pods: Any) -> list[InForce] | None:
         """Routers that act on status in the instant in which it is written."""
         found = await self.cluster.client.get(MODELDEPLOYMENT, namespace, deployment)
-        shares = found["status"].get("traffic", [])
-        return [{share["name"]: share["weight"] for share in shares} for _ in pods]
+        weights = {share["name"]: share["weight"] for share in found["status"].get("traffic", [])}
+        return [InForce(found["status"].get("trafficVersion", 0), weights) for _ in pods]
 
     async def counts(self, namespace: str, pods: Any, clusters: Any = None) -> dict[str, dict[str, Counts]]:
         """Steady traffic, wherever there is weight."""
-        for weights in (await self.in_force(namespace, NAME, [None])) or []:
-            for name, weight in weights.items():
+        for one in (await self.in_force(namespace, NAME, [None])) or []:
+            for name, weight in one.weights.items():
                 self.requests[name] += weight * 40
         read = {
             name: Counts(self.requests[name], self.requests[name] if name in self.failing else 0)

@@ -135,6 +135,12 @@ class ModelDeploymentStatus(Status):
         default_factory=list,
         description="Share of each version, the stable one first, then the candidate; the sum is 100.",
     )
+    traffic_version: int = Field(
+        default=0,
+        ge=0,
+        le=2**53,
+        description="Counts the changes of weights; routers tell the one that they act on.",
+    )
     analysis: AnalysisStatus | None = Field(default=None, description="The judgement on the challenger.")
     rejected: Annotated[list[RejectedStatus], Field(max_length=20)] = Field(
         default_factory=list,

@@ -18,7 +18,7 @@ from noria_operator.api.parsing import InvalidSpec, parse_as
 from noria_operator.controllers import router
 from noria_operator.controllers.context import Context
 from noria_operator.domain.revisions import version_of
-from noria_operator.domain.rollout_state import Observed, Policy, Revision, State
+from noria_operator.domain.rollout_state import InForce, Observed, Policy, Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
 from noria_operator.domain.rollout_wire import policy_of, state_of
 from noria_operator.domain.serving_children import revision_selector
@@ -195,7 +195,7 @@ async def _nodes(ctx: Context) -> int:
 
 async def _in_force(
     ctx: Context, obj: Json, state: State, routers: Sequence[Json]
-) -> tuple[Mapping[str, int], ...] | None:
+) -> tuple[InForce, ...] | None:
     """The weights in force, read only while something is under way."""
     if not state.traffic or (state.candidate is None and state.verified):
         return None

@@ -167,13 +167,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is remembered between passes, all of it in `ModelDeployment.status`."""
+    """What is remembered between passes, all of it in `ModelDeployment.status`.
+
+    `traffic_version` counts the changes of weights, so that equal weights of different times are told apart.
+    """
 
     stable: Revision | None = None
     candidate: Candidate | None = None
     previous: Previous | None = None
     step: Step | None = None
     traffic: tuple[Share, ...] = ()
+    traffic_version: int = 0
     analysis: Analysis | None = None
     rejected: tuple[Rejected, ...] = ()
     commands: Mapping[str, str] = field(default_factory=dict)
@@ -234,17 +238,25 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """What one router acts on: the traffic's version in its configuration, and the weights by cluster."""
+
+    version: int = 0
+    weights: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What the cluster shows. None in `in_force` or `counts` means that it was not or could not be read.
 
-    `in_force` has one mapping of cluster to weight for each ready router; `ready` and `problems` go by
+    `in_force` has one entry for each ready router; `ready` and `problems` go by
     revision name; `commands` are ids by command; `obstacle` is why no new pods may be asked for (an unusable
     claim, a foreign object).
     """
 
     versions: tuple[Version, ...] = ()
     ready: Mapping[str, int] = field(default_factory=dict)
-    in_force: tuple[Mapping[str, int], ...] | None = None
+    in_force: tuple[InForce, ...] | None = None
     counts: Mapping[str, Mapping[str, Counts]] | None = None
     commands: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)

@@ -7,10 +7,9 @@ can carry; `verified` is true only for weights that every ready router was seen 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from noria_operator.domain.rollout_state import Observed, Policy, Revision, Share, State
+from noria_operator.domain.rollout_state import InForce, Observed, Policy, Revision, Share, State
 
 FULL = 100
 
@@ -67,18 +66,21 @@ def shift(state: State, challenger: Revision | None, weight: int) -> State:
     if not any(share.weight for share in traffic):
         # A first version that nobody may reach yet: routes without any weight are no routes.
         traffic = ()
-    return state if traffic == state.traffic else replace(state, traffic=traffic)
+    version = state.traffic_version + moved
+    return state if traffic == state.traffic else replace(state, traffic=traffic, traffic_version=version)
 
 
-def verify(state: State, in_force: tuple[Mapping[str, int], ...] | None) -> State:
+def verify(state: State, in_force: tuple[InForce, ...] | None) -> State:
     """Mark what was read back. Nothing read leaves the marks; no ready router means that nothing is in
-    force.
+    force; equal weights of an older version are not these.
     """
     if in_force is None or not state.traffic:
         return state
     wanted = {share.target.name: share.weight for share in state.traffic if share.weight}
     seen = bool(in_force) and all(
-        {name: weight for name, weight in one.items() if weight} == wanted for one in in_force
+        one.version == state.traffic_version
+        and {name: weight for name, weight in one.weights.items() if weight} == wanted
+        for one in in_force
     )
     traffic = tuple(replace(share, verified=seen) for share in state.traffic)
     return state if traffic == state.traffic else replace(state, traffic=traffic)

@@ -81,6 +81,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
         if candidate and candidate.started_at
         else None,
         traffic=tuple(Share(_revision(one), one.weight, one.verified) for one in status.traffic),
+        traffic_version=status.traffic_version,
         analysis=_analysis(status.analysis, kept) if status.analysis and not kept.get("none") else None,
         rejected=tuple(
             Rejected(one.version, one.revision, one.reason, one.at) for one in status.rejected if one.at
@@ -108,6 +109,7 @@ def status_fields(state: State, tolerated: float) -> dict[str, Any]:
             TrafficStatus(**_served(one.target), weight=one.weight, verified=one.verified)
             for one in state.traffic
         ],
+        "traffic_version": state.traffic_version,
         "analysis": _analysis_status(state, tolerated),
         "rejected": [
             RejectedStatus(version=one.version, revision=one.revision, reason=one.reason, at=one.at)

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from noria_operator.api import names
+from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher, address
 
@@ -61,18 +62,16 @@ class RouterReader:
         nothing = dict.fromkeys(clusters or (), Counts())
         return {uid: self._steady(uid, nothing | each) for uid, each in found.items() if each is not None}
 
-    async def in_force(
-        self, namespace: str, deployment: str, pods: Iterable[Json]
-    ) -> list[dict[str, int]] | None:
-        """The weights that each of these routers acts on; None when one of them could not be read.
+    async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[InForce] | None:
+        """What each of these routers acts on; None when one of them could not be read.
 
         A router that does not know the deployment (yet, or any more) acts on no weights: an empty mapping.
         """
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
         path = f"/{quote(deployment, safe='')}"
         bodies = await asyncio.gather(*(self._version(pod, path) for pod in read))
-        weights = [_weights(body) for body in bodies]
-        return None if None in weights else [each for each in weights if each is not None]
+        told = [_told(body) for body in bodies]
+        return None if None in told else [each for each in told if each is not None]
 
     def _steady(self, uid: str, counts: dict[str, Counts]) -> dict[str, Counts]:
         known = self._known.pop(uid, {})
@@ -129,10 +128,11 @@ def _filter(clusters: Collection[str] | None) -> str:
     return rf"^cluster\.{names_}\.({'|'.join(_STATS)})$"
 
 
-def _weights(body: Any) -> dict[str, int] | None:
+def _told(body: Any) -> InForce | None:
+    """A configuration of an earlier release tells no version; its traffic had none either."""
     if not isinstance(body, dict) or not isinstance(body.get("weights"), dict):
         return None
-    weights = body["weights"]
-    if not all(isinstance(weight, int) for weight in weights.values()):
+    weights, version = body["weights"], body.get("version", 0)
+    if not all(isinstance(number, int) for number in (version, *weights.values())):
         return None
-    return {str(name): weight for name, weight in weights.items()}
+    return InForce(version, {str(name): weight for name, weight in weights.items()})

@@ -88,17 +88,22 @@ class _Shape:
     revisions: tuple[tuple[str, int], ...]
     timeout: float
     alive: tuple[str, ...]
+    version: int
 
     @staticmethod
     def of(deployment: RoutedDeployment) -> _Shape:
         alive = tuple(name for name, _ in deployment.revisions if deployment.endpoints.get(name))
-        return _Shape(deployment.name, deployment.revisions, deployment.timeout, alive)
+        return _Shape(deployment.name, deployment.revisions, deployment.timeout, alive, deployment.version)
 
     def deployment(self) -> RoutedDeployment:
         somewhere: tuple[Endpoint, ...] = (("", 0),)
         endpoints = dict.fromkeys(self.alive, somewhere)
         return RoutedDeployment(
-            self.name, revisions=self.revisions, timeout=self.timeout, endpoints=endpoints
+            self.name,
+            revisions=self.revisions,
+            timeout=self.timeout,
+            endpoints=endpoints,
+            version=self.version,
         )
 
 

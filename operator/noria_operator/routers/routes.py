@@ -110,10 +110,14 @@ def path_route(deployment: RoutedDeployment) -> Json:
 
 
 def version_route(deployment: RoutedDeployment) -> Json:
-    """Tells the weights in force: `weights` as configured, `effective` as sent while some pods are
-    missing."""
-    weights = {"weights": configured(deployment), "effective": effective(deployment)}
-    return {"match": {"path": f"/{deployment.name}"}, **_answer(200, weights)}
+    """Tells what is in force: `version` of the traffic, `weights` as configured, `effective` as sent while
+    some pods are missing."""
+    told: Json = {
+        "version": deployment.version,
+        "weights": configured(deployment),
+        "effective": effective(deployment),
+    }
+    return {"match": {"path": f"/{deployment.name}"}, **_answer(200, told)}
 
 
 def fallback_host(path_routes: list[Json]) -> Json:

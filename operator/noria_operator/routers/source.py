@@ -31,6 +31,7 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
         revisions=revisions,
         timeout=parse_duration(timeout).total_seconds(),
         endpoints={name: endpoints(slices.get(name, ())) for name, _ in revisions},
+        version=int(status.get("trafficVersion") or 0),
     )
 
 

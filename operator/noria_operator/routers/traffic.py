@@ -21,6 +21,7 @@ class RoutedDeployment:
     `revisions` are (cluster, weight) with integer weights whose sum is 100 (or nothing, when no version
     serves yet); a weight of 0 keeps the cluster known and warm. `endpoints` are the pods that take new
     requests, by cluster. `timeout` is in seconds, for the whole request; 0 means no limit.
+    `version` counts the changes of weights.
     """
 
     name: str
@@ -29,6 +30,7 @@ class RoutedDeployment:
     revisions: tuple[tuple[str, int], ...] = ()
     timeout: float = 30.0
     endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    version: int = 0
 
 
 def configured(deployment: RoutedDeployment) -> dict[str, int]:

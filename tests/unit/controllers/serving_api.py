@@ -17,6 +17,7 @@ from tests.unit.controllers.training_api import Api, operator
 
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Context
+from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.router import RouterReader
 from noria_operator.kube.kinds import (
@@ -83,15 +84,17 @@ class Routers:
 
     api: ServingApi
     weights: dict[str, int] = field(default_factory=dict)
+    version: int = 0
     counted: dict[str, Counts] = field(default_factory=dict)
     reads: int = 0
 
     def follow(self) -> None:
         self.weights = {one["name"]: one["weight"] for one in self.api.status.get("traffic", ())}
+        self.version = self.api.status.get("trafficVersion", 0)
 
-    async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[dict[str, int]]:
+    async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[InForce]:
         self.reads += 1
-        return [dict(self.weights) for _ in pods]
+        return [InForce(self.version, dict(self.weights)) for _ in pods]
 
     async def counts(
         self, namespace: str, pods: Iterable[Json], clusters: Collection[str]

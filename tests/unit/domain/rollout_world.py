@@ -15,6 +15,7 @@ from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.domain.rollout import plan
 from noria_operator.domain.rollout_state import (
     Happened,
+    InForce,
     Observed,
     Plan,
     Policy,
@@ -50,6 +51,8 @@ class World:
         self.pods: dict[str, int] = {}
         self.ready: dict[str, int] = {}
         self.routers: list[dict[str, int]] = [{} for _ in range(routers)]
+        self.told = [0] * routers
+        """The version of the traffic that each router acts on."""
         self.counts: list[dict[str, Counts]] = [{} for _ in range(routers)]
         self.commands: dict[str, str] = {}
         self.problems: dict[str, str] = {}
@@ -82,6 +85,7 @@ class World:
 
     def router_follows(self, index: int) -> None:
         self.routers[index] = {one.target.name: one.weight for one in self.state.traffic}
+        self.told[index] = self.state.traffic_version
 
     def send(self, requests: int, errors: Mapping[str, int] | None = None) -> None:
         """Requests to every router, split by what each has in force; `errors` by revision name, at the
@@ -103,7 +107,9 @@ class World:
         return Observed(
             versions=tuple(self.versions.values()),
             ready=dict(self.ready),
-            in_force=tuple(dict(one) for one in self.routers),
+            in_force=tuple(
+                InForce(told, dict(one)) for told, one in zip(self.told, self.routers, strict=False)
+            ),
             counts={f"router-{i}": dict(one) for i, one in enumerate(self.counts)} if self.readable else None,
             commands=dict(self.commands),
             problems=dict(self.problems),

@@ -531,6 +531,22 @@ def test_without_ready_routers_nothing_is_verified_and_nothing_moves_on() -> Non
     assert world.state.weight(NEW) == 10
 
 
+def test_equal_weights_of_an_older_configuration_are_not_taken_for_these() -> None:
+    world = canary()
+    before, told = [dict(one) for one in world.routers], list(world.told)
+    world.lose_pods(NEW)
+    world.reconcile()
+    world.become_ready(NEW)
+    world.reconcile()
+    assert world.state.weight(NEW) == 10
+    world.routers, world.told = before, told
+    world.reconcile()
+    assert not world.state.verified, "these are the weights of before"
+    world.routers_follow()
+    world.reconcile()
+    assert world.state.verified
+
+
 def test_an_obstacle_starts_nothing_and_is_the_message() -> None:
     world = World()
     world.approve(1)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
 from noria_operator.evidence.router import RouterReader, counted, steady
@@ -146,6 +147,27 @@ async def test_a_pod_that_answers_badly_is_unreadable(handler: Handler) -> None:
         reader = RouterReader(Fetcher(timeout=0.5), stats_port=port, traffic_port=port)
         assert await reader.counts("shop", [pod(1)]) == {}
         assert await reader.in_force("shop", "m", [pod(1)]) is None
+        await reader.close()
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"version": 3, "weights": {"m-1": 100}}, [InForce(3, {"m-1": 100})]),
+        ({"weights": {"m-1": 100}}, [InForce(0, {"m-1": 100})]),
+        ({"version": "3", "weights": {"m-1": 100}}, None),
+        ({"version": 3}, None),
+    ],
+)
+async def test_what_a_router_acts_on_is_read_with_its_version(
+    told: dict[str, Any], expected: list[InForce] | None
+) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response(told)
+
+    async with pods(answer) as port:
+        reader = RouterReader(stats_port=port, traffic_port=port)
+        assert await reader.in_force("shop", "m", [pod(1)]) == expected
         await reader.close()
 
 

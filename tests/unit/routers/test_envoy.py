@@ -76,10 +76,10 @@ def test_a_host_wanted_twice_goes_to_the_first_by_name_and_the_other_is_told() -
 
 
 def test_weights_in_force_are_told_as_configured_and_as_sent() -> None:
-    found = snapshot("shop", [two_versions(endpoints={"m-1": POD})])
+    found = snapshot("shop", [two_versions(endpoints={"m-1": POD}, version=7)])
     route = hosts(found)["version.noria.internal"]["routes"][0]
     told = json.loads(route["direct_response"]["body"]["inline_string"])
-    assert told == {"weights": {"m-1": 90, "m-2": 10}, "effective": {"m-1": 100, "m-2": 0}}
+    assert told == {"version": 7, "weights": {"m-1": 90, "m-2": 10}, "effective": {"m-1": 100, "m-2": 0}}
 
 
 def test_a_name_is_never_read_as_a_pattern() -> None:

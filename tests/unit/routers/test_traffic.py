@@ -98,7 +98,10 @@ def test_a_model_deployment_is_routed_by_its_status() -> None:
     body = {
         "metadata": {"name": "m", "namespace": "shop"},
         "spec": {"model": "flights", "hosts": ["x.example.com"], "router": {"timeout": "1m30s"}},
-        "status": {"traffic": [{"name": "m-1", "weight": 90}, {"name": "m-2", "weight": 10}]},
+        "status": {
+            "traffic": [{"name": "m-1", "weight": 90}, {"name": "m-2", "weight": 10}],
+            "trafficVersion": 7,
+        },
     }
     found = routed(body, by_service([slice_of(("10.0.0.1", READY))]))
     assert found == RoutedDeployment(
@@ -108,6 +111,7 @@ def test_a_model_deployment_is_routed_by_its_status() -> None:
         revisions=(("m-1", 90), ("m-2", 10)),
         timeout=90.0,
         endpoints={"m-1": (("10.0.0.1", 8080),), "m-2": ()},
+        version=7,
     )
 
 
