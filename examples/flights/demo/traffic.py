@@ -57,6 +57,8 @@ class Traffic(threading.Thread):
         super().__init__(daemon=True, name="traffic")
         self.world, self.deployment = world, deployment
         self.stats: Json = {}
+        self.limit = FULL
+        """Never faster than this; 0 holds the clock."""
         self._rate = 0.0
         self._month = ""
         self._stop = threading.Event()
