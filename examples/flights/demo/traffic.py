@@ -83,6 +83,11 @@ class Traffic(threading.Thread):
         """Stop looking."""
         self._stop.set()
 
+    def hold(self) -> None:
+        """Stop the simulated clock, and return once the replayer confirmed it."""
+        self.limit = 0.0
+        self.world.until("the replay to stand", lambda: self.stats.get("rate") == 0, seconds=20)
+
     def report(self) -> Json:
         """All that the replayer knows."""
         return self._call("GET", "report")
@@ -92,7 +97,8 @@ class Traffic(threading.Thread):
         self._call("POST", "exit")
 
     def _look(self) -> None:
-        rate = rate_for(self.world.get("ModelDeployment", self.deployment), self.world.all("TrainingJob"))
+        deployment = self.world.get("ModelDeployment", self.deployment)
+        rate = min(self.limit, rate_for(deployment, self.world.all("TrainingJob")))
         if rate != self._rate:
             self._call("POST", f"control?rate={rate:g}")
             self._rate = rate
