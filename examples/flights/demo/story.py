@@ -101,8 +101,8 @@ class Story:
         self.world.until(REFUSED, lambda: self._phase(REFUSED) in ("Failed", "Succeeded"), seconds=TRAIN)
 
     def _sabotaged(self) -> str:
-        # Its table ends with the lake. Were a day to land between its training and its evaluation, the evaluation
-        # would find out what only production shall: the clock stands until the gate has passed it.
+        # Its table ends with the lake. Were a day to land between its training and its evaluation, the
+        # evaluation would find out what only production shall: the clock stands until the gate passed it.
         self.traffic.hold()
         apply("70-bad-requests.yaml", self.values)
         made = self.world.until(SABOTAGED, lambda: self._trained(SABOTAGED), seconds=TRAIN)
