@@ -6,9 +6,10 @@ import copy
 import pytest
 from tests.unit.kube.api_server import LoopClock, Scripted, refusal
 
+from noria_operator.kube import requests
 from noria_operator.kube.client import Answer
 from noria_operator.kube.errors import Unavailable
-from noria_operator.kube.kinds import Json
+from noria_operator.kube.kinds import LEASE, Json
 from noria_operator.kube.lease import Lease, LeaseLost
 from noria_operator.kube.requests import Request
 
@@ -21,8 +22,10 @@ class Server:
         self.version = 0
         self.down = False
         self.writers: list[str] = []
+        self.requests = 0
 
     def __call__(self, request: Request) -> Answer:
+        self.requests += 1
         if self.down:
             raise Unavailable(0, "Down", "no route")
         if request.verb == "get":
@@ -59,6 +62,17 @@ async def test_the_first_one_gets_it_and_keeps_it() -> None:
     assert set(server.writers) == {"a"}
     for task in (holding, waiting):
         task.cancel()
+
+
+async def test_a_renewal_is_one_request() -> None:
+    server = Server()
+    lease = candidate(server, "a")
+    await lease.acquire()
+    asked = server.requests
+    holding = asyncio.create_task(lease.hold())
+    await asyncio.sleep(61)
+    assert server.requests - asked == 30
+    holding.cancel()
 
 
 async def test_a_dead_holder_is_replaced_after_the_lease_ran_out_and_not_before() -> None:
@@ -122,7 +136,9 @@ async def test_a_holder_that_was_replaced_stops() -> None:
     holding = asyncio.create_task(a.hold())
     await asyncio.sleep(5)
     assert server.lease is not None
-    server.lease["spec"]["holderIdentity"] = "b"
+    taken = copy.deepcopy(server.lease)
+    taken["spec"]["holderIdentity"] = "b"
+    server(requests.update(LEASE, "ns", taken))
     with pytest.raises(LeaseLost):
         await holding
 
