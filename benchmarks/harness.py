@@ -144,7 +144,7 @@ def _flow_schema() -> Json:
         "resourceRules": [{**everything, "clusterScope": True}],
     }
     level = {"name": "workload-high"}
-    spec = {"priorityLevelConfiguration": level, "matchingPrecedence": 1, "rules": [rule]}
+    spec = {"priorityLevelConfiguration": level, "matchingPrecedence": 10, "rules": [rule]}
     kind = {"apiVersion": FLOW_SCHEMA.api_version, "kind": FLOW_SCHEMA.kind}
     return {**kind, "metadata": {"name": FLOW}, "spec": spec}
 
