@@ -61,7 +61,7 @@ class Traffic(threading.Thread):
         """Never faster than this; 0 holds the clock."""
         self._rate = 0.0
         self._month = ""
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     @property
     def date(self) -> str:
@@ -70,7 +70,7 @@ class Traffic(threading.Thread):
 
     def run(self) -> None:
         """Look, set the rate, tell each month."""
-        while not self._stop.is_set() and not self.stats.get("done"):
+        while not self._ended.is_set() and not self.stats.get("done"):
             try:
                 self._look()
             except (ApiException, HTTPError, OSError, ValueError) as error:
@@ -81,7 +81,7 @@ class Traffic(threading.Thread):
 
     def stop(self) -> None:
         """Stop looking."""
-        self._stop.set()
+        self._ended.set()
 
     def hold(self) -> None:
         """Stop the simulated clock, and return once the replayer confirmed it."""

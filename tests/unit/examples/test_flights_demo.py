@@ -14,7 +14,8 @@ from examples.flights.demo.checks import judge
 from examples.flights.demo.cluster import MANIFESTS
 from examples.flights.demo.narrate import changes
 from examples.flights.demo.picture import draw
-from examples.flights.demo.traffic import CANARY, FULL, TRAINING, rate_for
+from examples.flights.demo.say import DemoError
+from examples.flights.demo.traffic import CANARY, FULL, TRAINING, Traffic, rate_for
 from examples.flights.demo.world import World
 from examples.flights.names import SABOTAGED
 
@@ -50,6 +51,31 @@ STABLE: Json = {"stable": {"version": "flight-delay-1"}}
 )
 def test_the_clock_is_slow_while_something_is_decided(status: Json, jobs: list[Json], rate: float) -> None:
     assert rate_for(deployment(**status), jobs) == rate
+
+
+def test_a_held_clock_stands_whatever_the_cluster_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("flights")
+    world.observe("ModelDeployment", "ADDED", deployment(**STABLE, candidate={"version": "flight-delay-2"}))
+    traffic = Traffic(world, "flight-delay")
+    calls: list[str] = []
+
+    def call(method: str, path: str) -> Json:
+        calls.append(f"{method} {path}")
+        return {"date": "", "rate": traffic.limit}
+
+    monkeypatch.setattr(traffic, "_call", call)
+    traffic.start()
+    world.until("the canary's rate", lambda: calls[:1] == [f"POST control?rate={CANARY:g}"], seconds=5)
+    traffic.hold()
+    assert "POST control?rate=0" in calls
+    traffic.stop()
+    traffic.join(5)
+    assert not traffic.is_alive()
+
+
+def test_waiting_in_vain_ends_with_what_was_waited_for() -> None:
+    with pytest.raises(DemoError, match="the moon: not within 0 s"):
+        World("flights").until("the moon", lambda: None, seconds=0.01)
 
 
 def test_an_object_seen_twice_tells_nothing_new() -> None:
