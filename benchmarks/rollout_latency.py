@@ -1,8 +1,8 @@
 """How long a change of version takes to be in force at every router, on the local cluster.
 
-Two approved versions are kept warm, and the deployment is pinned to one and the other in turn. What is measured
-is the whole way from the write of the spec, over the operator's decision and the routers' configuration, to
-the read-back; beside it stands what the API server alone needs to tell a watcher of a write.
+Two approved versions are kept warm, and the deployment is pinned to one and the other in turn. What is
+measured is the whole way from the write of the spec, over the operator's decision and the routers'
+configuration, to the read-back; beside it stands what the API server alone needs to tell a watcher.
 """
 
 from __future__ import annotations

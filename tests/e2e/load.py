@@ -1,7 +1,7 @@
 """Steady traffic from outside the cluster's pods, with every answer accounted for.
 
-Requests go to the ClusterIP of a ModelDeployment's Service, over keep-alive connections and without retries: a
-failure that a client would see is a failure that is counted.
+Requests go to the ClusterIP of a ModelDeployment's Service, over keep-alive connections and without retries:
+a failure that a client would see is a failure that is counted.
 """
 
 from __future__ import annotations
