@@ -41,6 +41,14 @@ Items = list[Json]
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """A complete list: it shows everything that happened to its kind up to `position`, deletions included."""
+
+    items: Items
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What came back for one attempt: HTTP status, Retry-After in seconds if there was one, decoded body."""
 
@@ -87,6 +95,12 @@ class Client:
 
         `apiVersion` and `kind` are filled in, since the API server leaves them out of list items.
         """
+        return (await self.listing(kind, namespace, labels=labels)).items
+
+    async def listing(
+        self, kind: Kind, namespace: str | None = None, *, labels: Labels | None = None
+    ) -> Listing:
+        """As `list`, with the resourceVersion that the list stands for."""
         for _ in range(3):
             try:
                 return await self._pages(kind, namespace, labels)
@@ -192,7 +206,7 @@ class Client:
             return min(retry_after, LONGEST_DELAY) + self._random.uniform(0, FIRST_DELAY)
         return float(FIRST_DELAY * 2 ** (attempt - 1) * self._random.uniform(0.8, 1.2))
 
-    async def _pages(self, kind: Kind, namespace: str | None, labels: Labels | None) -> Items:
+    async def _pages(self, kind: Kind, namespace: str | None, labels: Labels | None) -> Listing:
         items: Items = []
         token: str | None = None
         while True:
@@ -200,7 +214,7 @@ class Client:
             items += [requests.typed(kind, item) for item in page["items"]]
             token = page["metadata"].get("continue")
             if not token:
-                return items
+                return Listing(items, int(page["metadata"].get("resourceVersion") or 0))
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

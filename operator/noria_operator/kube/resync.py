@@ -83,8 +83,9 @@ class Resync:
     async def _compare(self, stream: Stream) -> None:
         kind, namespace = stream
         before = self._store.snapshot(kind, namespace)
-        listed = await self._client.list(kind, namespace, labels=self._selectors[kind])
-        repaired = self._store.repair(kind, before, listed)
+        listing = await self._client.listing(kind, namespace, labels=self._selectors[kind])
+        self._store.listed(kind, namespace, listing.position)
+        repaired = self._store.repair(kind, before, listing.items)
         if stream in self._complete and repaired:
             metrics.RESYNC_REPAIRS.labels(kind.kind).inc(len(repaired))
             log.info("Lost events were made up for", extra=_about(stream) | {"objects": len(repaired)})

@@ -37,6 +37,7 @@ class Store:
         self._owned: dict[str, set[Key]] = defaultdict(set)
         self._deleted: dict[str, int] = {}
         self._synced: set[Kind] = set()
+        self._positions: dict[tuple[Kind, str | None], int] = {}
         self._subscribers: list[Subscriber] = []
 
     def observe(self, type: EventType, obj: Json) -> bool:
@@ -107,6 +108,16 @@ class Store:
     def mark_synced(self, kind: Kind) -> None:
         """A complete list of this kind is in the store."""
         self._synced.add(kind)
+
+    def listed(self, kind: Kind, namespace: str | None, position: int) -> None:
+        """A list that stands for this resourceVersion was taken in."""
+        self._positions[kind, namespace] = max(position, self._positions.get((kind, namespace), 0))
+
+    def position(self, kind: Kind) -> int:
+        """The resourceVersion up to which everything about a kind is known, deletions of before our start
+        too."""
+        known = [at for (listed, _), at in self._positions.items() if listed == kind]
+        return min(known, default=0)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber(type, obj)` after every change, in order; returns the function that ends it.

@@ -32,6 +32,8 @@ class ObjectStore(Protocol):
 
     def synced(self, kind: Any) -> bool: ...
 
+    def position(self, kind: Any) -> int: ...
+
     def subscribe(self, subscriber: Callable[[Any, Json], None]) -> Callable[[], None]: ...
 
 
@@ -65,7 +67,13 @@ class Catalogue:
 
     @property
     def position(self) -> Position:
+        """The newest objects seen, which is what all replicas with the same content agree on."""
         return self._position[0], self._position[1]
+
+    @property
+    def known(self) -> Position:
+        """How far the lists reach that the content was compared with."""
+        return self._store.position(self._deployments), self._store.position(self._slices)
 
     def snapshot(self, namespace: str) -> Snapshot:
         """The configuration of a namespace as the store has it now."""

@@ -15,8 +15,7 @@ from typing import Any
 from noria_operator.routers.envoy import Snapshot, endpoint_resource
 
 Position = tuple[int, int]
-"""How far this replica has followed ModelDeployments and EndpointSlices: the highest resourceVersion of
-each."""
+"""The highest resourceVersion seen of a ModelDeployment and of an EndpointSlice."""
 
 HISTORY = 2048
 """Answers of each kind that are remembered, over all namespaces."""
@@ -38,7 +37,8 @@ class Order(StrEnum):
     AHEAD = "ahead"
     """We know everything that went into the router's version, and more."""
     LEVEL = "level"
-    """Same position, other content: two releases of the operator, or an answer to a write that came first."""
+    """No object is newer, yet the content differs: a deletion that only a list told of, two releases of the
+    operator, or an answer to a write that came first."""
     BEHIND = "behind"
     """The router knows something that we have not seen yet."""
 
@@ -53,6 +53,13 @@ class Version:
     def __str__(self) -> str:
         return f"{self.position[0]}.{self.position[1]}.{self.digest}"
 
+    def after(self, other: Version | None) -> Version:
+        """This content, never with a lower position than the one it takes the place of."""
+        if other is None:
+            return self
+        first, second = map(max, self.position, other.position)
+        return Version((first, second), self.digest)
+
     @staticmethod
     def parse(text: str) -> Version | None:
         """The inverse; None for "nothing yet" and for what we did not write."""
@@ -62,17 +69,21 @@ class Version:
         return Version((int(parts[0]), int(parts[1])), parts[2])
 
 
-def compare(ours: Version, theirs: Version | None) -> Order:
+def compare(ours: Version, theirs: Version | None, known: Position = (0, 0)) -> Order:
     """Positions are compared part by part: a replica that is ahead in one kind and behind in the other
-    waits."""
+    waits.
+
+    `known` is how far this replica's lists reach, which says more than its newest objects: one that was
+    deleted while no operator ran left nothing that is newer.
+    """
     if theirs is None:
         return Order.AHEAD
     if ours.digest == theirs.digest:
         return Order.SAME
-    if ours.position == theirs.position:
-        return Order.LEVEL
-    behind = any(mine < other for mine, other in zip(ours.position, theirs.position, strict=True))
-    return Order.BEHIND if behind else Order.AHEAD
+    reach = map(max, ours.position, known)
+    if any(mine < other for mine, other in zip(reach, theirs.position, strict=True)):
+        return Order.BEHIND
+    return Order.LEVEL if ours.after(theirs).position == theirs.position else Order.AHEAD
 
 
 Place = tuple[Kind, str]

@@ -127,7 +127,7 @@ class Discovery:
             pause = self._pause(snapshot, question, node, ours, now())
             if pause <= 0:
                 node.answered(question.place, ours.digest, now())
-                return _answer(question.kind, ours, resource)
+                return _answer(question.kind, ours.after(question.version), resource)
             if now() >= end:
                 return web.Response(status=304)
             await self._catalogue.wait(topics, min(pause, end - now()))
@@ -136,7 +136,7 @@ class Discovery:
     def _pause(self, snapshot: Snapshot, question: Question, node: Node, ours: Version, now: float) -> float:
         """Seconds to wait before the answer may be given; 0 says: now."""
         place = question.place
-        order = compare(ours, question.version)
+        order = compare(ours, question.version, self._catalogue.known)
         if order in {Order.SAME, Order.BEHIND}:
             node.waiting.pop(place, None)
             return self._hold

@@ -21,12 +21,13 @@ class Lists:
     def __init__(self) -> None:
         self.items: list[Json] = []
         self.down = False
+        self.position = 100
 
     def __call__(self, request: Request) -> Answer:
         if self.down:
             return refusal(503)
         found = self.items if request.kind == DEPLOYMENT and "/a/" in request.path else []
-        return Answer(200, {"metadata": {}, "items": found})
+        return Answer(200, {"metadata": {"resourceVersion": str(self.position)}, "items": found})
 
 
 def resync(lists: Lists, store: Store, rounds: list[float]) -> tuple[Resync, Scripted]:
@@ -56,6 +57,19 @@ async def test_a_kind_is_synced_when_all_its_namespaces_were_listed() -> None:
         made.request(stream)
     await asyncio.sleep(1)
     assert made.complete.is_set()
+    task.cancel()
+
+
+async def test_the_store_knows_how_far_the_lists_of_a_kind_reach() -> None:
+    store, lists = Store(), Lists()
+    made, _ = resync(lists, store, [])
+    task = asyncio.create_task(made.run())
+    for stream, position in ((STREAMS[0], 100), (STREAMS[1], 120), (STREAMS[0], 130)):
+        lists.position = position
+        made.request(stream)
+        await asyncio.sleep(1)
+    assert store.position(DEPLOYMENT) == 120, "the namespace that was listed longest ago"
+    assert store.position(POD) == 0
     task.cancel()
 
 

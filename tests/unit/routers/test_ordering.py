@@ -32,6 +32,15 @@ def test_positions_are_compared_part_by_part(
     assert compare(Version(ours[:2], ours[2]), other) is order
 
 
+def test_a_list_that_reaches_further_makes_up_for_an_object_that_was_deleted_unseen() -> None:
+    """Its resourceVersion, 9, is in the router's version; nothing that is left is newer than 5."""
+    ours, theirs = Version((5, 5), "a"), Version((9, 5), "b")
+    assert compare(ours, theirs, (8, 8)) is Order.BEHIND
+    assert compare(ours, theirs, (9, 5)) is Order.LEVEL
+    assert ours.after(theirs) == Version((9, 5), "a"), "a replica that still knows the object is no newer"
+    assert compare(Version((9, 5), "b"), ours.after(theirs), (12, 12)) is Order.LEVEL
+
+
 @given(st.integers(0), st.integers(0), st.text("0123456789abcdef", min_size=1))
 def test_a_version_is_read_back_as_it_was_written(deployments: int, slices: int, digest: str) -> None:
     version = Version((deployments, slices), digest)
