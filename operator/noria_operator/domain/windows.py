@@ -41,8 +41,13 @@ def merge(marks: Marks, counts: Marks, *clusters: str) -> dict[str, dict[str, Co
 
 
 def _added(before: Mapping[str, Counts], after: Mapping[str, Counts], cluster: str) -> Counts:
-    """Growth of one counter pair; a smaller figure than before means that the process began again from zero."""
+    """Growth of each counter by itself: Envoy counts requests and errors one after the other, and a reading
+    between the two must not make everything counted before look new."""
     old, new = before.get(cluster, Counts()), after.get(cluster, Counts())
-    if new.requests < old.requests or new.errors < old.errors:
-        return new
-    return Counts(new.requests - old.requests, new.errors - old.errors)
+    requests, errors = _grown(old.requests, new.requests), _grown(old.errors, new.errors)
+    return Counts(requests, min(errors, requests))
+
+
+def _grown(old: int, new: int) -> int:
+    """A smaller figure than before means that the counter began again from zero."""
+    return new if new < old else new - old

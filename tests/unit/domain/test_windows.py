@@ -28,6 +28,14 @@ def test_a_counter_that_fell_began_again_from_zero() -> None:
     )
 
 
+def test_each_counter_begins_again_by_itself() -> None:
+    before = {"a": arms((100, 10), (10, 2))}
+    assert window(before, {"a": arms((160, 9), (15, 1))}) == Window(Counts(60, 9), Counts(5, 1))
+    assert window(before, {"a": arms((104, 9), (12, 2))}) == Window(Counts(4, 4), Counts(2, 0)), (
+        "never more errors than requests"
+    )
+
+
 def test_a_router_seen_for_the_first_time_adds_nothing_until_it_is_marked() -> None:
     """It may have counted since before this rollout began."""
     known = {"a": arms((100, 0), (10, 0))}
