@@ -233,7 +233,8 @@ class ModelVersionStatus(Status):
     )
     observed_generation: ObservedGeneration = None
     served_by: Annotated[list[Text], Field(max_length=64)] = Field(
-        default_factory=list, description="ModelDeployments that serve it or keep it warm."
+        default_factory=list,
+        description="ModelDeployments that serve it or keep it warm; absent while there is none.",
     )
     history: Annotated[list[VersionHistory], Field(max_length=20)] = Field(
         default_factory=list, description="The last 20 changes of phase, oldest first."

@@ -40,14 +40,19 @@ def describe(
     conditions = merge_conditions(
         before.get("conditions", []), _conditions(phase, reason, message), now=now, generation=generation
     )
-    return before | {
-        "phase": phase.value,
-        "observedGeneration": generation,
-        "servedBy": sorted(served)[:64],
-        "history": _history(before, phase, reason, now),
-        "message": clip(message),
-        "conditions": conditions,
-    }
+    before.pop("servedBy", None)  # absent while nobody serves it: an empty list is printed as []
+    users = {"servedBy": sorted(served)[:64]} if served else {}
+    return (
+        before
+        | users
+        | {
+            "phase": phase.value,
+            "observedGeneration": generation,
+            "history": _history(before, phase, reason, now),
+            "message": clip(message),
+            "conditions": conditions,
+        }
+    )
 
 
 def _history(before: Json, phase: VersionPhase, reason: str, now: datetime) -> list[Json]:

@@ -75,7 +75,7 @@ DEFINITIONS: Final = (
         columns=(
             column("Model", ".spec.model"),
             column("Stage", ".status.phase"),
-            column("Served-By", ".status.servedBy", text="ModelDeployments that serve it."),
+            column("Served-By", ".status.servedBy[*]", text="The first ModelDeployment that serves it."),
             column("Format", ".spec.artifact.format"),
             AGE,
             column("Digest", ".spec.artifact.digest", wide=True),
