@@ -104,7 +104,7 @@ class Server(PodFields):
         default=None,
         ge=1,
         le=3600,
-        description="Seconds that a pod gets to finish its requests when it stops. Absent: 60.",
+        description="Seconds that a pod gets to finish its requests when it stops, at least 28. Absent: 60.",
     )
     rules: ClassVar = (
         Rule(

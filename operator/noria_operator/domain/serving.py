@@ -26,6 +26,8 @@ DRAIN_SECONDS = 8
 """How long a server goes on serving after SIGTERM, so that every router has left it before it stops
 listening.
 """
+FINISH_SECONDS = 20
+"""What requests that are still running then get at least."""
 KEYS_DIR = "/noria/feedback"
 LIVE_PATH = "/v2/health/live"
 START_SECONDS = 1200
@@ -79,12 +81,8 @@ def pod_template(serving: Serving) -> Json:
 
 
 def _grace(serving: Serving) -> int:
-    return serving.server.termination_seconds or TERMINATION_SECONDS
-
-
-def _drain(serving: Serving) -> int:
-    """The lame duck's share of the grace period; the rest belongs to requests that are still running."""
-    return min(DRAIN_SECONDS, _grace(serving) // 2)
+    """What the user says, but never so short that requests in flight are cut off after the drain."""
+    return max(serving.server.termination_seconds or TERMINATION_SECONDS, DRAIN_SECONDS + FINISH_SECONDS)
 
 
 def _pod_security(serving: Serving) -> Json:
@@ -127,7 +125,7 @@ def _container(serving: Serving, fields: Json) -> Json:
     optional = {"command": fields.get("command"), "args": fields.get("args"), "envFrom": sources}
     if serving.custom:
         # Not every server goes on serving after SIGTERM; ours does, and needs no hook.
-        optional["lifecycle"] = {"preStop": {"sleep": {"seconds": _drain(serving)}}}
+        optional["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}}
     return container | {name: value for name, value in optional.items() if value}
 
 
@@ -142,7 +140,7 @@ def _env(serving: Serving) -> list[Json]:
         contract.ENV_BUNDLE: Location.parse(artifact.uri).as_seen,
         contract.ENV_DIGEST: artifact.digest,
         contract.ENV_FEEDBACK_KEYS: KEYS_DIR,
-        contract.ENV_DRAIN_SECONDS: str(_drain(serving)),
+        contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
     }
     if serving.allow_pickle:
         ours[contract.ENV_ALLOW_PICKLE] = "1"

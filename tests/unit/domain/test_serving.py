@@ -141,10 +141,11 @@ def test_a_path_that_climbs_out_of_its_claim_makes_no_pod() -> None:
         pod_template(serving(made=version().model_copy(update={"spec": spec})))
 
 
-def test_the_drain_leaves_at_least_half_of_the_grace_period_to_running_requests() -> None:
-    spec = pod_template(serving({"terminationSeconds": 6}))["spec"]
+@pytest.mark.parametrize(("asked", "given"), [(None, 60), (6, 28), (27, 28), (300, 300)])
+def test_running_requests_get_twenty_seconds_after_the_drain(asked: int | None, given: int) -> None:
+    spec = pod_template(serving({"terminationSeconds": asked}))["spec"]
     env = {one["name"]: one["value"] for one in spec["containers"][0]["env"]}
-    assert (spec["terminationGracePeriodSeconds"], env["NORIA_DRAIN_SECONDS"]) == (6, "3")
+    assert (spec["terminationGracePeriodSeconds"], env["NORIA_DRAIN_SECONDS"]) == (given, "8")
 
 
 def test_a_revision_is_the_artifact_and_the_users_settings() -> None:
