@@ -123,6 +123,7 @@ async def _write_status(ctx: Context, view: View, made: Plan, trouble: Trouble |
         selector=selector_text(selector(view.name, view.uid)),
         url=f"http://{view.name}.{view.namespace}.svc",
         trouble=trouble,
+        refused_hosts=router.refused_hosts(ctx.store, view.obj),
     )
     wanted = status(report, view.obj.get("status", {}), generation=meta.generation, now=ctx.clock.now())
     return await ctx.writer.status(MODELDEPLOYMENT, view.obj, wanted)
@@ -148,12 +149,16 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
 
 
 def related(store: Store, obj: Json) -> list[Key]:
-    """Versions wake the deployments of their model; routers and claims those that wait for something."""
+    """Versions wake the deployments of their model; routers and claims those that wait for something;
+    deployments those that want the same hosts.
+    """
     kind, meta = kind_of(obj), obj["metadata"]
     deployments = store.list(MODELDEPLOYMENT, meta.get("namespace")) if kind in _WAKING else []
     if kind == MODELVERSION:
         model = obj.get("spec", {}).get("model")
         return [key_of(each) for each in deployments if each.get("spec", {}).get("model") == model]
+    if kind == MODELDEPLOYMENT:
+        return [key_of(each) for each in deployments if _competes(each, obj)]
     if kind == PVC:
         return [key_of(each) for each in deployments if not _is_true(each, "UpToDate")]
     if (meta.get("labels") or {}).get(names.ROUTER_LABEL) != "true" or not deployments:
@@ -161,11 +166,31 @@ def related(store: Store, obj: Json) -> list[Key]:
     if kind == POD:
         up = any(router.ready(pod) for pod in router.pods(store, meta["namespace"]))
         return [key_of(each) for each in deployments if not up or _busy(each)]
-    # Any one of them restores the router's objects for all.
-    return [key_of(deployments[0])]
+    # Any one of them restores the router's objects for all, but one that is stuck or leaving.
+    able = [each for each in deployments if not each["metadata"].get("deletionTimestamp")]
+    return [key_of(each) for each in sorted(able, key=lambda each: _stalled(each) == "InvalidSpec")[:1]]
 
 
-_WAKING = frozenset({MODELVERSION, PVC, POD, DEPLOYMENT, SERVICE, PDB})
+_WAKING = frozenset({MODELDEPLOYMENT, MODELVERSION, PVC, POD, DEPLOYMENT, SERVICE, PDB})
+
+
+def _competes(one: Json, other: Json) -> bool:
+    """Whether what `other` asks for, or no longer asks for, may decide who has a host."""
+    wanted = _hosts(one)
+    if not wanted or one["metadata"]["name"] == other["metadata"]["name"]:
+        return False
+    return not wanted.isdisjoint(_hosts(other)) or _stalled(one) == "HostConflict"
+
+
+def _hosts(obj: Json) -> set[str]:
+    return set(obj["spec"].get("hosts") or ())
+
+
+def _stalled(obj: Json) -> str:
+    """Why it is stalled; empty when it is not."""
+    found = obj.get("status", {}).get("conditions", ())
+    stalled = (one for one in found if one["type"] == "Stalled" and one["status"] == "True")
+    return next((str(one["reason"]) for one in stalled), "")
 
 
 def _busy(obj: Json) -> bool:

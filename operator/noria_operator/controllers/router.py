@@ -14,6 +14,8 @@ from noria_operator.controllers.context import Context
 from noria_operator.kube.kinds import DEPLOYMENT, MODELDEPLOYMENT, PDB, POD, SECRET, SERVICE, Key
 from noria_operator.kube.store import Store
 from noria_operator.routers import children
+from noria_operator.routers.routes import claimed
+from noria_operator.routers.traffic import RoutedDeployment
 
 Json = dict[str, Any]
 
@@ -45,6 +47,23 @@ async def _budget(ctx: Context, namespace: str, wanted: Json | None) -> None:
     found = ctx.store.get(Key(PDB, namespace, names.ROUTER_NAME))
     if found is not None:
         await ctx.writer.delete(PDB, found)
+
+
+def refused_hosts(store: Store, owner: Json) -> str:
+    """Why some of `spec.hosts` do not lead to this deployment; empty when all of them do."""
+    meta = owner["metadata"]
+    if not owner["spec"].get("hosts"):
+        return ""
+    wanting = [
+        RoutedDeployment(each["metadata"]["name"], hosts=tuple(each["spec"].get("hosts") or ()))
+        for each in store.list(MODELDEPLOYMENT, meta["namespace"])
+    ]
+    granted, refused = claimed(meta["namespace"], wanting)
+    owners = {host: name for name, hosts in granted.items() for host in hosts}
+    told = [f"{host} ({owners.get(host, 'reserved')})" for host in refused.get(meta["name"], ())]
+    if not told:
+        return ""
+    return f"spec.hosts that lead to another ModelDeployment: {', '.join(told)}; take them out here, or there"
 
 
 def pods(store: Store, namespace: str) -> list[Json]:

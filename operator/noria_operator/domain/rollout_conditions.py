@@ -35,7 +35,9 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a status is written from; `routers` is the number of ready ones, `pods` that of the champion's."""
+    """What a status is written from; `routers` is the number of ready ones, `pods` that of the champion's,
+    `refused_hosts` why some hosts do not lead here.
+    """
 
     plan: Plan
     policy: Policy
@@ -45,6 +47,7 @@ class Report:
     selector: str
     url: str
     trouble: Trouble | None = None
+    refused_hosts: str = ""
 
 
 def conditions(report: Report) -> list[Condition]:
@@ -107,6 +110,8 @@ def _stalled(report: Report) -> Condition:
         return Condition("Stalled", True, "VolumeUnavailable", plan.message)
     if plan.wanted is None and report.policy.pinned is not None:
         return Condition("Stalled", True, "VersionUnavailable", plan.message)
+    if report.refused_hosts:
+        return Condition("Stalled", True, "HostConflict", report.refused_hosts)
     return Condition("Stalled", False, plan.phase.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from noria_operator.kube.errors import Conflict, Forbidden, Terminal
 from noria_operator.kube.kinds import (
     CONTROLLERREVISION,
     DEPLOYMENT,
+    MODELDEPLOYMENT,
     MODELVERSION,
     PVC,
     SECRET,
@@ -272,3 +274,25 @@ async def test_versions_claims_and_routers_wake_those_that_wait_for_them(tmp_pat
     say(api, "abort", "unrelated")
     other = api.objects[Key(DEPLOYMENT, NAMESPACE, api.status["stable"]["name"])]
     assert modeldeployment.related(store, other) == []
+
+
+async def test_a_host_that_another_deployment_has_is_told_until_it_is_free(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    mine = copy.deepcopy(api.deployment)
+    mine["spec"]["hosts"] = ["flights.example.com", "own.example.com"]
+    api.put(MODELDEPLOYMENT, mine)
+    first = copy.deepcopy(mine)
+    first["metadata"] |= {"name": "airports", "uid": "9999-0000"}
+    first["spec"]["hosts"] = ["flights.example.com"]
+    api.put(MODELDEPLOYMENT, first)
+    await settle(api, routers, tmp_path)
+    assert condition(api, "Stalled") == ("True", "HostConflict")
+    assert condition(api, "Ready")[0] == "True"
+    told = next(one for one in api.status["conditions"] if one["type"] == "Stalled")["message"]
+    assert "flights.example.com (airports)" in told
+    assert "own.example.com" not in told
+    del api.objects[Key(MODELDEPLOYMENT, NAMESPACE, "airports")]
+    store = started(api, routers, tmp_path).store
+    assert modeldeployment.related(store, first) == [KEY]
+    await settle(api, routers, tmp_path)
+    assert condition(api, "Stalled")[0] == "False"

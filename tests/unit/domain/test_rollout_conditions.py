@@ -61,6 +61,13 @@ def test_a_rolled_back_version_leaves_the_deployment_ready_and_says_how_to_retry
     assert "noria.dev/retry" in made.plan.message
 
 
+def test_a_host_that_another_deployment_has_is_said_and_takes_nothing_away() -> None:
+    made = report(serving(), refused_hosts="x.example.com leads to a")
+    assert shown(made)["Stalled"] == (True, "HostConflict")
+    assert shown(made)["Ready"] == (True, "Serving")
+    assert {one.type: one.message for one in conditions(made)}["Stalled"] == "x.example.com leads to a"
+
+
 def no_pods(world: World) -> dict[str, Any]:
     world.lose_pods(V1.name)
     return {}
