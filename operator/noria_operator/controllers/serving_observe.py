@@ -151,10 +151,11 @@ def pods_of(ctx: Context, obj: Json, target: Revision) -> list[Json]:
 
 def _problems(ctx: Context, obj: Json, targets: Iterable[Revision]) -> dict[str, str]:
     namespace, claims = obj["metadata"]["namespace"], _claims(ctx, obj["metadata"]["namespace"])
+    others = ctx.store.list(POD, namespace)
     found = {}
     for target in targets:
         workload = ctx.store.get(Key(DEPLOYMENT, namespace, target.name))
-        text = problem(workload, pods_of(ctx, obj, target), claims)
+        text = problem(workload, pods_of(ctx, obj, target), claims, others)
         if text:
             found[target.name] = text
     return found

@@ -36,7 +36,9 @@ async def gather(ctx: Context, owner: Json, name: str) -> Run | None:
     if run.finished and ended(run, "Succeeded") is None and ended(run, "Failed") is None:
         # Jobs and pods arrive on two watches: the Job's end may be seen before the last word of its pod.
         run = Run(job, tuple(await ctx.client.list(POD, meta["namespace"], labels=labels)))
-    return Run(run.job, run.pods, _access_modes(ctx, run.pods))
+    modes = _access_modes(ctx, run.pods)
+    waiting = bool(modes) and any(pod.get("status", {}).get("phase") == "Pending" for pod in run.pods)
+    return Run(run.job, run.pods, modes, tuple(ctx.store.list(POD, meta["namespace"])) if waiting else ())
 
 
 def images(ctx: Context, namespace: str) -> Images:

@@ -54,7 +54,8 @@ def evaluate(case: Case) -> Plan | None:
             else ""
         )
         return failed(case, TrainingFailure.EVALUATION_FAILED, f"the evaluation failed: {cause}")
-    message = verdict.problem.message if verdict.problem else case.status.get("message", "")
+    usual = "scoring the model" if verdict.state is State.RUNNING else "the evaluation's pod is starting"
+    message = verdict.problem.message if verdict.problem else usual
     return Plan(progress(case.obj, TrainingPhase.EVALUATING, message, case.now), due=verdict.due)
 
 

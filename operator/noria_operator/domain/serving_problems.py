@@ -20,13 +20,18 @@ _TEXT_LIMIT = 400
 _HOSTNAME = "kubernetes.io/hostname"
 
 
-def problem(workload: Json | None, pods: Iterable[Json], claims: Mapping[str, Sequence[str]]) -> str | None:
+def problem(
+    workload: Json | None,
+    pods: Iterable[Json],
+    claims: Mapping[str, Sequence[str]],
+    others: Sequence[Json] = (),
+) -> str | None:
     """What keeps a revision from its ready pods: the first pod with a reason, else what the Deployment
     says.
     """
     young = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     for pod in sorted(young, key=lambda pod: str(pod["metadata"]["name"])):
-        found = pod_problem(pod, claims)
+        found = pod_problem(pod, claims, others)
         text = found.message if found else _ending(pod)
         if text:
             return clip(f"pod {pod['metadata']['name']}: {text}")
@@ -51,8 +56,9 @@ def claim_obstacle(
     if {"ReadWriteMany", "ReadOnlyMany"} & set(modes) or nodes < 2 or pinned:
         return ""
     return (
-        f"PersistentVolumeClaim {claim} is {', '.join(modes)}: pods on different nodes cannot mount it together; use "
-        f"a ReadWriteMany claim, or bind the pods to one node with spec.server.nodeSelector {_HOSTNAME}"
+        f"PersistentVolumeClaim {claim} is {', '.join(modes)}: pods on different nodes cannot mount it "
+        "together; use a ReadWriteMany claim, or bind the pods to one node with "
+        f"spec.server.nodeSelector {_HOSTNAME}"
     )
 
 

@@ -8,7 +8,7 @@ hidden.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,14 +28,16 @@ class Problem:
     message: str
 
 
-def pod_problem(pod: Json, claims: Mapping[str, Sequence[str]] | None = None) -> Problem | None:
+def pod_problem(
+    pod: Json, claims: Mapping[str, Sequence[str]] | None = None, others: Iterable[Json] = ()
+) -> Problem | None:
     """The first thing that keeps this pod from running; None for one that runs, ended or is merely young.
 
-    `claims` maps a claim's name to its access modes, as far as known.
+    `claims` maps a claim's name to its access modes, as far as known; `others` are the pods of the namespace.
     """
     if pod.get("status", {}).get("phase", "Pending") != "Pending":
         return None
-    return _scheduling(pod) or _waiting(pod) or _mounting(pod, claims or {})
+    return _scheduling(pod) or _waiting(pod) or _mounting(pod, claims or {}, others)
 
 
 def claims_of(pod: Json) -> list[str]:
@@ -107,22 +109,34 @@ def _waiting(pod: Json) -> Problem | None:
     return None
 
 
-def _mounting(pod: Json, claims: Mapping[str, Sequence[str]]) -> Problem | None:
-    """A scheduled pod that waits for its volumes: the pod does not say why, the access modes do."""
+def _mounting(pod: Json, claims: Mapping[str, Sequence[str]], others: Iterable[Json]) -> Problem | None:
+    """A scheduled pod whose claim is held by a pod on another node. The pod itself does not say so, and
+    without such a neighbour it is merely starting: its image is pulled, its volume attached.
+    """
     conditions = {
         condition["type"]: condition["status"] for condition in pod.get("status", {}).get("conditions", [])
     }
     if conditions.get("PodScheduled") != "True" or conditions.get("PodReadyToStartContainers") == "True":
         return None
-    single = [name for name in claims_of(pod) if claims.get(name) and _one_node(claims[name])]
-    if not single:
+    single = {name for name in claims_of(pod) if claims.get(name) and _one_node(claims[name])}
+    away = (other for other in others if _elsewhere(pod, other))
+    held = {name for other in away for name in single.intersection(claims_of(other))}
+    if not held:
         return None
-    names = ", ".join(single)
+    names = ", ".join(sorted(held))
     message = (
-        f"the pod waits for its volumes; claim {names} can be mounted by one node at a time (ReadWriteOnce): "
+        f"the pod waits for its volumes; claim {names} is in use on another node and can be mounted by one "
+        "node at a time (ReadWriteOnce): "
         "use a ReadWriteMany claim, or keep all pods that mount it on one node with nodeSelector"
     )
     return Problem(TrainingFailure.VOLUME_UNAVAILABLE, message)
+
+
+def _elsewhere(pod: Json, other: Json) -> bool:
+    """Whether the other pod holds its volumes on another node."""
+    node = other["spec"].get("nodeName")
+    over = other.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return bool(node) and node != pod["spec"].get("nodeName") and not over
 
 
 def _one_node(modes: Sequence[str]) -> bool:

@@ -37,11 +37,14 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Run:
-    """A Job, its pods, and the access modes of the claims they mount (as far as known)."""
+    """A Job, its pods, the access modes of the claims they mount (as far as known), and the other pods of the
+    namespace while one of them waits.
+    """
 
     job: Json
     pods: tuple[Json, ...] = ()
     claims: Mapping[str, Sequence[str]] | None = None
+    others: tuple[Json, ...] = ()
 
     @property
     def name(self) -> str:
@@ -79,7 +82,7 @@ def judge_run(run: Run, *, pending: timedelta, now: datetime, since: datetime | 
     if run.job["spec"].get("suspend"):
         return Verdict(State.PENDING, _held(run))
     begun = _begun(run, pod, since)
-    problem = pod_problem(pod, run.claims) if pod is not None else _no_pod(run, begun, now)
+    problem = pod_problem(pod, run.claims, run.others) if pod is not None else _no_pod(run, begun, now)
     if now >= begun + pending:
         reason = problem.reason if problem else TrainingFailure.PENDING_DEADLINE
         cause = problem.message if problem else f"nothing says why; see kubectl describe job {run.name}"

@@ -104,7 +104,8 @@ def _verify(matter: Matter) -> VersionPlan:
         known = problem is not None and problem.reason is not TrainingFailure.TRAINING_FAILED
         reason = problem.reason.value if problem and known else "VerificationFailed"
         return _rejected(matter, reason, problem.message if problem else "the verification Job failed")
-    text = f"verifying {artifact.uri}" + (f": {verdict.problem.message}" if verdict.problem else "")
+    usual = "its pod is starting" if verdict.state is State.PENDING else "its files are read"
+    text = f"verifying {artifact.uri}: {verdict.problem.message if verdict.problem else usual}"
     return VersionPlan(matter.says(VersionPhase.VALIDATING, "Verifying", text), due=verdict.due)
 
 

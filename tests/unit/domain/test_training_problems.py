@@ -63,13 +63,22 @@ def test_the_cause_and_the_fix_are_named_at_once_and_kept_at_the_deadline(
     assert says in late.problem.message
 
 
-def test_a_claim_for_one_node_explains_a_pod_that_waits_for_its_volume() -> None:
-    scheduled = pod(conditions=[{"type": "PodScheduled", "status": "True"}])
-    problem = pod_problem(scheduled, {"lake": ["ReadWriteOnce"]})
+def on(node: str, phase: str = "Pending") -> Json:
+    found = pod(phase=phase, conditions=[{"type": "PodScheduled", "status": "True"}])
+    found["spec"]["nodeName"] = node
+    return found
+
+
+def test_a_claim_for_one_node_explains_a_pod_only_while_a_pod_on_another_node_has_it() -> None:
+    mine, there = on("a"), on("b", "Running")
+    once = {"lake": ["ReadWriteOnce"]}
+    problem = pod_problem(mine, once, [mine, there])
     assert problem is not None
     assert "ReadWriteMany" in problem.message
-    assert pod_problem(scheduled, {"lake": ["ReadWriteMany"]}) is None
-    assert pod_problem(scheduled, {}) is None
+    assert pod_problem(mine, {"lake": ["ReadWriteMany"]}, [there]) is None
+    assert pod_problem(mine, {}, [there]) is None
+    for harmless in (on("a", "Running"), on("b", "Succeeded")):
+        assert pod_problem(mine, once, [mine, harmless]) is None, "it is merely starting"
 
 
 @pytest.mark.parametrize(
