@@ -23,6 +23,8 @@ MANIFESTS: Final = Path(__file__).resolve().parents[1] / "manifests"
 NAMESPACE: Final = "flights"
 SYSTEM: Final = "noria-system"
 RELEASE: Final = "noria"
+OPERATOR_CPU: Final = "150m"
+"""So that training and the replay on the same two cores do not keep an abort waiting."""
 COUNTERS_INTERVAL: Final = "2s"
 """How often model servers are read: the year takes minutes, so fifteen seconds would be three weeks of it."""
 _BIN: Final = Path.home() / ".cache" / "noria" / "bin"
@@ -122,7 +124,11 @@ def install(images: Mapping[str, str]) -> None:
     ]
     command = [tool("helm"), "upgrade", "--install", RELEASE, str(ROOT / "charts" / "noria")]
     command += ["--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "3m"]
-    run([*command, *pinned, "--set", f"evidence.countersInterval={COUNTERS_INTERVAL}"])
+    settings = [
+        "--set",
+        f"evidence.countersInterval={COUNTERS_INTERVAL},resources.requests.cpu={OPERATOR_CPU}",
+    ]
+    run([*command, *pinned, *settings])
 
 
 def describe(*arguments: str) -> Any:
