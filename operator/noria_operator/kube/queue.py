@@ -73,7 +73,13 @@ class Queue:
             self._arm()
 
     def retry(self, key: Key, *, first: float = FIRST_DELAY) -> float:
-        """The pass failed: again after first·2ⁿ seconds (at most 300, ±20 %), which is returned."""
+        """The pass failed: again after first·2ⁿ seconds (at most 300, ±20 %), which is returned.
+
+        What the pass itself woke (its own writes are news too) waits as long: a pass that writes and then
+        fails would never back off. What people do meanwhile does not wait.
+        """
+        if self._dirty.get(key) is False:
+            del self._dirty[key]
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = min(first * 2.0**failures, LONGEST_DELAY) * self._random.uniform(1 - JITTER, 1 + JITTER)

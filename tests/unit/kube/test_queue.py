@@ -180,3 +180,21 @@ async def test_many_keys_at_random_are_each_worked_on_by_one_and_none_is_lost() 
     q.close()
     await asyncio.gather(*workers)
     assert all(last_started[key] >= last_added[key] for key in last_added)
+
+
+async def test_a_failing_pass_does_not_wake_itself_by_what_it_wrote() -> None:
+    q = queue()
+    q.add(A)
+    for _ in range(5):
+        key = await q.get()
+        q.add(key)  # the news of its own write
+        q.retry(key)
+        q.done(key)
+    assert now() > 0.5 + 1 + 2 + 4 - 2, "each failure waits longer"
+    key = await q.get()
+    q.add(key, urgent=True)
+    q.retry(key)
+    q.done(key)
+    before = now()
+    assert await q.get() == A
+    assert now() == before, "what a person did does not wait"
