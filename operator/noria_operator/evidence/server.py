@@ -27,6 +27,8 @@ Place = tuple[str, str, float]
 MAX_WINDOWS = 4096
 """Windows kept in memory; the one that was not read for longest goes first, and is filled again when asked
 for."""
+MAX_OPEN = 32
+"""Windows kept of one ModelDeployment: one a trigger is read, closed ones are not asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,9 @@ class CounterReader:
         self._windows[place] = window
         if len(self._windows) > MAX_WINDOWS:
             del self._windows[next(iter(self._windows))]
+        same = [each for each in self._windows if each[:2] == place[:2]]
+        for each in same[:-MAX_OPEN]:
+            del self._windows[each]
         return window
 
     async def _take(self, pod: Json, window: Window) -> bool:

@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
 from noria_operator.evidence.router import RouterReader, counted, steady
-from noria_operator.evidence.server import CounterReader
+from noria_operator.evidence.server import MAX_OPEN, CounterReader
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -216,4 +216,15 @@ async def test_only_the_clusters_asked_for_are_read() -> None:
         found = await reader.counts("shop", [pod(1)], ["m-2", "m-1"])
         assert found == {"pod-1": {"m-1": Counts(4, 0), "m-2": Counts(0, 0)}}
         assert asked[0].startswith(r"^cluster\.(m\-1|m\-2)\.")
+        await reader.close()
+
+
+async def test_windows_that_nobody_asks_for_any_more_are_forgotten() -> None:
+    async with pods(ModelServer("m", 400, 7)) as port:
+        reader = CounterReader(port=port)
+        for minute in range(MAX_OPEN * 3):
+            since = SINCE + timedelta(minutes=minute)
+            assert await reader.window("shop", "m", [pod(1)], since=since) is not None
+        assert await reader.window("shop", "m", [], since=SINCE) is None, "the first one is gone"
+        assert await reader.window("shop", "m", [], since=since) is not None
         await reader.close()
