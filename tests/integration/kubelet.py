@@ -6,6 +6,9 @@ none lives long enough for anybody to miss its heartbeat.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from noria_operator.kube import requests
 from noria_operator.kube.client import Client
 from noria_operator.kube.kinds import NODE, POD, Json, Kind
 
@@ -48,6 +51,13 @@ async def finish(client: Client, pod: Json, *, message: str = "", exit_code: int
 async def add_node(client: Client, name: str) -> None:
     """A node to run pods on."""
     await client.create(NODE, "", {"metadata": {"name": name}})
+
+
+async def remove(client: Client, pod: Json) -> None:
+    """Let a pod that is to go be gone: its containers have ended."""
+    meta = pod["metadata"]
+    request = requests.delete(POD, meta["namespace"], meta["name"], uid=meta["uid"], propagation="Background")
+    await client.send(replace(request, body={**(request.body or {}), "gracePeriodSeconds": 0}))
 
 
 async def make_ready(client: Client, pod: Json, *, node: str, ip: str) -> None:

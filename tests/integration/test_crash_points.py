@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from tests.integration.faults import CrashAfter, Faults
 from tests.integration.running import Cluster, run_to_end
-from tests.integration.wheel import World
+from tests.integration.wheel import NAME, World
 
 from noria_operator.controllers.registry import CONTROLLERS
-from noria_operator.kube.kinds import Json
+from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, Json
 from noria_operator.kube.lease import Timing
 
 LANES = 4
@@ -69,13 +70,19 @@ class Lane:
             if crash.crashed:
                 await self._run(Faults())
         except TimeoutError:
-            return {"last write": crash.written[-1:], **await self._different()}
+            return {"last write": crash.written[-1:], **await self._different(), **await self._story()}
         return None
 
     async def _different(self) -> Json:
         found = {**await self.world.state(), "orphans": await self.world.orphans()}
         wanted = expected(self.version)
         return {name: found[name] for name in wanted if found[name] != wanted[name]}
+
+    async def _story(self) -> Json:
+        """What a person would look at first."""
+        deployment = await self.world.cluster.client.get(MODELDEPLOYMENT, self.world.cluster.namespace, NAME)
+        training = await self.world.cluster.client.get(CONTINUOUSTRAINING, self.world.cluster.namespace, NAME)
+        return {"deployment": deployment["status"], "training": training["status"]}
 
     async def _done(self) -> bool:
         return await self.world.turned(self.version) and not await self._different()
@@ -123,7 +130,7 @@ async def test_a_turn_ends_well_whatever_write_was_the_last(lanes: list[Lane]) -
     async with asyncio.TaskGroup() as tasks:
         for number, lane in enumerate(lanes, start=1):
             tasks.create_task(drive(lane, number))
-    assert wrong == {}
+    assert not wrong, json.dumps(wrong, indent=1)
     assert max(writes) >= 40, "the turns wrote less than a whole turn of the wheel does"
 
 
@@ -147,4 +154,4 @@ async def test_the_first_version_is_served_whatever_write_was_the_last(
     async with asyncio.TaskGroup() as tasks:
         for write in range(1, len(count.written) + 1, stride):
             tasks.create_task(crashing(write))
-    assert wrong == {}
+    assert not wrong, json.dumps(wrong, indent=1)

@@ -75,10 +75,11 @@ class World:
     async def step(self) -> None:
         """Let every pod that waits for the kubelet go on."""
         for pod in await self.cluster.client.list(POD, self.cluster.namespace):
-            if pod["metadata"].get("deletionTimestamp") or pod["status"].get("phase") != "Pending":
-                continue
             try:
-                await self._run(pod)
+                if pod["metadata"].get("deletionTimestamp"):
+                    await kubelet.remove(self.cluster.client, pod)
+                elif pod["status"].get("phase") == "Pending":
+                    await self._run(pod)
             except (NotFound, ApiError):
                 continue  # it went meanwhile
 
