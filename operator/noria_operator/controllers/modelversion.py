@@ -10,13 +10,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Literal, cast
 
-from noria_operator.api.modelversion import ModelVersion
+from noria_operator.api.modelversion import ModelVersion, VersionPhase
 from noria_operator.api.parsing import InvalidSpec, parse_as
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain.retention import archivable, in_use, retained
 from noria_operator.domain.training_jobs import verify_name
 from noria_operator.domain.verification import Matter, Registry, decide
+from noria_operator.domain.verification_status import phase_of
 from noria_operator.kube.errors import Invalid, Terminal
 from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, Key, Kind, kind_of
 from noria_operator.kube.store import Store
@@ -26,6 +27,7 @@ Json = dict[str, Any]
 KIND: Kind = MODELVERSION
 OWNS: tuple[Kind, ...] = (JOB, POD)
 _STEPS = 4
+_UNVERIFIED = (VersionPhase.PENDING, VersionPhase.VALIDATING)
 _SOON = timedelta(milliseconds=100)
 
 
@@ -42,7 +44,7 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         matter = Matter(
             obj,
             version,
-            await gather(ctx, obj, verify_name(key.name)),
+            await gather(ctx, obj, verify_name(key.name), unread=phase_of(obj) in _UNVERIFIED),
             _registry(ctx.store, obj),
             images(ctx, key.namespace),
             ctx.clock.now(),

@@ -88,10 +88,12 @@ async def _decide(ctx: Context, obj: Json) -> Plan:
 async def _observe(ctx: Context, obj: Json) -> Observed:
     meta, spec = obj["metadata"], obj["spec"]
     namespace = meta["namespace"]
-    train = await gather(ctx, obj, train_name(meta["name"]))
-    evaluate = await gather(ctx, obj, evaluate_name(meta["name"]))
     status = obj.get("status", {})
-    if is_finished(status) or not status.get("artifact"):
+    live, trained = not is_finished(status), bool(status.get("artifact"))
+    train = await gather(ctx, obj, train_name(meta["name"]), unread=live and not trained)
+    judged = bool(status.get("evaluation"))
+    evaluate = await gather(ctx, obj, evaluate_name(meta["name"]), unread=live and not judged)
+    if not live or not trained:
         return Observed(train, evaluate)  # nothing to register yet, or nothing any more
     versions = ctx.store.list(MODELVERSION, namespace)
     deployment = ctx.store.get(Key(MODELDEPLOYMENT, namespace, str(spec.get("deployment", ""))))

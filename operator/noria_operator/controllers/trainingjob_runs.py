@@ -23,8 +23,11 @@ Json = dict[str, Any]
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
 
-async def gather(ctx: Context, owner: Json, name: str) -> Run | None:
-    """The Job `name` of `owner`; raises `NameConflict` when it belongs to somebody else."""
+async def gather(ctx: Context, owner: Json, name: str, *, unread: bool = True) -> Run | None:
+    """The Job `name` of `owner`; raises `NameConflict` when it belongs to somebody else.
+
+    `unread` says that its result is still to be read; else pods that are gone are not asked for.
+    """
     meta = owner["metadata"]
     job = ctx.store.get(Key(JOB, meta["namespace"], name))
     if job is None or job["metadata"].get("deletionTimestamp"):
@@ -33,7 +36,7 @@ async def gather(ctx: Context, owner: Json, name: str) -> Run | None:
         raise NameConflict(JOB, name)
     labels = {names.OWNER_UID_LABEL: meta["uid"], JOB_NAME_LABEL: name}
     run = Run(job, tuple(ctx.store.list(POD, meta["namespace"], labels)))
-    if run.finished and ended(run, "Succeeded") is None and ended(run, "Failed") is None:
+    if unread and run.finished and ended(run, "Succeeded") is None and ended(run, "Failed") is None:
         # Jobs and pods arrive on two watches: the Job's end may be seen before the last word of its pod.
         run = Run(job, tuple(await ctx.client.list(POD, meta["namespace"], labels=labels)))
     modes = _access_modes(ctx, run.pods)

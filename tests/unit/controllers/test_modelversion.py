@@ -12,7 +12,7 @@ from tests.unit.domain.training_world import DIGEST, deployment, served, version
 from noria_operator.controllers.modelversion import reconcile, related
 from noria_operator.domain.retention import KEEP_ANNOTATION
 from noria_operator.kube.errors import Terminal
-from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, Key
+from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, Key, key_of
 
 Json = dict[str, Any]
 KEY = Key(MODELVERSION, "demo", "flights-1")
@@ -41,6 +41,11 @@ async def test_a_version_is_verified_by_one_job_and_approved(writes: int | None)
     before = len(api.writes)
     await run(api, 2)
     assert len(api.writes) == before
+    for gone in api.all(POD):
+        del api.objects[key_of(gone)]
+    api.lists = 0
+    await run(api, 2)
+    assert api.lists == 0, "what was read once is not asked for again"
 
 
 async def test_pickles_may_be_verified_only_where_the_administrator_allows_them() -> None:

@@ -50,6 +50,7 @@ class Api:
     writes: list[str] = field(default_factory=list)
     crash_after: int | None = None
     version: int = 0
+    lists: int = 0
     refused: frozenset[Kind] = frozenset()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json:
@@ -59,6 +60,7 @@ class Api:
         return copy.deepcopy(found)
 
     async def list(self, kind: Kind, namespace: str | None = None, *, labels: Any = None) -> list[Json]:
+        self.lists += 1
         wanted = dict(labels or {})
         return [
             copy.deepcopy(obj)
