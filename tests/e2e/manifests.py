@@ -51,3 +51,24 @@ def model_deployment(name: str = "tiny", *, model: str = "tiny", **spec: Any) ->
     """A ModelDeployment of two pods behind two routers."""
     defaults: Json = {"model": model, "replicas": 2, "server": {"resources": SMALL}}
     return {"kind": "ModelDeployment", "metadata": {"name": name}, "spec": {**defaults, **spec}}
+
+
+def tampering(name: str, image: str, path: str) -> Json:
+    """A pod of somebody else that appends a byte to a file in the claim `models`."""
+    security = {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container = {
+        "name": "main",
+        "image": image,
+        "command": ["python3", "-c", f"open({path!r}, 'ab').write(b'!')"],
+        "volumeMounts": [{"name": "models", "mountPath": "/models"}],
+        "securityContext": security,
+    }
+    volume = {"name": "models", "persistentVolumeClaim": {"claimName": "models"}}
+    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [volume]}
+    return {"kind": "Pod", "metadata": {"name": name}, "spec": spec}
