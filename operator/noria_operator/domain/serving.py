@@ -176,7 +176,7 @@ def _probes(serving: Serving) -> Json:
             "timeoutSeconds": 2,
             "failureThreshold": START_SECONDS,
         },
-        "readinessProbe": {"httpGet": ready, "periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 2},
+        "readinessProbe": {"httpGet": ready, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 3},
         "livenessProbe": {**alive, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
     }
 
