@@ -85,7 +85,7 @@ chart: venv ## Checks of the Helm chart without a cluster
 .PHONY: integration
 integration: venv ## Tests on a real API server (no root needed)
 	@$(CLUSTER) build etcd kubernetes kwok
-	$(PYTEST) tests/integration -q
+	$(PYTEST) tests/integration -q -m "not extended" --durations=8
 
 .PHONY: e2e
 e2e: venv ## Tests on the real cluster with real traffic
