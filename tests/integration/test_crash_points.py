@@ -21,7 +21,7 @@ from noria_operator.controllers.registry import CONTROLLERS
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, Json
 from noria_operator.kube.lease import Timing
 
-LANES = 4
+LANES = 6
 """Worlds that turn at the same time, each in its own namespace."""
 LONGEST_TURN = 60.0
 
@@ -112,7 +112,7 @@ async def lanes(cluster: Cluster, tmp_path: Path) -> list[Lane]:
 
 
 async def test_a_turn_ends_well_whatever_write_was_the_last(lanes: list[Lane]) -> None:
-    """Each lane takes every fourth write, one a turn, until a turn ends before its write."""
+    """Each lane takes every sixth write, one a turn, until a turn ends before its write."""
     wrong: dict[int, Json] = {}
     writes: list[int] = []
 

@@ -92,7 +92,8 @@ async def test_a_draining_router_turns_unready_and_sends_clients_elsewhere() -> 
                 envoy.session.get(drain, headers={"Noria-Drain": DRAIN_TOKEN}) as response,
             ):
                 assert response.status == 200
-            assert time.monotonic() - begin >= 1, "the hook ends when the lame duck does"
+            # Envoy's timers round to its millisecond, which may have begun before ours.
+            assert time.monotonic() - begin >= 0.99, "the hook ends when the lame duck does"
             assert load.failed == 0
             assert not await envoy.ready()
             async with envoy.session.get(

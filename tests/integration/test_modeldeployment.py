@@ -254,7 +254,7 @@ async def test_a_missing_claim_is_named_and_its_creation_goes_on(cluster: Cluste
         assert condition(found, "Stalled")["reason"] == "VolumeUnavailable"
         claim = {
             "metadata": {"name": "models"},
-            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
         }
         await cluster.client.create(PVC, cluster.namespace, claim)
         await until(cluster, serves(1))
