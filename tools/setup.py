@@ -93,7 +93,8 @@ def _packages() -> None:
 
 def _programs() -> None:
     """Build the programs; an API server alone runs without root, so they are useful to everybody."""
-    names = [name for name, module in binaries.MODULES.items() if not binaries.whole(module)]
+    usual = {name: module for name, module in binaries.MODULES.items() if not module.on_demand}
+    names = [name for name, module in usual.items() if not binaries.whole(module)]
     if names:
         say(f"to be built from Go modules, once, into {cache() / 'bin'}: {', '.join(names)}")
         binaries.ensure(*names)

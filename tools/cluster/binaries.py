@@ -40,6 +40,8 @@ class Module:
     ldflags: str = STRIP
     renamed: dict[str, str] = field(default_factory=dict)
     stages: bool = False
+    on_demand: bool = False
+    """Built by the test that needs it, never by set-up."""
 
     @property
     def key(self) -> str:
@@ -71,6 +73,7 @@ MODULES = {
         Module("local-path", ("local-path-provisioner",), "1 minute"),
         Module("helm", ("helm",), "2 minutes"),
         Module("kwok", ("kwok", "kwok-stages.yaml"), "2 minutes", stages=True),
+        Module("versitygw", ("versitygw",), "2 minutes", on_demand=True),
     )
 }
 
