@@ -58,7 +58,11 @@ class Bundle:
         (default: $NORIA_GIT). The result is written last: without it the run counts as failed.
         """
         target = uri or os.environ.get(contract.ENV_OUTPUT_URI) or _volume_uri(self.path)
-        self._hand_over(target)
+        try:
+            self._hand_over(target)
+        except NoriaError as error:
+            result.write_error(contract.RESULT_SCHEMA, error)  # the run's condition names the cause
+            raise
         document: dict[str, Any] = {
             "schema": contract.RESULT_SCHEMA,
             "artifact": {"uri": target, "digest": self.digest, "format": self.format},

@@ -107,4 +107,6 @@ def directories_of(store: Any) -> list[str]:
     try:
         return [Path(prefix).name for prefix in store.list_with_delimiter()["common_prefixes"]]
     except Exception as error:
-        raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot list the store: {error}") from error
+        from noria_serving.objects import cause  # noqa: PLC0415  only for data in a store
+
+        raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot list the store: {cause(error)}") from error

@@ -1,17 +1,24 @@
 """Bundles and rows in an object store (`s3://bucket/prefix`), through obstore.
 
-Credentials and endpoint come from the AWS_* variables of the pod, never from a bundle or a user object.
+Credentials and endpoint come from the AWS_* variables of the pod, never from a bundle or a user object; what
+a store says about a refused signature (key id, the string that was signed) goes into no message.
 Content is streamed; names outside the prefix cannot be asked for, because callers only ask for names that a
 listing gave.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from noria_serving.errors import NoriaError, Reason
+
+_S3_ERROR: Final = re.compile(r"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
+_REFUSED: Final = re.compile(r"status code: 40[13]\b|<Code>XAdminUserNotFound<")
+"""A store that does not know the key answers 403 InvalidAccessKeyId; versitygw answers 404 with a code of its
+own."""
 
 
 def open_store(uri: str) -> Any:
@@ -48,7 +55,21 @@ class ObjectSource:
         except FileNotFoundError as error:
             raise NoriaError(Reason.NOT_FOUND, f"no object {name!r}") from error
         except Exception as error:
-            raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot read {name!r}: {error}") from error
+            raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot read {name!r}: {cause(error)}") from error
+
+
+def cause(error: Exception) -> str:
+    """What a store's client says, in one sentence: the S3 error's code and message where there is one, and
+    what to do about it.
+    """
+    text = str(error)
+    found = _S3_ERROR.search(text)
+    said = ": ".join(part for part in found.groups() if part) if found else text.partition("\n")[0][:300]
+    if _REFUSED.search(text):
+        return f"the store refused the credentials, check the AWS_* keys of the Secret in secretName ({said})"
+    if found and found[1] == "NoSuchBucket":
+        return f"the bucket does not exist, create it or correct the uri ({said})"
+    return said
 
 
 def list_objects(store: Any, prefix: str | None = None, *, limit: int = 100_000) -> list[Mapping[str, Any]]:
@@ -60,7 +81,7 @@ def list_objects(store: Any, prefix: str | None = None, *, limit: int = 100_000)
             if len(found) > limit:
                 break
     except Exception as error:
-        raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot list the store: {error}") from error
+        raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot list the store: {cause(error)}") from error
     if len(found) > limit:
         raise NoriaError(Reason.TOO_LARGE, f"more than {limit} objects under the prefix; select fewer")
     return sorted(found, key=lambda item: str(item["path"]))
@@ -71,7 +92,7 @@ def upload(store: Any, name: str, path: Path) -> None:
     try:
         store.put(name, path)
     except Exception as error:
-        raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot upload {name!r}: {error}") from error
+        raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot upload {name!r}: {cause(error)}") from error
 
 
 def download(store: Any, name: str, target: Path) -> None:

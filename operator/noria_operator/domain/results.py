@@ -172,9 +172,7 @@ def verification_result(message: str) -> VerificationResult:
 
 
 def fault(message: str) -> Fault | None:
-    """The refusal in the termination message of an evaluation or verification Job that failed, if it left
-    one.
-    """
+    """The refusal in the termination message of a Job that failed, if it left one."""
     try:
         return _Refusal.model_validate(json.loads(message)).error
     except (ValueError, RecursionError):

@@ -17,6 +17,7 @@ from typing import Any, Final
 from noria_operator.api.trainingjob import TrainingFailure
 from noria_operator.api.types import format_duration
 from noria_operator.domain.conditions import clip
+from noria_operator.domain.results import fault
 from noria_operator.domain.training_problems import Problem, pod_problem, started
 from noria_operator.domain.training_times import moment
 
@@ -205,5 +206,7 @@ def _logs(pod: Json | None) -> str:
 
 
 def _said(state: Json) -> str:
-    text = clip(state.get("message", ""), 300)
+    message = state.get("message", "")
+    refusal = fault(message)  # the library says why it could not hand a model over
+    text = clip(f"{refusal.reason}: {refusal.message}" if refusal else message, 300)
     return f" (it said: {text})" if text else ""

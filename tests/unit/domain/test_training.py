@@ -32,6 +32,9 @@ from noria_operator.domain.training_runs import Run
 
 Json = dict[str, Any]
 
+NOT_HANDED_OVER = json.dumps({"error": {"reason": "StorageUnavailable", "message": "no store"}})
+"""What the bundle library leaves as the result when it cannot upload."""
+
 
 def step(obj: Json, seen: Observed | None = None, minutes: float = 0) -> tuple[Json, Plan]:
     plan = decide(case(obj, seen, NOW + timedelta(minutes=minutes)))
@@ -156,6 +159,14 @@ def test_a_lost_pod_costs_the_version_no_signature() -> None:
             0,
             "TrainingFailed",
             "kubectl logs pod-1 (it said: boom)",
+        ),
+        (
+            lambda body: Run(
+                job(body, "Failed", reason="BackoffLimitExceeded"), (ended_pod(NOT_HANDED_OVER, code=1),)
+            ),
+            0,
+            "TrainingFailed",
+            "kubectl logs pod-1 (it said: StorageUnavailable: no store)",
         ),
         (
             lambda body: Run(

@@ -172,6 +172,25 @@ def test_an_output_in_a_store_is_uploaded_manifest_last(
     assert Artifact(objects.ObjectSource(store), digest=matrix_bundle.digest).verify() > 0
 
 
+def test_a_store_that_refuses_the_upload_leaves_the_reason_as_the_result(
+    matrix_bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from noria_serving import objects
+
+    class Refusing:
+        def put(self, name: str, path: Path) -> None:
+            raise PermissionError("status code: 403 Forbidden: <Error><Code>AccessDenied</Code></Error>")
+
+    monkeypatch.setenv(contract.ENV_OUTPUT_URI, "s3://bucket/run")
+    monkeypatch.setenv(contract.ENV_RESULT, str(tmp_path / "result"))
+    monkeypatch.setattr(objects, "open_store", lambda uri: Refusing())
+    with pytest.raises(NoriaError):
+        matrix_bundle.publish()
+    said = json.loads((tmp_path / "result").read_text())["error"]
+    assert said["reason"] == "StorageUnavailable"
+    assert "credentials" in said["message"]
+
+
 def test_the_uri_of_a_mounted_claim_is_its_pvc_address(matrix_bundle) -> None:
     from dataclasses import replace
 
