@@ -53,6 +53,14 @@ def left_over(kubectl: Program) -> list[str]:
     return found + kubectl("get", kinds, selector, "--output=name").split()
 
 
+def uninstall(helm: Program, kubectl: Program) -> None:
+    """Uninstall and wait for the pods: Helm may come back while the last of them still ends."""
+    helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--cascade=foreground", *WAIT)
+    selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
+    for kind in ("deployment", "pod"):
+        kubectl("wait", "--for=delete", kind, selector, "--namespace", NAMESPACE, "--timeout=120s")
+
+
 def test_the_chart_lives_from_install_to_uninstall(
     helm: Program, kubectl: Program, options: list[str]
 ) -> None:
@@ -71,8 +79,8 @@ def test_the_chart_lives_from_install_to_uninstall(
     assert operator(kubectl) == (2, 2)
     assert master_key(kubectl) == key
 
-    helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--cascade=foreground", *WAIT)
     kubectl("delete", "pod", "life-noria-test", "--namespace", NAMESPACE, "--ignore-not-found")
+    uninstall(helm, kubectl)
     assert left_over(kubectl) == ["secret/life-noria-master-key"]
 
 
@@ -85,7 +93,7 @@ def test_an_upgrade_that_cannot_start_is_undone(helm: Program, kubectl: Program,
     assert failing.returncode != 0
     assert operator(kubectl) == (2, 2)
     assert helm.json("status", RELEASE, "--namespace", NAMESPACE)["info"]["status"] == "deployed"
-    helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--cascade=foreground", *WAIT)
+    uninstall(helm, kubectl)
 
 
 def test_the_operator_has_no_rights_outside_its_namespaces(kubectl: Program, noria: Path) -> None:
