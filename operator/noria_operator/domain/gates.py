@@ -35,8 +35,10 @@ class GateResult:
 
 
 def judge(gates: Iterable[Gate], scores: Scores) -> tuple[GateResult, ...]:
-    """Every gate's verdict, in the order of the spec; one Fail refuses the model."""
-    return tuple(_judge(gate, scores) for gate in gates)
+    """Every gate's verdict; one Fail refuses the model. Those that failed come first, for `kubectl get` shows
+    one; else in the order of the spec.
+    """
+    return tuple(sorted((_judge(gate, scores) for gate in gates), key=lambda result: result.passed))
 
 
 def _judge(gate: Gate, scores: Scores) -> GateResult:

@@ -58,3 +58,13 @@ def test_decimals_are_compared_as_decimals_and_not_as_floats() -> None:
         [gate(metric="auc", versus="champion", maxDrop="0.1")], Scores({"auc": "0.2"}, {"auc": "0.3"}, "f")
     )
     assert found.passed
+
+
+def test_the_gate_that_refuses_a_model_comes_first() -> None:
+    gates = [gate(metric="auc", min="0.5"), gate(metric="logloss", max="0.4"), gate(metric="auc", min="0.6")]
+    found = judge(gates, Scores({"auc": "0.7", "logloss": "0.5"}))
+    assert [result.detail for result in found] == [
+        "0.5 > maximum 0.4",
+        "0.7 >= minimum 0.5",
+        "0.7 >= minimum 0.6",
+    ]
