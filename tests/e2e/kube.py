@@ -27,6 +27,7 @@ API_OF = {
     "ContinuousTraining": GROUP,
     "Deployment": "apps/v1",
     "Job": "batch/v1",
+    "HorizontalPodAutoscaler": "autoscaling/v2",
     "Lease": "coordination.k8s.io/v1",
 }
 

@@ -53,6 +53,13 @@ def model_deployment(name: str = "tiny", *, model: str = "tiny", **spec: Any) ->
     return {"kind": "ModelDeployment", "metadata": {"name": name}, "spec": {**defaults, **spec}}
 
 
+def autoscaler(name: str, *, least: int) -> Json:
+    """An autoscaler of a ModelDeployment; without a metrics server it still holds its least number."""
+    target = {"apiVersion": "noria.dev/v1alpha1", "kind": "ModelDeployment", "name": name}
+    spec = {"scaleTargetRef": target, "minReplicas": least, "maxReplicas": least + 1}
+    return {"kind": "HorizontalPodAutoscaler", "metadata": {"name": name}, "spec": spec}
+
+
 def tampering(name: str, image: str, path: str) -> Json:
     """A pod of somebody else that appends a byte to a file in the claim `models`."""
     security = {

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.conftest import Program
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import Load
-from tests.e2e.manifests import claim, model_deployment, training_job
+from tests.e2e.manifests import autoscaler, claim, model_deployment, training_job
 
 STRATEGY = {
     "steps": [{"weight": 10, "minRequests": 20}, {"weight": 50, "minRequests": 200}],
@@ -103,9 +104,18 @@ def test_killing_one_router_fails_only_what_was_in_flight_on_it(kube: Kube, serv
     kube.until("Deployment", "noria-router", lambda it: it["status"].get("readyReplicas") == 2)
 
 
-def test_scaling_is_that_of_a_deployment(kube: Kube, served: Json) -> None:
-    kube.apply({**model_deployment(strategy=STRATEGY, replicas=3)})
-    md = kube.until("ModelDeployment", "tiny", lambda it: it["status"].get("replicas") == 3)
-    stable = md["status"]["stable"]["revision"]
-    pods = kube.list("Pod", f"{md['status']['selector']},noria.dev/revision={stable}")
-    assert len(pods) == 3
+def test_kubectl_scale_and_an_autoscaler_decide_on_the_champions_pods(
+    kube: Kube, kubectl: Program, served: Json
+) -> None:
+    def stable_pods(md: Json) -> list[Json]:
+        stable = md["status"]["stable"]["revision"]
+        return kube.list("Pod", f"{md['status']['selector']},noria.dev/revision={stable}")
+
+    kubectl("scale", "md/tiny", "--replicas=3", "--namespace", kube.namespace)
+    scaled = kube.until("ModelDeployment", "tiny", lambda md: md["status"]["replicas"] == 3)
+    assert len(stable_pods(scaled)) == 3
+
+    kube.apply(autoscaler("tiny", least=4))
+    grown = kube.until("ModelDeployment", "tiny", lambda md: md["status"]["replicas"] == 4)
+    assert len(stable_pods(grown)) == 4
+    kube.delete("HorizontalPodAutoscaler", "tiny")
