@@ -1,7 +1,7 @@
 """The kubelet, played by the test: pods run, become ready or end with a termination message.
 
-Pods that serve need a node, since EndpointSlices leave out pods without one. Each test has its own, so that
-none lives long enough for anybody to miss its heartbeat.
+Pods that serve need a node, since EndpointSlices leave out pods without one. Nobody misses its heartbeat: the
+control plane without nodes runs no node-lifecycle controller.
 """
 
 from __future__ import annotations
