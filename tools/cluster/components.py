@@ -135,7 +135,7 @@ def controller_manager(directory: Path, pki: Path, at: Endpoints, *, nodes: bool
     if nodes:
         flags += [f"--cluster-cidr={at.pod_cidr}", "--node-cidr-mask-size=24", "--allocate-node-cidrs=true"]
     else:
-        # Node objects that a test makes have no kubelet: a minute after its last heartbeat, this controller would
+        # Nodes that a test makes have no kubelet: after a minute without its heartbeat, this controller would
         # race the test for the readiness of every new pod.
         flags += ["--controllers=*,-node-lifecycle-controller"]
     return Component("kube-controller-manager", (str(binary("kube-controller-manager")), *flags))
