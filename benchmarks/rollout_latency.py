@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import aiohttp
-from tests.e2e.conftest import Program, answer, image_values
+from tests.e2e.conftest import Program, answer, install
 from tests.e2e.kube import Json, Kube, namespace, phase
 from tests.e2e.manifests import claim, model_deployment, training_job
-from tools.cluster.layout import CHECKOUT, binary
+from tools.cluster.layout import binary
 
 from benchmarks.report import Row, high, middle
 
@@ -31,9 +31,7 @@ async def measure(_: int) -> list[Row]:
 def _measure() -> list[Row]:
     kubeconfig = Path(answer("up"))
     images = json.loads(answer("images"))
-    helm = Program(str(binary("helm")), kubeconfig)
-    where = ["--namespace", "noria-system", "--create-namespace", "--wait", "--timeout", "120s"]
-    helm("upgrade", "--install", "noria", str(CHECKOUT / "charts/noria"), *where, *image_values(images))
+    install(Program(str(binary("helm")), kubeconfig), images)
     with namespace(kubeconfig, "bench-rollout") as kube:
         _two_versions(kube, images["example-flights"])
         ours = [_switch(kube, f"tiny-{1 + number % 2}") for number in range(ROUNDS)]

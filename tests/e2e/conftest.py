@@ -124,12 +124,17 @@ def image_values(images: dict[str, str]) -> list[str]:
     return [argument for value in values for argument in ("--set", value)]
 
 
+def install(helm: Program, images: dict[str, str], *values: str) -> None:
+    """Install this checkout's chart in noria-system, or upgrade to it, and wait until it is ready."""
+    where = ["--namespace", "noria-system", "--create-namespace", "--wait", "--timeout", "120s"]
+    chart = str(CHECKOUT / "charts" / "noria")
+    helm("upgrade", "--install", "noria", chart, *where, *image_values(images), *values)
+
+
 @pytest.fixture(scope="session")
 def noria(helm: Program, images: dict[str, str]) -> Path:
     """A cluster with Noria installed by its chart; gives the kubeconfig."""
-    where = ["--namespace", "noria-system", "--create-namespace", "--wait", "--timeout", "120s"]
-    values = [*image_values(images), "--set", "evidence.countersInterval=2s"]
-    helm("upgrade", "--install", "noria", str(CHECKOUT / "charts" / "noria"), *where, *values)
+    install(helm, images, "--set", "evidence.countersInterval=2s")
     return helm.kubeconfig
 
 
