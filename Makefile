@@ -37,7 +37,7 @@ venv:
 .PHONY: lock
 lock: ## Resolve the dependencies and write requirements/*.txt (needs uv)
 	@for extra in dev operator server train; do $(LOCK) --extra $$extra -o requirements/$$extra.txt pyproject.toml; done
-	@for group in build router; do $(LOCK) --group $$group -o requirements/$$group.txt; done
+	@for group in build router clients peer-mlserver peer-litserve; do $(LOCK) --group $$group -o requirements/$$group.txt; done
 	@$(LOCK) --extra train --group pyproject.toml:example-flights -o requirements/example-flights.txt pyproject.toml
 
 # ---- checks ---------------------------------------------------------------------------------------------
