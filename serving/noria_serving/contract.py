@@ -37,6 +37,10 @@ ENV_SEED: Final = "NORIA_SEED"
 ENV_TRIGGER: Final = "NORIA_TRIGGER"
 ENV_RESULT: Final = "NORIA_RESULT"
 
+# -- environment of every pod that opens locations -----------------------------------------------------------
+ENV_CREDENTIALS: Final = "NORIA_CREDENTIALS"
+"""A JSON object `{location: directory}`; each file of the directory is a variable (see credentials.py)."""
+
 # -- environment of the model server -------------------------------------------------------------------------
 ENV_NAMESPACE: Final = "NORIA_NAMESPACE"
 ENV_DEPLOYMENT: Final = "NORIA_DEPLOYMENT"

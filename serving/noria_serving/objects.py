@@ -1,7 +1,8 @@
 """Bundles and rows in an object store (`s3://bucket/prefix`), through obstore.
 
-Credentials and endpoint come from the AWS_* variables of the pod, never from a bundle or a user object; what
-a store says about a refused signature (key id, the string that was signed) goes into no message.
+Credentials and endpoint come from the Secret of the location (credentials.py), else from the AWS_* variables
+of the pod, never from a bundle or a user object; what a store says about a refused signature (key id, the
+string that was signed) goes into no message.
 Content is streamed; names outside the prefix cannot be asked for, because callers only ask for names that a
 listing gave.
 """
@@ -13,8 +14,36 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from noria_serving import credentials
 from noria_serving.errors import NoriaError, Reason
 
+_S3_SETTINGS: Final = frozenset(
+    {
+        "access_key_id",
+        "secret_access_key",
+        "session_token",
+        "region",
+        "default_region",
+        "endpoint",
+        "endpoint_url",
+        "virtual_hosted_style_request",
+        "skip_signature",
+        "unsigned_payload",
+        "checksum_algorithm",
+        "request_payer",
+        "role_arn",
+        "role_session_name",
+        "web_identity_token_file",
+        "server_side_encryption",
+        "sse_kms_key_id",
+        "sse_bucket_key_enabled",
+    }
+)
+_CLIENT_SETTINGS: Final = frozenset(
+    {"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout"}
+)
+"""What obstore takes of the AWS_* variables of a Secret, as it would from the environment; the rest is for
+other tools."""
 _S3_ERROR: Final = re.compile(r"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
 _REFUSED: Final = re.compile(r"status code: 40[13]\b|<Code>XAdminUserNotFound<")
 """A store that does not know the key answers 403 InvalidAccessKeyId; versitygw answers 404 with a code of its
@@ -30,9 +59,20 @@ def open_store(uri: str) -> Any:
             Reason.MISSING_DEPENDENCY, "s3:// needs obstore: pip install 'noria-ml[server]' (or [train])"
         ) from error
     try:
-        return S3Store.from_url(uri.rstrip("/"))
+        return S3Store.from_url(uri.rstrip("/"), **_settings(credentials.variables(uri)))
+    except NoriaError:
+        raise
     except Exception as error:
         raise NoriaError(Reason.CONFIGURATION, f"cannot open {uri}: {error}") from error
+
+
+def _settings(variables: Mapping[str, str]) -> dict[str, Any]:
+    """Variables of a Secret as obstore's options; they go before the process's own."""
+    named = {name.lower().removeprefix("aws_"): value for name, value in variables.items()}
+    return {
+        "config": {name: value for name, value in named.items() if name in _S3_SETTINGS},
+        "client_options": {name: value for name, value in named.items() if name in _CLIENT_SETTINGS},
+    }
 
 
 class ObjectSource:
