@@ -1,8 +1,8 @@
 """The workers: take a key from the queue, run one reconcile pass, decide how the key goes on.
 
 Success forgets earlier failures; `Conflict` comes again almost at once with fresher data; `Terminal` is
-written into the object as Stalled; anything else comes again with back-off. Nothing here ends the process
-but what must: a lost lease.
+written into the object as Stalled; where the object or its whole namespace goes, nothing is left to do;
+anything else comes again with back-off. Nothing here ends the process but what must: a lost lease.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from collections.abc import Iterable
 from noria_operator.controllers.context import Context, Controller, Result
 from noria_operator.domain.conditions import Condition, merge_conditions
 from noria_operator.kube import metrics
-from noria_operator.kube.errors import ApiError, Conflict, Forbidden, Invalid, Terminal
+from noria_operator.kube.errors import (
+    ApiError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NamespaceTerminating,
+    NotFound,
+    Terminal,
+)
 from noria_operator.kube.kinds import Key
 from noria_operator.kube.lease import LeaseLost
 from noria_operator.kube.queue import Closed, Queue
@@ -64,6 +72,10 @@ async def _pass(queue: Queue, ctx: Context, controller: Controller, key: Key) ->
         log.debug("The object changed meanwhile", extra=_about(key) | {"error": str(error)})
         return "conflict"
     except ApiError as error:
+        if _going(ctx, key, error):
+            queue.forget(key)
+            log.debug("What was looked at is going", extra=_about(key) | {"error": str(error)})
+            return "gone"
         delay = queue.retry(key)
         await _tell_refusal(ctx, key, error)
         log.warning(
@@ -113,6 +125,13 @@ async def mark_stalled(ctx: Context, key: Key, error: Terminal) -> None:
     await ctx.writer.status(key.kind, obj, changed)
     if not told:
         await ctx.events.emit(obj, "Warning", error.reason, error.message)
+
+
+def _going(ctx: Context, key: Key, error: ApiError) -> bool:
+    """Whether the pass failed because its object, or the namespace with all that is in it, is deleted."""
+    return isinstance(error, NamespaceTerminating) or (
+        isinstance(error, NotFound) and ctx.store.get(key) is None
+    )
 
 
 async def _tell_refusal(ctx: Context, key: Key, error: ApiError) -> None:

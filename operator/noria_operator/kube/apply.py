@@ -113,7 +113,8 @@ class Writer:
     async def status(self, kind: Kind, obj: Json, status: Json) -> Json:
         """Apply the whole status if it differs from that of `obj`, the object that it was computed from.
 
-        Raises `Conflict` when the object changed meanwhile; the store then has the newer one.
+        Raises `Conflict` when the object changed meanwhile; the store then has the newer one. Raises
+        `NotFound` when it is gone, and then it is gone from the store too.
         """
         key, wanted = _key(kind, obj), pruned(status)
         have = obj.get("status", {})
@@ -127,6 +128,9 @@ class Writer:
             )
         except Conflict:
             await self._existing(key)
+            raise
+        except NotFound:
+            self._store.forget(key, obj["metadata"]["uid"])
             raise
         self._store.observe("MODIFIED", answer)
         self._marks(key)["status"] = (marks[0], _digest(answer.get("status", {})))

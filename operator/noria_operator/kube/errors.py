@@ -39,6 +39,12 @@ class Forbidden(ApiError):
     """403: RBAC, an admission policy or a quota says no."""
 
 
+class NamespaceTerminating(ApiError):
+    """403 on create: the namespace is being deleted, and everything in it with it. Not a `Forbidden`: no
+    right is missing, and there is nobody left to tell.
+    """
+
+
 class NotFound(ApiError):
     """404: no such object (or no such kind: the CRDs are not installed)."""
 
@@ -92,7 +98,21 @@ def error_of(status: int, body: Any) -> ApiError:
     message = str(fields.get("message") or body or "no message")
     if status == 409 and reason == "AlreadyExists":
         return AlreadyExists(status, reason, message)
+    if status == 403 and _TERMINATING in _causes(fields):
+        return NamespaceTerminating(status, reason, message)
     return _BY_STATUS.get(status, ServerError)(status, reason, message)
+
+
+_TERMINATING = "NamespaceTerminating"
+"""`v1.NamespaceTerminatingCause`, which the admission plugin NamespaceLifecycle adds."""
+
+
+def _causes(fields: dict[str, Any]) -> set[str]:
+    """The machine-readable reasons in `details.causes` of a `Status` object."""
+    details = fields.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    found = causes if isinstance(causes, list) else ()
+    return {str(cause.get("reason")) for cause in found if isinstance(cause, dict)}
 
 
 class Terminal(Exception):

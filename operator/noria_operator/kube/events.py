@@ -17,7 +17,7 @@ from typing import Literal
 from noria_operator.kube import metrics
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock, rfc3339
-from noria_operator.kube.errors import AlreadyExists, ApiError
+from noria_operator.kube.errors import AlreadyExists, ApiError, NamespaceTerminating
 from noria_operator.kube.kinds import EVENT, Json
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ class Events:
         try:
             await self._client.create(EVENT, obj["metadata"]["namespace"], body)
             metrics.EMITTED_EVENTS.labels(type, reason).inc()
-        except AlreadyExists:
-            pass  # written in this window, before a restart
+        except (AlreadyExists, NamespaceTerminating):
+            pass  # written in this window, before a restart; or Events go like everything else here
         except ApiError as error:
             log.warning("An Event was not written", extra={"reason": reason, "error": str(error)})
 

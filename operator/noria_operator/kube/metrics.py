@@ -24,7 +24,7 @@ RECONCILE_SECONDS = Histogram(
 )
 RECONCILES = Counter(
     "noria_reconcile",
-    "Reconcile passes by outcome: success, requeue_after, conflict, terminal, error.",
+    "Reconcile passes by outcome: success, requeue_after, conflict, gone, error.",
     ("kind", "outcome"),
 )
 QUEUE_DEPTH = Gauge("noria_workqueue_depth", "Keys that wait for a worker.")

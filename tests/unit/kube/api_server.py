@@ -48,6 +48,27 @@ def refusal(status: int, reason: str = "", **answer: Any) -> Answer:
     return Answer(status, {"kind": "Status", "reason": reason, "message": "no"}, **answer)
 
 
+def namespace_terminating(namespace: str = "ns") -> Answer:
+    """What Kubernetes 1.34 answers to a create in a namespace that is being deleted."""
+    about = f'secrets "a" is forbidden: unable to create new content in namespace {namespace} because it is'
+    cause = {
+        "reason": "NamespaceTerminating",
+        "message": f"namespace {namespace} is being terminated",
+        "field": "metadata.namespace",
+    }
+    body = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": f"{about} being terminated",
+        "reason": "Forbidden",
+        "details": {"name": "a", "kind": "secrets", "causes": [cause]},
+        "code": 403,
+    }
+    return Answer(403, body)
+
+
 def obj(
     name: str = "a",
     *,

@@ -7,7 +7,7 @@ from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 
 from noria_operator.kube.apply import Writer, controller_uid, owned
 from noria_operator.kube.client import Answer
-from noria_operator.kube.errors import Conflict, NameConflict
+from noria_operator.kube.errors import Conflict, NameConflict, NotFound
 from noria_operator.kube.kinds import DEPLOYMENT, MODELDEPLOYMENT, MODELVERSION, SECRET, Json
 from noria_operator.kube.requests import Request
 from noria_operator.kube.store import Store
@@ -233,3 +233,12 @@ async def test_a_conflict_on_status_brings_the_newer_object_into_the_store() -> 
     with pytest.raises(Conflict):
         await write.status(MODELDEPLOYMENT, OWNER, {"phase": "Healthy"})
     assert store.list(MODELDEPLOYMENT) == [newer]
+
+
+async def test_an_object_that_is_gone_when_its_status_is_written_leaves_the_store() -> None:
+    write, _, store, server = writer()
+    store.observe("ADDED", OWNER)
+    server.refuse["patch"] = refusal(404, "NotFound")
+    with pytest.raises(NotFound):
+        await write.status(MODELDEPLOYMENT, OWNER, {"phase": "Healthy"})
+    assert store.list(MODELDEPLOYMENT) == []

@@ -5,7 +5,7 @@ import itertools
 import random
 
 import pytest
-from tests.unit.kube.api_server import Scripted, obj, refusal
+from tests.unit.kube.api_server import Scripted, namespace_terminating, obj, refusal
 
 from noria_operator.kube import errors
 from noria_operator.kube.client import TRIES, Answer
@@ -45,6 +45,23 @@ async def test_a_refusal_that_will_stay_is_raised_at_once(
         await client.get(SERVICE, "ns", "a")
     assert (raised.value.status, raised.value.reason, raised.value.message) == (status, reason, "no")
     assert len(client.sent) == 1
+
+
+async def test_a_namespace_that_is_being_deleted_is_no_missing_right() -> None:
+    client = in_turn(namespace_terminating())
+    with pytest.raises(errors.NamespaceTerminating) as raised:
+        await client.create(SERVICE, "ns", {"metadata": {"name": "a"}})
+    assert not isinstance(raised.value, errors.Forbidden)
+    assert raised.value.status == 403
+    assert len(client.sent) == 1
+
+
+@pytest.mark.parametrize("causes", [None, [], [{"reason": "FieldValueInvalid"}], "none", ["text"]])
+async def test_every_other_403_is_a_missing_right(causes: object) -> None:
+    answer = refusal(403, "Forbidden")
+    answer.body["details"] = {"causes": causes}
+    with pytest.raises(errors.Forbidden):
+        await in_turn(answer).get(SERVICE, "ns", "a")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
-from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
+import pytest
+from tests.unit.kube.api_server import LoopClock, Scripted, namespace_terminating, obj, refusal
 
 from noria_operator.kube.client import Answer
 from noria_operator.kube.events import Events
@@ -52,6 +54,14 @@ async def test_a_restarted_operator_uses_the_same_name_within_the_window() -> No
 async def test_a_refused_event_does_not_stop_the_work() -> None:
     for answer in (refusal(403, "Forbidden"), refusal(409, "AlreadyExists"), refusal(500)):
         await Events(Scripted(lambda _, a=answer: a), LoopClock()).emit(MD, "Normal", "Step", "10 %")  # type: ignore[misc]
+
+
+async def test_no_event_is_missed_in_a_namespace_that_is_being_deleted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        await Events(Scripted(lambda _: namespace_terminating()), LoopClock()).emit(MD, "Normal", "Step", "x")
+    assert caplog.records == []
 
 
 async def test_a_long_message_is_cut_to_what_the_server_takes() -> None:

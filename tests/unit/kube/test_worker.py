@@ -8,13 +8,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.kube.api_server import LoopClock, Scripted, obj
+from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 
 from noria_operator.controllers.context import Config, Context, Result
 from noria_operator.controllers.worker import PASS_SECONDS, work
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Answer
-from noria_operator.kube.errors import Conflict, Forbidden, ServerError, Terminal
+from noria_operator.kube.errors import (
+    Conflict,
+    Forbidden,
+    NamespaceTerminating,
+    NotFound,
+    ServerError,
+    Terminal,
+)
 from noria_operator.kube.events import Events
 from noria_operator.kube.kinds import TRAININGJOB, Json, Key, Kind
 from noria_operator.kube.lease import LeaseLost
@@ -69,8 +76,10 @@ def context() -> tuple[Context, Scripted]:
     return made, client
 
 
-async def run(act: Callable[[], Awaitable[Result]], seconds: float) -> tuple[One, Scripted]:
-    ctx, client = context()
+async def run(
+    act: Callable[[], Awaitable[Result]], seconds: float, *, given: tuple[Context, Scripted] | None = None
+) -> tuple[One, Scripted]:
+    ctx, client = given or context()
     queue, controller = Queue(), One(act)
     queue.add(KEY)
     worker = asyncio.create_task(work(queue, ctx, [controller]))
@@ -154,6 +163,43 @@ async def test_what_the_server_forbids_is_told_to_the_owner_of_the_object() -> N
     assert event is not None
     assert event["reason"] == "WriteRefused"
     assert "exceeded quota" in event["message"]
+
+
+async def test_a_pass_in_a_namespace_that_is_being_deleted_ends_quietly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def act() -> Result:
+        raise NamespaceTerminating(403, "Forbidden", "unable to create new content")
+
+    with caplog.at_level(logging.INFO):
+        controller, client = await run(act, 10_000)
+    assert len(controller.at) == 1
+    assert client.sent == []
+    assert caplog.records == []
+
+
+async def test_a_pass_whose_object_is_gone_ends_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    ctx, client = context()
+    client.respond = lambda _: refusal(404, "NotFound")
+
+    async def act() -> Result:
+        found = ctx.store.get(KEY)
+        assert found is not None
+        await ctx.writer.status(TRAININGJOB, found, {"phase": "Running"})
+        return Result()
+
+    with caplog.at_level(logging.INFO):
+        controller, _ = await run(act, 10_000, given=(ctx, client))
+    assert len(controller.at) == 1
+    assert caplog.records == []
+
+
+async def test_something_else_that_is_gone_is_looked_for_again() -> None:
+    async def act() -> Result:
+        raise NotFound(404, "NotFound", 'namespaces "elsewhere" not found')
+
+    controller, _ = await run(act, 2)
+    assert len(controller.at) > 1
 
 
 async def test_a_pass_that_hangs_is_ended_and_repeated() -> None:
