@@ -1,4 +1,4 @@
-"""The virtual environment of the checks, in the cache: one for each state of requirements/dev.txt.
+"""Virtual environments in the cache: one for each state of requirements/dev.txt, and of other lock files.
 
 It is made at its final path (its scripts name that path) and counts only with its stamp, written last; one
 without a stamp is a half-made one and is made again. The Makefile computes the same path.
@@ -22,15 +22,15 @@ REQUIREMENTS = CHECKOUT / "requirements" / "dev.txt"
 STAMP = ".noria-complete"
 
 
-def path() -> Path:
-    """Where the environment for the present requirements is."""
-    content = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+def path(requirements: Path = REQUIREMENTS) -> Path:
+    """Where the environment for the present state of a lock file is."""
+    content = hashlib.sha256(requirements.read_bytes()).hexdigest()
     return cache() / "venvs" / content[:12]
 
 
-def ensure() -> Path:
-    """Make the environment unless it is whole."""
-    home = path()
+def ensure(requirements: Path = REQUIREMENTS, *, size: str = "1.5 GB") -> Path:
+    """Make the environment of a lock file unless it is whole. `size`: what to tell the user about it."""
+    home = path(requirements)
     stamp = home / STAMP
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if (
@@ -41,7 +41,7 @@ def ensure() -> Path:
         return home
     if not usable():
         raise ClusterError("this Python cannot make virtual environments; install the package python3-venv")
-    say(f"Python packages of requirements/dev.txt go to {home} (about 1.5 GB)")
+    say(f"Python packages of requirements/{requirements.name} go to {home} (about {size})")
     with step("installing the Python packages"):
         _remove(home)
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def ensure() -> Path:
             "--quiet",
             "--disable-pip-version-check",
         ]
-        _run(*install, "--require-hashes", "-r", str(REQUIREMENTS))
+        _run(*install, "--require-hashes", "-r", str(requirements))
         write_atomically(stamp, version)
     return home
 

@@ -1,0 +1,55 @@
+"""Virtual environments of the outside clients and peers of the model server, each from its own lock file.
+
+Their pins exclude each other (protobuf, FastAPI, uvloop), so none shares an environment with another or with
+Noria. One that is damaged or half made is made again; two that ask at once wait for each other.
+
+    python3 -m tools.clients [clients] [peer-mlserver] [peer-litserve]
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import sys
+from pathlib import Path
+
+from tools import venv
+from tools.cluster.errors import ClusterError
+from tools.cluster.layout import CHECKOUT, cache
+from tools.cluster.progress import say
+
+# Environment, and what it takes on disk.
+SIZES = {"clients": "1 GB", "peer-mlserver": "1 GB", "peer-litserve": "500 MB"}
+
+
+def requirements(name: str) -> Path:
+    """The lock file of one environment."""
+    return CHECKOUT / "requirements" / f"{name}.txt"
+
+
+def python(name: str) -> Path:
+    """The interpreter of one environment, made first where it is missing; raises `ClusterError`."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / f".{name}.lock").open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return venv.ensure(requirements(name), size=SIZES[name]) / "bin" / "python"
+
+
+def main() -> int:
+    """Make the named environments, all by default, and print their interpreters."""
+    parser = argparse.ArgumentParser(prog="python3 -m tools.clients", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(SIZES)}; default: all")
+    names = parser.parse_args().names or list(SIZES)
+    if unknown := [name for name in names if name not in SIZES]:
+        parser.error(f"unknown environment {unknown[0]!r}: choose from {', '.join(SIZES)}")
+    try:
+        for name in names:
+            sys.stdout.write(f"{name} {python(name)}\n")
+    except ClusterError as failed:
+        say(f"error: {failed}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
