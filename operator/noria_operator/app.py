@@ -51,10 +51,13 @@ def context(fetcher: Fetcher) -> MakeContext:
 
 
 def xds_app(store: Store, config: Config) -> web.Application:
-    """Router configuration, for every router of the cluster."""
+    """Router configuration, for every router of the cluster. Raises `ConfigError` without a master key: the
+    operator does not start then.
+    """
+    config.master_key()
     return xds.app(
         store,
-        master_key=config.master_key(),
+        master_key=config.master_key,
         deployments=kinds.MODELDEPLOYMENT,
         slices=kinds.ENDPOINTSLICE,
     )

@@ -95,9 +95,8 @@ class Cluster:
 @asynccontextmanager
 async def discovery(store: Store, port: int, **options: Any) -> AsyncIterator[None]:
     """One replica of the operator, as far as routers see it."""
-    application = xds.app(
-        store, master_key=MASTER, deployments=MODELDEPLOYMENT, slices=ENDPOINTSLICE, **options
-    )
+    given = {"master_key": lambda: MASTER, **options}
+    application = xds.app(store, deployments=MODELDEPLOYMENT, slices=ENDPOINTSLICE, **given)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

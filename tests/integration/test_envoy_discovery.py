@@ -75,6 +75,15 @@ async def test_a_router_without_a_token_of_its_namespace_gets_nothing() -> None:
         assert (await ask(port, token=router_token(MASTER, NAMESPACE)))[0] == 200
 
 
+async def test_a_new_master_key_is_in_force_without_a_restart() -> None:
+    cluster, port, keys = Cluster(), free_port(), [MASTER]
+    async with discovery(cluster.store(), port, master_key=lambda: keys[-1]):
+        assert (await ask(port))[0] == 200
+        keys.append(b"another master key, as long as one must be")
+        assert (await ask(port))[0] == 403
+        assert (await ask(port, token=router_token(keys[-1], NAMESPACE)))[0] == 200
+
+
 async def test_nothing_is_answered_before_every_watch_has_synced() -> None:
     port = free_port()
     async with discovery(Store(), port):

@@ -12,9 +12,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from noria_operator.domain.keys import MASTER_KEY_MIN
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
@@ -83,16 +85,16 @@ class Config:
         )
 
     def master_key(self) -> bytes:
-        """The master key; raises `ConfigError` when the file is missing or the key too short to be one."""
+        """The master key as its file holds it now, read when that file is another one than last time.
+
+        Raises `ConfigError` when the file is missing or the key too short to be one.
+        """
+        file = self.master_key_file
         try:
-            key = self.master_key_file.read_bytes().strip()
+            now = file.stat()
+            return _master_key(file, (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size))
         except OSError as error:
-            raise ConfigError(
-                f"NORIA_MASTER_KEY_FILE {self.master_key_file} cannot be read: {error}"
-            ) from error
-        if len(key) < 32:
-            raise ConfigError(f"NORIA_MASTER_KEY_FILE {self.master_key_file} holds less than 32 bytes")
-        return key
+            raise ConfigError(f"NORIA_MASTER_KEY_FILE {file} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,15 @@ class Controller(Protocol):
 
     def related(self, store: Store, obj: Json) -> list[Key]:
         """Keys of KIND that a change of `obj` (of any kind, not a child) must wake."""
+
+
+@lru_cache(maxsize=1)
+def _master_key(file: Path, _state: tuple[int, ...]) -> bytes:
+    """The key in a file of this state, which was looked up before: what is read is as new, or newer."""
+    key = file.read_bytes().strip()
+    if len(key) < MASTER_KEY_MIN:
+        raise ConfigError(f"NORIA_MASTER_KEY_FILE {file} holds less than {MASTER_KEY_MIN} bytes")
+    return key
 
 
 def _names(text: str) -> tuple[str, ...]:

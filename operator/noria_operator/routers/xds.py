@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,9 +51,15 @@ _TYPES = {
 
 
 def app(
-    store: ObjectStore, *, master_key: bytes, deployments: Hashable, slices: Hashable, hold: float = HOLD
+    store: ObjectStore,
+    *,
+    master_key: Callable[[], bytes],
+    deployments: Hashable,
+    slices: Hashable,
+    hold: float = HOLD,
 ) -> web.Application:
-    """The application; `deployments` and `slices` are the store's kinds of ModelDeployment and EndpointSlice.
+    """The application; `deployments` and `slices` are the store's kinds of ModelDeployment and EndpointSlice,
+    `master_key` gives the key that is in force now.
 
     To be run with `access_log=None` and a connection for each held request.
     """
@@ -84,7 +90,7 @@ class Discovery:
     """Answers routers; what it remembers of them may be lost at any time and is learnt again from their
     requests."""
 
-    def __init__(self, catalogue: Catalogue, master_key: bytes, hold: float) -> None:
+    def __init__(self, catalogue: Catalogue, master_key: Callable[[], bytes], hold: float) -> None:
         self._catalogue = catalogue
         self._master_key = master_key
         self._hold = hold
@@ -106,7 +112,7 @@ class Discovery:
             del body
         except (ValueError, KeyError, TypeError, AttributeError, TimeoutError):
             return web.json_response({"error": "not a discovery request"}, status=400)
-        if not same_token(question.token, router_token(self._master_key, question.namespace)):
+        if not same_token(question.token, router_token(self._master_key(), question.namespace)):
             logger.warning("router refused", extra={"namespace": question.namespace, "node": question.node})
             await asyncio.sleep(AGAIN)
             return web.json_response({"error": "the token is not this namespace's"}, status=403)

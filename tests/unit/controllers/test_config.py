@@ -56,3 +56,32 @@ def test_a_master_key_must_be_there_and_long_enough(tmp_path: Path) -> None:
         config.master_key()
     (tmp_path / "key").write_text("k" * 44 + "\n")
     assert config.master_key() == b"k" * 44
+
+
+def test_a_master_key_is_read_again_only_when_its_file_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "key"
+    config = Config("noria", master_key_file=file)
+    file.write_text("a" * 40)
+    assert config.master_key() == b"a" * 40
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", lambda _: pytest.fail("the file was read again"))
+        assert config.master_key() == b"a" * 40
+    (tmp_path / "next").write_text("b" * 40)
+    (tmp_path / "next").replace(file)  # as the kubelet does it: another file under the same name
+    assert config.master_key() == b"b" * 40
+    file.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.master_key()
+
+
+def test_a_master_key_that_was_too_short_is_taken_once_it_is_long_enough(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("short")
+    config = Config("noria", master_key_file=file)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="less than 32 bytes"):
+            config.master_key()
+    file.write_text("c" * 40)
+    assert config.master_key() == b"c" * 40
