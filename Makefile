@@ -12,8 +12,9 @@ PYTHON := $(VENV)/bin/python
 export NORIA_CACHE
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/serving:$(CURDIR)
 export PATH := $(VENV)/bin:$(NORIA_CACHE)/bin:$(PATH)
-# Byte code beside the cache, not in the checkout.
+# Byte code beside the cache, not in the checkout; without it every run compiles and rewrites all tests anew.
 export PYTHONPYCACHEPREFIX := $(NORIA_CACHE)/pycache
+unexport PYTHONDONTWRITEBYTECODE
 
 CLUSTER := python3 -m tools.cluster
 LOCK := uv pip compile --quiet --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
@@ -60,7 +61,7 @@ type: venv ## Mypy, strict
 
 # Two processes, split by what they import: the learning libraries take longer to load than most tests to run, and
 # workers of one run would each load them.
-HEAVY := tests/unit/serving tests/unit/examples
+HEAVY := tests/unit/serving tests/unit/examples tests/unit/domain/test_quality.py
 
 .PHONY: unit
 unit: venv ## Unit tests: pure, seconds

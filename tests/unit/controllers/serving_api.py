@@ -7,13 +7,12 @@ elsewhere.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from tests.unit.controllers.training_api import Api, operator
+from tests.unit.controllers.training_api import Api, as_sent, operator
 
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Context
@@ -49,11 +48,11 @@ class ServingApi(Api):
         key = Key(kind, namespace, body["metadata"]["name"])
         if error := self.refuse.get(kind.kind):
             raise error
-        found = copy.deepcopy(self.objects.get(key))
-        if found is None:
+        stored = self.objects.get(key)
+        if stored is None:
             return await self.create(kind, namespace, body)
-        merged = _merged(found, body)
-        return found if merged == self.objects[key] else self.write("apply", key, merged)
+        merged = _merged(as_sent(stored), as_sent(body))
+        return merged if merged == stored else self.write("apply", key, merged)
 
     @property
     def deployment(self) -> Json:
@@ -128,14 +127,14 @@ def claim(api: ServingApi, *modes: str) -> None:
 
 def edit(api: ServingApi, **spec: Any) -> None:
     """The user changes the spec."""
-    found = copy.deepcopy(api.deployment)
+    found = as_sent(api.deployment)
     found["spec"] |= spec
     found["metadata"]["generation"] += 1
     api.put(MODELDEPLOYMENT, found)
 
 
 def say(api: ServingApi, command: str, id_: str) -> None:
-    found = copy.deepcopy(api.deployment)
+    found = as_sent(api.deployment)
     found["metadata"].setdefault("annotations", {})[f"noria.dev/{command}"] = id_
     api.put(MODELDEPLOYMENT, found)
 
@@ -181,4 +180,4 @@ def _slice(name: str, labels: Json, ips: list[str]) -> Json:
 def _merged(old: Any, new: Any) -> Any:
     if isinstance(old, dict) and isinstance(new, dict):
         return old | {key: _merged(old.get(key), value) for key, value in new.items()}
-    return copy.deepcopy(new)
+    return new

@@ -5,7 +5,7 @@ It knows no schema, no defaults and no controllers; convergence against a real A
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -41,6 +41,12 @@ class TestClock:
         return self.time
 
 
+def as_sent(obj: Json) -> Json:
+    """The object after its way over the wire: a copy, and many times faster than `copy.deepcopy`."""
+    sent: Json = json.loads(json.dumps(obj))
+    return sent
+
+
 @dataclass
 class Api:
     """The client's methods over a dictionary. `crash_after` counts down with each write."""
@@ -57,13 +63,13 @@ class Api:
         found = self.objects.get(Key(kind, namespace, name))
         if found is None:
             raise NotFound(404, "NotFound", name)
-        return copy.deepcopy(found)
+        return as_sent(found)
 
     async def list(self, kind: Kind, namespace: str | None = None, *, labels: Any = None) -> list[Json]:
         self.lists += 1
         wanted = dict(labels or {})
         return [
-            copy.deepcopy(obj)
+            as_sent(obj)
             for key, obj in self.objects.items()
             if key.kind == kind and wanted.items() <= obj["metadata"].get("labels", {}).items()
         ]
@@ -76,7 +82,7 @@ class Api:
             raise AlreadyExists(409, "AlreadyExists", key.name)
         if kind in self.refused:
             raise Invalid(422, "Invalid", "spec.template: wrong")
-        made = copy.deepcopy(body) | {"apiVersion": kind.api_version, "kind": kind.kind}
+        made = as_sent(body) | {"apiVersion": kind.api_version, "kind": kind.kind}
         made["metadata"] |= {
             "namespace": namespace,
             "uid": f"{kind.plural}-{key.name}-{self.version}",
@@ -89,7 +95,7 @@ class Api:
         self, kind: Kind, namespace: str, body: Json, *, manager: str = "", force: bool = True
     ) -> Json:
         key = Key(kind, namespace, body["metadata"]["name"])
-        found = copy.deepcopy(self.objects[key])
+        found = as_sent(self.objects[key])
         found["spec"] |= body["spec"]
         return self.write("apply", key, found)
 
@@ -97,10 +103,10 @@ class Api:
         self, kind: Kind, namespace: str, name: str, status: Json, *, resource_version: str | None = None
     ) -> Json:
         key = Key(kind, namespace, name)
-        found = copy.deepcopy(self.objects[key])
+        found = as_sent(self.objects[key])
         if resource_version not in (None, found["metadata"]["resourceVersion"]):
             raise Conflict(409, "Conflict", name)
-        return self.write("status", key, found | {"status": copy.deepcopy(status)})
+        return self.write("status", key, found | {"status": as_sent(status)})
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, propagation: str = ""
@@ -114,7 +120,7 @@ class Api:
         obj["metadata"]["resourceVersion"] = str(self.version)
         self.objects[key] = obj
         self.note(f"{verb} {key.kind.kind} {key.name}")
-        return copy.deepcopy(obj)
+        return as_sent(obj)
 
     def note(self, text: str) -> None:
         self.writes.append(text)
@@ -126,7 +132,7 @@ class Api:
     def put(self, kind: Kind, obj: Json) -> Json:
         """Somebody else writes an object."""
         self.version += 1
-        made = copy.deepcopy(obj)
+        made = as_sent(obj)
         made["metadata"]["resourceVersion"] = str(self.version)
         self.objects[Key(kind, obj["metadata"]["namespace"], obj["metadata"]["name"])] = made
         return made
@@ -147,7 +153,7 @@ class Api:
                 continue
             message, code = say(job)
             name = job["metadata"]["name"]
-            done = copy.deepcopy(job)
+            done = as_sent(job)
             kind = "Complete" if code == 0 else "Failed"
             done["status"] = {"conditions": [{"type": kind, "status": "True", "reason": "PodFailurePolicy"}]}
             self.put(JOB, done)
@@ -189,7 +195,7 @@ def operator(api: Api, servers: Servers | None = None, **config: Any) -> Context
     """A freshly started operator: its cache holds what the API server has."""
     store, client = Store(), cast(Client, api)
     for obj in api.objects.values():
-        store.observe(None, copy.deepcopy(obj))
+        store.observe(None, as_sent(obj))
     for kind in (*OWN_KINDS, JOB, POD):
         store.mark_synced(kind)
     settings = Config(namespace="noria", server_image="noria/server@sha256:" + "b" * 64, **config)

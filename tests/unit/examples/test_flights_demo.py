@@ -64,6 +64,7 @@ def test_a_held_clock_stands_whatever_the_cluster_does(monkeypatch: pytest.Monke
         return {"date": "", "rate": traffic.limit}
 
     monkeypatch.setattr(traffic, "_call", call)
+    monkeypatch.setattr("examples.flights.demo.traffic.LOOK_SECONDS", 0.01)
     traffic.start()
     world.until("the canary's rate", lambda: calls[:1] == [f"POST control?rate={CANARY:g}"], seconds=5)
     traffic.hold()

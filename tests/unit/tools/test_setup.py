@@ -62,6 +62,18 @@ def test_the_makefile_uses_the_environment_that_set_up_makes(
     assert f"{venv.path()}/bin/python -m mypy" in planned
 
 
+def test_byte_code_is_kept_in_the_cache_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it each run would compile, and rewrite the assertions of, every test module again."""
+    monkeypatch.setenv("NORIA_CACHE", str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    command = ["make", "--silent", "--eval=show:; @env", "show"]
+    shown = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    assert f"PYTHONPYCACHEPREFIX={tmp_path}/pycache" in shown.splitlines()
+    assert "PYTHONDONTWRITEBYTECODE" not in shown
+
+
 def test_every_target_of_the_makefile_is_listed_by_help() -> None:
     listed = subprocess.run(["make", "help"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
     for target in ("setup", "lint", "unit", "integration", "e2e", "test", "demo", "cluster-down", "clean"):
