@@ -40,6 +40,12 @@ def variables(uri: str, *, env: Mapping[str, str] = os.environ) -> dict[str, str
         raise NoriaError(
             Reason.CONFIGURATION, f"the credentials of {uri} in {folder} cannot be read: {error.strerror}"
         ) from error
+    if not contents:
+        raise NoriaError(
+            Reason.STORAGE_UNAVAILABLE,
+            f"there are no credentials of {uri} in {folder}; check that Secret {folder.name} exists and has "
+            "keys",
+        )
     return {name: text for name, data in contents.items() if (text := _text(data)) is not None}
 
 

@@ -50,8 +50,8 @@ class Artifact(Spec):
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only. "
-        "Absent: none.",
+        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only; it opens "
+        "this location and no other. Absent: none.",
     )
 
 

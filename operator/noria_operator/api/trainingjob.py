@@ -106,8 +106,8 @@ class Data(Spec):
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only. "
-        "Absent: none.",
+        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only; it opens "
+        "this location and no other. Absent: none.",
     )
     select: Select | None = Field(
         default=None, description="Take only the newest partitions of the directory. Absent: all of it."
@@ -123,8 +123,8 @@ class Output(Spec):
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only. "
-        "Absent: none.",
+        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only; it opens "
+        "this location and no other. Absent: none.",
     )
     keep: int = Field(
         default=20,
@@ -281,6 +281,14 @@ class TrainingJobSpec(PodFields):
             reason="FieldValueRequired",
             holds=lambda it: not it.gates or it.evaluation is not None,
         ),
+        Rule(
+            cel="!has(self.data) || self.data.all(a, !has(a.secretName) || self.data.all(b, "
+            "!has(b.secretName) || a.secretName == b.secretName || "
+            "(a.uri.endsWith('/') ? a.uri : a.uri + '/') != (b.uri.endsWith('/') ? b.uri : b.uri + '/')))",
+            message="one location has two Secrets: use the same secretName for entries with the same uri",
+            field=".data",
+            holds=lambda it: _one_secret_each(it.data),
+        ),
     )
 
 
@@ -316,6 +324,12 @@ class TrainingJob(Spec):
             advice="make a new TrainingJob with the other value",
         ),
     )
+
+
+def _one_secret_each(data: list[Data]) -> bool:
+    """Whether no two entries with the same uri name different Secrets."""
+    named = {(source.uri.rstrip("/"), source.secret_name) for source in data if source.secret_name}
+    return len(named) == len({uri for uri, _ in named})
 
 
 def is_dns_label(name: str, limit: int) -> bool:

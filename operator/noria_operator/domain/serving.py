@@ -14,6 +14,7 @@ from typing import Any
 
 from noria_operator.api.modeldeployment import Server
 from noria_operator.api.modelversion import ModelVersion
+from noria_operator.domain import credentials
 from noria_operator.domain.training_locations import VOLUMES, Location
 from noria_operator.domain.training_pods import TERMINATION_LOG, USER
 from noria_serving import contract
@@ -58,6 +59,12 @@ class Serving:
     def port(self) -> int:
         """Where it takes requests."""
         return self.server.port if self.custom else contract.SERVER_PORT
+
+    @property
+    def secrets(self) -> credentials.Secrets:
+        """Which Secret opens the artifact."""
+        artifact = self.version.spec.artifact
+        return {Location.parse(artifact.uri).uri: artifact.secret_name} if artifact.secret_name else {}
 
 
 def pod_template(serving: Serving) -> Json:
@@ -118,10 +125,7 @@ def _container(serving: Serving, fields: Json) -> Json:
         "volumeMounts": _mounts(serving),
         **_probes(serving),
     }
-    sources = list(fields.get("envFrom", []))
-    secret = serving.version.spec.artifact.secret_name
-    if secret:
-        sources.append({"secretRef": {"name": secret}})
+    sources = [*fields.get("envFrom", []), *credentials.sources(serving.secrets)]
     optional = {"command": fields.get("command"), "args": fields.get("args"), "envFrom": sources}
     if serving.custom:
         # Not every server goes on serving after SIGTERM; ours does, and needs no hook.
@@ -141,6 +145,7 @@ def _env(serving: Serving) -> list[Json]:
         contract.ENV_DIGEST: artifact.digest,
         contract.ENV_FEEDBACK_KEYS: KEYS_DIR,
         contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
+        **credentials.variables(serving.secrets),
     }
     if serving.allow_pickle:
         ours[contract.ENV_ALLOW_PICKLE] = "1"
@@ -189,7 +194,7 @@ def _mounts(serving: Serving) -> list[Json]:
     claim = Location.parse(serving.version.spec.artifact.uri).claim
     if claim:
         mounts.append({"name": "artifact", "mountPath": f"{VOLUMES}/{claim}", "readOnly": True})
-    return mounts
+    return mounts + credentials.mounts(serving.secrets)
 
 
 def _volumes(serving: Serving) -> list[Json]:
@@ -199,4 +204,4 @@ def _volumes(serving: Serving) -> list[Json]:
     if claim:
         # The whole claim, not a subPath: the kubelet would make a missing directory and hide the mistake.
         volumes.append({"name": "artifact", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
-    return volumes
+    return volumes + credentials.volumes(serving.secrets)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from noria_operator.domain import credentials
 from noria_operator.domain.training_locations import VOLUMES, Location
 from noria_serving.contract import ENV_RESULT
 
@@ -28,7 +29,7 @@ _PLACEMENT: Final = ("nodeSelector", "tolerations", "affinity", "priorityClassNa
 
 @dataclass(frozen=True)
 class Place:
-    """A location that a pod uses; `secret` names the Secret whose `AWS_*` keys open it."""
+    """A location that a pod uses; `secret` names the Secret that opens it."""
 
     location: Location
     secret: str | None = None
@@ -48,6 +49,11 @@ class Program:
     files: Mapping[str, str] = field(default_factory=dict)
     resources: Json = field(default_factory=dict)
     pull_policy: str | None = None
+
+    @property
+    def secrets(self) -> credentials.Secrets:
+        """Which Secret opens which location."""
+        return {place.location.uri: place.secret for place in self.places if place.secret}
 
 
 def pod_template(program: Program, fields: Json, labels: Mapping[str, str]) -> Json:
@@ -102,10 +108,7 @@ def _container(program: Program, fields: Json) -> Json:
         },
         "volumeMounts": _mounts(program),
     }
-    sources = [
-        *fields.get("envFrom", []),
-        *({"secretRef": {"name": name}} for name in _secrets(program.places)),
-    ]
+    sources = [*fields.get("envFrom", []), *credentials.sources(program.secrets)]
     optional = {
         "command": program.command,
         "args": program.args,
@@ -120,13 +123,15 @@ def _env(program: Program, fields: Json) -> list[Json]:
     only.
     """
     user = {entry["name"]: entry.get("value", "") for entry in fields.get("env", [])}
-    variables = {"HOME": WORK, **user, **program.env, ENV_RESULT: TERMINATION_LOG}
+    variables = {
+        "HOME": WORK,
+        **user,
+        **program.env,
+        **credentials.variables(program.secrets),
+        ENV_RESULT: TERMINATION_LOG,
+    }
     # `$(NAME)` in a value would be expanded by the kubelet; doubled dollars stay what they are.
     return [{"name": name, "value": value.replace("$(", "$$(")} for name, value in variables.items()]
-
-
-def _secrets(places: Iterable[Place]) -> list[str]:
-    return list(dict.fromkeys(place.secret for place in places if place.secret))
 
 
 def _claims(places: Iterable[Place]) -> dict[str, bool]:
@@ -149,7 +154,7 @@ def _volumes(program: Program) -> list[Json]:
     for index, (claim, writable) in enumerate(_claims(program.places).items()):
         source: Json = {"claimName": claim} | ({} if writable else {"readOnly": True})
         volumes.append({"name": f"claim-{index}", "persistentVolumeClaim": source})
-    return volumes
+    return volumes + credentials.volumes(program.secrets)
 
 
 def _mounts(program: Program) -> list[Json]:
@@ -159,7 +164,7 @@ def _mounts(program: Program) -> list[Json]:
     for index, (claim, writable) in enumerate(_claims(program.places).items()):
         mount: Json = {"name": f"claim-{index}", "mountPath": f"{VOLUMES}/{claim}"}
         mounts.append(mount if writable else mount | {"readOnly": True})
-    return mounts
+    return mounts + credentials.mounts(program.secrets)
 
 
 def _annotation(name: str) -> str:

@@ -161,6 +161,64 @@ def test_s3_output_is_made_in_scratch_space_and_credentials_come_from_the_secret
     assert container(job)["envFrom"] == [{"secretRef": {"name": "store"}}]
 
 
+def folders(job: Json) -> dict[str, str]:
+    """Location → the Secret that is mounted where $NORIA_CREDENTIALS points to."""
+    pod = job["spec"]["template"]["spec"]
+    volumes = {one["name"]: one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one}
+    mounted = {
+        one["mountPath"]: volumes[one["name"]]
+        for one in container(job)["volumeMounts"]
+        if one["name"] in volumes
+    }
+    return {uri: mounted[folder] for uri, folder in json.loads(env(job)["NORIA_CREDENTIALS"]).items()}
+
+
+def test_each_location_has_its_own_secret_and_none_wins_in_the_environment() -> None:
+    data = [
+        {"name": "train", "uri": "s3://lake/flights/", "secretName": "lake"},
+        {"name": "weather", "uri": "s3://lake/weather", "secretName": "lake"},
+        {"name": "holdout", "uri": "s3://vault/days", "secretName": "vault"},
+    ]
+    obj = training_job(data=data, output={"uri": "s3://models/flights", "secretName": "models"})
+    trainer = train(obj)
+    kubernetes_validate.validate(trainer, "1.34", strict=True)
+    assert folders(trainer) == {
+        "s3://lake/flights": "lake",
+        "s3://lake/weather": "lake",
+        f"s3://models/flights/{UID[:8]}-flights-1": "models",
+    }
+    assert container(trainer)["envFrom"] == [
+        {"prefix": "SECRET_LAKE_", "secretRef": {"name": "lake"}},
+        {"prefix": "SECRET_MODELS_", "secretRef": {"name": "models"}},
+    ]
+    champion = Bundle("s3://old/flights/1", DIGEST, "old", "flights-1")
+    judge = evaluation_job(
+        obj,
+        parse_as(TrainingJob, obj).spec,
+        challenger=Bundle("s3://models/flights/2", DIGEST, "models"),
+        champion=champion,
+        images=IMAGES,
+    )
+    kubernetes_validate.validate(judge, "1.34", strict=True)
+    assert folders(judge) == {
+        "s3://models/flights/2": "models",
+        "s3://old/flights/1": "old",
+        "s3://vault/days": "vault",
+    }
+    prefixes = [one["prefix"] for one in container(judge)["envFrom"]]
+    assert prefixes == ["SECRET_MODELS_", "SECRET_OLD_", "SECRET_VAULT_"]
+
+
+def test_one_secret_for_everything_is_in_the_environment_too() -> None:
+    data = [{"name": "train", "uri": "s3://lake/flights", "secretName": "store"}]
+    obj = training_job(
+        data=data, output={"uri": "s3://models/x", "secretName": "store"}, evaluation=None, gates=[]
+    )
+    job = train(obj)
+    assert set(folders(job).values()) == {"store"}
+    assert container(job)["envFrom"] == [{"secretRef": {"name": "store"}}]
+
+
 def test_the_users_pod_fields_reach_every_pod_that_must_share_a_node() -> None:
     spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
     fields: Json = {

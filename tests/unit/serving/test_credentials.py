@@ -76,6 +76,14 @@ def test_a_directory_that_is_not_there_is_an_error_not_an_empty_answer(tmp_path:
         credentials.variables("s3://bucket/x", env=env)
 
 
+def test_a_secret_that_is_empty_or_not_there_yet_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "lake").mkdir()
+    env = {"NORIA_CREDENTIALS": json.dumps({"s3://bucket": str(tmp_path / "lake")})}
+    with pytest.raises(NoriaError, match="check that Secret lake exists and has keys") as refused:
+        credentials.variables("s3://bucket/x", env=env)
+    assert refused.value.reason is Reason.STORAGE_UNAVAILABLE  # tried again: the kubelet may be late
+
+
 def test_a_store_is_opened_with_the_credentials_of_its_location(
     env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
