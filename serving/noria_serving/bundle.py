@@ -24,7 +24,7 @@ from noria_serving.artifact import Artifact, DirectorySource, sha256
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import score_output, scores
 from noria_serving.model.loaded import GOLDEN_SCHEMA, load_artifact
-from noria_serving.protocol import encode_tensor
+from noria_serving.protocol.tensors import encode_tensor
 from noria_serving.signature import Signature
 
 __all__ = ["Bundle", "save"]

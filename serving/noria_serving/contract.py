@@ -57,6 +57,12 @@ SERVER_PORT: Final = 8080
 """Inference, health and feedback; reached through the router."""
 COUNTERS_PORT: Final = 8081
 """`/metrics` for Prometheus and `/counters` for the operator; never routed."""
+GRPC_PORT: Final = 8082
+"""The Open Inference Protocol over gRPC."""
+
+# -- inference -----------------------------------------------------------------------------------------------
+VERSION_HEADER: Final = "Noria-Version"
+"""On every answer to an inference request, good or bad: the name of the version that it was meant for."""
 
 # -- counters ------------------------------------------------------------------------------------------------
 COUNTERS_PATH: Final = "/counters"

@@ -16,12 +16,14 @@ from noria_serving.errors import NoriaError, Reason
 ENV_HOST: Final = "NORIA_HOST"
 ENV_PORT: Final = "NORIA_PORT"
 ENV_COUNTERS_PORT: Final = "NORIA_COUNTERS_PORT"
+ENV_GRPC_PORT: Final = "NORIA_GRPC_PORT"
+"""A port, or `off`."""
 ENV_MAX_BODY: Final = "NORIA_MAX_BODY_BYTES"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Who this process is, what it serves and how it goes away."""
+class ModelSettings:
+    """One version of a model to serve, and the names it goes by."""
 
     bundle: str
     digest: str | None = None
@@ -32,16 +34,48 @@ class Settings:
     """Name of the ModelVersion, `<model>-<N>`; the protocol's `model_version` is N."""
     number: str = "1"
     feedback_keys: str | None = None
-    drain_seconds: float = 8.0
     allow_pickle: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What clients may call the model."""
+        return tuple(dict.fromkeys((self.deployment, self.model)))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What this process serves, where it listens and how it goes away."""
+
+    models: tuple[ModelSettings, ...]
+    drain_seconds: float = 8.0
     host: str = "0.0.0.0"
     port: int = contract.SERVER_PORT
     counters_port: int = contract.COUNTERS_PORT
+    grpc_port: int | None = contract.GRPC_PORT
+    """None: no gRPC."""
     max_body: int = 16 * 1024 * 1024
+    repository_writable: bool = False
+    """Whether clients may load and unload models."""
 
 
 def read(env: Mapping[str, str]) -> Settings:
     """Settings from the environment; a missing bundle or a malformed number is `ConfigurationInvalid`."""
+    return Settings(
+        models=(_model(env),),
+        drain_seconds=_number(env, contract.ENV_DRAIN_SECONDS, 8.0),
+        host=env.get(ENV_HOST) or "0.0.0.0",
+        port=int(_number(env, ENV_PORT, contract.SERVER_PORT)),
+        counters_port=int(_number(env, ENV_COUNTERS_PORT, contract.COUNTERS_PORT)),
+        grpc_port=_grpc_port(env),
+        max_body=int(_number(env, ENV_MAX_BODY, 16 * 1024 * 1024)),
+    )
+
+
+def _grpc_port(env: Mapping[str, str]) -> int | None:
+    return None if env.get(ENV_GRPC_PORT) == "off" else int(_number(env, ENV_GRPC_PORT, contract.GRPC_PORT))
+
+
+def _model(env: Mapping[str, str]) -> ModelSettings:
     bundle = env.get(contract.ENV_BUNDLE, "")
     if not bundle:
         raise NoriaError(
@@ -49,7 +83,7 @@ def read(env: Mapping[str, str]) -> Settings:
         )
     model = env.get(contract.ENV_MODEL) or env.get(contract.ENV_DEPLOYMENT) or "model"
     version, number = _version(model, env.get(contract.ENV_VERSION) or "1")
-    return Settings(
+    return ModelSettings(
         bundle=bundle,
         digest=env.get(contract.ENV_DIGEST) or None,
         namespace=env.get(contract.ENV_NAMESPACE) or "default",
@@ -58,12 +92,7 @@ def read(env: Mapping[str, str]) -> Settings:
         version=version,
         number=number,
         feedback_keys=env.get(contract.ENV_FEEDBACK_KEYS) or None,
-        drain_seconds=_number(env, contract.ENV_DRAIN_SECONDS, 8.0),
         allow_pickle=env.get(contract.ENV_ALLOW_PICKLE) == "1",
-        host=env.get(ENV_HOST) or "0.0.0.0",
-        port=int(_number(env, ENV_PORT, contract.SERVER_PORT)),
-        counters_port=int(_number(env, ENV_COUNTERS_PORT, contract.COUNTERS_PORT)),
-        max_body=int(_number(env, ENV_MAX_BODY, 16 * 1024 * 1024)),
     )
 
 

@@ -1,6 +1,6 @@
 """The counters in Prometheus' words: built at each scrape from the same vector that the operator reads.
 
-In: an App with a loaded service. Out: the text format. Invariants: every bin is there from the start, at 0
+In: the loaded models. Out: the text format. Invariants: every bin is there from the start, at 0
 (the increase of a series that first appears at 500 is 0); at most FEATURES features are exported bin by bin.
 """
 
@@ -25,7 +25,7 @@ from noria_serving.reference import Bins
 
 if TYPE_CHECKING:
     from noria_serving.counters.latency import Histogram
-    from noria_serving.server.app import App
+    from noria_serving.server.models import Models
     from noria_serving.server.service import Service
 
 FEATURES: Final = 20
@@ -33,13 +33,12 @@ OUTCOMES: Final = {"ok": "success", "client_error": "client_error", "server_erro
 
 
 class Exporter(Collector):
-    """A collector of one App in a registry of its own."""
+    """A collector of all models in a registry of its own."""
 
     content_type: Final = CONTENT_TYPE_PLAIN_0_0_4.encode()
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._labels = [app.settings.model, app.settings.version]
+    def __init__(self, models: Models) -> None:
+        self._models = models
         self._limit = int(os.environ.get("NORIA_METRICS_FEATURES", FEATURES))
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -51,9 +50,25 @@ class Exporter(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        service = self._app.service
-        if service is None:
-            return
+        families: dict[str, Metric] = {}
+        for service in self._models.services():
+            for family in _Families(service, self._limit).collect():
+                families.setdefault(family.name, family)
+                if families[family.name] is not family:
+                    families[family.name].samples.extend(family.samples)
+        return iter(families.values())
+
+
+class _Families:
+    """What one served version has to say."""
+
+    def __init__(self, service: Service, limit: int) -> None:
+        self._service = service
+        self._labels = [service.settings.model, service.settings.version]
+        self._limit = limit
+
+    def collect(self) -> Iterator[Metric]:
+        service = self._service
         service.recorder.fold()
         counts = service.recorder.state.as_json(service.recorder.state.vector)
         yield from self._traffic(service, counts)
@@ -73,7 +88,7 @@ class Exporter(Collector):
         )
         yield self._histogram("model_inference_duration_seconds", "The model alone.", service.inference)
         in_flight = self._gauge("model_requests_in_flight", "Requests being answered.")
-        in_flight.add_metric(self._labels, self._app.in_flight)
+        in_flight.add_metric(self._labels, service.in_flight)
         yield in_flight
         loaded = self._gauge("model_loaded_timestamp_seconds", "When the model became ready.")
         loaded.add_metric(self._labels, service.loaded_at)
@@ -81,7 +96,7 @@ class Exporter(Collector):
         info = self._gauge("model_info", "1; what is served.", "deployment", "format", "task", "digest")
         manifest = service.loaded.manifest
         info.add_metric(
-            [*self._labels, self._app.settings.deployment, manifest.format, manifest.task, manifest.digest], 1
+            [*self._labels, service.settings.deployment, manifest.format, manifest.task, manifest.digest], 1
         )
         yield info
         overhead = self._counter(

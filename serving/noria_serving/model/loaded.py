@@ -20,7 +20,8 @@ from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import Backend, score_output, scores
 from noria_serving.model.onnx import OnnxModel
 from noria_serving.model.sklearn import SklearnModel, load_pickle, load_skops
-from noria_serving.protocol import BadRequest, decode_inputs
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.tensors import decode_inputs
 
 FORMATS: Final = ("onnx", "skops", "pickle")
 GOLDEN_SCHEMA: Final = "noria.golden/v1"
@@ -97,7 +98,7 @@ def check_golden(backend: Backend, golden: Any) -> tuple[float, int]:
         inputs = decode_inputs(golden["inputs"], backend.signature.inputs)
         expected = decode_inputs(golden["outputs"], backend.signature.outputs)
         tolerance = float(golden["tolerance"])
-    except (BadRequest, KeyError, TypeError, ValueError) as error:
+    except (RequestError, KeyError, TypeError, ValueError) as error:
         raise NoriaError(
             Reason.MANIFEST_INVALID, f"golden.json does not fit the signature: {error}"
         ) from error

@@ -7,15 +7,15 @@ server still answers, and tells its clients to come back elsewhere (`Connection:
 
 from __future__ import annotations
 
-import logging
 import time
-import uuid
-from collections.abc import Callable
 from typing import Any, Final
 
 from noria_serving import contract
 from noria_serving.feedback.token import Refusal, Refused
-from noria_serving.protocol import BadRequest, encode_tensor
+from noria_serving.protocol import v2
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.inference import InferRequest
+from noria_serving.protocol.v2 import parse_object, render
 from noria_serving.server.http import (
     Disconnected,
     Headers,
@@ -27,11 +27,9 @@ from noria_serving.server.http import (
     read_body,
     respond,
 )
-from noria_serving.server.request import parse_object, parse_request, render
-from noria_serving.server.service import Service, finite
-from noria_serving.settings import Settings
+from noria_serving.server.models import Models
+from noria_serving.server.service import Service
 
-log = logging.getLogger(__name__)
 Answer = tuple[int, bytes, Headers]
 SERVER: Final = {"name": "noria", "version": "0.1.0", "extensions": ["noria_feedback"]}
 MAX_ITEMS: Final = 4096
@@ -46,136 +44,114 @@ STATUSES: Final = {
 
 
 class App:
-    """Routes by path; `service` appears when the model is ready."""
+    """Routes by path."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.service: Service | None = None
-        self.draining = False
-        self.in_flight = 0
-        self.started = time.time()
-        self.process = str(uuid.uuid4())
-        names = dict.fromkeys((settings.deployment, settings.model))
-        self._bases = {
-            f"/v2/models/{name}{suffix}": name
-            for name in names
-            for suffix in ("", f"/versions/{settings.number}")
-        }
-        self._infer = {f"{base}/infer": name for base, name in self._bases.items()}
-
-    @property
-    def ready(self) -> bool:
-        return self.service is not None and not self.draining
+    def __init__(self, models: Models) -> None:
+        self.models = models
+        self._max_body = models.settings.max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        self.in_flight += 1
         try:
             status, body, headers = await self._answer(scope, receive)
-            if self.draining:
+            if self.models.draining:
                 headers = [*headers, (b"connection", b"close")]
             await respond(send, status, b"" if scope["method"] == "HEAD" else body, headers)
         except Disconnected:
             return
-        finally:
-            self.in_flight -= 1
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        name = self._infer.get(scope["path"])
         try:
-            if name is not None:
-                _allow(scope, "POST")
-                return await self._inference(scope, receive, name)
-            return await self._other(scope, receive)
-        except BadRequest as error:
-            return error.status, error_body(str(error)), [(b"allow", error.allow)] if error.allow else []
+            match scope["path"].split("/"):
+                case ["", "v2", "models", name, "infer"]:
+                    return await self._inference(scope, receive, name, None)
+                case ["", "v2", "models", name, "versions", version, "infer"]:
+                    return await self._inference(scope, receive, name, version)
+                case ["", "v2", "models", name, *rest]:
+                    return await self._model(scope, receive, name, rest)
+            return self._server(scope)
+        except RequestError as error:
+            return error.status, error_body(str(error)), [*error.headers]
 
-    async def _other(self, scope: Scope, receive: Receive) -> Answer:
-        path: str = scope["path"]
-        base, _, last = path.rpartition("/")
-        if base in self._bases and last == "feedback":
-            _allow(scope, "POST")
-            return await self._feedback(scope, receive)
-        route = self._plain(path, base, last)
+    def _server(self, scope: Scope) -> Answer:
+        """Routes that name no model."""
+        models = self.models
+        document: dict[str, Any]
+        match scope["path"]:
+            case "/v2" | "/v2/":
+                status, document = 200, SERVER
+            case "/v2/health/live":
+                status, document = 200, {"live": True}
+            case "/v2/health/ready":
+                status = 200 if models.ready else 503
+                document = {"live": models.ready, "ready": models.ready}
+            case "/v2/models":
+                status, document = 200, {"models": models.names()}
+            case path:
+                raise RequestError(f"unknown path {path!r:.200}", status=404)
         _allow(scope, "GET")
-        status, document = route()
         return status, render(document), []
 
-    def _plain(self, path: str, base: str, last: str) -> Callable[[], tuple[int, Any]]:
-        """Routes without a body."""
-        if path in ("/v2", "/v2/"):
-            return lambda: (200, SERVER)
-        if path == "/v2/health/live":
-            return lambda: (200, {"live": True})
-        if path == "/v2/health/ready":
-            return lambda: (200 if self.ready else 503, {"live": self.ready, "ready": self.ready})
-        if path == "/v2/models":
-            return lambda: (200, {"models": list(dict.fromkeys(self._bases.values()))})
-        if path in self._bases:
-            return lambda: self._metadata(self._bases[path])
-        if base in self._bases and last == "ready":
-            return lambda: (200 if self.ready else 503, {"name": self._bases[base], "ready": self.ready})
-        if path.startswith("/v2/models/"):
-            served = list(self._bases)
-            raise BadRequest(f"unknown model or path {path!r:.200}; served here: {served}", status=404)
-        raise BadRequest(f"unknown path {path!r:.200}", status=404)
+    async def _model(self, scope: Scope, receive: Receive, name: str, rest: list[str]) -> Answer:
+        """Routes of one model or version but inference."""
+        version = None
+        if rest[:1] == ["versions"] and len(rest) > 1:
+            version, rest = rest[1], rest[2:]
+        match rest:
+            case []:
+                _allow(scope, "GET")
+                return 200, render(self._metadata(name, self.models.find(name, version))), []
+            case ["ready"]:
+                _allow(scope, "GET")
+                return self._model_ready(name, version)
+            case ["feedback"]:
+                _allow(scope, "POST")
+                return await self._feedback(scope, receive, self.models.find(name, version))
+        raise RequestError(f"unknown path {scope['path']!r:.200}", status=404)
 
-    def _metadata(self, name: str) -> tuple[int, Any]:
-        service = self._serving()
-        loaded = service.loaded
-        return 200, {
+    def _model_ready(self, name: str, version: str | None) -> Answer:
+        try:
+            self.models.find(name, version)
+            ready = not self.models.draining
+        except RequestError as error:
+            if error.status != 503:
+                raise
+            ready = False
+        return 200 if ready else 503, render({"name": name, "ready": ready}), []
+
+    def _metadata(self, name: str, service: Service) -> dict[str, Any]:
+        return {
             "name": name,
-            "versions": [self.settings.number],
-            "platform": {"onnx": "onnx_onnxruntime"}.get(loaded.manifest.format, "sklearn"),
-            **loaded.backend.signature.as_json(),
+            "versions": self.models.versions(name),
+            "platform": {"onnx": "onnx_onnxruntime"}.get(service.loaded.manifest.format, "sklearn"),
+            **service.signature.as_json(),
         }
 
-    def _serving(self) -> Service:
-        if self.service is None:
-            raise BadRequest("the model is not loaded yet", status=503)
-        return self.service
-
-    async def _inference(self, scope: Scope, receive: Receive, name: str) -> Answer:
-        service = self._serving()
+    async def _inference(self, scope: Scope, receive: Receive, name: str, version: str | None) -> Answer:
+        _allow(scope, "POST")
+        service = self.models.find(name, version)
         started = time.perf_counter()
         try:
-            answer = await self._infer_once(service, scope, receive, name)
-        except BadRequest as error:
-            service.recorder.refused(error.status)
+            request = await self._read(scope, receive, service)
+        except RequestError as error:
+            service.refused(error.status)
             raise
-        if answer[0] >= 500:
-            service.recorder.refused(answer[0])
+        answer = await service.infer(request)
+        number = service.settings.number
+        body, headers = v2.encode(answer, request, service.signature, name=name, version=number)
+        if answer.token is not None:
+            headers.append((TOKEN_HEADER, answer.token.encode()))
         service.latency.observe(time.perf_counter() - started)
-        return answer
+        return 200, body, headers
 
-    async def _infer_once(self, service: Service, scope: Scope, receive: Receive, name: str) -> Answer:
+    async def _read(self, scope: Scope, receive: Receive, service: Service) -> InferRequest:
         if header(scope, b"inference-header-content-length") is not None:
-            raise BadRequest("binary tensors are not supported here: send the data as JSON")
-        body = await read_body(scope, receive, self.settings.max_body)
-        signature = service.loaded.backend.signature
-        request = parse_request(body, signature)
-        try:
-            outputs = await service.predict(request.inputs, request.rows)
-        except Exception as error:
-            log.warning("model failed", exc_info=error)
-            return 500, error_body(f"the model failed: {type(error).__name__}: {error!s:.300}"), []
-        if not finite(outputs):
-            return 500, error_body("the model gave NaN or infinity, which JSON cannot carry"), []
-        token = service.account(request.inputs, outputs)
-        document: dict[str, Any] = {"model_name": name, "model_version": self.settings.number}
-        if request.id is not None:
-            document["id"] = request.id
-        headers: Headers = []
-        if token is not None:
-            document["parameters"] = {contract.FEEDBACK_PARAMETER: token}
-            headers.append((TOKEN_HEADER, token.encode()))
-        document["outputs"] = [encode_tensor(signature.outputs[i], outputs[i]) for i in request.outputs]
-        return 200, render(document), headers
+            raise RequestError("binary tensors are not supported here: send the data as JSON")
+        return v2.decode(await read_body(scope, receive, self._max_body), service.signature)
 
-    async def _feedback(self, scope: Scope, receive: Receive) -> Answer:
-        service = self._serving()
-        document = parse_object(await read_body(scope, receive, self.settings.max_body))
+    async def _feedback(self, scope: Scope, receive: Receive, service: Service) -> Answer:
+        document = parse_object(await read_body(scope, receive, self._max_body))
         if "items" in document:
             return self._feedback_batch(service, document["items"])
         sent = header(scope, TOKEN_HEADER)
@@ -189,7 +165,7 @@ class App:
 
     def _feedback_batch(self, service: Service, items: object) -> Answer:
         if not isinstance(items, list) or len(items) > MAX_ITEMS:
-            raise BadRequest(
+            raise RequestError(
                 f"`items` must be a list of at most {MAX_ITEMS} objects with `token` and `labels`"
             )
         results, now = [], time.time()
@@ -207,6 +183,8 @@ class App:
 def _allow(scope: Scope, method: str) -> None:
     if scope["method"] == method or (scope["method"] == "HEAD" and method == "GET"):
         return
-    error = BadRequest(f"{scope['method']} is not allowed here; use {method}", status=405)
-    error.allow = method.encode()
-    raise error
+    raise RequestError(
+        f"{scope['method']} is not allowed here; use {method}",
+        status=405,
+        headers=[(b"allow", method.encode())],
+    )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from noria_serving.protocol import BadRequest
+from noria_serving.protocol.errors import RequestError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -32,7 +32,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body; more than `limit` bytes is 413, announced or not."""
     announced = header(scope, b"content-length")
     if announced is not None and int(announced) > limit:
-        raise BadRequest(f"the body has {int(announced)} bytes, the limit is {limit}", status=413)
+        raise RequestError(f"the body has {int(announced)} bytes, the limit is {limit}", status=413)
     message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body", False) or message["type"] == "http.disconnect":
@@ -43,7 +43,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         message = await receive()
         body += message.get("body", b"")
     if len(body) > limit:
-        raise BadRequest(f"the body is larger than the limit of {limit} bytes", status=413)
+        raise RequestError(f"the body is larger than the limit of {limit} bytes", status=413)
     return body
 
 

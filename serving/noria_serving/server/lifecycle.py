@@ -23,7 +23,7 @@ from noria_serving.contract import VERIFICATION_SCHEMA
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
-from noria_serving.server.service import Service
+from noria_serving.server.models import Models
 from noria_serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,15 +47,16 @@ class Lifecycle:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.app = App(settings)
+        self.models = Models(settings)
+        self._loaded = False
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
         """Until a signal, or a model that cannot be loaded."""
         settings = self._settings
         self._catch_signals()
-        traffic = _server(self.app)
-        counters = _server(CountersApp(self.app))
+        traffic = _server(App(self.models))
+        counters = _server(CountersApp(self.models))
         try:
             listening = [_listen(settings.host, port) for port in (settings.port, settings.counters_port)]
         except OSError as error:
@@ -74,7 +75,7 @@ class Lifecycle:
         code = loading.result() if loading.done() else 0
         if code == 0:
             await stopped
-            await asyncio.sleep(settings.drain_seconds if self.app.service else 0)
+            await asyncio.sleep(settings.drain_seconds if self._loaded else 0)
         traffic.should_exit = True
         await serving[0]
         counters.should_exit = True
@@ -85,25 +86,25 @@ class Lifecycle:
 
     async def _load(self) -> int:
         """0 when ready, else the exit code."""
-        settings = self._settings
         try:
-            # in a thread: the runtime's import takes longer than the model, and health answers meanwhile
-            service = await asyncio.to_thread(_load_service, settings)
+            await self.models.load()
         except NoriaError as error:
             return _failed(error)
         except Exception as error:
             log.exception("load failed")
             return _failed(NoriaError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
-        self.app.service = service
-        self._ticking = asyncio.create_task(service.keep_ticking())
-        log.info("ready", extra={"version": settings.version, "digest": service.loaded.manifest.digest})
+        self._loaded = True
+        self._ticking = asyncio.create_task(self.models.keep_ticking())
+        for service in self.models.services():
+            version, digest = service.settings.version, service.loaded.manifest.digest
+            log.info("ready", extra={"version": version, "digest": digest})
         return 0
 
     def _finish(self, loading: asyncio.Task[int]) -> None:
         loading.cancel()
-        if self.app.service is not None:
+        if self._loaded:
             self._ticking.cancel()
-            self.app.service.close()
+        self.models.close()
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -112,18 +113,10 @@ class Lifecycle:
 
     def drain(self) -> None:
         """Not ready from now on; calling it again changes nothing."""
-        if not self.app.draining:
-            self.app.draining = True
+        if not self.models.draining:
+            self.models.draining = True
             log.info("draining", extra={"seconds": self._settings.drain_seconds})
             self._stopping.set()
-
-
-def _load_service(settings: Settings) -> Service:
-    from noria_serving.model.loaded import load  # noqa: PLC0415
-
-    return Service(
-        settings, load(settings.bundle, digest=settings.digest, allow_pickle=settings.allow_pickle)
-    )
 
 
 def _failed(error: NoriaError) -> int:

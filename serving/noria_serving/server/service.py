@@ -1,41 +1,48 @@
-"""One served version: its model, counters and feedback desk, and the state of its readiness.
+"""One served version: its model, counters and feedback desk.
 
-In: decoded requests. Out: arrays, tokens, counts. Invariant: `ready` is true only between a load that
-reproduced the golden rows and the start of draining.
+In: decoded requests. Out: answers, counts. Invariant: a Service exists only after a load that reproduced the
+golden rows, and every inference request is counted exactly once, here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from noria_serving.counters.latency import Histogram
 from noria_serving.counters.recorder import Recorder
-from noria_serving.counters.ring import INTERVAL_SECONDS, Ring
+from noria_serving.counters.ring import Ring
 from noria_serving.feedback.desk import Desk
 from noria_serving.feedback.keys import MountedKeys
 from noria_serving.model.loaded import Loaded
-from noria_serving.settings import Settings
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
+from noria_serving.settings import ModelSettings
 
-Array = NDArray[Any]
+log = logging.getLogger(__name__)
 INLINE_SECONDS: Final = 0.002
 """A prediction that should take less runs on the event loop: a thread costs 35 µs of CPU more (measured)."""
 
 
 class Service:
-    """Everything that a ready server has."""
+    """Everything that a served version has."""
 
-    def __init__(self, settings: Settings, loaded: Loaded) -> None:
+    def __init__(self, settings: ModelSettings, loaded: Loaded) -> None:
         now = time.time()
         self.settings = settings
         self.loaded = loaded
+        self.signature = loaded.backend.signature
         self.loaded_at = now
+        self.process = str(uuid.uuid4())
+        """Changes when a counter may have started again."""
+        self.in_flight = 0
         self.recorder = Recorder(loaded.reference)
         self.ring = Ring(self.recorder.state.vector, now)
         self.latency, self.inference = Histogram(), Histogram()
@@ -54,7 +61,30 @@ class Service:
         )
         self._thread = ThreadPoolExecutor(1, "inference")
 
-    async def predict(self, inputs: Mapping[str, Array], rows: int) -> list[Array]:
+    async def infer(self, request: InferRequest) -> InferAnswer:
+        """Predict and count; a RequestError says why there is no answer."""
+        self.in_flight += 1
+        try:
+            outputs = await self._predict(request.inputs, request.rows)
+            _check_finite([outputs[index] for index in request.finite])
+            return InferAnswer(outputs, self._account(request.inputs, outputs))
+        except RequestError as error:
+            self.refused(error.status)
+            raise
+        except Exception as error:
+            self.refused(500)
+            log.warning("model failed", exc_info=error)
+            raise RequestError(
+                f"the model failed: {type(error).__name__}: {error!s:.300}", status=500
+            ) from error
+        finally:
+            self.in_flight -= 1
+
+    def refused(self, status: int) -> None:
+        """Count a request that was refused before it could be inferred."""
+        self.recorder.refused(status)
+
+    async def _predict(self, inputs: Mapping[str, Array], rows: int) -> list[Array]:
         """The model's outputs; small predictions inline, large ones in one thread, so that health still
         answers.
         """
@@ -67,7 +97,7 @@ class Service:
         self.inference.observe(time.perf_counter() - started)
         return outputs
 
-    def account(self, inputs: Mapping[str, Array], outputs: list[Array]) -> str | None:
+    def _account(self, inputs: Mapping[str, Array], outputs: list[Array]) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
         scores = self.loaded.scores(outputs)
         predicted = None
@@ -83,15 +113,10 @@ class Service:
         self.ring.take(self.recorder.state.vector, time.time())
         self.desk.keys.refresh()
 
-    async def keep_ticking(self) -> None:
-        while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
-            self.tick()
-
     def close(self) -> None:
         self._thread.shutdown(wait=True)
 
 
-def finite(outputs: list[Array]) -> bool:
-    """Whether every number can be written as JSON."""
-    return all(bool(np.isfinite(output).all()) for output in outputs if output.dtype.kind == "f")
+def _check_finite(outputs: list[Array]) -> None:
+    if not all(bool(np.isfinite(output).all()) for output in outputs if output.dtype.kind == "f"):
+        raise RequestError("the model gave NaN or infinity, which JSON cannot carry", status=500)

@@ -9,18 +9,14 @@ import pytest
 from noria_serving.model.loaded import Loaded
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
+from noria_serving.server.models import Models
 from noria_serving.server.service import Service
-from noria_serving.settings import Settings
+from noria_serving.settings import ModelSettings, Settings
 
-SETTINGS = Settings(
-    bundle="",
-    namespace="shop",
-    deployment="late",
-    model="late-model",
-    version="late-model-4",
-    number="4",
-    max_body=4096,
+LATE = ModelSettings(
+    bundle="", namespace="shop", deployment="late", model="late-model", version="late-model-4", number="4"
 )
+SETTINGS = Settings((LATE,), max_body=4096)
 GOOD: dict[str, Any] = {
     "id": "q1",
     "inputs": [{"name": "input-0", "shape": [2, 3], "datatype": "FP32", "data": [[1, 2, 3], [-1, 0, 1]]}],
@@ -29,21 +25,21 @@ BASE = "/v2/models/late"
 
 
 @pytest.fixture
-def app(loaded: Loaded) -> App:
-    application = App(SETTINGS)
-    application.service = Service(SETTINGS, loaded)
-    return application
+def models(loaded: Loaded) -> Models:
+    models = Models(SETTINGS)
+    models.serve(Service(LATE, loaded))
+    return models
 
 
 @pytest.fixture
-async def client(app: App) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=app)
+async def client(models: Models) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=App(models))
     async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
         yield client
 
 
-async def counts(app: App, query: str = "") -> dict[str, Any]:
-    transport = httpx.ASGITransport(app=CountersApp(app))
+async def counts(models: Models, query: str = "") -> dict[str, Any]:
+    transport = httpx.ASGITransport(app=CountersApp(models))
     async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
         return (await client.get(f"/counters{query}")).json()
 
@@ -144,7 +140,7 @@ async def test_a_body_that_only_turns_out_too_large_is_413(client) -> None:
 
 
 async def test_before_the_model_is_there_the_server_is_live_and_not_ready() -> None:
-    transport = httpx.ASGITransport(app=App(SETTINGS))
+    transport = httpx.ASGITransport(app=App(Models(SETTINGS)))
     async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
         statuses = [
             (await client.get(path)).status_code
@@ -167,23 +163,25 @@ class Broken:
 @pytest.mark.parametrize(
     "answer", [ValueError("boom"), [np.array([1, 1]), np.full((2, 2), np.nan, dtype=np.float32)]]
 )
-async def test_a_model_that_fails_is_500_and_counted(app: App, client, loaded: Loaded, answer: Any) -> None:
+async def test_a_model_that_fails_is_500_and_counted(
+    models: Models, client, loaded: Loaded, answer: Any
+) -> None:
     from dataclasses import replace
 
-    app.service.loaded = replace(loaded, backend=Broken(loaded.backend.signature, answer))
+    next(models.services()).loaded = replace(loaded, backend=Broken(loaded.backend.signature, answer))
     response = await client.post(f"{BASE}/infer", json=GOOD)
     assert response.status_code == 500
     assert list(response.json()) == ["error"]
-    assert (await counts(app))["requests"] == {"ok": 0, "client_error": 0, "server_error": 1}
+    assert (await counts(models))["requests"] == {"ok": 0, "client_error": 0, "server_error": 1}
 
 
-async def test_requests_and_rows_are_counted_and_a_window_is_their_difference(app: App, client) -> None:
+async def test_requests_and_rows_are_counted_and_a_window_is_their_difference(models: Models, client) -> None:
     await client.post(f"{BASE}/infer", json=GOOD)
     await client.post(f"{BASE}/infer", content="{")
-    app.service.tick()
-    first = await counts(app)
+    next(models.services()).tick()
+    first = await counts(models)
     await client.post(f"{BASE}/infer", json=GOOD)
-    whole, window = await counts(app), await counts(app, f"?since={first['at']}")
+    whole, window = await counts(models), await counts(models, f"?since={first['at']}")
     assert first["requests"] == {"ok": 1, "client_error": 1, "server_error": 0}
     assert (whole["predictions"], window["predictions"]) == (4, 2)
     assert whole["from"] == whole["started"] <= window["from"] <= first["at"]
@@ -192,7 +190,7 @@ async def test_requests_and_rows_are_counted_and_a_window_is_their_difference(ap
     assert sum(whole["prediction"]["bins"]) == 4
 
 
-async def test_feedback_is_taken_once_by_body_by_header_and_in_batches(app: App, client) -> None:
+async def test_feedback_is_taken_once_by_body_by_header_and_in_batches(models: Models, client) -> None:
     tokens = [(await client.post(f"{BASE}/infer", json=GOOD)).headers["noria-feedback"] for _ in range(3)]
     path = f"{BASE}/feedback"
     assert (await client.post(path, json={"token": tokens[0], "labels": [1, 0]})).json() == {
@@ -211,13 +209,13 @@ async def test_feedback_is_taken_once_by_body_by_header_and_in_batches(app: App,
     ]
     batch = (await client.post(path, json={"items": items})).json()
     assert [entry["result"] for entry in batch["results"]] == ["matched", "duplicate", "invalid", "invalid"]
-    totals = await counts(app)
+    totals = await counts(models)
     assert totals["feedback"]["matched"] == 3
     assert list(totals["scores"]) == ["late-model-4"]
 
 
-async def test_prometheus_sees_every_bin_from_the_start(app: App) -> None:
-    transport = httpx.ASGITransport(app=CountersApp(app))
+async def test_prometheus_sees_every_bin_from_the_start(models: Models) -> None:
+    transport = httpx.ASGITransport(app=CountersApp(models))
     async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
         text = (await client.get("/metrics")).text
         missing = await client.get("/metric")
@@ -229,8 +227,8 @@ async def test_prometheus_sees_every_bin_from_the_start(app: App) -> None:
     assert missing.status_code == 404
 
 
-async def test_a_draining_server_is_not_ready_but_answers_and_closes(app: App, client) -> None:
-    app.draining = True
+async def test_a_draining_server_is_not_ready_but_answers_and_closes(models: Models, client) -> None:
+    models.draining = True
     assert (await client.get("/v2/health/ready")).status_code == 503
     assert (await client.get("/v2/health/live")).status_code == 200
     response = await client.post(f"{BASE}/infer", json=GOOD)

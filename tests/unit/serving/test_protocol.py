@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noria_serving.protocol import BadRequest, decode_tensor, encode_tensor
-from noria_serving.server.request import parse_request, render
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.tensors import decode_tensor, encode_tensor
+from noria_serving.protocol.v2 import decode, render
 from noria_serving.signature import DATATYPES, Signature, Tensor
 
 MATRIX = Signature(
@@ -29,7 +30,7 @@ def body(document: object) -> bytes:
 
 @pytest.mark.parametrize("data", [[1, 2, 3, 4.5], [[1, 2], [3, 4.5]]])
 def test_flat_and_nested_data_are_the_same_rows(data: list[Any]) -> None:
-    request = parse_request(body(matrix(data=data)), MATRIX)
+    request = decode(body(matrix(data=data)), MATRIX)
     assert request.inputs["x"].tolist() == [[1, 2], [3, 4.5]]
     assert request.inputs["x"].dtype == np.float32
     assert (request.rows, request.outputs, request.id) == (2, (0, 1), None)
@@ -41,7 +42,7 @@ def test_columns_come_with_or_without_their_trailing_dimension() -> None:
         {"name": "a", "shape": [2, 1], "datatype": "FP32", "data": [[0.5], [None]]},
         {"name": "n", "shape": [2], "datatype": "INT32", "data": [7, -1]},
     ]
-    request = parse_request(body({"id": "q", "inputs": inputs, "outputs": [{"name": "y"}]}), COLUMNS)
+    request = decode(body({"id": "q", "inputs": inputs, "outputs": [{"name": "y"}]}), COLUMNS)
     assert request.inputs["s"].tolist() == [["u"], [""]]
     assert request.inputs["n"].dtype == np.int64
     assert np.isnan(request.inputs["a"][1, 0])
@@ -98,8 +99,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_with_a_sentence_that_says_what_is_wrong(case: str) -> None:
     content, says = BAD[case]
-    with pytest.raises(BadRequest) as caught:
-        parse_request(content, MATRIX)
+    with pytest.raises(RequestError) as caught:
+        decode(content, MATRIX)
     assert caught.value.status == 400
     assert says in str(caught.value)
 
@@ -110,14 +111,14 @@ def test_rows_of_all_inputs_must_agree() -> None:
         {"name": "n", "shape": [2], "datatype": "INT64", "data": [1, 2]},
         {"name": "s", "shape": [1], "datatype": "BYTES", "data": ["x"]},
     ]
-    with pytest.raises(BadRequest, match="same number of rows"):
-        parse_request(body({"inputs": inputs}), COLUMNS)
+    with pytest.raises(RequestError, match="same number of rows"):
+        decode(body({"inputs": inputs}), COLUMNS)
 
 
 def test_a_whole_number_out_of_range_is_refused() -> None:
     tensor = Tensor("n", "INT8", (-1,))
     for datatype, value in (("INT8", 300), ("INT64", 300)):
-        with pytest.raises(BadRequest, match="range"):
+        with pytest.raises(RequestError, match="range"):
             decode_tensor({"name": "n", "shape": [1], "datatype": datatype, "data": [value]}, tensor)
 
 
@@ -137,7 +138,7 @@ def test_whatever_comes_is_arrays_or_a_refusal(shape: Any, data: Any, datatype: 
     document = matrix(shape=shape, data=data, datatype=datatype)
     document["outputs"] = extra
     try:
-        request = parse_request(body(document), MATRIX)
-    except BadRequest:
+        request = decode(body(document), MATRIX)
+    except RequestError:
         return
     assert request.inputs["x"].shape == (request.rows, 2)

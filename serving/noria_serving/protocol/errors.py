@@ -1,0 +1,19 @@
+"""The one error that a protocol answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RequestError(Exception):
+    """Why a request gets no answer; `str()` is the sentence for the client.
+
+    status: as in HTTP; gRPC maps it. headers: what HTTP sends beside it, such as `Allow` or `Retry-After`.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 400, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
