@@ -172,9 +172,8 @@ class Operator:
             self.queue.add(key, urgent=urgent)
 
     def _wake_all(self) -> None:
-        for controller in self._parts.controllers:
-            for obj in self.store.list(controller.KIND):
-                self.queue.add(kinds.key_of(obj))
+        for key in wakeup.everything(self.store, self._parts.controllers):
+            self.queue.add(key)
 
     def _stalled(self) -> float:
         if self._leading_since is None:

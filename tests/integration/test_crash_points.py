@@ -39,7 +39,7 @@ def expected(version: int) -> Json:
         ],
         "deployments": [f"flight-delay-{version}-# 1", "noria-router 2"],
         "services": ["flight-delay", f"flight-delay-{version}-#", "noria-router"],
-        "controllerrevisions": [f"flight-delay-{version}-#"],
+        "controllerrevisions": [f"flight-delay-{version}-#", "noria-router-#"],
         "poddisruptionbudgets": ["noria-router"],
         "secrets": ["flight-delay-feedback-#", "noria-router-#"],
         "traffic": [(f"flight-delay-{version}", 100, True)],

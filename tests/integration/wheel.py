@@ -228,7 +228,7 @@ def continuous_training() -> Json:
 def _shape(kind: Kind, obj: Json) -> str:
     """One object in a word: names where they are deterministic, the end state where there is one."""
     meta, status = obj["metadata"], obj.get("status", {})
-    name = re.sub(r"(-[0-9a-f]{6,10})+(?=-|$)", "-#", meta["name"])
+    name = re.sub(r"(-[0-9a-f]{6,10})+(?=-|$)|(?<=^noria-router)-[0-9a-f]$", "-#", meta["name"])
     end = status.get("phase") or ("complete" if status.get("succeeded") else "")
     replicas = obj["spec"].get("replicas") if kind == DEPLOYMENT else ""
     return f"{name} {end}{replicas}".strip()

@@ -26,6 +26,7 @@ from noria_operator.kube.kinds import (
     TRAININGJOB,
     Key,
     Kind,
+    key_of,
     kind_of,
 )
 from noria_operator.kube.store import Store
@@ -61,13 +62,9 @@ def related(store: Store, obj: Json) -> list[Key]:
     kind, namespace = kind_of(obj), obj["metadata"].get("namespace", "")
     if kind not in (MODELDEPLOYMENT, MODELVERSION):
         return []
-    found = []
-    for training in store.list(CONTINUOUSTRAINING, namespace):
-        watched = training["spec"]["deployment"]
-        same = training["spec"]["template"]["spec"]["model"] == obj["spec"]["model"]
-        if same if kind == MODELVERSION else watched == obj["metadata"]["name"]:
-            found.append(Key(CONTINUOUSTRAINING, namespace, training["metadata"]["name"]))
-    return found
+    model, name = obj["spec"]["model"], obj["metadata"]["name"]
+    wanted = {"spec.template.spec.model": model} if kind == MODELVERSION else {"spec.deployment": name}
+    return [key_of(training) for training in store.list(CONTINUOUSTRAINING, namespace, fields=wanted)]
 
 
 def _watched(store: Store, obj: Json) -> Watched:

@@ -27,7 +27,6 @@ from noria_operator.kube.kinds import (
     ENDPOINTSLICE,
     MODELDEPLOYMENT,
     MODELVERSION,
-    PDB,
     POD,
     PVC,
     SERVICE,
@@ -149,54 +148,46 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
 
 
 def related(store: Store, obj: Json) -> list[Key]:
-    """Versions wake the deployments of their model; routers and claims those that wait for something;
-    deployments those that want the same hosts.
+    """Versions wake the deployments of their model; claims those that wait for something; router pods those
+    that wait for routers; deployments those that want the same hosts.
     """
     kind, meta = kind_of(obj), obj["metadata"]
-    deployments = store.list(MODELDEPLOYMENT, meta.get("namespace")) if kind in _WAKING else []
+    namespace = meta.get("namespace")
     if kind == MODELVERSION:
-        model = obj.get("spec", {}).get("model")
-        return [key_of(each) for each in deployments if each.get("spec", {}).get("model") == model]
+        model = {"spec.model": str(obj.get("spec", {}).get("model"))}
+        return [key_of(each) for each in store.list(MODELDEPLOYMENT, namespace, fields=model)]
     if kind == MODELDEPLOYMENT:
-        return [key_of(each) for each in deployments if _competes(each, obj)]
+        return _rivals(store, obj)
     if kind == PVC:
-        return [key_of(each) for each in deployments if not _is_true(each, "UpToDate")]
-    if (meta.get("labels") or {}).get(names.ROUTER_LABEL) != "true" or not deployments:
-        return []
-    if kind == POD:
+        waiting = store.list(MODELDEPLOYMENT, namespace)
+        return [key_of(each) for each in waiting if not _is_true(each, "UpToDate")]
+    if kind == POD and (meta.get("labels") or {}).get(names.ROUTER_LABEL) == "true":
         up = any(router.ready(pod) for pod in router.pods(store, meta["namespace"]))
-        return [key_of(each) for each in deployments if not up or _busy(each)]
-    # Any one of them restores the router's objects for all, but one that is stuck or leaving.
-    able = [each for each in deployments if not each["metadata"].get("deletionTimestamp")]
-    return [key_of(each) for each in sorted(able, key=lambda each: _stalled(each) == "InvalidSpec")[:1]]
+        return [
+            key_of(each) for each in store.list(MODELDEPLOYMENT, namespace) if _heeds_routers(each, up=up)
+        ]
+    return []
 
 
-_WAKING = frozenset({MODELDEPLOYMENT, MODELVERSION, PVC, POD, DEPLOYMENT, SERVICE, PDB})
+def _rivals(store: Store, obj: Json) -> list[Key]:
+    """Those for whom what `obj` asks for, or no longer asks for, may decide who has a host."""
+    namespace = obj["metadata"]["namespace"]
+    asked = [{"spec.hosts": host} for host in obj["spec"].get("hosts") or ()]
+    found = (
+        store.list(MODELDEPLOYMENT, namespace, fields=one) for one in [*asked, {"Stalled": "HostConflict"}]
+    )
+    keys = dict.fromkeys(key_of(each) for group in found for each in group)
+    return [key for key in keys if key != key_of(obj)]
 
 
-def _competes(one: Json, other: Json) -> bool:
-    """Whether what `other` asks for, or no longer asks for, may decide who has a host."""
-    wanted = _hosts(one)
-    if not wanted or one["metadata"]["name"] == other["metadata"]["name"]:
-        return False
-    return not wanted.isdisjoint(_hosts(other)) or _stalled(one) == "HostConflict"
-
-
-def _hosts(obj: Json) -> set[str]:
-    return set(obj["spec"].get("hosts") or ())
-
-
-def _stalled(obj: Json) -> str:
-    """Why it is stalled; empty when it is not."""
-    found = obj.get("status", {}).get("conditions", ())
-    stalled = (one for one in found if one["type"] == "Stalled" and one["status"] == "True")
-    return next((str(one["reason"]) for one in stalled), "")
-
-
-def _busy(obj: Json) -> bool:
+def _heeds_routers(obj: Json, *, up: bool) -> bool:
+    """Whether it waits for routers to act, or whether being `up` is not what its status says of them."""
     found = obj.get("status", {})
-    moving = any(not share.get("verified") for share in found.get("traffic", ()))
-    return moving or "candidate" in found or not _is_true(obj, "Servable")
+    if "candidate" in found or any(not share.get("verified") for share in found.get("traffic", ())):
+        return True
+    servable: Json = next((one for one in found.get("conditions", ()) if one["type"] == "Servable"), {})
+    reason = servable.get("reason")
+    return reason == "NoRouter" if up else reason in {"Serving", "NoReadyPods"}
 
 
 def _is_true(obj: Json, condition: str) -> bool:

@@ -76,9 +76,9 @@ def related(store: Store, obj: Json) -> list[Key]:
     kind, namespace = kind_of(obj), obj["metadata"].get("namespace", "")
     if kind not in (MODELVERSION, MODELDEPLOYMENT):
         return []
-    model = obj["spec"]["model"]
-    versions = [one for one in store.list(MODELVERSION, namespace) if one["spec"]["model"] == model]
-    names = set(archivable(retained(versions, store.list(MODELDEPLOYMENT, namespace))))
+    same = {"spec.model": obj["spec"]["model"]}
+    versions = store.list(MODELVERSION, namespace, fields=same)
+    names = set(archivable(retained(versions, store.list(MODELDEPLOYMENT, namespace, fields=same))))
     if kind == MODELDEPLOYMENT:
         user = f"{obj['metadata']['name']} ("
         names |= in_use([obj]).keys()
@@ -90,7 +90,11 @@ def related(store: Store, obj: Json) -> list[Key]:
 
 
 def _registry(store: Store, obj: Json) -> Registry:
-    namespace, model = obj["metadata"]["namespace"], obj["spec"]["model"]
-    versions = [one for one in store.list(MODELVERSION, namespace) if one["spec"]["model"] == model]
+    """A deployment serves versions of its own model only, whichever field names them."""
+    namespace, same = obj["metadata"]["namespace"], {"spec.model": obj["spec"]["model"]}
     complete = store.synced(MODELVERSION) and store.synced(MODELDEPLOYMENT)
-    return Registry(versions, store.list(MODELDEPLOYMENT, namespace), complete)
+    return Registry(
+        store.list(MODELVERSION, namespace, fields=same),
+        store.list(MODELDEPLOYMENT, namespace, fields=same),
+        complete,
+    )

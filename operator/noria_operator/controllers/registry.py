@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from noria_operator.controllers import continuoustraining, modeldeployment, modelversion, trainingjob
+from noria_operator.controllers import (
+    continuoustraining,
+    modeldeployment,
+    modelversion,
+    router,
+    trainingjob,
+)
 from noria_operator.controllers.context import Controller
 
-CONTROLLERS: tuple[Controller, ...] = (trainingjob, modelversion, modeldeployment, continuoustraining)
+CONTROLLERS: tuple[Controller, ...] = (
+    trainingjob,
+    modelversion,
+    modeldeployment,
+    router,
+    continuoustraining,
+)

@@ -1,17 +1,34 @@
-"""The router of a namespace and the address of a ModelDeployment, kept as the builders say.
+"""The controller of routers, one a namespace, and the address of each ModelDeployment behind it.
 
-Comes in: a ModelDeployment that is looked at. Goes out: the router's Deployment, Service, Secret and
-disruption budget, and the deployment's own Service. Invariants: the Secret exists before the pods that mount
-it are asked for; nothing is written when nothing differs.
+Comes in: the key of a namespace, woken by its ModelDeployments and by the router's own objects; however many
+of them changed meanwhile, one pass serves them all. Goes out: the router's anchors, Deployment, Service,
+Secret and disruption budget, kept as the builders say. Invariants: the Secret exists before the pods that
+mount it are asked for; nothing is written when nothing differs; nothing is made in a namespace without
+ModelDeployments, and what is there is left to the garbage collector.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.controllers.context import Context
-from noria_operator.kube.kinds import DEPLOYMENT, MODELDEPLOYMENT, PDB, POD, SECRET, SERVICE, Key
+from noria_operator.controllers.context import Context, Result
+from noria_operator.kube.errors import Forbidden, Invalid
+from noria_operator.kube.kinds import (
+    CONTROLLERREVISION,
+    DEPLOYMENT,
+    MODELDEPLOYMENT,
+    NAMESPACE,
+    PDB,
+    POD,
+    SECRET,
+    SERVICE,
+    Key,
+    Kind,
+    key_of,
+    kind_of,
+)
 from noria_operator.kube.store import Store
 from noria_operator.routers import children
 from noria_operator.routers.routes import claimed
@@ -19,25 +36,70 @@ from noria_operator.routers.traffic import RoutedDeployment
 
 Json = dict[str, Any]
 
+KIND: Kind = NAMESPACE
+OWNS: tuple[Kind, ...] = ()
+
+_OBJECTS = frozenset({CONTROLLERREVISION, DEPLOYMENT, SERVICE, PDB})
+_ROUTER = {names.ROUTER_LABEL: "true"}
+
+
+async def reconcile(ctx: Context, key: Key) -> Result:
+    """One pass over the router of one namespace."""
+    owners = _owners(ctx.store, key.name)
+    if owners:
+        try:
+            await _maintain(ctx, key.name, owners)
+        except (Forbidden, Invalid) as error:
+            text = f"the API server refused an object of the router {names.ROUTER_NAME}: {error}"
+            await ctx.events.emit(owners[0], "Warning", "WriteRefused", text)
+            raise
+    return Result()
+
+
+def related(store: Store, obj: Json) -> list[Key]:
+    """The namespace of a router's object, and of a ModelDeployment that its router must hear of."""
+    kind, meta = kind_of(obj), obj["metadata"]
+    labels = meta.get("labels") or {}
+    if kind == MODELDEPLOYMENT:
+        concerned = not _known(store, obj)
+    else:
+        shared = labels.get(names.ROUTER_LABEL) == "true" and names.DEPLOYMENT_LABEL not in labels
+        concerned = kind in _OBJECTS and shared
+    return [Key(NAMESPACE, "", meta["namespace"])] if concerned else []
+
 
 async def ensure(ctx: Context, owner: Json) -> None:
-    """Everything that stands between a client and the pods of `owner`. Raises NameConflict and ApiError."""
+    """Everything that stands between a client and the pods of `owner`. Raises NameConflict and ApiError.
+
+    A router that is there is left to its own controller; one that is not is made here, so that what stands
+    in its way is told in the status of each ModelDeployment that needs it.
+    """
     namespace = owner["metadata"]["namespace"]
-    owners = [
-        each
-        for each in ctx.store.list(MODELDEPLOYMENT, namespace)
-        if not each["metadata"].get("deletionTimestamp")
+    if not _complete(ctx.store, namespace):
+        await _maintain(ctx, namespace, _owners(ctx.store, namespace))
+    await ctx.writer.apply(SERVICE, children.deployment_service(owner), owner=owner)
+
+
+async def _maintain(ctx: Context, namespace: str, deployments: Sequence[Json]) -> None:
+    anchors = [
+        await ctx.writer.apply(CONTROLLERREVISION, anchor)
+        for anchor in children.anchors(namespace, deployments)
     ]
-    settings = _settings(ctx, owners)
+    settings = _settings(ctx, deployments)
     live = ctx.store.get(Key(DEPLOYMENT, namespace, names.ROUTER_NAME))
     if live is None:
-        bare = children.deployment(namespace, owners, settings, live=None)
-        live = await ctx.writer.apply(DEPLOYMENT, bare)
+        live = await ctx.writer.apply(
+            DEPLOYMENT, children.deployment(namespace, anchors, settings, live=None)
+        )
     await ctx.writer.create_once(SECRET, children.secret(namespace, settings, live))
-    await ctx.writer.apply(DEPLOYMENT, children.deployment(namespace, owners, settings, live=live))
-    await ctx.writer.apply(SERVICE, children.service(namespace, owners))
-    await _budget(ctx, namespace, children.disruption_budget(namespace, owners, settings))
-    await ctx.writer.apply(SERVICE, children.deployment_service(owner), owner=owner)
+    await ctx.writer.apply(DEPLOYMENT, children.deployment(namespace, anchors, settings, live=live))
+    await ctx.writer.apply(SERVICE, children.service(namespace, anchors))
+    await _budget(ctx, namespace, children.disruption_budget(namespace, anchors, settings))
+    # Only what nothing names any more: an anchor takes with it what belongs to it alone.
+    held = {anchor["metadata"]["name"] for anchor in anchors}
+    for found in ctx.store.list(CONTROLLERREVISION, namespace, _ROUTER):
+        if found["metadata"]["name"] not in held:
+            await ctx.writer.delete(CONTROLLERREVISION, found)
 
 
 async def _budget(ctx: Context, namespace: str, wanted: Json | None) -> None:
@@ -68,7 +130,7 @@ def refused_hosts(store: Store, owner: Json) -> str:
 
 def pods(store: Store, namespace: str) -> list[Json]:
     """The namespace's router pods that run."""
-    found = store.list(POD, namespace, {names.ROUTER_LABEL: "true"})
+    found = store.list(POD, namespace, _ROUTER)
     return [pod for pod in found if pod.get("status", {}).get("phase") == "Running"]
 
 
@@ -80,7 +142,34 @@ def ready(pod: Json) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-def _settings(ctx: Context, owners: list[Json]) -> children.Settings:
+def _owners(store: Store, namespace: str) -> list[Json]:
+    """The ModelDeployments that the router is there for."""
+    found = store.list(MODELDEPLOYMENT, namespace)
+    return [each for each in found if not each["metadata"].get("deletionTimestamp")]
+
+
+def _known(store: Store, deployment: Json) -> bool:
+    """Whether the router belongs to this ModelDeployment as it is now: a pass would change nothing."""
+    meta = deployment["metadata"]
+    if store.get(key_of(deployment)) is None or meta.get("deletionTimestamp"):
+        return False
+    if deployment.get("status", {}).get("observedGeneration") != meta.get("generation"):
+        return False  # it may ask for more routers, or for fewer
+    held = store.owned(CONTROLLERREVISION, meta["namespace"], meta["uid"])
+    return any(names.ROUTER_LABEL in (each["metadata"].get("labels") or {}) for each in held)
+
+
+def _complete(store: Store, namespace: str) -> bool:
+    """Whether all of the router's objects are there, as far as the cache tells; Secrets are never read."""
+    wanted = [Key(kind, namespace, names.ROUTER_NAME) for kind in (DEPLOYMENT, SERVICE, PDB)]
+    found = [obj for key in wanted if (obj := store.get(key)) is not None]
+    if any(obj["metadata"].get("deletionTimestamp") for obj in found):
+        return False
+    replicas = next((obj["spec"].get("replicas", 0) for obj in found if kind_of(obj) == DEPLOYMENT), 0)
+    return replicas > 0 and len(found) >= (3 if replicas > 1 else 2)
+
+
+def _settings(ctx: Context, owners: Sequence[Json]) -> children.Settings:
     return children.Settings(
         image=ctx.config.router_image,
         xds_address=ctx.config.xds_address,

@@ -93,10 +93,11 @@ def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[s
     named = {one.version for one in _targets(state)} | {deployment.spec.version}
     floor = names.version_number(state.stable.version) if state.stable else 0
     found = {}
-    for raw in ctx.store.list(MODELVERSION, deployment.metadata.namespace):
+    same = {"spec.model": deployment.spec.model}
+    for raw in ctx.store.list(MODELVERSION, deployment.metadata.namespace, fields=same):
         spec, name = raw.get("spec", {}), raw["metadata"]["name"]
         newer = raw.get("status", {}).get("phase") == APPROVED and spec.get("version", 0) >= floor
-        if spec.get("model") != deployment.spec.model or not (newer or name in named):
+        if not (newer or name in named):
             continue
         try:
             found[name] = parse_as(ModelVersion, raw)

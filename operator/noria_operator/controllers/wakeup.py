@@ -2,6 +2,7 @@
 
 In: one changed object, of any kind. Out: keys for the work queue. Three ways lead from one to the other: it
 is ours itself, it names its owner (label or controller reference), or a controller says that it is related.
+Owners that do not control an object (a router has a thousand) are not woken by it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Iterable, Iterator
 
 from noria_operator.api import names
 from noria_operator.controllers.context import Controller
-from noria_operator.kube.kinds import OWN_KINDS, Json, Key, key_of, kind_named, kind_of
+from noria_operator.kube.kinds import NAMESPACE, OWN_KINDS, Json, Key, key_of, kind_named, kind_of
 from noria_operator.kube.store import EventType, Store
 
-_OWN = {kind.kind: kind for kind in OWN_KINDS}
+_OWN = {kind.kind for kind in OWN_KINDS}
 
 
 def keys(store: Store, obj: Json, controllers: Iterable[Controller]) -> list[Key]:
@@ -29,6 +30,19 @@ def keys(store: Store, obj: Json, controllers: Iterable[Controller]) -> list[Key
     for controller in controllers:
         found.update(dict.fromkeys(controller.related(store, obj)))
     return list(found)
+
+
+def everything(store: Store, controllers: Iterable[Controller]) -> Iterator[Key]:
+    """Every key there is: our objects, and the namespaces that they are in where a controller has those."""
+    known = {controller.KIND for controller in controllers}
+    spaces: dict[str, None] = {}
+    for kind in OWN_KINDS:
+        for obj in store.list(kind):
+            spaces[obj["metadata"]["namespace"]] = None
+            if kind in known:
+                yield key_of(obj)
+    if NAMESPACE in known:
+        yield from (Key(NAMESPACE, "", space) for space in spaces)
 
 
 def edited(type: EventType, obj: Json) -> bool:
@@ -56,17 +70,14 @@ def edited(type: EventType, obj: Json) -> bool:
 def _owners(store: Store, obj: Json) -> Iterator[Key]:
     meta = obj["metadata"]
     namespace, labels = meta.get("namespace", ""), meta.get("labels") or {}
-    kind = _OWN.get(labels.get(names.OWNER_KIND_LABEL, ""))
-    if kind is not None:
-        uid, name = labels.get(names.OWNER_UID_LABEL), labels.get(names.OWNER_NAME_LABEL, "")
-        key = Key(kind, namespace, name)
-        owner = store.get(key)
-        if owner is None or owner["metadata"]["uid"] != uid:
-            # The label holds a shortened name, or the owner has not been seen: look for its uid.
-            matching = (each for each in store.list(kind, namespace) if each["metadata"]["uid"] == uid)
-            owner = next(matching, None)
-        if owner is not None:
-            yield key_of(owner)
+    owner = store.with_uid(labels.get(names.OWNER_UID_LABEL, ""))
+    if owner is not None and owner["metadata"].get("namespace", "") == namespace and _is_own(owner):
+        yield key_of(owner)
     for reference in meta.get("ownerReferences", ()):
-        if reference["kind"] in _OWN and reference["apiVersion"] == names.API_VERSION:
+        if reference.get("controller") and _is_own(reference):
             yield Key(kind_named(reference["kind"]), namespace, reference["name"])
+
+
+def _is_own(obj: Json) -> bool:
+    """Whether an object, or what a reference names, is of a kind of ours."""
+    return obj["apiVersion"] == names.API_VERSION and obj["kind"] in _OWN

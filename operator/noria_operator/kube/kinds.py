@@ -77,6 +77,8 @@ PDB = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 EVENT = Kind("", "v1", "events", "Event")
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 NODE = Kind("", "v1", "nodes", "Node", namespaced=False)
+NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
+"""Neither read nor written; its keys stand for what a namespace has once, which is the router."""
 
 OWN_KINDS = (TRAININGJOB, MODELVERSION, MODELDEPLOYMENT, CONTINUOUSTRAINING)
 """The kinds that Noria defines: their status is ours, their spec belongs to the user."""

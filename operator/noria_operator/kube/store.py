@@ -10,11 +10,11 @@ resourceVersions are compared as integers: the Kubernetes API promises that for 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from noria_operator.kube import metrics
+from noria_operator.kube.index import FIELDS, LABELS, OWNER, Index, Names, field_of
 from noria_operator.kube.kinds import Json, Key, Kind, key_of
 from noria_operator.kube.requests import Labels
 
@@ -34,7 +34,9 @@ class Store:
 
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[str, dict[str, Json]]] = {}
-        self._owned: dict[str, set[Key]] = defaultdict(set)
+        self._order: dict[tuple[Kind, str], Names] = {}
+        self._index = Index()
+        self._uids: dict[str, Key] = {}
         self._deleted: dict[str, int] = {}
         self._synced: set[Kind] = set()
         self._positions: dict[tuple[Kind, str | None], int] = {}
@@ -52,13 +54,11 @@ class Store:
             if known is None or not same or version < _version(known):
                 return False
             self._bury(uid, version)
-            self._remove(key, known)
+            self._put(key, known, None)
         else:
             if version <= self._deleted.get(uid, -1) or (known is not None and version <= _version(known)):
                 return False
-            if known is not None:
-                self._remove(key, known)
-            self._insert(key, _lean(obj))
+            self._put(key, known, _lean(obj))
         for subscriber in list(self._subscribers):
             subscriber(type, obj)
         return True
@@ -88,18 +88,40 @@ class Store:
         """The object, or None. The result belongs to the store: read it, never change it."""
         return self._objects.get(key.kind, {}).get(key.namespace, {}).get(key.name)
 
-    def list(self, kind: Kind, namespace: str | None = None, labels: Labels | None = None) -> Items:
-        """Objects of a kind, in one namespace or in all, that carry all these labels; ordered by name."""
-        wanted = _parsed(labels)
-        found = [obj for obj in self._all(kind, namespace) if _carries(obj, wanted)]
-        return sorted(found, key=_place)
+    def with_uid(self, uid: str) -> Json | None:
+        """The object with this uid, or None."""
+        key = self._uids.get(uid)
+        return None if key is None else self.get(key)
+
+    def list(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        labels: Labels | None = None,
+        *,
+        fields: Mapping[str, str] | None = None,
+    ) -> Items:
+        """Objects of a kind, in one namespace or in all, with all these labels and fields; ordered by name.
+
+        `fields` are those of `index.FIELDS`, as a field selector names them: `{"spec.model": "flights"}`;
+        KeyError for any other.
+        """
+        wanted, chosen = _parsed(labels), dict(fields or {})
+        if unknown := chosen.keys() - FIELDS.get(kind, {}).keys():
+            raise KeyError(f"{kind.kind} has no index of {', '.join(sorted(unknown))}")
+        spaces = sorted(self._objects.get(kind, {})) if namespace is None else [namespace]
+        return [
+            obj
+            for space in spaces
+            for obj in self._candidates(kind, space, wanted, chosen)
+            if _carries(obj, wanted)
+            and all(value in field_of(kind, obj, name) for name, value in chosen.items())
+        ]
 
     def owned(self, kind: Kind, namespace: str, owner_uid: str) -> Items:
         """Objects of a kind that name this uid among their owner references; ordered by name."""
-        keys = [
-            key for key in self._owned.get(owner_uid, ()) if key.kind == kind and key.namespace == namespace
-        ]
-        return sorted((obj for key in keys if (obj := self.get(key)) is not None), key=_place)
+        space = self._objects.get(kind, {}).get(namespace, {})
+        return [space[name] for name in self._index.find(kind, namespace, OWNER, owner_uid)]
 
     def synced(self, kind: Kind) -> bool:
         """Whether a complete list of this kind was taken in and its watch goes on from there."""
@@ -132,19 +154,32 @@ class Store:
         for space in list(spaces.values()) if namespace is None else [spaces.get(namespace, {})]:
             yield from list(space.values())
 
-    def _insert(self, key: Key, obj: Json) -> None:
-        self._objects.setdefault(key.kind, {}).setdefault(key.namespace, {})[key.name] = obj
-        for uid in _owners(obj):
-            self._owned[uid].add(key)
-        metrics.STORE_OBJECTS.labels(key.kind.kind).inc()
+    def _candidates(
+        self, kind: Kind, namespace: str, labels: Mapping[str, str], fields: Mapping[str, str]
+    ) -> Iterator[Json]:
+        """By the shortest index of those that are asked for, or else all of the namespace; in order."""
+        space = self._objects.get(kind, {}).get(namespace, {})
+        asked = [*fields.items(), *((label, labels[label]) for label in LABELS if label in labels)]
+        found = [self._index.find(kind, namespace, what, value) for what, value in asked]
+        names = min(found, key=len) if found else self._order.get((kind, namespace), ())
+        return (space[name] for name in names)
 
-    def _remove(self, key: Key, obj: Json) -> None:
-        del self._objects[key.kind][key.namespace][key.name]
-        for uid in _owners(obj):
-            self._owned[uid].discard(key)
-            if not self._owned[uid]:
-                del self._owned[uid]
-        metrics.STORE_OBJECTS.labels(key.kind.kind).dec()
+    def _put(self, key: Key, old: Json | None, new: Json | None) -> None:
+        self._index.put(key, old, new)
+        space = self._objects.setdefault(key.kind, {}).setdefault(key.namespace, {})
+        order = self._order.setdefault((key.kind, key.namespace), Names())
+        if old is not None:
+            self._uids.pop(old["metadata"]["uid"], None)
+        if new is not None:
+            self._uids[new["metadata"]["uid"]] = key
+            space[key.name] = new
+        if old is None and new is not None:
+            order.add(key.name)
+            metrics.STORE_OBJECTS.labels(key.kind.kind).inc()
+        if old is not None and new is None:
+            del space[key.name]
+            order.discard(key.name)
+            metrics.STORE_OBJECTS.labels(key.kind.kind).dec()
 
     def _bury(self, uid: str, version: int) -> None:
         self._deleted.pop(uid, None)
@@ -155,10 +190,6 @@ class Store:
 
 def _version(obj: Json) -> int:
     return int(obj["metadata"]["resourceVersion"])
-
-
-def _owners(obj: Json) -> set[str]:
-    return {reference["uid"] for reference in obj["metadata"].get("ownerReferences", ())}
 
 
 def _lean(obj: Json) -> Json:
@@ -178,7 +209,3 @@ def _parsed(labels: Labels | None) -> Mapping[str, str]:
 def _carries(obj: Json, wanted: Mapping[str, str]) -> bool:
     labels = obj["metadata"].get("labels", {})
     return all(labels.get(name) == value for name, value in wanted.items())
-
-
-def _place(obj: Json) -> tuple[str, str]:
-    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]

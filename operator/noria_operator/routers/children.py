@@ -1,7 +1,7 @@
 """The objects of a namespace's router, and the Service by which each ModelDeployment is reached.
 
 Comes in: the ModelDeployments of the namespace and how this installation is set up. Goes out: bodies to
-apply. Invariants: the router belongs to all ModelDeployments (not as controller) and goes with the last
+apply. Invariants: the router belongs to all ModelDeployments, by way of its anchors, and goes with the last
 one; pods meet the "restricted" Pod Security Standard and mount no API token; a running router's pods are
 not replaced because the operator was upgraded: their template stays as it is until somebody asks for a
 restart.
@@ -51,8 +51,26 @@ def replicas_wanted(deployments: Iterable[Json]) -> int:
     return max(((each["spec"].get("router") or {}).get("replicas", 2) for each in deployments), default=2)
 
 
+def anchors(namespace: str, owners: Iterable[Json]) -> list[Json]:
+    """What ties the router to its ModelDeployments: those whose uid begins with the same digit own one.
+
+    The router's objects belong to the anchors. So a thousand owners are sixty in each of sixteen small
+    objects instead of a thousand in each large one: one that comes changes one anchor, and for one that goes
+    the garbage collector, which asks for every other owner of what it owned, asks for sixty. An anchor is
+    for one digit all its life, and goes with the last of its owners.
+    """
+    by_digit: dict[str, list[Json]] = {}
+    for owner in owners:
+        if not owner["metadata"].get("deletionTimestamp"):
+            by_digit.setdefault(owner["metadata"]["uid"][0], []).append(owner)
+    return [_anchor(namespace, digit, by_digit[digit]) for digit in sorted(by_digit)]
+
+
 def deployment(namespace: str, owners: Iterable[Json], settings: Settings, *, live: Json | None) -> Json:
-    """The router's Deployment. `live` is what the API server has; without it no pod is started yet."""
+    """The router's Deployment. `live` is what the API server has; without it no pod is started yet.
+
+    Its owners are the anchors, here and below.
+    """
     pod = _kept_template(live) or _template(namespace, settings, live)
     metadata = _metadata(namespace, owners)
     metadata["annotations"] = {TEMPLATE_ANNOTATION: json.dumps(pod, sort_keys=True)}
@@ -180,7 +198,15 @@ def _template(namespace: str, settings: Settings, live: Json | None) -> Json:
     )
 
 
+def _anchor(namespace: str, digit: str, owners: list[Json]) -> Json:
+    metadata = _metadata(namespace, owners) | {"name": f"{names.ROUTER_NAME}-{digit}"}
+    # A kind that holds nothing and runs nothing, and that the operator reads and writes anyway.
+    kind = {"apiVersion": "apps/v1", "kind": "ControllerRevision"}
+    return {**kind, "metadata": metadata, "revision": 0, "data": {}}
+
+
 def _metadata(namespace: str, owners: Iterable[Json]) -> Json:
+    """Owned by all of `owners`, controlled by none."""
     references = [
         {
             "apiVersion": owner["apiVersion"],
@@ -189,7 +215,6 @@ def _metadata(namespace: str, owners: Iterable[Json]) -> Json:
             "uid": owner["metadata"]["uid"],
         }
         for owner in sorted(owners, key=lambda owner: str(owner["metadata"]["uid"]))
-        if not owner["metadata"].get("deletionTimestamp")
     ]
     return {
         "name": names.ROUTER_NAME,

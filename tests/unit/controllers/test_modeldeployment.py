@@ -268,8 +268,6 @@ async def test_versions_claims_and_routers_wake_those_that_wait_for_them(tmp_pat
     store = started(api, routers, tmp_path).store
     version = api.objects[Key(MODELVERSION, NAMESPACE, "flights-1")]
     assert modeldeployment.related(store, version) == [KEY]
-    router = api.objects[Key(DEPLOYMENT, NAMESPACE, "noria-router")]
-    assert modeldeployment.related(store, router) == [KEY]
     assert modeldeployment.related(store, api.objects[Key(PVC, NAMESPACE, "models")]) == []
     say(api, "abort", "unrelated")
     other = api.objects[Key(DEPLOYMENT, NAMESPACE, api.status["stable"]["name"])]

@@ -7,10 +7,11 @@ import pytest
 from tests.unit.kube.api_server import obj
 
 from noria_operator.controllers.context import Context, Controller, Result
-from noria_operator.controllers.wakeup import edited, keys
+from noria_operator.controllers.wakeup import edited, everything, keys
 from noria_operator.kube.kinds import (
     MODELDEPLOYMENT,
     MODELVERSION,
+    NAMESPACE,
     OWN_KINDS,
     TRAININGJOB,
     Json,
@@ -70,6 +71,23 @@ def test_an_owner_with_a_shortened_name_is_found_by_its_uid() -> None:
 def test_what_belongs_to_an_owner_that_is_gone_wakes_nobody() -> None:
     pod = obj("p", api=("v1", "Pod"), labels=labels("TrainingJob", "tj", "gone"))
     assert keys(Store(), pod, CONTROLLERS) == []
+
+
+def test_owners_that_share_an_object_are_not_woken_by_it() -> None:
+    shared = obj("noria-router-a", api=("apps/v1", "ControllerRevision"), owner="x")
+    del shared["metadata"]["ownerReferences"][0]["controller"]
+    assert keys(Store(), shared, CONTROLLERS) == []
+
+
+def test_a_full_round_takes_every_object_of_ours_and_every_namespace_with_one() -> None:
+    store = Store()
+    for name in ("a", "b"):
+        store.observe(None, obj(name, api=(NORIA, "ModelDeployment")))
+    store.observe(None, obj("d"))
+    routers = [*CONTROLLERS, Stub(NAMESPACE)]
+    mine = [Key(MODELDEPLOYMENT, "ns", "a"), Key(MODELDEPLOYMENT, "ns", "b")]
+    assert list(everything(store, routers)) == [*mine, Key(NAMESPACE, "", "ns")]
+    assert list(everything(store, CONTROLLERS)) == mine
 
 
 def test_relations_of_a_controller_count_and_each_key_comes_once() -> None:

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.kube.api_server import obj
 
-from noria_operator.kube.kinds import DEPLOYMENT, POD, Json, Key
+from noria_operator.kube.index import LABELS
+from noria_operator.kube.kinds import DEPLOYMENT, MODELDEPLOYMENT, POD, Json, Key
 from noria_operator.kube.store import EventType, Store
 
 A = Key(DEPLOYMENT, "ns", "a")
@@ -116,3 +122,72 @@ def test_a_kind_is_synced_when_it_was_said_to_be() -> None:
 
 def _names(found: list[Json]) -> list[str]:
     return [one["metadata"]["name"] for one in found]
+
+
+_HOSTS = st.lists(st.sampled_from(["x.example", "y.example"]), unique=True)
+
+
+@st.composite
+def _changes(draw: st.DrawFn) -> list[tuple[EventType, Json]]:
+    """A history of a few ModelDeployments and pods in two namespaces that take turns with names and uids."""
+    found: list[tuple[EventType, Json]] = []
+    for version in range(1, draw(st.integers(1, 25))):
+        labels = draw(st.dictionaries(st.sampled_from([*LABELS, "plain"]), st.sampled_from("12"), max_size=3))
+        made = obj(
+            draw(st.sampled_from("abc")),
+            version=version,
+            uid=f"uid-{draw(st.integers(1, 6))}",
+            api=draw(st.sampled_from([(MODELDEPLOYMENT.api_version, "ModelDeployment"), ("v1", "Pod")])),
+            labels=labels,
+            owner=draw(st.sampled_from([None, "o1", "o2"])),
+            spec={"model": draw(st.sampled_from(["m", "n"])), "hosts": draw(_HOSTS)},
+        )
+        made["metadata"]["namespace"] = draw(st.sampled_from(["ns", "other"]))
+        found.append((draw(st.sampled_from(["ADDED", "MODIFIED", "DELETED"])), made))
+    return found
+
+
+@given(_changes())
+def test_what_is_indexed_is_what_a_scan_would_find(changes: list[tuple[EventType, Json]]) -> None:
+    store = Store()
+    for type, changed in changes:
+        store.observe(type, changed)
+        every = {kind: store.list(kind) for kind in (MODELDEPLOYMENT, POD)}
+        for kind, space, value in itertools.product(every, ("ns", "other"), ("1", "2")):
+            here = [one for one in every[kind] if one["metadata"]["namespace"] == space]
+            assert store.list(kind, space) == sorted(here, key=lambda one: str(one["metadata"]["name"]))
+            for label in (*LABELS, "plain"):
+                carrying = [one for one in here if one["metadata"]["labels"].get(label) == value]
+                assert store.list(kind, space, {label: value}) == carrying
+            assert store.owned(kind, space, f"o{value}") == [
+                one for one in here if [f"o{value}"] == [ref["uid"] for ref in _references(one)]
+            ]
+        for one in every[MODELDEPLOYMENT]:
+            space, model = one["metadata"]["namespace"], one["spec"]["model"]
+            assert one in store.list(MODELDEPLOYMENT, space, fields={"spec.model": model})
+            for host in one["spec"]["hosts"]:
+                both = store.list(MODELDEPLOYMENT, space, fields={"spec.hosts": host, "spec.model": model})
+                assert one in both
+                assert all(host in each["spec"]["hosts"] and each["spec"]["model"] == model for each in both)
+
+
+def test_a_field_that_is_not_indexed_is_refused_rather_than_ignored() -> None:
+    store = Store()
+    store.observe(None, obj("md", api=(MODELDEPLOYMENT.api_version, "ModelDeployment")))
+    with pytest.raises(KeyError):
+        store.list(MODELDEPLOYMENT, "ns", {"app.kubernetes.io/managed-by": "noria"}, fields={"spec.x": "1"})
+
+
+def test_objects_are_found_by_uid_until_they_are_gone() -> None:
+    store = Store()
+    store.observe(None, obj(uid="u1"))
+    assert store.with_uid("u1") == obj(uid="u1")
+    store.observe("ADDED", obj(uid="u2", version=2))
+    assert store.with_uid("u1") is None
+    store.observe("DELETED", obj(uid="u2", version=3))
+    assert store.with_uid("u2") is None
+
+
+def _references(one: Json) -> list[Json]:
+    found: list[Json] = one["metadata"].get("ownerReferences", [])
+    return found

@@ -34,6 +34,10 @@ def created(body: dict[str, Any], annotations: dict[str, str] | None = None) -> 
     return answer
 
 
+def created_anchor(body: dict[str, Any]) -> dict[str, Any]:
+    return {**body, "metadata": {**body["metadata"], "uid": "0a1b"}}
+
+
 def applied(settings: Settings = SETTINGS) -> dict[str, Any]:
     first = created(children.deployment("shop", [owner("m")], settings, live=None))
     return children.deployment("shop", [owner("m")], settings, live=first)
@@ -90,10 +94,20 @@ def test_a_restart_brings_image_and_configuration_up_to_date_once() -> None:
 def test_the_router_belongs_to_all_deployments_and_is_controlled_by_none() -> None:
     leaving = owner("z")
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    body = children.service("shop", [owner("b"), owner("a"), leaving])
-    references = body["metadata"]["ownerReferences"]
+    (anchor,) = anchors = children.anchors("shop", [owner("b"), owner("a"), leaving])
+    references = anchor["metadata"]["ownerReferences"]
     assert [each["name"] for each in references] == ["a", "b"]
     assert not any(each.get("controller") for each in references)
+    live = [created_anchor(each) for each in anchors]
+    for body in (
+        children.deployment("shop", live, SETTINGS, live=None),
+        children.service("shop", live),
+        children.disruption_budget("shop", live, SETTINGS),
+    ):
+        assert body is not None
+        (only,) = body["metadata"]["ownerReferences"]
+        assert (only["kind"], only["name"], only["uid"]) == ("ControllerRevision", "noria-router-u", "0a1b")
+        assert not only.get("controller")
 
 
 def test_replicas_are_the_most_that_anybody_asks_for() -> None:
