@@ -163,7 +163,8 @@ class Gate(Spec):
     max: Decimal | None = Field(default=None, description='Greatest value that passes, for example "0.2".')
     versus: Literal["champion"] | None = Field(
         default=None,
-        description="Compare with the champion on the same rows; passes, and says so, while there is none.",
+        description="Compare with the champion on the same rows; passes, and says so, while nothing serves "
+        "yet; fails when the ModelVersion of the champion was deleted.",
     )
     max_drop: UnsignedDecimal | None = Field(
         default=None,

@@ -16,7 +16,7 @@ from noria_operator.api.parsing import InvalidSpec, parse_as
 from noria_operator.api.trainingjob import TrainingJob
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.trainingjob_runs import gather, images
-from noria_operator.domain.evaluation import champion_of
+from noria_operator.domain.evaluation import champion_name, champion_of
 from noria_operator.domain.registry import lineage_uid
 from noria_operator.domain.training import decide, refuse, rest
 from noria_operator.domain.training_jobs import evaluate_name, train_name
@@ -104,6 +104,7 @@ async def _observe(ctx: Context, obj: Json) -> Observed:
         versions,
         ctx.store.list(TRAININGJOB, namespace),
         ctx.store.list(MODELDEPLOYMENT, namespace),
+        champion_name(deployment),
     )
 
 

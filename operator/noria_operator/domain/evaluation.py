@@ -22,9 +22,14 @@ from noria_operator.domain.training_status import progress
 Json = dict[str, Any]
 
 
+def champion_name(deployment: Json | None) -> str:
+    """Name of the stable version of a ModelDeployment; empty while nothing serves."""
+    return str(((deployment or {}).get("status", {}).get("stable") or {}).get("version") or "")
+
+
 def champion_of(deployment: Json | None, versions: Iterable[Json]) -> Bundle | None:
     """The stable version of a ModelDeployment, as far as it still exists."""
-    name = ((deployment or {}).get("status", {}).get("stable") or {}).get("version")
+    name = champion_name(deployment)
     for version in versions:
         if version["metadata"]["name"] == name:
             artifact = version["spec"]["artifact"]
@@ -38,6 +43,9 @@ def evaluate(case: Case) -> Plan | None:
         return None
     run = case.seen.evaluate
     if run is None:
+        lost = _champion_lost(case)
+        if lost is not None:
+            return lost
         against = f" against {case.seen.champion.version}" if case.seen.champion else ""
         status = progress(case.obj, TrainingPhase.EVALUATING, f"scoring the model{against}", case.now)
         return Plan(status, create=_job(case))
@@ -57,6 +65,24 @@ def evaluate(case: Case) -> Plan | None:
     usual = "scoring the model" if verdict.state is State.RUNNING else "the evaluation's pod is starting"
     message = verdict.problem.message if verdict.problem else usual
     return Plan(progress(case.obj, TrainingPhase.EVALUATING, message, case.now), due=verdict.due)
+
+
+def _champion_lost(case: Case) -> Plan | None:
+    """There is a champion and nothing to compare with: a gate that asks for the comparison has not been met.
+
+    It fails rather than waits: only a person can bring the version back, and a run that waits for people
+    would keep every later one from starting.
+    """
+    gates = [gate for gate in case.job.spec.gates if gate.versus is not None]
+    if case.seen.champion is not None or not case.seen.champion_name or not gates:
+        return None
+    detail = (
+        f"ModelVersion {case.seen.champion_name}, the champion of ModelDeployment "
+        f"{case.job.spec.deployment}, was deleted, so the model cannot be compared with it; make it again "
+        "from a backup or roll out another version, then start a new run"
+    )
+    failing = [{"metric": gate.metric, "result": "Fail", "detail": clip(detail)} for gate in gates]
+    return failed(case, TrainingFailure.GATE_FAILED, f"{gates[0].metric}: {detail}", gates=failing)
 
 
 def judge_gates(case: Case) -> Plan | None:

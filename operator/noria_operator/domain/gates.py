@@ -2,8 +2,8 @@
 
 Comes in: the gates of a TrainingJob and the metrics of challenger and champion on the same held-out rows.
 Goes out: one verdict a gate, with the numbers that led to it. Invariant: what the trainer claims about
-itself is never read here. A comparison is by the metric's direction (`quality.DIRECTIONS`); without a
-champion it passes and says so.
+itself is never read here. A comparison is by the metric's direction (`quality.DIRECTIONS`); while nothing
+serves yet it passes and says so (a champion that was deleted is another matter: see `evaluation`).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Notice:
 @dataclass(frozen=True)
 class Observed:
     """Everything that a decision looks at besides the TrainingJob itself: its Jobs, the registry, the
-    champion.
+    champion; `champion_name` without a `champion` says that its ModelVersion was deleted.
     """
 
     train: Run | None = None
@@ -36,6 +36,7 @@ class Observed:
     versions: Sequence[Json] = ()
     jobs: Sequence[Json] = ()
     deployments: Sequence[Json] = ()
+    champion_name: str = ""
 
 
 @dataclass(frozen=True)

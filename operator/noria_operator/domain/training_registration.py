@@ -88,8 +88,8 @@ def _lineage(case: Case, said: TrainingResult | None) -> Json:
         for source in spec.data
     ]
     parent = (case.status.get("evaluation") or {}).get("championVersion")
-    if not spec.evaluation and case.seen.champion:
-        parent = case.seen.champion.version
+    if not spec.evaluation or not case.seen.champion:
+        parent = parent or case.seen.champion_name or None
     trigger = {name: value for name, value in trigger_of(case.obj).items() if value is not None}
     return _present(
         {

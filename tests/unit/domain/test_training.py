@@ -119,6 +119,30 @@ def test_the_champion_stays_the_one_that_the_evaluation_was_made_with() -> None:
     assert obj["status"]["evaluation"]["championVersion"] == "flights-1"
 
 
+def test_a_champion_whose_version_was_deleted_is_not_taken_for_no_champion() -> None:
+    obj, train = trained()
+    obj, plan = step(obj, Observed(train, champion_name="flights-1"))
+    assert plan.create is None
+    assert condition(obj, "Failed")["reason"] == "GateFailed"
+    assert (
+        "ModelVersion flights-1, the champion of ModelDeployment flights, was deleted"
+        in obj["status"]["message"]
+    )
+    assert "make it again" in obj["status"]["message"]
+    assert [(gate["metric"], gate["result"]) for gate in obj["status"]["gates"]] == [("auc", "Fail")]
+
+
+def test_without_a_gate_against_it_a_deleted_champion_stops_nothing() -> None:
+    obj, train = trained(gates=[{"metric": "auc", "min": "0.65"}])
+    obj, plan = step(obj, Observed(train, champion_name="flights-1"))
+    assert plan.create is not None
+    seen = Observed(train, complete(plan.create, evaluation("0.7", None)), champion_name="flights-1")
+    for _ in range(4):
+        obj, plan = step(obj, seen)
+    assert plan.create is not None
+    assert plan.create["spec"]["lineage"]["parent"] == "flights-1"
+
+
 def test_a_taken_number_is_left_behind() -> None:
     obj, train = trained(evaluation=None, gates=None)
     obj, _ = step(obj, Observed(train))
