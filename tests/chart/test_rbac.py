@@ -19,7 +19,7 @@ Right = tuple[str, str, str]
 variants = pytest.mark.parametrize("values", [VARIANTS[it] for it in ("default", "namespaced")], ids=str)
 CLUSTER_WIDE = {("", "nodes", "list")}
 """To know whether several nodes would mount a claim; only where the operator works in all namespaces."""
-APPLIED = (kinds.DEPLOYMENT, kinds.SERVICE, kinds.CONTROLLERREVISION, kinds.PDB)
+APPLIED = (kinds.DEPLOYMENT, kinds.SERVICE, kinds.PDB)
 
 
 def rights(roles: list[Json]) -> set[Right]:
@@ -50,13 +50,12 @@ def needed() -> set[Right]:
     rows = [row for kind in SELECTORS for row in of(kind, "list", "watch")]
     rows += [row for kind in APPLIED for row in of(kind, "get", "create", "patch", "delete")]
     rows += of(kinds.JOB, "get", "create", "patch", "delete")
+    rows += of(kinds.CONTROLLERREVISION, "get", "create", "delete")
     rows += of(kinds.TRAININGJOB, "create", "delete")
-    rows += of(kinds.MODELVERSION, "create", "delete")
+    rows += of(kinds.MODELVERSION, "create")
     rows += of(kinds.SECRET, "create")
-    rows += of(kinds.EVENT, "create", "patch")
+    rows += of(kinds.EVENT, "create")
     rows += of(kinds.LEASE, "get", "create", "update")
-    rows += of(kinds.POD, "get")
-    rows += of(kinds.PVC, "get")
     for kind in kinds.OWN_KINDS:
         rows += of(kind, "get")
         rows += [(kind.group, f"{kind.plural}/status", "patch")]

@@ -1,12 +1,16 @@
 {{- /*
-The one table of the operator's rights in a namespace that it works in. Each line is a call that it makes:
-applies need create and patch; children are found in caches (list, watch) and read again at conflicts (get).
-Secrets are created and never read, changed or listed; no verb and no resource is a wildcard.
+The one table of the operator's rights in a namespace that it works in. Each line is a call that it makes, and
+tests compare it with the API server's audit log: applies need create and patch; children are found in caches
+(list, watch) and read again at conflicts (get). Versions are never deleted: the registry outlives what made
+it. Secrets are created and never read, changed or listed; no verb and no resource is a wildcard.
 */}}
 {{- define "noria.rules" -}}
 - apiGroups: [noria.dev]
-  resources: [trainingjobs, modelversions]
+  resources: [trainingjobs]
   verbs: [get, list, watch, create, delete]
+- apiGroups: [noria.dev]
+  resources: [modelversions]
+  verbs: [get, list, watch, create]
 - apiGroups: [noria.dev]
   resources: [modeldeployments, continuoustrainings]
   verbs: [get, list, watch]
@@ -17,8 +21,11 @@ Secrets are created and never read, changed or listed; no verb and no resource i
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
-  resources: [deployments, controllerrevisions]
+  resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
@@ -30,10 +37,10 @@ Secrets are created and never read, changed or listed; no verb and no resource i
   verbs: [list, watch]
 - apiGroups: [""]
   resources: [pods, persistentvolumeclaims]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
