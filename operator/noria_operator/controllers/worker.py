@@ -128,7 +128,10 @@ async def mark_stalled(ctx: Context, key: Key, error: Terminal) -> None:
 
 
 def _going(ctx: Context, key: Key, error: ApiError) -> bool:
-    """Whether the pass failed because its object, or the namespace with all that is in it, is deleted."""
+    """Whether the pass failed because its object, or the namespace with all that is in it, is deleted.
+
+    Namespaces are in no cache: a create of a router's object finds nothing missing but its namespace.
+    """
     return isinstance(error, NamespaceTerminating) or (
         isinstance(error, NotFound) and ctx.store.get(key) is None
     )
