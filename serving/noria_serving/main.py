@@ -1,43 +1,56 @@
-"""`noria-server`: serve one bundle, told by the environment (contract.py) what to serve and under which
-names.
+"""`noria-server`: told by its arguments what to do, or, without any, by the environment that the operator
+sets (contract.py) which bundle to serve and under which names.
 """
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
 from noria_serving import log, result, settings
+from noria_serving.cli import serve
 from noria_serving.contract import VERIFICATION_SCHEMA
 from noria_serving.errors import NoriaError
 
 
-def main() -> None:
-    """Exit codes: 0 after a drain, 2 for a bad environment, 3 for unreachable storage, 1 for a refused
-    bundle.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exit codes: 0 after a drain, 2 for bad arguments or environment, 3 for unreachable storage, 1 for a
+    refused bundle.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_command(given) if given else _from_environment())
+
+
+def _command(arguments: Sequence[str]) -> int:
+    chosen = _parser().parse_args(arguments)
+    log.configure(text=sys.stderr.isatty())
+    try:
+        return int(chosen.run(chosen))
+    except NoriaError as error:
+        sys.stderr.write(f"noria-server: {error.reason}: {error.message}\n")
+        return result.exit_code(error.reason)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("noria-server", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (serve,):
+        command.add(commands)
+    return parser
+
+
+def _from_environment() -> int:
     log.configure()
     try:
         chosen = settings.read(os.environ)
     except NoriaError as error:
-        logging.getLogger(__name__).exception("refused", extra={"reason": str(error.reason)})
+        logging.getLogger(__name__).error("%s", error.message, extra={"reason": str(error.reason)})  # noqa: TRY400
         result.write_error(VERIFICATION_SCHEMA, error)
-        sys.exit(result.exit_code(error.reason))
-    sys.exit(_run(chosen))
-
-
-def _run(chosen: settings.Settings) -> int:
-    import uvloop  # noqa: PLC0415  after the environment was found good
-
-    from noria_serving.server.lifecycle import Lifecycle  # noqa: PLC0415
-
-    async def serve() -> int:
-        return await Lifecycle(chosen).run()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve())
+        return result.exit_code(error.reason)
+    return serve.listen(chosen)
 
 
 if __name__ == "__main__":

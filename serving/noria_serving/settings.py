@@ -1,7 +1,6 @@
 """The model server's settings, read once from the environment that the operator sets (see contract.py).
 
-Everything has a default that suits a laptop, so that `NORIA_BUNDLE=… noria-server` is enough without
-Kubernetes.
+Without Kubernetes `noria-server serve BUNDLE` says the same with arguments.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ ENV_COUNTERS_PORT: Final = "NORIA_COUNTERS_PORT"
 ENV_GRPC_PORT: Final = "NORIA_GRPC_PORT"
 """A port, or `off`."""
 ENV_MAX_BODY: Final = "NORIA_MAX_BODY_BYTES"
+MAX_BODY: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Settings:
     counters_port: int = contract.COUNTERS_PORT
     grpc_port: int | None = contract.GRPC_PORT
     """None: no gRPC."""
-    max_body: int = 16 * 1024 * 1024
+    max_body: int = MAX_BODY
     repository_writable: bool = False
     """Whether clients may load and unload models."""
 
@@ -67,7 +67,7 @@ def read(env: Mapping[str, str]) -> Settings:
         port=int(_number(env, ENV_PORT, contract.SERVER_PORT)),
         counters_port=int(_number(env, ENV_COUNTERS_PORT, contract.COUNTERS_PORT)),
         grpc_port=_grpc_port(env),
-        max_body=int(_number(env, ENV_MAX_BODY, 16 * 1024 * 1024)),
+        max_body=int(_number(env, ENV_MAX_BODY, MAX_BODY)),
     )
 
 
@@ -79,7 +79,8 @@ def _model(env: Mapping[str, str]) -> ModelSettings:
     bundle = env.get(contract.ENV_BUNDLE, "")
     if not bundle:
         raise NoriaError(
-            Reason.CONFIGURATION, f"{contract.ENV_BUNDLE} is not set: it names the bundle to serve"
+            Reason.CONFIGURATION,
+            f"{contract.ENV_BUNDLE} is not set: it names the bundle to serve; or: noria-server serve BUNDLE",
         )
     model = env.get(contract.ENV_MODEL) or env.get(contract.ENV_DEPLOYMENT) or "model"
     version, number = _version(model, env.get(contract.ENV_VERSION) or "1")

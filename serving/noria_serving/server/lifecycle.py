@@ -87,12 +87,9 @@ class Lifecycle:
     async def _load(self) -> int:
         """0 when ready, else the exit code."""
         try:
-            await self.models.load()
+            await self.models.load_all()
         except NoriaError as error:
             return _failed(error)
-        except Exception as error:
-            log.exception("load failed")
-            return _failed(NoriaError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
         self._loaded = True
         self._ticking = asyncio.create_task(self.models.keep_ticking())
         for service in self.models.services():

@@ -1,80 +1,147 @@
-"""All models of this process: which version answers to which name.
+"""All models of this process: which version answers to which name, and in which state each one is.
 
-In: settings of versions to serve; names and versions that clients ask for. Out: Services. Invariants: a name
-without a version means the highest version that is ready; draining refuses nothing, it only ends readiness.
+In: settings of versions to serve; names and versions that clients ask for; commands to load and unload. Out:
+Services. Invariants: a name without a version means the highest version that is ready; a version goes on
+serving while its next load is under way, and after a load that failed; draining refuses nothing, it only
+ends readiness.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
 
 from noria_serving.counters.ring import INTERVAL_SECONDS
+from noria_serving.errors import NoriaError, Reason
 from noria_serving.protocol.errors import RequestError
 from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
 
+log = logging.getLogger(__name__)
+FINISH_SECONDS: Final = 20.0
+"""What a version that was replaced has in flight may take so long."""
+POLL_SECONDS: Final = 0.02
+
+
+class State(StrEnum):
+    """Of a version, in the words of the model repository extension."""
+
+    READY = "READY"
+    UNAVAILABLE = "UNAVAILABLE"
+    LOADING = "LOADING"
+    UNLOADING = "UNLOADING"
+
 
 @dataclass(slots=True)
 class Slot:
-    """A version that is served, or will be."""
+    """A version that this process was told to serve."""
 
     settings: ModelSettings
+    state: State = State.LOADING
+    reason: str = ""
+    """Why it is not ready, or why its last load failed."""
     service: Service | None = None
+    wanted: bool = True
+    """False once it was unloaded: then its absence does not make the server unready."""
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def ready(self) -> bool:
+        return self.service is not None and not self.service.fault
 
 
 class Models:
-    """What both protocols ask."""
+    """What every protocol asks."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.draining = False
-        self._slots = [Slot(model) for model in settings.models]
+        self.slots = [Slot(model) for model in settings.models]
+        self._names = list(dict.fromkeys(name for model in settings.models for name in model.names))
+        self._of = {name: _ordered(self.slots, name) for name in self._names}
         self._found: dict[tuple[str, str | None], Service] = {}
 
     @property
     def ready(self) -> bool:
         """Whether this process may get traffic: every model is ready, and it is not about to leave."""
-        return not self.draining and all(slot.service is not None for slot in self._slots)
+        return not self.draining and all(slot.ready for slot in self.slots if slot.wanted)
 
     def services(self) -> Iterator[Service]:
         """Every version that is loaded."""
-        return (slot.service for slot in self._slots if slot.service is not None)
+        return (slot.service for slot in self.slots if slot.service is not None)
 
     def names(self) -> list[str]:
         """What clients may ask for."""
-        return list(dict.fromkeys(name for slot in self._slots for name in slot.settings.names))
+        return self._names
 
     def versions(self, name: str) -> list[str]:
         """Version numbers served under a name, lowest first."""
-        return [slot.settings.number for slot in self._of(name)]
+        return [slot.settings.number for slot in self._of.get(name, ())]
 
     def find(self, name: str, version: str | None) -> Service:
         """The Service that answers; RequestError 404 when there is no such version, 503 while it cannot."""
         service = self._found.get((name, version))
-        if service is not None:
+        if service is not None and not service.fault:
             return service
-        slots = self._of(name)
-        if not slots:
-            raise RequestError(f"unknown model {name!r:.100}; served here: {self.names()}", status=404)
-        if version is not None and version not in self.versions(name):
+        slots = self.select(name, version)
+        ready = [slot.service for slot in slots if slot.service is not None and not slot.service.fault]
+        if not ready:
+            raise RequestError(_unready(name, slots), status=503)
+        return ready[-1]
+
+    def select(self, name: str, version: str | None) -> list[Slot]:
+        """The versions of a name, lowest first, or the one asked for; RequestError 404 when there is none."""
+        slots = self._of.get(name)
+        if slots is None:
+            raise RequestError(f"unknown model {name!r:.100}; served here: {self._names[:20]}", status=404)
+        if version is None:
+            return slots
+        chosen = [slot for slot in slots if slot.settings.number == version]
+        if not chosen:
+            known = self.versions(name)[-20:]
             raise RequestError(
-                f"model {name!r:.100} has no version {version!r:.60}; served here: {self.versions(name)}",
-                status=404,
+                f"model {name!r:.100} has no version {version!r:.60}; served here: {known}", status=404
             )
-        raise RequestError(f"model {name!r:.100} is not loaded yet", status=503)
+        return chosen
+
+    async def load_all(self) -> None:
+        """At the start: load every version; NoriaError with the reason of the first that cannot be."""
+        for slot in self.slots:
+            await self.load(slot)
+
+    async def load(self, slot: Slot) -> None:
+        """Load a version from where it is stored, in a thread: the event loop goes on serving meanwhile, also
+        the version's earlier load. NoriaError when it cannot be loaded.
+        """
+        async with slot.changing:
+            slot.state, slot.wanted = State.LOADING, True
+            try:
+                service = await asyncio.to_thread(load_service, slot.settings)
+            except Exception as error:
+                fault = error if isinstance(error, NoriaError) else _internal(error)
+                slot.state = State.READY if slot.ready else State.UNAVAILABLE
+                slot.reason = f"{fault.reason}: {fault.message}"
+                if fault is error:
+                    raise
+                raise fault from error
+            await self._replace(slot, service)
+
+    async def unload(self, slot: Slot) -> None:
+        """No new requests for this version from now on; what it has in flight is answered."""
+        async with slot.changing:
+            slot.state, slot.wanted = State.UNLOADING, False
+            await self._replace(slot, None)
 
     def serve(self, service: Service) -> None:
         """From now on this Service answers for its version."""
-        next(slot for slot in self._slots if slot.settings == service.settings).service = service
+        slot = next(slot for slot in self.slots if slot.settings == service.settings)
+        slot.service, slot.state, slot.reason = service, State.READY, ""
         self._index()
-
-    async def load(self) -> None:
-        """Load every model; NoriaError with the reason of the first that cannot be."""
-        for slot in self._slots:
-            # in a thread: the runtime's import takes longer than the model, and health answers meanwhile
-            self.serve(await asyncio.to_thread(load_service, slot.settings))
 
     async def keep_ticking(self) -> None:
         """Housekeeping of all services, every few seconds."""
@@ -87,27 +154,62 @@ class Models:
         for service in self.services():
             service.close()
 
-    def _of(self, name: str) -> list[Slot]:
-        slots = [slot for slot in self._slots if name in slot.settings.names]
-        return sorted(slots, key=lambda slot: order(slot.settings.number))
+    async def _replace(self, slot: Slot, service: Service | None) -> None:
+        old = slot.service
+        if service is not None:
+            self.serve(service)
+        else:
+            slot.service = None
+            self._index()
+        if old is not None:
+            await _finished(old)
+            old.close()
+        if service is None:
+            slot.state, slot.reason = State.UNAVAILABLE, "unloaded"
 
     def _index(self) -> None:
         found: dict[tuple[str, str | None], Service] = {}
-        for name in self.names():
-            for slot in self._of(name):
+        for name, slots in self._of.items():
+            for slot in slots:
                 if slot.service is not None:
                     found[name, slot.settings.number] = found[name, None] = slot.service
         self._found = found
 
 
-def order(number: str) -> tuple[bool, int, str]:
-    """Sort key of version numbers: 10 after 9, and words after numbers."""
-    return (True, 0, number) if not number.isdecimal() else (False, int(number), "")
+async def _finished(service: Service) -> None:
+    until = time.monotonic() + FINISH_SECONDS
+    while service.in_flight and time.monotonic() < until:  # noqa: ASYNC110  so that requests need not signal
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def load_service(settings: ModelSettings) -> Service:
-    from noria_serving.model.loaded import load  # noqa: PLC0415  slow to import
+    """Everything between a location and a version that may answer."""
+    from noria_serving.model.loaded import load  # noqa: PLC0415  slow to import: after the port answers
 
     return Service(
         settings, load(settings.bundle, digest=settings.digest, allow_pickle=settings.allow_pickle)
     )
+
+
+def _ordered(slots: list[Slot], name: str) -> list[Slot]:
+    named = [slot for slot in slots if name in slot.settings.names]
+    return sorted(named, key=lambda slot: _order(slot.settings.number))
+
+
+def _order(number: str) -> tuple[bool, int, str]:
+    """10 after 9, and words after numbers."""
+    return (False, int(number), "") if number.isdecimal() else (True, 0, number)
+
+
+def _unready(name: str, slots: list[Slot]) -> str:
+    newest = slots[-1]
+    if newest.service is not None and newest.service.fault:
+        return f"model {name!r:.100} failed: {newest.service.fault}"
+    if newest.state == State.LOADING:
+        return f"model {name!r:.100} is not loaded yet"
+    return f"model {name!r:.100} is not served: {newest.reason}"
+
+
+def _internal(error: Exception) -> NoriaError:
+    log.error("load failed", exc_info=error)
+    return NoriaError(Reason.INTERNAL, f"{type(error).__name__}: {error}")

@@ -43,6 +43,8 @@ class Service:
         self.process = str(uuid.uuid4())
         """Changes when a counter may have started again."""
         self.in_flight = 0
+        self.fault = ""
+        """Why it is not ready any more."""
         self.recorder = Recorder(loaded.reference)
         self.ring = Ring(self.recorder.state.vector, now)
         self.latency, self.inference = Histogram(), Histogram()
@@ -114,7 +116,7 @@ class Service:
         self.desk.keys.refresh()
 
     def close(self) -> None:
-        self._thread.shutdown(wait=True)
+        self._thread.shutdown(wait=False)
 
 
 def _check_finite(outputs: list[Array]) -> None:

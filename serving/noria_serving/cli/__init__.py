@@ -1,0 +1,1 @@
+"""The commands of `noria-server` for people: serve, inspect, predict."""

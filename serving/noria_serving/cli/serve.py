@@ -1,0 +1,135 @@
+"""`noria-server serve BUNDLE…`: several models, and several versions of one, on a laptop or in any container.
+
+In: what to serve, as `BUNDLE`, `NAME=BUNDLE` or `NAME@VERSION=BUNDLE`. Out: Settings, then a server until it
+is told to stop. Without a name a bundle goes by its own; versions of one name that are not given are counted
+up in the order of the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from noria_serving import contract
+from noria_serving.artifact import Artifact, open_source
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.settings import MAX_BODY, ModelSettings, Settings
+
+_NAMED: Final = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:@(?P<version>[A-Za-z0-9][A-Za-z0-9._-]*))?=(?P<bundle>.+)"
+)
+_SERVABLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's arguments."""
+    parser = commands.add_parser(
+        "serve", help="serve bundles over the Open Inference Protocol", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument(
+        "bundles", nargs="+", metavar="[NAME[@VERSION]=]BUNDLE", help="a directory or s3://bucket/prefix"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--http-port", type=_port, default=contract.SERVER_PORT, metavar="PORT")
+    parser.add_argument("--grpc-port", type=_grpc_port, default=contract.GRPC_PORT, metavar="PORT|off")
+    parser.add_argument("--metrics-port", type=_port, default=contract.COUNTERS_PORT, metavar="PORT")
+    parser.add_argument(
+        "--drain-seconds", type=float, default=0.0, metavar="S",
+        help="how long to go on serving after SIGTERM (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--max-body-bytes", type=int, default=MAX_BODY, metavar="N")
+    parser.add_argument("--feedback-keys", metavar="FILE", help="default: a key that lives with the process")
+    parser.add_argument(
+        "--repository-writable", action="store_true", help="let clients load and unload models"
+    )
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="serve pickles, which run code when they are read"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal."""
+    settings = Settings(
+        models=models(
+            arguments.bundles, allow_pickle=arguments.allow_pickle, feedback_keys=arguments.feedback_keys
+        ),
+        drain_seconds=arguments.drain_seconds,
+        host=arguments.host,
+        port=arguments.http_port,
+        counters_port=arguments.metrics_port,
+        grpc_port=arguments.grpc_port,
+        max_body=arguments.max_body_bytes,
+        repository_writable=arguments.repository_writable,
+    )
+    return listen(settings)
+
+
+def listen(settings: Settings) -> int:
+    """A server's life; its exit code."""
+    import uvloop  # noqa: PLC0415  after the arguments were found good
+
+    from noria_serving.server.lifecycle import Lifecycle  # noqa: PLC0415
+
+    async def life() -> int:
+        return await Lifecycle(settings).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(life())
+
+
+def models(
+    specs: Sequence[str], *, allow_pickle: bool = False, feedback_keys: str | None = None
+) -> tuple[ModelSettings, ...]:
+    """What the command line names; `ConfigurationInvalid` where two say the same version."""
+    named = [_parse(spec) for spec in specs]
+    taken = {(name, version) for name, version, _ in named if version is not None}
+    if len(taken) != sum(version is not None for _, version, _ in named):
+        raise NoriaError(Reason.CONFIGURATION, "two bundles are given as the same version of the same name")
+    chosen = []
+    for name, version, bundle in named:
+        number = version or _next(name, taken)
+        taken.add((name, number))
+        chosen.append(
+            ModelSettings(
+                bundle=bundle, deployment=name, model=name, version=f"{name}-{number}", number=number,
+                allow_pickle=allow_pickle, feedback_keys=feedback_keys,
+            )
+        )  # fmt: skip
+    return tuple(chosen)
+
+
+def _parse(spec: str) -> tuple[str, str | None, str]:
+    match = _NAMED.fullmatch(spec)
+    if match:
+        return match["name"], match["version"], match["bundle"]
+    name = Artifact(open_source(spec)).manifest.document.get("name")
+    if not isinstance(name, str) or not _SERVABLE.fullmatch(name):
+        raise NoriaError(
+            Reason.CONFIGURATION,
+            f"the bundle {spec} is named {name!r}, which cannot stand in a URL; give it a name: NAME={spec}",
+        )
+    return name, None, spec
+
+
+def _next(name: str, taken: set[tuple[str, str]]) -> str:
+    number = 1
+    while (name, str(number)) in taken:
+        number += 1
+    return str(number)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a port: give a number from 0 (any free one) to 65535"
+        )
+    return int(text)
+
+
+def _grpc_port(text: str) -> int | None:
+    return None if text == "off" else _port(text)
