@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given
@@ -111,6 +112,14 @@ def test_managed_fields_are_not_kept() -> None:
     seen["metadata"]["managedFields"] = [{"manager": "noria"}]
     store.observe("ADDED", seen)
     assert store.get(A) == obj()
+
+
+def test_what_thousands_of_objects_have_in_common_is_held_once() -> None:
+    store = Store()
+    for name in ("a", "b"):
+        store.observe("ADDED", json.loads(json.dumps(obj(name, labels={"team": "flights"}))))
+    one, other = (found["metadata"]["labels"] for found in store.list(DEPLOYMENT))
+    assert [id(word) for word in (*one, *one.values())] == [id(word) for word in (*other, *other.values())]
 
 
 def test_a_kind_is_synced_when_it_was_said_to_be() -> None:
