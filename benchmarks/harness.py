@@ -24,11 +24,14 @@ import psutil
 from tools.cluster.layout import CHECKOUT, binary
 
 from benchmarks.objects import IMAGE, NAMESPACE, Json
+from noria_operator.kube import kinds
 from noria_operator.kube.client import Client
 from noria_operator.kube.kinds import Kind
 from noria_operator.kube.login import from_kubeconfig
 
 FLOW = "noria-bench"
+CLUSTER = frozenset({"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"})
+"""Names of processes, of which Linux keeps fifteen letters."""
 ACCOUNT = "noria-operator"
 FLOW_SCHEMA = Kind("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "FlowSchema", namespaced=False)
 
@@ -52,6 +55,11 @@ class Bench:
         times = self.operator.cpu_times()
         return float(times.user + times.system)
 
+    def cluster_cpu(self) -> float:
+        """CPU seconds that etcd, the API server, Kubernetes' controllers and the simulated node have used."""
+        found = [each.cpu_times() for each in psutil.Process().children() if each.name() in CLUSTER]
+        return float(sum(times.user + times.system for times in found))
+
     def memory(self) -> float:
         """Resident memory of the operator in MiB."""
         return float(self.operator.memory_info().rss / 2**20)
@@ -63,10 +71,19 @@ class Bench:
         return sum(float(count) for count in re.findall(pattern, page))
 
 
+def install(kubeconfig: Path) -> None:
+    """The CRDs."""
+    kubectl(kubeconfig, "apply", "--server-side", "-f", str(CHECKOUT / "crds"))
+    kubectl(kubeconfig, "wait", "--for=condition=Established", "-f", str(CHECKOUT / "crds"))
+
+
+async def create_namespace(client: Client, name: str) -> None:
+    await client.create(kinds.NAMESPACE, "", {"metadata": {"name": name}})
+
+
 @asynccontextmanager
 async def bench(kubeconfig: Path, folder: Path) -> AsyncIterator[Bench]:
-    """Install the CRDs and the chart's role, start the operator, end it afterwards."""
-    kubectl(kubeconfig, "apply", "--server-side", "-f", str(CHECKOUT / "crds"))
+    """Install the chart's role, start the operator, end it afterwards."""
     kubectl(kubeconfig, "create", "namespace", NAMESPACE)
     login = _operator_login(kubeconfig, folder)
     async with Client(from_kubeconfig(kubeconfig)) as client:

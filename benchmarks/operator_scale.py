@@ -1,17 +1,22 @@
-"""How fast the operator follows, what a thousand objects of each kind cost, and what it asks when idle."""
+"""How fast the operator follows, what a thousand objects of each kind cost, and what it asks when idle.
+
+The API server, its store and Kubernetes' own controllers share the machine's cores with the operator, so each
+figure stands beside what they do without it in the same run, and the CPU of each is told.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from tools.cluster.controlplane import control_plane
 
-from benchmarks.harness import Bench, bench, eventually
+from benchmarks.harness import Bench, bench, create_namespace, eventually, install
+from benchmarks.metrics import histogram
 from benchmarks.objects import (
     NAMESPACE,
     Json,
@@ -21,15 +26,20 @@ from benchmarks.objects import (
     model_version,
     training_job,
 )
-from benchmarks.report import Row, middle
+from benchmarks.report import Row, high, middle
 from noria_operator.kube import kinds
 from noria_operator.kube.client import Client
 from noria_operator.kube.kinds import Kind
+from noria_operator.kube.login import from_kubeconfig
 
 ROUNDS = 20
+EDITS = 100
+SETTLE_SECONDS = 240.0
+"""Longest that the objects may take; the whole benchmark stays under eight minutes."""
 IDLE_SECONDS = 60.0
 LEASE_A_MINUTE = 30.0
 """A lease renewed every two seconds: what leader election alone costs, here and in client-go."""
+WRITES = "create|patch|update|delete"
 MAKERS: Sequence[tuple[Kind, Callable[[str], Json]]] = (
     (kinds.TRAININGJOB, lambda name: training_job(name, suspend=True)),
     (kinds.MODELVERSION, model_version),
@@ -41,10 +51,28 @@ MAKERS: Sequence[tuple[Kind, Callable[[str], Json]]] = (
 async def measure(objects: int) -> list[Row]:
     """All figures of this benchmark."""
     with tempfile.TemporaryDirectory() as folder, control_plane(Path(folder), kwok=True) as kubeconfig:
+        install(kubeconfig)
+        async with Client(from_kubeconfig(kubeconfig)) as client:
+            alone = await arrival_alone(client, objects)
         async with bench(kubeconfig, Path(folder)) as running:
             rows = await latency(running)
-            rows += await scale(running, objects)
+            rows += await scale(running, objects, alone)
+            rows += await edits(running, objects)
             return rows + await idle(running)
+
+
+async def arrival_alone(client: Client, objects: int) -> float:
+    """Seconds to create `objects` of each kind while no operator runs; they are removed again."""
+    space = "alone"
+    await create_namespace(client, space)
+    start = time.monotonic()
+    for kind, make in MAKERS:
+        await _create_all(client, kind, space, [make(f"alone-{number + 1}") for number in range(objects)])
+    seconds = time.monotonic() - start
+    for kind, _ in MAKERS:
+        names = [found["metadata"]["name"] for found in await client.list(kind, space)]
+        await _in_parallel([client.delete(kind, space, name) for name in names])
+    return seconds
 
 
 async def latency(running: Bench) -> list[Row]:
@@ -58,50 +86,85 @@ async def latency(running: Bench) -> list[Row]:
     return [Row(title, middle(ours) * 1e3, "ms", middle(floor) * 1e3, "bare Job")]
 
 
-async def scale(running: Bench, objects: int) -> list[Row]:
+async def scale(running: Bench, objects: int, alone: float) -> list[Row]:
     """Create `objects` of each kind, wait until each one is settled."""
-    before, start, cpu = running.memory(), time.monotonic(), running.cpu()
+    before, page, asked = running.memory(), await running.scrape(), running.requests()
+    cpu, cluster_cpu, start = running.cpu(), running.cluster_cpu(), time.monotonic()
     for kind, make in MAKERS:
-        await _create_all(running.client, kind, [make(f"bench-{number + 1}") for number in range(objects)])
+        bodies = [make(f"bench-{number + 1}") for number in range(objects)]
+        await _create_all(running.client, kind, NAMESPACE, bodies)
+    created, total = time.monotonic() - start, len(MAKERS) * objects
     for kind, _ in MAKERS:
-        await eventually(lambda kind=kind: _settled(running.client, kind), seconds=600, every=1.0)  # type: ignore[misc]
-    seconds, total = time.monotonic() - start, len(MAKERS) * objects
-    page = await running.scrape()
+        await eventually(partial(_settled, running.client, kind), seconds=SETTLE_SECONDS, every=1.0)
+    seconds = time.monotonic() - start
+    used, theirs = running.cpu() - cpu, running.cluster_cpu() - cluster_cpu
     return [
-        Row(f"{total} objects created and settled", seconds, "s"),
-        Row("operator CPU per object", (running.cpu() - cpu) / total * 1e3, "ms"),
-        Row("reconcile pass, p50", quantile(page, 0.5) * 1e3, "ms"),
-        Row("reconcile pass, p99", quantile(page, 0.99) * 1e3, "ms"),
+        Row(f"{total} objects created and settled", seconds, "s", alone, "created, no operator"),
+        Row("  of it after the last was created", seconds - created, "s"),
+        Row("operator CPU an object", used / total * 1e3, "ms", theirs / total * 1e3, "the cluster's CPU"),
+        Row("API requests an object", (running.requests() - asked) / total, ""),
+        *_passes(page, await running.scrape()),
         Row(f"operator memory with {total} objects", running.memory(), "MiB", before, "the empty operator"),
+    ]
+
+
+def _passes(before: str, after: str) -> list[Row]:
+    """Passes while everything arrives: how long they take, what they wait for, what waits for them."""
+
+    def grown(name: str, **labels: str) -> tuple[float, float, float]:
+        found = histogram(after, name, **labels).since(histogram(before, name, **labels))
+        return found.quantile(0.5) * 1e3, found.quantile(0.99) * 1e3, found.total
+
+    passed = grown("noria_reconcile_duration_seconds")
+    wrote = grown("noria_api_request_duration_seconds", verb=WRITES)
+    asked = grown("noria_api_request_duration_seconds")
+    queued = grown("noria_workqueue_queue_duration_seconds")
+    return [
+        Row("reconcile pass, p50", passed[0], "ms", wrote[0], "one of its writes"),
+        Row("reconcile pass, p99", passed[1], "ms", wrote[1], "one of its writes"),
+        Row("  share that waits for the API server", asked[2] / passed[2] * 100, "%"),
+        Row("waiting in the queue, p50", queued[0], "ms"),
+        Row("waiting in the queue, p99", queued[1], "ms"),
+    ]
+
+
+async def edits(running: Bench, objects: int) -> list[Row]:
+    """A spec edited while all objects are there and nothing else happens, until its status says so."""
+    page, ours, floor = await running.scrape(), [], []
+    for number in range(EDITS):
+        name = f"bench-{number % objects + 1}"
+        floor.append(await _edit(running.client, name, {"metadata": {"labels": {"edit": str(number)}}}))
+        ours.append(await _edit(running.client, name, {"spec": {"replicas": 2 + number // objects}}))
+    passed = histogram(await running.scrape(), "noria_reconcile_duration_seconds").since(
+        histogram(page, "noria_reconcile_duration_seconds")
+    )
+    bare = "the edit alone"
+    return [
+        Row("edit to status, median", middle(ours) * 1e3, "ms", middle(floor) * 1e3, bare),
+        Row("edit to status, p99", high(ours) * 1e3, "ms", high(floor) * 1e3, bare),
+        Row("reconcile pass meanwhile, p50", passed.quantile(0.5) * 1e3, "ms"),
+        Row("reconcile pass meanwhile, p99", passed.quantile(0.99) * 1e3, "ms"),
     ]
 
 
 async def idle(running: Bench) -> list[Row]:
     """Requests that the API server counts from the operator while nothing happens."""
     await asyncio.sleep(5)
-    asked, cpu, start = running.requests(), running.cpu(), time.monotonic()
+    asked, cpu, page, start = running.requests(), running.cpu(), await running.scrape(), time.monotonic()
     await asyncio.sleep(IDLE_SECONDS)
-    seconds = time.monotonic() - start
+    seconds, after = time.monotonic() - start, await running.scrape()
+    sent, leases = (
+        histogram(after, "noria_api_request_duration_seconds", **labels)
+        .since(histogram(page, "noria_api_request_duration_seconds", **labels))
+        .count
+        for labels in ({}, {"kind": "Lease"})
+    )
     a_minute = (running.requests() - asked) / seconds * 60
     return [
         Row("API requests when idle", a_minute, "1/min", LEASE_A_MINUTE, "the lease alone"),
+        Row("  of them neither lease nor watch", (sent - leases) / seconds * 60, "1/min"),
         Row("CPU when idle, of one core", (running.cpu() - cpu) / seconds * 100, "%"),
     ]
-
-
-def quantile(page: str, share: float) -> float:
-    """A quantile of the reconcile passes of all kinds in seconds, interpolated within its bucket."""
-    buckets: dict[float, float] = {}
-    pattern = r'noria_reconcile_duration_seconds_bucket\{[^}]*le="([^"]+)"[^}]*\} (\S+)'
-    for bound, count in re.findall(pattern, page):
-        buckets[float(bound)] = buckets.get(float(bound), 0.0) + float(count)
-    wanted, low, below = share * max(buckets.values()), 0.0, 0.0
-    for bound, count in sorted(buckets.items()):
-        if count >= wanted:
-            upper = low if bound == float("inf") else bound
-            return low + (upper - low) * (wanted - below) / (count - below or 1)
-        low, below = bound, count
-    raise AssertionError("a histogram ends with +Inf")
 
 
 async def _until_pod(client: Client, kind: Kind, body: Json) -> float:
@@ -117,14 +180,31 @@ async def _until_pod(client: Client, kind: Kind, body: Json) -> float:
     return time.monotonic() - start
 
 
-async def _create_all(client: Client, kind: Kind, bodies: Sequence[Json]) -> None:
+async def _edit(client: Client, name: str, body: Json) -> float:
+    """Seconds from the edit of a ModelDeployment until its status is that of its spec, as one can read it."""
+    start = time.monotonic()
+    await client.merge(kinds.MODELDEPLOYMENT, NAMESPACE, name, body)
+
+    async def told() -> bool:
+        found = await client.get(kinds.MODELDEPLOYMENT, NAMESPACE, name)
+        return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
+
+    await eventually(told, every=0.002)
+    return time.monotonic() - start
+
+
+async def _create_all(client: Client, kind: Kind, space: str, bodies: Sequence[Json]) -> None:
+    await _in_parallel([client.create(kind, space, body) for body in bodies])
+
+
+async def _in_parallel(requests: Sequence[Awaitable[object]]) -> None:
     slots = asyncio.Semaphore(16)
 
-    async def one(body: Json) -> None:
+    async def one(request: Awaitable[object]) -> None:
         async with slots:
-            await client.create(kind, NAMESPACE, body)
+            await request
 
-    await asyncio.gather(*(one(body) for body in bodies))
+    await asyncio.gather(*(one(request) for request in requests))
 
 
 async def _settled(client: Client, kind: Kind) -> bool:
