@@ -16,8 +16,9 @@ from pathlib import Path
 from tools import clients
 from tools.cluster.layout import CHECKOUT
 
+from benchmarks.conformance.suites import Target
 from benchmarks.peers.models import Served
-from benchmarks.peers.process import Command, free_ports
+from benchmarks.peers.process import Command, Running, free_ports
 
 PROGRAMS = Path(__file__).parent / "programs"
 VERSION = "1"
@@ -126,6 +127,20 @@ def _file(served: Served, backend: str) -> str:
 def noria_of_this_checkout(served: Served, backend: str, folder: Path) -> Command:
     """Noria in the environment of the checks, which tests have anyway."""
     return _noria(served, backend, folder, python=sys.executable)
+
+
+def target(running: Running, served: Served, *, label: str) -> Target:
+    """A running server as clients see it; `label`: its output with the labels."""
+    return Target(
+        http=running.http,
+        grpc=running.grpc,
+        model=served.name,
+        version=VERSION,
+        input="input-0",
+        label=label,
+        rows=served.rows.tolist(),
+        labels=served.labels,
+    )
 
 
 NORIA = Server("noria", "Noria", _noria, binary=True, grpc=True)
