@@ -21,6 +21,7 @@ BUNDLE_SCHEMA: Final = "noria.bundle/v1"
 # -- what a Job of ours or of the user's says when it ends (termination message, at most RESULT_LIMIT bytes) -
 RESULT_SCHEMA: Final = "noria.result/v1"
 EVALUATION_SCHEMA: Final = "noria.evaluation/v1"
+SELECTION_SCHEMA: Final = "noria.selection/v1"
 VERIFICATION_SCHEMA: Final = "noria.verification/v1"
 RESULT_LIMIT: Final = 4096
 
@@ -35,6 +36,7 @@ ENV_OUTPUT: Final = "NORIA_OUTPUT"
 ENV_OUTPUT_URI: Final = "NORIA_OUTPUT_URI"
 ENV_SEED: Final = "NORIA_SEED"
 ENV_TRIGGER: Final = "NORIA_TRIGGER"
+ENV_SELECTIONS: Final = "NORIA_SELECTIONS"
 ENV_RESULT: Final = "NORIA_RESULT"
 
 # -- environment of every pod that opens locations -----------------------------------------------------------

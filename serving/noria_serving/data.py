@@ -2,8 +2,10 @@
 selected them.
 
 In: $NORIA_DATA_<NAME> (a directory or an s3:// URI) and $NORIA_DATA_<NAME>_SELECT, `{"by": "date", "last":
-60, "skip": 0}`. Out: places, oldest first. Invariant: the same selection gives the same partitions to a
-trainer and to our evaluation.
+60, "skip": 0, "oldest": "2026-01-01", "newest": "2026-03-01"}`: what the spec asks for, and the range that it
+meant when the run began. Out: places, oldest first. Invariant: where the range is given it alone counts, so
+that every attempt of the trainer and the evaluation read the same partitions, whatever landed in between;
+without one (an operator older than this library, a laptop) the newest of this moment are taken.
 """
 
 from __future__ import annotations
@@ -24,23 +26,35 @@ _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Select:
-    """The newest `last` values of partition key `by`, after leaving out the newest `skip`."""
+    """The newest `last` values of partition key `by`, after leaving out the newest `skip`; or, once chosen,
+    those from `oldest` to `newest`.
+    """
 
     by: str
     last: int
     skip: int = 0
+    oldest: str | None = None
+    newest: str | None = None
 
     def choose(self, values: Iterable[str]) -> list[str]:
         """The chosen values, oldest first. Whole numbers are ordered as such, everything else as text (ISO
-        dates).
+        dates) and after them; where a value stands does not depend on which others there are.
         """
-        found = set(values)
-        numbers = all(re.fullmatch(r"-?\d+", value) for value in found)
-        ordered = sorted(
-            found, key=(lambda value: (int(value), value)) if numbers else (lambda value: (0, value))
-        )
+        ordered = sorted(set(values), key=_age)
+        if self.oldest is not None and self.newest is not None:
+            return [value for value in ordered if _age(self.oldest) <= _age(value) <= _age(self.newest)]
         end = len(ordered) - self.skip
         return ordered[max(0, end - self.last) : max(0, end)]
+
+    def __str__(self) -> str:
+        if self.oldest is not None:
+            return f"{self.by}={self.oldest} to {self.by}={self.newest}"
+        return f"{self.by}=…" + (f" after leaving out the newest {self.skip}" if self.skip else "")
+
+
+def _age(value: str) -> tuple[bool, int, str]:
+    whole = re.fullmatch(r"-?\d+", value) is not None
+    return not whole, int(value) if whole else 0, value
 
 
 def parse_select(text: str | None) -> Select | None:
@@ -49,15 +63,18 @@ def parse_select(text: str | None) -> Select | None:
         return None
     try:
         fields = json.loads(text)
-        select = Select(fields["by"], fields["last"], fields.get("skip", 0))
+        bounds = fields.get("oldest"), fields.get("newest")
+        select = Select(fields["by"], fields["last"], fields.get("skip", 0), *bounds)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NoriaError(
             Reason.CONFIGURATION, f"a selection must be {{by, last, skip}}, not {text!r:.100}"
         ) from error
     whole = type(select.last) is int and type(select.skip) is int and select.last > 0 and select.skip >= 0
-    if not isinstance(select.by, str) or not _KEY.fullmatch(select.by) or not whole:
+    range_ = bounds == (None, None) or all(isinstance(bound, str) for bound in bounds)
+    if not isinstance(select.by, str) or not _KEY.fullmatch(select.by) or not whole or not range_:
         raise NoriaError(
-            Reason.CONFIGURATION, f"a selection needs a key, last >= 1, skip >= 0, not {text!r:.100}"
+            Reason.CONFIGURATION,
+            f"a selection needs a key, last >= 1, skip >= 0, oldest with newest, not {text!r:.200}",
         )
     return select
 
@@ -81,14 +98,17 @@ def select_partitions(location: str, select: Select | None) -> list[str]:
     """The partitions of one place."""
     if select is None:
         return [location]
+    return [f"{location.rstrip('/')}/{select.by}={value}" for value in values_of(location, select)]
+
+
+def values_of(location: str, select: Select) -> list[str]:
+    """The chosen values of the partition key, oldest first, at least one."""
     prefix = f"{select.by}="
     names = _directories(location)
     chosen = select.choose(entry.removeprefix(prefix) for entry in names if entry.startswith(prefix))
     if not chosen:
-        raise NoriaError(
-            Reason.NO_ROWS, f"{location} has no partitions {prefix}… left after leaving out {select.skip}"
-        )
-    return [f"{location.rstrip('/')}/{prefix}{value}" for value in chosen]
+        raise NoriaError(Reason.NO_ROWS, f"{location} has no partitions {select}")
+    return chosen
 
 
 def _directories(location: str) -> list[str]:

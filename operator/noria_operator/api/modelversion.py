@@ -83,12 +83,24 @@ class Run(Spec):
     uid: str = Field(max_length=64, description="uid of the TrainingJob.")
 
 
+class LineagePartitions(Spec):
+    """The partitions that the run read."""
+
+    by: str = Field(max_length=64, description="The partition key, for example day.")
+    oldest: SpecText = Field(description="The oldest value that was read, for example 2026-01-01.")
+    newest: SpecText = Field(description="The newest value that was read, for example 2026-03-01.")
+    count: int = Field(ge=1, le=100_000, description="How many there were when they were chosen.")
+
+
 class LineageData(Spec):
     """A data set that the version was trained on."""
 
     name: str = Field(min_length=1, max_length=32, description="Name of the data set.")
     uri: LongText = Field(default="", description="Where it lay. Default: empty, not stated.")
     digest: SpecText = Field(default="", description="Its digest, as stated. Default: empty, not stated.")
+    partitions: LineagePartitions | None = Field(
+        default=None, description="Its partitions that were read. Absent: all, or not stated."
+    )
 
 
 class TriggerRecord(Spec):

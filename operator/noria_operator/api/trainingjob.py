@@ -110,7 +110,9 @@ class Data(Spec):
         "this location and no other. Absent: none.",
     )
     select: Select | None = Field(
-        default=None, description="Take only the newest partitions of the directory. Absent: all of it."
+        default=None,
+        description="Take only the newest partitions of the directory; chosen once, before the run begins "
+        "(status.resolved). Absent: all of it.",
     )
 
 

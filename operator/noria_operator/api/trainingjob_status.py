@@ -51,6 +51,8 @@ class TrainingFailure(StrEnum):
     """No pod ran within spec.deadlines.pending."""
     ACTIVE_DEADLINE = "ActiveDeadline"
     """Training took longer than spec.deadlines.active."""
+    SELECTION_FAILED = "SelectionFailed"
+    """The partitions that spec.data selects could not be listed, or there are none."""
     EVALUATION_FAILED = "EvaluationFailed"
     """The evaluation Job could not score the model."""
     GATE_FAILED = "GateFailed"
@@ -93,6 +95,15 @@ class ArtifactStatus(Status):
     format: Text = Field(description="Format of the model, for example onnx.")
 
 
+class Partitions(Status):
+    """The partitions that were chosen for the run, once, before it began."""
+
+    by: Text = Field(description="The partition key.")
+    oldest: Text = Field(description="The oldest value that is read.")
+    newest: Text = Field(description="The newest value that is read; what lands later is not.")
+    count: int = Field(ge=1, le=100_000, description="How many there were when they were chosen.")
+
+
 class ResolvedData(Status):
     """A data set as the run read it."""
 
@@ -100,6 +111,10 @@ class ResolvedData(Status):
     digest: Text | None = Field(default=None, description="Digest that the trainer stated.")
     rows: int | None = Field(
         default=None, ge=0, le=2**53, description="Number of rows that the trainer stated."
+    )
+    partitions: Partitions | None = Field(
+        default=None,
+        description="The partitions that all pods of the run read. Absent: all of the directory.",
     )
 
 

@@ -19,8 +19,9 @@ from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain.evaluation import champion_name, champion_of
 from noria_operator.domain.registry import lineage_uid
 from noria_operator.domain.training import decide, refuse, rest
-from noria_operator.domain.training_jobs import evaluate_name, train_name
+from noria_operator.domain.training_jobs import evaluate_name, select_name, train_name
 from noria_operator.domain.training_plan import Case, Observed, Plan
+from noria_operator.domain.training_selection import chosen, selects
 from noria_operator.domain.training_status import is_finished
 from noria_operator.kube.errors import Invalid, NameConflict
 from noria_operator.kube.kinds import (
@@ -92,9 +93,13 @@ async def _observe(ctx: Context, obj: Json) -> Observed:
     live, trained = not is_finished(status), bool(status.get("artifact"))
     train = await gather(ctx, obj, train_name(meta["name"]), unread=live and not trained)
     judged = bool(status.get("evaluation"))
+    select = None
+    if selects(spec):
+        unread = live and not chosen(status)
+        select = await gather(ctx, obj, select_name(meta["name"]), unread=unread)
     evaluate = await gather(ctx, obj, evaluate_name(meta["name"]), unread=live and not judged)
     if not live or not trained:
-        return Observed(train, evaluate)  # nothing to register yet, or nothing any more
+        return Observed(train, evaluate, select=select)  # nothing to register yet, or nothing any more
     versions = ctx.store.list(MODELVERSION, namespace)
     deployment = ctx.store.get(Key(MODELDEPLOYMENT, namespace, str(spec.get("deployment", ""))))
     return Observed(
@@ -105,6 +110,7 @@ async def _observe(ctx: Context, obj: Json) -> Observed:
         ctx.store.list(TRAININGJOB, namespace),
         ctx.store.list(MODELDEPLOYMENT, namespace),
         champion_name(deployment),
+        select,
     )
 
 

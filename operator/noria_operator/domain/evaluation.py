@@ -13,10 +13,10 @@ from typing import Any
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.gates import Scores, judge
-from noria_operator.domain.results import ResultError, evaluation_result, fault
+from noria_operator.domain.results import ResultError, evaluation_result
 from noria_operator.domain.training_jobs import CHAMPION_ANNOTATION, RESULT_ANNOTATION, Bundle, evaluation_job
 from noria_operator.domain.training_plan import Case, Plan, failed
-from noria_operator.domain.training_runs import Run, State, ended, judge_run, terminated
+from noria_operator.domain.training_runs import Run, State, ended, judge_run, refusal, terminated
 from noria_operator.domain.training_status import progress
 
 Json = dict[str, Any]
@@ -53,15 +53,8 @@ def evaluate(case: Case) -> Plan | None:
     if verdict.state is State.COMPLETE:
         return _figures(case, run)
     if verdict.state is State.FAILED:
-        refusal = fault(terminated(ended(run, "Failed")).get("message", ""))
-        cause = (
-            f"{refusal.reason}: {refusal.message}"
-            if refusal
-            else verdict.problem.message
-            if verdict.problem
-            else ""
-        )
-        return failed(case, TrainingFailure.EVALUATION_FAILED, f"the evaluation failed: {cause}")
+        text = f"the evaluation failed: {refusal(run, verdict)}"
+        return failed(case, TrainingFailure.EVALUATION_FAILED, text)
     usual = "scoring the model" if verdict.state is State.RUNNING else "the evaluation's pod is starting"
     message = verdict.problem.message if verdict.problem else usual
     return Plan(progress(case.obj, TrainingPhase.EVALUATING, message, case.now), due=verdict.due)

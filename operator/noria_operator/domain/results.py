@@ -19,7 +19,13 @@ from noria_operator.api.modelversion import DataType
 from noria_operator.api.types import Digest, MetricName, Sha256, format_decimal
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.training_locations import Location, LocationError
-from noria_serving.contract import EVALUATION_SCHEMA, RESULT_LIMIT, RESULT_SCHEMA, VERIFICATION_SCHEMA
+from noria_serving.contract import (
+    EVALUATION_SCHEMA,
+    RESULT_LIMIT,
+    RESULT_SCHEMA,
+    SELECTION_SCHEMA,
+    VERIFICATION_SCHEMA,
+)
 
 METRICS_LIMIT = 64
 
@@ -133,6 +139,22 @@ class _Refusal(_Part):
     error: Fault
 
 
+class Range(_Part):
+    """The partitions that were chosen of one data set."""
+
+    name: Annotated[str, Field(min_length=1, max_length=32)]
+    by: Annotated[str, Field(min_length=1, max_length=64)]
+    oldest: Annotated[str, Field(min_length=1, max_length=256)]
+    newest: Annotated[str, Field(min_length=1, max_length=256)]
+    count: Annotated[int, Field(ge=1, le=100_000)]
+
+
+class SelectionResult(_Part):
+    """Result of our selection Job."""
+
+    data: Annotated[list[Range], Field(max_length=16)]
+
+
 class VerificationResult(_Part):
     """Result of our verification Job: the digest and size that were found, or the fault."""
 
@@ -161,6 +183,11 @@ def evaluation_result(message: str, *, champion: bool) -> EvaluationResult:
     if champion and result.metrics.champion is None:
         _invalid("there are no scores of the champion in it; the server image may be older than the operator")
     return result
+
+
+def selection_result(message: str) -> SelectionResult:
+    """Parse what our selection Job wrote."""
+    return _parse(message, SELECTION_SCHEMA, SelectionResult)
 
 
 def verification_result(message: str) -> VerificationResult:

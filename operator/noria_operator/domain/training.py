@@ -1,4 +1,4 @@
-"""What should happen to a TrainingJob next: train, evaluate, judge, register, rest.
+"""What should happen to a TrainingJob next: choose, train, evaluate, judge, register, rest.
 
 Comes in: the object, its Jobs and pods, the registry and the champion. Goes out: a `Plan`. Invariants:
 finished is final (a child of a finished TrainingJob is never made again); a version number is in status
@@ -14,10 +14,11 @@ from typing import Any
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.evaluation import evaluate, judge_gates
 from noria_operator.domain.results import DataUsed, ResultError, training_result
-from noria_operator.domain.training_jobs import output_of, training_job
+from noria_operator.domain.training_jobs import output_of, partitions_of, training_job
 from noria_operator.domain.training_plan import Case, Notice, Observed, Plan, failed
 from noria_operator.domain.training_registration import register
 from noria_operator.domain.training_runs import Run, State, attempts, ended, image_of, judge_run, terminated
+from noria_operator.domain.training_selection import choose
 from noria_operator.domain.training_status import fail, is_finished, progress, since
 from noria_operator.domain.training_times import moment
 
@@ -40,7 +41,8 @@ def refuse(obj: Json, message: str, now: datetime) -> Plan:
 def rest(obj: Json, ttl: int | None, seen: Observed, now: datetime) -> Plan:
     """A finished TrainingJob: stop what still runs, delete it when its time has come, make nothing."""
     status = dict(obj.get("status", {}))
-    stop = tuple(run.name for run in (seen.train, seen.evaluate) if run is not None and not run.finished)
+    runs = (seen.select, seen.train, seen.evaluate)
+    stop = tuple(run.name for run in runs if run is not None and not run.finished)
     if ttl is None or not status.get("completionTime"):
         return Plan(status, stop=stop)
     due = moment(status["completionTime"]) + timedelta(seconds=ttl)
@@ -59,10 +61,7 @@ def _train(case: Case) -> Plan | None:
         )
         return Plan(status, suspend=True if run and not held else None)
     if run is None:
-        status = progress(
-            case.obj, TrainingPhase.PENDING, "the training Job was made; its pod is not there yet", case.now
-        )
-        return Plan(status, create=training_job(case.obj, spec))
+        return choose(case) or _begin(case)
     # Only our own suspension is undone: a queueing controller may hold the Job for reasons of its own.
     resume = False if held and case.status.get("phase") == TrainingPhase.SUSPENDED else None
     verdict = judge_run(
@@ -80,6 +79,12 @@ def _train(case: Case) -> Plan | None:
     return Plan(status, suspend=resume, due=verdict.due)
 
 
+def _begin(case: Case) -> Plan:
+    text = "the training Job was made; its pod is not there yet"
+    status = progress(case.obj, TrainingPhase.PENDING, text, case.now)
+    return Plan(status, create=training_job(case.obj, case.job.spec))
+
+
 def _hand_over(case: Case, run: Run) -> Plan:
     """The trainer ended well: take its result, or say what is wrong with it."""
     pod, tried = ended(run, "Succeeded"), attempts(run)
@@ -88,7 +93,11 @@ def _hand_over(case: Case, run: Run) -> Plan:
     except ResultError as error:
         return failed(case, TrainingFailure(error.reason), error.message, attempts=tried)
     stated = {used.name: used for used in result.data}
-    data = [_resolved(source.name, source.digest, stated.get(source.name)) for source in case.job.spec.data]
+    data = [
+        _resolved(source.name, source.digest, stated.get(source.name))
+        | ({"partitions": partitions} if (partitions := partitions_of(case.obj, source.name)) else {})
+        for source in case.job.spec.data
+    ]
     status = progress(case.obj, TrainingPhase.EVALUATING, "the trainer handed over a model", case.now) | {
         "attempts": tried,
         "artifact": result.artifact.model_dump(),

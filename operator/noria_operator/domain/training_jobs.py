@@ -1,4 +1,4 @@
-"""The Jobs that Noria runs around a model: train, evaluate, verify.
+"""The Jobs that Noria runs around a model: select, train, evaluate, verify.
 
 Comes in: a TrainingJob or ModelVersion and where its inputs lie. Goes out: complete batch/v1 Jobs, ready
 to be created once and never written again (a queueing controller may rewrite them). Invariants: same
@@ -77,6 +77,11 @@ def evaluate_name(job: str) -> str:
     return _fit(job, "-evaluate")
 
 
+def select_name(job: str) -> str:
+    """Name of the selection Job."""
+    return _fit(job, "-select")
+
+
 def verify_name(version: str) -> str:
     """Name of the verification Job."""
     return _fit(version, "-verify")
@@ -88,6 +93,33 @@ def output_of(obj: Json, spec: TrainingJobSpec) -> Location:
     """
     meta = obj["metadata"]
     return Location.parse(spec.output.uri).below(names.fit(f"{names.short_uid(meta['uid'])}-{meta['name']}"))
+
+
+def partitions_of(obj: Json, name: str) -> Json:
+    """The range of partitions that was chosen for a data set of this TrainingJob; empty when none was."""
+    for entry in (obj.get("status", {}).get("resolved") or {}).get("data", []):
+        if entry["name"] == name:
+            return dict(entry.get("partitions") or {})
+    return {}
+
+
+def selection_job(obj: Json, spec: TrainingJobSpec, images: Images) -> Json:
+    """The Job that chooses the partitions of every data set that selects some."""
+    sources = [source for source in spec.data if source.select is not None]
+    asked = [
+        {"name": source.name, "location": Location.parse(source.uri).as_seen, "select": _select(obj, source)}
+        for source in sources
+    ]
+    env = {contract.ENV_SELECTIONS: json.dumps(asked)}
+    program = _ours("selection", env, tuple(_place(source) for source in sources), images)
+    return _job(
+        obj,
+        select_name(obj["metadata"]["name"]),
+        pod_template(program, placement(_wire(spec)), _labels(obj, names.TRAINING_JOB, "select")),
+        stop_on=_REFUSED,
+        retries=2,
+        active=_EVALUATION_LIMIT,
+    )
 
 
 def training_job(obj: Json, spec: TrainingJobSpec) -> Json:
@@ -133,7 +165,7 @@ def evaluation_job(
         "NORIA_LABEL": spec.evaluation.label,
     }
     if held_out.select is not None:
-        env["NORIA_HOLDOUT_SELECT"] = _select(held_out)
+        env["NORIA_HOLDOUT_SELECT"] = json.dumps(_select(obj, held_out))
     named = list(dict.fromkeys([*spec.evaluation.metrics, *(gate.metric for gate in spec.gates)]))
     if spec.evaluation.metrics or not _USUAL.issuperset(named):
         env["NORIA_METRICS"] = ",".join(named)
@@ -180,7 +212,7 @@ def _training_env(obj: Json, spec: TrainingJobSpec, output: Location, data: list
         variable = f"{contract.ENV_DATA_PREFIX}{_variable(source.name)}"
         env[variable] = Location.parse(source.uri).as_seen
         if source.select is not None:
-            env[f"{variable}_SELECT"] = _select(source)
+            env[f"{variable}_SELECT"] = json.dumps(_select(obj, source))
     return env | {
         contract.ENV_PARAMS: f"{RUN}/params.json",
         contract.ENV_TRIGGER: f"{RUN}/trigger.json",
@@ -252,10 +284,13 @@ def _place(source: Data) -> Place:
     return Place(Location.parse(source.uri), source.secret_name)
 
 
-def _select(source: Data) -> str:
+def _select(obj: Json, source: Data) -> Json:
+    """What is asked for and, once it is known, the range that this means for the run."""
     if source.select is None:
         raise ValueError(f"data {source.name} selects nothing")
-    return json.dumps({"by": source.select.by, "last": source.select.last, "skip": source.select.skip})
+    asked = {"by": source.select.by, "last": source.select.last, "skip": source.select.skip}
+    partitions = partitions_of(obj, source.name)
+    return asked | {bound: partitions[bound] for bound in ("oldest", "newest") if bound in partitions}
 
 
 def _wire(spec: TrainingJobSpec) -> Json:

@@ -37,6 +37,7 @@ class Observed:
     jobs: Sequence[Json] = ()
     deployments: Sequence[Json] = ()
     champion_name: str = ""
+    select: Run | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.registry import made_by, next_number
 from noria_operator.domain.results import ResultError, TrainingResult, training_result
 from noria_operator.domain.retention import KEEP_ANNOTATION
-from noria_operator.domain.training_jobs import RESULT_ANNOTATION, output_of
+from noria_operator.domain.training_jobs import RESULT_ANNOTATION, output_of, partitions_of
 from noria_operator.domain.training_plan import Case, Notice, Plan
 from noria_operator.domain.training_runs import ended, terminated
 from noria_operator.domain.training_status import progress, succeed, trigger_of
@@ -83,7 +83,12 @@ def _lineage(case: Case, said: TrainingResult | None) -> Json:
     digests = {entry["name"]: entry.get("digest") for entry in resolved.get("data", [])}
     data = [
         _present(
-            {"name": source.name, "uri": source.uri, "digest": digests.get(source.name) or source.digest}
+            {
+                "name": source.name,
+                "uri": source.uri,
+                "digest": digests.get(source.name) or source.digest,
+                "partitions": partitions_of(case.obj, source.name) or None,
+            }
         )
         for source in spec.data
     ]

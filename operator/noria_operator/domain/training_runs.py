@@ -92,6 +92,14 @@ def judge_run(run: Run, *, pending: timedelta, now: datetime, since: datetime | 
     return Verdict(State.PENDING, problem, begun + pending)
 
 
+def refusal(run: Run, verdict: Verdict) -> str:
+    """Why a Job of ours failed: in the words of its program where it left some, else in Kubernetes'."""
+    said = fault(terminated(ended(run, "Failed")).get("message", ""))
+    if said is not None:
+        return f"{said.reason}: {said.message}"
+    return verdict.problem.message if verdict.problem else ""
+
+
 def newest(pods: Sequence[Json]) -> Json | None:
     """The pod of the latest attempt."""
     return max(

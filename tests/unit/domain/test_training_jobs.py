@@ -9,7 +9,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-from tests.unit.domain.training_world import CHAMPION, DIGEST, IMAGES, UID, training_job, version
+from tests.unit.domain.training_world import CHAMPION, DIGEST, IMAGES, SELECTING, UID, training_job, version
 
 from noria_operator.api.parsing import parse_as
 from noria_operator.api.trainingjob import TrainingJob
@@ -17,6 +17,7 @@ from noria_operator.domain.training_jobs import (
     Bundle,
     evaluate_name,
     evaluation_job,
+    selection_job,
     train_name,
     verification_job,
 )
@@ -38,6 +39,10 @@ def evaluate(obj: Json, champion: Bundle | None = CHAMPION) -> Json:
     )
 
 
+def select(obj: Json) -> Json:
+    return selection_job(obj, parse_as(TrainingJob, obj).spec, IMAGES)
+
+
 def verify() -> Json:
     return verification_job(version(3), Bundle("pvc://models/flights/3", DIGEST), IMAGES)
 
@@ -54,7 +59,7 @@ def env(job: Json) -> dict[str, str]:
     return {one["name"]: one["value"] for one in variables}
 
 
-EVERY = [train(training_job()), evaluate(training_job()), verify()]
+EVERY = [select(training_job(data=SELECTING)), train(training_job()), evaluate(training_job()), verify()]
 
 
 @pytest.mark.parametrize("job", EVERY)
@@ -96,7 +101,6 @@ def test_the_training_container_gets_the_environment_of_the_contract() -> None:
         "HOME": "/noria/work",
         "PARAM_MAX_DEPTH": "6",
         "NORIA_DATA_TRAIN": "/noria/volumes/lake/flights",
-        "NORIA_DATA_TRAIN_SELECT": '{"by": "day", "last": 60, "skip": 7}',
         "NORIA_DATA_X_1": "s3://lake/x",
         "NORIA_PARAMS": "/noria/run/params.json",
         "NORIA_TRIGGER": "/noria/run/trigger.json",
@@ -111,11 +115,35 @@ def test_the_training_container_gets_the_environment_of_the_contract() -> None:
 
 def test_the_held_out_rows_are_for_the_evaluation_alone() -> None:
     found = env(evaluate(training_job()))
-    assert found["NORIA_HOLDOUT"] == "/noria/volumes/lake/flights"
-    assert json.loads(found["NORIA_HOLDOUT_SELECT"]) == {"by": "day", "last": 7, "skip": 0}
+    assert found["NORIA_HOLDOUT"] == "/noria/volumes/lake/days"
     assert found["NORIA_LABEL"] == "late"
     assert found["NORIA_CHAMPION"] == "/noria/volumes/models/flights/1"
     assert not [name for name in env(train(training_job())) if "HOLDOUT" in name]
+
+
+def test_trainer_and_evaluation_are_given_the_range_that_was_chosen() -> None:
+    obj = training_job(data=SELECTING)
+    ranges = {"train": ("2026-01-01", "2026-02-21"), "holdout": ("2026-02-22", "2026-02-28")}
+    data = [
+        {"name": name, "partitions": {"by": "day", "oldest": oldest, "newest": newest, "count": 1}}
+        for name, (oldest, newest) in ranges.items()
+    ]
+    obj["status"] = {"resolved": {"data": data}}
+    assert json.loads(env(train(obj))["NORIA_DATA_TRAIN_SELECT"]) == {
+        "by": "day", "last": 60, "skip": 7, "oldest": "2026-01-01", "newest": "2026-02-21",
+    }  # fmt: skip
+    assert json.loads(env(evaluate(obj))["NORIA_HOLDOUT_SELECT"]) == {
+        "by": "day", "last": 7, "skip": 0, "oldest": "2026-02-22", "newest": "2026-02-28",
+    }  # fmt: skip
+
+
+def test_the_selection_lists_every_data_set_that_selects_and_no_other() -> None:
+    data = [*SELECTING, {"name": "whole", "uri": "pvc://other/x"}]
+    job = select(training_job(data=data))
+    assert [one["name"] for one in json.loads(env(job)["NORIA_SELECTIONS"])] == ["train", "holdout"]
+    mounts = {one["mountPath"]: one.get("readOnly") for one in container(job)["volumeMounts"]}
+    assert mounts["/noria/volumes/lake"] is True
+    assert "/noria/volumes/other" not in mounts
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,13 @@ DIGEST = "sha256:" + "a" * 64
 IMAGES = Images("noria/server@sha256:" + "b" * 64, "IfNotPresent")
 
 
+SELECTING: list[Json] = [
+    {"name": "train", "uri": "pvc://lake/flights", "select": {"by": "day", "last": 60, "skip": 7}},
+    {"name": "holdout", "uri": "pvc://lake/flights", "select": {"by": "day", "last": 7}},
+]
+"""Data sets of which a run reads some partitions; the default ones are read whole."""
+
+
 def training_job(name: str = "flights-1", uid: str = UID, **spec: Any) -> Json:
     """A TrainingJob with an evaluation and two gates, unless `spec` says else (None removes a field)."""
     full: Json = {
@@ -29,8 +36,8 @@ def training_job(name: str = "flights-1", uid: str = UID, **spec: Any) -> Json:
         "image": "noria/train@sha256:" + "c" * 64,
         "params": {"max_depth": "6"},
         "data": [
-            {"name": "train", "uri": "pvc://lake/flights", "select": {"by": "day", "last": 60, "skip": 7}},
-            {"name": "holdout", "uri": "pvc://lake/flights", "select": {"by": "day", "last": 7}},
+            {"name": "train", "uri": "pvc://lake/flights"},
+            {"name": "holdout", "uri": "pvc://lake/days"},
         ],
         "output": {"uri": "pvc://models/flights"},
         "deployment": "flights",
@@ -101,6 +108,15 @@ def result(obj: Json, **changes: Any) -> str:
         "git": "0123abc",
     }
     return json.dumps(body | changes)
+
+
+def selection(**newest: str) -> str:
+    """What our selection Job says: ranges by name of the data set."""
+    data = [
+        {"name": name, "by": "day", "oldest": "2026-01-01", "newest": value, "count": 60}
+        for name, value in newest.items()
+    ]
+    return json.dumps({"schema": "noria.selection/v1", "data": data})
 
 
 def evaluation(challenger: str = "0.72", champion: str | None = "0.71") -> str:

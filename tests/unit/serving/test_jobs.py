@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from noria_serving import contract, data, evaluate, job, quality, rows, verify
+from noria_serving import contract, data, evaluate, job, quality, rows, selection, verify
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
 
@@ -90,6 +90,52 @@ def test_whole_numbers_are_ordered_as_numbers() -> None:
     assert data.Select("day", 1, 9).choose(["a", "b"]) == []
 
 
+def test_where_a_value_stands_does_not_depend_on_the_others() -> None:
+    assert data.Select("day", 9).choose(["9", "10", "2", "x"]) == ["2", "9", "10", "x"]
+    chosen = data.Select("day", 2, 0, "9", "10")
+    assert chosen.choose(["9", "10", "2"]) == chosen.choose(["9", "10", "2", "11", "x"]) == ["9", "10"]
+
+
+def selections(lake: Path, **selects: dict[str, object]) -> dict[str, str]:
+    entries = [
+        {"name": name, "location": str(lake), "select": {"by": "date", **select}}
+        for name, select in selects.items()
+    ]
+    return {"NORIA_SELECTIONS": json.dumps(entries)}
+
+
+def test_what_was_chosen_once_is_read_by_all_whatever_lands_in_between(
+    lake: Path, frame_bundle: Bundle
+) -> None:
+    asked = {"train": {"last": 2, "skip": 1}, "holdout": {"last": 1}}
+    result = selection.select(selections(lake, **asked))
+    assert result["data"] == [
+        {"name": "train", "by": "date", "oldest": "2013-01-10", "newest": "2013-01-11", "count": 2},
+        {"name": "holdout", "by": "date", "oldest": "2013-01-12", "newest": "2013-01-12", "count": 1},
+    ]
+    (lake / "date=2013-01-13").mkdir()
+    told = {
+        each["name"]: json.dumps(
+            {"by": "date", **asked[each["name"]], "oldest": each["oldest"], "newest": each["newest"]}
+        )
+        for each in result["data"]
+    }
+    env = {"NORIA_DATA_TRAIN": str(lake), "NORIA_DATA_TRAIN_SELECT": told["train"]}
+    assert data.partitions("train", env=env) == [f"{lake}/date=2013-01-10", f"{lake}/date=2013-01-11"]
+    held_out = data.select_partitions(str(lake), data.parse_select(told["holdout"]))
+    assert held_out == [f"{lake}/date=2013-01-12"]
+
+
+def test_a_range_whose_partitions_are_gone_and_a_selection_of_nothing_name_the_data(lake: Path) -> None:
+    with pytest.raises(NoriaError, match="has no partitions date=2012-01-01 to date=2012-01-02"):
+        data.select_partitions(str(lake), data.Select("date", 1, 0, "2012-01-01", "2012-01-02"))
+    with pytest.raises(NoriaError, match=r"data train: .* after leaving out the newest 9") as caught:
+        selection.select(selections(lake, train={"last": 1, "skip": 9}))
+    assert caught.value.reason is Reason.NO_ROWS
+    with pytest.raises(NoriaError, match="NORIA_SELECTIONS"):
+        selection.select({"NORIA_SELECTIONS": "[1]"})
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -99,6 +145,8 @@ def test_whole_numbers_are_ordered_as_numbers() -> None:
         '{"by":"a/b","last":1}',
         '{"by":"a","last":0}',
         '{"by":"a","last":1,"skip":-1}',
+        '{"by":"a","last":1,"oldest":"x"}',
+        '{"by":"a","last":1,"oldest":1,"newest":2}',
     ],
 )
 def test_a_malformed_selection_is_refused(text: str) -> None:
