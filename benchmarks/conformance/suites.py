@@ -1,7 +1,7 @@
-"""The real clients: scripts in `clients/`, each run by the interpreter of an environment that holds its client.
+"""The real clients: scripts in `clients/`, each run in an environment that holds its client.
 
-In: a target. Out: for each check of a script, None or what went wrong. Invariant: the checks are known without
-the clients being installed, from the script's source.
+In: a target. Out: for each check of a script, None or what went wrong. Invariant: the checks are known from
+the script's source, without the clients being installed.
 """
 
 from __future__ import annotations

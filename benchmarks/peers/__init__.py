@@ -1,3 +1,3 @@
-"""Model servers side by side: the same model files, served by Noria, by its peers and by bare floors, each from
-an environment of its own.
+"""Model servers side by side: the same model files, served by Noria, by its peers and by bare floors, each
+from an environment of its own.
 """

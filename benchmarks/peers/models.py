@@ -62,8 +62,8 @@ def _written(
     joblib.dump(model, home / "model.joblib")
     bundles = {"onnx": home / "bundle-onnx", "sklearn": home / "bundle-sklearn"}
     bundle.save(model, features, labels, bundles["onnx"], name=name)
-    # A model that has a converter is always converted when it is saved; the sklearn backend is measured on the
-    # same model as its peers all the same.
+    # A model that has a converter is always converted when it is saved; the sklearn backend is measured on
+    # the same model as its peers all the same.
     with mock.patch.object(conversion, "_to_onnx", side_effect=ValueError("kept for scikit-learn")):
         bundle.save(model, features, labels, bundles["sklearn"], name=name)
     rows = features[list(picked)][: LARGE_ROWS if name == "wide" else SMALL_ROWS]

@@ -1,4 +1,4 @@
-"""One server as a process group of its own: started, awaited, measured over its whole tree, ended without rest."""
+"""One server as a process group of its own: started, measured over its whole tree, ended without rest."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def _await_ready(process: subprocess.Popen[bytes], command: Command, log: Path) 
 
 
 def _answers(port: int, path: str) -> bool:
-    """Whether a GET is answered with 200, or, without a path, whether the port accepts. A plain socket: it takes less CPU than a client would, which the
-    starting server lacks.
+    """Whether a GET is answered with 200, or, without a path, whether the port accepts. A plain socket takes
+    less CPU than a client would, which the starting server would lack.
     """
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2.0) as sock:
         if not path:
@@ -117,7 +117,7 @@ def _answers(port: int, path: str) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the server, then SIGKILL to whatever its group still holds: some peers leave workers behind."""
+    """SIGTERM to the server, then SIGKILL to what its group still holds: some peers leave workers behind."""
     with suppress(ProcessLookupError):
         process.terminate()
     with suppress(subprocess.TimeoutExpired):

@@ -1,7 +1,7 @@
 """How each server is started, in the way its documentation shows for the least overhead.
 
-Peers answer with labels alone, which is what they do by default and the least work; Noria answers with labels,
-probabilities and a feedback token, and counts.
+Peers answer with labels alone, which is what they do by default and the least work; Noria answers with
+labels, probabilities and a feedback token, and counts.
 """
 
 from __future__ import annotations

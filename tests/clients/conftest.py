@@ -1,4 +1,4 @@
-"""One real server process on loopback, shared by all clients, with the model that they all know: iris, as ONNX."""
+"""One real server process on loopback, shared by all clients, with a model that all know: iris, as ONNX."""
 
 from __future__ import annotations
 

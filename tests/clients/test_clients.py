@@ -1,4 +1,4 @@
-"""Clients that others wrote, each in its own environment, against a real server: every check of theirs passes."""
+"""Clients that others wrote, each in its own environment, against a real server: all their checks pass."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def reports() -> dict[str, Mapping[str, str | None]]:
 def test_client(noria: Noria, reports: dict[str, Mapping[str, str | None]], suite: Suite, check: str) -> None:
     if suite.name not in reports:
         reports[suite.name] = suite.run(noria.target)
-    report = reports[suite.name]
-    assert check in report, f"{suite.path.name} did not run this check: {report}"
-    assert report[check] is None
+    wrong = reports[suite.name].get(check, "the script did not run this check")
+    if wrong is not None:
+        pytest.fail(wrong, pytrace=False)

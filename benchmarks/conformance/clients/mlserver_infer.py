@@ -1,4 +1,6 @@
-"""`mlserver infer`, a batch client that merges requests of a file into micro-batches and splits the answers."""
+"""`mlserver infer`, a batch client that merges requests of a file into micro-batches and splits the
+answers.
+"""
 
 import json
 import subprocess

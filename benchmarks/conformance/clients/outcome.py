@@ -1,4 +1,5 @@
-"""What each client script shares: it reads one target, runs its own checks, and prints what came of each as JSON.
+"""What each client script shares: it reads one target, runs its own checks, and prints what came of each as
+JSON.
 
 The scripts run in environments of the clients that they drive; standard library and numpy only.
 """
@@ -14,7 +15,7 @@ PREFIX = "check_"
 
 
 def main(names):
-    """Run every `check_*` of the calling script on the target of argv[1]; print {check: null or what went wrong}."""
+    """Run each `check_*` of the script on the target of argv[1]; print {check: what went wrong, or null}."""
     target = SimpleNamespace(**json.loads(sys.argv[1]))
     found = {name: value for name, value in names.items() if name.startswith(PREFIX)}
     report = {name.removeprefix(PREFIX): _failure(check, target) for name, check in found.items()}

@@ -1,4 +1,4 @@
-"""KServe's SDK around one model file (its sklearnserver is not on the package index); runs in its environment."""
+"""KServe's SDK around one model file, as its sklearnserver does (which is on no package index)."""
 
 import argparse
 
@@ -42,6 +42,6 @@ if __name__ == "__main__":
     args = parser.parse_args()
     kind = OnnxModel if args.model_path.endswith(".onnx") else SklearnModel
     kserve.ModelServer(
-        http_port=args.http_port, grpc_port=args.grpc_port, enable_grpc=args.enable_grpc, workers=args.workers,
-        enable_latency_logging=args.enable_latency_logging,
+        http_port=args.http_port, grpc_port=args.grpc_port, enable_grpc=args.enable_grpc,
+        workers=args.workers, enable_latency_logging=args.enable_latency_logging,
     ).start([kind(args.model_name, args.model_path)])  # fmt: skip
