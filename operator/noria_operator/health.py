@@ -21,7 +21,7 @@ WATCH_STALE = 120.0
 WATCH_DEAD = 300.0
 """Seconds of silence after which it had better be restarted; longer, since a restart empties the cache."""
 QUEUE_STALLED = 180.0
-"""Seconds that a key may wait or be worked on; a pass takes 60 at most."""
+"""Seconds that a key may be worked on, or that keys may wait with none taken; a pass takes 60 at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Vitals:
 
     def _stuck(self) -> Iterable[str]:
         stalled = self.queue_stalled() if self.leading() else 0.0
-        return [f"the oldest key has waited for {stalled:.0f} s"] if stalled > QUEUE_STALLED else []
+        return [f"the queue has not moved for {stalled:.0f} s"] if stalled > QUEUE_STALLED else []
 
 
 def app(vitals: Vitals) -> web.Application:

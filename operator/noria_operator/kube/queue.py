@@ -2,7 +2,8 @@
 
 The rules are those of client-go's workqueue. A key waits at most once; a key that a worker holds is not given
 to another, and if it is added meanwhile it comes again after `done`. Delays are due times: the earliest one
-counts. A failing key waits exponentially longer each time. Edits by people go before everything else.
+counts. A failing key waits exponentially longer each time. Edits by people go before everything else, but
+not for ever: a thousand of them at once would keep what they started from being finished.
 
 Nothing here awaits but `get`; all calls come from one event loop.
 """
@@ -22,6 +23,8 @@ from noria_operator.kube.kinds import Key
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 300.0
 JITTER = 0.2
+URGENT_IN_A_ROW = 4
+"""Keys of the urgent lane before one of the other lane has its turn."""
 
 
 class Closed(Exception):
@@ -44,6 +47,8 @@ class Queue:
         self._timer: asyncio.TimerHandle | None = None
         self._getters: deque[asyncio.Future[None]] = deque()
         self._closed = False
+        self._in_a_row = 0
+        self._moved = 0.0
 
     def add(self, key: Key, *, urgent: bool = False) -> None:
         """Have the key reconciled soon; `urgent` for what a person just did."""
@@ -96,11 +101,11 @@ class Queue:
         while True:
             if self._closed:
                 raise Closed
-            lane = self._urgent or self._normal
+            lane = self._next_lane()
             if lane:
                 key = next(iter(lane))
                 metrics.QUEUE_SECONDS.observe(self._now() - lane.pop(key))
-                self._busy[key] = self._now()
+                self._moved = self._busy[key] = self._now()
                 metrics.QUEUE_DEPTH.set(len(self))
                 metrics.QUEUE_BUSY.set(len(self._busy))
                 return key
@@ -128,10 +133,12 @@ class Queue:
         self._wake()
 
     def stalled_for(self) -> float:
-        """Seconds that the oldest waiting or held key has been so: what the health check looks at."""
+        """Seconds that a worker has held one key, or that keys have waited with none handed out: what the
+        health check looks at. A long queue that moves is load, and a restart would only add to it.
+        """
         now = self._now()
-        oldest = min((*self._urgent.values(), *self._normal.values(), *self._busy.values()), default=now)
-        return now - oldest
+        waiting = min((*self._urgent.values(), *self._normal.values()), default=now)
+        return now - min((max(waiting, self._moved), *self._busy.values()))
 
     def failures(self, key: Key) -> int:
         """How often in a row the key failed."""
@@ -143,6 +150,11 @@ class Queue:
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._normal)
+
+    def _next_lane(self) -> dict[Key, float]:
+        urgent = bool(self._urgent) and (self._in_a_row < URGENT_IN_A_ROW or not self._normal)
+        self._in_a_row = self._in_a_row + 1 if urgent else 0
+        return self._urgent if urgent else self._normal
 
     def _promote(self) -> None:
         self._timer = None

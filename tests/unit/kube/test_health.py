@@ -31,5 +31,5 @@ def test_silent_watches_cost_readiness_first_and_life_later() -> None:
 
 
 def test_a_queue_that_does_not_move_is_deadly_for_a_leader_and_normal_for_a_follower() -> None:
-    assert vitals(stalled=181).dead() == ["the oldest key has waited for 181 s"]
+    assert vitals(stalled=181).dead() == ["the queue has not moved for 181 s"]
     assert vitals(stalled=181, leading=False).dead() == []

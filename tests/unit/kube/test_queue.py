@@ -6,7 +6,7 @@ import random
 import pytest
 
 from noria_operator.kube.kinds import TRAININGJOB, Key
-from noria_operator.kube.queue import Closed, Queue
+from noria_operator.kube.queue import URGENT_IN_A_ROW, Closed, Queue
 
 A, B, C = (Key(TRAININGJOB, "ns", name) for name in "abc")
 
@@ -148,6 +148,28 @@ async def test_a_queue_that_does_not_move_shows_for_how_long() -> None:
     assert q.stalled_for() == pytest.approx(3)
     q.done(A)
     assert q.stalled_for() == 0
+
+
+async def test_a_long_queue_that_moves_is_not_stalled() -> None:
+    q = queue()
+    for n in range(100):
+        q.add(Key(TRAININGJOB, "ns", str(n)))
+    for _ in range(100):
+        key = await q.get()
+        await asyncio.sleep(3)
+        assert q.stalled_for() == pytest.approx(3)
+        q.done(key)
+
+
+async def test_edits_by_the_thousand_do_not_keep_the_rest_waiting_for_ever() -> None:
+    q, order = queue(), []
+    q.add(A)
+    for n in range(1000):
+        q.add(Key(TRAININGJOB, "ns", str(n)), urgent=True)
+    for _ in range(10):
+        order.append(await q.get())
+    assert order.index(A) == URGENT_IN_A_ROW
+    assert all(key.name.isdigit() for key in order if key != A)
 
 
 async def test_many_keys_at_random_are_each_worked_on_by_one_and_none_is_lost() -> None:
