@@ -95,6 +95,29 @@ def test_promotion_restarts_no_pod(kube: Kube, served: Json) -> None:
     assert all(status["restartCount"] == 0 for pod in pods for status in pod["status"]["containerStatuses"])
 
 
+def unready(kube: Kube, pods: list[Json]) -> None:
+    """Write what the kubelet writes when a probe fails; it corrects that within ten seconds."""
+    failing = [{"type": name, "status": "False"} for name in ("Ready", "ContainersReady")]
+    for pod in pods:
+        kube.core.patch_namespaced_pod_status(
+            pod["metadata"]["name"], kube.namespace, {"status": {"conditions": failing}}
+        )
+
+
+def test_pods_that_serve_go_on_when_all_of_them_turn_unready(kube: Kube, served: Json) -> None:
+    md = kube.until("ModelDeployment", "tiny", phase("Healthy"))
+    pods = kube.list(
+        "Pod", f"{md['status']['selector']},noria.dev/revision={md['status']['stable']['revision']}"
+    )
+    with Load(address(kube)) as load:
+        load.until_sent(40)
+        unready(kube, pods)
+        kube.until("ModelDeployment", "tiny", lambda md: condition(md, "Ready")["status"] == "False")
+        load.until_sent(80)
+    assert load.failures == []
+    kube.until("ModelDeployment", "tiny", phase("Healthy"))
+
+
 def test_killing_one_router_fails_only_what_was_in_flight_on_it(kube: Kube, served: Json) -> None:
     with Load(address(kube)) as load:
         load.until_sent(100)

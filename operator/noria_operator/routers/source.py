@@ -1,13 +1,14 @@
 """From objects of the API server to RoutedDeployments.
 
 Comes in: ModelDeployments (hosts, timeout, and the traffic in their status) and EndpointSlices of the
-Services of their revisions. Goes out: RoutedDeployments. Invariant: nothing but specs, status and
-EndpointSlices is used, so every replica of the operator comes to the same configuration.
+Services of their revisions. Goes out: RoutedDeployments. Invariants: nothing but specs, status and
+EndpointSlices is used, so every replica of the operator comes to the same configuration; a probe that fails
+everywhere does not leave a router without endpoints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from noria_operator.api.types import parse_duration
@@ -30,7 +31,7 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
         model=spec.get("model", ""),
         revisions=revisions,
         timeout=parse_duration(timeout).total_seconds(),
-        endpoints={name: endpoints(slices.get(name, ())) for name, _ in revisions},
+        endpoints=_taking(revisions, slices),
         version=int(status.get("trafficVersion") or 0),
     )
 
@@ -45,6 +46,22 @@ def by_service(slices: Iterable[Json]) -> dict[str, list[Json]]:
     return found
 
 
+def _taking(
+    revisions: Iterable[tuple[str, int]], slices: Mapping[str, Iterable[Json]]
+) -> dict[str, tuple[Endpoint, ...]]:
+    """Endpoints by revision. While no version with weight has any, those with weight keep their unready pods.
+
+    Nobody else is there to answer, and a pod whose probe fails (it is busy, its node is) often answers still;
+    if it does not, the request fails as it would without. A version gets weight only once it was ready, so
+    one that never was is given nothing.
+    """
+    found = {name: endpoints(slices.get(name, ())) for name, _ in revisions}
+    weighted = [name for name, weight in revisions if weight > 0]
+    if any(found[name] for name in weighted):
+        return found
+    return found | {name: _unready(slices.get(name, ())) for name in weighted}
+
+
 def endpoints(slices: Iterable[Json]) -> tuple[Endpoint, ...]:
     """The pods that take new requests: the ready ones; if there are none, those that end but still serve.
 
@@ -53,13 +70,32 @@ def endpoints(slices: Iterable[Json]) -> tuple[Endpoint, ...]:
     """
     ready: set[Endpoint] = set()
     ending: set[Endpoint] = set()
+    for place, conditions in _pods(slices):
+        if conditions.get("ready", True):
+            ready.add(place)
+        elif conditions.get("serving") and conditions.get("terminating"):
+            ending.add(place)
+    return tuple(sorted(ready or ending))
+
+
+def _unready(slices: Iterable[Json]) -> tuple[Endpoint, ...]:
+    """The pods that are not ready and are not being deleted either."""
+    unready = {
+        place
+        for place, conditions in _pods(slices)
+        if not conditions.get("ready", True) and not conditions.get("terminating")
+    }
+    return tuple(sorted(unready))
+
+
+def _pods(slices: Iterable[Json]) -> Iterator[tuple[Endpoint, Json]]:
+    """Address and conditions of every pod that has an address."""
     for each in slices:
         ports = [port["port"] for port in each.get("ports") or () if port.get("port")]
         for endpoint in each.get("endpoints") or ():
             conditions = endpoint.get("conditions") or {}
-            places = {(address, port) for address in endpoint.get("addresses", ())[:1] for port in ports[:1]}
-            if conditions.get("ready", True):
-                ready |= places
-            elif conditions.get("serving") and conditions.get("terminating"):
-                ending |= places
-    return tuple(sorted(ready or ending))
+            yield from (
+                ((address, port), conditions)
+                for address in endpoint.get("addresses", ())[:1]
+                for port in ports[:1]
+            )

@@ -1,6 +1,6 @@
 """What a router must know, as values: which ModelDeployment sends how much to which revision.
 
-Comes in: names, hosts and weights (from ModelDeployments) and ready endpoints (from EndpointSlices). Goes
+Comes in: names, hosts and weights (from ModelDeployments) and endpoints (from EndpointSlices). Goes
 out: the weights to send. Invariant: effective weights are integers from 0 to 100 whose sum is 100, and none
 stands on a cluster without endpoints while another cluster with a configured weight has some.
 """
@@ -42,8 +42,8 @@ def effective(deployment: RoutedDeployment) -> dict[str, int]:
     """The weights to send: a cluster without endpoints gives its share to those that have some.
 
     Only clusters with a configured weight take part: a version at 0 is never woken up by the router. When
-    none of them has endpoints, the configured weights stand, and requests fail with 503 until a pod is
-    ready.
+    none of them has endpoints, the configured weights stand, and requests fail with 503 until there is a
+    pod.
     """
     weights = configured(deployment)
     alive = {

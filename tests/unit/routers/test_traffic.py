@@ -115,6 +115,53 @@ def test_a_model_deployment_is_routed_by_its_status() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("weights", "one", "two", "expected"),
+    [
+        ({"m-1": 100, "m-2": 0}, [STARTING, STARTING], [], {"m-1": 2, "m-2": 0}),
+        ({"m-1": 100, "m-2": 0}, [STARTING, READY], [], {"m-1": 1, "m-2": 0}),
+        ({"m-1": 100, "m-2": 0}, [STARTING, ENDING], [], {"m-1": 1, "m-2": 0}),
+        ({"m-1": 100, "m-2": 0}, [STARTING, GONE], [], {"m-1": 1, "m-2": 0}),
+        ({"m-1": 100, "m-2": 0}, [GONE], [], {"m-1": 0, "m-2": 0}),
+        ({"m-1": 100, "m-2": 0}, [STARTING], [STARTING], {"m-1": 1, "m-2": 0}),
+        ({"m-1": 100, "m-2": 0}, [STARTING], [READY], {"m-1": 1, "m-2": 1}),
+        ({"m-1": 90, "m-2": 10}, [READY], [STARTING], {"m-1": 1, "m-2": 0}),
+        ({"m-1": 90, "m-2": 10}, [STARTING], [STARTING, STARTING], {"m-1": 1, "m-2": 2}),
+    ],
+)
+def test_pods_that_were_ready_keep_their_requests_while_no_version_with_weight_has_a_ready_one(
+    weights: dict[str, int],
+    one: list[dict[str, bool]],
+    two: list[dict[str, bool]],
+    expected: dict[str, int],
+) -> None:
+    traffic = [{"name": name, "weight": weight} for name, weight in weights.items()]
+    body = {"metadata": {"name": "m"}, "spec": {"model": "m"}, "status": {"traffic": traffic}}
+    pods = {"m-1": one, "m-2": two}
+    slices = [
+        slice_of(*[(f"10.0.{row}.{column}", state) for column, state in enumerate(states)], service=name)
+        for row, (name, states) in enumerate(pods.items())
+    ]
+    found = routed(body, by_service(slices))
+    assert {name: len(places) for name, places in found.endpoints.items()} == expected
+
+
+def test_a_first_version_that_was_never_ready_is_given_nothing() -> None:
+    body = {"metadata": {"name": "m"}, "spec": {"model": "m"}, "status": {"traffic": []}}
+    assert routed(body, by_service([slice_of(("10.0.0.1", STARTING))])).endpoints == {}
+
+
+def test_a_probe_that_fails_everywhere_changes_nothing_for_the_router() -> None:
+    """The very same endpoints: not even an update is sent."""
+    body = {
+        "metadata": {"name": "m"},
+        "spec": {"model": "m"},
+        "status": {"traffic": [{"name": "m-1", "weight": 100}]},
+    }
+    well, sick = [slice_of(("10.0.0.1", state), ("10.0.0.2", state)) for state in (READY, STARTING)]
+    assert routed(body, by_service([well])) == routed(body, by_service([sick]))
+
+
 def test_a_model_deployment_that_serves_nothing_yet_is_known_without_revisions() -> None:
     found = routed({"metadata": {"name": "m"}, "spec": {"model": "m"}}, {})
     assert (found.revisions, found.timeout) == ((), 30.0)
