@@ -48,6 +48,8 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         try:
             training = parse_as(ContinuousTraining, obj)
             seen = _watched(ctx.store, obj)
+            if seen.deployment is None:
+                ctx.servers.forget(key.namespace, obj["spec"]["deployment"])
             plan = decide(obj, training, await requests(ctx, obj, training, seen), seen, ctx.clock.now())
         except (InvalidSpec, ScheduleError) as error:
             raise Terminal("InvalidSpec", str(error)) from error

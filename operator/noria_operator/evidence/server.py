@@ -9,9 +9,10 @@ servers' own memory fills the window.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 from noria_operator.domain.quality import Labels
@@ -27,6 +28,8 @@ Place = tuple[str, str, float]
 MAX_WINDOWS = 4096
 """Windows kept in memory; the one that was not read for longest goes first, and is filled again when asked
 for."""
+PATIENCE = 120.0
+"""Seconds that the labels of a window wait for a ready pod that does not answer."""
 MAX_OPEN = 32
 """Windows kept of one ModelDeployment: one a trigger is read, closed ones are not asked for again."""
 
@@ -50,10 +53,18 @@ class Totals:
 class CounterReader:
     """Reads model server pods; remembers windows, so that pods that are gone still count."""
 
-    def __init__(self, fetcher: Fetcher | None = None, *, port: int = COUNTERS_PORT) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher | None = None,
+        *,
+        port: int = COUNTERS_PORT,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._fetcher = fetcher or Fetcher()
         self._port = port
+        self._clock = clock
         self._windows: dict[Place, Window] = {}
+        self._silent: dict[Place, dict[str, float]] = {}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -72,15 +83,33 @@ class CounterReader:
     async def labels(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime, version: str
     ) -> Labels | None:
-        """The labels joined since `since` with predictions of `version`; None when nothing could be read."""
-        totals = await self.window(namespace, deployment, pods, since=since)
-        return None if totals is None else totals.labels(version)
+        """The labels joined since `since` with predictions of `version`; None when nothing could be read, or
+        while a ready pod that does not answer may have more of them (`PATIENCE` at most).
+        """
+        read = list(pods)
+        totals = await self.window(namespace, deployment, read, since=since)
+        ready = {pod["metadata"]["uid"] for pod in read if _counts_ready(pod)}
+        unread = ready.intersection(totals.unread) if totals else set()
+        place = (namespace, deployment, since.timestamp())
+        if totals is None or self._awaited(place, unread):
+            return None
+        return totals.labels(version)
 
     def forget(self, namespace: str, deployment: str) -> None:
         """The ModelDeployment is gone."""
         self._windows = {
             place: window for place, window in self._windows.items() if place[:2] != (namespace, deployment)
         }
+        self._silent = {place: known for place, known in self._silent.items() if place in self._windows}
+
+    def _awaited(self, place: Place, unread: Iterable[str]) -> bool:
+        """Whether one of the pods that do not answer has been silent for less than `PATIENCE`."""
+        before, now = self._silent.pop(place, {}), self._clock()
+        silent = {uid: before.get(uid, now) for uid in unread}
+        if silent:
+            self._silent[place] = silent
+            self._silent = {each: known for each, known in self._silent.items() if each in self._windows}
+        return any(now - since < PATIENCE for since in silent.values())
 
     def _window(self, place: Place) -> Window:
         window = self._windows.pop(place, None) or Window(place[2])
@@ -113,3 +142,12 @@ class CounterReader:
         if place is None:
             return None
         return windows.parse(await self._fetcher.json(f"http://{place}:{self._port}{COUNTERS_PATH}{query}"))
+
+
+def _counts_ready(pod: Json) -> bool:
+    """Whether a model server of ours takes requests in this pod, so that it must have counts."""
+    containers = pod.get("spec", {}).get("containers", [])
+    ports = {port.get("name") for one in containers for port in one.get("ports", [])}
+    conditions = pod.get("status", {}).get("conditions", [])
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return ready and "counters" in ports

@@ -142,3 +142,12 @@ def test_its_deployment_and_the_versions_of_its_model_wake_it() -> None:
     assert related(store, deployment(1, name="other")) == []
     assert related(store, version(4)) == [KEY]
     assert related(store, version(4, model="taxis")) == []
+
+
+async def test_the_windows_of_a_deployment_that_is_gone_are_forgotten() -> None:
+    api, servers = world(), Servers()
+    await reconcile(operator(api, servers), KEY)
+    assert servers.forgotten == []
+    del api.objects[Key(MODELDEPLOYMENT, "demo", "flights")]
+    await reconcile(operator(api, servers), KEY)
+    assert servers.forgotten[0] == "flights"

@@ -183,12 +183,16 @@ class Servers:
 
     joined: Labels | None = None
     asked: list[datetime] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
 
     async def labels(
         self, namespace: str, deployment: str, pods: Any, *, since: datetime, version: str
     ) -> Labels | None:
         self.asked.append(since)
         return self.joined
+
+    def forget(self, namespace: str, deployment: str) -> None:
+        self.forgotten.append(deployment)
 
 
 def operator(api: Api, servers: Servers | None = None, **config: Any) -> Context:

@@ -17,7 +17,7 @@ from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
 from noria_operator.evidence.router import RouterReader, counted, steady
-from noria_operator.evidence.server import MAX_OPEN, CounterReader
+from noria_operator.evidence.server import MAX_OPEN, PATIENCE, CounterReader
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -227,4 +227,27 @@ async def test_windows_that_nobody_asks_for_any_more_are_forgotten() -> None:
             assert await reader.window("shop", "m", [pod(1)], since=since) is not None
         assert await reader.window("shop", "m", [], since=SINCE) is None, "the first one is gone"
         assert await reader.window("shop", "m", [], since=since) is not None
+        await reader.close()
+
+
+def serving_pod(index: int) -> dict[str, Any]:
+    ready = [{"type": "Ready", "status": "True"}]
+    spec = {"containers": [{"ports": [{"name": "counters"}]}]}
+    return {**pod(index), "spec": spec, "status": {"podIP": f"127.0.0.{index}", "conditions": ready}}
+
+
+async def test_labels_wait_for_a_ready_pod_that_does_not_answer_but_not_for_ever() -> None:
+    one, other = ModelServer("one", 400, 7), ModelServer("other", 400, 5)
+    now = 0.0
+    async with pods(one, other) as port:
+        reader = CounterReader(port=port, clock=lambda: now)
+        both = serving_pod(1), serving_pod(2)
+        other.broken = True
+        assert await labelled(reader, *both) is None
+        other.broken, now = False, PATIENCE / 2
+        assert await labelled(reader, *both) == 12
+        other.broken, now = True, PATIENCE
+        assert await labelled(reader, *both) is None, "its silence begins anew"
+        now = 2 * PATIENCE
+        assert await labelled(reader, *both) == 12
         await reader.close()
