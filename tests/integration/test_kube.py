@@ -23,7 +23,7 @@ async def test_an_object_is_brought_to_its_end_by_events_alone(cluster: Cluster)
             return await kubelet.pods_of(cluster.client, cluster.namespace, "train")
 
         [made] = await eventually(pod)
-        assert await phase(cluster) == "Running"
+        await eventually(lambda: _is(cluster, "Running"))
         await kubelet.finish(cluster.client, made, message="{}")
         await eventually(lambda: _is(cluster, "Succeeded"))
         service = running.store.get(Key(SERVICE, cluster.namespace, "train"))
