@@ -17,6 +17,8 @@ export PYTHONPYCACHEPREFIX := $(NORIA_CACHE)/pycache
 unexport PYTHONDONTWRITEBYTECODE
 
 CLUSTER := python3 -m tools.cluster
+# Prerequisites in their written order, also with -j: each uses every core, and the check of rights comes first.
+.NOTPARALLEL:
 LOCK := uv pip compile --quiet --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
 PYTEST := $(PYTHON) -m pytest
 
@@ -89,7 +91,7 @@ integration: venv ## Tests on a real API server (no root needed)
 	$(PYTEST) tests/integration -q -m "not extended" --durations=8
 
 .PHONY: e2e
-e2e: venv ## Tests on the real cluster with real traffic
+e2e: rights venv ## Tests on the real cluster with real traffic
 	@$(CLUSTER) build helm
 	$(PYTEST) tests/e2e -q -m "not extended" --durations=10
 
@@ -102,8 +104,13 @@ test-extended: test ## And what is slow by nature
 
 # ---- the cluster ----------------------------------------------------------------------------------------
 
+# Without root and without another cluster there is none: said before anything is installed or built.
+.PHONY: rights
+rights:
+	@$(CLUSTER) check
+
 .PHONY: cluster
-cluster: setup ## Start a local Kubernetes (NORIA_KUBECONFIG uses yours), print its kubeconfig
+cluster: rights setup ## Start a local Kubernetes (NORIA_KUBECONFIG uses yours), print its kubeconfig
 	@$(CLUSTER) up
 
 .PHONY: cluster-down
@@ -121,12 +128,12 @@ images: ## Build the images that changed and push them to the cluster
 # ---- more -----------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: setup ## The whole loop on real flights, about 10 minutes (KEEP=1 leaves it running)
+demo: rights setup ## The whole loop on real flights, about 10 minutes (KEEP=1 leaves it running)
 	@$(CLUSTER) build helm
 	$(PYTHON) -m examples.flights.demo
 
 .PHONY: bench
-bench: setup ## Measure latencies, memory and idle requests
+bench: rights setup ## Measure latencies, memory and idle requests
 	$(PYTHON) -m benchmarks
 
 .PHONY: docs

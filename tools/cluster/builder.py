@@ -6,6 +6,7 @@ Certificates that the host trusts reach the build by a mount, never by a layer.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass
@@ -145,9 +146,18 @@ class Docker:
             raise ClusterError("docker cannot push into a network namespace; the local cluster needs buildah")
         target = f"{registry}/{name}"
         run(["docker", "tag", image, target])
-        run(["docker", "push", "--quiet", target])
-        pinned = run(["docker", "inspect", "--format", "{{index .RepoDigests 0}}", target])
-        return pinned.strip().rpartition("@")[2]
+        try:
+            run(["docker", "push", "--quiet", target])
+            pinned: list[str] = json.loads(
+                run(["docker", "image", "inspect", "--format", "{{json .RepoDigests}}", target])
+            )
+        finally:
+            succeeds(["docker", "image", "rm", target])  # its name here
+        repository = f"{registry}/{name.partition(':')[0]}@"
+        for one in pinned:  # an image that other registries have too carries their names as well
+            if one.startswith(repository):
+                return one.rpartition("@")[2]
+        raise ClusterError(f"docker told no digest of {target} after its push; it says {pinned}")
 
 
 def succeeds(command: list[str]) -> bool:

@@ -1,7 +1,7 @@
 """What each command does, and which cluster it works on.
 
-The choice is made here, in one place: `NORIA_KUBECONFIG` first, then kind when Docker answers, else the local
-build. `NORIA_CLUSTER_KIND=local` (or `kind`) decides by hand.
+The choice is made here, in one place: `NORIA_KUBECONFIG` first, then kind where it is installed and Docker
+answers, else the local build. `NORIA_CLUSTER_KIND=local` (or `kind`) decides by hand.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def define(parser: argparse.ArgumentParser) -> None:
             "--control-plane", type=Path, metavar="DIR", help="only an API server, without root, kept in DIR"
         )
     started.add_argument("--kwok", action="store_true", help="with --control-plane: simulate a node")
+    add("check", check, "refuse, with what to use instead, where no cluster can be started")
     shown = add("status", status, "say what runs; exit status 3 when no cluster is ready")
     shown.add_argument("--json", action="store_true", help="for programs")
     built = add("build", build, "build programs from Go modules unless they are whole")
@@ -53,7 +54,7 @@ def chosen() -> str:
     by_hand = os.environ.get(CHOICE, "")
     if by_hand not in {"", "local", "kind"}:
         raise ClusterError(f"{CHOICE} is {by_hand!r}; use local or kind, or leave it unset")
-    return by_hand or ("kind" if kind.docker_answers() else "local")
+    return by_hand or ("kind" if kind.usable() else "local")
 
 
 def kubeconfig() -> Path:
@@ -98,6 +99,17 @@ def down(arguments: argparse.Namespace) -> None:
         local.down()
 
 
+def check(_: argparse.Namespace) -> None:
+    """Refuse before anything is installed or built; nothing is written."""
+    which = chosen()
+    if which == "given":
+        kubeconfig()
+    elif which == "kind":
+        kind.check()
+    else:
+        local.check_rights()
+
+
 def status(arguments: argparse.Namespace) -> int:
     """Say what runs."""
     which = chosen()
@@ -106,7 +118,7 @@ def status(arguments: argparse.Namespace) -> int:
         path, ready = kubeconfig(), True
     elif which == "kind":
         path = kind.status()
-        ready = path is not None
+        ready = path is not None and kind.ready()
     else:
         state = local.status()
         path, ready = state.kubeconfig, state.ready

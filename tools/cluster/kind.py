@@ -2,6 +2,9 @@
 
 The cluster has the same name rules, the same registry name inside and the same image names as the local
 build: a `registry` container on kind's network, known to the node's containerd as 127.0.0.1:5000.
+
+kind writes the kubeconfig last, so a cluster without its file is one whose creation was killed: it is made
+again. What stands in the registry goes with `down`; it is pushed again when somebody asks for images.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ NODE_IMAGE = "kindest/node:v1.34.0"
 REGISTRY_IMAGE = "registry:2.8.3"
 HOSTS_DIRECTORY = f"/etc/containerd/certs.d/{REGISTRY}"
 ANSWER_SECONDS = 10.0
+READY_SECONDS = 120.0
 
 
-def docker_answers() -> bool:
-    """Whether there is a Docker daemon to talk to."""
-    if shutil.which("docker") is None:
+def usable() -> bool:
+    """Whether kind is installed, and a Docker daemon there to talk to."""
+    if shutil.which("kind") is None or shutil.which("docker") is None:
         return False
     try:
         done = subprocess.run(
@@ -47,21 +51,35 @@ def name() -> str:
     return f"noria-{owner_key()}"
 
 
+def check() -> None:
+    """Refuse where kind was asked for by hand and cannot work."""
+    for program in ("kind", "docker"):
+        if shutil.which(program) is None:
+            raise ClusterError(f"{program} is not installed; install it, or unset NORIA_CLUSTER_KIND")
+    if not usable():
+        raise ClusterError("Docker does not answer this user; see `docker info`, or unset NORIA_CLUSTER_KIND")
+
+
 def up() -> Path:
     """Create the cluster and its registry unless they run."""
-    if shutil.which("kind") is None:
-        raise ClusterError(
-            "Docker answers but kind is not installed; install it, or set NORIA_CLUSTER_KIND=local"
-        )
+    check()
     if status() is None:
         with step("creating the cluster with kind"):
             _create()
+    else:
+        _run("docker", "start", _node())  # says nothing to one that runs
+    if not wait_for(ready, READY_SECONDS):
+        raise ClusterError(
+            f"the cluster {name()} does not become ready; see `docker logs {_node()}`, or make it again: "
+            "`make cluster-down cluster`"
+        )
     _registry()
     return _kubeconfig()
 
 
 def down() -> None:
-    """Delete the cluster and its registry."""
+    """Delete the cluster and its registry; what is not there is no error."""
+    check()
     with step("removing the cluster"):
         _run("kind", "delete", "cluster", "--name", name())
         subprocess.run(
@@ -71,19 +89,26 @@ def down() -> None:
 
 
 def status() -> Path | None:
-    """Kubeconfig of the cluster when it exists."""
+    """Kubeconfig of the cluster when it was made whole, running or not."""
     if shutil.which("kind") is None:
         return None
-    clusters = _run("kind", "get", "clusters").split()
-    return _kubeconfig() if name() in clusters and _kubeconfig().is_file() else None
+    return _kubeconfig() if _exists() and _kubeconfig().is_file() else None
+
+
+def ready() -> bool:
+    """Whether the API server of the cluster calls itself ready."""
+    kubectl = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "get", "--raw", "/readyz"]
+    return succeeds(["docker", "exec", _node(), *kubectl])
 
 
 def push_address() -> str:
     """Where the host pushes to: the registry's published port on loopback."""
-    ports = json.loads(
-        _run("docker", "inspect", "--format", "{{json .NetworkSettings.Ports}}", _registry_name())
-    )
-    return f"127.0.0.1:{ports['5000/tcp'][0]['HostPort']}"
+    shown = ["docker", "inspect", "--format", "{{json .NetworkSettings.Ports}}", _registry_name()]
+    done = subprocess.run(shown, capture_output=True, text=True, check=False)
+    published = json.loads(done.stdout).get("5000/tcp") if done.returncode == 0 else None
+    if not published:
+        raise ClusterError("the cluster's registry is not running; start it with `make cluster`")
+    return f"127.0.0.1:{published[0]['HostPort']}"
 
 
 def _create() -> None:
@@ -99,6 +124,9 @@ def _create() -> None:
     )
     path = _kubeconfig()
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # of a cluster that was deleted by hand
+    if _exists():  # its creation was killed
+        _run("kind", "delete", "cluster", "--name", name())
     arguments = [
         "--name",
         name(),
@@ -128,7 +156,7 @@ def _registry() -> None:
         _run("docker", "run", "--detach", "--name", _registry_name(), *network, REGISTRY_IMAGE)
     hosts = f'server = "http://{_registry_name()}:5000"\n[host."http://{_registry_name()}:5000"]\n'
     script = f"mkdir -p {HOSTS_DIRECTORY} && cat > {HOSTS_DIRECTORY}/hosts.toml"
-    _run("docker", "exec", "--interactive", f"{name()}-control-plane", "sh", "-c", script, stdin=hosts)
+    _run("docker", "exec", "--interactive", _node(), "sh", "-c", script, stdin=hosts)
     if not wait_for(_registry_answers, ANSWER_SECONDS):
         raise ClusterError(
             f"the registry {_registry_name()} does not answer; see `docker logs {_registry_name()}`"
@@ -139,12 +167,20 @@ def _registry_answers() -> bool:
     probe = [
         "docker",
         "exec",
-        f"{name()}-control-plane",
+        _node(),
         "curl",
         "-fsS",
         f"http://{_registry_name()}:5000/v2/",
     ]
     return succeeds(probe)
+
+
+def _exists() -> bool:
+    return name() in _run("kind", "get", "clusters").split()
+
+
+def _node() -> str:
+    return f"{name()}-control-plane"
 
 
 def _registry_name() -> str:

@@ -118,13 +118,21 @@ def _belongs_to_nobody(slot: Slot) -> bool:
     return not any(trace.exists() for trace in traces)
 
 
-def _check_machine() -> None:
+def check_rights() -> None:
+    """Refuse, with what to use instead, for a user who can never start a local cluster."""
     if os.geteuid() != 0:
         raise ClusterError(
-            "the local cluster needs root (namespaces, containers). Without root: set NORIA_KUBECONFIG to "
-            "a cluster of yours, or use kind with a Docker that answers. "
-            "Unit and integration tests need no root: `make unit integration`."
+            "the local cluster needs root (namespaces, containers, image builds). Without root:\n"
+            "  - set NORIA_KUBECONFIG to the kubeconfig of a cluster of yours: it is used, never created or "
+            "deleted;\n"
+            "  - or install kind and a Docker that answers as this user (rootless Docker does): kind is then "
+            "used by itself;\n"
+            "  - `make lint type unit chart integration` need neither."
         )
+
+
+def _check_machine() -> None:
+    check_rights()
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
     if not Path("/usr/lib/cni/bridge").exists():
         missing.append("containernetworking-plugins")

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from tools.cluster import cgroups
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import CHECKOUT
 from tools.cluster.process import Identity, spawn, tail, wait_for
@@ -63,7 +64,7 @@ def remove_traces(slot: Slot) -> None:
     slot.process_file.unlink(missing_ok=True)
     if (Path("/sys/class/net") / slot.name).exists():
         subprocess.run(["ip", "link", "delete", slot.name], capture_output=True, check=False)
-    _remove_cgroups(slot)
+    cgroups.remove(slot.name)
     shutil.rmtree(slot.run, ignore_errors=True)
 
 
@@ -134,26 +135,6 @@ def _own_network(pid: int) -> bool:
         return os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
     except OSError:
         return False
-
-
-def _remove_cgroups(slot: Slot) -> None:
-    """Remove the slot's cgroups, deepest first; the kernel may see late that the last process has gone."""
-
-    def gone() -> bool:
-        roots = [
-            path
-            for path in (*Path("/sys/fs/cgroup").glob(f"*/{slot.name}"), Path("/sys/fs/cgroup") / slot.name)
-        ]
-        for root in roots:
-            for directory, _, _ in os.walk(root, topdown=False):
-                try:
-                    os.rmdir(directory)
-                except OSError:
-                    continue
-        return not any(root.exists() for root in roots)
-
-    if not wait_for(gone, CHILD_SECONDS):
-        raise ClusterError(f"the cgroups {slot.name} could not be removed: a process is still in them")
 
 
 def _ip(*arguments: str) -> None:

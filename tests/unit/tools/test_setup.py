@@ -62,6 +62,13 @@ def test_the_makefile_uses_the_environment_that_set_up_makes(
     assert f"{venv.path()}/bin/python -m mypy" in planned
 
 
+@pytest.mark.parametrize("target", ["cluster", "demo", "e2e", "bench"])
+def test_the_rights_to_a_cluster_are_asked_for_before_anything_is_installed(target: str) -> None:
+    command = ["make", "--dry-run", "--jobs=4", target]
+    planned = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    assert planned.splitlines()[0] == "python3 -m tools.cluster check"
+
+
 def test_byte_code_is_kept_in_the_cache_whatever_the_environment_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
