@@ -64,7 +64,7 @@ def test_the_makefile_uses_the_environment_that_set_up_makes(
 
 @pytest.mark.parametrize("target", ["cluster", "demo", "e2e", "bench"])
 def test_the_rights_to_a_cluster_are_asked_for_before_anything_is_installed(target: str) -> None:
-    command = ["make", "--dry-run", "--jobs=4", target]
+    command = ["make", "--dry-run", "--no-print-directory", "--jobs=4", target]
     planned = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
     assert planned.splitlines()[0] == "python3 -m tools.cluster check"
 
