@@ -18,12 +18,10 @@ from noria_serving import contract, reference, signature
 from noria_serving.artifact import Artifact, Manifest, open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import Backend, score_output, scores
-from noria_serving.model.onnx import OnnxModel
-from noria_serving.model.sklearn import SklearnModel, load_pickle, load_skops
+from noria_serving.model.formats import check_format, open_model
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.tensors import decode_inputs
 
-FORMATS: Final = ("onnx", "skops", "pickle")
 GOLDEN_SCHEMA: Final = "noria.golden/v1"
 Array = NDArray[Any]
 
@@ -39,6 +37,11 @@ class Loaded:
     seconds_per_call: float
     """Duration of a warm prediction of the golden rows."""
     golden_rows: int
+    golden: Any
+
+    def prove(self) -> None:
+        """NoriaError when the model does not give its golden answers any more."""
+        check_golden(self.backend, self.golden)
 
     def scores(self, outputs: list[Array]) -> Array:
         return scores(outputs[self.score_output], self.manifest.task)
@@ -51,28 +54,14 @@ def load(location: str, *, digest: str | None = None, allow_pickle: bool = False
 
 def load_artifact(artifact: Artifact, *, allow_pickle: bool = False) -> Loaded:
     manifest = artifact.manifest
-    if manifest.format not in FORMATS:
-        raise NoriaError(
-            Reason.FORMAT_REFUSED, f"format {manifest.format!r} is not on the allow-list {list(FORMATS)}"
-        )
+    check_format(manifest.format)
     shape = signature.parse(_document(artifact, contract.SIGNATURE))
     bins = reference.parse(_document(artifact, contract.REFERENCE))
     golden = _document(artifact, contract.GOLDEN)
     _check_reference(shape, bins)
-    backend = _backend(artifact, shape, allow_pickle=allow_pickle)
+    backend = open_model(artifact, shape, allow_pickle=allow_pickle)
     seconds, rows = check_golden(backend, golden)
-    return Loaded(manifest, backend, bins, score_output(shape, manifest.task), seconds, rows)
-
-
-def _backend(artifact: Artifact, shape: signature.Signature, *, allow_pickle: bool) -> Backend:
-    manifest = artifact.manifest
-    if manifest.format == "pickle" and not allow_pickle:
-        load_pickle(b"", allowed=False)
-    data = artifact.read(manifest.model)
-    if manifest.format == "onnx":
-        return OnnxModel(data, shape)
-    estimator = load_skops(data) if manifest.format == "skops" else load_pickle(data, allowed=allow_pickle)
-    return SklearnModel(estimator, shape, manifest.task)
+    return Loaded(manifest, backend, bins, score_output(shape, manifest.task), seconds, rows, golden)
 
 
 def _document(artifact: Artifact, name: str) -> Any:

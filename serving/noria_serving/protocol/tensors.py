@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol in JSON: what came becomes arrays, and back. Pure.
+"""Tensors of the Open Inference Protocol: what came becomes arrays, and back. Pure.
 
 In: the `inputs` of a request, and the signature. Out: arrays in the datatypes that the model takes.
 Invariant: whatever a client sends ends in arrays that fit the signature or in a RequestError that names
@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from math import prod
 from typing import Any, Final
 
 import numpy as np
 
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
+from noria_serving.protocol.raw import Tail, from_raw, strings
 from noria_serving.signature import DATATYPES, Tensor
 
 _FLOAT: Final[frozenset[type]] = frozenset({float, int, type(None)})
@@ -24,15 +26,18 @@ _INT: Final[frozenset[type]] = frozenset({int})
 _ELEMENTS: Final[Mapping[str, frozenset[type]]] = {
     "BOOL": frozenset({bool}),
     "BYTES": frozenset({str, type(None)}),
-    **{name: _FLOAT for name in ("FP32", "FP64")},
+    **{name: _FLOAT for name in ("FP16", "FP32", "FP64")},
     **{name: _INT for name in DATATYPES if "INT" in name},
 }
 _FLOATS: Final = frozenset({"FP16", "FP32", "FP64"})
 _INTEGERS: Final = frozenset(name for name in DATATYPES if "INT" in name)
+_NARROW: Final = frozenset({"float16", "float32"})
 
 
-def decode_inputs(entries: object, tensors: Sequence[Tensor]) -> dict[str, Array]:
-    """The `inputs` list of a request → one array a tensor of the signature."""
+def decode_inputs(entries: object, tensors: Sequence[Tensor], tail: Tail | None = None) -> dict[str, Array]:
+    """The `inputs` list of a request → one array a tensor of the signature. `tail`: what stands behind the
+    JSON.
+    """
     if type(entries) is not list or not entries:
         raise RequestError(f"`inputs` must be a list with the tensors {names_of(tensors)}")
     by_name = {tensor.name: tensor for tensor in tensors}
@@ -44,64 +49,92 @@ def decode_inputs(entries: object, tensors: Sequence[Tensor]) -> dict[str, Array
             raise RequestError(f"unknown input {name!r:.100}: the model takes {names_of(tensors)}")
         if tensor.name in arrays:
             raise RequestError(f"input {name!r} is given twice")
-        arrays[tensor.name] = decode_tensor(entry, tensor)
+        arrays[tensor.name] = decode_tensor(entry, tensor, tail)
     if len(arrays) != len(by_name):
         raise RequestError(f"missing inputs: {[name for name in by_name if name not in arrays][:20]}")
     return arrays
 
 
-def decode_tensor(entry: Mapping[str, Any], tensor: Tensor) -> Array:
+def decode_tensor(entry: Mapping[str, Any], tensor: Tensor, tail: Tail | None = None) -> Array:
     """One tensor of a request → an array of the tensor's datatype and rank."""
-    datatype = entry.get("datatype")
-    shape = _shape(entry.get("shape"), tensor)
-    _check_datatype(datatype, tensor)
-    if "data" not in entry:
-        raise RequestError(f"input {tensor.name!r} has no `data`")
-    flat = _flatten(entry["data"], shape, tensor.name)
-    if not _ELEMENTS[str(datatype)].issuperset(map(type, flat)):
-        wrong = next(x for x in flat if type(x) not in _ELEMENTS[str(datatype)])
-        raise RequestError(f"input {tensor.name!r} is {datatype} but its data holds {kind_of(wrong)}")
-    return _build(flat, str(datatype), tensor).reshape(
-        (shape[0], *tensor.shape[1:]) if len(tensor.shape) > 1 else shape[:1]
-    )
-
-
-def _build(flat: Sequence[Any], datatype: str, tensor: Tensor) -> Array:
-    target = tensor.datatype
-    if datatype == "BYTES":
-        array = np.empty(len(flat), dtype=object)
-        array[:] = [value or "" for value in flat]
-        return array
-    numbers = _numbers(flat, DATATYPES[datatype if datatype not in _FLOATS else target], DATATYPES[target])
-    if numbers is None:
+    shape = check_shape(entry.get("shape"), tensor)
+    size = _binary_size(entry, tensor.name)
+    if size is None:
+        datatype = check_datatype(entry.get("datatype"), tensor)
+        if datatype == "FP16":
+            raise RequestError(f"input {tensor.name!r}: FP16 has no JSON form; send FP32, or binary data")
+        if "data" not in entry:
+            raise RequestError(f"input {tensor.name!r} has no `data`")
+        flat = _flatten(entry["data"], shape, tensor.name)
+        return from_list(flat, datatype, shape, tensor)
+    datatype = check_datatype(entry.get("datatype"), tensor)
+    if tail is None:
         raise RequestError(
-            f"input {tensor.name!r} holds a number outside the range of {datatype} or {target}"
+            f"input {tensor.name!r} has `binary_data_size`, but the request has no header "
+            "Inference-Header-Content-Length to say where the binary data begin"
         )
-    return numbers
+    if "data" in entry:
+        raise RequestError(f"input {tensor.name!r} has both `data` and `binary_data_size`")
+    flat_array = from_raw(tail.take(size, tensor.name), datatype, prod(shape), tensor.name)
+    return from_array(flat_array, datatype, shape, tensor)
 
 
-def _numbers(flat: Sequence[Any], given: str, target: str) -> Array | None:
-    """The numbers as `target`; None where one of them has no place in `given` or in `target`."""
+def from_list(flat: Sequence[Any], datatype: str, shape: Sequence[int], tensor: Tensor) -> Array:
+    """As many elements as the shape needs → an array in the tensor's datatype and rank."""
+    elements = _ELEMENTS[datatype]
+    if not elements.issuperset(map(type, flat)):
+        wrong = next(x for x in flat if type(x) not in elements)
+        raise RequestError(f"input {tensor.name!r} is {datatype} but its data holds {kind_of(wrong)}")
+    if datatype == "BYTES":
+        return strings([value or "" for value in flat]).reshape(_full(shape, tensor))
+    given = DATATYPES[tensor.datatype if datatype in _FLOATS else datatype]
     with np.errstate(over="ignore"):
         try:
             array = np.array(flat, dtype=given)
         except OverflowError:
-            return None
-        result = array if given == target else array.astype(target)
-    if target in ("float16", "float32"):
-        return None if np.isinf(result).any() else result
-    return None if result.dtype.kind in "iu" and given != target and (result != array).any() else result
+            raise _range(datatype, tensor) from None
+    if given in _NARROW and np.isinf(array).any():
+        raise _range(datatype, tensor)
+    return _cast(array, datatype, tensor).reshape(_full(shape, tensor))
 
 
-def _check_datatype(datatype: object, tensor: Tensor) -> None:
+def from_array(flat: Array, datatype: str, shape: Sequence[int], tensor: Tensor) -> Array:
+    """The same from a flat array, which is copied; NaN and infinity stay what they are."""
+    if datatype == "BYTES":
+        return flat.reshape(_full(shape, tensor))
+    return _cast(flat.astype(DATATYPES[datatype]), datatype, tensor).reshape(_full(shape, tensor))
+
+
+def _cast(array: Array, datatype: str, tensor: Tensor) -> Array:
+    """In the tensor's datatype; a number that has no place in it is refused."""
+    target = DATATYPES[tensor.datatype]
+    if array.dtype == target:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = array.astype(target)
+    if target in _NARROW:
+        lost = bool((np.isinf(result) & ~np.isinf(array)).any())
+    else:
+        lost = result.dtype.kind in "iu" and bool((result != array).any())
+    if lost:
+        raise _range(datatype, tensor)
+    return result
+
+
+def _range(datatype: str, tensor: Tensor) -> RequestError:
+    return RequestError(
+        f"input {tensor.name!r} holds a number outside the range of {datatype} or {tensor.datatype}"
+    )
+
+
+def check_datatype(datatype: object, tensor: Tensor) -> str:
+    """The stated datatype, if the tensor's can hold it: any number for a float, else its kind."""
+    if datatype == tensor.datatype:
+        return tensor.datatype
     if type(datatype) is not str or datatype not in DATATYPES:
         raise RequestError(
             f"input {tensor.name!r}: unknown datatype {datatype!r:.60}; it must be {tensor.datatype}"
         )
-    if datatype == "FP16":
-        raise RequestError(f"input {tensor.name!r}: FP16 has no JSON form; send FP32")
-    if datatype == tensor.datatype:
-        return
     fits = (
         (datatype in _FLOATS or datatype in _INTEGERS)
         if tensor.datatype in _FLOATS
@@ -109,9 +142,10 @@ def _check_datatype(datatype: object, tensor: Tensor) -> None:
     )
     if not fits:
         raise RequestError(f"input {tensor.name!r} must be {tensor.datatype}, not {datatype}")
+    return datatype
 
 
-def _shape(shape: object, tensor: Tensor) -> list[int]:
+def check_shape(shape: object, tensor: Tensor) -> list[int]:
     """The claimed shape, if it fits the tensor's; a column may leave out its trailing 1."""
     if type(shape) is not list or any(type(n) is not int or not 0 <= n < 2**31 for n in shape):
         raise RequestError(f"input {tensor.name!r}: `shape` must be a list of whole numbers from 0 to 2^31-1")
@@ -126,6 +160,22 @@ def _shape(shape: object, tensor: Tensor) -> list[int]:
     return shape
 
 
+def _full(shape: Sequence[int], tensor: Tensor) -> Sequence[int]:
+    return [*shape, 1] if len(shape) < len(tensor.shape) else shape
+
+
+def _binary_size(entry: Mapping[str, Any], name: str) -> int | None:
+    parameters = entry.get("parameters")
+    if parameters is None:
+        return None
+    if type(parameters) is not dict:
+        raise RequestError(f"input {name!r}: `parameters` must be an object")
+    size = parameters.get("binary_data_size")
+    if size is not None and (type(size) is not int or size < 0):
+        raise RequestError(f"input {name!r}: `binary_data_size` must be a number of bytes")
+    return size
+
+
 def _flatten(data: object, shape: Sequence[int], name: str) -> list[Any]:
     """Nested or flat, row-major data → a flat list of exactly as many elements as the shape says."""
     if type(data) is not list:
@@ -136,9 +186,9 @@ def _flatten(data: object, shape: Sequence[int], name: str) -> list[Any]:
         lengths = {len(x) if type(x) is list else -1 for x in flat}
         if len(lengths) != 1 or len(dims) > len(shape):
             raise RequestError(f"input {name!r}: nested `data` is ragged")
-        dims.append(len(flat) if not dims else len(flat) // _product(dims))
+        dims.append(len(flat) if not dims else len(flat) // prod(dims))
         flat = list(chain.from_iterable(flat))
-    count = _product(shape)
+    count = prod(shape)
     if len(flat) != count:
         raise RequestError(
             f"input {name!r}: shape {list(shape)} needs {count} elements, `data` holds {len(flat)}"
@@ -148,24 +198,20 @@ def _flatten(data: object, shape: Sequence[int], name: str) -> list[Any]:
     return flat
 
 
-def _product(values: Sequence[int]) -> int:
-    result = 1
-    for value in values:
-        result *= value
-    return result
-
-
 def names_of(tensors: Sequence[Tensor]) -> list[str]:
     return [tensor.name for tensor in tensors][:20]
 
 
 def kind_of(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
+    return names.get(type(value)) or f"the number {value!r:.40}"
 
 
 def encode_tensor(tensor: Tensor, array: Array) -> dict[str, Any]:
-    """An array as a tensor of a response, data flat."""
+    """An array as a tensor of a response, data flat. FP16 has no JSON form: it is sent as FP32."""
     flat = np.ascontiguousarray(array).reshape(-1)
+    datatype = tensor.datatype
+    if datatype == "FP16":
+        datatype, flat = "FP32", flat.astype(np.float32)
     data: Any = flat.tolist() if flat.dtype.kind in "OUSe" else flat
-    return {"name": tensor.name, "shape": list(array.shape), "datatype": tensor.datatype, "data": data}
+    return {"name": tensor.name, "shape": list(array.shape), "datatype": datatype, "data": data}

@@ -1,46 +1,21 @@
-"""The routed port: Open Inference Protocol V2 over HTTP, and feedback. A bare ASGI application.
+"""The routed port: a bare ASGI application that finds who answers a path.
 
-In: HTTP requests. Out: JSON, always; every error is `{"error": "<sentence>"}`. Invariants: bad input is 4xx,
-a model that raises is 500 and nothing else is; every inference request is counted exactly once; a draining
-server still answers, and tells its clients to come back elsewhere (`Connection: close`).
+In: HTTP requests. Out: answers; every error is `{"error": "<sentence>"}`. Invariants: bad input is 4xx, a
+model that raises is 500 and nothing else is; a draining server still answers, and tells its clients to come
+back elsewhere (`Connection: close`).
 """
 
 from __future__ import annotations
 
-import time
-from typing import Any, Final
+import logging
+from collections.abc import Callable
 
-from noria_serving import contract
-from noria_serving.feedback.token import Refusal, Refused
-from noria_serving.protocol import v2
 from noria_serving.protocol.errors import RequestError
-from noria_serving.protocol.inference import InferRequest
-from noria_serving.protocol.v2 import parse_object, render
-from noria_serving.server.http import (
-    Disconnected,
-    Headers,
-    Receive,
-    Scope,
-    Send,
-    error_body,
-    header,
-    read_body,
-    respond,
-)
+from noria_serving.server.http import Answer, Call, Disconnected, Receive, Scope, Send, error, respond
 from noria_serving.server.models import Models
-from noria_serving.server.service import Service
+from noria_serving.server.routes import description, feedback, inference, repository
 
-Answer = tuple[int, bytes, Headers]
-SERVER: Final = {"name": "noria", "version": "0.1.0", "extensions": ["noria_feedback"]}
-MAX_ITEMS: Final = 4096
-TOKEN_HEADER: Final = contract.FEEDBACK_HEADER.lower().encode()
-STATUSES: Final = {
-    Refusal.INVALID: 400,
-    Refusal.FOREIGN: 403,
-    Refusal.FORGED: 403,
-    Refusal.EXPIRED: 410,
-    Refusal.DUPLICATE: 409,
-}
+log = logging.getLogger(__name__)
 
 
 class App:
@@ -48,143 +23,84 @@ class App:
 
     def __init__(self, models: Models) -> None:
         self.models = models
-        self._max_body = models.settings.max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        call = Call(scope, receive)
         try:
-            status, body, headers = await self._answer(scope, receive)
-            if self.models.draining:
-                headers = [*headers, (b"connection", b"close")]
-            await respond(send, status, b"" if scope["method"] == "HEAD" else body, headers)
+            status, body, headers = await self._route(call)
+        except RequestError as refused:
+            status, body, headers = error(str(refused), refused.status, refused.headers)
         except Disconnected:
             return
+        except Exception:
+            log.exception("request failed")
+            status, body, headers = error("a fault of the server; its log says more", 500)
+        if self.models.draining:
+            headers = [*headers, (b"connection", b"close")]
+        await respond(send, status, body, headers, head=call.method == "HEAD")
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        try:
-            match scope["path"].split("/"):
-                case ["", "v2", "models", name, "infer"]:
-                    return await self._inference(scope, receive, name, None)
-                case ["", "v2", "models", name, "versions", version, "infer"]:
-                    return await self._inference(scope, receive, name, version)
-                case ["", "v2", "models", name, *rest]:
-                    return await self._model(scope, receive, name, rest)
-            return self._server(scope)
-        except RequestError as error:
-            return error.status, error_body(str(error)), [*error.headers]
-
-    def _server(self, scope: Scope) -> Answer:
-        """Routes that name no model."""
+    async def _route(self, call: Call) -> Answer:
         models = self.models
-        document: dict[str, Any]
-        match scope["path"]:
-            case "/v2" | "/v2/":
-                status, document = 200, SERVER
-            case "/v2/health/live":
-                status, document = 200, {"live": True}
-            case "/v2/health/ready":
-                status = 200 if models.ready else 503
-                document = {"live": models.ready, "ready": models.ready}
-            case "/v2/models":
-                status, document = 200, {"models": models.names()}
-            case path:
-                raise RequestError(f"unknown path {path!r:.200}", status=404)
-        _allow(scope, "GET")
-        return status, render(document), []
+        match call.path.split("/"):
+            case ["", "v2", "models", name, "infer"]:
+                answer = inference.infer(models, call, name, None)
+            case ["", "v2", "models", name, "versions", version, "infer"]:
+                answer = inference.infer(models, call, name, version)
+            case ["", "v2", "models", name, "versions", version, *rest]:
+                answer = self._model(call, name, version, rest)
+            case ["", "v2", "models", name, *rest] if name:
+                answer = self._model(call, name, None, rest)
+            case ["", "v2", "repository", "index"]:
+                answer = repository.index(models, call)
+            case ["", "v2", "repository", "models", name, ("load" | "unload") as command]:
+                answer = repository.change(models, call, name, command)
+            case ["", "v1", "models", last] if last:
+                answer = self._v1(call, last)
+            case _:
+                return self._server(call)
+        return await answer
 
-    async def _model(self, scope: Scope, receive: Receive, name: str, rest: list[str]) -> Answer:
-        """Routes of one model or version but inference."""
-        version = None
-        if rest[:1] == ["versions"] and len(rest) > 1:
-            version, rest = rest[1], rest[2:]
+    async def _model(self, call: Call, name: str, version: str | None, rest: list[str]) -> Answer:
+        """What one model or version answers, but inference."""
         match rest:
             case []:
-                _allow(scope, "GET")
-                return 200, render(self._metadata(name, self.models.find(name, version))), []
+                call.allow("GET")
+                return description.model(self.models, name, version)
             case ["ready"]:
-                _allow(scope, "GET")
-                return self._model_ready(name, version)
+                call.allow("GET")
+                return description.model_ready(self.models, name, version)
             case ["feedback"]:
-                _allow(scope, "POST")
-                return await self._feedback(scope, receive, self.models.find(name, version))
-        raise RequestError(f"unknown path {scope['path']!r:.200}", status=404)
+                return await feedback.accept(self.models, call, name, version)
+        raise _unknown(call)
 
-    def _model_ready(self, name: str, version: str | None) -> Answer:
-        try:
-            self.models.find(name, version)
-            ready = not self.models.draining
-        except RequestError as error:
-            if error.status != 503:
-                raise
-            ready = False
-        return 200 if ready else 503, render({"name": name, "ready": ready}), []
+    async def _v1(self, call: Call, last: str) -> Answer:
+        name, colon, verb = last.rpartition(":")
+        if colon and verb == "predict":
+            return await inference.predict(self.models, call, name)
+        if colon and verb == "explain":
+            raise RequestError("this server explains nothing; POST to :predict for predictions", status=404)
+        call.allow("GET")
+        return description.model_ready(self.models, last, None)
 
-    def _metadata(self, name: str, service: Service) -> dict[str, Any]:
-        return {
-            "name": name,
-            "versions": self.models.versions(name),
-            "platform": {"onnx": "onnx_onnxruntime"}.get(service.loaded.manifest.format, "sklearn"),
-            **service.signature.as_json(),
+    def _server(self, call: Call) -> Answer:
+        """Routes that name no model."""
+        models = self.models
+        routes: dict[str, Callable[[], Answer]] = {
+            "/v2": description.server,
+            "/v2/": description.server,
+            "/v2/health/live": description.live,
+            "/v2/health/ready": lambda: description.ready(models),
+            "/v2/models": lambda: description.names(models),
+            "/v1/models": lambda: description.names(models),
         }
-
-    async def _inference(self, scope: Scope, receive: Receive, name: str, version: str | None) -> Answer:
-        _allow(scope, "POST")
-        service = self.models.find(name, version)
-        started = time.perf_counter()
-        try:
-            request = await self._read(scope, receive, service)
-        except RequestError as error:
-            service.refused(error.status)
-            raise
-        answer = await service.infer(request)
-        number = service.settings.number
-        body, headers = v2.encode(answer, request, service.signature, name=name, version=number)
-        if answer.token is not None:
-            headers.append((TOKEN_HEADER, answer.token.encode()))
-        service.latency.observe(time.perf_counter() - started)
-        return 200, body, headers
-
-    async def _read(self, scope: Scope, receive: Receive, service: Service) -> InferRequest:
-        if header(scope, b"inference-header-content-length") is not None:
-            raise RequestError("binary tensors are not supported here: send the data as JSON")
-        return v2.decode(await read_body(scope, receive, self._max_body), service.signature)
-
-    async def _feedback(self, scope: Scope, receive: Receive, service: Service) -> Answer:
-        document = parse_object(await read_body(scope, receive, self._max_body))
-        if "items" in document:
-            return self._feedback_batch(service, document["items"])
-        sent = header(scope, TOKEN_HEADER)
-        token = document.get("token", sent.decode("latin-1") if sent else None)
-        try:
-            rows = service.desk.accept(token, document.get("labels"), time.time())
-        except Refused as refused:
-            body = render({"error": str(refused), "reason": str(refused.refusal)})
-            return STATUSES[refused.refusal], body, []
-        return 200, render({"result": "matched", "rows": rows}), []
-
-    def _feedback_batch(self, service: Service, items: object) -> Answer:
-        if not isinstance(items, list) or len(items) > MAX_ITEMS:
-            raise RequestError(
-                f"`items` must be a list of at most {MAX_ITEMS} objects with `token` and `labels`"
-            )
-        results, now = [], time.time()
-        for item in items:
-            fields = item if isinstance(item, dict) else {}
-            try:
-                rows = service.desk.accept(fields.get("token"), fields.get("labels"), now)
-                results.append({"result": "matched", "rows": rows})
-            except Refused as refused:
-                results.append({"result": str(refused.refusal), "error": str(refused)})
-        matched = sum(1 for entry in results if entry["result"] == "matched")
-        return 200, render({"matched": matched, "results": results}), []
+        route = routes.get(call.path)
+        if route is None:
+            raise _unknown(call)
+        call.allow("GET")
+        return route()
 
 
-def _allow(scope: Scope, method: str) -> None:
-    if scope["method"] == method or (scope["method"] == "HEAD" and method == "GET"):
-        return
-    raise RequestError(
-        f"{scope['method']} is not allowed here; use {method}",
-        status=405,
-        headers=[(b"allow", method.encode())],
-    )
+def _unknown(call: Call) -> RequestError:
+    return RequestError(f"unknown path {call.path!r:.200}", status=404)

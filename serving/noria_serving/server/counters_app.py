@@ -1,8 +1,9 @@
 """The counters' port: `/counters` for the operator, `/metrics` for Prometheus. Never routed, read by machines
 only.
 
-In: GET requests. Out: counts as of now. Invariant: every answer is folded first, so it holds all answered
-requests.
+In: GET requests. Out: counts as of now: `/metrics` of all models, `/counters` of one version (`?model=` and
+`version=`; without them the only one, or the first). Invariant: every answer is folded first, so it holds all
+answered requests.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from noria_serving import contract
-from noria_serving.protocol.v2 import render
-from noria_serving.server.http import Receive, Scope, Send, error_body, respond
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.v2 import JSON, render
+from noria_serving.server.http import Answer, Call, Receive, Scope, Send, error, respond
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
 
@@ -28,39 +30,43 @@ class CountersApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        path, method = scope["path"], scope["method"]
-        if path not in (contract.COUNTERS_PATH, "/metrics"):
-            await respond(send, 404, error_body(f"unknown path {path!r:.100}"), [])
-        elif method != "GET":
-            await respond(
-                send, 405, error_body(f"{method} is not allowed here; use GET"), [(b"allow", b"GET")]
-            )
-        elif path == "/metrics":
-            await self._metrics(send)
-        elif (service := next(self._models.services(), None)) is None:
-            await respond(send, 503, error_body("the model is not loaded yet"), [])
-        else:
-            await self._counters(scope, send, service)
+        call = Call(scope, receive)
+        try:
+            answer = self._answer(call)
+        except RequestError as refused:
+            answer = error(str(refused), refused.status, refused.headers)
+        await respond(send, *answer, head=call.method == "HEAD")
 
-    async def _counters(self, scope: Scope, send: Send, service: Service) -> None:
-        since = parse_qs(scope["query_string"].decode("latin-1")).get("since", [None])[0]
+    def _answer(self, call: Call) -> Answer:
+        if call.path not in (contract.COUNTERS_PATH, "/metrics"):
+            raise RequestError(f"unknown path {call.path!r:.100}", status=404)
+        call.allow("GET")
+        return self._metrics() if call.path == "/metrics" else self._counters(call)
+
+    def _counters(self, call: Call) -> Answer:
+        query = {key: values[0] for key, values in parse_qs(call.query.decode("latin-1")).items()}
+        since = query.get("since")
         try:
             when = None if since is None else float(since)
         except ValueError:
-            await respond(send, 400, error_body("`since` must be a Unix time in seconds"), [])
-            return
-        await respond(send, 200, render(_document(service, when, time.time())), [])
+            raise RequestError("`since` must be a Unix time in seconds") from None
+        service = self._service(query.get("model"), query.get("version"))
+        return 200, render(_document(service, when, time.time())), [JSON]
 
-    async def _metrics(self, send: Send) -> None:
+    def _service(self, name: str | None, version: str | None) -> Service:
+        """A version's counters, also while it is not ready any more."""
+        slots = self._models.select(name or self._models.names()[0], version)
+        loaded = [slot.service for slot in slots if slot.service is not None]
+        if not loaded:
+            raise RequestError("the model is not loaded yet", status=503)
+        return loaded[-1] if name is not None else loaded[0]
+
+    def _metrics(self) -> Answer:
         if self._exporter is None:
             from noria_serving.counters.prometheus import Exporter  # noqa: PLC0415  only where somebody scrapes
 
             self._exporter = Exporter(self._models)
-        kind = (b"content-type", self._exporter.content_type)
-        body = self._exporter.render()
-        length = (b"content-length", str(len(body)).encode())
-        await send({"type": "http.response.start", "status": 200, "headers": [kind, length]})
-        await send({"type": "http.response.body", "body": body})
+        return 200, self._exporter.render(), [(b"content-type", self._exporter.content_type)]
 
 
 def _document(service: Service, since: float | None, now: float) -> dict[str, Any]:

@@ -1,59 +1,142 @@
-"""The few lines of HTTP that a bare ASGI application needs: bodies within a limit, JSON answers, one shape of
-error.
+"""The few lines of HTTP that a bare ASGI application needs: one request as a Call, bodies within a limit,
+answers, one shape of error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.v2 import JSON, Headers
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+Answer = tuple[int, bytes, Headers]
+"""Status, body, headers with the content type."""
 
-JSON: Final = (b"content-type", b"application/json")
+_PLAUSIBLE: Final = frozenset(
+    (
+        b"",
+        b"application/json",
+        b"application/octet-stream",
+        b"application/x-www-form-urlencoded",
+        b"text/plain",
+    )
+)
+"""What clients say of JSON and of binary tensors; curl calls everything a form, tritonclient says nothing."""
+_GZIP_OR_ZLIB: Final = 47
+"""zlib's window bits for "whatever its header says"."""
 
 
 class Disconnected(Exception):
     """The client went away before its request was whole."""
 
 
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """The first header of that (lower-case) name."""
-    return next((value for key, value in scope["headers"] if key == name), None)
+class Call:
+    """One request."""
 
+    __slots__ = ("_receive", "headers", "method", "path", "query")
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body; more than `limit` bytes is 413, announced or not."""
-    announced = header(scope, b"content-length")
-    if announced is not None and int(announced) > limit:
-        raise RequestError(f"the body has {int(announced)} bytes, the limit is {limit}", status=413)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body", False) or message["type"] == "http.disconnect":
-        if message["type"] == "http.disconnect":
-            raise Disconnected
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._receive = receive
+
+    def allow(self, *methods: str) -> None:
+        """405 for every other method; HEAD is allowed where GET is."""
+        if self.method in methods or (self.method == "HEAD" and "GET" in methods):
+            return
+        every = [*methods, "HEAD"] if "GET" in methods else methods
+        raise RequestError(
+            f"{self.method} is not allowed here; use {' or '.join(methods)}",
+            status=405,
+            headers=[(b"allow", ", ".join(every).encode())],
+        )
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body; more than `limit` bytes is 413, announced or not, packed or not."""
+        headers = self.headers
+        self._check_type(headers.get(b"content-type", b""))
+        announced = headers.get(b"content-length")
+        if announced is not None and int(announced) > limit:
+            raise RequestError(f"the body has {int(announced)} bytes, the limit is {limit}", status=413)
+        message = await self._receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body", False) or message["type"] == "http.disconnect":
+            body = await self._rest(message, limit)
         if len(body) > limit:
-            break
-        message = await receive()
-        body += message.get("body", b"")
-    if len(body) > limit:
-        raise RequestError(f"the body is larger than the limit of {limit} bytes", status=413)
-    return body
+            raise RequestError(f"the body is larger than the limit of {limit} bytes", status=413)
+        encoding = headers.get(b"content-encoding")
+        return body if encoding is None else _unpacked(body, encoding, limit)
+
+    async def _rest(self, message: MutableMapping[str, Any], limit: int) -> bytes:
+        pieces, size = [message.get("body", b"")], 0
+        while message.get("more_body", False) or message["type"] == "http.disconnect":
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            size += len(pieces[-1])
+            if size > limit:
+                break
+            message = await self._receive()
+            pieces.append(message.get("body", b""))
+        return b"".join(pieces)
+
+    def _check_type(self, content_type: bytes) -> None:
+        """415 for what cannot be JSON or binary tensors."""
+        if content_type in _PLAUSIBLE:
+            return
+        kind = content_type.partition(b";")[0].strip().lower()
+        if kind not in _PLAUSIBLE and not kind.endswith(b"+json"):
+            raise RequestError(
+                f"Content-Type {content_type.decode('latin-1')!r:.100} is not taken here: send "
+                "application/json, or application/octet-stream with Inference-Header-Content-Length",
+                status=415,
+                headers=[(b"accept", b"application/json, application/octet-stream")],
+            )
 
 
-async def respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    """One complete answer."""
+def _unpacked(body: bytes, encoding: bytes, limit: int) -> bytes:
+    kind = encoding.strip().lower()
+    if kind == b"identity":
+        return body
+    if kind not in (b"gzip", b"x-gzip", b"deflate"):
+        raise RequestError(
+            f"Content-Encoding {encoding.decode('latin-1')!r:.100} is not taken here: use gzip or deflate",
+            status=415,
+            headers=[(b"accept-encoding", b"gzip, deflate, identity")],
+        )
+    unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        data = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise RequestError(f"the body is not {kind.decode()}: {error}") from error
+    if len(data) > limit:
+        raise RequestError(f"the body unpacks to more than the limit of {limit} bytes", status=413)
+    if not unpacker.eof or unpacker.unused_data:
+        raise RequestError(f"the {kind.decode()} body is cut off, or more follows it")
+    return data
+
+
+async def respond(
+    send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]], *, head: bool = False
+) -> None:
+    """One complete answer; to HEAD, all of it but its body."""
     length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [JSON, length, *headers]})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": b"" if head else body})
+
+
+def error(message: str, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
+    """The protocol's only shape of error."""
+    return status, error_body(message), [JSON, *headers]
 
 
 def error_body(message: str) -> bytes:
-    """The protocol's only error shape."""
     return orjson.dumps({"error": message.encode(errors="replace").decode()})

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from noria_serving import contract
 from noria_serving.counters.ring import INTERVAL_SECONDS
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.protocol.errors import RequestError
@@ -91,7 +92,8 @@ class Models:
         slots = self.select(name, version)
         ready = [slot.service for slot in slots if slot.service is not None and not slot.service.fault]
         if not ready:
-            raise RequestError(_unready(name, slots), status=503)
+            named = (contract.VERSION_HEADER.lower().encode(), slots[-1].settings.version.encode())
+            raise RequestError(_unready(name, slots), status=503, headers=[named])
         return ready[-1]
 
     def select(self, name: str, version: str | None) -> list[Slot]:
@@ -149,6 +151,8 @@ class Models:
             await asyncio.sleep(INTERVAL_SECONDS)
             for service in self.services():
                 service.tick()
+                if service.fault:
+                    await service.prove()
 
     def close(self) -> None:
         for service in self.services():

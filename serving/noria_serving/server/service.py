@@ -19,11 +19,13 @@ import numpy as np
 from noria_serving.counters.latency import Histogram
 from noria_serving.counters.recorder import Recorder
 from noria_serving.counters.ring import Ring
+from noria_serving.errors import NoriaError
 from noria_serving.feedback.desk import Desk
 from noria_serving.feedback.keys import MountedKeys
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
+from noria_serving.server.blame import unlike_training
 from noria_serving.settings import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Service:
         self.in_flight = 0
         self.fault = ""
         """Why it is not ready any more."""
+        self._proving: asyncio.Task[None] | None = None
         self.recorder = Recorder(loaded.reference)
         self.ring = Ring(self.recorder.state.vector, now)
         self.latency, self.inference = Histogram(), Histogram()
@@ -68,19 +71,40 @@ class Service:
         self.in_flight += 1
         try:
             outputs = await self._predict(request.inputs, request.rows)
-            _check_finite([outputs[index] for index in request.finite])
+            for index in request.finite:
+                output = outputs[index]
+                if output.dtype.kind == "f" and not np.isfinite(output).all():
+                    raise self._no_answer(request, "gave NaN or infinity, which JSON cannot carry")  # noqa: TRY301
             return InferAnswer(outputs, self._account(request.inputs, outputs))
         except RequestError as error:
             self.refused(error.status)
             raise
         except Exception as error:
-            self.refused(500)
             log.warning("model failed", exc_info=error)
-            raise RequestError(
-                f"the model failed: {type(error).__name__}: {error!s:.300}", status=500
-            ) from error
+            refusal = self._no_answer(request, f"failed: {type(error).__name__}: {error!s:.300}")
+            self.refused(refusal.status)
+            raise refusal from error
         finally:
             self.in_flight -= 1
+
+    def _no_answer(self, request: InferRequest, what: str) -> RequestError:
+        """400 where the rows explain it, else 500, and the model must prove itself again."""
+        strange = unlike_training(self.loaded.reference, request.inputs)
+        if strange is not None:
+            return RequestError(f"the model {what}; {strange}")
+        if self._proving is None or self._proving.done():
+            self._proving = asyncio.get_running_loop().create_task(self.prove())
+        return RequestError(f"the model {what}", status=500)
+
+    async def prove(self) -> None:
+        """Does the model still give its golden answers? If not, it is not ready until it does again."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self.loaded.prove)
+        except NoriaError as error:
+            self.fault = error.message
+            log.error("model failed its golden rows: %s", error.message)  # noqa: TRY400  the reason says it all
+        else:
+            self.fault = ""
 
     def refused(self, status: int) -> None:
         """Count a request that was refused before it could be inferred."""
@@ -117,8 +141,3 @@ class Service:
 
     def close(self) -> None:
         self._thread.shutdown(wait=False)
-
-
-def _check_finite(outputs: list[Array]) -> None:
-    if not all(bool(np.isfinite(output).all()) for output in outputs if output.dtype.kind == "f"):
-        raise RequestError("the model gave NaN or infinity, which JSON cannot carry", status=500)

@@ -1,0 +1,82 @@
+"""What there is and how it does: server and model metadata, health, the list of models; V2 and V1."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.v2 import JSON, render
+from noria_serving.server.http import Answer
+from noria_serving.server.models import Models
+from noria_serving.server.service import Service
+
+VERSION: Final = "0.1.0"
+SERVER: Final = {
+    "name": "noria",
+    "version": VERSION,
+    "extensions": ["binary_tensor_data", "model_repository", "noria_feedback"],
+}
+PLATFORMS: Final = {"onnx": "onnx_onnxruntime", "skops": "sklearn_skops", "pickle": "sklearn_pickle"}
+
+
+def document(status: int, content: Any) -> Answer:
+    """An answer that is JSON."""
+    return status, render(content), [JSON]
+
+
+def server() -> Answer:
+    return document(200, SERVER)
+
+
+def live() -> Answer:
+    """While this answers at all."""
+    return document(200, {"live": True})
+
+
+def ready(models: Models) -> Answer:
+    """Whether all models are ready, under both keys that clients look for."""
+    return document(200 if models.ready else 503, {"live": models.ready, "ready": models.ready})
+
+
+def names(models: Models) -> Answer:
+    return document(200, {"models": models.names()})
+
+
+def model_ready(models: Models, name: str, version: str | None) -> Answer:
+    """200 or 503, never an error for a model that exists."""
+    try:
+        models.find(name, version)
+        is_ready = not models.draining
+    except RequestError as error:
+        if error.status != 503:
+            raise
+        is_ready = False
+    return document(200 if is_ready else 503, {"name": name, "ready": is_ready})
+
+
+def model(models: Models, name: str, version: str | None) -> Answer:
+    """The signature of a version, and which versions there are."""
+    service = models.find(name, version)
+    kind = service.loaded.manifest.format
+    return document(
+        200,
+        {
+            "name": name,
+            "versions": models.versions(name),
+            "platform": PLATFORMS.get(kind, kind),
+            "inputs": [tensor.as_json() for tensor in service.signature.inputs],
+            "outputs": _outputs(service),
+        },
+    )
+
+
+def _outputs(service: Service) -> list[dict[str, Any]]:
+    """Outputs; the one with a column for each class says which, as JSON in a string: the protocol's
+    parameters hold no lists.
+    """
+    outputs = [tensor.as_json() for tensor in service.signature.outputs]
+    manifest, score = service.loaded.manifest, outputs[service.loaded.score_output]
+    if manifest.task != "regression" and manifest.classes and score["shape"][1:] == [len(manifest.classes)]:
+        score["parameters"] = {"classes": json.dumps(manifest.classes)}
+    return outputs

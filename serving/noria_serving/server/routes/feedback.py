@@ -1,0 +1,57 @@
+"""POST /v2/models/M/feedback: labels for earlier predictions, by the tokens that came with them."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from noria_serving.feedback.token import Refusal, Refused
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.v2 import parse_object
+from noria_serving.server.http import Answer, Call
+from noria_serving.server.models import Models
+from noria_serving.server.routes.description import document
+from noria_serving.server.routes.inference import TOKEN_HEADER
+from noria_serving.server.service import Service
+
+MAX_ITEMS: Final = 4096
+STATUSES: Final = {
+    Refusal.INVALID: 400,
+    Refusal.FOREIGN: 403,
+    Refusal.FORGED: 403,
+    Refusal.EXPIRED: 410,
+    Refusal.DUPLICATE: 409,
+}
+
+
+async def accept(models: Models, call: Call, name: str, version: str | None) -> Answer:
+    """One token, or a list of items."""
+    call.allow("POST")
+    models.find(name, version)
+    content = parse_object(await call.body(models.settings.max_body))
+    service = models.find(name, version)  # it may have been replaced while the body came
+    if "items" in content:
+        return _batch(service, content["items"])
+    sent = call.headers.get(TOKEN_HEADER)
+    token = content.get("token", sent.decode("latin-1") if sent else None)
+    try:
+        rows = service.desk.accept(token, content.get("labels"), time.time())
+    except Refused as refused:
+        body = {"error": str(refused), "reason": str(refused.refusal)}
+        return document(STATUSES[refused.refusal], body)
+    return document(200, {"result": "matched", "rows": rows})
+
+
+def _batch(service: Service, items: object) -> Answer:
+    if not isinstance(items, list) or len(items) > MAX_ITEMS:
+        raise RequestError(f"`items` must be a list of at most {MAX_ITEMS} objects with `token` and `labels`")
+    results, now = [], time.time()
+    for item in items:
+        fields = item if isinstance(item, dict) else {}
+        try:
+            rows = service.desk.accept(fields.get("token"), fields.get("labels"), now)
+            results.append({"result": "matched", "rows": rows})
+        except Refused as refused:
+            results.append({"result": str(refused.refusal), "error": str(refused)})
+    matched = sum(1 for entry in results if entry["result"] == "matched")
+    return document(200, {"matched": matched, "results": results})

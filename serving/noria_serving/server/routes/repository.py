@@ -1,0 +1,62 @@
+"""The model repository extension: which models there are and in which state; load and unload where the
+server was started so that clients may.
+
+A load reads the place that the server was told at its start: a client names no place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noria_serving.errors import NoriaError
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.v2 import parse_object
+from noria_serving.server.http import Answer, Call
+from noria_serving.server.models import Models, Slot, State
+from noria_serving.server.routes.description import document
+
+
+async def index(models: Models, call: Call) -> Answer:
+    """POST /v2/repository/index; also GET, for people."""
+    call.allow("GET", "POST")
+    content = await _content(models, call)
+    only_ready = content.get("ready", False)
+    if type(only_ready) is not bool:
+        raise RequestError("`ready` must be true or false")
+    entries = [_entry(name, slot) for name in models.names() for slot in models.select(name, None)]
+    return document(200, [entry for entry in entries if not only_ready or entry["state"] == State.READY])
+
+
+async def change(models: Models, call: Call, name: str, command: str) -> Answer:
+    """POST /v2/repository/models/M/load or unload: all versions of M."""
+    call.allow("POST")
+    slots = models.select(name, None)
+    await _content(models, call)
+    if not models.settings.repository_writable:
+        raise RequestError(
+            f"this server loads and unloads nothing on request: {name!r:.100} stays as it is; "
+            "start it with --repository-writable to change that"
+        )
+    try:
+        for slot in slots:
+            await (models.load(slot) if command == "load" else models.unload(slot))
+    except NoriaError as error:
+        raise RequestError(
+            f"model {name!r:.100} cannot be loaded: {error.reason}: {error.message}"
+        ) from error
+    return document(200, {})
+
+
+async def _content(models: Models, call: Call) -> dict[str, Any]:
+    """Clients send an object, or nothing."""
+    body = await call.body(models.settings.max_body)
+    content = parse_object(body) if body.strip() else {}
+    if type(content.get("parameters", {})) is not dict:
+        raise RequestError("`parameters` must be an object")
+    return content
+
+
+def _entry(name: str, slot: Slot) -> dict[str, str]:
+    fault = slot.service.fault if slot.service is not None else ""
+    state = State.UNAVAILABLE if fault and slot.state == State.READY else slot.state
+    return {"name": name, "version": slot.settings.number, "state": state, "reason": fault or slot.reason}
