@@ -36,7 +36,7 @@ def infer(target, *arguments):
     assert len(answers) == LINES, f"{len(answers)} answers to {LINES} lines"
     for answer in answers:
         assert "outputs" in answer, str(answer)[:300]
-        line = answer["parameters"]["batch_metadata"]["index"] if "parameters" in answer else answer["index"]
+        line = answer["parameters"]["batch_index"]
         outputs = {output["name"]: output["data"] for output in answer["outputs"]}
         expected = target.labels[line % len(target.labels)]
         assert outputs[target.label] == [expected], f"line {line}: {outputs[target.label]}, not {expected}"

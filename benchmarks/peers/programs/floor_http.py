@@ -1,5 +1,5 @@
-"""The floor: one ASGI function around the model, with no validation, counters, tokens or logs. A bound on what
-a Python server can reach, not a competitor. JSON and binary tensors.
+"""The floor: one ASGI function around the model, with no validation, counters, tokens or logs. A bound on
+what a Python server can reach, not a competitor. JSON and binary tensors.
 """
 
 import sys
