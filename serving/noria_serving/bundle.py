@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import contract, conversion, reference, result
+from noria_serving import boosters, contract, conversion, reference, result
 from noria_serving.artifact import Artifact, DirectorySource, sha256
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import score_output, scores
@@ -48,6 +48,10 @@ class Bundle:
     reference: Mapping[str, Any]
     card: str = ""
     files: Sequence[str] = field(default_factory=tuple)
+    speed: Mapping[str, str] = field(default_factory=dict)
+    """`speedup` over the model that was handed over and `microseconds` of one row, as measured by `save`: in
+    the run's result, not in the bundle, because equal models must have equal digests.
+    """
 
     def publish(
         self, *, uri: str | None = None, data: Sequence[Mapping[str, Any]] = (), git: str | None = None
@@ -69,6 +73,7 @@ class Bundle:
             "metrics": dict(self.metrics),
             "signature": self.signature,
             "reference": self.reference,
+            "speed": dict(self.speed),
             "data": [dict(item) for item in data],
             "git": git if git is not None else os.environ.get("NORIA_GIT", ""),
             "card": self.card,
@@ -102,21 +107,25 @@ def save(
     metrics: Mapping[str, float] | None = None,
     task: str | None = None,
     card: str = "",
+    holdout: Any = None,
 ) -> Bundle:
     """Write a bundle to `path` (default: $NORIA_OUTPUT).
 
-    model: a fitted scikit-learn classifier, regressor or pipeline, or an ONNX model as bytes or path.
+    model: a fitted classifier, regressor or pipeline of scikit-learn, XGBoost or LightGBM (or an XGBoost
+    Booster), or an ONNX model as bytes or path.
     X, y: the training rows (DataFrame or 2-d array) and labels; bins and golden rows come from them.
     metrics: the trainer's own figures, recorded as claims.
     task: binary, multiclass or regression; needed with an ONNX model.
     card: a few sentences about the model for its ModelVersion.
+    holdout: rows that the model was not trained on, like X; converted forms are compared on them.
     """
     target = Path(path or os.environ.get(contract.ENV_OUTPUT) or "bundle")
+    model = boosters.estimator(model)
     table, names = conversion.table(X)
     if not len(y) or len(y) != len(next(iter(table.values()))):
         raise NoriaError(Reason.DATA_INVALID, "X and y must have the same number of rows, at least one")
     kind = task or _task(model)
-    converted, arrays, classes = _converted(model, X, y, table, kind)
+    converted, arrays, classes = _converted(model, X, y, table, kind, holdout=holdout)
     shape = converted.backend.signature
     inputs = conversion.cast(arrays, shape)
     prediction = scores(_predict(converted, inputs)[score_output(shape, kind)], kind)
@@ -129,8 +138,11 @@ def save(
         contract.METRICS: {
             "metrics": claims,
             "parity": None if converted.parity is None else f"{converted.parity:.1e}",
+            "conversion": {"heldOut": holdout is not None, "notConverted": converted.reason},
         },
     }
+    if converted.encoding.categories or converted.encoding.missing is not None:
+        documents[contract.ENCODING] = converted.encoding.as_json()
     files = {name: result.canonical(document) for name, document in documents.items()}
     files["model." + converted.format] = converted.data
     about = {"name": name, "format": converted.format, "task": kind, "classes": classes}
@@ -141,17 +153,21 @@ def save(
         "features": len(bins["features"]),
         "samples": len(y),
     }
+    speed = {"speedup": converted.speedup, "microseconds": converted.microseconds}
     return Bundle(
-        target, digest, converted.format, name, claims, shape.as_json(), summary, card, tuple(sorted(files))
-    )
+        target, digest, converted.format, name, claims, shape.as_json(), summary, card, tuple(sorted(files)),
+        {what: f"{value:.3g}" for what, value in speed.items() if value is not None},
+    )  # fmt: skip
 
 
 def _converted(
-    model: Any, rows: Any, y: Any, arrays: Mapping[str, Array], task: str
+    model: Any, rows: Any, y: Any, arrays: Mapping[str, Array], task: str, *, holdout: Any
 ) -> tuple[conversion.Converted, Mapping[str, Array], list[Any]]:
     data = _onnx_bytes(model)
     if data is None:
-        return conversion.convert(model, rows, arrays, task), arrays, _classes(getattr(model, "classes_", ()))
+        converted = conversion.convert(model, rows, arrays, task, holdout=holdout)
+        classes = () if task == "regression" else getattr(model, "classes_", ())
+        return converted, arrays, _classes(classes)
     converted, signature = conversion.raw_onnx(data)
     if len(signature.inputs) == 1 and len(arrays) == 1:
         arrays = {signature.inputs[0].name: next(iter(arrays.values()))}

@@ -16,6 +16,8 @@ SIGNATURE: Final = "signature.json"
 REFERENCE: Final = "reference.json"
 GOLDEN: Final = "golden.json"
 METRICS: Final = "metrics.json"
+ENCODING: Final = "encoding.json"
+"""Optional: categories of text columns, for formats that take numbers only."""
 BUNDLE_SCHEMA: Final = "noria.bundle/v1"
 
 # -- what a Job of ours or of the user's says when it ends (termination message, at most RESULT_LIMIT bytes) -

@@ -15,7 +15,7 @@ from noria_serving import contract
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
-from noria_serving.model.loaded import FORMATS
+from noria_serving.model.formats import check_format
 
 
 def verify(env: Mapping[str, str]) -> dict[str, Any]:
@@ -24,10 +24,7 @@ def verify(env: Mapping[str, str]) -> dict[str, Any]:
     if not location:
         raise NoriaError(Reason.CONFIGURATION, f"${contract.ENV_BUNDLE} is not set")
     artifact = Artifact(open_source(location), digest=env.get(contract.ENV_DIGEST) or None)
-    if artifact.manifest.format not in FORMATS:
-        raise NoriaError(
-            Reason.FORMAT_REFUSED, f"format {artifact.manifest.format!r} is not one of {list(FORMATS)}"
-        )
+    check_format(artifact.manifest.format)
     size = artifact.verify()
     return {"schema": contract.VERIFICATION_SCHEMA, "digest": artifact.manifest.digest, "bytes": size}
 

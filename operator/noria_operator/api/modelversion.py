@@ -43,7 +43,7 @@ class Artifact(Spec):
         "for example pvc://models/flight-delay/4."
     )
     digest: Sha256 = Field(description="sha256 of the bundle's manifest, as sha256:<64 hex digits>.")
-    format: Literal["onnx", "skops", "pickle", "custom"] = Field(
+    format: Literal["onnx", "skops", "xgboost", "lightgbm", "pickle", "custom"] = Field(
         description="Format of the model. pickle runs code on loading and needs the namespace's opt-in; "
         "custom is for "
         "containers of your own."
