@@ -24,6 +24,7 @@ from noria_serving.errors import NoriaError, Reason
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models
+from noria_serving.server.wire import Connection
 from noria_serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _server(app: App | CountersApp) -> _Server:
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -131,7 +131,10 @@ class Service:
             probabilities = outputs[self.loaded.score_output]
             predicted = probabilities.reshape(len(scores), -1).argmax(axis=1)
         self.recorder.answered(inputs, scores)
-        return self.desk.issue(scores, predicted, time.time())
+        try:
+            return self.desk.issue(scores, predicted, time.time())
+        except (ValueError, OverflowError):
+            return None  # NaN or infinity, sent as binary: no score that a label could confirm
 
     def tick(self) -> None:
         """Every few seconds: fold, remember a snapshot, look for changed keys."""

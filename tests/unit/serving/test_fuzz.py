@@ -1,0 +1,175 @@
+"""Whatever comes: never 5xx, never a crash, always the protocol's error."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.serving.test_lifecycle import DEADLINE, Process, start
+
+from noria_serving.bundle import Bundle
+from noria_serving.model.loaded import Loaded
+from noria_serving.server.app import App
+from noria_serving.server.models import Models
+from noria_serving.server.service import Service
+from noria_serving.settings import ModelSettings, Settings
+
+ONE = ModelSettings("", deployment="m", model="m", version="m-1", number="1")
+FRAME = ModelSettings("", deployment="f", model="f", version="f-1", number="1")
+PATHS = [
+    "/v2/models/m/infer", "/v2/models/f/infer", "/v2/models/m/versions/1/infer", "/v1/models/m:predict",
+    "/v1/models/f:predict", "/v2/models/m/feedback", "/v2/repository/index", "/v2/repository/models/m/load",
+]  # fmt: skip
+GOOD = {"inputs": [{"name": "input-0", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
+NASTY = [
+    b"", b"null", b"[" * 100_000, b'{"inputs":' + b"[" * 2000 + b"]" * 2000 + b"}", b'{"inputs": [NaN]}',
+    b'{"inputs": [Infinity]}', b"\xff\xfe", b'{"a": 1e999}', b'{"a": ' + b"9" * 5000 + b"}",
+    b'{"a": "\\ud800"}',
+    json.dumps({"inputs": [{**GOOD["inputs"][0], "data": [1e308, -1e308, 10**30]}]}).encode(),
+    json.dumps({"inputs": [{**GOOD["inputs"][0], "shape": [2**31 - 1, 2**31 - 1]}]}).encode(),
+    json.dumps({"instances": [[3e38, 3e38, -3e38]]}).encode(),
+    json.dumps({"instances": [{"distance": None, "hour": 2**63 - 1, "carrier": None}]}).encode(),
+]  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5) | st.sampled_from(["input-0", "distance", "FP32", "BYTES", "INT64"]),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(
+        st.sampled_from(
+            ["inputs", "outputs", "name", "shape", "datatype", "data", "parameters", "binary_data_size",
+             "binary_data_output", "instances", "id", "timeout", "token", "labels", "items", "hour"]
+        ),
+        inner, max_size=6,
+    ),
+    max_leaves=20,
+)  # fmt: skip
+LENGTHS = st.none() | st.sampled_from(
+    ["0", "1", "10", "99999", "-1", "x", "\u0663".encode().decode("latin-1")]
+)
+
+
+@pytest.fixture(scope="module")
+def models(loaded: Loaded, loaded_frame: Loaded) -> Iterator[Models]:
+    models = Models(Settings((ONE, FRAME), max_body=1 << 20))
+    models.serve(Service(ONE, loaded))
+    models.serve(Service(FRAME, loaded_frame))
+    yield models
+    models.close()
+
+
+async def check(models: Models, path: str, content: bytes, length: str | None) -> None:
+    transport = httpx.ASGITransport(app=App(models))
+    async with httpx.AsyncClient(transport=transport, base_url="http://s") as client:
+        headers = {} if length is None else {"inference-header-content-length": length.encode("latin-1")}
+        response = await client.post(path, content=content, headers=headers)  # type: ignore[arg-type]
+    assert response.status_code < 500, (response.text, content[:200])
+    if response.status_code >= 400:
+        assert response.headers["content-type"] == "application/json"
+        assert set(response.json()) <= {"error", "reason"}
+        assert response.json()["error"]
+
+
+FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@FEW
+@given(path=st.sampled_from(PATHS), content=st.binary(max_size=300) | st.sampled_from(NASTY), length=LENGTHS)
+def test_bytes_of_any_kind(models: Models, path: str, content: bytes, length: str | None) -> None:
+    asyncio.run(check(models, path, content, length))
+
+
+@FEW
+@given(path=st.sampled_from(PATHS), document=VALUES, tail=st.binary(max_size=30), length=LENGTHS)
+def test_json_of_any_shape(models: Models, path: str, document: Any, tail: bytes, length: str | None) -> None:
+    asyncio.run(check(models, path, json.dumps(document).encode() + (tail if length else b""), length))
+
+
+@FEW
+@given(cut=st.integers(0, 120), change=st.integers(0, 255), place=st.integers(0, 90))
+def test_a_good_request_cut_off_or_changed(models: Models, cut: int, change: int, place: int) -> None:
+    content = bytearray(json.dumps(GOOD).encode())
+    content[min(place, len(content) - 1)] = change
+    asyncio.run(check(models, PATHS[0], bytes(content[:cut]), None))
+
+
+@FEW
+@given(data=st.lists(st.floats(width=32), min_size=3, max_size=3))
+def test_floats_of_any_size_in_binary(models: Models, data: list[float]) -> None:
+    import numpy as np
+
+    content = np.array(data, "<f4").tobytes()
+    asyncio.run(check(models, PATHS[0], content, "0"))
+
+
+@pytest.fixture
+async def server(matrix_bundle: Bundle) -> Any:
+    server = await start(matrix_bundle.path, NORIA_DRAIN_SECONDS="0", NORIA_MAX_BODY_BYTES="65536")
+    await server.until("/v2/health/ready", lambda status: status == 200)
+    yield server
+    await server.client.aclose()
+    server.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(DEADLINE):
+        assert await server.process.wait() == 0
+
+
+async def send(port: int, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    async with asyncio.timeout(DEADLINE):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00garbage\r\n\r\n", 400),
+        (b"GET /v2 HTTP/9.9\r\n\r\n", 400),
+        (b"GET \x00 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.1\r\n" + b"a: b\r\n" * 20_000, 431),
+    ],
+)
+async def test_what_is_no_http_gets_the_protocols_error_too(
+    server: Process, data: bytes, status: int
+) -> None:
+    answer = await send(server.port, data)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+    assert b"content-type: application/json" in head
+    assert list(json.loads(body)) == ["error"]
+    assert await server.status("/v2/health/ready") == 200
+
+
+@pytest.mark.extended
+async def test_a_hundred_thousand_bad_requests_leave_the_memory_as_it_was(server: Process) -> None:
+    draw = random.Random(11)
+    process = psutil.Process(server.process.pid)
+
+    def bad() -> bytes:
+        content = draw.choice(NASTY)[:50_000] if draw.random() < 0.02 else os.urandom(draw.randrange(200))
+        return content or b"{"
+
+    async def worker(count: int) -> None:
+        for _ in range(count):
+            response = await server.client.post(draw.choice(PATHS), content=bad())
+            assert 400 <= response.status_code < 500 or response.status_code == 200
+
+    async def burst(count: int) -> int:
+        await asyncio.gather(*(worker(count // 8) for _ in range(8)))
+        return int(process.memory_info().rss)
+
+    before = await burst(10_000)
+    after = await burst(90_000)
+    assert after - before < 8 << 20
