@@ -1,0 +1,124 @@
+"""One server under load: CPU of its whole process tree per request, throughput, latency, memory, start."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+from tools.cluster.layout import CHECKOUT
+
+from benchmarks.peers.models import Served
+from benchmarks.peers.process import Running, running
+from benchmarks.peers.servers import Server
+from benchmarks.server import payloads
+from benchmarks.server.load import Plan
+
+Figures = dict[str, float]
+
+
+class WrongAnswer(Exception):
+    """A server gave other labels than the model: nothing of it may be compared."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is measured together: model shape, backend, protocol."""
+
+    shape: str
+    backend: str
+    protocol: str
+
+
+def kinds(server: Server) -> list[str]:
+    """The protocols that a server speaks."""
+    spoken = {"json": server.json, "binary": server.binary, "grpc": server.grpc}
+    return [kind for kind, there in spoken.items() if there]
+
+
+def visit(
+    server: Server, served: Served, backend: str, *, shape: str, seconds: float, folder: Path
+) -> Mapping[Cell, Figures]:
+    """Start the server, measure every protocol that it speaks, end it."""
+    found: dict[Cell, Figures] = {}
+    home = folder / f"{server.name}-{backend}-{shape}-{len(list(folder.iterdir()))}"
+    home.mkdir()
+    with running(server.start(served, backend, home), home / "log") as process:
+        for kind in kinds(server):
+            try:
+                _check(server, process, served, kind)
+                figures = _saturated(server, process, served, kind, seconds)
+            except WrongAnswer as wrong:
+                sys.stderr.write(f"  left out: {wrong}\n")
+                continue
+            if shape == "small" and kind == "json":
+                figures |= _half(server, process, served, seconds, rate=figures["rps"] / 2)
+                figures |= {"start s": process.ready_seconds, "rss": process.memory()}
+            found[Cell(shape, backend, kind)] = figures
+    return found
+
+
+def _check(server: Server, process: Running, served: Served, kind: str) -> None:
+    """Fail unless the labels are those of the model."""
+    try:
+        answered = payloads.labels(kind, server, process, served)
+    except (httpx.HTTPError, grpc.RpcError, ImportError) as error:
+        raise WrongAnswer(f"{server.title}, {kind}: {error!s:.200}") from error
+    if answered != served.labels:
+        raise WrongAnswer(f"{server.title}, {kind}: labels {answered[:5]}, not {served.labels[:5]}")
+
+
+def _saturated(server: Server, process: Running, served: Served, kind: str, seconds: float) -> Figures:
+    _load(server, process, served, kind, seconds=0.4)
+    before, pids = process.cpu()
+    result = _load(server, process, served, kind, seconds=seconds)
+    after, still = process.cpu()
+    if pids != still:
+        raise WrongAnswer(f"{server.title}: its processes changed under load; their CPU time is lost")
+    return {
+        "cpu ms": (after - before) * 1000 / result["requests"],
+        "rps": result["requests"] / result["seconds"],
+        "p50 ms": result["p50"],
+        "p99 ms": result["p99"],
+    }
+
+
+def _half(server: Server, process: Running, served: Served, seconds: float, *, rate: float) -> Figures:
+    result = _load(server, process, served, "json", seconds=seconds, rate=rate)
+    return {"half p50 ms": result["p50"], "half p99 ms": result["p99"]}
+
+
+def _load(
+    server: Server, process: Running, served: Served, kind: str, *, seconds: float, rate: float = 0.0
+) -> Figures:
+    """Run the generator in a process of its own."""
+    payload = payloads.of(kind, served)
+    path = server.infer_path.format(model=served.name)
+    address = str(process.grpc if kind == "grpc" else process.http)
+    host, _, port = address.partition(":")
+    content = payload.body if kind == "grpc" else payload.http(path)
+    plan = Plan(
+        kind="grpc" if kind == "grpc" else "http", host=host, port=int(port),
+        payload=base64.b64encode(content).decode(), seconds=seconds, rate=rate,
+    )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.server.load"], input=plan.line(), cwd=CHECKOUT,
+        capture_output=True, text=True, check=False, timeout=seconds + 60,
+    )  # fmt: skip
+    if done.returncode:
+        raise WrongAnswer(f"{server.title} {kind}: the load generator ended: {done.stderr[-800:]}")
+    result = json.loads(done.stdout)
+    if result["errors"] or not result["requests"]:
+        raise WrongAnswer(f"{server.title} {kind}: {result['errors']} errors, {result['requests']} answers")
+    latencies = result.pop("latencies")
+    return {
+        **result,
+        "p50": latencies[len(latencies) // 2] * 1000,
+        "p99": latencies[int(len(latencies) * 0.99)] * 1000,
+    }
