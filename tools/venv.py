@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import CHECKOUT, cache
-from tools.cluster.process import write_atomically
+from tools.cluster.process import dying_with_us, write_atomically
 from tools.cluster.progress import say, step
 
 REQUIREMENTS = CHECKOUT / "requirements" / "dev.txt"
@@ -72,6 +72,8 @@ def _remove(home: Path) -> None:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*dying_with_us(), *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise ClusterError(f"`{' '.join(command[:4])}` failed:\n{(done.stdout + done.stderr)[-1500:]}")

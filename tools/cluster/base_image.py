@@ -11,9 +11,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tools.cluster.builder import Buildah
+from tools.cluster.builder import ISOLATION, Buildah
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import cache
+from tools.cluster.process import dying_with_us
 from tools.cluster.progress import step
 
 SUITE = "bookworm"
@@ -33,7 +34,6 @@ REMOVED = (
     "var/lib/apt/lists",
     "var/log",
 )
-ISOLATION = ("unshare", "--pid", "--mount", "--fork", "--kill-child", "--propagation", "private")
 
 
 def ensure(builder: Buildah) -> str:
@@ -53,6 +53,7 @@ def ensure(builder: Buildah) -> str:
 
 def _bootstrap(root: Path) -> None:
     command = [
+        *dying_with_us(),
         *ISOLATION,
         "--",
         "debootstrap",

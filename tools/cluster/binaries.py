@@ -23,7 +23,7 @@ from pathlib import Path
 from tools.cluster import golang
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import GO_MODULES, binaries, cache
-from tools.cluster.process import write_atomically
+from tools.cluster.process import dying_with_us, write_atomically
 from tools.cluster.progress import step
 
 VERSION = "k8s.io/component-base/version"
@@ -136,10 +136,11 @@ def _kwok_stages(source: Path, environment: dict[str, str], go: Path, out: Path)
 
 
 def _go(source: Path, environment: dict[str, str], *command: str) -> str:
+    what, command = command[1], (*dying_with_us(), *command)
     done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = "\n".join(done.stderr.splitlines()[-15:])
-        raise ClusterError(f"`go {command[1]}` failed in tools/cluster/go/{source.name}:\n{last}")
+        raise ClusterError(f"`go {what}` failed in tools/cluster/go/{source.name}:\n{last}")
     return done.stdout
 
 

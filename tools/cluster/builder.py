@@ -8,17 +8,31 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tools.cluster import layers
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import CHECKOUT, cache
+from tools.cluster.process import dying_with_us
+from tools.cluster.progress import say
 
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-# Whatever a killed build had mounted goes with it.
-PRIVATE_MOUNTS = ("unshare", "--mount", "--propagation", "private", "--")
+# Whatever a killed build had started and mounted goes with it: a build that went on alone would write into
+# the storage beside the next one.
+ISOLATION = (
+    "unshare",
+    "--pid",
+    "--mount",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--propagation",
+    "private",
+)
 
 
 class Builder(Protocol):
@@ -29,6 +43,9 @@ class Builder(Protocol):
 
     def remove(self, image: str) -> None:
         """Take an image out of the storage; one that is not there, or is in use, is no error."""
+
+    def repair(self) -> None:
+        """Make the storage fit to build in, whatever a killed build or a full disk left of it."""
 
     def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
         """Build one target of the Dockerfile under a name."""
@@ -51,6 +68,18 @@ class Buildah:
     def remove(self, image: str) -> None:
         """Take an image out of the storage."""
         succeeds([*self.command("rmi"), image])
+
+    def repair(self) -> None:
+        """Remove what killed builds left; empty the storage when its content is not what was stored.
+
+        All of it can be made again, and nothing in it tells which layers stand on a damaged one.
+        """
+        storage = cache() / "containers"
+        if problem := layers.damage(storage / "root"):
+            say(f"the image builder's storage is damaged and is made again: {problem}")
+            shutil.rmtree(storage)
+        else:
+            succeeds([*self.command("rm"), "--all"])
 
     def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
         """Build one target; `--timestamp 0` makes the same content the same layer."""
@@ -107,7 +136,9 @@ class Buildah:
         storage = cache() / "containers"
         driver = ["--storage-driver", "overlay"]
         return [
-            *PRIVATE_MOUNTS,
+            *dying_with_us(),
+            *ISOLATION,
+            "--",
             "buildah",
             *driver,
             "--root",
@@ -132,6 +163,9 @@ class Docker:
     def remove(self, image: str) -> None:
         """Take an image out of the daemon's storage."""
         succeeds(["docker", "image", "rm", image])
+
+    def repair(self) -> None:
+        """Docker looks after its own storage."""
 
     def build(self, *, target: str, image: str, arguments: dict[str, str]) -> None:
         """Build one target."""

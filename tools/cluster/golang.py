@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import cache
+from tools.cluster.process import dying_with_us
 from tools.cluster.progress import step
 
 MINIMUM = (1, 26)
@@ -52,7 +53,9 @@ def _install(home: Path) -> None:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*dying_with_us(), *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         wanted = ".".join(str(part) for part in MINIMUM)
         raise ClusterError(f"Go {wanted} or newer is needed on PATH; its wheel: {done.stderr.strip()}")

@@ -15,16 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cluster import base_image, kind, local, namespaces
+from tools.cluster import base_image, kind, local, namespaces, registry
 from tools.cluster.builder import Buildah, Builder, Docker
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import CHECKOUT, cache
 from tools.cluster.process import write_atomically
-from tools.cluster.progress import step
+from tools.cluster.progress import say, step
 from tools.cluster.slots import REGISTRY
 
 SHARED = ("Dockerfile", ".dockerignore", "requirements/build.txt", "tools/image/install")
 KEPT = 5
+LOCAL = "local"
 PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "operator/noria_operator", "serving/noria_serving")
 
 
@@ -57,15 +58,20 @@ def ensure(which: str) -> dict[str, str]:
     """Build and push what changed; returns the pinned name of each image as the node pulls it."""
     target = _target(which)
     with _lock():
-        base = _base(target.builder)
-        return {image.target: _ensure(image, base, target) for image in IMAGES}
+        base = base_image.NAME if isinstance(target.builder, Buildah) else ""  # else the Dockerfile's default
+        names = {image: _pushed(image, base, target) for image in IMAGES}
+        if not all(names.values()):
+            target.builder.repair()
+            if isinstance(target.builder, Buildah):
+                base_image.ensure(target.builder)
+        return {image.target: name or _make(image, base, target) for image, name in names.items()}
 
 
 def load(which: str, image: str, name: str) -> str:
     """Push any image of the builder's storage; returns its pinned name."""
     target = _target(which)
     with _lock():
-        digest = target.builder.push(image, name, registry=target.registry, enter=target.enter)
+        digest = _push(image, name, target)
     return f"{REGISTRY}/{name.partition(':')[0]}@{digest}"
 
 
@@ -92,33 +98,49 @@ def _target(which: str) -> _Target:
     process = namespaces.first_process(slot) if slot else None
     if process is None:
         raise ClusterError("no cluster is running; start one with `make cluster`")
-    return _Target(Buildah(), REGISTRY, ("nsenter", f"--net=/proc/{process}/ns/net", "--"), "local")
+    return _Target(Buildah(), REGISTRY, ("nsenter", f"--net=/proc/{process}/ns/net", "--"), LOCAL)
 
 
-def _base(builder: Builder) -> str:
-    """The base image: made here without Docker, the Dockerfile's default with it."""
-    return base_image.ensure(builder) if isinstance(builder, Buildah) else ""
+def _pushed(image: Image, base: str, target: _Target) -> str:
+    """The pinned name of an image that the registry holds whole; empty when it must be made or pushed."""
+    known = _known(_record(image, image.key(base), target))
+    name = f"noria/{image.target}"
+    # A push of known layers to the registry of kind costs a second; asking it costs the same.
+    there = known and target.store == LOCAL and registry.holds(name, known)
+    return f"{REGISTRY}/{name}@{known}" if there else ""
 
 
-def _ensure(image: Image, base: str, target: _Target) -> str:
+def _make(image: Image, base: str, target: _Target) -> str:
     key = image.key(base)
     name = f"noria/{image.target}"
     local_name = f"localhost/{name}:{key}"
-    record = cache() / "images" / target.store / f"{image.target}-{key}.json"
-    known = _known(record)
-    if known and _in_registry(name, known, target):
-        return f"{REGISTRY}/{name}@{known}"
     if not target.builder.exists(local_name):
         with step(f"building the image {name}"):
             arguments = {"BASE": base} if base else {}
             target.builder.build(target=image.target, image=local_name, arguments=arguments)
     with step(f"pushing the image {name}"):
-        digest = target.builder.push(
-            local_name, f"{name}:{key}", registry=target.registry, enter=target.enter
-        )
+        digest = _push(local_name, f"{name}:{key}", target)
+    record = _record(image, key, target)
     write_atomically(record, json.dumps({"digest": digest}))
     _forget_old(image, target, record.parent)
     return f"{REGISTRY}/{name}@{digest}"
+
+
+def _push(image: str, name: str, target: _Target) -> str:
+    """Push, and look whether all of it arrived: a damaged layer counts as known, and is not sent again."""
+    digest = target.builder.push(image, name, registry=target.registry, enter=target.enter)
+    repository = name.partition(":")[0]
+    if target.store != LOCAL or registry.holds(repository, digest):
+        return digest
+    say(f"the registry's files were damaged; taken out: {registry.drop_damaged()}")
+    digest = target.builder.push(image, name, registry=target.registry, enter=target.enter)
+    if not registry.holds(repository, digest):
+        raise ClusterError(f"the registry does not keep what is pushed to it; look at {cache() / 'registry'}")
+    return digest
+
+
+def _record(image: Image, key: str, target: _Target) -> Path:
+    return cache() / "images" / target.store / f"{image.target}-{key}.json"
 
 
 def _forget_old(image: Image, target: _Target, records: Path) -> None:
@@ -135,26 +157,6 @@ def _known(record: Path) -> str:
         return str(json.loads(record.read_text(encoding="utf-8"))["digest"])
     except (OSError, ValueError, KeyError):
         return ""
-
-
-def _in_registry(name: str, digest: str, target: _Target) -> bool:
-    """Whether the registry has the manifest and everything that it names, whole."""
-    if target.store != "local":
-        return False  # a push of known layers costs a second; asking the registry of kind costs the same
-    blobs = cache() / "registry" / "docker" / "registry" / "v2" / "blobs" / "sha256"
-
-    def blob(wanted: str) -> Path:
-        value = wanted.removeprefix("sha256:")
-        return blobs / value[:2] / value / "data"
-
-    revisions = cache() / "registry/docker/registry/v2/repositories" / name / "_manifests/revisions/sha256"
-    try:
-        manifest = json.loads(blob(digest).read_text(encoding="utf-8"))
-        parts = [manifest["config"], *manifest["layers"]]
-        whole = all(blob(part["digest"]).stat().st_size == part["size"] for part in parts)
-    except (OSError, ValueError, KeyError):
-        return False
-    return whole and (revisions / digest.removeprefix("sha256:") / "link").is_file()
 
 
 def _files(path: Path) -> Iterator[Path]:

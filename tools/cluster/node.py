@@ -195,10 +195,8 @@ def _registry() -> dict[str, Any]:
     return {
         "version": "0.1",
         "log": {"level": "warn"},
-        "storage": {
-            "filesystem": {"rootdirectory": str(cache() / "registry")},
-            "cache": {"blobdescriptor": "inmemory"},
-        },
+        # No cache of descriptors: what is taken out of the directory because it is damaged must be gone.
+        "storage": {"filesystem": {"rootdirectory": str(cache() / "registry")}},
         "http": {"addr": REGISTRY},
     }
 

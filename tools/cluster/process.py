@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -106,6 +107,11 @@ def wait_for(condition: Callable[[], bool], seconds: float, *, every: float = 0.
     return True
 
 
+def dying_with_us() -> tuple[str, ...]:
+    """What goes before a command that the kernel shall kill when the calling thread ends, however that is."""
+    return ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
+
+
 def spawn(
     argv: Sequence[str | Path],
     *,
@@ -120,7 +126,7 @@ def spawn(
     """
     command = [str(part) for part in argv]
     if die_with_parent:
-        command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+        command = [*dying_with_us(), *command]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         return subprocess.Popen(

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tools.cluster import registry
 from tools.cluster.errors import ClusterError
 from tools.cluster.slots import REGISTRY
 
@@ -60,8 +61,9 @@ def image() -> str:
 
 def push() -> None:
     """Put the image into the registry unless it is there; `latest` is for people, and is pulled each time."""
-    if _request("HEAD", f"{REPOSITORY}/manifests/{_tag()}", accept=MANIFEST) == 200:
+    if registry.holds_tag("noria/toolbox", _tag()):
         return
+    registry.drop_damaged()
     unpacked = _layer()
     layer = gzip.compress(unpacked, mtime=0)
     config = _config(_digest(unpacked))
@@ -128,11 +130,9 @@ def _push_blob(blob: bytes) -> None:
         raise ClusterError(f"the registry refused a layer of the toolbox image with status {status}")
 
 
-def _request(method: str, url: str, body: bytes | None = None, *, kind: str = "", accept: str = "*/*") -> int:
+def _request(method: str, url: str, body: bytes | None = None, *, kind: str = "") -> int:
     try:
-        with urllib.request.urlopen(
-            _made(method, url, body, kind=kind, accept=accept), timeout=30
-        ) as response:
+        with urllib.request.urlopen(_made(method, url, body, kind=kind), timeout=30) as response:
             return int(response.status)
     except urllib.error.HTTPError as refused:
         return refused.code
@@ -140,10 +140,8 @@ def _request(method: str, url: str, body: bytes | None = None, *, kind: str = ""
         raise ClusterError(f"the registry does not answer: {silent}") from silent
 
 
-def _made(
-    method: str, url: str, body: bytes | None, *, kind: str = "", accept: str = "*/*"
-) -> urllib.request.Request:
-    headers = {"Accept": accept, **({"Content-Type": kind} if kind else {})}
+def _made(method: str, url: str, body: bytes | None, *, kind: str = "") -> urllib.request.Request:
+    headers = {"Accept": "*/*", **({"Content-Type": kind} if kind else {})}
     return urllib.request.Request(url, data=body, method=method, headers=headers)
 
 

@@ -1,0 +1,62 @@
+"""The files of the cluster's registry: whether an image is there whole, and taking out what is damaged.
+
+The registry trusts the files it has: it never looks whether a blob is what its name says, and does not store
+one again whose file exists. So a truncated layer would stay for ever; here it is found and removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from tools.cluster.layout import cache
+
+ALGORITHM = "sha256:"
+
+
+def holds(name: str, digest: str) -> bool:
+    """Whether the manifest is there, linked to this name, and every part of the size that it states."""
+    revision = _repository(name) / "_manifests/revisions/sha256" / digest.removeprefix(ALGORITHM) / "link"
+    try:
+        manifest = json.loads(_blob(digest).read_text(encoding="utf-8"))
+        parts = [manifest["config"], *manifest["layers"]]
+        whole = all(_blob(part["digest"]).stat().st_size == part["size"] for part in parts)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return whole and revision.is_file()
+
+
+def holds_tag(name: str, tag: str) -> bool:
+    """The same for the image that a tag names."""
+    link = _repository(name) / "_manifests/tags" / tag / "current/link"
+    try:
+        return holds(name, link.read_text(encoding="utf-8").strip())
+    except OSError:
+        return False
+
+
+def drop_damaged() -> list[str]:
+    """Remove every blob whose content has another digest than its name; returns the digests."""
+    dropped = []
+    for data in sorted(_blobs().glob("*/*/data")):
+        with data.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+        if found != data.parent.name:
+            shutil.rmtree(data.parent)
+            dropped.append(data.parent.name)
+    return dropped
+
+
+def _blob(digest: str) -> Path:
+    value = digest.removeprefix(ALGORITHM)
+    return _blobs() / value[:2] / value / "data"
+
+
+def _blobs() -> Path:
+    return cache() / "registry/docker/registry/v2/blobs/sha256"
+
+
+def _repository(name: str) -> Path:
+    return cache() / "registry/docker/registry/v2/repositories" / name
