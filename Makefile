@@ -87,7 +87,7 @@ chart: venv ## Checks of the Helm chart without a cluster
 
 .PHONY: integration
 integration: venv ## Tests on a real API server (no root needed)
-	@$(CLUSTER) build etcd kubernetes kwok
+	@$(CLUSTER) build etcd kubernetes kwok helm
 	$(PYTEST) tests/integration -q -m "not extended" --durations=8
 
 .PHONY: e2e

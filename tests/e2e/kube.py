@@ -29,6 +29,7 @@ API_OF = {
     "Job": "batch/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "Lease": "coordination.k8s.io/v1",
+    "PodDisruptionBudget": "policy/v1",
 }
 
 

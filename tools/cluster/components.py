@@ -11,6 +11,10 @@ from pathlib import Path
 
 from tools.cluster.layout import binary
 
+AUDIT_POLICY = Path(__file__).with_name("audit-policy.yaml")
+AUDIT_MEGABYTES = 32
+"""Size at which the audit log becomes the one old file and the next begins."""
+
 
 @dataclass(frozen=True)
 class Component:
@@ -70,8 +74,19 @@ def etcd(directory: Path, at: Endpoints) -> Component:
     )
 
 
-def api_server(pki: Path, at: Endpoints, *, authorization: str) -> Component:
+def audit_log(directory: Path) -> Path:
+    """Where the API server of a cluster in `directory` writes down what Noria's operator asked it for."""
+    return directory / "log" / "audit.log"
+
+
+def api_server(directory: Path, pki: Path, at: Endpoints, *, authorization: str) -> Component:
     """The API server: RBAC always, requests of nobody refused, aggregation on (metrics-server can join)."""
+    audit = (
+        f"--audit-policy-file={AUDIT_POLICY}",
+        f"--audit-log-path={audit_log(directory)}",
+        f"--audit-log-maxsize={AUDIT_MEGABYTES}",
+        "--audit-log-maxbackup=1",  # 0 would keep all
+    )
     requestheader = (
         f"--requestheader-client-ca-file={pki / 'front-ca.crt'}",
         "--requestheader-allowed-names=front-proxy-client",
@@ -108,6 +123,7 @@ def api_server(pki: Path, at: Endpoints, *, authorization: str) -> Component:
             "--anonymous-auth=false",
             "--allow-privileged=true",
             "--profiling=false",
+            *audit,
             *kubelets,
             *requestheader,
         ),

@@ -80,7 +80,8 @@ def _start(directory: Path, *, kwok: bool, die_with_parent: bool) -> Path:
     for party in ("admin", "controller-manager", "scheduler"):
         kubeconfig.write(directory / f"{party}.conf", server=at.server, pki=keys, party=party)
     admin = directory / "admin.conf"
-    first = [components.etcd(directory, at), components.api_server(keys, at, authorization="Node,RBAC")]
+    api_server = components.api_server(directory, keys, at, authorization="Node,RBAC")
+    first = [components.etcd(directory, at), api_server]
     then = [components.controller_manager(directory, keys, at, nodes=kwok)]
     if kwok:
         then += [components.scheduler(directory), components.kwok(directory)]

@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.cluster import addons, components, kubeconfig, node, pki, toolbox
+from tools.cluster import addons, cgroups, components, kubeconfig, node, pki, toolbox
 from tools.cluster.api import Api
 from tools.cluster.components import Component
 from tools.cluster.errors import ClusterError
@@ -64,7 +64,7 @@ class Supervisor:
         prepare_network(slot)
         prepare_mounts(slot)
         self._run(components.etcd(slot.run, at))
-        self._run(components.api_server(keys, at, authorization="Node,RBAC"))
+        self._run(components.api_server(slot.run, keys, at, authorization="Node,RBAC"))
         self._run(node.registry(slot))
         self._runtime()
         self._until("registry", lambda: answers(f"http://{REGISTRY}/v2/"))
@@ -140,18 +140,7 @@ def prepare_mounts(slot: Slot) -> None:
         cover = slot.run / "tunables" / name
         write_atomically(cover, f"{value}\n")
         run("mount", "--bind", str(cover), f"/proc/sys/{name}")
-    hierarchies = Path("/sys/fs/cgroup")
-    unified = (hierarchies / "cgroup.controllers").is_file()
-    for hierarchy in [hierarchies] if unified else [d for d in hierarchies.iterdir() if d.is_dir()]:
-        (hierarchy / slot.name).mkdir(exist_ok=True)
-    for name in (
-        "cpuset.cpus",
-        "cpuset.mems",
-    ):  # cgroup v1: empty in a new cpuset, where nothing can run then
-        inherited = hierarchies / "cpuset" / name
-        if inherited.is_file():
-            content = inherited.read_text(encoding="utf-8")
-            (hierarchies / "cpuset" / slot.name / name).write_text(content, encoding="utf-8")
+    cgroups.make(slot.name)
 
 
 def run(*command: str) -> None:
