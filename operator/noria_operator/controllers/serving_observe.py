@@ -7,7 +7,7 @@ Invariants: it decides nothing and writes nothing; what cannot be read is report
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,7 +150,9 @@ def pods_of(ctx: Context, obj: Json, target: Revision) -> list[Json]:
     return ctx.store.list(POD, meta["namespace"], revision_selector(meta["name"], meta["uid"], target))
 
 
-def _problems(ctx: Context, obj: Json, targets: Iterable[Revision]) -> dict[str, str]:
+def _problems(ctx: Context, obj: Json, targets: Collection[Revision]) -> dict[str, str]:
+    if not targets:
+        return {}
     namespace, claims = obj["metadata"]["namespace"], _claims(ctx, obj["metadata"]["namespace"])
     others = ctx.store.list(POD, namespace)
     found = {}

@@ -190,6 +190,7 @@ class Watcher:
         settings.queueing.worker_limit = None  # a limit would collapse throughput
         settings.queueing.idle_timeout = 1
         settings.persistence.finalizer = "noria.dev/finalizer"
+        settings.persistence.diffbase_storage = _NoDiffs()
         settings.process.ultimate_exiting_timeout = None  # Kopf is not the process here, it is a part of it
         settings.execution.default_backoff = 5
         for kind, selector in self._selectors.items():
@@ -223,6 +224,19 @@ class Watcher:
                     "An event was not understood", extra={"object": obj.get("metadata", {}).get("name")}
                 )
         asyncio.get_running_loop().call_soon(self._drain)  # others may run in between
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Nobody here asks Kopf what changed; it would copy each object twice at each event to know."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return cast(kopf.BodyEssence, {})
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
 
 
 class _Jittered:
