@@ -159,7 +159,7 @@ def _read_file(file: Path, root: Path) -> Any:
     from pyarrow import csv, parquet  # noqa: PLC0415
 
     table = parquet.ParquetFile(file).read() if file.suffix == ".parquet" else csv.read_csv(file)
-    for part in file.parent.relative_to(root).parts if file.is_relative_to(root) else ():
+    for part in file.parent.relative_to(root).parts if file.parent.is_relative_to(root) else ():
         key, equals, value = part.partition("=")
         if equals and key not in table.column_names:
             table = table.append_column(key, pa.array([value] * table.num_rows, pa.string()))

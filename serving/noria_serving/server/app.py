@@ -13,7 +13,7 @@ from collections.abc import Callable
 from noria_serving.protocol.errors import RequestError
 from noria_serving.server.http import Answer, Call, Disconnected, Receive, Scope, Send, error, respond
 from noria_serving.server.models import Models
-from noria_serving.server.routes import description, feedback, inference, repository
+from noria_serving.server.routes import description, feedback, inference, openapi, page, repository
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,12 @@ class App:
     def _server(self, call: Call) -> Answer:
         """Routes that name no model."""
         models = self.models
+        if call.path == "/" and b"text/html" in call.headers.get(b"accept", b""):
+            call.allow("GET")
+            return page.show(models)
         routes: dict[str, Callable[[], Answer]] = {
+            "/": description.alive,
+            "/openapi.json": lambda: openapi.describe(models),
             "/v2": description.server,
             "/v2/": description.server,
             "/v2/health/live": description.live,

@@ -34,6 +34,11 @@ def live() -> Answer:
     return document(200, {"live": True})
 
 
+def alive() -> Answer:
+    """What V1 clients look for at `/`."""
+    return document(200, {"status": "alive"})
+
+
 def ready(models: Models) -> Answer:
     """Whether all models are ready, under both keys that clients look for."""
     return document(200 if models.ready else 503, {"live": models.ready, "ready": models.ready})

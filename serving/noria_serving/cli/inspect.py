@@ -1,0 +1,75 @@
+"""`noria-server inspect BUNDLE`: what a bundle says of itself, every byte checked; no model is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from noria_serving import contract, reference, signature
+from noria_serving.artifact import Artifact, open_source
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's arguments."""
+    parser = commands.add_parser("inspect", help="say what a bundle holds", description=__doc__)
+    parser.add_argument("bundle", metavar="BUNDLE", help="a directory or s3://bucket/prefix")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the summary."""
+    content = summary(arguments.bundle)
+    sys.stdout.write(json.dumps(content, indent=2) + "\n" if arguments.json else _text(content))
+    return 0
+
+
+def summary(location: str) -> dict[str, Any]:
+    """Signature, metrics, digest and reference; NoriaError where a file differs from its digest."""
+    artifact = Artifact(open_source(location))
+    size = artifact.verify()
+    manifest = artifact.manifest
+    shape = signature.parse(json.loads(artifact.read(contract.SIGNATURE)))
+    bins = reference.parse(json.loads(artifact.read(contract.REFERENCE)))
+    claims = json.loads(artifact.read(contract.METRICS))
+    return {
+        "name": manifest.document.get("name"),
+        "digest": manifest.digest,
+        "format": manifest.format,
+        "task": manifest.task,
+        "classes": list(manifest.classes),
+        "bytes": size,
+        **shape.as_json(),
+        "metrics": claims.get("metrics", {}),
+        "reference": {
+            "samples": bins.samples,
+            "features": [
+                {"name": each.name, "kind": each.kind, "missing": each.missing, **_range(each)}
+                for each in bins.features
+            ],
+        },
+    }
+
+
+def _range(bins: reference.Bins) -> dict[str, Any]:
+    if bins.kind == "numeric":
+        return {"low": bins.low, "high": bins.high}
+    return {"categories": len(bins.values) + len(bins.known)}
+
+
+def _text(content: dict[str, Any]) -> str:
+    lines = [f"{key:<10} {content[key]}" for key in ("name", "format", "task", "classes", "digest", "bytes")]
+    for key in ("inputs", "outputs"):
+        lines += ["", key]
+        lines += [f"  {each['name']:<30} {each['datatype']:<7} {each['shape']}" for each in content[key]]
+    lines += ["", "metrics", *(f"  {name:<30} {value}" for name, value in content["metrics"].items())]
+    features = content["reference"]["features"]
+    lines += ["", f"reference  {content['reference']['samples']} rows"]
+    for each in features:
+        seen = f"{each['low']:g} to {each['high']:g}" if "low" in each else f"{each['categories']} categories"
+        lines.append(
+            f"  {each['name']:<30} {seen}" + (f", {each['missing']} missing" if each["missing"] else "")
+        )
+    return "\n".join(lines) + "\n"

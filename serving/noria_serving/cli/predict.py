@@ -1,0 +1,91 @@
+"""`noria-server predict BUNDLE ROWS`: predictions for the rows of a CSV or Parquet file, as CSV.
+
+In: a file, or `-` for CSV on stdin; columns are found by the names in the signature. Out: one line a row, a
+column each output; one of several columns (probabilities) is spread as NAME_CLASS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from noria_serving.errors import NoriaError, Reason
+
+if TYPE_CHECKING:
+    from noria_serving.model.loaded import Loaded
+    from noria_serving.rows import Rows
+
+CHUNK: Final = 4096
+"""Rows predicted at a time."""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's arguments."""
+    parser = commands.add_parser(
+        "predict", help="predict the rows of a file", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("bundle", metavar="BUNDLE", help="a directory or s3://bucket/prefix")
+    parser.add_argument("rows", metavar="ROWS", help="a .csv or .parquet file, or - for CSV on stdin")
+    parser.add_argument("--output", metavar="FILE", help="default: stdout")
+    parser.add_argument("--allow-pickle", action="store_true", help="load a pickle, which runs its code")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the predictions."""
+    from noria_serving.model.loaded import load  # noqa: PLC0415  a server without this command stays light
+
+    table = _read(arguments.rows)
+    loaded = load(arguments.bundle, allow_pickle=arguments.allow_pickle)
+    if not arguments.output:
+        _write(sys.stdout, loaded, table)
+        return 0
+    with Path(arguments.output).open("w", newline="", encoding="utf-8") as stream:
+        _write(stream, loaded, table)
+    return 0
+
+
+def _read(place: str) -> Rows:
+    from noria_serving import rows  # noqa: PLC0415
+
+    if place != "-":
+        if not Path(place).exists():
+            raise NoriaError(Reason.NOT_FOUND, f"no rows at {place}: there is no such file")
+        return rows.read(place)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stdin.csv"
+        with path.open("wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        return rows.read(str(path))
+
+
+def _write(stream: IO[str], loaded: Loaded, table: Rows) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    signature = loaded.backend.signature
+    header: list[str] = []
+    for start in range(0, table.count, CHUNK):
+        inputs = table.inputs(signature, start, min(start + CHUNK, table.count))
+        columns = list(_columns(loaded, loaded.backend.predict(inputs)))
+        if not header:
+            header = [name for name, _ in columns]
+            writer.writerow(header)
+        writer.writerows(zip(*(values for _, values in columns), strict=True))
+
+
+def _columns(loaded: Loaded, outputs: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    classes = loaded.manifest.classes
+    for tensor, output in zip(loaded.backend.signature.outputs, outputs, strict=True):
+        flat = output.reshape(len(output), -1)
+        if flat.shape[1] == 1:
+            yield tensor.name, flat[:, 0].tolist()
+            continue
+        labels = classes if len(classes) == flat.shape[1] else range(flat.shape[1])
+        for index, label in enumerate(labels):
+            yield f"{tensor.name}_{label}", flat[:, index].tolist()

@@ -1,0 +1,161 @@
+"""What people look at: the page, OpenAPI, `inspect` and `predict`; and the repository's commands."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from noria_serving import contract
+from noria_serving.bundle import Bundle
+from noria_serving.main import main
+from noria_serving.model.loaded import Loaded
+from noria_serving.server.app import App
+from noria_serving.server.counters_app import CountersApp
+from noria_serving.server.models import Models
+from noria_serving.server.service import Service
+from noria_serving.settings import ModelSettings, Settings
+
+EVIL = ModelSettings("", deployment='<script>x"', model='<script>x"', version="e-1", number="1")
+
+
+def client(app: object) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://s")  # type: ignore[arg-type]
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.outside: list[str] = []
+        self.textareas: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.outside += [
+            value for name, value in attrs if name in ("src", "href") and value and "//" in value
+        ]
+
+    def handle_data(self, data: str) -> None:
+        if self.tags[-1] == "textarea":
+            self.textareas.append(data)
+
+
+async def test_the_page_escapes_names_loads_nothing_and_its_example_works(
+    loaded: Loaded, loaded_frame: Loaded
+) -> None:
+    frame = ModelSettings("", deployment="f", model="f", version="f-1", number="1")
+    models = Models(Settings((EVIL, frame)))
+    models.serve(Service(EVIL, loaded))
+    models.serve(Service(frame, loaded_frame))
+    async with client(App(models)) as http:
+        response = await http.get("/", headers={"accept": "text/html,*/*"})
+        alive = await http.get("/")
+        page = Page()
+        page.feed(response.text)
+        example = next(text for text in page.textareas if "carrier" in text)
+        answer = await http.post("/v2/models/f/infer", content=example)
+    assert alive.json() == {"status": "alive"}
+    assert page.tags.count("script") == 1
+    assert page.outside == []
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert answer.status_code == 200, answer.text
+
+
+async def test_openapi_describes_what_is_served(loaded: Loaded) -> None:
+    one = ModelSettings("", deployment="m", model="m", version="m-3", number="3")
+    models = Models(Settings((one,)))
+    models.serve(Service(one, loaded))
+    async with client(App(models)) as http:
+        document = (await http.get("/openapi.json")).json()
+    body = document["paths"]["/v2/models/m/versions/3/infer"]["post"]["requestBody"]
+    inputs = body["content"]["application/json"]["schema"]["properties"]["inputs"]
+    assert inputs["items"]["oneOf"][0]["properties"]["name"]["enum"] == ["input-0"]
+
+
+async def test_models_are_loaded_and_unloaded_where_that_was_allowed(matrix_bundle: Bundle) -> None:
+    one = ModelSettings(str(matrix_bundle.path), deployment="m", model="m", version="m-1", number="1")
+    models = Models(Settings((one,), repository_writable=True))
+    await models.load_all()
+    first = models.find("m", None)
+    async with client(App(models)) as http, client(CountersApp(models)) as counters:
+        assert (await http.post("/v2/repository/models/m/load", json={})).status_code == 200
+        assert models.find("m", None) is not first
+        unloaded = {"parameters": {"unload_dependents": False}}
+        assert (await http.post("/v2/repository/models/m/unload", json=unloaded)).status_code == 200
+        assert (await http.get("/v2/models/m/ready")).status_code == 503
+        assert (await http.get("/v2/health/ready")).status_code == 200
+        assert (await http.post("/v2/repository/index")).json()[0]["state"] == "UNAVAILABLE"
+        assert (await counters.get("/counters?model=m&version=1")).status_code == 503
+        assert (await http.post("/v2/repository/models/m/load")).status_code == 200
+        assert (await counters.get("/counters?model=m&version=1")).json()["version"] == "m-1"
+        assert (await counters.get("/counters?model=x")).status_code == 404
+        assert (await http.get("/v2/models/m/ready")).status_code == 200
+    models.close()
+
+
+async def test_a_load_that_fails_leaves_the_earlier_one_serving(
+    matrix_bundle: Bundle, copy_of: object
+) -> None:
+    place: Path = copy_of(matrix_bundle)  # type: ignore[operator]
+    one = ModelSettings(str(place), deployment="m", model="m", version="m-1", number="1")
+    models = Models(Settings((one,), repository_writable=True))
+    await models.load_all()
+    (place / contract.MANIFEST).unlink()
+    async with client(App(models)) as http:
+        failed = await http.post("/v2/repository/models/m/load")
+        assert (failed.status_code, "ArtifactNotFound" in failed.json()["error"]) == (400, True)
+        assert (await http.get("/v2/models/m/ready")).status_code == 200
+        entry = (await http.post("/v2/repository/index")).json()[0]
+    assert (entry["state"], "ArtifactNotFound" in entry["reason"]) == ("READY", True)
+    models.close()
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return int(caught.value.code or 0)
+
+
+def test_inspect_says_what_a_bundle_holds(matrix_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", str(matrix_bundle.path), "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (content["digest"], content["metrics"]) == (matrix_bundle.digest, {"auc": "0.9"})
+    assert [feature["name"] for feature in content["reference"]["features"]] == ["x0", "x1", "x2"]
+    assert run("inspect", str(matrix_bundle.path)) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("input-0", "FP32", "auc", matrix_bundle.digest))
+
+
+def test_predict_writes_a_line_a_row(
+    frame_bundle: Bundle, loaded_frame: Loaded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "rows.csv"
+    place.write_text("carrier,distance,hour,unused\nAA,0.5,3,1\nUA,-0.5,4,2\n")
+    assert run("predict", str(frame_bundle.path), str(place)) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    inputs = {
+        "distance": np.array([[0.5], [-0.5]], "f4"), "hour": np.array([[3], [4]]),
+        "carrier": np.array([["AA"], ["UA"]], dtype=object),
+    }  # fmt: skip
+    expected = loaded_frame.backend.predict(inputs)[1]
+    got = [[float(line["probabilities_0"]), float(line["probabilities_1"])] for line in lines]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    assert run("predict", str(frame_bundle.path), str(place), "--output", str(tmp_path / "out.csv")) == 0
+    assert (tmp_path / "out.csv").read_text().count("\n") == 3
+
+
+def test_predict_says_which_columns_are_missing(
+    frame_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "rows.csv"
+    place.write_text("hour\n3\n")
+    assert run("predict", str(frame_bundle.path), str(place)) == 1
+    assert "carrier" in capsys.readouterr().err
+    assert run("predict", str(frame_bundle.path), str(tmp_path / "none.csv")) == 1
