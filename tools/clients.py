@@ -1,7 +1,8 @@
 """Virtual environments of the outside clients and peers of the model server, each from its own lock file, and
 one that holds what the server's image holds, so that memory is measured as users see it.
 
-The pins of clients and peers exclude each other (protobuf, FastAPI, uvloop), so none shares an environment. One that is damaged or half made is made again; two that ask at once wait for each other.
+The pins of clients and peers exclude each other (protobuf, FastAPI, uvloop), so none shares an environment.
+One that is damaged or half made is made again; two that ask at once wait for each other.
 
     python3 -m tools.clients [clients] [peer-mlserver] [peer-litserve] [server]
 """
@@ -9,13 +10,12 @@ The pins of clients and peers exclude each other (protobuf, FastAPI, uvloop), so
 from __future__ import annotations
 
 import argparse
-import fcntl
 import sys
 from pathlib import Path
 
 from tools import venv
 from tools.cluster.errors import ClusterError
-from tools.cluster.layout import CHECKOUT, cache
+from tools.cluster.layout import CHECKOUT
 from tools.cluster.progress import say
 
 # Environment, and what it takes on disk.
@@ -29,10 +29,7 @@ def requirements(name: str) -> Path:
 
 def python(name: str) -> Path:
     """The interpreter of one environment, made first where it is missing; raises `ClusterError`."""
-    cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / f".{name}.lock").open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        return venv.ensure(requirements(name), size=SIZES[name]) / "bin" / "python"
+    return venv.ensure(requirements(name), size=SIZES[name]) / "bin" / "python"
 
 
 def main() -> int:

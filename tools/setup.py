@@ -10,19 +10,17 @@ half-finished part has no stamp and is made again.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tools import venv
 from tools.cluster import binaries, commands
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import cache
+from tools.cluster.locks import turn
 from tools.cluster.progress import say, step
 
 # Debian package for each program that something here calls.
@@ -50,12 +48,12 @@ def main() -> int:
     parser.add_argument("--venv", action="store_true", help="only the virtual environment")
     arguments = parser.parse_args()
     try:
-        with _lock():
-            if not arguments.venv:
+        if not arguments.venv:
+            with turn("setup", "Debian packages"):
                 _packages()
-            venv.ensure()
-            if not arguments.venv:
-                _programs()
+        venv.ensure()
+        if not arguments.venv:
+            _programs()
     except ClusterError as failed:
         say(f"error: {failed}")
         return 1
@@ -102,14 +100,6 @@ def _programs() -> None:
 
 def _there(program: str) -> bool:
     return Path(program).exists() if program.startswith("/") else shutil.which(program) is not None
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / ".setup.lock").open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 if __name__ == "__main__":

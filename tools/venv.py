@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import CHECKOUT, cache
+from tools.cluster.locks import turn
 from tools.cluster.process import dying_with_us, write_atomically
 from tools.cluster.progress import say, step
 
@@ -29,34 +30,43 @@ def path(requirements: Path = REQUIREMENTS) -> Path:
 
 
 def ensure(requirements: Path = REQUIREMENTS, *, size: str = "1.5 GB") -> Path:
-    """Make the environment of a lock file unless it is whole. `size`: what to tell the user about it."""
+    """Make the environment of a lock file unless it is whole. `size`: what to tell the user about it.
+
+    Two that want the same environment take turns; a whole one is used without asking anybody.
+    """
     home = path(requirements)
-    stamp = home / STAMP
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if (
-        stamp.is_file()
-        and stamp.read_text(encoding="utf-8") == version
-        and (home / "bin" / "python").exists()
-    ):
+    if _whole(home):
         return home
     if not usable():
         raise ClusterError("this Python cannot make virtual environments; install the package python3-venv")
-    say(f"Python packages of requirements/{requirements.name} go to {home} (about {size})")
-    with step("installing the Python packages"):
-        _remove(home)
-        home.parent.mkdir(parents=True, exist_ok=True)
-        _run(sys.executable, "-m", "venv", str(home))
-        install = [
-            str(home / "bin" / "python"),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]
-        _run(*install, "--require-hashes", "-r", str(requirements))
-        write_atomically(stamp, version)
+    with turn(f"venv-{home.name}", f"the Python packages of requirements/{requirements.name}"):
+        if not _whole(home):
+            say(f"Python packages of requirements/{requirements.name} go to {home} (about {size})")
+            with step("installing the Python packages"):
+                _make(home, requirements)
     return home
+
+
+def _whole(home: Path) -> bool:
+    """Whether the environment was finished, by a Python like ours, and is still there."""
+    try:
+        made_by = (home / STAMP).read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return made_by == _version() and (home / "bin" / "python").exists()
+
+
+def _version() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _make(home: Path, requirements: Path) -> None:
+    _remove(home)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    _run(sys.executable, "-m", "venv", str(home))
+    pip = [str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    _run(*pip, "install", "--quiet", "--require-hashes", "-r", str(requirements))
+    write_atomically(home / STAMP, _version())
 
 
 def usable() -> bool:

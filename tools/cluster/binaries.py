@@ -8,21 +8,19 @@ build again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.cluster import golang
 from tools.cluster.errors import ClusterError
-from tools.cluster.layout import GO_MODULES, binaries, cache
+from tools.cluster.layout import GO_MODULES, binaries
+from tools.cluster.locks import turn
 from tools.cluster.process import dying_with_us, write_atomically
 from tools.cluster.progress import step
 
@@ -84,9 +82,10 @@ def ensure(*names: str) -> None:
         module = MODULES[name]
         if whole(module):
             continue
-        with _lock(), step(f"building {name} from Go modules (about {module.minutes} once)"):
+        with turn("binaries", "programs from Go modules"):
             if not whole(module):
-                _build(module)
+                with step(f"building {name} from Go modules (about {module.minutes} once)"):
+                    _build(module)
 
 
 def whole(module: Module) -> bool:
@@ -149,11 +148,3 @@ def _directory() -> Path:
     for left in binaries().glob(".build-*"):  # a build that was killed; the lock says that none runs now
         shutil.rmtree(left, ignore_errors=True)
     return binaries()
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / ".binaries.lock").open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

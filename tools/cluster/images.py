@@ -7,11 +7,9 @@ the registry holds is never pushed twice.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from tools.cluster import base_image, kind, local, namespaces, registry
 from tools.cluster.builder import Buildah, Builder, Docker
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import CHECKOUT, cache
+from tools.cluster.locks import turn
 from tools.cluster.process import write_atomically
 from tools.cluster.progress import say, step
 from tools.cluster.slots import REGISTRY
@@ -57,7 +56,7 @@ IMAGES = (
 def ensure(which: str) -> dict[str, str]:
     """Build and push what changed; returns the pinned name of each image as the node pulls it."""
     target = _target(which)
-    with _lock():
+    with turn("images", "image builds"):
         base = base_image.NAME if isinstance(target.builder, Buildah) else ""  # else the Dockerfile's default
         names = {image: _pushed(image, base, target) for image in IMAGES}
         if not all(names.values()):
@@ -70,7 +69,7 @@ def ensure(which: str) -> dict[str, str]:
 def load(which: str, image: str, name: str) -> str:
     """Push any image of the builder's storage; returns its pinned name."""
     target = _target(which)
-    with _lock():
+    with turn("images", "image builds"):
         digest = _push(image, name, target)
     return f"{REGISTRY}/{name.partition(':')[0]}@{digest}"
 
@@ -167,11 +166,3 @@ def _files(path: Path) -> Iterator[Path]:
     for found in sorted(path.rglob("*")):
         if found.is_file() and "__pycache__" not in found.parts and found.suffix != ".pyc":
             yield found
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / ".images.lock").open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -6,19 +6,18 @@ command at a time works on the clusters of an owner.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.cluster import binaries, namespaces
 from tools.cluster.api import Api
 from tools.cluster.errors import ClusterError
-from tools.cluster.layout import cache, owner_key
+from tools.cluster.layout import owner_key
+from tools.cluster.locks import turn
 from tools.cluster.process import Identity, tail, wait_for
 from tools.cluster.progress import say, step
 from tools.cluster.slots import Slot, mine, take
@@ -140,10 +139,5 @@ def _check_machine() -> None:
         raise ClusterError(f"missing on this machine: {' '.join(missing)}; run `make setup`")
 
 
-@contextmanager
-def _one_command() -> Iterator[None]:
-    locks = cache() / ".commands"
-    locks.mkdir(parents=True, exist_ok=True)
-    with (locks / owner_key()).open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _one_command() -> AbstractContextManager[None]:
+    return turn(f"commands-{owner_key()}", "up or down of this cluster")
