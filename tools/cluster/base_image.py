@@ -18,7 +18,6 @@ from tools.cluster.process import dying_with_us
 from tools.cluster.progress import step
 
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 PACKAGES = "ca-certificates,python3,python3-venv"
 NAME = f"localhost/noria/base:{SUITE}-1"
 REMOVED = (
@@ -61,7 +60,6 @@ def _bootstrap(root: Path) -> None:
         f"--include={PACKAGES}",
         SUITE,
         str(root),
-        MIRROR,
     ]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
