@@ -32,9 +32,8 @@ help: ## Show this list
 setup: ## Install what this machine lacks, the virtual environment, and (with root) the programs of the cluster
 	@python3 -m tools.setup
 
-# The virtual environment alone: enough for lint, type, unit and chart.
 .PHONY: venv
-venv:
+venv: ## The virtual environment alone: enough for lint, type, unit and crds-check
 	@python3 -m tools.setup --venv
 
 .PHONY: lock
@@ -96,7 +95,7 @@ e2e: rights venv ## Tests on the real cluster with real traffic
 	$(PYTEST) tests/e2e -q -m "not extended" --durations=10
 
 .PHONY: test
-test: setup lint type unit crds-check chart integration e2e ## Everything above, in this order
+test: rights setup lint type unit crds-check chart integration e2e ## Everything above, in this order
 
 .PHONY: test-extended
 test-extended: test ## And what is slow by nature
@@ -104,9 +103,8 @@ test-extended: test ## And what is slow by nature
 
 # ---- the cluster ----------------------------------------------------------------------------------------
 
-# Without root and without another cluster there is none: said before anything is installed or built.
 .PHONY: rights
-rights:
+rights: ## Say what is needed where no cluster can be started, before anything is installed or built
 	@$(CLUSTER) check
 
 .PHONY: cluster
