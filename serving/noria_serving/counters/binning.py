@@ -1,9 +1,15 @@
 """Arrays of values → counts in frozen bins. Pure numpy; order of rows and how they are cut into batches do
 not matter.
+
+A vector of counts has, for each feature, its bins and then missing, unseen, below and above the reference's
+range (state.py).
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,40 +18,58 @@ from numpy.typing import NDArray
 from noria_serving.reference import Bins
 
 Array = NDArray[Any]
+Counts = NDArray[np.int64]
 
 
-class Binner:
-    """Counts one feature: its bins, then missing, unseen, below and above the reference's range."""
+class Numbers:
+    """Counts numeric features, all of them at once.
 
-    def __init__(self, bins: Bins) -> None:
-        self.size = bins.size
-        self._edges = np.array(bins.edges, dtype=np.float64)
-        self._low, self._high = bins.low, bins.high
-        self._numeric = bins.kind == "numeric"
-        other, self._missing, self._unseen = len(bins.values), self.size, self.size + 1
-        self._table = {value: index for index, value in enumerate(bins.values)}
+    How many values do not exceed a bound is one binary search of that bound in the sorted values; every count
+    is a difference of two such numbers. The bounds of a feature are its edges (a value on an edge goes to the
+    lower bin), the last number below its range, the range's end and infinity (beyond it is only NaN).
+    """
+
+    def __init__(self, features: Sequence[tuple[int, Bins]]) -> None:
+        """features: where each one's counts begin in the vector, and its bins."""
+        self._bounds: list[tuple[int, int, NDArray[np.float64]]] = []
+        targets: list[int] = []
+        upper: list[int] = []
+        lower: list[int] = []
+        at = 2  # place 0 holds zero, place 1 the number of rows
+        for start, bins in features:
+            bounds = np.array([*bins.edges, np.nextafter(bins.low, -np.inf), bins.high, np.inf])
+            size, below, high, end = bins.size, *range(at + len(bins.edges), at + len(bounds))
+            steps = [0, *range(at, at + len(bins.edges)), end]
+            lower += [left for left, _ in pairwise(steps)] + [end, 0, high]
+            upper += [right for _, right in pairwise(steps)] + [1, below, end]
+            targets += [*range(start, start + size), start + size, start + size + 2, start + size + 3]
+            self._bounds.append((at, at + len(bounds), bounds))
+            at += len(bounds)
+        self._places = np.zeros(at, dtype=np.int64)
+        self._targets, self._upper, self._lower = np.array(targets), np.array(upper), np.array(lower)
+
+    def add(self, values: NDArray[np.float64], vector: Counts) -> None:
+        """values: a row for each feature, which is sorted in place."""
+        if not self._bounds:
+            return
+        values.sort(axis=1)
+        places = self._places
+        places[1] = values.shape[1]
+        for row, (start, end, bounds) in zip(values, self._bounds, strict=True):
+            places[start:end] = row.searchsorted(bounds, side="right")
+        vector[self._targets] += places[self._upper] - places[self._lower]
+
+
+class Texts:
+    """Counts one feature of categories; the empty string is a missing value."""
+
+    def __init__(self, start: int, bins: Bins) -> None:
+        other, missing, self._unseen = start + len(bins.values), start + bins.size, start + bins.size + 1
+        self._table = {value: start + index for index, value in enumerate(bins.values)}
         self._table.update({value: other for value in bins.known if value not in self._table})
-        self._table[""] = self._missing
+        self._table[""] = missing
 
-    def count(self, values: Array) -> NDArray[np.int64]:
-        """A vector of size + 4 counts that add up over any partition of the values."""
-        return self._numbers(values) if self._numeric else self._categories(values)
-
-    def _numbers(self, values: Array) -> NDArray[np.int64]:
-        numbers = values.astype(np.float64, copy=False)
-        total = len(numbers)
-        if np.isnan(numbers).any():
-            numbers = numbers[~np.isnan(numbers)]
-        counts = np.zeros(self.size + 4, dtype=np.int64)
-        counts[: self.size] = np.bincount(
-            np.searchsorted(self._edges, numbers, side="left"), minlength=self.size
-        )
-        counts[self.size] = total - len(numbers)
-        counts[self.size + 2] = np.count_nonzero(numbers < self._low)
-        counts[self.size + 3] = np.count_nonzero(numbers > self._high)
-        return counts
-
-    def _categories(self, values: Array) -> NDArray[np.int64]:
-        find, unseen = self._table.get, self._unseen
-        indices = [find(value, unseen) for value in values.tolist()]
-        return np.bincount(indices, minlength=self.size + 4).astype(np.int64, copy=False)
+    def add(self, values: Iterable[str], vector: Counts) -> None:
+        """values: one string a row."""
+        for value, times in Counter(values).items():
+            vector[self._table.get(value, self._unseen)] += times

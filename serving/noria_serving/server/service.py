@@ -130,7 +130,8 @@ class Service:
         if self.loaded.manifest.task == "multiclass":
             probabilities = outputs[self.loaded.score_output]
             predicted = probabilities.reshape(len(scores), -1).argmax(axis=1)
-        self.recorder.answered(inputs, scores)
+        if self.recorder.answered(inputs, scores):
+            asyncio.get_running_loop().call_soon(self.recorder.fold)  # after this answer
         try:
             return self.desk.issue(scores, predicted, time.time())
         except (ValueError, OverflowError):

@@ -1,15 +1,24 @@
+import math
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noria_serving.counters.recorder import Recorder
+from noria_serving.counters.recorder import FOLD_ROWS, Recorder
 from noria_serving.counters.ring import Ring
 from noria_serving.counters.state import State
 from noria_serving.model.loaded import Loaded
+from noria_serving.reference import Bins
 
 ROW = st.tuples(
     st.floats(-5, 5, width=32) | st.just(float("nan")),
     st.integers(-3, 30),
+    st.sampled_from(["AA", "UA", "DL", "ZZ", ""]),
+)
+
+WILD = st.tuples(
+    st.floats(width=32) | st.sampled_from([0.0, -0.0, float("inf"), float("-inf")]),
+    st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 30),
     st.sampled_from(["AA", "UA", "DL", "ZZ", ""]),
 )
 
@@ -52,6 +61,69 @@ def test_a_stream_split_over_servers_gives_the_totals_of_one(
         assert sum(feature["bins"]) + feature["missing"] + feature["unseen"] == rows
 
 
+def one_by_one(bins: Bins, values: list[object]) -> list[int]:
+    """The definition of the counts, value by value: bins, missing, unseen, below, above."""
+    found, missing, unseen, low, high = [0] * bins.size, 0, 0, 0, 0
+    for value in values:
+        if value == "" or (isinstance(value, float) and math.isnan(value)):
+            missing += 1
+        elif bins.kind == "numeric":
+            found[sum(edge < value for edge in bins.edges)] += 1
+            low, high = low + (value < bins.low), high + (value > bins.high)
+        elif value in bins.values:
+            found[bins.values.index(value)] += 1
+        elif value in bins.known:
+            found[-1] += 1
+        else:
+            unseen += 1
+    return [*found, missing, unseen, low, high]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.lists(WILD, min_size=1, max_size=3), st.permutations(range(3))), max_size=8))
+def test_every_value_is_counted_by_the_definition_of_its_bins(loaded_frame: Loaded, requests) -> None:
+    recorder, reference = Recorder(loaded_frame.reference), loaded_frame.reference
+    for rows, order in requests:
+        given = list(arrays(rows).items())
+        recorder.answered(dict(given[i] for i in order), np.array([row[0] for row in rows]))
+    vector = counts(recorder)
+    every = [row for rows, _ in requests for row in rows]
+    for start, bins in zip(recorder.state.features, reference.features, strict=True):
+        values = [row[["distance", "hour", "carrier"].index(bins.name)] for row in every]
+        assert vector[start : start + bins.size + 4].tolist() == one_by_one(bins, values)
+    start, size = recorder.state.prediction, reference.prediction.size
+    scores = [row[0] for row in every]
+    assert vector[start : start + size + 4].tolist() == one_by_one(reference.prediction, scores)
+
+
+def test_a_matrix_is_counted_whatever_its_layout_in_memory(loaded: Loaded) -> None:
+    plain, strided = Recorder(loaded.reference), Recorder(loaded.reference)
+    rows = np.random.default_rng(5).normal(size=(6, 3))
+    gaps = np.zeros((6, 6))
+    gaps[:, ::2] = rows
+    for start, end in ((0, 1), (1, 2), (2, 6)):
+        plain.answered({"input-0": rows[start:end]}, np.zeros(end - start))
+        strided.answered({"input-0": gaps[start:end, ::2]}, np.zeros(end - start))
+    strided.answered({"input-0": np.asfortranarray(rows)}, np.zeros(6))
+    plain.answered({"input-0": rows}, np.zeros(6))
+    np.testing.assert_array_equal(counts(plain), counts(strided))
+
+
+def test_what_waits_cannot_be_changed_by_whoever_gave_it(loaded: Loaded) -> None:
+    recorder, row = Recorder(loaded.reference), np.zeros((1, 3))
+    recorder.answered({"input-0": row}, np.zeros(1))
+    row[:] = np.nan
+    counts(recorder)
+    features = recorder.state.as_json(recorder.state.vector)["features"]
+    assert [feature["missing"] for feature in features.values()] == [0, 0, 0]
+
+
+def test_a_full_recorder_asks_to_be_folded(loaded: Loaded) -> None:
+    recorder = Recorder(loaded.reference)
+    asked = [recorder.answered({"input-0": np.zeros((1, 3))}, np.zeros(1)) for _ in range(FOLD_ROWS)]
+    assert asked == [False] * (FOLD_ROWS - 1) + [True]
+
+
 def test_counters_name_what_was_beside_the_bins(loaded_frame: Loaded) -> None:
     recorder = Recorder(loaded_frame.reference)
     recorder.answered(arrays([(100.0, 30, "ZZ"), (float("nan"), -3, "")]), np.array([0.1, 0.9]))
@@ -69,7 +141,7 @@ def test_nothing_waits_beyond_a_bounded_number_of_rows(loaded_frame: Loaded) -> 
     recorder = Recorder(loaded_frame.reference)
     for _ in range(3):
         recorder.answered(arrays([(0.0, 1, "AA")] * 1000), np.zeros(1000))
-    assert recorder.state.vector[recorder.state.predictions] == 3000
+    assert recorder.state.vector[recorder.state.predictions] == 3000  # nobody folded: it did so itself
 
 
 def test_versions_beyond_the_limit_are_not_counted_and_the_layout_only_grows(loaded_frame: Loaded) -> None:

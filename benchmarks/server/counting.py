@@ -1,0 +1,99 @@
+"""`python -m benchmarks.server.counting`: what counting costs a prediction, in CPU time of its thread.
+
+Requests of one row are counted and folded as the server does it. They are few enough to stay in the caches,
+as the arrays of a request are that was just answered. The floor is numpy alone, sorting the same values and
+looking up every bin of a matrix that is there already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from itertools import cycle, islice
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from noria_serving import reference, signature
+from noria_serving.counters.recorder import FOLD_ROWS, Recorder
+
+FEATURES = 20
+BATCHES = 2
+"""Folds a measurement, short, so that some of them meet no neighbour's load."""
+REQUESTS = 64
+Inputs = dict[str, Any]
+Case = tuple[str, Recorder, list[Inputs]]
+
+
+def main() -> None:
+    """Print microseconds of CPU a prediction; 1 when the median of a numeric shape is over the limit."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.server.counting", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--limit", type=float, default=0.0, help="fail above so many µs; 0: never")
+    options = parser.parse_args()
+    cases = [_matrix(), _columns(texts=0), _columns(texts=5)]
+    found: dict[str, list[float]] = {name: [] for name, *_ in cases} | {"floor": []}
+    gc.disable()
+    for _ in range(options.rounds):
+        for name, recorder, requests in cases:
+            found[name].append(_counted(recorder, requests))
+        found["floor"].append(_floor())
+    sys.stdout.write(f"µs of CPU a prediction of {FEATURES} features, {options.rounds} rounds\n")
+    for name, samples in found.items():
+        sys.stdout.write(f"{name:<36} median {median(samples):5.2f}   least {min(samples):5.2f}\n")
+    slow = [name for name, *_ in cases[:2] if median(found[name]) > options.limit > 0]
+    sys.exit(f"over {options.limit} µs: {', '.join(slow)}" if slow else 0)
+
+
+def _counted(recorder: Recorder, requests: list[Inputs]) -> float:
+    score = np.full(1, 0.3, dtype=np.float32)
+    rows = BATCHES * FOLD_ROWS
+    repeated = list(islice(cycle(requests), rows))
+    answered, fold = recorder.answered, recorder.fold
+    began = time.thread_time()
+    for inputs in repeated:
+        if answered(inputs, score):
+            fold()
+    return (time.thread_time() - began) / rows * 1e6
+
+
+def _floor() -> float:
+    values = np.random.default_rng(3).normal(size=(FEATURES, FOLD_ROWS))
+    edges = np.quantile(values, np.linspace(0, 1, 11)[1:-1])
+    began = time.thread_time()
+    for _ in range(BATCHES):
+        for row in np.sort(values, axis=1):
+            row.searchsorted(edges, "right")
+    return (time.thread_time() - began) / (BATCHES * FOLD_ROWS) * 1e6
+
+
+def _matrix() -> Case:
+    rows = np.random.default_rng(1).normal(size=(4096, FEATURES)).astype(np.float32)
+    shape = signature.Signature((signature.Tensor("input-0", "FP32", (-1, FEATURES)),), ())
+    return "one matrix", *_case(shape, {"input-0": rows})
+
+
+def _columns(*, texts: int) -> Case:
+    random = np.random.default_rng(2)
+    columns: Inputs = {f"f{i}": random.normal(size=(4096, 1)).astype(np.float32) for i in range(FEATURES)}
+    for name in list(columns)[FEATURES - texts :]:
+        columns[name] = random.choice(["AA", "UA", "DL", "WN"], size=(4096, 1)).astype(object)
+    tensors = tuple(
+        signature.Tensor(name, "BYTES" if values.dtype == object else "FP32", (-1, 1))
+        for name, values in columns.items()
+    )
+    name = f"{FEATURES} column tensors" + (f", {texts} of text" if texts else "")
+    return name, *_case(signature.Signature(tensors, ()), columns)
+
+
+def _case(shape: signature.Signature, rows: Inputs) -> tuple[Recorder, list[Inputs]]:
+    scores = np.random.default_rng(4).uniform(size=4096)
+    recorder = Recorder(reference.parse(reference.build(shape, rows, scores)))
+    return recorder, [{name: v[i : i + 1].copy() for name, v in rows.items()} for i in range(REQUESTS)]
+
+
+if __name__ == "__main__":
+    main()
