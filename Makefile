@@ -75,6 +75,10 @@ unit: venv ## Unit tests: pure, seconds
 crds: venv ## Generate the CRDs from the API models
 	$(PYTHON) -m noria_operator.api.crdgen
 
+.PHONY: protocol
+protocol: venv ## Generate the code of the gRPC messages from their .proto files
+	$(PYTHON) -m tools.protocol
+
 .PHONY: crds-check
 crds-check: venv ## Fail when the CRDs in the repository are not the generated ones
 	$(PYTHON) -m noria_operator.api.crdgen --check

@@ -6,6 +6,7 @@ import sys
 import grpc
 import numpy as np
 from floor_http import opened
+
 from noria_serving.protocol.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"

@@ -15,6 +15,10 @@ from noria_serving.protocol.inference import Array
 from noria_serving.signature import DATATYPES
 
 DTYPES: Final = {name: np.dtype(dtype).newbyteorder("<") for name, dtype in DATATYPES.items()}
+RAW_ONLY: Final = frozenset({"FP16", "BF16"})
+"""Datatypes that are sent as raw bytes and in no other way."""
+_BFLOAT: Final = np.dtype("<u2")
+"""BF16, which numpy has not: the upper half of an FP32."""
 _LENGTH: Final = 4
 """Bytes before each element of BYTES that say how long it is."""
 
@@ -47,13 +51,15 @@ def from_raw(data: memoryview | bytes, datatype: str, count: int, name: str) -> 
     """Bytes → a flat array of `count` elements; its memory may be the request's (copy it to keep it)."""
     if datatype == "BYTES":
         return _strings(bytes(data), count, name)
-    dtype = DTYPES[datatype]
+    dtype = _BFLOAT if datatype == "BF16" else DTYPES[datatype]
     if len(data) != count * dtype.itemsize:
         raise RequestError(
             f"input {name!r}: {count} elements of {datatype} are {count * dtype.itemsize} bytes, "
             f"not {len(data)}"
         )
     array: Array = np.frombuffer(data, dtype)
+    if datatype == "BF16":
+        return (array.astype("<u4") << 16).view("<f4")
     if datatype == "BOOL" and (array.view(np.uint8) > 1).any():
         raise RequestError(f"input {name!r}: an element of BOOL is the byte 0 or 1")
     return array
@@ -67,7 +73,7 @@ def _strings(data: bytes, count: int, name: str) -> Array:
         start, position = position + _LENGTH, position + _LENGTH + length
         if position > end or len(values) >= count:
             break
-        values.append(_text(data[start:position], name))
+        values.append(text(data[start:position], name))
     if position != end or len(values) != count:
         raise RequestError(
             f"input {name!r}: its {end} bytes are not {count} elements of BYTES, "
@@ -76,7 +82,8 @@ def _strings(data: bytes, count: int, name: str) -> Array:
     return strings(values)
 
 
-def _text(data: bytes, name: str) -> str:
+def text(data: bytes, name: str) -> str:
+    """One element of BYTES."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -85,7 +92,7 @@ def _text(data: bytes, name: str) -> str:
 
 def single_text(data: bytes, name: str) -> Array:
     """A body that is the one element of BYTES, without its length."""
-    return strings([_text(data, name)])
+    return strings([text(data, name)])
 
 
 def strings(values: list[str]) -> Array:

@@ -9,27 +9,28 @@ Beyond the protocol, `null` in a floating-point tensor is NaN, and in BYTES the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
-from noria_serving.protocol.raw import Tail, from_raw, strings
+from noria_serving.protocol.raw import RAW_ONLY, Tail, from_raw, strings
 from noria_serving.signature import DATATYPES, Tensor
 
 _FLOAT: Final[frozenset[type]] = frozenset({float, int, type(None)})
 _INT: Final[frozenset[type]] = frozenset({int})
+Entry = TypeVar("Entry")
 _ELEMENTS: Final[Mapping[str, frozenset[type]]] = {
     "BOOL": frozenset({bool}),
     "BYTES": frozenset({str, type(None)}),
     **{name: _FLOAT for name in ("FP16", "FP32", "FP64")},
     **{name: _INT for name in DATATYPES if "INT" in name},
 }
-_FLOATS: Final = frozenset({"FP16", "FP32", "FP64"})
+_FLOATS: Final = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _INTEGERS: Final = frozenset(name for name in DATATYPES if "INT" in name)
 _NARROW: Final = frozenset({"float16", "float32"})
 
@@ -40,16 +41,25 @@ def decode_inputs(entries: object, tensors: Sequence[Tensor], tail: Tail | None 
     """
     if type(entries) is not list or not entries:
         raise RequestError(f"`inputs` must be a list with the tensors {names_of(tensors)}")
+    named = ((entry.get("name") if type(entry) is dict else None, entry) for entry in entries)
+    return collect(named, tensors, lambda entry, tensor: decode_tensor(entry, tensor, tail))
+
+
+def collect(
+    named: Iterable[tuple[object, Entry]],
+    tensors: Sequence[Tensor],
+    decode: Callable[[Entry, Tensor], Array],
+) -> dict[str, Array]:
+    """Entries with their names → one array a tensor of the signature, each given exactly once."""
     by_name = {tensor.name: tensor for tensor in tensors}
     arrays: dict[str, Array] = {}
-    for entry in entries:
-        name = entry.get("name") if type(entry) is dict else None
+    for name, entry in named:
         tensor = by_name.get(name) if type(name) is str else None
         if tensor is None:
             raise RequestError(f"unknown input {name!r:.100}: the model takes {names_of(tensors)}")
         if tensor.name in arrays:
             raise RequestError(f"input {name!r} is given twice")
-        arrays[tensor.name] = decode_tensor(entry, tensor, tail)
+        arrays[tensor.name] = decode(entry, tensor)
     if len(arrays) != len(by_name):
         raise RequestError(f"missing inputs: {[name for name in by_name if name not in arrays][:20]}")
     return arrays
@@ -61,8 +71,10 @@ def decode_tensor(entry: Mapping[str, Any], tensor: Tensor, tail: Tail | None = 
     size = _binary_size(entry, tensor.name)
     if size is None:
         datatype = check_datatype(entry.get("datatype"), tensor)
-        if datatype == "FP16":
-            raise RequestError(f"input {tensor.name!r}: FP16 has no JSON form; send FP32, or binary data")
+        if datatype in RAW_ONLY:
+            raise RequestError(
+                f"input {tensor.name!r}: {datatype} has no JSON form; send FP32, or binary data"
+            )
         if "data" not in entry:
             raise RequestError(f"input {tensor.name!r} has no `data`")
         flat = _flatten(entry["data"], shape, tensor.name)
@@ -92,9 +104,9 @@ def from_list(flat: Sequence[Any], datatype: str, shape: Sequence[int], tensor: 
         try:
             array = np.array(flat, dtype=given)
         except OverflowError:
-            raise _range(datatype, tensor) from None
+            raise out_of_range(datatype, tensor) from None
     if given in _NARROW and np.isinf(array).any():
-        raise _range(datatype, tensor)
+        raise out_of_range(datatype, tensor)
     return _cast(array, datatype, tensor).reshape(_full(shape, tensor))
 
 
@@ -102,7 +114,9 @@ def from_array(flat: Array, datatype: str, shape: Sequence[int], tensor: Tensor)
     """The same from a flat array, which is copied; NaN and infinity stay what they are."""
     if datatype == "BYTES":
         return flat.reshape(_full(shape, tensor))
-    return _cast(flat.astype(DATATYPES[datatype]), datatype, tensor).reshape(_full(shape, tensor))
+    return _cast(flat.astype(DATATYPES.get(datatype, "float32")), datatype, tensor).reshape(
+        _full(shape, tensor)
+    )
 
 
 def _cast(array: Array, datatype: str, tensor: Tensor) -> Array:
@@ -117,11 +131,12 @@ def _cast(array: Array, datatype: str, tensor: Tensor) -> Array:
     else:
         lost = result.dtype.kind in "iu" and bool((result != array).any())
     if lost:
-        raise _range(datatype, tensor)
+        raise out_of_range(datatype, tensor)
     return result
 
 
-def _range(datatype: str, tensor: Tensor) -> RequestError:
+def out_of_range(datatype: str, tensor: Tensor) -> RequestError:
+    """A number that has no place in the datatype, or in the tensor's."""
     return RequestError(
         f"input {tensor.name!r} holds a number outside the range of {datatype} or {tensor.datatype}"
     )
@@ -131,7 +146,7 @@ def check_datatype(datatype: object, tensor: Tensor) -> str:
     """The stated datatype, if the tensor's can hold it: any number for a float, else its kind."""
     if datatype == tensor.datatype:
         return tensor.datatype
-    if type(datatype) is not str or datatype not in DATATYPES:
+    if type(datatype) is not str or (datatype not in DATATYPES and datatype not in RAW_ONLY):
         raise RequestError(
             f"input {tensor.name!r}: unknown datatype {datatype!r:.60}; it must be {tensor.datatype}"
         )

@@ -66,10 +66,10 @@ def _decode(document: Mapping[str, Any], signature: Signature, tail: Tail | None
     if parameters is not EMPTY and type(parameters) is not dict:
         raise RequestError("`parameters` must be an object")
     inputs = decode_inputs(document.get("inputs"), signature.inputs, tail)
-    raw_default = _flag(parameters, "binary_data_output", default=False)
-    outputs, raw = _wanted(document.get("outputs"), signature.outputs, raw_default)
+    raw_default = flag_of(parameters, "binary_data_output", default=False)
+    outputs, raw = wanted_outputs(document.get("outputs"), signature.outputs, raw_default)
     finite = tuple(index for index in outputs if index not in raw) if raw else outputs
-    return InferRequest(inputs, _rows(inputs), outputs, identifier, raw, finite, _deadline(parameters))
+    return InferRequest(inputs, rows_of(inputs), outputs, identifier, raw, finite, deadline_of(parameters))
 
 
 def _decode_body(body: bytes, signature: Signature) -> InferRequest:
@@ -99,14 +99,15 @@ def _decode_body(body: bytes, signature: Signature) -> InferRequest:
     return InferRequest(inputs, rows, outputs, raw=frozenset(outputs))
 
 
-def _rows(inputs: Mapping[str, Array]) -> int:
+def rows_of(inputs: Mapping[str, Array]) -> int:
+    """The number of rows, which all inputs must share."""
     counts = {array.shape[0] for array in inputs.values()}
     if len(counts) != 1:
         raise RequestError(f"all inputs must have the same number of rows, not {sorted(counts)}")
     return int(counts.pop())
 
 
-def _wanted(
+def wanted_outputs(
     entries: object, tensors: Sequence[Tensor], raw_default: bool
 ) -> tuple[tuple[int, ...], frozenset[int]]:
     """(positions of the wanted outputs, those of them that are wanted as raw bytes)."""
@@ -124,18 +125,19 @@ def _wanted(
         parameters = entry.get("parameters", EMPTY)
         if parameters is not EMPTY and type(parameters) is not dict:
             raise RequestError(f"output {name!r}: `parameters` must be an object")
-        wanted[names.index(name)] = _flag(parameters, "binary_data", default=raw_default)
+        wanted[names.index(name)] = flag_of(parameters, "binary_data", default=raw_default)
     return tuple(wanted), frozenset(index for index, raw in wanted.items() if raw)
 
 
-def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
+def flag_of(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    """A parameter that is true or false."""
     value = parameters.get(name, default)
     if type(value) is not bool:
         raise RequestError(f"the parameter `{name}` must be true or false, not {kind_of(value)}")
     return value
 
 
-def _deadline(parameters: Mapping[str, Any]) -> float | None:
+def deadline_of(parameters: Mapping[str, Any]) -> float | None:
     """From Triton's parameter `timeout`, microseconds; 0 means none."""
     timeout = parameters.get("timeout")
     if timeout is None:
