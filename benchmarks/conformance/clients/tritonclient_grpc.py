@@ -1,4 +1,6 @@
-"""tritonclient over gRPC: health, metadata, raw tensors, the repository index, status codes."""
+"""tritonclient over gRPC: health, metadata, raw tensors, streams, the repository index, status codes."""
+
+import queue
 
 import numpy as np
 import outcome
@@ -103,6 +105,30 @@ def check_four_megabytes_are_taken(target):
     many = np.tile(np.array(target.rows, np.float32), (200_000, 1))
     answer = client(target).infer(target.model, rows(target, many))
     assert len(answer.as_numpy(target.label)) == len(many)
+
+
+def stream(target, *requests):
+    """What comes back for requests on one stream: (result, error), in order."""
+    answers = queue.Queue()
+    with client(target) as one:
+        one.start_stream(callback=lambda result, error: answers.put((result, error)))
+        for number, inputs in enumerate(requests):
+            one.async_stream_infer(target.model, inputs, request_id=str(number))
+        return [answers.get(timeout=20) for _ in requests]
+
+
+def check_stream_answers_in_order(target):
+    answers = stream(target, *[rows(target)] * 20)
+    assert [error for _, error in answers if error] == []
+    assert [result.get_response().id for result, _ in answers] == [str(number) for number in range(20)]
+    outcome.same_labels(target, answers[-1][0].as_numpy(target.label))
+
+
+def check_stream_outlives_a_bad_request(target):
+    wrong = rows(target, np.zeros((1, 3), np.float32))
+    (_, first), (_, second), (third, last) = stream(target, rows(target), wrong, rows(target))
+    assert first is None and second is not None and last is None, (first, second, last)
+    outcome.same_labels(target, third.as_numpy(target.label))
 
 
 outcome.main(globals())

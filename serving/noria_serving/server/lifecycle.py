@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
@@ -26,6 +26,9 @@ from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models
 from noria_serving.server.wire import Connection
 from noria_serving.settings import Settings
+
+if TYPE_CHECKING:
+    from noria_serving.server.grpc.listener import Listener
 
 log = logging.getLogger(__name__)
 FINISH_SECONDS: Final = 20
@@ -51,6 +54,7 @@ class Lifecycle:
         self.models = Models(settings)
         self._loaded = False
         self._stopping = asyncio.Event()
+        self._grpc: Listener | None = None
 
     async def run(self) -> int:
         """Until a signal, or a model that cannot be loaded."""
@@ -78,7 +82,7 @@ class Lifecycle:
             await stopped
             await asyncio.sleep(settings.drain_seconds if self._loaded else 0)
         traffic.should_exit = True
-        await serving[0]
+        await asyncio.gather(serving[0], self._stop_grpc())
         counters.should_exit = True
         await serving[1]
         self._finish(loading)
@@ -88,6 +92,7 @@ class Lifecycle:
     async def _load(self) -> int:
         """0 when ready, else the exit code."""
         try:
+            await self._start_grpc()  # first, so that ready means all ports
             await self.models.load_all()
         except NoriaError as error:
             return _failed(error)
@@ -97,6 +102,18 @@ class Lifecycle:
             version, digest = service.settings.version, service.loaded.manifest.digest
             log.info("ready", extra={"version": version, "digest": digest})
         return 0
+
+    async def _start_grpc(self) -> None:
+        settings = self._settings
+        if settings.grpc_port is None:
+            return
+        self._grpc = (await asyncio.to_thread(_grpc_side))(self.models)
+        port = await self._grpc.start(settings.host, settings.grpc_port)
+        log.info("listening", extra={"grpc": port})
+
+    async def _stop_grpc(self) -> None:
+        if self._grpc is not None:
+            await self._grpc.stop(FINISH_SECONDS)
 
     def _finish(self, loading: asyncio.Task[int]) -> None:
         loading.cancel()
@@ -115,6 +132,12 @@ class Lifecycle:
             self.models.draining = True
             log.info("draining", extra={"seconds": self._settings.drain_seconds})
             self._stopping.set()
+
+
+def _grpc_side() -> type[Listener]:
+    from noria_serving.server.grpc.listener import Listener  # noqa: PLC0415  slow, and not everybody wants it
+
+    return Listener
 
 
 def _failed(error: NoriaError) -> int:

@@ -61,7 +61,7 @@ async def start(bundle: Path, **environment: str) -> Process:
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(noria_serving.__file__).parents[1]),
         "NORIA_BUNDLE": str(bundle), "NORIA_MODEL": "m", "NORIA_HOST": "127.0.0.1",
-        "NORIA_PORT": str(port), "NORIA_COUNTERS_PORT": "0", **environment,
+        "NORIA_PORT": str(port), "NORIA_COUNTERS_PORT": "0", "NORIA_GRPC_PORT": "off", **environment,
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "noria_serving.main", env=env, stderr=asyncio.subprocess.PIPE

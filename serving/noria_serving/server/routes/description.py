@@ -11,12 +11,10 @@ from noria_serving.server.http import Answer
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
 
+NAME: Final = "noria"
 VERSION: Final = "0.1.0"
-SERVER: Final = {
-    "name": "noria",
-    "version": VERSION,
-    "extensions": ["binary_tensor_data", "model_repository", "noria_feedback"],
-}
+EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "noria_feedback")
+SERVER: Final = {"name": NAME, "version": VERSION, "extensions": EXTENSIONS}
 PLATFORMS: Final = {"onnx": "onnx_onnxruntime", "skops": "sklearn_skops", "pickle": "sklearn_pickle"}
 
 
@@ -50,30 +48,36 @@ def names(models: Models) -> Answer:
 
 def model_ready(models: Models, name: str, version: str | None) -> Answer:
     """200 or 503, never an error for a model that exists."""
-    try:
-        models.find(name, version)
-        is_ready = not models.draining
-    except RequestError as error:
-        if error.status != 503:
-            raise
-        is_ready = False
+    is_ready = is_model_ready(models, name, version)
     return document(200 if is_ready else 503, {"name": name, "ready": is_ready})
 
 
+def is_model_ready(models: Models, name: str, version: str | None) -> bool:
+    """Whether it may get traffic; RequestError 404 when there is no such model or version."""
+    try:
+        models.find(name, version)
+    except RequestError as error:
+        if error.status != 503:
+            raise
+        return False
+    return not models.draining
+
+
 def model(models: Models, name: str, version: str | None) -> Answer:
+    return document(200, metadata(models, name, version))
+
+
+def metadata(models: Models, name: str, version: str | None) -> dict[str, Any]:
     """The signature of a version, and which versions there are."""
     service = models.find(name, version)
     kind = service.loaded.manifest.format
-    return document(
-        200,
-        {
-            "name": name,
-            "versions": models.versions(name),
-            "platform": PLATFORMS.get(kind, kind),
-            "inputs": [tensor.as_json() for tensor in service.signature.inputs],
-            "outputs": _outputs(service),
-        },
-    )
+    return {
+        "name": name,
+        "versions": models.versions(name),
+        "platform": PLATFORMS.get(kind, kind),
+        "inputs": [tensor.as_json() for tensor in service.signature.inputs],
+        "outputs": _outputs(service),
+    }
 
 
 def _outputs(service: Service) -> list[dict[str, Any]]:

@@ -23,15 +23,27 @@ async def index(models: Models, call: Call) -> Answer:
     only_ready = content.get("ready", False)
     if type(only_ready) is not bool:
         raise RequestError("`ready` must be true or false")
-    entries = [_entry(name, slot) for name in models.names() for slot in models.select(name, None)]
-    return document(200, [entry for entry in entries if not only_ready or entry["state"] == State.READY])
+    return document(200, entries(models, only_ready=only_ready))
+
+
+def entries(models: Models, *, only_ready: bool) -> list[dict[str, str]]:
+    """Name, version, state and reason of everything that this server was told to serve."""
+    every = [_entry(name, slot) for name in models.names() for slot in models.select(name, None)]
+    return [entry for entry in every if not only_ready or entry["state"] == State.READY]
 
 
 async def change(models: Models, call: Call, name: str, command: str) -> Answer:
-    """POST /v2/repository/models/M/load or unload: all versions of M."""
+    """POST /v2/repository/models/M/load or unload."""
     call.allow("POST")
-    slots = models.select(name, None)
+    models.select(name, None)
     await _content(models, call)
+    await carry_out(models, name, command)
+    return document(200, {})
+
+
+async def carry_out(models: Models, name: str, command: str) -> None:
+    """`load` or `unload` all versions of a model."""
+    slots = models.select(name, None)
     if not models.settings.repository_writable:
         raise RequestError(
             f"this server loads and unloads nothing on request: {name!r:.100} stays as it is; "
@@ -44,7 +56,6 @@ async def change(models: Models, call: Call, name: str, command: str) -> Answer:
         raise RequestError(
             f"model {name!r:.100} cannot be loaded: {error.reason}: {error.message}"
         ) from error
-    return document(200, {})
 
 
 async def _content(models: Models, call: Call) -> dict[str, Any]:

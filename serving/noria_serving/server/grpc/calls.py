@@ -1,0 +1,100 @@
+"""One call as our handlers see it: a message in, a message or a RequestError out; and its status.
+
+In: the bytes of a call. Out: the bytes of its answer, or a status with the sentence of the error. Invariants:
+messages are parsed here and not by grpcio, which calls bytes that are none an INTERNAL or UNKNOWN fault;
+INTERNAL is said of a model or a server that failed, and of nothing that a client sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import Message
+
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.v2_grpc import parse
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Headers = Sequence[tuple[bytes, bytes]]
+Handler = Callable[[Any, Context], Awaitable[Message]]
+"""From a parsed message to its answer."""
+
+_STATUSES: Final = {
+    404: grpc.StatusCode.NOT_FOUND,
+    405: grpc.StatusCode.UNIMPLEMENTED,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+QUIET_SECONDS: Final = 0.1
+_DETAILS: Final = 2000
+"""Characters of an error; a client refuses an answer whose headers have more than 8 KiB."""
+_FAULT: Final = "a fault of the server; its log says more"
+
+
+class Gate:
+    """Every call comes through here, until the server leaves.
+
+    grpcio, told to stop, cancels what has arrived and was not begun: a client cannot tell whether it may ask
+    again. So calls are refused first, in a way that tells it, and grpcio is stopped once none comes any more.
+    """
+
+    def __init__(self) -> None:
+        self._leaving = False
+        self._last = 0.0
+
+    def enter(self) -> None:
+        """RequestError 503 when the server takes no more calls."""
+        if self._leaving:
+            self._last = time.monotonic()
+            raise RequestError("this server leaves: ask another one", status=503)
+
+    async def close(self, seconds: float) -> None:
+        """Refuse all further calls; returns once it is quiet, after so many seconds in any case."""
+        self._leaving, self._last = True, time.monotonic()
+        until = self._last + seconds
+        while time.monotonic() < min(until, self._last + QUIET_SECONDS):  # noqa: ASYNC110  calls move it
+            await asyncio.sleep(QUIET_SECONDS / 5)
+
+
+def unary(gate: Gate, kind: type[Message], handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """The method of one request and one answer."""
+
+    async def answer(data: bytes, context: Context) -> bytes:
+        try:
+            gate.enter()
+            return (await handler(parse(kind, data), context)).SerializeToString()
+        except RequestError as refused:
+            code, said, headers = status(refused), str(refused), refused.headers
+        except Exception:
+            log.exception("request failed")
+            code, said, headers = grpc.StatusCode.INTERNAL, _FAULT, ()
+        return await context.abort(code, said[:_DETAILS], metadata(headers))
+
+    return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def status(refused: RequestError) -> grpc.StatusCode:
+    """What gRPC calls it."""
+    return _STATUSES.get(refused.status, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def metadata(headers: Headers) -> tuple[tuple[str, str], ...]:
+    """What HTTP says in headers, as metadata behind the answer, where it costs no message of its own."""
+    return tuple((name.decode(), value.decode()) for name, value in headers)
+
+
+def deadline(context: Context) -> float | None:
+    """The time.monotonic() after which the client does not wait any more."""
+    left = context.time_remaining()
+    return None if left is None else time.monotonic() + left

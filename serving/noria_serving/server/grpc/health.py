@@ -1,0 +1,73 @@
+"""gRPC's own health service, for kubelets and load balancers that ask for nothing else.
+
+In: the name of a service, of a model, or nothing for the server as a whole. Out: SERVING or NOT_SERVING,
+which follow readiness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import grpc
+
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from noria_serving.protocol.v2_grpc import parse
+from noria_serving.server.grpc.calls import Context
+from noria_serving.server.models import Models
+from noria_serving.server.routes.description import is_model_ready
+
+SERVICE: Final = "grpc.health.v1.Health"
+INFERENCE: Final = "inference.GRPCInferenceService"
+LOOK_SECONDS: Final = 0.2
+"""How often a watched status is looked at."""
+
+_Status = HealthCheckResponse.ServingStatus
+
+
+class Health:
+    """Answers who asks and tells who watches."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Watchers are let go."""
+        self._ending.set()
+
+    async def check(self, message: HealthCheckRequest, _: Context) -> HealthCheckResponse:
+        return HealthCheckResponse(status=self._status(message.service))
+
+    def watching(self) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return grpc.unary_stream_rpc_method_handler(self._watch)
+
+    async def _watch(self, data: bytes, context: Context) -> None:
+        try:
+            service = parse(HealthCheckRequest, data).service
+        except RequestError as refused:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refused))
+        told: _Status | None = None
+        while True:
+            try:
+                now = self._status(service)
+            except RequestError:
+                now = HealthCheckResponse.SERVICE_UNKNOWN
+            if now != told:
+                await context.write(HealthCheckResponse(status=now).SerializeToString())
+                told = now
+            if self._ending.is_set():
+                return
+            try:
+                await asyncio.wait_for(self._ending.wait(), LOOK_SECONDS)
+            except TimeoutError:
+                continue
+
+    def _status(self, service: str) -> _Status:
+        """RequestError 404 for a name that nothing here has."""
+        if service in ("", INFERENCE, SERVICE):
+            ready = self._models.ready
+        else:
+            ready = is_model_ready(self._models, service, None)
+        return HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING

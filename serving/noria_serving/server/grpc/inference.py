@@ -1,0 +1,128 @@
+"""Predictions over gRPC: one, or a stream of them.
+
+Invariants: every request that names a model is counted exactly once, as over HTTP; the requests of a stream
+are answered in their order, and one that is refused ends no stream; when the server leaves, a stream ends
+well after everything that came was answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+import grpc
+
+from noria_serving import contract
+from noria_serving.protocol import v2_grpc
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.inference_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelStreamInferResponse,
+)
+from noria_serving.server.grpc.calls import Context, Gate, Handler, Headers, deadline, metadata, status
+from noria_serving.server.models import Models
+
+log = logging.getLogger(__name__)
+TOKEN_HEADER: Final = contract.FEEDBACK_HEADER.lower().encode()
+VERSION_HEADER: Final = contract.VERSION_HEADER.lower().encode()
+IDLE_SECONDS: Final = 0.2
+"""When the server leaves, a stream ends once its client has sent nothing for so long."""
+
+
+async def infer(
+    models: Models, message: ModelInferRequest, until: float | None
+) -> tuple[ModelInferResponse, Headers]:
+    """One prediction, and what stands beside it. `until`: the call's deadline, as time.monotonic()."""
+    started = time.perf_counter()
+    service = models.find(message.model_name, message.model_version or None)
+    version = (VERSION_HEADER, service.settings.version.encode())
+    decoded = False
+    try:
+        request = v2_grpc.decode(message, service.signature, deadline=until)
+        decoded = True
+        answer = await service.infer(request)
+    except RequestError as error:
+        if not decoded:
+            service.refused(error.status)
+        error.headers = [*error.headers, version]
+        raise
+    response = v2_grpc.encode(
+        answer, request, service.signature, name=message.model_name, version=service.settings.number
+    )
+    service.latency.observe(time.perf_counter() - started)
+    token = [] if answer.token is None else [(TOKEN_HEADER, answer.token.encode())]
+    return response, [version, *token]
+
+
+class Streams:
+    """The streams that are open now."""
+
+    def __init__(self, models: Models, gate: Gate) -> None:
+        self._models = models
+        self._gate = gate
+        self._reading: dict[asyncio.Task[bytes], float] = {}
+        """What waits for a client's next request, and since when."""
+        self._ending = False
+
+    def method(self) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return grpc.stream_stream_rpc_method_handler(self._serve)
+
+    async def end(self, seconds: float) -> None:
+        """End each stream when nothing more comes, after so many seconds in any case."""
+        self._ending = True
+        until = time.monotonic() + seconds
+        while self._reading and time.monotonic() < until:
+            idle = time.monotonic() - IDLE_SECONDS
+            for read in [read for read, since in self._reading.items() if since < idle]:
+                read.cancel()
+            await asyncio.sleep(IDLE_SECONDS / 4)
+
+    async def _serve(self, _: object, context: Context) -> None:
+        try:
+            self._gate.enter()
+        except RequestError as refused:
+            await context.abort(status(refused), str(refused))
+        while (data := await self._next(context)) is not None:
+            await context.write((await self._answer(data, context)).SerializeToString())
+
+    async def _next(self, context: Context) -> bytes | None:
+        """The next request, None at the end of the stream."""
+        read: asyncio.Task[bytes] = asyncio.ensure_future(context.read())
+        self._reading[read] = time.monotonic()
+        try:
+            data = await read
+        except asyncio.CancelledError:
+            if self._ending and read.cancelled():
+                return None
+            raise
+        finally:
+            del self._reading[read]
+        return data if isinstance(data, bytes) else None  # else it is grpc.aio.EOF
+
+    async def _answer(self, data: bytes, context: Context) -> ModelStreamInferResponse:
+        identifier = ""
+        try:
+            message = v2_grpc.parse(ModelInferRequest, data)
+            identifier = message.id
+            response, _ = await infer(self._models, message, deadline(context))
+            return ModelStreamInferResponse(infer_response=response)
+        except RequestError as refused:
+            said = str(refused)
+        except Exception:
+            log.exception("request failed")
+            said = "a fault of the server; its log says more"
+        return ModelStreamInferResponse(error_message=said, infer_response=ModelInferResponse(id=identifier))
+
+
+def unary(models: Models) -> Handler:
+    """One request, one answer."""
+
+    async def model_infer(message: ModelInferRequest, context: Context) -> ModelInferResponse:
+        response, headers = await infer(models, message, deadline(context))
+        context.set_trailing_metadata(metadata(headers))
+        return response
+
+    return model_infer

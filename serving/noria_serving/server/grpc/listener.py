@@ -1,0 +1,96 @@
+"""The gRPC port: listens, serves, and ends without losing a call.
+
+In: Models, an address. Out: a Listener. Invariants: nobody else can listen on the same port; a message is at
+most as large as a body over HTTP may be, also once it is unpacked; after `stop` began, what is in flight is
+answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import grpc
+from google.protobuf.message import Message
+
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.protocol import health_pb2, inference_pb2
+from noria_serving.server.grpc.calls import Gate, Handler, unary
+from noria_serving.server.grpc.description import Description
+from noria_serving.server.grpc.health import INFERENCE, SERVICE, Health
+from noria_serving.server.grpc.inference import Streams
+from noria_serving.server.grpc.inference import unary as model_infer
+from noria_serving.server.models import Models
+
+_IDENTITY: Final = 1
+"""Of grpcio's bits for compression: none. It would unpack a small message to any size."""
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.compression_enabled_algorithms_bitset", _IDENTITY),
+    # Clients that ping to keep their connection open are not cut off for it.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+)
+REFUSE_SECONDS: Final = 2.0
+"""How long calls are refused at most, before grpcio cancels those that still come."""
+
+
+class Listener:
+    """A port that answers."""
+
+    def __init__(self, models: Models) -> None:
+        self._gate = Gate()
+        self._streams = Streams(models, self._gate)
+        self._health = Health(models)
+        limit = ("grpc.max_receive_message_length", models.settings.max_body)
+        self._server = grpc.aio.server(options=(*_OPTIONS, limit))
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(INFERENCE, self._inference(models)),
+                grpc.method_handlers_generic_handler(
+                    SERVICE,
+                    {
+                        "Check": self._unary(health_pb2.HealthCheckRequest, self._health.check),
+                        "Watch": self._health.watching(),
+                    },
+                ),
+            )
+        )
+
+    def _inference(self, models: Models) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+        described, pb, unary = Description(models), inference_pb2, self._unary
+        return {
+            "ServerLive": unary(pb.ServerLiveRequest, described.live),
+            "ServerReady": unary(pb.ServerReadyRequest, described.ready),
+            "ModelReady": unary(pb.ModelReadyRequest, described.model_ready),
+            "ServerMetadata": unary(pb.ServerMetadataRequest, described.server),
+            "ModelMetadata": unary(pb.ModelMetadataRequest, described.model),
+            "ModelInfer": unary(pb.ModelInferRequest, model_infer(models)),
+            "ModelStreamInfer": self._streams.method(),
+            "RepositoryIndex": unary(pb.RepositoryIndexRequest, described.index),
+            "RepositoryModelLoad": unary(pb.RepositoryModelLoadRequest, described.load),
+            "RepositoryModelUnload": unary(pb.RepositoryModelUnloadRequest, described.unload),
+        }
+
+    def _unary(self, kind: type[Message], handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return unary(self._gate, kind, handler)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port, which 0 leaves to the system. NoriaError where it is taken."""
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            bound = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise NoriaError(
+                Reason.CONFIGURATION,
+                f"cannot listen on {address} for gRPC: {error}; choose another port, or off",
+            ) from error
+        await self._server.start()
+        return int(bound)
+
+    async def stop(self, seconds: float) -> None:
+        """Take no new calls; finish those in flight, for so many seconds at most."""
+        self._health.end()
+        await asyncio.gather(self._gate.close(min(seconds, REFUSE_SECONDS)), self._streams.end(seconds))
+        await self._server.stop(seconds)

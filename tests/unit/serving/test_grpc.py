@@ -1,0 +1,289 @@
+"""A real gRPC port in this process: every method, every way of being refused, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from noria_serving.errors import NoriaError
+from noria_serving.model.loaded import Loaded
+from noria_serving.protocol import health_pb2, inference_pb2
+from noria_serving.protocol.inference_pb2 import ModelInferRequest
+from noria_serving.server.grpc.listener import Listener
+from noria_serving.server.models import Models
+from noria_serving.server.service import Service
+from noria_serving.settings import ModelSettings, Settings
+
+LATE = ModelSettings("", deployment="late", model="late-model", version="late-model-4", number="4")
+MAX_BODY = 64 * 1024
+INFERENCE, HEALTH = "/inference.GRPCInferenceService/", "/grpc.health.v1.Health/"
+ROWS = np.array([[1, 2, 3], [-1, 0, 1]], np.float32)
+CODES = grpc.StatusCode
+
+
+def request(rows: np.ndarray = ROWS, **fields: Any) -> ModelInferRequest:
+    """A request with raw tensors."""
+    message = ModelInferRequest(**{"model_name": "late", "raw_input_contents": [rows.tobytes()], **fields})
+    message.inputs.add(name="input-0", datatype="FP32", shape=rows.shape)
+    return message
+
+
+@dataclass
+class Port:
+    """A listener, what it serves, and a client of it."""
+
+    models: Models
+    listener: Listener
+    channel: grpc.aio.Channel
+    number: int
+
+    @property
+    def service(self) -> Service:
+        return next(self.models.services())
+
+    async def ask(self, method: str, message: Any) -> Any:
+        """One call; the answer as a message, its metadata in `self.trailers`."""
+        module = health_pb2 if method.startswith(HEALTH) else inference_pb2
+        kind = method.rpartition("/")[2] if module is inference_pb2 else "HealthCheck"
+        data = message if isinstance(message, bytes) else message.SerializeToString()
+        call = self.channel.unary_unary(method)(data, timeout=20)
+        answer = await call
+        self.trailers = dict(await call.trailing_metadata())
+        return getattr(module, f"{kind}Response").FromString(answer)
+
+    async def infer(self, message: Any) -> Any:
+        return await self.ask(f"{INFERENCE}ModelInfer", message)
+
+    async def refusal(self, method: str, message: Any) -> grpc.aio.AioRpcError:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await self.ask(method, message)
+        return refused.value
+
+    def stream(self) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        return self.channel.stream_stream(f"{INFERENCE}ModelStreamInfer")()
+
+    def requests(self) -> dict[str, int]:
+        recorder = self.service.recorder
+        recorder.fold()
+        return dict(recorder.state.as_json(recorder.state.vector)["requests"])
+
+
+@pytest.fixture
+async def port(loaded: Loaded) -> AsyncIterator[Port]:
+    models = Models(Settings((LATE,), max_body=MAX_BODY))
+    models.serve(Service(LATE, loaded))
+    listener = Listener(models)
+    number = await listener.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
+        yield Port(models, listener, channel, number)
+    await listener.stop(0)
+
+
+async def test_health_and_metadata_say_what_they_say_over_http(port: Port) -> None:
+    pb = inference_pb2
+    assert (await port.ask(f"{INFERENCE}ServerLive", pb.ServerLiveRequest())).live
+    assert (await port.ask(f"{INFERENCE}ServerReady", pb.ServerReadyRequest())).ready
+    for name, version in (("late", ""), ("late-model", "4")):
+        asked = pb.ModelReadyRequest(name=name, version=version)
+        assert (await port.ask(f"{INFERENCE}ModelReady", asked)).ready
+    server = await port.ask(f"{INFERENCE}ServerMetadata", pb.ServerMetadataRequest())
+    assert (server.name, "binary_tensor_data" in server.extensions) == ("noria", True)
+    model = await port.ask(f"{INFERENCE}ModelMetadata", pb.ModelMetadataRequest(name="late"))
+    assert (model.name, list(model.versions), model.platform) == ("late", ["4"], "onnx_onnxruntime")
+    assert [(one.name, one.datatype, list(one.shape)) for one in model.inputs] == [
+        ("input-0", "FP32", [-1, 3])
+    ]
+    assert model.outputs[-1].parameters["classes"].string_param == "[0, 1]"
+
+
+async def test_a_prediction_is_that_of_the_model_with_token_and_version_beside_it(
+    port: Port, loaded: Loaded
+) -> None:
+    answer = await port.infer(request(id="q1"))
+    label, score = loaded.backend.predict({"input-0": ROWS})
+    assert (answer.model_name, answer.model_version, answer.id) == ("late", "4", "q1")
+    assert np.frombuffer(answer.raw_output_contents[0], np.int64).tolist() == label.tolist()
+    assert np.frombuffer(answer.raw_output_contents[1], np.float32).tolist() == score.reshape(-1).tolist()
+    token = answer.parameters["feedback_token"].string_param
+    assert (port.trailers["noria-version"], port.trailers["noria-feedback"]) == ("late-model-4", token)
+    assert port.requests() == {"ok": 1, "client_error": 0, "server_error": 0}
+    assert port.service.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "said", "counted"),
+    [
+        (request(model_name="nope"), CODES.NOT_FOUND, "unknown model 'nope'", 0),
+        (request(model_version="9"), CODES.NOT_FOUND, "no version '9'", 0),
+        (request(ROWS[:, :2]), CODES.INVALID_ARGUMENT, "shape must be [-1, 3]", 1),
+        (request(raw_input_contents=[b"123"]), CODES.INVALID_ARGUMENT, "not 3", 1),
+        (b"\xff\xff", CODES.INVALID_ARGUMENT, "not a valid ModelInferRequest", 0),
+        (b"\0" * (MAX_BODY + 1), CODES.RESOURCE_EXHAUSTED, "larger than max", 0),
+    ],
+    ids=["model", "version", "shape", "raw", "garbage", "size"],
+)
+async def test_a_bad_request_is_told_so_and_counted_once_under_its_model(
+    port: Port, message: Any, code: grpc.StatusCode, said: str, counted: int
+) -> None:
+    refused = await port.refusal(f"{INFERENCE}ModelInfer", message)
+    assert (refused.code(), said in str(refused.details())) == (code, True), refused
+    assert port.requests()["client_error"] == counted
+    version = dict(refused.trailing_metadata()).get("noria-version")
+    assert version == ("late-model-4" if counted else None)
+
+
+async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavailable(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise ValueError("boom")
+
+    monkeypatch.setattr(type(port.service.loaded.backend), "predict", lambda *_: fails(_))
+    refused = await port.refusal(f"{INFERENCE}ModelInfer", request())
+    assert (refused.code(), "boom" in str(refused.details())) == (CODES.INTERNAL, True)
+    monkeypatch.undo()
+    port.service.fault = "differs from golden.json"
+    refused = await port.refusal(f"{INFERENCE}ModelInfer", request())
+    assert (refused.code(), "golden" in str(refused.details())) == (CODES.UNAVAILABLE, True)
+    asked = inference_pb2.ModelReadyRequest(name="late")
+    assert not (await port.ask(f"{INFERENCE}ModelReady", asked)).ready
+    assert not (await port.ask(f"{INFERENCE}ServerReady", inference_pb2.ServerReadyRequest())).ready
+    refused = await port.refusal(f"{INFERENCE}ModelReady", inference_pb2.ModelReadyRequest(name="nope"))
+    assert refused.code() == CODES.NOT_FOUND
+
+
+async def test_a_fault_of_ours_says_no_more_than_that(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port.models, "find", lambda *_: 1 / 0)
+    refused = await port.refusal(f"{INFERENCE}ModelInfer", request())
+    assert (refused.code(), refused.details()) == (CODES.INTERNAL, "a fault of the server; its log says more")
+
+
+async def test_an_unknown_method_is_unimplemented(port: Port) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await port.channel.unary_unary(f"{INFERENCE}ModelExplain")(b"")
+    assert refused.value.code() == CODES.UNIMPLEMENTED
+
+
+async def test_a_packed_message_is_not_unpacked(port: Port) -> None:
+    """grpcio unpacks to any size; a small message could take all memory."""
+    address, packing = f"127.0.0.1:{port.number}", grpc.Compression.Gzip
+    async with grpc.aio.insecure_channel(address, compression=packing) as packed:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await packed.unary_unary(f"{INFERENCE}ModelInfer")(b"\0" * MAX_BODY)
+    assert refused.value.code() == CODES.UNIMPLEMENTED
+
+
+async def test_the_repository_lists_and_changes_nothing_unless_it_may(port: Port) -> None:
+    pb = inference_pb2
+    index = await port.ask(f"{INFERENCE}RepositoryIndex", pb.RepositoryIndexRequest(ready=True))
+    assert {(one.name, one.version, one.state, one.reason) for one in index.models} == {
+        ("late", "4", "READY", ""),
+        ("late-model", "4", "READY", ""),
+    }
+    for command in ("Load", "Unload"):
+        asked = getattr(pb, f"RepositoryModel{command}Request")(model_name="late")
+        refused = await port.refusal(f"{INFERENCE}RepositoryModel{command}", asked)
+        assert (refused.code(), "--repository-writable" in str(refused.details())) == (
+            CODES.INVALID_ARGUMENT,
+            True,
+        )
+        asked.model_name = "nope"
+        refused = await port.refusal(f"{INFERENCE}RepositoryModel{command}", asked)
+        assert refused.code() == CODES.NOT_FOUND
+
+
+async def test_a_stream_answers_in_order_and_outlives_a_bad_request(port: Port) -> None:
+    stream = port.stream()
+    sent = [request(id="a"), request(ROWS[:, :2], id="b"), b"\xff", request(id="c")]
+    for message in sent:
+        await stream.write(message if isinstance(message, bytes) else message.SerializeToString())
+    await stream.done_writing()
+    answers = [inference_pb2.ModelStreamInferResponse.FromString(data) async for data in stream]
+    assert [answer.infer_response.id for answer in answers] == ["a", "b", "", "c"]
+    assert [bool(answer.error_message) for answer in answers] == [False, True, True, False]
+    assert answers[3].infer_response.raw_output_contents
+    assert await stream.code() == CODES.OK
+    assert port.requests() == {"ok": 2, "client_error": 1, "server_error": 0}
+
+
+async def test_a_stream_that_is_open_at_the_end_is_answered_and_ends_well(port: Port) -> None:
+    idle, busy = port.stream(), port.stream()
+    for number in range(20):
+        await busy.write(request(id=str(number)).SerializeToString())
+    await idle.write(request(id="only").SerializeToString())
+    assert await idle.read()
+    await port.listener.stop(10)
+    answers = [inference_pb2.ModelStreamInferResponse.FromString(data) async for data in busy]
+    assert [answer.infer_response.id for answer in answers] == [str(number) for number in range(20)]
+    assert (await busy.code(), await idle.code()) == (CODES.OK, CODES.OK)
+
+
+async def test_a_client_that_goes_away_in_mid_stream_leaves_nothing_behind(port: Port) -> None:
+    stream = port.stream()
+    await stream.write(request().SerializeToString())
+    assert await stream.read()
+    stream.cancel()
+    async with asyncio.timeout(10):
+        while port.listener._streams._reading:  # noqa: ASYNC110  another task empties it
+            await asyncio.sleep(0.01)
+    assert (await port.infer(request())).raw_output_contents
+
+
+async def test_the_health_service_follows_readiness_and_tells_who_watches(port: Port) -> None:
+    pb = health_pb2
+    for service in ("", "inference.GRPCInferenceService", "late"):
+        asked = pb.HealthCheckRequest(service=service)
+        assert (await port.ask(f"{HEALTH}Check", asked)).status == pb.HealthCheckResponse.SERVING
+    refused = await port.refusal(f"{HEALTH}Check", pb.HealthCheckRequest(service="nope"))
+    assert refused.code() == CODES.NOT_FOUND
+    watching = port.channel.unary_stream(f"{HEALTH}Watch")(b"")
+    unknown = port.channel.unary_stream(f"{HEALTH}Watch")(
+        pb.HealthCheckRequest(service="x").SerializeToString()
+    )
+    garbage = port.channel.unary_stream(f"{HEALTH}Watch")(b"\xff")
+    assert await garbage.code() == CODES.INVALID_ARGUMENT
+    read = pb.HealthCheckResponse.FromString
+    assert read(await watching.read()).status == pb.HealthCheckResponse.SERVING
+    assert read(await unknown.read()).status == pb.HealthCheckResponse.SERVICE_UNKNOWN
+    port.models.draining = True
+    assert read(await watching.read()).status == pb.HealthCheckResponse.NOT_SERVING
+    await port.listener.stop(10)
+    assert (await watching.code(), await unknown.code()) == (CODES.OK, CODES.OK)
+
+
+async def test_a_port_that_is_taken_is_refused_and_not_shared(port: Port, loaded: Loaded) -> None:
+    first, second = Listener(port.models), Listener(port.models)
+    number = await first.start("127.0.0.1", 0)
+    with pytest.raises(NoriaError, match=f"cannot listen on 127.0.0.1:{number} for gRPC"):
+        await second.start("127.0.0.1", number)
+    await first.stop(0)
+    await second.stop(0)
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS_FRAME = b"\0\0\0\4\0\0\0\0\0"
+HEADERS_FRAME = b"\0\0\xff\1\4\0\0\0\1" + b"\x82" * 255
+GARBAGE = [
+    b"GET / HTTP/1.1\r\n\r\n", b"\0" * 4096, bytes(range(256)) * 16, PREFACE, PREFACE + b"\xff" * 9000,
+    PREFACE + SETTINGS_FRAME + HEADERS_FRAME,
+]  # fmt: skip
+
+
+async def test_garbage_on_the_port_harms_nobody_else(port: Port) -> None:
+    await port.infer(request())
+    for data in GARBAGE:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+        async with asyncio.timeout(20):
+            with contextlib.suppress(OSError):  # it may be cut off at once
+                writer.write(data)
+                writer.write_eof()
+                await reader.read(1 << 16)
+        writer.close()
+    assert (await port.infer(request())).raw_output_contents
