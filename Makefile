@@ -67,8 +67,8 @@ HEAVY := tests/unit/serving tests/unit/examples tests/unit/domain/test_quality.p
 .PHONY: unit
 unit: venv ## Unit tests: pure, seconds
 	@log=$$(mktemp); status=0; \
-	$(PYTEST) $(HEAVY) -q >"$$log" 2>&1 & heavy=$$!; \
-	$(PYTEST) tests/unit -q $(HEAVY:%=--ignore=%) || status=$$?; \
+	$(PYTEST) $(HEAVY) -q -m "not extended" >"$$log" 2>&1 & heavy=$$!; \
+	$(PYTEST) tests/unit -q -m "not extended" $(HEAVY:%=--ignore=%) || status=$$?; \
 	wait $$heavy || status=$$?; cat "$$log"; rm -f "$$log"; exit $$status
 
 .PHONY: crds
