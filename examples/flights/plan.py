@@ -17,8 +17,8 @@ from typing import Any, Final
 import pandas as pd
 from examples.flights.data import SEED_BEFORE
 from examples.flights.features import CATEGORIES, FEATURES, LABEL
+from examples.flights.names import ONE_IN
 
-ONE_IN: Final = 8
 MINUTES_A_DAY: Final = 24 * 60
 
 

@@ -48,6 +48,7 @@ def play(cluster: Cluster, steps: Steps) -> bool:
         kubeconfig = cluster.up()
         config.load_kube_config(str(kubeconfig))
         say("the cluster is ready", command=f"export KUBECONFIG={kubeconfig}")
+    cluster.claim()
     with steps.step("build the images that changed"):
         images = cluster.images()
     with steps.step("install Noria with Helm"):
@@ -71,7 +72,7 @@ def table(report: dict[str, Any], claims: list[Claim]) -> str:
     lines = ["", "month   flights   late    with Noria   never retrained"]
     lines += [
         f"{month:>5} {row['flights']:>9} {row['late']:>6.1%}"
-        f" {row['served']:>13.3f} {row['never_retrained']:>17.3f}"
+        f" {_score(row['served']):>13} {_score(row['never_retrained']):>17}"
         for month, row in report["quality"].items()
     ]
     lines += ["", "version answered failed  became"]
@@ -84,12 +85,18 @@ def table(report: dict[str, Any], claims: list[Claim]) -> str:
     lines += [f"{'ok  ' if claim.holds else 'FAIL'} {claim.text} ({claim.detail})" for claim in claims]
     lines += [
         "",
+        f"{report['settings']['note']} ({report['settings']['sample']})",
         f"report: {BUILD / 'report.json'}",
         f"picture: {BUILD / 'flights.png'}",
         f"{elapsed():.0f} s",
         "",
     ]
     return "\n".join(lines)
+
+
+def _score(value: float | None) -> str:
+    """A month without an outcome of each class has no AUC."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

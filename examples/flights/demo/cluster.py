@@ -16,7 +16,8 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-from examples.flights.demo.say import DemoError
+from examples.flights.demo.say import DemoError, say
+from tools.cluster.layout import binary
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 MANIFESTS: Final = Path(__file__).resolve().parents[1] / "manifests"
@@ -27,12 +28,14 @@ OPERATOR_CPU: Final = "150m"
 """So that training and the replay on the same two cores do not keep an abort waiting."""
 COUNTERS_INTERVAL: Final = "2s"
 """How often model servers are read: the year takes minutes, so fifteen seconds would be three weeks of it."""
-_BIN: Final = Path.home() / ".cache" / "noria" / "bin"
+MARK: Final = "app.kubernetes.io/part-of=noria-flights-demo"
+"""Label of the namespace, by which a later demo knows what it may remove."""
+DESCRIPTION: Final = "installed by the flights demo"
 
 
 def tool(name: str) -> str:
     """Path of a program: the project's own build first, then PATH."""
-    own = _BIN / name
+    own = binary(name)
     found = str(own) if own.is_file() else shutil.which(name)
     if not found:
         raise DemoError(f"{name} is not installed; `make setup` brings it")
@@ -69,6 +72,7 @@ class Cluster:
         self.kind = "local"
         self.was_running = False
         self.started = False
+        self.claimed = False
 
     def up(self) -> Path:
         """Start it unless it runs; the path of its kubeconfig, which is also set for kubectl and Helm."""
@@ -87,6 +91,24 @@ class Cluster:
         os.environ["KUBECONFIG"] = str(path)
         return path
 
+    def claim(self) -> None:
+        """Make room on a cluster that ran before: what an earlier demo left goes, what is not ours stays."""
+        given = self.kind == "given"
+        if kubectl("get", "namespace", NAMESPACE, "--ignore-not-found", "--output=name"):
+            if given and not kubectl("get", "namespace", f"--selector={MARK}", "--output=name"):
+                raise DemoError(
+                    f"the cluster has a namespace {NAMESPACE} that is not the demo's, which would delete it "
+                    "at the end; remove it yourself, or let NORIA_KUBECONFIG name another cluster"
+                )
+            say(f"removing the namespace {NAMESPACE} that an earlier demo left")
+            self._delete_namespace()
+        if given and installed() not in ("", DESCRIPTION):
+            raise DemoError(
+                f"the cluster has a release {RELEASE} in {SYSTEM}, whose settings the demo would change; "
+                f"`helm uninstall {RELEASE} -n {SYSTEM}`, or let NORIA_KUBECONFIG name another cluster"
+            )
+        self.claimed = True
+
     def images(self) -> dict[str, str]:
         """Build and push what changed; the pinned name of each image."""
         given = os.environ.get("NORIA_IMAGES")
@@ -98,10 +120,16 @@ class Cluster:
         if not self.started:
             return
         if self.was_running or self.kind == "given":
-            kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=60s")
+            if not self.claimed:
+                return
+            self._delete_namespace()
             run([tool("helm"), "uninstall", RELEASE, "--namespace", SYSTEM, "--ignore-not-found", "--wait"])
         else:
             _cluster("down")
+
+    @staticmethod
+    def _delete_namespace() -> None:
+        kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=120s")
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
@@ -115,6 +143,17 @@ def apply(manifest: str, values: Mapping[str, str]) -> None:
     kubectl("apply", "--server-side", "-f", "-", stdin=text)
 
 
+def installed() -> str:
+    """What the newest revision of the release says about itself; empty when there is none."""
+    listed = run(
+        [tool("helm"), "list", "--all", "--namespace", SYSTEM, "--filter", f"^{RELEASE}$", "--short"]
+    )
+    if not listed.strip():
+        return ""
+    history = [tool("helm"), "history", RELEASE, "--namespace", SYSTEM, "--max", "1", "--output", "json"]
+    return str(json.loads(run(history))[-1]["description"])
+
+
 def install(images: Mapping[str, str]) -> None:
     """Install or upgrade Noria with Helm, images pinned by digest."""
     pinned = [
@@ -124,6 +163,7 @@ def install(images: Mapping[str, str]) -> None:
     ]
     command = [tool("helm"), "upgrade", "--install", RELEASE, str(ROOT / "charts" / "noria")]
     command += ["--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "3m"]
+    command += ["--description", DESCRIPTION]
     settings = [
         "--set",
         f"evidence.countersInterval={COUNTERS_INTERVAL},resources.requests.cpu={OPERATOR_CPU}",

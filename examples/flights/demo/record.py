@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from examples.flights.names import SABOTAGED
+from examples.flights.names import ONE_IN, SABOTAGED
 
 Json = dict[str, Any]
 AUTUMN: Final = ("9", "10", "11", "12")
@@ -61,6 +61,21 @@ def trainings(objects: Sequence[Json]) -> list[Json]:
             }
         )
     return result
+
+
+def settings(deployment: Json, continuous: Json) -> Json:
+    """How the year was shortened: what production chooses longer, as the objects themselves say it."""
+    strategy, watched = deployment["spec"]["strategy"], continuous["spec"]
+    return {
+        "note": "a year in minutes: steps, windows and cooldown are far shorter than in production",
+        "sample": f"one flight in {ONE_IN}",
+        "steps": strategy["steps"],
+        "window": strategy["analysis"]["interval"],
+        "keep_previous": strategy["keepPrevious"],
+        "triggers": watched["triggers"],
+        "cooldown": watched["cooldown"],
+        "budget": watched["budget"],
+    }
 
 
 def condition(obj: Json, name: str) -> Json:

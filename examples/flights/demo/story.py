@@ -168,6 +168,7 @@ class Story:
         continuous = self.world.get("ContinuousTraining", DEPLOYMENT) or {}
         timeline: list[dict[str, Any]] = [asdict(entry) for entry in self.world.timeline]
         return {
+            "settings": record.settings(deployment, continuous),
             "versions": record.versions(self.world.all("ModelVersion"), deployment),
             "trainings": record.trainings(self.world.all("TrainingJob")),
             "triggers": (continuous.get("status") or {}).get("triggers", []),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from examples.flights.demo import record
+from examples.flights.demo.__main__ import table
 from examples.flights.demo.checks import judge
 from examples.flights.demo.cluster import MANIFESTS
 from examples.flights.demo.narrate import changes
@@ -206,6 +208,28 @@ def test_each_claim_can_fail(path: tuple[Any, ...], value: Any, claim: str) -> N
     failed = [one.text for one in judge(report) if not one.holds]
     assert len(failed) == 1
     assert claim in failed[0]
+
+
+def test_the_report_says_how_the_year_was_shortened() -> None:
+    paths = {"ModelDeployment": "30-deployment.yaml", "ContinuousTraining": "40-continuous-training.yaml"}
+    objects = {kind: yaml.safe_load((MANIFESTS / path).read_text()) for kind, path in paths.items()}
+    said = record.settings(objects["ModelDeployment"], objects["ContinuousTraining"])
+    assert "shorter than in production" in said["note"]
+    assert said["sample"] == "one flight in 8"
+    assert said["steps"][0] == {"weight": 10, "minRequests": 50}
+    assert (said["window"], said["cooldown"], said["keep_previous"]) == ("2s", "30s", "20s")
+
+
+def test_the_table_shows_a_month_without_a_score_and_how_short_the_year_was() -> None:
+    month = {"flights": 3, "late": 0.0, "served": None, "never_retrained": 0.5}
+    report = good_report() | {
+        "quality": {"3": month},
+        "versions": [],
+        "settings": {"note": "short", "sample": "one in 8"},
+    }
+    shown = table(report, [])
+    assert re.search(r"3 +3 +0\.0% +- +0\.500", shown)
+    assert "short (one in 8)" in shown
 
 
 def test_the_picture_is_drawn_also_with_a_month_of_one_class(tmp_path: Path) -> None:
