@@ -73,6 +73,13 @@ COUNTERS_PATH: Final = "/counters"
 COUNTERS_SCHEMA: Final = "noria.counters/v1"
 SCORE_BINS: Final = 200
 """Feedback on a score in [0, 1] is counted in this many bins of equal width, the same for every version."""
+ERROR_UNITS: Final = 2**16
+"""Errors of a regression are counted in whole units, which are powers of two: so many of them, or up to twice
+as many, make up the reference's range."""
+LARGEST_ERROR: Final = 2**20
+"""In units: a larger one counts as this, and as `clipped`."""
+DELAY_BOUNDS: Final = (1, 60, 600, 3600, 21_600, 86_400, 259_200, 604_800, 1_209_600, 2_592_000, 7_776_000)
+"""Seconds from prediction to label: 1 s, 1 min, 10 min, 1 h, 6 h, 1 d, 3 d, 7 d, 14 d, 30 d, 90 d."""
 
 # -- feedback ------------------------------------------------------------------------------------------------
 FEEDBACK_PARAMETER: Final = "feedback_token"

@@ -7,20 +7,17 @@ In: the loaded models. Out: the text format. Invariants: every bin is there from
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-    SummaryMetricFamily,
-)
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from noria_serving.contract import DELAY_BOUNDS
+from noria_serving.counters import catalogue
 from noria_serving.reference import Bins
 
 if TYPE_CHECKING:
@@ -74,48 +71,33 @@ class _Families:
         yield from self._traffic(service, counts)
         yield from self._bins(service, counts)
         yield from self._feedback(counts)
+        yield from self._errors(counts, service.recorder.state.units)
 
     def _traffic(self, service: Service, counts: dict[str, Any]) -> Iterator[Metric]:
-        requests = self._counter("model_requests", "Inference requests answered, by outcome.", "outcome")
+        requests = catalogue.REQUESTS.counter()
         for key, outcome in OUTCOMES.items():
             requests.add_metric([*self._labels, outcome], counts["requests"][key])
         yield requests
-        predictions = self._counter("model_predictions", "Rows predicted, by outcome.", "outcome")
+        predictions = catalogue.PREDICTIONS.counter()
         predictions.add_metric([*self._labels, "success"], counts["predictions"])
         yield predictions
-        yield self._histogram(
-            "model_request_duration_seconds", "Inference requests, body to answer.", service.latency
-        )
-        yield self._histogram("model_inference_duration_seconds", "The model alone.", service.inference)
-        in_flight = self._gauge("model_requests_in_flight", "Requests being answered.")
-        in_flight.add_metric(self._labels, service.in_flight)
-        yield in_flight
-        loaded = self._gauge("model_loaded_timestamp_seconds", "When the model became ready.")
-        loaded.add_metric(self._labels, service.loaded_at)
-        yield loaded
-        info = self._gauge("model_info", "1; what is served.", "deployment", "format", "task", "digest")
+        yield self._histogram(catalogue.REQUEST_SECONDS, service.latency)
+        yield self._histogram(catalogue.INFERENCE_SECONDS, service.inference)
+        yield self._gauge(catalogue.IN_FLIGHT, service.in_flight)
+        yield self._gauge(catalogue.LOADED, service.loaded_at)
         manifest = service.loaded.manifest
-        info.add_metric(
-            [*self._labels, service.settings.deployment, manifest.format, manifest.task, manifest.digest], 1
-        )
-        yield info
-        overhead = self._counter(
-            "model_stats_overhead_seconds", "Time spent on counting features and predictions."
-        )
+        named = (service.settings.deployment, manifest.format, manifest.task, manifest.digest)
+        yield self._gauge(catalogue.INFO, 1, *named)
+        overhead = catalogue.OVERHEAD.counter()
         overhead.add_metric(self._labels, service.recorder.overhead)
         yield overhead
 
     def _bins(self, service: Service, counts: dict[str, Any]) -> Iterator[Metric]:
         reference = service.loaded.reference
-        bins = self._counter("model_feature_bin", "Values by frozen bin of the version.", "feature", "bin")
-        missing = self._counter("model_feature_missing", "Missing values.", "feature")
-        unseen = self._counter("model_feature_unseen", "Categories the reference does not know.", "feature")
-        beyond = self._counter(
-            "model_feature_out_of_range", "Values outside the reference's.", "feature", "side"
-        )
-        ratio = self._gauge("model_feature_reference_ratio", "Smoothed share of a bin.", "feature", "bin")
-        samples = self._gauge("model_feature_reference_samples", "Reference values in bins.", "feature")
-        critical = self._gauge("model_feature_chi2_critical", "Noise floor times 1/(1/n+1/m).", "feature")
+        bins, missing = catalogue.FEATURE_BIN.counter(), catalogue.FEATURE_MISSING.counter()
+        unseen, beyond = catalogue.FEATURE_UNSEEN.counter(), catalogue.OUT_OF_RANGE.counter()
+        ratio, samples = catalogue.REFERENCE_RATIO.gauge(), catalogue.REFERENCE_SAMPLES.gauge()
+        critical = catalogue.CRITICAL.gauge()
         for feature in reference.features[: self._limit]:
             own, values = [*self._labels, feature.name], counts["features"][feature.name]
             for label, count in zip(feature.labels(), values["bins"], strict=True):
@@ -129,28 +111,22 @@ class _Families:
             samples.add_metric(own, sum(feature.counts))
             critical.add_metric(own, feature.chi2_critical)
         yield from (bins, missing, unseen, beyond, ratio, samples, critical)
-        prediction = self._counter("model_prediction_bin", "Predictions by frozen bin.", "bin")
+        prediction = catalogue.PREDICTION_BIN.counter()
         for label, count in zip(reference.prediction.labels(), counts["prediction"]["bins"], strict=True):
             prediction.add_metric([*self._labels, label], count)
         yield prediction
 
     def _feedback(self, counts: dict[str, Any]) -> Iterator[Metric]:
-        feedback = self._counter(
-            "model_feedback", "Feedback items by outcome; late ones are matched too.", "outcome"
-        )
+        feedback = catalogue.FEEDBACK.counter()
         for outcome, count in counts["feedback"].items():
             feedback.add_metric([*self._labels, outcome], count)
         yield feedback
-        delay = SummaryMetricFamily(
-            "model_label_delay_seconds", "From prediction to label.", labels=["model", "version"]
-        )
-        delay.add_metric(self._labels, counts["label_delay"]["count"], counts["label_delay"]["sum"])
+        delay, delays = catalogue.DELAY.histogram(), counts["label_delay"]
+        bounds = [*map(str, map(float, DELAY_BOUNDS)), "+Inf"]
+        upto = list(zip(bounds, map(float, accumulate(delays["buckets"])), strict=True))
+        delay.add_metric(self._labels, buckets=upto, sum_value=delays["sum"])
         yield delay
-        confusion = CounterMetricFamily(
-            "model_confusion",
-            "Labelled rows at a threshold of one half.",
-            labels=["model", "version", "actual", "predicted"],
-        )
+        confusion = catalogue.CONFUSION.counter()
         for version, scores in counts["scores"].items():
             for actual, key in (("0", "negatives"), ("1", "positives")):
                 middle = len(scores[key]) // 2
@@ -158,16 +134,27 @@ class _Families:
                     confusion.add_metric([self._labels[0], version, actual, predicted], sum(part))
         yield confusion
 
-    def _counter(self, name: str, text: str, *labels: str) -> CounterMetricFamily:
-        return CounterMetricFamily(name, text, labels=["model", "version", *labels])
+    def _errors(self, counts: dict[str, Any], units: Mapping[str, float]) -> Iterator[Metric]:
+        labelled, absolute = catalogue.LABELLED.counter(), catalogue.ERRORS.counter()
+        squared, clipped = catalogue.SQUARED.counter(), catalogue.CLIPPED.counter()
+        for version, errors in counts["errors"].items():
+            own, unit = [self._labels[0], version], units[version]
+            labelled.add_metric(own, errors["count"])
+            for side in ("over", "under"):
+                absolute.add_metric([*own, side], errors[side] * unit)
+            squared.add_metric(own, errors["squared"] * unit**2)
+            clipped.add_metric(own, errors["clipped"])
+        yield from (labelled, absolute, squared, clipped)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> GaugeMetricFamily:
-        return GaugeMetricFamily(name, text, labels=["model", "version", *labels])
+    def _gauge(self, family: catalogue.Family, value: float, *labels: str) -> Metric:
+        made = family.gauge()
+        made.add_metric([*self._labels, *labels], value)
+        return made
 
-    def _histogram(self, name: str, text: str, values: Histogram) -> HistogramMetricFamily:
-        family = HistogramMetricFamily(name, text, labels=["model", "version"])
-        family.add_metric(self._labels, buckets=values.cumulative(), sum_value=values.total)
-        return family
+    def _histogram(self, family: catalogue.Family, values: Histogram) -> Metric:
+        made = family.histogram()
+        made.add_metric(self._labels, buckets=values.cumulative(), sum_value=values.total)
+        return made
 
 
 def _shares(feature: Bins) -> list[float]:

@@ -1,28 +1,36 @@
 """All counters of one server process as a single vector of integers that only grow.
 
 In: the version's reference, then additions. Out: copies, differences and the JSON that the operator reads.
-Invariant: the layout only ever grows at its end (a block of scores for each version that feedback names), so
-an older, shorter snapshot can be subtracted from a newer one element by element; pods are merged by adding
-the same fields.
+Invariant: the layout only ever grows at its end (a block for each version that feedback names), so an older,
+shorter snapshot can be subtracted from a newer one element by element; pods are merged by adding the same
+fields. Errors of regressions are whole numbers too, of a unit that belongs to the version: sums of floats
+would depend on their order.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving.contract import SCORE_BINS
+from noria_serving.contract import DELAY_BOUNDS, LARGEST_ERROR, SCORE_BINS
 from noria_serving.reference import Reference
 
 Vector = NDArray[np.int64]
 
 REQUESTS: Final = ("ok", "client_error", "server_error")
-FEEDBACK: Final = ("matched", "late", "duplicate", "expired", "foreign", "forged", "invalid")
-"""Outcomes of feedback items; `late` ones are counted as `matched` too."""
+FEEDBACK: Final = ("matched", "late", "duplicate", "expired", "foreign", "forged", "invalid", "logged")
+"""Outcomes of feedback items; `late` ones are counted as `matched` too. `logged`: labels of a large batch,
+written down beside its rows."""
 BESIDE: Final = ("missing", "unseen", "low", "high")
 """Per feature, after its bins. `low` and `high` are also in the end bins; `missing` and `unseen` are in none.
+"""
+ERRORS: Final = ("count", "over", "under", "squared", "clipped")
+"""Of labelled rows of a regression: how many; sums of errors of predictions above and below the label (both
+positive: their sum is the absolute error, their difference the bias); of squares; rows beyond LARGEST_ERROR.
 """
 MAX_VERSIONS: Final = 32
 
@@ -36,26 +44,57 @@ class State:
         self.predictions = len(REQUESTS)
         self.feedback = self.predictions + 1
         self.delay = self.feedback + len(FEEDBACK)
-        self.prediction = self.delay + 2
+        self.prediction = self.delay + 2 + len(DELAY_BOUNDS)
         position = self.prediction + reference.prediction.size + len(BESIDE)
         self.features: list[int] = []
         for bins in reference.features:
             self.features.append(position)
             position += bins.size + len(BESIDE)
-        self._fixed = position
-        self.versions: list[str] = []
+        self._scores: dict[str, int] = {}
+        self._errors: dict[str, int] = {}
+        self.units: dict[str, float] = {}
+        """Of each version whose errors are counted."""
         self.vector: Vector = np.zeros(position, dtype=np.int64)
+
+    @property
+    def versions(self) -> list[str]:
+        """Versions that feedback named."""
+        return [*self._scores, *self._errors]
 
     def add_score(self, version: str, row_bin: int, *, positive: bool) -> bool:
         """Count one labelled row under the version that predicted it; False when no more versions fit."""
-        if version not in self.versions:
-            if len(self.versions) >= MAX_VERSIONS:
-                return False
-            self.versions.append(version)
-            self.vector = np.concatenate([self.vector, np.zeros(2 * SCORE_BINS, dtype=np.int64)])
-        start = self._fixed + 2 * SCORE_BINS * self.versions.index(version)
+        start = self._block(self._scores, version, 2 * SCORE_BINS)
+        if start is None:
+            return False
         self.vector[start + (SCORE_BINS if positive else 0) + row_bin] += 1
         return True
+
+    def add_error(self, version: str, error: float, unit: float) -> bool:
+        """Count one labelled row of a regression: prediction less label; False when no more versions fit."""
+        start = self._block(self._errors, version, len(ERRORS))
+        if start is None:
+            return False
+        self.units.setdefault(version, unit)
+        units = min(max(error / unit, -LARGEST_ERROR), LARGEST_ERROR)
+        whole = round(units)
+        self.vector[start] += 1
+        self.vector[start + (1 if whole > 0 else 2)] += abs(whole)
+        self.vector[start + 3] += whole * whole
+        self.vector[start + 4] += units != error / unit
+        return True
+
+    def add_delay(self, seconds: float) -> None:
+        """Count the time between a prediction and its label."""
+        whole = max(0, round(seconds))
+        self.vector[self.delay] += whole
+        self.vector[self.delay + 1 + bisect_left(DELAY_BOUNDS, whole)] += 1
+
+    def _block(self, blocks: dict[str, int], version: str, size: int) -> int | None:
+        start = blocks.get(version)
+        if start is None and len(self._scores) + len(self._errors) < MAX_VERSIONS:
+            start = blocks[version] = len(self.vector)
+            self.vector = np.concatenate([self.vector, np.zeros(size, dtype=np.int64)])
+        return start
 
     def difference(self, older: Vector) -> Vector:
         """What was counted since `older` was copied from this state's vector."""
@@ -66,26 +105,30 @@ class State:
     def as_json(self, vector: Vector) -> dict[str, Any]:
         """The fields of `/counters` that hold counts."""
         numbers = vector.tolist()
-        outcomes = numbers[self.feedback : self.feedback + len(FEEDBACK)]
+        delays = numbers[self.delay + 1 : self.delay + 2 + len(DELAY_BOUNDS)]
         return {
-            "requests": dict(zip(REQUESTS, numbers, strict=False)),
+            "requests": _named(REQUESTS, numbers, self.requests),
             "predictions": numbers[self.predictions],
             "features": {
                 bins.name: _bins(numbers, start, bins.size)
                 for bins, start in zip(self.reference.features, self.features, strict=True)
             },
             "prediction": _bins(numbers, self.prediction, self.reference.prediction.size),
-            "feedback": dict(zip(FEEDBACK, outcomes, strict=True)),
-            "scores": {version: self._scores(numbers, index) for index, version in enumerate(self.versions)},
-            "label_delay": {"sum": numbers[self.delay], "count": numbers[self.delay + 1]},
+            "feedback": _named(FEEDBACK, numbers, self.feedback),
+            "scores": {version: _scores(numbers, start) for version, start in self._scores.items()},
+            "errors": {version: _named(ERRORS, numbers, start) for version, start in self._errors.items()},
+            "label_delay": {"sum": numbers[self.delay], "count": sum(delays), "buckets": delays},
         }
 
-    def _scores(self, numbers: list[int], index: int) -> dict[str, list[int]]:
-        start = self._fixed + 2 * SCORE_BINS * index
-        middle, end = start + SCORE_BINS, start + 2 * SCORE_BINS
-        return {"negatives": numbers[start:middle], "positives": numbers[middle:end]}
+
+def _named(names: Iterable[str], numbers: Sequence[int], start: int) -> dict[str, int]:
+    return {name: numbers[start + index] for index, name in enumerate(names)}
+
+
+def _scores(numbers: list[int], start: int) -> dict[str, list[int]]:
+    middle, end = start + SCORE_BINS, start + 2 * SCORE_BINS
+    return {"negatives": numbers[start:middle], "positives": numbers[middle:end]}
 
 
 def _bins(numbers: list[int], start: int, size: int) -> dict[str, Any]:
-    beside = numbers[start + size : start + size + len(BESIDE)]
-    return {"bins": numbers[start : start + size], **dict(zip(BESIDE, beside, strict=True))}
+    return {"bins": numbers[start : start + size], **_named(BESIDE, numbers, start + size)}

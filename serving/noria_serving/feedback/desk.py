@@ -1,24 +1,26 @@
 """Issues tokens with predictions and counts the labels that come back with them.
 
 In: scores at prediction time; tokens and labels later. Out: counts in the State, under the version in the
-token. Invariant: a token is counted at most once within the window, whatever order its labels arrive in; a
-refusal counts nothing but itself. Classification only: labels of regressions have no score bins.
+token; labels for the payload log. Invariant: a token is counted at most once within the window, whatever
+order its labels arrive in; a refusal counts nothing but itself.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from noria_serving.contract import FEEDBACK_MAX_ROWS, SCORE_BINS
+from noria_serving.contract import ERROR_UNITS, FEEDBACK_MAX_ROWS, SCORE_BINS
 from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.keys import MountedKeys
 from noria_serving.feedback.token import Refusal, Refused, Token, binding, key_id, sign, verify
 from noria_serving.feedback.window import Window
 from noria_serving.quality import spelling
+from noria_serving.reference import Bins
 
 MAX_AGE_SECONDS: Final = 90 * 86_400
 LATE_SECONDS: Final = 7 * 86_400
@@ -26,18 +28,38 @@ FUTURE_SECONDS: Final = 300
 Array = NDArray[Any]
 
 
+class Accepted(NamedTuple):
+    """What became of labels."""
+
+    result: str
+    """`matched`: counted. `logged`: written beside the rows of a large batch."""
+    rows: int
+
+
+class LabelLog(Protocol):
+    """Where labels go beside the counters."""
+
+    def samples(self, nonce: bytes) -> bool:
+        """Whether the prediction with this token is in the log, whichever pod made it."""
+        ...
+
+    def labels(self, token: Token, labels: Sequence[Any], now: float) -> None: ...
+
+
 class Desk:
     """Feedback of one deployment at one server process."""
 
     def __init__(
         self, state: State, keys: MountedKeys, *, namespace: str, deployment: str, version: str,
-        task: str, classes: Sequence[Any],
+        task: str, classes: Sequence[Any], log: LabelLog | None = None,
     ) -> None:  # fmt: skip
         self._state = state
         self.keys = keys
         self._bound = binding(namespace, deployment)
         self._version = version
         self._task = task
+        self._log = log
+        self._exponent = unit_exponent(state.reference.prediction)
         self._labels = {spelling(value): index for index, value in enumerate(classes)}
         if task == "binary":
             self._labels = {"0": 0, "1": 1, **self._labels}
@@ -45,29 +67,44 @@ class Desk:
         self._process = os.urandom(6)
         self._sequence = 0
 
-    def issue(self, scores: Array, predicted: Array | None, now: float) -> str | None:
-        """A token for the rows; None for regressions, more than 64 rows, or without keys.
+    def nonce(self) -> bytes:
+        """A new one: the id of a prediction, whether it gets a token or not."""
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        return self._process + self._sequence.to_bytes(4)
 
-        scores: in [0, 1]. predicted: index of the predicted class of each row (multiclass).
+    def issue(self, nonce: bytes, scores: Array, predicted: Array | None, now: float) -> str | None:
+        """A token for the rows; None without keys, and for more than 64 rows that are not in the payload log.
+
+        scores: in [0, 1], or what was predicted (regression). predicted: index of the predicted class of each
+        row (multiclass).
         """
         ring = self.keys.ring
-        if ring is None or self._task == "regression" or len(scores) > FEEDBACK_MAX_ROWS:
+        if ring is None:
             return None
-        bins = bytes([_bin(score) for score in scores.tolist()])
-        groups = bytes(len(bins)) if predicted is None else bytes([int(i) & 255 for i in predicted])
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        token = Token(self._version, int(now * 1000), self._process, self._sequence, bins, groups)
-        return sign(token, ring, self._bound)
+        token: Token | None
+        common, rows = (self._version, int(now * 1000), nonce), len(scores)
+        if rows > FEEDBACK_MAX_ROWS:
+            logged = self._log is not None and self._log.samples(nonce)
+            token = Token(*common, batch=rows) if logged else None
+        elif self._task == "regression":
+            values = tuple(map(float, scores.tolist()))
+            finite = all(map(math.isfinite, values))
+            token = Token(*common, values=values, exponent=self._exponent) if finite else None
+        else:
+            bins = bytes([_bin(score) for score in scores.tolist()])
+            groups = bytes(rows) if predicted is None else bytes([int(i) & 255 for i in predicted])
+            token = Token(*common, bins=bins, groups=groups)
+        return None if token is None else sign(token, ring, self._bound)
 
-    def accept(self, text: object, labels: object, now: float) -> int:
-        """Count the labels; the number of rows counted, or Refused."""
+    def accept(self, text: object, labels: object, now: float) -> Accepted:
+        """Count the labels, or Refused."""
         try:
             return self._accept(text, labels, now)
         except Refused as refused:
             self._count(refused.refusal)
             raise
 
-    def _accept(self, text: object, labels: object, now: float) -> int:
+    def _accept(self, text: object, labels: object, now: float) -> Accepted:
         if not isinstance(text, str) or self.keys.ring is None:
             raise Refused(Refusal.INVALID, "give the feedback token as a string")
         if key_id(text) not in self.keys.ring.keys:
@@ -76,33 +113,49 @@ class Desk:
         age = now - token.milliseconds / 1000
         if not -FUTURE_SECONDS <= age <= MAX_AGE_SECONDS:
             raise Refused(
-                Refusal.EXPIRED, f"the token is {age:.0f} s old; labels are counted for {MAX_AGE_SECONDS} s"
+                Refusal.EXPIRED,
+                f"the token is {age:.0f} s old; labels are counted for {MAX_AGE_SECONDS} s",
             )
-        outcomes = self._outcomes(token, labels)
-        if not self._window.add(token.process, token.sequence):
+        given = labels if isinstance(labels, list) else [labels]
+        if len(given) != token.rows:
+            raise Refused(Refusal.INVALID, f"the token has {token.rows} rows, `labels` has {len(given)}")
+        known = [None if label is None else self._known(token, label) for label in given]
+        if token.batch and self._log is None:
+            raise Refused(Refusal.INVALID, "labels of so many rows go to the payload log, which is off here")
+        if not self._window.add(token.nonce[:6], int.from_bytes(token.nonce[6:])):
             raise Refused(Refusal.DUPLICATE, "the labels of this token were counted before")
-        counted = [self._state.add_score(token.version, b, positive=p) for b, p in outcomes]
+        if self._log is not None and self._log.samples(token.nonce):
+            self._log.labels(token, given, now)
+        if token.batch:
+            self._count("logged")
+            return Accepted("logged", sum(label is not None for label in given))
+        rows = sum(self._add(token, row, label) for row, label in enumerate(known) if label is not None)
         self._count("matched")
         if age > LATE_SECONDS:
             self._count("late")
-        self._state.vector[self._state.delay] += max(0, round(age))
-        self._state.vector[self._state.delay + 1] += 1
-        return sum(counted)
+        self._state.add_delay(age)
+        return Accepted("matched", rows)
 
-    def _outcomes(self, token: Token, labels: object) -> list[tuple[int, bool]]:
-        """(score bin, whether the label is the positive class; with several classes: the predicted one)."""
-        given = labels if isinstance(labels, list) else [labels]
-        if len(given) != len(token.bins):
-            raise Refused(Refusal.INVALID, f"the token has {len(token.bins)} rows, `labels` has {len(given)}")
-        outcomes = []
-        for label, row_bin, group in zip(given, token.bins, token.groups, strict=True):
-            if label is None:
-                continue
-            index = self._labels.get(spelling(label))
-            if index is None:
-                raise Refused(Refusal.INVALID, f"label {label!r:.60} is not one of {list(self._labels)[:10]}")
-            outcomes.append((row_bin, index == group if self._task == "multiclass" else index == 1))
-        return outcomes
+    def _known(self, token: Token, label: object) -> float:
+        """Index of the label's class, or the number it is."""
+        if token.values or (token.batch and self._task == "regression"):
+            if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
+                raise Refused(
+                    Refusal.INVALID, f"label {label!r:.60} is no number, and a regression predicts numbers"
+                )
+            return float(label)
+        index = self._labels.get(spelling(label))
+        if index is None:
+            raise Refused(Refusal.INVALID, f"label {label!r:.60} is not one of {list(self._labels)[:10]}")
+        return index
+
+    def _add(self, token: Token, row: int, label: float) -> bool:
+        """Count one row: its error, or whether the label is the positive (of several: predicted) class."""
+        if token.values:
+            unit = math.ldexp(1.0, token.exponent)
+            return self._state.add_error(token.version, token.values[row] - label, unit)
+        right = label == (token.groups[row] if self._task == "multiclass" else 1)
+        return self._state.add_score(token.version, token.bins[row], positive=right)
 
     def _count(self, outcome: str) -> None:
         self._state.vector[self._state.feedback + FEEDBACK.index(outcome)] += 1
@@ -110,3 +163,9 @@ class Desk:
 
 def _bin(score: float) -> int:
     return min(SCORE_BINS - 1, max(0, int(score * SCORE_BINS)))
+
+
+def unit_exponent(prediction: Bins) -> int:
+    """The unit of errors, as a power of two: ERROR_UNITS of them, or up to twice as many, are the range."""
+    span = prediction.high - prediction.low or abs(prediction.high) or 1.0
+    return min(max(math.frexp(span)[1] - 1 - (ERROR_UNITS.bit_length() - 1), -1000), 900)

@@ -2,12 +2,14 @@
 
 In: what was predicted. Out: a base64url text, and back. Invariant: a token that this module accepts was
 issued with one of the deployment's keys, for that deployment, and is unchanged. Signed, not encrypted: it
-says nothing secret.
+says nothing that the answer did not say.
 
 Layout, big endian: format(1) | kid length(1) kid | binding(8) | version length(1) version | milliseconds(6) |
-process(6) sequence(4) | rows(1) | score bin of each row | group of each row | HMAC-SHA256 truncated to 16
-bytes. `binding` is the start of sha256(namespace/deployment); (process, sequence) is the nonce, never used
-twice.
+process(6) sequence(4) | content | HMAC-SHA256 truncated to 16 bytes. `binding` is the start of
+sha256(namespace/deployment); (process, sequence) is the nonce, never used twice, and the token's id. Content:
+of a classification (format 1) rows(1), score bin of each row, group of each row; of a regression (2) rows(1),
+the unit's exponent(2), each row's prediction(8, IEEE 754); of a batch that only the payload log has (3)
+rows(4).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import struct
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -22,9 +25,10 @@ from typing import Final
 from noria_serving.contract import FEEDBACK_MAX_ROWS, SCORE_BINS
 from noria_serving.feedback.keys import KeyRing
 
-FORMAT: Final = 1
+CLASSIFIED, REGRESSED, LOGGED = 1, 2, 3
+"""Formats."""
 MAC: Final = 16
-MAX_TEXT: Final = 512
+MAX_TEXT: Final = 1024
 
 
 class Refusal(StrEnum):
@@ -52,14 +56,28 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a token says."""
+    """What a token says: of the rows, either bins and groups, or values, or how many there were."""
 
     version: str
     milliseconds: int
-    process: bytes
-    sequence: int
-    bins: bytes
-    groups: bytes
+    nonce: bytes
+    """process(6) sequence(4)"""
+    bins: bytes = b""
+    groups: bytes = b""
+    values: tuple[float, ...] = ()
+    exponent: int = 0
+    """Errors of `values` are counted in units of two to the power of it."""
+    batch: int = 0
+    """Rows of a batch that is in the payload log."""
+
+    @property
+    def id(self) -> str:
+        """How the payload log calls the prediction."""
+        return self.nonce.hex()
+
+    @property
+    def rows(self) -> int:
+        return self.batch or len(self.values) or len(self.bins)
 
 
 def binding(namespace: str, deployment: str) -> bytes:
@@ -69,15 +87,24 @@ def binding(namespace: str, deployment: str) -> bytes:
 
 def sign(token: Token, ring: KeyRing, bound: bytes) -> str:
     """Token → text, signed with the active key."""
-    if not len(token.bins) == len(token.groups) <= FEEDBACK_MAX_ROWS:
-        raise ValueError("a token holds one bin and one group for each of at most 64 rows")
+    kind, content = _content(token)
     kid, version = ring.active.encode(), token.version.encode()
     body = b"".join((
-        bytes((FORMAT, len(kid))), kid, bound, bytes((len(version),)), version,
-        token.milliseconds.to_bytes(6), token.process, token.sequence.to_bytes(4),
-        bytes((len(token.bins),)), token.bins, token.groups,
+        bytes((kind, len(kid))), kid, bound, bytes((len(version),)), version,
+        token.milliseconds.to_bytes(6), token.nonce, content,
     ))  # fmt: skip
     return base64.urlsafe_b64encode(body + _mac(ring.keys[ring.active], body)).rstrip(b"=").decode()
+
+
+def _content(token: Token) -> tuple[int, bytes]:
+    if token.batch:
+        return LOGGED, token.batch.to_bytes(4)
+    if not len(token.bins) == len(token.groups) <= FEEDBACK_MAX_ROWS >= len(token.values):
+        raise ValueError("a token holds one bin and one group, or one value, for each of at most 64 rows")
+    if token.values:
+        layout = f">Bh{len(token.values)}d"
+        return REGRESSED, struct.pack(layout, len(token.values), token.exponent, *token.values)
+    return CLASSIFIED, bytes((len(token.bins),)) + token.bins + token.groups
 
 
 def key_id(text: str) -> str | None:
@@ -99,20 +126,34 @@ def verify(text: str, ring: KeyRing, bound: bytes) -> Token:
     key = ring.keys.get(body[2 : 2 + length].decode("latin-1"))
     if key is None or not hmac.compare_digest(mac, _mac(key, body)):
         raise Refused(Refusal.FORGED, "the token's signature does not match")
-    return _parse(body[10 + length :])
+    try:
+        return _parse(body[0], body[10 + length :])
+    except (ValueError, struct.error):
+        raise Refused(Refusal.INVALID, "the token's content is malformed") from None
 
 
-def _parse(rest: bytes) -> Token:
+def _parse(kind: int, rest: bytes) -> Token:
     length = rest[0]
-    version, fixed = rest[1 : 1 + length], rest[1 + length : 18 + length]
-    rows = rest[18 + length :]
-    count = fixed[16] if len(fixed) == 17 else -1
-    if len(rows) != 2 * count or max(rows[:count], default=0) >= SCORE_BINS:
-        raise Refused(Refusal.INVALID, "the token's content is malformed")
-    return Token(
-        version.decode(), int.from_bytes(fixed[:6]), fixed[6:12], int.from_bytes(fixed[12:16]),
-        rows[:count], rows[count:],
-    )  # fmt: skip
+    version, milliseconds, nonce = (
+        rest[1 : 1 + length],
+        rest[1 + length : 7 + length],
+        rest[7 + length : 17 + length],
+    )
+    content = rest[17 + length :]
+    common = (version.decode(), int.from_bytes(milliseconds), nonce)
+    if len(nonce) != 10 or not content:
+        raise ValueError
+    if kind == LOGGED:
+        (rows,) = struct.unpack(">I", content)
+        return Token(*common, batch=rows)
+    rows = content[0]
+    if kind == REGRESSED:
+        exponent, *values = struct.unpack(f">xh{rows}d", content)
+        return Token(*common, values=tuple(values), exponent=exponent)
+    bins, groups = content[1 : 1 + rows], content[1 + rows :]
+    if len(groups) != rows or max(bins, default=0) >= SCORE_BINS:
+        raise ValueError
+    return Token(*common, bins=bins, groups=groups)
 
 
 def _decode(text: str) -> bytes | None:
@@ -122,7 +163,11 @@ def _decode(text: str) -> bytes | None:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError:
         return None
-    whole = len(data) >= 2 and data[0] == FORMAT and len(data) >= 2 + data[1] + 8 + 1 + MAC
+    whole = (
+        len(data) >= 2
+        and data[0] in (CLASSIFIED, REGRESSED, LOGGED)
+        and len(data) >= 2 + data[1] + 8 + 1 + MAC
+    )
     # base64 leaves spare bits in its last character: only the spelling that we issue is a token
     return data if whole and base64.urlsafe_b64encode(data).rstrip(b"=").decode() == text else None
 

@@ -88,5 +88,6 @@ def _document(service: Service, since: float | None, now: float) -> dict[str, An
         "started": service.loaded_at,
         "at": now,
         "from": origin,
+        "error_units": state.units,
         **state.as_json(vector),
     }

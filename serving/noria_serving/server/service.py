@@ -133,7 +133,7 @@ class Service:
         if self.recorder.answered(inputs, scores):
             asyncio.get_running_loop().call_soon(self.recorder.fold)  # after this answer
         try:
-            return self.desk.issue(scores, predicted, time.time())
+            return self.desk.issue(self.desk.nonce(), scores, predicted, time.time())
         except (ValueError, OverflowError):
             return None  # NaN or infinity, sent as binary: no score that a label could confirm
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.desk import MAX_AGE_SECONDS, Desk
 from noria_serving.feedback.keys import KeyRing, MountedKeys, parse
-from noria_serving.feedback.token import Refusal, Refused, Token, binding, sign, verify
+from noria_serving.feedback.token import MAX_TEXT, Refusal, Refused, Token, binding, sign, verify
 from noria_serving.feedback.window import Window
 from noria_serving.model.loaded import Loaded
 
 RING = KeyRing("k1", {"k1": b"1" * 32, "k2": b"2" * 32})
 BOUND = binding("shop", "late")
 NOW = 1_800_000_000.0
-TOKEN = Token("late-4", 1_800_000_000_000, b"proc01", 7, b"\x00\xc7", b"\x00\x01")
+TOKEN = Token("late-4", 1_800_000_000_000, b"proc01" + bytes((0, 0, 0, 7)), b"\x00\xc7", b"\x00\x01")
 
 
 def desk(
@@ -43,6 +43,10 @@ def desk(
     )
 
 
+def issue(desk: Desk, scores: np.ndarray, predicted: np.ndarray | None, now: float) -> str | None:
+    return desk.issue(desk.nonce(), scores, predicted, now)
+
+
 def outcome(desk: Desk, token: object, labels: object, now: float = NOW) -> str:
     try:
         desk.accept(token, labels, now)
@@ -56,14 +60,21 @@ def counted(desk: Desk, outcome: str) -> int:
 
 
 tokens = st.builds(
-    lambda version, when, process, sequence, rows: Token(
-        version, when, process, sequence, bytes(score % 200 for score in rows[::2]), rows[1::2]
-    ),
+    lambda version, when, nonce, content: Token(version, when, nonce, **content),
     st.from_regex(r"[a-z0-9.-]{1,63}", fullmatch=True),
     st.integers(0, 2**48 - 1),
-    st.binary(min_size=6, max_size=6),
-    st.integers(0, 2**32 - 1),
-    st.integers(0, 64).flatmap(lambda rows: st.binary(min_size=2 * rows, max_size=2 * rows)),
+    st.binary(min_size=10, max_size=10),
+    st.one_of(
+        st.integers(0, 64)
+        .flatmap(lambda rows: st.binary(min_size=2 * rows, max_size=2 * rows))
+        .map(lambda rows: {"bins": bytes(score % 200 for score in rows[::2]), "groups": rows[1::2]}),
+        st.builds(
+            lambda values, exponent: {"values": tuple(values), "exponent": exponent},
+            st.lists(st.floats(allow_nan=False), min_size=1, max_size=64),
+            st.integers(-1000, 900),
+        ),
+        st.integers(65, 2**32 - 1).map(lambda rows: {"batch": rows}),
+    ),
 )
 
 
@@ -71,7 +82,7 @@ tokens = st.builds(
 def test_a_token_says_what_was_signed(token: Token) -> None:
     text = sign(token, RING, BOUND)
     assert verify(text, RING, BOUND) == token
-    assert len(text) <= 512
+    assert len(text) <= MAX_TEXT
 
 
 @given(st.data())
@@ -102,7 +113,7 @@ def test_both_active_keys_verify_and_a_retired_one_does_not() -> None:
 
 def test_each_refusal_has_its_reason_and_counts_nothing_else(loaded: Loaded) -> None:
     here = desk(loaded)
-    issued = here.issue(np.array([0.1, 0.9]), None, NOW)
+    issued = issue(here, np.array([0.1, 0.9]), None, NOW)
     assert outcome(here, sign(TOKEN, RING, binding("shop", "other")), [0, 1]) == "foreign"
     assert outcome(here, sign(TOKEN, KeyRing("k1", {"k1": b"3" * 32}), BOUND), [0, 1]) == "forged"
     assert outcome(here, issued, [0, 1], NOW + MAX_AGE_SECONDS + 1) == "expired"
@@ -121,33 +132,69 @@ def test_each_refusal_has_its_reason_and_counts_nothing_else(loaded: Loaded) -> 
 
 def test_labels_are_counted_by_score_bin_under_the_version_that_predicted(loaded: Loaded) -> None:
     older, newer = desk(loaded, version="late-4"), desk(loaded, version="late-5")
-    token = older.issue(np.array([0.0, 0.5, 1.0]), None, NOW)
-    assert newer.accept(token, [0, True, "1"], NOW + 60) == 3
+    token = issue(older, np.array([0.0, 0.5, 1.0]), None, NOW)
+    assert newer.accept(token, [0, True, "1"], NOW + 60) == ("matched", 3)
     counts = newer._state.as_json(newer._state.vector)
     scores = counts["scores"]["late-4"]
     assert list(counts["scores"]) == ["late-4"]
     assert (scores["negatives"][0], scores["positives"][100], scores["positives"][199]) == (1, 1, 1)
     assert sum(scores["negatives"]) + sum(scores["positives"]) == 3
-    assert counts["label_delay"] == {"sum": 60, "count": 1}
+    assert counts["label_delay"] == {"sum": 60, "count": 1, "buckets": [0, 1] + 10 * [0]}
 
 
 def test_a_label_not_known_yet_is_left_out(loaded: Loaded) -> None:
     here = desk(loaded)
-    assert here.accept(here.issue(np.array([0.2, 0.3]), None, NOW), [None, 1], NOW) == 1
+    assert here.accept(issue(here, np.array([0.2, 0.3]), None, NOW), [None, 1], NOW) == ("matched", 1)
 
 
 def test_with_several_classes_the_question_is_whether_the_predicted_one_was_right(loaded: Loaded) -> None:
     here = desk(loaded, classes=("cat", "dog", "owl"), task="multiclass")
-    token = here.issue(np.array([0.7, 0.4]), np.array([2, 0]), NOW)
+    token = issue(here, np.array([0.7, 0.4]), np.array([2, 0]), NOW)
     here.accept(token, ["owl", "dog"], NOW)
     scores = here._state.as_json(here._state.vector)["scores"]["late-4"]
     assert (scores["positives"][140], scores["negatives"][80]) == (1, 1)
 
 
-def test_large_batches_and_regressions_get_no_token(loaded: Loaded) -> None:
-    assert desk(loaded).issue(np.zeros(65), None, NOW) is None
-    assert desk(loaded).issue(np.zeros(64), None, NOW) is not None
-    assert desk(loaded, task="regression").issue(np.zeros(1), None, NOW) is None
+def test_large_batches_that_are_not_logged_get_no_token(loaded: Loaded) -> None:
+    assert issue(desk(loaded), np.zeros(65), None, NOW) is None
+    assert issue(desk(loaded), np.zeros(64), None, NOW) is not None
+
+
+def test_errors_of_a_regression_add_up_to_rmse_mae_and_bias(loaded: Loaded) -> None:
+    older = desk(loaded, task="regression", version="late-4")
+    newer = desk(loaded, task="regression", version="late-5")
+    random = np.random.default_rng(3)
+    predicted, labels = random.uniform(0, 1, 640), random.uniform(0, 1, 640)
+    for start in range(0, 640, 64):
+        token = issue(older, predicted[start : start + 64], None, NOW)
+        newer.accept(token, labels[start : start + 64].tolist(), NOW)
+    errors = newer._state.as_json(newer._state.vector)["errors"]["late-4"]
+    unit, true = newer._state.units["late-4"], predicted - labels
+    assert errors["count"] == 640
+    assert errors["clipped"] == 0
+    assert np.sqrt(errors["squared"] * unit**2 / 640) == pytest.approx(np.sqrt((true**2).mean()), rel=1e-4)
+    assert (errors["over"] + errors["under"]) * unit / 640 == pytest.approx(np.abs(true).mean(), rel=1e-4)
+    assert (errors["over"] - errors["under"]) * unit / 640 == pytest.approx(true.mean(), abs=2 * unit)
+
+
+def test_a_label_of_a_regression_is_a_finite_number(loaded: Loaded) -> None:
+    here = desk(loaded, task="regression")
+    for label in ("1", True, float("nan"), float("inf"), [1]):
+        assert outcome(here, issue(here, np.zeros(1), None, NOW), [label]) == "invalid"
+    assert outcome(here, issue(here, np.zeros(1), None, NOW), [1e300]) == "matched"
+    assert here._state.as_json(here._state.vector)["errors"]["late-4"]["clipped"] == 1
+    assert issue(here, np.array([np.nan]), None, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("delay", "bucket"), [(0, 0), (1, 0), (2, 1), (60, 1), (86_400, 5), (8 * 86_400, 8), (89 * 86_400, 10)]
+)
+def test_late_labels_are_counted_by_their_delay(loaded: Loaded, delay: int, bucket: int) -> None:
+    here = desk(loaded)
+    here.accept(issue(here, np.zeros(1), None, NOW), [0], NOW + delay)
+    buckets = here._state.as_json(here._state.vector)["label_delay"]["buckets"]
+    assert [index for index, count in enumerate(buckets) if count] == [bucket]
+    assert counted(here, "late") == (delay > 7 * 86_400)
 
 
 def keys_file(path: Path, active: str, **keys: bytes) -> None:
@@ -161,10 +208,10 @@ def test_keys_are_read_again_when_the_file_changes(loaded: Loaded, tmp_path: Pat
     one, two = desk(loaded, tmp_path), desk(loaded, tmp_path)
     keys_file(tmp_path, "b", a=b"a" * 32, b=b"b" * 32)
     two.keys.refresh()
-    assert outcome(one, two.issue(np.zeros(1), None, NOW), [0]) == "matched"
+    assert outcome(one, issue(two, np.zeros(1), None, NOW), [0]) == "matched"
     (tmp_path / "keys.json").write_text("{")
     one.keys.refresh()
-    assert outcome(one, two.issue(np.zeros(1), None, NOW), [0]) == "matched"
+    assert outcome(one, issue(two, np.zeros(1), None, NOW), [0]) == "matched"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Any, Final
 
 from noria_serving.feedback.token import Refusal, Refused
 from noria_serving.protocol.errors import RequestError
@@ -35,22 +35,23 @@ async def accept(models: Models, call: Call, name: str, version: str | None) -> 
     sent = call.headers.get(TOKEN_HEADER)
     token = content.get("token", sent.decode("latin-1") if sent else None)
     try:
-        rows = service.desk.accept(token, content.get("labels"), time.time())
+        accepted = service.desk.accept(token, content.get("labels"), time.time())
     except Refused as refused:
         body = {"error": str(refused), "reason": str(refused.refusal)}
         return document(STATUSES[refused.refusal], body)
-    return document(200, {"result": "matched", "rows": rows})
+    return document(200, accepted._asdict())
 
 
 def _batch(service: Service, items: object) -> Answer:
     if not isinstance(items, list) or len(items) > MAX_ITEMS:
         raise RequestError(f"`items` must be a list of at most {MAX_ITEMS} objects with `token` and `labels`")
-    results, now = [], time.time()
+    results: list[dict[str, Any]] = []
+    now = time.time()
     for item in items:
         fields = item if isinstance(item, dict) else {}
         try:
-            rows = service.desk.accept(fields.get("token"), fields.get("labels"), now)
-            results.append({"result": "matched", "rows": rows})
+            accepted = service.desk.accept(fields.get("token"), fields.get("labels"), now)
+            results.append(accepted._asdict())
         except Refused as refused:
             results.append({"result": str(refused.refusal), "error": str(refused)})
     matched = sum(1 for entry in results if entry["result"] == "matched")

@@ -1,0 +1,158 @@
+"""Every metric of the model server, by name: the only place that says what there is.
+
+In: nothing. Out: the families that the exporter fills (prometheus.py), and docs/metrics.md.
+Invariant: names and units follow Prometheus' conventions: one prefix, base units, `_total` on counters only;
+nothing that a request brings stands in a name or label.
+
+`python -m noria_serving.counters.catalogue docs/metrics.md` writes the table, with `--check` it compares.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+Kind = Literal["counter", "gauge", "histogram"]
+COMMON: Final = ("model", "version")
+"""Labels of every metric."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One metric; `labels` beside the common ones."""
+
+    name: str
+    kind: Kind
+    text: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def every_label(self) -> list[str]:
+        return [*COMMON, *self.labels]
+
+    def counter(self) -> CounterMetricFamily:
+        """Empty, to be filled."""
+        return CounterMetricFamily(self.name.removesuffix("_total"), self.text, labels=self.every_label)
+
+    def gauge(self) -> GaugeMetricFamily:
+        """Empty, to be filled."""
+        return GaugeMetricFamily(self.name, self.text, labels=self.every_label)
+
+    def histogram(self) -> HistogramMetricFamily:
+        """Empty, to be filled."""
+        return HistogramMetricFamily(self.name, self.text, labels=self.every_label)
+
+
+REQUESTS: Final = Family(
+    "model_requests_total", "counter", "Inference requests answered, by outcome.", ("outcome",)
+)
+PREDICTIONS: Final = Family("model_predictions_total", "counter", "Rows predicted, by outcome.", ("outcome",))
+REQUEST_SECONDS: Final = Family(
+    "model_request_duration_seconds", "histogram", "Inference requests, body to answer."
+)
+INFERENCE_SECONDS: Final = Family("model_inference_duration_seconds", "histogram", "The model alone.")
+IN_FLIGHT: Final = Family("model_requests_in_flight", "gauge", "Requests being answered.")
+LOADED: Final = Family("model_loaded_timestamp_seconds", "gauge", "When the model became ready.")
+INFO: Final = Family("model_info", "gauge", "1; what is served.", ("deployment", "format", "task", "digest"))
+OVERHEAD: Final = Family(
+    "model_stats_overhead_seconds_total", "counter", "Time spent on folding features and predictions."
+)
+FEATURE_BIN: Final = Family(
+    "model_feature_bin_total", "counter", "Values by frozen bin of the version.", ("feature", "bin")
+)
+FEATURE_MISSING: Final = Family(
+    "model_feature_missing_total", "counter", "Missing values, in no bin.", ("feature",)
+)
+FEATURE_UNSEEN: Final = Family(
+    "model_feature_unseen_total",
+    "counter",
+    "Categories the reference does not know, in no bin.",
+    ("feature",),
+)
+OUT_OF_RANGE: Final = Family(
+    "model_feature_out_of_range_total", "counter", "Values outside the reference's, also in the end bins.",
+    ("feature", "side"),
+)  # fmt: skip
+REFERENCE_RATIO: Final = Family(
+    "model_feature_reference_ratio", "gauge", "Smoothed share of a bin in the reference.", ("feature", "bin")
+)
+REFERENCE_SAMPLES: Final = Family(
+    "model_feature_reference_samples", "gauge", "Reference values in bins.", ("feature",)
+)
+CRITICAL: Final = Family(
+    "model_feature_chi2_critical", "gauge", "Noise floor of the PSI, divided by 1/n + 1/m.", ("feature",)
+)
+PREDICTION_BIN: Final = Family(
+    "model_prediction_bin_total", "counter", "Predictions by frozen bin of the version.", ("bin",)
+)
+FEEDBACK: Final = Family(
+    "model_feedback_total", "counter", "Feedback items by outcome; late ones are matched too.", ("outcome",)
+)
+DELAY: Final = Family(
+    "model_label_delay_seconds", "histogram", "From prediction to label, of matched items, whole seconds."
+)
+CONFUSION: Final = Family(
+    "model_confusion_total", "counter", "Labelled rows at a threshold of one half; with several classes: "
+    "whether the predicted one was right.", ("actual", "predicted"),
+)  # fmt: skip
+LABELLED: Final = Family("model_errors_labelled_total", "counter", "Labelled rows of a regression.")
+ERRORS: Final = Family(
+    "model_errors_absolute_total", "counter", "Absolute errors of labelled rows, in the label's own unit: "
+    "predictions over the label and under it. Their sum by rows is the MAE, their difference the bias.",
+    ("side",),
+)  # fmt: skip
+SQUARED: Final = Family(
+    "model_errors_squared_total", "counter", "Squared errors of labelled rows; the root of their sum by rows "
+    "is the RMSE.",
+)  # fmt: skip
+CLIPPED: Final = Family(
+    "model_errors_clipped_total", "counter",
+    "Labelled rows whose error was too large (8 times the reference's range or more) and counts as that.",
+)  # fmt: skip
+
+FAMILIES: Final[tuple[Family, ...]] = (
+    REQUESTS, PREDICTIONS, REQUEST_SECONDS, INFERENCE_SECONDS, IN_FLIGHT, LOADED, INFO, OVERHEAD,
+    FEATURE_BIN, FEATURE_MISSING, FEATURE_UNSEEN, OUT_OF_RANGE, REFERENCE_RATIO, REFERENCE_SAMPLES, CRITICAL,
+    PREDICTION_BIN, FEEDBACK, DELAY, CONFUSION, LABELLED, ERRORS, SQUARED, CLIPPED,
+)  # fmt: skip
+
+
+def document() -> str:
+    """docs/metrics.md."""
+    rows = [
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.text} |"
+        for one in FAMILIES
+    ]
+    return "\n".join(
+        [
+            "# Metrics of the model server",
+            "",
+            "<!-- Made from counters/catalogue.py by `make metrics`; do not edit. -->",
+            "",
+            f"Port 8081, `/metrics`. Every metric has the labels {' and '.join(f'`{x}`' for x in COMMON)}; "
+            "labels of feedback are counted under",
+            "the version that predicted. Everything is summed over pods before anything is computed from it.",
+            "",
+            "| metric | type | further labels | what it says |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Write the table, or compare it."""
+    path = Path(sys.argv[1])
+    if "--check" not in sys.argv:
+        path.write_text(document())
+    elif path.read_text() != document():
+        sys.exit(f"{path} is not what the catalogue says; run: make metrics")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The model server's metrics: named by Prometheus' rules, and written down."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from noria_serving.counters import catalogue
+from noria_serving.counters.prometheus import Exporter
+from noria_serving.model.loaded import Loaded
+from noria_serving.server.models import Models
+from noria_serving.server.service import Service
+from noria_serving.settings import ModelSettings, Settings
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
+RESERVED = {"le", "quantile", "pod", "job", "instance"}
+UNITS = {"seconds", "bytes", "ratio", "timestamp"}
+OTHER_UNITS = {"ms", "milliseconds", "us", "minutes", "hours", "percent", "kb", "mb", "count"}
+
+
+@pytest.fixture
+def scraped(loaded: Loaded) -> dict[str, object]:
+    settings = ModelSettings(bundle="m", deployment="late", model="late", version="late-4", number="4")
+    models, service = Models(Settings(models=(settings,))), Service(settings, loaded)
+    models.serve(service)
+    service.recorder.answered({"input-0": np.zeros((1, 3))}, np.zeros(1))
+    service.recorder.state.add_score("late-3", 7, positive=True)
+    service.recorder.state.add_error("late-2", -0.25, 2.0**-10)
+    service.recorder.state.add_delay(30)
+    text = Exporter(models).render().decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def test_what_is_exported_is_what_the_catalogue_says(scraped) -> None:
+    named = {one.name.removesuffix("_total"): one for one in catalogue.FAMILIES}
+    assert set(scraped) == set(named)
+    for name, family in scraped.items():
+        assert family.type == named[name].kind
+        assert family.documentation == named[name].text
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(named[name].every_label)
+
+
+def test_every_sample_is_a_number_and_histograms_are_whole(scraped) -> None:
+    for family in scraped.values():
+        assert all(np.isfinite(sample.value) for sample in family.samples)
+        if family.type == "histogram":
+            buckets = [s for s in family.samples if s.name.endswith("_bucket")]
+            counts = [s.value for s in buckets]
+            assert counts == sorted(counts)
+            assert buckets[-1].labels["le"] == "+Inf"
+            assert {s.name.rsplit("_", 1)[1] for s in family.samples} == {"bucket", "sum", "count"}
+
+
+@pytest.mark.parametrize("family", catalogue.FAMILIES, ids=lambda one: one.name)
+def test_names_follow_the_rules_of_prometheus(family: catalogue.Family) -> None:
+    words = family.name.removesuffix("_total").split("_")
+    assert re.fullmatch(r"model_[a-z0-9]+(_[a-z0-9]+)*", family.name)
+    assert family.name.endswith("_total") == (family.kind == "counter")
+    assert not OTHER_UNITS & {*words, "_".join(words[-2:])}
+    assert not {"counter", "gauge", "histogram", "summary"} & set(words)
+    assert not any(word in UNITS for word in words[:-2])  # a unit stands at the end
+    assert family.kind != "histogram" or words[-1] in UNITS
+    assert family.text.endswith(".")
+    assert all(re.fullmatch(r"[a-z][a-z_]*", label) and label not in RESERVED
+               for label in family.every_label)  # fmt: skip
+    assert len(set(family.every_label)) == len(family.every_label)
+
+
+def test_errors_are_exported_in_the_unit_of_the_label(scraped) -> None:
+    (absolute,) = [s for s in scraped["model_errors_absolute"].samples if s.labels["side"] == "under"]
+    assert (absolute.value, absolute.labels["version"]) == (0.25, "late-2")
+    assert scraped["model_errors_squared"].samples[0].value == 0.0625
+
+
+def test_the_documented_table_is_the_catalogue(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "noria_serving.counters.catalogue"]
+    subprocess.run([*command, str(DOCUMENT), "--check"], check=True)
+    other = tmp_path / "metrics.md"
+    other.write_text("old")
+    assert subprocess.run([*command, str(other), "--check"], check=False, capture_output=True).returncode == 1
+    subprocess.run([*command, str(other)], check=True)
+    assert other.read_text() == DOCUMENT.read_text()
