@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import platform
 import tarfile
 import urllib.error
 import urllib.request
@@ -50,6 +51,7 @@ NAME = f"{REGISTRY}/noria/toolbox"
 REPOSITORY = f"http://{REGISTRY}/v2/noria/toolbox"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # what OCI calls them
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -112,7 +114,7 @@ def _layer() -> bytes:
 def _config(diff_id: str) -> bytes:
     return _canonical(
         {
-            "architecture": "amd64",
+            "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
             "config": {"Entrypoint": ["/bin/sleep", "2147483647"], "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tools.cluster import base_image, builder, images, layers, registry
+from tools.cluster import base_image, builder, images, layers, registry, toolbox
 from tools.cluster.builder import Buildah
 from tools.cluster.errors import ClusterError
 
@@ -191,3 +191,11 @@ def test_an_image_is_found_by_its_tag_only_while_it_is_whole(pushes: Pushes, cac
     assert not registry.holds_tag("noria/toolbox", "1")
     assert registry.drop_damaged() == [digest.removeprefix("sha256:")]
     assert registry.drop_damaged() == []
+
+
+@pytest.mark.parametrize(("machine", "said"), [("x86_64", "amd64"), ("aarch64", "arm64")])
+def test_the_toolbox_says_for_which_machines_it_is(
+    monkeypatch: pytest.MonkeyPatch, machine: str, said: str
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert json.loads(toolbox._config("sha256:0"))["architecture"] == said
