@@ -85,5 +85,6 @@ DELAY_BOUNDS: Final = (1, 60, 600, 3600, 21_600, 86_400, 259_200, 604_800, 1_209
 FEEDBACK_PARAMETER: Final = "feedback_token"
 FEEDBACK_HEADER: Final = "Noria-Feedback"
 FEEDBACK_KEYS_FILE: Final = "keys.json"
-"""In the mounted Secret: `{"active": "<kid>", "keys": {"<kid>": "<base64 of 32 bytes>"}}`; two at most."""
+"""In a Secret: `{"active": "<kid>", "keys": {"<kid>": "<base64 of 32 bytes>"}, "from": <Unix time>}`. Each
+period has one; they are mounted side by side, as `<period>.json`."""
 FEEDBACK_MAX_ROWS: Final = 64

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from tests.integration.running import Cluster, run_to_end
 from tests.integration.wheel import NAME, World
 
 from noria_operator.controllers.registry import CONTROLLERS
+from noria_operator.domain.keys import key_period
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, Json
 from noria_operator.kube.lease import Timing
 
@@ -28,7 +29,7 @@ LONGEST_TURN = 60.0
 
 def expected(version: int) -> Json:
     """The world after `version` turns, whatever happened on the way."""
-    versions = range(1, version + 1)
+    versions, period = range(1, version + 1), key_period(datetime.now(UTC))
     return {
         "trainingjobs": ["flight-delay-# Succeeded"] * version,
         "modelversions": sorted(f"flight-delay-{n} Approved" for n in versions),
@@ -41,7 +42,7 @@ def expected(version: int) -> Json:
         "services": ["flight-delay", f"flight-delay-{version}-#", "noria-router"],
         "controllerrevisions": [f"flight-delay-{version}-#", "noria-router-#"],
         "poddisruptionbudgets": ["noria-router"],
-        "secrets": ["flight-delay-feedback-#", "noria-router-#"],
+        "secrets": [*(f"flight-delay-feedback-#-{n}" for n in (period, period + 1)), "noria-router-#"],
         "traffic": [(f"flight-delay-{version}", 100, True)],
         "phase": "Healthy",
         "rejected": [],

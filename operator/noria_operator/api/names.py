@@ -113,9 +113,10 @@ def revision_name(deployment: str, version: int, revision: str) -> str:
     return fit(f"{deployment}-{version}-{revision[:6]}")
 
 
-def feedback_secret_name(deployment: str, uid: str) -> str:
-    """Name of the Secret with the keys that sign feedback tokens of one ModelDeployment."""
-    return f"{fit(deployment, LABEL_LIMIT - len('-feedback-') - 8)}-feedback-{short_uid(uid)}"
+def feedback_secret_name(deployment: str, uid: str, period: int) -> str:
+    """Name of the Secret with the key that signs feedback tokens of one ModelDeployment in a period."""
+    tail = f"-feedback-{short_uid(uid)}-{period}"
+    return fit(deployment, LABEL_LIMIT - len(tail)) + tail
 
 
 def router_secret_name(router_deployment_uid: str) -> str:

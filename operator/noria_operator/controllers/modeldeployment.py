@@ -141,6 +141,8 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
     judged = state.candidate is not None and state.stable is not None
     if judged or (state.candidate and state.step and not state.step.stalled and trouble is None):
         waits.append(ctx.config.evidence_interval)
+    if made.children:
+        waits.append(serving_children.keys_due(now))
     return Result(min(waits) if waits else None)
 
 

@@ -7,12 +7,14 @@ status that allows it; the template of a revision is the recorded one.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from noria_operator.api import names
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.serving_observe import View
 from noria_operator.domain import serving_children as build
+from noria_operator.domain.keys import key_period, period_start
 from noria_operator.domain.revisions import record, recorded
 from noria_operator.domain.rollout_state import Child, Plan, Revision
 from noria_operator.domain.serving import Serving, pod_template
@@ -30,10 +32,22 @@ async def grow(ctx: Context, view: View, plan: Plan) -> None:
     children = [child for child in plan.children if child.replicas is not None]
     if not children:
         return
-    secret = build.keys_secret(view.namespace, view.name, view.uid, ctx.config.master_key())
-    await ctx.writer.create_once(SECRET, secret, owner=view.obj)
+    await _keys(ctx, view)
     for child in children:
         await _child(ctx, view, child)
+
+
+async def _keys(ctx: Context, view: View) -> None:
+    """This period's feedback key, and the next one's ahead of time: every pod knows it before any signs."""
+    this, master = key_period(ctx.clock.now()), ctx.config.master_key()
+    for period in (this, this + 1):
+        secret = build.keys_secret(view.namespace, view.name, view.uid, master, period=period)
+        await ctx.writer.create_once(SECRET, secret, owner=view.obj)
+
+
+def keys_due(now: datetime) -> timedelta:
+    """Until the next key has to be made."""
+    return period_start(key_period(now) + 1) - now
 
 
 async def shrink(ctx: Context, view: View, plan: Plan) -> None:
@@ -113,6 +127,7 @@ def _serving(ctx: Context, view: View, target: Revision) -> Serving:
         selector=build.revision_selector(view.name, view.uid, target),
         image=server.image or ctx.config.server_image,
         pull_policy=ctx.config.image_pull_policy,
-        keys_secret=names.feedback_secret_name(view.name, view.uid),
+        uid=view.uid,
+        key_period=key_period(ctx.clock.now()),
         allow_pickle=view.namespace in ctx.config.allow_pickle_namespaces,
     )

@@ -2,8 +2,8 @@
 
 Comes in: the master key and what a key is for. Goes out: the feedback keys of a ModelDeployment and the token
 by which a namespace's router proves itself. Invariant: same inputs, same key, so the operator never has to
-read a Secret back; a key for one purpose, namespace or deployment says nothing about any other (HMAC-SHA256
-as in RFC 5869, expand step).
+read a Secret back; a key for one purpose, namespace, deployment or period says nothing about any other
+(HMAC-SHA256 as in RFC 5869, expand step).
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import base64
 import hashlib
 import hmac
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 MASTER_KEY_MIN: Final = 32
 """Bytes that a master key must have at least."""
+KEY_PERIOD: Final = timedelta(days=90)
+"""How long a feedback key signs; then it verifies for as long again, which is what a token is good for."""
 
 
 def derive(master: bytes, purpose: str, *parts: str) -> bytes:
@@ -27,11 +30,27 @@ def derive(master: bytes, purpose: str, *parts: str) -> bytes:
     return hmac.new(master, b"noria/v1" + message, hashlib.sha256).digest()
 
 
-def feedback_keys(master: bytes, namespace: str, deployment: str, uid: str) -> str:
-    """Content of `keys.json` in the feedback Secret of one ModelDeployment: the active key id and its key."""
-    key = derive(master, "feedback", namespace, deployment, uid)
-    kid = derive(master, "feedback-key-id", namespace, deployment, uid).hex()[:8]
-    content = {"active": kid, "keys": {kid: base64.b64encode(key).decode()}}
+def key_period(now: datetime) -> int:
+    """The number of the period that `now` is in; each has a feedback key of its own."""
+    return int(now.timestamp() // KEY_PERIOD.total_seconds())
+
+
+def period_start(period: int) -> datetime:
+    """When its key begins to sign."""
+    return datetime.fromtimestamp(0, UTC) + period * KEY_PERIOD
+
+
+def feedback_keys(master: bytes, namespace: str, deployment: str, uid: str, *, period: int) -> str:
+    """Content of `keys.json` in the feedback Secret of one ModelDeployment and period: a key, its id, and the
+    Unix time from which it signs.
+    """
+    key = derive(master, "feedback", namespace, deployment, uid, str(period))
+    kid = derive(master, "feedback-key-id", namespace, deployment, uid, str(period)).hex()[:8]
+    content = {
+        "active": kid,
+        "keys": {kid: base64.b64encode(key).decode()},
+        "from": int(period_start(period).timestamp()),
+    }
     return json.dumps(content, sort_keys=True)
 
 

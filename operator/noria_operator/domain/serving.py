@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from noria_operator.api import names
 from noria_operator.api.modeldeployment import Server
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.domain import credentials
@@ -30,6 +31,8 @@ listening.
 FINISH_SECONDS = 20
 """What requests that are still running then get at least."""
 KEYS_DIR = "/noria/feedback"
+KEY_PERIODS = 16
+"""Feedback keys that a pod can come to know; four years of them."""
 LIVE_PATH = "/v2/health/live"
 START_SECONDS = 1200
 """How long a process may take before its liveness is looked at; progressDeadline ends a rollout earlier."""
@@ -47,7 +50,10 @@ class Serving:
     selector: Mapping[str, str]
     image: str
     pull_policy: str
-    keys_secret: str
+    uid: str
+    """Of the ModelDeployment."""
+    key_period: int
+    """The one in which the revision begins."""
     allow_pickle: bool = False
 
     @property
@@ -78,8 +84,8 @@ def pod_template(serving: Serving) -> Json:
         "containers": [_container(serving, fields)],
         "volumes": _volumes(serving),
     }
-    names = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets")
-    spec |= {name: fields[name] for name in (*names, "serviceAccountName") if fields.get(name)}
+    placed = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets")
+    spec |= {name: fields[name] for name in (*placed, "serviceAccountName") if fields.get(name)}
     spread = serving.server.model_dump(mode="json", by_alias=True)["topologySpreadConstraints"]
     if spread:
         selector = {"labelSelector": {"matchLabels": dict(serving.selector)}}
@@ -198,10 +204,29 @@ def _mounts(serving: Serving) -> list[Json]:
 
 
 def _volumes(serving: Serving) -> list[Json]:
-    keys = {"secretName": serving.keys_secret, "defaultMode": 0o440}
-    volumes: list[Json] = [{"name": "tmp", "emptyDir": {}}, {"name": "feedback", "secret": keys}]
+    volumes: list[Json] = [{"name": "tmp", "emptyDir": {}}, {"name": "feedback", "projected": _keys(serving)}]
     claim = Location.parse(serving.version.spec.artifact.uri).claim
     if claim:
         # The whole claim, not a subPath: the kubelet would make a missing directory and hide the mistake.
         volumes.append({"name": "artifact", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
     return volumes + credentials.volumes(serving.secrets)
+
+
+def _keys(serving: Serving) -> Json:
+    """Keys of the last period, of this one and of those to come, a file each. A Secret that is made later is
+    brought to running pods by the kubelet: keys rotate without a restart.
+    """
+    last = serving.key_period - 1
+    return {
+        "defaultMode": 0o440,
+        "sources": [
+            {
+                "secret": {
+                    "name": names.feedback_secret_name(serving.deployment, serving.uid, period),
+                    "items": [{"key": contract.FEEDBACK_KEYS_FILE, "path": f"{period}.json"}],
+                    "optional": period != serving.key_period,
+                }
+            }
+            for period in range(last, last + KEY_PERIODS)
+        ],
+    }

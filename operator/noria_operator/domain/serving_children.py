@@ -104,17 +104,19 @@ def service(namespace: str, deployment: str, uid: str, target: Revision, port: i
     }
 
 
-def keys_secret(namespace: str, deployment: str, uid: str, master: bytes) -> Json:
-    """The Secret with which the servers of all revisions sign and check feedback tokens; created once."""
+def keys_secret(namespace: str, deployment: str, uid: str, master: bytes, *, period: int) -> Json:
+    """The Secret with which the servers of all revisions sign and check feedback tokens of a period; created
+    once.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
         "immutable": True,
         "metadata": {
-            "name": names.feedback_secret_name(deployment, uid),
+            "name": names.feedback_secret_name(deployment, uid, period),
             "namespace": namespace,
             "labels": {names.DEPLOYMENT_LABEL: names.fit(deployment)},
         },
-        "stringData": {FEEDBACK_KEYS_FILE: feedback_keys(master, namespace, deployment, uid)},
+        "stringData": {FEEDBACK_KEYS_FILE: feedback_keys(master, namespace, deployment, uid, period=period)},
     }

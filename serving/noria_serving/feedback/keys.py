@@ -1,7 +1,9 @@
-"""The keys that sign feedback tokens: two at most, read from a mounted Secret and read again when it changes.
+"""The keys that sign feedback tokens, read from mounted Secrets and read again when they change.
 
-In: a file, `{"active": kid, "keys": {kid: base64 of 32 bytes}}`. Out: a KeyRing. Invariant: a file that is
-missing, half written or malformed never takes away the keys that were read before.
+In: a file, `{"active": kid, "keys": {kid: base64 of 32 bytes}, "from": Unix time}`, or a directory of such
+files, one a period. Out: a KeyRing: the key whose time began last signs, it and the one before verify, and so
+does one whose time is still to come (another pod's clock may be ahead). Invariant: a file that is missing,
+half written or malformed never takes away the keys that were read before.
 """
 
 from __future__ import annotations
@@ -10,11 +12,10 @@ import base64
 import json
 import logging
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from noria_serving.contract import FEEDBACK_KEYS_FILE
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,16 @@ class KeyRing:
     keys: Mapping[str, bytes]
 
 
-def parse(data: bytes) -> KeyRing:
-    """A keys file's bytes → KeyRing; ValueError says what is wrong with it."""
+@dataclass(frozen=True)
+class KeyFile:
+    """What one file says; `begins`: when its active key begins to sign."""
+
+    ring: KeyRing
+    begins: float = 0.0
+
+
+def parse(data: bytes) -> KeyFile:
+    """A keys file's bytes → KeyFile; ValueError says what is wrong with it."""
     document = json.loads(data)
     if not isinstance(document, dict) or not isinstance(document.get("keys"), dict):
         raise ValueError("`keys` must be an object")  # noqa: TRY004  one error for every malformed file
@@ -38,32 +47,51 @@ def parse(data: bytes) -> KeyRing:
     active = document.get("active")
     if active not in keys:
         raise ValueError("`active` must name one of the keys")
-    return KeyRing(str(active), keys)
+    return KeyFile(KeyRing(str(active), keys), float(document.get("from", 0)))
+
+
+def in_force(files: Iterable[KeyFile], now: float) -> KeyRing | None:
+    """The keys that count now; where none has begun, the first that will."""
+    ordered = sorted(files, key=lambda file: file.begins)
+    if not ordered:
+        return None
+    begun = [file for file in ordered if file.begins <= now] or ordered[:1]
+    counting = [*begun[-2:], *(file for file in ordered if file.begins > now)]
+    keys = {kid: key for file in counting for kid, key in file.ring.keys.items()}
+    return KeyRing(begun[-1].ring.active, keys)
 
 
 class MountedKeys:
-    """The current KeyRing; without a file (a laptop) one random key that lives as long as the process."""
+    """The current KeyRing; without a location (a laptop) one random key that lives as long as the process."""
 
-    def __init__(self, location: str | None) -> None:
-        self._path: Path | None = None
+    def __init__(self, location: str | None, clock: Callable[[], float] = time.time) -> None:
+        self._path = Path(location) if location else None
+        self._clock = clock
+        self._files: dict[str, tuple[tuple[int, int], KeyFile]] = {}
         self.ring: KeyRing | None = None
-        self._seen: tuple[int, int] | None = None
         if location is None:
             self.ring = KeyRing("local", {"local": secrets.token_bytes(32)})
-            return
-        path = Path(location)
-        self._path = path / FEEDBACK_KEYS_FILE if path.is_dir() else path
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the file again if it changed; called every few seconds and when a key id is unknown."""
+        """Read what changed; called every few seconds and when a key id is unknown."""
         if self._path is None:
             return
         try:
-            status = self._path.stat()
-            if (status.st_mtime_ns, status.st_ino) == self._seen:
-                return
-            self.ring = parse(self._path.read_bytes())
-            self._seen = (status.st_mtime_ns, status.st_ino)
+            found = sorted(self._path.glob("*.json")) if self._path.is_dir() else [self._path]
+        except OSError as error:
+            log.warning("feedback keys cannot be read: %s", error)
+            found = []
+        for path in found:
+            self._read(path)
+        self.ring = in_force((file for _, file in self._files.values()), self._clock())
+
+    def _read(self, path: Path) -> None:
+        known = self._files.get(path.name)
+        try:
+            status = path.stat()
+            seen = (status.st_mtime_ns, status.st_ino)
+            if known is None or known[0] != seen:
+                self._files[path.name] = (seen, parse(path.read_bytes()))
         except (OSError, ValueError, TypeError) as error:
             log.warning("feedback keys cannot be read: %s", error)

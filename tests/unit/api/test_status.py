@@ -52,7 +52,7 @@ model_names = st.from_regex(r"\A[a-z]([-a-z0-9]{0,38}[a-z0-9])?\Z")
 def test_names_of_children_are_dns_labels(name: str, version: int, revision: str) -> None:
     for child in (
         names.revision_name(name, version, revision),
-        names.feedback_secret_name(name, "0f7ac08d-0000-4000-8000-000000000000"),
+        names.feedback_secret_name(name, "0f7ac08d-0000-4000-8000-000000000000", version),
         names.model_version_name(name, version),
     ):
         assert LABEL.fullmatch(child)

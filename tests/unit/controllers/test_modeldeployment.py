@@ -22,6 +22,7 @@ from tests.unit.controllers.serving_api import (
 from tests.unit.controllers.training_api import Crash, minutes
 
 from noria_operator.controllers import modeldeployment
+from noria_operator.domain.keys import KEY_PERIOD, key_period, period_start
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.errors import Conflict, Forbidden, Terminal
 from noria_operator.kube.kinds import (
@@ -85,7 +86,26 @@ async def test_the_keys_exist_before_the_pods_that_mount_them(tmp_path: Path) ->
     router = next(i for i, text in enumerate(made) if "Secret noria-router" in text)
     assert keys < pods
     assert router < made.index("create Service noria-router")
-    assert {obj["metadata"]["name"] for obj in api.all(SECRET)} >= {"flights-feedback-7b1c2d3e"}
+    this = key_period(api.clock.now())
+    assert {obj["metadata"]["name"] for obj in api.all(SECRET)} >= {
+        f"flights-feedback-7b1c2d3e-{period}" for period in (this, this + 1)
+    }
+
+
+async def test_the_next_feedback_key_comes_in_time_and_restarts_no_pod(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    templates = [obj["spec"]["template"] for obj in api.all(DEPLOYMENT)]
+    ctx = started(api, routers, tmp_path)
+    due = (await modeldeployment.reconcile(ctx, KEY)).after
+    assert due is not None
+    api.clock.time += due
+    this, later = key_period(api.clock.now()), await modeldeployment.reconcile(ctx, KEY)
+    assert f"flights-feedback-7b1c2d3e-{this + 1}" in {obj["metadata"]["name"] for obj in api.all(SECRET)}
+    assert later.after == KEY_PERIOD
+    assert [obj["spec"]["template"] for obj in api.all(DEPLOYMENT)] == templates
+    (pod,) = [one for one in templates if one["spec"]["containers"][0]["name"] == "server"]
+    (keys,) = [one["projected"] for one in pod["spec"]["volumes"] if one["name"] == "feedback"]
+    assert f"flights-feedback-7b1c2d3e-{this + 1}" in [each["secret"]["name"] for each in keys["sources"]]
 
 
 async def test_a_converged_deployment_is_read_without_a_write_and_without_asking_routers(
@@ -96,7 +116,8 @@ async def test_a_converged_deployment_is_read_without_a_write_and_without_asking
     await modeldeployment.reconcile(ctx, KEY)
     before, reads = api.version, routers.reads
     result = await modeldeployment.reconcile(ctx, KEY)
-    assert (api.version, routers.reads, result.after) == (before, reads, None)
+    until_new_keys = period_start(key_period(api.clock.now()) + 1) - api.clock.now()
+    assert (api.version, routers.reads, result.after) == (before, reads, until_new_keys)
 
 
 async def test_an_abort_is_written_before_anything_that_could_fail(tmp_path: Path) -> None:

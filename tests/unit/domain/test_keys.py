@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
 
 import pytest
 
-from noria_operator.domain.keys import derive, feedback_keys, router_token, same_token
+from noria_operator.domain.keys import (
+    derive,
+    feedback_keys,
+    key_period,
+    period_start,
+    router_token,
+    same_token,
+)
 
 MASTER = bytes(range(32))
 
@@ -33,13 +41,28 @@ def test_a_short_master_key_is_refused() -> None:
 
 
 def test_feedback_keys_name_one_active_key_of_32_bytes() -> None:
-    content = json.loads(feedback_keys(MASTER, "prod", "flights", "uid-1"))
-    assert set(content) == {"active", "keys"}
+    content = json.loads(feedback_keys(MASTER, "prod", "flights", "uid-1", period=230))
+    assert set(content) == {"active", "keys", "from"}
     assert len(base64.b64decode(content["keys"][content["active"]])) == 32
 
 
-def test_two_deployments_share_neither_key_nor_key_id() -> None:
-    first, second = (json.loads(feedback_keys(MASTER, "prod", "flights", uid)) for uid in ("1", "2"))
+def test_each_moment_is_in_one_period_and_its_key_begins_there() -> None:
+    now = datetime(2026, 11, 27, tzinfo=UTC)
+    period = key_period(now)
+    assert period_start(period) <= now < period_start(period + 1)
+    assert key_period(period_start(period)) == period
+    assert json.loads(feedback_keys(MASTER, "a", "b", "c", period=period))["from"] == (
+        period_start(period).timestamp()
+    )
+
+
+def test_two_deployments_or_periods_share_neither_key_nor_key_id() -> None:
+    first, second, third = (
+        json.loads(feedback_keys(MASTER, "prod", "flights", uid, period=period))
+        for uid, period in (("1", 230), ("2", 230), ("1", 231))
+    )
+    assert third["active"] != first["active"]
+    assert set(third["keys"].values()).isdisjoint(first["keys"].values())
     assert first["active"] != second["active"]
     assert set(first["keys"].values()).isdisjoint(second["keys"].values())
 

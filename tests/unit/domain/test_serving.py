@@ -39,7 +39,8 @@ def serving(server: dict[str, Any] | None = None, made: ModelVersion | None = No
         selector=build.revision_selector("flights", UID, TARGET),
         image="registry/noria/server@sha256:" + "b" * 64,
         pull_policy="IfNotPresent",
-        keys_secret="flights-feedback-7b1c2d3e",
+        uid=UID,
+        key_period=230,
         **rest,
     )
 
@@ -76,7 +77,7 @@ def objects(made: Serving) -> list[dict[str, Any]]:
         build.service("prod", "flights", UID, TARGET, made.port),
         record(TARGET, 3, template, made.port),
         build.size("prod", TARGET, 2),
-        build.keys_secret("prod", "flights", UID, bytes(32)),
+        build.keys_secret("prod", "flights", UID, bytes(32), period=230),
     ]
 
 

@@ -1,6 +1,8 @@
 import base64
 import json
 import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.desk import MAX_AGE_SECONDS, Desk
 from noria_serving.feedback.keys import KeyRing, MountedKeys, parse
-from noria_serving.feedback.token import MAX_TEXT, Refusal, Refused, Token, binding, sign, verify
+from noria_serving.feedback.token import MAX_TEXT, Refusal, Refused, Token, binding, key_id, sign, verify
 from noria_serving.feedback.window import Window
 from noria_serving.model.loaded import Loaded
 
@@ -28,8 +30,9 @@ def desk(
     version: str = "late-4",
     classes: object = (0, 1),
     task: str = "binary",
+    clock: object = time.time,
 ) -> Desk:
-    mounted = MountedKeys(str(keys) if keys else None)
+    mounted = MountedKeys(str(keys) if keys else None, clock)
     if keys is None:
         mounted.ring = RING
     return Desk(
@@ -41,6 +44,14 @@ def desk(
         task=task,
         classes=classes,
     )
+
+
+@dataclass
+class Clock:
+    now: float
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def issue(desk: Desk, scores: np.ndarray, predicted: np.ndarray | None, now: float) -> str | None:
@@ -197,10 +208,10 @@ def test_late_labels_are_counted_by_their_delay(loaded: Loaded, delay: int, buck
     assert counted(here, "late") == (delay > 7 * 86_400)
 
 
-def keys_file(path: Path, active: str, **keys: bytes) -> None:
-    document = {"active": active, "keys": {kid: base64.b64encode(key).decode() for kid, key in keys.items()}}
-    (path / "next").write_text(json.dumps(document))
-    os.replace(path / "next", path / "keys.json")
+def keys_file(path: Path, active: str, *, begins: float = 0, name: str = "keys", **keys: bytes) -> None:
+    encoded = {kid: base64.b64encode(key).decode() for kid, key in keys.items()}
+    (path / "next").write_text(json.dumps({"active": active, "keys": encoded, "from": begins}))
+    os.replace(path / "next", path / f"{name}.json")
 
 
 def test_keys_are_read_again_when_the_file_changes(loaded: Loaded, tmp_path: Path) -> None:
@@ -212,6 +223,48 @@ def test_keys_are_read_again_when_the_file_changes(loaded: Loaded, tmp_path: Pat
     (tmp_path / "keys.json").write_text("{")
     one.keys.refresh()
     assert outcome(one, issue(two, np.zeros(1), None, NOW), [0]) == "matched"
+
+
+def test_keys_rotate_under_running_servers(loaded: Loaded, tmp_path: Path) -> None:
+    """A key signs from its time on, is known everywhere before that, and verifies for one period more."""
+    clock = Clock(NOW)
+    keys_file(tmp_path, "a", name="230", begins=NOW - 10, a=b"a" * 32)
+    one, two = desk(loaded, tmp_path, clock=clock), desk(loaded, tmp_path, clock=clock)
+    first = [issue(one, np.zeros(1), None, NOW) for _ in range(3)]
+    keys_file(tmp_path, "b", name="231", begins=NOW + 100, b=b"b" * 32)
+    one.keys.refresh()
+    assert [key_id(token) for token in (*first, issue(one, np.zeros(1), None, NOW))] == ["a"] * 4
+    clock.now = NOW + 101
+    one.keys.refresh()
+    second = issue(one, np.zeros(1), None, clock.now)
+    assert key_id(second) == "b"
+    # two has not looked since: it finds the key when it meets a token signed with it, and takes the old one's
+    assert outcome(two, second, [0], clock.now) == "matched"
+    assert outcome(two, first[0], [0], clock.now) == "matched"
+    keys_file(tmp_path, "c", name="232", begins=NOW + 200, c=b"c" * 32)
+    clock.now = NOW + 201
+    one.keys.refresh()
+    assert outcome(one, issue(one, np.zeros(1), None, clock.now), [0], clock.now) == "matched"
+    assert outcome(one, issue(two, np.zeros(1), None, clock.now), [0], clock.now) == "matched"
+    assert outcome(one, first[1], [0], clock.now) == "forged"
+
+
+def test_a_key_whose_time_is_still_to_come_verifies(loaded: Loaded, tmp_path: Path) -> None:
+    ahead, behind = Clock(NOW + 1), Clock(NOW - 1)
+    keys_file(tmp_path, "a", name="230", begins=NOW - 10, a=b"a" * 32)
+    keys_file(tmp_path, "b", name="231", begins=NOW, b=b"b" * 32)
+    token = issue(desk(loaded, tmp_path, clock=ahead), np.zeros(1), None, NOW)
+    assert key_id(token) == "b"
+    assert outcome(desk(loaded, tmp_path, clock=behind), token, [0]) == "matched"
+
+
+def test_without_keys_there_are_no_tokens_until_the_first_comes(loaded: Loaded, tmp_path: Path) -> None:
+    here = desk(loaded, tmp_path)
+    assert issue(here, np.zeros(1), None, NOW) is None
+    assert outcome(here, sign(TOKEN, RING, BOUND), [0, 1]) == "invalid"
+    keys_file(tmp_path, "a", name="230", begins=2 * NOW, a=b"a" * 32)
+    here.keys.refresh()
+    assert key_id(issue(here, np.zeros(1), None, NOW)) == "a"
 
 
 @pytest.mark.parametrize(
