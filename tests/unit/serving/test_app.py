@@ -111,7 +111,7 @@ def wrong(**changes: Any) -> dict[str, Any]:
         ("POST", f"{BASE}/versions/5/infer", json.dumps(GOOD), 404),
         ("GET", "/v2/models/other", "", 404),
         ("GET", "/v2/models/other/ready", "", 404),
-        ("GET", "/", "", 404),
+        ("GET", "/nothing", "", 404),
         ("GET", "/metrics", "", 404),
         ("GET", f"{BASE}/infer", "", 405),
         ("DELETE", BASE, "", 405),
