@@ -108,7 +108,7 @@ async def discovery(store: Store, port: int, **options: Any) -> AsyncIterator[No
 
 @dataclass
 class Upstream:
-    """A model server with a name; `behaviour` is ok, error, reset or hang."""
+    """A model server with a name; `behaviour` is ok, error, busy, wrong, reset or hang."""
 
     name: str
     port: int
@@ -117,8 +117,9 @@ class Upstream:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.served += 1
-        if self.behaviour == "error":
-            return web.Response(status=500, text=self.name)
+        statuses = {"error": 500, "busy": 429, "wrong": 400}
+        if self.behaviour in statuses:
+            return web.Response(status=statuses[self.behaviour], text=self.name)
         if self.behaviour == "reset" and request.transport is not None:
             request.transport.abort()
         if self.behaviour in {"reset", "hang"}:

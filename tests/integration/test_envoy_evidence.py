@@ -37,24 +37,24 @@ async def test_every_way_of_failing_is_counted_once_and_as_an_error_of_its_versi
 
             assert await counts() == Counts(0, 0)
             statuses = []
-            for behaviour in ("ok", "error", "reset", "hang"):
+            for behaviour in ("ok", "wrong", "error", "busy", "reset", "hang"):
                 server.behaviour = behaviour
                 statuses.append((await envoy.get("m"))[0])
-            assert statuses == [200, 500, 503, 504]
-            assert await counts() == Counts(4, 3)
+            assert statuses == [200, 400, 500, 429, 503, 504]
+            assert await counts() == Counts(6, 4)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await envoy.get("m")
             await asyncio.sleep(0.1)
-            assert await counts() == Counts(5, 4), "a client that gives up on a hanging version"
+            assert await counts() == Counts(7, 5), "a client that gives up on a hanging version"
             cluster.endpoints("m-1", free_port())
             await asyncio.sleep(0.2)
             assert (await envoy.get("m"))[0] == 503
-            assert await counts() == Counts(6, 5), "nobody listens; tried four times, counted once"
+            assert await counts() == Counts(8, 6), "nobody listens; tried four times, counted once"
             cluster.endpoints("m-1")
             await asyncio.sleep(0.2)
             assert (await envoy.get("m"))[0] == 503
-            assert await counts() == Counts(7, 6), "no endpoint at all"
+            assert await counts() == Counts(9, 7), "no endpoint at all"
             everything = await reader.counts(NAMESPACE, [envoy.pod()])
             assert everything["router-0"]["m-2"] == Counts(0, 0)
             await reader.close()

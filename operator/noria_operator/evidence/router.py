@@ -2,9 +2,9 @@
 
 Comes in: the router pods of a namespace. Goes out: counts that only grow, by pod and Envoy cluster (which
 is named like the revision). Invariant: every way of failing is an error of the version that was to answer:
-a 5xx of its own, and what the router answered in its place (503 for a reset, refused or impossible
-connection, 504 for a time-out), and a request that the client gave up waiting for. A pod that cannot be
-read is left out, never counted as zero.
+a 5xx of its own, a 429 (it could not take the request), and what the router answered in its place (503 for a
+reset, refused or impossible connection, 504 for a time-out), and a request that the client gave up waiting
+for. A pod that cannot be read is left out, never counted as zero.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from noria_operator.evidence.fetch import Fetcher, address
 
 Json = dict[str, Any]
 
-_COMPLETED, _FAILED = "upstream_rq_completed", "upstream_rq_5xx"
+_COMPLETED, _FAILED, _REFUSED = "upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_429"
 _CUT, _TIMED_OUT = "upstream_cx_destroy_local_with_active_rq", "upstream_rq_timeout"
-_STATS = (_COMPLETED, _FAILED, _CUT, _TIMED_OUT)
+_STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT)
 _NAME = re.compile(rf"cluster\.([^.]+)\.({'|'.join(_STATS)})")
 
 _SLACK = 64
@@ -111,7 +111,9 @@ def counted(body: Any) -> dict[str, Counts] | None:
 
 def _counts(values: dict[str, int]) -> Counts:
     given_up = max(0, values[_CUT] - values[_TIMED_OUT])
-    return Counts(requests=values[_COMPLETED] + given_up, errors=values[_FAILED] + given_up)
+    return Counts(
+        requests=values[_COMPLETED] + given_up, errors=values[_FAILED] + values[_REFUSED] + given_up
+    )
 
 
 def steady(before: Counts | None, now: Counts) -> Counts:

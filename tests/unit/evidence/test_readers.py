@@ -175,14 +175,16 @@ def stats(**values: int) -> dict[str, Any]:
     return {"stats": [{"name": f"cluster.m-1.{name}", "value": value} for name, value in values.items()]}
 
 
-def test_requests_that_clients_gave_up_on_are_errors() -> None:
+def test_requests_that_were_refused_or_that_clients_gave_up_on_are_errors() -> None:
     seen = stats(
         upstream_rq_completed=10,
         upstream_rq_5xx=3,
+        upstream_rq_429=2,
+        upstream_rq_404=2,
         upstream_rq_timeout=1,
         upstream_cx_destroy_local_with_active_rq=3,
     )
-    assert counted(seen) == {"m-1": Counts(12, 5)}
+    assert counted(seen) == {"m-1": Counts(12, 7)}
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"stats": 3}, {"stats": None}])
