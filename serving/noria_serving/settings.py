@@ -11,6 +11,8 @@ from typing import Final
 
 from noria_serving import contract
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.limits import DEFAULT, Limits, number
+from noria_serving.limits import read as read_limits
 
 ENV_HOST: Final = "NORIA_HOST"
 ENV_PORT: Final = "NORIA_PORT"
@@ -54,6 +56,7 @@ class Settings:
     grpc_port: int | None = contract.GRPC_PORT
     """None: no gRPC."""
     max_body: int = MAX_BODY
+    limits: Limits = DEFAULT
     repository_writable: bool = False
     """Whether clients may load and unload models."""
 
@@ -62,17 +65,18 @@ def read(env: Mapping[str, str]) -> Settings:
     """Settings from the environment; a missing bundle or a malformed number is `ConfigurationInvalid`."""
     return Settings(
         models=(_model(env),),
-        drain_seconds=_number(env, contract.ENV_DRAIN_SECONDS, 8.0),
+        drain_seconds=number(env, contract.ENV_DRAIN_SECONDS, 8.0),
         host=env.get(ENV_HOST) or "0.0.0.0",
-        port=int(_number(env, ENV_PORT, contract.SERVER_PORT)),
-        counters_port=int(_number(env, ENV_COUNTERS_PORT, contract.COUNTERS_PORT)),
+        port=int(number(env, ENV_PORT, contract.SERVER_PORT)),
+        counters_port=int(number(env, ENV_COUNTERS_PORT, contract.COUNTERS_PORT)),
         grpc_port=_grpc_port(env),
-        max_body=int(_number(env, ENV_MAX_BODY, MAX_BODY)),
+        max_body=int(number(env, ENV_MAX_BODY, MAX_BODY)),
+        limits=read_limits(env),
     )
 
 
 def _grpc_port(env: Mapping[str, str]) -> int | None:
-    return None if env.get(ENV_GRPC_PORT) == "off" else int(_number(env, ENV_GRPC_PORT, contract.GRPC_PORT))
+    return None if env.get(ENV_GRPC_PORT) == "off" else int(number(env, ENV_GRPC_PORT, contract.GRPC_PORT))
 
 
 def _model(env: Mapping[str, str]) -> ModelSettings:
@@ -101,16 +105,3 @@ def _version(model: str, value: str) -> tuple[str, str]:
     """(`flight-delay-4`, `4`) from either of the two."""
     tail = value.rsplit("-", 1)[-1]
     return (f"{model}-{value}", value) if value.isdigit() else (value, tail if tail.isdigit() else value)
-
-
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(name)
-    if not text:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 2**40:
-        raise NoriaError(Reason.CONFIGURATION, f"{name}={text!r}: give a number that is not negative")
-    return value

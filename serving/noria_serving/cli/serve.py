@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import os
 import re
 from collections.abc import Sequence
 from typing import Final
 
-from noria_serving import contract
+from noria_serving import contract, limits
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.settings import MAX_BODY, ModelSettings, Settings
@@ -42,6 +44,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="how long to go on serving after SIGTERM (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--max-body-bytes", type=int, default=MAX_BODY, metavar="N")
+    limits.add(parser)
     parser.add_argument("--feedback-keys", metavar="FILE", help="default: a key that lives with the process")
     parser.add_argument(
         "--repository-writable", action="store_true", help="let clients load and unload models"
@@ -64,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         counters_port=arguments.metrics_port,
         grpc_port=arguments.grpc_port,
         max_body=arguments.max_body_bytes,
+        limits=limits.chosen(arguments),
         repository_writable=arguments.repository_writable,
     )
     return listen(settings)
@@ -76,7 +80,12 @@ def listen(settings: Settings) -> int:
     from noria_serving.server.lifecycle import Lifecycle  # noqa: PLC0415
 
     async def life() -> int:
-        return await Lifecycle(settings).run()
+        lifecycle = Lifecycle(settings)
+        code = await lifecycle.run()
+        if lifecycle.models.busy:  # a thread that never returns would hold up the exit of the interpreter
+            logging.shutdown()
+            os._exit(code)
+        return code
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(life())

@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 Kind = Literal["counter", "gauge", "histogram"]
 COMMON: Final = ("model", "version")
-"""Labels of every metric."""
+"""Labels of every metric that is not of the whole process."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class Family:
     kind: Kind
     text: str
     labels: tuple[str, ...] = ()
+    common: tuple[str, ...] = COMMON
 
     @property
     def every_label(self) -> list[str]:
-        return [*COMMON, *self.labels]
+        return [*self.common, *self.labels]
 
     def counter(self) -> CounterMetricFamily:
         """Empty, to be filled."""
@@ -56,6 +57,17 @@ REQUEST_SECONDS: Final = Family(
 )
 INFERENCE_SECONDS: Final = Family("model_inference_duration_seconds", "histogram", "The model alone.")
 IN_FLIGHT: Final = Family("model_requests_in_flight", "gauge", "Requests being answered.")
+WAITING: Final = Family("model_requests_waiting", "gauge", "Requests in line for the model's thread.")
+REJECTED: Final = Family(
+    "model_requests_rejected_total", "counter",
+    "Requests that were in order and got no answer: `queue_full`, `wait`, `deadline`, `client_gone`.",
+    ("reason",),
+)  # fmt: skip
+BATCH_ROWS: Final = Family("model_batch_rows", "histogram", "Rows in a call of the model by its thread.")
+CONNECTIONS_LOST: Final = Family(
+    "model_server_connections_lost_total", "counter", "Connections closed on clients that were too slow: "
+    "`slow_request`, `slow_answer`. Of the process: without the labels of a version.", ("reason",), common=(),
+)  # fmt: skip
 LOADED: Final = Family("model_loaded_timestamp_seconds", "gauge", "When the model became ready.")
 INFO: Final = Family("model_info", "gauge", "1; what is served.", ("deployment", "format", "task", "digest"))
 OVERHEAD: Final = Family(
@@ -115,7 +127,8 @@ CLIPPED: Final = Family(
 )  # fmt: skip
 
 FAMILIES: Final[tuple[Family, ...]] = (
-    REQUESTS, PREDICTIONS, REQUEST_SECONDS, INFERENCE_SECONDS, IN_FLIGHT, LOADED, INFO, OVERHEAD,
+    REQUESTS, PREDICTIONS, REQUEST_SECONDS, INFERENCE_SECONDS, IN_FLIGHT, WAITING, REJECTED, BATCH_ROWS,
+    CONNECTIONS_LOST, LOADED, INFO, OVERHEAD,
     FEATURE_BIN, FEATURE_MISSING, FEATURE_UNSEEN, OUT_OF_RANGE, REFERENCE_RATIO, REFERENCE_SAMPLES, CRITICAL,
     PREDICTION_BIN, FEEDBACK, DELAY, CONFUSION, LABELLED, ERRORS, SQUARED, CLIPPED,
 )  # fmt: skip
@@ -133,8 +146,8 @@ def document() -> str:
             "",
             "<!-- Made from counters/catalogue.py by `make metrics`; do not edit. -->",
             "",
-            f"Port 8081, `/metrics`. Every metric has the labels {' and '.join(f'`{x}`' for x in COMMON)}; "
-            "labels of feedback are counted under",
+            f"Port 8081, `/metrics`. Metrics of a version have the labels "
+            f"{' and '.join(f'`{x}`' for x in COMMON)}; labels of feedback are counted under",
             "the version that predicted. Everything is summed over pods before anything is computed from it.",
             "",
             "| metric | type | further labels | what it says |",

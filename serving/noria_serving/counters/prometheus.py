@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -53,7 +53,13 @@ class Exporter(Collector):
                 families.setdefault(family.name, family)
                 if families[family.name] is not family:
                     families[family.name].samples.extend(family.samples)
-        return iter(families.values())
+        return chain(families.values(), [self._connections()])
+
+    def _connections(self) -> Metric:
+        lost = catalogue.CONNECTIONS_LOST.counter()
+        for reason, count in self._models.patience.lost.items():
+            lost.add_metric([reason], count)
+        return lost
 
 
 class _Families:
@@ -69,6 +75,7 @@ class _Families:
         service.recorder.fold()
         counts = service.recorder.state.as_json(service.recorder.state.vector)
         yield from self._traffic(service, counts)
+        yield from self._admission(service)
         yield from self._bins(service, counts)
         yield from self._feedback(counts)
         yield from self._errors(counts, service.recorder.state.units)
@@ -91,6 +98,16 @@ class _Families:
         overhead = catalogue.OVERHEAD.counter()
         overhead.add_metric(self._labels, service.recorder.overhead)
         yield overhead
+
+    def _admission(self, service: Service) -> Iterator[Metric]:
+        refused = catalogue.REJECTED.counter()
+        for reason, count in service.admission.refused.items():
+            refused.add_metric([*self._labels, reason], count)
+        yield refused
+        waiting = catalogue.WAITING.gauge()
+        waiting.add_metric(self._labels, service.admission.waiting)
+        yield waiting
+        yield self._histogram(catalogue.BATCH_ROWS, service.line.rows)
 
     def _bins(self, service: Service, counts: dict[str, Any]) -> Iterator[Metric]:
         reference = service.loaded.reference

@@ -24,6 +24,13 @@ class Backend(Protocol):
     def predict(self, inputs: Mapping[str, Array]) -> list[Array]: ...
 
 
+def concurrent(backend: Backend) -> bool:
+    """Whether `predict` may be called from several threads at once: a backend says so by an attribute
+    `concurrent` that is true.
+    """
+    return bool(getattr(backend, "concurrent", False))
+
+
 def score_output(signature: Signature, task: str) -> int:
     """Position of the output that carries probabilities (or, for regression, the prediction)."""
     if task == "regression":

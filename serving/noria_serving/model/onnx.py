@@ -38,6 +38,9 @@ class OnnxModel:
     must.
     """
 
+    concurrent: Final = True
+    """ONNX Runtime promises that `run` may be called by several threads."""
+
     def __init__(self, data: bytes, signature: Signature) -> None:
         self.signature = signature
         session = open_session(data)

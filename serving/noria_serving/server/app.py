@@ -7,6 +7,7 @@ back elsewhere (`Connection: close`).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -27,16 +28,20 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        call = Call(scope, receive)
+        call = Call(scope, receive, self.models.inbox)
         try:
             status, body, headers = await self._route(call)
         except RequestError as refused:
             status, body, headers = error(str(refused), refused.status, refused.headers)
         except Disconnected:
             return
+        except asyncio.CancelledError:  # the client is gone, which makes sending do nothing, or time is over
+            status, body, headers = error("the server ends before it could answer; try again", 503)
         except Exception:
             log.exception("request failed")
             status, body, headers = error("a fault of the server; its log says more", 500)
+        finally:
+            call.release()
         if self.models.draining:
             headers = [*headers, (b"connection", b"close")]
         await respond(send, status, body, headers, head=call.method == "HEAD")
@@ -95,7 +100,7 @@ class App:
             "/openapi.json": lambda: openapi.describe(models),
             "/v2": description.server,
             "/v2/": description.server,
-            "/v2/health/live": description.live,
+            "/v2/health/live": lambda: description.live(models),
             "/v2/health/ready": lambda: description.ready(models),
             "/v2/models": lambda: description.names(models),
             "/v1/models": lambda: description.names(models),

@@ -4,6 +4,7 @@ answers, one shape of error.
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
@@ -33,21 +34,72 @@ _GZIP_OR_ZLIB: Final = 47
 """zlib's window bits for "whatever its header says"."""
 
 
+DEADLINE_HEADER: Final = b"x-envoy-expected-rq-timeout-ms"
+"""How long the router still waits for this request; Envoy sets it, and clients may."""
+ARRIVED: Final = "noria.arrived"
+"""In the scope, when the whole request is here: since when (time.monotonic())."""
+ABANDON: Final = "noria.abandon"
+"""In the scope, true: when the client goes away, the task that answers it is to be cancelled."""
+
+
 class Disconnected(Exception):
     """The client went away before its request was whole."""
+
+
+class Inbox:
+    """How many bytes of large bodies this process holds, until their requests are answered."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+    def take(self, count: int) -> None:
+        """RequestError 429 when it would be too many."""
+        if self.held + count > self.limit:
+            raise RequestError(
+                f"the server holds {self.held} bytes of large requests already; try again in 1 s",
+                status=429,
+                headers=[(b"retry-after", b"1")],
+            )
+        self.held += count
 
 
 class Call:
     """One request."""
 
-    __slots__ = ("_receive", "headers", "method", "path", "query")
+    __slots__ = ("_receive", "_scope", "headers", "held", "inbox", "method", "path", "query")
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive, inbox: Inbox | None = None) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._receive = receive
+        self._scope, self._receive = scope, receive
+        self.inbox = inbox
+        self.held = 0
+        """Bytes taken from the inbox."""
+
+    def until(self, arrived: float) -> float | None:
+        """When the client stops waiting (time.monotonic()), if its headers say so."""
+        told = self.headers.get(DEADLINE_HEADER)
+        if told is None or not told.isdigit() or len(told) > 12:
+            return None
+        return arrived + int(told) / 1000
+
+    def arrived(self) -> float:
+        """Since when the whole request has been here."""
+        told: float | None = self._scope.get(ARRIVED)
+        return time.monotonic() if told is None else told
+
+    def abandonable(self) -> None:
+        """From now on nothing is lost when this request is dropped because its client went away."""
+        self._scope[ABANDON] = True
+
+    def release(self) -> None:
+        """Give back what the body took."""
+        if self.held and self.inbox is not None:
+            self.inbox.held -= self.held
+            self.held = 0
 
     def allow(self, *methods: str) -> None:
         """405 for every other method; HEAD is allowed where GET is."""
@@ -77,16 +129,19 @@ class Call:
         return body if encoding is None else _unpacked(body, encoding, limit)
 
     async def _rest(self, message: MutableMapping[str, Any], limit: int) -> bytes:
-        pieces, size = [message.get("body", b"")], 0
-        while message.get("more_body", False) or message["type"] == "http.disconnect":
+        pieces, size = [], 0
+        while True:
             if message["type"] == "http.disconnect":
                 raise Disconnected
-            size += len(pieces[-1])
-            if size > limit:
-                break
+            piece = message.get("body", b"")
+            size += len(piece)
+            if self.inbox is not None:
+                self.inbox.take(len(piece))
+                self.held += len(piece)
+            pieces.append(piece)
+            if size > limit or not message.get("more_body", False):
+                return b"".join(pieces)
             message = await self._receive()
-            pieces.append(message.get("body", b""))
-        return b"".join(pieces)
 
     def _check_type(self, content_type: bytes) -> None:
         """415 for what cannot be JSON or binary tensors."""

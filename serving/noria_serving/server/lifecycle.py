@@ -2,19 +2,22 @@
 
 In: Settings. Out: an exit code. Invariants: the port answers (live, not ready) while the model loads; SIGTERM
 turns ready to 503 at once, goes on serving for `drain_seconds`, then stops accepting and finishes what is in
-flight; a second SIGTERM changes nothing; a model that cannot be loaded ends the process with its reason.
+flight; a second SIGTERM changes nothing; a model that cannot be loaded ends the process with its reason; a
+process whose event loop stands still ends itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
@@ -24,6 +27,7 @@ from noria_serving.errors import NoriaError, Reason
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models
+from noria_serving.server.service import STUCK
 from noria_serving.server.wire import Connection
 from noria_serving.settings import Settings
 
@@ -60,8 +64,8 @@ class Lifecycle:
         """Until a signal, or a model that cannot be loaded."""
         settings = self._settings
         self._catch_signals()
-        traffic = _server(App(self.models))
-        counters = _server(CountersApp(self.models))
+        traffic = self._server(App(self.models))
+        counters = self._server(CountersApp(self.models))
         try:
             listening = [_listen(settings.host, port) for port in (settings.port, settings.counters_port)]
         except OSError as error:
@@ -74,6 +78,7 @@ class Lifecycle:
             "listening",
             extra={"port": listening[0].getsockname()[1], "counters": listening[1].getsockname()[1]},
         )
+        watching = asyncio.create_task(_watch(STUCK * settings.limits.deadline))
         stopped = asyncio.create_task(self._stopping.wait())
         loading = asyncio.create_task(self._load())
         await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
@@ -85,6 +90,7 @@ class Lifecycle:
         await asyncio.gather(serving[0], self._stop_grpc())
         counters.should_exit = True
         await serving[1]
+        watching.cancel()
         self._finish(loading)
         log.info("stopped")
         return code
@@ -133,6 +139,38 @@ class Lifecycle:
             log.info("draining", extra={"seconds": self._settings.drain_seconds})
             self._stopping.set()
 
+    def _server(self, app: App | CountersApp) -> _Server:
+        connection: Any = partial(Connection, patience=self.models.patience)
+        config = uvicorn.Config(
+            app,
+            http=connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=FINISH_SECONDS,
+            backlog=2048,
+        )
+        return _Server(config)
+
+
+async def _watch(seconds: float) -> None:
+    """End the process, with the stack of every thread on stderr, when the event loop stands still for so
+    long: a prediction on it that never returns. From C, so that a thread that holds Python's lock cannot
+    prevent it.
+    """
+    try:
+        while seconds:
+            faulthandler.dump_traceback_later(seconds, exit=True)
+            await asyncio.sleep(seconds / 4)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
 
 def _grpc_side() -> type[Listener]:
     from noria_serving.server.grpc.listener import Listener  # noqa: PLC0415  slow, and not everybody wants it
@@ -153,22 +191,3 @@ def _listen(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((host, port))
     return sock
-
-
-def _server(app: App | CountersApp) -> _Server:
-    config = uvicorn.Config(
-        app,
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=FINISH_SECONDS,
-        backlog=2048,
-    )
-    return _Server(config)

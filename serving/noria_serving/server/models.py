@@ -19,7 +19,10 @@ from typing import Final
 from noria_serving import contract
 from noria_serving.counters.ring import INTERVAL_SECONDS
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.limits import DEFAULT, Limits
 from noria_serving.protocol.errors import RequestError
+from noria_serving.server.http import Inbox
+from noria_serving.server.patience import Patience
 from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
 
@@ -62,6 +65,8 @@ class Models:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.draining = False
+        self.inbox = Inbox(settings.limits.max_buffered)
+        self.patience = Patience(settings.limits.transfer)
         self.slots = [Slot(model) for model in settings.models]
         self._names = list(dict.fromkeys(name for model in settings.models for name in model.names))
         self._of = {name: _ordered(self.slots, name) for name in self._names}
@@ -71,6 +76,16 @@ class Models:
     def ready(self) -> bool:
         """Whether this process may get traffic: every model is ready, and it is not about to leave."""
         return not self.draining and all(slot.ready for slot in self.slots if slot.wanted)
+
+    @property
+    def live(self) -> bool:
+        """Whether this process is worth keeping: no model is stuck for good."""
+        return not any(service.hopeless for service in self.services())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is in a prediction, perhaps for ever."""
+        return not all(service.line.idle for service in self.services())
 
     def services(self) -> Iterator[Service]:
         """Every version that is loaded."""
@@ -123,7 +138,7 @@ class Models:
         async with slot.changing:
             slot.state, slot.wanted = State.LOADING, True
             try:
-                service = await asyncio.to_thread(load_service, slot.settings)
+                service = await asyncio.to_thread(load_service, slot.settings, self.settings.limits)
             except Exception as error:
                 fault = error if isinstance(error, NoriaError) else _internal(error)
                 slot.state = State.READY if slot.ready else State.UNAVAILABLE
@@ -151,8 +166,6 @@ class Models:
             await asyncio.sleep(INTERVAL_SECONDS)
             for service in self.services():
                 service.tick()
-                if service.fault:
-                    await service.prove()
 
     def close(self) -> None:
         for service in self.services():
@@ -186,13 +199,12 @@ async def _finished(service: Service) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-def load_service(settings: ModelSettings) -> Service:
+def load_service(settings: ModelSettings, limits: Limits = DEFAULT) -> Service:
     """Everything between a location and a version that may answer."""
     from noria_serving.model.loaded import load  # noqa: PLC0415  slow to import: after the port answers
 
-    return Service(
-        settings, load(settings.bundle, digest=settings.digest, allow_pickle=settings.allow_pickle)
-    )
+    loaded = load(settings.bundle, digest=settings.digest, allow_pickle=settings.allow_pickle)
+    return Service(settings, loaded, limits)
 
 
 def _ordered(slots: list[Slot], name: str) -> list[Slot]:

@@ -11,7 +11,6 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -22,23 +21,36 @@ from noria_serving.counters.ring import Ring
 from noria_serving.errors import NoriaError
 from noria_serving.feedback.desk import Desk
 from noria_serving.feedback.keys import MountedKeys
+from noria_serving.limits import DEFAULT, Limits
+from noria_serving.model.base import concurrent
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
+from noria_serving.protocol.tensors import decode_inputs
+from noria_serving.server import batching
+from noria_serving.server.admission import Admission, Refusal
 from noria_serving.server.blame import unlike_training
+from noria_serving.server.line import Line
 from noria_serving.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 INLINE_SECONDS: Final = 0.002
 """A prediction that should take less runs on the event loop: a thread costs 35 µs of CPU more (measured)."""
+STUCK: Final = 2
+"""Times a request's deadline; a call of the model that takes longer makes the version unready."""
+HOPELESS: Final = 4
+"""Times a request's deadline; then the process says that it is not alive, and is replaced."""
+CLIENT_GONE: Final = 499
+"""What nginx calls a client that did not wait."""
 
 
 class Service:
     """Everything that a served version has."""
 
-    def __init__(self, settings: ModelSettings, loaded: Loaded) -> None:
+    def __init__(self, settings: ModelSettings, loaded: Loaded, limits: Limits = DEFAULT) -> None:
         now = time.time()
         self.settings = settings
+        self.limits = limits
         self.loaded = loaded
         self.signature = loaded.backend.signature
         self.loaded_at = now
@@ -64,13 +76,24 @@ class Service:
         self._inline_rows = (
             INLINE_SECONDS / max(per_row, 1e-9) if loaded.seconds_per_call < INLINE_SECONDS else 0
         )
-        self._thread = ThreadPoolExecutor(1, "inference")
+        joins = not self._inline_rows and limits.batch_rows > 1 and _pays(loaded)
+        self.admission = Admission(
+            limits, seconds=loaded.seconds_per_call, batch_rows=limits.batch_rows if joins else 1
+        )
+        self.line = Line(loaded.backend.predict, self.admission, joins=joins, observe=self.inference.observe)
+        self._concurrent = concurrent(loaded.backend)
 
-    async def infer(self, request: InferRequest) -> InferAnswer:
-        """Predict and count; a RequestError says why there is no answer."""
+    async def infer(
+        self, request: InferRequest, *, arrived: float | None = None, deadline: float | None = None
+    ) -> InferAnswer:
+        """Predict and count; a RequestError says why there is no answer.
+
+        `arrived`, `deadline` (time.monotonic()): since when it waits, and until when its client does. The
+        earlier of this deadline and the request's own counts; the server's is for those that have neither.
+        """
         self.in_flight += 1
         try:
-            outputs = await self._predict(request.inputs, request.rows)
+            outputs = await self._predict(request, arrived, deadline)
             for index in request.finite:
                 output = outputs[index]
                 if output.dtype.kind == "f" and not np.isfinite(output).all():
@@ -79,7 +102,11 @@ class Service:
         except RequestError as error:
             self.refused(error.status)
             raise
-        except Exception as error:
+        except asyncio.CancelledError:
+            self.admission.refused[Refusal.GONE] += 1
+            self.refused(CLIENT_GONE)
+            raise
+        except (Exception, SystemExit) as error:
             log.warning("model failed", exc_info=error)
             refusal = self._no_answer(request, f"failed: {type(error).__name__}: {error!s:.300}")
             self.refused(refusal.status)
@@ -92,14 +119,17 @@ class Service:
         strange = unlike_training(self.loaded.reference, request.inputs)
         if strange is not None:
             return RequestError(f"the model {what}; {strange}")
+        self._prove_soon()
+        return RequestError(f"the model {what}", status=500)
+
+    def _prove_soon(self) -> None:
         if self._proving is None or self._proving.done():
             self._proving = asyncio.get_running_loop().create_task(self.prove())
-        return RequestError(f"the model {what}", status=500)
 
     async def prove(self) -> None:
         """Does the model still give its golden answers? If not, it is not ready until it does again."""
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self.loaded.prove)
+            await self.line.call(self.loaded.prove)
         except NoriaError as error:
             self.fault = error.message
             log.error("model failed its golden rows: %s", error.message)  # noqa: TRY400  the reason says it all
@@ -110,18 +140,30 @@ class Service:
         """Count a request that was refused before it could be inferred."""
         self.recorder.refused(status)
 
-    async def _predict(self, inputs: Mapping[str, Array], rows: int) -> list[Array]:
+    async def _predict(
+        self, request: InferRequest, arrived: float | None, deadline: float | None
+    ) -> list[Array]:
         """The model's outputs; small predictions inline, large ones in one thread, so that health still
         answers.
         """
+        now = time.monotonic()
+        until = self._until(now if arrived is None else arrived, deadline, request.deadline)
+        inputs, rows = request.inputs, request.rows
+        if rows > self._inline_rows or not (self._concurrent or self.line.idle):
+            return await self.line.run(inputs, rows, until)
+        self.admission.check(now if arrived is None else arrived, until, now)
         started = time.perf_counter()
-        if rows <= self._inline_rows:
-            outputs = self.loaded.backend.predict(inputs)
-        else:
-            loop = asyncio.get_running_loop()
-            outputs = await loop.run_in_executor(self._thread, self.loaded.backend.predict, inputs)
+        outputs = self.loaded.backend.predict(inputs)
         self.inference.observe(time.perf_counter() - started)
         return outputs
+
+    def _until(self, arrived: float, told: float | None, asked: float | None) -> float | None:
+        """The earliest deadline; the server's own where the client has none."""
+        if told is None:
+            if asked is None:
+                return arrived + self.limits.deadline if self.limits.deadline else None
+            return asked
+        return told if asked is None or told < asked else asked
 
     def _account(self, inputs: Mapping[str, Array], outputs: list[Array]) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
@@ -138,10 +180,43 @@ class Service:
             return None  # NaN or infinity, sent as binary: no score that a label could confirm
 
     def tick(self) -> None:
-        """Every few seconds: fold, remember a snapshot, look for changed keys."""
+        """Every few seconds: look for a call that does not end, fold, remember a snapshot, look for changed
+        keys.
+        """
+        self._look_at_thread()
         self.recorder.fold()
         self.ring.take(self.recorder.state.vector, time.time())
         self.desk.keys.refresh()
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether a call of the model has taken so long that only a new process will help."""
+        return self._overdue(HOPELESS)
+
     def close(self) -> None:
-        self._thread.shutdown(wait=False)
+        self.line.close()
+
+    def _look_at_thread(self) -> None:
+        """Nobody waits any more for a call that takes `STUCK` times as long as a request may: its thread is
+        lost, and with it the model, until it returns after all.
+        """
+        if self._overdue(STUCK):
+            seconds = self.line.stuck(time.monotonic())
+            self.fault = f"a prediction has been running for {seconds:.0f} s"
+            log.error("a prediction does not end", extra={"seconds": round(seconds)})
+        elif self.fault:
+            self._prove_soon()
+
+    def _overdue(self, times: int) -> bool:
+        limit = self.limits.deadline and max(self.limits.deadline, self.line.patience)
+        return bool(limit) and self.line.stuck(time.monotonic()) > times * limit
+
+
+def _pays(loaded: Loaded) -> bool:
+    """Whether requests for this model are to be joined."""
+    if loaded.seconds_per_call > batching.SLOWEST_CALL:
+        return False
+    rows = decode_inputs(loaded.golden["inputs"], loaded.backend.signature.inputs)
+    joins = batching.pays(loaded.backend.predict, rows, float(loaded.golden["tolerance"]))
+    log.info("requests are joined" if joins else "joining requests would not pay")
+    return joins

@@ -1,43 +1,126 @@
-"""uvicorn's HTTP connection, with the protocol's error also for what is no HTTP at all.
+"""uvicorn's HTTP connection, with the protocol's error also for what is no HTTP at all, and an end to waiting
+for clients.
 
-Invariant: a connection that never finishes its headers holds a bounded number of bytes.
+Invariants: a connection that never finishes its headers holds a bounded number of bytes; a request must have
+arrived within a stated time, and an answer that does not fit into the socket's buffers must have been taken
+within the same; when a client goes away, work that nobody else needs is dropped.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from noria_serving.server.http import error_body
+from noria_serving.server.http import ABANDON, ARRIVED, error_body
+from noria_serving.server.patience import SLOW_ANSWER, SLOW_REQUEST, Patience
 
 MAX_HEADERS: Final = 64 * 1024
 """Bytes of the request line and headers together."""
 
 
 class Connection(HttpToolsProtocol):
-    """Counts what arrives before a request's headers are whole."""
+    """Times and counts what arrives before a request is whole."""
 
     _head = 0
     _in_head = False
+    _arriving = False
+    _receiving: asyncio.TimerHandle | None = None
+    _sending: asyncio.TimerHandle | None = None
+    _task: asyncio.Task[None] | None = None
+
+    def __init__(self, *args: Any, patience: Patience, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._patience = patience
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._receiving = self._later(self._not_received)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._heard()
+        self._taken()
+        cycle, task = self.cycle, self._task
+        super().connection_lost(exc)
+        if task is not None and not cycle.response_started and cycle.scope.get(ABANDON):
+            task.cancel()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if not self._arriving:
+            return
+        if self._receiving is None:
+            self._receiving = self._later(self._not_received)
         if self._in_head:
             self._head += len(data)
             if self._head > MAX_HEADERS:
                 self._refuse(431, f"the request line and headers are over the limit of {MAX_HEADERS} bytes")
 
     def on_message_begin(self) -> None:
-        self._head, self._in_head = 0, True
+        self._head, self._in_head, self._arriving = 0, True, True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._arriving = False
+        if self._receiving is not None:
+            self._heard()
+        self.cycle.scope[ARRIVED] = time.monotonic()  # type: ignore[typeddict-unknown-key]
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._sending = self._later(self._not_taken)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._taken()
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "this is not a valid HTTP/1.1 request")
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._task = task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def _later(self, act: Callable[[], None]) -> asyncio.TimerHandle | None:
+        return self.loop.call_later(self._patience.seconds, act) if self._patience.seconds else None
+
+    def _heard(self) -> None:
+        if self._receiving is not None:
+            self._receiving.cancel()
+            self._receiving = None
+
+    def _taken(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+
+    def _not_received(self) -> None:
+        self._patience.lost[SLOW_REQUEST] += 1
+        if self._unanswered():
+            self._refuse(408, f"the request was not here within {self._patience.seconds:g} s")
+        else:
+            self.transport.abort()
+
+    def _unanswered(self) -> bool:
+        """Whether the request that is arriving is the one to be answered next, and has no answer yet."""
+        if not self._arriving or self.pipeline:
+            return False
+        if self._in_head:
+            return self.cycle is None or self.cycle.response_complete
+        return not self.cycle.response_started
+
+    def _not_taken(self) -> None:
+        self._patience.lost[SLOW_ANSWER] += 1
+        self.transport.abort()
 
     def _refuse(self, status: int, message: str) -> None:
         if self.transport.is_closing():

@@ -31,7 +31,7 @@ def free_port() -> int:
 
 class Process:
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.process, self.port = process, port
+        self.process, self.port, self.counters = process, port, 0
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE)
 
     async def status(self, path: str) -> int:

@@ -37,7 +37,7 @@ class Description:
         self._models = models
 
     async def live(self, _: ServerLiveRequest, __: Context) -> ServerLiveResponse:
-        return ServerLiveResponse(live=True)
+        return ServerLiveResponse(live=self._models.live)
 
     async def ready(self, _: ServerReadyRequest, __: Context) -> ServerReadyResponse:
         return ServerReadyResponse(ready=self._models.ready)

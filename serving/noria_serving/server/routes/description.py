@@ -27,9 +27,9 @@ def server() -> Answer:
     return document(200, SERVER)
 
 
-def live() -> Answer:
-    """While this answers at all."""
-    return document(200, {"live": True})
+def live(models: Models) -> Answer:
+    """While this answers at all, and no model is stuck for good."""
+    return document(200 if models.live else 503, {"live": models.live})
 
 
 def alive() -> Answer:

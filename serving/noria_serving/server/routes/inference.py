@@ -57,7 +57,9 @@ async def _infer(
         service = models.find(name, version)  # it may have been replaced while the body came
         request = decode(body, service.signature)
         decoded = True
-        return service, request, await service.infer(request)
+        arrived = call.arrived()
+        call.abandonable()
+        return service, request, await service.infer(request, arrived=arrived, deadline=call.until(arrived))
     except RequestError as error:
         if not decoded:
             service.refused(error.status)

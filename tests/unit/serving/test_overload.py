@@ -1,0 +1,238 @@
+"""A version under more load than it can carry, and one whose model never returns."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from noria_serving.limits import Limits
+from noria_serving.model.loaded import Loaded
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.inference import InferRequest
+from noria_serving.server.app import App
+from noria_serving.server.counters_app import CountersApp
+from noria_serving.server.models import Models
+from noria_serving.server.service import Service
+from noria_serving.settings import ModelSettings, Settings
+
+ONE = ModelSettings("", deployment="m", model="m", version="m-1", number="1")
+LIMITS = Limits(max_queue=2, max_wait=30.0)
+BODY = {"inputs": [{"name": "input-0", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
+PATH = "/v2/models/m/infer"
+WAIT = 20.0
+
+
+class Gate:
+    """The real model behind a gate, in as many calls as there were."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._predict = loaded.backend.predict
+        self.signature = loaded.backend.signature
+        self.open, self.entered = threading.Event(), threading.Semaphore(0)
+        self.calls: list[int] = []
+
+    def predict(self, inputs: Mapping[str, Any]) -> list[Any]:
+        rows = len(next(iter(inputs.values())))
+        self.calls.append(rows)
+        self.entered.release()
+        if not self.open.wait(WAIT):
+            raise TimeoutError
+        if any(np.isnan(array).any() for array in inputs.values()):
+            raise ValueError("poison")
+        return self._predict(inputs)
+
+    async def reached(self) -> None:
+        assert await asyncio.to_thread(self.entered.acquire, timeout=WAIT)
+
+
+@pytest.fixture
+async def gate(loaded: Loaded) -> AsyncIterator[Gate]:
+    gate = Gate(loaded)
+    yield gate
+    gate.open.set()
+
+
+def served(loaded: Loaded, gate: Gate, limits: Limits = LIMITS, *, joins: bool = False) -> Service:
+    """A service that runs every prediction in its thread."""
+    slow = replace(loaded, backend=gate, seconds_per_call=1.0)
+    service = Service(ONE, slow, limits)
+    if joins:
+        service.admission._rows, service.line.joins = limits.batch_rows, True
+    return service
+
+
+def client_of(service: Service) -> tuple[Models, httpx.AsyncClient]:
+    models = Models(Settings((ONE,), limits=service.limits))
+    models.serve(service)
+    transport = httpx.ASGITransport(app=App(models))
+    return models, httpx.AsyncClient(transport=transport, base_url="http://m", timeout=WAIT)
+
+
+def request(value: float = 1.0) -> InferRequest:
+    return InferRequest({"input-0": np.full((1, 3), value, np.float32)}, 1, (0, 1))
+
+
+async def until_waiting(service: Service, count: int) -> None:
+    async with asyncio.timeout(WAIT):
+        while service.admission.waiting != count:  # noqa: ASYNC110  the line tells nobody
+            await asyncio.sleep(0)
+
+
+async def test_beyond_the_line_it_is_429_and_the_rest_is_answered(loaded: Loaded, gate: Gate) -> None:
+    service = served(loaded, gate)
+    models, client = client_of(service)
+    async with client:
+        sent = [asyncio.create_task(client.post(PATH, json=BODY))]
+        await gate.reached()
+        sent += [asyncio.create_task(client.post(PATH, json=BODY)) for _ in range(2)]
+        await until_waiting(service, 2)
+        refused = await client.post(PATH, json=BODY)
+        assert (refused.status_code, set(refused.json())) == (429, {"error"})
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.headers["noria-version"] == "m-1"
+        assert (await client.get("/v2/health/ready")).status_code == 200
+        gate.open.set()
+        assert [(await each).status_code for each in sent] == [200] * 3
+    transport = httpx.ASGITransport(app=CountersApp(models))
+    async with httpx.AsyncClient(transport=transport, base_url="http://m") as counters:
+        text = (await counters.get("/metrics")).text
+    assert 'model_requests_rejected_total{model="m",reason="queue_full",version="m-1"} 1.0' in text
+    assert 'model_requests_waiting{model="m",version="m-1"} 0.0' in text
+    assert 'model_batch_rows_count{model="m",version="m-1"} 3.0' in text
+    assert 'model_server_connections_lost_total{reason="slow_request"} 0.0' in text
+
+
+@pytest.mark.parametrize(
+    ("headers", "parameters"), [({"x-envoy-expected-rq-timeout-ms": "50"}, {}), ({}, {"timeout": 50_000})]
+)
+async def test_a_deadline_is_504_also_when_the_model_is_at_it_and_what_waits_is_not_begun(
+    loaded: Loaded, gate: Gate, headers: dict[str, str], parameters: dict[str, int]
+) -> None:
+    service = served(loaded, gate)
+    _, client = client_of(service)
+    body = {**BODY, "parameters": parameters}
+    async with client:
+        answers = await asyncio.gather(*(client.post(PATH, json=body, headers=headers) for _ in range(2)))
+        assert [answer.status_code for answer in answers] == [504, 504]
+        assert all("time was over" in answer.json()["error"] for answer in answers)
+        gate.open.set()
+        assert (await client.post(PATH, json=BODY)).status_code == 200
+    assert gate.calls == [1, 1]
+
+
+async def test_a_deadline_that_passed_on_the_way_is_not_begun(loaded: Loaded) -> None:
+    service = Service(ONE, loaded)
+    with pytest.raises(RequestError) as caught:
+        await service.infer(request(), deadline=time.monotonic())
+    assert caught.value.status == 504
+    assert service.recorder._requests == [0, 0, 1]
+
+
+async def test_a_client_that_leaves_gives_its_place_to_another(loaded: Loaded, gate: Gate) -> None:
+    service = served(loaded, gate)
+    tasks = [asyncio.create_task(service.infer(request()))]
+    await gate.reached()
+    tasks += [asyncio.create_task(service.infer(request())) for _ in range(2)]
+    await until_waiting(service, 2)
+    tasks[1].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[1]
+    assert (service.admission.waiting, service.admission.refused["client_gone"]) == (1, 1)
+    tasks.append(asyncio.create_task(service.infer(request())))
+    await until_waiting(service, 2)
+    gate.open.set()
+    for index in (0, 2, 3):
+        assert (await tasks[index]).outputs
+    assert (service.in_flight, len(gate.calls)) == (0, 3)
+
+
+async def test_requests_that_wait_are_answered_by_one_call_and_the_poisoned_one_fails_alone(
+    loaded: Loaded, gate: Gate
+) -> None:
+    limits = Limits(max_queue=9)
+    service = served(loaded, gate, limits, joins=True)
+    first = asyncio.create_task(service.infer(request()))
+    await gate.reached()
+    values = [-1.0, 0.5, float("nan"), 2.0]
+    others = [asyncio.create_task(service.infer(request(value))) for value in values]
+    await until_waiting(service, 4)
+    gate.open.set()
+    answers = await asyncio.gather(first, *others, return_exceptions=True)
+    assert gate.calls == [1, 4, 1, 1, 1, 1]
+    assert isinstance(answers[3], RequestError)
+    for value, answer in zip(values, answers[1:], strict=True):
+        if not np.isnan(value):
+            alone = loaded.backend.predict({"input-0": np.full((1, 3), value, np.float32)})
+            np.testing.assert_allclose(answer.outputs[1], alone[1], rtol=1e-6)
+
+
+async def test_a_model_that_exits_the_interpreter_is_an_error_of_the_model(
+    loaded: Loaded, gate: Gate
+) -> None:
+    service = served(loaded, gate)
+
+    def leave(inputs: Mapping[str, Any]) -> list[Any]:
+        raise SystemExit(3)
+
+    service.line.predict = leave
+    with pytest.raises(RequestError, match="SystemExit") as caught:
+        await service.infer(request())
+    assert caught.value.status == 500
+
+
+async def test_a_prediction_that_never_returns_ends_ready_and_then_live_until_it_does(
+    loaded: Loaded, gate: Gate
+) -> None:
+    service = served(loaded, gate, replace(LIMITS, deadline=30))
+    models, client = client_of(service)
+    async with client:
+        headers = {"x-envoy-expected-rq-timeout-ms": "50"}
+        assert (await client.post(PATH, json=BODY, headers=headers)).status_code == 504
+        await gate.reached()
+        began = service.line._began
+        assert began is not None
+        service.line._began = began - 60
+        service.tick()
+        assert (await client.get("/v2/health/ready")).status_code == 503
+        assert "has been running for" in (await client.post(PATH, json=BODY)).json()["error"]
+        assert (await client.get("/v2/health/live")).status_code == 200
+        service.line._began = began - 120
+        live = await client.get("/v2/health/live")
+        assert (live.status_code, live.json()) == (503, {"live": False})
+        gate.open.set()
+        async with asyncio.timeout(WAIT):
+            while not models.ready:
+                service.tick()
+                await asyncio.sleep(0.01)
+        assert (await client.get("/v2/health/live")).status_code == 200
+
+
+async def test_small_predictions_stay_off_the_thread_and_are_never_joined(loaded: Loaded) -> None:
+    service = Service(ONE, loaded)
+    await asyncio.gather(*(service.infer(request()) for _ in range(5)))
+    assert sum(service.line.rows.counts) == 0
+    assert not service.line.joins
+
+
+async def test_large_bodies_share_a_bounded_memory(loaded: Loaded) -> None:
+    models = Models(Settings((ONE,), limits=replace(LIMITS, max_buffered=1000)))
+    models.serve(Service(ONE, loaded))
+    transport = httpx.ASGITransport(app=App(models))
+
+    async def pieces(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b" " * 100
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://m") as client:
+        answer = await client.post(PATH, content=pieces(11))
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert (await client.post(PATH, content=pieces(9))).status_code == 400
+    assert models.inbox.held == 0
