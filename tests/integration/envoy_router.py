@@ -71,8 +71,9 @@ class Cluster:
         body = {"apiVersion": "noria.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": name}}
         self.put({**body, "spec": {"model": name, **spec}, "status": {"traffic": traffic}})
 
-    def endpoints(self, service: str, *ports: int, **conditions: bool) -> None:
-        """One slice a port, because pods on loopback differ by port only."""
+    def endpoints(self, service: str, *ports: int, grpc: int | None = None, **conditions: bool) -> None:
+        """One slice a port, because pods on loopback differ by port; `grpc`: the only pod's other one."""
+        more = [] if grpc is None else [{"name": "grpc", "port": grpc}]
         for index in range(8):
             port = ports[index] if index < len(ports) else None
             uid = f"EndpointSlice-{service}-{index}"
@@ -86,7 +87,7 @@ class Cluster:
                     "kind": "EndpointSlice",
                     "metadata": {"name": f"{service}-{index}", "labels": labels},
                     "addressType": "IPv4",
-                    "ports": [{"port": port or 1}],
+                    "ports": [*more, {"name": "http", "port": port or 1}] if port or not grpc else [],
                     "endpoints": [endpoint] if port else [],
                 }
             )
@@ -108,7 +109,7 @@ async def discovery(store: Store, port: int, **options: Any) -> AsyncIterator[No
 
 @dataclass
 class Upstream:
-    """A model server with a name; `behaviour` is ok, error, busy, wrong, reset or hang."""
+    """A model server with a name; `behaviour` is ok, missing, error, busy, wrong, reset or hang."""
 
     name: str
     port: int
@@ -117,7 +118,7 @@ class Upstream:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.served += 1
-        statuses = {"error": 500, "busy": 429, "wrong": 400}
+        statuses = {"missing": 404, "error": 500, "busy": 429, "wrong": 400}
         if self.behaviour in statuses:
             return web.Response(status=statuses[self.behaviour], text=self.name)
         if self.behaviour == "reset" and request.transport is not None:

@@ -107,13 +107,13 @@ async def test_a_held_request_is_answered_when_something_changes_and_304_when_no
     cluster.deployment("m", {"m-1": 100})
     async with discovery(cluster.store(), port, hold=0.4):
         status, answer = await ask(port, kind="clusters")
-        assert [each["name"] for each in answer["resources"]] == ["m-1"]
+        assert [each["name"] for each in answer["resources"]] == ["m-1", "m-1_grpc"]
         assert (await ask(port, kind="clusters", version=answer["version_info"]))[0] == 304
         held = asyncio.create_task(ask(port, kind="clusters", version=answer["version_info"]))
         await asyncio.sleep(0.1)
         cluster.deployment("m", {"m-1": 100, "m-2": 0})
         status, newer = await held
-        assert (status, len(newer["resources"])) == (200, 2)
+        assert (status, len(newer["resources"])) == (200, 4)
 
 
 async def ask(port: int, *, kind: str = "clusters", version: str = "", token: str | None = None) -> Any:

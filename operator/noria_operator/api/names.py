@@ -76,6 +76,13 @@ RESERVED_HOST_SUFFIX: Final = "noria.internal"
 VERSION_HOST: Final = f"version.{RESERVED_HOST_SUFFIX}"
 """Host of the direct-response route that tells which configuration is in force."""
 
+# -- gRPC ------------------------------------------------------------------------------------------
+GRPC_PORT_NAME: Final = "grpc"
+"""Of the container's port, the Service's and the EndpointSlices': by it everybody knows which revision speaks
+gRPC."""
+GRPC_SUFFIX: Final = "_grpc"
+"""Behind a revision's name: its Envoy cluster for gRPC. No name of an object has an underscore."""
+
 LABEL_LIMIT: Final = 63
 
 

@@ -17,7 +17,7 @@ from noria_operator.domain import serving_children as build
 from noria_operator.domain.keys import key_period, period_start
 from noria_operator.domain.revisions import record, recorded
 from noria_operator.domain.rollout_state import Child, Plan, Revision
-from noria_operator.domain.serving import Serving, pod_template
+from noria_operator.domain.serving import Serving, pod_template, recorded_grpc_port
 from noria_operator.kube.apply import controller_uid
 from noria_operator.kube.errors import Terminal
 from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, SECRET, SERVICE, Key
@@ -66,7 +66,10 @@ async def shrink(ctx: Context, view: View, plan: Plan) -> None:
 
 async def _child(ctx: Context, view: View, child: Child) -> None:
     template, port = await _recorded(ctx, view, child.target)
-    service = build.service(view.namespace, view.name, view.uid, child.target, port)
+    service = build.service(
+        view.namespace, view.name, view.uid, child.target,
+        port=port, grpc_port=recorded_grpc_port(template),
+    )  # fmt: skip
     await ctx.writer.apply(SERVICE, service, owner=view.obj)
     workload = build.workload(view.namespace, view.name, view.uid, child, template)
     await ctx.writer.apply(DEPLOYMENT, workload, owner=view.obj)

@@ -67,6 +67,11 @@ class Serving:
         return self.server.port if self.custom else contract.SERVER_PORT
 
     @property
+    def grpc_port(self) -> int | None:
+        """Where it takes gRPC; None where it is a user's container."""
+        return None if self.custom else contract.GRPC_PORT
+
+    @property
     def secrets(self) -> credentials.Secrets:
         """Which Secret opens the artifact."""
         artifact = self.version.spec.artifact
@@ -93,6 +98,12 @@ def pod_template(serving: Serving) -> Json:
     return {"metadata": {"labels": dict(serving.labels)}, "spec": spec}
 
 
+def recorded_grpc_port(template: Json) -> int | None:
+    """Where the pods of a recorded template take gRPC; None for those made before Noria spoke it."""
+    ports = template["spec"]["containers"][0].get("ports", [])
+    return next((port["containerPort"] for port in ports if port.get("name") == names.GRPC_PORT_NAME), None)
+
+
 def _grace(serving: Serving) -> int:
     """What the user says, but never so short that requests in flight are cut off after the drain."""
     return max(serving.server.termination_seconds or TERMINATION_SECONDS, DRAIN_SECONDS + FINISH_SECONDS)
@@ -111,6 +122,8 @@ def _pod_security(serving: Serving) -> Json:
 
 def _container(serving: Serving, fields: Json) -> Json:
     ports = [{"name": "http", "containerPort": serving.port, "protocol": "TCP"}]
+    if serving.grpc_port is not None:
+        ports.append({"name": names.GRPC_PORT_NAME, "containerPort": serving.grpc_port, "protocol": "TCP"})
     if not serving.custom:
         ports.append({"name": "counters", "containerPort": contract.COUNTERS_PORT, "protocol": "TCP"})
     container: Json = {

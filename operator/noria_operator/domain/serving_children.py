@@ -86,8 +86,14 @@ def size(namespace: str, target: Revision, replicas: int) -> Json:
     }
 
 
-def service(namespace: str, deployment: str, uid: str, target: Revision, port: int) -> Json:
+def service(
+    namespace: str, deployment: str, uid: str, target: Revision, *, port: int, grpc_port: int | None
+) -> Json:
     """The Service of a revision; the router takes its endpoints and balances by itself."""
+    ports: list[Json] = [{"name": "http", "port": 80, "targetPort": port, "protocol": "TCP"}]
+    if grpc_port is not None:
+        grpc = {"name": names.GRPC_PORT_NAME, "port": grpc_port, "targetPort": grpc_port, "protocol": "TCP"}
+        ports.append({**grpc, "appProtocol": "kubernetes.io/h2c"})
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -99,7 +105,7 @@ def service(namespace: str, deployment: str, uid: str, target: Revision, port: i
         "spec": {
             "type": "ClusterIP",
             "selector": revision_selector(deployment, uid, target),
-            "ports": [{"name": "http", "port": 80, "targetPort": port, "protocol": "TCP"}],
+            "ports": ports,
         },
     }
 

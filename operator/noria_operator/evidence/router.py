@@ -1,10 +1,10 @@
 """Requests and errors of every version, and the weights in force, as the routers tell them.
 
-Comes in: the router pods of a namespace. Goes out: counts that only grow, by pod and Envoy cluster (which
-is named like the revision). Invariant: every way of failing is an error of the version that was to answer:
-a 5xx of its own, a 429 (it could not take the request), and what the router answered in its place (503 for a
-reset, refused or impossible connection, 504 for a time-out), and a request that the client gave up waiting
-for. A pod that cannot be read is left out, never counted as zero.
+Comes in: the router pods of a namespace. Goes out: counts that only grow, by pod and revision (its cluster
+for HTTP and the one for gRPC together). Invariant: every way of failing is an error of the version that was
+to answer: a 5xx of its own or the gRPC status of a fault, a 429 (it could not take the request), and what the
+router answered in its place (503 for a reset, refused or impossible connection, 504 for a time-out), and a
+request that the client gave up waiting for. A pod that cannot be read is left out, never counted as zero.
 """
 
 from __future__ import annotations
@@ -24,8 +24,13 @@ Json = dict[str, Any]
 
 _COMPLETED, _FAILED, _REFUSED = "upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_429"
 _CUT, _TIMED_OUT = "upstream_cx_destroy_local_with_active_rq", "upstream_rq_timeout"
-_STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT)
-_NAME = re.compile(rf"cluster\.([^.]+)\.({'|'.join(_STATS)})")
+_RESET = "upstream_rq_tx_reset"
+_FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
+"""UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP calls 5xx and
+429 (and 413, which gRPC does not tell apart; clients that send too much do so to every version)."""
+_STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT, _RESET, *_FAULTS)
+_STAT = "|".join(map(re.escape, _STATS))
+_NAME = re.compile(rf"cluster\.([^.]+)\.({_STAT})")
 
 _SLACK = 64
 """Requests by which a reading may lie below the one before without meaning a restart."""
@@ -94,11 +99,7 @@ class RouterReader:
 
 
 def counted(body: Any) -> dict[str, Counts] | None:
-    """The counts in an answer of Envoy's `/stats?format=json`; None when it is no such answer.
-
-    A request that the client gave up on is in none of Envoy's response counters: it shows as a connection
-    to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1).
-    """
+    """The counts in an answer of Envoy's `/stats?format=json`; None when it is no such answer."""
     if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
         return None
     figures: dict[str, dict[str, int]] = {}
@@ -106,14 +107,32 @@ def counted(body: Any) -> dict[str, Counts] | None:
         match = _NAME.fullmatch(str(stat.get("name", ""))) if isinstance(stat, dict) else None
         if match and isinstance(stat.get("value"), int):
             figures.setdefault(match[1], dict.fromkeys(_STATS, 0))[match[2]] = stat["value"]
-    return {cluster: _counts(values) for cluster, values in figures.items()}
+    found: dict[str, Counts] = {}
+    for cluster, values in figures.items():
+        revision = cluster.removesuffix(names.GRPC_SUFFIX)
+        now = _counts(values) if cluster == revision else _grpc_counts(values)
+        before = found.get(revision, Counts())
+        found[revision] = Counts(before.requests + now.requests, before.errors + now.errors)
+    return found
 
 
 def _counts(values: dict[str, int]) -> Counts:
+    """A request that the client gave up on is in none of Envoy's response counters: it shows as a connection
+    to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1).
+    """
     given_up = max(0, values[_CUT] - values[_TIMED_OUT])
     return Counts(
         requests=values[_COMPLETED] + given_up, errors=values[_FAILED] + values[_REFUSED] + given_up
     )
+
+
+def _grpc_counts(values: dict[str, int]) -> Counts:
+    """A call that fails is a 200 with a status behind it. What the router answers itself counts as both, so
+    the larger number is that of all. A call that was given up is a stream that the router reset.
+    """
+    given_up = max(0, values[_RESET] - values[_TIMED_OUT])
+    faults = sum(values[name] for name in _FAULTS)
+    return Counts(values[_COMPLETED] + given_up, max(faults, values[_FAILED]) + given_up)
 
 
 def steady(before: Counts | None, now: Counts) -> Counts:
@@ -127,7 +146,7 @@ def steady(before: Counts | None, now: Counts) -> Counts:
 
 def _filter(clusters: Collection[str] | None) -> str:
     names_ = "[^.]+" if clusters is None else f"({'|'.join(re.escape(name) for name in sorted(clusters))})"
-    return rf"^cluster\.{names_}\.({'|'.join(_STATS)})$"
+    return rf"^cluster\.{names_}({names.GRPC_SUFFIX})?\.({_STAT})$"
 
 
 def _told(body: Any) -> InForce | None:

@@ -133,7 +133,12 @@ def _traffic(want: Bootstrap, source: Json) -> Json:
         merge_slashes=True,
         request_headers_timeout="10s",
         common_http_protocol_options={"idle_timeout": "300s"},
-        http_filters=[router_filter(suppress_envoy_headers=True)],
+        # HTTP/1.1 and HTTP/2 without TLS are told apart by their first bytes.
+        http2_protocol_options={"max_concurrent_streams": 1024},
+        http_filters=[
+            http_filter("grpc_stats", "grpc_stats.v3.FilterConfig"),
+            router_filter(suppress_envoy_headers=True),
+        ],
     )
     return listener("traffic", socket(want.address, want.traffic_port), manager)
 

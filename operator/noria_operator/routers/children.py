@@ -22,6 +22,7 @@ from noria_operator.api import names
 from noria_operator.domain.keys import derive, router_token
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
 from noria_operator.routers.router_pod import CONFIG_FILE, MEMORY, labels, selector, template
+from noria_serving.contract import GRPC_PORT
 
 Json = dict[str, Any]
 
@@ -225,5 +226,10 @@ def _metadata(namespace: str, owners: Iterable[Json]) -> Json:
 
 
 def _service_spec() -> Json:
-    port = {"name": "http", "port": 80, "targetPort": names.ROUTER_TRAFFIC_PORT, "protocol": "TCP"}
-    return {"type": "ClusterIP", "selector": selector(), "ports": [{**port, "appProtocol": "http"}]}
+    """The router's port under two numbers, so that what stands in front knows which protocol to speak."""
+    to = {"targetPort": names.ROUTER_TRAFFIC_PORT, "protocol": "TCP"}
+    ports = [
+        {"name": "http", "port": 80, **to, "appProtocol": "http"},
+        {"name": "grpc", "port": GRPC_PORT, **to, "appProtocol": "kubernetes.io/h2c"},
+    ]
+    return {"type": "ClusterIP", "selector": selector(), "ports": ports}

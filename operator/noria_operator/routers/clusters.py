@@ -2,7 +2,7 @@
 
 Comes in: the cluster's name and its endpoints. Goes out: plain data in the JSON form of Envoy's API.
 Invariant: what a cluster looks like depends on its name alone, so that no change of weights or pods ever
-rebuilds it.
+rebuilds it. A revision that takes gRPC has a second cluster for it: another port, another protocol.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from noria_operator.api import names
 from noria_operator.routers.traffic import Endpoint
 
 Json = dict[str, Any]
@@ -24,6 +25,17 @@ _HTTP_OPTIONS: Json = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options": {"idle_timeout": IDLE_TIMEOUT},
         "explicit_http_config": {"http_protocol_options": {}},
+    }
+}
+
+_GRPC_OPTIONS: Json = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "common_http_protocol_options": {"idle_timeout": "300s"},
+        "explicit_http_config": {
+            # Many calls share a connection: one to a pod that is gone without a word is found out.
+            "http2_protocol_options": {"connection_keepalive": {"interval": "10s", "timeout": "3s"}}
+        },
     }
 }
 
@@ -73,7 +85,9 @@ def cluster(name: str, eds: Json) -> Json:
         "eds_cluster_config": {"eds_config": eds},
         "circuit_breakers": _LIMITS,
         "outlier_detection": _OUTLIERS,
-        "typed_extension_protocol_options": _HTTP_OPTIONS,
+        "typed_extension_protocol_options": _GRPC_OPTIONS
+        if name.endswith(names.GRPC_SUFFIX)
+        else _HTTP_OPTIONS,
     }
 
 

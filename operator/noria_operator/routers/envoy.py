@@ -16,7 +16,7 @@ from typing import Any
 
 from noria_operator.routers import clusters, routes
 from noria_operator.routers.bootstrap import config_source
-from noria_operator.routers.traffic import Endpoint, RoutedDeployment, effective
+from noria_operator.routers.traffic import Endpoint, RoutedDeployment, effective, grpc_cluster
 
 Json = dict[str, Any]
 
@@ -65,18 +65,24 @@ def snapshot(
     ordered = sorted(deployments, key=lambda deployment: deployment.name)
     granted, refused = routes.claimed(namespace, ordered, cluster_domain)
     pieces = [_pieces(_Shape.of(each), granted[each.name]) for each in ordered]
-    weights = [effective(each) for each in ordered]
     endpoints = {name: each.endpoints.get(name, ()) for each in ordered for name, _ in each.revisions}
+    endpoints |= {grpc_cluster(name): hosts for each in ordered for name, hosts in each.grpc.items()}
     return Snapshot(
         namespace=namespace,
         rds=_route_configuration(pieces),
         cds=Resource.of(_cluster(name, namespace) for name in sorted(endpoints)),
         eds={name: endpoint_resource(name, hosts) for name, hosts in endpoints.items()},
-        carrying=frozenset(name for each in weights for name, weight in each.items() if weight > 0),
+        carrying=frozenset(name for each in ordered for name in _carrying(each)),
         known=frozenset(endpoints),
         empty=frozenset(name for name, hosts in endpoints.items() if not hosts),
         refused=refused,
     )
+
+
+def _carrying(deployment: RoutedDeployment) -> list[str]:
+    """The clusters that get requests."""
+    names = [name for name, weight in effective(deployment).items() if weight > 0]
+    return names + [grpc_cluster(name) for name in names if name in deployment.grpc]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +95,15 @@ class _Shape:
     timeout: float
     alive: tuple[str, ...]
     version: int
+    grpc: tuple[str, ...]
 
     @staticmethod
     def of(deployment: RoutedDeployment) -> _Shape:
         alive = tuple(name for name, _ in deployment.revisions if deployment.endpoints.get(name))
-        return _Shape(deployment.name, deployment.revisions, deployment.timeout, alive, deployment.version)
+        return _Shape(
+            deployment.name, deployment.revisions, deployment.timeout, alive, deployment.version,
+            tuple(deployment.grpc),
+        )  # fmt: skip
 
     def deployment(self) -> RoutedDeployment:
         somewhere: tuple[Endpoint, ...] = (("", 0),)
@@ -104,19 +114,21 @@ class _Shape:
             timeout=self.timeout,
             endpoints=endpoints,
             version=self.version,
+            grpc=dict.fromkeys(self.grpc, ()),
         )
 
 
 @lru_cache(maxsize=8192)
 def _pieces(shape: _Shape, hosts: tuple[str, ...]) -> tuple[str, str, str]:
-    """Virtual host, path route and version route of one deployment, as text."""
+    """Virtual host, routes of other hosts and version route of one deployment, as text."""
     deployment = shape.deployment()
     made = (
         routes.virtual_host(deployment, hosts),
         routes.path_route(deployment),
+        routes.model_route(deployment),
         routes.version_route(deployment),
     )
-    return _text(made[0]), _text(made[1]), _text(made[2])
+    return _text(made[0]), f"{_text(made[1])},{_text(made[2])}", _text(made[3])
 
 
 def _route_configuration(pieces: list[tuple[str, str, str]]) -> Resource:

@@ -15,7 +15,7 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.routers.http import PREVIOUS_HOSTS
-from noria_operator.routers.traffic import RoutedDeployment, configured, effective
+from noria_operator.routers.traffic import RoutedDeployment, configured, effective, grpc_cluster
 
 Json = dict[str, Any]
 
@@ -24,6 +24,10 @@ FEEDBACK_HEADER = "Noria-Feedback"
 REVISION_HEADER = "Noria-Revision"
 """Response header that names the revision (cluster) a request was given to, also when the router answers
 for it."""
+
+MODEL_HEADER = "Noria-Model"
+"""gRPC metadata by which a call to a host that is nobody's names its ModelDeployment."""
+STREAM_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 READY_PATH = "/-/ready"
 """On the version host: answers as soon as routes are in force."""
@@ -67,13 +71,17 @@ def claimed(
     return granted, refused
 
 
-def action(deployment: RoutedDeployment) -> Json:
-    """The part of a route that says where requests of a deployment go."""
+def action(deployment: RoutedDeployment, *, grpc: bool = False, endless: bool = False) -> Json:
+    """The part of a route that says where requests of a deployment go; `endless` ones may take any time.
+
+    A gRPC call to a revision whose pods show no port for it goes to their other one, where it is told so
+    (404, which clients call UNIMPLEMENTED): the weights hold for every protocol.
+    """
     if not deployment.revisions:
         return _answer(503, {"error": f"no version of {deployment.name} serves yet"})
     clusters = [
         {
-            "name": cluster,
+            "name": grpc_cluster(cluster) if grpc and cluster in deployment.grpc else cluster,
             "weight": weight,
             "response_headers_to_add": [
                 {
@@ -88,7 +96,7 @@ def action(deployment: RoutedDeployment) -> Json:
         "route": {
             "weighted_clusters": {"clusters": clusters, "use_hash_policy": True},
             "hash_policy": [{"header": {"header_name": FEEDBACK_HEADER}}],
-            "timeout": f"{deployment.timeout:g}s",
+            "timeout": "0s" if endless else f"{deployment.timeout:g}s",
         }
     }
 
@@ -99,7 +107,11 @@ def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
         "name": deployment.name,
         "domains": list(hosts),
         "retry_policy": RETRY_POLICY,
-        "routes": [{"match": {"prefix": "/"}, **action(deployment)}],
+        "routes": [
+            {"match": {"path": STREAM_PATH, "grpc": {}}, **action(deployment, grpc=True, endless=True)},
+            {"match": {"prefix": "/", "grpc": {}}, **action(deployment, grpc=True)},
+            {"match": {"prefix": "/"}, **action(deployment)},
+        ],
     }
 
 
@@ -107,6 +119,13 @@ def path_route(deployment: RoutedDeployment) -> Json:
     """For every other host: the deployment named in an inference path (protocols V2 and V1)."""
     pattern = rf"/v[12]/models/{re.escape(deployment.name)}(?:[/:].*)?"
     return {"match": {"safe_regex": {"regex": pattern}}, **action(deployment)}
+
+
+def model_route(deployment: RoutedDeployment) -> Json:
+    """For every other host: the deployment that a gRPC call names in its metadata, which has no path to name
+    one."""
+    named = {"name": MODEL_HEADER, "string_match": {"exact": deployment.name}}
+    return {"match": {"prefix": "/", "grpc": {}, "headers": [named]}, **action(deployment, grpc=True)}
 
 
 def version_route(deployment: RoutedDeployment) -> Json:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from noria_operator.api import names
 from noria_operator.api.types import parse_duration
 from noria_operator.routers.traffic import Endpoint, RoutedDeployment
 
@@ -33,6 +34,9 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
         timeout=parse_duration(timeout).total_seconds(),
         endpoints=_taking(revisions, slices),
         version=int(status.get("trafficVersion") or 0),
+        grpc=_taking(
+            [one for one in revisions if _may_speak_grpc(slices.get(one[0], ()))], slices, grpc=True
+        ),
     )
 
 
@@ -46,8 +50,14 @@ def by_service(slices: Iterable[Json]) -> dict[str, list[Json]]:
     return found
 
 
+def _may_speak_grpc(slices: Iterable[Json]) -> bool:
+    """Whether there is a port for gRPC, or no pod yet that shows whether there will be one."""
+    shown = {port.get("name") for each in slices for port in each.get("ports") or ()}
+    return not shown or names.GRPC_PORT_NAME in shown
+
+
 def _taking(
-    revisions: Iterable[tuple[str, int]], slices: Mapping[str, Iterable[Json]]
+    revisions: Iterable[tuple[str, int]], slices: Mapping[str, Iterable[Json]], *, grpc: bool = False
 ) -> dict[str, tuple[Endpoint, ...]]:
     """Endpoints by revision. While no version with weight has any, those with weight keep their unready pods.
 
@@ -55,14 +65,14 @@ def _taking(
     if it does not, the request fails as it would without. A version gets weight only once it was ready, so
     one that never was is given nothing.
     """
-    found = {name: endpoints(slices.get(name, ())) for name, _ in revisions}
+    found = {name: endpoints(slices.get(name, ()), grpc=grpc) for name, _ in revisions}
     weighted = [name for name, weight in revisions if weight > 0]
     if any(found[name] for name in weighted):
         return found
-    return found | {name: _unready(slices.get(name, ())) for name in weighted}
+    return found | {name: _unready(slices.get(name, ()), grpc=grpc) for name in weighted}
 
 
-def endpoints(slices: Iterable[Json]) -> tuple[Endpoint, ...]:
+def endpoints(slices: Iterable[Json], *, grpc: bool = False) -> tuple[Endpoint, ...]:
     """The pods that take new requests: the ready ones; if there are none, those that end but still serve.
 
     The same rule as kube-proxy's (KEP-1669). A pod in its lame duck finishes what it has, and is given new
@@ -70,7 +80,7 @@ def endpoints(slices: Iterable[Json]) -> tuple[Endpoint, ...]:
     """
     ready: set[Endpoint] = set()
     ending: set[Endpoint] = set()
-    for place, conditions in _pods(slices):
+    for place, conditions in _pods(slices, grpc=grpc):
         if conditions.get("ready", True):
             ready.add(place)
         elif conditions.get("serving") and conditions.get("terminating"):
@@ -78,20 +88,24 @@ def endpoints(slices: Iterable[Json]) -> tuple[Endpoint, ...]:
     return tuple(sorted(ready or ending))
 
 
-def _unready(slices: Iterable[Json]) -> tuple[Endpoint, ...]:
+def _unready(slices: Iterable[Json], *, grpc: bool) -> tuple[Endpoint, ...]:
     """The pods that are not ready and are not being deleted either."""
     unready = {
         place
-        for place, conditions in _pods(slices)
+        for place, conditions in _pods(slices, grpc=grpc)
         if not conditions.get("ready", True) and not conditions.get("terminating")
     }
     return tuple(sorted(unready))
 
 
-def _pods(slices: Iterable[Json]) -> Iterator[tuple[Endpoint, Json]]:
-    """Address and conditions of every pod that has an address."""
+def _pods(slices: Iterable[Json], *, grpc: bool) -> Iterator[tuple[Endpoint, Json]]:
+    """Address and conditions of every pod that has an address, at its port for gRPC or its other one."""
     for each in slices:
-        ports = [port["port"] for port in each.get("ports") or () if port.get("port")]
+        ports = [
+            port["port"]
+            for port in each.get("ports") or ()
+            if port.get("port") and (port.get("name") == names.GRPC_PORT_NAME) is grpc
+        ]
         for endpoint in each.get("endpoints") or ():
             conditions = endpoint.get("conditions") or {}
             yield from (

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from noria_operator.api import names
+
 Endpoint = tuple[str, int]
 """IP address and port of one pod."""
 
@@ -21,7 +23,8 @@ class RoutedDeployment:
     `revisions` are (cluster, weight) with integer weights whose sum is 100 (or nothing, when no version
     serves yet); a weight of 0 keeps the cluster known and warm. `endpoints` are the pods that take new
     requests, by cluster. `timeout` is in seconds, for the whole request; 0 means no limit.
-    `version` counts the changes of weights.
+    `version` counts the changes of weights. `grpc` are the same pods where they take gRPC, by revision; one
+    that is not in it takes none, as the pods show.
     """
 
     name: str
@@ -31,6 +34,12 @@ class RoutedDeployment:
     timeout: float = 30.0
     endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     version: int = 0
+    grpc: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+
+
+def grpc_cluster(revision: str) -> str:
+    """The Envoy cluster of a revision's ports for gRPC."""
+    return f"{revision}{names.GRPC_SUFFIX}"
 
 
 def configured(deployment: RoutedDeployment) -> dict[str, int]:

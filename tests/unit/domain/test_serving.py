@@ -14,7 +14,7 @@ from noria_operator.api.modelversion import ModelVersion
 from noria_operator.domain import serving_children as build
 from noria_operator.domain.revisions import record, recorded, revision_of
 from noria_operator.domain.rollout_state import Child, Revision
-from noria_operator.domain.serving import Serving, pod_template
+from noria_operator.domain.serving import Serving, pod_template, recorded_grpc_port
 from noria_operator.domain.training_locations import LocationError
 
 GOLDEN = Path(__file__).parent
@@ -74,7 +74,7 @@ def objects(made: Serving) -> list[dict[str, Any]]:
     template, child = pod_template(made), Child(TARGET, "stable", 2)
     return [
         build.workload("prod", "flights", UID, child, template),
-        build.service("prod", "flights", UID, TARGET, made.port),
+        build.service("prod", "flights", UID, TARGET, port=made.port, grpc_port=recorded_grpc_port(template)),
         record(TARGET, 3, template, made.port),
         build.size("prod", TARGET, 2),
         build.keys_secret("prod", "flights", UID, bytes(32), period=230),
@@ -160,6 +160,16 @@ def test_a_revision_is_the_artifact_and_the_users_settings() -> None:
     ]
     assert len({plain.revision, *(one.revision for one in others)}) == 4
     assert plain.name == f"flights-3-{plain.revision[:6]}"
+
+
+def test_a_revision_from_before_noria_spoke_grpc_has_no_port_for_it() -> None:
+    template = pod_template(serving())
+    ports = template["spec"]["containers"][0]["ports"]
+    assert recorded_grpc_port(template) == 8082
+    ports[:] = [port for port in ports if port["name"] != "grpc"]
+    assert recorded_grpc_port(template) is None
+    made = build.service("prod", "flights", UID, TARGET, port=8080, grpc_port=None)
+    assert [port["name"] for port in made["spec"]["ports"]] == ["http"]
 
 
 def test_a_recorded_template_is_read_back_as_it_was() -> None:

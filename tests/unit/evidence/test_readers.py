@@ -187,6 +187,23 @@ def test_requests_that_were_refused_or_that_clients_gave_up_on_are_errors() -> N
     assert counted(seen) == {"m-1": Counts(12, 7)}
 
 
+def test_grpc_calls_count_with_their_revision_and_faults_by_their_status() -> None:
+    grpc = {
+        "upstream_rq_completed": 20,
+        "upstream_rq_5xx": 2,  # answered by the router, with UNAVAILABLE behind it
+        "grpc.14": 3,
+        "grpc.13": 4,
+        "grpc.8": 1,
+        "grpc.3": 5,  # INVALID_ARGUMENT is the client's
+        "upstream_rq_tx_reset": 3,
+        "upstream_rq_timeout": 1,
+        "upstream_cx_destroy_local_with_active_rq": 9,
+    }
+    seen = stats(upstream_rq_completed=10, upstream_rq_5xx=1, upstream_rq_tx_reset=7)
+    seen["stats"] += [{"name": f"cluster.m-1_grpc.{name}", "value": value} for name, value in grpc.items()]
+    assert counted(seen) == {"m-1": Counts(10 + 20 + 2, 1 + 8 + 2)}
+
+
 @pytest.mark.parametrize("body", [None, [], {}, {"stats": 3}, {"stats": None}])
 def test_an_answer_that_is_no_statistics_is_not_zero(body: Any) -> None:
     assert counted(body) is None
@@ -217,7 +234,7 @@ async def test_only_the_clusters_asked_for_are_read() -> None:
         reader = RouterReader(stats_port=port)
         found = await reader.counts("shop", [pod(1)], ["m-2", "m-1"])
         assert found == {"pod-1": {"m-1": Counts(4, 0), "m-2": Counts(0, 0)}}
-        assert asked[0].startswith(r"^cluster\.(m\-1|m\-2)\.")
+        assert asked[0].startswith(r"^cluster\.(m\-1|m\-2)(_grpc)?\.")
         await reader.close()
 
 

@@ -28,11 +28,31 @@ def two_versions(**changes: Any) -> RoutedDeployment:
 
 def test_weight_0_is_sent() -> None:
     found = snapshot("shop", [two_versions(revisions=(("m-1", 100), ("m-2", 0)))])
-    (route,) = hosts(found)["m"]["routes"]
-    weights = {each["name"]: each["weight"] for each in route["route"]["weighted_clusters"]["clusters"]}
-    assert weights == {"m-1": 100, "m-2": 0}
+    for route in hosts(found)["m"]["routes"]:
+        weights = {each["name"]: each["weight"] for each in route["route"]["weighted_clusters"]["clusters"]}
+        assert weights == {"m-1": 100, "m-2": 0}
     assert found.carrying == {"m-1"}
     assert found.known == {"m-1", "m-2"}
+
+
+GRPC = (("10.0.0.1", 8082),)
+
+
+def test_a_revision_that_takes_grpc_has_a_cluster_for_it_with_the_same_weight() -> None:
+    found = snapshot("shop", [two_versions(grpc={"m-2": GRPC})])
+    stream, call, other = hosts(found)["m"]["routes"]
+    for route in (stream, call):
+        clusters = route["route"]["weighted_clusters"]["clusters"]
+        assert {each["name"]: each["weight"] for each in clusters} == {"m-1": 90, "m-2_grpc": 10}
+        revisions = [each["response_headers_to_add"][0]["header"]["value"] for each in clusters]
+        assert revisions == ["m-1", "m-2"], "the answer names the revision"
+    assert [each["name"] for each in other["route"]["weighted_clusters"]["clusters"]] == ["m-1", "m-2"]
+    assert (stream["route"]["timeout"], call["route"]["timeout"]) == ("0s", "30s")
+    assert found.known == found.eds.keys() == {"m-1", "m-2", "m-2_grpc"}
+    assert found.carrying == {"m-1", "m-2", "m-2_grpc"}
+    made = {each["name"]: each for each in json.loads(found.cds.text)}
+    options = {name: str(each["typed_extension_protocol_options"]) for name, each in made.items()}
+    assert [name for name, text in options.items() if "'http2_protocol_options'" in text] == ["m-2_grpc"]
 
 
 def test_every_cluster_that_a_route_names_is_in_the_snapshot() -> None:

@@ -112,7 +112,25 @@ def test_a_model_deployment_is_routed_by_its_status() -> None:
         timeout=90.0,
         endpoints={"m-1": (("10.0.0.1", 8080),), "m-2": ()},
         version=7,
+        grpc={"m-2": ()},
     )
+
+
+def test_ports_for_grpc_go_by_their_name_and_unknown_ones_may_still_come() -> None:
+    both = slice_of(("10.0.0.1", READY), ("10.0.0.2", STARTING))
+    both["ports"] = [{"name": "grpc", "port": 8082}, {"name": "http", "port": 8080}]
+    old = slice_of(("10.0.0.3", READY), service="m-2")
+    empty = {**slice_of(service="m-3"), "ports": []}
+    traffic = [{"name": f"m-{number}", "weight": 0} for number in (2, 3, 4)]
+    body = {
+        "metadata": {"name": "m", "namespace": "shop"},
+        "spec": {},
+        "status": {"traffic": [{"name": "m-1", "weight": 100}, *traffic]},
+    }
+    found = routed(body, by_service([both, old, empty]))
+    assert found.grpc == {"m-1": (("10.0.0.1", 8082),), "m-3": (), "m-4": ()}
+    assert found.endpoints["m-1"] == (("10.0.0.1", 8080),)
+    assert found.endpoints["m-2"] == (("10.0.0.3", 8080),)
 
 
 @pytest.mark.parametrize(

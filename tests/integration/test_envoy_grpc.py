@@ -1,0 +1,210 @@
+"""gRPC through a real Envoy: by host and by metadata, with weights, and what is counted as an error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from tests.integration.envoy_router import (
+    NAMESPACE,
+    Cluster,
+    Router,
+    discovery,
+    free_port,
+    router,
+    upstream,
+)
+
+from noria_operator.domain.verdict import Counts
+from noria_operator.evidence.router import RouterReader
+
+INFERENCE = "/inference.GRPCInferenceService/"
+CODES = grpc.StatusCode
+
+
+@dataclass
+class GrpcUpstream:
+    """The gRPC port of a model server with a name; `behaviour` is ok, hang or the name of a status."""
+
+    name: str
+    port: int
+    behaviour: str = "ok"
+
+    async def call(self, _: bytes, context: Any) -> bytes:
+        if self.behaviour == "hang":
+            await asyncio.sleep(30)
+        if self.behaviour != "ok":
+            await context.abort(CODES[self.behaviour], "as told")
+        return self.name.encode()
+
+    async def stream(self, _: object, context: Any) -> None:
+        while (await context.read()) is not grpc.aio.EOF:
+            await context.write(self.name.encode())
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        if str(details.method).endswith("ModelStreamInfer"):
+            return grpc.stream_stream_rpc_method_handler(self.stream)
+        return grpc.unary_unary_rpc_method_handler(self.call)
+
+
+@asynccontextmanager
+async def grpc_upstream(name: str) -> AsyncIterator[GrpcUpstream]:
+    """A running one."""
+    server, found = grpc.aio.server(), GrpcUpstream(name, free_port())
+    server.add_generic_rpc_handlers((found,))
+    server.add_insecure_port(f"127.0.0.1:{found.port}")
+    await server.start()
+    try:
+        yield found
+    finally:
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def channel(envoy: Router, host: str) -> AsyncIterator[grpc.aio.Channel]:
+    """A client of the router that asks for this host."""
+    options = [("grpc.default_authority", host), ("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.traffic}", options=options) as found:
+        yield found
+
+
+async def ask(client: grpc.aio.Channel, method: str = "ModelInfer", **more: Any) -> tuple[Any, str]:
+    """(status, the name of who answered)."""
+    try:
+        return CODES.OK, (await client.unary_unary(f"{INFERENCE}{method}")(b"", timeout=5, **more)).decode()
+    except grpc.aio.AioRpcError as error:
+        return error.code(), ""
+
+
+async def test_calls_follow_host_and_weights_on_the_port_that_http_has() -> None:
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("m-1") as stable, grpc_upstream("m-2") as canary, upstream("m-1") as http:
+        cluster.endpoints("m-1", http.port, grpc=stable.port)
+        cluster.endpoints("m-2", http.port, grpc=canary.port)
+        cluster.deployment("m", {"m-1": 80, "m-2": 20}, hosts=["m.example.com"])
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            for host in ("m", "m.shop", "m.shop.svc", "m.shop.svc.cluster.local:8082", "m.example.com"):
+                async with channel(envoy, host) as client:
+                    assert (await ask(client))[0] == CODES.OK, host
+            async with channel(envoy, "m") as client:
+                split = Counter([(await ask(client))[1] for _ in range(500)])
+                assert 60 < split["m-2"] < 140, split
+                cluster.deployment("m", {"m-1": 100, "m-2": 0})
+                await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
+                assert Counter([(await ask(client))[1] for _ in range(100)]) == {"m-1": 100}
+                call = client.unary_unary(f"{INFERENCE}ModelInfer")(b"")
+                assert dict(await call.initial_metadata())["noria-revision"] == "m-1"
+            assert await envoy.get("m") == (200, "m-1"), "HTTP/1.1 on the same port"
+
+
+async def test_http_2_is_spoken_to_clients_of_http_too() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as http:
+        cluster.endpoints("m-1", http.port)
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            url = f"http://127.0.0.1:{envoy.traffic}/v2/models/m"
+            for option, version in (("--http1.1", b"1.1"), ("--http2-prior-knowledge", b"2")):
+                curl = await asyncio.create_subprocess_exec(
+                    "curl", "-s", option, "-H", "Host: m", "-w", " %{http_version}", url,
+                    stdout=asyncio.subprocess.PIPE,
+                )  # fmt: skip
+                said, _ = await curl.communicate()
+                assert said == b"m-1 " + version
+
+
+async def test_a_host_that_is_nobodys_is_told_apart_by_metadata() -> None:
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("a-1") as one, grpc_upstream("b-1") as other:
+        for name, server in (("a", one), ("b", other)):
+            cluster.endpoints(f"{name}-1", free_port(), grpc=server.port)
+            cluster.deployment(name, {f"{name}-1": 100})
+        cluster.deployment("c", {})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            async with channel(envoy, "10.0.0.1") as client:
+                for name in ("a", "b"):
+                    assert await ask(client, metadata=[("noria-model", name)]) == (CODES.OK, f"{name}-1")
+                assert (await ask(client))[0] == CODES.UNIMPLEMENTED
+                assert (await ask(client, metadata=[("noria-model", "x")]))[0] == CODES.UNIMPLEMENTED
+            async with channel(envoy, "c") as client:
+                assert (await ask(client))[0] == CODES.UNAVAILABLE, "no version serves yet"
+
+
+async def test_a_revision_without_a_port_for_grpc_keeps_its_weight_and_says_so() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as old, grpc_upstream("m-2") as new:
+        cluster.endpoints("m-1", old.port)
+        cluster.endpoints("m-2", old.port, grpc=new.port)
+        cluster.deployment("m", {"m-1": 100, "m-2": 0})
+        old.behaviour = "missing"
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            async with channel(envoy, "m") as client:
+                assert (await ask(client))[0] == CODES.UNIMPLEMENTED
+                cluster.deployment("m", {"m-1": 0, "m-2": 100})
+                await envoy.until_weights("m", {"m-1": 0, "m-2": 100})
+                assert await ask(client) == (CODES.OK, "m-2")
+
+
+async def test_a_stream_outlives_the_time_that_a_call_may_take() -> None:
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("m-1") as server:
+        cluster.endpoints("m-1", free_port(), grpc=server.port)
+        cluster.deployment("m", {"m-1": 100}, router={"timeout": "300ms"})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            async with channel(envoy, "m") as client:
+                stream = client.stream_stream(f"{INFERENCE}ModelStreamInfer")()
+                for _ in range(3):
+                    await stream.write(b"")
+                    assert await stream.read() == b"m-1"
+                    await asyncio.sleep(0.25)
+                await stream.done_writing()
+                assert (await stream.read(), await stream.code()) == (grpc.aio.EOF, CODES.OK)
+
+
+async def test_faults_are_errors_of_their_version_and_clients_mistakes_are_not() -> None:
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("m-1") as server, upstream("m-1") as http:
+        cluster.endpoints("m-1", http.port, grpc=server.port)
+        cluster.deployment("m", {"m-1": 100}, router={"timeout": "1s"})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+
+            async def counts() -> Counts:
+                return (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
+
+            async with channel(envoy, "m") as client:
+                statuses = []
+                for behaviour in ("ok", "INVALID_ARGUMENT", "NOT_FOUND"):
+                    server.behaviour = behaviour
+                    statuses.append((await ask(client))[0].name)
+                assert statuses == ["OK", "INVALID_ARGUMENT", "NOT_FOUND"]
+                assert await counts() == Counts(3, 0)
+                for behaviour in ("INTERNAL", "UNAVAILABLE", "UNKNOWN", "RESOURCE_EXHAUSTED"):
+                    server.behaviour = behaviour
+                    assert (await ask(client))[0].name == behaviour
+                assert await counts() == Counts(7, 4)
+                server.behaviour = "hang"
+                assert (await ask(client))[0] in {CODES.UNAVAILABLE, CODES.DEADLINE_EXCEEDED}
+                assert await counts() == Counts(8, 5), "the router ends a call that hangs"
+                call = client.unary_unary(f"{INFERENCE}ModelInfer")(b"", timeout=0.2)
+                assert await call.code() == CODES.DEADLINE_EXCEEDED
+                await asyncio.sleep(0.2)
+                assert await counts() == Counts(9, 6), "a client that gives up on a hanging version"
+                cluster.endpoints("m-1", http.port, grpc=free_port())
+                await asyncio.sleep(0.2)
+                assert (await ask(client))[0] == CODES.UNAVAILABLE
+                assert await counts() == Counts(10, 7), "nobody listens; tried four times, counted once"
+                await envoy.get("m")
+                assert await counts() == Counts(11, 7), "HTTP and gRPC are counted together"
+            await reader.close()
