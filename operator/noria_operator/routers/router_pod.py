@@ -18,7 +18,7 @@ Json = dict[str, Any]
 CONFIG_FILE = "envoy.json"
 CONFIG_DIR = "/etc/noria"
 MEMORY = 1024 * 1024 * 1024
-"""Limit: 70 MB and a third of a megabyte for each revision of the namespace; requests are far below."""
+"""Limit: 70 MB and two thirds of a megabyte for each revision of the namespace; requests are far below."""
 _USER = 65532
 
 
