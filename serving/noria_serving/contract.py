@@ -53,6 +53,8 @@ ENV_VERSION: Final = "NORIA_VERSION"
 ENV_BUNDLE: Final = "NORIA_BUNDLE"
 ENV_DIGEST: Final = "NORIA_DIGEST"
 ENV_FEEDBACK_KEYS: Final = "NORIA_FEEDBACK_KEYS"
+ENV_PAYLOAD_LOG: Final = "NORIA_PAYLOAD_LOG"
+"""A JSON object: `uri`, and perhaps `sample`, `redact` and `every` (seconds)."""
 ENV_DRAIN_SECONDS: Final = "NORIA_DRAIN_SECONDS"
 ENV_ALLOW_PICKLE: Final = "NORIA_ALLOW_PICKLE"
 

@@ -13,6 +13,7 @@ from noria_serving import contract
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.limits import DEFAULT, Limits, number
 from noria_serving.limits import read as read_limits
+from noria_serving.payload.settings import LogSettings, parse
 
 ENV_HOST: Final = "NORIA_HOST"
 ENV_PORT: Final = "NORIA_PORT"
@@ -37,6 +38,7 @@ class ModelSettings:
     number: str = "1"
     feedback_keys: str | None = None
     allow_pickle: bool = False
+    payload_log: LogSettings | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,6 +100,7 @@ def _model(env: Mapping[str, str]) -> ModelSettings:
         number=number,
         feedback_keys=env.get(contract.ENV_FEEDBACK_KEYS) or None,
         allow_pickle=env.get(contract.ENV_ALLOW_PICKLE) == "1",
+        payload_log=parse(log) if (log := env.get(contract.ENV_PAYLOAD_LOG)) else None,
     )
 
 

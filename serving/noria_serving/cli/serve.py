@@ -18,6 +18,7 @@ from typing import Final
 from noria_serving import contract, limits
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.payload.settings import LogSettings, checked
 from noria_serving.settings import MAX_BODY, ModelSettings, Settings
 
 _NAMED: Final = re.compile(
@@ -47,6 +48,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     limits.add(parser)
     parser.add_argument("--feedback-keys", metavar="FILE", help="default: a key that lives with the process")
     parser.add_argument(
+        "--payload-log", metavar="PLACE", help="write rows as Parquet to a directory or s3://"
+    )
+    parser.add_argument("--payload-sample", type=float, default=1.0, metavar="SHARE", help="of predictions")
+    parser.add_argument(
+        "--payload-redact", action="append", default=[], metavar="FEATURE", help="leave it out"
+    )
+    parser.add_argument(
         "--repository-writable", action="store_true", help="let clients load and unload models"
     )
     parser.add_argument(
@@ -59,7 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal."""
     settings = Settings(
         models=models(
-            arguments.bundles, allow_pickle=arguments.allow_pickle, feedback_keys=arguments.feedback_keys
+            arguments.bundles,
+            allow_pickle=arguments.allow_pickle,
+            feedback_keys=arguments.feedback_keys,
+            payload_log=_payload_log(arguments),
         ),
         drain_seconds=arguments.drain_seconds,
         host=arguments.host,
@@ -92,7 +103,11 @@ def listen(settings: Settings) -> int:
 
 
 def models(
-    specs: Sequence[str], *, allow_pickle: bool = False, feedback_keys: str | None = None
+    specs: Sequence[str],
+    *,
+    allow_pickle: bool = False,
+    feedback_keys: str | None = None,
+    payload_log: LogSettings | None = None,
 ) -> tuple[ModelSettings, ...]:
     """What the command line names; `ConfigurationInvalid` where two say the same version."""
     named = [_parse(spec) for spec in specs]
@@ -106,10 +121,17 @@ def models(
         chosen.append(
             ModelSettings(
                 bundle=bundle, deployment=name, model=name, version=f"{name}-{number}", number=number,
-                allow_pickle=allow_pickle, feedback_keys=feedback_keys,
+                allow_pickle=allow_pickle, feedback_keys=feedback_keys, payload_log=payload_log,
             )
         )  # fmt: skip
     return tuple(chosen)
+
+
+def _payload_log(arguments: argparse.Namespace) -> LogSettings | None:
+    if not arguments.payload_log:
+        return None
+    redact = tuple(arguments.payload_redact)
+    return checked(LogSettings(arguments.payload_log, sample=arguments.payload_sample, redact=redact))
 
 
 def _parse(spec: str) -> tuple[str, str | None, str]:

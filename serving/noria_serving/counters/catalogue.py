@@ -125,12 +125,22 @@ CLIPPED: Final = Family(
     "model_errors_clipped_total", "counter",
     "Labelled rows whose error was too large (8 times the reference's range or more) and counts as that.",
 )  # fmt: skip
+LOG_WRITTEN: Final = Family("model_payload_log_written_total", "counter", "Rows in files of the payload log.")
+LOG_DROPPED: Final = Family(
+    "model_payload_log_dropped_total", "counter",
+    "Rows that were not written: no room (full), no way (unwritable).",
+    ("reason",),
+)  # fmt: skip
+LOG_FAILURES: Final = Family(
+    "model_payload_log_failures_total", "counter", "Tries to write a file that did not succeed."
+)
 
 FAMILIES: Final[tuple[Family, ...]] = (
     REQUESTS, PREDICTIONS, REQUEST_SECONDS, INFERENCE_SECONDS, IN_FLIGHT, WAITING, REJECTED, BATCH_ROWS,
     CONNECTIONS_LOST, LOADED, INFO, OVERHEAD,
     FEATURE_BIN, FEATURE_MISSING, FEATURE_UNSEEN, OUT_OF_RANGE, REFERENCE_RATIO, REFERENCE_SAMPLES, CRITICAL,
     PREDICTION_BIN, FEEDBACK, DELAY, CONFUSION, LABELLED, ERRORS, SQUARED, CLIPPED,
+    LOG_WRITTEN, LOG_DROPPED, LOG_FAILURES,
 )  # fmt: skip
 
 

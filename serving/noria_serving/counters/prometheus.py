@@ -22,6 +22,7 @@ from noria_serving.reference import Bins
 
 if TYPE_CHECKING:
     from noria_serving.counters.latency import Histogram
+    from noria_serving.payload.log import PayloadLog
     from noria_serving.server.models import Models
     from noria_serving.server.service import Service
 
@@ -79,6 +80,7 @@ class _Families:
         yield from self._bins(service, counts)
         yield from self._feedback(counts)
         yield from self._errors(counts, service.recorder.state.units)
+        yield from self._payload(service.payload)
 
     def _traffic(self, service: Service, counts: dict[str, Any]) -> Iterator[Metric]:
         requests = catalogue.REQUESTS.counter()
@@ -162,6 +164,16 @@ class _Families:
             squared.add_metric(own, errors["squared"] * unit**2)
             clipped.add_metric(own, errors["clipped"])
         yield from (labelled, absolute, squared, clipped)
+
+    def _payload(self, log: PayloadLog | None) -> Iterator[Metric]:
+        written, dropped = catalogue.LOG_WRITTEN.counter(), catalogue.LOG_DROPPED.counter()
+        failures = catalogue.LOG_FAILURES.counter()
+        if log is not None:
+            written.add_metric(self._labels, log.written)
+            for reason, rows in log.dropped.items():
+                dropped.add_metric([*self._labels, reason], rows)
+            failures.add_metric(self._labels, log.failures)
+        yield from (written, dropped, failures)
 
     def _gauge(self, family: catalogue.Family, value: float, *labels: str) -> Metric:
         made = family.gauge()

@@ -14,6 +14,7 @@ import faulthandler
 import logging
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ import uvicorn
 from noria_serving import result
 from noria_serving.contract import VERIFICATION_SCHEMA
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.payload.log import FLUSH_SECONDS
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models
@@ -92,6 +94,7 @@ class Lifecycle:
         await serving[1]
         watching.cancel()
         self._finish(loading)
+        await asyncio.to_thread(self._flush)
         log.info("stopped")
         return code
 
@@ -126,6 +129,13 @@ class Lifecycle:
         if self._loaded:
             self._ticking.cancel()
         self.models.close()
+
+    def _flush(self) -> None:
+        """Wait for the last files of the payload logs, so long at most as a grace period allows."""
+        until = time.monotonic() + FLUSH_SECONDS
+        for service in self.models.services():
+            if service.payload is not None and not service.payload.join(max(0.0, until - time.monotonic())):
+                log.warning("payload log: its last file could not be written in time")
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -24,6 +23,7 @@ from noria_serving.feedback.keys import MountedKeys
 from noria_serving.limits import DEFAULT, Limits
 from noria_serving.model.base import concurrent
 from noria_serving.model.loaded import Loaded
+from noria_serving.payload.log import PayloadLog
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
 from noria_serving.protocol.tensors import decode_inputs
@@ -63,6 +63,7 @@ class Service:
         self.recorder = Recorder(loaded.reference)
         self.ring = Ring(self.recorder.state.vector, now)
         self.latency, self.inference = Histogram(), Histogram()
+        self.payload = _payload(settings, loaded)
         self.desk = Desk(
             self.recorder.state,
             MountedKeys(settings.feedback_keys),
@@ -71,6 +72,7 @@ class Service:
             version=settings.version,
             task=loaded.manifest.task,
             classes=loaded.manifest.classes,
+            log=self.payload,
         )
         per_row = loaded.seconds_per_call / max(1, loaded.golden_rows)
         self._inline_rows = (
@@ -98,7 +100,7 @@ class Service:
                 output = outputs[index]
                 if output.dtype.kind == "f" and not np.isfinite(output).all():
                     raise self._no_answer(request, "gave NaN or infinity, which JSON cannot carry")  # noqa: TRY301
-            return InferAnswer(outputs, self._account(request.inputs, outputs))
+            return InferAnswer(outputs, self._account(request, outputs))
         except RequestError as error:
             self.refused(error.status)
             raise
@@ -165,17 +167,20 @@ class Service:
             return asked
         return told if asked is None or told < asked else asked
 
-    def _account(self, inputs: Mapping[str, Array], outputs: list[Array]) -> str | None:
+    def _account(self, request: InferRequest, outputs: list[Array]) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
         scores = self.loaded.scores(outputs)
         predicted = None
         if self.loaded.manifest.task == "multiclass":
             probabilities = outputs[self.loaded.score_output]
             predicted = probabilities.reshape(len(scores), -1).argmax(axis=1)
-        if self.recorder.answered(inputs, scores):
+        if self.recorder.answered(request.inputs, scores):
             asyncio.get_running_loop().call_soon(self.recorder.fold)  # after this answer
+        nonce, now = self.desk.nonce(), time.time()
+        if self.payload is not None and self.payload.samples(nonce):
+            self.payload.prediction(nonce, now, request.id, request.inputs, outputs)
         try:
-            return self.desk.issue(self.desk.nonce(), scores, predicted, time.time())
+            return self.desk.issue(nonce, scores, predicted, now)
         except (ValueError, OverflowError):
             return None  # NaN or infinity, sent as binary: no score that a label could confirm
 
@@ -194,6 +199,9 @@ class Service:
         return self._overdue(HOPELESS)
 
     def close(self) -> None:
+        """No more requests come; what the payload log still has is written by its own thread."""
+        if self.payload is not None:
+            self.payload.close()
         self.line.close()
 
     def _look_at_thread(self) -> None:
@@ -220,3 +228,15 @@ def _pays(loaded: Loaded) -> bool:
     joins = batching.pays(loaded.backend.predict, rows, float(loaded.golden["tolerance"]))
     log.info("requests are joined" if joins else "joining requests would not pay")
     return joins
+
+
+def _payload(settings: ModelSettings, loaded: Loaded) -> PayloadLog | None:
+    if settings.payload_log is None:
+        return None
+    return PayloadLog(
+        settings.payload_log,
+        loaded.backend.signature,
+        loaded.reference,
+        version=settings.version,
+        regression=loaded.manifest.task == "regression",
+    )

@@ -1,0 +1,171 @@
+"""The serving side of the payload log: hand over and go on.
+
+In: answered requests and labels, on the event loop. Out: records for the writer's thread. Invariants: nothing
+here waits for anything; what waits to be written is bounded in bytes, and what does not fit is dropped and
+counted; whether a prediction is in the log is decided by its id alone, so that every pod knows it of every
+other's predictions when their labels come.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from queue import SimpleQueue
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.feedback.token import Token
+from noria_serving.payload.settings import LogSettings
+from noria_serving.payload.writer import Place, Writer
+from noria_serving.reference import Reference
+from noria_serving.signature import Signature
+
+Array = NDArray[Any]
+RECORD_BYTES: Final = 400
+"""What a record costs beside its arrays."""
+ELEMENT_BYTES: Final = 64
+"""What a string costs in an array of objects, about."""
+FLUSH_SECONDS: Final = 10.0
+"""What the last file may take when the process ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answered request."""
+
+    id: str
+    at: float
+    request: str | None
+    """The client's own id."""
+    inputs: Mapping[str, Array]
+    outputs: Sequence[Array]
+    rows: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels that came with one token."""
+
+    id: str
+    at: float
+    predicted: float
+    version: str
+    labels: Sequence[Any]
+    size: int
+
+    @property
+    def rows(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What a file of predictions holds: (column's name, tensor, its column), without redacted ones."""
+
+    inputs: Sequence[tuple[str, str, int]]
+    outputs: Sequence[str]
+
+
+class PayloadLog:
+    """Of one served version, at one process."""
+
+    def __init__(
+        self, settings: LogSettings, signature: Signature, reference: Reference, *,
+        version: str, regression: bool, place: Place | None = None,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._threshold = round(settings.sample * 2**32)
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._offered = 0
+        self._full = 0
+        columns = Columns(
+            [(f"input.{b.name}", b.input, b.column) for b in reference.features if not _hidden(b, settings)],
+            [f"output.{tensor.name}" for tensor in signature.outputs],
+        )
+        _check(settings, reference)
+        if find_spec("pyarrow") is None:
+            raise NoriaError(
+                Reason.MISSING_DEPENDENCY, "the payload log needs pyarrow: pip install 'noria-ml[server]'"
+            )
+        self._writer = Writer(
+            self._queue, settings, columns, version=version, regression=regression, place=place
+        )
+        self._writer.start()
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Rows that were not written, by reason."""
+        return {"full": self._full, "unwritable": self._writer.unwritable}
+
+    @property
+    def written(self) -> int:
+        """Rows in files."""
+        return self._writer.written
+
+    @property
+    def failures(self) -> int:
+        """Tries to write a file that did not succeed."""
+        return self._writer.failures
+
+    def samples(self, nonce: bytes) -> bool:
+        """Whether the prediction with this id is in the log."""
+        return zlib.crc32(nonce) < self._threshold
+
+    def prediction(
+        self,
+        nonce: bytes,
+        at: float,
+        request: str | None,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[Array],
+    ) -> None:
+        """Hand over an answered request that `samples`."""
+        size = RECORD_BYTES + sum(map(_size, inputs.values())) + sum(map(_size, outputs))
+        rows = len(outputs[0])
+        self._offer(Prediction(nonce.hex(), at, request, inputs, outputs, rows, size))
+
+    def labels(self, token: Token, labels: Sequence[Any], now: float) -> None:
+        """Hand over the labels of a prediction that `samples`."""
+        size = RECORD_BYTES + ELEMENT_BYTES * len(labels)
+        self._offer(Labels(token.id, now, token.milliseconds / 1000, token.version, labels, size))
+
+    def _offer(self, record: Prediction | Labels) -> None:
+        if self._offered + record.size - self._writer.done > self._settings.memory_bytes:
+            self._full += record.rows
+            return
+        self._offered += record.size
+        self._queue.put(record)
+
+    def close(self) -> None:
+        """No more records; what waits is written. Does not wait for it: see `join`."""
+        self._queue.put(None)
+
+    def join(self, seconds: float = FLUSH_SECONDS) -> bool:
+        """Wait until everything is written, or so long; whether it is."""
+        self._writer.join(seconds)
+        return not self._writer.is_alive()
+
+
+def _size(array: Array) -> int:
+    return array.size * ELEMENT_BYTES if array.dtype.kind == "O" else array.nbytes
+
+
+def _hidden(bins: Any, settings: LogSettings) -> bool:
+    return bins.name in settings.redact or bins.input in settings.redact
+
+
+def _check(settings: LogSettings, reference: Reference) -> None:
+    """A name that redacts nothing is a mistake: what it was meant for would be written."""
+    known = {name for bins in reference.features for name in (bins.name, bins.input)}
+    unknown = [name for name in settings.redact if name not in known]
+    if unknown:
+        raise NoriaError(
+            Reason.CONFIGURATION,
+            f"the payload log should leave out {unknown[:5]}, which the model does not take; its features "
+            f"are {sorted({bins.name for bins in reference.features})[:20]}",
+        )

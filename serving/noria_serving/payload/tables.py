@@ -1,0 +1,91 @@
+"""Records as Parquet files.
+
+In: records of the payload log. Out: the bytes of a file. A prediction's row is found by `id` and `row`, and
+so is its label; joining both files on these two gives labelled rows.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from noria_serving.quality import spelling
+
+if TYPE_CHECKING:
+    from noria_serving.payload.log import Columns, Labels, Prediction
+
+Array = NDArray[Any]
+_TIME = pa.timestamp("us", tz="UTC")
+
+
+def predictions(records: Sequence[Prediction], columns: Columns) -> bytes:
+    """id, row, time, request; input.<feature> of each feature; output.<tensor> of each output, or
+    output.<tensor>.<column> of one with several.
+    """
+    counts = np.array([record.rows for record in records])
+    table: dict[str, Any] = {
+        "id": _repeated([record.id for record in records], counts),
+        "row": pa.array(np.concatenate([np.arange(count, dtype=np.int32) for count in counts])),
+        "time": _times(np.repeat([record.at for record in records], counts)),
+        "request": _repeated([record.request for record in records], counts),
+    }
+    for name, tensor, column in columns.inputs:
+        table[name] = _values([_flat(record.inputs[tensor])[:, column] for record in records])
+    for index, name in enumerate(columns.outputs):
+        joined = np.concatenate([_flat(record.outputs[index]) for record in records])
+        for column in range(joined.shape[1]):
+            single = joined.shape[1] == 1
+            table[name if single else f"{name}.{column}"] = _values([joined[:, column]])
+    return _file(table)
+
+
+def labels(records: Sequence[Labels], *, regression: bool) -> bytes:
+    """id, row, time, delay (seconds), version, label; labels that are not known yet are left out."""
+    rows = [
+        (one.id, row, one.at, one.at - one.predicted, one.version, label)
+        for one in records
+        for row, label in enumerate(one.labels)
+        if label is not None
+    ]
+    ids, numbers, times, delays, versions, values = map(list, zip(*rows, strict=True)) if rows else [[]] * 6
+    told = map(float, values) if regression else map(spelling, values)
+    return _file(
+        {
+            "id": pa.array(ids, pa.string()),
+            "row": pa.array(numbers, pa.int32()),
+            "time": _times(np.array(times, dtype=np.float64)),
+            "delay": pa.array(delays, pa.float64()),
+            "version": pa.array(versions, pa.string()),
+            "label": pa.array(list(told), pa.float64() if regression else pa.string()),
+        }
+    )
+
+
+def _file(columns: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _times(seconds: Array) -> Any:
+    return pa.array((seconds * 1e6).astype(np.int64), pa.int64()).cast(_TIME)
+
+
+def _repeated(values: Iterable[str | None], counts: Array) -> Any:
+    indices = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(values, pa.string())).cast(pa.string())
+
+
+def _flat(array: Array) -> Array:
+    return array.reshape(len(array), -1)
+
+
+def _values(arrays: Sequence[Array]) -> Any:
+    joined = np.concatenate(arrays)
+    return pa.array(joined.tolist(), pa.string()) if joined.dtype.kind in "OUS" else pa.array(joined)

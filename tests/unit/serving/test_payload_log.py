@@ -1,0 +1,255 @@
+"""The payload log: what is in its files, what is dropped, and that nobody waits for it."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from noria_serving.errors import NoriaError
+from noria_serving.feedback.token import Token
+from noria_serving.model.loaded import Loaded
+from noria_serving.payload import writer
+from noria_serving.payload.log import PayloadLog
+from noria_serving.payload.settings import LogSettings, parse
+from noria_serving.server.app import App
+from noria_serving.server.models import Models
+from noria_serving.server.service import Service
+from noria_serving.settings import ModelSettings, Settings
+
+NOW = 1_800_000_000.0
+
+
+class Store:
+    """Files in memory; away while `open` is not set."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.open = threading.Event()
+        self.open.set()
+        self.tried = threading.Event()
+
+    def __call__(self, name: str, data: bytes) -> None:
+        self.tried.set()
+        if not self.open.is_set():
+            raise OSError("the store is away")
+        assert name not in self.files
+        self.files[name] = data
+
+    def rows(self, kind: str) -> list[dict[str, object]]:
+        tables = [
+            pq.read_table(io.BytesIO(data)) for name, data in self.files.items() if name.startswith(kind)
+        ]
+        return [row for table in tables for row in table.to_pylist()]
+
+
+def log(loaded: Loaded, store: object = None, *, regression: bool = False, **said: object) -> PayloadLog:
+    return PayloadLog(
+        LogSettings(**{"uri": "unused", **said}), loaded.backend.signature, loaded.reference,
+        version="late-4", regression=regression, place=store,
+    )  # fmt: skip
+
+
+def nonce(number: int) -> bytes:
+    return b"proc01" + number.to_bytes(4)
+
+
+def answer(
+    here: PayloadLog, number: int, rows: list[tuple[float, int, str]], request: str | None = None
+) -> None:
+    columns = list(zip(*rows, strict=True))
+    inputs = {
+        "carrier": np.array(columns[2], dtype=object).reshape(-1, 1),
+        "distance": np.array(columns[0], dtype=np.float32).reshape(-1, 1),
+        "hour": np.array(columns[1], dtype=np.int64).reshape(-1, 1),
+    }
+    labels = np.arange(len(rows), dtype=np.int64)
+    probabilities = np.full((len(rows), 2), 0.5, dtype=np.float32)
+    here.prediction(nonce(number), NOW, request, inputs, [labels, probabilities])
+
+
+def finished(here: PayloadLog) -> None:
+    here.close()
+    assert here.join(60)
+
+
+def test_rows_and_labels_are_joined_by_id_and_row(loaded_frame: Loaded) -> None:
+    store = Store()
+    here = log(loaded_frame, store)
+    answer(here, 1, [(1.5, 7, "AA"), (2.5, 8, "")], "mine")
+    answer(here, 2, [(float("nan"), 9, "ZZ")])
+    here.labels(Token("late-3", int(NOW * 1000), nonce(1), batch=2), [None, True], NOW + 60)
+    finished(here)
+    first, second, third = store.rows("predictions")
+    assert first["id"] == second["id"] == nonce(1).hex()
+    assert (first["row"], second["row"], third["row"]) == (0, 1, 0)
+    assert (first["request"], third["request"]) == ("mine", None)
+    assert (first["input.distance"], first["input.hour"], first["input.carrier"]) == (1.5, 7, "AA")
+    assert np.isnan(third["input.distance"])
+    outputs = [name for name in first if name.startswith("output.")]
+    assert [first[name] for name in outputs] == [0, 0.5, 0.5]
+    (label,) = store.rows("labels")
+    assert (label["id"], label["row"], label["label"]) == (nonce(1).hex(), 1, "1")
+    assert (label["version"], label["delay"]) == ("late-3", 60.0)
+    assert here.written == 5
+    assert all(name.split("/")[1] == "version=late-4" for name in store.files)
+
+
+def test_a_label_of_a_regression_is_a_number(loaded_frame: Loaded) -> None:
+    store = Store()
+    here = log(loaded_frame, store, regression=True)
+    here.labels(Token("late-4", int(NOW * 1000), nonce(1), values=(1.0,)), [2], NOW)
+    finished(here)
+    assert store.rows("labels")[0]["label"] == 2.0
+
+
+def test_redacted_columns_are_not_in_the_file(loaded_frame: Loaded) -> None:
+    store = Store()
+    here = log(loaded_frame, store, redact=("carrier",))
+    answer(here, 1, [(1.5, 7, "a person's name")])
+    finished(here)
+    assert "input.carrier" not in store.rows("predictions")[0]
+    assert all(b"a person's name" not in data for data in store.files.values())
+
+
+def test_a_redaction_that_hides_nothing_is_refused(loaded_frame: Loaded) -> None:
+    with pytest.raises(NoriaError, match=r"carier.*its features are.*carrier"):
+        log(loaded_frame, Store(), redact=("carier",))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.booleans()), max_size=30), st.integers(1_000, 60_000))
+def test_every_row_is_written_or_counted_as_dropped_and_none_waits(
+    loaded_frame: Loaded, events, memory
+) -> None:
+    """Whatever the store does, and below the bound nothing is lost."""
+    store = Store()
+    here = log(loaded_frame, store, memory_bytes=memory, file_bytes=5_000)
+    offered = size = 0
+    for number, (rows, away) in enumerate(events):
+        store.open.clear() if away else store.open.set()
+        answer(here, number, [(float(row), row, "AA") for row in range(rows)])  # it returns although away
+        offered, size = offered + rows, size + 400 + rows * 88
+    waiting = here._offered - here._writer.done
+    store.open.set()
+    finished(here)
+    assert waiting <= memory
+    assert here.written == len(store.rows("predictions"))
+    assert here.written + sum(here.dropped.values()) == offered
+    assert size > memory or here.dropped == {"full": 0, "unwritable": 0}
+
+
+def test_a_store_that_is_away_is_tried_again(loaded_frame: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "FIRST_WAIT", 0.01)
+    store = Store()
+    store.open.clear()
+    here = log(loaded_frame, store, file_bytes=1)
+    answer(here, 1, [(1.0, 1, "AA")])
+    assert store.tried.wait(60)
+    answer(here, 2, [(2.0, 1, "AA")])
+    store.open.set()
+    finished(here)
+    assert len(store.rows("predictions")) == 2
+    assert here.failures >= 1
+
+
+def test_a_store_that_stays_away_does_not_hold_the_end(loaded_frame: Loaded) -> None:
+    store = Store()
+    store.open.clear()
+    here = log(loaded_frame, store)
+    answer(here, 1, [(1.0, 1, "AA")])
+    finished(here)
+    assert here.dropped == {"full": 0, "unwritable": 1}
+
+
+def test_a_record_that_cannot_be_written_takes_no_other_along(loaded_frame: Loaded) -> None:
+    store = Store()
+    here = log(loaded_frame, store)
+    answer(here, 1, [(1.0, 1, "AA")])
+    answer(here, 2, [(1.0, 1, "\ud800")])
+    answer(here, 3, [(1.0, 1, "UA")])
+    finished(here)
+    assert [row["input.carrier"] for row in store.rows("predictions")] == ["AA", "UA"]
+    assert here.dropped["unwritable"] == 1
+
+
+def test_files_are_written_when_it_is_time(loaded_frame: Loaded) -> None:
+    store = Store()
+    here = log(loaded_frame, store, every=0.01)
+    answer(here, 1, [(1.0, 1, "AA")])
+    assert store.tried.wait(60)
+    finished(here)
+
+
+def test_samples_are_chosen_by_the_id_alone_and_in_their_share(loaded_frame: Loaded) -> None:
+    one, other = (log(loaded_frame, Store(), sample=0.1) for _ in range(2))
+    chosen = [one.samples(nonce(number)) for number in range(20_000)]
+    assert chosen == [other.samples(nonce(number)) for number in range(20_000)]
+    assert 1_700 < sum(chosen) < 2_300
+    every = log(loaded_frame, Store())
+    assert all(every.samples(nonce(number)) for number in range(1_000))
+    for each in (one, other, every):
+        finished(each)
+
+
+def test_a_directory_holds_whole_files_of_several_processes(loaded_frame: Loaded, tmp_path: Path) -> None:
+    logs = [log(loaded_frame, uri=str(tmp_path)) for _ in range(3)]
+    for number, here in enumerate(logs):
+        answer(here, number, [(1.0, 1, "AA")])
+        finished(here)
+    assert ds.dataset(tmp_path / "predictions", partitioning="hive").count_rows() == 3
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"uri": ""}', '{"uri": "x", "sample": 0}', '{"uri": "x", "sample": 2}',
+             '{"uri": "x", "every": 0}', '{"sample": 1}'],
+)  # fmt: skip
+def test_a_setting_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(NoriaError, match=r"payload log|NORIA_PAYLOAD_LOG"):
+        parse(text)
+
+
+def test_settings_are_read_from_the_environment() -> None:
+    said = '{"uri": "s3://b/p", "sample": "0.01", "redact": ["name"], "every": 30}'
+    assert parse(said) == LogSettings("s3://b/p", 0.01, ("name",), 30.0)
+
+
+async def test_labels_of_a_large_batch_go_to_the_log_through_its_token(
+    loaded: Loaded, tmp_path: Path
+) -> None:
+    chosen = ModelSettings(
+        bundle="", deployment="late", model="late", version="late-4", number="4",
+        payload_log=LogSettings(str(tmp_path)),
+    )  # fmt: skip
+    models, service = Models(Settings((chosen,))), Service(chosen, loaded)
+    models.serve(service)
+    rows, labels = np.arange(300.0).reshape(100, 3).tolist(), [row % 2 for row in range(100)]
+    tensor = {"name": "input-0", "shape": [100, 3], "datatype": "FP32", "data": rows}
+    transport = httpx.ASGITransport(app=App(models))
+    async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
+        answered = await client.post("/v2/models/late/infer", json={"id": "mine", "inputs": [tensor]})
+        sent = {"token": answered.json()["parameters"]["feedback_token"], "labels": labels}
+        first, second = [await client.post("/v2/models/late/feedback", json=sent) for _ in range(2)]
+        few = await client.post("/v2/models/late/feedback", json={**sent, "labels": [1]})
+    assert first.json() == {"result": "logged", "rows": 100}
+    assert (second.status_code, few.json()["reason"]) == (409, "invalid")
+    models.close()
+    assert service.payload.join(60)
+    predictions = ds.dataset(tmp_path / "predictions", partitioning="hive").to_table()
+    joined = predictions.join(
+        ds.dataset(tmp_path / "labels").to_table(), ["id", "row"], right_suffix=".label"
+    )
+    assert joined.num_rows == 100
+    assert {(row["input.x0"], row["label"]) for row in joined.to_pylist()} == {
+        (3.0 * row, str(row % 2)) for row in range(100)
+    }
+    assert set(joined["request"].to_pylist()) == {"mine"}
