@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FINISH_SECONDS: Final = 20
 """What is in flight may take so long after the drain; a request that never ends is cut off then."""
+STANDSTILL: Final = 30.0
+"""Seconds; a loop that stands still for less may only lack CPU."""
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 KEEP_ALIVE: Final = 3700
 """Seconds; longer than a router keeps idle connections, so that it is never us who closes one in use."""
@@ -80,7 +82,6 @@ class Lifecycle:
             "listening",
             extra={"port": listening[0].getsockname()[1], "counters": listening[1].getsockname()[1]},
         )
-        watching = asyncio.create_task(_watch(STUCK * settings.limits.deadline))
         stopped = asyncio.create_task(self._stopping.wait())
         loading = asyncio.create_task(self._load())
         await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,7 +93,6 @@ class Lifecycle:
         await asyncio.gather(serving[0], self._stop_grpc())
         counters.should_exit = True
         await serving[1]
-        watching.cancel()
         self._finish(loading)
         await asyncio.to_thread(self._flush)
         log.info("stopped")
@@ -107,6 +107,7 @@ class Lifecycle:
             return _failed(error)
         self._loaded = True
         self._ticking = asyncio.create_task(self.models.keep_ticking())
+        self._watching = asyncio.create_task(_watch(self._settings.limits.deadline))
         for service in self.models.services():
             version, digest = service.settings.version, service.loaded.manifest.digest
             log.info("ready", extra={"version": version, "digest": digest})
@@ -128,6 +129,7 @@ class Lifecycle:
         loading.cancel()
         if self._loaded:
             self._ticking.cancel()
+            self._watching.cancel()
         self.models.close()
 
     def _flush(self) -> None:
@@ -169,11 +171,12 @@ class Lifecycle:
         return _Server(config)
 
 
-async def _watch(seconds: float) -> None:
-    """End the process, with the stack of every thread on stderr, when the event loop stands still for so
-    long: a prediction on it that never returns. From C, so that a thread that holds Python's lock cannot
-    prevent it.
+async def _watch(deadline: float) -> None:
+    """End the process, with the stack of every thread on stderr, when the event loop stands still for longer
+    than anybody waits: a prediction on it that never returns. From C, so that a thread that holds Python's
+    lock cannot prevent it.
     """
+    seconds = max(STUCK * deadline, STANDSTILL) if deadline else 0.0
     try:
         while seconds:
             faulthandler.dump_traceback_later(seconds, exit=True)

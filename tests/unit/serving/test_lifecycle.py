@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -55,7 +55,9 @@ class Process:
         return reader, writer
 
 
-async def start(bundle: Path, **environment: str) -> Process:
+async def start(
+    bundle: Path, *, arguments: Sequence[str] = ("-m", "noria_serving.main"), **environment: str
+) -> Process:
     port = free_port()
     env = {
         "PATH": os.environ["PATH"],
@@ -64,7 +66,7 @@ async def start(bundle: Path, **environment: str) -> Process:
         "NORIA_PORT": str(port), "NORIA_COUNTERS_PORT": "0", "NORIA_GRPC_PORT": "off", **environment,
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "noria_serving.main", env=env, stderr=asyncio.subprocess.PIPE
+        sys.executable, *arguments, env=env, stderr=asyncio.subprocess.PIPE
     )
     return Process(process, port)
 

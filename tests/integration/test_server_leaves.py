@@ -1,0 +1,156 @@
+"""A model server as a process: how it goes under load, and how it goes when a prediction never returns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from tests.unit.serving.conftest import matrix, matrix_bundle  # noqa: F401  fixtures
+from tests.unit.serving.test_lifecycle import DEADLINE, REQUEST, Process, start
+
+from noria_serving.bundle import Bundle
+
+HEAD = f"POST /v2/models/m/infer HTTP/1.1\r\nhost: m\r\ncontent-length: {len(REQUEST)}\r\n\r\n".encode()
+DRAIN, MARGIN = 2.0, 0.5
+"""Seconds. Within the margin of the window's end a request may already meet the closed port."""
+HUNG = """
+import dataclasses, sys, time
+from noria_serving.server import lifecycle, models
+real, seconds = models.load_service, float(sys.argv.pop())
+
+class Hung:
+    def __init__(self, backend):
+        self._predict, self.signature = backend.predict, backend.signature
+    def predict(self, inputs):
+        if (inputs["input-0"] == 1.0).any():
+            time.sleep(3600)
+        return self._predict(inputs)
+
+def load(settings, limits):
+    service = real(settings, limits)
+    backend = Hung(service.loaded.backend)
+    loaded = dataclasses.replace(service.loaded, backend=backend, seconds_per_call=seconds)
+    service.close()
+    return models.Service(settings, loaded, limits)
+
+models.load_service = load
+lifecycle.STANDSTILL = 3.0
+from noria_serving.main import main
+main()
+"""
+
+
+@dataclass
+class Clients:
+    """Keep-alive connections that send one request after the other until the port closes for good."""
+
+    port: int
+    window: float = float("inf")
+    """The end of the time in which everything must be answered."""
+    answers: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """One client."""
+        connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        while True:
+            begun = time.monotonic()
+            try:
+                connection = connection or await asyncio.open_connection("127.0.0.1", self.port)
+                closes = await self._ask(*connection)
+            except (OSError, asyncio.IncompleteReadError) as error:
+                if begun > self.window:
+                    return
+                self.failures.append(f"{self.window - begun:.2f} s before the end: {error!r}")
+                closes = True
+            if closes:
+                if connection is not None:
+                    connection[1].close()
+                connection = None
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether the server closes the connection after its answer."""
+        writer.write(HEAD + REQUEST)
+        async with asyncio.timeout(DEADLINE):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r\n")[0]))
+        closes = "connection: close" in head
+        self.answers["closing" if closes else "kept"] += 1
+        if not head.startswith("http/1.1 200 "):
+            self.failures.append(head)
+        return closes
+
+
+async def test_under_load_a_server_that_is_told_to_go_twice_loses_and_refuses_nothing(
+    matrix_bundle: Bundle,  # noqa: F811
+) -> None:
+    server = await start(matrix_bundle.path, NORIA_DRAIN_SECONDS=str(DRAIN))
+    await server.until("/v2/health/ready", lambda status: status == 200)
+    clients = Clients(server.port)
+    running = [asyncio.create_task(clients.run()) for _ in range(8)]
+    async with asyncio.timeout(DEADLINE):
+        while clients.answers["kept"] < 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    clients.window = time.monotonic() + DRAIN - MARGIN
+    server.process.send_signal(signal.SIGTERM)
+    await server.until("/v2/health/ready", lambda status: status == 503)
+    server.process.send_signal(signal.SIGTERM)
+    assert await server.status("/v2/health/live") == 200
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.gather(*running)
+        assert await server.process.wait() == 0
+    await server.client.aclose()
+    assert clients.failures == []
+    assert clients.answers["closing"] > 20
+
+
+@pytest.fixture
+async def hung(
+    matrix_bundle: Bundle,  # noqa: F811
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[Process]:
+    """A server whose model never returns for some rows; the parameter: seconds that a call seems to take."""
+    server = await start(
+        matrix_bundle.path, arguments=["-c", HUNG, str(request.param)],
+        NORIA_DRAIN_SECONDS="0", NORIA_DEADLINE_SECONDS="1",
+    )  # fmt: skip
+    await server.until("/v2/health/ready", lambda status: status == 200)
+    yield server
+    await server.client.aclose()
+    if server.process.returncode is None:
+        server.process.kill()
+        await server.process.wait()
+
+
+@pytest.mark.parametrize("hung", [1.0], indirect=True)
+async def test_a_prediction_that_never_returns_in_its_thread_ends_ready_then_live_and_holds_up_no_exit(
+    hung: Process,
+) -> None:
+    assert (await hung.client.post("/v2/models/m/infer", content=REQUEST)).status_code == 504
+    await hung.until("/v2/health/ready", lambda status: status == 503)
+    said = (await hung.client.post("/v2/models/m/infer", content=REQUEST)).json()["error"]
+    assert "a prediction has been running" in said
+    await hung.until("/v2/health/live", lambda status: status == 503)
+    hung.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(DEADLINE):
+        assert await hung.process.wait() == 0
+
+
+@pytest.mark.parametrize("hung", [0.0001], indirect=True)
+async def test_a_prediction_that_never_returns_on_the_event_loop_ends_the_process_with_its_stack(
+    hung: Process,
+) -> None:
+    with contextlib.suppress(Exception):
+        await hung.client.post("/v2/models/m/infer", content=REQUEST)
+    assert hung.process.stderr is not None
+    async with asyncio.timeout(DEADLINE):
+        said = (await hung.process.stderr.read()).decode()
+        assert await hung.process.wait() == 1
+    assert "Timeout (0:00:03)!" in said
+    assert "in predict" in said
