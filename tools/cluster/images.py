@@ -129,11 +129,11 @@ def _push(image: str, name: str, target: _Target) -> str:
     """Push, and look whether all of it arrived: a damaged layer counts as known, and is not sent again."""
     digest = target.builder.push(image, name, registry=target.registry, enter=target.enter)
     repository = name.partition(":")[0]
-    if target.store != LOCAL or registry.holds(repository, digest):
+    if target.store != LOCAL or registry.intact(repository, digest):
         return digest
     say(f"the registry's files were damaged; taken out: {registry.drop_damaged()}")
     digest = target.builder.push(image, name, registry=target.registry, enter=target.enter)
-    if not registry.holds(repository, digest):
+    if not registry.intact(repository, digest):
         raise ClusterError(f"the registry does not keep what is pushed to it; look at {cache() / 'registry'}")
     return digest
 

@@ -20,12 +20,19 @@ def holds(name: str, digest: str) -> bool:
     """Whether the manifest is there, linked to this name, and every part of the size that it states."""
     revision = _repository(name) / "_manifests/revisions/sha256" / digest.removeprefix(ALGORITHM) / "link"
     try:
-        manifest = json.loads(_blob(digest).read_text(encoding="utf-8"))
-        parts = [manifest["config"], *manifest["layers"]]
-        whole = all(_blob(part["digest"]).stat().st_size == part["size"] for part in parts)
+        whole = all(_blob(part).stat().st_size == size for part, size in _parts(digest).items())
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return whole and revision.is_file()
+
+
+def intact(name: str, digest: str) -> bool:
+    """The same, and the content of every part is what its name says: for after a push, since it reads all.
+
+    Sizes do not tell it then: a builder takes the size of a layer that is there already from the registry, so
+    the manifest that it makes fits a truncated one.
+    """
+    return holds(name, digest) and all(map(_unspoiled, map(_blob, (digest, *_parts(digest)))))
 
 
 def holds_tag(name: str, tag: str) -> bool:
@@ -41,12 +48,21 @@ def drop_damaged() -> list[str]:
     """Remove every blob whose content has another digest than its name; returns the digests."""
     dropped = []
     for data in sorted(_blobs().glob("*/*/data")):
-        with data.open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-        if found != data.parent.name:
+        if not _unspoiled(data):
             shutil.rmtree(data.parent)
             dropped.append(data.parent.name)
     return dropped
+
+
+def _parts(digest: str) -> dict[str, int]:
+    """The configuration and the layers that a manifest names, with their sizes."""
+    manifest = json.loads(_blob(digest).read_text(encoding="utf-8"))
+    return {part["digest"]: part["size"] for part in (manifest["config"], *manifest["layers"])}
+
+
+def _unspoiled(data: Path) -> bool:
+    with data.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == data.parent.name
 
 
 def _blob(digest: str) -> Path:

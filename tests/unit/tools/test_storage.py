@@ -119,16 +119,21 @@ class Pushes(Buildah):
     def repair(self) -> None:
         self.did.append("repair")
 
-    def push(self, image: str, name: str, *, registry: str, enter: tuple[str, ...]) -> str:
+    def push(self, image: str, name: str, **_: Any) -> str:
         self.did.append(f"push {name.partition(':')[0]}")
         config, layer = b"{}", f"layer of {name}".encode()
-        parts = [{"digest": self.keep(blob), "size": len(blob)} for blob in (config, layer)]
+        parts = [self.part(blob) for blob in (config, layer)]
         digest = self.keep(json.dumps({"config": parts[0], "layers": parts[1:]}).encode())
         repository = self.blobs.parents[1] / "repositories" / name.partition(":")[0]
         link = repository / "_manifests/revisions/sha256" / digest.removeprefix("sha256:") / "link"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.write_text(digest)
         return digest
+
+    def part(self, blob: bytes) -> dict[str, Any]:
+        """What the manifest says: of a blob that is there already, the size that the registry tells."""
+        digest = self.keep(blob)
+        return {"digest": digest, "size": registry._blob(digest).stat().st_size}
 
     def keep(self, blob: bytes) -> str:
         value = hashlib.sha256(blob).hexdigest()
@@ -175,7 +180,7 @@ def test_an_image_that_is_damaged_in_the_registry_is_pushed_until_it_is_whole(
 
 
 def test_a_registry_that_keeps_nothing_is_an_error(pushes: Pushes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "holds", lambda name, digest: False)
+    monkeypatch.setattr(registry, "intact", lambda name, digest: False)
     with pytest.raises(ClusterError, match="does not keep what is pushed"):
         images.ensure("local")
 
