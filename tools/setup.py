@@ -94,7 +94,7 @@ def _programs() -> None:
     usual = {name: module for name, module in binaries.MODULES.items() if not module.on_demand}
     names = [name for name, module in usual.items() if not binaries.whole(module)]
     if names:
-        say(f"to be built from Go modules, once, into {cache() / 'bin'}: {', '.join(names)}")
+        say(f"to be built from Go modules, once, into {cache() / 'bin'} (takes 10 GB): {', '.join(names)}")
         binaries.ensure(*names)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tools.cluster import golang
 from tools.cluster.errors import ClusterError
-from tools.cluster.layout import GO_MODULES, binaries
+from tools.cluster.layout import GO_MODULES, binaries, cache
 from tools.cluster.locks import turn
 from tools.cluster.process import dying_with_us, write_atomically
 from tools.cluster.progress import step
@@ -113,7 +113,7 @@ def _build(module: Module) -> None:
     source = GO_MODULES / module.name
     with tempfile.TemporaryDirectory(prefix=".build-", dir=_directory()) as temporary:
         out = Path(temporary)
-        environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": temporary, "GOFLAGS": ""}
+        environment = {**os.environ, **_go_settings(), "GOBIN": temporary}
         _go(source, environment, str(go), "install", "-trimpath", "-ldflags", module.ldflags, "tool")
         for built, wanted in module.renamed.items():
             (out / built).rename(out / wanted)
@@ -122,6 +122,20 @@ def _build(module: Module) -> None:
         for program in module.programs:
             (out / program).replace(binaries() / program)
     seal(module)
+
+
+def _go_settings() -> dict[str, str]:
+    """Go's own caches stand in ours, so that one directory holds all that was fetched and built.
+
+    They let a build that was killed go on where it was. Go write-protects its modules unless told otherwise.
+    """
+    kept = cache() / "go-cache"
+    return {
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-modcacherw",
+        "GOCACHE": str(kept / "build"),
+        "GOMODCACHE": str(kept / "modules"),
+    }
 
 
 def _kwok_stages(source: Path, environment: dict[str, str], go: Path, out: Path) -> None:

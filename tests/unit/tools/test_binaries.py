@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from tools.cluster import binaries
+from tools.cluster import binaries, golang
 from tools.cluster.binaries import MODULES
 
 
@@ -56,3 +56,22 @@ def test_nothing_is_built_when_everything_is_whole(sealed: Path, monkeypatch: py
 
     monkeypatch.setattr(binaries, "_build", refuse)
     binaries.ensure(*MODULES)
+
+
+def test_what_go_keeps_of_its_builds_is_in_the_cache_and_can_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORIA_CACHE", str(tmp_path))
+    monkeypatch.setenv("GOCACHE", "/elsewhere")
+    monkeypatch.setattr(golang, "ensure", lambda: Path("/go"))
+    kept: list[dict[str, str]] = []
+
+    def built(source: Path, environment: dict[str, str], *command: str) -> str:
+        kept.append(environment)
+        (Path(environment["GOBIN"]) / "server").write_bytes(b"\x7fELF")
+        return ""
+
+    monkeypatch.setattr(binaries, "_go", built)
+    binaries.ensure("etcd")
+    assert {Path(kept[0][name]).parent for name in ("GOCACHE", "GOMODCACHE")} == {tmp_path / "go-cache"}
+    assert kept[0]["GOFLAGS"] == "-modcacherw"
