@@ -137,7 +137,7 @@ def test_every_row_is_written_or_counted_as_dropped_and_none_waits(
     for number, (rows, away) in enumerate(events):
         store.open.clear() if away else store.open.set()
         answer(here, number, [(float(row), row, "AA") for row in range(rows)])  # it returns although away
-        offered, size = offered + rows, size + 400 + rows * 88
+        offered, size = offered + rows, size + 400 + rows * 92
     waiting = here._offered - here._writer.done
     store.open.set()
     finished(here)
