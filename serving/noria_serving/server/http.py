@@ -34,6 +34,8 @@ _GZIP_OR_ZLIB: Final = 47
 """zlib's window bits for "whatever its header says"."""
 
 
+SMALL: Final = 64 * 1024
+"""Bytes that a request may have without being counted; HTTP bodies up to this come in one piece."""
 DEADLINE_HEADER: Final = b"x-envoy-expected-rq-timeout-ms"
 """How long the router still waits for this request; Envoy sets it, and clients may."""
 ARRIVED: Final = "noria.arrived"
@@ -47,7 +49,7 @@ class Disconnected(Exception):
 
 
 class Inbox:
-    """How many bytes of large bodies this process holds, until their requests are answered."""
+    """How many bytes of large requests this process holds, until they are answered."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -62,6 +64,13 @@ class Inbox:
                 headers=[(b"retry-after", b"1")],
             )
         self.held += count
+
+    def take_large(self, count: int) -> int:
+        """Of a request that came in one piece: what it takes, nothing if it is small."""
+        if count <= SMALL:
+            return 0
+        self.take(count)
+        return count
 
 
 class Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -19,6 +20,9 @@ from tests.unit.serving.test_lifecycle import DEADLINE, Process, start
 
 from noria_serving.bundle import Bundle
 from noria_serving.model.loaded import Loaded
+from noria_serving.protocol import v2_grpc
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.inference_pb2 import ModelInferRequest
 from noria_serving.server.app import App
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
@@ -111,6 +115,36 @@ def test_floats_of_any_size_in_binary(models: Models, data: list[float]) -> None
     asyncio.run(check(models, PATHS[0], content, "0"))
 
 
+@FEW
+@given(
+    size=st.none() | st.integers(-1, 40) | st.sampled_from([2**31, 2**63, 2**70, True, "12"]),
+    shape=st.lists(st.integers(-1, 4) | st.sampled_from([2**31, 2**62]), max_size=3),
+    tail=st.binary(max_size=40), cut=st.integers(-3, 3),
+)  # fmt: skip
+def test_binary_tensors_of_any_announced_and_real_length(
+    models: Models, size: object, shape: list[int], tail: bytes, cut: int
+) -> None:
+    parameters = {} if size is None else {"parameters": {"binary_data_size": size}}
+    tensor = {"name": "input-0", "shape": shape, "datatype": "FP32", **parameters}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    asyncio.run(check(models, PATHS[0], head + tail, str(len(head) + cut)))
+
+
+MESSAGE = ModelInferRequest(model_name="m", id="q", raw_input_contents=[b"\0" * 12])
+MESSAGE.inputs.add(name="input-0", datatype="FP32", shape=[1, 3])
+
+
+@FEW
+@given(data=st.data())
+def test_a_grpc_message_changed_or_cut_off_is_read_or_refused(models: Models, data: st.DataObject) -> None:
+    content = bytearray(MESSAGE.SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(RequestError):
+        message = v2_grpc.parse(ModelInferRequest, bytes(content[: data.draw(st.integers(0, len(content)))]))
+        v2_grpc.decode(message, models.find("m", None).signature, deadline=None)
+
+
 @pytest.fixture
 async def server(matrix_bundle: Bundle) -> Any:
     server = await start(matrix_bundle.path, NORIA_DRAIN_SECONDS="0", NORIA_MAX_BODY_BYTES="65536")
@@ -149,6 +183,29 @@ async def test_what_is_no_http_gets_the_protocols_error_too(
     assert head.startswith(b"HTTP/1.1 %d " % status), answer[:200]
     assert b"content-type: application/json" in head
     assert list(json.loads(body)) == ["error"]
+    assert await server.status("/v2/health/ready") == 200
+
+
+async def test_http_that_was_changed_anywhere_gets_an_answer_of_ours_or_the_end_of_the_connection(
+    server: Process,
+) -> None:
+    draw = random.Random(5)
+    good = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
+    for _ in range(100):
+        bad = bytearray(good)
+        for _ in range(draw.randrange(1, 4)):
+            bad[draw.randrange(len(bad))] = draw.randrange(256)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(bytes(bad))
+        writer.write_eof()
+        async with asyncio.timeout(DEADLINE):
+            answer = await reader.read()
+        writer.close()
+        if answer:
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 4"), (bytes(bad), answer)
+            assert b"content-type: application/json" in head
+            assert not body or list(json.loads(body)) == ["error"]  # HEAD has none
     assert await server.status("/v2/health/ready") == 200
 
 

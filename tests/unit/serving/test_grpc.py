@@ -22,7 +22,7 @@ from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
 
 LATE = ModelSettings("", deployment="late", model="late-model", version="late-model-4", number="4")
-MAX_BODY = 64 * 1024
+MAX_BODY = 128 * 1024
 INFERENCE, HEALTH = "/inference.GRPCInferenceService/", "/grpc.health.v1.Health/"
 ROWS = np.array([[1, 2, 3], [-1, 0, 1]], np.float32)
 CODES = grpc.StatusCode
@@ -137,6 +137,16 @@ async def test_a_bad_request_is_told_so_and_counted_once_under_its_model(
     assert port.requests()["client_error"] == counted
     version = dict(refused.trailing_metadata()).get("noria-version")
     assert version == ("late-model-4" if counted else None)
+
+
+async def test_large_messages_share_the_memory_that_large_bodies_have(port: Port) -> None:
+    large = request(np.zeros((8_000, 3), np.float32))
+    port.models.inbox.limit = 90_000
+    refused = await port.refusal(f"{INFERENCE}ModelInfer", large)
+    assert (refused.code(), "holds 0 bytes" in str(refused.details())) == (CODES.RESOURCE_EXHAUSTED, True)
+    port.models.inbox.limit = 200_000
+    await port.infer(large)
+    assert port.models.inbox.held == 0
 
 
 async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavailable(

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.v2_grpc import parse
+from noria_serving.server.http import Inbox
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ class Gate:
     again. So calls are refused first, in a way that tells it, and grpcio is stopped once none comes any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
         self._leaving = False
         self._last = 0.0
 
@@ -71,14 +73,18 @@ def unary(gate: Gate, kind: type[Message], handler: Handler) -> grpc.RpcMethodHa
     """The method of one request and one answer."""
 
     async def answer(data: bytes, context: Context) -> bytes:
+        taken = 0
         try:
             gate.enter()
+            taken = gate.inbox.take_large(len(data))
             return (await handler(parse(kind, data), context)).SerializeToString()
         except RequestError as refused:
             code, said, headers = status(refused), str(refused), refused.headers
         except Exception:
             log.exception("request failed")
             code, said, headers = grpc.StatusCode.INTERNAL, _FAULT, ()
+        finally:
+            gate.inbox.held -= taken
         return await context.abort(code, said[:_DETAILS], metadata(headers))
 
     return grpc.unary_unary_rpc_method_handler(answer)

@@ -103,8 +103,9 @@ class Streams:
         return data if isinstance(data, bytes) else None  # else it is grpc.aio.EOF
 
     async def _answer(self, data: bytes, context: Context) -> ModelStreamInferResponse:
-        identifier = ""
+        identifier, taken = "", 0
         try:
+            taken = self._gate.inbox.take_large(len(data))
             message = v2_grpc.parse(ModelInferRequest, data)
             identifier = message.id
             response, _ = await infer(self._models, message, deadline(context))
@@ -114,6 +115,8 @@ class Streams:
         except Exception:
             log.exception("request failed")
             said = "a fault of the server; its log says more"
+        finally:
+            self._gate.inbox.held -= taken
         return ModelStreamInferResponse(error_message=said, infer_response=ModelInferResponse(id=identifier))
 
 

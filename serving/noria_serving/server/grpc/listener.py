@@ -40,7 +40,7 @@ class Listener:
     """A port that answers."""
 
     def __init__(self, models: Models) -> None:
-        self._gate = Gate()
+        self._gate = Gate(models.inbox)
         self._streams = Streams(models, self._gate)
         self._health = Health(models)
         limit = ("grpc.max_receive_message_length", models.settings.max_body)
