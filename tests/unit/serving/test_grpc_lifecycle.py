@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 from collections.abc import AsyncIterator
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from tests.unit.serving.test_lifecycle import DEADLINE, Process, free_port, start
 
@@ -33,6 +35,7 @@ def request(identifier: str = "") -> bytes:
 async def served(matrix_bundle: Bundle) -> AsyncIterator[tuple[Process, grpc.aio.Channel]]:
     port = free_port()
     server = await start(matrix_bundle.path, NORIA_GRPC_PORT=str(port), NORIA_DRAIN_SECONDS="0.5")
+    server.grpc = port
     try:
         await server.until("/v2/health/ready", lambda status: status == 200)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -102,3 +105,40 @@ async def test_a_grpc_port_that_is_taken_ends_the_process_with_its_reason(matrix
     await server.client.aclose()
     listener.close()
     assert (server.process.returncode, b"for gRPC" in errors) == (2, True), errors
+
+
+async def misuse(port: int, draw: random.Random, count: int) -> None:
+    """So many bad calls, and now and then a connection that speaks no HTTP/2 at all."""
+    good = bytearray(request())
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method = channel.unary_unary(f"{INFERENCE}ModelInfer")
+        for _ in range(count):
+            data = draw.randbytes(draw.randrange(200))
+            if draw.random() < 0.5:
+                data = bytes(good)
+                at = draw.randrange(len(data))
+                data = data[:at] + draw.randbytes(1) + data[at + 1 :]
+            try:
+                await method(data, timeout=DEADLINE)
+            except grpc.aio.AioRpcError as error:
+                assert error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}, error
+            if draw.random() < 0.01:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(draw.randbytes(draw.randrange(1, 4096)))
+                writer.close()
+
+
+@pytest.mark.extended
+async def test_a_hundred_thousand_bad_calls_leave_the_memory_as_it_was(
+    served: tuple[Process, grpc.aio.Channel],
+) -> None:
+    server, _ = served
+    process, draw = psutil.Process(server.process.pid), random.Random(11)
+
+    async def burst(count: int) -> int:
+        await asyncio.gather(*(misuse(server.grpc, draw, count // 8) for _ in range(8)))
+        return int(process.memory_info().rss)
+
+    before = await burst(10_000)
+    after = await burst(90_000)
+    assert after - before < 8 << 20

@@ -32,6 +32,8 @@ def free_port() -> int:
 class Process:
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.process, self.port, self.counters = process, port, 0
+        self.grpc = 0
+        """Where it takes gRPC, if it does."""
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE)
 
     async def status(self, path: str) -> int:

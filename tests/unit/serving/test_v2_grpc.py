@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from noria_serving.protocol import v2_grpc
 from noria_serving.protocol.errors import RequestError
@@ -194,3 +196,51 @@ def test_bytes_that_are_no_message_are_refused() -> None:
     for data in (b"\xff", b"\x0a\x02\xff\xff", b"garbage"):
         with pytest.raises(RequestError, match="not a valid ModelInferRequest"):
             v2_grpc.parse(ModelInferRequest, data)
+
+
+def decoded_or_refused(data: bytes, signature: Signature) -> None:
+    """Anything else is a crash."""
+    try:
+        found = v2_grpc.decode(v2_grpc.parse(ModelInferRequest, data), signature, deadline=None)
+    except RequestError as refused:
+        assert refused.status == 400
+    else:
+        assert found.rows == len(found.inputs[signature.inputs[0].name])
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_come_they_are_a_request_or_a_refusal(data: bytes) -> None:
+    decoded_or_refused(data, MATRIX)
+
+
+@given(
+    datatype=st.sampled_from([*DATATYPES, "BF16", "", "FP31"]),
+    shape=st.lists(st.integers(-2, 3) | st.integers(-(2**63), 2**63 - 1), max_size=3),
+    raw=st.none() | st.lists(st.binary(max_size=40), max_size=3),
+    fields=st.dictionaries(
+        st.sampled_from(sorted(set(v2_grpc.CONTENTS.values()))),
+        st.lists(st.integers(0, 1), max_size=4),
+        max_size=2,
+    ),
+    tensor=st.sampled_from([column(name).inputs[0] for name in DATATYPES]),
+)
+def test_lengths_and_types_that_lie_are_refused(
+    datatype: str, shape: list[int], raw: list[bytes] | None, fields: dict[str, list[int]], tensor: Tensor
+) -> None:
+    bytes_ = fields.pop("bytes_contents", None)
+    given_: dict[str, Any] = (
+        dict(fields) if bytes_ is None else {**fields, "bytes_contents": [b"x"] * len(bytes_)}
+    )
+    if "bool_contents" in given_:
+        given_["bool_contents"] = [bool(value) for value in given_["bool_contents"]]
+    request = message(tensor, shape=shape, datatype=datatype, **given_)
+    request.raw_input_contents.extend(raw or ())
+    decoded_or_refused(request.SerializeToString(), Signature((tensor,), MATRIX.outputs))
+
+
+@given(st.data())
+def test_a_good_message_that_was_damaged_is_a_request_or_a_refusal(data: st.DataObject) -> None:
+    good = bytearray(message(MATRIX.inputs[0], shape=(1, 2), raw=b"\0" * 8).SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
+    decoded_or_refused(bytes(good), MATRIX)
