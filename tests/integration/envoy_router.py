@@ -9,7 +9,7 @@ import os
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,14 +71,14 @@ class Cluster:
         body = {"apiVersion": "noria.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": name}}
         self.put({**body, "spec": {"model": name, **spec}, "status": {"traffic": traffic}})
 
-    def endpoints(self, service: str, *ports: int, grpc: int | None = None, **conditions: bool) -> None:
-        """One slice a port, because pods on loopback differ by port; `grpc`: the only pod's other one."""
-        more = [] if grpc is None else [{"name": "grpc", "port": grpc}]
+    def endpoints(self, service: str, *ports: int, grpc: Sequence[int] = (), **conditions: bool) -> None:
+        """One slice a port, because pods on loopback differ by port only; `grpc` are their other ones."""
         for index in range(8):
             port = ports[index] if index < len(ports) else None
             uid = f"EndpointSlice-{service}-{index}"
             if port is None and uid not in self.objects:
                 continue
+            more = [{"name": "grpc", "port": other} for other in grpc[index : index + 1]]
             labels = {"kubernetes.io/service-name": service}
             endpoint = {"addresses": ["127.0.0.1"], "conditions": {"ready": True, **conditions}}
             self.put(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 from tests.integration.envoy_router import (
     NAMESPACE,
     Cluster,
@@ -22,6 +27,8 @@ from tests.integration.envoy_router import (
 
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.router import RouterReader
+from noria_serving import bundle
+from noria_serving.protocol.inference_pb2 import ModelInferRequest
 
 INFERENCE = "/inference.GRPCInferenceService/"
 CODES = grpc.StatusCode
@@ -84,8 +91,8 @@ async def ask(client: grpc.aio.Channel, method: str = "ModelInfer", **more: Any)
 async def test_calls_follow_host_and_weights_on_the_port_that_http_has() -> None:
     cluster, port = Cluster(), free_port()
     async with grpc_upstream("m-1") as stable, grpc_upstream("m-2") as canary, upstream("m-1") as http:
-        cluster.endpoints("m-1", http.port, grpc=stable.port)
-        cluster.endpoints("m-2", http.port, grpc=canary.port)
+        cluster.endpoints("m-1", http.port, grpc=[stable.port])
+        cluster.endpoints("m-2", http.port, grpc=[canary.port])
         cluster.deployment("m", {"m-1": 80, "m-2": 20}, hosts=["m.example.com"])
         async with discovery(cluster.store(), port), router(port) as envoy:
             await envoy.until_ready()
@@ -124,7 +131,7 @@ async def test_a_host_that_is_nobodys_is_told_apart_by_metadata() -> None:
     cluster, port = Cluster(), free_port()
     async with grpc_upstream("a-1") as one, grpc_upstream("b-1") as other:
         for name, server in (("a", one), ("b", other)):
-            cluster.endpoints(f"{name}-1", free_port(), grpc=server.port)
+            cluster.endpoints(f"{name}-1", free_port(), grpc=[server.port])
             cluster.deployment(name, {f"{name}-1": 100})
         cluster.deployment("c", {})
         async with discovery(cluster.store(), port), router(port) as envoy:
@@ -142,7 +149,7 @@ async def test_a_revision_without_a_port_for_grpc_keeps_its_weight_and_says_so()
     cluster, port = Cluster(), free_port()
     async with upstream("m-1") as old, grpc_upstream("m-2") as new:
         cluster.endpoints("m-1", old.port)
-        cluster.endpoints("m-2", old.port, grpc=new.port)
+        cluster.endpoints("m-2", old.port, grpc=[new.port])
         cluster.deployment("m", {"m-1": 100, "m-2": 0})
         old.behaviour = "missing"
         async with discovery(cluster.store(), port), router(port) as envoy:
@@ -157,7 +164,7 @@ async def test_a_revision_without_a_port_for_grpc_keeps_its_weight_and_says_so()
 async def test_a_stream_outlives_the_time_that_a_call_may_take() -> None:
     cluster, port = Cluster(), free_port()
     async with grpc_upstream("m-1") as server:
-        cluster.endpoints("m-1", free_port(), grpc=server.port)
+        cluster.endpoints("m-1", free_port(), grpc=[server.port])
         cluster.deployment("m", {"m-1": 100}, router={"timeout": "300ms"})
         async with discovery(cluster.store(), port), router(port) as envoy:
             await envoy.until_ready()
@@ -174,7 +181,7 @@ async def test_a_stream_outlives_the_time_that_a_call_may_take() -> None:
 async def test_faults_are_errors_of_their_version_and_clients_mistakes_are_not() -> None:
     cluster, port = Cluster(), free_port()
     async with grpc_upstream("m-1") as server, upstream("m-1") as http:
-        cluster.endpoints("m-1", http.port, grpc=server.port)
+        cluster.endpoints("m-1", http.port, grpc=[server.port])
         cluster.deployment("m", {"m-1": 100}, router={"timeout": "1s"})
         async with discovery(cluster.store(), port), router(port) as envoy:
             await envoy.until_ready()
@@ -201,10 +208,76 @@ async def test_faults_are_errors_of_their_version_and_clients_mistakes_are_not()
                 assert await call.code() == CODES.DEADLINE_EXCEEDED
                 await asyncio.sleep(0.2)
                 assert await counts() == Counts(9, 6), "a client that gives up on a hanging version"
-                cluster.endpoints("m-1", http.port, grpc=free_port())
+                cluster.endpoints("m-1", http.port, grpc=[free_port()])
                 await asyncio.sleep(0.2)
                 assert (await ask(client))[0] == CODES.UNAVAILABLE
                 assert await counts() == Counts(10, 7), "nobody listens; tried four times, counted once"
                 await envoy.get("m")
                 assert await counts() == Counts(11, 7), "HTTP and gRPC are counted together"
             await reader.close()
+
+
+@asynccontextmanager
+async def model_server(
+    location: Path, http: int, grpc_port: int
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A real one, ready or not when this returns."""
+    env = {
+        **os.environ, "NORIA_BUNDLE": str(location), "NORIA_MODEL": "m", "NORIA_HOST": "127.0.0.1",
+        "NORIA_PORT": str(http), "NORIA_GRPC_PORT": str(grpc_port), "NORIA_COUNTERS_PORT": "0",
+        "NORIA_DRAIN_SECONDS": "1",
+    }  # fmt: skip
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "noria_serving.main", env=env)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_server_that_leaves_under_load_loses_no_call(tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.random.default_rng(7).normal(size=(200, 3))
+    labels = (rows[:, 0] > 0).astype(int)
+    bundle.save(LogisticRegression().fit(rows, labels), rows, labels, tmp_path / "bundle", name="m")
+    message = ModelInferRequest(model_name="m", raw_input_contents=[np.ones(3, "<f4").tobytes()])
+    message.inputs.add(name="input-0", datatype="FP32", shape=[1, 3])
+    cluster, port, ports = Cluster(), free_port(), [free_port() for _ in range(4)]
+    http, grpc_ports = ports[:2], ports[2:]
+    answers: Counter[str] = Counter()
+    cluster.endpoints("m-1", *http, grpc=grpc_ports)
+    cluster.deployment("m", {"m-1": 100})
+    async with (
+        model_server(tmp_path / "bundle", http[0], grpc_ports[0]) as leaving,
+        model_server(tmp_path / "bundle", http[1], grpc_ports[1]),
+        discovery(cluster.store(), port),
+        router(port) as envoy,
+        channel(envoy, "m") as client,
+    ):
+        await envoy.until_ready()
+        call = client.unary_unary(f"{INFERENCE}ModelInfer")
+        for number in grpc_ports:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{number}") as own:
+                ready = own.unary_unary(f"{INFERENCE}ServerReady")
+                async with asyncio.timeout(30):
+                    while await ready(b"", wait_for_ready=True) != b"\x08\x01":  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+
+        async def ask_on() -> None:
+            while leaving.returncode is None:
+                try:
+                    await call(message.SerializeToString(), timeout=10)
+                    answers["OK"] += 1
+                except grpc.aio.AioRpcError as error:
+                    answers[f"{error.code().name}: {error.details()}"] += 1
+
+        clients = [asyncio.create_task(ask_on()) for _ in range(6)]
+        await asyncio.sleep(0.3)
+        leaving.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        cluster.endpoints("m-1", http[1], grpc=grpc_ports[1:])
+        async with asyncio.timeout(30):
+            await asyncio.gather(*clients)
+        assert (leaving.returncode, set(answers)) == (0, {"OK"}), answers
