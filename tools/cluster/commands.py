@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from tools.cluster import binaries, controlplane, images, kind, local
+from tools.cluster import binaries, controlplane, given, images, kind, local
 from tools.cluster.errors import ClusterError
 from tools.cluster.progress import say
 
@@ -49,7 +49,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def chosen() -> str:
     """Which kind of cluster the commands work on: given, kind or local."""
-    if os.environ.get("NORIA_KUBECONFIG"):
+    if os.environ.get(given.VARIABLE):
         return "given"
     by_hand = os.environ.get(CHOICE, "")
     if by_hand not in {"", "local", "kind"}:
@@ -61,10 +61,7 @@ def kubeconfig() -> Path:
     """Kubeconfig of the running cluster."""
     which = chosen()
     if which == "given":
-        path = Path(os.environ["NORIA_KUBECONFIG"]).expanduser()
-        if not path.is_file():
-            raise ClusterError(f"NORIA_KUBECONFIG names {path}, which is not a file")
-        return path
+        return given.kubeconfig()
     path_or_none = kind.status() if which == "kind" else local.status().kubeconfig
     if path_or_none is None:
         raise ClusterError("no cluster is running; start one with `make cluster`")
@@ -78,7 +75,8 @@ def up(arguments: argparse.Namespace) -> None:
         return
     which = chosen()
     if which == "given":
-        _answer(kubeconfig())
+        given.check()
+        _answer(given.kubeconfig())
     elif which == "kind":
         _answer(kind.up())
     else:
@@ -103,7 +101,7 @@ def check(_: argparse.Namespace) -> None:
     """Refuse before anything is installed or built; nothing is written."""
     which = chosen()
     if which == "given":
-        kubeconfig()
+        given.check()
     elif which == "kind":
         kind.check()
     else:
@@ -115,7 +113,7 @@ def status(arguments: argparse.Namespace) -> int:
     which = chosen()
     path: Path | None = None
     if which == "given":
-        path, ready = kubeconfig(), True
+        path, ready = given.kubeconfig(), given.ready()
     elif which == "kind":
         path = kind.status()
         ready = path is not None and kind.ready()

@@ -119,14 +119,41 @@ def test_a_choice_that_is_neither_is_refused(bare: Machine, monkeypatch: pytest.
         commands.chosen()
 
 
-def test_a_given_cluster_is_used_and_nothing_is_run(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def mine(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The kubeconfig of a cluster of the user's."""
+    path = machine.folder / "mine.conf"
+    path.write_text("kubeconfig")
+    monkeypatch.setenv("NORIA_KUBECONFIG", str(path))
+    return path
+
+
+def test_a_given_cluster_is_asked_whether_it_is_ready_and_nothing_else(
+    machine: Machine, mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mine = machine.folder / "mine.conf"
-    mine.write_text("kubeconfig")
-    monkeypatch.setenv("NORIA_KUBECONFIG", str(mine))
+    machine.install("kubectl", "")
     for command in (commands.check, commands.up, commands.status, commands.down):
         assert not command(NOTHING)
+    assert str(mine) in capsys.readouterr().out
+    asked = f"kubectl --kubeconfig {mine} get --raw /readyz --request-timeout=10s"
+    assert machine.calls("") == [asked] * 3
+
+
+def test_a_given_cluster_that_does_not_answer_is_not_called_ready(machine: Machine, mine: Path) -> None:
+    machine.install("kubectl", "echo refused >&2; exit 1")
+    assert commands.status(NOTHING) == 3
+    for command in (commands.check, commands.up):
+        with pytest.raises(ClusterError, match=f"{mine}.* is not ready: refused"):
+            command(NOTHING)
+
+
+def test_without_kubectl_a_given_cluster_is_used_unasked_and_not_called_ready(
+    machine: Machine, mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(machine.bin))
+    assert not commands.check(NOTHING)
+    assert not commands.up(NOTHING)
+    assert commands.status(NOTHING) == 3
     assert str(mine) in capsys.readouterr().out
     assert mine.read_text() == "kubeconfig"
     assert machine.calls("") == []
