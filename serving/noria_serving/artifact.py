@@ -1,7 +1,7 @@
 """Where a bundle's bytes come from, and the proof that they are the registered ones before anything parses
 them.
 
-In: a location (directory or `s3://bucket/prefix`) and, where known, the digest of its manifest. Out: the
+In: a location (directory or URI) and, where known, the digest of its manifest. Out: the
 manifest and verified bytes. Invariants: the manifest's sha256 is checked before its JSON is read; every
 file's sha256 is checked before its content is handed out, and what is handed out are the very bytes that were
 hashed (never a second read); a bundle holds exactly the files that its manifest lists; no link is followed
@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 
 from noria_serving import contract
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.objects import ObjectSource, is_store
 
 MAX_FILES: Final = 64
 MAX_MANIFEST: Final = 256 * 1024
@@ -60,10 +61,8 @@ def sha256(data: bytes) -> str:
 
 
 def open_source(location: str) -> Source:
-    """`s3://bucket/prefix`, `file:///path` or a directory."""
-    if location.startswith("s3://"):
-        from noria_serving.objects import ObjectSource  # noqa: PLC0415  the store's client is only loaded where it is used
-
+    """A URI of a store, `file:///path` or a directory."""
+    if is_store(location):
         return ObjectSource.from_uri(location)
     return DirectorySource(Path(location.removeprefix("file://")))
 

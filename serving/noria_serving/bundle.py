@@ -24,6 +24,7 @@ from noria_serving.artifact import Artifact, DirectorySource, sha256
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import score_output, scores
 from noria_serving.model.loaded import GOLDEN_SCHEMA, load_artifact
+from noria_serving.objects import is_store, open_store, upload
 from noria_serving.protocol.tensors import encode_tensor
 from noria_serving.signature import Signature
 
@@ -85,9 +86,7 @@ class Bundle:
         """Bring the files to where the result will say they are, the manifest last."""
         names = [*self.files, contract.MANIFEST]
         output = Path(os.environ.get(contract.ENV_OUTPUT) or self.path)
-        if target.startswith("s3://"):
-            from noria_serving.objects import open_store, upload  # noqa: PLC0415  only for outputs in a store
-
+        if is_store(target):
             store = open_store(target)
             for name in names:
                 upload(store, name, self.path / name)

@@ -1,7 +1,7 @@
 """Where a training container finds its rows: partitions of a hive-style directory, as the TrainingJob
 selected them.
 
-In: $NORIA_DATA_<NAME> (a directory or an s3:// URI) and $NORIA_DATA_<NAME>_SELECT, `{"by": "date", "last":
+In: $NORIA_DATA_<NAME> (a directory or a URI) and $NORIA_DATA_<NAME>_SELECT, `{"by": "date", "last":
 60, "skip": 0, "oldest": "2026-01-01", "newest": "2026-03-01"}`: what the spec asks for, and the range that it
 meant when the run began. Out: places, oldest first. Invariant: where the range is given it alone counts, so
 that every attempt of the trainer and the evaluation read the same partitions, whatever landed in between;
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from noria_serving import contract
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.objects import cause, is_store, open_store
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -80,7 +81,7 @@ def parse_select(text: str | None) -> Select | None:
 
 
 def partitions(name: str, *, env: Mapping[str, str] = os.environ) -> list[str]:
-    """Paths (or s3:// URIs) of the selected partitions of a data set; the whole place when nothing is
+    """Paths (or URIs) of the selected partitions of a data set; the whole place when nothing is
     selected.
 
     Raises NoriaError when the data set is not in this job's spec, or when the selection finds no partition.
@@ -112,9 +113,7 @@ def values_of(location: str, select: Select) -> list[str]:
 
 
 def _directories(location: str) -> list[str]:
-    if location.startswith("s3://"):
-        from noria_serving.objects import open_store  # noqa: PLC0415  only for data in a store
-
+    if is_store(location):
         return directories_of(open_store(location))
     try:
         return [entry.name for entry in os.scandir(location) if entry.is_dir()]
@@ -127,6 +126,4 @@ def directories_of(store: Any) -> list[str]:
     try:
         return [Path(prefix).name for prefix in store.list_with_delimiter()["common_prefixes"]]
     except Exception as error:
-        from noria_serving.objects import cause  # noqa: PLC0415  only for data in a store
-
         raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"cannot list the store: {cause(error)}") from error

@@ -1,7 +1,7 @@
 """Held-out rows as columns: Parquet or CSV files of one place, read in a fixed order, with a digest of what
 they say.
 
-In: a directory (or s3:// URI), perhaps with a selection of partitions. Out: Rows. Invariant: the digest
+In: a directory (or a URI), perhaps with a selection of partitions. Out: Rows. Invariant: the digest
 depends on column names, kinds and values in order, not on file format, compression or how rows are spread
 over files.
 """
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from noria_serving.data import Select, select_partitions
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.objects import download, is_store, list_objects, open_store
 from noria_serving.signature import DATATYPES, MATRIX, Signature
 
 Array = NDArray[Any]
@@ -102,12 +103,10 @@ def _typed(values: Array, datatype: str) -> Array:
 def read(location: str, select: Select | None = None) -> Rows:
     """All rows of the selected partitions, files in order of path."""
     places = select_partitions(location, select)
-    if not location.startswith("s3://"):
+    if not is_store(location):
         return _read_directory(
             Path(location.removeprefix("file://")), [Path(p.removeprefix("file://")) for p in places]
         )
-    from noria_serving.objects import download, list_objects, open_store  # noqa: PLC0415  only for data in a store
-
     store, root = open_store(location), location.rstrip("/") + "/"
     with tempfile.TemporaryDirectory() as folder:
         for place in places:

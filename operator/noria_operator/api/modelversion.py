@@ -11,9 +11,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from noria_operator.api.locations import Location
 from noria_operator.api.schema import ListMap, ListSet, Rule, Spec, Status, immutable_spec
 from noria_operator.api.status import Conditions, Message, Metadata, ObservedGeneration, Text
-from noria_operator.api.types import Decimal, DnsLabel, Location, ModelName, ObjectName, Sha256, Time
+from noria_operator.api.types import Decimal, DnsLabel, ModelName, ObjectName, Sha256, Time
 
 DataType = Literal[
     "BOOL",
@@ -39,8 +40,9 @@ class Artifact(Spec):
     """The files of the version."""
 
     uri: Location = Field(
-        description="Where the bundle lies: pvc://<claim>/<path> or s3://<bucket>/<prefix>, "
-        "for example pvc://models/flight-delay/4."
+        description="Where the bundle lies: pvc://<claim>/<path>, s3://, gs:// or az://<bucket>/<prefix>, "
+        "https://<host>/<path> (a directory, .tar, .tar.gz, .tgz or .zip) or "
+        "oci://<registry>/<repository>:<tag>, for example pvc://models/flight-delay/4."
     )
     digest: Sha256 = Field(description="sha256 of the bundle's manifest, as sha256:<64 hex digits>.")
     format: Literal["onnx", "skops", "xgboost", "lightgbm", "pickle", "custom"] = Field(
@@ -50,8 +52,8 @@ class Artifact(Spec):
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only; it opens "
-        "this location and no other. Absent: none.",
+        description="Secret of the same namespace with the keys of the store, server or registry, seen by "
+        "the pods only; it opens this location and no other. Absent: none.",
     )
 
 

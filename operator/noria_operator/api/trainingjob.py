@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from noria_operator.api.locations import StoreLocation
 from noria_operator.api.pods import PodFields
 from noria_operator.api.schema import ListMap, ListSet, Rule, Spec, immutable_spec
 from noria_operator.api.status import (
@@ -32,7 +33,6 @@ from noria_operator.api.types import (
     Digest,
     Identifier,
     Image,
-    Location,
     MetricName,
     ModelName,
     ObjectName,
@@ -95,8 +95,8 @@ class Data(Spec):
             holds=lambda name: not name.endswith("_select"),
         ),
     ]
-    uri: Location = Field(
-        description="Where the data lies: pvc://<claim>/<path> or s3://<bucket>/<prefix>, "
+    uri: StoreLocation = Field(
+        description="Where the data lies: pvc://<claim>/<path>, or s3://, gs:// or az://<bucket>/<prefix>, "
         "for example pvc://lake/flights."
     )
     digest: Digest | None = Field(
@@ -106,8 +106,8 @@ class Data(Spec):
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only; it opens "
-        "this location and no other. Absent: none.",
+        description="Secret of the same namespace with the keys of the store, seen by the pods only; it "
+        "opens this location and no other. Absent: none.",
     )
     select: Select | None = Field(
         default=None,
@@ -119,14 +119,14 @@ class Data(Spec):
 class Output(Spec):
     """Where the model goes."""
 
-    uri: Location = Field(
-        description="Parent directory or prefix of the runs' results: pvc://<claim>/<path> or "
-        "s3://<bucket>/<prefix>."
+    uri: StoreLocation = Field(
+        description="Parent directory or prefix of the runs' results: pvc://<claim>/<path>, or s3://, gs:// "
+        "or az://<bucket>/<prefix>."
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only; it opens "
-        "this location and no other. Absent: none.",
+        description="Secret of the same namespace with the keys of the store, seen by the pods only; it "
+        "opens this location and no other. Absent: none.",
     )
     keep: int = Field(
         default=20,

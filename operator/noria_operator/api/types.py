@@ -1,4 +1,4 @@
-"""Scalar types of the API: durations, decimals, quantities, names, locations.
+"""Scalar types of the API: durations, decimals, quantities, names (locations have a module of their own).
 
 Comes in: strings on the wire. Goes out: `timedelta`, `Decimal` and bounded strings in Python, and back.
 Invariant: what parses here matches the pattern that the CRD shows, and what is written parses again to the
@@ -8,11 +8,10 @@ same value.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as PythonDecimal
 from decimal import InvalidOperation
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -208,16 +207,16 @@ def map_keys(pattern: str, message: str) -> Rule:
 
 
 # -- names -----------------------------------------------------------------------------------------
-_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 ModelName = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
 """Begins with a letter and leaves room in 63 characters for a version and a revision."""
-DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{_LABEL}$")]
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{LABEL}$")]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{LABEL}(\.{LABEL})*$")]
 """Name of a Secret, ConfigMap, ServiceAccount or claim of the same namespace."""
-HostName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+HostName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{LABEL}(\.{LABEL})*$")]
 MetricName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
 Identifier = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-QUALIFIED_NAME_PATTERN: Final = rf"^({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+QUALIFIED_NAME_PATTERN: Final = rf"^({LABEL}(\.{LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 QualifiedName = Annotated[str, Field(min_length=1, max_length=317, pattern=QUALIFIED_NAME_PATTERN)]
 QUALIFIED_KEYS: Final = map_keys(
     QUALIFIED_NAME_PATTERN, "keys must be qualified names, for example nvidia.com/gpu or disktype"
@@ -229,54 +228,3 @@ Digest = Annotated[
     str, Field(min_length=1, max_length=71, pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")
 ]
 Sha256 = Annotated[str, Field(min_length=71, max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
-
-# -- locations -------------------------------------------------------------------------------------
-_PATH_CHARACTERS: Final = r"A-Za-z0-9._=+@,~-"
-LOCATION_PATTERN: Final = (
-    rf"^(pvc://{_LABEL}(\.{_LABEL})*|s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9])(/[{_PATH_CHARACTERS}]+)*/?$"
-)
-_DOTS: Final = r"/[.][.]?(/|$)"
-
-Location = Annotated[
-    str,
-    Field(min_length=1, max_length=1024),
-    Rule(
-        cel="self.startsWith('pvc://') || self.startsWith('s3://')",
-        message="must be pvc://<claim>/<path> or s3://<bucket>/<prefix>; nothing else is allowed",
-        holds=lambda uri: uri.startswith(("pvc://", "s3://")),
-    ),
-    Rule(
-        cel=f"self.matches(r'{LOCATION_PATTERN}')",
-        message="must be pvc://<claim>/<path> or s3://<bucket>/<prefix>, where path and prefix hold "
-        "letters, digits "
-        "and . _ = + @ , ~ - only",
-        holds=lambda uri: re.fullmatch(LOCATION_PATTERN[1:-1], uri) is not None,
-    ),
-    Rule(
-        cel=f"!self.matches(r'{_DOTS}')",
-        message="must not contain the segments . or ..: write the path that is meant",
-        holds=lambda uri: re.search(_DOTS.replace("$", r"\Z"), uri) is None,
-    ),
-]
-"""Where data or a model lies: `pvc://claim/path` or `s3://bucket/prefix`."""
-
-
-@dataclass(frozen=True)
-class ParsedLocation:
-    """A location in its parts; `root` is the claim or the bucket, `path` has no slash at either end."""
-
-    scheme: Literal["pvc", "s3"]
-    root: str
-    path: str
-
-
-def parse_location(uri: str) -> ParsedLocation:
-    """`pvc://models/flights/` → (pvc, models, flights). Raises ValueError for anything but pvc:// and
-    s3://."""
-    scheme, _, rest = uri.partition("://")
-    root, _, path = rest.partition("/")
-    if scheme == "pvc" and root:
-        return ParsedLocation("pvc", root, path.strip("/"))
-    if scheme == "s3" and root:
-        return ParsedLocation("s3", root, path.strip("/"))
-    raise ValueError(f"{uri!r} is not a location: write pvc://<claim>/<path> or s3://<bucket>/<prefix>")

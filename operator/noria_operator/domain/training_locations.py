@@ -1,4 +1,4 @@
-"""Places where data and bundles lie: `pvc://claim/path` and `s3://bucket/prefix`, and how pods see them.
+"""Places where data and bundles lie, and how pods see them.
 
 Comes in: a URI from a spec. Goes out: its parts, the path below a mount, the URI of something inside it.
 Invariant: a path never climbs (`..`), so that no object reaches outside the claim or prefix that it
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
 
-from noria_operator.api.types import LOCATION_PATTERN, parse_location
+from noria_operator.api.locations import FORMS, LOCATION_PATTERN, parse_location
 
 VOLUMES: Final = "/noria/volumes"
 """Claims are mounted at `/noria/volumes/<claim>`."""
@@ -24,7 +24,7 @@ class LocationError(ValueError):
 
 @dataclass(frozen=True)
 class Location:
-    """`scheme` is `pvc` or `s3`; `root` is the claim or bucket; `path` has no leading or trailing slash."""
+    """`root` is the claim, bucket, container or host; `path` has no leading or trailing slash."""
 
     scheme: str
     root: str
@@ -34,9 +34,8 @@ class Location:
     def parse(cls, uri: str) -> Location:
         """Read a URI; `LocationError` when it is of another kind or climbs."""
         if not re.fullmatch(LOCATION_PATTERN[1:-1], uri):
-            raise LocationError(
-                f"{uri[:200]!r} is not allowed; write pvc://<claim>/<path> or s3://<bucket>/<prefix>"
-            )
+            # Not the URI itself: what stands before an @ may be a password.
+            raise LocationError(f"{_shown(uri)} is not allowed; write {FORMS}")
         parsed = parse_location(uri)
         segments = [segment for segment in parsed.path.split("/") if segment]
         if any(segment in (".", "..") for segment in segments):
@@ -57,7 +56,7 @@ class Location:
 
     @property
     def as_seen(self) -> str:
-        """What a pod opens: the path below the mount for `pvc`, the URI itself for `s3`."""
+        """What a pod opens: the path below the mount for `pvc`, else the URI itself."""
         return str(PurePosixPath(VOLUMES, self.root, self.path)) if self.scheme == "pvc" else self.uri
 
     def below(self, name: str) -> Location:
@@ -69,3 +68,8 @@ class Location:
         if (self.scheme, self.root) != (other.scheme, other.root):
             return False
         return not self.path or other.path == self.path or other.path.startswith(self.path + "/")
+
+
+def _shown(uri: str) -> str:
+    scheme, separator, rest = uri[:200].partition("://")
+    return repr(f"{scheme}{separator}{rest.rpartition('@')[2]}")

@@ -75,6 +75,14 @@ ACCEPTED = [
     yes("tj", deployment=ABSENT, gates=[{"metric": "auc", "min": "-1"}]),
     yes("tj", output__uri="pvc://models"),
     yes("tj", output__uri="s3://bucket.name/a=b/c_d,e@f~g+h-1.0/"),
+    yes("tj", output__uri="gs://bucket_1/models"),
+    yes("tj", data__0__uri="az://container/rows/"),
+    yes("mv", artifact__uri="gs://models/flight-delay/4"),
+    yes("mv", artifact__uri="az://models/flight-delay/4"),
+    yes("mv", artifact__uri="https://models.example.com/flight-delay/4"),
+    yes("mv", artifact__uri="https://mirror:8443/flight-delay-4.tar.gz"),
+    yes("mv", artifact__uri="oci://ghcr.io/team/flight-delay:v4"),
+    yes("mv", artifact__uri=f"oci://registry:5000/team/flight-delay@{SHA}"),
     yes("tj", deadlines__active="1ms"),
     yes("tj", seed=None, params={"a": None}, data__0__digest=None),
     yes("tj", tolerations=[{"key": "a", "value": ""}]),
@@ -118,7 +126,7 @@ _MD_NAME = "metadata.name must begin with a letter and be a DNS label of at most
 _KEYS = "keys must be qualified names"
 _PARAMS = "names must be lower case with digits and _"
 _LONGER = "must be longer than 0s"
-_SHAPE = "where path and prefix hold"
+_SHAPE = "paths hold letters, digits and"
 _DOTS = "must not contain the segments . or .."
 
 REFUSED = [
@@ -155,6 +163,21 @@ REFUSED = [
     no("tj", _SCHEME, output__uri="file:///etc/passwd"),
     no("tj", _SCHEME, output__uri="http://169.254.169.254/latest"),
     no("tj", _SCHEME, data__0__uri="/etc/passwd"),
+    no("tj", _SCHEME, output__uri="https://models.example.com/x"),
+    no("tj", _SCHEME, data__0__uri="oci://ghcr.io/team/rows:1"),
+    no("mv", _SCHEME, artifact__uri="http://models.example.com/x"),
+    no("mv", _SCHEME, artifact__uri="file:///etc/passwd"),
+    no("mv", _SHAPE, artifact__uri="https://user:pw@models.example.com/x"),
+    no("mv", _SHAPE, artifact__uri="https://models.example.com/x?token=1"),
+    no("mv", _SHAPE, artifact__uri="https://169.254.169.254/latest"),
+    no("mv", _SHAPE, artifact__uri="https://2852039166/latest"),
+    no("mv", _SHAPE, artifact__uri="https://0xa9fea9fe/latest"),
+    no("mv", _SHAPE, artifact__uri="https://[fd00:ec2::254]/latest"),
+    no("mv", _SHAPE, artifact__uri="https://[::ffff:169.254.169.254]/latest"),
+    no("mv", _SHAPE, artifact__uri="oci://user:pw@ghcr.io/team/model:1"),
+    no("mv", _SHAPE, artifact__uri="oci://ghcr.io/team/model"),
+    no("mv", _SHAPE, artifact__uri="oci://ghcr.io/team/model@sha256:12"),
+    no("mv", _DOTS, artifact__uri="https://models.example.com/../x"),
     no("tj", _SHAPE, output__uri="s3://user:pw@host/x"),
     no("tj", _SHAPE, output__uri="pvc://a//b"),
     no("tj", _SHAPE, output__uri="pvc:///etc"),

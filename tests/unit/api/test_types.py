@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noria_operator.api.locations import ParsedLocation, parse_location
 from noria_operator.api.types import (
     DECIMAL_PATTERN,
     DURATION_PATTERN,
-    ParsedLocation,
     format_decimal,
     format_duration,
     format_time,
     parse_decimal,
     parse_duration,
-    parse_location,
 )
 
 
@@ -91,6 +90,13 @@ def test_a_time_is_written_in_utc() -> None:
         ("pvc://models/flight-delay", ParsedLocation("pvc", "models", "flight-delay")),
         ("pvc://models", ParsedLocation("pvc", "models", "")),
         ("s3://lake/a/b/", ParsedLocation("s3", "lake", "a/b")),
+        ("gs://lake/a", ParsedLocation("gs", "lake", "a")),
+        ("az://lake/a", ParsedLocation("az", "lake", "a")),
+        (
+            "https://m.example:8443/a/4.tgz",
+            ParsedLocation("https", "m.example:8443", "a/4.tgz"),
+        ),
+        ("oci://ghcr.io/team/model:4", ParsedLocation("oci", "ghcr.io", "team/model:4")),
     ],
 )
 def test_a_location_is_taken_apart(uri: str, parts: ParsedLocation) -> None:

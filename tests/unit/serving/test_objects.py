@@ -15,12 +15,12 @@ HTTP = "Generic S3 error: Error performing list request: Server returned non-2xx
         (
             f"{HTTP}403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code><Message>Check it.</Message>"
             "<AWSAccessKeyId>AKIA</AWSAccessKeyId><StringToSign>AWS4</StringToSign></Error>",
-            "the store refused the credentials, check the AWS_* keys of the Secret in secretName "
+            "the store refused the credentials, check the keys of the Secret in secretName "
             "(SignatureDoesNotMatch: Check it.)",
         ),
         (
             f"{HTTP}404 Not Found: <Error><Code>XAdminUserNotFound</Code><Message>No user.</Message></Error>",
-            "the store refused the credentials, check the AWS_* keys of the Secret in secretName "
+            "the store refused the credentials, check the keys of the Secret in secretName "
             "(XAdminUserNotFound: No user.)",
         ),
         (
