@@ -29,6 +29,7 @@ MAX_MANIFEST: Final = 256 * 1024
 MAX_DOCUMENT: Final = 64 * 1024 * 1024
 MAX_MODEL: Final = 4 * 1024**3
 CHUNK: Final = 1024 * 1024
+SCHEMES: Final = ("s3://", "gs://", "az://", "https://", "oci://")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -36,8 +37,8 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 class Source(Protocol):
     """A flat set of named files somewhere."""
 
-    def sizes(self) -> Mapping[str, int]:
-        """Name → bytes of every file that is there."""
+    def sizes(self) -> Mapping[str, int] | None:
+        """Name → bytes of every file that is there; None where a place cannot be listed."""
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """The content of one file, in pieces."""
@@ -64,6 +65,19 @@ def open_source(location: str) -> Source:
     """A URI of a store, `file:///path` or a directory."""
     if is_store(location):
         return ObjectSource.from_uri(location)
+    if location.startswith("https://"):
+        from noria_serving.remote.sources import web_source  # noqa: PLC0415  TLS is only loaded where it is used
+
+        return web_source(location)
+    if location.startswith("oci://"):
+        from noria_serving.remote.registry import registry_source  # noqa: PLC0415  as above
+
+        return registry_source(location)
+    if "://" in location and not location.startswith("file://"):
+        raise NoriaError(
+            Reason.CONFIGURATION,
+            f"{location.partition('://')[0][:40]}:// is not read; give a directory, {', '.join(SCHEMES)}",
+        )
     return DirectorySource(Path(location.removeprefix("file://")))
 
 
@@ -111,14 +125,14 @@ class Artifact:
 
     def __init__(self, source: Source, *, digest: str | None = None) -> None:
         self._source = source
-        self._sizes = dict(source.sizes())
-        if contract.MANIFEST not in self._sizes:
+        self._sizes = source.sizes()
+        if self._sizes is not None and contract.MANIFEST not in self._sizes:
             raise NoriaError(
                 Reason.NOT_FOUND,
                 f"no {contract.MANIFEST} there: the bundle is missing or was not written to its end",
             )
         data = b"".join(self._bounded(contract.MANIFEST, MAX_MANIFEST))
-        actual = sha256(data)
+        actual, self._manifest_size = sha256(data), len(data)
         if digest is not None and actual != digest:
             raise NoriaError(
                 Reason.DIGEST_MISMATCH,
@@ -133,12 +147,12 @@ class Artifact:
 
     def verify(self) -> int:
         """Hash every file without keeping it; the bundle's size in bytes."""
-        for name in self.manifest.files:
-            for _ in self._verified(name):
-                pass
-        return sum(self._sizes.values())
+        pieces = (piece for name in self.manifest.files for piece in self._verified(name))
+        return self._manifest_size + sum(map(len, pieces))
 
     def _check_names(self) -> None:
+        if self._sizes is None:
+            return
         expected, present = {*self.manifest.files, contract.MANIFEST}, set(self._sizes)
         if expected != present:
             missing, extra = sorted(expected - present), sorted(present - expected)
@@ -148,7 +162,7 @@ class Artifact:
 
     def _bounded(self, name: str, limit: int) -> Iterator[bytes]:
         total = 0
-        if self._sizes[name] > limit:
+        if self._sizes is not None and self._sizes[name] > limit:
             raise NoriaError(Reason.TOO_LARGE, f"{name} has {self._sizes[name]} bytes, the limit is {limit}")
         for piece in self._source.chunks(name):
             total += len(piece)

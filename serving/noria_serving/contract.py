@@ -45,6 +45,9 @@ ENV_RESULT: Final = "NORIA_RESULT"
 ENV_CREDENTIALS: Final = "NORIA_CREDENTIALS"
 """A JSON object `{location: directory}`; each file of the directory is a variable (see credentials.py)."""
 
+ENV_PRIVATE_HOSTS: Final = "NORIA_PRIVATE_HOSTS"
+"""Comma list of hosts and networks off the public internet that models may be fetched from."""
+
 # -- environment of the model server -------------------------------------------------------------------------
 ENV_NAMESPACE: Final = "NORIA_NAMESPACE"
 ENV_DEPLOYMENT: Final = "NORIA_DEPLOYMENT"

@@ -33,6 +33,8 @@ class Reason(StrEnum):
     """The loaded model does not give the answers that were stored with it."""
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     """The store did not answer, or refused the credentials; trying again may help."""
+    ADDRESS_REFUSED = "AddressRefused"
+    """The URI leads to an address that pods may not fetch from."""
     MISSING_DEPENDENCY = "MissingDependency"
     """A library that this model needs is not installed."""
     DATA_INVALID = "DataInvalid"

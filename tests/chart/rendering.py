@@ -42,6 +42,7 @@ VARIANTS: dict[str, Json] = {
         "nameOverride": "wheel",
         "commonLabels": {"team": "ml"},
         "allowPickleNamespaces": ["legacy"],
+        "privateHosts": ["mirror.example", "10.0.0.0/8"],
         "crds": {"keep": False},
         "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
         "podAnnotations": {"a.example/b": "c"},

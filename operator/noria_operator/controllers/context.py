@@ -23,6 +23,7 @@ from noria_operator.kube.clock import Clock
 from noria_operator.kube.events import Events
 from noria_operator.kube.kinds import Json, Key, Kind
 from noria_operator.kube.store import Store
+from noria_serving import contract
 
 if TYPE_CHECKING:
     from noria_operator.evidence.router import RouterReader
@@ -59,6 +60,9 @@ class Config:
     """NORIA_IMAGE_PULL_POLICY of the pods that Noria makes."""
     allow_pickle_namespaces: frozenset[str] = field(default_factory=frozenset)
     """NORIA_ALLOW_PICKLE_NAMESPACES: comma list of namespaces whose models may be pickles."""
+    private_hosts: tuple[str, ...] = ()
+    """NORIA_PRIVATE_HOSTS: comma list of hosts and networks off the public internet that models may come
+    from."""
     evidence_interval: timedelta = timedelta(seconds=1)
     """NORIA_EVIDENCE_INTERVAL: how often routers are read during a rollout."""
     counters_interval: timedelta = timedelta(seconds=15)
@@ -80,9 +84,15 @@ class Config:
             xds_port=_port(env, "NORIA_XDS_PORT", 18000),
             image_pull_policy=env.get("NORIA_IMAGE_PULL_POLICY", "IfNotPresent"),
             allow_pickle_namespaces=frozenset(_names(env.get("NORIA_ALLOW_PICKLE_NAMESPACES", ""))),
+            private_hosts=_names(env.get(contract.ENV_PRIVATE_HOSTS, "")),
             evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
             counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
         )
+
+    @property
+    def fetching(self) -> dict[str, str]:
+        """What pods of ours are told about fetching models."""
+        return {contract.ENV_PRIVATE_HOSTS: ",".join(self.private_hosts)} if self.private_hosts else {}
 
     def master_key(self) -> bytes:
         """The master key as its file holds it now, read when that file is another one than last time.

@@ -133,4 +133,5 @@ def _serving(ctx: Context, view: View, target: Revision) -> Serving:
         uid=view.uid,
         key_period=key_period(ctx.clock.now()),
         allow_pickle=view.namespace in ctx.config.allow_pickle_namespaces,
+        fetching=ctx.config.fetching,
     )

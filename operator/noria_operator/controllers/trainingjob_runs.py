@@ -47,7 +47,12 @@ async def gather(ctx: Context, owner: Json, name: str, *, unread: bool = True) -
 def images(ctx: Context, namespace: str) -> Images:
     """What Jobs of ours run in a namespace."""
     config = ctx.config
-    return Images(config.server_image, config.image_pull_policy, namespace in config.allow_pickle_namespaces)
+    return Images(
+        config.server_image,
+        config.image_pull_policy,
+        namespace in config.allow_pickle_namespaces,
+        config.fetching,
+    )
 
 
 def _access_modes(ctx: Context, pods: Sequence[Json]) -> Mapping[str, Sequence[str]]:

@@ -9,7 +9,7 @@ is part of the template, so that a promotion restarts no pod.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from noria_operator.api import names
@@ -55,6 +55,8 @@ class Serving:
     key_period: int
     """The one in which the revision begins."""
     allow_pickle: bool = False
+    fetching: Mapping[str, str] = field(default_factory=dict)
+    """Variables that say from where the pods may fetch the model."""
 
     @property
     def custom(self) -> bool:
@@ -165,6 +167,7 @@ def _env(serving: Serving) -> list[Json]:
         contract.ENV_FEEDBACK_KEYS: KEYS_DIR,
         contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
         **credentials.variables(serving.secrets),
+        **serving.fetching,
     }
     if serving.allow_pickle:
         ours[contract.ENV_ALLOW_PICKLE] = "1"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -65,6 +65,8 @@ class Images:
     server: str
     pull_policy: str | None = None
     allow_pickle: bool = False
+    fetching: Mapping[str, str] = field(default_factory=dict)
+    """Variables that say from where pods of ours may fetch models."""
 
 
 def train_name(job: str) -> str:
@@ -229,7 +231,7 @@ def _ours(module: str, env: dict[str, str], places: tuple[Place, ...], images: I
         name=module,
         image=images.server,
         command=["python", "-m", f"noria_serving.{module}"],
-        env=env | {contract.ENV_ALLOW_PICKLE: "1" if images.allow_pickle else "0"},
+        env={**env, contract.ENV_ALLOW_PICKLE: "1" if images.allow_pickle else "0", **images.fetching},
         places=places,
         resources=_OURS,
         pull_policy=images.pull_policy,

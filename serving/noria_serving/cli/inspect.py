@@ -14,7 +14,7 @@ from noria_serving.artifact import Artifact, open_source
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command's arguments."""
     parser = commands.add_parser("inspect", help="say what a bundle holds", description=__doc__)
-    parser.add_argument("bundle", metavar="BUNDLE", help="a directory or s3://bucket/prefix")
+    parser.add_argument("bundle", metavar="BUNDLE", help="a directory, or a URI: s3, gs, az, https or oci")
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.set_defaults(run=run)
 

@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "predict", help="predict the rows of a file", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("bundle", metavar="BUNDLE", help="a directory or s3://bucket/prefix")
+    parser.add_argument("bundle", metavar="BUNDLE", help="a directory, or a URI: s3, gs, az, https or oci")
     parser.add_argument("rows", metavar="ROWS", help="a .csv or .parquet file, or - for CSV on stdin")
     parser.add_argument("--output", metavar="FILE", help="default: stdout")
     parser.add_argument("--allow-pickle", action="store_true", help="load a pickle, which runs its code")

@@ -34,7 +34,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument(
-        "bundles", nargs="+", metavar="[NAME[@VERSION]=]BUNDLE", help="a directory or s3://bucket/prefix"
+        "bundles",
+        nargs="+",
+        metavar="[NAME[@VERSION]=]BUNDLE",
+        help="a directory, or a URI: s3, gs, az, https or oci",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--http-port", type=_port, default=contract.SERVER_PORT, metavar="PORT")

@@ -17,6 +17,7 @@ def test_the_environment_of_the_chart_is_understood() -> None:
             "NORIA_EVIDENCE_INTERVAL": "500ms",
             "NORIA_COUNTERS_INTERVAL": "1m",
             "NORIA_ALLOW_PICKLE_NAMESPACES": "lab",
+            "NORIA_PRIVATE_HOSTS": "mirror,10.0.0.0/8",
         }
     )
     assert config.watch_namespaces == ("a", "b")
@@ -25,6 +26,7 @@ def test_the_environment_of_the_chart_is_understood() -> None:
     assert config.evidence_interval == timedelta(milliseconds=500)
     assert config.counters_interval == timedelta(minutes=1)
     assert config.allow_pickle_namespaces == {"lab"}
+    assert config.fetching == {"NORIA_PRIVATE_HOSTS": "mirror,10.0.0.0/8"}
 
 
 def test_no_list_of_namespaces_means_all_of_them() -> None:

@@ -1,0 +1,1 @@
+"""Bundles on web servers and in registries: requests to checked addresses, and safe unpacking."""

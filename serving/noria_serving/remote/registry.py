@@ -1,0 +1,190 @@
+"""A bundle in an OCI registry, read with the pull half of the OCI distribution API.
+
+In: `oci://registry/repository:tag` or `…@sha256:…` and the Secret of its location (`.dockerconfigjson`, or
+`username` and `password`; `ca.crt`). Out: a Source. Three ways of packing are read: a layer a file, named by
+its title annotation (ORAS); one layer that is a tar archive (ORAS with a directory, KitOps); an image with
+the files in /models (modelcars). Invariants: a manifest asked for by digest has it; each blob is hashed on
+its way to disk and has the digest of its descriptor; nothing of an image is run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from noria_serving import credentials
+from noria_serving.artifact import MAX_FILES
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.remote import unpack
+from noria_serving.remote.sources import Scratch, client_of
+from noria_serving.remote.web import Answer, Client, expect
+
+MAX_MANIFEST: Final = 4 * 1024 * 1024
+MAX_TOKEN: Final = 256 * 1024
+TITLE: Final = "org.opencontainers.image.title"
+UNPACK: Final = "io.deis.oras.content.unpack"
+MODELS: Final = "models"
+"""Where a modelcar image keeps its files."""
+_INDEXES: Final = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_MANIFESTS: Final = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_IMAGES: Final = (
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+)
+_REFERENCE: Final = re.compile(
+    r"oci://(?P<host>[^/@?#]+)/(?P<repository>[a-z0-9._/-]+?)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127})|@(?P<digest>sha256:[0-9a-f]{64}))"
+)
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_CHALLENGE: Final = re.compile(r'(realm|service|scope)="([^"]*)"')
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One repository of a registry, and a client that may read it."""
+
+    host: str
+    name: str
+    client: Client
+
+    def manifest(self, reference: str) -> dict[str, Any]:
+        """A manifest by tag or digest; of an index the first one for Linux on amd64, or for no platform."""
+        answer = self._get(f"manifests/{reference}", {"Accept": ", ".join(_INDEXES + _MANIFESTS)})
+        data = expect(answer, 200).read(MAX_MANIFEST)
+        if _DIGEST.fullmatch(reference):
+            _check(reference, hashlib.sha256(data).hexdigest(), "the manifest")
+        document = _object(data)
+        if not isinstance(document.get("manifests"), list):
+            return document
+        for entry in document["manifests"]:
+            platform = entry.get("platform") or {}
+            wanted = (
+                platform.get("os", "linux") == "linux" and platform.get("architecture", "amd64") == "amd64"
+            )
+            if (
+                wanted
+                and entry.get("mediaType") in _MANIFESTS
+                and _DIGEST.fullmatch(str(entry.get("digest")))
+            ):
+                return self.manifest(entry["digest"])
+        raise NoriaError(Reason.FORMAT_REFUSED, "the index holds no manifest for linux/amd64")
+
+    def blob(self, descriptor: Mapping[str, Any]) -> Iterator[bytes]:
+        """A blob in pieces; the last one only after its digest was found right."""
+        digest = str(descriptor.get("digest"))
+        if not _DIGEST.fullmatch(digest):
+            raise NoriaError(Reason.FORMAT_REFUSED, "a layer's digest is not sha256:<64 hex digits>")
+        hasher = hashlib.sha256()
+        total = 0
+        for piece in self.client.stream(self._url(f"blobs/{digest}")):
+            hasher.update(piece)
+            total += len(piece)
+            if total > unpack.MAX_BYTES:
+                raise NoriaError(Reason.TOO_LARGE, f"a layer has more than {unpack.MAX_BYTES} bytes")
+            yield piece
+        _check(digest, hasher.hexdigest(), "a layer")
+
+    def _get(self, path: str, headers: Mapping[str, str]) -> Answer:
+        return self.client.get(self._url(path), headers)
+
+    def _url(self, path: str) -> str:
+        return f"https://{self.host}/v2/{self.name}/{path}"
+
+
+def registry_source(uri: str) -> Scratch:
+    """The bundle's files, fetched into scratch space."""
+    found = _REFERENCE.fullmatch(uri)
+    if not found:
+        raise NoriaError(
+            Reason.CONFIGURATION,
+            "the URI is not oci://<registry>/<repository>:<tag> or …@sha256:<digest>",
+        )
+    repository = _authorised(found["host"], found["repository"], credentials.variables(uri))
+    manifest = repository.manifest(found["tag"] or found["digest"])
+    layers, scratch = manifest.get("layers"), Scratch()
+    if not isinstance(layers, list) or not 0 < len(layers) <= 2 * MAX_FILES:
+        raise NoriaError(Reason.FORMAT_REFUSED, "the manifest has no layers, or too many")
+    image = (manifest.get("config") or {}).get("mediaType") in _IMAGES
+    for layer in layers:
+        notes = layer.get("annotations") or {}
+        title, kind = notes.get(TITLE), str(layer.get("mediaType"))
+        packed = image or notes.get(UNPACK) == "true" or "tar" in kind.replace("+", ".").split(".")
+        if title is not None and not packed:
+            _plain(str(title))
+            unpack.write_new(scratch.path / str(title), repository.blob(layer))
+        else:
+            compressed = kind.endswith(("gzip", ".tar.gz")) or notes.get(UNPACK) == "true"
+            pieces = repository.blob(layer)
+            unpack.tar(pieces, scratch.path, compressed=compressed, only=MODELS if image else "")
+            for _ in pieces:  # what stands behind the archive's end belongs to the digest too
+                pass
+    return scratch
+
+
+def _plain(title: str) -> None:
+    if not unpack.NAME.fullmatch(title):
+        raise NoriaError(Reason.PATH_UNSAFE, f"the layer's title {title!r:.200} is not a plain name")
+
+
+def _authorised(host: str, name: str, keys: Mapping[str, str]) -> Repository:
+    """The repository with what it asks for: nothing, a password, or a token that its realm hands out."""
+    client = client_of(f"https://{host}/", _login(host, keys))
+    first = client.get(f"https://{host}/v2/{name}/tags/list?n=1")
+    first.connection.close()
+    challenge = first.headers.get("www-authenticate", "")
+    if first.status == 401 and challenge.lower().startswith("bearer "):
+        said = dict(_CHALLENGE.findall(challenge))
+        query = {
+            "scope": f"repository:{name}:pull",
+            **({"service": said["service"]} if "service" in said else {}),
+        }
+        realm = said.get("realm", "")
+        # The registry names who hands out tokens; every client sends the password there.
+        headers = {"Authorization": client.authorization} if client.authorization else {}
+        asking = replace(client, host=realm.split("/")[2] if realm.count("/") > 1 else "")
+        document = _object(expect(asking.get(f"{realm}?{urlencode(query)}", headers), 200).read(MAX_TOKEN))
+        token = document.get("token") or document.get("access_token")
+        client = replace(client, authorization=f"Bearer {token}")
+    return Repository(host, name, client)
+
+
+def _login(host: str, keys: Mapping[str, str]) -> dict[str, str]:
+    """User and password for this registry, also from a docker configuration."""
+    text = keys.get(".dockerconfigjson")
+    if not text:
+        return dict(keys)
+    try:
+        entries = json.loads(text)["auths"]
+        entry = entries.get(host) or entries.get(f"https://{host}") or {}
+        user, _, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NoriaError(Reason.CONFIGURATION, ".dockerconfigjson of the Secret is malformed") from error
+    user, password = entry.get("username") or user, entry.get("password") or password
+    return {**keys, "username": user, "password": password}
+
+
+def _check(digest: str, actual: str, what: str) -> None:
+    if digest != f"sha256:{actual}":
+        raise NoriaError(Reason.DIGEST_MISMATCH, f"{what} has sha256:{actual}, asked for was {digest}")
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise NoriaError(Reason.STORAGE_UNAVAILABLE, "the registry's answer is not JSON")
+    return document

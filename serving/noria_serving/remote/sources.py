@@ -1,0 +1,91 @@
+"""A bundle on a web server: a directory of files, or one archive.
+
+In: an https URI and the Secret of its location (`username` and `password`, or `token`; `ca.crt`). Out: a
+Source. Invariant: an archive is unpacked in a directory of this process alone, which goes with the source, so
+that repeated, interrupted and simultaneous downloads cannot meet.
+"""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from noria_serving import credentials
+from noria_serving.artifact import DirectorySource
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.remote import unpack
+from noria_serving.remote.web import Client
+
+ZIP: Final = (".zip",)
+GZIP: Final = (".tar.gz", ".tgz")
+TAR: Final = (".tar",)
+
+
+class WebDirectory:
+    """Files below a URL. A web server lists nothing: what is there is what the manifest names."""
+
+    def __init__(self, client: Client, url: str) -> None:
+        self._client, self._url = client, url.rstrip("/")
+
+    def sizes(self) -> None:
+        return None
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        return self._client.stream(f"{self._url}/{name}")
+
+
+class Scratch(DirectorySource):
+    """Files in a directory that goes with this object."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="noria-", ignore_cleanup_errors=True)
+        self.path = Path(self._folder.name)
+        super().__init__(self.path)
+
+
+def web_source(uri: str) -> WebDirectory | Scratch:
+    """What an https URI names."""
+    client = client_of(uri, credentials.variables(uri))
+    if not uri.endswith((*ZIP, *GZIP, *TAR)):
+        return WebDirectory(client, uri)
+    scratch = Scratch()
+    if uri.endswith(ZIP):
+        with tempfile.TemporaryDirectory(prefix="noria-") as folder:
+            archive = Path(folder) / "bundle.zip"
+            unpack.write_new(archive, _capped(client.stream(uri)))
+            unpack.unzip(archive, scratch.path)
+    else:
+        unpack.tar(client.stream(uri), scratch.path, compressed=uri.endswith(GZIP))
+    return scratch
+
+
+def client_of(uri: str, keys: Mapping[str, str]) -> Client:
+    """A client with the keys of a Secret, for the host of the URI."""
+    host = urlsplit(uri).netloc
+    if "@" in host or urlsplit(uri).query:
+        raise NoriaError(
+            Reason.CONFIGURATION, "the URI holds a user, password or query; put them into the Secret instead"
+        )
+    authorization = ""
+    if keys.get("token"):
+        authorization = f"Bearer {keys['token']}"
+    elif keys.get("username"):
+        authorization = basic(keys["username"], keys.get("password", ""))
+    return Client(host, authorization, keys.get("ca.crt", ""))
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _capped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > unpack.MAX_BYTES:
+            raise NoriaError(Reason.TOO_LARGE, f"the archive has more than {unpack.MAX_BYTES} bytes")
+        yield piece
