@@ -113,6 +113,7 @@ def pickle() -> Json:
     )
 
 
+LOG = {"uri": "s3://lake/log", "secretName": "lake"}
 REFERENCES: list[tuple[str, Json]] = [
     ("data", job(data=[{"name": "a", "uri": "s3://lake/a", "secretName": "lake"}])),
     ("output", job(output={"uri": "s3://lake/a", "secretName": "lake"})),
@@ -120,6 +121,7 @@ REFERENCES: list[tuple[str, Json]] = [
     ("pull", job(imagePullSecrets=[{"name": "registry"}])),
     ("artifact", with_changes(BASES["mv"], {"spec.artifact.secretName": "lake"})),
     ("server", BASES["md"] | {"spec": {"model": "m", "server": {"envFrom": [{"secretRef": {"name": "a"}}]}}}),
+    ("payload log", with_changes(BASES["md"], {"spec.server": {"payloadLog": LOG}})),
     ("template", with_changes(BASES["ct"], {"spec.template.spec.imagePullSecrets": [{"name": "a"}]})),
 ]  # fmt: skip
 

@@ -27,6 +27,7 @@ from noria_operator.api.modeldeployment_status import (
     TrafficStatus,
 )
 from noria_operator.api.names import RESERVED_HOST_SUFFIX, ROUTER_NAME
+from noria_operator.api.payload_log import PayloadLog
 from noria_operator.api.pods import PodFields
 from noria_operator.api.schema import STORE_DEFAULT, ListSet, Rule, Spec
 from noria_operator.api.status import Metadata
@@ -106,7 +107,18 @@ class Server(PodFields):
         le=3600,
         description="Seconds that a pod gets to finish its requests when it stops, at least 28. Absent: 60.",
     )
+    payload_log: PayloadLog | None = Field(
+        default=None,
+        description="Write requests, answers and labels down, for audits and training. Absent: nothing is.",
+    )
     rules: ClassVar = (
+        Rule(
+            cel="!has(self.runtime) || self.runtime != 'custom' || !has(self.payloadLog)",
+            message="payloadLog is for runtime: noria only; leave it out",
+            field=".payloadLog",
+            reason="FieldValueForbidden",
+            holds=lambda it: it.runtime != "custom" or it.payload_log is None,
+        ),
         Rule(
             cel="!has(self.runtime) || self.runtime != 'custom' || has(self.image)",
             message="runtime: custom needs an image",

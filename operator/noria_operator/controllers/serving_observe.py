@@ -17,6 +17,7 @@ from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.parsing import InvalidSpec, parse_as
 from noria_operator.controllers import router
 from noria_operator.controllers.context import Context
+from noria_operator.domain import serving_payload
 from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_state import InForce, Observed, Policy, Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
@@ -174,14 +175,17 @@ def _claims(ctx: Context, namespace: str) -> dict[str, Sequence[str]]:
 async def _obstacle(ctx: Context, deployment: ModelDeployment, version: ModelVersion | None) -> str:
     if version is None:
         return ""
-    claims = _claims(ctx, deployment.metadata.namespace)
-    claim = Location.parse(version.spec.artifact.uri).claim
-    pinned = is_pinned(deployment.spec.server.node_selector)
-    modes = claims.get(claim or "")
-    nodes = 0
-    if modes is not None and not _SHARED & set(modes) and not pinned:
-        nodes = await _nodes(ctx)
-    return claim_obstacle(claim, claims, nodes=nodes, pinned=pinned)
+    claims, server = _claims(ctx, deployment.metadata.namespace), deployment.spec.server
+    pinned = is_pinned(server.node_selector)
+    for claim in (Location.parse(version.spec.artifact.uri).claim, serving_payload.claim(server.payload_log)):
+        modes = claims.get(claim or "")
+        nodes = 0
+        if modes is not None and not _SHARED & set(modes) and not pinned:
+            nodes = await _nodes(ctx)
+        found = claim_obstacle(claim, claims, nodes=nodes, pinned=pinned)
+        if found:
+            return found
+    return ""
 
 
 async def _nodes(ctx: Context) -> int:

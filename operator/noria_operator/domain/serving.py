@@ -15,7 +15,7 @@ from typing import Any
 from noria_operator.api import names
 from noria_operator.api.modeldeployment import Server
 from noria_operator.api.modelversion import ModelVersion
-from noria_operator.domain import credentials
+from noria_operator.domain import credentials, serving_payload
 from noria_operator.domain.training_locations import VOLUMES, Location
 from noria_operator.domain.training_pods import TERMINATION_LOG, USER
 from noria_serving import contract
@@ -75,9 +75,15 @@ class Serving:
 
     @property
     def secrets(self) -> credentials.Secrets:
-        """Which Secret opens the artifact."""
-        artifact = self.version.spec.artifact
-        return {Location.parse(artifact.uri).uri: artifact.secret_name} if artifact.secret_name else {}
+        """Which Secret opens the artifact, and which one the payload log."""
+        artifact, log = self.version.spec.artifact, self.server.payload_log
+        named = [(artifact.uri, artifact.secret_name)] + ([(log.uri, log.secret_name)] if log else [])
+        return {Location.parse(uri).uri: secret for uri, secret in named if secret}
+
+    @property
+    def claim(self) -> str | None:
+        """Where the artifact lies, for pvc://."""
+        return Location.parse(self.version.spec.artifact.uri).claim
 
 
 def pod_template(serving: Serving) -> Json:
@@ -108,7 +114,9 @@ def recorded_grpc_port(template: Json) -> int | None:
 
 def _grace(serving: Serving) -> int:
     """What the user says, but never so short that requests in flight are cut off after the drain."""
-    return max(serving.server.termination_seconds or TERMINATION_SECONDS, DRAIN_SECONDS + FINISH_SECONDS)
+    flush = serving_payload.FLUSH_SECONDS if serving.server.payload_log else 0
+    least = DRAIN_SECONDS + FINISH_SECONDS + flush
+    return max(serving.server.termination_seconds or TERMINATION_SECONDS, least)
 
 
 def _pod_security(serving: Serving) -> Json:
@@ -168,6 +176,7 @@ def _env(serving: Serving) -> list[Json]:
         contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
         **credentials.variables(serving.secrets),
         **serving.fetching,
+        **serving_payload.variables(serving.server.payload_log),
     }
     if serving.allow_pickle:
         ours[contract.ENV_ALLOW_PICKLE] = "1"
@@ -213,18 +222,22 @@ def _mounts(serving: Serving) -> list[Json]:
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "feedback", "mountPath": KEYS_DIR, "readOnly": True},
     ]
-    claim = Location.parse(serving.version.spec.artifact.uri).claim
-    if claim:
-        mounts.append({"name": "artifact", "mountPath": f"{VOLUMES}/{claim}", "readOnly": True})
+    if serving.claim:
+        mounts.append({"name": "artifact", "mountPath": f"{VOLUMES}/{serving.claim}", "readOnly": True})
+    mounts += serving_payload.mounts(serving.server.payload_log, serving.claim)
     return mounts + credentials.mounts(serving.secrets)
 
 
 def _volumes(serving: Serving) -> list[Json]:
     volumes: list[Json] = [{"name": "tmp", "emptyDir": {}}, {"name": "feedback", "projected": _keys(serving)}]
-    claim = Location.parse(serving.version.spec.artifact.uri).claim
-    if claim:
+    log = serving.server.payload_log
+    if serving.claim:
         # The whole claim, not a subPath: the kubelet would make a missing directory and hide the mistake.
-        volumes.append({"name": "artifact", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+        source: Json = {"claimName": serving.claim}
+        if serving_payload.claim(log) != serving.claim:
+            source["readOnly"] = True
+        volumes.append({"name": "artifact", "persistentVolumeClaim": source})
+    volumes += serving_payload.volumes(log, serving.claim)
     return volumes + credentials.volumes(serving.secrets)
 
 

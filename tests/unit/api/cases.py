@@ -90,6 +90,19 @@ ACCEPTED = [
     yes("mv", name="flight-delay-10", version=10),
     yes("mv", model="a-1", name="a-1-2", version=2),
     yes("md", server=ABSENT),
+    yes("md", server={"payloadLog": {"uri": "pvc://log"}}),
+    yes(
+        "md",
+        server={
+            "payloadLog": {
+                "uri": "s3://lake/log",
+                "secretName": "lake",
+                "sample": "0.01",
+                "redact": ["name"],
+                "every": "5m",
+            }
+        },
+    ),
     yes(
         "md", server={"runtime": "noria", "image": "mirror/server:1", "port": 8080, "command": [], "args": []}
     ),
@@ -205,6 +218,14 @@ REFUSED = [
     no("md", _INTERVAL, strategy__analysis__interval="61m"),
     no("md", "runtime: custom needs an image", server={"runtime": "custom"}),
     no("md", _CUSTOM_ONLY, server={"command": ["a"]}),
+    no(
+        "md",
+        "payloadLog is for runtime: noria only",
+        server={"runtime": "custom", "image": "a", "payloadLog": {"uri": "s3://lake/log"}},
+    ),
+    no("md", _SCHEME, server={"payloadLog": {"uri": "/tmp"}}),
+    no("md", _DOTS, server={"payloadLog": {"uri": "pvc://log/../other"}}),
+    no("md", _INTERVAL, server={"payloadLog": {"uri": "s3://lake/log", "every": "0s"}}),
     no("md", _CUSTOM_ONLY, server={"runtime": "noria", "args": ["a"]}),
     no("md", _CUSTOM_ONLY, server={"port": 9000}),
     no("md", "set follow or version, not both", version="flight-delay-3"),

@@ -175,3 +175,53 @@ def test_a_revision_from_before_noria_spoke_grpc_has_no_port_for_it() -> None:
 def test_a_recorded_template_is_read_back_as_it_was() -> None:
     template = pod_template(serving())
     assert recorded(json.loads(json.dumps(record(TARGET, 3, template, 8080)))) == (template, 8080)
+
+
+def logging(uri: str, made: ModelVersion | None = None, **log: Any) -> dict[str, Any]:
+    """The pod of a revision with a payload log."""
+    return pod_template(serving({"payloadLog": {"uri": uri, **log}}, made))["spec"]
+
+
+def variable(spec: dict[str, Any], name: str) -> Any:
+    return json.loads(next(one["value"] for one in spec["containers"][0]["env"] if one["name"] == name))
+
+
+def test_a_payload_log_in_a_store_is_opened_with_its_own_secret() -> None:
+    made = version("s3://models/flights/3", secretName="models")
+    spec = logging("s3://lake/log/", made, secretName="lake", sample="0.01", redact=["name"], every="5m")
+    said = {"uri": "s3://lake/log", "sample": "0.01", "redact": ["name"], "every": 300.0}
+    assert variable(spec, "NORIA_PAYLOAD_LOG") == said
+    assert variable(spec, "NORIA_CREDENTIALS") == {
+        "s3://lake/log": "/noria/credentials/lake",
+        "s3://models/flights/3": "/noria/credentials/models",
+    }
+    kubernetes_validate.validate(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}, "1.34", strict=True
+    )
+
+
+@pytest.mark.parametrize(("claim", "volume"), [("log", "payload-log"), ("models", "artifact")])
+def test_a_payload_log_in_a_claim_is_writable_and_the_artifact_is_not(claim: str, volume: str) -> None:
+    spec = logging(f"pvc://{claim}/days")
+    assert variable(spec, "NORIA_PAYLOAD_LOG") == {"uri": "/noria/payload-log/days", "every": 60.0}
+    mounts = {one["mountPath"]: one for one in spec["containers"][0]["volumeMounts"]}
+    assert mounts["/noria/payload-log"] == {"name": volume, "mountPath": "/noria/payload-log"}
+    assert mounts["/noria/volumes/models"]["readOnly"] is True
+    claims = {
+        one["name"]: one["persistentVolumeClaim"] for one in spec["volumes"] if "persistentVolumeClaim" in one
+    }
+    assert claims[volume] == {"claimName": claim}
+    assert len({one["claimName"] for one in claims.values()}) == len(claims)  # each claim is mounted once
+
+
+def test_a_pod_with_a_payload_log_gets_the_time_to_write_its_last_file() -> None:
+    made = serving({"terminationSeconds": 1, "payloadLog": {"uri": "s3://lake/log"}})
+    assert pod_template(made)["spec"]["terminationGracePeriodSeconds"] == 38
+
+
+def test_another_payload_log_is_another_revision() -> None:
+    hashes = {
+        revision_of("flights", version(), Server.model_validate(server)).revision
+        for server in ({}, {"payloadLog": {"uri": "s3://one/log"}}, {"payloadLog": {"uri": "s3://two/log"}})
+    }
+    assert len(hashes) == 3

@@ -1,0 +1,52 @@
+"""What a model server writes down of its requests, answers and labels.
+
+Comes in: `spec.server.payloadLog` of a ModelDeployment. Goes out: a frozen, validated model. Invariant: it is
+part of the revision, so rows of one version are written, and left out, in one way.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from noria_operator.api.schema import ListSet, Rule, Spec
+from noria_operator.api.types import Duration, Location, ObjectName, Probability
+
+FeatureName = Annotated[str, Field(min_length=1, max_length=256)]
+SHORTEST, LONGEST = timedelta(seconds=1), timedelta(hours=1)
+
+
+class PayloadLog(Spec):
+    """Rows, answers and labels as Parquet files; nobody waits for them, and what does not fit is dropped."""
+
+    uri: Location = Field(
+        description="Where files go: pvc://<claim>/<path> or s3://<bucket>/<prefix>, for example "
+        "s3://lake/payloads. A claim must be one that all pods can write to."
+    )
+    secret_name: ObjectName | None = Field(
+        default=None,
+        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only. "
+        "Absent: none.",
+    )
+    sample: Probability | None = Field(
+        default=None,
+        description='Share of requests that are written, between 0 and 1, for example "0.01". Absent: all.',
+    )
+    redact: Annotated[list[FeatureName], Field(max_length=256), ListSet()] = Field(
+        default_factory=list,
+        description="Features that are left out. One that the model does not take ends the server with "
+        "an error.",
+    )
+    every: Annotated[
+        Duration,
+        Rule(
+            cel="duration(self) >= duration('1s') && duration(self) <= duration('1h')",
+            message="must be between 1s and 1h",
+            holds=lambda it: SHORTEST <= it <= LONGEST,
+        ),
+    ] = Field(
+        default=timedelta(minutes=1),
+        description="Longest time that rows wait for a file, from 1s to 1h. Default: 1m.",
+    )
