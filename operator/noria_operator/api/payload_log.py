@@ -11,8 +11,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from noria_operator.api.locations import StoreLocation
 from noria_operator.api.schema import ListSet, Rule, Spec
-from noria_operator.api.types import Duration, Location, ObjectName, Probability
+from noria_operator.api.types import Duration, ObjectName, Probability
 
 FeatureName = Annotated[str, Field(min_length=1, max_length=256)]
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(hours=1)
@@ -21,13 +22,13 @@ SHORTEST, LONGEST = timedelta(seconds=1), timedelta(hours=1)
 class PayloadLog(Spec):
     """Rows, answers and labels as Parquet files; nobody waits for them, and what does not fit is dropped."""
 
-    uri: Location = Field(
-        description="Where files go: pvc://<claim>/<path> or s3://<bucket>/<prefix>, for example "
-        "s3://lake/payloads. A claim must be one that all pods can write to."
+    uri: StoreLocation = Field(
+        description="Where files go: pvc://<claim>/<path>, or s3://, gs:// or az://<bucket>/<prefix>, "
+        "for example s3://lake/payloads. A claim must be one that all pods can write to."
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of the same namespace with AWS_* keys for s3://, seen by the pods only. "
+        description="Secret of the same namespace with the keys of the store, seen by the pods only. "
         "Absent: none.",
     )
     sample: Probability | None = Field(

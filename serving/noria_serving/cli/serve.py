@@ -51,7 +51,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     limits.add(parser)
     parser.add_argument("--feedback-keys", metavar="FILE", help="default: a key that lives with the process")
     parser.add_argument(
-        "--payload-log", metavar="PLACE", help="write rows as Parquet to a directory or s3://"
+        "--payload-log", metavar="PLACE", help="write rows as Parquet to a directory or store"
     )
     parser.add_argument("--payload-sample", type=float, default=1.0, metavar="SHARE", help="of predictions")
     parser.add_argument(

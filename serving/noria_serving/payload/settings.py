@@ -12,6 +12,7 @@ from typing import Final
 
 from noria_serving import contract
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.objects import is_store
 
 FILE_BYTES: Final = 8 * 1024 * 1024
 MEMORY_BYTES: Final = 4 * FILE_BYTES
@@ -62,5 +63,10 @@ def checked(settings: LogSettings) -> LogSettings:
             Reason.CONFIGURATION,
             "the payload log needs a uri, a sample above 0 and up to 1, and from 1 to 86400 seconds between "
             "files",
+        )
+    if "://" in settings.uri and not settings.uri.startswith("file://") and not is_store(settings.uri):
+        raise NoriaError(
+            Reason.CONFIGURATION,
+            f"the payload log cannot be written to {settings.uri[:100]!r}: give a directory, s3://, gs:// or az://",
         )
     return settings

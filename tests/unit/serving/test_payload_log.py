@@ -211,7 +211,7 @@ def test_a_directory_holds_whole_files_of_several_processes(loaded_frame: Loaded
 
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"uri": ""}', '{"uri": "x", "sample": 0}', '{"uri": "x", "sample": 2}',
-             '{"uri": "x", "every": 0}', '{"sample": 1}'],
+             '{"uri": "x", "every": 0}', '{"uri": "https://host/x"}', '{"sample": 1}'],
 )  # fmt: skip
 def test_a_setting_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(NoriaError, match=r"payload log|NORIA_PAYLOAD_LOG"):
