@@ -71,7 +71,10 @@ class Line:
         turn = Turn(rows, deadline, key, _Work(inputs, answer))
         now = time.monotonic()
         self.admission.enter(turn, now)
-        self._next()
+        if self.joins:
+            loop.call_soon(self._next)  # after whoever came in the same round of the loop
+        else:
+            self._next()
         alarm = None if deadline is None else loop.call_later(deadline - now, self._late, turn)
         try:
             return await answer
