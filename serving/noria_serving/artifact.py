@@ -16,11 +16,13 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from noria_serving import contract
+from noria_serving import contract, scratch
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.objects import ObjectSource, is_store
 
@@ -29,6 +31,8 @@ MAX_MANIFEST: Final = 256 * 1024
 MAX_DOCUMENT: Final = 64 * 1024 * 1024
 MAX_MODEL: Final = 4 * 1024**3
 CHUNK: Final = 1024 * 1024
+IN_MEMORY: Final = 16 * 1024 * 1024
+"""A model of more bytes is opened from scratch space where its runtime reads files."""
 SCHEMES: Final = ("s3://", "gs://", "az://", "https://", "oci://")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -144,6 +148,23 @@ class Artifact:
     def read(self, name: str) -> bytes:
         """The verified content of one file."""
         return b"".join(self._verified(name))
+
+    @contextmanager
+    def content(self, name: str, *, most: int = IN_MEMORY) -> Iterator[bytes | Path]:
+        """The verified content of a file of up to `most` bytes; of a larger one a copy in scratch space, that
+        no one else can change between the check and its use.
+        """
+        pieces, begin, size = self._verified(name), [], 0
+        for piece in pieces:
+            begin.append(piece)
+            size += len(piece)
+            if size > most:
+                with scratch.directory() as folder:
+                    scratch.write_new(Path(folder) / name, chain(begin, pieces))
+                    del begin, piece
+                    yield Path(folder) / name
+                return
+        yield b"".join(begin)
 
     def verify(self) -> int:
         """Hash every file without keeping it; the bundle's size in bytes."""

@@ -31,6 +31,8 @@ listening.
 FINISH_SECONDS = 20
 """What requests that are still running then get at least."""
 KEYS_DIR = "/noria/feedback"
+SCRATCH = "9Gi"
+"""What a model server may put into /tmp: the largest archive, and what is in it."""
 KEY_PERIODS = 16
 """Feedback keys that a pod can come to know; four years of them."""
 LIVE_PATH = "/v2/health/live"
@@ -229,7 +231,10 @@ def _mounts(serving: Serving) -> list[Json]:
 
 
 def _volumes(serving: Serving) -> list[Json]:
-    volumes: list[Json] = [{"name": "tmp", "emptyDir": {}}, {"name": "feedback", "projected": _keys(serving)}]
+    volumes: list[Json] = [
+        {"name": "tmp", "emptyDir": {} if serving.custom else {"sizeLimit": SCRATCH}},
+        {"name": "feedback", "projected": _keys(serving)},
+    ]
     log = serving.server.payload_log
     if serving.claim:
         # The whole claim, not a subPath: the kubelet would make a missing directory and hide the mistake.

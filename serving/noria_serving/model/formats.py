@@ -31,11 +31,12 @@ def open_model(artifact: Artifact, signature: Signature, *, allow_pickle: bool) 
     check_format(manifest.format)
     if manifest.format in ("skops", "pickle"):
         return _estimator(artifact, signature, allow_pickle=allow_pickle)
-    data = artifact.read(manifest.model)
     if manifest.format == "onnx":
         from noria_serving.model.onnx import OnnxModel  # noqa: PLC0415
 
-        return OnnxModel(data, signature)
+        with artifact.content(manifest.model) as model:
+            return OnnxModel(model, signature)
+    data = artifact.read(manifest.model)
     encoding = Encoding()
     if contract.ENCODING in manifest.files:
         encoding = parse_encoding(_json(artifact.read(contract.ENCODING)))

@@ -4,7 +4,9 @@ pod's CPU share is one of many. Loaded from verified bytes; a model that refers 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +16,7 @@ from noria_serving.errors import NoriaError, Reason
 from noria_serving.signature import Signature
 
 Array = NDArray[Any]
+BEGIN: Final = 32
 _EXTERNAL: Final = b"\n\x08location\x12"
 """How protobuf spells the key of ONNX's external tensor data."""
 TYPES: Final[Mapping[str, str]] = {
@@ -41,9 +44,9 @@ class OnnxModel:
     concurrent: Final = True
     """ONNX Runtime promises that `run` may be called by several threads."""
 
-    def __init__(self, data: bytes, signature: Signature) -> None:
+    def __init__(self, model: bytes | Path, signature: Signature) -> None:
         self.signature = signature
-        session = open_session(data)
+        session = open_session(model)
         inputs = [TYPES.get(node.type) for node in session.get_inputs()]
         outputs = [TYPES.get(node.type) for node in session.get_outputs()]
         if inputs != [t.datatype for t in signature.inputs]:
@@ -61,14 +64,13 @@ class OnnxModel:
         return [np.asarray(x) for x in self._run(None, {node: inputs[name] for name, node in self._inputs})]
 
 
-def open_session(data: bytes) -> Any:
-    """An ONNX Runtime session on one CPU thread."""
-    if not looks_like_onnx(data):
-        raise NoriaError(Reason.FORMAT_REFUSED, "the model file is not ONNX: its bytes say something else")
-    if _EXTERNAL in data:
-        raise NoriaError(
-            Reason.FORMAT_REFUSED, "the ONNX model keeps tensors in other files; save it as one file"
-        )
+def open_session(model: bytes | Path) -> Any:
+    """An ONNX Runtime session on one CPU thread, from bytes or from a file of this process alone."""
+    if isinstance(model, bytes):
+        _check(model[:BEGIN], model.find(_EXTERNAL))
+    else:
+        with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _check(content[:BEGIN], content.find(_EXTERNAL))
     try:
         import onnxruntime  # noqa: PLC0415  slow to import: after the port answers
     except ImportError as error:
@@ -79,9 +81,20 @@ def open_session(data: bytes) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:
         raise NoriaError(Reason.MODEL_INVALID, f"ONNX Runtime refuses the model: {error!s:.500}") from error
+
+
+def _check(begin: bytes, external: int) -> None:
+    if not looks_like_onnx(begin):
+        raise NoriaError(Reason.FORMAT_REFUSED, "the model file is not ONNX: its bytes say something else")
+    if external >= 0:
+        raise NoriaError(
+            Reason.FORMAT_REFUSED, "the ONNX model keeps tensors in other files; save it as one file"
+        )
 
 
 def looks_like_onnx(data: bytes) -> bool:

@@ -24,6 +24,7 @@ from noria_serving.errors import NoriaError, Reason
 from noria_serving.remote import unpack
 from noria_serving.remote.sources import Scratch, client_of
 from noria_serving.remote.web import Answer, Client, expect
+from noria_serving.scratch import write_new
 
 MAX_MANIFEST: Final = 4 * 1024 * 1024
 MAX_TOKEN: Final = 256 * 1024
@@ -123,7 +124,7 @@ def registry_source(uri: str) -> Scratch:
         packed = image or notes.get(UNPACK) == "true" or "tar" in kind.replace("+", ".").split(".")
         if title is not None and not packed:
             _plain(str(title))
-            unpack.write_new(scratch.path / str(title), repository.blob(layer))
+            write_new(scratch.path / str(title), repository.blob(layer))
         else:
             compressed = kind.endswith(("gzip", ".tar.gz")) or notes.get(UNPACK) == "true"
             pieces = repository.blob(layer)

@@ -8,13 +8,12 @@ that repeated, interrupted and simultaneous downloads cannot meet.
 from __future__ import annotations
 
 import base64
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from noria_serving import credentials
+from noria_serving import credentials, scratch
 from noria_serving.artifact import DirectorySource
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.remote import unpack
@@ -42,7 +41,7 @@ class Scratch(DirectorySource):
     """Files in a directory that goes with this object."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="noria-", ignore_cleanup_errors=True)
+        self._folder = scratch.directory()
         self.path = Path(self._folder.name)
         super().__init__(self.path)
 
@@ -52,15 +51,15 @@ def web_source(uri: str) -> WebDirectory | Scratch:
     client = client_of(uri, credentials.variables(uri))
     if not uri.endswith((*ZIP, *GZIP, *TAR)):
         return WebDirectory(client, uri)
-    scratch = Scratch()
+    unpacked = Scratch()
     if uri.endswith(ZIP):
-        with tempfile.TemporaryDirectory(prefix="noria-") as folder:
+        with scratch.directory() as folder:
             archive = Path(folder) / "bundle.zip"
-            unpack.write_new(archive, _capped(client.stream(uri)))
-            unpack.unzip(archive, scratch.path)
+            scratch.write_new(archive, _capped(client.stream(uri)))
+            unpack.unzip(archive, unpacked.path)
     else:
-        unpack.tar(client.stream(uri), scratch.path, compressed=uri.endswith(GZIP))
-    return scratch
+        unpack.tar(client.stream(uri), unpacked.path, compressed=uri.endswith(GZIP))
+    return unpacked
 
 
 def client_of(uri: str, keys: Mapping[str, str]) -> Client:

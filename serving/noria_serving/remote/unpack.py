@@ -8,7 +8,6 @@ refused, not skipped; bytes and files are counted as they come out, never taken 
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import tarfile
@@ -20,6 +19,7 @@ from typing import IO, Final
 
 from noria_serving.artifact import CHUNK, MAX_DOCUMENT, MAX_FILES, MAX_MODEL
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.scratch import write_new
 
 MAX_BYTES: Final = MAX_MODEL + MAX_DOCUMENT
 MAX_RATIO: Final = 200
@@ -77,21 +77,6 @@ class Files:
             if self._bytes > MAX_BYTES:
                 raise NoriaError(Reason.TOO_LARGE, f"the archive holds more than {MAX_BYTES} bytes")
             yield piece
-
-
-def write_new(path: Path, pieces: Iterable[bytes]) -> None:
-    """A file that was not there, nor a link by its name; a full disk is said to be one."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as stream:
-            for piece in pieces:
-                stream.write(piece)
-    except OSError as error:
-        raise NoriaError(
-            Reason.STORAGE_UNAVAILABLE,
-            f"{path.name!r} cannot be written to {path.parent}: {error.strerror}; give the pod more scratch "
-            "space",
-        ) from error
 
 
 def tar(pieces: Iterable[bytes], target: Path, *, compressed: bool, only: str = "") -> None:

@@ -4,7 +4,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from noria_serving import contract, result
 from noria_serving.artifact import Artifact, DirectorySource, parse_manifest, sha256
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model import sklearn
+from noria_serving.model import onnx, sklearn
 from noria_serving.model.loaded import load
 from noria_serving.model.onnx import open_session
 from noria_serving.objects import ObjectSource
@@ -207,3 +207,34 @@ def test_a_bundle_in_a_store_is_verified_like_one_on_disk(matrix_bundle: Bundle)
     store.put("model.onnx", b"changed")
     with pytest.raises(NoriaError):
         Artifact(ObjectSource(store)).verify()
+
+
+def test_a_large_model_is_opened_from_scratch_space_and_answers_the_same(
+    matrix_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(Artifact, "content", partialmethod(Artifact.content, most=100))
+    monkeypatch.setattr(onnx, "open_session", lambda model: opened.append(model) or open_session(model))
+    assert load(str(matrix_bundle.path), digest=matrix_bundle.digest).golden_rows
+    assert [type(model) for model in opened] == [type(tmp_path)]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_model_that_was_changed_is_not_opened(
+    matrix_bundle: Bundle, copy_of: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Artifact, "content", partialmethod(Artifact.content, most=100))
+    monkeypatch.setattr(onnx, "open_session", lambda model: pytest.fail("opened"))
+    path = copy_of(matrix_bundle)
+    (path / "model.onnx").write_bytes((path / "model.onnx").read_bytes() + b"\0")
+    assert refusal(path) is Reason.DIGEST_MISMATCH
+
+
+def test_a_large_model_that_refers_to_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a" + b"x" * 100 + b"\n\x08location\x12")
+    for model in (tmp_path / "model.onnx", (tmp_path / "model.onnx").read_bytes()):
+        with pytest.raises(NoriaError) as caught:
+            open_session(model)
+        assert caught.value.reason is Reason.FORMAT_REFUSED
+        assert "other files" in caught.value.message

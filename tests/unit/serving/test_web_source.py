@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from tests.unit.serving.https_server import Web, serve
 
+from noria_serving import scratch
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.loaded import load
-from noria_serving.remote import unpack
 from noria_serving.remote.sources import basic
 from noria_serving.remote.web import Client
 
@@ -69,15 +69,15 @@ def test_a_directory_is_loaded_and_verified(web: Web, matrix_bundle: Bundle) -> 
 def test_an_archive_is_loaded_and_leaves_nothing_behind(
     form: str, web: Web, matrix_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    place = tmp_path / "scratch"
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
     packed = Path(shutil.make_archive(str(tmp_path / "bundle"), form, matrix_bundle.path))
     path = "/models/" + packed.name
     web.files[path] = packed.read_bytes()
     for _ in range(2):  # repeated is harmless
         assert load(web.url + path, digest=matrix_bundle.digest).manifest.digest == matrix_bundle.digest
-    assert not list(scratch.iterdir())
+    assert not list(place.iterdir())
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -168,7 +168,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """/dev/full takes the bytes and has no space for them."""
     opened = os.open
     monkeypatch.setattr(os, "open", lambda path, flags, mode: opened("/dev/full", os.O_WRONLY))
-    said = refusal(lambda: unpack.write_new(tmp_path / "model", [b"x"]))
+    said = refusal(lambda: scratch.write_new(tmp_path / "model", [b"x"]))
     assert said.reason is Reason.STORAGE_UNAVAILABLE
     assert "No space left" in said.message
     assert "scratch space" in said.message
