@@ -95,6 +95,23 @@ def test_promotion_restarts_no_pod(kube: Kube, served: Json) -> None:
     assert all(status["restartCount"] == 0 for pod in pods for status in pod["status"]["containerStatuses"])
 
 
+def test_replacing_every_serving_pod_loses_no_request(kube: Kube, served: Json) -> None:
+    """A rolling restart is deletions one by one: SIGTERM, lame duck, successor."""
+    md = kube.until("ModelDeployment", "tiny", phase("Healthy"))
+    revision = md["status"]["stable"]["revision"]
+    pods = kube.list("Pod", f"{md['status']['selector']},noria.dev/revision={revision}")
+    assert len(pods) == 2
+    workload = pods[0]["metadata"]["name"].rsplit("-", 2)[0]
+    with Load(address(kube), rate=80) as load:
+        load.until_sent(100)
+        for pod in pods:
+            kube.delete("Pod", pod["metadata"]["name"])
+            kube.until_gone("Pod", pod["metadata"]["name"])
+            kube.until("Deployment", workload, lambda it: it["status"].get("readyReplicas") == len(pods))
+        load.until_sent(100)
+    assert load.failures == []
+
+
 def unready(kube: Kube, pods: list[Json]) -> None:
     """Write what the kubelet writes when a probe fails; it corrects that within ten seconds."""
     failing = [{"type": name, "status": "False"} for name in ("Ready", "ContainersReady")]
