@@ -115,9 +115,12 @@ class Upstream:
     port: int
     behaviour: str = "ok"
     served: int = 0
+    patience: str = ""
+    """How long the router waits, as it told with the latest request."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.served += 1
+        self.patience = request.headers.get("x-envoy-expected-rq-timeout-ms", "")
         statuses = {"missing": 404, "error": 500, "busy": 429, "wrong": 400}
         if self.behaviour in statuses:
             return web.Response(status=statuses[self.behaviour], text=self.name)

@@ -41,6 +41,7 @@ async def test_every_way_of_failing_is_counted_once_and_as_an_error_of_its_versi
                 server.behaviour = behaviour
                 statuses.append((await envoy.get("m"))[0])
             assert statuses == [200, 400, 500, 429, 503, 504]
+            assert server.patience == "1000"
             assert await counts() == Counts(6, 4)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):

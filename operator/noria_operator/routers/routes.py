@@ -29,6 +29,9 @@ MODEL_HEADER = "Noria-Model"
 """gRPC metadata by which a call to a host that is nobody's names its ModelDeployment."""
 STREAM_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 
+PATIENCE_HEADER = "x-envoy-expected-rq-timeout-ms"
+"""Request header that tells a server how long anybody waits for its answer."""
+
 READY_PATH = "/-/ready"
 """On the version host: answers as soon as routes are in force."""
 
@@ -92,13 +95,17 @@ def action(deployment: RoutedDeployment, *, grpc: bool = False, endless: bool = 
         }
         for cluster, weight in effective(deployment).items()
     ]
-    return {
+    route: Json = {
         "route": {
             "weighted_clusters": {"clusters": clusters, "use_hash_policy": True},
             "hash_policy": [{"header": {"header_name": FEEDBACK_HEADER}}],
             "timeout": "0s" if endless else f"{deployment.timeout:g}s",
         }
     }
+    if not grpc and not endless:  # gRPC's clients say it themselves
+        patience = {"key": PATIENCE_HEADER, "value": f"{deployment.timeout * 1000:.0f}"}
+        route["request_headers_to_add"] = [{"header": patience, "append_action": "ADD_IF_ABSENT"}]
+    return route
 
 
 def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
