@@ -54,7 +54,7 @@ class Story:
         with self.steps.step("a bad version that fails in production"):
             bad = self._sabotaged()
         with self.steps.step("replay to the end of the year"):
-            self.traffic.limit = FULL
+            self.traffic.go_on(FULL)
             self.world.until("the end of the replay", lambda: self.traffic.stats.get("done"), seconds=REPLAY)
         report = self._report(bad)
         self.traffic.release()
@@ -92,7 +92,7 @@ class Story:
             "patch", "continuoustraining", DEPLOYMENT, "--type=merge", "--patch", '{"spec":{"suspend":true}}',
         )  # fmt: skip
         kubectl("-n", NAMESPACE, *command)
-        self.traffic.limit = CANARY
+        self.traffic.spare()
         say("the ContinuousTraining is suspended, so that the next versions are ours alone")
         self.world.until("the last retraining to settle", self._quiet, seconds=TRAIN + SERVE)
 
@@ -106,7 +106,7 @@ class Story:
         self.traffic.hold()
         apply("70-bad-requests.yaml", self.values)
         made = self.world.until(SABOTAGED, lambda: self._trained(SABOTAGED), seconds=TRAIN)
-        self.traffic.limit = CANARY
+        self.traffic.go_on(CANARY)
         say("the clock goes on: the first flight of a new day meets the canary")
         self.world.until(f"{made} to be rolled back", lambda: self._rolled_back(made), seconds=SERVE)
         return made

@@ -12,7 +12,7 @@ import os
 import threading
 from typing import Any, Final
 
-from examples.flights.demo.say import say
+from examples.flights.demo.say import DemoError, say
 from examples.flights.demo.world import Json, World
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
@@ -59,6 +59,8 @@ class Traffic(threading.Thread):
         self.stats: Json = {}
         self.limit = FULL
         """Never faster than this; 0 holds the clock."""
+        self.sparing = False
+        """Whether only a canary moves the clock: what is left of the year is needed for what comes after."""
         self._rate = 0.0
         self._month = ""
         self._ended = threading.Event()
@@ -86,7 +88,30 @@ class Traffic(threading.Thread):
     def hold(self) -> None:
         """Stop the simulated clock, and return once the replayer confirmed it."""
         self.limit = 0.0
-        self.world.until("the replay to stand", lambda: self.stats.get("rate") == 0, seconds=20)
+        self.world.until("the replay to stand", self._stands, seconds=20)
+
+    def spare(self) -> None:
+        """From now on the clock moves for a canary only, and slowly, however long the machine takes."""
+        self.sparing, self.limit = True, TRAINING
+
+    def go_on(self, limit: float) -> None:
+        """Let the clock move as the cluster says, not faster than the limit."""
+        self.sparing, self.limit = False, limit
+
+    def rate(self) -> float:
+        """Requests a second that are right now."""
+        deployment = self.world.get("ModelDeployment", self.deployment)
+        if self.sparing and not ((deployment or {}).get("status") or {}).get("candidate"):
+            return 0.0
+        return min(self.limit, rate_for(deployment, self.world.all("TrainingJob")))
+
+    def _stands(self) -> bool:
+        if self.stats.get("done"):
+            raise DemoError(
+                "the year was over before the bad version came: this machine needs more time a day; "
+                "try DEMO_RATE=80 DEMO_CANARY_RATE=40 DEMO_TRAINING_RATE=15"
+            )
+        return self.stats.get("rate") == 0
 
     def report(self) -> Json:
         """All that the replayer knows."""
@@ -97,8 +122,7 @@ class Traffic(threading.Thread):
         self._call("POST", "exit")
 
     def _look(self) -> None:
-        deployment = self.world.get("ModelDeployment", self.deployment)
-        rate = min(self.limit, rate_for(deployment, self.world.all("TrainingJob")))
+        rate = self.rate()
         if rate != self._rate:
             self._call("POST", f"control?rate={rate:g}")
             self._rate = rate

@@ -55,6 +55,35 @@ def test_the_clock_is_slow_while_something_is_decided(status: Json, jobs: list[J
     assert rate_for(deployment(**status), jobs) == rate
 
 
+@pytest.mark.parametrize(
+    ("status", "jobs", "rate"),
+    [
+        (STABLE, [], 0),
+        (STABLE, [job("Running")], 0),
+        (STABLE, [job("Succeeded", "flight-delay-2")], 0),
+        ({**STABLE, "candidate": {"version": "flight-delay-2"}}, [job("Running")], TRAINING),
+    ],
+)
+def test_a_sparing_clock_moves_for_a_canary_only_and_slowly(
+    monkeypatch: pytest.MonkeyPatch, status: Json, jobs: list[Json], rate: float
+) -> None:
+    world = World("flights")
+    world.observe("ModelDeployment", "ADDED", deployment(**status))
+    monkeypatch.setattr(world, "all", lambda kind: jobs)
+    traffic = Traffic(world, "flight-delay")
+    traffic.spare()
+    assert traffic.rate() == rate
+    traffic.go_on(CANARY)
+    assert traffic.rate() > 0
+
+
+def test_a_year_that_was_over_too_soon_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic = Traffic(World("flights"), "flight-delay")
+    traffic.stats = {"done": True, "rate": 80.0}
+    with pytest.raises(DemoError, match=r"the year was over .*DEMO_RATE"):
+        traffic.hold()
+
+
 def test_a_held_clock_stands_whatever_the_cluster_does(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World("flights")
     world.observe("ModelDeployment", "ADDED", deployment(**STABLE, candidate={"version": "flight-delay-2"}))
