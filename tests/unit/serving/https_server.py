@@ -21,6 +21,12 @@ class Web:
     files: dict[str, bytes] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     authorization: str = ""
+    challenge: str = ""
+    """WWW-Authenticate of a 401."""
+    free: frozenset[str] = frozenset()
+    """Paths that ask for nothing."""
+    passwords: dict[str, str] = field(default_factory=dict)
+    """Authorization that each path was last asked with."""
     breaks_after: int = 0
     """Bytes after which each answer breaks off; 0: never."""
     ranges: bool = True
@@ -79,11 +85,13 @@ def answer(request: BaseHTTPRequestHandler, web: Web) -> None:
     """One answer as the Web says."""
     asked = request.headers.get("Range", "")
     web.asked.append((request.path, asked))
-    if web.authorization and request.headers.get("Authorization") != web.authorization:
-        return _plain(request, 401)
+    path, given = request.path.partition("?")[0], request.headers.get("Authorization", "")
+    web.passwords[path] = given
+    if web.authorization and given != web.authorization and path not in web.free:
+        return _plain(request, 401, {"WWW-Authenticate": web.challenge} if web.challenge else {})
     if request.path in web.redirects:
         return _plain(request, 302, {"Location": web.redirects[request.path]})
-    content = web.files.get(request.path)
+    content = web.files.get(path)
     if content is None:
         return _plain(request, 404)
     begin = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and web.ranges else 0

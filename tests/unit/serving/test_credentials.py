@@ -95,3 +95,41 @@ def test_a_store_is_opened_with_the_credentials_of_its_location(
     }
     assert opened["models"].config["endpoint"] == "http://models.example:9000"
     assert opened["models"].client_options == {"allow_http": "true"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "keys", "config"),
+    [
+        (
+            "az://container/models",
+            {"AZURE_STORAGE_ACCOUNT_NAME": "us", "AZURE_STORAGE_ACCOUNT_KEY": "c2VjcmV0", "AWS_REGION": "x"},
+            {"account_name": "us", "account_key": "c2VjcmV0"},
+        ),
+        (
+            "az://container/models",
+            {"AZURE_STORAGE_ACCOUNT_NAME": "us", "AZURE_CLIENT_ID": "i", "AZURE_CLIENT_SECRET": "s",
+             "AZURE_TENANT_ID": "t"},
+            {"account_name": "us", "client_id": "i", "client_secret": "s", "tenant_id": "t"},
+        ),
+        ("gs://bucket/models", {"GOOGLE_SERVICE_ACCOUNT_KEY": '{"a": 1}', "GOOGLE_X": "y"}, None),
+    ],
+)  # fmt: skip
+def test_other_stores_are_opened_with_the_keys_of_their_secret(
+    uri: str,
+    keys: dict[str, str],
+    config: dict[str, str] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in keys.items():
+        (tmp_path / name).write_text(value)
+    monkeypatch.setenv("NORIA_CREDENTIALS", json.dumps({uri: str(tmp_path)}))
+    if config is None:  # the key is read when the store is opened, and this one is no key
+        with pytest.raises(NoriaError) as caught:
+            open_store(uri)
+        assert caught.value.reason is Reason.CONFIGURATION
+        return
+    opened = open_store(uri)
+    assert opened.prefix == "models"
+    assert config.items() <= {str(key).removeprefix("azure_storage_").removeprefix("azure_"): value
+                              for key, value in opened.config.items()}.items()  # fmt: skip
