@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from obstore.store import MemoryStore
 
+from noria_serving import objects
 from noria_serving.errors import NoriaError
 from noria_serving.feedback.token import Token
 from noria_serving.model.loaded import Loaded
@@ -207,6 +209,19 @@ def test_a_directory_holds_whole_files_of_several_processes(loaded_frame: Loaded
         finished(here)
     assert ds.dataset(tmp_path / "predictions", partitioning="hive").count_rows() == 3
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_store_gets_its_files_through_its_own_client(
+    loaded_frame: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, opened = MemoryStore(), []
+    monkeypatch.setattr(objects, "open_store", lambda uri: opened.append(uri) or store)
+    here = log(loaded_frame, uri="s3://lake/log")
+    answer(here, 1, [(1.0, 1, "AA")])
+    finished(here)
+    ((found,),) = store.list()
+    assert opened == ["s3://lake/log"]
+    assert pq.read_table(io.BytesIO(bytes(store.get(found["path"]).bytes()))).num_rows == 1
 
 
 @pytest.mark.parametrize(
