@@ -159,23 +159,21 @@ def test_an_output_in_a_store_is_uploaded_manifest_last(
 ) -> None:
     from obstore.store import MemoryStore
 
-    from noria_serving import objects
     from noria_serving.artifact import Artifact
+    from noria_serving.objects import ObjectSource, upload
 
     store, order = MemoryStore(), []
-    upload = objects.upload
     monkeypatch.setenv(contract.ENV_OUTPUT_URI, "s3://bucket/run")
-    monkeypatch.setattr(objects, "open_store", lambda uri: store)
-    monkeypatch.setattr(objects, "upload", lambda s, name, path: (order.append(name), upload(s, name, path)))
+    monkeypatch.setattr(bundle, "open_store", lambda uri: store)
+    monkeypatch.setattr(bundle, "upload", lambda s, name, path: (order.append(name), upload(s, name, path)))
     assert matrix_bundle.publish() == "s3://bucket/run"
     assert order[-1] == contract.MANIFEST
-    assert Artifact(objects.ObjectSource(store), digest=matrix_bundle.digest).verify() > 0
+    assert Artifact(ObjectSource(store), digest=matrix_bundle.digest).verify() > 0
 
 
 def test_a_store_that_refuses_the_upload_leaves_the_reason_as_the_result(
     matrix_bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from noria_serving import objects
 
     class Refusing:
         def put(self, name: str, path: Path) -> None:
@@ -183,7 +181,7 @@ def test_a_store_that_refuses_the_upload_leaves_the_reason_as_the_result(
 
     monkeypatch.setenv(contract.ENV_OUTPUT_URI, "s3://bucket/run")
     monkeypatch.setenv(contract.ENV_RESULT, str(tmp_path / "result"))
-    monkeypatch.setattr(objects, "open_store", lambda uri: Refusing())
+    monkeypatch.setattr(bundle, "open_store", lambda uri: Refusing())
     with pytest.raises(NoriaError):
         matrix_bundle.publish()
     said = json.loads((tmp_path / "result").read_text())["error"]
