@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.serving.https_server import Web, serve
+from tests.integration.sources.https_server import Web, serve
 
 from noria_serving import scratch
 from noria_serving.artifact import Artifact, open_source

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from tests.unit.serving.conftest import matrix, matrix_bundle  # noqa: F401  fixtures
-from tests.unit.serving.test_lifecycle import DEADLINE, REQUEST, Process, start
+from tests.integration.server.process import DEADLINE, REQUEST, Process, start
 
 from noria_serving.bundle import Bundle
 
@@ -88,7 +87,7 @@ class Clients:
 
 
 async def test_under_load_a_server_that_is_told_to_go_twice_loses_and_refuses_nothing(
-    matrix_bundle: Bundle,  # noqa: F811
+    matrix_bundle: Bundle,
 ) -> None:
     server = await start(matrix_bundle.path, NORIA_DRAIN_SECONDS=str(DRAIN))
     await server.until("/v2/health/ready", lambda status: status == 200)
@@ -112,7 +111,7 @@ async def test_under_load_a_server_that_is_told_to_go_twice_loses_and_refuses_no
 
 @pytest.fixture
 async def hung(
-    matrix_bundle: Bundle,  # noqa: F811
+    matrix_bundle: Bundle,
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Process]:
     """A server whose model never returns for some rows; the parameter: seconds that a call seems to take."""

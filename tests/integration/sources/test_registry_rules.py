@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.serving.https_server import Web, serve
+from tests.integration.sources.https_server import Web, serve
 
 from noria_serving.artifact import open_source
 from noria_serving.bundle import Bundle

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.serving.test_lifecycle import DEADLINE, Process, start
+from tests.integration.server.process import DEADLINE, Process, start
 
 from noria_serving.bundle import Bundle
 from noria_serving.model.loaded import Loaded

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from tests.unit.serving.test_lifecycle import DEADLINE, Process, free_port, start
+from tests.integration.server.process import DEADLINE, Process, free_port, start
 
 from noria_serving.bundle import Bundle
 from noria_serving.protocol.inference_pb2 import (

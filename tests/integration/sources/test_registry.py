@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.serving.https_server import certificate
+from tests.integration.sources.https_server import certificate
 
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from tests.unit.serving.conftest import matrix, matrix_bundle  # noqa: F401  fixtures
-from tests.unit.serving.test_lifecycle import DEADLINE, REQUEST, Process, free_port, start
+from tests.integration.server.process import DEADLINE, REQUEST, Process, free_port, start
 
 from noria_serving.bundle import Bundle
 
@@ -23,7 +22,7 @@ LARGE = json.dumps({"inputs": [TENSOR]}).encode()
 
 
 @pytest.fixture
-async def server(matrix_bundle: Bundle) -> AsyncIterator[Process]:  # noqa: F811
+async def server(matrix_bundle: Bundle) -> AsyncIterator[Process]:
     counters = free_port()
     limits = {"NORIA_DRAIN_SECONDS": "0", "NORIA_TRANSFER_SECONDS": "1"}
     server = await start(matrix_bundle.path, **limits, NORIA_COUNTERS_PORT=str(counters))

@@ -1,0 +1,58 @@
+"""What a pod does when it is told to go, and when it cannot begin."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.integration.server.process import DEADLINE, REQUEST, Process, start
+
+from noria_serving.bundle import Bundle
+
+
+@pytest.fixture
+async def server(matrix_bundle: Bundle) -> AsyncIterator[Process]:
+    server = await start(matrix_bundle.path, NORIA_DIGEST=matrix_bundle.digest, NORIA_DRAIN_SECONDS="0.5")
+    try:
+        await server.until("/v2/health/ready", lambda status: status == 200)
+        yield server
+    finally:
+        await server.client.aclose()
+        if server.process.returncode is None:
+            server.process.kill()
+            await server.process.wait()
+
+
+async def test_sigterm_serves_on_then_finishes_what_is_in_flight_and_exits_clean(server: Process) -> None:
+    held = [await server.half_a_request() for _ in range(4)]
+    server.process.send_signal(signal.SIGTERM)
+    await server.until("/v2/health/ready", lambda status: status == 503)
+    assert (await server.client.get("/v2/health/live")).status_code == 200
+    late = await server.client.post("/v2/models/m/infer", content=REQUEST)
+    assert (late.status_code, late.headers["connection"]) == (200, "close")
+    server.process.send_signal(signal.SIGTERM)
+    await server.until("/v2/health/live", lambda status: status == 0)
+    assert server.process.returncode is None
+    for reader, writer in held:
+        writer.write(REQUEST[-1:])
+        await writer.drain()
+        async with asyncio.timeout(DEADLINE):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+    async with asyncio.timeout(DEADLINE):
+        assert await server.process.wait() == 0
+
+
+async def test_a_bundle_that_was_changed_ends_the_process_with_its_reason(
+    matrix_bundle: Bundle, tmp_path: Path
+) -> None:
+    result = tmp_path / "result"
+    server = await start(matrix_bundle.path, NORIA_DIGEST="sha256:" + "0" * 64, NORIA_RESULT=str(result))
+    async with asyncio.timeout(DEADLINE):
+        assert await server.process.wait() == 1
+    await server.client.aclose()
+    assert json.loads(result.read_bytes())["error"]["reason"] == "DigestMismatch"
