@@ -68,6 +68,12 @@ def _paths(changes: Json) -> tuple[tuple[str, Any], ...]:
     )
 
 
+POD = {
+    name: TRAINING["spec"][name] for name in ("env", "envFrom", "resources", "nodeSelector", "tolerations")
+}
+"""Fields with rules that a serving pod has too."""
+TEMPLATE = {name: value for name, value in TRAINING["spec"].items() if name != "suspend"}
+
 ACCEPTED = [
     *(Case(base, ()) for base in BASES),
     yes("tj", evaluation=ABSENT, gates=[]),
@@ -121,8 +127,11 @@ ACCEPTED = [
     yes("ct", triggers=[]),
     yes("ct", triggers=[{"name": "a", "schedule": "*/5 0-6,22 1,15 JAN-MAR MON"}]),
     yes("ct", cooldown="0s"),
+    yes("ct", template__spec=TEMPLATE),
+    yes("md", server=POD),
 ]
 
+_DEPLOYMENT = "a gate with versus: champion needs spec.deployment"
 _EXACTLY_GATE = "set exactly one of min, max and versus"
 _DROP = "set exactly one of maxDrop and minDelta with versus, and none without it"
 _RESERVED = "is reserved: choose a name other than"
@@ -151,7 +160,7 @@ REFUSED = [
     no("tj", _DROP, gates=[{"metric": "auc", "versus": "champion", "maxDrop": "0", "minDelta": "0"}]),
     no("tj", "evaluation.data must be the name of an entry in data", evaluation__data="none"),
     no("tj", "gates read the evaluation: add evaluation", evaluation=ABSENT),
-    no("tj", "a gate with versus: champion needs spec.deployment", deployment=ABSENT),
+    no("tj", _DEPLOYMENT, deployment=ABSENT),
     no("tj", "must not end in _select", data__0__name="train_select"),
     no("tj", "one location has two Secrets", data__1__uri="s3://lake/flights", data__1__secretName="vault"),
     no("tj", _PARAMS, params={"MaxDepth": "6"}),
@@ -249,6 +258,29 @@ REFUSED = [
     no("ct", _ONE_BOUND, triggers__0__performance={"metric": "auc"}),
     no("ct", "template.spec.deployment must equal deployment", template__spec__deployment="other"),
     no("ct", "metadata.name must be a DNS label of at most 40 characters", name="a" * 41),
+]
+
+# The same rules where the same fields stand in other kinds. A template needs no deployment: it is filled in.
+REFUSED += [
+    Case(
+        "ct",
+        (
+            ("spec.template.spec", TEMPLATE),
+            *((f"spec.template.{path}", value) for path, value in case.changes),
+        ),
+        case.message,
+    )
+    for case in REFUSED
+    if case.base == "tj" and case.changes[0][0].startswith("spec.") and case.message != _DEPLOYMENT
+]
+REFUSED += [
+    Case(
+        "md",
+        (("spec.server", POD), *((f"spec.server.{path[5:]}", value) for path, value in case.changes)),
+        case.message,
+    )
+    for case in REFUSED
+    if case.base == "tj" and case.changes[0][0].split(".")[1] in POD
 ]
 
 # Refused by the schema itself: the words differ, the answer does not.

@@ -47,11 +47,43 @@ def test_every_rule_has_a_case_that_breaks_it() -> None:
     assert unfixed == set()
 
 
+def test_every_rule_is_met_by_an_object_that_keeps_it() -> None:
+    good = [case.object() for case in ACCEPTED]
+    unmet = {
+        f"{definition.model.__name__}.{'.'.join(path)}"
+        for definition in DEFINITIONS
+        for path in _ruled(crd(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+        if not any(obj["kind"] == definition.model.__name__ and _reaches(obj, path) for obj in good)
+    }
+    assert unmet == set()
+
+
 def test_every_immutable_field_of_a_training_job_is_tried() -> None:
     fields = {
         info.alias or name for name, info in TrainingJob.model_fields["spec"].annotation.model_fields.items()
     }  # type: ignore[union-attr]
     assert set(IMMUTABLE["tj"]) == fields - {"suspend", "ttlSecondsAfterFinished"}
+
+
+def _ruled(schema: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Where rules stand; `*` is every item of a list and every value of a map."""
+    if "x-kubernetes-validations" in schema:
+        yield path
+    inner = {**schema.get("properties", {}), "*": schema.get("items") or schema.get("additionalProperties")}
+    for name, part in inner.items():
+        if isinstance(part, dict):
+            yield from _ruled(part, (*path, name))
+
+
+def _reaches(value: Any, path: tuple[str, ...]) -> bool:
+    """Whether something stands where the path leads."""
+    if not path:
+        return True
+    first, *rest = path
+    if first == "*":
+        every = value.values() if isinstance(value, dict) else value
+        return any(_reaches(each, tuple(rest)) for each in every)
+    return isinstance(value, dict) and first in value and _reaches(value[first], tuple(rest))
 
 
 def _messages(node: Any) -> Iterator[str]:
