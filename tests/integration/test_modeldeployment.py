@@ -228,9 +228,13 @@ async def test_an_upgrade_of_noria_restarts_no_serving_pod(cluster: Cluster, con
     newer = cluster.config(
         master_key_file=config.master_key_file, server_image="noria/server@sha256:" + "1" * 64
     )
+    change = {"metadata": {"name": NAME}, "spec": {"strategy": {"keepPrevious": "7m"}}}
+    changed = await cluster.client.apply(
+        MODELDEPLOYMENT, cluster.namespace, change, manager="test", force=True
+    )
+    generation = changed["metadata"]["generation"]
     async with running(cluster, newer, Routers(cluster)):
-        await asyncio.sleep(1)
-        await until(cluster, serves(1))
+        await until(cluster, lambda now: now.get("observedGeneration") == generation and serves(1)(now))
     assert await pods(cluster, found["stable"]["name"]) == before
 
 
