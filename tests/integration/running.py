@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from tests.integration.faults import Crash, Faults, FaultyClient
 
 from noria_operator.controllers.context import Config, Context, Controller
+from noria_operator.evidence.server import CounterReader
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
@@ -64,7 +65,7 @@ async def operator(
     controllers: Sequence[Controller],
     *,
     faults: Faults | None = None,
-    readers: tuple[Any, Any] = (None, None),
+    router: Any = None,
     **parts: Any,
 ) -> AsyncIterator[Operator]:
     """Run an operator for the length of the block; it drains and releases its lease at the end.
@@ -73,7 +74,7 @@ async def operator(
     """
     stop = asyncio.Event()
     async with FaultyClient(cluster.endpoint, faults or Faults()) as client:
-        made = Operator(_parts(cluster, client, controllers, readers, parts))
+        made = Operator(_parts(cluster, client, controllers, router, parts))
         running = asyncio.create_task(made.run(stop))
         try:
             while not made.ports and not running.done():  # noqa: ASYNC110 (nothing tells when it listens)
@@ -91,7 +92,7 @@ async def run_to_end(
     *,
     faults: Faults,
     until: Callable[[], Awaitable[bool]],
-    readers: tuple[Any, Any] = (None, None),
+    router: Any = None,
     seconds: float = WAIT_SECONDS,
     poll: float = 0.02,
     **parts: Any,
@@ -99,7 +100,7 @@ async def run_to_end(
     """Run an operator until the world is as `until` wants it, or until a fault ended the operator."""
     stop = asyncio.Event()
     async with FaultyClient(cluster.endpoint, faults) as client:
-        made = Operator(_parts(cluster, client, controllers, readers, parts))
+        made = Operator(_parts(cluster, client, controllers, router, parts))
         running = asyncio.create_task(made.run(stop))
         deadline = time.monotonic() + seconds
         try:
@@ -130,7 +131,7 @@ def _parts(
     cluster: Cluster,
     client: Client,
     controllers: Sequence[Controller],
-    readers: tuple[Any, Any],
+    router: Any,
     parts: dict[str, Any],
 ) -> Parts:
     def context(client: Client, store: Store, config: Config, clock: Clock) -> Context:
@@ -141,8 +142,8 @@ def _parts(
             events=Events(client, clock),
             clock=clock,
             config=config,
-            router=readers[0],
-            servers=readers[1],
+            router=router,
+            servers=CounterReader(),
         )
 
     defaults: dict[str, Any] = {

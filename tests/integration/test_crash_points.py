@@ -94,7 +94,7 @@ class Lane:
             CONTROLLERS,
             faults=faults,
             until=self._done,
-            readers=(self.world, None),
+            router=self.world,
             config=self.config,
             timing=Timing(),
             seconds=LONGEST_TURN,

@@ -146,7 +146,7 @@ async def names(cluster: Cluster, kind: Any) -> list[str]:
 async def running(cluster: Cluster, config: Config, routers: Routers) -> AsyncIterator[Any]:
     async with (
         kubelet(cluster),
-        operator(cluster, [modeldeployment], readers=(routers, None), config=config) as made,
+        operator(cluster, [modeldeployment], router=routers, config=config) as made,
     ):
         yield made
 

@@ -142,7 +142,7 @@ async def test_a_namespace_goes_in_the_middle_of_a_turn_without_a_word(
     await world.prepare()
     await world.retrain(1)
     with caplog.at_level(logging.WARNING):
-        parts = {"faults": requests.faults(), "readers": (world, None), "config": config}
+        parts = {"faults": requests.faults(), "router": world, "config": config}
         async with operator(home, CONTROLLERS, **parts) as running:
 
             async def serving() -> bool:
