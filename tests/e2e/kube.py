@@ -26,6 +26,7 @@ API_OF = {
     "ModelDeployment": GROUP,
     "ContinuousTraining": GROUP,
     "Deployment": "apps/v1",
+    "ControllerRevision": "apps/v1",
     "Job": "batch/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "Lease": "coordination.k8s.io/v1",

@@ -113,7 +113,8 @@ def replace_the_revision(kube: Kube) -> None:
     """Another revision is served and nothing of the last one is kept; one router needs no budget."""
     first = kube.until("ModelDeployment", "turned", phase("Healthy"), timeout=240)["status"]["stable"]
     kube.apply(serving(routers=1, round="2"))
-    kube.until_gone("Deployment", first["name"], timeout=120)
+    for kind in ("Deployment", "Service", "ControllerRevision"):
+        kube.until_gone(kind, first["name"], timeout=120)
     kube.until_gone("PodDisruptionBudget", "noria-router")
 
 
