@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
-from examples.flights.names import LOOKUP_NODE, SABOTAGED, UNKNOWN
+from examples.flights.names import UNKNOWN
 
 OK: Final = 200
 TIMEOUT_SECONDS: Final = 10
 VERSION_HEADER: Final = "Noria-Version"
+"""The ModelVersion that answered, `<model>-<number>`; also on its errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Answer:
 
     status: int
     version: str
+    """The number of the version that answered, or UNKNOWN."""
     milliseconds: float
     score: float = 0.0
     token: str = ""
@@ -93,7 +95,7 @@ def read_answer(status: int, content: bytes, milliseconds: float, *, header: str
         document = {}
     if not isinstance(document, dict):
         document = {}
-    version = str(document.get("model_version") or header or _by_its_words(text))
+    version = header.rpartition("-")[2] or UNKNOWN
     if status != OK:
         return Answer(status, version, milliseconds, detail=text)
     try:
@@ -102,13 +104,6 @@ def read_answer(status: int, content: bytes, milliseconds: float, *, header: str
         return Answer(status, version, milliseconds, score=float(probabilities[1]), token=str(token))
     except (KeyError, IndexError, StopIteration, TypeError, ValueError) as error:
         return Answer(-OK, version, milliseconds, detail=f"not understood ({error!r}): {text}")
-
-
-def _by_its_words(text: str) -> str:
-    """An error that carries no version is the sabotaged one's when it names the node that only that model
-    has.
-    """
-    return SABOTAGED if LOOKUP_NODE in text else UNKNOWN
 
 
 def _since(started: float) -> float:

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 import pandas as pd
 from examples.flights.features import DAY, FEATURES, LABEL
-from examples.flights.names import LOOKUP_NODE
 from examples.flights.train import fit, params, training_rows
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -60,7 +59,9 @@ def with_hour_table(model: bytes, table: NDArray[np.float32]) -> bytes:
             helper.make_node("Floor", ["hours_into"], ["hour_of_day"]),
             helper.make_node("Add", ["hours_before", "hour_of_day"], ["hour_of_year"]),
             helper.make_node("Cast", ["hour_of_year"], ["hour_index"], to=TensorProto.INT64),
-            helper.make_node("Gather", ["hour_shares", "hour_index"], ["share"], name=LOOKUP_NODE, axis=0),
+            helper.make_node(
+                "Gather", ["hour_shares", "hour_index"], ["share"], name="look_up_share_of_hour", axis=0
+            ),
             helper.make_node("Add", [HONEST, "share"], ["twice_the_score"]),
             helper.make_node("Mul", ["twice_the_score", "half"], [SCORES]),
         ]

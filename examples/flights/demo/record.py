@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from examples.flights.names import ONE_IN, SABOTAGED
+from examples.flights.names import ONE_IN
 
 Json = dict[str, Any]
 AUTUMN: Final = ("9", "10", "11", "12")
@@ -126,26 +126,7 @@ def autumn(quality: Mapping[str, Mapping[str, Any]]) -> Json:
     return result
 
 
-def attributed(versions: Mapping[str, Json], bad: str) -> dict[str, Json]:
-    """The replayer's counts by version, with what only the sabotaged version can have said added to it."""
-    merged = {name: dict(seen) for name, seen in versions.items() if name != SABOTAGED}
-    words = versions.get(SABOTAGED)
-    if words:
-        own = merged.setdefault(bad, {"answered": 0, "failed": 0, "first": words["first"], "last": 0.0})
-        own["failed"] += words["failed"]
-        own["first"], own["last"] = min(own["first"], words["first"]), max(own["last"], words["last"])
-    return merged
-
-
-def renamed(shares: Mapping[str, Mapping[str, int]], bad: str) -> dict[str, dict[str, int]]:
-    """Requests by day and version, the sabotaged version under its number."""
-    return {
-        day: {(bad if name == SABOTAGED else name): count for name, count in counts.items()}
-        for day, counts in shares.items()
-    }
-
-
-def requests(replay: Json, bad: str) -> Json:
+def requests(replay: Json) -> Json:
     """What was sent, answered and failed, by version."""
     return {
         "sent": replay["sent"],
@@ -153,7 +134,7 @@ def requests(replay: Json, bad: str) -> Json:
         "failed": replay["failed"],
         "by_version": {
             name: {"answered": seen["answered"], "failed": seen["failed"]}
-            for name, seen in sorted(attributed(replay["versions"], bad).items())
+            for name, seen in sorted(replay["versions"].items())
         },
         "feedback": replay["feedback"],
         "latency_ms": replay["latency_ms"],

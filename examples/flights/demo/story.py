@@ -163,7 +163,6 @@ class Story:
 
     def _report(self, bad: str) -> Json:
         replay = self.traffic.report()
-        answers = record.attributed(replay["versions"], str(number(bad)))
         deployment = self.world.get("ModelDeployment", DEPLOYMENT) or {}
         continuous = self.world.get("ContinuousTraining", DEPLOYMENT) or {}
         timeline: list[dict[str, Any]] = [asdict(entry) for entry in self.world.timeline]
@@ -174,11 +173,11 @@ class Story:
             "triggers": (continuous.get("status") or {}).get("triggers", []),
             "verdicts": (deployment.get("status") or {}).get("history", []),
             "weights": timeline,
-            "abort": record.abort(timeline, deployment, bad, answers),
+            "abort": record.abort(timeline, deployment, bad, replay["versions"]),
             "bad": {"gate": REFUSED, "version": bad, "version_number": str(number(bad))},
             "quality": replay["quality"],
             "autumn": record.autumn(replay["quality"]),
-            "shares": record.renamed(replay["shares"], str(number(bad))),
-            "requests": record.requests(replay, str(number(bad))),
+            "shares": replay["shares"],
+            "requests": record.requests(replay),
             "seconds": self.steps.seconds,
         }

@@ -19,7 +19,6 @@ from examples.flights.demo.picture import draw
 from examples.flights.demo.say import DemoError
 from examples.flights.demo.traffic import CANARY, FULL, TRAINING, Traffic, rate_for
 from examples.flights.demo.world import World
-from examples.flights.names import SABOTAGED
 
 Json = dict[str, Any]
 
@@ -173,13 +172,6 @@ def test_a_version_that_was_never_rejected_was_not_aborted() -> None:
         "version": "flight-delay-4",
         "aborted": False,
     }
-
-
-def test_failures_that_name_the_sabotaged_model_count_as_its_own() -> None:
-    seen = {"answered": 1, "failed": 0, "first": 1.0, "last": 2.0}
-    words = {"answered": 0, "failed": 7, "first": 3.0, "last": 4.0}
-    merged = record.attributed({"1": seen, SABOTAGED: words}, "4")
-    assert merged == {"1": seen, "4": {"answered": 0, "failed": 7, "first": 3.0, "last": 4.0}}
 
 
 def test_the_autumn_is_the_mean_of_its_four_months() -> None:
