@@ -143,6 +143,10 @@ demo: rights setup ## The whole loop on real flights, about 10 minutes (KEEP=1 l
 bench: rights setup ## Measure latencies, memory and idle requests
 	$(PYTHON) -m benchmarks
 
+.PHONY: bench-server
+bench-server: venv ## Measure the model server beside its peers and floors, in turn (ARGS=--quick: one short round)
+	$(PYTHON) -m benchmarks.server $(ARGS)
+
 .PHONY: docs
 docs: crds ## Generate the reference pages in docs/api, with the CRDs
 
