@@ -50,15 +50,15 @@ def inside() -> dict[str, str]:
     return {kind: os.readlink(f"/proc/{children[0]}/ns/{kind}") for kind in ("pid", "net", "mnt")}
 
 
-def processes_in(namespaces: dict[str, str]) -> list[str]:
-    """Pids of all running processes of this machine that are in one of the namespaces."""
-    found = []
+def processes_in(namespaces: dict[str, str]) -> dict[int, bytes]:
+    """Pid and command line of all running processes of this machine that are in one of the namespaces."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             member = any(os.readlink(process / "ns" / kind) == value for kind, value in namespaces.items())
             if member and Identity.of(int(process.name)):
-                found.append(process.name)
-        except OSError:
+                found[int(process.name)] = (process / "cmdline").read_bytes()
+        except OSError:  # it has ended since the listing
             continue
     return found
 
@@ -89,7 +89,7 @@ def test_down_leaves_no_process_mount_namespace_link_rule_or_cgroup(other: None)
     assert processes_in(namespaces)
     assert traces(slot())
     answer("down", **HERE)
-    assert processes_in(namespaces) == []
+    assert processes_in(namespaces) == {}
     assert traces(slot()) == []
     assert not Path(kubeconfig).exists()
 
@@ -152,20 +152,17 @@ def test_a_cluster_whose_first_process_was_killed_is_started_again(other: None) 
 def test_a_part_that_was_killed_is_started_again(other: None) -> None:
     answer("up", **HERE)
     namespaces = inside()
-    scheduler = next(
-        pid
-        for pid in processes_in(namespaces)
-        if b"kube-scheduler" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
-    )
-    killed = Identity.of(int(scheduler))
+
+    def scheduler() -> int | None:
+        programs = {pid: line.split(b"\0")[0] for pid, line in processes_in(namespaces).items()}
+        return next((pid for pid, program in programs.items() if b"kube-scheduler" in program), None)
+
+    pid = scheduler()
+    assert pid is not None
+    killed = Identity.of(pid)
     assert killed is not None
     killed.end()
-
-    def runs_again() -> bool:
-        command_lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_in(namespaces)]
-        return any(b"kube-scheduler" in line for line in command_lines)
-
     deadline = time.monotonic() + 10
-    while not runs_again():
+    while scheduler() is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
