@@ -33,6 +33,7 @@ from noria_operator.api.schema import STORE_DEFAULT, ListSet, Rule, Spec
 from noria_operator.api.status import Metadata
 from noria_operator.api.trainingjob import is_dns_label
 from noria_operator.api.types import (
+    HOUR_AT_MOST,
     Argument,
     DnsLabel,
     Duration,
@@ -191,14 +192,7 @@ class Analysis(Spec):
     """How a challenger is judged against the champion, by a sequential test on counts."""
 
     errors: Errors = Field(default_factory=Errors, description="How many errors are tolerated.")
-    interval: Annotated[
-        PositiveDuration,
-        Rule(
-            cel="duration(self) >= duration('1s') && duration(self) <= duration('1h')",
-            message="must be between 1s and 1h",
-            holds=lambda it: timedelta(seconds=1) <= it <= timedelta(hours=1),
-        ),
-    ] = Field(
+    interval: Annotated[PositiveDuration, HOUR_AT_MOST] = Field(
         default=timedelta(seconds=10),
         description="Length of a window of counts, from 1s to 1h. Default: 10s.",
     )

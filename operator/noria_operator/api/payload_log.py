@@ -12,11 +12,10 @@ from typing import Annotated
 from pydantic import Field
 
 from noria_operator.api.locations import StoreLocation
-from noria_operator.api.schema import ListSet, Rule, Spec
-from noria_operator.api.types import Duration, ObjectName, Probability
+from noria_operator.api.schema import ListSet, Spec
+from noria_operator.api.types import HOUR_AT_MOST, Duration, ObjectName, Probability
 
 FeatureName = Annotated[str, Field(min_length=1, max_length=256)]
-SHORTEST, LONGEST = timedelta(seconds=1), timedelta(hours=1)
 
 
 class PayloadLog(Spec):
@@ -40,14 +39,7 @@ class PayloadLog(Spec):
         description="Features that are left out. One that the model does not take ends the server with "
         "an error.",
     )
-    every: Annotated[
-        Duration,
-        Rule(
-            cel="duration(self) >= duration('1s') && duration(self) <= duration('1h')",
-            message="must be between 1s and 1h",
-            holds=lambda it: SHORTEST <= it <= LONGEST,
-        ),
-    ] = Field(
+    every: Annotated[Duration, HOUR_AT_MOST] = Field(
         default=timedelta(minutes=1),
         description="Longest time that rows wait for a file, from 1s to 1h. Default: 1m.",
     )

@@ -76,6 +76,13 @@ PositiveDuration = Annotated[
     ),
 ]
 
+HOUR_AT_MOST: Final = Rule(
+    cel="duration(self) >= duration('1s') && duration(self) <= duration('1h')",
+    message="must be between 1s and 1h",
+    holds=lambda value: timedelta(seconds=1) <= value <= timedelta(hours=1),
+)
+"""A period at which something is done again and again while a person may watch."""
+
 # -- decimals --------------------------------------------------------------------------------------
 _DECIMAL_BODY: Final = r"[0-9]{1,15}(\.[0-9]{1,15})?"
 DECIMAL_PATTERN: Final = f"^-?{_DECIMAL_BODY}$"
