@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+FAULT: Final = "a fault of the server; its log says more"
+"""What clients are told of an exception that nobody expected."""
 
 
 class RequestError(Exception):

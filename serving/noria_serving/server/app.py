@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.errors import FAULT, RequestError
 from noria_serving.server.http import Answer, Call, Disconnected, Receive, Scope, Send, error, respond
 from noria_serving.server.models import Models
 from noria_serving.server.routes import description, feedback, inference, openapi, page, repository
@@ -39,7 +39,7 @@ class App:
             status, body, headers = error("the server ends before it could answer; try again", 503)
         except Exception:
             log.exception("request failed")
-            status, body, headers = error("a fault of the server; its log says more", 500)
+            status, body, headers = error(FAULT, 500)
         finally:
             call.release()
         if self.models.draining:

@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from noria_serving import contract
 from noria_serving.counters.ring import INTERVAL_SECONDS
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.limits import DEFAULT, Limits
 from noria_serving.protocol.errors import RequestError
 from noria_serving.server.http import Inbox
 from noria_serving.server.patience import Patience
-from noria_serving.server.service import Service
+from noria_serving.server.service import Service, named
 from noria_serving.settings import ModelSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -107,8 +106,7 @@ class Models:
         slots = self.select(name, version)
         ready = [slot.service for slot in slots if slot.service is not None and not slot.service.fault]
         if not ready:
-            named = (contract.VERSION_HEADER.lower().encode(), slots[-1].settings.version.encode())
-            raise RequestError(_unready(name, slots), status=503, headers=[named])
+            raise RequestError(_unready(name, slots), status=503, headers=[named(slots[-1].settings)])
         return ready[-1]
 
     def select(self, name: str, version: str | None) -> list[Slot]:

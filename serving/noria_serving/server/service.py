@@ -10,10 +10,12 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
+from noria_serving import contract
 from noria_serving.counters.latency import Histogram
 from noria_serving.counters.recorder import Recorder
 from noria_serving.counters.ring import Ring
@@ -34,6 +36,8 @@ from noria_serving.server.line import Line
 from noria_serving.settings import ModelSettings
 
 log = logging.getLogger(__name__)
+TOKEN_HEADER: Final = contract.FEEDBACK_HEADER.lower().encode()
+VERSION_HEADER: Final = contract.VERSION_HEADER.lower().encode()
 INLINE_SECONDS: Final = 0.002
 """A prediction that should take less runs on the event loop: a thread costs 35 µs of CPU more (measured)."""
 STUCK: Final = 2
@@ -102,16 +106,16 @@ class Service:
                     raise self._no_answer(request, "gave NaN or infinity, which JSON cannot carry")  # noqa: TRY301
             return InferAnswer(outputs, self._account(request, outputs))
         except RequestError as error:
-            self.refused(error.status)
+            self.refuse(error)
             raise
         except asyncio.CancelledError:
             self.admission.refused[Refusal.GONE] += 1
-            self.refused(CLIENT_GONE)
+            self.recorder.refused(CLIENT_GONE)
             raise
         except (Exception, SystemExit) as error:
             log.warning("model failed", exc_info=error)
             refusal = self._no_answer(request, f"failed: {type(error).__name__}: {error!s:.300}")
-            self.refused(refusal.status)
+            self.refuse(refusal)
             raise refusal from error
         finally:
             self.in_flight -= 1
@@ -138,9 +142,17 @@ class Service:
         else:
             self.fault = ""
 
-    def refused(self, status: int) -> None:
-        """Count a request that was refused before it could be inferred."""
-        self.recorder.refused(status)
+    def refuse(self, error: RequestError) -> None:
+        """Count a request that gets this error, and let the error name the version."""
+        self.recorder.refused(error.status)
+        if not any(name == VERSION_HEADER for name, _ in error.headers):
+            error.headers = [*error.headers, named(self.settings)]
+
+    def headers(self, answer: InferAnswer) -> Sequence[tuple[bytes, bytes]]:
+        """What stands beside an answer: the version, and the token for its label."""
+        if answer.token is None:
+            return [named(self.settings)]
+        return [named(self.settings), (TOKEN_HEADER, answer.token.encode())]
 
     async def _predict(
         self, request: InferRequest, arrived: float | None, deadline: float | None
@@ -149,11 +161,12 @@ class Service:
         answers.
         """
         now = time.monotonic()
-        until = self._until(now if arrived is None else arrived, deadline, request.deadline)
+        since = now if arrived is None else arrived
+        until = self._until(since, deadline, request.deadline)
         inputs, rows = request.inputs, request.rows
         if rows > self._inline_rows or not (self._concurrent or self.line.idle):
             return await self.line.run(inputs, rows, until)
-        self.admission.check(now if arrived is None else arrived, until, now)
+        self.admission.check(since, until, now)
         started = time.perf_counter()
         outputs = self.loaded.backend.predict(inputs)
         self.inference.observe(time.perf_counter() - started)
@@ -218,6 +231,11 @@ class Service:
     def _overdue(self, times: int) -> bool:
         limit = self.limits.deadline and max(self.limits.deadline, self.line.patience)
         return bool(limit) and self.line.stuck(time.monotonic()) > times * limit
+
+
+def named(settings: ModelSettings) -> tuple[bytes, bytes]:
+    """The header that says which version answers, good or bad."""
+    return VERSION_HEADER, settings.version.encode()
 
 
 def _pays(loaded: Loaded) -> bool:

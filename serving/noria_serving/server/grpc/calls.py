@@ -16,7 +16,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import Message
 
-from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.errors import FAULT, RequestError
 from noria_serving.protocol.v2_grpc import parse
 from noria_serving.server.http import Inbox
 
@@ -40,7 +40,6 @@ _STATUSES: Final = {
 QUIET_SECONDS: Final = 0.1
 _DETAILS: Final = 2000
 """Characters of an error; a client refuses an answer whose headers have more than 8 KiB."""
-_FAULT: Final = "a fault of the server; its log says more"
 
 
 class Gate:
@@ -82,7 +81,7 @@ def unary(gate: Gate, kind: type[Message], handler: Handler) -> grpc.RpcMethodHa
             code, said, headers = status(refused), str(refused), refused.headers
         except Exception:
             log.exception("request failed")
-            code, said, headers = grpc.StatusCode.INTERNAL, _FAULT, ()
+            code, said, headers = grpc.StatusCode.INTERNAL, FAULT, ()
         finally:
             gate.inbox.held -= taken
         return await context.abort(code, said[:_DETAILS], metadata(headers))

@@ -14,9 +14,8 @@ from typing import Final
 
 import grpc
 
-from noria_serving import contract
 from noria_serving.protocol import v2_grpc
-from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.errors import FAULT, RequestError
 from noria_serving.protocol.inference_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
@@ -26,8 +25,6 @@ from noria_serving.server.grpc.calls import Context, Gate, Handler, Headers, dea
 from noria_serving.server.models import Models
 
 log = logging.getLogger(__name__)
-TOKEN_HEADER: Final = contract.FEEDBACK_HEADER.lower().encode()
-VERSION_HEADER: Final = contract.VERSION_HEADER.lower().encode()
 IDLE_SECONDS: Final = 0.2
 """When the server leaves, a stream ends once its client has sent nothing for so long."""
 
@@ -38,23 +35,17 @@ async def infer(
     """One prediction, and what stands beside it. `until`: the call's deadline, as time.monotonic()."""
     started = time.perf_counter()
     service = models.find(message.model_name, message.model_version or None)
-    version = (VERSION_HEADER, service.settings.version.encode())
-    decoded = False
     try:
         request = v2_grpc.decode(message, service.signature, deadline=until)
-        decoded = True
-        answer = await service.infer(request)
     except RequestError as error:
-        if not decoded:
-            service.refused(error.status)
-        error.headers = [*error.headers, version]
+        service.refuse(error)
         raise
+    answer = await service.infer(request)
     response = v2_grpc.encode(
         answer, request, service.signature, name=message.model_name, version=service.settings.number
     )
     service.latency.observe(time.perf_counter() - started)
-    token = [] if answer.token is None else [(TOKEN_HEADER, answer.token.encode())]
-    return response, [version, *token]
+    return response, service.headers(answer)
 
 
 class Streams:
@@ -114,7 +105,7 @@ class Streams:
             said = str(refused)
         except Exception:
             log.exception("request failed")
-            said = "a fault of the server; its log says more"
+            said = FAULT
         finally:
             self._gate.inbox.held -= taken
         return ModelStreamInferResponse(error_message=said, infer_response=ModelInferResponse(id=identifier))

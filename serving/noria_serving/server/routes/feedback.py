@@ -11,8 +11,7 @@ from noria_serving.protocol.v2 import parse_object
 from noria_serving.server.http import Answer, Call
 from noria_serving.server.models import Models
 from noria_serving.server.routes.description import document
-from noria_serving.server.routes.inference import TOKEN_HEADER
-from noria_serving.server.service import Service
+from noria_serving.server.service import TOKEN_HEADER, Service
 
 MAX_ITEMS: Final = 4096
 STATUSES: Final = {

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
 
-from noria_serving import contract
 from noria_serving.protocol import v1, v2
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import InferAnswer, InferRequest
@@ -18,9 +16,6 @@ from noria_serving.server.http import Answer, Call
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
 from noria_serving.signature import Signature
-
-TOKEN_HEADER: Final = contract.FEEDBACK_HEADER.lower().encode()
-VERSION_HEADER: Final = contract.VERSION_HEADER.lower().encode()
 
 
 async def infer(models: Models, call: Call, name: str, version: str | None) -> Answer:
@@ -51,27 +46,21 @@ async def _infer(
 ) -> tuple[Service, InferRequest, InferAnswer]:
     call.allow("POST")
     service = models.find(name, version)
-    decoded = False
     try:
         body = await call.body(models.settings.max_body)
         service = models.find(name, version)  # it may have been replaced while the body came
         request = decode(body, service.signature)
-        decoded = True
-        arrived = call.arrived()
-        call.abandonable()
-        return service, request, await service.infer(request, arrived=arrived, deadline=call.until(arrived))
     except RequestError as error:
-        if not decoded:
-            service.refused(error.status)
-        error.headers = [*error.headers, (VERSION_HEADER, service.settings.version.encode())]
+        service.refuse(error)
         raise
+    arrived = call.arrived()
+    call.abandonable()
+    return service, request, await service.infer(request, arrived=arrived, deadline=call.until(arrived))
 
 
 def _answered(
     service: Service, started: float, answer: InferAnswer, body: bytes, headers: v2.Headers
 ) -> Answer:
-    headers.append((VERSION_HEADER, service.settings.version.encode()))
-    if answer.token is not None:
-        headers.append((TOKEN_HEADER, answer.token.encode()))
+    headers.extend(service.headers(answer))
     service.latency.observe(time.perf_counter() - started)
     return 200, body, headers
