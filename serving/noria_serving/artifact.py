@@ -34,7 +34,7 @@ CHUNK: Final = 1024 * 1024
 IN_MEMORY: Final = 16 * 1024 * 1024
 """A model of more bytes is opened from scratch space where its runtime reads files."""
 SCHEMES: Final = ("s3://", "gs://", "az://", "https://", "oci://")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -218,7 +218,7 @@ def parse_manifest(data: bytes, digest: str) -> Manifest:
     if not isinstance(files, dict) or not 0 < len(files) <= MAX_FILES:
         raise NoriaError(Reason.MANIFEST_INVALID, f"`files` must be an object of 1 to {MAX_FILES} files")
     for name, value in files.items():
-        if not _NAME.fullmatch(name) or name == contract.MANIFEST:
+        if not NAME.fullmatch(name) or name == contract.MANIFEST:
             raise NoriaError(Reason.PATH_UNSAFE, f"file name {name!r} in the manifest is not a plain name")
         if not isinstance(value, str) or not _DIGEST.fullmatch(value):
             raise NoriaError(

@@ -7,7 +7,7 @@ field, variable and flag, all written down here.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -58,9 +58,10 @@ def read(env: Mapping[str, str]) -> Limits:
 def add(parser: argparse.ArgumentParser) -> None:
     """The same as flags."""
     for f in fields(Limits):
-        flag, kind = _flag(f.metadata["variable"]), type(f.default)
+        flag = _flag(f.metadata["variable"])
+        kind: Any = type(f.default)
         parser.add_argument(
-            flag, dest=f.name, type=_positive(kind), default=f.default, metavar="N" if kind is int else "T",
+            flag, dest=f.name, type=_parser(kind), default=f.default, metavar="N" if kind is int else "T",
             help=f"{f.metadata['text']} (default: %(default)s)",
         )  # fmt: skip
 
@@ -76,26 +77,30 @@ def number(env: Mapping[str, str], name: str, default: float) -> float:
     if not text:
         return default
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 2**40:
-        raise NoriaError(Reason.CONFIGURATION, f"{name}={text!r}: give a number that is not negative")
-    return value
+        return _parsed(text, float)
+    except ValueError as error:
+        raise NoriaError(Reason.CONFIGURATION, f"{name}={text!r}: {error}") from error
 
 
 def _flag(variable: str) -> str:
     return "--" + variable.removeprefix("NORIA_").lower().replace("_", "-")
 
 
-def _positive(kind: type) -> Any:
-    def parse(text: str) -> Any:
+def _parser(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
         try:
-            value = kind(text)
-        except ValueError:
-            value = -1
-        if not 0 <= value < 2**40:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
-        return value
+            return _parsed(text, kind)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
 
     return parse
+
+
+def _parsed(text: str, kind: Callable[[str], float]) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**40:
+        raise ValueError("give a number that is not negative")
+    return value

@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
+from noria_serving.objects import is_store, open_store
 from noria_serving.payload.settings import LogSettings
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ LONGEST_WAIT: Final = 60.0
 
 def open_place(uri: str) -> Place:
     """An object store, or a directory; files appear there whole."""
-    if "://" in uri and not uri.startswith("file://"):
-        from noria_serving.objects import open_store  # noqa: PLC0415  only loaded where it is used
-
+    if is_store(uri):
         store = open_store(uri)
         return lambda name, data: store.put(name, data) and None
     root = Path(uri.removeprefix("file://"))

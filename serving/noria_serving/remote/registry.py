@@ -19,7 +19,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from noria_serving import credentials
-from noria_serving.artifact import MAX_FILES
+from noria_serving.artifact import MAX_FILES, NAME
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.remote import unpack
 from noria_serving.remote.sources import Scratch, client_of
@@ -88,12 +88,9 @@ class Repository:
         if not _DIGEST.fullmatch(digest):
             raise NoriaError(Reason.FORMAT_REFUSED, "a layer's digest is not sha256:<64 hex digits>")
         hasher = hashlib.sha256()
-        total = 0
-        for piece in self.client.stream(self._url(f"blobs/{digest}")):
+        sent = self.client.stream(self._url(f"blobs/{digest}"))
+        for piece in unpack.capped(sent, unpack.MAX_BYTES, "a layer"):
             hasher.update(piece)
-            total += len(piece)
-            if total > unpack.MAX_BYTES:
-                raise NoriaError(Reason.TOO_LARGE, f"a layer has more than {unpack.MAX_BYTES} bytes")
             yield piece
         _check(digest, hasher.hexdigest(), "a layer")
 
@@ -135,7 +132,7 @@ def registry_source(uri: str) -> Scratch:
 
 
 def _plain(title: str) -> None:
-    if not unpack.NAME.fullmatch(title):
+    if not NAME.fullmatch(title):
         raise NoriaError(Reason.PATH_UNSAFE, f"the layer's title {title!r:.200} is not a plain name")
 
 

@@ -55,7 +55,7 @@ def web_source(uri: str) -> WebDirectory | Scratch:
     if uri.endswith(ZIP):
         with scratch.directory() as folder:
             archive = Path(folder) / "bundle.zip"
-            scratch.write_new(archive, _capped(client.stream(uri)))
+            scratch.write_new(archive, unpack.capped(client.stream(uri), unpack.MAX_BYTES, "the archive"))
             unpack.unzip(archive, unpacked.path)
     else:
         unpack.tar(client.stream(uri), unpacked.path, compressed=uri.endswith(GZIP))
@@ -79,12 +79,3 @@ def client_of(uri: str, keys: Mapping[str, str]) -> Client:
 
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def _capped(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    total = 0
-    for piece in pieces:
-        total += len(piece)
-        if total > unpack.MAX_BYTES:
-            raise NoriaError(Reason.TOO_LARGE, f"the archive has more than {unpack.MAX_BYTES} bytes")
-        yield piece

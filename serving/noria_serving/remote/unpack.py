@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from noria_serving.artifact import CHUNK, MAX_DOCUMENT, MAX_FILES, MAX_MODEL
+from noria_serving.artifact import CHUNK, MAX_DOCUMENT, MAX_FILES, MAX_MODEL, NAME
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.scratch import write_new
 
@@ -26,7 +26,6 @@ MAX_RATIO: Final = 200
 """How much larger than the archive its content may be, once it is over MAX_DOCUMENT."""
 MAX_ENTRIES: Final = 4096
 """Of an archive in which a bundle is only a part (an image)."""
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _FOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 INFLATED: Final = 64 * 1024
 """Bytes decompressed at a time."""
@@ -79,6 +78,16 @@ class Files:
             yield piece
 
 
+def capped(pieces: Iterable[bytes], limit: int, what: str) -> Iterator[bytes]:
+    """The pieces, up to so many bytes of them all; NoriaError where more come."""
+    left = limit
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise NoriaError(Reason.TOO_LARGE, f"{what} has more than {limit} bytes")
+        yield piece
+
+
 def tar(pieces: Iterable[bytes], target: Path, *, compressed: bool, only: str = "") -> None:
     """Unpack a tar archive that comes in pieces."""
     files = Files(target, only=only)
@@ -109,7 +118,11 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, files: Files) -> 
     name = files.name(member.name)
     content = archive.extractfile(member)
     if name is not None and content is not None:
-        files.write(name, iter(lambda: content.read(CHUNK), b""))
+        files.write(name, _pieces(content))
+
+
+def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: stream.read(CHUNK), b"")
 
 
 class _Forward:
@@ -186,18 +199,10 @@ def unzip(path: Path, target: Path) -> None:
                 plain = files.name(name)
                 with archive.open(entry) as content:
                     if plain is not None:
-                        files.write(plain, _bounded(content, packed))
+                        limit = max(MAX_DOCUMENT, MAX_RATIO * packed)
+                        files.write(plain, capped(_pieces(content), limit, "an unpacked file"))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise NoriaError(Reason.FORMAT_REFUSED, f"not a whole zip archive: {error!s:.200}") from error
-
-
-def _bounded(content: IO[bytes], packed: int) -> Iterator[bytes]:
-    limit, total = max(MAX_DOCUMENT, MAX_RATIO * packed), 0
-    while piece := content.read(CHUNK):
-        total += len(piece)
-        if total > limit:
-            raise NoriaError(Reason.TOO_LARGE, f"the archive unpacks to more than {limit} bytes")
-        yield piece
 
 
 def _check_directory(path: Path) -> None:

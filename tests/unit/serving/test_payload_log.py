@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from noria_serving import objects
 from noria_serving.errors import NoriaError
 from noria_serving.feedback.token import Token
 from noria_serving.model.loaded import Loaded
@@ -215,7 +214,7 @@ def test_a_store_gets_its_files_through_its_own_client(
     loaded_frame: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, opened = MemoryStore(), []
-    monkeypatch.setattr(objects, "open_store", lambda uri: opened.append(uri) or store)
+    monkeypatch.setattr(writer, "open_store", lambda uri: opened.append(uri) or store)
     here = log(loaded_frame, uri="s3://lake/log")
     answer(here, 1, [(1.0, 1, "AA")])
     finished(here)
