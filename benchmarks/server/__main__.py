@@ -1,25 +1,23 @@
-"""`python -m benchmarks.server [--quick]`: measure all servers in turn, print the tables, keep them as
-build/bench/server.{json,md}.
+"""`python -m benchmarks.server [--quick] [--into FOLDER]`: measure all servers in turn, print the tables, and
+keep them with the figures and a picture as build/bench/server-figures.{md,json} and server-cpu.svg.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-import psutil
-
 from benchmarks.peers import models, servers
 from benchmarks.peers.process import ServerFailed
-from benchmarks.report import RESULTS
-from benchmarks.server import table
+from benchmarks.report import RESULTS, machine
+from benchmarks.server import picture, table
 from benchmarks.server.measure import Cell, Figures, WrongAnswer, visit
 
 LANES = (
@@ -30,7 +28,7 @@ LANES = (
     servers.FLOOR,
     servers.FLOOR_GRPC,
 )
-Samples = dict[str, dict[Cell, list[Figures]]]
+Medians = dict[str, dict[Cell, Figures]]
 
 
 def main() -> None:
@@ -43,11 +41,29 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", choices=[lane.name for lane in LANES], help="these servers alone"
     )
+    parser.add_argument("--into", type=Path, default=RESULTS, help="where the results are kept")
     options = parser.parse_args()
     rounds, seconds = (1, 0.8) if options.quick else (options.rounds, 2.0)
     lanes = [lane for lane in LANES if not options.only or lane.name in options.only]
-    samples: Samples = defaultdict(lambda: defaultdict(list))
     began = time.monotonic()
+    medians, left_out = _rounds(lanes, rounds, seconds)
+    minutes = (time.monotonic() - began) / 60
+    text = "\n".join(
+        [
+            f"Medians of {rounds} rounds in {minutes:.0f} minutes on {machine()}.",
+            "",
+            table.markdown(medians, lanes),
+            *(f"Left out: {what}" for what in left_out),
+        ]
+    )
+    sys.stdout.write(text)
+    _keep(options.into, text, medians, lanes)
+
+
+def _rounds(lanes: Sequence[servers.Server], rounds: int, seconds: float) -> tuple[Medians, list[str]]:
+    """The median of each figure, and what gave none."""
+    samples: dict[str, dict[Cell, list[Figures]]] = defaultdict(lambda: defaultdict(list))
+    left_out: dict[str, None] = {}
     with tempfile.TemporaryDirectory(prefix="noria-bench-") as name:
         folder = Path(name)
         shapes = {"small": models.small(folder), "large": models.large(folder)}
@@ -57,33 +73,31 @@ def main() -> None:
                     for lane in lanes:
                         sys.stderr.write(f"round {number + 1}: {lane.title}, {backend}, {shape}\n")
                         try:
-                            found = visit(lane, served, backend, shape=shape, seconds=seconds, folder=folder)
+                            found, without = visit(
+                                lane, served, backend, shape=shape, seconds=seconds, folder=folder
+                            )
                         except (ServerFailed, WrongAnswer) as failed:
-                            sys.stderr.write(f"  left out: {failed}\n")
-                            continue
+                            found, without = {}, [str(failed)]
+                        left_out |= {f"{backend}, {shape}: {what}": None for what in without}
                         for cell, figures in found.items():
                             samples[lane.name][cell].append(figures)
     medians = {lane: {cell: _median(runs) for cell, runs in cells.items()} for lane, cells in samples.items()}
-    _write(medians, lanes, rounds=rounds, minutes=(time.monotonic() - began) / 60)
+    return medians, list(left_out)
 
 
 def _median(runs: list[Figures]) -> Figures:
     return {name: median(run[name] for run in runs) for name in runs[0]}
 
 
-def _write(
-    medians: dict[str, dict[Cell, Figures]], lanes: list[servers.Server], *, rounds: int, minutes: float
-) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
+def _keep(folder: Path, text: str, medians: Medians, lanes: Sequence[servers.Server]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     plain = {
         lane: {f"{c.shape} {c.backend} {c.protocol}": figures for c, figures in cells.items()}
         for lane, cells in medians.items()
     }
-    (RESULTS / "server.json").write_text(json.dumps(plain, indent=1) + "\n")
-    machine = f"{psutil.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
-    text = f"{rounds} rounds in {minutes:.0f} minutes on {machine}\n\n{table.markdown(medians, lanes)}"
-    (RESULTS / "server.md").write_text(text)
-    sys.stdout.write(text)
+    (folder / "server-figures.json").write_text(json.dumps(plain, indent=1) + "\n")
+    (folder / "server-figures.md").write_text(f"# The model server beside its peers: figures\n\n{text}")
+    picture.draw(medians, lanes, folder / "server-cpu.svg")
 
 
 if __name__ == "__main__":

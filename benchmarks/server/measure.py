@@ -21,6 +21,8 @@ from benchmarks.server import payloads
 from benchmarks.server.load import Plan
 
 Figures = dict[str, float]
+STEADY_RATE = 200.0
+"""Requests a second that every server can answer: latencies at a server's own half load flatter slow ones."""
 
 
 class WrongAnswer(Exception):
@@ -44,9 +46,10 @@ def kinds(server: Server) -> list[str]:
 
 def visit(
     server: Server, served: Served, backend: str, *, shape: str, seconds: float, folder: Path
-) -> Mapping[Cell, Figures]:
-    """Start the server, measure every protocol that it speaks, end it."""
+) -> tuple[Mapping[Cell, Figures], list[str]]:
+    """Start the server, measure every protocol that it speaks, end it: figures, and what gave none."""
     found: dict[Cell, Figures] = {}
+    left_out: list[str] = []
     home = folder / f"{server.name}-{backend}-{shape}-{len(list(folder.iterdir()))}"
     home.mkdir()
     with running(server.start(served, backend, home), home / "log") as process:
@@ -55,13 +58,15 @@ def visit(
                 _check(server, process, served, kind)
                 figures = _saturated(server, process, served, kind, seconds)
             except WrongAnswer as wrong:
-                sys.stderr.write(f"  left out: {wrong}\n")
+                left_out.append(str(wrong))
                 continue
             if shape == "small" and kind == "json":
-                figures |= _half(server, process, served, seconds, rate=figures["rps"] / 2)
+                half = _at(server, process, served, seconds, rate=figures["rps"] / 2)
+                steady = _at(server, process, served, seconds, rate=STEADY_RATE)
+                figures |= {"half p99 ms": half["p99"], "steady p99 ms": steady["p99"]}
                 figures |= {"start s": process.ready_seconds, "rss": process.memory()}
             found[Cell(shape, backend, kind)] = figures
-    return found
+    return found, left_out
 
 
 def _check(server: Server, process: Running, served: Served, kind: str) -> None:
@@ -89,9 +94,8 @@ def _saturated(server: Server, process: Running, served: Served, kind: str, seco
     }
 
 
-def _half(server: Server, process: Running, served: Served, seconds: float, *, rate: float) -> Figures:
-    result = _load(server, process, served, "json", seconds=seconds, rate=rate)
-    return {"half p50 ms": result["p50"], "half p99 ms": result["p99"]}
+def _at(server: Server, process: Running, served: Served, seconds: float, *, rate: float) -> Figures:
+    return _load(server, process, served, "json", seconds=seconds, rate=rate)
 
 
 def _load(

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmarks.peers.servers import Server
-from benchmarks.server.measure import Cell, Figures
+from benchmarks.server.measure import STEADY_RATE, Cell, Figures
 
-COLUMNS = ("cpu ms", "rps", "p50 ms", "p99 ms", "half p50 ms", "half p99 ms", "rss", "start s")
-TITLES = {"half p50 ms": "p50 at half load", "half p99 ms": "p99 at half load", "rss": "RSS MiB"}
+COLUMNS = ("cpu ms", "rps", "p50 ms", "p99 ms", "half p99 ms", "steady p99 ms", "rss", "start s")
+TITLES = {
+    "cpu ms": "CPU ms",
+    "half p99 ms": "p99 ms at its half load",
+    "steady p99 ms": f"p99 ms at {STEADY_RATE:.0f}/s",
+    "rss": "RSS MiB",
+}
 SHAPES = {"small": "2 rows × 4 columns", "large": "1,000 rows × 50 columns"}
 PROTOCOLS = {"json": "V2 JSON", "binary": "V2 binary tensors", "grpc": "gRPC, raw tensors"}
 
