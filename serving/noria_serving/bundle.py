@@ -19,10 +19,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import boosters, contract, conversion, reference, result
+from noria_serving import boosters, contract, conversion, packing, prove, reference, result
 from noria_serving.artifact import Artifact, DirectorySource, sha256
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model.base import score_output, scores
+from noria_serving.model.base import close, score_output, scores
 from noria_serving.model.loaded import GOLDEN_SCHEMA, load_artifact
 from noria_serving.objects import is_store, open_store, upload
 from noria_serving.protocol.tensors import encode_tensor
@@ -107,16 +107,18 @@ def save(
     task: str | None = None,
     card: str = "",
     holdout: Any = None,
+    files: Sequence[packing.File] = (),
 ) -> Bundle:
     """Write a bundle to `path` (default: $NORIA_OUTPUT).
 
     model: a fitted classifier, regressor or pipeline of scikit-learn, XGBoost or LightGBM (or an XGBoost
-    Booster), or an ONNX model as bytes or path.
+    Booster), an ONNX model as bytes or path, or a class of your own (PythonModel).
     X, y: the training rows (DataFrame or 2-d array) and labels; bins and golden rows come from them.
     metrics: the trainer's own figures, recorded as claims.
-    task: binary, multiclass or regression; needed with an ONNX model.
+    task: binary, multiclass or regression; needed with an ONNX model or a class.
     card: a few sentences about the model for its ModelVersion.
     holdout: rows that the model was not trained on, like X; converted forms are compared on them.
+    files: with a class, the files and folders that it needs beside its own module or package.
     """
     target = Path(path or os.environ.get(contract.ENV_OUTPUT) or "bundle")
     model = boosters.estimator(model)
@@ -124,7 +126,7 @@ def save(
     if not len(y) or len(y) != len(next(iter(table.values()))):
         raise NoriaError(Reason.DATA_INVALID, "X and y must have the same number of rows, at least one")
     kind = task or _task(model)
-    converted, arrays, classes = _converted(model, X, y, table, kind, holdout=holdout)
+    converted, arrays, classes = _converted(model, X, y, table, kind, holdout=holdout, files=files)
     shape = converted.backend.signature
     inputs = conversion.cast(arrays, shape)
     prediction = scores(_predict(converted, inputs)[score_output(shape, kind)], kind)
@@ -142,38 +144,58 @@ def save(
     }
     if converted.encoding.categories or converted.encoding.missing is not None:
         documents[contract.ENCODING] = converted.encoding.as_json()
-    files = {name: result.canonical(document) for name, document in documents.items()}
-    files["model." + converted.format] = converted.data
-    about = {"name": name, "format": converted.format, "task": kind, "classes": classes}
-    digest = _write(target, files, {**about, "model": "model." + converted.format})
-    load_artifact(Artifact(DirectorySource(target), digest=digest))
+    contents = {name: result.canonical(document) for name, document in documents.items()}
+    contents["model." + converted.format] = converted.data
+    about = {"name": name, "format": converted.format, "task": kind, "classes": classes, **converted.about}
+    digest = _write(target, contents, {**about, "model": "model." + converted.format})
+    close(converted.backend)
+    if converted.format in contract.CODE_FORMATS:
+        prove.elsewhere(target, digest)
+    else:
+        load_artifact(Artifact(DirectorySource(target), digest=digest))
     summary = {
-        "digest": sha256(files[contract.REFERENCE]),
+        "digest": sha256(contents[contract.REFERENCE]),
         "features": len(bins["features"]),
         "samples": len(y),
     }
     speed = {"speedup": converted.speedup, "microseconds": converted.microseconds}
     return Bundle(
-        target, digest, converted.format, name, claims, shape.as_json(), summary, card, tuple(sorted(files)),
-        {what: f"{value:.3g}" for what, value in speed.items() if value is not None},
+        target, digest, converted.format, name, claims, shape.as_json(), summary, card,
+        tuple(sorted(contents)), {what: f"{value:.3g}" for what, value in speed.items() if value is not None},
     )  # fmt: skip
 
 
 def _converted(
-    model: Any, rows: Any, y: Any, arrays: Mapping[str, Array], task: str, *, holdout: Any
+    model: Any,
+    rows: Any,
+    y: Any,
+    arrays: Mapping[str, Array],
+    task: str,
+    *,
+    holdout: Any,
+    files: Sequence[packing.File],
 ) -> tuple[conversion.Converted, Mapping[str, Array], list[Any]]:
+    if packing.is_own(model):
+        classes = _labels_of(y, task)
+        return packing.packed(model, files, arrays, task, classes), arrays, classes
+    if files:
+        raise NoriaError(Reason.DATA_INVALID, "files= is for a class of your own; leave it out")
     data = _onnx_bytes(model)
     if data is None:
         converted = conversion.convert(model, rows, arrays, task, holdout=holdout)
-        classes = () if task == "regression" else getattr(model, "classes_", ())
-        return converted, arrays, _classes(classes)
+        return converted, arrays, _classes(() if task == "regression" else getattr(model, "classes_", ()))
     converted, signature = conversion.raw_onnx(data)
     if len(signature.inputs) == 1 and len(arrays) == 1:
         arrays = {signature.inputs[0].name: next(iter(arrays.values()))}
     elif set(arrays) != {tensor.name for tensor in signature.inputs}:
         wanted = [tensor.name for tensor in signature.inputs]
         raise NoriaError(Reason.DATA_INVALID, f"the columns of X must be the model's inputs {wanted[:20]}")
-    return converted, arrays, _classes(() if task == "regression" else np.unique(np.asarray(y)))
+    return converted, arrays, _labels_of(y, task)
+
+
+def _labels_of(y: Any, task: str) -> list[Any]:
+    """The labels, sorted."""
+    return _classes(() if task == "regression" else np.unique(np.asarray(y)))
 
 
 def _onnx_bytes(model: Any) -> bytes | None:
@@ -188,10 +210,11 @@ def _task(model: Any) -> str:
     classes = getattr(model, "classes_", None)
     if classes is not None:
         return "binary" if len(classes) == 2 else "multiclass"
-    if hasattr(model, "predict"):
+    if hasattr(model, "predict") and not isinstance(model, type):
         return "regression"
     raise NoriaError(
-        Reason.DATA_INVALID, "give task='binary', 'multiclass' or 'regression' with an ONNX model"
+        Reason.DATA_INVALID,
+        "give task='binary', 'multiclass' or 'regression' with an ONNX model or a class of your own",
     )
 
 

@@ -19,6 +19,8 @@ METRICS: Final = "metrics.json"
 ENCODING: Final = "encoding.json"
 """Optional: categories of text columns, for formats that take numbers only."""
 BUNDLE_SCHEMA: Final = "noria.bundle/v1"
+CODE_FORMATS: Final = ("pickle", "python")
+"""Formats that run code of whoever wrote the bundle; all others are data."""
 
 # -- what a Job of ours or of the user's says when it ends (termination message, at most RESULT_LIMIT bytes) -
 RESULT_SCHEMA: Final = "noria.result/v1"
@@ -59,7 +61,8 @@ ENV_FEEDBACK_KEYS: Final = "NORIA_FEEDBACK_KEYS"
 ENV_PAYLOAD_LOG: Final = "NORIA_PAYLOAD_LOG"
 """A JSON object: `uri`, and perhaps `sample`, `redact` and `every` (seconds)."""
 ENV_DRAIN_SECONDS: Final = "NORIA_DRAIN_SECONDS"
-ENV_ALLOW_PICKLE: Final = "NORIA_ALLOW_PICKLE"
+ENV_ALLOW_CODE: Final = "NORIA_ALLOW_CODE"
+"""`1` where the administrator lets models of the namespace run code of their own (CODE_FORMATS)."""
 
 # -- ports ---------------------------------------------------------------------------------------------------
 SERVER_PORT: Final = 8080

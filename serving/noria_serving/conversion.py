@@ -54,6 +54,8 @@ class Converted:
     """How many times faster one row is answered than by the model that was handed over, measured once."""
     microseconds: float | None = None
     """Duration of one row, measured once."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest says beside."""
 
 
 def table(rows: Any) -> tuple[dict[str, Array], list[str]]:
@@ -197,7 +199,7 @@ def _as_it_is(model: Any, rows: Any, arrays: Mapping[str, Array], task: str) -> 
     outputs = _outputs(model, task, precision)
     if task == "regression":
         outputs = (Tensor("prediction", precision, (-1,)),)
-    signature = Signature(_inputs(arrays, precision), outputs)
+    signature = Signature(inputs_of(arrays, precision), outputs)
     form, data = boosters.native(model)
     classes = tuple(getattr(model, "classes_", ())) if task != "regression" else ()
     backend = open_booster(form, data, signature, task, classes=classes, encoding=encoded)
@@ -238,7 +240,8 @@ def _node(node: Any, role: str) -> Tensor:
     return Tensor(node.name, TYPES[node.type], (-1, *shape[1:]))
 
 
-def _inputs(arrays: Mapping[str, Array], precision: str) -> tuple[Tensor, ...]:
+def inputs_of(arrays: Mapping[str, Array], precision: str) -> tuple[Tensor, ...]:
+    """The input tensors of the rows; `precision`: datatype of numbers that are not whole."""
     names = {"f": precision, "i": "INT64", "u": "INT64", "b": "BOOL", "O": "BYTES"}
     return tuple(Tensor(name, names[a.dtype.kind], (-1, a.shape[1])) for name, a in arrays.items())
 
@@ -261,7 +264,7 @@ def _to_onnx(model: Any, arrays: Mapping[str, Array], task: str, precision: str)
         "BOOL": data_types.BooleanTensorType,
         "BYTES": data_types.StringTensorType,
     }
-    signature = Signature(_inputs(arrays, precision), _outputs(model, task, precision))
+    signature = Signature(inputs_of(arrays, precision), _outputs(model, task, precision))
     boosters.register_converters()
 
     def typed(tensors: Sequence[Tensor]) -> list[tuple[str, Any]]:
@@ -313,7 +316,7 @@ def _to_skops(model: Any, arrays: Mapping[str, Array], task: str) -> Converted:
     outputs = _outputs(model, task, "FP64")
     if task == "regression":
         outputs = (Tensor("prediction", "FP64", (-1,)),)
-    signature = Signature(_inputs(arrays, "FP64"), outputs)
+    signature = Signature(inputs_of(arrays, "FP64"), outputs)
     try:
         data = normalised(skops.io.dumps(model))
     except Exception as error:

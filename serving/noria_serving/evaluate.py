@@ -58,9 +58,12 @@ def _measure(
         loaded = load(
             env[variable],
             digest=env.get(f"{variable}_DIGEST") or None,
-            allow_pickle=env.get(contract.ENV_ALLOW_PICKLE) == "1",
+            allow_code=env.get(contract.ENV_ALLOW_CODE) == "1",
         )
-        metrics = score(loaded, holdout, label)
+        try:
+            metrics = score(loaded, holdout, label)
+        finally:
+            loaded.close()  # the other one may have modules of the same names
     except NoriaError as error:
         raise NoriaError(error.reason, f"{role}: {error.message}") from error
     names = wanted or list(quality.DEFAULTS[loaded.manifest.task])

@@ -37,7 +37,7 @@ class ModelSettings:
     """Name of the ModelVersion, `<model>-<N>`; the protocol's `model_version` is N."""
     number: str = "1"
     feedback_keys: str | None = None
-    allow_pickle: bool = False
+    allow_code: bool = False
     payload_log: LogSettings | None = None
 
     @property
@@ -99,7 +99,7 @@ def _model(env: Mapping[str, str]) -> ModelSettings:
         version=version,
         number=number,
         feedback_keys=env.get(contract.ENV_FEEDBACK_KEYS) or None,
-        allow_pickle=env.get(contract.ENV_ALLOW_PICKLE) == "1",
+        allow_code=env.get(contract.ENV_ALLOW_CODE) == "1",
         payload_log=parse(log) if (log := env.get(contract.ENV_PAYLOAD_LOG)) else None,
     )
 

@@ -24,7 +24,7 @@ def verify(env: Mapping[str, str]) -> dict[str, Any]:
     if not location:
         raise NoriaError(Reason.CONFIGURATION, f"${contract.ENV_BUNDLE} is not set")
     artifact = Artifact(open_source(location), digest=env.get(contract.ENV_DIGEST) or None)
-    check_format(artifact.manifest.format)
+    check_format(artifact.manifest.format, allow_code=env.get(contract.ENV_ALLOW_CODE) == "1")
     size = artifact.verify()
     return {"schema": contract.VERIFICATION_SCHEMA, "digest": artifact.manifest.digest, "bytes": size}
 

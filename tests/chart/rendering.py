@@ -41,7 +41,7 @@ VARIANTS: dict[str, Json] = {
     "everything": {
         "nameOverride": "wheel",
         "commonLabels": {"team": "ml"},
-        "allowPickleNamespaces": ["legacy"],
+        "allowCodeNamespaces": ["legacy"],
         "privateHosts": ["mirror.example", "10.0.0.0/8"],
         "crds": {"keep": False},
         "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},

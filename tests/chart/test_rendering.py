@@ -208,8 +208,8 @@ def test_the_default_objects_are_these() -> None:
         "Service noria-operator",
         "Service noria-xds",
         "ServiceAccount noria-operator",
-        "ValidatingAdmissionPolicy noria-pickle",
+        "ValidatingAdmissionPolicy noria-code",
         "ValidatingAdmissionPolicy noria-references",
-        "ValidatingAdmissionPolicyBinding noria-pickle",
+        "ValidatingAdmissionPolicyBinding noria-code",
         "ValidatingAdmissionPolicyBinding noria-references",
     ]

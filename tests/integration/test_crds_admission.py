@@ -15,6 +15,8 @@ from tests.unit.api.objects import BASES
 from tools.cluster import binaries, layout
 from tools.cluster.api import Api
 
+from noria_serving.contract import CODE_FORMATS
+
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "admission"
@@ -56,7 +58,7 @@ def policies() -> str:
     binaries.ensure("helm")
     command = [str(layout.binary("helm")), "template", "noria", str(ROOT / "charts/noria")]
     options = ["--namespace=noria-system", "--show-only=templates/admission.yaml"]
-    options += ["--set=allowPickleNamespaces={trusted}"]
+    options += ["--set=allowCodeNamespaces={trusted}"]
     return subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=True).stdout
 
 
@@ -95,9 +97,9 @@ def _grant(api: Api, user: str, rules: list[Json]) -> None:
 
 def _wait_until_in_force(run: Try) -> None:
     deadline = time.monotonic() + 60
-    while "serviceAccountName" not in run("writer", job(serviceAccountName="trainer")) or "pickle" not in run(
-        "writer", pickle()
-    ):
+    while "serviceAccountName" not in run(
+        "writer", job(serviceAccountName="trainer")
+    ) or "runs code" not in run("writer", code("pickle")):
         assert time.monotonic() < deadline, "the policies did not come into force"
         time.sleep(0.2)
 
@@ -106,10 +108,10 @@ def job(**spec: Any) -> Json:
     return BASES["tj"] | {"metadata": {"name": "tried"}, "spec": PLAIN | spec}
 
 
-def pickle() -> Json:
+def code(form: str) -> Json:
     return with_changes(
         BASES["mv"],
-        {"spec.artifact": {**BASES["mv"]["spec"]["artifact"], "format": "pickle", "secretName": None}},
+        {"spec.artifact": {**BASES["mv"]["spec"]["artifact"], "format": form, "secretName": None}},
     )
 
 
@@ -156,11 +158,10 @@ def test_the_operator_writes_what_a_checked_object_said(attempt: Try) -> None:
     assert attempt(OPERATOR, job(serviceAccountName="trainer", envFrom=[{"secretRef": {"name": "a"}}])) == ""
 
 
-def test_a_pickle_needs_the_administrators_consent(attempt: Try, kubeconfig: Path) -> None:
-    refused = attempt("pod-maker", pickle())
-    assert (
-        "spec.artifact.format: pickle runs code when it is loaded, and namespace admission does not allow it"
-        in refused
-    )
+@pytest.mark.parametrize("form", CODE_FORMATS)
+def test_code_needs_the_administrators_consent(attempt: Try, kubeconfig: Path, form: str) -> None:
+    refused = attempt("pod-maker", code(form))
+    said = f"spec.artifact.format: {form} runs code of its own, and namespace admission does not allow that"
+    assert said in refused
     words = ["create", "--dry-run=server", "-f", "-", "--as=pod-maker", "--namespace=trusted"]
-    assert kubectl(kubeconfig, *words, stdin=json.dumps(pickle())).stderr == ""
+    assert kubectl(kubeconfig, *words, stdin=json.dumps(code(form))).stderr == ""

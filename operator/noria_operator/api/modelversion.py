@@ -45,10 +45,9 @@ class Artifact(Spec):
         "oci://<registry>/<repository>:<tag>, for example pvc://models/flight-delay/4."
     )
     digest: Sha256 = Field(description="sha256 of the bundle's manifest, as sha256:<64 hex digits>.")
-    format: Literal["onnx", "skops", "xgboost", "lightgbm", "pickle", "custom"] = Field(
-        description="Format of the model. pickle runs code on loading and needs the namespace's opt-in; "
-        "custom is for "
-        "containers of your own."
+    format: Literal["onnx", "skops", "xgboost", "lightgbm", "pickle", "python", "custom"] = Field(
+        description="Format of the model. pickle and python run code of their own and need the "
+        "administrator's consent for the namespace; custom is for containers of your own."
     )
     secret_name: ObjectName | None = Field(
         default=None,

@@ -58,8 +58,8 @@ class Config:
     """NORIA_XDS_PORT: router configuration; 0 takes any free port."""
     image_pull_policy: str = "IfNotPresent"
     """NORIA_IMAGE_PULL_POLICY of the pods that Noria makes."""
-    allow_pickle_namespaces: frozenset[str] = field(default_factory=frozenset)
-    """NORIA_ALLOW_PICKLE_NAMESPACES: comma list of namespaces whose models may be pickles."""
+    allow_code_namespaces: frozenset[str] = field(default_factory=frozenset)
+    """NORIA_ALLOW_CODE_NAMESPACES: comma list of namespaces whose models may run code of their own."""
     private_hosts: tuple[str, ...] = ()
     """NORIA_PRIVATE_HOSTS: comma list of hosts and networks off the public internet that models may come
     from."""
@@ -83,7 +83,7 @@ class Config:
             http_port=_port(env, "NORIA_HTTP_PORT", 8080),
             xds_port=_port(env, "NORIA_XDS_PORT", 18000),
             image_pull_policy=env.get("NORIA_IMAGE_PULL_POLICY", "IfNotPresent"),
-            allow_pickle_namespaces=frozenset(_names(env.get("NORIA_ALLOW_PICKLE_NAMESPACES", ""))),
+            allow_code_namespaces=frozenset(_names(env.get("NORIA_ALLOW_CODE_NAMESPACES", ""))),
             private_hosts=_names(env.get(contract.ENV_PRIVATE_HOSTS, "")),
             evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
             counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
@@ -91,8 +91,8 @@ class Config:
 
     @property
     def fetching(self) -> dict[str, str]:
-        """What pods of ours are told about fetching models."""
-        return {contract.ENV_PRIVATE_HOSTS: ",".join(self.private_hosts)} if self.private_hosts else {}
+        """What pods of ours are told about fetching models: always, so that no user's ConfigMap says it."""
+        return {contract.ENV_PRIVATE_HOSTS: ",".join(self.private_hosts)}
 
     def master_key(self) -> bytes:
         """The master key as its file holds it now, read when that file is another one than last time.

@@ -132,6 +132,6 @@ def _serving(ctx: Context, view: View, target: Revision) -> Serving:
         pull_policy=ctx.config.image_pull_policy,
         uid=view.uid,
         key_period=key_period(ctx.clock.now()),
-        allow_pickle=view.namespace in ctx.config.allow_pickle_namespaces,
+        allow_code=view.namespace in ctx.config.allow_code_namespaces,
         fetching=ctx.config.fetching,
     )

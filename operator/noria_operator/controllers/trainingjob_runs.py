@@ -50,7 +50,7 @@ def images(ctx: Context, namespace: str) -> Images:
     return Images(
         config.server_image,
         config.image_pull_policy,
-        namespace in config.allow_pickle_namespaces,
+        namespace in config.allow_code_namespaces,
         config.fetching,
     )
 

@@ -56,7 +56,7 @@ class Serving:
     """Of the ModelDeployment."""
     key_period: int
     """The one in which the revision begins."""
-    allow_pickle: bool = False
+    allow_code: bool = False
     fetching: Mapping[str, str] = field(default_factory=dict)
     """Variables that say from where the pods may fetch the model."""
 
@@ -174,14 +174,13 @@ def _env(serving: Serving) -> list[Json]:
         contract.ENV_VERSION: serving.version.metadata.name,
         contract.ENV_BUNDLE: Location.parse(artifact.uri).as_seen,
         contract.ENV_DIGEST: artifact.digest,
+        contract.ENV_ALLOW_CODE: "1" if serving.allow_code else "0",
         contract.ENV_FEEDBACK_KEYS: KEYS_DIR,
         contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
         **credentials.variables(serving.secrets),
         **serving.fetching,
         **serving_payload.variables(serving.server.payload_log),
     }
-    if serving.allow_pickle:
-        ours[contract.ENV_ALLOW_PICKLE] = "1"
     user = {one.name: one.value for one in serving.server.env}
     # `$(NAME)` in a value would be expanded by the kubelet; doubled dollars stay what they are.
     return [

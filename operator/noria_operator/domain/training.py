@@ -21,6 +21,7 @@ from noria_operator.domain.training_runs import Run, State, attempts, ended, ima
 from noria_operator.domain.training_selection import choose
 from noria_operator.domain.training_status import fail, is_finished, progress, since
 from noria_operator.domain.training_times import moment
+from noria_serving.contract import CODE_FORMATS
 
 Json = dict[str, Any]
 
@@ -92,6 +93,13 @@ def _hand_over(case: Case, run: Run) -> Plan:
         result = training_result(terminated(pod).get("message", ""), output_of(case.obj, case.job.spec).uri)
     except ResultError as error:
         return failed(case, TrainingFailure(error.reason), error.message, attempts=tried)
+    if result.artifact.format in CODE_FORMATS and not case.images.allow_code:
+        message = (
+            f"the model's format {result.artifact.format} runs code of its own, which namespace "
+            f"{case.job.metadata.namespace} does not allow; save it as onnx or skops, or let the "
+            "administrator add the namespace to allowCodeNamespaces of the chart"
+        )
+        return failed(case, TrainingFailure.RESULT_INVALID, message, attempts=tried)
     stated = {used.name: used for used in result.data}
     data = [
         _resolved(source.name, source.digest, stated.get(source.name))

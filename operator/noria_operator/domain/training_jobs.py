@@ -64,7 +64,7 @@ class Images:
 
     server: str
     pull_policy: str | None = None
-    allow_pickle: bool = False
+    allow_code: bool = False
     fetching: Mapping[str, str] = field(default_factory=dict)
     """Variables that say from where pods of ours may fetch models."""
 
@@ -231,7 +231,7 @@ def _ours(module: str, env: dict[str, str], places: tuple[Place, ...], images: I
         name=module,
         image=images.server,
         command=["python", "-m", f"noria_serving.{module}"],
-        env={**env, contract.ENV_ALLOW_PICKLE: "1" if images.allow_pickle else "0", **images.fetching},
+        env={**env, contract.ENV_ALLOW_CODE: "1" if images.allow_code else "0", **images.fetching},
         places=places,
         resources=_OURS,
         pull_policy=images.pull_policy,

@@ -34,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="a directory, or a URI: s3, gs, az, https or oci")
     parser.add_argument("rows", metavar="ROWS", help="a .csv or .parquet file, or - for CSV on stdin")
     parser.add_argument("--output", metavar="FILE", help="default: stdout")
-    parser.add_argument("--allow-pickle", action="store_true", help="load a pickle, which runs its code")
+    parser.add_argument("--allow-code", action="store_true", help="load a pickle, which runs its code")
     parser.set_defaults(run=run)
 
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from noria_serving.model.loaded import load  # noqa: PLC0415  a server without this command stays light
 
     table = _read(arguments.rows)
-    loaded = load(arguments.bundle, allow_pickle=arguments.allow_pickle)
+    loaded = load(arguments.bundle, allow_code=arguments.allow_code)
     if not arguments.output:
         _write(sys.stdout, loaded, table)
         return 0

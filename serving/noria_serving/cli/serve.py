@@ -61,7 +61,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--repository-writable", action="store_true", help="let clients load and unload models"
     )
     parser.add_argument(
-        "--allow-pickle", action="store_true", help="serve pickles, which run code when they are read"
+        "--allow-code", action="store_true", help="serve pickles, which run code when they are read"
     )
     parser.set_defaults(run=run)
 
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings(
         models=models(
             arguments.bundles,
-            allow_pickle=arguments.allow_pickle,
+            allow_code=arguments.allow_code,
             feedback_keys=arguments.feedback_keys,
             payload_log=_payload_log(arguments),
         ),
@@ -108,7 +108,7 @@ def listen(settings: Settings) -> int:
 def models(
     specs: Sequence[str],
     *,
-    allow_pickle: bool = False,
+    allow_code: bool = False,
     feedback_keys: str | None = None,
     payload_log: LogSettings | None = None,
 ) -> tuple[ModelSettings, ...]:
@@ -124,7 +124,7 @@ def models(
         chosen.append(
             ModelSettings(
                 bundle=bundle, deployment=name, model=name, version=f"{name}-{number}", number=number,
-                allow_pickle=allow_pickle, feedback_keys=feedback_keys, payload_log=payload_log,
+                allow_code=allow_code, feedback_keys=feedback_keys, payload_log=payload_log,
             )
         )  # fmt: skip
     return tuple(chosen)

@@ -31,6 +31,18 @@ def concurrent(backend: Backend) -> bool:
     return bool(getattr(backend, "concurrent", False))
 
 
+def blocks(backend: Backend) -> bool:
+    """Whether `predict` may wait for something else than the CPU, and so never runs on the event loop: a
+    backend says so by an attribute `blocks` that is true.
+    """
+    return bool(getattr(backend, "blocks", False))
+
+
+def close(backend: Backend) -> None:
+    """Let a backend that has a `close` give back what it holds; it is not asked any more."""
+    getattr(backend, "close", lambda: None)()
+
+
 def score_output(signature: Signature, task: str) -> int:
     """Position of the output that carries probabilities (or, for regression, the prediction)."""
     if task == "regression":

@@ -1,6 +1,6 @@
 """Which model formats there are, and how each is opened. A format that is not here is refused by its name.
 
-Formats that run code on loading need the consent of the administrator, given by namespace; all others are
+Formats that run code of their own need the consent of the administrator, given by namespace; all others are
 data, whose bytes are checked before a runtime sees them. Runtimes are imported when a model needs them.
 """
 
@@ -17,20 +17,33 @@ from noria_serving.model.base import Backend
 from noria_serving.model.tabular import Encoding, parse_encoding
 from noria_serving.signature import Signature
 
-FORMATS: Final = ("onnx", "skops", "xgboost", "lightgbm", "pickle")
+FORMATS: Final = ("onnx", "skops", "xgboost", "lightgbm", *contract.CODE_FORMATS)
 
 
-def check_format(name: str) -> None:
+def check_format(name: str, *, allow_code: bool) -> None:
+    """`FormatRefused` for a format that is not known, or that runs code where nobody allowed that."""
     if name not in FORMATS:
         raise NoriaError(Reason.FORMAT_REFUSED, f"format {name!r} is not on the allow-list {list(FORMATS)}")
+    if name in contract.CODE_FORMATS and not allow_code:
+        raise NoriaError(
+            Reason.FORMAT_REFUSED,
+            f"format {name!r} runs code of its own, so it is refused: save it as onnx or skops, or let "
+            "the administrator add the namespace to allowCodeNamespaces of the chart (by hand: --allow-code)",
+        )
 
 
-def open_model(artifact: Artifact, signature: Signature, *, allow_pickle: bool) -> Backend:
+def open_model(artifact: Artifact, signature: Signature, *, allow_code: bool) -> Backend:
     """The model of a bundle, behind its signature."""
     manifest = artifact.manifest
-    check_format(manifest.format)
+    check_format(manifest.format, allow_code=allow_code)
     if manifest.format in ("skops", "pickle"):
-        return _estimator(artifact, signature, allow_pickle=allow_pickle)
+        return _estimator(artifact, signature)
+    if manifest.format == "python":
+        from noria_serving.model.python import open_python  # noqa: PLC0415
+
+        name, digest = str(manifest.document.get("class")), manifest.files[manifest.model]
+        with artifact.content(manifest.model) as archive:
+            return open_python(archive, digest, name, signature, manifest.classes)
     if manifest.format == "onnx":
         from noria_serving.model.onnx import OnnxModel  # noqa: PLC0415
 
@@ -58,14 +71,12 @@ def open_booster(
     return LightGBMModel(data, signature, task, classes=classes, encoding=encoding)
 
 
-def _estimator(artifact: Artifact, signature: Signature, *, allow_pickle: bool) -> Backend:
+def _estimator(artifact: Artifact, signature: Signature) -> Backend:
     from noria_serving.model.sklearn import SklearnModel, load_pickle, load_skops  # noqa: PLC0415
 
     manifest = artifact.manifest
-    if manifest.format == "pickle" and not allow_pickle:
-        load_pickle(b"", allowed=False)
     data = artifact.read(manifest.model)
-    estimator = load_skops(data) if manifest.format == "skops" else load_pickle(data, allowed=allow_pickle)
+    estimator = load_skops(data) if manifest.format == "skops" else load_pickle(data)
     return SklearnModel(estimator, signature, manifest.task)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from noria_serving import contract, reference, signature
 from noria_serving.artifact import Artifact, Manifest, open_source
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model.base import Backend, score_output, scores
+from noria_serving.model.base import Backend, close, score_output, scores
 from noria_serving.model.formats import check_format, open_model
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.tensors import decode_inputs
@@ -43,25 +43,33 @@ class Loaded:
         """NoriaError when the model does not give its golden answers any more."""
         check_golden(self.backend, self.golden)
 
+    def close(self) -> None:
+        """Give back what the model holds; it is not asked any more."""
+        close(self.backend)
+
     def scores(self, outputs: list[Array]) -> Array:
         return scores(outputs[self.score_output], self.manifest.task)
 
 
-def load(location: str, *, digest: str | None = None, allow_pickle: bool = False) -> Loaded:
+def load(location: str, *, digest: str | None = None, allow_code: bool = False) -> Loaded:
     """Everything between a location and readiness."""
-    return load_artifact(Artifact(open_source(location), digest=digest), allow_pickle=allow_pickle)
+    return load_artifact(Artifact(open_source(location), digest=digest), allow_code=allow_code)
 
 
-def load_artifact(artifact: Artifact, *, allow_pickle: bool = False) -> Loaded:
+def load_artifact(artifact: Artifact, *, allow_code: bool = False) -> Loaded:
     manifest = artifact.manifest
-    check_format(manifest.format)
+    check_format(manifest.format, allow_code=allow_code)
     shape = signature.parse(_document(artifact, contract.SIGNATURE))
     bins = reference.parse(_document(artifact, contract.REFERENCE))
     golden = _document(artifact, contract.GOLDEN)
     _check_reference(shape, bins)
-    backend = open_model(artifact, shape, allow_pickle=allow_pickle)
-    seconds, rows = check_golden(backend, golden)
-    return Loaded(manifest, backend, bins, score_output(shape, manifest.task), seconds, rows, golden)
+    backend = open_model(artifact, shape, allow_code=allow_code)
+    try:
+        seconds, rows = check_golden(backend, golden)
+        return Loaded(manifest, backend, bins, score_output(shape, manifest.task), seconds, rows, golden)
+    except NoriaError:
+        close(backend)
+        raise
 
 
 def _document(artifact: Artifact, name: str) -> Any:
@@ -100,7 +108,8 @@ def check_golden(backend: Backend, golden: Any) -> tuple[float, int]:
         raise
     except Exception as error:
         raise NoriaError(
-            Reason.GOLDEN_MISMATCH, f"the model fails on its golden rows: {error!s:.500}"
+            Reason.GOLDEN_MISMATCH,
+            f"the model fails on its golden rows: {type(error).__name__}: {error!s:.500}",
         ) from error
     for tensor, output in zip(backend.signature.outputs, outputs, strict=True):
         if not same(output, expected[tensor.name], tolerance):

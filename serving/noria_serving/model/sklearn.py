@@ -3,7 +3,7 @@ in.
 
 skops rebuilds objects from a description, type by type; every type must be one that skops trusts or one of
 the few scikit-learn internals named here. A pickle runs code when it is read, so it is refused unless the
-operator's administrator opted this namespace in (NORIA_ALLOW_PICKLE=1).
+operator's administrator opted this namespace in (NORIA_ALLOW_CODE=1).
 """
 
 from __future__ import annotations
@@ -102,15 +102,8 @@ def load_skops(data: bytes) -> Any:
     return estimator
 
 
-def load_pickle(data: bytes, *, allowed: bool) -> Any:
-    """Unpickle, if this namespace opted in."""
-    if not allowed:
-        raise NoriaError(
-            Reason.FORMAT_REFUSED,
-            "pickle runs code when it is read, so it is refused; save the model with "
-            "noria_serving.bundle (ONNX or "
-            "skops), or ask the administrator to opt this namespace in",
-        )
+def load_pickle(data: bytes) -> Any:
+    """Unpickle: only where `check_format` found code allowed."""
     try:
         return pickle.loads(data)
     except Exception as error:

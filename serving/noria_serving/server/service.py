@@ -23,7 +23,7 @@ from noria_serving.errors import NoriaError
 from noria_serving.feedback.desk import Desk
 from noria_serving.feedback.keys import MountedKeys
 from noria_serving.limits import DEFAULT, Limits
-from noria_serving.model.base import concurrent
+from noria_serving.model.base import blocks, concurrent
 from noria_serving.model.loaded import Loaded
 from noria_serving.payload.log import PayloadLog
 from noria_serving.protocol.errors import RequestError
@@ -79,10 +79,9 @@ class Service:
             log=self.payload,
         )
         per_row = loaded.seconds_per_call / max(1, loaded.golden_rows)
-        self._inline_rows = (
-            INLINE_SECONDS / max(per_row, 1e-9) if loaded.seconds_per_call < INLINE_SECONDS else 0
-        )
-        joins = not self._inline_rows and limits.batch_rows > 1 and _pays(loaded)
+        quick = loaded.seconds_per_call < INLINE_SECONDS and not blocks(loaded.backend)
+        self._inline_rows = INLINE_SECONDS / max(per_row, 1e-9) if quick else -1
+        joins = not quick and limits.batch_rows > 1 and _pays(loaded)
         self.admission = Admission(
             limits, seconds=loaded.seconds_per_call, batch_rows=limits.batch_rows if joins else 1
         )
@@ -216,6 +215,7 @@ class Service:
         if self.payload is not None:
             self.payload.close()
         self.line.close()
+        self.loaded.close()
 
     def _look_at_thread(self) -> None:
         """Nobody waits any more for a call that takes `STUCK` times as long as a request may: its thread is

@@ -16,7 +16,7 @@ def test_the_environment_of_the_chart_is_understood() -> None:
             "NORIA_HTTP_PORT": "9090",
             "NORIA_EVIDENCE_INTERVAL": "500ms",
             "NORIA_COUNTERS_INTERVAL": "1m",
-            "NORIA_ALLOW_PICKLE_NAMESPACES": "lab",
+            "NORIA_ALLOW_CODE_NAMESPACES": "lab",
             "NORIA_PRIVATE_HOSTS": "mirror,10.0.0.0/8",
         }
     )
@@ -25,12 +25,16 @@ def test_the_environment_of_the_chart_is_understood() -> None:
     assert config.xds_port == 18000
     assert config.evidence_interval == timedelta(milliseconds=500)
     assert config.counters_interval == timedelta(minutes=1)
-    assert config.allow_pickle_namespaces == {"lab"}
+    assert config.allow_code_namespaces == {"lab"}
     assert config.fetching == {"NORIA_PRIVATE_HOSTS": "mirror,10.0.0.0/8"}
 
 
 def test_no_list_of_namespaces_means_all_of_them() -> None:
     assert Config.from_env({"NORIA_NAMESPACE": "noria"}).watch_namespaces == ()
+
+
+def test_pods_are_told_that_no_private_host_is_allowed_so_that_no_config_map_says_another() -> None:
+    assert Config.from_env({"NORIA_NAMESPACE": "noria"}).fetching == {"NORIA_PRIVATE_HOSTS": ""}
 
 
 @pytest.mark.parametrize(

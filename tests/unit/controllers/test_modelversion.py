@@ -48,14 +48,14 @@ async def test_a_version_is_verified_by_one_job_and_approved(writes: int | None)
     assert api.lists == 0, "what was read once is not asked for again"
 
 
-async def test_pickles_may_be_verified_only_where_the_administrator_allows_them() -> None:
+async def test_code_may_be_verified_only_where_the_administrator_allows_it() -> None:
     for namespaces, expected in ((frozenset({"demo"}), "1"), (frozenset({"other"}), "0")):
         api = Api()
         api.put(MODELVERSION, version(1, phase="Pending"))
-        await reconcile(operator(api, allow_pickle_namespaces=namespaces), KEY)
+        await reconcile(operator(api, allow_code_namespaces=namespaces), KEY)
         (job,) = api.all(JOB)
         env = {one["name"]: one["value"] for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
-        assert env["NORIA_ALLOW_PICKLE"] == expected
+        assert env["NORIA_ALLOW_CODE"] == expected
 
 
 async def test_who_serves_it_follows_the_deployment() -> None:

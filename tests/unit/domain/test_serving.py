@@ -127,12 +127,14 @@ def test_a_variable_of_the_user_is_passed_on_unexpanded_and_never_wins_over_ours
     assert env["A"] == "$$(NORIA_DIGEST)"
     assert env["NORIA_VERSION"] == "flights-3"
     assert env["NORIA_BUNDLE"] == "/noria/volumes/models/flights/3"
-    assert "NORIA_ALLOW_PICKLE" not in env
 
 
-def test_pickle_is_allowed_where_the_admin_says_so_only() -> None:
-    env = pod_template(serving(allow_pickle=True))["spec"]["containers"][0]["env"]
-    assert {"name": "NORIA_ALLOW_PICKLE", "value": "1"} in env
+@pytest.mark.parametrize(("allowed", "value"), [(True, "1"), (False, "0")])
+def test_every_pod_is_told_whether_its_model_may_run_code_so_that_no_config_map_says_it(
+    allowed: bool, value: str
+) -> None:
+    env = pod_template(serving(allow_code=allowed))["spec"]["containers"][0]["env"]
+    assert {"name": "NORIA_ALLOW_CODE", "value": value} in env
 
 
 def test_a_path_that_climbs_out_of_its_claim_makes_no_pod() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +30,7 @@ from noria_operator.api.trainingjob import TrainingJobStatus
 from noria_operator.domain.training import decide, refuse
 from noria_operator.domain.training_plan import Observed, Plan
 from noria_operator.domain.training_runs import Run
+from noria_serving.contract import CODE_FORMATS
 
 Json = dict[str, Any]
 
@@ -95,6 +97,20 @@ def test_without_evaluation_the_version_is_made_from_claims_alone() -> None:
     assert plan.create is not None
     assert plan.create["metadata"]["name"] == "flights-1"
     assert "evaluation" not in plan.create["spec"]
+
+
+@pytest.mark.parametrize("form", CODE_FORMATS)
+def test_a_model_that_runs_code_is_taken_only_where_the_administrator_allows_that(form: str) -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    artifact = json.loads(result(obj))["artifact"] | {"format": form}
+    run = complete(plan.create, result(obj, artifact=artifact))
+    refused, _ = step(obj, Observed(run))
+    assert condition(refused, "Failed")["reason"] == "ResultInvalid"
+    assert "allowCodeNamespaces" in refused["status"]["message"]
+    asked = case(obj, Observed(run))
+    allowed = replace(asked, images=replace(asked.images, allow_code=True))
+    assert decide(allowed).status["artifact"]["format"] == form
 
 
 def test_gates_do_not_read_what_the_trainer_claims() -> None:

@@ -21,9 +21,9 @@ from noria_serving.objects import ObjectSource
 Copy = Callable[[Bundle], Path]
 
 
-def refusal(path: Path, *, digest: str | None = None, allow_pickle: bool = False) -> Reason:
+def refusal(path: Path, *, digest: str | None = None, allow_code: bool = False) -> Reason:
     with pytest.raises(NoriaError) as caught:
-        load(str(path), digest=digest, allow_pickle=allow_pickle)
+        load(str(path), digest=digest, allow_code=allow_code)
     return caught.value.reason
 
 
@@ -153,7 +153,7 @@ def test_formats_off_the_list_and_pickle_without_opt_in_are_refused(
         rewrite(path, format=form)
         assert refusal(path) is Reason.FORMAT_REFUSED
     rewrite(path, format="pickle")
-    assert refusal(path, allow_pickle=True) is Reason.MODEL_INVALID
+    assert refusal(path, allow_code=True) is Reason.MODEL_INVALID
 
 
 def test_skops_with_a_type_that_is_not_trusted_is_refused() -> None:

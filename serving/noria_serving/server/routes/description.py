@@ -15,7 +15,12 @@ NAME: Final = "noria"
 VERSION: Final = "0.1.0"
 EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "noria_feedback")
 SERVER: Final = {"name": NAME, "version": VERSION, "extensions": EXTENSIONS}
-PLATFORMS: Final = {"onnx": "onnx_onnxruntime", "skops": "sklearn_skops", "pickle": "sklearn_pickle"}
+PLATFORMS: Final = {
+    "onnx": "onnx_onnxruntime",
+    "skops": "sklearn_skops",
+    "pickle": "sklearn_pickle",
+    "python": "noria_python",
+}
 
 
 def document(status: int, content: Any) -> Answer:

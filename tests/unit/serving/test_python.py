@@ -1,0 +1,411 @@
+"""Classes of users' own: packed with what they need, loaded only with consent, never trusted to behave."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import io
+import json
+import re
+import shutil
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from noria_serving import PythonModel, bundle, contract, evaluate, result, verify
+from noria_serving.artifact import sha256
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.loaded import load
+from noria_serving.model.modules import Modules
+from noria_serving.model.python import PythonBackend, open_python, outputs_of
+from noria_serving.packing import archive
+from noria_serving.server.app import App
+from noria_serving.server.models import Models
+from noria_serving.server.service import Service
+from noria_serving.settings import ModelSettings, Settings
+from noria_serving.signature import Signature, Tensor
+
+DOCS = Path(__file__).parents[3] / "docs" / "bundle.md"
+MODEL = """
+import json
+
+import numpy as np
+from late.steps import steep
+
+from noria_serving import PythonModel
+
+
+class Late(PythonModel):
+    def load(self, directory):
+        self.weights = np.array(json.loads((directory / "weights.json").read_text()))
+
+    def predict(self, inputs):
+        from late import steps
+
+        positive = 1 / (1 + np.exp(-steep(inputs["input-0"] @ self.weights)))
+        return {"probabilities": np.stack([1 - positive, positive], axis=1), "margin": steps.steep(positive)}
+"""
+SIGNATURE = Signature(
+    (Tensor("x", "FP64", (-1, 1)),),
+    (
+        Tensor("label", "BYTES", (-1,)),
+        Tensor("probabilities", "FP64", (-1, 2)),
+        Tensor("note", "BYTES", (-1,)),
+    ),
+)
+ROWS = {"x": np.array([[1.0], [2.0], [3.0]])}
+GOOD = {"probabilities": [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], "note": ["a", "b", "c"]}
+
+
+@pytest.fixture
+def imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path, str], Any]]:
+    """What a training program would import; afterwards nothing is left of it."""
+    names: list[str] = []
+
+    def load_class(folder: Path, name: str) -> Any:
+        monkeypatch.syspath_prepend(str(folder))
+        module, _, attribute = name.partition(":")
+        names.append(module.partition(".")[0])
+        return getattr(importlib.import_module(module), attribute)
+
+    def forget() -> None:
+        for module in [module for module in sys.modules if module.partition(".")[0] in names]:
+            del sys.modules[module]
+
+    load_class.forget = forget  # type: ignore[attr-defined]
+    yield load_class
+    forget()
+
+
+@pytest.fixture
+def late(tmp_path: Path, imported) -> type:
+    """A class in a package, which imports a module of it at the top and another time when it predicts."""
+    package = tmp_path / "src" / "late"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "model.py").write_text(MODEL)
+    (package / "steps.py").write_text("def steep(x):\n    return 2 * x\n")
+    (tmp_path / "weights.json").write_text("[1.0, 0.0, 0.5]")
+    return imported(tmp_path / "src", "late.model:Late")
+
+
+@pytest.fixture
+def saved(late: type, matrix, tmp_path: Path, imported) -> bundle.Bundle:
+    rows, labels = matrix
+    made = bundle.save(
+        late, rows, labels, tmp_path / "bundle", name="late", task="binary", files=[tmp_path / "weights.json"]
+    )
+    imported.forget()
+    return made
+
+
+def refusal(call: Callable[[], object]) -> NoriaError:
+    with pytest.raises(NoriaError) as caught:
+        call()
+    return caught.value
+
+
+def test_a_class_is_served_from_its_bundle_alone(saved: bundle.Bundle, tmp_path: Path, matrix) -> None:
+    rows, labels = matrix
+    (tmp_path / "src" / "late" / "steps.py").write_text("raise RuntimeError('not the one that was packed')")
+    loaded = load(str(saved.path), digest=saved.digest, allow_code=True)
+    label, probabilities, margin = loaded.backend.predict({"input-0": rows})
+    positive = 1 / (1 + np.exp(-2 * (rows[:, 0] + 0.5 * rows[:, 2])))
+    assert saved.format == loaded.manifest.format == "python"
+    assert [t["name"] for t in saved.signature["outputs"]] == ["label", "probabilities", "margin"]
+    assert np.allclose(probabilities[:, 1], positive)
+    assert np.allclose(margin, 2 * positive)
+    assert label.tolist() == (positive > 0.5).astype(int).tolist()
+    assert loaded.scores([label, probabilities, margin]).tolist() == probabilities[:, 1].tolist()
+    assert json.loads((saved.path / contract.REFERENCE).read_bytes())["samples"] == len(labels)
+    loaded.close()
+    assert "late" not in sys.modules
+    assert not [place for place in sys.path if Path(place).name.startswith("noria-")]
+
+
+def test_equal_files_give_equal_bytes_and_caches_stay_out(late: type, tmp_path: Path) -> None:
+    folder = tmp_path / "src" / "late"
+    before = archive([folder, tmp_path / "weights.json"])
+    (folder / "__pycache__").mkdir(exist_ok=True)
+    (folder / "__pycache__" / "model.pyc").write_bytes(b"x")
+    (folder / ".git").write_text("x")
+    (folder / "model.py").touch()
+    assert archive([folder, tmp_path / "weights.json"]) == before
+    with zipfile.ZipFile(io.BytesIO(before)) as content:
+        assert content.namelist() == ["late/__init__.py", "late/model.py", "late/steps.py", "weights.json"]
+
+
+def test_code_runs_only_where_it_is_allowed(saved: bundle.Bundle) -> None:
+    error = refusal(lambda: load(str(saved.path)))
+    assert error.reason is Reason.FORMAT_REFUSED
+    assert "allowCodeNamespaces" in error.message
+    assert "late" not in sys.modules
+    env = {"NORIA_BUNDLE": str(saved.path)}
+    assert refusal(lambda: verify.verify(env)).reason is Reason.FORMAT_REFUSED
+    assert verify.verify(env | {"NORIA_ALLOW_CODE": "1"})["digest"] == saved.digest
+
+
+def test_a_module_that_was_not_packed_is_missed_when_the_bundle_is_saved(
+    tmp_path: Path, imported, matrix
+) -> None:
+    (tmp_path / "forgotten_features.py").write_text("def scale(x):\n    return x\n")
+    (tmp_path / "needy.py").write_text(
+        "import forgotten_features\nfrom noria_serving import PythonModel\n"
+        "class Needy(PythonModel):\n"
+        "    def predict(self, inputs):\n"
+        "        return {'prediction': forgotten_features.scale(inputs['input-0'][:, 0])}\n"
+    )
+    rows, _ = matrix
+    needy = imported(tmp_path, "needy:Needy")
+    error = refusal(lambda: bundle.save(needy, rows, rows[:, 0], tmp_path / "b", task="regression"))
+    assert error.reason is Reason.MISSING_DEPENDENCY
+    assert "'forgotten_features'" in error.message
+    assert "files=" in error.message
+    assert "spec.server.image" in error.message
+
+
+class Nested(PythonModel):
+    """In a module whose package is no package of its own: tests run it as a class of the program itself."""
+
+    def predict(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        return {"prediction": inputs["input-0"][:, 0]}
+
+
+def test_what_cannot_be_imported_elsewhere_is_refused(matrix, tmp_path: Path, monkeypatch) -> None:
+    rows, labels = matrix
+    monkeypatch.setattr(Nested, "__module__", "__main__")
+    error = refusal(lambda: bundle.save(Nested, rows, labels, tmp_path, task="regression"))
+    assert "module of its own" in error.message
+    assert "task=" in refusal(lambda: bundle.save(Nested, rows, labels, tmp_path)).message
+    extra = {"task": "binary", "files": ["x"]}
+    assert "class of your own" in refusal(lambda: bundle.save(b"", rows, labels, tmp_path, **extra)).message
+
+
+def opened(tmp_path: Path, source: str, *, name: str = "own:Own", digest: str = "sha256:1") -> PythonBackend:
+    folder = tmp_path / "code"
+    folder.mkdir(exist_ok=True)
+    (folder / "own.py").write_text("from noria_serving import PythonModel\n" + source)
+    return open_python(archive([folder / "own.py"]), digest, name, SIGNATURE, ["no", "yes"])
+
+
+OWN = "class Own(PythonModel):\n    def predict(self, inputs): return {}\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason", "words"),
+    [
+        (
+            OWN + "    def load(self, d): raise KeyError('weights')",
+            Reason.MODEL_INVALID,
+            "Own.load raised KeyError",
+        ),
+        (OWN + "    def load(self, d): raise SystemExit(0)", Reason.MODEL_INVALID, "SystemExit"),
+        (OWN + "    def __init__(self, x): pass", Reason.MODEL_INVALID, "TypeError"),
+        ("import nowhere_to_be_found\n" + OWN, Reason.MISSING_DEPENDENCY, "'nowhere_to_be_found'"),
+        ("1/0", Reason.MODEL_INVALID, "importing 'own:Own' raised ZeroDivisionError"),
+        ("x =", Reason.MODEL_INVALID, "SyntaxError"),
+        ("", Reason.MODEL_INVALID, "no class 'Own'"),
+        ("class Own: pass", Reason.MODEL_INVALID, "no subclass of noria_serving.PythonModel"),
+        ("class Own(PythonModel): pass", Reason.MODEL_INVALID, "predict"),
+    ],
+)
+def test_what_goes_wrong_while_loading_is_a_reason(
+    tmp_path: Path, source: str, reason: Reason, words: str
+) -> None:
+    error = refusal(lambda: opened(tmp_path, source))
+    assert error.reason is reason
+    assert words in error.message
+    assert "own" not in sys.modules
+    assert not [place for place in sys.path if Path(place, "own.py").exists()]
+
+
+@pytest.mark.parametrize("name", ["own", "own:", ":Own", "own.Own", "../own:Own", "None"])
+def test_a_class_must_be_named_by_its_module(tmp_path: Path, name: str) -> None:
+    assert refusal(lambda: opened(tmp_path, OWN, name=name)).reason is Reason.MANIFEST_INVALID
+
+
+def test_bytes_that_are_no_archive_are_refused() -> None:
+    error = refusal(lambda: open_python(b"GGUF", "sha256:2", "own:Own", SIGNATURE, []))
+    assert error.reason is Reason.FORMAT_REFUSED
+
+
+def test_modules_of_two_bundles_never_meet(tmp_path: Path) -> None:
+    first = opened(tmp_path, OWN)
+    shared = opened(tmp_path, OWN)
+    error = refusal(lambda: opened(tmp_path, OWN + "    other = 1", digest="sha256:2"))
+    assert "another model of this process has a module 'own'" in error.message
+    first.close()
+    assert "own" in sys.modules, "the second user still needs them"
+    shared.close()
+    opened(tmp_path, OWN + "    other = 1", digest="sha256:2").close()
+
+
+@pytest.mark.parametrize("name", ["random", "numpy"])
+def test_a_module_never_hides_one_that_the_server_uses(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text("")
+    error = refusal(lambda: Modules.open(archive([tmp_path / f"{name}.py"]), "sha256:3"))
+    assert f"{name!r}" in error.message
+
+
+class Stub(PythonModel):
+    """Answers what it is told."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def predict(self, inputs: Mapping[str, np.ndarray]) -> Any:
+        return self.answer(inputs) if callable(self.answer) else self.answer
+
+
+def backend(answer: Any) -> PythonBackend:
+    return PythonBackend(Stub(answer), SIGNATURE, ["no", "yes"], lambda: None)
+
+
+def test_an_answer_is_put_in_order_and_its_label_is_the_likeliest_class() -> None:
+    label, probabilities, note = backend(GOOD).predict(ROWS)
+    assert label.tolist() == ["no", "yes", "no"]
+    assert (probabilities.dtype, note.dtype) == (np.float64, object)
+    own = backend({**GOOD, "label": ["yes", "yes", "no"]}).predict(ROWS)
+    assert own[0].tolist() == ["yes", "yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ([1, 2, 3], "a list; expected was a dict"),
+        (None, "a NoneType; expected was a dict"),
+        ({}, "the outputs []; expected were ['label', 'probabilities', 'note']"),
+        ({**GOOD, "more": [1, 2, 3]}, "'more'"),
+        ({**GOOD, "note": ["a"]}, "'note' is <U1 of shape [1]; expected was BYTES of shape [3]"),
+        ({**GOOD, "note": [1, 2, 3]}, "'note' is int64"),
+        ({**GOOD, "note": np.array(["a", None, "b"], object)}, "'note' is object"),
+        ({**GOOD, "probabilities": np.zeros((3, 3))}, "expected was FP64 of shape [3, 2]"),
+        ({**GOOD, "probabilities": [["a", "b"]] * 3}, "'probabilities' is <U1"),
+        ({**GOOD, "probabilities": np.zeros((3, 2), complex)}, "'probabilities' is complex128"),
+    ],
+)
+def test_a_wrong_answer_says_what_was_expected(answer: Any, words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=re.escape(words)):
+        backend(answer).predict(ROWS)
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()]
+)
+def test_a_model_does_not_decide_when_the_server_ends(error: BaseException) -> None:
+    def raising(_: object) -> None:
+        raise error
+
+    with pytest.raises(RuntimeError, match=type(error).__name__):
+        backend(raising).predict(ROWS)
+
+
+def test_rows_are_read_only_and_answers_are_copies() -> None:
+    kept = np.array(GOOD["probabilities"])
+    first = backend({**GOOD, "probabilities": kept}).predict(ROWS)[1]
+    kept[:] = 0
+    assert first.tolist() == GOOD["probabilities"]
+
+    def spoil(inputs: Any) -> Any:
+        inputs["x"] *= 0
+
+    with pytest.raises(ValueError, match="read-only"):
+        backend(spoil).predict(ROWS)
+    assert ROWS["x"].sum() == 6
+
+
+@pytest.mark.parametrize(
+    ("answer", "task", "words"),
+    [
+        ({}, "regression", "numbers first"),
+        ({"prediction": ["a", "b"]}, "regression", "numbers first"),
+        ({"prediction": [[1, 2], [3, 4]]}, "regression", "numbers first"),
+        ({"prediction": [1]}, "regression", "for each of the 2 rows"),
+        ({"prediction": 1.0}, "regression", "for each of the 2 rows"),
+        ({"label": [0, 1]}, "binary", "a column for each of [0, 1]"),
+        ({"probabilities": [0.1, 0.2]}, "binary", "shape [rows, 2]"),
+        ({"probabilities": [[0, 1], [1, 0]]}, "binary", "floating-point"),
+    ],
+)
+def test_an_answer_that_no_such_task_has_is_refused_when_it_is_saved(
+    answer: Any, task: str, words: str
+) -> None:
+    assert words in refusal(lambda: outputs_of(answer, 2, task, [0, 1])).message
+
+
+async def test_a_failing_class_is_a_500_and_runs_beside_the_event_loop(saved: bundle.Bundle, matrix) -> None:
+    settings = ModelSettings(bundle=str(saved.path), deployment="late", model="late", allow_code=True)
+    service = Service(settings, load(settings.bundle, allow_code=True))
+    models = Models(Settings((settings,)))
+    models.serve(service)
+    model, seen = service.loaded.backend._model, []  # type: ignore[attr-defined]
+    answer = model.predict
+
+    def failing(inputs: Any) -> Any:
+        seen.append(threading.current_thread())
+        if len(seen) == 1:
+            raise LookupError("no such road")
+        return answer(inputs)
+
+    model.predict = failing
+    row = {"name": "input-0", "shape": [1, 3], "datatype": "FP64", "data": matrix[0][0].tolist()}
+    transport = httpx.ASGITransport(app=App(models))
+    async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
+        failed = await client.post("/v2/models/late/infer", json={"inputs": [row]})
+        assert failed.status_code == 500
+        assert failed.json() == {"error": "the model failed: LookupError: no such road"}
+        good = await client.post("/v2/models/late/infer", json={"inputs": [row]})
+        assert good.status_code == 200
+        assert (await client.get("/v2/models/late")).json()["platform"] == "noria_python"
+    assert threading.main_thread() not in seen
+    await service.prove()
+    assert not service.fault
+    service.close()
+    assert "late" not in sys.modules
+
+
+def test_challenger_and_champion_may_have_modules_of_the_same_names(
+    saved: bundle.Bundle, tmp_path: Path, matrix
+) -> None:
+    from pyarrow import csv, table
+
+    rows, labels = matrix
+    columns = {f"x{i}": rows[:, i] for i in range(3)} | {"late": labels}
+    csv.write_csv(table(columns), tmp_path / "rows.csv")
+    other = tmp_path / "other"
+    shutil.copytree(saved.path, other)
+    with zipfile.ZipFile(other / "model.python", "a") as content:
+        content.writestr("late/more.py", "")
+    manifest = json.loads((other / contract.MANIFEST).read_bytes())
+    manifest["files"]["model.python"] = sha256((other / "model.python").read_bytes())
+    (other / contract.MANIFEST).write_bytes(result.canonical(manifest))
+    said = evaluate.evaluate(
+        {
+            "NORIA_CHALLENGER": str(saved.path), "NORIA_CHAMPION": str(other), "NORIA_LABEL": "late",
+            "NORIA_HOLDOUT": str(tmp_path / "rows.csv"), "NORIA_ALLOW_CODE": "1",
+        }
+    )  # fmt: skip
+    assert said["metrics"]["challenger"] == said["metrics"]["champion"]
+    assert "late" not in sys.modules
+
+
+def test_the_example_in_the_docs_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imported
+) -> None:
+    parts = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert [name for name, _ in parts] == ["forecast.py", "train.py"]
+    for name, text in parts:
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(contract.ENV_OUTPUT, str(tmp_path / "out"))
+    imported(tmp_path, "forecast:Forecast")
+    exec(compile(dict(parts)["train.py"], "train.py", "exec"), {})
+    imported.forget()
+    assert load(str(tmp_path / "out"), allow_code=True).manifest.task == "regression"
