@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from noria_serving import contract
+from noria_serving import contract, warmup
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.limits import DEFAULT, Limits, number
 from noria_serving.limits import read as read_limits
 from noria_serving.payload.settings import LogSettings, parse
+from noria_serving.warmup import WarmUp
 
 ENV_HOST: Final = "NORIA_HOST"
 ENV_PORT: Final = "NORIA_PORT"
@@ -39,6 +40,7 @@ class ModelSettings:
     feedback_keys: str | None = None
     allow_code: bool = False
     payload_log: LogSettings | None = None
+    warm_up: WarmUp = warmup.NONE
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,6 +103,7 @@ def _model(env: Mapping[str, str]) -> ModelSettings:
         feedback_keys=env.get(contract.ENV_FEEDBACK_KEYS) or None,
         allow_code=env.get(contract.ENV_ALLOW_CODE) == "1",
         payload_log=parse(log) if (log := env.get(contract.ENV_PAYLOAD_LOG)) else None,
+        warm_up=warmup.read(env),
     )
 
 

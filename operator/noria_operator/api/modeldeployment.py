@@ -70,6 +70,15 @@ __all__ = [
 WEIGHTS_RISE = "steps must rise in weight, each weight once: sort them, for example 10, 50"
 
 
+class WarmUp(Spec):
+    """Predictions of the bundle's golden rows before a pod is ready."""
+
+    rows: Annotated[
+        list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=1, max_length=16), ListSet()
+    ] = Field(description="Sizes of batches that are predicted, for example [1, 64].")
+    calls: int = Field(default=3, ge=1, le=1000, description="How often each is predicted. Default: 3.")
+
+
 class Server(PodFields):
     """What answers requests in each pod of a version."""
 
@@ -112,7 +121,19 @@ class Server(PodFields):
         default=None,
         description="Write requests, answers and labels down, for audits and training. Absent: nothing is.",
     )
+    warm_up: WarmUp | None = Field(
+        default=None,
+        description="Predictions before a pod is ready, for models that are slow at first. Absent: the "
+        "golden rows alone, twice.",
+    )
     rules: ClassVar = (
+        Rule(
+            cel="!has(self.runtime) || self.runtime != 'custom' || !has(self.warmUp)",
+            message="warmUp is for runtime: noria only; leave it out",
+            field=".warmUp",
+            reason="FieldValueForbidden",
+            holds=lambda it: it.runtime != "custom" or it.warm_up is None,
+        ),
         Rule(
             cel="!has(self.runtime) || self.runtime != 'custom' || !has(self.payloadLog)",
             message="payloadLog is for runtime: noria only; leave it out",

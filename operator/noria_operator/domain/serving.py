@@ -180,6 +180,7 @@ def _env(serving: Serving) -> list[Json]:
         **credentials.variables(serving.secrets),
         **serving.fetching,
         **serving_payload.variables(serving.server.payload_log),
+        **_warm_up(serving.server),
     }
     user = {one.name: one.value for one in serving.server.env}
     # `$(NAME)` in a value would be expanded by the kubelet; doubled dollars stay what they are.
@@ -187,6 +188,15 @@ def _env(serving: Serving) -> list[Json]:
         {"name": name, "value": value.replace("$(", "$$(")}
         for name, value in {"HOME": "/tmp", **user, **ours}.items()
     ]
+
+
+def _warm_up(server: Server) -> dict[str, str]:
+    if server.warm_up is None:
+        return {}
+    return {
+        contract.ENV_WARM_UP_ROWS: ",".join(map(str, server.warm_up.rows)),
+        contract.ENV_WARM_UP_CALLS: str(server.warm_up.calls),
+    }
 
 
 def _resources(fields: Json) -> Json:

@@ -15,11 +15,12 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from noria_serving import contract, limits
+from noria_serving import contract, limits, warmup
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.payload.settings import LogSettings, checked
 from noria_serving.settings import MAX_BODY, ModelSettings, Settings
+from noria_serving.warmup import WarmUp
 
 _NAMED: Final = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:@(?P<version>[A-Za-z0-9][A-Za-z0-9._-]*))?=(?P<bundle>.+)"
@@ -49,6 +50,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     parser.add_argument("--max-body-bytes", type=int, default=MAX_BODY, metavar="N")
     limits.add(parser)
+    warmup.add(parser)
     parser.add_argument("--feedback-keys", metavar="FILE", help="default: a key that lives with the process")
     parser.add_argument(
         "--payload-log", metavar="PLACE", help="write rows as Parquet to a directory or store"
@@ -74,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             allow_code=arguments.allow_code,
             feedback_keys=arguments.feedback_keys,
             payload_log=_payload_log(arguments),
+            warm_up=warmup.chosen(arguments),
         ),
         drain_seconds=arguments.drain_seconds,
         host=arguments.host,
@@ -111,6 +114,7 @@ def models(
     allow_code: bool = False,
     feedback_keys: str | None = None,
     payload_log: LogSettings | None = None,
+    warm_up: WarmUp = warmup.NONE,
 ) -> tuple[ModelSettings, ...]:
     """What the command line names; `ConfigurationInvalid` where two say the same version."""
     named = [_parse(spec) for spec in specs]
@@ -124,7 +128,7 @@ def models(
         chosen.append(
             ModelSettings(
                 bundle=bundle, deployment=name, model=name, version=f"{name}-{number}", number=number,
-                allow_code=allow_code, feedback_keys=feedback_keys, payload_log=payload_log,
+                allow_code=allow_code, feedback_keys=feedback_keys, payload_log=payload_log, warm_up=warm_up,
             )
         )  # fmt: skip
     return tuple(chosen)

@@ -7,6 +7,7 @@ does not reproduce the answers stored with it is never returned.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,14 +15,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import contract, reference, signature
+from noria_serving import contract, reference, signature, warmup
 from noria_serving.artifact import Artifact, Manifest, open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import Backend, close, score_output, scores
 from noria_serving.model.formats import check_format, open_model
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.tensors import decode_inputs
+from noria_serving.warmup import WarmUp
 
+log = logging.getLogger(__name__)
 GOLDEN_SCHEMA: Final = "noria.golden/v1"
 Array = NDArray[Any]
 
@@ -51,12 +54,15 @@ class Loaded:
         return scores(outputs[self.score_output], self.manifest.task)
 
 
-def load(location: str, *, digest: str | None = None, allow_code: bool = False) -> Loaded:
+def load(
+    location: str, *, digest: str | None = None, allow_code: bool = False, warm_up: WarmUp = warmup.NONE
+) -> Loaded:
     """Everything between a location and readiness."""
-    return load_artifact(Artifact(open_source(location), digest=digest), allow_code=allow_code)
+    artifact = Artifact(open_source(location), digest=digest)
+    return load_artifact(artifact, allow_code=allow_code, warm_up=warm_up)
 
 
-def load_artifact(artifact: Artifact, *, allow_code: bool = False) -> Loaded:
+def load_artifact(artifact: Artifact, *, allow_code: bool = False, warm_up: WarmUp = warmup.NONE) -> Loaded:
     manifest = artifact.manifest
     check_format(manifest.format, allow_code=allow_code)
     shape = signature.parse(_document(artifact, contract.SIGNATURE))
@@ -66,6 +72,9 @@ def load_artifact(artifact: Artifact, *, allow_code: bool = False) -> Loaded:
     backend = open_model(artifact, shape, allow_code=allow_code)
     try:
         seconds, rows = check_golden(backend, golden)
+        if warm_up.rows:
+            warm(backend, golden, warm_up)
+            seconds, rows = check_golden(backend, golden)
         return Loaded(manifest, backend, bins, score_output(shape, manifest.task), seconds, rows, golden)
     except NoriaError:
         close(backend)
@@ -118,6 +127,29 @@ def check_golden(backend: Backend, golden: Any) -> tuple[float, int]:
                 f"output {tensor.name!r} differs from golden.json by more than {tolerance}",
             )
     return seconds, len(outputs[0])
+
+
+def warm(backend: Backend, golden: Any, plan: WarmUp) -> None:
+    """Predict batches of golden rows, over and over again where there are fewer than a batch takes."""
+    inputs = decode_inputs(golden["inputs"], backend.signature.inputs)
+    have = len(next(iter(inputs.values())))
+    for rows in plan.rows:
+        batch = {name: array[np.arange(rows) % have] for name, array in inputs.items()}
+        seconds = []
+        for _ in range(plan.calls):
+            started = time.perf_counter()
+            try:
+                backend.predict(batch)
+            except NoriaError:
+                raise
+            except Exception as error:
+                raise NoriaError(
+                    Reason.MODEL_INVALID,
+                    f"the model fails on {rows} rows while it warms up: {type(error).__name__}: "
+                    f"{error!s:.500}",
+                ) from error
+            seconds.append(round(time.perf_counter() - started, 6))
+        log.info("warm", extra={"rows": rows, "first": seconds[0], "last": seconds[-1]})
 
 
 def same(actual: Array, expected: Array, tolerance: float) -> bool:

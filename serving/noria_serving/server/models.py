@@ -201,7 +201,9 @@ def load_service(settings: ModelSettings, limits: Limits = DEFAULT) -> Service:
     """Everything between a location and a version that may answer."""
     from noria_serving.model.loaded import load  # noqa: PLC0415  slow to import: after the port answers
 
-    loaded = load(settings.bundle, digest=settings.digest, allow_code=settings.allow_code)
+    loaded = load(
+        settings.bundle, digest=settings.digest, allow_code=settings.allow_code, warm_up=settings.warm_up
+    )
     return Service(settings, loaded, limits)
 
 

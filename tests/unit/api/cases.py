@@ -98,6 +98,7 @@ ACCEPTED = [
     yes("mv", model="a-1", name="a-1-2", version=2),
     yes("md", server=ABSENT),
     yes("md", server={"payloadLog": {"uri": "pvc://log"}}),
+    yes("md", server={"warmUp": {"rows": [1, 64], "calls": 10}}),
     yes(
         "md",
         server={
@@ -233,6 +234,11 @@ REFUSED = [
         "payloadLog is for runtime: noria only",
         server={"runtime": "custom", "image": "a", "payloadLog": {"uri": "s3://lake/log"}},
     ),
+    no(
+        "md",
+        "warmUp is for runtime: noria only",
+        server={"runtime": "custom", "image": "a", "warmUp": {"rows": [1]}},
+    ),
     no("md", _SCHEME, server={"payloadLog": {"uri": "/tmp"}}),
     no("md", _DOTS, server={"payloadLog": {"uri": "pvc://log/../other"}}),
     no("md", _INTERVAL, server={"payloadLog": {"uri": "s3://lake/log", "every": "0s"}}),
@@ -337,6 +343,11 @@ REFUSED_BY_SCHEMA = [
     no("md", "", hosts=["UPPER.example"]),
     no("md", "", router__type="Gateway"),
     no("md", "", replicas=-1),
+    no("md", "", server={"warmUp": {}}),
+    no("md", "", server={"warmUp": {"rows": []}}),
+    no("md", "", server={"warmUp": {"rows": [0]}}),
+    no("md", "", server={"warmUp": {"rows": [1, 1]}}),
+    no("md", "", server={"warmUp": {"rows": [1], "calls": 0}}),
     no("ct", "", triggers__3__schedule="99 * * * *"),
     no("ct", "", triggers__3__schedule="* * * *"),
     no("ct", "", triggers__3__timeZone="../etc/passwd"),

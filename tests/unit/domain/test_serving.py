@@ -221,6 +221,15 @@ def test_a_pod_with_a_payload_log_gets_the_time_to_write_its_last_file() -> None
     assert pod_template(made)["spec"]["terminationGracePeriodSeconds"] == 38
 
 
+def test_a_warm_up_is_told_to_the_server_and_is_part_of_the_revision() -> None:
+    warm = {"warmUp": {"rows": [1, 64], "calls": 5}}
+    env = pod_template(serving(warm))["spec"]["containers"][0]["env"]
+    assert {"name": "NORIA_WARM_UP_ROWS", "value": "1,64"} in env
+    assert {"name": "NORIA_WARM_UP_CALLS", "value": "5"} in env
+    hashes = {revision_of("flights", version(), Server.model_validate(one)).revision for one in ({}, warm)}
+    assert len(hashes) == 2
+
+
 def test_another_payload_log_is_another_revision() -> None:
     hashes = {
         revision_of("flights", version(), Server.model_validate(server)).revision

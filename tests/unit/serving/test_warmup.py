@@ -1,0 +1,72 @@
+"""A model answers batches of the sizes that were asked for before it is ready."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from noria_serving.bundle import Bundle
+from noria_serving.cli.serve import models
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.loaded import load
+from noria_serving.model.onnx import OnnxModel
+from noria_serving.server.models import load_service
+from noria_serving.settings import ModelSettings, read
+from noria_serving.warmup import WarmUp
+
+
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """Rows of each call of a model; more than 500 are too many for it."""
+    seen: Counter[int] = Counter()
+    predict = OnnxModel.predict
+
+    def counted(self: OnnxModel, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        rows = len(next(iter(inputs.values())))
+        seen[rows] += 1
+        if rows > 500:
+            raise MemoryError("too many rows")
+        return predict(self, inputs)
+
+    monkeypatch.setattr(OnnxModel, "predict", counted)
+    return seen
+
+
+def test_each_size_is_predicted_before_the_version_exists(matrix_bundle: Bundle, sizes: Counter[int]) -> None:
+    settings = ModelSettings(bundle=str(matrix_bundle.path), warm_up=WarmUp((1, 64), 5))
+    service = load_service(settings)
+    assert (sizes[1], sizes[64]) == (5, 5)
+    assert sizes[service.loaded.golden_rows] == 4, "proved and timed again once it is warm"
+    service.close()
+
+
+def test_without_a_size_the_golden_rows_are_all(matrix_bundle: Bundle, sizes: Counter[int]) -> None:
+    loaded = load(str(matrix_bundle.path))
+    assert sizes == {loaded.golden_rows: 2}
+
+
+def test_a_model_that_fails_on_a_size_is_not_ready(frame_bundle: Bundle, sizes: Counter[int]) -> None:
+    with pytest.raises(NoriaError, match="fails on 501 rows while it warms up: MemoryError") as caught:
+        load(str(frame_bundle.path), warm_up=WarmUp((500, 501), 1))
+    assert caught.value.reason is Reason.MODEL_INVALID
+    assert sizes[500] == 1
+
+
+def test_the_environment_and_the_command_line_say_the_same() -> None:
+    env = {"NORIA_BUNDLE": "/x", "NORIA_WARM_UP_ROWS": "1,64", "NORIA_WARM_UP_CALLS": "5"}
+    assert read(env).models[0].warm_up == WarmUp((1, 64), 5)
+    assert read({"NORIA_BUNDLE": "/x"}).models[0].warm_up == WarmUp()
+    assert models(["a=/x"], warm_up=WarmUp((1,), 1))[0].warm_up == WarmUp((1,), 1)
+
+
+@pytest.mark.parametrize(
+    "change", [{"NORIA_WARM_UP_ROWS": text} for text in ("0", "-1", "1,", "x", "65537", "1;2")]
+    + [{"NORIA_WARM_UP_CALLS": text} for text in ("0", "1.5", "1001")],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(change: dict[str, str]) -> None:
+    with pytest.raises(NoriaError, match="NORIA_WARM_UP") as caught:
+        read({"NORIA_BUNDLE": "/x", **change})
+    assert caught.value.reason is Reason.CONFIGURATION
