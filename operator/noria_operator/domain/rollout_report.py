@@ -7,7 +7,7 @@ for and what a person can do; a phase never says more than was verified.
 from __future__ import annotations
 
 from noria_operator.domain.rollout_scene import at_endless_pause, goal
-from noria_operator.domain.rollout_state import Mode, Observed, Phase, Policy, State
+from noria_operator.domain.rollout_state import Mode, Observed, Phase, Policy, Revision, State
 from noria_operator.domain.rollout_target import Target
 from noria_operator.domain.rollout_traffic import need
 
@@ -36,7 +36,7 @@ def message_of(policy: Policy, state: State, observed: Observed, target: Target)
     if observed.obstacle and target.revision not in (None, state.stable):
         return observed.obstacle
     if state.stable is None:
-        return target.message or "waiting for the first version"
+        return _of_rejection(state, target) if target.rejected else target.message
     if not state.verified:
         return f"{state.stable.version}: waiting until every ready router has its weights in force"
     return _of_rejection(state, target) if target.rejected else _of_champion(policy, state, observed, target)
@@ -51,13 +51,22 @@ def _of_champion(policy: Policy, state: State, observed: Observed, target: Targe
         return f"{name}: {ready} of {policy.replicas} pods ready; {cause}"
     if target.message:
         return target.message
+    if state.previous is not None and target.revision == state.previous.target:
+        return _of_return(policy, observed, target.revision)
     return f"{name} serves" if policy.replicas else f"{name}: replicas is 0, nothing answers"
+
+
+def _of_return(policy: Policy, observed: Observed, warm: Revision) -> str:
+    text = f"{warm.version} is still warm and takes all traffic once all its pods are ready"
+    cause = observed.problems.get(warm.name)
+    ready = observed.ready.get(warm.name, 0)
+    return f"{text}: {ready} of {policy.replicas} ready" + (f"; {cause}" if cause else "")
 
 
 def _of_rejection(state: State, target: Target) -> str:
     wanted = target.wanted
     found = next((one for one in reversed(state.rejected) if wanted and one.version == wanted.version), None)
-    champion = state.stable.version if state.stable else "none"
+    champion = state.stable.version if state.stable else "nothing"
     why = found.reason if found else "it failed before"
     version = found.version if found else "the wanted version"
     return f"{champion} serves; {version} was rejected: {why}; annotate noria.dev/retry to try it again"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.rollout_scene import REMEMBERED, Outcome, Scene, happened, named, spelled
-from noria_operator.domain.rollout_state import Happened, Mode, Previous, Rejected, State
+from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, spelled
+from noria_operator.domain.rollout_state import REMEMBERED, Happened, Mode, Previous, Rejected, State
 from noria_operator.domain.rollout_traffic import shift
 from noria_operator.domain.verdict import Verdict
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_analysis import Reading
 from noria_operator.domain.rollout_state import (
+    REMEMBERED,
     Entry,
     Happened,
     Mode,
@@ -26,9 +27,6 @@ from noria_operator.domain.rollout_state import (
 )
 from noria_operator.domain.rollout_target import Target
 from noria_operator.domain.rollout_traffic import FULL
-
-REMEMBERED = 20
-"""Entries of `status.history` and `status.rejected`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from enum import StrEnum
 
 from noria_operator.domain.verdict import Counts, Evidence, Verdict
 
+REMEMBERED = 20
+"""Entries of `status.history` and `status.rejected`."""
+
 
 class Phase(StrEnum):
     """The one word of `status.phase`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from noria_operator.api.names import version_number
-from noria_operator.domain.rollout_state import Policy, Revision, State, Version
+from noria_operator.domain.rollout_state import REMEMBERED, Policy, Revision, State, Version
 
 APPROVED = "Approved"
 
@@ -66,8 +66,14 @@ def _newest(state: State, versions: tuple[Version, ...]) -> Target:
         if state.stable is None:
             return Target(None, None, "no ModelVersion of this model is Approved yet; train or approve one")
         return Target(state.stable, state.stable, f"{state.stable.version} serves but is no longer Approved")
-    wanted = approved[0].target
+    wanted, forgotten = approved[0].target, _forgotten(state)
     for version in approved:
-        if not state.is_rejected(version.target):
+        if version.number > forgotten and not state.is_rejected(version.target):
             return Target(version.target, wanted)
     return Target(state.stable, wanted)
+
+
+def _forgotten(state: State) -> int:
+    """Up to this number a version may have been rejected and no longer be among those remembered; 0: none."""
+    numbers = [version_number(one.version) for one in state.rejected]
+    return min(numbers) - 1 if len(numbers) >= REMEMBERED else 0

@@ -43,22 +43,20 @@ def carried(weight: int, ready: int, demand: int) -> int:
 
 
 def shift(state: State, challenger: Revision | None, weight: int) -> State:
-    """All revisions that routers know, with `weight` for the challenger and the rest for the champion.
+    """All revisions that routers know, with `weight` for the challenger and the rest for the champion; the
+    champion first, then the challenger.
 
     Without a champion the challenger gets nothing or everything. A revision that lost its place stays at
     weight 0 until that is verified.
     """
     weights: dict[str, int] = {}
-    targets = [share.target for share in state.traffic]
     if state.stable is not None:
         weights[state.stable.name] = FULL - (weight if challenger else 0)
-        targets.append(state.stable)
     if challenger is not None:
         weights[challenger.name] = weight
-        targets.append(challenger)
-    if state.previous is not None:
-        targets.append(state.previous.target)
-    known = {target.name: target for target in targets}
+    previous = state.previous.target if state.previous else None
+    targets = (state.stable, challenger, *(share.target for share in state.traffic), previous)
+    known = {target.name: target for target in targets if target is not None}
     before = {share.target.name: share for share in state.traffic}
     moved = any(weights.get(name, 0) != (before[name].weight if name in before else 0) for name in known)
     still = state.verified and not moved

@@ -7,7 +7,14 @@ from datetime import timedelta
 import pytest
 from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving
 
-from noria_operator.domain.rollout_state import Happened, Phase, Policy, PolicyStep
+from noria_operator.domain.rollout_state import (
+    REMEMBERED,
+    Happened,
+    Phase,
+    Policy,
+    PolicyStep,
+    Revision,
+)
 from noria_operator.domain.verdict import Verdict
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
@@ -17,6 +24,10 @@ NEW = V2.name
 def phase(world: World) -> Phase:
     assert world.plan is not None
     return world.plan.phase
+
+
+def routed(world: World) -> list[Revision]:
+    return [share.target for share in world.state.traffic]
 
 
 # -- the first version
@@ -60,6 +71,17 @@ def test_a_first_version_that_never_becomes_ready_stays_and_says_why() -> None:
     assert world.state.candidate is not None
     assert world.events.count(Happened.STALLED) == 1
     assert world.reconcile().events == ()
+
+
+def test_a_first_version_that_was_aborted_says_how_to_try_it_again() -> None:
+    world = World()
+    world.approve(1)
+    world.reconcile()
+    world.commands["abort"] = "1"
+    made = world.settle()
+    assert made.phase is Phase.PENDING
+    assert made.message.startswith("nothing serves; m-1 was rejected: noria.dev/abort 1")
+    assert "noria.dev/retry" in made.message
 
 
 def test_a_newer_version_takes_the_place_of_a_first_version_that_never_became_ready() -> None:
@@ -113,6 +135,16 @@ def test_a_good_challenger_goes_through_its_steps_and_is_promoted_without_a_seco
     assert world.pods == {NEW: 2, V1.name: 2}
     assert phase(world) is Phase.HEALTHY
     assert world.events.count(Happened.STARTED) == 2
+
+
+def test_the_champion_comes_first_in_traffic_and_the_challenger_second() -> None:
+    world = canary()
+    assert routed(world) == [V1, V2]
+    world.run(8)
+    assert routed(world) == [V2, V1]
+    world.approve(3)
+    world.settle()
+    assert routed(world) == [V2, V3, V1]
 
 
 def test_the_previous_version_stays_warm_for_its_time_and_then_goes() -> None:
@@ -259,6 +291,19 @@ def test_a_rejected_version_is_not_tried_again_by_itself_but_by_retry_or_a_new_v
     assert world.state.stable == V2
 
 
+def test_a_rejection_that_is_no_longer_remembered_is_not_tried_again_either() -> None:
+    world = serving()
+    for number in range(2, REMEMBERED + 4):
+        world.approve(number)
+        world.settle()
+        assert world.state.candidate is not None
+        assert world.state.candidate.target == revision(number)
+        world.commands["abort"] = str(number)
+        world.settle()
+    assert len(world.state.rejected) == REMEMBERED
+    assert (world.state.candidate, phase(world)) == (None, Phase.ROLLED_BACK)
+
+
 def test_a_newer_version_starts_after_a_rejected_one() -> None:
     world = canary()
     world.send(500, {NEW: 40})
@@ -371,6 +416,21 @@ def test_a_pause_does_not_count_against_the_deadline() -> None:
     assert world.state.weight(NEW) == 10
 
 
+def test_a_pause_with_all_traffic_can_still_be_aborted() -> None:
+    world = canary()
+    world.commands["promote"] = "1"
+    world.reconcile()
+    world.become_ready()
+    world.reconcile()
+    assert world.state.weight(NEW) == 100
+    world.commands["pause"] = "1"
+    world.settle()
+    assert (world.state.stable, phase(world)) == (V1, Phase.PAUSED)
+    world.commands["abort"] = "1"
+    world.settle()
+    assert (world.state.candidate, world.state.weight(V1.name)) == (None, 100)
+
+
 def test_analysis_goes_on_in_a_pause_and_may_still_abort() -> None:
     """Case 42."""
     world = canary()
@@ -431,8 +491,9 @@ def test_a_previous_version_without_its_full_capacity_is_waited_for() -> None:
     world.run(8)
     world.lose_pods(V1.name, 1)
     world.edit(pinned="m-1")
-    world.reconcile()
+    made = world.reconcile()
     assert world.state.stable == V2
+    assert made.message == "m-1 is still warm and takes all traffic once all its pods are ready: 1 of 2 ready"
     world.become_ready()
     world.reconcile()
     assert world.state.stable == V1
