@@ -8,6 +8,7 @@ valid DNS labels, so that a repeated pass after a crash finds its own work.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Final
 
 GROUP: Final = "noria.dev"
@@ -64,7 +65,6 @@ ABORT_ANNOTATION: Final = f"{GROUP}/abort"
 RETRY_ANNOTATION: Final = f"{GROUP}/retry"
 PAUSE_ANNOTATION: Final = f"{GROUP}/pause"
 RESUME_ANNOTATION: Final = f"{GROUP}/resume"
-RETRAIN_ANNOTATION: Final = f"{GROUP}/retrain"
 DEPLOYMENT_COMMANDS: Final = ("promote", "abort", "retry", "pause", "resume")
 TRAINING_COMMANDS: Final = ("retrain",)
 
@@ -84,11 +84,18 @@ GRPC_SUFFIX: Final = "_grpc"
 """Behind a revision's name: its Envoy cluster for gRPC. No name of an object has an underscore."""
 
 LABEL_LIMIT: Final = 63
+COMMAND_LIMIT: Final = 256
+"""Letters of a command's id that count: those that `status.commands` holds."""
 
 
 def command_annotation(command: str) -> str:
     """The annotation key of a user command such as `promote`."""
     return f"{GROUP}/{command}"
+
+
+def command_id(annotations: Mapping[str, str] | None, command: str) -> str:
+    """The id that a person gave a command, cut to what status can acknowledge; empty when there is none."""
+    return (annotations or {}).get(command_annotation(command), "")[:COMMAND_LIMIT]
 
 
 def short_uid(uid: str) -> str:

@@ -35,8 +35,8 @@ async def requests(ctx: Context, obj: Json, training: ContinuousTraining, seen: 
     status, meta = obj.get("status", {}), obj["metadata"]
     entries = {entry["name"]: entry for entry in status.get("triggers", [])}
     champion, now = _champion(seen), ctx.clock.now()
-    annotation = meta.get("annotations", {}).get(names.RETRAIN_ANNOTATION)
-    asked = manual(annotation, status.get("commands", {}).get("retrain"), entries.get(MANUAL))
+    said = names.command_id(meta.get("annotations"), "retrain")
+    asked = manual(said, status.get("commands", {}).get("retrain"), entries.get(MANUAL))
     found = [asked] if asked else []
     for trigger in training.spec.triggers:
         entry = entries.get(trigger.name, {})

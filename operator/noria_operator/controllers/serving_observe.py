@@ -116,12 +116,9 @@ def _targets(state: State) -> list[Revision]:
 
 
 def _commands(obj: Json) -> dict[str, str]:
-    given = obj["metadata"].get("annotations") or {}
-    return {
-        command: given[key]
-        for command in names.DEPLOYMENT_COMMANDS
-        if given.get(key := names.command_annotation(command))
-    }
+    given = obj["metadata"].get("annotations")
+    said = {command: names.command_id(given, command) for command in names.DEPLOYMENT_COMMANDS}
+    return {command: id_ for command, id_ in said.items() if id_}
 
 
 # -- pods --------------------------------------------------------------------------------

@@ -59,10 +59,9 @@ def edited(type: EventType, obj: Json) -> bool:
     if status.get("observedGeneration") != meta.get("generation"):
         return type is not None  # what a list brings at the start is no news
     acknowledged = status.get("commands") or {}
-    given = meta.get("annotations") or {}
     commands = (*names.DEPLOYMENT_COMMANDS, *names.TRAINING_COMMANDS)
     return any(
-        given.get(names.command_annotation(command)) not in (None, acknowledged.get(command))
+        names.command_id(meta.get("annotations"), command) not in ("", acknowledged.get(command))
         for command in commands
     )
 

@@ -97,11 +97,11 @@ def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetim
     return Request(base, "Schedule", wanted=True, key=stamp(next_due.at), due=next_due.next)
 
 
-def manual(annotation: str | None, acknowledged: str | None, entry: Json | None) -> Request | None:
+def manual(said: str, acknowledged: str | None, entry: Json | None) -> Request | None:
     """A run that a person asked for, unless this very request was carried out already."""
-    if not annotation or annotation == acknowledged:
+    if said in ("", acknowledged):
         return Request(entry, MANUAL) if entry else None
-    return Request((entry or {}) | {"name": MANUAL}, MANUAL, wanted=True, key=annotation[:256])
+    return Request((entry or {}) | {"name": MANUAL}, MANUAL, wanted=True, key=said)
 
 
 def _closed(rule: Performance, labels: Labels | None, begun: datetime, now: datetime) -> bool:

@@ -1,9 +1,9 @@
 """What a ContinuousTraining does next: finish what it began, weigh the triggers, start at most one run.
 
 Comes in: the object, its triggers' requests, its TrainingJobs, the registry and the deployment. Goes out:
-a `RetrainPlan`. Invariants: a run is written into `status.runs` before its TrainingJob is made, under a
-name that follows from the request, so each request makes one run whatever happens in between; never two
-live runs; never more runs than the budget; what stops a run is said in `blockedBy` and on the trigger.
+a `RetrainPlan`. Invariants: a run is written into `status.runs`, with its name, before its TrainingJob
+is made, so each request makes one run whatever happens in between; never two live runs; never more runs
+than the budget; what stops a run is said in `blockedBy` and on the trigger.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ def decide(
     )
 
 
-def training_name(name: str, uid: str, request: Request) -> str:
-    """The TrainingJob of one request: the same request, the same name."""
-    key = "\0".join((uid, str(request.entry.get("name", "")), request.key))
+def training_name(name: str, uid: str, request: Request, at: datetime) -> str:
+    """The TrainingJob of one run; people may ask by the same id again, so the request alone does not tell."""
+    key = "\0".join((uid, str(request.entry.get("name", "")), request.key, stamp(at)))
     return f"{names.fit(name, 40)}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
 
 
@@ -206,7 +206,7 @@ def _started(
     anew.
     """
     meta = obj["metadata"]
-    name = training_name(meta["name"], meta["uid"], chosen)
+    name = training_name(meta["name"], meta["uid"], chosen, now)
     kept = [run for run in runs if moment(run["at"]) > now - max(limits.per, limits.cooldown)]
     entries = [_answered(request, chosen) for request in requests]
     status: Json = {

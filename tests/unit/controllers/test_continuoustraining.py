@@ -100,17 +100,18 @@ async def test_a_trigger_that_is_added_later_does_not_fire_for_its_past() -> Non
     assert jobs(api) == []
 
 
-async def test_an_annotation_starts_a_run_once() -> None:
+@pytest.mark.parametrize("said", ["please-1", "please " * 100])
+async def test_an_annotation_starts_a_run_once(said: str) -> None:
     api = world(cooldown="0s")
     obj = api.objects[KEY]
-    obj["metadata"]["annotations"] = {"noria.dev/retrain": "please-1"}
+    obj["metadata"]["annotations"] = {"noria.dev/retrain": said}
     api.put(CONTINUOUSTRAINING, obj)
     await watch(api, None, None)
     for job in api.all(TRAININGJOB):
         api.put(TRAININGJOB, job | {"status": {"phase": "Failed"}})
     await watch(api, None, None)
     assert len(jobs(api)) == 1
-    assert api.objects[KEY]["status"]["commands"] == {"retrain": "please-1"}
+    assert api.objects[KEY]["status"]["commands"] == {"retrain": said[:256]}
 
 
 async def test_a_template_that_the_api_server_refuses_is_terminal_and_its_run_stays_intended() -> None:

@@ -120,10 +120,11 @@ async def test_a_converged_deployment_is_read_without_a_write_and_without_asking
     assert (api.version, routers.reads, result.after) == (before, reads, until_new_keys)
 
 
-async def test_an_abort_is_written_before_anything_that_could_fail(tmp_path: Path) -> None:
+@pytest.mark.parametrize("id_", ["1", "the model is worse " * 30])
+async def test_an_abort_is_written_before_anything_that_could_fail(tmp_path: Path, id_: str) -> None:
     """Cases 14 and 15, and rule 1."""
     api, routers = await canary(tmp_path)
-    say(api, "abort", "1")
+    say(api, "abort", id_)
     api.refuse = {
         "Deployment": Forbidden(403, "Forbidden", "quota"),
         "Service": Forbidden(403, "Forbidden", "no"),
@@ -132,6 +133,7 @@ async def test_an_abort_is_written_before_anything_that_could_fail(tmp_path: Pat
     await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
     assert api.writes[0] == "status ModelDeployment flights"
     assert weights(api) == {"flights-1": 100}
+    assert api.status["commands"] == {"abort": id_[:256]}
 
 
 async def test_pods_of_an_aborted_challenger_go_only_when_no_router_sends_to_them(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_an_edited_schedule_does_not_fire_for_its_own_past() -> None:
 
 
 def test_an_annotation_is_carried_out_once_for_each_id() -> None:
-    assert manual(None, None, None) is None
+    assert manual("", None, None) is None
     first = manual("now-1", None, None)
     assert first is not None
     assert (first.wanted, first.key) == (True, "now-1")

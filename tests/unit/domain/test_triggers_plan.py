@@ -184,6 +184,16 @@ def test_a_person_does_not_wait_for_the_cooldown() -> None:
     assert loop.status["lastTrigger"]["reason"] == "Manual"
 
 
+def test_an_id_that_was_used_before_the_last_one_starts_a_run_of_its_own() -> None:
+    loop = Loop()
+    for count, key in enumerate(("1", "2", "1"), start=1):
+        loop.now += HOUR
+        loop.settle(asked(key))
+        loop.finish()
+        assert len(loop.jobs) == count
+        assert loop.status["lastTrigger"]["trainingJob"] == loop.status["runs"][-1]["trainingJob"]
+
+
 def test_no_run_starts_while_another_is_live() -> None:
     loop = Loop(cooldown="0s")
     loop.settle(weekly())
