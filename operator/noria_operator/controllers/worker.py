@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from noria_operator.controllers.context import Context, Controller, Result
 from noria_operator.domain.conditions import Condition, merge_conditions
@@ -76,8 +77,8 @@ async def _pass(queue: Queue, ctx: Context, controller: Controller, key: Key) ->
             queue.forget(key)
             log.debug("What was looked at is going", extra=_about(key) | {"error": str(error)})
             return "gone"
-        delay = queue.retry(key)
         await _tell_refusal(ctx, key, error)
+        delay = queue.retry(key)
         log.warning(
             "The API server refused; the pass is repeated",
             extra=_about(key) | {"error": str(error), "delay": delay},
@@ -140,8 +141,12 @@ def _going(ctx: Context, key: Key, error: ApiError) -> bool:
 async def _tell_refusal(ctx: Context, key: Key, error: ApiError) -> None:
     """What an admission policy, a quota or a schema refused is for the owner of the object to know."""
     obj = ctx.store.get(key)
-    if obj is not None and isinstance(error, Forbidden | Invalid):
-        await ctx.events.emit(obj, "Warning", "WriteRefused", f"the API server refused a write: {error}")
+    if obj is None or not isinstance(error, Forbidden | Invalid):
+        return
+    refused = Terminal("WriteRefused", f"the API server refused a write: {error}")
+    await ctx.events.emit(obj, "Warning", refused.reason, refused.message)
+    with suppress(ApiError):  # it may be the status that was refused
+        await mark_stalled(ctx, key, refused)
 
 
 def _about(key: Key) -> dict[str, str]:

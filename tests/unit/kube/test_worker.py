@@ -53,7 +53,8 @@ class One:
 
 def echo(request: Request) -> Answer:
     body = dict(request.body or {})
-    body["metadata"] = {"uid": "uid-tj", **body["metadata"], "resourceVersion": "50"}
+    newer = str(int(body["metadata"].get("resourceVersion", "1")) + 1)
+    body["metadata"] = {"uid": "uid-tj", "generation": 4, **body["metadata"], "resourceVersion": newer}
     return Answer(200, body)
 
 
@@ -163,6 +164,23 @@ async def test_what_the_server_forbids_is_told_to_the_owner_of_the_object() -> N
     assert event is not None
     assert event["reason"] == "WriteRefused"
     assert "exceeded quota" in event["message"]
+    [told] = [request.body for _, request in client.sent if request.path.endswith("/status")]
+    assert told is not None
+    by_type = {one["type"]: one for one in told["status"]["conditions"]}
+    assert (by_type["Stalled"]["status"], by_type["Stalled"]["reason"]) == ("True", "WriteRefused")
+    assert "exceeded quota" in by_type["Ready"]["message"]
+
+
+async def test_a_refused_status_is_told_by_an_event_and_repeated() -> None:
+    ctx, client = context()
+    client.respond = lambda request: refusal(403, "Forbidden") if request.writes else echo(request)
+
+    async def act() -> Result:
+        raise Forbidden(403, "Forbidden", "may not patch trainingjobs/status")
+
+    controller, _ = await run(act, 20, given=(ctx, client))
+    assert len(controller.at) > 3
+    assert [request.kind.kind for _, request in client.sent].count("Event") == 1
 
 
 async def test_a_pass_in_a_namespace_that_is_being_deleted_ends_quietly(
