@@ -122,9 +122,13 @@ async def _act(ctx: Context, obj: Json, plan: Plan) -> None:
         job = ctx.store.get(Key(JOB, namespace, name))
         if job is not None:
             await ctx.writer.delete(JOB, job)
-    if plan.suspend is not None:
-        await _suspend(ctx, namespace, train_name(obj["metadata"]["name"]), plan.suspend)
+    # Status says so for as long as a Job may be suspended by us: only then is it let go again.
+    training = train_name(obj["metadata"]["name"])
+    if plan.suspend is False:
+        await _suspend(ctx, namespace, training, suspend=False)
     await ctx.writer.status(TRAININGJOB, obj, plan.status)
+    if plan.suspend:
+        await _suspend(ctx, namespace, training, suspend=True)
     for notice in plan.notices:
         kind = cast(Literal["Normal", "Warning"], notice.type)
         await ctx.events.emit(obj, kind, notice.reason, notice.message)
@@ -142,7 +146,7 @@ async def _create(ctx: Context, obj: Json, body: Json) -> None:
         await ctx.writer.create_once(JOB, body, owner=obj)
 
 
-async def _suspend(ctx: Context, namespace: str, name: str, suspend: bool) -> None:
+async def _suspend(ctx: Context, namespace: str, name: str, *, suspend: bool) -> None:
     """Set the one field of a Job that may change; server-side apply leaves every other field alone."""
     body = {
         "apiVersion": "batch/v1",

@@ -58,8 +58,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do, in this order: create, stop Jobs, suspend the training Job, write the status, delete the
-    object.
+    """What to do, in this order: create, stop Jobs, let the training Job go, write the status, hold the
+    training Job, delete the object.
 
     `again`: decide anew at once, because what was written opens the next step. `due`: look again at that
     time.

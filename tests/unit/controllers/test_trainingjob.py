@@ -43,6 +43,10 @@ async def run(api: Api, rounds: int = 6) -> None:
         api.end_jobs(say)
 
 
+def hold(api: Api, *, suspend: bool) -> None:
+    api.put(TRAININGJOB, api.objects[KEY] | {"spec": api.objects[KEY]["spec"] | {"suspend": suspend}})
+
+
 def made(api: Api) -> list[str]:
     return [obj["metadata"]["name"] for obj in api.all(MODELVERSION)]
 
@@ -142,10 +146,24 @@ async def test_suspend_holds_the_job_and_lets_it_go_again() -> None:
     await reconcile(operator(api), KEY)
     job = Key(JOB, "demo", "flights-1-train")
     for suspend in (True, False):
-        api.put(TRAININGJOB, api.objects[KEY] | {"spec": api.objects[KEY]["spec"] | {"suspend": suspend}})
+        hold(api, suspend=suspend)
         await reconcile(operator(api), KEY)
         assert api.objects[job]["spec"]["suspend"] is suspend
     api.end_jobs(say)
+    await run(api)
+    assert api.objects[KEY]["status"]["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("crash", [0, 1])
+async def test_a_run_goes_on_wherever_the_operator_stopped_while_suspending_it(crash: int) -> None:
+    api = world()
+    await reconcile(operator(api), KEY)
+    hold(api, suspend=True)
+    api.crash_after = crash
+    with pytest.raises(Crash):
+        await reconcile(operator(api), KEY)
+    api.crash_after = None
+    hold(api, suspend=False)
     await run(api)
     assert api.objects[KEY]["status"]["phase"] == "Succeeded"
 
