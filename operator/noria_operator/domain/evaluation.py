@@ -16,7 +16,7 @@ from noria_operator.domain.gates import Scores, judge
 from noria_operator.domain.results import ResultError, evaluation_result
 from noria_operator.domain.training_jobs import CHAMPION_ANNOTATION, RESULT_ANNOTATION, Bundle, evaluation_job
 from noria_operator.domain.training_plan import Case, Plan, failed
-from noria_operator.domain.training_runs import Run, State, ended, judge_run, refusal, terminated
+from noria_operator.domain.training_runs import Run, State, ended, judge_run, last_word, refusal, terminated
 from noria_operator.domain.training_status import progress
 
 Json = dict[str, Any]
@@ -115,9 +115,7 @@ def _job(case: Case) -> Json:
 def _figures(case: Case, run: Run) -> Plan:
     champion = run.job["metadata"].get("annotations", {}).get(CHAMPION_ANNOTATION, "")
     try:
-        result = evaluation_result(
-            terminated(ended(run, "Succeeded")).get("message", ""), champion=bool(champion)
-        )
+        result = evaluation_result(last_word(run), champion=bool(champion))
     except ResultError as error:
         return failed(case, TrainingFailure.EVALUATION_FAILED, error.message)
     figures: Json = {"rows": result.rows, "digest": result.digest, "challenger": result.metrics.challenger}

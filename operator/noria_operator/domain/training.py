@@ -17,7 +17,7 @@ from noria_operator.domain.results import DataUsed, ResultError, training_result
 from noria_operator.domain.training_jobs import output_of, partitions_of, training_job
 from noria_operator.domain.training_plan import Case, Notice, Observed, Plan, failed
 from noria_operator.domain.training_registration import register
-from noria_operator.domain.training_runs import Run, State, attempts, ended, image_of, judge_run, terminated
+from noria_operator.domain.training_runs import Run, State, attempts, ended, image_of, judge_run, last_word
 from noria_operator.domain.training_selection import choose
 from noria_operator.domain.training_status import fail, is_finished, progress, since
 from noria_operator.domain.training_times import moment
@@ -88,9 +88,9 @@ def _begin(case: Case) -> Plan:
 
 def _hand_over(case: Case, run: Run) -> Plan:
     """The trainer ended well: take its result, or say what is wrong with it."""
-    pod, tried = ended(run, "Succeeded"), attempts(run)
+    tried = attempts(run)
     try:
-        result = training_result(terminated(pod).get("message", ""), output_of(case.obj, case.job.spec).uri)
+        result = training_result(last_word(run), output_of(case.obj, case.job.spec).uri)
     except ResultError as error:
         return failed(case, TrainingFailure(error.reason), error.message, attempts=tried)
     if result.artifact.format in CODE_FORMATS and not case.images.allow_code:
@@ -110,7 +110,7 @@ def _hand_over(case: Case, run: Run) -> Plan:
         "attempts": tried,
         "artifact": result.artifact.model_dump(),
         "claims": result.metrics,
-        "resolved": {"image": image_of(pod) or case.job.spec.image, "data": data},
+        "resolved": {"image": image_of(ended(run, "Succeeded")) or case.job.spec.image, "data": data},
     }
     return Plan(status, again=True)
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.trainingjob import TrainingPhase
-from noria_operator.domain.conditions import clip
 from noria_operator.domain.registry import made_by, next_number
 from noria_operator.domain.results import ResultError, TrainingResult, training_result
 from noria_operator.domain.retention import KEEP_ANNOTATION
@@ -102,7 +101,7 @@ def _lineage(case: Case, said: TrainingResult | None) -> Json:
             "image": resolved.get("image") or spec.image,
             "git": said.git if said and said.git else None,
             "data": data,
-            "params": {name: clip(value, 1024) for name, value in spec.params.items()},
+            "params": spec.params,
             "seed": spec.seed,
             "parent": parent,
             "trigger": trigger or None,

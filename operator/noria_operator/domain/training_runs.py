@@ -17,7 +17,7 @@ from typing import Any, Final
 from noria_operator.api.trainingjob import TrainingFailure
 from noria_operator.api.types import format_duration
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.results import fault
+from noria_operator.domain.results import ResultError, fault
 from noria_operator.domain.training_problems import Problem, pod_problem, started
 from noria_operator.domain.training_times import moment
 
@@ -118,6 +118,15 @@ def attempts(run: Run) -> int:
 def ended(run: Run, phase: str) -> Json | None:
     """The newest pod in this phase (`Succeeded` or `Failed`)."""
     return newest([pod for pod in run.pods if pod.get("status", {}).get("phase") == phase])
+
+
+def last_word(run: Run) -> str:
+    """What the pod that ended well wrote; raises `ResultError` when there is no such pod any more."""
+    pod = ended(run, "Succeeded")
+    if pod is None:
+        text = f"the pod of Job {run.name} was removed before its result was read; start the run again"
+        raise ResultError("ResultMissing", text)
+    return str(terminated(pod).get("message", ""))
 
 
 def terminated(pod: Json | None) -> Json:

@@ -15,7 +15,7 @@ from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.results import ResultError, selection_result
 from noria_operator.domain.training_jobs import selection_job
 from noria_operator.domain.training_plan import Case, Plan, failed
-from noria_operator.domain.training_runs import Run, State, ended, judge_run, refusal, terminated
+from noria_operator.domain.training_runs import Run, State, judge_run, last_word, refusal
 from noria_operator.domain.training_status import progress
 
 Json = dict[str, Any]
@@ -54,7 +54,7 @@ def choose(case: Case) -> Plan | None:
 
 def _ranges(case: Case, run: Run) -> Plan:
     try:
-        result = selection_result(terminated(ended(run, "Succeeded")).get("message", ""))
+        result = selection_result(last_word(run))
     except ResultError as error:
         return failed(case, TrainingFailure.SELECTION_FAILED, error.message)
     found = {one.name: one.model_dump(exclude={"name"}) for one in result.data}

@@ -19,7 +19,7 @@ from noria_operator.domain.results import ResultError, fault, verification_resul
 from noria_operator.domain.retention import archivable, in_use, retained
 from noria_operator.domain.training_jobs import Bundle, Images, verification_job
 from noria_operator.domain.training_plan import Notice
-from noria_operator.domain.training_runs import Run, State, ended, judge_run, terminated
+from noria_operator.domain.training_runs import Run, State, ended, judge_run, last_word, terminated
 from noria_operator.domain.verification_status import describe, phase_of
 
 Json = dict[str, Any]
@@ -112,7 +112,7 @@ def _verify(matter: Matter) -> VersionPlan:
 def _verified(matter: Matter, run: Run) -> VersionPlan:
     artifact = matter.version.spec.artifact
     try:
-        result = verification_result(terminated(ended(run, "Succeeded")).get("message", ""))
+        result = verification_result(last_word(run))
     except ResultError as error:
         return _rejected(matter, error.reason, error.message)
     if result.error is not None:

@@ -113,6 +113,15 @@ def test_a_model_that_runs_code_is_taken_only_where_the_administrator_allows_tha
     assert decide(allowed).status["artifact"]["format"] == form
 
 
+def test_the_lineage_holds_every_parameter_as_the_trainer_was_given_it() -> None:
+    params = {"prompt": "two  spaces,\ttabs\nand lines", "max_depth": "6"}
+    obj, train = trained(evaluation=None, gates=None, params=params)
+    obj, _ = step(obj, Observed(train))
+    _, plan = step(obj, Observed(train))
+    assert plan.create is not None
+    assert parse_as(ModelVersion, plan.create).spec.lineage.params == params
+
+
 def test_gates_do_not_read_what_the_trainer_claims() -> None:
     obj, train = trained()
     obj, plan = step(obj, Observed(train))
@@ -191,6 +200,12 @@ def test_a_lost_pod_costs_the_version_no_signature() -> None:
     ("run", "minutes", "reason", "says"),
     [
         (lambda body: complete(body, ""), 0, "ResultMissing", "publish()"),
+        (
+            lambda body: Run(job(body, "Complete")),
+            0,
+            "ResultMissing",
+            "removed before its result was read",
+        ),
         (lambda body: complete(body, "x" * 4096), 0, "ResultInvalid", "4096"),
         (
             lambda body: Run(
