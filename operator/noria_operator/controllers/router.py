@@ -32,7 +32,7 @@ from noria_operator.kube.kinds import (
 from noria_operator.kube.store import Store
 from noria_operator.routers import children
 from noria_operator.routers.routes import claimed
-from noria_operator.routers.traffic import RoutedDeployment
+from noria_operator.routers.source import routed
 
 Json = dict[str, Any]
 
@@ -116,10 +116,7 @@ def refused_hosts(store: Store, owner: Json) -> str:
     meta = owner["metadata"]
     if not owner["spec"].get("hosts"):
         return ""
-    wanting = [
-        RoutedDeployment(each["metadata"]["name"], hosts=tuple(each["spec"].get("hosts") or ()))
-        for each in store.list(MODELDEPLOYMENT, meta["namespace"])
-    ]
+    wanting = [routed(each, {}) for each in store.list(MODELDEPLOYMENT, meta["namespace"])]
     granted, refused = claimed(meta["namespace"], wanting)
     owners = {host: name for name, hosts in granted.items() for host in hosts}
     told = [f"{host} ({owners.get(host, 'reserved')})" for host in refused.get(meta["name"], ())]

@@ -2,7 +2,7 @@
 
 Comes in: RoutedDeployments. Goes out: plain data in the JSON form of Envoy's API. Invariants: a host
 belongs to one virtual host only (Envoy refuses the whole configuration else), so a host claimed twice stays
-with the first and is reported; the weights in force can be read back from the same configuration that
+with the older one and is reported; the weights in force can be read back from the same configuration that
 applies them.
 """
 
@@ -56,10 +56,10 @@ def claimed(
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """Which deployment answers to which hosts, and which hosts each one wanted in vain.
 
-    The in-cluster names come first, whoever else wants them; a further host goes to the first deployment by
-    name.
+    The in-cluster names come first, whoever else wants them; a further host stays with the oldest deployment
+    that wants it (of one age: the first by name), so that a new one takes no traffic from one that serves.
     """
-    ordered = sorted(deployments, key=lambda deployment: deployment.name)
+    ordered = sorted(deployments, key=lambda deployment: (deployment.created, deployment.name))
     granted = {each.name: domains(namespace, each.name, cluster_domain) for each in ordered}
     taken = {host for hosts in granted.values() for host in hosts} | {names.VERSION_HOST, "*"}
     refused: dict[str, tuple[str, ...]] = {}

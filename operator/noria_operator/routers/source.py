@@ -28,6 +28,7 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
     timeout = (spec.get("router") or {}).get("timeout", DEFAULT_TIMEOUT)
     return RoutedDeployment(
         name=deployment["metadata"]["name"],
+        created=deployment["metadata"].get("creationTimestamp", ""),
         hosts=tuple(spec.get("hosts") or ()),
         model=spec.get("model", ""),
         revisions=revisions,

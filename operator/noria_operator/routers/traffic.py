@@ -24,7 +24,7 @@ class RoutedDeployment:
     serves yet); a weight of 0 keeps the cluster known and warm. `endpoints` are the pods that take new
     requests, by cluster. `timeout` is in seconds, for the whole request; 0 means no limit.
     `version` counts the changes of weights. `grpc` are the same pods where they take gRPC, by revision; one
-    that is not in it takes none, as the pods show.
+    that is not in it takes none, as the pods show. `created` is when it was made, as Kubernetes writes times.
     """
 
     name: str
@@ -35,6 +35,7 @@ class RoutedDeployment:
     endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     version: int = 0
     grpc: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    created: str = ""
 
 
 def grpc_cluster(revision: str) -> str:

@@ -300,19 +300,20 @@ async def test_versions_claims_and_routers_wake_those_that_wait_for_them(tmp_pat
 async def test_a_host_that_another_deployment_has_is_told_until_it_is_free(tmp_path: Path) -> None:
     api, routers = await serving(tmp_path)
     mine = copy.deepcopy(api.deployment)
+    mine["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
     mine["spec"]["hosts"] = ["flights.example.com", "own.example.com"]
     api.put(MODELDEPLOYMENT, mine)
     first = copy.deepcopy(mine)
-    first["metadata"] |= {"name": "airports", "uid": "9999-0000"}
+    first["metadata"] |= {"name": "trains", "uid": "9999-0000", "creationTimestamp": "2025-12-31T23:59:59Z"}
     first["spec"]["hosts"] = ["flights.example.com"]
     api.put(MODELDEPLOYMENT, first)
     await settle(api, routers, tmp_path)
     assert condition(api, "Stalled") == ("True", "HostConflict")
     assert condition(api, "Ready")[0] == "True"
     told = next(one for one in api.status["conditions"] if one["type"] == "Stalled")["message"]
-    assert "flights.example.com (airports)" in told
+    assert "flights.example.com (trains)" in told
     assert "own.example.com" not in told
-    del api.objects[Key(MODELDEPLOYMENT, NAMESPACE, "airports")]
+    del api.objects[Key(MODELDEPLOYMENT, NAMESPACE, "trains")]
     store = started(api, routers, tmp_path).store
     assert modeldeployment.related(store, first) == [KEY]
     await settle(api, routers, tmp_path)

@@ -77,7 +77,15 @@ def test_a_change_of_pods_changes_endpoints_alone_unless_the_last_one_goes() -> 
     assert (none.carrying, none.empty) == ({"m-1"}, {"m-2"})
 
 
-def test_a_host_wanted_twice_goes_to_the_first_by_name_and_the_other_is_told() -> None:
+def test_a_host_wanted_twice_stays_with_the_older_deployment() -> None:
+    older = RoutedDeployment("z", hosts=("x.example.com",), created="2026-01-01T00:00:00Z")
+    newer = RoutedDeployment("a", hosts=("x.example.com",), created="2026-01-02T00:00:00Z")
+    found = snapshot("shop", [newer, older])
+    assert hosts(found)["z"]["domains"][4:] == ["x.example.com"]
+    assert found.refused == {"a": ("x.example.com",)}
+
+
+def test_of_two_of_one_age_the_first_by_name_gets_the_host_and_the_other_is_told() -> None:
     found = snapshot(
         "shop",
         [
