@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.controllers.serving_api import (
@@ -22,6 +23,7 @@ from tests.unit.controllers.serving_api import (
 from tests.unit.controllers.training_api import Crash, minutes
 
 from noria_operator.controllers import modeldeployment
+from noria_operator.domain import serving as serving_domain
 from noria_operator.domain.keys import KEY_PERIOD, key_period, period_start
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.errors import Conflict, Forbidden, Terminal
@@ -36,6 +38,7 @@ from noria_operator.kube.kinds import (
     Key,
 )
 
+Json = dict[str, Any]
 STEPS = {"steps": [{"weight": 50, "duration": "10s"}], "keepPrevious": "1m"}
 
 
@@ -73,6 +76,10 @@ def count(api: ServingApi, routers: Routers, *, errors: int = 0) -> None:
         routers.counted[one["name"]] = routers.counted.get(one["name"], Counts()) + Counts(500, failed)
 
 
+def templates(api: ServingApi) -> dict[str, Json]:
+    return {one["metadata"]["name"]: one["spec"]["template"] for one in api.all(DEPLOYMENT)}
+
+
 def condition(api: ServingApi, type_: str) -> tuple[str, str]:
     found = next(one for one in api.status["conditions"] if one["type"] == type_)
     return found["status"], found["reason"]
@@ -94,7 +101,7 @@ async def test_the_keys_exist_before_the_pods_that_mount_them(tmp_path: Path) ->
 
 async def test_the_next_feedback_key_comes_in_time_and_restarts_no_pod(tmp_path: Path) -> None:
     api, routers = await serving(tmp_path)
-    templates = [obj["spec"]["template"] for obj in api.all(DEPLOYMENT)]
+    before = templates(api)
     ctx = started(api, routers, tmp_path)
     due = (await modeldeployment.reconcile(ctx, KEY)).after
     assert due is not None
@@ -102,8 +109,8 @@ async def test_the_next_feedback_key_comes_in_time_and_restarts_no_pod(tmp_path:
     this, later = key_period(api.clock.now()), await modeldeployment.reconcile(ctx, KEY)
     assert f"flights-feedback-7b1c2d3e-{this + 1}" in {obj["metadata"]["name"] for obj in api.all(SECRET)}
     assert later.after == KEY_PERIOD
-    assert [obj["spec"]["template"] for obj in api.all(DEPLOYMENT)] == templates
-    (pod,) = [one for one in templates if one["spec"]["containers"][0]["name"] == "server"]
+    assert templates(api) == before
+    pod = before[api.status["stable"]["name"]]
     (keys,) = [one["projected"] for one in pod["spec"]["volumes"] if one["name"] == "feedback"]
     assert f"flights-feedback-7b1c2d3e-{this + 1}" in [each["secret"]["name"] for each in keys["sources"]]
 
@@ -199,15 +206,33 @@ async def test_a_crash_after_any_write_ends_in_the_same_place(tmp_path: Path) ->
         assert shape(api) == expected, f"crash after write {crash}"
 
 
-async def test_a_new_operator_image_changes_no_pod_template_but_that_of_the_next_version(
-    tmp_path: Path,
+async def test_a_newer_operator_changes_no_pod_template_but_that_of_the_next_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    api, routers = await serving(tmp_path)
-    name = api.status["stable"]["name"]
-    before = api.objects[Key(DEPLOYMENT, NAMESPACE, name)]["spec"]["template"]
-    newer = started(api, routers, tmp_path, image_pull_policy="Always")
-    await modeldeployment.reconcile(newer, KEY)
-    assert api.objects[Key(DEPLOYMENT, NAMESPACE, name)]["spec"]["template"] == before
+    api, routers = await canary(tmp_path)
+    before = templates(api)
+    monkeypatch.setattr(serving_domain, "DRAIN_SECONDS", 30)
+    newer: Json = {
+        "server_image": "noria/server@sha256:" + "d" * 64,
+        "image_pull_policy": "Always",
+        "private_hosts": ("mirror.example",),
+        "allow_code_namespaces": frozenset({NAMESPACE}),
+    }
+    await modeldeployment.reconcile(started(api, routers, tmp_path, **newer), KEY)
+    assert templates(api) == before
+
+    say(api, "abort", "1")
+    approve(api, 3)
+    for _ in range(4):
+        await modeldeployment.reconcile(started(api, routers, tmp_path, **newer), KEY)
+        api.run_pods()
+        routers.follow()
+    after = templates(api)
+    (made,) = after.keys() - before.keys()
+    (container,) = after.pop(made)["spec"]["containers"]
+    assert container["image"] == newer["server_image"]
+    assert {"name": "NORIA_DRAIN_SECONDS", "value": "30"} in container["env"]
+    assert after.items() <= before.items()
 
 
 async def test_a_lost_record_is_made_from_the_pods_that_run(tmp_path: Path) -> None:

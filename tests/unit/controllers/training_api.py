@@ -202,7 +202,7 @@ def operator(api: Api, servers: Servers | None = None, **config: Any) -> Context
         store.observe(None, as_sent(obj))
     for kind in (*OWN_KINDS, JOB, POD):
         store.mark_synced(kind)
-    settings = Config(namespace="noria", server_image="noria/server@sha256:" + "b" * 64, **config)
+    settings = Config(**{"namespace": "noria", "server_image": "noria/server@sha256:" + "b" * 64} | config)
     return Context(
         client=client,
         store=store,
