@@ -224,7 +224,8 @@ async def test_an_upgrade_of_noria_restarts_no_serving_pod(cluster: Cluster, con
     await deploy(cluster)
     async with running(cluster, config, Routers(cluster)):
         found = await until(cluster, serves(1))
-    before = await pods(cluster, found["stable"]["name"])
+    name = found["stable"]["name"]
+    before = await template(cluster, name), await pods(cluster, name)
     newer = cluster.config(
         master_key_file=config.master_key_file, server_image="noria/server@sha256:" + "1" * 64
     )
@@ -235,7 +236,8 @@ async def test_an_upgrade_of_noria_restarts_no_serving_pod(cluster: Cluster, con
     generation = changed["metadata"]["generation"]
     async with running(cluster, newer, Routers(cluster)):
         await until(cluster, lambda now: now.get("observedGeneration") == generation and serves(1)(now))
-    assert await pods(cluster, found["stable"]["name"]) == before
+        # The template is written before the status; the pods would follow it a moment later.
+        assert (await template(cluster, name), await pods(cluster, name)) == before
 
 
 async def test_a_converged_deployment_is_not_written_again(cluster: Cluster, config: Config) -> None:
@@ -286,6 +288,11 @@ def weight(found: Json, number: int) -> int:
     shares = found.get("traffic", ())
     wanted = (one["weight"] for one in shares if one["version"] == f"{NAME}-{number}" and one["verified"])
     return next(wanted, 0)
+
+
+async def template(cluster: Cluster, name: str) -> Json:
+    found: Json = (await cluster.client.get(DEPLOYMENT, cluster.namespace, name))["spec"]["template"]
+    return found
 
 
 async def pods(cluster: Cluster, name: str) -> list[str]:
