@@ -155,6 +155,11 @@ class Evaluation(Spec):
         default_factory=list,
         description="Metrics to compute besides those the gates name, for example [auc, logloss].",
     )
+    image: Image | None = Field(
+        default=None,
+        description="Image of the Job, made from Noria's server image, where the models need more libraries. "
+        "Absent: the operator's server image.",
+    )
 
 
 class Gate(Spec):

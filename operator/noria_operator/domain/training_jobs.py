@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -174,6 +174,7 @@ def evaluation_job(
     if champion is not None:
         env |= {"NORIA_CHAMPION": champion.place.location.as_seen, "NORIA_CHAMPION_DIGEST": champion.digest}
     bundles = [challenger.place, *([champion.place] if champion else [])]
+    images = replace(images, server=spec.evaluation.image or images.server)
     program = _ours("evaluate", env, (*bundles, _place(held_out)), images)
     job = _job(
         obj,

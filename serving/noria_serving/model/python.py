@@ -98,7 +98,7 @@ def missing(error: ModuleNotFoundError) -> NoriaError:
         Reason.MISSING_DEPENDENCY,
         f"the model's code imports {error.name!r}, which is not installed here: if it is a module of your "
         "own, give it to save(…, files=[…]); else build an image FROM the server's that has it, and name "
-        "that image in spec.server.image",
+        "that image in spec.server.image and spec.evaluation.image",
     )
 
 

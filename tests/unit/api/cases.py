@@ -77,6 +77,7 @@ TEMPLATE = {name: value for name, value in TRAINING["spec"].items() if name != "
 ACCEPTED = [
     *(Case(base, ()) for base in BASES),
     yes("tj", evaluation=ABSENT, gates=[]),
+    yes("tj", evaluation__image="registry.example/team/server:1"),
     yes("tj", evaluation=ABSENT, gates=ABSENT, data=ABSENT),
     yes("tj", deployment=ABSENT, gates=[{"metric": "auc", "min": "-1"}]),
     yes("tj", output__uri="pvc://models"),
@@ -319,6 +320,7 @@ REFUSED_BY_SCHEMA = [
     no("tj", "", env=[{"name": "A"}, {"name": "A"}]),
     no("tj", "", env=[{"name": f"A{i}"} for i in range(65)]),
     no("tj", "", evaluation__metrics=["auc", "auc"]),
+    no("tj", "", evaluation__image="a b"),
     no("tj", "", resources__requests={"cpu": "-1"}),
     no("tj", "", resources__requests={"cpu": -1}),
     no("tj", "", resources__requests={"cpu": 0.5}),

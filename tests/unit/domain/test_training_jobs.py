@@ -121,6 +121,14 @@ def test_the_held_out_rows_are_for_the_evaluation_alone() -> None:
     assert not [name for name in env(train(training_job())) if "HOLDOUT" in name]
 
 
+def test_the_evaluation_runs_the_servers_image_or_the_one_that_its_models_need() -> None:
+    held_out = {"data": "holdout", "label": "late"}
+    assert container(evaluate(training_job(evaluation=held_out)))["image"] == IMAGES.server
+    own = container(evaluate(training_job(evaluation={**held_out, "image": "team/server:1"})))
+    assert own["image"] == "team/server:1"
+    assert own["command"] == ["python", "-m", "noria_serving.evaluate"]
+
+
 def test_trainer_and_evaluation_are_given_the_range_that_was_chosen() -> None:
     obj = training_job(data=SELECTING)
     ranges = {"train": ("2026-01-01", "2026-02-21"), "holdout": ("2026-02-22", "2026-02-28")}
