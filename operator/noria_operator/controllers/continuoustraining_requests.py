@@ -14,6 +14,7 @@ from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining, Performance
 from noria_operator.controllers.context import Context
 from noria_operator.domain.quality import Labels
+from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import (
     MANUAL,
@@ -47,21 +48,21 @@ async def requests(ctx: Context, obj: Json, training: ContinuousTraining, seen: 
             found.append(schedule(trigger, entry, since=since, now=now))
             continue
         rule = trigger.performance
-        labels = await _labels(ctx, obj, rule, entry, champion)
+        labels = await _labels(ctx, seen.deployment, rule, entry, champion)
         found.append(performance(trigger, rule, entry, champion=champion, labels=labels, now=now))
     return found
 
 
 async def _labels(
-    ctx: Context, obj: Json, rule: Performance, entry: Json, champion: Champion | None
+    ctx: Context, deployment: Json | None, rule: Performance, entry: Json, champion: Champion | None
 ) -> Labels | None:
     """The labels of the champion since the open window started; None when there is none or nobody answers."""
     since = window_start(entry, rule, champion) if champion else None
-    if champion is None or since is None:
+    if champion is None or since is None or deployment is None:
         return None
-    namespace, deployment = obj["metadata"]["namespace"], obj["spec"]["deployment"]
-    pods = ctx.store.list(POD, namespace, {names.DEPLOYMENT_LABEL: deployment})
-    return await ctx.servers.labels(namespace, deployment, pods, since=since, version=champion.name)
+    meta = deployment["metadata"]
+    pods = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
+    return await ctx.servers.labels(meta["namespace"], meta["name"], pods, since=since, version=champion.name)
 
 
 def _champion(seen: Watched) -> Champion | None:

@@ -15,7 +15,7 @@ from noria_operator.api import names
 from noria_operator.api.parsing import InvalidSpec
 from noria_operator.controllers import router, serving_children
 from noria_operator.controllers.context import Context, Result
-from noria_operator.controllers.serving_observe import View, gather, pods_of
+from noria_operator.controllers.serving_observe import View, gather, pods_alive
 from noria_operator.domain.rollout import plan as plan_rollout
 from noria_operator.domain.rollout_conditions import Report, Trouble, status
 from noria_operator.domain.rollout_state import Plan
@@ -118,7 +118,7 @@ async def _write_status(ctx: Context, view: View, made: Plan, trouble: Trouble |
         policy=view.policy,
         observed=view.observed,
         routers=view.routers,
-        pods=len(pods_of(ctx, view.obj, stable)) if stable else 0,
+        pods=pods_alive(ctx, view.obj, stable) if stable else 0,
         selector=selector_text(selector(view.name, view.uid)),
         url=f"http://{view.name}.{view.namespace}.svc",
         trouble=trouble,

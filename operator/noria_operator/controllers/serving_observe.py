@@ -148,6 +148,15 @@ def pods_of(ctx: Context, obj: Json, target: Revision) -> list[Json]:
     return ctx.store.list(POD, meta["namespace"], revision_selector(meta["name"], meta["uid"], target))
 
 
+def pods_alive(ctx: Context, obj: Json, target: Revision) -> int:
+    """Pods of a revision as a ReplicaSet counts them: those that neither ended nor are being deleted."""
+    return sum(
+        pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+        and not pod["metadata"].get("deletionTimestamp")
+        for pod in pods_of(ctx, obj, target)
+    )
+
+
 def _problems(ctx: Context, obj: Json, targets: Collection[Revision]) -> dict[str, str]:
     if not targets:
         return {}

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from noria_operator.controllers.context import Context, Controller, Result
-from noria_operator.domain.conditions import Condition, merge_conditions
+from noria_operator.domain.conditions import Condition, clip, merge_conditions
 from noria_operator.kube import metrics
 from noria_operator.kube.errors import (
     ApiError,
@@ -104,7 +104,7 @@ async def _guarded(ctx: Context, controller: Controller, key: Key) -> Result:
 
 
 async def mark_stalled(ctx: Context, key: Key, error: Terminal) -> None:
-    """Write Stalled=True and Ready=False with the reason; everything else in status stays as it is."""
+    """Write Stalled=True and Ready=False with the reason, and the message; the rest of status stays."""
     obj = ctx.store.get(key)
     if obj is None or obj["metadata"].get("deletionTimestamp"):
         return
@@ -122,7 +122,8 @@ async def mark_stalled(ctx: Context, key: Key, error: Terminal) -> None:
         generation=generation,
     )
     kept = [one for one in before if one["type"] not in {"Ready", "Reconciling", "Stalled"}]
-    changed = {**status, "observedGeneration": generation, "conditions": stalled + kept}
+    told_now = {"observedGeneration": generation, "message": clip(error.message)}
+    changed = {**status, **told_now, "conditions": stalled + kept}
     await ctx.writer.status(key.kind, obj, changed)
     if not told:
         await ctx.events.emit(obj, "Warning", error.reason, error.message)

@@ -145,10 +145,13 @@ def _approved(matter: Matter) -> VersionPlan:
 
 
 def _last(obj: Json, phase: VersionPhase) -> tuple[str, str]:
-    """Reason and sentence of the standing phase; a phase that people set by hand has none of ours."""
+    """Reason and sentence of the standing phase; a phase that people set by hand has none of ours.
+
+    They are those of ArtifactReady: what stalls a pass for a while is written over the others.
+    """
     status = obj.get("status", {})
-    ready: Json = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
-    history = status.get("history", [])
+    history, conditions = status.get("history", []), status.get("conditions", [])
+    said: Json = next((one for one in conditions if one["type"] == "ArtifactReady"), {})
     if history and history[-1]["to"] == phase:
-        return ready.get("reason") or phase.value, status.get("message", "")
+        return said.get("reason") or phase.value, said.get("message", "")
     return phase.value, f"the phase was set to {phase} by hand"

@@ -13,8 +13,9 @@ from tests.unit.domain.training_world import deployment, version
 
 from noria_operator.controllers.continuoustraining import reconcile, related
 from noria_operator.domain.quality import Labels
+from noria_operator.domain.serving_children import selector
 from noria_operator.kube.errors import Terminal
-from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODELVERSION, TRAININGJOB, Key
+from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODELVERSION, POD, TRAININGJOB, Key
 
 Json = dict[str, Any]
 KEY = Key(CONTINUOUSTRAINING, "demo", "flights")
@@ -77,6 +78,18 @@ async def test_an_open_window_is_read_from_where_it_began_and_writes_nothing() -
     assert servers.asked == [begun]
     assert len(api.writes) == before
     assert result.after == ctx.config.counters_interval
+
+
+async def test_labels_come_from_the_pods_of_the_deployment_that_is_there_now() -> None:
+    api = world()
+    for name, uid in (("mine", "deployment-flights"), ("of-one-deleted", "old")):
+        labels = selector("flights", uid)
+        meta = {"name": name, "namespace": "demo", "uid": name, "labels": labels}
+        api.put(POD, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {}})
+    await watch(api, None)
+    servers = Servers(auc(0.6, 100))
+    await reconcile(operator(api, servers), KEY)
+    assert servers.read == ["mine"]
 
 
 async def test_a_schedule_wakes_itself_at_the_very_time() -> None:

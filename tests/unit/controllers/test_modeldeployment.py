@@ -32,6 +32,7 @@ from noria_operator.kube.kinds import (
     DEPLOYMENT,
     MODELDEPLOYMENT,
     MODELVERSION,
+    POD,
     PVC,
     SECRET,
     SERVICE,
@@ -305,8 +306,16 @@ async def test_a_deployment_that_is_gone_or_going_is_left_to_the_garbage_collect
 
 
 async def test_status_tells_autoscalers_which_pods_to_count(tmp_path: Path) -> None:
-    api, _ = await serving(tmp_path)
+    api, routers = await serving(tmp_path)
     assert api.status["selector"] == "noria.dev/deployment=flights,noria.dev/owner-uid=7b1c2d3e-0000"
+    assert api.status["replicas"] == 1
+    for name, change in (("evicted", {"status": {"phase": "Failed"}}), ("going", {})):
+        pod = copy.deepcopy(
+            next(one for one in api.all(POD) if one["metadata"]["name"].startswith("flights-1"))
+        )
+        pod["metadata"] |= {"name": name, "uid": name} | ({} if change else {"deletionTimestamp": "now"})
+        api.put(POD, pod | change)
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
     assert api.status["replicas"] == 1
     assert api.status["url"] == "http://flights.prod.svc"
 

@@ -183,12 +183,14 @@ class Servers:
 
     joined: Labels | None = None
     asked: list[datetime] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
 
     async def labels(
         self, namespace: str, deployment: str, pods: Any, *, since: datetime, version: str
     ) -> Labels | None:
         self.asked.append(since)
+        self.read += [pod["metadata"]["name"] for pod in pods]
         return self.joined
 
     def forget(self, namespace: str, deployment: str) -> None:

@@ -137,6 +137,17 @@ def test_who_serves_it_is_shown_and_a_phase_set_by_hand_stays() -> None:
     assert "still used" not in freed["status"]["message"]
 
 
+def test_an_approved_version_says_so_again_after_a_pass_that_stalled() -> None:
+    obj, body = fresh()
+    obj, _ = step(obj, complete(body, said(digest=DIGEST)))
+    stalled = json.loads(json.dumps(obj))
+    stalled["status"]["message"] = "Job 'flights-2-verify' exists"
+    for one in stalled["status"]["conditions"]:
+        if one["type"] in ("Ready", "Reconciling", "Stalled"):
+            one |= {"reason": "NameConflict", "message": "Job 'flights-2-verify' exists"}
+    assert step(stalled)[0] == obj
+
+
 def test_a_version_that_waits_for_people_is_left_to_them() -> None:
     obj, plan = step(version(1, phase="PendingApproval"))
     assert (obj["status"]["phase"], plan.create) == ("PendingApproval", None)

@@ -147,6 +147,7 @@ async def test_a_terminal_error_stalls_the_object_and_is_told_once() -> None:
     assert status is not None
     assert status["status"]["phase"] == "Pending", "what was in status stays"
     assert status["status"]["observedGeneration"] == 4
+    assert status["status"]["message"] == "spec.model: choose another name"
     by_type = {one["type"]: one for one in status["status"]["conditions"]}
     assert by_type["Stalled"]["status"] == "True"
     assert by_type["Ready"]["status"] == "False"
