@@ -203,9 +203,8 @@ class Errors(Spec):
 
     tolerated: Probability = Field(
         default=PythonDecimal("0.01"),
-        description="Share of failed requests that is still acceptable, beyond the champion's own, "
-        "between 0 and 1. "
-        'Default: "0.01".',
+        description="A challenger whose share of failed requests is surely below this passes, whatever the "
+        'champion\'s own is; between 0 and 1. Default: "0.01".',
     )
 
 
@@ -223,7 +222,8 @@ class Analysis(Spec):
     )
     max_hold: PositiveDuration = Field(
         default=timedelta(hours=1),
-        description="Longest time without a verdict after the last step. Default: 1h.",
+        description="Longest time that a step waits for its requests beyond its duration, and the longest "
+        "wait for a verdict after the last step. Default: 1h.",
     )
     on_max_hold: Literal["Pause", "Abort"] = Field(
         default="Pause",

@@ -58,7 +58,9 @@ class StepStatus(Status):
     """Where the canary stands."""
 
     index: int = Field(ge=0, le=100, description="Index of the step in spec.strategy.steps.")
-    started_at: Time | None = Field(default=None, description="When the step's weight was first read back.")
+    started_at: Time | None = Field(
+        default=None, description="Since when it waits for pods, for routers, or runs."
+    )
     requests: int = Field(
         default=0, ge=0, le=2**53, description="Requests that the challenger answered in the step."
     )
@@ -125,7 +127,8 @@ class ModelDeploymentStatus(Status):
     observed_generation: ObservedGeneration = None
     replicas: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Pods of the stable version.")
     selector: Annotated[str, Field(max_length=1024)] | None = Field(
-        default=None, description="Label selector of the stable version's pods, for autoscalers."
+        default=None,
+        description="Label selector of all serving pods, for autoscalers: together they carry the demand.",
     )
     stable: Served | None = Field(default=None, description="The champion.")
     candidate: CandidateStatus | None = Field(default=None, description="The challenger. Absent: none.")

@@ -144,7 +144,7 @@ class TrainingJobStatus(Status):
     )
     evaluation: EvaluationStatus | None = Field(default=None, description="What the evaluation measured.")
     gates: Annotated[list[GateStatus], Field(max_length=16)] = Field(
-        default_factory=list, description="How each gate went, in the order of spec.gates."
+        default_factory=list, description="How each gate went; those that failed come first."
     )
     artifact: ArtifactStatus | None = Field(default=None, description="What the container handed over.")
     reserved_version: int | None = Field(
