@@ -133,7 +133,7 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
     is up.
     """
     state, now = made.state, ctx.clock.now()
-    waits = [max(made.due - now, READ_BACK)] if made.due else []
+    waits = [made.due - now] if made.due and made.due > now else []  # what is overdue waits for routers
     waits += [AFTER_TROUBLE] if trouble else []
     if not state.verified and view.routers:
         young = bool(state.history) and now - state.history[-1].at < PATIENCE

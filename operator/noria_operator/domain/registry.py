@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 def number_of(model: str, name: str) -> int:
     """N of `<model>-<N>`, 0 for any other name."""
-    match = re.fullmatch(rf"{re.escape(model)}-([1-9][0-9]{{0,8}})", name)
+    match = re.fullmatch(rf"{re.escape(model)}-([1-9][0-9]{{0,9}})", name)
     return int(match[1]) if match else 0
 
 

@@ -236,6 +236,25 @@ async def test_a_newer_operator_changes_no_pod_template_but_that_of_the_next_ver
     assert after.items() <= before.items()
 
 
+async def test_a_previous_version_whose_time_is_over_waits_for_routers_without_a_hot_loop(
+    tmp_path: Path,
+) -> None:
+    api, routers = await serving(tmp_path)
+    edit(api, strategy={"keepPrevious": "1m"})
+    approve(api, 2)
+    await settle(api, routers, tmp_path)
+    edit(api, version="flights-1")
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert (stable(api), api.status["previous"]["version"]) == ("flights-1", "flights-2")
+    for key in [key for key in api.objects if key.kind == POD and key.name.startswith("noria-router")]:
+        del api.objects[key]
+    api.clock.time += minutes(2)
+    result = await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert "previous" in api.status
+    assert result.after is not None
+    assert result.after >= minutes(1)
+
+
 async def test_a_lost_record_is_made_from_the_pods_that_run(tmp_path: Path) -> None:
     api, routers = await serving(tmp_path)
     name = api.status["stable"]["name"]

@@ -26,6 +26,7 @@ def test_other_models_do_not_count() -> None:
     assert next_number("flights", versions=[other], jobs=[training_job(model="taxis")], deployments=[]) == 1
     assert number_of("flights", "flights-2-8") == 0
     assert number_of("flights", "flights-08") == 0
+    assert number_of("flights", "flights-2147483647") == 2**31 - 1
 
 
 def test_a_version_is_found_by_the_uid_of_its_training_job() -> None:

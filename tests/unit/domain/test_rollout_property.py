@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.domain.rollout_world import World, seconds
 
 from noria_operator.domain.rollout_state import Policy, PolicyStep
+from noria_operator.domain.rollout_target import choose
 
 MINUTE = timedelta(minutes=1)
 STEPS = st.sampled_from(
@@ -133,5 +134,25 @@ class Rollouts(RuleBasedStateMachine):
             assert state.weight(state.stable.name) == 100
 
 
+class Unattended(Rollouts):
+    """The same, and then good traffic alone: nobody promotes, only pauses are ended."""
+
+    def teardown(self) -> None:
+        """Every rollout comes to rest at the version that is wanted."""
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        world.readable = True
+        world.commands.clear()
+        for count in range(10):
+            world.commands["resume"] = f"last-{count}"
+            world.run(3, requests=1000)
+        target = choose(world.policy, world.state, tuple(world.versions.values()))
+        assert (world.state.candidate, world.state.stable) == (None, target.revision)
+        assert world.state.verified
+
+
 Rollouts.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+Unattended.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 test_everything_that_must_always_hold_holds_after_every_write = Rollouts.TestCase
+test_good_traffic_alone_brings_every_rollout_to_its_end = Unattended.TestCase
