@@ -26,14 +26,16 @@ JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 async def gather(ctx: Context, owner: Json, name: str, *, unread: bool = True) -> Run | None:
     """The Job `name` of `owner`; raises `NameConflict` when it belongs to somebody else.
 
-    `unread` says that its result is still to be read; else pods that are gone are not asked for.
+    `unread` says that its result is still to be read; else neither pods that are gone nor the name matter.
     """
     meta = owner["metadata"]
     job = ctx.store.get(Key(JOB, meta["namespace"], name))
     if job is None or job["metadata"].get("deletionTimestamp"):
         return None
     if controller_uid(job) != meta["uid"]:
-        raise NameConflict(JOB, name)
+        if unread:
+            raise NameConflict(JOB, name)
+        return None
     labels = {names.OWNER_UID_LABEL: meta["uid"], JOB_NAME_LABEL: name}
     run = Run(job, tuple(ctx.store.list(POD, meta["namespace"], labels)))
     if unread and run.finished and ended(run, "Succeeded") is None and ended(run, "Failed") is None:

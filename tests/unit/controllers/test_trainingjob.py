@@ -102,17 +102,25 @@ async def test_two_runs_at_once_never_share_a_number() -> None:
     assert names == {"flights-2", "flights-3"}
 
 
+def foreign(name: str) -> Json:
+    meta = {"name": name, "namespace": "demo", "uid": "x"}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {}}
+
+
+async def test_a_finished_run_does_not_mind_who_takes_the_names_of_its_jobs() -> None:
+    api = world()
+    await run(api)
+    done = api.objects[KEY]
+    for name in ("flights-1-train", "flights-1-evaluate"):
+        api.put(JOB, foreign(name))
+    await reconcile(operator(api), KEY)
+    assert api.objects[KEY] == done
+    assert [one["metadata"]["uid"] for one in api.all(JOB)] == ["x", "x"]
+
+
 async def test_a_job_of_somebody_else_is_never_touched() -> None:
     api = world()
-    api.put(
-        JOB,
-        {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {"name": "flights-1-train", "namespace": "demo", "uid": "x"},
-            "spec": {},
-        },
-    )
+    api.put(JOB, foreign("flights-1-train"))
     with pytest.raises(NameConflict, match="flights-1-train"):
         await reconcile(operator(api), KEY)
     assert not [text for text in api.writes if "Job" in text.split()[1:2]]
