@@ -7,6 +7,7 @@ relies on it, what shrinks after the status that allows it; a pass that changes 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
@@ -67,18 +68,16 @@ async def reconcile(ctx: Context, key: Key) -> Result:
 
 async def _act(ctx: Context, view: View, made: Plan) -> Trouble | None:
     if takes_weight(view, made):
-        obj = await _write_status(ctx, view, made, None)
-        view = replace(view, obj=obj)
-    trouble = await _grow(ctx, view, made)
-    if trouble is None:
-        await _write_status(ctx, view, made, None)
-        await serving_children.shrink(ctx, view, made)
-    else:
-        made = _without_growth(ctx, view, trouble)
-        await _write_status(ctx, view, made, trouble)
-    for note in made.events:
-        kind: Literal["Normal", "Warning"] = "Warning" if note.warning else "Normal"
-        await ctx.events.emit(view.obj, kind, note.reason.value, note.message)
+        view = replace(view, obj=await _tell(ctx, view, made, None))
+        made = replace(made, events=())
+    trouble = await _refusal(_grow(ctx, view, made))
+    if trouble is not None:
+        await _tell(ctx, view, _without_growth(ctx, view, trouble), trouble)
+        return trouble
+    await _tell(ctx, view, made, None)
+    trouble = await _refusal(serving_children.shrink(ctx, view, made))
+    if trouble is not None:  # nothing that serves depends on what could not be taken away
+        await ctx.events.emit(view.obj, "Warning", trouble.reason, trouble.message)
     return trouble
 
 
@@ -87,11 +86,15 @@ def takes_weight(view: View, made: Plan) -> bool:
     return any(made.state.weight(one.target.name) < one.weight for one in view.state.traffic)
 
 
-async def _grow(ctx: Context, view: View, made: Plan) -> Trouble | None:
-    """Router and children; what the API server or a foreign object refuses becomes part of the status."""
+async def _grow(ctx: Context, view: View, made: Plan) -> None:
+    await router.ensure(ctx, view.obj)
+    await serving_children.grow(ctx, view, made)
+
+
+async def _refusal(writes: Awaitable[None]) -> Trouble | None:
+    """Write; what the API server or a foreign object refuses is for the status to tell."""
     try:
-        await router.ensure(ctx, view.obj)
-        await serving_children.grow(ctx, view, made)
+        await writes
     except NameConflict as error:
         return Trouble(error.reason, error.message, fatal=True)
     except Terminal as error:
@@ -110,7 +113,8 @@ def _without_growth(ctx: Context, view: View, trouble: Trouble) -> Plan:
     return plan_rollout(view.policy, view.state, observed, ctx.clock.now())
 
 
-async def _write_status(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Json:
+async def _tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Json:
+    """Write the status, then the Events of what it says."""
     stable = made.state.stable
     meta = view.deployment.metadata
     report = Report(
@@ -125,7 +129,11 @@ async def _write_status(ctx: Context, view: View, made: Plan, trouble: Trouble |
         refused_hosts=router.refused_hosts(ctx.store, view.obj),
     )
     wanted = status(report, view.obj.get("status", {}), generation=meta.generation, now=ctx.clock.now())
-    return await ctx.writer.status(MODELDEPLOYMENT, view.obj, wanted)
+    written = await ctx.writer.status(MODELDEPLOYMENT, view.obj, wanted)
+    for note in made.events:
+        kind: Literal["Normal", "Warning"] = "Warning" if note.warning else "Normal"
+        await ctx.events.emit(view.obj, kind, note.reason.value, note.message)
+    return written
 
 
 def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Result:

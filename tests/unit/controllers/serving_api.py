@@ -19,6 +19,7 @@ from noria_operator.controllers.context import Context
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.router import RouterReader
+from noria_operator.kube.errors import Forbidden
 from noria_operator.kube.kinds import (
     DEPLOYMENT,
     ENDPOINTSLICE,
@@ -41,6 +42,13 @@ class ServingApi(Api):
     """Server-side apply as a deep merge, which is enough for bodies that always name the same fields."""
 
     refuse: dict[str, Exception] = field(default_factory=dict)
+    kept: frozenset[Kind] = frozenset()
+    """Kinds that a policy lets nobody delete."""
+
+    async def delete(self, kind: Kind, namespace: str, name: str, **options: Any) -> Json | None:
+        if kind in self.kept:
+            raise Forbidden(403, "Forbidden", "deletions are for admins")
+        return await super().delete(kind, namespace, name, **options)
 
     async def apply(
         self, kind: Kind, namespace: str, body: Json, *, manager: str = "", force: bool = True

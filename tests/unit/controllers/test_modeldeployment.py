@@ -26,7 +26,7 @@ from noria_operator.controllers import modeldeployment
 from noria_operator.domain import serving as serving_domain
 from noria_operator.domain.keys import KEY_PERIOD, key_period, period_start
 from noria_operator.domain.verdict import Counts
-from noria_operator.kube.errors import Conflict, Forbidden, Terminal
+from noria_operator.kube.errors import Conflict, Forbidden, ServerError, Terminal
 from noria_operator.kube.kinds import (
     CONTROLLERREVISION,
     DEPLOYMENT,
@@ -142,6 +142,15 @@ async def test_an_abort_is_written_before_anything_that_could_fail(tmp_path: Pat
     assert api.writes[0] == "status ModelDeployment flights"
     assert weights(api) == {"flights-1": 100}
     assert api.status["commands"] == {"abort": id_[:256]}
+
+
+async def test_an_abort_is_told_by_an_event_whatever_fails_after_it(tmp_path: Path) -> None:
+    api, routers = await canary(tmp_path)
+    say(api, "abort", "1")
+    api.refuse = {"Deployment": ServerError(500, "InternalError", "etcd")}
+    with pytest.raises(ServerError):
+        await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert api.events[-1] == "RolledBack"
 
 
 async def test_pods_of_an_aborted_challenger_go_only_when_no_router_sends_to_them(tmp_path: Path) -> None:
@@ -296,6 +305,20 @@ async def test_what_the_api_server_refuses_is_told_in_status_and_not_written_ove
     api.refuse = {}
     await settle(api, routers, tmp_path)
     assert condition(api, "Stalled")[0] == "False"
+
+
+async def test_what_may_not_be_deleted_takes_nothing_from_what_serves(tmp_path: Path) -> None:
+    api, routers = await canary(tmp_path)
+    loser = api.status["candidate"]["name"]
+    api.kept = frozenset({DEPLOYMENT})
+    say(api, "abort", "1")
+    await settle(api, routers, tmp_path)
+    result = await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert (result.after, api.events[-1]) == (modeldeployment.AFTER_TROUBLE, "WriteRefused")
+    assert condition(api, "Ready") == ("True", "Serving")
+    api.kept = frozenset()
+    await settle(api, routers, tmp_path)
+    assert Key(DEPLOYMENT, NAMESPACE, loser) not in api.objects
 
 
 async def test_a_claim_that_does_not_exist_is_named_before_any_pod_is_made(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ class Api:
     clock: TestClock = field(default_factory=TestClock)
     objects: dict[Key, Json] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
     crash_after: int | None = None
     version: int = 0
     lists: int = 0
@@ -77,6 +78,7 @@ class Api:
     async def create(self, kind: Kind, namespace: str, body: Json) -> Json:
         key = Key(kind, namespace, body["metadata"]["name"])
         if kind == EVENT:
+            self.events.append(body["reason"])
             return body
         if key in self.objects:
             raise AlreadyExists(409, "AlreadyExists", key.name)
