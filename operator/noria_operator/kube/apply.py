@@ -80,7 +80,7 @@ class Writer:
         key = _key(kind, body)
         if kind == SECRET:
             return await self._create_blind(key, body)
-        existing = self._store.get(key)
+        existing = known = self._store.get(key)
         if existing is None:
             try:
                 answer = await self._client.create(kind, key.namespace, body)
@@ -93,7 +93,7 @@ class Writer:
                 return answer
         if not (same(existing) if same else _is_ours(existing, owner, body)):
             raise NameConflict(kind, key.name)
-        return existing
+        return existing if known or _managed(existing) else await self._labelled(kind, body)
 
     async def delete(self, kind: Kind, obj: Json, *, propagation: Propagation = "Background") -> None:
         """Delete exactly this object (by uid); nothing happens when it is already on its way out."""
@@ -162,6 +162,13 @@ class Writer:
         if _managed(found):
             self._store.observe("MODIFIED", found)
         return found
+
+    async def _labelled(self, kind: Kind, body: Json) -> Json:
+        """Give back the labels that somebody took away: without them no watch shows the object."""
+        meta = {name: body["metadata"][name] for name in ("name", "namespace", "labels")}
+        answer = await self._client.apply(kind, meta["namespace"], {"metadata": meta})
+        self._store.observe("MODIFIED", answer)
+        return answer
 
     def _check(self, kind: Kind, observed: Json, owner: Json | None) -> None:
         if not _is_ours(observed, owner, None):

@@ -8,7 +8,7 @@ from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 from noria_operator.kube.apply import Writer, controller_uid, owned
 from noria_operator.kube.client import Answer
 from noria_operator.kube.errors import Conflict, NameConflict, NotFound
-from noria_operator.kube.kinds import DEPLOYMENT, MODELDEPLOYMENT, MODELVERSION, SECRET, Json
+from noria_operator.kube.kinds import DEPLOYMENT, JOB, MODELDEPLOYMENT, MODELVERSION, SECRET, Json
 from noria_operator.kube.requests import Request
 from noria_operator.kube.store import Store
 
@@ -151,6 +151,23 @@ async def test_a_create_after_a_crash_finds_its_own_work() -> None:
     with pytest.raises(NameConflict):
         await write.create_once(DEPLOYMENT, DESIRED, owner=OWNER)
     assert client.verbs == ["create", "get"]
+
+
+async def test_a_child_without_our_label_gets_it_back_so_that_the_watch_shows_it() -> None:
+    write, client, store, server = writer()
+    made = await write.create_once(JOB, DESIRED, owner=OWNER)
+    bare = copy.deepcopy(made)
+    del bare["metadata"]["labels"]
+    server.objects["a"] = bare
+    server.refuse["create"] = refusal(409, "AlreadyExists")
+    store.observe("DELETED", made)  # it left the selector of the watch
+    await write.create_once(JOB, DESIRED, owner=OWNER)
+    assert client.verbs == ["create", "create", "get", "patch"]
+    sent = client.sent[-1][1].body
+    assert sent is not None
+    assert sent.keys() == {"apiVersion", "kind", "metadata"}
+    assert sent["metadata"] == {"name": "a", "namespace": "ns", "labels": made["metadata"]["labels"]}
+    assert len(store.list(JOB)) == 1
 
 
 async def test_an_object_without_owner_is_known_by_the_uid_that_it_was_made_for() -> None:
