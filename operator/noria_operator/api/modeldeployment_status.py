@@ -44,7 +44,12 @@ class Served(Status):
 class CandidateStatus(Served):
     """The challenger."""
 
-    attempt: int = Field(default=1, ge=1, le=2**31 - 1, description="How many times this revision was tried.")
+    attempt: int = Field(
+        default=1,
+        ge=1,
+        le=2**31 - 1,
+        description="How often this version was tried, as far as history goes back.",
+    )
     started_at: Time | None = Field(default=None, description="When the attempt started.")
 
 

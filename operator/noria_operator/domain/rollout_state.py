@@ -80,7 +80,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The challenger; `attempt` counts from 1 for each revision."""
+    """The challenger; `attempt` counts from 1 for each version, as far as history goes back."""
 
     target: Revision
     attempt: int
