@@ -54,12 +54,11 @@ async def reconcile(ctx: Context, key: Key) -> Result:
             return Result()
         plan = await _decide(ctx, obj)
         try:
-            await _act(ctx, obj, plan)
+            await _create(ctx, obj, plan.create)
         except Invalid as error:
-            plan = refuse(
-                obj, f"the API server refuses what the spec asks for: {error.message}", ctx.clock.now()
-            )
-            await _act(ctx, obj, plan)
+            text = f"the API server refuses what the spec asks for: {error.message}"
+            plan = refuse(obj, text, ctx.clock.now())
+        await _act(ctx, obj, plan)
         if not plan.again:
             return Result(max(plan.due - ctx.clock.now(), _SOON) if plan.due and not plan.delete else None)
     return Result(_SOON)
@@ -116,8 +115,6 @@ async def _observe(ctx: Context, obj: Json) -> Observed:
 
 async def _act(ctx: Context, obj: Json, plan: Plan) -> None:
     namespace = obj["metadata"]["namespace"]
-    if plan.create is not None:
-        await _create(ctx, obj, plan.create)
     for name in plan.stop:
         job = ctx.store.get(Key(JOB, namespace, name))
         if job is not None:
@@ -136,7 +133,9 @@ async def _act(ctx: Context, obj: Json, plan: Plan) -> None:
         await ctx.writer.delete(TRAININGJOB, obj)
 
 
-async def _create(ctx: Context, obj: Json, body: Json) -> None:
+async def _create(ctx: Context, obj: Json, body: Json | None) -> None:
+    if body is None:
+        return
     if body["kind"] == names.MODEL_VERSION:
         uid = obj["metadata"]["uid"]
         # Another version got the name first: once the cache has it, the next step takes another number.

@@ -11,8 +11,8 @@ from tests.unit.controllers.training_api import Api, Crash, operator
 from tests.unit.domain.training_world import deployment, evaluation, result, training_job, version
 
 from noria_operator.controllers.trainingjob import reconcile, related
-from noria_operator.kube.errors import NameConflict
-from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, TRAININGJOB, Key
+from noria_operator.kube.errors import Invalid, NameConflict
+from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, TRAININGJOB, Key, Kind
 
 Json = dict[str, Any]
 KEY = Key(TRAININGJOB, "demo", "flights-1")
@@ -205,6 +205,26 @@ async def test_a_job_that_the_api_server_refuses_fails_the_run_with_its_words() 
     assert status["phase"] == "Failed"
     assert "spec.template: wrong" in status["message"]
     assert len(api.writes) == 1
+
+
+async def test_a_status_that_the_api_server_refuses_is_no_fault_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The CRDs may be older than the operator."""
+    api = world()
+    write, written = api.apply_status, []
+
+    async def older(kind: Kind, namespace: str, name: str, status: Json, **guard: Any) -> Json:
+        written.append(status["phase"])
+        raise Invalid(422, "Invalid", "status.phase: Unsupported value")
+
+    monkeypatch.setattr(api, "apply_status", older)
+    with pytest.raises(Invalid):
+        await reconcile(operator(api), KEY)
+    monkeypatch.setattr(api, "apply_status", write)
+    await run(api)
+    assert written == ["Pending"]
+    assert api.objects[KEY]["status"]["phase"] == "Succeeded"
 
 
 async def test_an_object_that_is_gone_or_going_is_left_alone() -> None:
