@@ -23,7 +23,7 @@ from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import MANUAL, Request
 from noria_operator.domain.triggers_rollout import rolling_out
-from noria_operator.domain.triggers_status import ready
+from noria_operator.domain.triggers_status import mismatch, ready
 
 Json = dict[str, Any]
 
@@ -62,7 +62,7 @@ def decide(
     runs = list(before.get("runs", []))
     times = [moment(run["at"]) for run in runs]
     limits = _limits(training)
-    held, why = _held(training, seen, before)
+    held, why = _held(obj, training, seen)
     stops = [held or _limit(limits, times, one, now) for one in requests]
     chosen = next((one for one, stop in zip(requests, stops, strict=True) if one.wanted and not stop), None)
     block, eligible = held or blocked(limits, times, now), next_eligible(limits, times, now)
@@ -163,14 +163,16 @@ def _limit(limits: Limits, times: list[datetime], request: Request, now: datetim
     return blocked(limits, times, now, cooldown=request.reason != MANUAL)
 
 
-def _held(training: ContinuousTraining, seen: Watched, before: Json) -> tuple[Block | None, str]:
+def _held(obj: Json, training: ContinuousTraining, seen: Watched) -> tuple[Block | None, str]:
     """What holds every run whatever asks for it, and the sentence for it."""
+    if wrong := mismatch(obj, seen.deployment):
+        return Block.INVALID, wrong
     if training.spec.suspend:
         return Block.SUSPENDED, "spec.suspend is true"
     live = [job["metadata"]["name"] for job in seen.jobs if not is_finished(job.get("status", {}))]
     if live:
         return Block.CONCURRENCY, f"TrainingJob {live[0]} is not finished"
-    last = (before.get("lastTrigger") or {}).get("trainingJob", "")
+    last = (obj.get("status", {}).get("lastTrigger") or {}).get("trainingJob", "")
     text = rolling_out(last, seen.deployment, seen.versions)
     return (Block.CONCURRENCY, text) if text else (None, "")
 

@@ -25,6 +25,13 @@ def ready(obj: Json, status: Json, deployment: Json | None, held: str, now: date
             Condition("Reconciling", True, "DeploymentMissing", message),
             Condition("Stalled", False, "DeploymentMissing", ""),
         ]
+    elif wrong := mismatch(obj, deployment):
+        message = wrong
+        conditions = [
+            Condition("Ready", False, "InvalidSpec", message),
+            Condition("Reconciling", False, "InvalidSpec", ""),
+            Condition("Stalled", True, "InvalidSpec", message),
+        ]
     else:
         message = f"watching {name}" + (f"; no run starts: {held}" if held else "")
         reason = "Suspended" if obj["spec"].get("suspend") else "Watching"
@@ -40,3 +47,14 @@ def ready(obj: Json, status: Json, deployment: Json | None, held: str, now: date
         "observedGeneration": generation,
         "conditions": merge_conditions(before, conditions, now=now, generation=generation),
     }
+
+
+def mismatch(obj: Json, deployment: Json | None) -> str:
+    """Why no version that the loop trains would ever be served; empty when nothing speaks against it."""
+    trained = obj["spec"]["template"]["spec"]["model"]
+    if deployment is None or deployment["spec"]["model"] == trained:
+        return ""
+    return (
+        f"ModelDeployment {obj['spec']['deployment']} serves {deployment['spec']['model']}, and the template "
+        f"trains {trained}: correct spec.template.spec.model or spec.deployment"
+    )

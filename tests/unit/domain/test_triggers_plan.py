@@ -266,6 +266,22 @@ def test_a_missing_deployment_is_said_and_a_run_may_start_all_the_same() -> None
     assert plan.again
 
 
+def test_a_loop_that_trains_another_model_than_is_served_starts_nothing_and_says_so() -> None:
+    loop = Loop()
+    other = deployment(1)
+    other["spec"]["model"] = "taxis"
+    loop.step(weekly(), seen=other)
+    found = {one["type"]: one for one in loop.status["conditions"]}
+    assert (found["Ready"]["status"], found["Ready"]["reason"]) == ("False", "InvalidSpec")
+    assert found["Stalled"]["status"] == "True"
+    assert "flights" in found["Stalled"]["message"]
+    assert "taxis" in found["Stalled"]["message"]
+    assert (loop.status["blockedBy"], loop.jobs) == ("InvalidSpec", {})
+    loop.settle(weekly())
+    assert len(loop.jobs) == 1
+    assert loop.status["conditions"][0]["status"] == "True"
+
+
 def test_a_quiet_pass_writes_the_same_status() -> None:
     loop = Loop()
     loop.settle(quality(wanted=False), weekly(wanted=False))
