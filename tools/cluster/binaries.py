@@ -71,6 +71,7 @@ MODULES = {
         Module("local-path", ("local-path-provisioner",), "1 minute"),
         Module("helm", ("helm",), "2 minutes"),
         Module("kwok", ("kwok", "kwok-stages.yaml"), "2 minutes", stages=True),
+        Module("fake-gcs-server", ("fake-gcs-server",), "2 minutes", on_demand=True),
         Module("versitygw", ("versitygw",), "2 minutes", on_demand=True),
     )
 }
