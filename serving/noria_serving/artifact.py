@@ -1,11 +1,12 @@
 """Where a bundle's bytes come from, and the proof that they are the registered ones before anything parses
 them.
 
-In: a location (directory or URI) and, where known, the digest of its manifest. Out: the
-manifest and verified bytes. Invariants: the manifest's sha256 is checked before its JSON is read; every
-file's sha256 is checked before its content is handed out, and what is handed out are the very bytes that were
-hashed (never a second read); a bundle holds exactly the files that its manifest lists; no link is followed
-and no name leaves the bundle.
+In: a location (directory or URI), where known the digest of its manifest, and whose signatures are trusted.
+Out: the manifest and verified bytes. Invariants: the manifest's sha256 is checked before its JSON is read;
+a signature is checked before any other file is opened; every file's sha256 is checked before its content is
+handed out, and what is handed out are the very bytes that were hashed (never a second read); a bundle holds
+exactly the files that its manifest lists, and perhaps their signature; no link is followed and no name leaves
+the bundle.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from noria_serving import contract, scratch
+from noria_serving import contract, scratch, signing
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.objects import ObjectSource, is_store
+from noria_serving.signing import NOBODY, Trust
 
 MAX_FILES: Final = 64
 MAX_MANIFEST: Final = 256 * 1024
@@ -127,7 +129,7 @@ class DirectorySource:
 class Artifact:
     """A bundle whose manifest has been verified; files are verified as they are read."""
 
-    def __init__(self, source: Source, *, digest: str | None = None) -> None:
+    def __init__(self, source: Source, *, digest: str | None = None, trust: Trust = NOBODY) -> None:
         self._source = source
         self._sizes = source.sizes()
         if self._sizes is not None and contract.MANIFEST not in self._sizes:
@@ -144,6 +146,8 @@ class Artifact:
             )
         self.manifest = parse_manifest(data, actual)
         self._check_names()
+        self.signer = self._signer(trust)
+        """The trusted key that signed it, as `sha256:…`; None where no signature was looked for or found."""
 
     def read(self, name: str) -> bytes:
         """The verified content of one file."""
@@ -174,12 +178,29 @@ class Artifact:
     def _check_names(self) -> None:
         if self._sizes is None:
             return
-        expected, present = {*self.manifest.files, contract.MANIFEST}, set(self._sizes)
+        expected = {*self.manifest.files, contract.MANIFEST}
+        present = set(self._sizes) - {contract.MODEL_SIGNATURE}
         if expected != present:
             missing, extra = sorted(expected - present), sorted(present - expected)
             raise NoriaError(
                 Reason.FILES_DIFFER, f"files missing: {missing}; not in the manifest: {extra[:5]}"
             )
+
+    def _signer(self, trust: Trust) -> str | None:
+        if not trust.keys and not trust.required:
+            return None
+        files = {**self.manifest.files, contract.MANIFEST: self.manifest.digest}
+        return signing.signer(self._signature(), files, trust)
+
+    def _signature(self) -> bytes | None:
+        if self._sizes is not None and contract.MODEL_SIGNATURE not in self._sizes:
+            return None
+        try:
+            return b"".join(self._bounded(contract.MODEL_SIGNATURE, MAX_MANIFEST))
+        except NoriaError as error:
+            if error.reason is Reason.NOT_FOUND:
+                return None
+            raise
 
     def _bounded(self, name: str, limit: int) -> Iterator[bytes]:
         total = 0
@@ -218,7 +239,7 @@ def parse_manifest(data: bytes, digest: str) -> Manifest:
     if not isinstance(files, dict) or not 0 < len(files) <= MAX_FILES:
         raise NoriaError(Reason.MANIFEST_INVALID, f"`files` must be an object of 1 to {MAX_FILES} files")
     for name, value in files.items():
-        if not NAME.fullmatch(name) or name == contract.MANIFEST:
+        if not NAME.fullmatch(name) or name in (contract.MANIFEST, contract.MODEL_SIGNATURE):
             raise NoriaError(Reason.PATH_UNSAFE, f"file name {name!r} in the manifest is not a plain name")
         if not isinstance(value, str) or not _DIGEST.fullmatch(value):
             raise NoriaError(

@@ -83,8 +83,11 @@ class Bundle:
         return target
 
     def _hand_over(self, target: str) -> None:
-        """Bring the files to where the result will say they are, the manifest last."""
-        names = [*self.files, contract.MANIFEST]
+        """Bring the files, and their signature if there is one, to where the result will say they are, the
+        manifest last.
+        """
+        signed = (self.path / contract.MODEL_SIGNATURE).exists()
+        names = [*self.files, *([contract.MODEL_SIGNATURE] if signed else []), contract.MANIFEST]
         output = Path(os.environ.get(contract.ENV_OUTPUT) or self.path)
         if is_store(target):
             store = open_store(target)
@@ -263,7 +266,8 @@ def decimal(value: float) -> str:
 def _write(target: Path, files: Mapping[str, bytes], about: Mapping[str, Any]) -> str:
     """All files, then the manifest; leftovers of an earlier attempt go first. Gives the digest."""
     target.mkdir(parents=True, exist_ok=True)
-    (target / contract.MANIFEST).unlink(missing_ok=True)
+    for late in (contract.MANIFEST, contract.MODEL_SIGNATURE):
+        (target / late).unlink(missing_ok=True)
     for leftover in target.iterdir():
         if leftover.name not in files:
             raise NoriaError(

@@ -18,6 +18,8 @@ GOLDEN: Final = "golden.json"
 METRICS: Final = "metrics.json"
 ENCODING: Final = "encoding.json"
 """Optional: categories of text columns, for formats that take numbers only."""
+MODEL_SIGNATURE: Final = "model.sig"
+"""Optional: a signature over all other files (see signing.py). In no manifest and not part of the digest."""
 BUNDLE_SCHEMA: Final = "noria.bundle/v1"
 CODE_FORMATS: Final = ("pickle", "python")
 """Formats that run code of whoever wrote the bundle; all others are data."""
@@ -49,6 +51,10 @@ ENV_CREDENTIALS: Final = "NORIA_CREDENTIALS"
 
 ENV_PRIVATE_HOSTS: Final = "NORIA_PRIVATE_HOSTS"
 """Comma list of hosts and networks off the public internet that models may be fetched from."""
+ENV_TRUSTED_KEYS: Final = "NORIA_TRUSTED_KEYS"
+"""Public keys in PEM, one after another, with which models may be signed."""
+ENV_REQUIRE_SIGNATURE: Final = "NORIA_REQUIRE_SIGNATURE"
+"""`1`: a model that is not signed is refused."""
 
 # -- environment of the model server -------------------------------------------------------------------------
 ENV_NAMESPACE: Final = "NORIA_NAMESPACE"

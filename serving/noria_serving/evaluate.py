@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import contract, quality, rows
+from noria_serving import contract, quality, rows, signing
 from noria_serving.bundle import decimal
 from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
@@ -58,6 +58,7 @@ def _measure(
         loaded = load(
             env[variable],
             digest=env.get(f"{variable}_DIGEST") or None,
+            trust=signing.read(env),
             allow_code=env.get(contract.ENV_ALLOW_CODE) == "1",
         )
         try:

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from noria_serving import contract, warmup
+from noria_serving import contract, signing, warmup
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.limits import DEFAULT, Limits, number
 from noria_serving.limits import read as read_limits
 from noria_serving.payload.settings import LogSettings, parse
+from noria_serving.signing import Trust
 from noria_serving.warmup import WarmUp
 
 ENV_HOST: Final = "NORIA_HOST"
@@ -41,6 +42,7 @@ class ModelSettings:
     allow_code: bool = False
     payload_log: LogSettings | None = None
     warm_up: WarmUp = warmup.NONE
+    trust: Trust = signing.NOBODY
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,6 +106,7 @@ def _model(env: Mapping[str, str]) -> ModelSettings:
         allow_code=env.get(contract.ENV_ALLOW_CODE) == "1",
         payload_log=parse(log) if (log := env.get(contract.ENV_PAYLOAD_LOG)) else None,
         warm_up=warmup.read(env),
+        trust=signing.read(env),
     )
 
 

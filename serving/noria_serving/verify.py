@@ -1,8 +1,8 @@
 """`python -m noria_serving.verify`: is the artifact there, whole, and the one that was registered?
 
-In: $NORIA_BUNDLE, $NORIA_DIGEST. Out at $NORIA_RESULT: `{"schema", "digest", "bytes"}`, or `{"schema",
-"error"}` and an exit code (result.py). Reads bytes and parses nothing but the manifest: no model is loaded
-here.
+In: $NORIA_BUNDLE, $NORIA_DIGEST, and whose signatures are trusted (signing.py). Out at $NORIA_RESULT:
+`{"schema", "digest", "bytes", "signer"}`, or `{"schema", "error"}` and an exit code (result.py). Reads bytes
+and parses nothing but the manifest and the signature: no model is loaded here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from noria_serving import contract
+from noria_serving import contract, signing
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
@@ -23,10 +23,16 @@ def verify(env: Mapping[str, str]) -> dict[str, Any]:
     location = env.get(contract.ENV_BUNDLE, "")
     if not location:
         raise NoriaError(Reason.CONFIGURATION, f"${contract.ENV_BUNDLE} is not set")
-    artifact = Artifact(open_source(location), digest=env.get(contract.ENV_DIGEST) or None)
+    digest = env.get(contract.ENV_DIGEST) or None
+    artifact = Artifact(open_source(location), digest=digest, trust=signing.read(env))
     check_format(artifact.manifest.format, allow_code=env.get(contract.ENV_ALLOW_CODE) == "1")
     size = artifact.verify()
-    return {"schema": contract.VERIFICATION_SCHEMA, "digest": artifact.manifest.digest, "bytes": size}
+    return {
+        "schema": contract.VERIFICATION_SCHEMA,
+        "digest": artifact.manifest.digest,
+        "bytes": size,
+        "signer": artifact.signer,
+    }
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tools.cluster import binaries, layout
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "noria"
+PUBLIC_KEY = (ROOT / "tests" / "signed" / "p256.pub").read_text()
 
 VARIANTS: dict[str, Json] = {
     "default": {},
@@ -43,6 +44,7 @@ VARIANTS: dict[str, Json] = {
         "commonLabels": {"team": "ml"},
         "allowCodeNamespaces": ["legacy"],
         "privateHosts": ["mirror.example", "10.0.0.0/8"],
+        "signatures": {"trustedKeys": [PUBLIC_KEY, PUBLIC_KEY.rstrip()], "requiredNamespaces": ["prod", "*"]},
         "crds": {"keep": False},
         "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
         "podAnnotations": {"a.example/b": "c"},

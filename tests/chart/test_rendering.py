@@ -12,9 +12,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from tests.chart.rendering import CHART, ROOT, VARIANTS, helm, named, objects, pods
+from tests.chart.rendering import CHART, PUBLIC_KEY, ROOT, VARIANTS, helm, named, objects, pods
 
 from noria_operator.api.crdgen.files import generated_files
+from noria_operator.controllers.context import Config
 
 Json = dict[str, Any]
 RELEASE_LIMIT = 300_000
@@ -134,6 +135,17 @@ def test_images_are_pinned_by_digest_when_one_is_given() -> None:
     assert env["NORIA_SERVER_IMAGE"] == "registry.example/noria/server@sha256:" + "b" * 64
     assert env["NORIA_ROUTER_IMAGE"] == "other.example/noria/router:1.2"
     assert {pod["imagePullSecrets"][0]["name"] for pod in pods(found)} == {"registry"}
+
+
+def test_trusted_keys_reach_the_operator_as_they_were_given() -> None:
+    found = objects(VARIANTS["everything"])
+    container = named(found, "Deployment", "noria-wheel-operator")["spec"]["template"]["spec"]["containers"][
+        0
+    ]
+    config = Config.from_env({it["name"]: it.get("value", "noria") for it in container["env"]})
+    told = config.fetching("prod")
+    assert told["NORIA_TRUSTED_KEYS"] == f"{PUBLIC_KEY}\n{PUBLIC_KEY.rstrip()}"
+    assert told["NORIA_REQUIRE_SIGNATURE"] == "1"
 
 
 def test_the_master_key_is_long_random_and_left_to_the_user_where_they_bring_one() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from tests.chart.rendering import CHART, VARIANTS, helm
+from tests.chart.rendering import CHART, PUBLIC_KEY, VARIANTS, helm
 
 Json = dict[str, Any]
 SCHEMA: Json = json.loads((CHART / "values.schema.json").read_text())
@@ -36,6 +36,10 @@ FREE = {"resources", "commonLabels", "podAnnotations", "podLabels", "nodeSelecto
         ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
         ({"evidence": {"interval": "1"}}, "interval"),
         ({"nameOverride": "x" * 300}, "nameOverride"),
+        ({"signatures": {"trustedKeys": ["ssh-ed25519 AAAA"]}}, "trustedKeys"),
+        ({"signatures": {"trustedKeys": [PUBLIC_KEY.replace("PUBLIC", "PRIVATE")]}}, "trustedKeys"),
+        ({"signatures": {"trustedKeys": [PUBLIC_KEY], "requiredNamespaces": ["A b"]}}, "requiredNamespaces"),
+        ({"signatures": {"requiredNamespaces": ["prod"]}}, "signatures.trustedKeys"),
     ],
     ids=str,
 )

@@ -63,6 +63,10 @@ class Config:
     private_hosts: tuple[str, ...] = ()
     """NORIA_PRIVATE_HOSTS: comma list of hosts and networks off the public internet that models may come
     from."""
+    trusted_keys: str = ""
+    """NORIA_TRUSTED_KEYS: public keys in PEM, one after another, with which models may be signed."""
+    signed_namespaces: frozenset[str] = field(default_factory=frozenset)
+    """NORIA_SIGNED_NAMESPACES: comma list of namespaces whose models must be signed; `*` means all."""
     evidence_interval: timedelta = timedelta(seconds=1)
     """NORIA_EVIDENCE_INTERVAL: how often routers are read during a rollout."""
     counters_interval: timedelta = timedelta(seconds=15)
@@ -73,6 +77,8 @@ class Config:
         """Read the environment; raises `ConfigError`."""
         if not env.get("NORIA_NAMESPACE"):
             raise ConfigError("NORIA_NAMESPACE is not set: it names the namespace of the operator's lease")
+        if env.get("NORIA_SIGNED_NAMESPACES") and not env.get(contract.ENV_TRUSTED_KEYS):
+            raise ConfigError(f"NORIA_SIGNED_NAMESPACES is set and {contract.ENV_TRUSTED_KEYS} is not")
         return Config(
             namespace=env["NORIA_NAMESPACE"],
             watch_namespaces=_names(env.get("NORIA_WATCH_NAMESPACES", "")),
@@ -85,14 +91,22 @@ class Config:
             image_pull_policy=env.get("NORIA_IMAGE_PULL_POLICY", "IfNotPresent"),
             allow_code_namespaces=frozenset(_names(env.get("NORIA_ALLOW_CODE_NAMESPACES", ""))),
             private_hosts=_names(env.get(contract.ENV_PRIVATE_HOSTS, "")),
+            trusted_keys=env.get(contract.ENV_TRUSTED_KEYS, ""),
+            signed_namespaces=frozenset(_names(env.get("NORIA_SIGNED_NAMESPACES", ""))),
             evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
             counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
         )
 
-    @property
-    def fetching(self) -> dict[str, str]:
-        """What pods of ours are told about fetching models: always, so that no user's ConfigMap says it."""
-        return {contract.ENV_PRIVATE_HOSTS: ",".join(self.private_hosts)}
+    def fetching(self, namespace: str) -> dict[str, str]:
+        """What pods of a namespace are told about fetching models, from where and signed by whom: always all
+        of it, so that no user's ConfigMap says it.
+        """
+        signed = not self.signed_namespaces.isdisjoint({namespace, "*"})
+        return {
+            contract.ENV_PRIVATE_HOSTS: ",".join(self.private_hosts),
+            contract.ENV_TRUSTED_KEYS: self.trusted_keys,
+            contract.ENV_REQUIRE_SIGNATURE: "1" if signed else "0",
+        }
 
     def master_key(self) -> bytes:
         """The master key as its file holds it now, read when that file is another one than last time.

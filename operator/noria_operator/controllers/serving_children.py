@@ -133,5 +133,5 @@ def _serving(ctx: Context, view: View, target: Revision) -> Serving:
         uid=view.uid,
         key_period=key_period(ctx.clock.now()),
         allow_code=view.namespace in ctx.config.allow_code_namespaces,
-        fetching=ctx.config.fetching,
+        fetching=ctx.config.fetching(view.namespace),
     )

@@ -53,7 +53,7 @@ def images(ctx: Context, namespace: str) -> Images:
         config.server_image,
         config.image_pull_policy,
         namespace in config.allow_code_namespaces,
-        config.fetching,
+        config.fetching(namespace),
     )
 
 

@@ -156,10 +156,13 @@ class SelectionResult(_Part):
 
 
 class VerificationResult(_Part):
-    """Result of our verification Job: the digest and size that were found, or the fault."""
+    """Result of our verification Job: the digest and size that were found and the key that signed, or the
+    fault.
+    """
 
     digest: Sha256 | None = None
     bytes: Count | None = None
+    signer: Sha256 | None = None
     error: Fault | None = None
 
 

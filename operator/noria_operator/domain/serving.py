@@ -58,7 +58,7 @@ class Serving:
     """The one in which the revision begins."""
     allow_code: bool = False
     fetching: Mapping[str, str] = field(default_factory=dict)
-    """Variables that say from where the pods may fetch the model."""
+    """Variables that say from where the pods may fetch the model, and who must have signed it."""
 
     @property
     def custom(self) -> bool:

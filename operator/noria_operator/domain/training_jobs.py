@@ -66,7 +66,12 @@ class Images:
     pull_policy: str | None = None
     allow_code: bool = False
     fetching: Mapping[str, str] = field(default_factory=dict)
-    """Variables that say from where pods of ours may fetch models."""
+    """Variables that say from where pods of ours may fetch models, and who must have signed them."""
+
+    @property
+    def signed(self) -> bool:
+        """Whether models must be signed."""
+        return self.fetching.get(contract.ENV_REQUIRE_SIGNATURE) == "1"
 
 
 def train_name(job: str) -> str:

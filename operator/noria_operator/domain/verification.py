@@ -1,9 +1,9 @@
 """The life of a ModelVersion: verified, approved or rejected, served, archived.
 
 Comes in: the version, its verification Job, its siblings and the deployments. Goes out: a `VersionPlan`.
-Invariants: no version is approved before a Job read its artifact and found the stated digest (the
-operator itself opens nothing); a phase that people set stays; retention archives only what nobody uses,
-and the bytes stay where they are.
+Invariants: no version is approved before a Job read its artifact and found the stated digest and, where
+models must be signed, a signature (the operator itself opens nothing); a phase that people set stays;
+retention archives only what nobody uses, and the bytes stay where they are.
 """
 
 from __future__ import annotations
@@ -120,8 +120,12 @@ def _verified(matter: Matter, run: Run) -> VersionPlan:
     if result.digest != artifact.digest:
         text = f"its manifest hashes to {result.digest}, the version states {artifact.digest}"
         return _rejected(matter, "DigestMismatch", text)
+    if matter.images.signed and result.signer is None:
+        text = "models must be signed here, and the server image is too old to look for signatures"
+        return _rejected(matter, "SignatureMissing", text)
     phase = approval(matter.version)
-    message = f"{artifact.uri} has the stated digest"
+    signed = f" and is signed with key {result.signer}" if result.signer else ""
+    message = f"{artifact.uri} has the stated digest{signed}"
     status = matter.says(phase, phase.value, message)
     return VersionPlan(status, again=True, notices=(Notice("Normal", phase.value, message),))
 

@@ -4,31 +4,50 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
-from noria_serving import contract, reference, signature
+from noria_serving import contract, reference, signature, signing
 from noria_serving.artifact import Artifact, open_source
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.signing import NOBODY, Trust
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command's arguments."""
     parser = commands.add_parser("inspect", help="say what a bundle holds", description=__doc__)
     parser.add_argument("bundle", metavar="BUNDLE", help="a directory, or a URI: s3, gs, az, https or oci")
+    parser.add_argument(
+        "--trusted-keys",
+        type=Path,
+        metavar="FILE",
+        help="public keys (PEM), one of which must have signed it",
+    )
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the summary."""
-    content = summary(arguments.bundle)
+    content = summary(arguments.bundle, _trust(arguments.trusted_keys))
     sys.stdout.write(json.dumps(content, indent=2) + "\n" if arguments.json else _text(content))
     return 0
 
 
-def summary(location: str) -> dict[str, Any]:
-    """Signature, metrics, digest and reference; NoriaError where a file differs from its digest."""
-    artifact = Artifact(open_source(location))
+def _trust(file: Path | None) -> Trust:
+    try:
+        return Trust(file.read_text(), required=True) if file else signing.read(os.environ)
+    except (OSError, ValueError) as error:
+        raise NoriaError(Reason.CONFIGURATION, f"the keys in {file} cannot be read: {error}") from error
+
+
+def summary(location: str, trust: Trust = NOBODY) -> dict[str, Any]:
+    """Inputs and outputs, metrics, digest, signer and reference; NoriaError where a file differs from its
+    digest, or where one of the trusted keys must have signed and did not.
+    """
+    artifact = Artifact(open_source(location), trust=trust)
     size = artifact.verify()
     manifest = artifact.manifest
     shape = signature.parse(json.loads(artifact.read(contract.SIGNATURE)))
@@ -41,6 +60,7 @@ def summary(location: str) -> dict[str, Any]:
         "task": manifest.task,
         "classes": list(manifest.classes),
         "bytes": size,
+        "signer": artifact.signer,
         **shape.as_json(),
         "metrics": claims.get("metrics", {}),
         "reference": {
@@ -61,6 +81,7 @@ def _range(bins: reference.Bins) -> dict[str, Any]:
 
 def _text(content: dict[str, Any]) -> str:
     lines = [f"{key:<10} {content[key]}" for key in ("name", "format", "task", "classes", "digest", "bytes")]
+    lines.append(f"{'signer':<10} {content['signer'] or 'not checked: give --trusted-keys'}")
     for key in ("inputs", "outputs"):
         lines += ["", key]
         lines += [f"  {each['name']:<30} {each['datatype']:<7} {each['shape']}" for each in content[key]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from noria_serving import signing
 from noria_serving.errors import NoriaError, Reason
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     from noria_serving.model.loaded import load  # noqa: PLC0415  a server without this command stays light
 
     table = _read(arguments.rows)
-    loaded = load(arguments.bundle, allow_code=arguments.allow_code)
+    trust = signing.read(os.environ)
+    loaded = load(arguments.bundle, trust=trust, allow_code=arguments.allow_code)
     if not arguments.output:
         _write(sys.stdout, loaded, table)
         return 0

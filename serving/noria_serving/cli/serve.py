@@ -15,11 +15,12 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from noria_serving import contract, limits, warmup
+from noria_serving import contract, limits, signing, warmup
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.payload.settings import LogSettings, checked
 from noria_serving.settings import MAX_BODY, ModelSettings, Settings
+from noria_serving.signing import Trust
 from noria_serving.warmup import WarmUp
 
 _NAMED: Final = re.compile(
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             feedback_keys=arguments.feedback_keys,
             payload_log=_payload_log(arguments),
             warm_up=warmup.chosen(arguments),
+            trust=signing.read(os.environ),
         ),
         drain_seconds=arguments.drain_seconds,
         host=arguments.host,
@@ -115,6 +117,7 @@ def models(
     feedback_keys: str | None = None,
     payload_log: LogSettings | None = None,
     warm_up: WarmUp = warmup.NONE,
+    trust: Trust = signing.NOBODY,
 ) -> tuple[ModelSettings, ...]:
     """What the command line names; `ConfigurationInvalid` where two say the same version."""
     named = [_parse(spec) for spec in specs]
@@ -129,6 +132,7 @@ def models(
             ModelSettings(
                 bundle=bundle, deployment=name, model=name, version=f"{name}-{number}", number=number,
                 allow_code=allow_code, feedback_keys=feedback_keys, payload_log=payload_log, warm_up=warm_up,
+                trust=trust,
             )
         )  # fmt: skip
     return tuple(chosen)

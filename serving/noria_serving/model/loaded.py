@@ -22,6 +22,7 @@ from noria_serving.model.base import Backend, close, score_output, scores
 from noria_serving.model.formats import check_format, open_model
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.tensors import decode_inputs
+from noria_serving.signing import NOBODY, Trust
 from noria_serving.warmup import WarmUp
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,15 @@ class Loaded:
 
 
 def load(
-    location: str, *, digest: str | None = None, allow_code: bool = False, warm_up: WarmUp = warmup.NONE
+    location: str,
+    *,
+    digest: str | None = None,
+    trust: Trust = NOBODY,
+    allow_code: bool = False,
+    warm_up: WarmUp = warmup.NONE,
 ) -> Loaded:
     """Everything between a location and readiness."""
-    artifact = Artifact(open_source(location), digest=digest)
+    artifact = Artifact(open_source(location), digest=digest, trust=trust)
     return load_artifact(artifact, allow_code=allow_code, warm_up=warm_up)
 
 

@@ -202,7 +202,11 @@ def load_service(settings: ModelSettings, limits: Limits = DEFAULT) -> Service:
     from noria_serving.model.loaded import load  # noqa: PLC0415  slow to import: after the port answers
 
     loaded = load(
-        settings.bundle, digest=settings.digest, allow_code=settings.allow_code, warm_up=settings.warm_up
+        settings.bundle,
+        digest=settings.digest,
+        trust=settings.trust,
+        allow_code=settings.allow_code,
+        warm_up=settings.warm_up,
     )
     return Service(settings, loaded, limits)
 

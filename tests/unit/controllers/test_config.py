@@ -18,6 +18,8 @@ def test_the_environment_of_the_chart_is_understood() -> None:
             "NORIA_COUNTERS_INTERVAL": "1m",
             "NORIA_ALLOW_CODE_NAMESPACES": "lab",
             "NORIA_PRIVATE_HOSTS": "mirror,10.0.0.0/8",
+            "NORIA_TRUSTED_KEYS": "PEM",
+            "NORIA_SIGNED_NAMESPACES": "prod",
         }
     )
     assert config.watch_namespaces == ("a", "b")
@@ -26,15 +28,26 @@ def test_the_environment_of_the_chart_is_understood() -> None:
     assert config.evidence_interval == timedelta(milliseconds=500)
     assert config.counters_interval == timedelta(minutes=1)
     assert config.allow_code_namespaces == {"lab"}
-    assert config.fetching == {"NORIA_PRIVATE_HOSTS": "mirror,10.0.0.0/8"}
+    told = {"NORIA_PRIVATE_HOSTS": "mirror,10.0.0.0/8", "NORIA_TRUSTED_KEYS": "PEM"}
+    assert config.fetching("lab") == told | {"NORIA_REQUIRE_SIGNATURE": "0"}
+    assert config.fetching("prod") == told | {"NORIA_REQUIRE_SIGNATURE": "1"}
+
+
+def test_signatures_may_be_required_everywhere_but_not_without_a_key() -> None:
+    everywhere = {"NORIA_NAMESPACE": "noria", "NORIA_SIGNED_NAMESPACES": "*"}
+    config = Config.from_env({**everywhere, "NORIA_TRUSTED_KEYS": "PEM"})
+    assert config.fetching("any")["NORIA_REQUIRE_SIGNATURE"] == "1"
+    with pytest.raises(ConfigError, match="NORIA_TRUSTED_KEYS is not"):
+        Config.from_env(everywhere)
 
 
 def test_no_list_of_namespaces_means_all_of_them() -> None:
     assert Config.from_env({"NORIA_NAMESPACE": "noria"}).watch_namespaces == ()
 
 
-def test_pods_are_told_that_no_private_host_is_allowed_so_that_no_config_map_says_another() -> None:
-    assert Config.from_env({"NORIA_NAMESPACE": "noria"}).fetching == {"NORIA_PRIVATE_HOSTS": ""}
+def test_pods_are_told_that_nothing_is_set_so_that_no_config_map_says_another() -> None:
+    told = {"NORIA_PRIVATE_HOSTS": "", "NORIA_TRUSTED_KEYS": "", "NORIA_REQUIRE_SIGNATURE": "0"}
+    assert Config.from_env({"NORIA_NAMESPACE": "noria"}).fetching("any") == told
 
 
 @pytest.mark.parametrize(

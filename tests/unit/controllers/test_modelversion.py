@@ -58,6 +58,16 @@ async def test_code_may_be_verified_only_where_the_administrator_allows_it() -> 
         assert env["NORIA_ALLOW_CODE"] == expected
 
 
+async def test_a_version_is_verified_by_the_keys_and_the_rule_of_its_namespace() -> None:
+    for namespaces, required in ((frozenset({"demo"}), "1"), (frozenset({"other"}), "0")):
+        api = Api()
+        api.put(MODELVERSION, version(1, phase="Pending"))
+        await reconcile(operator(api, trusted_keys="PEM", signed_namespaces=namespaces), KEY)
+        (job,) = api.all(JOB)
+        env = {one["name"]: one["value"] for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert (env["NORIA_TRUSTED_KEYS"], env["NORIA_REQUIRE_SIGNATURE"]) == ("PEM", required)
+
+
 async def test_who_serves_it_follows_the_deployment() -> None:
     api = Api()
     api.put(MODELVERSION, version(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.unit.domain.training_world import (
 from noria_operator.api.modelversion import ModelVersion, ModelVersionStatus
 from noria_operator.api.parsing import parse_as
 from noria_operator.domain.retention import KEEP_ANNOTATION
+from noria_operator.domain.training_jobs import Images
 from noria_operator.domain.training_runs import Run
 from noria_operator.domain.verification import Matter, Registry, VersionPlan, decide
 
@@ -30,10 +32,14 @@ Json = dict[str, Any]
 
 
 def step(
-    obj: Json, run: Run | None = None, registry: Registry | None = None, minutes: float = 0
+    obj: Json,
+    run: Run | None = None,
+    registry: Registry | None = None,
+    minutes: float = 0,
+    images: Images = IMAGES,
 ) -> tuple[Json, VersionPlan]:
     now = NOW + timedelta(minutes=minutes)
-    plan = decide(Matter(obj, parse_as(ModelVersion, obj), run, registry or Registry(), IMAGES, now))
+    plan = decide(Matter(obj, parse_as(ModelVersion, obj), run, registry or Registry(), images, now))
     ModelVersionStatus.model_validate(plan.status)
     return obj | {"status": plan.status}, plan
 
@@ -110,6 +116,20 @@ def test_a_version_that_is_not_what_it_says_is_rejected_for_good(
     assert plan.notices[0].type == "Warning"
     final, plan = step(obj, None, minutes=minutes + 1)
     assert (final, plan.create) == (obj, None)
+
+
+def test_a_version_that_must_be_signed_is_approved_only_when_its_verification_says_by_whom() -> None:
+    signed = replace(IMAGES, fetching={"NORIA_REQUIRE_SIGNATURE": "1"})
+    key = "sha256:" + "d" * 64
+    obj, body = fresh()
+    good, _ = step(obj, complete(body, said(digest=DIGEST, signer=key)), images=signed)
+    assert good["status"]["phase"] == "Approved"
+    assert key in good["status"]["message"]
+    for unsigned in (said(digest=DIGEST), said(digest=DIGEST, signer=None)):
+        bad, _ = step(obj, complete(body, unsigned), images=signed)
+        assert bad["status"]["phase"] == "Rejected"
+        assert condition(bad, "Stalled")["reason"] == "SignatureMissing"
+        assert step(obj, complete(body, unsigned))[0]["status"]["phase"] == "Approved"
 
 
 def test_a_version_that_waits_says_for_what() -> None:
