@@ -1,6 +1,6 @@
 """Stores of two clouds on loopback: fake-gcs-server for Google's, Azurite for Microsoft's.
 
-Comes in: a directory. Goes out: a `Cloud`, what a Secret must hold to open it, and a client of one bucket.
+Goes out: a `Cloud`, what a Secret must hold to open it, and a client of one bucket.
 Invariant: a process lives as long as its context and no longer.
 """
 
@@ -53,7 +53,7 @@ class Cloud:
 
 
 @contextmanager
-def google(folder: Path) -> Iterator[Cloud]:
+def google() -> Iterator[Cloud]:
     """fake-gcs-server, which knows no passwords, and takes no objects by Google's XML calls."""
     binaries.ensure("fake-gcs-server")
     port = _free_port()
@@ -75,13 +75,13 @@ def google(folder: Path) -> Iterator[Cloud]:
 
 
 @contextmanager
-def microsoft(folder: Path) -> Iterator[Cloud]:
+def microsoft() -> Iterator[Cloud]:
     """Azurite with an account that is made for this context."""
     port = _free_port()
     account, key = "tests", base64.b64encode(secrets.token_bytes(32)).decode()
     url = f"http://127.0.0.1:{port}/{account}"
     command = [
-        str(_azurite()), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder),
+        str(_azurite()), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence",
         "--silent", "--skipApiVersionCheck", "--disableTelemetry",
     ]  # fmt: skip
     keys = {

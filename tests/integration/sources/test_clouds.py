@@ -23,8 +23,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module", params=[google, microsoft])
-def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with request.param(tmp_path_factory.mktemp("cloud")) as cloud:
+def cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    with request.param() as cloud:
         yield cloud
 
 
@@ -91,8 +91,8 @@ def test_a_bucket_that_does_not_exist_is_named(
     elsewhere = f"{cloud.scheme}://nowhere"
     secret(cloud, cloud.keys, tmp_path, monkeypatch, of=elsewhere)
     error = refusal(f"{elsewhere}/flights")
-    assert error.reason in (Reason.STORAGE_UNAVAILABLE, Reason.NOT_FOUND)
-    assert "does not exist" in error.message
+    assert error.reason is Reason.STORAGE_UNAVAILABLE
+    assert "bucket" in error.message
 
 
 def test_refused_credentials_are_named_and_not_shown(
