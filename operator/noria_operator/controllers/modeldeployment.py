@@ -70,7 +70,8 @@ async def _act(ctx: Context, view: View, made: Plan) -> Trouble | None:
     if takes_weight(view, made):
         view = replace(view, obj=await _tell(ctx, view, made, None))
         made = replace(made, events=())
-    trouble = await _refusal(_grow(ctx, view, made))
+    trouble = await _refusal(router.ensure(ctx, view.obj), address=True)
+    trouble = trouble or await _refusal(serving_children.grow(ctx, view, made))
     if trouble is not None:
         await _tell(ctx, view, _without_growth(ctx, view, trouble), trouble)
         return trouble
@@ -86,17 +87,15 @@ def takes_weight(view: View, made: Plan) -> bool:
     return any(made.state.weight(one.target.name) < one.weight for one in view.state.traffic)
 
 
-async def _grow(ctx: Context, view: View, made: Plan) -> None:
-    await router.ensure(ctx, view.obj)
-    await serving_children.grow(ctx, view, made)
+async def _refusal(writes: Awaitable[None], *, address: bool = False) -> Trouble | None:
+    """Write; what the API server or a foreign object refuses is for the status to tell.
 
-
-async def _refusal(writes: Awaitable[None]) -> Trouble | None:
-    """Write; what the API server or a foreign object refuses is for the status to tell."""
+    Requests go by what is written for the `address`: where somebody else has its name, none arrives.
+    """
     try:
         await writes
     except NameConflict as error:
-        return Trouble(error.reason, error.message, fatal=True)
+        return Trouble(error.reason, error.message, fatal=address)
     except Terminal as error:
         return Trouble(error.reason, error.message)
     except (Forbidden, Invalid) as error:

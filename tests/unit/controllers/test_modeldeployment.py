@@ -37,6 +37,7 @@ from noria_operator.kube.kinds import (
     SECRET,
     SERVICE,
     Key,
+    Kind,
 )
 
 Json = dict[str, Any]
@@ -319,6 +320,28 @@ async def test_what_may_not_be_deleted_takes_nothing_from_what_serves(tmp_path: 
     api.kept = frozenset()
     await settle(api, routers, tmp_path)
     assert Key(DEPLOYMENT, NAMESPACE, loser) not in api.objects
+
+
+@pytest.mark.parametrize(
+    ("kind", "ready"), [(DEPLOYMENT, ("True", "Serving")), (SERVICE, ("False", "NameConflict"))]
+)
+async def test_a_name_that_somebody_took_ends_ready_only_where_it_is_the_address(
+    tmp_path: Path, kind: Kind, ready: tuple[str, str]
+) -> None:
+    other, _ = await canary(tmp_path)
+    challenger = other.status["candidate"]["name"]
+    api, routers = await serving(tmp_path)
+    foreign = {
+        "name": challenger if kind == DEPLOYMENT else "flights",
+        "namespace": NAMESPACE,
+        "uid": "theirs",
+    }
+    api.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": foreign, "spec": {}})
+    approve(api, 2)
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert condition(api, "Stalled") == ("True", "NameConflict")
+    assert condition(api, "Ready") == ready
+    assert stable(api) == "flights-1"
 
 
 async def test_a_claim_that_does_not_exist_is_named_before_any_pod_is_made(tmp_path: Path) -> None:
