@@ -208,7 +208,11 @@ def load_service(settings: ModelSettings, limits: Limits = DEFAULT) -> Service:
         allow_code=settings.allow_code,
         warm_up=settings.warm_up,
     )
-    return Service(settings, loaded, limits)
+    try:
+        return Service(settings, loaded, limits)
+    except NoriaError:
+        loaded.close()
+        raise
 
 
 def _ordered(slots: list[Slot], name: str) -> list[Slot]:

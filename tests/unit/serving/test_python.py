@@ -26,8 +26,9 @@ from noria_serving.model.loaded import load
 from noria_serving.model.modules import Modules
 from noria_serving.model.python import PythonBackend, open_python, outputs_of
 from noria_serving.packing import archive
+from noria_serving.payload.settings import LogSettings
 from noria_serving.server.app import App
-from noria_serving.server.models import Models
+from noria_serving.server.models import Models, load_service
 from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
 from noria_serving.signature import Signature, Tensor
@@ -368,6 +369,15 @@ async def test_a_failing_class_is_a_500_and_runs_beside_the_event_loop(saved: bu
     await service.prove()
     assert not service.fault
     service.close()
+    assert "late" not in sys.modules
+
+
+def test_a_version_that_cannot_be_served_leaves_no_module_behind(
+    saved: bundle.Bundle, tmp_path: Path
+) -> None:
+    log = LogSettings(str(tmp_path), redact=("nothing of the kind",))
+    settings = ModelSettings(bundle=str(saved.path), allow_code=True, payload_log=log)
+    assert "nothing of the kind" in refusal(lambda: load_service(settings)).message
     assert "late" not in sys.modules
 
 
