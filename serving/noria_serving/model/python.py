@@ -122,7 +122,7 @@ def outputs_of(answer: Mapping[str, Any], rows: int, task: str, classes: Sequenc
     tensors = {name: _tensor(name, value, rows) for name, value in answer.items()}
     if task == "regression":
         first = next(iter(tensors.values()), None)
-        if first is None or first.datatype == "BYTES" or first.shape not in ((-1,), (-1, 1)):
+        if first is None or first.datatype in ("BYTES", "BOOL") or first.shape not in ((-1,), (-1, 1)):
             raise NoriaError(
                 Reason.MODEL_INVALID,
                 f"predict of a regression must give its numbers first, of shape [rows]; it gave {first}",
@@ -147,8 +147,16 @@ def _labels(signature: Signature, classes: Sequence[Any]) -> Array | None:
     return np.array(classes, DATATYPES[label.datatype])
 
 
+def _array(name: str, value: Any) -> Array:
+    """A copy, so that a class may use its arrays again while this answer is still on its way."""
+    try:
+        return np.array(value)
+    except ValueError as error:
+        raise ValueError(f"output {name!r} is no array: {error}") from error
+
+
 def _tensor(name: str, value: Any, rows: int) -> Tensor:
-    array = np.asarray(value)
+    array = guarded(lambda: _array(name, value), "predict")
     datatype = "BYTES" if array.dtype.kind in "OU" else _DATATYPES.get(array.dtype.name)
     if not isinstance(name, str) or not name or datatype is None or array.shape[:1] != (rows,):
         raise NoriaError(
@@ -160,8 +168,7 @@ def _tensor(name: str, value: Any, rows: int) -> Tensor:
 
 
 def _checked(tensor: Tensor, value: Any, rows: int) -> Array:
-    """A copy, so that a class may use its arrays again while this answer is still on its way."""
-    array = np.array(value)
+    array = _array(tensor.name, value)
     text = tensor.datatype == "BYTES"
     alike = (
         array.dtype.kind in "OU"
