@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import boosters, contract, conversion, packing, prove, reference, result
+from noria_serving import boosters, contract, conversion, packing, prove, reference, result, tracing
 from noria_serving.artifact import Artifact, DirectorySource, sha256
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import close, score_output, scores
@@ -115,10 +115,10 @@ def save(
     """Write a bundle to `path` (default: $NORIA_OUTPUT).
 
     model: a fitted classifier, regressor or pipeline of scikit-learn, XGBoost or LightGBM (or an XGBoost
-    Booster), an ONNX model as bytes or path, or a class of your own (PythonModel).
+    Booster), a PyTorch module, an ONNX model as bytes or path, or a class of your own (PythonModel).
     X, y: the training rows (DataFrame or 2-d array) and labels; bins and golden rows come from them.
     metrics: the trainer's own figures, recorded as claims.
-    task: binary, multiclass or regression; needed with an ONNX model or a class.
+    task: binary, multiclass or regression; needed with an ONNX model, a PyTorch module or a class.
     card: a few sentences about the model for its ModelVersion.
     holdout: rows that the model was not trained on, like X; converted forms are compared on them.
     files: with a class, the files and folders that it needs beside its own module or package.
@@ -181,6 +181,10 @@ def _converted(
     if packing.is_own(model):
         classes = _labels_of(y, task)
         return packing.packed(model, files, arrays, task, classes), arrays, classes
+    if tracing.is_module(model):
+        classes = _labels_of(y, task)
+        _, sample = conversion.sampled(rows, arrays, holdout)
+        return tracing.traced(model, sample, task, classes), arrays, classes
     if files:
         raise NoriaError(Reason.DATA_INVALID, "files= is for a class of your own; leave it out")
     data = _onnx_bytes(model)
@@ -217,7 +221,8 @@ def _task(model: Any) -> str:
         return "regression"
     raise NoriaError(
         Reason.DATA_INVALID,
-        "give task='binary', 'multiclass' or 'regression' with an ONNX model or a class of your own",
+        "give task='binary', 'multiclass' or 'regression' with an ONNX model, a PyTorch module or a "
+        "class of your own",
     )
 
 

@@ -21,7 +21,7 @@ ENCODING: Final = "encoding.json"
 MODEL_SIGNATURE: Final = "model.sig"
 """Optional: a signature over all other files (see signing.py). In no manifest and not part of the digest."""
 BUNDLE_SCHEMA: Final = "noria.bundle/v1"
-CODE_FORMATS: Final = ("pickle", "python")
+CODE_FORMATS: Final = ("pickle", "python", "torch")
 """Formats that run code of whoever wrote the bundle; all others are data."""
 
 # -- what a Job of ours or of the user's says when it ends (termination message, at most RESULT_LIMIT bytes) -

@@ -101,13 +101,13 @@ def convert(
     """The best form of the model that gives the same answers on up to 2000 of the held-out rows, or of the
     rows that it was trained on where there are none.
     """
-    subset, sample = _sample(rows, arrays, holdout)
+    subset, sample = sampled(rows, arrays, holdout)
     expected = _expected(model, subset, task)
     best = _as_onnx(model, rows, arrays, task, (sample, expected))
     if isinstance(best, str):
         log.warning("model is not converted to ONNX: %s", best)
         best = replace(_as_it_is(model, rows, arrays, task), reason=best)
-        gap = _difference(best.backend.predict(cast(sample, best.backend.signature)), expected)
+        gap = difference(best.backend.predict(cast(sample, best.backend.signature)), expected)
         if gap > PARITY:
             raise NoriaError(
                 Reason.MODEL_INVALID,
@@ -121,7 +121,7 @@ def convert(
     return replace(best, speedup=before / after, microseconds=after * 1e6)
 
 
-def _sample(rows: Any, arrays: Mapping[str, Array], holdout: Any) -> tuple[Any, Mapping[str, Array]]:
+def sampled(rows: Any, arrays: Mapping[str, Array], holdout: Any) -> tuple[Any, Mapping[str, Array]]:
     if holdout is not None:
         held, _ = table(holdout)
         if {n: a.shape[1] for n, a in held.items()} != {n: a.shape[1] for n, a in arrays.items()}:
@@ -153,11 +153,11 @@ def _as_onnx(
             continue
         try:
             candidate = _to_onnx(form, arrays, task, precision)
-            parity = _difference(
+            parity = difference(
                 candidate.backend.predict(cast(sample, candidate.backend.signature)), expected
             )
         except Exception as error:  # every converter raises its own kinds; the fallback is always there
-            reasons.append(f"{precision}: {_steady(error)}")
+            reasons.append(f"{precision}: {steady(error)}")
             continue
         if parity <= PARITY:
             return replace(candidate, parity=parity)
@@ -165,7 +165,7 @@ def _as_onnx(
     return "; ".join(dict.fromkeys(reasons))[:1000]
 
 
-def _steady(error: Exception) -> str:
+def steady(error: Exception) -> str:
     """An error's first words without addresses: the reason is in the bundle, whose digest is its identity."""
     return re.sub(r"0x[0-9a-fA-F]+", "0x…", str(error))[:200]
 
@@ -339,7 +339,7 @@ def _expected(model: Any, rows: Any, task: str) -> list[Array]:
     return [np.asarray(model.predict(rows)), np.asarray(model.predict_proba(rows), dtype=np.float64)]
 
 
-def _difference(actual: Sequence[Array], expected: Sequence[Array]) -> float:
+def difference(actual: Sequence[Array], expected: Sequence[Array]) -> float:
     """Largest difference of the numbers (relative above 1); infinite when a label differs."""
     if len(expected) == 2 and not np.array_equal(_names(actual[0]), _names(expected[0])):
         return float("inf")

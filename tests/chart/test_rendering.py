@@ -16,6 +16,7 @@ from tests.chart.rendering import CHART, PUBLIC_KEY, ROOT, VARIANTS, helm, named
 
 from noria_operator.api.crdgen.files import generated_files
 from noria_operator.controllers.context import Config
+from noria_serving.contract import CODE_FORMATS
 
 Json = dict[str, Any]
 RELEASE_LIMIT = 300_000
@@ -165,6 +166,14 @@ def test_routers_find_the_operator_where_its_service_is() -> None:
     assert (namespace, rest) == ("noria-system", "svc:18000")
     ports = named(found, "Service", service)["spec"]["ports"]
     assert [(it["port"], it["targetPort"]) for it in ports] == [(18000, "xds")]
+
+
+def test_the_policy_knows_every_format_that_runs_code() -> None:
+    policy = named(objects({}), "ValidatingAdmissionPolicy", "noria-code")
+    (validation,) = policy["spec"]["validations"]
+    listed = re.match(r"!\(object\.spec\.artifact\.format in \[(.*?)\]\)", validation["expression"])
+    assert listed is not None
+    assert sorted(re.findall(r"'(\w+)'", listed[1])) == sorted(CODE_FORMATS)
 
 
 def test_services_and_policies_select_the_operators_pods() -> None:

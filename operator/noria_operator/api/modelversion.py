@@ -45,8 +45,8 @@ class Artifact(Spec):
         "oci://<registry>/<repository>:<tag>, for example pvc://models/flight-delay/4."
     )
     digest: Sha256 = Field(description="sha256 of the bundle's manifest, as sha256:<64 hex digits>.")
-    format: Literal["onnx", "skops", "xgboost", "lightgbm", "pickle", "python", "custom"] = Field(
-        description="Format of the model. pickle and python run code of their own and need the "
+    format: Literal["onnx", "skops", "xgboost", "lightgbm", "pickle", "python", "torch", "custom"] = Field(
+        description="Format of the model. pickle, python and torch run code of their own and need the "
         "administrator's consent for the namespace; custom is for containers of your own."
     )
     secret_name: ObjectName | None = Field(

@@ -54,7 +54,7 @@ def _decimal(value: object) -> str:
 
 Number = Annotated[str, BeforeValidator(_decimal)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
-Format = Literal["onnx", "skops", "xgboost", "lightgbm", "pickle", "python", "custom"]
+Format = Literal["onnx", "skops", "xgboost", "lightgbm", "pickle", "python", "torch", "custom"]
 Metrics = Annotated[dict[MetricName, Number], Field(max_length=METRICS_LIMIT)]
 
 

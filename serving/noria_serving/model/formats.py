@@ -49,6 +49,11 @@ def open_model(artifact: Artifact, signature: Signature, *, allow_code: bool) ->
 
         with artifact.content(manifest.model) as model:
             return OnnxModel(model, signature)
+    if manifest.format == "torch":
+        from noria_serving.model.torch import TorchModel  # noqa: PLC0415
+
+        with artifact.content(manifest.model) as program:
+            return TorchModel(program, signature, manifest.task, classes=manifest.classes)
     data = artifact.read(manifest.model)
     encoding = Encoding()
     if contract.ENCODING in manifest.files:

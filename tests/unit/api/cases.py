@@ -84,7 +84,6 @@ ACCEPTED = [
     yes("tj", output__uri="s3://bucket.name/a=b/c_d,e@f~g+h-1.0/"),
     yes("tj", output__uri="gs://bucket_1/models"),
     yes("tj", data__0__uri="az://container/rows/"),
-    yes("mv", artifact__format="python"),
     yes("mv", artifact__uri="gs://models/flight-delay/4"),
     yes("mv", artifact__uri="az://models/flight-delay/4"),
     yes("mv", artifact__uri="https://models.example.com/flight-delay/4"),

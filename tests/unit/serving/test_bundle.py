@@ -84,7 +84,7 @@ def test_a_conversion_without_parity_is_not_used(
     from sklearn.linear_model import LogisticRegression
 
     differences = iter([2e-4, 2e-4, 0.0])
-    monkeypatch.setattr("noria_serving.conversion._difference", lambda *_: next(differences))
+    monkeypatch.setattr("noria_serving.conversion.difference", lambda *_: next(differences))
     rows, labels = matrix
     assert bundle.save(LogisticRegression().fit(rows, labels), rows, labels, tmp_path).format == "skops"
 

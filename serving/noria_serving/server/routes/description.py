@@ -20,6 +20,7 @@ PLATFORMS: Final = {
     "skops": "sklearn_skops",
     "pickle": "sklearn_pickle",
     "python": "noria_python",
+    "torch": "pytorch_export",
 }
 
 
