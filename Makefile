@@ -108,7 +108,7 @@ e2e: rights venv ## Tests on the real cluster with real traffic
 test: rights setup lint type unit crds-check chart integration e2e ## Everything above, in this order
 
 .PHONY: test-extended
-test-extended: test ## And what is slow by nature
+test-extended: test ## And what is slow by nature (fetches 3 GB once, for PyTorch)
 	$(PYTEST) tests -q -m extended
 
 # ---- the cluster ----------------------------------------------------------------------------------------
