@@ -116,7 +116,7 @@ def _stalled(report: Report) -> Condition:
 
 
 def _up_to_date(report: Report) -> Condition:
-    plan = report.plan
-    if plan.wanted is not None and plan.wanted == plan.state.stable and plan.state.candidate is None:
+    plan, state = report.plan, report.plan.state
+    if plan.wanted is not None and plan.wanted == state.stable and state.candidate is None and state.verified:
         return Condition("UpToDate", True, "WantedVersionServes", f"{plan.wanted.version} serves")
     return Condition("UpToDate", False, plan.phase.value, plan.message)

@@ -51,6 +51,15 @@ def test_a_rollout_is_not_up_to_date_but_stays_ready() -> None:
     assert found["UpToDate"] == (False, "Progressing")
 
 
+def test_a_version_that_takes_over_is_up_to_date_once_every_router_sends_to_it() -> None:
+    world = canary()
+    world.run(8)
+    world.edit(pinned="m-1")
+    assert shown(report(world))["UpToDate"] == (False, "Progressing")
+    world.routers_follow()
+    assert shown(report(world))["UpToDate"] == (True, "WantedVersionServes")
+
+
 def test_a_rolled_back_version_leaves_the_deployment_ready_and_says_how_to_retry() -> None:
     world = canary()
     world.commands["abort"] = "1"
