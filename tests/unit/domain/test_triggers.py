@@ -81,6 +81,14 @@ def test_an_open_window_changes_nothing_in_status() -> None:
     assert ask(rule(window="3h"), entry, auc(0.2), hours=4.1).entry != entry
 
 
+def test_a_window_closes_with_its_last_label_and_its_last_moment() -> None:
+    exact = rule(minLabels=1000, window="1h")
+    opened = ask(exact, {}, None, hours=0).entry
+    assert ask(exact, opened, auc(0.7, 998), hours=1).entry == opened
+    assert ask(exact, opened, auc(0.7, 1000), hours=0.999).entry == opened
+    assert ask(exact, opened, auc(0.7, 1000), hours=1).entry["value"] == "0.7"
+
+
 def test_labels_of_one_class_leave_the_window_open() -> None:
     entry = windows(rule(), 0.74).entry
     only = Labels.of([0] * SCORE_BINS, [600] + [0] * (SCORE_BINS - 1))

@@ -210,6 +210,7 @@ def test_no_run_starts_while_another_is_live() -> None:
         ("Approved", deployment(1), "about to roll out flights-2"),
         ("Approved", deployment(1, candidate=served(2)), "rolling out flights-2"),
         ("Approved", deployment(2), ""),
+        ("Approved", deployment(3), ""),
         ("Approved", deployment(1, rejected=[{"version": "flights-2"}]), ""),
         ("Approved", deployment(1, pinned="flights-1"), ""),
         ("Rejected", deployment(1), ""),
@@ -237,6 +238,17 @@ def test_one_run_answers_every_loss_of_quality() -> None:
     told = entry(loop.status, "quality")
     assert (told["streak"], told["decision"]) == (0, "Wait")
     assert "answered by the run" in told["message"]
+
+
+def test_a_run_that_somebody_else_asked_for_leaves_a_schedule_as_it_is() -> None:
+    loop = Loop(cooldown="0s")
+    loop.step(asked(), weekly())
+    assert entry(loop.status, "weekly") == weekly().entry
+    loop.settle()
+    loop.finish()
+    loop.now += HOUR
+    loop.settle(weekly())
+    assert loop.status["lastTrigger"]["name"] == "weekly"
 
 
 def test_a_scheduled_run_is_marked_as_handled_with_its_scheduled_time() -> None:
