@@ -13,6 +13,9 @@ import re
 import sys
 import threading
 import zipfile
+import zlib
+from contextlib import suppress
+from importlib.machinery import all_suffixes
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Final
@@ -20,6 +23,7 @@ from typing import Any, ClassVar, Final
 from noria_serving import scratch
 from noria_serving.errors import NoriaError, Reason
 
+_SUFFIXES: Final = tuple(all_suffixes())
 _CLASS: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -33,9 +37,9 @@ class Modules:
         self.directory = Path(folder.name)
         self._folder, self._digest, self._users = folder, digest, 0
         self._names = {
-            path.stem
+            path.name.partition(".")[0]
             for path in self.directory.iterdir()
-            if path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py")))
+            if path.name.endswith(_SUFFIXES) or any(path.rglob("*.py"))
         }
 
     @classmethod
@@ -51,6 +55,8 @@ class Modules:
         if not _CLASS.fullmatch(name):
             raise NoriaError(Reason.MANIFEST_INVALID, f"`class` must be module:Class, not {name!r:.200}")
         module, _, attribute = name.partition(":")
+        if module.partition(".")[0] not in self._names:
+            raise NoriaError(Reason.MANIFEST_INVALID, f"the archive holds no module {module!r}")
         with self._lock:
             found = getattr(importlib.import_module(module), attribute, None)
         if found is None:
@@ -63,7 +69,8 @@ class Modules:
             self._users -= 1
             if self._users or self._open.pop(self._digest, None) is None:
                 return
-            sys.path.remove(self._folder.name)
+            with suppress(ValueError):  # the code may have changed the path itself
+                sys.path.remove(self._folder.name)
             for name in [name for name in sys.modules if name.partition(".")[0] in self._names]:
                 del sys.modules[name]
             self._folder.cleanup()
@@ -103,11 +110,13 @@ def unpacked(archive: bytes | Path) -> TemporaryDirectory[str]:
     try:
         with zipfile.ZipFile(io.BytesIO(archive) if isinstance(archive, bytes) else archive) as content:
             content.extractall(folder.name)  # keeps inside the folder; more caution helps little against code
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        folder.cleanup()
         raise NoriaError(
             Reason.FORMAT_REFUSED, f"the model file is not a zip archive of modules: {error!s:.200}"
         ) from error
     except OSError as error:
+        folder.cleanup()
         raise NoriaError(
             Reason.STORAGE_UNAVAILABLE,
             f"the model's files cannot be written to {folder.name}: {error.strerror}; give the pod more "

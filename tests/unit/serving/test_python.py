@@ -227,14 +227,30 @@ def test_what_goes_wrong_while_loading_is_a_reason(
     assert not [place for place in sys.path if Path(place, "own.py").exists()]
 
 
-@pytest.mark.parametrize("name", ["own", "own:", ":Own", "own.Own", "../own:Own", "None"])
-def test_a_class_must_be_named_by_its_module(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["own", "own:", ":Own", "own.Own", "../own:Own", "None", "json:JSONDecoder"])
+def test_a_class_must_be_named_by_a_module_of_the_archive(tmp_path: Path, name: str) -> None:
     assert refusal(lambda: opened(tmp_path, OWN, name=name)).reason is Reason.MANIFEST_INVALID
 
 
-def test_bytes_that_are_no_archive_are_refused() -> None:
-    error = refusal(lambda: open_python(b"GGUF", "sha256:2", "own:Own", SIGNATURE, []))
-    assert error.reason is Reason.FORMAT_REFUSED
+def test_bytes_that_are_no_archive_are_refused_and_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text("x = 1\n" * 999)
+    whole = archive([tmp_path / "own.py"])
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    for data in (b"GGUF", b"", whole[:-30], whole.replace(b"x = 1", b"x = 2", 1)):
+        error = refusal(lambda data=data: open_python(data, "sha256:2", "own:Own", SIGNATURE, []))
+        assert error.reason is Reason.FORMAT_REFUSED
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_modules_in_folders_without_init_are_forgotten_too(tmp_path: Path) -> None:
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    (tmp_path / "outer" / "inner" / "own.py").write_text("from noria_serving import PythonModel\n" + OWN)
+    data = archive([tmp_path / "outer"])
+    open_python(data, "sha256:4", "outer.inner.own:Own", SIGNATURE, []).close()
+    assert not [name for name in sys.modules if name.startswith("outer")]
 
 
 def test_modules_of_two_bundles_never_meet(tmp_path: Path) -> None:
