@@ -9,6 +9,7 @@ since.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal, cast
 
@@ -18,7 +19,7 @@ from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.continuoustraining_requests import requests
 from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.triggers_plan import RetrainPlan, Watched, decide
-from noria_operator.kube.errors import Invalid, Terminal
+from noria_operator.kube.errors import Invalid, NotFound, Terminal
 from noria_operator.kube.kinds import (
     CONTINUOUSTRAINING,
     MODELDEPLOYMENT,
@@ -47,7 +48,7 @@ async def reconcile(ctx: Context, key: Key) -> Result:
             return Result()
         try:
             training = parse_as(ContinuousTraining, obj)
-            seen = _watched(ctx.store, obj)
+            seen = await _watched(ctx, obj)
             if seen.deployment is None:
                 ctx.servers.forget(key.namespace, obj["spec"]["deployment"])
             plan = decide(obj, training, await requests(ctx, obj, training, seen), seen, ctx.clock.now())
@@ -69,9 +70,14 @@ def related(store: Store, obj: Json) -> list[Key]:
     return [key_of(training) for training in store.list(CONTINUOUSTRAINING, namespace, fields=wanted)]
 
 
-def _watched(store: Store, obj: Json) -> Watched:
-    meta = obj["metadata"]
+async def _watched(ctx: Context, obj: Json) -> Watched:
+    meta, store = obj["metadata"], ctx.store
     namespace = meta["namespace"]
+    active = obj.get("status", {}).get("active")
+    if active and store.get(Key(TRAININGJOB, namespace, active)) is None:
+        # It is gone, or a former leader made it a moment ago and the cache does not show it yet.
+        with suppress(NotFound):
+            store.observe("ADDED", await ctx.client.get(TRAININGJOB, namespace, active))
     deployment = store.get(Key(MODELDEPLOYMENT, namespace, obj["spec"]["deployment"]))
     return Watched(
         store.owned(TRAININGJOB, namespace, meta["uid"]),

@@ -42,6 +42,13 @@ async def watch(api: Api, *joined: Labels | None) -> None:
         api.clock.time += timedelta(minutes=1)
 
 
+def say(api: Api, id_: str) -> None:
+    """A person asks for a run."""
+    obj = api.objects[KEY]
+    obj["metadata"]["annotations"] = {"noria.dev/retrain": id_}
+    api.put(CONTINUOUSTRAINING, obj)
+
+
 def jobs(api: Api) -> list[str]:
     return [obj["metadata"]["name"] for obj in api.all(TRAININGJOB)]
 
@@ -116,15 +123,30 @@ async def test_a_trigger_that_is_added_later_does_not_fire_for_its_past() -> Non
 @pytest.mark.parametrize("said", ["please-1", "please " * 100])
 async def test_an_annotation_starts_a_run_once(said: str) -> None:
     api = world(cooldown="0s")
-    obj = api.objects[KEY]
-    obj["metadata"]["annotations"] = {"noria.dev/retrain": said}
-    api.put(CONTINUOUSTRAINING, obj)
+    say(api, said)
     await watch(api, None, None)
     for job in api.all(TRAININGJOB):
         api.put(TRAININGJOB, job | {"status": {"phase": "Failed"}})
     await watch(api, None, None)
     assert len(jobs(api)) == 1
     assert api.objects[KEY]["status"]["commands"] == {"retrain": said[:256]}
+
+
+async def test_a_run_that_the_cache_does_not_show_yet_is_live_all_the_same() -> None:
+    """A new leader may know the loop's status before it knows the TrainingJob that the old one made."""
+    api = world(cooldown="0s")
+    say(api, "1")
+    await watch(api, None)
+    (name,) = jobs(api)
+    say(api, "2")
+    job = api.objects.pop(Key(TRAININGJOB, "demo", name))
+    late = operator(api)
+    api.objects[Key(TRAININGJOB, "demo", name)] = job
+    await reconcile(late, KEY)
+    assert jobs(api) == [name]
+    del api.objects[Key(TRAININGJOB, "demo", name)]
+    await watch(api, None)
+    assert len(jobs(api)) == 1
 
 
 async def test_a_template_that_the_api_server_refuses_is_terminal_and_its_run_stays_intended() -> None:
