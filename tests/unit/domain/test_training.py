@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.unit.domain.training_world import (
     CHAMPION,
+    DIGEST,
     NOW,
     UID,
     after,
@@ -33,6 +34,7 @@ from noria_operator.domain.training_runs import Run
 from noria_serving.contract import CODE_FORMATS
 
 Json = dict[str, Any]
+MD5 = "md5:" + "e" * 32
 
 NOT_HANDED_OVER = json.dumps({"error": {"reason": "StorageUnavailable", "message": "no store"}})
 """What the bundle library leaves as the result when it cannot upload."""
@@ -111,6 +113,25 @@ def test_a_model_that_runs_code_is_taken_only_where_the_administrator_allows_tha
     asked = case(obj, Observed(run))
     allowed = replace(asked, images=replace(asked.images, allow_code=True))
     assert decide(allowed).status["artifact"]["format"] == form
+
+
+@pytest.mark.parametrize(("stated", "recorded"), [([{"name": "train", "digest": DIGEST}], DIGEST), ([], MD5)])
+def test_a_run_records_the_image_that_ran_and_the_data_as_they_were_read(
+    stated: list[Json], recorded: str
+) -> None:
+    data = [{"name": "train", "uri": "pvc://lake/flights", "digest": MD5}]
+    obj, plan = step(training_job(evaluation=None, gates=None, data=data))
+    assert plan.create is not None
+    train = complete(plan.create, result(obj, data=stated))
+    obj, _ = step(obj, Observed(train))
+    resolved = obj["status"]["resolved"]
+    assert resolved["image"] == "docker.io/noria/train@sha256:" + "d" * 64
+    assert resolved["data"] == [{"name": "train", "digest": recorded}]
+    obj, _ = step(obj, Observed(train))
+    _, plan = step(obj, Observed(train))
+    assert plan.create is not None
+    lineage = parse_as(ModelVersion, plan.create).spec.lineage
+    assert (lineage.image, lineage.data[0].digest) == (resolved["image"], recorded)
 
 
 def test_the_lineage_holds_every_parameter_as_the_trainer_was_given_it() -> None:
