@@ -60,11 +60,6 @@ ROUTER_LABEL: Final = f"{GROUP}/router"
 # -- annotations -----------------------------------------------------------------------------------
 TRIGGER_ANNOTATION: Final = f"{GROUP}/trigger"
 """JSON: why a ContinuousTraining started this TrainingJob."""
-PROMOTE_ANNOTATION: Final = f"{GROUP}/promote"
-ABORT_ANNOTATION: Final = f"{GROUP}/abort"
-RETRY_ANNOTATION: Final = f"{GROUP}/retry"
-PAUSE_ANNOTATION: Final = f"{GROUP}/pause"
-RESUME_ANNOTATION: Final = f"{GROUP}/resume"
 DEPLOYMENT_COMMANDS: Final = ("promote", "abort", "retry", "pause", "resume")
 TRAINING_COMMANDS: Final = ("retrain",)
 

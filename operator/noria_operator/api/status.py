@@ -1,15 +1,13 @@
-"""What the statuses of all kinds share: conditions (kstatus), Events' history, metadata.
+"""What the statuses of all kinds share: conditions (kstatus), commands, triggers, metadata.
 
-Comes in: what the operator decided, and `now`. Goes out: conditions whose `lastTransitionTime` changes only
-with their status. Invariant: every kind carries Ready, Reconciling and Stalled with `observedGeneration`, so
-that `kubectl wait`, `helm --wait`, Flux and Argo understand it.
+Comes in: JSON of a status. Goes out: its typed parts. Invariant: every kind carries Ready, Reconciling and
+Stalled with `observedGeneration`, so that `kubectl wait`, `helm --wait`, Flux and Argo understand it
+(`domain.conditions` says when they change).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
@@ -21,35 +19,13 @@ from noria_operator.api.schema import PRESERVE, ListMap, Status
 from noria_operator.api.types import Decimal, Time
 
 MESSAGE_LIMIT: Final = 1024
+"""Characters; messages may quote what a container wrote."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Message = Annotated[str, Field(max_length=MESSAGE_LIMIT)]
 Text = Annotated[str, Field(max_length=256)]
 Metrics = Annotated[dict[str, Decimal], Field(max_length=64)]
 """Metric name → value."""
-
-
-class ConditionType(StrEnum):
-    """Condition types of Noria's kinds."""
-
-    READY = "Ready"
-    """The object does what it is for: trained, approved, or serving what status names."""
-    RECONCILING = "Reconciling"
-    """The operator is still working on the current generation."""
-    STALLED = "Stalled"
-    """Nothing will happen until the spec, or what the message names, changes."""
-    COMPLETE = "Complete"
-    """TrainingJob, as in batch/v1: it ended well and its ModelVersion exists."""
-    FAILED = "Failed"
-    """TrainingJob, as in batch/v1: it ended without a ModelVersion."""
-    SUSPENDED = "Suspended"
-    """TrainingJob, as in batch/v1: spec.suspend holds it."""
-    ARTIFACT_READY = "ArtifactReady"
-    """ModelVersion: the artifact exists and has the stated digest."""
-    SERVABLE = "Servable"
-    """ModelDeployment: requests are answered by the version that status names as stable."""
-    UP_TO_DATE = "UpToDate"
-    """ModelDeployment: the stable version is the one that spec asks for."""
 
 
 class Condition(Status):
@@ -128,42 +104,3 @@ class Metadata(BaseModel):
     ) -> JsonSchemaValue:
         # A CRD may say nothing about metadata but its type: the API server checks it by itself.
         return {"type": "object", "description": "Standard object metadata."} | PRESERVE
-
-
-def condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
-    """The condition of that type, if any."""
-    return next((one for one in conditions if one.type == type_), None)
-
-
-def is_true(conditions: Iterable[Condition], type_: str) -> bool:
-    """Whether the condition is there with status True."""
-    found = condition(conditions, type_)
-    return found is not None and found.status == "True"
-
-
-def with_condition(
-    conditions: Sequence[Condition],
-    type_: str,
-    status: bool | None,
-    *,
-    reason: str,
-    message: str = "",
-    now: datetime,
-    generation: int | None = None,
-) -> list[Condition]:
-    """`conditions` with one set; None is Unknown. `lastTransitionTime` moves only when status changes.
-
-    Messages are cut to MESSAGE_LIMIT characters; order by type, so that equal states are equal bytes.
-    """
-    text: Literal["True", "False", "Unknown"] = "Unknown" if status is None else "True" if status else "False"
-    before = condition(conditions, type_)
-    since = before.last_transition_time if before is not None and before.status == text else now
-    new = Condition(
-        type=str(type_),
-        status=text,
-        reason=str(reason),
-        message=message[:MESSAGE_LIMIT],
-        last_transition_time=since,
-        observed_generation=generation,
-    )
-    return sorted([*(one for one in conditions if one.type != type_), new], key=lambda one: one.type)

@@ -63,8 +63,6 @@ class TrainingFailure(StrEnum):
     """No node can take the pod."""
     VOLUME_UNAVAILABLE = "VolumeUnavailable"
     """A claim is missing, unbound or cannot be mounted."""
-    NAME_CONFLICT = "NameConflict"
-    """An object with the name of a child exists and is not Noria's."""
 
 
 class EvaluationStatus(Status):

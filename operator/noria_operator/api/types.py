@@ -91,14 +91,6 @@ PROBABILITY_PATTERN: Final = r"^0\.0{0,9}[1-9][0-9]{0,5}$"
 _RESOLUTION: Final = PythonDecimal("1e-15")
 
 
-def parse_decimal(text: str) -> PythonDecimal:
-    """`-0.05` → Decimal. Raises ValueError for exponents, NaN, infinities and more than 15 digits on a
-    side."""
-    if not re.fullmatch(DECIMAL_PATTERN[1:-1], text):
-        raise ValueError(f"{text!r} is not a decimal: write digits with at most one dot, for example 0.65")
-    return PythonDecimal(text)
-
-
 def format_decimal(value: PythonDecimal | float) -> str:
     """Number → decimal text without exponent, at most 15 digits after the dot.
 

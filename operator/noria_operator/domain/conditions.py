@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
+from noria_operator.api.status import MESSAGE_LIMIT
 from noria_operator.api.types import format_time
-
-MESSAGE_LIMIT: Final = 1024
-"""Characters; messages may quote what a container wrote."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,3 @@ def rfc3339(moment: datetime) -> str:
 def rfc3339_micro(moment: datetime) -> str:
     """A time as Kubernetes writes it in `metav1.MicroTime`: UTC, six digits, `Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def parse_time(text: str) -> datetime:
-    """The inverse of both: any RFC 3339 time, timezone-aware."""
-    return datetime.fromisoformat(text)

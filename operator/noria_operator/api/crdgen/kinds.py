@@ -22,7 +22,6 @@ Json = dict[str, Any]
 
 API_VERSION_TEXT: Final = "Version of the API that the object is written in: noria.dev/v1alpha1."
 KIND_TEXT: Final = "Kind of the object."
-METADATA_TEXT: Final = "Standard object metadata."
 
 
 def column(name: str, path: str, *, type_: str = "string", wide: bool = False, text: str = "") -> Json:
