@@ -62,6 +62,11 @@ def autoscaler(name: str, *, least: int) -> Json:
 
 def tampering(name: str, image: str, path: str) -> Json:
     """A pod of somebody else that appends a byte to a file in the claim `models`."""
+    return running(name, image, f"open({path!r}, 'ab').write(b'!')")
+
+
+def running(name: str, image: str, code: str, *arguments: str) -> Json:
+    """A pod that runs `code` with Python, with the claim `models` at /models."""
     security = {
         "runAsNonRoot": True,
         "runAsUser": 65532,
@@ -72,7 +77,7 @@ def tampering(name: str, image: str, path: str) -> Json:
     container = {
         "name": "main",
         "image": image,
-        "command": ["python3", "-c", f"open({path!r}, 'ab').write(b'!')"],
+        "command": ["python3", "-c", code, *arguments],
         "volumeMounts": [{"name": "models", "mountPath": "/models"}],
         "securityContext": security,
     }
