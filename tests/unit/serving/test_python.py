@@ -391,6 +391,18 @@ async def test_a_failing_class_is_a_500_and_runs_beside_the_event_loop(saved: bu
     assert "late" not in sys.modules
 
 
+async def test_a_version_may_be_loaded_again_and_after_an_unload(saved: bundle.Bundle, matrix) -> None:
+    models = Models(Settings((ModelSettings(bundle=str(saved.path), allow_code=True),)))
+    (slot,) = models.slots
+    for change in (models.load, models.load, models.unload, models.load):
+        await change(slot)
+        assert ("late" in sys.modules) is slot.ready
+    assert slot.service is not None
+    assert len(slot.service.loaded.backend.predict({"input-0": matrix[0]})) == 3
+    models.close()
+    assert "late" not in sys.modules
+
+
 def test_a_version_that_cannot_be_served_leaves_no_module_behind(
     saved: bundle.Bundle, tmp_path: Path
 ) -> None:
