@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from contextlib import suppress
 from importlib.machinery import all_suffixes
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Final
@@ -90,6 +91,7 @@ class Modules:
 
     def _check_names(self) -> None:
         others = {name for modules in self._open.values() for name in modules._names}
+        installed = packages_distributions()
         for name in sorted(self._names):
             if name in others:
                 raise NoriaError(
@@ -97,10 +99,10 @@ class Modules:
                     f"another model of this process has a module {name!r} already, with other content: "
                     "unload that one first, or serve this one from a process of its own",
                 )
-            if name in sys.stdlib_module_names or name in sys.modules:
+            if name in sys.stdlib_module_names or name in sys.modules or name in installed:
                 raise NoriaError(
                     Reason.MODEL_INVALID,
-                    f"the module {name!r} of the bundle has the name of one that the server uses: rename it",
+                    f"the module {name!r} of the bundle has the name of one that is installed here: rename it",
                 )
 
 

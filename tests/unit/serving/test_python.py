@@ -264,8 +264,8 @@ def test_modules_of_two_bundles_never_meet(tmp_path: Path) -> None:
     opened(tmp_path, OWN + "    other = 1", digest="sha256:2").close()
 
 
-@pytest.mark.parametrize("name", ["random", "numpy"])
-def test_a_module_never_hides_one_that_the_server_uses(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["random", "numpy", "mypy"])
+def test_a_module_never_hides_one_that_is_installed(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.py").write_text("")
     error = refusal(lambda: Modules.open(archive([tmp_path / f"{name}.py"]), "sha256:3"))
     assert f"{name!r}" in error.message
