@@ -102,7 +102,7 @@ class Modules:
             if name in sys.stdlib_module_names or name in sys.modules or name in installed:
                 raise NoriaError(
                     Reason.MODEL_INVALID,
-                    f"the module {name!r} of the bundle has the name of one that is installed here: rename it",
+                    f"the module {name!r} of the bundle has the name of an installed one: rename it",
                 )
 
 
