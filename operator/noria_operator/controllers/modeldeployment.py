@@ -19,7 +19,7 @@ from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.serving_observe import View, gather, pods_alive
 from noria_operator.domain.rollout import plan as plan_rollout
 from noria_operator.domain.rollout_conditions import Report, Trouble, status
-from noria_operator.domain.rollout_state import Plan
+from noria_operator.domain.rollout_state import Plan, State
 from noria_operator.domain.serving_children import selector
 from noria_operator.kube.errors import Forbidden, Invalid, NameConflict, Terminal
 from noria_operator.kube.kinds import (
@@ -122,7 +122,7 @@ async def _tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -
         observed=view.observed,
         routers=view.routers,
         pods=pods_alive(ctx, view.obj, stable) if stable else 0,
-        selector=selector_text(selector(view.name, view.uid)),
+        selector=_measured(view, made.state),
         url=f"http://{view.name}.{view.namespace}.svc",
         trouble=trouble,
         refused_hosts=router.refused_hosts(ctx.store, view.obj),
@@ -133,6 +133,17 @@ async def _tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -
         kind: Literal["Normal", "Warning"] = "Warning" if note.warning else "Normal"
         await ctx.events.emit(view.obj, kind, note.reason.value, note.message)
     return written
+
+
+def _measured(view: View, state: State) -> str:
+    """The pods that tell an autoscaler the demand: those of champion and challenger.
+
+    A previous version that is kept warm is idle, and would make the busy ones look idle too.
+    """
+    mine = selector_text(selector(view.name, view.uid))
+    places = (state.stable, state.candidate.target if state.candidate else None)
+    revisions = sorted({target.revision for target in places if target is not None})
+    return f"{mine},{names.REVISION_LABEL} in ({','.join(revisions)})" if revisions else mine
 
 
 def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Result:

@@ -372,7 +372,9 @@ async def test_a_deployment_that_is_gone_or_going_is_left_to_the_garbage_collect
 
 async def test_status_tells_autoscalers_which_pods_to_count(tmp_path: Path) -> None:
     api, routers = await serving(tmp_path)
-    assert api.status["selector"] == "noria.dev/deployment=flights,noria.dev/owner-uid=7b1c2d3e-0000"
+    mine = "noria.dev/deployment=flights,noria.dev/owner-uid=7b1c2d3e-0000"
+    first = api.status["stable"]["revision"]
+    assert api.status["selector"] == f"{mine},noria.dev/revision in ({first})"
     assert api.status["replicas"] == 1
     for name, change in (("evicted", {"status": {"phase": "Failed"}}), ("going", {})):
         pod = copy.deepcopy(
@@ -383,6 +385,20 @@ async def test_status_tells_autoscalers_which_pods_to_count(tmp_path: Path) -> N
     await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
     assert api.status["replicas"] == 1
     assert api.status["url"] == "http://flights.prod.svc"
+
+
+async def test_autoscalers_measure_those_that_carry_traffic_and_no_idle_previous_version(
+    tmp_path: Path,
+) -> None:
+    """Case 26."""
+    api, routers = await canary(tmp_path)
+    both = sorted(api.status[role]["revision"] for role in ("stable", "candidate"))
+    assert api.status["selector"].endswith(f",noria.dev/revision in ({','.join(both)})")
+    second = api.status["candidate"]["revision"]
+    say(api, "promote", "1")
+    await settle(api, routers, tmp_path)
+    assert api.status["previous"]["version"] == "flights-1"
+    assert api.status["selector"].endswith(f",noria.dev/revision in ({second})")
 
 
 async def test_versions_claims_and_routers_wake_those_that_wait_for_them(tmp_path: Path) -> None:
