@@ -152,7 +152,9 @@ def promote(scene: Scene, state: State) -> Outcome | None:
     rollout.
     """
     step, candidate = state.step, state.candidate
-    if step is None or candidate is None or not step.released or step.paused or not state.verified:
+    if step is None or candidate is None or not step.released or not state.verified:
+        return None
+    if step.paused and state.stable is not None:  # a first version has nobody to give its traffic back to
         return None
     target, pods = candidate.target, scene.policy.replicas
     if state.weight(target.name) != FULL or scene.observed.ready.get(target.name, 0) < need(FULL, pods):

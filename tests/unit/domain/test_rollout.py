@@ -431,6 +431,17 @@ def test_a_pause_with_all_traffic_can_still_be_aborted() -> None:
     assert (world.state.candidate, world.state.weight(V1.name)) == (None, 100)
 
 
+def test_a_pause_does_not_keep_a_first_version_from_being_the_champion() -> None:
+    world = World()
+    world.approve(1)
+    world.reconcile()
+    world.become_ready()
+    world.reconcile()
+    world.commands["pause"] = "1"
+    world.settle()
+    assert (world.state.stable, phase(world)) == (V1, Phase.HEALTHY)
+
+
 def test_analysis_goes_on_in_a_pause_and_may_still_abort() -> None:
     """Case 42."""
     world = canary()
