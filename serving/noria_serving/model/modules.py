@@ -15,6 +15,7 @@ import threading
 import zipfile
 import zlib
 from contextlib import suppress
+from functools import cache
 from importlib.machinery import all_suffixes
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -91,7 +92,7 @@ class Modules:
 
     def _check_names(self) -> None:
         others = {name for modules in self._open.values() for name in modules._names}
-        installed = packages_distributions()
+        installed = _installed()
         for name in sorted(self._names):
             if name in others:
                 raise NoriaError(
@@ -104,6 +105,12 @@ class Modules:
                     Reason.MODEL_INVALID,
                     f"the module {name!r} of the bundle has the name of an installed one: rename it",
                 )
+
+
+@cache
+def _installed() -> frozenset[str]:
+    """Names of all modules that could be imported here without any bundle."""
+    return frozenset(packages_distributions())
 
 
 def unpacked(archive: bytes | Path) -> TemporaryDirectory[str]:

@@ -25,20 +25,20 @@ def classifier(family: str, **options: Any) -> Any:
     if family == "xgboost":
         from xgboost import XGBClassifier
 
-        return XGBClassifier(n_estimators=8, max_depth=3, **options)
+        return XGBClassifier(n_estimators=4, max_depth=3, **options)
     from lightgbm import LGBMClassifier
 
-    return LGBMClassifier(n_estimators=8, max_depth=3, verbose=-1, **options)
+    return LGBMClassifier(n_estimators=4, max_depth=3, verbose=-1, **options)
 
 
 def regressor(family: str) -> Any:
     if family == "xgboost":
         from xgboost import XGBRegressor
 
-        return XGBRegressor(n_estimators=8, max_depth=3)
+        return XGBRegressor(n_estimators=4, max_depth=3)
     from lightgbm import LGBMRegressor
 
-    return LGBMRegressor(n_estimators=8, max_depth=3, verbose=-1)
+    return LGBMRegressor(n_estimators=4, max_depth=3, verbose=-1)
 
 
 @pytest.fixture

@@ -65,45 +65,61 @@ ROWS = {"x": np.array([[1.0], [2.0], [3.0]])}
 GOOD = {"probabilities": [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], "note": ["a", "b", "c"]}
 
 
-@pytest.fixture
-def imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path, str], Any]]:
-    """What a training program would import; afterwards nothing is left of it."""
-    names: list[str] = []
+class Imported:
+    """What a training program imported; nothing is left of it after `forget`."""
 
-    def load_class(folder: Path, name: str) -> Any:
-        monkeypatch.syspath_prepend(str(folder))
+    def __init__(self) -> None:
+        self._patch = pytest.MonkeyPatch()
+        self._names: list[str] = []
+
+    def load(self, folder: Path, name: str) -> Any:
+        """The class `module:Class` of a folder."""
+        self._patch.syspath_prepend(str(folder))
         module, _, attribute = name.partition(":")
-        names.append(module.partition(".")[0])
+        self._names.append(module.partition(".")[0])
         return getattr(importlib.import_module(module), attribute)
 
-    def forget() -> None:
-        for module in [module for module in sys.modules if module.partition(".")[0] in names]:
+    def forget(self) -> None:
+        for module in [module for module in sys.modules if module.partition(".")[0] in self._names]:
             del sys.modules[module]
-
-    load_class.forget = forget  # type: ignore[attr-defined]
-    yield load_class
-    forget()
+        self._patch.undo()
 
 
 @pytest.fixture
-def late(tmp_path: Path, imported) -> type:
+def imported() -> Iterator[Imported]:
+    found = Imported()
+    yield found
+    found.forget()
+
+
+def write_late(folder: Path) -> None:
     """A class in a package, which imports a module of it at the top and another time when it predicts."""
-    package = tmp_path / "src" / "late"
+    package = folder / "src" / "late"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "model.py").write_text(MODEL)
     (package / "steps.py").write_text("def steep(x):\n    return 2 * x\n")
-    (tmp_path / "weights.json").write_text("[1.0, 0.0, 0.5]")
-    return imported(tmp_path / "src", "late.model:Late")
+    (folder / "weights.json").write_text("[1.0, 0.0, 0.5]")
 
 
 @pytest.fixture
-def saved(late: type, matrix, tmp_path: Path, imported) -> bundle.Bundle:
+def late(tmp_path: Path, imported: Imported) -> type:
+    write_late(tmp_path)
+    return imported.load(tmp_path / "src", "late.model:Late")
+
+
+@pytest.fixture(scope="module")
+def saved(matrix, tmp_path_factory: pytest.TempPathFactory) -> bundle.Bundle:
+    """Its bundle, which takes a process of its own to prove; the sources have changed since."""
     rows, labels = matrix
+    folder, imported = tmp_path_factory.mktemp("late"), Imported()
+    write_late(folder)
     made = bundle.save(
-        late, rows, labels, tmp_path / "bundle", name="late", task="binary", files=[tmp_path / "weights.json"]
-    )
+        imported.load(folder / "src", "late.model:Late"), rows, labels, folder / "bundle",
+        name="late", task="binary", files=[folder / "weights.json"],
+    )  # fmt: skip
     imported.forget()
+    (folder / "src" / "late" / "steps.py").write_text("raise RuntimeError('not the one that was packed')")
     return made
 
 
@@ -113,9 +129,8 @@ def refusal(call: Callable[[], object]) -> NoriaError:
     return caught.value
 
 
-def test_a_class_is_served_from_its_bundle_alone(saved: bundle.Bundle, tmp_path: Path, matrix) -> None:
+def test_a_class_is_served_from_its_bundle_alone(saved: bundle.Bundle, matrix) -> None:
     rows, labels = matrix
-    (tmp_path / "src" / "late" / "steps.py").write_text("raise RuntimeError('not the one that was packed')")
     loaded = load(str(saved.path), digest=saved.digest, allow_code=True)
     label, probabilities, margin = loaded.backend.predict({"input-0": rows})
     positive = 1 / (1 + np.exp(-2 * (rows[:, 0] + 0.5 * rows[:, 2])))
@@ -154,7 +169,7 @@ def test_code_runs_only_where_it_is_allowed(saved: bundle.Bundle) -> None:
 
 
 def test_a_module_that_was_not_packed_is_missed_when_the_bundle_is_saved(
-    tmp_path: Path, imported, matrix
+    tmp_path: Path, imported: Imported, matrix
 ) -> None:
     (tmp_path / "forgotten_features.py").write_text("def scale(x):\n    return x\n")
     (tmp_path / "needy.py").write_text(
@@ -164,7 +179,7 @@ def test_a_module_that_was_not_packed_is_missed_when_the_bundle_is_saved(
         "        return {'prediction': forgotten_features.scale(inputs['input-0'][:, 0])}\n"
     )
     rows, _ = matrix
-    needy = imported(tmp_path, "needy:Needy")
+    needy = imported.load(tmp_path, "needy:Needy")
     error = refusal(lambda: bundle.save(needy, rows, rows[:, 0], tmp_path / "b", task="regression"))
     assert error.reason is Reason.MISSING_DEPENDENCY
     assert "'forgotten_features'" in error.message
@@ -438,7 +453,7 @@ def test_challenger_and_champion_may_have_modules_of_the_same_names(
 
 
 def test_the_example_in_the_docs_runs_as_it_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imported
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imported: Imported
 ) -> None:
     parts = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert [name for name, _ in parts] == ["forecast.py", "train.py"]
@@ -446,7 +461,7 @@ def test_the_example_in_the_docs_runs_as_it_stands(
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(contract.ENV_OUTPUT, str(tmp_path / "out"))
-    imported(tmp_path, "forecast:Forecast")
+    imported.load(tmp_path, "forecast:Forecast")
     exec(compile(dict(parts)["train.py"], "train.py", "exec"), {})
     imported.forget()
     assert load(str(tmp_path / "out"), allow_code=True).manifest.task == "regression"
