@@ -126,8 +126,12 @@ async def test_an_impossible_object_is_stalled_with_the_reason_and_an_event(clus
 
 async def test_the_lease_is_released_when_the_operator_stops(cluster: Cluster) -> None:
     async with operator(cluster, [Toy()]) as running:
-        await eventually(lambda: _held(cluster, "operator"))
-        assert running.lease.held
+
+        async def held() -> bool:
+            return running.lease.held
+
+        await eventually(held)  # the API server knows before the holder has its answer
+        assert await _held(cluster, "operator")
     lease = await cluster.client.get(LEASE, cluster.namespace, "noria-operator")
     assert lease["spec"].get("holderIdentity", "") == ""
 
