@@ -62,9 +62,7 @@ def _decode(document: Mapping[str, Any], signature: Signature, tail: Tail | None
     identifier = document.get("id")
     if identifier is not None and type(identifier) is not str:
         raise RequestError(f"`id` must be a string, not {kind_of(identifier)}")
-    parameters = document.get("parameters", EMPTY)
-    if parameters is not EMPTY and type(parameters) is not dict:
-        raise RequestError("`parameters` must be an object")
+    parameters = _parameters(document, "")
     inputs = decode_inputs(document.get("inputs"), signature.inputs, tail)
     raw_default = flag_of(parameters, "binary_data_output", default=False)
     outputs, raw = wanted_outputs(document.get("outputs"), signature.outputs, raw_default)
@@ -122,11 +120,19 @@ def wanted_outputs(
         name = entry.get("name") if type(entry) is dict else None
         if name not in names:
             raise RequestError(f"unknown output {name!r:.100}: the model gives {names}")
-        parameters = entry.get("parameters", EMPTY)
-        if parameters is not EMPTY and type(parameters) is not dict:
-            raise RequestError(f"output {name!r}: `parameters` must be an object")
+        parameters = _parameters(entry, f"output {name!r}: ")
         wanted[names.index(name)] = flag_of(parameters, "binary_data", default=raw_default)
     return tuple(wanted), frozenset(index for index, raw in wanted.items() if raw)
+
+
+def _parameters(holder: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
+    """What a request or a wanted output says beside the protocol's own fields; null means nothing."""
+    parameters: dict[str, Any] | None = holder.get("parameters")
+    if parameters is None:
+        return EMPTY
+    if type(parameters) is not dict:
+        raise RequestError(f"{whose}`parameters` must be an object")
+    return parameters
 
 
 def flag_of(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:

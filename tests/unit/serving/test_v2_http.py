@@ -144,6 +144,22 @@ async def test_data_may_be_flat_or_nested_and_an_answer_holds_no_null(client: ht
     assert (await client.post(INFER, content=with_parameters)).json()["id"] == ""
 
 
+async def test_what_is_optional_may_be_null_as_clients_that_serialize_models_send_it(
+    client: httpx.AsyncClient,
+) -> None:
+    outputs = [{"name": "label", "parameters": None}]
+    for wanted in (None, outputs):
+        content = {
+            "id": None,
+            "parameters": None,
+            "inputs": [{**INPUT, "parameters": None}],
+            "outputs": wanted,
+        }
+        response = await client.post(INFER, json=content)
+        assert response.status_code == 200, response.text
+        assert not has_null(response.json())
+
+
 async def test_metadata_is_the_signature_and_says_which_column_is_which_class(
     client: httpx.AsyncClient,
 ) -> None:
