@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import httpx
+import jsonschema
 import numpy as np
 import pytest
 
@@ -77,6 +78,28 @@ async def test_openapi_describes_what_is_served(loaded: Loaded) -> None:
     body = document["paths"]["/v2/models/m/versions/3/infer"]["post"]["requestBody"]
     inputs = body["content"]["application/json"]["schema"]["properties"]["inputs"]
     assert inputs["items"]["oneOf"][0]["properties"]["name"]["enum"] == ["input-0"]
+
+
+async def test_every_get_answers_as_openapi_says_ready_or_not(loaded: Loaded, loaded_frame: Loaded) -> None:
+    frame = ModelSettings("", deployment="f", model="f", version="f-1", number="1")
+    models = Models(Settings((EVIL, frame)))
+    models.serve(Service(EVIL, loaded))
+    models.serve(Service(frame, loaded_frame))
+    seen = set()
+    async with client(App(models)) as http:
+        paths = (await http.get("/openapi.json")).json()["paths"]
+        for fault in ("", "golden rows differ"):
+            models.find("f", "1").fault = fault
+            for path, operations in paths.items():
+                if "get" in operations:
+                    answer = await http.get(path)
+                    responses = operations["get"]["responses"]
+                    said = responses.get(str(answer.status_code), responses["default"])
+                    schema = said["content"][answer.headers["content-type"]]["schema"]
+                    jsonschema.validate(answer.json(), schema, jsonschema.Draft4Validator)
+                    seen.add((path, answer.status_code))
+    assert ("/v2/models/%3Cscript%3Ex%22/ready", 200) in seen
+    assert {("/v2/health/ready", 503), ("/v2/models/f/ready", 503), ("/v2/models/f", 503)} <= seen
 
 
 async def test_models_are_loaded_and_unloaded_where_that_was_allowed(matrix_bundle: Bundle) -> None:
