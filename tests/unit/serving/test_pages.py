@@ -75,9 +75,14 @@ async def test_openapi_describes_what_is_served(loaded: Loaded) -> None:
     models.serve(Service(one, loaded))
     async with client(App(models)) as http:
         document = (await http.get("/openapi.json")).json()
-    body = document["paths"]["/v2/models/m/versions/3/infer"]["post"]["requestBody"]
-    inputs = body["content"]["application/json"]["schema"]["properties"]["inputs"]
+        infer = document["paths"]["/v2/models/m/versions/3/infer"]["post"]
+        asked = infer["requestBody"]["content"]["application/json"]
+        answer = await http.post("/v2/models/m/versions/3/infer", json=asked["example"])
+    inputs = asked["schema"]["properties"]["inputs"]
     assert inputs["items"]["oneOf"][0]["properties"]["name"]["enum"] == ["input-0"]
+    assert answer.status_code == 200, answer.text
+    schema = infer["responses"]["200"]["content"]["application/json"]["schema"]
+    jsonschema.validate(answer.json(), schema, jsonschema.Draft4Validator)
 
 
 async def test_every_get_answers_as_openapi_says_ready_or_not(loaded: Loaded, loaded_frame: Loaded) -> None:

@@ -13,7 +13,9 @@ from noria_serving import contract
 from noria_serving.server.http import Answer
 from noria_serving.server.models import Models, State
 from noria_serving.server.routes.description import VERSION, document
+from noria_serving.server.routes.example import request
 from noria_serving.server.routes.feedback import MAX_ITEMS
+from noria_serving.server.service import Service
 from noria_serving.signature import Signature, Tensor
 
 Schema = dict[str, Any]
@@ -95,13 +97,16 @@ def describe(models: Models) -> Answer:
     for service in models.services():
         for name in service.settings.names:
             base, version = f"/v2/models/{quote(name, safe='')}", quote(service.settings.number, safe="")
-            paths |= _model(base, service.signature) | _model(f"{base}/versions/{version}", service.signature)
+            paths |= _model(base, service) | _model(f"{base}/versions/{version}", service)
             paths |= _v1(f"/v1/models/{quote(name, safe='')}")
     about = {"title": "Noria model server", "version": VERSION}
     return document(200, {"openapi": "3.0.3", "info": about, "paths": paths})
 
 
-def _model(base: str, signature: Signature) -> Schema:
+def _model(base: str, service: Service) -> Schema:
+    signature = service.signature
+    asked = _json(_request(signature))
+    asked["application/json"]["example"] = request(service)
     infer = _operation("Predict", _response(signature))
     infer["responses"]["200"]["content"] |= TENSORS
     labels = _operation("Labels for earlier predictions", COUNTED)
@@ -112,7 +117,7 @@ def _model(base: str, signature: Signature) -> Schema:
     return {
         base: {"get": _operation("Model metadata", METADATA)},
         f"{base}/ready": {"get": _readiness()},
-        f"{base}/infer": {"post": {**infer, **_body(_json(_request(signature)) | TENSORS)}},
+        f"{base}/infer": {"post": {**infer, **_body(asked | TENSORS)}},
         f"{base}/feedback": {"post": {**labels, "parameters": [header], **_body(_json(FEEDBACK))}},
     }
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from noria_serving.server.http import Answer
 from noria_serving.server.models import Models
+from noria_serving.server.routes.example import request
 from noria_serving.server.service import Service
 from noria_serving.signature import Tensor
 
@@ -76,9 +77,7 @@ def _section(service: Service) -> str:
     settings = service.settings
     path = f"/v2/models/{settings.names[0]}/versions/{settings.number}/infer"
     state = escape(service.fault) if service.fault else "ready"
-    example = json.dumps(
-        {"inputs": [_example(tensor, service) for tensor in service.signature.inputs]}, indent=1
-    )
+    example = json.dumps(request(service), indent=1)
     return (
         f"<section><h2>{escape(settings.model)}, version {escape(settings.number)}</h2><p>{state}; "
         f"<code>{escape(service.loaded.manifest.digest)}</code></p>"
@@ -95,23 +94,3 @@ def _table(title: str, tensors: tuple[Tensor, ...]) -> str:
         for t in tensors
     )
     return f"<table><tr><th>{title}</th><th>Datatype</th><th>Shape</th></tr>{rows}</table>"
-
-
-def _example(tensor: Tensor, service: Service) -> dict[str, object]:
-    """One row in the middle of what training saw."""
-    shape = [1 if size == -1 else size for size in tensor.shape]
-    count = 1
-    for size in shape:
-        count *= size
-    filler = {"BYTES": "", "BOOL": False}.get(tensor.datatype, 0)
-    data: list[object] = [filler] * min(count, 1000)
-    for bins in service.loaded.reference.features:
-        if bins.input != tensor.name or bins.column >= len(data):
-            continue
-        if bins.kind == "category":
-            data[bins.column] = bins.values[0] if bins.values else ""
-        elif tensor.datatype != "BOOL":
-            middle = bins.edges[len(bins.edges) // 2] if bins.edges else bins.low
-            data[bins.column] = round(middle, 4) if tensor.datatype.startswith("FP") else round(middle)
-    datatype = "FP32" if tensor.datatype == "FP16" else tensor.datatype
-    return {"name": tensor.name, "shape": shape, "datatype": datatype, "data": data}
