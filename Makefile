@@ -111,7 +111,7 @@ e2e: rights venv ## Tests on the real cluster with real traffic
 test: rights setup lint type unit crds-check chart integration e2e ## Everything above, in this order
 
 .PHONY: test-extended
-test-extended: test ## And what is slow by nature (fetches 3 GB once, for PyTorch)
+test-extended: test ## And what is slow by nature (fetches 4 GB once: PyTorch, and clients that others wrote)
 	$(PYTEST) tests -q -m extended
 
 # ---- the cluster ----------------------------------------------------------------------------------------
@@ -150,6 +150,10 @@ bench: rights setup ## Measure latencies, memory and idle requests
 .PHONY: bench-server
 bench-server: venv ## Measure the model server beside its peers and floors, in turn (ARGS=--quick: one short round)
 	$(PYTHON) -m benchmarks.server $(ARGS)
+
+.PHONY: conformance
+conformance: venv ## Real clients and a fuzzer on the model server and its peers; writes docs/benchmarks/conformance.md
+	$(PYTHON) -m benchmarks.conformance $(ARGS)
 
 .PHONY: docs
 docs: crds ## Generate the reference pages in docs/api, with the CRDs

@@ -18,7 +18,7 @@ from tools import clients
 
 SCRIPTS = Path(__file__).parent / "clients"
 PREFIX = "check_"
-SECONDS = 240.0
+SECONDS = 600.0
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class Server:
     name: str
     title: str
     start: Callable[[Served, str, Path], Command]
+    label: str = "label"
+    """What it calls the output that holds the labels of a scikit-learn model."""
     infer_path: str = "/v2/models/{model}/infer"
     json: bool = True
     binary: bool = False
@@ -144,8 +146,9 @@ def target(running: Running, served: Served, *, label: str) -> Target:
 
 
 NORIA = Server("noria", "Noria", _noria, binary=True, grpc=True)
-MLSERVER = Server("mlserver", "MLServer 1.7.1", _mlserver, grpc=True)
-KSERVE = Server("kserve", "KServe SDK 0.21.0", _kserve, binary=True, grpc=True)
+NORIA_OF_THIS_CHECKOUT = Server("noria", "Noria", noria_of_this_checkout, binary=True, grpc=True)
+MLSERVER = Server("mlserver", "MLServer 1.7.1", _mlserver, label="predict", grpc=True)
+KSERVE = Server("kserve", "KServe SDK 0.21.0", _kserve, label="output-0", binary=True, grpc=True)
 LITSERVE = Server("litserve", "LitServe 0.2.19", _litserve, infer_path="/infer")
 FLOOR = Server("floor", "bare ASGI floor", _floor, infer_path="/infer", binary=True)
 FLOOR_GRPC = Server("floor-grpc", "bare grpc.aio floor", _floor_grpc, json=False, grpc=True)

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.conformance.suites import SUITES, Suite
 from tests.clients.conftest import Noria
 
+pytestmark = pytest.mark.extended
 CHECKS = [
     pytest.param(suite, check, id=f"{suite.name}-{check}") for suite in SUITES for check in suite.checks()
 ]

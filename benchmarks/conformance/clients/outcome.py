@@ -7,11 +7,14 @@ The scripts run in environments of the clients that they drive; standard library
 import asyncio
 import inspect
 import json
+import signal
 import sys
 import traceback
 from types import SimpleNamespace
 
 PREFIX = "check_"
+SECONDS = 45
+"""A check that has not ended by then failed: some clients wait for ever for an answer."""
 
 
 def main(names):
@@ -23,6 +26,8 @@ def main(names):
 
 
 def _failure(check, target):
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(SECONDS)
     try:
         result = check(target)
         if inspect.iscoroutine(result):
@@ -30,7 +35,13 @@ def _failure(check, target):
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         return f"{type(error).__name__}: {error!s:.300} ({frame.name}, line {frame.lineno}: {frame.line})"
+    finally:
+        signal.alarm(0)
     return None
+
+
+def _give_up(signum, frame):
+    raise TimeoutError(f"no end within {SECONDS} s")
 
 
 def same_labels(target, values):
