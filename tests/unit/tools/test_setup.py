@@ -86,7 +86,7 @@ def test_every_target_of_the_makefile_is_listed_by_help() -> None:
     command = ["make", "--no-print-directory", "help"]
     listed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
     makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
-    targets = re.findall(r"^([a-z0-9-]+):(?!=)", makefile, re.MULTILINE)
+    targets = re.findall(r"^([a-z0-9-]+):(?!=| export)", makefile, re.MULTILINE)
     assert len(targets) > 20
     assert [line.split()[0] for line in listed.splitlines()] == targets
 
