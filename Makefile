@@ -112,6 +112,7 @@ test: rights setup lint type unit crds-check chart integration e2e ## Everything
 
 .PHONY: test-extended
 test-extended: test ## And what is slow by nature (fetches 4 GB once: PyTorch, and clients that others wrote)
+	$(PYTEST) tests/unit -q -m "hypothesis and not extended" --hypothesis-profile=thorough
 	$(PYTEST) tests -q -m extended
 
 # ---- the cluster ----------------------------------------------------------------------------------------

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("noria", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "noria", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
+)
+settings.register_profile("thorough", settings.get_profile("noria"), max_examples=1000)
 settings.load_profile("noria")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays to the end: let no collection walk through it again and again."""
+    gc.collect()
+    gc.freeze()
