@@ -76,10 +76,8 @@ class Waiting:
             self._layout.unpack(self._packed, numbers[:, :singles])
         texts = [self._layout.texts.get(source, []) for source, _ in self.texts]
         if self._several:
-            columns = {
-                source: _joined([inputs[source] for inputs in self._several])
-                for source, _ in (*self.numbers, *self.texts)
-            }
+            sources = {source for source, _ in (*self.numbers, *self.texts)}
+            columns = {s: _joined([inputs[s] for inputs in self._several]) for s in sources}
             for row, (source, column) in zip(numbers, self.numbers, strict=True):
                 row[singles:] = columns[source][:, column]
             for values, (source, column) in zip(texts, self.texts, strict=True):
