@@ -53,7 +53,9 @@ def main() -> None:
             f"Medians of {rounds} rounds in {minutes:.0f} minutes on {machine()}.",
             "",
             table.markdown(medians, lanes),
-            *(f"Left out: {what}" for what in left_out),
+            "Left out, as it gave errors or wrong answers, at least in one round:",
+            *(f"- {what}" for what in left_out or ["nothing"]),
+            "",
         ]
     )
     sys.stdout.write(text)
@@ -63,7 +65,7 @@ def main() -> None:
 def _rounds(lanes: Sequence[servers.Server], rounds: int, seconds: float) -> tuple[Medians, list[str]]:
     """The median of each figure, and what gave none."""
     samples: dict[str, dict[Cell, list[Figures]]] = defaultdict(lambda: defaultdict(list))
-    left_out: dict[str, None] = {}
+    left_out: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="noria-bench-") as name:
         folder = Path(name)
         shapes = {"small": models.small(folder), "large": models.large(folder)}
@@ -78,11 +80,13 @@ def _rounds(lanes: Sequence[servers.Server], rounds: int, seconds: float) -> tup
                             )
                         except (ServerFailed, WrongAnswer) as failed:
                             found, without = {}, [str(failed)]
-                        left_out |= {f"{backend}, {shape}: {what}": None for what in without}
+                        for what in without:
+                            about, _, why = f"{backend}, {shape}: {what}".rpartition(": ")
+                            left_out[about] = why
                         for cell, figures in found.items():
                             samples[lane.name][cell].append(figures)
     medians = {lane: {cell: _median(runs) for cell, runs in cells.items()} for lane, cells in samples.items()}
-    return medians, list(left_out)
+    return medians, [f"{about}: {why}" for about, why in left_out.items()]
 
 
 def _median(runs: list[Figures]) -> Figures:
