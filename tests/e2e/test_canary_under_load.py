@@ -112,6 +112,22 @@ def test_replacing_every_serving_pod_loses_no_request(kube: Kube, served: Json) 
     assert load.failures == []
 
 
+def test_a_restart_replaces_the_champions_pods_and_loses_no_request(kube: Kube, served: Json) -> None:
+    md = kube.until("ModelDeployment", "tiny", phase("Healthy"))
+    stable = md["status"]["stable"]
+    pods = kube.list("Pod", f"{md['status']['selector']},noria.dev/revision={stable['revision']}")
+    with Load(address(kube), rate=80) as load:
+        load.until_sent(100)
+        kube.annotate("ModelDeployment", "tiny", {"noria.dev/restart": "e2e"})
+        for pod in pods:
+            kube.until_gone("Pod", pod["metadata"]["name"], timeout=120)
+        load.until_sent(100)
+    assert load.failures == []
+    after = kube.until("ModelDeployment", "tiny", phase("Healthy"))
+    assert after["status"]["stable"] == stable
+    assert after["status"]["restarts"] == {stable["name"]: "e2e"}
+
+
 def unready(kube: Kube, pods: list[Json]) -> None:
     """Write what the kubelet writes when a probe fails; it corrects that within ten seconds."""
     failing = [{"type": name, "status": "False"} for name in ("Ready", "ContainersReady")]
@@ -159,3 +175,21 @@ def test_kubectl_scale_and_an_autoscaler_decide_on_the_champions_pods(
     grown = kube.until("ModelDeployment", "tiny", lambda md: md["status"]["replicas"] == 4)
     assert len(stable_pods(grown)) == 4
     kube.delete("HorizontalPodAutoscaler", "tiny")
+
+
+def test_an_undo_loses_no_request_and_is_not_rolled_forward_again(kube: Kube, served: Json) -> None:
+    """Whether the former champion is still warm or has to be made again."""
+    with Load(address(kube)) as load:
+        load.until_sent(100)
+        kube.annotate("ModelDeployment", "tiny", {"noria.dev/undo": "e2e"})
+        after = kube.until(
+            "ModelDeployment",
+            "tiny",
+            lambda md: md["status"]["stable"]["version"] == "tiny-1" and phase("RolledBack")(md),
+            timeout=180,
+        )
+        load.until_sent(200)
+    assert load.failures == []
+    assert load.versions["1"] > 0
+    assert after["status"]["undo"]["left"]["version"] == "tiny-2"
+    assert [each["version"] for each in after["status"]["champions"]] == ["tiny-1"]

@@ -108,6 +108,11 @@ async def deploy(cluster: Cluster, **spec: Any) -> None:
     await cluster.client.create(MODELDEPLOYMENT, cluster.namespace, body)
 
 
+async def say(cluster: Cluster, command: str, id_: str) -> None:
+    body = {"metadata": {"name": NAME, "annotations": {f"noria.dev/{command}": id_}}}
+    await cluster.client.apply(MODELDEPLOYMENT, cluster.namespace, body, manager="test", force=True)
+
+
 async def status(cluster: Cluster) -> Json:
     found = await cluster.client.get(MODELDEPLOYMENT, cluster.namespace, NAME)
     result: Json = found.get("status", {})
@@ -217,6 +222,61 @@ async def test_a_good_challenger_is_promoted_without_restarting_a_pod(
 
         await eventually(relabelled)
         assert await pods(cluster, stable)
+
+
+async def test_an_undo_makes_the_former_champion_again_as_it_was_and_stays_with_it(
+    cluster: Cluster, config: Config
+) -> None:
+    await approve(cluster, 1)
+    await deploy(cluster, strategy={"keepPrevious": "0s"})
+    async with running(cluster, config, Routers(cluster)):
+        first = (await until(cluster, serves(1)))["stable"]["name"]
+        before = await template(cluster, first)
+        await approve(cluster, 2)
+        await until(cluster, serves(2))
+
+        async def gone() -> bool:
+            return first not in await names(cluster, DEPLOYMENT)
+
+        await eventually(gone)
+        await say(cluster, "undo", "ada, ticket 7")
+        found = await until(cluster, lambda it: serves(1)(it) and it["phase"] == "RolledBack")
+        assert (found["commands"], found["stable"]["name"]) == ({"undo": "ada, ticket 7"}, first)
+        assert await template(cluster, first) == before
+        assert "undone by noria.dev/undo ada, ticket 7" in found["message"]
+        await approve(cluster, 3)
+        found = await until(cluster, serves(3))
+        assert "undo" not in found
+        assert [one["version"] for one in found["champions"]] == [f"{NAME}-1", f"{NAME}-3"]
+
+
+async def test_a_restart_replaces_the_champions_pods_by_the_installations_image(
+    cluster: Cluster, config: Config
+) -> None:
+    await approve(cluster, 1)
+    await deploy(cluster, replicas=2)
+    newer = cluster.config(
+        master_key_file=config.master_key_file, server_image="noria/server@sha256:" + "1" * 64
+    )
+    async with running(cluster, config, Routers(cluster)):
+        stable = (await until(cluster, serves(1)))["stable"]
+    before = await pods(cluster, stable["name"])
+    async with running(cluster, newer, Routers(cluster)):
+        await say(cluster, "restart", "17")
+
+        async def replaced() -> bool:
+            now = await pods(cluster, stable["name"])
+            return len(now) == 2 and not set(now) & set(before)
+
+        await eventually(replaced)
+        found = await until(cluster, lambda it: it.get("commands") == {"restart": "17"})
+    made = await template(cluster, stable["name"])
+    assert made["spec"]["containers"][0]["image"] == newer.server_image
+    assert (found["stable"], found["traffic"][0]["weight"]) == (stable, 100)
+    assert found["restarts"] == {stable["name"]: "17"}
+    found = await cluster.client.list(CONTROLLERREVISION, cluster.namespace)
+    (record,) = [one for one in found if "noria.dev/revision" in one["metadata"]["labels"]]
+    assert record["data"]["template"]["metadata"]["annotations"] == {"noria.dev/restart": "17"}
 
 
 async def test_an_upgrade_of_noria_restarts_no_serving_pod(cluster: Cluster, config: Config) -> None:

@@ -25,6 +25,7 @@ from noria_operator.api.modeldeployment_status import (
     Served,
     StepStatus,
     TrafficStatus,
+    UndoStatus,
 )
 from noria_operator.api.names import RESERVED_HOST_SUFFIX, ROUTER_NAME
 from noria_operator.api.payload_log import PayloadLog
@@ -64,6 +65,7 @@ __all__ = [
     "StepStatus",
     "Strategy",
     "TrafficStatus",
+    "UndoStatus",
 ]
 
 

@@ -114,6 +114,15 @@ class RejectedStatus(Status):
     at: Time | None = Field(default=None, description="When.")
 
 
+class UndoStatus(Status):
+    """What noria.dev/undo went back to."""
+
+    target: Served = Field(description="The revision to serve, with the configuration it had.")
+    left: Served = Field(
+        description="What spec asked for and was left; the undo is over when spec asks for anything else."
+    )
+
+
 class DeploymentHistory(Status):
     """One event of the deployment's life."""
 
@@ -153,6 +162,19 @@ class ModelDeploymentStatus(Status):
     rejected: Annotated[list[RejectedStatus], Field(max_length=20)] = Field(
         default_factory=list,
         description="Versions that failed here; noria.dev/retry tries again.",
+    )
+    champions: Annotated[list[Served], Field(max_length=10)] = Field(
+        default_factory=list,
+        description="The last 10 champions, the present one last; noria.dev/undo goes back to the good ones.",
+    )
+    undo: UndoStatus | None = Field(
+        default=None,
+        description="What was gone back to; holds until noria.dev/retry, a newer version, or another pin or "
+        "configuration in spec.",
+    )
+    restarts: Annotated[dict[str, Text], Field(max_length=16)] = Field(
+        default_factory=dict,
+        description="Revision → id of the last noria.dev/restart that its pods were made after.",
     )
     commands: Commands = Field(default_factory=dict)
     url: Annotated[str, Field(max_length=512)] | None = Field(

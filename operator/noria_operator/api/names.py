@@ -60,7 +60,10 @@ ROUTER_LABEL: Final = f"{GROUP}/router"
 # -- annotations -----------------------------------------------------------------------------------
 TRIGGER_ANNOTATION: Final = f"{GROUP}/trigger"
 """JSON: why a ContinuousTraining started this TrainingJob."""
-DEPLOYMENT_COMMANDS: Final = ("promote", "abort", "retry", "pause", "resume")
+DEPLOYMENT_COMMANDS: Final = (
+    *("abort", "undo", "pause", "resume", "retry", "restart"),
+    *("promote", "promote-full"),
+)
 TRAINING_COMMANDS: Final = ("retrain",)
 
 # -- the router of a namespace ---------------------------------------------------------------------
@@ -118,8 +121,17 @@ def version_number(model_version: str) -> int:
 
 
 def revision_name(deployment: str, version: int, revision: str) -> str:
-    """Name of the Deployment, Service, ControllerRevision and Envoy cluster of one revision."""
+    """Name of the Deployment, Service and Envoy cluster of one revision."""
     return fit(f"{deployment}-{version}-{revision[:6]}")
+
+
+def record_name(revision: str, restart: str) -> str:
+    """Name of the ControllerRevision with the pod template of a revision since a restart; an empty id means
+    since the beginning."""
+    if not restart:
+        return revision
+    tail = f"-r{hashlib.sha256(restart.encode()).hexdigest()[:8]}"
+    return fit(revision, LABEL_LIMIT - len(tail)) + tail
 
 
 def feedback_secret_name(deployment: str, uid: str, period: int) -> str:

@@ -1,22 +1,28 @@
-"""The command line: `kubectl noria status|why|promote|abort|retry|pause|resume|retrain`."""
+"""The command line: `kubectl noria status|why|history|promote|abort|undo|retry|pause|resume|restart|
+retrain`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from noria_operator.api import names
 from noria_operator.cli import text
 from noria_operator.cli.cluster import Cluster, CommandError, Objects, command, find
 
+LOOK_SECONDS = 1.0
+"""Between two looks of `status --watch`."""
 _MEANINGS = {
-    "promote": "give the challenger all traffic now, without waiting for evidence",
+    "promote": "go on to the next step now, or with --full give the challenger all traffic",
     "abort": "take all traffic from the challenger and reject its version",
+    "undo": "go back to the last good version, or to that of --to, as it was",
     "retry": "roll a rejected version out again",
     "pause": "hold the rollout where it is",
     "resume": "go on with a paused rollout",
+    "restart": "replace the champion's pods one by one, with the installation's image of now",
     "retrain": "start a training run now (cooldown does not hold it)",
 }
 
@@ -25,10 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; exits with 1 when something cannot be done."""
     options = parser().parse_args(arguments)
     try:
-        lines = run(options, Cluster(options.namespace, options.context))
+        for line in run(options, Cluster(options.namespace, options.context)):
+            print(line, flush=True)
     except CommandError as error:
         sys.exit(f"error: {error}")
-    print("\n".join(lines))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,33 +45,61 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-n", "--namespace", help="namespace; default: that of the kubeconfig's context")
     made.add_argument("--context", help="context of the kubeconfig; default: the current one")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("status", help="all ModelDeployments and ContinuousTrainings in one view")
+    status = commands.add_parser("status", help="all ModelDeployments and ContinuousTrainings in one view")
+    status.add_argument("-w", "--watch", action="store_true", help="go on with what changes, until Ctrl-C")
     why = commands.add_parser("why", help="why an object is in the state that it is in")
     why.add_argument("name", help="NAME, or KIND/NAME such as tj/flight-delay-x7k2p")
+    history = commands.add_parser("history", help="which versions served, and what happened to them and why")
+    history.add_argument("name", help="name of the ModelDeployment")
     for verb, meaning in _MEANINGS.items():
         given = commands.add_parser(verb, help=meaning)
         given.add_argument("name", help=f"name of the {_kind(verb)}")
+        given.add_argument("--id", help="for the history, such as your name and a ticket; new each time")
         given.add_argument(
             "--wait", type=float, default=10.0, help="seconds to wait for the operator's answer"
         )
+        if verb == "promote":
+            given.add_argument("--full", action="store_true", help="past all steps, pauses and evidence")
+        if verb == "undo":
+            given.add_argument("--to", metavar="VERSION", help="a version that served before")
     return made
 
 
-def run(options: argparse.Namespace, objects: Objects) -> list[str]:
+def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
     """Do what the options say; the lines to print."""
     if options.command == "status":
-        deployments = text.deployments(objects.list(names.MODEL_DEPLOYMENT))
-        return [*deployments, "", *text.trainings(objects.list(names.CONTINUOUS_TRAINING))]
+
+        def look() -> list[str]:
+            deployments = text.deployments(objects.list(names.MODEL_DEPLOYMENT))
+            return [*deployments, "", *text.trainings(objects.list(names.CONTINUOUS_TRAINING))]
+
+        return changes(look) if options.watch else look()
     if options.command == "why":
         return text.why(find(objects, options.name))
+    if options.command == "history":
+        return text.history(find(objects, f"{names.MODEL_DEPLOYMENT}/{options.name}"))
     verb, kind = options.command, _kind(options.command)
-    mark = uuid.uuid4().hex[:12]
+    if verb == "promote" and options.full:
+        verb = "promote-full"
+    mark = options.id or uuid.uuid4().hex[:12]
+    if verb == "undo" and options.to:
+        mark = f"{options.to}@{mark}"
     if not command(objects, kind, options.name, verb, mark=mark, wait=options.wait):
         raise CommandError(
             f"the operator did not acknowledge {verb!r} within {options.wait:g} s; "
             "it acts on it as soon as it runs (is it? `kubectl get lease -A`)"
         )
     return [f"{kind} {options.name}: {verb} acknowledged", *text.why(find(objects, f"{kind}/{options.name}"))]
+
+
+def changes(look: Callable[[], list[str]], sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
+    """What `look` sees, and then, without end, the lines that were not there the last time."""
+    before: list[str] = []
+    while True:
+        now = look()
+        yield from (line for line in now if line not in before)
+        before = now
+        sleep(LOOK_SECONDS)
 
 
 def _kind(verb: str) -> str:

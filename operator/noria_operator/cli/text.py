@@ -75,6 +75,21 @@ def why(obj: Json) -> list[str]:
     return lines + details[obj["kind"]](status)
 
 
+def history(obj: Json) -> list[str]:
+    """The champions that can be gone back to, and what happened to a ModelDeployment, oldest first."""
+    status = obj.get("status", {})
+    champions = [(one["version"], one["name"]) for one in status.get("champions", [])]
+    events = [
+        (one["at"], one["event"], one.get("version") or "-", one.get("message", ""))
+        for one in status.get("history", [])
+    ]
+    return [
+        *table([("CHAMPION", "REVISION"), *champions]),
+        "",
+        *table([("AT", "EVENT", "VERSION", "MESSAGE"), *events]),
+    ]
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Columns aligned by spaces, as kubectl prints them."""
     widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]

@@ -15,7 +15,7 @@ from noria_operator.controllers.context import Context
 from noria_operator.controllers.serving_observe import View
 from noria_operator.domain import serving_children as build
 from noria_operator.domain.keys import key_period, period_start
-from noria_operator.domain.revisions import record, recorded
+from noria_operator.domain.revisions import record, recorded, restart_of, restarted, revision_of
 from noria_operator.domain.rollout_state import Child, Plan, Revision
 from noria_operator.domain.serving import Serving, pod_template, recorded_grpc_port
 from noria_operator.kube.apply import controller_uid
@@ -57,15 +57,15 @@ async def shrink(ctx: Context, view: View, plan: Plan) -> None:
         if child.replicas is not None and _size(ctx, view, child.target) > child.replicas:
             await _resize(ctx, view, child.target, child.replicas)
     wanted = {child.target.name for child in plan.children}
-    for kind in (DEPLOYMENT, SERVICE, CONTROLLERREVISION):
+    for kind, kept in ((DEPLOYMENT, wanted), (SERVICE, wanted), (CONTROLLERREVISION, plan.records)):
         for found in ctx.store.owned(kind, view.namespace, view.uid):
             labels = found["metadata"].get("labels", {})
-            if names.REVISION_LABEL in labels and found["metadata"]["name"] not in wanted:
+            if names.REVISION_LABEL in labels and found["metadata"]["name"] not in kept:
                 await ctx.writer.delete(kind, found)
 
 
 async def _child(ctx: Context, view: View, child: Child) -> None:
-    template, port = await _recorded(ctx, view, child.target)
+    template, port = await _recorded(ctx, view, child)
     service = build.service(
         view.namespace, view.name, view.uid, child.target,
         port=port, grpc_port=recorded_grpc_port(template),
@@ -88,26 +88,39 @@ def _size(ctx: Context, view: View, target: Revision) -> int:
     return int(found["spec"].get("replicas", 1)) if found else 0
 
 
-async def _recorded(ctx: Context, view: View, target: Revision) -> tuple[Json, int]:
+async def _recorded(ctx: Context, view: View, child: Child) -> tuple[Json, int]:
     """The recorded template, or a new one that is recorded now, with the image of this installation."""
-    known = ctx.store.get(Key(CONTROLLERREVISION, view.namespace, target.name))
+    known = ctx.store.get(Key(CONTROLLERREVISION, view.namespace, child.record))
     if known is None:
-        number = names.version_number(target.version)
-        body = record(target, number, *_template(ctx, view, target))
-        labels = build.child_labels(view.name, target)
+        number = names.version_number(child.target.version)
+        body = record(child.record, number, *_template(ctx, view, child))
+        labels = build.child_labels(view.name, child.target)
         body["metadata"] |= {"namespace": view.namespace, "labels": labels}
         known = await ctx.writer.create_once(CONTROLLERREVISION, body, owner=view.obj)
     return recorded(known)
 
 
-def _template(ctx: Context, view: View, target: Revision) -> tuple[Json, int]:
-    """That of running pods whose record was lost, so that they are not replaced; else one made now."""
+def _template(ctx: Context, view: View, child: Child) -> tuple[Json, int]:
+    """That of running pods whose record was lost, so that they are not replaced; else one made now.
+
+    A restart makes one now as well, unless the spec has other settings than the revision by now: then its
+    pods are replaced by equal ones.
+    """
+    target = child.target
     running = ctx.store.get(Key(DEPLOYMENT, view.namespace, target.name))
     if running is not None and controller_uid(running) == view.uid:
         template = running["spec"]["template"]
-        return template, template["spec"]["containers"][0]["ports"][0]["containerPort"]
+        port = template["spec"]["containers"][0]["ports"][0]["containerPort"]
+        if restart_of(template) == child.restart or not _is_asked_for(view, target):
+            return restarted(template, child.restart), port
     serving = _serving(ctx, view, target)
-    return pod_template(serving), serving.port
+    return restarted(pod_template(serving), child.restart), serving.port
+
+
+def _is_asked_for(view: View, target: Revision) -> bool:
+    """Whether the spec would give the version this very revision."""
+    version = view.versions.get(target.version)
+    return version is not None and revision_of(view.name, version, view.deployment.spec.server) == target
 
 
 def _serving(ctx: Context, view: View, target: Revision) -> Serving:

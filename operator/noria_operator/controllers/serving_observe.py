@@ -26,8 +26,18 @@ from noria_operator.domain.serving_children import revision_selector
 from noria_operator.domain.serving_problems import claim_obstacle, is_pinned, problem
 from noria_operator.domain.training_locations import Location
 from noria_operator.domain.verdict import Counts
+from noria_operator.kube.apply import controller_uid
 from noria_operator.kube.errors import ApiError
-from noria_operator.kube.kinds import DEPLOYMENT, ENDPOINTSLICE, MODELVERSION, NODE, POD, PVC, Key
+from noria_operator.kube.kinds import (
+    CONTROLLERREVISION,
+    DEPLOYMENT,
+    ENDPOINTSLICE,
+    MODELVERSION,
+    NODE,
+    POD,
+    PVC,
+    Key,
+)
 from noria_operator.routers.source import by_service
 
 Json = dict[str, Any]
@@ -79,6 +89,7 @@ async def gather(ctx: Context, obj: Json) -> View:
         counts=counts,
         commands=_commands(obj),
         problems=_problems(ctx, obj, targets.values()),
+        restorable=_restorable(ctx, obj, state),
     )
     wanted = choose(policy, state, observed.versions).revision
     if wanted is not None and wanted != state.stable and state.candidate is None:
@@ -92,6 +103,7 @@ def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[s
     champion.
     """
     named = {one.version for one in _targets(state)} | {deployment.spec.version}
+    named |= {state.undo.left.version} if state.undo else set()
     floor = names.version_number(state.stable.version) if state.stable else 0
     found = {}
     same = {"spec.model": deployment.spec.model}
@@ -113,6 +125,20 @@ def _targets(state: State) -> list[Revision]:
     places += [state.candidate.target] if state.candidate else []
     places += [state.previous.target] if state.previous else []
     return places + [share.target for share in state.traffic]
+
+
+def _restorable(ctx: Context, obj: Json, state: State) -> frozenset[str]:
+    """Former champions that are still approved and of whose pods there is a record."""
+    namespace, uid = obj["metadata"]["namespace"], obj["metadata"]["uid"]
+
+    def is_there(one: Revision) -> bool:
+        version = ctx.store.get(Key(MODELVERSION, namespace, one.version)) or {}
+        name = names.record_name(one.name, state.restarts.get(one.name, ""))
+        record = ctx.store.get(Key(CONTROLLERREVISION, namespace, name))
+        approved = version.get("status", {}).get("phase") == APPROVED
+        return approved and record is not None and controller_uid(record) == uid
+
+    return frozenset(one.name for one in state.champions if is_there(one))
 
 
 def _commands(obj: Json) -> dict[str, str]:

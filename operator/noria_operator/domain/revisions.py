@@ -3,8 +3,8 @@ else.
 
 Comes in: a ModelVersion, the server settings of a ModelDeployment. Goes out: a hash, a name, and the record
 (ControllerRevision) of the pod template that was built for it. Invariant: the operator's own image or version
-is not part of the hash; the template, with its image digest, is recorded once and used ever after, so that
-upgrading Noria restarts no serving pod.
+is not part of the hash; the template, with its image digest, is recorded once and used until somebody asks
+for a restart, so that upgrading Noria restarts no serving pod.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 
 from noria_operator.api.modeldeployment import Server
 from noria_operator.api.modelversion import ModelVersion
-from noria_operator.api.names import revision_name
+from noria_operator.api.names import command_annotation, revision_name
 from noria_operator.domain.rollout_state import Revision, Version
 
 Json = dict[str, Any]
 
 HASH_LENGTH = 10
+_RESTART = command_annotation("restart")
 
 
 def revision_of(deployment: str, version: ModelVersion, server: Server) -> Revision:
@@ -52,17 +53,31 @@ def version_of(deployment: str, version: ModelVersion, server: Server) -> Versio
     )
 
 
-def record(target: Revision, number: int, template: Json, port: int) -> Json:
+def record(name: str, number: int, template: Json, port: int) -> Json:
     """The ControllerRevision that keeps the pod template of a revision; Kubernetes keeps its data
     immutable.
     """
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
-        "metadata": {"name": target.name},
+        "metadata": {"name": name},
         "revision": number,
         "data": {"template": template, "port": port},
     }
+
+
+def restarted(template: Json, restart: str) -> Json:
+    """The template marked with the id of a restart, so that its pods take the place of those before."""
+    if not restart:
+        return template
+    meta = template["metadata"]
+    annotations = {**(meta.get("annotations") or {}), _RESTART: restart}
+    return {**template, "metadata": {**meta, "annotations": annotations}}
+
+
+def restart_of(template: Json) -> str:
+    """The id of the restart that the template was made for; empty for none."""
+    return str((template["metadata"].get("annotations") or {}).get(_RESTART, ""))
 
 
 def recorded(controller_revision: Json) -> tuple[Json, int]:

@@ -11,8 +11,10 @@ fail; planning twice with the same inputs changes nothing the second time.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
+from noria_operator.api.names import record_name
 from noria_operator.domain.rollout_advance import advance, promote, release, settle, start, track
 from noria_operator.domain.rollout_analysis import Reading, read, weigh
 from noria_operator.domain.rollout_commands import obey
@@ -57,13 +59,14 @@ def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Pla
     else:
         raise RuntimeError(f"the rollout's moves do not come to rest: {notes[-5:]}")
     state = weigh(policy, before, state, reading, now)
-    phase = phase_of(policy, state, observed, target)
+    made = children(policy, state)
     return Plan(
         state=state,
-        phase=phase,
+        phase=phase_of(policy, state, observed, target),
         message=message_of(policy, state, observed, target),
         wanted=target.wanted,
-        children=children(policy, state),
+        children=made,
+        records=records(state, made),
         events=tuple(notes),
         due=state.previous.keep_until if state.previous else None,
     )
@@ -84,4 +87,11 @@ def children(policy: Policy, state: State) -> tuple[Child, ...]:
         found.setdefault(target.name, Child(target, "previous", policy.replicas))
     for share in state.traffic:
         found.setdefault(share.target.name, Child(share.target, "previous", None))
-    return tuple(found.values())
+    restarts = state.restarts
+    return tuple(replace(one, restart=restarts.get(name, "")) for name, one in found.items())
+
+
+def records(state: State, made: tuple[Child, ...]) -> frozenset[str]:
+    """Names of the pod records to keep: of what runs, and of what can be gone back to."""
+    past = (record_name(one.name, state.restarts.get(one.name, "")) for one in state.champions)
+    return frozenset([*past, *(child.record for child in made)])

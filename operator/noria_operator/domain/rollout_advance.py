@@ -13,6 +13,7 @@ from noria_operator.domain.rollout_scene import (
     Outcome,
     Scene,
     at_endless_pause,
+    crowned,
     fingerprint,
     goal,
     happened,
@@ -25,7 +26,10 @@ from noria_operator.domain.verdict import Verdict
 
 
 def start(scene: Scene, state: State) -> Outcome | None:
-    """A wanted version becomes the challenger once every router agrees that nobody else is under way."""
+    """A wanted version becomes the challenger once every router agrees that nobody else is under way.
+
+    One that a person goes back to was judged before: no steps, no analysis.
+    """
     wanted, policy = scene.target.revision, scene.policy
     if wanted is None or state.candidate is not None or wanted == state.stable or scene.observed.obstacle:
         return None
@@ -33,7 +37,8 @@ def start(scene: Scene, state: State) -> Outcome | None:
         return None
     if not state.verified or any(share.target == wanted for share in state.traffic):
         return None
-    direct = state.stable is None or not policy.steps or policy.replicas == 0
+    back = state.undo is not None and wanted == state.undo.target
+    direct = back or state.stable is None or not policy.steps or policy.replicas == 0
     step = Step(
         index=len(policy.steps) if direct else 0,
         since=scene.now,
@@ -45,7 +50,7 @@ def start(scene: Scene, state: State) -> Outcome | None:
         state,
         candidate=Candidate(wanted, tried + 1, scene.now),
         step=step,
-        analysis=Analysis() if state.stable else None,
+        analysis=Analysis() if state.stable and not back else None,
     )
     how = "without canary" if direct else f"in {len(policy.steps)} steps"
     message = f"{wanted.version} starts {how}, attempt {tried + 1}, champion {named(state.stable)}"
@@ -115,21 +120,21 @@ def advance(scene: Scene, state: State) -> Outcome | None:
     return next_step(scene, state)
 
 
-def next_step(scene: Scene, state: State) -> Outcome:
-    """Begin the step after the present one; after the last, wait for the verdict."""
+def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
+    """Begin the step after the present one; after the last, wait for the verdict. `why` names a command."""
     if state.step is None or state.candidate is None:
         return state, None
     index, steps, version = state.step.index + 1, scene.policy.steps, state.candidate.target.version
     state = replace(state, step=Step(index=index, since=scene.now, plan=state.step.plan))
+    tail = f" ({why})" if why else ""
     if index >= len(steps):
-        return happened(scene, state, Happened.STEP, version, f"{version}: steps done, waiting for a verdict")
+        message = f"{version}: steps done, waiting for a verdict{tail}"
+        return happened(scene, state, Happened.STEP, version, message)
     if steps[index].endless:
-        message = (
-            f"{version} pauses at step {index + 1} of {len(steps)}; annotate noria.dev/resume or promote"
-        )
+        message = f"{version} pauses at step {index + 1} of {len(steps)}{tail}; annotate noria.dev/promote"
         return happened(scene, state, Happened.PAUSED, version, message)
     weight = goal(scene.policy, Step(index=index, since=scene.now))
-    message = f"{version}: step {index + 1} of {len(steps)}, weight {weight}"
+    message = f"{version}: step {index + 1} of {len(steps)}, weight {weight}{tail}"
     return happened(scene, state, Happened.STEP, version, message)
 
 
@@ -161,6 +166,6 @@ def promote(scene: Scene, state: State) -> Outcome | None:
         return None
     old = state.stable
     previous = Previous(old, scene.now + scene.policy.keep_previous) if old else state.previous
-    state = replace(state, stable=candidate.target, candidate=None, step=None, previous=previous)
+    state = replace(crowned(state, candidate.target), candidate=None, step=None, previous=previous)
     message = f"{candidate.target.version} has all traffic" + (f"; {old.version} stays warm" if old else "")
     return happened(scene, shift(state, None, 0), Happened.PROMOTED, candidate.target.version, message)

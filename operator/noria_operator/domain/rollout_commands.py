@@ -2,7 +2,7 @@
 
 Comes in: the ids of commands and those that status acknowledges. Goes out: the next state. Invariants: a
 command is carried out once for each id and always acknowledged, also when there is nothing for it to do;
-abort comes first and is never undone by a promotion that was asked for at the same time.
+what takes traffic away comes first and is never undone by a promotion that was asked for at the same time.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from noria_operator.domain.rollout_advance import next_step
-from noria_operator.domain.rollout_retreat import abort
-from noria_operator.domain.rollout_scene import Outcome, Scene, at_endless_pause, happened, stopped
-from noria_operator.domain.rollout_state import Happened, Mode, State
+from noria_operator.domain.rollout_retreat import abort, rejecting, without_candidate
+from noria_operator.domain.rollout_scene import Outcome, Scene, at_endless_pause, happened, named, stopped
+from noria_operator.domain.rollout_state import Happened, Mode, Revision, State, Undo
 
 
 def obey(scene: Scene, state: State) -> Outcome | None:
@@ -28,10 +28,30 @@ def obey(scene: Scene, state: State) -> Outcome | None:
 
 
 def _abort(scene: Scene, state: State) -> Outcome:
-    return abort(scene, state, f"noria.dev/abort {scene.observed.commands['abort']}")
+    return abort(scene, state, _said(scene, "abort"))
+
+
+def _said(scene: Scene, command: str) -> str:
+    """The command with its id, which may tell who gave it and why."""
+    return f"noria.dev/{command} {scene.observed.commands[command]}"
 
 
 def _promote(scene: Scene, state: State) -> Outcome:
+    """On to the next step, whatever the present one waits for; after the last one, to all traffic."""
+    step, why = state.step, _said(scene, "promote")
+    if step is None or (step.released and not step.paused):
+        return state, None
+    if step.released or step.index >= len(scene.policy.steps):
+        return _release(scene, state, why)
+    return next_step(scene, state, why)
+
+
+def _promote_full(scene: Scene, state: State) -> Outcome:
+    return _release(scene, state, _said(scene, "promote-full"))
+
+
+def _release(scene: Scene, state: State, why: str) -> Outcome:
+    """All traffic, past steps, pauses and evidence, once all pods are ready; an abort still wins."""
     step, candidate = state.step, state.candidate
     if step is None or candidate is None:
         return state, None
@@ -46,19 +66,81 @@ def _promote(scene: Scene, state: State) -> Outcome:
         waited=timedelta(),
     )
     version = candidate.target.version
-    message = f"{version} is promoted by hand; all traffic follows once all its pods are ready"
+    message = f"{version} is promoted by hand ({why}); all traffic follows once all its pods are ready"
     return happened(scene, replace(state, step=full), Happened.RESUMED, version, message)
 
 
 def _retry(scene: Scene, state: State) -> Outcome:
     wanted = scene.target.wanted
-    if wanted is None or not state.is_rejected(wanted):
+    undone = state.undo is not None and wanted == state.undo.left
+    if wanted is None or not (undone or state.is_rejected(wanted)):
         return state, None
     left = tuple(
         one for one in state.rejected if (one.version, one.revision) != (wanted.version, wanted.revision)
     )
-    message = f"{wanted.version} may be tried again"
-    return happened(scene, replace(state, rejected=left), Happened.RETRIED, wanted.version, message)
+    state = replace(state, rejected=left, undo=None if undone else state.undo)
+    message = f"{wanted.version} may be tried again ({_said(scene, 'retry')})"
+    return happened(scene, state, Happened.RETRIED, wanted.version, message)
+
+
+def _undo(scene: Scene, state: State) -> Outcome:
+    """Go back to the last good revision, or to the one named before an `@` in the id, as it was."""
+    id_, why = scene.observed.commands["undo"], _said(scene, "undo")
+    name = id_.partition("@")[0] if "@" in id_ else None
+    target = next((one for one in _good(scene, state) if name in (None, one.version, one.name)), None)
+    left = scene.target.wanted
+    if target is None or left is None:
+        return _refuse(scene, state, f"{why}: {_no_way_back(scene, state, name)}")
+    candidate = state.candidate.target if state.candidate else None
+    if target == candidate:
+        return _refuse(scene, state, f"{why}: {target.version} is on its way already")
+    for one in dict.fromkeys((left, candidate, state.stable)):
+        if one is not None and one != target:
+            state = rejecting(scene, state, one, f"undone by {why}")
+    state = replace(without_candidate(state), undo=Undo(target, left))
+    message = f"back from {named(candidate or state.stable)} to {target.version} ({why})"
+    return happened(scene, state, Happened.UNDONE, target.version, message, warning=True)
+
+
+def _good(scene: Scene, state: State) -> list[Revision]:
+    """What can be gone back to, the last one first: in a rollout the champion, then those before it."""
+    past = [
+        one
+        for one in reversed(state.champions)
+        if one != state.stable and one.name in scene.observed.restorable
+    ]
+    places = [state.stable] if state.stable and state.candidate else []
+    return [one for one in (*places, *past) if not state.is_rejected(one)]
+
+
+def _no_way_back(scene: Scene, state: State, name: str | None) -> str:
+    if scene.target.wanted is None and scene.target.message:
+        return scene.target.message
+    good = ", ".join(one.version for one in _good(scene, state))
+    if name is None:
+        return f"no good version from before {named(state.stable)} is remembered"
+    return f"{name} is no good version from before; " + (f"there are {good}" if good else "there is none")
+
+
+def _restart(scene: Scene, state: State) -> Outcome:
+    """Replace the champion's pods one by one; before there is one, those of the first version."""
+    why = _said(scene, "restart")
+    candidate = state.candidate.target if state.candidate else None
+    target = state.stable or candidate
+    if target is None:
+        return _refuse(scene, state, f"{why}: nothing serves yet")
+    previous = state.previous.target if state.previous else None
+    known = {one.name for one in (*state.champions, candidate, previous) if one}
+    kept = {name: earlier for name, earlier in state.restarts.items() if name in known}
+    state = replace(state, restarts={**kept, target.name: scene.observed.commands["restart"]})
+    message = f"the pods of {target.version} are replaced one by one ({why})"
+    return happened(scene, state, Happened.RESTARTED, target.version, message)
+
+
+def _refuse(scene: Scene, state: State, message: str) -> Outcome:
+    """Nothing changes, and people are told why."""
+    version = state.stable.version if state.stable else ""
+    return happened(scene, state, Happened.REFUSED, version, message, warning=True)
 
 
 def _pause(scene: Scene, state: State) -> Outcome:
@@ -67,7 +149,8 @@ def _pause(scene: Scene, state: State) -> Outcome:
         return state, None
     weight, version = state.weight(candidate.target.name), candidate.target.version
     held = replace(stopped(step, scene.now), paused=True, kept_weight=weight)
-    message = f"{version} stays at weight {weight}; annotate noria.dev/resume, promote or abort"
+    why = _said(scene, "pause")
+    message = f"{version} stays at weight {weight} ({why}); annotate noria.dev/resume, promote or abort"
     return happened(scene, replace(state, step=held), Happened.PAUSED, version, message)
 
 
@@ -75,20 +158,24 @@ def _resume(scene: Scene, state: State) -> Outcome:
     step, candidate = state.step, state.candidate
     if step is None or candidate is None:
         return state, None
-    version = candidate.target.version
+    version, why = candidate.target.version, _said(scene, "resume")
     if step.paused:
         going = replace(step, paused=False, kept_weight=None, since=scene.now)
-        return happened(scene, replace(state, step=going), Happened.RESUMED, version, f"{version} goes on")
+        message = f"{version} goes on ({why})"
+        return happened(scene, replace(state, step=going), Happened.RESUMED, version, message)
     if at_endless_pause(scene.policy, step):
-        return next_step(scene, state)
+        return next_step(scene, state, why)
     return state, None
 
 
 COMMANDS: dict[str, Callable[[Scene, State], Outcome]] = {
     "abort": _abort,
+    "undo": _undo,
     "pause": _pause,
     "promote": _promote,
+    "promote-full": _promote_full,
     "resume": _resume,
     "retry": _retry,
+    "restart": _restart,
 }
 """In order of urgency; what stops comes before what goes on."""

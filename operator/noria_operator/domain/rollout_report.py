@@ -53,7 +53,10 @@ def _of_champion(policy: Policy, state: State, observed: Observed, target: Targe
         return target.message
     if state.previous is not None and target.revision == state.previous.target:
         return _of_return(policy, observed, target.revision)
-    return f"{name} serves" if policy.replicas else f"{name}: replicas is 0, nothing answers"
+    if not policy.replicas:
+        return f"{name}: replicas is 0, nothing answers"
+    surplus = observed.problems.get(state.stable.name)  # of a pod that is to take another's place
+    return f"{name} serves" + (f"; {surplus}" if surplus else "")
 
 
 def _of_return(policy: Policy, observed: Observed, warm: Revision) -> str:

@@ -10,8 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, spelled
-from noria_operator.domain.rollout_state import REMEMBERED, Happened, Mode, Previous, Rejected, State
+from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, spelled
+from noria_operator.domain.rollout_state import (
+    REMEMBERED,
+    Happened,
+    Mode,
+    Previous,
+    Rejected,
+    Revision,
+    State,
+)
 from noria_operator.domain.rollout_traffic import shift
 from noria_operator.domain.verdict import Verdict
 
@@ -25,16 +33,22 @@ def abort(scene: Scene, state: State, reason: str) -> Outcome:
         return state, None
     loser = state.candidate.target
     text = clip(reason)
-    rejected = Rejected(loser.version, loser.revision, text, scene.now)
-    others = tuple(
-        one for one in state.rejected if (one.version, one.revision) != (loser.version, loser.revision)
-    )
-    state = _without_candidate(replace(state, rejected=(*others, rejected)[-REMEMBERED:]))
+    state = without_candidate(rejecting(scene, state, loser, text))
     message = f"{loser.version} was rolled back: {text}"
     return happened(scene, state, Happened.ROLLED_BACK, loser.version, message, warning=True)
 
 
-def _without_candidate(state: State) -> State:
+def rejecting(scene: Scene, state: State, loser: Revision, reason: str) -> State:
+    """The state that remembers the revision as one to be left alone."""
+    rejected = Rejected(loser.version, loser.revision, reason, scene.now)
+    others = tuple(
+        one for one in state.rejected if (one.version, one.revision) != (loser.version, loser.revision)
+    )
+    return replace(state, rejected=(*others, rejected)[-REMEMBERED:])
+
+
+def without_candidate(state: State) -> State:
+    """The state in which the champion has all traffic and nobody is on the way."""
     return shift(replace(state, candidate=None, step=None), None, 0)
 
 
@@ -76,7 +90,7 @@ def retarget(scene: Scene, state: State) -> Outcome | None:
         # replaced.
         return None
     old = candidate.target.version
-    state = _without_candidate(state)
+    state = without_candidate(state)
     if wanted is None or wanted == state.stable:
         message = f"{old} is no longer wanted; all traffic goes to {named(state.stable)}"
         return happened(scene, state, Happened.CANCELLED, old, message)
@@ -92,6 +106,6 @@ def revert(scene: Scene, state: State) -> Outcome | None:
         return None
     left = state.stable
     kept = Previous(left, scene.now + scene.policy.keep_previous)
-    state = shift(replace(state, stable=wanted, previous=kept), None, 0)
+    state = shift(replace(crowned(state, wanted), previous=kept), None, 0)
     message = f"{wanted.version} was still warm and takes all traffic from {left.version}"
     return happened(scene, state, Happened.REVERTED, wanted.version, message)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_analysis import Reading
 from noria_operator.domain.rollout_state import (
+    CHAMPIONS,
     REMEMBERED,
     Entry,
     Happened,
@@ -70,6 +71,18 @@ def happened(
     text = clip(message)
     entry = Entry(scene.now, event.value, version, text)
     return replace(state, history=(*state.history, entry)[-REMEMBERED:]), Note(event, text, warning)
+
+
+def crowned(state: State, target: Revision) -> State:
+    """The state with `target` as its champion, last of those that can be gone back to.
+
+    Going back drops those after it, as they were left; any other way keeps them.
+    """
+    past, undo = state.champions, state.undo if state.undo and state.undo.target == target else None
+    if undo is not None and target in past:
+        past = past[: past.index(target)]
+    champions = (*(one for one in past if one != target), target)[-CHAMPIONS:]
+    return replace(state, stable=target, champions=champions, undo=undo)
 
 
 def stopped(step: Step, now: datetime) -> Step:

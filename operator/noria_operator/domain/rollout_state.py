@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from noria_operator.api.names import record_name
 from noria_operator.domain.verdict import Counts, Evidence, Verdict
 
 REMEMBERED = 20
 """Entries of `status.history` and `status.rejected`."""
+CHAMPIONS = 10
+"""Entries of `status.champions`: as many as a Deployment keeps of its revisions."""
 
 
 class Phase(StrEnum):
@@ -61,6 +64,12 @@ class Happened(StrEnum):
     """A pause ended."""
     RETRIED = "RolloutRetried"
     """A rejected version may be tried again."""
+    UNDONE = "RolloutUndone"
+    """A person went back to an earlier champion."""
+    RESTARTED = "Restarted"
+    """The champion's pods are replaced one by one; it stays the same revision."""
+    REFUSED = "CommandRefused"
+    """A command cannot be carried out; the message says why."""
     FALLBACK = "ChallengerUnavailable"
     """The challenger lost pods; its traffic went to the champion for now."""
     STALLED = "FirstVersionStalled"
@@ -159,6 +168,16 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """What a person went back to: `target` serves instead of `left` for as long as the spec asks for
+    `left`.
+    """
+
+    target: Revision
+    left: Revision
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One line of `status.history`."""
 
@@ -173,6 +192,8 @@ class State:
     """What is remembered between passes, all of it in `ModelDeployment.status`.
 
     `traffic_version` counts the changes of weights, so that equal weights of different times are told apart.
+    `champions` are the revisions that can be gone back to, the present champion last; `restarts` has the ids
+    of the last restart by revision name.
     """
 
     stable: Revision | None = None
@@ -183,6 +204,9 @@ class State:
     traffic_version: int = 0
     analysis: Analysis | None = None
     rejected: tuple[Rejected, ...] = ()
+    champions: tuple[Revision, ...] = ()
+    undo: Undo | None = None
+    restarts: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Entry, ...] = ()
 
@@ -254,7 +278,8 @@ class Observed:
 
     `in_force` has one entry for each ready router; `ready` and `problems` go by
     revision name; `commands` are ids by command; `obstacle` is why no new pods may be asked for (an unusable
-    claim, a foreign object).
+    claim, a foreign object); `restorable` are the former champions, by revision name, whose version is still
+    approved and whose pods can be made again as they were.
     """
 
     versions: tuple[Version, ...] = ()
@@ -264,15 +289,24 @@ class Observed:
     commands: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     obstacle: str = ""
+    restorable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A revision that must exist; `replicas` None leaves its size as it is."""
+    """A revision that must exist; `replicas` None leaves its size as it is; `restart` is the id of the
+    restart that its pods must be younger than, empty for none.
+    """
 
     target: Revision
     role: str
     replicas: int | None
+    restart: str = ""
+
+    @property
+    def record(self) -> str:
+        """Name of the record of its pods."""
+        return record_name(self.target.name, self.restart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +320,8 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """State to persist first; then children to apply (all others are deleted); then events; `due` asks for
-    a new pass.
+    """State to persist first; then children to apply (all others are deleted, but for the pod records named
+    in `records`); then events; `due` asks for a new pass.
     """
 
     state: State
@@ -295,5 +329,6 @@ class Plan:
     message: str
     wanted: Revision | None
     children: tuple[Child, ...]
+    records: frozenset[str]
     events: tuple[Note, ...]
     due: datetime | None

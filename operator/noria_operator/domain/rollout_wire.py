@@ -24,6 +24,7 @@ from noria_operator.api.modeldeployment_status import (
     Served,
     StepStatus,
     TrafficStatus,
+    UndoStatus,
 )
 from noria_operator.domain.rollout_state import (
     Analysis,
@@ -38,6 +39,7 @@ from noria_operator.domain.rollout_state import (
     Share,
     State,
     Step,
+    Undo,
 )
 from noria_operator.domain.verdict import Counts, Evidence, Verdict
 
@@ -86,6 +88,9 @@ def state_of(status: ModelDeploymentStatus) -> State:
         rejected=tuple(
             Rejected(one.version, one.revision, one.reason, one.at) for one in status.rejected if one.at
         ),
+        champions=tuple(map(_revision, status.champions)),
+        undo=Undo(_revision(status.undo.target), _revision(status.undo.left)) if status.undo else None,
+        restarts=dict(status.restarts),
         commands=dict(status.commands),
         history=tuple(Entry(one.at, one.event, one.version, one.message) for one in status.history),
     )
@@ -93,7 +98,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
 
 def status_fields(state: State, tolerated: float) -> dict[str, Any]:
     """The part of `ModelDeploymentStatus` that the state stands for, as keyword arguments of that model."""
-    candidate, previous, step = state.candidate, state.previous, state.step
+    candidate, previous, step, undo = state.candidate, state.previous, state.step, state.undo
     return {
         "stable": Served(**_served(state.stable)) if state.stable else None,
         "candidate": CandidateStatus(
@@ -115,6 +120,11 @@ def status_fields(state: State, tolerated: float) -> dict[str, Any]:
             RejectedStatus(version=one.version, revision=one.revision, reason=one.reason, at=one.at)
             for one in state.rejected
         ],
+        "champions": [Served(**_served(one)) for one in state.champions],
+        "undo": UndoStatus(target=Served(**_served(undo.target)), left=Served(**_served(undo.left)))
+        if undo
+        else None,
+        "restarts": dict(state.restarts),
         "commands": dict(state.commands),
         "history": [
             DeploymentHistory(at=one.at, event=one.event, version=one.version, message=one.message)

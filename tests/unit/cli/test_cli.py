@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
 
 from noria_operator.cli.cluster import CommandError, find
-from noria_operator.cli.main import parser, run
+from noria_operator.cli.main import changes, parser, run
 
 Json = dict[str, Any]
 
@@ -24,7 +25,11 @@ DEPLOYMENT: Json = {
         "analysis": {"verdict": "Hold", "message": "too few requests"},
         "rejected": [{"version": "flight-delay-2", "reason": "Errors", "at": "t"}],
         "conditions": [{"type": "Ready", "status": "True", "reason": "Serving", "message": "fine"}],
-        "history": [{"at": "t1", "event": "Started", "message": "flight-delay-4"}],
+        "champions": [{"version": "flight-delay-3", "revision": "r", "name": "flight-delay-3-abc123"}],
+        "history": [
+            {"at": "t1", "event": "Promoted", "version": "flight-delay-3", "message": "it has all traffic"},
+            {"at": "t2", "event": "RolloutUndone", "message": "noria.dev/undo ada, ticket 7"},
+        ],
     },
 }
 TRAINING: Json = {
@@ -77,6 +82,14 @@ def test_status_shows_both_versions_and_which_weights_are_not_confirmed() -> Non
     assert "Cooldown" in text
 
 
+def test_a_watch_begins_with_everything_and_goes_on_with_what_changes() -> None:
+    looks = iter([["NAME  PHASE", "a  Healthy", "b  Healthy"], ["NAME  PHASE", "a  Paused", "b  Healthy"]])
+    seen = changes(lambda: next(looks), sleep=lambda _: None)
+    assert list(islice(seen, 4)) == ["NAME  PHASE", "a  Healthy", "b  Healthy", "a  Paused"]
+    first = list(islice(run(parser().parse_args(["status", "-w"]), Fake()), 2))
+    assert first == said("status").splitlines()[:2]
+
+
 def test_why_tells_the_evidence_of_a_rollout() -> None:
     lines = said("why", "flight-delay").splitlines()
     assert lines[:2] == ["ModelDeployment flight-delay: Progressing", "  step 1 of 2"]
@@ -88,12 +101,39 @@ def test_why_tells_the_figures_of_a_trigger_also_when_it_did_not_fire() -> None:
     assert "quality: Wait [value 0.71, threshold 0.65, samples 900]" in said("why", "ct/nightly")
 
 
-@pytest.mark.parametrize("verb", ["promote", "abort", "retry", "pause", "resume"])
+@pytest.mark.parametrize("verb", ["promote", "abort", "undo", "retry", "pause", "resume", "restart"])
 def test_a_command_is_an_annotation_that_the_operator_acknowledges(verb: str) -> None:
     cluster = Fake()
     assert f"{verb} acknowledged" in said(verb, "flight-delay", cluster=cluster)
     [(kind, name, annotations)] = cluster.given
     assert (kind, name, list(annotations)) == ("ModelDeployment", "flight-delay", [f"noria.dev/{verb}"])
+
+
+def test_promote_goes_to_the_next_step_and_with_full_to_all_traffic() -> None:
+    for options, annotation in ((), "noria.dev/promote"), (("--full",), "noria.dev/promote-full"):
+        cluster = Fake()
+        said("promote", "flight-delay", *options, cluster=cluster)
+        assert [list(given) for _, _, given in cluster.given] == [[annotation]]
+
+
+def test_undo_names_the_version_to_go_back_to_before_the_id() -> None:
+    cluster = Fake()
+    said("undo", "flight-delay", "--to", "flight-delay-2", "--id", "ada, ticket 7", cluster=cluster)
+    [(_, _, annotations)] = cluster.given
+    assert annotations == {"noria.dev/undo": "flight-delay-2@ada, ticket 7"}
+
+
+def test_history_tells_who_served_and_what_happened_and_why() -> None:
+    assert said("history", "flight-delay").splitlines() == [
+        "CHAMPION         REVISION",
+        "flight-delay-3   flight-delay-3-abc123",
+        "",
+        "AT   EVENT           VERSION          MESSAGE",
+        "t1   Promoted        flight-delay-3   it has all traffic",
+        "t2   RolloutUndone   -                noria.dev/undo ada, ticket 7",
+    ]
+    with pytest.raises(CommandError, match="kubectl get noria"):
+        said("history", "nightly")
 
 
 def test_retrain_goes_to_the_continuous_training_and_never_has_the_same_id_twice() -> None:

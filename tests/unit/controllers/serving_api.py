@@ -155,11 +155,11 @@ def started(api: ServingApi, routers: Routers, folder: Path, **config: Any) -> C
     return replace(ctx, router=cast(RouterReader, routers))
 
 
-async def settle(api: ServingApi, routers: Routers, folder: Path, *, passes: int = 12) -> None:
+async def settle(api: ServingApi, routers: Routers, folder: Path, *, passes: int = 12, **config: Any) -> None:
     """Pods, routers and operator do what they should until nothing is written any more."""
     for _ in range(passes):
         before = api.version
-        await modeldeployment.reconcile(started(api, routers, folder), KEY)
+        await modeldeployment.reconcile(started(api, routers, folder, **config), KEY)
         wrote = api.version != before
         api.run_pods()
         routers.follow()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,11 @@ def count(api: ServingApi, routers: Routers, *, errors: int = 0) -> None:
 
 def templates(api: ServingApi) -> dict[str, Json]:
     return {one["metadata"]["name"]: one["spec"]["template"] for one in api.all(DEPLOYMENT)}
+
+
+def servers(api: ServingApi) -> dict[str, Json]:
+    """The templates of models' pods."""
+    return {name: one for name, one in templates(api).items() if name != "noria-router"}
 
 
 def condition(api: ServingApi, type_: str) -> tuple[str, str]:
@@ -276,6 +282,107 @@ async def test_a_lost_record_is_made_from_the_pods_that_run(tmp_path: Path) -> N
     assert condition(api, "Servable") == ("True", "Serving")
 
 
+async def test_an_undo_brings_back_the_pods_of_that_revision_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 34: image, environment, resources and settings of the installation, whatever they are by now."""
+    api = cluster(strategy={"keepPrevious": "0s"}, server={"env": [{"name": "MODE", "value": "old"}]})
+    claim(api, "ReadWriteMany")
+    routers = Routers(api)
+    approve(api, 1)
+    await settle(api, routers, tmp_path)
+    first, before = api.status["stable"]["name"], servers(api)
+    resources = {"requests": {"cpu": "2"}}
+    monkeypatch.setattr(serving_domain, "DRAIN_SECONDS", 30)
+    edit(api, server={"env": [{"name": "MODE", "value": "new"}], "resources": resources})
+    await settle(api, routers, tmp_path)
+    assert servers(api).keys().isdisjoint(before)
+    say(api, "undo", "ada, ticket 7")
+    await settle(api, routers, tmp_path)
+    assert servers(api) == before
+    assert (api.status["stable"]["name"], weights(api)) == (first, {"flights-1": 100})
+    assert (api.status["phase"], condition(api, "UpToDate")[0]) == ("RolledBack", "False")
+    assert "undone by noria.dev/undo ada, ticket 7" in api.status["message"]
+    approve(api, 2)
+    await settle(api, routers, tmp_path)
+    assert stable(api) == "flights-2"
+
+
+async def test_a_champion_without_a_record_of_its_pods_cannot_be_gone_back_to(tmp_path: Path) -> None:
+    api = cluster(strategy={"keepPrevious": "0s"})
+    claim(api, "ReadWriteMany")
+    routers = Routers(api)
+    for number in (1, 2):
+        approve(api, number)
+        await settle(api, routers, tmp_path)
+    del api.objects[Key(CONTROLLERREVISION, NAMESPACE, api.status["champions"][0]["name"])]
+    say(api, "undo", "1")
+    await settle(api, routers, tmp_path)
+    assert (stable(api), api.status["commands"], api.events[-1]) == (
+        "flights-2",
+        {"undo": "1"},
+        "CommandRefused",
+    )
+
+
+NEWER: Json = {"server_image": "noria/server@sha256:" + "d" * 64}
+
+
+def records(api: ServingApi) -> list[Json]:
+    """The recorded templates of models' pods."""
+    found = api.all(CONTROLLERREVISION)
+    return [one["data"]["template"] for one in found if "noria.dev/revision" in one["metadata"]["labels"]]
+
+
+def marked(template: Json) -> str:
+    return str(template["metadata"].get("annotations", {}).get("noria.dev/restart", ""))
+
+
+async def test_a_restart_takes_the_installations_image_and_stays_the_same_revision(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    before = api.status["stable"]
+    say(api, "restart", "17")
+    await settle(api, routers, tmp_path, **NEWER)
+    (made,) = servers(api).values()
+    assert (made["spec"]["containers"][0]["image"], marked(made)) == (NEWER["server_image"], "17")
+    assert (api.status["stable"], api.status["phase"]) == (before, "Healthy")
+    assert records(api) == [made]
+    say(api, "restart", "18")
+    await settle(api, routers, tmp_path, **NEWER)
+    (again,) = servers(api).values()
+    assert (again["spec"], marked(again)) == (made["spec"], "18")
+
+
+async def test_a_restart_leaves_a_champion_its_settings_while_others_are_rolled_out(tmp_path: Path) -> None:
+    """Case 34."""
+    api, routers = await serving(tmp_path)
+    name, before = api.status["stable"]["name"], servers(api)
+    edit(api, server={"env": [{"name": "MODE", "value": "new"}]})
+    await settle(api, routers, tmp_path, **NEWER)
+    assert weights(api) == {"flights-1": 50}
+    say(api, "restart", "17")
+    await settle(api, routers, tmp_path, **NEWER)
+    made = servers(api)[name]
+    assert (made["spec"], marked(made)) == (before[name]["spec"], "17")
+    assert [marked(one) for one in servers(api).values()].count("17") == 1
+
+
+async def test_a_crash_after_any_write_of_a_restart_ends_in_the_same_place(tmp_path: Path) -> None:
+    """Case 40."""
+    for crash in range(6):
+        api, routers = await serving(tmp_path)
+        say(api, "restart", "17")
+        api.crash_after = crash
+        with contextlib.suppress(Crash):
+            await settle(api, routers, tmp_path, **NEWER)
+        api.crash_after = None
+        await settle(api, routers, tmp_path, **NEWER)
+        (made,) = servers(api).values()
+        assert (made["spec"]["containers"][0]["image"], marked(made)) == (NEWER["server_image"], "17"), crash
+        assert records(api) == [made]
+        assert api.status["commands"] == {"restart": "17"}
+
+
 async def test_scaling_reaches_the_pods_in_the_middle_of_a_rollout(tmp_path: Path) -> None:
     """Cases 11 and 26."""
     api, routers = await canary(tmp_path)
@@ -395,7 +502,7 @@ async def test_autoscalers_measure_those_that_carry_traffic_and_no_idle_previous
     both = sorted(api.status[role]["revision"] for role in ("stable", "candidate"))
     assert api.status["selector"].endswith(f",noria.dev/revision in ({','.join(both)})")
     second = api.status["candidate"]["revision"]
-    say(api, "promote", "1")
+    say(api, "promote-full", "1")
     await settle(api, routers, tmp_path)
     assert api.status["previous"]["version"] == "flights-1"
     assert api.status["selector"].endswith(f",noria.dev/revision in ({second})")

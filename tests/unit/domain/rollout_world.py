@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
+from noria_operator.api.names import record_name
 from noria_operator.domain.rollout import plan
 from noria_operator.domain.rollout_state import (
     Happened,
@@ -50,6 +51,8 @@ class World:
         self.versions: dict[str, Version] = {}
         self.pods: dict[str, int] = {}
         self.ready: dict[str, int] = {}
+        self.records: set[str] = set()
+        """Names of the records of pods."""
         self.routers: list[dict[str, int]] = [{} for _ in range(routers)]
         self.told = [0] * routers
         """The version of the traffic that each router acts on."""
@@ -76,6 +79,9 @@ class World:
             if name in (None, child):
                 self.ready[child] = count
 
+    def lose_record(self, target: Revision) -> None:
+        self.records.discard(self.record(target))
+
     def lose_pods(self, name: str, left: int = 0) -> None:
         self.ready[name] = min(left, self.ready.get(name, 0))
 
@@ -101,6 +107,9 @@ class World:
         """The user changes the spec."""
         self.policy = replace(self.policy, **changes)  # type: ignore[arg-type]
 
+    def record(self, target: Revision) -> str:
+        return record_name(target.name, self.state.restarts.get(target.name, ""))
+
     # -- the controller
 
     def observed(self) -> Observed:
@@ -113,6 +122,11 @@ class World:
             counts={f"router-{i}": dict(one) for i, one in enumerate(self.counts)} if self.readable else None,
             commands=dict(self.commands),
             problems=dict(self.problems),
+            restorable=frozenset(
+                one.name
+                for one in self.state.champions
+                if self.record(one) in self.records and self.versions[one.version].phase == "Approved"
+            ),
             obstacle=self.obstacle,
         )
 
@@ -174,6 +188,8 @@ class World:
         for name in [name for name in self.pods if name not in wanted]:
             del self.pods[name]
             self.ready.pop(name, None)
+        made_now = {child.record for child in wanted.values() if child.replicas is not None}
+        self.records = (self.records | made_now) & made.records
         self._check_capacity()
 
     def _check_status(self, before: State, after: State) -> None:

@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving
 
+from noria_operator.api.names import DEPLOYMENT_COMMANDS
+from noria_operator.domain.rollout_commands import COMMANDS
 from noria_operator.domain.rollout_state import (
     REMEMBERED,
     Happened,
@@ -249,6 +251,55 @@ def test_a_pause_step_waits_for_resume_and_a_timed_one_goes_on_by_itself() -> No
     assert world.state.weight(NEW) == 40 or world.state.stable == V2
 
 
+# -- promote
+
+
+def test_every_command_that_is_heard_is_known() -> None:
+    assert set(COMMANDS) == set(DEPLOYMENT_COMMANDS)
+
+
+def test_promote_goes_on_to_the_next_step_and_after_the_last_one_to_all_traffic() -> None:
+    """Case 14: without requests or evidence, step by step."""
+    world = canary()
+    weights = []
+    for id_ in ("a", "b", "c"):
+        world.commands["promote"] = id_
+        world.settle()
+        weights.append(world.state.weight(NEW))
+    assert weights == [50, 50, 100]
+    assert world.state.stable == V2
+    assert any("(noria.dev/promote a)" in entry.message for entry in world.state.history)
+
+
+@pytest.mark.parametrize("command", ["promote", "resume"])
+def test_a_pause_for_people_ends_with_promote_or_resume(command: str) -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10), PolicyStep(), PolicyStep(50, seconds(60)))))
+    world.run(1)
+    assert (phase(world), world.state.weight(NEW)) == (Phase.PAUSED, 10)
+    world.commands[command] = "1"
+    world.settle()
+    assert (phase(world), world.state.weight(NEW)) == (Phase.PROGRESSING, 50)
+
+
+def test_promote_ends_a_pause_by_hand_with_the_next_step_and_resume_where_it_stood() -> None:
+    for command, weight in (("promote", 50), ("resume", 10)):
+        world = canary()
+        world.commands["pause"] = "1"
+        world.settle()
+        world.commands[command] = "1"
+        world.settle()
+        assert (phase(world), world.state.weight(NEW)) == (Phase.PROGRESSING, weight)
+
+
+def test_promote_full_passes_all_steps_pauses_and_evidence() -> None:
+    """Case 14."""
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10), PolicyStep(), PolicyStep(50))))
+    world.readable = False
+    world.commands["promote-full"] = "1"
+    world.settle()
+    assert (world.state.stable, world.state.weight(NEW)) == (V2, 100)
+
+
 # -- abort
 
 
@@ -329,18 +380,18 @@ def test_a_new_configuration_of_a_rejected_version_is_another_revision() -> None
 def test_the_abort_command_wins_over_promote_and_a_wrong_state_of_everything_else() -> None:
     """Cases 14 and 15."""
     world = canary()
-    world.commands |= {"promote": "a", "abort": "b"}
+    world.commands |= {"promote-full": "a", "abort": "b"}
     world.readable = False
     world.reconcile()
     assert (world.state.candidate, world.state.weight(NEW)) == (None, 0)
-    assert world.state.commands == {"promote": "a", "abort": "b"}
+    assert world.state.commands == {"promote-full": "a", "abort": "b"}
     assert world.reconcile().events == ()
 
 
 def test_a_promotion_by_hand_can_still_be_aborted() -> None:
     """Case 14."""
     world = canary()
-    world.commands["promote"] = "a"
+    world.commands["promote-full"] = "a"
     world.reconcile()
     world.become_ready()
     world.reconcile()
@@ -418,7 +469,7 @@ def test_a_pause_does_not_count_against_the_deadline() -> None:
 
 def test_a_pause_with_all_traffic_can_still_be_aborted() -> None:
     world = canary()
-    world.commands["promote"] = "1"
+    world.commands["promote-full"] = "1"
     world.reconcile()
     world.become_ready()
     world.reconcile()
@@ -450,6 +501,240 @@ def test_analysis_goes_on_in_a_pause_and_may_still_abort() -> None:
     world.send(500, {NEW: 40})
     world.settle()
     assert world.state.is_rejected(V2)
+
+
+# -- undo
+
+
+def champions(*numbers: int, keep: timedelta = timedelta(hours=9)) -> World:
+    """A world in which these versions became the champion one after the other, without canaries."""
+    world = serving(numbers[0], Policy(replicas=2, keep_previous=keep))
+    for number in numbers[1:]:
+        world.approve(number)
+        world.settle()
+        assert world.state.stable == revision(number)
+    return world
+
+
+def test_undo_to_the_warm_previous_version_is_one_write_and_is_not_rolled_forward_again() -> None:
+    """Cases 1, 8 and 48."""
+    world = champions(1, 2)
+    world.commands["undo"] = "17"
+    world.reconcile()
+    assert (world.state.stable, world.state.weight(V1.name)) == (V1, 100)
+    world.pass_time(timedelta(days=1))
+    made = world.settle()
+    assert (world.state.stable, world.state.candidate, made.phase) == (V1, None, Phase.ROLLED_BACK)
+    assert "m-2 was rejected: undone by noria.dev/undo 17" in made.message
+    assert world.events.count(Happened.UNDONE) == 1
+
+
+def test_undo_to_a_version_that_is_not_warm_waits_for_all_its_pods_and_asks_no_judge() -> None:
+    """Cases 1, 6 and 8."""
+    world = champions(1, 2, keep=timedelta())
+    world.edit(steps=CANARY)
+    assert V1.name not in world.pods
+    world.commands["undo"] = "17"
+    world.reconcile()
+    assert (world.state.weight(V2.name), world.pods[V1.name], world.state.analysis) == (100, 2, None)
+    world.ready[V1.name] = 1
+    world.reconcile()
+    assert world.state.weight(V2.name) == 100
+    world.settle()
+    assert (world.state.stable, world.state.weight(V1.name)) == (V1, 100)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_undo_in_a_rollout_goes_back_to_the_champion_in_one_write(paused: bool) -> None:
+    """Case 51."""
+    world = canary()
+    if paused:
+        world.commands["pause"] = "1"
+        world.settle()
+    world.commands["undo"] = "2"
+    world.reconcile()
+    assert (world.state.candidate, world.state.weight(V1.name)) == (None, 100)
+    assert world.state.is_rejected(V2)
+    assert not world.state.is_rejected(V1)
+    world.settle()
+    assert (world.state.candidate, phase(world)) == (None, Phase.ROLLED_BACK)
+
+
+def test_undo_comes_before_a_promotion_of_the_same_time() -> None:
+    """Case 15."""
+    world = canary()
+    world.commands |= {"promote-full": "a", "undo": "b"}
+    world.settle()
+    assert (world.state.stable, world.state.candidate) == (V1, None)
+
+
+def test_undo_goes_to_the_last_good_version_and_a_second_one_further_back() -> None:
+    """Case 52: not to the merely previous one, which was left as bad."""
+    world = champions(1, 2, 3)
+    for id_, back in (("a", V2), ("b", V1)):
+        world.commands["undo"] = id_
+        world.settle()
+        assert world.state.stable == back
+    world.commands["undo"] = "c"
+    world.settle()
+    assert world.state.stable == V1
+    assert world.state.history[-1].event == Happened.REFUSED
+    assert "no good version from before m-1" in world.state.history[-1].message
+
+
+def test_undo_passes_over_versions_that_were_rejected_or_whose_pods_nobody_remembers() -> None:
+    """Case 52."""
+    world = champions(1, 2, 3, 4)
+    world.approve(3, "Rejected")
+    world.lose_record(V2)
+    world.commands["undo"] = "a"
+    world.settle()
+    assert world.state.stable == V1
+
+
+def test_undo_to_a_named_version_leaves_those_in_between() -> None:
+    world = champions(1, 2, 3)
+    world.commands["undo"] = "m-1@17"
+    world.settle()
+    assert world.state.stable == V1
+    assert world.state.champions == (V1,)
+    world.approve(4)
+    world.settle()
+    assert (world.state.stable, world.state.undo) == (revision(4), None)
+
+
+@pytest.mark.parametrize(("id_", "why"), [("m-9@1", "there are m-1"), ("m-2@1", "there are m-1")])
+def test_undo_to_what_never_was_a_good_champion_is_refused_and_says_what_was(id_: str, why: str) -> None:
+    world = champions(1, 2)
+    before = world.state
+    world.commands["undo"] = id_
+    world.reconcile()
+    assert (world.state.stable, world.state.traffic) == (before.stable, before.traffic)
+    assert world.state.commands == {"undo": id_}
+    assert why in world.state.history[-1].message
+    assert world.reconcile().events == ()
+
+
+def test_undo_restores_the_configuration_that_belonged_to_the_revision() -> None:
+    """Case 34: also when the version stays and only its configuration goes back."""
+    world = champions(1)
+    other = world.approve(1, config="bbbbbb")
+    world.settle()
+    assert world.state.stable == other
+    world.commands["undo"] = "a"
+    world.settle()
+    assert (world.state.stable, world.state.candidate) == (V1, None)
+    third = world.approve(1, config="cccccc")
+    world.settle()
+    assert (world.state.stable, world.state.undo) == (third, None)
+
+
+def test_retry_takes_back_an_undo() -> None:
+    world = champions(1, 2)
+    world.commands["undo"] = "a"
+    world.settle()
+    world.commands["retry"] = "b"
+    world.reconcile()
+    assert (world.state.stable, world.state.undo) == (V2, None)
+    assert not world.state.is_rejected(V2)
+
+
+def test_what_is_gone_back_to_can_be_aborted_and_has_a_deadline_too() -> None:
+    """Cases 14 and 18."""
+    for abort in (True, False):
+        world = champions(1, 2, keep=timedelta())
+        world.commands["undo"] = "a"
+        world.reconcile()
+        if abort:
+            world.commands["abort"] = "b"
+        else:
+            world.pass_time(timedelta(minutes=11))
+        world.reconcile()
+        world.settle()
+        assert (world.state.stable, world.state.candidate) == (V2, None)
+        assert world.state.is_rejected(V1)
+
+
+def test_a_second_undo_while_the_first_is_on_its_way_restarts_nothing() -> None:
+    world = champions(1, 2, keep=timedelta())
+    world.commands["undo"] = "a"
+    world.reconcile()
+    before = world.state.candidate
+    world.commands["undo"] = "b"
+    world.reconcile()
+    assert world.state.candidate == before
+    assert "m-1 is on its way already" in world.state.history[-1].message
+
+
+def test_undo_moves_nothing_before_a_pinned_version_exists() -> None:
+    world = champions(1, 2)
+    world.edit(pinned="m-9")
+    world.commands["undo"] = "a"
+    world.settle()
+    assert world.state.stable == V2
+    assert "m-9 does not exist" in world.state.history[-1].message
+
+
+# -- restart
+
+
+def restarts(world: World) -> dict[str, str]:
+    assert world.plan is not None
+    return {child.target.version: child.restart for child in world.plan.children}
+
+
+def test_a_restart_is_for_the_champions_pods_and_makes_no_new_version() -> None:
+    world = canary()
+    before = world.state
+    world.commands["restart"] = "17"
+    world.reconcile()
+    assert restarts(world) == {"m-1": "17", "m-2": ""}
+    assert (world.state.traffic, world.state.candidate, world.state.stable) == (
+        before.traffic,
+        before.candidate,
+        before.stable,
+    )
+    assert world.events.count(Happened.RESTARTED) == 1
+    assert world.reconcile().events == ()
+
+
+def test_the_next_champion_is_not_restarted_by_the_restart_of_the_last_one() -> None:
+    world = champions(1, 2)
+    world.commands["restart"] = "17"
+    world.settle()
+    world.approve(3)
+    world.settle()
+    assert restarts(world) == {"m-3": "", "m-2": "17"}
+
+
+def test_what_was_restarted_is_gone_back_to_as_it_was_restarted() -> None:
+    """Case 34."""
+    world = champions(1, keep=timedelta())
+    world.commands["restart"] = "17"
+    world.settle()
+    world.approve(2)
+    world.settle()
+    world.commands["undo"] = "a"
+    world.settle()
+    assert (world.state.stable, restarts(world)) == (V1, {"m-1": "17"})
+
+
+def test_a_first_version_that_does_not_start_can_be_restarted_and_nothing_at_all_cannot() -> None:
+    world = World()
+    world.commands["restart"] = "1"
+    assert world.reconcile().events[0].reason is Happened.REFUSED
+    world.approve(1)
+    world.reconcile()
+    world.commands["restart"] = "2"
+    world.reconcile()
+    assert restarts(world) == {"m-1": "2"}
+
+
+def test_a_pod_that_cannot_take_the_place_of_another_is_told_while_the_champion_serves() -> None:
+    world = champions(1)
+    world.problems[V1.name] = "ImagePullBackOff"
+    made = world.reconcile()
+    assert (made.phase, made.message) == (Phase.HEALTHY, "m-1 serves; ImagePullBackOff")
 
 
 # -- changes under way

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.unit.domain.rollout_world import World, seconds
 
-from noria_operator.domain.rollout_state import Policy, PolicyStep
+from noria_operator.domain.rollout_commands import COMMANDS
+from noria_operator.domain.rollout_state import Happened, Policy, PolicyStep
 from noria_operator.domain.rollout_target import choose
 
 MINUTE = timedelta(minutes=1)
@@ -70,17 +71,38 @@ class Rollouts(RuleBasedStateMachine):
     def edit_steps(self, steps: tuple[PolicyStep, ...]) -> None:
         self.world.edit(steps=steps)
 
-    @rule(command=st.sampled_from(["promote", "abort", "retry", "pause", "resume"]))
+    @rule(command=st.sampled_from(sorted(COMMANDS)))
     def command(self, command: str) -> None:
         self.ids += 1
         champion, loser = self.world.state.stable, self.world.state.candidate
         self.world.commands[command] = str(self.ids)
-        self.world.reconcile()
+        made = self.world.reconcile()
         assert self.world.state.commands[command] == str(self.ids)
         if command == "abort" and champion is not None and loser is not None:
             assert self.world.state.candidate != loser
             assert self.world.state.is_rejected(loser.target)
             assert self.world.state.weight(loser.target.name) == 0
+        if Happened.UNDONE in [note.reason for note in made.events]:
+            self.is_undone()
+        if command == "restart" and champion is not None and champion == self.world.state.stable:
+            assert self.world.state.restarts[champion.name] == str(self.ids)
+
+    @precondition(lambda self: self.last)
+    @rule(data=st.data())
+    def undo_to(self, data: st.DataObject) -> None:
+        self.ids += 1
+        self.world.commands["undo"] = f"m-{data.draw(st.integers(1, self.last))}@{self.ids}"
+        if Happened.UNDONE in [note.reason for note in self.world.reconcile().events]:
+            self.is_undone()
+
+    def is_undone(self) -> None:
+        """Nobody but the champion and what was gone back to has, or gets, any traffic."""
+        state = self.world.state
+        assert state.undo is not None
+        assert not state.is_rejected(state.undo.target)
+        target = choose(self.world.policy, state, tuple(self.world.versions.values()))
+        assert target.revision == state.undo.target
+        assert {one.target for one in state.traffic if one.weight} <= {state.stable, state.undo.target}
 
     @rule()
     def pods_become_ready(self) -> None:
@@ -125,7 +147,7 @@ class Rollouts(RuleBasedStateMachine):
         world = self.world
         world.readable = True
         world.settle()
-        world.commands["promote"] = "last"
+        world.commands["promote-full"] = "last"
         world.settle(40)
         state = world.state
         assert state.candidate is None

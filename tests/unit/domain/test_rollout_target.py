@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.domain.rollout_world import START, revision
 
-from noria_operator.domain.rollout_state import Policy, Rejected, Revision, State, Version
+from noria_operator.domain.rollout_state import Policy, Rejected, Revision, State, Undo, Version
 from noria_operator.domain.rollout_target import choose
 
 V1, V2, V3, V10 = (revision(number) for number in (1, 2, 3, 10))
@@ -55,3 +57,46 @@ def test_the_target_is_what_the_user_means_and_evidence_allows(
     """Case 52: never the merely previous or rejected one."""
     target = choose(Policy(pinned=pinned), stands, versions(**known))
     assert (target.revision, target.wanted) == (expected, wanted)
+
+
+OLD, BACK = revision(3, "bbbbbb"), revision(1, "bbbbbb")
+
+
+@pytest.mark.parametrize(
+    ("pinned", "known", "undo", "rejected", "answer"),
+    [
+        (None, {"v1": A, "v2": A, "v3": A}, Undo(V1, V3), (V3,), (V1, V3)),
+        (None, {"v1": A, "v2": A, "v3": A, "v10": A}, Undo(V1, V3), (V3,), (V10, V10)),
+        (None, {"v1": A, "v2": A, "v3": A, "v10": A}, Undo(V1, V3), (V3, V10), (V1, V10)),
+        (None, {"v1": A, "v2": A}, Undo(V1, V3), (V3,), (V1, V3)),
+        (None, {"v1": A, "v3": "Rejected"}, Undo(V1, V3), (V3,), (V1, V3)),
+        (None, {"v1": A, "v3": A}, Undo(BACK, V3), (V3,), (BACK, V3)),
+        (None, {"v1": A, "v3": A}, Undo(BACK, OLD), (OLD,), (V3, V3)),
+        (None, {"v1": A, "v3": A}, Undo(V1, V3), (V3, V1), (V2, V3)),
+        ("m-3", {"v1": A, "v3": A, "v10": A}, Undo(V1, V3), (V3,), (V1, V3)),
+        ("m-2", {"v1": A, "v2": A, "v3": A}, Undo(V1, V3), (V3,), (V2, V2)),
+    ],
+    ids=[
+        "versions in between stay left",
+        "a newer version is followed",
+        "a newer one that failed is not",
+        "the version left is gone",
+        "the version left is rejected",
+        "an old configuration",
+        "the spec's configuration changed",
+        "what was gone back to failed: the champion stays",
+        "the pin stands",
+        "another pin",
+    ],
+)
+def test_an_undo_holds_until_the_spec_asks_for_something_else(
+    pinned: str | None,
+    known: dict[str, str],
+    undo: Undo,
+    rejected: tuple[Revision, ...],
+    answer: tuple[Revision, Revision],
+) -> None:
+    """Cases 34 and 52."""
+    stands = replace(state(V2, rejected), undo=undo)
+    target = choose(Policy(pinned=pinned), stands, versions(**known))
+    assert (target.revision, target.wanted) == answer

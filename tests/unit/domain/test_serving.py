@@ -75,7 +75,7 @@ def objects(made: Serving) -> list[dict[str, Any]]:
     return [
         build.workload("prod", "flights", UID, child, template),
         build.service("prod", "flights", UID, TARGET, port=made.port, grpc_port=recorded_grpc_port(template)),
-        record(TARGET, 3, template, made.port),
+        record(TARGET.name, 3, template, made.port),
         build.size("prod", TARGET, 2),
         build.keys_secret("prod", "flights", UID, bytes(32), period=230),
     ]
@@ -176,7 +176,7 @@ def test_a_revision_from_before_noria_spoke_grpc_has_no_port_for_it() -> None:
 
 def test_a_recorded_template_is_read_back_as_it_was() -> None:
     template = pod_template(serving())
-    assert recorded(json.loads(json.dumps(record(TARGET, 3, template, 8080)))) == (template, 8080)
+    assert recorded(json.loads(json.dumps(record(TARGET.name, 3, template, 8080)))) == (template, 8080)
 
 
 def logging(uri: str, made: ModelVersion | None = None, **log: Any) -> dict[str, Any]:
