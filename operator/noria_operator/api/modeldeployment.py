@@ -216,7 +216,8 @@ class Analysis(Spec):
     errors: Errors = Field(default_factory=Errors, description="How many errors are tolerated.")
     interval: Annotated[PositiveDuration, HOUR_AT_MOST] = Field(
         default=timedelta(seconds=10),
-        description="Length of a window of counts, from 1s to 1h. Default: 10s.",
+        description="Length of a window of counts, from 1s to 1h; one burst of errors that is shorter holds "
+        "a rollout and does not abort it. Default: 10s.",
     )
     min_duration: Duration = Field(
         default=timedelta(),

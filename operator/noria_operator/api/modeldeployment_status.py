@@ -95,6 +95,9 @@ class AnalysisStatus(Status):
     champion: CountsStatus | None = Field(default=None, description="Counts of the champion.")
     challenger: CountsStatus | None = Field(default=None, description="Counts of the challenger.")
     log_e_harm: Text | None = Field(default=None, description="Log evidence that the challenger is worse.")
+    log_e_rest: Text | None = Field(
+        default=None, description="The same without its strongest burst: two windows of counts in a row."
+    )
     log_e_ok: Text | None = Field(default=None, description="Log evidence that it is not worse.")
     log_e_abs: Text | None = Field(default=None, description="Log evidence of the absolute test.")
     message: Message | None = Field(default=None, description="The judgement in one sentence.")

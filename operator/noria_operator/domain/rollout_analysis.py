@@ -79,13 +79,24 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
 
 def _judged(after: State, reading: Reading) -> State:
     """A verdict that changed is kept at once, with its sentence; the evidence waits for the window to
-    close.
+    close. So is a burst of errors that is no longer the only one, or no longer harm.
     """
     analysis, judgement = after.analysis, reading.judgement
-    if analysis is None or judgement is None or judgement.verdict == analysis.verdict:
+    if analysis is None or judgement is None:
         return after
-    judged = replace(analysis, verdict=judgement.verdict, message=judgement.message)
-    return replace(after, analysis=judged)
+    if (judgement.verdict, judgement.lone_burst) == (analysis.verdict, analysis.lone_burst):
+        return after
+    return replace(after, analysis=said(analysis, judgement))
+
+
+def said(analysis: Analysis, judgement: Judgement) -> Analysis:
+    """The analysis with what is said of it; its evidence stays."""
+    return replace(
+        analysis,
+        verdict=judgement.verdict,
+        message=judgement.message,
+        lone_burst=judgement.lone_burst,
+    )
 
 
 def _close(analysis: Analysis, after: State, reading: Reading, now: datetime) -> Analysis:
@@ -97,12 +108,10 @@ def _close(analysis: Analysis, after: State, reading: Reading, now: datetime) ->
     if judgement is None or not _requests(window):
         return replace(analysis, window_from=None)
     return replace(
-        analysis,
+        said(analysis, judgement),
         evidence=_with(analysis.evidence, window),
         marks={**analysis.marks, **_marks(after, reading)},
         window_from=now,
-        verdict=judgement.verdict,
-        message=judgement.message,
     )
 
 

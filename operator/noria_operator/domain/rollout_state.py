@@ -58,6 +58,8 @@ class Happened(StrEnum):
     """A newer version takes the challenger's place."""
     REVERTED = "RevertedToPrevious"
     """The warm previous version took over in one step."""
+    BURST = "BurstOfErrors"
+    """One burst of the challenger's errors holds the rollout; errors at another time abort it."""
     PAUSED = "RolloutPaused"
     """The weight stays until a resume, promote or abort."""
     RESUMED = "RolloutResumed"
@@ -147,7 +149,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """The evidence so far and where the open window began; marks are the routers' counts at its beginning."""
+    """The evidence so far and where the open window began; marks are the routers' counts at its beginning.
+
+    `lone_burst` is that of the last judgement, so that people are told once.
+    """
 
     evidence: Evidence = field(default_factory=Evidence)
     marks: Mapping[str, Mapping[str, Counts]] = field(default_factory=dict)
@@ -155,6 +160,7 @@ class Analysis:
     since: datetime | None = None
     verdict: Verdict | None = None
     message: str = ""
+    lone_burst: bool = False
 
 
 @dataclass(frozen=True, slots=True)

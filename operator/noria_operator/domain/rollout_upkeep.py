@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from noria_operator.domain.rollout_analysis import said
 from noria_operator.domain.rollout_retreat import abort
 from noria_operator.domain.rollout_scene import (
     Outcome,
@@ -44,6 +45,22 @@ def hold(scene: Scene, state: State) -> Outcome | None:
     state = replace(state, step=replace(step, paused=True, kept_weight=kept))
     message = f"{reason}; annotate noria.dev/resume, promote or abort"
     return happened(scene, state, Happened.PAUSED, candidate.target.version, message, warning=True)
+
+
+def tell(scene: Scene, state: State) -> Outcome | None:
+    """A burst of errors that holds the rollout is told once, when it is found."""
+    candidate, step, analysis, judgement = (
+        state.candidate,
+        state.step,
+        state.analysis,
+        scene.reading.judgement,
+    )
+    if candidate is None or step is None or step.released or analysis is None or judgement is None:
+        return None
+    if analysis.lone_burst or not judgement.lone_burst:
+        return None
+    state = replace(state, analysis=said(analysis, judgement))
+    return happened(scene, state, Happened.BURST, candidate.target.version, judgement.message, warning=True)
 
 
 def remap(scene: Scene, state: State) -> Outcome | None:

@@ -152,10 +152,12 @@ def _analysis_status(state: State, tolerated: float) -> AnalysisStatus | None:
     evidence = analysis.evidence
     kept[_EVIDENCE] = _present(
         harm=list(evidence.harm),
+        last=list(evidence.last),
+        burst=list(evidence.burst),
         ok=list(evidence.ok),
-        harmWindows=evidence.harm_windows,
         windowFrom=_text(analysis.window_from),
         since=_text(analysis.since),
+        loneBurst=analysis.lone_burst,
         marks={
             pod: {name: [one.requests, one.errors] for name, one in clusters.items()}
             for pod, clusters in analysis.marks.items()
@@ -167,6 +169,7 @@ def _analysis_status(state: State, tolerated: float) -> AnalysisStatus | None:
         champion=CountsStatus(requests=evidence.champion.requests, errors=evidence.champion.errors),
         challenger=CountsStatus(requests=evidence.challenger.requests, errors=evidence.challenger.errors),
         log_e_harm=f"{evidence.log_e_harm:.6f}",
+        log_e_rest=f"{evidence.log_e_rest:.6f}",
         log_e_ok=f"{evidence.log_e_ok:.6f}",
         log_e_abs=f"{evidence.log_e_abs(tolerated):.6f}",
         message=analysis.message or None,
@@ -180,9 +183,10 @@ def _analysis(status: AnalysisStatus, kept: Mapping[str, Any]) -> Analysis:
     return Analysis(
         evidence=Evidence(
             harm=tuple(map(float, exact.get("harm", fresh.harm))),
+            last=tuple(map(float, exact.get("last", fresh.last))),
+            burst=tuple(map(float, exact.get("burst", fresh.burst))),
             ok=tuple(map(float, exact.get("ok", fresh.ok))),
             windows=status.windows,
-            harm_windows=exact.get("harmWindows", 0),
             champion=_counts(status.champion),
             challenger=_counts(status.challenger),
         ),
@@ -194,6 +198,7 @@ def _analysis(status: AnalysisStatus, kept: Mapping[str, Any]) -> Analysis:
         since=_time(exact.get("since")),
         verdict=Verdict(status.verdict) if status.verdict else None,
         message=status.message or "",
+        lone_burst=exact.get("loneBurst", False),
     )
 
 

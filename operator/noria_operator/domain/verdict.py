@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import exp, inf, log, log1p
+from operator import add, sub
 from typing import Final
 
 HARM_RATIOS: Final = tuple(1.25 * (32 / 1.25) ** (j / 13) for j in range(14))
@@ -28,15 +29,15 @@ ABSOLUTE_SHARES: Final = (0.0, 0.1, 0.25, 0.5)
 """Alternatives of the absolute test, as shares of the tolerated error rate."""
 
 FAIL_AT: Final = 100.0
-"""e_harm that aborts, once harm was seen in `HARM_WINDOWS` windows: a false alarm in at most 1 of 100
+"""e_harm that aborts, if more than one burst of errors shows it: a false alarm in at most 1 of 100
 rollouts.
 """
-FAIL_AT_ONCE: Final = 10_000.0
-"""e_harm that aborts even when one window alone shows it."""
-HARM_WINDOWS: Final = 2
-"""Errors come in bursts, which the test takes for independent; one burst lies in one window."""
+FAIL_AT_ONCE: Final = 1e12
+"""e_harm that aborts even when one burst shows it: about 15 failures of the challenger alone at weight 10."""
 SUSPECT_AT: Final = 10.0
-"""e_harm from which no further step begins, though it is not enough to abort yet."""
+"""e_harm from which no further step begins, though it is not enough to abort yet; also what must be left of
+e_harm without its strongest burst.
+"""
 PASS_AT: Final = 20.0
 """e_ok or e_abs that lets a challenger be promoted."""
 
@@ -78,21 +79,21 @@ class Window:
         total = self.champion.requests + self.challenger.requests
         return self.challenger.requests / total if total else 0.0
 
-    @property
-    def harmful(self) -> bool:
-        """Whether the challenger's share of the errors was above its share of the requests."""
-        errors = self.champion.errors + self.challenger.errors
-        return self.challenger.errors > self.share * errors
-
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that was seen of one challenger: the accumulators of both sequential tests and the totals."""
+    """All that was seen of one challenger: the accumulators of both sequential tests and the totals.
+
+    `last` is what the last window added to `harm`, `burst` what the strongest two windows in a row added:
+    errors come in bursts, which the test takes for independent, and a burst shorter than a window lies in two
+    at most.
+    """
 
     harm: tuple[float, ...] = (0.0,) * len(HARM_RATIOS)
+    last: tuple[float, ...] = (0.0,) * len(HARM_RATIOS)
+    burst: tuple[float, ...] = (0.0,) * len(HARM_RATIOS)
     ok: tuple[float, ...] = (0.0,) * len(OK_RATIOS)
     windows: int = 0
-    harm_windows: int = 0
     champion: Counts = field(default_factory=Counts)
     challenger: Counts = field(default_factory=Counts)
 
@@ -100,6 +101,11 @@ class Evidence:
     def log_e_harm(self) -> float:
         """log e against "it fails no more often than the champion"."""
         return log_mean_exp(self.harm)
+
+    @property
+    def log_e_rest(self) -> float:
+        """`log_e_harm` without the strongest burst."""
+        return log_mean_exp(tuple(map(sub, self.harm, self.burst)))
 
     @property
     def log_e_ok(self) -> float:
@@ -122,13 +128,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict with the three figures behind it (natural logarithms) and a sentence for people."""
+    """A verdict with the three figures behind it (natural logarithms) and a sentence for people.
+
+    `lone_burst` says that harm was found, in one burst of errors alone.
+    """
 
     verdict: Verdict
     log_e_harm: float
     log_e_ok: float
     log_e_abs: float
     message: str
+    lone_burst: bool = False
 
     @property
     def suspicious(self) -> bool:
@@ -159,18 +169,17 @@ def step(evidence: Evidence, window: Window) -> Evidence:
     hits = window.challenger.errors
     errors = window.champion.errors + hits
     null = log1p(share * (TOLERABLE_RATIO - 1))
+    gain = tuple(hits * log(ratio) - errors * log1p(share * (ratio - 1)) for ratio in HARM_RATIOS)
     return replace(
         evidence,
-        harm=tuple(
-            value + hits * log(ratio) - errors * log1p(share * (ratio - 1))
-            for value, ratio in zip(evidence.harm, HARM_RATIOS, strict=True)
-        ),
+        harm=tuple(map(add, evidence.harm, gain)),
+        last=gain,
+        burst=max(evidence.burst, tuple(map(add, evidence.last, gain)), key=log_mean_exp),
         ok=tuple(
             value + hits * log(ratio / TOLERABLE_RATIO) + errors * (null - log1p(share * (ratio - 1)))
             for value, ratio in zip(evidence.ok, OK_RATIOS, strict=True)
         ),
         windows=evidence.windows + 1,
-        harm_windows=evidence.harm_windows + window.harmful,
         champion=evidence.champion + window.champion,
         challenger=evidence.challenger + window.challenger,
     )
@@ -186,36 +195,38 @@ def decide(
     `floors_met` whether the least time that a user asked for has passed.
     """
     harm, ok, absolute = evidence.log_e_harm, evidence.log_e_ok, evidence.log_e_abs(tolerated)
+    rest = evidence.log_e_rest
 
     # The first that holds decides. Without requests on either side there is nothing to compare with: silence
     # promotes nobody.
-    repeated = harm >= log(FAIL_AT) and evidence.harm_windows >= HARM_WINDOWS
+    harmful = harm >= log(FAIL_AT)
+    lone_burst = harmful and rest < log(SUSPECT_AT) and harm < log(FAIL_AT_ONCE)
     silent = evidence.champion.requests == 0 or evidence.challenger.requests == 0
     thin = ok < log(PASS_AT) and absolute < log(PASS_AT)
     chain = (
         (
-            repeated or harm >= log(FAIL_AT_ONCE),
+            harmful and not lone_burst,
             Verdict.FAIL,
             f"it fails more often than the champion, e_harm {_e(harm)}",
         ),
         (not readable, Verdict.ERROR, "the routers' counts cannot be read"),
         (silent, Verdict.HOLD, "waiting for requests to both versions"),
         (
-            harm >= log(FAIL_AT),
+            lone_burst,
             Verdict.HOLD,
-            f"one burst of errors, e_harm {_e(harm)}; waiting for a second window",
+            f"e_harm {_e(harm)} in one burst of errors, {_e(rest)} without it; waiting for another",
         ),
         (thin, Verdict.HOLD, f"not enough evidence yet, e {_e(max(ok, absolute))} of {PASS_AT:.0f}"),
         (not floors_met, Verdict.HOLD, "enough evidence, waiting for analysis.minDuration"),
         (True, Verdict.PASS, f"as good as the champion, e_ok {_e(ok)}, e_abs {_e(absolute)}"),
     )
     verdict, why = next((verdict, why) for holds, verdict, why in chain if holds)
-    return Judgement(verdict, harm, ok, absolute, f"{why} ({_figures(evidence)})")
+    return Judgement(verdict, harm, ok, absolute, f"{why} ({_figures(evidence)})", lone_burst)
 
 
 def _e(logarithm: float) -> str:
     """An e-value for people: 0.43, 20.03, or above ten thousand in powers of ten."""
-    if logarithm < log(FAIL_AT_ONCE):
+    if logarithm < log(10_000):
         return f"{exp(logarithm):.2f}"
     return f"10^{logarithm / log(10):.0f}"
 

@@ -236,9 +236,28 @@ def test_a_burst_of_errors_holds_the_step_until_it_is_explained() -> None:
     world = canary(Policy(replicas=2, steps=steps, interval=timedelta(minutes=5)))
     world.send(500, {NEW: 3})
     world.pass_time(seconds(2))
-    world.settle()
+    made = world.settle()
     assert world.state.weight(NEW) == 10
     assert not world.state.is_rejected(V2)
+    assert "one burst of errors" in made.message
+
+
+def test_a_burst_of_errors_is_told_once_and_errors_at_another_time_abort() -> None:
+    """What is said does not depend on how often counts are read within the window."""
+    world = canary()
+    for _ in range(3):
+        world.send(500, {NEW: 2})
+        world.pass_time(seconds(1))
+        world.reconcile()
+    assert world.events.count(Happened.BURST) == 1
+    assert "waiting for another" in world.state.history[-1].message
+    world.run(5, requests=500)
+    assert world.state.weight(NEW) == 10
+    world.send(500, {NEW: 4})
+    world.pass_time(seconds(1))
+    world.reconcile()
+    assert world.state.is_rejected(V2)
+    assert world.events.count(Happened.BURST) == 1
 
 
 def test_a_pause_step_waits_for_resume_and_a_timed_one_goes_on_by_itself() -> None:

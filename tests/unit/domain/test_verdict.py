@@ -121,14 +121,60 @@ def test_a_challenger_that_fails_everything_is_aborted_within_one_window() -> No
     assert "20 errors in 20 requests" in judgement.message
 
 
-def test_one_burst_of_errors_holds_and_a_second_harmful_window_aborts() -> None:
-    burst = window(1000, 0.1, 3, 3)
-    once = step(Evidence(), burst)
-    assert log(100) <= once.log_e_harm < log(10_000)
-    assert decide(once, 0.01).verdict is Verdict.HOLD
-    quiet = step(once, Window(Counts(9), Counts(1)))
-    assert decide(quiet, 0.01).verdict is Verdict.HOLD
-    assert decide(step(quiet, window(100, 0.1, 1, 1)), 0.01).verdict is Verdict.FAIL
+QUIET = Window(Counts(90), Counts(10))
+BURST = window(1000, 0.1, 3, 3)
+
+
+def after(*windows: Window) -> Evidence:
+    evidence = Evidence()
+    for one in windows:
+        evidence = step(evidence, one)
+    return evidence
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        (BURST,),
+        (window(1000, 0.1, 6, 6),),
+        (QUIET, window(1000, 0.1, 2, 2), window(1000, 0.1, 4, 4)),  # over the end of a window
+        (window(1000, 0.1, 1, 1), QUIET, window(1000, 0.1, 6, 6)),  # a stray error is no second burst
+        (BURST, *[QUIET] * 100),
+    ],
+)
+def test_one_burst_of_errors_holds(windows: tuple[Window, ...]) -> None:
+    evidence = after(*windows)
+    judgement = decide(evidence, 0.01)
+    assert evidence.log_e_harm >= log(100)
+    assert (judgement.verdict, judgement.lone_burst, judgement.suspicious) == (Verdict.HOLD, True, True)
+    assert "one burst of errors" in judgement.message
+
+
+def test_errors_at_another_time_abort() -> None:
+    """Harm is seen twice: what is left without the strongest burst is suspicious by itself."""
+    evidence = after(BURST, QUIET, BURST)
+    assert exp(evidence.log_e_rest) == pytest.approx(exp(after(BURST).log_e_harm))
+    judgement = decide(evidence, 0.01)
+    assert (judgement.verdict, judgement.lone_burst) == (Verdict.FAIL, False)
+
+
+@pytest.mark.parametrize(("errors", "verdict"), [(14, Verdict.HOLD), (15, Verdict.FAIL)])
+def test_overwhelming_harm_aborts_at_once(errors: int, verdict: Verdict) -> None:
+    """At weight 10, (32 / 4.1)ⁿ / 14 ≥ 10¹² from n = 15 failures of the challenger alone."""
+    assert decide(after(window(1000, 0.1, errors, errors)), 0.01).verdict is verdict
+
+
+@given(st.lists(st.tuples(arms, arms).map(lambda pair: Window(*pair)), min_size=1, max_size=6))
+def test_the_rest_is_the_evidence_of_all_windows_but_the_strongest_two_in_a_row(
+    windows: list[Window],
+) -> None:
+    pairs = [windows[max(0, end - 2) : end] for end in range(1, len(windows) + 1)]
+    strongest = max(pairs, key=lambda pair: after(*pair).log_e_harm)
+    if after(*strongest).log_e_harm < 0:
+        strongest = []
+    harm = zip(after(*windows).harm, after(*strongest).harm, strict=True)
+    expected = log_mean_exp(tuple(whole - part for whole, part in harm))
+    assert after(*windows).log_e_rest == pytest.approx(expected)
 
 
 def test_errors_that_hit_both_arms_alike_are_no_harm() -> None:
