@@ -156,6 +156,10 @@ bench-server: venv ## Measure the model server beside its peers and floors, in t
 conformance: venv ## Real clients and a fuzzer on the model server and its peers; writes docs/benchmarks/conformance.md
 	$(PYTHON) -m benchmarks.conformance $(ARGS)
 
+.PHONY: bench-judge
+bench-judge: venv ## Simulate rollouts under Noria's judge and its peers' rules (ARGS=--quick: half a minute)
+	$(PYTHON) -m benchmarks.judge $(ARGS)
+
 .PHONY: docs
 docs: crds ## Generate the reference pages in docs/api, with the CRDs
 

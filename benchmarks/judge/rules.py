@@ -1,0 +1,127 @@
+"""The rules that judge a rollout: Noria's own functions, and those of Argo Rollouts and Flagger as they are
+documented.
+
+Comes in: the counts of a rollout. Goes out: when it was aborted, or whether it was promoted in the end. All
+rules see the same weights: a step that a rule would have held back is not simulated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+from typing import Protocol
+
+import numpy as np
+
+from benchmarks.judge.traffic import CHALLENGER, CHAMPION, ERRORS, REQUESTS, Traffic
+from noria_operator.domain.rollout_state import Policy
+from noria_operator.domain.verdict import (
+    FAIL_AT,
+    HARM_RATIOS,
+    Counts,
+    Evidence,
+    Verdict,
+    Window,
+    decide,
+    step,
+)
+
+DEFAULTS = Policy()
+"""What a ModelDeployment gets that says nothing of its analysis."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`aborted` is the second of the abort, None when there was none."""
+
+    aborted: int | None
+    promoted: bool = False
+
+
+class Rule(Protocol):
+    """Anything that judges a rollout."""
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+
+    def judge(self, traffic: Traffic) -> Outcome:
+        """Follow the rollout from its first second."""
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """Noria's judge: windows of `window` seconds, looked at `every` so many seconds."""
+
+    name: str = "Noria"
+    window: int = int(DEFAULTS.interval.total_seconds())
+    every: int = 1
+    guarded: bool = True
+
+    def judge(self, traffic: Traffic) -> Outcome:
+        """Promoted is what passes at the end of the schedule."""
+        evidence = Evidence()
+        for number, part in enumerate(traffic.reshape(-1, self.window, *traffic.shape[1:])):
+            for end in self._looks(evidence, part):
+                if self._fails(step(evidence, _window(part[:end]))):
+                    return Outcome(number * self.window + end)
+            evidence = step(evidence, _window(part))
+        return Outcome(None, decide(evidence, DEFAULTS.tolerated).verdict is Verdict.PASS)
+
+    def _looks(self, evidence: Evidence, part: Traffic) -> range:
+        """Seconds of the window after which the verdict can be Fail: it takes failures of the challenger,
+        each of which multiplies e_harm by the largest ratio at most.
+        """
+        failed = np.flatnonzero(part[:, CHALLENGER, ERRORS])
+        errors = int(part[:, CHALLENGER, ERRORS].sum())
+        if not errors or evidence.log_e_harm + errors * log(HARM_RATIOS[-1]) < log(FAIL_AT):
+            return range(0)
+        return range((int(failed[0]) // self.every + 1) * self.every, self.window + 1, self.every)
+
+    def _fails(self, evidence: Evidence) -> bool:
+        """The verdict; without its guard against bursts, that of the sequential test alone."""
+        if self.guarded:
+            return decide(evidence, DEFAULTS.tolerated).verdict is Verdict.FAIL
+        return evidence.log_e_harm >= log(FAIL_AT)
+
+
+def _window(part: Traffic) -> Window:
+    sums = part.sum(axis=0).tolist()
+    return Window(Counts(*sums[CHAMPION]), Counts(*sums[CHALLENGER]))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Each minute the challenger's share of errors over `window` seconds is a failed check when it is above
+    `limit`, or when there was no request; the rollout is aborted at the failed check number `failures`,
+    whatever lay between.
+
+    Argo Rollouts: an expression per measurement, aborted when failed measurements exceed `failureLimit`
+    (default 0); without requests the rate is NaN, for which a `successCondition` alone is not true.
+    Flagger: a check fails outside `thresholdRange`, or without values; aborted when failed checks reach
+    `threshold`, which successes never reset.
+    """
+
+    name: str
+    limit: float
+    failures: int
+    window: int = 60
+
+    def judge(self, traffic: Traffic) -> Outcome:
+        """Promoted is what was not aborted."""
+        totals = np.cumsum(np.pad(traffic[:, CHALLENGER], ((1, 0), (0, 0))), axis=0)
+        ends = np.arange(60, len(traffic) + 1, 60)
+        seen = totals[ends] - totals[np.maximum(ends - self.window, 0)]
+        failed = (seen[:, REQUESTS] == 0) | (seen[:, ERRORS] > self.limit * seen[:, REQUESTS])
+        late = ends[np.cumsum(failed) >= self.failures]
+        return Outcome(int(late[0])) if len(late) else Outcome(None, promoted=True)
+
+
+NORIA = Sequential()
+UNGUARDED = Sequential("Noria, guard off", guarded=False)
+PEERS: tuple[Rule, ...] = (
+    Threshold("Argo, errors ≤ 5 %", 0.05, failures=1),
+    Threshold("Argo, ≤ 5 %, failureLimit 3", 0.05, failures=4),
+    Threshold("Argo tuned, ≤ 2 % over 5 min, failureLimit 2", 0.02, failures=3, window=300),
+    Threshold("Flagger, success ≥ 99 %, threshold 5", 0.01, failures=5),
+)

@@ -1,0 +1,126 @@
+"""The simulation of judges: it gives the reference's figures, and its peers' rules do what their documents
+say.
+"""
+
+from __future__ import annotations
+
+import sys
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+import pytest
+from benchmarks.judge import __main__ as command
+from benchmarks.judge.grid import FIVE, HEALTHY, RULES, TRUTHS, TWENTY, measure
+from benchmarks.judge.rules import NORIA, Outcome, Sequential, Threshold, _window
+from benchmarks.judge.traffic import CHALLENGER, ERRORS, FIXED, RAMP, REQUESTS, Case, Traffic, Truth, rollouts
+
+from noria_operator.domain.verdict import Evidence, Verdict, decide, step
+
+MINUTELY = Sequential("a look a minute", window=60, every=60, guarded=False)
+"""The test that the reference simulated."""
+
+
+def minutes(case: Case, runs: int) -> list[float]:
+    outcomes = [MINUTELY.judge(traffic) for traffic in rollouts(case, runs, seed=7)]
+    return [one.aborted / 60 for one in outcomes if one.aborted is not None]
+
+
+@pytest.mark.parametrize(
+    ("truth", "rate", "expected"), [(FIVE, 10, 3.7), (TWENTY, 10, 1.1), (FIVE, 2, 10.4), (TWENTY, 2, 3.2)]
+)
+def test_the_time_to_abort_on_a_ramp_equals_the_reference(truth: Truth, rate: float, expected: float) -> None:
+    """C6, up to three standard errors and its rounding."""
+    found = minutes(Case(truth, RAMP, rate), 150)
+    assert len(found) > 147
+    assert fmean(found) == pytest.approx(expected, abs=3 * stdev(found) / sqrt(len(found)) + 0.05)
+
+
+def test_the_share_of_slight_harm_that_is_caught_equals_the_reference() -> None:
+    """C6: 65 % of 0.5 → 2 % at 2 requests a second."""
+    caught = len(minutes(Case(TRUTHS[3], RAMP, 2), 150)) / 150
+    assert caught == pytest.approx(0.65, abs=3 * sqrt(0.65 * 0.35 / 150))
+
+
+def test_the_guarded_judge_keeps_its_targets() -> None:
+    for truth, target in ((FIVE, 4.0), (TWENTY, 1.5)):
+        figures = measure(Case(truth, FIXED, 10), [NORIA], 60, seed=3)[NORIA.name]
+        assert figures.aborted == 1
+        assert figures.minutes is not None
+        assert figures.minutes <= target
+
+
+def test_looking_only_where_the_verdict_can_change_changes_no_outcome() -> None:
+    for traffic in rollouts(Case(Truth("bursts", 0.005, 0.02, burst=4), RAMP, 10), 8, seed=5):
+        assert NORIA.judge(traffic).aborted == looked_at_every_second(traffic)
+
+
+def looked_at_every_second(traffic: Traffic) -> int | None:
+    evidence = Evidence()
+    for begin in range(0, len(traffic), NORIA.window):
+        for end in range(begin + 1, begin + NORIA.window + 1):
+            seen = step(evidence, _window(traffic[begin:end]))
+            if decide(seen, 0.01).verdict is Verdict.FAIL:
+                return end
+        evidence = seen
+    return None
+
+
+def test_the_same_seed_gives_the_same_rollouts_and_another_one_others() -> None:
+    case = Case(HEALTHY, FIXED, 2)
+    first, again, other = (next(rollouts(case, 1, seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("truth", [Truth("burst", 0, 0, burst=7), Truth("clusters", 0, 0.05, cluster=5)])
+def test_bursts_and_clusters_fail_requests_of_the_challenger(truth: Truth) -> None:
+    traffic = next(rollouts(Case(truth, FIXED, 10), 1, seed=1))
+    failed = traffic[:, CHALLENGER, ERRORS]
+    assert traffic[:, 1 - CHALLENGER, ERRORS].sum() == 0
+    assert (failed <= traffic[:, CHALLENGER, REQUESTS]).all()
+    assert failed.sum() == 7 if truth.burst else not (failed % 5).any() and failed.any()
+
+
+def by_minute(*failed: int, requests: int = 100) -> Traffic:
+    traffic = np.zeros((60 * len(failed), 2, 2), dtype=np.int64)
+    traffic[::60, CHALLENGER] = [(requests, count) for count in failed]
+    return traffic
+
+
+@pytest.mark.parametrize(
+    ("failures", "failed", "aborted"),
+    [
+        (1, (5, 5, 6, 0), 180),
+        (1, (5, 5, 5), None),
+        (3, (6, 0, 6, 0, 6, 0), 300),  # successes between do not reset the count
+        (3, (6, 0, 6, 0), None),
+    ],
+)
+def test_a_threshold_aborts_at_its_number_of_failed_checks(
+    failures: int, failed: tuple[int, ...], aborted: int | None
+) -> None:
+    rule = Threshold("", 0.05, failures=failures)
+    assert rule.judge(by_minute(*failed)) == Outcome(aborted, promoted=aborted is None)
+
+
+def test_a_minute_without_requests_is_a_failed_check() -> None:
+    assert Threshold("", 0.05, failures=2).judge(by_minute(0, 0, requests=0)).aborted == 120
+
+
+def test_a_window_of_five_minutes_averages_them() -> None:
+    rule = Threshold("", 0.02, failures=1, window=300)
+    assert rule.judge(by_minute(0, 0, 0, 0, 10, 0)).aborted is None
+    assert rule.judge(by_minute(0, 0, 0, 0, 10, 1)).aborted == 360
+
+
+def test_the_command_writes_tables_figures_and_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["judge", "--runs", "1", "--into", str(tmp_path)])
+    command.main()
+    text = (tmp_path / "judge-figures.md").read_text()
+    assert capsys.readouterr().out in text
+    assert all(rule.name in text and rule.name in (tmp_path / "judge.svg").read_text() for rule in RULES)
+    assert (tmp_path / "judge-figures.json").stat().st_size > 1000
