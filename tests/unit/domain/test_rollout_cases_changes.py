@@ -1,0 +1,320 @@
+"""Acceptance cases of rollouts, by number: what people and programs change under a rollout.
+
+`test_rollout_cases.py` says where each of the 55 is proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from tests.unit.domain.rollout_world import CANARY, World, revision, seconds, serving
+
+from noria_operator.domain.rollout_state import Happened, Phase, Policy, PolicyStep
+
+V1, V2, V3 = revision(1), revision(2), revision(3)
+OLD, NEW = V1.name, V2.name
+HOUR = timedelta(hours=1)
+
+
+def turned(keep: timedelta = HOUR) -> World:
+    """Version 2 took the place of version 1; the next one would have to go through steps."""
+    world = serving(1, Policy(replicas=2, keep_previous=keep))
+    world.approve(2)
+    world.settle()
+    world.edit(steps=CANARY)
+    assert world.state.stable == V2
+    return world
+
+
+def beginning(world: World) -> None:
+    """Version 2 has no pod yet."""
+
+
+def shifting(world: World) -> None:
+    world.become_ready()
+    world.reconcile()
+    world.router_follows(0)
+    world.reconcile()
+
+
+def stepping(world: World) -> None:
+    world.settle()
+
+
+def pausing(world: World) -> None:
+    world.settle()
+    world.commands["pause"] = "1"
+    world.settle()
+
+
+def promoting(world: World) -> None:
+    world.settle()
+    world.commands["promote-full"] = "1"
+    world.reconcile()
+    world.become_ready()
+    world.reconcile()
+    assert (world.state.weight(NEW), world.state.stable) == (100, V1)
+
+
+def crashing(world: World) -> None:
+    world.lose_pods(NEW)
+    world.reconcile()
+
+
+WHEREVER = pytest.mark.parametrize(
+    "stands", [beginning, shifting, stepping, pausing, promoting, crashing], ids=lambda one: one.__name__
+)
+Stands = Callable[[World], None]
+
+
+def halfway(stands: Stands) -> World:
+    world = serving(1, Policy(replicas=2, steps=CANARY))
+    world.approve(2)
+    world.reconcile()
+    stands(world)
+    assert world.state.candidate is not None
+    return world
+
+
+def test_case_07_an_abort_when_nothing_rolls_out_does_nothing() -> None:
+    """argo-rollouts#1292, #1624: it scaled the stable set down."""
+    world = turned()
+    before, pods = world.state, dict(world.pods)
+    world.commands["abort"] = "1"
+    for _ in range(2):
+        assert world.settle().events == ()
+    assert (world.state.traffic, world.state.stable) == (before.traffic, V2)
+    assert (world.pods, world.state.rejected) == (pods, ())
+
+
+@WHEREVER
+def test_case_08_going_back_to_the_champion_skips_all_steps_and_analysis(stands: Stands) -> None:
+    """argo-rollouts#2939."""
+    world = halfway(stands)
+    world.readable = False
+    world.edit(pinned="m-1")
+    world.reconcile()
+    assert (world.state.candidate, world.state.step, world.state.weight(OLD)) == (None, None, 100)
+    world.settle()
+    assert (world.state.stable, world.pods) == (V1, {OLD: 2})
+
+
+def test_case_08_a_former_champion_that_is_gone_back_to_skips_them_too() -> None:
+    world = turned(keep=timedelta())
+    world.readable = False
+    world.commands["undo"] = "1"
+    world.reconcile()
+    assert (world.state.weight(OLD), world.pods[OLD], world.state.analysis) == (0, 2, None)
+    world.become_ready()
+    world.reconcile()
+    assert world.state.weight(OLD) == 100
+
+
+def test_case_09_a_broken_champion_does_not_keep_its_mended_successor_away() -> None:
+    """argo-rollouts#1774, flagger#639."""
+    world = serving(1, Policy(replicas=2, steps=CANARY))
+    world.lose_pods(OLD)
+    world.approve(2)
+    for _ in range(30):
+        world.become_ready(NEW)
+        world.routers_follow()
+        world.send(600, {OLD: 500})
+        world.pass_time(seconds(10))
+        world.reconcile()
+        world.lose_pods(OLD)
+    assert world.state.stable == V2
+
+
+@WHEREVER
+def test_case_10_a_new_version_in_the_middle_of_a_rollout_never_sticks(stands: Stands) -> None:
+    """argo-rollouts#1690, kserve#2130."""
+    world = halfway(stands)
+    world.approve(3)
+    world.run(3, requests=600)
+    assert (world.state.stable, world.state.candidate) == (V3, None)
+
+
+def test_case_11_replicas_and_a_new_template_of_one_change_are_one_rollout() -> None:
+    """argo-rollouts#3256."""
+    world = serving(1, Policy(replicas=2, steps=CANARY))
+    other = world.approve(1, config="bbbbbb")
+    world.edit(replicas=5)
+    world.run(3, requests=600)
+    assert (world.state.stable, world.pods[other.name]) == (other, 5)
+    assert world.events.count(Happened.STARTED) == 2
+
+
+@WHEREVER
+def test_case_14_an_abort_wins_over_a_promotion_before_it_and_of_the_same_time(stands: Stands) -> None:
+    """argo-rollouts#4461: a full promotion cleared every later abort."""
+    world = halfway(stands)
+    world.commands |= {"promote-full": "2", "resume": "2", "promote": "2", "abort": "2"}
+    world.reconcile()
+    assert (world.state.candidate, world.state.weight(OLD)) == (None, 100)
+    world.settle()
+    assert (world.state.stable, world.state.is_rejected(V2)) == (V1, True)
+
+
+def test_case_14_a_pause_by_hand_can_be_ended_by_a_full_promotion() -> None:
+    """argo-rollouts#4265."""
+    world = halfway(pausing)
+    world.commands["promote-full"] = "2"
+    world.settle()
+    assert (world.state.stable, world.state.candidate) == (V2, None)
+
+
+def test_case_15_an_abort_is_not_undone_by_what_is_written_or_said_at_the_same_time() -> None:
+    """argo-rollouts#2929: a status patch took the abort back."""
+    world = halfway(stepping)
+    world.commands["abort"] = "1"
+    world.reconcile(crash=True)
+    world.commands |= {"promote-full": "1", "promote": "1", "resume": "1"}
+    world.settle()
+    assert (world.state.stable, world.state.candidate, world.state.weight(OLD)) == (V1, None, 100)
+
+
+@WHEREVER
+def test_case_27_replicas_and_steps_that_are_changed_to_and_fro_zero_and_wedge_nothing(
+    stands: Stands,
+) -> None:
+    """argo-rollouts#3565, kruise-rollouts#197: a GitOps tool and an autoscaler that disagree."""
+    world = halfway(stands)
+    for turn in range(8):
+        replicas, steps = ((6, ()), (2, CANARY))[turn % 2]
+        world.edit(replicas=replicas, steps=steps)
+        world.reconcile()
+        assert world.state.stable is not None
+        assert world.ready[world.state.stable.name] >= 2
+    if stands is pausing:
+        world.commands["resume"] = "2"
+    world.run(3, requests=600)
+    assert (world.state.stable, world.state.candidate) == (V2, None)
+
+
+def test_case_32_a_status_that_is_refused_as_too_old_loses_nothing() -> None:
+    """argo-rollouts#3080: nothing is done before status is written, so the pass is simply made again."""
+    world = serving(1, Policy(replicas=2, steps=CANARY))
+    world.approve(2)
+    for _ in range(30):
+        world.send(600)
+        world.pass_time(seconds(10))
+        before = world.state
+        refused = world.decide()
+        assert world.decide() == refused
+        assert world.state is before
+        world.settle()
+    assert (world.state.stable, world.events.count(Happened.PROMOTED)) == (V2, 2)
+
+
+def test_case_34_a_rollback_restores_the_configuration_of_that_revision() -> None:
+    """argo-rollouts#1297."""
+    world = serving(1, Policy(replicas=2, keep_previous=timedelta()))
+    world.approve(1, config="bbbbbb")
+    world.approve(2, config="bbbbbb")
+    world.settle()
+    world.commands["undo"] = "1"
+    world.settle()
+    assert (world.state.stable, world.pods) == (V1, {OLD: 2})
+
+
+@WHEREVER
+@pytest.mark.parametrize("steps", [(), (PolicyStep(33), PolicyStep(5, seconds(20)))], ids=["none", "others"])
+def test_case_35_another_strategy_in_the_middle_of_a_rollout_ends_well(
+    stands: Stands, steps: tuple[PolicyStep, ...]
+) -> None:
+    """argo-rollouts#555."""
+    world = halfway(stands)
+    world.edit(steps=steps)
+    world.reconcile()
+    if stands is pausing:
+        world.commands["resume"] = "2"
+    world.run(3, requests=600)
+    assert (world.state.stable, world.state.candidate, world.state.verified) == (V2, None, True)
+
+
+def test_case_38_a_promotion_that_fails_leaves_traffic_with_the_version_that_was_proven() -> None:
+    """flagger#1898: promotion was a second rollout."""
+    world = halfway(promoting)
+    world.router_follows(0)
+    world.lose_pods(NEW)
+    world.reconcile()
+    assert (world.state.stable, world.state.weight(OLD), world.pods[OLD]) == (V1, 100, 2)
+    world.pass_time(timedelta(minutes=11))
+    world.reconcile()
+    world.routers_follow()
+    world.reconcile()
+    assert (world.state.is_rejected(V2), world.pods) == (True, {OLD: 2})
+
+
+def test_case_39_a_new_version_is_noticed_while_another_is_promoted_and_needs_its_own_approval() -> None:
+    """flagger#30, #784: an approval of one let another one through."""
+    world = halfway(promoting)
+    world.approve(3)
+    world.settle()
+    assert world.state.candidate is not None
+    assert (world.state.stable, world.state.candidate.target) == (V1, V3)
+    assert world.state.weight(V3.name) == 10
+
+
+def test_case_40_an_operator_that_dies_after_every_other_write_loses_nothing() -> None:
+    """flagger#635, seldon-core#5032."""
+    world = serving(1, Policy(replicas=2, steps=CANARY))
+    world.approve(2)
+    for turn in range(40):
+        world.send(600)
+        world.pass_time(seconds(10))
+        world.reconcile(crash=turn % 2 == 0)
+        world.become_ready()
+        world.routers_follow()
+    assert (world.state.stable, set(world.pods)) == (V2, {OLD, NEW})
+    assert world.events.count(Happened.STARTED) == 2
+
+
+def test_case_48_a_rollback_to_a_warm_version_is_instant_and_asks_no_judge() -> None:
+    """flagger#453, #616."""
+    world = turned()
+    world.readable = False
+    world.commands["undo"] = "1"
+    world.reconcile()
+    assert (world.state.stable, world.state.weight(OLD), world.state.candidate) == (V1, 100, None)
+
+
+def test_case_49_two_operators_do_not_double_the_pace() -> None:
+    """flagger#1613: what moves a step is time and requests, not the number of passes."""
+    ends = []
+    for operators in (1, 2, 5):
+        world = halfway(stepping)
+        for _ in range(20):
+            world.send(100)
+            world.pass_time(seconds(5))
+            for _ in range(operators):
+                world.reconcile()
+            world.become_ready()
+            world.routers_follow()
+            world.reconcile()
+        ends.append([(entry.at, entry.event) for entry in world.state.history])
+    assert ends[0] == ends[1] == ends[2]
+    assert len(ends[0]) >= 5
+
+
+def test_case_51_an_undo_works_in_a_pause() -> None:
+    """kruise-rollouts#257."""
+    world = halfway(pausing)
+    world.commands["undo"] = "2"
+    world.reconcile()
+    assert (world.state.candidate, world.state.weight(OLD)) == (None, 100)
+    assert world.settle().phase is Phase.ROLLED_BACK
+
+
+def test_case_52_an_undo_goes_to_the_last_good_version_not_merely_to_the_one_before() -> None:
+    """kserve#2040."""
+    world = turned()
+    world.edit(steps=())
+    world.approve(3)
+    world.settle()
+    world.approve(2, "Rejected")
+    world.commands["undo"] = "1"
+    world.settle()
+    assert (world.state.stable, world.state.is_rejected(V3)) == (V1, True)
