@@ -19,6 +19,7 @@ from tests.integration.wheel import NAME, World
 
 from noria_operator.controllers.registry import CONTROLLERS
 from noria_operator.domain.keys import key_period
+from noria_operator.domain.rollout_state import CHAMPIONS
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, Json
 from noria_operator.kube.lease import Timing
 
@@ -40,7 +41,10 @@ def expected(version: int) -> Json:
         ],
         "deployments": [f"flight-delay-{version}-# 1", "noria-router 2"],
         "services": ["flight-delay", f"flight-delay-{version}-#", "noria-router"],
-        "controllerrevisions": [f"flight-delay-{version}-#", "noria-router-#"],
+        "controllerrevisions": [
+            *sorted(f"flight-delay-{n}-#" for n in versions[-CHAMPIONS:]),
+            "noria-router-#",
+        ],
         "poddisruptionbudgets": ["noria-router"],
         "secrets": [*(f"flight-delay-feedback-#-{n}" for n in (period, period + 1)), "noria-router-#"],
         "traffic": [(f"flight-delay-{version}", 100, True)],
