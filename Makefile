@@ -63,7 +63,7 @@ type: venv ## Mypy, strict
 
 # Two processes, split by what they import: the learning libraries take longer to load than most tests to run, and
 # workers of one run would each load them.
-HEAVY := tests/unit/serving tests/unit/examples tests/unit/domain/test_quality.py
+HEAVY := tests/unit/serving tests/unit/examples tests/unit/benchmarks tests/unit/domain/test_quality.py
 # One thread for each learning library: on two cores that are busy, more only wait for each other.
 unit: export OMP_NUM_THREADS := 1
 unit: export OPENBLAS_NUM_THREADS := 1

@@ -1,5 +1,5 @@
-"""The simulation of judges: it gives the reference's figures, and its peers' rules do what their documents
-say.
+"""The simulation of judges: it gives the figures of an independent one, and its peers' rules do what
+their documents say.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.judge.traffic import CHALLENGER, ERRORS, FIXED, RAMP, REQUESTS, 
 from noria_operator.domain.verdict import Evidence, Verdict, decide, step
 
 MINUTELY = Sequential("a look a minute", window=60, every=60, guarded=False)
-"""The test that the reference simulated."""
+"""The test that the independent simulation had."""
 
 
 def minutes(case: Case, runs: int) -> list[float]:
@@ -30,15 +30,17 @@ def minutes(case: Case, runs: int) -> list[float]:
 @pytest.mark.parametrize(
     ("truth", "rate", "expected"), [(FIVE, 10, 3.7), (TWENTY, 10, 1.1), (FIVE, 2, 10.4), (TWENTY, 2, 3.2)]
 )
-def test_the_time_to_abort_on_a_ramp_equals_the_reference(truth: Truth, rate: float, expected: float) -> None:
-    """C6, up to three standard errors and its rounding."""
+def test_the_time_to_abort_on_a_ramp_equals_an_independent_simulation(
+    truth: Truth, rate: float, expected: float
+) -> None:
+    """Up to three standard errors and the rounding of what the independent simulation gave."""
     found = minutes(Case(truth, RAMP, rate), 150)
     assert len(found) > 147
     assert fmean(found) == pytest.approx(expected, abs=3 * stdev(found) / sqrt(len(found)) + 0.05)
 
 
-def test_the_share_of_slight_harm_that_is_caught_equals_the_reference() -> None:
-    """C6: 65 % of 0.5 → 2 % at 2 requests a second."""
+def test_the_share_of_slight_harm_that_is_caught_equals_an_independent_simulation() -> None:
+    """65 % of 0.5 → 2 % at 2 requests a second."""
     caught = len(minutes(Case(TRUTHS[3], RAMP, 2), 150)) / 150
     assert caught == pytest.approx(0.65, abs=3 * sqrt(0.65 * 0.35 / 150))
 

@@ -174,7 +174,7 @@ class Unattended(Rollouts):
         assert world.state.verified
 
 
-Rollouts.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
-Unattended.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+Rollouts.TestCase.settings = settings(stateful_step_count=40)
+Unattended.TestCase.settings = settings(max_examples=15, stateful_step_count=30)
 test_everything_that_must_always_hold_holds_after_every_write = Rollouts.TestCase
 test_good_traffic_alone_brings_every_rollout_to_its_end = Unattended.TestCase
