@@ -6,10 +6,11 @@ weight only grows while it is judged; a name can be a Service's and leaves room 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal as PythonDecimal
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -81,6 +82,17 @@ class WarmUp(Spec):
     calls: int = Field(default=3, ge=1, le=1000, description="How often each is predicted. Default: 3.")
 
 
+def _noria_only(name: str, value: Callable[[Any], object]) -> Rule:
+    """A field that a container of the user's own does not know."""
+    return Rule(
+        cel=f"!has(self.runtime) || self.runtime != 'custom' || !has(self.{name})",
+        message=f"{name} is for runtime: noria only; leave it out",
+        field=f".{name}",
+        reason="FieldValueForbidden",
+        holds=lambda it: it.runtime != "custom" or value(it) is None,
+    )
+
+
 class Server(PodFields):
     """What answers requests in each pod of a version."""
 
@@ -129,20 +141,8 @@ class Server(PodFields):
         "golden rows alone, twice.",
     )
     rules: ClassVar = (
-        Rule(
-            cel="!has(self.runtime) || self.runtime != 'custom' || !has(self.warmUp)",
-            message="warmUp is for runtime: noria only; leave it out",
-            field=".warmUp",
-            reason="FieldValueForbidden",
-            holds=lambda it: it.runtime != "custom" or it.warm_up is None,
-        ),
-        Rule(
-            cel="!has(self.runtime) || self.runtime != 'custom' || !has(self.payloadLog)",
-            message="payloadLog is for runtime: noria only; leave it out",
-            field=".payloadLog",
-            reason="FieldValueForbidden",
-            holds=lambda it: it.runtime != "custom" or it.payload_log is None,
-        ),
+        _noria_only("warmUp", lambda it: it.warm_up),
+        _noria_only("payloadLog", lambda it: it.payload_log),
         Rule(
             cel="!has(self.runtime) || self.runtime != 'custom' || has(self.image)",
             message="runtime: custom needs an image",
