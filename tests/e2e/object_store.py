@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
-import httpx
 from obstore.store import S3Store
+from tests.sockets import free_port, until_it_answers
 from tools.cluster import binaries, slots
 from tools.cluster.layout import binary
-
-READY_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def object_store(directory: Path, *buckets: str) -> Iterator[Store]:
     binaries.ensure("versitygw")
     for bucket in buckets:
         (directory / bucket).mkdir(parents=True)
-    listens = f"{slot.host_address}:{_free_port(slot.host_address)}"
+    listens = f"{slot.host_address}:{free_port(slot.host_address)}"
     store = Store(f"http://{listens}", secrets.token_hex(10), secrets.token_hex(20))
     account = {"ROOT_ACCESS_KEY": store.key, "ROOT_SECRET_KEY": store.secret}
     command = [str(binary("versitygw")), "--quiet", "--port", listens, "posix", str(directory)]
@@ -77,27 +73,7 @@ def object_store(directory: Path, *buckets: str) -> Iterator[Store]:
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            _until_it_answers(store.endpoint, process)
+            until_it_answers(process, store.endpoint)
             yield store
         finally:
             process.kill()
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
-
-
-def _until_it_answers(endpoint: str, process: subprocess.Popen[bytes]) -> None:
-    """Any answer counts: without a signature it is a refusal."""
-    deadline = monotonic() + READY_SECONDS
-    while monotonic() < deadline:
-        assert process.poll() is None, f"versitygw ended with {process.returncode}"
-        try:
-            httpx.get(endpoint, timeout=1)
-        except httpx.TransportError:
-            sleep(0.1)
-        else:
-            return
-    raise AssertionError(f"versitygw does not answer at {endpoint}")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import aiohttp
 import envoy
 from aiohttp import web
+from tests.sockets import free_port
 
 from noria_operator.domain.keys import router_token
 from noria_operator.kube.kinds import ENDPOINTSLICE, MODELDEPLOYMENT
@@ -30,12 +30,6 @@ Json = dict[str, Any]
 NAMESPACE = "shop"
 MASTER = b"0123456789abcdef0123456789abcdef"
 DRAIN_TOKEN = "drain-me"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

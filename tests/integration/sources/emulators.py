@@ -12,22 +12,20 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
 
 import httpx
 from obstore.store import AzureStore
+from tests.sockets import free_port, until_it_answers
 from tools.cluster import binaries
 from tools.cluster.layout import binary, cache
 from tools.cluster.locks import turn
 
 BUCKET = "models"
-READY_SECONDS = 30.0
 AZURITE = "3.35.0"
 AZURITE_BEFORE = "2026-09-01"
 """The day that the versions of what it needs are taken from."""
@@ -56,7 +54,7 @@ class Cloud:
 def google() -> Iterator[Cloud]:
     """fake-gcs-server, which knows no passwords, and takes no objects by Google's XML calls."""
     binaries.ensure("fake-gcs-server")
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
         str(binary("fake-gcs-server")), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port),
@@ -77,7 +75,7 @@ def google() -> Iterator[Cloud]:
 @contextmanager
 def microsoft() -> Iterator[Cloud]:
     """Azurite with an account that is made for this context."""
-    port = _free_port()
+    port = free_port()
     account, key = "tests", base64.b64encode(secrets.token_bytes(32)).decode()
     url = f"http://127.0.0.1:{port}/{account}"
     command = [
@@ -135,27 +133,7 @@ def _running(command: Sequence[str], url: str, **env: str) -> Iterator[None]:
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            _until_it_answers(process, url)
+            until_it_answers(process, url)
             yield
         finally:
             process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _until_it_answers(process: subprocess.Popen[bytes], url: str) -> None:
-    """Any answer counts: without a signature it is a refusal."""
-    deadline = monotonic() + READY_SECONDS
-    while monotonic() < deadline:
-        assert process.poll() is None, f"the store ended with {process.returncode}"
-        try:
-            httpx.get(url, timeout=1)
-        except httpx.TransportError:
-            sleep(0.1)
-        else:
-            return
-    raise AssertionError(f"no answer at {url}")

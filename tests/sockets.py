@@ -1,0 +1,32 @@
+"""Ports and endpoints of programs that a test starts."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from time import monotonic, sleep
+
+import httpx
+
+READY_SECONDS = 30.0
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+def until_it_answers(process: subprocess.Popen[bytes], url: str) -> None:
+    """Any answer counts: without a signature it is a refusal."""
+    deadline = monotonic() + READY_SECONDS
+    while monotonic() < deadline:
+        assert process.poll() is None, f"{process.args} ended with {process.returncode}"
+        try:
+            httpx.get(url, timeout=1)
+        except httpx.TransportError:
+            sleep(0.1)
+        else:
+            return
+    raise AssertionError(f"no answer at {url}")
