@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from decimal import Decimal as PythonDecimal
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from noria_operator.api.analysis import Analysis
 from noria_operator.api.modeldeployment_status import (
     AnalysisStatus,
     CandidateStatus,
@@ -35,7 +35,6 @@ from noria_operator.api.schema import STORE_DEFAULT, ListSet, Rule, Spec
 from noria_operator.api.status import Metadata
 from noria_operator.api.trainingjob import is_dns_label
 from noria_operator.api.types import (
-    HOUR_AT_MOST,
     Argument,
     DnsLabel,
     Duration,
@@ -43,7 +42,6 @@ from noria_operator.api.types import (
     Image,
     ModelName,
     PositiveDuration,
-    Probability,
 )
 
 __all__ = [
@@ -53,7 +51,6 @@ __all__ = [
     "CountsStatus",
     "DeploymentHistory",
     "DeploymentPhase",
-    "Errors",
     "ModelDeployment",
     "ModelDeploymentSpec",
     "ModelDeploymentStatus",
@@ -197,40 +194,6 @@ class Step(Spec):
             message="minRequests goes with weight only",
             holds=lambda it: it.min_requests is None or it.weight is not None,
         ),
-    )
-
-
-class Errors(Spec):
-    """How many errors of the challenger are tolerated."""
-
-    tolerated: Probability = Field(
-        default=PythonDecimal("0.01"),
-        description="A challenger whose share of failed requests is surely below this passes, whatever the "
-        'champion\'s own is; between 0 and 1. Default: "0.01".',
-    )
-
-
-class Analysis(Spec):
-    """How a challenger is judged against the champion, by a sequential test on counts."""
-
-    errors: Errors = Field(default_factory=Errors, description="How many errors are tolerated.")
-    interval: Annotated[PositiveDuration, HOUR_AT_MOST] = Field(
-        default=timedelta(seconds=10),
-        description="Length of a window of counts, from 1s to 1h; one burst of errors that is shorter holds "
-        "a rollout and does not abort it. Default: 10s.",
-    )
-    min_duration: Duration = Field(
-        default=timedelta(),
-        description="Least time of evidence before promotion; 0s means none. Default: 0s.",
-    )
-    max_hold: PositiveDuration = Field(
-        default=timedelta(hours=1),
-        description="Longest time that a step waits for its requests beyond its duration, and the longest "
-        "wait for a verdict after the last step. Default: 1h.",
-    )
-    on_max_hold: Literal["Pause", "Abort"] = Field(
-        default="Pause",
-        description="What happens then: Pause waits for a person, Abort goes back. Default: Pause.",
     )
 
 
