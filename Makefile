@@ -14,6 +14,8 @@ export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/serving:$(CURDIR)
 export PATH := $(VENV)/bin:$(NORIA_CACHE)/bin:$(PATH)
 # Byte code beside the cache, not in the checkout; without it every run compiles and rewrites all tests anew.
 export PYTHONPYCACHEPREFIX := $(NORIA_CACHE)/pycache
+# And what hypothesis computes once, like its table of Unicode (two seconds).
+export HYPOTHESIS_STORAGE_DIRECTORY := $(NORIA_CACHE)/hypothesis
 unexport PYTHONDONTWRITEBYTECODE
 
 CLUSTER := python3 -m tools.cluster

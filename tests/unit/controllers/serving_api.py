@@ -110,6 +110,19 @@ class Routers:
         return {pod["metadata"]["uid"]: counted for pod in pods}
 
 
+def fork(api: ServingApi, routers: Routers) -> tuple[ServingApi, Routers]:
+    """The same cluster a second time."""
+    own = replace(
+        api,
+        clock=replace(api.clock),
+        objects={key: as_sent(obj) for key, obj in api.objects.items()},
+        writes=[*api.writes],
+        events=[*api.events],
+        refuse=dict(api.refuse),
+    )
+    return own, replace(routers, api=own, weights=dict(routers.weights), counted=dict(routers.counted))
+
+
 def cluster(**spec: Any) -> ServingApi:
     """A namespace with one ModelDeployment."""
     api = ServingApi()

@@ -17,6 +17,7 @@ from tests.unit.controllers.serving_api import (
     claim,
     cluster,
     edit,
+    fork,
     say,
     settle,
     started,
@@ -45,22 +46,32 @@ Json = dict[str, Any]
 STEPS = {"steps": [{"weight": 50, "duration": "10s"}], "keepPrevious": "1m"}
 
 
+BEGUN: dict[str, tuple[ServingApi, Routers]] = {}
+"""Where many tests begin, made once."""
+
+
 async def serving(folder: Path) -> tuple[ServingApi, Routers]:
-    api = cluster(strategy=STEPS)
-    claim(api, "ReadWriteMany")
-    routers = Routers(api)
-    approve(api, 1)
-    await settle(api, routers, folder)
-    assert stable(api) == "flights-1"
-    return api, routers
+    """Version 1 has all traffic."""
+    if "serving" not in BEGUN:
+        api = cluster(strategy=STEPS)
+        claim(api, "ReadWriteMany")
+        routers = Routers(api)
+        approve(api, 1)
+        await settle(api, routers, folder)
+        assert stable(api) == "flights-1"
+        BEGUN["serving"] = api, routers
+    return fork(*BEGUN["serving"])
 
 
 async def canary(folder: Path) -> tuple[ServingApi, Routers]:
-    api, routers = await serving(folder)
-    approve(api, 2)
-    await settle(api, routers, folder)
-    assert weights(api) == {"flights-1": 50, "flights-2": 50}
-    return api, routers
+    """Version 2 has half of it."""
+    if "canary" not in BEGUN:
+        api, routers = await serving(folder)
+        approve(api, 2)
+        await settle(api, routers, folder)
+        assert weights(api) == {"flights-1": 50, "flights-2": 50}
+        BEGUN["canary"] = api, routers
+    return fork(*BEGUN["canary"])
 
 
 def stable(api: ServingApi) -> str:
@@ -181,10 +192,14 @@ async def test_pods_of_an_aborted_challenger_go_only_when_no_router_sends_to_the
     assert api.status["phase"] == "RolledBack"
 
 
-async def rollout(api: ServingApi, routers: Routers, folder: Path) -> None:
-    """Version 2 from its approval to the end of the warm time of version 1, crash or no crash."""
+async def rollout(api: ServingApi, routers: Routers, folder: Path) -> list[tuple[ServingApi, Routers]]:
+    """Version 2 from its approval to the end of the warm time of version 1, crash or no crash; what was there
+    before each pass.
+    """
+    passes = []
     for _ in range(40):
         before = api.version
+        passes.append(fork(api, routers))
         try:
             await modeldeployment.reconcile(started(api, routers, folder), KEY)
         except Crash:
@@ -192,12 +207,13 @@ async def rollout(api: ServingApi, routers: Routers, folder: Path) -> None:
         except Conflict:
             continue
         if api.version == before and stable(api) == "flights-2" and "previous" not in api.status:
-            return
+            break
         api.run_pods()
         routers.follow()
         if "candidate" in api.status:
             count(api, routers)
         api.clock.time += minutes(0.5)
+    return passes
 
 
 def shape(api: ServingApi) -> tuple[object, ...]:
@@ -212,13 +228,13 @@ async def test_a_crash_after_any_write_ends_in_the_same_place(tmp_path: Path) ->
     api, routers = await serving(tmp_path)
     approve(api, 2)
     api.writes.clear()
-    await rollout(api, routers, tmp_path)
+    passes = await rollout(api, routers, tmp_path)
     expected, writes = shape(api), len(api.writes)
     assert expected[3:] == ("flights-2", "Healthy")
     for crash in range(writes):
-        api, routers = await serving(tmp_path)
-        approve(api, 2)
-        api.crash_after = crash
+        before = [one for one in passes if len(one[0].writes) <= crash]
+        api, routers = fork(*before[-1])
+        api.crash_after = crash - len(api.writes)
         await rollout(api, routers, tmp_path)
         assert shape(api) == expected, f"crash after write {crash}"
 
