@@ -1,11 +1,12 @@
 """One running operator: watches into the store, the store's news into the queue, the queue to the workers.
 
     watches ──▶ store ──▶ wake-ups ──▶ queue ──▶ workers ──▶ controllers ──▶ writer ──▶ API server
-                  └──────▶ router configuration (xDS), on followers too
+                  ├──────▶ router configuration (xDS), on followers too
+                  └──────▶ notifications
 
-Caches, health, metrics and router configuration run on every replica, the workers only where the lease is
-held. When it is told to stop, the workers finish what they hold, the lease is released, then the rest ends. A
-lost lease ends everything at once.
+Caches, health, metrics and router configuration run on every replica, workers and notifications only where
+the lease is held. When it is told to stop, the workers finish what they hold, the lease is released, then the
+rest ends. A lost lease ends everything at once.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from noria_operator.kube.queue import Queue
 from noria_operator.kube.resync import PERIOD, Resync
 from noria_operator.kube.store import EventType, Store
 from noria_operator.kube.watch import Stream, Watcher
+from noria_operator.notifications.feed import Feed
+from noria_operator.notifications.sender import Sender
 from noria_operator.tasks import before, cancelled, every, first
 
 log = logging.getLogger(__name__)
@@ -88,12 +91,15 @@ class Operator:
         self.store = Store()
         self.queue = Queue()
         self.context = parts.context(parts.client, self.store, config, parts.clock)
+        self._sender = Sender(parts.clock)
+        self._feed = Feed(config.notifications, self.store, self._sender, parts.clock)
         self.lease = Lease(
             parts.client,
             parts.clock,
             namespace=config.namespace,
             identity=parts.identity,
             timing=parts.timing,
+            notes=self._feed.annotations,
         )
         self._watcher = Watcher(
             parts.endpoint,
@@ -124,6 +130,7 @@ class Operator:
                 await first(self._lead(stop), background)
             finally:
                 await cancelled(background)
+                await self._sender.close()
 
     async def _watch(self) -> None:
         await _kinds_exist(self._parts.client, self._parts.config.watch_namespaces)
@@ -147,6 +154,8 @@ class Operator:
     async def _work(self, stop: asyncio.Event, holding: asyncio.Task[None]) -> None:
         self._leading_since = asyncio.get_running_loop().time()
         log.info("The workers start", extra={"workers": WORKERS})
+        self._feed.begin(self.lease.annotations)
+        telling = asyncio.create_task(self._feed.run(), name="notifications")
         workers = [
             asyncio.create_task(worker.work(self.queue, self.context, self._parts.controllers))
             for _ in range(WORKERS)
@@ -158,8 +167,9 @@ class Operator:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._parts.drain_seconds):
                     await first(every(workers), holding)
+            await first(self._feed.farewell(), holding)
         finally:
-            await cancelled(*workers)
+            await cancelled(telling, *workers)
 
     def _relisted(self, stream: Stream) -> None:
         self._resync.request(stream)

@@ -46,6 +46,20 @@ VARIANTS: dict[str, Json] = {
         "privateHosts": ["mirror.example", "10.0.0.0/8"],
         "signatures": {"trustedKeys": [PUBLIC_KEY, PUBLIC_KEY.rstrip()], "requiredNamespaces": ["prod", "*"]},
         "crds": {"keep": False},
+        "notifications": [
+            {"name": "open", "url": "https://hooks.example/a?b=c", "events": ["rollout.aborted"]},
+            {
+                "name": "chat",
+                "urlFrom": {"secretName": "slack", "key": "url"},
+                "format": "slack",
+                "namespaces": ["prod"],
+            },
+            {
+                "name": "signed",
+                "urlFrom": {"secretName": "hooks", "key": "address"},
+                "signingKeyFrom": {"secretName": "hooks", "key": "secret"},
+            },
+        ],
         "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
         "podAnnotations": {"a.example/b": "c"},
         "podLabels": {"tier": "control"},

@@ -16,6 +16,7 @@ from tests.chart.rendering import CHART, PUBLIC_KEY, ROOT, VARIANTS, helm, named
 
 from noria_operator.api.crdgen.files import generated_files
 from noria_operator.controllers.context import Config
+from noria_operator.domain.notifications import TYPES
 from noria_serving.contract import CODE_FORMATS
 
 Json = dict[str, Any]
@@ -147,6 +148,46 @@ def test_trusted_keys_reach_the_operator_as_they_were_given() -> None:
     told = config.fetching("prod")
     assert told["NORIA_TRUSTED_KEYS"] == f"{PUBLIC_KEY}\n{PUBLIC_KEY.rstrip()}"
     assert told["NORIA_REQUIRE_SIGNATURE"] == "1"
+
+
+def test_receivers_of_notifications_reach_the_operator_with_their_secrets_as_files() -> None:
+    pod = pods(objects(VARIANTS["everything"]))[0]
+    container = pod["containers"][0]
+    config = Config.from_env({it["name"]: it.get("value", "noria") for it in container["env"]})
+    mounted = {it["name"]: PurePosixPath(it["mountPath"]) for it in container["volumeMounts"]}[
+        "notifications"
+    ]
+    (volume,) = [it["projected"] for it in pod["volumes"] if it["name"] == "notifications"]
+    files = {
+        str(mounted / it["secret"]["items"][0]["path"]): (
+            it["secret"]["name"],
+            it["secret"]["items"][0]["key"],
+        )
+        for it in volume["sources"]
+    }
+    plain, chat, signed = config.notifications
+    assert plain.url == "https://hooks.example/a?b=c"
+    assert plain.events == {"rollout.aborted"}
+    assert files == {
+        str(chat.url_file): ("slack", "url"),
+        str(signed.url_file): ("hooks", "address"),
+        str(signed.key_file): ("hooks", "secret"),
+    }
+    assert all(it["secret"]["optional"] for it in volume["sources"])
+    assert chat.format == "slack"
+    assert chat.namespaces == {"prod"}
+
+
+def test_without_receivers_nothing_is_mounted_for_them() -> None:
+    pod = pods(objects())[0]
+    assert "notifications" not in {it["name"] for it in pod["volumes"]}
+    assert "NORIA_NOTIFICATIONS" not in {it["name"] for it in pod["containers"][0]["env"]}
+
+
+def test_the_values_know_every_event_that_can_be_told() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    found = schema["properties"]["notifications"]["items"]["properties"]["events"]["items"]["enum"]
+    assert found == sorted(TYPES)
 
 
 def test_the_master_key_is_long_random_and_left_to_the_user_where_they_bring_one() -> None:

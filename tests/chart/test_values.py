@@ -40,6 +40,19 @@ FREE = {"resources", "commonLabels", "podAnnotations", "podLabels", "nodeSelecto
         ({"signatures": {"trustedKeys": [PUBLIC_KEY.replace("PUBLIC", "PRIVATE")]}}, "trustedKeys"),
         ({"signatures": {"trustedKeys": [PUBLIC_KEY], "requiredNamespaces": ["A b"]}}, "requiredNamespaces"),
         ({"signatures": {"requiredNamespaces": ["prod"]}}, "signatures.trustedKeys"),
+        ({"notifications": [{"name": "a"}]}, "notifications"),
+        ({"notifications": [{"name": "A", "url": "http://a"}]}, "notifications"),
+        ({"notifications": [{"name": "a", "url": "file:///etc/passwd"}]}, "notifications"),
+        ({"notifications": [{"name": "a", "url": "https://user:password@a.example/"}]}, "notifications"),
+        ({"notifications": [{"name": "a", "url": "http://a b"}]}, "notifications"),
+        ({"notifications": [{"name": "a", "urlFrom": {"secretName": "b"}}]}, "notifications"),
+        (
+            {"notifications": [{"name": "a", "url": "http://a", "urlFrom": {"secretName": "b", "key": "c"}}]},
+            "notifications",
+        ),
+        ({"notifications": [{"name": "a", "url": "http://a", "events": ["promoted"]}]}, "notifications"),
+        ({"notifications": [{"name": "a", "url": "http://a", "format": "teams"}]}, "notifications"),
+        ({"notifications": [{"name": "a", "url": "http://a"}, {"name": "a", "url": "http://b"}]}, "called a"),
     ],
     ids=str,
 )
@@ -64,6 +77,7 @@ def test_the_schema_describes_every_key_and_closes_every_object() -> None:
 def test_the_values_file_and_the_schema_know_the_same_keys() -> None:
     described = {path for path, schema in _properties(SCHEMA) if "properties" not in schema}
     described -= {"global", "images.pullSecrets.name", "resources.requests", "resources.limits"}
+    described = {path for path in described if not path.startswith("notifications.")}  # of each entry
     images = {"images.operator", "images.server", "images.router"}
     parts = {f"{image}.{part}" for image in images for part in SCHEMA["definitions"]["image"]["properties"]}
     assert set(_leaves(VALUES)) == (described - images | parts | {"resources"})

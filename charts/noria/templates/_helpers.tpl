@@ -71,3 +71,36 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end }}
+
+{{- /* The receivers as the operator reads them: what is secret as the path of a file. */}}
+{{- define "noria.notifications" -}}
+{{- $targets := list }}
+{{- range . }}
+{{- $target := omit . "urlFrom" "signingKeyFrom" }}
+{{- if .urlFrom }}
+{{- $target = set $target "urlFile" (printf "/var/run/noria-notifications/%s/url" .name) }}
+{{- end }}
+{{- if .signingKeyFrom }}
+{{- $target = set $target "keyFile" (printf "/var/run/noria-notifications/%s/key" .name) }}
+{{- end }}
+{{- $targets = append $targets $target }}
+{{- end }}
+{{- toJson $targets }}
+{{- end }}
+
+{{- /* Their Secrets. Optional: one that is missing holds up its receiver, not the operator. */}}
+{{- define "noria.notificationSecrets" -}}
+{{- range .Values.notifications }}
+{{- $name := .name }}
+{{- range $file, $from := dict "url" .urlFrom "key" .signingKeyFrom }}
+{{- if $from }}
+- secret:
+    name: {{ $from.secretName }}
+    optional: true
+    items:
+      - key: {{ $from.key }}
+        path: {{ $name }}/{{ $file }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

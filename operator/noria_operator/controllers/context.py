@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from noria_operator.domain.keys import MASTER_KEY_MIN
+from noria_operator.domain.notification_targets import InvalidTarget, Target, targets_of
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
@@ -71,6 +72,8 @@ class Config:
     """NORIA_EVIDENCE_INTERVAL: how often routers are read during a rollout."""
     counters_interval: timedelta = timedelta(seconds=15)
     """NORIA_COUNTERS_INTERVAL: how often model servers are read."""
+    notifications: tuple[Target, ...] = ()
+    """NORIA_NOTIFICATIONS: JSON list of the receivers that are told what happens."""
 
     @staticmethod
     def from_env(env: Mapping[str, str] = os.environ) -> Config:
@@ -95,6 +98,7 @@ class Config:
             signed_namespaces=frozenset(_names(env.get("NORIA_SIGNED_NAMESPACES", ""))),
             evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
             counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
+            notifications=_targets(env.get("NORIA_NOTIFICATIONS", "")),
         )
 
     def fetching(self, namespace: str) -> dict[str, str]:
@@ -176,6 +180,13 @@ def _master_key(file: Path, _state: tuple[int, ...]) -> bytes:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _targets(text: str) -> tuple[Target, ...]:
+    try:
+        return targets_of(text)
+    except InvalidTarget as error:
+        raise ConfigError(f"NORIA_NOTIFICATIONS: {error}") from error
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class Lease:
         name: str = "noria-operator",
         timing: Timing | None = None,
         monotonic: Callable[[], float] | None = None,
+        notes: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -59,6 +60,7 @@ class Lease:
         self._identity = identity
         self._timing = timing or Timing()
         self._monotonic = monotonic or (lambda: asyncio.get_running_loop().time())
+        self._notes = notes
         self._observed: tuple[Any, ...] = ()
         self._observed_at = float("-inf")
         self._lease: Json | None = None
@@ -71,6 +73,11 @@ class Lease:
             self._renewed_at is not None
             and self._monotonic() - self._renewed_at < self._timing.renew_deadline
         )
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """What stands on the lease beside the holder's name: the `notes` of this and earlier holders."""
+        return (self._lease or {}).get("metadata", {}).get("annotations") or {}
 
     def check(self) -> None:
         """Raise `LeaseLost` unless the lease is held: called before each write."""
@@ -156,8 +163,12 @@ class Lease:
         old = (current or {}).get("spec", {})
         mine = old.get("holderIdentity") == self._identity
         meta: Json = {"name": self._name, "namespace": self._namespace}
+        annotations = dict(self._notes())
         if current is not None:
             meta["resourceVersion"] = current["metadata"]["resourceVersion"]
+            annotations = {**(current["metadata"].get("annotations") or {}), **annotations}
+        if annotations:
+            meta["annotations"] = annotations
         return {
             "metadata": meta,
             "spec": {

@@ -48,3 +48,16 @@ RESYNC_REPAIRS = Counter(
     ("kind",),
 )
 EMITTED_EVENTS = Counter("noria_events_emitted", "Kubernetes Events written.", ("type", "reason"))
+NOTIFICATION_ATTEMPTS = Counter(
+    "noria_notification_attempts",
+    "Attempts to send a notification, by target of the chart's values and outcome: sent, failed.",
+    ("target", "outcome"),
+)
+NOTIFICATIONS_DROPPED = Counter(
+    "noria_notifications_dropped",
+    "Notifications given up, by reason: full, expired, refused.",
+    ("target", "reason"),
+)
+NOTIFICATIONS_PENDING = Gauge(
+    "noria_notifications_pending", "Notifications not taken by their receiver yet.", ("target",)
+)

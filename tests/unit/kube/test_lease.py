@@ -75,6 +75,23 @@ async def test_a_renewal_is_one_request() -> None:
     holding.cancel()
 
 
+async def test_what_a_holder_notes_on_the_lease_outlives_it_and_costs_no_request() -> None:
+    server = Server()
+    notes = {"noria.dev/notified": "1"}
+    a = Lease(Scripted(server), LoopClock(), namespace="ns", identity="a", notes=lambda: notes)
+    await a.acquire()
+    notes["noria.dev/notified"] = "2"
+    asked = server.requests
+    holding = asyncio.create_task(a.hold())
+    await asyncio.sleep(61)
+    holding.cancel()
+    assert server.requests - asked == 30
+    await a.release()
+    b = candidate(server, "b")
+    await b.acquire()
+    assert b.annotations == {"noria.dev/notified": "2"}
+
+
 async def test_a_dead_holder_is_replaced_after_the_lease_ran_out_and_not_before() -> None:
     server = Server()
     a, b = candidate(server, "a"), candidate(server, "b")
