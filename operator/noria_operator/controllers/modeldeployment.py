@@ -136,12 +136,14 @@ async def _tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -
 
 
 def _measured(view: View, state: State) -> str:
-    """The pods that tell an autoscaler the demand: those of champion and challenger.
+    """The pods that tell an autoscaler the demand: those of champion and challenger, and of what still has
+    weight.
 
     A previous version that is kept warm is idle, and would make the busy ones look idle too.
     """
     mine = selector_text(selector(view.name, view.uid))
-    places = (state.stable, state.candidate.target if state.candidate else None)
+    left = (share.target for share in state.leaving)
+    places = (state.stable, state.candidate.target if state.candidate else None, *left)
     revisions = sorted({target.revision for target in places if target is not None})
     return f"{mine},{names.REVISION_LABEL} in ({','.join(revisions)})" if revisions else mine
 

@@ -24,13 +24,13 @@ from noria_operator.domain.rollout_scene import Scene, goal
 from noria_operator.domain.rollout_state import Child, Note, Observed, Plan, Policy, State
 from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_traffic import need, verify
-from noria_operator.domain.rollout_upkeep import drop, expire, hold, remap, tell
+from noria_operator.domain.rollout_upkeep import drop, expire, hold, relieve, remap, tell
 from noria_operator.domain.verdict import Window
 
 MOVES = (
     *(obey, fail, track, overdue),
     *(promote, retarget, revert, remap),
-    *(settle, advance, release, tell, hold),
+    *(settle, relieve, advance, release, tell, hold),
     *(expire, drop, start),
 )
 """In order of urgency: the first that applies is made, then all are asked again."""

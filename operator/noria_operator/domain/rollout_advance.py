@@ -18,6 +18,7 @@ from noria_operator.domain.rollout_scene import (
     goal,
     happened,
     named,
+    nearest,
     stopped,
 )
 from noria_operator.domain.rollout_state import Analysis, Candidate, Happened, Mode, Previous, State, Step
@@ -28,23 +29,22 @@ from noria_operator.domain.verdict import Verdict
 def start(scene: Scene, state: State) -> Outcome | None:
     """A wanted version becomes the challenger once every router agrees that nobody else is under way.
 
-    One that a person goes back to was judged before: no steps, no analysis.
+    One that a person goes back to was judged before: no steps, no analysis. One that was leaving goes on with
+    the weight it has.
     """
     wanted, policy = scene.target.revision, scene.policy
     if wanted is None or state.candidate is not None or wanted == state.stable or scene.observed.obstacle:
         return None
     if state.previous is not None and state.previous.target == wanted:
         return None
-    if not state.verified or any(share.target == wanted for share in state.traffic):
+    held = state.weight(wanted.name)
+    if not state.verified or (not held and any(share.target == wanted for share in state.traffic)):
         return None
     back = state.undo is not None and wanted == state.undo.target
     direct = back or state.stable is None or not policy.steps or policy.replicas == 0
-    step = Step(
-        index=len(policy.steps) if direct else 0,
-        since=scene.now,
-        released=direct,
-        plan=fingerprint(policy.steps),
-    )
+    index, kept = (len(policy.steps), None) if direct else nearest(policy.steps, held)
+    plan = fingerprint(policy.steps)
+    step = Step(index, scene.now, released=direct, kept_weight=kept, plan=plan)
     tried = sum((e.event, e.version) == (Happened.ROLLED_BACK, wanted.version) for e in state.history)
     state = replace(
         state,
@@ -54,7 +54,9 @@ def start(scene: Scene, state: State) -> Outcome | None:
     )
     how = "without canary" if direct else f"in {len(policy.steps)} steps"
     message = f"{wanted.version} starts {how}, attempt {tried + 1}, champion {named(state.stable)}"
-    return happened(scene, shift(state, wanted, 0), Happened.STARTED, wanted.version, message)
+    return happened(
+        scene, shift(policy, scene.observed, state, held), Happened.STARTED, wanted.version, message
+    )
 
 
 def settle(scene: Scene, state: State) -> Outcome | None:
@@ -72,7 +74,7 @@ def settle(scene: Scene, state: State) -> Outcome | None:
         weight = wanted
     else:
         weight = carried(min(current, wanted), ready, demand_now(scene.policy, state, scene.observed))
-    moved = shift(state, target, weight)
+    moved = shift(scene.policy, scene.observed, state, weight)
     if weight and moved.analysis is not None and moved.analysis.since is None:
         moved = replace(moved, analysis=replace(moved.analysis, since=scene.now))
     if moved == state:
@@ -168,4 +170,10 @@ def promote(scene: Scene, state: State) -> Outcome | None:
     previous = Previous(old, scene.now + scene.policy.keep_previous) if old else state.previous
     state = replace(crowned(state, candidate.target), candidate=None, step=None, previous=previous)
     message = f"{candidate.target.version} has all traffic" + (f"; {old.version} stays warm" if old else "")
-    return happened(scene, shift(state, None, 0), Happened.PROMOTED, candidate.target.version, message)
+    return happened(
+        scene,
+        shift(scene.policy, scene.observed, state),
+        Happened.PROMOTED,
+        candidate.target.version,
+        message,
+    )

@@ -154,6 +154,6 @@ def _requests(window: Window) -> int:
 
 
 def _place(state: State) -> tuple[object, ...]:
-    """What separates windows: who is compared, with which weight, in which step."""
-    name = state.candidate.target.name if state.candidate else None
-    return name, state.weight(name) if name else 0, state.step.index if state.step else None
+    """What separates windows: who is compared, with which weights, in which step."""
+    weights = tuple(map(state.weight, _arms(state)))
+    return _arms(state), weights, state.step.index if state.step else None

@@ -94,10 +94,10 @@ def _undo(scene: Scene, state: State) -> Outcome:
     candidate = state.candidate.target if state.candidate else None
     if target == candidate:
         return _refuse(scene, state, f"{why}: {target.version} is on its way already")
-    for one in dict.fromkeys((left, candidate, state.stable)):
+    for one in dict.fromkeys((left, candidate, state.stable, *(share.target for share in state.leaving))):
         if one is not None and one != target:
             state = rejecting(scene, state, one, f"undone by {why}")
-    state = replace(without_candidate(state), undo=Undo(target, left))
+    state = replace(without_candidate(scene, state), undo=Undo(target, left))
     message = f"back from {named(candidate or state.stable)} to {target.version} ({why})"
     return happened(scene, state, Happened.UNDONE, target.version, message, warning=True)
 

@@ -96,7 +96,8 @@ def _servable(report: Report) -> Condition:
 
 def _reconciling(report: Report) -> Condition:
     plan = report.plan
-    working = plan.state.candidate is not None or not plan.state.verified or plan.phase is Phase.DEGRADED
+    under_way = plan.state.candidate is not None or bool(plan.state.leaving) or not plan.state.verified
+    working = under_way or plan.phase is Phase.DEGRADED
     return Condition("Reconciling", working, plan.phase.value, plan.message if working else "")
 
 
@@ -117,6 +118,7 @@ def _stalled(report: Report) -> Condition:
 
 def _up_to_date(report: Report) -> Condition:
     plan, state = report.plan, report.plan.state
-    if plan.wanted is not None and plan.wanted == state.stable and state.candidate is None and state.verified:
+    alone = state.candidate is None and not state.leaving and state.verified
+    if plan.wanted is not None and plan.wanted == state.stable and alone:
         return Condition("UpToDate", True, "WantedVersionServes", f"{plan.wanted.version} serves")
     return Condition("UpToDate", False, plan.phase.value, plan.message)

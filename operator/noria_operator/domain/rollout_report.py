@@ -31,6 +31,19 @@ def phase_of(policy: Policy, state: State, observed: Observed, target: Target) -
 
 def message_of(policy: Policy, state: State, observed: Observed, target: Target) -> str:
     """What it is doing, what it waits for, what to do about it."""
+    return "; ".join(filter(None, (_of_places(policy, state, observed, target), _of_leaving(state))))
+
+
+def _of_leaving(state: State) -> str:
+    """Who still serves without a place, because nobody else can carry it."""
+    if not state.leaving or state.stable is None:
+        return ""
+    left = ", ".join(f"{one.target.version} keeps weight {one.weight}" for one in state.leaving)
+    advice = "" if state.candidate else "; annotate noria.dev/abort to end that at once"
+    return f"{left} until {state.stable.version} has the pods for it{advice}"
+
+
+def _of_places(policy: Policy, state: State, observed: Observed, target: Target) -> str:
     if state.candidate is not None:
         return _of_rollout(policy, state, observed)
     if observed.obstacle and target.revision not in (None, state.stable):

@@ -25,17 +25,22 @@ from noria_operator.domain.verdict import Verdict
 
 
 def abort(scene: Scene, state: State, reason: str) -> Outcome:
-    """All traffic to the champion, the revision remembered as rejected; its pods go once weight 0 is
-    verified.
+    """Nothing for the challenger, which is remembered as rejected; its pods go once weight 0 is verified.
+
+    Where there is none any more, the versions that still leave are meant.
     """
-    if state.candidate is None or (state.stable is None and state.weight(state.candidate.target.name)):
+    candidate = state.candidate
+    losers = [candidate.target] if candidate else [share.target for share in state.leaving]
+    if not losers or (state.stable is None and candidate and state.weight(candidate.target.name)):
         # A first version that already takes all traffic has nobody to give it back to.
         return state, None
-    loser = state.candidate.target
     text = clip(reason)
-    state = without_candidate(rejecting(scene, state, loser, text))
-    message = f"{loser.version} was rolled back: {text}"
-    return happened(scene, state, Happened.ROLLED_BACK, loser.version, message, warning=True)
+    for loser in losers:
+        state = rejecting(scene, state, loser, text)
+    version = losers[-1].version
+    message = f"{', '.join(loser.version for loser in losers)} was rolled back: {text}"
+    state = without_candidate(scene, state)
+    return happened(scene, state, Happened.ROLLED_BACK, version, message, warning=True)
 
 
 def rejecting(scene: Scene, state: State, loser: Revision, reason: str) -> State:
@@ -47,9 +52,9 @@ def rejecting(scene: Scene, state: State, loser: Revision, reason: str) -> State
     return replace(state, rejected=(*others, rejected)[-REMEMBERED:])
 
 
-def without_candidate(state: State) -> State:
-    """The state in which the champion has all traffic and nobody is on the way."""
-    return shift(replace(state, candidate=None, step=None), None, 0)
+def without_candidate(scene: Scene, state: State) -> State:
+    """The state in which nobody is on the way: the champion has all traffic that its ready pods carry."""
+    return shift(scene.policy, scene.observed, replace(state, candidate=None, step=None))
 
 
 def fail(scene: Scene, state: State) -> Outcome | None:
@@ -79,8 +84,8 @@ def overdue(scene: Scene, state: State) -> Outcome | None:
 
 
 def retarget(scene: Scene, state: State) -> Outcome | None:
-    """A challenger that is no longer wanted gives its traffic back; its successor starts once that is
-    verified.
+    """A challenger that is no longer wanted gives its traffic back as the champion can carry it; its
+    successor starts once what was written is verified.
     """
     candidate, wanted = state.candidate, scene.target.revision
     if candidate is None or wanted == candidate.target:
@@ -90,9 +95,9 @@ def retarget(scene: Scene, state: State) -> Outcome | None:
         # replaced.
         return None
     old = candidate.target.version
-    state = without_candidate(state)
+    state = without_candidate(scene, state)
     if wanted is None or wanted == state.stable:
-        message = f"{old} is no longer wanted; all traffic goes to {named(state.stable)}"
+        message = f"{old} is no longer wanted; its traffic goes to {named(state.stable)}"
         return happened(scene, state, Happened.CANCELLED, old, message)
     return happened(scene, state, Happened.SUPERSEDED, old, f"{wanted.version} takes the place of {old}")
 
@@ -106,6 +111,6 @@ def revert(scene: Scene, state: State) -> Outcome | None:
         return None
     left = state.stable
     kept = Previous(left, scene.now + scene.policy.keep_previous)
-    state = shift(replace(crowned(state, wanted), previous=kept), None, 0)
+    state = shift(scene.policy, scene.observed, replace(crowned(state, wanted), previous=kept))
     message = f"{wanted.version} was still warm and takes all traffic from {left.version}"
     return happened(scene, state, Happened.REVERTED, wanted.version, message)

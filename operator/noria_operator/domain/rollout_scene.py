@@ -59,6 +59,15 @@ def goal(policy: Policy, step: Step) -> int:
     return next((one.weight for one in reversed(policy.steps[: step.index + 1]) if one.weight is not None), 0)
 
 
+def nearest(steps: tuple[PolicyStep, ...], weight: int) -> tuple[int, int | None]:
+    """The last step that asks for no more than `weight`, and the weight to keep there where it asks for
+    less.
+    """
+    lower = [i for i, one in enumerate(steps) if one.weight is not None and one.weight <= weight]
+    index = lower[-1] if lower else 0
+    return index, weight if lower and steps[index].weight != weight else None
+
+
 def at_endless_pause(policy: Policy, step: Step) -> bool:
     """Whether the step waits for a person."""
     return not step.released and step.index < len(policy.steps) and policy.steps[step.index].endless

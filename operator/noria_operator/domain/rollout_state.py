@@ -221,6 +221,12 @@ class State:
         return next((share.weight for share in self.traffic if share.target.name == name), 0)
 
     @property
+    def leaving(self) -> tuple[Share, ...]:
+        """Versions with weight but without a place: what they have is given away as others can carry it."""
+        places = (self.stable, self.candidate.target if self.candidate else None)
+        return tuple(share for share in self.traffic if share.weight and share.target not in places)
+
+    @property
     def verified(self) -> bool:
         """Whether every weight was read back from every ready router."""
         return all(share.verified for share in self.traffic)

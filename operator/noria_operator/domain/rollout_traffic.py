@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from noria_operator.domain.rollout_state import InForce, Observed, Policy, Revision, Share, State
+from noria_operator.domain.rollout_state import InForce, Observed, Policy, Share, State
 
 FULL = 100
+LEAVING = 3
+"""Versions that may keep weight without a place, at most: a status has room for eight in all."""
 
 
 def need(weight: int, demand: int) -> int:
@@ -42,16 +44,15 @@ def carried(weight: int, ready: int, demand: int) -> int:
     return min(weight, FULL * ready // demand)
 
 
-def shift(state: State, challenger: Revision | None, weight: int) -> State:
-    """All revisions that routers know, with `weight` for the challenger and the rest for the champion; the
-    champion first, then the challenger.
+def shift(policy: Policy, observed: Observed, state: State, weight: int = 0) -> State:
+    """All revisions that routers know, with `weight` for the challenger, if there is one; the champion first,
+    then the challenger.
 
     Without a champion the challenger gets nothing or everything. A revision that lost its place stays at
     weight 0 until that is verified.
     """
-    weights: dict[str, int] = {}
-    if state.stable is not None:
-        weights[state.stable.name] = FULL - (weight if challenger else 0)
+    challenger = state.candidate.target if state.candidate else None
+    weights = _rest(policy, observed, state, weight) if state.stable else {}
     if challenger is not None:
         weights[challenger.name] = weight
     previous = state.previous.target if state.previous else None
@@ -66,6 +67,29 @@ def shift(state: State, challenger: Revision | None, weight: int) -> State:
         traffic = ()
     version = state.traffic_version + moved
     return state if traffic == state.traffic else replace(state, traffic=traffic, traffic_version=version)
+
+
+def _rest(policy: Policy, observed: Observed, state: State, taken: int) -> dict[str, int]:
+    """What the challenger does not take: for the champion what its ready pods carry, and never less than it
+    had; versions that leave keep what it cannot carry yet, the lightest giving first.
+
+    One that was rejected keeps nothing, and nobody keeps more than its own pods carry: that goes to the
+    champion, whatever it has.
+    """
+    stable, free = state.stable.name if state.stable else "", FULL - taken
+    busy = sum(observed.ready.get(share.target.name, 0) for share in state.traffic if share.weight)
+    demand = min(policy.replicas, max(1, busy))
+    able = carried(free, observed.ready.get(stable, 0), demand)
+    room = free - max(able, min(state.weight(stable), free))
+    kept: dict[str, int] = {}
+    heaviest = sorted(state.leaving, key=lambda share: -share.weight)
+    for share in heaviest[:LEAVING]:
+        name = share.target.name
+        if not state.is_rejected(share.target):
+            ready = observed.ready.get(name, 0)
+            most = carried(share.weight, ready, demand_now(policy, state, observed))
+            kept[name] = min(most, room - sum(kept.values()))
+    return {stable: free - sum(kept.values()), **kept}
 
 
 def verify(state: State, in_force: tuple[InForce, ...] | None) -> State:

@@ -1,4 +1,5 @@
-"""Moves that keep a rollout in order: holds that last too long, edited steps, versions whose time is over.
+"""Moves that keep a rollout in order: holds that last too long, edited steps, versions that
+leave or whose time is over.
 
 Comes in: a `Scene` and the state. Goes out: the next state and what to tell people, or None when a move does
 not apply. Invariant: no move here gives a challenger more weight than it has.
@@ -18,11 +19,12 @@ from noria_operator.domain.rollout_scene import (
     fingerprint,
     goal,
     happened,
+    nearest,
     spelled,
     stopped,
 )
 from noria_operator.domain.rollout_state import Happened, Mode, State
-from noria_operator.domain.rollout_traffic import forget
+from noria_operator.domain.rollout_traffic import forget, shift
 
 
 def hold(scene: Scene, state: State) -> Outcome | None:
@@ -74,15 +76,19 @@ def remap(scene: Scene, state: State) -> Outcome | None:
         straight = replace(step, index=len(steps), released=True, kept_weight=None, plan=plan)
         return replace(state, step=straight), None
     same = step.index < len(steps) and goal(scene.policy, step) == current
-    lower = [i for i, one in enumerate(steps) if one.weight is not None and one.weight <= current]
-    index = step.index if same else lower[-1] if lower else 0
-    kept = step.kept_weight
-    if not same and current and lower and steps[index].weight != current:
-        kept = current
+    index, kept = (step.index, None) if same else nearest(steps, current)
+    kept = step.kept_weight if kept is None else kept
     fresh = replace(stopped(step, scene.now), index=index, kept_weight=kept, plan=plan)
     message = f"steps changed; going on at step {index + 1} of {len(steps)} with weight {current}"
     edited = replace(state, step=fresh if same else replace(fresh, requests=0))
     return happened(scene, edited, Happened.EDITED, candidate.target.version, message)
+
+
+def relieve(scene: Scene, state: State) -> Outcome | None:
+    """Versions that leave give their weight to the champion as its pods become ready."""
+    weight = state.weight(state.candidate.target.name) if state.candidate else 0
+    moved = shift(scene.policy, scene.observed, state, weight) if state.leaving else state
+    return None if moved is state else (moved, None)
 
 
 def expire(scene: Scene, state: State) -> Outcome | None:

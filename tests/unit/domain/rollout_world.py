@@ -181,6 +181,7 @@ class World:
         wanted = {child.target.name: child for child in made.children}
         for name, child in wanted.items():
             if child.replicas is None:
+                self.pods.setdefault(name, 0)  # of no pods, and superseded before it was made
                 continue
             size = self.pods.get(name, 0)
             self.pods[name] = child.replicas if made.state.verified else max(size, child.replicas)
@@ -190,7 +191,7 @@ class World:
             self.ready.pop(name, None)
         made_now = {child.record for child in wanted.values() if child.replicas is not None}
         self.records = (self.records | made_now) & made.records
-        self._check_capacity()
+        self._check_capacity(made)
 
     def _check_status(self, before: State, after: State) -> None:
         weights = [share.weight for share in after.traffic]
@@ -207,6 +208,7 @@ class World:
                 champion = self.ready.get(after.stable.name, 0)
                 demand = min(self.policy.replicas, max(1, champion))
                 assert ready >= need(weight, demand), "more weight than ready pods carry"
+        self._check_champion(before, after)
         for share in before.traffic:
             if share.target.name not in {one.target.name for one in after.traffic}:
                 in_force = [one.get(share.target.name, 0) for one in self.routers]
@@ -214,13 +216,34 @@ class World:
         if after.stable != before.stable and before.stable is not None and after.stable is not None:
             assert self.ready.get(after.stable.name, 0) >= self.policy.replicas, "a champion without pods"
 
-    def _check_capacity(self) -> None:
+    def _check_champion(self, before: State, after: State) -> None:
+        """It gets no more than its ready pods carry of today's traffic, but for what was taken from a version
+        that failed or lost its pods.
+        """
+        if after.stable is None or after.stable != before.stable:
+            return
+        name, lost = after.stable.name, 0
+        for share in before.traffic:
+            ready, weight = self.ready.get(share.target.name, 0), after.weight(share.target.name)
+            if share.target != after.stable and weight < share.weight:
+                small = ready < need(share.weight, min(self.policy.replicas, self.ready.get(name, 0) or 1))
+                lost += share.weight - weight if small or after.is_rejected(share.target) else 0
+        busy = sum(self.ready.get(share.target.name, 0) for share in before.traffic if share.weight)
+        demand = min(self.policy.replicas, max(1, busy))
+        gain = after.weight(name) - before.weight(name)
+        carries = self.ready.get(name, 0) >= need(after.weight(name), demand)
+        assert gain <= lost or carries, "the champion has more weight than its ready pods carry"
+
+    def _check_capacity(self, made: Plan) -> None:
         for one in self.routers:
             for name, weight in one.items():
                 first = self.state.stable is None
                 assert not weight or first or name in self.pods, "a router sends to a revision that is gone"
                 small = self.pods.get(name, 0) < need(weight, self.policy.replicas)
-                assert not weight or first or not small, "a router sends more than a revision may grow to"
+                leaves = name in {child.target.name for child in made.children if child.replicas is None}
+                assert not weight or first or leaves or not small, (
+                    "a router sends more than a revision may grow to"
+                )
         if self.state.stable is not None:
             assert self.pods[self.state.stable.name] >= self.policy.replicas, "the champion was scaled down"
         if self.state.previous is not None:

@@ -136,6 +136,54 @@ def test_case_10_a_new_version_in_the_middle_of_a_rollout_never_sticks(stands: S
     assert (world.state.stable, world.state.candidate) == (V3, None)
 
 
+def test_case_09_a_broken_champion_does_not_keep_a_third_version_away() -> None:
+    world = halfway(stepping)
+    for _ in range(40):
+        world.lose_pods(OLD)
+        world.approve(3)
+        world.send(600, {OLD: 20})
+        world.pass_time(seconds(10))
+        world.reconcile()
+        world.routers_follow()
+        world.become_ready()
+    assert (world.state.stable, world.state.weight(V3.name)) == (V3, 100)
+
+
+def test_case_10_a_version_that_was_leaving_and_is_wanted_again_goes_on_with_the_weight_it_has() -> None:
+    world = halfway(stepping)
+    world.run(1, requests=600)
+    assert world.state.weight(NEW) == 50
+    for phase in ("Approved", "Rejected"):
+        world.ready[OLD] = 0
+        world.approve(3, phase)
+        for _ in range(3):
+            world.reconcile()
+            world.routers_follow()
+            assert world.state.weight(NEW) == 50
+    assert world.state.candidate is not None
+    assert (world.state.candidate.target, world.state.candidate.attempt) == (V2, 1)
+    world.run(3, requests=600)
+    assert (world.state.stable, V3.name in world.pods) == (V2, False)
+
+
+@pytest.mark.parametrize("last", [4, 9])
+def test_case_10_a_champion_that_stays_broken_keeps_no_newer_version_away_however_many_come(
+    last: int,
+) -> None:
+    world = halfway(stepping)
+    for number in range(3, last + 1):
+        world.approve(number)
+        for _ in range(4):
+            world.ready[OLD] = 0
+            world.reconcile()
+            world.routers_follow()
+            world.become_ready()
+        assert world.state.weight(f"d-{number}-aaaaaa") == 10
+        assert len(world.state.leaving) <= 3
+    world.run(3, requests=600)
+    assert world.state.stable == revision(last)
+
+
 def test_case_11_replicas_and_a_new_template_of_one_change_are_one_rollout() -> None:
     """argo-rollouts#3256."""
     world = serving(1, Policy(replicas=2, steps=CANARY))

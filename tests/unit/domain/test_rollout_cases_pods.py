@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving
 
-from noria_operator.domain.rollout_state import CHAMPIONS, Happened, Policy, PolicyStep
+from noria_operator.domain.rollout_state import CHAMPIONS, Happened, Phase, Policy, PolicyStep
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 OLD, NEW = V1.name, V2.name
@@ -66,6 +66,25 @@ def test_case_02_a_superseded_challenger_keeps_its_pods_while_any_router_sends_t
     assert (NEW in world.pods, V3.name in world.pods) == (False, True)
 
 
+def test_case_02_a_superseded_challenger_that_serves_in_a_broken_champions_place_goes_on_until_relieved() -> (
+    None
+):
+    world = at_half()
+    world.ready[OLD] = 0
+    world.approve(3)
+    for _ in range(3):
+        world.reconcile()
+        world.routers_follow()
+        assert (world.state.weight(NEW), world.pods[NEW], world.state.verified) == (50, 2, True)
+    world.become_ready(V3.name)
+    world.ready[OLD] = 0
+    world.reconcile()
+    assert [world.state.weight(one.name) for one in (V1, V3, V2)] == [50, 50, 0]
+    assert world.pods[NEW] == 2
+    world.settle()
+    assert NEW not in world.pods
+
+
 def test_case_03_the_champion_never_shrinks_below_its_share_while_the_challengers_pods_are_missing() -> None:
     """argo-rollouts#2050."""
     world = at_half()
@@ -101,6 +120,50 @@ def test_case_05_a_champion_takes_everything_back_with_all_its_pods_when_a_third
     assert (world.state.weight(OLD), world.ready[OLD]) == (100, 4)
 
 
+def outgrown() -> World:
+    """Ten pods are asked for when version 2 has half the weight and five pods, and version 1 has two."""
+    world = at_half(replicas=2)
+    world.edit(replicas=10)
+    world.reconcile()
+    world.become_ready(NEW)
+    assert (world.ready[OLD], world.ready[NEW], world.state.weight(NEW)) == (2, 5, 50)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("ready", "weights"), [(2, [50, 0, 50]), (6, [60, 0, 40]), (9, [90, 0, 10]), (10, [100, 0, 0])]
+)
+def test_case_05_a_champion_takes_back_what_its_ready_pods_carry_when_a_third_version_arrives(
+    ready: int, weights: list[int]
+) -> None:
+    world = outgrown()
+    world.approve(3)
+    world.reconcile()
+    assert [world.state.weight(one.name) for one in (V1, V3, V2)] == [50, 0, 50]
+    world.ready[OLD] = ready
+    for _ in range(3):
+        world.routers_follow()
+        world.reconcile()
+        assert [world.state.weight(one.name) for one in (V1, V3, V2)] == weights
+    assert world.state.candidate is not None
+    assert world.state.candidate.target == V3
+    assert (NEW in world.pods) is (weights[2] > 0)
+
+
+def test_case_06_weight_follows_the_champions_ready_pods_when_its_challenger_is_cancelled() -> None:
+    world = outgrown()
+    world.edit(pinned="m-1")
+    seen = []
+    for ready in (2, 4, 7, 10):
+        world.ready[OLD] = ready
+        world.reconcile()
+        world.routers_follow()
+        seen.append((world.state.weight(OLD), world.state.weight(NEW)))
+    assert seen == [(50, 50), (50, 50), (70, 30), (100, 0)]
+    assert world.settle().phase is Phase.HEALTHY
+    assert world.pods == {OLD: 10}
+
+
 def test_case_06_weight_follows_ready_pods_when_replicas_grow_before_a_rollback() -> None:
     """argo-rollouts#3020: a small old version was given all traffic at once."""
     world = turned(Policy(replicas=2))
@@ -131,6 +194,32 @@ def test_case_20_an_abort_ends_with_weight_0_although_the_champion_lost_pods() -
         world.reconcile()
         world.routers_follow()
     assert (world.state.weight(NEW), NEW in world.pods, world.state.verified) == (0, False, True)
+
+
+def test_case_20_an_abort_takes_all_weight_from_a_version_that_still_leaves() -> None:
+    world = outgrown()
+    world.edit(pinned="m-1")
+    world.reconcile()
+    assert (world.state.candidate, world.state.weight(NEW)) == (None, 50)
+    world.commands["abort"] = "1"
+    world.reconcile()
+    assert (world.state.weight(OLD), world.state.weight(NEW), world.state.is_rejected(V2)) == (100, 0, True)
+
+
+def test_case_20_a_failed_challenger_leaves_the_version_that_serves_in_the_champions_place_alone() -> None:
+    world = at_half()
+    world.edit(steps=(PolicyStep(10, timedelta(hours=9)),))
+    world.reconcile()
+    world.ready[OLD] = 0
+    world.approve(3)
+    for _ in range(3):
+        world.reconcile()
+        world.routers_follow()
+        world.become_ready(V3.name)
+    assert [world.state.weight(one.name) for one in (V1, V3, V2)] == [50, 10, 40]
+    world.commands["abort"] = "1"
+    world.reconcile()
+    assert [world.state.weight(one.name) for one in (V1, V3, V2)] == [60, 0, 40]
 
 
 def test_case_21_weights_are_whole_percents_with_sum_100_at_every_write() -> None:

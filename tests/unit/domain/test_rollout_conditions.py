@@ -138,3 +138,15 @@ def test_conditions_keep_their_time_until_they_flip() -> None:
     }
     assert moved == {"Ready", "Servable"}
     assert {one["observedGeneration"] for one in later["conditions"]} == {2}
+
+
+def test_a_version_that_keeps_weight_until_the_champion_can_carry_it_is_told() -> None:
+    world = canary(Policy(replicas=2, steps=CANARY))
+    world.edit(replicas=10, pinned="m-1")
+    found = report(world)
+    assert shown(found)["UpToDate"] == (False, "Degraded")
+    assert shown(found)["Reconciling"] == (True, "Degraded")
+    assert found.plan.message.startswith("m-1: 2 of 10 pods ready; ")
+    assert found.plan.message.endswith(
+        "m-2 keeps weight 10 until m-1 has the pods for it; annotate noria.dev/abort to end that at once"
+    )
