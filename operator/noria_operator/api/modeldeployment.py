@@ -1,15 +1,13 @@
 """ModelDeployment: serve the best approved version of this model, and change versions this carefully.
 
-Comes in: the object's JSON. Goes out: a frozen, validated model. Invariant: steps rise, so a challenger's
-weight only grows while it is judged; a name can be a Service's and leaves room for versions and revisions.
+Comes in: the object's JSON. Goes out: a frozen, validated model. Invariant: a name can be
+a Service's and leaves room for versions and revisions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
-from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,17 +27,14 @@ from noria_operator.api.modeldeployment_status import (
     UndoStatus,
 )
 from noria_operator.api.names import RESERVED_HOST_SUFFIX, ROUTER_NAME
-from noria_operator.api.payload_log import PayloadLog
-from noria_operator.api.pods import PodFields
 from noria_operator.api.schema import STORE_DEFAULT, ListSet, Rule, Spec
+from noria_operator.api.server import Server
 from noria_operator.api.status import Metadata
+from noria_operator.api.strategy import Step, Strategy
 from noria_operator.api.trainingjob import is_dns_label
 from noria_operator.api.types import (
-    Argument,
     DnsLabel,
-    Duration,
     HostName,
-    Image,
     ModelName,
     PositiveDuration,
 )
@@ -65,169 +60,6 @@ __all__ = [
     "TrafficStatus",
     "UndoStatus",
 ]
-
-
-WEIGHTS_RISE = "steps must rise in weight, each weight once: sort them, for example 10, 50"
-
-
-class WarmUp(Spec):
-    """Predictions of the bundle's golden rows before a pod is ready."""
-
-    rows: Annotated[
-        list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=1, max_length=16), ListSet()
-    ] = Field(description="Sizes of batches that are predicted, for example [1, 64].")
-    calls: int = Field(default=3, ge=1, le=1000, description="How often each is predicted. Default: 3.")
-
-
-def _noria_only(name: str, value: Callable[[Any], object]) -> Rule:
-    """A field that a container of the user's own does not know."""
-    return Rule(
-        cel=f"!has(self.runtime) || self.runtime != 'custom' || !has(self.{name})",
-        message=f"{name} is for runtime: noria only; leave it out",
-        field=f".{name}",
-        reason="FieldValueForbidden",
-        holds=lambda it: it.runtime != "custom" or value(it) is None,
-    )
-
-
-class Server(PodFields):
-    """What answers requests in each pod of a version."""
-
-    runtime: Literal["noria", "custom"] = Field(
-        default="noria",
-        description="noria: Noria's own model server. custom: a container of yours that speaks HTTP. "
-        "Default: noria.",
-    )
-    image: Image | None = Field(
-        default=None,
-        description="Container image; required with custom. Absent: the operator's server image.",
-    )
-    command: Annotated[list[Argument], Field(max_length=32)] = Field(
-        default_factory=list,
-        description="With custom: command in exec form, no shell. Absent: the image's own.",
-    )
-    args: Annotated[list[Argument], Field(max_length=128)] = Field(
-        default_factory=list, description="With custom: arguments in exec form. Absent: the image's own."
-    )
-    port: int = Field(
-        default=8080,
-        ge=1,
-        le=65535,
-        description="Port of the container that takes requests; noria always uses 8080. Default: 8080.",
-    )
-    health_path: str = Field(
-        default="/v2/health/ready",
-        min_length=1,
-        max_length=256,
-        pattern=r"^/[A-Za-z0-9._~/-]*$",
-        description="Path that answers 200 once the container can take requests. Default: /v2/health/ready.",
-    )
-    termination_seconds: int | None = Field(
-        default=None,
-        ge=1,
-        le=3600,
-        description="Seconds that a pod gets to finish its requests when it stops, at least 28. Absent: 60.",
-    )
-    payload_log: PayloadLog | None = Field(
-        default=None,
-        description="Write requests, answers and labels down, for audits and training. Absent: nothing is.",
-    )
-    warm_up: WarmUp | None = Field(
-        default=None,
-        description="Predictions before a pod is ready, for models that are slow at first. Absent: the "
-        "golden rows alone, twice.",
-    )
-    rules: ClassVar = (
-        _noria_only("warmUp", lambda it: it.warm_up),
-        _noria_only("payloadLog", lambda it: it.payload_log),
-        Rule(
-            cel="!has(self.runtime) || self.runtime != 'custom' || has(self.image)",
-            message="runtime: custom needs an image",
-            field=".image",
-            reason="FieldValueRequired",
-            holds=lambda it: it.runtime != "custom" or it.image is not None,
-        ),
-        Rule(
-            cel="(has(self.runtime) && self.runtime == 'custom') || ((!has(self.command) || "
-            "size(self.command) == 0)"
-            " && (!has(self.args) || size(self.args) == 0) && (!has(self.port) || self.port == 8080))",
-            message="command, args and port are for runtime: custom only; leave them out",
-            reason="FieldValueForbidden",
-            holds=lambda it: it.runtime == "custom" or (not it.command and not it.args and it.port == 8080),
-        ),
-    )
-
-
-class Step(Spec):
-    """One step of a canary: a weight that is held, or a pause that waits for a person."""
-
-    weight: int | None = Field(
-        default=None,
-        ge=1,
-        le=99,
-        description="Share of requests for the challenger in percent, for example 10.",
-    )
-    pause: bool = Field(
-        default=False,
-        description="true: wait for the annotation noria.dev/promote or resume. Default: false.",
-    )
-    duration: PositiveDuration | None = Field(
-        default=None,
-        description="Least time in the step, for example 5m; a pause goes on by itself after it. Absent: "
-        "no least time.",
-    )
-    min_requests: int | None = Field(
-        default=None,
-        ge=1,
-        le=1_000_000_000,
-        description="Least number of requests that the challenger answers in the step, for example 500. "
-        "Absent: none.",
-    )
-    rules: ClassVar = (
-        Rule(
-            cel="has(self.weight) != (has(self.pause) && self.pause)",
-            message="set exactly one of weight and pause: true",
-            holds=lambda it: (it.weight is not None) != it.pause,
-        ),
-        Rule(
-            cel="!has(self.minRequests) || has(self.weight)",
-            message="minRequests goes with weight only",
-            holds=lambda it: it.min_requests is None or it.weight is not None,
-        ),
-    )
-
-
-class Strategy(Spec):
-    """How versions change."""
-
-    steps: Annotated[
-        list[Step],
-        Field(max_length=20),
-        Rule(
-            cel="self.filter(s, has(s.weight)).map(s, s.weight).isSorted() && "
-            "self.all(a, !has(a.weight) || self.exists_one(b, has(b.weight) && b.weight == a.weight))",
-            message=WEIGHTS_RISE,
-            holds=lambda steps: all(
-                a < b for a, b in pairwise(step.weight for step in steps if step.weight is not None)
-            ),
-        ),
-    ] = Field(
-        default_factory=list,
-        description="Canary steps in order, for example [{weight: 10, minRequests: 500}, {weight: 50, "
-        "duration: 5m}]. "
-        "Default: none, the challenger takes over once it is ready.",
-    )
-    analysis: Analysis = Field(default_factory=Analysis, description="How a challenger is judged.")
-    progress_deadline: PositiveDuration = Field(
-        default=timedelta(minutes=10),
-        description="Longest time for a new version's pods to become ready; then it is aborted. Default: "
-        "10m.",
-    )
-    keep_previous: Duration = Field(
-        default=timedelta(minutes=10),
-        description="How long the former version stays warm after a promotion; 0s means not at all. "
-        "Default: 10m.",
-    )
 
 
 class Router(Spec):

@@ -13,9 +13,9 @@ import hashlib
 import json
 from typing import Any
 
-from noria_operator.api.modeldeployment import Server
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.names import command_annotation, revision_name
+from noria_operator.api.server import Server
 from noria_operator.domain.rollout_state import Revision, Version
 
 Json = dict[str, Any]

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.api.modeldeployment import Server
 from noria_operator.api.modelversion import ModelVersion
+from noria_operator.api.server import Server
 from noria_operator.domain import credentials, serving_payload
 from noria_operator.domain.training_locations import VOLUMES, Location
 from noria_operator.domain.training_pods import TERMINATION_LOG, USER

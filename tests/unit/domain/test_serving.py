@@ -9,8 +9,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from noria_operator.api.modeldeployment import Server
 from noria_operator.api.modelversion import ModelVersion
+from noria_operator.api.server import Server
 from noria_operator.domain import serving_children as build
 from noria_operator.domain.revisions import record, recorded, revision_of
 from noria_operator.domain.rollout_state import Child, Revision

@@ -1,0 +1,105 @@
+"""What answers requests in each pod of a version: `server` of a ModelDeployment.
+
+Comes in: JSON. Goes out: frozen, validated models. Invariant: a container of the user's own gets no
+field that only Noria's model server knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from noria_operator.api.payload_log import PayloadLog
+from noria_operator.api.pods import PodFields
+from noria_operator.api.schema import ListSet, Rule, Spec
+from noria_operator.api.types import Argument, Image
+
+
+class WarmUp(Spec):
+    """Predictions of the bundle's golden rows before a pod is ready."""
+
+    rows: Annotated[
+        list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=1, max_length=16), ListSet()
+    ] = Field(description="Sizes of batches that are predicted, for example [1, 64].")
+    calls: int = Field(default=3, ge=1, le=1000, description="How often each is predicted. Default: 3.")
+
+
+def _noria_only(name: str, value: Callable[[Any], object]) -> Rule:
+    """A field that a container of the user's own does not know."""
+    return Rule(
+        cel=f"!has(self.runtime) || self.runtime != 'custom' || !has(self.{name})",
+        message=f"{name} is for runtime: noria only; leave it out",
+        field=f".{name}",
+        reason="FieldValueForbidden",
+        holds=lambda it: it.runtime != "custom" or value(it) is None,
+    )
+
+
+class Server(PodFields):
+    """What answers requests in each pod of a version."""
+
+    runtime: Literal["noria", "custom"] = Field(
+        default="noria",
+        description="noria: Noria's own model server. custom: a container of yours that speaks HTTP. "
+        "Default: noria.",
+    )
+    image: Image | None = Field(
+        default=None,
+        description="Container image; required with custom. Absent: the operator's server image.",
+    )
+    command: Annotated[list[Argument], Field(max_length=32)] = Field(
+        default_factory=list,
+        description="With custom: command in exec form, no shell. Absent: the image's own.",
+    )
+    args: Annotated[list[Argument], Field(max_length=128)] = Field(
+        default_factory=list, description="With custom: arguments in exec form. Absent: the image's own."
+    )
+    port: int = Field(
+        default=8080,
+        ge=1,
+        le=65535,
+        description="Port of the container that takes requests; noria always uses 8080. Default: 8080.",
+    )
+    health_path: str = Field(
+        default="/v2/health/ready",
+        min_length=1,
+        max_length=256,
+        pattern=r"^/[A-Za-z0-9._~/-]*$",
+        description="Path that answers 200 once the container can take requests. Default: /v2/health/ready.",
+    )
+    termination_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=3600,
+        description="Seconds that a pod gets to finish its requests when it stops, at least 28. Absent: 60.",
+    )
+    payload_log: PayloadLog | None = Field(
+        default=None,
+        description="Write requests, answers and labels down, for audits and training. Absent: nothing is.",
+    )
+    warm_up: WarmUp | None = Field(
+        default=None,
+        description="Predictions before a pod is ready, for models that are slow at first. Absent: the "
+        "golden rows alone, twice.",
+    )
+    rules: ClassVar = (
+        _noria_only("warmUp", lambda it: it.warm_up),
+        _noria_only("payloadLog", lambda it: it.payload_log),
+        Rule(
+            cel="!has(self.runtime) || self.runtime != 'custom' || has(self.image)",
+            message="runtime: custom needs an image",
+            field=".image",
+            reason="FieldValueRequired",
+            holds=lambda it: it.runtime != "custom" or it.image is not None,
+        ),
+        Rule(
+            cel="(has(self.runtime) && self.runtime == 'custom') || ((!has(self.command) || "
+            "size(self.command) == 0)"
+            " && (!has(self.args) || size(self.args) == 0) && (!has(self.port) || self.port == 8080))",
+            message="command, args and port are for runtime: custom only; leave them out",
+            reason="FieldValueForbidden",
+            holds=lambda it: it.runtime == "custom" or (not it.command and not it.args and it.port == 8080),
+        ),
+    )
