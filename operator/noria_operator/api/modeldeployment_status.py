@@ -109,12 +109,20 @@ class AnalysisStatus(Status):
 
 
 class RejectedStatus(Status):
-    """A version that failed here and is not tried again by itself."""
+    """A version that failed here."""
 
     version: Text = Field(description="Name of the ModelVersion.")
     revision: Text = Field(default="", description="Revision that failed.")
     reason: Message = Field(default="", description="Why, with the evidence.")
     at: Time | None = Field(default=None, description="When.")
+    retries: int = Field(default=0, ge=0, le=2**31 - 1, description="How often it was tried again by itself.")
+    next_retry_time: Time | None = Field(
+        default=None, description="When it is tried again by itself. Absent: it is not."
+    )
+    by_hand: bool = Field(
+        default=False, description="Whether a person rejected it: it waits for noria.dev/retry."
+    )
+    retrying: bool = Field(default=False, description="Whether it is being tried again.")
 
 
 class UndoStatus(Status):

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from noria_operator.api.analysis import Analysis
+from noria_operator.api.retry import Retry
 from noria_operator.api.schema import Rule, Spec
 from noria_operator.api.types import Duration, PositiveDuration
 
@@ -88,4 +89,9 @@ class Strategy(Spec):
         default=timedelta(minutes=10),
         description="How long the former version stays warm after a promotion; 0s means not at all. "
         "Default: 10m.",
+    )
+    retry: Retry | None = Field(
+        default=None,
+        description="Try a rejected version again by itself, unless a person rejected it or a newer one is "
+        "there. Absent: it waits for noria.dev/retry.",
     )

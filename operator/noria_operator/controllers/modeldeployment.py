@@ -153,7 +153,7 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
     is up.
     """
     state, now = made.state, ctx.clock.now()
-    waits = [made.due - now] if made.due and made.due > now else []  # what is overdue waits for routers
+    waits = [made.due - now] if made.due and made.due > now else []
     waits += [AFTER_TROUBLE] if trouble else []
     if not state.verified and view.routers:
         young = bool(state.history) and now - state.history[-1].at < PATIENCE

@@ -20,6 +20,7 @@ from noria_operator.domain.rollout_analysis import Reading, read, weigh
 from noria_operator.domain.rollout_commands import obey
 from noria_operator.domain.rollout_report import message_of, phase_of
 from noria_operator.domain.rollout_retreat import fail, overdue, retarget, revert
+from noria_operator.domain.rollout_retry import next_retry, retry
 from noria_operator.domain.rollout_scene import Scene, goal
 from noria_operator.domain.rollout_state import Child, Note, Observed, Plan, Policy, State
 from noria_operator.domain.rollout_target import choose
@@ -31,7 +32,7 @@ MOVES = (
     *(obey, fail, track, overdue),
     *(promote, retarget, revert, remap),
     *(settle, relieve, advance, release, tell, hold),
-    *(expire, drop, start),
+    *(expire, drop, retry, start),
 )
 """In order of urgency: the first that applies is made, then all are asked again."""
 
@@ -68,8 +69,14 @@ def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Pla
         children=made,
         records=records(state, made),
         events=tuple(notes),
-        due=state.previous.keep_until if state.previous else None,
+        due=_due(state, now),
     )
+
+
+def _due(state: State, now: datetime) -> datetime | None:
+    """When to look again though nothing happens; what is overdue waits for something else."""
+    times = (state.previous.keep_until if state.previous else None, next_retry(state))
+    return min((at for at in times if at is not None and at > now), default=None)
 
 
 def children(policy: Policy, state: State) -> tuple[Child, ...]:

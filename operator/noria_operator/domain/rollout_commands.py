@@ -28,7 +28,7 @@ def obey(scene: Scene, state: State) -> Outcome | None:
 
 
 def _abort(scene: Scene, state: State) -> Outcome:
-    return abort(scene, state, _said(scene, "abort"))
+    return abort(scene, state, _said(scene, "abort"), by_hand=True)
 
 
 def _said(scene: Scene, command: str) -> str:
@@ -96,7 +96,7 @@ def _undo(scene: Scene, state: State) -> Outcome:
         return _refuse(scene, state, f"{why}: {target.version} is on its way already")
     for one in dict.fromkeys((left, candidate, state.stable, *(share.target for share in state.leaving))):
         if one is not None and one != target:
-            state = rejecting(scene, state, one, f"undone by {why}")
+            state = rejecting(scene, state, one, f"undone by {why}", by_hand=True)
     state = replace(without_candidate(scene, state), undo=Undo(target, left))
     message = f"back from {named(candidate or state.stable)} to {target.version} ({why})"
     return happened(scene, state, Happened.UNDONE, target.version, message, warning=True)

@@ -6,6 +6,7 @@ for and what a person can do; a phase never says more than was verified.
 
 from __future__ import annotations
 
+from noria_operator.api.types import format_time
 from noria_operator.domain.rollout_scene import at_endless_pause, goal
 from noria_operator.domain.rollout_state import Mode, Observed, Phase, Policy, Revision, State
 from noria_operator.domain.rollout_target import Target
@@ -85,7 +86,10 @@ def _of_rejection(state: State, target: Target) -> str:
     champion = state.stable.version if state.stable else "nothing"
     why = found.reason if found else "it failed before"
     version = found.version if found else "the wanted version"
-    return f"{champion} serves; {version} was rejected: {why}; annotate noria.dev/retry to try it again"
+    advice = "annotate noria.dev/retry to try it again"
+    if found and found.retry_at:
+        advice = f"it is tried again by itself at {format_time(found.retry_at.replace(microsecond=0))}"
+    return f"{champion} serves; {version} was rejected: {why}; {advice}"
 
 
 def _of_rollout(policy: Policy, state: State, observed: Observed) -> str:

@@ -24,7 +24,7 @@ from noria_operator.domain.rollout_traffic import shift
 from noria_operator.domain.verdict import Verdict
 
 
-def abort(scene: Scene, state: State, reason: str) -> Outcome:
+def abort(scene: Scene, state: State, reason: str, *, by_hand: bool = False) -> Outcome:
     """Nothing for the challenger, which is remembered as rejected; its pods go once weight 0 is verified.
 
     Where there is none any more, the versions that still leave are meant.
@@ -36,19 +36,20 @@ def abort(scene: Scene, state: State, reason: str) -> Outcome:
         return state, None
     text = clip(reason)
     for loser in losers:
-        state = rejecting(scene, state, loser, text)
+        state = rejecting(scene, state, loser, text, by_hand=by_hand)
     version = losers[-1].version
     message = f"{', '.join(loser.version for loser in losers)} was rolled back: {text}"
     state = without_candidate(scene, state)
     return happened(scene, state, Happened.ROLLED_BACK, version, message, warning=True)
 
 
-def rejecting(scene: Scene, state: State, loser: Revision, reason: str) -> State:
-    """The state that remembers the revision as one to be left alone."""
-    rejected = Rejected(loser.version, loser.revision, reason, scene.now)
+def rejecting(scene: Scene, state: State, loser: Revision, reason: str, *, by_hand: bool = False) -> State:
+    """The state that remembers the revision as one to be left alone; `by_hand`: until a person says retry."""
     others = tuple(
         one for one in state.rejected if (one.version, one.revision) != (loser.version, loser.revision)
     )
+    tried = sum(one.retries for one in state.rejected if one not in others)
+    rejected = Rejected(loser.version, loser.revision, reason, scene.now, tried, by_hand=by_hand)
     return replace(state, rejected=(*others, rejected)[-REMEMBERED:])
 
 

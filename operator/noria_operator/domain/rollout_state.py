@@ -165,12 +165,20 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A revision that failed and is left alone until somebody says retry."""
+    """A revision that failed and is left alone until somebody says retry, or until `retry_at`.
+
+    `retries` is how often it was tried again by itself; `by_hand` whether a person rejected it; `retrying`
+    whether it is being tried again, and does not count as rejected meanwhile.
+    """
 
     version: str
     revision: str
     reason: str
     at: datetime
+    retries: int = 0
+    retry_at: datetime | None = None
+    by_hand: bool = False
+    retrying: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +240,11 @@ class State:
         return all(share.verified for share in self.traffic)
 
     def is_rejected(self, target: Revision) -> bool:
-        """Whether this very revision was tried and failed."""
-        return any((one.version, one.revision) == (target.version, target.revision) for one in self.rejected)
+        """Whether this very revision was tried and failed, and is not being tried again."""
+        return any(
+            (one.version, one.revision) == (target.version, target.revision) and not one.retrying
+            for one in self.rejected
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +275,8 @@ class Policy:
     abort_on_max_hold: bool = False
     progress_deadline: timedelta = timedelta(minutes=10)
     keep_previous: timedelta = timedelta(minutes=10)
+    retry_limit: int = 0
+    retry_delay: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)

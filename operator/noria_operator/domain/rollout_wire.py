@@ -64,6 +64,8 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         abort_on_max_hold=analysis.on_max_hold == "Abort",
         progress_deadline=strategy.progress_deadline,
         keep_previous=strategy.keep_previous,
+        retry_limit=strategy.retry.limit if strategy.retry else 0,
+        retry_delay=strategy.retry.delay if strategy.retry else timedelta(),
     )
 
 
@@ -86,7 +88,18 @@ def state_of(status: ModelDeploymentStatus) -> State:
         traffic_version=status.traffic_version,
         analysis=_analysis(status.analysis, kept) if status.analysis and not kept.get("none") else None,
         rejected=tuple(
-            Rejected(one.version, one.revision, one.reason, one.at) for one in status.rejected if one.at
+            Rejected(
+                one.version,
+                one.revision,
+                one.reason,
+                one.at,
+                one.retries,
+                one.next_retry_time,
+                one.by_hand,
+                one.retrying,
+            )
+            for one in status.rejected
+            if one.at
         ),
         champions=tuple(map(_revision, status.champions)),
         undo=Undo(_revision(status.undo.target), _revision(status.undo.left)) if status.undo else None,
@@ -117,7 +130,16 @@ def status_fields(state: State, tolerated: float) -> dict[str, Any]:
         "traffic_version": state.traffic_version,
         "analysis": _analysis_status(state, tolerated),
         "rejected": [
-            RejectedStatus(version=one.version, revision=one.revision, reason=one.reason, at=one.at)
+            RejectedStatus(
+                version=one.version,
+                revision=one.revision,
+                reason=one.reason,
+                at=one.at,
+                retries=one.retries,
+                next_retry_time=one.retry_at,
+                by_hand=one.by_hand,
+                retrying=one.retrying,
+            )
             for one in state.rejected
         ],
         "champions": [Served(**_served(one)) for one in state.champions],

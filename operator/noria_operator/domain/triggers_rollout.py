@@ -44,7 +44,8 @@ def _passed_over(version: Json, deployment: Json) -> bool:
     own, status, spec = version["metadata"]["name"], deployment.get("status", {}), deployment["spec"]
     if spec.get("version") not in (None, own) or spec["model"] != version["spec"]["model"]:
         return True
-    if own in [entry.get("version") for entry in status.get("rejected", [])]:
+    rejected = [entry for entry in status.get("rejected", []) if not entry.get("retrying")]
+    if own in [entry.get("version") for entry in rejected]:
         return True
     stable = (status.get("stable") or {}).get("version", "")
     number = stable.rpartition("-")[2]

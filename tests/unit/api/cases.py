@@ -119,6 +119,8 @@ ACCEPTED = [
     yes(
         "md", strategy__steps=[{"pause": True}, {"weight": 1}, {"weight": 2, "pause": False}, {"weight": 99}]
     ),
+    yes("md", strategy__retry={}),
+    yes("md", strategy__retry={"limit": 10, "delay": "1s"}),
     yes("md", strategy__analysis__interval="1h"),
     yes("md", strategy__analysis__interval="1s"),
     yes("md", hosts=["internal", "mynoria.internal.example"]),
@@ -337,6 +339,10 @@ REFUSED_BY_SCHEMA = [
     no("md", "", strategy__steps=[{"weight": -1}]),
     no("md", "", strategy__steps=[{"weight": 2**63}]),
     no("md", "", strategy__steps=[{"pause": True}] * 21),
+    no("md", "", strategy__retry={"limit": 0}),
+    no("md", "", strategy__retry={"limit": 11}),
+    no("md", "must be longer than 0s", strategy__retry={"delay": "0s"}),
+    no("md", "", strategy__retry={"factor": 2}),
     no("md", "", strategy__analysis__errors__tolerated="0"),
     no("md", "", strategy__analysis__errors__tolerated="1"),
     no("md", "", strategy__analysis__errors__tolerated="0.0000"),

@@ -128,6 +128,7 @@ DEPLOYMENT = _object(
             },
             "progressDeadline": "10m",
             "keepPrevious": "0s",
+            "retry": {"limit": 3, "delay": "10m"},
         },
         "router": {"type": "Envoy", "replicas": 2, "timeout": "30s"},
     },

@@ -33,7 +33,15 @@ class Rollouts(RuleBasedStateMachine):
 
     @initialize(steps=STEPS, replicas=st.integers(0, 5), keep=st.sampled_from([0, 5]))
     def begin(self, steps: tuple[PolicyStep, ...], replicas: int, keep: int) -> None:
-        self.world = World(Policy(replicas=replicas, steps=steps, keep_previous=keep * MINUTE))
+        self.world = World(
+            Policy(
+                replicas=replicas,
+                steps=steps,
+                keep_previous=keep * MINUTE,
+                retry_limit=2,
+                retry_delay=5 * MINUTE,
+            )
+        )
         self.last = 0
         self.ids = 0
 

@@ -1,0 +1,61 @@
+"""A rejected revision is tried again by itself, a bounded number of times, each after twice as long.
+
+Comes in: a `Scene` and the state. Goes out: the next state and what to tell people, or None. Invariants: only
+what the spec asks for now is tried again, so a successor cancels it; what a person rejected (abort, undo)
+waits for a person; a revision that is tried again counts as rejected anew once it is no longer asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from noria_operator.domain.rollout_scene import Outcome, Scene, happened
+from noria_operator.domain.rollout_state import Happened, Policy, Rejected, State
+
+LONGEST = timedelta(days=1)
+"""Longest time between two tries, unless the first one waits longer already."""
+
+
+def retry(scene: Scene, state: State) -> Outcome | None:
+    """Keep the times of retries true to the spec, and begin the one whose time has come."""
+    kept = tuple(_current(scene, state, one) for one in state.rejected if not _redeemed(state, one))
+    if kept != state.rejected:
+        return replace(state, rejected=kept), None
+    due = next((one for one in kept if one.retry_at is not None and one.retry_at <= scene.now), None)
+    if due is None or state.candidate is not None:
+        return None
+    begun = replace(due, retries=due.retries + 1, retry_at=None, retrying=True)
+    state = replace(state, rejected=tuple(begun if one is due else one for one in kept))
+    message = f"{due.version} is tried again by itself, retry {begun.retries} of {scene.policy.retry_limit}"
+    return happened(scene, state, Happened.RETRIED, due.version, message)
+
+
+def next_retry(state: State) -> datetime | None:
+    """When the planner must look again for the sake of a retry."""
+    return min((one.retry_at for one in state.rejected if one.retry_at is not None), default=None)
+
+
+def distance(policy: Policy, retries: int) -> timedelta:
+    """The time from a rejection to the next try, after so many retries."""
+    first = policy.retry_delay
+    return min(first * (1 << retries), max(first, LONGEST))
+
+
+def _redeemed(state: State, one: Rejected) -> bool:
+    """Whether a retry made it the champion."""
+    stable = state.stable
+    return one.retrying and stable is not None and _is(one, stable.version, stable.revision)
+
+
+def _current(scene: Scene, state: State, one: Rejected) -> Rejected:
+    wanted = scene.target.wanted
+    asked = wanted is not None and _is(one, wanted.version, wanted.revision)
+    retrying = one.retrying and asked
+    waits = asked and not retrying and not one.by_hand and one.retries < scene.policy.retry_limit
+    at = one.at + distance(scene.policy, one.retries) if waits else None
+    return replace(one, retrying=retrying, retry_at=at)
+
+
+def _is(one: Rejected, version: str, revision: str) -> bool:
+    return (one.version, one.revision) == (version, revision)
