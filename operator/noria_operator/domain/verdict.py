@@ -3,7 +3,7 @@ beside it.
 
 Comes in: windows of request and error counts of both arms. Goes out: one of Pass, Fail, Hold, Error with the
 evidence. The tests are e-processes, so looking after every window costs no false alarms: under the hypothesis
-that it refutes, an e-value of 100 is reached with probability at most 1/100 whenever one looks. Only counts
+that it refutes, an e-value of 200 is reached with probability at most 1/200 whenever one looks. Only counts
 enter, no baseline rate: a fault common to both arms cancels, and the weight may change between windows.
 Everything is kept as logarithms.
 
@@ -28,8 +28,8 @@ OK_RATIOS: Final = (0.25, 0.5, 0.75, 1.0, 1.25)
 ABSOLUTE_SHARES: Final = (0.0, 0.1, 0.25, 0.5)
 """Alternatives of the absolute test, as shares of the tolerated error rate."""
 
-FAIL_AT: Final = 100.0
-"""e_harm that aborts, if more than one burst of errors shows it: a false alarm in at most 1 of 100
+FAIL_AT: Final = 200.0
+"""e_harm that aborts, if more than one burst of errors shows it: a false alarm in at most 1 of 200
 rollouts.
 """
 FAIL_AT_ONCE: Final = 1e12

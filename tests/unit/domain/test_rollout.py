@@ -234,7 +234,7 @@ def test_a_burst_of_errors_holds_the_step_until_it_is_explained() -> None:
     """Case 53: more weight is not given to what just failed, though one window alone does not abort."""
     steps = (PolicyStep(10, seconds(1)), PolicyStep(50))
     world = canary(Policy(replicas=2, steps=steps, interval=timedelta(minutes=5)))
-    world.send(500, {NEW: 3})
+    world.send(500, {NEW: 4})
     world.pass_time(seconds(2))
     made = world.settle()
     assert world.state.weight(NEW) == 10

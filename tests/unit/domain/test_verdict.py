@@ -122,7 +122,7 @@ def test_a_challenger_that_fails_everything_is_aborted_within_one_window() -> No
 
 
 QUIET = Window(Counts(90), Counts(10))
-BURST = window(1000, 0.1, 3, 3)
+BURST = window(1000, 0.1, 4, 4)
 
 
 def after(*windows: Window) -> Evidence:
@@ -145,7 +145,7 @@ def after(*windows: Window) -> Evidence:
 def test_one_burst_of_errors_holds(windows: tuple[Window, ...]) -> None:
     evidence = after(*windows)
     judgement = decide(evidence, 0.01)
-    assert evidence.log_e_harm >= log(100)
+    assert evidence.log_e_harm >= log(200)
     assert (judgement.verdict, judgement.lone_burst, judgement.suspicious) == (Verdict.HOLD, True, True)
     assert "one burst of errors" in judgement.message
 
