@@ -109,6 +109,8 @@ class Upstream:
     port: int
     behaviour: str = "ok"
     served: int = 0
+    delay: float = 0.0
+    """Seconds before a good answer."""
     patience: str = ""
     """How long the router waits, as it told with the latest request."""
 
@@ -122,6 +124,7 @@ class Upstream:
             request.transport.abort()
         if self.behaviour in {"reset", "hang"}:
             await asyncio.sleep(30)
+        await asyncio.sleep(self.delay)
         return web.Response(text=self.name)
 
 

@@ -17,6 +17,7 @@ from tests.integration.envoy_router import (
     upstream,
 )
 
+from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher
@@ -117,3 +118,29 @@ async def test_the_statistics_port_changes_nothing_and_tells_no_configuration() 
             assert response.status == 404
         async with envoy.session.get(f"{base}/stats/prometheus") as response:
             assert "envoy_cluster_upstream_rq" in await response.text()
+
+
+async def test_a_slow_version_has_slow_answers_in_the_routers_histograms() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as fast, upstream("m-2") as slow:
+        cluster.endpoints("m-1", fast.port)
+        cluster.endpoints("m-2", slow.port)
+        cluster.deployment("m", {"m-1": 50, "m-2": 50})
+        slow.delay = 0.12
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+            assert [(await envoy.get("m"))[0] for _ in range(20)] == [200] * 20
+
+            async def timings() -> dict[str, Histogram]:
+                found = await reader.timings(NAMESPACE, [envoy.pod()], ["m-1", "m-2"])
+                return found.get("router-0", {})
+
+            async with asyncio.timeout(15):
+                while sum(one.total for one in (await timings()).values()) < 20:  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+            found = await timings()
+            assert found["m-1"].above(100).errors == 0
+            assert found["m-2"].above(100) == Counts(found["m-2"].total, found["m-2"].total)
+            assert found["m-2"].bounds[:4] == (0.5, 1, 2, 3)
+            await reader.close()

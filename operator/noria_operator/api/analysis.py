@@ -12,8 +12,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from noria_operator.api.schema import Spec
-from noria_operator.api.types import HOUR_AT_MOST, Duration, PositiveDuration, Probability
+from noria_operator.api.schema import Rule, Spec
+from noria_operator.api.types import (
+    HOUR_AT_MOST,
+    Duration,
+    PositiveDuration,
+    Probability,
+    UnsignedDecimal,
+)
 
 
 class Errors(Spec):
@@ -26,10 +32,44 @@ class Errors(Spec):
     )
 
 
+class Latency(Spec):
+    """How slow a challenger's answers may be, compared with the champion's of the same time."""
+
+    quantile: Annotated[
+        Probability,
+        Rule(
+            cel="double(self) >= 0.5 && double(self) <= 0.999",
+            message="must be between 0.5 and 0.999",
+            holds=lambda value: PythonDecimal("0.5") <= value <= PythonDecimal("0.999"),
+        ),
+    ] = Field(
+        default=PythonDecimal("0.9"),
+        description="Answers above this quantile of the champion's latency (the next bound of the routers' "
+        'buckets) are slow; from 0.5 to 0.999. Default: "0.9".',
+    )
+    factor: Annotated[
+        UnsignedDecimal,
+        Rule(
+            cel="double(self) >= 1.5 && double(self) <= 10.0",
+            message="must be between 1.5 and 10",
+            holds=lambda value: PythonDecimal("1.5") <= value <= PythonDecimal(10),
+        ),
+    ] = Field(
+        default=PythonDecimal(2),
+        description="A challenger passes when its share of slow answers is surely below this many times the "
+        'champion\'s, or below 1 - quantile; from 1.5 to 10. Default: "2".',
+    )
+
+
 class Analysis(Spec):
     """How a challenger is judged against the champion, by a sequential test on counts."""
 
     errors: Errors = Field(default_factory=Errors, description="How many errors are tolerated.")
+    latency: Latency | None = Field(
+        default=None,
+        description="Judge latency, too, as the routers see it; {} takes the defaults. Absent: it is not "
+        "judged.",
+    )
     interval: Annotated[PositiveDuration, HOUR_AT_MOST] = Field(
         default=timedelta(seconds=10),
         description="Length of a window of counts, from 1s to 1h; one burst of errors that is shorter holds "

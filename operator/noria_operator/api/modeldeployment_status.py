@@ -85,6 +85,18 @@ class CountsStatus(Status):
     errors: int = Field(default=0, ge=0, le=2**53, description="Requests that failed.")
 
 
+class MeasureStatus(Status):
+    """The judgement on one measure."""
+
+    name: Text = Field(description="errors, latency, or another measure of spec.strategy.analysis.")
+    verdict: Literal["Pass", "Fail", "Hold", "Error"] = Field(description="Pass, Fail, Hold or Error.")
+    message: Message = Field(default="", description="The judgement in one sentence.")
+    figures: Annotated[dict[str, Text], Field(max_length=16)] = Field(
+        default_factory=dict,
+        description="What it was decided by, as decimals: thresholds, shares, logarithms of e-values.",
+    )
+
+
 class AnalysisStatus(Status):
     """The judgement on the challenger, with its evidence."""
 
@@ -100,6 +112,10 @@ class AnalysisStatus(Status):
     )
     log_e_ok: Text | None = Field(default=None, description="Log evidence that it is not worse.")
     log_e_abs: Text | None = Field(default=None, description="Log evidence of the absolute test.")
+    measures: Annotated[list[MeasureStatus], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="What was said of each measure when a verdict last changed or a window closed.",
+    )
     message: Message | None = Field(default=None, description="The judgement in one sentence.")
     state: dict[str, Any] | None = Field(
         default=None,

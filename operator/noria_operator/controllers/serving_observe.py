@@ -18,6 +18,7 @@ from noria_operator.api.parsing import InvalidSpec, parse_as
 from noria_operator.controllers import router
 from noria_operator.controllers.context import Context
 from noria_operator.domain import serving_payload
+from noria_operator.domain.latency import Histogram
 from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_state import InForce, Observed, Policy, Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
@@ -78,8 +79,10 @@ async def gather(ctx: Context, obj: Json) -> View:
     seen = [version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()]
     running = router.pods(ctx.store, namespace)
     ready_routers = [pod for pod in running if router.ready(pod)]
-    in_force, counts = await asyncio.gather(
-        _in_force(ctx, obj, state, ready_routers), _counts(ctx, obj, state, running)
+    in_force, counts, timings = await asyncio.gather(
+        _in_force(ctx, obj, state, ready_routers),
+        _counts(ctx, obj, state, running),
+        _timings(ctx, obj, policy, state, running),
     )
     targets = {one.name: one for one in _targets(state)}
     observed = Observed(
@@ -87,6 +90,7 @@ async def gather(ctx: Context, obj: Json) -> View:
         ready=_ready(ctx, obj, targets.values()),
         in_force=in_force,
         counts=counts,
+        timings=timings,
         commands=_commands(obj),
         problems=_problems(ctx, obj, targets.values()),
         restorable=_restorable(ctx, obj, state),
@@ -248,7 +252,22 @@ async def _counts(
     ctx: Context, obj: Json, state: State, routers: Sequence[Json]
 ) -> dict[str, dict[str, Counts]] | None:
     """Counts of both arms, read only while there are two; None when no router answered."""
-    if state.candidate is None or state.stable is None:
+    arms = _arms(state)
+    return (await ctx.router.counts(obj["metadata"]["namespace"], routers, arms) or None) if arms else None
+
+
+async def _timings(
+    ctx: Context, obj: Json, policy: Policy, state: State, routers: Sequence[Json]
+) -> dict[str, dict[str, Histogram]] | None:
+    """Latencies of both arms, read only where they are judged; None when no router answered."""
+    arms = _arms(state)
+    if not arms or policy.latency is None or state.analysis is None:
         return None
-    clusters = {state.stable.name, state.candidate.target.name}
-    return await ctx.router.counts(obj["metadata"]["namespace"], routers, clusters) or None
+    return await ctx.router.timings(obj["metadata"]["namespace"], routers, arms) or None
+
+
+def _arms(state: State) -> set[str]:
+    """Clusters of champion and challenger; none while there are not both."""
+    if state.candidate is None or state.stable is None:
+        return set()
+    return {state.stable.name, state.candidate.target.name}

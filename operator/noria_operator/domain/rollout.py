@@ -26,7 +26,6 @@ from noria_operator.domain.rollout_state import Child, Note, Observed, Plan, Pol
 from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_traffic import need, verify
 from noria_operator.domain.rollout_upkeep import drop, expire, hold, relieve, remap, tell
-from noria_operator.domain.verdict import Window
 
 MOVES = (
     *(obey, fail, track, overdue),
@@ -44,8 +43,8 @@ def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Pla
     """Everything that should happen now. `state` must be the one that routers are served from."""
     before = state
     state = verify(state, observed.in_force)
-    reading = read(policy, before, observed.counts, now)
-    unread = Reading(observed.counts, Window(), None)
+    reading = read(policy, before, observed, now)
+    unread = Reading(observed)
     notes: list[Note] = []
     for _ in range(_MOST_MOVES):
         target = choose(policy, state, observed.versions)

@@ -8,24 +8,43 @@ watching traffic writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from noria_operator.domain.rollout_state import Analysis, Policy, State
-from noria_operator.domain.verdict import Counts, Evidence, Judgement, Verdict, Window, decide, step
-from noria_operator.domain.windows import mark, merge, since
-
-Counters = Mapping[str, Mapping[str, Counts]]
+from noria_operator.domain import latency
+from noria_operator.domain.conditions import clip
+from noria_operator.domain.rollout_state import (
+    Analysis,
+    LatencyPolicy,
+    Observed,
+    Policy,
+    Said,
+    Slowness,
+    State,
+)
+from noria_operator.domain.verdict import (
+    TOLERABLE_RATIO,
+    Evidence,
+    Judgement,
+    Verdict,
+    Window,
+    decide,
+    step,
+    together,
+)
+from noria_operator.domain.windows import Marks, mark, merge, since
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the routers say at this moment; `judgement` is None while there is nothing to judge."""
+    """What the routers say at this moment: requests and errors of the open window, answers and slow answers;
+    `judgement` is None while there is nothing to judge.
+    """
 
-    counts: Counters | None
-    window: Window
-    judgement: Judgement | None
+    observed: Observed
+    window: Window = field(default_factory=Window)
+    slow: Window = field(default_factory=Window)
+    judgement: Judgement | None = None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -33,22 +52,56 @@ class Reading:
         return self.judgement.verdict if self.judgement else None
 
 
-def read(policy: Policy, state: State, counts: Counters | None, now: datetime) -> Reading:
+def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Reading:
     """Judge what was seen up to now; nothing is judged without both arms or before the first weight."""
     analysis = state.analysis
     if analysis is None or state.candidate is None or state.stable is None or analysis.since is None:
-        return Reading(counts, Window(), None)
-    challenger = state.candidate.target.name
-    window = Window()
-    if counts is not None and state.weight(challenger):
-        window = since(analysis.marks, counts, champion=state.stable.name, challenger=challenger)
-    judgement = decide(
+        return Reading(observed)
+    window = slow = Window()
+    if state.weight(state.candidate.target.name):
+        window = _since(state, analysis.marks, observed.counts)
+        if analysis.latency is not None:
+            slow = _since(state, analysis.latency.marks, _slow(analysis.latency, observed))
+    measures = 1 + (policy.latency is not None)
+    errors = decide(
         _with(analysis.evidence, window),
         policy.tolerated,
-        readable=counts is not None,
+        readable=observed.counts is not None,
         floors_met=now - analysis.since >= policy.min_duration,
+        measures=measures,
     )
-    return Reading(counts, window, judgement)
+    parts = [errors]
+    if policy.latency is not None:
+        parts.append(_latency(policy.latency, analysis.latency, slow, observed, measures))
+    return Reading(observed, window, slow, together(parts))
+
+
+def _latency(
+    policy: LatencyPolicy, seen: Slowness | None, window: Window, observed: Observed, measures: int
+) -> Judgement:
+    if seen is None:
+        readable = observed.timings is not None
+        verdict = Verdict.HOLD if readable else Verdict.ERROR
+        wait = f"waiting for {latency.ENOUGH} answers of the champion to know its quantile"
+        return Judgement(verdict, wait if readable else "the routers' latencies cannot be read", "latency")
+    judged = decide(
+        _with(seen.evidence, window, policy.factor),
+        1 - policy.quantile,
+        readable=observed.timings is not None,
+        of=latency.comparison(seen.edge, policy.factor),
+        measures=measures,
+    )
+    return replace(judged, figures={"edgeMilliseconds": seen.edge, **judged.figures})
+
+
+def _slow(seen: Slowness, observed: Observed) -> Marks | None:
+    return None if observed.timings is None else latency.slow(observed.timings, seen.edge)
+
+
+def _since(state: State, marks: Marks, counts: Marks | None) -> Window:
+    if counts is None or state.stable is None or state.candidate is None:
+        return Window()
+    return since(marks, counts, champion=state.stable.name, challenger=state.candidate.target.name)
 
 
 def weigh(policy: Policy, before: State, after: State, reading: Reading, now: datetime) -> State:
@@ -60,8 +113,8 @@ def weigh(policy: Policy, before: State, after: State, reading: Reading, now: da
         after = _weighed(policy, before, after, reading, now)
     else:
         # What was counted belongs to another challenger; this one begins with the counts of now.
-        after = replace(after, analysis=_baseline(analysis, after, reading, moved=True))
-    return _judged(after, read(policy, after, reading.counts, now))
+        after = replace(after, analysis=_baseline(policy, analysis, after, reading, moved=True))
+    return _judged(after, read(policy, after, reading.observed, now))
 
 
 def _weighed(policy: Policy, before: State, after: State, reading: Reading, now: datetime) -> State:
@@ -69,11 +122,11 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     moved = _place(before) != _place(after)
     opened = analysis.window_from
     if moved or (opened is not None and now >= opened + policy.interval):
-        analysis = _close(analysis, after, reading, now)
+        analysis = _close(policy, analysis, after, reading, now)
         after = _count(before, after, reading.window)
     elif opened is None and _requests(reading.window):
         analysis = replace(analysis, window_from=now)
-    analysis = _baseline(analysis, after, reading, moved=moved)
+    analysis = _baseline(policy, analysis, after, reading, moved=moved)
     return after if analysis == after.analysis else replace(after, analysis=analysis)
 
 
@@ -84,7 +137,9 @@ def _judged(after: State, reading: Reading) -> State:
     analysis, judgement = after.analysis, reading.judgement
     if analysis is None or judgement is None:
         return after
-    if (judgement.verdict, judgement.lone_burst) == (analysis.verdict, analysis.lone_burst):
+    said_before = [(one.measure, one.verdict) for one in analysis.said]
+    same = said_before == [(one.measure, one.verdict) for one in judgement.measures]
+    if same and (judgement.verdict, judgement.lone_burst) == (analysis.verdict, analysis.lone_burst):
         return after
     return replace(after, analysis=said(analysis, judgement))
 
@@ -96,21 +151,34 @@ def said(analysis: Analysis, judgement: Judgement) -> Analysis:
         verdict=judgement.verdict,
         message=judgement.message,
         lone_burst=judgement.lone_burst,
+        said=tuple(map(_said, judgement.measures)),
     )
 
 
-def _close(analysis: Analysis, after: State, reading: Reading, now: datetime) -> Analysis:
+def _said(one: Judgement) -> Said:
+    figures = {name: f"{value:.6g}" for name, value in one.figures.items()}
+    return Said(one.measure, one.verdict, clip(one.message), figures)
+
+
+def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, now: datetime) -> Analysis:
     """Put the open window into the evidence; an empty one leaves no trace but that no window is open.
 
     A router that did not answer keeps its mark: what it counted comes with a later window.
     """
-    window, judgement = reading.window, reading.judgement
-    if judgement is None or not _requests(window):
+    judgement, seen, arms = reading.judgement, analysis.latency, _arms(after)
+    if judgement is None or not _requests(reading.window):
         return replace(analysis, window_from=None)
+    if seen is not None and policy.latency is not None:
+        seen = replace(
+            seen,
+            evidence=_with(seen.evidence, reading.slow, policy.latency.factor),
+            marks={**seen.marks, **mark(_slow(seen, reading.observed) or {}, *arms)},
+        )
     return replace(
         said(analysis, judgement),
-        evidence=_with(analysis.evidence, window),
-        marks={**analysis.marks, **_marks(after, reading)},
+        evidence=_with(analysis.evidence, reading.window),
+        marks={**analysis.marks, **mark(reading.observed.counts or {}, *arms)},
+        latency=seen,
         window_from=now,
     )
 
@@ -123,21 +191,36 @@ def _count(before: State, after: State, window: Window) -> State:
     return replace(after, step=replace(after.step, requests=requests))
 
 
-def _baseline(analysis: Analysis, after: State, reading: Reading, *, moved: bool) -> Analysis:
+def _baseline(policy: Policy, analysis: Analysis, after: State, reading: Reading, *, moved: bool) -> Analysis:
     """Marks for what begins now: all routers when the weight changed, else those seen for the first time."""
+    seen = _edged(policy, analysis, after, reading.observed)
     if after.candidate is None or not after.weight(after.candidate.target.name):
-        return replace(analysis, marks={}, window_from=None)
+        seen = replace(seen, marks={}) if seen else None
+        return replace(analysis, marks={}, latency=seen, window_from=None)
+    arms = _arms(after)
+    if seen is not None:
+        seen = replace(seen, marks=_marked(seen.marks, _slow(seen, reading.observed), arms, moved=moved))
+    marks = _marked(analysis.marks, reading.observed.counts, arms, moved=moved)
+    opened = None if moved else analysis.window_from
+    return replace(analysis, marks=marks, latency=seen, window_from=opened)
+
+
+def _marked(marks: Marks, counts: Marks | None, arms: tuple[str, ...], *, moved: bool) -> Marks:
+    """Counts that cannot be read when the weight changes must not end up in a window of another weight: then
+    there are no marks, and the next reading is where it begins.
+    """
     if moved:
-        # Counts that cannot be read now must not end up in a window of another weight: begin with the next.
-        return replace(analysis, marks=_marks(after, reading), window_from=None)
-    if reading.counts is None:
-        return analysis
-    known = merge(analysis.marks, reading.counts, *_arms(after))
-    return analysis if known == analysis.marks else replace(analysis, marks=known)
+        return mark(counts or {}, *arms)
+    return marks if counts is None else merge(marks, counts, *arms)
 
 
-def _marks(state: State, reading: Reading) -> dict[str, dict[str, Counts]]:
-    return mark(reading.counts or {}, *_arms(state))
+def _edged(policy: Policy, analysis: Analysis, after: State, observed: Observed) -> Slowness | None:
+    """The evidence on latency, begun once the champion's quantile is known."""
+    if policy.latency is None or analysis.latency is not None or after.stable is None:
+        return analysis.latency if policy.latency else None
+    champion = [pod.get(after.stable.name, latency.Histogram()) for pod in (observed.timings or {}).values()]
+    edge = latency.edge(champion, policy.latency.quantile)
+    return None if edge is None else Slowness(edge)
 
 
 def _arms(state: State) -> tuple[str, ...]:
@@ -145,8 +228,8 @@ def _arms(state: State) -> tuple[str, ...]:
     return (*stable, state.candidate.target.name) if state.candidate else stable
 
 
-def _with(evidence: Evidence, window: Window) -> Evidence:
-    return step(evidence, window) if _requests(window) else evidence
+def _with(evidence: Evidence, window: Window, tolerable: float = TOLERABLE_RATIO) -> Evidence:
+    return step(evidence, window, tolerable) if _requests(window) else evidence
 
 
 def _requests(window: Window) -> int:

@@ -12,7 +12,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from noria_operator.api.names import record_name
-from noria_operator.domain.verdict import Counts, Evidence, Verdict
+from noria_operator.domain.latency import Timings
+from noria_operator.domain.verdict import Evidence, Verdict
+from noria_operator.domain.windows import Marks
 
 REMEMBERED = 20
 """Entries of `status.history` and `status.rejected`."""
@@ -148,14 +150,36 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Slowness:
+    """The evidence on latency: answers above `edge` (milliseconds), with marks of their own."""
+
+    edge: float
+    evidence: Evidence = field(default_factory=Evidence)
+    marks: Marks = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was last said of one measure; `figures` are decimals by name."""
+
+    measure: str
+    verdict: Verdict
+    message: str
+    figures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """The evidence so far and where the open window began; marks are the routers' counts at its beginning.
 
+    `evidence` and `marks` are those of errors, which are always judged. `said` has one entry a measure;
     `lone_burst` is that of the last judgement, so that people are told once.
     """
 
     evidence: Evidence = field(default_factory=Evidence)
-    marks: Mapping[str, Mapping[str, Counts]] = field(default_factory=dict)
+    marks: Marks = field(default_factory=dict)
+    latency: Slowness | None = None
+    said: tuple[Said, ...] = ()
     window_from: datetime | None = None
     since: datetime | None = None
     verdict: Verdict | None = None
@@ -262,6 +286,16 @@ class PolicyStep:
 
 
 @dataclass(frozen=True, slots=True)
+class LatencyPolicy:
+    """Which quantile of the champion's latency divides fast from slow, and how many times its share of slow
+    answers a challenger may have.
+    """
+
+    quantile: float = 0.9
+    factor: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What the spec asks for; `pinned` is a ModelVersion's name, None follows the newest approved one."""
 
@@ -269,6 +303,7 @@ class Policy:
     pinned: str | None = None
     steps: tuple[PolicyStep, ...] = ()
     tolerated: float = 0.01
+    latency: LatencyPolicy | None = None
     interval: timedelta = timedelta(seconds=10)
     min_duration: timedelta = timedelta()
     max_hold: timedelta = timedelta(hours=1)
@@ -299,7 +334,7 @@ class InForce:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the cluster shows. None in `in_force` or `counts` means that it was not or could not be read.
+    """What the cluster shows. None in `in_force`, `counts` or `timings`: it was not or could not be read.
 
     `in_force` has one entry for each ready router; `ready` and `problems` go by
     revision name; `commands` are ids by command; `obstacle` is why no new pods may be asked for (an unusable
@@ -310,7 +345,8 @@ class Observed:
     versions: tuple[Version, ...] = ()
     ready: Mapping[str, int] = field(default_factory=dict)
     in_force: tuple[InForce, ...] | None = None
-    counts: Mapping[str, Mapping[str, Counts]] | None = None
+    counts: Marks | None = None
+    timings: Timings | None = None
     commands: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     obstacle: str = ""

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from noria_operator.api.analysis import Latency
 from noria_operator.api.modeldeployment import ModelDeploymentSpec
 from noria_operator.api.modeldeployment_status import (
-    AnalysisStatus,
     CandidateStatus,
-    CountsStatus,
     DeploymentHistory,
     ModelDeploymentStatus,
     PreviousStatus,
@@ -26,10 +25,11 @@ from noria_operator.api.modeldeployment_status import (
     TrafficStatus,
     UndoStatus,
 )
+from noria_operator.domain.analysis_wire import analysis_of, analysis_status, present
 from noria_operator.domain.rollout_state import (
-    Analysis,
     Candidate,
     Entry,
+    LatencyPolicy,
     Mode,
     Policy,
     PolicyStep,
@@ -41,10 +41,8 @@ from noria_operator.domain.rollout_state import (
     Step,
     Undo,
 )
-from noria_operator.domain.verdict import Counts, Evidence, Verdict
 
 _RUN = "step"
-_EVIDENCE = "evidence"
 
 
 def policy_of(spec: ModelDeploymentSpec) -> Policy:
@@ -58,6 +56,7 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
             for one in strategy.steps
         ),
         tolerated=float(analysis.errors.tolerated),
+        latency=_latency(analysis.latency) if analysis.latency else None,
         interval=analysis.interval,
         min_duration=analysis.min_duration,
         max_hold=analysis.max_hold,
@@ -67,6 +66,10 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         retry_limit=strategy.retry.limit if strategy.retry else 0,
         retry_delay=strategy.retry.delay if strategy.retry else timedelta(),
     )
+
+
+def _latency(asked: Latency) -> LatencyPolicy:
+    return LatencyPolicy(float(asked.quantile), float(asked.factor))
 
 
 def state_of(status: ModelDeploymentStatus) -> State:
@@ -86,7 +89,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
         else None,
         traffic=tuple(Share(_revision(one), one.weight, one.verified) for one in status.traffic),
         traffic_version=status.traffic_version,
-        analysis=_analysis(status.analysis, kept) if status.analysis and not kept.get("none") else None,
+        analysis=analysis_of(status.analysis),
         rejected=tuple(
             Rejected(
                 one.version,
@@ -128,7 +131,7 @@ def status_fields(state: State, tolerated: float) -> dict[str, Any]:
             for one in state.traffic
         ],
         "traffic_version": state.traffic_version,
-        "analysis": _analysis_status(state, tolerated),
+        "analysis": analysis_status(state.analysis, tolerated, {_RUN: _step_json(step)} if step else {}),
         "rejected": [
             RejectedStatus(
                 version=one.version,
@@ -163,76 +166,11 @@ def _revision(one: Served) -> Revision:
     return Revision(one.version, one.revision, one.name)
 
 
-# -- the analysis --------------------------------------------------------------------------------
-
-
-def _analysis_status(state: State, tolerated: float) -> AnalysisStatus | None:
-    analysis, step = state.analysis, state.step
-    kept: dict[str, Any] = {_RUN: _step_json(step)} if step else {}
-    if analysis is None:
-        return AnalysisStatus(state={**kept, "none": True}) if kept else None
-    evidence = analysis.evidence
-    kept[_EVIDENCE] = _present(
-        harm=list(evidence.harm),
-        last=list(evidence.last),
-        burst=list(evidence.burst),
-        ok=list(evidence.ok),
-        windowFrom=_text(analysis.window_from),
-        since=_text(analysis.since),
-        loneBurst=analysis.lone_burst,
-        marks={
-            pod: {name: [one.requests, one.errors] for name, one in clusters.items()}
-            for pod, clusters in analysis.marks.items()
-        },
-    )
-    return AnalysisStatus(
-        verdict=analysis.verdict.value if analysis.verdict else None,
-        windows=evidence.windows,
-        champion=CountsStatus(requests=evidence.champion.requests, errors=evidence.champion.errors),
-        challenger=CountsStatus(requests=evidence.challenger.requests, errors=evidence.challenger.errors),
-        log_e_harm=f"{evidence.log_e_harm:.6f}",
-        log_e_rest=f"{evidence.log_e_rest:.6f}",
-        log_e_ok=f"{evidence.log_e_ok:.6f}",
-        log_e_abs=f"{evidence.log_e_abs(tolerated):.6f}",
-        message=analysis.message or None,
-        state=kept,
-    )
-
-
-def _analysis(status: AnalysisStatus, kept: Mapping[str, Any]) -> Analysis:
-    exact = kept.get(_EVIDENCE) or {}
-    fresh = Evidence()
-    return Analysis(
-        evidence=Evidence(
-            harm=tuple(map(float, exact.get("harm", fresh.harm))),
-            last=tuple(map(float, exact.get("last", fresh.last))),
-            burst=tuple(map(float, exact.get("burst", fresh.burst))),
-            ok=tuple(map(float, exact.get("ok", fresh.ok))),
-            windows=status.windows,
-            champion=_counts(status.champion),
-            challenger=_counts(status.challenger),
-        ),
-        marks={
-            pod: {name: Counts(*pair) for name, pair in clusters.items()}
-            for pod, clusters in (exact.get("marks") or {}).items()
-        },
-        window_from=_time(exact.get("windowFrom")),
-        since=_time(exact.get("since")),
-        verdict=Verdict(status.verdict) if status.verdict else None,
-        message=status.message or "",
-        lone_burst=exact.get("loneBurst", False),
-    )
-
-
-def _counts(status: CountsStatus | None) -> Counts:
-    return Counts(status.requests, status.errors) if status else Counts()
-
-
 # -- the step --------------------------------------------------------------------------------
 
 
 def _step_json(step: Step) -> dict[str, Any]:
-    return _present(
+    return present(
         mode=step.mode.value,
         waitedMicroseconds=step.waited // timedelta(microseconds=1),
         released=step.released,
@@ -256,16 +194,3 @@ def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -
         kept_weight=kept.get("keptWeight"),
         plan=kept.get("plan", ""),
     )
-
-
-def _text(value: datetime | None) -> str | None:
-    return value.isoformat() if value else None
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
-
-
-def _present(**fields: Any) -> dict[str, Any]:
-    """Only what has a value: the API server knows no null inside a status."""
-    return {name: value for name, value in fields.items() if value is not None}

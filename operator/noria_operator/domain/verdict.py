@@ -14,6 +14,7 @@ window.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import exp, inf, log, log1p
@@ -127,23 +128,60 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """A verdict with the three figures behind it (natural logarithms) and a sentence for people.
+class Comparison:
+    """What is counted, which ratio of shares is tolerable, and both in words."""
 
-    `lone_burst` says that harm was found, in one burst of errors alone.
+    measure: str = "errors"
+    tolerable: float = TOLERABLE_RATIO
+    worse: str = "it fails more often than the champion"
+    hits: str = "errors"
+    unread: str = "the routers' counts cannot be read"
+
+
+ERRORS: Final = Comparison()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with a sentence for people, and the figures behind it (logarithms are natural).
+
+    `lone_burst` says that harm was found, in one burst alone; `parts` are the judgements on each measure,
+    where this one stands for several.
     """
 
     verdict: Verdict
-    log_e_harm: float
-    log_e_ok: float
-    log_e_abs: float
     message: str
+    measure: str = ""
+    log_e_harm: float = 0.0
+    figures: Mapping[str, float] = field(default_factory=dict)
     lone_burst: bool = False
+    parts: tuple[Judgement, ...] = ()
 
     @property
     def suspicious(self) -> bool:
         """Whether something speaks against more weight, even if it does not speak loud enough to abort."""
-        return self.verdict in (Verdict.FAIL, Verdict.ERROR) or self.log_e_harm >= log(SUSPECT_AT)
+        loud = self.verdict in (Verdict.FAIL, Verdict.ERROR) or self.log_e_harm >= log(SUSPECT_AT)
+        return loud or any(part.suspicious for part in self.parts)
+
+    @property
+    def measures(self) -> tuple[Judgement, ...]:
+        """The judgement on each measure."""
+        return self.parts or (self,)
+
+
+_GRAVEST: Final = (Verdict.FAIL, Verdict.ERROR, Verdict.HOLD, Verdict.PASS)
+
+
+def together(parts: Sequence[Judgement]) -> Judgement:
+    """One judgement on all measures: Fail if any fails, else Error if any cannot be read, Pass only if all
+    pass. The sentence is that of the measures that decide.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    verdict = min((part.verdict for part in parts), key=_GRAVEST.index)
+    said = [f"{part.measure}: {part.message}" for part in parts if part.verdict is verdict]
+    burst = any(part.lone_burst for part in parts)
+    return Judgement(verdict, "; ".join(said), lone_burst=burst, parts=tuple(parts))
 
 
 def log_mean_exp(values: tuple[float, ...]) -> float:
@@ -161,14 +199,14 @@ def _times_log(count: int, base: float) -> float:
     return count * log(base) if base > 0 else -inf
 
 
-def step(evidence: Evidence, window: Window) -> Evidence:
+def step(evidence: Evidence, window: Window, tolerable: float = TOLERABLE_RATIO) -> Evidence:
     """Evidence after one more window. A window without errors in either arm leaves both sequential tests as
-    they are.
+    they are. `tolerable` is the ratio that the ok test refutes, above the largest of OK_RATIOS.
     """
     share = window.share
     hits = window.challenger.errors
     errors = window.champion.errors + hits
-    null = log1p(share * (TOLERABLE_RATIO - 1))
+    null = log1p(share * (tolerable - 1))
     gain = tuple(hits * log(ratio) - errors * log1p(share * (ratio - 1)) for ratio in HARM_RATIOS)
     return replace(
         evidence,
@@ -176,7 +214,7 @@ def step(evidence: Evidence, window: Window) -> Evidence:
         last=gain,
         burst=max(evidence.burst, tuple(map(add, evidence.last, gain)), key=log_mean_exp),
         ok=tuple(
-            value + hits * log(ratio / TOLERABLE_RATIO) + errors * (null - log1p(share * (ratio - 1)))
+            value + hits * log(ratio / tolerable) + errors * (null - log1p(share * (ratio - 1)))
             for value, ratio in zip(evidence.ok, OK_RATIOS, strict=True)
         ),
         windows=evidence.windows + 1,
@@ -186,42 +224,52 @@ def step(evidence: Evidence, window: Window) -> Evidence:
 
 
 def decide(
-    evidence: Evidence, tolerated: float, *, readable: bool = True, floors_met: bool = True
+    evidence: Evidence,
+    tolerated: float,
+    *,
+    readable: bool = True,
+    floors_met: bool = True,
+    of: Comparison = ERRORS,
+    measures: int = 1,
 ) -> Judgement:
     """Judge the evidence; harm is looked at first, so that missing counts never hide a Fail that was already
     found.
 
-    `tolerated` is an error rate strictly between 0 and 1; `readable` whether the last counts arrived;
-    `floors_met` whether the least time that a user asked for has passed.
+    `tolerated` is a share strictly between 0 and 1 (of errors: an error rate); `readable` whether the last
+    counts arrived; `floors_met` whether the least time that a user asked for has passed; `measures` how many
+    tests share the false alarms.
     """
     harm, ok, absolute = evidence.log_e_harm, evidence.log_e_ok, evidence.log_e_abs(tolerated)
     rest = evidence.log_e_rest
 
     # The first that holds decides. Without requests on either side there is nothing to compare with: silence
     # promotes nobody.
-    harmful = harm >= log(FAIL_AT)
+    harmful = harm >= log(FAIL_AT * measures)
     lone_burst = harmful and rest < log(SUSPECT_AT) and harm < log(FAIL_AT_ONCE)
     silent = evidence.champion.requests == 0 or evidence.challenger.requests == 0
     thin = ok < log(PASS_AT) and absolute < log(PASS_AT)
     chain = (
-        (
-            harmful and not lone_burst,
-            Verdict.FAIL,
-            f"it fails more often than the champion, e_harm {_e(harm)}",
-        ),
-        (not readable, Verdict.ERROR, "the routers' counts cannot be read"),
+        (harmful and not lone_burst, Verdict.FAIL, f"{of.worse}, e_harm {_e(harm)}"),
+        (not readable, Verdict.ERROR, of.unread),
         (silent, Verdict.HOLD, "waiting for requests to both versions"),
         (
             lone_burst,
             Verdict.HOLD,
-            f"e_harm {_e(harm)} in one burst of errors, {_e(rest)} without it; waiting for another",
+            f"e_harm {_e(harm)} in one burst of {of.hits}, {_e(rest)} without it; waiting for another",
         ),
         (thin, Verdict.HOLD, f"not enough evidence yet, e {_e(max(ok, absolute))} of {PASS_AT:.0f}"),
         (not floors_met, Verdict.HOLD, "enough evidence, waiting for analysis.minDuration"),
         (True, Verdict.PASS, f"as good as the champion, e_ok {_e(ok)}, e_abs {_e(absolute)}"),
     )
     verdict, why = next((verdict, why) for holds, verdict, why in chain if holds)
-    return Judgement(verdict, harm, ok, absolute, f"{why} ({_figures(evidence)})", lone_burst)
+    return Judgement(
+        verdict,
+        f"{why} ({_seen(evidence, of)})",
+        of.measure,
+        harm,
+        {"logEHarm": harm, "logERest": rest, "logEOk": ok, "logEAbs": absolute},
+        lone_burst,
+    )
 
 
 def _e(logarithm: float) -> str:
@@ -231,6 +279,6 @@ def _e(logarithm: float) -> str:
     return f"10^{logarithm / log(10):.0f}"
 
 
-def _figures(evidence: Evidence) -> str:
+def _seen(evidence: Evidence, of: Comparison) -> str:
     arms = (("challenger", evidence.challenger), ("champion", evidence.champion))
-    return ", ".join(f"{name} {arm.errors} errors in {arm.requests} requests" for name, arm in arms)
+    return ", ".join(f"{name} {arm.errors} {of.hits} in {arm.requests} requests" for name, arm in arms)

@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection, Iterable
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
 from noria_operator.api import names
+from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher, address
@@ -31,6 +33,8 @@ _FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
 _STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT, _RESET, *_FAULTS)
 _STAT = "|".join(map(re.escape, _STATS))
 _NAME = re.compile(rf"cluster\.([^.]+)\.({_STAT})")
+_TIME = "upstream_rq_time"
+_TIMED = re.compile(rf"cluster\.([^.]+)\.{_TIME}")
 
 _SLACK = 64
 """Requests by which a reading may lie below the one before without meaning a restart."""
@@ -61,11 +65,24 @@ class RouterReader:
     ) -> dict[str, dict[str, Counts]]:
         """Cumulative counts by uid of each pod that could be read, and cluster (of all, or of `clusters`)."""
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
-        query = f"/stats?format=json&filter={quote(_filter(clusters), safe='')}"
+        query = f"/stats?format=json&filter={quote(_pattern(clusters, _STAT), safe='')}"
         bodies = await asyncio.gather(*(self._stats(pod, query) for pod in read))
         found = {pod["metadata"]["uid"]: counted(body) for pod, body in zip(read, bodies, strict=True)}
         nothing = dict.fromkeys(clusters or (), Counts())
         return {uid: self._steady(uid, nothing | each) for uid, each in found.items() if each is not None}
+
+    async def timings(
+        self, namespace: str, pods: Iterable[Json], clusters: Collection[str]
+    ) -> dict[str, dict[str, Histogram]]:
+        """Answers by their time in milliseconds, by uid of each pod that could be read and cluster. Envoy
+        merges its threads' histograms every five seconds, those of all clusters at once.
+        """
+        read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
+        filter_ = quote(_pattern(clusters, _TIME), safe="")
+        query = f"/stats?format=json&histogram_buckets=cumulative&filter={filter_}"
+        bodies = await asyncio.gather(*(self._stats(pod, query) for pod in read))
+        found = {pod["metadata"]["uid"]: timed(body) for pod, body in zip(read, bodies, strict=True)}
+        return {uid: each for uid, each in found.items() if each is not None}
 
     async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[InForce] | None:
         """What each of these routers acts on; None when one of them could not be read.
@@ -116,6 +133,26 @@ def counted(body: Any) -> dict[str, Counts] | None:
     return found
 
 
+def timed(body: Any) -> dict[str, Histogram] | None:
+    """The histograms in an answer of `/stats?format=json&histogram_buckets=cumulative`, HTTP and gRPC of a
+    revision together; None when it is no such answer."""
+    if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
+        return None
+    found: dict[str, Histogram] = {}
+    given = (stat.get("histograms") or () for stat in body["stats"] if isinstance(stat, dict))
+    for one in chain.from_iterable(given):
+        match = _TIMED.fullmatch(str(one.get("name", "")))
+        if match:
+            revision = match[1].removesuffix(names.GRPC_SUFFIX)
+            found[revision] = found.get(revision, Histogram()) + _histogram(one["buckets"])
+    return found
+
+
+def _histogram(buckets: Iterable[Json]) -> Histogram:
+    rows = [(float(one["upper_bound"]), int(one["cumulative"])) for one in buckets]
+    return Histogram(tuple(bound for bound, _ in rows), tuple(count for _, count in rows))
+
+
 def _counts(values: dict[str, int]) -> Counts:
     """A request that the client gave up on is in none of Envoy's response counters: it shows as a connection
     to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1).
@@ -144,9 +181,9 @@ def steady(before: Counts | None, now: Counts) -> Counts:
     return Counts(max(before.requests, now.requests), max(errors, now.errors))
 
 
-def _filter(clusters: Collection[str] | None) -> str:
+def _pattern(clusters: Collection[str] | None, stat: str) -> str:
     names_ = "[^.]+" if clusters is None else f"({'|'.join(re.escape(name) for name in sorted(clusters))})"
-    return rf"^cluster\.{names_}({names.GRPC_SUFFIX})?\.({_STAT})$"
+    return rf"^cluster\.{names_}({names.GRPC_SUFFIX})?\.({stat})$"
 
 
 def _told(body: Any) -> InForce | None:

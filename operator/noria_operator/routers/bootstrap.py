@@ -33,6 +33,40 @@ REQUEST_TIMEOUT = "35s"
 RELAY_TIMEOUT = "30s"
 """Shorter than REQUEST_TIMEOUT, longer than the operator holds a request (20 s)."""
 PLENTY = 100_000
+MILLISECONDS = (
+    *(
+        0.5,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        8,
+        10,
+        12,
+        15,
+        20,
+        25,
+        30,
+        40,
+        50,
+        60,
+        80,
+        100,
+        120,
+        150,
+        200,
+        250,
+        300,
+        400,
+        500,
+    ),
+    *(600, 800, 1000, 1500, 2000, 2500, 3000, 5000, 7500, 10_000, 15_000, 30_000, 60_000, 300_000, 3_600_000),
+)
+"""Bounds of the buckets in which answers are counted by their time: fine enough for a quantile of a fast
+model. Envoy's own leap from 1 to 5 and 10 to 25.
+"""
 
 _CUT_EXTENSIONS = """
 function envoy_on_request(handle)
@@ -95,6 +129,14 @@ def bootstrap(want: Bootstrap) -> Json:
                 static_cluster(stats_listener.TRAFFIC_CLUSTER, socket("127.0.0.1", want.traffic_port)),
                 _operator(want.xds_address),
             ],
+        },
+        "stats_config": {
+            "histogram_bucket_settings": [
+                {
+                    "match": {"safe_regex": {"regex": r"cluster\.[^.]+\.upstream_rq_time"}},
+                    "buckets": list(MILLISECONDS),
+                }
+            ]
         },
         "overload_manager": _overload(want.heap_bytes),
     }

@@ -121,6 +121,7 @@ DEPLOYMENT = _object(
             ],
             "analysis": {
                 "errors": {"tolerated": "0.01"},
+                "latency": {"quantile": "0.9", "factor": "2"},
                 "interval": "10s",
                 "minDuration": "0s",
                 "maxHold": "1h",

@@ -22,7 +22,14 @@ DEPLOYMENT: Json = {
             {"version": "flight-delay-3", "weight": 90, "verified": True},
             {"version": "flight-delay-4", "weight": 10, "verified": False},
         ],
-        "analysis": {"verdict": "Hold", "message": "too few requests"},
+        "analysis": {
+            "verdict": "Hold",
+            "message": "errors: too few requests",
+            "measures": [
+                {"name": "errors", "verdict": "Hold", "message": "too few requests"},
+                {"name": "latency", "verdict": "Pass", "message": "as good as the champion"},
+            ],
+        },
         "rejected": [{"version": "flight-delay-2", "reason": "Errors", "at": "t"}],
         "conditions": [{"type": "Ready", "status": "True", "reason": "Serving", "message": "fine"}],
         "champions": [{"version": "flight-delay-3", "revision": "r", "name": "flight-delay-3-abc123"}],
@@ -93,7 +100,8 @@ def test_a_watch_begins_with_everything_and_goes_on_with_what_changes() -> None:
 def test_why_tells_the_evidence_of_a_rollout() -> None:
     lines = said("why", "flight-delay").splitlines()
     assert lines[:2] == ["ModelDeployment flight-delay: Progressing", "  step 1 of 2"]
-    assert "  Hold: too few requests" in lines
+    assert "  Hold: errors: too few requests" in lines
+    assert "  latency Pass: as good as the champion" in lines
     assert "  flight-delay-2: Errors (t)" in lines
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.api.names import record_name
+from noria_operator.domain.latency import Timings
 from noria_operator.domain.rollout import plan
 from noria_operator.domain.rollout_state import (
     Happened,
@@ -57,6 +58,8 @@ class World:
         self.told = [0] * routers
         """The version of the traffic that each router acts on."""
         self.counts: list[dict[str, Counts]] = [{} for _ in range(routers)]
+        self.timings: Timings | None = None
+        """Answers by their time, as the routers counted them."""
         self.commands: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.obstacle = ""
@@ -120,6 +123,7 @@ class World:
                 InForce(told, dict(one)) for told, one in zip(self.told, self.routers, strict=False)
             ),
             counts={f"router-{i}": dict(one) for i, one in enumerate(self.counts)} if self.readable else None,
+            timings=self.timings,
             commands=dict(self.commands),
             problems=dict(self.problems),
             restorable=frozenset(

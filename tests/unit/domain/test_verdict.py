@@ -14,11 +14,13 @@ from noria_operator.domain.verdict import (
     OK_RATIOS,
     Counts,
     Evidence,
+    Judgement,
     Verdict,
     Window,
     decide,
     log_mean_exp,
     step,
+    together,
 )
 
 S1 = (0, 1, 0, 2, 3)
@@ -175,6 +177,44 @@ def test_the_rest_is_the_evidence_of_all_windows_but_the_strongest_two_in_a_row(
     harm = zip(after(*windows).harm, after(*strongest).harm, strict=True)
     expected = log_mean_exp(tuple(whole - part for whole, part in harm))
     assert after(*windows).log_e_rest == pytest.approx(expected)
+
+
+def judgement(verdict: Verdict, measure: str, log_e_harm: float = 0.0) -> Judgement:
+    return Judgement(verdict, f"so says {measure}", measure, log_e_harm)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ("Pass Pass", "Pass"),
+        ("Pass Hold", "Hold"),
+        ("Hold Error Pass", "Error"),
+        ("Error Fail Pass", "Fail"),
+    ],
+)
+def test_measures_pass_together_and_fail_alone(verdicts: str, expected: str) -> None:
+    """Case 31; in Argo, Inconclusive overwrites Failed."""
+    parts = [judgement(Verdict(one), str(index)) for index, one in enumerate(verdicts.split())]
+    whole = together(parts)
+    assert whole.verdict == expected
+    assert {part.measure for part in parts if part.message in whole.message} == {
+        part.measure for part in parts if part.verdict == expected
+    }
+
+
+def test_what_one_measure_suspects_is_suspicious_and_one_measure_speaks_for_itself() -> None:
+    alarmed = judgement(Verdict.HOLD, "latency", log(10))
+    assert together([judgement(Verdict.PASS, "errors"), alarmed]).suspicious
+    assert together([alarmed]) is alarmed
+
+
+def test_measures_share_the_false_alarms() -> None:
+    evidence = after(BURST, QUIET, BURST)
+    few = after(window(1000, 0.1, 2, 2), QUIET, QUIET, window(1000, 0.1, 2, 2))
+    assert log(200) < few.log_e_harm < log(200 * 5)
+    assert decide(few, 0.01, measures=5).verdict is Verdict.HOLD
+    assert decide(few, 0.01).log_e_harm == decide(few, 0.01, measures=5).log_e_harm
+    assert decide(evidence, 0.01, measures=5).verdict is Verdict.FAIL
 
 
 def test_errors_that_hit_both_arms_alike_are_no_harm() -> None:

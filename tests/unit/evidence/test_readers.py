@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
-from noria_operator.evidence.router import RouterReader, counted, steady
+from noria_operator.evidence.router import RouterReader, counted, steady, timed
 from noria_operator.evidence.server import MAX_OPEN, PATIENCE, CounterReader
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -270,3 +271,22 @@ async def test_labels_wait_for_a_ready_pod_that_does_not_answer_but_not_for_ever
         now = 2 * PATIENCE
         assert await labelled(reader, *both) == 12
         await reader.close()
+
+
+def _histogram(name: str, *counts: int) -> dict[str, Any]:
+    bounds = (0.5, 1, 3e5)
+    rows = zip(bounds, counts, strict=True)
+    return {"name": name, "buckets": [{"upper_bound": b, "interval": c, "cumulative": c} for b, c in rows]}
+
+
+def test_latencies_are_read_from_the_histograms_of_http_and_grpc_together() -> None:
+    histograms = [
+        _histogram("cluster.m-1.upstream_rq_time", 1, 3, 4),
+        _histogram("cluster.m-1_grpc.upstream_rq_time", 1, 1, 2),
+        _histogram("cluster.m-2.upstream_rq_time", 0, 0, 0),
+    ]
+    found = timed({"stats": [{"name": "other", "value": 1}, {"histograms": histograms}]})
+    bounds = (0.5, 1.0, 3e5)
+    assert found == {"m-1": Histogram(bounds, (2, 4, 6)), "m-2": Histogram(bounds, (0, 0, 0))}
+    assert timed({"stats": []}) == {}
+    assert timed("<html>") is None

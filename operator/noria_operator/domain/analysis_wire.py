@@ -1,0 +1,137 @@
+"""Between `status.analysis` on the wire and the planner's `Analysis`.
+
+Comes in and goes out: the typed status with its free part `state` on one side, frozen values on the other.
+Invariants: what is written and read again is the same to the last bit; what a status of an earlier release
+lacks begins afresh, so that an upgrade loses no running rollout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from noria_operator.api.modeldeployment_status import AnalysisStatus, CountsStatus, MeasureStatus
+from noria_operator.domain.rollout_state import Analysis, Said, Slowness
+from noria_operator.domain.verdict import Counts, Evidence, Verdict
+from noria_operator.domain.windows import Marks
+
+Json = dict[str, Any]
+
+_EVIDENCE = "evidence"
+_NONE = "none"
+_SUMS = ("harm", "last", "burst", "ok")
+
+
+def analysis_status(analysis: Analysis | None, tolerated: float, kept: Json) -> AnalysisStatus | None:
+    """`kept` is what else the free part holds."""
+    if analysis is None:
+        return AnalysisStatus(state={**kept, _NONE: True}) if kept else None
+    evidence = analysis.evidence
+    exact = _sums(evidence) | present(
+        windowFrom=_text(analysis.window_from),
+        since=_text(analysis.since),
+        loneBurst=analysis.lone_burst,
+        marks=_marks(analysis.marks),
+        latency=_slowness(analysis.latency) if analysis.latency else None,
+    )
+    return AnalysisStatus(
+        verdict=analysis.verdict.value if analysis.verdict else None,
+        windows=evidence.windows,
+        champion=CountsStatus(requests=evidence.champion.requests, errors=evidence.champion.errors),
+        challenger=CountsStatus(requests=evidence.challenger.requests, errors=evidence.challenger.errors),
+        log_e_harm=f"{evidence.log_e_harm:.6f}",
+        log_e_rest=f"{evidence.log_e_rest:.6f}",
+        log_e_ok=f"{evidence.log_e_ok:.6f}",
+        log_e_abs=f"{evidence.log_e_abs(tolerated):.6f}",
+        measures=[
+            MeasureStatus(
+                name=one.measure, verdict=one.verdict.value, message=one.message, figures=dict(one.figures)
+            )
+            for one in analysis.said
+        ],
+        message=analysis.message or None,
+        state={**kept, _EVIDENCE: exact},
+    )
+
+
+def analysis_of(status: AnalysisStatus | None) -> Analysis | None:
+    """The analysis that a status holds."""
+    kept = (status.state if status else None) or {}
+    if status is None or kept.get(_NONE):
+        return None
+    exact = kept.get(_EVIDENCE) or {}
+    return Analysis(
+        evidence=_evidence(exact, status.windows, _counts(status.champion), _counts(status.challenger)),
+        marks=_marks_of(exact.get("marks")),
+        latency=_slowness_of(exact["latency"]) if exact.get("latency") else None,
+        said=tuple(
+            Said(one.name, Verdict(one.verdict), one.message, dict(one.figures)) for one in status.measures
+        ),
+        window_from=_time(exact.get("windowFrom")),
+        since=_time(exact.get("since")),
+        verdict=Verdict(status.verdict) if status.verdict else None,
+        message=status.message or "",
+        lone_burst=exact.get("loneBurst", False),
+    )
+
+
+def present(**fields: Any) -> Json:
+    """Only what has a value: the API server knows no null inside a status."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _slowness(one: Slowness) -> Json:
+    evidence = one.evidence
+    arms = {"champion": evidence.champion, "challenger": evidence.challenger}
+    return {
+        "edge": one.edge,
+        "windows": evidence.windows,
+        "marks": _marks(one.marks),
+        **_sums(evidence),
+        **{name: [arm.requests, arm.errors] for name, arm in arms.items()},
+    }
+
+
+def _slowness_of(kept: Mapping[str, Any]) -> Slowness:
+    arms = (Counts(*kept["champion"]), Counts(*kept["challenger"]))
+    return Slowness(
+        edge=float(kept["edge"]),
+        evidence=_evidence(kept, kept["windows"], *arms),
+        marks=_marks_of(kept.get("marks")),
+    )
+
+
+def _sums(evidence: Evidence) -> Json:
+    return {name: list(getattr(evidence, name)) for name in _SUMS}
+
+
+def _evidence(kept: Mapping[str, Any], windows: int, champion: Counts, challenger: Counts) -> Evidence:
+    sums = {name: tuple(map(float, kept[name])) for name in _SUMS if name in kept}
+    return Evidence(windows=windows, champion=champion, challenger=challenger, **sums)
+
+
+def _marks(marks: Marks) -> Json:
+    return {
+        pod: {name: [one.requests, one.errors] for name, one in clusters.items()}
+        for pod, clusters in marks.items()
+    }
+
+
+def _marks_of(kept: Mapping[str, Any] | None) -> dict[str, dict[str, Counts]]:
+    return {
+        pod: {name: Counts(*pair) for name, pair in clusters.items()}
+        for pod, clusters in (kept or {}).items()
+    }
+
+
+def _counts(status: CountsStatus | None) -> Counts:
+    return Counts(status.requests, status.errors) if status else Counts()
+
+
+def _text(value: datetime | None) -> str | None:
+    return value.isoformat() if value else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
