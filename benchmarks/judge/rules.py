@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.judge.traffic import CHALLENGER, CHAMPION, ERRORS, REQUESTS, Traffic
-from noria_operator.domain.rollout_state import Policy
+from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.verdict import (
     FAIL_AT,
     HARM_RATIOS,

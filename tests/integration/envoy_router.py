@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,10 +60,21 @@ class Cluster:
         for store in self.stores:
             store.observe("MODIFIED", obj)
 
-    def deployment(self, name: str, weights: dict[str, int], **spec: Any) -> None:
-        traffic = [{"name": cluster, "weight": weight} for cluster, weight in weights.items()]
+    def deployment(
+        self,
+        name: str,
+        weights: dict[str, int],
+        *,
+        challenger: str = "",
+        reach: Json | None = None,
+        **spec: Any,
+    ) -> None:
+        """`reach` is how requests get to the challenger beside its weight, as status has it."""
+        traffic: list[Json] = [{"name": cluster, "weight": weight} for cluster, weight in weights.items()]
+        traffic = [{**one, **(reach or {})} if one["name"] == challenger else one for one in traffic]
+        candidate = {"candidate": {"name": challenger}} if challenger else {}
         body = {"apiVersion": "noria.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": name}}
-        self.put({**body, "spec": {"model": name, **spec}, "status": {"traffic": traffic}})
+        self.put({**body, "spec": {"model": name, **spec}, "status": {"traffic": traffic, **candidate}})
 
     def endpoints(self, service: str, *ports: int, grpc: Sequence[int] = (), **conditions: bool) -> None:
         """One slice a port, because pods on loopback differ by port only; `grpc` are their other ones."""
@@ -111,11 +122,13 @@ class Upstream:
     served: int = 0
     delay: float = 0.0
     """Seconds before a good answer."""
+    host: str = ""
     patience: str = ""
     """How long the router waits, as it told with the latest request."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.served += 1
+        self.host = request.host
         self.patience = request.headers.get("x-envoy-expected-rq-timeout-ms", "")
         statuses = {"missing": 404, "error": 500, "busy": 429, "wrong": 400}
         if self.behaviour in statuses:
@@ -153,9 +166,11 @@ class Router:
     session: aiohttp.ClientSession
     log: Path
 
-    async def get(self, host: str, path: str = "/v2/models/m/infer") -> tuple[int, str]:
+    async def get(
+        self, host: str, path: str = "/v2/models/m/infer", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
         url = f"http://127.0.0.1:{self.traffic}{path}"
-        async with self.session.get(url, headers={"Host": host}) as response:
+        async with self.session.get(url, headers={"Host": host, **(headers or {})}) as response:
             return response.status, await response.text()
 
     async def weights(self, deployment: str) -> dict[str, int] | None:

@@ -71,11 +71,26 @@ class StepStatus(Status):
     )
 
 
+class MatchStatus(Status):
+    """A header that leads requests to a version."""
+
+    name: Text = Field(description="Name of the header.")
+    value: Text = Field(description="Its exact value.")
+
+
 class TrafficStatus(Served):
     """The share of one version."""
 
     weight: int = Field(ge=0, le=100, description="Share of requests in percent.")
-    verified: bool = Field(default=False, description="Whether every ready router confirmed the weight.")
+    verified: bool = Field(
+        default=False, description="Whether every ready router confirmed weight, mirror and match."
+    )
+    mirror: int | None = Field(
+        default=None, ge=1, le=100, description="Percent of requests whose copies it gets. Absent: none."
+    )
+    match: Annotated[list[MatchStatus], Field(max_length=4)] | None = Field(
+        default=None, description="Requests with all of these headers go to it. Absent: none do."
+    )
 
 
 class CountsStatus(Status):

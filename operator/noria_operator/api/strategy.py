@@ -11,27 +11,67 @@ from itertools import pairwise
 from typing import Annotated, ClassVar
 
 from pydantic import Field
+from pydantic.alias_generators import to_snake
 
 from noria_operator.api.analysis import Analysis
 from noria_operator.api.retry import Retry
 from noria_operator.api.schema import Rule, Spec
-from noria_operator.api.types import Duration, PositiveDuration
+from noria_operator.api.types import Duration, HeaderName, PositiveDuration, Scale
 
 WEIGHTS_RISE = "steps must rise in weight, each weight once: sort them, for example 10, 50"
 
 
+class Header(Spec):
+    """A header, or metadata of a gRPC call, with the value that it must have."""
+
+    name: HeaderName = Field(description="Name of the header; case does not matter. Example: x-canary.")
+    value: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[ -~]*$")] = Field(
+        description="Its exact value. Example: always."
+    )
+
+
+class Gate(Spec):
+    """The verdict that a step waits for; it needs no settings."""
+
+
+_DOES = ("weight", "mirror", "match", "replicas", "analysis", "duration", "minRequests")
+
+
 class Step(Spec):
-    """One step of a canary: a weight that is held, or a pause that waits for a person."""
+    """One step of a rollout: settings, each in force until a later step changes it, and what to wait for."""
 
     weight: int | None = Field(
         default=None,
-        ge=1,
+        ge=0,
         le=99,
-        description="Share of requests for the challenger in percent, for example 10.",
+        description="Share of requests for the challenger in percent, for example 10. Absent: as before; "
+        "0 at the beginning.",
+    )
+    mirror: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Percent of requests whose copy the challenger gets as well, at weight 0; its answers "
+        "are thrown away. For this step alone, and after the last step until the verdict. Absent: none.",
+    )
+    match: Annotated[list[Header], Field(max_length=4)] | None = Field(
+        default=None,
+        description="Requests with all of these headers go to the challenger, whatever its weight. Absent: "
+        "as before; an empty list: no longer.",
+    )
+    replicas: Scale | None = Field(
+        default=None,
+        description="Pods of the challenger, as a number or in percent of spec.replicas, for example 100%; "
+        "never fewer than weight and mirror need. Absent: as before; as many as those need at the beginning.",
     )
     pause: bool = Field(
         default=False,
         description="true: wait for the annotation noria.dev/promote or resume. Default: false.",
+    )
+    analysis: Gate | None = Field(
+        default=None,
+        description="{}: wait until the verdict is Pass, for strategy.analysis.maxHold at most. Absent: only "
+        "harm stops the step.",
     )
     duration: PositiveDuration | None = Field(
         default=None,
@@ -42,21 +82,28 @@ class Step(Spec):
         default=None,
         ge=1,
         le=1_000_000_000,
-        description="Least number of requests that the challenger answers in the step, for example 500. "
+        description="Least number of requests that reach the challenger in the step, for example 500. "
         "Absent: none.",
     )
     rules: ClassVar = (
         Rule(
-            cel="has(self.weight) != (has(self.pause) && self.pause)",
-            message="set exactly one of weight and pause: true",
-            holds=lambda it: (it.weight is not None) != it.pause,
+            cel=" || ".join([*(f"has(self.{name})" for name in _DOES), "(has(self.pause) && self.pause)"]),
+            message="set something (weight, mirror, match, replicas) or wait for something (pause: true, "
+            "analysis, duration, minRequests)",
+            holds=lambda it: it.pause or any(getattr(it, to_snake(name)) is not None for name in _DOES),
         ),
         Rule(
-            cel="!has(self.minRequests) || has(self.weight)",
-            message="minRequests goes with weight only",
-            holds=lambda it: it.min_requests is None or it.weight is not None,
+            cel="!has(self.minRequests) || !(has(self.pause) && self.pause)",
+            message="minRequests does not go with pause: a person or the duration ends it",
+            holds=lambda it: it.min_requests is None or not it.pause,
         ),
     )
+
+
+def _mirrors_first(steps: list[Step]) -> bool:
+    kinds = [1 if one.mirror else 2 if one.weight else 0 for one in steps]
+    found = [kind for kind in kinds if kind]
+    return found == sorted(found) and not any(one.mirror and one.weight for one in steps)
 
 
 class Strategy(Spec):
@@ -73,9 +120,15 @@ class Strategy(Spec):
                 a < b for a, b in pairwise(step.weight for step in steps if step.weight is not None)
             ),
         ),
+        Rule(
+            cel="self.all(s, !has(s.mirror) || !has(s.weight) || s.weight == 0) && self.map(s, "
+            "has(s.mirror) ? 1 : (has(s.weight) && s.weight > 0 ? 2 : 0)).filter(x, x > 0).isSorted()",
+            message="mirror comes before any weight: a challenger that gets requests needs no copies",
+            holds=_mirrors_first,
+        ),
     ] = Field(
         default_factory=list,
-        description="Canary steps in order, for example [{weight: 10, minRequests: 500}, {weight: 50, "
+        description="Steps in order, for example [{weight: 10, minRequests: 500}, {weight: 50, "
         "duration: 5m}]. "
         "Default: none, the challenger takes over once it is ready.",
     )

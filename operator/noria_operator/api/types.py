@@ -192,6 +192,39 @@ Quantity = Annotated[
 ]
 """A resource quantity as in core/v1: `500m`, `2`, `4Gi`."""
 
+# -- sizes -----------------------------------------------------------------------------------------
+SCALE_PATTERN: Final = r"^([1-9][0-9]?|100)%$"
+
+
+def _read_scale(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000:
+        return str(value)
+    if isinstance(value, str) and re.fullmatch(SCALE_PATTERN[1:-1], value):
+        return value
+    raise PydanticCustomError(
+        "scale",
+        "{value} is no number of pods from 1 to 1000 and no share from 1% to 100%",
+        {"value": repr(value)},
+    )
+
+
+Scale = Annotated[
+    str,
+    BeforeValidator(_read_scale),
+    PlainSerializer(lambda value: int(value) if value.isdecimal() else value),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "minimum": 1,
+            "maximum": 1000,
+            "maxLength": 4,
+            "pattern": SCALE_PATTERN,
+        }
+    ),
+]
+"""Pods as a number, or as a share of others in percent: `3`, `"100%"`."""
+
 # -- keys of maps ----------------------------------------------------------------------------------
 
 
@@ -213,6 +246,7 @@ DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{LABEL}$
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{LABEL}(\.{LABEL})*$")]
 """Name of a Secret, ConfigMap, ServiceAccount or claim of the same namespace."""
 HostName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{LABEL}(\.{LABEL})*$")]
+HeaderName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 MetricName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
 Identifier = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 QUALIFIED_NAME_PATTERN: Final = rf"^({LABEL}(\.{LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"

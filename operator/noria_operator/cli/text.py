@@ -52,12 +52,16 @@ def trainings(found: Iterable[Json]) -> list[str]:
 
 
 def traffic(status: Json) -> str:
-    """Weights in words; a question mark where no router has confirmed one yet."""
-    shares = status.get("traffic") or []
-    words = [
-        f"{share['version']} {share['weight']}%{'' if share.get('verified') else '?'}" for share in shares
-    ]
-    return ", ".join(words) or "-"
+    """Weights, copies and headers in words; a question mark where no router has confirmed them yet."""
+    return ", ".join(map(_share, status.get("traffic") or [])) or "-"
+
+
+def _share(share: Json) -> str:
+    headers = ", ".join(f"{one['name']}: {one['value']}" for one in share.get("match") or ())
+    more = [f"copies of {share['mirror']}%"] if share.get("mirror") else []
+    more += [f"requests with {headers}"] if headers else []
+    words = " + ".join([f"{share['version']} {share['weight']}%", *more])
+    return words if share.get("verified") else f"{words}?"
 
 
 def why(obj: Json) -> list[str]:

@@ -20,7 +20,8 @@ from noria_operator.controllers.context import Context
 from noria_operator.domain import serving_payload
 from noria_operator.domain.latency import Histogram
 from noria_operator.domain.revisions import version_of
-from noria_operator.domain.rollout_state import InForce, Observed, Policy, Revision, State
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import InForce, Observed, Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
 from noria_operator.domain.rollout_wire import policy_of, state_of
 from noria_operator.domain.serving_children import revision_selector

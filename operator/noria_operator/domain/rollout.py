@@ -18,11 +18,13 @@ from noria_operator.api.names import record_name
 from noria_operator.domain.rollout_advance import advance, promote, release, settle, start, track
 from noria_operator.domain.rollout_analysis import Reading, read, weigh
 from noria_operator.domain.rollout_commands import obey
+from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_report import message_of, phase_of
 from noria_operator.domain.rollout_retreat import fail, overdue, retarget, revert
 from noria_operator.domain.rollout_retry import next_retry, retry
-from noria_operator.domain.rollout_scene import Scene, goal
-from noria_operator.domain.rollout_state import Child, Note, Observed, Plan, Policy, State
+from noria_operator.domain.rollout_scene import Scene
+from noria_operator.domain.rollout_state import Child, Note, Observed, Plan, State
+from noria_operator.domain.rollout_steps import pods
 from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_traffic import need, verify
 from noria_operator.domain.rollout_upkeep import drop, expire, hold, relieve, remap, tell
@@ -85,8 +87,8 @@ def children(policy: Policy, state: State) -> tuple[Child, ...]:
         found[state.stable.name] = Child(state.stable, "stable", policy.replicas)
     if state.candidate is not None and state.step is not None:
         target = state.candidate.target
-        weights = (goal(policy, state.step), state.weight(target.name))
-        replicas = max(need(weight, policy.replicas) for weight in weights)
+        carrying = max(need(load, policy.replicas) for load in (state.reach.weight, state.reach.mirror))
+        replicas = max(pods(policy, state.step), carrying)
         found[target.name] = Child(target, "candidate", replicas)
     if state.previous is not None:
         target = state.previous.target

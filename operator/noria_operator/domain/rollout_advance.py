@@ -9,20 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from noria_operator.domain.rollout_scene import (
-    Outcome,
-    Scene,
-    at_endless_pause,
-    crowned,
-    fingerprint,
-    goal,
-    happened,
-    named,
-    nearest,
-    stopped,
+from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, stopped
+from noria_operator.domain.rollout_state import (
+    Analysis,
+    Candidate,
+    Happened,
+    Mode,
+    Previous,
+    Reach,
+    State,
+    Step,
 )
-from noria_operator.domain.rollout_state import Analysis, Candidate, Happened, Mode, Previous, State, Step
-from noria_operator.domain.rollout_traffic import FULL, carried, demand_now, need, shift
+from noria_operator.domain.rollout_steps import asked, at_endless_pause, fingerprint, nearest, pods, sends
+from noria_operator.domain.rollout_traffic import FULL, demand_now, held, need, shift
 from noria_operator.domain.verdict import Verdict
 
 
@@ -37,12 +36,12 @@ def start(scene: Scene, state: State) -> Outcome | None:
         return None
     if state.previous is not None and state.previous.target == wanted:
         return None
-    held = state.weight(wanted.name)
-    if not state.verified or (not held and any(share.target == wanted for share in state.traffic)):
+    weight = state.weight(wanted.name)
+    if not state.verified or (not weight and any(share.target == wanted for share in state.traffic)):
         return None
     back = state.undo is not None and wanted == state.undo.target
     direct = back or state.stable is None or not policy.steps or policy.replicas == 0
-    index, kept = (len(policy.steps), None) if direct else nearest(policy.steps, held)
+    index, kept = (len(policy.steps), None) if direct else nearest(policy.steps, weight)
     plan = fingerprint(policy.steps)
     step = Step(index, scene.now, released=direct, kept_weight=kept, plan=plan)
     tried = sum((e.event, e.version) == (Happened.ROLLED_BACK, wanted.version) for e in state.history)
@@ -55,7 +54,7 @@ def start(scene: Scene, state: State) -> Outcome | None:
     how = "without canary" if direct else f"in {len(policy.steps)} steps"
     message = f"{wanted.version} starts {how}, attempt {tried + 1}, champion {named(state.stable)}"
     return happened(
-        scene, shift(policy, scene.observed, state, held), Happened.STARTED, wanted.version, message
+        scene, shift(policy, scene.observed, state, Reach(weight)), Happened.STARTED, wanted.version, message
     )
 
 
@@ -65,23 +64,23 @@ def settle(scene: Scene, state: State) -> Outcome | None:
     """
     if state.candidate is None or state.step is None:
         return None
-    target = state.candidate.target
-    ready, current = scene.observed.ready.get(target.name, 0), state.weight(target.name)
-    wanted = goal(scene.policy, state.step)
+    target, policy = state.candidate.target, scene.policy
+    ready, current, wanted = scene.observed.ready.get(target.name, 0), state.reach, asked(policy, state.step)
     if state.stable is None:
-        weight = wanted if wanted == FULL and ready >= need(FULL, scene.policy.replicas) else current
-    elif ready >= need(wanted, scene.policy.replicas):
-        weight = wanted
+        all_of_it = wanted.weight == FULL and ready >= need(FULL, policy.replicas)
+        reach = wanted if all_of_it else Reach(current.weight)
+    elif ready >= pods(policy, state.step):
+        reach = wanted
     else:
-        weight = carried(min(current, wanted), ready, demand_now(scene.policy, state, scene.observed))
-    moved = shift(scene.policy, scene.observed, state, weight)
-    if weight and moved.analysis is not None and moved.analysis.since is None:
+        reach = held(current, wanted, ready, demand_now(policy, state, scene.observed))
+    moved = shift(policy, scene.observed, state, reach)
+    if reach.any and moved.analysis is not None and moved.analysis.since is None:
         moved = replace(moved, analysis=replace(moved.analysis, since=scene.now))
     if moved == state:
         return None
-    if weight < min(current, wanted):
+    if reach != held(current, wanted, FULL, FULL) and reach != wanted:
         cause = scene.observed.problems.get(target.name, f"{ready} of its pods are ready")
-        message = f"{target.version} goes from weight {current} to {weight} until its pods are back: {cause}"
+        message = f"{target.version} goes from {current} to {reach} until its pods are back: {cause}"
         return happened(scene, moved, Happened.FALLBACK, target.version, message, warning=True)
     return moved, None
 
@@ -93,10 +92,9 @@ def track(scene: Scene, state: State) -> Outcome | None:
     if state.candidate is None or state.step is None:
         return None
     step, target = state.step, state.candidate.target
-    wanted = goal(scene.policy, step)
-    if scene.observed.ready.get(target.name, 0) < need(wanted, scene.policy.replicas):
+    if scene.observed.ready.get(target.name, 0) < pods(scene.policy, step):
         mode = Mode.WAITING
-    elif state.weight(target.name) != wanted or not state.verified:
+    elif state.reach != asked(scene.policy, step) or not state.verified:
         mode = Mode.SHIFTING
     else:
         mode = Mode.RUNNING
@@ -119,6 +117,8 @@ def advance(scene: Scene, state: State) -> Outcome | None:
     judgement = scene.reading.judgement
     if judgement is not None and judgement.suspicious:
         return None
+    if one.gate and (judgement is None or judgement.verdict != Verdict.PASS):
+        return None
     return next_step(scene, state)
 
 
@@ -135,23 +135,30 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
     if steps[index].endless:
         message = f"{version} pauses at step {index + 1} of {len(steps)}{tail}; annotate noria.dev/promote"
         return happened(scene, state, Happened.PAUSED, version, message)
-    weight = goal(scene.policy, Step(index=index, since=scene.now))
-    message = f"{version}: step {index + 1} of {len(steps)}, weight {weight}{tail}"
+    reach = asked(scene.policy, Step(index=index, since=scene.now))
+    message = f"{version}: step {index + 1} of {len(steps)}, {reach}{tail}"
     return happened(scene, state, Happened.STEP, version, message)
 
 
 def release(scene: Scene, state: State) -> Outcome | None:
-    """The verdict Pass after the last step lets all traffic follow."""
+    """The verdict Pass after the last step lets all traffic follow; where no step sends any, there is nothing
+    to judge.
+    """
     step, candidate, judgement = state.step, state.candidate, scene.reading.judgement
-    if step is None or candidate is None or judgement is None or step.paused or step.released:
+    if step is None or candidate is None or step.paused or step.released:
         return None
     if step.index < len(scene.policy.steps) or step.mode != Mode.RUNNING:
         return None
-    if judgement.verdict != Verdict.PASS:
+    if not sends(scene.policy):
+        version = candidate.target.version
+        why = f"{version} takes all traffic: no step sends it any, so there is nothing to judge"
+    elif judgement is not None and judgement.verdict == Verdict.PASS:
+        why = judgement.message
+    else:
         return None
     released = replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=scene.now)
     state = replace(state, step=replace(released, waited=timedelta()))
-    return happened(scene, state, Happened.PASSED, candidate.target.version, judgement.message)
+    return happened(scene, state, Happened.PASSED, candidate.target.version, why)
 
 
 def promote(scene: Scene, state: State) -> Outcome | None:

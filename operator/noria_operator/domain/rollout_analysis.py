@@ -13,15 +13,8 @@ from datetime import datetime
 
 from noria_operator.domain import latency
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.rollout_state import (
-    Analysis,
-    LatencyPolicy,
-    Observed,
-    Policy,
-    Said,
-    Slowness,
-    State,
-)
+from noria_operator.domain.rollout_policy import LatencyPolicy, Policy
+from noria_operator.domain.rollout_state import Analysis, Observed, Said, Slowness, State
 from noria_operator.domain.verdict import (
     TOLERABLE_RATIO,
     Evidence,
@@ -53,12 +46,13 @@ class Reading:
 
 
 def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Reading:
-    """Judge what was seen up to now; nothing is judged without both arms or before the first weight."""
+    """Judge what was seen up to now; nothing is judged without both arms or before the first
+    request may reach the challenger."""
     analysis = state.analysis
     if analysis is None or state.candidate is None or state.stable is None or analysis.since is None:
         return Reading(observed)
     window = slow = Window()
-    if state.weight(state.candidate.target.name):
+    if state.reach.any:
         window = _since(state, analysis.marks, observed.counts)
         if analysis.latency is not None:
             slow = _since(state, analysis.latency.marks, _slow(analysis.latency, observed))
@@ -194,7 +188,7 @@ def _count(before: State, after: State, window: Window) -> State:
 def _baseline(policy: Policy, analysis: Analysis, after: State, reading: Reading, *, moved: bool) -> Analysis:
     """Marks for what begins now: all routers when the weight changed, else those seen for the first time."""
     seen = _edged(policy, analysis, after, reading.observed)
-    if after.candidate is None or not after.weight(after.candidate.target.name):
+    if not after.reach.any:
         seen = replace(seen, marks={}) if seen else None
         return replace(analysis, marks={}, latency=seen, window_from=None)
     arms = _arms(after)
@@ -237,6 +231,6 @@ def _requests(window: Window) -> int:
 
 
 def _place(state: State) -> tuple[object, ...]:
-    """What separates windows: who is compared, with which weights, in which step."""
-    weights = tuple(map(state.weight, _arms(state)))
-    return _arms(state), weights, state.step.index if state.step else None
+    """What separates windows: who is compared, how requests reach both, in which step."""
+    weight = state.weight(state.stable.name) if state.stable else 0
+    return _arms(state), weight, state.reach, state.step.index if state.step else None

@@ -13,8 +13,9 @@ from datetime import timedelta
 
 from noria_operator.domain.rollout_advance import next_step
 from noria_operator.domain.rollout_retreat import abort, rejecting, without_candidate
-from noria_operator.domain.rollout_scene import Outcome, Scene, at_endless_pause, happened, named, stopped
+from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, stopped
 from noria_operator.domain.rollout_state import Happened, Mode, Revision, State, Undo
+from noria_operator.domain.rollout_steps import at_endless_pause
 
 
 def obey(scene: Scene, state: State) -> Outcome | None:

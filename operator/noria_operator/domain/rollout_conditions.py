@@ -16,7 +16,8 @@ from typing import Any
 from noria_operator.api.modeldeployment_status import DeploymentPhase, ModelDeploymentStatus
 from noria_operator.api.status import Condition as WireCondition
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
-from noria_operator.domain.rollout_state import Observed, Phase, Plan, Policy
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import Observed, Phase, Plan
 from noria_operator.domain.rollout_wire import status_fields
 
 Json = dict[str, Any]

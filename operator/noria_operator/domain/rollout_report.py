@@ -7,10 +7,10 @@ for and what a person can do; a phase never says more than was verified.
 from __future__ import annotations
 
 from noria_operator.api.types import format_time
-from noria_operator.domain.rollout_scene import at_endless_pause, goal
-from noria_operator.domain.rollout_state import Mode, Observed, Phase, Policy, Revision, State
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import Mode, Observed, Phase, Revision, State
+from noria_operator.domain.rollout_steps import asked, at_endless_pause, pods
 from noria_operator.domain.rollout_target import Target
-from noria_operator.domain.rollout_traffic import need
 
 
 def phase_of(policy: Policy, state: State, observed: Observed, target: Target) -> Phase:
@@ -97,18 +97,16 @@ def _of_rollout(policy: Policy, state: State, observed: Observed) -> str:
     if step is None or candidate is None:
         return ""
     name, target = candidate.target.version, candidate.target
-    wanted = goal(policy, step)
+    wanted = asked(policy, step)
     if step.paused:
-        held = state.weight(target.name)
-        return f"{name} is paused at weight {held}; annotate noria.dev/resume, promote or abort"
+        return f"{name} is paused at {state.reach}; annotate noria.dev/resume, promote or abort"
     if step.mode == Mode.WAITING:
-        pods = need(wanted, policy.replicas)
         cause = observed.problems.get(target.name)
         ready = observed.ready.get(target.name, 0)
-        return f"{name}: {ready} of {pods} pods ready" + (f"; {cause}" if cause else "")
+        return f"{name}: {ready} of {pods(policy, step)} pods ready" + (f"; {cause}" if cause else "")
     if step.mode == Mode.SHIFTING:
-        return f"{name}: waiting until every ready router has weight {wanted} in force"
+        return f"{name}: waiting until every ready router has {wanted} in force"
     if at_endless_pause(policy, step):
-        return f"{name} pauses at weight {wanted}; annotate noria.dev/resume, promote or abort"
+        return f"{name} pauses at {wanted}; annotate noria.dev/resume, promote or abort"
     judged = state.analysis.message if state.analysis else ""
-    return f"{name} has weight {wanted}" + (f": {judged}" if judged else "")
+    return f"{name} has {wanted}" + (f": {judged}" if judged else "")

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened
-from noria_operator.domain.rollout_state import Happened, Policy, Rejected, State
+from noria_operator.domain.rollout_state import Happened, Rejected, State
 
 LONGEST = timedelta(days=1)
 """Longest time between two tries, unless the first one waits longer already."""

@@ -6,12 +6,12 @@ answers that several moves share. Invariant: nothing here moves anything.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_analysis import Reading
+from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import (
     CHAMPIONS,
     REMEMBERED,
@@ -20,14 +20,11 @@ from noria_operator.domain.rollout_state import (
     Mode,
     Note,
     Observed,
-    Policy,
-    PolicyStep,
     Revision,
     State,
     Step,
 )
 from noria_operator.domain.rollout_target import Target
-from noria_operator.domain.rollout_traffic import FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +39,6 @@ class Scene:
 
 
 Outcome = tuple[State, Note | None]
-
-
-def fingerprint(steps: tuple[PolicyStep, ...]) -> str:
-    """Identifies a list of steps, so that an edit under a running rollout is noticed."""
-    text = ",".join(f"{one.weight}/{one.duration}/{one.min_requests}" for one in steps)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def goal(policy: Policy, step: Step) -> int:
-    """The weight that the step asks for; a pause keeps that of the step before it."""
-    if step.kept_weight is not None:
-        return step.kept_weight
-    if step.released:
-        return FULL
-    return next((one.weight for one in reversed(policy.steps[: step.index + 1]) if one.weight is not None), 0)
-
-
-def nearest(steps: tuple[PolicyStep, ...], weight: int) -> tuple[int, int | None]:
-    """The last step that asks for no more than `weight`, and the weight to keep there where it asks for
-    less.
-    """
-    lower = [i for i, one in enumerate(steps) if one.weight is not None and one.weight <= weight]
-    index = lower[-1] if lower else 0
-    return index, weight if lower and steps[index].weight != weight else None
-
-
-def at_endless_pause(policy: Policy, step: Step) -> bool:
-    """Whether the step waits for a person."""
-    return not step.released and step.index < len(policy.steps) and policy.steps[step.index].endless
 
 
 def happened(

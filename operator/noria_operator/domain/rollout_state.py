@@ -109,12 +109,39 @@ class Previous:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """How requests get to a challenger: `weight` percent of them, the copies of `mirror` percent, and those
+    that have all the headers of `match`.
+    """
+
+    weight: int = 0
+    mirror: int = 0
+    match: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any way."""
+        return bool(self.weight or self.mirror or self.match)
+
+    def __str__(self) -> str:
+        copies = [f"copies of {self.mirror} % of requests"] if self.mirror else []
+        headers = ", ".join(f"{name}: {value}" for name, value in self.match)
+        return " and ".join(
+            [f"weight {self.weight}", *copies, *([f"requests with {headers}"] if headers else [])]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Share:
-    """A revision's weight: what is wanted, and whether every ready router was seen to act on it."""
+    """How requests get to a revision: what is wanted, and whether every ready router was seen to act on
+    it.
+    """
 
     target: Revision
     weight: int
     verified: bool
+    mirror: int = 0
+    match: tuple[tuple[str, str], ...] = ()
 
 
 class Mode(StrEnum):
@@ -253,6 +280,13 @@ class State:
         return next((share.weight for share in self.traffic if share.target.name == name), 0)
 
     @property
+    def reach(self) -> Reach:
+        """How requests get to the challenger; in no way where there is none."""
+        target = self.candidate.target if self.candidate else None
+        mine = next((share for share in self.traffic if share.target == target), None)
+        return Reach(mine.weight, mine.mirror, mine.match) if mine else Reach()
+
+    @property
     def leaving(self) -> tuple[Share, ...]:
         """Versions with weight but without a place: what they have is given away as others can carry it."""
         places = (self.stable, self.candidate.target if self.candidate else None)
@@ -269,49 +303,6 @@ class State:
             (one.version, one.revision) == (target.version, target.revision) and not one.retrying
             for one in self.rejected
         )
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyStep:
-    """One entry of `strategy.steps`: a weight, or a pause (without a duration: until somebody resumes)."""
-
-    weight: int | None = None
-    duration: timedelta = timedelta()
-    min_requests: int = 0
-
-    @property
-    def endless(self) -> bool:
-        """Whether only a person ends it."""
-        return self.weight is None and not self.duration
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyPolicy:
-    """Which quantile of the champion's latency divides fast from slow, and how many times its share of slow
-    answers a challenger may have.
-    """
-
-    quantile: float = 0.9
-    factor: float = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the spec asks for; `pinned` is a ModelVersion's name, None follows the newest approved one."""
-
-    replicas: int = 1
-    pinned: str | None = None
-    steps: tuple[PolicyStep, ...] = ()
-    tolerated: float = 0.01
-    latency: LatencyPolicy | None = None
-    interval: timedelta = timedelta(seconds=10)
-    min_duration: timedelta = timedelta()
-    max_hold: timedelta = timedelta(hours=1)
-    abort_on_max_hold: bool = False
-    progress_deadline: timedelta = timedelta(minutes=10)
-    keep_previous: timedelta = timedelta(minutes=10)
-    retry_limit: int = 0
-    retry_delay: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from noria_operator.api.names import version_number
-from noria_operator.domain.rollout_state import REMEMBERED, Policy, Revision, State, Undo, Version
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import REMEMBERED, Revision, State, Undo, Version
 
 APPROVED = "Approved"
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from noria_operator.domain.rollout_state import InForce, Observed, Policy, Share, State
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import InForce, Observed, Reach, Revision, Share, State
 
 FULL = 100
+NOTHING = Reach()
 LEAVING = 3
 """Versions that may keep weight without a place, at most: a status has room for eight in all."""
 
@@ -44,29 +46,43 @@ def carried(weight: int, ready: int, demand: int) -> int:
     return min(weight, FULL * ready // demand)
 
 
-def shift(policy: Policy, observed: Observed, state: State, weight: int = 0) -> State:
-    """All revisions that routers know, with `weight` for the challenger, if there is one; the champion first,
+def held(current: Reach, wanted: Reach, ready: int, demand: int) -> Reach:
+    """What a challenger with too few pods for `wanted` keeps of what it has: what its ready ones carry."""
+    return Reach(
+        carried(min(current.weight, wanted.weight), ready, demand),
+        carried(min(current.mirror, wanted.mirror), ready, demand),
+        current.match if ready and current.match == wanted.match else (),
+    )
+
+
+def shift(policy: Policy, observed: Observed, state: State, reach: Reach = NOTHING) -> State:
+    """All revisions that routers know, with `reach` for the challenger, if there is one; the champion first,
     then the challenger.
 
     Without a champion the challenger gets nothing or everything. A revision that lost its place stays at
     weight 0 until that is verified.
     """
     challenger = state.candidate.target if state.candidate else None
-    weights = _rest(policy, observed, state, weight) if state.stable else {}
+    weights = _rest(policy, observed, state, reach.weight) if state.stable else {}
+    found = {name: Reach(weight) for name, weight in weights.items()}
     if challenger is not None:
-        weights[challenger.name] = weight
+        found[challenger.name] = reach
     previous = state.previous.target if state.previous else None
     targets = (state.stable, challenger, *(share.target for share in state.traffic), previous)
     known = {target.name: target for target in targets if target is not None}
-    before = {share.target.name: share for share in state.traffic}
-    moved = any(weights.get(name, 0) != (before[name].weight if name in before else 0) for name in known)
+    before = {one.target.name: Reach(one.weight, one.mirror, one.match) for one in state.traffic}
+    moved = any(found.get(name, NOTHING) != before.get(name, NOTHING) for name in known)
     still = state.verified and not moved
-    traffic = tuple(Share(target, weights.get(name, 0), still) for name, target in known.items())
+    traffic = tuple(_share(target, found.get(name, NOTHING), still) for name, target in known.items())
     if not any(share.weight for share in traffic):
         # A first version that nobody may reach yet: routes without any weight are no routes.
         traffic = ()
     version = state.traffic_version + moved
     return state if traffic == state.traffic else replace(state, traffic=traffic, traffic_version=version)
+
+
+def _share(target: Revision, reach: Reach, verified: bool) -> Share:
+    return Share(target, reach.weight, verified, reach.mirror, reach.match)
 
 
 def _rest(policy: Policy, observed: Observed, state: State, taken: int) -> dict[str, int]:

@@ -12,18 +12,9 @@ from datetime import timedelta
 
 from noria_operator.domain.rollout_analysis import said
 from noria_operator.domain.rollout_retreat import abort
-from noria_operator.domain.rollout_scene import (
-    Outcome,
-    Scene,
-    at_endless_pause,
-    fingerprint,
-    goal,
-    happened,
-    nearest,
-    spelled,
-    stopped,
-)
+from noria_operator.domain.rollout_scene import Outcome, Scene, happened, spelled, stopped
 from noria_operator.domain.rollout_state import Happened, Mode, State
+from noria_operator.domain.rollout_steps import at_endless_pause, fingerprint, goal, nearest
 from noria_operator.domain.rollout_traffic import forget, shift
 
 
@@ -86,8 +77,7 @@ def remap(scene: Scene, state: State) -> Outcome | None:
 
 def relieve(scene: Scene, state: State) -> Outcome | None:
     """Versions that leave give their weight to the champion as its pods become ready."""
-    weight = state.weight(state.candidate.target.name) if state.candidate else 0
-    moved = shift(scene.policy, scene.observed, state, weight) if state.leaving else state
+    moved = shift(scene.policy, scene.observed, state, state.reach) if state.leaving else state
     return None if moved is state else (moved, None)
 
 

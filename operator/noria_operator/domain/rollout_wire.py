@@ -8,7 +8,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from noria_operator.api.modeldeployment import ModelDeploymentSpec
 from noria_operator.api.modeldeployment_status import (
     CandidateStatus,
     DeploymentHistory,
+    MatchStatus,
     ModelDeploymentStatus,
     PreviousStatus,
     RejectedStatus,
@@ -25,14 +26,13 @@ from noria_operator.api.modeldeployment_status import (
     TrafficStatus,
     UndoStatus,
 )
+from noria_operator.api.strategy import Header
 from noria_operator.domain.analysis_wire import analysis_of, analysis_status, present
+from noria_operator.domain.rollout_policy import LatencyPolicy, Policy, PolicyStep
 from noria_operator.domain.rollout_state import (
     Candidate,
     Entry,
-    LatencyPolicy,
     Mode,
-    Policy,
-    PolicyStep,
     Previous,
     Rejected,
     Revision,
@@ -52,7 +52,16 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         replicas=spec.replicas,
         pinned=spec.version,
         steps=tuple(
-            PolicyStep(one.weight, one.duration or timedelta(), one.min_requests or 0)
+            PolicyStep(
+                weight=one.weight,
+                duration=one.duration or timedelta(),
+                min_requests=one.min_requests or 0,
+                mirror=one.mirror or 0,
+                match=None if one.match is None else _headers(one.match),
+                replicas=one.replicas,
+                pause=one.pause,
+                gate=one.analysis is not None,
+            )
             for one in strategy.steps
         ),
         tolerated=float(analysis.errors.tolerated),
@@ -87,7 +96,10 @@ def state_of(status: ModelDeploymentStatus) -> State:
         step=_step(status.step, kept.get(_RUN) or {}, candidate.started_at)
         if candidate and candidate.started_at
         else None,
-        traffic=tuple(Share(_revision(one), one.weight, one.verified) for one in status.traffic),
+        traffic=tuple(
+            Share(_revision(one), one.weight, one.verified, one.mirror or 0, _headers(one.match or ()))
+            for one in status.traffic
+        ),
         traffic_version=status.traffic_version,
         analysis=analysis_of(status.analysis),
         rejected=tuple(
@@ -127,7 +139,13 @@ def status_fields(state: State, tolerated: float) -> dict[str, Any]:
         else None,
         "step": StepStatus(index=step.index, started_at=step.since, requests=step.requests) if step else None,
         "traffic": [
-            TrafficStatus(**_served(one.target), weight=one.weight, verified=one.verified)
+            TrafficStatus(
+                **_served(one.target),
+                weight=one.weight,
+                verified=one.verified,
+                mirror=one.mirror or None,
+                match=[MatchStatus(name=name, value=value) for name, value in one.match] or None,
+            )
             for one in state.traffic
         ],
         "traffic_version": state.traffic_version,
@@ -156,6 +174,10 @@ def status_fields(state: State, tolerated: float) -> dict[str, Any]:
             for one in state.history
         ],
     }
+
+
+def _headers(found: Iterable[Header | MatchStatus]) -> tuple[tuple[str, str], ...]:
+    return tuple((one.name, one.value) for one in found)
 
 
 def _served(target: Revision) -> dict[str, Any]:

@@ -82,6 +82,8 @@ def snapshot(
 def _carrying(deployment: RoutedDeployment) -> list[str]:
     """The clusters that get requests."""
     names = [name for name, weight in effective(deployment).items() if weight > 0]
+    if deployment.ready_challenger not in ("", *names) and (deployment.mirror or deployment.match):
+        names.append(deployment.challenger)
     return names + [grpc_cluster(name) for name in names if name in deployment.grpc]
 
 
@@ -96,13 +98,16 @@ class _Shape:
     alive: tuple[str, ...]
     version: int
     grpc: tuple[str, ...]
+    challenger: str
+    mirror: int
+    match: tuple[tuple[str, str], ...]
 
     @staticmethod
     def of(deployment: RoutedDeployment) -> _Shape:
         alive = tuple(name for name, _ in deployment.revisions if deployment.endpoints.get(name))
         return _Shape(
             deployment.name, deployment.revisions, deployment.timeout, alive, deployment.version,
-            tuple(deployment.grpc),
+            tuple(deployment.grpc), deployment.challenger, deployment.mirror, deployment.match,
         )  # fmt: skip
 
     def deployment(self) -> RoutedDeployment:
@@ -115,6 +120,9 @@ class _Shape:
             endpoints=endpoints,
             version=self.version,
             grpc=dict.fromkeys(self.grpc, ()),
+            challenger=self.challenger,
+            mirror=self.mirror,
+            match=self.match,
         )
 
 
@@ -124,11 +132,10 @@ def _pieces(shape: _Shape, hosts: tuple[str, ...]) -> tuple[str, str, str]:
     deployment = shape.deployment()
     made = (
         routes.virtual_host(deployment, hosts),
-        routes.path_route(deployment),
-        routes.model_route(deployment),
+        [*routes.path_routes(deployment), *routes.model_routes(deployment)],
         routes.version_route(deployment),
     )
-    return _text(made[0]), f"{_text(made[1])},{_text(made[2])}", _text(made[3])
+    return _text(made[0]), ",".join(map(_text, made[1])), _text(made[2])
 
 
 def _route_configuration(pieces: list[tuple[str, str, str]]) -> Resource:

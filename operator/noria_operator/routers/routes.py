@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from noria_operator.api import names
@@ -32,6 +32,7 @@ STREAM_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 PATIENCE_HEADER = "x-envoy-expected-rq-timeout-ms"
 """Request header that tells a server how long anybody waits for its answer."""
 
+FULL = 100
 READY_PATH = "/-/ready"
 """On the version host: answers as soon as routes are in force."""
 
@@ -74,26 +75,69 @@ def claimed(
     return granted, refused
 
 
-def action(deployment: RoutedDeployment, *, grpc: bool = False, endless: bool = False) -> Json:
-    """The part of a route that says where requests of a deployment go; `endless` ones may take any time.
+def choices(
+    deployment: RoutedDeployment,
+    match: Json,
+    feedback: str = "",
+    *,
+    grpc: bool = False,
+    endless: bool = False,
+) -> list[Json]:
+    """The routes of one kind of requests to a deployment, of which the first that matches counts; `endless`
+    ones may take any time.
 
-    A gRPC call to a revision whose pods show no port for it goes to their other one, where it is told so
-    (404, which clients call UNIMPLEMENTED): the weights hold for every protocol.
+    Those with the challenger's headers go to it while it has pods, all others by weight, and copies of some
+    to the challenger as well; not of what a path that matches `feedback` says, which would be counted twice,
+    nor of streams.
     """
     if not deployment.revisions:
-        return _answer(503, {"error": f"no version of {deployment.name} serves yet"})
+        return [{"match": match, **_answer(503, {"error": f"no version of {deployment.name} serves yet"})}]
+    found, weights = [], effective(deployment)
+    mirror = deployment.mirror if deployment.ready_challenger and not endless else 0
+    if deployment.match and deployment.ready_challenger:
+        headers = [_has(name, value) for name, value in deployment.match]
+        mine = {**match, "headers": [*match.get("headers", ()), *headers]}
+        only = {deployment.challenger: FULL}
+        found.append({"match": mine, **_action(deployment, only, grpc=grpc, endless=endless)})
+    action = _action(deployment, weights, grpc=grpc, endless=endless)
+    if mirror and feedback:
+        found.append({"match": {"safe_regex": {"regex": feedback}}, **action})
+    if mirror:
+        copies = _copies(_cluster(deployment, deployment.challenger, grpc=grpc), mirror)
+        action = {**action, "route": {**action["route"], "request_mirror_policies": copies}}
+    return [*found, {"match": match, **action}]
+
+
+def _has(name: str, value: str) -> Json:
+    return {"name": name, "string_match": {"exact": value}}
+
+
+def _copies(cluster: str, percent: int) -> list[Json]:
+    share = {"default_value": {"numerator": percent, "denominator": "HUNDRED"}}
+    return [{"cluster": cluster, "runtime_fraction": share, "disable_shadow_host_suffix_append": True}]
+
+
+def _cluster(deployment: RoutedDeployment, revision: str, *, grpc: bool) -> str:
+    """A gRPC call to a revision whose pods show no port for it goes to their other one, where it is told so
+    (404, which clients call UNIMPLEMENTED): the weights hold for every protocol.
+    """
+    return grpc_cluster(revision) if grpc and revision in deployment.grpc else revision
+
+
+def _action(deployment: RoutedDeployment, weights: Mapping[str, int], *, grpc: bool, endless: bool) -> Json:
+    """The part of a route that says where requests go."""
     clusters = [
         {
-            "name": grpc_cluster(cluster) if grpc and cluster in deployment.grpc else cluster,
+            "name": _cluster(deployment, revision, grpc=grpc),
             "weight": weight,
             "response_headers_to_add": [
                 {
-                    "header": {"key": REVISION_HEADER, "value": cluster},
+                    "header": {"key": REVISION_HEADER, "value": revision},
                     "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
                 }
             ],
         }
-        for cluster, weight in effective(deployment).items()
+        for revision, weight in weights.items()
     ]
     route: Json = {
         "route": {
@@ -115,24 +159,25 @@ def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
         "domains": list(hosts),
         "retry_policy": RETRY_POLICY,
         "routes": [
-            {"match": {"path": STREAM_PATH, "grpc": {}}, **action(deployment, grpc=True, endless=True)},
-            {"match": {"prefix": "/", "grpc": {}}, **action(deployment, grpc=True)},
-            {"match": {"prefix": "/"}, **action(deployment)},
+            *choices(deployment, {"path": STREAM_PATH, "grpc": {}}, grpc=True, endless=True),
+            *choices(deployment, {"prefix": "/", "grpc": {}}, grpc=True),
+            *choices(deployment, {"prefix": "/"}, "/.*/feedback"),
         ],
     }
 
 
-def path_route(deployment: RoutedDeployment) -> Json:
+def path_routes(deployment: RoutedDeployment) -> list[Json]:
     """For every other host: the deployment named in an inference path (protocols V2 and V1)."""
-    pattern = rf"/v[12]/models/{re.escape(deployment.name)}(?:[/:].*)?"
-    return {"match": {"safe_regex": {"regex": pattern}}, **action(deployment)}
+    start = rf"/v[12]/models/{re.escape(deployment.name)}"
+    match = {"safe_regex": {"regex": rf"{start}(?:[/:].*)?"}}
+    return choices(deployment, match, rf"{start}/(?:.*/)?feedback")
 
 
-def model_route(deployment: RoutedDeployment) -> Json:
+def model_routes(deployment: RoutedDeployment) -> list[Json]:
     """For every other host: the deployment that a gRPC call names in its metadata, which has no path to name
     one."""
-    named = {"name": MODEL_HEADER, "string_match": {"exact": deployment.name}}
-    return {"match": {"prefix": "/", "grpc": {}, "headers": [named]}, **action(deployment, grpc=True)}
+    named = [_has(MODEL_HEADER, deployment.name)]
+    return choices(deployment, {"prefix": "/", "grpc": {}, "headers": named}, grpc=True)
 
 
 def version_route(deployment: RoutedDeployment) -> Json:

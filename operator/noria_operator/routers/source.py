@@ -25,6 +25,8 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
     """One ModelDeployment; `slices` are the EndpointSlices of its namespace by Service."""
     spec, status = deployment.get("spec", {}), deployment.get("status", {})
     revisions = tuple((share["name"], int(share["weight"])) for share in status.get("traffic") or ())
+    challenger = (status.get("candidate") or {}).get("name", "")
+    reach: Json = next((one for one in status.get("traffic") or () if one["name"] == challenger), {})
     timeout = (spec.get("router") or {}).get("timeout", DEFAULT_TIMEOUT)
     return RoutedDeployment(
         name=deployment["metadata"]["name"],
@@ -38,6 +40,9 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
         grpc=_taking(
             [one for one in revisions if _may_speak_grpc(slices.get(one[0], ()))], slices, grpc=True
         ),
+        challenger=challenger if reach else "",
+        mirror=int(reach.get("mirror") or 0),
+        match=tuple((one["name"], one["value"]) for one in reach.get("match") or ()),
     )
 
 

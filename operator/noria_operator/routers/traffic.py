@@ -1,7 +1,7 @@
 """What a router must know, as values: which ModelDeployment sends how much to which revision.
 
 Comes in: names, hosts and weights (from ModelDeployments) and endpoints (from EndpointSlices). Goes
-out: the weights to send. Invariant: effective weights are integers from 0 to 100 whose sum is 100, and none
+out: the weights to send. Invariants: effective weights are integers from 0 to 100 whose sum is 100, and none
 stands on a cluster without endpoints while another cluster with a configured weight has some.
 """
 
@@ -25,6 +25,9 @@ class RoutedDeployment:
     requests, by cluster. `timeout` is in seconds, for the whole request; 0 means no limit.
     `version` counts the changes of weights. `grpc` are the same pods where they take gRPC, by revision; one
     that is not in it takes none, as the pods show. `created` is when it was made, as Kubernetes writes times.
+
+    `challenger` is the cluster of the candidate, empty when there is none; it gets the copies of `mirror`
+    percent of the requests as well, and those with all headers of `match`.
     """
 
     name: str
@@ -36,6 +39,14 @@ class RoutedDeployment:
     version: int = 0
     grpc: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     created: str = ""
+    challenger: str = ""
+    mirror: int = 0
+    match: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ready_challenger(self) -> str:
+        """The challenger's cluster when it has pods that take requests."""
+        return self.challenger if self.endpoints.get(self.challenger) else ""
 
 
 def grpc_cluster(revision: str) -> str:
@@ -51,11 +62,16 @@ def configured(deployment: RoutedDeployment) -> dict[str, int]:
 def effective(deployment: RoutedDeployment) -> dict[str, int]:
     """The weights to send: a cluster without endpoints gives its share to those that have some.
 
+    The challenger comes last: where a request goes by the hash of its user, its users are those at the upper
+    end, and none of them leaves it while its weight grows.
+
     Only clusters with a configured weight take part: a version at 0 is never woken up by the router. When
     none of them has endpoints, the configured weights stand, and requests fail with 503 until there is a
     pod.
     """
     weights = configured(deployment)
+    if deployment.challenger in weights:
+        weights[deployment.challenger] = weights.pop(deployment.challenger)
     alive = {
         name: weight for name, weight in weights.items() if weight > 0 and deployment.endpoints.get(name)
     }

@@ -115,7 +115,13 @@ DEPLOYMENT = _object(
         },
         "strategy": {
             "steps": [
-                {"weight": 10, "minRequests": 500},
+                {
+                    "mirror": 100,
+                    "match": [{"name": "x-canary", "value": "always"}],
+                    "replicas": "50%",
+                    "analysis": {},
+                },
+                {"weight": 10, "minRequests": 500, "replicas": 3},
                 {"pause": True, "duration": "1h"},
                 {"weight": 50, "duration": "5m"},
             ],

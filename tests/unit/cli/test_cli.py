@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from noria_operator.cli import text
 from noria_operator.cli.cluster import CommandError, find
 from noria_operator.cli.main import changes, parser, run
 
@@ -115,6 +116,17 @@ def test_a_command_is_an_annotation_that_the_operator_acknowledges(verb: str) ->
     assert f"{verb} acknowledged" in said(verb, "flight-delay", cluster=cluster)
     [(kind, name, annotations)] = cluster.given
     assert (kind, name, list(annotations)) == ("ModelDeployment", "flight-delay", [f"noria.dev/{verb}"])
+
+
+def test_traffic_says_how_requests_reach_a_version_beside_its_weight() -> None:
+    header = {"name": "x-canary", "value": "always"}
+    shares = [
+        {"version": "m-1", "weight": 100, "verified": True},
+        {"version": "m-2", "weight": 0, "mirror": 30, "match": [header]},
+    ]
+    assert text.traffic({"traffic": shares}) == (
+        "m-1 100%, m-2 0% + copies of 30% + requests with x-canary: always?"
+    )
 
 
 def test_promote_goes_to_the_next_step_and_with_full_to_all_traffic() -> None:

@@ -15,17 +15,8 @@ from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.api.names import record_name
 from noria_operator.domain.latency import Timings
 from noria_operator.domain.rollout import plan
-from noria_operator.domain.rollout_state import (
-    Happened,
-    InForce,
-    Observed,
-    Plan,
-    Policy,
-    PolicyStep,
-    Revision,
-    State,
-    Version,
-)
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_state import Happened, InForce, Observed, Plan, Revision, State, Version
 from noria_operator.domain.rollout_traffic import need
 from noria_operator.domain.rollout_wire import state_of, status_fields
 from noria_operator.domain.verdict import Counts
@@ -105,6 +96,11 @@ class World:
                 failed = (errors or {}).get(name, 0) if index == 0 else 0
                 served = max(requests * weight // 100, failed)
                 counts[name] = counts.get(name, Counts()) + Counts(served, failed)
+
+    def answer(self, name: str, requests: int, errors: int) -> None:
+        """Requests that reach a version beside its weight, at the first router."""
+        counts = self.counts[0]
+        counts[name] = counts.get(name, Counts()) + Counts(requests, errors)
 
     def edit(self, **changes: object) -> None:
         """The user changes the spec."""
@@ -212,6 +208,10 @@ class World:
                 champion = self.ready.get(after.stable.name, 0)
                 demand = min(self.policy.replicas, max(1, champion))
                 assert ready >= need(weight, demand), "more weight than ready pods carry"
+            mirror = after.reach.mirror
+            more = mirror > before.reach.mirror
+            assert not more or ready >= need(mirror, self.policy.replicas), "copies before pods"
+            assert not mirror or not weight, "copies beside a weight"
         self._check_champion(before, after)
         for share in before.traffic:
             if share.target.name not in {one.target.name for one in after.traffic}:

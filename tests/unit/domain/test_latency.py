@@ -10,7 +10,8 @@ from tests.unit.domain.rollout_world import World, canary, revision, seconds
 
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.domain.latency import ENOUGH, Histogram, edge, slow
-from noria_operator.domain.rollout_state import LatencyPolicy, Policy, PolicyStep, Said
+from noria_operator.domain.rollout_policy import LatencyPolicy, Policy, PolicyStep
+from noria_operator.domain.rollout_state import Said
 from noria_operator.domain.rollout_wire import state_of, status_fields
 from noria_operator.domain.verdict import Counts, Verdict
 

@@ -9,14 +9,8 @@ from tests.unit.domain.rollout_world import CANARY, World, canary, revision, sec
 
 from noria_operator.api.names import DEPLOYMENT_COMMANDS
 from noria_operator.domain.rollout_commands import COMMANDS
-from noria_operator.domain.rollout_state import (
-    REMEMBERED,
-    Happened,
-    Phase,
-    Policy,
-    PolicyStep,
-    Revision,
-)
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_state import REMEMBERED, Happened, Phase, Revision
 from noria_operator.domain.verdict import Verdict
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
@@ -261,7 +255,13 @@ def test_a_burst_of_errors_is_told_once_and_errors_at_another_time_abort() -> No
 
 
 def test_a_pause_step_waits_for_resume_and_a_timed_one_goes_on_by_itself() -> None:
-    steps = (PolicyStep(10), PolicyStep(), PolicyStep(20), PolicyStep(duration=seconds(30)), PolicyStep(40))
+    steps = (
+        PolicyStep(10),
+        PolicyStep(pause=True),
+        PolicyStep(20),
+        PolicyStep(pause=True, duration=seconds(30)),
+        PolicyStep(40),
+    )
     world = canary(Policy(replicas=2, steps=steps))
     world.run(5)
     assert (phase(world), world.state.weight(NEW)) == (Phase.PAUSED, 10)
@@ -292,7 +292,9 @@ def test_promote_goes_on_to_the_next_step_and_after_the_last_one_to_all_traffic(
 
 @pytest.mark.parametrize("command", ["promote", "resume"])
 def test_a_pause_for_people_ends_with_promote_or_resume(command: str) -> None:
-    world = canary(Policy(replicas=2, steps=(PolicyStep(10), PolicyStep(), PolicyStep(50, seconds(60)))))
+    world = canary(
+        Policy(replicas=2, steps=(PolicyStep(10), PolicyStep(pause=True), PolicyStep(50, seconds(60))))
+    )
     world.run(1)
     assert (phase(world), world.state.weight(NEW)) == (Phase.PAUSED, 10)
     world.commands[command] = "1"
@@ -312,7 +314,7 @@ def test_promote_ends_a_pause_by_hand_with_the_next_step_and_resume_where_it_sto
 
 def test_promote_full_passes_all_steps_pauses_and_evidence() -> None:
     """Case 14."""
-    world = canary(Policy(replicas=2, steps=(PolicyStep(10), PolicyStep(), PolicyStep(50))))
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10), PolicyStep(pause=True), PolicyStep(50))))
     world.readable = False
     world.commands["promote-full"] = "1"
     world.settle()

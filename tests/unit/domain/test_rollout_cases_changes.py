@@ -11,7 +11,8 @@ from datetime import timedelta
 import pytest
 from tests.unit.domain.rollout_world import CANARY, World, revision, seconds, serving
 
-from noria_operator.domain.rollout_state import Happened, Phase, Policy, PolicyStep
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_state import Happened, Phase
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 OLD, NEW = V1.name, V2.name
@@ -268,7 +269,16 @@ def test_case_34_a_rollback_restores_the_configuration_of_that_revision() -> Non
 
 
 @WHEREVER
-@pytest.mark.parametrize("steps", [(), (PolicyStep(33), PolicyStep(5, seconds(20)))], ids=["none", "others"])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (),
+        (PolicyStep(33), PolicyStep(5, seconds(20))),
+        (PolicyStep(replicas="100%", pause=True, duration=seconds(20)),),
+        (PolicyStep(mirror=100, duration=seconds(20)), PolicyStep(20, gate=True)),
+    ],
+    ids=["none", "others", "blue-green", "shadow"],
+)
 def test_case_35_another_strategy_in_the_middle_of_a_rollout_ends_well(
     stands: Stands, steps: tuple[PolicyStep, ...]
 ) -> None:

@@ -11,7 +11,8 @@ from datetime import timedelta
 import pytest
 from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
 
-from noria_operator.domain.rollout_state import Happened, Phase, Policy, PolicyStep
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_state import Happened, Phase
 from noria_operator.domain.verdict import Counts, Verdict
 
 V1, V2 = revision(1), revision(2)
@@ -170,7 +171,7 @@ def test_case_31_a_failed_analysis_stops_the_rollout_and_its_reason_is_in_status
 @pytest.mark.parametrize("by_hand", [True, False], ids=["by hand", "a step"])
 def test_case_42_errors_abort_a_rollout_that_waits_for_a_person(by_hand: bool) -> None:
     """flagger#1801."""
-    world = canary(Policy(replicas=2, steps=(PolicyStep(10), PolicyStep(), PolicyStep(50))))
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10), PolicyStep(pause=True), PolicyStep(50))))
     if by_hand:
         world.commands["pause"] = "1"
     world.run(0.5)
@@ -181,9 +182,16 @@ def test_case_42_errors_abort_a_rollout_that_waits_for_a_person(by_hand: bool) -
     assert world.state.is_rejected(V2)
 
 
+def test_case_42_errors_abort_a_rollout_that_waits_at_a_gate() -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10, gate=True), PolicyStep(50))))
+    failing(world)
+    world.reconcile()
+    assert world.state.is_rejected(V2)
+
+
 def test_case_43_a_pause_does_not_begin_the_analysis_again() -> None:
     """flagger#1141."""
-    world = canary(Policy(replicas=2, steps=(PolicyStep(10), PolicyStep(), PolicyStep(50, HOUR))))
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10), PolicyStep(pause=True), PolicyStep(50, HOUR))))
     world.run(1)
     assert world.state.analysis is not None
     seen = world.state.analysis.evidence

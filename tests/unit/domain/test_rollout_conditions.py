@@ -10,7 +10,7 @@ import pytest
 from tests.unit.domain.rollout_world import CANARY, START, World, canary, revision, serving
 
 from noria_operator.domain.rollout_conditions import Report, Trouble, conditions, status
-from noria_operator.domain.rollout_state import Policy
+from noria_operator.domain.rollout_policy import Policy
 
 V1, V2 = revision(1), revision(2)
 

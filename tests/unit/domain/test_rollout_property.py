@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.domain.rollout_world import World, seconds
 
 from noria_operator.domain.rollout_commands import COMMANDS
-from noria_operator.domain.rollout_state import Happened, Policy, PolicyStep
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_state import Happened
 from noria_operator.domain.rollout_target import choose
 
 MINUTE = timedelta(minutes=1)
@@ -23,7 +24,12 @@ STEPS = st.sampled_from(
         (),
         (PolicyStep(10, min_requests=50), PolicyStep(50, MINUTE)),
         (PolicyStep(1), PolicyStep(99, seconds(20))),
-        (PolicyStep(), PolicyStep(30, seconds(5)), PolicyStep(duration=seconds(30)), PolicyStep(60)),
+        (
+            PolicyStep(pause=True),
+            PolicyStep(30, seconds(5)),
+            PolicyStep(pause=True, duration=seconds(30)),
+            PolicyStep(60),
+        ),
     ]
 )
 

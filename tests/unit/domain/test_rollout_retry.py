@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 from tests.unit.domain.rollout_world import CANARY, START, World, revision, seconds, serving
 
+from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_retry import distance
-from noria_operator.domain.rollout_state import Happened, Phase, Policy
+from noria_operator.domain.rollout_state import Happened, Phase
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 MINUTE = timedelta(minutes=1)

@@ -10,6 +10,9 @@ import pytest
 import yaml
 from tools.cluster.layout import CHECKOUT
 
+from noria_operator.api.modeldeployment import ModelDeployment
+from noria_operator.api.parsing import parse_as
+
 FOLDERS = "benchmarks charts crds docs examples operator requirements serving tests tools .ci"
 SKIPPED = {".git", "LICENSE"}  # of a worktree, .git is a file
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -101,3 +104,20 @@ def test_no_file_holds_what_must_stay_out(what: str) -> None:
             assert not KEPT_OUT[what].search(line), (
                 f"{name(path)}:{number} names {what}: {line.strip()[:160]}"
             )
+
+
+RECIPES = re.findall(
+    r"^## ([^\n]+)\n(?:(?!^## ).)*?^```yaml\n(.*?)^```",
+    (CHECKOUT / "docs/rollouts.md").read_text(encoding="utf-8"),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.mark.parametrize("recipe", [text for _, text in RECIPES], ids=[title for title, _ in RECIPES])
+def test_a_recipe_for_a_rollout_is_accepted(recipe: str) -> None:
+    spec = {"model": "flight-delay", **yaml.safe_load(recipe)}
+    parse_as(ModelDeployment, {"metadata": {"name": "flight-delay"}, "spec": spec})
+
+
+def test_there_are_recipes_for_rollouts() -> None:
+    assert len(RECIPES) >= 4

@@ -55,6 +55,41 @@ def test_a_revision_that_takes_grpc_has_a_cluster_for_it_with_the_same_weight() 
     assert [name for name, text in options.items() if "'http2_protocol_options'" in text] == ["m-2_grpc"]
 
 
+def reached(**changes: Any) -> list[dict[str, Any]]:
+    """The routes of one host of a deployment whose challenger has weight 0."""
+    made = two_versions(revisions=(("m-2", 0), ("m-1", 100)), challenger="m-2", **changes)
+    return list(hosts(snapshot("shop", [made]))["m"]["routes"])
+
+
+def test_copies_of_all_but_streams_and_feedback_go_to_the_challenger_by_its_protocol() -> None:
+    stream, call, feedback, other = reached(mirror=30, grpc={"m-2": GRPC})
+    mirrored = [one["route"].get("request_mirror_policies", [{}])[0].get("cluster") for one in (call, other)]
+    assert mirrored == ["m-2_grpc", "m-2"]
+    share = other["route"]["request_mirror_policies"][0]["runtime_fraction"]["default_value"]
+    assert share == {"numerator": 30, "denominator": "HUNDRED"}
+    assert all("request_mirror_policies" not in one["route"] for one in (stream, feedback))
+    assert feedback["match"] == {"safe_regex": {"regex": "/.*/feedback"}}
+
+
+def test_headers_come_before_weights_and_a_challenger_without_pods_gets_neither_them_nor_copies() -> None:
+    both: dict[str, Any] = {"mirror": 30, "match": (("x-canary", "always"),)}
+    first = reached(**both)[0]
+    assert first["match"]["headers"] == [{"name": "x-canary", "string_match": {"exact": "always"}}]
+    assert [one["name"] for one in first["route"]["weighted_clusters"]["clusters"]] == ["m-2"]
+    assert reached(**both, endpoints={"m-1": POD}) == reached(endpoints={"m-1": POD})
+
+
+def test_the_challenger_comes_last_so_that_its_users_are_those_at_the_upper_end() -> None:
+    for route in reached():
+        clusters = route["route"]["weighted_clusters"]["clusters"]
+        assert [one["name"] for one in clusters] == ["m-1", "m-2"]
+
+
+def test_a_challenger_that_gets_copies_or_headers_is_reachable_before_routes_send_them() -> None:
+    made = two_versions(revisions=(("m-1", 100), ("m-2", 0)), challenger="m-2", mirror=1)
+    assert snapshot("shop", [made]).carrying == {"m-1", "m-2"}
+
+
 def test_every_cluster_that_a_route_names_is_in_the_snapshot() -> None:
     found = snapshot("shop", [two_versions()])
     assert {each["name"] for each in json.loads(found.cds.text)} == found.known == found.eds.keys()

@@ -1,0 +1,61 @@
+"""What a ModelDeployment's spec asks of its rollouts, with plain numbers.
+
+Nothing here decides; `rollout_wire` makes it from the spec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStep:
+    """One entry of `strategy.steps`: settings (None: as before), and what to wait for.
+
+    `replicas` is a number, or a share of `Policy.replicas` that ends in a percent sign; `gate` waits for the
+    verdict Pass.
+    """
+
+    weight: int | None = None
+    duration: timedelta = timedelta()
+    min_requests: int = 0
+    mirror: int = 0
+    match: tuple[tuple[str, str], ...] | None = None
+    replicas: str | None = None
+    pause: bool = False
+    gate: bool = False
+
+    @property
+    def endless(self) -> bool:
+        """Whether only a person ends it."""
+        return self.pause and not self.duration
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyPolicy:
+    """Which quantile of the champion's latency divides fast from slow, and how many times its share of slow
+    answers a challenger may have.
+    """
+
+    quantile: float = 0.9
+    factor: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the spec asks for; `pinned` is a ModelVersion's name, None follows the newest approved one."""
+
+    replicas: int = 1
+    pinned: str | None = None
+    steps: tuple[PolicyStep, ...] = ()
+    tolerated: float = 0.01
+    latency: LatencyPolicy | None = None
+    interval: timedelta = timedelta(seconds=10)
+    min_duration: timedelta = timedelta()
+    max_hold: timedelta = timedelta(hours=1)
+    abort_on_max_hold: bool = False
+    progress_deadline: timedelta = timedelta(minutes=10)
+    keep_previous: timedelta = timedelta(minutes=10)
+    retry_limit: int = 0
+    retry_delay: timedelta = timedelta(minutes=10)

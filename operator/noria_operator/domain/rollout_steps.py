@@ -1,0 +1,84 @@
+"""What a step of a rollout asks for: each setting is that of the last step which says something about it.
+
+Comes in: the policy and where a rollout stands. Goes out: how requests are to reach the challenger, with how
+many pods. Invariant: a challenger that is released gets everything, with all its pods, and nothing beside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_state import Reach, Step
+from noria_operator.domain.rollout_traffic import FULL, need
+
+
+def fingerprint(steps: tuple[PolicyStep, ...]) -> str:
+    """Identifies a list of steps, so that an edit under a running rollout is noticed."""
+    text = ",".join(map(_spelled, steps))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _spelled(one: PolicyStep) -> str:
+    """What is at its default is left out, so that a field added by a newer Noria edits no step."""
+    more = {
+        "mirror": one.mirror,
+        "match": one.match,
+        "replicas": one.replicas,
+        "gate": one.gate,
+        "pause": one.pause and one.weight is not None,
+    }
+    rest = "".join(f"/{name}={value}" for name, value in more.items() if value not in (0, None, False))
+    return f"{one.weight}/{one.duration}/{one.min_requests}{rest}"
+
+
+def goal(policy: Policy, step: Step) -> int:
+    """The weight that the step asks for."""
+    if step.kept_weight is not None:
+        return step.kept_weight
+    if step.released:
+        return FULL
+    return next((one.weight for one in reversed(_so_far(policy, step)) if one.weight is not None), 0)
+
+
+def asked(policy: Policy, step: Step) -> Reach:
+    """How the step wants requests to reach the challenger; after the last step it is as in that."""
+    weight, steps = goal(policy, step), _so_far(policy, step)
+    if weight == FULL:
+        return Reach(FULL)
+    mirror = steps[-1].mirror if steps and not weight else 0
+    match = next((one.match for one in reversed(steps) if one.match is not None), ())
+    return Reach(weight, mirror, match)
+
+
+def pods(policy: Policy, step: Step) -> int:
+    """Pods of the challenger: what the step says, and never fewer than its requests and copies need."""
+    reach, demand = asked(policy, step), policy.replicas
+    least = max(need(reach.weight, demand), need(reach.mirror, demand))
+    said = next((one.replicas for one in reversed(_so_far(policy, step)) if one.replicas), None)
+    if said is None or demand == 0 or reach.weight == FULL:
+        return least
+    return max(least, -(-demand * int(said[:-1]) // FULL) if said.endswith("%") else int(said))
+
+
+def sends(policy: Policy) -> bool:
+    """Whether any step lets requests reach the challenger; else there is nothing to judge it by."""
+    return any(one.weight or one.mirror or one.match for one in policy.steps)
+
+
+def nearest(steps: tuple[PolicyStep, ...], weight: int) -> tuple[int, int | None]:
+    """The last step that asks for no more than `weight`, and the weight to keep there where it asks for
+    less.
+    """
+    lower = [i for i, one in enumerate(steps) if one.weight is not None and one.weight <= weight]
+    index = lower[-1] if lower else 0
+    return index, weight if lower and steps[index].weight != weight else None
+
+
+def at_endless_pause(policy: Policy, step: Step) -> bool:
+    """Whether the step waits for a person."""
+    return not step.released and step.index < len(policy.steps) and policy.steps[step.index].endless
+
+
+def _so_far(policy: Policy, step: Step) -> tuple[PolicyStep, ...]:
+    return policy.steps[: step.index + 1]

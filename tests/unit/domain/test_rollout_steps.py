@@ -1,0 +1,224 @@
+"""Steps as settings and waits: what is in force in each of them, and what it takes to go on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from tests.unit.domain.rollout_world import START, World, canary, revision, seconds
+
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_state import Happened, Phase, Reach, Step
+from noria_operator.domain.rollout_steps import asked, fingerprint, pods
+
+V1, V2, V3 = revision(1), revision(2), revision(3)
+OLD, NEW = V1.name, V2.name
+HEADERS = (("x-canary", "always"),)
+HOURS = timedelta(hours=9)
+MIXED = (
+    PolicyStep(mirror=40),
+    PolicyStep(match=HEADERS, replicas="75%"),
+    PolicyStep(10),
+    PolicyStep(20, replicas="7", pause=True),
+    PolicyStep(match=()),
+)
+
+
+@pytest.mark.parametrize(
+    ("index", "reach", "count"),
+    [
+        (0, Reach(0, 40), 2),
+        (1, Reach(0, 0, HEADERS), 3),
+        (2, Reach(10, 0, HEADERS), 3),
+        (3, Reach(20, 0, HEADERS), 7),
+        (4, Reach(20), 7),
+        (5, Reach(20), 7),
+    ],
+)
+def test_a_setting_stays_until_a_later_step_changes_it_but_for_the_mirror(
+    index: int, reach: Reach, count: int
+) -> None:
+    policy, step = Policy(replicas=4, steps=MIXED), Step(index, START)
+    assert (asked(policy, step), pods(policy, step)) == (reach, count)
+
+
+@pytest.mark.parametrize(
+    ("one", "replicas", "count"),
+    [
+        (PolicyStep(50, replicas="1"), 10, 5),
+        (PolicyStep(mirror=100, replicas="1"), 10, 10),
+        (PolicyStep(replicas="100%"), 10, 10),
+        (PolicyStep(replicas="1%"), 10, 1),
+        (PolicyStep(replicas="20"), 10, 20),
+        (PolicyStep(match=HEADERS), 10, 1),
+        (PolicyStep(replicas="20"), 0, 0),
+    ],
+)
+def test_replicas_are_never_fewer_than_weight_and_mirror_need(
+    one: PolicyStep, replicas: int, count: int
+) -> None:
+    assert pods(Policy(replicas=replicas, steps=(one,)), Step(0, START)) == count
+
+
+def test_the_mirror_of_the_last_step_stays_until_the_verdict_and_all_traffic_needs_nothing_beside() -> None:
+    policy = Policy(replicas=4, steps=(PolicyStep(mirror=40, replicas="9"),))
+    assert asked(policy, Step(1, START)) == Reach(0, 40)
+    released = Step(1, START, released=True)
+    assert (asked(policy, released), pods(policy, released)) == (Reach(100), 4)
+
+
+def test_a_field_at_its_default_edits_no_step_that_an_older_operator_began() -> None:
+    old = (PolicyStep(10, min_requests=100), PolicyStep(pause=True), PolicyStep(50, timedelta(minutes=1)))
+    assert fingerprint(old) == "2c3960d7"
+    changed = [PolicyStep(mirror=1), PolicyStep(match=HEADERS), PolicyStep(match=()), PolicyStep(gate=True)]
+    prints = {fingerprint((one,)) for one in (*changed, PolicyStep(replicas="2"), PolicyStep())}
+    assert len(prints) == 6
+
+
+def at(*steps: PolicyStep, replicas: int = 4) -> World:
+    return canary(Policy(replicas=replicas, steps=steps))
+
+
+def index(world: World) -> int | None:
+    return world.state.step.index if world.state.step else None
+
+
+def test_copies_need_the_pods_that_carry_them_and_are_fewer_while_pods_are_missing() -> None:
+    world = at(PolicyStep(mirror=100, duration=HOURS))
+    assert (world.state.reach, world.pods[NEW], world.state.verified) == (Reach(0, 100), 4, True)
+    for ready, mirror in ((2, 50), (0, 0), (3, 0), (4, 100)):
+        world.ready[NEW] = ready
+        world.reconcile()
+        assert world.state.reach == Reach(0, mirror)
+        assert world.state.weight(OLD) == 100
+        world.routers_follow()
+    assert world.events.count(Happened.FALLBACK) == 2
+
+
+def test_headers_lead_to_the_challenger_only_while_it_has_a_pod() -> None:
+    world = at(PolicyStep(match=HEADERS, duration=HOURS))
+    assert world.state.reach == Reach(0, 0, HEADERS)
+    world.lose_pods(NEW)
+    world.reconcile()
+    assert world.state.reach == Reach()
+    world.settle()
+    assert world.state.reach == Reach(0, 0, HEADERS)
+
+
+def test_a_change_of_copies_or_headers_is_read_back_before_the_step_counts() -> None:
+    world = at(PolicyStep(mirror=50, duration=seconds(10)), PolicyStep(match=HEADERS, duration=seconds(10)))
+    world.pass_time(seconds(11))
+    world.reconcile()
+    assert (index(world), world.state.reach, world.state.verified) == (1, Reach(0, 0, HEADERS), False)
+    world.pass_time(seconds(60))
+    world.reconcile()
+    assert index(world) == 1
+    world.settle()
+    assert world.state.verified
+    assert index(world) == 1
+
+
+def mirrored(world: World, minutes: int, errors: int = 0) -> None:
+    """Traffic of which the challenger gets copies; `errors` of a hundred fail."""
+    for _ in range(minutes * 6):
+        world.send(100)
+        world.answer(NEW, 100, errors)
+        world.pass_time(seconds(10))
+        world.settle()
+
+
+def test_shadow_a_challenger_that_gets_copies_alone_is_judged_and_promoted() -> None:
+    world = at(PolicyStep(mirror=100, min_requests=500))
+    world.send(100)
+    world.pass_time(seconds(10))
+    world.reconcile()
+    assert index(world) == 0
+    mirrored(world, 2)
+    assert world.state.stable == V2
+    assert Happened.PASSED in world.events
+
+
+@pytest.mark.parametrize(
+    "one", [PolicyStep(mirror=100), PolicyStep(match=HEADERS)], ids=["copies", "headers"]
+)
+def test_errors_of_copies_and_of_matched_requests_abort(one: PolicyStep) -> None:
+    world = at(one, PolicyStep(10, HOURS))
+    world.edit(steps=(PolicyStep(mirror=one.mirror, match=one.match, duration=HOURS), PolicyStep(10)))
+    world.settle()
+    mirrored(world, 2, errors=30)
+    assert (world.state.stable, world.state.is_rejected(V2), world.state.reach) == (V1, True, Reach())
+
+
+def test_what_is_counted_before_requests_may_reach_the_challenger_is_no_evidence() -> None:
+    world = at(PolicyStep(replicas="100%", duration=seconds(60)), PolicyStep(10, HOURS))
+    mirrored(world, 1, errors=100)
+    assert (index(world), world.state.is_rejected(V2)) == (1, False)
+    assert world.state.analysis is not None
+    assert world.state.analysis.evidence.windows == 0
+
+
+def test_a_gate_waits_for_the_verdict_pass_and_for_max_hold_at_most() -> None:
+    gate = (PolicyStep(10, gate=True), PolicyStep(50, HOURS))
+    world = at(*gate)
+    world.pass_time(timedelta(minutes=59))
+    world.settle()
+    assert index(world) == 0
+    world.run(6, requests=300)
+    assert (index(world), world.state.weight(NEW)) == (1, 50)
+
+    idle = at(*gate)
+    idle.pass_time(timedelta(minutes=61))
+    assert idle.settle().phase is Phase.PAUSED
+    assert "no decision within maxHold" in idle.state.history[-1].message
+
+
+def test_a_weight_may_wait_for_a_person() -> None:
+    world = at(PolicyStep(10, pause=True), PolicyStep(50, HOURS))
+    world.run(30, requests=600)
+    assert world.reconcile().phase is Phase.PAUSED
+    assert (index(world), world.state.weight(NEW)) == (0, 10)
+    world.commands["promote"] = "1"
+    world.settle()
+    assert world.state.weight(NEW) == 50
+
+
+@pytest.mark.parametrize("command", ["promote", "resume"])
+def test_blue_green_all_pods_wait_for_a_person_and_take_everything_in_one_switch(command: str) -> None:
+    world = at(PolicyStep(replicas="100%", pause=True))
+    assert (world.pods[NEW], world.state.reach) == (4, Reach())
+    world.pass_time(HOURS)
+    world.settle()
+    assert world.state.stable == V1
+    world.commands[command] = "1"
+    before = world.state.traffic_version
+    world.settle()
+    assert (world.state.stable, world.state.weight(NEW)) == (V2, 100)
+    assert world.state.traffic_version == before + 1
+
+
+def test_after_steps_that_send_nothing_at_the_end_the_evidence_of_earlier_ones_is_needed() -> None:
+    world = at(
+        PolicyStep(mirror=100, duration=seconds(20)), PolicyStep(replicas="100%", duration=seconds(20))
+    )
+    world.pass_time(seconds(60))
+    world.settle()
+    world.pass_time(seconds(60))
+    world.settle()
+    assert (index(world), world.state.stable) == (2, V1)
+
+
+def test_a_message_says_how_requests_reach_the_challenger() -> None:
+    made = at(PolicyStep(mirror=40, match=HEADERS, duration=HOURS)).reconcile()
+    assert made.message.startswith(
+        "m-2 has weight 0 and copies of 40 % of requests and requests with x-canary"
+    )
+
+
+def test_a_superseding_version_ends_copies_and_headers_of_the_one_before_in_the_same_write() -> None:
+    world = at(PolicyStep(mirror=40, match=HEADERS, duration=HOURS))
+    world.approve(3)
+    world.reconcile()
+    assert [(one.target, one.weight, one.mirror, one.match) for one in world.state.traffic] == [
+        (V1, 100, 0, ()),
+        (V2, 0, 0, ()),
+    ]
