@@ -58,6 +58,14 @@ SELECTORS: dict[Kind, str | None] = {
 }
 """What is watched, and which of it: children carry our label, claims belong to users."""
 
+
+def selectors(config: Config) -> dict[Kind, str | None]:
+    """What an installation watches: HTTPRoutes only where it is told that the cluster has them, and then all
+    of them, since users name routes of their own.
+    """
+    return {**SELECTORS, kinds.HTTPROUTE: None} if config.gateway else SELECTORS
+
+
 WORKERS = 8
 DRAIN_SECONDS = 20.0
 """How long workers may finish after SIGTERM; stays below the pod's terminationGracePeriodSeconds."""
@@ -103,7 +111,7 @@ class Operator:
         )
         self._watcher = Watcher(
             parts.endpoint,
-            SELECTORS,
+            selectors(config),
             namespaces=config.watch_namespaces,
             seen=self.store.observe,
             relisted=self._relisted,
@@ -111,7 +119,7 @@ class Operator:
         self._resync = Resync(
             parts.client,
             self.store,
-            SELECTORS,
+            selectors(config),
             self._watcher.streams,
             done=self._wake_all,
             period=parts.resync_period,
@@ -133,7 +141,7 @@ class Operator:
                 await self._sender.close()
 
     async def _watch(self) -> None:
-        await _kinds_exist(self._parts.client, self._parts.config.watch_namespaces)
+        await _kinds_exist(self._parts.client, self._parts.config)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watcher.run(), name="events")
             tasks.create_task(self._resync.run(), name="resync")
@@ -200,7 +208,7 @@ class Operator:
             queue_stalled=self._stalled,
             leading=lambda: self.lease.held,
             store=self.store,
-            kinds=tuple(SELECTORS),
+            kinds=tuple(selectors(config)),
         )
         async with contextlib.AsyncExitStack() as stack:
             http = _listening(health.app(vitals), config.http_port)
@@ -231,17 +239,22 @@ def _socket(port: int) -> socket.socket:
         return socket.create_server(("0.0.0.0", port))
 
 
-async def _kinds_exist(client: Client, namespaces: Sequence[str]) -> None:
-    """Wait until the API server knows our kinds: Kopf looks for them once, at its start."""
-    waited = False
+async def _kinds_exist(client: Client, config: Config) -> None:
+    """Wait until the API server knows our kinds, and HTTPRoutes where they were said to be there: Kopf looks
+    for them once, at its start.
+    """
+    waited, namespaces = False, config.watch_namespaces
+    wanted = (*kinds.OWN_KINDS, *((kinds.HTTPROUTE,) if config.gateway else ()))
     while True:
         try:
-            for kind in kinds.OWN_KINDS:
+            for kind in wanted:
                 await client.list(kind, namespaces[0] if namespaces else None)
         except ApiError as error:
             if not waited:
                 log.warning(
-                    "Noria's kinds cannot be listed; is the chart installed?", extra={"error": str(error)}
+                    "Noria's kinds (or HTTPRoutes, with routers.gateway.enabled) cannot be listed; are "
+                    "the chart and the Gateway API installed?",
+                    extra={"error": str(error)},
                 )
             waited = True
             await asyncio.sleep(1)

@@ -46,6 +46,7 @@ VARIANTS: dict[str, Json] = {
         "privateHosts": ["mirror.example", "10.0.0.0/8"],
         "signatures": {"trustedKeys": [PUBLIC_KEY, PUBLIC_KEY.rstrip()], "requiredNamespaces": ["prod", "*"]},
         "crds": {"keep": False},
+        "routers": {"gateway": {"enabled": True}},
         "notifications": [
             {"name": "open", "url": "https://hooks.example/a?b=c", "events": ["rollout.aborted"]},
             {

@@ -10,13 +10,16 @@ import pytest
 from tests.chart.rendering import ROOT, VARIANTS, named, objects
 
 from noria_operator.api import names
+from noria_operator.controllers.context import Config
 from noria_operator.kube import kinds
 from noria_operator.kube.kinds import Kind
-from noria_operator.process import SELECTORS
+from noria_operator.process import selectors
 
 Json = dict[str, Any]
 Right = tuple[str, str, str]
-variants = pytest.mark.parametrize("values", [VARIANTS[it] for it in ("default", "namespaced")], ids=str)
+GATEWAY: Json = {"routers": {"gateway": {"enabled": True}}}
+VALUES = [VARIANTS["default"], VARIANTS["namespaced"], GATEWAY]
+variants = pytest.mark.parametrize("values", VALUES, ids=["default", "namespaced", "gateway"])
 CLUSTER_WIDE = {("", "nodes", "list")}
 """To know whether several nodes would mount a claim; only where the operator works in all namespaces."""
 APPLIED = (kinds.DEPLOYMENT, kinds.SERVICE, kinds.CONTROLLERREVISION, kinds.PDB)
@@ -41,14 +44,19 @@ def operator_roles(found: list[Json]) -> list[Json]:
     ]
 
 
-def needed() -> set[Right]:
-    """What the code asks for: caches, children by apply or create, status, events, the lease."""
+def needed(*, gateway: bool) -> set[Right]:
+    """What the code asks for: caches, children by apply or create, status, events, the lease; HTTPRoutes only
+    where they are enabled, and never to delete: they go with their owner.
+    """
 
     def of(kind: Kind, *verbs: str) -> Iterator[Right]:
         return ((kind.group, kind.plural, verb) for verb in verbs)
 
-    rows = [row for kind in SELECTORS for row in of(kind, "list", "watch")]
+    watched = selectors(Config(namespace="noria-system", gateway=gateway))
+    rows = [row for kind in watched for row in of(kind, "list", "watch")]
     rows += [row for kind in APPLIED for row in of(kind, "get", "create", "patch", "delete")]
+    if gateway:
+        rows += of(kinds.HTTPROUTE, "get", "create", "patch")
     rows += of(kinds.JOB, "get", "create", "patch", "delete")
     rows += of(kinds.TRAININGJOB, "create", "delete")
     rows += of(kinds.MODELVERSION, "create")
@@ -63,8 +71,8 @@ def needed() -> set[Right]:
 
 @variants
 def test_the_operator_may_do_what_it_calls_and_nothing_else(values: Json) -> None:
-    everywhere = not values.get("watchNamespaces")
-    assert rights(operator_roles(objects(values))) == needed() | (CLUSTER_WIDE if everywhere else set())
+    wanted = needed(gateway=values == GATEWAY) | (set() if values.get("watchNamespaces") else CLUSTER_WIDE)
+    assert rights(operator_roles(objects(values))) == wanted
 
 
 @variants
@@ -108,7 +116,7 @@ def test_people_may_not_write_status() -> None:
 
 def test_every_write_that_names_its_kind_is_in_the_table() -> None:
     """A new write in a controller must come with its right; e2e compares with the calls really made."""
-    assert written() <= needed()
+    assert written() <= needed(gateway=True)
 
 
 def written() -> set[Right]:

@@ -6,7 +6,6 @@ a Service's and leaves room for versions and revisions.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -27,6 +26,7 @@ from noria_operator.api.modeldeployment_status import (
     UndoStatus,
 )
 from noria_operator.api.names import RESERVED_HOST_SUFFIX, ROUTER_NAME
+from noria_operator.api.routers import DEPLOYMENT_RULES, Router
 from noria_operator.api.schema import STORE_DEFAULT, ListSet, Rule, Spec
 from noria_operator.api.server import Server
 from noria_operator.api.status import Metadata
@@ -36,7 +36,6 @@ from noria_operator.api.types import (
     DnsLabel,
     HostName,
     ModelName,
-    PositiveDuration,
 )
 
 __all__ = [
@@ -60,23 +59,6 @@ __all__ = [
     "TrafficStatus",
     "UndoStatus",
 ]
-
-
-class Router(Spec):
-    """What splits the traffic; one router a namespace, shared by its ModelDeployments."""
-
-    type: Literal["Envoy"] = Field(default="Envoy", description="Kind of router. Default: Envoy.")
-    replicas: int = Field(
-        default=2,
-        ge=1,
-        le=20,
-        description="Router pods; the largest number in the namespace counts. 1 means requests fail "
-        "while it moves. "
-        "Default: 2.",
-    )
-    timeout: PositiveDuration = Field(
-        default=timedelta(seconds=30), description="Longest time for one request. Default: 30s."
-    )
 
 
 ServedHost = Annotated[
@@ -138,6 +120,7 @@ class ModelDeploymentSpec(Spec):
             reason="FieldValueForbidden",
             holds=lambda _: True,
         ),
+        *DEPLOYMENT_RULES,
     )
 
 

@@ -91,6 +91,16 @@ class TrafficStatus(Served):
     match: Annotated[list[MatchStatus], Field(max_length=4)] | None = Field(
         default=None, description="Requests with all of these headers go to it. Absent: none do."
     )
+    assumed: bool | None = Field(
+        default=None,
+        description="Whether it is taken to be in force, by a router that cannot be asked.",
+    )
+    realised: int | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="With router type Service: percent of the ready pods, which is the share it gets.",
+    )
 
 
 class CountsStatus(Status):

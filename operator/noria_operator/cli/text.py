@@ -52,7 +52,9 @@ def trainings(found: Iterable[Json]) -> list[str]:
 
 
 def traffic(status: Json) -> str:
-    """Weights, copies and headers in words; a question mark where no router has confirmed them yet."""
+    """Weights, copies and headers in words, with a question mark where no router has confirmed them yet, `~`
+    where none can, and what a weight comes to where pods divide the traffic.
+    """
     return ", ".join(map(_share, status.get("traffic") or [])) or "-"
 
 
@@ -60,8 +62,9 @@ def _share(share: Json) -> str:
     headers = ", ".join(f"{one['name']}: {one['value']}" for one in share.get("match") or ())
     more = [f"copies of {share['mirror']}%"] if share.get("mirror") else []
     more += [f"requests with {headers}"] if headers else []
-    words = " + ".join([f"{share['version']} {share['weight']}%", *more])
-    return words if share.get("verified") else f"{words}?"
+    proof = "" if share.get("verified") else "~" if share.get("assumed") else "?"
+    real = f" ({share['realised']}% of pods)" if "realised" in share else ""
+    return " + ".join([f"{share['version']} {share['weight']}%", *more]) + proof + real
 
 
 def why(obj: Json) -> list[str]:

@@ -68,6 +68,8 @@ class Config:
     """NORIA_TRUSTED_KEYS: public keys in PEM, one after another, with which models may be signed."""
     signed_namespaces: frozenset[str] = field(default_factory=frozenset)
     """NORIA_SIGNED_NAMESPACES: comma list of namespaces whose models must be signed; `*` means all."""
+    gateway: bool = False
+    """NORIA_GATEWAY: `1` where the cluster knows HTTPRoutes of the Gateway API and Noria may write them."""
     evidence_interval: timedelta = timedelta(seconds=1)
     """NORIA_EVIDENCE_INTERVAL: how often routers are read during a rollout."""
     counters_interval: timedelta = timedelta(seconds=15)
@@ -96,6 +98,7 @@ class Config:
             private_hosts=_names(env.get(contract.ENV_PRIVATE_HOSTS, "")),
             trusted_keys=env.get(contract.ENV_TRUSTED_KEYS, ""),
             signed_namespaces=frozenset(_names(env.get("NORIA_SIGNED_NAMESPACES", ""))),
+            gateway=env.get("NORIA_GATEWAY", "") == "1",
             evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
             counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
             notifications=_targets(env.get("NORIA_NOTIFICATIONS", "")),

@@ -26,6 +26,7 @@ from noria_operator.kube.kinds import (
     CONTROLLERREVISION,
     DEPLOYMENT,
     ENDPOINTSLICE,
+    HTTPROUTE,
     MODELDEPLOYMENT,
     MODELVERSION,
     POD,
@@ -42,10 +43,8 @@ from noria_operator.kube.store import Store
 Json = dict[str, Any]
 
 KIND: Kind = MODELDEPLOYMENT
-OWNS: tuple[Kind, ...] = (DEPLOYMENT, SERVICE, CONTROLLERREVISION, ENDPOINTSLICE, POD)
+OWNS: tuple[Kind, ...] = (DEPLOYMENT, SERVICE, CONTROLLERREVISION, ENDPOINTSLICE, POD, HTTPROUTE)
 
-READ_BACK = timedelta(milliseconds=100)
-"""How soon routers are asked whether they act on new weights; they take milliseconds."""
 PATIENCE = timedelta(seconds=10)
 """How long routers are asked that often after something happened."""
 AFTER_TROUBLE = timedelta(minutes=1)
@@ -67,15 +66,22 @@ async def reconcile(ctx: Context, key: Key) -> Result:
 
 
 async def _act(ctx: Context, view: View, made: Plan) -> Trouble | None:
+    told = view.state
     if takes_weight(view, made):
         view = replace(view, obj=await _tell(ctx, view, made, None))
-        made = replace(made, events=())
-    trouble = await _refusal(router.ensure(ctx, view.obj), address=True)
+        told, made = made.state, replace(made, events=())
+    trouble = await _refusal(view.routing.apply(ctx, view.obj, told), address=True)
     trouble = trouble or await _refusal(serving_children.grow(ctx, view, made))
     if trouble is not None:
         await _tell(ctx, view, _without_growth(ctx, view, trouble), trouble)
         return trouble
-    await _tell(ctx, view, made, None)
+    view = replace(view, obj=await _tell(ctx, view, made, None))
+    if (made.state.traffic, made.state.stable) != (told.traffic, told.stable):
+        # Nobody's pods go while a router still names them.
+        trouble = await _refusal(view.routing.apply(ctx, view.obj, made.state), address=True)
+        if trouble is not None:
+            await _tell(ctx, view, replace(made, events=()), trouble)
+            return trouble
     trouble = await _refusal(serving_children.shrink(ctx, view, made))
     if trouble is not None:  # nothing that serves depends on what could not be taken away
         await ctx.events.emit(view.obj, "Warning", trouble.reason, trouble.message)
@@ -120,12 +126,14 @@ async def _tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -
         plan=made,
         policy=view.policy,
         observed=view.observed,
-        routers=view.routers,
+        routers=view.standing.routers,
+        waits_for=view.standing.waits_for,
         pods=pods_alive(ctx, view.obj, stable) if stable else 0,
         selector=_measured(view, made.state),
         url=f"http://{view.name}.{view.namespace}.svc",
-        trouble=trouble,
+        trouble=trouble or view.standing.trouble,
         refused_hosts=router.refused_hosts(ctx.store, view.obj),
+        uncounted=view.uncounted,
     )
     wanted = status(report, view.obj.get("status", {}), generation=meta.generation, now=ctx.clock.now())
     written = await ctx.writer.status(MODELDEPLOYMENT, view.obj, wanted)
@@ -155,12 +163,12 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
     state, now = made.state, ctx.clock.now()
     waits = [made.due - now] if made.due and made.due > now else []
     waits += [AFTER_TROUBLE] if trouble else []
-    if not state.verified and view.routers:
+    if not state.verified and view.standing.routers:
         young = bool(state.history) and now - state.history[-1].at < PATIENCE
-        waits.append(READ_BACK if young else ctx.config.evidence_interval)
+        waits.append(view.routing.READ_BACK if young else ctx.config.evidence_interval)
     judged = state.candidate is not None and state.stable is not None
     if judged or (state.candidate and state.step and not state.step.stalled and trouble is None):
-        waits.append(ctx.config.evidence_interval)
+        waits.append(view.routing.pace(ctx.config) if judged else ctx.config.evidence_interval)
     if made.children:
         waits.append(serving_children.keys_due(now))
     return Result(min(waits) if waits else None)
@@ -171,7 +179,7 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
 
 def related(store: Store, obj: Json) -> list[Key]:
     """Versions wake the deployments of their model; claims those that wait for something; router pods those
-    that wait for routers; deployments those that want the same hosts.
+    that wait for routers; HTTPRoutes those that name them; deployments those that want the same hosts.
     """
     kind, meta = kind_of(obj), obj["metadata"]
     namespace = meta.get("namespace")
@@ -180,6 +188,9 @@ def related(store: Store, obj: Json) -> list[Key]:
         return [key_of(each) for each in store.list(MODELDEPLOYMENT, namespace, fields=model)]
     if kind == MODELDEPLOYMENT:
         return _rivals(store, obj)
+    if kind == HTTPROUTE:
+        named = {"spec.router.gateway.route": meta["name"]}
+        return [key_of(each) for each in store.list(MODELDEPLOYMENT, namespace, fields=named)]
     if kind == PVC:
         waiting = store.list(MODELDEPLOYMENT, namespace)
         return [key_of(each) for each in waiting if not _is_true(each, "UpToDate")]
@@ -205,7 +216,8 @@ def _rivals(store: Store, obj: Json) -> list[Key]:
 def _heeds_routers(obj: Json, *, up: bool) -> bool:
     """Whether it waits for routers to act, or whether being `up` is not what its status says of them."""
     found = obj.get("status", {})
-    if "candidate" in found or any(not share.get("verified") for share in found.get("traffic", ())):
+    shares = found.get("traffic", ())
+    if "candidate" in found or any(not (one.get("verified") or one.get("assumed")) for one in shares):
         return True
     servable: Json = next((one for one in found.get("conditions", ()) if one["type"] == "Servable"), {})
     reason = servable.get("reason")

@@ -32,7 +32,7 @@ from noria_operator.kube.kinds import (
 from noria_operator.kube.store import Store
 from noria_operator.routers import children
 from noria_operator.routers.routes import claimed
-from noria_operator.routers.source import routed
+from noria_operator.routers.source import by_envoy, routed
 
 Json = dict[str, Any]
 
@@ -61,7 +61,7 @@ def related(store: Store, obj: Json) -> list[Key]:
     kind, meta = kind_of(obj), obj["metadata"]
     labels = meta.get("labels") or {}
     if kind == MODELDEPLOYMENT:
-        concerned = not _known(store, obj)
+        concerned = by_envoy(obj) and not _known(store, obj)
     else:
         shared = labels.get(names.ROUTER_LABEL) == "true" and names.DEPLOYMENT_LABEL not in labels
         concerned = kind in _OBJECTS and shared
@@ -114,9 +114,9 @@ async def _budget(ctx: Context, namespace: str, wanted: Json | None) -> None:
 def refused_hosts(store: Store, owner: Json) -> str:
     """Why some of `spec.hosts` do not lead to this deployment; empty when all of them do."""
     meta = owner["metadata"]
-    if not owner["spec"].get("hosts"):
+    if not owner["spec"].get("hosts") or not by_envoy(owner):
         return ""
-    wanting = [routed(each, {}) for each in store.list(MODELDEPLOYMENT, meta["namespace"])]
+    wanting = [routed(each, {}) for each in store.list(MODELDEPLOYMENT, meta["namespace"]) if by_envoy(each)]
     granted, refused = claimed(meta["namespace"], wanting)
     owners = {host: name for name, hosts in granted.items() for host in hosts}
     told = [f"{host} ({owners.get(host, 'reserved')})" for host in refused.get(meta["name"], ())]
@@ -142,7 +142,7 @@ def ready(pod: Json) -> bool:
 def _owners(store: Store, namespace: str) -> list[Json]:
     """The ModelDeployments that the router is there for."""
     found = store.list(MODELDEPLOYMENT, namespace)
-    return [each for each in found if not each["metadata"].get("deletionTimestamp")]
+    return [each for each in found if by_envoy(each) and not each["metadata"].get("deletionTimestamp")]
 
 
 def _known(store: Store, deployment: Json) -> bool:

@@ -15,10 +15,12 @@ from noria_operator.api import names
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.parsing import InvalidSpec, parse_as
+from noria_operator.api.routers import CAPABILITIES
 from noria_operator.controllers import router
 from noria_operator.controllers.context import Context
+from noria_operator.controllers.routing import Counters, Routing, Standing, Timings
+from noria_operator.controllers.routing_kinds import ROUTINGS
 from noria_operator.domain import serving_payload
-from noria_operator.domain.latency import Histogram
 from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import InForce, Observed, Revision, State
@@ -27,7 +29,6 @@ from noria_operator.domain.rollout_wire import policy_of, state_of
 from noria_operator.domain.serving_children import revision_selector
 from noria_operator.domain.serving_problems import claim_obstacle, is_pinned, problem
 from noria_operator.domain.training_locations import Location
-from noria_operator.domain.verdict import Counts
 from noria_operator.kube.apply import controller_uid
 from noria_operator.kube.errors import ApiError
 from noria_operator.kube.kinds import (
@@ -48,7 +49,7 @@ _SHARED = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One ModelDeployment with all that matters to it; `versions` by name; `routers` are the ready ones."""
+    """One ModelDeployment with all that matters to it; `versions` by name."""
 
     obj: Json
     deployment: ModelDeployment
@@ -56,7 +57,15 @@ class View:
     state: State
     versions: Mapping[str, ModelVersion]
     observed: Observed
-    routers: int
+    routing: Routing
+    standing: Standing
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether nobody counts what rollouts are judged by."""
+        spec = self.deployment.spec
+        by_servers = CAPABILITIES[spec.router.type].counts != "the router"
+        return by_servers and spec.server.runtime == "custom" and bool(spec.strategy.steps)
 
     @property
     def namespace(self) -> str:
@@ -75,15 +84,13 @@ async def gather(ctx: Context, obj: Json) -> View:
     """Read cache, routers and, for claims of one node, the nodes. Raises InvalidSpec."""
     deployment = parse_as(ModelDeployment, obj)
     policy, state = policy_of(deployment.spec), state_of(deployment.status)
-    namespace = obj["metadata"]["namespace"]
     versions = _versions(ctx, deployment, state)
     seen = [version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()]
-    running = router.pods(ctx.store, namespace)
-    ready_routers = [pod for pod in running if router.ready(pod)]
+    routing = ROUTINGS[deployment.spec.router.type]
     in_force, counts, timings = await asyncio.gather(
-        _in_force(ctx, obj, state, ready_routers),
-        _counts(ctx, obj, state, running),
-        _timings(ctx, obj, policy, state, running),
+        _in_force(ctx, obj, state, routing),
+        _counts(ctx, obj, state, routing),
+        _timings(ctx, obj, policy, state, routing),
     )
     targets = {one.name: one for one in _targets(state)}
     observed = Observed(
@@ -100,7 +107,7 @@ async def gather(ctx: Context, obj: Json) -> View:
     if wanted is not None and wanted != state.stable and state.candidate is None:
         obstacle = await _obstacle(ctx, deployment, versions.get(wanted.version))
         observed = replace(observed, obstacle=obstacle)
-    return View(obj, deployment, policy, state, versions, observed, len(ready_routers))
+    return View(obj, deployment, policy, state, versions, observed, routing, routing.standing(ctx, obj))
 
 
 def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[str, ModelVersion]:
@@ -238,37 +245,30 @@ async def _nodes(ctx: Context) -> int:
 # -- routers --------------------------------------------------------------------------------
 
 
-async def _in_force(
-    ctx: Context, obj: Json, state: State, routers: Sequence[Json]
-) -> tuple[InForce, ...] | None:
+async def _in_force(ctx: Context, obj: Json, state: State, routing: Routing) -> tuple[InForce, ...] | None:
     """The weights in force, read only while something is under way."""
     if not state.traffic or (state.candidate is None and state.verified):
         return None
-    meta = obj["metadata"]
-    read = await ctx.router.in_force(meta["namespace"], meta["name"], routers)
+    read = await routing.in_force(ctx, obj, state)
     return None if read is None else tuple(read)
 
 
-async def _counts(
-    ctx: Context, obj: Json, state: State, routers: Sequence[Json]
-) -> dict[str, dict[str, Counts]] | None:
-    """Counts of both arms, read only while there are two; None when no router answered."""
+async def _counts(ctx: Context, obj: Json, state: State, routing: Routing) -> Counters | None:
+    """Counts of both arms, read only while there are two; None when nobody answered."""
     arms = _arms(state)
-    return (await ctx.router.counts(obj["metadata"]["namespace"], routers, arms) or None) if arms else None
+    return await routing.counts(ctx, obj, arms) if arms else None
 
 
-async def _timings(
-    ctx: Context, obj: Json, policy: Policy, state: State, routers: Sequence[Json]
-) -> dict[str, dict[str, Histogram]] | None:
-    """Latencies of both arms, read only where they are judged; None when no router answered."""
+async def _timings(ctx: Context, obj: Json, policy: Policy, state: State, routing: Routing) -> Timings | None:
+    """Latencies of both arms, read only where they are judged; None when nobody answered."""
     arms = _arms(state)
     if not arms or policy.latency is None or state.analysis is None:
         return None
-    return await ctx.router.timings(obj["metadata"]["namespace"], routers, arms) or None
+    return await routing.timings(ctx, obj, arms)
 
 
-def _arms(state: State) -> set[str]:
-    """Clusters of champion and challenger; none while there are not both."""
+def _arms(state: State) -> tuple[Revision, ...]:
+    """Champion and challenger; nobody while there are not both."""
     if state.candidate is None or state.stable is None:
-        return set()
-    return {state.stable.name, state.candidate.target.name}
+        return ()
+    return state.stable, state.candidate.target

@@ -26,7 +26,7 @@ from noria_operator.domain.rollout_scene import Scene
 from noria_operator.domain.rollout_state import Child, Note, Observed, Plan, State
 from noria_operator.domain.rollout_steps import pods
 from noria_operator.domain.rollout_target import choose
-from noria_operator.domain.rollout_traffic import need, verify
+from noria_operator.domain.rollout_traffic import need, sharing, verify
 from noria_operator.domain.rollout_upkeep import drop, expire, hold, relieve, remap, tell
 
 MOVES = (
@@ -87,7 +87,7 @@ def children(policy: Policy, state: State) -> tuple[Child, ...]:
         found[state.stable.name] = Child(state.stable, "stable", policy.replicas)
     if state.candidate is not None and state.step is not None:
         target = state.candidate.target
-        carrying = max(need(load, policy.replicas) for load in (state.reach.weight, state.reach.mirror))
+        carrying = max(sharing(policy, state.reach.weight), need(state.reach.mirror, policy.replicas))
         replicas = max(pods(policy, state.step), carrying)
         found[target.name] = Child(target, "candidate", replicas)
     if state.previous is not None:

@@ -18,9 +18,17 @@ from noria_operator.api.status import Condition as WireCondition
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Observed, Phase, Plan
+from noria_operator.domain.rollout_traffic import realised
 from noria_operator.domain.rollout_wire import status_fields
 
 Json = dict[str, Any]
+
+
+_UNCOUNTED = (
+    "nobody counts the errors of versions: this router tells none, and a container of yours has no counters "
+    "of Noria's; rollouts hold after their last step until noria.dev/promote-full; with router.type Envoy "
+    "they are judged"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,9 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a status is written from; `routers` is the number of ready ones, `pods` that of the champion's,
-    `refused_hosts` why some hosts do not lead here.
+    """What a status is written from; `routers` is the number of ready ones, `waits_for` what to look at while
+    there is none, `pods` the number of the champion's, `refused_hosts` why some hosts do not lead here;
+    `uncounted` that nobody counts the errors of versions.
     """
 
     plan: Plan
@@ -47,15 +56,18 @@ class Report:
     pods: int
     selector: str
     url: str
+    waits_for: str = ""
     trouble: Trouble | None = None
     refused_hosts: str = ""
+    uncounted: bool = False
 
 
 def conditions(report: Report) -> list[Condition]:
-    """Ready, Reconciling, Stalled, Servable, UpToDate."""
+    """Ready, Reconciling, Stalled, Servable, UpToDate; Judgeable where rollouts cannot be judged."""
     servable = _servable(report)
     ready = Condition("Ready", servable.status, servable.reason, servable.message)
-    return [ready, _reconciling(report), _stalled(report), servable, _up_to_date(report)]
+    found = [ready, _reconciling(report), _stalled(report), servable, _up_to_date(report)]
+    return [*found, Condition("Judgeable", False, "NoCounts", _UNCOUNTED)] if report.uncounted else found
 
 
 def status(report: Report, before: Mapping[str, Any], *, generation: int, now: datetime) -> Json:
@@ -65,7 +77,12 @@ def status(report: Report, before: Mapping[str, Any], *, generation: int, now: d
     )
     message = report.trouble.message if report.trouble else report.plan.message
     return ModelDeploymentStatus(
-        **status_fields(report.plan.state, report.policy.tolerated),
+        **status_fields(
+            report.plan.state,
+            report.policy.tolerated,
+            read_back=report.policy.read_back,
+            realised=realised(report.plan.state, report.observed.ready) if report.policy.by_pods else None,
+        ),
         phase=DeploymentPhase(report.plan.phase.value),
         observed_generation=generation,
         replicas=report.pods,
@@ -87,8 +104,7 @@ def _servable(report: Report) -> Condition:
         message = f"{name} has no pods because spec.replicas is 0; raise it with kubectl scale"
         return Condition("Servable", False, "ScaledToZero", message)
     if report.routers == 0:
-        message = "no router pod is ready; see kubectl describe deployment noria-router"
-        return Condition("Servable", False, "NoRouter", message)
+        return Condition("Servable", False, "NoRouter", report.waits_for)
     if not report.observed.ready.get(state.stable.name, 0) and state.weight(state.stable.name):
         cause = report.observed.problems.get(state.stable.name, "waiting for its pods")
         return Condition("Servable", False, "NoReadyPods", f"no pod of {name} is ready: {cause}")

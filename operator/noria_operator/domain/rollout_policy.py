@@ -59,3 +59,8 @@ class Policy:
     keep_previous: timedelta = timedelta(minutes=10)
     retry_limit: int = 0
     retry_delay: timedelta = timedelta(minutes=10)
+    by_pods: bool = False
+    """A version's share of the traffic is its share of the pods: only versions with weight may have any while
+    several have some."""
+    read_back: bool = True
+    """Routers tell which weights are in force; else they are assumed to be after a while."""

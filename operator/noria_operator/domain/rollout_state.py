@@ -134,7 +134,7 @@ class Reach:
 @dataclass(frozen=True, slots=True)
 class Share:
     """How requests get to a revision: what is wanted, and whether every ready router was seen to act on
-    it.
+    it, or, where routers cannot be asked (`Policy.read_back`), is taken to.
     """
 
     target: Revision

@@ -10,7 +10,7 @@ import hashlib
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Reach, Step
-from noria_operator.domain.rollout_traffic import FULL, need
+from noria_operator.domain.rollout_traffic import FULL, need, sharing
 
 
 def fingerprint(steps: tuple[PolicyStep, ...]) -> str:
@@ -54,7 +54,7 @@ def asked(policy: Policy, step: Step) -> Reach:
 def pods(policy: Policy, step: Step) -> int:
     """Pods of the challenger: what the step says, and never fewer than its requests and copies need."""
     reach, demand = asked(policy, step), policy.replicas
-    least = max(need(reach.weight, demand), need(reach.mirror, demand))
+    least = max(sharing(policy, reach.weight), need(reach.mirror, demand))
     said = next((one.replicas for one in reversed(_so_far(policy, step)) if one.replicas), None)
     if said is None or demand == 0 or reach.weight == FULL:
         return least

@@ -7,6 +7,7 @@ can carry; `verified` is true only for weights that every ready router was seen 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from noria_operator.domain.rollout_policy import Policy
@@ -25,6 +26,26 @@ def need(weight: int, demand: int) -> int:
     if demand == 0:
         return 0
     return max(1, -(-demand * weight // FULL))
+
+
+def sharing(policy: Policy, weight: int) -> int:
+    """Pods of a version at `weight`: enough to carry it and, where pods divide the traffic, enough beside all
+    of the champion's to get about that share, which `LARGEST_SHARE` keeps at no more than the champion has.
+    """
+    demand = policy.replicas
+    if not policy.by_pods or demand == 0 or weight in (0, FULL):
+        return need(weight, demand)
+    rest = FULL - weight
+    return max(1, (2 * demand * weight + rest) // (2 * rest))
+
+
+def realised(state: State, ready: Mapping[str, int]) -> dict[str, int]:
+    """Percent of the ready pods behind the traffic that belong to each version: what weights come to where
+    pods divide it.
+    """
+    serving = {one.target.name: ready.get(one.target.name, 0) if one.weight else 0 for one in state.traffic}
+    total = sum(serving.values())
+    return {name: round(FULL * count / total) for name, count in serving.items()} if total else {}
 
 
 def demand_now(policy: Policy, state: State, observed: Observed) -> int:

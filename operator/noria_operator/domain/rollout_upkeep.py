@@ -82,9 +82,14 @@ def relieve(scene: Scene, state: State) -> Outcome | None:
 
 
 def expire(scene: Scene, state: State) -> Outcome | None:
-    """The previous version goes when its warm time is over and nobody sends it anything."""
+    """The previous version goes when its warm time is over and nobody sends it anything; earlier where pods
+    divide the traffic, since its own would get some of the next rollout's.
+    """
     previous = state.previous
-    if previous is None or scene.now < previous.keep_until or not state.verified:
+    if previous is None or not state.verified:
+        return None
+    in_the_way = scene.policy.by_pods and state.candidate is not None
+    if scene.now < previous.keep_until and not in_the_way:
         return None
     return replace(state, previous=None), None
 

@@ -26,6 +26,7 @@ from noria_operator.api.modeldeployment_status import (
     TrafficStatus,
     UndoStatus,
 )
+from noria_operator.api.routers import CAPABILITIES
 from noria_operator.api.strategy import Header
 from noria_operator.domain.analysis_wire import analysis_of, analysis_status, present
 from noria_operator.domain.rollout_policy import LatencyPolicy, Policy, PolicyStep
@@ -47,7 +48,7 @@ _RUN = "step"
 
 def policy_of(spec: ModelDeploymentSpec) -> Policy:
     """What the spec asks for, with plain numbers."""
-    strategy, analysis = spec.strategy, spec.strategy.analysis
+    strategy, analysis, able = spec.strategy, spec.strategy.analysis, CAPABILITIES[spec.router.type]
     return Policy(
         replicas=spec.replicas,
         pinned=spec.version,
@@ -74,6 +75,8 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         keep_previous=strategy.keep_previous,
         retry_limit=strategy.retry.limit if strategy.retry else 0,
         retry_delay=strategy.retry.delay if strategy.retry else timedelta(),
+        by_pods=not able.any_weight,
+        read_back=able.read_back,
     )
 
 
@@ -97,7 +100,13 @@ def state_of(status: ModelDeploymentStatus) -> State:
         if candidate and candidate.started_at
         else None,
         traffic=tuple(
-            Share(_revision(one), one.weight, one.verified, one.mirror or 0, _headers(one.match or ()))
+            Share(
+                _revision(one),
+                one.weight,
+                one.verified or bool(one.assumed),
+                one.mirror or 0,
+                _headers(one.match or ()),
+            )
             for one in status.traffic
         ),
         traffic_version=status.traffic_version,
@@ -124,8 +133,13 @@ def state_of(status: ModelDeploymentStatus) -> State:
     )
 
 
-def status_fields(state: State, tolerated: float) -> dict[str, Any]:
-    """The part of `ModelDeploymentStatus` that the state stands for, as keyword arguments of that model."""
+def status_fields(
+    state: State, tolerated: float, *, read_back: bool = True, realised: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """The part of `ModelDeploymentStatus` that the state stands for, as keyword arguments of that model.
+
+    `read_back` and `realised` (percent by revision) are what the router can tell, and what weights come to.
+    """
     candidate, previous, step, undo = state.candidate, state.previous, state.step, state.undo
     return {
         "stable": Served(**_served(state.stable)) if state.stable else None,
@@ -142,7 +156,9 @@ def status_fields(state: State, tolerated: float) -> dict[str, Any]:
             TrafficStatus(
                 **_served(one.target),
                 weight=one.weight,
-                verified=one.verified,
+                verified=one.verified and read_back,
+                assumed=(one.verified and not read_back) or None,
+                realised=(realised or {}).get(one.target.name),
                 mirror=one.mirror or None,
                 match=[MatchStatus(name=name, value=value) for name, value in one.match] or None,
             )

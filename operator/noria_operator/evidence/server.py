@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from noria_operator.domain.quality import Labels
+from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
 from noria_operator.evidence.fetch import Fetcher, address
 from noria_operator.evidence.windows import Document, Vector, Window
@@ -24,6 +25,8 @@ from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT
 Json = dict[str, Any]
 Place = tuple[str, str, float]
 """Namespace, ModelDeployment and beginning of a window."""
+
+_OUTCOMES = ("ok", "client_error", "server_error")
 
 MAX_WINDOWS = 4096
 """Windows kept in memory; the one that was not read for longest goes first, and is filled again when asked
@@ -95,6 +98,16 @@ class CounterReader:
             return None
         return totals.labels(version)
 
+    async def answered(self, pods: Iterable[Json]) -> dict[str, Counts]:
+        """Inference requests and errors of each pod that could be read, by uid, since its process began."""
+        read = list(pods)
+        documents = await asyncio.gather(*(self._read(pod, "") for pod in read))
+        return {
+            pod["metadata"]["uid"]: _answered(document)
+            for pod, document in zip(read, documents, strict=True)
+            if document is not None
+        }
+
     def forget(self, namespace: str, deployment: str) -> None:
         """The ModelDeployment is gone."""
         self._windows = {
@@ -142,6 +155,11 @@ class CounterReader:
         if place is None:
             return None
         return windows.parse(await self._fetcher.json(f"http://{place}:{self._port}{COUNTERS_PATH}{query}"))
+
+
+def _answered(document: Document) -> Counts:
+    numbers = {name: sum(document.counts.get(f"requests/{name}", ())) for name in _OUTCOMES}
+    return Counts(sum(numbers.values()), numbers["server_error"])
 
 
 def _counts_ready(pod: Json) -> bool:

@@ -31,11 +31,17 @@ def _stalled(obj: Json) -> Iterator[str]:
     return (str(one["reason"]) for one in conditions if one["type"] == "Stalled" and one["status"] == "True")
 
 
+def _route(obj: Json) -> Iterator[str]:
+    gateway = (obj["spec"].get("router") or {}).get("gateway") or {}
+    return iter([gateway["route"]] if "route" in gateway else [])
+
+
 FIELDS: Final[Mapping[Kind, Mapping[str, Callable[[Json], Iterable[str]]]]] = {
     TRAININGJOB: {"spec.model": lambda obj: (obj["spec"]["model"],)},
     MODELVERSION: {"spec.model": lambda obj: (obj["spec"]["model"],)},
     MODELDEPLOYMENT: {
         "spec.model": lambda obj: (obj["spec"]["model"],),
+        "spec.router.gateway.route": _route,
         "spec.hosts": lambda obj: obj["spec"].get("hosts") or (),
         "Stalled": _stalled,
     },

@@ -74,6 +74,8 @@ CONTROLLERREVISION = Kind("apps", "v1", "controllerrevisions", "ControllerRevisi
 SECRET = Kind("", "v1", "secrets", "Secret")
 PVC = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 PDB = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+HTTPROUTE = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
+"""Only where the installation says that the cluster knows it (`Config.gateway`)."""
 EVENT = Kind("", "v1", "events", "Event")
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 NODE = Kind("", "v1", "nodes", "Node", namespaced=False)
@@ -86,7 +88,7 @@ OWN_KINDS = (TRAININGJOB, MODELVERSION, MODELDEPLOYMENT, CONTINUOUSTRAINING)
 KINDS = (
     *OWN_KINDS,
     *(JOB, POD, DEPLOYMENT, SERVICE, ENDPOINTSLICE, CONTROLLERREVISION),
-    *(SECRET, PVC, PDB, EVENT, LEASE, NODE),
+    *(SECRET, PVC, PDB, HTTPROUTE, EVENT, LEASE, NODE),
 )
 
 _BY_TYPE = {(kind.api_version, kind.kind): kind for kind in KINDS}

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from noria_operator.routers.envoy import Snapshot, snapshot
 from noria_operator.routers.ordering import History, Kind, Position
-from noria_operator.routers.source import SERVICE_NAME_LABEL, by_service, routed
+from noria_operator.routers.source import SERVICE_NAME_LABEL, by_envoy, by_service, routed
 
 Json = dict[str, Any]
 Topic = tuple[str, str, str]
@@ -131,7 +131,8 @@ class Catalogue:
 
     def _rebuild(self, namespace: str) -> None:
         slices = by_service(self._store.list(self._slices, namespace))
-        deployments = [routed(each, slices) for each in self._store.list(self._deployments, namespace)]
+        found = self._store.list(self._deployments, namespace)
+        deployments = [routed(each, slices) for each in found if by_envoy(each)]
         before, now = self._snapshots.get(namespace), snapshot(namespace, deployments)
         self._snapshots[namespace] = now
         self.history.remember(now)

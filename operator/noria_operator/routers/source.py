@@ -46,6 +46,11 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
     )
 
 
+def by_envoy(deployment: Json) -> bool:
+    """Whether the namespace's router is the one that this deployment asks for."""
+    return bool((deployment["spec"].get("router") or {}).get("type", "Envoy") == "Envoy")
+
+
 def by_service(slices: Iterable[Json]) -> dict[str, list[Json]]:
     """EndpointSlices by the name of their Service."""
     found: dict[str, list[Json]] = {}

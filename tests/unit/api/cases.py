@@ -56,6 +56,11 @@ def no(base: str, message: str, **changes: Any) -> Case:
     return Case(base, _paths(changes), message)
 
 
+def gateway(**fields: str) -> Json:
+    """A router that is a gateway."""
+    return {"type": "Gateway", "gateway": fields}
+
+
 def yes(base: str, **changes: Any) -> Case:
     """A case that is accepted."""
     return Case(base, _paths(changes))
@@ -130,6 +135,10 @@ ACCEPTED = [
     yes("md", strategy__analysis__latency={}),
     yes("md", strategy__analysis__latency={"quantile": "0.5", "factor": "1.5"}),
     yes("md", strategy__analysis__latency={"quantile": "0.999", "factor": "10"}),
+    yes("md", router={**gateway(name="public", settle="0s"), "timeout": "5s"}, strategy={}),
+    yes("md", router=gateway(name="a", namespace="b", sectionName="c"), strategy={}),
+    yes("md", router=gateway(route="mine"), hosts=[], strategy={}),
+    yes("md", router={"type": "Service"}, hosts=[], strategy={"steps": [{"weight": 50}, {"pause": True}]}),
     yes("md", hosts=["internal", "mynoria.internal.example"]),
     yes("tj", data__1__uri="s3://lake/flights", data__1__secretName="lake"),
     yes("tj", data__1__uri="s3://lake/flights2", data__1__secretName="vault"),
@@ -264,6 +273,24 @@ REFUSED = [
     no("md", _VERSION, follow=ABSENT, version="flight-delay-03"),
     no("md", _VERSION, follow=ABSENT, version="flight-delay"),
     no("md", "noria.internal is the router's own", hosts=["version.noria.internal"]),
+    no("md", "type Gateway needs gateway", router={"type": "Gateway"}),
+    no("md", "type Gateway needs gateway", router={"gateway": {"name": "public"}}),
+    no("md", "type Gateway needs gateway", router={"type": "Service", "gateway": {"route": "r"}}, hosts=[]),
+    no("md", "name the Gateway (name) or an HTTPRoute", router=gateway(name="public", route="mine")),
+    no("md", "name the Gateway (name) or an HTTPRoute", router=gateway(namespace="shared")),
+    no("md", "names its own Gateway", router=gateway(route="mine", sectionName="https"), hosts=[]),
+    no("md", "settle must be at most 10m", router=gateway(name="public", settle="11m")),
+    no("md", "has no replicas", router={**gateway(name="public"), "replicas": 2}),
+    no("md", "has no replicas", router={"type": "Service", "replicas": 1}, hosts=[]),
+    no("md", "has no timeout", router={"type": "Service", "timeout": "5s"}, hosts=[]),
+    no("md", "says its own timeout", router={**gateway(route="mine"), "timeout": "5s"}, hosts=[]),
+    no("md", "has no hosts", router={"type": "Service"}, hosts=["a.example"]),
+    no("md", "has no mirror in steps", router=gateway(name="a"), strategy={"steps": [{"mirror": 100}]}),
+    no("md", "has no match in steps", router=gateway(name="a"), strategy={"steps": [{"match": []}]}),
+    no("md", "no replicas in", router={"type": "Service"}, hosts=[], strategy={"steps": [{"replicas": 1}]}),
+    no("md", "no latency", router=gateway(name="public"), strategy__analysis__latency={}),
+    no("md", "says its own hostnames", router=gateway(route="mine"), hosts=["a.example"]),
+    no("md", "at most 50", router={"type": "Service"}, hosts=[], strategy={"steps": [{"weight": 51}]}),
     no("md", "noria.internal is the router's own", hosts=["noria.internal"]),
     no("md", _MD_NAME, name="1-model"),
     no("md", _MD_NAME, name="a" * 41),
@@ -372,7 +399,7 @@ REFUSED_BY_SCHEMA = [
     no("md", "", strategy__analysis__errors__tolerated="0.0000"),
     no("md", "", hosts=["a.example", "a.example"]),
     no("md", "", hosts=["UPPER.example"]),
-    no("md", "", router__type="Gateway"),
+    no("md", "", router__type="Nginx"),
     no("md", "", replicas=-1),
     no("md", "", server={"warmUp": {}}),
     no("md", "", server={"warmUp": {"rows": []}}),
@@ -428,6 +455,8 @@ CHANGES = [
     Change("mv", "spec.card", "new"),
     Change("mv", "spec.aliases", ["prod", "blue"]),
     Change("mv", "spec.hold", True),
+    Change("md", "spec.router", gateway(name="public"), "router.type is immutable: make a second"),
+    Change("md", "spec.router", ABSENT),
     Change("md", "spec.replicas", 5),
     Change("md", "spec.strategy", {"steps": []}),
     Change("ct", "spec.template.spec.image", "other"),

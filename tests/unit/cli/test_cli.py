@@ -8,6 +8,7 @@ import pytest
 from noria_operator.cli import text
 from noria_operator.cli.cluster import CommandError, find
 from noria_operator.cli.main import changes, parser, run
+from noria_operator.cli.text import traffic
 
 Json = dict[str, Any]
 
@@ -88,6 +89,14 @@ def test_status_shows_both_versions_and_which_weights_are_not_confirmed() -> Non
     text = said("status")
     assert "flight-delay-3 90%, flight-delay-4 10%?" in text
     assert "Cooldown" in text
+
+
+def test_shares_that_nobody_can_confirm_and_what_they_come_to_are_shown() -> None:
+    shares = [
+        {"version": "a-1", "weight": 80, "assumed": True, "realised": 67},
+        {"version": "a-2", "weight": 20, "assumed": True, "realised": 33},
+    ]
+    assert traffic({"traffic": shares}) == "a-1 80%~ (67% of pods), a-2 20%~ (33% of pods)"
 
 
 def test_a_watch_begins_with_everything_and_goes_on_with_what_changes() -> None:

@@ -24,7 +24,7 @@ from tests.unit.controllers.serving_api import (
 )
 from tests.unit.controllers.training_api import Crash, minutes
 
-from noria_operator.controllers import modeldeployment
+from noria_operator.controllers import modeldeployment, routing_envoy
 from noria_operator.domain import serving as serving_domain
 from noria_operator.domain.keys import KEY_PERIOD, key_period, period_start
 from noria_operator.domain.verdict import Counts
@@ -181,7 +181,7 @@ async def test_pods_of_an_aborted_challenger_go_only_when_no_router_sends_to_the
     result = await modeldeployment.reconcile(ctx, KEY)
     assert api.writes == ["status ModelDeployment flights"]
     assert result.after is not None
-    assert result.after <= modeldeployment.READ_BACK
+    assert result.after <= routing_envoy.READ_BACK
     assert Key(DEPLOYMENT, NAMESPACE, loser) in api.objects
     await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
     assert Key(DEPLOYMENT, NAMESPACE, loser) in api.objects

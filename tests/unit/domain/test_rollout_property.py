@@ -37,8 +37,8 @@ STEPS = st.sampled_from(
 class Rollouts(RuleBasedStateMachine):
     """Users, pods, routers and the operator, each doing what it likes."""
 
-    @initialize(steps=STEPS, replicas=st.integers(0, 5), keep=st.sampled_from([0, 5]))
-    def begin(self, steps: tuple[PolicyStep, ...], replicas: int, keep: int) -> None:
+    @initialize(steps=STEPS, replicas=st.integers(0, 5), keep=st.sampled_from([0, 5]), by_pods=st.booleans())
+    def begin(self, steps: tuple[PolicyStep, ...], replicas: int, keep: int, by_pods: bool) -> None:
         self.world = World(
             Policy(
                 replicas=replicas,
@@ -46,6 +46,7 @@ class Rollouts(RuleBasedStateMachine):
                 keep_previous=keep * MINUTE,
                 retry_limit=2,
                 retry_delay=5 * MINUTE,
+                by_pods=by_pods,
             )
         )
         self.last = 0

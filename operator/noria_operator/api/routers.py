@@ -1,0 +1,262 @@
+"""Kinds of routers: what each of them can do, as data, and how a ModelDeployment chooses one.
+
+Comes in: `spec.router` as JSON. Goes out: a frozen, validated model. Invariant: what a router cannot do is
+refused here, by rules made from `CAPABILITIES`; the table in docs/routing.md is made from the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from noria_operator.api.schema import Rule, Spec, transition
+from noria_operator.api.types import DnsLabel, Duration, ObjectName, PositiveDuration
+
+RouterType = Literal["Envoy", "Gateway", "Service"]
+
+
+def _says(text: str) -> Any:
+    return field(metadata={"says": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a router can do; each field says so in the words of the table."""
+
+    any_weight: bool = _says("any weight, whatever the number of pods (else weights are shares of pods)")
+    read_back: bool = _says("tells which weights are in force (else they are assumed after a while)")
+    by_request: bool = _says("divides requests (else connections)")
+    falls_back: bool = _says("sends the share of a version whose pods are gone to the others by itself")
+    retries: bool = _says("tries again, at another pod, what never reached one")
+    feedback: bool = _says("brings feedback to the version that predicted")
+    mirror: bool = _says("copies of requests: `mirror` of a step")
+    match: bool = _says("requests with headers: `match` of a step")
+    scale: bool = _says("pods of a challenger apart from its weight: `replicas` of a step")
+    hosts: bool = _says("`spec.hosts`")
+    timeout: bool = _says("`spec.router.timeout`")
+    grpc: bool = _says("gRPC")
+    latency: bool = _says("measures latency by version: `analysis.latency`")
+    replicas: bool = _says("has pods of its own: `spec.router.replicas`")
+    counts: str = _says("requests and errors of a version are counted by")
+
+
+_NOTHING: Final = Capabilities(
+    any_weight=False,
+    read_back=False,
+    by_request=False,
+    falls_back=False,
+    retries=False,
+    feedback=False,
+    mirror=False,
+    match=False,
+    scale=False,
+    hosts=False,
+    timeout=False,
+    grpc=False,
+    latency=False,
+    replicas=False,
+    counts="the model server",
+)
+CAPABILITIES: Final[Mapping[str, Capabilities]] = {
+    "Envoy": Capabilities(*(True,) * 14, counts="the router"),
+    "Gateway": replace(_NOTHING, any_weight=True, by_request=True, scale=True, hosts=True, timeout=True),
+    "Service": replace(_NOTHING, falls_back=True, grpc=True),
+}
+
+LARGEST_SHARE: Final = 50
+"""Percent that a challenger gets of pods at most while the champion keeps all of its own."""
+
+
+def lacking(capability: str) -> list[str]:
+    """The kinds of routers that cannot do this."""
+    return [kind for kind, able in CAPABILITIES.items() if not getattr(able, capability)]
+
+
+def table() -> str:
+    """The capabilities as a table in Markdown."""
+    rows = [["", *CAPABILITIES], ["---"] * (len(CAPABILITIES) + 1)]
+    for each in fields(Capabilities):
+        values = (getattr(able, each.name) for able in CAPABILITIES.values())
+        rows.append([each.metadata["says"], *(_cell(value) for value in values)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(value: bool | str) -> str:
+    return value if isinstance(value, str) else "yes" if value else "–"
+
+
+class Gateway(Spec):
+    """An HTTPRoute by which a gateway of the cluster divides the traffic: one of ours, or one of yours."""
+
+    name: ObjectName | None = Field(
+        default=None,
+        description="Name of the Gateway that Noria's own HTTPRoute, called like the deployment, is attached "
+        "to, for example public. Absent: see route.",
+    )
+    namespace: DnsLabel | None = Field(
+        default=None, description="Namespace of that Gateway. Absent: the deployment's own."
+    )
+    section_name: ObjectName | None = Field(
+        default=None, description="Listener of that Gateway. Absent: all that admit the route."
+    )
+    route: ObjectName | None = Field(
+        default=None,
+        description="Name of an HTTPRoute of yours instead: where it sends requests to the Service called "
+        "like the deployment, Noria puts the versions and their weights, and leaves all else as it is. "
+        "Absent: see name.",
+    )
+    settle: Annotated[
+        Duration,
+        Rule(
+            cel="duration(self) <= duration('10m')",
+            message="settle must be at most 10m",
+            holds=lambda it: it <= timedelta(minutes=10),
+        ),
+    ] = Field(
+        default=timedelta(seconds=5),
+        description="How long after they were written, and accepted by the gateway's controller, weights are "
+        "taken to be in force, which nobody can read back; from 0s (at once) to 10m. Default: 5s.",
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="has(self.name) != has(self.route)",
+            message="name the Gateway (name) or an HTTPRoute of yours (route), not both",
+            holds=lambda it: (it.name is None) != (it.route is None),
+        ),
+        Rule(
+            cel="!has(self.route) || (!has(self.namespace) && !has(self.sectionName))",
+            message="an HTTPRoute of yours names its own Gateway: leave out namespace and sectionName",
+            field=".route",
+            reason="FieldValueForbidden",
+            holds=lambda it: it.route is None or (it.namespace is None and it.section_name is None),
+        ),
+    )
+
+
+def kind_in(kinds: list[str], *, where: str = "self") -> str:
+    """CEL: whether the router that `where` describes is one of `kinds`."""
+    said = f"(has({where}.type) ? {where}.type : 'Envoy')"
+    return f"({said} in [{', '.join(repr(kind) for kind in kinds)}])"
+
+
+def _only_where(capability: str, field: str) -> Rule:
+    """A field of `spec.router` that means something only to routers with a capability."""
+    kinds = lacking(capability)
+    return Rule(
+        cel=f"!has(self.{field}) || !{kind_in(kinds)}",
+        message=f"router type {' and '.join(kinds)} has no {field}: leave it out",
+        field=f".{field}",
+        reason="FieldValueForbidden",
+        holds=lambda it: it.type not in kinds or field not in it.model_fields_set,
+    )
+
+
+class Router(Spec):
+    """What splits the traffic."""
+
+    type: RouterType = Field(
+        default="Envoy",
+        description="Envoy: a router of Noria's own, one a namespace. Gateway: an HTTPRoute of a gateway "
+        "that the cluster has. Service: a plain Service that selects pods of both versions: weights are "
+        "shares of pods. Immutable. Default: Envoy.",
+    )
+    replicas: int = Field(
+        default=2,
+        ge=1,
+        le=20,
+        description="Router pods of type Envoy; the largest number in the namespace counts. 1 means requests "
+        "fail while it moves. Default: 2.",
+    )
+    timeout: PositiveDuration = Field(
+        default=timedelta(seconds=30), description="Longest time for one request. Default: 30s."
+    )
+    gateway: Gateway | None = Field(default=None, description="With type Gateway: which one.")
+    rules: ClassVar = (
+        Rule(
+            cel=f"has(self.gateway) == {kind_in(['Gateway'])}",
+            message="type Gateway needs gateway, and nothing else does",
+            field=".gateway",
+            holds=lambda it: (it.gateway is not None) == (it.type == "Gateway"),
+        ),
+        _only_where("replicas", "replicas"),
+        _only_where("timeout", "timeout"),
+        Rule(
+            cel="!has(self.timeout) || !has(self.gateway) || !has(self.gateway.route)",
+            message="an HTTPRoute of yours says its own timeout: leave it out",
+            field=".timeout",
+            reason="FieldValueForbidden",
+            holds=lambda it: not (it.gateway and it.gateway.route) or "timeout" not in it.model_fields_set,
+        ),
+    )
+
+
+def _no_step(capability: str, name: str) -> Rule:
+    """A setting of steps that means something only to routers with a capability."""
+    kinds = lacking(capability)
+    return Rule(
+        cel=f"!has(self.router) || !{kind_in(kinds, where='self.router')} || !has(self.strategy) || "
+        f"!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.{name}))",
+        message=f"router type {' and '.join(kinds)} has no {name} in steps: leave it out",
+        field=".strategy",
+        reason="FieldValueForbidden",
+        holds=lambda it: (
+            it.router.type not in kinds or all(getattr(step, name) is None for step in it.strategy.steps)
+        ),
+    )
+
+
+_NO_HOSTS, _BY_PODS = lacking("hosts"), lacking("any_weight")
+_KIND = "(has({0}.router) && has({0}.router.type) ? {0}.router.type : 'Envoy')"
+_NO_LATENCY = lacking("latency")
+DEPLOYMENT_RULES = (
+    transition(
+        cel=f"{_KIND.format('self')} == {_KIND.format('oldSelf')}",
+        message="router.type is immutable: make a second ModelDeployment with the other router, move clients "
+        "to it, then delete this one",
+        field=".router",
+    ),
+    Rule(
+        cel=f"!has(self.hosts) || size(self.hosts) == 0 || !has(self.router) || "
+        f"!{kind_in(_NO_HOSTS, where='self.router')}",
+        message=f"router type {' and '.join(_NO_HOSTS)} has no hosts: leave them out",
+        field=".hosts",
+        reason="FieldValueForbidden",
+        holds=lambda it: not it.hosts or it.router.type not in _NO_HOSTS,
+    ),
+    Rule(
+        cel="!has(self.hosts) || size(self.hosts) == 0 || !has(self.router) || !has(self.router.gateway) || "
+        "!has(self.router.gateway.route)",
+        message="an HTTPRoute of yours says its own hostnames: leave hosts out",
+        field=".hosts",
+        reason="FieldValueForbidden",
+        holds=lambda it: not it.hosts or it.router.gateway is None or it.router.gateway.route is None,
+    ),
+    Rule(
+        cel=f"!has(self.router) || !{kind_in(_BY_PODS, where='self.router')} || !has(self.strategy) || "
+        "!has(self.strategy.steps) || "
+        f"self.strategy.steps.all(s, !has(s.weight) || s.weight <= {LARGEST_SHARE})",
+        message=f"router type {' and '.join(_BY_PODS)} divides by pods, and the champion keeps all of "
+        f"its own: weights of steps are at most {LARGEST_SHARE}",
+        field=".strategy",
+        holds=lambda it: (
+            it.router.type not in _BY_PODS
+            or all((step.weight or 0) <= LARGEST_SHARE for step in it.strategy.steps)
+        ),
+    ),
+    Rule(
+        cel=f"!has(self.router) || !{kind_in(_NO_LATENCY, where='self.router')} || !has(self.strategy) || "
+        "!has(self.strategy.analysis) || !has(self.strategy.analysis.latency)",
+        message=f"router type {' and '.join(_NO_LATENCY)} measures no latency: leave analysis.latency out",
+        field=".strategy",
+        reason="FieldValueForbidden",
+        holds=lambda it: it.router.type not in _NO_LATENCY or it.strategy.analysis.latency is None,
+    ),
+    _no_step("mirror", "mirror"),
+    _no_step("match", "match"),
+    _no_step("scale", "replicas"),
+)
+"""What `spec` as a whole must keep to for its router."""

@@ -1,0 +1,84 @@
+"""What the controller of ModelDeployments asks of a router, whatever its kind; each kind is a module.
+
+Comes in: a ModelDeployment and the state that its status holds. Goes out: objects by which requests are
+divided as that state says, and what can be told of them. Invariants: a router follows the persisted state and
+nothing else, so that a pass after a crash finds its own work; what a router cannot tell is told as unread,
+never made up.
+
+There is no `remove`: everything a router consists of belongs to a ModelDeployment and goes with it, and
+`router.type` is immutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from noria_operator.controllers.context import Config, Context
+from noria_operator.domain.latency import Histogram
+from noria_operator.domain.rollout_conditions import Trouble
+from noria_operator.domain.rollout_state import InForce, Revision, State
+from noria_operator.domain.serving_children import revision_selector
+from noria_operator.domain.verdict import Counts
+from noria_operator.kube.kinds import POD
+
+Json = dict[str, Any]
+Counters = Mapping[str, Mapping[str, Counts]]
+"""By uid of the pod that counted, and name of the revision."""
+
+Timings = Mapping[str, Mapping[str, Histogram]]
+"""The same for latencies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`routers` is how many of them take requests; `waits_for` says what to look at while there is none;
+    `trouble` is what a person has to change.
+    """
+
+    routers: int
+    waits_for: str = ""
+    trouble: Trouble | None = None
+
+
+class Routing(Protocol):
+    """A kind of router."""
+
+    @property
+    def READ_BACK(self) -> timedelta:
+        """How soon `in_force` is asked again while new weights are on their way."""
+
+    def pace(self, config: Config) -> timedelta:
+        """How often counts are read during a rollout."""
+
+    def standing(self, ctx: Context, obj: Json) -> Standing:
+        """Whether requests arrive, from the cache."""
+
+    async def apply(self, ctx: Context, owner: Json, state: State) -> None:
+        """Everything between a client and the pods of `owner`, with the weights of `state`. Raises
+        NameConflict, Terminal and ApiError."""
+
+    async def in_force(self, ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:
+        """What routers act on; None when one of them cannot be read, empty when there is none."""
+
+    async def counts(self, ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
+        """Requests and errors of each of `arms`; None when nobody could be read."""
+
+    async def timings(self, ctx: Context, obj: Json, arms: Collection[Revision]) -> Timings | None:
+        """Latencies of each of `arms`; None when nobody could be read, or nobody measures them."""
+
+
+async def server_counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
+    """Counts of the model servers themselves, for routers that tell none.
+
+    A pod that answers nobody counts nothing: that one is seen by its readiness alone.
+    """
+    meta = obj["metadata"]
+    found: dict[str, dict[str, Counts]] = {}
+    for arm in arms:
+        pods = ctx.store.list(POD, meta["namespace"], revision_selector(meta["name"], meta["uid"], arm))
+        for uid, counted in (await ctx.servers.answered(pods)).items():
+            found[uid] = {arm.name: counted}
+    return found or None

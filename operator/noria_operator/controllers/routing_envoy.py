@@ -1,0 +1,58 @@
+"""Router type Envoy: the namespace's own router, which is told its weights by xDS from status.
+
+Comes in: a ModelDeployment. Goes out: the router's objects and the Service in front of it. Invariant: weights
+are never written here: the status that holds them is what routers are answered from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+
+from noria_operator.controllers import router
+from noria_operator.controllers.context import Config, Context
+from noria_operator.controllers.routing import Counters, Standing, Timings
+from noria_operator.domain.rollout_state import InForce, Revision, State
+
+Json = dict[str, Any]
+
+READ_BACK = timedelta(milliseconds=100)
+"""They take milliseconds."""
+
+
+def pace(config: Config) -> timedelta:
+    """One small answer a router."""
+    return config.evidence_interval
+
+
+def standing(ctx: Context, obj: Json) -> Standing:
+    """By the router's pods."""
+    ready = sum(map(router.ready, router.pods(ctx.store, obj["metadata"]["namespace"])))
+    return Standing(ready, "no router pod is ready; see kubectl describe deployment noria-router")
+
+
+async def apply(ctx: Context, owner: Json, _: State) -> None:
+    """The router and the Service of the ModelDeployment's name."""
+    await router.ensure(ctx, owner)
+
+
+async def in_force(ctx: Context, obj: Json, _: State) -> Sequence[InForce] | None:
+    """Every ready router is asked."""
+    meta = obj["metadata"]
+    ready = [pod for pod in router.pods(ctx.store, meta["namespace"]) if router.ready(pod)]
+    return await ctx.router.in_force(meta["namespace"], meta["name"], ready)
+
+
+async def counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
+    """As the routers count: a version that crashes, hangs or resets cannot hide it."""
+    namespace = obj["metadata"]["namespace"]
+    clusters = {arm.name for arm in arms}
+    return await ctx.router.counts(namespace, router.pods(ctx.store, namespace), clusters) or None
+
+
+async def timings(ctx: Context, obj: Json, arms: Collection[Revision]) -> Timings | None:
+    """From the histograms of the routers."""
+    namespace = obj["metadata"]["namespace"]
+    clusters = {arm.name for arm in arms}
+    return await ctx.router.timings(namespace, router.pods(ctx.store, namespace), clusters) or None

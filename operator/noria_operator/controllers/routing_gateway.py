@@ -1,0 +1,154 @@
+"""Router type Gateway: an HTTPRoute by which a gateway of the cluster divides the traffic.
+
+Comes in: a ModelDeployment and its state. Goes out: the HTTPRoute of its name, or the weights in one that a
+user made and names, and a Service of its name that leads to the champion, for clients in the cluster.
+Invariants: a route of a user's is written only as it was read (guarded by resourceVersion); weights are taken
+to be in force only when the gateway's controller accepted the very route that holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.api.types import parse_duration
+from noria_operator.controllers.context import Config, Context
+from noria_operator.controllers.routing import Counters, Standing, Timings, server_counts
+from noria_operator.domain.rollout_conditions import Trouble
+from noria_operator.domain.rollout_state import InForce, Revision, State
+from noria_operator.kube.errors import NotFound, Terminal
+from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key
+from noria_operator.routers import httproute, pod_service
+
+Json = dict[str, Any]
+
+READ_BACK = timedelta(seconds=1)
+SETTLE = "5s"
+"""Default of `router.gateway.settle`."""
+_DISABLED = Trouble(
+    "GatewayDisabled",
+    "this installation writes no HTTPRoutes: install the Gateway API (v1) in the cluster, then set the "
+    "chart's routers.gateway.enabled to true",
+    fatal=True,
+)
+
+
+def pace(config: Config) -> timedelta:
+    """One answer a pod, of some KB."""
+    return config.counters_interval
+
+
+def standing(ctx: Context, obj: Json) -> Standing:
+    """By the status of the route."""
+    if not ctx.config.gateway:
+        return Standing(0, trouble=_DISABLED)
+    key = _key(obj)
+    found = ctx.store.get(key)
+    waits_for = f"no gateway has accepted HTTPRoute {key.name} yet; see kubectl describe httproute {key.name}"
+    if found is None:
+        return Standing(0, waits_for, None if _is_own(obj) else _missing(key))
+    said = httproute.standing(found)
+    trouble = None
+    if said.problem:
+        text = f"a gateway refuses HTTPRoute {key.name}: {said.problem}; change the route or its Gateway"
+        trouble = Trouble("RouteRefused", text, fatal=not said.served)
+    return Standing(int(said.served), waits_for, trouble)
+
+
+async def apply(ctx: Context, owner: Json, state: State) -> None:
+    """The Service of the ModelDeployment's name, and the weights; none before a version has some."""
+    await ctx.writer.apply(
+        SERVICE, pod_service.service(owner, pod_service.of_champion(owner, state)), owner=owner
+    )
+    shares = _shares(state)
+    if not shares or not ctx.config.gateway:
+        return
+    if _is_own(owner):
+        await ctx.writer.apply(HTTPROUTE, httproute.own_route(owner, shares), owner=owner)
+        return
+    key = _key(owner)
+    found = ctx.store.get(key)
+    if found is None:
+        return  # `standing` says so
+    rules = _rewritten(ctx, owner, found, state)
+    if rules != found["spec"].get("rules"):
+        version = found["metadata"]["resourceVersion"]
+        patch = {"metadata": {"resourceVersion": version}, "spec": {"rules": rules}}
+        answer = await ctx.client.merge(HTTPROUTE, key.namespace, key.name, patch)
+        ctx.store.observe("MODIFIED", answer)
+
+
+async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:
+    """The weights, once the route with them was accepted and `settle` is over."""
+    key = _key(obj)
+    known = ctx.store.get(key)
+    if known is None or not httproute.standing(known).served:
+        return ()
+    if not _holds(ctx, obj, known, state):
+        return (InForce(),)
+    try:
+        found = await ctx.client.get(HTTPROUTE, key.namespace, key.name)
+    except NotFound:
+        return ()
+    since = httproute.written_at(found, names.MANAGER)
+    settle = parse_duration(obj["spec"]["router"]["gateway"].get("settle", SETTLE))
+    fresh = since is not None and ctx.clock.now() - since < settle
+    if fresh or not _holds(ctx, obj, found, state):
+        return (InForce(),)
+    return (InForce(state.traffic_version, dict(_shares(state))),)
+
+
+async def counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
+    """What gateways count differs from one to the next; the servers' own counts are always there."""
+    return await server_counts(ctx, obj, arms)
+
+
+async def timings(_: Context, __: Json, ___: Collection[Revision]) -> Timings | None:
+    """Nobody measures them, which is why `analysis.latency` is refused."""
+    return None
+
+
+def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:
+    """Whether this route has the weights of `state`, and every gateway took it as it is."""
+    if not httproute.standing(route).current:
+        return False
+    try:
+        return bool(_rewritten(ctx, obj, route, state) == route["spec"].get("rules"))
+    except Terminal:
+        return False
+
+
+def _rewritten(ctx: Context, owner: Json, route: Json, state: State) -> list[Json]:
+    """Raises Terminal when the user has to change the route first."""
+    meta = owner["metadata"]
+    services = ctx.store.owned(SERVICE, meta["namespace"], meta["uid"])
+    mine = (
+        {meta["name"]} | {one["metadata"]["name"] for one in services} | {name for name, _ in _shares(state)}
+    )
+    try:
+        return httproute.rewritten(route, mine, _shares(state))
+    except httproute.Unusable as error:
+        raise Terminal("RouteUnusable", str(error)) from error
+
+
+def _shares(state: State) -> list[tuple[str, int]]:
+    return [(share.target.name, share.weight) for share in state.traffic]
+
+
+def _is_own(obj: Json) -> bool:
+    return "route" not in obj["spec"]["router"]["gateway"]
+
+
+def _key(obj: Json) -> Key:
+    meta = obj["metadata"]
+    name = obj["spec"]["router"]["gateway"].get("route", meta["name"])
+    return Key(HTTPROUTE, meta["namespace"], name)
+
+
+def _missing(key: Key) -> Trouble:
+    text = (
+        f"there is no HTTPRoute {key.name} in namespace {key.namespace}; make it, or let router.gateway.name "
+    )
+    return Trouble("RouteNotFound", f"{text}say a Gateway, and Noria makes one", fatal=True)

@@ -1,0 +1,80 @@
+"""Router type Service: one plain Service selects the pods of every version with weight.
+
+Comes in: a ModelDeployment and its state. Goes out: that Service. Invariant: both versions are selected only
+while no other version of the deployment has pods, since those would get requests too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.controllers.context import Config, Context
+from noria_operator.controllers.routing import Counters, Standing, Timings, server_counts
+from noria_operator.domain.rollout_state import InForce, Revision, State
+from noria_operator.domain.serving_children import selector
+from noria_operator.kube.errors import NotFound
+from noria_operator.kube.kinds import POD, SERVICE
+from noria_operator.routers import pod_service
+from noria_operator.routers.httproute import written_at
+
+Json = dict[str, Any]
+
+READ_BACK = timedelta(seconds=1)
+SETTLE = timedelta(seconds=3)
+"""From a written selector until every node sends by it: EndpointSlices follow within a second, and kube-proxy
+gathers changes for another one."""
+
+
+def pace(config: Config) -> timedelta:
+    """One answer a pod, of some KB."""
+    return config.counters_interval
+
+
+def standing(_: Context, __: Json) -> Standing:
+    """Every node has the only router that there is."""
+    return Standing(1)
+
+
+async def apply(ctx: Context, owner: Json, state: State) -> None:
+    """The Service of the ModelDeployment's name."""
+    await ctx.writer.apply(SERVICE, pod_service.service(owner, _selected(ctx, owner, state)), owner=owner)
+
+
+async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:
+    """The weights, once the Service selects what they ask for and nodes had time to follow."""
+    meta = obj["metadata"]
+    try:
+        found = await ctx.client.get(SERVICE, meta["namespace"], meta["name"])
+    except NotFound:
+        return ()
+    since = written_at(found, names.MANAGER)
+    wanted = pod_service.of_weights(obj, state, others=False)
+    settled = since is not None and ctx.clock.now() - since >= SETTLE
+    if found["spec"].get("selector") != wanted or not settled:
+        return (InForce(),)
+    weights = {share.target.name: share.weight for share in state.traffic}
+    return (InForce(state.traffic_version, weights),)
+
+
+async def counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
+    """Nobody but the servers sees a request."""
+    return await server_counts(ctx, obj, arms)
+
+
+async def timings(_: Context, __: Json, ___: Collection[Revision]) -> Timings | None:
+    """Nobody measures them, which is why `analysis.latency` is refused."""
+    return None
+
+
+def _selected(ctx: Context, owner: Json, state: State) -> dict[str, str]:
+    meta = owner["metadata"]
+    weighted = {share.target.revision for share in state.traffic if share.weight}
+    others = any(
+        pod["metadata"]["labels"].get(names.REVISION_LABEL) not in weighted
+        and not pod["metadata"].get("deletionTimestamp")
+        for pod in ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
+    )
+    return pod_service.of_weights(owner, state, others=others)

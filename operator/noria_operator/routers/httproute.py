@@ -1,0 +1,170 @@
+"""HTTPRoutes of the Gateway API: the one that Noria owns, and the backends of ours in one that a user made.
+
+Comes in: a ModelDeployment, its weights, an HTTPRoute as the API server has it. Goes out: a body to apply, or
+the rules to write, and what the route's status says of it. Invariants: a weight of 0 is written as 0; the
+weights of a rule are never all 0; in a rule, each version stands once; whatever does not name a Service of
+the deployment is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.routers.source import DEFAULT_TIMEOUT
+
+Json = dict[str, Any]
+Shares = Sequence[tuple[str, int]]
+"""Revision (the name of its Service) and weight; the weights have the sum 100."""
+
+GROUP = "gateway.networking.k8s.io"
+HUNDRED = 100
+
+
+class Unusable(Exception):
+    """What a user has to change in an HTTPRoute before weights can be written into it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the controllers of a route's gateways say: `served` that one of them sends requests by it,
+    `current` that all who take care of it have taken it as it is now, `problem` what one of them refuses.
+    """
+
+    served: bool
+    current: bool
+    problem: str = ""
+
+
+def own_route(deployment: Json, shares: Shares) -> Json:
+    """The HTTPRoute of a ModelDeployment that names a Gateway.
+
+    With `spec.hosts` everything there is its own; without any, the inference paths of its name, at whatever
+    host the Gateway has.
+    """
+    meta, spec = deployment["metadata"], deployment["spec"]
+    gateway = spec["router"]["gateway"]
+    parent = {"group": GROUP, "kind": "Gateway"} | {
+        field: gateway[field] for field in ("name", "namespace", "sectionName") if field in gateway
+    }
+    hosts = spec.get("hosts") or []
+    paths = ["/"] if hosts else [f"/v2/models/{meta['name']}", f"/v1/models/{meta['name']}"]
+    rule = {
+        "matches": [{"path": {"type": "PathPrefix", "value": path}} for path in paths],
+        "backendRefs": [
+            {"group": "", "kind": "Service", "name": name, "port": 80, "weight": weight}
+            for name, weight in shares
+        ],
+        "timeouts": {"request": spec["router"].get("timeout", DEFAULT_TIMEOUT)},
+    }
+    return {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": "HTTPRoute",
+        "metadata": {
+            "name": meta["name"],
+            "namespace": meta["namespace"],
+            "labels": {names.DEPLOYMENT_LABEL: names.fit(meta["name"])},
+        },
+        "spec": {
+            "parentRefs": [parent],
+            **({"hostnames": hosts} if hosts else {}),
+            "rules": [rule],
+        },
+    }
+
+
+def rewritten(route: Json, mine: Collection[str], shares: Shares) -> list[Json]:
+    """The route's rules with `shares` wherever a backend is one of `mine`. Raises `Unusable`.
+
+    Beside backends of others ours keep the sum of their weights, so that the others' part stays what it was.
+    """
+    namespace = route["metadata"]["namespace"]
+    rules: list[Json] = []
+    found = False
+    for number, rule in enumerate(route["spec"].get("rules") or ()):
+        refs = rule.get("backendRefs") or []
+        places = [index for index, ref in enumerate(refs) if _is_one_of(ref, mine, namespace)]
+        if not places:
+            rules.append(rule)
+            continue
+        found = True
+        factor = _factor(route, number, refs, places)
+        ours = [{**refs[places[0]], "name": name, "weight": weight * factor} for name, weight in shares]
+        others = [ref for index, ref in enumerate(refs) if index not in places]
+        at = places[0]
+        rules.append({**rule, "backendRefs": [*others[:at], *ours, *others[at:]]})
+    if not found:
+        raise Unusable(
+            f"no rule of HTTPRoute {route['metadata']['name']} sends anything to this deployment; add "
+            "backendRefs: [{name: <name of the ModelDeployment>, port: 80}] to one"
+        )
+    return rules
+
+
+def standing(route: Json) -> Standing:
+    """What status says; parents that nobody reports on are not waited for as long as one is reported on."""
+    generation = route["metadata"].get("generation")
+    reports = [one for one in _reports(route) if one]
+    accepted = [one.get("Accepted", {}).get("status") == "True" for one in reports]
+    current = bool(reports) and all(
+        one.get(kind, {}).get("status") == "True" and one[kind].get("observedGeneration") == generation
+        for one in reports
+        for kind in ("Accepted", "ResolvedRefs")
+    )
+    refusals = [
+        f"{kind} is False: {one[kind].get('reason')}: {one[kind].get('message')}"
+        for one in reports
+        for kind in ("Accepted", "ResolvedRefs")
+        if one.get(kind, {}).get("status") == "False" and one[kind].get("observedGeneration") == generation
+    ]
+    return Standing(any(accepted), current, refusals[0] if refusals else "")
+
+
+def written_at(obj: Json, manager: str) -> datetime | None:
+    """When this field manager last changed something in the object, to the second, by the API server's
+    clock; None when it never did.
+    """
+    times = [
+        datetime.fromisoformat(one["time"]).astimezone(UTC)
+        for one in obj["metadata"].get("managedFields", ())
+        if one.get("manager") == manager and one.get("time") and not one.get("subresource")
+    ]
+    return max(times, default=None)
+
+
+def _reports(route: Json) -> Iterable[dict[str, Json]]:
+    """The conditions by type of each entry of status that is about a parent of the spec."""
+    namespace = route["metadata"]["namespace"]
+    wanted = {_parent(one, namespace) for one in route["spec"].get("parentRefs") or ()}
+    for one in (route.get("status") or {}).get("parents") or ():
+        if _parent(one.get("parentRef") or {}, namespace) in wanted:
+            yield {each["type"]: each for each in one.get("conditions") or ()}
+
+
+def _parent(ref: Json, namespace: str) -> tuple[Any, ...]:
+    return (
+        *(ref.get("group", GROUP), ref.get("kind", "Gateway")),
+        *(ref.get("namespace", namespace), ref.get("name"), ref.get("sectionName"), ref.get("port")),
+    )
+
+
+def _is_one_of(ref: Json, mine: Collection[str], namespace: str) -> bool:
+    kind = ref.get("group", ""), ref.get("kind", "Service"), ref.get("namespace", namespace)
+    return kind == ("", "Service", namespace) and ref.get("name") in mine
+
+
+def _factor(route: Json, number: int, refs: list[Json], places: list[int]) -> int:
+    """What our weights are multiplied by: 1 where nobody else gets anything from this rule."""
+    if not any(ref.get("weight", 1) for index, ref in enumerate(refs) if index not in places):
+        return 1
+    total: int = sum(refs[index].get("weight", 1) for index in places)
+    if total % HUNDRED:
+        raise Unusable(
+            f"rule {number} of HTTPRoute {route['metadata']['name']} gives this deployment weight {total} "
+            "beside backends of others; make it a multiple of 100, and theirs in proportion, so that it can "
+            "be divided"
+        )
+    return total // HUNDRED

@@ -1,0 +1,356 @@
+"""Routers that are not ours: what is written for them, in which order, and what is believed of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tests.unit.controllers.serving_api import (
+    KEY,
+    NAME,
+    NAMESPACE,
+    Routers,
+    ServingApi,
+    approve,
+    claim,
+    cluster,
+    edit,
+    say,
+    started,
+)
+from tests.unit.controllers.training_api import as_sent
+
+from noria_operator.controllers import modeldeployment
+from noria_operator.controllers.context import Context
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.verdict import Counts
+from noria_operator.evidence.server import CounterReader
+from noria_operator.kube.errors import Conflict, Forbidden
+from noria_operator.kube.kinds import DEPLOYMENT, HTTPROUTE, MODELDEPLOYMENT, POD, SERVICE, Key, Kind
+
+Json = dict[str, Any]
+STEPS = {"steps": [{"weight": 20, "duration": "1h"}]}
+GATEWAY = {"type": "Gateway", "gateway": {"name": "public"}}
+MINE = {"type": "Gateway", "gateway": {"route": "mine"}}
+
+
+@dataclass
+class RoutingApi(ServingApi):
+    """An API server that notes when a manager wrote, and a gateway that takes what it is given."""
+
+    accepts: bool = True
+
+    def write(self, verb: str, key: Key, obj: Json) -> Json:
+        if key.kind in (HTTPROUTE, SERVICE) and verb != "status":
+            self._stamp(key, obj)
+        return super().write(verb, key, obj)
+
+    async def apply(self, kind: Kind, namespace: str, body: Json, **options: Any) -> Json:
+        """A selector that is applied loses the labels that it no longer names."""
+        key = Key(kind, namespace, body["metadata"]["name"])
+        stored = self.objects.get(key)
+        if kind == SERVICE and stored is not None and stored["spec"]["selector"] != body["spec"]["selector"]:
+            return self.write("apply", key, as_sent({**stored, "spec": body["spec"]}))
+        return await super().apply(kind, namespace, body, **options)
+
+    async def merge(self, kind: Kind, namespace: str, name: str, body: Json) -> Json:
+        key = Key(kind, namespace, name)
+        found = await self.get(kind, namespace, name)
+        if body["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", name)
+        return self.write("merge", key, found | {"spec": found["spec"] | body["spec"]})
+
+    def _stamp(self, key: Key, obj: Json) -> None:
+        meta = obj["metadata"]
+        meta["managedFields"] = [{"manager": "noria", "time": stamp(self.clock.now())}]
+        if key.kind == HTTPROUTE:
+            meta["generation"] = meta.get("generation", 1) + 1
+
+    def serve(self) -> None:
+        """Pods run; the gateway looks at every route."""
+        self.run_pods()
+        for route in self.all(HTTPROUTE):
+            status = "True" if self.accepts else "False"
+            said = {"status": status, "observedGeneration": route["metadata"]["generation"], "reason": "Why"}
+            kinds = ("Accepted", "ResolvedRefs")
+            conditions = [{"type": kind, "message": "not allowed", **said} for kind in kinds]
+            parents = [
+                {"parentRef": parent, "conditions": conditions} for parent in route["spec"]["parentRefs"]
+            ]
+            if route.get("status") != {"parents": parents}:
+                self.put(HTTPROUTE, {**route, "status": {"parents": parents}})
+
+
+@dataclass
+class Servers:
+    """What model servers counted."""
+
+    counted: dict[str, Counts]
+
+    async def answered(self, pods: list[Json]) -> dict[str, Counts]:
+        return {
+            pod["metadata"]["uid"]: self.counted.get(pod["metadata"]["labels"]["noria.dev/version"], Counts())
+            for pod in pods
+        }
+
+
+class World:
+    def __init__(self, folder: Path, **spec: Any) -> None:
+        found = cluster(**spec)
+        self.api = RoutingApi(clock=found.clock, objects=found.objects, version=found.version)
+        self.folder = folder
+        self.servers = Servers({})
+        claim(self.api, "ReadWriteMany")
+
+    def operator(self, **config: Any) -> Context:
+        ctx = started(self.api, Routers(self.api), self.folder, **{"gateway": True, **config})
+        return replace(ctx, servers=cast(CounterReader, self.servers))
+
+    async def once(self, **config: Any) -> timedelta | None:
+        return (await modeldeployment.reconcile(self.operator(**config), KEY)).after
+
+    async def settle(self, *, seconds: float = 10, passes: int = 20, **config: Any) -> None:
+        """Until nothing is written any more, though time goes on."""
+        for _ in range(passes):
+            before = self.api.version
+            await self.once(**config)
+            self.api.serve()
+            self.api.clock.time += timedelta(seconds=seconds)
+            if self.api.version == before:
+                return
+
+    @property
+    def status(self) -> Json:
+        return self.api.status
+
+    def condition(self, kind: str) -> tuple[str, str, str]:
+        found = next(one for one in self.status["conditions"] if one["type"] == kind)
+        return found["status"], found["reason"], found["message"]
+
+    def route(self, name: str = NAME) -> Json:
+        return self.api.objects[Key(HTTPROUTE, NAMESPACE, name)]
+
+    def backends(self, name: str = NAME) -> list[list[tuple[str, int]]]:
+        rules = self.route(name)["spec"]["rules"]
+        return [[(one["name"], one["weight"]) for one in rule["backendRefs"]] for rule in rules]
+
+    def selected(self) -> str:
+        """The version that the Service of the deployment's name leads to; empty for all of them."""
+        service = self.api.objects[Key(SERVICE, NAMESPACE, NAME)]
+        return str(service["spec"]["selector"].get("noria.dev/version", ""))
+
+    def names(self) -> list[str]:
+        return [one["name"] for one in self.status["traffic"]]
+
+
+async def canary(folder: Path, router: Json, **spec: Any) -> World:
+    """Version 2 beside version 1, at the weight of its step."""
+    world = World(folder, router=router, replicas=2, strategy=STEPS, **spec)
+    if router is MINE:
+        mine = {"name": NAME, "port": 80, "weight": 100}
+        meta = {"name": "mine", "namespace": NAMESPACE, "uid": "r", "generation": 1}
+        rules = [{"matches": ["m"], "backendRefs": [{"name": "legacy", "port": 80, "weight": 300}, mine]}]
+        spec_ = {"parentRefs": [{"name": "public"}], "rules": rules}
+        kind = {"apiVersion": HTTPROUTE.api_version, "kind": HTTPROUTE.kind}
+        world.api.put(HTTPROUTE, {**kind, "metadata": meta, "spec": spec_})
+    approve(world.api, 1)
+    await world.settle()
+    assert world.status["phase"] == "Healthy"
+    approve(world.api, 2)
+    await world.settle()
+    assert [one["weight"] for one in world.status["traffic"]] == [80, 20]
+    return world
+
+
+async def test_a_canary_goes_by_the_weights_of_an_httproute(tmp_path: Path) -> None:
+    world = await canary(tmp_path, GATEWAY)
+    one, two = world.names()
+    assert world.backends() == [[(one, 80), (two, 20)]]
+    assert world.selected() == "flights-1"
+    assert [(each["verified"], each["assumed"]) for each in world.status["traffic"]] == [(False, True)] * 2
+    assert world.condition("Ready")[0] == "True"
+    say(world.api, "promote-full", "now")
+    await world.settle()
+    assert world.status["stable"]["version"] == "flights-2"
+    assert world.backends() == [[(two, 100), (one, 0)]]
+    assert world.selected() == "flights-2"
+    world.api.clock.time += timedelta(hours=1)
+    await world.settle()
+    assert world.backends() == [[(two, 100)]]
+    assert len(world.api.all(DEPLOYMENT)) == 1
+
+
+async def test_no_router_of_noria_is_made_where_another_kind_is_asked_for(tmp_path: Path) -> None:
+    for router in (GATEWAY, {"type": "Service"}):
+        world = await canary(tmp_path, router)
+        assert "noria-router" not in {key.name for key in world.api.objects}
+
+
+async def test_weights_are_believed_after_the_gateway_took_them_and_settle_is_over(
+    tmp_path: Path,
+) -> None:
+    world = await canary(tmp_path, {"type": "Gateway", "gateway": {"name": "public", "settle": "30s"}})
+    say(world.api, "abort", "now")
+    await world.once()
+    assert not any(one.get("assumed") for one in world.status["traffic"])
+    world.api.clock.time += timedelta(minutes=1)
+    await world.once()
+    assert not any(one.get("assumed") for one in world.status["traffic"])  # nobody has looked at the route
+    await world.settle(seconds=1, passes=3)
+    assert all(one.get("assumed") for one in world.status["traffic"])
+
+
+async def test_an_abort_reaches_the_route_before_anything_that_could_fail(tmp_path: Path) -> None:
+    world = await canary(tmp_path, GATEWAY)
+    one, two = world.names()
+    say(world.api, "abort", "now")
+    world.api.writes.clear()
+    world.api.refuse[DEPLOYMENT.kind] = Forbidden(403, "Forbidden", "anything")
+    await world.once()
+    assert world.api.writes[:2] == ["status ModelDeployment flights", "apply HTTPRoute flights"]
+    assert world.backends() == [[(one, 100), (two, 0)]]
+
+
+async def test_servers_count_where_the_router_does_not_and_errors_abort(tmp_path: Path) -> None:
+    world = await canary(tmp_path, GATEWAY)
+    world.servers.counted = {"flights-1": Counts(4000, 4), "flights-2": Counts(1000, 500)}
+    await world.settle()
+    world.servers.counted = {"flights-1": Counts(8000, 8), "flights-2": Counts(2000, 1000)}
+    await world.settle()
+    assert world.status["phase"] == "RolledBack"
+    assert world.backends()[0][0][1] == 100
+
+
+async def test_counts_of_servers_are_read_at_their_own_pace(tmp_path: Path) -> None:
+    world = await canary(tmp_path, GATEWAY)
+    assert await world.once() == timedelta(seconds=15)
+
+
+async def test_a_route_of_a_users_gets_weights_and_nothing_else(tmp_path: Path) -> None:
+    """Case 50."""
+    world = await canary(tmp_path, MINE)
+    one, two = world.names()
+    assert world.backends("mine") == [[("legacy", 300), (one, 80), (two, 20)]]
+    rule = world.route("mine")["spec"]["rules"][0]
+    assert rule["matches"] == ["m"]
+    assert {each["port"] for each in rule["backendRefs"]} == {80}
+    assert Key(HTTPROUTE, NAMESPACE, NAME) not in world.api.objects
+    writes = len(world.api.writes)
+    await world.once()
+    assert len(world.api.writes) == writes
+
+
+async def test_a_route_that_somebody_reverts_gets_its_weights_again(tmp_path: Path) -> None:
+    """Case 27."""
+    world = await canary(tmp_path, MINE)
+    wanted = world.backends("mine")
+    found = await world.api.get(HTTPROUTE, NAMESPACE, "mine")
+    found["spec"]["rules"][0]["backendRefs"] = [{"name": NAME, "port": 80, "weight": 100}]
+    world.api.put(HTTPROUTE, found)
+    assert modeldeployment.related(world.operator().store, found) == [KEY]
+    await world.once()
+    assert world.backends("mine")[0] == wanted[0][1:]
+
+
+async def test_a_route_that_is_missing_or_has_no_place_for_weights_is_told(tmp_path: Path) -> None:
+    world = World(tmp_path, router=MINE)
+    approve(world.api, 1)
+    await world.settle()
+    assert world.condition("Stalled")[:2] == ("True", "RouteNotFound")
+    assert world.condition("Servable")[0] == "False"
+    kind = {"apiVersion": HTTPROUTE.api_version, "kind": HTTPROUTE.kind}
+    spec = {"parentRefs": [{"name": "public"}], "rules": [{"backendRefs": [{"name": "legacy", "weight": 1}]}]}
+    meta = {"name": "mine", "namespace": NAMESPACE, "uid": "r", "generation": 1}
+    world.api.put(HTTPROUTE, {**kind, "metadata": meta, "spec": spec})
+    await world.settle()
+    assert world.condition("Stalled")[:2] == ("True", "RouteUnusable")
+    assert "add backendRefs" in world.condition("Stalled")[2]
+
+
+async def test_a_route_that_no_gateway_takes_is_told_and_nothing_is_in_force(tmp_path: Path) -> None:
+    world = World(tmp_path, router=GATEWAY)
+    world.api.accepts = False
+    approve(world.api, 1)
+    await world.settle()
+    assert world.condition("Stalled")[:2] == ("True", "RouteRefused")
+    assert "not allowed" in world.condition("Stalled")[2]
+    assert world.condition("Servable")[0] == "False"
+    world.api.accepts = True
+    world.api.serve()
+    await world.settle()
+    assert world.condition("Servable")[0] == "True"
+    assert world.condition("Stalled")[0] == "False"
+
+
+async def test_an_installation_without_the_gateway_api_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path, router=GATEWAY)
+    approve(world.api, 1)
+    await world.settle(gateway=False)
+    assert world.condition("Stalled")[:2] == ("True", "GatewayDisabled")
+    assert world.api.all(HTTPROUTE) == []
+
+
+@pytest.mark.parametrize("router", [GATEWAY, {"type": "Service"}, {"replicas": 1}])
+async def test_a_container_without_counters_is_called_unjudgeable_where_the_router_counts_nothing(
+    tmp_path: Path, router: Json
+) -> None:
+    server = {"runtime": "custom", "image": "x:1"}
+    world = World(tmp_path, router=router, strategy=STEPS, server=server)
+    await world.once()
+    kinds = {one["type"]: one["status"] for one in world.status["conditions"]}
+    assert kinds.get("Judgeable") == (None if router == {"replicas": 1} else "False")
+
+
+# -- Service ---------------------------------------------------------------------------------------
+
+
+async def test_a_service_divides_by_pods_and_status_says_what_that_comes_to(tmp_path: Path) -> None:
+    world = await canary(tmp_path, {"type": "Service"})
+    assert world.selected() == ""
+    assert [one["realised"] for one in world.status["traffic"]] == [67, 33]
+    assert all(one["assumed"] for one in world.status["traffic"])
+    say(world.api, "promote-full", "now")
+    await world.settle()
+    assert world.selected() == "flights-2"
+    assert [one.get("realised") for one in world.status["traffic"]] == [100, 0]
+
+
+async def test_an_abort_takes_the_challengers_pods_out_of_the_service_first(tmp_path: Path) -> None:
+    world = await canary(tmp_path, {"type": "Service"})
+    say(world.api, "abort", "now")
+    world.api.writes.clear()
+    await world.once()
+    assert world.api.writes[:2] == ["status ModelDeployment flights", "apply Service flights"]
+    assert world.selected() == "flights-1"
+
+
+async def test_pods_of_a_former_version_are_gone_before_two_versions_are_selected(tmp_path: Path) -> None:
+    world = await canary(tmp_path, {"type": "Service"})
+    say(world.api, "promote-full", "now")
+    await world.settle()
+    assert world.status["previous"]["version"] == "flights-1"
+    former = [
+        pod for pod in world.api.all(POD) if pod["metadata"]["labels"]["noria.dev/version"] == "flights-1"
+    ]
+    approve(world.api, 3)
+    for _ in range(8):
+        await world.once()
+        world.api.serve()
+        for pod in former:
+            world.api.put(POD, pod)
+        world.api.clock.time += timedelta(seconds=10)
+    assert world.status["step"]["index"] == 0
+    assert world.selected() == "flights-2"
+    world.api.serve()
+    await world.settle()
+    assert world.selected() == ""
+
+
+async def test_the_last_of_another_kind_leaves_envoys_router_to_the_others(tmp_path: Path) -> None:
+    world = await canary(tmp_path, {"type": "Service"})
+    edit(world.api, replicas=3)
+    await world.settle()
+    assert world.api.all(MODELDEPLOYMENT)[0]["status"]["replicas"] == 3

@@ -1,0 +1,162 @@
+"""HTTPRoutes: what ours says, what is written into others', what their status tells."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from noria_operator.routers.httproute import Standing, Unusable, own_route, rewritten, standing, written_at
+
+Json = dict[str, Any]
+MINE = {"flights", "flights-1", "flights-2"}
+NOW = [("flights-1", 90), ("flights-2", 10)]
+
+
+def deployment(**spec: Any) -> Json:
+    gateway = {"name": "public", "namespace": "infra", "sectionName": "https"}
+    router = {"type": "Gateway", "gateway": gateway}
+    return {"metadata": {"name": "flights", "namespace": "prod"}, "spec": {"router": router, **spec}}
+
+
+def route(*rules: Json, **more: Any) -> Json:
+    meta = {"name": "mine", "namespace": "prod", "generation": 4}
+    return {"metadata": meta, "spec": {"parentRefs": [{"name": "public"}], "rules": list(rules)}, **more}
+
+
+def ref(name: str, weight: int, **more: Any) -> Json:
+    return {"group": "", "kind": "Service", "name": name, "port": 80, "weight": weight, **more}
+
+
+def backends(rules: list[Json]) -> list[list[tuple[str, int]]]:
+    return [[(one["name"], one["weight"]) for one in rule["backendRefs"]] for rule in rules]
+
+
+def test_with_hosts_everything_there_is_the_deployments_own() -> None:
+    spec = own_route(deployment(hosts=["flights.example"]), NOW)["spec"]
+    parent = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public"}
+    assert spec["parentRefs"] == [{**parent, "namespace": "infra", "sectionName": "https"}]
+    assert spec["hostnames"] == ["flights.example"]
+    (rule,) = spec["rules"]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/"}}]
+    assert rule["timeouts"] == {"request": "30s"}
+    assert backends([rule]) == [NOW]
+
+
+def test_without_hosts_it_is_found_by_its_name_in_the_path() -> None:
+    spec = own_route(deployment(), [("flights-1", 100), ("flights-2", 0)])["spec"]
+    assert "hostnames" not in spec
+    paths = [match["path"]["value"] for match in spec["rules"][0]["matches"]]
+    assert paths == ["/v2/models/flights", "/v1/models/flights"]
+    assert backends(spec["rules"]) == [[("flights-1", 100), ("flights-2", 0)]]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([ref("flights", 1)], NOW),
+        ([ref("flights-1", 100), ref("flights-2", 0)], NOW),
+        ([ref("flights-1", 90), ref("flights-2", 10)], NOW),
+        ([ref("flights", 1), ref("flights-1", 50), ref("flights", 1)], NOW),
+        ([ref("legacy", 0), ref("flights", 1)], [("legacy", 0), *NOW]),
+        ([ref("legacy", 300), ref("flights", 100)], [("legacy", 300), *NOW]),
+        ([ref("flights", 200), ref("a", 7)], [("flights-1", 180), ("flights-2", 20), ("a", 7)]),
+        ([ref("a", 7), ref("flights-1", 0)], [("a", 7), ("flights-1", 0), ("flights-2", 0)]),
+    ],
+)
+def test_weights_take_the_place_of_our_backends_and_others_keep_their_part(
+    before: list[Json], after: list[tuple[str, int]]
+) -> None:
+    """Cases 47 and 50: no duplicates, nobody else's weight changed, a weight of 0 is written."""
+    once = rewritten(route({"backendRefs": before}), MINE, NOW)
+    assert backends(once) == [after]
+    assert rewritten(route(*once), MINE, NOW) == once
+
+
+def test_everything_else_in_a_route_stays_byte_for_byte() -> None:
+    """Case 50: rules, filters, matches and backends of others."""
+    foreign = {
+        "name": "other",
+        "matches": [{"headers": [{"name": "x-team", "value": "b"}]}],
+        "filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": ref("flights", 1)}}],
+        "backendRefs": [
+            ref("legacy", 5),
+            ref("flights", 1, namespace="elsewhere"),
+            ref("flights", 1, kind="X"),
+        ],
+        "timeouts": {"request": "3s"},
+    }
+    headers = [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["x"]}}]
+    ours = {"matches": [{"path": {"value": "/"}}], "filters": headers, "timeouts": {"request": "9s"}}
+    given = route(
+        {"redirect": "only"}, foreign, {**ours, "backendRefs": [ref("flights", 1, filters=headers)]}
+    )
+    kept = copy.deepcopy(given)
+    rules = rewritten(given, MINE, NOW)
+    assert given == kept
+    assert rules[:2] == kept["spec"]["rules"][:2]
+    wanted = [ref(name, weight, filters=headers) for name, weight in NOW]
+    assert rules[2] == {**ours, "backendRefs": wanted}
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ([], "no rule of HTTPRoute mine sends anything to this deployment"),
+        ([{"backendRefs": [ref("legacy", 1)]}, {}], "no rule of HTTPRoute mine"),
+        (
+            [{"backendRefs": [ref("legacy", 1), ref("flights", 1)]}],
+            "rule 0 .* weight 1 beside backends of",
+        ),
+    ],
+)
+def test_a_route_without_a_place_for_weights_says_what_to_do(rules: list[Json], message: str) -> None:
+    with pytest.raises(Unusable, match=message):
+        rewritten(route(*rules), MINE, NOW)
+
+
+def told(accepted: str, resolved: str, generation: int = 4, **parent: Any) -> Json:
+    said = {"observedGeneration": generation, "reason": "Because", "message": "so"}
+    return {
+        "parentRef": {"name": "public", **parent},
+        "conditions": [
+            {"type": "Accepted", "status": accepted, **said},
+            {"type": "ResolvedRefs", "status": resolved, **said},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("parents", "wanted"),
+    [
+        ([], Standing(served=False, current=False)),
+        ([told("True", "True")], Standing(served=True, current=True)),
+        ([told("True", "True", namespace="prod")], Standing(served=True, current=True)),
+        ([told("True", "True", 3)], Standing(served=True, current=False)),
+        ([told("True", "False", 3)], Standing(served=True, current=False)),
+        ([told("True", "False")], Standing(True, False, "ResolvedRefs is False: Because: so")),
+        ([told("False", "True")], Standing(False, False, "Accepted is False: Because: so")),
+        ([told("True", "True"), told("True", "True", name="another")], Standing(served=True, current=True)),
+        ([told("True", "True", name="another")], Standing(served=False, current=False)),
+        ([told("True", "True"), told("True", "True", 3)], Standing(served=True, current=False)),
+    ],
+)
+def test_a_route_is_in_force_only_as_far_as_its_gateways_took_this_very_generation(
+    parents: list[Json], wanted: Standing
+) -> None:
+    assert standing(route(status={"parents": parents})) == wanted
+
+
+def test_when_a_manager_wrote_last_is_read_from_the_object() -> None:
+    fields = [
+        {"manager": "noria", "time": "2026-01-01T00:00:05Z"},
+        {"manager": "noria", "time": "2026-01-01T00:00:09Z", "operation": "Update"},
+        {"manager": "noria", "time": "2026-01-01T00:00:30Z", "subresource": "status"},
+        {"manager": "other", "time": "2026-01-01T00:00:40Z"},
+    ]
+    assert written_at({"metadata": {"managedFields": fields}}, "noria") == datetime(
+        2026, 1, 1, 0, 0, 9, tzinfo=UTC
+    )
+    assert written_at({"metadata": {}}, "noria") is None
