@@ -6,6 +6,7 @@ models alone, so that two runs are byte-equal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import PurePosixPath
@@ -50,9 +51,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def to_yaml(value: Any) -> str:
-    """YAML with sorted keys; what holds plain values alone stands in one line."""
+    """YAML with sorted keys; no text is broken, and what holds plain values alone stands in one line."""
     text: str = yaml.dump(
-        value, Dumper=_Dumper, sort_keys=True, width=110, allow_unicode=True, default_flow_style=None
+        value, Dumper=_Dumper, sort_keys=True, width=math.inf, allow_unicode=True, default_flow_style=None
     )
     return text
 
