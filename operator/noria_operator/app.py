@@ -16,6 +16,7 @@ from noria_operator import logs
 from noria_operator.controllers.context import Config, ConfigError, Context
 from noria_operator.controllers.registry import CONTROLLERS
 from noria_operator.evidence.fetch import Fetcher
+from noria_operator.evidence.prometheus import QueryReader
 from noria_operator.evidence.router import RouterReader
 from noria_operator.evidence.server import CounterReader
 from noria_operator.kube import kinds
@@ -45,6 +46,7 @@ def context(fetcher: Fetcher) -> MakeContext:
             config=config,
             router=RouterReader(fetcher),
             servers=CounterReader(fetcher),
+            queries=QueryReader(clock.now),
         )
 
     return make

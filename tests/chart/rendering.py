@@ -61,6 +61,14 @@ VARIANTS: dict[str, Json] = {
                 "signingKeyFrom": {"secretName": "hooks", "key": "secret"},
             },
         ],
+        "queryTemplates": [
+            {
+                "name": "error-share",
+                "address": "http://prometheus.monitoring:9090",
+                "query": 'sum(rate(x{namespace="{{namespace}}",y=~"{{what}}$(a)"}[{{window}}]))',
+                "args": {"window": "duration", "what": "label"},
+            }
+        ],
         "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
         "podAnnotations": {"a.example/b": "c"},
         "podLabels": {"tier": "control"},

@@ -178,6 +178,16 @@ def test_receivers_of_notifications_reach_the_operator_with_their_secrets_as_fil
     assert chat.namespaces == {"prod"}
 
 
+def test_query_templates_reach_the_operator_as_they_were_written() -> None:
+    """Also where the kubelet would put a variable in the place of `$(a)`."""
+    (written,) = VARIANTS["everything"]["queryTemplates"]
+    container = pods(objects(VARIANTS["everything"]))[0]["containers"][0]
+    env = {it["name"]: it.get("value", "noria").replace("$$", "$") for it in container["env"]}
+    template = Config.from_env(env).query_templates["error-share"]
+    assert (template.address, template.query) == (written["address"], written["query"])
+    assert template.args == written["args"]
+
+
 def test_without_receivers_nothing_is_mounted_for_them() -> None:
     pod = pods(objects())[0]
     assert "notifications" not in {it["name"] for it in pod["volumes"]}

@@ -41,6 +41,15 @@ FREE = {"resources", "commonLabels", "podAnnotations", "podLabels", "nodeSelecto
         ({"signatures": {"trustedKeys": [PUBLIC_KEY], "requiredNamespaces": ["A b"]}}, "requiredNamespaces"),
         ({"signatures": {"requiredNamespaces": ["prod"]}}, "signatures.trustedKeys"),
         ({"notifications": [{"name": "a"}]}, "notifications"),
+        ({"queryTemplates": [{"name": "a", "query": "up"}]}, "queryTemplates"),
+        (
+            {"queryTemplates": [{"name": "a", "query": "up", "address": "file:///etc/passwd"}]},
+            "queryTemplates",
+        ),
+        (
+            {"queryTemplates": [{"name": "a", "query": "up", "address": "http://p", "args": {"b": "text"}}]},
+            "queryTemplates",
+        ),
         ({"notifications": [{"name": "A", "url": "http://a"}]}, "notifications"),
         ({"notifications": [{"name": "a", "url": "file:///etc/passwd"}]}, "notifications"),
         ({"notifications": [{"name": "a", "url": "https://user:password@a.example/"}]}, "notifications"),
@@ -74,10 +83,14 @@ def test_the_schema_describes_every_key_and_closes_every_object() -> None:
             assert schema["additionalProperties"] is False, path
 
 
+ENTRIES = ("notifications.", "queryTemplates.")
+"""Keys of lists' entries."""
+
+
 def test_the_values_file_and_the_schema_know_the_same_keys() -> None:
     described = {path for path, schema in _properties(SCHEMA) if "properties" not in schema}
     described -= {"global", "images.pullSecrets.name", "resources.requests", "resources.limits"}
-    described = {path for path in described if not path.startswith("notifications.")}  # of each entry
+    described = {path for path in described if not path.startswith(ENTRIES)}
     images = {"images.operator", "images.server", "images.router"}
     parts = {f"{image}.{part}" for image in images for part in SCHEMA["definitions"]["image"]["properties"]}
     assert set(_leaves(VALUES)) == (described - images | parts | {"resources"})

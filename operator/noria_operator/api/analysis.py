@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal as PythonDecimal
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from noria_operator.api.schema import Rule, Spec
+from noria_operator.api.schema import ListMap, Rule, Spec
 from noria_operator.api.types import (
     HOUR_AT_MOST,
+    DnsLabel,
     Duration,
     PositiveDuration,
     Probability,
     UnsignedDecimal,
+    map_keys,
 )
+
+Arguments = Annotated[
+    dict[str, Annotated[str, Field(max_length=256)]],
+    Field(max_length=16),
+    map_keys(r"^[a-zA-Z][a-zA-Z0-9]{0,62}$", "names of args are letters and digits, for example window"),
+]
+Condition = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class Errors(Spec):
@@ -61,6 +70,77 @@ class Latency(Spec):
     )
 
 
+class Query(Spec):
+    """A metric that the cluster's admin has a query for; limits mean what Argo Rollouts' AnalysisTemplates
+    mean.
+    """
+
+    name: DnsLabel = Field(description="Name of the measure in status, for example late-orders.")
+    template: DnsLabel = Field(
+        description="Name of a query in the installation's values (queryTemplates), for example error-share."
+    )
+    args: Arguments = Field(
+        default_factory=dict,
+        description="Arguments of the template; it says of each whether it is a label's value, a number or "
+        "a duration. Default: none.",
+    )
+    success_condition: Condition | None = Field(
+        default=None,
+        description="A measurement is good when this is true of result, for example result[0] < 0.05. "
+        "Absent: when failureCondition is not.",
+    )
+    failure_condition: Condition | None = Field(
+        default=None,
+        description="A measurement failed when this is true. Absent: when successCondition is not. With "
+        "both, what neither says is inconclusive.",
+    )
+    interval: Annotated[PositiveDuration, HOUR_AT_MOST] | None = Field(
+        default=None, description="From one measurement to the next, from 1s to 1h. Absent: measured once."
+    )
+    count: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Measurements after which it passes. Absent: with interval, it goes on and passes while "
+        "the last one is good.",
+    )
+    initial_delay: Duration = Field(
+        default=timedelta(),
+        description="From the challenger's first weight to the first measurement. Default: 0s, at once.",
+    )
+    failure_limit: int = Field(
+        default=0, ge=0, le=10_000, description="Failed measurements that are borne. Default: 0."
+    )
+    inconclusive_limit: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="Inconclusive measurements that are borne; more hold the rollout. Default: 0.",
+    )
+    consecutive_error_limit: int = Field(
+        default=4,
+        ge=0,
+        le=10_000,
+        description="Errors of the source in a row that are borne; more hold the rollout until it answers. "
+        "Default: 4.",
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="has(self.successCondition) || has(self.failureCondition)",
+            message="set successCondition, failureCondition or both",
+            reason="FieldValueRequired",
+            holds=lambda it: it.success_condition is not None or it.failure_condition is not None,
+        ),
+        Rule(
+            cel="!has(self.count) || self.count == 1 || has(self.interval)",
+            message="a count above 1 needs an interval",
+            field=".interval",
+            reason="FieldValueRequired",
+            holds=lambda it: it.count in (None, 1) or it.interval is not None,
+        ),
+    )
+
+
 class Analysis(Spec):
     """How a challenger is judged against the champion, by a sequential test on counts."""
 
@@ -69,6 +149,11 @@ class Analysis(Spec):
         default=None,
         description="Judge latency, too, as the routers see it; {} takes the defaults. Absent: it is not "
         "judged.",
+    )
+    queries: Annotated[list[Query], Field(max_length=8), ListMap("name")] = Field(
+        default_factory=list,
+        description="Judge what Prometheus knows, too, by queries that the cluster's admin wrote. Default: "
+        "none.",
     )
     interval: Annotated[PositiveDuration, HOUR_AT_MOST] = Field(
         default=timedelta(seconds=10),

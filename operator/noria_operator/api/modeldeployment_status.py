@@ -120,6 +120,7 @@ class MeasureStatus(Status):
         default_factory=dict,
         description="What it was decided by, as decimals: thresholds, shares, logarithms of e-values.",
     )
+    query: Message = Field(default="", description="What the source is asked, where it is a query.")
 
 
 class AnalysisStatus(Status):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from noria_operator.domain.keys import MASTER_KEY_MIN
 from noria_operator.domain.notification_targets import InvalidTarget, Target, targets_of
+from noria_operator.domain.query_templates import InvalidTemplate, Template, templates_of
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
@@ -27,6 +28,7 @@ from noria_operator.kube.store import Store
 from noria_serving import contract
 
 if TYPE_CHECKING:
+    from noria_operator.evidence.prometheus import QueryReader
     from noria_operator.evidence.router import RouterReader
     from noria_operator.evidence.server import CounterReader
 
@@ -76,6 +78,8 @@ class Config:
     """NORIA_COUNTERS_INTERVAL: how often model servers are read."""
     notifications: tuple[Target, ...] = ()
     """NORIA_NOTIFICATIONS: JSON list of the receivers that are told what happens."""
+    query_templates: Mapping[str, Template] = field(default_factory=dict)
+    """NORIA_QUERY_TEMPLATES: JSON list of the queries that analyses may refer to."""
 
     @staticmethod
     def from_env(env: Mapping[str, str] = os.environ) -> Config:
@@ -102,6 +106,7 @@ class Config:
             evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
             counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
             notifications=_targets(env.get("NORIA_NOTIFICATIONS", "")),
+            query_templates=_templates(env.get("NORIA_QUERY_TEMPLATES", "")),
         )
 
     def fetching(self, namespace: str) -> dict[str, str]:
@@ -142,6 +147,8 @@ class Context:
     """Requests, errors and weights in force, from the routers."""
     servers: CounterReader
     """Predictions and labels, from the model servers."""
+    queries: QueryReader
+    """Whatever Prometheus knows, by queries of the cluster's admin."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))
 
 
@@ -190,6 +197,13 @@ def _targets(text: str) -> tuple[Target, ...]:
         return targets_of(text)
     except InvalidTarget as error:
         raise ConfigError(f"NORIA_NOTIFICATIONS: {error}") from error
+
+
+def _templates(text: str) -> dict[str, Template]:
+    try:
+        return templates_of(text)
+    except InvalidTemplate as error:
+        raise ConfigError(f"NORIA_QUERY_TEMPLATES: {error}") from error
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

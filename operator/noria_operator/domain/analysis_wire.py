@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from noria_operator.api.modeldeployment_status import AnalysisStatus, CountsStatus, MeasureStatus
+from noria_operator.domain.queries import Measured, Outcome
 from noria_operator.domain.rollout_state import Analysis, Said, Slowness
 from noria_operator.domain.verdict import Counts, Evidence, Verdict
 from noria_operator.domain.windows import Marks
@@ -34,6 +35,7 @@ def analysis_status(analysis: Analysis | None, tolerated: float, kept: Json) -> 
         loneBurst=analysis.lone_burst,
         marks=_marks(analysis.marks),
         latency=_slowness(analysis.latency) if analysis.latency else None,
+        queries={name: _measured(one) for name, one in analysis.queries.items()} or None,
     )
     return AnalysisStatus(
         verdict=analysis.verdict.value if analysis.verdict else None,
@@ -46,7 +48,11 @@ def analysis_status(analysis: Analysis | None, tolerated: float, kept: Json) -> 
         log_e_abs=f"{evidence.log_e_abs(tolerated):.6f}",
         measures=[
             MeasureStatus(
-                name=one.measure, verdict=one.verdict.value, message=one.message, figures=dict(one.figures)
+                name=one.measure,
+                verdict=one.verdict.value,
+                message=one.message,
+                figures=dict(one.figures),
+                query=one.query,
             )
             for one in analysis.said
         ],
@@ -65,8 +71,10 @@ def analysis_of(status: AnalysisStatus | None) -> Analysis | None:
         evidence=_evidence(exact, status.windows, _counts(status.champion), _counts(status.challenger)),
         marks=_marks_of(exact.get("marks")),
         latency=_slowness_of(exact["latency"]) if exact.get("latency") else None,
+        queries={name: _measured_of(one) for name, one in (exact.get("queries") or {}).items()},
         said=tuple(
-            Said(one.name, Verdict(one.verdict), one.message, dict(one.figures)) for one in status.measures
+            Said(one.name, Verdict(one.verdict), one.message, dict(one.figures), one.query)
+            for one in status.measures
         ),
         window_from=_time(exact.get("windowFrom")),
         since=_time(exact.get("since")),
@@ -100,6 +108,24 @@ def _slowness_of(kept: Mapping[str, Any]) -> Slowness:
         evidence=_evidence(kept, kept["windows"], *arms),
         marks=_marks_of(kept.get("marks")),
     )
+
+
+def _measured(one: Measured) -> Json:
+    return present(
+        successful=one.successful,
+        failed=one.failed,
+        inconclusive=one.inconclusive,
+        errors=one.errors,
+        last=one.last.value if one.last else None,
+        lastAt=_text(one.last_at),
+        shown=one.shown,
+    )
+
+
+def _measured_of(kept: Mapping[str, Any]) -> Measured:
+    counts = {name: kept.get(name, 0) for name in ("successful", "failed", "inconclusive", "errors")}
+    last = Outcome(kept["last"]) if "last" in kept else None
+    return Measured(**counts, last=last, last_at=_time(kept.get("lastAt")), shown=kept.get("shown", ""))
 
 
 def _sums(evidence: Evidence) -> Json:

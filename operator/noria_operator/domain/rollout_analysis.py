@@ -8,11 +8,13 @@ watching traffic writes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from noria_operator.domain import latency
+from noria_operator.domain import latency, queries
 from noria_operator.domain.conditions import clip
+from noria_operator.domain.queries import Asked, Measured, QueryPolicy
 from noria_operator.domain.rollout_policy import LatencyPolicy, Policy
 from noria_operator.domain.rollout_state import Analysis, Observed, Said, Slowness, State
 from noria_operator.domain.verdict import (
@@ -67,6 +69,8 @@ def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Rea
     parts = [errors]
     if policy.latency is not None:
         parts.append(_latency(policy.latency, analysis.latency, slow, observed, measures))
+    for query, measured, asked in _measured(policy, analysis, observed):
+        parts.append(queries.judge(query, measured, asked))
     return Reading(observed, window, slow, together(parts))
 
 
@@ -86,6 +90,16 @@ def _latency(
         measures=measures,
     )
     return replace(judged, figures={"edgeMilliseconds": seen.edge, **judged.figures})
+
+
+def _measured(
+    policy: Policy, analysis: Analysis, observed: Observed
+) -> Iterator[tuple[QueryPolicy, Measured, Asked]]:
+    """Each query with its measurements, the latest answer included."""
+    for query in policy.queries:
+        asked, known = observed.queries.get(query.name, Asked()), analysis.queries.get(query.name, Measured())
+        if analysis.since is not None:
+            yield query, queries.measure(query, known, asked, analysis.since), asked
 
 
 def _slow(seen: Slowness, observed: Observed) -> Marks | None:
@@ -108,7 +122,7 @@ def weigh(policy: Policy, before: State, after: State, reading: Reading, now: da
     else:
         # What was counted belongs to another challenger; this one begins with the counts of now.
         after = replace(after, analysis=_baseline(policy, analysis, after, reading, moved=True))
-    return _judged(after, read(policy, after, reading.observed, now))
+    return _judged(policy, after, read(policy, after, reading.observed, now))
 
 
 def _weighed(policy: Policy, before: State, after: State, reading: Reading, now: datetime) -> State:
@@ -124,13 +138,17 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     return after if analysis == after.analysis else replace(after, analysis=analysis)
 
 
-def _judged(after: State, reading: Reading) -> State:
+def _judged(policy: Policy, after: State, reading: Reading) -> State:
     """A verdict that changed is kept at once, with its sentence; the evidence waits for the window to
-    close. So is a burst of errors that is no longer the only one, or no longer harm.
+    close. So is a burst of errors that is no longer the only one, or no longer harm, and each answer to a
+    query.
     """
     analysis, judgement = after.analysis, reading.judgement
     if analysis is None or judgement is None:
         return after
+    measured = {query.name: one for query, one, _ in _measured(policy, analysis, reading.observed)}
+    if measured != analysis.queries:
+        return replace(after, analysis=said(replace(analysis, queries=measured), judgement))
     said_before = [(one.measure, one.verdict) for one in analysis.said]
     same = said_before == [(one.measure, one.verdict) for one in judgement.measures]
     if same and (judgement.verdict, judgement.lone_burst) == (analysis.verdict, analysis.lone_burst):
@@ -151,7 +169,7 @@ def said(analysis: Analysis, judgement: Judgement) -> Analysis:
 
 def _said(one: Judgement) -> Said:
     figures = {name: f"{value:.6g}" for name, value in one.figures.items()}
-    return Said(one.measure, one.verdict, clip(one.message), figures)
+    return Said(one.measure, one.verdict, clip(one.message), figures, clip(one.query))
 
 
 def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, now: datetime) -> Analysis:

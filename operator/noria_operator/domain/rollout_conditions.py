@@ -119,18 +119,22 @@ def _reconciling(report: Report) -> Condition:
 
 
 def _stalled(report: Report) -> Condition:
-    plan, step = report.plan, report.plan.state.step
-    if report.trouble is not None:
-        return Condition("Stalled", True, report.trouble.reason, report.trouble.message)
-    if step is not None and step.stalled:
-        return Condition("Stalled", True, "ProgressDeadlineExceeded", plan.message)
-    if report.observed.obstacle and plan.message == report.observed.obstacle:
-        return Condition("Stalled", True, "VolumeUnavailable", plan.message)
-    if plan.wanted is None and report.policy.pinned is not None:
-        return Condition("Stalled", True, "VersionUnavailable", plan.message)
-    if report.refused_hosts:
-        return Condition("Stalled", True, "HostConflict", report.refused_hosts)
-    return Condition("Stalled", False, plan.phase.value)
+    plan, step, trouble = report.plan, report.plan.state.step, report.trouble
+    unusable = "; ".join(
+        f"analysis.queries {name}: {one.problem}"
+        for name, one in report.observed.queries.items()
+        if one.problem
+    )
+    chain = (
+        (trouble is not None, trouble.reason if trouble else "", trouble.message if trouble else ""),
+        (step is not None and step.stalled, "ProgressDeadlineExceeded", plan.message),
+        (report.observed.obstacle == plan.message != "", "VolumeUnavailable", plan.message),
+        (plan.wanted is None and report.policy.pinned is not None, "VersionUnavailable", plan.message),
+        (unusable != "", "AnalysisInvalid", unusable),
+        (report.refused_hosts != "", "HostConflict", report.refused_hosts),
+    )
+    found = (Condition("Stalled", True, reason, message) for holds, reason, message in chain if holds)
+    return next(found, Condition("Stalled", False, plan.phase.value))
 
 
 def _up_to_date(report: Report) -> Condition:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from noria_operator.domain.queries import QueryPolicy
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyStep:
@@ -51,6 +53,7 @@ class Policy:
     steps: tuple[PolicyStep, ...] = ()
     tolerated: float = 0.01
     latency: LatencyPolicy | None = None
+    queries: tuple[QueryPolicy, ...] = ()
     interval: timedelta = timedelta(seconds=10)
     min_duration: timedelta = timedelta()
     max_hold: timedelta = timedelta(hours=1)

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from noria_operator.api.names import record_name
 from noria_operator.domain.latency import Timings
+from noria_operator.domain.queries import Asked, Measured
 from noria_operator.domain.verdict import Evidence, Verdict
 from noria_operator.domain.windows import Marks
 
@@ -193,6 +194,7 @@ class Said:
     verdict: Verdict
     message: str
     figures: Mapping[str, str] = field(default_factory=dict)
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ class Analysis:
     evidence: Evidence = field(default_factory=Evidence)
     marks: Marks = field(default_factory=dict)
     latency: Slowness | None = None
+    queries: Mapping[str, Measured] = field(default_factory=dict)
     said: tuple[Said, ...] = ()
     window_from: datetime | None = None
     since: datetime | None = None
@@ -338,6 +341,7 @@ class Observed:
     in_force: tuple[InForce, ...] | None = None
     counts: Marks | None = None
     timings: Timings | None = None
+    queries: Mapping[str, Asked] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     obstacle: str = ""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from noria_operator.api.analysis import Latency
+from noria_operator.api.analysis import Latency, Query
 from noria_operator.api.modeldeployment import ModelDeploymentSpec
 from noria_operator.api.modeldeployment_status import (
     CandidateStatus,
@@ -29,6 +29,7 @@ from noria_operator.api.modeldeployment_status import (
 from noria_operator.api.routers import CAPABILITIES
 from noria_operator.api.strategy import Header
 from noria_operator.domain.analysis_wire import analysis_of, analysis_status, present
+from noria_operator.domain.queries import QueryPolicy
 from noria_operator.domain.rollout_policy import LatencyPolicy, Policy, PolicyStep
 from noria_operator.domain.rollout_state import (
     Candidate,
@@ -67,6 +68,7 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         ),
         tolerated=float(analysis.errors.tolerated),
         latency=_latency(analysis.latency) if analysis.latency else None,
+        queries=tuple(map(_query, analysis.queries)),
         interval=analysis.interval,
         min_duration=analysis.min_duration,
         max_hold=analysis.max_hold,
@@ -82,6 +84,22 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
 
 def _latency(asked: Latency) -> LatencyPolicy:
     return LatencyPolicy(float(asked.quantile), float(asked.factor))
+
+
+def _query(asked: Query) -> QueryPolicy:
+    return QueryPolicy(
+        name=asked.name,
+        template=asked.template,
+        args=dict(asked.args),
+        success=asked.success_condition,
+        failure=asked.failure_condition,
+        interval=asked.interval,
+        count=asked.count,
+        initial_delay=asked.initial_delay,
+        failure_limit=asked.failure_limit,
+        inconclusive_limit=asked.inconclusive_limit,
+        error_limit=asked.consecutive_error_limit,
+    )
 
 
 def state_of(status: ModelDeploymentStatus) -> State:

@@ -145,8 +145,8 @@ ERRORS: Final = Comparison()
 class Judgement:
     """A verdict with a sentence for people, and the figures behind it (logarithms are natural).
 
-    `lone_burst` says that harm was found, in one burst alone; `parts` are the judgements on each measure,
-    where this one stands for several.
+    `query` is what a source was asked; `lone_burst` says that harm was found, in one burst alone; `parts`
+    are the judgements on each measure, where this one stands for several.
     """
 
     verdict: Verdict
@@ -154,6 +154,7 @@ class Judgement:
     measure: str = ""
     log_e_harm: float = 0.0
     figures: Mapping[str, float] = field(default_factory=dict)
+    query: str = ""
     lone_burst: bool = False
     parts: tuple[Judgement, ...] = ()
 
@@ -268,7 +269,7 @@ def decide(
         of.measure,
         harm,
         {"logEHarm": harm, "logERest": rest, "logEOk": ok, "logEAbs": absolute},
-        lone_burst,
+        lone_burst=lone_burst,
     )
 
 

@@ -133,6 +133,13 @@ ACCEPTED = [
     yes("md", strategy__analysis__interval="1h"),
     yes("md", strategy__analysis__interval="1s"),
     yes("md", strategy__analysis__latency={}),
+    yes("md", strategy__analysis__queries=[{"name": "a", "template": "b", "failureCondition": "result > 1"}]),
+    yes(
+        "md",
+        strategy__analysis__queries=[
+            {"name": "a", "template": "b", "successCondition": "result > 1", "count": 1}
+        ],
+    ),
     yes("md", strategy__analysis__latency={"quantile": "0.5", "factor": "1.5"}),
     yes("md", strategy__analysis__latency={"quantile": "0.999", "factor": "10"}),
     yes("md", router={**gateway(name="public", settle="0s"), "timeout": "5s"}, strategy={}),
@@ -247,6 +254,10 @@ REFUSED = [
     no("md", _RISE, strategy__steps=[{"weight": 10}, {"pause": True}, {"weight": 10}]),
     no("md", _INTERVAL, strategy__analysis__interval="999ms"),
     no("md", _INTERVAL, strategy__analysis__interval="61m"),
+    no("md", "set successCondition", strategy__analysis__queries=[{"name": "a", "template": "b"}]),
+    no("md", "needs an interval", strategy__analysis__queries__0__interval=ABSENT),
+    no("md", "letters and digits", strategy__analysis__queries__0__args={"a-b": "c"}),
+    no("md", _INTERVAL, strategy__analysis__queries__0__interval="2h"),
     no("md", "between 0.5 and 0.999", strategy__analysis__latency__quantile="0.49"),
     no("md", "between 0.5 and 0.999", strategy__analysis__latency__quantile="0.9999"),
     no("md", "between 1.5 and 10", strategy__analysis__latency__factor="1.49"),

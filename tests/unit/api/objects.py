@@ -128,6 +128,21 @@ DEPLOYMENT = _object(
             "analysis": {
                 "errors": {"tolerated": "0.01"},
                 "latency": {"quantile": "0.9", "factor": "2"},
+                "queries": [
+                    {
+                        "name": "late-orders",
+                        "template": "share",
+                        "args": {"window": "5m"},
+                        "successCondition": "result[0] < 0.05",
+                        "failureCondition": "result[0] > 0.1",
+                        "interval": "30s",
+                        "count": 10,
+                        "initialDelay": "1m",
+                        "failureLimit": 1,
+                        "inconclusiveLimit": 2,
+                        "consecutiveErrorLimit": 3,
+                    }
+                ],
                 "interval": "10s",
                 "minDuration": "0s",
                 "maxHold": "1h",

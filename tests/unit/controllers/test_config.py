@@ -57,6 +57,7 @@ def test_pods_are_told_that_nothing_is_set_so_that_no_config_map_says_another() 
         ("NORIA_HTTP_PORT", "http"),
         ("NORIA_XDS_PORT", "70000"),
         ("NORIA_NOTIFICATIONS", '[{"name": "ops"}]'),
+        ("NORIA_QUERY_TEMPLATES", '[{"name": "up"}]'),
         ("NORIA_EVIDENCE_INTERVAL", "soon"),
         ("NORIA_EVIDENCE_INTERVAL", "s"),
         ("NORIA_COUNTERS_INTERVAL", "15"),

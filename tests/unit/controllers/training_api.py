@@ -15,6 +15,7 @@ import orjson
 from noria_operator.controllers.context import Config, Context
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import stamp
+from noria_operator.evidence.prometheus import QueryReader
 from noria_operator.evidence.router import RouterReader
 from noria_operator.evidence.server import CounterReader
 from noria_operator.kube.apply import Writer
@@ -217,6 +218,7 @@ def operator(api: Api, servers: Servers | None = None, **config: Any) -> Context
         config=settings,
         router=cast(RouterReader, None),
         servers=cast(CounterReader, servers or Servers()),
+        queries=QueryReader(api.clock.now),
     )
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.api.names import record_name
 from noria_operator.domain.latency import Timings
+from noria_operator.domain.queries import Asked
 from noria_operator.domain.rollout import plan
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Happened, InForce, Observed, Plan, Revision, State, Version
@@ -51,6 +52,7 @@ class World:
         self.counts: list[dict[str, Counts]] = [{} for _ in range(routers)]
         self.timings: Timings | None = None
         """Answers by their time, as the routers counted them."""
+        self.queries: dict[str, Asked] = {}
         self.commands: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.obstacle = ""
@@ -120,6 +122,7 @@ class World:
             ),
             counts={f"router-{i}": dict(one) for i, one in enumerate(self.counts)} if self.readable else None,
             timings=self.timings,
+            queries=dict(self.queries),
             commands=dict(self.commands),
             problems=dict(self.problems),
             restorable=frozenset(

@@ -1,0 +1,68 @@
+"""The custom queries of a rollout, as they stand: what is asked, what was answered, why one cannot be asked.
+
+Comes in: a ModelDeployment and its state. Goes out: one `Asked` a query. Invariants: nothing here waits for a
+source; a query is asked only while a challenger is judged and when it is due; a user names a template and its
+arguments, never a source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from noria_operator.api.modeldeployment import ModelDeployment
+from noria_operator.controllers.context import Context
+from noria_operator.domain import queries
+from noria_operator.domain.queries import Asked, Measured, QueryPolicy
+from noria_operator.domain.query_templates import InvalidArgument
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import Revision, State
+
+
+def asked(ctx: Context, deployment: ModelDeployment, policy: Policy, state: State) -> dict[str, Asked]:
+    """Every query of the analysis by name; those that are due are asked in the background."""
+    labels = _labels(deployment, state)
+    return {one.name: _asked(ctx, deployment.metadata.uid, one, state, labels) for one in policy.queries}
+
+
+def _asked(ctx: Context, uid: str, policy: QueryPolicy, state: State, labels: Mapping[str, str]) -> Asked:
+    template = ctx.config.query_templates.get(policy.template)
+    if template is None:
+        known = ", ".join(sorted(ctx.config.query_templates)) or "none"
+        return Asked(
+            problem=f"there is no query template {policy.template} (there are: {known}); choose another, or "
+            "ask the cluster's admin for it (chart value queryTemplates)"
+        )
+    problem = queries.problem(policy)
+    if problem:
+        return Asked(problem=problem)
+    try:
+        query = template.render(policy.args, labels)
+    except InvalidArgument as error:
+        return Asked(problem=str(error))
+    analysis, candidate = state.analysis, state.candidate
+    if analysis is None or analysis.since is None or candidate is None:
+        return Asked(query)
+    key = (uid, candidate.target.name, candidate.started_at, policy.name)
+    answer = ctx.queries.answer(key)
+    measured = analysis.queries.get(policy.name, Measured())
+    now = queries.measure(policy, measured, Asked(query, answer), analysis.since)
+    due = queries.due(policy, now, analysis.since)
+    if due is not None and ctx.clock.now() >= due:
+        ctx.queries.ask(key, template.address, query)
+    return Asked(query, answer)
+
+
+def _labels(deployment: ModelDeployment, state: State) -> dict[str, str]:
+    """What every template may use (`query_templates.BUILT_IN`)."""
+    nobody = Revision("", "", "")
+    champion = state.stable or nobody
+    challenger = state.candidate.target if state.candidate else nobody
+    return {
+        "namespace": deployment.metadata.namespace,
+        "deployment": deployment.metadata.name,
+        "model": deployment.spec.model,
+        "champion": champion.version,
+        "championRevision": champion.name,
+        "challenger": challenger.version,
+        "challengerRevision": challenger.name,
+    }

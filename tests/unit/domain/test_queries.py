@@ -1,0 +1,261 @@
+"""Custom queries: conditions, Argo's limits without its quirks, and what each kind of result counts as."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from math import inf, nan
+
+import pytest
+from tests.unit.domain.rollout_world import START, World, canary, revision, seconds
+
+from noria_operator.domain.queries import (
+    Answer,
+    Asked,
+    Measured,
+    Outcome,
+    QueryPolicy,
+    due,
+    judge,
+    measure,
+    problem,
+)
+from noria_operator.domain.query_conditions import InvalidCondition, Result, holds
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_state import Said
+from noria_operator.domain.verdict import Verdict
+
+NEW = revision(2).name
+BELOW = "result[0] < 0.05"
+ABOVE = "result[0] > 0.1"
+
+
+# -- conditions
+
+
+@pytest.mark.parametrize(
+    ("condition", "result", "expected"),
+    [
+        (BELOW, (0.01,), True),
+        (BELOW, (0.05,), False),
+        ("result < 1 and not result > 0.5", 0.7, False),
+        ("result[0] < 1 && result[1] < 1 || len(result) == 2", (2.0, 2.0), True),
+        ("max(result) - min(result) <= abs(-0.5) * 2", (1.0, 2.0), True),
+        ("0 <= result <= 1", 0.5, True),
+        ("sum(result) / len(result) != 3", (1.0, 2.0), True),
+    ],
+)
+def test_a_condition_is_true_or_false(condition: str, result: Result, expected: bool) -> None:
+    assert problem(QueryPolicy("q", "t", success=condition)) == ""
+    assert holds(condition, result) is expected
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "__import__('os').system('true')",
+        "result.__class__",
+        "result.clear()",
+        "(lambda: 1)()",
+        "[x for x in result]",
+        "9 ** 9 ** 9",
+        "'a' * 100000",
+        "open('/etc/passwd')",
+        "rand() < 1",
+        "f'{result}' == ''",
+        "result if result else 1",
+        "result = 1",
+        "value < 1",
+        "result[0",
+        " ",
+        "(" * 200 + ")" * 200,
+    ],
+)
+def test_nothing_but_a_condition_can_be_said(condition: str) -> None:
+    """It is refused before it is asked, and again when it is evaluated."""
+    assert problem(QueryPolicy("q", "t", failure=condition)) != ""
+    with pytest.raises(InvalidCondition):
+        holds(condition, (1.0,))
+
+
+@pytest.mark.parametrize(
+    ("condition", "result", "message"),
+    [
+        ("result < 1", (1.0,), "write result[0]"),
+        ("result[0] < 1", 1.0, "write result"),
+        ("result[3] < 1", (1.0,), "index"),
+        ("result[0] + 1", (1.0,), "neither true nor false"),
+        ("1 / result[0] > 1", (0.0,), "division"),
+    ],
+)
+def test_a_condition_that_does_not_fit_the_result_says_why(
+    condition: str, result: Result, message: str
+) -> None:
+    with pytest.raises(InvalidCondition) as error:
+        holds(condition, result)
+    assert message in str(error.value)
+
+
+# -- measurements
+
+
+def measured(policy: QueryPolicy, *results: Result | str) -> Measured:
+    """Answers ten seconds apart; a string is an error."""
+    found = Measured()
+    for index, result in enumerate(results, 1):
+        at = START + seconds(10 * index)
+        answer = Answer(at, error=result) if isinstance(result, str) else Answer(at, result)
+        found = measure(policy, found, Asked("q", answer), START)
+    return found
+
+
+def verdict(policy: QueryPolicy, *results: Result | str) -> Verdict:
+    return judge(policy, measured(policy, *results), Asked("q")).verdict
+
+
+ONCE = QueryPolicy("q", "t", success=BELOW)
+EVERY = QueryPolicy("q", "t", success=BELOW, interval=seconds(30), count=3)
+BOTH = QueryPolicy("q", "t", success=BELOW, failure=ABOVE, interval=seconds(30), count=3)
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [
+        ((0.01,), Outcome.SUCCESSFUL),
+        ((0.2,), Outcome.FAILED),
+        ((), Outcome.NO_DATA),
+        ((nan,), Outcome.NO_DATA),
+        ((0.01, nan), Outcome.NO_DATA),
+        ((inf,), Outcome.NO_DATA),
+        ((-inf,), Outcome.NO_DATA),
+        (nan, Outcome.NO_DATA),
+        (0.01, Outcome.ERROR),
+        ("a result of type string", Outcome.ERROR),
+    ],
+)
+def test_case_30_every_kind_of_result_has_a_defined_outcome(result: Result | str, outcome: Outcome) -> None:
+    """NaN promoted in Flagger (#1098) and failed in Argo; here no data is no evidence."""
+    assert measured(ONCE, result).last is outcome
+    expected = {Outcome.SUCCESSFUL: Verdict.PASS, Outcome.FAILED: Verdict.FAIL}.get(outcome, Verdict.HOLD)
+    assert verdict(ONCE, result) is expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "results", "expected"),
+    [
+        (EVERY, (), Verdict.HOLD),
+        (EVERY, [(0.0,)] * 2, Verdict.HOLD),
+        (EVERY, [(0.0,)] * 3, Verdict.PASS),
+        (EVERY, [(0.2,)], Verdict.FAIL),
+        (QueryPolicy("q", "t", success=BELOW, interval=seconds(30)), [(0.0,)], Verdict.PASS),
+        (QueryPolicy("q", "t", failure=ABOVE), [(0.1,)], Verdict.PASS),
+        (QueryPolicy("q", "t", failure=ABOVE), [(0.11,)], Verdict.FAIL),
+        (BOTH, [(0.07,)], Verdict.HOLD),
+        (BOTH, [(0.07,), (0.0,), (0.0,), (0.0,)], Verdict.HOLD),
+        (BOTH, [(0.2,), (0.07,)], Verdict.FAIL),
+    ],
+)
+def test_limits_and_counts_mean_what_they_mean_in_argo(
+    policy: QueryPolicy, results: list[Result], expected: Verdict
+) -> None:
+    """Without a measurement nothing is a success (case 28), and Inconclusive never hides Failed (case 31)."""
+    assert verdict(policy, *results) is expected
+
+
+def test_a_limit_is_what_is_borne() -> None:
+    lenient = QueryPolicy("q", "t", success=BELOW, interval=seconds(30), count=4, failure_limit=1)
+    assert verdict(lenient, (0.2,), (0.0,), (0.0,), (0.0,)) is Verdict.PASS
+    assert verdict(lenient, (0.2,), (0.0,), (0.2,)) is Verdict.FAIL
+
+
+def test_a_source_that_is_away_holds_and_goes_on_when_it_is_back() -> None:
+    """Argo aborts after five errors in a row; here nobody is to blame for an outage of the monitoring."""
+    away = ["away"] * 4
+    assert verdict(EVERY, *away) is Verdict.HOLD
+    assert verdict(EVERY, *away, "away") is Verdict.ERROR
+    assert verdict(EVERY, *away, "away", (0.0,)) is Verdict.HOLD
+    assert verdict(EVERY, *away, "away", (0.0,), (0.0,), (0.0,)) is Verdict.PASS
+
+
+def test_a_fail_stays_whatever_comes_later() -> None:
+    assert verdict(EVERY, (0.2,), (0.0,), (0.0,), (0.0,)) is Verdict.FAIL
+    assert measured(EVERY, (0.2,), (0.0,)).taken == 1
+
+
+def test_an_answer_counts_once_and_not_for_what_was_before_it() -> None:
+    answer = Asked("q", Answer(START + seconds(10), (0.0,)))
+    once = measure(EVERY, Measured(), answer, START)
+    assert measure(EVERY, once, answer, START) == once
+    assert measure(EVERY, Measured(), answer, START + seconds(11)) == Measured()
+
+
+def test_when_to_ask_again() -> None:
+    delayed = QueryPolicy("q", "t", success=BELOW, interval=seconds(30), initial_delay=seconds(60))
+    assert due(delayed, Measured(), START) == START + seconds(60)
+    assert due(EVERY, measured(EVERY, (0.0,)), START) == START + seconds(40)
+    assert due(EVERY, measured(EVERY, "away"), START) == START + seconds(20), "an error is asked again soon"
+    quick = QueryPolicy("q", "t", success=BELOW, interval=seconds(2))
+    assert due(quick, measured(quick, ()), START) == START + seconds(12)
+    assert due(ONCE, measured(ONCE, (nan,)), START) == START + seconds(20)
+    assert due(ONCE, measured(ONCE, (0.0,)), START) is None
+    assert due(EVERY, measured(EVERY, (0.2,)), START) is None
+
+
+def test_a_query_that_cannot_be_asked_is_an_error() -> None:
+    """Case 45: an unknown name is no pass."""
+    judgement = judge(EVERY, Measured(), Asked(problem="there is no query template t"))
+    assert (judgement.verdict, judgement.message) == (Verdict.ERROR, "there is no query template t")
+
+
+# -- in a rollout
+
+
+def judged(world: World) -> Said:
+    assert world.state.analysis is not None
+    return world.state.analysis.said[-1]
+
+
+def answered(world: World, value: float) -> None:
+    world.queries = {"q": Asked('late{v="m-2"}', Answer(world.now, (value,)))}
+    world.reconcile()
+
+
+def rollout() -> World:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(50, timedelta(hours=1)),), queries=(EVERY,)))
+    world.settle()
+    world.pass_time(seconds(1))
+    return world
+
+
+def test_a_failed_measurement_aborts_with_its_value_and_a_good_one_is_kept() -> None:
+    world = rollout()
+    answered(world, 0.01)
+    kept = world.state
+    assert judged(world).figures["successful"] == "1"
+    assert judged(world).query == 'late{v="m-2"}'
+    world.reconcile()
+    assert world.state == kept, "the same answer writes nothing"
+    world.pass_time(seconds(30))
+    answered(world, 0.3)
+    assert world.state.weight(NEW) == 0
+    assert "query q: 1 measurements failed, failureLimit 0; last: 0.3" in world.state.rejected[0].reason
+
+
+def test_nothing_is_promoted_before_its_queries_pass() -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(50, seconds(1)),), queries=(EVERY,)))
+    world.run(5, requests=2000)
+    assert world.state.candidate is not None
+    for _ in range(3):
+        world.pass_time(seconds(30))
+        answered(world, 0.0)
+    world.settle()
+    assert world.state.stable == revision(2)
+
+
+def test_measurements_of_a_query_that_was_renamed_or_taken_out_are_forgotten() -> None:
+    world = rollout()
+    answered(world, 0.01)
+    world.edit(queries=())
+    world.reconcile()
+    assert world.state.analysis is not None
+    assert world.state.analysis.queries == {}
+    assert [one.measure for one in world.state.analysis.said] == ["errors"]
