@@ -105,3 +105,70 @@ async def test_requests_with_the_header_go_to_the_challenger_whatever_its_weight
             cluster.endpoints("m-2")
             await asyncio.sleep(0.3)
             assert await envoy.get("m", headers={"X-Canary": "always"}) == (200, "m-1")
+
+
+@pytest.mark.parametrize("key", ["header", "cookie"])
+async def test_users_stay_with_their_version_and_none_leaves_the_challenger_while_its_weight_grows(
+    key: str,
+) -> None:
+    cluster, port, users = Cluster(), free_port(), range(400)
+    strategy = {"sticky": {key: "x-user" if key == "header" else "uid"}}
+
+    async def asked(envoy: Router) -> dict[int, str]:
+        cookies = key == "cookie"
+        name = "Cookie" if cookies else "x-user"
+        found = {}
+        for user in users:
+            value = f"uid=user-{user}; a=b" if cookies else f"user-{user}"
+            found[user] = (await envoy.get("m", headers={name: value}))[1]
+        return found
+
+    async with upstream("m-1") as stable, upstream("m-2") as canary, upstream("m-0") as leaving:
+        for server in (stable, canary, leaving):
+            cluster.endpoints(server.name, server.port)
+        before: dict[int, str] = {}
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            for weights in (
+                {"m-1": 80, "m-2": 20},
+                {"m-1": 50, "m-2": 40, "m-0": 10},
+                {"m-1": 40, "m-2": 60},
+            ):
+                cluster.deployment("m", weights, challenger="m-2", strategy=strategy)
+                await envoy.until_ready()
+                await envoy.until_weights("m", weights)
+                now = await asked(envoy)
+                assert now == await asked(envoy), "a user flips between versions"
+                share, expected = sum(one == "m-2" for one in now.values()), 4 * weights["m-2"]
+                chi2 = (share - expected) ** 2 * (1 / expected + 1 / (400 - expected))
+                assert chi2 < CHI2_1_999_PER_MILLE, share
+                assert all(now[user] == "m-2" for user, one in before.items() if one == "m-2")
+                before = now
+            others = Load(envoy, "m")
+            await others.requests(500)
+            chi2 = (others.shares()["m-2"] - 300) ** 2 * (1 / 300 + 1 / 200)
+            assert chi2 < CHI2_1_999_PER_MILLE, "requests without a key go by weight"
+
+
+async def test_a_preview_leads_to_the_challenger_while_there_is_one_and_else_to_the_champion() -> None:
+    cluster, port, preview = Cluster(), free_port(), {"preview": True}
+    async with upstream("m-1") as stable, upstream("m-2") as canary:
+        cluster.endpoints("m-1", stable.port)
+        cluster.deployment("m", {"m-1": 100}, strategy=preview)
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            for host in ("m-preview", "m-preview.shop.svc", "m-preview.shop.svc.cluster.local"):
+                assert await envoy.get(host) == (200, "m-1")
+            cluster.deployment("m", {"m-1": 100, "m-2": 0}, challenger="m-2", strategy=preview)
+            await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
+            assert (await envoy.get("m-preview"))[0] == 503, "tests of the new version must not meet the old"
+            cluster.endpoints("m-2", canary.port)
+            await asyncio.sleep(0.3)
+            assert await envoy.get("m-preview") == (200, "m-2")
+            assert await envoy.get("m") == (200, "m-1")
+            cluster.deployment("m", {"m-2": 100}, strategy=preview)
+            await envoy.until_weights("m", {"m-2": 100})
+            assert await envoy.get("m-preview") == (200, "m-2")
+            cluster.deployment("m-preview", {"m-1": 100})
+            await envoy.until_weights("m-preview", {"m-1": 100})
+            assert await envoy.get("m-preview") == (200, "m-1"), "a deployment's own name is its own"
+            assert await envoy.get("m") == (200, "m-2")

@@ -233,6 +233,9 @@ class ModelDeploymentStatus(Status):
     url: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="Address inside the cluster that never changes."
     )
+    preview_url: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="Address of the challenger, with spec.strategy.preview."
+    )
     history: Annotated[list[DeploymentHistory], Field(max_length=20)] = Field(
         default_factory=list, description="The last 20 events, oldest first."
     )

@@ -125,6 +125,11 @@ def revision_name(deployment: str, version: int, revision: str) -> str:
     return fit(f"{deployment}-{version}-{revision[:6]}")
 
 
+def preview_name(deployment: str) -> str:
+    """Name of the Service that leads to the challenger; a ModelDeployment's name is at most 40 characters."""
+    return f"{deployment}-preview"
+
+
 def record_name(revision: str, restart: str) -> str:
     """Name of the ControllerRevision with the pod template of a revision since a restart; an empty id means
     since the beginning."""

@@ -6,7 +6,7 @@ refused here, by rules made from `CAPABILITIES`; the table in docs/routing.md is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -35,6 +35,8 @@ class Capabilities:
     feedback: bool = _says("brings feedback to the version that predicted")
     mirror: bool = _says("copies of requests: `mirror` of a step")
     match: bool = _says("requests with headers: `match` of a step")
+    sticky: bool = _says("divides users by a key of theirs: `strategy.sticky`")
+    preview: bool = _says("an address of the challenger's own: `strategy.preview`")
     scale: bool = _says("pods of a challenger apart from its weight: `replicas` of a step")
     hosts: bool = _says("`spec.hosts`")
     timeout: bool = _says("`spec.router.timeout`")
@@ -53,6 +55,8 @@ _NOTHING: Final = Capabilities(
     feedback=False,
     mirror=False,
     match=False,
+    sticky=False,
+    preview=False,
     scale=False,
     hosts=False,
     timeout=False,
@@ -62,7 +66,7 @@ _NOTHING: Final = Capabilities(
     counts="the model server",
 )
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
-    "Envoy": Capabilities(*(True,) * 14, counts="the router"),
+    "Envoy": Capabilities(*(True,) * 16, counts="the router"),
     "Gateway": replace(_NOTHING, any_weight=True, by_request=True, scale=True, hosts=True, timeout=True),
     "Service": replace(_NOTHING, falls_back=True, grpc=True),
 }
@@ -194,24 +198,59 @@ class Router(Spec):
     )
 
 
-def _no_step(capability: str, name: str) -> Rule:
-    """A setting of steps that means something only to routers with a capability."""
-    kinds = lacking(capability)
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A field of `spec.strategy` that needs a capability: how messages call it, and whether it is set."""
+
+    name: str
+    cel: str
+    holds: Callable[[Any], bool]
+
+
+def _step(name: str) -> _Use:
+    cel = f"(has(self.strategy.steps) && self.strategy.steps.exists(s, has(s.{name})))"
+    return _Use(f"{name} in steps", cel, lambda it: any(getattr(one, name) is not None for one in it.steps))
+
+
+_USES: Final[Mapping[str, _Use]] = {
+    "mirror": _step("mirror"),
+    "match": _step("match"),
+    "scale": _step("replicas"),
+    "sticky": _Use("sticky", "has(self.strategy.sticky)", lambda it: it.sticky is not None),
+    "preview": _Use(
+        "preview", "(has(self.strategy.preview) && self.strategy.preview)", lambda it: it.preview
+    ),
+    "latency": _Use(
+        "analysis.latency",
+        "(has(self.strategy.analysis) && has(self.strategy.analysis.latency))",
+        lambda it: it.analysis.latency is not None,
+    ),
+}
+
+
+def _strategy_rules() -> Iterator[Rule]:
+    """One rule for all fields that the same kinds of routers know nothing of: rules take room in a CRD."""
+    groups: dict[tuple[str, ...], list[_Use]] = {}
+    for capability, use in _USES.items():
+        groups.setdefault(tuple(lacking(capability)), []).append(use)
+    for kinds, uses in groups.items():
+        yield _without(kinds, tuple(uses))
+
+
+def _without(kinds: tuple[str, ...], uses: tuple[_Use, ...]) -> Rule:
+    used, named = " || ".join(use.cel for use in uses), ", ".join(use.name for use in uses)
     return Rule(
-        cel=f"!has(self.router) || !{kind_in(kinds, where='self.router')} || !has(self.strategy) || "
-        f"!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.{name}))",
-        message=f"router type {' and '.join(kinds)} has no {name} in steps: leave it out",
+        cel=f"!has(self.router) || !{kind_in(list(kinds), where='self.router')} || !has(self.strategy) || "
+        f"!({used})",
+        message=f"router type {' and '.join(kinds)} has no {named}: leave it out",
         field=".strategy",
         reason="FieldValueForbidden",
-        holds=lambda it: (
-            it.router.type not in kinds or all(getattr(step, name) is None for step in it.strategy.steps)
-        ),
+        holds=lambda it: it.router.type not in kinds or not any(use.holds(it.strategy) for use in uses),
     )
 
 
 _NO_HOSTS, _BY_PODS = lacking("hosts"), lacking("any_weight")
 _KIND = "(has({0}.router) && has({0}.router.type) ? {0}.router.type : 'Envoy')"
-_NO_LATENCY = lacking("latency")
 DEPLOYMENT_RULES = (
     transition(
         cel=f"{_KIND.format('self')} == {_KIND.format('oldSelf')}",
@@ -247,16 +286,6 @@ DEPLOYMENT_RULES = (
             or all((step.weight or 0) <= LARGEST_SHARE for step in it.strategy.steps)
         ),
     ),
-    Rule(
-        cel=f"!has(self.router) || !{kind_in(_NO_LATENCY, where='self.router')} || !has(self.strategy) || "
-        "!has(self.strategy.analysis) || !has(self.strategy.analysis.latency)",
-        message=f"router type {' and '.join(_NO_LATENCY)} measures no latency: leave analysis.latency out",
-        field=".strategy",
-        reason="FieldValueForbidden",
-        holds=lambda it: it.router.type not in _NO_LATENCY or it.strategy.analysis.latency is None,
-    ),
-    _no_step("mirror", "mirror"),
-    _no_step("match", "match"),
-    _no_step("scale", "replicas"),
+    *_strategy_rules(),
 )
 """What `spec` as a whole must keep to for its router."""

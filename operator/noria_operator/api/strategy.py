@@ -106,6 +106,24 @@ def _mirrors_first(steps: list[Step]) -> bool:
     return found == sorted(found) and not any(one.mirror and one.weight for one in steps)
 
 
+class Sticky(Spec):
+    """By what a user is known, so that each stays with one version while weights do not change, and a user of
+    the challenger stays its user while its weight grows.
+    """
+
+    header: HeaderName | None = Field(
+        default=None, description="Header with the user's key; in gRPC, metadata. Example: x-user."
+    )
+    cookie: HeaderName | None = Field(default=None, description="Cookie with the user's key. Example: uid.")
+    rules: ClassVar = (
+        Rule(
+            cel="has(self.header) != has(self.cookie)",
+            message="set exactly one of header and cookie",
+            holds=lambda it: (it.header is None) != (it.cookie is None),
+        ),
+    )
+
+
 class Strategy(Spec):
     """How versions change."""
 
@@ -131,6 +149,16 @@ class Strategy(Spec):
         description="Steps in order, for example [{weight: 10, minRequests: 500}, {weight: 50, "
         "duration: 5m}]. "
         "Default: none, the challenger takes over once it is ready.",
+    )
+    sticky: Sticky | None = Field(
+        default=None,
+        description="Divide users, not requests: the version goes by a hash of the user's key, two-sided. "
+        "Requests without the key are divided by weight. Absent: each request by itself.",
+    )
+    preview: bool = Field(
+        default=False,
+        description="true: an address of its own, <name>-preview, that leads to the challenger while there "
+        "is one, whatever its weight, else to the champion. Default: false.",
     )
     analysis: Analysis = Field(default_factory=Analysis, description="How a challenger is judged.")
     progress_deadline: PositiveDuration = Field(

@@ -71,6 +71,7 @@ async def _act(ctx: Context, view: View, made: Plan) -> Trouble | None:
         view = replace(view, obj=await _tell(ctx, view, made, None))
         told, made = made.state, replace(made, events=())
     trouble = await _refusal(view.routing.apply(ctx, view.obj, told), address=True)
+    trouble = trouble or await _refusal(router.preview(ctx, view.obj))
     trouble = trouble or await _refusal(serving_children.grow(ctx, view, made))
     if trouble is not None:
         await _tell(ctx, view, _without_growth(ctx, view, trouble), trouble)
@@ -131,6 +132,9 @@ async def _tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -
         pods=pods_alive(ctx, view.obj, stable) if stable else 0,
         selector=_measured(view, made.state),
         url=f"http://{view.name}.{view.namespace}.svc",
+        preview_url=f"http://{names.preview_name(view.name)}.{view.namespace}.svc"
+        if view.deployment.spec.strategy.preview
+        else None,
         trouble=trouble or view.standing.trouble,
         refused_hosts=router.refused_hosts(ctx.store, view.obj),
         uncounted=view.uncounted,

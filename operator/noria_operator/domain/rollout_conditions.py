@@ -56,6 +56,7 @@ class Report:
     pods: int
     selector: str
     url: str
+    preview_url: str | None = None
     waits_for: str = ""
     trouble: Trouble | None = None
     refused_hosts: str = ""
@@ -88,6 +89,7 @@ def status(report: Report, before: Mapping[str, Any], *, generation: int, now: d
         replicas=report.pods,
         selector=report.selector,
         url=report.url,
+        preview_url=report.preview_url,
         message=clip(message),
         conditions=[WireCondition.model_validate(one) for one in merged],
     ).to_json()

@@ -125,6 +125,15 @@ def service(namespace: str, owners: Iterable[Json]) -> Json:
     }
 
 
+def preview_service(owner: Json) -> Json:
+    """The address of the challenger: the router again, under a name of its own."""
+    service = deployment_service(owner)
+    return {
+        **service,
+        "metadata": {**service["metadata"], "name": names.preview_name(owner["metadata"]["name"])},
+    }
+
+
 def deployment_service(owner: Json) -> Json:
     """The Service of a ModelDeployment's own name: an address that never changes, whatever serves behind
     it."""

@@ -64,7 +64,10 @@ def snapshot(
     """The configuration for these deployments, in an order that depends on their names only."""
     ordered = sorted(deployments, key=lambda deployment: deployment.name)
     granted, refused = routes.claimed(namespace, ordered, cluster_domain)
-    pieces = [_pieces(_Shape.of(each), granted[each.name]) for each in ordered]
+    pieces = [
+        _pieces(_Shape.of(each), granted[each.name], granted.get(routes.preview_of(each.name), ()))
+        for each in ordered
+    ]
     endpoints = {name: each.endpoints.get(name, ()) for each in ordered for name, _ in each.revisions}
     endpoints |= {grpc_cluster(name): hosts for each in ordered for name, hosts in each.grpc.items()}
     return Snapshot(
@@ -101,6 +104,7 @@ class _Shape:
     challenger: str
     mirror: int
     match: tuple[tuple[str, str], ...]
+    sticky: tuple[str, str] | None
 
     @staticmethod
     def of(deployment: RoutedDeployment) -> _Shape:
@@ -108,6 +112,7 @@ class _Shape:
         return _Shape(
             deployment.name, deployment.revisions, deployment.timeout, alive, deployment.version,
             tuple(deployment.grpc), deployment.challenger, deployment.mirror, deployment.match,
+            deployment.sticky,
         )  # fmt: skip
 
     def deployment(self) -> RoutedDeployment:
@@ -123,19 +128,21 @@ class _Shape:
             challenger=self.challenger,
             mirror=self.mirror,
             match=self.match,
+            sticky=self.sticky,
         )
 
 
 @lru_cache(maxsize=8192)
-def _pieces(shape: _Shape, hosts: tuple[str, ...]) -> tuple[str, str, str]:
-    """Virtual host, routes of other hosts and version route of one deployment, as text."""
+def _pieces(shape: _Shape, hosts: tuple[str, ...], preview: tuple[str, ...]) -> tuple[str, str, str]:
+    """Virtual hosts, routes of other hosts and version route of one deployment, as text."""
     deployment = shape.deployment()
+    own = [routes.virtual_host(deployment, hosts)]
+    own += [routes.preview_host(deployment, preview)] if preview else []
     made = (
-        routes.virtual_host(deployment, hosts),
         [*routes.path_routes(deployment), *routes.model_routes(deployment)],
         routes.version_route(deployment),
     )
-    return _text(made[0]), ",".join(map(_text, made[1])), _text(made[2])
+    return ",".join(map(_text, own)), ",".join(map(_text, made[0])), _text(made[1])
 
 
 def _route_configuration(pieces: list[tuple[str, str, str]]) -> Resource:

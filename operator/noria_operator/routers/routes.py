@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from noria_operator.api import names
@@ -52,16 +53,25 @@ def domains(namespace: str, name: str, cluster_domain: str = "cluster.local") ->
     return name, short, f"{short}.svc", f"{short}.svc.{cluster_domain}"
 
 
+def preview_of(name: str) -> str:
+    """How `claimed` calls the preview of a deployment; no object has such a name."""
+    return f"{name}/preview"
+
+
 def claimed(
     namespace: str, deployments: Iterable[RoutedDeployment], cluster_domain: str = "cluster.local"
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """Which deployment answers to which hosts, and which hosts each one wanted in vain.
 
-    The in-cluster names come first, whoever else wants them; a further host stays with the oldest deployment
-    that wants it (of one age: the first by name), so that a new one takes no traffic from one that serves.
+    The in-cluster names come first, whoever else wants them, then those of previews (under `preview_of`); a
+    further host stays with the oldest deployment that wants it (of one age: the first by name), so that a
+    new one takes no traffic from one that serves.
     """
     ordered = sorted(deployments, key=lambda deployment: (deployment.created, deployment.name))
     granted = {each.name: domains(namespace, each.name, cluster_domain) for each in ordered}
+    for each in ordered:
+        if each.preview and names.preview_name(each.name) not in granted:
+            granted[preview_of(each.name)] = domains(namespace, names.preview_name(each.name), cluster_domain)
     taken = {host for hosts in granted.values() for host in hosts} | {names.VERSION_HOST, "*"}
     refused: dict[str, tuple[str, ...]] = {}
     for each in ordered:
@@ -142,7 +152,7 @@ def _action(deployment: RoutedDeployment, weights: Mapping[str, int], *, grpc: b
     route: Json = {
         "route": {
             "weighted_clusters": {"clusters": clusters, "use_hash_policy": True},
-            "hash_policy": [{"header": {"header_name": FEEDBACK_HEADER}}],
+            "hash_policy": _hashed(deployment),
             "timeout": "0s" if endless else f"{deployment.timeout:g}s",
         }
     }
@@ -150,6 +160,24 @@ def _action(deployment: RoutedDeployment, weights: Mapping[str, int], *, grpc: b
         patience = {"key": PATIENCE_HEADER, "value": f"{deployment.timeout * 1000:.0f}"}
         route["request_headers_to_add"] = [{"header": patience, "append_action": "ADD_IF_ABSENT"}]
     return route
+
+
+def _hashed(deployment: RoutedDeployment) -> list[Json]:
+    """What decides the version: the prediction that feedback is about, else the user; chance without both."""
+    feedback = {"header": {"header_name": FEEDBACK_HEADER}}
+    if deployment.sticky is None:
+        return [feedback]
+    kind, name = deployment.sticky
+    user = {"header": {"header_name": name}} if kind == "header" else {"cookie": {"name": name}}
+    return [{**feedback, "terminal": True}, user]
+
+
+def preview_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
+    """Everything to the challenger while there is one, also before it has pods (503); else as ever."""
+    challenger = deployment.challenger
+    only = replace(deployment, revisions=((challenger, FULL),)) if challenger else deployment
+    alone = replace(only, mirror=0, match=())
+    return {**virtual_host(alone, hosts), "name": names.preview_name(deployment.name)}
 
 
 def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:

@@ -24,6 +24,7 @@ DEFAULT_TIMEOUT = "30s"
 def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDeployment:
     """One ModelDeployment; `slices` are the EndpointSlices of its namespace by Service."""
     spec, status = deployment.get("spec", {}), deployment.get("status", {})
+    strategy = spec.get("strategy") or {}
     revisions = tuple((share["name"], int(share["weight"])) for share in status.get("traffic") or ())
     challenger = (status.get("candidate") or {}).get("name", "")
     reach: Json = next((one for one in status.get("traffic") or () if one["name"] == challenger), {})
@@ -43,6 +44,8 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
         challenger=challenger if reach else "",
         mirror=int(reach.get("mirror") or 0),
         match=tuple((one["name"], one["value"]) for one in reach.get("match") or ()),
+        sticky=next(iter((strategy.get("sticky") or {}).items()), None),
+        preview=bool(strategy.get("preview")),
     )
 
 

@@ -27,7 +27,8 @@ class RoutedDeployment:
     that is not in it takes none, as the pods show. `created` is when it was made, as Kubernetes writes times.
 
     `challenger` is the cluster of the candidate, empty when there is none; it gets the copies of `mirror`
-    percent of the requests as well, and those with all headers of `match`.
+    percent of the requests as well, and those with all headers of `match`. `sticky` says by what a user is
+    known: `header` or `cookie`, and its name. `preview` asks for an address that leads to the challenger.
     """
 
     name: str
@@ -42,6 +43,8 @@ class RoutedDeployment:
     challenger: str = ""
     mirror: int = 0
     match: tuple[tuple[str, str], ...] = ()
+    sticky: tuple[str, str] | None = None
+    preview: bool = False
 
     @property
     def ready_challenger(self) -> str:

@@ -130,6 +130,8 @@ ACCEPTED = [
     yes("md", strategy__steps=[{"replicas": "100%", "pause": True}, {"minRequests": 9}, {"replicas": 3}]),
     yes("md", strategy__steps=[{"mirror": 100, "duration": "2m"}, {"weight": 0, "mirror": 1}, {"weight": 5}]),
     yes("md", strategy__steps=[{"match": [{"name": "x-User_1", "value": "a b"}]}, {"match": []}]),
+    yes("md", strategy__sticky={"cookie": "uid"}, strategy__preview=True),
+    yes("md", router={"type": "Service"}, hosts=ABSENT, strategy={"preview": False}),
     yes("md", strategy__analysis__interval="1h"),
     yes("md", strategy__analysis__interval="1s"),
     yes("md", strategy__analysis__latency={}),
@@ -164,6 +166,7 @@ _DROP = "set exactly one of maxDrop and minDelta with versus, and none without i
 _RESERVED = "is reserved: choose a name other than"
 _SCHEME = "nothing else is allowed"
 _STEP = "set something (weight, mirror, match, replicas) or wait for something"
+_NO_STRATEGY = "router type Gateway and Service has no mirror in steps, match in steps, sticky"
 _MIRROR = "mirror comes before any weight"
 _RISE = "steps must rise in weight, each weight once: sort them"
 _INTERVAL = "must be between 1s and 1h"
@@ -249,6 +252,8 @@ REFUSED = [
     no("md", _STEP, strategy__steps=[{"pause": False}]),
     no("md", "minRequests does not go with pause", strategy__steps=[{"pause": True, "minRequests": 1}]),
     no("md", _MIRROR, strategy__steps=[{"weight": 10, "mirror": 10}]),
+    no("md", "set exactly one of header and cookie", strategy__sticky={}),
+    no("md", "set exactly one of header and cookie", strategy__sticky={"header": "a", "cookie": "b"}),
     no("md", _MIRROR, strategy__steps=[{"weight": 10}, {"mirror": 10}]),
     no("md", _RISE, strategy__steps=[{"weight": 50}, {"weight": 10}]),
     no("md", _RISE, strategy__steps=[{"weight": 10}, {"pause": True}, {"weight": 10}]),
@@ -296,10 +301,12 @@ REFUSED = [
     no("md", "has no timeout", router={"type": "Service", "timeout": "5s"}, hosts=[]),
     no("md", "says its own timeout", router={**gateway(route="mine"), "timeout": "5s"}, hosts=[]),
     no("md", "has no hosts", router={"type": "Service"}, hosts=["a.example"]),
-    no("md", "has no mirror in steps", router=gateway(name="a"), strategy={"steps": [{"mirror": 100}]}),
-    no("md", "has no match in steps", router=gateway(name="a"), strategy={"steps": [{"match": []}]}),
+    no("md", _NO_STRATEGY, router=gateway(name="a"), strategy={"steps": [{"mirror": 100}]}),
+    no("md", _NO_STRATEGY, router=gateway(name="a"), strategy={"sticky": {"header": "a"}}),
+    no("md", _NO_STRATEGY, hosts=ABSENT, router={"type": "Service"}, strategy={"preview": True}),
+    no("md", _NO_STRATEGY, router=gateway(name="a"), strategy={"steps": [{"match": []}]}),
     no("md", "no replicas in", router={"type": "Service"}, hosts=[], strategy={"steps": [{"replicas": 1}]}),
-    no("md", "no latency", router=gateway(name="public"), strategy__analysis__latency={}),
+    no("md", _NO_STRATEGY, router=gateway(name="public"), strategy__analysis__latency={}),
     no("md", "says its own hostnames", router=gateway(route="mine"), hosts=["a.example"]),
     no("md", "at most 50", router={"type": "Service"}, hosts=[], strategy={"steps": [{"weight": 51}]}),
     no("md", "noria.internal is the router's own", hosts=["noria.internal"]),
@@ -386,6 +393,7 @@ REFUSED_BY_SCHEMA = [
     no("mv", "", evaluation__metrics={"auc": "NaN"}),
     no("mv", "", card="a" * 16_385),
     no("md", "", strategy__steps=[{"mirror": 0}]),
+    no("md", "", strategy__sticky={"header": "x y"}),
     no("md", "", strategy__steps=[{"mirror": 101}]),
     no("md", "", strategy__steps=[{"replicas": 0}]),
     no("md", "", strategy__steps=[{"replicas": 1001}]),

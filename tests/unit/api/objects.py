@@ -148,6 +148,8 @@ DEPLOYMENT = _object(
                 "maxHold": "1h",
                 "onMaxHold": "Pause",
             },
+            "sticky": {"header": "x-user"},
+            "preview": True,
             "progressDeadline": "10m",
             "keepPrevious": "0s",
             "retry": {"limit": 3, "delay": "10m"},

@@ -467,6 +467,29 @@ async def test_a_name_that_somebody_took_ends_ready_only_where_it_is_the_address
     assert stable(api) == "flights-1"
 
 
+async def test_a_preview_has_a_service_and_a_url_for_as_long_as_it_is_asked_for(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    key = Key(SERVICE, NAMESPACE, f"{KEY.name}-preview")
+    assert (api.objects.get(key), api.status.get("previewUrl")) == (None, None)
+    edit(api, strategy={**STEPS, "preview": True})
+    await settle(api, routers, tmp_path)
+    assert api.objects[key]["spec"]["selector"]["noria.dev/router"] == "true"
+    assert api.status["previewUrl"] == f"http://{KEY.name}-preview.{NAMESPACE}.svc"
+    edit(api, strategy=STEPS)
+    await settle(api, routers, tmp_path)
+    assert (api.objects.get(key), api.status.get("previewUrl")) == (None, None)
+
+
+async def test_a_preview_whose_name_is_taken_stops_no_requests_and_says_so(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    foreign = {"name": f"{KEY.name}-preview", "namespace": NAMESPACE, "uid": "theirs"}
+    api.put(SERVICE, {"apiVersion": "v1", "kind": "Service", "metadata": foreign, "spec": {}})
+    edit(api, strategy={**STEPS, "preview": True})
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert condition(api, "Stalled") == ("True", "NameConflict")
+    assert condition(api, "Ready") == ("True", "Serving")
+
+
 async def test_a_claim_that_does_not_exist_is_named_before_any_pod_is_made(tmp_path: Path) -> None:
     api = cluster()
     approve(api, 1)

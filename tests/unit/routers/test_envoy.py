@@ -90,6 +90,29 @@ def test_a_challenger_that_gets_copies_or_headers_is_reachable_before_routes_sen
     assert snapshot("shop", [made]).carrying == {"m-1", "m-2"}
 
 
+def test_users_are_told_apart_after_predictions_by_header_or_cookie() -> None:
+    for kind, key in (("header", {"header": {"header_name": "id"}}), ("cookie", {"cookie": {"name": "id"}})):
+        for route in reached(sticky=(kind, "id")):
+            first, user = route["route"]["hash_policy"]
+            assert (first["header"]["header_name"], first["terminal"]) == ("Noria-Feedback", True)
+            assert user == key
+
+
+def test_a_preview_has_hosts_of_its_own_unless_a_deployment_has_its_name() -> None:
+    made = two_versions(challenger="m-2", preview=True, mirror=5, match=(("a", "b"),))
+    found = hosts(snapshot("shop", [made]))
+    assert found["m-preview"]["domains"][:2] == ["m-preview", "m-preview.shop"]
+    for route in found["m-preview"]["routes"]:
+        clusters = route["route"]["weighted_clusters"]["clusters"]
+        assert [(each["name"], each["weight"]) for each in clusters] == [("m-2", 100)]
+        assert "request_mirror_policies" not in route["route"]
+    thief = RoutedDeployment("a", hosts=("m-preview.shop",))
+    assert snapshot("shop", [made, thief]).refused == {"a": ("m-preview.shop",)}
+    other = RoutedDeployment("m-preview", revisions=(("n-1", 100),))
+    domains = [host["domains"][0] for host in hosts(snapshot("shop", [made, other])).values()]
+    assert domains.count("m-preview") == 1
+
+
 def test_every_cluster_that_a_route_names_is_in_the_snapshot() -> None:
     found = snapshot("shop", [two_versions()])
     assert {each["name"] for each in json.loads(found.cds.text)} == found.known == found.eds.keys()
