@@ -150,7 +150,7 @@ def in_order(snapshot: Snapshot, node: Node, place: Place, history: History) -> 
     if kind is Kind.ROUTES:
         return _reachable(snapshot, node, history)
     if kind is Kind.ENDPOINTS and name in snapshot.empty and place in node.accepted:
-        return node.may_have((Kind.ROUTES, "")) <= {snapshot.rds.digest}
+        return node.may_have((Kind.ROUTES, "")) == {snapshot.rds.digest}
     return True
 
 

@@ -38,6 +38,9 @@ AGAIN = 1.0
 so."""
 PATIENCE = 2.0
 """Seconds that an answer waits for another one to be accepted: a router may have told a different replica."""
+RETURN = 6.0
+"""Seconds that a cluster is not emptied for a router of whose routes nothing is known: when operators were
+away, each of its subscriptions comes back in its own time, five seconds after them at most."""
 MAX_NODES = 10_000
 """Routers remembered; a token holder who makes up names forgets the oldest."""
 FORGET = 300.0
@@ -153,8 +156,10 @@ class Discovery:
         if question.version is not None and digest == ours.digest and now - at < AGAIN:
             logger.warning("router did not take what it was sent", extra=_told(question, ours))
             return AGAIN - (now - at)
-        if now - since < PATIENCE and not in_order(snapshot, node, place, self._catalogue.history):
-            return PATIENCE - (now - since)
+        known = place[0] is not Kind.ENDPOINTS or node.may_have((Kind.ROUTES, ""))
+        patience = PATIENCE if known else RETURN
+        if now - since < patience and not in_order(snapshot, node, place, self._catalogue.history):
+            return patience - (now - since)
         del node.waiting[place]
         return 0.0
 

@@ -97,6 +97,8 @@ def test_endpoints_are_emptied_only_after_the_routes_have_left() -> None:
     assert not in_order(now, there, place, History()), "older routes may be on their way"
     assert in_order(now, there, (Kind.ENDPOINTS, "m-1"), History()), "others do not wait"
     assert in_order(now, node(before), place, History()), "a cluster that warms gets its first answer at once"
+    del there.accepted[ROUTES], there.flying[ROUTES]
+    assert not in_order(now, there, place, History()), "an operator that starts knows no routes of it yet"
 
 
 def test_a_cluster_that_was_removed_is_warmed_again() -> None:
