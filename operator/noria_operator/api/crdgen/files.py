@@ -6,6 +6,7 @@ models alone, so that two runs are byte-equal.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -43,18 +44,30 @@ metadata:
 """
 
 
+_ONE_LINE: Final = 400
+"""Characters of a mapping or list that stands in one line; longer ones are mostly indentation otherwise."""
+
+
 class _Dumper(yaml.SafeDumper):
-    """No anchors: shared parts are written out."""
+    """No anchors: shared parts are written out. What is short stands in one line."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> Any:
+        return super().represent_mapping(tag, mapping, flow_style=_is_short(mapping))
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> Any:
+        return super().represent_sequence(tag, sequence, flow_style=_is_short(sequence))
+
+
+def _is_short(value: Any) -> bool:
+    return len(json.dumps(value)) < _ONE_LINE
+
 
 def to_yaml(value: Any) -> str:
-    """YAML with sorted keys; no text is broken, and what holds plain values alone stands in one line."""
-    text: str = yaml.dump(
-        value, Dumper=_Dumper, sort_keys=True, width=math.inf, allow_unicode=True, default_flow_style=None
-    )
+    """YAML with sorted keys; no text is broken."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=True, width=math.inf, allow_unicode=True)
     return text
 
 
