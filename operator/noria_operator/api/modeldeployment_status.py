@@ -36,9 +36,9 @@ class DeploymentPhase(StrEnum):
 class Served(Status):
     """A version that serves or served."""
 
-    version: Text = Field(description="Name of the ModelVersion.")
-    revision: Text = Field(description="Hash of everything that its pods depend on.")
-    name: Text = Field(description="Name of its Deployment, Service and router cluster.")
+    version: Text = Field(description="Its ModelVersion.")
+    revision: Text = Field(description="Hash of what its pods depend on.")
+    name: Text = Field(description="Name of its Deployment and Service.")
 
 
 class CandidateStatus(Served):

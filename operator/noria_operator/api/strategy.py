@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.alias_generators import to_snake
@@ -44,25 +44,36 @@ class Step(Spec):
         default=None,
         ge=0,
         le=99,
-        description="Share of requests for the challenger in percent, for example 10. Absent: as before; "
-        "0 at the beginning.",
+        description="Percent of requests for the challenger, for example 10. Absent: as before; first 0.",
+    )
+    ramp: Literal["Auto"] | None = Field(
+        default=None,
+        description="Auto: weight grows from `from` up to weight as fast as the evidence allows. Absent: at "
+        "once.",
+    )
+    from_: int | None = Field(
+        default=None,
+        alias="from",
+        ge=1,
+        le=98,
+        description="With ramp: where weight begins, if it was less before. Absent: 1.",
     )
     mirror: int | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="Percent of requests whose copy the challenger gets as well, at weight 0; its answers "
-        "are thrown away. For this step alone, and after the last step until the verdict. Absent: none.",
+        description="Percent of requests whose copies the challenger gets, at weight 0; its answers are "
+        "thrown away. For this step, and after the last one until the verdict. Absent: none.",
     )
     match: Annotated[list[Header], Field(max_length=4)] | None = Field(
         default=None,
-        description="Requests with all of these headers go to the challenger, whatever its weight. Absent: "
-        "as before; an empty list: no longer.",
+        description="Requests with all these headers go to the challenger, whatever weight is. Absent: as "
+        "before; empty: no longer.",
     )
     replicas: Scale | None = Field(
         default=None,
-        description="Pods of the challenger, as a number or in percent of spec.replicas, for example 100%; "
-        "never fewer than weight and mirror need. Absent: as before; as many as those need at the beginning.",
+        description="Pods of the challenger, as a number or percent of spec.replicas (100%); never fewer "
+        "than weight and mirror need. Absent: as before; first what those need.",
     )
     pause: bool = Field(
         default=False,
@@ -91,6 +102,14 @@ class Step(Spec):
             message="set something (weight, mirror, match, replicas) or wait for something (pause: true, "
             "analysis, duration, minRequests)",
             holds=lambda it: it.pause or any(getattr(it, to_snake(name)) is not None for name in _DOES),
+        ),
+        Rule(
+            cel="(!has(self.from) || has(self.ramp)) && (!has(self.ramp) || (has(self.weight) && "
+            "self.weight > (has(self.from) ? self.from : 1)))",
+            message="a ramp goes from `from` up to a greater weight: set ramp, weight and, if not 1, from",
+            holds=lambda it: (
+                it.from_ is None if it.ramp is None else it.weight is not None and it.weight > (it.from_ or 1)
+            ),
         ),
         Rule(
             cel="!has(self.minRequests) || !(has(self.pause) && self.pause)",

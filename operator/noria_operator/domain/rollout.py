@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from noria_operator.api.names import record_name
-from noria_operator.domain.rollout_advance import advance, promote, release, settle, start, track
+from noria_operator.domain.rollout_advance import advance, climb, promote, release, settle, start, track
 from noria_operator.domain.rollout_analysis import Reading, read, weigh
 from noria_operator.domain.rollout_commands import obey
 from noria_operator.domain.rollout_policy import Policy
@@ -32,7 +32,7 @@ from noria_operator.domain.rollout_upkeep import drop, expire, hold, relieve, re
 MOVES = (
     *(obey, fail, track, overdue),
     *(promote, retarget, revert, remap),
-    *(settle, relieve, advance, release, tell, hold),
+    *(settle, relieve, climb, advance, release, tell, hold),
     *(expire, drop, retry, start),
 )
 """In order of urgency: the first that applies is made, then all are asked again."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from noria_operator.domain.rollout_policy import PolicyStep
 from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, stopped
 from noria_operator.domain.rollout_state import (
     Analysis,
@@ -20,7 +21,16 @@ from noria_operator.domain.rollout_state import (
     State,
     Step,
 )
-from noria_operator.domain.rollout_steps import asked, at_endless_pause, fingerprint, nearest, pods, sends
+from noria_operator.domain.rollout_steps import (
+    asked,
+    at_endless_pause,
+    fingerprint,
+    goal,
+    pods,
+    ramped,
+    sends,
+    standing,
+)
 from noria_operator.domain.rollout_traffic import FULL, demand_now, held, need, shift
 from noria_operator.domain.verdict import Verdict
 
@@ -41,9 +51,8 @@ def start(scene: Scene, state: State) -> Outcome | None:
         return None
     back = state.undo is not None and wanted == state.undo.target
     direct = back or state.stable is None or not policy.steps or policy.replicas == 0
-    index, kept = (len(policy.steps), None) if direct else nearest(policy.steps, weight)
-    plan = fingerprint(policy.steps)
-    step = Step(index, scene.now, released=direct, kept_weight=kept, plan=plan)
+    step = Step(len(policy.steps), scene.now, released=direct, plan=fingerprint(policy.steps))
+    step = step if direct else standing(policy.steps, step, weight)
     tried = sum((e.event, e.version) == (Happened.ROLLED_BACK, wanted.version) for e in state.history)
     state = replace(
         state,
@@ -110,16 +119,32 @@ def advance(scene: Scene, state: State) -> Outcome | None:
         return None
     if step.released or step.index >= len(policy.steps) or at_endless_pause(policy, step):
         return None
-    one = policy.steps[step.index]
-    requests = step.requests + scene.reading.window.challenger.requests
-    if scene.now - step.since < one.duration or requests < one.min_requests:
-        return None
+    return next_step(scene, state) if _is_done(scene, state, step, policy.steps[step.index]) else None
+
+
+def _is_done(scene: Scene, state: State, step: Step, one: PolicyStep) -> bool:
     judgement = scene.reading.judgement
     if judgement is not None and judgement.suspicious:
-        return None
+        return False
+    if one.ramp_from is not None and state.reach.weight < (one.weight or 0):
+        return False
     if one.gate and (judgement is None or judgement.verdict != Verdict.PASS):
+        return False
+    requests = step.requests + scene.reading.window.challenger.requests
+    return scene.now - step.since >= one.duration and requests >= one.min_requests
+
+
+def climb(scene: Scene, state: State) -> Outcome | None:
+    """A ramp goes on as far as the evidence allows, once an interval at most, and never back."""
+    step, policy, judgement = state.step, scene.policy, scene.reading.judgement
+    if step is None or step.mode != Mode.RUNNING or step.paused or step.kept_weight is not None:
         return None
-    return next_step(scene, state)
+    if step.released or step.index >= len(policy.steps) or judgement is None or judgement.suspicious:
+        return None
+    weight = ramped(policy.steps[step.index], judgement.progress)
+    if weight <= goal(policy, step) or scene.now - step.since < policy.interval:
+        return None
+    return replace(state, step=replace(step, ramped=weight)), None
 
 
 def next_step(scene: Scene, state: State, why: str = "") -> Outcome:

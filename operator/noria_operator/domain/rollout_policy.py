@@ -16,7 +16,7 @@ class PolicyStep:
     """One entry of `strategy.steps`: settings (None: as before), and what to wait for.
 
     `replicas` is a number, or a share of `Policy.replicas` that ends in a percent sign; `gate` waits for the
-    verdict Pass.
+    verdict Pass. With `ramp_from` the weight grows from there to `weight` as the evidence does.
     """
 
     weight: int | None = None
@@ -27,6 +27,7 @@ class PolicyStep:
     replicas: str | None = None
     pause: bool = False
     gate: bool = False
+    ramp_from: int | None = None
 
     @property
     def endless(self) -> bool:

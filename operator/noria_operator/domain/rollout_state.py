@@ -162,7 +162,7 @@ class Step:
 
     `waited` is the time this step spent waiting for pods before `since`; `released` whether all traffic may
     follow; `kept_weight` the weight to keep when the steps were edited under it; `plan` identifies the steps
-    it began with.
+    it began with; `ramped` is the weight that a ramp has come to.
     """
 
     index: int
@@ -174,6 +174,7 @@ class Step:
     paused: bool = False
     stalled: bool = False
     kept_weight: int | None = None
+    ramped: int | None = None
     plan: str = ""
 
 

@@ -7,6 +7,7 @@ many pods. Invariant: a challenger that is released gets everything, with all it
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Reach, Step
@@ -27,6 +28,7 @@ def _spelled(one: PolicyStep) -> str:
         "replicas": one.replicas,
         "gate": one.gate,
         "pause": one.pause and one.weight is not None,
+        "from": one.ramp_from,
     }
     rest = "".join(f"/{name}={value}" for name, value in more.items() if value not in (0, None, False))
     return f"{one.weight}/{one.duration}/{one.min_requests}{rest}"
@@ -38,7 +40,23 @@ def goal(policy: Policy, step: Step) -> int:
         return step.kept_weight
     if step.released:
         return FULL
-    return next((one.weight for one in reversed(_so_far(policy, step)) if one.weight is not None), 0)
+    weights = [_weight(one, step, i) for i, one in enumerate(_so_far(policy, step)) if one.weight is not None]
+    return max(weights, default=0)
+
+
+def _weight(one: PolicyStep, step: Step, index: int) -> int:
+    """The weight of one step, for a ramp that is under way what it has come to."""
+    top = one.weight or 0
+    if one.ramp_from is None or index < step.index:
+        return top
+    return min(top, max(one.ramp_from, step.ramped or 0))
+
+
+def ramped(one: PolicyStep, progress: float) -> int:
+    """The weight of a ramp at this progress of the evidence: each doubling of it takes equally much more."""
+    if one.ramp_from is None or one.weight is None:
+        return 0
+    return int(one.ramp_from * (one.weight / one.ramp_from) ** progress + 1e-9)
 
 
 def asked(policy: Policy, step: Step) -> Reach:
@@ -66,13 +84,16 @@ def sends(policy: Policy) -> bool:
     return any(one.weight or one.mirror or one.match for one in policy.steps)
 
 
-def nearest(steps: tuple[PolicyStep, ...], weight: int) -> tuple[int, int | None]:
-    """The last step that asks for no more than `weight`, and the weight to keep there where it asks for
-    less.
-    """
-    lower = [i for i, one in enumerate(steps) if one.weight is not None and one.weight <= weight]
-    index = lower[-1] if lower else 0
-    return index, weight if lower and steps[index].weight != weight else None
+def standing(steps: tuple[PolicyStep, ...], step: Step, weight: int) -> Step:
+    """`step` at the last of `steps` that asks for no more than `weight`, with that weight."""
+    least = [one.ramp_from or one.weight for one in steps]
+    lower = [index for index, each in enumerate(least) if each is not None and each <= weight]
+    if not lower:
+        return replace(step, index=0)
+    one, at = steps[lower[-1]], replace(step, index=lower[-1])
+    if one.ramp_from is not None and weight <= (one.weight or 0):
+        return replace(at, ramped=weight)
+    return at if one.weight == weight else replace(at, kept_weight=weight)
 
 
 def at_endless_pause(policy: Policy, step: Step) -> bool:

@@ -14,7 +14,7 @@ from noria_operator.domain.rollout_analysis import said
 from noria_operator.domain.rollout_retreat import abort
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened, spelled, stopped
 from noria_operator.domain.rollout_state import Happened, Mode, State
-from noria_operator.domain.rollout_steps import at_endless_pause, fingerprint, goal, nearest
+from noria_operator.domain.rollout_steps import at_endless_pause, fingerprint, goal, standing
 from noria_operator.domain.rollout_traffic import forget, shift
 
 
@@ -67,10 +67,9 @@ def remap(scene: Scene, state: State) -> Outcome | None:
         straight = replace(step, index=len(steps), released=True, kept_weight=None, plan=plan)
         return replace(state, step=straight), None
     same = step.index < len(steps) and goal(scene.policy, step) == current
-    index, kept = (step.index, None) if same else nearest(steps, current)
-    kept = step.kept_weight if kept is None else kept
-    fresh = replace(stopped(step, scene.now), index=index, kept_weight=kept, plan=plan)
-    message = f"steps changed; going on at step {index + 1} of {len(steps)} with weight {current}"
+    fresh = replace(stopped(step, scene.now), plan=plan)
+    fresh = fresh if same else standing(steps, fresh, current)
+    message = f"steps changed; going on at step {fresh.index + 1} of {len(steps)} with weight {current}"
     edited = replace(state, step=fresh if same else replace(fresh, requests=0))
     return happened(scene, edited, Happened.EDITED, candidate.target.version, message)
 

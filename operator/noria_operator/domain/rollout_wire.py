@@ -63,6 +63,7 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
                 replicas=one.replicas,
                 pause=one.pause,
                 gate=one.analysis is not None,
+                ramp_from=(one.from_ or 1) if one.ramp else None,
             )
             for one in strategy.steps
         ),
@@ -233,6 +234,7 @@ def _step_json(step: Step) -> dict[str, Any]:
         paused=step.paused,
         stalled=step.stalled,
         keptWeight=step.kept_weight,
+        ramped=step.ramped,
         plan=step.plan,
     )
 
@@ -248,5 +250,6 @@ def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -
         paused=kept.get("paused", False),
         stalled=kept.get("stalled", False),
         kept_weight=kept.get("keptWeight"),
+        ramped=kept.get("ramped"),
         plan=kept.get("plan", ""),
     )

@@ -165,6 +165,15 @@ class Judgement:
         return loud or any(part.suspicious for part in self.parts)
 
     @property
+    def progress(self) -> float:
+        """How far the evidence has come towards Pass, from 0 to 1: its logarithm, which grows evenly with
+        requests, of the measure that has least. Answers to queries have none.
+        """
+        known = [one.figures for one in self.measures if "logEOk" in one.figures]
+        most = (max(0.0, figures["logEOk"], figures["logEAbs"]) / log(PASS_AT) for figures in known)
+        return min(1.0, *most, 1.0) if known else 0.0
+
+    @property
     def measures(self) -> tuple[Judgement, ...]:
         """The judgement on each measure."""
         return self.parts or (self,)

@@ -123,7 +123,7 @@ DEPLOYMENT = _object(
                 },
                 {"weight": 10, "minRequests": 500, "replicas": 3},
                 {"pause": True, "duration": "1h"},
-                {"weight": 50, "duration": "5m"},
+                {"ramp": "Auto", "from": 12, "weight": 50, "duration": "5m"},
             ],
             "analysis": {
                 "errors": {"tolerated": "0.01"},

@@ -9,7 +9,8 @@ from tests.unit.domain.rollout_world import START, World, canary, revision, seco
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Happened, Phase, Reach, Step
-from noria_operator.domain.rollout_steps import asked, fingerprint, pods
+from noria_operator.domain.rollout_steps import asked, fingerprint, pods, ramped
+from noria_operator.domain.verdict import Judgement, Verdict
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 OLD, NEW = V1.name, V2.name
@@ -222,3 +223,90 @@ def test_a_superseding_version_ends_copies_and_headers_of_the_one_before_in_the_
         (V1, 100, 0, ()),
         (V2, 0, 0, ()),
     ]
+
+
+RAMP = PolicyStep(80, ramp_from=5)
+
+
+@pytest.mark.parametrize(("progress", "weight"), [(0, 5), (0.25, 10), (0.5, 20), (0.75, 40), (1, 80)])
+def test_a_ramp_doubles_with_equal_gains_of_evidence(progress: float, weight: int) -> None:
+    assert ramped(RAMP, progress) == weight
+
+
+@pytest.mark.parametrize(
+    ("figures", "progress"),
+    [
+        ([], 0),
+        ([{"logEOk": -1.0, "logEAbs": -2.0}], 0),
+        ([{"logEOk": -1.0, "logEAbs": 1.498}], 0.5),
+        ([{"logEOk": 9.0, "logEAbs": 0.0}], 1),
+        ([{"logEOk": 9.0, "logEAbs": 0.0}, {"logEOk": 0.749, "logEAbs": 0.0}], 0.25),
+        ([{"logEOk": 9.0, "logEAbs": 0.0}, {}], 1),
+    ],
+)
+def test_progress_is_that_of_the_measure_that_has_least_evidence(
+    figures: list[dict[str, float]], progress: float
+) -> None:
+    parts = tuple(Judgement(Verdict.HOLD, "", figures=one) for one in figures)
+    assert Judgement(Verdict.HOLD, "", parts=parts).progress == pytest.approx(progress, abs=1e-3)
+
+
+def ramps(world: World, minutes: float, requests: int, errors: int = 0) -> list[int]:
+    """The weights that came into force meanwhile."""
+    seen = [world.state.weight(NEW)]
+    for _ in range(int(minutes * 6)):
+        world.send(requests, {NEW: errors} if errors else None)
+        world.pass_time(seconds(10))
+        world.settle()
+        seen += [world.state.weight(NEW)] if world.state.weight(NEW) != seen[-1] else []
+    return seen
+
+
+def test_a_ramp_grows_with_the_evidence_within_its_bounds_and_then_goes_on() -> None:
+    world = at(RAMP, replicas=10)
+    assert world.state.weight(NEW) == 5
+    seen = ramps(world, 30, 100)
+    assert seen[0] == 5
+    assert seen == sorted(seen)
+    assert seen[-1] == 100
+    assert len(seen) >= 6
+    assert seen[2] <= 20
+    assert world.state.stable == V2
+
+
+def test_a_ramp_moves_once_an_interval_at_most() -> None:
+    world = at(RAMP, PolicyStep(90, HOURS))
+    began = world.state.traffic_version
+    for _ in range(20):
+        world.send(1000)
+        world.pass_time(seconds(1))
+        world.settle()
+    assert began < world.state.traffic_version <= began + 2
+
+
+def test_a_ramp_stands_still_without_traffic_and_while_something_is_suspicious() -> None:
+    world = at(RAMP, PolicyStep(90, HOURS))
+    assert ramps(world, 30, 0) == [5]
+    ramps(world, 1, 100)
+    weight = world.state.weight(NEW)
+    assert 5 < weight < 80
+    world.answer(NEW, 60, 4)
+    assert ramps(world, 0.2, 10) == [weight]
+    assert world.state.candidate is not None
+
+
+def test_a_ramp_never_begins_below_the_step_before_it_and_survives_a_pause_and_edited_steps() -> None:
+    world = at(PolicyStep(20, seconds(10)), RAMP, PolicyStep(90, HOURS))
+    world.pass_time(seconds(11))
+    world.settle()
+    assert (index(world), world.state.weight(NEW)) == (1, 20)
+    ramps(world, 1, 100)
+    weight = world.state.weight(NEW)
+    assert weight > 20
+    world.commands["pause"] = "1"
+    assert ramps(world, 5, 100) == [weight]
+    world.commands["resume"] = "1"
+    world.edit(steps=(PolicyStep(70, ramp_from=2), PolicyStep(90, HOURS)))
+    world.reconcile()
+    assert (index(world), world.state.weight(NEW)) == (0, weight)
+    assert ramps(world, 10, 100)[-1] == 90
