@@ -34,6 +34,9 @@ PATIENCE_HEADER = "x-envoy-expected-rq-timeout-ms"
 """Request header that tells a server how long anybody waits for its answer."""
 
 FULL = 100
+RETRY_AFTER = "5"
+"""Seconds after which a client may ask again a deployment that has no pod to answer."""
+
 READY_PATH = "/-/ready"
 """On the version host: answers as soon as routes are in force."""
 
@@ -140,12 +143,7 @@ def _action(deployment: RoutedDeployment, weights: Mapping[str, int], *, grpc: b
         {
             "name": _cluster(deployment, revision, grpc=grpc),
             "weight": weight,
-            "response_headers_to_add": [
-                {
-                    "header": {"key": REVISION_HEADER, "value": revision},
-                    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                }
-            ],
+            "response_headers_to_add": [_header(REVISION_HEADER, revision)],
         }
         for revision, weight in weights.items()
     ]
@@ -156,6 +154,8 @@ def _action(deployment: RoutedDeployment, weights: Mapping[str, int], *, grpc: b
             "timeout": "0s" if endless else f"{deployment.timeout:g}s",
         }
     }
+    if not any(deployment.endpoints.get(revision) for revision in weights):
+        route["response_headers_to_add"] = [_header("retry-after", RETRY_AFTER)]
     if not grpc and not endless:  # gRPC's clients say it themselves
         patience = {"key": PATIENCE_HEADER, "value": f"{deployment.timeout * 1000:.0f}"}
         route["request_headers_to_add"] = [{"header": patience, "append_action": "ADD_IF_ABSENT"}]
@@ -240,12 +240,14 @@ def version_host(version_routes: list[Json]) -> Json:
 
 def _answer(status: int, body: Json) -> Json:
     text = json.dumps(body, separators=(",", ":"))
+    headers = [_header("content-type", "application/json")]
+    if status == 503:
+        headers.append(_header("retry-after", RETRY_AFTER))
     return {
         "direct_response": {"status": status, "body": {"inline_string": text}},
-        "response_headers_to_add": [
-            {
-                "header": {"key": "content-type", "value": "application/json"},
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        ],
+        "response_headers_to_add": headers,
     }
+
+
+def _header(name: str, value: str) -> Json:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}

@@ -35,6 +35,20 @@ def test_weight_0_is_sent() -> None:
     assert found.known == {"m-1", "m-2"}
 
 
+def test_clients_are_told_when_to_come_again_only_where_no_pod_could_answer() -> None:
+    def told(found: Snapshot) -> set[str]:
+        headers = [
+            one for route in hosts(found)["m"]["routes"] for one in route.get("response_headers_to_add", [])
+        ]
+        return {one["header"]["value"] for one in headers if one["header"]["key"] == "retry-after"}
+
+    assert told(snapshot("shop", [two_versions()])) == set()
+    assert told(snapshot("shop", [two_versions(endpoints={})])) == {"5"}
+    assert told(snapshot("shop", [two_versions(revisions=())])) == {"5"}, (
+        "nor has a first version come so far"
+    )
+
+
 GRPC = (("10.0.0.1", 8082),)
 
 
