@@ -99,7 +99,7 @@ class TrafficStatus(Served):
         default=None,
         ge=0,
         le=100,
-        description="With router type Service: percent of the ready pods, which is the share it gets.",
+        description="Share of the pods that it comes to, with router type Service.",
     )
 
 

@@ -33,7 +33,8 @@ class Capabilities:
     falls_back: bool = _says("sends the share of a version whose pods are gone to the others by itself")
     retries: bool = _says("tries again, at another pod, what never reached one")
     feedback: bool = _says("brings feedback to the version that predicted")
-    mirror: bool = _says("copies of requests: `mirror` of a step")
+    ramp: bool = _says("weights that grow with the evidence: `ramp` of a step")
+    mirror: bool | str = _says("copies of requests: `mirror` of a step")
     match: bool = _says("requests with headers: `match` of a step")
     sticky: bool = _says("divides users by a key of theirs: `strategy.sticky`")
     preview: bool = _says("an address of the challenger's own: `strategy.preview`")
@@ -46,6 +47,7 @@ class Capabilities:
     counts: str = _says("requests and errors of a version are counted by")
 
 
+ALL_OR_NONE: Final = "100 only"
 _NOTHING: Final = Capabilities(
     any_weight=False,
     read_back=False,
@@ -53,6 +55,7 @@ _NOTHING: Final = Capabilities(
     falls_back=False,
     retries=False,
     feedback=False,
+    ramp=False,
     mirror=False,
     match=False,
     sticky=False,
@@ -66,9 +69,20 @@ _NOTHING: Final = Capabilities(
     counts="the model server",
 )
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
-    "Envoy": Capabilities(*(True,) * 16, counts="the router"),
-    "Gateway": replace(_NOTHING, any_weight=True, by_request=True, scale=True, hosts=True, timeout=True),
-    "Service": replace(_NOTHING, falls_back=True, grpc=True),
+    "Envoy": Capabilities(*(True,) * 17, counts="the router"),
+    "Gateway": replace(
+        _NOTHING,
+        any_weight=True,
+        by_request=True,
+        ramp=True,
+        mirror=ALL_OR_NONE,
+        match=True,
+        preview=True,
+        scale=True,
+        hosts=True,
+        timeout=True,
+    ),
+    "Service": replace(_NOTHING, falls_back=True, preview=True, grpc=True),
 }
 
 LARGEST_SHARE: Final = 50
@@ -98,20 +112,19 @@ class Gateway(Spec):
 
     name: ObjectName | None = Field(
         default=None,
-        description="Name of the Gateway that Noria's own HTTPRoute, called like the deployment, is attached "
-        "to, for example public. Absent: see route.",
+        description="Name of the Gateway that an HTTPRoute of Noria's is attached to, for example public. "
+        "Absent: see route.",
     )
     namespace: DnsLabel | None = Field(
         default=None, description="Namespace of that Gateway. Absent: the deployment's own."
     )
     section_name: ObjectName | None = Field(
-        default=None, description="Listener of that Gateway. Absent: all that admit the route."
+        default=None, description="Listener of that Gateway. Absent: all."
     )
     route: ObjectName | None = Field(
         default=None,
-        description="Name of an HTTPRoute of yours instead: where it sends requests to the Service called "
-        "like the deployment, Noria puts the versions and their weights, and leaves all else as it is. "
-        "Absent: see name.",
+        description="Name of an HTTPRoute of yours instead: backends called like the deployment become its "
+        "versions, with their weights; all else stays. Absent: see name.",
     )
     settle: Annotated[
         Duration,
@@ -122,8 +135,8 @@ class Gateway(Spec):
         ),
     ] = Field(
         default=timedelta(seconds=5),
-        description="How long after they were written, and accepted by the gateway's controller, weights are "
-        "taken to be in force, which nobody can read back; from 0s (at once) to 10m. Default: 5s.",
+        description="How long after they were written, and accepted by the gateway, weights are taken to be "
+        "in force; from 0s (at once) to 10m. Default: 5s.",
     )
     rules: ClassVar = (
         Rule(
@@ -142,9 +155,9 @@ class Gateway(Spec):
 
 
 def kind_in(kinds: list[str], *, where: str = "self") -> str:
-    """CEL: whether the router that `where` describes is one of `kinds`."""
-    said = f"(has({where}.type) ? {where}.type : 'Envoy')"
-    return f"({said} in [{', '.join(repr(kind) for kind in kinds)}])"
+    """CEL: whether the router that `where` describes is one of `kinds`, none of which is the default."""
+    is_one = f"== '{kinds[0]}'" if len(kinds) == 1 else f"in [{', '.join(repr(kind) for kind in kinds)}]"
+    return f"(has({where}.type) && {where}.type {is_one})"
 
 
 def _only_where(capability: str, field: str) -> Rule:
@@ -164,9 +177,8 @@ class Router(Spec):
 
     type: RouterType = Field(
         default="Envoy",
-        description="Envoy: a router of Noria's own, one a namespace. Gateway: an HTTPRoute of a gateway "
-        "that the cluster has. Service: a plain Service that selects pods of both versions: weights are "
-        "shares of pods. Immutable. Default: Envoy.",
+        description="Envoy: a router of Noria's own, one a namespace. Gateway: an HTTPRoute. Service: a "
+        "plain Service of both versions' pods. Immutable. Default: Envoy.",
     )
     replicas: int = Field(
         default=2,
@@ -213,6 +225,7 @@ def _step(name: str) -> _Use:
 
 
 _USES: Final[Mapping[str, _Use]] = {
+    "ramp": _step("ramp"),
     "mirror": _step("mirror"),
     "match": _step("match"),
     "scale": _step("replicas"),
@@ -232,7 +245,8 @@ def _strategy_rules() -> Iterator[Rule]:
     """One rule for all fields that the same kinds of routers know nothing of: rules take room in a CRD."""
     groups: dict[tuple[str, ...], list[_Use]] = {}
     for capability, use in _USES.items():
-        groups.setdefault(tuple(lacking(capability)), []).append(use)
+        if kinds := tuple(lacking(capability)):
+            groups.setdefault(kinds, []).append(use)
     for kinds, uses in groups.items():
         yield _without(kinds, tuple(uses))
 
@@ -251,11 +265,12 @@ def _without(kinds: tuple[str, ...], uses: tuple[_Use, ...]) -> Rule:
 
 _NO_HOSTS, _BY_PODS = lacking("hosts"), lacking("any_weight")
 _KIND = "(has({0}.router) && has({0}.router.type) ? {0}.router.type : 'Envoy')"
+_WHOLE_COPIES = [kind for kind, able in CAPABILITIES.items() if able.mirror == ALL_OR_NONE]
 DEPLOYMENT_RULES = (
     transition(
         cel=f"{_KIND.format('self')} == {_KIND.format('oldSelf')}",
-        message="router.type is immutable: make a second ModelDeployment with the other router, move clients "
-        "to it, then delete this one",
+        message="router.type is immutable: make a second ModelDeployment with the other, move clients, "
+        "delete this one",
         field=".router",
     ),
     Rule(
@@ -278,12 +293,35 @@ DEPLOYMENT_RULES = (
         cel=f"!has(self.router) || !{kind_in(_BY_PODS, where='self.router')} || !has(self.strategy) || "
         "!has(self.strategy.steps) || "
         f"self.strategy.steps.all(s, !has(s.weight) || s.weight <= {LARGEST_SHARE})",
-        message=f"router type {' and '.join(_BY_PODS)} divides by pods, and the champion keeps all of "
-        f"its own: weights of steps are at most {LARGEST_SHARE}",
+        message=f"router type {' and '.join(_BY_PODS)} divides by pods: weights of "
+        f"steps are at most {LARGEST_SHARE}",
         field=".strategy",
         holds=lambda it: (
             it.router.type not in _BY_PODS
             or all((step.weight or 0) <= LARGEST_SHARE for step in it.strategy.steps)
+        ),
+    ),
+    Rule(
+        cel=f"!has(self.router) || !{kind_in(_WHOLE_COPIES, where='self.router')} || !has(self.strategy) || "
+        "!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.mirror) || s.mirror == 100)",
+        message=f"router type {' and '.join(_WHOLE_COPIES)} copies every request or none: mirror is 100",
+        field=".strategy",
+        holds=lambda it: (
+            it.router.type not in _WHOLE_COPIES
+            or all(step.mirror in (None, 100) for step in it.strategy.steps)
+        ),
+    ),
+    Rule(
+        cel="!has(self.router) || !has(self.router.gateway) || !has(self.router.gateway.route) || "
+        "!has(self.strategy) || !has(self.strategy.steps) || "
+        "self.strategy.steps.all(s, !has(s.mirror) && !has(s.match))",
+        message="in an HTTPRoute of yours only weights are written: leave mirror and match out of steps",
+        field=".strategy",
+        reason="FieldValueForbidden",
+        holds=lambda it: (
+            it.router.gateway is None
+            or it.router.gateway.route is None
+            or all(step.mirror is None and step.match is None for step in it.strategy.steps)
         ),
     ),
     *_strategy_rules(),

@@ -16,6 +16,7 @@ from noria_operator.api import names
 from noria_operator.api.parsing import InvalidSpec
 from noria_operator.controllers import router, serving_children
 from noria_operator.controllers.context import Context, Result
+from noria_operator.controllers.routing import preview
 from noria_operator.controllers.serving_observe import View, gather, pods_alive
 from noria_operator.domain.rollout import plan as plan_rollout
 from noria_operator.domain.rollout_conditions import Report, Trouble, status
@@ -71,7 +72,7 @@ async def _act(ctx: Context, view: View, made: Plan) -> Trouble | None:
         view = replace(view, obj=await _tell(ctx, view, made, None))
         told, made = made.state, replace(made, events=())
     trouble = await _refusal(view.routing.apply(ctx, view.obj, told), address=True)
-    trouble = trouble or await _refusal(router.preview(ctx, view.obj))
+    trouble = trouble or await _refusal(preview(ctx, view.obj, view.routing.preview_service(view.obj, told)))
     trouble = trouble or await _refusal(serving_children.grow(ctx, view, made))
     if trouble is not None:
         await _tell(ctx, view, _without_growth(ctx, view, trouble), trouble)

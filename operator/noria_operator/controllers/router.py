@@ -14,7 +14,6 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.controllers.context import Context, Result
-from noria_operator.kube.apply import controller_uid
 from noria_operator.kube.errors import Forbidden, Invalid
 from noria_operator.kube.kinds import (
     CONTROLLERREVISION,
@@ -79,17 +78,6 @@ async def ensure(ctx: Context, owner: Json) -> None:
     if not _complete(ctx.store, namespace):
         await _maintain(ctx, namespace, _owners(ctx.store, namespace))
     await ctx.writer.apply(SERVICE, children.deployment_service(owner), owner=owner)
-
-
-async def preview(ctx: Context, owner: Json) -> None:
-    """The Service that leads to the challenger, where the spec asks for it. Raises NameConflict, ApiError."""
-    wanted, meta = children.preview_service(owner), owner["metadata"]
-    if routed(owner, {}).preview:
-        await ctx.writer.apply(SERVICE, wanted, owner=owner)
-        return
-    found = ctx.store.get(Key(SERVICE, meta["namespace"], wanted["metadata"]["name"]))
-    if found is not None and controller_uid(found) == meta["uid"]:
-        await ctx.writer.delete(SERVICE, found)
 
 
 async def _maintain(ctx: Context, namespace: str, deployments: Sequence[Json]) -> None:

@@ -22,7 +22,8 @@ from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_state import InForce, Revision, State
 from noria_operator.domain.serving_children import revision_selector
 from noria_operator.domain.verdict import Counts
-from noria_operator.kube.kinds import POD
+from noria_operator.kube.apply import controller_uid
+from noria_operator.kube.kinds import POD, SERVICE, Key
 
 Json = dict[str, Any]
 Counters = Mapping[str, Mapping[str, Counts]]
@@ -60,6 +61,9 @@ class Routing(Protocol):
         """Everything between a client and the pods of `owner`, with the weights of `state`. Raises
         NameConflict, Terminal and ApiError."""
 
+    def preview_service(self, owner: Json, state: State) -> Json:
+        """The Service that leads to the challenger."""
+
     async def in_force(self, ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:
         """What routers act on; None when one of them cannot be read, empty when there is none."""
 
@@ -68,6 +72,17 @@ class Routing(Protocol):
 
     async def timings(self, ctx: Context, obj: Json, arms: Collection[Revision]) -> Timings | None:
         """Latencies of each of `arms`; None when nobody could be read, or nobody measures them."""
+
+
+async def preview(ctx: Context, owner: Json, wanted: Json) -> None:
+    """The Service that leads to the challenger, where the spec asks for it. Raises NameConflict, ApiError."""
+    meta = owner["metadata"]
+    if (owner["spec"].get("strategy") or {}).get("preview"):
+        await ctx.writer.apply(SERVICE, wanted, owner=owner)
+        return
+    found = ctx.store.get(Key(SERVICE, meta["namespace"], wanted["metadata"]["name"]))
+    if found is not None and controller_uid(found) == meta["uid"]:
+        await ctx.writer.delete(SERVICE, found)
 
 
 async def server_counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:

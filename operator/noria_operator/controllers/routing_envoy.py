@@ -14,6 +14,7 @@ from noria_operator.controllers import router
 from noria_operator.controllers.context import Config, Context
 from noria_operator.controllers.routing import Counters, Standing, Timings
 from noria_operator.domain.rollout_state import InForce, Revision, State
+from noria_operator.routers import children
 
 Json = dict[str, Any]
 
@@ -35,6 +36,11 @@ def standing(ctx: Context, obj: Json) -> Standing:
 async def apply(ctx: Context, owner: Json, _: State) -> None:
     """The router and the Service of the ModelDeployment's name."""
     await router.ensure(ctx, owner)
+
+
+def preview_service(owner: Json, _: State) -> Json:
+    """The router again, which knows the challenger by this name."""
+    return children.preview_service(owner)
 
 
 async def in_force(ctx: Context, obj: Json, _: State) -> Sequence[InForce] | None:

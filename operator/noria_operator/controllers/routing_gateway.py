@@ -66,7 +66,7 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
     if not shares or not ctx.config.gateway:
         return
     if _is_own(owner):
-        await ctx.writer.apply(HTTPROUTE, httproute.own_route(owner, shares), owner=owner)
+        await ctx.writer.apply(HTTPROUTE, _own(owner, state), owner=owner)
         return
     key = _key(owner)
     found = ctx.store.get(key)
@@ -78,6 +78,11 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
         patch = {"metadata": {"resourceVersion": version}, "spec": {"rules": rules}}
         answer = await ctx.client.merge(HTTPROUTE, key.namespace, key.name, patch)
         ctx.store.observe("MODIFIED", answer)
+
+
+def preview_service(owner: Json, state: State) -> Json:
+    """Straight to the challenger's pods, in the cluster."""
+    return pod_service.preview(owner, state)
 
 
 async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:
@@ -114,10 +119,19 @@ def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:
     """Whether this route has the weights of `state`, and every gateway took it as it is."""
     if not httproute.standing(route).current:
         return False
+    if _is_own(obj):
+        return httproute.says(route, _own(obj, state))
     try:
         return bool(_rewritten(ctx, obj, route, state) == route["spec"].get("rules"))
     except Terminal:
         return False
+
+
+def _own(owner: Json, state: State) -> Json:
+    """The route of the deployment's name. Copies go to one version at most: the challenger."""
+    copied = [share.target.name for share in state.traffic if share.mirror]
+    matched = {share.target.name: share.match for share in state.traffic if share.match}
+    return httproute.own_route(owner, _shares(state), copied_to="".join(copied), matched=matched)
 
 
 def _rewritten(ctx: Context, owner: Json, route: Json, state: State) -> list[Json]:

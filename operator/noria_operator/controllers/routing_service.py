@@ -43,6 +43,11 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
     await ctx.writer.apply(SERVICE, pod_service.service(owner, _selected(ctx, owner, state)), owner=owner)
 
 
+def preview_service(owner: Json, state: State) -> Json:
+    """Straight to the challenger's pods, in the cluster."""
+    return pod_service.preview(owner, state)
+
+
 async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:
     """The weights, once the Service selects what they ask for and nodes had time to follow."""
     meta = obj["metadata"]

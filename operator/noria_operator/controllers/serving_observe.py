@@ -15,7 +15,6 @@ from noria_operator.api import names
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.parsing import InvalidSpec, parse_as
-from noria_operator.api.routers import CAPABILITIES
 from noria_operator.controllers import router, serving_queries
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Counters, Routing, Standing, Timings
@@ -62,10 +61,8 @@ class View:
 
     @property
     def uncounted(self) -> bool:
-        """Whether nobody counts what rollouts are judged by."""
-        spec = self.deployment.spec
-        by_servers = CAPABILITIES[spec.router.type].counts != "the router"
-        return by_servers and spec.server.runtime == "custom" and bool(spec.strategy.steps)
+        """Whether there is nothing that rollouts could be judged by."""
+        return bool(self.policy.steps) and not (self.policy.counted or self.policy.queries)
 
     @property
     def namespace(self) -> str:

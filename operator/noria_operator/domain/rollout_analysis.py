@@ -59,13 +59,18 @@ def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Rea
         if analysis.latency is not None:
             slow = _since(state, analysis.latency.marks, _slow(analysis.latency, observed))
     measures = 1 + (policy.latency is not None)
-    errors = decide(
-        _with(analysis.evidence, window),
-        policy.tolerated,
-        readable=observed.counts is not None,
-        floors_met=now - analysis.since >= policy.min_duration,
-        measures=measures,
-    )
+    floors_met = now - analysis.since >= policy.min_duration
+    if policy.counted or not policy.queries:
+        errors = decide(
+            _with(analysis.evidence, window),
+            policy.tolerated,
+            readable=observed.counts is not None,
+            floors_met=floors_met,
+            measures=measures,
+        )
+    else:
+        verdict = Verdict.PASS if floors_met else Verdict.HOLD
+        errors = Judgement(verdict, "nobody counts them here, so that the queries decide", "errors")
     parts = [errors]
     if policy.latency is not None:
         parts.append(_latency(policy.latency, analysis.latency, slow, observed, measures))

@@ -26,8 +26,8 @@ Json = dict[str, Any]
 
 _UNCOUNTED = (
     "nobody counts the errors of versions: this router tells none, and a container of yours has no counters "
-    "of Noria's; rollouts hold after their last step until noria.dev/promote-full; with router.type Envoy "
-    "they are judged"
+    "of Noria's; every rollout holds until noria.dev/promote-full; add analysis.queries or take router.type "
+    "Envoy to have them judged"
 )
 
 
@@ -46,7 +46,7 @@ class Trouble:
 class Report:
     """What a status is written from; `routers` is the number of ready ones, `waits_for` what to look at while
     there is none, `pods` the number of the champion's, `refused_hosts` why some hosts do not lead here;
-    `uncounted` that nobody counts the errors of versions.
+    `uncounted` that there is nothing to judge rollouts by.
     """
 
     plan: Plan

@@ -66,5 +66,7 @@ class Policy:
     by_pods: bool = False
     """A version's share of the traffic is its share of the pods: only versions with weight may have any while
     several have some."""
+    counted: bool = True
+    """Somebody counts the errors of versions; else queries alone can judge them."""
     read_back: bool = True
     """Routers tell which weights are in force; else they are assumed to be after a while."""

@@ -8,9 +8,10 @@ the deployment is left as it is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from noria_operator.api import names
@@ -19,6 +20,8 @@ from noria_operator.routers.source import DEFAULT_TIMEOUT
 Json = dict[str, Any]
 Shares = Sequence[tuple[str, int]]
 """Revision (the name of its Service) and weight; the weights have the sum 100."""
+Headers = Sequence[tuple[str, str]]
+NOBODY: Mapping[str, Headers] = MappingProxyType({})
 
 GROUP = "gateway.networking.k8s.io"
 HUNDRED = 100
@@ -39,11 +42,18 @@ class Standing:
     problem: str = ""
 
 
-def own_route(deployment: Json, shares: Shares) -> Json:
+def own_route(
+    deployment: Json,
+    shares: Shares,
+    *,
+    copied_to: str = "",
+    matched: Mapping[str, Headers] = NOBODY,
+) -> Json:
     """The HTTPRoute of a ModelDeployment that names a Gateway.
 
     With `spec.hosts` everything there is its own; without any, the inference paths of its name, at whatever
-    host the Gateway has.
+    host the Gateway has. `copied_to` gets a copy of each request that is divided by weight; `matched` are
+    the revisions that requests with all of some headers go to.
     """
     meta, spec = deployment["metadata"], deployment["spec"]
     gateway = spec["router"]["gateway"]
@@ -52,14 +62,24 @@ def own_route(deployment: Json, shares: Shares) -> Json:
     }
     hosts = spec.get("hosts") or []
     paths = ["/"] if hosts else [f"/v2/models/{meta['name']}", f"/v1/models/{meta['name']}"]
-    rule = {
-        "matches": [{"path": {"type": "PathPrefix", "value": path}} for path in paths],
-        "backendRefs": [
-            {"group": "", "kind": "Service", "name": name, "port": 80, "weight": weight}
-            for name, weight in shares
-        ],
-        "timeouts": {"request": spec["router"].get("timeout", DEFAULT_TIMEOUT)},
+    matches = [{"path": {"type": "PathPrefix", "value": path}} for path in paths]
+    timeouts = {"request": spec["router"].get("timeout", DEFAULT_TIMEOUT)}
+    rules = [
+        {
+            "matches": [{**match, "headers": _exactly(headers)} for match in matches],
+            "backendRefs": [_backend(name, HUNDRED)],
+            "timeouts": timeouts,
+        }
+        for name, headers in matched.items()
+    ]
+    divided: Json = {
+        "matches": matches,
+        "backendRefs": [_backend(name, weight) for name, weight in shares],
+        "timeouts": timeouts,
     }
+    if copied_to:
+        to = {"group": "", "kind": "Service", "name": copied_to, "port": 80}
+        divided["filters"] = [{"type": "RequestMirror", "requestMirror": {"backendRef": to}}]
     return {
         "apiVersion": f"{GROUP}/v1",
         "kind": "HTTPRoute",
@@ -71,9 +91,14 @@ def own_route(deployment: Json, shares: Shares) -> Json:
         "spec": {
             "parentRefs": [parent],
             **({"hostnames": hosts} if hosts else {}),
-            "rules": [rule],
+            "rules": [*rules, divided],
         },
     }
+
+
+def says(route: Json, wanted: Json) -> bool:
+    """Whether a route has everything that `wanted` has, beside what the API server filled in."""
+    return _within(wanted["spec"], route["spec"])
 
 
 def rewritten(route: Json, mine: Collection[str], shares: Shares) -> list[Json]:
@@ -133,6 +158,23 @@ def written_at(obj: Json, manager: str) -> datetime | None:
         if one.get("manager") == manager and one.get("time") and not one.get("subresource")
     ]
     return max(times, default=None)
+
+
+def _backend(name: str, weight: int) -> Json:
+    return {"group": "", "kind": "Service", "name": name, "port": 80, "weight": weight}
+
+
+def _exactly(headers: Headers) -> list[Json]:
+    return [{"type": "Exact", "name": name, "value": value} for name, value in headers]
+
+
+def _within(wanted: Any, found: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(_within(item, found.get(key)) for key, item in wanted.items())
+    if isinstance(wanted, list):
+        same = isinstance(found, list) and len(found) == len(wanted)
+        return same and all(map(_within, wanted, found))
+    return bool(wanted == found)
 
 
 def _reports(route: Json) -> Iterable[dict[str, Json]]:

@@ -40,6 +40,14 @@ def service(owner: Json, selected: Mapping[str, str]) -> Json:
     }
 
 
+def preview(owner: Json, state: State) -> Json:
+    """The address of the challenger while there is one, else of the champion."""
+    name = names.preview_name(owner["metadata"]["name"])
+    target = state.candidate.target if state.candidate else state.stable
+    made = service(owner, _of(owner, target))
+    return {**made, "metadata": {**made["metadata"], "name": name}}
+
+
 def of_champion(owner: Json, state: State) -> dict[str, str]:
     """The champion's pods; those of the first version as long as there is no champion."""
     return _of(owner, state.stable)

@@ -56,6 +56,9 @@ def no(base: str, message: str, **changes: Any) -> Case:
     return Case(base, _paths(changes), message)
 
 
+SERVICE: Json = {"type": "Service"}
+
+
 def gateway(**fields: str) -> Json:
     """A router that is a gateway."""
     return {"type": "Gateway", "gateway": fields}
@@ -148,6 +151,8 @@ ACCEPTED = [
     yes("md", router={**gateway(name="public", settle="0s"), "timeout": "5s"}, strategy={}),
     yes("md", router=gateway(name="a", namespace="b", sectionName="c"), strategy={}),
     yes("md", router=gateway(route="mine"), hosts=[], strategy={}),
+    yes("md", router=gateway(name="a"), strategy={"steps": [{"mirror": 100, "match": []}], "preview": True}),
+    yes("md", router=SERVICE, hosts=[], strategy={"preview": True}),
     yes("md", router={"type": "Service"}, hosts=[], strategy={"steps": [{"weight": 50}, {"pause": True}]}),
     yes("md", hosts=["internal", "mynoria.internal.example"]),
     yes("tj", data__1__uri="s3://lake/flights", data__1__secretName="lake"),
@@ -167,8 +172,9 @@ _DROP = "set exactly one of maxDrop and minDelta with versus, and none without i
 _RESERVED = "is reserved: choose a name other than"
 _SCHEME = "nothing else is allowed"
 _STEP = "set something (weight, mirror, match, replicas) or wait for something"
-_NO_STRATEGY = "router type Gateway and Service has no mirror in steps, match in steps, sticky"
 _RAMP = "a ramp goes from `from` up to a greater weight"
+_NO_LATENCY = "router type Gateway and Service has no sticky, analysis.latency: leave it out"
+_NO_COPIES = "router type Service has no ramp in steps, mirror in steps, match in steps, replicas in steps"
 _MIRROR = "mirror comes before any weight"
 _RISE = "steps must rise in weight, each weight once: sort them"
 _INTERVAL = "must be between 1s and 1h"
@@ -307,12 +313,25 @@ REFUSED = [
     no("md", "has no timeout", router={"type": "Service", "timeout": "5s"}, hosts=[]),
     no("md", "says its own timeout", router={**gateway(route="mine"), "timeout": "5s"}, hosts=[]),
     no("md", "has no hosts", router={"type": "Service"}, hosts=["a.example"]),
-    no("md", _NO_STRATEGY, router=gateway(name="a"), strategy={"steps": [{"mirror": 100}]}),
-    no("md", _NO_STRATEGY, router=gateway(name="a"), strategy={"sticky": {"header": "a"}}),
-    no("md", _NO_STRATEGY, hosts=ABSENT, router={"type": "Service"}, strategy={"preview": True}),
-    no("md", _NO_STRATEGY, router=gateway(name="a"), strategy={"steps": [{"match": []}]}),
-    no("md", "no replicas in", router={"type": "Service"}, hosts=[], strategy={"steps": [{"replicas": 1}]}),
-    no("md", _NO_STRATEGY, router=gateway(name="public"), strategy__analysis__latency={}),
+    no(
+        "md",
+        _NO_LATENCY,
+        router=gateway(name="a"),
+        strategy={"sticky": {"header": "a"}},
+    ),
+    no(
+        "md",
+        _NO_COPIES,
+        router=SERVICE,
+        hosts=[],
+        strategy={"steps": [{"mirror": 100}]},
+    ),
+    no("md", _NO_COPIES, router=SERVICE, hosts=[], strategy={"steps": [{"match": []}]}),
+    no("md", "or none: mirror is 100", router=gateway(name="a"), strategy={"steps": [{"mirror": 99}]}),
+    no("md", "only weights are", router=gateway(route="a"), hosts=[], strategy={"steps": [{"mirror": 100}]}),
+    no("md", "only weights are", router=gateway(route="a"), hosts=[], strategy={"steps": [{"match": []}]}),
+    no("md", _NO_COPIES, router=SERVICE, hosts=[], strategy={"steps": [{"replicas": 1}]}),
+    no("md", _NO_LATENCY, router=gateway(name="a"), strategy__analysis__latency={}),
     no("md", "says its own hostnames", router=gateway(route="mine"), hosts=["a.example"]),
     no("md", "at most 50", router={"type": "Service"}, hosts=[], strategy={"steps": [{"weight": 51}]}),
     no("md", "noria.internal is the router's own", hosts=["noria.internal"]),

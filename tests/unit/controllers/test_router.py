@@ -225,6 +225,15 @@ async def test_a_router_that_was_left_half_made_is_not_complete(tmp_path: Path) 
     assert [obj["spec"]["replicas"] for obj in api.all(DEPLOYMENT)] == [2]
 
 
+async def test_hosts_behind_a_gateway_are_the_gateways_business(tmp_path: Path) -> None:
+    asked = {"type": "Gateway", "gateway": {"name": "public"}}
+    behind = deployment(1, hosts=["a.example"], router=asked)
+    api = namespace(behind, deployment(2, hosts=["a.example"]))
+    store = started(api, Routers(api), tmp_path).store
+    assert [router.refused_hosts(store, one) for one in api.all(MODELDEPLOYMENT)] == ["", ""]
+    assert router.related(store, behind) == []
+
+
 async def test_a_refused_change_is_told_to_a_deployment_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

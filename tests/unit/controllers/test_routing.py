@@ -183,6 +183,37 @@ async def test_a_canary_goes_by_the_weights_of_an_httproute(tmp_path: Path) -> N
     assert len(world.api.all(DEPLOYMENT)) == 1
 
 
+async def test_copies_and_headers_of_a_step_are_in_the_route(tmp_path: Path) -> None:
+    match = [{"name": "x-canary", "value": "always"}]
+    world = World(tmp_path, router=GATEWAY, strategy={"steps": [{"mirror": 100, "match": match}]})
+    for number in (1, 2):
+        approve(world.api, number)
+        await world.settle()
+    one, two = world.names()
+    first, second = world.route()["spec"]["rules"]
+    assert [each["name"] for each in first["backendRefs"]] == [two]
+    assert second["filters"][0]["requestMirror"]["backendRef"]["name"] == two
+    assert world.backends()[1] == [(one, 100), (two, 0)]
+    assert world.status["traffic"][1]["assumed"]
+
+
+@pytest.mark.parametrize("router", [GATEWAY, {"type": "Service"}], ids=["Gateway", "Service"])
+async def test_a_preview_leads_to_the_challengers_pods_and_goes_with_the_wish(
+    tmp_path: Path, router: Json
+) -> None:
+    world = await canary(tmp_path, router)
+    key = Key(SERVICE, NAMESPACE, f"{NAME}-preview")
+    edit(world.api, strategy={**STEPS, "preview": True})
+    await world.settle()
+    assert world.api.objects[key]["spec"]["selector"]["noria.dev/version"] == "flights-2"
+    say(world.api, "abort", "now")
+    await world.settle()
+    assert world.api.objects[key]["spec"]["selector"]["noria.dev/version"] == "flights-1"
+    edit(world.api, strategy=STEPS)
+    await world.settle()
+    assert key not in world.api.objects
+
+
 async def test_no_router_of_noria_is_made_where_another_kind_is_asked_for(tmp_path: Path) -> None:
     for router in (GATEWAY, {"type": "Service"}):
         world = await canary(tmp_path, router)

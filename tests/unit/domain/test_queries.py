@@ -259,3 +259,16 @@ def test_measurements_of_a_query_that_was_renamed_or_taken_out_are_forgotten() -
     assert world.state.analysis is not None
     assert world.state.analysis.queries == {}
     assert [one.measure for one in world.state.analysis.said] == ["errors"]
+
+
+@pytest.mark.parametrize(("counted", "promoted"), [(False, True), (True, False)])
+def test_queries_alone_judge_where_nobody_counts_errors(counted: bool, promoted: bool) -> None:
+    steps = (PolicyStep(50, seconds(1)),)
+    world = canary(Policy(replicas=2, steps=steps, queries=(EVERY,), counted=counted))
+    world.readable = False
+    for _ in range(4):
+        world.settle()
+        world.pass_time(seconds(60))
+        answered(world, 0.0)
+    world.settle()
+    assert (world.state.stable == revision(2)) is promoted

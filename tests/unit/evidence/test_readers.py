@@ -107,6 +107,21 @@ async def test_labels_are_summed_over_pods_since_the_window_began() -> None:
         await again.close()
 
 
+async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly() -> None:
+    async def counts(_: web.Request) -> web.Response:
+        requests = {"ok": 90, "client_error": 7, "server_error": 3}
+        head = {"schema": "noria.counters/v1", "version": "m-1", "process": "a"}
+        return web.json_response({**head, "started": 1.0, "from": 1.0, "at": 2.0, "requests": requests})
+
+    async def broken(_: web.Request) -> web.Response:
+        return web.Response(status=500)
+
+    async with pods(counts, broken) as port:
+        reader = CounterReader(port=port)
+        assert await reader.answered([pod(1), pod(2), pod(3)]) == {"pod-1": Counts(100, 3)}
+        await reader.close()
+
+
 async def test_no_pod_that_can_be_read_is_not_the_same_as_no_labels() -> None:
     silent = ModelServer("silent", 400, 0)
     async with pods(silent) as port:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from noria_operator.routers.httproute import Standing, Unusable, own_route, rewritten, standing, written_at
+from noria_operator.routers.httproute import (
+    Standing,
+    Unusable,
+    own_route,
+    rewritten,
+    says,
+    standing,
+    written_at,
+)
 
 Json = dict[str, Any]
 MINE = {"flights", "flights-1", "flights-2"}
@@ -51,6 +59,31 @@ def test_without_hosts_it_is_found_by_its_name_in_the_path() -> None:
     paths = [match["path"]["value"] for match in spec["rules"][0]["matches"]]
     assert paths == ["/v2/models/flights", "/v1/models/flights"]
     assert backends(spec["rules"]) == [[("flights-1", 100), ("flights-2", 0)]]
+
+
+def test_requests_with_headers_come_first_and_copies_are_made_of_the_others() -> None:
+    matched = {"flights-2": (("x-canary", "always"), ("x-team", "a"))}
+    first, second = own_route(deployment(), NOW, copied_to="flights-2", matched=matched)["spec"]["rules"]
+    assert backends([first]) == [[("flights-2", 100)]]
+    assert [[one["name"] for one in match["headers"]] for match in first["matches"]] == [
+        ["x-canary", "x-team"]
+    ] * 2
+    assert "filters" not in first
+    assert backends([second]) == [NOW]
+    (copy_,) = second["filters"]
+    assert copy_["requestMirror"]["backendRef"]["name"] == "flights-2"
+
+
+def test_a_route_says_what_is_wanted_whatever_the_api_server_filled_in() -> None:
+    wanted = own_route(deployment(hosts=["a.example"]), NOW)
+    live = copy.deepcopy(wanted)
+    live["spec"]["rules"][0]["sessionPersistence"] = None
+    assert says(live, wanted)
+    live["spec"]["rules"][0]["backendRefs"][1]["weight"] = 11
+    assert not says(live, wanted)
+    more = copy.deepcopy(wanted)
+    more["spec"]["rules"].append({})
+    assert not says(more, wanted)
 
 
 @pytest.mark.parametrize(
