@@ -9,7 +9,9 @@ Beyond the protocol, `null` in a floating-point tensor is NaN, and in BYTES the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from math import prod
 from typing import Any, Final, TypeVar
@@ -32,6 +34,10 @@ _ELEMENTS: Final[Mapping[str, frozenset[type]]] = {
 }
 _FLOATS: Final = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _INTEGERS: Final = frozenset(name for name in DATATYPES if "INT" in name)
+FEW: Final = 64
+"""Elements, up to which Python looks at each in less time than numpy takes to begin."""
+_SMALL: Final = 65504.0
+"""The largest number of float16."""
 _NARROW: Final = frozenset({"float16", "float32"})
 
 
@@ -77,8 +83,10 @@ def decode_tensor(entry: Mapping[str, Any], tensor: Tensor, tail: Tail | None = 
             )
         if "data" not in entry:
             raise RequestError(f"input {tensor.name!r} has no `data`")
-        flat = _flatten(entry["data"], shape, tensor.name)
-        return from_list(flat, datatype, shape, tensor)
+        data = entry["data"]
+        if isinstance(data, np.ndarray):
+            return _from_floats(data, datatype, shape, tensor)
+        return from_list(_flatten(data, shape, tensor.name), datatype, shape, tensor)
     datatype = check_datatype(entry.get("datatype"), tensor)
     if tail is None:
         raise RequestError(
@@ -99,15 +107,25 @@ def from_list(flat: Sequence[Any], datatype: str, shape: Sequence[int], tensor: 
         raise RequestError(f"input {tensor.name!r} is {datatype} but its data holds {kind_of(wrong)}")
     if datatype == "BYTES":
         return strings([value or "" for value in flat]).reshape(_full(shape, tensor))
-    given = DATATYPES[tensor.datatype if datatype in _FLOATS else datatype]
-    with np.errstate(over="ignore"):
-        try:
-            array = np.array(flat, dtype=given)
-        except OverflowError:
-            raise out_of_range(datatype, tensor) from None
-    if given in _NARROW and np.isinf(array).any():
-        raise out_of_range(datatype, tensor)
+    try:
+        array = np.array(flat, dtype="float64" if datatype in _FLOATS else DATATYPES[datatype])
+    except OverflowError:
+        raise out_of_range(datatype, tensor) from None
+    if datatype in _FLOATS:
+        return _from_floats(array, datatype, shape, tensor)
     return _cast(array, datatype, tensor).reshape(_full(shape, tensor))
+
+
+def _from_floats(array: Array, datatype: str, shape: Sequence[int], tensor: Tensor) -> Array:
+    """As many float64 as the shape needs → an array in the tensor's datatype and rank."""
+    target = DATATYPES[tensor.datatype]
+    if target in _NARROW:
+        small = _are_small(array)
+        with nullcontext() if small else np.errstate(over="ignore"):
+            array = array.astype(target)
+        if not small and np.isinf(array).any():
+            raise out_of_range(datatype, tensor)
+    return array.reshape(_full(shape, tensor))
 
 
 def from_array(flat: Array, datatype: str, shape: Sequence[int], tensor: Tensor) -> Array:
@@ -133,6 +151,20 @@ def _cast(array: Array, datatype: str, tensor: Tensor) -> Array:
     if lost:
         raise out_of_range(datatype, tensor)
     return result
+
+
+def all_finite(array: Array) -> bool:
+    """Whether no element is NaN or infinite."""
+    flat = array.reshape(-1)
+    return (flat.size <= FEW and math.isfinite(sum(flat.tolist()))) or bool(np.isfinite(flat).all())
+
+
+def _are_small(array: Array) -> bool:
+    """Whether it is known, without much ado, that each number has a place even in float16."""
+    if not 0 < array.size <= FEW:
+        return False
+    numbers: list[float] = array.tolist()
+    return min(numbers) >= -_SMALL and max(numbers) <= _SMALL
 
 
 def out_of_range(datatype: str, tensor: Tensor) -> RequestError:
@@ -162,17 +194,23 @@ def check_datatype(datatype: object, tensor: Tensor) -> str:
 
 def check_shape(shape: object, tensor: Tensor) -> list[int]:
     """The claimed shape, if it fits the tensor's; a column may leave out its trailing 1."""
-    if type(shape) is not list or any(type(n) is not int or not 0 <= n < 2**31 for n in shape):
+    if type(shape) is not list or not _INT.issuperset(map(type, shape)) or not _sizes(shape):
         raise RequestError(f"input {tensor.name!r}: `shape` must be a list of whole numbers from 0 to 2^31-1")
     expected = tensor.shape
     full = [*shape, 1] if len(shape) == 1 and expected[1:] == (1,) else shape
-    if len(full) != len(expected) or any(
-        want not in (-1, have) for want, have in zip(expected, full, strict=True)
-    ):
+    if len(full) != len(expected) or not all(map(_fits, expected, full)):
         raise RequestError(f"input {tensor.name!r}: shape must be {list(expected)}, not {shape!r:.100}")
     if full[0] == 0:
         raise RequestError(f"input {tensor.name!r} has no rows")
     return shape
+
+
+def _sizes(shape: list[int]) -> bool:
+    return not shape or (min(shape) >= 0 and max(shape) < 2**31)
+
+
+def _fits(want: int, have: int) -> bool:
+    return want in (-1, have)
 
 
 def _full(shape: Sequence[int], tensor: Tensor) -> Sequence[int]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from noria_serving import contract
+from noria_serving.protocol import large
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
 from noria_serving.protocol.raw import DTYPES, Tail, from_raw, single_text, to_raw
@@ -41,7 +42,7 @@ def parse_object(body: bytes | memoryview) -> dict[str, Any]:
 def decode(body: bytes, signature: Signature, *, json_length: bytes | None = None) -> InferRequest:
     """An infer body → InferRequest. `json_length`: the header Inference-Header-Content-Length."""
     if json_length is None:
-        return _decode(parse_object(body), signature, None)
+        return _decode(large.parse(body) or parse_object(body), signature, None)
     if not json_length.isdigit() or len(json_length) > 18:
         raise RequestError("the header Inference-Header-Content-Length must be a number of bytes")
     length = int(json_length)
