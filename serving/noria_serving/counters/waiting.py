@@ -35,6 +35,7 @@ class Waiting:
         places.append(((SCORES, 0), reference.prediction.kind))
         self.numbers = [place for place, kind in places if kind == "numeric"]
         self.texts = [place for place, kind in places if kind != "numeric"]
+        self._moves = [self._move(source) for source in dict.fromkeys(source for source, _ in self.numbers)]
         self.rows = 0
         self.requests = 0
         self._layout = Layout(self.numbers, {}, np.empty(0))
@@ -68,23 +69,37 @@ class Waiting:
         self._layout = Layout(self.numbers, inputs, scores)
         return True
 
-    def take(self) -> tuple[NDArray[np.float64], list[list[str]]]:
+    def take(self) -> tuple[Array, list[list[str]]]:
         """(a row for each of `numbers`, a list for each of `texts`); then nothing waits any more."""
-        numbers = np.empty((len(self.numbers), self.rows))
         singles = len(self._packed)
+        columns = self._columns()
+        kinds = {columns[source].dtype for source, *_ in self._moves if columns}
+        kinds.update(self._layout.kinds if singles else ())
+        narrow = all(np.can_cast(kind, np.float32) for kind in kinds)
+        numbers = np.empty((len(self.numbers), self.rows), np.float32 if narrow else np.float64)
         if singles:
             self._layout.unpack(self._packed, numbers[:, :singles])
         texts = [self._layout.texts.get(source, []) for source, _ in self.texts]
-        if self._several:
-            sources = {source for source, _ in (*self.numbers, *self.texts)}
-            columns = {s: _joined([inputs[s] for inputs in self._several]) for s in sources}
-            for row, (source, column) in zip(numbers, self.numbers, strict=True):
-                row[singles:] = columns[source][:, column]
+        if columns:
+            for source, targets, chosen in self._moves:
+                numbers[targets, singles:] = columns[source].T[chosen]
             for values, (source, column) in zip(texts, self.texts, strict=True):
                 values.extend(map(str, columns[source][:, column].tolist()))
         self._layout.texts = {source: [] for source in self._layout.texts}
         self._packed, self._several, self.rows, self.requests = [], [], 0, 0
         return numbers, texts
+
+    def _move(self, tensor: str) -> tuple[str, Any, Any]:
+        """Which columns of a tensor go to which of `numbers`."""
+        pairs = [(row, column) for row, (source, column) in enumerate(self.numbers) if source == tensor]
+        return tensor, _span([row for row, _ in pairs]), _span([column for _, column in pairs])
+
+    def _columns(self) -> dict[str, Array]:
+        """The rows of all requests but those of one row, by tensor."""
+        if not self._several:
+            return {}
+        sources = {source for source, _ in (*self.numbers, *self.texts)}
+        return {source: _joined([inputs[source] for inputs in self._several]) for source in sources}
 
 
 class Layout:
@@ -95,10 +110,11 @@ class Layout:
         self.texts: dict[str, list[str]] = {n: [] for n, array in inputs.items() if array.dtype.kind in "OUS"}
         self.numbers = [name for name in inputs if name not in self.texts]
         fields = _fields({**{name: inputs[name] for name in self.numbers}, SCORES: scores})
+        self.kinds = [kind for _, kind, _ in fields]
         self.record = np.dtype([(name, kind, (len(places),)) for name, kind, places in fields])
         self._moves = [_move(wanted, name, places) for name, _, places in fields]
 
-    def unpack(self, packed: Sequence[bytes], numbers: NDArray[np.float64]) -> None:
+    def unpack(self, packed: Sequence[bytes], numbers: Array) -> None:
         """Write the numbers into the rows of `numbers`, a column for each of `packed`."""
         rows = np.frombuffer(_join(packed), dtype=self.record)
         for field, targets, columns in self._moves:

@@ -109,6 +109,21 @@ def test_a_matrix_is_counted_whatever_its_layout_in_memory(loaded: Loaded) -> No
     np.testing.assert_array_equal(counts(plain), counts(strided))
 
 
+def test_float32_falls_into_the_bins_of_the_same_numbers_as_float64(loaded: Loaded) -> None:
+    narrow, wide = Recorder(loaded.reference), Recorder(loaded.reference)
+    marks = [mark for bins in loaded.reference.features for mark in (*bins.edges, bins.low, bins.high)]
+    near = np.array([*marks, 0.0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, 1e-45], dtype=np.float32)
+    around = np.concatenate(
+        [near, np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))]
+    )
+    rows = np.repeat(around, 3).reshape(-1, 3)
+    scores = around.astype(np.float32)
+    for part in (slice(None), *(slice(i, i + 1) for i in range(len(rows)))):
+        narrow.answered({"input-0": rows[part]}, scores[part])
+        wide.answered({"input-0": rows[part].astype(np.float64)}, scores[part].astype(np.float64))
+    np.testing.assert_array_equal(counts(narrow), counts(wide))
+
+
 def test_what_waits_cannot_be_changed_by_whoever_gave_it(loaded: Loaded) -> None:
     recorder, row = Recorder(loaded.reference), np.zeros((1, 3))
     recorder.answered({"input-0": row}, np.zeros(1))
