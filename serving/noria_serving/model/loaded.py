@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ from noria_serving.warmup import WarmUp
 
 log = logging.getLogger(__name__)
 GOLDEN_SCHEMA: Final = "noria.golden/v1"
+MOST_ROWS: Final = 2048
+"""Up to which it is looked for how many rows a short call takes."""
 Array = NDArray[Any]
 
 
@@ -46,6 +49,23 @@ class Loaded:
     def prove(self) -> None:
         """NoriaError when the model does not give its golden answers any more."""
         check_golden(self.backend, self.golden)
+
+    def rows_within(self, seconds: float) -> int:
+        """How many rows take so long at most: the golden ones, or these over and over again, twice as many
+        each time. A call costs far more than a row of it does, so that neither tells the other.
+        """
+        inputs, rows = decode_inputs(self.golden["inputs"], self.backend.signature.inputs), self.golden_rows
+        while rows < MOST_ROWS:
+            batch, started = repeated(inputs, 2 * rows), time.perf_counter()
+            try:
+                self.backend.predict(batch)
+            except Exception:
+                log.info("model fails on more than its golden rows", exc_info=True)
+                break
+            if time.perf_counter() - started > seconds:
+                break
+            rows *= 2
+        return rows
 
     def close(self) -> None:
         """Give back what the model holds; it is not asked any more."""
@@ -138,9 +158,8 @@ def check_golden(backend: Backend, golden: Any) -> tuple[float, int]:
 def warm(backend: Backend, golden: Any, plan: WarmUp) -> None:
     """Predict batches of golden rows, over and over again where there are fewer than a batch takes."""
     inputs = decode_inputs(golden["inputs"], backend.signature.inputs)
-    have = len(next(iter(inputs.values())))
     for rows in plan.rows:
-        batch = {name: array[np.arange(rows) % have] for name, array in inputs.items()}
+        batch = repeated(inputs, rows)
         seconds = []
         for _ in range(plan.calls):
             started = time.perf_counter()
@@ -156,6 +175,11 @@ def warm(backend: Backend, golden: Any, plan: WarmUp) -> None:
                 ) from error
             seconds.append(round(time.perf_counter() - started, 6))
         log.info("warm", extra={"rows": rows, "first": seconds[0], "last": seconds[-1]})
+
+
+def repeated(inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
+    """So many rows: those given, over and over again."""
+    return {name: array[np.arange(rows) % len(array)] for name, array in inputs.items()}
 
 
 def same(actual: Array, expected: Array, tolerance: float) -> bool:

@@ -13,8 +13,6 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
 from noria_serving import contract
 from noria_serving.counters.latency import Histogram
 from noria_serving.counters.recorder import Recorder
@@ -28,7 +26,7 @@ from noria_serving.model.loaded import Loaded
 from noria_serving.payload.log import PayloadLog
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
-from noria_serving.protocol.tensors import decode_inputs
+from noria_serving.protocol.tensors import all_finite, decode_inputs
 from noria_serving.server import batching
 from noria_serving.server.admission import Admission, Refusal
 from noria_serving.server.blame import unlike_training
@@ -78,9 +76,8 @@ class Service:
             classes=loaded.manifest.classes,
             log=self.payload,
         )
-        per_row = loaded.seconds_per_call / max(1, loaded.golden_rows)
         quick = loaded.seconds_per_call < INLINE_SECONDS and not blocks(loaded.backend)
-        self._inline_rows = INLINE_SECONDS / max(per_row, 1e-9) if quick else -1
+        self._inline_rows = loaded.rows_within(INLINE_SECONDS) if quick else -1
         joins = not quick and limits.batch_rows > 1 and _pays(loaded)
         self.admission = Admission(
             limits, seconds=loaded.seconds_per_call, batch_rows=limits.batch_rows if joins else 1
@@ -101,7 +98,7 @@ class Service:
             outputs = await self._predict(request, arrived, deadline)
             for index in request.finite:
                 output = outputs[index]
-                if output.dtype.kind == "f" and not np.isfinite(output).all():
+                if output.dtype.kind == "f" and not all_finite(output):
                     raise self._no_answer(request, "gave NaN or infinity, which JSON cannot carry")  # noqa: TRY301
             return InferAnswer(outputs, self._account(request, outputs))
         except RequestError as error:

@@ -36,9 +36,9 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
 
 
 def test_each_size_is_predicted_before_the_version_exists(matrix_bundle: Bundle, sizes: Counter[int]) -> None:
-    settings = ModelSettings(bundle=str(matrix_bundle.path), warm_up=WarmUp((1, 64), 5))
+    settings = ModelSettings(bundle=str(matrix_bundle.path), warm_up=WarmUp((1, 50), 5))
     service = load_service(settings)
-    assert (sizes[1], sizes[64]) == (5, 5)
+    assert (sizes[1], sizes[50]) == (5, 5)
     assert sizes[service.loaded.golden_rows] == 4, "proved and timed again once it is warm"
     service.close()
 
@@ -46,6 +46,15 @@ def test_each_size_is_predicted_before_the_version_exists(matrix_bundle: Bundle,
 def test_without_a_size_the_golden_rows_are_all(matrix_bundle: Bundle, sizes: Counter[int]) -> None:
     loaded = load(str(matrix_bundle.path))
     assert sizes == {loaded.golden_rows: 2}
+
+
+def test_it_is_tried_how_many_rows_a_short_call_takes(matrix_bundle: Bundle, sizes: Counter[int]) -> None:
+    loaded = load(str(matrix_bundle.path))
+    golden = loaded.golden_rows
+    most = golden * 2 ** int(np.log2(500 / golden))
+    assert loaded.rows_within(3600) == most, "it fails beyond 500 rows"
+    assert sizes[2 * most] == 1
+    assert loaded.rows_within(0) == golden
 
 
 def test_a_model_that_fails_on_a_size_is_not_ready(frame_bundle: Bundle, sizes: Counter[int]) -> None:
