@@ -164,6 +164,29 @@ def test_skops_with_a_type_that_is_not_trusted_is_refused() -> None:
     assert caught.value.reason in (Reason.FORMAT_REFUSED, Reason.MODEL_INVALID)
 
 
+@pytest.mark.parametrize(
+    ("name", "estimator"),
+    [
+        ("sklearn.linear_model._logistic.LogisticRegression", True),
+        ("sklearn.pipeline.Pipeline", True),
+        ("sklearn.linear_model.LogisticRegression", False),  # not where it is defined
+        ("sklearn.linear_model._base.LinearModel", False),  # abstract, and not public
+        ("sklearn.base.BaseEstimator", False),
+        ("sklearn.base.clone", False),
+        ("sklearn.utils._bunch.Bunch", False),
+        ("sklearn.svm._base.BaseLibSVM", False),
+        ("sklearn.utils.estimator_checks.parametrize_with_checks", False),
+        ("sklearn.no_such_module.Estimator", False),
+        ("sklearn.tests.test_base.MyEstimator", False),
+        ("sklearnx.linear_model.LogisticRegression", False),
+        ("os.system", False),
+        ("sklearn", False),
+    ],
+)
+def test_only_public_estimators_are_trusted(name: str, *, estimator: bool) -> None:
+    assert sklearn.is_estimator(name) is estimator
+
+
 @pytest.mark.parametrize("name", ["../evil", "/abs", "a\\..\\b", "dir/file"])
 def test_archive_names_that_lead_elsewhere_are_refused(name: str) -> None:
     archive = io.BytesIO()
