@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import logging
 import signal
 import socket
@@ -105,6 +106,7 @@ class Lifecycle:
             await self.models.load_all()
         except NoriaError as error:
             return _failed(error)
+        gc.freeze()  # else a collection of libraries and models, 50 to 200 ms, meets some request
         self._loaded = True
         self._ticking = asyncio.create_task(self.models.keep_ticking())
         self._watching = asyncio.create_task(_watch(self._settings.limits.deadline))
