@@ -91,8 +91,8 @@ class Desk:
             finite = all(map(math.isfinite, values))
             token = Token(*common, values=values, exponent=self._exponent) if finite else None
         else:
-            bins = bytes([_bin(score) for score in scores.tolist()])
-            groups = bytes(rows) if predicted is None else bytes([int(i) & 255 for i in predicted])
+            bins = bytes(map(_bin, scores.tolist()))
+            groups = bytes(rows) if predicted is None else bytes([i & 255 for i in predicted.tolist()])
             token = Token(*common, bins=bins, groups=groups)
         return None if token is None else sign(token, ring, self._bound)
 
@@ -162,7 +162,10 @@ class Desk:
 
 
 def _bin(score: float) -> int:
-    return min(SCORE_BINS - 1, max(0, int(score * SCORE_BINS)))
+    place = int(score * SCORE_BINS)
+    if 0 <= place < SCORE_BINS:
+        return place
+    return 0 if place < 0 else SCORE_BINS - 1
 
 
 def unit_exponent(prediction: Bins) -> int:

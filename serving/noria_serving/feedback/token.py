@@ -18,9 +18,9 @@ import base64
 import hashlib
 import hmac
 import struct
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from noria_serving.contract import FEEDBACK_MAX_ROWS, SCORE_BINS
 from noria_serving.feedback.keys import KeyRing
@@ -54,8 +54,7 @@ class Refused(Exception):
         self.refusal = refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """What a token says: of the rows, either bins and groups, or values, or how many there were."""
 
     version: str
@@ -173,4 +172,17 @@ def _decode(text: str) -> bytes | None:
 
 
 def _mac(key: bytes, body: bytes) -> bytes:
-    return hmac.digest(key, body, "sha256")[:MAC]
+    inner, outer = [half.copy() for half in _halves(key)]
+    inner.update(body)
+    outer.update(inner.digest())
+    return outer.digest()[:MAC]
+
+
+@lru_cache(maxsize=8)
+def _halves(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
+    """Both hashes of HMAC-SHA256 (RFC 2104) as far as a key of up to 64 bytes decides them: `hmac.digest`
+    does that anew for each token, which takes three fifths of its time.
+    """
+    block = key.ljust(hashlib.sha256().block_size, b"\0")
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
+    return inner, outer

@@ -58,10 +58,14 @@ class OnnxModel:
                 Reason.MODEL_INVALID, f"the model gives {outputs}, which the signature contradicts"
             )
         self._run = session.run
+        self._outputs = [node.name for node in session.get_outputs()]
         self._inputs = [(t.name, n.name) for t, n in zip(signature.inputs, session.get_inputs(), strict=True)]
 
     def predict(self, inputs: Mapping[str, Array]) -> list[Array]:
-        return [np.asarray(x) for x in self._run(None, {node: inputs[name] for name, node in self._inputs})]
+        return [
+            np.asarray(x)
+            for x in self._run(self._outputs, {node: inputs[name] for name, node in self._inputs})
+        ]
 
 
 def open_session(model: bytes | Path) -> Any:

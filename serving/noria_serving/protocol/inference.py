@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """An inference request that fits the signature."""
 
     inputs: Mapping[str, Array]
@@ -29,8 +27,7 @@ class InferRequest:
     """time.monotonic() after which nobody waits for the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class InferAnswer:
+class InferAnswer(NamedTuple):
     """What the model said."""
 
     outputs: list[Array]

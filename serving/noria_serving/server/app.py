@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 
 from noria_serving.protocol.errors import FAULT, RequestError
-from noria_serving.server.http import Answer, Call, Disconnected, Receive, Scope, Send, error, respond
+from noria_serving.server.http import CLOSE, Answer, Call, Disconnected, Receive, Scope, Send, error, respond
 from noria_serving.server.models import Models
 from noria_serving.server.routes import description, feedback, inference, openapi, page, repository
 
@@ -43,8 +43,8 @@ class App:
         finally:
             call.release()
         if self.models.draining:
-            headers = [*headers, (b"connection", b"close")]
-        await respond(send, status, body, headers, head=call.method == "HEAD")
+            headers = [*headers, CLOSE]
+        await respond(scope, send, status, body, headers)
 
     async def _route(self, call: Call) -> Answer:
         models = self.models

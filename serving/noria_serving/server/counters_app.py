@@ -35,7 +35,7 @@ class CountersApp:
             answer = self._answer(call)
         except RequestError as refused:
             answer = error(str(refused), refused.status, refused.headers)
-        await respond(send, *answer, head=call.method == "HEAD")
+        await respond(scope, send, *answer)
 
     def _answer(self, call: Call) -> Answer:
         if call.path not in (contract.COUNTERS_PATH, "/metrics"):

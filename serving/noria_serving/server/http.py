@@ -40,6 +40,11 @@ DEADLINE_HEADER: Final = b"x-envoy-expected-rq-timeout-ms"
 """How long the router still waits for this request; Envoy sets it, and clients may."""
 ARRIVED: Final = "noria.arrived"
 """In the scope, when the whole request is here: since when (time.monotonic())."""
+ANSWER: Final = "noria.answer"
+"""In the scope: a function that writes a whole answer (status, headers, body) at once, for less CPU than
+ASGI's two messages; it returns False when it cannot.
+"""
+CLOSE: Final = (b"connection", b"close")
 ABANDON: Final = "noria.abandon"
 """In the scope, true: when the client goes away, the task that answers it is to be cancelled."""
 
@@ -189,12 +194,16 @@ def _unpacked(body: bytes, encoding: bytes, limit: int) -> bytes:
 
 
 async def respond(
-    send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]], *, head: bool = False
+    scope: Scope, send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]
 ) -> None:
     """One complete answer; to HEAD, all of it but its body."""
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
-    await send({"type": "http.response.body", "body": b"" if head else body})
+    headers = [(b"content-length", b"%d" % len(body)), *headers]
+    if scope["method"] == "HEAD":
+        body = b""
+    write = scope.pop(ANSWER, None)
+    if write is None or not write(status, headers, body):
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 def error(message: str, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:

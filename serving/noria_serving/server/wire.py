@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from noria_serving.server.http import ABANDON, ARRIVED, error_body
+from noria_serving.server.http import ABANDON, ANSWER, ARRIVED, CLOSE, error_body
 from noria_serving.server.patience import SLOW_ANSWER, SLOW_REQUEST, Patience
 
 MAX_HEADERS: Final = 64 * 1024
@@ -86,9 +87,32 @@ class Connection(HttpToolsProtocol):
         self._refuse(400, "this is not a valid HTTP/1.1 request")
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.scope[ANSWER] = partial(self._answer, cycle)  # type: ignore[typeddict-unknown-key]
         self._task = task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    def _answer(
+        self, cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> bool:
+        """Write a whole answer at once, if the socket has room and somebody reads it."""
+        if cycle.disconnected or self.flow.write_paused:
+            return False
+        if CLOSE in headers:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            headers = [*headers, CLOSE]
+        pieces = [STATUS_LINE[status]]
+        for name, value in headers:
+            pieces += (name, b": ", value, b"\r\n")
+        pieces += (b"\r\n", body)
+        self.transport.write(b"".join(pieces))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def _later(self, act: Callable[[], None]) -> asyncio.TimerHandle | None:
         return self.loop.call_later(self._patience.seconds, act) if self._patience.seconds else None

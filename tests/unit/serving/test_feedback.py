@@ -1,4 +1,5 @@
 import base64
+import hmac
 import json
 import os
 import time
@@ -21,6 +22,12 @@ RING = KeyRing("k1", {"k1": b"1" * 32, "k2": b"2" * 32})
 BOUND = binding("shop", "late")
 NOW = 1_800_000_000.0
 TOKEN = Token("late-4", 1_800_000_000_000, b"proc01" + bytes((0, 0, 0, 7)), b"\x00\xc7", b"\x00\x01")
+
+
+def test_a_signature_is_hmac_sha256_truncated() -> None:
+    signed = sign(TOKEN, RING, BOUND)
+    data = base64.urlsafe_b64decode(signed + "=" * (-len(signed) % 4))
+    assert data[-16:] == hmac.digest(b"1" * 32, data[:-16], "sha256")[:16]
 
 
 def desk(
