@@ -19,7 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from noria_operator.domain.keys import router_token, same_token
-from noria_operator.routers.catalogue import Catalogue, ObjectStore
+from noria_operator.routers.catalogue import Catalogue, ObjectStore, Topic
 from noria_operator.routers.envoy import Resource, Snapshot
 from noria_operator.routers.ordering import Kind, Node, Order, Place, Version, compare, in_order
 
@@ -127,8 +127,10 @@ class Discovery:
         """Answer when there is something new that may be said."""
         now = asyncio.get_running_loop().time
         end = now() + self._hold * random.uniform(0.75, 1.0)
-        topics = [(question.namespace, question.kind.value, question.name)]
-        topics.append((question.namespace, "node", question.node))
+        changed: list[Topic] = [(question.namespace, question.kind.value, question.name)]
+        # What the router accepts elsewhere matters only to an answer that is news: a namespace of a thousand
+        # deployments holds thousands of requests, and each that comes in would wake all of them.
+        or_accepted = [*changed, (question.namespace, "node", question.node)]
         while not self._closing:
             snapshot = self._catalogue.snapshot(question.namespace)
             resource = _resource(snapshot, question)
@@ -139,6 +141,8 @@ class Discovery:
                 return _answer(question.kind, ours.after(question.version), resource)
             if now() >= end:
                 return web.Response(status=304)
+            has_it = question.version is not None and question.version.digest == ours.digest
+            topics = changed if has_it else or_accepted
             await self._catalogue.wait(topics, min(pause, end - now()))
         return web.json_response({"error": "this replica stops"}, status=503)
 
