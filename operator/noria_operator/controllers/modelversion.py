@@ -19,7 +19,7 @@ from noria_operator.domain.training_jobs import verify_name
 from noria_operator.domain.verification import Matter, Registry, decide
 from noria_operator.domain.verification_status import phase_of
 from noria_operator.kube.errors import Invalid, Terminal
-from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, Key, Kind, kind_of
+from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, Key, Kind, key_of, kind_of
 from noria_operator.kube.store import Store
 
 Json = dict[str, Any]
@@ -70,8 +70,8 @@ async def _create(ctx: Context, obj: Json, job: Json) -> None:
 
 
 def related(store: Store, obj: Json) -> list[Key]:
-    """Who is served changed, or a newer version came: the versions that a deployment uses or used, and old
-    ones.
+    """Who is served changed, or a newer version came: the versions that tell of another use by the deployment
+    than there is now, and old ones.
     """
     kind, namespace = kind_of(obj), obj["metadata"].get("namespace", "")
     if kind not in (MODELVERSION, MODELDEPLOYMENT):
@@ -81,10 +81,12 @@ def related(store: Store, obj: Json) -> list[Key]:
     names = set(archivable(retained(versions, store.list(MODELDEPLOYMENT, namespace, fields=same))))
     if kind == MODELDEPLOYMENT:
         user = f"{obj['metadata']['name']} ("
-        names |= in_use([obj]).keys()
+        uses = in_use([obj]) if store.get(key_of(obj)) is not None else {}  # it may have been deleted
         for one in versions:
-            if any(entry.startswith(user) for entry in one.get("status", {}).get("servedBy", [])):
-                names.add(one["metadata"]["name"])
+            name = one["metadata"]["name"]
+            told = [entry for entry in one.get("status", {}).get("servedBy", []) if entry.startswith(user)]
+            if sorted(told) != sorted(uses.get(name, [])):
+                names.add(name)
     known = {one["metadata"]["name"] for one in versions}
     return [Key(MODELVERSION, namespace, name) for name in sorted(names & known)]
 

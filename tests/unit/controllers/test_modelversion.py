@@ -81,6 +81,18 @@ async def test_who_serves_it_follows_the_deployment() -> None:
     assert api.objects[KEY]["status"].keys().isdisjoint({"servedBy"})
 
 
+async def test_a_deployment_wakes_its_versions_only_when_they_tell_of_another_use_or_when_it_goes() -> None:
+    api = Api()
+    api.put(MODELVERSION, version(1))
+    api.put(MODELDEPLOYMENT, deployment(1))
+    await run(api, 1)
+    store = operator(api).store
+    found = store.list(MODELDEPLOYMENT)[0]
+    assert related(store, {**found, "status": {**found["status"], "message": "still here"}}) == []
+    store.observe("DELETED", found)
+    assert related(store, found) == [KEY]
+
+
 async def test_a_newer_version_wakes_those_that_retention_may_archive() -> None:
     api = Api()
     for number in (1, 2, 3):
