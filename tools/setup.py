@@ -53,6 +53,7 @@ def main() -> int:
                 _packages()
         venv.ensure()
         if not arguments.venv:
+            venv.forget_unused()
             _programs()
     except ClusterError as failed:
         say(f"error: {failed}")

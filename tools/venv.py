@@ -11,6 +11,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tools.cluster.errors import ClusterError
@@ -21,6 +22,7 @@ from tools.cluster.progress import say, step
 
 REQUIREMENTS = CHECKOUT / "requirements" / "dev.txt"
 STAMP = ".noria-complete"
+UNUSED_DAYS = 30
 
 
 def path(requirements: Path = REQUIREMENTS) -> Path:
@@ -36,6 +38,7 @@ def ensure(requirements: Path = REQUIREMENTS, *, size: str = "1.5 GB") -> Path:
     """
     home = path(requirements)
     if _whole(home):
+        (home / STAMP).touch()  # it is in use: see `forget_unused`
         return home
     if not usable():
         raise ClusterError("this Python cannot make virtual environments; install the package python3-venv")
@@ -45,6 +48,15 @@ def ensure(requirements: Path = REQUIREMENTS, *, size: str = "1.5 GB") -> Path:
             with step("installing the Python packages"):
                 _make(home, requirements)
     return home
+
+
+def forget_unused() -> None:
+    """Remove environments that no command of any checkout has asked for in a month; each takes 1 to 4 GB."""
+    for stamp in sorted((cache() / "venvs").glob(f"*/{STAMP}")):
+        if time.time() - stamp.stat().st_mtime > UNUSED_DAYS * 86_400:
+            with turn(f"venv-{stamp.parent.name}", "an old environment"), step(f"removing {stamp.parent}"):
+                stamp.unlink(missing_ok=True)  # first: without it, nobody takes the rest for an environment
+                _remove(stamp.parent)
 
 
 def _whole(home: Path) -> bool:

@@ -143,12 +143,16 @@ def _record(image: Image, key: str, target: _Target) -> Path:
 
 
 def _forget_old(image: Image, target: _Target, records: Path) -> None:
-    """Keep the newest builds of an image; layers that newer ones share stay with them."""
+    """Keep the newest builds of an image, with the builder and in the registry; layers that newer ones share
+    stay with them.
+    """
     found = sorted(records.glob(f"{image.target}-{'?' * 16}.json"), key=lambda path: path.stat().st_mtime)
     for old in found[:-KEPT]:
         key = old.stem.removeprefix(f"{image.target}-")
         target.builder.remove(f"localhost/noria/{image.target}:{key}")
         old.unlink(missing_ok=True)
+    if target.store == LOCAL:
+        registry.keep_only(f"noria/{image.target}", {_known(record) for record in found[-KEPT:]})
 
 
 def _known(record: Path) -> str:

@@ -1,4 +1,4 @@
-"""The files of the cluster's registry: whether an image is there whole, and taking out what is damaged.
+"""The files of the cluster's registry: whether an image is there whole; taking out what is damaged or old.
 
 The registry trusts the files it has: it never looks whether a blob is what its name says, and does not store
 one again whose file exists. So a truncated layer would stay for ever; here it is found and removed.
@@ -9,11 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 from tools.cluster.layout import cache
 
 ALGORITHM = "sha256:"
+YOUNG_SECONDS = 3600.0
+_REVISIONS = "**/_manifests/revisions/sha256/*/link"
 
 
 def holds(name: str, digest: str) -> bool:
@@ -52,6 +56,30 @@ def drop_damaged() -> list[str]:
             shutil.rmtree(data.parent)
             dropped.append(data.parent.name)
     return dropped
+
+
+def keep_only(name: str, digests: Collection[str]) -> None:
+    """Take out every other image of this name, and the blobs that no image of any name needs any more.
+
+    A running cluster has pulled what its pods use. A blob without an image may belong to a push that is under
+    way: those of the last hour stay.
+    """
+    for link in (_repository(name) / "_manifests").glob("*/**/link"):
+        if link.read_text(encoding="utf-8").strip() not in digests:
+            link.unlink()
+    kept = {link.read_text(encoding="utf-8").strip() for link in _repository("").glob(_REVISIONS)}
+    needed = kept.union(*map(_named_by, kept))
+    for data in _blobs().glob("*/*/data"):
+        young = time.time() - data.stat().st_mtime < YOUNG_SECONDS
+        if f"{ALGORITHM}{data.parent.name}" not in needed and not young:
+            shutil.rmtree(data.parent)
+
+
+def _named_by(digest: str) -> Collection[str]:
+    try:
+        return _parts(digest)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()  # damaged: `holds` says so, and it is pushed again
 
 
 def _parts(digest: str) -> dict[str, int]:

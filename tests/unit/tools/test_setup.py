@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +53,21 @@ def test_an_environment_of_another_python_is_made_again(commands: list[str]) -> 
     made = len(commands)
     venv.ensure()
     assert len(commands) > made
+
+
+def test_an_environment_that_nobody_asked_for_in_a_month_is_removed(commands: list[str]) -> None:
+    used = venv.ensure()
+    old = used.with_name("0123456789ab")
+    old.mkdir()
+    for home in (used, old):
+        (home / venv.STAMP).write_text("3.11")
+        os.utime(home / venv.STAMP, (0, 0))
+    (used / venv.STAMP).write_text(venv._version())
+    os.utime(used / venv.STAMP, (0, 0))
+    venv.ensure()
+    venv.forget_unused()
+    assert used.exists()
+    assert not old.exists()
 
 
 def test_the_makefile_uses_the_environment_that_set_up_makes(

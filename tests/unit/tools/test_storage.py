@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,29 @@ def test_the_toolbox_says_for_which_machines_it_is(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     assert json.loads(toolbox._config("sha256:0"))["architecture"] == said
+
+
+def test_what_is_neither_new_nor_needed_leaves_the_registry(pushes: Pushes, cache: Path) -> None:
+    digests = [pushes.push("image", f"noria/operator:{number}", registry="", enter=()) for number in range(3)]
+    other = pushes.push("image", "noria/toolbox:0", registry="", enter=())
+    blobs = sorted(pushes.blobs.glob("*/*/data"))
+    old, young = digests[0], digests[1]
+    for data in blobs:
+        os.utime(data, (0, 0))
+    layer = json.loads(registry._blob(young).read_text())["layers"][0]["digest"]
+    os.utime(registry._blob(layer))
+    registry.keep_only("noria/operator", {digests[2]})
+    assert not registry.holds("noria/operator", old)
+    assert not registry._blob(old).exists()
+    assert registry._blob(layer).exists(), "it may belong to a push that is under way"
+    assert registry.holds("noria/operator", digests[2])
+    assert registry.holds("noria/toolbox", other)
+
+
+def test_only_the_newest_builds_of_an_image_stay(pushes: Pushes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "YOUNG_SECONDS", -1.0)
+    for number in range(images.KEPT + 2):
+        monkeypatch.setattr(images.Image, "key", lambda _, base, n=number: f"{n:016}")
+        images.ensure("local")
+    left = sorted(registry._repository("noria/operator").glob("_manifests/revisions/sha256/*/link"))
+    assert len(left) == images.KEPT
