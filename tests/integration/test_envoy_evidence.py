@@ -62,6 +62,22 @@ async def test_every_way_of_failing_is_counted_once_and_as_an_error_of_its_versi
             await reader.close()
 
 
+async def test_what_a_pod_drops_is_answered_by_another_and_counts_against_its_version() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as dying, upstream("m-1") as other:
+        cluster.endpoints("m-1", dying.port, other.port)
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            dying.behaviour = "reset"
+            assert {(await envoy.get("m"))[0] for _ in range(20)} == {200}
+            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+            found = (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
+            await reader.close()
+    assert found.requests == 20
+    assert 0 < found.errors <= dying.served, "once a request, also of one that met the same pod again"
+
+
 async def test_weights_in_force_are_read_back_from_every_router() -> None:
     cluster, port = Cluster(), free_port()
     cluster.deployment("m", {"m-1": 60, "m-2": 40})

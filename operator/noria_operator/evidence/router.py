@@ -3,8 +3,9 @@
 Comes in: the router pods of a namespace. Goes out: counts that only grow, by pod and revision (its cluster
 for HTTP and the one for gRPC together). Invariant: every way of failing is an error of the version that was
 to answer: a 5xx of its own or the gRPC status of a fault, a 429 (it could not take the request), and what the
-router answered in its place (503 for a reset, refused or impossible connection, 504 for a time-out), and a
-request that the client gave up waiting for. A pod that cannot be read is left out, never counted as zero.
+router answered in its place (503 for a reset, refused or impossible connection, 504 for a time-out), a
+request that the client gave up waiting for, and one that a pod dropped, whoever answered it then. A pod that
+cannot be read is left out, never counted as zero.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ Json = dict[str, Any]
 _COMPLETED, _FAILED, _REFUSED = "upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_429"
 _CUT, _TIMED_OUT = "upstream_cx_destroy_local_with_active_rq", "upstream_rq_timeout"
 _RESET = "upstream_rq_tx_reset"
+_SAVED, _DROPPED = "upstream_rq_retry_success", "upstream_cx_destroy_remote_with_active_rq"
 _FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
 """UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP calls 5xx and
 429 (and 413, which gRPC does not tell apart; clients that send too much do so to every version)."""
-_STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT, _RESET, *_FAULTS)
+_STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT, _RESET, _SAVED, _DROPPED, *_FAULTS)
 _STAT = "|".join(map(re.escape, _STATS))
 _NAME = re.compile(rf"cluster\.([^.]+)\.({_STAT})")
 _TIME = "upstream_rq_time"
@@ -156,11 +158,12 @@ def _histogram(buckets: Iterable[Json]) -> Histogram:
 def _counts(values: dict[str, int]) -> Counts:
     """A request that the client gave up on is in none of Envoy's response counters: it shows as a connection
     to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1).
+    One that a pod dropped and another one answered is an error of the version too, though no client saw it.
     """
     given_up = max(0, values[_CUT] - values[_TIMED_OUT])
-    return Counts(
-        requests=values[_COMPLETED] + given_up, errors=values[_FAILED] + values[_REFUSED] + given_up
-    )
+    dropped = min(values[_SAVED], values[_DROPPED])
+    errors = values[_FAILED] + values[_REFUSED] + given_up + dropped
+    return Counts(requests=values[_COMPLETED] + given_up, errors=errors)
 
 
 def _grpc_counts(values: dict[str, int]) -> Counts:
@@ -168,8 +171,8 @@ def _grpc_counts(values: dict[str, int]) -> Counts:
     the larger number is that of all. A call that was given up is a stream that the router reset.
     """
     given_up = max(0, values[_RESET] - values[_TIMED_OUT])
-    faults = sum(values[name] for name in _FAULTS)
-    return Counts(values[_COMPLETED] + given_up, max(faults, values[_FAILED]) + given_up)
+    faults = max(sum(values[name] for name in _FAULTS), values[_FAILED])
+    return Counts(values[_COMPLETED] + given_up, faults + given_up + values[_SAVED])
 
 
 def steady(before: Counts | None, now: Counts) -> Counts:

@@ -41,13 +41,15 @@ READY_PATH = "/-/ready"
 """On the version host: answers as soon as routes are in force."""
 
 RETRY_POLICY: Json = {
-    "retry_on": "connect-failure,refused-stream,reset-before-request",
-    "num_retries": 3,
+    "retry_on": "connect-failure,refused-stream,reset",
+    "num_retries": 2,
     "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
     "retry_host_predicate": [PREVIOUS_HOSTS],
     "host_selection_retry_max_attempts": "3",
 }
-"""Only what has not reached a pod is tried again: an answer, also a bad one, is the version's own."""
+"""What got no answer is tried again at other pods of the version: whoever was to answer is gone. An answer,
+also a bad one, is the version's own. Twice at most: a request that ends every pod it meets must not end them
+all."""
 
 
 def domains(namespace: str, name: str, cluster_domain: str = "cluster.local") -> tuple[str, ...]:

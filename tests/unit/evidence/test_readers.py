@@ -203,6 +203,12 @@ def test_requests_that_were_refused_or_that_clients_gave_up_on_are_errors() -> N
     assert counted(seen) == {"m-1": Counts(12, 7)}
 
 
+def test_a_request_that_one_pod_dropped_and_another_answered_is_an_error_that_no_client_saw() -> None:
+    dropped = {"upstream_rq_completed": 10, "upstream_rq_retry_success": 3}
+    assert counted(stats(**dropped, upstream_cx_destroy_remote_with_active_rq=5)) == {"m-1": Counts(10, 3)}
+    assert counted(stats(**dropped)) == {"m-1": Counts(10, 0)}, "those never reached a pod"
+
+
 def test_grpc_calls_count_with_their_revision_and_faults_by_their_status() -> None:
     grpc = {
         "upstream_rq_completed": 20,
