@@ -7,14 +7,16 @@ a failure that a client would see is a failure that is counted.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from time import monotonic
 from types import TracebackType
 
-import httpx
+import aiohttp
 
+CONNECTIONS = 16
 REQUEST = {"inputs": [{"name": "input-0", "shape": [1, 3], "datatype": "FP32", "data": [0.1, 0.2, 0.3]}]}
 
 
@@ -29,6 +31,11 @@ class Load:
     sent: int = 0
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    phase: str = ""
+    """What goes on meanwhile, for the words about a failure."""
+    _failed_in: Counter[str] = field(default_factory=Counter, init=False)
+    _began: float = field(default=0.0, init=False)
+    _ended: float = field(default=0.0, init=False)
 
     def __enter__(self) -> Load:
         self._stop = threading.Event()
@@ -51,28 +58,47 @@ class Load:
                 f"{self.sent} of {wanted} sent"
             )
 
+    @property
+    def achieved(self) -> float:
+        """Requests a second so far, over the whole time."""
+        return self.sent / max(1e-9, (self._ended or monotonic()) - self._began)
+
     async def _run(self) -> None:
-        limits = httpx.Limits(max_connections=16, max_keepalive_connections=16)
-        async with httpx.AsyncClient(timeout=15, limits=limits) as client:
+        self._began = monotonic()
+        timeout = aiohttp.ClientTimeout(total=15)
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             pending: set[asyncio.Task[None]] = set()
-            start, due = monotonic(), 0
-            while not self._stop.is_set() and monotonic() - start < self.seconds:
-                task = asyncio.create_task(self._one(client))
+            due = 0
+            while not self._stop.is_set() and monotonic() - self._began < self.seconds:
+                task = asyncio.create_task(self._one(session))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
                 due += 1
-                await asyncio.sleep(max(0.0, start + due / self.rate - monotonic()))
+                await asyncio.sleep(max(0.0, self._began + due / self.rate - monotonic()))
             await asyncio.gather(*pending)
+        self._ended = monotonic()
 
-    async def _one(self, client: httpx.AsyncClient) -> None:
+    async def _one(self, session: aiohttp.ClientSession) -> None:
         try:
-            answer = await client.post(self.url, json=self.body)
-            if answer.status_code == 200:
-                self.versions[answer.json()["model_version"]] += 1
-            else:
-                self.failures.append(f"{answer.status_code} {answer.text[:200]} {dict(answer.headers)}")
-        except httpx.HTTPError as error:
-            self.failures.append(f"{type(error).__name__} {error}")
+            async with session.post(self.url, json=self.body) as answer:
+                text = await answer.text()
+                if answer.status == 200:
+                    self.versions[json.loads(text)["model_version"]] += 1
+                else:
+                    self._fail(f"{answer.status} {text[:200]} {dict(answer.headers)}")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self._fail(f"{type(error).__name__} {error}")
         with self._changed:
             self.sent += 1
             self._changed.notify_all()
+
+    @property
+    def summary(self) -> str:
+        """Failures by phase, and the first and the last of them."""
+        shown = [*self.failures[:3], *self.failures[3:][-3:]]
+        return "\n".join([f"of {self.sent} requests failed {dict(self._failed_in)}", *shown])
+
+    def _fail(self, what: str) -> None:
+        self._failed_in[self.phase] += 1
+        self.failures.append(f"after {monotonic() - self._began:.2f} s, {self.phase}: {what}")

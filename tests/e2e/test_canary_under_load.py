@@ -10,6 +10,7 @@ from tests.e2e.conftest import Program
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import Load
 from tests.e2e.manifests import autoscaler, claim, model_deployment, training_job
+from tests.e2e.rollouts import address
 
 STRATEGY = {
     "steps": [{"weight": 10, "minRequests": 20}, {"weight": 50, "minRequests": 200}],
@@ -34,13 +35,6 @@ def served(kube: Kube, images: dict[str, str]) -> Json:
     done = kube.until("TrainingJob", "tiny-first", phase("Succeeded"), timeout=180)
     assert done["status"]["modelVersion"] == "tiny-1"
     return kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=120)
-
-
-def address(kube: Kube) -> str:
-    """The ClusterIP address behind which the deployment answers."""
-    service = kube.get("Service", "tiny")
-    assert service is not None
-    return f"http://{service['spec']['clusterIP']}/v2/models/tiny/infer"
 
 
 def replace_routers(kube: Kube) -> None:

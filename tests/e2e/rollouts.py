@@ -1,0 +1,67 @@
+"""A ModelDeployment called tiny amid its rollouts: commands to it, weights in force, what its status was.
+
+Comes in: a namespace of the cluster. Goes out: its status once something holds, or all that it ever was.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.e2e.kube import Json, Kube
+
+RATE = 200.0
+"""Requests a second that a rollout has to live with."""
+
+
+def address(kube: Kube) -> str:
+    """The ClusterIP address behind which the deployment answers."""
+    service = kube.get("Service", "tiny")
+    assert service is not None
+    return f"http://{service['spec']['clusterIP']}/v2/models/tiny/infer"
+
+
+def say(kube: Kube, command: str, id_: str) -> None:
+    """Annotate it with a command."""
+    kube.annotate("ModelDeployment", "tiny", {f"noria.dev/{command}": id_})
+
+
+def weights(md: Json) -> dict[str, int]:
+    """The weights that are in force, as far as the router can tell; empty while they are on their way."""
+    traffic = md["status"].get("traffic", [])
+    settled = all(one["verified"] or one.get("assumed") for one in traffic)
+    return {each["version"]: each["weight"] for each in traffic if settled}
+
+
+def at(kube: Kube, **wanted: int) -> Json:
+    """Wait until these weights (`tiny_2=20`) are in force and everybody else has none."""
+    exact = {name.replace("_", "-"): weight for name, weight in wanted.items()}
+
+    def holds(md: Json) -> bool:
+        return {name: weight for name, weight in weights(md).items() if weight} == exact
+
+    return kube.until("ModelDeployment", "tiny", holds, timeout=180)
+
+
+@contextmanager
+def every_status(kube: Kube) -> Iterator[list[Json]]:
+    """All statuses that a watcher of the deployment sees while the block lasts."""
+    seen: list[Json] = []
+    done = threading.Event()
+
+    def look(md: Json) -> bool:
+        seen.append(md.get("status", {}))
+        return done.is_set()
+
+    thread = threading.Thread(
+        target=lambda: kube.at(kube.namespace).until("ModelDeployment", "tiny", look, timeout=600),
+        daemon=True,
+    )
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        kube.annotate("ModelDeployment", "tiny", {"e2e/last": "look"})
+        thread.join(timeout=30)
