@@ -31,6 +31,8 @@ API_OF = {
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "Lease": "coordination.k8s.io/v1",
     "PodDisruptionBudget": "policy/v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "APIService": "apiregistration.k8s.io/v1",
 }
 
 
@@ -90,6 +92,13 @@ class Kube:
             body={"metadata": {"name": name, "annotations": annotations}},
             namespace=self.namespace,
             content_type="application/merge-patch+json",
+        )
+
+    def scale(self, kind: str, name: str, replicas: int) -> None:
+        """Set `spec.replicas` through the subresource, as `kubectl scale` and autoscalers do."""
+        body = {"metadata": {"name": name}, "spec": {"replicas": replicas}}
+        self._resource(kind).scale.patch(
+            body=body, name=name, namespace=self.namespace, content_type="application/merge-patch+json"
         )
 
     def until(self, kind: str, name: str, holds: Callable[[Json], bool], *, timeout: float = 120) -> Json:

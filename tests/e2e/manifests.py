@@ -53,10 +53,20 @@ def model_deployment(name: str = "tiny", *, model: str = "tiny", **spec: Any) ->
     return {"kind": "ModelDeployment", "metadata": {"name": name}, "spec": {**defaults, **spec}}
 
 
-def autoscaler(name: str, *, least: int) -> Json:
-    """An autoscaler of a ModelDeployment; without a metrics server it still holds its least number."""
+def autoscaler(name: str, *, least: int, most: int | None = None, cpu_percent: int = 80) -> Json:
+    """An autoscaler of a ModelDeployment, without the patience that it has by default.
+
+    Without a metrics server it still holds its least number.
+    """
     target = {"apiVersion": "noria.dev/v1alpha1", "kind": "ModelDeployment", "name": name}
-    spec = {"scaleTargetRef": target, "minReplicas": least, "maxReplicas": least + 1}
+    cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": cpu_percent}}
+    spec = {
+        "scaleTargetRef": target,
+        "minReplicas": least,
+        "maxReplicas": most or least + 1,
+        "metrics": [{"type": "Resource", "resource": cpu}],
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+    }
     return {"kind": "HorizontalPodAutoscaler", "metadata": {"name": name}, "spec": spec}
 
 
