@@ -70,10 +70,25 @@ class Latency(Spec):
     )
 
 
+class Quality(Spec):
+    """How much worse a challenger's predictions may be than the champion's, once labels arrive."""
+
+    metric: Literal["auc", "accuracy", "logloss", "brier"] = Field(
+        default="auc", description="What is compared: auc, accuracy, logloss or brier. Default: auc."
+    )
+    max_drop: UnsignedDecimal = Field(
+        default=PythonDecimal("0.02"),
+        description="How much worse, in the metric's own units, is still good. A challenger fails when it is "
+        'surely worse by more, and passes when surely not. Default: "0.02".',
+    )
+    optional: bool = Field(
+        default=False,
+        description="true: labels that do not suffice for a verdict hold no promotion. Default: false.",
+    )
+
+
 class Query(Spec):
-    """A metric that the cluster's admin has a query for; limits mean what Argo Rollouts' AnalysisTemplates
-    mean.
-    """
+    """A metric that the cluster's admin has a query for; limits are those of Argo Rollouts."""
 
     name: DnsLabel = Field(description="Name of the measure in status, for example late-orders.")
     template: DnsLabel = Field(
@@ -94,7 +109,7 @@ class Query(Spec):
         description="A measurement failed when this is true. Absent: when successCondition is not. With "
         "both, what neither says is inconclusive.",
     )
-    interval: Annotated[PositiveDuration, HOUR_AT_MOST] | None = Field(
+    interval: Annotated[Duration, HOUR_AT_MOST] | None = Field(
         default=None, description="From one measurement to the next, from 1s to 1h. Absent: measured once."
     )
     count: int | None = Field(
@@ -150,12 +165,16 @@ class Analysis(Spec):
         description="Judge latency, too, as the routers see it; {} takes the defaults. Absent: it is not "
         "judged.",
     )
+    quality: Quality | None = Field(
+        default=None,
+        description="Judge predictions by labels, too; {} takes the defaults. Absent: they are not judged.",
+    )
     queries: Annotated[list[Query], Field(max_length=8), ListMap("name")] = Field(
         default_factory=list,
         description="Judge what Prometheus knows, too, by queries that the cluster's admin wrote. Default: "
         "none.",
     )
-    interval: Annotated[PositiveDuration, HOUR_AT_MOST] = Field(
+    interval: Annotated[Duration, HOUR_AT_MOST] = Field(
         default=timedelta(seconds=10),
         description="Length of a window of counts, from 1s to 1h; one burst of errors that is shorter holds "
         "a rollout and does not abort it. Default: 10s.",

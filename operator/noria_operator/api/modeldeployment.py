@@ -120,6 +120,14 @@ class ModelDeploymentSpec(Spec):
             reason="FieldValueForbidden",
             holds=lambda _: True,
         ),
+        Rule(
+            cel="!has(self.server) || !has(self.server.runtime) || self.server.runtime != 'custom' || "
+            "!has(self.strategy) || !has(self.strategy.analysis) || !has(self.strategy.analysis.quality)",
+            message="analysis.quality needs the counters of runtime: noria; leave it out",
+            field=".strategy.analysis.quality",
+            reason="FieldValueForbidden",
+            holds=lambda it: it.server.runtime != "custom" or it.strategy.analysis.quality is None,
+        ),
         *DEPLOYMENT_RULES,
     )
 

@@ -132,12 +132,6 @@ class AnalysisStatus(Status):
     windows: int = Field(default=0, ge=0, le=2**53, description="Windows of counts judged so far.")
     champion: CountsStatus | None = Field(default=None, description="Counts of the champion.")
     challenger: CountsStatus | None = Field(default=None, description="Counts of the challenger.")
-    log_e_harm: Text | None = Field(default=None, description="Log evidence that the challenger is worse.")
-    log_e_rest: Text | None = Field(
-        default=None, description="The same without its strongest burst: two windows of counts in a row."
-    )
-    log_e_ok: Text | None = Field(default=None, description="Log evidence that it is not worse.")
-    log_e_abs: Text | None = Field(default=None, description="Log evidence of the absolute test.")
     measures: Annotated[list[MeasureStatus], Field(max_length=16)] = Field(
         default_factory=list,
         description="What was said of each measure when a verdict last changed or a window closed.",
@@ -153,7 +147,7 @@ class AnalysisStatus(Status):
 class RejectedStatus(Status):
     """A version that failed here."""
 
-    version: Text = Field(description="Name of the ModelVersion.")
+    version: Text = Field(description="Its ModelVersion.")
     revision: Text = Field(default="", description="Revision that failed.")
     reason: Message = Field(default="", description="Why, with the evidence.")
     at: Time | None = Field(default=None, description="When.")

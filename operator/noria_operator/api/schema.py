@@ -46,9 +46,9 @@ class Rule:
     reason: Reason = "FieldValueInvalid"
 
     def keyword(self) -> dict[str, Any]:
-        """The rule as an entry of `x-kubernetes-validations`."""
-        entry = {"rule": self.cel, "message": self.message, "reason": self.reason}
-        return entry | ({"fieldPath": self.field} if self.field else {})
+        """The rule as an entry of `x-kubernetes-validations`, where an absent reason is FieldValueInvalid."""
+        entry = {"rule": self.cel, "message": self.message, "fieldPath": self.field, "reason": self.reason}
+        return {name: text for name, text in entry.items() if text not in ("", "FieldValueInvalid")}
 
     def check(self, value: Any) -> Any:
         """Return `value`, or raise the message."""

@@ -15,7 +15,7 @@ from noria_operator.api import names
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.parsing import InvalidSpec, parse_as
-from noria_operator.controllers import router, serving_queries
+from noria_operator.controllers import router, serving_counts, serving_queries
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Counters, Routing, Standing, Timings
 from noria_operator.controllers.routing_kinds import ROUTINGS
@@ -96,6 +96,7 @@ async def gather(ctx: Context, obj: Json) -> View:
         in_force=in_force,
         counts=counts,
         timings=timings,
+        counted=serving_counts.counted(ctx, deployment, policy, state),
         queries=serving_queries.asked(ctx, deployment, policy, state),
         commands=_commands(obj),
         problems=_problems(ctx, obj, targets.values()),

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from noria_operator.api.modeldeployment_status import AnalysisStatus, CountsStatus, MeasureStatus
+from noria_operator.domain.analysis import Analysis, Said, Slowness
 from noria_operator.domain.queries import Measured, Outcome
-from noria_operator.domain.rollout_state import Analysis, Said, Slowness
 from noria_operator.domain.verdict import Counts, Evidence, Verdict
 from noria_operator.domain.windows import Marks
 
@@ -24,7 +24,7 @@ _NONE = "none"
 _SUMS = ("harm", "last", "burst", "ok")
 
 
-def analysis_status(analysis: Analysis | None, tolerated: float, kept: Json) -> AnalysisStatus | None:
+def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | None:
     """`kept` is what else the free part holds."""
     if analysis is None:
         return AnalysisStatus(state={**kept, _NONE: True}) if kept else None
@@ -42,10 +42,6 @@ def analysis_status(analysis: Analysis | None, tolerated: float, kept: Json) -> 
         windows=evidence.windows,
         champion=CountsStatus(requests=evidence.champion.requests, errors=evidence.champion.errors),
         challenger=CountsStatus(requests=evidence.challenger.requests, errors=evidence.challenger.errors),
-        log_e_harm=f"{evidence.log_e_harm:.6f}",
-        log_e_rest=f"{evidence.log_e_rest:.6f}",
-        log_e_ok=f"{evidence.log_e_ok:.6f}",
-        log_e_abs=f"{evidence.log_e_abs(tolerated):.6f}",
         measures=[
             MeasureStatus(
                 name=one.measure,

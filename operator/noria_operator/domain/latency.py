@@ -18,6 +18,7 @@ from noria_operator.domain.verdict import Comparison, Counts
 
 ENOUGH: Final = 100
 """Answers of the champion from which its quantile is taken."""
+UNREAD: Final = "the routers' latencies cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +75,5 @@ def comparison(edge: float, factor: float) -> Comparison:
         tolerable=factor,
         worse=f"it answers later than {edge:g} ms more often than the champion",
         hits=f"answers later than {edge:g} ms",
-        unread="the routers' latencies cannot be read",
+        unread=UNREAD,
     )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from noria_operator.domain.analysis import Analysis
 from noria_operator.domain.rollout_policy import PolicyStep
 from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, stopped
 from noria_operator.domain.rollout_state import (
-    Analysis,
     Candidate,
     Happened,
     Mode,

@@ -8,25 +8,16 @@ watching traffic writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from noria_operator.domain import latency, queries
+from noria_operator.domain import latency
+from noria_operator.domain.analysis import Analysis, Said, Slowness
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.queries import Asked, Measured, QueryPolicy
-from noria_operator.domain.rollout_policy import LatencyPolicy, Policy
-from noria_operator.domain.rollout_state import Analysis, Observed, Said, Slowness, State
-from noria_operator.domain.verdict import (
-    TOLERABLE_RATIO,
-    Evidence,
-    Judgement,
-    Verdict,
-    Window,
-    decide,
-    step,
-    together,
-)
+from noria_operator.domain.measures import added, judge, measured
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import Observed, State
+from noria_operator.domain.verdict import Judgement, Verdict, Window
 from noria_operator.domain.windows import Marks, mark, merge, since
 
 
@@ -58,53 +49,9 @@ def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Rea
         window = _since(state, analysis.marks, observed.counts)
         if analysis.latency is not None:
             slow = _since(state, analysis.latency.marks, _slow(analysis.latency, observed))
-    measures = 1 + (policy.latency is not None)
-    floors_met = now - analysis.since >= policy.min_duration
-    if policy.counted or not policy.queries:
-        errors = decide(
-            _with(analysis.evidence, window),
-            policy.tolerated,
-            readable=observed.counts is not None,
-            floors_met=floors_met,
-            measures=measures,
-        )
-    else:
-        verdict = Verdict.PASS if floors_met else Verdict.HOLD
-        errors = Judgement(verdict, "nobody counts them here, so that the queries decide", "errors")
-    parts = [errors]
-    if policy.latency is not None:
-        parts.append(_latency(policy.latency, analysis.latency, slow, observed, measures))
-    for query, measured, asked in _measured(policy, analysis, observed):
-        parts.append(queries.judge(query, measured, asked))
-    return Reading(observed, window, slow, together(parts))
-
-
-def _latency(
-    policy: LatencyPolicy, seen: Slowness | None, window: Window, observed: Observed, measures: int
-) -> Judgement:
-    if seen is None:
-        readable = observed.timings is not None
-        verdict = Verdict.HOLD if readable else Verdict.ERROR
-        wait = f"waiting for {latency.ENOUGH} answers of the champion to know its quantile"
-        return Judgement(verdict, wait if readable else "the routers' latencies cannot be read", "latency")
-    judged = decide(
-        _with(seen.evidence, window, policy.factor),
-        1 - policy.quantile,
-        readable=observed.timings is not None,
-        of=latency.comparison(seen.edge, policy.factor),
-        measures=measures,
-    )
-    return replace(judged, figures={"edgeMilliseconds": seen.edge, **judged.figures})
-
-
-def _measured(
-    policy: Policy, analysis: Analysis, observed: Observed
-) -> Iterator[tuple[QueryPolicy, Measured, Asked]]:
-    """Each query with its measurements, the latest answer included."""
-    for query in policy.queries:
-        asked, known = observed.queries.get(query.name, Asked()), analysis.queries.get(query.name, Measured())
-        if analysis.since is not None:
-            yield query, queries.measure(query, known, asked, analysis.since), asked
+    long_enough = now - analysis.since >= policy.min_duration
+    judgement = judge(policy, state, observed, window=window, slow=slow, long_enough=long_enough)
+    return Reading(observed, window, slow, judgement)
 
 
 def _slow(seen: Slowness, observed: Observed) -> Marks | None:
@@ -137,7 +84,7 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     if moved or (opened is not None and now >= opened + policy.interval):
         analysis = _close(policy, analysis, after, reading, now)
         after = _count(before, after, reading.window)
-    elif opened is None and _requests(reading.window):
+    elif opened is None and reading.window.requests:
         analysis = replace(analysis, window_from=now)
     analysis = _baseline(policy, analysis, after, reading, moved=moved)
     return after if analysis == after.analysis else replace(after, analysis=analysis)
@@ -151,9 +98,9 @@ def _judged(policy: Policy, after: State, reading: Reading) -> State:
     analysis, judgement = after.analysis, reading.judgement
     if analysis is None or judgement is None:
         return after
-    measured = {query.name: one for query, one, _ in _measured(policy, analysis, reading.observed)}
-    if measured != analysis.queries:
-        return replace(after, analysis=said(replace(analysis, queries=measured), judgement))
+    answers = {query.name: one for query, one, _ in measured(policy, analysis, reading.observed)}
+    if answers != analysis.queries:
+        return replace(after, analysis=said(replace(analysis, queries=answers), judgement))
     said_before = [(one.measure, one.verdict) for one in analysis.said]
     same = said_before == [(one.measure, one.verdict) for one in judgement.measures]
     if same and (judgement.verdict, judgement.lone_burst) == (analysis.verdict, analysis.lone_burst):
@@ -183,17 +130,17 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
     A router that did not answer keeps its mark: what it counted comes with a later window.
     """
     judgement, seen, arms = reading.judgement, analysis.latency, _arms(after)
-    if judgement is None or not _requests(reading.window):
+    if judgement is None or not reading.window.requests:
         return replace(analysis, window_from=None)
     if seen is not None and policy.latency is not None:
         seen = replace(
             seen,
-            evidence=_with(seen.evidence, reading.slow, policy.latency.factor),
+            evidence=added(seen.evidence, reading.slow, policy.latency.factor),
             marks={**seen.marks, **mark(_slow(seen, reading.observed) or {}, *arms)},
         )
     return replace(
         said(analysis, judgement),
-        evidence=_with(analysis.evidence, reading.window),
+        evidence=added(analysis.evidence, reading.window),
         marks={**analysis.marks, **mark(reading.observed.counts or {}, *arms)},
         latency=seen,
         window_from=now,
@@ -243,14 +190,6 @@ def _edged(policy: Policy, analysis: Analysis, after: State, observed: Observed)
 def _arms(state: State) -> tuple[str, ...]:
     stable = (state.stable.name,) if state.stable else ()
     return (*stable, state.candidate.target.name) if state.candidate else stable
-
-
-def _with(evidence: Evidence, window: Window, tolerable: float = TOLERABLE_RATIO) -> Evidence:
-    return step(evidence, window, tolerable) if _requests(window) else evidence
-
-
-def _requests(window: Window) -> int:
-    return window.champion.requests + window.challenger.requests
 
 
 def _place(state: State) -> tuple[object, ...]:

@@ -80,7 +80,6 @@ def status(report: Report, before: Mapping[str, Any], *, generation: int, now: d
     return ModelDeploymentStatus(
         **status_fields(
             report.plan.state,
-            report.policy.tolerated,
             read_back=report.policy.read_back,
             realised=realised(report.plan.state, report.observed.ready) if report.policy.by_pods else None,
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import QueryPolicy
 
 
@@ -54,6 +55,7 @@ class Policy:
     steps: tuple[PolicyStep, ...] = ()
     tolerated: float = 0.01
     latency: LatencyPolicy | None = None
+    quality: QualityPolicy | None = None
     queries: tuple[QueryPolicy, ...] = ()
     interval: timedelta = timedelta(seconds=10)
     min_duration: timedelta = timedelta()

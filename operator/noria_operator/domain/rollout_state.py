@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from noria_operator.api.names import record_name
+from noria_operator.domain.analysis import Analysis, Counted
 from noria_operator.domain.latency import Timings
-from noria_operator.domain.queries import Asked, Measured
-from noria_operator.domain.verdict import Evidence, Verdict
+from noria_operator.domain.queries import Asked
 from noria_operator.domain.windows import Marks
 
 REMEMBERED = 20
@@ -179,46 +179,6 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Slowness:
-    """The evidence on latency: answers above `edge` (milliseconds), with marks of their own."""
-
-    edge: float
-    evidence: Evidence = field(default_factory=Evidence)
-    marks: Marks = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What was last said of one measure; `figures` are decimals by name."""
-
-    measure: str
-    verdict: Verdict
-    message: str
-    figures: Mapping[str, str] = field(default_factory=dict)
-    query: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Analysis:
-    """The evidence so far and where the open window began; marks are the routers' counts at its beginning.
-
-    `evidence` and `marks` are those of errors, which are always judged. `said` has one entry a measure;
-    `lone_burst` is that of the last judgement, so that people are told once.
-    """
-
-    evidence: Evidence = field(default_factory=Evidence)
-    marks: Marks = field(default_factory=dict)
-    latency: Slowness | None = None
-    queries: Mapping[str, Measured] = field(default_factory=dict)
-    said: tuple[Said, ...] = ()
-    window_from: datetime | None = None
-    since: datetime | None = None
-    verdict: Verdict | None = None
-    message: str = ""
-    lone_burst: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Rejected:
     """A revision that failed and is left alone until somebody says retry, or until `retry_at`.
 
@@ -329,7 +289,7 @@ class InForce:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the cluster shows. None in `in_force`, `counts` or `timings`: it was not or could not be read.
+    """What the cluster shows. None in `in_force`, `counts`, `timings` or `counted`: not read.
 
     `in_force` has one entry for each ready router; `ready` and `problems` go by
     revision name; `commands` are ids by command; `obstacle` is why no new pods may be asked for (an unusable
@@ -342,6 +302,7 @@ class Observed:
     in_force: tuple[InForce, ...] | None = None
     counts: Marks | None = None
     timings: Timings | None = None
+    counted: Counted | None = None
     queries: Mapping[str, Asked] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from noria_operator.api.analysis import Latency, Query
+from noria_operator.api.analysis import Latency, Quality, Query
 from noria_operator.api.modeldeployment import ModelDeploymentSpec
 from noria_operator.api.modeldeployment_status import (
     CandidateStatus,
@@ -29,6 +29,7 @@ from noria_operator.api.modeldeployment_status import (
 from noria_operator.api.routers import CAPABILITIES
 from noria_operator.api.strategy import Header
 from noria_operator.domain.analysis_wire import analysis_of, analysis_status, present
+from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import QueryPolicy
 from noria_operator.domain.rollout_policy import LatencyPolicy, Policy, PolicyStep
 from noria_operator.domain.rollout_state import (
@@ -69,6 +70,7 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         ),
         tolerated=float(analysis.errors.tolerated),
         latency=_latency(analysis.latency) if analysis.latency else None,
+        quality=_quality(analysis.quality) if analysis.quality else None,
         queries=tuple(map(_query, analysis.queries)),
         interval=analysis.interval,
         min_duration=analysis.min_duration,
@@ -86,6 +88,10 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
 
 def _latency(asked: Latency) -> LatencyPolicy:
     return LatencyPolicy(float(asked.quantile), float(asked.factor))
+
+
+def _quality(asked: Quality) -> QualityPolicy:
+    return QualityPolicy(asked.metric, float(asked.max_drop), asked.optional)
 
 
 def _query(asked: Query) -> QueryPolicy:
@@ -154,7 +160,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
 
 
 def status_fields(
-    state: State, tolerated: float, *, read_back: bool = True, realised: Mapping[str, int] | None = None
+    state: State, *, read_back: bool = True, realised: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
     """The part of `ModelDeploymentStatus` that the state stands for, as keyword arguments of that model.
 
@@ -185,7 +191,7 @@ def status_fields(
             for one in state.traffic
         ],
         "traffic_version": state.traffic_version,
-        "analysis": analysis_status(state.analysis, tolerated, {_RUN: _step_json(step)} if step else {}),
+        "analysis": analysis_status(state.analysis, {_RUN: _step_json(step)} if step else {}),
         "rejected": [
             RejectedStatus(
                 version=one.version,

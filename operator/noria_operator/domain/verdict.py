@@ -75,10 +75,14 @@ class Window:
     challenger: Counts = Counts()
 
     @property
+    def requests(self) -> int:
+        """Requests to both."""
+        return self.champion.requests + self.challenger.requests
+
+    @property
     def share(self) -> float:
         """The challenger's share of the requests that really came, not the weight that was asked for."""
-        total = self.champion.requests + self.challenger.requests
-        return self.challenger.requests / total if total else 0.0
+        return self.challenger.requests / self.requests if self.requests else 0.0
 
 
 @dataclass(frozen=True, slots=True)

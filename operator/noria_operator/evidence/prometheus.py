@@ -17,6 +17,7 @@ import aiohttp
 
 from noria_operator.domain.queries import Answer
 from noria_operator.domain.query_conditions import Result
+from noria_operator.evidence.background import Background
 
 TIMEOUT: Final = 5.0
 """Seconds for one answer."""
@@ -24,8 +25,6 @@ SIZE_LIMIT: Final = 256 * 1024
 """Bytes of one answer: some thousand values, where a condition looks at a few."""
 AT_ONCE: Final = 16
 """Questions at the same time, over all sources."""
-REMEMBERED: Final = 4096
-"""Answers kept; the oldest go first, and are asked for again."""
 
 
 class BadAnswer(ValueError):
@@ -40,41 +39,26 @@ class QueryReader:
         self._timeout = timeout
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._session: aiohttp.ClientSession | None = None
-        self._answers: dict[Hashable, Answer] = {}
-        self._asking: dict[Hashable, asyncio.Task[None]] = {}
+        self._answers = Background[Answer]()
 
     async def close(self) -> None:
         """Give up what is being asked, and close the connections."""
-        tasks = list(self._asking.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._answers.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     def answer(self, key: Hashable) -> Answer | None:
         """The latest answer to a question."""
-        return self._answers.get(key)
+        return self._answers.latest(key)
 
     def ask(self, key: Hashable, address: str, query: str) -> None:
         """Ask in the background, unless this is being asked already."""
-        if key not in self._asking:
-            self._asking[key] = asyncio.create_task(self._ask(key, address, query))
+        self._answers.read(key, lambda: self._answer(address, query))
 
     async def settled(self) -> None:
         """Wait for what is being asked."""
-        await asyncio.gather(*self._asking.values())
-
-    async def _ask(self, key: Hashable, address: str, query: str) -> None:
-        try:
-            answer = await self._answer(address, query)
-            self._answers.pop(key, None)
-            self._answers[key] = answer
-            if len(self._answers) > REMEMBERED:
-                del self._answers[next(iter(self._answers))]
-        finally:
-            del self._asking[key]
+        await self._answers.settled()
 
     async def _answer(self, address: str, query: str) -> Answer:
         async with self._gate:

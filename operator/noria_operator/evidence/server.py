@@ -9,15 +9,16 @@ servers' own memory fills the window.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
+from noria_operator.evidence.background import Background
 from noria_operator.evidence.fetch import Fetcher, address
 from noria_operator.evidence.windows import Document, Vector, Window
 from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT
@@ -68,10 +69,32 @@ class CounterReader:
         self._clock = clock
         self._windows: dict[Place, Window] = {}
         self._silent: dict[Place, dict[str, float]] = {}
+        self._looks = Background[tuple[float, Totals | None]]()
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._looks.close()
         await self._fetcher.close()
+
+    def latest(
+        self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime, every: timedelta
+    ) -> tuple[Totals | None] | None:
+        """What was counted since `since`, read in the background `every` so often: a pass does not wait for
+        model servers. None before the first time; a None inside: no pod could be read.
+        """
+        place, read = (namespace, deployment, since.timestamp()), list(pods)
+        found = self._looks.latest(place)
+        if found is None or self._clock() - found[0] >= every.total_seconds():
+            self._looks.read(place, lambda: self._look(place, read, since))
+        return None if found is None else (found[1],)
+
+    async def settled(self) -> None:
+        """Wait for what is being read in the background."""
+        await self._looks.settled()
+
+    async def _look(self, place: Place, pods: Sequence[Json], since: datetime) -> tuple[float, Totals | None]:
+        at = self._clock()
+        return at, await self.window(place[0], place[1], pods, since=since)
 
     async def window(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.api.names import record_name
+from noria_operator.domain.analysis import Counted
 from noria_operator.domain.latency import Timings
 from noria_operator.domain.queries import Asked
 from noria_operator.domain.rollout import plan
@@ -53,6 +54,7 @@ class World:
         self.timings: Timings | None = None
         """Answers by their time, as the routers counted them."""
         self.queries: dict[str, Asked] = {}
+        self.counted: Counted | None = None
         self.commands: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.obstacle = ""
@@ -123,6 +125,7 @@ class World:
             counts={f"router-{i}": dict(one) for i, one in enumerate(self.counts)} if self.readable else None,
             timings=self.timings,
             queries=dict(self.queries),
+            counted=self.counted,
             commands=dict(self.commands),
             problems=dict(self.problems),
             restorable=frozenset(
@@ -174,7 +177,7 @@ class World:
     # -- what must always be true
 
     def _written(self, state: State) -> State:
-        fields = status_fields(state, self.policy.tolerated)
+        fields = status_fields(state)
         wire = ModelDeploymentStatus(**fields).to_json()
         again = state_of(ModelDeploymentStatus.model_validate(wire))
         assert again == state, "a state must survive being written"

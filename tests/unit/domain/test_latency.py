@@ -9,9 +9,9 @@ import pytest
 from tests.unit.domain.rollout_world import World, canary, revision, seconds
 
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
+from noria_operator.domain.analysis import Said
 from noria_operator.domain.latency import ENOUGH, Histogram, edge, slow
 from noria_operator.domain.rollout_policy import LatencyPolicy, Policy, PolicyStep
-from noria_operator.domain.rollout_state import Said
 from noria_operator.domain.rollout_wire import state_of, status_fields
 from noria_operator.domain.verdict import Counts, Verdict
 
@@ -159,7 +159,7 @@ def test_the_status_of_an_earlier_release_goes_on_where_it_was() -> None:
     world = begun()
     world.policy = replace(LATENCY, latency=None)
     world.run(1)
-    fields = status_fields(world.state, 0.01)
+    fields = status_fields(world.state)
     wire = ModelDeploymentStatus(**fields).to_json()
     del wire["analysis"]["measures"]
     read = state_of(ModelDeploymentStatus.model_validate(wire))

@@ -8,6 +8,7 @@ from math import inf, nan
 import pytest
 from tests.unit.domain.rollout_world import START, World, canary, revision, seconds
 
+from noria_operator.domain.analysis import Said
 from noria_operator.domain.queries import (
     Answer,
     Asked,
@@ -21,7 +22,6 @@ from noria_operator.domain.queries import (
 )
 from noria_operator.domain.query_conditions import InvalidCondition, Result, holds
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Said
 from noria_operator.domain.verdict import Verdict
 
 NEW = revision(2).name

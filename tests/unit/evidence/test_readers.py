@@ -311,3 +311,38 @@ def test_latencies_are_read_from_the_histograms_of_http_and_grpc_together() -> N
     assert found == {"m-1": Histogram(bounds, (2, 4, 6)), "m-2": Histogram(bounds, (0, 0, 0))}
     assert timed({"stats": []}) == {}
     assert timed("<html>") is None
+
+
+async def test_counts_are_read_in_the_background_at_most_so_often() -> None:
+    server, now = ModelServer("one", 400, 7), [0.0]
+    async with pods(server) as port:
+        reader = CounterReader(port=port, clock=lambda: now[0])
+
+        def look() -> int | str | None:
+            found = reader.latest("shop", "m", [pod(1)], since=SINCE, every=timedelta(seconds=15))
+            if found is None:
+                return None
+            return "unread" if found[0] is None else found[0].labels("m-1").samples
+
+        assert look() is None
+        await reader.settled()
+        assert look() == 7
+        server.labels, now[0] = 9, 14.9
+        assert look() == 7
+        await reader.settled()
+        assert look() == 7, "not yet"
+        now[0] = 15.0
+        assert look() == 7, "the pass does not wait"
+        await reader.settled()
+        assert look() == 9
+        await reader.close()
+
+
+async def test_a_look_at_pods_none_of_which_answers_says_so() -> None:
+    async with pods(hanging) as port:
+        reader = CounterReader(Fetcher(timeout=0.05), port=port)
+        reader.latest("shop", "m", [pod(1)], since=SINCE, every=timedelta(seconds=15))
+        await reader.settled()
+        found = reader.latest("shop", "m", [pod(1)], since=SINCE, every=timedelta(seconds=15))
+        assert found == (None,)
+        await reader.close()

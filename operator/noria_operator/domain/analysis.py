@@ -1,0 +1,66 @@
+"""What is known of a challenger on trial: the evidence kept between passes, and what model servers counted.
+
+Nothing here decides; `measures` judges, `rollout_analysis` keeps, `analysis_wire` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from noria_operator.domain.quality import Labels
+from noria_operator.domain.queries import Measured
+from noria_operator.domain.verdict import Evidence, Verdict
+from noria_operator.domain.windows import Marks
+
+
+@dataclass(frozen=True, slots=True)
+class Slowness:
+    """The evidence on latency: answers above `edge` (milliseconds), with marks of their own."""
+
+    edge: float
+    evidence: Evidence = field(default_factory=Evidence)
+    marks: Marks = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was last said of one measure; `figures` are decimals by name."""
+
+    measure: str
+    verdict: Verdict
+    message: str
+    figures: Mapping[str, str] = field(default_factory=dict)
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """The evidence so far and where the open window began; marks are the routers' counts at its beginning.
+
+    `evidence` and `marks` are those of errors, which are always judged. `said` has one entry a measure;
+    `lone_burst` is that of the last judgement, so that people are told once.
+    """
+
+    evidence: Evidence = field(default_factory=Evidence)
+    marks: Marks = field(default_factory=dict)
+    latency: Slowness | None = None
+    queries: Mapping[str, Measured] = field(default_factory=dict)
+    said: tuple[Said, ...] = ()
+    window_from: datetime | None = None
+    since: datetime | None = None
+    verdict: Verdict | None = None
+    message: str = ""
+    lone_burst: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What the model servers counted of both versions since the analysis began; not `readable` when none of
+    them answers.
+    """
+
+    readable: bool = True
+    champion: Labels = field(default_factory=Labels.none)
+    challenger: Labels = field(default_factory=Labels.none)

@@ -1,0 +1,105 @@
+"""The judge: each measure that a rollout is judged by, and all of them together.
+
+Comes in: what the spec asks for, the evidence kept, what was observed, the open windows. Goes out: one
+judgement. A measure turns evidence into Pass, Fail, Hold or Error with a sentence and figures; errors are
+always one of them. Invariant: nothing is kept here, so that it may be asked at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from noria_operator.domain import latency, quality_drop, queries
+from noria_operator.domain.analysis import Analysis
+from noria_operator.domain.queries import Asked, Measured, QueryPolicy
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import Observed, State
+from noria_operator.domain.verdict import (
+    TOLERABLE_RATIO,
+    Evidence,
+    Judgement,
+    Verdict,
+    Window,
+    decide,
+    step,
+    together,
+)
+
+UNREAD = "the model servers' counters cannot be read"
+
+
+def judge(
+    policy: Policy, state: State, observed: Observed, *, window: Window, slow: Window, long_enough: bool
+) -> Judgement:
+    """All measures; `window` and `slow` are what the open window has of errors and of slow answers,
+    `long_enough` whether `minDuration` is over.
+    """
+    analysis = state.analysis or Analysis()
+    tests = 1 + sum(asked is not None for asked in (policy.latency, policy.quality))
+    if policy.counted or not policy.queries:
+        errors = decide(
+            added(analysis.evidence, window),
+            policy.tolerated,
+            readable=observed.counts is not None,
+            floors_met=long_enough,
+            measures=tests,
+        )
+    else:
+        verdict = Verdict.PASS if long_enough else Verdict.HOLD
+        errors = Judgement(verdict, "nobody counts them here, so that the queries decide", "errors")
+    asked = (judge_(policy, state, analysis, observed, slow, tests) for judge_ in (_latency, _quality))
+    answered = (queries.judge(*one) for one in measured(policy, analysis, observed))
+    return together([errors, *(one for one in asked if one is not None), *answered])
+
+
+def measured(
+    policy: Policy, analysis: Analysis, observed: Observed
+) -> Iterator[tuple[QueryPolicy, Measured, Asked]]:
+    """Each query with its measurements, the latest answer included."""
+    for query in policy.queries:
+        asked, known = observed.queries.get(query.name, Asked()), analysis.queries.get(query.name, Measured())
+        if analysis.since is not None:
+            yield query, queries.measure(query, known, asked, analysis.since), asked
+
+
+def added(evidence: Evidence, window: Window, tolerable: float = TOLERABLE_RATIO) -> Evidence:
+    """The evidence with one more window, if anything came in it."""
+    return step(evidence, window, tolerable) if window.requests else evidence
+
+
+def _latency(
+    policy: Policy, _: State, analysis: Analysis, observed: Observed, slow: Window, tests: int
+) -> Judgement | None:
+    asked, seen = policy.latency, analysis.latency
+    if asked is None:
+        return None
+    if seen is None:
+        readable = observed.timings is not None
+        verdict = Verdict.HOLD if readable else Verdict.ERROR
+        wait = f"waiting for {latency.ENOUGH} answers of the champion to know its quantile"
+        return Judgement(verdict, wait if readable else latency.UNREAD, "latency")
+    judged = decide(
+        added(seen.evidence, slow, asked.factor),
+        1 - asked.quantile,
+        readable=observed.timings is not None,
+        of=latency.comparison(seen.edge, asked.factor),
+        measures=tests,
+    )
+    return replace(judged, figures={"edgeMilliseconds": seen.edge, **judged.figures})
+
+
+def _quality(
+    policy: Policy, state: State, _: Analysis, observed: Observed, __: Window, tests: int
+) -> Judgement | None:
+    asked, counted = policy.quality, observed.counted
+    if asked is None or state.stable is None or state.candidate is None:
+        return None
+    if state.stable.version == state.candidate.target.version:
+        same = f"both are {state.stable.version}: one model, in another configuration"
+        return Judgement(Verdict.PASS, same, quality_drop.MEASURE)
+    if counted is None:
+        return Judgement(Verdict.HOLD, "waiting for the first counts", quality_drop.MEASURE)
+    if not counted.readable:
+        return Judgement(Verdict.ERROR, UNREAD, quality_drop.MEASURE)
+    return quality_drop.judge(asked, counted.champion, counted.challenger, tests)

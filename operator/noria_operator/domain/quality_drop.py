@@ -1,0 +1,154 @@
+"""Quality of a challenger as a measure: how much worse its predictions are than the champion's, by labels.
+
+Comes in: labels of both versions since the analysis began, joined with predictions. Goes out: a judgement.
+Each metric is an estimate with a variance; the difference of two estimates moves like a Brownian motion in
+its information (one over its variance), so the normal mixture tests it whenever labels arrive, whatever
+shares of traffic the versions have. Invariants: all is computed from sums, nothing is kept; without labels
+there is no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log, log1p
+from typing import Final
+
+from noria_operator.domain.quality import Direction, Labels, auc
+from noria_operator.domain.sequences import log_one_sided, tuned
+from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict
+from noria_serving.contract import SCORE_BINS
+
+FEWEST: Final = 100
+"""Labels of each version before anything is said: the variance is an estimate."""
+FEWEST_OF_CLASS: Final = 20
+"""Of these, in each class, for auc."""
+MEASURE: Final = "quality"
+
+
+@dataclass(frozen=True, slots=True)
+class QualityPolicy:
+    """Which metric may drop by how much; `optional`: labels that do not suffice hold no promotion."""
+
+    metric: str = "auc"
+    max_drop: float = 0.02
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric's value and the variance of that value."""
+
+    value: float
+    variance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is estimated, and which way it is better."""
+
+    direction: Direction
+    estimate: Callable[[Labels], Estimate]
+    fewest_of_class: int = 0
+
+    def enough(self, labels: Labels) -> bool:
+        """Whether its variance can be trusted."""
+        least = min(sum(labels.negatives), sum(labels.positives))
+        return labels.samples >= FEWEST and least >= self.fewest_of_class
+
+
+def of_mean(loss: Callable[[float, bool], float], most: float) -> Callable[[Labels], Estimate]:
+    """The mean of a loss of (score, label), at most `most`. The variance has a floor, as if one label more
+    had the largest loss: a hundred labels without any do not say that there is none.
+    """
+
+    def estimate(labels: Labels) -> Estimate:
+        n, total, squares = labels.samples, 0.0, 0.0
+        for index, (negative, positive) in enumerate(zip(labels.negatives, labels.positives, strict=True)):
+            if negative or positive:
+                score = (index + 0.5) / SCORE_BINS
+                for count, label in ((negative, False), (positive, True)):
+                    value = loss(score, label)
+                    total += count * value
+                    squares += count * value * value
+        mean = total / n
+        return Estimate(mean, max(squares / n - mean * mean, most * most / n) / n)
+
+    return estimate
+
+
+def of_auc(labels: Labels) -> Estimate:
+    """DeLong's variance, from the histogram: that of each label's share of pairs in the right order."""
+    negatives, positives = sum(labels.negatives), sum(labels.positives)
+    below_negatives, below_positives = 0.0, 0.0
+    above: list[tuple[int, float]] = []
+    under: list[tuple[int, float]] = []
+    for negative, positive in zip(labels.negatives, labels.positives, strict=True):
+        above.append((positive, (below_negatives + negative / 2) / negatives))
+        under.append((negative, 1 - (below_positives + positive / 2) / positives))
+        below_negatives += negative
+        below_positives += positive
+    variance = _spread(above, positives) / positives + _spread(under, negatives) / negatives
+    return Estimate(auc(labels) or 0.0, variance)
+
+
+def _spread(values: list[tuple[int, float]], n: int) -> float:
+    mean = sum(count * value for count, value in values) / n
+    return max(sum(count * (value - mean) ** 2 for count, value in values) / n, 1 / n)
+
+
+def _right(score: float, label: bool) -> float:
+    return float((score > 0.5) == label)
+
+
+def _surprise(score: float, label: bool) -> float:
+    return -log(score) if label else -log1p(-score)
+
+
+def _squared(score: float, label: bool) -> float:
+    return (score - label) ** 2
+
+
+METRICS: Final[dict[str, Metric]] = {
+    "auc": Metric(Direction.HIGHER, of_auc, FEWEST_OF_CLASS),
+    "accuracy": Metric(Direction.HIGHER, of_mean(_right, 1.0)),
+    "logloss": Metric(Direction.LOWER, of_mean(_surprise, log(2 * SCORE_BINS))),
+    "brier": Metric(Direction.LOWER, of_mean(_squared, 1.0)),
+}
+"""Metrics that a rollout can be judged by."""
+
+
+def judge(policy: QualityPolicy, champion: Labels, challenger: Labels, measures: int) -> Judgement:
+    """The verdict on the drop from champion to challenger; `measures` tests share the false alarms."""
+    metric = METRICS[policy.metric]
+    seen = f"{challenger.samples} labels, champion {champion.samples}"
+    figures = {"labels": challenger.samples, "championLabels": champion.samples, "maxDrop": policy.max_drop}
+    if not (metric.enough(champion) and metric.enough(challenger)):
+        classes = f", {metric.fewest_of_class} of each class" if metric.fewest_of_class else ""
+        wait = f"waiting for {FEWEST} labels of each version{classes} ({seen})"
+        return _said(policy, Verdict.HOLD, wait, figures)
+    old, new = metric.estimate(champion), metric.estimate(challenger)
+    drop = old.value - new.value if metric.direction is Direction.HIGHER else new.value - old.value
+    information = 1 / (old.variance + new.variance)
+    # Tuned for the number of labels that tells the allowed drop from none.
+    rho = tuned(2 * log(FAIL_AT) / max(policy.max_drop, 0.005) ** 2, 2 / FAIL_AT)
+    excess = (drop - policy.max_drop) * information
+    harm = log_one_sided(excess, information, rho)
+    fine = log_one_sided(-excess, information, rho)
+    figures |= {"challenger": new.value, "champion": old.value, "drop": drop}
+    figures |= {"logEHarm": harm, "logEOk": fine}
+    both = f"{policy.metric} {new.value:.4f}, champion {old.value:.4f}"
+    text = f"{both}, at most {policy.max_drop:g} worse ({seen})"
+    if harm >= log(FAIL_AT * measures):
+        return _said(policy, Verdict.FAIL, f"too much worse: {text}", figures, harm)
+    if fine >= log(PASS_AT):
+        return _said(policy, Verdict.PASS, text, figures, harm)
+    return _said(policy, Verdict.HOLD, f"not enough evidence yet: {text}", figures, harm)
+
+
+def _said(
+    policy: QualityPolicy, verdict: Verdict, text: str, figures: dict[str, float], harm: float = 0.0
+) -> Judgement:
+    if policy.optional and verdict is Verdict.HOLD:
+        verdict, text = Verdict.PASS, f"{text}; optional, holds nothing"
+    return Judgement(verdict, text, MEASURE, harm, figures)
