@@ -72,6 +72,7 @@ MODULES = {
         Module("helm", ("helm",), "2 minutes"),
         Module("kwok", ("kwok", "kwok-stages.yaml"), "2 minutes", stages=True),
         Module("fake-gcs-server", ("fake-gcs-server",), "2 minutes", on_demand=True),
+        Module("prometheus", ("prometheus",), "5 minutes", on_demand=True),
         Module("versitygw", ("versitygw",), "2 minutes", on_demand=True),
         Module("metrics-server", ("metrics-server",), "2 minutes", on_demand=True),
     )

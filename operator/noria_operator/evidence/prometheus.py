@@ -76,7 +76,8 @@ class QueryReader:
         self._session = session
         form = {"query": query, "timeout": f"{self._timeout:g}s"}
         url = f"{address}/api/v1/query"
-        async with session.post(url, data=form, allow_redirects=False) as response:
+        plain = {"Accept-Encoding": "identity"}  # what is small when it is packed may be large
+        async with session.post(url, data=form, headers=plain, allow_redirects=False) as response:
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk

@@ -37,6 +37,7 @@ async def test_a_question_is_asked_in_the_background_once_at_a_time_and_its_answ
     answered = asyncio.Event()
 
     async def late(request: web.Request) -> web.Response:
+        assert request.headers["Accept-Encoding"] == "identity", "Prometheus packs its answers if it may"
         asked.append((await request.post())["query"])  # type: ignore[arg-type]
         await answered.wait()
         sample = {"metric": {}, "value": [1, str(len(asked))]}
