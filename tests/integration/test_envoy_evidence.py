@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 from tests.integration.envoy_router import (
     DRAIN_TOKEN,
     NAMESPACE,
@@ -16,12 +18,15 @@ from tests.integration.envoy_router import (
     router,
     upstream,
 )
+from tests.integration.scraping import scrape
 
 from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher
 from noria_operator.evidence.router import RouterReader
+
+PODMONITOR = Path(__file__).parents[2] / "examples" / "autoscaling" / "podmonitor.yaml"
 
 
 async def test_every_way_of_failing_is_counted_once_and_as_an_error_of_its_version() -> None:
@@ -160,3 +165,42 @@ async def test_a_slow_version_has_slow_answers_in_the_routers_histograms() -> No
             assert found["m-2"].above(100) == Counts(found["m-2"].total, found["m-2"].total)
             assert found["m-2"].bounds[:4] == (0.5, 1, 2, 3)
             await reader.close()
+
+
+async def test_requests_in_flight_and_those_that_met_no_pod_are_told_by_version() -> None:
+    """Read as the example for Prometheus reads it."""
+    (endpoint,) = yaml.safe_load(PODMONITOR.read_text(encoding="utf-8"))["spec"]["podMetricsEndpoints"]
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1-0a1b2c") as old, upstream("m-2-3d4e5f") as new:
+        cluster.endpoints("m-1-0a1b2c", old.port)
+        cluster.endpoints("m-2-3d4e5f", new.port)
+        cluster.deployment("m", {"m-1-0a1b2c": 50, "m-2-3d4e5f": 50})
+        cluster.deployment("asleep", {"asleep-7-0a1b2c": 100})
+        cluster.endpoints("asleep-7-0a1b2c")
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            url = f"http://127.0.0.1:{envoy.traffic}/v2/models/asleep/infer"
+            async with envoy.session.get(url) as refused:
+                assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+            old.delay = new.delay = 1.0
+            waiting = [asyncio.create_task(envoy.get("m")) for _ in range(12)]
+            while old.served + new.served < 12:  # noqa: ASYNC110 (nothing tells when they have arrived)
+                await asyncio.sleep(0.01)
+            found = await scrape(f"127.0.0.1:{envoy.stats}", endpoint)
+            shares = {"1": old.served, "2": new.served}
+            assert {status for status, _ in await asyncio.gather(*waiting)} == {200}
+    active = {
+        (label["deployment"], label["version"]): value
+        for name, label, value in found
+        if name == "envoy_cluster_upstream_rq_active" and value
+    }
+    assert active == {("m", version): share for version, share in shares.items()}
+    unmet = [
+        (label["deployment"], value)
+        for name, label, value in found
+        if name == "envoy_cluster_upstream_cx_none_healthy" and value
+    ]
+    assert unmet == [("asleep", 1)]
+    assert {name for name, _, _ in found} <= {
+        f"envoy_cluster_upstream_{stat}" for stat in ("rq_active", "rq_total", "cx_none_healthy")
+    }
