@@ -90,6 +90,9 @@ COUNTERS_PATH: Final = "/counters"
 COUNTERS_SCHEMA: Final = "noria.counters/v1"
 SCORE_BINS: Final = 200
 """Feedback on a score in [0, 1] is counted in this many bins of equal width, the same for every version."""
+GRID_BINS: Final = 128
+"""Predictions are counted in bins that versions have in common, too: so many, or up to twice as many, make up
+the range of a version's predictions."""
 ERROR_UNITS: Final = 2**16
 """Errors of a regression are counted in whole units, which are powers of two: so many of them, or up to twice
 as many, make up the reference's range."""

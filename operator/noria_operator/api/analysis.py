@@ -87,6 +87,16 @@ class Quality(Spec):
     )
 
 
+class Predictions(Spec):
+    """How far the distribution of a challenger's predictions may lie from the champion's."""
+
+    max_distance: Probability = Field(
+        default=PythonDecimal("0.2"),
+        description="Largest difference of the shares of predictions below any value (Kolmogorov and "
+        'Smirnov), between 0 and 1. Default: "0.2".',
+    )
+
+
 class Query(Spec):
     """A metric that the cluster's admin has a query for; limits are those of Argo Rollouts."""
 
@@ -168,6 +178,11 @@ class Analysis(Spec):
     quality: Quality | None = Field(
         default=None,
         description="Judge predictions by labels, too; {} takes the defaults. Absent: they are not judged.",
+    )
+    predictions: Predictions | None = Field(
+        default=None,
+        description="Judge the distribution of predictions, too; {} takes the defaults. Absent: it is not "
+        "judged.",
     )
     queries: Annotated[list[Query], Field(max_length=8), ListMap("name")] = Field(
         default_factory=list,

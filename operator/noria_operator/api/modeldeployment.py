@@ -122,11 +122,15 @@ class ModelDeploymentSpec(Spec):
         ),
         Rule(
             cel="!has(self.server) || !has(self.server.runtime) || self.server.runtime != 'custom' || "
-            "!has(self.strategy) || !has(self.strategy.analysis) || !has(self.strategy.analysis.quality)",
-            message="analysis.quality needs the counters of runtime: noria; leave it out",
-            field=".strategy.analysis.quality",
+            "!has(self.strategy) || !has(self.strategy.analysis) || (!has(self.strategy.analysis.quality) "
+            "&& !has(self.strategy.analysis.predictions))",
+            message="analysis.quality and predictions need the counters of runtime: noria; leave them out",
+            field=".strategy.analysis",
             reason="FieldValueForbidden",
-            holds=lambda it: it.server.runtime != "custom" or it.strategy.analysis.quality is None,
+            holds=lambda it: (
+                it.server.runtime != "custom"
+                or (it.strategy.analysis.quality or it.strategy.analysis.predictions) is None
+            ),
         ),
         *DEPLOYMENT_RULES,
     )

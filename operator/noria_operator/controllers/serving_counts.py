@@ -19,7 +19,9 @@ from noria_operator.kube.kinds import POD
 def counted(ctx: Context, deployment: ModelDeployment, policy: Policy, state: State) -> Counted | None:
     """The counts; None where no measure asks for them, and before they were read for the first time."""
     analysis, meta = state.analysis, deployment.metadata
-    if policy.quality is None or state.stable is None or state.candidate is None:
+    if policy.quality is None and policy.max_distance is None:
+        return None
+    if state.stable is None or state.candidate is None:
         return None
     if analysis is None or analysis.since is None:
         return None
@@ -31,7 +33,10 @@ def counted(ctx: Context, deployment: ModelDeployment, policy: Policy, state: St
     totals = found[0]
     if totals is None:
         return Counted(readable=False)
+    champion, challenger = state.stable.version, state.candidate.target.version
     return Counted(
-        champion=totals.labels(state.stable.version),
-        challenger=totals.labels(state.candidate.target.version),
+        champion=totals.labels(champion),
+        challenger=totals.labels(challenger),
+        champion_outputs=totals.outputs(champion),
+        challenger_outputs=totals.outputs(challenger),
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.queries import Measured
 from noria_operator.domain.verdict import Evidence, Verdict
@@ -64,3 +65,5 @@ class Counted:
     readable: bool = True
     champion: Labels = field(default_factory=Labels.none)
     challenger: Labels = field(default_factory=Labels.none)
+    champion_outputs: Outputs | None = None
+    challenger_outputs: Outputs | None = None

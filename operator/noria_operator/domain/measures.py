@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from noria_operator.domain import latency, quality_drop, queries
+from noria_operator.domain import latency, predictions, quality_drop, queries
 from noria_operator.domain.analysis import Analysis
 from noria_operator.domain.queries import Asked, Measured, QueryPolicy
 from noria_operator.domain.rollout_policy import Policy
@@ -36,7 +36,7 @@ def judge(
     `long_enough` whether `minDuration` is over.
     """
     analysis = state.analysis or Analysis()
-    tests = 1 + sum(asked is not None for asked in (policy.latency, policy.quality))
+    tests = 1 + sum(asked is not None for asked in (policy.latency, policy.quality, policy.max_distance))
     if policy.counted or not policy.queries:
         errors = decide(
             added(analysis.evidence, window),
@@ -48,7 +48,10 @@ def judge(
     else:
         verdict = Verdict.PASS if long_enough else Verdict.HOLD
         errors = Judgement(verdict, "nobody counts them here, so that the queries decide", "errors")
-    asked = (judge_(policy, state, analysis, observed, slow, tests) for judge_ in (_latency, _quality))
+    asked = (
+        judge_(policy, state, analysis, observed, slow, tests)
+        for judge_ in (_latency, _quality, _predictions)
+    )
     answered = (queries.judge(*one) for one in measured(policy, analysis, observed))
     return together([errors, *(one for one in asked if one is not None), *answered])
 
@@ -93,13 +96,42 @@ def _quality(
     policy: Policy, state: State, _: Analysis, observed: Observed, __: Window, tests: int
 ) -> Judgement | None:
     asked, counted = policy.quality, observed.counted
-    if asked is None or state.stable is None or state.candidate is None:
+    if asked is None:
         return None
-    if state.stable.version == state.candidate.target.version:
-        same = f"both are {state.stable.version}: one model, in another configuration"
-        return Judgement(Verdict.PASS, same, quality_drop.MEASURE)
-    if counted is None:
-        return Judgement(Verdict.HOLD, "waiting for the first counts", quality_drop.MEASURE)
-    if not counted.readable:
-        return Judgement(Verdict.ERROR, UNREAD, quality_drop.MEASURE)
-    return quality_drop.judge(asked, counted.champion, counted.challenger, tests)
+    if counted is None or not counted.readable:
+        return _uncounted(state, observed, quality_drop.MEASURE)
+    return _same(state, quality_drop.MEASURE) or quality_drop.judge(
+        asked, counted.champion, counted.challenger, tests
+    )
+
+
+def _predictions(
+    policy: Policy, state: State, _: Analysis, observed: Observed, __: Window, tests: int
+) -> Judgement | None:
+    most, counted = policy.max_distance, observed.counted
+    if most is None:
+        return None
+    if counted is None or not counted.readable:
+        return _uncounted(state, observed, predictions.MEASURE)
+    return _same(state, predictions.MEASURE) or predictions.judge(
+        most, counted.champion_outputs, counted.challenger_outputs, tests
+    )
+
+
+def _uncounted(state: State, observed: Observed, measure: str) -> Judgement:
+    same = _same(state, measure)
+    if same is not None:
+        return same
+    if observed.counted is None:
+        return Judgement(Verdict.HOLD, "waiting for the first counts", measure)
+    return Judgement(Verdict.ERROR, UNREAD, measure)
+
+
+def _same(state: State, measure: str) -> Judgement | None:
+    """Counters go by version: one that is champion and challenger at once cannot differ from itself."""
+    if state.stable is None or state.candidate is None:
+        return None
+    if state.stable.version != state.candidate.target.version:
+        return None
+    text = f"both are {state.stable.version}: one model, in another configuration"
+    return Judgement(Verdict.PASS, text, measure)

@@ -56,6 +56,7 @@ class Policy:
     tolerated: float = 0.01
     latency: LatencyPolicy | None = None
     quality: QualityPolicy | None = None
+    max_distance: float | None = None
     queries: tuple[QueryPolicy, ...] = ()
     interval: timedelta = timedelta(seconds=10)
     min_duration: timedelta = timedelta()

@@ -71,6 +71,7 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         tolerated=float(analysis.errors.tolerated),
         latency=_latency(analysis.latency) if analysis.latency else None,
         quality=_quality(analysis.quality) if analysis.quality else None,
+        max_distance=float(analysis.predictions.max_distance) if analysis.predictions else None,
         queries=tuple(map(_query, analysis.queries)),
         interval=analysis.interval,
         min_duration=analysis.min_duration,

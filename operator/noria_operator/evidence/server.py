@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
+from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
@@ -48,6 +49,10 @@ class Totals:
     def labels(self, version: str) -> Labels:
         """Labels joined with predictions of `version` (a ModelVersion's name)."""
         return windows.labels(self.counts, version)
+
+    def outputs(self, version: str) -> Outputs | None:
+        """Predictions of `version` in bins that versions have in common; None where nobody counts them."""
+        return windows.outputs(self.counts, version)
 
     def number(self, place: str) -> int:
         """One count, such as `predictions` or `feedback/matched`."""

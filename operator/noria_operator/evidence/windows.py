@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_serving.contract import COUNTERS_SCHEMA, SCORE_BINS
 
@@ -39,6 +40,7 @@ def parse(body: Any) -> Document | None:
         return None
     try:
         counts = {place: row for name in _COUNTED for place, row in _rows(name, body.get(name, {}))}
+        counts |= _outputs(str(body["version"]), body.get("outputs") or {})
         times = float(body["started"]), float(body["from"]), float(body["at"])
         return Document(str(body["process"]), str(body["version"]), *times, counts)
     except (KeyError, TypeError, ValueError):
@@ -58,6 +60,17 @@ def subtract(newer: Vector, older: Vector) -> dict[str, tuple[int, ...]]:
     """Growth from `older` to `newer` of one process; never below zero."""
     grown = {place: _combined(row, older.get(place, ()), -1) for place, row in newer.items()}
     return {place: tuple(max(0, count) for count in row) for place, row in grown.items()}
+
+
+def outputs(counts: Vector, version: str) -> Outputs | None:
+    """Predictions of `version`; None when there are none, or in bins that do not fit each other."""
+    prefix = f"outputs/{version}/"
+    found = [(place.removeprefix(prefix), row) for place, row in counts.items() if place.startswith(prefix)]
+    if len(found) != 1:
+        return None
+    place, row = found[0]
+    exponent, first = place.split("/")
+    return Outputs(int(exponent), int(first), row)
 
 
 def labels(counts: Vector, version: str) -> Labels:
@@ -91,6 +104,14 @@ class Window:
     def total(self) -> dict[str, tuple[int, ...]]:
         """The sum over all processes, also those that are gone."""
         return add(subtract(counts, self.baselines[process]) for process, counts in self.latest.items())
+
+
+def _outputs(version: str, found: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Under a place that names the bins, so that only the same ones are added up."""
+    if not found:
+        return {}
+    place = f"outputs/{version}/{int(found['exponent'])}/{int(found['first'])}"
+    return {place: tuple(map(int, found["bins"]))}
 
 
 def _rows(place: str, value: Any) -> Iterable[tuple[str, tuple[int, ...]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -33,6 +34,9 @@ class Recorder:
         self.overhead = 0.0
         starts = [*zip(self.state.features, reference.features, strict=True)]
         starts.append((self.state.prediction, reference.prediction))
+        if self.state.grid is not None:
+            common = replace(reference.prediction, edges=self.state.grid.edges)
+            starts.append((self.state.outputs, common))
         self._numbers = Numbers([(start, bins) for start, bins in starts if bins.kind == "numeric"])
         self._texts = [Texts(start, bins) for start, bins in starts if bins.kind != "numeric"]
         self._requests = [0] * len(REQUESTS)

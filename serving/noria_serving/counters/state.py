@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving.contract import DELAY_BOUNDS, LARGEST_ERROR, SCORE_BINS
+from noria_serving.counters.grid import grid_of
 from noria_serving.reference import Reference
 
 Vector = NDArray[np.int64]
@@ -46,6 +47,9 @@ class State:
         self.delay = self.feedback + len(FEEDBACK)
         self.prediction = self.delay + 2 + len(DELAY_BOUNDS)
         position = self.prediction + reference.prediction.size + len(BESIDE)
+        self.grid = grid_of(reference.prediction)
+        self.outputs = position
+        position += self.grid.size + len(BESIDE) if self.grid else 0
         self.features: list[int] = []
         for bins in reference.features:
             self.features.append(position)
@@ -114,6 +118,9 @@ class State:
                 for bins, start in zip(self.reference.features, self.features, strict=True)
             },
             "prediction": _bins(numbers, self.prediction, self.reference.prediction.size),
+            "outputs": self.grid.as_json(numbers[self.outputs : self.outputs + self.grid.size])
+            if self.grid
+            else {},
             "feedback": _named(FEEDBACK, numbers, self.feedback),
             "scores": {version: _scores(numbers, start) for version, start in self._scores.items()},
             "errors": {version: _named(ERRORS, numbers, start) for version, start in self._errors.items()},

@@ -139,7 +139,7 @@ ACCEPTED = [
     yes("md", strategy__analysis__interval="1h"),
     yes("md", strategy__analysis__interval="1s"),
     yes("md", strategy__analysis__latency={}),
-    yes("md", server=ABSENT, strategy__analysis__quality={}),
+    yes("md", server=ABSENT, strategy__analysis__quality={}, strategy__analysis__predictions={}),
     yes(
         "md",
         server=ABSENT,
@@ -277,7 +277,8 @@ REFUSED = [
     no("md", _RISE, strategy__steps=[{"weight": 10}, {"pause": True}, {"weight": 10}]),
     no("md", _INTERVAL, strategy__analysis__interval="999ms"),
     no("md", _INTERVAL, strategy__analysis__interval="61m"),
-    no("md", "needs the counters of runtime: noria", strategy__analysis__quality={}),
+    no("md", "need the counters of runtime: noria", strategy__analysis__quality={}),
+    no("md", "need the counters of runtime: noria", strategy__analysis__predictions={}),
     no("md", "set successCondition", strategy__analysis__queries=[{"name": "a", "template": "b"}]),
     no("md", "needs an interval", strategy__analysis__queries__0__interval=ABSENT),
     no("md", "letters and digits", strategy__analysis__queries__0__args={"a-b": "c"}),

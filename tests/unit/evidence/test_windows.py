@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noria_operator.evidence.windows import Document, Window, add, labels, parse, subtract
+from noria_operator.domain.predictions import Outputs
+from noria_operator.evidence.windows import Document, Window, add, labels, outputs, parse, subtract
 
 
 def body(process: str = "p", *, started: float = 100.0, at: float = 200.0, **counts: Any) -> dict[str, Any]:
@@ -43,8 +44,31 @@ def test_a_document_is_flattened_by_place() -> None:
     assert labels(parsed.counts, "m-2").samples == 0
 
 
+def test_predictions_of_a_version_are_added_up_in_the_bins_that_its_pods_share() -> None:
+    grid = {"exponent": -7, "first": 0, "bins": [1, 2, 3]}
+    one, other = parse(body(outputs=grid)), parse(body("q", outputs=grid))
+    assert one is not None
+    assert other is not None
+    total = add([one.counts, other.counts])
+    assert outputs(total, "m-1") == Outputs(-7, 0, (2, 4, 6))
+    assert outputs(total, "m-2") is None
+    assert parse(body(outputs={})) is not None, "predictions that are texts"
+    strange = parse(body("r", outputs={**grid, "exponent": -6}))
+    assert strange is not None
+    assert outputs(add([total, strange.counts]), "m-1") is None, "bins of one version differ: no sum is right"
+
+
 def test_what_is_no_document_is_none() -> None:
-    broken: list[Any] = [None, [], {}, {"schema": "other"}, body(started="x"), body(scores={"m": ["a"]})]
+    broken: list[Any] = [
+        None,
+        [],
+        {},
+        {"schema": "other"},
+        body(started="x"),
+        body(scores={"m": ["a"]}),
+        body(outputs={"bins": []}),
+    ]
+    broken.append(body(outputs={"bins": []}))
     broken.append({name: value for name, value in body().items() if name != "process"})
     assert [parse(each) for each in broken] == [None] * len(broken)
 

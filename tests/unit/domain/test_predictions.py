@@ -1,0 +1,105 @@
+"""Predictions as a measure: bins that nest, the distance against scipy's, and verdicts."""
+
+from __future__ import annotations
+
+from math import ldexp
+
+import numpy as np
+import pytest
+from scipy.stats import ks_2samp
+from tests.unit.domain.rollout_world import World, canary, revision, seconds
+
+from noria_operator.domain.analysis import Counted, Said
+from noria_operator.domain.predictions import Outputs, distance, judge, margin
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.verdict import Verdict
+
+NEW = revision(2).name
+
+
+def outputs(values: np.ndarray, exponent: int, first: int, size: int) -> Outputs:  # type: ignore[type-arg]
+    places = np.floor(values / ldexp(1.0, exponent)).astype(int) - first
+    return Outputs(exponent, first, tuple(np.bincount(places.clip(0, size - 1), minlength=size).tolist()))
+
+
+def normal(mean: float, n: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Quantiles of a normal distribution, without chance, on a grid of eighths."""
+    from scipy.stats import norm
+
+    values: np.ndarray = norm.ppf((np.arange(n) + 0.5) / n) + mean  # type: ignore[type-arg]
+    return np.floor(values * 8) / 8
+
+
+def test_the_distance_is_scipys_where_the_bins_are_the_values() -> None:
+    one, other = normal(0, 5000), normal(0.3, 700)
+    expected = ks_2samp(one, other).statistic
+    assert distance(outputs(one, -3, -64, 128), outputs(other, -3, -64, 128)) == pytest.approx(expected)
+
+
+def test_bins_of_another_width_and_place_are_brought_to_the_same() -> None:
+    one, other = normal(0, 5000), normal(0.3, 700)
+    wide = outputs(other, -1, -10, 24)
+    assert distance(outputs(one, -3, -64, 128), wide) == distance(outputs(one, -1, -16, 32), wide)
+    moved = outputs(one, -1, -6, 11)
+    assert distance(moved, wide) == distance(moved, outputs(other, -1, -6, 11)), "the ends are open"
+
+
+def test_versions_that_predict_nothing_alike_are_as_far_as_can_be() -> None:
+    assert distance(Outputs(0, 0, (5, 5)), Outputs(3, 100, (7,))) == 1.0
+    assert distance(Outputs(0, 0, (5, 5)), Outputs(0, 0, (50, 50))) == 0.0
+
+
+def test_the_margin_holds_at_any_time_and_shrinks() -> None:
+    """arXiv 1906.09712: 0.85 √((log log(e t) + 0.8 log(1612 / α)) / t)."""
+    assert margin(1000, 0.05) == pytest.approx(0.0868, abs=5e-4)
+    assert margin(10_000, 0.05) < margin(1000, 0.05) < margin(1000, 0.005)
+
+
+FAR, NEAR = normal(1.0, 4000), normal(0.05, 4000)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "most", "expected"),
+    [
+        (FAR, 0.2, Verdict.FAIL),
+        (NEAR, 0.2, Verdict.PASS),
+        (NEAR[::80], 0.2, Verdict.HOLD),
+        (FAR[::80], 0.2, Verdict.HOLD),
+        (FAR, 0.6, Verdict.PASS),
+    ],
+)
+def test_a_distance_that_is_surely_larger_fails_and_surely_smaller_passes(
+    challenger: np.ndarray,  # type: ignore[type-arg]
+    most: float,
+    expected: Verdict,
+) -> None:
+    champion = outputs(normal(0, 20_000), -3, -64, 128)
+    assert judge(most, champion, outputs(challenger, -3, -64, 128), 1).verdict is expected
+
+
+def test_without_counts_that_can_be_compared_it_holds_and_says_so() -> None:
+    """A champion whose server is of an earlier release."""
+    found = judge(0.2, None, outputs(FAR, -3, -64, 128), 1)
+    assert found.verdict is Verdict.HOLD
+    assert "earlier release" in found.message
+
+
+def judged(world: World) -> Said:
+    assert world.state.analysis is not None
+    return next(one for one in world.state.analysis.said if one.measure == "predictions")
+
+
+def test_a_challenger_that_predicts_something_else_is_rolled_back() -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(50, seconds(3600)),), max_distance=0.2))
+    world.settle()
+    world.run(0.5)
+    assert judged(world).message == "waiting for the first counts"
+    champion = outputs(normal(0, 4000), -3, -64, 128)
+    world.counted = Counted(champion_outputs=champion, challenger_outputs=champion)
+    world.reconcile()
+    assert judged(world).verdict is Verdict.PASS
+    assert judged(world).figures["distance"] == "0"
+    world.counted = Counted(champion_outputs=champion, challenger_outputs=outputs(FAR, -3, -64, 128))
+    world.reconcile()
+    assert world.state.weight(NEW) == 0
+    assert "predictions: they differ too much: distance 0.3" in world.state.rejected[0].reason
