@@ -10,8 +10,20 @@ from tests.integration import kubelet
 from tests.integration.running import Cluster, eventually, operator
 from tests.integration.toy import Toy, create, phase
 
-from noria_operator.kube.errors import AlreadyExists, Conflict, Invalid, NotFound
-from noria_operator.kube.kinds import ENDPOINTSLICE, EVENT, LEASE, SERVICE, TRAININGJOB, Json, Key
+from noria_operator.kube.apply import Writer
+from noria_operator.kube.clock import SystemClock
+from noria_operator.kube.errors import AlreadyExists, Conflict, Invalid, NameConflict, NotFound
+from noria_operator.kube.kinds import (
+    DEPLOYMENT,
+    ENDPOINTSLICE,
+    EVENT,
+    LEASE,
+    SERVICE,
+    TRAININGJOB,
+    Json,
+    Key,
+)
+from noria_operator.kube.store import Store
 
 
 async def test_an_object_is_brought_to_its_end_by_events_alone(cluster: Cluster) -> None:
@@ -107,6 +119,28 @@ async def test_an_object_of_somebody_else_is_never_taken_over(cluster: Cluster) 
     untouched = await cluster.client.get(SERVICE, cluster.namespace, "train")
     assert untouched["spec"]["ports"][0]["port"] == 1
     assert "labels" not in untouched["metadata"]
+
+
+async def test_a_workload_of_somebody_else_is_not_touched_though_nobody_looks_before_the_first_apply(
+    cluster: Cluster,
+) -> None:
+    def workload(owner: str, image: str) -> Json:
+        labels = {"noria.dev/owner-uid": owner}
+        pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": image}]}}
+        return {
+            "metadata": {"name": "taken", "namespace": cluster.namespace},
+            "spec": {"selector": {"matchLabels": labels}, "template": pod},
+        }
+
+    theirs = await cluster.client.create(DEPLOYMENT, cluster.namespace, workload("theirs", "a"))
+    mine = await create(cluster)
+    writer = Writer(cluster.client, Store(), SystemClock())
+    with pytest.raises(NameConflict):
+        await writer.apply(DEPLOYMENT, workload("mine", "a"), owner=mine, unlike_others=True)
+    found = await cluster.client.get(DEPLOYMENT, cluster.namespace, "taken")
+    assert found["metadata"].get("ownerReferences") is None
+    assert found["metadata"].get("labels") is None
+    assert found["spec"] == theirs["spec"]
 
 
 async def test_an_impossible_object_is_stalled_with_the_reason_and_an_event(cluster: Cluster) -> None:

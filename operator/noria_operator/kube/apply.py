@@ -19,7 +19,7 @@ from typing import Any
 from noria_operator.api import names
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
-from noria_operator.kube.errors import AlreadyExists, Conflict, NameConflict, NotFound
+from noria_operator.kube.errors import AlreadyExists, Conflict, Invalid, NameConflict, NotFound
 from noria_operator.kube.kinds import SECRET, Json, Key, Kind, key_of
 from noria_operator.kube.requests import Propagation
 from noria_operator.kube.store import Store
@@ -44,7 +44,13 @@ class Writer:
         self._created: dict[Key, datetime] = {}
 
     async def apply(
-        self, kind: Kind, desired: Json, *, owner: Json | None = None, manager: str = names.MANAGER
+        self,
+        kind: Kind,
+        desired: Json,
+        *,
+        owner: Json | None = None,
+        manager: str = names.MANAGER,
+        unlike_others: bool = False,
     ) -> Json:
         """Server-side apply of the fields that `manager` owns.
 
@@ -52,16 +58,34 @@ class Writer:
         so that `noria-rollout` owns nothing but what it is given), and must not be controlled by anybody
         else. Without one, an existing object must carry the managed-by label. Raises `NameConflict` and
         `ApiError`.
+
+        An object that the cache does not show is asked for first, lest it is somebody's. `unlike_others`
+        saves that request: it says that a required field which never changes names the owner's uid, so that
+        the API server refuses to apply it to anybody else's object.
         """
         body = owned(desired, owner) if manager == names.MANAGER else desired
         key = _key(kind, body)
-        observed = self._store.get(key) or await self._existing(key)
+        observed = self._store.get(key)
+        if observed is None and unlike_others:
+            with suppress(Conflict, Invalid):  # it exists: look whose it is
+                return await self._applied_to(None, kind, body, manager)
+        observed = observed or await self._existing(key)
         if observed is not None:
             self._check(kind, observed, owner)
-            if self._marks(key).get(manager) == (_digest(body), _digest(_stable(observed))):
+            if self._stands(self._marks(key).get(manager), body, observed):
                 return observed
-        # The very first apply is not forced: an object that appeared in this instant is not taken over.
-        force = observed is not None
+        return await self._applied_to(observed, kind, body, manager)
+
+    @staticmethod
+    def _stands(mark: tuple[str, str] | None, body: Json, observed: Json) -> bool:
+        """Whether the last apply of `body` still holds, though others may have added to the object since."""
+        if mark is None or mark[0] != _digest(body):
+            return False
+        return contains(observed, body) or mark[1] == _digest(_stable(observed))
+
+    async def _applied_to(self, observed: Json | None, kind: Kind, body: Json, manager: str) -> Json:
+        """The very first apply is not forced: an object that appeared in this instant is not taken over."""
+        key, force = _key(kind, body), observed is not None
         answer = await self._client.apply(kind, key.namespace, body, manager=manager, force=force)
         self._store.observe("MODIFIED" if observed else "ADDED", answer)
         self._marks(key)[manager] = (_digest(body), _digest(_stable(answer)))
@@ -220,6 +244,23 @@ def pruned(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [pruned(item) for item in value]
     return value
+
+
+def contains(observed: Any, wanted: Any) -> bool:
+    """Whether everything in `wanted` is in `observed`; lists item by item. What the API server spells in
+    another way (a quantity) counts as missing.
+    """
+    if isinstance(wanted, dict):
+        return isinstance(observed, dict) and all(
+            name in observed and contains(observed[name], value) for name, value in wanted.items()
+        )
+    if isinstance(wanted, list | tuple):
+        return (
+            isinstance(observed, list)
+            and len(observed) == len(wanted)
+            and all(map(contains, observed, wanted))
+        )
+    return bool(observed == wanted)
 
 
 def _is_ours(observed: Json, owner: Json | None, desired: Json | None) -> bool:

@@ -5,7 +5,7 @@ import copy
 import pytest
 from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 
-from noria_operator.kube.apply import Writer, controller_uid, owned
+from noria_operator.kube.apply import Writer, contains, controller_uid, owned
 from noria_operator.kube.client import Answer
 from noria_operator.kube.errors import Conflict, NameConflict, NotFound
 from noria_operator.kube.kinds import DEPLOYMENT, JOB, MODELDEPLOYMENT, MODELVERSION, SECRET, Json
@@ -61,6 +61,53 @@ async def test_the_first_apply_takes_over_nothing_and_the_next_ones_are_forced()
     await write.apply(DEPLOYMENT, {**DESIRED, "spec": {"replicas": 3}}, owner=OWNER)
     patches = [request.params["force"] for _, request in client.sent if request.verb == "patch"]
     assert patches == ["false", "true"]
+
+
+async def test_what_others_add_to_a_child_is_no_reason_to_apply_it_again() -> None:
+    write, client, store, _ = writer()
+    made = await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
+    later = copy.deepcopy(made)
+    later["metadata"] |= {"resourceVersion": "200", "annotations": {"deployment.kubernetes.io/revision": "1"}}
+    later["spec"]["progressDeadlineSeconds"] = 600
+    store.observe("MODIFIED", later)
+    await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
+    assert client.verbs == ["get", "patch"]
+
+
+@pytest.mark.parametrize(
+    ("observed", "wanted", "holds"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}, True),
+        ({"a": 1}, {"a": 2}, False),
+        ({"a": 1}, {"b": None}, False),
+        ({"a": {"b": [{"c": 1, "d": 2}]}}, {"a": {"b": [{"c": 1}]}}, True),
+        ({"a": [1, 2]}, {"a": [1]}, False),
+        ({"a": "1"}, {"a": "1000m"}, False),
+        ({"a": "text"}, {"a": {}}, False),
+        (None, [], False),
+    ],
+)
+def test_what_is_contained_in_what(observed: object, wanted: object, holds: bool) -> None:
+    assert contains(observed, wanted) is holds
+
+
+async def test_a_child_unlike_any_other_is_made_by_one_request() -> None:
+    write, client, store, _ = writer()
+    made = await write.apply(DEPLOYMENT, DESIRED, owner=OWNER, unlike_others=True)
+    await write.apply(DEPLOYMENT, copy.deepcopy(DESIRED), owner=OWNER, unlike_others=True)
+    assert client.verbs == ["patch"]
+    assert client.sent[0][1].params["force"] == "false"
+    assert store.list(DEPLOYMENT) == [made]
+
+
+@pytest.mark.parametrize("refused", [refusal(409, "Conflict"), refusal(422, "Invalid")])
+async def test_a_refused_child_is_looked_at_and_left_to_whoever_has_it(refused: Answer) -> None:
+    write, client, _, server = writer()
+    server.objects["a"] = obj("a", labels={})
+    server.refuse["patch"] = refused
+    with pytest.raises(NameConflict):
+        await write.apply(DEPLOYMENT, DESIRED, owner=OWNER, unlike_others=True)
+    assert client.verbs == ["patch", "get"]
 
 
 async def test_a_child_that_somebody_changed_is_applied_again_and_a_status_change_is_not_a_change() -> None:
