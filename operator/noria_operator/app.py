@@ -17,7 +17,7 @@ from noria_operator.controllers.context import Config, ConfigError, Context
 from noria_operator.controllers.registry import CONTROLLERS
 from noria_operator.evidence.fetch import Fetcher
 from noria_operator.evidence.prometheus import QueryReader
-from noria_operator.evidence.router import RouterReader
+from noria_operator.evidence.router import FRESH, RouterReader
 from noria_operator.evidence.server import CounterReader
 from noria_operator.kube import kinds
 from noria_operator.kube.apply import Writer
@@ -44,7 +44,7 @@ def context(fetcher: Fetcher) -> MakeContext:
             events=Events(client, clock),
             clock=clock,
             config=config,
-            router=RouterReader(fetcher),
+            router=RouterReader(fetcher, fresh=FRESH),
             servers=CounterReader(fetcher),
             queries=QueryReader(clock.now),
         )

@@ -26,6 +26,7 @@ from noria_operator import health
 from noria_operator.api import names
 from noria_operator.controllers import wakeup, worker
 from noria_operator.controllers.context import Config, Context, Controller
+from noria_operator.controllers.pulse import Pulse
 from noria_operator.kube import kinds
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock, SystemClock
@@ -163,7 +164,10 @@ class Operator:
         self._leading_since = asyncio.get_running_loop().time()
         log.info("The workers start", extra={"workers": WORKERS})
         self._feed.begin(self.lease.annotations)
-        telling = asyncio.create_task(self._feed.run(), name="notifications")
+        beside = [
+            asyncio.create_task(self._feed.run(), name="notifications"),
+            asyncio.create_task(Pulse(self.context, self.queue).run(), name="pulse"),
+        ]
         workers = [
             asyncio.create_task(worker.work(self.queue, self.context, self._parts.controllers))
             for _ in range(WORKERS)
@@ -177,7 +181,7 @@ class Operator:
                     await first(every(workers), holding)
             await first(self._feed.farewell(), holding)
         finally:
-            await cancelled(telling, *workers)
+            await cancelled(*beside, *workers)
 
     def _relisted(self, stream: Stream) -> None:
         self._resync.request(stream)

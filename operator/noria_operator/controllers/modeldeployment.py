@@ -20,6 +20,7 @@ from noria_operator.controllers.routing import preview
 from noria_operator.controllers.serving_observe import View, gather, pods_alive
 from noria_operator.domain.rollout import plan as plan_rollout
 from noria_operator.domain.rollout_conditions import Report, Trouble, status
+from noria_operator.domain.rollout_due import step_due
 from noria_operator.domain.rollout_state import Plan, State
 from noria_operator.domain.serving_children import selector
 from noria_operator.kube.errors import Forbidden, Invalid, NameConflict, Terminal
@@ -173,7 +174,10 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
         waits.append(view.routing.READ_BACK if young else ctx.config.evidence_interval)
     judged = state.candidate is not None and state.stable is not None
     if judged or (state.candidate and state.step and not state.step.stalled and trouble is None):
-        waits.append(view.routing.pace(ctx.config) if judged else ctx.config.evidence_interval)
+        asked = view.policy.queries and judged
+        waits.append(ctx.config.evidence_interval if asked else view.routing.pace(ctx.config))
+        due = step_due(view.policy, state, now)
+        waits += [due - now] if due else []
     if made.children:
         waits.append(serving_children.keys_due(now))
     return Result(min(waits) if waits else None)

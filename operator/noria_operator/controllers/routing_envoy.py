@@ -18,13 +18,15 @@ from noria_operator.routers import children
 
 Json = dict[str, Any]
 
+UNCOUNTED = timedelta(seconds=10)
+"""How often a rollout that nobody sends anything is looked at, for what windows of counts decide."""
 READ_BACK = timedelta(milliseconds=100)
 """They take milliseconds."""
 
 
 def pace(config: Config) -> timedelta:
-    """One small answer a router."""
-    return config.evidence_interval
+    """The pulse wakes a rollout when something was counted."""
+    return max(config.evidence_interval, UNCOUNTED)
 
 
 def standing(ctx: Context, obj: Json) -> Standing:

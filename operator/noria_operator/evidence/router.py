@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
@@ -40,8 +41,26 @@ _TIMED = re.compile(rf"cluster\.([^.]+)\.{_TIME}")
 
 _SLACK = 64
 """Requests by which a reading may lie below the one before without meaning a restart."""
+FRESH = 0.5
+"""Seconds for which an answer stands; routers are read every second."""
+MANY = 20
+"""Clusters that are asked for by name."""
 MAX_PODS = 4096
 """Router pods whose last counts are kept in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the routers of a namespace told, and when."""
+
+    at: float
+    pods: frozenset[str]
+    clusters: frozenset[str]
+    counts: Mapping[str, Mapping[str, Counts]]
+
+    def answers(self, pods: frozenset[str], clusters: Collection[str]) -> bool:
+        """Whether it was the same question, or a larger one."""
+        return self.pods == pods and self.clusters.issuperset(clusters)
 
 
 class RouterReader:
@@ -53,10 +72,13 @@ class RouterReader:
         *,
         stats_port: int = names.ROUTER_STATS_PORT,
         traffic_port: int = names.ROUTER_TRAFFIC_PORT,
+        fresh: float = 0.0,
     ) -> None:
         self._fetcher = fetcher or Fetcher()
         self._stats_port, self._traffic_port = stats_port, traffic_port
         self._known: dict[str, dict[str, Counts]] = {}
+        self._fresh = fresh
+        self._latest: dict[str, _Reading] = {}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -65,11 +87,33 @@ class RouterReader:
     async def counts(
         self, namespace: str, pods: Iterable[Json], clusters: Collection[str] | None = None
     ) -> dict[str, dict[str, Counts]]:
-        """Cumulative counts by uid of each pod that could be read, and cluster (of all, or of `clusters`)."""
+        """Cumulative counts by uid of each pod that could be read, and cluster (of all, or of `clusters`).
+
+        Envoy walks through all of its statistics for each question, so one that was answered less than
+        `fresh` seconds ago is answered from memory.
+        """
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
-        query = f"/stats?format=json&filter={quote(_pattern(clusters, _STAT), safe='')}"
-        bodies = await asyncio.gather(*(self._stats(pod, query) for pod in read))
-        found = {pod["metadata"]["uid"]: counted(body) for pod, body in zip(read, bodies, strict=True)}
+        uids = frozenset(pod["metadata"]["uid"] for pod in read)
+        now = asyncio.get_running_loop().time()
+        latest = self._latest.get(namespace)
+        young = latest is not None and now - latest.at < self._fresh
+        if clusters is not None and latest is not None and young and latest.answers(uids, clusters):
+            return {uid: {name: each[name] for name in clusters} for uid, each in latest.counts.items()}
+        found = await self._counted(read, clusters)
+        if clusters is not None:
+            self._latest[namespace] = _Reading(now, uids, frozenset(clusters), found)
+            self._latest = {name: one for name, one in self._latest.items() if now - one.at < self._fresh}
+        return found
+
+    async def _counted(
+        self, pods: Sequence[Json], clusters: Collection[str] | None
+    ) -> dict[str, dict[str, Counts]]:
+        # With many clusters it is cheaper for the router to tell of all that were ever used.
+        few = clusters is not None and len(clusters) <= MANY
+        pattern = quote(_pattern(clusters if few else None, _STAT), safe="")
+        query = f"/stats?format=json{'' if few else '&usedonly'}&filter={pattern}"
+        bodies = await asyncio.gather(*(self._stats(pod, query) for pod in pods))
+        found = {pod["metadata"]["uid"]: counted(body) for pod, body in zip(pods, bodies, strict=True)}
         nothing = dict.fromkeys(clusters or (), Counts())
         return {uid: self._steady(uid, nothing | each) for uid, each in found.items() if each is not None}
 

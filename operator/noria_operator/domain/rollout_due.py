@@ -1,0 +1,28 @@
+"""When a rollout has to be looked at though nothing happened: what time alone decides.
+
+Comes in: the policy and the state. Goes out: a moment, or None. Invariant: what a move of the planner waits
+for is named here, but for what windows of counts, previous versions and retries decide.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import Mode, State
+
+
+def step_due(policy: Policy, state: State, now: datetime) -> datetime | None:
+    """The next moment at which the step's pods are late, its time is full, or it has been held too long."""
+    step = state.step
+    if step is None or step.paused or step.stalled:
+        return None
+    if step.mode == Mode.WAITING:
+        times = [step.since + policy.progress_deadline - step.waited]
+    else:
+        last = step.index >= len(policy.steps)
+        planned = timedelta() if last else policy.steps[step.index].duration
+        times = [step.since + planned, step.since + planned + policy.max_hold]
+    if state.analysis is not None and state.analysis.since is not None:
+        times.append(state.analysis.since + policy.min_duration)
+    return min((at for at in times if at > now), default=None)

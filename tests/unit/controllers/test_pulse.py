@@ -1,0 +1,61 @@
+"""Which rollouts are woken by what their routers counted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tests.unit.controllers.serving_api import KEY, Routers, ServingApi, started
+from tests.unit.controllers.test_modeldeployment import canary, serving
+
+from noria_operator.controllers.pulse import Pulse
+from noria_operator.domain.verdict import Counts
+from noria_operator.kube.queue import Queue
+
+
+class Waking(Queue):
+    """Only notes what is woken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.woken: list[object] = []
+
+    def add(self, key: object, *, urgent: bool = False) -> None:
+        self.woken.append(key)
+
+
+def pulse(api: ServingApi, routers: Routers, folder: Path) -> tuple[Pulse, Waking]:
+    queue = Waking()
+    return Pulse(started(api, routers, folder), queue), queue
+
+
+async def test_a_rollout_is_woken_when_its_router_counted_something_and_only_then(tmp_path: Path) -> None:
+    api, routers = await canary(tmp_path)
+    beating, queue = pulse(api, routers, tmp_path)
+    await beating.beat()
+    assert queue.woken == [KEY], "the first look shows whether anything was missed"
+    await beating.beat()
+    assert queue.woken == [KEY]
+    name = api.status["candidate"]["name"]
+    routers.counted[name] = Counts(1, 1)
+    await beating.beat()
+    assert queue.woken == [KEY, KEY]
+
+
+async def test_a_rollout_whose_router_cannot_be_read_is_woken_each_time(tmp_path: Path) -> None:
+    class Silent(Routers):
+        async def counts(self, *_: object) -> dict[str, dict[str, Counts]]:  # type: ignore[override]
+            return {}
+
+    api, _ = await canary(tmp_path)
+    beating, queue = pulse(api, Silent(api), tmp_path)
+    await beating.beat()
+    await beating.beat()
+    assert queue.woken == [KEY, KEY]
+
+
+async def test_without_a_challenger_nobody_is_asked(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    beating, queue = pulse(api, replace(routers, counted={}), tmp_path)
+    await beating.beat()
+    assert queue.woken == []

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from tests.unit.domain.rollout_world import START, revision
+
+from noria_operator.domain.rollout_due import step_due
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_state import Analysis, Candidate, Mode, State, Step
+
+MINUTE = timedelta(minutes=1)
+POLICY = Policy(
+    steps=(PolicyStep(10, 5 * MINUTE), PolicyStep(50)), progress_deadline=3 * MINUTE, max_hold=60 * MINUTE
+)
+RUNNING = Step(index=0, since=START, mode=Mode.RUNNING)
+
+
+def at(step: Step, analysis: Analysis | None = None) -> State:
+    return State(candidate=Candidate(revision(2), 1, START), step=step, analysis=analysis)
+
+
+@pytest.mark.parametrize(
+    ("state", "now", "due"),
+    [
+        (State(), START, None),
+        (at(RUNNING), START, START + 5 * MINUTE),
+        (at(RUNNING), START + 5 * MINUTE, START + 65 * MINUTE),
+        (at(RUNNING), START + 66 * MINUTE, None),
+        (at(replace(RUNNING, index=1)), START, START + 60 * MINUTE),
+        (at(replace(RUNNING, index=2)), START, START + 60 * MINUTE),
+        (at(replace(RUNNING, paused=True)), START, None),
+        (at(replace(RUNNING, mode=Mode.WAITING)), START, START + 3 * MINUTE),
+        (at(replace(RUNNING, mode=Mode.WAITING, waited=MINUTE)), START, START + 2 * MINUTE),
+        (at(replace(RUNNING, mode=Mode.WAITING, stalled=True)), START, None),
+    ],
+)
+def test_what_time_alone_decides(state: State, now: datetime, due: datetime | None) -> None:
+    assert step_due(POLICY, state, now) == due
+
+
+def test_the_least_time_of_evidence_is_waited_for() -> None:
+    policy = replace(POLICY, min_duration=2 * MINUTE)
+    assert step_due(policy, at(RUNNING, Analysis(since=START)), START) == START + 2 * MINUTE
