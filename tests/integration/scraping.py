@@ -1,17 +1,66 @@
-"""Prometheus, as far as the examples use it: asking a pod for metrics, and relabelling what it says."""
+"""Scraping as Prometheus does it: a real one, and as much of it as the examples use.
+
+Comes in: a job as its configuration writes it, or an entry of a PodMonitor. Goes out: where it answers, or
+samples.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.sockets import free_port, until_it_answers
+from tools.cluster import binaries
+from tools.cluster.layout import binary
 
 Json = dict[str, Any]
 Sample = tuple[str, dict[str, str], float]
 
 _SAMPLE = re.compile(r"(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+@contextmanager
+def prometheus(job: Json) -> Iterator[str]:
+    """The address of a Prometheus that scrapes one job every second, gone at the end."""
+    binaries.ensure("prometheus")
+    url = f"http://127.0.0.1:{free_port()}"
+    with tempfile.TemporaryDirectory() as folder:
+        config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
+        Path(folder, "config.yml").write_text(json.dumps(config), encoding="utf-8")
+        command = [
+            str(binary("prometheus")), f"--config.file={folder}/config.yml",
+            f"--storage.tsdb.path={folder}/data", "--log.level=error",
+            f"--web.listen-address={url.removeprefix('http://')}",
+        ]  # fmt: skip
+        with subprocess.Popen(command) as process:
+            try:
+                until_it_answers(process, url)
+                yield url
+            finally:
+                process.terminate()
+
+
+def as_job(endpoint: Json, target: str, **labels: str) -> Json:
+    """What the Prometheus operator makes of one entry of `podMetricsEndpoints` for a pod at `target`."""
+    rules = [
+        {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name): value for name, value in rule.items()}
+        for rule in endpoint["metricRelabelings"]
+    ]
+    return {
+        "job_name": "pods",
+        "metrics_path": endpoint["path"],
+        "params": endpoint["params"],
+        "static_configs": [{"targets": [target], "labels": labels}],
+        "metric_relabel_configs": rules,
+    }
 
 
 async def scrape(address: str, endpoint: Json) -> list[Sample]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from math import isnan
-from pathlib import Path
 from time import monotonic, sleep
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
-from tests.sockets import free_port, until_it_answers
-from tools.cluster import binaries
-from tools.cluster.layout import binary
+from tests.integration.scraping import prometheus as scraping
 
 from noria_operator.domain.queries import Answer, Asked, Measured, Outcome, QueryPolicy, measure
 from noria_operator.domain.query_templates import ArgumentType, Template
@@ -34,33 +29,20 @@ NOBODY = dict.fromkeys(
 @pytest.fixture(scope="module")
 def prometheus() -> Iterator[str]:
     """A Prometheus that has scraped `late` and `all` of two versions."""
-    binaries.ensure("prometheus")
     registry = CollectorRegistry()
     for name, values in (("late", {"m-2": 3, 'm-"3': 0}), ("all", {"m-2": 100, 'm-"3': 0})):
         gauge = Gauge(name, "Requests.", ("version",), registry=registry)
         for version, value in values.items():
             gauge.labels(version).set(value)
     server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
-    url = f"http://127.0.0.1:{free_port()}"
-    with tempfile.TemporaryDirectory() as folder:
-        targets = f"[{{targets: ['127.0.0.1:{server.server_port}']}}]"
-        job = f"{{job_name: models, scrape_interval: 1s, static_configs: {targets}}}"
-        Path(folder, "config.yml").write_text(f"scrape_configs: [{job}]\n")
-        command = [
-            str(binary("prometheus")), f"--config.file={folder}/config.yml",
-            f"--storage.tsdb.path={folder}/data", "--log.level=error",
-            f"--web.listen-address={url.removeprefix('http://')}",
-        ]  # fmt: skip
-        process = subprocess.Popen(command)
-        try:
-            until_it_answers(process, url)
+    targets = [{"targets": [f"127.0.0.1:{server.server_port}"]}]
+    try:
+        with scraping({"job_name": "models", "static_configs": targets}) as url:
             _until_scraped(url)
             yield url
-        finally:
-            process.terminate()
-            process.wait(10)
-            server.shutdown()
-            thread.join()
+    finally:
+        server.shutdown()
+        thread.join()
 
 
 def _until_scraped(url: str) -> None:
