@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from noria_operator.judgements import Judgements
 from noria_operator.kube import metrics
 from noria_operator.kube.kinds import Kind
 from noria_operator.kube.store import Store
@@ -62,9 +63,13 @@ def app(vitals: Vitals) -> web.Application:
     async def readyz(_: web.Request) -> web.Response:
         return _answer(vitals.unready())
 
+    judgements = CollectorRegistry()
+    judgements.register(Judgements(vitals.store, vitals.leading))
+
     async def exposition(_: web.Request) -> web.Response:
         metrics.WATCH_AGE.set(vitals.watch_age())
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        body = generate_latest() + generate_latest(judgements)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     application = web.Application()
     application.add_routes(

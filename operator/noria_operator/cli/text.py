@@ -110,9 +110,7 @@ def _deployment(status: Json) -> list[str]:
     analysis = status.get("analysis") or {}
     lines = _section("traffic", [traffic(status)] if status.get("traffic") else [])
     if analysis.get("verdict"):
-        lines += _section(
-            "evidence", [f"{analysis['verdict']}: {analysis.get('message', '')}", *_measures(analysis)]
-        )
+        lines += _section("evidence", [_evidence(analysis)])
     rejected = [
         f"{one['version']}: {one.get('reason', '')} ({one.get('at', '')})"
         for one in status.get("rejected", [])
@@ -120,10 +118,13 @@ def _deployment(status: Json) -> list[str]:
     return lines + _section("rejected versions", rejected) + _history(status)
 
 
-def _measures(analysis: Json) -> list[str]:
-    """Each measure in a line, where there is more than one."""
-    found = analysis.get("measures", [])
-    return [f"{one['name']} {one['verdict']}: {one.get('message', '')}" for one in found if len(found) > 1]
+def _evidence(analysis: Json) -> str:
+    """One paragraph: the verdict, then what was said of each measure."""
+    measures = analysis.get("measures", [])
+    if len(measures) < 2:
+        return f"{analysis['verdict']}: {analysis.get('message', '')}"
+    said = [f"{one['name']} {one['verdict']}, {one.get('message', '')}" for one in measures]
+    return f"{analysis['verdict']}. {'. '.join(said)}."
 
 
 def _training(status: Json) -> list[str]:

@@ -39,6 +39,7 @@ from noria_operator.kube.kinds import (
     key_of,
     kind_of,
 )
+from noria_operator.kube.metrics import ROLLBACKS
 from noria_operator.kube.requests import selector as selector_text
 from noria_operator.kube.store import Store
 
@@ -146,6 +147,8 @@ async def _tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -
     for note in made.events:
         kind: Literal["Normal", "Warning"] = "Warning" if note.warning else "Normal"
         await ctx.events.emit(view.obj, kind, note.reason.value, note.message)
+        if note.cause:
+            ROLLBACKS.labels(note.cause).inc()
     return written
 
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from noria_operator.domain.rollout_advance import next_step
 from noria_operator.domain.rollout_retreat import abort, rejecting, without_candidate
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, stopped
-from noria_operator.domain.rollout_state import Happened, Mode, Revision, State, Undo
+from noria_operator.domain.rollout_state import Cause, Happened, Mode, Revision, State, Undo
 from noria_operator.domain.rollout_steps import at_endless_pause
 
 
@@ -29,7 +29,7 @@ def obey(scene: Scene, state: State) -> Outcome | None:
 
 
 def _abort(scene: Scene, state: State) -> Outcome:
-    return abort(scene, state, _said(scene, "abort"), by_hand=True)
+    return abort(scene, state, _said(scene, "abort"), Cause.COMMAND, by_hand=True)
 
 
 def _said(scene: Scene, command: str) -> str:

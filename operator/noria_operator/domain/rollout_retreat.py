@@ -13,6 +13,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, spelled
 from noria_operator.domain.rollout_state import (
     REMEMBERED,
+    Cause,
     Happened,
     Mode,
     Previous,
@@ -24,7 +25,7 @@ from noria_operator.domain.rollout_traffic import shift
 from noria_operator.domain.verdict import Verdict
 
 
-def abort(scene: Scene, state: State, reason: str, *, by_hand: bool = False) -> Outcome:
+def abort(scene: Scene, state: State, reason: str, cause: str, *, by_hand: bool = False) -> Outcome:
     """Nothing for the challenger, which is remembered as rejected; its pods go once weight 0 is verified.
 
     Where there is none any more, the versions that still leave are meant.
@@ -40,7 +41,7 @@ def abort(scene: Scene, state: State, reason: str, *, by_hand: bool = False) -> 
     version = losers[-1].version
     message = f"{', '.join(loser.version for loser in losers)} was rolled back: {text}"
     state = without_candidate(scene, state)
-    return happened(scene, state, Happened.ROLLED_BACK, version, message, warning=True)
+    return happened(scene, state, Happened.ROLLED_BACK, version, message, warning=True, cause=cause)
 
 
 def rejecting(scene: Scene, state: State, loser: Revision, reason: str, *, by_hand: bool = False) -> State:
@@ -60,9 +61,11 @@ def without_candidate(scene: Scene, state: State) -> State:
 
 def fail(scene: Scene, state: State) -> Outcome | None:
     """The verdict Fail aborts, whatever the step, paused or not."""
-    if state.candidate is None or scene.reading.judgement is None or scene.reading.verdict != Verdict.FAIL:
+    judgement = scene.reading.judgement
+    if state.candidate is None or judgement is None or judgement.verdict is not Verdict.FAIL:
         return None
-    return abort(scene, state, scene.reading.judgement.message)
+    failed = next(one.measure for one in judgement.measures if one.verdict is Verdict.FAIL)
+    return abort(scene, state, judgement.message, failed.split()[0])  # the name of a query is the user's
 
 
 def overdue(scene: Scene, state: State) -> Outcome | None:
@@ -78,7 +81,7 @@ def overdue(scene: Scene, state: State) -> Outcome | None:
     cause = scene.observed.problems.get(candidate.target.name, "its pods are not ready")
     reason = f"not ready within progressDeadline {spelled(limit)}: {cause}"
     if state.stable is not None:
-        return abort(scene, state, reason)
+        return abort(scene, state, reason, Cause.DEADLINE)
     state = replace(state, step=replace(step, stalled=True))
     message = f"{candidate.target.version} is {reason}"
     return happened(scene, state, Happened.STALLED, candidate.target.version, message, warning=True)

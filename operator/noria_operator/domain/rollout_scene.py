@@ -42,12 +42,19 @@ Outcome = tuple[State, Note | None]
 
 
 def happened(
-    scene: Scene, state: State, event: Happened, version: str, message: str, *, warning: bool = False
+    scene: Scene,
+    state: State,
+    event: Happened,
+    version: str,
+    message: str,
+    *,
+    warning: bool = False,
+    cause: str = "",
 ) -> Outcome:
     """The state with one more line of history, and the Event for it."""
     text = clip(message)
     entry = Entry(scene.now, event.value, version, text)
-    return replace(state, history=(*state.history, entry)[-REMEMBERED:]), Note(event, text, warning)
+    return replace(state, history=(*state.history, entry)[-REMEMBERED:]), Note(event, text, warning, cause)
 
 
 def crowned(state: State, target: Revision) -> State:

@@ -81,6 +81,17 @@ class Happened(StrEnum):
     """The first version does not become ready and there is none to go back to."""
 
 
+class Cause(StrEnum):
+    """Why a version was rolled back, where no measure failed; else it is the measure's name."""
+
+    COMMAND = "command"
+    """A person said so."""
+    DEADLINE = "deadline"
+    """Its pods were not ready in time."""
+    HOLD = "hold"
+    """No verdict within maxHold, and the spec asks for an abort then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """One ModelVersion with one configuration; `name` is that of its Deployment, Service and Envoy
@@ -329,11 +340,12 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """An Event to emit."""
+    """An Event to emit; `cause` is why a version was rolled back, in one word of `Cause`."""
 
     reason: Happened
     message: str
     warning: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from noria_operator.domain.rollout_analysis import said
 from noria_operator.domain.rollout_retreat import abort
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened, spelled, stopped
-from noria_operator.domain.rollout_state import Happened, Mode, State
+from noria_operator.domain.rollout_state import Cause, Happened, Mode, State
 from noria_operator.domain.rollout_steps import at_endless_pause, fingerprint, goal, standing
 from noria_operator.domain.rollout_traffic import forget, shift
 
@@ -33,7 +33,7 @@ def hold(scene: Scene, state: State) -> Outcome | None:
     why = scene.reading.judgement.message if scene.reading.judgement else "no evidence"
     reason = f"no decision within maxHold {spelled(policy.max_hold)}: {why}"
     if policy.abort_on_max_hold:
-        return abort(scene, state, reason)
+        return abort(scene, state, reason, Cause.HOLD)
     kept = state.weight(candidate.target.name)
     state = replace(state, step=replace(step, paused=True, kept_weight=kept))
     message = f"{reason}; annotate noria.dev/resume, promote or abort"

@@ -48,6 +48,12 @@ RESYNC_REPAIRS = Counter(
     ("kind",),
 )
 EMITTED_EVENTS = Counter("noria_events_emitted", "Kubernetes Events written.", ("type", "reason"))
+ROLLBACKS = Counter(
+    "noria_rollbacks",
+    "Versions that were rolled back, by what was judged (errors, latency, quality, predictions, query), or "
+    "deadline, hold, command.",
+    ("reason",),
+)
 NOTIFICATION_ATTEMPTS = Counter(
     "noria_notification_attempts",
     "Attempts to send a notification, by target of the chart's values and outcome: sent, failed.",

@@ -110,8 +110,7 @@ def test_a_watch_begins_with_everything_and_goes_on_with_what_changes() -> None:
 def test_why_tells_the_evidence_of_a_rollout() -> None:
     lines = said("why", "flight-delay").splitlines()
     assert lines[:2] == ["ModelDeployment flight-delay: Progressing", "  step 1 of 2"]
-    assert "  Hold: errors: too few requests" in lines
-    assert "  latency Pass: as good as the champion" in lines
+    assert "  Hold. errors Hold, too few requests. latency Pass, as good as the champion." in lines
     assert "  flight-delay-2: Errors (t)" in lines
 
 

@@ -41,6 +41,7 @@ from noria_operator.kube.kinds import (
     Key,
     Kind,
 )
+from noria_operator.kube.metrics import ROLLBACKS
 
 Json = dict[str, Any]
 STEPS = {"steps": [{"weight": 50, "duration": "10s"}], "keepPrevious": "1m"}
@@ -166,9 +167,11 @@ async def test_an_abort_is_told_by_an_event_whatever_fails_after_it(tmp_path: Pa
     api, routers = await canary(tmp_path)
     say(api, "abort", "1")
     api.refuse = {"Deployment": ServerError(500, "InternalError", "etcd")}
+    before = ROLLBACKS.labels("command")._value.get()
     with pytest.raises(ServerError):
         await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
     assert api.events[-1] == "RolledBack"
+    assert ROLLBACKS.labels("command")._value.get() == before + 1
 
 
 async def test_pods_of_an_aborted_challenger_go_only_when_no_router_sends_to_them(tmp_path: Path) -> None:

@@ -237,6 +237,8 @@ def test_a_failed_measurement_aborts_with_its_value_and_a_good_one_is_kept() -> 
     world.pass_time(seconds(30))
     answered(world, 0.3)
     assert world.state.weight(NEW) == 0
+    assert world.plan is not None
+    assert [note.cause for note in world.plan.events] == ["query"], "the name of a query is its user's"
     assert "query q: 1 measurements failed, failureLimit 0; last: 0.3" in world.state.rejected[0].reason
 
 

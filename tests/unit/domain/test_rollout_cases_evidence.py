@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import pytest
@@ -166,6 +166,32 @@ def test_case_31_a_failed_analysis_stops_the_rollout_and_its_reason_is_in_status
     state = world.state
     for text in (event.message, told.message, state.rejected[0].reason, state.history[-1].message):
         assert "40 errors" in text
+
+
+def commanded(world: World) -> None:
+    world.commands["abort"] = "1"
+
+
+def never_ready(world: World) -> None:
+    world.lose_pods(NEW)
+    world.reconcile()
+    world.pass_time(timedelta(minutes=11))
+
+
+def held(world: World) -> None:
+    world.edit(abort_on_max_hold=True)
+    world.pass_time(2 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("happens", "cause"),
+    [(failing, "errors"), (commanded, "command"), (never_ready, "deadline"), (held, "hold")],
+)
+def test_a_rollback_tells_its_cause_in_one_word(happens: Callable[[World], None], cause: str) -> None:
+    world = canary()
+    happens(world)
+    notes = [note for note in world.reconcile().events if note.reason is Happened.ROLLED_BACK]
+    assert [note.cause for note in notes] == [cause]
 
 
 @pytest.mark.parametrize("by_hand", [True, False], ids=["by hand", "a step"])
