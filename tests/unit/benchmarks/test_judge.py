@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from benchmarks.judge import __main__ as command
 from benchmarks.judge.grid import FIVE, HEALTHY, RULES, TRUTHS, TWENTY, measure
+from benchmarks.judge.measures import tables
 from benchmarks.judge.rules import NORIA, Outcome, Sequential, Threshold, _window
 from benchmarks.judge.traffic import CHALLENGER, ERRORS, FIXED, RAMP, REQUESTS, Case, Traffic, Truth, rollouts
 
@@ -126,3 +127,13 @@ def test_the_command_writes_tables_figures_and_a_picture(
     assert capsys.readouterr().out in text
     assert all(rule.name in text and rule.name in (tmp_path / "judge.svg").read_text() for rule in RULES)
     assert (tmp_path / "judge-figures.json").stat().st_size > 1000
+
+
+def test_latency_and_quality_are_simulated_case_by_case_and_bad_ones_fail() -> None:
+    lines = list(tables(runs=3, seed=1))
+    assert lines.count("") == 1
+    rows = [line.strip("| ").split(" | ") for line in lines if "→" in line and "champion" not in line]
+    shares = {row[0]: row for row in rows}
+    assert shares["10% → 50%"][2:4] == ["100.0%", shares["10% → 50%"][3]]
+    assert shares["0.9 → 0.8"][1] == "100.0%"
+    assert shares["0.9 → 0.92"][3] == "100.0%"

@@ -6,6 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
+from noria_operator.evidence import windows
 from noria_serving.model.loaded import Loaded
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
@@ -188,6 +189,11 @@ async def test_requests_and_rows_are_counted_and_a_window_is_their_difference(mo
     assert (whole["deployment"], whole["version"]) == ("late", "late-model-4")
     assert set(whole["features"]) == {"x0", "x1", "x2"}
     assert sum(whole["prediction"]["bins"]) == 4
+    read = windows.parse(whole)
+    assert read is not None
+    compared = windows.outputs(read.counts, "late-model-4")
+    assert compared is not None, "the operator finds what it compares versions by"
+    assert compared.rows == 4
 
 
 async def test_feedback_is_taken_once_by_body_by_header_and_in_batches(models: Models, client) -> None:

@@ -1,0 +1,116 @@
+"""`python -m benchmarks.judge.measures [--runs N]`: simulate rollouts judged by latency and by quality, and
+print a table of each. About a minute.
+
+Each rollout is looked at after every window, as in production, and ends with its first Fail or Pass; errors,
+which are judged beside it, are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from statistics import fmean
+
+import numpy as np
+
+from noria_operator.domain import latency, quality_drop
+from noria_operator.domain.quality import Labels
+from noria_operator.domain.quality_drop import QualityPolicy
+from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window, decide, step
+from noria_serving.contract import SCORE_BINS
+
+SHARE = 0.1
+"""The challenger's share of the requests."""
+WINDOWS = 180
+"""Of ten seconds: half an hour."""
+TESTS = 2
+"""Measures that share the false alarms: this one and errors."""
+SLOW = ((0.1, 0.1, 10), (0.1, 0.1, 2), (0.1, 0.2, 10), (0.1, 0.3, 10), (0.1, 0.3, 2), (0.1, 0.5, 10))
+"""Shares of slow answers of champion and challenger, requests a second."""
+RIGHT = ((0.9, 0.9), (0.9, 0.92), (0.9, 0.88), (0.9, 0.85), (0.9, 0.8))
+"""Accuracies of champion and challenger."""
+LABELS = 100
+"""Of the challenger, between two looks; of the champion nine times as many."""
+LOOKS = 100
+
+Ends = list[tuple[Verdict, int]]
+"""The first verdict that is none of Hold, and after how many looks."""
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.judge.measures", description=__doc__)
+    parser.add_argument("--runs", type=int, default=1000, help="rollouts of each case")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    sys.stdout.write("\n".join(tables(options.runs, options.seed)) + "\n")
+
+
+def tables(runs: int, seed: int) -> Iterator[str]:
+    """Markdown, line by line."""
+    yield "| slow answers, champion → challenger | requests/s | failed | after min | passed | after min |"
+    yield "|---|---|---|---|---|---|"
+    for old, new, rate in SLOW:
+        ends = _runs(runs, seed, lambda random, case=(old, new, rate): _slow(random, *case))  # type: ignore[misc]
+        yield f"| {old:.0%} → {new:.0%} | {rate} | {_shown(ends, 6)} |"
+    yield ""
+    yield "| accuracy, champion → challenger | failed | after labels | passed | after labels |"
+    yield "|---|---|---|---|---|"
+    for before, after in RIGHT:
+        ends = _runs(runs, seed, lambda random, case=(before, after): _labelled(random, *case))  # type: ignore[misc]
+        yield f"| {before} → {after} | {_shown(ends, 1 / LABELS)} |"
+
+
+def _runs(runs: int, seed: int, rollout: Callable[[np.random.Generator], Iterator[Verdict]]) -> Ends:
+    random = np.random.default_rng(seed)
+    return [_end(rollout(random)) for _ in range(runs)]
+
+
+def _end(verdicts: Iterator[Verdict]) -> tuple[Verdict, int]:
+    looks = 0
+    for looks, verdict in enumerate(verdicts, 1):
+        if verdict is not Verdict.HOLD:
+            return verdict, looks
+    return Verdict.HOLD, looks
+
+
+def _slow(random: np.random.Generator, old: float, new: float, rate: float) -> Iterator[Verdict]:
+    """Judged by the share of slow answers, with the defaults of `analysis.latency`."""
+    evidence, of = Evidence(), latency.comparison(25, 2.0)
+    for _ in range(WINDOWS):
+        champion, challenger = random.poisson([10 * rate * (1 - SHARE), 10 * rate * SHARE])
+        late = random.binomial([champion, challenger], [old, new])
+        window = Window(Counts(int(champion), int(late[0])), Counts(int(challenger), int(late[1])))
+        evidence = step(evidence, window)
+        yield decide(evidence, 0.1, of=of, measures=TESTS).verdict
+
+
+def _labelled(random: np.random.Generator, before: float, after: float) -> Iterator[Verdict]:
+    """Judged by accuracy, with the default `maxDrop` of 0.02."""
+    right, policy = np.zeros(2, dtype=np.int64), QualityPolicy("accuracy")
+    for look in range(1, LOOKS + 1):
+        right += random.binomial([9 * LABELS, LABELS], [before, after])
+        champion = _labels(int(right[0]), 9 * LABELS * look)
+        challenger = _labels(int(right[1]), LABELS * look)
+        yield quality_drop.judge(policy, champion, challenger, TESTS).verdict
+
+
+def _labels(right: int, labels: int) -> Labels:
+    """Positive ones, with scores at both ends."""
+    positives = [0] * SCORE_BINS
+    positives[0], positives[-1] = labels - right, right
+    return Labels.of([0] * SCORE_BINS, positives)
+
+
+def _shown(ends: Ends, unit: float) -> str:
+    cells = []
+    for wanted in (Verdict.FAIL, Verdict.PASS):
+        after = [looks / unit for verdict, looks in ends if verdict is wanted]
+        mean = (f"{fmean(after):.1f}" if unit > 1 else f"{fmean(after):.0f}") if after else "–"
+        cells.append(f"{len(after) / len(ends):.1%} | {mean}")
+    return " | ".join(cells)
+
+
+if __name__ == "__main__":
+    main()
