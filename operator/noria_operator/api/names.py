@@ -69,6 +69,7 @@ TRAINING_COMMANDS: Final = ("retrain",)
 # -- the router of a namespace ---------------------------------------------------------------------
 ROUTER_NAME: Final = "noria-router"
 ROUTER_TRAFFIC_PORT: Final = 8080
+ROUTER_TLS_PORT: Final = 8443
 ROUTER_STATS_PORT: Final = 9902
 RESERVED_HOST_SUFFIX: Final = "noria.internal"
 VERSION_HOST: Final = f"version.{RESERVED_HOST_SUFFIX}"

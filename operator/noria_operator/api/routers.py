@@ -41,6 +41,7 @@ class Capabilities:
     scale: bool = _says("pods of a challenger apart from its weight: `replicas` of a step")
     hosts: bool = _says("`spec.hosts`")
     timeout: bool = _says("`spec.router.timeout`")
+    tls: bool = _says("TLS: `spec.router.tls`")
     grpc: bool = _says("gRPC")
     latency: bool = _says("measures latency by version: `analysis.latency`")
     replicas: bool = _says("has pods of its own: `spec.router.replicas`")
@@ -63,13 +64,14 @@ _NOTHING: Final = Capabilities(
     scale=False,
     hosts=False,
     timeout=False,
+    tls=False,
     grpc=False,
     latency=False,
     replicas=False,
     counts="the model server",
 )
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
-    "Envoy": Capabilities(*(True,) * 17, counts="the router"),
+    "Envoy": Capabilities(*(True,) * 18, counts="the router"),
     "Gateway": replace(
         _NOTHING,
         any_weight=True,
@@ -154,6 +156,15 @@ class Gateway(Spec):
     )
 
 
+class Tls(Spec):
+    """The certificate that the router shows."""
+
+    secret_name: ObjectName = Field(
+        description="Secret of type kubernetes.io/tls, which the router alone mounts and which may change at "
+        "any time. Example: flights-tls."
+    )
+
+
 def kind_in(kinds: list[str], *, where: str = "self") -> str:
     """CEL: whether the router that `where` describes is one of `kinds`, none of which is the default."""
     is_one = f"== '{kinds[0]}'" if len(kinds) == 1 else f"in [{', '.join(repr(kind) for kind in kinds)}]"
@@ -190,6 +201,7 @@ class Router(Spec):
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30), description="Longest time for one request. Default: 30s."
     )
+    tls: Tls | None = Field(default=None, description="With type Envoy: TLS at port 443. Absent: none.")
     gateway: Gateway | None = Field(default=None, description="With type Gateway: which one.")
     rules: ClassVar = (
         Rule(
@@ -200,6 +212,7 @@ class Router(Spec):
         ),
         _only_where("replicas", "replicas"),
         _only_where("timeout", "timeout"),
+        _only_where("tls", "tls"),
         Rule(
             cel="!has(self.timeout) || !has(self.gateway) || !has(self.gateway.route)",
             message="an HTTPRoute of yours says its own timeout: leave it out",

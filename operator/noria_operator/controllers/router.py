@@ -93,7 +93,7 @@ async def _maintain(ctx: Context, namespace: str, deployments: Sequence[Json]) -
         )
     await ctx.writer.create_once(SECRET, children.secret(namespace, settings, live))
     await ctx.writer.apply(DEPLOYMENT, children.deployment(namespace, anchors, settings, live=live))
-    await ctx.writer.apply(SERVICE, children.service(namespace, anchors))
+    await ctx.writer.apply(SERVICE, children.service(namespace, anchors, settings))
     await _budget(ctx, namespace, children.disruption_budget(namespace, anchors, settings))
     # Only what nothing names any more: an anchor takes with it what belongs to it alone.
     held = {anchor["metadata"]["name"] for anchor in anchors}
@@ -173,4 +173,5 @@ def _settings(ctx: Context, owners: Sequence[Json]) -> children.Settings:
         master_key=ctx.config.master_key(),
         pull_policy=ctx.config.image_pull_policy,
         replicas=children.replicas_wanted(owners),
+        certificates=children.certificates_wanted(owners),
     )

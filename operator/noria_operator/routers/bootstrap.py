@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.routers import drain, stats_listener
+from noria_operator.routers import drain, stats_listener, tls
 from noria_operator.routers.http import (
     PREVIOUS_HOSTS,
     connection_manager,
@@ -27,6 +27,9 @@ from noria_operator.routers.http import (
 
 Json = dict[str, Any]
 
+CONFIG_FILE = "envoy.json"
+CONFIG_DIR = "/etc/noria"
+TLS_DIR = "/etc/noria-tls"
 REFRESH_DELAY = "0.01s"
 """From an answer to the next request, which the operator holds until something changes."""
 REQUEST_TIMEOUT = "35s"
@@ -85,8 +88,8 @@ class Bootstrap:
     """What a router's static configuration depends on.
 
     `token` proves the namespace to the operator; `drain_token` lets the kubelet's preStop hook start the
-    lame duck. `run_dir` is a writable directory for Unix sockets; ports and `address` are changed by tests
-    only.
+    lame duck; `tls` are the Secrets with certificates. `run_dir` is a writable directory for Unix sockets;
+    ports, `address` and the other directories are changed by tests only.
     """
 
     namespace: str
@@ -95,9 +98,13 @@ class Bootstrap:
     xds_address: str
     drain_seconds: int = drain.SECONDS
     heap_bytes: int = 800 * 1024 * 1024
+    tls: tuple[str, ...] = ()
+    tls_dir: str = TLS_DIR
+    sds_dir: str = CONFIG_DIR
     run_dir: str = "/tmp"
     address: str = "0.0.0.0"
     traffic_port: int = names.ROUTER_TRAFFIC_PORT
+    tls_port: int = names.ROUTER_TLS_PORT
     stats_port: int = names.ROUTER_STATS_PORT
 
 
@@ -118,6 +125,7 @@ def bootstrap(want: Bootstrap) -> Json:
         "static_resources": {
             "listeners": [
                 _traffic(want, source),
+                *_over_tls(want, source),
                 stats_listener.stats_listener(
                     socket(want.address, want.stats_port), token=want.drain_token, seconds=want.drain_seconds
                 ),
@@ -183,6 +191,12 @@ def _traffic(want: Bootstrap, source: Json) -> Json:
         ],
     )
     return listener("traffic", socket(want.address, want.traffic_port), manager)
+
+
+def _over_tls(want: Bootstrap, source: Json) -> list[Json]:
+    """The same at another port, where there are certificates: that one is shown whose names fit what the
+    client asks for."""
+    return [tls.listener(_traffic(want, source), want)] if want.tls else []
 
 
 def _relay(address: Json) -> Json:

@@ -20,8 +20,9 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.domain.keys import derive, router_token
-from noria_operator.routers.bootstrap import Bootstrap, bootstrap
-from noria_operator.routers.router_pod import CONFIG_FILE, MEMORY, labels, selector, template
+from noria_operator.routers import tls
+from noria_operator.routers.bootstrap import CONFIG_FILE, TLS_DIR, Bootstrap, bootstrap
+from noria_operator.routers.router_pod import MEMORY, labels, selector, template
 from noria_serving.contract import GRPC_PORT
 
 Json = dict[str, Any]
@@ -30,6 +31,8 @@ RESTART_ANNOTATION = f"{names.GROUP}/restart"
 """On the router's Deployment; any new value brings its pods to the current image and configuration."""
 RESTARTED_ANNOTATION = f"{names.GROUP}/restarted"
 """On the pod template: the value of RESTART_ANNOTATION it was made for."""
+CERTIFICATES_ANNOTATION = f"{names.GROUP}/certificates"
+"""On the pod template: the Secrets with certificates that it mounts."""
 TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 """On the router's Deployment: the pod template as it was applied, as JSON."""
 
@@ -37,7 +40,7 @@ TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What this installation says about routers; `replicas` is the largest that a ModelDeployment asks
-    for."""
+    for, `certificates` the Secrets with certificates that any of them names."""
 
     image: str
     xds_address: str
@@ -45,11 +48,17 @@ class Settings:
     pull_policy: str = "IfNotPresent"
     replicas: int = 2
     concurrency: int = 2
+    certificates: tuple[str, ...] = ()
 
 
 def replicas_wanted(deployments: Iterable[Json]) -> int:
     """The most that any ModelDeployment of the namespace asks for; 2 where none says."""
     return max(((each["spec"].get("router") or {}).get("replicas", 2) for each in deployments), default=2)
+
+
+def certificates_wanted(deployments: Iterable[Json]) -> tuple[str, ...]:
+    """The Secrets with certificates that ModelDeployments of the namespace name, in order."""
+    return tuple(sorted({name for each in deployments if (name := _certificate(each))}))
 
 
 def anchors(namespace: str, owners: Iterable[Json]) -> list[Json]:
@@ -72,7 +81,7 @@ def deployment(namespace: str, owners: Iterable[Json], settings: Settings, *, li
 
     Its owners are the anchors, here and below.
     """
-    pod = _kept_template(live) or _template(namespace, settings, live)
+    pod = _kept_template(live, settings) or _template(namespace, settings, live)
     metadata = _metadata(namespace, owners)
     metadata["annotations"] = {TEMPLATE_ANNOTATION: json.dumps(pod, sort_keys=True)}
     return {
@@ -105,7 +114,10 @@ def secret(namespace: str, settings: Settings, live: Json) -> Json:
             "labels": labels(),
             "ownerReferences": [{**reference, "uid": live["metadata"]["uid"]}],
         },
-        "stringData": {CONFIG_FILE: _config(namespace, settings)},
+        "stringData": {
+            CONFIG_FILE: _config(namespace, settings),
+            **tls.files(settings.certificates, TLS_DIR),
+        },
     }
 
 
@@ -115,13 +127,13 @@ def secret_name(namespace: str, settings: Settings, live: Json) -> str:
     return f"{names.router_secret_name(live['metadata']['uid'])}-{digest}"
 
 
-def service(namespace: str, owners: Iterable[Json]) -> Json:
+def service(namespace: str, owners: Iterable[Json], settings: Settings) -> Json:
     """The router's own Service: for an Ingress or HTTPRoute in front that serves several ModelDeployments."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": _metadata(namespace, owners),
-        "spec": _service_spec(),
+        "spec": _service_spec(secured=bool(settings.certificates)),
     }
 
 
@@ -143,7 +155,7 @@ def deployment_service(owner: Json) -> Json:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": meta["name"], "namespace": meta["namespace"], "labels": own},
-        "spec": _service_spec(),
+        "spec": _service_spec(secured=bool(_certificate(owner))),
     }
 
 
@@ -175,12 +187,14 @@ def _config(namespace: str, settings: Settings) -> str:
         drain_token=drain_token(settings, namespace),
         xds_address=settings.xds_address,
         heap_bytes=MEMORY * 4 // 5,
+        tls=settings.certificates,
     )
     return json.dumps(bootstrap(want), sort_keys=True)
 
 
-def _kept_template(live: Json | None) -> Json | None:
-    """The template that running pods were made from, unless there are none or a restart was asked for.
+def _kept_template(live: Json | None, settings: Settings) -> Json | None:
+    """The template that running pods were made from, unless there are none, a restart was asked for, or
+    other certificates.
 
     It is read from our own annotation: the one in the spec has the API server's defaults added, and applying
     that would be another write.
@@ -190,21 +204,25 @@ def _kept_template(live: Json | None) -> Json | None:
     annotations = live["metadata"].get("annotations", {})
     try:
         kept: Json = json.loads(annotations.get(TEMPLATE_ANNOTATION, ""))
-        done = kept["metadata"]["annotations"][RESTARTED_ANNOTATION]
+        notes = kept["metadata"]["annotations"]
+        done, shown = notes[RESTARTED_ANNOTATION], notes.get(CERTIFICATES_ANNOTATION, "")
     except (ValueError, KeyError, TypeError):
         return None
-    return kept if annotations.get(RESTART_ANNOTATION, "") == done else None
+    same = shown == ",".join(settings.certificates)
+    return kept if same and annotations.get(RESTART_ANNOTATION, "") == done else None
 
 
 def _template(namespace: str, settings: Settings, live: Json | None) -> Json:
     asked = (live or {}).get("metadata", {}).get("annotations", {}).get(RESTART_ANNOTATION, "")
+    shown = {CERTIFICATES_ANNOTATION: ",".join(settings.certificates)} if settings.certificates else {}
     return template(
         image=settings.image,
         pull_policy=settings.pull_policy,
         concurrency=settings.concurrency,
         config=secret_name(namespace, settings, live) if live else names.ROUTER_NAME,
         token=drain_token(settings, namespace),
-        annotations={RESTARTED_ANNOTATION: asked},
+        annotations={RESTARTED_ANNOTATION: asked, **shown},
+        certificates=settings.certificates,
     )
 
 
@@ -234,11 +252,20 @@ def _metadata(namespace: str, owners: Iterable[Json]) -> Json:
     }
 
 
-def _service_spec() -> Json:
-    """The router's port under two numbers, so that what stands in front knows which protocol to speak."""
+def _certificate(deployment: Json) -> str:
+    return str(((deployment["spec"].get("router") or {}).get("tls") or {}).get("secretName", ""))
+
+
+def _service_spec(*, secured: bool) -> Json:
+    """The router's port under two numbers, so that what stands in front knows which protocol to speak; and
+    the one for TLS.
+    """
     to = {"targetPort": names.ROUTER_TRAFFIC_PORT, "protocol": "TCP"}
     ports = [
         {"name": "http", "port": 80, **to, "appProtocol": "http"},
         {"name": "grpc", "port": GRPC_PORT, **to, "appProtocol": "kubernetes.io/h2c"},
     ]
+    if secured:
+        to = {"targetPort": names.ROUTER_TLS_PORT, "protocol": "TCP"}
+        ports.append({"name": "https", "port": 443, **to, "appProtocol": "https"})
     return {"type": "ClusterIP", "selector": selector(), "ports": ports}

@@ -7,16 +7,16 @@ program in the image but Envoy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.routers import drain
+from noria_operator.routers import drain, tls
+from noria_operator.routers.bootstrap import CONFIG_DIR, CONFIG_FILE, TLS_DIR
 from noria_operator.routers.stats_listener import READY_PATH
 
 Json = dict[str, Any]
 
-CONFIG_FILE = "envoy.json"
-CONFIG_DIR = "/etc/noria"
 MEMORY = 1024 * 1024 * 1024
 """Limit: 70 MB and two thirds of a megabyte for each revision of the namespace; requests are far below."""
 _USER = 65532
@@ -33,9 +33,23 @@ def labels() -> dict[str, str]:
 
 
 def template(
-    *, image: str, pull_policy: str, concurrency: int, config: str, token: str, annotations: dict[str, str]
+    *,
+    image: str,
+    pull_policy: str,
+    concurrency: int,
+    config: str,
+    token: str,
+    annotations: dict[str, str],
+    certificates: Sequence[str] = (),
 ) -> Json:
-    """The template; `config` is the name of the Secret."""
+    """The template; `config` is the name of the Secret, `certificates` are those with certificates."""
+    container = _container(image, pull_policy, concurrency, token)
+    if certificates:
+        container["ports"].append({"name": "tls", "containerPort": names.ROUTER_TLS_PORT, "protocol": "TCP"})
+    container["volumeMounts"] += [
+        {"name": f"tls-{index}", "mountPath": f"{TLS_DIR}/{name}", "readOnly": True}
+        for index, name in enumerate(certificates)
+    ]
     return {
         "metadata": {"labels": labels(), "annotations": annotations},
         "spec": {
@@ -49,10 +63,11 @@ def template(
                 "fsGroup": _USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [_container(image, pull_policy, concurrency, token)],
+            "containers": [container],
             "volumes": [
                 {"name": "config", "secret": {"secretName": config, "defaultMode": 0o440}},
                 {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+                *(_certificate(index, name) for index, name in enumerate(certificates)),
             ],
             "topologySpreadConstraints": [
                 {
@@ -64,6 +79,11 @@ def template(
             ],
         },
     }
+
+
+def _certificate(index: int, name: str) -> Json:
+    items = [{"key": key, "path": key} for key in (tls.CERTIFICATE, tls.KEY)]
+    return {"name": f"tls-{index}", "secret": {"secretName": name, "defaultMode": 0o440, "items": items}}
 
 
 def _container(image: str, pull_policy: str, concurrency: int, token: str) -> Json:

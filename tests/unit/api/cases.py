@@ -319,6 +319,7 @@ REFUSED = [
     no("md", "has no replicas", router={**gateway(name="public"), "replicas": 2}),
     no("md", "has no replicas", router={"type": "Service", "replicas": 1}, hosts=[]),
     no("md", "has no timeout", router={"type": "Service", "timeout": "5s"}, hosts=[]),
+    no("md", "has no tls", router={**SERVICE, "tls": {"secretName": "a"}}, hosts=[]),
     no("md", "says its own timeout", router={**gateway(route="mine"), "timeout": "5s"}, hosts=[]),
     no("md", "has no hosts", router={"type": "Service"}, hosts=["a.example"]),
     no(

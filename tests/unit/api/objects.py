@@ -154,7 +154,7 @@ DEPLOYMENT = _object(
             "keepPrevious": "0s",
             "retry": {"limit": 3, "delay": "10m"},
         },
-        "router": {"type": "Envoy", "replicas": 2, "timeout": "30s"},
+        "router": {"type": "Envoy", "replicas": 2, "timeout": "30s", "tls": {"secretName": "flights-tls"}},
     },
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_the_router_belongs_to_all_deployments_and_is_controlled_by_none() -> No
     live = [created_anchor(each) for each in anchors]
     for body in (
         children.deployment("shop", live, SETTINGS, live=None),
-        children.service("shop", live),
+        children.service("shop", live, SETTINGS),
         children.disruption_budget("shop", live, SETTINGS),
     ):
         assert body is not None
@@ -153,3 +154,44 @@ def test_the_lame_duck_ends_before_the_pod_is_killed() -> None:
     config = children.secret("shop", SETTINGS, running())["stringData"]["envoy.json"]
     assert headers[0]["value"] in config
     assert pod["terminationGracePeriodSeconds"] > 12
+
+
+def secured(*certificates: str) -> Settings:
+    return replace(SETTINGS, certificates=certificates)
+
+
+def test_certificates_are_those_that_deployments_name_each_once() -> None:
+    tls = [{"secretName": name} for name in ("b", "a", "b")]
+    owners = [owner(f"m{number}", router={"tls": one}) for number, one in enumerate(tls)]
+    assert children.certificates_wanted([*owners, owner("m")]) == ("a", "b")
+
+
+def test_pods_mount_certificates_and_nothing_else_of_their_secrets() -> None:
+    pod = applied(secured("a.example", "b"))["spec"]["template"]["spec"]
+    mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
+    volumes = {one["name"]: one["secret"] for one in pod["volumes"] if "secret" in one}
+    assert mounts["tls-0"] == "/etc/noria-tls/a.example"
+    assert volumes["tls-1"]["secretName"] == "b"
+    assert [item["key"] for item in volumes["tls-1"]["items"]] == ["tls.crt", "tls.key"]
+    files = children.secret("shop", secured("a.example", "b"), running())["stringData"]
+    assert set(files) == {"envoy.json", "tls-0.json", "tls-1.json"}
+    assert "/etc/noria-tls/a.example/tls.key" in files["tls-0.json"]
+
+
+def test_other_certificates_replace_the_pods_and_the_same_ones_do_not() -> None:
+    live = running(secured("a"))
+    kept = children.deployment("shop", [owner("m")], secured("a"), live=live)
+    assert kept["spec"]["template"] == applied(secured("a"))["spec"]["template"]
+    for certificates in ((), ("a", "b"), ("b",)):
+        other = children.deployment("shop", [owner("m")], secured(*certificates), live=live)
+        assert other["spec"]["template"] != kept["spec"]["template"]
+
+
+def test_the_port_for_tls_is_there_for_those_who_ask_for_it() -> None:
+    def ports(service: dict[str, Any]) -> set[int]:
+        return {one["port"] for one in service["spec"]["ports"]}
+
+    asked = owner("m", router={"tls": {"secretName": "a"}})
+    assert ports(children.deployment_service(asked)) == {80, 443, 8082}
+    assert ports(children.deployment_service(owner("n"))) == {80, 8082}
+    assert ports(children.service("shop", [], secured("a"))) == {80, 443, 8082}

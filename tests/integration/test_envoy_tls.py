@@ -1,0 +1,92 @@
+"""TLS at a real router: the certificate that fits the name, and a new one without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.integration.envoy_router import Cluster, discovery, router, upstream
+from tests.sockets import free_port
+
+NOT_SOON = timedelta(days=1)
+
+
+def renew(folder: Path, name: str) -> str:
+    """A new certificate for a name, put in place as the kubelet does with a Secret; returns it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - NOT_SOON).not_valid_after(now + NOT_SOON)
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    certificate = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    place = folder / name
+    version = place / f"..{now:%Y_%m_%d_%H_%M_%S.%f}"
+    version.mkdir(parents=True)
+    for file, content in (("tls.crt", certificate), ("tls.key", private)):
+        (version / file).write_bytes(content)
+        if not (place / file).is_symlink():
+            (place / file).symlink_to(f"..data/{file}")
+    (place / "..data_tmp").symlink_to(version.name)
+    (place / "..data_tmp").replace(place / "..data")
+    return certificate.decode()
+
+
+async def ask(port: int, name: str, trusted: str, *, protocol: str = "http/1.1") -> tuple[int, str]:
+    """Status of an answer to a request to this name, whose certificate must be a trusted one; and what was
+    agreed on to speak."""
+    context = ssl.create_default_context(cadata=trusted)
+    context.set_alpn_protocols([protocol])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
+    spoken = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    if spoken == "h2":
+        writer.close()
+        return 0, spoken
+    writer.write(f"GET /v2/models/m/infer HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+    head = await reader.readline()
+    writer.close()
+    return int(head.split()[1]), spoken
+
+
+async def test_the_certificate_is_the_one_for_the_name_and_changes_without_a_restart(tmp_path: Path) -> None:
+    first, other = (renew(tmp_path, name) for name in ("a.example", "b.example"))
+    cluster, port = Cluster(), free_port()
+    async with upstream("one") as one, discovery(cluster.store(), port):
+        cluster.deployment("a", {"a-1": 100}, hosts=["a.example"])
+        cluster.deployment("b", {"a-1": 100}, hosts=["b.example"])
+        cluster.endpoints("a-1", one.port)
+        async with router(port, certificates=tmp_path) as envoy:
+            await envoy.until_ready()
+            assert await ask(envoy.tls, "a.example", first) == (200, "http/1.1")
+            assert await ask(envoy.tls, "b.example", other) == (200, "http/1.1")
+            assert (await ask(envoy.tls, "a.example", first, protocol="h2"))[1] == "h2"
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await ask(envoy.tls, "b.example", first)
+            second = renew(tmp_path, "a.example")
+            async with asyncio.timeout(10):
+                while True:
+                    status, _ = await ask(envoy.tls, "a.example", first + second)
+                    assert status == 200
+                    try:
+                        await ask(envoy.tls, "a.example", second)
+                        break
+                    except ssl.SSLCertVerificationError:
+                        await asyncio.sleep(0.05)
+            assert (await ask(envoy.tls, "b.example", other))[0] == 200
+            assert envoy.process.returncode is None
+
+
+async def test_without_certificates_nothing_listens_for_tls(tmp_path: Path) -> None:
+    port = free_port()
+    async with discovery(Cluster().store(), port), router(port, certificates=tmp_path) as envoy:
+        await envoy.until_ready()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", envoy.tls)
