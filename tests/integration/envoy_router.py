@@ -174,6 +174,13 @@ class Router:
         async with self.session.get(url, headers={"Host": host, **(headers or {})}) as response:
             return response.status, await response.text()
 
+    async def answer(self, host: str) -> int:
+        """The status of an answer; 0 as long as nobody listens."""
+        try:
+            return (await self.get(host))[0]
+        except aiohttp.ClientConnectorError:
+            return 0
+
     async def weights(self, deployment: str) -> dict[str, int] | None:
         status, text = await self.get("version.noria.internal", f"/{deployment}")
         return dict(json.loads(text)["weights"]) if status == 200 else None
