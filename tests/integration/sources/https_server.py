@@ -18,6 +18,7 @@ class Web:
 
     port: int
     ca: str
+    name: str = "localhost"
     files: dict[str, bytes] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     authorization: str = ""
@@ -35,25 +36,25 @@ class Web:
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}"
+        return f"https://{self.name}:{self.port}"
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Certificate and key for localhost, signed by itself."""
+def certificate(folder: Path, name: str = "localhost") -> tuple[Path, Path]:
+    """Certificate and key for a name, signed by itself."""
     cert, key = folder / "tls.crt", folder / "tls.key"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost"],
+         "-keyout", key, "-out", cert, "-days", "2", "-subj", f"/CN={name}",
+         "-addext", f"subjectAltName=DNS:{name}"],
         check=True, capture_output=True,
     )  # fmt: skip
     return cert, key
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Web]:
-    """The server, gone at the end."""
-    cert, key = certificate(folder)
+def serve(folder: Path, name: str = "localhost", address: str = "127.0.0.1") -> Iterator[Web]:
+    """The server, gone at the end; `name` is what its certificate says."""
+    cert, key = certificate(folder, name)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
 
@@ -68,9 +69,9 @@ def serve(folder: Path) -> Iterator[Web]:
         def handle_error(self, request: object, client_address: object) -> None:
             pass
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server((address, 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    web = Web(server.server_address[1], cert.read_text())
+    web = Web(server.server_address[1], cert.read_text(), name)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
