@@ -140,6 +140,7 @@ class Operator:
             finally:
                 await cancelled(background)
                 await self._sender.close()
+                await self.context.close()
 
     async def _watch(self) -> None:
         await _kinds_exist(self._parts.client, self._parts.config)

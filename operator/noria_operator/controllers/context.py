@@ -151,6 +151,11 @@ class Context:
     """Whatever Prometheus knows, by queries of the cluster's admin."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))
 
+    async def close(self) -> None:
+        """Give up what is being read in the background."""
+        await self.queries.close()
+        await self.servers.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -113,7 +113,7 @@ def said(analysis: Analysis, judgement: Judgement) -> Analysis:
     return replace(
         analysis,
         verdict=judgement.verdict,
-        message=judgement.message,
+        message=clip(judgement.message),
         lone_burst=judgement.lone_burst,
         said=tuple(map(_said, judgement.measures)),
     )

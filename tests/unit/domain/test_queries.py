@@ -8,6 +8,7 @@ from math import inf, nan
 import pytest
 from tests.unit.domain.rollout_world import START, World, canary, revision, seconds
 
+from noria_operator.api.status import MESSAGE_LIMIT
 from noria_operator.domain.analysis import Said
 from noria_operator.domain.queries import (
     Answer,
@@ -274,3 +275,17 @@ def test_queries_alone_judge_where_nobody_counts_errors(counted: bool, promoted:
         answered(world, 0.0)
     world.settle()
     assert (world.state.stable == revision(2)) is promoted
+
+
+def test_the_sentences_of_many_measures_fit_into_a_status() -> None:
+    """The API server refuses longer ones, and with them the abort."""
+    many = tuple(QueryPolicy(f"q{index}", "t", success=BELOW) for index in range(8))
+    world = canary(Policy(replicas=2, steps=(PolicyStep(50, timedelta(hours=1)),), queries=many))
+    world.settle()
+    world.queries = {one.name: Asked(problem="there is no such template, " * 40) for one in many}
+    world.reconcile()
+    assert world.state.analysis is not None
+    assert world.state.analysis.verdict is Verdict.ERROR
+    assert len(world.state.analysis.message) == MESSAGE_LIMIT
+    assert world.plan is not None
+    assert len(world.plan.message) >= MESSAGE_LIMIT, "the whole status clips it again"

@@ -346,3 +346,12 @@ async def test_a_look_at_pods_none_of_which_answers_says_so() -> None:
         found = reader.latest("shop", "m", [pod(1)], since=SINCE, every=timedelta(seconds=15))
         assert found == (None,)
         await reader.close()
+
+
+async def test_a_reader_that_is_closed_gives_up_what_it_reads_in_the_background() -> None:
+    async with pods(hanging) as port:
+        reader = CounterReader(Fetcher(timeout=30), port=port)
+        reader.latest("shop", "m", [pod(1)], since=SINCE, every=timedelta(seconds=15))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await reader.close()
