@@ -13,6 +13,8 @@ from tests.e2e.kube import Json, Kube
 
 RATE = 200.0
 """Requests a second that a rollout has to live with."""
+ROUTERS = "noria.dev/router=true"
+"""Label of the router's pods."""
 
 
 def address(kube: Kube) -> str:
@@ -42,6 +44,14 @@ def at(kube: Kube, **wanted: int) -> Json:
         return {name: weight for name, weight in weights(md).items() if weight} == exact
 
     return kube.until("ModelDeployment", "tiny", holds, timeout=180)
+
+
+def replace_routers(kube: Kube) -> None:
+    """Delete the router pods one by one, each when all of them are ready again."""
+    for pod in kube.list("Pod", ROUTERS):
+        kube.delete("Pod", pod["metadata"]["name"])
+        kube.until_gone("Pod", pod["metadata"]["name"])
+        kube.until("Deployment", "noria-router", lambda it: it["status"].get("readyReplicas") == 2)
 
 
 @contextmanager

@@ -10,14 +10,13 @@ from tests.e2e.conftest import Program
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import Load
 from tests.e2e.manifests import autoscaler, claim, model_deployment, training_job
-from tests.e2e.rollouts import address
+from tests.e2e.rollouts import ROUTERS, address, replace_routers
 
 STRATEGY = {
     "steps": [{"weight": 10, "minRequests": 20}, {"weight": 50, "minRequests": 200}],
     "analysis": {"interval": "2s", "errors": {"tolerated": "0.05"}},
     "keepPrevious": "5m",
 }
-ROUTERS = "app.kubernetes.io/name=noria-router"
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +34,6 @@ def served(kube: Kube, images: dict[str, str]) -> Json:
     done = kube.until("TrainingJob", "tiny-first", phase("Succeeded"), timeout=180)
     assert done["status"]["modelVersion"] == "tiny-1"
     return kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=120)
-
-
-def replace_routers(kube: Kube) -> None:
-    """Delete the router pods one by one, each when all of them are ready again."""
-    for pod in kube.list("Pod", ROUTERS):
-        kube.delete("Pod", pod["metadata"]["name"])
-        kube.until_gone("Pod", pod["metadata"]["name"])
-        kube.until("Deployment", "noria-router", lambda it: it["status"].get("readyReplicas") == 2)
 
 
 def kill_leader(kube: Kube) -> None:
