@@ -245,7 +245,7 @@ def test_kubectl_explains_every_field(admin: Path, definition: Any) -> None:
     assert "<no description>" not in text
     assert "FIELDS:" in text
     weight = kubectl(admin, "explain", "md.spec.strategy.steps.weight")
-    assert "Share of requests for the challenger in percent, for example 10." in weight
+    assert "Percent of requests for the challenger, for example 10." in weight
 
 
 # -- examples ------------------------------------------------------------------------------------------
