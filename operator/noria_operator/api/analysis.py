@@ -81,6 +81,11 @@ class Quality(Spec):
         description="How much worse, in the metric's own units, is still good. A challenger fails when it is "
         'surely worse by more, and passes when surely not. Default: "0.02".',
     )
+    initial_delay: Duration = Field(
+        default=timedelta(),
+        description="From the challenger's first request until labels count: as long as a label takes, where "
+        "that depends on what it says. Default: 0s.",
+    )
     optional: bool = Field(
         default=False,
         description="true: labels that do not suffice for a verdict hold no promotion. Default: false.",

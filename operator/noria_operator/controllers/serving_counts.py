@@ -7,36 +7,49 @@ feedback for any version.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.controllers.context import Context
 from noria_operator.domain.analysis import Counted
+from noria_operator.domain.quality import Labels
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.serving_children import selector
+from noria_operator.evidence.server import Totals
 from noria_operator.kube.kinds import POD
 
 
 def counted(ctx: Context, deployment: ModelDeployment, policy: Policy, state: State) -> Counted | None:
     """The counts; None where no measure asks for them, and before they were read for the first time."""
-    analysis, meta = state.analysis, deployment.metadata
-    if policy.quality is None and policy.max_distance is None:
+    analysis, asked = state.analysis, policy.quality is not None or policy.max_distance is not None
+    if not asked or analysis is None or analysis.since is None:
         return None
     if state.stable is None or state.candidate is None:
         return None
-    if analysis is None or analysis.since is None:
+    # What a version predicted before it was compared is labelled for the champion alone: with a delay as
+    # long as labels take, those that count are of predictions of the same time.
+    labelled = analysis.since + (policy.quality.initial_delay if policy.quality else timedelta())
+    due = labelled <= ctx.clock.now()
+    moments = sorted({analysis.since, labelled} if due else {analysis.since})
+    looks = [_look(ctx, deployment, moment) for moment in moments]
+    read = [look[0] for look in looks if look is not None]
+    if len(read) < len(looks):
         return None
-    pods = ctx.store.list(POD, meta.namespace, selector(meta.name, meta.uid))
-    every = ctx.config.counters_interval
-    found = ctx.servers.latest(meta.namespace, meta.name, pods, since=analysis.since, every=every)
-    if found is None:
-        return None
-    totals = found[0]
-    if totals is None:
+    totals = [one for one in read if one is not None]
+    if not totals or len(totals) < len(read):
         return Counted(readable=False)
     champion, challenger = state.stable.version, state.candidate.target.version
     return Counted(
-        champion=totals.labels(champion),
-        challenger=totals.labels(challenger),
-        champion_outputs=totals.outputs(champion),
-        challenger_outputs=totals.outputs(challenger),
+        champion=totals[-1].labels(champion) if due else Labels.none(),
+        challenger=totals[-1].labels(challenger) if due else Labels.none(),
+        champion_outputs=totals[0].outputs(champion),
+        challenger_outputs=totals[0].outputs(challenger),
     )
+
+
+def _look(ctx: Context, deployment: ModelDeployment, since: datetime) -> tuple[Totals | None] | None:
+    meta = deployment.metadata
+    pods = ctx.store.list(POD, meta.namespace, selector(meta.name, meta.uid))
+    every = ctx.config.counters_interval
+    return ctx.servers.latest(meta.namespace, meta.name, pods, since=since, every=every)

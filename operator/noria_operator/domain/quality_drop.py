@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from math import log, log1p
 from typing import Final
 
@@ -28,11 +29,14 @@ MEASURE: Final = "quality"
 
 @dataclass(frozen=True, slots=True)
 class QualityPolicy:
-    """Which metric may drop by how much; `optional`: labels that do not suffice hold no promotion."""
+    """Which metric may drop by how much; `optional`: labels that do not suffice hold no promotion. Labels
+    count from `initial_delay` after the first request on.
+    """
 
     metric: str = "auc"
     max_drop: float = 0.02
     optional: bool = False
+    initial_delay: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)

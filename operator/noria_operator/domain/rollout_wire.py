@@ -92,7 +92,7 @@ def _latency(asked: Latency) -> LatencyPolicy:
 
 
 def _quality(asked: Quality) -> QualityPolicy:
-    return QualityPolicy(asked.metric, float(asked.max_drop), asked.optional)
+    return QualityPolicy(asked.metric, float(asked.max_drop), asked.optional, asked.initial_delay)
 
 
 def _query(asked: Query) -> QueryPolicy:

@@ -143,7 +143,12 @@ ACCEPTED = [
     yes(
         "md",
         server=ABSENT,
-        strategy__analysis__quality={"metric": "brier", "maxDrop": "0", "optional": True},
+        strategy__analysis__quality={
+            "metric": "brier",
+            "maxDrop": "0",
+            "optional": True,
+            "initialDelay": "24h",
+        },
     ),
     yes("md", strategy__analysis__queries=[{"name": "a", "template": "b", "failureCondition": "result > 1"}]),
     yes(

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from tests.unit.controllers.serving_api import KEY, Routers, ServingApi, edit, fork, started
 from tests.unit.controllers.test_modeldeployment import STEPS, canary, weights
+from tests.unit.controllers.training_api import minutes
 
 from noria_operator.controllers import modeldeployment
 from noria_operator.evidence.server import CounterReader, Totals
@@ -25,10 +26,12 @@ class Servers:
     right: dict[str, int] = field(default_factory=dict)
     wrong: dict[str, int] = field(default_factory=dict)
     asked: list[set[str]] = field(default_factory=list)
+    since: list[datetime] = field(default_factory=list)
 
     def latest(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime, every: timedelta
     ) -> tuple[Totals | None] | None:
+        self.since.append(since)
         self.asked.append({one["metadata"]["labels"]["noria.dev/version"] for one in pods})
         counts = {}
         for version in {*self.right, *self.wrong}:
@@ -53,3 +56,18 @@ async def test_labels_of_both_versions_are_read_from_all_pods_and_judged(tmp_pat
     assert servers.asked == [{"flights-1", "flights-2"}]
     assert weights(api) == {"flights-1": 100}
     assert "quality: too much worse: accuracy 0.5000" in api.status["rejected"][0]["reason"]
+
+
+async def test_labels_count_after_their_delay_so_that_both_versions_have_old_ones(tmp_path: Path) -> None:
+    """Until then the champion alone has labels of old predictions."""
+    api, routers = fork(*await canary(tmp_path))
+    servers = Servers(right={"flights-1": 2900, "flights-2": 500}, wrong={"flights-1": 100, "flights-2": 500})
+    quality = {"metric": "accuracy", "initialDelay": "10m"}
+    edit(api, strategy={**STEPS, "analysis": {"quality": quality}})
+    await look(api, routers, tmp_path, servers)
+    assert api.status["analysis"]["measures"][1]["verdict"] == "Hold"
+    began = servers.since[0]
+    api.clock.time += minutes(10)
+    await look(api, routers, tmp_path, servers)
+    assert servers.since[-1] == began + minutes(10)
+    assert weights(api) == {"flights-1": 100}
