@@ -15,12 +15,14 @@ from pathlib import Path
 import aiohttp
 from tests.e2e.conftest import Program, answer, install
 from tests.e2e.kube import Json, Kube, namespace, phase
+from tests.e2e.load import REQUEST
 from tests.e2e.manifests import claim, model_deployment, training_job
 from tools.cluster.layout import binary
 
 from benchmarks.report import Row, high, middle
 
 ROUNDS = 20
+COLD_ROUNDS = 5
 
 
 async def measure(_: int) -> list[Row]:
@@ -36,10 +38,13 @@ def _measure() -> list[Row]:
         _two_versions(kube, images["example-flights"])
         ours = [_switch(kube, f"tiny-{1 + number % 2}") for number in range(ROUNDS)]
         floor = [_watch_delay(kube, number) for number in range(ROUNDS)]
+        cold = [_cold_start(kube) for _ in range(COLD_ROUNDS)]
     name = "the API server's own watch delay"
     return [
         Row("spec change to weight in force, median", middle(ours) * 1e3, "ms", middle(floor) * 1e3, name),
         Row("spec change to weight in force, slowest", high(ours) * 1e3, "ms"),
+        Row("replicas from 0 to 1 to the first answer, median", middle(cold), "s"),
+        Row("replicas from 0 to 1 to the first answer, slowest", high(cold), "s"),
     ]
 
 
@@ -83,6 +88,28 @@ async def _in_force(addresses: list[str], version: str) -> None:
                 if any(name.startswith(f"{version}-") and weight == 100 for name, weight in weights.items()):
                     break
                 await asyncio.sleep(0.002)
+
+
+def _cold_start(kube: Kube) -> float:
+    """Seconds from asking for the first pod until a request is answered; image and model are on the node."""
+    service = kube.get("Service", "tiny")
+    assert service is not None
+    url = f"http://{service['spec']['clusterIP']}/v2/models/tiny/infer"
+    kube.scale("ModelDeployment", "tiny", 0)
+    asyncio.run(_answered(url, 503))  # pods that end go on answering for some seconds
+    start = time.monotonic()
+    kube.scale("ModelDeployment", "tiny", 1)
+    asyncio.run(_answered(url, 200))
+    return time.monotonic() - start
+
+
+async def _answered(url: str, status: int) -> None:
+    async with aiohttp.ClientSession() as session:
+        while True:
+            async with session.post(url, json=REQUEST) as reply:
+                if reply.status == status:
+                    return
+            await asyncio.sleep(0.02)
 
 
 def _watch_delay(kube: Kube, number: int) -> float:
