@@ -33,6 +33,7 @@ API_OF = {
     "PodDisruptionBudget": "policy/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "APIService": "apiregistration.k8s.io/v1",
+    "HTTPRoute": "gateway.networking.k8s.io/v1",
 }
 
 

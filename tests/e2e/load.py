@@ -28,6 +28,7 @@ class Load:
     rate: float = 40.0
     seconds: float = 240.0
     body: dict[str, object] = field(default_factory=lambda: REQUEST)
+    headers: dict[str, str] = field(default_factory=dict)
     sent: int = 0
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -81,7 +82,7 @@ class Load:
 
     async def _one(self, session: aiohttp.ClientSession) -> None:
         try:
-            async with session.post(self.url, json=self.body) as answer:
+            async with session.post(self.url, json=self.body, headers=self.headers) as answer:
                 text = await answer.text()
                 if answer.status == 200:
                     self.versions[json.loads(text)["model_version"]] += 1

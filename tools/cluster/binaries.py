@@ -26,6 +26,21 @@ from tools.cluster.progress import step
 
 VERSION = "k8s.io/component-base/version"
 STRIP = "-s -w"
+Joined = tuple[str, tuple[str, ...]]
+"""Path of a Go module, and patterns of YAML files in it."""
+KWOK_STAGES: Joined = (
+    "sigs.k8s.io/kwok",
+    tuple(
+        f"kustomize/stage/{each}"
+        for each in ("node/fast/node-initialize.yaml", "node/heartbeat-with-lease/*.yaml", "pod/fast/*.yaml")
+    ),
+)
+"""KWOK has no built-in behaviour: these are the stages that its own source ships."""
+GATEWAY_API: Joined = (
+    "github.com/projectcontour/contour",
+    ("examples/gateway/00-crds.yaml", "examples/contour/01-crds.yaml"),
+)
+"""The kinds of the Gateway API, as the gateway that we test with knows them, and that gateway's own."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,8 @@ class Module:
     minutes: str
     ldflags: str = STRIP
     renamed: dict[str, str] = field(default_factory=dict)
-    stages: bool = False
+    joined: dict[str, Joined] = field(default_factory=dict)
+    """Files made of what a Go module ships beside its code."""
     on_demand: bool = False
     """Built by the test that needs it, never by set-up."""
 
@@ -70,7 +86,14 @@ MODULES = {
         Module("coredns", ("coredns",), "2 minutes"),
         Module("local-path", ("local-path-provisioner",), "1 minute"),
         Module("helm", ("helm",), "2 minutes"),
-        Module("kwok", ("kwok", "kwok-stages.yaml"), "2 minutes", stages=True),
+        Module("kwok", ("kwok", "kwok-stages.yaml"), "2 minutes", joined={"kwok-stages.yaml": KWOK_STAGES}),
+        Module(
+            "contour",
+            ("contour", "gateway-api.yaml"),
+            "2 minutes",
+            joined={"gateway-api.yaml": GATEWAY_API},
+            on_demand=True,
+        ),
         Module("fake-gcs-server", ("fake-gcs-server",), "2 minutes", on_demand=True),
         Module("prometheus", ("prometheus",), "5 minutes", on_demand=True),
         Module("versitygw", ("versitygw",), "2 minutes", on_demand=True),
@@ -120,8 +143,8 @@ def _build(module: Module) -> None:
         _go(source, environment, str(go), "install", "-trimpath", "-ldflags", module.ldflags, "tool")
         for built, wanted in module.renamed.items():
             (out / built).rename(out / wanted)
-        if module.stages:
-            _kwok_stages(source, environment, go, out / "kwok-stages.yaml")
+        for name, parts in module.joined.items():
+            _join(source, environment, go, parts, out / name)
         for program in module.programs:
             (out / program).replace(binaries() / program)
     seal(module)
@@ -141,13 +164,12 @@ def _go_settings() -> dict[str, str]:
     }
 
 
-def _kwok_stages(source: Path, environment: dict[str, str], go: Path, out: Path) -> None:
-    """KWOK has no built-in behaviour: the stages that its own source ships are joined to one file."""
-    found = _go(source, environment, str(go), "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok")
-    stages = Path(found.strip()) / "kustomize" / "stage"
-    wanted = ("node/fast/node-initialize.yaml", "node/heartbeat-with-lease/*.yaml", "pod/fast/*.yaml")
-    files = [path for pattern in wanted for path in sorted(stages.glob(pattern))]
-    texts = [path.read_text(encoding="utf-8") for path in files if path.name != "kustomization.yaml"]
+def _join(source: Path, environment: dict[str, str], go: Path, parts: Joined, out: Path) -> None:
+    """One file of several that lie in the source of a Go module."""
+    path, patterns = parts
+    found = Path(_go(source, environment, str(go), "list", "-m", "-f", "{{.Dir}}", path).strip())
+    files = [each for pattern in patterns for each in sorted(found.glob(pattern))]
+    texts = [each.read_text(encoding="utf-8") for each in files if each.name != "kustomization.yaml"]
     out.write_text("\n---\n".join(texts), encoding="utf-8")
 
 
