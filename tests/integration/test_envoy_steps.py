@@ -172,3 +172,22 @@ async def test_a_preview_leads_to_the_challenger_while_there_is_one_and_else_to_
             await envoy.until_weights("m-preview", {"m-1": 100})
             assert await envoy.get("m-preview") == (200, "m-1"), "a deployment's own name is its own"
             assert await envoy.get("m") == (200, "m-2")
+
+
+async def test_while_one_version_takes_the_place_of_another_clients_are_told_to_come_again() -> None:
+    cluster, port, recreate = Cluster(), free_port(), {"type": "Recreate"}
+    async with upstream("m-1") as stable, upstream("m-2") as challenger:
+        cluster.endpoints("m-1", stable.port)
+        cluster.deployment("m", {"m-1": 100, "m-2": 0}, challenger="m-2", strategy=recreate)
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            assert await envoy.get("m") == (200, "m-1")
+            cluster.endpoints("m-1")
+            await asyncio.sleep(0.3)
+            url = f"http://127.0.0.1:{envoy.traffic}/v2/models/m/infer"
+            async with envoy.session.get(url, headers={"Host": "m"}) as response:
+                assert (response.status, response.headers["Retry-After"]) == (503, "5")
+            cluster.endpoints("m-2", challenger.port)
+            cluster.deployment("m", {"m-1": 0, "m-2": 100}, challenger="m-2", strategy=recreate)
+            await envoy.until_weights("m", {"m-1": 0, "m-2": 100})
+            assert await envoy.get("m") == (200, "m-2")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.kubelet import add_node, make_ready
+from tests.integration.kubelet import add_node, make_ready, remove
 from tests.integration.running import Cluster, eventually, operator
 
 from noria_operator.controllers import modeldeployment
@@ -362,3 +362,42 @@ async def pods(cluster: Cluster, name: str) -> list[str]:
         for pod in found
         if pod["metadata"]["name"].startswith(f"{name}-") and not pod["metadata"].get("deletionTimestamp")
     )
+
+
+async def test_where_one_copy_fits_the_new_pods_are_made_when_the_old_ones_are_gone(
+    cluster: Cluster, config: Config
+) -> None:
+    routers = Routers(cluster)
+    await approve(cluster, 1)
+    await deploy(cluster)
+    async with running(cluster, config, routers):
+        await until(cluster, serves(1))
+        body = {"spec": {"model": NAME, "strategy": {"type": "Recreate"}}}
+        await cluster.client.apply(
+            MODELDEPLOYMENT,
+            cluster.namespace,
+            {"metadata": {"name": NAME}, **body},
+            manager="test",
+            force=True,
+        )
+        await approve(cluster, 2)
+        found = await until(cluster, lambda it: "nothing answers until it is ready" in it.get("message", ""))
+        servable = next(one for one in found["conditions"] if one["type"] == "Servable")
+        assert (servable["status"], servable["reason"]) in (("False", "Recreating"), ("True", "Serving"))
+
+        async def ending() -> list[Json]:
+            pods = await cluster.client.list(
+                POD, cluster.namespace, labels={"noria.dev/version": f"{NAME}-1"}
+            )
+            return [pod for pod in pods if pod["metadata"].get("deletionTimestamp")]
+
+        (old,) = await eventually(ending)
+        made = await cluster.client.list(DEPLOYMENT, cluster.namespace)
+        servers = [one for one in made if one["metadata"]["name"] != "noria-router"]
+        rolling = [one["spec"]["strategy"]["rollingUpdate"] for one in servers]
+        assert rolling == [{"maxUnavailable": "100%", "maxSurge": 0}]
+        assert [one["spec"]["replicas"] for one in servers] == [0]
+        await remove(cluster.client, old)
+        found = await until(cluster, serves(2))
+        assert [(one["version"], one["weight"]) for one in found["traffic"]] == [(f"{NAME}-2", 100)]
+        assert found.get("previous") is None

@@ -146,6 +146,12 @@ class Sticky(Spec):
 class Strategy(Spec):
     """How versions change."""
 
+    type: Literal["RollingUpdate", "Recreate"] = Field(
+        default="RollingUpdate",
+        description="RollingUpdate: the new version comes up beside the old one. Recreate: one copy fits, so "
+        "the old one goes down first; nothing answers (503) until the new one, or the old one again, is "
+        "ready. Default: RollingUpdate.",
+    )
     steps: Annotated[
         list[Step],
         Field(max_length=20),
@@ -194,4 +200,13 @@ class Strategy(Spec):
         default=None,
         description="Try a rejected version again by itself, unless a person rejected it or a newer one is "
         "there. Absent: it waits for noria.dev/retry.",
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.type) || self.type != 'Recreate' || !has(self.steps) || size(self.steps) == 0",
+            message="with type Recreate there is no second version to send requests to: leave steps out",
+            field=".steps",
+            reason="FieldValueForbidden",
+            holds=lambda it: it.type != "Recreate" or not it.steps,
+        ),
     )

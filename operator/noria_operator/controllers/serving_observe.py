@@ -25,7 +25,7 @@ from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import InForce, Observed, Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
 from noria_operator.domain.rollout_wire import policy_of, state_of
-from noria_operator.domain.serving_children import revision_selector
+from noria_operator.domain.serving_children import revision_selector, selector
 from noria_operator.domain.serving_problems import claim_obstacle, is_pinned, problem
 from noria_operator.domain.training_locations import Location
 from noria_operator.kube.apply import controller_uid
@@ -99,6 +99,7 @@ async def gather(ctx: Context, obj: Json) -> View:
         counted=serving_counts.counted(ctx, deployment, policy, state),
         queries=serving_queries.asked(ctx, deployment, policy, state),
         commands=_commands(obj),
+        present=_present(ctx, obj, targets.values()),
         problems=_problems(ctx, obj, targets.values()),
         restorable=_restorable(ctx, obj, state),
     )
@@ -177,6 +178,18 @@ def _ready(ctx: Context, obj: Json, targets: Iterable[Revision]) -> dict[str, in
         pods = sum(router.ready(pod) for pod in pods_of(ctx, obj, target))
         found[target.name] = min(len(addresses), pods)
     return found
+
+
+def _present(ctx: Context, obj: Json, targets: Iterable[Revision]) -> dict[str, int]:
+    """Pods that take room, by revision; those of any other under an empty name."""
+    meta = obj["metadata"]
+    found = {target.name: _taking_room(pods_of(ctx, obj, target)) for target in targets}
+    everything = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
+    return {**found, "": _taking_room(everything) - sum(found.values())}
+
+
+def _taking_room(pods: Iterable[Json]) -> int:
+    return sum(pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") for pod in pods)
 
 
 def pods_of(ctx: Context, obj: Json, target: Revision) -> list[Json]:

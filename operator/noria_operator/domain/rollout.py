@@ -11,22 +11,20 @@ fail; planning twice with the same inputs changes nothing the second time.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
-from noria_operator.api.names import record_name
 from noria_operator.domain.rollout_advance import advance, climb, promote, release, settle, start, track
 from noria_operator.domain.rollout_analysis import Reading, read, weigh
+from noria_operator.domain.rollout_children import children, records
 from noria_operator.domain.rollout_commands import obey
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_report import message_of, phase_of
 from noria_operator.domain.rollout_retreat import fail, overdue, retarget, revert
 from noria_operator.domain.rollout_retry import next_retry, retry
 from noria_operator.domain.rollout_scene import Scene
-from noria_operator.domain.rollout_state import Child, Note, Observed, Plan, State
-from noria_operator.domain.rollout_steps import pods
+from noria_operator.domain.rollout_state import Note, Observed, Plan, State
 from noria_operator.domain.rollout_target import choose
-from noria_operator.domain.rollout_traffic import need, sharing, verify
+from noria_operator.domain.rollout_traffic import verify
 from noria_operator.domain.rollout_upkeep import drop, expire, hold, relieve, remap, tell
 
 MOVES = (
@@ -61,7 +59,7 @@ def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Pla
     else:
         raise RuntimeError(f"the rollout's moves do not come to rest: {notes[-5:]}")
     state = weigh(policy, before, state, reading, now)
-    made = children(policy, state)
+    made = children(policy, state, observed)
     return Plan(
         state=state,
         phase=phase_of(policy, state, observed, target),
@@ -78,28 +76,3 @@ def _due(state: State, now: datetime) -> datetime | None:
     """When to look again though nothing happens; what is overdue waits for something else."""
     times = (state.previous.keep_until if state.previous else None, next_retry(state))
     return min((at for at in times if at is not None and at > now), default=None)
-
-
-def children(policy: Policy, state: State) -> tuple[Child, ...]:
-    """The revisions that must exist, each with its pods; one that is on its way out keeps the size it has."""
-    found: dict[str, Child] = {}
-    if state.stable is not None:
-        found[state.stable.name] = Child(state.stable, "stable", policy.replicas)
-    if state.candidate is not None and state.step is not None:
-        target = state.candidate.target
-        carrying = max(sharing(policy, state.reach.weight), need(state.reach.mirror, policy.replicas))
-        replicas = max(pods(policy, state.step), carrying)
-        found[target.name] = Child(target, "candidate", replicas)
-    if state.previous is not None:
-        target = state.previous.target
-        found.setdefault(target.name, Child(target, "previous", policy.replicas))
-    for share in state.traffic:
-        found.setdefault(share.target.name, Child(share.target, "previous", None))
-    restarts = state.restarts
-    return tuple(replace(one, restart=restarts.get(name, "")) for name, one in found.items())
-
-
-def records(state: State, made: tuple[Child, ...]) -> frozenset[str]:
-    """Names of the pod records to keep: of what runs, and of what can be gone back to."""
-    past = (record_name(one.name, state.restarts.get(one.name, "")) for one in state.champions)
-    return frozenset([*past, *(child.record for child in made)])

@@ -50,17 +50,21 @@ def start(scene: Scene, state: State) -> Outcome | None:
     if not state.verified or (not weight and any(share.target == wanted for share in state.traffic)):
         return None
     back = state.undo is not None and wanted == state.undo.target
-    direct = back or state.stable is None or not policy.steps or policy.replicas == 0
-    step = Step(len(policy.steps), scene.now, released=direct, plan=fingerprint(policy.steps))
+    alone = policy.recreate and state.stable is not None
+    direct = alone or back or state.stable is None or not policy.steps or policy.replicas == 0
+    plan = fingerprint(policy.steps)
+    step = Step(len(policy.steps), scene.now, released=direct, plan=plan, recreate=alone)
     step = step if direct else standing(policy.steps, step, weight)
     tried = sum((e.event, e.version) == (Happened.ROLLED_BACK, wanted.version) for e in state.history)
     state = replace(
         state,
         candidate=Candidate(wanted, tried + 1, scene.now),
         step=step,
-        analysis=Analysis() if state.stable and not back else None,
+        previous=None if alone else state.previous,
+        analysis=Analysis() if state.stable and not back and not alone else None,
     )
     how = "without canary" if direct else f"in {len(policy.steps)} steps"
+    how = f"once {named(state.stable)} is down, and nothing answers until it is ready" if alone else how
     message = f"{wanted.version} starts {how}, attempt {tried + 1}, champion {named(state.stable)}"
     return happened(
         scene, shift(policy, scene.observed, state, Reach(weight)), Happened.STARTED, wanted.version, message
@@ -200,6 +204,7 @@ def promote(scene: Scene, state: State) -> Outcome | None:
         return None
     old = state.stable
     previous = Previous(old, scene.now + scene.policy.keep_previous) if old else state.previous
+    previous = None if step.recreate else previous
     state = replace(crowned(state, candidate.target), candidate=None, step=None, previous=previous)
     message = f"{candidate.target.version} has all traffic" + (f"; {old.version} stays warm" if old else "")
     return happened(

@@ -149,6 +149,9 @@ def _pause(scene: Scene, state: State) -> Outcome:
     if step is None or candidate is None or step.paused:
         return state, None
     weight, version = state.weight(candidate.target.name), candidate.target.version
+    if step.recreate:
+        message = f"{_said(scene, 'pause')}: nothing answers before {version} is ready; abort, or wait"
+        return _refuse(scene, state, message)
     held = replace(stopped(step, scene.now), paused=True, kept_weight=weight)
     why = _said(scene, "pause")
     message = f"{version} stays at weight {weight} ({why}); annotate noria.dev/resume, promote or abort"

@@ -16,6 +16,7 @@ from typing import Any
 from noria_operator.api.modeldeployment_status import DeploymentPhase, ModelDeploymentStatus
 from noria_operator.api.status import Condition as WireCondition
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
+from noria_operator.domain.rollout_children import recreating
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Observed, Phase, Plan
 from noria_operator.domain.rollout_traffic import realised
@@ -108,7 +109,10 @@ def _servable(report: Report) -> Condition:
         return Condition("Servable", False, "NoRouter", report.waits_for)
     if not report.observed.ready.get(state.stable.name, 0) and state.weight(state.stable.name):
         cause = report.observed.problems.get(state.stable.name, "waiting for its pods")
-        return Condition("Servable", False, "NoReadyPods", f"no pod of {name} is ready: {cause}")
+        reason, message = "NoReadyPods", f"no pod of {name} is ready: {cause}"
+        if recreating(report.policy, state):
+            reason, message = "Recreating", report.plan.message
+        return Condition("Servable", False, reason, message)
     return Condition("Servable", True, "Serving", f"requests are answered by {name}")
 
 

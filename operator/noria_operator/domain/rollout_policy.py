@@ -63,6 +63,8 @@ class Policy:
     max_hold: timedelta = timedelta(hours=1)
     abort_on_max_hold: bool = False
     progress_deadline: timedelta = timedelta(minutes=10)
+    recreate: bool = False
+    """Only one copy fits: the champion goes down before the challenger comes up."""
     keep_previous: timedelta = timedelta(minutes=10)
     retry_limit: int = 0
     retry_delay: timedelta = timedelta(minutes=10)

@@ -7,8 +7,10 @@ for and what a person can do; a phase never says more than was verified.
 from __future__ import annotations
 
 from noria_operator.api.types import format_time
+from noria_operator.domain.rollout_children import in_the_way, recreating
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import Mode, Observed, Phase, Revision, State
+from noria_operator.domain.rollout_scene import named
+from noria_operator.domain.rollout_state import Mode, Observed, Phase, Revision, State, Step
 from noria_operator.domain.rollout_steps import asked, at_endless_pause, pods
 from noria_operator.domain.rollout_target import Target
 
@@ -92,18 +94,28 @@ def _of_rejection(state: State, target: Target) -> str:
     return f"{champion} serves; {version} was rejected: {why}; {advice}"
 
 
+def _of_waiting(policy: Policy, state: State, step: Step, observed: Observed) -> str:
+    if state.candidate is None:
+        return ""
+    name, target = state.candidate.target.version, state.candidate.target
+    if in_the_way(policy, state, observed):
+        gone = f"the pods of {named(state.stable)} are gone"
+        return f"{name} starts when {gone}, since one copy fits; nothing answers until it is ready"
+    cause, ready = observed.problems.get(target.name), observed.ready.get(target.name, 0)
+    down = ", nothing answers until they are" if recreating(policy, state) else ""
+    return f"{name}: {ready} of {pods(policy, step)} pods ready{down}" + (f"; {cause}" if cause else "")
+
+
 def _of_rollout(policy: Policy, state: State, observed: Observed) -> str:
     step, candidate = state.step, state.candidate
     if step is None or candidate is None:
         return ""
-    name, target = candidate.target.version, candidate.target
+    name = candidate.target.version
     wanted = asked(policy, step)
     if step.paused:
         return f"{name} is paused at {state.reach}; annotate noria.dev/resume, promote or abort"
     if step.mode == Mode.WAITING:
-        cause = observed.problems.get(target.name)
-        ready = observed.ready.get(target.name, 0)
-        return f"{name}: {ready} of {pods(policy, step)} pods ready" + (f"; {cause}" if cause else "")
+        return _of_waiting(policy, state, step, observed)
     if step.mode == Mode.SHIFTING:
         return f"{name}: waiting until every ready router has {wanted} in force"
     if at_endless_pause(policy, step):

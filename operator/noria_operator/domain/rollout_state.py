@@ -173,7 +173,8 @@ class Step:
 
     `waited` is the time this step spent waiting for pods before `since`; `released` whether all traffic may
     follow; `kept_weight` the weight to keep when the steps were edited under it; `plan` identifies the steps
-    it began with; `ramped` is the weight that a ramp has come to.
+    it began with; `ramped` is the weight that a ramp has come to; `recreate` whether the champion goes down
+    first.
     """
 
     index: int
@@ -186,6 +187,7 @@ class Step:
     stalled: bool = False
     kept_weight: int | None = None
     ramped: int | None = None
+    recreate: bool = False
     plan: str = ""
 
 
@@ -302,10 +304,10 @@ class InForce:
 class Observed:
     """What the cluster shows. None in `in_force`, `counts`, `timings` or `counted`: not read.
 
-    `in_force` has one entry for each ready router; `ready` and `problems` go by
-    revision name; `commands` are ids by command; `obstacle` is why no new pods may be asked for (an unusable
-    claim, a foreign object); `restorable` are the former champions, by revision name, whose version is still
-    approved and whose pods can be made again as they were.
+    `in_force` has one entry for each ready router; `ready`, `problems` and `present`
+    (all pods, also those that end) go by revision name; `commands` are ids by command; `obstacle` is why no
+    new pods may be asked for (an unusable claim, a foreign object); `restorable` are the former champions, by
+    revision name, whose version is still approved and whose pods can be made again as they were.
     """
 
     versions: tuple[Version, ...] = ()
@@ -317,6 +319,7 @@ class Observed:
     queries: Mapping[str, Asked] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    present: Mapping[str, int] = field(default_factory=dict)
     obstacle: str = ""
     restorable: frozenset[str] = frozenset()
 
@@ -324,13 +327,14 @@ class Observed:
 @dataclass(frozen=True, slots=True)
 class Child:
     """A revision that must exist; `replicas` None leaves its size as it is; `restart` is the id of the
-    restart that its pods must be younger than, empty for none.
+    restart that its pods must be younger than, empty for none; `recreate`: no pod comes up beside another.
     """
 
     target: Revision
     role: str
     replicas: int | None
     restart: str = ""
+    recreate: bool = False
 
     @property
     def record(self) -> str:

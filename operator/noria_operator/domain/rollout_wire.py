@@ -79,6 +79,7 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         abort_on_max_hold=analysis.on_max_hold == "Abort",
         progress_deadline=strategy.progress_deadline,
         keep_previous=strategy.keep_previous,
+        recreate=strategy.type == "Recreate",
         retry_limit=strategy.retry.limit if strategy.retry else 0,
         retry_delay=strategy.retry.delay if strategy.retry else timedelta(),
         by_pods=not able.any_weight,
@@ -243,6 +244,7 @@ def _step_json(step: Step) -> dict[str, Any]:
         stalled=step.stalled,
         keptWeight=step.kept_weight,
         ramped=step.ramped,
+        recreate=step.recreate or None,
         plan=step.plan,
     )
 
@@ -259,5 +261,6 @@ def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -
         stalled=kept.get("stalled", False),
         kept_weight=kept.get("keptWeight"),
         ramped=kept.get("ramped"),
+        recreate=kept.get("recreate", False),
         plan=kept.get("plan", ""),
     )

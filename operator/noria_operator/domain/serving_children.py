@@ -4,7 +4,7 @@ ModelDeployment's keys.
 Comes in: a revision, its recorded pod template, the owner's names. Goes out: bodies to apply or create.
 Invariants: a selector always holds the owner's uid, so that it never catches somebody else's pods; the
 replicas are a separate body, owned by the manager `noria-rollout`; a Deployment never takes a ready pod away
-before its successor is ready.
+before its successor is ready, unless only one copy fits.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ def child_labels(deployment: str, target: Revision) -> dict[str, str]:
     }
 
 
+_BESIDE: Json = {"maxUnavailable": 0, "maxSurge": 1}
+_ALONE: Json = {"maxUnavailable": "100%", "maxSurge": 0}
+"""As `Recreate`, but for that it has the same fields, so that either can be applied over the other."""
+
+
 def workload(namespace: str, deployment: str, uid: str, child: Child, template: Json) -> Json:
     """The Deployment of a revision, without its size."""
     target = child.target
@@ -70,7 +75,7 @@ def workload(namespace: str, deployment: str, uid: str, child: Child, template: 
         "spec": {
             "revisionHistoryLimit": 1,
             "selector": {"matchLabels": revision_selector(deployment, uid, target)},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": _ALONE if child.recreate else _BESIDE},
             "template": template,
         },
     }

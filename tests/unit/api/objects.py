@@ -148,6 +148,7 @@ DEPLOYMENT = _object(
                 "maxHold": "1h",
                 "onMaxHold": "Pause",
             },
+            "type": "RollingUpdate",
             "sticky": {"header": "x-user"},
             "preview": True,
             "progressDeadline": "10m",

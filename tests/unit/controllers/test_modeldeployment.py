@@ -582,3 +582,23 @@ async def test_a_host_that_another_deployment_has_is_told_until_it_is_free(tmp_p
     assert modeldeployment.related(store, first) == [KEY]
     await settle(api, routers, tmp_path)
     assert condition(api, "Stalled")[0] == "False"
+
+
+async def test_where_one_copy_fits_the_champions_pods_are_gone_before_the_challengers_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    api, routers = await serving(tmp_path)
+    edit(api, strategy={"type": "Recreate"})
+    await settle(api, routers, tmp_path)
+    approve(api, 2)
+    for _ in range(3):
+        await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+        (champion,) = (one for one in api.all(DEPLOYMENT) if one["metadata"]["name"] != "noria-router")
+        assert champion["metadata"]["labels"]["noria.dev/version"] == "flights-1"
+        rolling = champion["spec"]["strategy"]["rollingUpdate"]
+        assert (champion["spec"]["replicas"], rolling) == (0, {"maxUnavailable": "100%", "maxSurge": 0})
+    assert condition(api, "Reconciling")[0] == "True"
+    assert "nothing answers until it is ready" in api.status["message"]
+    api.run_pods()
+    await settle(api, routers, tmp_path)
+    assert (stable(api), weights(api)) == ("flights-2", {"flights-2": 100})

@@ -7,6 +7,7 @@ children), and checks after each of these writes what must always be true.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,9 @@ class World:
         self.versions: dict[str, Version] = {}
         self.pods: dict[str, int] = {}
         self.ready: dict[str, int] = {}
+        self.ending: dict[str, int] = {}
+        """Pods that were taken away and still take room, for as long as `slow` says."""
+        self.slow = False
         self.records: set[str] = set()
         """Names of the records of pods."""
         self.routers: list[dict[str, int]] = [{} for _ in range(routers)]
@@ -128,6 +132,7 @@ class World:
             counted=self.counted,
             commands=dict(self.commands),
             problems=dict(self.problems),
+            present=Counter(self.pods) + Counter(self.ending),
             restorable=frozenset(
                 one.name
                 for one in self.state.champions
@@ -190,9 +195,13 @@ class World:
                 self.pods.setdefault(name, 0)  # of no pods, and superseded before it was made
                 continue
             size = self.pods.get(name, 0)
+            if self.slow and child.replicas < size:
+                self.ending[name] = size - child.replicas
             self.pods[name] = child.replicas if made.state.verified else max(size, child.replicas)
             self.ready[name] = min(self.ready.get(name, 0), self.pods[name])
         for name in [name for name in self.pods if name not in wanted]:
+            if self.slow:
+                self.ending[name] = self.pods[name]
             del self.pods[name]
             self.ready.pop(name, None)
         made_now = {child.record for child in wanted.values() if child.replicas is not None}
@@ -250,12 +259,19 @@ class World:
                 first = self.state.stable is None
                 assert not weight or first or name in self.pods, "a router sends to a revision that is gone"
                 small = self.pods.get(name, 0) < need(weight, self.policy.replicas)
+                first = first or self.policy.recreate
                 leaves = name in {child.target.name for child in made.children if child.replicas is None}
                 assert not weight or first or leaves or not small, (
                     "a router sends more than a revision may grow to"
                 )
         if self.state.stable is not None:
-            assert self.pods[self.state.stable.name] >= self.policy.replicas, "the champion was scaled down"
+            alone = self.policy.recreate and self.state.step is not None and self.state.step.recreate
+            full = self.pods[self.state.stable.name] >= self.policy.replicas
+            assert full or alone, "the champion was scaled down"
+            if alone and self.slow:
+                taking = [*(Counter(self.pods) + Counter(self.ending))]
+                challenger = self.state.candidate.target.name if self.state.candidate else ""
+                assert not self.pods.get(challenger) or taking == [challenger], "two where one copy fits"
         if self.state.previous is not None:
             assert self.pods[self.state.previous.target.name] >= self.policy.replicas
 

@@ -30,6 +30,9 @@ STEPS = st.sampled_from(
             PolicyStep(pause=True, duration=seconds(30)),
             PolicyStep(60),
         ),
+        (PolicyStep(mirror=50, min_requests=20), PolicyStep(40, match=(("a", "b"),), gate=True)),
+        (PolicyStep(replicas="100%", pause=True),),
+        (PolicyStep(60, ramp_from=5, replicas="60%"), PolicyStep(80)),
     ]
 )
 
@@ -81,6 +84,10 @@ class Rollouts(RuleBasedStateMachine):
     @rule(replicas=st.integers(0, 6))
     def scale(self, replicas: int) -> None:
         self.world.edit(replicas=replicas)
+
+    @rule(recreate=st.booleans())
+    def edit_type(self, recreate: bool) -> None:
+        self.world.edit(recreate=recreate, **({"steps": ()} if recreate else {}))
 
     @rule(steps=STEPS)
     def edit_steps(self, steps: tuple[PolicyStep, ...]) -> None:

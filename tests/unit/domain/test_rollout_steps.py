@@ -175,7 +175,7 @@ def test_a_gate_waits_for_the_verdict_pass_and_for_max_hold_at_most() -> None:
 
 def test_a_weight_may_wait_for_a_person() -> None:
     world = at(PolicyStep(10, pause=True), PolicyStep(50, HOURS))
-    world.run(30, requests=600)
+    world.run(5, requests=600)
     assert world.reconcile().phase is Phase.PAUSED
     assert (index(world), world.state.weight(NEW)) == (0, 10)
     world.commands["promote"] = "1"
@@ -286,7 +286,7 @@ def test_a_ramp_moves_once_an_interval_at_most() -> None:
 
 def test_a_ramp_stands_still_without_traffic_and_while_something_is_suspicious() -> None:
     world = at(RAMP, PolicyStep(90, HOURS))
-    assert ramps(world, 30, 0) == [5]
+    assert ramps(world, 5, 0) == [5]
     ramps(world, 1, 100)
     weight = world.state.weight(NEW)
     assert 5 < weight < 80

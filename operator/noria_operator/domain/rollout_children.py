@@ -1,0 +1,61 @@
+"""The pods that must be there for a rollout to go on, and the records to keep of them.
+
+Comes in: policy, state, and which pods there are. Goes out: children. Invariants: the champion keeps its full
+size until the challenger is promoted, and the version before it until its warm time is over; only where one
+copy fits (Recreate) all others are gone before the challenger gets its first pod.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from noria_operator.api.names import record_name
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import Child, Observed, State
+from noria_operator.domain.rollout_steps import pods
+from noria_operator.domain.rollout_traffic import need, sharing
+
+
+def recreating(policy: Policy, state: State) -> bool:
+    """Whether the champion is down so that the challenger fits; ends when the spec no longer says so."""
+    return policy.recreate and state.step is not None and state.step.recreate
+
+
+def in_the_way(policy: Policy, state: State, observed: Observed) -> int:
+    """Pods that have to go before the challenger's first one may be asked for; none once one is ready."""
+    target = state.candidate.target if state.candidate else None
+    if target is None or not recreating(policy, state):
+        return 0
+    if state.reach.weight or observed.ready.get(target.name, 0):
+        return 0
+    return sum(count for name, count in observed.present.items() if name != target.name)
+
+
+def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, ...]:
+    """The revisions that must exist, each with its pods; one that is on its way out keeps the size it has."""
+    found: dict[str, Child] = {}
+    alone = recreating(policy, state)
+    if state.stable is not None:
+        found[state.stable.name] = Child(state.stable, "stable", 0 if alone else policy.replicas)
+    if state.candidate is not None and state.step is not None:
+        target = state.candidate.target
+        carrying = max(sharing(policy, state.reach.weight), need(state.reach.mirror, policy.replicas))
+        replicas = max(pods(policy, state.step), carrying)
+        waits = in_the_way(policy, state, observed)
+        # Not made before its time: a new Deployment would begin with one pod.
+        found[target.name] = Child(target, "candidate", None if waits else replicas)
+    if state.previous is not None:
+        target = state.previous.target
+        found.setdefault(target.name, Child(target, "previous", policy.replicas))
+    for share in state.traffic:
+        found.setdefault(share.target.name, Child(share.target, "previous", None))
+    restarts = state.restarts
+    return tuple(
+        replace(one, restart=restarts.get(name, ""), recreate=policy.recreate) for name, one in found.items()
+    )
+
+
+def records(state: State, made: tuple[Child, ...]) -> frozenset[str]:
+    """Names of the pod records to keep: of what runs, and of what can be gone back to."""
+    past = (record_name(one.name, state.restarts.get(one.name, "")) for one in state.champions)
+    return frozenset([*past, *(child.record for child in made)])
