@@ -204,3 +204,32 @@ async def test_requests_in_flight_and_those_that_met_no_pod_are_told_by_version(
     assert {name for name, _, _ in found} <= {
         f"envoy_cluster_upstream_{stat}" for stat in ("rq_active", "rq_total", "cx_none_healthy")
     }
+
+
+async def test_requests_under_way_are_seen_until_the_last_one_is_answered() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as server, upstream("m-2") as other:
+        cluster.endpoints("m-1", server.port)
+        cluster.endpoints("m-2", other.port)
+        cluster.deployment("m", {"m-1": 100, "m-2": 0}, router={"timeout": "2s"})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+
+            async def active(pod: str = "router-0") -> dict[str, int] | None:
+                return await reader.active(NAMESPACE, [envoy.pod(pod)], ["m-1", "m-2"])
+
+            assert await active() == {"m-1": 0, "m-2": 0}
+            server.behaviour = "hang"
+            asked = [asyncio.create_task(envoy.get("m")) for _ in range(3)]
+            async with asyncio.timeout(5):
+                while await active() != {"m-1": 3, "m-2": 0}:  # noqa: ASYNC110 - another process counts
+                    await asyncio.sleep(0.05)
+            cluster.deployment("m", {"m-1": 0, "m-2": 100})
+            await envoy.until_weights("m", {"m-1": 0, "m-2": 100})
+            assert await envoy.get("m") == (200, "m-2")
+            assert await active() == {"m-1": 3, "m-2": 0}, "weight 0 ends no request"
+            await asyncio.gather(*asked)
+            assert await active() == {"m-1": 0, "m-2": 0}
+            away = RouterReader(stats_port=free_port(), traffic_port=envoy.traffic)
+            assert await away.active(NAMESPACE, [envoy.pod()], ["m-1"]) is None

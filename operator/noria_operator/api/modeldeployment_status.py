@@ -85,6 +85,9 @@ class TrafficStatus(Served):
     verified: bool = Field(
         default=False, description="Whether every ready router confirmed weight, mirror and match."
     )
+    draining_since: Time | None = Field(
+        default=None, description="Since when its last requests are waited for. Absent: they are not."
+    )
     mirror: int | None = Field(
         default=None, ge=1, le=100, description="Percent of requests whose copies it gets. Absent: none."
     )

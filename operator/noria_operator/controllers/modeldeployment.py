@@ -175,6 +175,8 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
     if not state.verified and view.standing.routers:
         young = bool(state.history) and now - state.history[-1].at < PATIENCE
         waits.append(view.routing.READ_BACK if young else ctx.config.evidence_interval)
+    if any(share.draining_since for share in state.traffic):
+        waits.append(ctx.config.evidence_interval)
     judged = state.candidate is not None and state.stable is not None
     if judged or (state.candidate and state.step and not state.step.stalled and trouble is None):
         asked = view.policy.queries and judged

@@ -73,6 +73,10 @@ class Routing(Protocol):
     async def timings(self, ctx: Context, obj: Json, arms: Collection[Revision]) -> Timings | None:
         """Latencies of each of `arms`; None when nobody could be read, or nobody measures them."""
 
+    async def active(self, ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping[str, int] | None:
+        """Requests that each of `left` still answers, empty when a router could not be read; None where
+        nobody counts them."""
+
 
 async def preview(ctx: Context, owner: Json, wanted: Json) -> None:
     """The Service that leads to the challenger, where the spec asks for it. Raises NameConflict, ApiError."""

@@ -6,7 +6,7 @@ are never written here: the status that holds them is what routers are answered 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -64,3 +64,12 @@ async def timings(ctx: Context, obj: Json, arms: Collection[Revision]) -> Timing
     namespace = obj["metadata"]["namespace"]
     clusters = {arm.name for arm in arms}
     return await ctx.router.timings(namespace, router.pods(ctx.store, namespace), clusters) or None
+
+
+async def active(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping[str, int]:
+    """As every router that runs counts them, also one that ends."""
+    if not left:
+        return {}
+    namespace = obj["metadata"]["namespace"]
+    clusters = {one.name for one in left}
+    return await ctx.router.active(namespace, router.pods(ctx.store, namespace), clusters) or {}

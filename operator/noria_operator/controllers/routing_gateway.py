@@ -110,6 +110,10 @@ async def counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counter
     return await server_counts(ctx, obj, arms)
 
 
+async def active(_: Context, __: Json, ___: Collection[Revision]) -> None:
+    """Nobody counts them: pods finish what they have after they were told to end."""
+
+
 async def timings(_: Context, __: Json, ___: Collection[Revision]) -> Timings | None:
     """Nobody measures them, which is why `analysis.latency` is refused."""
     return None

@@ -24,6 +24,7 @@ from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import InForce, Observed, Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
+from noria_operator.domain.rollout_traffic import placed
 from noria_operator.domain.rollout_wire import policy_of, state_of
 from noria_operator.domain.serving_children import revision_selector, selector
 from noria_operator.domain.serving_problems import claim_obstacle, is_pinned, problem
@@ -84,10 +85,11 @@ async def gather(ctx: Context, obj: Json) -> View:
     versions = _versions(ctx, deployment, state)
     seen = [version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()]
     routing = ROUTINGS[deployment.spec.router.type]
-    in_force, counts, timings = await asyncio.gather(
+    in_force, counts, timings, active = await asyncio.gather(
         _in_force(ctx, obj, state, routing),
         _counts(ctx, obj, state, routing),
         _timings(ctx, obj, policy, state, routing),
+        routing.active(ctx, obj, _left(state)),
     )
     targets = {one.name: one for one in _targets(state)}
     observed = Observed(
@@ -97,6 +99,7 @@ async def gather(ctx: Context, obj: Json) -> View:
         counts=counts,
         timings=timings,
         counted=serving_counts.counted(ctx, deployment, policy, state),
+        active=active,
         queries=serving_queries.asked(ctx, deployment, policy, state),
         commands=_commands(obj),
         present=_present(ctx, obj, targets.values()),
@@ -137,6 +140,12 @@ def _targets(state: State) -> list[Revision]:
     places += [state.candidate.target] if state.candidate else []
     places += [state.previous.target] if state.previous else []
     return places + [share.target for share in state.traffic]
+
+
+def _left(state: State) -> list[Revision]:
+    """Those that get no requests any more, and go once the last one is answered."""
+    places = placed(state)
+    return [share.target for share in state.traffic if not share.weight and share.target not in places]
 
 
 def _restorable(ctx: Context, obj: Json, state: State) -> frozenset[str]:

@@ -47,7 +47,7 @@ def start(scene: Scene, state: State) -> Outcome | None:
     if state.previous is not None and state.previous.target == wanted:
         return None
     weight = state.weight(wanted.name)
-    if not state.verified or (not weight and any(share.target == wanted for share in state.traffic)):
+    if not state.verified:
         return None
     back = state.undo is not None and wanted == state.undo.target
     alone = policy.recreate and state.stable is not None

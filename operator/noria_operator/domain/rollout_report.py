@@ -34,7 +34,14 @@ def phase_of(policy: Policy, state: State, observed: Observed, target: Target) -
 
 def message_of(policy: Policy, state: State, observed: Observed, target: Target) -> str:
     """What it is doing, what it waits for, what to do about it."""
-    return "; ".join(filter(None, (_of_places(policy, state, observed, target), _of_leaving(state))))
+    parts = (_of_places(policy, state, observed, target), _of_leaving(state), _of_draining(state))
+    return "; ".join(filter(None, parts))
+
+
+def _of_draining(state: State) -> str:
+    """Who gets nothing any more and still answers."""
+    last = ", ".join(one.target.version for one in state.traffic if one.draining_since)
+    return f"{last} finishes its last requests" if last else ""
 
 
 def _of_leaving(state: State) -> str:

@@ -146,7 +146,8 @@ class Reach:
 @dataclass(frozen=True, slots=True)
 class Share:
     """How requests get to a revision: what is wanted, and whether every ready router was seen to act on
-    it, or, where routers cannot be asked (`Policy.read_back`), is taken to.
+    it, or, where routers cannot be asked (`Policy.read_back`), is taken to. `draining_since` is when its last
+    requests began to be waited for.
     """
 
     target: Revision
@@ -154,6 +155,7 @@ class Share:
     verified: bool
     mirror: int = 0
     match: tuple[tuple[str, str], ...] = ()
+    draining_since: datetime | None = None
 
 
 class Mode(StrEnum):
@@ -304,10 +306,11 @@ class InForce:
 class Observed:
     """What the cluster shows. None in `in_force`, `counts`, `timings` or `counted`: not read.
 
-    `in_force` has one entry for each ready router; `ready`, `problems` and `present`
-    (all pods, also those that end) go by revision name; `commands` are ids by command; `obstacle` is why no
-    new pods may be asked for (an unusable claim, a foreign object); `restorable` are the former champions, by
-    revision name, whose version is still approved and whose pods can be made again as they were.
+    `in_force` has one entry for each ready router; `ready`, `problems`, `present` (all pods, also those that
+    end) and `active` (requests under way, as far as read; None where nobody counts them) go by revision name;
+    `commands` are ids by command; `obstacle` is why no new pods may be asked for (an unusable claim, a
+    foreign object); `restorable` are the former champions, by revision name, whose version is still approved
+    and whose pods can be made again as they were.
     """
 
     versions: tuple[Version, ...] = ()
@@ -320,6 +323,7 @@ class Observed:
     commands: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     present: Mapping[str, int] = field(default_factory=dict)
+    active: Mapping[str, int] | None = None
     obstacle: str = ""
     restorable: frozenset[str] = frozenset()
 

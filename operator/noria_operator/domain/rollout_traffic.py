@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import InForce, Observed, Reach, Revision, Share, State
@@ -17,6 +18,10 @@ FULL = 100
 NOTHING = Reach()
 LEAVING = 3
 """Versions that may keep weight without a place, at most: a status has room for eight in all."""
+DRAINING = 2
+"""Versions whose last requests are waited for, at most."""
+DRAIN = timedelta(minutes=5)
+"""How long they are waited for: streams may have no end."""
 
 
 def need(weight: int, demand: int) -> int:
@@ -88,22 +93,22 @@ def shift(policy: Policy, observed: Observed, state: State, reach: Reach = NOTHI
     found = {name: Reach(weight) for name, weight in weights.items()}
     if challenger is not None:
         found[challenger.name] = reach
-    previous = state.previous.target if state.previous else None
-    targets = (state.stable, challenger, *(share.target for share in state.traffic), previous)
-    known = {target.name: target for target in targets if target is not None}
-    before = {one.target.name: Reach(one.weight, one.mirror, one.match) for one in state.traffic}
-    moved = any(found.get(name, NOTHING) != before.get(name, NOTHING) for name in known)
+    places = placed(state)
+    targets = (*places, *(share.target for share in state.traffic))
+    reaches = {one: found.get(one.name, NOTHING) for one in targets if one is not None}
+    before = {one.target: Reach(one.weight, one.mirror, one.match) for one in state.traffic}
+    drained = {one.target: one.draining_since for one in state.traffic if one.target not in places}
+    moved = any(reach != before.get(target, NOTHING) for target, reach in reaches.items())
     still = state.verified and not moved
-    traffic = tuple(_share(target, found.get(name, NOTHING), still) for name, target in known.items())
+    traffic = tuple(
+        Share(target, reach.weight, still, reach.mirror, reach.match, drained.get(target))
+        for target, reach in reaches.items()
+    )
     if not any(share.weight for share in traffic):
         # A first version that nobody may reach yet: routes without any weight are no routes.
         traffic = ()
     version = state.traffic_version + moved
     return state if traffic == state.traffic else replace(state, traffic=traffic, traffic_version=version)
-
-
-def _share(target: Revision, reach: Reach, verified: bool) -> Share:
-    return Share(target, reach.weight, verified, reach.mirror, reach.match)
 
 
 def _rest(policy: Policy, observed: Observed, state: State, taken: int) -> dict[str, int]:
@@ -145,18 +150,38 @@ def verify(state: State, in_force: tuple[InForce, ...] | None) -> State:
     return state if traffic == state.traffic else replace(state, traffic=traffic)
 
 
-def forget(state: State) -> State:
-    """Drop revisions without a place once their weight 0 is verified; their children may go now."""
+def forget(state: State, active: Mapping[str, int] | None, now: datetime) -> State:
+    """Drop revisions without a place once their weight 0 is verified and their last request was seen to be
+    answered, or after `DRAIN`; their children may go now.
+
+    `active` are the requests under way, as far as they were read; where nobody can tell (None), pods finish
+    what they have when they are told to end.
+    """
     if not state.verified:
         return state
-    places = {
-        one.name
-        for one in (
-            state.stable,
-            state.candidate.target if state.candidate else None,
-            state.previous.target if state.previous else None,
-        )
-        if one is not None
-    }
-    traffic = tuple(share for share in state.traffic if share.target.name in places or share.weight)
+    places = placed(state)
+    gone = [share for share in state.traffic if share.target not in places and not share.weight]
+    waiting = [share for share in gone if active is not None and _drains(share, active, now)]
+    kept = {share.target: share.draining_since or now for share in waiting[-DRAINING:]}
+    traffic = tuple(
+        replace(share, draining_since=kept.get(share.target))
+        for share in state.traffic
+        if share not in gone or share.target in kept
+    )
     return state if traffic == state.traffic else replace(state, traffic=traffic)
+
+
+def _drains(share: Share, active: Mapping[str, int], now: datetime) -> bool:
+    """Whether it may have requests still; what was not read is not known to be zero."""
+    if active.get(share.target.name) == 0:
+        return False
+    return share.draining_since is None or now - share.draining_since < DRAIN
+
+
+def placed(state: State) -> tuple[Revision | None, ...]:
+    """Champion, challenger and previous version; who has none of these places is on its way out."""
+    return (
+        state.stable,
+        state.candidate.target if state.candidate else None,
+        state.previous.target if state.previous else None,
+    )

@@ -93,7 +93,7 @@ def expire(scene: Scene, state: State) -> Outcome | None:
     return replace(state, previous=None), None
 
 
-def drop(_: Scene, state: State) -> Outcome | None:
-    """Revisions without a place leave once their weight 0 is in force."""
-    left = forget(state)
+def drop(scene: Scene, state: State) -> Outcome | None:
+    """Revisions without a place leave once their weight 0 is in force and their last request is answered."""
+    left = forget(state, scene.observed.active, scene.now)
     return None if left is state else (left, None)

@@ -134,6 +134,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
                 one.verified or bool(one.assumed),
                 one.mirror or 0,
                 _headers(one.match or ()),
+                one.draining_since,
             )
             for one in status.traffic
         ),
@@ -187,6 +188,7 @@ def status_fields(
                 verified=one.verified and read_back,
                 assumed=(one.verified and not read_back) or None,
                 realised=(realised or {}).get(one.target.name),
+                draining_since=one.draining_since,
                 mirror=one.mirror or None,
                 match=[MatchStatus(name=name, value=value) for name, value in one.match] or None,
             )

@@ -33,6 +33,8 @@ _SAVED, _DROPPED = "upstream_rq_retry_success", "upstream_cx_destroy_remote_with
 _FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
 """UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP calls 5xx and
 429 (and 413, which gRPC does not tell apart; clients that send too much do so to every version)."""
+_ACTIVE = "upstream_rq_active"
+_UNDER_WAY = re.compile(rf"cluster\.([^.]+)\.{_ACTIVE}")
 _STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT, _RESET, _SAVED, _DROPPED, *_FAULTS)
 _STAT = "|".join(map(re.escape, _STATS))
 _NAME = re.compile(rf"cluster\.([^.]+)\.({_STAT})")
@@ -117,6 +119,20 @@ class RouterReader:
         nothing = dict.fromkeys(clusters or (), Counts())
         return {uid: self._steady(uid, nothing | each) for uid, each in found.items() if each is not None}
 
+    async def active(
+        self, namespace: str, pods: Iterable[Json], clusters: Collection[str]
+    ) -> dict[str, int] | None:
+        """Requests by cluster that these routers wait for just now; None when one of them could not be
+        read.
+        """
+        read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
+        query = f"/stats?format=json&filter={quote(_pattern(clusters, _ACTIVE), safe='')}"
+        bodies = await asyncio.gather(*(self._stats(pod, query) for pod in read))
+        told = [waiting(body) for body in bodies]
+        if None in told:
+            return None
+        return {name: sum(each.get(name, 0) for each in told if each is not None) for name in clusters}
+
     async def timings(
         self, namespace: str, pods: Iterable[Json], clusters: Collection[str]
     ) -> dict[str, dict[str, Histogram]]:
@@ -176,6 +192,19 @@ def counted(body: Any) -> dict[str, Counts] | None:
         now = _counts(values) if cluster == revision else _grpc_counts(values)
         before = found.get(revision, Counts())
         found[revision] = Counts(before.requests + now.requests, before.errors + now.errors)
+    return found
+
+
+def waiting(body: Any) -> dict[str, int] | None:
+    """Requests under way by revision; None when it is no answer of Envoy's `/stats?format=json`."""
+    if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
+        return None
+    found: dict[str, int] = {}
+    for stat in body["stats"]:
+        match = _UNDER_WAY.fullmatch(str(stat.get("name", ""))) if isinstance(stat, dict) else None
+        if match and isinstance(stat.get("value"), int):
+            revision = match[1].removesuffix(names.GRPC_SUFFIX)
+            found[revision] = found.get(revision, 0) + stat["value"]
     return found
 
 

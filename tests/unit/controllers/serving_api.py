@@ -93,11 +93,16 @@ class Routers:
     weights: dict[str, int] = field(default_factory=dict)
     version: int = 0
     counted: dict[str, Counts] = field(default_factory=dict)
+    busy: dict[str, int] = field(default_factory=dict)
+    """Requests that are not answered yet, by revision."""
     reads: int = 0
 
     def follow(self) -> None:
         self.weights = {one["name"]: one["weight"] for one in self.api.status.get("traffic", ())}
         self.version = self.api.status.get("trafficVersion", 0)
+
+    async def active(self, namespace: str, pods: Iterable[Json], clusters: Collection[str]) -> dict[str, int]:
+        return {name: self.busy.get(name, 0) for name in clusters}
 
     async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[InForce]:
         self.reads += 1

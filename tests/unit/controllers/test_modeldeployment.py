@@ -195,6 +195,25 @@ async def test_pods_of_an_aborted_challenger_go_only_when_no_router_sends_to_the
     assert api.status["phase"] == "RolledBack"
 
 
+async def test_pods_of_an_aborted_challenger_go_when_its_last_request_was_seen_to_be_answered(
+    tmp_path: Path,
+) -> None:
+    api, routers = await canary(tmp_path)
+    loser = api.status["candidate"]["name"]
+    routers.busy[loser] = 1
+    say(api, "abort", "1")
+    await settle(api, routers, tmp_path)
+    (share,) = (one for one in api.status["traffic"] if one["name"] == loser)
+    assert (share["weight"], share["verified"], "drainingSince" in share) == (0, True, True)
+    assert Key(DEPLOYMENT, NAMESPACE, loser) in api.objects
+    again = await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert again.after is not None
+    assert again.after.total_seconds() <= 1
+    routers.busy.clear()
+    await settle(api, routers, tmp_path)
+    assert Key(DEPLOYMENT, NAMESPACE, loser) not in api.objects
+
+
 async def rollout(api: ServingApi, routers: Routers, folder: Path) -> list[tuple[ServingApi, Routers]]:
     """Version 2 from its approval to the end of the warm time of version 1, crash or no crash; what was there
     before each pass.

@@ -49,9 +49,13 @@ class World:
         self.ending: dict[str, int] = {}
         """Pods that were taken away and still take room, for as long as `slow` says."""
         self.slow = False
+        self.active: dict[str, int] | None = None
+        """Requests that are not answered yet; None where nobody counts them."""
         self.records: set[str] = set()
         """Names of the records of pods."""
         self.routers: list[dict[str, int]] = [{} for _ in range(routers)]
+        self.copies: list[dict[str, int]] = [{} for _ in range(routers)]
+        """Percent of requests whose copies each router sends to whom."""
         self.told = [0] * routers
         """The version of the traffic that each router acts on."""
         self.counts: list[dict[str, Counts]] = [{} for _ in range(routers)]
@@ -93,6 +97,7 @@ class World:
 
     def router_follows(self, index: int) -> None:
         self.routers[index] = {one.target.name: one.weight for one in self.state.traffic}
+        self.copies[index] = {one.target.name: one.mirror for one in self.state.traffic if one.mirror}
         self.told[index] = self.state.traffic_version
 
     def send(self, requests: int, errors: Mapping[str, int] | None = None) -> None:
@@ -100,7 +105,7 @@ class World:
         first.
         """
         for index, (weights, counts) in enumerate(zip(self.routers, self.counts, strict=True)):
-            for name, weight in weights.items():
+            for name, weight in (weights | self.copies[index]).items():
                 failed = (errors or {}).get(name, 0) if index == 0 else 0
                 served = max(requests * weight // 100, failed)
                 counts[name] = counts.get(name, Counts()) + Counts(served, failed)
@@ -132,6 +137,7 @@ class World:
             counted=self.counted,
             commands=dict(self.commands),
             problems=dict(self.problems),
+            active=self.active,
             present=Counter(self.pods) + Counter(self.ending),
             restorable=frozenset(
                 one.name

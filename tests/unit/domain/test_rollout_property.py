@@ -140,6 +140,10 @@ class Rollouts(RuleBasedStateMachine):
     def a_router_follows(self, index: int) -> None:
         self.world.router_follows(index)
 
+    @rule(active=st.sampled_from([None, 0, 1]))
+    def requests_are_under_way(self, active: int | None) -> None:
+        self.world.active = None if active is None else dict.fromkeys(self.world.pods, active)
+
     @rule(readable=st.booleans())
     def counts(self, readable: bool) -> None:
         self.world.readable = readable

@@ -17,7 +17,7 @@ from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
-from noria_operator.evidence.router import RouterReader, counted, steady, timed
+from noria_operator.evidence.router import RouterReader, counted, steady, timed, waiting
 from noria_operator.evidence.server import MAX_OPEN, PATIENCE, CounterReader
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -189,6 +189,16 @@ async def test_what_a_router_acts_on_is_read_with_its_version(
 
 def stats(**values: int) -> dict[str, Any]:
     return {"stats": [{"name": f"cluster.m-1.{name}", "value": value} for name, value in values.items()]}
+
+
+def test_requests_under_way_are_those_of_both_protocols_and_unknown_where_the_answer_is_no_statistics() -> (
+    None
+):
+    gauges = {"cluster.m-1.upstream_rq_active": 2, "cluster.m-1_grpc.upstream_rq_active": 3, "odd": 1}
+    body = {"stats": [*({"name": name, "value": value} for name, value in gauges.items()), "odd"]}
+    assert waiting(body) == {"m-1": 5}
+    assert waiting({"stats": []}) == {}
+    assert waiting("<html>") is None
 
 
 def test_requests_that_were_refused_or_that_clients_gave_up_on_are_errors() -> None:

@@ -1,0 +1,85 @@
+"""Pods of a version that lost its place go when its last request was seen to be answered."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
+
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_traffic import DRAIN, DRAINING
+
+V1, V2, V3 = revision(1), revision(2), revision(3)
+OLD, NEW = V1.name, V2.name
+HALF = Policy(replicas=2, steps=(PolicyStep(50, timedelta(hours=9)),), keep_previous=timedelta())
+
+
+def aborted(active: dict[str, int] | None) -> World:
+    """Version 2 was aborted with these requests under way, and no router sends it anything any more."""
+    world = canary(HALF)
+    world.active = active
+    world.commands["abort"] = "1"
+    world.settle()
+    return world
+
+
+def test_pods_go_once_the_last_request_is_answered_and_not_before() -> None:
+    world = aborted({NEW: 3})
+    assert (world.pods[NEW], world.state.weight(NEW), world.state.verified) == (1, 0, True)
+    made = world.reconcile()
+    assert made.message.endswith("annotate noria.dev/retry to try it again; m-2 finishes its last requests")
+    world.pass_time(seconds(30))
+    before = world.state
+    world.reconcile()
+    assert (world.state, world.pods[NEW]) == (before, 1)
+    world.active = {NEW: 0}
+    world.reconcile()
+    assert NEW not in world.pods
+    assert world.state.traffic[0].target == V1
+    assert len(world.state.traffic) == 1
+
+
+def test_nobody_is_waited_for_without_end() -> None:
+    world = aborted({NEW: 3})
+    world.pass_time(DRAIN - seconds(1))
+    world.reconcile()
+    assert NEW in world.pods
+    world.pass_time(seconds(1))
+    world.reconcile()
+    assert NEW not in world.pods
+
+
+def test_what_could_not_be_read_is_not_taken_for_nothing_and_what_nobody_counts_is_not_waited_for() -> None:
+    assert NEW in aborted({}).pods
+    assert NEW not in aborted(None).pods
+
+
+def test_the_former_champion_goes_after_its_last_request_too() -> None:
+    world = serving(1, Policy(replicas=2, keep_previous=timedelta()))
+    world.active = {OLD: 1}
+    world.approve(2)
+    world.settle()
+    assert (world.state.stable, world.pods) == (V2, {OLD: 2, NEW: 2})
+    world.active = {OLD: 0}
+    world.settle()
+    assert world.pods == {NEW: 2}
+
+
+def test_a_version_that_is_wanted_again_while_it_drains_starts_at_once() -> None:
+    world = aborted({NEW: 3})
+    world.commands["retry"] = "1"
+    world.settle()
+    assert world.state.candidate is not None
+    assert (world.state.candidate.target, world.state.weight(NEW)) == (V2, 50)
+    assert [one.draining_since for one in world.state.traffic] == [None, None]
+
+
+def test_so_many_drain_at_a_time_and_no_newer_version_waits_for_them() -> None:
+    world = canary(HALF)
+    for number in range(3, 8):
+        world.active = {f"d-{each}-aaaaaa": 1 for each in range(1, number)}
+        world.approve(number)
+        world.settle()
+        assert world.state.weight(f"d-{number}-aaaaaa") == 50
+        drained = [one for one in world.state.traffic if one.draining_since]
+        assert len(drained) == min(number - 2, DRAINING)
