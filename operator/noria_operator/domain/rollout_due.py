@@ -23,6 +23,7 @@ def step_due(policy: Policy, state: State, now: datetime) -> datetime | None:
         last = step.index >= len(policy.steps)
         planned = timedelta() if last else policy.steps[step.index].duration
         times = [step.since + planned, step.since + planned + policy.max_hold]
+        times += [step.since + policy.interval] if not last and policy.steps[step.index].ramp_from else []
     if state.analysis is not None and state.analysis.since is not None:
         times.append(state.analysis.since + policy.min_duration)
     return min((at for at in times if at > now), default=None)

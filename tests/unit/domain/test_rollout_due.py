@@ -43,3 +43,9 @@ def test_what_time_alone_decides(state: State, now: datetime, due: datetime | No
 def test_the_least_time_of_evidence_is_waited_for() -> None:
     policy = replace(POLICY, min_duration=2 * MINUTE)
     assert step_due(policy, at(RUNNING, Analysis(since=START)), START) == START + 2 * MINUTE
+
+
+def test_a_ramp_is_looked_at_an_interval_after_its_last_move() -> None:
+    policy = Policy(steps=(PolicyStep(50, ramp_from=5),), interval=timedelta(seconds=7))
+    state = State(step=Step(0, START, mode=Mode.RUNNING))
+    assert step_due(policy, state, START) == START + timedelta(seconds=7)
