@@ -66,9 +66,14 @@ class Bench:
 
     def requests(self) -> float:
         """Requests of the operator that the API server has counted."""
-        page = kubectl(self.kubeconfig, "get", "--raw", "/metrics")
-        pattern = rf'apiserver_flowcontrol_dispatched_requests_total\{{flow_schema="{FLOW}"[^}}]*\}} (\S+)'
-        return sum(float(count) for count in re.findall(pattern, page))
+        return flow_total(self.kubeconfig, FLOW)
+
+
+def flow_total(kubeconfig: Path, flow: str) -> float:
+    """Requests that the API server has counted for a FlowSchema."""
+    page = kubectl(kubeconfig, "get", "--raw", "/metrics")
+    pattern = rf'apiserver_flowcontrol_dispatched_requests_total\{{flow_schema="{flow}"[^}}]*\}} (\S+)'
+    return sum(float(count) for count in re.findall(pattern, page))
 
 
 def install(kubeconfig: Path) -> None:
@@ -87,10 +92,10 @@ async def bench(kubeconfig: Path, folder: Path) -> AsyncIterator[Bench]:
     kubectl(kubeconfig, "create", "namespace", NAMESPACE)
     login = _operator_login(kubeconfig, folder)
     async with Client(from_kubeconfig(kubeconfig)) as client:
-        await client.create(FLOW_SCHEMA, "", _flow_schema())
+        await client.create(FLOW_SCHEMA, "", flow_schema(ACCOUNT, namespace=NAMESPACE, flow=FLOW))
         process, url = _start(login, folder)
         try:
-            await eventually(lambda: _answers(f"{url}/readyz"))
+            await eventually(lambda: answers(f"{url}/readyz"))
             yield Bench(kubeconfig, client, psutil.Process(process.pid), f"{url}/metrics")
         finally:
             process.terminate()
@@ -117,7 +122,7 @@ async def eventually(
 def _start(login: Path, folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     key = folder / "master-key"
     key.write_text("0" * 64)
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         "KUBECONFIG": str(login),
@@ -126,15 +131,15 @@ def _start(login: Path, folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         "NORIA_ROUTER_IMAGE": IMAGE,
         "NORIA_MASTER_KEY_FILE": str(key),
         "NORIA_HTTP_PORT": str(port),
-        "NORIA_XDS_PORT": str(_free_port()),
+        "NORIA_XDS_PORT": str(free_port()),
         "NORIA_LOG_LEVEL": "WARNING",
     }
     process = subprocess.Popen([sys.executable, "-m", "noria_operator.app"], env=environment)
     return process, f"http://127.0.0.1:{port}"
 
 
-def _operator_login(kubeconfig: Path, folder: Path) -> Path:
-    """The chart's service account and roles, and a kubeconfig that logs in as it."""
+def apply_chart_roles(kubeconfig: Path) -> None:
+    """The chart's service account and roles."""
     chart = str(CHECKOUT / "charts" / "noria")
     template = [str(binary("helm")), "template", "noria", chart, "--namespace", NAMESPACE]
     rendered = subprocess.run(
@@ -144,6 +149,11 @@ def _operator_login(kubeconfig: Path, folder: Path) -> Path:
         text=True,
     ).stdout
     kubectl(kubeconfig, "apply", "-f", "-", stdin=rendered)
+
+
+def _operator_login(kubeconfig: Path, folder: Path) -> Path:
+    """The chart's service account and roles, and a kubeconfig that logs in as it."""
+    apply_chart_roles(kubeconfig)
     token = kubectl(kubeconfig, "create", "token", ACCOUNT, "-n", NAMESPACE, "--duration=2h").strip()
     config = json.loads(kubectl(kubeconfig, "config", "view", "--raw", "-o", "json"))
     config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
@@ -153,20 +163,22 @@ def _operator_login(kubeconfig: Path, folder: Path) -> Path:
     return path
 
 
-def _flow_schema() -> Json:
-    account = {"name": ACCOUNT, "namespace": NAMESPACE}
+def flow_schema(account: str, *, namespace: str, flow: str) -> Json:
+    """A FlowSchema that counts the requests of one service account."""
+    subject = {"name": account, "namespace": namespace}
     everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}
     rule = {
-        "subjects": [{"kind": "ServiceAccount", "serviceAccount": account}],
+        "subjects": [{"kind": "ServiceAccount", "serviceAccount": subject}],
         "resourceRules": [{**everything, "clusterScope": True}],
     }
     level = {"name": "workload-high"}
     spec = {"priorityLevelConfiguration": level, "matchingPrecedence": 10, "rules": [rule]}
     kind = {"apiVersion": FLOW_SCHEMA.api_version, "kind": FLOW_SCHEMA.kind}
-    return {**kind, "metadata": {"name": FLOW}, "spec": spec}
+    return {**kind, "metadata": {"name": flow}, "spec": spec}
 
 
-async def _answers(url: str) -> bool:
+async def answers(url: str) -> bool:
+    """Whether it answers 200."""
     try:
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             return answer.status == 200
@@ -174,6 +186,7 @@ async def _answers(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
     with socket.create_server(("127.0.0.1", 0)) as opened:
         return int(opened.getsockname()[1])

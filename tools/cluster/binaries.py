@@ -41,6 +41,8 @@ GATEWAY_API: Joined = (
     ("examples/gateway/00-crds.yaml", "examples/contour/01-crds.yaml"),
 )
 """The kinds of the Gateway API, as the gateway that we test with knows them, and that gateway's own."""
+ARGO_CRDS: Joined = ("github.com/argoproj/argo-rollouts", ("manifests/crds/*-crd.yaml",))
+"""The kinds of Argo Rollouts, of exactly the controller's version."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Module:
     joined: dict[str, Joined] = field(default_factory=dict)
     """Files made of what a Go module ships beside its code."""
     on_demand: bool = False
-    """Built by the test that needs it, never by set-up."""
+    """Built by the test or benchmark that needs it, never by set-up."""
 
     @property
     def key(self) -> str:
@@ -95,6 +97,13 @@ MODULES = {
             on_demand=True,
         ),
         Module("fake-gcs-server", ("fake-gcs-server",), "2 minutes", on_demand=True),
+        Module(
+            "argo-rollouts",
+            ("rollouts-controller", "argo-rollouts-crds.yaml"),
+            "3 minutes",
+            joined={"argo-rollouts-crds.yaml": ARGO_CRDS},
+            on_demand=True,
+        ),
         Module("prometheus", ("prometheus",), "5 minutes", on_demand=True),
         Module("versitygw", ("versitygw",), "2 minutes", on_demand=True),
         Module("metrics-server", ("metrics-server",), "2 minutes", on_demand=True),

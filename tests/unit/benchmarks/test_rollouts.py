@@ -1,0 +1,60 @@
+"""How rollouts are followed and shown; what they take is measured elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.rollouts.contender import Figures, keys_of
+from benchmarks.rollouts.page import record
+from benchmarks.rollouts.watching import Watched
+
+Json = dict[str, Any]
+
+
+def event(name: str, phase: str, type_: str = "MODIFIED") -> Json:
+    return {
+        "type": type_,
+        "object": {"metadata": {"namespace": "a", "name": name}, "status": {"phase": phase}},
+    }
+
+
+def healthy(obj: Json) -> bool:
+    return bool(obj["status"]["phase"] == "Healthy")
+
+
+async def test_all_are_there_when_each_was_seen_once_whatever_became_of_it() -> None:
+    watched = Watched()
+    watched.take(event("one", "Healthy"))
+    waiting = asyncio.create_task(watched.until(healthy, 2, seconds=5))
+    await asyncio.sleep(0)
+    watched.take(event("two", "Pending"))
+    watched.take(event("one", "Degraded"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    watched.take(event("two", "Healthy"))
+    assert len(await waiting) == 2
+
+
+async def test_what_never_comes_is_said_with_its_number() -> None:
+    watched = Watched()
+    watched.take(event("one", "Healthy"))
+    with pytest.raises(TimeoutError, match="1 of 2"):
+        await watched.until(healthy, 2, seconds=0.01)
+
+
+def test_a_hundred_rollouts_share_a_namespace() -> None:
+    assert len({space for space, _ in keys_of(250)}) == 3
+    assert len(set(keys_of(250))) == 250
+
+
+def test_a_new_figure_takes_the_place_of_the_old_one_of_its_contender(tmp_path: Path) -> None:
+    fields = [name for name in Figures.__dataclass_fields__ if name not in ("contender", "rollouts")]
+    for contender, value in (("Noria", 1.0), ("Argo Rollouts", 2.0), ("Noria", 3.0)):
+        record(tmp_path, Figures(contender=contender, rollouts=100, **dict.fromkeys(fields, value)))
+    found = json.loads((tmp_path / "rollouts-figures.json").read_text())
+    assert [(one["contender"], one["healthy"]) for one in found] == [("Noria", 3.0), ("Argo Rollouts", 2.0)]
+    assert "| until all are healthy, s | 3.0 | 2.0 |" in (tmp_path / "rollouts-figures.md").read_text()
