@@ -7,6 +7,7 @@ written, not in what is measured.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -89,11 +90,16 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
         contender.healthy,
     )
     created = Meter(contender)
+    requests, cpu = created.requests - before.requests, created.cpu - before.cpu
+    say(f"{contender.name}: {count} healthy after {healthy:.1f} s, {requests:.0f} requests, {cpu:.1f} s CPU")
     first = await _until_all(
         contender, watched, [partial_change(contender, key) for key in keys], contender.at_first_step
     )
     changed = Meter(contender)
+    requests, cpu = changed.requests - created.requests, changed.cpu - created.cpu
+    say(f"  at the first step after {first:.1f} s, {requests:.0f} requests, {cpu:.1f} s CPU")
     idle_requests, idle_cpu, memory = await _idle(contender)
+    say(f"  idle: {idle_requests:.0f} requests a minute, {idle_cpu:.1f} % of a core, {memory:.0f} MiB")
     aborts = [await contender.abort(key, watched) for key in keys[:ABORTS]]
     p50, p99 = await _reconciles(contender)
     return Figures(
@@ -113,6 +119,12 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
         abort_p50=middle(aborts),
         abort_max=high(aborts),
     )
+
+
+def say(text: str) -> None:
+    """A run takes minutes: tell how far it is."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 class Meter:
