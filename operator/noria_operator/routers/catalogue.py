@@ -86,6 +86,7 @@ class Catalogue:
         for namespace in namespaces:
             self._snapshots.pop(namespace, None)
             self._dirty.discard(namespace)
+            self.history.latest.pop(namespace, None)
 
     async def wait(self, topics: Iterable[Topic], seconds: float) -> None:
         """Return when one of the topics has changed, or after `seconds`."""

@@ -19,6 +19,8 @@ Position = tuple[int, int]
 
 HISTORY = 2048
 """Answers of each kind that are remembered, over all namespaces."""
+NAMES = 200_000
+"""Names of clusters in all of them: 10 MB or so. A namespace of a thousand deployments has four thousand."""
 
 
 class Kind(StrEnum):
@@ -137,11 +139,18 @@ class History:
 
     clusters: dict[str, frozenset[str]] = field(default_factory=dict)
     routes: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    latest: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    """By namespace, so that equal sets (a weight changed) are held once."""
 
     def remember(self, snapshot: Snapshot) -> None:
         """A snapshot that routers may be given."""
-        _put(self.clusters, snapshot.cds.digest, snapshot.known)
-        _put(self.routes, snapshot.rds.digest, (snapshot.known, snapshot.carrying))
+        known, carrying = snapshot.known, snapshot.carrying
+        before = self.latest.get(snapshot.namespace, (known, carrying))
+        known = before[0] if before[0] == known else known
+        carrying = before[1] if before[1] == carrying else carrying
+        self.latest[snapshot.namespace] = known, carrying
+        _put(self.clusters, snapshot.cds.digest, known)
+        _put(self.routes, snapshot.rds.digest, (known, carrying))
 
 
 def in_order(snapshot: Snapshot, node: Node, place: Place, history: History) -> bool:
@@ -187,5 +196,13 @@ def _in_force(node: Node, history: History) -> tuple[frozenset[str], frozenset[s
 def _put(memory: dict[str, Any], digest: str, value: Any) -> None:
     memory.pop(digest, None)
     memory[digest] = value
-    if len(memory) > HISTORY:
+    while len(memory) > 1 and (len(memory) > HISTORY or _names(memory) > NAMES):
         del memory[next(iter(memory))]
+
+
+def _names(memory: dict[str, Any]) -> int:
+    """How many names are held, those of a set that several answers share once."""
+    held = {
+        id(one): len(one) for each in memory.values() for one in (each if type(each) is tuple else (each,))
+    }
+    return sum(held.values())

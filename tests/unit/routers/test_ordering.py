@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noria_operator.routers import ordering
 from noria_operator.routers.envoy import Snapshot, endpoint_resource, snapshot
 from noria_operator.routers.ordering import History, Kind, Node, Order, Version, compare, in_order
 from noria_operator.routers.traffic import RoutedDeployment
@@ -121,3 +122,24 @@ def test_taking_weight_away_never_waits_whichever_replica_is_asked() -> None:
     assert not in_order(before, back, ROUTES, known), "giving weight waits until the pods are known there"
     back.flying[ROUTES] = before.rds.digest
     assert not in_order(before, back, ROUTES, known), "what is on its way is not in force for certain"
+
+
+def test_what_is_remembered_of_a_large_namespace_in_motion_stays_small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ordering, "NAMES", 1000)
+    history = History()
+    for count in range(1, 200):
+        deployments = [RoutedDeployment(f"m{n}", revisions=((f"m{n}-1", 100),)) for n in range(count)]
+        history.remember(snapshot("shop", deployments))
+    assert sum(len(known) for known in history.clusters.values()) <= 1000
+    assert history.clusters, "the newest answer is remembered however large it is"
+
+
+def test_a_changed_weight_is_remembered_without_another_set_of_names() -> None:
+    history = History()
+    for weight in (10, 20):
+        history.remember(two_versions("m-1", "m-2", weights=(100 - weight, weight)))
+    first, second = history.routes.values()
+    assert first[0] is second[0]
+    assert first[1] is second[1]
