@@ -8,13 +8,14 @@ changed are woken.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from time import perf_counter
 from typing import Any, Protocol
 
 from noria_operator.routers.envoy import Snapshot, snapshot
 from noria_operator.routers.ordering import History, Kind, Position
 from noria_operator.routers.source import SERVICE_NAME_LABEL, by_envoy, by_service, routed
+from noria_operator.routers.traffic import RoutedDeployment
 
 Json = dict[str, Any]
 Topic = tuple[str, str, str]
@@ -44,6 +45,7 @@ class Catalogue:
         self._store = store
         self._deployments, self._slices = deployments, slices
         self._snapshots: dict[str, Snapshot] = {}
+        self._routed: dict[str, dict[Hashable, RoutedDeployment]] = {}
         self._dirty: set[str] = set()
         self._settle = SETTLE
         self.history = History()
@@ -85,6 +87,7 @@ class Catalogue:
         """No router asks for these any more."""
         for namespace in namespaces:
             self._snapshots.pop(namespace, None)
+            self._routed.pop(namespace, None)
             self._dirty.discard(namespace)
             self.history.latest.pop(namespace, None)
 
@@ -132,8 +135,13 @@ class Catalogue:
 
     def _rebuild(self, namespace: str) -> None:
         slices = by_service(self._store.list(self._slices, namespace))
-        found = self._store.list(self._deployments, namespace)
-        deployments = [routed(each, slices) for each in found if by_envoy(each)]
+        known, now_known = self._routed.get(namespace, {}), {}
+        for each in filter(by_envoy, self._store.list(self._deployments, namespace)):
+            mark = _mark(each, slices)
+            old = known.get(mark)
+            now_known[mark] = routed(each, slices) if old is None else old
+        self._routed[namespace] = now_known
+        deployments = now_known.values()
         before, now = self._snapshots.get(namespace), snapshot(namespace, deployments)
         self._snapshots[namespace] = now
         self.history.remember(now)
@@ -141,6 +149,17 @@ class Catalogue:
         if before is not None:
             for kind, name in _differences(before, now):
                 self.wake((namespace, kind, name))
+
+
+def _mark(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> Hashable:
+    """Everything that `routed` looks at, in short: one change leaves a thousand others as they were read."""
+    meta, traffic = deployment["metadata"], deployment.get("status", {}).get("traffic") or ()
+    pods = tuple(
+        (each["metadata"]["uid"], each["metadata"]["resourceVersion"])
+        for share in traffic
+        for each in slices.get(share["name"], ())
+    )
+    return meta["uid"], meta["resourceVersion"], pods
 
 
 def _differences(before: Snapshot, now: Snapshot) -> Iterable[tuple[Kind, str]]:
