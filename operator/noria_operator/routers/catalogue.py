@@ -22,8 +22,10 @@ Topic = tuple[str, str, str]
 """Namespace, kind of question (or `node`), and name: what somebody waits for."""
 
 SETTLE = 0.002
-"""Seconds that changes are gathered before snapshots are built again; longer where building takes longer,
-so that a large namespace in motion takes half of the process at most."""
+"""Seconds that changes are gathered before snapshots are built again."""
+REST = 3.0
+"""Times as long as a building took, nothing is built after it: a large namespace in motion takes a quarter of
+the process at most, and a single change waits for nothing."""
 
 
 class ObjectStore(Protocol):
@@ -47,7 +49,7 @@ class Catalogue:
         self._snapshots: dict[str, Snapshot] = {}
         self._routed: dict[str, dict[Hashable, RoutedDeployment]] = {}
         self._dirty: set[str] = set()
-        self._settle = SETTLE
+        self._rested = 0.0
         self.history = History()
         self._waiting: dict[Topic, set[asyncio.Future[None]]] = {}
         self._position = [_highest(store.list(deployments)), _highest(store.list(slices))]
@@ -124,14 +126,15 @@ class Catalogue:
         if kind == "ModelDeployment" or service in known.known:
             self._dirty.add(known.namespace)
             if self._flush is None:
-                self._flush = asyncio.get_running_loop().call_later(self._settle, self._publish)
+                loop = asyncio.get_running_loop()
+                self._flush = loop.call_at(max(loop.time() + SETTLE, self._rested), self._publish)
 
     def _publish(self) -> None:
         self._flush = None
         begin = perf_counter()
         for namespace in list(self._dirty):
             self._rebuild(namespace)
-        self._settle = max(SETTLE, perf_counter() - begin)
+        self._rested = asyncio.get_running_loop().time() + REST * (perf_counter() - begin)
 
     def _rebuild(self, namespace: str) -> None:
         slices = by_service(self._store.list(self._slices, namespace))
