@@ -25,7 +25,7 @@ from noria_operator.kube.kinds import Kind
 Json = dict[str, Any]
 Key = tuple[str, str]
 
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 30.0
 LONGEST = 900.0
 ABORTS = 20
 AT_ONCE = 16
