@@ -67,7 +67,8 @@ def selectors(config: Config) -> dict[Kind, str | None]:
     return {**SELECTORS, kinds.HTTPROUTE: None} if config.gateway else SELECTORS
 
 
-WORKERS = 8
+WORKERS = 32
+"""Passes at a time; most of a pass waits for the API server, longest when many objects arrive at once."""
 DRAIN_SECONDS = 20.0
 """How long workers may finish after SIGTERM; stays below the pod's terminationGracePeriodSeconds."""
 
