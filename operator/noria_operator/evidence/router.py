@@ -111,7 +111,7 @@ class RouterReader:
         self, pods: Sequence[Json], clusters: Collection[str] | None
     ) -> dict[str, dict[str, Counts]]:
         # With many clusters it is cheaper for the router to tell of all that were ever used.
-        few = clusters is not None and len(clusters) <= MANY
+        few = clusters is None or len(clusters) <= MANY
         pattern = quote(_pattern(clusters if few else None, _STAT), safe="")
         query = f"/stats?format=json{'' if few else '&usedonly'}&filter={pattern}"
         bodies = await asyncio.gather(*(self._stats(pod, query) for pod in pods))
