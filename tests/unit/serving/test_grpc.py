@@ -16,6 +16,7 @@ from noria_serving.errors import NoriaError
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol import health_pb2, inference_pb2
 from noria_serving.protocol.inference_pb2 import ModelInferRequest
+from noria_serving.server.grpc.inference import Streams
 from noria_serving.server.grpc.listener import Listener
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
@@ -229,10 +230,38 @@ async def test_a_stream_that_is_open_at_the_end_is_answered_and_ends_well(port: 
         await busy.write(request(id=str(number)).SerializeToString())
     await idle.write(request(id="only").SerializeToString())
     assert await idle.read()
+    answered = [await busy.read()]  # a call that the server has not seen yet may be refused
     await port.listener.stop(10)
-    answers = [inference_pb2.ModelStreamInferResponse.FromString(data) async for data in busy]
+    while (data := await busy.read()) is not grpc.aio.EOF:
+        answered.append(data)
+    answers = [inference_pb2.ModelStreamInferResponse.FromString(data) for data in answered]
     assert [answer.infer_response.id for answer in answers] == [str(number) for number in range(20)]
     assert (await busy.code(), await idle.code()) == (CODES.OK, CODES.OK)
+
+
+async def test_a_stream_that_is_being_answered_at_the_end_is_waited_for(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, begun, going = Streams._answer, asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: Streams, data: bytes, context: Any) -> Any:
+        begun.set()
+        await going.wait()
+        return await answer(self, data, context)
+
+    monkeypatch.setattr(Streams, "_answer", slowly)
+    stream = port.stream()
+    await stream.write(request(id="only").SerializeToString())
+    await begun.wait()
+    ending = asyncio.ensure_future(port.listener._streams.end(10))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not ending.done()
+    going.set()
+    await ending
+    assert inference_pb2.ModelStreamInferResponse.FromString(await stream.read()).infer_response.id == "only"
+    assert await stream.read() is grpc.aio.EOF
+    assert await stream.code() == CODES.OK
 
 
 async def test_a_client_that_goes_away_in_mid_stream_leaves_nothing_behind(port: Port) -> None:

@@ -56,6 +56,7 @@ class Streams:
         self._gate = gate
         self._reading: dict[asyncio.Task[bytes], float] = {}
         """What waits for a client's next request, and since when."""
+        self._open = 0
         self._ending = False
 
     def method(self) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -65,7 +66,7 @@ class Streams:
         """End each stream when nothing more comes, after so many seconds in any case."""
         self._ending = True
         until = time.monotonic() + seconds
-        while self._reading and time.monotonic() < until:
+        while self._open and time.monotonic() < until:
             idle = time.monotonic() - IDLE_SECONDS
             for read in [read for read, since in self._reading.items() if since < idle]:
                 read.cancel()
@@ -76,8 +77,12 @@ class Streams:
             self._gate.enter()
         except RequestError as refused:
             await context.abort(status(refused), str(refused))
-        while (data := await self._next(context)) is not None:
-            await context.write((await self._answer(data, context)).SerializeToString())
+        self._open += 1
+        try:
+            while (data := await self._next(context)) is not None:
+                await context.write((await self._answer(data, context)).SerializeToString())
+        finally:
+            self._open -= 1
 
     async def _next(self, context: Context) -> bytes | None:
         """The next request, None at the end of the stream."""
