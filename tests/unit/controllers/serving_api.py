@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from tests.unit.controllers.training_api import Api, as_sent, operator
 
@@ -71,6 +71,17 @@ class ServingApi(Api):
         found: Json = self.deployment.get("status", {})
         return found
 
+    def fork(self) -> Self:
+        """The same cluster a second time."""
+        return replace(
+            self,
+            clock=replace(self.clock),
+            objects={key: as_sent(obj) for key, obj in self.objects.items()},
+            writes=[*self.writes],
+            events=[*self.events],
+            refuse=dict(self.refuse),
+        )
+
     def run_pods(self) -> None:
         """Every Deployment has all its pods, ready and among the endpoints; others are gone."""
         for key in [key for key in self.objects if key.kind in (POD, ENDPOINTSLICE)]:
@@ -116,15 +127,8 @@ class Routers:
 
 
 def fork(api: ServingApi, routers: Routers) -> tuple[ServingApi, Routers]:
-    """The same cluster a second time."""
-    own = replace(
-        api,
-        clock=replace(api.clock),
-        objects={key: as_sent(obj) for key, obj in api.objects.items()},
-        writes=[*api.writes],
-        events=[*api.events],
-        refuse=dict(api.refuse),
-    )
+    """The same cluster and its routers a second time."""
+    own = api.fork()
     return own, replace(routers, api=own, weights=dict(routers.weights), counted=dict(routers.counted))
 
 

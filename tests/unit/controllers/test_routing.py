@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -105,6 +107,12 @@ class World:
         self.servers = Servers({})
         claim(self.api, "ReadWriteMany")
 
+    def fork(self, folder: Path) -> World:
+        """The same a second time."""
+        own = copy(self)
+        own.api, own.folder, own.servers = self.api.fork(), folder, Servers(dict(self.servers.counted))
+        return own
+
     def operator(self, **config: Any) -> Context:
         ctx = started(self.api, Routers(self.api), self.folder, **{"gateway": True, **config})
         return replace(ctx, servers=cast(CounterReader, self.servers))
@@ -146,8 +154,19 @@ class World:
         return [one["name"] for one in self.status["traffic"]]
 
 
+BEGUN: dict[str, World] = {}
+"""Canaries that were made, by what was asked for."""
+
+
 async def canary(folder: Path, router: Json, **spec: Any) -> World:
     """Version 2 beside version 1, at the weight of its step."""
+    asked = json.dumps([router, spec])
+    if asked not in BEGUN:
+        BEGUN[asked] = await made(folder, router, **spec)
+    return BEGUN[asked].fork(folder)
+
+
+async def made(folder: Path, router: Json, **spec: Any) -> World:
     world = World(folder, router=router, replicas=2, strategy=STEPS, **spec)
     if router is MINE:
         mine = {"name": NAME, "port": 80, "weight": 100}

@@ -159,7 +159,7 @@ class World:
         before = self.state
         made = self.decide()
         self._check_status(before, made.state)
-        self.state = self._written(made.state)
+        self.state = before if made.state == before else self._written(made.state)
         if not crash:
             self._apply(made)
         self.events += [note.reason for note in made.events]
