@@ -18,11 +18,14 @@ NOT_SOON = timedelta(days=1)
 
 
 def renew(folder: Path, name: str) -> str:
-    """A new certificate for a name, put in place as the kubelet does with a Secret; returns it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    """A new certificate for a name, put in place as the kubelet does with a Secret; returns it.
+
+    Each has a subject of its own: of two with the same one OpenSSL trusts only that which ends last.
+    """
+    key, number = ec.generate_private_key(ec.SECP256R1()), x509.random_serial_number()
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, str(number))])
     now = datetime.now(UTC)
-    made = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    made = x509.CertificateBuilder(subject, subject, key.public_key(), number)
     made = made.not_valid_before(now - NOT_SOON).not_valid_after(now + NOT_SOON)
     made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
     certificate = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
