@@ -65,8 +65,7 @@ type: venv ## Mypy, strict
 
 # Two processes, split by what they import: the learning libraries take longer to load than most tests to run, and
 # workers of one run would each load them. Where the other half is longer, this one takes some of it.
-HEAVY := tests/unit/serving tests/unit/examples tests/unit/benchmarks tests/unit/domain/test_quality.py \
-	tests/unit/repository tests/unit/tools
+HEAVY := tests/unit/serving tests/unit/domain/test_quality.py tests/unit/repository tests/unit/tools tests/unit/kube
 # One thread for each learning library: on two cores that are busy, more only wait for each other.
 unit: export OMP_NUM_THREADS := 1
 unit: export OPENBLAS_NUM_THREADS := 1
@@ -77,6 +76,10 @@ unit: venv ## Unit tests: pure, seconds
 	$(PYTEST) $(HEAVY) -q -m "not extended" >"$$log" 2>&1 & heavy=$$!; \
 	$(PYTEST) tests/unit -q -m "not extended" $(HEAVY:%=--ignore=%) || status=$$?; \
 	wait $$heavy || status=$$?; cat "$$log"; rm -f "$$log"; exit $$status
+
+.PHONY: programs
+programs: venv ## Tests of the examples and of the benchmarks' own code
+	$(PYTEST) tests/examples tests/benchmarks -q -m "not extended"
 
 .PHONY: crds
 crds: venv ## Generate the CRDs from the API models
@@ -111,7 +114,7 @@ e2e: rights venv ## Tests on the real cluster with real traffic
 	$(PYTEST) tests/e2e -q -m "not extended" --durations=10
 
 .PHONY: test
-test: rights setup lint type unit crds-check chart integration e2e ## Everything above, in this order
+test: rights setup lint type unit programs crds-check chart integration e2e ## Everything above, in this order
 
 .PHONY: test-extended
 test-extended: test ## And what is slow by nature (fetches 4 GB once: PyTorch, and clients that others wrote)
