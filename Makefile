@@ -65,7 +65,8 @@ type: venv ## Mypy, strict
 
 # Two processes, split by what they import: the learning libraries take longer to load than most tests to run, and
 # workers of one run would each load them. Where the other half is longer, this one takes some of it.
-HEAVY := tests/unit/serving tests/unit/domain/test_quality.py tests/unit/repository tests/unit/tools tests/unit/kube
+HEAVY := tests/unit/serving tests/unit/domain/test_quality.py tests/unit/repository tests/unit/kube \
+	tests/unit/evidence tests/unit/cli
 # One thread for each learning library: on two cores that are busy, more only wait for each other.
 unit: export OMP_NUM_THREADS := 1
 unit: export OPENBLAS_NUM_THREADS := 1
@@ -78,8 +79,8 @@ unit: venv ## Unit tests: pure, seconds
 	wait $$heavy || status=$$?; cat "$$log"; rm -f "$$log"; exit $$status
 
 .PHONY: programs
-programs: venv ## Tests of the examples and of the benchmarks' own code
-	$(PYTEST) tests/examples tests/benchmarks -q -m "not extended"
+programs: venv ## Tests of tools, of the examples and of the benchmarks' own code
+	$(PYTEST) tests/tooling tests/examples tests/benchmarks -q -m "not extended"
 
 .PHONY: crds
 crds: venv ## Generate the CRDs from the API models
