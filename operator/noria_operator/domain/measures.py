@@ -7,11 +7,11 @@ always one of them. Invariant: nothing is kept here, so that it may be asked at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from noria_operator.domain import latency, predictions, quality_drop, queries
-from noria_operator.domain.analysis import Analysis
+from noria_operator.domain.analysis import Analysis, Counted
 from noria_operator.domain.queries import Asked, Measured, QueryPolicy
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Observed, State
@@ -95,36 +95,43 @@ def _latency(
 def _quality(
     policy: Policy, state: State, _: Analysis, observed: Observed, __: Window, tests: int
 ) -> Judgement | None:
-    asked, counted = policy.quality, observed.counted
+    asked = policy.quality
     if asked is None:
         return None
-    if counted is None or not counted.readable:
-        return _uncounted(state, observed, quality_drop.MEASURE)
-    return _same(state, quality_drop.MEASURE) or quality_drop.judge(
-        asked, counted.champion, counted.challenger, tests
+    return _by_servers(
+        state,
+        observed,
+        quality_drop.MEASURE,
+        lambda seen: quality_drop.judge(asked, seen.champion, seen.challenger, tests),
     )
 
 
 def _predictions(
     policy: Policy, state: State, _: Analysis, observed: Observed, __: Window, tests: int
 ) -> Judgement | None:
-    most, counted = policy.max_distance, observed.counted
+    most = policy.max_distance
     if most is None:
         return None
-    if counted is None or not counted.readable:
-        return _uncounted(state, observed, predictions.MEASURE)
-    return _same(state, predictions.MEASURE) or predictions.judge(
-        most, counted.champion_outputs, counted.challenger_outputs, tests
+    return _by_servers(
+        state,
+        observed,
+        predictions.MEASURE,
+        lambda seen: predictions.judge(most, seen.champion_outputs, seen.challenger_outputs, tests),
     )
 
 
-def _uncounted(state: State, observed: Observed, measure: str) -> Judgement:
+def _by_servers(
+    state: State, observed: Observed, measure: str, judged: Callable[[Counted], Judgement]
+) -> Judgement:
+    """What `judged` says of the model servers' counts, where there are any that can differ."""
     same = _same(state, measure)
     if same is not None:
         return same
     if observed.counted is None:
         return Judgement(Verdict.HOLD, "waiting for the first counts", measure)
-    return Judgement(Verdict.ERROR, UNREAD, measure)
+    if not observed.counted.readable:
+        return Judgement(Verdict.ERROR, UNREAD, measure)
+    return judged(observed.counted)
 
 
 def _same(state: State, measure: str) -> Judgement | None:
