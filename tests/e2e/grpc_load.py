@@ -7,13 +7,12 @@ Invariant: nothing is retried; a call that fails, or a request on a stream witho
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 import grpc
+from tests.e2e.traffic import Traffic
 
 from noria_serving.protocol.inference_pb2 import (
     ModelInferRequest,
@@ -34,7 +33,7 @@ def request(model: str) -> ModelInferRequest:
 
 
 @dataclass
-class GrpcLoad:
+class GrpcLoad(Traffic):
     """A context manager; `address` is that of the deployment's Service."""
 
     address: str
@@ -44,18 +43,6 @@ class GrpcLoad:
     """Answers by version."""
     streams: int = 0
     failures: list[str] = field(default_factory=list)
-
-    def __enter__(self) -> GrpcLoad:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(timeout=60)
 
     async def _run(self) -> None:
         options = [("grpc.default_authority", self.model)]

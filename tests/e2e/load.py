@@ -12,16 +12,16 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from time import monotonic
-from types import TracebackType
 
 import aiohttp
+from tests.e2e.traffic import Traffic
 
 CONNECTIONS = 16
 REQUEST = {"inputs": [{"name": "input-0", "shape": [1, 3], "datatype": "FP32", "data": [0.1, 0.2, 0.3]}]}
 
 
 @dataclass
-class Load:
+class Load(Traffic):
     """A context manager: sends `rate` requests a second until it ends, at most for `seconds`."""
 
     url: str
@@ -34,22 +34,10 @@ class Load:
     failures: list[str] = field(default_factory=list)
     phase: str = ""
     """What goes on meanwhile, for the words about a failure."""
+    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
     _failed_in: Counter[str] = field(default_factory=Counter, init=False)
     _began: float = field(default=0.0, init=False)
     _ended: float = field(default=0.0, init=False)
-
-    def __enter__(self) -> Load:
-        self._stop = threading.Event()
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(timeout=60)
 
     def until_sent(self, more: int, *, timeout: float = 60) -> None:
         """Return once this many more requests were answered."""
