@@ -1,13 +1,13 @@
 """Kinds of routers: what each of them can do, as data, and how a ModelDeployment chooses one.
 
 Comes in: `spec.router` as JSON. Goes out: a frozen, validated model. Invariant: what a router cannot do is
-refused here, by rules made from `CAPABILITIES`; the table in docs/routing.md is made from the same data.
+refused here, by rules made from `CAPABILITIES`; the table in docs/api/routers.md is made from the same data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -19,8 +19,8 @@ from noria_operator.api.types import DnsLabel, Duration, ObjectName, PositiveDur
 RouterType = Literal["Envoy", "Gateway", "Service"]
 
 
-def _says(text: str) -> Any:
-    return field(metadata={"says": text})
+def _says(text: str, default: Any = False) -> Any:
+    return field(default=default, metadata={"says": text})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +45,13 @@ class Capabilities:
     grpc: bool = _says("gRPC")
     latency: bool = _says("measures latency by version: `analysis.latency`")
     replicas: bool = _says("has pods of its own: `spec.router.replicas`")
-    counts: str = _says("requests and errors of a version are counted by")
+    counts: str = _says("requests and errors of a version are counted by", "the model server")
 
 
 ALL_OR_NONE: Final = "100 only"
-_NOTHING: Final = Capabilities(
-    any_weight=False,
-    read_back=False,
-    by_request=False,
-    falls_back=False,
-    retries=False,
-    feedback=False,
-    ramp=False,
-    mirror=False,
-    match=False,
-    sticky=False,
-    preview=False,
-    scale=False,
-    hosts=False,
-    timeout=False,
-    tls=False,
-    grpc=False,
-    latency=False,
-    replicas=False,
-    counts="the model server",
-)
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     "Envoy": Capabilities(*(True,) * 18, counts="the router"),
-    "Gateway": replace(
-        _NOTHING,
+    "Gateway": Capabilities(
         any_weight=True,
         by_request=True,
         ramp=True,
@@ -84,7 +62,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
         hosts=True,
         timeout=True,
     ),
-    "Service": replace(_NOTHING, falls_back=True, preview=True, grpc=True),
+    "Service": Capabilities(falls_back=True, preview=True, grpc=True),
 }
 
 LARGEST_SHARE: Final = 50
@@ -171,9 +149,9 @@ def kind_in(kinds: list[str], *, where: str = "self") -> str:
     return f"(has({where}.type) && {where}.type {is_one})"
 
 
-def _only_where(capability: str, field: str) -> Rule:
-    """A field of `spec.router` that means something only to routers with a capability."""
-    kinds = lacking(capability)
+def _only_where(field: str) -> Rule:
+    """A field of `spec.router` that means something only to routers with the capability of its name."""
+    kinds = lacking(field)
     return Rule(
         cel=f"!has(self.{field}) || !{kind_in(kinds)}",
         message=f"router type {' and '.join(kinds)} has no {field}: leave it out",
@@ -210,9 +188,9 @@ class Router(Spec):
             field=".gateway",
             holds=lambda it: (it.gateway is not None) == (it.type == "Gateway"),
         ),
-        _only_where("replicas", "replicas"),
-        _only_where("timeout", "timeout"),
-        _only_where("tls", "tls"),
+        _only_where("replicas"),
+        _only_where("timeout"),
+        _only_where("tls"),
         Rule(
             cel="!has(self.timeout) || !has(self.gateway) || !has(self.gateway.route)",
             message="an HTTPRoute of yours says its own timeout: leave it out",
