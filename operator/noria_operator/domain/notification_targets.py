@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from noria_operator.domain.notifications import STEP, TYPES, Occurrence
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""What an admin may call a target, or a query template."""
 _KEYS = {"name", "url", "urlFile", "format", "events", "namespaces", "keyFile"}
 
 
@@ -80,7 +81,7 @@ def checked_url(text: str) -> str:
 
 def _target(found: dict[str, Any]) -> Target:
     name = found.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidTarget(f"name {name!r} is no DNS label")
     try:
         if unknown := found.keys() - _KEYS:

@@ -90,7 +90,7 @@ def logloss(labels: Labels) -> float | None:
     if not labels.samples:
         return None
     total = 0.0
-    for score, negative, positive in _rows(labels):
+    for score, negative, positive in rows(labels):
         total -= positive * math.log(score) + negative * math.log1p(-score)
     return total / labels.samples
 
@@ -99,7 +99,7 @@ def accuracy(labels: Labels) -> float | None:
     """Share of labels that a threshold of 0.5 calls right."""
     if not labels.samples:
         return None
-    right = sum(positive if score > 0.5 else negative for score, negative, positive in _rows(labels))
+    right = sum(positive if score > 0.5 else negative for score, negative, positive in rows(labels))
     return right / labels.samples
 
 
@@ -107,7 +107,7 @@ def calibration(labels: Labels) -> float | None:
     """Calibration gap: distance between the mean prediction and the share of positives."""
     if not labels.samples:
         return None
-    predicted = sum(score * (negative + positive) for score, negative, positive in _rows(labels))
+    predicted = sum(score * (negative + positive) for score, negative, positive in rows(labels))
     return abs(predicted - sum(labels.positives)) / labels.samples
 
 
@@ -120,7 +120,7 @@ QUALITY: Final[dict[str, Callable[[Labels], float | None]]] = {
 """Metrics that production labels give; the names that a performance trigger may use."""
 
 
-def _rows(labels: Labels) -> list[tuple[float, int, int]]:
+def rows(labels: Labels) -> list[tuple[float, int, int]]:
     """(middle of the bin, negatives, positives) of every bin."""
     pairs = zip(labels.negatives, labels.positives, strict=True)
     return [

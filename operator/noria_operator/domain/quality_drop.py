@@ -15,7 +15,7 @@ from datetime import timedelta
 from math import log, log1p
 from typing import Final
 
-from noria_operator.domain.quality import Direction, Labels, auc
+from noria_operator.domain.quality import DIRECTIONS, Direction, Labels, auc, rows
 from noria_operator.domain.sequences import log_one_sided, tuned
 from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict
 from noria_serving.contract import SCORE_BINS
@@ -49,9 +49,8 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a metric is estimated, and which way it is better."""
+    """How a metric is estimated."""
 
-    direction: Direction
     estimate: Callable[[Labels], Estimate]
     fewest_of_class: int = 0
 
@@ -68,13 +67,11 @@ def of_mean(loss: Callable[[float, bool], float], most: float) -> Callable[[Labe
 
     def estimate(labels: Labels) -> Estimate:
         n, total, squares = labels.samples, 0.0, 0.0
-        for index, (negative, positive) in enumerate(zip(labels.negatives, labels.positives, strict=True)):
-            if negative or positive:
-                score = (index + 0.5) / SCORE_BINS
-                for count, label in ((negative, False), (positive, True)):
-                    value = loss(score, label)
-                    total += count * value
-                    squares += count * value * value
+        for score, negative, positive in rows(labels):
+            for count, label in ((negative, False), (positive, True)):
+                value = loss(score, label)
+                total += count * value
+                squares += count * value * value
         mean = total / n
         return Estimate(mean, max(squares / n - mean * mean, most * most / n) / n)
 
@@ -114,10 +111,10 @@ def _squared(score: float, label: bool) -> float:
 
 
 METRICS: Final[dict[str, Metric]] = {
-    "auc": Metric(Direction.HIGHER, of_auc, FEWEST_OF_CLASS),
-    "accuracy": Metric(Direction.HIGHER, of_mean(_right, 1.0)),
-    "logloss": Metric(Direction.LOWER, of_mean(_surprise, log(2 * SCORE_BINS))),
-    "brier": Metric(Direction.LOWER, of_mean(_squared, 1.0)),
+    "auc": Metric(of_auc, FEWEST_OF_CLASS),
+    "accuracy": Metric(of_mean(_right, 1.0)),
+    "logloss": Metric(of_mean(_surprise, log(2 * SCORE_BINS))),
+    "brier": Metric(of_mean(_squared, 1.0)),
 }
 """Metrics that a rollout can be judged by."""
 
@@ -132,7 +129,8 @@ def judge(policy: QualityPolicy, champion: Labels, challenger: Labels, measures:
         wait = f"waiting for {FEWEST} labels of each version{classes} ({seen})"
         return _said(policy, Verdict.HOLD, wait, figures)
     old, new = metric.estimate(champion), metric.estimate(challenger)
-    drop = old.value - new.value if metric.direction is Direction.HIGHER else new.value - old.value
+    higher = DIRECTIONS[policy.metric] is Direction.HIGHER
+    drop = old.value - new.value if higher else new.value - old.value
     information = 1 / (old.variance + new.variance)
     # Tuned for the number of labels that tells the allowed drop from none.
     rho = tuned(2 * log(FAIL_AT) / max(policy.max_drop, 0.005) ** 2, 2 / FAIL_AT)

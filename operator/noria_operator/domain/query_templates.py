@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from noria_operator.domain.notification_targets import InvalidTarget, checked_url
+from noria_operator.domain.notification_targets import NAME, InvalidTarget, checked_url
 
 BUILT_IN: Final = (
     *("namespace", "deployment", "model"),
     *("champion", "championRevision", "challenger", "challengerRevision"),
 )
 """What every query may use: labels of the rollout that it is asked for. No user says what they are."""
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _ARGUMENT = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,62}")
 _PLACE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 _TOKEN = re.compile(r"\\.|\"|=~|!~|\{\{[^{}]*\}\}|\S", re.DOTALL)
@@ -115,7 +114,7 @@ def templates_of(text: str) -> dict[str, Template]:
 
 def _template(found: dict[str, Any]) -> Template:
     name, query = found.get("name"), found.get("query")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidTemplate(f"name {name!r} is no DNS label")
     if unknown := found.keys() - _KEYS:
         raise InvalidTemplate(f"{name}: {', '.join(sorted(unknown))} is not known")

@@ -6,13 +6,13 @@ for and what a person can do; a phase never says more than was verified.
 
 from __future__ import annotations
 
-from noria_operator.api.types import format_time
 from noria_operator.domain.rollout_children import in_the_way, recreating
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_scene import named
 from noria_operator.domain.rollout_state import Mode, Observed, Phase, Revision, State, Step
 from noria_operator.domain.rollout_steps import asked, at_endless_pause, pods
 from noria_operator.domain.rollout_target import Target
+from noria_operator.domain.training_times import stamp
 
 
 def phase_of(policy: Policy, state: State, observed: Observed, target: Target) -> Phase:
@@ -97,7 +97,7 @@ def _of_rejection(state: State, target: Target) -> str:
     version = found.version if found else "the wanted version"
     advice = "annotate noria.dev/retry to try it again"
     if found and found.retry_at:
-        advice = f"it is tried again by itself at {format_time(found.retry_at.replace(microsecond=0))}"
+        advice = f"it is tried again by itself at {stamp(found.retry_at)}"
     return f"{champion} serves; {version} was rejected: {why}; {advice}"
 
 
