@@ -7,11 +7,10 @@ follows ready pods; the champion keeps its place until the challenger's full wei
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 from noria_operator.domain.analysis import Analysis
 from noria_operator.domain.rollout_policy import PolicyStep
-from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, stopped
+from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, released, stopped
 from noria_operator.domain.rollout_state import (
     Candidate,
     Happened,
@@ -24,6 +23,7 @@ from noria_operator.domain.rollout_state import (
 from noria_operator.domain.rollout_steps import (
     asked,
     at_endless_pause,
+    current,
     fingerprint,
     goal,
     pods,
@@ -143,9 +143,9 @@ def climb(scene: Scene, state: State) -> Outcome | None:
     step, policy, judgement = state.step, scene.policy, scene.reading.judgement
     if step is None or step.mode != Mode.RUNNING or step.paused or step.kept_weight is not None:
         return None
-    if step.released or step.index >= len(policy.steps) or judgement is None or judgement.suspicious:
+    if step.released or judgement is None or judgement.suspicious:
         return None
-    weight = ramped(policy.steps[step.index], judgement.progress)
+    weight = ramped(current(policy, step), judgement.progress)
     if weight <= goal(policy, step) or scene.now - step.since < policy.interval:
         return None
     return replace(state, step=replace(step, ramped=weight)), None
@@ -185,8 +185,7 @@ def release(scene: Scene, state: State) -> Outcome | None:
         why = judgement.message
     else:
         return None
-    released = replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=scene.now)
-    state = replace(state, step=replace(released, waited=timedelta()))
+    state = replace(state, step=released(step, scene.now))
     return happened(scene, state, Happened.PASSED, candidate.target.version, why)
 
 

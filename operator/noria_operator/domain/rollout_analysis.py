@@ -17,7 +17,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.measures import added, judge, measured
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Observed, State
-from noria_operator.domain.verdict import Judgement, Verdict, Window
+from noria_operator.domain.verdict import Judgement, Window
 from noria_operator.domain.windows import Marks, mark, merge, since
 
 
@@ -31,11 +31,6 @@ class Reading:
     window: Window = field(default_factory=Window)
     slow: Window = field(default_factory=Window)
     judgement: Judgement | None = None
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """The verdict with the open window included."""
-        return self.judgement.verdict if self.judgement else None
 
 
 def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Reading:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 
 from noria_operator.domain.rollout_advance import next_step
 from noria_operator.domain.rollout_retreat import abort, rejecting, without_candidate
-from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, stopped
-from noria_operator.domain.rollout_state import Cause, Happened, Mode, Revision, State, Undo
+from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, released, stopped
+from noria_operator.domain.rollout_state import Cause, Happened, Revision, State, Undo
 from noria_operator.domain.rollout_steps import at_endless_pause
 
 
@@ -56,16 +55,7 @@ def _release(scene: Scene, state: State, why: str) -> Outcome:
     step, candidate = state.step, state.candidate
     if step is None or candidate is None:
         return state, None
-    full = replace(
-        step,
-        index=len(scene.policy.steps),
-        released=True,
-        paused=False,
-        kept_weight=None,
-        mode=Mode.WAITING,
-        since=scene.now,
-        waited=timedelta(),
-    )
+    full = replace(released(step, scene.now), index=len(scene.policy.steps), paused=False)
     version = candidate.target.version
     message = f"{version} is promoted by hand ({why}); all traffic follows once all its pods are ready"
     return happened(scene, replace(state, step=full), Happened.RESUMED, version, message)
@@ -76,9 +66,7 @@ def _retry(scene: Scene, state: State) -> Outcome:
     undone = state.undo is not None and wanted == state.undo.left
     if wanted is None or not (undone or state.is_rejected(wanted)):
         return state, None
-    left = tuple(
-        one for one in state.rejected if (one.version, one.revision) != (wanted.version, wanted.revision)
-    )
+    left = tuple(one for one in state.rejected if not one.of(wanted))
     state = replace(state, rejected=left, undo=None if undone else state.undo)
     message = f"{wanted.version} may be tried again ({_said(scene, 'retry')})"
     return happened(scene, state, Happened.RETRIED, wanted.version, message)

@@ -6,10 +6,11 @@ for is named here, but for what windows of counts, previous versions and retries
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Mode, State
+from noria_operator.domain.rollout_steps import current
 
 
 def step_due(policy: Policy, state: State, now: datetime) -> datetime | None:
@@ -20,10 +21,9 @@ def step_due(policy: Policy, state: State, now: datetime) -> datetime | None:
     if step.mode == Mode.WAITING:
         times = [step.since + policy.progress_deadline - step.waited]
     else:
-        last = step.index >= len(policy.steps)
-        planned = timedelta() if last else policy.steps[step.index].duration
-        times = [step.since + planned, step.since + planned + policy.max_hold]
-        times += [step.since + policy.interval] if not last and policy.steps[step.index].ramp_from else []
+        one = current(policy, step)
+        times = [step.since + one.duration, step.since + one.duration + policy.max_hold]
+        times += [step.since + policy.interval] if one.ramp_from else []
     if state.analysis is not None and state.analysis.since is not None:
         times.append(state.analysis.since + policy.min_duration)
     return min((at for at in times if at > now), default=None)

@@ -46,9 +46,7 @@ def abort(scene: Scene, state: State, reason: str, cause: str, *, by_hand: bool 
 
 def rejecting(scene: Scene, state: State, loser: Revision, reason: str, *, by_hand: bool = False) -> State:
     """The state that remembers the revision as one to be left alone; `by_hand`: until a person says retry."""
-    others = tuple(
-        one for one in state.rejected if (one.version, one.revision) != (loser.version, loser.revision)
-    )
+    others = tuple(one for one in state.rejected if not one.of(loser))
     tried = sum(one.retries for one in state.rejected if one not in others)
     rejected = Rejected(loser.version, loser.revision, reason, scene.now, tried, by_hand=by_hand)
     return replace(state, rejected=(*others, rejected)[-REMEMBERED:])

@@ -20,7 +20,7 @@ LONGEST = timedelta(days=1)
 
 def retry(scene: Scene, state: State) -> Outcome | None:
     """Keep the times of retries true to the spec, and begin the one whose time has come."""
-    kept = tuple(_current(scene, state, one) for one in state.rejected if not _redeemed(state, one))
+    kept = tuple(_current(scene, one) for one in state.rejected if not _redeemed(state, one))
     if kept != state.rejected:
         return replace(state, rejected=kept), None
     due = next((one for one in kept if one.retry_at is not None and one.retry_at <= scene.now), None)
@@ -46,17 +46,13 @@ def distance(policy: Policy, retries: int) -> timedelta:
 def _redeemed(state: State, one: Rejected) -> bool:
     """Whether a retry made it the champion."""
     stable = state.stable
-    return one.retrying and stable is not None and _is(one, stable.version, stable.revision)
+    return one.retrying and stable is not None and one.of(stable)
 
 
-def _current(scene: Scene, state: State, one: Rejected) -> Rejected:
+def _current(scene: Scene, one: Rejected) -> Rejected:
     wanted = scene.target.wanted
-    asked = wanted is not None and _is(one, wanted.version, wanted.revision)
+    asked = wanted is not None and one.of(wanted)
     retrying = one.retrying and asked
     waits = asked and not retrying and not one.by_hand and one.retries < scene.policy.retry_limit
     at = one.at + distance(scene.policy, one.retries) if waits else None
     return replace(one, retrying=retrying, retry_at=at)
-
-
-def _is(one: Rejected, version: str, revision: str) -> bool:
-    return (one.version, one.revision) == (version, revision)

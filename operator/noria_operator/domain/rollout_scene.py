@@ -77,6 +77,11 @@ def stopped(step: Step, now: datetime) -> Step:
     return replace(step, waited=step.waited + (now - step.since) if waits else step.waited, since=now)
 
 
+def released(step: Step, now: datetime) -> Step:
+    """The step after which all traffic follows; its wait for pods begins now."""
+    return replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=now, waited=timedelta())
+
+
 def named(target: Revision | None) -> str:
     return target.version if target else "none"
 

@@ -157,6 +157,11 @@ class Share:
     match: tuple[tuple[str, str], ...] = ()
     draining_since: datetime | None = None
 
+    @property
+    def reach(self) -> Reach:
+        """How requests get there."""
+        return Reach(self.weight, self.mirror, self.match)
+
 
 class Mode(StrEnum):
     """What the current step is doing since `Step.since`."""
@@ -209,6 +214,10 @@ class Rejected:
     retry_at: datetime | None = None
     by_hand: bool = False
     retrying: bool = False
+
+    def of(self, target: Revision) -> bool:
+        """Whether it is this revision that was rejected."""
+        return (self.version, self.revision) == (target.version, target.revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +272,7 @@ class State:
         """How requests get to the challenger; in no way where there is none."""
         target = self.candidate.target if self.candidate else None
         mine = next((share for share in self.traffic if share.target == target), None)
-        return Reach(mine.weight, mine.mirror, mine.match) if mine else Reach()
+        return mine.reach if mine else Reach()
 
     @property
     def leaving(self) -> tuple[Share, ...]:
@@ -278,10 +287,7 @@ class State:
 
     def is_rejected(self, target: Revision) -> bool:
         """Whether this very revision was tried and failed, and is not being tried again."""
-        return any(
-            (one.version, one.revision) == (target.version, target.revision) and not one.retrying
-            for one in self.rejected
-        )
+        return any(one.of(target) and not one.retrying for one in self.rejected)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,9 +96,14 @@ def standing(steps: tuple[PolicyStep, ...], step: Step, weight: int) -> Step:
     return at if one.weight == weight else replace(at, kept_weight=weight)
 
 
+def current(policy: Policy, step: Step) -> PolicyStep:
+    """What the spec says of the step; after the last one nothing."""
+    return policy.steps[step.index] if step.index < len(policy.steps) else PolicyStep()
+
+
 def at_endless_pause(policy: Policy, step: Step) -> bool:
     """Whether the step waits for a person."""
-    return not step.released and step.index < len(policy.steps) and policy.steps[step.index].endless
+    return not step.released and current(policy, step).endless
 
 
 def _so_far(policy: Policy, step: Step) -> tuple[PolicyStep, ...]:

@@ -96,7 +96,7 @@ def shift(policy: Policy, observed: Observed, state: State, reach: Reach = NOTHI
     places = placed(state)
     targets = (*places, *(share.target for share in state.traffic))
     reaches = {one: found.get(one.name, NOTHING) for one in targets if one is not None}
-    before = {one.target: Reach(one.weight, one.mirror, one.match) for one in state.traffic}
+    before = {one.target: one.reach for one in state.traffic}
     drained = {one.target: one.draining_since for one in state.traffic if one.target not in places}
     moved = any(reach != before.get(target, NOTHING) for target, reach in reaches.items())
     still = state.verified and not moved

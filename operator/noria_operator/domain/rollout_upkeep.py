@@ -8,13 +8,12 @@ not apply. Invariant: no move here gives a challenger more weight than it has.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 from noria_operator.domain.rollout_analysis import said
 from noria_operator.domain.rollout_retreat import abort
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened, spelled, stopped
 from noria_operator.domain.rollout_state import Cause, Happened, Mode, State
-from noria_operator.domain.rollout_steps import at_endless_pause, fingerprint, goal, standing
+from noria_operator.domain.rollout_steps import at_endless_pause, current, fingerprint, goal, standing
 from noria_operator.domain.rollout_traffic import forget, shift
 
 
@@ -27,8 +26,7 @@ def hold(scene: Scene, state: State) -> Outcome | None:
         return None
     if at_endless_pause(policy, step):
         return None
-    planned = policy.steps[step.index].duration if step.index < len(policy.steps) else timedelta()
-    if scene.now < step.since + planned + policy.max_hold:
+    if scene.now < step.since + current(policy, step).duration + policy.max_hold:
         return None
     why = scene.reading.judgement.message if scene.reading.judgement else "no evidence"
     reason = f"no decision within maxHold {spelled(policy.max_hold)}: {why}"
