@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from tests.e2e.conftest import Program, install
 from tests.e2e.grpc_load import GrpcLoad
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
-from tests.e2e.load import REQUEST, Load
+from tests.e2e.load import CONNECTIONS, REQUEST, Load
 from tests.e2e.manifests import model_deployment
 from tests.e2e.object_store import Store, object_store
 from tests.integration.sources import https_server, registry
@@ -182,8 +182,8 @@ def test_a_server_that_crashes_is_replaced_and_the_address_refuses_nobody(kube: 
         kube.delete("Pod", pods[0]["metadata"]["name"], grace=0)
         load.until_sent(400)
         kube.until("Deployment", workload, lambda it: it["status"].get("readyReplicas") == 2)
-    assert len(load.failures) <= 16, load.failures  # at most what was open: one request a connection
-    assert not [failure for failure in load.failures if failure.startswith("ConnectError")]
+    assert len(load.failures) <= CONNECTIONS, load.failures  # at most what was open
+    assert not [failure for failure in load.failures if "ClientConnectorError" in failure]
 
 
 def test_rows_are_written_without_what_is_redacted_and_joined_with_their_labels(
