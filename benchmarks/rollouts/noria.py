@@ -38,7 +38,6 @@ class Noria:
     ground: Ground
     process: psutil.Process
     metrics_url: str
-    routers: Routers
     name: str = "Noria"
     account: str = ACCOUNT
     kind: Kind = kinds.MODELDEPLOYMENT
@@ -128,7 +127,7 @@ async def noria(ground: Ground) -> AsyncIterator[Contender]:
     following = asyncio.create_task(routers.follow())
     try:
         await eventually(lambda: answers(f"http://127.0.0.1:{http}/readyz"))
-        yield Noria(ground, psutil.Process(process.pid), f"http://127.0.0.1:{http}/metrics", routers)
+        yield Noria(ground, psutil.Process(process.pid), f"http://127.0.0.1:{http}/metrics")
     finally:
         following.cancel()
         with suppress(asyncio.CancelledError):
@@ -161,10 +160,6 @@ class Routers:
             process.terminate()
         for process in self.running.values():
             process.wait(timeout=20)
-
-    def memory(self) -> float:
-        """MiB of all routers together."""
-        return sum(psutil.Process(one.pid).memory_info().rss for one in self.running.values()) / 2**20
 
     def _start(self, pod: Json, address: str) -> subprocess.Popen[bytes]:
         meta = pod["metadata"]

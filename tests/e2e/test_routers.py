@@ -123,11 +123,6 @@ def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gateway")
-
-
-@pytest.fixture(scope="module")
 def public(
     kube: Kube,
     kubectl: Program,
