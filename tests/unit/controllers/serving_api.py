@@ -129,7 +129,8 @@ class Routers:
 def fork(api: ServingApi, routers: Routers) -> tuple[ServingApi, Routers]:
     """The same cluster and its routers a second time."""
     own = api.fork()
-    return own, replace(routers, api=own, weights=dict(routers.weights), counted=dict(routers.counted))
+    copies = {"weights": dict(routers.weights), "counted": dict(routers.counted), "busy": dict(routers.busy)}
+    return own, replace(routers, api=own, **copies)
 
 
 def cluster(**spec: Any) -> ServingApi:

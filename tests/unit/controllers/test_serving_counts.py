@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from tests.unit.controllers.serving_api import KEY, Routers, ServingApi, edit, fork, started
+from tests.unit.controllers.serving_api import KEY, Routers, ServingApi, edit, started
 from tests.unit.controllers.test_modeldeployment import STEPS, canary, weights
 from tests.unit.controllers.training_api import minutes
 
@@ -47,7 +47,7 @@ async def look(api: ServingApi, routers: Routers, folder: Path, servers: Servers
 
 
 async def test_labels_of_both_versions_are_read_from_all_pods_and_judged(tmp_path: Path) -> None:
-    api, routers = fork(*await canary(tmp_path))
+    api, routers = await canary(tmp_path)
     servers = Servers(right={"flights-1": 2900, "flights-2": 500}, wrong={"flights-1": 100, "flights-2": 500})
     await look(api, routers, tmp_path, servers)
     assert servers.asked == [], "nobody asked for quality"
@@ -60,7 +60,7 @@ async def test_labels_of_both_versions_are_read_from_all_pods_and_judged(tmp_pat
 
 async def test_labels_count_after_their_delay_so_that_both_versions_have_old_ones(tmp_path: Path) -> None:
     """Until then the champion alone has labels of old predictions."""
-    api, routers = fork(*await canary(tmp_path))
+    api, routers = await canary(tmp_path)
     servers = Servers(right={"flights-1": 2900, "flights-2": 500}, wrong={"flights-1": 100, "flights-2": 500})
     quality = {"metric": "accuracy", "initialDelay": "10m"}
     edit(api, strategy={**STEPS, "analysis": {"quality": quality}})

@@ -13,7 +13,6 @@ from tests.unit.controllers.serving_api import (
     Routers,
     ServingApi,
     edit,
-    fork,
     settle,
     started,
 )
@@ -62,7 +61,7 @@ async def look(api: ServingApi, routers: Routers, folder: Path, source: Source, 
 
 
 async def judged(folder: Path, **query: Any) -> tuple[ServingApi, Routers]:
-    api, routers = fork(*await canary(folder))
+    api, routers = await canary(folder)
     edit(api, strategy={**STEPS, "analysis": {"queries": [QUERY | query]}})
     return api, routers
 
