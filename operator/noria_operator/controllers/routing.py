@@ -89,6 +89,15 @@ async def preview(ctx: Context, owner: Json, wanted: Json) -> None:
         await ctx.writer.delete(SERVICE, found)
 
 
+def counters_pace(config: Config) -> timedelta:
+    """How often model servers' counts are read: one answer a pod, of some KB."""
+    return config.counters_interval
+
+
+async def untold(_: Context, __: Json, ___: Collection[Revision]) -> None:
+    """For what nobody counts or measures."""
+
+
 async def server_counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
     """Counts of the model servers themselves, for routers that tell none.
 

@@ -8,16 +8,17 @@ to be in force only when the gateway's controller accepted the very route that h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.types import parse_duration
-from noria_operator.controllers.context import Config, Context
-from noria_operator.controllers.routing import Counters, Standing, Timings, server_counts
+from noria_operator.controllers import routing
+from noria_operator.controllers.context import Context
+from noria_operator.controllers.routing import Standing
 from noria_operator.domain.rollout_conditions import Trouble
-from noria_operator.domain.rollout_state import InForce, Revision, State
+from noria_operator.domain.rollout_state import InForce, State
 from noria_operator.kube.errors import NotFound, Terminal
 from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key
 from noria_operator.routers import httproute, pod_service
@@ -35,9 +36,13 @@ _DISABLED = Trouble(
 )
 
 
-def pace(config: Config) -> timedelta:
-    """One answer a pod, of some KB."""
-    return config.counters_interval
+pace = routing.counters_pace
+preview_service = pod_service.preview
+"""Straight to the challenger's pods, in the cluster."""
+counts = routing.server_counts
+"""What gateways count differs from one to the next; the servers' own counts are always there."""
+active = timings = routing.untold
+"""Pods finish what they have after they were told to end; `analysis.latency` is refused."""
 
 
 def standing(ctx: Context, obj: Json) -> Standing:
@@ -80,11 +85,6 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
         ctx.store.observe("MODIFIED", answer)
 
 
-def preview_service(owner: Json, state: State) -> Json:
-    """Straight to the challenger's pods, in the cluster."""
-    return pod_service.preview(owner, state)
-
-
 async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:
     """The weights, once the route with them was accepted and `settle` is over."""
     key = _key(obj)
@@ -103,20 +103,6 @@ async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] |
     if fresh or not _holds(ctx, obj, found, state):
         return (InForce(),)
     return (InForce(state.traffic_version, dict(_shares(state))),)
-
-
-async def counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
-    """What gateways count differs from one to the next; the servers' own counts are always there."""
-    return await server_counts(ctx, obj, arms)
-
-
-async def active(_: Context, __: Json, ___: Collection[Revision]) -> None:
-    """Nobody counts them: pods finish what they have after they were told to end."""
-
-
-async def timings(_: Context, __: Json, ___: Collection[Revision]) -> Timings | None:
-    """Nobody measures them, which is why `analysis.latency` is refused."""
-    return None
 
 
 def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:

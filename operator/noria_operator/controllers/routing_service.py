@@ -6,14 +6,15 @@ while no other version of the deployment has pods, since those would get request
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.controllers.context import Config, Context
-from noria_operator.controllers.routing import Counters, Standing, Timings, server_counts
-from noria_operator.domain.rollout_state import InForce, Revision, State
+from noria_operator.controllers import routing
+from noria_operator.controllers.context import Context
+from noria_operator.controllers.routing import Standing
+from noria_operator.domain.rollout_state import InForce, State
 from noria_operator.domain.serving_children import selector
 from noria_operator.kube.errors import NotFound
 from noria_operator.kube.kinds import POD, SERVICE
@@ -28,9 +29,13 @@ SETTLE = timedelta(seconds=3)
 gathers changes for another one."""
 
 
-def pace(config: Config) -> timedelta:
-    """One answer a pod, of some KB."""
-    return config.counters_interval
+pace = routing.counters_pace
+preview_service = pod_service.preview
+"""Straight to the challenger's pods, in the cluster."""
+counts = routing.server_counts
+"""Nobody but the servers sees a request."""
+active = timings = routing.untold
+"""Pods finish what they have after they were told to end; `analysis.latency` is refused."""
 
 
 def standing(_: Context, __: Json) -> Standing:
@@ -41,11 +46,6 @@ def standing(_: Context, __: Json) -> Standing:
 async def apply(ctx: Context, owner: Json, state: State) -> None:
     """The Service of the ModelDeployment's name."""
     await ctx.writer.apply(SERVICE, pod_service.service(owner, _selected(ctx, owner, state)), owner=owner)
-
-
-def preview_service(owner: Json, state: State) -> Json:
-    """Straight to the challenger's pods, in the cluster."""
-    return pod_service.preview(owner, state)
 
 
 async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:
@@ -62,20 +62,6 @@ async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] |
         return (InForce(),)
     weights = {share.target.name: share.weight for share in state.traffic}
     return (InForce(state.traffic_version, weights),)
-
-
-async def counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
-    """Nobody but the servers sees a request."""
-    return await server_counts(ctx, obj, arms)
-
-
-async def active(_: Context, __: Json, ___: Collection[Revision]) -> None:
-    """Nobody counts them: pods finish what they have after they were told to end."""
-
-
-async def timings(_: Context, __: Json, ___: Collection[Revision]) -> Timings | None:
-    """Nobody measures them, which is why `analysis.latency` is refused."""
-    return None
 
 
 def _selected(ctx: Context, owner: Json, state: State) -> dict[str, str]:
