@@ -7,7 +7,7 @@ Invariants: it decides nothing and writes nothing; what cannot be read is report
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import InForce, Observed, Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
-from noria_operator.domain.rollout_traffic import placed
+from noria_operator.domain.rollout_traffic import left
 from noria_operator.domain.rollout_wire import policy_of, state_of
 from noria_operator.domain.serving_children import revision_selector, selector
 from noria_operator.domain.serving_problems import claim_obstacle, is_pinned, problem
@@ -44,6 +44,8 @@ from noria_operator.kube.kinds import (
 from noria_operator.routers.source import by_service
 
 Json = dict[str, Any]
+Pods = Mapping[str, list[Json]]
+"""By name of the revision."""
 _SHARED = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 
 
@@ -89,12 +91,12 @@ async def gather(ctx: Context, obj: Json) -> View:
         _in_force(ctx, obj, state, routing),
         _counts(ctx, obj, state, routing),
         _timings(ctx, obj, policy, state, routing),
-        routing.active(ctx, obj, _left(state)),
+        routing.active(ctx, obj, [share.target for share in left(state)]),
     )
-    targets = {one.name: one for one in _targets(state)}
+    pods = {one.name: pods_of(ctx, obj, one) for one in dict.fromkeys(_targets(state))}
     observed = Observed(
         versions=tuple(seen),
-        ready=_ready(ctx, obj, targets.values()),
+        ready=_ready(ctx, obj, pods),
         in_force=in_force,
         counts=counts,
         timings=timings,
@@ -102,8 +104,8 @@ async def gather(ctx: Context, obj: Json) -> View:
         active=active,
         queries=serving_queries.asked(ctx, deployment, policy, state),
         commands=_commands(obj),
-        present=_present(ctx, obj, targets.values()),
-        problems=_problems(ctx, obj, targets.values()),
+        present=_present(ctx, obj, pods),
+        problems=_problems(ctx, obj, pods),
         restorable=_restorable(ctx, obj, state),
     )
     wanted = choose(policy, state, observed.versions).revision
@@ -142,12 +144,6 @@ def _targets(state: State) -> list[Revision]:
     return places + [share.target for share in state.traffic]
 
 
-def _left(state: State) -> list[Revision]:
-    """Those that get no requests any more, and go once the last one is answered."""
-    places = placed(state)
-    return [share.target for share in state.traffic if not share.weight and share.target not in places]
-
-
 def _restorable(ctx: Context, obj: Json, state: State) -> frozenset[str]:
     """Former champions that are still approved and of whose pods there is a record."""
     namespace, uid = obj["metadata"]["namespace"], obj["metadata"]["uid"]
@@ -171,28 +167,27 @@ def _commands(obj: Json) -> dict[str, str]:
 # -- pods --------------------------------------------------------------------------------
 
 
-def _ready(ctx: Context, obj: Json, targets: Iterable[Revision]) -> dict[str, int]:
+def _ready(ctx: Context, obj: Json, pods: Pods) -> dict[str, int]:
     """Pods that are ready and already among the endpoints that routers are given."""
     meta = obj["metadata"]
     mine = {names.OWNER_UID_LABEL: meta["uid"]}  # which EndpointSlices take over from their Service
     slices = by_service(ctx.store.list(ENDPOINTSLICE, meta["namespace"], mine))
     found = {}
-    for target in targets:
+    for name, each in pods.items():
         addresses = {
             endpoint["addresses"][0]
-            for each in slices.get(target.name, ())
-            for endpoint in each.get("endpoints") or ()
+            for slice_ in slices.get(name, ())
+            for endpoint in slice_.get("endpoints") or ()
             if (endpoint.get("conditions") or {}).get("ready")
         }
-        pods = sum(router.ready(pod) for pod in pods_of(ctx, obj, target))
-        found[target.name] = min(len(addresses), pods)
+        found[name] = min(len(addresses), sum(map(router.ready, each)))
     return found
 
 
-def _present(ctx: Context, obj: Json, targets: Iterable[Revision]) -> dict[str, int]:
+def _present(ctx: Context, obj: Json, pods: Pods) -> dict[str, int]:
     """Pods that take room, by revision; those of any other under an empty name."""
     meta = obj["metadata"]
-    found = {target.name: _taking_room(pods_of(ctx, obj, target)) for target in targets}
+    found = {name: _taking_room(each) for name, each in pods.items()}
     everything = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
     return {**found, "": _taking_room(everything) - sum(found.values())}
 
@@ -209,24 +204,20 @@ def pods_of(ctx: Context, obj: Json, target: Revision) -> list[Json]:
 
 def pods_alive(ctx: Context, obj: Json, target: Revision) -> int:
     """Pods of a revision as a ReplicaSet counts them: those that neither ended nor are being deleted."""
-    return sum(
-        pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
-        and not pod["metadata"].get("deletionTimestamp")
-        for pod in pods_of(ctx, obj, target)
-    )
+    kept = (pod for pod in pods_of(ctx, obj, target) if not pod["metadata"].get("deletionTimestamp"))
+    return _taking_room(kept)
 
 
-def _problems(ctx: Context, obj: Json, targets: Collection[Revision]) -> dict[str, str]:
-    if not targets:
+def _problems(ctx: Context, obj: Json, pods: Pods) -> dict[str, str]:
+    if not pods:
         return {}
     namespace, claims = obj["metadata"]["namespace"], _claims(ctx, obj["metadata"]["namespace"])
     others = ctx.store.list(POD, namespace)
     found = {}
-    for target in targets:
-        workload = ctx.store.get(Key(DEPLOYMENT, namespace, target.name))
-        text = problem(workload, pods_of(ctx, obj, target), claims, others)
+    for name, each in pods.items():
+        text = problem(ctx.store.get(Key(DEPLOYMENT, namespace, name)), each, claims, others)
         if text:
-            found[target.name] = text
+            found[name] = text
     return found
 
 

@@ -159,8 +159,7 @@ def forget(state: State, active: Mapping[str, int] | None, now: datetime) -> Sta
     """
     if not state.verified:
         return state
-    places = placed(state)
-    gone = [share for share in state.traffic if share.target not in places and not share.weight]
+    gone = left(state)
     waiting = [share for share in gone if active is not None and _drains(share, active, now)]
     kept = {share.target: share.draining_since or now for share in waiting[-DRAINING:]}
     traffic = tuple(
@@ -176,6 +175,12 @@ def _drains(share: Share, active: Mapping[str, int], now: datetime) -> bool:
     if active.get(share.target.name) == 0:
         return False
     return share.draining_since is None or now - share.draining_since < DRAIN
+
+
+def left(state: State) -> list[Share]:
+    """Those that get no requests any more, and go once the last one is answered."""
+    places = placed(state)
+    return [share for share in state.traffic if share.target not in places and not share.weight]
 
 
 def placed(state: State) -> tuple[Revision | None, ...]:
