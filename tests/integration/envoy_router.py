@@ -231,7 +231,6 @@ async def router(
             xds_address=f"127.0.0.1:{xds_port}",
             run_dir=directory,
             tls=names,
-            tls_dir=str(certificates),
             tls_port=free_port(),
             sds_dir=directory,
             address="127.0.0.1",

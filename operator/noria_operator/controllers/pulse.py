@@ -18,6 +18,7 @@ from noria_operator.controllers.context import Context
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.kinds import MODELDEPLOYMENT, Key, key_of
 from noria_operator.kube.queue import Queue
+from noria_operator.routers.source import by_envoy
 
 Json = dict[str, Any]
 Seen = Mapping[str, Mapping[str, Counts]]
@@ -68,9 +69,8 @@ class Pulse:
 
 def watched(obj: Json) -> bool:
     """Whether Envoy counts for two versions of it."""
-    kind = (obj["spec"].get("router") or {}).get("type", "Envoy")
     status = obj.get("status", {})
-    return kind == "Envoy" and "candidate" in status and "stable" in status
+    return by_envoy(obj) and "candidate" in status and "stable" in status
 
 
 def _arms(obj: Json) -> tuple[str, str]:

@@ -99,7 +99,6 @@ class Bootstrap:
     drain_seconds: int = drain.SECONDS
     heap_bytes: int = 800 * 1024 * 1024
     tls: tuple[str, ...] = ()
-    tls_dir: str = TLS_DIR
     sds_dir: str = CONFIG_DIR
     run_dir: str = "/tmp"
     address: str = "0.0.0.0"
