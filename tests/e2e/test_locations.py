@@ -157,10 +157,14 @@ def test_no_request_is_lost_over_http_or_grpc_while_the_next_one_comes_from_a_re
         GrpcLoad(f"{address(kube)}:80", "tiny") as calls,
     ):
         load.until_sent(100)
+        former = serving(kube)
         register(kube, places, "2")
         kube.until(
             "ModelDeployment", "tiny", lambda md: md["status"]["stable"]["version"] == "tiny-2", timeout=180
         )
+        for pod in former:  # they stay for as long as a stream does, for five minutes at most
+            kube.delete("Pod", pod["metadata"]["name"])
+            kube.until_gone("Pod", pod["metadata"]["name"], timeout=120)
         for pod in serving(kube):
             kube.delete("Pod", pod["metadata"]["name"])
             kube.until_gone("Pod", pod["metadata"]["name"], timeout=120)
