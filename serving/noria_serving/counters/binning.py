@@ -26,28 +26,31 @@ class Numbers:
 
     How many values do not exceed a bound is one binary search of that bound in the sorted values; every count
     is a difference of two such numbers. The bounds of a feature are its edges (a value on an edge goes to the
-    lower bin), the last number below its range, the range's end and infinity (beyond it is only NaN).
+    lower bin), the last number below its range, the range's end and infinity (beyond it is only NaN). What is
+    counted in several sets of bins, as predictions are, is sorted once.
 
     Values of float32 are not widened, which takes half as long again; they exceed a bound where they exceed
     the largest float32 up to it.
     """
 
-    def __init__(self, features: Sequence[tuple[int, Bins]]) -> None:
-        """features: where each one's counts begin in the vector, and its bins."""
+    def __init__(self, rows: Sequence[Sequence[tuple[int, Bins]]]) -> None:
+        """rows: the sets of bins that count each row of values, and where in the vector they begin."""
         self._bounds: list[tuple[int, int, dict[str, Array]]] = []
         targets: list[int] = []
         upper: list[int] = []
         lower: list[int] = []
         at = 2  # place 0 holds zero, place 1 the number of rows
-        for start, bins in features:
-            bounds = np.array([*bins.edges, np.nextafter(bins.low, -np.inf), bins.high, np.inf])
-            size, below, high, end = bins.size, *range(at + len(bins.edges), at + len(bounds))
-            steps = [0, *range(at, at + len(bins.edges)), end]
-            lower += [left for left, _ in pairwise(steps)] + [end, 0, high]
-            upper += [right for _, right in pairwise(steps)] + [1, below, end]
-            targets += [*range(start, start + size), start + size, start + size + 2, start + size + 3]
-            self._bounds.append((at, at + len(bounds), {"f": _down(bounds), "d": bounds}))
-            at += len(bounds)
+        for counted in rows:
+            first, every = at, np.concatenate([_bounds(bins) for _, bins in counted])
+            for start, bins in counted:
+                edges = at + len(bins.edges)
+                size, below, high, end = bins.size, *range(edges, edges + 3)
+                steps = [0, *range(at, edges), end]
+                lower += [left for left, _ in pairwise(steps)] + [end, 0, high]
+                upper += [right for _, right in pairwise(steps)] + [1, below, end]
+                targets += [*range(start, start + size), start + size, start + size + 2, start + size + 3]
+                at = end + 1
+            self._bounds.append((first, at, {"f": _down(every), "d": every}))
         self._places = np.zeros(at, dtype=np.int64)
         self._targets, self._upper, self._lower = np.array(targets), np.array(upper), np.array(lower)
 
@@ -61,6 +64,10 @@ class Numbers:
         for row, (start, end, bounds) in zip(values, self._bounds, strict=True):
             places[start:end] = row.searchsorted(bounds[kind], side="right")
         vector[self._targets] += places[self._upper] - places[self._lower]
+
+
+def _bounds(bins: Bins) -> NDArray[np.float64]:
+    return np.array([*bins.edges, np.nextafter(bins.low, -np.inf), bins.high, np.inf])
 
 
 def _down(bounds: NDArray[np.float64]) -> Array:

@@ -32,13 +32,14 @@ class Recorder:
     def __init__(self, reference: Reference) -> None:
         self.state = State(reference)
         self.overhead = 0.0
-        starts = [*zip(self.state.features, reference.features, strict=True)]
-        starts.append((self.state.prediction, reference.prediction))
+        features = [[pair] for pair in zip(self.state.features, reference.features, strict=True)]
+        prediction = [(self.state.prediction, reference.prediction)]
         if self.state.grid is not None:
             common = replace(reference.prediction, edges=self.state.grid.edges)
-            starts.append((self.state.outputs, common))
-        self._numbers = Numbers([(start, bins) for start, bins in starts if bins.kind == "numeric"])
-        self._texts = [Texts(start, bins) for start, bins in starts if bins.kind != "numeric"]
+            prediction.append((self.state.outputs, common))
+        counted = [*features, prediction]
+        self._numbers = Numbers([sets for sets in counted if sets[0][1].kind == "numeric"])
+        self._texts = [Texts(*sets[0]) for sets in counted if sets[0][1].kind != "numeric"]
         self._requests = [0] * len(REQUESTS)
         self._waiting = Waiting(reference)
 

@@ -33,8 +33,6 @@ class Waiting:
     def __init__(self, reference: Reference) -> None:
         places = [((bins.input, bins.column), bins.kind) for bins in reference.features]
         places.append(((SCORES, 0), reference.prediction.kind))
-        if reference.prediction.kind == "numeric":  # once more, for the bins of all versions
-            places.append(((SCORES, 0), "numeric"))
         self.numbers = [place for place, kind in places if kind == "numeric"]
         self.texts = [place for place, kind in places if kind != "numeric"]
         self._moves = [self._move(source) for source in dict.fromkeys(source for source, _ in self.numbers)]

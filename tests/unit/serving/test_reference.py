@@ -29,7 +29,7 @@ def counts_of(bins: reference.Bins, values: np.ndarray) -> np.ndarray:
     if values.dtype == object:
         Texts(0, bins).add(values, vector)
     else:
-        Numbers([(0, bins)]).add(values[np.newaxis].copy(), vector)
+        Numbers([[(0, bins)]]).add(values[np.newaxis].copy(), vector)
     return vector
 
 
