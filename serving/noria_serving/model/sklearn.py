@@ -12,15 +12,18 @@ import importlib
 import inspect
 import io
 import pickle
+import sys
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.model import lean
 from noria_serving.signature import Signature
 
 Array = NDArray[Any]
@@ -31,6 +34,7 @@ TRUSTED: Final = (
     "sklearn._loss.loss.HalfBinomialLoss",
     "sklearn._loss.loss.HalfMultinomialLoss",
     "sklearn._loss.loss.HalfSquaredError",
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
@@ -43,6 +47,8 @@ _NOT_PUBLIC: Final = frozenset(
 """Parts of scikit-learn's that hold no public estimators: `all_estimators` leaves out the same."""
 MAX_ENTRIES: Final = 20_000
 MAX_EXPANDED: Final = 4 * 1024**3
+_importing = Lock()
+"""Held by whoever has or may have scikit-learn's modules imported."""
 
 
 class SklearnModel:
@@ -111,21 +117,11 @@ def load_skops(data: bytes) -> Any:
 
 
 def _skops() -> Any:
-    """skops.io, without the list of all estimators that it makes when it is imported: that takes 7 MiB and a
-    quarter of a second, for the modules of them all.
-    """
-    import sklearn.utils  # noqa: PLC0415  scikit-learn is slow to import
-
-    complete = sklearn.utils.all_estimators
-    sklearn.utils.all_estimators = _none_of_them
-    try:
-        return importlib.import_module("skops.io")
-    finally:
-        sklearn.utils.all_estimators = complete
-
-
-def _none_of_them(type_filter: object = None) -> Iterable[Any]:
-    return ()
+    """skops.io, lean (lean.py), unless somebody has imported all of it."""
+    with _importing:
+        if "skops.io" in sys.modules:
+            return sys.modules["skops.io"]
+        return lean.skops()
 
 
 def is_estimator(name: str) -> bool:
@@ -153,7 +149,8 @@ def is_estimator(name: str) -> bool:
 def load_pickle(data: bytes) -> Any:
     """Unpickle: only where `check_format` found code allowed."""
     try:
-        return pickle.loads(data)
+        with _importing:
+            return pickle.loads(data)
     except Exception as error:
         raise NoriaError(Reason.MODEL_INVALID, f"the pickle cannot be read: {error!s:.500}") from error
 

@@ -1,0 +1,57 @@
+"""What a server with a scikit-learn model imports, and what it does not, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import skops.io
+from sklearn.cluster import KMeans
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+LEFT_OUT = (
+    "numpy.testing",
+    "numpy.f2py",
+    "unittest",
+    "sklearn.ensemble",
+    "sklearn.cluster",
+    "sklearn.manifold",
+)
+CHILD = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from noria_serving.model.sklearn import load_skops
+
+loaded = [load_skops(Path(sys.argv[1], "linear").read_bytes())]
+assert not set({LEFT_OUT}) & set(sys.modules), set({LEFT_OUT}) & set(sys.modules)
+loaded += [load_skops(Path(sys.argv[1], name).read_bytes()) for name in ("boosted", "clustered")]
+np.testing.assert_array_equal(np.eye(1), 1)
+assert "numpy.testing" in sys.modules
+from sklearn.cluster import KMeans
+assert type(loaded[2][0]) is KMeans
+for model in loaded:
+    print(*model.predict(np.arange(12.0).reshape(-1, 3)))
+"""
+
+
+def test_what_a_model_does_not_need_is_not_imported_and_there_for_those_that_do(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).normal(5, 3, size=(60, 3))
+    labels = (rows.sum(axis=1) > 15).astype(int)
+    models = {
+        "linear": LogisticRegression(),
+        "boosted": HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=5),
+        "clustered": make_pipeline(KMeans(3, random_state=0), LogisticRegression()),
+    }
+    expected = []
+    for name, model in models.items():
+        model.fit(rows, labels)
+        (tmp_path / name).write_bytes(skops.io.dumps(model))
+        expected.append(" ".join(map(str, model.predict(np.arange(12.0).reshape(-1, 3)))))
+    command = [sys.executable, "-c", CHILD, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.splitlines(), done.returncode) == (expected, 0), done.stderr
