@@ -7,130 +7,49 @@ cooldown, budget and `Forbid` decide whether it starts.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from noria_operator.api.schema import PRESERVE, ListMap, Rule, Spec, Status
 from noria_operator.api.status import Commands, Conditions, Message, Metadata, ObservedGeneration, Text
 from noria_operator.api.trainingjob import TrainingJobSpec, is_dns_label
+from noria_operator.api.triggers import TriggerSpec, combines_known
 from noria_operator.api.types import (
     Decimal,
-    DnsLabel,
     Duration,
     ModelName,
     PositiveDuration,
-    Probability,
     Time,
+    UnsignedDecimal,
 )
-
-
-def _cron_field(number: str) -> str:
-    item = rf"(\*|({number})(-({number}))?)(/[1-9][0-9]?)?"
-    return f"{item}(,{item})*"
-
-
-_MONTHS: Final = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
-_DAYS: Final = "SUN|MON|TUE|WED|THU|FRI|SAT"
-CRON_PATTERN: Final = (
-    "^"
-    + " ".join(
-        _cron_field(number)
-        for number in (
-            "[0-5]?[0-9]",
-            "[01]?[0-9]|2[0-3]",
-            "0?[1-9]|[12][0-9]|3[01]",
-            f"0?[1-9]|1[0-2]|{_MONTHS}",
-            f"[0-7]|{_DAYS}",
-        )
-    )
-    + "$"
-)
-
-
-class Performance(Spec):
-    """Retrain when the quality that production shows is lost."""
-
-    metric: Literal["auc", "logloss", "accuracy", "calibration"] = Field(
-        description="Metric computed from feedback: auc, logloss, accuracy or calibration."
-    )
-    min: Decimal | None = Field(default=None, description='Fires below this value, for example "0.65".')
-    max: Decimal | None = Field(
-        default=None, description='Fires above this value, for example "0.6" for logloss.'
-    )
-    relative_drop: Probability | None = Field(
-        default=None,
-        description="Fires when the metric is worse than the best ever reached by more than this share "
-        "of it, "
-        'for example "0.05".',
-    )
-    min_labels: int = Field(
-        default=500,
-        ge=1,
-        le=1_000_000_000,
-        description="Labelled rows that a window needs before it is judged. Default: 500.",
-    )
-    for_: int = Field(
-        default=2,
-        alias="for",
-        ge=1,
-        le=100,
-        description="Windows in a row that must show the loss. Default: 2.",
-    )
-    window: PositiveDuration | None = Field(
-        default=None,
-        description="Least length of a window: it closes when this time has passed and minLabels is reached. "
-        "Absent: minLabels alone counts.",
-    )
-    rules: ClassVar = (
-        Rule(
-            cel="[has(self.min), has(self.max), has(self.relativeDrop)].exists_one(x, x)",
-            message="set exactly one of min, max and relativeDrop",
-            holds=lambda it: [it.min, it.max, it.relative_drop].count(None) == 2,
-        ),
-    )
-
-
-class TriggerSpec(Spec):
-    """One reason to retrain."""
-
-    name: DnsLabel = Field(description="Name of the trigger, for example quality.")
-    performance: Performance | None = Field(default=None, description="Lost quality in production.")
-    schedule: str | None = Field(
-        default=None,
-        min_length=9,
-        max_length=128,
-        pattern=CRON_PATTERN,
-        description='Cron expression of five fields (minute hour day month weekday), for example "0 2 * '
-        '* 1".',
-    )
-    time_zone: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=64,
-        pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$",
-        description="IANA time zone of the schedule, for example Europe/Berlin. Absent: UTC.",
-    )
-    rules: ClassVar = (
-        Rule(
-            cel="has(self.performance) != has(self.schedule)",
-            message="set exactly one of performance and schedule",
-            holds=lambda it: (it.performance is None) != (it.schedule is None),
-        ),
-        Rule(
-            cel="!has(self.timeZone) || has(self.schedule)",
-            message="timeZone goes with schedule only",
-            field=".timeZone",
-            holds=lambda it: it.time_zone is None or it.schedule is not None,
-        ),
-    )
 
 
 class Budget(Spec):
-    """How many runs may start in a time."""
+    """How many runs may start in a time, and what they may use."""
 
-    max_runs: int = Field(ge=1, le=10_000, description="Runs that may start within per, for example 10.")
+    max_runs: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Runs that may start within per, for example 10. Absent: no limit.",
+    )
+    max_cpu_hours: UnsignedDecimal | None = Field(
+        default=None,
+        description="No run starts once runs within per have used so many hours of a CPU, from "
+        'template.spec.resources.requests and the time they took, for example "48". Absent: no limit.',
+    )
+    max_gpu_hours: UnsignedDecimal | None = Field(
+        default=None, description='The same for GPUs, for example "12". Absent: no limit.'
+    )
     per: PositiveDuration = Field(description="The time, counted back from now, for example 168h.")
+    rules: ClassVar = (
+        Rule(
+            cel="has(self.maxRuns) || has(self.maxCpuHours) || has(self.maxGpuHours)",
+            message="set at least one of maxRuns, maxCpuHours and maxGpuHours",
+            holds=lambda it: not it.max_runs == it.max_cpu_hours == it.max_gpu_hours is None,
+        ),
+    )
 
 
 class Template(Spec):
@@ -145,7 +64,17 @@ class ContinuousTrainingSpec(Spec):
     deployment: ModelName = Field(
         description="ModelDeployment whose production quality is watched and whose champion is challenged."
     )
-    triggers: Annotated[list[TriggerSpec], Field(max_length=16), ListMap("name")] = Field(
+    triggers: Annotated[
+        list[TriggerSpec],
+        Field(max_length=16),
+        ListMap("name"),
+        Rule(
+            cel="self.all(c, !has(c.combine) || c.combine.of.all(n, "
+            "self.exists(t, t.name == n && !has(t.combine))))",
+            message="combine.of must name triggers of this list that do not combine others",
+            holds=combines_known,
+        ),
+    ] = Field(
         default_factory=list,
         description="Reasons to retrain. The annotation noria.dev/retrain: <id> starts a run as well.",
     )
@@ -154,8 +83,29 @@ class ContinuousTrainingSpec(Spec):
         description="Least time from one run's start to the next; 0s means none. Default: 6h.",
     )
     budget: Budget | None = Field(default=None, description="How many runs may start. Absent: no limit.")
-    concurrency_policy: Literal["Forbid"] = Field(
-        default="Forbid", description="Forbid: no run starts while another is active. Default: Forbid."
+    warmup: Duration = Field(
+        default=timedelta(),
+        description="How long a new champion serves before its quality is watched. Default: 0s.",
+    )
+    follow_up: PositiveDuration | None = Field(
+        default=None,
+        description="One more run so long after a run that lost quality started: the length of the training "
+        "window and the delay of labels, so that it sees only data from after the alarm. Example: 72h. "
+        "Absent: none.",
+    )
+    stop_after_failures: int = Field(
+        default=5,
+        ge=0,
+        le=100,
+        description="Each run in a row that failed, was refused by a gate or rolled back doubles the "
+        "cooldown; after so many no trigger starts another until a person asks or the spec changes. 0: "
+        "never stop. Default: 5.",
+    )
+    concurrency_policy: Literal["Forbid", "Replace", "Queue"] = Field(
+        default="Forbid",
+        description="While a run is active. Forbid: no other starts. Replace: the TrainingJob that is not "
+        "finished is deleted for the new one. Queue: one request waits, whatever happens to its reason. "
+        "Default: Forbid.",
     )
     suspend: bool = Field(
         default=False, description="true: nothing is started; decisions are still written. Default: false."
@@ -181,7 +131,7 @@ class LastTrigger(Status):
     """The last run that was started, and why."""
 
     name: Text = Field(default="", description="Name of the trigger.")
-    reason: Text = Field(default="", description="Performance, Schedule or Manual.")
+    reason: Text = Field(default="", description="Kind of the trigger, Manual or FollowUp.")
     at: Time | None = Field(default=None, description="When.")
     training_job: Text = Field(default="", description="Name of the TrainingJob.")
 
@@ -194,13 +144,21 @@ class TriggerStatus(Status):
     threshold: Text | None = Field(default=None, description="What it was compared with, for example 0.65.")
     samples: int | None = Field(default=None, ge=0, le=2**53, description="Labelled rows behind the value.")
     decision: Text | None = Field(
-        default=None, description="Fire, Wait or another word for what was decided."
+        default=None,
+        description="Fire, Wait, No, Skipped, Blocked (it asks for a run that is held), or Warn, Block and "
+        "Observe where that is the action of a trigger that fires.",
     )
     message: Message | None = Field(default=None, description="The decision in one sentence.")
     streak: int | None = Field(
         default=None, ge=0, le=2**31 - 1, description="Windows in a row that show the loss."
     )
     best: Text | None = Field(default=None, description="Best value ever reached.")
+    regret: Text | None = Field(
+        default=None, description="With cost: what the loss has cost since the last run."
+    )
+    forecast: Time | None = Field(
+        default=None, description="With cost: when a run will be worth it, if the loss stays as it is."
+    )
     version: Text | None = Field(default=None, description="ModelVersion that the figures belong to.")
     window_started_at: Time | None = Field(default=None, description="When the open window started.")
     next_run: Time | None = Field(default=None, description="With schedule: when it fires next.")
@@ -217,7 +175,33 @@ class RunStatus(Status):
 
     at: Time = Field(description="When it started.")
     trigger: Text = Field(default="", description="Name of the trigger.")
+    reason: Text = Field(default="", description="Kind of the trigger, Manual or FollowUp.")
     training_job: Text = Field(default="", description="Name of the TrainingJob.")
+    result: Literal["Promoted", "Kept", "Failed", "Refused", "RolledBack", "Replaced", "Gone", ""] | None = (
+        Field(
+            default=None,
+            description="How it ended. Promoted: its version became the champion. Kept: it made a version "
+            "that did not. Refused: by a gate, the verification or a person. Absent: not known yet.",
+        )
+    )
+    cpu_hours: Decimal | None = Field(default=None, description="Hours of a CPU that it held.")
+    gpu_hours: Decimal | None = Field(default=None, description="Hours of a GPU that it held.")
+
+
+class QueuedStatus(Status):
+    """The request that waits for the active run to end."""
+
+    trigger: Text = Field(default="", description="Name of the trigger.")
+    reason: Text = Field(default="", description="Its kind.")
+    at: Time = Field(description="Since when it waits.")
+    message: Message = Field(default="", description="Why it asked.")
+
+
+class FollowUpStatus(Status):
+    """The run that is to follow once the training window holds only data from after the alarm."""
+
+    at: Time = Field(description="When.")
+    of: Text = Field(default="", description="TrainingJob that it follows.")
 
 
 class ContinuousTrainingStatus(Status):
@@ -232,8 +216,19 @@ class ContinuousTrainingStatus(Status):
         default_factory=list, description="The last decision on each trigger, also when it was no."
     )
     next_eligible_time: Time | None = Field(default=None, description="Before this time no run starts.")
-    blocked_by: Literal["Cooldown", "Budget", "Concurrency", "Suspended", "InvalidSpec", ""] | None = Field(
-        default=None, description="What keeps a run from starting. Empty: nothing."
+    blocked_by: (
+        Literal["Cooldown", "Budget", "Concurrency", "Trigger", "CircuitOpen", "Suspended", "InvalidSpec", ""]
+        | None
+    ) = Field(default=None, description="What keeps a run from starting. Empty: nothing.")
+    failures: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="Runs in a row that failed, were refused or rolled back.",
+    )
+    queued: QueuedStatus | None = Field(default=None, description="The request that waits. Absent: none.")
+    follow_up: FollowUpStatus | None = Field(
+        default=None, description="The run that is to follow a loss of quality. Absent: none."
     )
     runs: Annotated[list[RunStatus], Field(max_length=10_000)] = Field(
         default_factory=list, description="Runs that count against the budget, oldest first."

@@ -108,7 +108,9 @@ class TriggerRecord(Spec):
     """Why a ContinuousTraining started the run."""
 
     reason: str = Field(
-        default="", max_length=64, description="Performance, Schedule or Manual. Default: empty, not stated."
+        default="",
+        max_length=64,
+        description="Kind of the trigger, such as Performance, or Manual. Default: empty, not stated.",
     )
     name: SpecText = Field(
         default="", description="Name of the trigger in the ContinuousTraining. Default: empty."

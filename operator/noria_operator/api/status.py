@@ -72,7 +72,9 @@ Commands = Annotated[
 class Trigger(Status):
     """Why a TrainingJob was started by a ContinuousTraining."""
 
-    reason: str = Field(default="", max_length=64, description="Performance, Schedule or Manual.")
+    reason: str = Field(
+        default="", max_length=64, description="Kind of the trigger, such as Performance, or Manual."
+    )
     name: Text = Field(default="", description="Name of the trigger in the ContinuousTraining.")
     value: Text | None = Field(default=None, description="What was measured, for example 0.61.")
     threshold: Text | None = Field(default=None, description="What it was compared with, for example 0.65.")

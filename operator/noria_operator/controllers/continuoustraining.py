@@ -18,7 +18,8 @@ from noria_operator.api.parsing import InvalidSpec, parse_as
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.continuoustraining_requests import requests
 from noria_operator.domain.schedule import ScheduleError
-from noria_operator.domain.triggers_plan import RetrainPlan, Watched, decide
+from noria_operator.domain.triggers_hold import Watched
+from noria_operator.domain.triggers_plan import RetrainPlan, decide
 from noria_operator.kube.errors import Invalid, NotFound, Terminal
 from noria_operator.kube.kinds import (
     CONTINUOUSTRAINING,
@@ -106,6 +107,6 @@ async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:
 def _again(ctx: Context, training: ContinuousTraining, plan: RetrainPlan) -> Result:
     """When to look again: at the next date, and as often as counters are read where quality is watched."""
     waits = [plan.due - ctx.clock.now()] if plan.due else []
-    if any(trigger.performance for trigger in training.spec.triggers):
+    if any(trigger.performance or trigger.new_samples for trigger in training.spec.triggers):
         waits.append(ctx.config.counters_interval)
     return Result(max(min(waits), _SOON) if waits else None)

@@ -8,10 +8,13 @@ Invariant: reads only; servers that do not answer leave a window open, they neve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.api.continuoustraining import ContinuousTraining, Performance
+from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.controllers.context import Context
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.serving_children import selector
@@ -25,32 +28,68 @@ from noria_operator.domain.triggers import (
     schedule,
     window_start,
 )
-from noria_operator.domain.triggers_plan import Watched
+from noria_operator.domain.triggers_age import max_age
+from noria_operator.domain.triggers_combine import combined
+from noria_operator.domain.triggers_hold import Watched
+from noria_operator.domain.triggers_samples import counted_since, new_samples
 from noria_operator.kube.kinds import POD
 
 Json = dict[str, Any]
 
 
 async def requests(ctx: Context, obj: Json, training: ContinuousTraining, seen: Watched) -> Sequence[Request]:
-    """The answers of this pass, in the order in which they are served."""
+    """The answers of this pass, in the order in which they are served; combinations come last."""
     status, meta = obj.get("status", {}), obj["metadata"]
     entries = {entry["name"]: entry for entry in status.get("triggers", [])}
-    champion, now = _champion(seen), ctx.clock.now()
     said = names.command_id(meta.get("annotations"), "retrain")
     asked = manual(said, status.get("commands", {}).get("retrain"), entries.get(MANUAL))
     found = [asked] if asked else []
-    for trigger in training.spec.triggers:
-        entry = entries.get(trigger.name, {})
-        if trigger.performance is None:
+    plain = [trigger for trigger in training.spec.triggers if trigger.combine is None]
+    question = _Question(ctx, obj, seen, _champion(seen), training.spec.warmup)
+    found += [await question.ask(trigger, entries.get(trigger.name, {})) for trigger in plain]
+    others = {one.name: one for one in found}
+    combining = (trigger for trigger in training.spec.triggers if trigger.combine is not None)
+    return [*found, *(combined(trigger, others) for trigger in combining)]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What every trigger is asked about."""
+
+    ctx: Context
+    obj: Json
+    seen: Watched
+    champion: Champion | None
+    warmup: timedelta
+
+    async def ask(self, trigger: TriggerSpec, entry: Json) -> Request:
+        """What one trigger says; `entry` is what it said last."""
+        ctx, now, champion = self.ctx, self.ctx.clock.now(), self.champion
+        if trigger.performance is not None:
+            rule = trigger.performance
+            labels = await _labels(ctx, self.seen.deployment, rule, entry, champion)
+            return performance(
+                trigger, rule, entry, champion=champion, labels=labels, now=now, warmup=self.warmup
+            )
+        if trigger.schedule is not None:
             # An added or edited trigger counts from now on, those of a new object from its creation on.
-            edited = bool(entry) or bool(status.get("observedGeneration"))
-            since = now if edited else moment(meta["creationTimestamp"])
-            found.append(schedule(trigger, entry, since=since, now=now))
-            continue
-        rule = trigger.performance
-        labels = await _labels(ctx, seen.deployment, rule, entry, champion)
-        found.append(performance(trigger, rule, entry, champion=champion, labels=labels, now=now))
-    return found
+            edited = bool(entry) or bool(self.obj.get("status", {}).get("observedGeneration"))
+            since = now if edited else moment(self.obj["metadata"]["creationTimestamp"])
+            return schedule(trigger, entry, since=since, now=now)
+        if trigger.max_age is not None:
+            return max_age(trigger, champion, now)
+        joined = await _joined(ctx, self.seen.deployment, counted_since(entry))
+        return new_samples(trigger, entry, labels=joined, now=now)
+
+
+async def _joined(ctx: Context, deployment: Json | None, since: datetime | None) -> int | None:
+    """Labels of all versions that were joined since a moment; None when no server could be read."""
+    if deployment is None or since is None:
+        return None
+    meta = deployment["metadata"]
+    pods = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
+    totals = await ctx.servers.window(meta["namespace"], meta["name"], pods, since=since)
+    return None if totals is None else totals.number("feedback/matched")
 
 
 async def _labels(
@@ -58,7 +97,7 @@ async def _labels(
 ) -> Labels | None:
     """The labels of the champion since the open window started; None when there is none or nobody answers."""
     since = window_start(entry, rule, champion) if champion else None
-    if champion is None or since is None or deployment is None:
+    if champion is None or since is None or deployment is None or ctx.clock.now() < since:
         return None
     meta = deployment["metadata"]
     pods = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
@@ -73,4 +112,5 @@ def _champion(seen: Watched) -> Champion | None:
         return None
     version = next((one for one in seen.versions if one["metadata"]["name"] == name), None)
     metrics = ((version or {}).get("spec", {}).get("evaluation") or {}).get("metrics", {})
-    return Champion(name, dict(metrics))
+    made = moment(version["metadata"]["creationTimestamp"]) if version else None
+    return Champion(name, dict(metrics), made)

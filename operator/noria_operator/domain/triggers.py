@@ -9,15 +9,16 @@ value ever reached and never gets worse, so a bad promotion cannot hide the loss
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from noria_operator.api.continuoustraining import Performance, TriggerSpec
+from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.api.types import format_decimal
 from noria_operator.domain.quality import DIRECTIONS, QUALITY, Labels
 from noria_operator.domain.schedule import due
 from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.triggers_cost import weighed
 
 Json = dict[str, Any]
 
@@ -27,21 +28,34 @@ MANUAL: Final = "Manual"
 
 @dataclass(frozen=True)
 class Request:
-    """What one trigger says. `key` tells this request from every other one of the same trigger."""
+    """What one trigger says. `key` tells this request from every other one of the same trigger; `says` is why
+    it asks, where the entry's message does not say it. A run merges `answer` into the entry: any run, any run
+    while it asks (`Wanted`), or its own; the run of a combination is that of its `members`, too.
+    """
 
     entry: Json
     reason: str
     wanted: bool = False
     key: str = ""
     due: datetime | None = None
+    says: str = ""
+    answer: Json = field(default_factory=dict)
+    answered_by: Literal["Any", "Wanted", "Own"] = "Own"
+    members: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The trigger's name."""
+        return str(self.entry.get("name", ""))
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The stable version and the metrics with which it was accepted."""
+    """The stable version, the metrics with which it was accepted, and when it was registered."""
 
     name: str
     metrics: dict[str, str]
+    made: datetime | None = None
 
 
 def window_start(entry: Json, rule: Performance, champion: Champion) -> datetime | None:
@@ -61,18 +75,24 @@ def performance(
     champion: Champion | None,
     labels: Labels | None,
     now: datetime,
+    warmup: timedelta = timedelta(),
 ) -> Request:
-    """Judge a closed window; leave an open one alone. `labels` are those joined since the window started."""
+    """Judge a closed window; leave an open one alone. `labels` are those joined since the window started; a
+    new champion's first window starts after `warmup`.
+    """
     if champion is None:
         return _same(trigger.name, entry, "Wait", "nothing is served yet, so there is no quality to watch")
     begun = window_start(entry, rule, champion)
     if begun is None:
-        return Request(_opened(trigger.name, rule, entry, champion, now), "Performance")
+        opened = _opened(trigger.name, rule, entry, champion, now + warmup)
+        return Request(opened, "Performance", due=now + warmup if warmup else None)
+    if now < begun:
+        return Request(entry, "Performance", due=begun)
     closed = _closed(rule, labels, begun, now)
     value = QUALITY[rule.metric](labels) if closed and labels else None
     if labels is None or value is None:
         return _standing(entry, rule, begun)
-    return _judged(entry, rule, value, labels.samples, now)
+    return _judged(entry, rule, value, labels, now)
 
 
 def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetime) -> Request:
@@ -94,14 +114,22 @@ def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetim
         text = f"the run of {stamp(next_due.at)} could not start in time and is skipped"
         base |= {"lastScheduled": stamp(next_due.at), "decision": "Skipped", "message": text}
         return Request(base, "Schedule", due=next_due.next)
-    return Request(base, "Schedule", wanted=True, key=stamp(next_due.at), due=next_due.next)
+    return Request(
+        base,
+        "Schedule",
+        wanted=True,
+        key=stamp(next_due.at),
+        due=next_due.next,
+        says=f"the run of {stamp(next_due.at)} is due",
+        answer={"lastScheduled": stamp(next_due.at)},
+    )
 
 
 def manual(said: str, acknowledged: str | None, entry: Json | None) -> Request | None:
     """A run that a person asked for, unless this very request was carried out already."""
     if said in ("", acknowledged):
         return Request(entry, MANUAL) if entry else None
-    return Request((entry or {}) | {"name": MANUAL}, MANUAL, wanted=True, key=said)
+    return Request((entry or {}) | {"name": MANUAL}, MANUAL, wanted=True, key=said, says="a person asked")
 
 
 def _closed(rule: Performance, labels: Labels | None, begun: datetime, now: datetime) -> bool:
@@ -114,13 +142,12 @@ def _closed(rule: Performance, labels: Labels | None, begun: datetime, now: date
 
 def _standing(entry: Json, rule: Performance, begun: datetime) -> Request:
     """The window is open: the last verdict stands, and so does what it asked for."""
-    wanted = int(entry.get("streak") or 0) >= rule.for_
-    return Request(
-        entry, "Performance", wanted=wanted, key=_key(entry), due=begun + rule.window if rule.window else None
-    )
+    wanted = int(entry.get("streak") or 0) >= (1 if rule.cost else rule.for_)
+    due = begun + rule.window if rule.window else None
+    return _asking(entry, wanted=wanted, due=due)
 
 
-def _opened(name: str, rule: Performance, entry: Json, champion: Champion, now: datetime) -> Json:
+def _opened(name: str, rule: Performance, entry: Json, champion: Champion, begin: datetime) -> Json:
     """A new window and a new streak for a new stable version; the best value stays, or rises to its
     acceptance.
     """
@@ -128,18 +155,29 @@ def _opened(name: str, rule: Performance, entry: Json, champion: Champion, now: 
     return {
         "name": name,
         "decision": "Wait",
-        "message": f"a window on {champion.name} is open; it closes with {rule.min_labels} labels",
+        "message": f"a window on {champion.name} opens at {stamp(begin)}; it closes with {rule.min_labels} "
+        "labels",
         "version": champion.name,
-        "windowStartedAt": stamp(now),
+        "windowStartedAt": stamp(begin),
         "streak": 0,
         "state": {"metric": rule.metric},
         **({"best": best} if best else {}),
     }
 
 
-def _judged(entry: Json, rule: Performance, value: float, samples: int, now: datetime) -> Request:
-    direction = DIRECTIONS[rule.metric]
+def _judged(entry: Json, rule: Performance, value: float, labels: Labels, now: datetime) -> Request:
+    direction, samples = DIRECTIONS[rule.metric], labels.samples
     known = entry.get("best")
+    closed: Json = {
+        "value": _text(value),
+        "samples": samples,
+        "best": _best(rule, known, _text(value), entry.get("state")),
+        "windowStartedAt": stamp(now),
+    }
+    if rule.cost is not None:
+        best = str(closed["best"])
+        judged = weighed(entry, rule, rule.cost, value, labels=labels, best=best, now=now) | closed
+        return _asking(judged | {"threshold": best}, wanted=bool(judged["streak"]))
     threshold = _threshold(rule, known)
     lost = threshold is not None and direction.better(threshold, value)
     streak = int(entry.get("streak") or 0) + 1 if lost else 0
@@ -153,20 +191,18 @@ def _judged(entry: Json, rule: Performance, value: float, samples: int, now: dat
             f"{shown} is worse than the threshold {threshold:.4f}, {streak} of {rule.for_} windows in a row"
         )
     wanted = streak >= rule.for_
-    judged: Json = entry | {
-        "value": _text(value),
-        "samples": samples,
+    judged = entry | closed
+    judged |= {
         "decision": "Fire" if wanted else "Wait" if lost else "No",
         "message": message,
         "streak": streak,
-        "best": _best(rule, known, _text(value), entry.get("state")),
-        "windowStartedAt": stamp(now),
         "state": {"metric": rule.metric},
     }
-    judged.pop("threshold", None)
+    for name in ("threshold", "regret", "forecast"):
+        judged.pop(name, None)
     if threshold is not None:
         judged["threshold"] = _text(threshold)
-    return Request(judged, "Performance", wanted=wanted, key=_key(judged))
+    return _asking(judged, wanted=wanted)
 
 
 def _threshold(rule: Performance, best: str | None) -> float | None:
@@ -194,6 +230,20 @@ def _best(rule: Performance, one: str | None, other: str | None, state: Json | N
 
 def _same(name: str, entry: Json, decision: str, message: str) -> Request:
     return Request(entry | {"name": name, "decision": decision, "message": message}, "Performance")
+
+
+def _asking(entry: Json, *, wanted: bool, due: datetime | None = None) -> Request:
+    """One run answers every loss of quality: streaks start anew, and so does what the loss has cost."""
+    paid = "regret" in (entry.get("state") or {})
+    return Request(
+        entry,
+        "Performance",
+        wanted=wanted,
+        key=_key(entry),
+        due=due,
+        answer={"streak": 0} | ({"regret": "0", "state": entry["state"] | {"regret": 0}} if paid else {}),
+        answered_by="Wanted",
+    )
 
 
 def _key(entry: Json) -> str:

@@ -22,31 +22,37 @@ def rolling_out(job: str, deployment: Json | None, versions: Iterable[Json]) -> 
     candidate = (status.get("candidate") or {}).get("version")
     if candidate:
         return f"ModelDeployment {name} is rolling out {candidate}"
-    version = next((one for one in versions if _made_by(one, job)), None) if job else None
+    version = next((one for one in versions if made_by(one, job)), None) if job else None
     if version is None:
         return ""
     own = version["metadata"]["name"]
     phase = version.get("status", {}).get("phase", "Pending")
     if phase in ("Pending", "Validating"):
         return f"ModelVersion {own} is being verified"
-    if phase != "Approved" or _passed_over(version, deployment):
+    if phase != "Approved" or passed_over(version, deployment):
         return ""
     return f"ModelDeployment {name} is about to roll out {own}"
 
 
-def _made_by(version: Json, job: str) -> bool:
+def made_by(version: Json, job: str) -> bool:
+    """Whether a ModelVersion came from this TrainingJob."""
     lineage = version["spec"].get("lineage") or {}
     return bool((lineage.get("trainingJob") or {}).get("name") == job)
 
 
-def _passed_over(version: Json, deployment: Json) -> bool:
+def passed_over(version: Json, deployment: Json) -> bool:
     """Whether the deployment had this version already, refused it, or follows another."""
     own, status, spec = version["metadata"]["name"], deployment.get("status", {}), deployment["spec"]
     if spec.get("version") not in (None, own) or spec["model"] != version["spec"]["model"]:
         return True
-    rejected = [entry for entry in status.get("rejected", []) if not entry.get("retrying")]
-    if own in [entry.get("version") for entry in rejected]:
+    if refused(own, deployment):
         return True
     stable = (status.get("stable") or {}).get("version", "")
     number = stable.rpartition("-")[2]
     return stable == own or (number.isdigit() and int(number) >= int(version["spec"]["version"]))
+
+
+def refused(version: str, deployment: Json) -> bool:
+    """Whether the deployment rolled this version back for good."""
+    rejected = [one for one in deployment.get("status", {}).get("rejected", []) if not one.get("retrying")]
+    return version in [one.get("version") for one in rejected]

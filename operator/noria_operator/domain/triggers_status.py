@@ -40,6 +40,7 @@ def ready(obj: Json, status: Json, deployment: Json | None, held: str, now: date
             Condition("Reconciling", False, reason, ""),
             Condition("Stalled", False, reason, ""),
         ]
+    conditions.append(_alarm(status))
     generation = int(obj["metadata"].get("generation", 0))
     before = obj.get("status", {}).get("conditions", [])
     return status | {
@@ -58,3 +59,12 @@ def mismatch(obj: Json, deployment: Json | None) -> str:
         f"ModelDeployment {obj['spec']['deployment']} serves {deployment['spec']['model']}, and the template "
         f"trains {trained}: correct spec.template.spec.model or spec.deployment"
     )
+
+
+def _alarm(status: Json) -> Condition:
+    """Whether a trigger that warns or blocks fires."""
+    firing = [one for one in status.get("triggers", []) if one.get("decision") in ("Warn", "Block")]
+    if not firing:
+        return Condition("Alarm", False, "TriggersQuiet", "")
+    said = "; ".join(f"{one['name']}: {one.get('message', '')}" for one in firing)
+    return Condition("Alarm", True, "TriggersFire", clip(said))

@@ -76,6 +76,14 @@ def _paths(changes: Json) -> tuple[tuple[str, Any], ...]:
     )
 
 
+OLD: Json = {"name": "old", "maxAge": "720h", "action": "Observe"}
+MANY: Json = {"name": "many", "newSamples": {"count": 10_000}, "action": "Warn"}
+ANY_OF_BOTH: Json = {"name": "any", "combine": {"of": ["old", "many"], "atLeast": 1}}
+DEAR: Json = {
+    "name": "dear",
+    "performance": {"metric": "auc", "cost": {"pointDay": "12.5", "run": "40"}},
+    "action": "Block",
+}
 POD = {
     name: TRAINING["spec"][name] for name in ("env", "envFrom", "resources", "nodeSelector", "tolerations")
 }
@@ -175,6 +183,9 @@ ACCEPTED = [
     yes("ct", triggers=[]),
     yes("ct", triggers=[{"name": "a", "schedule": "*/5 0-6,22 1,15 JAN-MAR MON"}]),
     yes("ct", cooldown="0s"),
+    yes("ct", triggers=[OLD, MANY, ANY_OF_BOTH, DEAR]),
+    yes("ct", budget={"maxCpuHours": "12.5", "maxGpuHours": "3", "per": "24h"}, followUp="72h", warmup="5m"),
+    yes("ct", concurrencyPolicy="Queue", stopAfterFailures=0),
     yes("ct", template__spec=TEMPLATE),
     yes("md", server=POD),
 ]
@@ -193,8 +204,10 @@ _RISE = "steps must rise in weight, each weight once: sort them"
 _INTERVAL = "must be between 1s and 1h"
 _CUSTOM_ONLY = "command, args and port are for runtime: custom only"
 _VERSION = "version must be <model>-<N>"
-_ONE_TRIGGER = "set exactly one of performance and schedule"
-_ONE_BOUND = "set exactly one of min, max and relativeDrop"
+_ONE_TRIGGER = "set exactly one of performance, schedule, "
+_ONE_BOUND = "set exactly one of min, max, relativeDrop and cost"
+_COMBINES = "combine.of must name triggers of this list"
+_SOME_BUDGET = "set at least one of maxRuns, maxCpuHours and maxGpuHours"
 _MV_NAME = "metadata.name must be <spec.model>-<spec.version>"
 _MD_NAME = "metadata.name must begin with a letter and be a DNS label of at most 40 characters"
 _KEYS = "keys must be qualified names"
@@ -363,6 +376,19 @@ REFUSED = [
         triggers=[{"name": "a", "schedule": "0 2 * * 1", "performance": {"metric": "auc", "min": "0"}}],
     ),
     no("ct", "timeZone goes with schedule only", triggers__0__timeZone="UTC"),
+    no("ct", _COMBINES, triggers=[OLD, ANY_OF_BOTH]),
+    no(
+        "ct", _COMBINES, triggers=[OLD, MANY, ANY_OF_BOTH, {"name": "all", "combine": {"of": ["any", "old"]}}]
+    ),
+    no("ct", "name each trigger once", triggers=[OLD, {"name": "x", "combine": {"of": ["old", "old"]}}]),
+    no(
+        "ct",
+        "atLeast must not be more than the triggers in of",
+        triggers=[OLD, MANY, ANY_OF_BOTH | {"combine": {"of": ["old", "many"], "atLeast": 3}}],
+    ),
+    no("ct", _SOME_BUDGET, budget={"per": "24h"}),
+    no("ct", _LONGER, triggers=[OLD | {"maxAge": "0s"}]),
+    no("ct", _LONGER, followUp="0s"),
     no("ct", _ONE_BOUND, triggers__0__performance__min="0.5"),
     no("ct", _ONE_BOUND, triggers__0__performance={"metric": "auc"}),
     no("ct", "template.spec.deployment must equal deployment", template__spec__deployment="other"),
@@ -475,6 +501,8 @@ REFUSED_BY_SCHEMA = [
     no("ct", "", triggers__3__timeZone="../etc/passwd"),
     no("ct", "", budget__maxRuns=0),
     no("ct", "", concurrencyPolicy="Allow"),
+    no("ct", "", triggers__3__action="Restart"),
+    no("ct", "", triggers=[MANY | {"newSamples": {"count": 0}}]),
 ]
 
 

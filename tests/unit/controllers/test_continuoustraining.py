@@ -187,3 +187,51 @@ async def test_the_windows_of_a_deployment_that_is_gone_are_forgotten() -> None:
     del api.objects[Key(MODELDEPLOYMENT, "demo", "flights")]
     await reconcile(operator(api, servers), KEY)
     assert servers.forgotten[0] == "flights"
+
+
+async def test_new_labels_and_age_together_start_a_run_and_begin_anew() -> None:
+    triggers = [
+        {"name": "labels", "newSamples": {"count": 900}, "action": "Observe"},
+        {"name": "old", "maxAge": "1h", "action": "Observe"},
+        {"name": "both", "combine": {"of": ["labels", "old"]}},
+    ]
+    api = world(triggers=triggers, cooldown="0s")
+    await watch(api, None, auc(0.7, 500))
+    assert jobs(api) == []
+    await watch(api, auc(0.7, 1000))
+    (name,) = jobs(api)
+    status = api.objects[KEY]["status"]
+    assert (status["lastTrigger"]["name"], status["lastTrigger"]["reason"]) == ("both", "Combine")
+    entries = {one["name"]: one for one in status["triggers"]}
+    assert entries["labels"]["state"] == {"labels": 0}
+    assert (
+        '"reason": "Combine"'
+        in api.objects[Key(TRAININGJOB, "demo", name)]["metadata"]["annotations"]["noria.dev/trigger"]
+    )
+    await watch(api, auc(0.7, 100), auc(0.7, 100))
+    assert jobs(api) == [name]
+
+
+async def test_a_new_champion_is_not_watched_before_it_is_warm() -> None:
+    api = world(warmup="10m")
+    begun = api.clock.time
+    result = await reconcile(operator(api), KEY)
+    servers = Servers(auc(0.5))
+    await reconcile(operator(api, servers), KEY)
+    assert (servers.asked, result.after) == ([], timedelta(seconds=15))
+    api.clock.time = begun + timedelta(minutes=10)
+    await reconcile(operator(api, servers), KEY)
+    assert servers.asked == [begun + timedelta(minutes=10)]
+
+
+async def test_a_live_run_is_replaced_only_once_it_is_gone() -> None:
+    api = world(cooldown="0s", concurrencyPolicy="Replace")
+    say(api, "1")
+    await watch(api, None)
+    (first,) = jobs(api)
+    say(api, "2")
+    await watch(api, None)
+    await watch(api, None)
+    (second,) = jobs(api)
+    assert second != first
+    assert [run.get("result") for run in api.objects[KEY]["status"]["runs"]] == ["Replaced", None]

@@ -17,7 +17,7 @@ from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import stamp
 from noria_operator.evidence.prometheus import QueryReader
 from noria_operator.evidence.router import RouterReader
-from noria_operator.evidence.server import CounterReader
+from noria_operator.evidence.server import CounterReader, Totals
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.errors import AlreadyExists, Conflict, Invalid, NotFound
@@ -196,6 +196,10 @@ class Servers:
         self.asked.append(since)
         self.read += [pod["metadata"]["name"] for pod in pods]
         return self.joined
+
+    async def window(self, namespace: str, deployment: str, pods: Any, *, since: datetime) -> Totals | None:
+        self.asked.append(since)
+        return None if self.joined is None else Totals({"feedback/matched": [self.joined.samples]})
 
     def forget(self, namespace: str, deployment: str) -> None:
         self.forgotten.append(deployment)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.unit.domain.training_world import NOW
 
-from noria_operator.api.continuoustraining import TriggerSpec, TriggerStatus
+from noria_operator.api.continuoustraining import TriggerStatus
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.triggers import Champion, Request, manual, performance, schedule
 from noria_serving.contract import SCORE_BINS

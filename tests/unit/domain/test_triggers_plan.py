@@ -15,7 +15,8 @@ from noria_operator.api.continuoustraining import ContinuousTraining, Continuous
 from noria_operator.api.parsing import parse_as
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import MANUAL, Request
-from noria_operator.domain.triggers_plan import RetrainPlan, Watched, decide
+from noria_operator.domain.triggers_hold import Watched
+from noria_operator.domain.triggers_plan import RetrainPlan, decide
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -54,13 +55,12 @@ def quality(key: str = "w1", *, wanted: bool = True) -> Request:
         "streak": 2,
         "message": "lost",
     }
-    return Request(entry, "Performance", wanted=wanted, key=key)
+    return Request(entry, "Performance", wanted=wanted, key=key, answer={"streak": 0}, answered_by="Wanted")
 
 
 def weekly(key: str = "2026-03-02T02:00:00Z", *, wanted: bool = True) -> Request:
-    return Request(
-        {"name": "weekly", "lastScheduled": "2026-02-23T02:00:00Z"}, "Schedule", wanted=wanted, key=key
-    )
+    entry = {"name": "weekly", "lastScheduled": "2026-02-23T02:00:00Z"}
+    return Request(entry, "Schedule", wanted=wanted, key=key, answer={"lastScheduled": key})
 
 
 def asked(key: str = "id-1") -> Request:

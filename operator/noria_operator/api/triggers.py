@@ -1,0 +1,205 @@
+"""Reasons to retrain: `triggers` of a ContinuousTraining.
+
+Comes in: JSON. Goes out: frozen, validated models. Invariant: a trigger has exactly one kind; what it does
+when it fires is its action, and only Retrain starts anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field
+from pydantic.alias_generators import to_snake
+
+from noria_operator.api.schema import Rule, Spec
+from noria_operator.api.types import (
+    Decimal,
+    DnsLabel,
+    PositiveDuration,
+    Probability,
+    UnsignedDecimal,
+)
+
+
+def _cron_field(number: str) -> str:
+    item = rf"(\*|({number})(-({number}))?)(/[1-9][0-9]?)?"
+    return f"{item}(,{item})*"
+
+
+_MONTHS: Final = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
+_DAYS: Final = "SUN|MON|TUE|WED|THU|FRI|SAT"
+CRON_PATTERN: Final = (
+    "^"
+    + " ".join(
+        _cron_field(number)
+        for number in (
+            "[0-5]?[0-9]",
+            "[01]?[0-9]|2[0-3]",
+            "0?[1-9]|[12][0-9]|3[01]",
+            f"0?[1-9]|1[0-2]|{_MONTHS}",
+            f"[0-7]|{_DAYS}",
+        )
+    )
+    + "$"
+)
+
+
+class Cost(Spec):
+    """What staying costs, and what a run costs, in one unit of the user's choice."""
+
+    point_day: UnsignedDecimal = Field(
+        description="Cost of one day with a metric that is one hundredth (0.01) worse than the best ever "
+        'reached, for example "12.5".'
+    )
+    run: UnsignedDecimal = Field(description='Cost of a run, in the same unit, for example "40".')
+
+
+class Performance(Spec):
+    """Retrain when the quality that production shows is lost."""
+
+    metric: Literal["auc", "logloss", "accuracy", "calibration"] = Field(
+        description="Metric computed from feedback: auc, logloss, accuracy or calibration."
+    )
+    min: Decimal | None = Field(default=None, description='Fires below this value, for example "0.65".')
+    max: Decimal | None = Field(
+        default=None, description='Fires above this value, for example "0.6" for logloss.'
+    )
+    relative_drop: Probability | None = Field(
+        default=None,
+        description="Fires when the metric is worse than the best ever reached by more than this share "
+        "of it, "
+        'for example "0.05".',
+    )
+    min_labels: int = Field(
+        default=500,
+        ge=1,
+        le=1_000_000_000,
+        description="Labelled rows that a window needs before it is judged. Default: 500.",
+    )
+    for_: int = Field(
+        default=2,
+        alias="for",
+        ge=1,
+        le=100,
+        description="Windows in a row that must show the loss. Default: 2.",
+    )
+    window: PositiveDuration | None = Field(
+        default=None,
+        description="Least length of a window: it closes when this time has passed and minLabels is reached. "
+        "Absent: minLabels alone counts.",
+    )
+    cost: Cost | None = Field(
+        default=None,
+        description="Fires when what the loss has cost since the last run is more than a run costs.",
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="[has(self.min), has(self.max), has(self.relativeDrop), has(self.cost)].exists_one(x, x)",
+            message="set exactly one of min, max, relativeDrop and cost",
+            holds=lambda it: [it.min, it.max, it.relative_drop, it.cost].count(None) == 3,
+        ),
+    )
+
+
+class NewSamples(Spec):
+    """Retrain when production has labelled enough new rows."""
+
+    count: int = Field(
+        ge=1, le=1_000_000_000, description="Labels joined since the last run, for example 10000."
+    )
+
+
+class Combine(Spec):
+    """Fires when enough other triggers do at the same time."""
+
+    of: Annotated[
+        list[DnsLabel],
+        Field(min_length=2, max_length=15),
+        Rule(
+            cel="self.all(a, self.exists_one(b, a == b))",
+            message="name each trigger once",
+            holds=lambda names: len(set(names)) == len(names),
+        ),
+    ] = Field(
+        description="Names of triggers, for example [quality, drift]. Give them action Observe or Warn."
+    )
+    at_least: int | None = Field(
+        default=None, ge=1, le=15, description="How many must fire: 1 means any. Absent: all."
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.atLeast) || self.atLeast <= size(self.of)",
+            message="atLeast must not be more than the triggers in of",
+            field=".atLeast",
+            holds=lambda it: it.at_least is None or it.at_least <= len(it.of),
+        ),
+    )
+
+
+KINDS: Final = ("performance", "schedule", "maxAge", "newSamples", "combine")
+"""Wire names of the fields of which a trigger has exactly one."""
+
+
+class TriggerSpec(Spec):
+    """One reason to retrain, to warn, or not to retrain."""
+
+    name: DnsLabel = Field(description="Name of the trigger, for example quality.")
+    performance: Performance | None = Field(default=None, description="Lost quality in production.")
+    schedule: str | None = Field(
+        default=None,
+        min_length=9,
+        max_length=128,
+        pattern=CRON_PATTERN,
+        description='Cron expression of five fields (minute hour day month weekday), for example "0 2 * '
+        '* 1".',
+    )
+    time_zone: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$",
+        description="IANA time zone of the schedule, for example Europe/Berlin. Absent: UTC.",
+    )
+    max_age: PositiveDuration | None = Field(
+        default=None,
+        description="Fires when the champion was registered longer ago than this, for example 720h.",
+    )
+    new_samples: NewSamples | None = Field(default=None, description="Enough new labels in production.")
+    combine: Combine | None = Field(default=None, description="Several triggers at the same time.")
+    action: Literal["Retrain", "Warn", "Block", "Observe"] = Field(
+        default="Retrain",
+        description="What it does when it fires. Retrain: ask for a run. Warn: Event and condition Alarm. "
+        "Block: as Warn, and no other trigger starts a run meanwhile. Observe: it is written down, for "
+        "combine. Default: Retrain.",
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="[" + ", ".join(f"has(self.{kind})" for kind in KINDS) + "].exists_one(x, x)",
+            message="set exactly one of " + ", ".join(KINDS),
+            holds=lambda it: len(it.set_kinds()) == 1,
+        ),
+        Rule(
+            cel="!has(self.timeZone) || has(self.schedule)",
+            message="timeZone goes with schedule only",
+            field=".timeZone",
+            holds=lambda it: it.time_zone is None or it.schedule is not None,
+        ),
+    )
+
+    def set_kinds(self) -> tuple[str, ...]:
+        """Wire names of the kinds that are set: exactly one in a valid trigger."""
+        return tuple(kind for kind in KINDS if getattr(self, to_snake(kind)) is not None)
+
+    @property
+    def reason(self) -> str:
+        """Its kind in one CamelCase word, as status and Events have it."""
+        (kind,) = self.set_kinds()
+        return kind[0].upper() + kind[1:]
+
+
+def combines_known(triggers: Iterable[TriggerSpec]) -> bool:
+    """Whether every combination names triggers of the list that are no combinations themselves."""
+    found = list(triggers)
+    plain = {one.name for one in found if one.combine is None}
+    return all(set(one.combine.of) <= plain for one in found if one.combine is not None)

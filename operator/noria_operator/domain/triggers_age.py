@@ -1,0 +1,35 @@
+"""The trigger `maxAge`: the champion was registered too long ago.
+
+Comes in: the trigger, its entry in status, the champion, now. Goes out: a request. Invariant: age is counted
+from the ModelVersion's creation, so neither a restart of anything nor a rollout makes a model younger.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from noria_operator.api.triggers import TriggerSpec
+from noria_operator.api.types import format_duration
+from noria_operator.domain.triggers import Champion, Request
+
+Json = dict[str, Any]
+
+
+def max_age(trigger: TriggerSpec, champion: Champion | None, now: datetime) -> Request:
+    """Asks for as long as the champion is older than allowed."""
+    if trigger.max_age is None:
+        raise ValueError(f"{trigger.name} has no maxAge")
+    entry: Json = {"name": trigger.name, "threshold": format_duration(trigger.max_age)}
+    if champion is None or champion.made is None:
+        return Request(
+            entry | {"decision": "Wait", "message": "nothing is served yet, so nothing is old"},
+            trigger.reason,
+        )
+    old_at = champion.made + trigger.max_age
+    entry |= {"version": champion.name}
+    if now < old_at:
+        text = f"{champion.name} is not older than {entry['threshold']} before {old_at:%Y-%m-%d %H:%M} UTC"
+        return Request(entry | {"decision": "No", "message": text}, trigger.reason, due=old_at)
+    text = f"{champion.name} is older than {entry['threshold']}"
+    return Request(entry, trigger.reason, wanted=True, key=champion.name, says=text)

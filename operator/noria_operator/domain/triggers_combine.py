@@ -1,0 +1,31 @@
+"""The trigger `combine`: enough other triggers fire at the same time.
+
+Comes in: the trigger and what the others said in this very pass. Goes out: a request. Invariant: it asks only
+while its members ask, and a run that it starts answers those that did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from noria_operator.api.triggers import TriggerSpec
+from noria_operator.domain.triggers import Request
+
+Json = dict[str, Any]
+
+
+def combined(trigger: TriggerSpec, others: Mapping[str, Request]) -> Request:
+    """`others` are the requests of the other triggers by name."""
+    if trigger.combine is None:
+        raise ValueError(f"{trigger.name} combines nothing")
+    members = trigger.combine.of
+    firing = tuple(name for name in members if name in others and others[name].wanted)
+    needed = trigger.combine.at_least or len(members)
+    entry: Json = {"name": trigger.name, "value": str(len(firing)), "threshold": str(needed)}
+    shown = f"{len(firing)} of {', '.join(members)} fire" + (f": {', '.join(firing)}" if firing else "")
+    if len(firing) < needed:
+        text = f"{shown}; {needed} are needed"
+        return Request(entry | {"decision": "No", "message": text}, trigger.reason)
+    key = "+".join(others[name].key for name in firing)
+    return Request(entry, trigger.reason, wanted=True, key=key, says=shown, members=firing)

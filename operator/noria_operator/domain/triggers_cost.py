@@ -1,0 +1,88 @@
+"""When staying costs more than retraining: the `cost` of a performance trigger.
+
+Comes in: a closed window's metric, the best value ever reached, what a lost point costs a day and what a run
+costs. Goes out: the new entry; it asks once the loss since the last run has cost more than a run. Source: the
+cumulative policy of CARA (Mahadevan & Mathioudakis, arXiv 2310.04216): staleness is paid as it arises, and a
+run is worth it when it is cheaper than what was paid. Invariants: a loss within one standard error of the
+window costs nothing, so noise alone adds up to nothing; a window that is better than the best costs nothing
+and gives nothing back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import sqrt
+from typing import Any, Final
+
+from noria_operator.api.triggers import Cost, Performance
+from noria_operator.api.types import format_decimal
+from noria_operator.domain.quality import DIRECTIONS, Direction, Labels
+from noria_operator.domain.quality_drop import METRICS
+from noria_operator.domain.training_times import moment, stamp
+
+Json = dict[str, Any]
+
+_LONGEST: Final = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class Regret:
+    """What the loss has cost since the last run, and what it costs a day now."""
+
+    total: float
+    per_day: float
+
+
+def paid(cost: Cost, before: float, *, lost: float, error: float, lasted: timedelta) -> Regret:
+    """`lost`: how much worse the metric is than the best, in its own unit; `error`: its standard error."""
+    points = max(0.0, lost - error) * 100
+    per_day = points * float(cost.point_day)
+    return Regret(before + per_day * (lasted / timedelta(days=1)), per_day)
+
+
+def weighed(
+    entry: Json, rule: Performance, cost: Cost, value: float, *, labels: Labels, best: str, now: datetime
+) -> Json:
+    """The entry after a window closed with `value`; `streak` is 1 while a run is worth its cost."""
+    higher = DIRECTIONS[rule.metric] is Direction.HIGHER
+    lost = float(best) - value if higher else value - float(best)
+    before = float((entry.get("state") or {}).get("regret") or 0)
+    lasted = now - moment(entry["windowStartedAt"])
+    regret = paid(cost, before, lost=lost, error=_error(rule.metric, labels), lasted=lasted)
+    run = float(cost.run)
+    worth = regret.total > run
+    shown = (
+        f"{rule.metric} {value:.4f} on {labels.samples} labels of {entry['version']}, best {float(best):.4f}"
+    )
+    message = f"{shown}: the loss has cost {regret.total:.2f} since the last run, a run costs {run:.2f}"
+    again = _when(regret, run, now)
+    if not worth:
+        message += f"; as things are it pays from {stamp(again)} on" if again else "; it costs nothing now"
+    found: Json = entry | {
+        "decision": "Fire" if worth else "No",
+        "message": message,
+        "streak": int(worth),
+        "regret": _text(regret.total),
+        "state": {"metric": rule.metric, "regret": round(regret.total, 6)},
+    }
+    found.pop("forecast", None)
+    return found | ({"forecast": stamp(again)} if again and not worth else {})
+
+
+def _when(regret: Regret, run: float, now: datetime) -> datetime | None:
+    if regret.per_day <= 0:
+        return None
+    days = max(0.0, run - regret.total) / regret.per_day
+    return now + min(timedelta(days=min(days, _LONGEST.days)), _LONGEST)
+
+
+def _error(metric: str, labels: Labels) -> float:
+    """Standard error of the window's metric; that of a share of one half where no better one is known."""
+    known = METRICS.get(metric)
+    variance = known.estimate(labels).variance if known else 0.25 / max(labels.samples, 1)
+    return sqrt(variance)
+
+
+def _text(value: float) -> str:
+    return format_decimal(round(value, 6))

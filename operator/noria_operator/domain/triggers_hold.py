@@ -1,0 +1,133 @@
+"""What holds a run that a trigger asks for.
+
+Comes in: the object, what it watches, its runs, this pass's requests. Goes out: for each request the reason
+to wait, or nothing. Invariants: a person waits for neither cooldown, circuit nor a trigger that blocks, but
+for everything else; what holds all runs is told before what holds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.domain.budget import Block, Limits, Past, blocked, grown, next_eligible
+from noria_operator.domain.training_status import is_finished
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.triggers import MANUAL, Request
+from noria_operator.domain.triggers_rollout import rolling_out
+from noria_operator.domain.triggers_status import mismatch
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Everything that the decision looks at besides the triggers: own TrainingJobs, the deployment, its
+    versions.
+    """
+
+    jobs: Sequence[Json] = ()
+    deployment: Json | None = None
+    versions: Sequence[Json] = ()
+
+    @property
+    def live(self) -> list[str]:
+        """TrainingJobs that are not finished."""
+        return [job["metadata"]["name"] for job in self.jobs if not is_finished(job.get("status", {}))]
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why a run has to wait."""
+
+    block: Block
+    why: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """`common` holds every run; the rest is asked of each request."""
+
+    common: Hold | None
+    limits: Limits
+    pasts: Sequence[Past]
+    failures: int
+    stop_after: int
+    blocking: str
+    now: datetime
+
+    def stop(self, request: Request) -> Hold | None:
+        """What holds the run that this request asks for."""
+        return self.common or self.own(request)
+
+    def own(self, request: Request) -> Hold | None:
+        """What holds it but for that which holds every run."""
+        by_hand = request.reason == MANUAL
+        if not by_hand and self.blocking:
+            return Hold(Block.TRIGGER, self.blocking)
+        if not by_hand and 0 < self.stop_after <= self.failures:
+            text = (
+                f"{self.failures} runs in a row failed, were refused or rolled back; find out why, then ask "
+                "with the annotation noria.dev/retrain, or change the spec"
+            )
+            return Hold(Block.CIRCUIT, text)
+        # Cooldown is for triggers; a person who asks does not wait for it. The budget is for all.
+        limit = blocked(self.limits, self.pasts, self.now, cooldown=not by_hand)
+        return Hold(limit, f"until {stamp(self.eligible)}") if limit else None
+
+    @property
+    def eligible(self) -> datetime:
+        """When neither cooldown nor budget holds a run."""
+        return next_eligible(self.limits, self.pasts, self.now)
+
+    def overall(self) -> Hold | None:
+        """What holds a run of any trigger, for the object's own status."""
+        return self.stop(Request({}, ""))
+
+
+def common(obj: Json, training: ContinuousTraining, seen: Watched) -> Hold | None:
+    """What holds every run whatever asks for it, and the sentence for it."""
+    if wrong := mismatch(obj, seen.deployment):
+        return Hold(Block.INVALID, wrong)
+    if training.spec.suspend:
+        return Hold(Block.SUSPENDED, "spec.suspend is true")
+    if seen.live:
+        return Hold(Block.CONCURRENCY, f"TrainingJob {seen.live[0]} is not finished")
+    if training.spec.concurrency_policy == "Replace":
+        return None
+    last = (obj.get("status", {}).get("lastTrigger") or {}).get("trainingJob", "")
+    text = rolling_out(last, seen.deployment, seen.versions)
+    return Hold(Block.CONCURRENCY, text) if text else None
+
+
+def limits(training: ContinuousTraining, failures: int) -> Limits:
+    """Cooldown and budget of the spec; failures in a row make the cooldown longer."""
+    cooldown, budget = grown(training.spec.cooldown, failures), training.spec.budget
+    if budget is None:
+        return Limits(cooldown)
+    cpu, gpu = budget.max_cpu_hours, budget.max_gpu_hours
+    return Limits(
+        cooldown,
+        budget.max_runs,
+        budget.per,
+        max_cpu_hours=None if cpu is None else float(cpu),
+        max_gpu_hours=None if gpu is None else float(gpu),
+    )
+
+
+def blocking(training: ContinuousTraining, requests: Sequence[Request]) -> str:
+    """The sentence of the first trigger with action Block that fires; empty when none does."""
+    actions = {trigger.name: trigger.action for trigger in training.spec.triggers}
+    for one in requests:
+        if one.wanted and actions.get(one.name) == "Block":
+            return f"trigger {one.name} blocks: {reason_of(one)}"
+    return ""
+
+
+def reason_of(request: Request) -> str:
+    """Why a request asks, in one sentence."""
+    said = str(request.entry.get("message") or "").partition("; held by")[0]
+    return request.says or said or "a run was asked for"

@@ -1,0 +1,134 @@
+"""How the runs of a ContinuousTraining ended, and what they used.
+
+Comes in: the runs in status, the TrainingJobs, the registry and the deployment. Goes out: the runs with
+their results, and how many in a row came to nothing. Invariants: a result that is known is never worked out
+again, so TrainingJobs may be deleted; a version that somebody may still approve or that is on its way has no
+result yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
+from noria_operator.api.types import format_decimal
+from noria_operator.domain.budget import Past
+from noria_operator.domain.quantities import amount
+from noria_operator.domain.training_status import is_finished
+from noria_operator.domain.training_times import moment
+from noria_operator.domain.triggers_rollout import made_by, passed_over, refused
+
+Json = dict[str, Any]
+
+BAD: Final = frozenset({"Failed", "Refused", "RolledBack"})
+GOOD: Final = frozenset({"Promoted", "Kept"})
+KEPT: Final = 20
+"""Runs that stay in status whatever their age, so that people see how the last ones went."""
+
+
+def settled(
+    runs: Sequence[Json],
+    failures: int,
+    *,
+    jobs: Sequence[Json],
+    versions: Sequence[Json],
+    deployment: Json | None,
+) -> tuple[list[Json], int]:
+    """The runs, oldest first, with every result that can be told now, and the failures in a row."""
+    named = {job["metadata"]["name"]: job for job in jobs}
+    found = []
+    for run in runs:
+        if run.get("result"):
+            found.append(run)
+            continue
+        job = named.get(run["trainingJob"])
+        made = next((one for one in versions if made_by(one, run["trainingJob"])), None)
+        result = _result(job, made, deployment, last=run is runs[-1])
+        found.append(run | ({"result": result} if result else {}) | _used(job))
+        failures = failures + 1 if result in BAD else 0 if result in GOOD else failures
+    return found, failures
+
+
+def pasts(runs: Sequence[Json], jobs: Sequence[Json], now: datetime) -> list[Past]:
+    """The runs as the budget counts them; one that is not finished has used what it used so far."""
+    named = {job["metadata"]["name"]: job for job in jobs}
+    return [_past(run, named.get(run["trainingJob"]), now) for run in runs]
+
+
+def ended_early(runs: Sequence[Json], replaced: Sequence[str]) -> list[Json]:
+    """The runs, those of these TrainingJobs replaced by another."""
+    return [run | ({"result": "Replaced"} if run["trainingJob"] in replaced else {}) for run in runs]
+
+
+def recent(runs: Sequence[Json], since: datetime) -> list[Json]:
+    """The runs to keep: those that still count, and the last few."""
+    old = [run for run in runs[:-KEPT] if moment(run["at"]) > since]
+    return [*old, *runs[-KEPT:]]
+
+
+def _result(job: Json | None, made: Json | None, deployment: Json | None, *, last: bool) -> str:
+    """How a run ended, in one word; empty while it is not known."""
+    status = (job or {}).get("status", {})
+    if job is not None and not is_finished(status):
+        return ""
+    if status.get("phase") == TrainingPhase.FAILED:
+        failed = [one for one in status.get("conditions", []) if one["type"] == "Failed"]
+        gates = any(one.get("reason") == TrainingFailure.GATE_FAILED for one in failed)
+        return "Refused" if gates else "Failed"
+    if made is None:
+        # Its ModelVersion may not have been seen yet; the next run says that it was waited for long enough.
+        return "" if job is not None and last else "Gone"
+    return _fate(made, deployment) or ("" if last else "Kept")
+
+
+def _fate(made: Json, deployment: Json | None) -> str:
+    """What became of a run's version; empty while that is open."""
+    if made.get("status", {}).get("phase") == "Rejected":
+        return "Refused"
+    if deployment is None:
+        return ""
+    name = made["metadata"]["name"]
+    if (deployment.get("status", {}).get("stable") or {}).get("version") == name:
+        return "Promoted"
+    if refused(name, deployment):
+        return "RolledBack"
+    approved = made.get("status", {}).get("phase") == "Approved"
+    return "Kept" if approved and passed_over(made, deployment) else ""
+
+
+def _used(job: Json | None) -> Json:
+    """Hours of CPUs and GPUs of a finished TrainingJob; nothing for one that is not, or asks for none."""
+    if job is None or not job.get("status", {}).get("completionTime"):
+        return {}
+    cpu, gpu = _hours(job, moment(job["status"]["completionTime"]))
+    found = {"cpuHours": cpu, "gpuHours": gpu}
+    return {name: format_decimal(round(hours, 6)) for name, hours in found.items() if hours}
+
+
+def _past(run: Json, job: Json | None, now: datetime) -> Past:
+    at = moment(run["at"])
+    if job is not None and not is_finished(job.get("status", {})):
+        return Past(at, *_hours(job, now))
+    return Past(at, float(run.get("cpuHours") or 0), float(run.get("gpuHours") or 0))
+
+
+def _hours(job: Json, until: datetime) -> tuple[float, float]:
+    started = job.get("status", {}).get("startTime")
+    if not started:
+        return 0.0, 0.0
+    hours = max(0.0, (until - moment(started)).total_seconds() / 3600)
+    cpu, gpu = held(job["spec"])
+    return hours * cpu, hours * gpu
+
+
+def held(spec: Mapping[str, Any]) -> tuple[float, float]:
+    """CPUs and GPUs that the pods of a TrainingJob ask for together; limits where there is no request, as in
+    Kubernetes.
+    """
+    resources = spec.get("resources") or {}
+    asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    nodes = int(spec.get("nodes") or 1)
+    gpus = sum(amount(value) for name, value in asked.items() if name.endswith("/gpu"))
+    return nodes * amount(asked.get("cpu", "0")), nodes * gpus

@@ -1,0 +1,146 @@
+"""How a run starts: recorded in status first, made after.
+
+Comes in: the request that was chosen. Goes out: the status that records the run, later the TrainingJob.
+Invariants: a run is written into `status.runs`, with its name, before its TrainingJob is made, so each
+request makes one run whatever happens in between; one run answers all that it answers in the same write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from noria_operator.api import names
+from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.domain.budget import Block, Limits
+from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.triggers import MANUAL, Request
+from noria_operator.domain.triggers_hold import reason_of
+from noria_operator.domain.triggers_runs import recent
+
+Json = dict[str, Any]
+
+FOLLOW_UP: Final = "FollowUp"
+"""Name and reason of the run that follows a loss of quality."""
+ALARMS: Final = frozenset({"Performance"})
+"""Kinds of triggers after which the training window holds data from before the alarm."""
+
+
+def training_name(name: str, uid: str, request: Request, at: datetime) -> str:
+    """The TrainingJob of one run; people may ask by the same id again, so the request alone does not tell."""
+    key = "\0".join((uid, request.name, request.key, stamp(at)))
+    return f"{names.fit(name, 40)}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
+
+
+def intended(obj: Json) -> Json | None:
+    """The run that status speaks of and that is not known to be made: recorded, then the process ended."""
+    status = obj.get("status", {})
+    runs = status.get("runs") or []
+    if runs and runs[-1]["trainingJob"] != (status.get("lastTrigger") or {}).get("trainingJob"):
+        return dict(runs[-1])
+    return None
+
+
+def started(
+    obj: Json,
+    training: ContinuousTraining,
+    chosen: Request,
+    requests: Sequence[Request],
+    *,
+    runs: Sequence[Json],
+    limits: Limits,
+    now: datetime,
+) -> Json:
+    """The parts of status that record the run before it is made."""
+    meta, before = obj["metadata"], obj.get("status", {})
+    name = training_name(meta["name"], meta["uid"], chosen, now)
+    run = {"at": stamp(now), "trigger": chosen.name, "reason": chosen.reason, "trainingJob": name}
+    status: Json = {
+        "triggers": [answered(request, chosen) for request in requests],
+        "runs": [*recent(runs, now - max(limits.per, limits.cooldown)), run],
+        "lastEvaluation": stamp(now),
+        "blockedBy": Block.CONCURRENCY.value,
+        "followUp": _follow_up(training, chosen, requests, before.get("followUp"), name=name, now=now),
+        "queued": None,
+    }
+    if chosen.reason == MANUAL and any(one is chosen for one in requests):
+        status["commands"] = {**before.get("commands", {}), "retrain": chosen.key}
+    return status
+
+
+def own(status: Json, now: datetime) -> list[Request]:
+    """What the loop itself asks for: the request that waits, the run that is to follow."""
+    found = []
+    if queued := status.get("queued"):
+        entry = {"name": queued["trigger"], "message": queued.get("message", "")}
+        found.append(Request(entry, queued["reason"], wanted=True, key=f"queued {queued['at']}"))
+    planned = status.get("followUp")
+    if planned and moment(planned["at"]) <= now:
+        says = f"follows the run {planned['of']}, with data from after the alarm only"
+        entry = {"name": FOLLOW_UP}
+        found.append(Request(entry, FOLLOW_UP, wanted=True, key=planned["of"], says=says))
+    return found
+
+
+def queued(status: Json, first: Request, requests: Sequence[Request], now: datetime) -> Json:
+    """The parts of status with which one request waits for the active run to end, answered like one that
+    started a run; nothing when one waits already, or the follow-up does, which needs no place.
+    """
+    if status.get("queued") or first.name == FOLLOW_UP:
+        return {}
+    waiting = {"trigger": first.name, "reason": first.reason, "at": stamp(now), "message": reason_of(first)}
+    entries = [
+        answered(one, first) | ({"decision": "Wait", "message": "waits in the queue"} if one is first else {})
+        for one in requests
+    ]
+    found: Json = {"queued": waiting, "triggers": entries}
+    if first.reason == MANUAL:
+        found["commands"] = {**status.get("commands", {}), "retrain": first.key}
+    return found
+
+
+def answered(request: Request, chosen: Request) -> Json:
+    """An entry after a run was started."""
+    if request is chosen:
+        return request.entry | {"decision": "Fire", "message": reason_of(request)} | request.answer
+    if request.name in chosen.members or (request.answered_by == "Wanted" and request.wanted):
+        told = {"decision": "Wait", "message": f"answered by the run of {chosen.name}"}
+        return request.entry | told | request.answer
+    return request.entry | (request.answer if request.answered_by == "Any" else {})
+
+
+def training_job(obj: Json, run: Json, entry: Json) -> Json:
+    """The TrainingJob of a recorded run; `entry` is what the trigger says now."""
+    spec, why = obj["spec"], {"reason": run["reason"], "name": run["trigger"], "at": run["at"]}
+    figures = ("value", "threshold", "samples")
+    why |= {name: entry[name] for name in figures if entry.get(name) is not None}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.TRAINING_JOB,
+        "metadata": {
+            "name": run["trainingJob"],
+            "namespace": obj["metadata"]["namespace"],
+            "annotations": {names.TRIGGER_ANNOTATION: json.dumps(why, sort_keys=True)},
+        },
+        "spec": {**spec["template"]["spec"], "deployment": spec["deployment"]},
+    }
+
+
+def _follow_up(
+    training: ContinuousTraining,
+    chosen: Request,
+    requests: Sequence[Request],
+    planned: Json | None,
+    *,
+    name: str,
+    now: datetime,
+) -> Json | None:
+    """A run after an alarm is followed by one more; one that is late enough needs none after it."""
+    after = training.spec.follow_up
+    alarmed = {chosen.reason, *(one.reason for one in requests if one.name in chosen.members)} & ALARMS
+    if after is not None and alarmed:
+        return {"at": stamp(now + after), "of": name}
+    return planned if planned and stamp(now) < planned["at"] and chosen.reason != FOLLOW_UP else None

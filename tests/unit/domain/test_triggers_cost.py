@@ -1,0 +1,56 @@
+"""A run is asked for once the loss since the last one has cost more than it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.domain.test_triggers import FIRST, ask, auc, rule
+from tests.unit.domain.training_world import NOW
+
+from noria_operator.api.triggers import Cost
+from noria_operator.domain.training_times import moment
+from noria_operator.domain.triggers_cost import paid
+
+Json = dict[str, Any]
+DEAR = {"relativeDrop": None, "cost": {"pointDay": "10", "run": "40"}}
+
+
+def test_the_regret_of_a_window_is_points_times_days_beyond_one_standard_error() -> None:
+    cost = Cost.model_validate(DEAR["cost"])
+    found = paid(cost, 5.0, lost=0.05, error=0.01, lasted=timedelta(hours=12))
+    assert (found.total, found.per_day) == (pytest.approx(5 + 4 * 10 / 2), pytest.approx(40.0))
+    assert paid(cost, 5.0, lost=0.01, error=0.02, lasted=timedelta(days=9)).total == 5.0
+
+
+def test_a_loss_is_answered_when_it_has_cost_more_than_a_run_and_not_before() -> None:
+    trigger, entry, fired = rule(**DEAR), {}, []
+    for day in range(6):
+        said = ask(trigger, entry, auc(0.70) if day else None, hours=24 * day)
+        entry = said.entry
+        fired.append(said.wanted)
+    assert fired == [False, False, True, True, True, True]
+    assert float(entry["regret"]) > 40
+    answered = entry | said.answer
+    assert (answered["regret"], answered["state"]["regret"], answered["streak"]) == ("0", 0, 0)
+
+
+def test_the_forecast_says_when_a_run_will_be_worth_it() -> None:
+    trigger = rule(**DEAR)
+    entry = ask(trigger, ask(trigger, {}, None, hours=0).entry, auc(0.70), hours=24).entry
+    per_day = float(entry["regret"])
+    days = (40 - per_day) / per_day
+    assert moment(entry["forecast"]) - NOW == pytest.approx(
+        timedelta(days=1 + days), abs=timedelta(seconds=2)
+    )
+    assert "it pays from" in entry["message"]
+
+
+def test_quality_that_is_not_lost_costs_nothing() -> None:
+    trigger, entry = rule(**DEAR), {}
+    for day in range(30):
+        entry = ask(trigger, entry, auc(0.745) if day else None, hours=24 * day).entry
+    assert float(entry["regret"]) == 0
+    assert "forecast" not in entry
+    assert entry["best"] == FIRST.metrics["auc"]

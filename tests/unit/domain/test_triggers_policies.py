@@ -1,0 +1,255 @@
+"""What a loop does with what its triggers say: warn, block, wait in line, follow up, stop trying."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.domain.test_triggers_plan import Loop, asked, entry, quality, weekly
+from tests.unit.domain.training_world import deployment, version
+
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.triggers import MANUAL, Request
+
+Json = dict[str, Any]
+HOUR = timedelta(hours=1)
+
+
+def acting(action: str, **spec: Any) -> Loop:
+    """A loop whose trigger `quality` has this action."""
+    triggers = [
+        {"name": "quality", "performance": {"metric": "auc", "min": "0.65"}, "action": action},
+        {"name": "weekly", "schedule": "0 2 * * 1"},
+    ]
+    return Loop(triggers=triggers, **spec)
+
+
+def condition(loop: Loop, name: str) -> Json:
+    return next(one for one in loop.status["conditions"] if one["type"] == name)
+
+
+def test_a_trigger_that_warns_starts_nothing_and_raises_the_alarm() -> None:
+    loop = acting("Warn")
+    plan = loop.step(quality())
+    assert (plan.create, loop.status.get("runs")) == (None, [])
+    assert entry(loop.status, "quality")["decision"] == "Warn"
+    alarm = condition(loop, "Alarm")
+    assert (alarm["status"], alarm["reason"]) == ("True", "TriggersFire")
+    assert "quality: lost" in alarm["message"]
+    assert [(one.type, one.reason) for one in plan.notices] == [("Warning", "TriggerWarns")]
+    assert loop.step(quality()).notices == ()
+    quiet = loop.step(Request({"name": "quality", "decision": "No"}, "Performance"))
+    assert [one.reason for one in quiet.notices] == ["TriggerQuiet"]
+    assert condition(loop, "Alarm")["status"] == "False"
+
+
+def test_a_trigger_that_blocks_holds_all_others_but_not_a_person() -> None:
+    loop = acting("Block")
+    loop.step(quality(), weekly())
+    assert loop.status["blockedBy"] == "Trigger"
+    assert "trigger quality blocks: lost" in entry(loop.status, "weekly")["message"]
+    assert loop.jobs == {}
+    loop.settle(asked(), quality(), weekly())
+    assert loop.status["lastTrigger"]["reason"] == MANUAL
+
+
+def test_what_is_only_observed_starts_nothing_and_alarms_nobody() -> None:
+    loop = acting("Observe")
+    plan = loop.step(quality())
+    assert entry(loop.status, "quality")["decision"] == "Observe"
+    assert (condition(loop, "Alarm")["status"], plan.notices, loop.jobs) == ("False", (), {})
+
+
+def test_the_run_of_a_combination_answers_its_members() -> None:
+    loop = acting("Observe")
+    loop.obj["spec"]["triggers"][1]["action"] = "Observe"
+    both = Request(
+        {"name": "both"}, "Combine", wanted=True, key="k", says="2 of 2", members=("quality", "weekly")
+    )
+    loop.step(quality(), weekly(), both)
+    assert loop.status["runs"][0]["trigger"] == "both"
+    assert entry(loop.status, "quality")["streak"] == 0
+    assert entry(loop.status, "weekly")["lastScheduled"] == weekly().key
+
+
+def failing(loop: Loop, times: int) -> None:
+    """So many runs that fail, each started as soon as it may."""
+    for number in range(times):
+        loop.settle(quality(f"w{number}"))
+        assert len(loop.jobs) == number + 1
+        loop.finish()
+        loop.step()
+        loop.now += timedelta(days=3)
+
+
+def test_each_failure_in_a_row_doubles_the_cooldown_and_a_promotion_ends_that() -> None:
+    loop = Loop(cooldown="1h")
+    failing(loop, 2)
+    assert (loop.status["failures"], [run["result"] for run in loop.status["runs"]]) == (2, ["Failed"] * 2)
+    loop.settle(quality("w2"))
+    last = loop.status["lastTrigger"]
+    loop.finish("Succeeded")
+    made = version(2, lineage={"trainingJob": {"name": last["trainingJob"], "uid": "u"}})
+    loop.step(seen=deployment(1), versions=[version(1), made])
+    loop.now += 3 * HOUR
+    loop.step(quality("w3"), seen=deployment(1, rejected=[{"version": "flights-2"}]), versions=[made])
+    assert (loop.status["failures"], loop.status["blockedBy"]) == (3, "Cooldown")
+    assert loop.status["nextEligibleTime"] == stamp(loop.now + 5 * HOUR)
+    loop.now += 5 * HOUR
+    loop.settle(quality("w3"))
+    name = loop.status["lastTrigger"]["trainingJob"]
+    loop.finish("Succeeded")
+    good = version(3, lineage={"trainingJob": {"name": name, "uid": "u"}})
+    loop.step(seen=deployment(3), versions=[good])
+    assert "failures" not in loop.status
+    assert loop.status["runs"][-1]["result"] == "Promoted"
+
+
+def test_after_too_many_failures_only_a_person_or_another_spec_starts_a_run() -> None:
+    loop = Loop(cooldown="1h", stopAfterFailures=3, historyLimit=100)
+    failing(loop, 3)
+    loop.step(quality("late"))
+    assert loop.status["blockedBy"] == "CircuitOpen"
+    assert "noria.dev/retrain" in entry(loop.status, "quality")["message"]
+    assert "3 runs in a row" in condition(loop, "Ready")["message"]
+    loop.settle(asked("help"))
+    assert len(loop.jobs) == 4
+    loop.finish()
+    loop.step()
+    loop.now += timedelta(days=3)
+    loop.step(quality("later"))
+    assert (loop.status["blockedBy"], loop.status["failures"]) == ("CircuitOpen", 4)
+    loop.obj["metadata"]["generation"] = 2
+    loop.settle(quality("edited"))
+    assert len(loop.jobs) == 5
+
+
+def test_zero_never_stops_trying() -> None:
+    loop = Loop(cooldown="1h", stopAfterFailures=0, historyLimit=100)
+    failing(loop, 7)
+    assert len(loop.jobs) == 7
+
+
+def test_one_request_waits_in_line_whatever_becomes_of_its_reason() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Queue")
+    loop.settle(weekly())
+    loop.now += HOUR
+    loop.step(weekly("2026-03-09T02:00:00Z"), quality())
+    assert loop.status["queued"]["trigger"] == "weekly"
+    assert entry(loop.status, "weekly")["lastScheduled"] == "2026-03-09T02:00:00Z"
+    assert entry(loop.status, "weekly")["message"] == "waits in the queue"
+    loop.step(weekly("2026-03-16T02:00:00Z", wanted=False), quality(wanted=False))
+    loop.finish()
+    loop.now += 5 * HOUR
+    loop.settle()
+    assert len(loop.jobs) == 2
+    assert (loop.status["lastTrigger"]["name"], "queued" in loop.status) == ("weekly", False)
+
+
+def test_a_person_waits_in_line_once_for_each_id() -> None:
+    loop = Loop(cooldown="6h", concurrencyPolicy="Queue")
+    loop.settle(weekly())
+    loop.step(asked("id-9"))
+    assert (loop.status["commands"], loop.status["queued"]["reason"]) == ({"retrain": "id-9"}, MANUAL)
+    loop.finish()
+    loop.settle()
+    assert loop.status["commands"] == {"retrain": "id-9"}
+    assert loop.status["lastTrigger"]["reason"] == MANUAL
+
+
+def test_replace_ends_the_live_run_before_the_new_one_starts() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Replace")
+    loop.settle(weekly())
+    (old,) = loop.jobs
+    loop.now += HOUR
+    plan = loop.step(asked())
+    assert (plan.delete, plan.create) == ((old,), None)
+    assert loop.status["runs"][-1]["result"] == "Replaced"
+    loop.settle(asked())
+    (new,) = loop.jobs
+    assert new != old
+    assert "failures" not in loop.status
+
+
+def test_replace_does_not_end_a_run_for_one_that_may_not_start() -> None:
+    loop = Loop(cooldown="6h", concurrencyPolicy="Replace")
+    loop.settle(weekly())
+    loop.now += HOUR
+    assert loop.step(quality()).delete == ()
+    assert len(loop.jobs) == 1
+
+
+def test_a_loss_of_quality_is_followed_by_one_run_on_data_from_after_the_alarm() -> None:
+    loop = Loop(cooldown="1h", followUp="72h")
+    loop.settle(quality())
+    first = loop.status["lastTrigger"]["trainingJob"]
+    assert loop.status["followUp"] == {"at": stamp(loop.now + 72 * HOUR), "of": first}
+    loop.finish("Succeeded")
+    loop.now += 71 * HOUR
+    assert loop.step().due == loop.now + HOUR
+    assert len(loop.jobs) == 1
+    loop.now += HOUR
+    loop.settle()
+    assert (len(loop.jobs), loop.status["lastTrigger"]["reason"]) == (2, "FollowUp")
+    assert "followUp" not in loop.status
+    loop.finish("Succeeded")
+    loop.now += 100 * HOUR
+    loop.settle()
+    assert len(loop.jobs) == 2
+
+
+def test_a_scheduled_run_needs_no_follow_up_and_takes_none_away() -> None:
+    loop = Loop(cooldown="1h", followUp="72h")
+    loop.settle(weekly())
+    assert "followUp" not in loop.status
+    loop.finish("Succeeded")
+    loop.now += 2 * HOUR
+    loop.settle(quality())
+    planned = loop.status["followUp"]
+    loop.finish("Succeeded")
+    loop.now += 2 * HOUR
+    loop.settle(weekly("2026-03-09T02:00:00Z"))
+    assert loop.status["followUp"] == planned
+
+
+happenings = st.lists(
+    st.tuples(
+        st.integers(0, 900),
+        st.sampled_from(["quality", "weekly", "manual", "none"]),
+        st.sampled_from(["run", "Failed", "Succeeded"]),
+        st.booleans(),
+    ),
+    max_size=30,
+)
+
+
+@settings(deadline=None, max_examples=30)
+@given(happenings, st.sampled_from(["Forbid", "Queue", "Replace"]), st.integers(1, 3), st.booleans())
+def test_whatever_happens_one_run_is_live_and_the_budget_holds(
+    events: list[tuple[int, str, str, bool]], policy: str, budget: int, follow: bool
+) -> None:
+    more = {"followUp": "5h"} if follow else {}
+    loop = Loop(
+        cooldown="1h",
+        concurrencyPolicy=policy,
+        budget={"maxRuns": budget, "per": "24h"},
+        historyLimit=100,
+        **more,
+    )
+    for number, (minutes, who, ends, crash) in enumerate(events):
+        loop.now += timedelta(minutes=minutes)
+        wanted = {"quality": [quality(f"w{number}")], "weekly": [weekly(stamp(loop.now))]}
+        wanted["manual"] = [asked(f"i{number}")]
+        loop.step(*wanted.get(who, []))
+        if not crash:
+            loop.settle()
+        live = [job for job in loop.jobs.values() if job["status"]["phase"] == "Pending"]
+        assert len(live) <= 1
+        if ends != "run":
+            loop.finish(ends)
+    starts = sorted(run["at"] for run in loop.status.get("runs", []))
+    for index in range(len(starts) - budget):
+        begun = loop.now.fromisoformat(starts[index])
+        assert loop.now.fromisoformat(starts[index + budget]) - begun >= timedelta(hours=24)

@@ -1,0 +1,83 @@
+"""How runs ended is told once, and stays."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.domain.training_world import NOW, deployment, training_job, version
+
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.triggers_runs import KEPT, held, pasts, recent, settled
+
+Json = dict[str, Any]
+HOUR = timedelta(hours=1)
+RUN = {"at": stamp(NOW), "trigger": "quality", "trainingJob": "run-1"}
+
+
+def job(phase: str, reason: str = "TrainingFailed", **spec: Any) -> Json:
+    times = {} if phase == "Running" else {"completionTime": stamp(NOW + 2 * HOUR)}
+    failed = [{"type": "Failed", "status": "True", "reason": reason}]
+    made = training_job("run-1", **spec)
+    return made | {"status": {"phase": phase, "startTime": stamp(NOW), "conditions": failed, **times}}
+
+
+def made(phase: str = "Approved") -> Json:
+    return version(2, phase=phase, lineage={"trainingJob": {"name": "run-1", "uid": "u"}})
+
+
+@pytest.mark.parametrize(
+    ("jobs", "versions", "serving", "result", "failures"),
+    [
+        ([job("Running")], [], deployment(1), None, 3),
+        ([job("Failed")], [], deployment(1), "Failed", 4),
+        ([job("Failed", "GateFailed")], [], deployment(1), "Refused", 4),
+        ([job("Succeeded")], [], deployment(1), None, 3),
+        ([job("Succeeded")], [made()], deployment(1), None, 3),
+        ([job("Succeeded")], [made("PendingApproval")], deployment(1), None, 3),
+        ([job("Succeeded")], [made("Rejected")], deployment(1), "Refused", 4),
+        ([job("Succeeded")], [made()], deployment(2), "Promoted", 0),
+        ([job("Succeeded")], [made()], deployment(1, rejected=[{"version": "flights-2"}]), "RolledBack", 4),
+        ([job("Succeeded")], [made()], deployment(1, pinned="flights-1"), "Kept", 0),
+        ([], [made()], deployment(2), "Promoted", 0),
+        ([], [], deployment(1), "Gone", 3),
+        ([], [], None, "Gone", 3),
+    ],
+)
+def test_a_run_ends_in_one_word(
+    jobs: list[Json], versions: list[Json], serving: Json | None, result: str | None, failures: int
+) -> None:
+    (run,), count = settled([RUN], 3, jobs=jobs, versions=versions, deployment=serving)
+    assert (run.get("result"), count) == (result, failures)
+    again = settled([run], count, jobs=[], versions=[], deployment=None)
+    if result:
+        assert again == ([run], count)
+
+
+def test_a_version_that_is_still_on_its_way_when_the_next_run_starts_is_kept() -> None:
+    later = RUN | {"trainingJob": "run-2"}
+    jobs = [job("Succeeded"), training_job("run-2")]
+    runs, failures = settled([RUN, later], 2, jobs=jobs, versions=[made()], deployment=deployment(1))
+    assert ([run.get("result") for run in runs], failures) == (["Kept", None], 0)
+
+
+def test_hours_are_what_pods_asked_for_times_how_long_they_took() -> None:
+    resources = {"requests": {"cpu": "1500m"}, "limits": {"cpu": "4", "nvidia.com/gpu": "2"}}
+    (run,), _ = settled([RUN], 0, jobs=[job("Failed", resources=resources)], versions=[], deployment=None)
+    assert (float(run["cpuHours"]), float(run["gpuHours"])) == (3.0, 4.0)
+    (past,) = pasts([run], [], NOW)
+    assert (past.cpu, past.gpu) == (3.0, 4.0)
+
+
+def test_a_run_that_is_not_finished_has_used_what_it_used_so_far() -> None:
+    running = job("Running", resources={"requests": {"cpu": "2"}})
+    (past,) = pasts([RUN], [running], NOW + HOUR / 2)
+    assert past.cpu == 1.0
+    assert held({}) == (0.0, 0.0)
+
+
+def test_the_last_runs_stay_whatever_their_age_and_all_that_count() -> None:
+    runs = [RUN | {"at": stamp(NOW + number * HOUR), "trainingJob": f"run-{number}"} for number in range(30)]
+    assert len(recent(runs, NOW + 100 * HOUR)) == KEPT
+    assert len(recent(runs, NOW + 4 * HOUR)) == 25
