@@ -91,13 +91,13 @@ protocol: venv ## Generate the code of the gRPC messages from their .proto files
 	$(PYTHON) -m tools.protocol
 
 .PHONY: metrics
-metrics: venv ## Generate the table of the model server's metrics
-	$(PYTHON) -m noria_serving.counters.catalogue docs/metrics.md
+metrics: venv ## Generate the tables of metrics
+	$(PYTHON) -m tools.monitoring.metrics docs/metrics.md
 
 .PHONY: crds-check
 crds-check: venv ## Fail when CRDs or metrics in the repository are not the generated ones
 	$(PYTHON) -m noria_operator.api.crdgen --check
-	$(PYTHON) -m noria_serving.counters.catalogue docs/metrics.md --check
+	$(PYTHON) -m tools.monitoring.metrics docs/metrics.md --check
 
 .PHONY: chart
 chart: venv ## Checks of the Helm chart without a cluster

@@ -14,8 +14,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from noria_operator.judgements import Judgements
 from noria_operator.kube import metrics
+from noria_operator.kube.clock import SystemClock
 from noria_operator.kube.kinds import Kind
 from noria_operator.kube.store import Store
+from noria_operator.state_metrics.collector import Objects
 
 WATCH_STALE = 120.0
 """Seconds of silence after which an operator is not ready; bookmarks come every 60."""
@@ -63,12 +65,13 @@ def app(vitals: Vitals) -> web.Application:
     async def readyz(_: web.Request) -> web.Response:
         return _answer(vitals.unready())
 
-    judgements = CollectorRegistry()
-    judgements.register(Judgements(vitals.store, vitals.leading))
+    objects = CollectorRegistry()
+    objects.register(Judgements(vitals.store, vitals.leading))
+    objects.register(Objects(vitals.store, vitals.leading, SystemClock().now))
 
     async def exposition(_: web.Request) -> web.Response:
         metrics.WATCH_AGE.set(vitals.watch_age())
-        body = generate_latest() + generate_latest(judgements)
+        body = generate_latest() + generate_latest(objects)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     application = web.Application()

@@ -17,6 +17,7 @@ from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.parsing import InvalidSpec, parse_as
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.continuoustraining_requests import requests
+from noria_operator.controllers.training_counts import count_decisions
 from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_plan import RetrainPlan, decide
@@ -95,6 +96,7 @@ async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:
             text = f"the API server refuses the TrainingJob; correct spec.template: {error.message}"
             raise Terminal("InvalidSpec", text) from error
     await ctx.writer.status(CONTINUOUSTRAINING, obj, plan.status)
+    count_decisions(obj, plan.status)
     for notice in plan.notices:
         kind = cast(Literal["Normal", "Warning"], notice.type)
         await ctx.events.emit(obj, kind, notice.reason, notice.message)

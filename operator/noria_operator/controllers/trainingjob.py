@@ -15,6 +15,7 @@ from noria_operator.api import names
 from noria_operator.api.parsing import InvalidSpec, parse_as
 from noria_operator.api.trainingjob import TrainingJob
 from noria_operator.controllers.context import Context, Result
+from noria_operator.controllers.training_counts import count_run
 from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain.evaluation import champion_name, champion_of
 from noria_operator.domain.registry import lineage_uid
@@ -124,6 +125,7 @@ async def _act(ctx: Context, obj: Json, plan: Plan) -> None:
     if plan.suspend is False:
         await _suspend(ctx, namespace, training, suspend=False)
     await ctx.writer.status(TRAININGJOB, obj, plan.status)
+    count_run(obj.get("status", {}), plan.status)
     if plan.suspend:
         await _suspend(ctx, namespace, training, suspend=True)
     for notice in plan.notices:

@@ -54,6 +54,23 @@ ROLLBACKS = Counter(
     "deadline, hold, command.",
     ("reason",),
 )
+TRAINING_RUNS = Counter(
+    "noria_training_runs",
+    "Runs that ended, by what started them (a trigger's reason, Manual, or none) and how: Succeeded, or the "
+    "reason of the condition Failed.",
+    ("trigger", "result"),
+)
+TRAINING_SECONDS = Histogram(
+    "noria_training_duration_seconds",
+    "Time of a run from its start to its end, evaluation included.",
+    ("result",),
+    buckets=(10, 30, 60, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400),
+)
+RETRAIN_DECISIONS = Counter(
+    "noria_retrain_decisions",
+    "Changes of what is decided on a trigger, by its reason: No, Wait, Fire, Blocked or Skipped.",
+    ("reason", "decision"),
+)
 NOTIFICATION_ATTEMPTS = Counter(
     "noria_notification_attempts",
     "Attempts to send a notification, by target of the chart's values and outcome: sent, failed.",

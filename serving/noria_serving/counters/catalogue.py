@@ -1,17 +1,13 @@
 """Every metric of the model server, by name: the only place that says what there is.
 
-In: nothing. Out: the families that the exporter fills (prometheus.py), and docs/metrics.md.
+In: nothing. Out: the families that the exporter fills (prometheus.py), and its part of docs/metrics.md.
 Invariant: names and units follow Prometheus' conventions: one prefix, base units, `_total` on counters only;
 nothing that a request brings stands in a name or label.
-
-`python -m noria_serving.counters.catalogue docs/metrics.md` writes the table, with `--check` it compares.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -98,8 +94,22 @@ REFERENCE_SAMPLES: Final = Family(
 CRITICAL: Final = Family(
     "model_feature_chi2_critical", "gauge", "Noise floor of the PSI, divided by 1/n + 1/m.", ("feature",)
 )
+REFERENCE_MISSING: Final = Family(
+    "model_feature_reference_missing_ratio", "gauge", "Share of missing values in the reference.",
+    ("feature",),
+)  # fmt: skip
 PREDICTION_BIN: Final = Family(
     "model_prediction_bin_total", "counter", "Predictions by frozen bin of the version.", ("bin",)
+)
+PREDICTION_RATIO: Final = Family(
+    "model_prediction_reference_ratio", "gauge", "Smoothed share of a bin among the reference's predictions.",
+    ("bin",),
+)  # fmt: skip
+PREDICTION_SAMPLES: Final = Family(
+    "model_prediction_reference_samples", "gauge", "Predictions in the reference's bins."
+)
+PREDICTION_CRITICAL: Final = Family(
+    "model_prediction_chi2_critical", "gauge", "Noise floor of the predictions' PSI, divided by 1/n + 1/m."
 )
 FEEDBACK: Final = Family(
     "model_feedback_total", "counter", "Feedback items by outcome; late ones are matched too.", ("outcome",)
@@ -139,43 +149,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     REQUESTS, PREDICTIONS, REQUEST_SECONDS, INFERENCE_SECONDS, IN_FLIGHT, WAITING, REJECTED, BATCH_ROWS,
     CONNECTIONS_LOST, LOADED, INFO, OVERHEAD,
     FEATURE_BIN, FEATURE_MISSING, FEATURE_UNSEEN, OUT_OF_RANGE, REFERENCE_RATIO, REFERENCE_SAMPLES, CRITICAL,
-    PREDICTION_BIN, FEEDBACK, DELAY, CONFUSION, LABELLED, ERRORS, SQUARED, CLIPPED,
+    REFERENCE_MISSING, PREDICTION_BIN, PREDICTION_RATIO, PREDICTION_SAMPLES, PREDICTION_CRITICAL,
+    FEEDBACK, DELAY, CONFUSION, LABELLED, ERRORS, SQUARED, CLIPPED,
     LOG_WRITTEN, LOG_DROPPED, LOG_FAILURES,
 )  # fmt: skip
-
-
-def document() -> str:
-    """docs/metrics.md."""
-    rows = [
-        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.text} |"
-        for one in FAMILIES
-    ]
-    return "\n".join(
-        [
-            "# Metrics of the model server",
-            "",
-            "<!-- Made from counters/catalogue.py by `make metrics`; do not edit. -->",
-            "",
-            f"Port 8081, `/metrics`. Metrics of a version have the labels "
-            f"{' and '.join(f'`{x}`' for x in COMMON)}; labels of feedback are counted under",
-            "the version that predicted. Everything is summed over pods before anything is computed from it.",
-            "",
-            "| metric | type | further labels | what it says |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
-
-
-def main() -> None:
-    """Write the table, or compare it."""
-    path = Path(sys.argv[1])
-    if "--check" not in sys.argv:
-        path.write_text(document())
-    elif path.read_text() != document():
-        sys.exit(f"{path} is not what the catalogue says; run: make metrics")
-
-
-if __name__ == "__main__":
-    main()

@@ -116,7 +116,7 @@ class _Families:
         bins, missing = catalogue.FEATURE_BIN.counter(), catalogue.FEATURE_MISSING.counter()
         unseen, beyond = catalogue.FEATURE_UNSEEN.counter(), catalogue.OUT_OF_RANGE.counter()
         ratio, samples = catalogue.REFERENCE_RATIO.gauge(), catalogue.REFERENCE_SAMPLES.gauge()
-        critical = catalogue.CRITICAL.gauge()
+        critical, absent = catalogue.CRITICAL.gauge(), catalogue.REFERENCE_MISSING.gauge()
         for feature in reference.features[: self._limit]:
             own, values = [*self._labels, feature.name], counts["features"][feature.name]
             for label, count in zip(feature.labels(), values["bins"], strict=True):
@@ -129,11 +129,18 @@ class _Families:
                 ratio.add_metric([*own, label], share)
             samples.add_metric(own, sum(feature.counts))
             critical.add_metric(own, feature.chi2_critical)
-        yield from (bins, missing, unseen, beyond, ratio, samples, critical)
-        prediction = catalogue.PREDICTION_BIN.counter()
-        for label, count in zip(reference.prediction.labels(), counts["prediction"]["bins"], strict=True):
-            prediction.add_metric([*self._labels, label], count)
-        yield prediction
+            absent.add_metric(own, feature.missing / max(1, feature.missing + sum(feature.counts)))
+        yield from (bins, missing, unseen, beyond, ratio, samples, critical, absent)
+        yield from self._predictions(reference.prediction, counts["prediction"]["bins"])
+
+    def _predictions(self, reference: Bins, counts: list[int]) -> Iterator[Metric]:
+        bins, ratio = catalogue.PREDICTION_BIN.counter(), catalogue.PREDICTION_RATIO.gauge()
+        for label, count, share in zip(reference.labels(), counts, _shares(reference), strict=True):
+            bins.add_metric([*self._labels, label], count)
+            ratio.add_metric([*self._labels, label], share)
+        yield from (bins, ratio)
+        yield self._gauge(catalogue.PREDICTION_SAMPLES, sum(reference.counts))
+        yield self._gauge(catalogue.PREDICTION_CRITICAL, reference.chi2_critical)
 
     def _feedback(self, counts: dict[str, Any]) -> Iterator[Metric]:
         feedback = catalogue.FEEDBACK.counter()

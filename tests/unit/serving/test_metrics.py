@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +15,6 @@ from noria_serving.server.models import Models
 from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 RESERVED = {"le", "quantile", "pod", "job", "instance"}
 UNITS = {"seconds", "bytes", "ratio", "timestamp"}
 OTHER_UNITS = {"ms", "milliseconds", "us", "minutes", "hours", "percent", "kb", "mb", "count"}
@@ -77,13 +73,3 @@ def test_errors_are_exported_in_the_unit_of_the_label(scraped) -> None:
     (absolute,) = [s for s in scraped["model_errors_absolute"].samples if s.labels["side"] == "under"]
     assert (absolute.value, absolute.labels["version"]) == (0.25, "late-2")
     assert scraped["model_errors_squared"].samples[0].value == 0.0625
-
-
-def test_the_documented_table_is_the_catalogue(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "noria_serving.counters.catalogue"]
-    subprocess.run([*command, str(DOCUMENT), "--check"], check=True)
-    other = tmp_path / "metrics.md"
-    other.write_text("old")
-    assert subprocess.run([*command, str(other), "--check"], check=False, capture_output=True).returncode == 1
-    subprocess.run([*command, str(other)], check=True)
-    assert other.read_text() == DOCUMENT.read_text()

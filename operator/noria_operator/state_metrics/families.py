@@ -1,0 +1,120 @@
+"""Every metric that is made from the objects: the only place that says what there is.
+
+In: nothing. Out: families that the other modules fill, and the operator's part of docs/metrics.md.
+Invariants: base units and timestamps; labels are names of objects and words of enums, so there are as many
+series as objects, whatever happens to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily
+
+MODEL: Final = ("namespace", "model")
+DEPLOYMENT: Final = ("namespace", "deployment", "model")
+TRIGGER: Final = (*DEPLOYMENT, "trigger")
+
+
+@dataclass(frozen=True)
+class Family:
+    """One gauge; `common` labels come before its own."""
+
+    name: str
+    text: str
+    common: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+
+    def gauge(self) -> GaugeMetricFamily:
+        """Empty, to be filled."""
+        return GaugeMetricFamily(self.name, self.text, labels=[*self.common, *self.labels])
+
+
+PHASE: Final = Family(
+    "noria_deployment_phase", "1 for the phase that a ModelDeployment is in.", DEPLOYMENT, ("phase",)
+)
+CONDITION: Final = Family(
+    "noria_deployment_condition",
+    "1 where a condition of a ModelDeployment is True, else 0.",
+    DEPLOYMENT,
+    ("condition",),
+)
+WEIGHT: Final = Family(
+    "noria_deployment_weight_ratio",
+    "Share of requests of each version in use. Role: champion, challenger, previous; cluster: the router's.",
+    DEPLOYMENT,
+    ("version", "role", "cluster"),
+)
+HAPPENED: Final = Family(
+    "noria_deployment_event_timestamp_seconds",
+    "When status.history last tells an event of this kind, and of which version.",
+    DEPLOYMENT,
+    ("event", "version"),
+)
+MODEL_TIME: Final = Family(
+    "noria_deployment_model_timestamp_seconds",
+    "When the champion was registered: its age is now less this.",
+    DEPLOYMENT,
+    ("version",),
+)
+DATA_TIME: Final = Family(
+    "noria_deployment_data_timestamp_seconds",
+    "The newest partition that the champion learnt from, where partitions are named by date.",
+    DEPLOYMENT,
+    ("version",),
+)
+FIX_SECONDS: Final = Family(
+    "noria_deployment_fix_seconds",
+    "From the decision to retrain to the promotion of the champion that it led to.",
+    DEPLOYMENT,
+    ("version",),
+)
+VALUE: Final = Family("noria_trigger_value", "What a trigger measured last.", TRIGGER)
+THRESHOLD: Final = Family("noria_trigger_threshold", "What the value was compared with.", TRIGGER)
+BEST: Final = Family("noria_trigger_best", "The best value ever reached.", TRIGGER)
+SAMPLES: Final = Family("noria_trigger_samples", "Rows behind the value.", TRIGGER)
+DECISION: Final = Family(
+    "noria_trigger_decision", "1 for what was decided last: No, Wait, Fire, Blocked.", TRIGGER, ("decision",)
+)
+LOST: Final = Family(
+    "noria_trigger_loss_timestamp_seconds",
+    "Since when the loss that a trigger sees has waited for a promotion; absent while it sees none.",
+    TRIGGER,
+)
+NEXT: Final = Family("noria_trigger_next_run_timestamp_seconds", "When a schedule fires next.", TRIGGER)
+BLOCKED: Final = Family(
+    "noria_training_blocked",
+    "1 for what keeps a ContinuousTraining from starting a run: Cooldown, Budget, Concurrency, Suspended, "
+    "InvalidSpec.",
+    DEPLOYMENT,
+    ("by",),
+)
+BUDGET: Final = Family("noria_training_budget_runs", "Runs that the budget allows in its time.", DEPLOYMENT)
+LEFT: Final = Family("noria_training_budget_left_runs", "Runs that the budget still allows now.", DEPLOYMENT)
+JOBS: Final = Family("noria_training_jobs", "TrainingJobs that are kept, by phase.", MODEL, ("phase",))
+VERSIONS: Final = Family("noria_model_versions", "ModelVersions, by phase.", MODEL, ("phase",))
+SUCCEEDED: Final = Family(
+    "noria_training_last_success_timestamp_seconds", "When the newest version was made.", MODEL
+)
+FAILED: Final = Family(
+    "noria_training_last_failure_timestamp_seconds", "When a run last failed, and why.", MODEL, ("reason",)
+)
+FAILURES: Final = Family(
+    "noria_training_failures", "Runs that failed since the last one that made a version.", MODEL
+)
+STARTED: Final = Family(
+    "noria_training_last_start_timestamp_seconds",
+    "When a run last started, and what started it: Manual, or a trigger's reason; empty: a person.",
+    MODEL,
+    ("trigger",),
+)
+LASTED: Final = Family(
+    "noria_training_last_duration_seconds", "How long the last finished run took.", MODEL, ("result",)
+)
+
+FAMILIES: Final[tuple[Family, ...]] = (
+    PHASE, CONDITION, WEIGHT, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
+    VALUE, THRESHOLD, BEST, SAMPLES, DECISION, LOST, NEXT, BLOCKED, BUDGET, LEFT,
+    JOBS, VERSIONS, SUCCEEDED, FAILED, FAILURES, STARTED, LASTED,
+)  # fmt: skip

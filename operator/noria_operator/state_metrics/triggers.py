@@ -1,0 +1,83 @@
+"""What ContinuousTrainings say: what each trigger measured and decided, what holds runs, what is left. Pure.
+
+In: a ContinuousTraining, the ModelDeployment it watches, now. Out: samples. Invariant: every trigger has its
+samples whatever its kind, from the fields that all triggers share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from noria_operator.api.types import parse_duration
+from noria_operator.state_metrics import families
+from noria_operator.state_metrics.deployments import Sample, promoted, seconds
+
+Json = dict[str, Any]
+_LOST: Final = ("Fire", "Blocked")
+_NUMBERS: Final = (
+    (families.VALUE, "value"),
+    (families.THRESHOLD, "threshold"),
+    (families.BEST, "best"),
+    (families.SAMPLES, "samples"),
+)
+
+
+def training(obj: Json, deployment: Json | None, now: datetime) -> Iterator[Sample]:
+    """All samples of one."""
+    meta, spec, status = obj["metadata"], obj["spec"], obj.get("status", {})
+    place = (meta["namespace"], spec["deployment"], spec["template"]["spec"]["model"])
+    for entry in status.get("triggers", ()):
+        yield from _trigger((*place, entry["name"]), entry)
+        since = _lost(entry, obj, deployment)
+        if since is not None:
+            yield families.LOST, (*place, entry["name"]), since
+    if by := status.get("blockedBy"):
+        yield families.BLOCKED, (*place, by), 1
+    yield from _budget(place, spec.get("budget"), status.get("runs", ()), now)
+
+
+def _trigger(place: tuple[str, ...], entry: Json) -> Iterator[Sample]:
+    for family, name in _NUMBERS:
+        number = _number(entry.get(name))
+        if number is not None:
+            yield family, place, number
+    if decision := entry.get("decision"):
+        yield families.DECISION, (*place, decision), 1
+    if at := entry.get("nextRun"):
+        yield families.NEXT, place, seconds(at)
+
+
+def _number(value: Any) -> float | None:
+    """Triggers may tell a word in the place of a number."""
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
+
+
+def _lost(entry: Json, obj: Json, deployment: Json | None) -> float | None:
+    """Since when a loss is known that no promotion has answered: from the first run that was started for it,
+    or the window that shows it.
+    """
+    if entry.get("value") is None or not (entry.get("decision") in _LOST or entry.get("streak")):
+        return None
+    status = (deployment or {}).get("status", {})
+    served = promoted(status, (status.get("stable") or {}).get("version", "")) or 0.0
+    runs = [
+        seconds(run["at"])
+        for run in obj.get("status", {}).get("runs", ())
+        if run.get("trigger") == entry["name"] and seconds(run["at"]) > served
+    ]
+    shown = [seconds(entry["windowStartedAt"])] if entry.get("windowStartedAt") else []
+    return min(runs, default=min(shown, default=None))
+
+
+def _budget(place: tuple[str, ...], budget: Json | None, runs: Any, now: datetime) -> Iterator[Sample]:
+    if not budget:
+        return
+    since = (now - parse_duration(budget["per"])).timestamp()
+    spent = sum(seconds(run["at"]) > since for run in runs)
+    yield families.BUDGET, place, budget["maxRuns"]
+    yield families.LEFT, place, max(0, budget["maxRuns"] - spent)

@@ -1,0 +1,248 @@
+"""The gauges of all objects: what status says, absent where it says nothing, told by the leader alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from noria_operator.kube.store import Store
+from noria_operator.state_metrics.collector import Objects
+from noria_operator.state_metrics.families import FAMILIES
+
+Json = dict[str, Any]
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+PLACE = {"namespace": "shop", "deployment": "flights", "model": "flight-delay"}
+MODEL = {"namespace": "shop", "model": "flight-delay"}
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def obj(kind: str, name: str, spec: Json, status: Json, made: str = "2026-03-01T00:00:00Z") -> Json:
+    meta = {"name": name, "namespace": "shop", "uid": f"{kind}-{name}", "resourceVersion": "1"}
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": kind,
+        "metadata": {**meta, "creationTimestamp": made},
+        "spec": spec,
+        "status": status,
+    }
+
+
+def told(*objects: Json, leading: bool = True) -> CollectorRegistry:
+    store, registry = Store(), CollectorRegistry()
+    for one in objects:
+        store.observe("ADDED", one)
+    registry.register(Objects(store, lambda: leading, lambda: NOW))
+    return registry
+
+
+def deployment(**status: Any) -> Json:
+    return obj("ModelDeployment", "flights", {"model": "flight-delay"}, status)
+
+
+def version(number: int, made: str, **lineage: Any) -> Json:
+    spec = {"model": "flight-delay", "version": number, "lineage": lineage}
+    return obj("ModelVersion", f"flight-delay-{number}", spec, {"phase": "Approved"}, made)
+
+
+def training(*entries: Json, runs: Any = (), budget: Json | None = None, **status: Any) -> Json:
+    spec = {
+        "deployment": "flights",
+        "template": {"spec": {"model": "flight-delay"}},
+        **({"budget": budget} if budget else {}),
+    }
+    return obj("ContinuousTraining", "loop", spec, {"triggers": list(entries), "runs": list(runs), **status})
+
+
+def job(name: str, phase: str, begun: str = "", ended: str = "", **status: Any) -> Json:
+    times = {"startTime": begun, "completionTime": ended}
+    times = {key: value for key, value in times.items() if value}
+    return obj("TrainingJob", name, {"model": "flight-delay"}, {"phase": phase, **times, **status})
+
+
+ROLLOUT = deployment(
+    phase="Progressing",
+    stable={"version": "flight-delay-1", "name": "flights-1-aaaaaa"},
+    candidate={"version": "flight-delay-2", "name": "flights-2-bbbbbb"},
+    traffic=[
+        {"version": "flight-delay-1", "name": "flights-1-aaaaaa", "weight": 90},
+        {"version": "flight-delay-2", "name": "flights-2-bbbbbb", "weight": 10},
+        {"version": "flight-delay-0", "name": "flights-0-cccccc", "weight": 0},
+    ],
+    conditions=[
+        {"type": "Ready", "status": "True"},
+        {"type": "Stalled", "status": "False"},
+        {"type": "UpToDate", "status": "Unknown"},
+    ],
+    history=[
+        {"at": "2026-03-02T00:00:00Z", "event": "Promoted", "version": "flight-delay-0"},
+        {"at": "2026-03-03T00:00:00Z", "event": "Promoted", "version": "flight-delay-1"},
+        {"at": "2026-03-04T00:00:00Z", "event": "RolledBack", "version": "flight-delay-9"},
+    ],
+)
+
+
+def test_a_deployment_tells_its_phase_conditions_and_the_share_of_each_version() -> None:
+    value = told(ROLLOUT).get_sample_value
+    assert value("noria_deployment_phase", {**PLACE, "phase": "Progressing"}) == 1
+    assert value("noria_deployment_condition", {**PLACE, "condition": "Ready"}) == 1
+    assert value("noria_deployment_condition", {**PLACE, "condition": "Stalled"}) == 0
+    assert value("noria_deployment_condition", {**PLACE, "condition": "UpToDate"}) is None
+    for number, role, cluster, ratio in (
+        (1, "champion", "flights-1-aaaaaa", 0.9),
+        (2, "challenger", "flights-2-bbbbbb", 0.1),
+        (0, "previous", "flights-0-cccccc", 0),
+    ):
+        labels = {**PLACE, "version": f"flight-delay-{number}", "role": role, "cluster": cluster}
+        assert value("noria_deployment_weight_ratio", labels) == ratio
+
+
+def test_the_last_event_of_each_kind_has_its_time() -> None:
+    value, name = told(ROLLOUT).get_sample_value, "noria_deployment_event_timestamp_seconds"
+    assert value(name, {**PLACE, "event": "Promoted", "version": "flight-delay-1"}) == at("2026-03-03T00:00Z")
+    assert value(name, {**PLACE, "event": "Promoted", "version": "flight-delay-0"}) is None
+    assert value(name, {**PLACE, "event": "RolledBack", "version": "flight-delay-9"}) == at(
+        "2026-03-04T00:00Z"
+    )
+
+
+def test_the_champion_tells_its_age_that_of_its_data_and_how_long_the_fix_took() -> None:
+    made = version(
+        1,
+        "2026-03-02T20:00:00Z",
+        data=[{"name": "train", "partitions": {"newest": "2026-02-28"}}, {"name": "extra"}],
+        trigger={"reason": "Performance", "at": "2026-03-02T18:00:00Z"},
+    )
+    value, labels = told(ROLLOUT, made).get_sample_value, {**PLACE, "version": "flight-delay-1"}
+    assert value("noria_deployment_model_timestamp_seconds", labels) == at("2026-03-02T20:00Z")
+    assert value("noria_deployment_data_timestamp_seconds", labels) == at("2026-02-28T00:00Z")
+    assert value("noria_deployment_fix_seconds", labels) == 6 * 3600
+
+
+@pytest.mark.parametrize(
+    ("newest", "expected"),
+    [
+        ("2026-02-28", "2026-02-28T00:00+00:00"),
+        ("2026-02-28T06:00:00+02:00", "2026-02-28T04:00+00:00"),
+        ("part-0007", None),
+        ("", None),
+    ],
+)
+def test_data_has_an_age_where_partitions_are_named_by_date(newest: str, expected: str | None) -> None:
+    made = version(1, "2026-03-02T20:00:00Z", data=[{"name": "train", "partitions": {"newest": newest}}])
+    found = told(ROLLOUT, made).get_sample_value(
+        "noria_deployment_data_timestamp_seconds", {**PLACE, "version": "flight-delay-1"}
+    )
+    assert found == (at(expected) if expected else None)
+
+
+def test_a_trigger_tells_its_figures_and_its_decision() -> None:
+    entry = {
+        "name": "quality", "value": "0.61", "threshold": "0.65", "best": "0.7", "samples": 500,
+        "decision": "No", "nextRun": "2026-03-11T00:00:00Z",
+    }  # fmt: skip
+    value, labels = told(training(entry)).get_sample_value, {**PLACE, "trigger": "quality"}
+    assert value("noria_trigger_value", labels) == 0.61
+    assert value("noria_trigger_threshold", labels) == 0.65
+    assert value("noria_trigger_best", labels) == 0.7
+    assert value("noria_trigger_samples", labels) == 500
+    assert value("noria_trigger_decision", {**labels, "decision": "No"}) == 1
+    assert value("noria_trigger_next_run_timestamp_seconds", labels) == at("2026-03-11T00:00Z")
+    assert value("noria_trigger_loss_timestamp_seconds", labels) is None
+
+
+def test_a_value_that_is_no_number_is_left_out() -> None:
+    labels = {**PLACE, "trigger": "data"}
+    value = told(training({"name": "data", "value": "md5:ab", "decision": "Fire"})).get_sample_value
+    assert value("noria_trigger_value", labels) is None
+    assert value("noria_trigger_decision", {**labels, "decision": "Fire"}) == 1
+
+
+RUNS = [
+    {"at": "2026-03-02T18:00:00Z", "trigger": "quality", "trainingJob": "a"},
+    {"at": "2026-03-05T00:00:00Z", "trigger": "quality", "trainingJob": "b"},
+    {"at": "2026-03-06T00:00:00Z", "trigger": "quality", "trainingJob": "c"},
+    {"at": "2026-03-04T00:00:00Z", "trigger": "weekly", "trainingJob": "d"},
+]
+
+
+@pytest.mark.parametrize(
+    ("entry", "runs", "since"),
+    [
+        ({"decision": "Fire"}, RUNS, "2026-03-05T00:00Z"),
+        ({"decision": "Blocked"}, [], "2026-03-07T00:00Z"),
+        ({"decision": "Wait", "streak": 1}, [], "2026-03-07T00:00Z"),
+        ({"decision": "Wait", "streak": 0}, RUNS, None),
+        ({"decision": "No"}, RUNS, None),
+        ({"decision": "Fire", "value": None}, RUNS, None),
+    ],
+    ids=["from-the-first-run-since-the-promotion", "blocked", "lost-once", "over", "no", "a-schedule"],
+)
+def test_a_loss_lasts_until_a_promotion_answers_it(entry: Json, runs: Any, since: str | None) -> None:
+    known = {"name": "quality", "value": "0.6", "windowStartedAt": "2026-03-07T00:00:00Z", **entry}
+    known = {name: value for name, value in known.items() if value is not None}
+    found = told(ROLLOUT, training(known, runs=runs)).get_sample_value(
+        "noria_trigger_loss_timestamp_seconds", {**PLACE, "trigger": "quality"}
+    )
+    assert found == (at(since) if since else None)
+
+
+def test_a_budget_tells_what_is_left_of_it_and_what_holds_a_run() -> None:
+    loop = training(runs=RUNS, budget={"maxRuns": 3, "per": "144h"}, blockedBy="Budget")
+    value = told(loop).get_sample_value
+    assert value("noria_training_budget_runs", PLACE) == 3
+    assert value("noria_training_budget_left_runs", PLACE) == 1, "two of the four are younger than six days"
+    assert value("noria_training_blocked", {**PLACE, "by": "Budget"}) == 1
+    assert told(training()).get_sample_value("noria_training_budget_runs", PLACE) is None
+
+
+def test_a_model_tells_how_its_runs_end() -> None:
+    failed = [{"type": "Failed", "status": "True", "reason": "GateFailed"}]
+    value = told(
+        job("a", "Succeeded", "2026-03-01T00:00:00Z", "2026-03-01T01:00:00Z"),
+        job("b", "Failed", "2026-03-02T00:00:00Z", "2026-03-02T00:10:00Z", conditions=failed),
+        job("c", "Failed", "2026-03-03T00:00:00Z", "2026-03-03T00:20:00Z", conditions=failed),
+        job("d", "Running", "2026-03-04T00:00:00Z", trigger={"reason": "Performance"}),
+        version(1, "2026-03-01T00:50:00Z"),
+    ).get_sample_value
+    assert value("noria_training_jobs", {**MODEL, "phase": "Failed"}) == 2
+    assert value("noria_training_jobs", {**MODEL, "phase": "Running"}) == 1
+    assert value("noria_model_versions", {**MODEL, "phase": "Approved"}) == 1
+    assert value("noria_training_last_success_timestamp_seconds", MODEL) == at("2026-03-01T00:50Z")
+    reason = {**MODEL, "reason": "GateFailed"}
+    assert value("noria_training_last_failure_timestamp_seconds", reason) == at("2026-03-03T00:20Z")
+    assert value("noria_training_failures", MODEL) == 2
+    started = {**MODEL, "trigger": "Performance"}
+    assert value("noria_training_last_start_timestamp_seconds", started) == at("2026-03-04T00:00Z")
+    assert value("noria_training_last_duration_seconds", {**MODEL, "result": "Failed"}) == 1200
+
+
+def test_a_version_after_the_failures_ends_their_count() -> None:
+    value = told(
+        job("b", "Failed", "2026-03-02T00:00:00Z", "2026-03-02T00:10:00Z"),
+        version(1, "2026-03-05T00:00:00Z"),
+    ).get_sample_value
+    assert value("noria_training_failures", MODEL) == 0
+
+
+def test_objects_without_a_status_break_nothing() -> None:
+    bare = [deployment(), training(), job("a", ""), version(1, "2026-03-01T00:00:00Z")]
+    for one in bare:
+        one["status"] = {}
+    assert b"noria_training_jobs" in generate_latest(told(*bare))
+
+
+def test_a_follower_tells_none() -> None:
+    registry = told(ROLLOUT, version(1, "2026-03-01T00:00:00Z"), leading=False)
+    assert [sample for family in registry.collect() for sample in family.samples] == []
+
+
+def test_every_family_is_told_of_once_with_its_own_labels() -> None:
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+    found = {family.name for family in told().collect()}
+    assert found == {family.name for family in FAMILIES}
