@@ -56,6 +56,9 @@ class Module:
     renamed: dict[str, str] = field(default_factory=dict)
     joined: dict[str, Joined] = field(default_factory=dict)
     """Files made of what a Go module ships beside its code."""
+    absent: tuple[str, str] | None = None
+    """A Go module and a file to embed that it does not ship, since another build makes it: a page in its
+    place says so."""
     on_demand: bool = False
     """Built by the test or benchmark that needs it, never by set-up."""
 
@@ -104,7 +107,14 @@ MODULES = {
             joined={"argo-rollouts-crds.yaml": ARGO_CRDS},
             on_demand=True,
         ),
-        Module("prometheus", ("prometheus",), "5 minutes", on_demand=True),
+        Module("prometheus", ("prometheus", "promtool"), "5 minutes", on_demand=True),
+        Module(
+            "alertmanager",
+            ("alertmanager",),
+            "2 minutes",
+            absent=("github.com/prometheus/alertmanager", "ui/app/dist/index.html"),
+            on_demand=True,
+        ),
         Module("versitygw", ("versitygw",), "2 minutes", on_demand=True),
         Module("metrics-server", ("metrics-server",), "2 minutes", on_demand=True),
     )
@@ -149,7 +159,8 @@ def _build(module: Module) -> None:
     with tempfile.TemporaryDirectory(prefix=".build-", dir=_directory()) as temporary:
         out = Path(temporary)
         environment = {**os.environ, **_go_settings(), "GOBIN": temporary}
-        _go(source, environment, str(go), "install", "-trimpath", "-ldflags", module.ldflags, "tool")
+        flags = ["-trimpath", "-ldflags", module.ldflags, *_completed(source, environment, go, module, out)]
+        _go(source, environment, str(go), "install", *flags, "tool")
         for built, wanted in module.renamed.items():
             (out / built).rename(out / wanted)
         for name, parts in module.joined.items():
@@ -173,10 +184,31 @@ def _go_settings() -> dict[str, str]:
     }
 
 
+def _completed(source: Path, environment: dict[str, str], go: Path, module: Module, out: Path) -> list[str]:
+    """Flags to build with a copy of the Go module that has a page where a file to embed is not shipped."""
+    if module.absent is None:
+        return []
+    path, file = module.absent
+    _go(source, environment, str(go), "mod", "download", path)
+    whole = out / "completed"
+    shutil.copytree(_home(source, environment, go, path), whole)
+    (whole / file).parent.mkdir(parents=True)
+    (whole / file).write_text("<p>This build has no pages for browsers; its API answers.</p>\n")
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(source / name, out / name)
+    _go(source, environment, str(go), "mod", "edit", f"-replace={path}={whole}", str(out / "go.mod"))
+    return [f"-modfile={out / 'go.mod'}"]
+
+
+def _home(source: Path, environment: dict[str, str], go: Path, path: str) -> str:
+    """Where the source of a Go module lies."""
+    return _go(source, environment, str(go), "list", "-m", "-f", "{{.Dir}}", path).strip()
+
+
 def _join(source: Path, environment: dict[str, str], go: Path, parts: Joined, out: Path) -> None:
     """One file of several that lie in the source of a Go module."""
     path, patterns = parts
-    found = Path(_go(source, environment, str(go), "list", "-m", "-f", "{{.Dir}}", path).strip())
+    found = Path(_home(source, environment, go, path))
     files = [each for pattern in patterns for each in sorted(found.glob(pattern))]
     texts = [each.read_text(encoding="utf-8") for each in files if each.name != "kustomization.yaml"]
     out.write_text("\n---\n".join(texts), encoding="utf-8")
