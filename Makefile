@@ -99,9 +99,14 @@ crds-check: venv ## Fail when CRDs or metrics in the repository are not the gene
 	$(PYTHON) -m noria_operator.api.crdgen --check
 	$(PYTHON) -m tools.monitoring.metrics docs/metrics.md --check
 
+.PHONY: rules
+rules: venv ## Recording and alerting rules under promtool: what fires, and what does not
+	@$(CLUSTER) build prometheus
+	$(PYTEST) tests/rules -q
+
 .PHONY: chart
 chart: venv ## Checks of the Helm chart without a cluster
-	@$(CLUSTER) build helm
+	@$(CLUSTER) build helm prometheus
 	$(PYTEST) tests/chart -q
 
 .PHONY: integration
@@ -115,7 +120,7 @@ e2e: rights venv ## Tests on the real cluster with real traffic
 	$(PYTEST) tests/e2e -q -m "not extended" --durations=10
 
 .PHONY: test
-test: rights setup lint type unit programs crds-check chart integration e2e ## Everything above, in this order
+test: rights setup lint type unit programs crds-check rules chart integration e2e ## Everything above, in this order
 
 .PHONY: test-extended
 test-extended: test ## And what is slow by nature (fetches 4 GB once: PyTorch, and clients that others wrote)

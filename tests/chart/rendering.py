@@ -47,6 +47,16 @@ VARIANTS: dict[str, Json] = {
         "signatures": {"trustedKeys": [PUBLIC_KEY, PUBLIC_KEY.rstrip()], "requiredNamespaces": ["prod", "*"]},
         "crds": {"keep": False},
         "routers": {"gateway": {"enabled": True}},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "stack"}},
+        "podMonitors": {"enabled": True, "labels": {"release": "stack"}, "interval": "5s"},
+        "prometheusRule": {
+            "enabled": True,
+            "labels": {"release": "stack"},
+            "runbookUrl": "https://runbooks.example/noria/",
+            "disabled": ["NoriaQueueSlow"],
+            "objectives": {"availability": "0.99", "latencySeconds": "1.0", "modelAgeSeconds": 604800},
+        },
+        "grafanaDashboards": {"enabled": True, "annotations": {"grafana_folder": "Noria"}},
         "notifications": [
             {"name": "open", "url": "https://hooks.example/a?b=c", "events": ["rollout.aborted"]},
             {

@@ -33,7 +33,8 @@ def test_helm_lint_has_no_complaint() -> None:
 @variants
 def test_objects_are_valid_for_the_oldest_and_the_newest_kubernetes(values: Json) -> None:
     for obj in objects(values):
-        if obj["kind"] != "CustomResourceDefinition":
+        # Kinds of the Prometheus operator have no schema in there; promtool reads their rules.
+        if obj["kind"] != "CustomResourceDefinition" and "monitoring.coreos.com" not in obj["apiVersion"]:
             for version in ("1.30", "1.34"):
                 kubernetes_validate.validate(obj, version, strict=True)
 

@@ -15,7 +15,16 @@ from tests.chart.rendering import CHART, PUBLIC_KEY, VARIANTS, helm
 Json = dict[str, Any]
 SCHEMA: Json = json.loads((CHART / "values.schema.json").read_text())
 VALUES: Json = yaml.safe_load((CHART / "values.yaml").read_text())
-FREE = {"resources", "commonLabels", "podAnnotations", "podLabels", "nodeSelector", "affinity", "annotations"}
+FREE = {
+    "resources",
+    "commonLabels",
+    "podAnnotations",
+    "podLabels",
+    "nodeSelector",
+    "affinity",
+    "annotations",
+    "labels",
+}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +51,11 @@ FREE = {"resources", "commonLabels", "podAnnotations", "podLabels", "nodeSelecto
         ({"signatures": {"requiredNamespaces": ["prod"]}}, "signatures.trustedKeys"),
         ({"notifications": [{"name": "a"}]}, "notifications"),
         ({"queryTemplates": [{"name": "a", "query": "up"}]}, "queryTemplates"),
+        ({"prometheusRule": {"objectives": {"availability": 99.9}}}, "availability"),
+        ({"prometheusRule": {"objectives": {"availability": "1"}}}, "availability"),
+        ({"prometheusRule": {"objectives": {"latencySeconds": "0.3"}}}, "latencySeconds"),
+        ({"prometheusRule": {"runbookUrl": "{{ x }}"}}, "runbookUrl"),
+        ({"podMonitors": {"interval": "15"}}, "interval"),
         (
             {"queryTemplates": [{"name": "a", "query": "up", "address": "file:///etc/passwd"}]},
             "queryTemplates",

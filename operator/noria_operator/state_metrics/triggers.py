@@ -59,9 +59,9 @@ def _number(value: Any) -> float | None:
 
 def _lost(entry: Json, obj: Json, deployment: Json | None) -> float | None:
     """Since when a loss is known that no promotion has answered: from the first run that was started for it,
-    or the window that shows it.
+    or the window that shows it. One bad window alone is no loss.
     """
-    if entry.get("value") is None or not (entry.get("decision") in _LOST or entry.get("streak")):
+    if entry.get("value") is None:
         return None
     status = (deployment or {}).get("status", {})
     served = promoted(status, (status.get("stable") or {}).get("version", "")) or 0.0
@@ -70,8 +70,11 @@ def _lost(entry: Json, obj: Json, deployment: Json | None) -> float | None:
         for run in obj.get("status", {}).get("runs", ())
         if run.get("trigger") == entry["name"] and seconds(run["at"]) > served
     ]
-    shown = [seconds(entry["windowStartedAt"])] if entry.get("windowStartedAt") else []
-    return min(runs, default=min(shown, default=None))
+    if runs and (entry.get("decision") in _LOST or entry.get("streak")):
+        return min(runs)
+    if entry.get("decision") in _LOST and entry.get("windowStartedAt"):
+        return seconds(entry["windowStartedAt"])
+    return None
 
 
 def _budget(place: tuple[str, ...], budget: Json | None, runs: Any, now: datetime) -> Iterator[Sample]:

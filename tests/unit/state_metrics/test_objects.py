@@ -176,12 +176,21 @@ RUNS = [
     [
         ({"decision": "Fire"}, RUNS, "2026-03-05T00:00Z"),
         ({"decision": "Blocked"}, [], "2026-03-07T00:00Z"),
-        ({"decision": "Wait", "streak": 1}, [], "2026-03-07T00:00Z"),
+        ({"decision": "Wait", "streak": 1}, RUNS, "2026-03-05T00:00Z"),
+        ({"decision": "Wait", "streak": 1}, [], None),
         ({"decision": "Wait", "streak": 0}, RUNS, None),
         ({"decision": "No"}, RUNS, None),
         ({"decision": "Fire", "value": None}, RUNS, None),
     ],
-    ids=["from-the-first-run-since-the-promotion", "blocked", "lost-once", "over", "no", "a-schedule"],
+    ids=[
+        "from-the-first-run-since-the-promotion",
+        "blocked",
+        "lost-again",
+        "lost-once",
+        "over",
+        "no",
+        "a-schedule",
+    ],
 )
 def test_a_loss_lasts_until_a_promotion_answers_it(entry: Json, runs: Any, since: str | None) -> None:
     known = {"name": "quality", "value": "0.6", "windowStartedAt": "2026-03-07T00:00:00Z", **entry}

@@ -1,0 +1,73 @@
+"""What the chart gives to Prometheus and Grafana, where it is asked to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.chart.rendering import CHART, VARIANTS, objects
+from tools.cluster.layout import binary
+
+Json = dict[str, Any]
+KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"}
+
+
+def of(kind: str, values: Json) -> list[Json]:
+    return [one for one in objects(values) if one["kind"] == kind]
+
+
+def rules(values: Json) -> dict[str, Json]:
+    """The rules that the chart makes, by name."""
+    (found,) = of("PrometheusRule", values)
+    every = [rule for group in found["spec"]["groups"] for rule in group["rules"]]
+    return {rule.get("record") or rule["alert"]: rule for rule in every}
+
+
+def test_without_a_wish_there_is_nothing_of_it() -> None:
+    assert not [one for one in objects() if one["kind"] in KINDS]
+
+
+def test_the_rules_are_those_of_the_file() -> None:
+    file = yaml.safe_load((CHART / "files" / "rules.yaml").read_text())
+    (found,) = of("PrometheusRule", {"prometheusRule": {"enabled": True}})
+    assert found["spec"]["groups"] == file["groups"]
+
+
+def test_objectives_pages_and_alerts_that_nobody_wants_follow_the_values() -> None:
+    found = rules(VARIANTS["everything"])
+    assert found["noria:objective:availability_ratio"]["expr"] == "vector(0.99)"
+    assert found["noria:objective:model_age_seconds"]["expr"] == "vector(604800)"
+    assert found["noria:objective:fix_seconds"]["expr"] == "vector(86400)"
+    assert 'le="1.0"' in found["deployment:slow_requests:rate5m"]["expr"]
+    assert "NoriaQueueSlow" not in found
+    pages = {rule["annotations"]["runbook_url"] for rule in found.values() if "alert" in rule}
+    assert "https://runbooks.example/noria/NoriaRolledBack.md" in pages
+    assert all(page.startswith("https://runbooks.example/noria/Noria") for page in pages)
+
+
+@pytest.mark.parametrize("values", [{"prometheusRule": {"enabled": True}}, VARIANTS["everything"]])
+def test_promtool_takes_what_the_chart_makes(values: Json, tmp_path: Path) -> None:
+    (found,) = of("PrometheusRule", values)
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps({"groups": found["spec"]["groups"]}))
+    command = [str(binary("promtool")), "check", "rules", "--lint=all", "--lint-fatal", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_monitors_select_what_the_operator_makes_and_keep_its_labels() -> None:
+    values = VARIANTS["everything"]
+    (operator,), pods = of("ServiceMonitor", values), of("PodMonitor", values)
+    services = [one["metadata"]["labels"] for one in objects(values) if one["kind"] == "Service"]
+    wanted = operator["spec"]["selector"]["matchLabels"].items()
+    assert any(wanted <= labels.items() for labels in services)
+    assert operator["spec"]["endpoints"][0]["honorLabels"] is True
+    for one in (operator, *pods, *of("PrometheusRule", values)):
+        assert one["metadata"]["labels"]["release"] == "stack"
+    assert all(one["spec"]["namespaceSelector"] == {"any": True} for one in pods)
+    some = of("PodMonitor", {"podMonitors": {"enabled": True}, "watchNamespaces": ["a", "b"]})
+    assert all(one["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]} for one in some)

@@ -1,0 +1,435 @@
+"""Every alert fires for what is wrong and nothing else: each case holds something in order beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.rules.promtool import alerts, firing, judge, series
+
+Json = dict[str, Any]
+BAD = {"namespace": "shop", "deployment": "bad"}
+GOOD = {"namespace": "shop", "deployment": "good"}
+IDLE = {"namespace": "shop", "deployment": "idle"}
+MODEL = {"model": "m"}
+V = {**MODEL, "version": "m-1"}
+F = {**V, "feature": "age"}
+LOOP = {**MODEL, "trigger": "quality"}
+DAY = 86400
+
+
+def at(labels: Mapping[str, str], **more: str) -> dict[str, str]:
+    return {**labels, **more}
+
+
+def routed(labels: Mapping[str, str], each_minute: float, failed: float, minutes: int) -> list[Json]:
+    """Requests through a router, of which some fail."""
+    place = {**labels, "envoy_cluster_name": f"{labels['deployment']}-1-aaaaaa", "pod": "router-0"}
+    total, errors = f"0+{each_minute}x{minutes}", f"0+{failed}x{minutes}"
+    return [
+        series("envoy_cluster_upstream_rq_completed", total, **place),
+        series("envoy_cluster_upstream_rq_xx", errors, **place, envoy_response_code_class="5"),
+    ]
+
+
+def timed(labels: Mapping[str, str], each_minute: float, slow: float, minutes: int) -> list[Json]:
+    """Requests with their time, some above a quarter of a second."""
+    name, place = "model_request_duration_seconds", {**labels, **V, "pod": "a"}
+    quick = f"0+{each_minute - slow}x{minutes}"
+    return [
+        series(f"{name}_count", f"0+{each_minute}x{minutes}", **place),
+        series(f"{name}_bucket", quick, **place, le="0.25"),
+    ]
+
+
+def distributed(labels: Mapping[str, str], shares: tuple[int, int], minutes: int = 200) -> list[Json]:
+    """Values of a feature with two bins, half and half in the reference."""
+    place = {**labels, **F}
+    found = [
+        series("model_feature_bin_total", f"0+{count}x{minutes}", **place, bin=str(index))
+        for index, count in enumerate(shares)
+    ]
+    found += [
+        series("model_feature_reference_ratio", f"0.5x{minutes}", **place, bin=str(index)) for index in (0, 1)
+    ]
+    found += [
+        series("model_feature_chi2_critical", f"6.6x{minutes}", **place),
+        series("model_feature_reference_samples", f"10000x{minutes}", **place),
+    ]
+    return found
+
+
+def predicted(labels: Mapping[str, str], shares: tuple[int, int], minutes: int = 200) -> list[Json]:
+    """The same of predictions."""
+    place = {**labels, **V}
+    found = [
+        series("model_prediction_bin_total", f"0+{count}x{minutes}", **place, bin=str(index))
+        for index, count in enumerate(shares)
+    ]
+    found += [
+        series("model_prediction_reference_ratio", f"0.5x{minutes}", **place, bin=str(index))
+        for index in (0, 1)
+    ]
+    return [
+        *found,
+        series("model_prediction_chi2_critical", f"6.6x{minutes}", **place),
+        series("model_prediction_reference_samples", f"10000x{minutes}", **place),
+    ]
+
+
+def values(
+    labels: Mapping[str, str], *, known: int, missing: int = 0, unseen: int = 0, high: int = 0
+) -> list[Json]:
+    """A minute's values of a feature, by what they are."""
+    place, minutes = {**labels, **F}, 90
+    return [
+        *distributed(labels, (known // 2, known - known // 2), minutes),
+        series("model_feature_missing_total", f"0+{missing}x{minutes}", **place),
+        series("model_feature_unseen_total", f"0+{unseen}x{minutes}", **place),
+        series("model_feature_out_of_range_total", f"0+{high}x{minutes}", **place, side="high"),
+        series("model_feature_reference_missing_ratio", f"0.02x{minutes}", **place),
+    ]
+
+
+def labelled(labels: Mapping[str, str], matched: str, predictions: str = "0+10x1800") -> list[Json]:
+    return [
+        series("model_feedback_total", matched, **labels, **V, outcome="matched"),
+        series("model_predictions_total", predictions, **labels, **V, outcome="success"),
+    ]
+
+
+def gauge(name: str, bad: str, good: str, **labels: str) -> list[Json]:
+    return [series(name, bad, **BAD, **labels), series(name, good, **GOOD, **labels)]
+
+
+Case = tuple[list[Json], str, list[dict[str, str]]]
+CASES: dict[str, dict[str, Case]] = {
+    "NoriaAvailabilityBudgetBurnsFast": {
+        "one in twenty fails for an hour": (
+            [*routed(BAD, 60, 3, 70), *routed(GOOD, 60, 0, 70), *routed(IDLE, 0.2, 0.1, 70)],
+            "65m",
+            [BAD],
+        ),
+        "and is over": (
+            [
+                *routed(BAD, 60, 3, 100)[:1],
+                series("envoy_cluster_upstream_rq_xx", "0+3x55 165x45", **BAD, envoy_response_code_class="5"),
+            ],
+            "95m",
+            [],
+        ),
+        "as the model servers see it, where no router is scraped": (
+            [
+                series("model_requests_total", "0+57x70", **BAD, **V, outcome="success"),
+                series("model_requests_total", "0+3x70", **BAD, **V, outcome="server_error"),
+                series("model_requests_total", "0+60x70", **GOOD, **V, outcome="success"),
+                series("model_requests_total", "0+60x70", **GOOD, **V, outcome="client_error"),
+            ],
+            "65m",
+            [BAD],
+        ),
+        "refusals for want of room": (
+            [
+                *routed(BAD, 60, 0, 70),
+                series("envoy_cluster_upstream_rq", "0+3x70", **BAD, envoy_response_code="429"),
+            ],
+            "65m",
+            [BAD],
+        ),
+    },
+    "NoriaAvailabilityBudgetBurns": {
+        "four in a thousand fail": (
+            [*routed(BAD, 1000, 4, 150), *routed(GOOD, 1000, 0.5, 150), *routed(IDLE, 0.2, 0.2, 150)],
+            "145m",
+            [BAD],
+        ),
+    },
+    "NoriaLatencyBudgetBurnsFast": {
+        "one in five is slow": (
+            [*timed(BAD, 60, 12, 70), *timed(GOOD, 60, 0.3, 70), *timed(IDLE, 0.2, 0.1, 70)],
+            "65m",
+            [BAD],
+        ),
+    },
+    "NoriaLatencyBudgetBurns": {
+        "one in twenty-five is slow": (
+            [*timed(BAD, 100, 4, 150), *timed(GOOD, 100, 0.5, 150)],
+            "145m",
+            [BAD],
+        ),
+    },
+    "NoriaRequestsRefused": {
+        "the line is full": (
+            [
+                *[
+                    series("model_requests_total", "0+60x40", **labels, **V, outcome="success")
+                    for labels in (BAD, GOOD)
+                ],
+                series("model_requests_rejected_total", "0+3x40", **BAD, **V, reason="queue_full"),
+                series("model_requests_rejected_total", "0+3x40", **GOOD, **V, reason="client_gone"),
+            ],
+            "35m",
+            [at(BAD, **MODEL)],
+        ),
+    },
+    "NoriaFeatureDrift": {
+        "four in five where half were": (
+            [*distributed(BAD, (80, 20)), *distributed(GOOD, (50, 50)), *distributed(IDLE, (1, 0))],
+            "190m",
+            [at(BAD, **F)],
+        ),
+    },
+    "NoriaDataDrift": {
+        "one feature of one, against one of four": (
+            [
+                *distributed(BAD, (80, 20)),
+                *distributed(GOOD, (80, 20)),
+                *[
+                    {**one, "series": one["series"].replace('"age"', f'"calm{index}"')}
+                    for index in range(3)
+                    for one in distributed(GOOD, (50, 50))
+                ],
+            ],
+            "190m",
+            [at(BAD, **V)],
+        ),
+    },
+    "NoriaPredictionDrift": {
+        "four in five where half were": (
+            [*predicted(BAD, (80, 20)), *predicted(GOOD, (52, 48)), *predicted(IDLE, (1, 0))],
+            "190m",
+            [at(BAD, **V)],
+        ),
+    },
+    "NoriaFeatureMissing": {
+        "a tenth is missing": (
+            [
+                *values(BAD, known=90, missing=10),
+                *values(GOOD, known=95, missing=5),
+                *values(IDLE, known=1, missing=1),
+            ],
+            "85m",
+            [at(BAD, **F)],
+        ),
+    },
+    "NoriaFeatureUnseen": {
+        "a tenth is unseen": (
+            [
+                *values(BAD, known=90, unseen=10),
+                *values(GOOD, known=98, unseen=2),
+                *values(IDLE, known=1, unseen=1),
+            ],
+            "85m",
+            [at(BAD, **F)],
+        ),
+    },
+    "NoriaFeatureOutOfRange": {
+        "a tenth lies beyond": (
+            [
+                *values(BAD, known=100, high=10),
+                *values(GOOD, known=100, high=1),
+                *values(IDLE, known=2, high=1),
+            ],
+            "85m",
+            [at(BAD, **F)],
+        ),
+    },
+    "NoriaPayloadLogDrops": {
+        "rows are lost": (
+            [
+                series("model_payload_log_dropped_total", "0+5x30", **BAD, **V, reason="full"),
+                series("model_payload_log_dropped_total", "7x30", **GOOD, **V, reason="full"),
+            ],
+            "25m",
+            [at(BAD, **MODEL, reason="full")],
+        ),
+    },
+    "NoriaQualityLost": {
+        "a trigger sees a loss": (
+            [series("noria_trigger_loss_timestamp_seconds", "600x30", **BAD, **LOOP)],
+            "20m",
+            [at(BAD, **LOOP)],
+        ),
+        "none does": ([series("noria_trigger_value", "0.7x30", **GOOD, **LOOP)], "20m", []),
+    },
+    "NoriaLossNotFixed": {
+        "a day and a half": (
+            gauge("noria_trigger_loss_timestamp_seconds", "0x2200", "100000x2200", **LOOP),
+            "2160m",
+            [at(BAD, **LOOP)],
+        ),
+    },
+    "NoriaLabelsStopped": {
+        "none for six hours": (
+            [*labelled(BAD, "0+5x600 3000x1200"), *labelled(GOOD, "0+5x1800"), *labelled(IDLE, "0x1800")],
+            "1000m",
+            [at(BAD, **MODEL)],
+        ),
+        "nobody predicts either": (labelled(BAD, "0+5x600 3000x1200", "0+10x600 6000x1200"), "1000m", []),
+    },
+    "NoriaModelTooOld": {
+        "forty days": (
+            gauge("noria_deployment_model_timestamp_seconds", f"-{40 * DAY}x30", f"-{20 * DAY}x30", **V),
+            "20m",
+            [at(BAD, **V)],
+        ),
+    },
+    "NoriaDataTooOld": {
+        "fifty days": (
+            gauge("noria_deployment_data_timestamp_seconds", f"-{50 * DAY}x30", f"-{40 * DAY}x30", **V),
+            "20m",
+            [at(BAD, **V)],
+        ),
+    },
+    "NoriaTrainingFails": {
+        "twice in a row": (
+            [
+                series("noria_training_failures", "2x10", namespace="shop", model="bad"),
+                series("noria_training_failures", "1x10", namespace="shop", model="good"),
+            ],
+            "5m",
+            [{"namespace": "shop", "model": "bad"}],
+        ),
+    },
+    "NoriaTrainingOverdue": {
+        "two hours": (
+            gauge("noria_trigger_next_run_timestamp_seconds", "0x200", "7200x200", **LOOP),
+            "120m",
+            [at(BAD, **LOOP)],
+        ),
+    },
+    "NoriaTrainingBudgetSpent": {
+        "none left": (
+            gauge("noria_training_budget_left_runs", "0x20", "1x20", **MODEL),
+            "10m",
+            [at(BAD, **MODEL)],
+        ),
+    },
+    "NoriaRolledBack": {
+        "half an hour ago": (
+            gauge(
+                "noria_deployment_event_timestamp_seconds", "7200x200", "1200x200", event="RolledBack", **V
+            ),
+            "150m",
+            [at(BAD, **V)],
+        ),
+        "a promotion is none": (
+            gauge("noria_deployment_event_timestamp_seconds", "7200x200", "1200x200", event="Promoted", **V),
+            "150m",
+            [],
+        ),
+    },
+    "NoriaRolloutPaused": {
+        "for an hour": (
+            [
+                series("noria_deployment_phase", "1x100", **BAD, **MODEL, phase="Paused"),
+                series("noria_deployment_phase", "1x100", **GOOD, **MODEL, phase="Progressing"),
+                series("noria_deployment_phase", "_x60 1x40", **IDLE, **MODEL, phase="Paused"),
+            ],
+            "90m",
+            [at(BAD, **MODEL)],
+        ),
+    },
+    "NoriaDeploymentNotReady": {
+        "for ten minutes": (
+            gauge("noria_deployment_condition", "0x30", "0x5 1x25", condition="Ready", **MODEL),
+            "15m",
+            [at(BAD, **MODEL)],
+        ),
+    },
+    "NoriaDeploymentStalled": {
+        "for ten minutes": (
+            gauge("noria_deployment_condition", "1x30", "0x30", condition="Stalled", **MODEL),
+            "15m",
+            [at(BAD, **MODEL)],
+        ),
+    },
+    "NoriaReconcileErrors": {
+        "a fifth of one kind's": (
+            [
+                *[
+                    series("noria_reconcile_total", "0+8x60", kind=kind, outcome="success")
+                    for kind in ("A", "B")
+                ],
+                series("noria_reconcile_total", "0+2x60", kind="A", outcome="error"),
+                series("noria_reconcile_total", "0+2x60", kind="B", outcome="conflict"),
+            ],
+            "40m",
+            [{"kind": "A"}],
+        ),
+    },
+    "NoriaNoLeader": {
+        "two followers": (
+            [series("noria_leader", "0x20", pod="a"), series("noria_leader", "0x20", pod="b")],
+            "10m",
+            [{}],
+        ),
+        "nobody": ([series("up", "1x20", pod="a")], "10m", [{}]),
+        "one leads": (
+            [series("noria_leader", "0x20", pod="a"), series("noria_leader", "1x20", pod="b")],
+            "10m",
+            [],
+        ),
+    },
+    "NoriaWatchSilent": {
+        "three minutes": (
+            [
+                series("noria_watch_age_seconds", "0+60x20", namespace="n", pod="a", instance="a:1"),
+                series("noria_watch_age_seconds", "30x20", namespace="n", pod="b", instance="b:1"),
+            ],
+            "10m",
+            [{"namespace": "n", "pod": "a", "instance": "a:1"}],
+        ),
+    },
+    "NoriaQueueSlow": {
+        "a tenth waits a minute": (
+            [
+                series("noria_workqueue_queue_duration_seconds_bucket", f"0+{count}x40", le=le)
+                for le, count in (("10", 9), ("60", 10), ("+Inf", 10))
+            ],
+            "30m",
+            [{}],
+        ),
+        "all are quick": (
+            [
+                series("noria_workqueue_queue_duration_seconds_bucket", "0+10x40", le=le)
+                for le in ("0.01", "10", "60", "+Inf")
+            ],
+            "30m",
+            [],
+        ),
+    },
+    "NoriaNotificationsDropped": {
+        "one target's": (
+            [
+                series("noria_notifications_dropped_total", "0+1x20", target="chat", reason="full"),
+                series("noria_notifications_dropped_total", "3x20", target="hook", reason="full"),
+            ],
+            "15m",
+            [{"target": "chat", "reason": "full"}],
+        ),
+    },
+}
+
+
+def test_every_alert_has_a_case_that_fires_and_something_that_does_not() -> None:
+    assert set(CASES) == set(alerts())
+    for name, cases in CASES.items():
+        assert any(bad for _, _, bad in cases.values()), name
+        silent = any(not bad for _, _, bad in cases.values())
+        beside = any(len({one["series"] for one in given}) > len(bad) for given, _, bad in cases.values())
+        assert silent or beside, name
+
+
+@pytest.mark.parametrize(
+    ("alert", "case"), [(alert, case) for alert, cases in CASES.items() for case in cases]
+)
+def test_it_fires_for_what_is_wrong_and_nothing_else(alert: str, case: str, tmp_path: Path) -> None:
+    given, when, bad = CASES[alert][case]
+    judge(tmp_path, given, firing(alert, when, *bad))
+
+
+def test_a_slow_burn_calls_nobody_at_night(tmp_path: Path) -> None:
+    judge(tmp_path, routed(BAD, 1000, 4, 150), firing("NoriaAvailabilityBudgetBurnsFast", "145m"))

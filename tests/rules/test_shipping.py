@@ -1,0 +1,85 @@
+"""The rules go with what they speak of: metrics that there are, a page for each alert, queries that parse."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.rules.promtool import ROOT, RULES, alerts, groups
+from tools.cluster.layout import binary
+from tools.monitoring import metrics
+
+RUNBOOKS = ROOT / "docs" / "runbooks"
+NAME = re.compile(r"\b(?:noria|model|envoy)_\w+")
+ENVOY = {
+    "envoy_cluster_name", "envoy_cluster_upstream_rq", "envoy_cluster_upstream_rq_completed",
+    "envoy_cluster_upstream_rq_xx", "envoy_response_code", "envoy_response_code_class",
+}  # fmt: skip
+QUERIES = re.compile(r"```promql\n(.*?)```", re.DOTALL)
+
+
+def known() -> set[str]:
+    """Every name that a query may have: metrics, their parts, and what the rules record."""
+    histograms = {name for name, kind, *_ in (*metrics.server(), *metrics.process()) if kind == "histogram"}
+    parts = {f"{name}{part}" for name in histograms for part in ("_bucket", "_count", "_sum")}
+    return (metrics.names() - histograms) | parts | ENVOY
+
+
+def recorded() -> set[str]:
+    return {rule["record"] for group in groups() for rule in group["rules"] if "record" in rule}
+
+
+def unknown(expr: str) -> set[str]:
+    """Metrics and recorded names in an expression that there are not."""
+    rules = set(re.findall(r"\b[a-z_]+(?::\w+)+", expr))
+    plain = NAME.findall(re.sub(r"\b[a-z_]+(?::\w+)+|\{[^}]*\}", "", expr))
+    return (set(plain) - known()) | (rules - recorded())
+
+
+@pytest.mark.parametrize("rule", [rule for group in groups() for rule in group["rules"]], ids=str)
+def test_a_rule_reads_what_is_told_or_recorded(rule: dict[str, str]) -> None:
+    assert unknown(rule["expr"]) == set()
+
+
+def test_the_rules_pass_promtools_own_lint() -> None:
+    command = [str(binary("promtool")), "check", "rules", "--lint=all", "--lint-fatal", str(RULES)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_there_is_a_page_for_each_alert_and_no_other() -> None:
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(alerts())
+
+
+def test_the_page_on_monitoring_lists_every_alert_with_its_severity() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    rows = re.findall(r"^\| \[(\w+)\]\(runbooks/(\w+)\.md\) \| (\w+) \|", page, re.MULTILINE)
+    assert rows == [(name, name, alert["labels"]["severity"]) for name, alert in alerts().items()]
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_an_alert_names_its_page_which_tells_what_it_means_how_to_look_and_what_to_do(name: str) -> None:
+    alert, page = alerts()[name], (RUNBOOKS / f"{name}.md").read_text()
+    assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
+    assert {"summary", "description", "runbook_url"} == set(alert["annotations"])
+    assert f"Severity: {alert['labels']['severity']}.\n" in page
+    for heading in ("What it means", "How to look", "What to do"):
+        assert f"\n## {heading}\n\n" in page
+
+
+def test_the_queries_of_the_pages_parse_and_read_what_there_is(tmp_path: Path) -> None:
+    rules = []
+    for name in alerts():
+        (block,) = QUERIES.findall((RUNBOOKS / f"{name}.md").read_text())
+        lines = [line.partition("   #")[0] for line in block.splitlines() if not line.startswith("#")]
+        for line in lines:
+            assert unknown(line) == set() or line.startswith("up{"), f"{name}: {line}"
+            rules.append({"record": f"query:{len(rules)}", "expr": line})
+    assert len(rules) >= len(alerts())
+    file = tmp_path / "queries.yaml"
+    file.write_text(json.dumps({"groups": [{"name": "pages", "rules": rules}]}))
+    command = [str(binary("promtool")), "check", "rules", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
