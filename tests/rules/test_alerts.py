@@ -302,9 +302,32 @@ CASES: dict[str, dict[str, Case]] = {
     },
     "NoriaTrainingBudgetSpent": {
         "none left": (
-            gauge("noria_training_budget_left_runs", "0x20", "1x20", **MODEL),
+            [
+                series("noria_training_blocked", "1x20", **BAD, **MODEL, by="Budget"),
+                series("noria_training_blocked", "1x20", **GOOD, **MODEL, by="Cooldown"),
+            ],
             "10m",
             [at(BAD, **MODEL)],
+        ),
+    },
+    "NoriaTrainingHeld": {
+        "the circuit is open": (
+            [
+                series("noria_training_blocked", "1x20", **BAD, **MODEL, by="CircuitOpen"),
+                series("noria_training_blocked", "1x20", **GOOD, **MODEL, by="Suspended"),
+            ],
+            "10m",
+            [at(BAD, **MODEL, by="CircuitOpen")],
+        ),
+    },
+    "NoriaTriggerWarns": {
+        "drift whose action is to warn": (
+            [
+                series("noria_trigger_decision", "1x20", **BAD, **LOOP, decision="Warn"),
+                series("noria_trigger_decision", "1x20", **GOOD, **LOOP, decision="Fire"),
+            ],
+            "10m",
+            [at(BAD, **LOOP, decision="Warn")],
         ),
     },
     "NoriaRolledBack": {

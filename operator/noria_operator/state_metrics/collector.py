@@ -1,12 +1,13 @@
 """The gauges of all objects, made when somebody asks.
 
-In: the cache, whether this process leads, the clock. Out: families for Prometheus. Invariant: only the leader
-tells, so that nothing is there twice.
+In: the cache, whether this process leads, the clock. Out: families for Prometheus. Invariants: only the
+leader tells, so that nothing is there twice; an object that cannot be read hides no other one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -23,11 +24,12 @@ from noria_operator.kube.kinds import (
 )
 from noria_operator.kube.store import Store
 from noria_operator.state_metrics.deployments import Sample, deployment
-from noria_operator.state_metrics.families import FAMILIES
+from noria_operator.state_metrics.families import FAMILIES, UNTOLD
 from noria_operator.state_metrics.trainings import model
 from noria_operator.state_metrics.triggers import training
 
 Json = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 class Objects(Collector):
@@ -43,25 +45,45 @@ class Objects(Collector):
         """The gauges of now."""
         made = {family.name: family.gauge() for family in FAMILIES}
         if self._leading():
-            for family, labels, value in self._samples():
-                made[family.name].add_metric(labels, value)
+            untold: Counter[str] = Counter()
+            for obj, samples in self._told():
+                for family, labels, value in _guarded(obj, samples, untold):
+                    made[family.name].add_metric(labels, value)
+            for kind, count in untold.items():
+                made[UNTOLD.name].add_metric([kind], count)
         return made.values()
 
-    def _samples(self) -> Iterator[Sample]:
+    def _told(self) -> Iterator[tuple[Json, Iterator[Sample]]]:
         jobs, versions = self._by_model(TRAININGJOB), self._by_model(MODELVERSION)
         named: dict[str, dict[str, Json]] = defaultdict(dict)
         for obj in self._store.list(MODELVERSION):
             named[obj["metadata"]["namespace"]][obj["metadata"]["name"]] = obj
         for obj in self._store.list(MODELDEPLOYMENT):
-            yield from deployment(obj, named.get(obj["metadata"]["namespace"], {}))
+            known = named.get(obj["metadata"]["namespace"], {})
+            yield obj, deployment(obj, known)
         for obj in self._store.list(CONTINUOUSTRAINING):
-            watched = Key(MODELDEPLOYMENT, obj["metadata"]["namespace"], obj["spec"]["deployment"])
-            yield from training(obj, self._store.get(watched), self._now())
+            watched = self._store.get(
+                Key(MODELDEPLOYMENT, obj["metadata"]["namespace"], obj["spec"]["deployment"])
+            )
+            yield obj, training(obj, watched, self._now())
         for place in jobs.keys() | versions.keys():
-            yield from model(place, jobs.get(place, []), versions.get(place, []))
+            mine, made = jobs.get(place, []), versions.get(place, [])
+            one = (mine or made)[0]
+            yield one, model(place, mine, made)
 
     def _by_model(self, kind: Any) -> dict[tuple[str, str], list[Json]]:
         found: dict[tuple[str, str], list[Json]] = defaultdict(list)
         for obj in self._store.list(kind):
             found[obj["metadata"]["namespace"], obj["spec"]["model"]].append(obj)
         return found
+
+
+def _guarded(obj: Json, samples: Iterator[Sample], untold: Counter[str]) -> Iterator[Sample]:
+    """The samples of one object, up to where it cannot be read."""
+    try:
+        yield from samples
+    except (AttributeError, KeyError, TypeError, ValueError):
+        meta = obj["metadata"]
+        about = {"kind": obj["kind"], "namespace": meta["namespace"], "object": meta["name"]}
+        log.exception("An object cannot be told as metrics", extra=about)
+        untold[obj["kind"]] += 1

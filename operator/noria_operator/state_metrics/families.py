@@ -75,7 +75,10 @@ THRESHOLD: Final = Family("noria_trigger_threshold", "What the value was compare
 BEST: Final = Family("noria_trigger_best", "The best value ever reached.", TRIGGER)
 SAMPLES: Final = Family("noria_trigger_samples", "Rows behind the value.", TRIGGER)
 DECISION: Final = Family(
-    "noria_trigger_decision", "1 for what was decided last: No, Wait, Fire, Blocked.", TRIGGER, ("decision",)
+    "noria_trigger_decision",
+    "1 for what was decided last: No, Wait, Skipped, Fire, Blocked, Warn, Block or Observe.",
+    TRIGGER,
+    ("decision",),
 )
 LOST: Final = Family(
     "noria_trigger_loss_timestamp_seconds",
@@ -85,13 +88,22 @@ LOST: Final = Family(
 NEXT: Final = Family("noria_trigger_next_run_timestamp_seconds", "When a schedule fires next.", TRIGGER)
 BLOCKED: Final = Family(
     "noria_training_blocked",
-    "1 for what keeps a ContinuousTraining from starting a run: Cooldown, Budget, Concurrency, Suspended, "
-    "InvalidSpec.",
+    "1 for what keeps a ContinuousTraining from starting a run: Cooldown, Budget, Concurrency, Trigger, "
+    "CircuitOpen, Suspended, InvalidSpec.",
     DEPLOYMENT,
     ("by",),
 )
 BUDGET: Final = Family("noria_training_budget_runs", "Runs that the budget allows in its time.", DEPLOYMENT)
 LEFT: Final = Family("noria_training_budget_left_runs", "Runs that the budget still allows now.", DEPLOYMENT)
+RESULTS: Final = Family(
+    "noria_training_results",
+    "Runs that status still tells of, by how they ended: Promoted, Kept, Failed, Refused, RolledBack, Replaced.",
+    DEPLOYMENT,
+    ("result",),
+)
+UNTOLD: Final = Family(
+    "noria_objects_untold", "Objects whose status could not be read; the log names them.", (), ("kind",)
+)
 JOBS: Final = Family("noria_training_jobs", "TrainingJobs that are kept, by phase.", MODEL, ("phase",))
 VERSIONS: Final = Family("noria_model_versions", "ModelVersions, by phase.", MODEL, ("phase",))
 SUCCEEDED: Final = Family(
@@ -115,6 +127,6 @@ LASTED: Final = Family(
 
 FAMILIES: Final[tuple[Family, ...]] = (
     PHASE, CONDITION, WEIGHT, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
-    VALUE, THRESHOLD, BEST, SAMPLES, DECISION, LOST, NEXT, BLOCKED, BUDGET, LEFT,
+    VALUE, THRESHOLD, BEST, SAMPLES, DECISION, LOST, NEXT, BLOCKED, BUDGET, LEFT, RESULTS, UNTOLD,
     JOBS, VERSIONS, SUCCEEDED, FAILED, FAILURES, STARTED, LASTED,
 )  # fmt: skip

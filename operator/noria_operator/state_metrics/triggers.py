@@ -6,6 +6,7 @@ samples whatever its kind, from the fields that all triggers share.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
@@ -35,6 +36,9 @@ def training(obj: Json, deployment: Json | None, now: datetime) -> Iterator[Samp
             yield families.LOST, (*place, entry["name"]), since
     if by := status.get("blockedBy"):
         yield families.BLOCKED, (*place, by), 1
+    results = Counter(run["result"] for run in status.get("runs", ()) if run.get("result"))
+    for result, count in results.items():
+        yield families.RESULTS, (*place, result), count
     yield from _budget(place, spec.get("budget"), status.get("runs", ()), now)
 
 
@@ -78,7 +82,7 @@ def _lost(entry: Json, obj: Json, deployment: Json | None) -> float | None:
 
 
 def _budget(place: tuple[str, ...], budget: Json | None, runs: Any, now: datetime) -> Iterator[Sample]:
-    if not budget:
+    if not budget or not budget.get("maxRuns"):
         return
     since = (now - parse_duration(budget["per"])).timestamp()
     spent = sum(seconds(run["at"]) > since for run in runs)

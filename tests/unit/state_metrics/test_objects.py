@@ -246,6 +246,22 @@ def test_objects_without_a_status_break_nothing() -> None:
     assert b"noria_training_jobs" in generate_latest(told(*bare))
 
 
+def test_a_budget_of_hours_alone_and_results_of_runs_are_told() -> None:
+    runs = [{**RUNS[0], "result": "Promoted"}, {**RUNS[1], "result": "Refused"}, RUNS[2]]
+    value = told(training(runs=runs, budget={"maxCpuHours": "48", "per": "144h"})).get_sample_value
+    assert value("noria_training_budget_runs", PLACE) is None
+    assert value("noria_training_results", {**PLACE, "result": "Promoted"}) == 1
+    assert value("noria_training_results", {**PLACE, "result": "Refused"}) == 1
+
+
+def test_an_object_that_cannot_be_read_hides_no_other_one() -> None:
+    bad = {"phase": "Healthy", "traffic": [{}]}
+    broken = [obj("ModelDeployment", name, {"model": "m"}, bad) for name in ("broken", "damaged")]
+    value = told(*broken, deployment(phase="Healthy")).get_sample_value
+    assert value("noria_deployment_phase", {**PLACE, "phase": "Healthy"}) == 1
+    assert value("noria_objects_untold", {"kind": "ModelDeployment"}) == 2
+
+
 def test_a_follower_tells_none() -> None:
     registry = told(ROLLOUT, version(1, "2026-03-01T00:00:00Z"), leading=False)
     assert [sample for family in registry.collect() for sample in family.samples] == []
