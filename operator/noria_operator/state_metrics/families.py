@@ -97,7 +97,7 @@ BUDGET: Final = Family("noria_training_budget_runs", "Runs that the budget allow
 LEFT: Final = Family("noria_training_budget_left_runs", "Runs that the budget still allows now.", DEPLOYMENT)
 RESULTS: Final = Family(
     "noria_training_results",
-    "Runs that status still tells of, by how they ended: Promoted, Kept, Failed, Refused, RolledBack, Replaced.",
+    "Runs that status still tells of, by how they ended: Promoted, Kept, Failed, Refused, RolledBack.",
     DEPLOYMENT,
     ("result",),
 )
