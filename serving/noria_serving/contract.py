@@ -28,6 +28,7 @@ CODE_FORMATS: Final = ("pickle", "python", "torch")
 RESULT_SCHEMA: Final = "noria.result/v1"
 EVALUATION_SCHEMA: Final = "noria.evaluation/v1"
 SELECTION_SCHEMA: Final = "noria.selection/v1"
+FINGERPRINT_SCHEMA: Final = "noria.fingerprint/v1"
 VERIFICATION_SCHEMA: Final = "noria.verification/v1"
 RESULT_LIMIT: Final = 4096
 
@@ -43,6 +44,8 @@ ENV_OUTPUT_URI: Final = "NORIA_OUTPUT_URI"
 ENV_SEED: Final = "NORIA_SEED"
 ENV_TRIGGER: Final = "NORIA_TRIGGER"
 ENV_SELECTIONS: Final = "NORIA_SELECTIONS"
+ENV_LOCATION: Final = "NORIA_LOCATION"
+ENV_DVC_FILE: Final = "NORIA_DVC_FILE"
 ENV_RESULT: Final = "NORIA_RESULT"
 
 # -- environment of every pod that opens locations -----------------------------------------------------------

@@ -124,6 +124,17 @@ class ContinuousTrainingSpec(Spec):
             field=".template.spec.deployment",
             holds=lambda it: it.template.spec.deployment in (None, it.deployment),
         ),
+        Rule(
+            cel="!has(self.triggers) || self.triggers.all(t, !has(t.dataChange) || "
+            "(has(self.template.spec.data) && self.template.spec.data.exists(d, d.name == "
+            "t.dataChange.data)))",
+            message="dataChange.data must be the name of an entry in template.spec.data",
+            field=".triggers",
+            holds=lambda it: (
+                {one.data_change.data for one in it.triggers if one.data_change}
+                <= {source.name for source in it.template.spec.data}
+            ),
+        ),
     )
 
 
@@ -145,8 +156,8 @@ class TriggerStatus(Status):
     samples: int | None = Field(default=None, ge=0, le=2**53, description="Labelled rows behind the value.")
     decision: Text | None = Field(
         default=None,
-        description="Fire, Wait, No, Skipped, Blocked (it asks for a run that is held), or Warn, Block and "
-        "Observe where that is the action of a trigger that fires.",
+        description="Fire, Wait, No, Error, Skipped, Blocked (it asks for a run that is held), or Warn, "
+        "Block and Observe where that is the action of a trigger that fires.",
     )
     message: Message | None = Field(default=None, description="The decision in one sentence.")
     streak: int | None = Field(

@@ -7,6 +7,7 @@ when it fires is its action, and only Retrain starts anything.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -16,6 +17,7 @@ from noria_operator.api.schema import Rule, Spec
 from noria_operator.api.types import (
     Decimal,
     DnsLabel,
+    Duration,
     PositiveDuration,
     Probability,
     UnsignedDecimal,
@@ -110,6 +112,31 @@ class NewSamples(Spec):
     )
 
 
+class DataChange(Spec):
+    """Retrain when what is stored for training has changed."""
+
+    data: Annotated[str, Field(min_length=1, max_length=32)] = Field(
+        description="Name of an entry in template.spec.data. Example: train."
+    )
+    every: PositiveDuration = Field(
+        default=timedelta(hours=1),
+        description="How often a small pod lists the location, for example 15m. Default: 1h.",
+    )
+    settle: Duration = Field(
+        default=timedelta(minutes=10),
+        description="A change counts when the location has stood as it is for so long, so that nothing "
+        "half-written is trained on; 0s: at once. Default: 10m.",
+    )
+    dvc_file: (
+        Annotated[str, Field(min_length=5, max_length=253, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\.dvc$")]
+        | None
+    ) = Field(
+        default=None,
+        description="A .dvc file right in the location whose md5 is compared. Absent: names, sizes and "
+        "times (or ETags) of all files.",
+    )
+
+
 class Combine(Spec):
     """Fires when enough other triggers do at the same time."""
 
@@ -137,7 +164,7 @@ class Combine(Spec):
     )
 
 
-KINDS: Final = ("performance", "schedule", "maxAge", "newSamples", "combine")
+KINDS: Final = ("performance", "schedule", "maxAge", "newSamples", "dataChange", "combine")
 """Wire names of the fields of which a trigger has exactly one."""
 
 
@@ -166,6 +193,7 @@ class TriggerSpec(Spec):
         description="Fires when the champion was registered longer ago than this, for example 720h.",
     )
     new_samples: NewSamples | None = Field(default=None, description="Enough new labels in production.")
+    data_change: DataChange | None = Field(default=None, description="New or other training data.")
     combine: Combine | None = Field(default=None, description="Several triggers at the same time.")
     action: Literal["Retrain", "Warn", "Block", "Observe"] = Field(
         default="Retrain",

@@ -24,8 +24,10 @@ from noria_operator.domain.triggers_plan import RetrainPlan, decide
 from noria_operator.kube.errors import Invalid, NotFound, Terminal
 from noria_operator.kube.kinds import (
     CONTINUOUSTRAINING,
+    JOB,
     MODELDEPLOYMENT,
     MODELVERSION,
+    POD,
     TRAININGJOB,
     Key,
     Kind,
@@ -37,7 +39,7 @@ from noria_operator.kube.store import Store
 Json = dict[str, Any]
 
 KIND: Kind = CONTINUOUSTRAINING
-OWNS: tuple[Kind, ...] = (TRAININGJOB,)
+OWNS: tuple[Kind, ...] = (TRAININGJOB, JOB, POD)
 _STEPS = 4
 _SOON = timedelta(milliseconds=100)
 
@@ -100,6 +102,12 @@ async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:
     for notice in plan.notices:
         kind = cast(Literal["Normal", "Warning"], notice.type)
         await ctx.events.emit(obj, kind, notice.reason, notice.message)
+    for look in plan.jobs:
+        await ctx.writer.create_once(JOB, look, owner=obj)
+    for name in plan.drop:
+        found = ctx.store.get(Key(JOB, obj["metadata"]["namespace"], name))
+        if found is not None:
+            await ctx.writer.delete(JOB, found)
     for name in plan.delete:
         job = ctx.store.get(Key(TRAININGJOB, obj["metadata"]["namespace"], name))
         if job is not None:

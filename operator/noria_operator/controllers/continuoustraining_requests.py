@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
-from noria_operator.api.triggers import Performance, TriggerSpec
+from noria_operator.api.triggers import DataChange, Performance, TriggerSpec
 from noria_operator.controllers.context import Context
+from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.serving_children import selector
+from noria_operator.domain.training_jobs import fingerprint_job, fingerprint_name
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import (
     MANUAL,
@@ -30,6 +32,7 @@ from noria_operator.domain.triggers import (
 )
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import combined
+from noria_operator.domain.triggers_data import Looking, asked_at, data_change
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_samples import counted_since, new_samples
 from noria_operator.kube.kinds import POD
@@ -45,7 +48,7 @@ async def requests(ctx: Context, obj: Json, training: ContinuousTraining, seen: 
     asked = manual(said, status.get("commands", {}).get("retrain"), entries.get(MANUAL))
     found = [asked] if asked else []
     plain = [trigger for trigger in training.spec.triggers if trigger.combine is None]
-    question = _Question(ctx, obj, seen, _champion(seen), training.spec.warmup)
+    question = _Question(ctx, obj, training, seen, _champion(seen))
     found += [await question.ask(trigger, entries.get(trigger.name, {})) for trigger in plain]
     others = {one.name: one for one in found}
     combining = (trigger for trigger in training.spec.triggers if trigger.combine is not None)
@@ -58,19 +61,17 @@ class _Question:
 
     ctx: Context
     obj: Json
+    training: ContinuousTraining
     seen: Watched
     champion: Champion | None
-    warmup: timedelta
 
     async def ask(self, trigger: TriggerSpec, entry: Json) -> Request:
         """What one trigger says; `entry` is what it said last."""
         ctx, now, champion = self.ctx, self.ctx.clock.now(), self.champion
         if trigger.performance is not None:
-            rule = trigger.performance
+            rule, warmup = trigger.performance, self.training.spec.warmup
             labels = await _labels(ctx, self.seen.deployment, rule, entry, champion)
-            return performance(
-                trigger, rule, entry, champion=champion, labels=labels, now=now, warmup=self.warmup
-            )
+            return performance(trigger, rule, entry, champion=champion, labels=labels, now=now, warmup=warmup)
         if trigger.schedule is not None:
             # An added or edited trigger counts from now on, those of a new object from its creation on.
             edited = bool(entry) or bool(self.obj.get("status", {}).get("observedGeneration"))
@@ -78,8 +79,24 @@ class _Question:
             return schedule(trigger, entry, since=since, now=now)
         if trigger.max_age is not None:
             return max_age(trigger, champion, now)
+        if trigger.data_change is not None:
+            return data_change(trigger, entry, await self._looking(trigger, trigger.data_change, entry), now)
         joined = await _joined(ctx, self.seen.deployment, counted_since(entry))
         return new_samples(trigger, entry, labels=joined, now=now)
+
+    async def _looking(self, trigger: TriggerSpec, rule: DataChange, entry: Json) -> Looking:
+        meta, spec = self.obj["metadata"], self.training.spec.template.spec
+        source = next(one for one in spec.data if one.name == rule.data)
+        shown = images(self.ctx, meta["namespace"])
+
+        def name(at: str) -> str:
+            return fingerprint_name(meta["name"], meta["uid"], trigger.name, at)
+
+        def job(at: str) -> Json:
+            return fingerprint_job(self.obj, spec, source, shown, name=name(at), dvc_file=rule.dvc_file)
+
+        at = asked_at(entry)
+        return Looking(await gather(self.ctx, self.obj, name(at)) if at else None, job)
 
 
 async def _joined(ctx: Context, deployment: Json | None, since: datetime | None) -> int | None:

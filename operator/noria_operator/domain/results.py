@@ -21,6 +21,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.training_locations import Location, LocationError
 from noria_serving.contract import (
     EVALUATION_SCHEMA,
+    FINGERPRINT_SCHEMA,
     RESULT_LIMIT,
     RESULT_SCHEMA,
     SELECTION_SCHEMA,
@@ -155,6 +156,14 @@ class SelectionResult(_Part):
     data: Annotated[list[Range], Field(max_length=16)]
 
 
+class FingerprintResult(_Part):
+    """Result of our look at stored data."""
+
+    digest: Digest
+    files: Count
+    bytes: Count
+
+
 class VerificationResult(_Part):
     """Result of our verification Job: the digest and size that were found and the key that signed, or the
     fault.
@@ -191,6 +200,11 @@ def evaluation_result(message: str, *, champion: bool) -> EvaluationResult:
 def selection_result(message: str) -> SelectionResult:
     """Parse what our selection Job wrote."""
     return _parse(message, SELECTION_SCHEMA, SelectionResult)
+
+
+def fingerprint_result(message: str) -> FingerprintResult:
+    """Parse what our look at stored data wrote."""
+    return _parse(message, FINGERPRINT_SCHEMA, FingerprintResult)
 
 
 def verification_result(message: str) -> VerificationResult:

@@ -8,6 +8,7 @@ bundles and the held-out rows read-only.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -127,6 +128,28 @@ def selection_job(obj: Json, spec: TrainingJobSpec, images: Images) -> Json:
         retries=2,
         active=_EVALUATION_LIMIT,
     )
+
+
+def fingerprint_name(training: str, uid: str, trigger: str, at: str) -> str:
+    """Name of the Job with which a trigger looks at stored data at one time."""
+    key = hashlib.sha256("\0".join((uid, trigger, at)).encode()).hexdigest()[:10]
+    return _fit(training, f"-look-{key}")
+
+
+def fingerprint_job(
+    obj: Json, spec: TrainingJobSpec, source: Data, images: Images, *, name: str, dvc_file: str | None
+) -> Json:
+    """The Job that says whether a data set of a ContinuousTraining's template has changed."""
+    env = {contract.ENV_LOCATION: Location.parse(source.uri).as_seen}
+    if dvc_file is not None:
+        env[contract.ENV_DVC_FILE] = dvc_file
+    program = _ours("fingerprint", env, (_place(source),), images)
+    labels = _labels(obj, names.CONTINUOUS_TRAINING, "fingerprint")
+    template = pod_template(program, placement(_wire(spec)), labels)
+    job = _job(obj, name, template, stop_on=_REFUSED, retries=2, active=_EVALUATION_LIMIT)
+    # Its word is read at once; should nobody be there to delete it, it goes by itself.
+    job["spec"]["ttlSecondsAfterFinished"] = 3600
+    return job
 
 
 def training_job(obj: Json, spec: TrainingJobSpec) -> Json:

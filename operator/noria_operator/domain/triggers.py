@@ -30,7 +30,8 @@ MANUAL: Final = "Manual"
 class Request:
     """What one trigger says. `key` tells this request from every other one of the same trigger; `says` is why
     it asks, where the entry's message does not say it. A run merges `answer` into the entry: any run, any run
-    while it asks (`Wanted`), or its own; the run of a combination is that of its `members`, too.
+    while it asks (`Wanted`), or its own; the run of a combination is that of its `members`, too. Once the
+    entry is in status, `job` is made, the Job named `drop` is removed, and with `again` all is asked anew.
     """
 
     entry: Json
@@ -42,6 +43,9 @@ class Request:
     answer: Json = field(default_factory=dict)
     answered_by: Literal["Any", "Wanted", "Own"] = "Own"
     members: tuple[str, ...] = ()
+    job: Json | None = None
+    drop: str = ""
+    again: bool = False
 
     @property
     def name(self) -> str:

@@ -38,10 +38,14 @@ _TOLD: Final = {
 
 @dataclass(frozen=True)
 class RetrainPlan:
-    """What to do, in this order: create a TrainingJob, write the status, delete old TrainingJobs."""
+    """What to do, in this order: create a TrainingJob, write the status, make and remove Jobs that look at
+    data, delete old TrainingJobs.
+    """
 
     status: Json
     create: Json | None = None
+    jobs: tuple[Json, ...] = ()
+    drop: tuple[str, ...] = ()
     delete: tuple[str, ...] = ()
     again: bool = False
     due: datetime | None = None
@@ -95,6 +99,9 @@ def decide(
         status["runs"] = ended_early(runs, replaced)
     return RetrainPlan(
         ready(obj, status, seen.deployment, why, now),
+        jobs=tuple(one.job for one in requests if one.job is not None),
+        drop=tuple(one.drop for one in requests if one.drop),
+        again=any(one.again for one in requests),
         delete=(*replaced, *_old(training, seen)),
         due=_due(requests, status, now),
         notices=notices,

@@ -79,6 +79,10 @@ def _paths(changes: Json) -> tuple[tuple[str, Any], ...]:
 OLD: Json = {"name": "old", "maxAge": "720h", "action": "Observe"}
 MANY: Json = {"name": "many", "newSamples": {"count": 10_000}, "action": "Warn"}
 ANY_OF_BOTH: Json = {"name": "any", "combine": {"of": ["old", "many"], "atLeast": 1}}
+FRESH: Json = {
+    "name": "fresh",
+    "dataChange": {"data": "holdout", "every": "15m", "settle": "0s", "dvcFile": "flights.dvc"},
+}
 DEAR: Json = {
     "name": "dear",
     "performance": {"metric": "auc", "cost": {"pointDay": "12.5", "run": "40"}},
@@ -184,6 +188,7 @@ ACCEPTED = [
     yes("ct", triggers=[{"name": "a", "schedule": "*/5 0-6,22 1,15 JAN-MAR MON"}]),
     yes("ct", cooldown="0s"),
     yes("ct", triggers=[OLD, MANY, ANY_OF_BOTH, DEAR]),
+    yes("ct", triggers=[FRESH]),
     yes("ct", budget={"maxCpuHours": "12.5", "maxGpuHours": "3", "per": "24h"}, followUp="72h", warmup="5m"),
     yes("ct", concurrencyPolicy="Queue", stopAfterFailures=0),
     yes("ct", template__spec=TEMPLATE),
@@ -386,6 +391,12 @@ REFUSED = [
         "atLeast must not be more than the triggers in of",
         triggers=[OLD, MANY, ANY_OF_BOTH | {"combine": {"of": ["old", "many"], "atLeast": 3}}],
     ),
+    no(
+        "ct",
+        "must be the name of an entry in template.spec.data",
+        triggers=[FRESH | {"dataChange": {"data": "x"}}],
+    ),
+    no("ct", _LONGER, triggers=[FRESH | {"dataChange": {"data": "holdout", "every": "0s"}}]),
     no("ct", _SOME_BUDGET, budget={"per": "24h"}),
     no("ct", _LONGER, triggers=[OLD | {"maxAge": "0s"}]),
     no("ct", _LONGER, followUp="0s"),
@@ -502,6 +513,7 @@ REFUSED_BY_SCHEMA = [
     no("ct", "", budget__maxRuns=0),
     no("ct", "", concurrencyPolicy="Allow"),
     no("ct", "", triggers__3__action="Restart"),
+    no("ct", "", triggers=[FRESH | {"dataChange": {"data": "holdout", "dvcFile": "../../etc/passwd.dvc"}}]),
     no("ct", "", triggers=[MANY | {"newSamples": {"count": 0}}]),
 ]
 
