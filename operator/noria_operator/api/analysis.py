@@ -78,13 +78,13 @@ class Quality(Spec):
     )
     max_drop: UnsignedDecimal = Field(
         default=PythonDecimal("0.02"),
-        description="How much worse, in the metric's own units, is still good. A challenger fails when it is "
-        'surely worse by more, and passes when surely not. Default: "0.02".',
+        description="How much worse, in the metric's units, is still good: surely more fails, surely not "
+        'passes. Default: "0.02".',
     )
     initial_delay: Duration = Field(
         default=timedelta(),
-        description="From the challenger's first request until labels count: as long as a label takes, where "
-        "that depends on what it says. Default: 0s.",
+        description="From the challenger's first request until labels count: as long as labels take. "
+        "Default: 0s.",
     )
     optional: bool = Field(
         default=False,
@@ -196,8 +196,8 @@ class Analysis(Spec):
     )
     interval: Annotated[Duration, HOUR_AT_MOST] = Field(
         default=timedelta(seconds=10),
-        description="Length of a window of counts, from 1s to 1h; one burst of errors that is shorter holds "
-        "a rollout and does not abort it. Default: 10s.",
+        description="Length of a window of counts, from 1s to 1h; one shorter burst of errors aborts "
+        "nothing. Default: 10s.",
     )
     min_duration: Duration = Field(
         default=timedelta(),
@@ -205,8 +205,8 @@ class Analysis(Spec):
     )
     max_hold: PositiveDuration = Field(
         default=timedelta(hours=1),
-        description="Longest time that a step waits for its requests beyond its duration, and the longest "
-        "wait for a verdict after the last step. Default: 1h.",
+        description="How long a step waits for its requests beyond its duration, and the last one for a "
+        "verdict. Default: 1h.",
     )
     on_max_hold: Literal["Pause", "Abort"] = Field(
         default="Pause",

@@ -74,6 +74,8 @@ ROUTER_STATS_PORT: Final = 9902
 RESERVED_HOST_SUFFIX: Final = "noria.internal"
 VERSION_HOST: Final = f"version.{RESERVED_HOST_SUFFIX}"
 """Host of the direct-response route that tells which configuration is in force."""
+ACCESS_PATH: Final = "/-/access/"
+"""There, before a deployment's name: what a router has to check its callers with."""
 
 # -- gRPC ------------------------------------------------------------------------------------------
 GRPC_PORT_NAME: Final = "grpc"

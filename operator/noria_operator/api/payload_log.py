@@ -22,8 +22,8 @@ class PayloadLog(Spec):
     """Rows, answers and labels as Parquet files; nobody waits for them, and what does not fit is dropped."""
 
     uri: StoreLocation = Field(
-        description="Where files go: pvc://<claim>/<path>, or s3://, gs:// or az://<bucket>/<prefix>, "
-        "for example s3://lake/payloads. A claim must be one that all pods can write to."
+        description="Where files go, for example s3://lake/payloads or pvc://logs/payloads; a claim must be "
+        "one that all pods can write to."
     )
     secret_name: ObjectName | None = Field(
         default=None,

@@ -189,9 +189,8 @@ class PodFields(Spec):
     )
     service_account_name: ObjectName | None = Field(
         default=None,
-        description="ServiceAccount of the same namespace for the pods. Absent: the namespace's default, "
-        "whose token "
-        "is not mounted. The author of the object must be allowed to use it.",
+        description="ServiceAccount of the pods, which the author must be allowed to use. Absent: the "
+        "namespace's default, whose token is not mounted.",
     )
     priority_class_name: DnsLabel | None = Field(
         default=None, description="PriorityClass of the pods. Absent: the cluster's default."

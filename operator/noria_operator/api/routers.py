@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from noria_operator.api.access import Access
 from noria_operator.api.schema import Rule, Spec, transition
 from noria_operator.api.types import DnsLabel, Duration, ObjectName, PositiveDuration
 
@@ -42,6 +43,7 @@ class Capabilities:
     hosts: bool = _says("`spec.hosts`")
     timeout: bool = _says("`spec.router.timeout`")
     tls: bool = _says("TLS: `spec.router.tls`")
+    access: bool = _says("lets in who has a key or a token: `spec.router.access`")
     grpc: bool = _says("gRPC")
     latency: bool = _says("measures latency by version: `analysis.latency`")
     replicas: bool = _says("has pods of its own: `spec.router.replicas`")
@@ -50,7 +52,7 @@ class Capabilities:
 
 ALL_OR_NONE: Final = "100 only"
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
-    "Envoy": Capabilities(*(True,) * 18, counts="the router"),
+    "Envoy": Capabilities(*(True,) * 19, counts="the router"),
     "Gateway": Capabilities(
         any_weight=True,
         by_request=True,
@@ -104,7 +106,7 @@ class Gateway(Spec):
     route: ObjectName | None = Field(
         default=None,
         description="Name of an HTTPRoute of yours instead: backends called like the deployment become its "
-        "versions, with their weights; all else stays. Absent: see name.",
+        "versions. Absent: see name.",
     )
     settle: Annotated[
         Duration,
@@ -115,8 +117,8 @@ class Gateway(Spec):
         ),
     ] = Field(
         default=timedelta(seconds=5),
-        description="How long after they were written, and accepted by the gateway, weights are taken to be "
-        "in force; from 0s (at once) to 10m. Default: 5s.",
+        description="How long after the gateway accepted them weights are taken to be in force, from 0s to "
+        "10m. Default: 5s.",
     )
     rules: ClassVar = (
         Rule(
@@ -138,8 +140,7 @@ class Tls(Spec):
     """The certificate that the router shows."""
 
     secret_name: ObjectName = Field(
-        description="Secret of type kubernetes.io/tls, which the router alone mounts and which may change at "
-        "any time. Example: flights-tls."
+        description="Secret of type kubernetes.io/tls, which the router alone mounts. Example: flights-tls."
     )
 
 
@@ -149,15 +150,17 @@ def kind_in(kinds: list[str], *, where: str = "self") -> str:
     return f"(has({where}.type) && {where}.type {is_one})"
 
 
-def _only_where(field: str) -> Rule:
-    """A field of `spec.router` that means something only to routers with the capability of its name."""
-    kinds = lacking(field)
+def _only_where(*fields: str) -> Rule:
+    """Fields of `spec.router` that mean something only to routers with the capabilities of their names, which
+    the same kinds lack: rules take room in a CRD."""
+    (kinds,) = {tuple(lacking(field)) for field in fields}
+    used = " || ".join(f"has(self.{field})" for field in fields)
     return Rule(
-        cel=f"!has(self.{field}) || !{kind_in(kinds)}",
-        message=f"router type {' and '.join(kinds)} has no {field}: leave it out",
-        field=f".{field}",
+        cel=f"!({used}) || !{kind_in(list(kinds))}",
+        message=f"router type {' and '.join(kinds)} has no {', '.join(fields)}: leave it out",
+        field=f".{fields[0]}" if len(fields) == 1 else "",
         reason="FieldValueForbidden",
-        holds=lambda it: it.type not in kinds or field not in it.model_fields_set,
+        holds=lambda it: it.type not in kinds or not it.model_fields_set.intersection(fields),
     )
 
 
@@ -180,6 +183,7 @@ class Router(Spec):
         default=timedelta(seconds=30), description="Longest time for one request. Default: 30s."
     )
     tls: Tls | None = Field(default=None, description="With type Envoy: TLS at port 443. Absent: none.")
+    access: Access | None = Field(default=None, description="With type Envoy: who may call. Absent: all.")
     gateway: Gateway | None = Field(default=None, description="With type Gateway: which one.")
     rules: ClassVar = (
         Rule(
@@ -188,9 +192,8 @@ class Router(Spec):
             field=".gateway",
             holds=lambda it: (it.gateway is not None) == (it.type == "Gateway"),
         ),
-        _only_where("replicas"),
+        _only_where("replicas", "tls", "access"),
         _only_where("timeout"),
-        _only_where("tls"),
         Rule(
             cel="!has(self.timeout) || !has(self.gateway) || !has(self.gateway.route)",
             message="an HTTPRoute of yours says its own timeout: leave it out",

@@ -62,8 +62,8 @@ class Step(Spec):
         default=None,
         ge=1,
         le=100,
-        description="Percent of requests whose copies the challenger gets, at weight 0; its answers are "
-        "thrown away. For this step, and after the last one until the verdict. Absent: none.",
+        description="Percent of requests whose copies the challenger gets, at weight 0, for this step and "
+        "after the last one until the verdict. Absent: none.",
     )
     match: Annotated[list[Header], Field(max_length=4)] | None = Field(
         default=None,
@@ -148,9 +148,8 @@ class Strategy(Spec):
 
     type: Literal["RollingUpdate", "Recreate"] = Field(
         default="RollingUpdate",
-        description="RollingUpdate: the new version comes up beside the old one. Recreate: one copy fits, so "
-        "the old one goes down first; nothing answers (503) until the new one, or the old one again, is "
-        "ready. Default: RollingUpdate.",
+        description="RollingUpdate: the new version comes up beside the old one. Recreate: the old one goes "
+        "down first; nothing answers (503) until one is ready. Default: RollingUpdate.",
     )
     steps: Annotated[
         list[Step],
@@ -177,13 +176,13 @@ class Strategy(Spec):
     )
     sticky: Sticky | None = Field(
         default=None,
-        description="Divide users, not requests: the version goes by a hash of the user's key, two-sided. "
-        "Requests without the key are divided by weight. Absent: each request by itself.",
+        description="Divide users by a hash of their key; requests without it go by weight. Absent: each "
+        "request by itself.",
     )
     preview: bool = Field(
         default=False,
-        description="true: an address of its own, <name>-preview, that leads to the challenger while there "
-        "is one, whatever its weight, else to the champion. Default: false.",
+        description="true: an address, <name>-preview, that leads to the challenger while there is one, else "
+        "to the champion. Default: false.",
     )
     analysis: Analysis = Field(default_factory=Analysis, description="How a challenger is judged.")
     progress_deadline: PositiveDuration = Field(

@@ -57,6 +57,21 @@ def no(base: str, message: str, **changes: Any) -> Case:
 
 
 SERVICE: Json = {"type": "Service"}
+JWT: Json = {"issuer": "https://a.example", "audiences": ["m"], "jwks": {"uri": "https://a.example/jwks"}}
+_REFUSED_ISSUERS = (
+    "https://169.254.169.254/latest",
+    "http://2852039166/",
+    "http://0xa9fea9fe/",
+    "http://[fd00:ec2::254]/",
+    "https://user:pw@a.example/",
+    "file:///etc/passwd",
+    "https://a.example",
+    "https://a.example/a b",
+)
+
+
+def _issued(jwks: Json) -> Json:
+    return {"access": {"jwt": {**JWT, "jwks": jwks}}}
 
 
 def gateway(**fields: str) -> Json:
@@ -179,6 +194,12 @@ ACCEPTED = [
     yes("md", router=gateway(name="a"), strategy={"steps": [{"mirror": 100, "match": []}], "preview": True}),
     yes("md", router=SERVICE, hosts=[], strategy={"preview": True}),
     yes("md", router={"type": "Service"}, hosts=[], strategy={"steps": [{"weight": 50}, {"pause": True}]}),
+    yes("md", router={"access": {"jwt": JWT, "apiKeys": {"secretName": "a", "header": "Authorization"}}}),
+    yes("md", router={"access": {"jwt": {**JWT, "claims": {"https://a.example/roles": ["x", "y"]}}}}),
+    yes(
+        "md", router=_issued({"uri": "http://keycloak.auth.svc:8080/realms/a/protocol/openid-connect/certs"})
+    ),
+    yes("md", router=_issued({"configMapName": "a"})),
     yes("md", hosts=["internal", "mynoria.internal.example"]),
     yes("tj", data__1__uri="s3://lake/flights", data__1__secretName="lake"),
     yes("tj", data__1__uri="s3://lake/flights2", data__1__secretName="vault"),
@@ -345,7 +366,18 @@ REFUSED = [
     no("md", "has no replicas", router={**gateway(name="public"), "replicas": 2}),
     no("md", "has no replicas", router={"type": "Service", "replicas": 1}, hosts=[]),
     no("md", "has no timeout", router={"type": "Service", "timeout": "5s"}, hosts=[]),
-    no("md", "has no tls", router={**SERVICE, "tls": {"secretName": "a"}}, hosts=[]),
+    no("md", "no replicas, tls, access", router={**SERVICE, "tls": {"secretName": "a"}}, hosts=[]),
+    no("md", "no replicas, tls, access", router={**SERVICE, "access": {"jwt": JWT}}, hosts=[]),
+    no("md", "no replicas, tls, access", router={**gateway(name="a"), "access": {"jwt": JWT}}, strategy={}),
+    no("md", "say apiKeys, jwt or both", router={"access": {}}),
+    no("md", "name one of secretName", router={"access": {"jwt": {**JWT, "jwks": {}}}}),
+    no("md", "name one of secretName", router=_issued({"secretName": "a", "uri": "https://a.example/"})),
+    no("md", "name one of secretName", router=_issued({"secretName": "a", "configMapName": "a"})),
+    no("md", "audiences", router={"access": {"jwt": {**JWT, "audiences": []}}}),
+    no("md", "claims", router={"access": {"jwt": {**JWT, "claims": {"role": []}}}}),
+    *(no("md", "uri", router=_issued({"uri": uri})) for uri in _REFUSED_ISSUERS),
+    no("md", "header", router={"access": {"apiKeys": {"secretName": "a", "header": ":authority"}}}),
+    no("md", "secretName", router={"access": {"apiKeys": {"secretName": "../a"}}}),
     no("md", "says its own timeout", router={**gateway(route="mine"), "timeout": "5s"}, hosts=[]),
     no("md", "has no hosts", router={"type": "Service"}, hosts=["a.example"]),
     no(
