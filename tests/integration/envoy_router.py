@@ -19,6 +19,7 @@ import envoy
 from aiohttp import web
 from tests.sockets import free_port
 
+from noria_operator.domain.access import Guard
 from noria_operator.domain.keys import router_token
 from noria_operator.kube.kinds import ENDPOINTSLICE, MODELDEPLOYMENT
 from noria_operator.kube.store import Store
@@ -67,14 +68,18 @@ class Cluster:
         *,
         challenger: str = "",
         reach: Json | None = None,
+        conditions: Mapping[str, str] | None = None,
         **spec: Any,
     ) -> None:
-        """`reach` is how requests get to the challenger beside its weight, as status has it."""
+        """`reach` is how requests get to the challenger beside its weight, as status has it; `conditions`
+        reasons by type."""
         traffic: list[Json] = [{"name": cluster, "weight": weight} for cluster, weight in weights.items()]
         traffic = [{**one, **(reach or {})} if one["name"] == challenger else one for one in traffic]
         candidate = {"candidate": {"name": challenger}} if challenger else {}
+        told = [{"type": type_, "reason": reason} for type_, reason in (conditions or {}).items()]
+        status = {"traffic": traffic, "conditions": told, **candidate}
         body = {"apiVersion": "noria.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": name}}
-        self.put({**body, "spec": {"model": name, **spec}, "status": {"traffic": traffic, **candidate}})
+        self.put({**body, "spec": {"model": name, **spec}, "status": status})
 
     def endpoints(self, service: str, *ports: int, grpc: Sequence[int] = (), **conditions: bool) -> None:
         """One slice a port, because pods on loopback differ by port only; `grpc` are their other ones."""
@@ -123,12 +128,14 @@ class Upstream:
     delay: float = 0.0
     """Seconds before a good answer."""
     host: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the latest request."""
     patience: str = ""
     """How long the router waits, as it told with the latest request."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.served += 1
-        self.host = request.host
+        self.host, self.headers = request.host, request.headers
         self.patience = request.headers.get("x-envoy-expected-rq-timeout-ms", "")
         statuses = {"missing": 404, "error": 500, "busy": 429, "wrong": 400}
         if self.behaviour in statuses:
@@ -216,10 +223,17 @@ class Router:
 
 @asynccontextmanager
 async def router(
-    xds_port: int, *, node: str = "router-0", token: str | None = None, certificates: Path | None = None
+    xds_port: int,
+    *,
+    node: str = "router-0",
+    token: str | None = None,
+    certificates: Path | None = None,
+    guards: Sequence[Guard] = (),
+    access: Path | None = None,
 ) -> AsyncIterator[Router]:
     """Envoy with the bootstrap that the operator writes; ready or not when this returns. `certificates` is
-    where Secrets with certificates are mounted, each in a directory of its name.
+    where Secrets with certificates are mounted, each in a directory of its name; `access` where keys of
+    callers are, by whom `guards` let in.
     """
     names = tuple(sorted(os.listdir(certificates))) if certificates else ()
     with tempfile.TemporaryDirectory(prefix="noria-envoy-") as directory:
@@ -236,6 +250,8 @@ async def router(
             address="127.0.0.1",
             traffic_port=free_port(),
             stats_port=free_port(),
+            guards=tuple(guards),
+            access_dir=str(access),
         )
         config, log = Path(directory) / "envoy.json", Path(directory) / "envoy.log"
         config.write_text(json.dumps(bootstrap(want)))
@@ -262,8 +278,8 @@ async def router(
 class Load:
     """Closed-loop clients; counts answers by (status, text)."""
 
-    def __init__(self, router: Router, host: str) -> None:
-        self.router, self.host = router, host
+    def __init__(self, router: Router, host: str, headers: Mapping[str, str] | None = None) -> None:
+        self.router, self.host, self.headers = router, host, headers
         self.answers: Counter[tuple[int, str]] = Counter()
 
     @property
@@ -286,7 +302,7 @@ class Load:
     async def _client(self) -> None:
         while not self._stop:
             try:
-                self.answers[await self.router.get(self.host)] += 1
+                self.answers[await self.router.get(self.host, headers=self.headers)] += 1
             except aiohttp.ClientError as error:
                 self.answers[0, type(error).__name__] += 1
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from noria_operator.api import names
 from noria_operator.api.parsing import InvalidSpec
-from noria_operator.controllers import router, serving_children
+from noria_operator.controllers import access, router, serving_children
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.routing import preview
 from noria_operator.controllers.serving_observe import View, gather, pods_alive
@@ -141,6 +141,7 @@ async def _tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -
         trouble=trouble or view.standing.trouble,
         refused_hosts=router.refused_hosts(ctx.store, view.obj),
         uncounted=view.uncounted,
+        access=view.access,
     )
     wanted = status(report, view.obj.get("status", {}), generation=meta.generation, now=ctx.clock.now())
     written = await ctx.writer.status(MODELDEPLOYMENT, view.obj, wanted)
@@ -183,6 +184,8 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
         waits.append(ctx.config.evidence_interval if asked else view.routing.pace(ctx.config))
         due = step_due(view.policy, state, now)
         waits += [due - now] if due else []
+    asked_again = access.again(view.access)
+    waits += [asked_again] if asked_again else []
     if made.children:
         waits.append(serving_children.keys_due(now))
     return Result(min(waits) if waits else None)

@@ -174,4 +174,5 @@ def _settings(ctx: Context, owners: Sequence[Json]) -> children.Settings:
         pull_policy=ctx.config.image_pull_policy,
         replicas=children.replicas_wanted(owners),
         certificates=children.certificates_wanted(owners),
+        guards=children.guards_wanted(owners),
     )

@@ -15,11 +15,12 @@ from noria_operator.api import names
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.parsing import InvalidSpec, parse_as
-from noria_operator.controllers import router, serving_counts, serving_queries
+from noria_operator.controllers import access, router, serving_counts, serving_queries
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Counters, Routing, Standing, Timings
 from noria_operator.controllers.routing_kinds import ROUTINGS
 from noria_operator.domain import serving_payload
+from noria_operator.domain.conditions import Condition
 from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import InForce, Observed, Revision, State
@@ -61,6 +62,8 @@ class View:
     observed: Observed
     routing: Routing
     standing: Standing
+    access: Condition | None = None
+    """AccessReady, where not everybody may call."""
 
     @property
     def uncounted(self) -> bool:
@@ -87,11 +90,12 @@ async def gather(ctx: Context, obj: Json) -> View:
     versions = _versions(ctx, deployment, state)
     seen = [version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()]
     routing = ROUTINGS[deployment.spec.router.type]
-    in_force, counts, timings, active = await asyncio.gather(
+    in_force, counts, timings, active, let_in = await asyncio.gather(
         _in_force(ctx, obj, state, routing),
         _counts(ctx, obj, state, routing),
         _timings(ctx, obj, policy, state, routing),
         routing.active(ctx, obj, [share.target for share in left(state)]),
+        access.read(ctx, obj),
     )
     pods = {one.name: pods_of(ctx, obj, one) for one in dict.fromkeys(_targets(state))}
     observed = Observed(
@@ -112,7 +116,8 @@ async def gather(ctx: Context, obj: Json) -> View:
     if wanted is not None and wanted != state.stable and state.candidate is None:
         obstacle = await _obstacle(ctx, deployment, versions.get(wanted.version))
         observed = replace(observed, obstacle=obstacle)
-    return View(obj, deployment, policy, state, versions, observed, routing, routing.standing(ctx, obj))
+    standing = routing.standing(ctx, obj)
+    return View(obj, deployment, policy, state, versions, observed, routing, standing, let_in)
 
 
 def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[str, ModelVersion]:

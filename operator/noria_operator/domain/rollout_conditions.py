@@ -47,7 +47,7 @@ class Trouble:
 class Report:
     """What a status is written from; `routers` is the number of ready ones, `waits_for` what to look at while
     there is none, `pods` the number of the champion's, `refused_hosts` why some hosts do not lead here;
-    `uncounted` that there is nothing to judge rollouts by.
+    `uncounted` that there is nothing to judge rollouts by, `access` whether callers are checked.
     """
 
     plan: Plan
@@ -62,13 +62,16 @@ class Report:
     trouble: Trouble | None = None
     refused_hosts: str = ""
     uncounted: bool = False
+    access: Condition | None = None
 
 
 def conditions(report: Report) -> list[Condition]:
-    """Ready, Reconciling, Stalled, Servable, UpToDate; Judgeable where rollouts cannot be judged."""
+    """Ready, Reconciling, Stalled, Servable, UpToDate; AccessReady where not everybody may call; Judgeable
+    where rollouts cannot be judged."""
     servable = _servable(report)
     ready = Condition("Ready", servable.status, servable.reason, servable.message)
     found = [ready, _reconciling(report), _stalled(report), servable, _up_to_date(report)]
+    found += [report.access] if report.access else []
     return [*found, Condition("Judgeable", False, "NoCounts", _UNCOUNTED)] if report.uncounted else found
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from noria_operator.api import names
+from noria_operator.domain.access import Told
 from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
@@ -153,9 +154,18 @@ class RouterReader:
         """
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
         path = f"/{quote(deployment, safe='')}"
-        bodies = await asyncio.gather(*(self._version(pod, path) for pod in read))
+        bodies = await asyncio.gather(*(self._version(pod, path, {"weights": {}}) for pod in read))
         told = [_told(body) for body in bodies]
         return None if None in told else [each for each in told if each is not None]
+
+    async def access(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[Told | None]:
+        """What each of these routers checks a deployment's callers by; None for one that could not be
+        asked. One that checks nobody has no rules.
+        """
+        read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
+        path = f"{names.ACCESS_PATH}{quote(deployment, safe='')}"
+        bodies = await asyncio.gather(*(self._version(pod, path, {"rules": ""}) for pod in read))
+        return [Told.of(body) for body in bodies]
 
     def _steady(self, uid: str, counts: dict[str, Counts]) -> dict[str, Counts]:
         known = self._known.pop(uid, {})
@@ -169,12 +179,12 @@ class RouterReader:
         place = address(pod)
         return None if place is None else await self._fetcher.json(f"http://{place}:{self._stats_port}{path}")
 
-    async def _version(self, pod: Json, path: str) -> Any | None:
+    async def _version(self, pod: Json, path: str, missing: Json) -> Any | None:
         place, headers = address(pod), {"Host": names.VERSION_HOST}
         if place is None:
             return None
         url = f"http://{place}:{self._traffic_port}{path}"
-        return await self._fetcher.json(url, headers=headers, missing={"weights": {}})
+        return await self._fetcher.json(url, headers=headers, missing=missing)
 
 
 def counted(body: Any) -> dict[str, Counts] | None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.routers import drain, stats_listener, tls
+from noria_operator.domain.access import Guard
+from noria_operator.routers import access, drain, stats_listener, tls
 from noria_operator.routers.http import (
     PREVIOUS_HOSTS,
     connection_manager,
@@ -88,8 +89,8 @@ class Bootstrap:
     """What a router's static configuration depends on.
 
     `token` proves the namespace to the operator; `drain_token` lets the kubelet's preStop hook start the
-    lame duck; `tls` are the Secrets with certificates. `run_dir` is a writable directory for Unix sockets;
-    ports, `address` and the other directories are changed by tests only.
+    lame duck; `tls` are the Secrets with certificates, `guards` say who may call. `run_dir` is a writable
+    directory for Unix sockets; ports, `address` and the other directories are changed by tests only.
     """
 
     namespace: str
@@ -99,6 +100,8 @@ class Bootstrap:
     drain_seconds: int = drain.SECONDS
     heap_bytes: int = 800 * 1024 * 1024
     tls: tuple[str, ...] = ()
+    guards: tuple[Guard, ...] = ()
+    access_dir: str = access.ACCESS_DIR
     sds_dir: str = CONFIG_DIR
     run_dir: str = "/tmp"
     address: str = "0.0.0.0"
@@ -129,12 +132,14 @@ def bootstrap(want: Bootstrap) -> Json:
                     socket(want.address, want.stats_port), token=want.drain_token, seconds=want.drain_seconds
                 ),
                 _relay(relay),
+                *access.listeners(want),
             ],
             "clusters": [
                 static_cluster(xds_cluster(want.namespace), relay, limit=PLENTY),
                 static_cluster(stats_listener.ADMIN_CLUSTER, admin),
                 static_cluster(stats_listener.TRAFFIC_CLUSTER, socket("127.0.0.1", want.traffic_port)),
                 _operator(want.xds_address),
+                *access.clusters(want),
             ],
         },
         "stats_config": {
@@ -186,6 +191,7 @@ def _traffic(want: Bootstrap, source: Json) -> Json:
         http2_protocol_options={"max_concurrent_streams": 1024},
         http_filters=[
             http_filter("grpc_stats", "grpc_stats.v3.FilterConfig"),
+            *access.filters(want.guards, want.access_dir),
             router_filter(suppress_envoy_headers=True),
         ],
     )

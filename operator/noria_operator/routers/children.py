@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noria_operator.api import names
+from noria_operator.domain.access import Guard, guard
 from noria_operator.domain.keys import derive, router_token
 from noria_operator.routers import tls
 from noria_operator.routers.bootstrap import CONFIG_FILE, TLS_DIR, Bootstrap, bootstrap
@@ -33,6 +34,8 @@ RESTARTED_ANNOTATION = f"{names.GROUP}/restarted"
 """On the pod template: the value of RESTART_ANNOTATION it was made for."""
 CERTIFICATES_ANNOTATION = f"{names.GROUP}/certificates"
 """On the pod template: the Secrets with certificates that it mounts."""
+GUARDS_ANNOTATION = f"{names.GROUP}/guards"
+"""On the pod template: digest of the rules by which it lets callers in."""
 TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 """On the router's Deployment: the pod template as it was applied, as JSON."""
 
@@ -40,7 +43,7 @@ TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What this installation says about routers; `replicas` is the largest that a ModelDeployment asks
-    for, `certificates` the Secrets with certificates that any of them names."""
+    for, `certificates` the Secrets with certificates that any of them names, `guards` who may call them."""
 
     image: str
     xds_address: str
@@ -49,6 +52,7 @@ class Settings:
     replicas: int = 2
     concurrency: int = 2
     certificates: tuple[str, ...] = ()
+    guards: tuple[Guard, ...] = ()
 
 
 def replicas_wanted(deployments: Iterable[Json]) -> int:
@@ -59,6 +63,12 @@ def replicas_wanted(deployments: Iterable[Json]) -> int:
 def certificates_wanted(deployments: Iterable[Json]) -> tuple[str, ...]:
     """The Secrets with certificates that ModelDeployments of the namespace name, in order."""
     return tuple(sorted({name for each in deployments if (name := _certificate(each))}))
+
+
+def guards_wanted(deployments: Iterable[Json]) -> tuple[Guard, ...]:
+    """Who may call ModelDeployments of the namespace that not everybody may, in order."""
+    found = (guard(each) for each in deployments)
+    return tuple(sorted((one for one in found if one), key=lambda one: one.deployment))
 
 
 def anchors(namespace: str, owners: Iterable[Json]) -> list[Json]:
@@ -188,13 +198,14 @@ def _config(namespace: str, settings: Settings) -> str:
         xds_address=settings.xds_address,
         heap_bytes=MEMORY * 4 // 5,
         tls=settings.certificates,
+        guards=settings.guards,
     )
     return json.dumps(bootstrap(want), sort_keys=True)
 
 
 def _kept_template(live: Json | None, settings: Settings) -> Json | None:
     """The template that running pods were made from, unless there are none, a restart was asked for, or
-    other certificates.
+    other certificates or rules of access.
 
     It is read from our own annotation: the one in the spec has the API server's defaults added, and applying
     that would be another write.
@@ -205,25 +216,36 @@ def _kept_template(live: Json | None, settings: Settings) -> Json | None:
     try:
         kept: Json = json.loads(annotations.get(TEMPLATE_ANNOTATION, ""))
         notes = kept["metadata"]["annotations"]
-        done, shown = notes[RESTARTED_ANNOTATION], notes.get(CERTIFICATES_ANNOTATION, "")
+        done = notes[RESTARTED_ANNOTATION]
+        mounted = {
+            name: notes[name] for name in (CERTIFICATES_ANNOTATION, GUARDS_ANNOTATION) if name in notes
+        }
     except (ValueError, KeyError, TypeError):
         return None
-    same = shown == ",".join(settings.certificates)
+    same = mounted == _mounted(settings)
     return kept if same and annotations.get(RESTART_ANNOTATION, "") == done else None
 
 
 def _template(namespace: str, settings: Settings, live: Json | None) -> Json:
     asked = (live or {}).get("metadata", {}).get("annotations", {}).get(RESTART_ANNOTATION, "")
-    shown = {CERTIFICATES_ANNOTATION: ",".join(settings.certificates)} if settings.certificates else {}
     return template(
         image=settings.image,
         pull_policy=settings.pull_policy,
         concurrency=settings.concurrency,
         config=secret_name(namespace, settings, live) if live else names.ROUTER_NAME,
         token=drain_token(settings, namespace),
-        annotations={RESTARTED_ANNOTATION: asked, **shown},
+        annotations={RESTARTED_ANNOTATION: asked, **_mounted(settings)},
         certificates=settings.certificates,
+        guards=settings.guards,
     )
+
+
+def _mounted(settings: Settings) -> dict[str, str]:
+    """Annotations that tell what pods were made for: others have to be made when it changes."""
+    shown = {CERTIFICATES_ANNOTATION: ",".join(settings.certificates)} if settings.certificates else {}
+    rules = " ".join(f"{one.deployment}={one.rules}" for one in settings.guards)
+    digest = hashlib.sha256(rules.encode()).hexdigest()[:16]
+    return shown | ({GUARDS_ANNOTATION: digest} if settings.guards else {})
 
 
 def _anchor(namespace: str, digit: str, owners: list[Json]) -> Json:

@@ -105,6 +105,7 @@ class _Shape:
     mirror: int
     match: tuple[tuple[str, str], ...]
     sticky: tuple[str, str] | None
+    guarded: bool
 
     @staticmethod
     def of(deployment: RoutedDeployment) -> _Shape:
@@ -112,7 +113,7 @@ class _Shape:
         return _Shape(
             deployment.name, deployment.revisions, deployment.timeout, alive, deployment.version,
             tuple(deployment.grpc), deployment.challenger, deployment.mirror, deployment.match,
-            deployment.sticky,
+            deployment.sticky, deployment.guarded,
         )  # fmt: skip
 
     def deployment(self) -> RoutedDeployment:
@@ -129,6 +130,7 @@ class _Shape:
             mirror=self.mirror,
             match=self.match,
             sticky=self.sticky,
+            guarded=self.guarded,
         )
 
 

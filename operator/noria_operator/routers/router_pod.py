@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.routers import drain, tls
+from noria_operator.domain.access import Guard
+from noria_operator.routers import access, drain, tls
 from noria_operator.routers.bootstrap import CONFIG_DIR, CONFIG_FILE, TLS_DIR
 from noria_operator.routers.stats_listener import READY_PATH
 
@@ -41,14 +42,21 @@ def template(
     token: str,
     annotations: dict[str, str],
     certificates: Sequence[str] = (),
+    guards: Sequence[Guard] = (),
 ) -> Json:
-    """The template; `config` is the name of the Secret, `certificates` are those with certificates."""
+    """The template; `config` is the name of the Secret, `certificates` are those with certificates, `guards`
+    say who may call."""
+    keys = access.volumes(guards)
     container = _container(image, pull_policy, concurrency, token)
     if certificates:
         container["ports"].append({"name": "tls", "containerPort": names.ROUTER_TLS_PORT, "protocol": "TCP"})
     container["volumeMounts"] += [
         {"name": f"tls-{index}", "mountPath": f"{TLS_DIR}/{name}", "readOnly": True}
         for index, name in enumerate(certificates)
+    ]
+    container["volumeMounts"] += [
+        {"name": f"access-{index}", "mountPath": f"{access.ACCESS_DIR}/{place}", "readOnly": True}
+        for index, (place, _) in enumerate(keys)
     ]
     return {
         "metadata": {"labels": labels(), "annotations": annotations},
@@ -68,6 +76,7 @@ def template(
                 {"name": "config", "secret": {"secretName": config, "defaultMode": 0o440}},
                 {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
                 *(_certificate(index, name) for index, name in enumerate(certificates)),
+                *({"name": f"access-{index}", **source} for index, (_, source) in enumerate(keys)),
             ],
             "topologySpreadConstraints": [
                 {

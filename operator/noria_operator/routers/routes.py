@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from noria_operator.api import names
+from noria_operator.routers import access_routes
 from noria_operator.routers.http import PREVIOUS_HOSTS
 from noria_operator.routers.traffic import RoutedDeployment, configured, effective, grpc_cluster
 
@@ -188,26 +189,36 @@ def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
         "name": deployment.name,
         "domains": list(hosts),
         "retry_policy": RETRY_POLICY,
-        "routes": [
-            *choices(deployment, {"path": STREAM_PATH, "grpc": {}}, grpc=True, endless=True),
-            *choices(deployment, {"prefix": "/", "grpc": {}}, grpc=True),
-            *choices(deployment, {"prefix": "/"}, "/.*/feedback"),
-        ],
+        "routes": _behind(
+            deployment,
+            {"prefix": "/"},
+            [
+                *choices(deployment, {"path": STREAM_PATH, "grpc": {}}, grpc=True, endless=True),
+                *choices(deployment, {"prefix": "/", "grpc": {}}, grpc=True),
+                *choices(deployment, {"prefix": "/"}, "/.*/feedback"),
+            ],
+        ),
     }
+
+
+def _behind(deployment: RoutedDeployment, match: Json, found: list[Json]) -> list[Json]:
+    """These routes, behind a guard where there is one; everything that `match` says is the deployment's."""
+    return access_routes.guarded(deployment.name, match, found) if deployment.guarded else found
 
 
 def path_routes(deployment: RoutedDeployment) -> list[Json]:
     """For every other host: the deployment named in an inference path (protocols V2 and V1)."""
     start = rf"/v[12]/models/{re.escape(deployment.name)}"
     match = {"safe_regex": {"regex": rf"{start}(?:[/:].*)?"}}
-    return choices(deployment, match, rf"{start}/(?:.*/)?feedback")
+    return _behind(deployment, match, choices(deployment, match, rf"{start}/(?:.*/)?feedback"))
 
 
 def model_routes(deployment: RoutedDeployment) -> list[Json]:
     """For every other host: the deployment that a gRPC call names in its metadata, which has no path to name
     one."""
     named = [_has(MODEL_HEADER, deployment.name)]
-    return choices(deployment, {"prefix": "/", "grpc": {}, "headers": named}, grpc=True)
+    match = {"prefix": "/", "grpc": {}, "headers": named}
+    return _behind(deployment, match, choices(deployment, match, grpc=True))
 
 
 def version_route(deployment: RoutedDeployment) -> Json:
@@ -236,7 +247,8 @@ def version_host(version_routes: list[Json]) -> Json:
     """What answers to `version.noria.internal`."""
     unknown = {"error": "this router knows no such ModelDeployment"}
     ready = {"match": {"path": READY_PATH}, **_answer(200, {"ready": True})}
-    routes = [*version_routes, ready, {"match": {"prefix": "/"}, **_answer(404, unknown)}]
+    last = {"match": {"prefix": "/"}, **_answer(404, unknown)}
+    routes = [*version_routes, ready, access_routes.report_route(), last]
     return {"name": names.VERSION_HOST, "domains": [names.VERSION_HOST], "routes": routes}
 
 

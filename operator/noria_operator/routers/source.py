@@ -13,6 +13,7 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.types import parse_duration
+from noria_operator.domain.access import enforced
 from noria_operator.routers.traffic import Endpoint, RoutedDeployment
 
 Json = dict[str, Any]
@@ -46,6 +47,7 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
         match=tuple((one["name"], one["value"]) for one in reach.get("match") or ()),
         sticky=next(iter((strategy.get("sticky") or {}).items()), None),
         preview=bool(strategy.get("preview")),
+        guarded=enforced(deployment),
     )
 
 

@@ -29,6 +29,7 @@ class RoutedDeployment:
     `challenger` is the cluster of the candidate, empty when there is none; it gets the copies of `mirror`
     percent of the requests as well, and those with all headers of `match`. `sticky` says by what a user is
     known: `header` or `cookie`, and its name. `preview` asks for an address that leads to the challenger.
+    `guarded` ones let nobody in unchecked.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RoutedDeployment:
     match: tuple[tuple[str, str], ...] = ()
     sticky: tuple[str, str] | None = None
     preview: bool = False
+    guarded: bool = False
 
     @property
     def ready_challenger(self) -> str:

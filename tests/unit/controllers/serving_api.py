@@ -16,6 +16,7 @@ from tests.unit.controllers.training_api import Api, as_sent, operator
 
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Context
+from noria_operator.domain.access import Told
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.router import RouterReader
@@ -107,10 +108,15 @@ class Routers:
     busy: dict[str, int] = field(default_factory=dict)
     """Requests that are not answered yet, by revision."""
     reads: int = 0
+    told: list[Told | None] = field(default_factory=list)
+    """What routers report of the check of callers."""
 
     def follow(self) -> None:
         self.weights = {one["name"]: one["weight"] for one in self.api.status.get("traffic", ())}
         self.version = self.api.status.get("trafficVersion", 0)
+
+    async def access(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[Told | None]:
+        return self.told
 
     async def active(self, namespace: str, pods: Iterable[Json], clusters: Collection[str]) -> dict[str, int]:
         return {name: self.busy.get(name, 0) for name in clusters}

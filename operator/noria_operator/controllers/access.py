@@ -1,0 +1,47 @@
+"""Whether a deployment's routers check its callers, as they tell themselves.
+
+Comes in: a ModelDeployment. Goes out: its condition AccessReady, and when to ask again. Invariant: every
+router pod that may still be given requests is asked, also one that is on its way out: none of them is to
+enforce what it cannot check.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from noria_operator.controllers import router
+from noria_operator.controllers.context import Context
+from noria_operator.domain.access import Reason, condition, guard
+from noria_operator.domain.conditions import Condition
+from noria_operator.routers.source import by_envoy
+
+Json = dict[str, Any]
+
+SOON = timedelta(seconds=1)
+"""Between two questions while router pods are being replaced."""
+CALMLY = timedelta(seconds=10)
+"""Otherwise: a Secret may come, go or change at any time, and only routers see it."""
+
+
+async def read(ctx: Context, obj: Json) -> Condition | None:
+    """None where everybody may call."""
+    rules = guard(obj) if by_envoy(obj) else None
+    if rules is None:
+        return None
+    meta = obj["metadata"]
+    taking = [
+        pod
+        for pod in router.pods(ctx.store, meta["namespace"])
+        if router.ready(pod) or pod["metadata"].get("deletionTimestamp")
+    ]
+    told = await ctx.router.access(meta["namespace"], meta["name"], taking)
+    return condition(rules, told, obj.get("status") or {})
+
+
+def again(found: Condition | None) -> timedelta | None:
+    """When to ask again."""
+    if found is None:
+        return None
+    moving = found.reason in {Reason.ROUTERS_STARTING, Reason.ROUTERS_CHANGING, Reason.ROUTERS_SILENT}
+    return SOON if moving else CALMLY

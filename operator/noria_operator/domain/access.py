@@ -1,0 +1,175 @@
+"""Who may call a ModelDeployment, as its router has to check it, and what is told of that.
+
+Comes in: `spec.router.access`, what routers report, the status before. Goes out: a Guard with a digest of its
+rules, and the condition AccessReady. Invariants: what cannot be understood lets nobody in; a deployment that
+was once checked is never opened by anything but its spec; one that was open is checked as soon as every
+router can, and says so until then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
+
+from noria_operator.api.access import Access
+from noria_operator.domain.conditions import Condition
+
+Json = dict[str, Any]
+
+CONDITION = "AccessReady"
+
+
+class Reason(StrEnum):
+    """Why AccessReady is what it is."""
+
+    CHECKED = "Checked"
+    """Every router lets in whom the spec says, and nobody else."""
+    ROUTERS_STARTING = "RoutersStarting"
+    """It was open before: nothing is checked until every router can."""
+    ROUTERS_CHANGING = "RoutersChanging"
+    """Checked, by some routers still as the spec said before."""
+    KEYS_MISSING = "KeysMissing"
+    """A Secret or ConfigMap holds nothing to check with: nobody is let in by it."""
+    KEYS_INVALID = "KeysInvalid"
+    """The same, since its content is no key set."""
+    ROUTERS_SILENT = "RoutersSilent"
+    """No router could be asked."""
+
+
+class Held(StrEnum):
+    """What a router holds to check credentials of one kind with."""
+
+    UNUSED = ""
+    PRESENT = "present"
+    MISSING = "missing"
+    INVALID = "invalid"
+    REMOTE = "remote"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The rules of one deployment. `keys` is the Secret with its callers' keys, shown in `header` (lower
+    case). Tokens are taken where there is an `issuer`; its key set is in the entry of a `secret` or
+    `config_map`, or at `uri`; `claims` are further ones and their values. With neither, nobody is let in.
+    """
+
+    deployment: str
+    keys: str = ""
+    header: str = ""
+    issuer: str = ""
+    audiences: tuple[str, ...] = ()
+    secret: str = ""
+    config_map: str = ""
+    uri: str = ""
+    claims: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    rules: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        said = repr([value for name, value in sorted(asdict(self).items()) if name != "rules"])
+        object.__setattr__(self, "rules", hashlib.sha256(said.encode()).hexdigest()[:16])
+
+
+def guard(deployment: Json) -> Guard | None:
+    """The rules of a ModelDeployment as it is in the API server; None where everybody may call."""
+    said = (deployment["spec"].get("router") or {}).get("access")
+    if said is None:
+        return None
+    name = deployment["metadata"]["name"]
+    try:
+        access = Access.model_validate(said)
+    except ValidationError:
+        return Guard(name)
+    keys, jwt = access.api_keys, access.jwt
+    return Guard(
+        name,
+        keys=keys.secret_name if keys else "",
+        header=keys.header.lower() if keys else "",
+        issuer=jwt.issuer if jwt else "",
+        audiences=tuple(jwt.audiences) if jwt else (),
+        secret=(jwt.jwks.secret_name or "") if jwt else "",
+        config_map=(jwt.jwks.config_map_name or "") if jwt else "",
+        uri=(jwt.jwks.uri or "") if jwt else "",
+        claims=tuple((claim, tuple(values)) for claim, values in sorted(jwt.claims.items())) if jwt else (),
+    )
+
+
+def enforced(deployment: Json) -> bool:
+    """Whether routers are to let nobody in unchecked: always, but for a deployment that was open, until every
+    router can check."""
+    if (deployment["spec"].get("router") or {}).get("access") is None:
+        return False
+    status = deployment.get("status") or {}
+    reason = _reason_before(status)
+    return reason != Reason.ROUTERS_STARTING if reason else not status.get("traffic")
+
+
+def _reason_before(status: Mapping[str, Any]) -> str:
+    return next((one["reason"] for one in status.get("conditions", ()) if one["type"] == CONDITION), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one router reports: the digest of the rules that it checks (empty: none), and what it holds."""
+
+    rules: str = ""
+    keys: Held = Held.UNUSED
+    jwks: Held = Held.UNUSED
+
+    @staticmethod
+    def of(body: Any) -> Told | None:
+        """None when it is no report."""
+        try:
+            return Told(str(body["rules"]), Held(body.get("keys", "")), Held(body.get("jwks", "")))
+        except (TypeError, KeyError, ValueError, AttributeError):
+            return None
+
+
+def condition(guard: Guard, told: Sequence[Told | None], status: Mapping[str, Any]) -> Condition:
+    """AccessReady, from what the ready routers report (None: one that could not be asked) and the status
+    before."""
+    opening = _reason_before(status) == Reason.ROUTERS_STARTING
+    opening = opening or (not _reason_before(status) and bool(status.get("traffic")))
+    asked = [one for one in told if one is not None]
+    behind = sum(one.rules != guard.rules for one in asked)
+    if opening and (not told or len(asked) < len(told) or behind):
+        text = (
+            "nothing is checked yet: router pods that cannot check, or could not be asked, still take "
+            "requests; see kubectl describe deployment noria-router"
+        )
+        return Condition(CONDITION, False, Reason.ROUTERS_STARTING, text)
+    if not asked:
+        return Condition(CONDITION, None, Reason.ROUTERS_SILENT, "no router could be asked")
+    if behind:
+        text = f"{behind} of {len(asked)} router pods check as spec said before, or let nobody in"
+        return Condition(CONDITION, False, Reason.ROUTERS_CHANGING, text)
+    for held, what in ((Held.MISSING, Reason.KEYS_MISSING), (Held.INVALID, Reason.KEYS_INVALID)):
+        texts = [_keys_text(guard)] * any(one.keys == held for one in asked)
+        texts += [_jwks_text(guard)] * any(one.jwks == held for one in asked)
+        if texts:
+            return Condition(CONDITION, False, what, "; ".join(texts))
+    return Condition(CONDITION, True, Reason.CHECKED, "callers need " + " or ".join(_ways(guard)))
+
+
+def _keys_text(guard: Guard) -> str:
+    return (
+        f"Secret {guard.keys} is not there, or has no entry of at least 16 characters on one line: no key is "
+        f"accepted; a change is seen within about a minute"
+    )
+
+
+def _jwks_text(guard: Guard) -> str:
+    where = f"Secret {guard.secret}" if guard.secret else f"ConfigMap {guard.config_map}"
+    return (
+        f"{where} is not there, or its entry jwks is not a JSON Web Key Set: no token is accepted; a change "
+        f"is seen within about a minute"
+    )
+
+
+def _ways(guard: Guard) -> list[str]:
+    ways = [f"a key in {guard.header}"] if guard.keys else []
+    return ways + ([f"a token of {guard.issuer}"] if guard.issuer else [])

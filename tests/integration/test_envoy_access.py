@@ -1,0 +1,529 @@
+"""Who may call a model, at a real router: every way to it is guarded, only a credential opens it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from tests.integration.callers import Issuer, mount
+from tests.integration.envoy_router import Cluster, Load, Router, Upstream, discovery, router, upstream
+from tests.integration.test_envoy_grpc import CODES, ask, channel, grpc_upstream
+from tests.integration.test_envoy_tls import renew
+from tests.sockets import free_port
+
+from noria_operator.domain.access import Held, Told, guard
+from noria_operator.evidence.router import RouterReader
+
+Json = dict[str, Any]
+
+KEY, OTHERS_KEY = "alices-key-0123456789", "bobs-key-0123456789ab"
+NASTY = "it's \"x\\\n]] --"
+"""A claim's name that would end a string or a comment if it stood in a script as it is."""
+KEYS = {"apiKeys": {"secretName": "keys"}}
+TOKENS = {
+    "jwt": {
+        "issuer": "https://issuer.example",
+        "audiences": ["models", "more"],
+        "jwks": {"configMapName": "issuer"},
+        "claims": {"realm.roles": ["ml", "ops"], NASTY: ["yes"]},
+    }
+}
+CLAIMS = {"realm": {"roles": ["guest", "ml"]}, NASTY: "yes"}
+CHECKED = {"AccessReady": "Checked"}
+
+
+@dataclass
+class Place:
+    """A router with the guarded deployments a (keys and tokens) and c (keys), and b for everybody."""
+
+    envoy: Router
+    cluster: Cluster
+    mounts: Path
+    issuer: Issuer
+    a: Upstream
+    a_grpc: str
+    b: Upstream
+
+    async def raw(self, request: str) -> tuple[int, str]:
+        """Status and the rest of an answer to a request as it is; 0 when the router closed."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.envoy.traffic)
+        writer.write(request.encode())
+        try:
+            async with asyncio.timeout(3):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                length = int(dict(_fields(head)).get("content-length", "0"))
+                body = b"" if request.startswith("HEAD ") else await reader.readexactly(length)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return 0, ""
+        finally:
+            writer.close()
+        return int(head.split()[1]), head + body.decode()
+
+    async def get(self, host: str = "a", **headers: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return (await self.envoy.get(host, headers=named))[0]
+
+    async def until(self, holds: Callable[[], Any]) -> None:
+        async with asyncio.timeout(12):
+            while not await holds():  # noqa: ASYNC110 - another process changes it
+                await asyncio.sleep(0.05)
+
+
+def _fields(head: str) -> list[tuple[str, str]]:
+    lines = head.split("\r\n")[1:]
+    return [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+
+
+def write_keys(place: Path) -> Issuer:
+    issuer = Issuer()
+    mount(place / "keys/keys", {"alice": f"{KEY}\n", "short": "tooshort", "empty": ""})
+    mount(place / "keys/others", {"bob": OTHERS_KEY})
+    mount(place / "jwks-configmap/issuer", {"jwks": issuer.key_set()})
+    return issuer
+
+
+@asynccontextmanager
+async def guarded_place(mounts: Path, *, mirror: int = 0) -> AsyncIterator[Place]:
+    issuer, cluster, port = write_keys(mounts), Cluster(), free_port()
+    async with (
+        upstream("a") as a,
+        upstream("b") as b,
+        grpc_upstream("a") as calls,
+        grpc_upstream("b") as others,
+    ):
+        for name, access in (("a", {**KEYS, **TOKENS}), ("c", {"apiKeys": {"secretName": "others"}})):
+            reach = {"mirror": mirror, "match": [{"name": "x-canary", "value": "yes"}]}
+            cluster.deployment(
+                name,
+                {f"{name}-1": 100, f"{name}-2": 0},
+                challenger=f"{name}-2",
+                reach=reach,
+                conditions=CHECKED,
+                router={"access": access},
+                hosts=[f"{name}.example"],
+                strategy={"preview": True},
+            )
+            for revision in (f"{name}-1", f"{name}-2"):
+                cluster.endpoints(revision, a.port, grpc=[calls.port])
+        cluster.deployment("b", {"b-1": 100})
+        cluster.endpoints("b-1", b.port, grpc=[others.port])
+        guards = [one for name in "ac" if (one := guard(cluster.objects[f"ModelDeployment-{name}"]))]
+        async with discovery(cluster.store(), port), router(port, guards=guards, access=mounts) as envoy:
+            await envoy.until_ready()
+            yield Place(envoy, cluster, mounts, issuer, a, calls.name, b)
+
+
+# -- ways to the model ----------------------------------------------------------------------------
+
+_HOSTS = ["a", "A", "a:80", "a:8080", "a.shop", "A.Shop.SVC", "a.shop.svc.cluster.local", "a.example"]
+_HOSTS += ["a-preview", "a-preview.shop.svc"]
+_PATHS = ["/v2/models/a/infer", "/v2/models/a", "/v1/models/a:predict", "//v2//models///a/infer"]
+_PATHS += ["/v2/./models/a/infer", "/v2/models/b/../a/infer", "/v2/models/a/infer?x=/v2/models/b/"]
+_PATHS += ["/v2/models/a/versions/1/infer", "/v2/models/a/feedback", "/%762/models/%61/infer"]
+_EMPTY = "Content-Length: 0\r\n"
+LEADING = {
+    **{f"host {host}": f"GET /v2/models/m/infer HTTP/1.1\r\nHost: {host}\r\n" for host in _HOSTS},
+    **{f"path {path}": f"GET {path} HTTP/1.1\r\nHost: elsewhere\r\n" for path in _PATHS},
+    "another path of the host": "GET /metrics HTTP/1.1\r\nHost: a\r\n",
+    "a host with a dot at the end, by path": "GET /v2/models/a HTTP/1.1\r\nHost: a.\r\n",
+    "an address for a host, by path": "GET /v2/models/a HTTP/1.1\r\nHost: 10.0.0.1\r\n",
+    "absolute form": "GET http://a/v2/models/m/infer HTTP/1.1\r\nHost: b\r\n",
+    "absolute form with a port": "GET http://A:80/v2/models/m/infer HTTP/1.1\r\nHost: b\r\n",
+    "the challenger's headers": "GET / HTTP/1.1\r\nHost: a\r\nX-Canary: yes\r\n",
+    "the challenger's headers, by path": "GET /v2/models/a HTTP/1.1\r\nHost: x\r\nX-Canary: yes\r\n",
+    "feedback": f"POST /v2/models/a/feedback HTTP/1.1\r\nHost: a\r\nNoria-Feedback: t\r\n{_EMPTY}",
+    "another method": "DELETE / HTTP/1.1\r\nHost: a\r\n",
+    "no body wanted": "HEAD / HTTP/1.1\r\nHost: a\r\n",
+    "a preflight": "OPTIONS /v2/models/a HTTP/1.1\r\nHost: a\r\nOrigin: x\r\n",
+    "a method in a header": f"POST / HTTP/1.1\r\nHost: a\r\nX-HTTP-Method-Override: OPTIONS\r\n{_EMPTY}",
+    "the router's own headers": "GET / HTTP/1.1\r\nHost: a\r\nx-envoy-original-path: /\r\n"
+    "x-envoy-internal: true\r\n",
+    "a place that trusts": "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 127.0.0.1\r\n",
+    "a verdict in a header": "GET / HTTP/1.1\r\nHost: a\r\nnoria.access: granted\r\n",
+}
+"""Requests without credentials that are for the guarded model."""
+NOT_LEADING = {
+    "another letter case of the path": "GET /V2/MODELS/A HTTP/1.1\r\nHost: elsewhere\r\n",
+    "encoded slashes": "GET /v2%2Fmodels%2Fa%2Finfer HTTP/1.1\r\nHost: elsewhere\r\n",
+    "an encoded slash": "GET /v2/models/a%2Finfer HTTP/1.1\r\nHost: elsewhere\r\n",
+    "encoded twice": "GET /v2/models/%2561/infer HTTP/1.1\r\nHost: elsewhere\r\n",
+    "a parameter in the path": "GET /v2/models/a;x/infer HTTP/1.1\r\nHost: elsewhere\r\n",
+    "backslashes": "GET \\v2\\models\\a HTTP/1.1\r\nHost: elsewhere\r\n",
+    "a zero byte": "GET /v2/models/a%00/infer HTTP/1.1\r\nHost: elsewhere\r\n",
+    "two hosts": "GET / HTTP/1.1\r\nHost: b\r\nHost: a\r\n",
+    "a host and a user": "GET / HTTP/1.1\r\nHost: b@a\r\n",
+    "no host": "GET /v2/models/a HTTP/1.0\r\n",
+    "forwarded for another host": "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: a\r\n"
+    "X-Original-URL: /v2/models/a\r\n",
+    "a tunnel": "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n",
+    "two lengths": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+}
+"""Requests that lead to no model, with credentials or without."""
+
+
+async def test_every_way_to_a_guarded_model_asks_for_a_credential_and_takes_one(tmp_path: Path) -> None:
+    async with guarded_place(tmp_path) as place:
+        for name, request in LEADING.items():
+            place.a.served = 0
+            status, text = await place.raw(f"{request}\r\n")
+            assert (status, place.a.served) == (401, 0), (name, status)
+            assert 'www-authenticate: Bearer realm="a"' in text, name
+            if not request.startswith("HEAD"):
+                assert json.loads(text.split("\r\n\r\n")[1]) == {
+                    "error": "a needs a key in the header x-api-key or a token in Authorization: Bearer"
+                }, name
+            status, _ = await place.raw(f"{request}X-API-Key: {KEY}\r\n\r\n")
+            assert (status, place.a.served > 0) == (200, True), (name, status)
+        for name, request in NOT_LEADING.items():
+            for credential in ("", f"X-API-Key: {KEY}\r\n"):
+                place.a.served = 0
+                status, _ = await place.raw(f"{request}{credential}\r\n")
+                assert (status in {0, 400, 404, 403, 426, 503}, place.a.served) == (True, 0), (name, status)
+        for request in ("GET / HTTP/1.1\r\nHost: b\r\n", "GET http://b/ HTTP/1.1\r\nHost: a\r\n"):
+            place.a.served = place.b.served = 0
+            status, text = await place.raw(f"{request}\r\n")
+            assert (status, place.a.served, place.b.served) == (200, 0, 1), "others are for everybody"
+            assert "noria-revision: b-1" in text
+
+
+async def test_copies_are_made_of_what_was_let_in_alone(tmp_path: Path) -> None:
+    async with guarded_place(tmp_path, mirror=100) as place:
+        for _ in range(10):
+            assert await place.get() == 401
+        await asyncio.sleep(0.2)
+        assert place.a.served == 0
+        assert await place.get(X_API_Key=KEY) == 200
+        await place.until(lambda: _is(place.a.served == 2))
+        assert KEY not in str(place.a.headers), "neither the model nor its challenger sees the key"
+
+
+async def _is(holds: bool) -> bool:
+    return holds
+
+
+# -- credentials ----------------------------------------------------------------------------------
+
+
+def refused_keys() -> dict[str, tuple[Json, str]]:
+    """Headers and query that open nothing."""
+    return {
+        "none": ({}, ""),
+        "another deployment's": ({"X-API-Key": OTHERS_KEY}, ""),
+        "in another header": ({"X-Key": KEY}, ""),
+        "in Authorization": ({"Authorization": f"Bearer {KEY}"}, ""),
+        "in the query": ({}, f"?X-API-Key={KEY}&api_key={KEY}"),
+        "in a cookie": ({"Cookie": f"X-API-Key={KEY}"}, ""),
+        "empty": ({"X-API-Key": ""}, ""),
+        "its beginning": ({"X-API-Key": KEY[:-1]}, ""),
+        "with more behind": ({"X-API-Key": f"{KEY}x"}, ""),
+        "in capitals": ({"X-API-Key": KEY.upper()}, ""),
+        "as a list": ({"X-API-Key": f"{KEY},{KEY}"}, ""),
+        "as a bearer": ({"X-API-Key": f"Bearer {KEY}"}, ""),
+        "the client's name": ({"X-API-Key": "alice"}, ""),
+        "one that is too short to count": ({"X-API-Key": "tooshort"}, ""),
+        "a path": ({"X-API-Key": "../../../keys/others/bob"}, ""),
+    }
+
+
+def refused_tokens(issuer: Issuer) -> dict[str, tuple[str, int]]:
+    """Tokens that open nothing, and how they are refused."""
+    other = Issuer()
+    good = issuer.token(**CLAIMS)
+    head, payload, signature = good.split(".")
+    return {
+        "expired": (issuer.token(lifetime=-30, **CLAIMS), 401),
+        "without an end": (issuer.token(exp=None, **CLAIMS), 401),
+        "not yet": (issuer.token(nbf=4102444800, **CLAIMS), 401),
+        "for another audience": (issuer.token(aud="mail", **CLAIMS), 401),
+        "for no audience": (issuer.token(aud=None, **CLAIMS), 401),
+        "of another issuer": (issuer.token(iss="https://evil.example", **CLAIMS), 401),
+        "of no issuer": (issuer.token(iss=None, **CLAIMS), 401),
+        "signed by somebody else": (other.token(**CLAIMS), 401),
+        "signed by a key of its own": (
+            other.token(header={"jwk": json.loads(other.key_set())["keys"][0]}),
+            401,
+        ),
+        "with a key's address of its own": (
+            other.token(header={"jku": "http://evil.example", "kid": "x"}),
+            401,
+        ),
+        "unsigned": (issuer.unsigned(), 401),
+        "unsigned, in capitals": (issuer.unsigned(alg="NONE"), 401),
+        "unsigned, with a signature": (issuer.unsigned(signature), 401),
+        "another algorithm": (issuer.unsigned(signature, alg="HS256", kid="first"), 401),
+        "without a signature": (f"{head}.{payload}.", 401),
+        "with another payload": (
+            f"{head}.{issuer.token(sub='root', **CLAIMS).split('.')[1]}.{signature}",
+            401,
+        ),
+        "no token": ("abc", 401),
+        "with a role that looks like it": (
+            issuer.token(realm={"roles": ["ml2", "m", "ML"]}, **{NASTY: "yes"}),
+            403,
+        ),
+        "without a role": (issuer.token(**{NASTY: "yes"}), 403),
+        "with roles of another shape": (issuer.token(realm=["roles", "ml"], **{NASTY: "yes"}), 403),
+        "without one of two claims": (issuer.token(realm=CLAIMS["realm"]), 403),
+    }
+
+
+async def test_no_credential_but_the_deployments_own_opens_it(tmp_path: Path) -> None:
+    async with guarded_place(tmp_path) as place:
+        for name, (headers, query) in refused_keys().items():
+            status, _ = await place.envoy.get("a", f"/v2/models/a/infer{query}", headers)
+            assert (status, place.a.served) == (401, 0), name
+        twice = f"GET / HTTP/1.1\r\nHost: a\r\nX-API-Key: {KEY}\r\nX-API-Key: {KEY}\r\n\r\n"
+        assert (await place.raw(twice))[0] == 401, "which of two keys is meant?"
+        for name, (token, wanted) in refused_tokens(place.issuer).items():
+            status, text = await place.envoy.get("a", headers={"Authorization": f"Bearer {token}"})
+            assert (status, place.a.served) == (wanted, 0), (name, text)
+            assert json.loads(text)["error"], name
+        good = place.issuer.token(**CLAIMS)
+        assert (await place.envoy.get("a", f"/v2/models/a/infer?access_token={good}"))[0] == 401
+        status, text = await place.envoy.get("c", headers={"Authorization": f"Bearer {good}"})
+        assert status == 401, "c takes keys only"
+        assert json.loads(text) == {"error": "c needs a key in the header x-api-key"}
+        assert (await place.envoy.get("c", headers={"X-API-Key": KEY}))[0] == 401
+        assert place.a.served == 0
+
+
+async def test_a_key_or_a_token_opens_it_and_goes_no_further(tmp_path: Path) -> None:
+    async with guarded_place(tmp_path) as place:
+        token = place.issuer.token(aud=["mail", "more"], **CLAIMS)
+        both = {"X-API-Key": KEY, "Authorization": f"Bearer {token}"}
+        opening: list[Mapping[str, str]] = [
+            {"X-API-Key": KEY},
+            {"Authorization": f"Bearer {token}"},
+            both,
+            {**both, "X-API-Key": "wrong"},
+            {**both, "Authorization": "Bearer wrong"},
+        ]
+        for headers in opening:
+            status, _ = await place.envoy.get("a", headers=headers)
+            assert status == 200, headers
+            assert not {"x-api-key", "authorization"} & {name.lower() for name in place.a.headers}, headers
+            assert place.a.headers["x-envoy-expected-rq-timeout-ms"] == "30000"
+        assert (await place.envoy.get("c", headers={"X-API-Key": OTHERS_KEY}))[0] == 200
+        reason = (await place.envoy.get("a", headers={"Authorization": "Bearer x.y.z"}))[1]
+        assert "Jwt" in reason, "a caller is told what is wrong with a token"
+
+
+async def test_grpc_calls_are_guarded_as_http_is(tmp_path: Path) -> None:
+    async with guarded_place(tmp_path) as place:
+        bad_claims = f"Bearer {place.issuer.token()}"
+        for host, more in (("a", ()), ("a-preview", ()), ("elsewhere", (("noria-model", "a"),))):
+            async with channel(place.envoy, host) as client:
+                for method in ("ModelInfer", "ModelReady"):
+                    assert (await ask(client, method, metadata=more))[0] == CODES.UNAUTHENTICATED, host
+                    wrong = (*more, ("x-api-key", OTHERS_KEY))
+                    assert (await ask(client, method, metadata=wrong))[0] == CODES.UNAUTHENTICATED
+                    low = (*more, ("authorization", bad_claims))
+                    assert (await ask(client, method, metadata=low))[0] == CODES.PERMISSION_DENIED
+                    right = (*more, ("x-api-key", KEY))
+                    assert await ask(client, method, metadata=right) == (CODES.OK, place.a_grpc), host
+        async with channel(place.envoy, "b") as client:
+            assert await ask(client, metadata=(("x-forwarded-host", "a"),)) == (CODES.OK, "b")
+            for name in ("noria-model", "host"):
+                assert await ask(client, metadata=((name, "a"),)) == (CODES.OK, "b"), "authority counts"
+        async with channel(place.envoy, "a") as client:
+            assert (await ask(client, metadata=(("host", "b"),)))[0] == CODES.UNAUTHENTICATED
+            stream = client.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+            assert await stream(metadata=()).code() == CODES.UNAUTHENTICATED
+            call = stream(metadata=(("x-api-key", KEY),))
+            await call.write(b"")
+            assert (await call.read()) == place.a_grpc.encode()
+            call.cancel()
+
+
+# -- keys that change -----------------------------------------------------------------------------
+
+
+async def test_keys_change_under_load_without_a_restart_or_a_lost_request(tmp_path: Path) -> None:
+    async with guarded_place(tmp_path) as place:
+        fresh = "alices-new-key-012345"
+        old = Load(place.envoy, "a", {"X-API-Key": KEY})
+        async with old.running(clients=2):
+            mount(tmp_path / "keys/keys", {"alice": KEY, "alice-2": fresh})
+            await place.until(lambda: _opens(place, fresh))
+            for _ in range(20):
+                mount(tmp_path / "keys/keys", {"alice": KEY, "alice-2": fresh})
+                await asyncio.sleep(0.07)
+        assert old.failed == 0
+        assert sum(old.answers.values()) > 100
+        async with Load(place.envoy, "a", {"X-API-Key": fresh}).running(clients=2) as load:
+            mount(tmp_path / "keys/keys", {"alice-2": fresh})
+            began = asyncio.get_running_loop().time()
+            await place.until(lambda: _is_refused(place, KEY))
+            assert asyncio.get_running_loop().time() - began < 3
+        assert load.failed == 0
+        assert place.envoy.process.returncode is None
+
+
+async def _opens(place: Place, key: str) -> bool:
+    return await place.get(X_API_Key=key) == 200
+
+
+async def _is_refused(place: Place, key: str) -> bool:
+    return await place.get(X_API_Key=key) == 401
+
+
+async def test_key_sets_change_without_a_restart(tmp_path: Path) -> None:
+    async with guarded_place(tmp_path) as place:
+        before = {"Authorization": f"Bearer {place.issuer.token(**CLAIMS)}"}
+        assert await place.get(**before) == 200
+        second = Issuer(kid="second")
+        after = {"Authorization": f"Bearer {second.token(**CLAIMS)}"}
+        assert await place.get(**after) == 401
+        mount(tmp_path / "jwks-configmap/issuer", {"jwks": second.key_set()})
+
+        async def changed() -> bool:
+            return (await place.get(**after), await place.get(**before)) == (200, 401)
+
+        await place.until(changed)
+
+
+@asynccontextmanager
+async def issuing(issuer: Issuer, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """The port where an issuer shows its keys."""
+
+    async def show(_: web.Request) -> web.Response:
+        return web.Response(text=issuer.key_set())
+
+    application, port = web.Application(), free_port()
+    application.router.add_get("/certs", show)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
+    try:
+        yield port
+    finally:
+        await runner.cleanup()
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    renew(folder, "localhost")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "localhost/tls.crt", folder / "localhost/tls.key")
+    return context
+
+
+async def test_keys_are_read_from_an_issuer_that_can_prove_its_name(tmp_path: Path) -> None:
+    issuer, cluster, port = Issuer(), Cluster(), free_port()
+    async with (
+        upstream("a") as a,
+        issuing(issuer) as plain,
+        issuing(issuer, self_signed(tmp_path)) as unknown,
+        discovery(cluster.store(), port),
+    ):
+        places = {
+            "plain": f"http://localhost:{plain}/certs",
+            "unknown": f"https://localhost:{unknown}/certs",
+            "nowhere": "https://no.such.name.invalid/certs",
+            "missing": f"http://localhost:{plain}/nothing",
+        }
+        for name, uri in places.items():
+            jwt = {"issuer": issuer.name, "audiences": ["models"], "jwks": {"uri": uri}}
+            cluster.deployment(name, {"a-1": 100}, router={"access": {"jwt": jwt}}, conditions=CHECKED)
+        cluster.endpoints("a-1", a.port)
+        guards = [
+            one
+            for each in cluster.objects.values()
+            if each["kind"] == "ModelDeployment" and (one := guard(each))
+        ]
+        async with router(port, guards=guards, access=tmp_path) as envoy:
+            await envoy.until_ready()
+            headers = {"Authorization": f"Bearer {issuer.token()}"}
+            found = {name: (await envoy.get(name, headers=headers))[0] for name in places}
+            assert found == {"plain": 200, "unknown": 401, "nowhere": 401, "missing": 401}
+
+
+# -- what is missing or broken --------------------------------------------------------------------
+
+
+async def told(place: Place, deployment: str) -> Told | None:
+    """What the operator hears of the router."""
+    reader = RouterReader(traffic_port=place.envoy.traffic)
+    try:
+        (found,) = await reader.access("shop", deployment, [place.envoy.pod()])
+        return found
+    finally:
+        await reader.close()
+
+
+@pytest.mark.parametrize(
+    ("files", "held"),
+    [
+        ({"jwks": "{}"}, Held.INVALID),
+        ({"jwks": "not json"}, Held.INVALID),
+        ({"jwks": '{"keys": [{"kty": "EC"}]}'}, Held.PRESENT),
+        ({}, Held.MISSING),
+    ],
+)
+async def test_what_is_missing_closes_its_own_deployment_alone(
+    tmp_path: Path, files: dict[str, str], held: Held
+) -> None:
+    async with guarded_place(tmp_path) as place:
+        rules = guard(place.cluster.objects["ModelDeployment-a"])
+        assert rules is not None
+        assert await told(place, "a") == Told(rules.rules, Held.PRESENT, Held.PRESENT)
+        assert await told(place, "b") == Told()
+        mount(tmp_path / "keys/keys", {})
+        mount(tmp_path / "jwks-configmap/issuer", files)
+        await place.until(lambda: _is_refused(place, KEY))
+        tokens = {"Authorization": f"Bearer {place.issuer.token(**CLAIMS)}"}
+        # Two tokens and a key set that cannot be had brought some Envoys down (CVE-2025-64527).
+        two = "".join(f"Authorization: Bearer {place.issuer.token(**CLAIMS)}\r\n" for _ in range(2))
+        assert (await place.raw(f"GET / HTTP/1.1\r\nHost: a\r\n{two}\r\n"))[0] == 401
+        assert await place.get(**tokens) == 401
+        assert await told(place, "a") == Told(rules.rules, Held.MISSING, held)
+        assert await place.get("c", X_API_Key=OTHERS_KEY) == 200
+        assert await place.get("b") == 200
+        mount(tmp_path / "keys/keys", {"alice": KEY})
+        await place.until(lambda: _opens(place, KEY))
+
+
+async def test_a_router_that_knows_nothing_of_the_guard_refuses(tmp_path: Path) -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("a") as a, discovery(cluster.store(), port), router(port) as envoy:
+        cluster.deployment("a", {"a-1": 100}, router={"access": KEYS}, conditions=CHECKED)
+        cluster.deployment("b", {"a-1": 100})
+        cluster.endpoints("a-1", a.port)
+        await envoy.until_ready()
+        assert (await envoy.get("a", headers={"X-API-Key": KEY}))[0] == 503
+        assert a.served == 0
+        assert await envoy.get("b") == (200, "a")
+
+
+async def test_what_was_open_stays_open_until_every_router_can_check(tmp_path: Path) -> None:
+    mount(tmp_path / "keys/keys", {"alice": KEY})
+    cluster, port = Cluster(), free_port()
+    access: Json = {"router": {"access": KEYS}}
+    async with upstream("a") as a, discovery(cluster.store(), port), router(port) as old:
+        cluster.deployment("a", {"a-1": 100})
+        cluster.endpoints("a-1", a.port)
+        await old.until_ready()
+        async with Load(old, "a", {"X-API-Key": KEY}).running(clients=1) as before:
+            cluster.deployment("a", {"a-1": 100}, **access)
+            rules = [one for one in [guard(cluster.objects["ModelDeployment-a"])] if one]
+            async with router(port, node="router-1", guards=rules, access=tmp_path) as new:
+                await new.until_ready()
+                async with Load(new, "a", {"X-API-Key": KEY}).running(clients=1) as after:
+                    cluster.deployment(
+                        "a", {"a-1": 100}, conditions={"AccessReady": "RoutersStarting"}, **access
+                    )
+                    await asyncio.sleep(0.3)
+                    assert await new.get("a") == (200, "a")
+                    assert before.failed == 0
+                    cluster.deployment("a", {"a-1": 100}, conditions=CHECKED, **access)
+                    async with asyncio.timeout(5):
+                        while (await new.get("a"))[0] != 401:  # noqa: ASYNC110 - another process changes it
+                            await asyncio.sleep(0.01)
+                assert after.failed == 0
