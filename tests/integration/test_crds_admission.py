@@ -116,6 +116,8 @@ def code(form: str) -> Json:
 
 
 LOG = {"uri": "s3://lake/log", "secretName": "lake"}
+LISTED = {"secretName": "a"}
+ISSUER = {"issuer": "i", "audiences": ["m"], "jwks": {"secretName": "a"}}
 REFERENCES: list[tuple[str, Json]] = [
     ("data", job(data=[{"name": "a", "uri": "s3://lake/a", "secretName": "lake"}])),
     ("output", job(output={"uri": "s3://lake/a", "secretName": "lake"})),
@@ -123,7 +125,10 @@ REFERENCES: list[tuple[str, Json]] = [
     ("pull", job(imagePullSecrets=[{"name": "registry"}])),
     ("artifact", with_changes(BASES["mv"], {"spec.artifact.secretName": "lake"})),
     ("server", BASES["md"] | {"spec": {"model": "m", "server": {"envFrom": [{"secretRef": {"name": "a"}}]}}}),
-    ("payload log", with_changes(BASES["md"], {"spec.server": {"payloadLog": LOG}})),
+    ("payload log", with_changes(BASES["md"], {"spec.server": {"payloadLog": LOG}, "spec.router": {}})),
+    ("certificate", with_changes(BASES["md"], {"spec.router": {"tls": {"secretName": "a"}}})),
+    ("keys of callers", with_changes(BASES["md"], {"spec.router": {"access": {"apiKeys": LISTED}}})),
+    ("keys of an issuer", with_changes(BASES["md"], {"spec.router": {"access": {"jwt": ISSUER}}})),
     ("template", with_changes(BASES["ct"], {"spec.template.spec.imagePullSecrets": [{"name": "a"}]})),
 ]  # fmt: skip
 
