@@ -1,0 +1,120 @@
+"""Broken data: shares of missing, unseen and out-of-range values that grew beyond what is tolerated.
+
+Comes in: the reference and what a closed window counted beside the bins. Goes out: violations, each with its
+share and how sure it is. Invariants: a share counts only where its lower confidence bound (Wilson's, at a
+level that all checks of the window have in common) lies more than the tolerated growth above the reference's
+share, so that few rows alarm on nothing; a column without a single value is judged like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from statistics import NormalDist
+from typing import Final
+
+from noria_operator.domain.drift import alarms
+from noria_operator.domain.drift.alarms import Family
+from noria_operator.domain.drift.columns import Column, Seen
+from noria_operator.domain.proportions import wilson
+
+CHECKS: Final = 3
+"""Of each column."""
+
+
+class Check(StrEnum):
+    """What is wrong with a column; SageMaker's names where it has one."""
+
+    COMPLETENESS = "completeness"
+    """Values are missing."""
+    CATEGORICAL_VALUES = "categoricalValues"
+    """Categories that the reference does not know."""
+    RANGE = "range"
+    """Numbers below the reference's least or above its greatest."""
+    MISSING_COLUMN = "missingColumn"
+    """Nobody counts this column: the served model has another signature than its reference."""
+    VOLUME = "volume"
+    """Too few rows came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirtPolicy:
+    """Growth of each share over the reference's that is tolerated, from 0 to 1; None is not checked."""
+
+    missing: float | None = 0.1
+    unseen: float | None = 0.1
+    out_of_range: float | None = 0.1
+    features: frozenset[str] = frozenset()
+    min_samples: int = 200
+    min_rows: int = 0
+    """Least rows of a window of full length; 0: not checked."""
+    false_alarms: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """`share` of `samples` rows, more than `tolerated`; surely at least `lower`."""
+
+    column: str
+    check: Check
+    share: float
+    lower: float
+    tolerated: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dirt:
+    """What a closed window says; the largest excess first."""
+
+    violations: tuple[Violation, ...]
+    checked: int
+    rows: int
+    expected: float
+
+
+def judge(
+    policy: DirtPolicy, columns: Sequence[Column], seen: Mapping[str, Seen], rows: int, length: timedelta
+) -> Dirt:
+    """Judge a window of `length` with so many `rows`."""
+    checks = CHECKS * len(columns)
+    family = Family(alarms.windows_a_month(length), 0, checks, 1, k=1, n=1)
+    level = alarms.level(policy.false_alarms, family)
+    found = [
+        violation
+        for column in columns
+        for violation in _column(policy, column, seen.get(column.name), rows, level / max(1, checks))
+    ]
+    if rows < policy.min_rows:
+        found.append(Violation("", Check.VOLUME, float(rows), float(rows), float(policy.min_rows), rows))
+    found.sort(key=lambda one: (one.check is not Check.VOLUME, one.tolerated - one.share))
+    return Dirt(tuple(found), checks, rows, alarms.expected(level, family))
+
+
+def watched(policy: DirtPolicy, columns: Sequence[Column]) -> list[Column]:
+    """The columns that the policy looks at."""
+    return [one for one in columns if not policy.features or one.name in policy.features]
+
+
+def _column(
+    policy: DirtPolicy, column: Column, seen: Seen | None, rows: int, level: float
+) -> Iterator[Violation]:
+    if seen is None:
+        if rows >= policy.min_samples:
+            yield Violation(column.name, Check.MISSING_COLUMN, 1.0, 1.0, 0.0, rows)
+        return
+    if seen.rows < policy.min_samples:
+        return
+    before = column.missing / max(1, column.missing + column.samples)
+    for check, hits, known, tolerated in (
+        (Check.COMPLETENESS, seen.missing, before, policy.missing),
+        (Check.CATEGORICAL_VALUES, seen.unseen, 0.0, policy.unseen),
+        (Check.RANGE, seen.low + seen.high, 0.0, policy.out_of_range),
+    ):
+        if tolerated is None:
+            continue
+        lower = wilson(hits, seen.rows, NormalDist().inv_cdf(1 - level))[0]
+        if lower > known + tolerated:
+            yield Violation(column.name, check, hits / seen.rows, lower, known + tolerated, seen.rows)
