@@ -91,6 +91,9 @@ VERSION_HEADER: Final = "Noria-Version"
 # -- counters ------------------------------------------------------------------------------------------------
 COUNTERS_PATH: Final = "/counters"
 COUNTERS_SCHEMA: Final = "noria.counters/v1"
+REFERENCE_PATH: Final = "/reference"
+"""Of the counters' port: reference.json of the served version, with its name."""
+REFERENCE_SCHEMA: Final = "noria.reference/v1"
 SCORE_BINS: Final = 200
 """Feedback on a score in [0, 1] is counted in this many bins of equal width, the same for every version."""
 GRID_BINS: Final = 128

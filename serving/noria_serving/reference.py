@@ -13,17 +13,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from noria_serving.contract import REFERENCE_SCHEMA
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.signature import Signature
 
-SCHEMA: Final = "noria.reference/v1"
+SCHEMA: Final = REFERENCE_SCHEMA
 BINS: Final = 10
 TOP_CATEGORIES: Final = 20
 KNOWN_CATEGORIES: Final = 2000
@@ -125,21 +126,30 @@ def build(
     if len(features) > MAX_FEATURES:
         raise NoriaError(Reason.TOO_LARGE, f"{len(features)} features; at most {MAX_FEATURES} can be counted")
     make = category if prediction.dtype.kind in "OUS" else numeric
+    made = tuple(_with_floor(bins, len(features)) for bins in features)
+    return document(Reference(len(prediction), made, _with_floor(make("__prediction__", prediction), 1)))
+
+
+def document(reference: Reference) -> dict[str, Any]:
+    """reference.json of bins: what `parse` reads."""
     return {
         "schema": SCHEMA,
-        "samples": len(prediction),
-        "features": [_document(bins, len(features)) for bins in features],
-        "prediction": _document(make("__prediction__", prediction), 1),
+        "samples": reference.samples,
+        "features": [_document(bins) for bins in reference.features],
+        "prediction": _document(reference.prediction),
     }
 
 
-def _document(bins: Bins, features: int) -> dict[str, Any]:
+def _with_floor(bins: Bins, features: int) -> Bins:
+    """The same bins with the noise floor of one of so many features."""
+    return replace(
+        bins, chi2_critical=round(chi2_quantile(1 - FALSE_ALARM / max(1, features), bins.size - 1), 6)
+    )
+
+
+def _document(bins: Bins) -> dict[str, Any]:
     shared = {"name": bins.name, "input": bins.input, "column": bins.column, "kind": bins.kind}
-    tail = {
-        "counts": list(bins.counts),
-        "missing": bins.missing,
-        "chi2_critical": round(chi2_quantile(1 - FALSE_ALARM / max(1, features), bins.size - 1), 6),
-    }
+    tail = {"counts": list(bins.counts), "missing": bins.missing, "chi2_critical": bins.chi2_critical}
     if bins.kind == "numeric":
         return {**shared, "edges": list(bins.edges), "low": bins.low, "high": bins.high, **tail}
     return {**shared, "values": list(bins.values), "known": list(bins.known), **tail}

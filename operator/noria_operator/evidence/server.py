@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
+from noria_operator.domain.drift.columns import Reference, Seen
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.verdict import Counts
@@ -22,7 +23,7 @@ from noria_operator.evidence import windows
 from noria_operator.evidence.background import Background
 from noria_operator.evidence.fetch import Fetcher, address
 from noria_operator.evidence.windows import Document, Vector, Window
-from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT
+from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT, REFERENCE_PATH
 
 Json = dict[str, Any]
 Place = tuple[str, str, float]
@@ -35,6 +36,8 @@ MAX_WINDOWS = 4096
 for."""
 PATIENCE = 120.0
 """Seconds that the labels of a window wait for a ready pod that does not answer."""
+MAX_REFERENCES = 2048
+"""Frozen bins kept in memory; the oldest go first, and are read again."""
 MAX_OPEN = 32
 """Windows kept of one ModelDeployment: one a trigger is read, closed ones are not asked for again."""
 
@@ -53,6 +56,10 @@ class Totals:
     def outputs(self, version: str) -> Outputs | None:
         """Predictions of `version` in bins that versions have in common; None where nobody counts them."""
         return windows.outputs(self.counts, version)
+
+    def seen(self, version: str) -> dict[str, Seen]:
+        """What pods of `version` took and predicted, by column, in its frozen bins."""
+        return windows.seen(self.counts, version)
 
     def number(self, place: str) -> int:
         """One count, such as `predictions` or `feedback/matched`."""
@@ -73,6 +80,7 @@ class CounterReader:
         self._port = port
         self._clock = clock
         self._windows: dict[Place, Window] = {}
+        self._references: dict[tuple[str, str, str], Reference] = {}
         self._silent: dict[Place, dict[str, float]] = {}
         self._looks = Background[tuple[float, Totals | None]]()
 
@@ -114,17 +122,49 @@ class CounterReader:
     async def labels(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime, version: str
     ) -> Labels | None:
-        """The labels joined since `since` with predictions of `version`; None when nothing could be read, or
-        while a ready pod that does not answer may have more of them (`PATIENCE` at most).
+        """The labels joined since `since` with predictions of `version`; None as from `complete`."""
+        totals = await self.complete(namespace, deployment, pods, since=since)
+        return totals.labels(version) if totals else None
+
+    async def complete(
+        self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime
+    ) -> Totals | None:
+        """Everything counted since `since`; None when nothing could be read, or while a ready pod that does
+        not answer may have more of it (`PATIENCE` at most).
         """
         read = list(pods)
         totals = await self.window(namespace, deployment, read, since=since)
         ready = {pod["metadata"]["uid"] for pod in read if _counts_ready(pod)}
         unread = ready.intersection(totals.unread) if totals else set()
         place = (namespace, deployment, since.timestamp())
-        if totals is None or self._awaited(place, unread):
-            return None
-        return totals.labels(version)
+        return None if totals is None or self._awaited(place, unread) else totals
+
+    async def reference(
+        self, namespace: str, deployment: str, pods: Iterable[Json], *, version: str
+    ) -> Reference | None:
+        """The frozen bins of `version`, from the first of its pods that tells them; they never change. None
+        where none does: nobody answers, or servers are of a release that does not tell.
+        """
+        key = (namespace, deployment, version)
+        if key not in self._references:
+            read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
+            found = await self._told(read, version)
+            if found is None:
+                return None
+            self._references[key] = found
+            if len(self._references) > MAX_REFERENCES:
+                del self._references[next(iter(self._references))]
+        return self._references[key]
+
+    async def _told(self, pods: Iterable[Json], version: str) -> Reference | None:
+        for pod in pods:
+            place = address(pod)
+            url = f"http://{place}:{self._port}{REFERENCE_PATH}"
+            body = await self._fetcher.json(url, missing={}) if place else None
+            found = windows.reference(body, version)
+            if found is not None:
+                return found
+        return None
 
     async def answered(self, pods: Iterable[Json]) -> dict[str, Counts]:
         """Inference requests and errors of each pod that could be read, by uid, since its process began."""
@@ -142,6 +182,9 @@ class CounterReader:
             place: window for place, window in self._windows.items() if place[:2] != (namespace, deployment)
         }
         self._silent = {place: known for place, known in self._silent.items() if place in self._windows}
+        self._references = {
+            key: known for key, known in self._references.items() if key[:2] != (namespace, deployment)
+        }
 
     def _awaited(self, place: Place, unread: Iterable[str]) -> bool:
         """Whether one of the pods that do not answer has been silent for less than `PATIENCE`."""

@@ -12,14 +12,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from noria_operator.domain.drift import columns
+from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
-from noria_serving.contract import COUNTERS_SCHEMA, SCORE_BINS
+from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE_SCHEMA, SCORE_BINS
 
 Vector = Mapping[str, tuple[int, ...]]
 """Counts by their place in the document, such as `scores/flight-delay-3/negatives`."""
 
-_COUNTED = ("requests", "predictions", "features", "prediction", "feedback", "scores", "label_delay")
+_COUNTED = ("requests", "predictions", "feedback", "scores", "errors", "label_delay")
+_OF_VERSION = ("features", "prediction")
+"""In bins of the version that is served, so that counts of two versions are never added up."""
+_BESIDE = ("missing", "unseen", "low", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,22 @@ def parse(body: Any) -> Document | None:
         return None
     try:
         counts = {place: row for name in _COUNTED for place, row in _rows(name, body.get(name, {}))}
-        counts |= _outputs(str(body["version"]), body.get("outputs") or {})
+        version = str(body["version"])
+        for name in _OF_VERSION:
+            counts |= dict(_rows(f"{name}/{version}", body.get(name, {})))
+        counts |= _outputs(version, body.get("outputs") or {})
         times = float(body["started"]), float(body["from"]), float(body["at"])
         return Document(str(body["process"]), str(body["version"]), *times, counts)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def reference(body: Any, version: str) -> Reference | None:
+    """The frozen bins of `version` in an answer; None when it tells others, or none that we understand."""
+    if not isinstance(body, dict) or body.get("schema") != REFERENCE_SCHEMA or body.get("version") != version:
+        return None
+    try:
+        return columns.parse(body)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -79,6 +97,21 @@ def labels(counts: Vector, version: str) -> Labels:
     return Labels.of(
         counts.get(f"scores/{version}/negatives", none), counts.get(f"scores/{version}/positives", none)
     )
+
+
+def seen(counts: Vector, version: str) -> dict[str, Seen]:
+    """Rows that pods of `version` took, by column, in that version's bins; predictions are a column, too."""
+    prefix, found = f"features/{version}/", {}
+    for place in counts:
+        if place.startswith(prefix) and place.endswith("/bins"):
+            found[place.removeprefix(prefix).removesuffix("/bins")] = _seen(counts, place[: -len("/bins")])
+    if f"prediction/{version}/bins" in counts:
+        found[PREDICTION] = _seen(counts, f"prediction/{version}")
+    return found
+
+
+def _seen(counts: Vector, place: str) -> Seen:
+    return Seen(counts[f"{place}/bins"], *(sum(counts.get(f"{place}/{name}", ())) for name in _BESIDE))
 
 
 @dataclass(slots=True)

@@ -1,18 +1,19 @@
-"""The counters' port: `/counters` for the operator, `/metrics` for Prometheus. Never routed, read by machines
-only.
+"""The counters' port: `/counters` and `/reference` for the operator, `/metrics` for Prometheus. Never routed,
+read by machines only.
 
 In: GET requests. Out: counts as of now: `/metrics` of all models, `/counters` of one version (`?model=` and
-`version=`; without them the only one, or the first). Invariant: every answer is folded first, so it holds all
-answered requests.
+`version=`; without them the only one, or the first) and its frozen bins in `/reference`. Invariant: every
+answer is folded first, so it holds all answered requests.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from noria_serving import contract
+from noria_serving import contract, reference
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.v2 import JSON, render
 from noria_serving.server.http import Answer, Call, Receive, Scope, Send, error, respond
@@ -38,13 +39,21 @@ class CountersApp:
         await respond(scope, send, *answer)
 
     def _answer(self, call: Call) -> Answer:
-        if call.path not in (contract.COUNTERS_PATH, "/metrics"):
+        if call.path not in (contract.COUNTERS_PATH, contract.REFERENCE_PATH, "/metrics"):
             raise RequestError(f"unknown path {call.path!r:.100}", status=404)
         call.allow("GET")
-        return self._metrics() if call.path == "/metrics" else self._counters(call)
-
-    def _counters(self, call: Call) -> Answer:
+        if call.path == "/metrics":
+            return self._metrics()
         query = {key: values[0] for key, values in parse_qs(call.query.decode("latin-1")).items()}
+        return self._counters(query) if call.path == contract.COUNTERS_PATH else self._reference(query)
+
+    def _reference(self, query: Mapping[str, str]) -> Answer:
+        service = self._service(query.get("model"), query.get("version"))
+        settings, loaded = service.settings, service.loaded
+        whose = {"version": settings.version, "digest": loaded.manifest.digest}
+        return 200, render({**whose, **reference.document(loaded.reference)}), [JSON]
+
+    def _counters(self, query: Mapping[str, str]) -> Answer:
         since = query.get("since")
         try:
             when = None if since is None else float(since)

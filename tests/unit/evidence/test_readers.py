@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from noria_operator.domain.drift.columns import Column, Seen
 from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
@@ -365,3 +366,64 @@ async def test_a_reader_that_is_closed_gives_up_what_it_reads_in_the_background(
         await asyncio.sleep(0)
         async with asyncio.timeout(5):
             await reader.close()
+
+
+class Counting:
+    """A model server that counts one feature and tells its bins."""
+
+    def __init__(self, version: str, rows: int, *, tells: bool = True) -> None:
+        self.version, self.rows, self.tells, self.asked = version, rows, tells, 0
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        if request.path == "/reference":
+            self.asked += 1
+            return web.json_response(self.reference()) if self.tells else web.Response(status=404)
+        head = {"schema": "noria.counters/v1", "version": self.version, "process": self.version}
+        column = {"bins": [self.rows, 1], "missing": 2, "unseen": 3, "low": 4, "high": 5}
+        counts = {"features": {"a/b": column}, "prediction": column | {"missing": 0}}
+        return web.json_response({**head, "started": 400.0, "from": 400.0, "at": 500.0, **counts})
+
+    def reference(self) -> dict[str, Any]:
+        column = {"name": "a/b", "kind": "numeric", "edges": [1.5], "counts": [5, 5], "missing": 1}
+        bins = {"samples": 11, "features": [column], "prediction": column | {"name": "__prediction__"}}
+        return {"schema": "noria.reference/v1", "version": self.version, **bins}
+
+
+async def test_rows_are_counted_in_the_bins_of_their_own_version() -> None:
+    one, other = Counting("m-1", 10), Counting("m-2", 100)
+    async with pods(one, other) as port:
+        reader = CounterReader(port=port)
+        totals = await reader.complete("shop", "m", [pod(1), pod(2)], since=SINCE)
+        assert totals is not None
+        assert totals.seen("m-1")["a/b"] == Seen((10, 1), 2, 3, 4, 5)
+        assert totals.seen("m-2")["a/b"] == Seen((100, 1), 2, 3, 4, 5)
+        assert totals.seen("m-1")["__prediction__"] == Seen((10, 1), 0, 3, 4, 5)
+        assert totals.seen("m-3") == {}
+        await reader.close()
+
+
+async def test_a_reference_is_read_once_from_a_pod_of_its_version() -> None:
+    old, new = Counting("m-1", 1), Counting("m-2", 1)
+    async with pods(old, new) as port:
+        reader = CounterReader(port=port)
+        for _ in range(3):
+            found = await reader.reference("shop", "m", [pod(1), pod(2)], version="m-2")
+            assert found is not None
+        assert found.columns[0] == Column("a/b", (5, 5), 1, (1.5,))
+        assert (old.asked, new.asked) == (1, 1)
+        reader.forget("shop", "m")
+        await reader.reference("shop", "m", [pod(2)], version="m-2")
+        assert new.asked == 2
+        await reader.close()
+
+
+async def test_servers_that_tell_no_reference_have_none() -> None:
+    silent = Counting("m-1", 1, tells=False)
+    async with pods(silent) as port:
+        reader = CounterReader(port=port)
+        assert await reader.reference("shop", "m", [pod(1)], version="m-1") is None
+        assert await reader.reference("shop", "m", [], version="m-1") is None
+        silent.tells = True
+        assert await reader.reference("shop", "m", [pod(1, "other")], version="m-1") is None
+        assert await reader.reference("shop", "m", [pod(1)], version="m-1") is not None
+        await reader.close()

@@ -6,7 +6,9 @@ import httpx
 import numpy as np
 import pytest
 
+from noria_operator.domain.drift import columns as drift
 from noria_operator.evidence import windows
+from noria_serving import contract, reference
 from noria_serving.model.loaded import Loaded
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
@@ -218,6 +220,17 @@ async def test_feedback_is_taken_once_by_body_by_header_and_in_batches(models: M
     totals = await counts(models)
     assert totals["feedback"]["matched"] == 3
     assert list(totals["scores"]) == ["late-model-4"]
+
+
+async def test_the_counters_port_tells_the_frozen_bins_of_the_version(models: Models, loaded: Loaded) -> None:
+    transport = httpx.ASGITransport(app=CountersApp(models))
+    async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
+        told = (await client.get(contract.REFERENCE_PATH)).json()
+        assert (await client.get(f"{contract.REFERENCE_PATH}?version=9")).status_code == 404
+        assert (await client.post(contract.REFERENCE_PATH)).status_code == 405
+    assert (told["version"], told["digest"]) == ("late-model-4", loaded.manifest.digest)
+    assert reference.parse(told) == loaded.reference
+    assert drift.parse(told).columns[2].bins == loaded.reference.features[2].counts
 
 
 async def test_prometheus_sees_every_bin_from_the_start(models: Models) -> None:
