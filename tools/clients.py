@@ -1,10 +1,11 @@
-"""Virtual environments of the outside clients and peers of the model server, each from its own lock file, and
-one that holds what the server's image holds, so that memory is measured as users see it.
+"""Virtual environments of the outside clients and peers of the model server and of its statistics, each from
+its own lock file, and one that holds what the server's image holds, so that memory is measured as users see
+it.
 
 The pins of clients and peers exclude each other (protobuf, FastAPI, uvloop), so none shares an environment.
 One that is damaged or half made is made again; two that ask at once wait for each other.
 
-    python3 -m tools.clients [clients] [peer-mlserver] [peer-litserve] [server]
+    python3 -m tools.clients [NAME...]
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from tools.cluster.layout import CHECKOUT
 from tools.cluster.progress import say
 
 # Environment, and what it takes on disk.
-SIZES = {"clients": "1 GB", "peer-mlserver": "1 GB", "peer-litserve": "500 MB", "server": "600 MB"}
+SIZES = {
+    "clients": "1 GB",
+    "peer-mlserver": "1 GB",
+    "peer-litserve": "500 MB",
+    "peer-evidently": "700 MB",
+    "peer-nannyml": "900 MB",
+    "peer-river": "500 MB",
+    "server": "600 MB",
+}
 
 
 def requirements(name: str) -> Path:

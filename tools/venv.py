@@ -77,7 +77,8 @@ def _make(home: Path, requirements: Path) -> None:
     home.parent.mkdir(parents=True, exist_ok=True)
     _run(sys.executable, "-m", "venv", str(home))
     pip = [str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    _run(*pip, "install", "--quiet", "--require-hashes", "-r", str(requirements))
+    # A lock file is whole: pip has nothing to resolve, and would trip over a requirement with an extra.
+    _run(*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(requirements))
     write_atomically(home / STAMP, _version())
 
 

@@ -147,17 +147,36 @@ class LastTrigger(Status):
     training_job: Text = Field(default="", description="Name of the TrainingJob.")
 
 
+class ColumnStatus(Status):
+    """One feature, or the predictions, in the last closed window."""
+
+    name: Text = Field(description="Feature, or __prediction__.")
+    check: Text | None = Field(
+        default=None,
+        description="What is wrong: completeness, categoricalValues, range, missingColumn or volume. "
+        "Absent: its distribution.",
+    )
+    value: Text = Field(description="Distance, or share of rows.")
+    threshold: Text = Field(description="Above it a value counts.")
+    floor: Text | None = Field(default=None, description="PSI that noise may have.")
+    samples: int = Field(ge=0, le=2**53, description="Rows behind the value.")
+    drifted: bool | None = Field(default=None, description="Whether it stood out in enough windows.")
+
+
 class TriggerStatus(Status):
     """The last decision on a trigger, also when it was no."""
 
     name: Text = Field(description="Name of the trigger.")
     value: Text | None = Field(default=None, description="What was measured, for example 0.61.")
     threshold: Text | None = Field(default=None, description="What it was compared with, for example 0.65.")
-    samples: int | None = Field(default=None, ge=0, le=2**53, description="Labelled rows behind the value.")
+    samples: int | None = Field(default=None, ge=0, le=2**53, description="Rows behind the value.")
     decision: Text | None = Field(
         default=None,
         description="Fire, Wait, No, Error, Skipped, Blocked (it asks for a run that is held), or Warn, "
         "Block and Observe where that is the action of a trigger that fires.",
+    )
+    reason: Text | None = Field(
+        default=None, description="With drift and dataQuality: why, in one word such as Drifted."
     )
     message: Message | None = Field(default=None, description="The decision in one sentence.")
     streak: int | None = Field(
@@ -172,6 +191,16 @@ class TriggerStatus(Status):
     )
     version: Text | None = Field(default=None, description="ModelVersion that the figures belong to.")
     window_started_at: Time | None = Field(default=None, description="When the open window started.")
+    window_ended_at: Time | None = Field(
+        default=None, description="With drift and dataQuality: when the window of the value closed."
+    )
+    window_length: Duration | None = Field(default=None, description="How long that window was.")
+    expected_false_alarms: Text | None = Field(
+        default=None, description="False alarms a month to expect at most where nothing changes."
+    )
+    columns: Annotated[list[ColumnStatus], Field(max_length=10)] = Field(
+        default_factory=list, description="The columns that stand out most."
+    )
     next_run: Time | None = Field(default=None, description="With schedule: when it fires next.")
     last_scheduled: Time | None = Field(
         default=None, description="With schedule: the last time that was handled."

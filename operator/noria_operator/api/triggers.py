@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 from pydantic.alias_generators import to_snake
 
+from noria_operator.api.monitoring import DataQuality, Drift
 from noria_operator.api.schema import Rule, Spec
 from noria_operator.api.types import (
     Decimal,
@@ -164,8 +165,12 @@ class Combine(Spec):
     )
 
 
-KINDS: Final = ("performance", "schedule", "maxAge", "newSamples", "dataChange", "combine")
+KINDS: Final = (
+    *("performance", "schedule", "maxAge", "newSamples", "dataChange", "drift", "dataQuality", "combine"),
+)
 """Wire names of the fields of which a trigger has exactly one."""
+_EFFECTS: Final = {"Drift": "Warn", "DataQuality": "Block"}
+"""Drift alone says nothing about quality; a model that learns from broken data is worse than an old one."""
 
 
 class TriggerSpec(Spec):
@@ -194,12 +199,14 @@ class TriggerSpec(Spec):
     )
     new_samples: NewSamples | None = Field(default=None, description="Enough new labels in production.")
     data_change: DataChange | None = Field(default=None, description="New or other training data.")
+    drift: Drift | None = Field(default=None, description="Features or predictions moved away from training.")
+    data_quality: DataQuality | None = Field(default=None, description="Data that comes in is broken.")
     combine: Combine | None = Field(default=None, description="Several triggers at the same time.")
-    action: Literal["Retrain", "Warn", "Block", "Observe"] = Field(
-        default="Retrain",
+    action: Literal["Retrain", "Warn", "Block", "Observe"] | None = Field(
+        default=None,
         description="What it does when it fires. Retrain: ask for a run. Warn: Event and condition Alarm. "
         "Block: as Warn, and no other trigger starts a run meanwhile. Observe: it is written down, for "
-        "combine. Default: Retrain.",
+        "combine. Default: Warn for drift, Block for dataQuality, Retrain for all others.",
     )
     rules: ClassVar = (
         Rule(
@@ -218,6 +225,11 @@ class TriggerSpec(Spec):
     def set_kinds(self) -> tuple[str, ...]:
         """Wire names of the kinds that are set: exactly one in a valid trigger."""
         return tuple(kind for kind in KINDS if getattr(self, to_snake(kind)) is not None)
+
+    @property
+    def effect(self) -> str:
+        """Its action, where none is set that of its kind."""
+        return self.action or _EFFECTS.get(self.reason, "Retrain")
 
     @property
     def reason(self) -> str:

@@ -40,6 +40,8 @@ Json = dict[str, Any]
 
 KIND: Kind = CONTINUOUSTRAINING
 OWNS: tuple[Kind, ...] = (TRAININGJOB, JOB, POD)
+COUNTED = frozenset({"Performance", "NewSamples", "Drift", "DataQuality"})
+"""Kinds of triggers that look at what model servers count."""
 _STEPS = 4
 _SOON = timedelta(milliseconds=100)
 
@@ -115,8 +117,8 @@ async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:
 
 
 def _again(ctx: Context, training: ContinuousTraining, plan: RetrainPlan) -> Result:
-    """When to look again: at the next date, and as often as counters are read where quality is watched."""
+    """When to look again: at the next date, and as often as counters are read where they are watched."""
     waits = [plan.due - ctx.clock.now()] if plan.due else []
-    if any(trigger.performance or trigger.new_samples for trigger in training.spec.triggers):
+    if any(trigger.reason in COUNTED for trigger in training.spec.triggers):
         waits.append(ctx.config.counters_interval)
     return Result(max(min(waits), _SOON) if waits else None)

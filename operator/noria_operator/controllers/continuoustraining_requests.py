@@ -1,5 +1,5 @@
-"""Asks every trigger of a ContinuousTraining what it says now, with the labels that the model servers
-joined.
+"""Asks every trigger of a ContinuousTraining what it says now, with what the model servers
+counted.
 
 Comes in: the object and what it watches. Goes out: one `Request` a trigger, the manual one first.
 Invariant: reads only; servers that do not answer leave a window open, they never close it.
@@ -17,6 +17,7 @@ from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.triggers import DataChange, Performance, TriggerSpec
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.trainingjob_runs import gather, images
+from noria_operator.domain import triggers_monitoring
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_jobs import fingerprint_job, fingerprint_name
@@ -34,6 +35,7 @@ from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import combined
 from noria_operator.domain.triggers_data import Looking, asked_at, data_change
 from noria_operator.domain.triggers_hold import Watched
+from noria_operator.domain.triggers_monitoring import Traffic, watch
 from noria_operator.domain.triggers_samples import counted_since, new_samples
 from noria_operator.kube.kinds import POD
 
@@ -81,8 +83,26 @@ class _Question:
             return max_age(trigger, champion, now)
         if trigger.data_change is not None:
             return data_change(trigger, entry, await self._looking(trigger, trigger.data_change, entry), now)
+        if trigger.drift is not None or trigger.data_quality is not None:
+            traffic, warmup = await self._traffic(trigger, entry), self.training.spec.warmup
+            return watch(trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup)
         joined = await _joined(ctx, self.seen.deployment, counted_since(entry))
         return new_samples(trigger, entry, labels=joined, now=now)
+
+    async def _traffic(self, trigger: TriggerSpec, entry: Json) -> Traffic | None:
+        """What the champion saw since the open window began; None when there is none or nobody answers."""
+        ctx, champion, deployment = self.ctx, self.champion, self.seen.deployment
+        since = triggers_monitoring.window_start(trigger, entry, champion)
+        if champion is None or since is None or deployment is None or ctx.clock.now() < since:
+            return None
+        meta = deployment["metadata"]
+        place = meta["namespace"], meta["name"]
+        pods = list(ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"])))
+        totals = await ctx.servers.complete(*place, pods, since=since)
+        if totals is None:
+            return None
+        reference = await ctx.servers.reference(*place, pods, version=champion.name)
+        return Traffic(totals.seen(champion.name), reference)
 
     async def _looking(self, trigger: TriggerSpec, rule: DataChange, entry: Json) -> Looking:
         meta, spec = self.obj["metadata"], self.training.spec.template.spec

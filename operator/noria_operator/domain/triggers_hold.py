@@ -120,7 +120,7 @@ def limits(training: ContinuousTraining, failures: int) -> Limits:
 
 def blocking(training: ContinuousTraining, requests: Sequence[Request]) -> str:
     """The sentence of the first trigger with action Block that fires; empty when none does."""
-    actions = {trigger.name: trigger.action for trigger in training.spec.triggers}
+    actions = {trigger.name: trigger.effect for trigger in training.spec.triggers}
     for one in requests:
         if one.wanted and actions.get(one.name) == "Block":
             return f"trigger {one.name} blocks: {reason_of(one)}"

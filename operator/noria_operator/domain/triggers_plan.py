@@ -69,7 +69,7 @@ def decide(
         blocking(training, requests),
         now,
     )
-    actions = {trigger.name: trigger.action for trigger in training.spec.triggers}
+    actions = {trigger.name: trigger.effect for trigger in training.spec.triggers}
     asking = [one for one in requests if one.wanted and actions.get(one.name) not in _ACTS]
     asking = [*own(before, now), *asking]
     chosen = next((one for one in asking if gate.stop(one) is None), None)

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 FOLLOW_UP: Final = "FollowUp"
 """Name and reason of the run that follows a loss of quality."""
-ALARMS: Final = frozenset({"Performance"})
+ALARMS: Final = frozenset({"Performance", "Drift"})
 """Kinds of triggers after which the training window holds data from before the alarm."""
 
 
@@ -115,7 +115,7 @@ def answered(request: Request, chosen: Request) -> Json:
 def training_job(obj: Json, run: Json, entry: Json) -> Json:
     """The TrainingJob of a recorded run; `entry` is what the trigger says now."""
     spec, why = obj["spec"], {"reason": run["reason"], "name": run["trigger"], "at": run["at"]}
-    figures = ("value", "threshold", "samples")
+    figures = ("value", "threshold", "samples", "windowEndedAt", "windowLength")
     why |= {name: entry[name] for name in figures if entry.get(name) is not None}
     return {
         "apiVersion": names.API_VERSION,

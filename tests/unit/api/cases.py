@@ -207,6 +207,37 @@ ACCEPTED = [
     yes("ct", template__spec__deployment="flight-delay"),
     yes("ct", triggers=[]),
     yes("ct", triggers=[{"name": "a", "schedule": "*/5 0-6,22 1,15 JAN-MAR MON"}]),
+    yes("ct", triggers=[{"name": "a", "drift": {}, "action": "Retrain"}, {"name": "b", "dataQuality": {}}]),
+    yes(
+        "ct",
+        triggers=[
+            {
+                "name": "a",
+                "drift": {
+                    "measure": "ks",
+                    "threshold": "0.1",
+                    "share": "0.5",
+                    "features": ["x"],
+                    "compareWith": "PreviousWindow",
+                    "falseAlarmsPerMonth": "1",
+                    "window": "168h",
+                    "for": 3,
+                    "of": 3,
+                },
+            },
+            {
+                "name": "b",
+                "dataQuality": {
+                    "maxMissing": "0",
+                    "maxUnseen": "1",
+                    "maxOutOfRange": "0.5",
+                    "features": ["x"],
+                    "falseAlarmsPerMonth": "0.5",
+                    "window": "10m",
+                },
+            },
+        ],
+    ),
     yes("ct", cooldown="0s"),
     yes("ct", triggers=[OLD, MANY, ANY_OF_BOTH, DEAR]),
     yes("ct", triggers=[FRESH]),
@@ -230,7 +261,12 @@ _RISE = "steps must rise in weight, each weight once: sort them"
 _INTERVAL = "must be between 1s and 1h"
 _CUSTOM_ONLY = "command, args and port are for runtime: custom only"
 _VERSION = "version must be <model>-<N>"
-_ONE_TRIGGER = "set exactly one of performance, schedule, "
+_ONE_TRIGGER = (
+    "set exactly one of performance, schedule, maxAge, newSamples, dataChange, drift, dataQuality, combine"
+)
+_OF = "for must not be more than of"
+_PREVIOUS = "compareWith PreviousWindow needs features: their counts are kept in status"
+_ALARMS = 'must be more than 0, like "0.01"'
 _ONE_BOUND = "set exactly one of min, max, relativeDrop and cost"
 _COMBINES = "combine.of must name triggers of this list"
 _SOME_BUDGET = "set at least one of maxRuns, maxCpuHours and maxGpuHours"
@@ -411,6 +447,15 @@ REFUSED = [
         "ct",
         _ONE_TRIGGER,
         triggers=[{"name": "a", "schedule": "0 2 * * 1", "performance": {"metric": "auc", "min": "0"}}],
+    ),
+    no("ct", _ONE_TRIGGER, triggers__0__drift={}),
+    no("ct", _OF, triggers=[{"name": "a", "drift": {"for": 4}}]),
+    no("ct", _PREVIOUS, triggers=[{"name": "a", "drift": {"compareWith": "PreviousWindow"}}]),
+    no("ct", _ALARMS, triggers=[{"name": "a", "drift": {"falseAlarmsPerMonth": "0.0"}}]),
+    no("ct", _ALARMS, triggers=[{"name": "a", "dataQuality": {"falseAlarmsPerMonth": "0"}}]),
+    *(
+        no("ct", "must be at most 1", triggers=[{"name": "a", "dataQuality": {name: "1.1"}}])
+        for name in ("maxMissing", "maxUnseen", "maxOutOfRange")
     ),
     no("ct", "timeZone goes with schedule only", triggers__0__timeZone="UTC"),
     no("ct", _COMBINES, triggers=[OLD, ANY_OF_BOTH]),

@@ -12,8 +12,10 @@ from tests.unit.domain.test_triggers_plan import training
 from tests.unit.domain.training_world import deployment, version
 
 from noria_operator.controllers.continuoustraining import reconcile, related
+from noria_operator.domain.drift.columns import Column, Reference
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.serving_children import selector
+from noria_operator.evidence.server import Totals
 from noria_operator.kube.errors import Terminal
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODELVERSION, POD, TRAININGJOB, Key
 
@@ -235,3 +237,49 @@ async def test_a_live_run_is_replaced_only_once_it_is_gone() -> None:
     (second,) = jobs(api)
     assert second != first
     assert [run.get("result") for run in api.objects[KEY]["status"]["runs"]] == ["Replaced", None]
+
+
+def counted(name: str, missing: int) -> Totals:
+    """Counts of a thousand rows by the champion's pods, and as many by those of another version."""
+    good, other = (100,) * 10, (1000, *[0] * 9)
+    bins = tuple(0 for _ in good) if missing else good
+    return Totals(
+        {
+            f"features/flights-1/{name}/bins": bins,
+            f"features/flights-1/{name}/missing": (missing,),
+            "prediction/flights-1/bins": good,
+            f"features/flights-2/{name}/bins": other,
+            "prediction/flights-2/bins": other,
+        }
+    )
+
+
+BINS = Reference(1000, (Column("delay", (100,) * 10),), Column("__prediction__", (100,) * 10))
+
+
+async def seen(api: Api, *totals: Totals | None) -> None:
+    """One pass of a newly started operator an hour, with these counts in the open window."""
+    for one in totals:
+        await reconcile(operator(api, Servers(totals=one, bins=BINS)), KEY)
+        api.clock.time += timedelta(hours=1)
+
+
+async def test_broken_data_blocks_the_schedule_until_it_is_gone() -> None:
+    dirty = {"name": "dirty", "dataQuality": {"window": "30m"}}
+    api = world(triggers=[dirty, {"name": "daily", "schedule": "0 * * * *"}])
+    await seen(api, None, counted("delay", 1000), counted("delay", 1000), counted("delay", 1000))
+    status = api.objects[KEY]["status"]
+    assert (status["blockedBy"], jobs(api)) == ("Trigger", [])
+    assert status["triggers"][0]["columns"][0]["check"] == "completeness"
+    assert api.events[0] == "TriggerBlocks"
+    await seen(api, counted("delay", 0), counted("delay", 0))
+    assert len(jobs(api)) == 1
+    assert "TriggerQuiet" in api.events
+
+
+async def test_counts_of_another_version_are_no_drift_of_the_champion() -> None:
+    api = world(triggers=[{"name": "drift", "drift": {}}])
+    await seen(api, None, counted("delay", 0), counted("delay", 0), counted("delay", 0))
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["reason"], entry["samples"]) == ("Steady", 1000)
+    assert api.events == []

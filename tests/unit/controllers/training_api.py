@@ -13,6 +13,7 @@ from typing import Any, cast
 import orjson
 
 from noria_operator.controllers.context import Config, Context
+from noria_operator.domain.drift.columns import Reference
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import stamp
 from noria_operator.evidence.prometheus import QueryReader
@@ -186,6 +187,8 @@ class Servers:
     """Model servers with these labels since whenever."""
 
     joined: Labels | None = None
+    totals: Totals | None = None
+    bins: Reference | None = None
     asked: list[datetime] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
@@ -200,6 +203,13 @@ class Servers:
     async def window(self, namespace: str, deployment: str, pods: Any, *, since: datetime) -> Totals | None:
         self.asked.append(since)
         return None if self.joined is None else Totals({"feedback/matched": [self.joined.samples]})
+
+    async def complete(self, namespace: str, deployment: str, pods: Any, *, since: datetime) -> Any:
+        self.asked.append(since)
+        return self.totals
+
+    async def reference(self, namespace: str, deployment: str, pods: Any, *, version: str) -> Any:
+        return self.bins
 
     def forget(self, namespace: str, deployment: str) -> None:
         self.forgotten.append(deployment)

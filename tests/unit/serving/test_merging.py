@@ -109,8 +109,10 @@ class Fleet:
 
 
 def seen(counts: Vector) -> Vector:
-    """What was counted at all; predictions of both versions together, as the one server makes them."""
-    rows = [{re.sub("^outputs/[^/]+", "outputs", place): row} for place, row in counts.items()]
+    """What was counted at all; rows of both versions together, as the one server takes them."""
+    rows = [
+        {re.sub("^(outputs|features|prediction)/[^/]+", r"\1", place): row} for place, row in counts.items()
+    ]
     return {place: row for place, row in add(rows).items() if any(row)}
 
 

@@ -11,7 +11,7 @@ Features, predictions and the projections of an embedding are all columns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -107,3 +107,8 @@ def _column(entry: Mapping[str, Any]) -> Column:
         str(entry["name"]), bins, int(entry["missing"]), edges, float(entry.get("low", 0)),
         float(entry.get("high", 0)),
     )  # fmt: skip
+
+
+def with_bins(column: Column, bins: tuple[int, ...]) -> Column:
+    """The same column with other counts as its reference; without fitting ones it cannot be judged."""
+    return replace(column, bins=bins if len(bins) == len(column.bins) else (0,) * len(column.bins))

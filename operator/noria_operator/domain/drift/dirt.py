@@ -41,11 +41,11 @@ class Check(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DirtPolicy:
-    """Growth of each share over the reference's that is tolerated, from 0 to 1; None is not checked."""
+    """Growth of each share over the reference's that is tolerated, from 0 to 1."""
 
-    missing: float | None = 0.1
-    unseen: float | None = 0.1
-    out_of_range: float | None = 0.1
+    missing: float = 0.1
+    unseen: float = 0.1
+    out_of_range: float = 0.1
     features: frozenset[str] = frozenset()
     min_samples: int = 200
     min_rows: int = 0
@@ -113,8 +113,6 @@ def _column(
         (Check.CATEGORICAL_VALUES, seen.unseen, 0.0, policy.unseen),
         (Check.RANGE, seen.low + seen.high, 0.0, policy.out_of_range),
     ):
-        if tolerated is None:
-            continue
         lower = wilson(hits, seen.rows, NormalDist().inv_cdf(1 - level))[0]
         if lower > known + tolerated:
             yield Violation(column.name, check, hits / seen.rows, lower, known + tolerated, seen.rows)

@@ -56,8 +56,8 @@ def test_what_is_tolerated_or_may_be_chance_is_not(seen: Seen) -> None:
 def test_each_limit_can_be_moved_and_left_out() -> None:
     seen = Seen((50,) * 10, missing=100, unseen=400, low=300)
     assert set(found(seen)) == {Check.CATEGORICAL_VALUES, Check.RANGE}
-    assert found(seen, DirtPolicy(unseen=None, out_of_range=None)) == []
-    assert found(seen, DirtPolicy(missing=0.01, unseen=None, out_of_range=0.9)) == [Check.COMPLETENESS]
+    assert found(seen, DirtPolicy(unseen=1, out_of_range=1)) == []
+    assert found(seen, DirtPolicy(missing=0.01, unseen=1, out_of_range=0.9)) == [Check.COMPLETENESS]
     assert found(Seen((100,) * 10, unseen=1), DirtPolicy(unseen=0.0)) == [Check.CATEGORICAL_VALUES]
     assert found(Seen((100,) * 10), DirtPolicy(unseen=0.0)) == []
 
@@ -90,7 +90,7 @@ def test_the_worst_comes_first() -> None:
 def test_false_alarms_stay_below_what_is_stated() -> None:
     """Two thousand windows at the very edge of what is tolerated."""
     rng = np.random.default_rng(3)
-    policy = DirtPolicy(unseen=0.1, missing=None, out_of_range=None, false_alarms=10)
+    policy = DirtPolicy(unseen=0.1, missing=1, out_of_range=1, false_alarms=10)
     verdicts = [
         judge(policy, [X], {"x": Seen((800 - hits, *[0] * 9), unseen=hits)}, 800, HOUR)
         for hits in rng.binomial(800, 0.1, 2000).tolist()

@@ -1,0 +1,164 @@
+"""Triggers that look at what a model sees rather than at labels: drift and broken data.
+
+Comes in: part of a ContinuousTraining. Goes out: frozen, validated models. Invariant: what a trigger may cost
+in false alarms is said as a number a month; the level of each test follows from it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal as PythonDecimal
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field, StringConstraints
+
+from noria_operator.api.schema import ListSet, Rule, Spec
+from noria_operator.api.types import PositiveDuration, Probability, UnsignedDecimal
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+Features = Annotated[list[Name], Field(max_length=64), ListSet()]
+Share = Annotated[
+    UnsignedDecimal,
+    Rule(cel="double(self) <= 1.0", message="must be at most 1", holds=lambda value: value <= 1),
+]
+"""A share from 0 to 1."""
+Samples = Annotated[int, Field(ge=50, le=1_000_000_000)]
+Alarms = Annotated[
+    UnsignedDecimal,
+    Rule(cel="double(self) > 0.0", message='must be more than 0, like "0.01"', holds=lambda value: value > 0),
+]
+Measure = Literal[
+    "psi", "jensenShannon", "jensenShannonDistance", "ks", "wasserstein", "lInfinity", "hellinger"
+]
+THRESHOLDS: Final[dict[Measure, float]] = {
+    "psi": 0.2,
+    "jensenShannon": 0.036,
+    "jensenShannonDistance": 0.19,
+    "ks": 0.18,
+    "wasserstein": 0.46,
+    "lInfinity": 0.105,
+    "hellinger": 0.16,
+}
+"""Where none is given: what a normal distribution has that moves by 0.46 standard deviations, in ten bins."""
+
+
+class Drift(Spec):
+    """Features or predictions are distributed unlike what the version was trained on."""
+
+    measure: Measure = Field(
+        default="psi",
+        description="Distance: psi (nats), jensenShannon (divergence in bits), jensenShannonDistance (its "
+        "root), ks (largest difference of cumulative shares), wasserstein (in standard deviations of the "
+        "reference), lInfinity (largest difference of one bin's share), hellinger. Default: psi.",
+    )
+    threshold: UnsignedDecimal | None = Field(
+        default=None,
+        description="Distance above which a difference matters. Absent: psi 0.2, and what a normal "
+        "distribution has that moved as far: jensenShannon 0.036, jensenShannonDistance 0.19, ks 0.18, "
+        "wasserstein 0.46, lInfinity 0.105, hellinger 0.16.",
+    )
+    share: Probability = Field(
+        default=PythonDecimal("0.3"),
+        description='Share of the features that must drift; one at least. Default: "0.3".',
+    )
+    features: Features = Field(default_factory=list, description="Only these features. Empty: all.")
+    predictions: bool = Field(
+        default=True, description="Whether drift of the predictions alone is enough. Default: true."
+    )
+    min_samples: Samples = Field(
+        default=200,
+        description="Rows that a window needs, and values that a column needs to be judged. Default: 200.",
+    )
+    window: PositiveDuration = Field(
+        default=timedelta(hours=1),
+        description="Least length of a window: it closes when this time has passed and minSamples is "
+        "reached. Windows do not overlap; for several lengths at once write several triggers. Default: 1h.",
+    )
+    for_: int = Field(
+        default=2,
+        alias="for",
+        ge=1,
+        le=8,
+        description="Windows of the last `of` in which a column must stand out. Default: 2.",
+    )
+    of: int = Field(default=3, ge=1, le=8, description="How many windows are looked at. Default: 3.")
+    false_alarms_per_month: Alarms = Field(
+        default=PythonDecimal("0.01"),
+        description="False alarms a month that may come where nothing changes. How surely a distance must be "
+        "more than noise follows from it, whatever the number of features and windows. "
+        'Default: "0.01".',
+    )
+    correction: Literal["Bonferroni", "BenjaminiHochberg"] = Field(
+        default="Bonferroni",
+        description="How columns share the false alarms; BenjaminiHochberg finds more where many drift. "
+        "Default: Bonferroni.",
+    )
+    compare_with: Literal["Reference", "PreviousWindow"] = Field(
+        default="Reference",
+        description="Reference: what the version was trained on. PreviousWindow: the window before, which "
+        "shows sudden changes and no slow ones, and with a window of 168h compares weeks; it needs features. "
+        "Default: Reference.",
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="(has(self.for) ? self.for : 2) <= (has(self.of) ? self.of : 3)",
+            message="for must not be more than of",
+            field=".for",
+            holds=lambda it: it.for_ <= it.of,
+        ),
+        Rule(
+            cel="!has(self.compareWith) || self.compareWith != 'PreviousWindow' || "
+            "(has(self.features) && size(self.features) > 0)",
+            message="compareWith PreviousWindow needs features: their counts are kept in status",
+            field=".features",
+            holds=lambda it: it.compare_with != "PreviousWindow" or bool(it.features),
+        ),
+    )
+
+
+class DataQuality(Spec):
+    """Data is broken: values are missing, unseen or out of range more often than in training."""
+
+    max_missing: Share = Field(
+        default=PythonDecimal("0.1"),
+        description="Growth of a column's share of missing values over training that is tolerated; 1 checks "
+        'nothing. Default: "0.1".',
+    )
+    max_unseen: Share = Field(
+        default=PythonDecimal("0.1"),
+        description="Share of categories that training did not know that is tolerated; 1 checks nothing. "
+        'Default: "0.1".',
+    )
+    max_out_of_range: Share = Field(
+        default=PythonDecimal("0.1"),
+        description="Share of numbers outside the range of training that is tolerated; 1 checks nothing. "
+        'Default: "0.1".',
+    )
+    features: Features = Field(default_factory=list, description="Only these features. Empty: all.")
+    min_samples: Samples = Field(
+        default=200, description="Rows that a window and a column need to be judged. Default: 200."
+    )
+    min_rows: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000_000,
+        description="Rows that must come in during a window; fewer are a violation. 0: any number is fine. "
+        "Default: 0.",
+    )
+    window: PositiveDuration = Field(
+        default=timedelta(minutes=15),
+        description="Length of a window; one with fewer rows than minSamples stays open, unless minRows is "
+        "set. Default: 15m.",
+    )
+    for_: int = Field(
+        default=1,
+        alias="for",
+        ge=1,
+        le=100,
+        description="Windows in a row that must show a violation. Default: 1.",
+    )
+    false_alarms_per_month: Alarms = Field(
+        default=PythonDecimal("0.01"),
+        description="False alarms a month that may come where every share is just what is tolerated. "
+        'Default: "0.01".',
+    )

@@ -1,0 +1,196 @@
+"""What a closed window says of a model's input and output: distances from training, and broken data.
+
+Comes in: the rule, what was counted, the entry so far. Goes out: the fields of the entry that change.
+Invariant: value, threshold, samples, reason and a sentence are there for every verdict, also "no".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from noria_operator.api.monitoring import THRESHOLDS, DataQuality, Drift
+from noria_operator.api.types import format_decimal
+from noria_operator.domain.conditions import clip
+from noria_operator.domain.drift import dirt, policy
+from noria_operator.domain.drift.alarms import Correction
+from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, Seen, with_bins
+from noria_operator.domain.drift.dirt import Dirt, DirtPolicy
+from noria_operator.domain.drift.policy import Policy
+
+Json = dict[str, Any]
+
+FOUND: Final = ("Drifted", "Violated")
+"""Reasons of a finding that stands."""
+NAME_LIMIT: Final = 253
+SHOWN: Final = 10
+"""Columns in status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A window that closed: the entry before it, what came in, the frozen bins, how long it was."""
+
+    entry: Json
+    seen: Mapping[str, Seen]
+    rows: int
+    reference: Reference
+    length: timedelta
+
+
+def drift_policy(rule: Drift) -> Policy:
+    """The rule in numbers."""
+    threshold = THRESHOLDS[rule.measure] if rule.threshold is None else float(rule.threshold)
+    return Policy(
+        measure=rule.measure,
+        threshold=threshold,
+        share=float(rule.share),
+        features=frozenset(rule.features),
+        predictions=rule.predictions,
+        min_samples=rule.min_samples,
+        k=rule.for_,
+        n=rule.of,
+        false_alarms=float(rule.false_alarms_per_month),
+        correction=Correction(rule.correction),
+    )
+
+
+def drift(rule: Drift, closed: Closed) -> Json:
+    """The distances from training, or from the window before."""
+    if wrong := unknown(rule.features, closed.reference):
+        return wrong
+    state = dict(closed.entry["state"])
+    asked = drift_policy(rule)
+    columns = policy.watched(asked, closed.reference)
+    if rule.compare_with == "PreviousWindow":
+        before = state.get("previous")
+        state["previous"] = {one.name: list(_bins(closed, one)) for one in columns}
+        if before is None:
+            text = "the first window has none before it to be compared with"
+            return _said({"state": state}, "No", "FirstWindow", text)
+        columns = [with_bins(one, tuple(before.get(one.name, ()))) for one in columns]
+    found = policy.judge(asked, columns, closed.seen, state.get("marks", ""), closed.length)
+    state["marks"] = found.marks
+    shown = [_column(asked, one) for one in found.worst[:SHOWN]]
+    text = _drift_in_words(rule, asked, found, closed)
+    figures = {
+        "value": _text(found.share),
+        "threshold": _text(asked.share),
+        "expectedFalseAlarms": _text(found.expected),
+        "columns": shown,
+        "state": state,
+    }
+    if found.drifted:
+        return _said(figures, "Fire", "Drifted", text)
+    if found.suspected:
+        return _said(figures, "Wait", "Suspected", text)
+    return _said(figures, "No", "Steady", text)
+
+
+def _drift_in_words(rule: Drift, asked: Policy, found: policy.Drift, closed: Closed) -> str:
+    before = rule.compare_with == "PreviousWindow"
+    against = "the window before" if before else f"training of {closed.entry['version']}"
+    predicted = any(one.drifted for one in found.findings if one.name == PREDICTION)
+    what = f"{'the predictions and ' if predicted else ''}{found.share:.3g} of the features"
+    worst = ", ".join(f"{one.name} {asked.measure} {one.value or 0:.3g}" for one in found.worst[:3])
+    return (
+        f"{what} drifted from {against} in {asked.k} of {asked.n} windows ({asked.share:g} of the "
+        f"features count"
+        f"{', the predictions alone' if asked.predictions else ''}); {closed.rows} rows"
+        f"{f'; farthest: {worst}' if worst else ''}"
+    )
+
+
+def unknown(named: Sequence[str], reference: Reference) -> Json | None:
+    """What to say where the version has no such feature."""
+    known = {column.name for column in reference.columns}
+    strange = [name for name in named if name not in known]
+    if not strange:
+        return None
+    names, has = ", ".join(strange[:3]), ", ".join(sorted(known)[:20])
+    text = f"the model has no feature {names}: correct features of the trigger (it has {has})"
+    return _said({}, "Wait", "UnknownFeature", text)
+
+
+def _bins(closed: Closed, column: Column) -> Sequence[int]:
+    seen = closed.seen.get(column.name)
+    return seen.bins if seen else ()
+
+
+def _column(asked: Policy, found: policy.Finding) -> Json:
+    return {
+        "name": clip(found.name, NAME_LIMIT),
+        "value": _text(found.value or 0.0),
+        "threshold": _text(asked.threshold),
+        "floor": _text(found.floor),
+        "samples": found.samples,
+        "drifted": found.drifted,
+    }
+
+
+def dirt_policy(rule: DataQuality) -> DirtPolicy:
+    """The rule in numbers."""
+    return DirtPolicy(
+        missing=float(rule.max_missing),
+        unseen=float(rule.max_unseen),
+        out_of_range=float(rule.max_out_of_range),
+        features=frozenset(rule.features),
+        min_samples=rule.min_samples,
+        min_rows=rule.min_rows,
+        false_alarms=float(rule.false_alarms_per_month),
+    )
+
+
+def data_quality(rule: DataQuality, closed: Closed) -> Json:
+    """Shares of values that no training row would have."""
+    if wrong := unknown(rule.features, closed.reference):
+        return wrong
+    asked = dirt_policy(rule)
+    columns = dirt.watched(asked, (*closed.reference.columns, closed.reference.prediction))
+    found = dirt.judge(asked, columns, closed.seen, closed.rows, closed.length)
+    streak = int(closed.entry.get("streak") or 0) + 1 if found.violations else 0
+    worst = found.violations[0] if found.violations else None
+    figures = {
+        "value": _text(worst.share if worst else 0.0),
+        "threshold": _text(worst.tolerated) if worst else None,
+        "expectedFalseAlarms": _text(found.expected),
+        "columns": [_violation(one) for one in found.violations[:SHOWN]],
+        "streak": streak,
+    }
+    text = _dirt_in_words(found)
+    if not found.violations:
+        return _said(figures, "No", "Clean", text)
+    text += f"; {streak} of {rule.for_} windows in a row"
+    if streak < rule.for_:
+        return _said(figures, "Wait", "Suspected", text)
+    return _said(figures, "Fire", "Violated", text)
+
+
+def _dirt_in_words(found: Dirt) -> str:
+    if not found.violations:
+        return f"no column of {found.rows} rows is worse than tolerated ({found.checked} checks)"
+    each = (
+        f"{one.column or 'rows'} {one.check} {one.share:.3g} (tolerated {one.tolerated:.3g})"
+        for one in found.violations[:3]
+    )
+    return f"{len(found.violations)} of {found.checked} checks failed on {found.rows} rows: {', '.join(each)}"
+
+
+def _violation(found: dirt.Violation) -> Json:
+    return {
+        "name": clip(found.column or PREDICTION, NAME_LIMIT),
+        "check": found.check.value,
+        "value": _text(found.share),
+        "threshold": _text(found.tolerated),
+        "samples": found.samples,
+    }
+
+
+def _text(value: float) -> str:
+    return format_decimal(round(value, 6)).removesuffix(".0")
+
+
+def _said(entry: Json, decision: str, reason: str, text: str) -> Json:
+    return entry | {"decision": decision, "reason": reason, "message": clip(text)}

@@ -1,0 +1,127 @@
+"""Triggers on what a model sees: drift and broken data, written down also when there is none.
+
+Comes in: one trigger, its entry in status, the champion, and what its pods counted since the open window
+began. Goes out: the new entry, and whether it asks for a run or blocks the others. Invariants: an open
+window changes nothing in status; a window, its marks and its findings belong to one version and one wording
+of the rule, so a new champion and an edited rule start anew; a finding stands until a later window takes it
+back or a run answers it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from noria_operator.api.monitoring import DataQuality, Drift
+from noria_operator.api.triggers import TriggerSpec
+from noria_operator.api.types import format_duration
+from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
+from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.triggers import Champion, Request
+from noria_operator.domain.triggers_findings import FOUND, Closed, data_quality, drift
+
+Json = dict[str, Any]
+
+ANSWERED: Final = "Answered"
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What pods of the champion counted since the open window began, and its frozen bins; None: not told."""
+
+    seen: Mapping[str, Seen]
+    reference: Reference | None
+
+    @property
+    def rows(self) -> int:
+        """Rows predicted."""
+        return self.seen[PREDICTION].rows if PREDICTION in self.seen else 0
+
+
+def window_start(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
+    """Since when counts go into the open window; None when one has yet to be opened."""
+    state = entry.get("state") or {}
+    if champion is None or entry.get("version") != champion.name or state.get("rule") != _wording(trigger):
+        return None
+    return moment(entry["windowStartedAt"]) if entry.get("windowStartedAt") else None
+
+
+def watch(
+    trigger: TriggerSpec,
+    entry: Json,
+    *,
+    champion: Champion | None,
+    traffic: Traffic | None,
+    now: datetime,
+    warmup: timedelta = timedelta(),
+) -> Request:
+    """Judge a closed window; leave an open one alone. A new champion's first one begins after `warmup`."""
+    if champion is None:
+        text = "nothing is served yet, so there is nothing to watch"
+        return _request(trigger, _said(trigger, entry, "Wait", "NothingServed", text))
+    begun = window_start(trigger, entry, champion)
+    if begun is None:
+        return _request(trigger, _opened(trigger, champion, now + warmup))
+    rule = _rule(trigger)
+    over = now >= begun + rule.window
+    if traffic is None or not over or not _enough(rule, traffic):
+        return _request(trigger, entry, due=None if over else begun + rule.window)
+    if traffic.reference is None:
+        text = f"servers of {champion.name} do not tell what it was trained on; the next version's will"
+        return _request(trigger, _said(trigger, entry, "Wait", "NoReference", text))
+    length = moment(stamp(now)) - begun
+    times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}
+    figures = {"windowLength": format_duration(length), "samples": traffic.rows}
+    closed = Closed(entry, traffic.seen, traffic.rows, traffic.reference, length)
+    found = drift(rule, closed) if isinstance(rule, Drift) else data_quality(rule, closed)
+    return _request(
+        trigger,
+        {name: value for name, value in (entry | times | figures | found).items() if value is not None},
+    )
+
+
+def _request(trigger: TriggerSpec, entry: Json, due: datetime | None = None) -> Request:
+    stands, state = entry.get("reason") in FOUND, dict(entry.get("state") or {})
+    state.pop("marks", None)
+    return Request(
+        entry,
+        trigger.reason,
+        wanted=stands,
+        key=f"{entry.get('version', '')} {entry.get('windowStartedAt', '')}",
+        due=due,
+        # What a run answers must be found anew; a warning stands whoever starts one.
+        answer={"reason": ANSWERED, "state": state, "streak": 0} if stands else {},
+        answered_by="Wanted" if trigger.effect == "Retrain" else "Own",
+    )
+
+
+def _rule(trigger: TriggerSpec) -> Drift | DataQuality:
+    rule = trigger.drift or trigger.data_quality
+    assert rule is not None
+    return rule
+
+
+def _wording(trigger: TriggerSpec) -> str:
+    return hashlib.sha256(_rule(trigger).model_dump_json().encode()).hexdigest()[:12]
+
+
+def _enough(rule: Drift | DataQuality, traffic: Traffic) -> bool:
+    volume = isinstance(rule, DataQuality) and rule.min_rows > 0
+    return volume or traffic.rows >= rule.min_samples
+
+
+def _said(trigger: TriggerSpec, entry: Json, decision: str, reason: str, text: str) -> Json:
+    return entry | {"name": trigger.name, "decision": decision, "reason": reason, "message": text}
+
+
+def _opened(trigger: TriggerSpec, champion: Champion, begin: datetime) -> Json:
+    rule = _rule(trigger)
+    text = (
+        f"a window on {champion.name} is open; it closes after {format_duration(rule.window)} with "
+        f"{rule.min_samples} rows"
+    )
+    opened = {"version": champion.name, "windowStartedAt": stamp(begin), "state": {"rule": _wording(trigger)}}
+    return _said(trigger, opened, "Wait", "WindowOpen", text)

@@ -1,0 +1,131 @@
+"""Our distances are those of the packages that people know, called here on the same data, where definitions
+are the same: given their bins and the way they fill empty ones, all digits to 1e-6 agree.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from math import log, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.unit.domain.drift.golden import (
+    CATEGORIES_CURRENT,
+    CATEGORIES_REFERENCE,
+    CURRENT,
+    REFERENCE,
+    rows,
+)
+from tools import clients
+
+from noria_operator.domain.drift import distances
+from noria_operator.domain.drift.distances import shares
+
+PROGRAMS = Path(__file__).parent / "programs"
+CLOSE = 1e-6
+Shares = list[float]
+
+pytestmark = pytest.mark.extended
+
+
+def figures(environment: str, program: str) -> dict[str, float]:
+    """What a package says of the golden data."""
+    given = {
+        "numbers": [REFERENCE.tolist(), CURRENT.tolist()],
+        "categories": [rows(CATEGORIES_REFERENCE), rows(CATEGORIES_CURRENT)],
+    }
+    done = subprocess.run(
+        [clients.python(environment), PROGRAMS / program],
+        input=json.dumps(given), capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(json.loads(done.stdout))
+
+
+def categories() -> tuple[Shares, Shares]:
+    known = [CATEGORIES_REFERENCE.get(name, 0) for name in CATEGORIES_CURRENT]
+    return shares(known, 0), shares(list(CATEGORIES_CURRENT.values()), 0)
+
+
+def in_bins(edges: Any) -> tuple[Shares, Shares]:
+    """Shares of all rows in bins of the peer's edges, as it counts them."""
+    reference, current = (
+        (np.histogram(each, edges)[0] / len(each)).tolist() for each in (REFERENCE, CURRENT)
+    )
+    return reference, current
+
+
+def each_value() -> tuple[Shares, Shares, list[float]]:
+    """Every value is a bin of its own: what a distance of bins is without bins."""
+    values = np.unique(np.concatenate([REFERENCE, CURRENT]))
+    reference, current = (
+        (np.bincount(np.searchsorted(values, each), minlength=len(values)) / len(each)).tolist()
+        for each in (REFERENCE, CURRENT)
+    )
+    return reference, current, values.tolist()
+
+
+def filled(given: Shares) -> Shares:
+    """As Evidently fills empty bins."""
+    least = min(share for share in given if share)
+    return [share or (least / 1e6 if least <= 0.0001 else 0.0001) for share in given]
+
+
+def test_distances_are_evidentlys() -> None:
+    found = figures("peer-evidently", "evidently_figures.py")
+    both = np.concatenate([REFERENCE, CURRENT])
+    p, q = in_bins(np.histogram_bin_edges(both, "sturges"))
+    a, b = categories()
+    reference, current, values = each_value()
+    ours = {
+        "numbers psi": distances.psi(filled(p), filled(q)),
+        "numbers jensenshannon": sqrt(distances.jensen_shannon(p, q) * log(2)),
+        "numbers hellinger": distances.hellinger(*in_bins(np.histogram_bin_edges(values, "sturges"))),
+        "numbers wasserstein": distances.wasserstein(reference, current, values),
+        "categories psi": distances.psi(filled(a), filled(b)),
+        "categories jensenshannon": sqrt(distances.jensen_shannon(a, b) * log(2)),
+        "categories hellinger": distances.hellinger(a, b),
+    }
+    assert ours == pytest.approx(found, abs=CLOSE)
+    assert ours["numbers psi"] == pytest.approx(0.13654837, abs=1e-8)
+    assert ours["numbers wasserstein"] == pytest.approx(0.31169519, abs=1e-8)
+
+
+def test_distances_are_nannymls() -> None:
+    found = figures("peer-nannyml", "nannyml_figures.py")
+    p, q = in_bins(np.histogram_bin_edges(REFERENCE, "doane"))
+    outside = 1 - sum(q)
+    p, q = [*p, 0.0], [*q, outside]
+    a, b = categories()
+    reference, current, values = each_value()
+    known = [CATEGORIES_REFERENCE.get(name, 0) for name in CATEGORIES_CURRENT]
+    ours = {
+        "numbers jensen_shannon": distances.jensen_shannon_distance(p, q),
+        "numbers hellinger": distances.hellinger(p, q),
+        "numbers kolmogorov_smirnov": distances.kolmogorov_smirnov(reference, current),
+        "numbers wasserstein": distances.wasserstein(reference, current, values) * float(np.std(REFERENCE)),
+        "categories jensen_shannon": distances.jensen_shannon_distance(a, b),
+        "categories hellinger": distances.hellinger(a, b),
+        "categories l_infinity": distances.l_infinity(a, b),
+        "categories chi2": distances.chi_square(known, list(CATEGORIES_CURRENT.values()))[0],
+    }
+    assert ours == pytest.approx(found, abs=CLOSE)
+    assert ours["numbers jensen_shannon"] == pytest.approx(0.15446212, abs=1e-8)
+    assert ours["categories chi2"] == pytest.approx(170.97701, abs=1e-5)
+
+
+def test_distances_are_frouros() -> None:
+    found = figures("peer-river", "frouros_figures.py")
+    both = np.concatenate([REFERENCE, CURRENT])
+    p, q = in_bins(np.linspace(both.min(), both.max(), 11))
+    tiny = float(np.finfo(float).tiny)
+    reference, current, values = each_value()
+    ours = {
+        "PSI": distances.psi([share or tiny for share in p], [share or tiny for share in q]),
+        "EMD": distances.wasserstein(reference, current, values) * float(np.std(REFERENCE)),
+    }
+    assert ours == pytest.approx({name: found[name] for name in ours}, abs=CLOSE)
+    assert ours["PSI"] == pytest.approx(0.13227755, abs=1e-8)

@@ -1,0 +1,189 @@
+"""Drift and broken data are found by window, written down with figures, and answered by one run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.domain.drift.golden import normal
+from tests.unit.domain.drift.test_policy import MOVED, column, seen
+from tests.unit.domain.training_world import NOW
+
+from noria_operator.api.continuoustraining import TriggerStatus
+from noria_operator.api.triggers import TriggerSpec
+from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
+from noria_operator.domain.triggers import Champion, Request
+from noria_operator.domain.triggers_monitoring import Traffic, watch, window_start
+from noria_operator.domain.triggers_start import answered
+
+Json = dict[str, Any]
+HOUR = timedelta(hours=1)
+FIRST, SECOND = Champion("flights-1", {}), Champion("flights-2", {})
+NAMES = ("distance", "dep_delay", "carrier")
+REFERENCE = Reference(5000, tuple(column(name) for name in NAMES), column(PREDICTION))
+SAME = normal(2000)
+
+
+def calm() -> dict[str, Seen]:
+    return {name: seen(SAME) for name in (*NAMES, PREDICTION)}
+
+
+def moved(*names: str) -> dict[str, Seen]:
+    return {name: seen(MOVED if name in names else SAME) for name in (*NAMES, PREDICTION)}
+
+
+def nulls(name: str) -> dict[str, Seen]:
+    return calm() | {name: Seen((0,) * 10, missing=2000)}
+
+
+def drift(action: str | None = None, **fields: Any) -> TriggerSpec:
+    body: Json = {"name": "drift", "drift": fields}
+    return TriggerSpec.model_validate(body | ({"action": action} if action else {}))
+
+
+def quality(action: str | None = None, **fields: Any) -> TriggerSpec:
+    body: Json = {"name": "dirty", "dataQuality": {"window": "1h"} | fields}
+    return TriggerSpec.model_validate(body | ({"action": action} if action else {}))
+
+
+def windows(
+    trigger: TriggerSpec,
+    *each: dict[str, Seen] | None,
+    entry: Json | None = None,
+    champion: Champion | None = FIRST,
+    reference: Reference | None = REFERENCE,
+    since: int = 0,
+) -> Request:
+    """An hour for each, after the one in which the window opens; None: nobody answers."""
+    found = watch(trigger, entry or {}, champion=champion, traffic=None, now=NOW + since * HOUR)
+    for hour, counts in enumerate(each, since + 1):
+        traffic = None if counts is None else Traffic(counts, reference)
+        found = watch(trigger, found.entry, champion=champion, traffic=traffic, now=NOW + hour * HOUR)
+        TriggerStatus.model_validate(found.entry)
+    return found
+
+
+def test_drift_is_written_down_with_its_figures() -> None:
+    found = windows(drift(), calm(), moved("distance"), moved("distance"))
+    entry = found.entry
+    assert (entry["decision"], entry["reason"], found.wanted) == ("Fire", "Drifted", True)
+    assert (entry["value"], entry["threshold"], entry["samples"]) == ("0.333333", "0.3", 2000)
+    assert (entry["windowLength"], entry["windowEndedAt"]) == ("1h", "2026-03-01T15:00:00Z")
+    assert float(entry["expectedFalseAlarms"]) == pytest.approx(0.01, rel=0.01)
+    worst = entry["columns"][0]
+    assert (worst["name"], worst["drifted"], worst["samples"]) == ("distance", True, 2000)
+    assert float(worst["value"]) > float(worst["threshold"]) > float(worst["floor"])
+    assert entry["message"].startswith("0.333 of the features drifted from training of flights-1 in 2 of 3")
+    assert "distance psi" in entry["message"]
+
+
+def test_a_no_is_written_down_too() -> None:
+    entry = windows(drift(), calm()).entry
+    assert (entry["decision"], entry["reason"], entry["value"]) == ("No", "Steady", "0")
+    assert windows(drift(), moved("distance")).entry["reason"] == "Suspected"
+    entry = windows(quality(), calm()).entry
+    assert (entry["decision"], entry["reason"], entry["value"]) == ("No", "Clean", "0")
+    assert "12 checks" in entry["message"]
+
+
+@pytest.mark.parametrize("trigger", [drift(), quality(), drift("Block"), quality("Warn")])
+def test_a_warning_stands_whoever_starts_a_run(trigger: TriggerSpec) -> None:
+    counts = moved(PREDICTION) if trigger.drift else nulls("distance")
+    found = windows(trigger, counts, counts)
+    assert found.wanted
+    by_hand = Request({"name": "Manual"}, "Manual", wanted=True)
+    assert answered(found, by_hand)["reason"] in ("Drifted", "Violated")
+
+
+def test_another_triggers_run_answers_one_that_asks_for_a_run() -> None:
+    found = windows(drift("Retrain"), moved(PREDICTION), moved(PREDICTION))
+    quality_lost = Request({"name": "quality"}, "Performance", wanted=True)
+    entry = answered(found, quality_lost)
+    assert (entry["reason"], entry["message"]) == ("Answered", "answered by the run of quality")
+    assert "marks" not in entry["state"]
+
+
+def test_drift_of_the_predictions_alone_says_so() -> None:
+    entry = windows(drift(), moved(PREDICTION), moved(PREDICTION)).entry
+    assert entry["message"].startswith("the predictions and 0 of the features drifted")
+
+
+def test_broken_data_stands_until_it_is_gone() -> None:
+    found = windows(quality(), nulls("distance"))
+    assert found.wanted
+    assert found.entry["columns"][0]["check"] == "completeness"
+    assert "distance completeness 1 (tolerated 0.1)" in found.entry["message"]
+    assert windows(quality(), nulls("distance"), None).wanted, "an open window leaves the finding standing"
+    assert not windows(quality(), nulls("distance"), calm()).wanted
+    twice = quality(**{"for": 2})
+    assert windows(twice, nulls("distance")).entry["reason"] == "Suspected"
+    assert windows(twice, nulls("distance"), nulls("carrier")).wanted
+
+
+def test_a_window_without_rows_is_broken_only_where_rows_must_come() -> None:
+    empty: dict[str, Seen] = {name: Seen((0,) * 10) for name in (*NAMES, PREDICTION)}
+    assert windows(quality(), empty).entry["reason"] == "WindowOpen"
+    found = windows(quality(minRows=1000), empty)
+    assert found.wanted
+    assert found.entry["columns"][0]["check"] == "volume"
+
+
+@pytest.mark.parametrize("trigger", [drift(), quality()])
+def test_an_open_window_changes_nothing_in_status(trigger: TriggerSpec) -> None:
+    entry = windows(trigger, calm()).entry
+    few = {name: seen(SAME[:100]) for name in (*NAMES, PREDICTION)}
+    for traffic, hours in ((None, 2.5), (Traffic(few, REFERENCE), 2.5), (Traffic(calm(), REFERENCE), 1.5)):
+        found = watch(trigger, entry, champion=FIRST, traffic=traffic, now=NOW + hours * HOUR)
+        assert found.entry == entry
+        assert (found.due is None) == (hours > 2)
+
+
+def test_a_new_champion_and_an_edited_rule_start_anew() -> None:
+    entry = windows(drift(), moved("distance"), moved("distance")).entry
+    for trigger, champion in ((drift(), SECOND), (drift(window="2h"), FIRST)):
+        again = watch(
+            trigger, entry, champion=champion, traffic=Traffic(moved("distance"), REFERENCE), now=NOW
+        )
+        assert (again.entry["reason"], again.entry.get("value")) == ("WindowOpen", None)
+        assert window_start(trigger, entry, champion) is None
+        assert window_start(trigger, again.entry, champion) == NOW
+
+
+def test_a_run_answers_a_finding_which_must_then_be_found_anew() -> None:
+    trigger = drift("Retrain")
+    found = windows(trigger, moved("distance"), moved("distance"))
+    assert found.wanted
+    entry = answered(found, found)
+    assert (entry["decision"], entry["reason"]) == ("Fire", "Answered")
+    assert not windows(trigger, entry=entry, since=2).wanted
+    once = windows(trigger, moved("distance"), entry=entry, since=2)
+    assert (once.wanted, once.entry["reason"]) == (False, "Suspected")
+
+
+def test_the_window_before_shows_sudden_changes_and_no_lasting_ones() -> None:
+    trigger = drift(compareWith="PreviousWindow", features=["distance"], of=1, **{"for": 1})
+    assert windows(trigger, calm()).entry["reason"] == "FirstWindow"
+    changed = windows(trigger, calm(), moved("distance"))
+    assert changed.entry["reason"] == "Drifted"
+    assert "from the window before" in changed.entry["message"]
+    assert windows(trigger, calm(), moved("distance"), moved("distance")).entry["reason"] == "Steady"
+
+
+def test_what_cannot_be_judged_says_why() -> None:
+    assert windows(drift(), calm(), champion=None).entry["reason"] == "NothingServed"
+    told = windows(drift(), calm(), reference=None).entry
+    assert (told["reason"], told["decision"]) == ("NoReference", "Wait")
+    for trigger in (drift(features=["dep_dealy"]), quality(features=["dep_dealy"])):
+        entry = windows(trigger, calm()).entry
+        assert entry["reason"] == "UnknownFeature"
+        assert "no feature dep_dealy" in entry["message"]
+        assert "carrier, dep_delay, distance" in entry["message"]
+
+
+def test_long_names_fit_into_status() -> None:
+    long = "x" * 2000
+    reference = Reference(5000, (column(long),), column(PREDICTION))
+    counts = {long: seen(MOVED), PREDICTION: seen(SAME)}
+    entry = windows(drift(), counts, counts, reference=reference).entry
+    assert entry["reason"] == "Drifted"
