@@ -1,5 +1,5 @@
-"""The command line: `kubectl noria status|why|history|promote|abort|undo|retry|pause|resume|restart|
-retrain`."""
+"""The command line: `kubectl noria status|why|history|simulate|promote|abort|undo|retry|pause|resume|
+restart|retrain`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from noria_operator.api import names
+from noria_operator.api.types import parse_duration
 from noria_operator.cli import text
 from noria_operator.cli.cluster import Cluster, CommandError, Objects, command, find
+from noria_operator.cli.simulate import policy, read, simulate
 
 LOOK_SECONDS = 1.0
 """Between two looks of `status --watch`."""
@@ -31,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; exits with 1 when something cannot be done."""
     options = parser().parse_args(arguments)
     try:
-        for line in run(options, Cluster(options.namespace, options.context)):
+        offline = options.command == "simulate" and options.file is not None
+        objects = None if offline else Cluster(options.namespace, options.context)
+        for line in offline_run(options) if objects is None else run(options, objects):
             print(line, flush=True)
     except CommandError as error:
         sys.exit(f"error: {error}")
@@ -51,6 +58,22 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("name", help="NAME, or KIND/NAME such as tj/flight-delay-x7k2p")
     history = commands.add_parser("history", help="which versions served, and what happened to them and why")
     history.add_argument("name", help="name of the ModelDeployment")
+    trial = commands.add_parser(
+        "simulate", help="what a retraining policy would have done over recorded labels"
+    )
+    trial.add_argument("name", nargs="?", help="name of the ContinuousTraining; not with --file")
+    trial.add_argument(
+        "-f", "--file", type=Path, help="a YAML file with the policy instead: needs no cluster"
+    )
+    trial.add_argument(
+        "--history", type=Path, required=True, help="CSV with columns time, score, label, perhaps version"
+    )
+    trial.add_argument(
+        "--training-time", type=parse_duration, default=timedelta(hours=1), help="of a run; default: 1h"
+    )
+    trial.add_argument(
+        "--every", type=parse_duration, default=timedelta(minutes=15), help="between two looks; default: 15m"
+    )
     for verb, meaning in _MEANINGS.items():
         given = commands.add_parser(verb, help=meaning)
         given.add_argument("name", help=f"name of the {_kind(verb)}")
@@ -78,6 +101,11 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
         return text.why(find(objects, options.name))
     if options.command == "history":
         return text.history(find(objects, f"{names.MODEL_DEPLOYMENT}/{options.name}"))
+    if options.command == "simulate":
+        if options.name is None:
+            raise CommandError("say which ContinuousTraining, or give its policy with --file")
+        obj = find(objects, f"{names.CONTINUOUS_TRAINING}/{options.name}")
+        return _trial(options, obj)
     verb, kind = options.command, _kind(options.command)
     if verb == "promote" and options.full:
         verb = "promote-full"
@@ -90,6 +118,15 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
             "it acts on it as soon as it runs (is it? `kubectl get lease -A`)"
         )
     return [f"{kind} {options.name}: {verb} acknowledged", *text.why(find(objects, f"{kind}/{options.name}"))]
+
+
+def offline_run(options: argparse.Namespace) -> Iterable[str]:
+    """What needs no cluster: a policy from a file over a recorded history."""
+    return _trial(options, policy(options.file))
+
+
+def _trial(options: argparse.Namespace, obj: dict[str, Any]) -> Iterable[str]:
+    return simulate(obj, read(options.history), took=options.training_time, every=options.every)
 
 
 def changes(look: Callable[[], list[str]], sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:

@@ -1,0 +1,199 @@
+"""A ContinuousTraining in memory: what its policy would do, decided by the very code that decides in a
+cluster.
+
+Comes in: the object, labels as they arrive, the time. Goes out: what was decided, each change once.
+Invariants: nothing but `triggers_plan.decide` and the triggers themselves decides; time is what the caller
+says; the object in memory has exactly the status that a cluster's would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.api.names import API_VERSION, MODEL_DEPLOYMENT
+from noria_operator.api.parsing import parse_as
+from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
+from noria_operator.api.triggers import TriggerSpec
+from noria_operator.domain.quality import Labels
+from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.triggers import Champion, Request, performance, schedule, window_start
+from noria_operator.domain.triggers_age import max_age
+from noria_operator.domain.triggers_combine import combined
+from noria_operator.domain.triggers_hold import Watched
+from noria_operator.domain.triggers_plan import decide
+from noria_operator.domain.triggers_samples import counted_since, new_samples
+from noria_serving.contract import SCORE_BINS
+
+Json = dict[str, Any]
+
+_PASSES: Final = 6
+"""Passes at one moment: a run takes two, the rest is room."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One change of what a trigger says, or a run that started (`decision` Started)."""
+
+    at: datetime
+    trigger: str
+    decision: str
+    message: str
+    entry: Json = field(default_factory=dict)
+
+
+class Arrivals:
+    """Joined labels by the windows that are open; rows may be forgotten once they are counted."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[datetime, str], tuple[list[int], list[int]]] = {}
+
+    def add(self, at: datetime, version: str, score: float, label: bool) -> None:
+        """One labelled prediction that was joined at `at`."""
+        index = min(SCORE_BINS - 1, max(0, int(score * SCORE_BINS)))
+        for (since, name), counts in self._windows.items():
+            if at >= since and name in (version, ""):
+                counts[label][index] += 1
+
+    def labels(self, since: datetime, version: str = "") -> Labels:
+        """What was joined in an open window, with predictions of a version; of all when it is empty."""
+        known = self._windows.get((since, version))
+        return Labels.of(*known) if known else Labels.none()
+
+    def watch(self, windows: set[tuple[datetime, str]]) -> None:
+        """Count for these windows from now on, and for no others: when they began, and which version."""
+        self._windows = {
+            key: self._windows.get(key) or ([0] * SCORE_BINS, [0] * SCORE_BINS) for key in windows
+        }
+
+
+class Rehearsal:
+    """One loop. Call `look` whenever time has passed, at `due` at the latest; say with `finish` how a run
+    ended.
+    """
+
+    def __init__(self, obj: Json, champion: Champion) -> None:
+        self.training = parse_as(ContinuousTraining, obj)
+        self.obj = obj
+        self.champion = champion
+        self.arrivals = Arrivals()
+        self.jobs: dict[str, Json] = {}
+        self.due: datetime | None = None
+        self._versions: list[Json] = []
+        self._rejected: list[str] = []
+
+    @property
+    def left_out(self) -> list[str]:
+        """Triggers that need more than labels and time, so that they never fire here."""
+        return [one.name for one in self.training.spec.triggers if not _replayable(one)]
+
+    def look(self, now: datetime) -> Iterator[Told]:
+        """Decide at `now`; what changed."""
+        for _ in range(_PASSES):
+            before = {one["name"]: one.get("decision") for one in self._status().get("triggers", [])}
+            plan = decide(self.obj, self.training, self._requests(now), self._watched(), now)
+            if plan.create is not None:
+                yield self._started(plan.create, now)
+            for name in plan.delete:
+                self.jobs.pop(name, None)
+            status = {name: value for name, value in plan.status.items() if value is not None}
+            self.obj = self.obj | {"status": status}
+            for entry in status.get("triggers", []):
+                if entry.get("decision") != before.get(entry["name"]):
+                    yield Told(now, entry["name"], entry.get("decision", ""), entry.get("message", ""), entry)
+            self.due = plan.due
+            if not plan.again:
+                break
+        entries = self._status().get("triggers", [])
+        self.arrivals.watch(
+            {
+                (moment(one["windowStartedAt"]), one.get("version", ""))
+                for one in entries
+                if one.get("windowStartedAt")
+            }
+        )
+
+    def finish(self, name: str, now: datetime, *, champion: Champion | None, refused: bool = False) -> None:
+        """The TrainingJob ended: with a new champion, refused by a gate, or with a version that was kept."""
+        job = self.jobs[name]
+        times = {"completionTime": stamp(now)}
+        if refused:
+            reason = TrainingFailure.GATE_FAILED.value
+            failed = {"type": "Failed", "status": "True", "reason": reason}
+            job["status"] |= {"phase": TrainingPhase.FAILED.value, "conditions": [failed], **times}
+            return
+        job["status"] |= {"phase": TrainingPhase.SUCCEEDED.value, **times}
+        if champion is not None:
+            self.champion = champion
+        made = champion.name if champion else f"{self.obj['spec']['template']['spec']['model']}-0"
+        lineage = {"trainingJob": {"name": name}}
+        spec = {"model": self._model, "version": 0, "lineage": lineage}
+        self._versions.append({"metadata": {"name": made}, "spec": spec, "status": {"phase": "Archived"}})
+
+    @property
+    def live(self) -> list[str]:
+        """Runs that have not ended."""
+        return self._watched().live
+
+    @property
+    def _model(self) -> str:
+        return str(self.obj["spec"]["template"]["spec"]["model"])
+
+    def _status(self) -> Json:
+        return dict(self.obj.get("status", {}))
+
+    def _started(self, job: Json, now: datetime) -> Told:
+        name = job["metadata"]["name"]
+        meta = job["metadata"] | {"creationTimestamp": stamp(now)}
+        self.jobs[name] = job | {"metadata": meta, "status": {"phase": "Running", "startTime": stamp(now)}}
+        run = self._status()["runs"][-1]
+        return Told(now, run["trigger"], "Started", name, run)
+
+    def _watched(self) -> Watched:
+        deployment = {
+            "apiVersion": API_VERSION,
+            "kind": MODEL_DEPLOYMENT,
+            "metadata": {"name": self.obj["spec"]["deployment"]},
+            "spec": {"model": self._model},
+            "status": {"stable": {"version": self.champion.name}},
+        }
+        return Watched(list(self.jobs.values()), deployment, self._versions)
+
+    def _requests(self, now: datetime) -> list[Request]:
+        entries = {entry["name"]: entry for entry in self._status().get("triggers", [])}
+        triggers = self.training.spec.triggers
+        plain = [one for one in triggers if one.combine is None and _replayable(one)]
+        found = [self._ask(one, entries.get(one.name, {}), now) for one in plain]
+        others = {one.name: one for one in found}
+        return [*found, *(combined(one, others) for one in triggers if one.combine is not None)]
+
+    def _ask(self, trigger: TriggerSpec, entry: Json, now: datetime) -> Request:
+        if trigger.performance is not None:
+            rule = trigger.performance
+            since = window_start(entry, rule, self.champion)
+            labels = self.arrivals.labels(since, self.champion.name) if since else None
+            return performance(
+                trigger,
+                rule,
+                entry,
+                champion=self.champion,
+                labels=labels,
+                now=now,
+                warmup=self.training.spec.warmup,
+            )
+        if trigger.schedule is not None:
+            since = now if entry else moment(self.obj["metadata"]["creationTimestamp"])
+            return schedule(trigger, entry, since=since, now=now)
+        if trigger.max_age is not None:
+            return max_age(trigger, self.champion, now)
+        begun = counted_since(entry)
+        joined = self.arrivals.labels(begun).samples if begun else None
+        return new_samples(trigger, entry, labels=joined, now=now)
+
+
+def _replayable(trigger: TriggerSpec) -> bool:
+    kinds = (trigger.performance, trigger.schedule, trigger.max_age, trigger.new_samples, trigger.combine)
+    return any(kind is not None for kind in kinds)

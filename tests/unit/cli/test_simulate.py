@@ -1,0 +1,102 @@
+"""A policy over recorded labels decides as the operator would."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.unit.domain.test_triggers_plan import training
+
+from noria_operator.cli.cluster import CommandError
+from noria_operator.cli.main import offline_run, parser
+from noria_operator.domain.training_times import stamp
+
+BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
+QUALITY = {"name": "quality", "performance": {"metric": "accuracy", "min": "0.7", "minLabels": 200, "for": 2}}
+
+
+def history(path: Path, *, days: int, lost_after: int, version: str = "") -> Path:
+    """A hundred labels a day; all are right, and from a day on half of them are."""
+    lines = ["time,score,label" + (",version" if version else "")]
+    for number in range(days * 100):
+        at = BEGIN + number * timedelta(days=1) / 100
+        wrong = at >= BEGIN + timedelta(days=lost_after) and number % 2 == 0
+        label = number // 2 % 2
+        lines.append(
+            f"{stamp(at)},{0.9 if label != wrong else 0.1},{label}" + (f",{version}" if version else "")
+        )
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def trial(tmp_path: Path, *more: str, days: int = 20, lost_after: int = 10, **spec: Any) -> list[str]:
+    file = tmp_path / "policy.yaml"
+    file.write_text(yaml.safe_dump(training(**spec)))
+    rows = history(tmp_path / "rows.csv", days=days, lost_after=lost_after)
+    return list(
+        offline_run(parser().parse_args(["simulate", "-f", str(file), "--history", str(rows), *more]))
+    )
+
+
+def test_lost_quality_starts_a_run_after_two_windows_and_is_answered(tmp_path: Path) -> None:
+    lines = trial(tmp_path, triggers=[QUALITY], cooldown="48h")
+    started = [line for line in lines if "Started" in line]
+    assert started[0].startswith("2026-01-19T00:00:00Z   quality")
+    assert lines[-1] == f"2000 labels, {len(started)} runs: {len(started)} by quality"
+
+
+def test_quality_that_is_not_lost_starts_nothing(tmp_path: Path) -> None:
+    assert trial(tmp_path, triggers=[QUALITY], lost_after=99)[-1] == "2000 labels, 0 runs"
+
+
+def test_a_schedule_is_kept_also_where_no_label_arrives(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    schedule = {"name": "daily", "schedule": "0 2 * * *"}
+    file.write_text(yaml.safe_dump(training(triggers=[schedule], cooldown="1h")))
+    rows = tmp_path / "rows.csv"
+    rows.write_text(f"time,score,label\n{stamp(BEGIN)},0.5,1\n{stamp(BEGIN + timedelta(days=7))},0.5,0\n")
+    lines = list(offline_run(parser().parse_args(["simulate", "-f", str(file), "--history", str(rows)])))
+    assert lines[-1] == "2 labels, 7 runs: 7 by daily"
+
+
+def test_runs_take_their_time_and_hold_others(tmp_path: Path) -> None:
+    schedule = {"name": "hourly", "schedule": "0 * * * *"}
+    lines = trial(tmp_path, "--training-time", "5h", triggers=[schedule], cooldown="0s", days=1)
+    assert lines[-1] == "100 labels, 5 runs: 5 by hourly"
+
+
+def test_what_needs_more_than_labels_is_named(tmp_path: Path) -> None:
+    fresh = {"name": "fresh", "dataChange": {"data": "train"}}
+    assert trial(tmp_path, triggers=[QUALITY, fresh])[-1].endswith("more than labels: fresh")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("time,score\n", "has no column label"),
+        ("time,score,label\n", "has no rows"),
+        ("time,score,label\nyesterday,0.5,1\n", "line 2"),
+        ("time,score,label\n2026-01-01,1.5,1\n", "score must be from 0 to 1"),
+        ("time,score,label\n2026-01-01,0.5,maybe\n", "line 2"),
+    ],
+)
+def test_a_history_that_cannot_be_used_is_refused_with_its_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file, rows = tmp_path / "policy.yaml", tmp_path / "rows.csv"
+    file.write_text(yaml.safe_dump(training()))
+    rows.write_text(text)
+    with pytest.raises(CommandError, match=message):
+        list(offline_run(parser().parse_args(["simulate", "-f", str(file), "--history", str(rows)])))
+
+
+@pytest.mark.parametrize("text", ["", "kind: Pod", "a: [", "kind: ContinuousTraining\nspec: {}"])
+def test_a_policy_that_cannot_be_used_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(text)
+    rows = history(tmp_path / "rows.csv", days=1, lost_after=1)
+    with pytest.raises(CommandError):
+        list(offline_run(parser().parse_args(["simulate", "-f", str(file), "--history", str(rows)])))
