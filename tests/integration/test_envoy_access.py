@@ -375,13 +375,22 @@ async def _is_refused(place: Place, key: str) -> bool:
     return await place.get(X_API_Key=key) == 401
 
 
-async def test_key_sets_change_without_a_restart(tmp_path: Path) -> None:
+async def _gets(place: Place, status: int, headers: Mapping[str, str]) -> bool:
+    return await place.get(**headers) == status
+
+
+async def test_key_sets_change_without_a_restart_or_a_lost_request(tmp_path: Path) -> None:
     async with guarded_place(tmp_path) as place:
         before = {"Authorization": f"Bearer {place.issuer.token(**CLAIMS)}"}
         assert await place.get(**before) == 200
         second = Issuer(kid="second")
         after = {"Authorization": f"Bearer {second.token(**CLAIMS)}"}
         assert await place.get(**after) == 401
+        both = json.loads(place.issuer.key_set())["keys"] + json.loads(second.key_set())["keys"]
+        async with Load(place.envoy, "a", before).running(clients=2) as load:
+            mount(tmp_path / "jwks-configmap/issuer", {"jwks": json.dumps({"keys": both})})
+            await place.until(lambda: _gets(place, 200, after))
+        assert load.failed == 0
         mount(tmp_path / "jwks-configmap/issuer", {"jwks": second.key_set()})
 
         async def changed() -> bool:

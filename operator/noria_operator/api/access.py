@@ -16,7 +16,7 @@ from noria_operator.api.types import DnsLabel, HeaderName
 JWKS_KEY = "jwks"
 """Under which a Secret or ConfigMap holds the key set, as Envoy Gateway has it."""
 
-Claimed = Annotated[str, Field(min_length=1, max_length=256)]
+Claimed = Annotated[str, Field(min_length=1, max_length=128)]
 Url = Annotated[
     str,
     Field(
@@ -67,7 +67,13 @@ class Jwt(Spec):
     )
     jwks: Jwks = Field(description="Keys of the issuer.")
     claims: Annotated[
-        dict[str, Annotated[list[Claimed], Field(min_length=1, max_length=16)]], Field(max_length=8)
+        dict[str, Annotated[list[Claimed], Field(min_length=1, max_length=16)]],
+        Field(max_length=4),
+        Rule(
+            cel="self.all(k, size(k) <= 128)",
+            message="names of claims have at most 128 characters",
+            holds=lambda it: all(len(name) <= 128 for name in it),
+        ),
     ] = Field(
         default_factory=dict,
         description="Further claims (a.b: b in a) → allowed values. Default: none.",

@@ -20,8 +20,10 @@ Json = dict[str, Any]
 
 SOON = timedelta(seconds=1)
 """Between two questions while router pods are being replaced."""
-CALMLY = timedelta(seconds=10)
-"""Otherwise: a Secret may come, go or change at any time, and only routers see it."""
+WAITING = timedelta(seconds=10)
+"""While a Secret is missing."""
+CALMLY = timedelta(minutes=1)
+"""Otherwise: a Secret may go at any time, and only routers see it, as soon as their kubelets do."""
 
 
 async def read(ctx: Context, obj: Json) -> Condition | None:
@@ -43,5 +45,6 @@ def again(found: Condition | None) -> timedelta | None:
     """When to ask again."""
     if found is None:
         return None
-    moving = found.reason in {Reason.ROUTERS_STARTING, Reason.ROUTERS_CHANGING, Reason.ROUTERS_SILENT}
-    return SOON if moving else CALMLY
+    if found.reason == Reason.CHECKED:
+        return CALMLY
+    return WAITING if found.reason in {Reason.KEYS_MISSING, Reason.KEYS_INVALID} else SOON

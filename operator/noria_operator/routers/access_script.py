@@ -76,6 +76,6 @@ def challenge(guard: Guard) -> str:
 
 
 def _text(value: str) -> str:
-    """A string of Lua, every byte but letters and digits as its number."""
-    plain = string.ascii_letters + string.digits
+    """A string of Lua; bytes that could end or change one stand in it as numbers."""
+    plain = string.ascii_letters + string.digits + " -_.:/@"
     return "".join(['"', *(chr(one) if chr(one) in plain else f"\\{one:03d}" for one in value.encode()), '"'])

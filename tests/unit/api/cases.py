@@ -200,6 +200,7 @@ ACCEPTED = [
         "md", router=_issued({"uri": "http://keycloak.auth.svc:8080/realms/a/protocol/openid-connect/certs"})
     ),
     yes("md", router=_issued({"configMapName": "a"})),
+    yes("md", router={"access": {"jwt": {**JWT, "claims": {"a" * 128: ["b" * 128] * 16}}}}),
     yes("md", hosts=["internal", "mynoria.internal.example"]),
     yes("tj", data__1__uri="s3://lake/flights", data__1__secretName="lake"),
     yes("tj", data__1__uri="s3://lake/flights2", data__1__secretName="vault"),
@@ -411,6 +412,7 @@ REFUSED = [
     no("md", "name one of secretName", router=_issued({"secretName": "a", "configMapName": "a"})),
     no("md", "audiences", router={"access": {"jwt": {**JWT, "audiences": []}}}),
     no("md", "claims", router={"access": {"jwt": {**JWT, "claims": {"role": []}}}}),
+    no("md", "at most 128", router={"access": {"jwt": {**JWT, "claims": {"a" * 129: ["b"]}}}}),
     *(no("md", "uri", router=_issued({"uri": uri})) for uri in _REFUSED_ISSUERS),
     no("md", "header", router={"access": {"apiKeys": {"secretName": "a", "header": ":authority"}}}),
     no("md", "secretName", router={"access": {"apiKeys": {"secretName": "../a"}}}),

@@ -122,6 +122,6 @@ def test_nothing_that_a_user_says_ends_a_string_of_the_script(claim: str, value:
     plain = access_script.judging([TOKENS], keys={}, jwks={}, report="/")
     said = replace(TOKENS, claims=((claim, (value,)),))
     script = access_script.judging([said], keys={}, jwks={}, report="/").replace(said.rules, TOKENS.rules)
-    strings = re.compile(r'"(?:[A-Za-z0-9]|\\\d{3})*"')
+    strings = re.compile(r'"(?:[A-Za-z0-9 _.:/@-]|\\\d{3})*"')
     rest = strings.sub("S", script).replace("claims = {[S] = {[S] = true}}", "claims = {}")
     assert rest == strings.sub("S", plain)
