@@ -35,8 +35,9 @@ def test_the_rules_are_accepted() -> None:
 def test_the_network_policy_lets_routers_reach_the_pods_of_the_deployment() -> None:
     (policy,) = [example for example in EXAMPLES if example.get("kind") == "NetworkPolicy"]
     spec = json.loads(json.dumps(policy["spec"]).replace("flight-delay", "flights"))
-    (pods,) = [one for one in json.loads(SERVING.read_text()) if one["kind"] == "Deployment"]
-    assert is_chosen(spec["podSelector"], pods["spec"]["template"]["metadata"]["labels"])
+    made = json.loads(SERVING.read_text())
+    (template,) = [one["spec"]["template"] for one in made if "template" in one.get("spec", {})]
+    assert is_chosen(spec["podSelector"], template["metadata"]["labels"])
     routers, operator = (peer for rule in spec["ingress"] for peer in rule["from"])
     assert is_chosen(routers["podSelector"], labels())
     chart = (CHECKOUT / "charts/noria/templates/_helpers.tpl").read_text(encoding="utf-8")
