@@ -94,10 +94,19 @@ protocol: venv ## Generate the code of the gRPC messages from their .proto files
 metrics: venv ## Generate the tables of metrics
 	$(PYTHON) -m tools.monitoring.metrics docs/metrics.md
 
+.PHONY: dashboards
+dashboards: venv ## Generate the dashboards of the chart
+	$(PYTHON) -m tools.monitoring.dashboards
+
+.PHONY: pictures
+pictures: venv ## Draw the dashboards from a live Prometheus into docs/dashboards (PROMETHEUS=http://…, ARGS)
+	$(PYTHON) -m tools.monitoring.pictures $(PROMETHEUS) docs/dashboards $(ARGS)
+
 .PHONY: crds-check
-crds-check: venv ## Fail when CRDs or metrics in the repository are not the generated ones
+crds-check: venv ## Fail when CRDs, metrics or dashboards in the repository are not the generated ones
 	$(PYTHON) -m noria_operator.api.crdgen --check
 	$(PYTHON) -m tools.monitoring.metrics docs/metrics.md --check
+	$(PYTHON) -m tools.monitoring.dashboards --check
 
 .PHONY: rules
 rules: venv ## Recording and alerting rules under promtool: what fires, and what does not
@@ -152,7 +161,7 @@ images: ## Build the images that changed and push them to the cluster
 # ---- more -----------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: rights setup ## The whole loop on real flights, about 10 minutes (KEEP=1 leaves it running)
+demo: rights setup ## The whole loop on real flights, about 10 minutes (KEEP=1 leaves it running, MONITORING=1 with Prometheus)
 	@$(CLUSTER) build helm
 	$(PYTHON) -m examples.flights.demo
 

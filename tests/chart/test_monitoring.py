@@ -71,3 +71,14 @@ def test_monitors_select_what_the_operator_makes_and_keep_its_labels() -> None:
     assert all(one["spec"]["namespaceSelector"] == {"any": True} for one in pods)
     some = of("PodMonitor", {"podMonitors": {"enabled": True}, "watchNamespaces": ["a", "b"]})
     assert all(one["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]} for one in some)
+
+
+def test_dashboards_are_config_maps_that_grafanas_sidecar_finds() -> None:
+    found = of("ConfigMap", VARIANTS["everything"])
+    files = {path.name: path.read_text() for path in (CHART / "files" / "dashboards").glob("*.json")}
+    assert {f"noria-{name}" for name in files} == {name for one in found for name in one["data"]}
+    for one in found:
+        assert one["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert one["metadata"]["annotations"] == {"grafana_folder": "Noria"}
+        ((name, text),) = one["data"].items()
+        assert json.loads(text) == json.loads(files[name.removeprefix("noria-")])

@@ -45,6 +45,11 @@ def define(parser: argparse.ArgumentParser) -> None:
     loaded = add("load", load, "push an image of the local builder to the cluster and print its pinned name")
     loaded.add_argument("image", help="name in the builder's storage")
     loaded.add_argument("name", help="name in the registry, such as noria/mine:1")
+    programmed = add(
+        "programs", programs, "push an image of programs from Go modules, and print its pinned name"
+    )
+    programmed.add_argument("name", help="name in the registry, such as noria/monitoring")
+    programmed.add_argument("modules", nargs="+", choices=sorted(binaries.MODULES), metavar="MODULE")
 
 
 def chosen() -> str:
@@ -148,6 +153,11 @@ def print_images(_: argparse.Namespace) -> None:
 def load(arguments: argparse.Namespace) -> None:
     """Push one image."""
     _answer(images.load(chosen(), arguments.image, arguments.name))
+
+
+def programs(arguments: argparse.Namespace) -> None:
+    """Make and push an image of programs."""
+    _answer(images.programs(chosen(), arguments.name, arguments.modules))
 
 
 def _answer(what: object) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cluster import base_image, kind, local, namespaces, registry
+from tools.cluster import base_image, binaries, kind, local, namespaces, registry
 from tools.cluster.builder import Buildah, Builder, Docker
 from tools.cluster.errors import ClusterError
-from tools.cluster.layout import CHECKOUT, cache
+from tools.cluster.layout import CHECKOUT, binary, cache
 from tools.cluster.locks import turn
 from tools.cluster.process import write_atomically
 from tools.cluster.progress import say, step
@@ -72,6 +73,26 @@ def load(which: str, image: str, name: str) -> str:
     with turn("images", "image builds"):
         digest = _push(image, name, target)
     return f"{REGISTRY}/{name.partition(':')[0]}@{digest}"
+
+
+def programs(which: str, name: str, modules: list[str]) -> str:
+    """An image of programs from Go modules and nothing else, in /bin; returns its pinned name."""
+    target = _target(which)
+    if not isinstance(target.builder, Buildah):
+        raise ClusterError("images of programs are made on the local cluster only (NORIA_CLUSTER_KIND=local)")
+    binaries.ensure(*modules)
+    chosen = [binaries.MODULES[module] for module in modules]
+    key = hashlib.sha256("".join(module.key for module in chosen).encode()).hexdigest()[:16]
+    image = f"localhost/{name}:{key}"
+    with turn("images", "image builds"):
+        if not target.builder.exists(image):
+            with tempfile.TemporaryDirectory(dir=cache()) as root, step(f"building the image {name}"):
+                (Path(root) / "bin").mkdir()
+                for program in (program for module in chosen for program in module.programs):
+                    (Path(root) / "bin" / program).hardlink_to(binary(program))
+                target.builder.import_root(Path(root), image)
+        with step(f"pushing the image {name}"):
+            return f"{REGISTRY}/{name}@{_push(image, f'{name}:{key}', target)}"
 
 
 @dataclass(frozen=True)

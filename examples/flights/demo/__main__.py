@@ -12,6 +12,7 @@ import signal
 import sys
 from typing import Any
 
+from examples.flights.demo import monitoring
 from examples.flights.demo.checks import Claim, judge
 from examples.flights.demo.cluster import ROOT, Cluster, install
 from examples.flights.demo.say import DemoError, Steps, elapsed, say
@@ -54,7 +55,15 @@ def play(cluster: Cluster, steps: Steps) -> bool:
     with steps.step("install Noria with Helm"):
         install(images)
         say("Noria is installed", command="helm -n noria-system status noria")
+    watched = None
+    if os.environ.get("MONITORING") == "1":
+        with steps.step("start Prometheus and Alertmanager"):
+            watched = monitoring.Monitoring(images, cluster.kind)
+            watched.up()
     report = Story(images, steps).tell()
+    if watched is not None:
+        with steps.step("what Prometheus saw"):
+            report["monitoring"] = watched.report(BUILD / "dashboards")
     report["seconds"]["total"] = round(elapsed(), 1)
     claims = judge(report)
     report["claims"] = [vars(claim) for claim in claims]

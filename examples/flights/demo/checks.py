@@ -11,6 +11,8 @@ from typing import Any, Final
 
 RETRAININGS: Final = 2
 ABORT_SECONDS: Final = 1.0
+WANTED: Final = ("NoriaQualityLost", "NoriaRolledBack")
+"""Alerts that the story must bring, where Prometheus runs."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,16 @@ def judge(report: dict[str, Any]) -> list[Claim]:
         _no_loss(report),
         _feedback(report),
         _better(report),
+        *(_watched(report["monitoring"]) if "monitoring" in report else ()),
+    ]
+
+
+def _watched(seen: dict[str, Any]) -> list[Claim]:
+    alerts, empty = seen["alerts"], seen["empty"]
+    told = set(WANTED) <= set(alerts)
+    return [
+        Claim("the alerts of the story reached the webhook", told, ", ".join(alerts) or "none"),
+        Claim("every panel of every dashboard has data", empty == [], "; ".join(empty) or "all of them"),
     ]
 
 

@@ -30,6 +30,8 @@ COUNTERS_INTERVAL: Final = "2s"
 """How often model servers are read: the year takes minutes, so fifteen seconds would be three weeks of it."""
 MARK: Final = "app.kubernetes.io/part-of=noria-flights-demo"
 """Label of the namespace, by which a later demo knows what it may remove."""
+MONITORING_MARK: Final = "app.kubernetes.io/part-of=noria-flights-monitoring"
+"""Label of what MONITORING=1 brings."""
 DESCRIPTION: Final = "installed by the flights demo"
 
 
@@ -107,6 +109,7 @@ class Cluster:
                 f"the cluster has a release {RELEASE} in {SYSTEM}, whose settings the demo would change; "
                 f"`helm uninstall {RELEASE} -n {SYSTEM}`, or let NORIA_KUBECONFIG name another cluster"
             )
+        kubectl("delete", "namespace,clusterrole,clusterrolebinding", f"--selector={MONITORING_MARK}")
         self.claimed = True
 
     def images(self) -> dict[str, str]:
@@ -123,6 +126,7 @@ class Cluster:
             if not self.claimed:
                 return
             self._delete_namespace()
+            kubectl("delete", "namespace,clusterrole,clusterrolebinding", f"--selector={MONITORING_MARK}")
             run([tool("helm"), "uninstall", RELEASE, "--namespace", SYSTEM, "--ignore-not-found", "--wait"])
         else:
             _cluster("down")

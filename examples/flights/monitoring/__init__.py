@@ -1,0 +1,1 @@
+"""Prometheus and Alertmanager beside the demo, and the webhook that is called."""

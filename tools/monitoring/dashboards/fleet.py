@@ -1,0 +1,137 @@
+"""All models at a glance: which serve, how well, how old they are, and what needs somebody."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from tools.monitoring.dashboards.parts import (
+    GREEN,
+    RED,
+    WHERE,
+    YELLOW,
+    happened,
+    lines,
+    number,
+    ours,
+    page,
+    rows,
+)
+
+_BY = "namespace, deployment, model"
+
+
+def build() -> Dashboard:
+    """The dashboard."""
+    made = page("noria-fleet", "Noria / Fleet", "All models: health, traffic, drift, quality, age.")
+    for panel in (
+        number(
+            "Deployments",
+            "ModelDeployments in the chosen namespaces.",
+            f"count(max by ({_BY}) (noria_deployment_phase{{{WHERE}}}))",
+        ),
+        number(
+            "Ready",
+            "Share of them whose requests are answered by the version that status names.",
+            f'avg(max by ({_BY}) (noria_deployment_condition{{condition="Ready",{WHERE}}}))',
+            unit="percentunit",
+            steps=((None, RED), (0.99, YELLOW), (1, GREEN)),
+        ),
+        number(
+            "Rollouts",
+            "Challengers that are on their way.",
+            f'count(noria_deployment_weight_ratio{{role="challenger",{WHERE}}}) or vector(0)',
+        ),
+        number(
+            "Alerts",
+            "Alerts of Noria that fire now.",
+            'count(ALERTS{alertname=~"Noria.*",alertstate="firing"}) or vector(0)',
+            steps=((None, GREEN), (1, YELLOW), (5, RED)),
+        ),
+        number(
+            "Requests now",
+            "Requests a second, to all of them.",
+            f"sum({ours('deployment:requests:rate5m')})",
+            unit="reqps",
+        ),
+        number(
+            "Failing",
+            "Share of requests that fail.",
+            f"sum({ours('deployment:errors:rate5m')}) / sum({ours('deployment:requests:rate5m')})",
+            unit="percentunit",
+            steps=((None, GREEN), (0.001, YELLOW), (0.01, RED)),
+        ),
+        rows(
+            "Models",
+            "One row a ModelDeployment and its champion; what is not known is left empty.",
+            (
+                "share",
+                f'max by ({_BY}, version) (noria_deployment_weight_ratio{{role="champion",{WHERE}}})',
+                "percentunit",
+            ),
+            (
+                "ready",
+                f'max by ({_BY}) (noria_deployment_condition{{condition="Ready",{WHERE}}})',
+                "bool_yes_no",
+            ),
+            ("requests", f"sum by ({_BY}) (version:requests:rate5m{{{WHERE}}})", "reqps"),
+            ("p50", f"max by ({_BY}) (version:request_duration_seconds:p50{{{WHERE}}})", "s"),
+            ("p95", f"max by ({_BY}) (version:request_duration_seconds:p95{{{WHERE}}})", "s"),
+            ("p99", f"max by ({_BY}) (version:request_duration_seconds:p99{{{WHERE}}})", "s"),
+            (
+                "failing",
+                f"sum by ({_BY}) (version:server_errors:rate5m{{{WHERE}}}) / sum by ({_BY}) (version:requests:rate5m{{{WHERE}}})",
+                "percentunit",
+            ),
+            ("drifted", f"max by ({_BY}) (model:drifted_features:ratio1h{{{WHERE}}})", "percentunit"),
+            ("accuracy", f"max by ({_BY}) (model:accuracy:ratio1d{{{WHERE}}})", "percentunit"),
+            ("age", f"max by ({_BY}) (deployment:model_age_seconds{{{WHERE}}})", "s"),
+            names=("namespace", "deployment", "model", "version"),
+            height=10,
+        ),
+        lines(
+            "Requests",
+            "By ModelDeployment, as routers count them.",
+            (ours("deployment:requests:rate5m"), "{{deployment}}"),
+            unit="reqps",
+        ),
+        lines(
+            "Failing share",
+            "5xx and 429 at the routers.",
+            (ours("deployment:error_ratio:rate5m"), "{{deployment}}"),
+            unit="percentunit",
+        ),
+        lines(
+            "p95",
+            "Of each version in use, body to answer.",
+            (f"version:request_duration_seconds:p95{{{WHERE}}}", "{{version}}"),
+            unit="s",
+        ),
+        lines(
+            "Availability budget left",
+            "1: all of thirty days' budget is left; 0: none; below: overdrawn.",
+            (ours("deployment:availability_budget:ratio30d"), "{{deployment}}"),
+            unit="percentunit",
+            least=None,
+        ),
+        lines(
+            "Latency budget left",
+            "The same for requests that must be answered in time.",
+            (ours("deployment:latency_budget:ratio30d"), "{{deployment}}"),
+            unit="percentunit",
+            least=None,
+        ),
+        rows(
+            "Last training",
+            "What started it, and how long ago.",
+            (
+                "ago",
+                f"time() - max by (namespace, model, trigger) (noria_training_last_start_timestamp_seconds{{{WHERE}}})",
+                "s",
+            ),
+            names=("namespace", "model", "trigger"),
+            width=8,
+            height=8,
+        ),
+    ):
+        made = made.with_panel(panel)
+    return happened(made)

@@ -1,0 +1,126 @@
+"""The operator itself: passes, queue, API server."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from tools.monitoring.dashboards.parts import GREEN, RED, YELLOW, lines, number, page
+
+_RATE = "[$__rate_interval]"
+
+
+def build() -> Dashboard:
+    """The dashboard."""
+    made = page(
+        "noria-operator", "Noria / Operator", "Passes, queue, requests to the API server, what is told."
+    )
+    for panel in (
+        number(
+            "Leaders",
+            "One works, the others stand by.",
+            "sum(noria_leader)",
+            steps=((None, RED), (1, GREEN), (2, RED)),
+        ),
+        number("Passes", "A second.", f"sum(rate(noria_reconcile_total{_RATE}))", unit="ops"),
+        number(
+            "Failing passes",
+            "Share of them, of the kind with the most.",
+            "max(noria:reconcile_errors:ratio5m)",
+            unit="percentunit",
+            steps=((None, GREEN), (0.01, YELLOW), (0.1, RED)),
+        ),
+        number("Waiting", "Keys in the queue.", "sum(noria_workqueue_depth)"),
+        number(
+            "Silent for",
+            "Time since the oldest watch heard anything; something comes each minute.",
+            "max(noria_watch_age_seconds)",
+            unit="s",
+            steps=((None, GREEN), (120, RED)),
+        ),
+        number(
+            "Untold objects",
+            "Objects whose status cannot be read as metrics; the log names them.",
+            "sum(noria_objects_untold) or vector(0)",
+            steps=((None, GREEN), (1, RED)),
+        ),
+        lines(
+            "Passes by kind",
+            "A second.",
+            (f"sum by (kind) (rate(noria_reconcile_total{_RATE}))", "{{kind}}"),
+            unit="ops",
+        ),
+        lines(
+            "Passes by outcome",
+            "A second.",
+            (f"sum by (outcome) (rate(noria_reconcile_total{_RATE}))", "{{outcome}}"),
+            unit="ops",
+        ),
+        lines(
+            "Time of a pass",
+            "p95 by kind.",
+            (
+                f"histogram_quantile(0.95, sum by (kind, le) (rate(noria_reconcile_duration_seconds_bucket{_RATE})))",
+                "{{kind}}",
+            ),
+            unit="s",
+        ),
+        lines(
+            "Queue",
+            "Keys that wait and that are worked on.",
+            ("sum(noria_workqueue_depth)", "wait"),
+            ("sum(noria_workqueue_busy)", "busy"),
+        ),
+        lines(
+            "Wait in the queue",
+            "Median and p95.",
+            *(
+                (
+                    f"histogram_quantile({q}, sum by (le) (rate(noria_workqueue_queue_duration_seconds_bucket{_RATE})))",
+                    f"p{int(q * 100)}",
+                )
+                for q in (0.5, 0.95)
+            ),
+            unit="s",
+        ),
+        lines(
+            "Added and retried",
+            "Keys a second.",
+            (f"sum by (kind) (rate(noria_workqueue_adds_total{_RATE}))", "{{kind}}"),
+            (f"sum by (kind) (rate(noria_workqueue_retries_total{_RATE}))", "retried {{kind}}"),
+            unit="ops",
+        ),
+        lines(
+            "Requests to the API server",
+            "A second, by verb and answer.",
+            (
+                f"sum by (verb, code) (rate(noria_api_request_duration_seconds_count{_RATE}))",
+                "{{verb}} {{code}}",
+            ),
+            unit="reqps",
+        ),
+        lines(
+            "Time of a request to the API server",
+            "p95 by verb.",
+            (
+                f"histogram_quantile(0.95, sum by (verb, le) (rate(noria_api_request_duration_seconds_bucket{_RATE})))",
+                "{{verb}}",
+            ),
+            unit="s",
+        ),
+        lines("Objects in the cache", "By kind.", ("max by (kind) (noria_store_objects)", "{{kind}}")),
+        lines(
+            "Events written",
+            "By reason, since the operator started.",
+            ("sum by (reason) (noria_events_emitted_total)", "{{reason}}"),
+            width=12,
+        ),
+        lines(
+            "Repairs",
+            "Watches that were started again, and events that a full list found missing; both are rare.",
+            ("sum(noria_watch_restarts_total)", "watches"),
+            ("sum(noria_resync_repairs_total) or vector(0)", "events"),
+            width=12,
+        ),
+    ):
+        made = made.with_panel(panel)
+    return made

@@ -1,0 +1,120 @@
+"""What labels say: quality with its bounds, what triggers compare it with, how many labels there are and how late."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from tools.monitoring.dashboards.parts import (
+    VERSION,
+    WHERE,
+    between,
+    happened,
+    lines,
+    page,
+    rows,
+    versions,
+)
+
+
+def build() -> Dashboard:
+    """The dashboard."""
+    made = page(
+        "noria-quality", "Noria / Quality", "Quality by labels, its bounds, delay and coverage of labels."
+    )
+    made = made.with_variable(versions())
+    for panel in (
+        between(
+            lines(
+                "Accuracy",
+                "Share of labelled rows of the last day that were right, with Wilson's bounds at 95 %.",
+                (f"max(model:accuracy_high:ratio1d{{{VERSION}}})", "high"),
+                (f"min(model:accuracy_low:ratio1d{{{VERSION}}})", "low"),
+                (f"model:accuracy:ratio1d{{{VERSION}}}", "{{version}}"),
+                unit="percentunit",
+                width=12,
+                least=None,
+            ),
+            "low",
+            "high",
+        ),
+        between(
+            lines(
+                "Mean absolute error",
+                "Of regressions, in the label's own unit, with its bounds at 95 %.",
+                (
+                    f"max(model:mean_absolute_error:1d{{{VERSION}}} + model:mean_absolute_error_margin:1d{{{VERSION}}})",
+                    "high",
+                ),
+                (
+                    f"min(model:mean_absolute_error:1d{{{VERSION}}} - model:mean_absolute_error_margin:1d{{{VERSION}}})",
+                    "low",
+                ),
+                (f"model:mean_absolute_error:1d{{{VERSION}}}", "{{version}}"),
+                unit="none",
+                width=12,
+                least=None,
+            ),
+            "low",
+            "high",
+        ),
+        lines(
+            "What triggers measure",
+            "The value of the last closed window, what it is compared with, and the best ever.",
+            (f"noria_trigger_value{{{WHERE}}}", "{{trigger}} of {{deployment}}"),
+            (f"noria_trigger_threshold{{{WHERE}}}", "threshold {{trigger}}"),
+            (f"noria_trigger_best{{{WHERE}}}", "best {{trigger}}"),
+            unit="none",
+            width=12,
+            least=None,
+        ),
+        rows(
+            "Decisions",
+            "The last one on each trigger, also when it was no.",
+            ("is", f"noria_trigger_decision{{{WHERE}}}", "none"),
+            ("value", f"noria_trigger_value{{{WHERE}}}", "none"),
+            ("threshold", f"noria_trigger_threshold{{{WHERE}}}", "none"),
+            ("rows", f"noria_trigger_samples{{{WHERE}}}", "short"),
+            names=("deployment", "trigger", "decision"),
+            width=12,
+            height=8,
+        ),
+        lines(
+            "Delay of labels",
+            "From prediction to label, of those of the last day.",
+            (f"model:label_delay_seconds:p50_1d{{{WHERE}}}", "p50 {{model}}"),
+            (f"model:label_delay_seconds:p95_1d{{{WHERE}}}", "p95 {{model}}"),
+            unit="s",
+        ),
+        lines(
+            "Coverage",
+            "Labels of the last day by predictions of the last day; late ones can bring it above 1.",
+            (f"model:label_coverage:ratio1d{{{WHERE}}}", "{{model}}"),
+            unit="percentunit",
+        ),
+        lines(
+            "Feedback",
+            "By what became of it, a second.",
+            (f"sum by (outcome) (rate(model_feedback_total{{{WHERE}}}[$__rate_interval]))", "{{outcome}}"),
+        ),
+        rows(
+            "Confusion, last day",
+            "Labelled rows at a threshold of one half.",
+            (
+                "rows",
+                f"sum by (version, actual, predicted) (increase(model_confusion_total{{{VERSION}}}[1d]))",
+                "short",
+            ),
+            names=("version", "actual", "predicted"),
+            width=12,
+            height=9,
+        ),
+        lines(
+            "Labels in the last day",
+            "How many stand behind the accuracy of each version.",
+            (f"model:labels:increase1d{{{VERSION}}}", "{{version}}"),
+            width=12,
+            height=9,
+        ),
+    ):
+        made = made.with_panel(panel)
+    return happened(made)

@@ -1,0 +1,174 @@
+"""Why models are trained, how runs end, and what is left of budgets and objectives."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+
+from tools.monitoring.dashboards.parts import (
+    GREEN,
+    RED,
+    WHERE,
+    YELLOW,
+    Panel,
+    happened,
+    heat,
+    lines,
+    number,
+    page,
+    rows,
+)
+
+
+def build() -> Dashboard:
+    """The dashboard."""
+    made = page("noria-training", "Noria / Training and decisions", "Runs, decisions, budgets, freshness.")
+    for panel in _now():
+        made = made.with_panel(panel)
+    made = made.with_row(Row("Runs"))
+    for panel in _runs():
+        made = made.with_panel(panel)
+    made = made.with_row(Row("Decisions and freshness"))
+    for panel in _decisions():
+        made = made.with_panel(panel)
+    return happened(made)
+
+
+def _now() -> list[Panel]:
+    return [
+        number(
+            "Running",
+            "Runs under way.",
+            f'sum(noria_training_jobs{{phase=~"Pending|Running|Evaluating",{WHERE}}}) or vector(0)',
+        ),
+        number(
+            "Failed in a row",
+            "The most runs of one model that failed since the last that made a version.",
+            f"max(noria_training_failures{{{WHERE}}})",
+            steps=((None, GREEN), (1, YELLOW), (2, RED)),
+        ),
+        number(
+            "Oldest champion",
+            "Age of the oldest one.",
+            f"max(deployment:model_age_seconds{{{WHERE}}})",
+            unit="s",
+        ),
+        number(
+            "Oldest data",
+            "Age of the newest data of the champion that knows the least.",
+            f"max(deployment:data_age_seconds{{{WHERE}}})",
+            unit="s",
+        ),
+        number(
+            "Time to fix",
+            "From decision to promotion, the longest of the champions.",
+            f"max(noria_deployment_fix_seconds{{{WHERE}}})",
+            unit="s",
+        ),
+        number(
+            "Losses that wait",
+            "Triggers that see a loss which no promotion has answered.",
+            f"count(noria_trigger_loss_timestamp_seconds{{{WHERE}}}) or vector(0)",
+            steps=((None, GREEN), (1, RED)),
+        ),
+    ]
+
+
+def _runs() -> list[Panel]:
+    return [
+        lines(
+            "TrainingJobs",
+            "That are kept, by phase.",
+            (f"sum by (phase) (noria_training_jobs{{{WHERE}}})", "{{phase}}"),
+            stacked=True,
+        ),
+        lines(
+            "Runs that ended",
+            "By what started them and how they ended, counted since the operator started.",
+            ("sum by (trigger, result) (noria_training_runs_total)", "{{trigger}}: {{result}}"),
+        ),
+        lines(
+            "How long they take",
+            "Median and p90 of the runs that ended in the last day.",
+            (
+                "histogram_quantile(0.5, sum by (le) (increase(noria_training_duration_seconds_bucket[1d])))",
+                "p50",
+            ),
+            (
+                "histogram_quantile(0.9, sum by (le) (increase(noria_training_duration_seconds_bucket[1d])))",
+                "p90",
+            ),
+            unit="s",
+        ),
+        rows(
+            "Promoted against refused",
+            "Runs that status still tells of, by how they ended.",
+            ("runs", f"noria_training_results{{{WHERE}}}", "none"),
+            names=("deployment", "result"),
+            width=8,
+            height=8,
+        ),
+        rows(
+            "Last run of each model",
+            "How long it took, and when the newest version was made.",
+            (
+                "took",
+                f"max by (namespace, model, result) (noria_training_last_duration_seconds{{{WHERE}}})",
+                "s",
+            ),
+            (
+                "version made",
+                f"time() - max by (namespace, model) (noria_training_last_success_timestamp_seconds{{{WHERE}}})",
+                "s",
+            ),
+            names=("model", "result"),
+            width=8,
+            height=8,
+        ),
+        lines(
+            "Versions",
+            "By phase.",
+            (f"sum by (phase) (noria_model_versions{{{WHERE}}})", "{{phase}}"),
+            stacked=True,
+        ),
+    ]
+
+
+def _decisions() -> list[Panel]:
+    return [
+        heat(
+            "Decisions of triggers",
+            "A row for each word; filled while it is the decision.",
+            f"noria_trigger_decision{{{WHERE}}}",
+            "{{deployment}} {{trigger}}: {{decision}}",
+            steps=((None, GREEN), (1, "purple")),
+            width=12,
+            height=8,
+        ),
+        lines(
+            "Changes of decisions",
+            "By reason, counted since the operator started.",
+            ("sum by (reason, decision) (noria_retrain_decisions_total)", "{{reason}}: {{decision}}"),
+            width=12,
+        ),
+        lines(
+            "Runs left in the budget",
+            "At 0 nothing starts until the oldest run is old enough.",
+            (f"noria_training_budget_left_runs{{{WHERE}}}", "{{deployment}}"),
+            (f"noria_training_budget_runs{{{WHERE}}}", "budget of {{deployment}}"),
+        ),
+        rows(
+            "What holds runs",
+            "And for which deployment.",
+            ("is", f"noria_training_blocked{{{WHERE}}}", "none"),
+            names=("deployment", "by"),
+            width=8,
+            height=8,
+        ),
+        lines(
+            "Age of champions and their data",
+            "Beside the objectives.",
+            (f"deployment:model_age_seconds{{{WHERE}}}", "{{version}}"),
+            (f"deployment:data_age_seconds{{{WHERE}}}", "data of {{version}}"),
+            unit="s",
+        ),
+    ]
