@@ -21,6 +21,7 @@ from examples.flights.demo.traffic import CANARY, FULL, TRAINING, Traffic, rate_
 from examples.flights.demo.world import World
 
 Json = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def deployment(**status: Any) -> Json:
@@ -277,3 +278,48 @@ def test_manifests_are_accepted_by_our_own_models(path: Path) -> None:
         if model is not None:
             model.model_validate({key: document[key] for key in ("metadata", "spec")})
         assert document["kind"] == "Namespace" or document["metadata"]["namespace"] == "flights"
+
+
+@pytest.mark.parametrize(
+    ("alerts", "empty", "holds"),
+    [
+        (["NoriaQualityLost", "NoriaRolledBack", "NoriaFeatureDrift"], [], [True, True]),
+        (["NoriaRolledBack"], ["fleet: Models A"], [False, False]),
+        ([], [], [False, True]),
+    ],
+)
+def test_with_monitoring_alerts_must_be_told_and_panels_have_data(
+    alerts: list[str], empty: list[str], holds: list[bool]
+) -> None:
+    claims = {
+        claim.text: claim
+        for claim in judge({**good_report(), "monitoring": {"alerts": alerts, "empty": empty}})
+    }
+    found = [
+        claims["the alerts of the story reached the webhook"],
+        claims["every panel of every dashboard has data"],
+    ]
+    assert [claim.holds for claim in found] == holds
+
+
+def test_the_jobs_of_the_demo_are_those_that_the_docs_show() -> None:
+    shown = re.search(
+        r"```yaml\n(scrape_configs:.*?)```", (ROOT / "docs" / "monitoring.md").read_text(), re.DOTALL
+    )
+    ran = yaml.safe_load((ROOT / "examples" / "flights" / "monitoring" / "prometheus.yml").read_text())
+    assert shown is not None
+    assert yaml.safe_load(shown[1])["scrape_configs"] == ran["scrape_configs"]
+
+
+def test_the_manifest_of_monitoring_is_whole_and_keeps_to_restricted_pods() -> None:
+    text = (ROOT / "examples" / "flights" / "monitoring" / "manifest.yaml").read_text()
+    objects = list(yaml.safe_load_all(Template(text).substitute(MONITORING_IMAGE="m", FLIGHTS_IMAGE="f")))
+    (pod,) = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert [one["name"] for one in pod["containers"]] == ["prometheus", "alertmanager", "webhook"]
+    for one in pod["containers"]:
+        assert one["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    marked = {one["kind"] for one in objects if "labels" in one["metadata"]}
+    assert marked == {"Namespace", "ClusterRole", "ClusterRoleBinding"}, (
+        "what the demo takes away by its label"
+    )

@@ -28,7 +28,9 @@ def queries(dashboard: Json) -> Iterator[tuple[str, str]]:
     """(where it stands, PromQL) of every panel, annotation and variable."""
     for panel in panels(dashboard):
         yield from ((panel["title"], one["expr"]) for one in panel["targets"])
-    yield from ((one["name"], one["expr"]) for one in dashboard.get("annotations", {}).get("list", ()))
+    yield from (
+        (one["name"], one["target"]["expr"]) for one in dashboard.get("annotations", {}).get("list", ())
+    )
     for one in dashboard["templating"]["list"]:
         if one["type"] == "query":
             yield one["name"], one["query"]["query"].removeprefix("label_values(").rpartition(",")[0]
@@ -123,4 +125,6 @@ def test_what_happened_is_marked_at_its_time() -> None:
     for name in ("fleet", "model", "drift", "quality", "training"):
         marks = {one["name"]: one for one in DASHBOARDS[f"{name}.json"]["annotations"]["list"]}
         assert set(marks) == {"trainings", "promotions", "aborts"}
-        assert all(one["useValueForTime"] and one["expr"].endswith(" * 1000") for one in marks.values())
+        assert all(
+            one["useValueForTime"] and one["target"]["expr"].endswith(" * 1000") for one in marks.values()
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from noria_operator.domain.training_times import moment
@@ -42,8 +43,9 @@ def where(obj: Json) -> tuple[str, str, str]:
     return obj["metadata"]["namespace"], obj["metadata"]["name"], obj["spec"]["model"]
 
 
+@lru_cache(maxsize=100_000)
 def seconds(text: str) -> float:
-    """RFC 3339 as seconds since the epoch."""
+    """RFC 3339 as seconds since the epoch; the same ones are asked for at every scrape."""
     return moment(text).timestamp()
 
 

@@ -33,12 +33,13 @@ def documents() -> dict[str, str]:
 
 def _text(built: Any) -> str:
     found: Json = json.loads(json.dumps(built, cls=JSONEncoder))
-    for annotation in found["annotations"]["list"] if found.get("annotations") else ():
-        annotation |= {
-            "useValueForTime": True,
-            "titleFormat": annotation["name"],
-            "textFormat": "{{model}} {{version}}",
-        }
+    for annotation in found["annotations"].setdefault("list", []):
+        annotation |= {"useValueForTime": True, "titleFormat": annotation["name"]}
+        annotation |= {"textFormat": "{{model}} {{version}}"}
+        annotation["target"] = {"refId": "Anno", "expr": annotation.pop("expr")}
+    for variable in found["templating"]["list"]:
+        for name in ("auto", "auto_min", "auto_count"):  # of another type of variable
+            variable.pop(name, None)
     for index, panel in enumerate(found["panels"], start=1):
         panel["id"] = index
     return json.dumps(_lean(found), indent=1, ensure_ascii=False) + "\n"
@@ -46,6 +47,7 @@ def _text(built: Any) -> str:
 
 def _lean(value: Any) -> Any:
     if isinstance(value, dict):
+        # The lowest threshold is the one at null.
         return {key: _lean(inner) for key, inner in value.items() if inner is not None or key == "value"}
     if isinstance(value, list):
         return [_lean(inner) for inner in value]
