@@ -1,4 +1,4 @@
-"""The command line: `kubectl noria status|why|history|simulate|promote|abort|undo|retry|pause|resume|
+"""The command line: `kubectl noria status|why|history|report|simulate|promote|abort|undo|retry|pause|resume|
 restart|retrain`."""
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from noria_operator.api import names
 from noria_operator.api.types import parse_duration
 from noria_operator.cli import text
 from noria_operator.cli.cluster import Cluster, CommandError, Objects, command, find
+from noria_operator.cli.report.command import made as made_report
+from noria_operator.cli.report.command import write
 from noria_operator.cli.simulate import policy, read, simulate
 
 LOOK_SECONDS = 1.0
@@ -58,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("name", help="NAME, or KIND/NAME such as tj/flight-delay-x7k2p")
     history = commands.add_parser("history", help="which versions served, and what happened to them and why")
     history.add_argument("name", help="name of the ModelDeployment")
+    paper = commands.add_parser("report", help="what changed, how sure, and why: one HTML file")
+    paper.add_argument("name", help="NAME, or KIND/NAME such as mv/flight-delay-4, md/… or ct/…")
+    paper.add_argument("-o", "--output", type=Path, help="the file; default: NAME.html")
     trial = commands.add_parser(
         "simulate", help="what a retraining policy would have done over recorded labels"
     )
@@ -101,6 +106,11 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
         return text.why(find(objects, options.name))
     if options.command == "history":
         return text.history(find(objects, f"{names.MODEL_DEPLOYMENT}/{options.name}"))
+    if options.command == "report":
+        name, page = made_report(objects, options.name)
+        file = options.output or Path(f"{name}.html")
+        write(page, file)
+        return [f"{file}"]
     if options.command == "simulate":
         if options.name is None:
             raise CommandError("say which ContinuousTraining, or give its policy with --file")

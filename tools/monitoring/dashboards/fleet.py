@@ -86,7 +86,7 @@ def build() -> Dashboard:
             ("accuracy", f"max by ({_BY}) (model:accuracy:ratio1d{{{WHERE}}})", "percentunit"),
             ("age", f"max by ({_BY}) (deployment:model_age_seconds{{{WHERE}}})", "s"),
             names=("namespace", "deployment", "model", "version"),
-            height=10,
+            height=7,
         ),
         lines(
             "Requests",

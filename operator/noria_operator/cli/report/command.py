@@ -1,0 +1,55 @@
+"""`kubectl noria report NAME`: find what a report reads, and write it.
+
+In: a name as a person typed it. Out: a file. Invariant: nothing is overwritten that this command
+did not write.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from noria_operator.api import names
+from noria_operator.cli.cluster import CommandError, Objects, find
+from noria_operator.cli.report.decisions import deployment_report, training_report
+from noria_operator.cli.report.version import Found, report
+
+Json = dict[str, Any]
+FIRST: Final = "<!doctype html>"
+
+
+def made(objects: Objects, name: str) -> tuple[str, str]:
+    """(name of the object, its page). A TrainingJob's is that of the version that it made."""
+    obj = find(objects, name)
+    if obj["kind"] == names.TRAINING_JOB:
+        version = obj.get("status", {}).get("modelVersion")
+        if not version:
+            raise CommandError(
+                f"{obj['metadata']['name']} made no version; `kubectl noria why tj/{obj['metadata']['name']}`"
+            )
+        obj = find(objects, f"{names.MODEL_VERSION}/{version}")
+    pages = {names.MODEL_DEPLOYMENT: deployment_report, names.CONTINUOUS_TRAINING: training_report}
+    page = pages.get(obj["kind"])
+    return obj["metadata"]["name"], page(obj) if page else report(_found(objects, obj))
+
+
+def write(page: str, file: Path) -> None:
+    """Write the page; CommandError where something else is there."""
+    try:
+        if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(FIRST):
+            raise CommandError(f"{file} is no report; choose another name with --output")
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _found(objects: Objects, version: Json) -> Found:
+    lineage = version["spec"].get("lineage", {})
+    parent, run = lineage.get("parent"), (lineage.get("trainingJob") or {}).get("name")
+    model = version["spec"]["model"]
+    return Found(
+        version,
+        objects.get(names.MODEL_VERSION, parent) if parent else None,
+        objects.get(names.TRAINING_JOB, run) if run else None,
+        [one for one in objects.list(names.MODEL_DEPLOYMENT) if one["spec"]["model"] == model],
+    )

@@ -1,0 +1,136 @@
+"""The decisions that a ModelDeployment or a ContinuousTraining took, with their evidence. Pure.
+
+In: the object. Out: parts of a page, or a page. Invariant: a verdict stands beside the counts and
+figures that it was made from; what is not known is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from noria_operator.cli.report.page import Html, page, section, table, text
+from noria_operator.cli.report.pictures import CHAMPION, Bar, bars, timeline
+from noria_operator.domain.proportions import wilson
+
+Json = dict[str, Any]
+COLOURS: Final = {"Promoted": "#1a7f37", "RolledBack": "#cf222e", "RolloutCancelled": "#cf222e"}
+OTHER: Final = "#0969da"
+
+
+def decided(deployment: Json, version: str) -> list[Html]:
+    """What a ModelDeployment decided about a version; nothing where it never met it."""
+    status, name = deployment.get("status", {}), deployment["metadata"]["name"]
+    events = [one for one in status.get("history", ()) if one.get("version") == version]
+    rejected = next((one for one in status.get("rejected", ()) if one["version"] == version), None)
+    judged = (status.get("candidate") or {}).get("version") == version
+    if not (events or rejected or judged):
+        return []
+    fate = [text(f"Rejected at {rejected.get('at', '')}: {rejected.get('reason', '')}")] if rejected else []
+    evidence = list(_evidence(status.get("analysis") or {})) if judged or rejected else []
+    return section(f"Decisions of ModelDeployment {name}", *fate, *evidence, *_story(events))
+
+
+def deployment_report(deployment: Json) -> str:
+    """The page on a ModelDeployment: what it does now, on what evidence, and all that it remembers."""
+    status, name = deployment.get("status", {}), deployment["metadata"]["name"]
+    shares = [
+        Bar(one["version"], one["weight"] / 100, colour=CHAMPION if _stable(one, status) else OTHER)
+        for one in status.get("traffic", ())
+    ]
+    rejected = [
+        [one["version"], one.get("at", ""), one.get("reason", "")] for one in status.get("rejected", ())
+    ]
+    parts = [
+        text(status.get("message", "")),
+        *section("Share of requests", bars(shares, percent=True)),
+        *section("The last judgement", *_evidence(status.get("analysis") or {})),
+        *section("Rejected versions", table(["version", "at", "because"], rejected)),
+        *section("What happened", *_story(status.get("history", ()))),
+    ]
+    return page(
+        name,
+        f"ModelDeployment of {deployment['spec']['model']}, {status.get('phase', 'no status yet')}",
+        parts,
+    )
+
+
+def training_report(training: Json) -> str:
+    """The page on a ContinuousTraining: each trigger's last decision, also "no", and the runs it led to."""
+    status, name = training.get("status", {}), training["metadata"]["name"]
+    runs = [
+        [run["at"], run.get("trigger", ""), run.get("trainingJob", ""), run.get("result") or "not known yet"]
+        for run in status.get("runs", ())
+    ]
+    times = [(_seconds(run["at"]), run.get("trigger", ""), OTHER) for run in status.get("runs", ())]
+    parts = [
+        text(status.get("message", "")),
+        *(part for one in status.get("triggers", ()) for part in _trigger(one)),
+        *section("Runs", timeline(times), table(["at", "trigger", "TrainingJob", "how it ended"], runs)),
+    ]
+    return page(name, f"ContinuousTraining of {training['spec']['deployment']}", parts)
+
+
+def _trigger(entry: Json) -> list[Html]:
+    figures: list[Bar] = []
+    value, limit = _number(entry.get("value")), _number(entry.get("threshold"))
+    if value is not None:
+        rows = f" ({entry['samples']} rows)" if entry.get("samples") else ""
+        figures.append(Bar(f"value{rows}", value, mark=limit))
+    if (best := _number(entry.get("best"))) is not None:
+        figures.append(Bar("best ever", best, colour=CHAMPION))
+    head = f"Trigger {entry['name']}: {entry.get('decision', 'not decided yet')}"
+    return section(head, text(entry.get("message", "")), bars(figures))
+
+
+def _evidence(analysis: Json) -> Iterator[Html]:
+    if not analysis.get("verdict"):
+        return
+    yield text(f"{analysis['verdict']}: {analysis.get('message', '')}")
+    shares = [
+        bar
+        for role, colour in (("challenger", OTHER), ("champion", CHAMPION))
+        if (bar := _errors(role, analysis.get(role) or {}, colour)) is not None
+    ]
+    if shares:
+        yield text("Share of requests that failed, as routers counted them, with Wilson's bounds at 95 %:")
+        yield bars(shares, percent=True)
+    rows = [[one["name"], one["verdict"], one.get("message", "")] for one in analysis.get("measures", ())]
+    yield table(["measure", "verdict", "because"], rows)
+    figures = [
+        [one["name"], name, str(value)]
+        for one in analysis.get("measures", ())
+        for name, value in sorted(one.get("figures", {}).items())
+    ]
+    yield table(["measure", "figure", "value"], figures)
+
+
+def _errors(role: str, counts: Json, colour: str) -> Bar | None:
+    requests, errors = int(counts.get("requests", 0)), int(counts.get("errors", 0))
+    if not requests:
+        return None
+    low, high = wilson(errors, requests)
+    name = f"{role}: {errors} of {requests}"
+    return Bar(name, errors / requests, colour=colour, low=low, high=high)
+
+
+def _story(events: Any) -> Iterator[Html]:
+    yield timeline([(_seconds(one["at"]), one["event"], COLOURS.get(one["event"], OTHER)) for one in events])
+    rows = [[one["at"], one["event"], one.get("version", ""), one.get("message", "")] for one in events]
+    yield table(["at", "event", "version", "because"], rows)
+
+
+def _stable(share: Json, status: Json) -> bool:
+    return (status.get("stable") or {}).get("name") == share.get("name")
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
+
+
+def _seconds(at: str) -> float:
+    return datetime.fromisoformat(at).timestamp()

@@ -1,0 +1,283 @@
+"""Reports: pages that load nothing, show what stands in the objects, and escape what anybody wrote."""
+
+from __future__ import annotations
+
+import copy
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from noria_operator.cli.cluster import CommandError
+from noria_operator.cli.main import parser, run
+from noria_operator.cli.report.command import made, write
+from noria_operator.cli.report.decisions import deployment_report, training_report
+from noria_operator.cli.report.page import table
+from noria_operator.cli.report.pictures import Bar, bars, timeline
+from noria_operator.cli.report.version import Found, report
+
+Json = dict[str, Any]
+
+
+def version(number: int, **spec: Any) -> Json:
+    body = {
+        "model": "flight-delay",
+        "artifact": {"format": "onnx", "digest": f"sha256:{number:064d}", "uri": "pvc://models/x"},
+        "signature": {"inputs": [{"name": "x"}]},
+        **spec,
+    }
+    meta = {"name": f"flight-delay-{number}", "creationTimestamp": "2026-03-01T00:00:00Z"}
+    status = {"phase": "Approved", "history": [{"at": "2026-03-01T00:01:00Z", "from": "", "to": "Approved"}]}
+    return {"kind": "ModelVersion", "metadata": meta, "spec": body, "status": status}
+
+
+PARENT = version(3, lineage={"params": {"depth": "5"}, "seed": 7})
+CHILD = version(
+    4,
+    lineage={
+        "parent": "flight-delay-3",
+        "trainingJob": {"name": "run-4", "uid": "u"},
+        "params": {"depth": "6"},
+        "seed": 7,
+        "data": [
+            {
+                "name": "train",
+                "partitions": {"by": "day", "oldest": "2026-01-01", "newest": "2026-02-01", "count": 32},
+            }
+        ],
+        "trigger": {
+            "reason": "Performance", "name": "quality", "value": "0.61", "threshold": "0.65", "samples": 1200,
+            "at": "2026-03-01T00:00:00Z",
+        },
+    },
+    evaluation={
+        "metrics": {"auc": "0.71"},
+        "rows": 5000,
+        "versus": {"version": "flight-delay-3", "metrics": {"auc": "0.68"}},
+    },
+)  # fmt: skip
+RUN = {
+    "kind": "TrainingJob",
+    "metadata": {"name": "run-4"},
+    "spec": {"model": "flight-delay"},
+    "status": {
+        "modelVersion": "flight-delay-4",
+        "gates": [{"metric": "auc", "result": "Pass", "detail": "0.71 >= 0.65"}],
+    },
+}
+DEPLOYMENT: Json = {
+    "kind": "ModelDeployment",
+    "metadata": {"name": "flight-delay"},
+    "spec": {"model": "flight-delay"},
+    "status": {
+        "phase": "RolledBack",
+        "stable": {"version": "flight-delay-3", "name": "flight-delay-3-aaaaaa"},
+        "traffic": [{"version": "flight-delay-3", "name": "flight-delay-3-aaaaaa", "weight": 100}],
+        "analysis": {
+            "verdict": "Fail",
+            "message": "errors: e_harm 300",
+            "champion": {"requests": 900, "errors": 3},
+            "challenger": {"requests": 100, "errors": 20},
+            "measures": [
+                {"name": "errors", "verdict": "Fail", "message": "too many", "figures": {"logEHarm": "5.7"}}
+            ],
+        },
+        "rejected": [
+            {"version": "flight-delay-4", "reason": "errors: too many", "at": "2026-03-01T00:20:00Z"}
+        ],
+        "history": [
+            {"at": "2026-03-01T00:00:00Z", "event": "Promoted", "version": "flight-delay-3", "message": "m"},
+            {"at": "2026-03-01T00:10:00Z", "event": "RolloutStarted", "version": "flight-delay-4"},
+            {"at": "2026-03-01T00:20:00Z", "event": "RolledBack", "version": "flight-delay-4"},
+        ],
+    },
+}
+TRAINING: Json = {
+    "kind": "ContinuousTraining",
+    "metadata": {"name": "loop"},
+    "spec": {"deployment": "flight-delay"},
+    "status": {
+        "triggers": [
+            {
+                "name": "quality", "decision": "Fire", "value": "0.61", "threshold": "0.65", "best": "0.7",
+                "samples": 1200, "message": "auc 0.61 is worse",
+            },
+            {"name": "data", "decision": "No", "value": "md5:ab", "message": "nothing new"},
+        ],
+        "runs": [
+            {"at": "2026-03-01T00:00:00Z", "trigger": "quality", "trainingJob": "r", "result": "RolledBack"},
+            {"at": "2026-03-02T00:00:00Z", "trigger": "quality", "trainingJob": "run-5"},
+        ],
+    },
+}  # fmt: skip
+FOUND = Found(CHILD, PARENT, RUN, [DEPLOYMENT])
+PAGES = {
+    "version": report(FOUND),
+    "first version": report(Found(version(1))),
+    "deployment": deployment_report(DEPLOYMENT),
+    "training": training_report(TRAINING),
+}
+
+
+class Objects:
+    """The objects of one namespace."""
+
+    def __init__(self, *objects: Json) -> None:
+        self.objects = objects
+
+    def get(self, kind: str, name: str) -> Json | None:
+        return next(
+            (one for one in self.objects if (one["kind"], one["metadata"]["name"]) == (kind, name)), None
+        )
+
+    def list(self, kind: str) -> list[Json]:
+        return [one for one in self.objects if one["kind"] == kind]
+
+    def annotate(self, kind: str, name: str, annotations: dict[str, str]) -> None:
+        raise AssertionError("a report changes nothing")
+
+
+ALL = Objects(CHILD, PARENT, RUN, DEPLOYMENT, TRAINING)
+
+
+class Words(HTMLParser):
+    """The words of a page, and what it would load."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.loads: list[str] = []
+        self.feed(page)
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in {"script", "link", "img", "iframe", "object", "image", "use"}:
+            self.loads.append(tag)
+        self.loads += [name for name, _ in attrs if name in {"src", "href", "onload", "xlink:href"}]
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_a_page_loads_nothing_and_its_pictures_are_whole(page: str) -> None:
+    found = Words(page)
+    assert found.loads == []
+    assert "default-src 'none'" in page
+    assert not re.search(r"https?://|url\(|@import", page)
+    for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        ElementTree.fromstring(svg)
+
+
+def test_a_version_tells_why_what_changed_how_good_and_what_was_decided() -> None:
+    said = " ".join(Words(PAGES["version"]).words)
+    for words in (
+        "Performance (quality), decided", "Measured 0.61, compared with 0.65, on 1200 rows",
+        "2026-01-01 to 2026-02-01 (32)", "Measured on 5000 rows, beside flight-delay-3", "0.71 >= 0.65",
+        "Rejected at 2026-03-01T00:20:00Z: errors: too many", "challenger: 20 of 100", "RolledBack",
+        "logEHarm",
+    ):  # fmt: skip
+        assert words in said, words
+
+
+def test_what_differs_from_the_parent_is_marked_and_nothing_else() -> None:
+    marked = re.findall(r"<td>([^<]*)</td><td>([^<]*)</td><td class=changed>([^<]*)</td>", PAGES["version"])
+    changed = {name: (old, new) for name, old, new in marked}
+    assert changed["parameter depth"] == ("5", "6")
+    assert changed["data train"][0] == "–"
+    assert "seed" not in changed
+    assert "inputs" not in changed
+
+
+def test_a_first_version_has_nothing_to_be_compared_with() -> None:
+    said = " ".join(Words(PAGES["first version"]).words)
+    assert "A person, or a program of theirs, started the run." in said
+    assert "It was not evaluated" in said
+    assert "class=changed" not in PAGES["first version"]
+
+
+def test_a_deployment_that_never_met_the_version_says_nothing_about_it() -> None:
+    page = report(Found(version(9), None, None, [DEPLOYMENT]))
+    assert "Decisions of ModelDeployment" not in page
+
+
+def test_a_training_tells_each_decision_also_no_and_how_runs_ended() -> None:
+    said = " ".join(Words(PAGES["training"]).words)
+    for words in ("Trigger quality: Fire", "Trigger data: No", "nothing new", "RolledBack", "not known yet"):
+        assert words in said
+
+
+def test_what_anybody_wrote_is_text() -> None:
+    evil = "<script>alert(1)</script>\"'&"
+    child, deployment = copy.deepcopy(CHILD), copy.deepcopy(DEPLOYMENT)
+    child["spec"] |= {"card": evil}
+    child["spec"]["lineage"]["params"] = {evil: evil}
+    child["spec"]["evaluation"]["metrics"] = {evil: "0.5"}
+    deployment["status"]["history"][2] |= {"message": evil, "event": evil}
+    page = report(Found(child, PARENT, RUN, [deployment]))
+    assert "<script" not in page
+    assert Words(page).loads == []
+    assert page.count("&lt;script&gt;") >= 5
+
+
+def test_bars_hold_their_bounds_and_marks() -> None:
+    drawn = bars([Bar("a", 0.2, low=0.1, high=0.4, mark=0.5), Bar("b", -0.1)]).text
+    places = [float(x) for x in re.findall(r'(?:x1|x)="([\d.]+)"', drawn)]
+    assert all(0 <= x <= 760 for x in places)
+    assert bars([]).text == ""
+    assert "20 %" in bars([Bar("a", 0.2)], percent=True).text
+
+
+def test_a_timeline_puts_words_that_would_meet_on_lines_of_their_own() -> None:
+    drawn = timeline(
+        [(0.0, "RolloutStarted", "blue"), (1.0, "RolledBack", "red"), (100.0, "Promoted", "green")]
+    ).text
+    lines = re.findall(r'<text x="[\d.]+" y="(\d+)">', drawn)
+    assert lines[0] != lines[1]
+    assert lines[2] == lines[0]
+    assert timeline([]).text == ""
+
+
+def test_a_table_without_rows_is_nothing() -> None:
+    assert table(["a"], []).text == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("mv/flight-delay-4", "flight-delay-4"),
+        ("tj/run-4", "flight-delay-4"),
+        ("md/flight-delay", "flight-delay"),
+        ("ct/loop", "loop"),
+    ],
+)
+def test_any_object_of_the_loop_has_its_report(asked: str, name: str) -> None:
+    found, page = made(ALL, asked)
+    assert found == name
+    assert f"<h1>{name}</h1>" in page
+
+
+def test_a_run_without_a_version_says_where_to_look() -> None:
+    with pytest.raises(CommandError, match=r"made no version.*kubectl noria why tj/run-9"):
+        made(Objects({"kind": "TrainingJob", "metadata": {"name": "run-9"}, "spec": {}}), "tj/run-9")
+
+
+def test_the_command_writes_a_file_and_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert list(run(parser().parse_args(["report", "mv/flight-delay-4"]), ALL)) == ["flight-delay-4.html"]
+    first = (tmp_path / "flight-delay-4.html").read_text()
+    other = tmp_path / "other.html"
+    run(parser().parse_args(["report", "mv/flight-delay-4", "-o", str(other)]), ALL)
+    assert other.read_text() == first
+
+
+def test_a_file_that_is_no_report_stays(tmp_path: Path) -> None:
+    file = tmp_path / "notes.html"
+    file.write_text("mine")
+    with pytest.raises(CommandError, match="is no report"):
+        write("<!doctype html>", file)
+    assert file.read_text() == "mine"
+    with pytest.raises(CommandError, match="cannot be written"):
+        write("<!doctype html>", tmp_path / "nowhere" / "a.html")
