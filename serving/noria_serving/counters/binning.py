@@ -35,13 +35,13 @@ class Numbers:
 
     def __init__(self, rows: Sequence[Sequence[tuple[int, Bins]]]) -> None:
         """rows: the sets of bins that count each row of values, and where in the vector they begin."""
-        self._bounds: list[tuple[int, int, dict[str, Array]]] = []
+        self._bounds: dict[str, list[Array]] = {"f": [], "d": []}
         targets: list[int] = []
         upper: list[int] = []
         lower: list[int] = []
         at = 2  # place 0 holds zero, place 1 the number of rows
         for counted in rows:
-            first, every = at, np.concatenate([_bounds(bins) for _, bins in counted])
+            every = np.concatenate([_bounds(bins) for _, bins in counted])
             for start, bins in counted:
                 edges = at + len(bins.edges)
                 size, below, high, end = bins.size, *range(edges, edges + 3)
@@ -50,19 +50,21 @@ class Numbers:
                 upper += [right for _, right in pairwise(steps)] + [1, below, end]
                 targets += [*range(start, start + size), start + size, start + size + 2, start + size + 3]
                 at = end + 1
-            self._bounds.append((first, at, {"f": _down(every), "d": every}))
+            self._bounds["f"].append(_down(every))
+            self._bounds["d"].append(every)
         self._places = np.zeros(at, dtype=np.int64)
         self._targets, self._upper, self._lower = np.array(targets), np.array(upper), np.array(lower)
 
     def add(self, values: Array, vector: Counts) -> None:
         """values: float32 or float64, a row for each feature, which is sorted in place."""
-        if not self._bounds:
+        bounds = self._bounds[values.dtype.char]
+        if not bounds:
             return
         values.sort(axis=1)
-        places, kind = self._places, values.dtype.char
+        places = self._places
         places[1] = values.shape[1]
-        for row, (start, end, bounds) in zip(values, self._bounds, strict=True):
-            places[start:end] = row.searchsorted(bounds[kind], side="right")
+        found = [row.searchsorted(wanted, "right") for row, wanted in zip(values, bounds, strict=True)]
+        np.concatenate(found, out=places[2:])
         vector[self._targets] += places[self._upper] - places[self._lower]
 
 

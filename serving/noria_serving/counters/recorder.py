@@ -32,14 +32,14 @@ class Recorder:
     def __init__(self, reference: Reference) -> None:
         self.state = State(reference)
         self.overhead = 0.0
-        features = [[pair] for pair in zip(self.state.features, reference.features, strict=True)]
         prediction = [(self.state.prediction, reference.prediction)]
         if self.state.grid is not None:
             common = replace(reference.prediction, edges=self.state.grid.edges)
             prediction.append((self.state.outputs, common))
-        counted = [*features, prediction]
-        self._numbers = Numbers([sets for sets in counted if sets[0][1].kind == "numeric"])
-        self._texts = [Texts(*sets[0]) for sets in counted if sets[0][1].kind != "numeric"]
+        starts = [*zip(self.state.features, reference.features, strict=True)]
+        self._predictions = Numbers([prediction] if reference.prediction.kind == "numeric" else [])
+        self._numbers = Numbers([[(start, bins)] for start, bins in starts if bins.kind == "numeric"])
+        self._texts = [Texts(start, bins) for start, bins in starts if bins.kind != "numeric"]
         self._requests = [0] * len(REQUESTS)
         self._waiting = Waiting(reference)
 
@@ -67,7 +67,8 @@ class Recorder:
             return
         started = time.perf_counter()
         vector[self.state.predictions] += self._waiting.rows
-        numbers, texts = self._waiting.take()
+        predictions, numbers, texts = self._waiting.take()
+        self._predictions.add(predictions, vector)
         self._numbers.add(numbers, vector)
         for counter, values in zip(self._texts, texts, strict=True):
             counter.add(values, vector)

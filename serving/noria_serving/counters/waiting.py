@@ -1,9 +1,9 @@
 """Rows of answered requests, until somebody counts them.
 
-In: the arrays of one request at a time. Out: all of their values, a row for each numeric feature and a list
-for each feature of text. Invariant: the numbers of requests of one row, which most are, are copied at once,
-into a few bytes: keeping their many small arrays costs ten times as much (measured), in the caches and the
-allocator's free lists that they do not go back to.
+In: the arrays of one request at a time. Out: all of their values: predictions, a row for each numeric
+feature, a list for each feature of text. Invariant: the numbers of requests of one row, which most are, are
+copied at once, into a few bytes: keeping their many small arrays costs ten times as much (measured), in the
+caches and the allocator's free lists that they do not go back to.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _join: Final = cast("Callable[[Iterable[Any]], bytes]", b"".join)
 """Of anything that has a buffer, which the stubs do not know."""
 SCORES: Final = "\0scores"
 """The prediction, as if it were one more tensor; no tensor is called so."""
+BLOCK: Final = 256
+"""Rows that are turned into columns at a time: as many as stay in the processor's nearest cache."""
 
 
 class Waiting:
@@ -32,7 +34,6 @@ class Waiting:
 
     def __init__(self, reference: Reference) -> None:
         places = [((bins.input, bins.column), bins.kind) for bins in reference.features]
-        places.append(((SCORES, 0), reference.prediction.kind))
         self.numbers = [place for place, kind in places if kind == "numeric"]
         self.texts = [place for place, kind in places if kind != "numeric"]
         self._moves = [self._move(source) for source in dict.fromkeys(source for source, _ in self.numbers)]
@@ -69,25 +70,31 @@ class Waiting:
         self._layout = Layout(self.numbers, inputs, scores)
         return True
 
-    def take(self) -> tuple[Array, list[list[str]]]:
-        """(a row for each of `numbers`, a list for each of `texts`); then nothing waits any more."""
-        singles = len(self._packed)
+    def take(self) -> tuple[Array, Array, list[list[str]]]:
+        """(predictions as one row, a row for each of `numbers`, a list for each of `texts`); then nothing
+        waits any more. Numbers are float32 where all fit into that: these are sorted in half the time.
+        """
+        singles, layout = len(self._packed), self._layout
         columns = self._columns()
         kinds = {columns[source].dtype for source, *_ in self._moves if columns}
-        kinds.update(self._layout.kinds if singles else ())
-        narrow = all(np.can_cast(kind, np.float32) for kind in kinds)
-        numbers = np.empty((len(self.numbers), self.rows), np.float32 if narrow else np.float64)
+        kinds.update(layout.kinds if singles else ())
+        numbers = np.empty((len(self.numbers), self.rows), _common(kinds))
+        scored = [columns[SCORES].dtype] if columns else []
+        scores = np.empty((1, self.rows), _common([*scored, layout.record[SCORES]] if singles else scored))
         if singles:
-            self._layout.unpack(self._packed, numbers[:, :singles])
-        texts = [self._layout.texts.get(source, []) for source, _ in self.texts]
+            scores[0, :singles] = layout.unpack(self._packed, numbers[:, :singles])
+        texts = [layout.texts.get(source, []) for source, _ in self.texts]
         if columns:
+            scores[0, singles:] = columns[SCORES][:, 0]
             for source, targets, chosen in self._moves:
-                numbers[targets, singles:] = columns[source].T[chosen]
+                for start in range(0, len(columns[source]), BLOCK):
+                    rows = columns[source][start : start + BLOCK]
+                    numbers[targets, singles + start : singles + start + len(rows)] = rows.T[chosen]
             for values, (source, column) in zip(texts, self.texts, strict=True):
                 values.extend(map(str, columns[source][:, column].tolist()))
-        self._layout.texts = {source: [] for source in self._layout.texts}
+        layout.texts = {source: [] for source in layout.texts}
         self._packed, self._several, self.rows, self.requests = [], [], 0, 0
-        return numbers, texts
+        return scores, numbers, texts
 
     def _move(self, tensor: str) -> tuple[str, Any, Any]:
         """Which columns of a tensor go to which of `numbers`."""
@@ -98,7 +105,7 @@ class Waiting:
         """The rows of all requests but those of one row, by tensor."""
         if not self._several:
             return {}
-        sources = {source for source, _ in (*self.numbers, *self.texts)}
+        sources = {source for source, _ in (*self.numbers, *self.texts, (SCORES, 0))}
         return {source: _joined([inputs[source] for inputs in self._several]) for source in sources}
 
 
@@ -109,16 +116,22 @@ class Layout:
         self.order = list(inputs)
         self.texts: dict[str, list[str]] = {n: [] for n, array in inputs.items() if array.dtype.kind in "OUS"}
         self.numbers = [name for name in inputs if name not in self.texts]
-        fields = _fields({**{name: inputs[name] for name in self.numbers}, SCORES: scores})
+        fields = _fields({name: inputs[name] for name in self.numbers})
         self.kinds = [kind for _, kind, _ in fields]
-        self.record = np.dtype([(name, kind, (len(places),)) for name, kind, places in fields])
+        kept: list[Any] = [(name, kind, (len(places),)) for name, kind, places in fields]
+        self.record = np.dtype([*kept, (SCORES, scores.dtype)])
         self._moves = [_move(wanted, name, places) for name, _, places in fields]
 
-    def unpack(self, packed: Sequence[bytes], numbers: Array) -> None:
-        """Write the numbers into the rows of `numbers`, a column for each of `packed`."""
+    def unpack(self, packed: Sequence[bytes], numbers: Array) -> Array:
+        """Write the numbers into the rows of `numbers`, a column for each of `packed`; the predictions."""
         rows = np.frombuffer(_join(packed), dtype=self.record)
         for field, targets, columns in self._moves:
             numbers[targets] = rows[field].T[columns]
+        return rows[SCORES]
+
+
+def _common(kinds: Iterable[Any]) -> Any:
+    return np.float32 if all(np.can_cast(kind, np.float32) for kind in kinds) else np.float64
 
 
 def _fields(arrays: Inputs) -> list[tuple[str, Any, list[Place]]]:
