@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ log = logging.getLogger(__name__)
 GOLDEN_SCHEMA: Final = "noria.golden/v1"
 MOST_ROWS: Final = 2048
 """Up to which it is looked for how many rows a short call takes."""
+TRIES: Final = 3
+"""Calls that are timed, the fastest of which counts: a neighbour's load, or memory that is asked for once, is
+not what a call takes."""
+SHORT, LONG = 0.001, 0.1
+"""Seconds; calls that take less or more are not repeated."""
 Array = NDArray[Any]
 
 
@@ -56,13 +62,13 @@ class Loaded:
         """
         inputs, rows = decode_inputs(self.golden["inputs"], self.backend.signature.inputs), self.golden_rows
         while rows < MOST_ROWS:
-            batch, started = repeated(inputs, 2 * rows), time.perf_counter()
+            batch = repeated(inputs, 2 * rows)
             try:
-                self.backend.predict(batch)
+                took, _ = quickest(self.backend, batch, enough=seconds)
             except Exception:
                 log.info("model fails on more than its golden rows", exc_info=True)
                 break
-            if time.perf_counter() - started > seconds:
+            if took > seconds:
                 break
             rows *= 2
         return rows
@@ -136,9 +142,7 @@ def check_golden(backend: Backend, golden: Any) -> tuple[float, int]:
         ) from error
     try:
         backend.predict(inputs)
-        started = time.perf_counter()
-        outputs = backend.predict(inputs)
-        seconds = time.perf_counter() - started
+        seconds, outputs = quickest(backend, inputs)
     except NoriaError:
         raise
     except Exception as error:
@@ -153,6 +157,20 @@ def check_golden(backend: Backend, golden: Any) -> tuple[float, int]:
                 f"output {tensor.name!r} differs from golden.json by more than {tolerance}",
             )
     return seconds, len(outputs[0])
+
+
+def quickest(
+    backend: Backend, inputs: Mapping[str, Array], *, enough: float = SHORT
+) -> tuple[float, list[Array]]:
+    """(seconds, outputs) of the fastest of a few calls, until one takes no more than `enough`."""
+    least = math.inf
+    for _ in range(TRIES):
+        started = time.perf_counter()
+        outputs = backend.predict(inputs)
+        least = min(least, time.perf_counter() - started)
+        if not enough < least < LONG:
+            break
+    return least, outputs
 
 
 def warm(backend: Backend, golden: Any, plan: WarmUp) -> None:

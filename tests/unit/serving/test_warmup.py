@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 
@@ -11,7 +12,7 @@ import pytest
 from noria_serving.bundle import Bundle
 from noria_serving.cli.serve import models
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model.loaded import load
+from noria_serving.model.loaded import Loaded, load
 from noria_serving.model.onnx import OnnxModel
 from noria_serving.server.models import load_service
 from noria_serving.settings import ModelSettings, read
@@ -39,13 +40,27 @@ def test_each_size_is_predicted_before_the_version_exists(matrix_bundle: Bundle,
     settings = ModelSettings(bundle=str(matrix_bundle.path), warm_up=WarmUp((1, 50), 5))
     service = load_service(settings)
     assert (sizes[1], sizes[50]) == (5, 5)
-    assert sizes[service.loaded.golden_rows] == 4, "proved and timed again once it is warm"
+    assert sizes[service.loaded.golden_rows] >= 4, "proved and timed again once it is warm"
     service.close()
 
 
 def test_without_a_size_the_golden_rows_are_all(matrix_bundle: Bundle, sizes: Counter[int]) -> None:
     loaded = load(str(matrix_bundle.path))
-    assert sizes == {loaded.golden_rows: 2}
+    assert [*sizes] == [loaded.golden_rows]
+
+
+@pytest.mark.parametrize(
+    ("times", "quick"),
+    [([1e-4], True), ([9e-3, 9e-3, 1e-4], True), ([1e-4, 9e-3], True), ([9e-3], False), ([0.2, 1e-4], False)],
+)
+def test_the_fastest_of_a_few_calls_tells_what_one_takes_and_slow_ones_are_not_repeated(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, times: list[float], quick: bool
+) -> None:
+    steps = itertools.chain.from_iterable((1.0, took) for took in itertools.cycle(times))
+    clock = itertools.accumulate(steps)
+    monkeypatch.setattr("noria_serving.model.loaded.time.perf_counter", lambda: next(clock))
+    rows = loaded.rows_within(0.002)
+    assert rows >= 2048 if quick else rows == loaded.golden_rows
 
 
 def test_it_is_tried_how_many_rows_a_short_call_takes(matrix_bundle: Bundle, sizes: Counter[int]) -> None:
