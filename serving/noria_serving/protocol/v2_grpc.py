@@ -7,14 +7,15 @@ tensors is answered with raw tensors, one with typed contents with typed content
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from noria_serving import contract
+from noria_serving.protocol import apart
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
 from noria_serving.protocol.inference_pb2 import (
@@ -50,11 +51,29 @@ def parse(kind: type[Message], data: bytes) -> Any:
         raise RequestError(f"this is not a valid {kind.DESCRIPTOR.name}: {error}") from error
 
 
-def decode(message: ModelInferRequest, signature: Signature, *, deadline: float | None) -> InferRequest:
-    """A message → InferRequest. `deadline`: the call's own, as time.monotonic()."""
-    inputs = _inputs(message, signature)
+class Received(NamedTuple):
+    """A request for inference, before anything of it was checked."""
+
+    message: ModelInferRequest
+    raw: Sequence[bytes | memoryview]
+    """Its raw tensors, which the message of a large one does not have."""
+
+
+def received(data: bytes) -> Received:
+    """From the bytes of a ModelInferRequest; RequestError for bytes that are none."""
+    parts = apart.split(data)
+    if parts is not None:
+        return Received(parse(ModelInferRequest, parts[0]), parts[1])
+    message = parse(ModelInferRequest, data)
+    return Received(message, message.raw_input_contents)
+
+
+def decode(request: Received, signature: Signature, *, deadline: float | None) -> InferRequest:
+    """→ InferRequest. `deadline`: the call's own, as time.monotonic()."""
+    message, raw_inputs = request
+    inputs = _inputs(message, raw_inputs, signature)
     parameters = plain(message.parameters)
-    raw_default = flag_of(parameters, "binary_data_output", default=bool(message.raw_input_contents))
+    raw_default = flag_of(parameters, "binary_data_output", default=bool(raw_inputs))
     entries = [{"name": entry.name, "parameters": plain(entry.parameters)} for entry in message.outputs]
     outputs, raw = wanted_outputs(entries, signature.outputs, raw_default)
     stated = deadline_of(parameters)
@@ -79,8 +98,10 @@ def plain(parameters: Mapping[str, InferParameter]) -> Mapping[str, Any]:
     return {name: getattr(value, choice) for name, (value, choice) in chosen.items() if choice is not None}
 
 
-def _inputs(message: ModelInferRequest, signature: Signature) -> dict[str, Array]:
-    entries, raw = message.inputs, message.raw_input_contents
+def _inputs(
+    message: ModelInferRequest, raw: Sequence[bytes | memoryview], signature: Signature
+) -> dict[str, Array]:
+    entries = message.inputs
     if not raw:
         return collect(((entry.name, entry) for entry in entries), signature.inputs, _typed)
     if len(raw) != len(entries):
@@ -94,7 +115,7 @@ def _inputs(message: ModelInferRequest, signature: Signature) -> dict[str, Array
     return collect(named, signature.inputs, lambda pair, tensor: _raw(*pair, tensor))
 
 
-def _raw(entry: Input, data: bytes, tensor: Tensor) -> Array:
+def _raw(entry: Input, data: bytes | memoryview, tensor: Tensor) -> Array:
     shape = check_shape(list(entry.shape), tensor)
     datatype = check_datatype(entry.datatype, tensor)
     return from_array(from_raw(data, datatype, prod(shape), tensor.name), datatype, shape, tensor)

@@ -44,7 +44,7 @@ def message(
 
 def decode(request: ModelInferRequest, signature: Signature = MATRIX) -> InferRequest:
     data = request.SerializeToString()
-    return v2_grpc.decode(v2_grpc.parse(ModelInferRequest, data), signature, deadline=None)
+    return v2_grpc.decode(v2_grpc.received(data), signature, deadline=None)
 
 
 def column(datatype: str) -> Signature:
@@ -140,9 +140,11 @@ def test_parameters_of_all_five_kinds_are_read() -> None:
 
 def test_the_earlier_of_the_two_deadlines_counts() -> None:
     request = message(MATRIX.inputs[0], shape=(1, 2), fp32_contents=[1, 2])
-    assert v2_grpc.decode(request, MATRIX, deadline=5.0).deadline == 5.0
+    assert v2_grpc.decode(v2_grpc.received(request.SerializeToString()), MATRIX, deadline=5.0).deadline == 5.0
     request.parameters["timeout"].int64_param = 1
-    assert v2_grpc.decode(request, MATRIX, deadline=1e12).deadline < 1e12
+    assert (
+        v2_grpc.decode(v2_grpc.received(request.SerializeToString()), MATRIX, deadline=1e12).deadline < 1e12
+    )
     request.parameters["timeout"].string_param = "soon"
     assert "must be microseconds" in refusal(request)
 
@@ -201,7 +203,7 @@ def test_bytes_that_are_no_message_are_refused() -> None:
 def decoded_or_refused(data: bytes, signature: Signature) -> None:
     """Anything else is a crash."""
     try:
-        found = v2_grpc.decode(v2_grpc.parse(ModelInferRequest, data), signature, deadline=None)
+        found = v2_grpc.decode(v2_grpc.received(data), signature, deadline=None)
     except RequestError as refused:
         assert refused.status == 400
     else:

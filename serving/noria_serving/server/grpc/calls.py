@@ -17,7 +17,6 @@ import grpc
 from google.protobuf.message import Message
 
 from noria_serving.protocol.errors import FAULT, RequestError
-from noria_serving.protocol.v2_grpc import parse
 from noria_serving.server.http import Inbox
 
 log = logging.getLogger(__name__)
@@ -26,6 +25,8 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 Headers = Sequence[tuple[bytes, bytes]]
 Handler = Callable[[Any, Context], Awaitable[Message]]
 """From a parsed message to its answer."""
+Reader = Callable[[bytes], Any]
+"""From bytes to a parsed message, or a RequestError."""
 
 _STATUSES: Final = {
     404: grpc.StatusCode.NOT_FOUND,
@@ -68,7 +69,7 @@ class Gate:
             await asyncio.sleep(QUIET_SECONDS / 5)
 
 
-def unary(gate: Gate, kind: type[Message], handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
+def unary(gate: Gate, read: Reader, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
     """The method of one request and one answer."""
 
     async def answer(data: bytes, context: Context) -> bytes:
@@ -76,7 +77,7 @@ def unary(gate: Gate, kind: type[Message], handler: Handler) -> grpc.RpcMethodHa
         try:
             gate.enter()
             taken = gate.inbox.take_large(len(data))
-            return (await handler(parse(kind, data), context)).SerializeToString()
+            return (await handler(read(data), context)).SerializeToString()
         except RequestError as refused:
             code, said, headers = status(refused), str(refused), refused.headers
         except Exception:

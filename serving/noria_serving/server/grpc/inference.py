@@ -16,11 +16,7 @@ import grpc
 
 from noria_serving.protocol import v2_grpc
 from noria_serving.protocol.errors import FAULT, RequestError
-from noria_serving.protocol.inference_pb2 import (
-    ModelInferRequest,
-    ModelInferResponse,
-    ModelStreamInferResponse,
-)
+from noria_serving.protocol.inference_pb2 import ModelInferResponse, ModelStreamInferResponse
 from noria_serving.server.grpc.calls import Context, Gate, Handler, Headers, deadline, metadata, status
 from noria_serving.server.models import Models
 
@@ -30,13 +26,14 @@ IDLE_SECONDS: Final = 0.2
 
 
 async def infer(
-    models: Models, message: ModelInferRequest, until: float | None
+    models: Models, received: v2_grpc.Received, until: float | None
 ) -> tuple[ModelInferResponse, Headers]:
     """One prediction, and what stands beside it. `until`: the call's deadline, as time.monotonic()."""
     started = time.perf_counter()
+    message = received.message
     service = models.find(message.model_name, message.model_version or None)
     try:
-        request = v2_grpc.decode(message, service.signature, deadline=until)
+        request = v2_grpc.decode(received, service.signature, deadline=until)
     except RequestError as error:
         service.refuse(error)
         raise
@@ -102,9 +99,9 @@ class Streams:
         identifier, taken = "", 0
         try:
             taken = self._gate.inbox.take_large(len(data))
-            message = v2_grpc.parse(ModelInferRequest, data)
-            identifier = message.id
-            response, _ = await infer(self._models, message, deadline(context))
+            received = v2_grpc.received(data)
+            identifier = received.message.id
+            response, _ = await infer(self._models, received, deadline(context))
             return ModelStreamInferResponse(infer_response=response)
         except RequestError as refused:
             said = str(refused)
@@ -119,8 +116,8 @@ class Streams:
 def unary(models: Models) -> Handler:
     """One request, one answer."""
 
-    async def model_infer(message: ModelInferRequest, context: Context) -> ModelInferResponse:
-        response, headers = await infer(models, message, deadline(context))
+    async def model_infer(received: v2_grpc.Received, context: Context) -> ModelInferResponse:
+        response, headers = await infer(models, received, deadline(context))
         context.set_trailing_metadata(metadata(headers))
         return response
 

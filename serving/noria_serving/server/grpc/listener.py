@@ -8,14 +8,16 @@ answered.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
 import grpc
 from google.protobuf.message import Message
 
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.protocol import health_pb2, inference_pb2
-from noria_serving.server.grpc.calls import Gate, Handler, unary
+from noria_serving.protocol import health_pb2, inference_pb2, v2_grpc
+from noria_serving.server.grpc import calls
+from noria_serving.server.grpc.calls import Gate, Handler
 from noria_serving.server.grpc.description import Description
 from noria_serving.server.grpc.health import INFERENCE, SERVICE, Health
 from noria_serving.server.grpc.inference import Streams
@@ -60,13 +62,14 @@ class Listener:
 
     def _inference(self, models: Models) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
         described, pb, unary = Description(models), inference_pb2, self._unary
+        infer = calls.unary(self._gate, v2_grpc.received, model_infer(models))
         return {
             "ServerLive": unary(pb.ServerLiveRequest, described.live),
             "ServerReady": unary(pb.ServerReadyRequest, described.ready),
             "ModelReady": unary(pb.ModelReadyRequest, described.model_ready),
             "ServerMetadata": unary(pb.ServerMetadataRequest, described.server),
             "ModelMetadata": unary(pb.ModelMetadataRequest, described.model),
-            "ModelInfer": unary(pb.ModelInferRequest, model_infer(models)),
+            "ModelInfer": infer,
             "ModelStreamInfer": self._streams.method(),
             "RepositoryIndex": unary(pb.RepositoryIndexRequest, described.index),
             "RepositoryModelLoad": unary(pb.RepositoryModelLoadRequest, described.load),
@@ -74,7 +77,7 @@ class Listener:
         }
 
     def _unary(self, kind: type[Message], handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
-        return unary(self._gate, kind, handler)
+        return calls.unary(self._gate, partial(v2_grpc.parse, kind), handler)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port, which 0 leaves to the system. NoriaError where it is taken."""
