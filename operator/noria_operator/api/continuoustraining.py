@@ -183,6 +183,17 @@ class TriggerStatus(Status):
         default=None, ge=0, le=2**31 - 1, description="Windows in a row that show the loss."
     )
     best: Text | None = Field(default=None, description="Best value ever reached.")
+    interval: Text | None = Field(
+        default=None, description="Where the true value lies with a probability of 95 %, like 0.71 to 0.75."
+    )
+    coverage: Text | None = Field(
+        default=None, description="Labelled rows by rows predicted in the window, like 0.4."
+    )
+    label_delay: Duration | None = Field(
+        default=None,
+        description="Half of the window's labels came within this time after their prediction, as the upper "
+        "end of a bucket.",
+    )
     regret: Text | None = Field(
         default=None, description="With cost: what the loss has cost since the last run."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from decimal import Decimal as PythonDecimal
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -58,11 +59,30 @@ class Cost(Spec):
     run: UnsignedDecimal = Field(description='Cost of a run, in the same unit, for example "40".')
 
 
+class CostMatrix(Spec):
+    """What one label costs, by what was predicted and what was true; a gain is negative."""
+
+    false_positive: Decimal = Field(default=PythonDecimal(1), description='Default: "1".')
+    false_negative: Decimal = Field(default=PythonDecimal(1), description='Default: "1".')
+    true_positive: Decimal = Field(default=PythonDecimal(0), description='Default: "0".')
+    true_negative: Decimal = Field(default=PythonDecimal(0), description='Default: "0".')
+
+
 class Performance(Spec):
     """Retrain when the quality that production shows is lost."""
 
-    metric: Literal["auc", "logloss", "accuracy", "calibration"] = Field(
-        description="Metric computed from feedback: auc, logloss, accuracy or calibration."
+    metric: Literal[
+        "auc", "logloss", "accuracy", "calibration", "brier", "f1", "precision", "recall", "expectedCost",
+        "rmse", "mae",
+    ] = Field(
+        description="Metric computed from feedback: auc, logloss, accuracy, calibration (gap between mean "
+        "score "
+        "and share of positives), brier, f1, precision, recall or expectedCost of a binary classifier "
+        "(threshold "
+        "0.5); rmse or mae of a regression."
+    )  # fmt: skip
+    cost_matrix: CostMatrix | None = Field(
+        default=None, description="With metric expectedCost: what a label costs. Absent: 1 for each mistake."
     )
     min: Decimal | None = Field(default=None, description='Fires below this value, for example "0.65".')
     max: Decimal | None = Field(
@@ -101,6 +121,12 @@ class Performance(Spec):
             cel="[has(self.min), has(self.max), has(self.relativeDrop), has(self.cost)].exists_one(x, x)",
             message="set exactly one of min, max, relativeDrop and cost",
             holds=lambda it: [it.min, it.max, it.relative_drop, it.cost].count(None) == 3,
+        ),
+        Rule(
+            cel="!has(self.costMatrix) || self.metric == 'expectedCost'",
+            message="costMatrix goes with metric expectedCost only",
+            field=".costMatrix",
+            holds=lambda it: it.cost_matrix is None or it.metric == "expectedCost",
         ),
     )
 

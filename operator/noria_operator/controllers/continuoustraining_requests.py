@@ -18,13 +18,15 @@ from noria_operator.api.triggers import DataChange, Performance, TriggerSpec
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain import triggers_monitoring
-from noria_operator.domain.quality import Labels
+from noria_operator.domain.drift.columns import PREDICTION
+from noria_operator.domain.performance import REGRESSION, Joined
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_jobs import fingerprint_job, fingerprint_name
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import (
     MANUAL,
     Champion,
+    Coverage,
     Request,
     manual,
     performance,
@@ -72,8 +74,10 @@ class _Question:
         ctx, now, champion = self.ctx, self.ctx.clock.now(), self.champion
         if trigger.performance is not None:
             rule, warmup = trigger.performance, self.training.spec.warmup
-            labels = await _labels(ctx, self.seen.deployment, rule, entry, champion)
-            return performance(trigger, rule, entry, champion=champion, labels=labels, now=now, warmup=warmup)
+            labels, seen = await _labels(ctx, self.seen.deployment, rule, entry, champion)
+            return performance(
+                trigger, rule, entry, champion=champion, labels=labels, now=now, seen=seen, warmup=warmup
+            )
         if trigger.schedule is not None:
             # An added or edited trigger counts from now on, those of a new object from its creation on.
             edited = bool(entry) or bool(self.obj.get("status", {}).get("observedGeneration"))
@@ -131,14 +135,22 @@ async def _joined(ctx: Context, deployment: Json | None, since: datetime | None)
 
 async def _labels(
     ctx: Context, deployment: Json | None, rule: Performance, entry: Json, champion: Champion | None
-) -> Labels | None:
-    """The labels of the champion since the open window started; None when there is none or nobody answers."""
+) -> tuple[Joined | None, Coverage]:
+    """What was joined for the champion since the open window started, and how much of its traffic that tells;
+    None when there is none or nobody answers.
+    """
     since = window_start(entry, rule, champion) if champion else None
     if champion is None or since is None or deployment is None or ctx.clock.now() < since:
-        return None
+        return None, Coverage()
     meta = deployment["metadata"]
     pods = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
-    return await ctx.servers.labels(meta["namespace"], meta["name"], pods, since=since, version=champion.name)
+    totals = await ctx.servers.complete(meta["namespace"], meta["name"], pods, since=since)
+    if totals is None:
+        return None, Coverage()
+    predicted = totals.seen(champion.name).get(PREDICTION)
+    regression = rule.metric in REGRESSION
+    joined = totals.errors(champion.name) if regression else totals.labels(champion.name)
+    return joined, Coverage(predicted.rows if predicted else 0, totals.median_delay())
 
 
 def _champion(seen: Watched) -> Champion | None:

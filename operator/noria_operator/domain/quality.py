@@ -1,10 +1,10 @@
 """Quality of a binary score from counts of labels by score bin, and which way each metric is better.
 
 Comes in: how many negative and positive labels fell into each of `SCORE_BINS` equal bins of [0, 1] (model
-server counters, summed over pods). Goes out: one number a metric, or None where the counts cannot tell
-(no label of one class). Invariant: the result depends on the sums only, so it is the same whatever number
-of pods counted. Every score is taken at the middle of its bin, which moves a metric by at most half a
-bin's width (0.0025).
+server counters, summed over pods). Goes out: one number a metric, or None where the counts cannot tell (no
+label of one class). The formulae take any rows of (score, negatives, positives), also expected ones.
+Invariant: the result depends on the sums only, so it is the same whatever number of pods counted. Every
+score is taken at the middle of its bin, which moves a metric by at most half a bin's width (0.0025).
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ DIRECTIONS: Final[dict[str, Direction]] = {
     **dict.fromkeys(
         ["auc", "accuracy", "f1", "precision", "recall", "average_precision", "r2"], Direction.HIGHER
     ),
-    **dict.fromkeys(["logloss", "brier", "calibration", "rmse", "mae", "mse"], Direction.LOWER),
+    **dict.fromkeys(
+        ["logloss", "brier", "calibration", "rmse", "mae", "mse", "expectedCost"], Direction.LOWER
+    ),
 }
 """Metrics whose direction is known. Any other metric can have `min` and `max` gates, but no comparison."""
 
@@ -71,53 +73,101 @@ class Labels:
         return sum(self.negatives) + sum(self.positives)
 
 
-def auc(labels: Labels) -> float | None:
+Rows = Sequence[tuple[float, float, float]]
+"""(score, negatives, positives), scores growing."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Labels by what a threshold of one half says of them."""
+
+    tp: float
+    fp: float
+    fn: float
+    tn: float
+
+    @classmethod
+    def of(cls, rows: Rows) -> Confusion:
+        called = [row for row in rows if row[0] > 0.5]
+        tp, fp = sum(row[2] for row in called), sum(row[1] for row in called)
+        return cls(tp, fp, sum(row[2] for row in rows) - tp, sum(row[1] for row in rows) - fp)
+
+
+def auc(rows: Rows) -> float | None:
     """Area under the ROC curve: P(score of a positive > score of a negative), ties counted half (Mann-
     Whitney U).
     """
-    negatives, positives = sum(labels.negatives), sum(labels.positives)
+    negatives, positives = sum(row[1] for row in rows), sum(row[2] for row in rows)
     if not negatives or not positives:
         return None
-    below, halves = 0, 0
-    for negative, positive in zip(labels.negatives, labels.positives, strict=True):
+    below, halves = 0.0, 0.0
+    for _, negative, positive in rows:
         halves += positive * (2 * below + negative)
         below += negative
     return halves / (2 * negatives * positives)
 
 
-def logloss(labels: Labels) -> float | None:
+def logloss(rows: Rows) -> float | None:
     """Mean negative log-likelihood in nats. A bin's middle is never 0 or 1, so the result is finite."""
-    if not labels.samples:
-        return None
-    total = 0.0
-    for score, negative, positive in rows(labels):
-        total -= positive * math.log(score) + negative * math.log1p(-score)
-    return total / labels.samples
+    return _mean(
+        rows,
+        lambda score, negative, positive: -positive * math.log(score) - negative * math.log1p(-score),
+    )
 
 
-def accuracy(labels: Labels) -> float | None:
+def brier(rows: Rows) -> float | None:
+    """Mean squared distance of the score from the label."""
+    return _mean(rows, lambda score, negative, positive: positive * (1 - score) ** 2 + negative * score**2)
+
+
+def accuracy(rows: Rows) -> float | None:
     """Share of labels that a threshold of 0.5 calls right."""
-    if not labels.samples:
-        return None
-    right = sum(positive if score > 0.5 else negative for score, negative, positive in rows(labels))
-    return right / labels.samples
+    return _mean(rows, lambda score, negative, positive: positive if score > 0.5 else negative)
 
 
-def calibration(labels: Labels) -> float | None:
+def calibration(rows: Rows) -> float | None:
     """Calibration gap: distance between the mean prediction and the share of positives."""
-    if not labels.samples:
-        return None
-    predicted = sum(score * (negative + positive) for score, negative, positive in rows(labels))
-    return abs(predicted - sum(labels.positives)) / labels.samples
+    gap = _mean(rows, lambda score, negative, positive: score * (negative + positive) - positive)
+    return None if gap is None else abs(gap)
 
 
-QUALITY: Final[dict[str, Callable[[Labels], float | None]]] = {
+def f1(rows: Rows) -> float | None:
+    """Harmonic mean of precision and recall at a threshold of 0.5."""
+    seen = Confusion.of(rows)
+    return _share(2 * seen.tp, 2 * seen.tp + seen.fp + seen.fn)
+
+
+def precision(rows: Rows) -> float | None:
+    """Share of positives among those that a threshold of 0.5 calls positive."""
+    seen = Confusion.of(rows)
+    return _share(seen.tp, seen.tp + seen.fp)
+
+
+def recall(rows: Rows) -> float | None:
+    """Share of positives that a threshold of 0.5 calls positive."""
+    seen = Confusion.of(rows)
+    return _share(seen.tp, seen.tp + seen.fn)
+
+
+def _mean(rows: Rows, total: Callable[[float, float, float], float]) -> float | None:
+    return _share(math.fsum(total(*row) for row in rows), sum(row[1] + row[2] for row in rows))
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+RATED: Final[dict[str, Callable[[Rows], float | None]]] = {
     "auc": auc,
     "logloss": logloss,
     "accuracy": accuracy,
     "calibration": calibration,
+    "brier": brier,
+    "f1": f1,
+    "precision": precision,
+    "recall": recall,
 }
-"""Metrics that production labels give; the names that a performance trigger may use."""
+"""Metrics of a binary score that labels give; names that a performance trigger may use."""
 
 
 def rows(labels: Labels) -> list[tuple[float, int, int]]:

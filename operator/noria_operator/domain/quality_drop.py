@@ -90,7 +90,7 @@ def of_auc(labels: Labels) -> Estimate:
         below_negatives += negative
         below_positives += positive
     variance = _spread(above, positives) / positives + _spread(under, negatives) / negatives
-    return Estimate(auc(labels) or 0.0, variance)
+    return Estimate(auc(rows(labels)) or 0.0, variance)
 
 
 def _spread(values: list[tuple[int, float]], n: int) -> float:

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from noria_operator.api.triggers import Performance, TriggerSpec
-from noria_operator.api.types import format_decimal
-from noria_operator.domain.quality import DIRECTIONS, QUALITY, Labels
+from noria_operator.api.types import format_decimal, format_duration
+from noria_operator.domain.performance import Costs, Joined, Measured, measure
+from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.schedule import due
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers_cost import weighed
@@ -53,6 +54,19 @@ class Request:
         return str(self.entry.get("name", ""))
 
 
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a window its labels tell: rows predicted in it, and the median delay of its labels."""
+
+    rows: int = 0
+    delay: timedelta | None = None
+
+    def shown(self, labels: int) -> Json:
+        """Fields of an entry; a label may come later than the window of its prediction."""
+        found = {"coverage": _text(min(1.0, labels / self.rows))} if self.rows else {}
+        return found | ({"labelDelay": format_duration(self.delay)} if self.delay else {})
+
+
 @dataclass(frozen=True)
 class Champion:
     """The stable version, the metrics with which it was accepted, and when it was registered."""
@@ -77,8 +91,9 @@ def performance(
     entry: Json,
     *,
     champion: Champion | None,
-    labels: Labels | None,
+    labels: Joined | None,
     now: datetime,
+    seen: Coverage | None = None,
     warmup: timedelta = timedelta(),
 ) -> Request:
     """Judge a closed window; leave an open one alone. `labels` are those joined since the window started; a
@@ -93,10 +108,16 @@ def performance(
     if now < begun:
         return Request(entry, "Performance", due=begun)
     closed = _closed(rule, labels, begun, now)
-    value = QUALITY[rule.metric](labels) if closed and labels else None
-    if labels is None or value is None:
+    measured = measure(rule.metric, labels, costs(rule)) if closed and labels else None
+    if labels is None or measured is None:
         return _standing(entry, rule, begun)
-    return _judged(entry, rule, value, labels, now)
+    return _judged(entry | (seen or Coverage()).shown(labels.samples), rule, measured, labels.samples, now)
+
+
+def costs(rule: Performance) -> Costs:
+    """The rule's cost matrix in numbers."""
+    told = rule.cost_matrix
+    return Costs(*map(float, told.model_dump().values())) if told else Costs()
 
 
 def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetime) -> Request:
@@ -136,7 +157,7 @@ def manual(said: str, acknowledged: str | None, entry: Json | None) -> Request |
     return Request((entry or {}) | {"name": MANUAL}, MANUAL, wanted=True, key=said, says="a person asked")
 
 
-def _closed(rule: Performance, labels: Labels | None, begun: datetime, now: datetime) -> bool:
+def _closed(rule: Performance, labels: Joined | None, begun: datetime, now: datetime) -> bool:
     return (
         labels is not None
         and labels.samples >= rule.min_labels
@@ -169,18 +190,21 @@ def _opened(name: str, rule: Performance, entry: Json, champion: Champion, begin
     }
 
 
-def _judged(entry: Json, rule: Performance, value: float, labels: Labels, now: datetime) -> Request:
-    direction, samples = DIRECTIONS[rule.metric], labels.samples
+def _judged(entry: Json, rule: Performance, measured: Measured, samples: int, now: datetime) -> Request:
+    direction, value = DIRECTIONS[rule.metric], measured.value
     known = entry.get("best")
     closed: Json = {
         "value": _text(value),
+        "interval": f"{_text(measured.low)} to {_text(measured.high)}",
         "samples": samples,
         "best": _best(rule, known, _text(value), entry.get("state")),
         "windowStartedAt": stamp(now),
     }
     if rule.cost is not None:
         best = str(closed["best"])
-        judged = weighed(entry, rule, rule.cost, value, labels=labels, best=best, now=now) | closed
+        judged = (
+            weighed(entry, rule, rule.cost, measured=measured, labels=samples, best=best, now=now) | closed
+        )
         return _asking(judged | {"threshold": best}, wanted=bool(judged["streak"]))
     threshold = _threshold(rule, known)
     lost = threshold is not None and direction.better(threshold, value)

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import sqrt
 from typing import Any, Final
 
 from noria_operator.api.triggers import Cost, Performance
 from noria_operator.api.types import format_decimal
-from noria_operator.domain.quality import DIRECTIONS, Direction, Labels
-from noria_operator.domain.quality_drop import METRICS
+from noria_operator.domain.performance import Measured
+from noria_operator.domain.quality import DIRECTIONS, Direction
 from noria_operator.domain.training_times import moment, stamp
 
 Json = dict[str, Any]
@@ -42,19 +41,18 @@ def paid(cost: Cost, before: float, *, lost: float, error: float, lasted: timede
 
 
 def weighed(
-    entry: Json, rule: Performance, cost: Cost, value: float, *, labels: Labels, best: str, now: datetime
+    entry: Json, rule: Performance, cost: Cost, *, measured: Measured, labels: int, best: str, now: datetime
 ) -> Json:
-    """The entry after a window closed with `value`; `streak` is 1 while a run is worth its cost."""
+    """The entry after a window closed; `streak` is 1 while a run is worth its cost."""
+    value = measured.value
     higher = DIRECTIONS[rule.metric] is Direction.HIGHER
     lost = float(best) - value if higher else value - float(best)
     before = float((entry.get("state") or {}).get("regret") or 0)
     lasted = now - moment(entry["windowStartedAt"])
-    regret = paid(cost, before, lost=lost, error=_error(rule.metric, labels), lasted=lasted)
+    regret = paid(cost, before, lost=lost, error=measured.error, lasted=lasted)
     run = float(cost.run)
     worth = regret.total > run
-    shown = (
-        f"{rule.metric} {value:.4f} on {labels.samples} labels of {entry['version']}, best {float(best):.4f}"
-    )
+    shown = f"{rule.metric} {value:.4f} on {labels} labels of {entry['version']}, best {float(best):.4f}"
     message = f"{shown}: the loss has cost {regret.total:.2f} since the last run, a run costs {run:.2f}"
     again = _when(regret, run, now)
     if not worth:
@@ -75,13 +73,6 @@ def _when(regret: Regret, run: float, now: datetime) -> datetime | None:
         return None
     days = max(0.0, run - regret.total) / regret.per_day
     return now + min(timedelta(days=min(days, _LONGEST.days)), _LONGEST)
-
-
-def _error(metric: str, labels: Labels) -> float:
-    """Standard error of the window's metric; that of a share of one half where no better one is known."""
-    known = METRICS.get(metric)
-    variance = known.estimate(labels).variance if known else 0.25 / max(labels.samples, 1)
-    return sqrt(variance)
 
 
 def _text(value: float) -> str:

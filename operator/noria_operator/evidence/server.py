@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from noria_operator.domain.drift.columns import Reference, Seen
+from noria_operator.domain.performance import Errors
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.verdict import Counts
@@ -56,6 +57,14 @@ class Totals:
     def outputs(self, version: str) -> Outputs | None:
         """Predictions of `version` in bins that versions have in common; None where nobody counts them."""
         return windows.outputs(self.counts, version)
+
+    def errors(self, version: str) -> Errors:
+        """Errors of labelled rows that `version`, a regression, predicted."""
+        return windows.errors(self.counts, version)
+
+    def median_delay(self) -> timedelta | None:
+        """Half of the labels came within this time."""
+        return windows.median_delay(self.counts)
 
     def seen(self, version: str) -> dict[str, Seen]:
         """What pods of `version` took and predicted, by column, in its frozen bins."""

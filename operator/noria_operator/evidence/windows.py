@@ -10,20 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import accumulate
 from typing import Any
 
 from noria_operator.domain.drift import columns
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
+from noria_operator.domain.performance import Errors
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
-from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE_SCHEMA, SCORE_BINS
+from noria_serving.contract import COUNTERS_SCHEMA, DELAY_BOUNDS, REFERENCE_SCHEMA, SCORE_BINS
 
 Vector = Mapping[str, tuple[int, ...]]
 """Counts by their place in the document, such as `scores/flight-delay-3/negatives`."""
 
-_COUNTED = ("requests", "predictions", "feedback", "scores", "errors", "label_delay")
+_COUNTED = ("requests", "predictions", "feedback", "scores", "label_delay")
 _OF_VERSION = ("features", "prediction")
 """In bins of the version that is served, so that counts of two versions are never added up."""
+_ERRORS = ("count", "over", "under", "squared", "clipped")
 _BESIDE = ("missing", "unseen", "low", "high")
 
 
@@ -49,6 +53,7 @@ def parse(body: Any) -> Document | None:
         for name in _OF_VERSION:
             counts |= dict(_rows(f"{name}/{version}", body.get(name, {})))
         counts |= _outputs(version, body.get("outputs") or {})
+        counts |= _errors(body.get("errors") or {}, body.get("error_units") or {})
         times = float(body["started"]), float(body["from"]), float(body["at"])
         return Document(str(body["process"]), str(body["version"]), *times, counts)
     except (KeyError, TypeError, ValueError):
@@ -99,6 +104,28 @@ def labels(counts: Vector, version: str) -> Labels:
     )
 
 
+def errors(counts: Vector, version: str) -> Errors:
+    """Errors of labelled rows that `version` predicted, a regression; zeros when there are none."""
+    prefix = f"errors/{version}/"
+    found = [place.removeprefix(prefix).rpartition("/") for place in counts if place.startswith(prefix)]
+    if len({unit for unit, _, _ in found}) != 1:
+        return Errors()
+    unit = found[0][0]
+    told = {name for _, _, name in found}.intersection(_ERRORS)
+    return Errors(**{name: sum(counts[f"{prefix}{unit}/{name}"]) for name in told}, unit=float(unit))
+
+
+def median_delay(counts: Vector) -> timedelta | None:
+    """Half of the labels came within this time, as the upper end of a bucket; None without labels, and where
+    it is longer than the longest bucket.
+    """
+    buckets = counts.get("label_delay/buckets", ())
+    for bound, below in zip(DELAY_BOUNDS, accumulate(buckets), strict=False):
+        if 2 * below >= sum(buckets) > 0:
+            return timedelta(seconds=bound)
+    return None
+
+
 def seen(counts: Vector, version: str) -> dict[str, Seen]:
     """Rows that pods of `version` took, by column, in that version's bins; predictions are a column, too."""
     prefix, found = f"features/{version}/", {}
@@ -145,6 +172,15 @@ def _outputs(version: str, found: Mapping[str, Any]) -> dict[str, tuple[int, ...
         return {}
     place = f"outputs/{version}/{int(found['exponent'])}/{int(found['first'])}"
     return {place: tuple(map(int, found["bins"]))}
+
+
+def _errors(found: Mapping[str, Any], units: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Under a place that names the unit, for the same reason."""
+    return {
+        place: row
+        for version, errors in found.items()
+        for place, row in _rows(f"errors/{version}/{float(units[version])!r}", errors)
+    }
 
 
 def _rows(place: str, value: Any) -> Iterable[tuple[str, tuple[int, ...]]]:

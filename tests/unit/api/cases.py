@@ -239,6 +239,20 @@ ACCEPTED = [
             },
         ],
     ),
+    yes(
+        "ct",
+        triggers=[
+            {
+                "name": "a",
+                "performance": {
+                    "metric": "expectedCost",
+                    "max": "0.4",
+                    "costMatrix": {"falseNegative": "10", "truePositive": "-1"},
+                },
+            },
+            {"name": "b", "performance": {"metric": "rmse", "relativeDrop": "0.1"}},
+        ],
+    ),
     yes("ct", cooldown="0s"),
     yes("ct", triggers=[OLD, MANY, ANY_OF_BOTH, DEAR]),
     yes("ct", triggers=[FRESH]),
@@ -451,6 +465,11 @@ REFUSED = [
         triggers=[{"name": "a", "schedule": "0 2 * * 1", "performance": {"metric": "auc", "min": "0"}}],
     ),
     no("ct", _ONE_TRIGGER, triggers__0__drift={}),
+    no(
+        "ct",
+        "costMatrix goes with metric expectedCost only",
+        triggers=[{"name": "a", "performance": {"metric": "f1", "min": "0.5", "costMatrix": {}}}],
+    ),
     no("ct", _OF, triggers=[{"name": "a", "drift": {"for": 4}}]),
     no("ct", _PREVIOUS, triggers=[{"name": "a", "drift": {"compareWith": "PreviousWindow"}}]),
     no("ct", _ALARMS, triggers=[{"name": "a", "drift": {"falseAlarmsPerMonth": "0.0"}}]),

@@ -7,14 +7,26 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    brier_score_loss,
+    f1_score,
+    log_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
-from noria_operator.domain.quality import DIRECTIONS, QUALITY, Direction, Labels
+from noria_operator.domain import quality
+from noria_operator.domain.quality import DIRECTIONS, RATED, Direction, Labels
 from noria_serving.contract import SCORE_BINS
 
 rows = st.lists(st.tuples(st.integers(0, SCORE_BINS - 1), st.booleans()), min_size=2, max_size=300).filter(
     lambda found: len({label for _, label in found}) == 2
 )
+
+
+QUALITY = {name: lambda labels, rated=rated: rated(quality.rows(labels)) for name, rated in RATED.items()}
 
 
 def labels(found: list[tuple[int, bool]]) -> Labels:
@@ -34,6 +46,10 @@ def test_histogram_metrics_equal_scikit_learn(found: list[tuple[int, bool]]) -> 
     assert QUALITY["auc"](counted) == pytest.approx(roc_auc_score(truth, scores))
     assert QUALITY["logloss"](counted) == pytest.approx(log_loss(truth, scores))
     assert QUALITY["accuracy"](counted) == pytest.approx(accuracy_score(truth, [s > 0.5 for s in scores]))
+    called = [s > 0.5 for s in scores]
+    assert QUALITY["brier"](counted) == pytest.approx(brier_score_loss(truth, scores))
+    for metric, theirs in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
+        assert (QUALITY[metric](counted) or 0) == pytest.approx(theirs(truth, called, zero_division=0))
     gap = abs(math.fsum(scores) - sum(truth)) / len(found)
     assert QUALITY["calibration"](counted) == pytest.approx(gap)
 
@@ -57,7 +73,7 @@ def test_a_bin_full_of_ties_counts_half() -> None:
 
 
 def test_without_labels_there_is_no_metric_and_with_one_class_no_area() -> None:
-    assert [metric(Labels.none()) for metric in QUALITY.values()] == [None] * 4
+    assert [metric(Labels.none()) for metric in QUALITY.values()] == [None] * 8
     assert QUALITY["auc"](labels([(3, True), (9, True)])) is None
     assert QUALITY["accuracy"](labels([(3, True), (150, True)])) == 0.5
 

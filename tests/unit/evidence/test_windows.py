@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noria_operator.domain.performance import Errors
 from noria_operator.domain.predictions import Outputs
+from noria_operator.evidence import windows
 from noria_operator.evidence.windows import Document, Window, add, labels, outputs, parse, subtract
 
 
@@ -112,3 +115,18 @@ def test_a_window_is_the_sum_of_growth_however_pods_and_readings_interleave(grow
             total += step
             window.take(document(f"p{index}", total))
     assert predictions(window) == sum(sum(steps) for steps in growth)
+
+
+def test_errors_of_a_regression_keep_their_unit_and_delays_their_buckets() -> None:
+    errors = {"count": 4, "over": 10, "under": 2, "squared": 60, "clipped": 1}
+    delays = {"sum": 100, "count": 10, "buckets": [1, 3, 4, 2, 0, 0, 0, 0, 0, 0, 0, 0]}
+    told = {"errors": {"fare-1": errors}, "error_units": {"fare-1": 0.25}, "label_delay": delays}
+    document = parse(body(**told))
+    assert document is not None
+    assert windows.errors(document.counts, "fare-1") == Errors(4, 10, 2, 60, 1, 0.25)
+    assert windows.errors(document.counts, "fare-2") == Errors()
+    both = add([document.counts, document.counts])
+    assert windows.errors(both, "fare-1").count == 8
+    assert windows.median_delay(both) == timedelta(minutes=10)
+    assert windows.median_delay({}) is None
+    assert windows.median_delay({"label_delay/buckets": (0,) * 11 + (5,)}) is None
