@@ -28,6 +28,8 @@ KEY, OTHERS_KEY = "alices-key-0123456789", "bobs-key-0123456789ab"
 NASTY = "it's \"x\\\n]] --"
 """A claim's name that would end a string or a comment if it stood in a script as it is."""
 KEYS = {"apiKeys": {"secretName": "keys"}}
+OTHERS = {"apiKeys": {"secretName": "others", "header": "Authorization"}}
+OTHERS_CREDENTIAL = {"Authorization": f"Bearer {OTHERS_KEY}"}
 TOKENS = {
     "jwt": {
         "issuer": "https://issuer.example",
@@ -42,7 +44,7 @@ CHECKED = {"AccessReady": "Checked"}
 
 @dataclass
 class Place:
-    """A router with the guarded deployments a (keys and tokens) and c (keys), and b for everybody."""
+    """A router with the guarded deployments a (keys and tokens) and why (keys), and b for everybody."""
 
     envoy: Router
     cluster: Cluster
@@ -99,7 +101,7 @@ async def guarded_place(mounts: Path, *, mirror: int = 0) -> AsyncIterator[Place
         grpc_upstream("a") as calls,
         grpc_upstream("b") as others,
     ):
-        for name, access in (("a", {**KEYS, **TOKENS}), ("c", {"apiKeys": {"secretName": "others"}})):
+        for name, access in (("a", {**KEYS, **TOKENS}), ("why", OTHERS)):
             reach = {"mirror": mirror, "match": [{"name": "x-canary", "value": "yes"}]}
             cluster.deployment(
                 name,
@@ -115,7 +117,7 @@ async def guarded_place(mounts: Path, *, mirror: int = 0) -> AsyncIterator[Place
                 cluster.endpoints(revision, a.port, grpc=[calls.port])
         cluster.deployment("b", {"b-1": 100})
         cluster.endpoints("b-1", b.port, grpc=[others.port])
-        guards = [one for name in "ac" if (one := guard(cluster.objects[f"ModelDeployment-{name}"]))]
+        guards = [one for name in ("a", "why") if (one := guard(cluster.objects[f"ModelDeployment-{name}"]))]
         async with discovery(cluster.store(), port), router(port, guards=guards, access=mounts) as envoy:
             await envoy.until_ready()
             yield Place(envoy, cluster, mounts, issuer, a, calls.name, b)
@@ -288,10 +290,18 @@ async def test_no_credential_but_the_deployments_own_opens_it(tmp_path: Path) ->
             assert json.loads(text)["error"], name
         good = place.issuer.token(**CLAIMS)
         assert (await place.envoy.get("a", f"/v2/models/a/infer?access_token={good}"))[0] == 401
-        status, text = await place.envoy.get("c", headers={"Authorization": f"Bearer {good}"})
-        assert status == 401, "c takes keys only"
-        assert json.loads(text) == {"error": "c needs a key in the header x-api-key"}
-        assert (await place.envoy.get("c", headers={"X-API-Key": KEY}))[0] == 401
+        status, text = await place.envoy.get("why", headers={"Authorization": f"Bearer {good}"})
+        assert status == 401, "why takes keys only"
+        assert json.loads(text) == {"error": "why needs a key in Authorization: Bearer"}
+        for header in (
+            f"Bearer {KEY}",
+            OTHERS_KEY,
+            f"Basic {OTHERS_KEY}",
+            f"Bearer {OTHERS_KEY} x",
+            "Bearer ",
+        ):
+            assert (await place.envoy.get("why", headers={"Authorization": header}))[0] == 401, header
+        assert (await place.envoy.get("why", headers={"X-API-Key": OTHERS_KEY}))[0] == 401
         assert place.a.served == 0
 
 
@@ -311,7 +321,10 @@ async def test_a_key_or_a_token_opens_it_and_goes_no_further(tmp_path: Path) -> 
             assert status == 200, headers
             assert not {"x-api-key", "authorization"} & {name.lower() for name in place.a.headers}, headers
             assert place.a.headers["x-envoy-expected-rq-timeout-ms"] == "30000"
-        assert (await place.envoy.get("c", headers={"X-API-Key": OTHERS_KEY}))[0] == 200
+        for scheme in ("Bearer", "bearer"):
+            header = {"Authorization": f"{scheme} {OTHERS_KEY}"}
+            assert (await place.envoy.get("why", headers=header))[0] == 200
+            assert "authorization" not in {name.lower() for name in place.a.headers}
         reason = (await place.envoy.get("a", headers={"Authorization": "Bearer x.y.z"}))[1]
         assert "Jwt" in reason, "a caller is told what is wrong with a token"
 
@@ -493,7 +506,7 @@ async def test_what_is_missing_closes_its_own_deployment_alone(
         assert (await place.raw(f"GET / HTTP/1.1\r\nHost: a\r\n{two}\r\n"))[0] == 401
         assert await place.get(**tokens) == 401
         assert await told(place, "a") == Told(rules.rules, Held.MISSING, held)
-        assert await place.get("c", X_API_Key=OTHERS_KEY) == 200
+        assert await place.get("why", **OTHERS_CREDENTIAL) == 200
         assert await place.get("b") == 200
         mount(tmp_path / "keys/keys", {"alice": KEY})
         await place.until(lambda: _opens(place, KEY))

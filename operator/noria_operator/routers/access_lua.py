@@ -176,8 +176,8 @@ function envoy_on_request(handle)
   local verdict, why = judge(handle, guard, name)
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(METADATA, name, verdict)
-  metadata:set(METADATA, "why", why or guard.need)
-  metadata:set(METADATA, "challenge", guard.challenge)
+  metadata:set(TOLD, "why", why or guard.need)
+  metadata:set(TOLD, "challenge", guard.challenge)
   handle:clearRouteCache()
 end
 """

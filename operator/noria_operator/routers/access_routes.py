@@ -17,7 +17,7 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.routers.access import SCRIPT
-from noria_operator.routers.access_script import FORBIDDEN, GRANTED, METADATA, UNKNOWN
+from noria_operator.routers.access_script import FORBIDDEN, GRANTED, METADATA, TOLD, UNKNOWN
 from noria_operator.routers.http import filter_config
 
 Json = dict[str, Any]
@@ -61,8 +61,8 @@ def _script(context: Json) -> Json:
 def _answer(name: str, match: Json, status: int) -> Json:
     headers = [_header("content-type", "application/json")]
     if status == 401:
-        headers.append(_header("www-authenticate", f"%DYNAMIC_METADATA({METADATA}:challenge)%"))
-    body = {"json_format": {"error": f"%DYNAMIC_METADATA({METADATA}:why)%"}}
+        headers.append(_header("www-authenticate", f"%DYNAMIC_METADATA({TOLD}:challenge)%"))
+    body = {"json_format": {"error": f"%DYNAMIC_METADATA({TOLD}:why)%"}}
     answer = {"status": status, "body_format": body}
     return {"match": match, "direct_response": answer, "response_headers_to_add": headers}
 

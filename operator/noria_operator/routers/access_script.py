@@ -14,8 +14,9 @@ from noria_operator.domain.access import Guard
 from noria_operator.routers import access_lua
 
 METADATA = "noria.access"
-"""Namespace of the verdict on a request: under the deployment's name one of those below, under `why` and
-`challenge` what its caller is told."""
+"""Namespace of the verdict on a request: under the deployment's name one of those below."""
+TOLD = "noria.access.told"
+"""Namespace of what its caller is told: `why` and `challenge`, which may be deployments' names, too."""
 GRANTED, FORBIDDEN, UNKNOWN = "granted", "forbidden", "unknown"
 SHORTEST_KEY = 16
 LONGEST_KEY = 1024
@@ -29,6 +30,7 @@ def judging(guards: Iterable[Guard], *, keys: Mapping[str, str], jwks: Mapping[s
     table = ",\n".join(f"[{_text(one.deployment)}] = {_guard(one, keys, jwks)}" for one in guards)
     constants = {
         "METADATA": METADATA,
+        "TOLD": TOLD,
         "GRANTED": GRANTED,
         "FORBIDDEN": FORBIDDEN,
         "UNKNOWN": UNKNOWN,
@@ -64,7 +66,8 @@ def _guard(guard: Guard, keys: Mapping[str, str], jwks: Mapping[str, str]) -> st
 
 def need(guard: Guard) -> str:
     """What a caller without a credential is told."""
-    ways = [f"a key in the header {guard.header}"] if guard.keys else []
+    where = "Authorization: Bearer" if guard.header == "authorization" else f"the header {guard.header}"
+    ways = [f"a key in {where}"] if guard.keys else []
     ways += ["a token in Authorization: Bearer"] if guard.issuer else []
     return f"{guard.deployment} needs {' or '.join(ways)}" if ways else f"{guard.deployment} lets nobody in"
 
