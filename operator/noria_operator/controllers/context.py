@@ -25,6 +25,7 @@ from noria_operator.kube.clock import Clock
 from noria_operator.kube.events import Events
 from noria_operator.kube.kinds import Json, Key, Kind
 from noria_operator.kube.store import Store
+from noria_operator.kube.turns import Turns
 from noria_serving import contract
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ class Context:
     """Predictions and labels, from the model servers."""
     queries: QueryReader
     """Whatever Prometheus knows, by queries of the cluster's admin."""
+    turns: Turns = field(default_factory=Turns)
+    """For what several keys share: whoever finds it missing makes it alone."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))
 
     async def close(self) -> None:

@@ -48,7 +48,8 @@ async def reconcile(ctx: Context, key: Key) -> Result:
     owners = _owners(ctx.store, key.name)
     if owners:
         try:
-            await _maintain(ctx, key.name, owners)
+            async with ctx.turns(key.name):
+                await _maintain(ctx, key.name, owners)
         except (Forbidden, Invalid) as error:
             text = f"the API server refused an object of the router {names.ROUTER_NAME}: {error}"
             await ctx.events.emit(owners[0], "Warning", "WriteRefused", text)
@@ -71,12 +72,14 @@ def related(store: Store, obj: Json) -> list[Key]:
 async def ensure(ctx: Context, owner: Json) -> None:
     """Everything that stands between a client and the pods of `owner`. Raises NameConflict and ApiError.
 
-    A router that is there is left to its own controller; one that is not is made here, so that what stands
-    in its way is told in the status of each ModelDeployment that needs it.
+    A router that is there is left to its own controller; one that is not is made here, by one pass while the
+    others wait, so that what stands in its way is told in the status of each ModelDeployment that needs it.
     """
     namespace = owner["metadata"]["namespace"]
     if not _complete(ctx.store, namespace):
-        await _maintain(ctx, namespace, _owners(ctx.store, namespace))
+        async with ctx.turns(namespace):
+            if not _complete(ctx.store, namespace):
+                await _maintain(ctx, namespace, _owners(ctx.store, namespace))
     await ctx.writer.apply(SERVICE, children.deployment_service(owner), owner=owner)
 
 

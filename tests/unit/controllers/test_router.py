@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from pathlib import Path
 
@@ -250,3 +251,21 @@ async def test_a_refused_change_is_told_to_a_deployment_and_tried_again(
     with pytest.raises(Forbidden):
         await a_pass(api, tmp_path)
     assert "policy says no" in str(told)
+
+
+async def test_many_passes_that_find_no_router_make_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = namespace(*(deployment(number) for number in range(30)))
+    ctx, get = started(api, Routers(api), tmp_path), api.get
+
+    async def slowly(kind: Kind, namespace: str, name: str) -> Json:
+        await asyncio.sleep(0)
+        return await get(kind, namespace, name)
+
+    monkeypatch.setattr(api, "get", slowly)
+    passes = [router.ensure(ctx, owner) for owner in api.all(MODELDEPLOYMENT)]
+    await asyncio.gather(*passes, router.reconcile(ctx, KEY))
+    made = [text for text in api.writes if "noria-router" in text]
+    assert sorted(made) == sorted({*made, "apply Deployment noria-router"})
+    assert len(made) == 16 + len(["Deployment", "Secret", "Deployment", "Service", "PDB"])
