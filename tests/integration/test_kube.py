@@ -136,7 +136,7 @@ async def test_a_workload_of_somebody_else_is_not_touched_though_nobody_looks_be
     mine = await create(cluster)
     writer = Writer(cluster.client, Store(), SystemClock())
     with pytest.raises(NameConflict):
-        await writer.apply(DEPLOYMENT, workload("mine", "a"), owner=mine, unlike_others=True)
+        await writer.apply(DEPLOYMENT, workload("mine", "a"), owner=mine)
     found = await cluster.client.get(DEPLOYMENT, cluster.namespace, "taken")
     assert found["metadata"].get("ownerReferences") is None
     assert found["metadata"].get("labels") is None

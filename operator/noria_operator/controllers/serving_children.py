@@ -72,7 +72,7 @@ async def _child(ctx: Context, view: View, child: Child) -> None:
     )  # fmt: skip
     await ctx.writer.apply(SERVICE, service, owner=view.obj)
     workload = build.workload(view.namespace, view.name, view.uid, child, template)
-    await ctx.writer.apply(DEPLOYMENT, workload, owner=view.obj, unlike_others=True)
+    await ctx.writer.apply(DEPLOYMENT, workload, owner=view.obj)
     wanted = child.replicas or 0
     if _size(ctx, view, child.target) < wanted:
         await _resize(ctx, view, child.target, wanted)

@@ -19,7 +19,7 @@ from typing import Any
 from noria_operator.api import names
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
-from noria_operator.kube.errors import AlreadyExists, Conflict, Invalid, NameConflict, NotFound
+from noria_operator.kube.errors import AlreadyExists, Conflict, NameConflict, NotFound
 from noria_operator.kube.kinds import SECRET, Json, Key, Kind, key_of
 from noria_operator.kube.requests import Propagation
 from noria_operator.kube.store import Store
@@ -27,6 +27,9 @@ from noria_operator.kube.store import Store
 Same = Callable[[Json], bool]
 """Whether an existing object is the one that would have been created."""
 
+NO_VERSION = "1"
+"""A resourceVersion that no object has, since etcd counts its first write as 2: what is applied with it is
+made, or there is a conflict with what exists."""
 BLIND_CREATE_PERIOD = timedelta(hours=1)
 """How long a create of something that we may not read (a Secret) is taken to have lasted."""
 
@@ -50,7 +53,6 @@ class Writer:
         *,
         owner: Json | None = None,
         manager: str = names.MANAGER,
-        unlike_others: bool = False,
     ) -> Json:
         """Server-side apply of the fields that `manager` owns.
 
@@ -59,17 +61,17 @@ class Writer:
         else. Without one, an existing object must carry the managed-by label. Raises `NameConflict` and
         `ApiError`.
 
-        An object that the cache does not show is asked for first, lest it is somebody's. `unlike_others`
-        saves that request: it says that a required field which never changes names the owner's uid, so that
-        the API server refuses to apply it to anybody else's object.
+        An object that the cache does not show is made, and looked at only where that is refused because it
+        exists: it may be somebody's.
         """
         body = owned(desired, owner) if manager == names.MANAGER else desired
         key = _key(kind, body)
         observed = self._store.get(key)
-        if observed is None and unlike_others:
-            with suppress(Conflict, Invalid):  # it exists: look whose it is
-                return await self._applied_to(None, kind, body, manager)
-        observed = observed or await self._existing(key)
+        if observed is None:
+            only_new = {**body, "metadata": {**body["metadata"], "resourceVersion": NO_VERSION}}
+            with suppress(Conflict):
+                return await self._applied_to(None, kind, body, manager, sent=only_new)
+            observed = await self._existing(key)
         if observed is not None:
             self._check(kind, observed, owner)
             if self._stands(self._marks(key).get(manager), body, observed):
@@ -83,10 +85,12 @@ class Writer:
             return False
         return contains(observed, body) or mark[1] == _digest(_stable(observed))
 
-    async def _applied_to(self, observed: Json | None, kind: Kind, body: Json, manager: str) -> Json:
+    async def _applied_to(
+        self, observed: Json | None, kind: Kind, body: Json, manager: str, *, sent: Json | None = None
+    ) -> Json:
         """The very first apply is not forced: an object that appeared in this instant is not taken over."""
         key, force = _key(kind, body), observed is not None
-        answer = await self._client.apply(kind, key.namespace, body, manager=manager, force=force)
+        answer = await self._client.apply(kind, key.namespace, sent or body, manager=manager, force=force)
         self._store.observe("MODIFIED" if observed else "ADDED", answer)
         self._marks(key)[manager] = (_digest(body), _digest(_stable(answer)))
         return answer

@@ -20,7 +20,7 @@ from noria_operator.domain.access import Told
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.router import RouterReader
-from noria_operator.kube.errors import Forbidden
+from noria_operator.kube.errors import Conflict, Forbidden
 from noria_operator.kube.kinds import (
     DEPLOYMENT,
     ENDPOINTSLICE,
@@ -60,6 +60,8 @@ class ServingApi(Api):
         stored = self.objects.get(key)
         if stored is None:
             return await self.create(kind, namespace, body)
+        if body["metadata"].get("resourceVersion") not in (None, stored["metadata"]["resourceVersion"]):
+            raise Conflict(409, "Conflict", key.name)
         merged = _merged(as_sent(stored), as_sent(body))
         return merged if merged == stored else self.write("apply", key, merged)
 

@@ -36,6 +36,8 @@ class Server:
         if request.verb == "delete":
             return Answer(200, {"kind": "Status"})
         meta = body["metadata"]
+        if meta.get("resourceVersion") == "1" and meta["name"] in self.objects:
+            return refusal(409, "Conflict")
         body["metadata"] = {"uid": "u1", **meta, "resourceVersion": str(self.version)}
         self.objects[meta["name"]] = body
         return Answer(200, body)
@@ -51,7 +53,7 @@ async def test_an_unchanged_child_is_applied_once() -> None:
     write, client, store, _ = writer()
     first = await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
     second = await write.apply(DEPLOYMENT, copy.deepcopy(DESIRED), owner=OWNER)
-    assert client.verbs == ["get", "patch"]
+    assert client.verbs == ["patch"]
     assert first == second == store.list(DEPLOYMENT)[0]
 
 
@@ -71,7 +73,7 @@ async def test_what_others_add_to_a_child_is_no_reason_to_apply_it_again() -> No
     later["spec"]["progressDeadlineSeconds"] = 600
     store.observe("MODIFIED", later)
     await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
-    assert client.verbs == ["get", "patch"]
+    assert client.verbs == ["patch"]
 
 
 @pytest.mark.parametrize(
@@ -91,23 +93,42 @@ def test_what_is_contained_in_what(observed: object, wanted: object, holds: bool
     assert contains(observed, wanted) is holds
 
 
-async def test_a_child_unlike_any_other_is_made_by_one_request() -> None:
+async def test_a_child_is_made_by_one_request_that_would_conflict_with_any_that_exists() -> None:
     write, client, store, _ = writer()
-    made = await write.apply(DEPLOYMENT, DESIRED, owner=OWNER, unlike_others=True)
-    await write.apply(DEPLOYMENT, copy.deepcopy(DESIRED), owner=OWNER, unlike_others=True)
+    made = await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
+    await write.apply(DEPLOYMENT, copy.deepcopy(DESIRED), owner=OWNER)
     assert client.verbs == ["patch"]
-    assert client.sent[0][1].params["force"] == "false"
+    sent = client.sent[0][1]
+    assert sent.body is not None
+    assert (sent.params["force"], sent.body["metadata"]["resourceVersion"]) == ("false", "1")
     assert store.list(DEPLOYMENT) == [made]
 
 
-@pytest.mark.parametrize("refused", [refusal(409, "Conflict"), refusal(422, "Invalid")])
-async def test_a_refused_child_is_looked_at_and_left_to_whoever_has_it(refused: Answer) -> None:
+async def test_what_exists_already_is_looked_at_and_left_to_whoever_has_it() -> None:
     write, client, _, server = writer()
     server.objects["a"] = obj("a", labels={})
-    server.refuse["patch"] = refused
     with pytest.raises(NameConflict):
-        await write.apply(DEPLOYMENT, DESIRED, owner=OWNER, unlike_others=True)
+        await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
     assert client.verbs == ["patch", "get"]
+
+
+async def test_our_own_child_that_the_cache_does_not_show_is_found_and_brought_to_date() -> None:
+    write, client, store, server = writer()
+    server.objects["a"] = obj("a", owner="owner")
+    made = await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
+    assert client.verbs == ["patch", "get", "patch"]
+    last = client.sent[-1][1]
+    assert last.body is not None
+    assert (last.params["force"], last.body["metadata"].get("resourceVersion")) == ("true", None)
+    assert store.list(DEPLOYMENT) == [made]
+
+
+async def test_a_conflict_with_nothing_leads_to_a_second_try() -> None:
+    write, client, _, server = writer()
+    server.refuse["patch"] = refusal(409, "Conflict")
+    with pytest.raises(Conflict):
+        await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
+    assert [request.params.get("force") for _, request in client.sent] == ["false", None, "false"]
 
 
 async def test_a_child_that_somebody_changed_is_applied_again_and_a_status_change_is_not_a_change() -> None:
@@ -118,13 +139,13 @@ async def test_a_child_that_somebody_changed_is_applied_again_and_a_status_chang
     later["status"] = {"readyReplicas": 2}
     store.observe("MODIFIED", later)
     await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
-    assert client.verbs == ["get", "patch"]
+    assert client.verbs == ["patch"]
     edited = copy.deepcopy(later)
     edited["metadata"]["resourceVersion"] = "201"
     edited["spec"]["replicas"] = 9
     store.observe("MODIFIED", edited)
     await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
-    assert client.verbs == ["get", "patch", "patch"]
+    assert client.verbs == ["patch", "patch"]
 
 
 async def test_a_child_carries_its_owner() -> None:
@@ -155,7 +176,7 @@ async def test_what_another_controls_is_not_touched(theirs: Json) -> None:
         await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
     assert raised.value.kind == DEPLOYMENT
     assert raised.value.name == "a"
-    assert client.verbs == ["get"]
+    assert client.verbs == ["patch", "get"]
 
 
 async def test_without_an_owner_our_label_decides() -> None:
@@ -166,7 +187,7 @@ async def test_without_an_owner_our_label_decides() -> None:
         await write.apply(DEPLOYMENT, shared)
     server.objects["noria-router"] = obj("noria-router")
     await write.apply(DEPLOYMENT, shared)
-    assert client.verbs == ["get", "get", "patch"]
+    assert client.verbs == ["patch", "get", "patch", "get", "patch"]
 
 
 async def test_another_field_manager_owns_only_what_it_is_given() -> None:
