@@ -193,7 +193,11 @@ class Operator:
             self.context.writer.forget(kinds.key_of(obj))
         urgent = wakeup.edited(type, obj)
         for key in wakeup.keys(self.store, obj, self._parts.controllers):
-            self.queue.add(key, urgent=urgent)
+            waits = wakeup.delay(key, obj)
+            if waits:
+                self.queue.add_after(key, waits)
+            else:
+                self.queue.add(key, urgent=urgent)
 
     def _wake_all(self) -> None:
         for key in wakeup.everything(self.store, self._parts.controllers):

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.kube.api_server import obj
 
 from noria_operator.controllers.context import Context, Controller, Result
-from noria_operator.controllers.wakeup import edited, everything, keys
+from noria_operator.controllers.wakeup import delay, edited, everything, keys
 from noria_operator.kube.kinds import (
     MODELDEPLOYMENT,
     MODELVERSION,
@@ -96,6 +96,15 @@ def test_relations_of_a_controller_count_and_each_key_comes_once() -> None:
         Key(MODELVERSION, "ns", "m-1"),
         Key(MODELDEPLOYMENT, "ns", "md"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_once"), [(MODELDEPLOYMENT, True), (MODELVERSION, False), (NAMESPACE, False)]
+)
+def test_what_only_keeps_account_of_a_deployment_waits_for_more_news(kind: Kind, at_once: bool) -> None:
+    md = obj("md", api=(NORIA, "ModelDeployment"))
+    assert (delay(Key(kind, "ns", "x"), md) == 0) is at_once
+    assert delay(Key(kind, "ns", "x"), obj("p", api=("v1", "Pod"))) == 0
 
 
 def test_foreign_labels_do_no_harm() -> None:
