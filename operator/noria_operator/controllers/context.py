@@ -25,7 +25,7 @@ from noria_operator.kube.clock import Clock
 from noria_operator.kube.events import Events
 from noria_operator.kube.kinds import Json, Key, Kind
 from noria_operator.kube.store import Store
-from noria_operator.kube.turns import Turns
+from noria_operator.tasks import Turns
 from noria_serving import contract
 
 if TYPE_CHECKING:

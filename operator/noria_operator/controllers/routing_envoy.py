@@ -18,7 +18,7 @@ from noria_operator.routers import children
 
 Json = dict[str, Any]
 
-UNCOUNTED = timedelta(seconds=10)
+UNCOUNTED = timedelta(seconds=30)
 """How often a rollout that nobody sends anything is looked at, for what windows of counts decide."""
 READ_BACK = timedelta(milliseconds=100)
 """They take milliseconds."""

@@ -15,17 +15,16 @@ from noria_operator.api import names
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.parsing import InvalidSpec, parse_as
-from noria_operator.controllers import access, router, serving_counts, serving_queries
+from noria_operator.controllers import access, router, serving_counts, serving_queries, serving_routers
 from noria_operator.controllers.context import Context
-from noria_operator.controllers.routing import Counters, Routing, Standing, Timings
+from noria_operator.controllers.routing import Routing, Standing
 from noria_operator.controllers.routing_kinds import ROUTINGS
 from noria_operator.domain import serving_payload
 from noria_operator.domain.conditions import Condition
 from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import InForce, Observed, Revision, State
+from noria_operator.domain.rollout_state import Observed, Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
-from noria_operator.domain.rollout_traffic import left
 from noria_operator.domain.rollout_wire import policy_of, state_of
 from noria_operator.domain.serving_children import revision_selector, selector
 from noria_operator.domain.serving_problems import claim_obstacle, is_pinned, problem
@@ -90,24 +89,22 @@ async def gather(ctx: Context, obj: Json) -> View:
     versions = _versions(ctx, deployment, state)
     seen = [version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()]
     routing = ROUTINGS[deployment.spec.router.type]
-    in_force, counts, timings, active, let_in = await asyncio.gather(
-        _in_force(ctx, obj, state, routing),
-        _counts(ctx, obj, state, routing),
-        _timings(ctx, obj, policy, state, routing),
-        routing.active(ctx, obj, [share.target for share in left(state)]),
+    commands = _commands(obj)
+    told, let_in = await asyncio.gather(
+        serving_routers.told(ctx, obj, policy, state, routing, hurry=_aborts(commands, state)),
         access.read(ctx, obj),
     )
     pods = {one.name: pods_of(ctx, obj, one) for one in dict.fromkeys(_targets(state))}
     observed = Observed(
         versions=tuple(seen),
         ready=_ready(ctx, obj, pods),
-        in_force=in_force,
-        counts=counts,
-        timings=timings,
+        in_force=told.in_force,
+        counts=told.counts,
+        timings=told.timings,
         counted=serving_counts.counted(ctx, deployment, policy, state),
-        active=active,
+        active=told.active,
         queries=serving_queries.asked(ctx, deployment, policy, state),
-        commands=_commands(obj),
+        commands=commands,
         present=_present(ctx, obj, pods),
         problems=_problems(ctx, obj, pods),
         restorable=_restorable(ctx, obj, state),
@@ -167,6 +164,11 @@ def _commands(obj: Json) -> dict[str, str]:
     given = obj["metadata"].get("annotations")
     said = {command: names.command_id(given, command) for command in names.DEPLOYMENT_COMMANDS}
     return {command: id_ for command, id_ in said.items() if id_}
+
+
+def _aborts(commands: Mapping[str, str], state: State) -> bool:
+    """Whether an abort is asked for that was not obeyed yet."""
+    return commands.get("abort") not in (None, state.commands.get("abort"))
 
 
 # -- pods --------------------------------------------------------------------------------
@@ -257,35 +259,3 @@ async def _nodes(ctx: Context) -> int:
         return len(await ctx.client.list(NODE))
     except ApiError:
         return 0
-
-
-# -- routers --------------------------------------------------------------------------------
-
-
-async def _in_force(ctx: Context, obj: Json, state: State, routing: Routing) -> tuple[InForce, ...] | None:
-    """The weights in force, read only while something is under way."""
-    if not state.traffic or (state.candidate is None and state.verified):
-        return None
-    read = await routing.in_force(ctx, obj, state)
-    return None if read is None else tuple(read)
-
-
-async def _counts(ctx: Context, obj: Json, state: State, routing: Routing) -> Counters | None:
-    """Counts of both arms, read only while there are two; None when nobody answered."""
-    arms = _arms(state)
-    return await routing.counts(ctx, obj, arms) if arms else None
-
-
-async def _timings(ctx: Context, obj: Json, policy: Policy, state: State, routing: Routing) -> Timings | None:
-    """Latencies of both arms, read only where they are judged; None when nobody answered."""
-    arms = _arms(state)
-    if not arms or policy.latency is None or state.analysis is None:
-        return None
-    return await routing.timings(ctx, obj, arms)
-
-
-def _arms(state: State) -> tuple[Revision, ...]:
-    """Champion and challenger; nobody while there are not both."""
-    if state.candidate is None or state.stable is None:
-        return ()
-    return state.stable, state.candidate.target

@@ -24,6 +24,7 @@ from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_state import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher, address
+from noria_operator.tasks import Turns
 
 Json = dict[str, Any]
 
@@ -48,22 +49,24 @@ FRESH = 0.5
 """Seconds for which an answer stands; routers are read every second."""
 MANY = 20
 """Clusters that are asked for by name."""
+REMEMBERED = 5.0
+"""Seconds for which a cluster that was asked for is read together with others."""
 MAX_PODS = 4096
 """Router pods whose last counts are kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What the routers of a namespace told, and when."""
+    """What the routers of a namespace told, and when; `asked` says when each cluster was asked for."""
 
     at: float
     pods: frozenset[str]
-    clusters: frozenset[str]
+    asked: Mapping[str, float]
     counts: Mapping[str, Mapping[str, Counts]]
 
     def answers(self, pods: frozenset[str], clusters: Collection[str]) -> bool:
         """Whether it was the same question, or a larger one."""
-        return self.pods == pods and self.clusters.issuperset(clusters)
+        return self.pods == pods and self.asked.keys() >= set(clusters)
 
 
 class RouterReader:
@@ -82,6 +85,7 @@ class RouterReader:
         self._known: dict[str, dict[str, Counts]] = {}
         self._fresh = fresh
         self._latest: dict[str, _Reading] = {}
+        self._turns = Turns()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -92,21 +96,25 @@ class RouterReader:
     ) -> dict[str, dict[str, Counts]]:
         """Cumulative counts by uid of each pod that could be read, and cluster (of all, or of `clusters`).
 
-        Envoy walks through all of its statistics for each question, so one that was answered less than
-        `fresh` seconds ago is answered from memory.
+        Envoy walks through all of its statistics for each question, on the thread that also takes its
+        configuration: one that was answered less than `fresh` seconds ago is answered from memory, and who
+        asks meanwhile waits for that answer. What others asked for lately is asked for again with it.
         """
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
+        if clusters is None:
+            return await self._counted(read, None)
         uids = frozenset(pod["metadata"]["uid"] for pod in read)
-        now = asyncio.get_running_loop().time()
-        latest = self._latest.get(namespace)
-        young = latest is not None and now - latest.at < self._fresh
-        if clusters is not None and latest is not None and young and latest.answers(uids, clusters):
+        async with self._turns(namespace):
+            now = asyncio.get_running_loop().time()
+            latest = self._latest.get(namespace)
+            if latest is None or now - latest.at >= self._fresh or not latest.answers(uids, clusters):
+                before = latest.asked.items() if latest else ()
+                asked = {name: at for name, at in before if now - at < REMEMBERED}
+                asked |= dict.fromkeys(clusters, now)
+                latest = _Reading(now, uids, asked, await self._counted(read, asked.keys()))
+                kept = {name: one for name, one in self._latest.items() if now - one.at < REMEMBERED}
+                self._latest = kept | {namespace: latest}
             return {uid: {name: each[name] for name in clusters} for uid, each in latest.counts.items()}
-        found = await self._counted(read, clusters)
-        if clusters is not None:
-            self._latest[namespace] = _Reading(now, uids, frozenset(clusters), found)
-            self._latest = {name: one for name, one in self._latest.items() if now - one.at < self._fresh}
-        return found
 
     async def _counted(
         self, pods: Sequence[Json], clusters: Collection[str] | None

@@ -271,6 +271,28 @@ async def test_only_the_clusters_asked_for_are_read() -> None:
         await reader.close()
 
 
+async def test_many_who_ask_at_once_share_one_reading_and_the_next_one_is_as_wide() -> None:
+    asked: list[str] = []
+
+    async def envoy(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query["filter"])
+        await asyncio.sleep(0.02)
+        return web.Response(text=json.dumps(stats(upstream_rq_completed=4)))
+
+    async with pods(envoy) as port:
+        reader = RouterReader(stats_port=port, fresh=0.1)
+        everybody = [f"m-{number}" for number in range(1, 9)]
+        await reader.counts("shop", [pod(1)], everybody)
+        await asyncio.gather(*(reader.counts("shop", [pod(1)], [name]) for name in everybody))
+        assert len(asked) == 1
+        await asyncio.sleep(0.11)
+        found = await asyncio.gather(*(reader.counts("shop", [pod(1)], [name]) for name in everybody))
+        assert len(asked) == 2
+        assert asked[0] == asked[1]
+        assert found[0] == {"pod-1": {"m-1": Counts(4, 0)}}
+        await reader.close()
+
+
 async def test_windows_that_nobody_asks_for_any_more_are_forgotten() -> None:
     async with pods(ModelServer("m", 400, 7)) as port:
         reader = CounterReader(port=port)

@@ -1,0 +1,75 @@
+"""What the routers of a ModelDeployment tell, as far as the moment asks for it.
+
+Comes in: a ModelDeployment, its policy and state. Goes out: `Told`. Invariant: nothing is asked that nobody
+needs, and nothing at all where a person said to abort: that waits for no router.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from noria_operator.controllers.context import Context
+from noria_operator.controllers.routing import Counters, Routing, Timings
+from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import InForce, Revision, State
+from noria_operator.domain.rollout_traffic import left
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What routers told; nothing was read by default."""
+
+    in_force: tuple[InForce, ...] | None = None
+    counts: Counters | None = None
+    timings: Timings | None = None
+    active: Mapping[str, int] | None = field(default_factory=dict)
+
+
+async def told(
+    ctx: Context, obj: Json, policy: Policy, state: State, routing: Routing, *, hurry: bool
+) -> Told:
+    """All that routers know; they are not asked where a person said to abort, which waits for nobody."""
+    if hurry:
+        return Told()
+    return Told(
+        *await asyncio.gather(
+            _in_force(ctx, obj, state, routing),
+            _counts(ctx, obj, state, routing),
+            _timings(ctx, obj, policy, state, routing),
+            routing.active(ctx, obj, [share.target for share in left(state)]),
+        )
+    )
+
+
+async def _in_force(ctx: Context, obj: Json, state: State, routing: Routing) -> tuple[InForce, ...] | None:
+    """The weights in force, read only while something is under way."""
+    if not state.traffic or (state.candidate is None and state.verified):
+        return None
+    read = await routing.in_force(ctx, obj, state)
+    return None if read is None else tuple(read)
+
+
+async def _counts(ctx: Context, obj: Json, state: State, routing: Routing) -> Counters | None:
+    """Counts of both arms, read only while there are two; None when nobody answered."""
+    arms = _arms(state)
+    return await routing.counts(ctx, obj, arms) if arms else None
+
+
+async def _timings(ctx: Context, obj: Json, policy: Policy, state: State, routing: Routing) -> Timings | None:
+    """Latencies of both arms, read only where they are judged; None when nobody answered."""
+    arms = _arms(state)
+    if not arms or policy.latency is None or state.analysis is None:
+        return None
+    return await routing.timings(ctx, obj, arms)
+
+
+def _arms(state: State) -> tuple[Revision, ...]:
+    """Champion and challenger; nobody while there are not both."""
+    if state.candidate is None or state.stable is None:
+        return ()
+    return state.stable, state.candidate.target
