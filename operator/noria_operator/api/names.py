@@ -36,9 +36,7 @@ SHORT_NAMES: Final = {
 
 # -- field managers --------------------------------------------------------------------------------
 MANAGER: Final = "noria"
-"""Owns everything that Noria writes, but for what stands below."""
-ROLLOUT_MANAGER: Final = "noria-rollout"
-"""Owns the replicas of serving Deployments, so that they can be left to somebody else."""
+"""Owns everything that Noria writes."""
 
 # -- labels ----------------------------------------------------------------------------------------
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"

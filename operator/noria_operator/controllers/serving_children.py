@@ -21,6 +21,7 @@ from noria_operator.domain.serving import Serving, pod_template, recorded_grpc_p
 from noria_operator.kube.apply import controller_uid
 from noria_operator.kube.errors import Terminal
 from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, SECRET, SERVICE, Key
+from noria_operator.routers.source import by_envoy
 
 Json = dict[str, Any]
 
@@ -38,9 +39,11 @@ async def grow(ctx: Context, view: View, plan: Plan) -> None:
 
 
 async def _keys(ctx: Context, view: View) -> None:
-    """This period's feedback key, and the next one's ahead of time: every pod knows it before any signs."""
+    """This period's feedback key, and the next one's ahead of time, once there is a champion: every pod knows
+    it before any signs.
+    """
     this, master = key_period(ctx.clock.now()), ctx.config.master_key()
-    for period in (this, this + 1):
+    for period in (this, this + 1) if view.state.stable else (this,):
         secret = build.keys_secret(view.namespace, view.name, view.uid, master, period=period)
         await ctx.writer.create_once(SECRET, secret, owner=view.obj)
 
@@ -55,7 +58,8 @@ async def shrink(ctx: Context, view: View, plan: Plan) -> None:
     for child in plan.children if plan.state.verified else ():
         # As long as a router may still act on an older, larger weight, nobody loses pods.
         if child.replicas is not None and _size(ctx, view, child.target) > child.replicas:
-            await _resize(ctx, view, child.target, child.replicas)
+            template, _ = await _recorded(ctx, view, child)
+            await _workload(ctx, view, child, template, child.replicas)
     wanted = {child.target.name for child in plan.children}
     for kind, kept in ((DEPLOYMENT, wanted), (SERVICE, wanted), (CONTROLLERREVISION, plan.records)):
         for found in ctx.store.owned(kind, view.namespace, view.uid):
@@ -68,19 +72,24 @@ async def _child(ctx: Context, view: View, child: Child) -> None:
     template, port = await _recorded(ctx, view, child)
     service = build.service(
         view.namespace, view.name, view.uid, child.target,
-        port=port, grpc_port=recorded_grpc_port(template),
+        port=port, grpc_port=recorded_grpc_port(template), headless=_headless(ctx, view, child.target),
     )  # fmt: skip
     await ctx.writer.apply(SERVICE, service, owner=view.obj)
-    workload = build.workload(view.namespace, view.name, view.uid, child, template)
-    await ctx.writer.apply(DEPLOYMENT, workload, owner=view.obj)
-    wanted = child.replicas or 0
-    if _size(ctx, view, child.target) < wanted:
-        await _resize(ctx, view, child.target, wanted)
+    await _workload(ctx, view, child, template, max(child.replicas or 0, _size(ctx, view, child.target)))
 
 
-async def _resize(ctx: Context, view: View, target: Revision, replicas: int) -> None:
-    body = build.size(view.namespace, target, replicas)
-    await ctx.writer.apply(DEPLOYMENT, body, owner=view.obj, manager=names.ROLLOUT_MANAGER)
+async def _workload(ctx: Context, view: View, child: Child, template: Json, replicas: int) -> None:
+    body = build.workload(view.namespace, view.name, view.uid, child, template, replicas=replicas)
+    await ctx.writer.apply(DEPLOYMENT, body, owner=view.obj)
+
+
+def _headless(ctx: Context, view: View, target: Revision) -> bool:
+    """Whether the revision's Service has no address: none needs one behind Envoy, but one that has it keeps
+    it, since that never changes.
+    """
+    found = ctx.store.get(Key(SERVICE, view.namespace, target.name))
+    unlike = found is not None and found["spec"].get("clusterIP") != build.HEADLESS
+    return by_envoy(view.obj) and not unlike
 
 
 def _size(ctx: Context, view: View, target: Revision) -> int:

@@ -42,8 +42,9 @@ def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, .
         carrying = max(sharing(policy, state.reach.weight), need(state.reach.mirror, policy.replicas))
         replicas = max(pods(policy, state.step), carrying)
         waits = in_the_way(policy, state, observed)
-        # Not made before its time: a new Deployment would begin with one pod.
-        found[target.name] = Child(target, "candidate", None if waits else replicas)
+        # A first version has nobody beside it: it is called at once what it becomes.
+        role = "candidate" if state.stable else "stable"
+        found[target.name] = Child(target, role, None if waits else replicas)
     if state.previous is not None:
         target = state.previous.target
         found.setdefault(target.name, Child(target, "previous", policy.replicas))

@@ -1,10 +1,9 @@
-"""The objects around the pods of a revision: Deployment, its size, Service; and the Secret of a
-ModelDeployment's keys.
+"""The objects around the pods of a revision: Deployment and Service; and the Secret of a ModelDeployment's
+keys.
 
 Comes in: a revision, its recorded pod template, the owner's names. Goes out: bodies to apply or create.
-Invariants: a selector always holds the owner's uid, so that it never catches somebody else's pods; the
-replicas are a separate body, owned by the manager `noria-rollout`; a Deployment never takes a ready pod away
-before its successor is ready, unless only one copy fits.
+Invariants: a selector always holds the owner's uid, so that it never catches somebody else's pods; a
+Deployment never takes a ready pod away before its successor is ready, unless only one copy fits.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ from noria_serving.contract import FEEDBACK_KEYS_FILE
 Json = dict[str, Any]
 
 SERVER_APP = "noria-server"
+HEADLESS = "None"
+"""The `clusterIP` of a Service that has none."""
 
 
 def selector(deployment: str, uid: str) -> dict[str, str]:
@@ -61,8 +62,10 @@ _ALONE: Json = {"maxUnavailable": "100%", "maxSurge": 0}
 """As `Recreate`, but for that it has the same fields, so that either can be applied over the other."""
 
 
-def workload(namespace: str, deployment: str, uid: str, child: Child, template: Json) -> Json:
-    """The Deployment of a revision, without its size."""
+def workload(
+    namespace: str, deployment: str, uid: str, child: Child, template: Json, *, replicas: int
+) -> Json:
+    """The Deployment of a revision."""
     target = child.target
     return {
         "apiVersion": "apps/v1",
@@ -73,6 +76,7 @@ def workload(namespace: str, deployment: str, uid: str, child: Child, template: 
             "labels": {**child_labels(deployment, target), names.ROLE_LABEL: child.role},
         },
         "spec": {
+            "replicas": replicas,
             "revisionHistoryLimit": 1,
             "selector": {"matchLabels": revision_selector(deployment, uid, target)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _ALONE if child.recreate else _BESIDE},
@@ -81,20 +85,19 @@ def workload(namespace: str, deployment: str, uid: str, child: Child, template: 
     }
 
 
-def size(namespace: str, target: Revision, replicas: int) -> Json:
-    """Only the replicas of a revision's Deployment, for the manager `noria-rollout`."""
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": target.name, "namespace": namespace},
-        "spec": {"replicas": replicas},
-    }
-
-
 def service(
-    namespace: str, deployment: str, uid: str, target: Revision, *, port: int, grpc_port: int | None
+    namespace: str,
+    deployment: str,
+    uid: str,
+    target: Revision,
+    *,
+    port: int,
+    grpc_port: int | None,
+    headless: bool = False,
 ) -> Json:
-    """The Service of a revision; the router takes its endpoints and balances by itself."""
+    """The Service of a revision, whose endpoints the router takes to balance by itself: one that reads them
+    needs no address of it (`headless`), which costs the API server more than the Service, and every node.
+    """
     ports: list[Json] = [{"name": "http", "port": 80, "targetPort": port, "protocol": "TCP"}]
     if grpc_port is not None:
         grpc = {"name": names.GRPC_PORT_NAME, "port": grpc_port, "targetPort": grpc_port, "protocol": "TCP"}
@@ -109,6 +112,7 @@ def service(
         },
         "spec": {
             "type": "ClusterIP",
+            **({"clusterIP": HEADLESS} if headless else {}),
             "selector": revision_selector(deployment, uid, target),
             "ports": ports,
         },

@@ -33,6 +33,8 @@ made, or there is a conflict with what exists."""
 BLIND_CREATE_PERIOD = timedelta(hours=1)
 """How long a create of something that we may not read (a Secret) is taken to have lasted."""
 
+APPLIED, STATUS = "applied", "status"
+"""What of an object was written."""
 _VOLATILE = frozenset({"resourceVersion", "managedFields", "generation"})
 
 
@@ -46,37 +48,29 @@ class Writer:
         self._applied: dict[Key, dict[str, tuple[str, str]]] = {}
         self._created: dict[Key, datetime] = {}
 
-    async def apply(
-        self,
-        kind: Kind,
-        desired: Json,
-        *,
-        owner: Json | None = None,
-        manager: str = names.MANAGER,
-    ) -> Json:
-        """Server-side apply of the fields that `manager` owns.
+    async def apply(self, kind: Kind, desired: Json, *, owner: Json | None = None) -> Json:
+        """Server-side apply.
 
-        With `owner` the child gets its controller reference and the owner labels (only for manager `noria`,
-        so that `noria-rollout` owns nothing but what it is given), and must not be controlled by anybody
-        else. Without one, an existing object must carry the managed-by label. Raises `NameConflict` and
-        `ApiError`.
+        With `owner` the child gets its controller reference and the owner labels, and must not be controlled
+        by anybody else. Without one, an existing object must carry the managed-by label. Raises
+        `NameConflict` and `ApiError`.
 
         An object that the cache does not show is made, and looked at only where that is refused because it
         exists: it may be somebody's.
         """
-        body = owned(desired, owner) if manager == names.MANAGER else desired
+        body = owned(desired, owner)
         key = _key(kind, body)
         observed = self._store.get(key)
         if observed is None:
             only_new = {**body, "metadata": {**body["metadata"], "resourceVersion": NO_VERSION}}
             with suppress(Conflict):
-                return await self._applied_to(None, kind, body, manager, sent=only_new)
+                return await self._applied_to(None, kind, body, sent=only_new)
             observed = await self._existing(key)
         if observed is not None:
             self._check(kind, observed, owner)
-            if self._stands(self._marks(key).get(manager), body, observed):
+            if self._stands(self._marks(key).get(APPLIED), body, observed):
                 return observed
-        return await self._applied_to(observed, kind, body, manager)
+        return await self._applied_to(observed, kind, body)
 
     @staticmethod
     def _stands(mark: tuple[str, str] | None, body: Json, observed: Json) -> bool:
@@ -86,13 +80,13 @@ class Writer:
         return contains(observed, body) or mark[1] == _digest(_stable(observed))
 
     async def _applied_to(
-        self, observed: Json | None, kind: Kind, body: Json, manager: str, *, sent: Json | None = None
+        self, observed: Json | None, kind: Kind, body: Json, *, sent: Json | None = None
     ) -> Json:
         """The very first apply is not forced: an object that appeared in this instant is not taken over."""
         key, force = _key(kind, body), observed is not None
-        answer = await self._client.apply(kind, key.namespace, sent or body, manager=manager, force=force)
+        answer = await self._client.apply(kind, key.namespace, sent or body, force=force)
         self._store.observe("MODIFIED" if observed else "ADDED", answer)
-        self._marks(key)[manager] = (_digest(body), _digest(_stable(answer)))
+        self._marks(key)[APPLIED] = (_digest(body), _digest(_stable(answer)))
         return answer
 
     async def create_once(
@@ -147,7 +141,7 @@ class Writer:
         key, wanted = _key(kind, obj), pruned(status)
         have = obj.get("status", {})
         marks = (_digest(wanted), _digest(have))
-        if have == wanted or self._marks(key).get("status") == marks:
+        if have == wanted or self._marks(key).get(STATUS) == marks:
             return obj
         version = obj["metadata"]["resourceVersion"]
         try:
@@ -161,7 +155,7 @@ class Writer:
             self._store.forget(key, obj["metadata"]["uid"])
             raise
         self._store.observe("MODIFIED", answer)
-        self._marks(key)["status"] = (marks[0], _digest(answer.get("status", {})))
+        self._marks(key)[STATUS] = (marks[0], _digest(answer.get("status", {})))
         return answer
 
     def forget(self, key: Key) -> None:

@@ -119,6 +119,56 @@ async def test_the_keys_exist_before_the_pods_that_mount_them(tmp_path: Path) ->
     }
 
 
+async def test_the_pods_of_a_version_are_asked_for_by_one_write_in_their_number(tmp_path: Path) -> None:
+    api, _ = await canary(tmp_path)
+    for name in servers(api):
+        (made,) = [text for text in api.writes if text.endswith(f" Deployment {name}")]
+        assert made.startswith("create")
+        assert api.objects[Key(DEPLOYMENT, NAMESPACE, name)]["spec"]["replicas"] >= 1
+
+
+async def test_a_first_version_waits_for_nothing_that_no_pod_needs_yet(tmp_path: Path) -> None:
+    api, _ = await serving(tmp_path)
+    (promoted,) = [i for i, text in enumerate(api.writes) if text.startswith("status")][-1:]
+    keys = [i for i, text in enumerate(api.writes) if "Secret flights-feedback" in text]
+    assert keys[0] < promoted < keys[1]
+
+
+@pytest.mark.parametrize(
+    ("router", "address", "wanted"),
+    [
+        ("Envoy", None, "None"),
+        ("Envoy", "10.96.0.7", None),
+        ("Envoy", "None", "None"),
+        ("Service", None, None),
+    ],
+)
+async def test_only_routers_that_read_endpoints_do_without_an_address_and_one_that_is_there_stays(
+    router: str, address: str | None, wanted: str | None, tmp_path: Path
+) -> None:
+    api = cluster(router={"type": router})
+    claim(api, "ReadWriteMany")
+    routers, sent = Routers(api), []
+    approve(api, 1)
+    await settle(api, routers, tmp_path, passes=1)
+    name = api.status["candidate"]["name"]
+    found = api.objects[Key(SERVICE, NAMESPACE, name)]
+    found["spec"].pop("clusterIP", None)
+    found["spec"] |= {} if address is None else {"clusterIP": address}
+    if address is None:
+        del api.objects[Key(SERVICE, NAMESPACE, name)]
+    apply = api.apply
+
+    async def seen(kind: Kind, namespace: str, body: Json, **options: Any) -> Json:
+        if kind == SERVICE and body["metadata"]["name"] == name:
+            sent.append(body["spec"].get("clusterIP"))
+        return await apply(kind, namespace, body, **options)
+
+    api.apply = seen  # type: ignore[method-assign]
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert sent[-1] == wanted
+
+
 async def test_the_next_feedback_key_comes_in_time_and_restarts_no_pod(tmp_path: Path) -> None:
     api, routers = await serving(tmp_path)
     before = templates(api)
@@ -161,6 +211,22 @@ async def test_an_abort_is_written_before_anything_that_could_fail(tmp_path: Pat
     assert api.writes[0] == "status ModelDeployment flights"
     assert weights(api) == {"flights-1": 100}
     assert api.status["commands"] == {"abort": id_[:256]}
+
+
+async def test_an_abort_waits_for_no_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api, routers = await canary(tmp_path)
+    say(api, "abort", "1")
+
+    async def never(*_: Any) -> Any:
+        raise AssertionError("the routers were asked")
+
+    ctx = started(api, routers, tmp_path)
+    for question in ("in_force", "counts", "active"):
+        monkeypatch.setattr(routers, question, never)
+    await modeldeployment.reconcile(ctx, KEY)
+    assert weights(api) == {"flights-1": 100}
+    with pytest.raises(AssertionError, match="were asked"):
+        await modeldeployment.reconcile(ctx, KEY)
 
 
 async def test_an_abort_is_told_by_an_event_whatever_fails_after_it(tmp_path: Path) -> None:

@@ -73,10 +73,9 @@ CASES = {
 def objects(made: Serving) -> list[dict[str, Any]]:
     template, child = pod_template(made), Child(TARGET, "stable", 2)
     return [
-        build.workload("prod", "flights", UID, child, template),
+        build.workload("prod", "flights", UID, child, template, replicas=2),
         build.service("prod", "flights", UID, TARGET, port=made.port, grpc_port=recorded_grpc_port(template)),
         record(TARGET.name, 3, template, made.port),
-        build.size("prod", TARGET, 2),
         build.keys_secret("prod", "flights", UID, bytes(32), period=230),
     ]
 
@@ -90,7 +89,7 @@ def test_the_objects_of_a_revision_are_those_of_the_golden_file(name: str) -> No
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_objects_are_valid_for_kubernetes(name: str) -> None:
-    workload, service, revision, _, secret = objects(CASES[name])
+    workload, service, revision, secret = objects(CASES[name])
     for body in (workload, service, revision, secret):
         kubernetes_validate.validate(body, "1.34", strict=True)
 
@@ -115,10 +114,10 @@ def test_every_pod_is_restricted_and_mounts_no_token(name: str) -> None:
 def test_the_template_says_nothing_of_the_rollout() -> None:
     """Case 38: a promotion changes labels of the Deployment and restarts nothing."""
     for role in ("candidate", "stable", "previous"):
-        body = build.workload("prod", "flights", UID, Child(TARGET, role, 1), pod_template(serving()))
+        child, made = Child(TARGET, role, 1), pod_template(serving())
+        body = build.workload("prod", "flights", UID, child, made, replicas=1)
         assert body["spec"]["template"] == pod_template(serving())
         assert body["metadata"]["labels"]["noria.dev/role"] == role
-        assert "replicas" not in body["spec"]
 
 
 def test_a_variable_of_the_user_is_passed_on_unexpanded_and_never_wins_over_ours() -> None:
@@ -172,6 +171,12 @@ def test_a_revision_from_before_noria_spoke_grpc_has_no_port_for_it() -> None:
     assert recorded_grpc_port(template) is None
     made = build.service("prod", "flights", UID, TARGET, port=8080, grpc_port=None)
     assert [port["name"] for port in made["spec"]["ports"]] == ["http"]
+
+
+@pytest.mark.parametrize(("headless", "address"), [(True, "None"), (False, None)])
+def test_a_service_whose_endpoints_are_read_has_no_address(headless: bool, address: str | None) -> None:
+    made = build.service("prod", "flights", UID, TARGET, port=8080, grpc_port=None, headless=headless)
+    assert made["spec"].get("clusterIP") == address
 
 
 def test_a_recorded_template_is_read_back_as_it_was() -> None:

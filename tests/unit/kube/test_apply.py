@@ -190,16 +190,6 @@ async def test_without_an_owner_our_label_decides() -> None:
     assert client.verbs == ["patch", "get", "patch", "get", "patch"]
 
 
-async def test_another_field_manager_owns_only_what_it_is_given() -> None:
-    write, client, store, _ = writer()
-    store.observe("ADDED", obj("a", owner="owner"))
-    replicas: Json = {"metadata": {"name": "a", "namespace": "ns"}, "spec": {"replicas": 4}}
-    await write.apply(DEPLOYMENT, replicas, owner=OWNER, manager="noria-rollout")
-    sent = client.sent[-1][1]
-    assert sent.params["fieldManager"] == "noria-rollout"
-    assert sent.body == {**replicas, "apiVersion": "apps/v1", "kind": "Deployment"}
-
-
 async def test_what_is_created_once_is_found_again_and_never_changed() -> None:
     write, client, _, _ = writer()
     first = await write.create_once(DEPLOYMENT, DESIRED, owner=OWNER)
