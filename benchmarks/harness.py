@@ -1,4 +1,4 @@
-"""What the operator's benchmark runs on: a real API server with simulated nodes, and the operator beside it.
+"""What benchmarks of the operator run on: a real API server with simulated nodes, and the operator beside it.
 
 The operator is a process of its own that logs in with the chart's role, so that the API server itself counts
 its requests (by a FlowSchema of its own), and nobody has to take its word.
@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,9 @@ FLOW = "noria-bench"
 CLUSTER = frozenset({"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"})
 """Names of processes, of which Linux keeps fifteen letters."""
 ACCOUNT = "noria-operator"
+MASTER_KEY = "0" * 64
+AT_ONCE = 16
+"""Requests of a benchmark's own client at a time."""
 FLOW_SCHEMA = Kind("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "FlowSchema", namespaced=False)
 
 
@@ -52,13 +55,11 @@ class Bench:
 
     def cpu(self) -> float:
         """CPU seconds that the operator has used."""
-        times = self.operator.cpu_times()
-        return float(times.user + times.system)
+        return cpu_seconds(self.operator)
 
     def cluster_cpu(self) -> float:
         """CPU seconds that etcd, the API server, Kubernetes' controllers and the simulated node have used."""
-        found = [each.cpu_times() for each in psutil.Process().children() if each.name() in CLUSTER]
-        return float(sum(times.user + times.system for times in found))
+        return sum(cpu_seconds(each) for each in psutil.Process().children() if each.name() in CLUSTER)
 
     def memory(self) -> float:
         """Resident memory of the operator in MiB."""
@@ -67,6 +68,23 @@ class Bench:
     def requests(self) -> float:
         """Requests of the operator that the API server has counted."""
         return flow_total(self.kubeconfig, FLOW)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """CPU seconds that a process has used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def in_parallel(requests: Sequence[Callable[[], Awaitable[object]]]) -> None:
+    """Send them, a few at a time."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(request: Callable[[], Awaitable[object]]) -> None:
+        async with slots:
+            await request()
+
+    await asyncio.gather(*(one(request) for request in requests))
 
 
 def flow_total(kubeconfig: Path, flow: str) -> float:
@@ -90,7 +108,8 @@ async def create_namespace(client: Client, name: str) -> None:
 async def bench(kubeconfig: Path, folder: Path) -> AsyncIterator[Bench]:
     """Install the chart's role, start the operator, end it afterwards."""
     kubectl(kubeconfig, "create", "namespace", NAMESPACE)
-    login = _operator_login(kubeconfig, folder)
+    apply_chart_roles(kubeconfig)
+    login = login_as(kubeconfig, ACCOUNT, folder, namespace=NAMESPACE)
     async with Client(from_kubeconfig(kubeconfig)) as client:
         await client.create(FLOW_SCHEMA, "", flow_schema(ACCOUNT, namespace=NAMESPACE, flow=FLOW))
         process, url = _start(login, folder)
@@ -120,22 +139,26 @@ async def eventually(
 
 
 def _start(login: Path, folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    key = folder / "master-key"
-    key.write_text("0" * 64)
     port = free_port()
-    environment = {
-        **os.environ,
+    environment = os.environ | operator_environment(login, folder, http=port, xds=free_port())
+    process = subprocess.Popen([sys.executable, "-m", "noria_operator.app"], env=environment)
+    return process, f"http://127.0.0.1:{port}"
+
+
+def operator_environment(login: Path, folder: Path, *, http: int, xds: int) -> dict[str, str]:
+    """What the operator is told: who it is, on which ports it listens, and a key that all can know."""
+    key = folder / "master-key"
+    key.write_text(MASTER_KEY)
+    return {
         "KUBECONFIG": str(login),
         "NORIA_NAMESPACE": NAMESPACE,
         "NORIA_SERVER_IMAGE": IMAGE,
         "NORIA_ROUTER_IMAGE": IMAGE,
         "NORIA_MASTER_KEY_FILE": str(key),
-        "NORIA_HTTP_PORT": str(port),
-        "NORIA_XDS_PORT": str(free_port()),
+        "NORIA_HTTP_PORT": str(http),
+        "NORIA_XDS_PORT": str(xds),
         "NORIA_LOG_LEVEL": "WARNING",
     }
-    process = subprocess.Popen([sys.executable, "-m", "noria_operator.app"], env=environment)
-    return process, f"http://127.0.0.1:{port}"
 
 
 def apply_chart_roles(kubeconfig: Path) -> None:
@@ -151,13 +174,12 @@ def apply_chart_roles(kubeconfig: Path) -> None:
     kubectl(kubeconfig, "apply", "-f", "-", stdin=rendered)
 
 
-def _operator_login(kubeconfig: Path, folder: Path) -> Path:
-    """The chart's service account and roles, and a kubeconfig that logs in as it."""
-    apply_chart_roles(kubeconfig)
-    token = kubectl(kubeconfig, "create", "token", ACCOUNT, "-n", NAMESPACE, "--duration=2h").strip()
+def login_as(kubeconfig: Path, account: str, folder: Path, *, namespace: str) -> Path:
+    """A kubeconfig in `folder` that logs in as a service account."""
+    token = kubectl(kubeconfig, "create", "token", account, "-n", namespace, "--duration=2h").strip()
     config = json.loads(kubectl(kubeconfig, "config", "view", "--raw", "-o", "json"))
     config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
-    path = folder / "operator.conf"
+    path = folder / f"{account}.conf"
     path.touch(mode=0o600)
     path.write_text(json.dumps(config))
     return path

@@ -10,13 +10,13 @@ import asyncio
 import re
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from tools.cluster.controlplane import control_plane
 
-from benchmarks.harness import Bench, bench, create_namespace, eventually, install
+from benchmarks.harness import Bench, bench, create_namespace, eventually, in_parallel, install
 from benchmarks.metrics import Histogram, histogram
 from benchmarks.objects import (
     NAMESPACE,
@@ -77,7 +77,7 @@ async def arrival_alone(client: Client, objects: int) -> float:
     seconds = time.monotonic() - start
     for kind in (*(kind for kind, _ in MAKERS), kinds.JOB):
         names = [found["metadata"]["name"] for found in await client.list(kind, space)]
-        await _in_parallel([client.delete(kind, space, name) for name in names])
+        await in_parallel([partial(client.delete, kind, space, name) for name in names])
     return seconds
 
 
@@ -202,17 +202,7 @@ async def _edit(client: Client, name: str, body: Json) -> float:
 
 
 async def _create_all(client: Client, kind: Kind, space: str, bodies: Sequence[Json]) -> None:
-    await _in_parallel([client.create(kind, space, body) for body in bodies])
-
-
-async def _in_parallel(requests: Sequence[Awaitable[object]]) -> None:
-    slots = asyncio.Semaphore(16)
-
-    async def one(request: Awaitable[object]) -> None:
-        async with slots:
-            await request
-
-    await asyncio.gather(*(one(request) for request in requests))
+    await in_parallel([partial(client.create, kind, space, body) for body in bodies])
 
 
 async def _jobs_ended(client: Client, space: str) -> bool:

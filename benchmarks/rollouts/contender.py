@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import aiohttp
 import psutil
 
+from benchmarks.harness import cpu_seconds, in_parallel
 from benchmarks.metrics import histogram
 from benchmarks.report import high, middle
 from benchmarks.rollouts.ground import Ground
@@ -26,10 +28,10 @@ Json = dict[str, Any]
 Key = tuple[str, str]
 
 IDLE_SECONDS = 30.0
+REST_SECONDS = 10.0
+"""After the last rollout got there, until requests and CPU are counted: some work may have been put off."""
 LONGEST = 900.0
 ABORTS = 20
-AT_ONCE = 16
-"""Requests of the benchmark's own client at a time."""
 PER_NAMESPACE = 100
 
 
@@ -82,22 +84,17 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
     """Everything, one after another."""
     keys = keys_of(count)
     await contender.prepare(keys)
-    before = Meter(contender)
-    healthy = await _until_all(
-        contender,
-        watched,
-        [partial_create(contender, key) for key in keys],
-        contender.healthy,
-    )
-    created = Meter(contender)
-    requests, cpu = created.requests - before.requests, created.cpu - before.cpu
-    say(f"{contender.name}: {count} healthy after {healthy:.1f} s, {requests:.0f} requests, {cpu:.1f} s CPU")
-    first = await _until_all(
-        contender, watched, [partial_change(contender, key) for key in keys], contender.at_first_step
-    )
-    changed = Meter(contender)
-    requests, cpu = changed.requests - created.requests, changed.cpu - created.cpu
-    say(f"  at the first step after {first:.1f} s, {requests:.0f} requests, {cpu:.1f} s CPU")
+    before = Meter.of(contender)
+    creates = [
+        partial(contender.ground.client.create, contender.kind, key[0], contender.body(key)) for key in keys
+    ]
+    healthy = await _until_all(watched, creates, contender.healthy)
+    created = await _at_rest(contender)
+    tell(f"{contender.name}: {count} healthy", healthy, created.since(before))
+    changes = [partial(contender.change, key) for key in keys]
+    first = await _until_all(watched, changes, contender.at_first_step)
+    changed = await _at_rest(contender)
+    tell("  at the first step", first, changed.since(created))
     idle_requests, idle_cpu, memory = await _idle(contender)
     say(f"  idle: {idle_requests:.0f} requests a minute, {idle_cpu:.1f} % of a core, {memory:.0f} MiB")
     aborts = [await contender.abort(key, watched) for key in keys[:ABORTS]]
@@ -106,11 +103,11 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
         contender=contender.name,
         rollouts=count,
         healthy=healthy,
-        healthy_requests=(created.requests - before.requests) / count,
-        healthy_cpu=created.cpu - before.cpu,
+        healthy_requests=created.since(before).requests / count,
+        healthy_cpu=created.since(before).cpu,
         first_step=first,
-        first_step_requests=(changed.requests - created.requests) / count,
-        first_step_cpu=changed.cpu - created.cpu,
+        first_step_requests=changed.since(created).requests / count,
+        first_step_cpu=changed.since(created).cpu,
         memory=memory,
         idle_requests=idle_requests,
         idle_cpu=idle_cpu,
@@ -127,36 +124,32 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def tell(what: str, seconds: float, used: Meter) -> None:
+    say(f"{what} after {seconds:.1f} s, {used.requests:.0f} requests, {used.cpu:.1f} s CPU")
+
+
+@dataclass(frozen=True)
 class Meter:
-    """Requests and CPU of a contender up to now."""
+    """Requests and CPU of a contender up to now, or since an earlier look."""
 
-    def __init__(self, contender: Contender) -> None:
-        times = contender.process.cpu_times()
-        self.cpu = float(times.user + times.system)
-        self.requests = contender.ground.requests(contender.account)
+    requests: float
+    cpu: float
 
+    @staticmethod
+    def of(contender: Contender) -> Meter:
+        return Meter(contender.ground.requests(contender.account), cpu_seconds(contender.process))
 
-def partial_create(contender: Contender, key: Key) -> Callable[[], Awaitable[object]]:
-    return lambda: contender.ground.client.create(contender.kind, key[0], contender.body(key))
-
-
-def partial_change(contender: Contender, key: Key) -> Callable[[], Awaitable[object]]:
-    return lambda: contender.change(key)
+    def since(self, before: Meter) -> Meter:
+        return Meter(self.requests - before.requests, self.cpu - before.cpu)
 
 
-async def in_parallel(requests: Sequence[Callable[[], Awaitable[object]]]) -> None:
-    """A few at a time."""
-    slots = asyncio.Semaphore(AT_ONCE)
-
-    async def one(request: Callable[[], Awaitable[object]]) -> None:
-        async with slots:
-            await request()
-
-    await asyncio.gather(*(one(request) for request in requests))
+async def _at_rest(contender: Contender) -> Meter:
+    """What was used, once what need not be done at once is done too."""
+    await asyncio.sleep(REST_SECONDS)
+    return Meter.of(contender)
 
 
 async def _until_all(
-    contender: Contender,
     watched: Watched,
     requests: Sequence[Callable[[], Awaitable[object]]],
     condition: Callable[[Json], bool],
@@ -171,13 +164,13 @@ async def _until_all(
 async def _idle(contender: Contender) -> tuple[float, float, float]:
     """Requests a minute, share of a core in percent, and memory, once everything is at rest."""
     await asyncio.sleep(15)
-    before, start = Meter(contender), time.monotonic()
+    before, start = Meter.of(contender), time.monotonic()
     await asyncio.sleep(IDLE_SECONDS)
-    seconds, after = time.monotonic() - start, Meter(contender)
+    seconds, used = time.monotonic() - start, Meter.of(contender).since(before)
     memory = contender.process.memory_info().rss / 2**20
     return (
-        (after.requests - before.requests) / seconds * 60,
-        (after.cpu - before.cpu) / seconds * 100,
+        used.requests / seconds * 60,
+        used.cpu / seconds * 100,
         float(memory),
     )
 

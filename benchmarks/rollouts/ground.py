@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tools.cluster.controlplane import control_plane
 
-from benchmarks.harness import FLOW_SCHEMA, flow_schema, flow_total, kubectl
+from benchmarks.harness import FLOW_SCHEMA, flow_schema, flow_total, kubectl, login_as
 from noria_operator.kube.client import Client
 from noria_operator.kube.login import from_kubeconfig
 
@@ -46,14 +46,7 @@ class Ground:
     async def login(self, account: str, *, namespace: str) -> Path:
         """A kubeconfig that logs in as a service account, whose requests are counted from now on."""
         await self.client.create(FLOW_SCHEMA, "", flow_schema(account, namespace=namespace, flow=account))
-        wanted = ["create", "token", account, "-n", namespace, "--duration=2h"]
-        token = kubectl(self.kubeconfig, *wanted).strip()
-        config = json.loads(kubectl(self.kubeconfig, "config", "view", "--raw", "-o", "json"))
-        config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
-        path = self.folder / f"{account}.conf"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(config))
-        return path
+        return login_as(self.kubeconfig, account, self.folder, namespace=namespace)
 
     def requests(self, account: str) -> float:
         """Requests of the account that the API server has counted."""

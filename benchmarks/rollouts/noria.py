@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,12 +14,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import aiohttp
 import envoy
 import psutil
 
-from benchmarks.harness import ACCOUNT, answers, apply_chart_roles, eventually, free_port, install, kubectl
-from benchmarks.objects import IMAGE, NAMESPACE
-from benchmarks.rollouts.contender import Contender, Json, Key, in_parallel
+from benchmarks.harness import (
+    ACCOUNT,
+    MASTER_KEY,
+    answers,
+    apply_chart_roles,
+    eventually,
+    free_port,
+    in_parallel,
+    install,
+    kubectl,
+    operator_environment,
+)
+from benchmarks.objects import NAMESPACE
+from benchmarks.rollouts.contender import Contender, Json, Key
 from benchmarks.rollouts.ground import Ground, spawn
 from benchmarks.rollouts.watching import Watched
 from noria_operator.api import names
@@ -27,7 +40,7 @@ from noria_operator.kube import kinds
 from noria_operator.kube.kinds import Kind
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
 
-MASTER = "0" * 64
+PREPARE_SECONDS = 300.0
 STEPS = [{"weight": 50, "duration": "10h"}]
 
 
@@ -48,6 +61,12 @@ class Noria:
         for space in dict.fromkeys(space for space, _ in keys):
             await self.ground.client.create(kinds.NAMESPACE, "", {"metadata": {"name": space}})
         await in_parallel([partial(self._register, key, n) for key in keys for n in (1, 2)])
+        await eventually(self._idle, seconds=PREPARE_SECONDS, every=1.0)
+
+    async def _idle(self) -> bool:
+        """Whether no key waits: the versions are accounted for."""
+        async with aiohttp.ClientSession() as session, session.get(self.metrics_url) as answer:
+            return not re.search(r"^noria_workqueue_(depth|busy) [1-9]", await answer.text(), re.MULTILINE)
 
     async def _register(self, key: Key, number: int) -> None:
         space, model = key
@@ -109,18 +128,8 @@ async def noria(ground: Ground) -> AsyncIterator[Contender]:
     kubectl(ground.kubeconfig, "create", "namespace", NAMESPACE)
     apply_chart_roles(ground.kubeconfig)
     login = await ground.login(ACCOUNT, namespace=NAMESPACE)
-    (ground.folder / "master-key").write_text(MASTER)
     http, xds = free_port(), free_port()
-    settings = {
-        "KUBECONFIG": str(login),
-        "NORIA_NAMESPACE": NAMESPACE,
-        "NORIA_SERVER_IMAGE": IMAGE,
-        "NORIA_ROUTER_IMAGE": IMAGE,
-        "NORIA_MASTER_KEY_FILE": str(ground.folder / "master-key"),
-        "NORIA_HTTP_PORT": str(http),
-        "NORIA_XDS_PORT": str(xds),
-        "NORIA_LOG_LEVEL": "WARNING",
-    }
+    settings = operator_environment(login, ground.folder, http=http, xds=xds)
     command = [sys.executable, "-m", "noria_operator.app"]
     process = spawn(command, ground.folder / "noria.log", **settings)
     routers = Routers(ground, xds)
@@ -167,7 +176,7 @@ class Routers:
         folder.mkdir()
         want = Bootstrap(
             namespace=meta["namespace"],
-            token=router_token(MASTER.encode(), meta["namespace"]),
+            token=router_token(MASTER_KEY.encode(), meta["namespace"]),
             drain_token="bench",
             xds_address=f"127.0.0.1:{self.xds_port}",
             heap_bytes=4 * 2**30,

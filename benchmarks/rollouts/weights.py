@@ -16,6 +16,7 @@ import psutil
 from tests.integration.envoy_router import NAMESPACE, Cluster, Router, discovery, router
 from tests.sockets import free_port
 
+from benchmarks.harness import cpu_seconds
 from benchmarks.report import high, middle
 from noria_operator.kube.kinds import ENDPOINTSLICE, MODELDEPLOYMENT
 from noria_operator.routers.catalogue import Catalogue
@@ -54,7 +55,7 @@ async def measure(deployments: int) -> Weights:
                 await asyncio.sleep(0.1)
         await asyncio.sleep(5)
         proxy, own = psutil.Process(envoy.process.pid), psutil.Process(os.getpid())
-        began = (_cpu(own), _cpu(proxy))
+        began = (cpu_seconds(own), cpu_seconds(proxy))
         times = []
         for change in range(CHANGES):
             number = change % deployments
@@ -71,8 +72,8 @@ async def measure(deployments: int) -> Weights:
             slowest=max(times),
             bytes_a_change=len(sizes.snapshot(NAMESPACE).rds.text),
             router_memory=proxy.memory_info().rss / 2**20,
-            operator_cpu_ms=(_cpu(own) - began[0]) / CHANGES * 1e3,
-            router_cpu_ms=(_cpu(proxy) - began[1]) / CHANGES * 1e3,
+            operator_cpu_ms=(cpu_seconds(own) - began[0]) / CHANGES * 1e3,
+            router_cpu_ms=(cpu_seconds(proxy) - began[1]) / CHANGES * 1e3,
         )
 
 
@@ -82,11 +83,6 @@ async def _in_force(envoy: Router, number: int) -> bool:
 
 def _weights(number: int, challenger: int) -> dict[str, int]:
     return {f"m{number}-1": 100 - challenger, f"m{number}-2": challenger}
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 if __name__ == "__main__":
