@@ -57,10 +57,6 @@ class Bench:
         """CPU seconds that the operator has used."""
         return cpu_seconds(self.operator)
 
-    def cluster_cpu(self) -> float:
-        """CPU seconds that etcd, the API server, Kubernetes' controllers and the simulated node have used."""
-        return sum(cpu_seconds(each) for each in psutil.Process().children() if each.name() in CLUSTER)
-
     def memory(self) -> float:
         """Resident memory of the operator in MiB."""
         return float(self.operator.memory_info().rss / 2**20)
@@ -74,6 +70,11 @@ def cpu_seconds(process: psutil.Process) -> float:
     """CPU seconds that a process has used."""
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def cluster_cpu() -> float:
+    """CPU seconds that etcd, the API server, Kubernetes' controllers and the simulated node have used."""
+    return sum(cpu_seconds(each) for each in psutil.Process().children() if each.name() in CLUSTER)
 
 
 async def in_parallel(requests: Sequence[Callable[[], Awaitable[object]]]) -> None:

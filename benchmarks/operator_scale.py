@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools.cluster.controlplane import control_plane
 
-from benchmarks.harness import Bench, bench, create_namespace, eventually, in_parallel, install
+from benchmarks.harness import Bench, bench, cluster_cpu, create_namespace, eventually, in_parallel, install
 from benchmarks.metrics import Histogram, histogram
 from benchmarks.objects import (
     NAMESPACE,
@@ -95,14 +95,14 @@ async def latency(running: Bench) -> list[Row]:
 async def scale(running: Bench, objects: int, alone: float) -> list[Row]:
     """Create `objects` of each kind, wait until each one is settled."""
     before, page, asked = running.memory(), await running.scrape(), running.requests()
-    cpu, cluster_cpu, start = running.cpu(), running.cluster_cpu(), time.monotonic()
+    cpu, theirs, start = running.cpu(), cluster_cpu(), time.monotonic()
     for kind, make in MAKERS:
         bodies = [make(f"bench-{number + 1}") for number in range(objects)]
         await _create_all(running.client, kind, NAMESPACE, bodies)
     created, total = time.monotonic() - start, len(MAKERS) * objects
     await eventually(partial(_all_settled, running), seconds=SETTLE_SECONDS, every=0.5)
     seconds = time.monotonic() - start
-    used, theirs = running.cpu() - cpu, running.cluster_cpu() - cluster_cpu
+    used, theirs = running.cpu() - cpu, cluster_cpu() - theirs
     return [
         Row(
             f"{total} objects created and settled", seconds, "s", alone, "the same and bare Jobs, no operator"

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import aiohttp
 import psutil
 
-from benchmarks.harness import cpu_seconds, in_parallel
+from benchmarks.harness import cluster_cpu, cpu_seconds, in_parallel
 from benchmarks.metrics import histogram
 from benchmarks.report import high, middle
 from benchmarks.rollouts.ground import Ground
@@ -63,9 +63,11 @@ class Figures:
     healthy: float
     healthy_requests: float
     healthy_cpu: float
+    healthy_cluster: float
     first_step: float
     first_step_requests: float
     first_step_cpu: float
+    first_step_cluster: float
     memory: float
     idle_requests: float
     idle_cpu: float
@@ -105,9 +107,11 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
         healthy=healthy,
         healthy_requests=created.since(before).requests / count,
         healthy_cpu=created.since(before).cpu,
+        healthy_cluster=created.since(before).cluster,
         first_step=first,
         first_step_requests=changed.since(created).requests / count,
         first_step_cpu=changed.since(created).cpu,
+        first_step_cluster=changed.since(created).cluster,
         memory=memory,
         idle_requests=idle_requests,
         idle_cpu=idle_cpu,
@@ -125,22 +129,27 @@ def say(text: str) -> None:
 
 
 def tell(what: str, seconds: float, used: Meter) -> None:
-    say(f"{what} after {seconds:.1f} s, {used.requests:.0f} requests, {used.cpu:.1f} s CPU")
+    cost = f"{used.requests:.0f} requests, {used.cpu:.1f} s CPU, {used.cluster:.0f} s of the cluster"
+    say(f"{what} after {seconds:.1f} s, {cost}")
 
 
 @dataclass(frozen=True)
 class Meter:
-    """Requests and CPU of a contender up to now, or since an earlier look."""
+    """Requests and CPU seconds of a contender up to now, or since an earlier look; and the CPU that etcd, the
+    API server, Kubernetes' controllers and the simulated node used meanwhile.
+    """
 
     requests: float
     cpu: float
+    cluster: float
 
     @staticmethod
     def of(contender: Contender) -> Meter:
-        return Meter(contender.ground.requests(contender.account), cpu_seconds(contender.process))
+        requests = contender.ground.requests(contender.account)
+        return Meter(requests, cpu_seconds(contender.process), cluster_cpu())
 
     def since(self, before: Meter) -> Meter:
-        return Meter(self.requests - before.requests, self.cpu - before.cpu)
+        return Meter(self.requests - before.requests, self.cpu - before.cpu, self.cluster - before.cluster)
 
 
 async def _at_rest(contender: Contender) -> Meter:

@@ -67,8 +67,10 @@ def selectors(config: Config) -> dict[Kind, str | None]:
     return {**SELECTORS, kinds.HTTPROUTE: None} if config.gateway else SELECTORS
 
 
-WORKERS = 32
-"""Passes at a time; most of a pass waits for the API server, longest when many objects arrive at once."""
+WORKERS = 16
+"""Passes at a time. Most of a pass waits for the API server; beyond what keeps that busy, more of them make
+each other, the lease and the next abort wait longer.
+"""
 DRAIN_SECONDS = 20.0
 """How long workers may finish after SIGTERM; stays below the pod's terminationGracePeriodSeconds."""
 
