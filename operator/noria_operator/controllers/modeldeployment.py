@@ -181,7 +181,7 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
     judged = state.candidate is not None and state.stable is not None
     if judged or (state.candidate and state.step and not state.step.stalled and trouble is None):
         asked = view.policy.queries and judged
-        waits.append(ctx.config.evidence_interval if asked else view.routing.pace(ctx.config))
+        waits.append(ctx.config.evidence_interval if asked else view.routing.pace(ctx.config, view.policy))
         due = step_due(view.policy, state, now)
         waits += [due - now] if due else []
     asked_again = access.again(view.access)

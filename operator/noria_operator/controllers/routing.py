@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from noria_operator.controllers.context import Config, Context
 from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_conditions import Trouble
+from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import InForce, Revision, State
 from noria_operator.domain.serving_children import revision_selector
 from noria_operator.domain.verdict import Counts
@@ -51,7 +52,7 @@ class Routing(Protocol):
     def READ_BACK(self) -> timedelta:
         """How soon `in_force` is asked again while new weights are on their way."""
 
-    def pace(self, config: Config) -> timedelta:
+    def pace(self, config: Config, policy: Policy) -> timedelta:
         """How often counts are read during a rollout."""
 
     def standing(self, ctx: Context, obj: Json) -> Standing:
@@ -89,7 +90,7 @@ async def preview(ctx: Context, owner: Json, wanted: Json) -> None:
         await ctx.writer.delete(SERVICE, found)
 
 
-def counters_pace(config: Config) -> timedelta:
+def counters_pace(config: Config, _: Policy) -> timedelta:
     """How often model servers' counts are read: one answer a pod, of some KB."""
     return config.counters_interval
 

@@ -13,20 +13,24 @@ from typing import Any
 from noria_operator.controllers import router
 from noria_operator.controllers.context import Config, Context
 from noria_operator.controllers.routing import Counters, Standing, Timings
+from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import InForce, Revision, State
 from noria_operator.routers import children
 
 Json = dict[str, Any]
 
-UNCOUNTED = timedelta(seconds=30)
-"""How often a rollout that nobody sends anything is looked at, for what windows of counts decide."""
+UNCOUNTED = timedelta(seconds=10)
+"""How often model servers are asked for what only they count, whether or not routers counted anything."""
+CALM = timedelta(minutes=1)
+"""How often a rollout that nobody sends anything is looked at, for what nobody thought of."""
 READ_BACK = timedelta(milliseconds=100)
 """They take milliseconds."""
 
 
-def pace(config: Config) -> timedelta:
+def pace(config: Config, policy: Policy) -> timedelta:
     """The pulse wakes a rollout when something was counted."""
-    return max(config.evidence_interval, UNCOUNTED)
+    by_servers = policy.quality is not None or policy.max_distance is not None
+    return max(config.evidence_interval, UNCOUNTED if by_servers else CALM)
 
 
 def standing(ctx: Context, obj: Json) -> Standing:

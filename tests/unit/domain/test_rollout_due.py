@@ -45,6 +45,13 @@ def test_the_least_time_of_evidence_is_waited_for() -> None:
     assert step_due(policy, at(RUNNING, Analysis(since=START)), START) == START + 2 * MINUTE
 
 
+def test_an_open_window_of_counts_is_closed_in_time() -> None:
+    opened = Analysis(since=START - 5 * MINUTE, window_from=START)
+    state = at(replace(RUNNING, since=START), opened)
+    assert step_due(POLICY, state, START) == START + POLICY.interval
+    assert step_due(POLICY, state, START + POLICY.interval) == START + 5 * MINUTE
+
+
 def test_a_ramp_is_looked_at_an_interval_after_its_last_move() -> None:
     policy = Policy(steps=(PolicyStep(50, ramp_from=5),), interval=timedelta(seconds=7))
     state = State(step=Step(0, START, mode=Mode.RUNNING))
