@@ -20,7 +20,9 @@ from tests.integration.test_envoy_tls import renew
 from tests.sockets import free_port
 
 from noria_operator.domain.access import Held, Told, guard
+from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.router import RouterReader
+from noria_operator.routers import access_lua
 
 Json = dict[str, Any]
 
@@ -277,6 +279,15 @@ def refused_tokens(issuer: Issuer) -> dict[str, tuple[str, int]]:
     }
 
 
+async def counted(place: Place, revision: str) -> Counts:
+    reader = RouterReader(stats_port=place.envoy.stats)
+    try:
+        (found,) = (await reader.counts("shop", [place.envoy.pod()], {revision})).values()
+        return found[revision]
+    finally:
+        await reader.close()
+
+
 async def test_no_credential_but_the_deployments_own_opens_it(tmp_path: Path) -> None:
     async with guarded_place(tmp_path) as place:
         for name, (headers, query) in refused_keys().items():
@@ -303,6 +314,7 @@ async def test_no_credential_but_the_deployments_own_opens_it(tmp_path: Path) ->
             assert (await place.envoy.get("why", headers={"Authorization": header}))[0] == 401, header
         assert (await place.envoy.get("why", headers={"X-API-Key": OTHERS_KEY}))[0] == 401
         assert place.a.served == 0
+        assert await counted(place, "a-1") == Counts(), "no refusal is an error of a version"
 
 
 async def test_a_key_or_a_token_opens_it_and_goes_no_further(tmp_path: Path) -> None:
@@ -522,6 +534,15 @@ async def test_a_router_that_knows_nothing_of_the_guard_refuses(tmp_path: Path) 
         assert (await envoy.get("a", headers={"X-API-Key": KEY}))[0] == 503
         assert a.served == 0
         assert await envoy.get("b") == (200, "a")
+
+
+async def test_a_script_that_fails_lets_nobody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_lua, "JUDGE", 'function envoy_on_request(handle) error("broken") end')
+    async with guarded_place(tmp_path) as place:
+        assert await place.get(X_API_Key=KEY) == 503
+        assert place.a.served == 0
+        assert await told(place, "a") == Told(), "and it is told as a router that checks nothing"
+        assert await place.get("b") == 200
 
 
 async def test_what_was_open_stays_open_until_every_router_can_check(tmp_path: Path) -> None:
