@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, cast
 
 import numpy as np
@@ -40,17 +41,17 @@ class Waiting:
         self.rows = 0
         self.requests = 0
         self._layout = Layout(self.numbers, {}, np.empty(0))
+        self._laid = False
         self._packed: list[bytes] = []
         self._several: list[Inputs] = []
 
     def add(self, inputs: Inputs, scores: Array) -> int:
         """inputs: as the model took them; scores: one a row. The number of rows that wait now."""
         self.requests += 1
-        if len(scores) == 1 and (list(inputs) == self._layout.order or self._fits(inputs, scores)):
+        if len(scores) == 1 and (self._laid or self._fits(inputs, scores)):
             layout = self._layout
             try:
-                arrays = [inputs[name] for name in layout.numbers] if layout.texts else inputs.values()
-                packed = _join((*arrays, scores))
+                packed = _join((*layout.pick(inputs), scores))
                 if len(packed) == layout.record.itemsize:
                     for name, texts in layout.texts.items():
                         texts.append(inputs[name].item())
@@ -64,10 +65,10 @@ class Waiting:
         return self.rows
 
     def _fits(self, inputs: Inputs, scores: Array) -> bool:
-        """Take the first request's layout; a request with its tensors in another order is one of several."""
-        if self._packed or any(a.dtype.kind in "OUS" and a.size > 1 for a in inputs.values()):
+        """Take the layout of the first request of one row."""
+        if any(a.dtype.kind in "OUS" and a.size > 1 for a in inputs.values()):
             return False
-        self._layout = Layout(self.numbers, inputs, scores)
+        self._layout, self._laid = Layout(self.numbers, inputs, scores), True
         return True
 
     def take(self) -> tuple[Array, Array, list[list[str]]]:
@@ -113,10 +114,12 @@ class Layout:
     """Where the numbers of a request of one row lie when its arrays are written one after the other."""
 
     def __init__(self, wanted: Sequence[Place], inputs: Inputs, scores: Array) -> None:
-        self.order = list(inputs)
         self.texts: dict[str, list[str]] = {n: [] for n, array in inputs.items() if array.dtype.kind in "OUS"}
-        self.numbers = [name for name in inputs if name not in self.texts]
-        fields = _fields({name: inputs[name] for name in self.numbers})
+        names = [name for name in inputs if name not in self.texts]
+        self.pick: Callable[[Inputs], Iterable[Array]] = lambda given: [given[name] for name in names]
+        if len(names) > 1:
+            self.pick = itemgetter(*names)  # the same in half the time
+        fields = _fields({name: inputs[name] for name in names})
         self.kinds = [kind for _, kind, _ in fields]
         kept: list[Any] = [(name, kind, (len(places),)) for name, kind, places in fields]
         self.record = np.dtype([*kept, (SCORES, scores.dtype)])
