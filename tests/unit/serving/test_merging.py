@@ -58,7 +58,8 @@ class Server:
             vector = state.difference(older)
         return {
             "schema": COUNTERS_SCHEMA, "process": self.process, "version": self.version,
-            "started": self.started, "from": origin, "at": now, **state.as_json(vector),
+            "started": self.started, "from": origin, "at": now, "error_units": state.units,
+            **state.as_json(vector),
         }  # fmt: skip
 
 
