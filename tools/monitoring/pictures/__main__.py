@@ -54,23 +54,22 @@ def gathered(dashboard: Json, prometheus: Prometheus, span: Span, chosen: dict[s
     }
 
 
+def written(data: Json, folder: Path) -> Path:
+    """The page with its data."""
+    page = folder / "page.html"
+    page.write_text(PAGE.read_text().replace("/*DATA*/null", json.dumps(data).replace("</", "<\\/")))
+    return page
+
+
 def draw(data: Json, out: Path) -> None:
     """One picture."""
     bottom = max(one["gridPos"]["y"] + one["gridPos"]["h"] for one in panels(data["dashboard"]))
     with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "page.html"
-        page.write_text(PAGE.read_text().replace("/*DATA*/null", json.dumps(data).replace("</", "<\\/")))
         command = [
-            browser(),
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            f"--user-data-dir={folder}/profile",
-            f"--window-size={WIDTH},{70 + bottom * CELL}",
-            f"--screenshot={out.resolve()}",
-            page.as_uri(),
-        ]
+            browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            f"--user-data-dir={folder}/profile", f"--window-size={WIDTH},{70 + bottom * CELL}",
+            f"--screenshot={out.resolve()}", written(data, Path(folder)).as_uri(),
+        ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not out.is_file():
         sys.exit(f"{command[0]} made no picture: {done.stderr[-1000:]}")
