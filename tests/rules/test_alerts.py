@@ -130,6 +130,15 @@ CASES: dict[str, dict[str, Case]] = {
             "65m",
             [BAD],
         ),
+        "one burst of a version that the router never saw fail before": (
+            [
+                *routed(BAD, 60, 0, 70)[:1],
+                series("envoy_cluster_upstream_rq_xx", "_x61 300x9", **BAD, envoy_response_code_class="5"),
+                series("model_requests_total", "0x60 300x10", **BAD, **V, outcome="server_error"),
+            ],
+            "64m",
+            [BAD],
+        ),
         "refusals for want of room": (
             [
                 *routed(BAD, 60, 0, 70),

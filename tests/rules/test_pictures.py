@@ -33,7 +33,7 @@ class Answers(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         if parts.path.endswith("/values"):
-            data: Any = ["distance", "carrier"]
+            data: Any = ["flight-9", "flight-10", "distance", "carrier"]
         elif parts.path.endswith("query_range"):
             start, end = float(asked["start"]), float(asked["end"])
             times = [start + (end - start) * share for share in (0.2, 0.5, 1.0)]
@@ -66,8 +66,9 @@ def prometheus() -> Iterator[Prometheus]:
 
 def test_variables_are_all_where_that_may_be_chosen_else_the_first(prometheus: Prometheus) -> None:
     found = variables(json.loads(documents()["drift.json"]), prometheus, SPAN)
-    assert found["namespace"] == found["model"] == found["version"] == ".*"
+    assert found["namespace"] == found["model"] == ".*"
     assert found["feature"] == "carrier"
+    assert found["version"] == "flight-10", "the newest"
 
 
 def test_names_are_replaced_and_unknown_ones_left() -> None:

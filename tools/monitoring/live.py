@@ -18,6 +18,8 @@ from typing import Any, Final
 Json = dict[str, Any]
 TIMEOUT: Final = 30
 STEPS: Final = 240
+DESCENDING: Final = 8
+"""Grafana's number for the natural order from the end."""
 _DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -64,7 +66,7 @@ class Prometheus:
         """The values of a label, of the series that match."""
         asked = {"match[]": expr, "start": span.start, "end": span.end}
         found: list[str] = self._get(f"label/{label}/values", **asked)
-        return sorted(found)
+        return found
 
     def _get(self, path: str, **asked: Any) -> Any:
         query = urllib.parse.urlencode(asked)
@@ -97,8 +99,14 @@ def variables(dashboard: Json, prometheus: Prometheus, span: Span) -> dict[str, 
         query = expand(one["query"]["query"], found)
         match = re.fullmatch(r"label_values\((.+), (\w+)\)", query)
         assert match is not None, query
-        found[one["name"]] = next(iter(prometheus.values(match[1], match[2], span)), "")
+        known = sorted(prometheus.values(match[1], match[2], span), key=_natural)
+        found[one["name"]] = next(iter(known[::-1] if one["sort"] == DESCENDING else known), "")
     return found
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """`m-10` after `m-9`."""
+    return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
 
 
 def expand(expr: str, values: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from tools.monitoring.dashboards.parts import (
 )
 
 _FEATURE = f'{VERSION},feature="$feature"'
+_TOP = f"and on (feature, version) topk(10, max by (feature, version) (model:feature_psi:1h{{{VERSION}}}))"
 _PSI = ((None, GREEN), (0.1, YELLOW), (0.2, RED))
 
 
@@ -28,7 +29,7 @@ def build() -> Dashboard:
     made = page(
         "noria-drift", "Noria / Drift", "Features and predictions against the reference of their version."
     )
-    made = made.with_variable(versions())
+    made = made.with_variable(versions(every=False))
     made = made.with_variable(
         choice("feature", f"label_values(model_feature_reference_samples{{{VERSION}}}, feature)")
     )
@@ -79,13 +80,21 @@ def build() -> Dashboard:
             "Most drifted",
             "The ten features that are farthest from their reference.",
             ("PSI", f"topk(10, max by (feature, version) (model:feature_psi:1h{{{VERSION}}}))", "none"),
-            ("JS (bits)", f"max by (feature, version) (model:feature_jsd_bits:1h{{{VERSION}}})", "none"),
+            (
+                "JS (bits)",
+                f"max by (feature, version) (model:feature_jsd_bits:1h{{{VERSION}}}) {_TOP}",
+                "none",
+            ),
             (
                 "largest change",
-                f"max by (feature, version) (model:feature_linf:1h{{{VERSION}}})",
+                f"max by (feature, version) (model:feature_linf:1h{{{VERSION}}}) {_TOP}",
                 "percentunit",
             ),
-            ("values", f"max by (feature, version) (model:feature_samples:increase1h{{{VERSION}}})", "short"),
+            (
+                "values",
+                f"max by (feature, version) (model:feature_samples:increase1h{{{VERSION}}}) {_TOP}",
+                "short",
+            ),
             names=("feature", "version"),
             width=12,
             height=10,

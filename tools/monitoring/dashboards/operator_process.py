@@ -86,7 +86,7 @@ def build() -> Dashboard:
             "Added and retried",
             "Keys a second.",
             (f"sum by (kind) (rate(noria_workqueue_adds_total{_RATE}))", "{{kind}}"),
-            (f"sum by (kind) (rate(noria_workqueue_retries_total{_RATE}))", "retried {{kind}}"),
+            (f"sum(rate(noria_workqueue_retries_total{_RATE})) or vector(0)", "retried"),
             unit="ops",
         ),
         lines(

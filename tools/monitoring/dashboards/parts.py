@@ -231,15 +231,16 @@ def page(uid: str, title: str, says: str, *, of: str = "noria_deployment_phase")
     )
 
 
-def choice(name: str, query: str, *, every: bool = False) -> dashboard.QueryVariable:
-    """A variable whose values a query gives; `every`: several or all may be chosen."""
+def choice(name: str, query: str, *, every: bool = False, newest: bool = False) -> dashboard.QueryVariable:
+    """A variable whose values a query gives; `every`: several or all may be chosen; `newest`: from the end."""
+    order = models.VariableSort.NATURAL_DESC if newest else models.VariableSort.NATURAL_ASC
     made = (
         dashboard.QueryVariable(name)
         .label(name)
         .datasource(SOURCE)
         .query({"query": query, "refId": name})
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(models.VariableSort.NATURAL_ASC)
+        .sort(order)
     )
     if every:
         everything = models.VariableOption(selected=True, text=["All"], value=["$__all"])
@@ -247,9 +248,10 @@ def choice(name: str, query: str, *, every: bool = False) -> dashboard.QueryVari
     return made
 
 
-def versions() -> dashboard.QueryVariable:
-    """The versions that are or were served."""
-    return choice("version", f"label_values(model_info{{{WHERE}}}, version)", every=True)
+def versions(*, every: bool = True) -> dashboard.QueryVariable:
+    """The versions that are or were served; the newest one where only one can be chosen."""
+    query = f"label_values(model_info{{{WHERE}}}, version)"
+    return choice("version", query, every=every, newest=not every)
 
 
 def happened(built: dashboard.Dashboard) -> dashboard.Dashboard:

@@ -17,7 +17,8 @@ body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 p.said { color: #57606a; margin-top: .2rem; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #d8dee4; vertical-align: top; }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #d8dee4; }
+th, td { vertical-align: top; overflow-wrap: anywhere; }
 th { color: #57606a; font-weight: 600; } td.changed { background: #fff8c5; }
 svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #57606a; }
 """
