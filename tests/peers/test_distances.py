@@ -5,13 +5,12 @@ are the same: given their bins and the way they fill empty ones, all digits to 1
 from __future__ import annotations
 
 import json
-import subprocess
 from math import log, sqrt
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.peers.running import told
 from tests.unit.domain.drift.golden import (
     CATEGORIES_CURRENT,
     CATEGORIES_REFERENCE,
@@ -19,12 +18,10 @@ from tests.unit.domain.drift.golden import (
     REFERENCE,
     rows,
 )
-from tools import clients
 
 from noria_operator.domain.drift import distances
 from noria_operator.domain.drift.distances import shares
 
-PROGRAMS = Path(__file__).parent / "programs"
 CLOSE = 1e-6
 Shares = list[float]
 
@@ -37,12 +34,7 @@ def figures(environment: str, program: str) -> dict[str, float]:
         "numbers": [REFERENCE.tolist(), CURRENT.tolist()],
         "categories": [rows(CATEGORIES_REFERENCE), rows(CATEGORIES_CURRENT)],
     }
-    done = subprocess.run(
-        [clients.python(environment), PROGRAMS / program],
-        input=json.dumps(given), capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return dict(json.loads(done.stdout))
+    return told(environment, program, json.dumps(given))
 
 
 def categories() -> tuple[Shares, Shares]:

@@ -1,0 +1,79 @@
+"""What a classifier is probably worth where no labels came yet: confidence-based performance estimation.
+
+Comes in: scores of unlabelled rows, and where there are any, labels of earlier rows of the same version.
+Goes out: the rows with the positives and negatives to expect, from which every metric follows. A score that
+is calibrated is the probability of a positive, so a row counts as that much of one (NannyML's CBPE). Scores
+that are not calibrated are first, by isotonic regression on the labelled rows.
+
+Invariant: an estimate never says that the concept changed: if what used to be positive is so no more, scores
+know nothing of it. Whoever shows one has to say so.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from noria_operator.domain.quality import Rows
+
+BLIND: Final = "an estimate from scores alone: it cannot see a change of the concept"
+"""What stands beside every estimate."""
+Calibration = Callable[[float], float]
+
+
+def itself(score: float) -> float:
+    """The calibration of a model whose scores are probabilities."""
+    return score
+
+
+def expected(scores: Sequence[tuple[float, float]], calibration: Calibration = itself) -> Rows:
+    """(score, rows) → (score, expected negatives, expected positives), scores growing."""
+    found = []
+    for score, count in sorted(scores):
+        positive = min(max(calibration(score), 0.0), 1.0)
+        found.append((score, count * (1 - positive), count * positive))
+    return found
+
+
+def isotonic(labelled: Rows) -> Calibration:
+    """The growing step function that fits the labels best (pool adjacent violators), between the scores it
+    was made from in a straight line; without labels the score itself.
+    """
+    blocks: list[list[float]] = []  # first score, last score, labels, positives
+    for score, negative, positive in labelled:
+        if not negative + positive:
+            continue
+        blocks.append([score, score, negative + positive, positive])
+        while len(blocks) > 1 and blocks[-2][3] * blocks[-1][2] >= blocks[-1][3] * blocks[-2][2]:
+            _, last, count, hits = blocks.pop()
+            blocks[-1][1:] = [last, blocks[-1][2] + count, blocks[-1][3] + hits]
+    if not blocks:
+        return itself
+    ends = [(end, hits / count) for first, last, count, hits in blocks for end in sorted({first, last})]
+    places, values = [end for end, _ in ends], [value for _, value in ends]
+
+    def calibrated(score: float) -> float:
+        place = bisect_right(places, score)
+        if place in (0, len(places)):
+            return values[0] if place == 0 else values[-1]
+        left, right = places[place - 1], places[place]
+        part = (score - left) / (right - left)
+        return values[place - 1] + part * (values[place] - values[place - 1])
+
+    return calibrated
+
+
+def calibration_error(labelled: Rows, calibration: Calibration, bins: int = 10) -> float:
+    """Expected calibration error in bins of equal width: the mean distance of the probability from the share
+    of positives, by rows.
+    """
+    parts = [[0.0, 0.0, 0.0] for _ in range(bins)]
+    for score, negative, positive in labelled:
+        probability = calibration(score)
+        part = parts[min(bins - 1, int(probability * bins))]
+        part[0] += negative + positive
+        part[1] += probability * (negative + positive)
+        part[2] += positive
+    total = sum(part[0] for part in parts)
+    return sum(abs(part[1] - part[2]) for part in parts) / total if total else 0.0
