@@ -181,6 +181,10 @@ conformance: venv ## Real clients and a fuzzer on the model server and its peers
 bench-judge: venv ## Simulate rollouts under Noria's judge and its peers' rules (ARGS=--quick: half a minute)
 	$(PYTHON) -m benchmarks.judge $(ARGS)
 
+.PHONY: bench-drift
+bench-drift: venv ## Simulate drift and none under Noria's rules and its peers' (fetches river once; ARGS=--quick)
+	$(PYTHON) -m benchmarks.drift $(ARGS)
+
 .PHONY: bench-rollouts
 bench-rollouts: venv ## Measure the operator beside the real Argo Rollouts on an API server (ARGS="--rollouts 100"; root)
 	@$(CLUSTER) build etcd kubernetes kwok helm argo-rollouts
