@@ -131,6 +131,35 @@ class Performance(Spec):
     )
 
 
+class EstimatedPerformance(Spec):
+    """Performance of a binary classifier as its scores say, before labels come; blind to concept drift."""
+
+    metric: Literal["auc", "logloss", "accuracy", "brier", "f1", "precision", "recall"] = Field(
+        description="What is estimated from scores, which are calibrated where the window has 500 labels."
+    )
+    min: Decimal | None = Field(default=None, description="Fires below this value.")
+    max: Decimal | None = Field(default=None, description="Fires above this value.")
+    relative_drop: Probability | None = Field(
+        default=None, description="Fires when it is worse than the best by more than this share of it."
+    )
+    min_samples: int = Field(
+        default=500, ge=50, le=1_000_000_000, description="Rows that a window needs. Default: 500."
+    )
+    for_: int = Field(
+        default=2, alias="for", ge=1, le=100, description="Windows in a row that show it. Default: 2."
+    )
+    window: PositiveDuration = Field(
+        default=timedelta(hours=1), description="Least length of a window. Default: 1h."
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="[has(self.min), has(self.max), has(self.relativeDrop)].exists_one(x, x)",
+            message="set exactly one of min, max and relativeDrop",
+            holds=lambda it: [it.min, it.max, it.relative_drop].count(None) == 2,
+        ),
+    )
+
+
 class NewSamples(Spec):
     """Retrain when production has labelled enough new rows."""
 
@@ -192,10 +221,20 @@ class Combine(Spec):
 
 
 KINDS: Final = (
-    *("performance", "schedule", "maxAge", "newSamples", "dataChange", "drift", "dataQuality", "combine"),
+    *(
+        "performance",
+        "estimatedPerformance",
+        "schedule",
+        "maxAge",
+        "newSamples",
+        "dataChange",
+        "drift",
+        "dataQuality",
+        "combine",
+    ),
 )
 """Wire names of the fields of which a trigger has exactly one."""
-_EFFECTS: Final = {"Drift": "Warn", "DataQuality": "Block"}
+_EFFECTS: Final = {"Drift": "Warn", "EstimatedPerformance": "Warn", "DataQuality": "Block"}
 """Drift alone says nothing about quality; a model that learns from broken data is worse than an old one."""
 
 
@@ -204,6 +243,9 @@ class TriggerSpec(Spec):
 
     name: DnsLabel = Field(description="Name of the trigger, for example quality.")
     performance: Performance | None = Field(default=None, description="Lost quality in production.")
+    estimated_performance: EstimatedPerformance | None = Field(
+        default=None, description="Quality as the scores say, before labels come."
+    )
     schedule: str | None = Field(
         default=None,
         min_length=9,
@@ -232,7 +274,8 @@ class TriggerSpec(Spec):
         default=None,
         description="What it does when it fires. Retrain: ask for a run. Warn: Event and condition Alarm. "
         "Block: as Warn, and no other trigger starts a run meanwhile. Observe: it is written down, for "
-        "combine. Default: Warn for drift, Block for dataQuality, Retrain for all others.",
+        "combine. Default: Warn for drift and estimatedPerformance, Block for dataQuality, Retrain for "
+        "all others.",
     )
     rules: ClassVar = (
         Rule(

@@ -14,9 +14,10 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
-from noria_operator.api.triggers import DataChange, Performance, TriggerSpec
+from noria_operator.api.triggers import DataChange, EstimatedPerformance, Performance, TriggerSpec
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.trainingjob_runs import gather, images
+from noria_operator.domain import triggers_estimated as estimated
 from noria_operator.domain import triggers_monitoring
 from noria_operator.domain.drift.columns import PREDICTION
 from noria_operator.domain.performance import REGRESSION, Joined
@@ -39,6 +40,7 @@ from noria_operator.domain.triggers_data import Looking, asked_at, data_change
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_monitoring import Traffic, watch
 from noria_operator.domain.triggers_samples import counted_since, new_samples
+from noria_operator.evidence.server import Totals
 from noria_operator.kube.kinds import POD
 
 Json = dict[str, Any]
@@ -87,11 +89,38 @@ class _Question:
             return max_age(trigger, champion, now)
         if trigger.data_change is not None:
             return data_change(trigger, entry, await self._looking(trigger, trigger.data_change, entry), now)
+        return await self._counted(trigger, entry)
+
+    async def _counted(self, trigger: TriggerSpec, entry: Json) -> Request:
+        """What a trigger says that looks at what model servers count, but for labels of the champion."""
+        ctx, now, champion = self.ctx, self.ctx.clock.now(), self.champion
+        if trigger.estimated_performance is not None:
+            return await self._estimated(trigger, trigger.estimated_performance, entry)
         if trigger.drift is not None or trigger.data_quality is not None:
             traffic, warmup = await self._traffic(trigger, entry), self.training.spec.warmup
             return watch(trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup)
         joined = await _joined(ctx, self.seen.deployment, counted_since(entry))
         return new_samples(trigger, entry, labels=joined, now=now)
+
+    async def _estimated(self, trigger: TriggerSpec, rule: EstimatedPerformance, entry: Json) -> Request:
+        champion, now, totals = self.champion, self.ctx.clock.now(), None
+        since = window_start(entry, estimated.as_performance(rule), champion) if champion else None
+        if champion is not None and since is not None and since <= now:
+            totals = await self._totals(since)
+        scores = totals.outputs(champion.name) if totals and champion else None
+        labels = totals.labels(champion.name) if totals and champion else None
+        warmup = self.training.spec.warmup
+        return estimated.estimated(
+            trigger, rule, entry, champion=champion, scores=scores, labels=labels, now=now, warmup=warmup
+        )
+
+    async def _totals(self, since: datetime) -> Totals | None:
+        """All that the deployment's pods counted since a moment; None when nobody answers."""
+        if self.seen.deployment is None:
+            return None
+        meta = self.seen.deployment["metadata"]
+        pods = self.ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
+        return await self.ctx.servers.complete(meta["namespace"], meta["name"], pods, since=since)
 
     async def _traffic(self, trigger: TriggerSpec, entry: Json) -> Traffic | None:
         """What the champion saw since the open window began; None when there is none or nobody answers."""

@@ -46,10 +46,10 @@ DIRECTIONS: Final[dict[str, Direction]] = {
 
 @dataclass(frozen=True)
 class Labels:
-    """Joined labels by score bin; index i counts scores in [i, i + 1) / SCORE_BINS."""
+    """Joined labels by score bin, or expected ones; index i counts scores in [i, i + 1) / SCORE_BINS."""
 
-    negatives: tuple[int, ...]
-    positives: tuple[int, ...]
+    negatives: tuple[float, ...]
+    positives: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if len(self.negatives) != SCORE_BINS or len(self.positives) != SCORE_BINS:
@@ -63,14 +63,14 @@ class Labels:
         return cls((0,) * SCORE_BINS, (0,) * SCORE_BINS)
 
     @classmethod
-    def of(cls, negatives: Sequence[int], positives: Sequence[int]) -> Labels:
+    def of(cls, negatives: Sequence[float], positives: Sequence[float]) -> Labels:
         """From any two sequences of counts."""
         return cls(tuple(negatives), tuple(positives))
 
     @property
     def samples(self) -> int:
         """Number of labels."""
-        return sum(self.negatives) + sum(self.positives)
+        return round(sum(self.negatives) + sum(self.positives))
 
 
 Rows = Sequence[tuple[float, float, float]]
@@ -170,7 +170,7 @@ RATED: Final[dict[str, Callable[[Rows], float | None]]] = {
 """Metrics of a binary score that labels give; names that a performance trigger may use."""
 
 
-def rows(labels: Labels) -> list[tuple[float, int, int]]:
+def rows(labels: Labels) -> list[tuple[float, float, float]]:
     """(middle of the bin, negatives, positives) of every bin."""
     pairs = zip(labels.negatives, labels.positives, strict=True)
     return [

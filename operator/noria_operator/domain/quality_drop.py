@@ -82,8 +82,8 @@ def of_auc(labels: Labels) -> Estimate:
     """DeLong's variance, from the histogram: that of each label's share of pairs in the right order."""
     negatives, positives = sum(labels.negatives), sum(labels.positives)
     below_negatives, below_positives = 0.0, 0.0
-    above: list[tuple[int, float]] = []
-    under: list[tuple[int, float]] = []
+    above: list[tuple[float, float]] = []
+    under: list[tuple[float, float]] = []
     for negative, positive in zip(labels.negatives, labels.positives, strict=True):
         above.append((positive, (below_negatives + negative / 2) / negatives))
         under.append((negative, 1 - (below_positives + positive / 2) / positives))
@@ -93,7 +93,7 @@ def of_auc(labels: Labels) -> Estimate:
     return Estimate(auc(rows(labels)) or 0.0, variance)
 
 
-def _spread(values: list[tuple[int, float]], n: int) -> float:
+def _spread(values: list[tuple[float, float]], n: float) -> float:
     mean = sum(count * value for count, value in values) / n
     return max(sum(count * (value - mean) ** 2 for count, value in values) / n, 1 / n)
 

@@ -94,16 +94,17 @@ def performance(
     labels: Joined | None,
     now: datetime,
     seen: Coverage | None = None,
+    counted: str = "labels",
     warmup: timedelta = timedelta(),
 ) -> Request:
     """Judge a closed window; leave an open one alone. `labels` are those joined since the window started; a
-    new champion's first window starts after `warmup`.
+    new champion's first window starts after `warmup`. `counted`: what they are called.
     """
     if champion is None:
         return _same(trigger.name, entry, "Wait", "nothing is served yet, so there is no quality to watch")
     begun = window_start(entry, rule, champion)
     if begun is None:
-        opened = _opened(trigger.name, rule, entry, champion, now + warmup)
+        opened = _opened(trigger.name, rule, entry, champion, begin=now + warmup, counted=counted)
         return Request(opened, "Performance", due=now + warmup if warmup else None)
     if now < begun:
         return Request(entry, "Performance", due=begun)
@@ -111,7 +112,10 @@ def performance(
     measured = measure(rule.metric, labels, costs(rule)) if closed and labels else None
     if labels is None or measured is None:
         return _standing(entry, rule, begun)
-    return _judged(entry | (seen or Coverage()).shown(labels.samples), rule, measured, labels.samples, now)
+    told = entry | (seen or Coverage()).shown(labels.samples)
+    return _judged(
+        told, rule, measured, counted=f"{labels.samples} {counted}", samples=labels.samples, now=now
+    )
 
 
 def costs(rule: Performance) -> Costs:
@@ -172,7 +176,9 @@ def _standing(entry: Json, rule: Performance, begun: datetime) -> Request:
     return _asking(entry, wanted=wanted, due=due)
 
 
-def _opened(name: str, rule: Performance, entry: Json, champion: Champion, begin: datetime) -> Json:
+def _opened(
+    name: str, rule: Performance, entry: Json, champion: Champion, *, begin: datetime, counted: str
+) -> Json:
     """A new window and a new streak for a new stable version; the best value stays, or rises to its
     acceptance.
     """
@@ -181,7 +187,7 @@ def _opened(name: str, rule: Performance, entry: Json, champion: Champion, begin
         "name": name,
         "decision": "Wait",
         "message": f"a window on {champion.name} opens at {stamp(begin)}; it closes with {rule.min_labels} "
-        "labels",
+        f"{counted}",
         "version": champion.name,
         "windowStartedAt": stamp(begin),
         "streak": 0,
@@ -190,7 +196,9 @@ def _opened(name: str, rule: Performance, entry: Json, champion: Champion, begin
     }
 
 
-def _judged(entry: Json, rule: Performance, measured: Measured, samples: int, now: datetime) -> Request:
+def _judged(
+    entry: Json, rule: Performance, measured: Measured, *, counted: str, samples: int, now: datetime
+) -> Request:
     direction, value = DIRECTIONS[rule.metric], measured.value
     known = entry.get("best")
     closed: Json = {
@@ -209,7 +217,7 @@ def _judged(entry: Json, rule: Performance, measured: Measured, samples: int, no
     threshold = _threshold(rule, known)
     lost = threshold is not None and direction.better(threshold, value)
     streak = int(entry.get("streak") or 0) + 1 if lost else 0
-    shown = f"{rule.metric} {value:.4f} on {samples} labels of {entry['version']}"
+    shown = f"{rule.metric} {value:.4f} on {counted} of {entry['version']}"
     if threshold is None:
         message = f"{shown}; the first window sets the best value"
     elif not lost:

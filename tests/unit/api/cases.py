@@ -253,6 +253,12 @@ ACCEPTED = [
             {"name": "b", "performance": {"metric": "rmse", "relativeDrop": "0.1"}},
         ],
     ),
+    yes(
+        "ct",
+        triggers=[
+            {"name": "a", "estimatedPerformance": {"metric": "auc", "relativeDrop": "0.05", "window": "2h"}}
+        ],
+    ),
     yes("ct", cooldown="0s"),
     yes("ct", triggers=[OLD, MANY, ANY_OF_BOTH, DEAR]),
     yes("ct", triggers=[FRESH]),
@@ -277,8 +283,10 @@ _INTERVAL = "must be between 1s and 1h"
 _CUSTOM_ONLY = "command, args and port are for runtime: custom only"
 _VERSION = "version must be <model>-<N>"
 _ONE_TRIGGER = (
-    "set exactly one of performance, schedule, maxAge, newSamples, dataChange, drift, dataQuality, combine"
+    "set exactly one of performance, estimatedPerformance, schedule, maxAge, newSamples, dataChange, drift, "
+    "dataQuality, combine"
 )
+_ESTIMATE = "set exactly one of min, max and relativeDrop"
 _OF = "for must not be more than of"
 _PREVIOUS = "compareWith PreviousWindow needs features: their counts are kept in status"
 _ALARMS = 'must be more than 0, like "0.01"'
@@ -470,6 +478,7 @@ REFUSED = [
         "costMatrix goes with metric expectedCost only",
         triggers=[{"name": "a", "performance": {"metric": "f1", "min": "0.5", "costMatrix": {}}}],
     ),
+    no("ct", _ESTIMATE, triggers=[{"name": "a", "estimatedPerformance": {"metric": "auc"}}]),
     no("ct", _OF, triggers=[{"name": "a", "drift": {"for": 4}}]),
     no("ct", _PREVIOUS, triggers=[{"name": "a", "drift": {"compareWith": "PreviousWindow"}}]),
     no("ct", _ALARMS, triggers=[{"name": "a", "drift": {"falseAlarmsPerMonth": "0.0"}}]),

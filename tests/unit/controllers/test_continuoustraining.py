@@ -283,3 +283,15 @@ async def test_counts_of_another_version_are_no_drift_of_the_champion() -> None:
     (entry,) = api.objects[KEY]["status"]["triggers"]
     assert (entry["reason"], entry["samples"]) == ("Steady", 1000)
     assert api.events == []
+
+
+async def test_scores_alone_warn_of_lost_quality() -> None:
+    rule = {"metric": "accuracy", "min": "0.8", "for": 1, "window": "30m"}
+    api = world(triggers=[{"name": "early", "estimatedPerformance": rule}])
+    unsure = [0] * 128
+    unsure[70] = 1000
+    await seen(api, None, Totals({"outputs/flights-1/-7/0": tuple(unsure)}))
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["decision"], entry["samples"], jobs(api)) == ("Warn", 1000, [])
+    assert float(entry["value"]) == pytest.approx(70.5 / 128, abs=1e-3)
+    assert api.events == ["TriggerWarns"]

@@ -1,0 +1,86 @@
+"""The trigger `estimatedPerformance`: quality as the scores say, before labels come.
+
+Comes in: the rule, the entry, the champion's scores since the window began and the labels that came
+meanwhile. Goes out: a request. Invariants: an estimate is judged by the very rule that labels are judged by,
+against the same baseline; every sentence says that it cannot see a change of the concept; predictions that
+are no scores between 0 and 1 have no estimate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from math import ldexp
+from typing import Any, Final
+
+from noria_operator.api.triggers import EstimatedPerformance, Performance, TriggerSpec
+from noria_operator.domain.estimated import BLIND, calibration_error, expected, isotonic, itself
+from noria_operator.domain.predictions import Outputs
+from noria_operator.domain.quality import Labels, rows
+from noria_operator.domain.triggers import Champion, Request, performance
+from noria_serving.contract import SCORE_BINS
+
+Json = dict[str, Any]
+
+CALIBRATED_BY: Final = 500
+"""Labels of the window from which on its scores are calibrated by them."""
+COUNTED: Final = f"rows without labels ({BLIND})"
+
+
+def estimated(
+    trigger: TriggerSpec,
+    rule: EstimatedPerformance,
+    entry: Json,
+    *,
+    champion: Champion | None,
+    scores: Outputs | None,
+    labels: Labels | None,
+    now: datetime,
+    warmup: timedelta = timedelta(),
+) -> Request:
+    """Judge a closed window of scores; leave an open one alone."""
+    found = performance(
+        trigger,
+        as_performance(rule),
+        entry,
+        champion=champion,
+        labels=expected_labels(scores, labels) if scores else None,
+        now=now,
+        counted=COUNTED,
+        warmup=warmup,
+    )
+    # A warning stands whoever starts a run: what is estimated is not known to be lost.
+    return replace(
+        found, reason=trigger.reason, answered_by="Wanted" if trigger.effect == "Retrain" else "Own"
+    )
+
+
+def as_performance(rule: EstimatedPerformance) -> Performance:
+    """The same rule for labels, of which a row is one."""
+    return Performance.model_construct(
+        metric=rule.metric,
+        min=rule.min,
+        max=rule.max,
+        relative_drop=rule.relative_drop,
+        min_labels=rule.min_samples,
+        for_=rule.for_,
+        window=rule.window,
+    )
+
+
+def expected_labels(scores: Outputs, labels: Labels | None) -> Labels | None:
+    """The labels to expect of so many scores; None where predictions are no scores. The scores are
+    calibrated by the labels there are, where they are enough and that brings them closer.
+    """
+    if scores.first < 0 or ldexp(scores.first + len(scores.bins), scores.exponent) > 1:
+        return None
+    known = rows(labels) if labels and labels.samples >= CALIBRATED_BY else []
+    calibration = isotonic(known)
+    if known and calibration_error(known, calibration) >= calibration_error(known, itself):
+        calibration = itself
+    middles = (ldexp(scores.first + place + 0.5, scores.exponent) for place in range(len(scores.bins)))
+    negatives, positives = [0.0] * SCORE_BINS, [0.0] * SCORE_BINS
+    for score, negative, positive in expected(list(zip(middles, scores.bins, strict=True)), calibration):
+        negatives[int(score * SCORE_BINS)] += negative
+        positives[int(score * SCORE_BINS)] += positive
+    return Labels.of(negatives, positives)
