@@ -28,12 +28,17 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 @contextmanager
-def prometheus(job: Json) -> Iterator[str]:
-    """The address of a Prometheus that scrapes one job every second, gone at the end."""
+def prometheus(*jobs: Json, rules: Json | None = None) -> Iterator[str]:
+    """The address of a Prometheus that scrapes the jobs every second and reads `rules`, gone at the end."""
     binaries.ensure("prometheus")
     url = f"http://127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory() as folder:
-        config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
+        Path(folder, "rules.json").write_text(json.dumps(rules or {"groups": []}), encoding="utf-8")
+        config = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [f"{folder}/rules.json"],
+            "scrape_configs": list(jobs),
+        }
         Path(folder, "config.yml").write_text(json.dumps(config), encoding="utf-8")
         command = [
             str(binary("prometheus")), f"--config.file={folder}/config.yml",

@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from tools.monitoring.dashboards.parts import GREEN, RED, YELLOW, lines, number, page
 
 _RATE = "[$__rate_interval]"
+_LEADER = "and on (instance) noria_leader == 1"
 
 
 def build() -> Dashboard:
@@ -29,7 +30,11 @@ def build() -> Dashboard:
             unit="percentunit",
             steps=((None, GREEN), (0.01, YELLOW), (0.1, RED)),
         ),
-        number("Waiting", "Keys in the queue.", "sum(noria_workqueue_depth)"),
+        number(
+            "Waiting",
+            "Keys in the queue of the leader; the others keep theirs for the day they lead.",
+            f"sum(noria_workqueue_depth {_LEADER})",
+        ),
         number(
             "Silent for",
             "Time since the oldest watch heard anything; something comes each minute.",
@@ -67,8 +72,8 @@ def build() -> Dashboard:
         lines(
             "Queue",
             "Keys that wait and that are worked on.",
-            ("sum(noria_workqueue_depth)", "wait"),
-            ("sum(noria_workqueue_busy)", "busy"),
+            (f"sum(noria_workqueue_depth {_LEADER})", "wait"),
+            (f"sum(noria_workqueue_busy {_LEADER})", "busy"),
         ),
         lines(
             "Wait in the queue",
