@@ -15,6 +15,7 @@ from pydantic import Field
 from pydantic.alias_generators import to_snake
 
 from noria_operator.api.monitoring import DataQuality, Drift
+from noria_operator.api.performance import ConceptDrift, EstimatedPerformance
 from noria_operator.api.schema import Rule, Spec
 from noria_operator.api.types import (
     Decimal,
@@ -131,35 +132,6 @@ class Performance(Spec):
     )
 
 
-class EstimatedPerformance(Spec):
-    """Performance of a binary classifier as its scores say, before labels come; blind to concept drift."""
-
-    metric: Literal["auc", "logloss", "accuracy", "brier", "f1", "precision", "recall"] = Field(
-        description="What is estimated from scores, which are calibrated where the window has 500 labels."
-    )
-    min: Decimal | None = Field(default=None, description="Fires below this value.")
-    max: Decimal | None = Field(default=None, description="Fires above this value.")
-    relative_drop: Probability | None = Field(
-        default=None, description="Fires when it is worse than the best by more than this share of it."
-    )
-    min_samples: int = Field(
-        default=500, ge=50, le=1_000_000_000, description="Rows that a window needs. Default: 500."
-    )
-    for_: int = Field(
-        default=2, alias="for", ge=1, le=100, description="Windows in a row that show it. Default: 2."
-    )
-    window: PositiveDuration = Field(
-        default=timedelta(hours=1), description="Least length of a window. Default: 1h."
-    )
-    rules: ClassVar = (
-        Rule(
-            cel="[has(self.min), has(self.max), has(self.relativeDrop)].exists_one(x, x)",
-            message="set exactly one of min, max and relativeDrop",
-            holds=lambda it: [it.min, it.max, it.relative_drop].count(None) == 2,
-        ),
-    )
-
-
 class NewSamples(Spec):
     """Retrain when production has labelled enough new rows."""
 
@@ -221,17 +193,8 @@ class Combine(Spec):
 
 
 KINDS: Final = (
-    *(
-        "performance",
-        "estimatedPerformance",
-        "schedule",
-        "maxAge",
-        "newSamples",
-        "dataChange",
-        "drift",
-        "dataQuality",
-        "combine",
-    ),
+    *("performance", "estimatedPerformance", "conceptDrift", "schedule", "maxAge", "newSamples"),
+    *("dataChange", "drift", "dataQuality", "combine"),
 )
 """Wire names of the fields of which a trigger has exactly one."""
 _EFFECTS: Final = {"Drift": "Warn", "EstimatedPerformance": "Warn", "DataQuality": "Block"}
@@ -245,6 +208,9 @@ class TriggerSpec(Spec):
     performance: Performance | None = Field(default=None, description="Lost quality in production.")
     estimated_performance: EstimatedPerformance | None = Field(
         default=None, description="Quality as the scores say, before labels come."
+    )
+    concept_drift: ConceptDrift | None = Field(
+        default=None, description="Errors became more frequent, by labels."
     )
     schedule: str | None = Field(
         default=None,

@@ -40,7 +40,9 @@ Json = dict[str, Any]
 
 KIND: Kind = CONTINUOUSTRAINING
 OWNS: tuple[Kind, ...] = (TRAININGJOB, JOB, POD)
-COUNTED = frozenset({"Performance", "EstimatedPerformance", "NewSamples", "Drift", "DataQuality"})
+COUNTED = frozenset(
+    {"Performance", "EstimatedPerformance", "ConceptDrift", "NewSamples", "Drift", "DataQuality"}
+)
 """Kinds of triggers that look at what model servers count."""
 _STEPS = 4
 _SOON = timedelta(milliseconds=100)

@@ -14,7 +14,8 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
-from noria_operator.api.triggers import DataChange, EstimatedPerformance, Performance, TriggerSpec
+from noria_operator.api.performance import EstimatedPerformance
+from noria_operator.api.triggers import DataChange, Performance, TriggerSpec
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain import triggers_estimated as estimated
@@ -36,6 +37,7 @@ from noria_operator.domain.triggers import (
 )
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import combined
+from noria_operator.domain.triggers_concept import concept_drift, stepped_since
 from noria_operator.domain.triggers_data import Looking, asked_at, data_change
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_monitoring import Traffic, watch
@@ -96,6 +98,13 @@ class _Question:
         ctx, now, champion = self.ctx, self.ctx.clock.now(), self.champion
         if trigger.estimated_performance is not None:
             return await self._estimated(trigger, trigger.estimated_performance, entry)
+        if trigger.concept_drift is not None:
+            since, labels = stepped_since(entry, champion), None
+            if champion is not None and since is not None and since <= now:
+                totals = await self._totals(since)
+                labels = totals.labels(champion.name) if totals else None
+            warmup = self.training.spec.warmup
+            return concept_drift(trigger, entry, champion=champion, labels=labels, now=now, warmup=warmup)
         if trigger.drift is not None or trigger.data_quality is not None:
             traffic, warmup = await self._traffic(trigger, entry), self.training.spec.warmup
             return watch(trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup)

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from math import ldexp
 from typing import Any, Final
 
-from noria_operator.api.triggers import EstimatedPerformance, Performance, TriggerSpec
+from noria_operator.api.performance import EstimatedPerformance
+from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.domain.estimated import BLIND, calibration_error, expected, isotonic, itself
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels, rows

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 FOLLOW_UP: Final = "FollowUp"
 """Name and reason of the run that follows a loss of quality."""
-ALARMS: Final = frozenset({"Performance", "Drift"})
+ALARMS: Final = frozenset({"Performance", "ConceptDrift", "Drift"})
 """Kinds of triggers after which the training window holds data from before the alarm."""
 
 

@@ -256,7 +256,8 @@ ACCEPTED = [
     yes(
         "ct",
         triggers=[
-            {"name": "a", "estimatedPerformance": {"metric": "auc", "relativeDrop": "0.05", "window": "2h"}}
+            {"name": "a", "estimatedPerformance": {"metric": "auc", "relativeDrop": "0.05", "window": "2h"}},
+            {"name": "b", "conceptDrift": {"every": "5m"}},
         ],
     ),
     yes("ct", cooldown="0s"),
@@ -283,8 +284,8 @@ _INTERVAL = "must be between 1s and 1h"
 _CUSTOM_ONLY = "command, args and port are for runtime: custom only"
 _VERSION = "version must be <model>-<N>"
 _ONE_TRIGGER = (
-    "set exactly one of performance, estimatedPerformance, schedule, maxAge, newSamples, dataChange, drift, "
-    "dataQuality, combine"
+    "set exactly one of performance, estimatedPerformance, conceptDrift, schedule, maxAge, newSamples, "
+    "dataChange, drift, dataQuality, combine"
 )
 _ESTIMATE = "set exactly one of min, max and relativeDrop"
 _OF = "for must not be more than of"

@@ -18,6 +18,7 @@ from noria_operator.domain.serving_children import selector
 from noria_operator.evidence.server import Totals
 from noria_operator.kube.errors import Terminal
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODELVERSION, POD, TRAININGJOB, Key
+from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]
 KEY = Key(CONTINUOUSTRAINING, "demo", "flights")
@@ -295,3 +296,17 @@ async def test_scores_alone_warn_of_lost_quality() -> None:
     assert (entry["decision"], entry["samples"], jobs(api)) == ("Warn", 1000, [])
     assert float(entry["value"]) == pytest.approx(70.5 / 128, abs=1e-3)
     assert api.events == ["TriggerWarns"]
+
+
+async def test_errors_that_became_more_frequent_start_one_run() -> None:
+    api = world(triggers=[{"name": "concept", "conceptDrift": {}}])
+
+    def step(wrong: int) -> Totals:
+        sides = {"negatives": 100 - wrong, "positives": wrong}
+        return Totals(
+            {f"scores/flights-1/{side}": (count,) + (0,) * (SCORE_BINS - 1) for side, count in sides.items()}
+        )
+
+    await seen(api, None, *[step(10)] * 20, *[step(60)] * 3)
+    assert len(jobs(api)) == 1
+    assert api.objects[KEY]["status"]["runs"][0]["reason"] == "ConceptDrift"

@@ -1,0 +1,111 @@
+"""The trigger `conceptDrift`: a classifier is wrong more often than it was.
+
+Comes in: the trigger, its entry, and the champion's labels since the last step. Goes out: a request.
+Invariants: a step takes in what came since the last one, so that status is written once a step (servers'
+snapshots are five seconds apart: labels in between may count in two steps); what is remembered are a hundred
+counts at most, in status, so that a restart goes on; after a finding only what came after the change is
+remembered, and the finding stands until a run answers it or another version is served.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from noria_operator.api.triggers import TriggerSpec
+from noria_operator.api.types import format_decimal
+from noria_operator.domain.drift.change import EVIDENCE, Bucket, Change, look, remember
+from noria_operator.domain.quality import Confusion, Labels, rows
+from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.triggers import Champion, Request
+
+Json = dict[str, Any]
+
+CHANGED: Final = "Changed"
+
+
+def stepped_since(entry: Json, champion: Champion | None) -> datetime | None:
+    """Since when labels go into the open step; None when one has yet to begin."""
+    if champion is None or entry.get("version") != champion.name or not entry.get("windowStartedAt"):
+        return None
+    return moment(entry["windowStartedAt"])
+
+
+def concept_drift(
+    trigger: TriggerSpec,
+    entry: Json,
+    *,
+    champion: Champion | None,
+    labels: Labels | None,
+    now: datetime,
+    warmup: timedelta = timedelta(),
+) -> Request:
+    """Take in a step's labels; leave an open step alone. A new champion is watched after `warmup`."""
+    rule = trigger.concept_drift
+    if rule is None:
+        raise ValueError(f"{trigger.name} has no conceptDrift")
+    if champion is None:
+        text = "nothing is served yet, so there is nothing to watch"
+        return _request(trigger, entry | _said(trigger, "Wait", "NothingServed", text))
+    begun = stepped_since(entry, champion)
+    if begun is None:
+        begin = {"version": champion.name, "windowStartedAt": stamp(now + warmup), "state": {"memory": []}}
+        text = f"no labels of {champion.name} yet"
+        return _request(trigger, begin | _said(trigger, "Wait", "WindowOpen", text))
+    due = begun + rule.every
+    if labels is None or labels.samples < rule.min_labels or now < due:
+        return _request(trigger, entry, due=due if now < due else None)
+    return _request(trigger, entry | _stepped(trigger, entry, champion, labels, now))
+
+
+def _stepped(trigger: TriggerSpec, entry: Json, champion: Champion, labels: Labels, now: datetime) -> Json:
+    seen = Confusion.of(rows(labels))
+    memory = tuple(Bucket(*one) for one in (entry.get("state") or {}).get("memory", ()))
+    said, kept = look(remember(memory, labels.samples, int(seen.fp + seen.fn)))
+    known = sum(one.labels for one in kept)
+    step = {
+        "windowStartedAt": stamp(now),
+        "windowEndedAt": stamp(now),
+        "samples": said.labels if said.found else known,
+        "state": {"memory": [list(one) for one in kept]},
+    }
+    if entry.get("reason") == CHANGED and not said.found:
+        return step | {"samples": entry["samples"]}
+    if said.found:
+        return step | _figures(said) | _said(trigger, "Fire", CHANGED, _in_words(said, champion))
+    wrong = sum(one.errors for one in kept)
+    text = f"{wrong} of {known} labels of {champion.name} were not as predicted, and never surely more often"
+    return step | _figures(said) | _said(trigger, "No", "Steady", text)
+
+
+def _in_words(said: Change, champion: Champion) -> str:
+    return (
+        f"{champion.name} was wrong in {said.before:.3f} of its labels before and is in {said.after:.3f} "
+        f"of the last "
+        f"{said.labels} (evidence {said.evidence:.1f}, {EVIDENCE:g} counts)"
+    )
+
+
+def _figures(said: Change) -> Json:
+    return {"value": _text(said.evidence), "threshold": _text(EVIDENCE)}
+
+
+def _said(trigger: TriggerSpec, decision: str, reason: str, text: str) -> Json:
+    return {"name": trigger.name, "decision": decision, "reason": reason, "message": text}
+
+
+def _request(trigger: TriggerSpec, entry: Json, due: datetime | None = None) -> Request:
+    wanted = entry.get("reason") == CHANGED
+    return Request(
+        entry,
+        trigger.reason,
+        wanted=wanted,
+        key=f"{entry.get('version', '')} {entry.get('windowStartedAt', '')}",
+        due=due,
+        answer={"reason": "Answered"} if wanted else {},
+        answered_by="Wanted" if trigger.effect == "Retrain" else "Own",
+    )
+
+
+def _text(value: float) -> str:
+    return format_decimal(round(value, 3)).removesuffix(".0")

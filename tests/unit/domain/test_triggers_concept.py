@@ -1,0 +1,88 @@
+"""Errors that became more frequent are found across steps and restarts, told once and answered once."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.unit.domain.training_world import NOW
+
+from noria_operator.api.continuoustraining import TriggerStatus
+from noria_operator.api.triggers import TriggerSpec
+from noria_operator.domain.quality import Labels
+from noria_operator.domain.triggers import Champion, Request
+from noria_operator.domain.triggers_concept import concept_drift, stepped_since
+from noria_operator.domain.triggers_start import answered
+from noria_serving.contract import SCORE_BINS
+
+Json = dict[str, Any]
+MINUTE = timedelta(minutes=1)
+FIRST, SECOND = Champion("flights-1", {}), Champion("flights-2", {})
+WATCH = TriggerSpec.model_validate({"name": "concept", "conceptDrift": {}})
+
+
+def labels(right: int, wrong: int) -> Labels:
+    negatives, positives = [0] * SCORE_BINS, [0] * SCORE_BINS
+    negatives[20], negatives[180] = right, wrong
+    return Labels.of(negatives, positives)
+
+
+def steps(rate: float, count: int, *, of: int = 50) -> list[Labels]:
+    wrong = np.random.default_rng([int(1000 * rate), count]).binomial(of, rate, count).tolist()
+    return [labels(of - each, each) for each in wrong]
+
+
+def fed(
+    *each: Labels, entry: Json | None = None, since: int = 0, champion: Champion = FIRST
+) -> list[Request]:
+    """A step a minute; the entry goes through JSON, as it does in the API server."""
+    found = [concept_drift(WATCH, entry or {}, champion=champion, labels=None, now=NOW + since * MINUTE)]
+    for minute, counted in enumerate(each, since + 1):
+        kept = json.loads(json.dumps(found[-1].entry))
+        now = NOW + minute * MINUTE
+        found.append(concept_drift(WATCH, kept, champion=champion, labels=counted, now=now))
+        TriggerStatus.model_validate(found[-1].entry)
+    return found
+
+
+def test_a_rise_of_errors_asks_for_a_run_and_stands_until_it_is_answered() -> None:
+    calm = fed(*steps(0.1, 60))
+    assert not any(one.wanted for one in calm)
+    assert (calm[-1].entry["decision"], calm[-1].entry["samples"]) == ("No", 3000)
+    found = fed(*steps(0.4, 10), entry=calm[-1].entry, since=60)
+    first = next(place for place, one in enumerate(found) if one.wanted)
+    assert first <= 3
+    assert all(one.wanted for one in found[first:])
+    assert found[first].entry["reason"] == "Changed"
+    assert float(found[first].entry["value"]) > float(found[first].entry["threshold"])
+    assert "was wrong in 0.095" in found[-1].entry["message"]
+    entry = answered(found[-1], found[-1])
+    after = fed(*steps(0.4, 20), entry=entry, since=70)
+    assert not any(one.wanted for one in after), "it is compared with the new rate from now on"
+
+
+def test_an_open_step_changes_nothing_in_status() -> None:
+    entry = fed(*steps(0.1, 3))[-1].entry
+    for counted, seconds in ((labels(20, 0), 300), (labels(50, 50), 200), (None, 300)):
+        now = NOW + timedelta(seconds=seconds)
+        said = concept_drift(WATCH, entry, champion=FIRST, labels=counted, now=now)
+        assert said.entry == entry
+
+
+def test_another_version_starts_anew() -> None:
+    entry = fed(*steps(0.1, 20))[-1].entry
+    assert stepped_since(entry, SECOND) is None
+    again = fed(*steps(0.5, 10), entry=entry, since=20, champion=SECOND)
+    assert not any(one.wanted for one in again)
+    assert again[-1].entry["samples"] == 500
+
+
+def test_nothing_served_is_nothing_to_watch() -> None:
+    said = concept_drift(WATCH, {}, champion=None, labels=None, now=NOW)
+    assert (said.entry["reason"], said.wanted) == ("NothingServed", False)
+    with pytest.raises(ValueError, match="no conceptDrift"):
+        other = TriggerSpec.model_validate({"name": "x", "schedule": "0 2 * * 1"})
+        concept_drift(other, {}, champion=FIRST, labels=None, now=NOW)
