@@ -74,6 +74,22 @@ VALUE: Final = Family("noria_trigger_value", "What a trigger measured last.", TR
 THRESHOLD: Final = Family("noria_trigger_threshold", "What the value was compared with.", TRIGGER)
 BEST: Final = Family("noria_trigger_best", "The best value ever reached.", TRIGGER)
 SAMPLES: Final = Family("noria_trigger_samples", "Rows behind the value.", TRIGGER)
+BOUND: Final = Family(
+    "noria_trigger_interval",
+    "Where the value of a performance trigger lies with 95 %: its low and high end.",
+    TRIGGER,
+    ("end",),
+)
+COVERAGE: Final = Family(
+    "noria_trigger_coverage_ratio", "Labelled rows by rows predicted in the window.", TRIGGER
+)
+SCORE: Final = Family(
+    "noria_drift_score",
+    "Distance from training of the ten columns that stand out most; with a check, the share that is broken.",
+    TRIGGER,
+    ("feature", "check"),
+)
+FLOOR: Final = Family("noria_drift_floor", "PSI that noise may have.", TRIGGER, ("feature",))
 DECISION: Final = Family(
     "noria_trigger_decision",
     "1 for what was decided last: No, Wait, Skipped, Fire, Blocked, Warn, Block or Observe.",
@@ -127,6 +143,7 @@ LASTED: Final = Family(
 
 FAMILIES: Final[tuple[Family, ...]] = (
     PHASE, CONDITION, WEIGHT, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
-    VALUE, THRESHOLD, BEST, SAMPLES, DECISION, LOST, NEXT, BLOCKED, BUDGET, LEFT, RESULTS, UNTOLD,
+    VALUE, THRESHOLD, BEST, SAMPLES, BOUND, COVERAGE, SCORE, FLOOR, DECISION, LOST, NEXT, BLOCKED, BUDGET,
+    LEFT, RESULTS, UNTOLD,
     JOBS, VERSIONS, SUCCEEDED, FAILED, FAILURES, STARTED, LASTED,
 )  # fmt: skip

@@ -22,6 +22,7 @@ _NUMBERS: Final = (
     (families.THRESHOLD, "threshold"),
     (families.BEST, "best"),
     (families.SAMPLES, "samples"),
+    (families.COVERAGE, "coverage"),
 )
 
 
@@ -47,10 +48,24 @@ def _trigger(place: tuple[str, ...], entry: Json) -> Iterator[Sample]:
         number = _number(entry.get(name))
         if number is not None:
             yield family, place, number
+    low, _, high = str(entry.get("interval") or "").partition(" to ")
+    for end, text in (("low", low), ("high", high)):
+        if (bound := _number(text)) is not None:
+            yield families.BOUND, (*place, end), bound
+    for column in entry.get("columns", ()):
+        yield from _column(place, column)
     if decision := entry.get("decision"):
         yield families.DECISION, (*place, decision), 1
     if at := entry.get("nextRun"):
         yield families.NEXT, place, seconds(at)
+
+
+def _column(place: tuple[str, ...], column: Json) -> Iterator[Sample]:
+    score, floor = _number(column.get("value")), _number(column.get("floor"))
+    if score is not None:
+        yield families.SCORE, (*place, column["name"], column.get("check", "")), score
+    if floor is not None:
+        yield families.FLOOR, (*place, column["name"]), floor
 
 
 def _number(value: Any) -> float | None:

@@ -156,6 +156,22 @@ def test_a_trigger_tells_its_figures_and_its_decision() -> None:
     assert value("noria_trigger_loss_timestamp_seconds", labels) is None
 
 
+def test_a_trigger_tells_how_sure_it_is_and_which_columns_stand_out() -> None:
+    columns = [
+        {"name": "distance", "value": "0.4", "threshold": "0.2", "floor": "0.03", "samples": 9},
+        {"name": "carrier", "check": "completeness", "value": "0.5", "threshold": "0.1", "samples": 9},
+    ]
+    entry = {"name": "watch", "interval": "0.58 to 0.64", "coverage": "0.4", "columns": columns}
+    value, labels = told(training(entry)).get_sample_value, {**PLACE, "trigger": "watch"}
+    assert value("noria_trigger_interval", {**labels, "end": "low"}) == 0.58
+    assert value("noria_trigger_interval", {**labels, "end": "high"}) == 0.64
+    assert value("noria_trigger_coverage_ratio", labels) == 0.4
+    assert value("noria_drift_score", {**labels, "feature": "distance", "check": ""}) == 0.4
+    assert value("noria_drift_score", {**labels, "feature": "carrier", "check": "completeness"}) == 0.5
+    assert value("noria_drift_floor", {**labels, "feature": "distance"}) == 0.03
+    assert value("noria_drift_floor", {**labels, "feature": "carrier"}) is None
+
+
 def test_a_value_that_is_no_number_is_left_out() -> None:
     labels = {**PLACE, "trigger": "data"}
     value = told(training({"name": "data", "value": "md5:ab", "decision": "Fire"})).get_sample_value
