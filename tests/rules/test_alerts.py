@@ -2,108 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.rules.promtool import alerts, firing, judge, series
+from tests.rules.world import (
+    BAD,
+    DAY,
+    GOOD,
+    IDLE,
+    LOOP,
+    MODEL,
+    F,
+    V,
+    at,
+    distributed,
+    gauge,
+    labelled,
+    predicted,
+    routed,
+    timed,
+    values,
+)
 
 Json = dict[str, Any]
-BAD = {"namespace": "shop", "deployment": "bad"}
-GOOD = {"namespace": "shop", "deployment": "good"}
-IDLE = {"namespace": "shop", "deployment": "idle"}
-MODEL = {"model": "m"}
-V = {**MODEL, "version": "m-1"}
-F = {**V, "feature": "age"}
-LOOP = {**MODEL, "trigger": "quality"}
-DAY = 86400
-
-
-def at(labels: Mapping[str, str], **more: str) -> dict[str, str]:
-    return {**labels, **more}
-
-
-def routed(labels: Mapping[str, str], each_minute: float, failed: float, minutes: int) -> list[Json]:
-    """Requests through a router, of which some fail."""
-    place = {**labels, "envoy_cluster_name": f"{labels['deployment']}-1-aaaaaa", "pod": "router-0"}
-    total, errors = f"0+{each_minute}x{minutes}", f"0+{failed}x{minutes}"
-    return [
-        series("envoy_cluster_upstream_rq_completed", total, **place),
-        series("envoy_cluster_upstream_rq_xx", errors, **place, envoy_response_code_class="5"),
-    ]
-
-
-def timed(labels: Mapping[str, str], each_minute: float, slow: float, minutes: int) -> list[Json]:
-    """Requests with their time, some above a quarter of a second."""
-    name, place = "model_request_duration_seconds", {**labels, **V, "pod": "a"}
-    quick = f"0+{each_minute - slow}x{minutes}"
-    return [
-        series(f"{name}_count", f"0+{each_minute}x{minutes}", **place),
-        series(f"{name}_bucket", quick, **place, le="0.25"),
-    ]
-
-
-def distributed(labels: Mapping[str, str], shares: tuple[int, int], minutes: int = 200) -> list[Json]:
-    """Values of a feature with two bins, half and half in the reference."""
-    place = {**labels, **F}
-    found = [
-        series("model_feature_bin_total", f"0+{count}x{minutes}", **place, bin=str(index))
-        for index, count in enumerate(shares)
-    ]
-    found += [
-        series("model_feature_reference_ratio", f"0.5x{minutes}", **place, bin=str(index)) for index in (0, 1)
-    ]
-    found += [
-        series("model_feature_chi2_critical", f"6.6x{minutes}", **place),
-        series("model_feature_reference_samples", f"10000x{minutes}", **place),
-    ]
-    return found
-
-
-def predicted(labels: Mapping[str, str], shares: tuple[int, int], minutes: int = 200) -> list[Json]:
-    """The same of predictions."""
-    place = {**labels, **V}
-    found = [
-        series("model_prediction_bin_total", f"0+{count}x{minutes}", **place, bin=str(index))
-        for index, count in enumerate(shares)
-    ]
-    found += [
-        series("model_prediction_reference_ratio", f"0.5x{minutes}", **place, bin=str(index))
-        for index in (0, 1)
-    ]
-    return [
-        *found,
-        series("model_prediction_chi2_critical", f"6.6x{minutes}", **place),
-        series("model_prediction_reference_samples", f"10000x{minutes}", **place),
-    ]
-
-
-def values(
-    labels: Mapping[str, str], *, known: int, missing: int = 0, unseen: int = 0, high: int = 0
-) -> list[Json]:
-    """A minute's values of a feature, by what they are."""
-    place, minutes = {**labels, **F}, 90
-    return [
-        *distributed(labels, (known // 2, known - known // 2), minutes),
-        series("model_feature_missing_total", f"0+{missing}x{minutes}", **place),
-        series("model_feature_unseen_total", f"0+{unseen}x{minutes}", **place),
-        series("model_feature_out_of_range_total", f"0+{high}x{minutes}", **place, side="high"),
-        series("model_feature_reference_missing_ratio", f"0.02x{minutes}", **place),
-    ]
-
-
-def labelled(labels: Mapping[str, str], matched: str, predictions: str = "0+10x1800") -> list[Json]:
-    return [
-        series("model_feedback_total", matched, **labels, **V, outcome="matched"),
-        series("model_predictions_total", predictions, **labels, **V, outcome="success"),
-    ]
-
-
-def gauge(name: str, bad: str, good: str, **labels: str) -> list[Json]:
-    return [series(name, bad, **BAD, **labels), series(name, good, **GOOD, **labels)]
-
-
 Case = tuple[list[Json], str, list[dict[str, str]]]
 CASES: dict[str, dict[str, Case]] = {
     "NoriaAvailabilityBudgetBurnsFast": {

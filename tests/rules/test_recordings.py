@@ -9,19 +9,8 @@ from typing import Any
 
 import pytest
 from tests.rules.promtool import Expected, Labels, firing, groups, judge, needed, series
-from tests.rules.test_alerts import (
-    BAD,
-    CASES,
-    GOOD,
-    V,
-    at,
-    distributed,
-    labelled,
-    predicted,
-    routed,
-    timed,
-    values,
-)  # fmt: skip
+from tests.rules.test_alerts import CASES
+from tests.rules.world import BAD, GOOD, V, at, distributed, labelled, predicted, routed, timed, values
 
 Json = dict[str, Any]
 
