@@ -26,7 +26,7 @@ def build() -> Dashboard:
         between(
             lines(
                 "Accuracy",
-                "Share of labelled rows of the last day that were right, with Wilson's bounds at 95 %.",
+                "Share of labelled rows of the last day that were right. The band holds Wilson's bounds at 95 % of all versions that are chosen.",
                 (f"max(model:accuracy_high:ratio1d{{{VERSION}}})", "high"),
                 (f"min(model:accuracy_low:ratio1d{{{VERSION}}})", "low"),
                 (f"model:accuracy:ratio1d{{{VERSION}}}", "{{version}}"),
@@ -40,7 +40,7 @@ def build() -> Dashboard:
         between(
             lines(
                 "Mean absolute error",
-                "Of regressions, in the label's own unit, with its bounds at 95 %.",
+                "Of regressions, in the label's own unit. The band holds the bounds at 95 % of all versions that are chosen.",
                 (
                     f"max(model:mean_absolute_error:1d{{{VERSION}}} + model:mean_absolute_error_margin:1d{{{VERSION}}})",
                     "high",
