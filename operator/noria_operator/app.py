@@ -18,6 +18,7 @@ from noria_operator.controllers.registry import CONTROLLERS
 from noria_operator.evidence.fetch import Fetcher
 from noria_operator.evidence.prometheus import QueryReader
 from noria_operator.evidence.router import FRESH, RouterReader
+from noria_operator.evidence.server import FRESH as SERVERS_FRESH
 from noria_operator.evidence.server import CounterReader
 from noria_operator.kube import kinds
 from noria_operator.kube.apply import Writer
@@ -45,7 +46,7 @@ def context(fetcher: Fetcher) -> MakeContext:
             clock=clock,
             config=config,
             router=RouterReader(fetcher, fresh=FRESH),
-            servers=CounterReader(fetcher),
+            servers=CounterReader(fetcher, fresh=SERVERS_FRESH),
             queries=QueryReader(clock.now),
         )
 

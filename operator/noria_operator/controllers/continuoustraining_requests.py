@@ -132,14 +132,21 @@ class _Question:
         return await self.ctx.servers.complete(meta["namespace"], meta["name"], pods, since=since)
 
     async def _traffic(self, trigger: TriggerSpec, entry: Json) -> Traffic | None:
-        """What the champion saw since the open window began; None when there is none or nobody answers."""
+        """What the champion saw since the open window began; None while it is open, when there is none, or
+        nobody answers.
+        """
         ctx, champion, deployment = self.ctx, self.champion, self.seen.deployment
         since = triggers_monitoring.window_start(trigger, entry, champion)
-        if champion is None or since is None or deployment is None or ctx.clock.now() < since:
+        rule = trigger.drift or trigger.data_quality
+        now = ctx.clock.now()
+        if champion is None or since is None or deployment is None or rule is None or now < since:
             return None
         meta = deployment["metadata"]
         place = meta["namespace"], meta["name"]
         pods = list(ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"])))
+        if now < since + rule.window:
+            await ctx.servers.keep(*place, pods, since=since)
+            return None
         totals = await ctx.servers.complete(*place, pods, since=since)
         if totals is None:
             return None

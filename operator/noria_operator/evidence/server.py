@@ -37,6 +37,10 @@ MAX_WINDOWS = 4096
 for."""
 PATIENCE = 120.0
 """Seconds that the labels of a window wait for a ready pod that does not answer."""
+FRESH = 1.0
+"""Seconds for which an answer stands; servers are read every few seconds."""
+MAX_DOCUMENTS = 4096
+"""Answers kept for that; the oldest go first."""
 MAX_REFERENCES = 2048
 """Frozen bins kept in memory; the oldest go first, and are read again."""
 MAX_OPEN = 32
@@ -84,11 +88,14 @@ class CounterReader:
         *,
         port: int = COUNTERS_PORT,
         clock: Callable[[], float] = monotonic,
+        fresh: float = 0.0,
     ) -> None:
         self._fetcher = fetcher or Fetcher()
         self._port = port
         self._clock = clock
         self._windows: dict[Place, Window] = {}
+        self._fresh = fresh
+        self._documents: dict[str, tuple[float, Document]] = {}
         self._references: dict[tuple[str, str, str], Reference] = {}
         self._silent: dict[Place, dict[str, float]] = {}
         self._looks = Background[tuple[float, Totals | None]]()
@@ -122,11 +129,24 @@ class CounterReader:
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime
     ) -> Totals | None:
         """Everything counted since `since`; None when no pod could be read and nothing is remembered."""
+        window, unread = await self._filled(namespace, deployment, pods, since)
+        return Totals(window.total(), unread) if window.latest else None
+
+    async def keep(self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime) -> None:
+        """Read what was counted since `since` and add nothing up: so that pods that go before somebody asks
+        are counted, too.
+        """
+        await self._filled(namespace, deployment, pods, since)
+
+    async def _filled(
+        self, namespace: str, deployment: str, pods: Iterable[Json], since: datetime
+    ) -> tuple[Window, tuple[str, ...]]:
+        """The window with what all pods say now, and the uids of those that say nothing."""
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
         window = self._window((namespace, deployment, since.timestamp()))
         done = await asyncio.gather(*(self._take(pod, window) for pod in read))
         unread = tuple(pod["metadata"]["uid"] for pod, taken in zip(read, done, strict=True) if not taken)
-        return Totals(window.total(), unread) if window.latest else None
+        return window, unread
 
     async def labels(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime, version: str
@@ -216,7 +236,7 @@ class CounterReader:
 
     async def _take(self, pod: Json, window: Window) -> bool:
         """Read one pod into the window; False when it could not be read."""
-        now = await self._read(pod, "")
+        now = await self._recent(pod)
         if now is None:
             return False
         if not window.needs_difference(now):
@@ -230,11 +250,26 @@ class CounterReader:
         window.take(now, difference)
         return True
 
+    async def _recent(self, pod: Json) -> Document | None:
+        """What the pod says, or said less than `fresh` seconds ago: several windows are read in one pass."""
+        at, known = self._documents.get(pod["metadata"]["uid"], (0.0, None))
+        if known is not None and self._clock() - at < self._fresh:
+            return known
+        return await self._read(pod, "")
+
     async def _read(self, pod: Json, query: str) -> Document | None:
         place = address(pod)
         if place is None:
             return None
-        return windows.parse(await self._fetcher.json(f"http://{place}:{self._port}{COUNTERS_PATH}{query}"))
+        url = f"http://{place}:{self._port}{COUNTERS_PATH}{query}"
+        found = windows.parse(await self._fetcher.json(url))
+        if found is not None and not query and self._fresh:
+            uid = pod["metadata"]["uid"]
+            self._documents.pop(uid, None)
+            self._documents[uid] = self._clock(), found
+            if len(self._documents) > MAX_DOCUMENTS:
+                del self._documents[next(iter(self._documents))]
+        return found
 
 
 def _answered(document: Document) -> Counts:

@@ -310,3 +310,12 @@ async def test_errors_that_became_more_frequent_start_one_run() -> None:
     await seen(api, None, *[step(10)] * 20, *[step(60)] * 3)
     assert len(jobs(api)) == 1
     assert api.objects[KEY]["status"]["runs"][0]["reason"] == "ConceptDrift"
+
+
+async def test_an_open_window_of_features_is_read_and_not_added_up() -> None:
+    api = world(triggers=[{"name": "drift", "drift": {"window": "2h"}}])
+    await seen(api, None)
+    servers, before = Servers(totals=counted("delay", 0), bins=BINS), len(api.writes)
+    result = await reconcile(operator(api, servers), KEY)
+    assert (len(servers.kept), servers.asked, len(api.writes)) == (1, [], before)
+    assert result.after is not None

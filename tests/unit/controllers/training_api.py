@@ -189,6 +189,7 @@ class Servers:
     joined: Labels | None = None
     totals: Totals | None = None
     bins: Reference | None = None
+    kept: list[datetime] = field(default_factory=list)
     asked: list[datetime] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
@@ -205,6 +206,9 @@ class Servers:
         sides = ("negatives", self.joined.negatives), ("positives", self.joined.positives)
         versions = [f"flights-{number}" for number in range(1, 6)]
         return Totals({f"scores/{name}/{side}": row for name in versions for side, row in sides})
+
+    async def keep(self, namespace: str, deployment: str, pods: Any, *, since: datetime) -> None:
+        self.kept.append(since)
 
     async def reference(self, namespace: str, deployment: str, pods: Any, *, version: str) -> Any:
         return self.bins

@@ -449,3 +449,27 @@ async def test_servers_that_tell_no_reference_have_none() -> None:
         assert await reader.reference("shop", "m", [pod(1, "other")], version="m-1") is None
         assert await reader.reference("shop", "m", [pod(1)], version="m-1") is not None
         await reader.close()
+
+
+async def test_several_windows_of_one_pass_read_a_pod_once_and_sum_what_is_gone() -> None:
+    now = 1000.0
+    one = Counting("m-1", 10)
+    asked = []
+
+    async def counted(request: web.Request) -> web.Response:
+        asked.append(request.path_qs)
+        return await one(request)
+
+    async with pods(counted) as port:
+        reader = CounterReader(port=port, fresh=1.0, clock=lambda: now)
+        for since in (300, 301, 302):
+            await reader.keep("shop", "m", [pod(1)], since=datetime.fromtimestamp(since, UTC))
+        assert asked == ["/counters"]
+        now += 1.5
+        one.rows = 20
+        await reader.keep("shop", "m", [pod(1)], since=SINCE)
+        assert len(asked) == 2
+        totals = await reader.complete("shop", "m", [], since=SINCE)
+        assert totals is not None
+        assert totals.seen("m-1")["a/b"].bins == (20, 1), "the pod is gone, what it counted is not"
+        await reader.close()
