@@ -71,7 +71,7 @@ async def _create(ctx: Context, obj: Json, job: Json) -> None:
 
 def related(store: Store, obj: Json) -> list[Key]:
     """Who is served changed, or a newer version came: the versions that tell of another use by the deployment
-    than there is now, and old ones.
+    than there is now, and old ones. A first version is told of once it serves, not before.
     """
     kind, namespace = kind_of(obj), obj["metadata"].get("namespace", "")
     if kind not in (MODELVERSION, MODELDEPLOYMENT):
@@ -79,9 +79,10 @@ def related(store: Store, obj: Json) -> list[Key]:
     same = {"spec.model": obj["spec"]["model"]}
     versions = store.list(MODELVERSION, namespace, fields=same)
     names = set(archivable(retained(versions, store.list(MODELDEPLOYMENT, namespace, fields=same))))
-    if kind == MODELDEPLOYMENT:
+    there = store.get(key_of(obj)) is not None  # it may have been deleted
+    if kind == MODELDEPLOYMENT and not (there and _starts(obj)):
         user = f"{obj['metadata']['name']} ("
-        uses = in_use([obj]) if store.get(key_of(obj)) is not None else {}  # it may have been deleted
+        uses = in_use([obj]) if there else {}
         for one in versions:
             name = one["metadata"]["name"]
             told = [entry for entry in one.get("status", {}).get("servedBy", []) if entry.startswith(user)]
@@ -89,6 +90,12 @@ def related(store: Store, obj: Json) -> list[Key]:
                 names.add(name)
     known = {one["metadata"]["name"] for one in versions}
     return [Key(MODELVERSION, namespace, name) for name in sorted(names & known)]
+
+
+def _starts(deployment: Json) -> bool:
+    """Whether its first version is on its way."""
+    status = deployment.get("status", {})
+    return "candidate" in status and "stable" not in status
 
 
 def _registry(store: Store, obj: Json) -> Registry:

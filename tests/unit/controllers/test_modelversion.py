@@ -93,6 +93,25 @@ async def test_a_deployment_wakes_its_versions_only_when_they_tell_of_another_us
     assert related(store, found) == [KEY]
 
 
+async def test_a_first_version_is_told_of_once_it_serves_or_when_it_is_given_up() -> None:
+    api = Api()
+    api.put(MODELVERSION, version(1))
+    serving = api.put(MODELDEPLOYMENT, deployment(1))
+    store = operator(api).store
+    begun = {"stable": None, "candidate": served(1)}
+    status = {name: one for name, one in (serving["status"] | begun).items() if one}
+    assert related(store, {**serving, "status": status}) == []
+    assert related(store, serving) == [KEY]
+    api.put(MODELDEPLOYMENT, {**serving, "status": status})
+    await run(api, 1)
+    store = operator(api).store
+    given_up = {name: one for name, one in status.items() if name != "candidate"}
+    assert related(store, {**serving, "status": given_up}) == [KEY]
+    (found,) = store.list(MODELDEPLOYMENT)
+    store.observe("DELETED", found)
+    assert related(store, found) == [KEY]
+
+
 async def test_a_newer_version_wakes_those_that_retention_may_archive() -> None:
     api = Api()
     for number in (1, 2, 3):
