@@ -1,7 +1,8 @@
-"""The figures of the largest number of rollouts, as bars."""
+"""The figures of the largest number of rollouts that several were measured at, as bars."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from benchmarks.rollouts.contender import Figures
 
 def show(found: Sequence[Figures], path: Path) -> None:
     """What a user waits for, and what it costs the API server."""
-    most = max(it.rollouts for it in found)
+    runs = Counter(it.rollouts for it in found)
+    most = max(runs, key=lambda count: (runs[count] > 1, count))
     mine = [it for it in found if it.rollouts == most]
     names = [it.contender for it in mine]
     colours = [OURS if it.contender == "Noria" else PEER for it in mine]
