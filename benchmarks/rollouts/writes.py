@@ -24,7 +24,7 @@ from noria_operator.kube.login import from_kubeconfig
 
 SPACE = "bench"
 EACH = 200
-REST_SECONDS = 2.0
+REST_SECONDS = 6.0
 CONDITIONS = ("Ready", "Reconciling", "Stalled", "Servable", "UpToDate")
 NOW = "2026-01-01T00:00:00Z"
 
