@@ -132,7 +132,7 @@ e2e: rights venv ## Tests on the real cluster with real traffic
 test: rights setup lint type unit programs crds-check rules chart integration e2e ## Everything above, in this order
 
 .PHONY: test-extended
-test-extended: test ## And what is slow by nature (fetches 4 GB once: PyTorch, and clients that others wrote)
+test-extended: test ## And what is slow by nature (fetches 6 GB once: PyTorch, clients and statistics that others wrote)
 	$(PYTEST) tests/unit -q -m "hypothesis and not extended" --hypothesis-profile=thorough
 	$(PYTEST) tests -q -m extended
 

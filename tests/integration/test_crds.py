@@ -25,6 +25,10 @@ from tests.unit.api.cases import (
     with_changes,
 )
 from tests.unit.api.objects import BASES
+from tests.unit.domain import test_triggers as quality
+from tests.unit.domain import test_triggers_concept as concept
+from tests.unit.domain import test_triggers_estimated as estimated
+from tests.unit.domain import test_triggers_monitoring as monitoring
 from tools.cluster import layout
 from tools.cluster.api import Api, ApiError
 
@@ -187,6 +191,24 @@ def test_a_new_object_says_that_it_waits_for_the_operator(api: Api, base: str) -
     created = api.post(f"{collection(obj['kind'])}?dryRun=All", obj | {"status": {"phase": "Approved"}})
     assert [(one["type"], one["status"]) for one in created["status"]["conditions"]] == [("Ready", "Unknown")]
     assert created["status"].get("phase") in (None, "Pending")
+
+
+def test_what_triggers_on_counts_write_is_kept_whole(api: Api) -> None:
+    """A field that the schema lacks would be dropped without a word, and the marks with it."""
+    obj = BASES["ct"] | {"metadata": {"name": "watching", "namespace": "stored"}}
+    api.post(collection("ContinuousTraining", "stored"), obj)
+    drifted, broken = monitoring.moved("distance"), monitoring.nulls("carrier")
+    requests = [
+        monitoring.windows(monitoring.drift(), drifted, drifted),
+        monitoring.windows(monitoring.quality(), broken),
+        estimated.windows(estimated.trigger(), estimated.SURE, estimated.UNSURE),
+        *concept.fed(*concept.steps(0.1, 40), *concept.steps(0.6, 3))[-1:],
+        quality.windows(quality.rule(), 0.7, 0.7),
+    ]
+    status = {"triggers": [one.entry for one in requests]}
+    body = {name: obj[name] for name in ("apiVersion", "kind", "metadata")} | {"status": status}
+    applied = api.apply(f"{collection('ContinuousTraining', 'stored')}/watching/status", body)
+    assert applied["status"]["triggers"] == status["triggers"]
 
 
 def test_status_is_applied_on_its_own_and_conditions_merge_by_type(api: Api) -> None:
