@@ -8,6 +8,7 @@ from tools.monitoring.dashboards.parts import (
     GREEN,
     RED,
     VERSION,
+    WHERE,
     YELLOW,
     bars,
     choice,
@@ -132,6 +133,15 @@ def build() -> Dashboard:
                 "{{feature}} {{version}}",
             ),
             unit="percentunit",
+        ),
+        rows(
+            "As the operator sees it",
+            "The columns that stand out in the last closed window of a drift or data quality trigger, on its own exact counts.",
+            ("score", f"noria_drift_score{{{WHERE}}}", "none"),
+            ("noise floor", f"noria_drift_floor{{{WHERE}}}", "none"),
+            names=("deployment", "trigger", "feature", "check"),
+            width=24,
+            height=7,
         ),
     ):
         made = made.with_panel(panel)
