@@ -75,3 +75,31 @@ def test_what_go_keeps_of_its_builds_is_in_the_cache_and_can_be_deleted(
     binaries.ensure("etcd")
     assert {Path(kept[0][name]).parent for name in ("GOCACHE", "GOMODCACHE")} == {tmp_path / "go-cache"}
     assert kept[0]["GOFLAGS"] == "-modcacherw"
+
+
+def test_what_a_go_module_does_not_ship_is_put_into_a_copy_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, home, out = tmp_path / "source", tmp_path / "home", tmp_path / "out"
+    for folder in (source, home, out):
+        folder.mkdir()
+    (home / "main.go").write_text("package main")
+    for name in ("go.mod", "go.sum"):
+        (source / name).write_text(name)
+    asked: list[tuple[str, ...]] = []
+
+    def go(_: Path, environment: dict[str, str], *command: str) -> str:
+        asked.append(command[1:])
+        return f"{home}\n" if command[1] == "list" else ""
+
+    monkeypatch.setattr(binaries, "_go", go)
+    module = MODULES["alertmanager"]
+    flags = binaries._completed(source, {}, Path("go"), module, out)
+    assert module.absent is not None
+    path, file = module.absent
+    assert flags == [f"-modfile={out / 'go.mod'}"]
+    assert (out / "completed" / "main.go").is_file()
+    assert "no pages" in (out / "completed" / file).read_text()
+    assert ("mod", "edit", f"-replace={path}={out / 'completed'}", str(out / "go.mod")) in asked
+    assert not (home / file).exists(), "Go's own copy stays as it is"
+    assert binaries._completed(source, {}, Path("go"), MODULES["prometheus"], out) == []

@@ -7,7 +7,9 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from tools.cluster import images, toolbox
+from tools.cluster import binaries, images, toolbox
+from tools.cluster.builder import Buildah, Docker
+from tools.cluster.errors import ClusterError
 from tools.cluster.images import Image
 
 
@@ -60,3 +62,37 @@ def test_the_layer_of_the_toolbox_is_the_same_each_time_and_carries_no_time(
         assert {entry.uid for entry in tar} == {0}
         assert tar.extractfile("bin/busybox").read() == b"static program"  # type: ignore[union-attr]
         assert tar.getmember("bin/sh").linkname == "busybox"
+
+
+def test_an_image_of_programs_holds_them_and_nothing_else_and_is_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORIA_CACHE", str(tmp_path))
+    (tmp_path / "bin").mkdir()
+    for program in ("prometheus", "promtool", "alertmanager"):
+        (tmp_path / "bin" / program).write_text(program)
+    made: dict[str, dict[str, str]] = {}
+
+    def make(_: Buildah, root: Path, image: str) -> None:
+        files = [path for path in root.rglob("*") if path.is_file()]
+        made[image] = {str(path.relative_to(root)): path.read_text() for path in files}
+
+    target = images._Target(Buildah(), "registry", (), "local")
+    monkeypatch.setattr(images, "_target", lambda _: target)
+    monkeypatch.setattr(images, "_push", lambda image, name, _: f"sha256:of-{name.partition(':')[0]}")
+    monkeypatch.setattr(binaries, "ensure", lambda *_: None)
+    monkeypatch.setattr(Buildah, "exists", lambda _, image: image in made)
+    monkeypatch.setattr(Buildah, "import_root", make)
+    for _ in range(2):
+        name = images.programs("local", "noria/monitoring", ["prometheus", "alertmanager"])
+        assert name == "127.0.0.1:5000/noria/monitoring@sha256:of-noria/monitoring"
+    ((image, files),) = made.items()
+    assert image.startswith("localhost/noria/monitoring:")
+    assert files == {f"bin/{one}": one for one in ("prometheus", "promtool", "alertmanager")}
+
+
+def test_an_image_of_programs_needs_the_local_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = images._Target(Docker(), "registry", (), "kind")
+    monkeypatch.setattr(images, "_target", lambda _: target)
+    with pytest.raises(ClusterError, match="NORIA_CLUSTER_KIND=local"):
+        images.programs("kind", "noria/monitoring", ["prometheus"])
