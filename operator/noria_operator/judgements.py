@@ -1,7 +1,7 @@
 """The judgements on running rollouts as Prometheus metrics, made when somebody asks.
 
-Comes in: ModelDeployments in the cache. Goes out: gauges by deployment and measure. Invariants: only the
-leader's are told, so that they are not there twice; there are as many as rollouts in progress, whatever the
+Comes in: ModelDeployments in the cache. Goes out: gauges by deployment, challenger and measure. Invariants:
+only the leader's are told, so that they are not there twice; there are as many as challengers, whatever the
 number of deployments, and they end with the rollout.
 """
 
@@ -17,7 +17,7 @@ from noria_operator.kube.kinds import MODELDEPLOYMENT
 from noria_operator.kube.store import Store
 
 Json = dict[str, Any]
-LABELS = ("namespace", "deployment", "measure")
+LABELS = ("namespace", "deployment", "challenger", "measure")
 
 
 class Judgements(Collector):
@@ -45,12 +45,14 @@ class Judgements(Collector):
                 figures.add_metric([*place, name], float(value))
         return (verdicts, figures)
 
-    def _measures(self) -> Iterator[tuple[tuple[str, str, str], Json]]:
+    def _measures(self) -> Iterator[tuple[tuple[str, str, str, str], Json]]:
         if not self._leading():
             return
         for obj in self._store.list(MODELDEPLOYMENT):
             status = obj.get("status", {})
             if "candidate" in status:
-                meta = obj["metadata"]
-                for measure in status.get("analysis", {}).get("measures", ()):
-                    yield (meta["namespace"], meta["name"], measure["name"]), measure
+                meta, first = obj["metadata"], status["candidate"] | {"analysis": status.get("analysis", {})}
+                for one in (first, *status.get("others", ())):
+                    place = meta["namespace"], meta["name"], one["version"]
+                    for measure in one["analysis"].get("measures", ()):
+                        yield (*place, measure["name"]), measure

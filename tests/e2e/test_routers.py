@@ -167,7 +167,7 @@ def test_a_first_version_has_all_traffic(routed: Routed) -> None:
 def test_headers_and_copies_reach_the_challenger_alone_or_are_refused(routed: Routed) -> None:
     step = {"mirror": 100, "match": [{"name": "x-canary", "value": "always"}], "duration": "1h"}
     if not routed.able.match:
-        with pytest.raises(ApiException, match="has no match in steps"):
+        with pytest.raises(ApiException, match=r"has no .*match.* in steps"):
             routed.deploy("tiny-2", step)
         return
     routed.deploy("tiny-2", step)

@@ -36,8 +36,8 @@ class Errors(Spec):
 
     tolerated: Probability = Field(
         default=PythonDecimal("0.01"),
-        description="A challenger whose share of failed requests is surely below this passes, whatever the "
-        'champion\'s own is; between 0 and 1. Default: "0.01".',
+        description="A share of failed requests surely below this passes, whatever the champion's; 0 to "
+        '1. Default: "0.01".',
     )
 
 
@@ -53,8 +53,8 @@ class Latency(Spec):
         ),
     ] = Field(
         default=PythonDecimal("0.9"),
-        description="Answers above this quantile of the champion's latency (the next bound of the routers' "
-        'buckets) are slow; from 0.5 to 0.999. Default: "0.9".',
+        description="Answers above this quantile of the champion's latency are slow; from 0.5 to 0.999. "
+        'Default: "0.9".',
     )
     factor: Annotated[
         UnsignedDecimal,
@@ -65,8 +65,8 @@ class Latency(Spec):
         ),
     ] = Field(
         default=PythonDecimal(2),
-        description="A challenger passes when its share of slow answers is surely below this many times the "
-        'champion\'s, or below 1 - quantile; from 1.5 to 10. Default: "2".',
+        description="A share of slow answers surely below this many times the champion's passes; 1.5 to "
+        '10. Default: "2".',
     )
 
 
@@ -97,13 +97,13 @@ class Predictions(Spec):
 
     max_distance: Probability = Field(
         default=PythonDecimal("0.2"),
-        description="Largest difference of the shares of predictions below any value (Kolmogorov and "
-        'Smirnov), between 0 and 1. Default: "0.2".',
+        description="Largest difference of the shares of predictions below any value, between 0 and 1. "
+        'Default: "0.2".',
     )
 
 
 class Query(Spec):
-    """A metric that the cluster's admin has a query for; limits are those of Argo Rollouts."""
+    """A query; limits are those of Argo Rollouts."""
 
     name: DnsLabel = Field(description="Name of the measure in status, for example late-orders.")
     template: DnsLabel = Field(
@@ -111,8 +111,8 @@ class Query(Spec):
     )
     args: Arguments = Field(
         default_factory=dict,
-        description="Arguments of the template; it says of each whether it is a label's value, a number or "
-        "a duration. Default: none.",
+        description="Arguments of the template: labels' values, numbers or durations, as it says. "
+        "Default: none.",
     )
     success_condition: Condition | None = Field(
         default=None,
@@ -121,8 +121,8 @@ class Query(Spec):
     )
     failure_condition: Condition | None = Field(
         default=None,
-        description="A measurement failed when this is true. Absent: when successCondition is not. With "
-        "both, what neither says is inconclusive.",
+        description="A measurement failed when this is true. Absent: when successCondition is not. "
+        "Neither: inconclusive.",
     )
     interval: Annotated[Duration, HOUR_AT_MOST] | None = Field(
         default=None, description="From one measurement to the next, from 1s to 1h. Absent: measured once."
@@ -131,8 +131,8 @@ class Query(Spec):
         default=None,
         ge=1,
         le=10_000,
-        description="Measurements after which it passes. Absent: with interval, it goes on and passes while "
-        "the last one is good.",
+        description="Measurements after which it passes. Absent, with interval: it passes while the last "
+        "one is good.",
     )
     initial_delay: Duration = Field(
         default=timedelta(),
@@ -151,7 +151,7 @@ class Query(Spec):
         default=4,
         ge=0,
         le=10_000,
-        description="Errors of the source in a row that are borne; more hold the rollout until it answers. "
+        description="Errors in a row that are borne; more hold the rollout until the source answers. "
         "Default: 4.",
     )
     rules: ClassVar = (
@@ -177,17 +177,15 @@ class Analysis(Spec):
     errors: Errors = Field(default_factory=Errors, description="How many errors are tolerated.")
     latency: Latency | None = Field(
         default=None,
-        description="Judge latency, too, as the routers see it; {} takes the defaults. Absent: it is not "
-        "judged.",
+        description="Judge latency, too, as routers see it. Absent: it is not judged.",
     )
     quality: Quality | None = Field(
         default=None,
-        description="Judge predictions by labels, too; {} takes the defaults. Absent: they are not judged.",
+        description="Judge predictions by labels, too. Absent: they are not judged.",
     )
     predictions: Predictions | None = Field(
         default=None,
-        description="Judge the distribution of predictions, too; {} takes the defaults. Absent: it is not "
-        "judged.",
+        description="Judge the distribution of predictions, too. Absent: it is not judged.",
     )
     queries: Annotated[list[Query], Field(max_length=8), ListMap("name")] = Field(
         default_factory=list,

@@ -132,6 +132,13 @@ class ModelDeploymentSpec(Spec):
                 or (it.strategy.analysis.quality or it.strategy.analysis.predictions) is None
             ),
         ),
+        Rule(
+            cel="!has(self.version) || !has(self.strategy) || !has(self.strategy.experiment)",
+            message="an experiment compares its arms with the version that serves: leave version out",
+            field=".version",
+            reason="FieldValueForbidden",
+            holds=lambda it: it.version is None or it.strategy.experiment is None,
+        ),
         *DEPLOYMENT_RULES,
     )
 

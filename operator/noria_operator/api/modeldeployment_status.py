@@ -98,6 +98,10 @@ class TrafficStatus(Served):
         default=None,
         description="Whether it is taken to be in force, by a router that cannot be asked.",
     )
+    ranges: Text | None = Field(
+        default=None,
+        description="Percents of users that it has, in an experiment. Example: 60-79.",
+    )
     realised: int | None = Field(
         default=None,
         ge=0,
@@ -121,7 +125,7 @@ class MeasureStatus(Status):
     message: Message = Field(default="", description="The judgement in one sentence.")
     figures: Annotated[dict[str, Text], Field(max_length=16)] = Field(
         default_factory=dict,
-        description="What it was decided by, as decimals: thresholds, shares, logarithms of e-values.",
+        description="What it was decided by, as decimals.",
     )
     query: Message = Field(default="", description="What the source is asked, where it is a query.")
 
@@ -137,13 +141,22 @@ class AnalysisStatus(Status):
     challenger: CountsStatus | None = Field(default=None, description="Counts of the challenger.")
     measures: Annotated[list[MeasureStatus], Field(max_length=16)] = Field(
         default_factory=list,
-        description="What was said of each measure when a verdict last changed or a window closed.",
+        description="What was last said of each measure.",
     )
     message: Message | None = Field(default=None, description="The judgement in one sentence.")
     state: dict[str, Any] | None = Field(
         default=None,
         description="Exact accumulators and marks, so that a restart goes on.",
         json_schema_extra=PRESERVE,
+    )
+
+
+class RivalStatus(CandidateStatus):
+    """A challenger beside the first."""
+
+    started_at: Time = Field(description="When the attempt started.")
+    analysis: dict[str, Any] = Field(
+        default_factory=dict, description="As status.analysis.", json_schema_extra=PRESERVE
     )
 
 
@@ -162,15 +175,14 @@ class RejectedStatus(Status):
         default=False, description="Whether a person rejected it: it waits for noria.dev/retry."
     )
     retrying: bool = Field(default=False, description="Whether it is being tried again.")
+    lost: bool = Field(default=False, description="Whether another arm of its experiment won.")
 
 
 class UndoStatus(Status):
     """What noria.dev/undo went back to."""
 
     target: Served = Field(description="The revision to serve, with the configuration it had.")
-    left: Served = Field(
-        description="What spec asked for and was left; the undo is over when spec asks for anything else."
-    )
+    left: Served = Field(description="What spec asked for and was left.")
 
 
 class DeploymentHistory(Status):
@@ -196,17 +208,20 @@ class ModelDeploymentStatus(Status):
     )
     stable: Served | None = Field(default=None, description="The champion.")
     candidate: CandidateStatus | None = Field(default=None, description="The challenger. Absent: none.")
+    others: Annotated[list[RivalStatus], Field(max_length=8)] = Field(
+        default_factory=list, description="The other challengers of an experiment."
+    )
     previous: PreviousStatus | None = Field(default=None, description="The former champion, kept warm.")
     step: StepStatus | None = Field(default=None, description="Where the canary stands.")
-    traffic: Annotated[list[TrafficStatus], Field(max_length=8)] = Field(
+    traffic: Annotated[list[TrafficStatus], Field(max_length=24)] = Field(
         default_factory=list,
-        description="Share of each version, the stable one first, then the candidate; the sum is 100.",
+        description="Share of each version, the stable one first, then challengers; the sum is 100.",
     )
     traffic_version: int = Field(
         default=0,
         ge=0,
         le=2**53,
-        description="Counts the changes of weights; routers tell the one that they act on.",
+        description="Counts the changes of weights.",
     )
     analysis: AnalysisStatus | None = Field(default=None, description="The judgement on the challenger.")
     rejected: Annotated[list[RejectedStatus], Field(max_length=20)] = Field(
@@ -215,12 +230,11 @@ class ModelDeploymentStatus(Status):
     )
     champions: Annotated[list[Served], Field(max_length=10)] = Field(
         default_factory=list,
-        description="The last 10 champions, the present one last; noria.dev/undo goes back to the good ones.",
+        description="The last 10 champions, the present one last.",
     )
     undo: UndoStatus | None = Field(
         default=None,
-        description="What was gone back to; holds until noria.dev/retry, a newer version, or another pin or "
-        "configuration in spec.",
+        description="What was gone back to, until noria.dev/retry, a newer version, or a change of spec.",
     )
     restarts: Annotated[dict[str, Text], Field(max_length=16)] = Field(
         default_factory=dict,

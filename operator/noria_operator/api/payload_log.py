@@ -27,8 +27,7 @@ class PayloadLog(Spec):
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of the same namespace with the keys of the store, seen by the pods only. "
-        "Absent: none.",
+        description="Secret of the same namespace with the keys of the store. Absent: none.",
     )
     sample: Probability | None = Field(
         default=None,
@@ -36,8 +35,7 @@ class PayloadLog(Spec):
     )
     redact: Annotated[list[FeatureName], Field(max_length=256), ListSet()] = Field(
         default_factory=list,
-        description="Features that are left out. One that the model does not take ends the server with "
-        "an error.",
+        description="Features that are left out; an unknown one ends the server with an error.",
     )
     every: Annotated[Duration, HOUR_AT_MOST] = Field(
         default=timedelta(minutes=1),

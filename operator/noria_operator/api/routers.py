@@ -38,6 +38,7 @@ class Capabilities:
     mirror: bool | str = _says("copies of requests: `mirror` of a step")
     match: bool = _says("requests with headers: `match` of a step")
     sticky: bool = _says("divides users by a key of theirs: `strategy.sticky`")
+    experiment: bool = _says("several challengers at once: `strategy.experiment`")
     preview: bool = _says("an address of the challenger's own: `strategy.preview`")
     scale: bool = _says("pods of a challenger apart from its weight: `replicas` of a step")
     hosts: bool = _says("`spec.hosts`")
@@ -52,13 +53,14 @@ class Capabilities:
 
 ALL_OR_NONE: Final = "100 only"
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
-    "Envoy": Capabilities(*(True,) * 19, counts="the router"),
+    "Envoy": Capabilities(*(True,) * 20, counts="the router"),
     "Gateway": Capabilities(
         any_weight=True,
         by_request=True,
         ramp=True,
         mirror=ALL_OR_NONE,
         match=True,
+        experiment=True,
         preview=True,
         scale=True,
         hosts=True,
@@ -94,8 +96,8 @@ class Gateway(Spec):
 
     name: ObjectName | None = Field(
         default=None,
-        description="Name of the Gateway that an HTTPRoute of Noria's is attached to, for example public. "
-        "Absent: see route.",
+        description="Gateway that an HTTPRoute of Noria's is attached to, for example public. Absent: see"
+        " route.",
     )
     namespace: DnsLabel | None = Field(
         default=None, description="Namespace of that Gateway. Absent: the deployment's own."
@@ -170,14 +172,14 @@ class Router(Spec):
     type: RouterType = Field(
         default="Envoy",
         description="Envoy: a router of Noria's own, one a namespace. Gateway: an HTTPRoute. Service: a "
-        "plain Service of both versions' pods. Immutable. Default: Envoy.",
+        "plain Service. Immutable. Default: Envoy.",
     )
     replicas: int = Field(
         default=2,
         ge=1,
         le=20,
-        description="Router pods of type Envoy; the largest number in the namespace counts. 1 means requests "
-        "fail while it moves. Default: 2.",
+        description="Router pods; the largest number in the namespace counts. 1: requests fail while it "
+        "moves. Default: 2.",
     )
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30), description="Longest time for one request. Default: 30s."
@@ -211,11 +213,17 @@ class _Use:
     name: str
     cel: str
     holds: Callable[[Any], bool]
+    of_step: bool = False
+    """`cel` is about a step `s`."""
 
 
 def _step(name: str) -> _Use:
-    cel = f"(has(self.strategy.steps) && self.strategy.steps.exists(s, has(s.{name})))"
-    return _Use(f"{name} in steps", cel, lambda it: any(getattr(one, name) is not None for one in it.steps))
+    return _Use(
+        name,
+        f"has(s.{name})",
+        lambda it: any(getattr(one, name) is not None for one in it.steps),
+        of_step=True,
+    )
 
 
 _USES: Final[Mapping[str, _Use]] = {
@@ -224,6 +232,7 @@ _USES: Final[Mapping[str, _Use]] = {
     "match": _step("match"),
     "scale": _step("replicas"),
     "sticky": _Use("sticky", "has(self.strategy.sticky)", lambda it: it.sticky is not None),
+    "experiment": _Use("experiment", "has(self.strategy.experiment)", lambda it: it.experiment is not None),
     "preview": _Use(
         "preview", "(has(self.strategy.preview) && self.strategy.preview)", lambda it: it.preview
     ),
@@ -246,11 +255,16 @@ def _strategy_rules() -> Iterator[Rule]:
 
 
 def _without(kinds: tuple[str, ...], uses: tuple[_Use, ...]) -> Rule:
-    used, named = " || ".join(use.cel for use in uses), ", ".join(use.name for use in uses)
+    steps, others = [use for use in uses if use.of_step], [use for use in uses if not use.of_step]
+    used, named = [use.cel for use in others], [use.name for use in others]
+    if steps:
+        in_one = " || ".join(use.cel for use in steps)
+        used.append(f"(has(self.strategy.steps) && self.strategy.steps.exists(s, {in_one}))")
+        named.append(f"{', '.join(use.name for use in steps)} in steps")
     return Rule(
         cel=f"!has(self.router) || !{kind_in(list(kinds), where='self.router')} || !has(self.strategy) || "
-        f"!({used})",
-        message=f"router type {' and '.join(kinds)} has no {named}: leave it out",
+        f"!({' || '.join(used)})",
+        message=f"router type {' and '.join(kinds)} has no {', '.join(named)}: leave it out",
         field=".strategy",
         reason="FieldValueForbidden",
         holds=lambda it: it.router.type not in kinds or not any(use.holds(it.strategy) for use in uses),
@@ -269,19 +283,16 @@ DEPLOYMENT_RULES = (
     ),
     Rule(
         cel=f"!has(self.hosts) || size(self.hosts) == 0 || !has(self.router) || "
-        f"!{kind_in(_NO_HOSTS, where='self.router')}",
-        message=f"router type {' and '.join(_NO_HOSTS)} has no hosts: leave them out",
+        f"!({kind_in(_NO_HOSTS, where='self.router')} || "
+        "(has(self.router.gateway) && has(self.router.gateway.route)))",
+        message=f"router type {' and '.join(_NO_HOSTS)} has no hosts, and an HTTPRoute of yours says its "
+        "own: leave them out",
         field=".hosts",
         reason="FieldValueForbidden",
-        holds=lambda it: not it.hosts or it.router.type not in _NO_HOSTS,
-    ),
-    Rule(
-        cel="!has(self.hosts) || size(self.hosts) == 0 || !has(self.router) || !has(self.router.gateway) || "
-        "!has(self.router.gateway.route)",
-        message="an HTTPRoute of yours says its own hostnames: leave hosts out",
-        field=".hosts",
-        reason="FieldValueForbidden",
-        holds=lambda it: not it.hosts or it.router.gateway is None or it.router.gateway.route is None,
+        holds=lambda it: (
+            not it.hosts
+            or not (it.router.type in _NO_HOSTS or (it.router.gateway and it.router.gateway.route))
+        ),
     ),
     Rule(
         cel=f"!has(self.router) || !{kind_in(_BY_PODS, where='self.router')} || !has(self.strategy) || "
@@ -307,15 +318,19 @@ DEPLOYMENT_RULES = (
     ),
     Rule(
         cel="!has(self.router) || !has(self.router.gateway) || !has(self.router.gateway.route) || "
-        "!has(self.strategy) || !has(self.strategy.steps) || "
-        "self.strategy.steps.all(s, !has(s.mirror) && !has(s.match))",
-        message="in an HTTPRoute of yours only weights are written: leave mirror and match out of steps",
+        "!has(self.strategy) || ((!has(self.strategy.steps) || "
+        "self.strategy.steps.all(s, !has(s.mirror) && !has(s.match))) && (!has(self.strategy.experiment) || "
+        "self.strategy.experiment.arms.all(a, !has(a.match))))",
+        message="in an HTTPRoute of yours only weights are written: leave mirror and match out",
         field=".strategy",
         reason="FieldValueForbidden",
         holds=lambda it: (
             it.router.gateway is None
             or it.router.gateway.route is None
-            or all(step.mirror is None and step.match is None for step in it.strategy.steps)
+            or (
+                all(step.mirror is None and step.match is None for step in it.strategy.steps)
+                and all(arm.match is None for arm in getattr(it.strategy.experiment, "arms", ()))
+            )
         ),
     ),
     *_strategy_rules(),

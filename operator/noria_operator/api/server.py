@@ -6,8 +6,7 @@ field that only Noria's model server knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,17 +23,6 @@ class WarmUp(Spec):
         list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=1, max_length=16), ListSet()
     ] = Field(description="Sizes of batches that are predicted, for example [1, 64].")
     calls: int = Field(default=3, ge=1, le=1000, description="How often each is predicted. Default: 3.")
-
-
-def _noria_only(name: str, value: Callable[[Any], object]) -> Rule:
-    """A field that a container of the user's own does not know."""
-    return Rule(
-        cel=f"!has(self.runtime) || self.runtime != 'custom' || !has(self.{name})",
-        message=f"{name} is for runtime: noria only; leave it out",
-        field=f".{name}",
-        reason="FieldValueForbidden",
-        holds=lambda it: it.runtime != "custom" or value(it) is None,
-    )
 
 
 class Server(PodFields):
@@ -81,12 +69,16 @@ class Server(PodFields):
     )
     warm_up: WarmUp | None = Field(
         default=None,
-        description="Predictions before a pod is ready, for models that are slow at first. Absent: the "
-        "golden rows alone, twice.",
+        description="Predictions before a pod is ready. Absent: the golden rows alone, twice.",
     )
     rules: ClassVar = (
-        _noria_only("warmUp", lambda it: it.warm_up),
-        _noria_only("payloadLog", lambda it: it.payload_log),
+        Rule(
+            cel="!has(self.runtime) || self.runtime != 'custom' || "
+            "!(has(self.warmUp) || has(self.payloadLog))",
+            message="warmUp and payloadLog are for runtime: noria only; leave them out",
+            reason="FieldValueForbidden",
+            holds=lambda it: it.runtime != "custom" or (it.warm_up or it.payload_log) is None,
+        ),
         Rule(
             cel="!has(self.runtime) || self.runtime != 'custom' || has(self.image)",
             message="runtime: custom needs an image",

@@ -14,20 +14,13 @@ from pydantic import Field
 from pydantic.alias_generators import to_snake
 
 from noria_operator.api.analysis import Analysis
+from noria_operator.api.experiment import Experiment
+from noria_operator.api.headers import Header
 from noria_operator.api.retry import Retry
 from noria_operator.api.schema import Rule, Spec
 from noria_operator.api.types import Duration, HeaderName, PositiveDuration, Scale
 
 WEIGHTS_RISE = "steps must rise in weight, each weight once: sort them, for example 10, 50"
-
-
-class Header(Spec):
-    """A header, or metadata of a gRPC call, with the value that it must have."""
-
-    name: HeaderName = Field(description="Name of the header; case does not matter. Example: x-canary.")
-    value: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[ -~]*$")] = Field(
-        description="Its exact value. Example: always."
-    )
 
 
 class Gate(Spec):
@@ -38,7 +31,7 @@ _DOES = ("weight", "mirror", "match", "replicas", "analysis", "duration", "minRe
 
 
 class Step(Spec):
-    """One step of a rollout: settings, each in force until a later step changes it, and what to wait for."""
+    """Settings, each in force until a later step changes it, and what to wait for."""
 
     weight: int | None = Field(
         default=None,
@@ -48,8 +41,7 @@ class Step(Spec):
     )
     ramp: Literal["Auto"] | None = Field(
         default=None,
-        description="Auto: weight grows from `from` up to weight as fast as the evidence allows. Absent: at "
-        "once.",
+        description="Auto: weight grows from `from` as fast as the evidence allows. Absent: at once.",
     )
     from_: int | None = Field(
         default=None,
@@ -67,13 +59,13 @@ class Step(Spec):
     )
     match: Annotated[list[Header], Field(max_length=4)] | None = Field(
         default=None,
-        description="Requests with all these headers go to the challenger, whatever weight is. Absent: as "
-        "before; empty: no longer.",
+        description="Requests with all these headers go to the challenger. Absent: as before; empty: no "
+        "longer.",
     )
     replicas: Scale | None = Field(
         default=None,
-        description="Pods of the challenger, as a number or percent of spec.replicas (100%); never fewer "
-        "than weight and mirror need. Absent: as before; first what those need.",
+        description="Pods of the challenger, as a number or percent of spec.replicas (100%), if weight "
+        "and mirror need no more. Absent: as before.",
     )
     pause: bool = Field(
         default=False,
@@ -81,20 +73,18 @@ class Step(Spec):
     )
     analysis: Gate | None = Field(
         default=None,
-        description="{}: wait until the verdict is Pass, for strategy.analysis.maxHold at most. Absent: only "
-        "harm stops the step.",
+        description="{}: wait for the verdict Pass, for analysis.maxHold at most. Absent: only harm stops"
+        " the step.",
     )
     duration: PositiveDuration | None = Field(
         default=None,
-        description="Least time in the step, for example 5m; a pause goes on by itself after it. Absent: "
-        "no least time.",
+        description="Least time in the step, for example 5m; a pause ends after it. Absent: none.",
     )
     min_requests: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000_000,
-        description="Least number of requests that reach the challenger in the step, for example 500. "
-        "Absent: none.",
+        description="Least number of requests to the challenger in the step, for example 500. Absent: none.",
     )
     rules: ClassVar = (
         Rule(
@@ -170,9 +160,12 @@ class Strategy(Spec):
         ),
     ] = Field(
         default_factory=list,
-        description="Steps in order, for example [{weight: 10, minRequests: 500}, {weight: 50, "
-        "duration: 5m}]. "
-        "Default: none, the challenger takes over once it is ready.",
+        description="Steps in order, for example [{weight: 10, minRequests: 500}]. Default: none, the "
+        "challenger takes over once it is ready.",
+    )
+    experiment: Experiment | None = Field(
+        default=None,
+        description="Compare several versions at once; the best takes over. Absent: one by one.",
     )
     sticky: Sticky | None = Field(
         default=None,
@@ -187,8 +180,7 @@ class Strategy(Spec):
     analysis: Analysis = Field(default_factory=Analysis, description="How a challenger is judged.")
     progress_deadline: PositiveDuration = Field(
         default=timedelta(minutes=10),
-        description="Longest time for a new version's pods to become ready; then it is aborted. Default: "
-        "10m.",
+        description="Longest wait for a new version's pods; then it is aborted. Default: 10m.",
     )
     keep_previous: Duration = Field(
         default=timedelta(minutes=10),
@@ -197,8 +189,8 @@ class Strategy(Spec):
     )
     retry: Retry | None = Field(
         default=None,
-        description="Try a rejected version again by itself, unless a person rejected it or a newer one is "
-        "there. Absent: it waits for noria.dev/retry.",
+        description="Try a rejected version again by itself, unless a person rejected it. Absent: it "
+        "waits for noria.dev/retry.",
     )
     rules: ClassVar = (
         Rule(
@@ -207,5 +199,26 @@ class Strategy(Spec):
             field=".steps",
             reason="FieldValueForbidden",
             holds=lambda it: it.type != "Recreate" or not it.steps,
+        ),
+        Rule(
+            cel="!has(self.experiment) || ((!has(self.type) || self.type != 'Recreate') && "
+            "(!has(self.preview) || !self.preview))",
+            message="an experiment has several challengers: leave out type Recreate and preview (match of an "
+            "arm leads to it)",
+            field=".experiment",
+            reason="FieldValueForbidden",
+            holds=lambda it: it.experiment is None or not (it.type == "Recreate" or it.preview),
+        ),
+        Rule(
+            cel="!has(self.experiment) || !has(self.experiment.metric) || self.experiment.metric == 'errors' "
+            "|| (has(self.analysis) && (self.experiment.metric == 'latency' ? has(self.analysis.latency) : "
+            "has(self.analysis.quality)))",
+            message="the metric of an experiment has to be judged: add analysis.latency or analysis.quality",
+            field=".experiment",
+            holds=lambda it: (
+                it.experiment is None
+                or it.experiment.metric == "errors"
+                or getattr(it.analysis, it.experiment.metric) is not None
+            ),
         ),
     )

@@ -88,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         )
         if verb == "promote":
             given.add_argument("--full", action="store_true", help="past all steps, pauses and evidence")
+            given.add_argument("--version", help="of an experiment, the arm that is to take over")
         if verb == "undo":
             given.add_argument("--to", metavar="VERSION", help="a version that served before")
     return made
@@ -120,8 +121,9 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
     if verb == "promote" and options.full:
         verb = "promote-full"
     mark = options.id or uuid.uuid4().hex[:12]
-    if verb == "undo" and options.to:
-        mark = f"{options.to}@{mark}"
+    named = {"undo": "to", "promote": "version", "promote-full": "version"}.get(verb, "")
+    if named and getattr(options, named):
+        mark = f"{getattr(options, named)}@{mark}"
     if not command(objects, kind, options.name, verb, mark=mark, wait=options.wait):
         raise CommandError(
             f"the operator did not acknowledge {verb!r} within {options.wait:g} s; "

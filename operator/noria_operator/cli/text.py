@@ -24,7 +24,7 @@ def deployments(found: Iterable[Json]) -> list[str]:
                 obj["metadata"]["name"],
                 status.get("phase", "-"),
                 status.get("stable", {}).get("version", "-"),
-                status.get("candidate", {}).get("version", "-"),
+                ", ".join(one["version"] for one in _challengers(status)) or "-",
                 traffic(status),
                 status.get("message", ""),
             )
@@ -107,15 +107,25 @@ def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _deployment(status: Json) -> list[str]:
-    analysis = status.get("analysis") or {}
     lines = _section("traffic", [traffic(status)] if status.get("traffic") else [])
-    if analysis.get("verdict"):
-        lines += _section("evidence", [_evidence(analysis)])
+    arms = _challengers(status)
+    told = [(one["version"], one.get("analysis") or {}) for one in arms]
+    told = told if len(told) > 1 else [("", status.get("analysis") or {})]
+    evidence = [
+        f"{version} {_evidence(analysis)}".lstrip() for version, analysis in told if analysis.get("verdict")
+    ]
+    lines += _section("evidence", evidence)
     rejected = [
         f"{one['version']}: {one.get('reason', '')} ({one.get('at', '')})"
         for one in status.get("rejected", [])
     ]
     return lines + _section("rejected versions", rejected) + _history(status)
+
+
+def _challengers(status: Json) -> list[Json]:
+    """Those that are on trial, each with its judgement."""
+    first = status.get("candidate")
+    return [{**first, "analysis": status.get("analysis")}, *status.get("others", [])] if first else []
 
 
 def _evidence(analysis: Json) -> str:

@@ -161,7 +161,7 @@ def _measured(view: View, state: State) -> str:
     """
     mine = selector_text(selector(view.name, view.uid))
     left = (share.target for share in state.leaving)
-    places = (state.stable, state.candidate.target if state.candidate else None, *left)
+    places = (state.stable, *(one.target for one in state.challengers), *left)
     revisions = sorted({target.revision for target in places if target is not None})
     return f"{mine},{names.REVISION_LABEL} in ({','.join(revisions)})" if revisions else mine
 

@@ -54,12 +54,12 @@ class Pulse:
 
     async def _moved(self, namespace: str, deployments: Iterable[Json]) -> dict[Key, Seen]:
         arms = {key_of(obj): _arms(obj) for obj in deployments}
-        clusters = {name for both in arms.values() for name in both}
+        clusters = {name for each in arms.values() for name in each}
         pods = router.pods(self._ctx.store, namespace)
         read = await self._ctx.router.counts(namespace, pods, clusters)
         seen: dict[Key, Seen] = {
-            key: {uid: {name: counted[name] for name in both} for uid, counted in read.items()}
-            for key, both in arms.items()
+            key: {uid: {name: counted[name] for name in each} for uid, counted in read.items()}
+            for key, each in arms.items()
         }
         for key, counts in seen.items():
             if not counts or counts != self._seen.get(key):
@@ -73,6 +73,7 @@ def watched(obj: Json) -> bool:
     return by_envoy(obj) and "candidate" in status and "stable" in status
 
 
-def _arms(obj: Json) -> tuple[str, str]:
+def _arms(obj: Json) -> tuple[str, ...]:
     status = obj["status"]
-    return status["stable"]["name"], status["candidate"]["name"]
+    others = status.get("others") or ()
+    return tuple(one["name"] for one in (status["stable"], status["candidate"], *others))

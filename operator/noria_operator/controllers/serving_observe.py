@@ -22,8 +22,9 @@ from noria_operator.controllers.routing_kinds import ROUTINGS
 from noria_operator.domain import serving_payload
 from noria_operator.domain.conditions import Condition
 from noria_operator.domain.revisions import version_of
+from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import Observed, Revision, State
+from noria_operator.domain.rollout_state import Observed, Revision, Seen, State
 from noria_operator.domain.rollout_target import APPROVED, choose
 from noria_operator.domain.rollout_wire import policy_of, state_of
 from noria_operator.domain.serving_children import revision_selector, selector
@@ -101,20 +102,31 @@ async def gather(ctx: Context, obj: Json) -> View:
         in_force=told.in_force,
         counts=told.counts,
         timings=told.timings,
-        counted=serving_counts.counted(ctx, deployment, policy, state),
         active=told.active,
-        queries=serving_queries.asked(ctx, deployment, policy, state),
+        seen=_seen(ctx, deployment, policy, state),
         commands=commands,
         present=_present(ctx, obj, pods),
         problems=_problems(ctx, obj, pods),
         restorable=_restorable(ctx, obj, state),
     )
-    wanted = choose(policy, state, observed.versions).revision
-    if wanted is not None and wanted != state.stable and state.candidate is None:
-        obstacle = await _obstacle(ctx, deployment, versions.get(wanted.version))
-        observed = replace(observed, obstacle=obstacle)
+    trial = [one.target for one in state.challengers]
+    for wanted in choose(policy, state, observed.versions).challengers:
+        if wanted != state.stable and wanted not in trial and not observed.obstacle:
+            obstacle = await _obstacle(ctx, deployment, versions.get(wanted.version))
+            observed = replace(observed, obstacle=obstacle)
     standing = routing.standing(ctx, obj)
     return View(obj, deployment, policy, state, versions, observed, routing, standing, let_in)
+
+
+def _seen(ctx: Context, deployment: ModelDeployment, policy: Policy, state: State) -> dict[str, Seen]:
+    """What only model servers and sources of queries know of each challenger, or of none yet."""
+    return {
+        mine.candidate.target.name if mine.candidate else "": Seen(
+            serving_counts.counted(ctx, deployment, policy, mine),
+            serving_queries.asked(ctx, deployment, policy, mine),
+        )
+        for mine in seats(state) or [state]
+    }
 
 
 def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[str, ModelVersion]:
@@ -122,6 +134,8 @@ def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[s
     champion.
     """
     named = {one.version for one in _targets(state)} | {deployment.spec.version}
+    experiment = deployment.spec.strategy.experiment
+    named |= {arm.version for arm in experiment.arms} if experiment else set()
     named |= {state.undo.left.version} if state.undo else set()
     floor = names.version_number(state.stable.version) if state.stable else 0
     found = {}
@@ -141,7 +155,7 @@ def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[s
 
 def _targets(state: State) -> list[Revision]:
     places = [state.stable] if state.stable else []
-    places += [state.candidate.target] if state.candidate else []
+    places += [one.target for one in state.challengers]
     places += [state.previous.target] if state.previous else []
     return places + [share.target for share in state.traffic]
 

@@ -69,7 +69,7 @@ async def _timings(ctx: Context, obj: Json, policy: Policy, state: State, routin
 
 
 def _arms(state: State) -> tuple[Revision, ...]:
-    """Champion and challenger; nobody while there are not both."""
+    """Champion and challengers; nobody while there are not both."""
     if state.candidate is None or state.stable is None:
         return ()
-    return state.stable, state.candidate.target
+    return state.stable, *(one.target for one in state.challengers)

@@ -7,7 +7,7 @@ always one of them. Invariant: nothing is kept here, so that it may be asked at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from noria_operator.domain import latency, predictions, quality_drop, queries
@@ -35,7 +35,7 @@ def judge(
     """All measures; `window` and `slow` are what the open window has of errors and of slow answers,
     `long_enough` whether `minDuration` is over.
     """
-    analysis = state.analysis or Analysis()
+    analysis, seen = state.analysis or Analysis(), observed.of(state.candidate)
     tests = 1 + sum(asked is not None for asked in (policy.latency, policy.quality, policy.max_distance))
     if policy.counted or not policy.queries:
         errors = decide(
@@ -44,6 +44,7 @@ def judge(
             readable=observed.counts is not None,
             floors_met=long_enough,
             measures=tests,
+            rivals=policy.rivals,
         )
     else:
         verdict = Verdict.PASS if long_enough else Verdict.HOLD
@@ -52,16 +53,16 @@ def judge(
         judge_(policy, state, analysis, observed, slow, tests)
         for judge_ in (_latency, _quality, _predictions)
     )
-    answered = (queries.judge(*one) for one in measured(policy, analysis, observed))
+    answered = (queries.judge(*one) for one in measured(policy, analysis, seen.queries))
     return together([errors, *(one for one in asked if one is not None), *answered])
 
 
 def measured(
-    policy: Policy, analysis: Analysis, observed: Observed
+    policy: Policy, analysis: Analysis, answers: Mapping[str, Asked]
 ) -> Iterator[tuple[QueryPolicy, Measured, Asked]]:
     """Each query with its measurements, the latest answer included."""
     for query in policy.queries:
-        asked, known = observed.queries.get(query.name, Asked()), analysis.queries.get(query.name, Measured())
+        asked, known = answers.get(query.name, Asked()), analysis.queries.get(query.name, Measured())
         if analysis.since is not None:
             yield query, queries.measure(query, known, asked, analysis.since), asked
 
@@ -88,6 +89,7 @@ def _latency(
         readable=observed.timings is not None,
         of=latency.comparison(seen.edge, asked.factor),
         measures=tests,
+        rivals=policy.rivals,
     )
     return replace(judged, figures={"edgeMilliseconds": seen.edge, **judged.figures})
 
@@ -102,7 +104,7 @@ def _quality(
         state,
         observed,
         quality_drop.MEASURE,
-        lambda seen: quality_drop.judge(asked, seen.champion, seen.challenger, tests),
+        lambda seen: quality_drop.judge(asked, seen.champion, seen.challenger, tests, policy.rivals),
     )
 
 
@@ -116,7 +118,9 @@ def _predictions(
         state,
         observed,
         predictions.MEASURE,
-        lambda seen: predictions.judge(most, seen.champion_outputs, seen.challenger_outputs, tests),
+        lambda seen: predictions.judge(
+            most, seen.champion_outputs, seen.challenger_outputs, tests, policy.rivals
+        ),
     )
 
 
@@ -127,11 +131,12 @@ def _by_servers(
     same = _same(state, measure)
     if same is not None:
         return same
-    if observed.counted is None:
+    counted = observed.of(state.candidate).counted
+    if counted is None:
         return Judgement(Verdict.HOLD, "waiting for the first counts", measure)
-    if not observed.counted.readable:
+    if not counted.readable:
         return Judgement(Verdict.ERROR, UNREAD, measure)
-    return judged(observed.counted)
+    return judged(counted)
 
 
 def _same(state: State, measure: str) -> Judgement | None:

@@ -69,8 +69,12 @@ def margin(rows: int, alpha: float) -> float:
     return 0.85 * sqrt((log(1 + log(rows)) + 0.8 * log(1612 / alpha)) / rows)
 
 
-def judge(most: float, champion: Outputs | None, challenger: Outputs | None, measures: int) -> Judgement:
-    """The verdict on a distance of at most `most`; `measures` tests share the false alarms."""
+def judge(
+    most: float, champion: Outputs | None, challenger: Outputs | None, measures: int, rivals: int = 1
+) -> Judgement:
+    """The verdict on a distance of at most `most`; `measures` tests share the false alarms, `rivals`
+    challengers those and the false passes.
+    """
     if champion is None or challenger is None or not champion.rows or not challenger.rows:
         wait = (
             "waiting for predictions of both versions; a server of an earlier release counts none that can "
@@ -78,7 +82,8 @@ def judge(most: float, champion: Outputs | None, challenger: Outputs | None, mea
         return Judgement(Verdict.HOLD, f"{wait}be compared", MEASURE)
     found, rows = distance(champion, challenger), (champion.rows, challenger.rows)
     surely, unlikely = (
-        sum(margin(each, alpha / 2) for each in rows) for alpha in (1 / (FAIL_AT * measures), 1 / PASS_AT)
+        sum(margin(each, alpha / 2) for each in rows)
+        for alpha in (1 / (FAIL_AT * measures * rivals), 1 / (PASS_AT * rivals))
     )
     figures = {"distance": found, "maxDistance": most, "marginToFail": surely, "marginToPass": unlikely}
     text = f"distance {found:.3f}, at most {most:g} allowed ({rows[1]} predictions, champion {rows[0]})"

@@ -119,8 +119,12 @@ METRICS: Final[dict[str, Metric]] = {
 """Metrics that a rollout can be judged by."""
 
 
-def judge(policy: QualityPolicy, champion: Labels, challenger: Labels, measures: int) -> Judgement:
-    """The verdict on the drop from champion to challenger; `measures` tests share the false alarms."""
+def judge(
+    policy: QualityPolicy, champion: Labels, challenger: Labels, measures: int, rivals: int = 1
+) -> Judgement:
+    """The verdict on the drop from champion to challenger; `measures` tests share the false alarms, `rivals`
+    challengers those and the false passes.
+    """
     metric = METRICS[policy.metric]
     seen = f"{challenger.samples} labels, champion {champion.samples}"
     figures = {"labels": challenger.samples, "championLabels": champion.samples, "maxDrop": policy.max_drop}
@@ -141,9 +145,9 @@ def judge(policy: QualityPolicy, champion: Labels, challenger: Labels, measures:
     figures |= {"logEHarm": harm, "logEOk": fine}
     both = f"{policy.metric} {new.value:.4f}, champion {old.value:.4f}"
     text = f"{both}, at most {policy.max_drop:g} worse ({seen})"
-    if harm >= log(FAIL_AT * measures):
+    if harm >= log(FAIL_AT * measures * rivals):
         return _said(policy, Verdict.FAIL, f"too much worse: {text}", figures, harm)
-    if fine >= log(PASS_AT):
+    if fine >= log(PASS_AT * rivals):
         return _said(policy, Verdict.PASS, text, figures, harm)
     return _said(policy, Verdict.HOLD, f"not enough evidence yet: {text}", figures, harm)
 

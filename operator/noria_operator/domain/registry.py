@@ -44,6 +44,7 @@ def remembered(deployment: Json) -> list[str]:
     """Names of all versions that a ModelDeployment's status speaks of, past ones too."""
     status = deployment.get("status", {})
     entries = [status.get(role) for role in ("stable", "candidate", "previous")]
+    entries += status.get("others", [])
     entries += [*status.get("rejected", []), *status.get("champions", []), *status.get("history", [])]
     return [entry["version"] for entry in entries if entry and entry.get("version")]
 

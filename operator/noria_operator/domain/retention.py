@@ -58,8 +58,8 @@ def retained(versions: Iterable[Json], deployments: Iterable[Json]) -> list[Reta
 
 
 def in_use(deployments: Iterable[Json]) -> dict[str, list[str]]:
-    """Version name → `<deployment> (<role>)` for every version that a deployment serves, tries, keeps or is
-    pinned to.
+    """Version name → `<deployment> (<role>)` for every version that a deployment serves, tries, keeps, names
+    as an arm or is pinned to.
     """
     users: dict[str, list[str]] = {}
     for deployment in deployments:
@@ -67,7 +67,10 @@ def in_use(deployments: Iterable[Json]) -> dict[str, list[str]]:
         uses = [
             ((status.get(role) or {}).get("version"), role) for role in ("stable", "candidate", "previous")
         ]
+        uses += [(one["version"], "candidate") for one in status.get("others") or ()]
         uses.append((deployment["spec"].get("version"), "pinned"))
+        experiment = (deployment["spec"].get("strategy") or {}).get("experiment") or {}
+        uses += [(arm["version"], "arm") for arm in experiment.get("arms") or ()]
         for version, role in uses:
             if version:
                 users.setdefault(version, []).append(f"{name} ({role})")

@@ -14,9 +14,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from noria_operator.domain.rollout_advance import advance, climb, promote, release, settle, start, track
-from noria_operator.domain.rollout_analysis import Reading, read, weigh
+from noria_operator.domain.rollout_analysis import Reading
+from noria_operator.domain.rollout_arms import each, read_all, weigh_all
 from noria_operator.domain.rollout_children import children, records
 from noria_operator.domain.rollout_commands import obey
+from noria_operator.domain.rollout_experiment import finish, join
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_report import message_of, phase_of
 from noria_operator.domain.rollout_retreat import fail, overdue, retarget, revert
@@ -24,14 +26,14 @@ from noria_operator.domain.rollout_retry import next_retry, retry
 from noria_operator.domain.rollout_scene import Scene
 from noria_operator.domain.rollout_state import Note, Observed, Plan, State
 from noria_operator.domain.rollout_target import choose
-from noria_operator.domain.rollout_traffic import verify
+from noria_operator.domain.rollout_traffic import divided, verify
 from noria_operator.domain.rollout_upkeep import drop, expire, hold, relieve, remap, tell
 
 MOVES = (
-    *(obey, fail, track, overdue),
-    *(promote, retarget, revert, remap),
-    *(settle, relieve, climb, advance, release, tell, hold),
-    *(expire, drop, retry, start),
+    *(obey, each(fail), track, each(overdue)),
+    *(promote, each(retarget), revert, remap),
+    *(each(settle), relieve, climb, advance, finish, release, each(tell), hold),
+    *(expire, drop, retry, start, join),
 )
 """In order of urgency: the first that applies is made, then all are asked again."""
 
@@ -43,14 +45,11 @@ def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Pla
     """Everything that should happen now. `state` must be the one that routers are served from."""
     before = state
     state = verify(state, observed.in_force)
-    reading = read(policy, before, observed, now)
-    unread = Reading(observed)
+    readings = read_all(policy, before, observed, now)
     notes: list[Note] = []
     for _ in range(_MOST_MOVES):
         target = choose(policy, state, observed.versions)
-        # What was read belongs to the challenger of before, not to one that stands here since this pass.
-        same = state.candidate == before.candidate
-        scene = Scene(policy, observed, target, reading if same else unread, now)
+        scene = Scene(policy, observed, target, Reading(observed), now, policy, readings).of(state)
         outcome = next(filter(None, (move(scene, state) for move in MOVES)), None)
         if outcome is None:
             break
@@ -58,7 +57,9 @@ def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Pla
         notes += [outcome[1]] if outcome[1] else []
     else:
         raise RuntimeError(f"the rollout's moves do not come to rest: {notes[-5:]}")
-    state = weigh(policy, before, state, reading, now)
+    state = divided(before, state)
+    unread = {one: Reading(observed) for one in state.challengers}
+    state = weigh_all(policy, before, state, unread | readings, now)
     made = children(policy, state, observed)
     return Plan(
         state=state,

@@ -9,10 +9,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from noria_operator.domain.analysis import Analysis
+from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_policy import PolicyStep
-from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, released, stopped
+from noria_operator.domain.rollout_scene import (
+    Outcome,
+    Scene,
+    attempt,
+    begun,
+    crowned,
+    happened,
+    named,
+    released,
+    stopped,
+)
 from noria_operator.domain.rollout_state import (
-    Candidate,
     Happened,
     Mode,
     Previous,
@@ -24,14 +34,14 @@ from noria_operator.domain.rollout_steps import (
     asked,
     at_endless_pause,
     current,
-    fingerprint,
     goal,
+    plan_of,
     pods,
     ramped,
     sends,
     standing,
 )
-from noria_operator.domain.rollout_traffic import FULL, demand_now, held, need, shift
+from noria_operator.domain.rollout_traffic import FULL, demand_now, held, lowered, need, shift
 from noria_operator.domain.verdict import Verdict
 
 
@@ -41,6 +51,8 @@ def start(scene: Scene, state: State) -> Outcome | None:
     One that a person goes back to was judged before: no steps, no analysis. One that was leaving goes on with
     the weight it has.
     """
+    if scene.target.arms is not None:
+        return None  # an experiment; see `join`
     wanted, policy = scene.target.revision, scene.policy
     if wanted is None or state.candidate is not None or wanted == state.stable or scene.observed.obstacle:
         return None
@@ -51,21 +63,23 @@ def start(scene: Scene, state: State) -> Outcome | None:
         return None
     back = state.undo is not None and wanted == state.undo.target
     alone = policy.recreate and state.stable is not None
+    if alone and state.leaving:
+        return None  # they would wait for the champion's pods for ever
     direct = alone or back or state.stable is None or not policy.steps or policy.replicas == 0
-    plan = fingerprint(policy.steps)
+    plan = plan_of(scene.spec, wanted.version)
     step = Step(len(policy.steps), scene.now, released=direct, plan=plan, recreate=alone)
     step = step if direct else standing(policy.steps, step, weight)
-    tried = sum((e.event, e.version) == (Happened.ROLLED_BACK, wanted.version) for e in state.history)
+    candidate = attempt(scene, state, wanted)
     state = replace(
         state,
-        candidate=Candidate(wanted, tried + 1, scene.now),
+        candidate=candidate,
         step=step,
         previous=None if alone else state.previous,
         analysis=Analysis() if state.stable and not back and not alone else None,
     )
     how = "without canary" if direct else f"in {len(policy.steps)} steps"
     how = f"once {named(state.stable)} is down, and nothing answers until it is ready" if alone else how
-    message = f"{wanted.version} starts {how}, attempt {tried + 1}, champion {named(state.stable)}"
+    message = f"{wanted.version} starts {how}, attempt {candidate.attempt}, champion {named(state.stable)}"
     return happened(
         scene, shift(policy, scene.observed, state, Reach(weight)), Happened.STARTED, wanted.version, message
     )
@@ -78,12 +92,13 @@ def settle(scene: Scene, state: State) -> Outcome | None:
     if state.candidate is None or state.step is None:
         return None
     target, policy = state.candidate.target, scene.policy
-    ready, current, wanted = scene.observed.ready.get(target.name, 0), state.reach, asked(policy, state.step)
+    ready, current = scene.observed.ready.get(target.name, 0), state.reach
+    wanted = lowered(policy, scene.observed, state, asked(policy, state.step))
     if state.stable is None:
         all_of_it = wanted.weight == FULL and ready >= need(FULL, policy.replicas)
         reach = wanted if all_of_it else Reach(current.weight)
     elif ready >= pods(policy, state.step):
-        reach = wanted
+        reach = wanted if _together(scene, state) else current
     else:
         reach = held(current, wanted, ready, demand_now(policy, state, scene.observed))
     moved = shift(policy, scene.observed, state, reach)
@@ -98,16 +113,35 @@ def settle(scene: Scene, state: State) -> Outcome | None:
     return moved, None
 
 
+def _together(scene: Scene, state: State) -> bool:
+    """Whether an arm that got no request yet may get some: once all have their pods, so that they are
+    compared in the same time.
+    """
+    if not state.others or state.analysis is None or state.analysis.since is not None:
+        return True
+    return all(_is_ready(scene.of(mine), mine) for mine in seats(state))
+
+
+def _is_ready(scene: Scene, state: State) -> bool:
+    step, candidate = state.step, state.candidate
+    if step is None or candidate is None:
+        return True
+    return scene.observed.ready.get(candidate.target.name, 0) >= pods(scene.policy, step)
+
+
 def track(scene: Scene, state: State) -> Outcome | None:
     """Keep what the step is doing and since when; only time spent waiting for pods counts against the
     deadline.
     """
-    if state.candidate is None or state.step is None:
+    step = state.step
+    if state.candidate is None or step is None:
         return None
-    step, target = state.step, state.candidate.target
-    if scene.observed.ready.get(target.name, 0) < pods(scene.policy, step):
+    arms = [(scene.of(mine), mine) for mine in seats(state)]
+    if not all(_is_ready(*arm) for arm in arms):
         mode = Mode.WAITING
-    elif state.reach != asked(scene.policy, step) or not state.verified:
+    elif not state.verified or any(
+        mine.reach != asked(view.policy, mine.step) for view, mine in arms if mine.step
+    ):
         mode = Mode.SHIFTING
     else:
         mode = Mode.RUNNING
@@ -123,19 +157,30 @@ def advance(scene: Scene, state: State) -> Outcome | None:
         return None
     if step.released or step.index >= len(policy.steps) or at_endless_pause(policy, step):
         return None
-    return next_step(scene, state) if _is_done(scene, state, step, policy.steps[step.index]) else None
+    done = all(_is_done(scene.of(mine), mine) for mine in seats(state))
+    return next_step(scene, state) if done else None
 
 
-def _is_done(scene: Scene, state: State, step: Step, one: PolicyStep) -> bool:
-    judgement = scene.reading.judgement
+def _is_done(scene: Scene, state: State) -> bool:
+    step, judgement = state.step, scene.reading.judgement
+    if step is None:
+        return False
+    one = current(scene.policy, step)
+    if scene.policy.compares:
+        # An arm holds nobody up; whether it may win is asked at the end.
+        return _is_full(scene, state, step, one)
     if judgement is not None and judgement.suspicious:
         return False
     if one.ramp_from is not None and state.reach.weight < (one.weight or 0):
         return False
     if one.gate and (judgement is None or judgement.verdict != Verdict.PASS):
         return False
+    return _is_full(scene, state, step, one)
+
+
+def _is_full(scene: Scene, state: State, step: Step, one: PolicyStep) -> bool:
     requests = step.requests + scene.reading.window.challenger.requests
-    return scene.now - step.since >= one.duration and requests >= one.min_requests
+    return scene.now >= begun(scene.policy, state, step) + one.duration and requests >= one.min_requests
 
 
 def climb(scene: Scene, state: State) -> Outcome | None:
@@ -158,6 +203,11 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
     index, steps, version = state.step.index + 1, scene.policy.steps, state.candidate.target.version
     state = replace(state, step=Step(index=index, since=scene.now, plan=state.step.plan))
     tail = f" ({why})" if why else ""
+    if index >= len(steps) and scene.policy.compares:
+        arms = ", ".join(one.target.version for one in state.challengers)
+        return happened(
+            scene, state, Happened.STEP, version, f"{arms}: time and requests are full, waiting for a winner"
+        )
     if index >= len(steps):
         message = f"{version}: steps done, waiting for a verdict{tail}"
         return happened(scene, state, Happened.STEP, version, message)
@@ -178,6 +228,8 @@ def release(scene: Scene, state: State) -> Outcome | None:
         return None
     if step.index < len(scene.policy.steps) or step.mode != Mode.RUNNING:
         return None
+    if scene.policy.compares:
+        return None
     if not sends(scene.policy):
         version = candidate.target.version
         why = f"{version} takes all traffic: no step sends it any, so there is nothing to judge"
@@ -195,6 +247,8 @@ def promote(scene: Scene, state: State) -> Outcome | None:
     """
     step, candidate = state.step, state.candidate
     if step is None or candidate is None or not step.released or not state.verified:
+        return None
+    if state.others:
         return None
     if step.paused and state.stable is not None:  # a first version has nobody to give its traffic back to
         return None

@@ -93,7 +93,8 @@ def _judged(policy: Policy, after: State, reading: Reading) -> State:
     analysis, judgement = after.analysis, reading.judgement
     if analysis is None or judgement is None:
         return after
-    answers = {query.name: one for query, one, _ in measured(policy, analysis, reading.observed)}
+    seen = reading.observed.of(after.candidate)
+    answers = {query.name: one for query, one, _ in measured(policy, analysis, seen.queries)}
     if answers != analysis.queries:
         return replace(after, analysis=said(replace(analysis, queries=answers), judgement))
     said_before = [(one.measure, one.verdict) for one in analysis.said]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from noria_operator.api.names import record_name
+from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Child, Observed, State
 from noria_operator.domain.rollout_steps import pods
@@ -37,14 +38,15 @@ def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, .
     alone = recreating(policy, state)
     if state.stable is not None:
         found[state.stable.name] = Child(state.stable, "stable", 0 if alone else policy.replicas)
-    if state.candidate is not None and state.step is not None:
-        target = state.candidate.target
-        carrying = max(sharing(policy, state.reach.weight), need(state.reach.mirror, policy.replicas))
-        replicas = max(pods(policy, state.step), carrying)
-        waits = in_the_way(policy, state, observed)
-        # A first version has nobody beside it: it is called at once what it becomes.
-        role = "candidate" if state.stable else "stable"
-        found[target.name] = Child(target, role, None if waits else replicas)
+    for mine in seats(state):
+        if mine.candidate is not None and mine.step is not None:
+            target = mine.candidate.target
+            carrying = max(sharing(policy, mine.reach.weight), need(mine.reach.mirror, policy.replicas))
+            replicas = max(pods(policy.of(target.version), mine.step), carrying)
+            waits = in_the_way(policy, mine, observed)
+            # A first version has nobody beside it: it is called at once what it becomes.
+            role = "candidate" if state.stable else "stable"
+            found[target.name] = Child(target, role, None if waits else replicas)
     if state.previous is not None:
         target = state.previous.target
         found.setdefault(target.name, Child(target, "previous", policy.replicas))

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from noria_operator.domain.rollout_advance import next_step
+from noria_operator.domain.rollout_arms import kept
+from noria_operator.domain.rollout_experiment import crown
 from noria_operator.domain.rollout_retreat import abort, rejecting, without_candidate
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, released, stopped
 from noria_operator.domain.rollout_state import Cause, Happened, Revision, State, Undo
@@ -28,7 +30,7 @@ def obey(scene: Scene, state: State) -> Outcome | None:
 
 
 def _abort(scene: Scene, state: State) -> Outcome:
-    return abort(scene, state, _said(scene, "abort"), Cause.COMMAND, by_hand=True)
+    return abort(scene, state, _said(scene, "abort"), Cause.COMMAND, by_hand=True, everyone=True)
 
 
 def _said(scene: Scene, command: str) -> str:
@@ -41,13 +43,26 @@ def _promote(scene: Scene, state: State) -> Outcome:
     step, why = state.step, _said(scene, "promote")
     if step is None or (step.released and not step.paused):
         return state, None
+    if scene.policy.compares and not step.released:
+        return _choose(scene, state, "promote")
     if step.released or step.index >= len(scene.policy.steps):
         return _release(scene, state, why)
     return next_step(scene, state, why)
 
 
 def _promote_full(scene: Scene, state: State) -> Outcome:
+    if scene.policy.compares and state.step is not None and not state.step.released:
+        return _choose(scene, state, "promote-full")
     return _release(scene, state, _said(scene, "promote-full"))
+
+
+def _choose(scene: Scene, state: State, command: str) -> Outcome:
+    """The arm that the id names before an `@` wins, whatever the evidence says; the last needs no name."""
+    arms, why = [one.target.version for one in state.challengers], _said(scene, command)
+    name = arms[0] if len(arms) == 1 else scene.observed.commands[command].partition("@")[0]
+    if name not in arms:
+        return _refuse(scene, state, f"{why}: name the version to promote, one of {', '.join(arms)}")
+    return crown(scene, state, arms.index(name), f"promoted by hand ({why})")
 
 
 def _release(scene: Scene, state: State, why: str) -> Outcome:
@@ -64,12 +79,19 @@ def _release(scene: Scene, state: State, why: str) -> Outcome:
 def _retry(scene: Scene, state: State) -> Outcome:
     wanted = scene.target.wanted
     undone = state.undo is not None and wanted == state.undo.left
-    if wanted is None or not (undone or state.is_rejected(wanted)):
+    again = [wanted] if wanted and (undone or state.is_rejected(wanted)) else []
+    again += [one for one in scene.target.refused if one not in again]
+    if not again:
         return state, None
-    left = tuple(one for one in state.rejected if not one.of(wanted))
+    left = tuple(
+        one
+        for one in state.rejected
+        if not any(one.of(target) or (one.lost and one.version == target.version) for target in again)
+    )
     state = replace(state, rejected=left, undo=None if undone else state.undo)
-    message = f"{wanted.version} may be tried again ({_said(scene, 'retry')})"
-    return happened(scene, state, Happened.RETRIED, wanted.version, message)
+    version = ", ".join(one.version for one in again)
+    message = f"{version} may be tried again ({_said(scene, 'retry')})"
+    return happened(scene, state, Happened.RETRIED, version, message)
 
 
 def _undo(scene: Scene, state: State) -> Outcome:
@@ -80,14 +102,17 @@ def _undo(scene: Scene, state: State) -> Outcome:
     left = scene.target.wanted
     if target is None or left is None:
         return _refuse(scene, state, f"{why}: {_no_way_back(scene, state, name)}")
-    candidate = state.candidate.target if state.candidate else None
-    if target == candidate:
+    trial = [one.target for one in state.challengers]
+    if target in trial:
         return _refuse(scene, state, f"{why}: {target.version} is on its way already")
-    for one in dict.fromkeys((left, candidate, state.stable, *(share.target for share in state.leaving))):
+    leaving, arms = (share.target for share in state.leaving), scene.target.arms or ()
+    for one in dict.fromkeys((left, *trial, *arms, state.stable, *leaving)):
         if one is not None and one != target:
             state = rejecting(scene, state, one, f"undone by {why}", by_hand=True)
-    state = replace(without_candidate(scene, state), undo=Undo(target, left))
-    message = f"back from {named(candidate or state.stable)} to {target.version} ({why})"
+    state = without_candidate(scene, replace(state, others=()))
+    state = replace(state, undo=Undo(target, left) if target != left else state.undo)
+    froms = ", ".join(one.version for one in trial) or named(state.stable)
+    message = f"back from {froms} to {target.version} ({why})"
     return happened(scene, state, Happened.UNDONE, target.version, message, warning=True)
 
 
@@ -119,7 +144,8 @@ def _restart(scene: Scene, state: State) -> Outcome:
     if target is None:
         return _refuse(scene, state, f"{why}: nothing serves yet")
     previous = state.previous.target if state.previous else None
-    known = {one.name for one in (*state.champions, candidate, previous) if one}
+    trial = (one.target for one in state.challengers)
+    known = {one.name for one in (*state.champions, *trial, previous) if one}
     kept = {name: earlier for name, earlier in state.restarts.items() if name in known}
     state = replace(state, restarts={**kept, target.name: scene.observed.commands["restart"]})
     message = f"the pods of {target.version} are replaced one by one ({why})"
@@ -140,10 +166,12 @@ def _pause(scene: Scene, state: State) -> Outcome:
     if step.recreate:
         message = f"{_said(scene, 'pause')}: nothing answers before {version} is ready; abort, or wait"
         return _refuse(scene, state, message)
-    held = replace(stopped(step, scene.now), paused=True, kept_weight=weight)
     why = _said(scene, "pause")
     message = f"{version} stays at weight {weight} ({why}); annotate noria.dev/resume, promote or abort"
-    return happened(scene, replace(state, step=held), Happened.PAUSED, version, message)
+    if state.others:
+        arms = ", ".join(one.target.version for one in state.challengers)
+        message = f"{arms} stay as they are ({why}); annotate noria.dev/resume, promote or abort"
+    return happened(scene, kept(state, stopped(step, scene.now)), Happened.PAUSED, version, message)
 
 
 def _resume(scene: Scene, state: State) -> Outcome:
@@ -153,8 +181,10 @@ def _resume(scene: Scene, state: State) -> Outcome:
     version, why = candidate.target.version, _said(scene, "resume")
     if step.paused:
         going = replace(step, paused=False, kept_weight=None, since=scene.now)
+        others = tuple(replace(one, kept_weight=None) for one in state.others)
         message = f"{version} goes on ({why})"
-        return happened(scene, replace(state, step=going), Happened.RESUMED, version, message)
+        state = replace(state, step=going, others=others)
+        return happened(scene, state, Happened.RESUMED, version, message)
     if at_endless_pause(scene.policy, step):
         return next_step(scene, state, why)
     return state, None

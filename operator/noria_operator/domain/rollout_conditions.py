@@ -130,7 +130,7 @@ def _stalled(report: Report) -> Condition:
     plan, step, trouble = report.plan, report.plan.state.step, report.trouble
     unusable = "; ".join(
         f"analysis.queries {name}: {one.problem}"
-        for name, one in report.observed.queries.items()
+        for name, one in report.observed.of(plan.state.candidate).queries.items()
         if one.problem
     )
     chain = (

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import Mode, State
+from noria_operator.domain.rollout_scene import begun
+from noria_operator.domain.rollout_state import Mode, State, Step
 from noria_operator.domain.rollout_steps import current
 
 
@@ -23,11 +25,17 @@ def step_due(policy: Policy, state: State, now: datetime) -> datetime | None:
     if step.mode == Mode.WAITING:
         times = [step.since + policy.progress_deadline - step.waited]
     else:
-        one = current(policy, step)
-        times = [step.since + one.duration, step.since + one.duration + policy.max_hold]
-        times += [step.since + policy.interval] if one.ramp_from else []
+        times = [at for mine in seats(state) or [state] for at in _of_time(policy, mine, step)]
     if state.analysis is not None and state.analysis.since is not None:
         times.append(state.analysis.since + policy.min_duration)
     if state.analysis is not None and state.analysis.window_from is not None:
         times.append(state.analysis.window_from + policy.interval)
     return min((at for at in times if at > now), default=None)
+
+
+def _of_time(policy: Policy, state: State, step: Step) -> list[datetime]:
+    asked = policy.of(state.candidate.target.version) if state.candidate else policy
+    one = asked.steps[0] if asked.compares else current(asked, step)
+    full = begun(asked, state, step) + one.duration
+    times = [full, max(full, step.since) + asked.max_hold]
+    return times + ([step.since + asked.interval] if one.ramp_from else [])

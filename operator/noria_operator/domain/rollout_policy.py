@@ -5,7 +5,7 @@ Nothing here decides; `rollout_wire` makes it from the spec.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from noria_operator.domain.quality_drop import QualityPolicy
@@ -47,6 +47,34 @@ class LatencyPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """One challenger of an experiment: how requests are to reach it, and with how many pods."""
+
+    version: str
+    weight: int = 0
+    match: tuple[tuple[str, str], ...] = ()
+    replicas: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Several challengers at once, and what ends it: `duration` and `min_requests` of each arm, then the
+    choice by `metric` (errors, latency or quality). `promote` is Sure, Best or Never.
+    """
+
+    arms: tuple[Arm, ...]
+    duration: timedelta = timedelta()
+    min_requests: int = 0
+    metric: str = "errors"
+    promote: str = "Sure"
+
+    def steps(self, arm: Arm) -> tuple[PolicyStep, ...]:
+        """The one step of a challenger in it."""
+        match, wait = arm.match or None, (self.duration, self.min_requests)
+        return (PolicyStep(arm.weight or None, *wait, match=match, replicas=arm.replicas),)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What the spec asks for; `pinned` is a ModelVersion's name, None follows the newest approved one."""
 
@@ -75,3 +103,20 @@ class Policy:
     """Somebody counts the errors of versions; else queries alone can judge them."""
     read_back: bool = True
     """Routers tell which weights are in force; else they are assumed to be after a while."""
+    experiment: Experiment | None = None
+    rivals: int = 1
+    """Challengers that share the false alarms and the false passes; more than one in an experiment alone."""
+
+    def of(self, version: str) -> Policy:
+        """What is asked of this challenger: of an arm of the experiment its one step, else all of this."""
+        experiment = self.experiment
+        arms = experiment.arms if experiment else ()
+        arm = next((one for one in arms if one.version == version), None)
+        if experiment is None or arm is None:
+            return self
+        return replace(self, steps=experiment.steps(arm), rivals=len(arms))
+
+    @property
+    def compares(self) -> bool:
+        """Whether this is asked of an arm of an experiment."""
+        return self.rivals > 1

@@ -6,6 +6,7 @@ for and what a person can do; a phase never says more than was verified.
 
 from __future__ import annotations
 
+from noria_operator.domain.rollout_arms import seats, standings
 from noria_operator.domain.rollout_children import in_the_way, recreating
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_scene import named
@@ -55,7 +56,10 @@ def _of_leaving(state: State) -> str:
 
 def _of_places(policy: Policy, state: State, observed: Observed, target: Target) -> str:
     if state.candidate is not None:
-        return _of_rollout(policy, state, observed)
+        mine = policy.of(state.candidate.target.version)
+        if mine.compares and state.step is not None and not state.step.released:
+            return _of_experiment(policy, state, state.step, observed, target)
+        return _of_rollout(mine, state, observed)
     if observed.obstacle and target.revision not in (None, state.stable):
         return observed.obstacle
     if state.stable is None:
@@ -63,6 +67,23 @@ def _of_places(policy: Policy, state: State, observed: Observed, target: Target)
     if not state.verified:
         return f"{state.stable.version}: waiting until every ready router has its weights in force"
     return _of_rejection(state, target) if target.rejected else _of_champion(policy, state, observed, target)
+
+
+def _of_experiment(policy: Policy, state: State, step: Step, observed: Observed, target: Target) -> str:
+    arms = standings(state)
+    if step.paused:
+        return f"experiment paused at {arms}; annotate noria.dev/promote: <version>, resume or abort"
+    if step.mode == Mode.WAITING:
+        waits = [
+            _of_waiting(policy.of(mine.candidate.target.version), mine, mine.step, observed)
+            for mine in seats(state)
+            if mine.candidate is not None and mine.step is not None
+        ]
+        return f"experiment: {', '.join(waits)}"
+    if step.mode == Mode.SHIFTING:
+        return f"experiment: waiting until every ready router has {arms} in force"
+    ends = ", waiting for a winner" if step.index else ""
+    return f"experiment: {arms}{ends}" + (f"; {target.message}" if target.message else "")
 
 
 def _of_champion(policy: Policy, state: State, observed: Observed, target: Target) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from noria_operator.domain.conditions import clip
+from noria_operator.domain.rollout_arms import without_first
 from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, spelled
 from noria_operator.domain.rollout_state import (
     REMEMBERED,
@@ -21,17 +22,21 @@ from noria_operator.domain.rollout_state import (
     Revision,
     State,
 )
+from noria_operator.domain.rollout_steps import pods
 from noria_operator.domain.rollout_traffic import shift
 from noria_operator.domain.verdict import Verdict
 
 
-def abort(scene: Scene, state: State, reason: str, cause: str, *, by_hand: bool = False) -> Outcome:
-    """Nothing for the challenger, which is remembered as rejected; its pods go once weight 0 is verified.
+def abort(
+    scene: Scene, state: State, reason: str, cause: str, *, by_hand: bool = False, everyone: bool = False
+) -> Outcome:
+    """Nothing for the first challenger, or for `everyone` on trial, remembered as rejected; their pods go
+    once weight 0 is verified.
 
     Where there is none any more, the versions that still leave are meant.
     """
-    candidate = state.candidate
-    losers = [candidate.target] if candidate else [share.target for share in state.leaving]
+    candidate, ended = state.candidate, state.challengers if everyone else state.challengers[:1]
+    losers = [one.target for one in ended] or [share.target for share in state.leaving]
     if not losers or (state.stable is None and candidate and state.weight(candidate.target.name)):
         # A first version that already takes all traffic has nobody to give it back to.
         return state, None
@@ -40,7 +45,7 @@ def abort(scene: Scene, state: State, reason: str, cause: str, *, by_hand: bool 
         state = rejecting(scene, state, loser, text, by_hand=by_hand)
     version = losers[-1].version
     message = f"{', '.join(loser.version for loser in losers)} was rolled back: {text}"
-    state = without_candidate(scene, state)
+    state = without_candidate(scene, replace(state, others=()) if everyone else state)
     return happened(scene, state, Happened.ROLLED_BACK, version, message, warning=True, cause=cause)
 
 
@@ -53,8 +58,11 @@ def rejecting(scene: Scene, state: State, loser: Revision, reason: str, *, by_ha
 
 
 def without_candidate(scene: Scene, state: State) -> State:
-    """The state in which nobody is on the way: the champion has all traffic that its ready pods carry."""
-    return shift(scene.policy, scene.observed, replace(state, candidate=None, step=None))
+    """The state in which the first challenger is on its way no more: what it had is the champion's, as far as
+    its ready pods carry it.
+    """
+    state = without_first(state)
+    return shift(scene.policy, scene.observed, state, state.reach)
 
 
 def fail(scene: Scene, state: State) -> Outcome | None:
@@ -73,7 +81,9 @@ def overdue(scene: Scene, state: State) -> Outcome | None:
     step, candidate = state.step, state.candidate
     if step is None or candidate is None or step.mode != Mode.WAITING or step.paused or step.stalled:
         return None
-    limit = scene.policy.progress_deadline
+    limit, target = scene.policy.progress_deadline, candidate.target
+    if state.others and scene.observed.ready.get(target.name, 0) >= pods(scene.policy, step):
+        return None  # it is another one that is waited for
     if step.waited + (scene.now - step.since) < limit:
         return None
     cause = scene.observed.problems.get(candidate.target.name, "its pods are not ready")
@@ -90,7 +100,7 @@ def retarget(scene: Scene, state: State) -> Outcome | None:
     successor starts once what was written is verified.
     """
     candidate, wanted = state.candidate, scene.target.revision
-    if candidate is None or wanted == candidate.target:
+    if candidate is None or candidate.target in scene.target.challengers:
         return None
     if state.stable is None and state.weight(candidate.target.name):
         # The first version is about to take all traffic; the next one replaces it as any champion is

@@ -51,7 +51,8 @@ def _redeemed(state: State, one: Rejected) -> bool:
 
 def _current(scene: Scene, one: Rejected) -> Rejected:
     wanted = scene.target.wanted
-    asked = wanted is not None and one.of(wanted)
+    # An arm would be compared alone, with a champion of another time.
+    asked = wanted is not None and one.of(wanted) and not scene.spec.of(one.version).compares
     retrying = one.retrying and asked
     waits = asked and not retrying and not one.by_hand and one.retries < scene.policy.retry_limit
     at = one.at + distance(scene.policy, one.retries) if waits else None

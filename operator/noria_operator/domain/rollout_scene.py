@@ -6,7 +6,8 @@ answers that several moves share. Invariant: nothing here moves anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from noria_operator.domain.conditions import clip
@@ -15,6 +16,7 @@ from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import (
     CHAMPIONS,
     REMEMBERED,
+    Candidate,
     Entry,
     Happened,
     Mode,
@@ -29,13 +31,27 @@ from noria_operator.domain.rollout_target import Target
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that a move may look at."""
+    """Everything that a move may look at; `policy` is what is asked of the first challenger, `reading` what
+    was read of it.
+    """
 
     policy: Policy
     observed: Observed
     target: Target
     reading: Reading
     now: datetime
+    spec: Policy
+    """What is asked of the deployment."""
+    readings: Mapping[Candidate, Reading] = field(default_factory=dict)
+
+    def of(self, state: State) -> Scene:
+        """What the first challenger of `state` sees. What was read belongs to the challengers of before, not
+        to one that stands here since this pass.
+        """
+        candidate = state.candidate
+        policy = self.spec.of(candidate.target.version) if candidate else self.spec
+        reading = self.readings.get(candidate) if candidate else None
+        return replace(self, policy=policy, reading=reading or Reading(self.observed))
 
 
 Outcome = tuple[State, Note | None]
@@ -80,6 +96,20 @@ def stopped(step: Step, now: datetime) -> Step:
 def released(step: Step, now: datetime) -> Step:
     """The step after which all traffic follows; its wait for pods begins now."""
     return replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=now, waited=timedelta())
+
+
+def attempt(scene: Scene, state: State, wanted: Revision) -> Candidate:
+    """A challenger that begins now."""
+    tried = sum((e.event, e.version) == (Happened.ROLLED_BACK, wanted.version) for e in state.history)
+    return Candidate(wanted, tried + 1, scene.now)
+
+
+def begun(policy: Policy, state: State, step: Step) -> datetime:
+    """From when on the step's duration counts: in an experiment from the challenger's first request, so that
+    pods which come and go cost an arm no time.
+    """
+    since = state.analysis.since if state.analysis else None
+    return since if policy.compares and since else step.since
 
 
 def named(target: Revision | None) -> str:

@@ -15,6 +15,7 @@ from noria_operator.api.names import record_name
 from noria_operator.domain.analysis import Analysis, Counted
 from noria_operator.domain.latency import Timings
 from noria_operator.domain.queries import Asked
+from noria_operator.domain.rollout_ranges import Ranges
 from noria_operator.domain.windows import Marks
 
 REMEMBERED = 20
@@ -156,6 +157,8 @@ class Share:
     mirror: int = 0
     match: tuple[tuple[str, str], ...] = ()
     draining_since: datetime | None = None
+    ranges: Ranges = ()
+    """Percents of users that it has, where they are divided; empty: as `rollout_ranges` says."""
 
     @property
     def reach(self) -> Reach:
@@ -203,7 +206,8 @@ class Rejected:
     """A revision that failed and is left alone until somebody says retry, or until `retry_at`.
 
     `retries` is how often it was tried again by itself; `by_hand` whether a person rejected it; `retrying`
-    whether it is being tried again, and does not count as rejected meanwhile.
+    whether it is being tried again, and does not count as rejected meanwhile; `lost` whether an experiment
+    that it was part of ended with another.
     """
 
     version: str
@@ -214,6 +218,7 @@ class Rejected:
     retry_at: datetime | None = None
     by_hand: bool = False
     retrying: bool = False
+    lost: bool = False
 
     def of(self, target: Revision) -> bool:
         """Whether it is this revision that was rejected."""
@@ -241,9 +246,21 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """A challenger beside the first: what `State` and `Step` say of that one."""
+
+    candidate: Candidate
+    analysis: Analysis | None = None
+    requests: int = 0
+    kept_weight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What is remembered between passes, all of it in `ModelDeployment.status`.
 
+    `candidate`, `analysis`, `step.requests` and `step.kept_weight` are those of the first challenger; in an
+    experiment there are `others` beside it, in the same step.
     `traffic_version` counts the changes of weights, so that equal weights of different times are told apart.
     `champions` are the revisions that can be gone back to, the present champion last; `restarts` has the ids
     of the last restart by revision name.
@@ -262,6 +279,13 @@ class State:
     restarts: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Entry, ...] = ()
+    others: tuple[Rival, ...] = ()
+
+    @property
+    def challengers(self) -> tuple[Candidate, ...]:
+        """All that are on trial, the first one first."""
+        first = (self.candidate,) if self.candidate else ()
+        return (*first, *(one.candidate for one in self.others))
 
     def weight(self, name: str) -> int:
         """The wanted weight of a revision, 0 when it has none."""
@@ -270,14 +294,17 @@ class State:
     @property
     def reach(self) -> Reach:
         """How requests get to the challenger; in no way where there is none."""
-        target = self.candidate.target if self.candidate else None
+        return self.reach_of(self.candidate.target) if self.candidate else Reach()
+
+    def reach_of(self, target: Revision) -> Reach:
+        """How requests get to this revision."""
         mine = next((share for share in self.traffic if share.target == target), None)
         return mine.reach if mine else Reach()
 
     @property
     def leaving(self) -> tuple[Share, ...]:
         """Versions with weight but without a place: what they have is given away as others can carry it."""
-        places = (self.stable, self.candidate.target if self.candidate else None)
+        places = (self.stable, *(one.target for one in self.challengers))
         return tuple(share for share in self.traffic if share.weight and share.target not in places)
 
     @property
@@ -288,6 +315,10 @@ class State:
     def is_rejected(self, target: Revision) -> bool:
         """Whether this very revision was tried and failed, and is not being tried again."""
         return any(one.of(target) and not one.retrying for one in self.rejected)
+
+    def lost(self, target: Revision) -> bool:
+        """Whether an experiment ended with another version than this one, whatever its configuration."""
+        return any(one.lost and one.version == target.version for one in self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,12 +340,21 @@ class InForce:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What model servers (None: not read) and sources of queries say of one challenger."""
+
+    counted: Counted | None = None
+    queries: Mapping[str, Asked] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
-    """What the cluster shows. None in `in_force`, `counts`, `timings` or `counted`: not read.
+    """What the cluster shows. None in `in_force`, `counts` or `timings`: not read.
 
     `in_force` has one entry for each ready router; `ready`, `problems`, `present` (all pods, also those that
     end) and `active` (requests under way, as far as read; None where nobody counts them) go by revision name;
-    `commands` are ids by command; `obstacle` is why no new pods may be asked for (an unusable claim, a
+    `seen` goes by revision name of the challenger, empty where there is none; `commands` are ids by command;
+    `obstacle` is why no new pods may be asked for (an unusable claim, a
     foreign object); `restorable` are the former champions, by revision name, whose version is still approved
     and whose pods can be made again as they were.
     """
@@ -324,14 +364,17 @@ class Observed:
     in_force: tuple[InForce, ...] | None = None
     counts: Marks | None = None
     timings: Timings | None = None
-    counted: Counted | None = None
-    queries: Mapping[str, Asked] = field(default_factory=dict)
+    seen: Mapping[str, Seen] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     present: Mapping[str, int] = field(default_factory=dict)
     active: Mapping[str, int] | None = None
     obstacle: str = ""
     restorable: frozenset[str] = frozenset()
+
+    def of(self, candidate: Candidate | None) -> Seen:
+        """What is said of a challenger, or of nobody yet."""
+        return self.seen.get(candidate.target.name if candidate else "", Seen())
 
 
 @dataclass(frozen=True, slots=True)

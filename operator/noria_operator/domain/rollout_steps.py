@@ -20,6 +20,14 @@ def fingerprint(steps: tuple[PolicyStep, ...]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def plan_of(spec: Policy, version: str) -> str:
+    """Identifies what is asked of a challenger: its steps, or all arms of the experiment that it is in."""
+    policy, experiment = spec.of(version), spec.experiment
+    if experiment is None or not policy.compares:
+        return fingerprint(policy.steps)
+    return fingerprint(tuple(step for arm in experiment.arms for step in experiment.steps(arm)))
+
+
 def _spelled(one: PolicyStep) -> str:
     """What is at its default is left out, so that a field added by a newer Noria edits no step."""
     more = {

@@ -7,10 +7,10 @@ person says retry; what was undone is not rolled forward again until the spec as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from noria_operator.api.names import version_number
-from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_policy import Experiment, Policy
 from noria_operator.domain.rollout_state import REMEMBERED, Revision, State, Undo, Version
 
 APPROVED = "Approved"
@@ -19,12 +19,22 @@ APPROVED = "Approved"
 @dataclass(frozen=True, slots=True)
 class Target:
     """`revision` to serve (None: nothing yet); `wanted` what the user asked for, which may have been
-    rejected.
+    rejected. `arms`, where an experiment is on, are all that are to be compared with it; `refused` those of
+    its arms that were rejected.
     """
 
     revision: Revision | None
     wanted: Revision | None
     message: str = ""
+    arms: tuple[Revision, ...] | None = None
+    refused: tuple[Revision, ...] = ()
+
+    @property
+    def challengers(self) -> tuple[Revision, ...]:
+        """What may be on trial, in the order of the spec."""
+        if self.arms is not None:
+            return self.arms
+        return (self.revision,) if self.revision else ()
 
     @property
     def rejected(self) -> bool:
@@ -34,13 +44,68 @@ class Target:
 
 def choose(policy: Policy, state: State, versions: tuple[Version, ...]) -> Target:
     """The pinned version, or the newest approved one that was not rejected and is not older than the
-    champion; what a person went back to comes before both.
+    champion; what a person went back to comes before both, and an experiment before all.
     """
+    experiment = _Arms.of(policy.experiment, state, versions)
+    if experiment.left and state.stable is not None:
+        return experiment.target(state)
+    target = _alone(policy, state, experiment.others(versions))
+    return replace(target, refused=experiment.refused) if experiment.refused else target
+
+
+def _alone(policy: Policy, state: State, versions: tuple[Version, ...]) -> Target:
     if state.undo is not None and _holds(policy, state.undo, versions):
         return _undone(policy, state.undo, state, versions)
     if policy.pinned is not None:
         return _pinned(policy.pinned, state, versions)
     return _newest(state, versions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arms:
+    """The arms of the experiment in the spec: `left` are those that may still be compared, `refused` those
+    that were rejected, `missing` why some are not approved.
+    """
+
+    left: tuple[Version, ...] = ()
+    refused: tuple[Revision, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(experiment: Experiment | None, state: State, versions: tuple[Version, ...]) -> _Arms:
+        if experiment is None:
+            return _Arms()
+        known = {version.target.version: version for version in versions}
+        found = [known[arm.version] for arm in experiment.arms if arm.version in known]
+        rest = [one for one in found if _may_be_tried(state, one.target)]
+        gone = [f"{arm.version} does not exist" for arm in experiment.arms if arm.version not in known]
+        waits = [f"{one.target.version} is {one.phase}" for one in rest if one.phase != APPROVED]
+        refused = tuple(
+            one.target for one in found if state.is_rejected(one.target) or state.lost(one.target)
+        )
+        return _Arms(tuple(rest), refused, (*gone, *waits))
+
+    def target(self, state: State) -> Target:
+        """The champion serves, and the arms are compared with it: all of them begin together, so while one is
+        not approved none does. Later ones join.
+        """
+        ready = tuple(one.target for one in self.left if one.phase == APPROVED)
+        begun = any(one.target in ready for one in state.challengers)
+        missing = ", ".join(self.missing)
+        message = f"experiment: {missing}, waiting for it to be Approved" if missing else ""
+        arms = ready if begun or not missing else ()
+        return Target(state.stable, state.stable, message, arms, self.refused)
+
+    def others(self, versions: tuple[Version, ...]) -> tuple[Version, ...]:
+        """The versions that may be served: before there is a champion, no arm."""
+        arms = {one.target for one in self.left}
+        return tuple(one for one in versions if one.target not in arms)
+
+
+def _may_be_tried(state: State, target: Revision) -> bool:
+    """Whether it may be an arm: the champion in another configuration is what follow or a pin is for."""
+    champion = state.stable.version if state.stable else ""
+    return target.version != champion and not state.is_rejected(target) and not state.lost(target)
 
 
 def _pinned(name: str, state: State, versions: tuple[Version, ...]) -> Target:
@@ -60,7 +125,7 @@ def _pinned(name: str, state: State, versions: tuple[Version, ...]) -> Target:
 
 
 def _newest(state: State, versions: tuple[Version, ...]) -> Target:
-    approved = _approved(versions, version_number(state.stable.version) if state.stable else 0)
+    approved = _approved(state, versions, version_number(state.stable.version) if state.stable else 0)
     if not approved:
         if state.stable is None:
             return Target(None, None, "no ModelVersion of this model is Approved yet; train or approve one")
@@ -78,14 +143,18 @@ def _holds(policy: Policy, undo: Undo, versions: tuple[Version, ...]) -> bool:
 
 def _undone(policy: Policy, undo: Undo, state: State, versions: tuple[Version, ...]) -> Target:
     """Where a person went back to, until a version newer than the one left is there to be followed."""
-    newer = [] if policy.pinned else _approved(versions, version_number(undo.left.version) + 1)
+    newer = [] if policy.pinned else _approved(state, versions, version_number(undo.left.version) + 1)
     back = state.stable if state.is_rejected(undo.target) else undo.target
     return Target(_first_good(state, newer) or back, newer[0].target if newer else undo.left)
 
 
-def _approved(versions: tuple[Version, ...], least: int) -> list[Version]:
-    """The approved versions from number `least` on, newest first."""
-    found = (version for version in versions if version.phase == APPROVED and version.number >= least)
+def _approved(state: State, versions: tuple[Version, ...], least: int) -> list[Version]:
+    """The approved versions from number `least` on, newest first; but for those that another one won over."""
+    found = (
+        version
+        for version in versions
+        if version.phase == APPROVED and version.number >= least and not state.lost(version.target)
+    )
     return sorted(found, key=lambda version: version.number, reverse=True)
 
 

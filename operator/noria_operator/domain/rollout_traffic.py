@@ -12,12 +12,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_ranges import moved, owners, ranges_of
 from noria_operator.domain.rollout_state import InForce, Observed, Reach, Revision, Share, State
 
 FULL = 100
 NOTHING = Reach()
-LEAVING = 3
-"""Versions that may keep weight without a place, at most: a status has room for eight in all."""
+LEAVING = 8
+"""Versions that may keep weight without a place, at most: as many as an experiment has arms. A status has
+room for 24 in all."""
 DRAINING = 2
 """Versions whose last requests are waited for, at most."""
 DRAIN = timedelta(minutes=5)
@@ -83,14 +85,16 @@ def held(current: Reach, wanted: Reach, ready: int, demand: int) -> Reach:
 
 def shift(policy: Policy, observed: Observed, state: State, reach: Reach = NOTHING) -> State:
     """All revisions that routers know, with `reach` for the challenger, if there is one; the champion first,
-    then the challenger.
+    then the challengers. Those beside the first keep what they have.
 
     Without a champion the challenger gets nothing or everything. A revision that lost its place stays at
     weight 0 until that is verified.
     """
     challenger = state.candidate.target if state.candidate else None
-    weights = _rest(policy, observed, state, reach.weight) if state.stable else {}
-    found = {name: Reach(weight) for name, weight in weights.items()}
+    others = {one.candidate.target.name: state.reach_of(one.candidate.target) for one in state.others}
+    taken = reach.weight + sum(one.weight for one in others.values())
+    weights = _rest(policy, observed, state, taken) if state.stable else {}
+    found = {name: Reach(weight) for name, weight in weights.items()} | others
     if challenger is not None:
         found[challenger.name] = reach
     places = placed(state)
@@ -98,17 +102,45 @@ def shift(policy: Policy, observed: Observed, state: State, reach: Reach = NOTHI
     reaches = {one: found.get(one.name, NOTHING) for one in targets if one is not None}
     before = {one.target: one.reach for one in state.traffic}
     drained = {one.target: one.draining_since for one in state.traffic if one.target not in places}
-    moved = any(reach != before.get(target, NOTHING) for target, reach in reaches.items())
-    still = state.verified and not moved
+    ranges = {one.target: one.ranges for one in state.traffic}
+    changed = any(reach != before.get(target, NOTHING) for target, reach in reaches.items())
+    still = state.verified and not changed
     traffic = tuple(
-        Share(target, reach.weight, still, reach.mirror, reach.match, drained.get(target))
+        Share(
+            *(target, reach.weight, still, reach.mirror, reach.match),
+            draining_since=drained.get(target),
+            ranges=ranges.get(target, ()),
+        )
         for target, reach in reaches.items()
     )
     if not any(share.weight for share in traffic):
         # A first version that nobody may reach yet: routes without any weight are no routes.
         traffic = ()
-    version = state.traffic_version + moved
+    version = state.traffic_version + changed
     return state if traffic == state.traffic else replace(state, traffic=traffic, traffic_version=version)
+
+
+def divided(before: State, after: State) -> State:
+    """`after` with the ranges of users: while there are several challengers, and as long as one that is left
+    has others than it would have alone.
+    """
+    if len(after.challengers) < 2 and not any(share.ranges for share in before.traffic):
+        return after
+    had = owners(_weights(before), {one.target.name: one.ranges for one in before.traffic}, _alone(before))
+    has = moved(had, _weights(after), {one.target.name for one in after.challengers})
+    told = len(after.challengers) > 1 or has != owners(_weights(after), {}, _alone(after))
+    ranges = ranges_of(has) if told else {}
+    traffic = tuple(replace(share, ranges=ranges.get(share.target.name, ())) for share in after.traffic)
+    return after if traffic == after.traffic else replace(after, traffic=traffic)
+
+
+def _alone(state: State) -> str:
+    """The challenger that has the upper end, where nobody has ranges."""
+    return state.candidate.target.name if state.candidate and not state.others else ""
+
+
+def _weights(state: State) -> dict[str, int]:
+    return {share.target.name: share.weight for share in state.traffic}
 
 
 def _rest(policy: Policy, observed: Observed, state: State, taken: int) -> dict[str, int]:
@@ -119,9 +151,7 @@ def _rest(policy: Policy, observed: Observed, state: State, taken: int) -> dict[
     champion, whatever it has.
     """
     stable, free = state.stable.name if state.stable else "", FULL - taken
-    busy = sum(observed.ready.get(share.target.name, 0) for share in state.traffic if share.weight)
-    demand = min(policy.replicas, max(1, busy))
-    able = carried(free, observed.ready.get(stable, 0), demand)
+    able = _able(policy, observed, state, free)
     room = free - max(able, min(state.weight(stable), free))
     kept: dict[str, int] = {}
     heaviest = sorted(state.leaving, key=lambda share: -share.weight)
@@ -132,6 +162,24 @@ def _rest(policy: Policy, observed: Observed, state: State, taken: int) -> dict[
             most = carried(share.weight, ready, demand_now(policy, state, observed))
             kept[name] = min(most, room - sum(kept.values()))
     return {stable: free - sum(kept.values()), **kept}
+
+
+def _able(policy: Policy, observed: Observed, state: State, weight: int) -> int:
+    """How much of `weight` the champion's ready pods carry, of what keeps all pods with weight busy."""
+    busy = sum(observed.ready.get(share.target.name, 0) for share in state.traffic if share.weight)
+    demand = min(policy.replicas, max(1, busy))
+    return carried(weight, observed.ready.get(state.stable.name, 0) if state.stable else 0, demand)
+
+
+def lowered(policy: Policy, observed: Observed, state: State, wanted: Reach) -> Reach:
+    """`wanted`, but for a smaller weight than the first challenger has: that goes down only as the champion
+    can carry the rest.
+    """
+    if state.stable is None or wanted.weight >= state.reach.weight:
+        return wanted
+    has = state.weight(state.stable.name)
+    spare = max(0, _able(policy, observed, state, FULL) - has)
+    return replace(wanted, weight=max(wanted.weight, state.reach.weight - spare))
 
 
 def verify(state: State, in_force: tuple[InForce, ...] | None) -> State:
@@ -184,9 +232,12 @@ def left(state: State) -> list[Share]:
 
 
 def placed(state: State) -> tuple[Revision | None, ...]:
-    """Champion, challenger and previous version; who has none of these places is on its way out."""
-    return (
-        state.stable,
-        state.candidate.target if state.candidate else None,
-        state.previous.target if state.previous else None,
+    """Champion, challengers in the order that the traffic has, and previous version; who has none of these
+    places is on its way out.
+    """
+    known = [share.target for share in state.traffic]
+    trial = sorted(
+        (one.target for one in state.challengers),
+        key=lambda target: known.index(target) if target in known else len(known),
     )
+    return (state.stable, *trial, state.previous.target if state.previous else None)

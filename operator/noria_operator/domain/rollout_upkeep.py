@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from noria_operator.domain.rollout_analysis import said
+from noria_operator.domain.rollout_arms import kept, seats
+from noria_operator.domain.rollout_experiment import choice_of
 from noria_operator.domain.rollout_retreat import abort
-from noria_operator.domain.rollout_scene import Outcome, Scene, happened, spelled, stopped
-from noria_operator.domain.rollout_state import Cause, Happened, Mode, State
-from noria_operator.domain.rollout_steps import at_endless_pause, current, fingerprint, goal, standing
+from noria_operator.domain.rollout_scene import Outcome, Scene, begun, happened, spelled, stopped
+from noria_operator.domain.rollout_state import Cause, Happened, Mode, State, Step
+from noria_operator.domain.rollout_steps import at_endless_pause, current, goal, plan_of, standing
 from noria_operator.domain.rollout_traffic import forget, shift
 
 
@@ -26,16 +28,33 @@ def hold(scene: Scene, state: State) -> Outcome | None:
         return None
     if at_endless_pause(policy, step):
         return None
+    if policy.compares:
+        return _hold_all(scene, state, step)
     if scene.now < step.since + current(policy, step).duration + policy.max_hold:
         return None
     why = scene.reading.judgement.message if scene.reading.judgement else "no evidence"
     reason = f"no decision within maxHold {spelled(policy.max_hold)}: {why}"
     if policy.abort_on_max_hold:
         return abort(scene, state, reason, Cause.HOLD)
-    kept = state.weight(candidate.target.name)
-    state = replace(state, step=replace(step, paused=True, kept_weight=kept))
+    state = kept(state, step)
     message = f"{reason}; annotate noria.dev/resume, promote or abort"
     return happened(scene, state, Happened.PAUSED, candidate.target.version, message, warning=True)
+
+
+def _hold_all(scene: Scene, state: State, step: Step) -> Outcome | None:
+    """An experiment without a winner after its time and maxHold; a person who resumes gives it maxHold
+    again.
+    """
+    asked = scene.policy.steps[0]
+    started = max(begun(scene.policy, mine, step) for mine in seats(state))
+    if scene.now < max(started + asked.duration, step.since) + scene.policy.max_hold:
+        return None
+    reason = f"no winner within maxHold {spelled(scene.policy.max_hold)}: {choice_of(scene, state).message}"
+    if scene.policy.abort_on_max_hold:
+        return abort(scene, state, reason, Cause.HOLD, everyone=True)
+    message = f"{reason}; annotate noria.dev/promote: <version>, resume or abort"
+    first = state.challengers[0].target.version
+    return happened(scene, kept(state, step), Happened.PAUSED, first, message, warning=True)
 
 
 def tell(scene: Scene, state: State) -> Outcome | None:
@@ -57,9 +76,17 @@ def tell(scene: Scene, state: State) -> Outcome | None:
 def remap(scene: Scene, state: State) -> Outcome | None:
     """Steps edited under a rollout: the weight stays, the step is the nearest one that asks for no more."""
     step, candidate, steps = state.step, state.candidate, scene.policy.steps
-    if step is None or candidate is None or step.plan == fingerprint(steps):
+    if step is None or candidate is None:
         return None
-    current, plan = state.weight(candidate.target.name), fingerprint(steps)
+    plan = plan_of(scene.spec, candidate.target.version)
+    if step.plan == plan:
+        return None
+    if scene.policy.compares and not step.released:
+        fresh = replace(stopped(step, scene.now), index=0, plan=plan)
+        message = "the experiment changed; weights follow, and what was seen still counts"
+        edited = replace(state, step=fresh)
+        return happened(scene, edited, Happened.EDITED, candidate.target.version, message)
+    current = state.weight(candidate.target.name)
     if step.released or not steps:
         # Without steps a challenger takes over once it is ready, as it does when it starts without any.
         straight = replace(step, index=len(steps), released=True, kept_weight=None, plan=plan)

@@ -12,26 +12,30 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from noria_operator.api import experiment as api
 from noria_operator.api.analysis import Latency, Quality, Query
+from noria_operator.api.headers import Header
 from noria_operator.api.modeldeployment import ModelDeploymentSpec
 from noria_operator.api.modeldeployment_status import (
+    AnalysisStatus,
     CandidateStatus,
     DeploymentHistory,
     MatchStatus,
     ModelDeploymentStatus,
     PreviousStatus,
     RejectedStatus,
+    RivalStatus,
     Served,
     StepStatus,
     TrafficStatus,
     UndoStatus,
 )
 from noria_operator.api.routers import CAPABILITIES
-from noria_operator.api.strategy import Header
 from noria_operator.domain.analysis_wire import analysis_of, analysis_status, present
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import QueryPolicy
-from noria_operator.domain.rollout_policy import LatencyPolicy, Policy, PolicyStep
+from noria_operator.domain.rollout_policy import Arm, Experiment, LatencyPolicy, Policy, PolicyStep
+from noria_operator.domain.rollout_ranges import Ranges
 from noria_operator.domain.rollout_state import (
     Candidate,
     Entry,
@@ -39,6 +43,7 @@ from noria_operator.domain.rollout_state import (
     Previous,
     Rejected,
     Revision,
+    Rival,
     Share,
     State,
     Step,
@@ -85,6 +90,19 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         by_pods=not able.any_weight,
         counted=able.counts == "the router" or spec.server.runtime == "noria",
         read_back=able.read_back,
+        experiment=_experiment(strategy.experiment) if strategy.experiment else None,
+    )
+
+
+def _experiment(asked: api.Experiment) -> Experiment:
+    return Experiment(
+        arms=tuple(
+            Arm(one.version, one.weight, _headers(one.match or ()), one.replicas) for one in asked.arms
+        ),
+        duration=asked.duration or timedelta(),
+        min_requests=asked.min_requests or 0,
+        metric=asked.metric,
+        promote=asked.promote,
     )
 
 
@@ -135,6 +153,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
                 one.mirror or 0,
                 _headers(one.match or ()),
                 one.draining_since,
+                _ranges(one.ranges or ""),
             )
             for one in status.traffic
         ),
@@ -150,6 +169,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
                 one.next_retry_time,
                 one.by_hand,
                 one.retrying,
+                one.lost,
             )
             for one in status.rejected
             if one.at
@@ -159,6 +179,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
         restarts=dict(status.restarts),
         commands=dict(status.commands),
         history=tuple(Entry(one.at, one.event, one.version, one.message) for one in status.history),
+        others=tuple(map(_rival, status.others)),
     )
 
 
@@ -191,6 +212,7 @@ def status_fields(
                 draining_since=one.draining_since,
                 mirror=one.mirror or None,
                 match=[MatchStatus(name=name, value=value) for name, value in one.match] or None,
+                ranges=",".join(f"{start}-{end}" for start, end in one.ranges) or None,
             )
             for one in state.traffic
         ],
@@ -206,6 +228,7 @@ def status_fields(
                 next_retry_time=one.retry_at,
                 by_hand=one.by_hand,
                 retrying=one.retrying,
+                lost=one.lost,
             )
             for one in state.rejected
         ],
@@ -219,11 +242,40 @@ def status_fields(
             DeploymentHistory(at=one.at, event=one.event, version=one.version, message=one.message)
             for one in state.history
         ],
+        "others": [_rival_status(one) for one in state.others],
     }
 
 
 def _headers(found: Iterable[Header | MatchStatus]) -> tuple[tuple[str, str], ...]:
     return tuple((one.name, one.value) for one in found)
+
+
+def _rival(one: RivalStatus) -> Rival:
+    analysis = AnalysisStatus.model_validate(one.analysis)
+    kept = (analysis.state or {}).get(_RUN) or {}
+    return Rival(
+        Candidate(_revision(one), one.attempt, one.started_at),
+        analysis_of(analysis),
+        kept.get("requests", 0),
+        kept.get("keptWeight"),
+    )
+
+
+def _rival_status(one: Rival) -> RivalStatus:
+    candidate, kept = one.candidate, present(requests=one.requests, keptWeight=one.kept_weight)
+    analysis = analysis_status(one.analysis, {_RUN: kept})
+    return RivalStatus(
+        **_served(candidate.target),
+        attempt=candidate.attempt,
+        started_at=candidate.started_at,
+        analysis=analysis.to_json() if analysis else {},
+    )
+
+
+def _ranges(text: str) -> Ranges:
+    return tuple(
+        (int(start), int(end)) for start, _, end in (one.partition("-") for one in text.split(",") if one)
+    )
 
 
 def _served(target: Revision) -> dict[str, Any]:

@@ -174,7 +174,8 @@ class Judgement:
         requests, of the measure that has least. Answers to queries have none.
         """
         known = [one.figures for one in self.measures if "logEOk" in one.figures]
-        most = (max(0.0, figures["logEOk"], figures["logEAbs"]) / log(PASS_AT) for figures in known)
+        best = (max(0.0, figures["logEOk"], figures.get("logEAbs", 0.0)) for figures in known)
+        most = (one / log(PASS_AT) for one in best)
         return min(1.0, *most, 1.0) if known else 0.0
 
     @property
@@ -245,23 +246,26 @@ def decide(
     floors_met: bool = True,
     of: Comparison = ERRORS,
     measures: int = 1,
+    rivals: int = 1,
 ) -> Judgement:
     """Judge the evidence; harm is looked at first, so that missing counts never hide a Fail that was already
     found.
 
     `tolerated` is a share strictly between 0 and 1 (of errors: an error rate); `readable` whether the last
     counts arrived; `floors_met` whether the least time that a user asked for has passed; `measures` how many
-    tests share the false alarms.
+    tests share the false alarms; `rivals` how many challengers are judged at once, so that they share both
+    the false alarms and the false passes.
     """
     harm, ok, absolute = evidence.log_e_harm, evidence.log_e_ok, evidence.log_e_abs(tolerated)
     rest = evidence.log_e_rest
 
     # The first that holds decides. Without requests on either side there is nothing to compare with: silence
     # promotes nobody.
-    harmful = harm >= log(FAIL_AT * measures)
+    harmful = harm >= log(FAIL_AT * measures * rivals)
     lone_burst = harmful and rest < log(SUSPECT_AT) and harm < log(FAIL_AT_ONCE)
     silent = evidence.champion.requests == 0 or evidence.challenger.requests == 0
-    thin = ok < log(PASS_AT) and absolute < log(PASS_AT)
+    enough = PASS_AT * rivals
+    thin = ok < log(enough) and absolute < log(enough)
     chain = (
         (harmful and not lone_burst, Verdict.FAIL, f"{of.worse}, e_harm {_e(harm)}"),
         (not readable, Verdict.ERROR, of.unread),
@@ -271,7 +275,7 @@ def decide(
             Verdict.HOLD,
             f"e_harm {_e(harm)} in one burst of {of.hits}, {_e(rest)} without it; waiting for another",
         ),
-        (thin, Verdict.HOLD, f"not enough evidence yet, e {_e(max(ok, absolute))} of {PASS_AT:.0f}"),
+        (thin, Verdict.HOLD, f"not enough evidence yet, e {_e(max(ok, absolute))} of {enough:.0f}"),
         (not floors_met, Verdict.HOLD, "enough evidence, waiting for analysis.minDuration"),
         (True, Verdict.PASS, f"as good as the champion, e_ok {_e(ok)}, e_abs {_e(absolute)}"),
     )

@@ -85,8 +85,8 @@ def snapshot(
 def _carrying(deployment: RoutedDeployment) -> list[str]:
     """The clusters that get requests."""
     names = [name for name, weight in effective(deployment).items() if weight > 0]
-    if deployment.ready_challenger not in ("", *names) and (deployment.mirror or deployment.match):
-        names.append(deployment.challenger)
+    copied = [deployment.ready_challenger] if deployment.mirror and deployment.ready_challenger else []
+    names += dict.fromkeys(one for one in (*copied, *dict(deployment.matched)) if one not in names)
     return names + [grpc_cluster(name) for name in names if name in deployment.grpc]
 
 
@@ -106,6 +106,9 @@ class _Shape:
     match: tuple[tuple[str, str], ...]
     sticky: tuple[str, str] | None
     guarded: bool
+    arms: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    champion: str
+    ranges: tuple[tuple[str, int, int], ...]
 
     @staticmethod
     def of(deployment: RoutedDeployment) -> _Shape:
@@ -113,7 +116,7 @@ class _Shape:
         return _Shape(
             deployment.name, deployment.revisions, deployment.timeout, alive, deployment.version,
             tuple(deployment.grpc), deployment.challenger, deployment.mirror, deployment.match,
-            deployment.sticky, deployment.guarded,
+            deployment.sticky, deployment.guarded, deployment.arms, deployment.champion, deployment.ranges,
         )  # fmt: skip
 
     def deployment(self) -> RoutedDeployment:
@@ -131,6 +134,9 @@ class _Shape:
             match=self.match,
             sticky=self.sticky,
             guarded=self.guarded,
+            arms=self.arms,
+            champion=self.champion,
+            ranges=self.ranges,
         )
 
 

@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from noria_operator.api import names
 from noria_operator.routers import access_routes
 from noria_operator.routers.http import PREVIOUS_HOSTS
-from noria_operator.routers.traffic import RoutedDeployment, configured, effective, grpc_cluster
+from noria_operator.routers.traffic import (
+    FULL,
+    RoutedDeployment,
+    configured,
+    effective,
+    grpc_cluster,
+    in_order,
+)
 
 Json = dict[str, Any]
 
@@ -34,7 +41,6 @@ STREAM_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 PATIENCE_HEADER = "x-envoy-expected-rq-timeout-ms"
 """Request header that tells a server how long anybody waits for its answer."""
 
-FULL = 100
 RETRY_AFTER = "5"
 """Seconds after which a client may ask again a deployment that has no pod to answer."""
 
@@ -102,20 +108,20 @@ def choices(
     """The routes of one kind of requests to a deployment, of which the first that matches counts; `endless`
     ones may take any time.
 
-    Those with the challenger's headers go to it while it has pods, all others by weight, and copies of some
+    Those with a challenger's headers go to it while it has pods, all others by weight, and copies of some
     to the challenger as well; not of what a path that matches `feedback` says, which would be counted twice,
     nor of streams.
     """
     if not deployment.revisions:
         return [{"match": match, **_answer(503, {"error": f"no version of {deployment.name} serves yet"})}]
-    found, weights = [], effective(deployment)
+    found = []
     mirror = deployment.mirror if deployment.ready_challenger and not endless else 0
-    if deployment.match and deployment.ready_challenger:
-        headers = [_has(name, value) for name, value in deployment.match]
+    for challenger, wanted in deployment.matched:
+        headers = [_has(name, value) for name, value in wanted]
         mine = {**match, "headers": [*match.get("headers", ()), *headers]}
-        only = {deployment.challenger: FULL}
+        only = [(challenger, FULL)]
         found.append({"match": mine, **_action(deployment, only, grpc=grpc, endless=endless)})
-    action = _action(deployment, weights, grpc=grpc, endless=endless)
+    action = _action(deployment, in_order(deployment), grpc=grpc, endless=endless)
     if mirror and feedback:
         found.append({"match": {"safe_regex": {"regex": feedback}}, **action})
     if mirror:
@@ -140,7 +146,9 @@ def _cluster(deployment: RoutedDeployment, revision: str, *, grpc: bool) -> str:
     return grpc_cluster(revision) if grpc and revision in deployment.grpc else revision
 
 
-def _action(deployment: RoutedDeployment, weights: Mapping[str, int], *, grpc: bool, endless: bool) -> Json:
+def _action(
+    deployment: RoutedDeployment, weights: Sequence[tuple[str, int]], *, grpc: bool, endless: bool
+) -> Json:
     """The part of a route that says where requests go."""
     clusters = [
         {
@@ -148,7 +156,7 @@ def _action(deployment: RoutedDeployment, weights: Mapping[str, int], *, grpc: b
             "weight": weight,
             "response_headers_to_add": [_header(REVISION_HEADER, revision)],
         }
-        for revision, weight in weights.items()
+        for revision, weight in weights
     ]
     route: Json = {
         "route": {
@@ -157,7 +165,7 @@ def _action(deployment: RoutedDeployment, weights: Mapping[str, int], *, grpc: b
             "timeout": "0s" if endless else f"{deployment.timeout:g}s",
         }
     }
-    if not any(deployment.endpoints.get(revision) for revision in weights):
+    if not any(deployment.endpoints.get(revision) for revision, _ in weights):
         route["response_headers_to_add"] = [_header("retry-after", RETRY_AFTER)]
     if not grpc and not endless:  # gRPC's clients say it themselves
         patience = {"key": PATIENCE_HEADER, "value": f"{deployment.timeout * 1000:.0f}"}
@@ -179,7 +187,7 @@ def preview_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
     """Everything to the challenger while there is one, also before it has pods (503); else as ever."""
     challenger = deployment.challenger
     only = replace(deployment, revisions=((challenger, FULL),)) if challenger else deployment
-    alone = replace(only, mirror=0, match=())
+    alone = replace(only, mirror=0, match=(), arms=(), ranges=())
     return {**virtual_host(alone, hosts), "name": names.preview_name(deployment.name)}
 
 

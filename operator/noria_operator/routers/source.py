@@ -28,7 +28,8 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
     strategy = spec.get("strategy") or {}
     revisions = tuple((share["name"], int(share["weight"])) for share in status.get("traffic") or ())
     challenger = (status.get("candidate") or {}).get("name", "")
-    reach: Json = next((one for one in status.get("traffic") or () if one["name"] == challenger), {})
+    shares: dict[str, Json] = {one["name"]: one for one in status.get("traffic") or ()}
+    reach: Json = shares.get(challenger, {})
     timeout = (spec.get("router") or {}).get("timeout", DEFAULT_TIMEOUT)
     return RoutedDeployment(
         name=deployment["metadata"]["name"],
@@ -44,11 +45,28 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
         ),
         challenger=challenger if reach else "",
         mirror=int(reach.get("mirror") or 0),
-        match=tuple((one["name"], one["value"]) for one in reach.get("match") or ()),
+        match=_headers(reach),
         sticky=next(iter((strategy.get("sticky") or {}).items()), None),
         preview=bool(strategy.get("preview")),
         guarded=enforced(deployment),
+        arms=tuple(
+            (one["name"], _headers(shares.get(one["name"], {}))) for one in status.get("others") or ()
+        ),
+        champion=(status.get("stable") or {}).get("name", ""),
+        ranges=tuple(_ranges(shares.values())),
     )
+
+
+def _headers(share: Json) -> tuple[tuple[str, str], ...]:
+    return tuple((one["name"], one["value"]) for one in share.get("match") or ())
+
+
+def _ranges(shares: Iterable[Json]) -> Iterator[tuple[str, int, int]]:
+    """Cluster, first and last percent of users, as status writes them: `60-79,90-94`."""
+    for share in shares:
+        for text in filter(None, share.get("ranges", "").split(",")):
+            first, _, last = text.partition("-")
+            yield share["name"], int(first), int(last)
 
 
 def by_envoy(deployment: Json) -> bool:

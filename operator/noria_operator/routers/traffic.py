@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from noria_operator.api import names
 
+FULL = 100
 Endpoint = tuple[str, int]
 """IP address and port of one pod."""
 
@@ -30,6 +31,9 @@ class RoutedDeployment:
     percent of the requests as well, and those with all headers of `match`. `sticky` says by what a user is
     known: `header` or `cookie`, and its name. `preview` asks for an address that leads to the challenger.
     `guarded` ones let nobody in unchecked.
+
+    While there are several challengers, `arms` are those beside the first, each with its headers; `champion`
+    answers for a challenger without pods; `ranges` are (cluster, first and last percent of users).
     """
 
     name: str
@@ -47,6 +51,15 @@ class RoutedDeployment:
     sticky: tuple[str, str] | None = None
     preview: bool = False
     guarded: bool = False
+    arms: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    champion: str = ""
+    ranges: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def matched(self) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+        """Challengers that take requests, with the headers that lead to them."""
+        found = [(self.challenger, self.match), *self.arms]
+        return [(name, headers) for name, headers in found if headers and self.endpoints.get(name)]
 
     @property
     def ready_challenger(self) -> str:
@@ -72,7 +85,7 @@ def effective(deployment: RoutedDeployment) -> dict[str, int]:
 
     Only clusters with a configured weight take part: a version at 0 is never woken up by the router. When
     none of them has endpoints, the configured weights stand, and requests fail with 503 until there is a
-    pod.
+    pod. With several challengers the champion, if it can, takes the share of one: the others are compared.
     """
     weights = configured(deployment)
     if deployment.challenger in weights:
@@ -82,7 +95,27 @@ def effective(deployment: RoutedDeployment) -> dict[str, int]:
     }
     if not alive or len(alive) == sum(weight > 0 for weight in weights.values()):
         return weights
-    return {name: 0 for name in weights} | _to_hundred(alive)
+    none = {name: 0 for name in weights}
+    if deployment.arms and deployment.champion in alive:
+        return none | alive | {deployment.champion: alive[deployment.champion] + FULL - sum(alive.values())}
+    return none | _to_hundred(alive)
+
+
+def in_order(deployment: RoutedDeployment) -> list[tuple[str, int]]:
+    """The weights to send in the order in which hashes of users go by them; a cluster may stand there more
+    than once.
+    """
+    weights = effective(deployment)
+    runs = [
+        (name if weights.get(name) else deployment.champion, last - first + 1)
+        for name, first, last in sorted(deployment.ranges, key=lambda one: one[1])
+    ]
+    total: dict[str, int] = {}
+    for name, width in runs:
+        total[name] = total.get(name, 0) + width
+    if total != {name: weight for name, weight in weights.items() if weight}:
+        return list(weights.items())
+    return [*runs, *((name, 0) for name, weight in weights.items() if not weight)]
 
 
 def _to_hundred(weights: Mapping[str, int]) -> dict[str, int]:

@@ -63,7 +63,8 @@ def _role(share: Json, status: Json) -> str:
     for role, place in (("champion", "stable"), ("challenger", "candidate")):
         if (status.get(place) or {}).get("name") == share["name"]:
             return role
-    return "previous"
+    others = {one["name"] for one in status.get("others") or ()}
+    return "challenger" if share["name"] in others else "previous"
 
 
 def _age(place: tuple[str, ...], champion: Json, status: Json) -> Iterator[Sample]:

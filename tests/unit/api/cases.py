@@ -57,6 +57,16 @@ def no(base: str, message: str, **changes: Any) -> Case:
 
 
 SERVICE: Json = {"type": "Service"}
+X_A: list[Json] = [{"name": "x-a", "value": "b"}]
+
+
+def experiment(*arms: Json, duration: str | None = "1h", **more: Any) -> Json:
+    """An experiment of two versions, or of as many as there are arms."""
+    found = arms or ({"weight": 20}, {"weight": 20})
+    versions = [{"version": f"flight-delay-{number}", **arm} for number, arm in enumerate(found, 4)]
+    return {"arms": versions, **({"duration": duration} if duration else {}), **more}
+
+
 JWT: Json = {"issuer": "https://a.example", "audiences": ["m"], "jwks": {"uri": "https://a.example/jwks"}}
 _REFUSED_ISSUERS = (
     "https://169.254.169.254/latest",
@@ -163,6 +173,17 @@ ACCEPTED = [
     yes("md", strategy__steps=[{"weight": 2, "ramp": "Auto"}, {"weight": 50, "ramp": "Auto", "from": 5}]),
     yes("md", strategy={"type": "Recreate", "steps": [], "preview": True}),
     yes("md", strategy__type="RollingUpdate"),
+    yes("md", strategy={"experiment": experiment()}),
+    yes("md", strategy={"experiment": experiment({"weight": 98}, {"weight": 1}, minRequests=1)}),
+    yes("md", strategy={"experiment": experiment({"match": [{"name": "x-a", "value": "b"}]}, {"weight": 9})}),
+    yes("md", strategy={"experiment": experiment(metric="latency"), "analysis": {"latency": {}}}),
+    yes(
+        "md",
+        server=ABSENT,
+        strategy={"experiment": experiment(metric="quality"), "analysis": {"quality": {}}},
+    ),
+    yes("md", router=gateway(name="a"), strategy={"experiment": experiment({"weight": 1}, {"match": X_A})}),
+    yes("md", router=gateway(route="a"), hosts=[], strategy={"experiment": experiment()}),
     yes("md", strategy__sticky={"cookie": "uid"}, strategy__preview=True),
     yes("md", router={"type": "Service"}, hosts=ABSENT, strategy={"preview": False}),
     yes("md", strategy__analysis__interval="1h"),
@@ -277,7 +298,10 @@ _SCHEME = "nothing else is allowed"
 _STEP = "set something (weight, mirror, match, replicas) or wait for something"
 _RAMP = "a ramp goes from `from` up to a greater weight"
 _NO_LATENCY = "router type Gateway and Service has no sticky, analysis.latency: leave it out"
-_NO_COPIES = "router type Service has no ramp in steps, mirror in steps, match in steps, replicas in steps"
+_NO_COPIES = "router type Service has no experiment, ramp, mirror, match, replicas in steps"
+_ARMS = "each arm needs a weight or match"
+_SEVERAL = "an experiment has several challengers"
+_METRIC = "the metric of an experiment has to be judged"
 _MIRROR = "mirror comes before any weight"
 _RISE = "steps must rise in weight, each weight once: sort them"
 _INTERVAL = "must be between 1s and 1h"
@@ -371,6 +395,29 @@ REFUSED = [
     no("md", _STEP, strategy__steps=[{}]),
     no("md", _STEP, strategy__steps=[{"pause": False}]),
     no("md", "minRequests does not go with pause", strategy__steps=[{"pause": True, "minRequests": 1}]),
+    no("md", "say how long", strategy={"experiment": experiment(duration=None)}),
+    no("md", _ARMS, strategy={"experiment": experiment({"weight": 50}, {"weight": 50})}),
+    no("md", _ARMS, strategy={"experiment": experiment({"weight": 50}, {})}),
+    no("md", _ARMS, strategy={"experiment": experiment({"weight": 50}, {"weight": 0, "match": []})}),
+    no(
+        "md",
+        "leave version out",
+        follow=ABSENT,
+        version="flight-delay-3",
+        strategy={"experiment": experiment()},
+    ),
+    no("md", _SEVERAL, strategy={"experiment": experiment(), "preview": True}),
+    no("md", _SEVERAL, strategy={"experiment": experiment(), "type": "Recreate"}),
+    no("md", _METRIC, strategy={"experiment": experiment(metric="latency"), "analysis": {"quality": {}}}),
+    no("md", _METRIC, strategy={"experiment": experiment(metric="quality")}),
+    no("md", _NO_COPIES, router=SERVICE, hosts=[], strategy={"experiment": experiment()}),
+    no(
+        "md",
+        "only weights are",
+        router=gateway(route="a"),
+        hosts=[],
+        strategy={"experiment": experiment({"weight": 1}, {"match": X_A})},
+    ),
     no("md", "with type Recreate there is no second version", strategy__type="Recreate"),
     no("md", _MIRROR, strategy__steps=[{"weight": 10, "mirror": 10}]),
     no("md", _RAMP, strategy__steps=[{"ramp": "Auto", "duration": "1m"}]),
@@ -398,12 +445,12 @@ REFUSED = [
     no("md", _CUSTOM_ONLY, server={"command": ["a"]}),
     no(
         "md",
-        "payloadLog is for runtime: noria only",
+        "warmUp and payloadLog are for runtime: noria only",
         server={"runtime": "custom", "image": "a", "payloadLog": {"uri": "s3://lake/log"}},
     ),
     no(
         "md",
-        "warmUp is for runtime: noria only",
+        "warmUp and payloadLog are for runtime: noria only",
         server={"runtime": "custom", "image": "a", "warmUp": {"rows": [1]}},
     ),
     no("md", _SCHEME, server={"payloadLog": {"uri": "/tmp"}}),
@@ -460,7 +507,7 @@ REFUSED = [
     no("md", "only weights are", router=gateway(route="a"), hosts=[], strategy={"steps": [{"match": []}]}),
     no("md", _NO_COPIES, router=SERVICE, hosts=[], strategy={"steps": [{"replicas": 1}]}),
     no("md", _NO_LATENCY, router=gateway(name="a"), strategy__analysis__latency={}),
-    no("md", "says its own hostnames", router=gateway(route="mine"), hosts=["a.example"]),
+    no("md", "an HTTPRoute of yours says its own", router=gateway(route="mine"), hosts=["a.example"]),
     no("md", "at most 50", router={"type": "Service"}, hosts=[], strategy={"steps": [{"weight": 51}]}),
     no("md", "noria.internal is the router's own", hosts=["noria.internal"]),
     no("md", _MD_NAME, name="1-model"),

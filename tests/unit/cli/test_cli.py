@@ -137,6 +137,24 @@ def test_traffic_says_how_requests_reach_a_version_beside_its_weight() -> None:
     )
 
 
+def test_why_and_status_tell_of_every_arm_of_an_experiment() -> None:
+    analysis = {"verdict": "Pass", "message": "as good as the champion"}
+    others = [{"version": "flight-delay-5", "analysis": analysis}]
+    obj = {**DEPLOYMENT, "status": {**DEPLOYMENT["status"], "others": others}}
+    lines = text.why(obj)
+    at = lines.index("evidence:")
+    assert lines[at + 1].startswith("  flight-delay-4 Hold. errors Hold, too few requests.")
+    assert lines[at + 2] == "  flight-delay-5 Pass: as good as the champion"
+    assert "flight-delay-4, flight-delay-5" in text.deployments([obj])[1]
+
+
+def test_promote_names_an_arm_before_the_id() -> None:
+    for options, annotation in ((), "noria.dev/promote"), (("--full",), "noria.dev/promote-full"):
+        cluster = Fake()
+        said("promote", "flight-delay", "--version", "m-4", "--id", "ada", *options, cluster=cluster)
+        assert [given for _, _, given in cluster.given] == [{annotation: "m-4@ada"}]
+
+
 def test_promote_goes_to_the_next_step_and_with_full_to_all_traffic() -> None:
     for options, annotation in ((), "noria.dev/promote"), (("--full",), "noria.dev/promote-full"):
         cluster = Fake()

@@ -19,7 +19,16 @@ from noria_operator.domain.latency import Timings
 from noria_operator.domain.queries import Asked
 from noria_operator.domain.rollout import plan
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Happened, InForce, Observed, Plan, Revision, State, Version
+from noria_operator.domain.rollout_state import (
+    Happened,
+    InForce,
+    Observed,
+    Plan,
+    Revision,
+    Seen,
+    State,
+    Version,
+)
 from noria_operator.domain.rollout_traffic import need
 from noria_operator.domain.rollout_wire import state_of, status_fields
 from noria_operator.domain.verdict import Counts
@@ -62,7 +71,8 @@ class World:
         self.timings: Timings | None = None
         """Answers by their time, as the routers counted them."""
         self.queries: dict[str, Asked] = {}
-        self.counted: Counted | None = None
+        self.counted: dict[str, Counted] = {}
+        """What model servers counted for each challenger, by its name."""
         self.commands: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.obstacle = ""
@@ -133,8 +143,7 @@ class World:
             ),
             counts={f"router-{i}": dict(one) for i, one in enumerate(self.counts)} if self.readable else None,
             timings=self.timings,
-            queries=dict(self.queries),
-            counted=self.counted,
+            seen={name: Seen(self.counted.get(name), dict(self.queries)) for name in self.names()},
             commands=dict(self.commands),
             problems=dict(self.problems),
             active=self.active,
@@ -146,6 +155,10 @@ class World:
             ),
             obstacle=self.obstacle,
         )
+
+    def names(self) -> list[str]:
+        """Names of the challengers, or an empty one."""
+        return [one.target.name for one in self.state.challengers] or [""]
 
     def decide(self, *, read_back: bool = True) -> Plan:
         """`read_back` false: what routers had in force before the last write says nothing about that
@@ -218,28 +231,45 @@ class World:
         weights = [share.weight for share in after.traffic]
         assert not weights or sum(weights) == 100
         assert all(isinstance(weight, int) and 0 <= weight <= 100 for weight in weights)
-        assert len({share.target.name for share in after.traffic}) == len(weights) <= 8
-        if after.candidate is not None:
-            name = after.candidate.target.name
+        assert len({share.target.name for share in after.traffic}) == len(weights) <= 24
+        for candidate in after.challengers:
+            name = candidate.target.name
             weight, ready = after.weight(name), self.ready.get(name, 0)
-            assert after.stable is None or after.candidate.target != after.stable
+            assert after.stable is None or candidate.target != after.stable
             if weight > before.weight(name):
                 assert ready >= need(weight, self.policy.replicas), "weight before pods"
             elif weight and after.stable is not None:
                 champion = self.ready.get(after.stable.name, 0)
                 demand = min(self.policy.replicas, max(1, champion))
                 assert ready >= need(weight, demand), "more weight than ready pods carry"
-            mirror = after.reach.mirror
-            more = mirror > before.reach.mirror
+            mirror = after.reach_of(candidate.target).mirror
+            more = mirror > before.reach_of(candidate.target).mirror
             assert not more or ready >= need(mirror, self.policy.replicas), "copies before pods"
             assert not mirror or not weight, "copies beside a weight"
         self._check_champion(before, after)
+        self._check_users(before, after)
         for share in before.traffic:
             if share.target.name not in {one.target.name for one in after.traffic}:
                 in_force = [one.get(share.target.name, 0) for one in self.routers]
                 assert not any(in_force), "a revision was forgotten while a router still sends to it"
         if after.stable != before.stable and before.stable is not None and after.stable is not None:
             assert self.ready.get(after.stable.name, 0) >= self.policy.replicas, "a champion without pods"
+
+    def _check_users(self, before: State, after: State) -> None:
+        """Each has as many percent of users as its weight, and no challenger's go to another one."""
+        trial = {one.target.name for one in before.challengers} & {
+            one.target.name for one in after.challengers
+        }
+        had, has = ({percent: owner for owner, percent in users(state)} for state in (before, after))
+        if has:
+            found = Counter(has.values())
+            assert {name: found[name] for name in found} == {
+                share.target.name: share.weight for share in after.traffic if share.weight
+            }
+            assert sorted(has) == list(range(100))
+        for percent, owner in has.items():
+            other = had.get(percent)
+            assert other in (None, owner) or not {other, owner} <= trial, "a user moved from arm to arm"
 
     def _check_champion(self, before: State, after: State) -> None:
         """It gets no more than its ready pods carry of today's traffic, but for what was taken from a version
@@ -280,6 +310,16 @@ class World:
                 assert not self.pods.get(challenger) or taking == [challenger], "two where one copy fits"
         if self.state.previous is not None:
             assert self.pods[self.state.previous.target.name] >= self.policy.replicas
+
+
+def users(state: State) -> list[tuple[str, int]]:
+    """Who has each percent of users, where that is said."""
+    return [
+        (share.target.name, percent)
+        for share in state.traffic
+        for start, end in share.ranges
+        for percent in range(start, end + 1)
+    ]
 
 
 def serving(number: int = 1, policy: Policy | None = None) -> World:

@@ -95,11 +95,15 @@ def test_a_challenger_that_predicts_something_else_is_rolled_back() -> None:
     world.run(0.5)
     assert judged(world).message == "waiting for the first counts"
     champion = outputs(normal(0, 4000), -3, -64, 128)
-    world.counted = Counted(champion_outputs=champion, challenger_outputs=champion)
+    world.counted = dict.fromkeys(
+        world.names(), Counted(champion_outputs=champion, challenger_outputs=champion)
+    )
     world.reconcile()
     assert judged(world).verdict is Verdict.PASS
     assert judged(world).figures["distance"] == "0"
-    world.counted = Counted(champion_outputs=champion, challenger_outputs=outputs(FAR, -3, -64, 128))
+    world.counted = dict.fromkeys(
+        world.names(), Counted(champion_outputs=champion, challenger_outputs=outputs(FAR, -3, -64, 128))
+    )
     world.reconcile()
     assert world.state.weight(NEW) == 0
     assert "predictions: they differ too much: distance 0.3" in world.state.rejected[0].reason

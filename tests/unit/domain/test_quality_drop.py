@@ -147,17 +147,30 @@ def rollout(**quality: bool) -> World:
 
 def test_a_challenger_with_lost_quality_is_rolled_back_with_both_figures() -> None:
     world = rollout()
-    world.counted = Counted(champion=model(0.9, 3000), challenger=model(0.7, 1000))
+    world.counted = dict.fromkeys(
+        world.names(), Counted(champion=model(0.9, 3000), challenger=model(0.7, 1000))
+    )
     world.reconcile()
     assert world.state.weight(NEW) == 0
     assert "quality: too much worse: accuracy 0.7000, champion 0.9000" in world.state.rejected[0].reason
+
+
+def test_a_challenger_of_equal_quality_is_promoted() -> None:
+    world = rollout()
+    world.counted = dict.fromkeys(
+        world.names(), Counted(champion=model(0.9, 9000), challenger=model(0.9, 9000))
+    )
+    world.run(5, requests=2000)
+    assert world.state.candidate is None
+    assert world.state.stable is not None
+    assert world.state.stable.version == "m-2"
 
 
 def test_nothing_is_promoted_before_labels_arrive_unless_they_are_optional() -> None:
     """Case 44: no data is no evidence."""
     for optional in (False, True):
         world = rollout(optional=optional)
-        world.counted = Counted()
+        world.counted = dict.fromkeys(world.names(), Counted())
         world.run(5, requests=2000)
         assert (world.state.candidate is None) is optional
     world = rollout()
@@ -167,7 +180,7 @@ def test_nothing_is_promoted_before_labels_arrive_unless_they_are_optional() -> 
 
 def test_counters_that_cannot_be_read_are_an_error() -> None:
     world = rollout(optional=True)
-    world.counted = Counted(readable=False)
+    world.counted = dict.fromkeys(world.names(), Counted(readable=False))
     world.run(1, requests=2000)
     assert judged(world).verdict is Verdict.ERROR
     assert world.state.candidate is not None

@@ -11,11 +11,11 @@ from datetime import timedelta
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.unit.domain.rollout_world import World, seconds
+from tests.unit.domain.rollout_world import World, seconds, serving
 
 from noria_operator.domain.rollout_commands import COMMANDS
-from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Happened
+from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
+from noria_operator.domain.rollout_state import Happened, Reach
 from noria_operator.domain.rollout_target import choose
 
 MINUTE = timedelta(minutes=1)
@@ -34,6 +34,27 @@ STEPS = st.sampled_from(
         (PolicyStep(replicas="100%", pause=True),),
         (PolicyStep(60, ramp_from=5, replicas="60%"), PolicyStep(80)),
     ]
+)
+
+
+EXPERIMENTS = st.none() | st.builds(
+    Experiment,
+    arms=st.lists(st.integers(1, 5), min_size=2, max_size=4, unique=True).flatmap(
+        lambda numbers: st.tuples(
+            *(
+                st.builds(
+                    Arm,
+                    version=st.just(f"m-{number}"),
+                    weight=st.sampled_from([1, 5, 10, 24]),
+                    match=st.sampled_from([(), (("a", "b"),)]),
+                )
+                for number in numbers
+            )
+        )
+    ),
+    duration=st.sampled_from([seconds(5), MINUTE]),
+    min_requests=st.sampled_from([0, 50]),
+    promote=st.sampled_from(["Sure", "Best", "Never"]),
 )
 
 
@@ -79,7 +100,7 @@ class Rollouts(RuleBasedStateMachine):
     @rule(data=st.data())
     def pin_or_follow(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(0, self.last))
-        self.world.edit(pinned=f"m-{number}" if number else None)
+        self.world.edit(pinned=f"m-{number}" if number else None, experiment=None)
 
     @rule(replicas=st.integers(0, 6))
     def scale(self, replicas: int) -> None:
@@ -87,7 +108,14 @@ class Rollouts(RuleBasedStateMachine):
 
     @rule(recreate=st.booleans())
     def edit_type(self, recreate: bool) -> None:
-        self.world.edit(recreate=recreate, **({"steps": ()} if recreate else {}))
+        self.world.edit(recreate=recreate, **({"steps": (), "experiment": None} if recreate else {}))
+
+    @rule(experiment=EXPERIMENTS)
+    def edit_experiment(self, experiment: Experiment | None) -> None:
+        """It goes with no pin, no Recreate, and no division by pods."""
+        policy = self.world.policy
+        if not (policy.by_pods or policy.recreate or policy.pinned):
+            self.world.edit(experiment=experiment)
 
     @rule(steps=STEPS)
     def edit_steps(self, steps: tuple[PolicyStep, ...]) -> None:
@@ -96,12 +124,12 @@ class Rollouts(RuleBasedStateMachine):
     @rule(command=st.sampled_from(sorted(COMMANDS)))
     def command(self, command: str) -> None:
         self.ids += 1
-        champion, loser = self.world.state.stable, self.world.state.candidate
+        champion, losers = self.world.state.stable, self.world.state.challengers
         self.world.commands[command] = str(self.ids)
         made = self.world.reconcile()
         assert self.world.state.commands[command] == str(self.ids)
-        if command == "abort" and champion is not None and loser is not None:
-            assert self.world.state.candidate != loser
+        for loser in losers if command == "abort" and champion is not None else ():
+            assert loser not in self.world.state.challengers
             assert self.world.state.is_rejected(loser.target)
             assert self.world.state.weight(loser.target.name) == 0
         if Happened.UNDONE in [note.reason for note in made.events]:
@@ -120,11 +148,23 @@ class Rollouts(RuleBasedStateMachine):
     def is_undone(self) -> None:
         """Nobody but the champion and what was gone back to has, or gets, any traffic."""
         state = self.world.state
-        assert state.undo is not None
+        if state.undo is None:  # an experiment is over, and what was gone back to is what the spec asks for
+            weighted = [one.target for one in state.traffic if one.weight]
+            assert not state.others
+            assert all(state.lost(one) or state.is_rejected(one) for one in weighted if one != state.stable)
+            return
         assert not state.is_rejected(state.undo.target)
         target = choose(self.world.policy, state, tuple(self.world.versions.values()))
         assert target.revision == state.undo.target
         assert {one.target for one in state.traffic if one.weight} <= {state.stable, state.undo.target}
+
+    @precondition(lambda self: self.world.state.others)
+    @rule(data=st.data())
+    def choose_an_arm(self, data: st.DataObject) -> None:
+        self.ids += 1
+        arms = [one.target.version for one in self.world.state.challengers]
+        self.world.commands["promote"] = f"{data.draw(st.sampled_from(arms))}@{self.ids}"
+        self.world.reconcile()
 
     @rule()
     def pods_become_ready(self) -> None:
@@ -150,10 +190,10 @@ class Rollouts(RuleBasedStateMachine):
 
     @rule(requests=st.sampled_from([0, 10, 1000]), share=st.sampled_from([0.0, 0.5]))
     def traffic(self, requests: int, share: float) -> None:
-        candidate = self.world.state.candidate
-        name = candidate.target.name if candidate else ""
-        weight = self.world.routers[0].get(name, 0)
-        self.world.send(requests, {name: int(share * requests * weight / 100)} if weight else None)
+        for one in self.world.state.challengers[:1]:
+            name = one.target.name
+            weight = self.world.routers[0].get(name, 0)
+            self.world.send(requests, {name: int(share * requests * weight / 100)} if weight else None)
 
     @rule(span=st.sampled_from([1, 10, 60, 700, 4000]))
     def time_passes(self, span: int) -> None:
@@ -162,7 +202,7 @@ class Rollouts(RuleBasedStateMachine):
     @invariant()
     def a_rejected_revision_is_never_the_challenger(self) -> None:
         state = self.world.state
-        assert state.candidate is None or not state.is_rejected(state.candidate.target)
+        assert not any(state.is_rejected(one.target) for one in state.challengers)
 
     def teardown(self) -> None:
         """Once pods, routers and counts do what they should, every rollout comes to rest at a served
@@ -172,6 +212,8 @@ class Rollouts(RuleBasedStateMachine):
             return
         world = self.world
         world.readable = True
+        world.settle()
+        world.edit(experiment=None)
         world.settle()
         world.commands["promote-full"] = "last"
         world.settle(40)
@@ -192,6 +234,7 @@ class Unattended(Rollouts):
         world = self.world
         world.readable = True
         world.commands.clear()
+        world.edit(experiment=None)
         for count in range(10):
             world.commands["resume"] = f"last-{count}"
             world.run(3, requests=1000)
@@ -200,7 +243,45 @@ class Unattended(Rollouts):
         assert world.state.verified
 
 
+class Arms(Rollouts):
+    """The same, beginning where four versions may be compared with the one that serves."""
+
+    @initialize(experiment=EXPERIMENTS, replicas=st.integers(1, 5))
+    def begin(self, experiment: Experiment | None, replicas: int) -> None:
+        steps = (PolicyStep(10, min_requests=50), PolicyStep(50, MINUTE))
+        self.world = serving(1, Policy(replicas=replicas, steps=steps, keep_previous=MINUTE))
+        self.ids, self.last = 0, 5
+        for number in (2, 3, 4, 5):
+            self.world.approve(number)
+        self.world.edit(experiment=experiment)
+        self.world.settle()
+
+    def teardown(self) -> None:
+        """Before it all comes to rest, the arms that are left have what the spec asks for."""
+        if hasattr(self, "world"):
+            self.world.readable = True
+            self.world.commands.clear()
+            self.experiment_is_under_way()
+        super().teardown()
+
+    def experiment_is_under_way(self) -> None:
+        """All arms that are left have exactly what the spec asks for."""
+        world = self.world
+        world.commands["resume"] = "experiment"
+        world.settle(40)
+        state, target = world.state, choose(world.policy, world.state, tuple(world.versions.values()))
+        if not target.arms or not world.policy.replicas or state.step is None or state.step.released:
+            return
+        assert {one.target for one in state.challengers} == set(target.arms)
+        asked = {arm.version: arm for arm in world.policy.experiment.arms} if world.policy.experiment else {}
+        for one in target.arms:
+            arm = asked[one.version]
+            assert state.reach_of(one) == Reach(arm.weight, match=arm.match)
+
+
 Rollouts.TestCase.settings = settings(stateful_step_count=40)
 Unattended.TestCase.settings = settings(max_examples=15, stateful_step_count=30)
+Arms.TestCase.settings = settings(max_examples=25, stateful_step_count=30)
 test_everything_that_must_always_hold_holds_after_every_write = Rollouts.TestCase
+test_the_same_holds_for_several_challengers_at_once = Arms.TestCase
 test_good_traffic_alone_brings_every_rollout_to_its_end = Unattended.TestCase

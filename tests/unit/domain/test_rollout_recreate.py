@@ -147,3 +147,19 @@ def test_a_version_that_was_kept_warm_gives_its_room_away() -> None:
     world.ending.clear()
     world.settle()
     assert (world.state.stable, world.pods) == (V3, {V3.name: 1})
+
+
+def test_it_waits_until_a_version_that_leaves_has_given_its_weight() -> None:
+    """Such a version waits for pods of the champion, which would never come."""
+    world = serving(1, Policy(replicas=2, steps=(PolicyStep(50),)))
+    world.approve(2)
+    world.settle()
+    world.lose_pods(OLD)
+    world.approve(3)
+    world.reconcile()
+    assert [share.target for share in world.state.leaving] == [V2]
+    world.edit(recreate=True, steps=())
+    world.reconcile()
+    assert world.pods[OLD] == 2
+    world.settle(20)
+    assert world.state.stable == V3

@@ -310,3 +310,13 @@ def test_a_ramp_never_begins_below_the_step_before_it_and_survives_a_pause_and_e
     world.reconcile()
     assert (index(world), world.state.weight(NEW)) == (0, weight)
     assert ramps(world, 10, 100)[-1] == 90
+
+
+def test_steps_edited_to_less_weight_take_it_only_as_the_champion_can_carry_it() -> None:
+    world = canary(Policy(replicas=4, steps=(PolicyStep(50),)))
+    world.lose_pods(revision(1).name)
+    world.edit(steps=(PolicyStep(replicas="100%", pause=True),))
+    world.reconcile()
+    assert world.state.weight(revision(2).name) == 50
+    world.settle()
+    assert world.state.weight(revision(2).name) == 0

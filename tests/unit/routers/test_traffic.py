@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.routers.source import by_service, endpoints, routed
-from noria_operator.routers.traffic import RoutedDeployment, effective
+from noria_operator.routers.traffic import RoutedDeployment, effective, in_order
 
 POD = ("10.0.0.1", 8080)
 
@@ -114,6 +116,51 @@ def test_a_model_deployment_is_routed_by_its_status() -> None:
         version=7,
         grpc={"m-2": ()},
     )
+
+
+SEVERAL = RoutedDeployment(
+    name="m",
+    revisions=(("m-1", 60), ("m-2", 20), ("m-3", 20), ("m-0", 0)),
+    endpoints={name: (("10.0.0.1", 8080),) for name in ("m-1", "m-2", "m-3", "m-0")},
+    challenger="m-2",
+    arms=(("m-3", ()),),
+    champion="m-1",
+    ranges=(("m-1", 0, 49), ("m-3", 50, 69), ("m-1", 70, 79), ("m-2", 80, 99)),
+)
+
+
+def test_with_several_challengers_users_go_by_ranges() -> None:
+    assert in_order(SEVERAL) == [("m-1", 50), ("m-3", 20), ("m-1", 10), ("m-2", 20), ("m-0", 0)]
+
+
+def test_an_arm_without_pods_gives_its_users_to_the_champion_and_nobody_else_moves() -> None:
+    dead = replace(SEVERAL, endpoints={**SEVERAL.endpoints, "m-3": ()})
+    assert effective(dead) == {"m-1": 80, "m-2": 20, "m-3": 0, "m-0": 0}
+    assert in_order(dead) == [("m-1", 50), ("m-1", 20), ("m-1", 10), ("m-2", 20), ("m-3", 0), ("m-0", 0)]
+
+
+def test_without_pods_of_the_champion_arms_share_what_it_had() -> None:
+    dead = replace(SEVERAL, endpoints={**SEVERAL.endpoints, "m-1": ()})
+    assert effective(dead) == {"m-1": 0, "m-2": 50, "m-3": 50, "m-0": 0}
+    assert dict(in_order(dead)) == effective(dead)
+
+
+def test_arms_and_ranges_come_from_the_status() -> None:
+    header = [{"name": "x-team", "value": "b"}]
+    status = {
+        "stable": {"name": "m-1"},
+        "candidate": {"name": "m-2"},
+        "others": [{"name": "m-3"}],
+        "traffic": [
+            {"name": "m-1", "weight": 70, "ranges": "0-49,60-79"},
+            {"name": "m-2", "weight": 20, "ranges": "80-99"},
+            {"name": "m-3", "weight": 10, "ranges": "50-59", "match": header},
+        ],
+    }
+    found = routed({"metadata": {"name": "m"}, "spec": {"model": "m"}, "status": status}, {})
+    assert (found.challenger, found.champion) == ("m-2", "m-1")
+    assert found.arms == (("m-3", (("x-team", "b"),)),)
+    assert found.ranges == (("m-1", 0, 49), ("m-1", 60, 79), ("m-2", 80, 99), ("m-3", 50, 59))
 
 
 def test_ports_for_grpc_go_by_their_name_and_unknown_ones_may_still_come() -> None:

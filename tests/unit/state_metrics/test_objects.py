@@ -72,8 +72,10 @@ ROLLOUT = deployment(
     traffic=[
         {"version": "flight-delay-1", "name": "flights-1-aaaaaa", "weight": 90},
         {"version": "flight-delay-2", "name": "flights-2-bbbbbb", "weight": 10},
+        {"version": "flight-delay-3", "name": "flights-3-dddddd", "weight": 0},
         {"version": "flight-delay-0", "name": "flights-0-cccccc", "weight": 0},
     ],
+    others=[{"version": "flight-delay-3", "name": "flights-3-dddddd"}],
     conditions=[
         {"type": "Ready", "status": "True"},
         {"type": "Stalled", "status": "False"},
@@ -96,6 +98,7 @@ def test_a_deployment_tells_its_phase_conditions_and_the_share_of_each_version()
     for number, role, cluster, ratio in (
         (1, "champion", "flights-1-aaaaaa", 0.9),
         (2, "challenger", "flights-2-bbbbbb", 0.1),
+        (3, "challenger", "flights-3-dddddd", 0),
         (0, "previous", "flights-0-cccccc", 0),
     ):
         labels = {**PLACE, "version": f"flight-delay-{number}", "role": role, "cluster": cluster}

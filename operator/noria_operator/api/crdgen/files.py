@@ -44,7 +44,7 @@ metadata:
 """
 
 
-_ONE_LINE: Final = 400
+_ONE_LINE: Final = 700
 """Characters of a mapping or list that stands in one line; longer ones are mostly indentation otherwise."""
 
 

@@ -1,0 +1,170 @@
+"""The end of an experiment: which of several versions is the best, and whether that is sure.
+
+Comes in: what every arm did, beside the champion of the same time, by one metric. Goes out: the winner, or
+why there is none. "Surely better" is a test that may be looked at at any time (`verdict` for counts,
+`sequences` for labels), against each other version at 20 times the number of arms: whichever version is truly
+the best, another one is taken for it in 1 of 20 experiments at most. Invariants: nothing is kept; only an arm
+whose verdict is Pass can win; what did not begin together is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import exp, log, log1p
+from typing import Final
+
+from noria_operator.domain.quality import DIRECTIONS, Direction, Labels
+from noria_operator.domain.quality_drop import METRICS, QualityPolicy
+from noria_operator.domain.sequences import log_one_sided, tuned
+from noria_operator.domain.verdict import (
+    FAIL_AT,
+    HARM_RATIOS,
+    PASS_AT,
+    Counts,
+    Judgement,
+    Verdict,
+    log_mean_exp,
+)
+
+SURE: Final = "Sure"
+BEST: Final = "Best"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What one version did by the metric: requests with how many errors or late answers, or labels."""
+
+    version: str
+    counts: Counts = field(default_factory=Counts)
+    labels: Labels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One arm beside the champion of the same time; `edge` is from when on an answer is late, if that
+    counts.
+    """
+
+    score: Score
+    champion: Score
+    since: datetime | None
+    judgement: Judgement | None
+    edge: float | None = None
+
+    @property
+    def may_win(self) -> bool:
+        """Whether nothing speaks against it."""
+        judgement = self.judgement
+        return judgement is not None and judgement.verdict is Verdict.PASS and not judgement.suspicious
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The place of the winner, if there is one, and why."""
+
+    winner: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How versions are compared; `quality` None: by the share of errors or late answers."""
+
+    name: str
+    quality: QualityPolicy | None = None
+
+    def value(self, score: Score) -> float | None:
+        """The estimate; None while there is too little."""
+        if self.quality is None:
+            return score.counts.errors / score.counts.requests if score.counts.requests else None
+        metric, labels = METRICS[self.quality.metric], score.labels
+        return metric.estimate(labels).value if labels is not None and metric.enough(labels) else None
+
+    def gain(self, one: Score, other: Score) -> float | None:
+        """How much better `one` is."""
+        mine, its = self.value(one), self.value(other)
+        if mine is None or its is None:
+            return None
+        higher = self.quality is not None and DIRECTIONS[self.quality.metric] is Direction.HIGHER
+        return mine - its if higher else its - mine
+
+    def log_e(self, one: Score, other: Score) -> float:
+        """log e against "`one` is no better than `other`"; 0, no evidence, while there is too little."""
+        gain = self.gain(one, other)
+        if gain is None:
+            return 0.0
+        if self.quality is None:
+            return _fewer(one.counts, other.counts)
+        metric = METRICS[self.quality.metric]
+        variance = sum(metric.estimate(each.labels).variance for each in (one, other) if each.labels)
+        information = 1 / variance
+        rho = tuned(2 * log(FAIL_AT) / max(self.quality.max_drop, 0.005) ** 2, 2 / FAIL_AT)
+        return log_one_sided(gain * information, information, rho)
+
+
+def _fewer(one: Counts, other: Counts) -> float:
+    """The harm test of `verdict` with the other as the challenger, in one window: weights do not change while
+    arms are compared.
+    """
+    share = other.requests / (one.requests + other.requests)
+    both = one.errors + other.errors
+    return log_mean_exp(
+        tuple(other.errors * log(ratio) - both * log1p(share * (ratio - 1)) for ratio in HARM_RATIOS)
+    )
+
+
+def choose(metric: Metric, promote: str, arms: Sequence[Contender], rivals: int) -> Choice:
+    """The winner of `arms`, which are those left of `rivals`."""
+    table = _table(metric, arms)
+    why = _apart(arms)
+    if why:
+        return Choice(None, f"{why} ({table})")
+    able = [place for place, arm in enumerate(arms) if arm.may_win and metric.value(arm.score) is not None]
+    best = max(able, key=lambda place: _ahead(metric, arms, place), default=None)
+    if best is None:
+        return Choice(None, f"no arm has the verdict Pass and a value ({table})")
+    winner = arms[best]
+    others = [winner.champion, *(arm.score for place, arm in enumerate(arms) if place != best)]
+    name = winner.score.version
+    if promote == BEST:
+        waits = [arm.score.version for arm in arms if not arm.may_win]
+        behind = [one.version for one in others if (metric.gain(winner.score, one) or 0.0) <= 0]
+        if waits or behind:
+            what = f"{', '.join(waits)} did not pass yet" if waits else f"{behind[0]} is as good or better"
+            return Choice(None, f"{what} ({table})")
+        return Choice(best, f"{name} is the best of those that pass ({table})")
+    needed = log(PASS_AT * rivals)
+    unsure = [(one.version, e) for one in others if (e := metric.log_e(winner.score, one)) < needed]
+    if promote != SURE or unsure:
+        what = ", ".join(f"{version} (e {exp(min(e, 99)):.2f} of {exp(needed):.0f})" for version, e in unsure)
+        what = f"{name} is not surely better than {what}" if unsure else f"{name} is surely the best"
+        return Choice(None, f"{what} ({table})")
+    return Choice(best, f"{name} is surely better than each other version ({table})")
+
+
+def _ahead(metric: Metric, arms: Sequence[Contender], place: int) -> float:
+    """By how much an arm is ahead of the champion."""
+    gain = metric.gain(arms[place].score, arms[place].champion)
+    return gain if gain is not None else -float("inf")
+
+
+def _apart(arms: Sequence[Contender]) -> str:
+    """Why arms cannot be compared with each other."""
+    if len({arm.since for arm in arms}) > 1:
+        return "the arms did not begin together, so that a person has to choose"
+    if len({arm.edge for arm in arms}) > 1:
+        return "the arms' late answers are counted from different edges, so that a person has to choose"
+    return ""
+
+
+def _table(metric: Metric, arms: Sequence[Contender]) -> str:
+    scores = [arm.score for arm in arms] + [arm.champion for arm in arms[:1]]
+    values = [(score.version, metric.value(score)) for score in scores]
+    told = ", ".join(f"{name} {'?' if value is None else f'{value:.4f}'}" for name, value in values)
+    what = metric.quality.metric if metric.quality else f"share of {_HITS[metric.name]}"
+    return f"{what}: {told}"
+
+
+_HITS: Final = {"errors": "errors", "latency": "late answers"}

@@ -1,0 +1,107 @@
+"""Moves of an experiment, in which several challengers are compared with the champion at once.
+
+Comes in: a `Scene` and the state. Goes out: the next state and what to tell people, or None when a move does
+not apply. Invariants: arms get their first requests together; an arm that fails leaves the others as they
+are; at the end at most one is left, which takes over as any challenger does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from noria_operator.domain import experiment
+from noria_operator.domain.analysis import Analysis
+from noria_operator.domain.experiment import Choice, Contender, Metric, Score
+from noria_operator.domain.measures import added
+from noria_operator.domain.rollout_arms import facing, seats
+from noria_operator.domain.rollout_retreat import rejecting
+from noria_operator.domain.rollout_scene import Outcome, Scene, attempt, happened, named, released
+from noria_operator.domain.rollout_state import Happened, Mode, Rival, State, Step
+from noria_operator.domain.rollout_steps import plan_of
+from noria_operator.domain.rollout_traffic import shift
+
+
+def join(scene: Scene, state: State) -> Outcome | None:
+    """The next arm of an experiment becomes a challenger, beside those that are one already; the step begins
+    again. Nobody joins while a person holds the experiment, or after its end.
+    """
+    trial = [one.target for one in state.challengers]
+    wanted = next((one for one in scene.target.arms or () if one not in trial), None)
+    step, blocked = state.step, scene.observed.obstacle or not scene.spec.replicas or not state.verified
+    if wanted is None or blocked or (step is not None and (step.paused or step.released)):
+        return None
+    candidate = attempt(scene, state, wanted)
+    fresh = Step(0, scene.now, plan=plan_of(scene.spec, wanted.version))
+    if step is None:
+        state = replace(state, candidate=candidate, analysis=Analysis(), step=fresh)
+    else:
+        fresh = replace(fresh, requests=step.requests)
+        state = replace(state, others=(*state.others, Rival(candidate, Analysis())), step=fresh)
+    warm = state.previous is not None and state.previous.target == wanted
+    state = shift(scene.spec, scene.observed, replace(state, previous=None) if warm else state, state.reach)
+    arms = scene.spec.of(wanted.version).rivals
+    message = (
+        f"{wanted.version} starts as one of {arms} arms, attempt {candidate.attempt}, "
+        f"champion {named(state.stable)}"
+    )
+    return happened(scene, state, Happened.STARTED, wanted.version, message)
+
+
+def finish(scene: Scene, state: State) -> Outcome | None:
+    """Once time and requests are full, the winner is the only challenger that is left, and takes over."""
+    step = state.step
+    if step is None or step.paused or step.released or step.mode != Mode.RUNNING:
+        return None
+    if not scene.policy.compares or step.index < len(scene.policy.steps):
+        return None
+    choice = choice_of(scene, state)
+    return None if choice.winner is None else crown(scene, state, choice.winner, choice.message)
+
+
+def crown(scene: Scene, state: State, place: int, why: str) -> Outcome:
+    """All traffic for the challenger at `place`; the others are remembered as behind it."""
+    mine = facing(state, place)
+    winner, step, losers = mine.candidate, mine.step, [one.candidate.target for one in mine.others]
+    if winner is None or step is None:
+        return state, None
+    for loser in losers:
+        mine = rejecting(scene, mine, loser, f"{winner.target.version} won: {why}", by_hand=True)
+    arms = scene.spec.experiment.arms if scene.spec.experiment else ()
+    names = {arm.version for arm in arms} - {winner.target.version}
+    rejected = tuple(replace(one, lost=one.lost or one.version in names) for one in mine.rejected)
+    step = replace(released(step, scene.now), index=len(scene.policy.steps), paused=False)
+    mine = replace(mine, others=(), step=step, rejected=rejected)
+    mine = shift(scene.policy, scene.observed, mine, mine.reach)
+    left = f"; {', '.join(one.version for one in losers)} end here" if losers else ""
+    return happened(scene, mine, Happened.PASSED, winner.target.version, f"{why}{left}")
+
+
+def choice_of(scene: Scene, state: State) -> Choice:
+    """Who is the best by now, and whether that suffices."""
+    asked = scene.spec.experiment
+    if asked is None:
+        return Choice(None, "")
+    quality = scene.spec.quality if asked.metric == "quality" else None
+    contenders = [_contender(scene.of(mine), mine, asked.metric) for mine in seats(state)]
+    return experiment.choose(Metric(asked.metric, quality), asked.promote, contenders, scene.policy.rivals)
+
+
+def _contender(scene: Scene, state: State, metric: str) -> Contender:
+    """What the first challenger of `state` did, the open window included."""
+    analysis, reading = state.analysis or Analysis(), scene.reading
+    version = state.candidate.target.version if state.candidate else ""
+    champion = f"champion {named(state.stable)}"
+    arms = (Score(version), Score(champion))
+    edge = None
+    if metric == "quality":
+        seen = scene.observed.of(state.candidate).counted
+        if seen is not None and seen.readable:
+            arms = (Score(version, labels=seen.challenger), Score(champion, labels=seen.champion))
+    else:
+        slow = analysis.latency if metric == "latency" else None
+        edge = slow.edge if slow else None
+        evidence = added(analysis.evidence, reading.window)
+        if metric == "latency":
+            evidence = added(slow.evidence, reading.slow) if slow else Analysis().evidence
+        arms = (Score(version, evidence.challenger), Score(champion, evidence.champion))
+    return Contender(*arms, since=analysis.since, judgement=reading.judgement, edge=edge)

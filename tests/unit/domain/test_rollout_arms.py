@@ -1,0 +1,468 @@
+"""Several challengers at once: they begin together, are judged each by itself, and one is left at the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.unit.domain.rollout_world import World, revision, seconds, serving
+
+from noria_operator.domain.analysis import Counted
+from noria_operator.domain.quality import Labels
+from noria_operator.domain.quality_drop import QualityPolicy
+from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
+from noria_operator.domain.rollout_state import Happened, Phase
+from noria_operator.domain.rollout_traffic import FULL
+from noria_operator.domain.verdict import Verdict
+from noria_serving.contract import SCORE_BINS
+
+MINUTE = timedelta(minutes=1)
+ARMS = (Arm("m-2", 20), Arm("m-3", 10), Arm("m-4", 10))
+TRIAL = Experiment(ARMS, duration=5 * MINUTE, min_requests=500)
+ASKED = Policy(replicas=10, experiment=TRIAL, steps=(PolicyStep(10),))
+
+
+def trial(policy: Policy = ASKED, *, settled: bool = True) -> World:
+    """Version 1 serves, and all arms are approved."""
+    world = serving(1, replace(policy, experiment=None))
+    arms = policy.experiment.arms if policy.experiment else ()
+    for arm in arms:
+        world.approve(int(arm.version[2:]))
+    world.edit(experiment=policy.experiment)
+    if settled:
+        world.settle()
+    return world
+
+
+def weights(world: World) -> dict[str, int]:
+    return {share.target.version: share.weight for share in world.state.traffic if share.weight}
+
+
+def versions(world: World) -> list[str]:
+    return [one.target.version for one in world.state.challengers]
+
+
+def message(world: World) -> str:
+    return world.plan.message if world.plan else ""
+
+
+def test_every_arm_gets_exactly_its_weight_beside_the_champion() -> None:
+    world = trial()
+    assert versions(world) == ["m-2", "m-3", "m-4"]
+    assert weights(world) == {"m-1": 60, "m-2": 20, "m-3": 10, "m-4": 10}
+    assert {name: world.pods[revision(int(name[2:])).name] for name in weights(world)} == {
+        "m-1": 10, "m-2": 2, "m-3": 1, "m-4": 1,
+    }  # fmt: skip
+    assert world.plan is not None
+    assert world.plan.phase is Phase.PROGRESSING
+    assert "m-2 weight 20" in message(world)
+
+
+def test_no_arm_begins_before_all_have_their_pods() -> None:
+    world = trial(settled=False)
+    world.reconcile()
+    for number in (2, 3):
+        world.become_ready(revision(number).name)
+        world.reconcile()
+    assert weights(world) == {"m-1": 100}
+    assert "m-4: 0 of 1 pods ready" in message(world)
+    world.become_ready()
+    world.reconcile()
+    assert weights(world) == {"m-1": 60, "m-2": 20, "m-3": 10, "m-4": 10}
+    since = {mine.analysis.since for mine in world.state.others if mine.analysis}
+    assert world.state.analysis is not None
+    assert since == {world.state.analysis.since} == {world.now}
+
+
+def test_an_arm_that_never_gets_ready_is_aborted_and_the_others_begin() -> None:
+    world = trial(settled=False)
+    world.reconcile()
+    for number in (2, 4):
+        world.become_ready(revision(number).name)
+    world.pass_time(11 * MINUTE)
+    world.reconcile()
+    assert versions(world) == ["m-2", "m-4"]
+    assert world.state.is_rejected(revision(3))
+    world.settle()
+    assert weights(world) == {"m-1": 70, "m-2": 20, "m-4": 10}
+
+
+@pytest.mark.parametrize("bad", [2, 3, 4])
+def test_an_arm_that_fails_loses_its_weight_at_once_and_the_others_go_on(bad: int) -> None:
+    world = trial()
+    name = revision(bad).name
+    others = {
+        version: weight for version, weight in weights(world).items() if version not in ("m-1", f"m-{bad}")
+    }
+    world.run(1, requests=100)
+    evidence = {one.candidate.target.version: one.analysis for one in world.state.others}
+    world.run(1, requests=1000, errors={name: 60})
+    assert Happened.ROLLED_BACK in world.events
+    assert f"m-{bad}" not in versions(world)
+    assert world.state.weight(name) == 0
+    assert name not in world.pods
+    assert weights(world) == {"m-1": FULL - sum(others.values()), **others}
+    for one in world.state.others:
+        before = evidence.get(one.candidate.target.version)
+        assert one.analysis is not None
+        assert before is None or one.analysis.evidence.windows >= before.evidence.windows > 0
+    assert world.state.rejected[-1].reason.count("fails more often") == 1
+
+
+def test_weight_0_of_a_failed_arm_is_written_before_its_pods_go() -> None:
+    world = trial()
+    name = revision(3).name
+    world.send(1000, {name: 60})
+    world.pass_time(seconds(10))
+    world.reconcile()
+    world.send(1000, {name: 60})
+    world.pass_time(seconds(10))
+    world.reconcile()
+    world.send(1000, {name: 60})
+    world.pass_time(seconds(10))
+    world.reconcile()
+    assert world.state.is_rejected(revision(3))
+    assert world.state.weight(name) == 0
+    assert world.pods[name] == 1, "routers still send to it"
+    world.routers_follow()
+    world.reconcile()
+    world.reconcile()
+    assert name not in world.pods
+
+
+def test_an_arm_that_loses_its_pods_gives_its_weight_to_the_champion_until_they_are_back() -> None:
+    world = trial()
+    world.lose_pods(revision(2).name)
+    world.reconcile()
+    assert weights(world) == {"m-1": 80, "m-3": 10, "m-4": 10}
+    world.settle()
+    assert weights(world) == {"m-1": 60, "m-2": 20, "m-3": 10, "m-4": 10}
+
+
+def test_an_arm_has_no_more_weight_than_its_ready_pods_carry() -> None:
+    world = trial()
+    world.lose_pods(revision(2).name, 1)
+    world.reconcile()
+    assert weights(world) == {"m-1": 70, "m-2": 10, "m-3": 10, "m-4": 10}
+
+
+def owners(world: World) -> list[str]:
+    found = {
+        percent: share.target.version
+        for share in world.state.traffic
+        for start, end in share.ranges
+        for percent in range(start, end + 1)
+    }
+    return [found[percent] for percent in sorted(found)]
+
+
+def test_users_move_between_the_champion_and_an_arm_alone() -> None:
+    world = trial()
+    before = owners(world)
+    assert {version: before.count(version) for version in before} == weights(world)
+    world.run(1, requests=1000, errors={revision(2).name: 60})
+    after = owners(world)
+    moved = {(one, other) for one, other in zip(before, after, strict=True) if one != other}
+    assert moved == {("m-2", "m-1")}
+    world.edit(experiment=replace(TRIAL, arms=(Arm("m-2", 20), Arm("m-3", 30), Arm("m-4", 5))))
+    world.settle()
+    last = owners(world)
+    moved = {(one, other) for one, other in zip(after, last, strict=True) if one != other}
+    assert moved == {("m-1", "m-3"), ("m-4", "m-1")}
+    assert {version: last.count(version) for version in last} == {"m-1": 65, "m-3": 30, "m-4": 5}
+
+
+def test_the_last_arm_keeps_its_users_whichever_it_is() -> None:
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=ARMS[:2])))
+    before = owners(world)
+    world.run(1, requests=1000, errors={revision(2).name: 60})
+    assert versions(world) == ["m-3"]
+    assert [index for index, one in enumerate(before) if one == "m-3"] == [
+        index for index, one in enumerate(owners(world)) if one == "m-3"
+    ]
+
+
+def test_evidence_goes_on_for_every_arm_by_itself_and_survives_being_written() -> None:
+    world = trial()
+    world.run(2, requests=1000)
+    seen = {one.candidate.target.version: one.analysis for one in world.state.others}
+    assert world.state.analysis is not None
+    counts = [world.state.analysis.evidence.challenger.requests]
+    counts += [analysis.evidence.challenger.requests for analysis in seen.values() if analysis]
+    assert counts[0] > counts[1] == counts[2] > 0
+
+
+def test_false_passes_are_shared_by_the_arms() -> None:
+    """354 requests without an error pass one challenger at tolerated 0.01; three need e 60."""
+    world = trial()
+    verdicts = {}
+    for _ in range(40):
+        world.run(1 / 6, requests=100)
+        analysis = world.state.others[0].analysis
+        assert analysis is not None
+        verdicts[analysis.evidence.challenger.requests] = analysis.verdict
+    passed = min(count for count, verdict in verdicts.items() if verdict is Verdict.PASS)
+    held = max(count for count, verdict in verdicts.items() if verdict is Verdict.HOLD)
+    assert 354 < held < passed < 600
+
+
+def test_the_best_arm_by_errors_takes_over_and_the_others_are_left() -> None:
+    policy = replace(ASKED, tolerated=0.2, keep_previous=timedelta())
+    world = trial(policy)
+    rates = {1: 0.06, 2: 0.06, 3: 0.005, 4: 0.06}
+    sent = 4000
+
+    def errors() -> dict[str, int]:
+        shares = {name: world.routers[0].get(name, 0) for name in world.pods}
+        return {
+            revision(n).name: int(sent * 2 * shares.get(revision(n).name, 0) / 100 * rate)
+            for n, rate in rates.items()
+        }
+
+    for _ in range(80):
+        world.send(sent, errors())
+        world.pass_time(seconds(10))
+        world.settle()
+        if world.state.stable == revision(3):
+            break
+    assert world.state.stable == revision(3)
+    assert world.events[-2:] == [Happened.PASSED, Happened.PROMOTED]
+    assert "m-2, m-4 end here" in world.state.history[-2].message
+    world.settle()
+    assert weights(world) == {"m-3": 100}
+    assert world.plan is not None
+    assert (world.plan.phase, world.state.challengers) == (Phase.HEALTHY, ())
+    assert {one.version for one in world.state.rejected if one.lost} == {"m-2", "m-4"}
+    world.pass_time(60 * MINUTE)
+    world.settle()
+    assert world.state.stable == revision(3), "a newer arm that lost is not followed"
+    assert world.state.candidate is None
+
+
+def labels(good: int, bad: int) -> Labels:
+    """Scores 0.9 for positives and 0.1 for negatives; `bad` the other way."""
+    high, low = int(0.9 * SCORE_BINS), int(0.1 * SCORE_BINS)
+    positives, negatives = [0] * SCORE_BINS, [0] * SCORE_BINS
+    positives[high], negatives[low], positives[low], negatives[high] = good, good, bad, bad
+    return Labels.of(negatives, positives)
+
+
+def test_the_best_arm_by_quality_takes_over_only_when_that_is_sure() -> None:
+    quality = replace(TRIAL, arms=ARMS[:2], metric="quality", duration=MINUTE, min_requests=0)
+    world = trial(replace(ASKED, quality=QualityPolicy("accuracy", 0.02), experiment=quality))
+    champion = labels(3000, 900)
+
+    def told(good: int, bad: int, other: tuple[int, int]) -> None:
+        two, three = (revision(number).name for number in (2, 3))
+        world.counted = {two: Counted(champion=champion, challenger=labels(good, bad))}
+        world.counted[three] = Counted(champion=champion, challenger=labels(*other))
+
+    told(3000, 700, (3000, 690))
+    world.run(3, requests=1000)
+    assert world.state.stable == revision(1)
+    assert "waiting for a winner" in message(world)
+    told(3000, 400, (3000, 900))
+    world.run(2, requests=1000)
+    assert world.state.stable == revision(2)
+
+
+def tied(**changes: object) -> World:
+    """Arms without any error: nobody is better than anybody."""
+    world = trial(replace(ASKED, max_hold=10 * MINUTE, experiment=replace(TRIAL, **changes)))  # type: ignore[arg-type]
+    world.run(16, requests=1000)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("promote", "why"),
+    [("Sure", "is not surely better than"), ("Best", "is as good or better"), ("Never", "not surely better")],
+)
+def test_without_a_winner_it_stays_as_it_is_for_a_person_to_choose(promote: str, why: str) -> None:
+    world = tied(promote=promote)
+    assert world.plan is not None
+    assert world.plan.phase is Phase.PAUSED
+    assert world.events.count(Happened.PAUSED) == 1
+    assert weights(world) == {"m-1": 60, "m-2": 20, "m-3": 10, "m-4": 10}
+    told = next(entry for entry in reversed(world.state.history) if entry.event == Happened.PAUSED)
+    assert why in told.message
+    assert "annotate noria.dev/promote: <version>" in told.message
+
+
+def test_with_on_max_hold_abort_all_arms_end() -> None:
+    world = trial(replace(ASKED, max_hold=10 * MINUTE, abort_on_max_hold=True))
+    world.run(16, requests=1000)
+    assert weights(world) == {"m-1": 100}
+    assert all(world.state.is_rejected(revision(number)) for number in (2, 3, 4))
+    assert world.events.count(Happened.ROLLED_BACK) == 1
+
+
+def test_a_person_names_the_winner() -> None:
+    world = tied()
+    world.commands["promote"] = "m-4@ann"
+    world.settle()
+    assert world.state.stable == revision(4)
+    assert weights(world) == {"m-4": 100}
+
+
+def test_the_last_arm_needs_no_name() -> None:
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=ARMS[:2])))
+    world.run(1, requests=1000, errors={revision(2).name: 60})
+    world.commands["promote"] = "ann"
+    world.settle()
+    assert world.state.stable == revision(3)
+
+
+@pytest.mark.parametrize("command", ["promote", "promote-full"])
+def test_a_promotion_that_names_no_arm_is_refused_and_says_which_there_are(command: str) -> None:
+    world = trial()
+    world.commands[command] = "ann"
+    world.settle()
+    assert world.events[-1] is Happened.REFUSED
+    assert "one of m-2, m-3, m-4" in world.state.history[-1].message
+    assert weights(world)["m-2"] == 20
+
+
+def test_an_abort_ends_all_arms_until_a_retry() -> None:
+    world = trial()
+    world.commands["abort"] = "1"
+    world.reconcile()
+    assert weights(world) == {"m-1": 100}
+    assert world.events.count(Happened.ROLLED_BACK) == 1
+    world.settle()
+    assert set(world.pods) == {revision(1).name}
+    world.pass_time(60 * MINUTE)
+    world.settle()
+    assert world.state.challengers == ()
+    world.commands["retry"] = "1"
+    world.settle()
+    assert versions(world) == ["m-2", "m-3", "m-4"]
+    assert [one.attempt for one in world.state.challengers][-1] == 2
+
+
+def test_a_pause_holds_the_end_and_an_arm_still_fails_in_it() -> None:
+    world = trial()
+    world.commands["pause"] = "1"
+    world.settle()
+    world.run(1, requests=1000, errors={revision(3).name: 60})
+    assert versions(world) == ["m-2", "m-4"]
+    world.commands["resume"] = "1"
+    world.settle()
+    assert weights(world) == {"m-1": 70, "m-2": 20, "m-4": 10}
+
+
+def test_an_undo_ends_all_arms_and_the_champion_serves() -> None:
+    world = trial()
+    world.commands["undo"] = "1"
+    world.settle()
+    assert weights(world) == {"m-1": 100}
+    assert world.state.challengers == ()
+
+
+def test_an_arm_that_is_taken_out_of_the_spec_leaves_and_the_others_stay() -> None:
+    world = trial()
+    world.edit(experiment=replace(TRIAL, arms=(ARMS[0], ARMS[2])))
+    world.settle()
+    assert weights(world) == {"m-1": 70, "m-2": 20, "m-4": 10}
+    assert not world.state.is_rejected(revision(3))
+    assert set(world.pods) == {revision(number).name for number in (1, 2, 4)}
+
+
+def test_an_arm_that_joins_later_is_judged_but_a_person_has_to_choose() -> None:
+    world = trial(replace(ASKED, max_hold=10 * MINUTE, experiment=replace(TRIAL, arms=ARMS[:2])))
+    world.run(3, requests=1000)
+    world.approve(4)
+    world.edit(experiment=TRIAL)
+    world.settle()
+    assert weights(world) == {"m-1": 60, "m-2": 20, "m-3": 10, "m-4": 10}
+    world.run(20, requests=1000)
+    assert "did not begin together" in "".join(entry.message for entry in world.state.history)
+
+
+def test_arms_that_leave_together_keep_what_the_champion_cannot_carry() -> None:
+    arms = tuple(Arm(f"m-{number}", 10) for number in range(2, 10))
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=arms)))
+    world.lose_pods(revision(1).name, 1)
+    world.edit(experiment=None, pinned="m-1")
+    world.reconcile()
+    assert weights(world) == {"m-1": 20} | {f"m-{number}": 10 for number in range(2, 10)}
+    world.settle()
+    assert weights(world) == {"m-1": 100}
+
+
+def test_a_newer_version_waits_for_the_end_of_the_experiment() -> None:
+    world = trial()
+    world.approve(9)
+    world.run(1, requests=1000)
+    assert versions(world) == ["m-2", "m-3", "m-4"]
+    world.commands["abort"] = "1"
+    world.settle()
+    assert versions(world) == ["m-9"]
+
+
+def test_the_experiment_waits_until_all_arms_are_approved() -> None:
+    world = serving(1, ASKED)
+    world.approve(2)
+    world.approve(3, "PendingApproval")
+    world.settle()
+    assert world.state.challengers == ()
+    assert "m-4 does not exist, m-3 is PendingApproval" in message(world)
+    world.approve(3)
+    world.approve(4)
+    world.settle()
+    assert versions(world) == ["m-2", "m-3", "m-4"]
+
+
+def test_the_first_champion_is_no_arm() -> None:
+    world = World(ASKED)
+    for number in (1, 2, 3, 4):
+        world.approve(number)
+    world.settle()
+    assert world.state.stable == revision(1)
+    assert versions(world) == ["m-2", "m-3", "m-4"]
+
+
+def test_without_the_experiment_in_the_spec_the_newest_arm_goes_on_as_a_canary() -> None:
+    world = trial(replace(ASKED, steps=(PolicyStep(10), PolicyStep(50))))
+    world.edit(experiment=None)
+    world.settle()
+    assert versions(world) == ["m-4"]
+    assert weights(world)["m-4"] == 50
+    assert owners(world) == []
+
+
+def test_arms_can_be_reached_by_header_without_a_weight() -> None:
+    arms = (Arm("m-2", match=(("x-team", "a"),), replicas="20%"), Arm("m-3", match=(("x-team", "b"),)))
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=arms)))
+    assert weights(world) == {"m-1": 100}
+    reaches = {share.target.version: share.match for share in world.state.traffic if share.match}
+    assert reaches == {"m-2": (("x-team", "a"),), "m-3": (("x-team", "b"),)}
+    assert world.pods[revision(2).name] == 2
+
+
+def test_a_warm_former_champion_can_be_an_arm() -> None:
+    world = serving(1, Policy(replicas=2, keep_previous=60 * MINUTE))
+    world.approve(2)
+    world.settle()
+    assert world.state.previous is not None
+    world.approve(3)
+    arms = (Arm("m-1", 10), Arm("m-3", 10))
+    world.edit(experiment=replace(TRIAL, arms=arms))
+    world.settle()
+    assert versions(world) == ["m-1", "m-3"]
+    assert weights(world) == {"m-2": 80, "m-1": 10, "m-3": 10}
+
+
+def test_nobody_is_an_arm_while_replicas_is_0() -> None:
+    world = trial(replace(ASKED, replicas=0))
+    assert world.state.challengers == ()
+
+
+def test_another_configuration_begins_the_experiment_again() -> None:
+    world = trial()
+    for number in (1, 2, 3, 4):
+        world.approve(number, config="bbbbbb")
+    world.settle(20)
+    assert [one.target.revision for one in world.state.challengers] == ["bbbbbb"] * 3
+    assert world.state.stable == revision(1)
+    assert sum(weights(world).values()) == 100
