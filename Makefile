@@ -185,6 +185,10 @@ bench-judge: venv ## Simulate rollouts under Noria's judge and its peers' rules 
 bench-drift: venv ## Simulate drift and none under Noria's rules and its peers' (fetches river once; ARGS=--quick)
 	$(PYTHON) -m benchmarks.drift $(ARGS)
 
+.PHONY: bench-policies
+bench-policies: venv ## Weigh retraining policies: trainings against loss, on streams and on flights (ARGS=--quick: two minutes)
+	$(PYTHON) -m benchmarks.policies $(ARGS)
+
 .PHONY: bench-rollouts
 bench-rollouts: venv ## Measure the operator beside the real Argo Rollouts on an API server (ARGS="--rollouts 100"; root)
 	@$(CLUSTER) build etcd kubernetes kwok helm argo-rollouts

@@ -92,14 +92,13 @@ class Performance(Spec):
     relative_drop: Probability | None = Field(
         default=None,
         description="Fires when the metric is worse than the best ever reached by more than this share "
-        "of it, "
-        'for example "0.05".',
+        'of it, for example "0.05"; both are taken one standard error in the champion\'s favour.',
     )
     min_labels: int = Field(
-        default=500,
+        default=1000,
         ge=1,
         le=1_000_000_000,
-        description="Labelled rows that a window needs before it is judged. Default: 500.",
+        description="Labelled rows that a window needs before it is judged. Default: 1000.",
     )
     for_: int = Field(
         default=2,

@@ -18,7 +18,7 @@ from math import sqrt
 from typing import Final
 
 from noria_operator.domain.proportions import Z95, Interval, wilson
-from noria_operator.domain.quality import RATED, Confusion, Labels, Rows, rows
+from noria_operator.domain.quality import RATED, Confusion, Direction, Labels, Rows, rows
 from noria_operator.domain.quality_drop import METRICS
 
 
@@ -63,6 +63,14 @@ class Measured:
     def error(self) -> float:
         """Standard error."""
         return (self.high - self.low) / (2 * Z95)
+
+    def cautious(self, direction: Direction) -> float:
+        """The value, one standard error on its worse side."""
+        return self.value - self.error if direction is Direction.HIGHER else self.value + self.error
+
+    def generous(self, direction: Direction) -> float:
+        """The value, one standard error on its better side."""
+        return self.value + self.error if direction is Direction.HIGHER else self.value - self.error
 
 
 Joined = Labels | Errors

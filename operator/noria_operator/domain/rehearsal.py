@@ -13,14 +13,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
-from noria_operator.api.names import API_VERSION, MODEL_DEPLOYMENT
 from noria_operator.api.parsing import parse_as
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import Champion, Request, performance, schedule, window_start
+from noria_operator.domain.triggers import (
+    MANUAL,
+    Champion,
+    Request,
+    manual,
+    performance,
+    schedule,
+    window_start,
+)
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import combined
 from noria_operator.domain.triggers_hold import Watched
@@ -154,8 +162,8 @@ class Rehearsal:
 
     def _watched(self) -> Watched:
         deployment = {
-            "apiVersion": API_VERSION,
-            "kind": MODEL_DEPLOYMENT,
+            "apiVersion": names.API_VERSION,
+            "kind": names.MODEL_DEPLOYMENT,
             "metadata": {"name": self.obj["spec"]["deployment"]},
             "spec": {"model": self._model},
             "status": {"stable": {"version": self.champion.name}},
@@ -163,10 +171,14 @@ class Rehearsal:
         return Watched(list(self.jobs.values()), deployment, self._versions)
 
     def _requests(self, now: datetime) -> list[Request]:
-        entries = {entry["name"]: entry for entry in self._status().get("triggers", [])}
+        status = self._status()
+        entries = {entry["name"]: entry for entry in status.get("triggers", [])}
+        said = names.command_id(self.obj["metadata"].get("annotations"), "retrain")
+        asked = manual(said, status.get("commands", {}).get("retrain"), entries.get(MANUAL))
         triggers = self.training.spec.triggers
         plain = [one for one in triggers if one.combine is None and _replayable(one)]
-        found = [self._ask(one, entries.get(one.name, {}), now) for one in plain]
+        found = [asked] if asked else []
+        found += [self._ask(one, entries.get(one.name, {}), now) for one in plain]
         others = {one.name: one for one in found}
         return [*found, *(combined(one, others) for one in triggers if one.combine is not None)]
 

@@ -4,7 +4,8 @@ Comes in: one trigger of the spec, its entry in status, and the evidence. Goes o
 whether it asks for a run. Invariants: a trigger only asks, cooldown, budget and `Forbid` decide
 elsewhere; an open window changes nothing in status, so scraping costs no writes; the baseline is the best
 value ever reached and never gets worse, so a bad promotion cannot hide the loss (monitoring lesson: never
-"error after the last deploy").
+"error after the last deploy"). The best of many noisy windows is a lucky one: a window counts as best with
+one standard error less than it shows, and a loss against it has to be larger than its own.
 """
 
 from __future__ import annotations
@@ -179,10 +180,11 @@ def _standing(entry: Json, rule: Performance, begun: datetime) -> Request:
 def _opened(
     name: str, rule: Performance, entry: Json, champion: Champion, *, begin: datetime, counted: str
 ) -> Json:
-    """A new window and a new streak for a new stable version; the best value stays, or rises to its
-    acceptance.
+    """A new window and a new streak for a new stable version; the best value stays. With which metric it was
+    accepted counts only while production has shown none.
     """
-    best = _best(rule, entry.get("best"), champion.metrics.get(rule.metric), entry.get("state"))
+    same = entry.get("best") and (entry.get("state") or {}).get("metric") == rule.metric
+    best = entry["best"] if same else champion.metrics.get(rule.metric)
     return {
         "name": name,
         "decision": "Wait",
@@ -205,7 +207,7 @@ def _judged(
         "value": _text(value),
         "interval": f"{_text(measured.low)} to {_text(measured.high)}",
         "samples": samples,
-        "best": _best(rule, known, _text(value), entry.get("state")),
+        "best": _best(rule, known, _text(measured.cautious(direction)), entry.get("state")),
         "windowStartedAt": stamp(now),
     }
     if rule.cost is not None:
@@ -215,7 +217,8 @@ def _judged(
         )
         return _asking(judged | {"threshold": best}, wanted=bool(judged["streak"]))
     threshold = _threshold(rule, known)
-    lost = threshold is not None and direction.better(threshold, value)
+    judged_by = value if rule.relative_drop is None else measured.generous(direction)
+    lost = threshold is not None and direction.better(threshold, judged_by)
     streak = int(entry.get("streak") or 0) + 1 if lost else 0
     shown = f"{rule.metric} {value:.4f} on {counted} of {entry['version']}"
     if threshold is None:

@@ -1,0 +1,85 @@
+"""Policies are weighed on models that are really trained."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.policies import __main__ as command
+from benchmarks.policies.rules import DEFAULT, POLICIES, Policy
+from benchmarks.policies.streams import DAYS, ROWS, Stream, synthetic
+from benchmarks.policies.table import front, markdown
+from benchmarks.policies.trial import Outcome, Trial
+
+
+def short(stream: Stream, days: int) -> Stream:
+    """The first days of a stream."""
+    kept = stream.day < days
+    return Stream(stream.name, stream.rows[kept], stream.labels[kept], stream.day[kept], stream.made)
+
+
+@pytest.fixture(scope="module")
+def abrupt() -> Stream:
+    return short(next(one for one in synthetic(1) if "abrupt" in one.name), 125)
+
+
+def by_name(name: str) -> Policy:
+    return next(policy for policy in POLICIES if policy.name == name)
+
+
+def test_a_stream_has_its_rows_every_day_and_a_tenth_of_its_labels_wrong() -> None:
+    still = next(synthetic(3))
+    assert len(still.labels) == DAYS * ROWS
+    wrong = (still.rows[:, 0] > 0) != (still.labels == 1)
+    assert wrong.mean() == pytest.approx(0.1, abs=0.01)
+    assert all(a <= b for a, b in pairwise(still.day))
+
+
+def test_a_model_that_is_never_retrained_loses_by_the_change_and_ours_does_not(abrupt: Stream) -> None:
+    never, ours = (Trial(abrupt, policy).outcome() for policy in (by_name("never"), DEFAULT))
+    assert (never.runs, never.promoted) == (0, 0)
+    assert ours.runs >= 1
+    assert ours.loss < never.loss - 0.03
+
+
+def test_a_schedule_trains_as_often_as_it_says(abrupt: Stream) -> None:
+    assert Trial(abrupt, by_name("weekly")).outcome().runs == pytest.approx(95 / 7, abs=1)
+
+
+def test_benign_shifts_start_the_drift_rule_and_not_ours() -> None:
+    still = short(next(synthetic(1)), 75)
+    assert Trial(still, by_name("PSI > 0.2")).outcome().runs > 3
+    assert Trial(still, DEFAULT).outcome().runs <= 1
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    outcomes = {
+        "a": Outcome(0, 0, 0.5),
+        "b": Outcome(5, 5, 0.2),
+        "c": Outcome(9, 9, 0.3),
+        "d": Outcome(9, 9, 0.1),
+    }
+    assert front(outcomes) == ["a", "b", "d"]
+    assert "| **b** | 5 | 5 | 0.2000 |" in markdown({"x": outcomes})
+    assert "| c | 9 |" in markdown({"x": outcomes})
+
+
+def test_the_command_keeps_tables_and_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = [short(one, 50) for one in synthetic(1)]
+    monkeypatch.setattr(command, "synthetic", lambda seed: streams)
+    monkeypatch.setattr(command, "flights", lambda: Stream("tiny", *_tiny()))
+    monkeypatch.setattr(
+        command, "POLICIES", (by_name("never"), by_name("PSI > 0.2"), by_name("Noria, by cost"))
+    )
+    monkeypatch.setattr(sys, "argv", ["policies", "--seeds", "1", "--into", str(tmp_path)])
+    command.main()
+    assert "Noria, by cost" in (tmp_path / "policies-figures.md").read_text()
+    assert (tmp_path / "policies.svg").read_text().count("trainings") >= 1
+
+
+def _tiny() -> tuple[object, ...]:
+    source = short(next(synthetic(2)), 40)
+    return source.rows, source.labels, np.asarray(source.day), source.made
