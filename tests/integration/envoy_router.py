@@ -181,12 +181,35 @@ class Router:
         async with self.session.get(url, headers={"Host": host, **(headers or {})}) as response:
             return response.status, await response.text()
 
-    async def answer(self, host: str) -> int:
+    async def answer(self, host: str, path: str = "/v2/models/m/infer") -> int:
         """The status of an answer; 0 as long as nobody listens."""
         try:
-            return (await self.get(host))[0]
+            return (await self.get(host, path))[0]
         except aiohttp.ClientConnectorError:
             return 0
+
+    async def until_answer(self, host: str, status: int, path: str = "/v2/models/m/infer") -> None:
+        async with asyncio.timeout(10):
+            while await self.answer(host, path) != status:  # noqa: ASYNC110 - another process changes it
+                await asyncio.sleep(0.01)
+
+    async def dump(self) -> Json:
+        """What came by discovery, as Envoy shows it: `scoped_route_configs`, and clusters and endpoints by
+        name."""
+        connector = aiohttp.UnixConnector(str(self.log.parent / "envoy-admin.sock"))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://admin/config_dump?include_eds") as response,
+        ):
+            parts = {one["@type"].rpartition(".")[2]: one for one in (await response.json())["configs"]}
+        scoped = parts["ScopedRoutesConfigDump"]["dynamic_scoped_route_configs"][0]
+        made = [one["cluster"] for one in parts["ClustersConfigDump"]["dynamic_active_clusters"]]
+        pods = [one["endpoint_config"] for one in parts["EndpointsConfigDump"]["dynamic_endpoint_configs"]]
+        return {
+            "scoped_route_configs": scoped["scoped_route_configs"],
+            "clusters": {one["name"]: one for one in made},
+            "endpoints": {one["cluster_name"]: one for one in pods},
+        }
 
     async def weights(self, deployment: str) -> dict[str, int] | None:
         status, text = await self.get("version.noria.internal", f"/{deployment}")

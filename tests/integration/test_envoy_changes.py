@@ -82,7 +82,7 @@ async def test_a_new_version_gets_traffic_at_once_without_a_gap_while_it_warms()
                     cluster.deployment("m", {"m-1": 100})
                     await envoy.until_weights("m", {"m-1": 100})
             assert load.failed == 0, load.answers
-            assert await envoy.statistic("http.traffic.rds.noria.update_rejected") == 0
+            assert await envoy.statistic("http.traffic.scoped_rds.noria.update_rejected") == 0
 
 
 async def test_pods_that_are_replaced_one_by_one_fail_no_request() -> None:

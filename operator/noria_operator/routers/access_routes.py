@@ -18,11 +18,10 @@ from typing import Any
 from noria_operator.api import names
 from noria_operator.routers.access import SCRIPT
 from noria_operator.routers.access_script import FORBIDDEN, GRANTED, METADATA, TOLD, UNKNOWN
-from noria_operator.routers.http import filter_config
+from noria_operator.routers.http import RETRY_AFTER, filter_config, set_header
 
 Json = dict[str, Any]
 
-RETRY_AFTER = "5"
 _LUA, _JWT = "envoy.filters.http.lua", "envoy.filters.http.jwt_authn"
 
 
@@ -44,7 +43,7 @@ def report_route() -> Json:
     return {
         "match": {"prefix": names.ACCESS_PATH},
         "direct_response": {"status": 404, "body": {"inline_string": json.dumps(nothing)}},
-        "response_headers_to_add": [_header("content-type", "application/json")],
+        "response_headers_to_add": [set_header("content-type", "application/json")],
         "typed_per_filter_config": {_LUA: _script({})},
     }
 
@@ -59,9 +58,9 @@ def _script(context: Json) -> Json:
 
 
 def _answer(name: str, match: Json, status: int) -> Json:
-    headers = [_header("content-type", "application/json")]
+    headers = [set_header("content-type", "application/json")]
     if status == 401:
-        headers.append(_header("www-authenticate", f"%DYNAMIC_METADATA({TOLD}:challenge)%"))
+        headers.append(set_header("www-authenticate", f"%DYNAMIC_METADATA({TOLD}:challenge)%"))
     body = {"json_format": {"error": f"%DYNAMIC_METADATA({TOLD}:why)%"}}
     answer = {"status": status, "body_format": body}
     return {"match": match, "direct_response": answer, "response_headers_to_add": headers}
@@ -74,15 +73,11 @@ def _unable(name: str, match: Json) -> Json:
         "match": match,
         "direct_response": {"status": 503, "body": {"inline_string": json.dumps(told)}},
         "response_headers_to_add": [
-            _header("content-type", "application/json"),
-            _header("retry-after", RETRY_AFTER),
+            set_header("content-type", "application/json"),
+            set_header("retry-after", RETRY_AFTER),
         ],
         "typed_per_filter_config": {
             _JWT: filter_config("jwt_authn.v3.PerRouteConfig", requirement_name=name),
             _LUA: _script({"deployment": name}),
         },
     }
-
-
-def _header(name: str, value: str) -> Json:
-    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}

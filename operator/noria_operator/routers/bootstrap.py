@@ -3,8 +3,7 @@
 Comes in: the namespace, its token and the operator's address. Goes out: `envoy.json` as plain data.
 Invariants: the admin interface listens on a Unix socket only; the port for statistics can read, never
 change; a router is ready only when routes, and the clusters and endpoints they need, have arrived; an
-operator that is away costs neither configuration nor CPU (the relay tries again with growing pauses, where
-Envoy's own REST client would ask 60 times a second for each subscription).
+operator that is away costs neither configuration nor CPU.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.domain.access import Guard
-from noria_operator.routers import access, drain, stats_listener, tls
+from noria_operator.routers import access, drain, entrance, stats_listener, tls
 from noria_operator.routers.http import (
-    PREVIOUS_HOSTS,
+    ads,
     connection_manager,
     http_filter,
     listener,
@@ -31,12 +30,6 @@ Json = dict[str, Any]
 CONFIG_FILE = "envoy.json"
 CONFIG_DIR = "/etc/noria"
 TLS_DIR = "/etc/noria-tls"
-REFRESH_DELAY = "0.01s"
-"""From an answer to the next request, which the operator holds until something changes."""
-REQUEST_TIMEOUT = "35s"
-RELAY_TIMEOUT = "30s"
-"""Shorter than REQUEST_TIMEOUT, longer than the operator holds a request (20 s)."""
-PLENTY = 100_000
 MILLISECONDS = (
     *(
         0.5,
@@ -72,17 +65,6 @@ MILLISECONDS = (
 model. Envoy's own leap from 1 to 5 and 10 to 25.
 """
 
-_CUT_EXTENSIONS = """
-function envoy_on_request(handle)
-  local body = handle:body()
-  if body == nil then return end
-  local short, cuts = string.gsub(body:getBytes(0, body:length()), '"extensions":%b[]', '"extensions":[]', 1)
-  if cuts == 1 then
-    handle:headers():replace("content-length", body:setBytes(short))
-  end
-end
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
@@ -113,17 +95,16 @@ class Bootstrap:
 def bootstrap(want: Bootstrap) -> Json:
     """The content of `envoy.json`."""
     admin = pipe(f"{want.run_dir}/envoy-admin.sock")
-    relay = pipe(f"{want.run_dir}/envoy-xds.sock")
-    # The relay is a listener, and Envoy starts none before clusters and routes are there or their first fetch
-    # has run out of time: so that runs out at once, and readiness waits for the routes instead.
-    source = config_source(want.namespace) | {"initial_fetch_timeout": "0.05s"}
+    # Envoy starts no listener before clusters and routes are there or their first fetch has run out of time:
+    # so that runs out at once, for the probes to be answered, and readiness waits for the routes instead.
+    source = ads("0.05s")
     return {
         "node": {
             "cluster": names.ROUTER_NAME,
             "metadata": {"namespace": want.namespace, "token": want.token},
         },
         "admin": {"address": admin},
-        "dynamic_resources": {"cds_config": source},
+        "dynamic_resources": {"cds_config": source, "ads_config": _stream()},
         "static_resources": {
             "listeners": [
                 _traffic(want, source),
@@ -131,11 +112,9 @@ def bootstrap(want: Bootstrap) -> Json:
                 stats_listener.stats_listener(
                     socket(want.address, want.stats_port), token=want.drain_token, seconds=want.drain_seconds
                 ),
-                _relay(relay),
                 *access.listeners(want),
             ],
             "clusters": [
-                static_cluster(xds_cluster(want.namespace), relay, limit=PLENTY),
                 static_cluster(stats_listener.ADMIN_CLUSTER, admin),
                 static_cluster(stats_listener.TRAFFIC_CLUSTER, socket("127.0.0.1", want.traffic_port)),
                 _operator(want.xds_address),
@@ -154,31 +133,10 @@ def bootstrap(want: Bootstrap) -> Json:
     }
 
 
-def xds_cluster(namespace: str) -> str:
-    """The cluster that discovery requests go to. Its name is their Host header, by which the relay hashes
-    over the operator's addresses, where its name has several."""
-    return f"noria-xds-{namespace}"
-
-
-def config_source(namespace: str) -> Json:
-    """Where clusters, routes and endpoints come from."""
-    return {
-        "resource_api_version": "V3",
-        "initial_fetch_timeout": "0s",
-        "api_config_source": {
-            "api_type": "REST",
-            "transport_api_version": "V3",
-            "cluster_names": [xds_cluster(namespace)],
-            "refresh_delay": REFRESH_DELAY,
-            "request_timeout": REQUEST_TIMEOUT,
-        },
-    }
-
-
 def _traffic(want: Bootstrap, source: Json) -> Json:
     manager = connection_manager(
         "traffic",
-        {"rds": {"route_config_name": "noria", "config_source": source}},
+        entrance.options(source),
         # Clients' own x-envoy-* headers (timeouts, retries) are dropped, whatever address they come from.
         use_remote_address=True,
         internal_address_config={"cidr_ranges": [{"address_prefix": "127.0.0.1", "prefix_len": 32}]},
@@ -190,6 +148,7 @@ def _traffic(want: Bootstrap, source: Json) -> Json:
         # HTTP/1.1 and HTTP/2 without TLS are told apart by their first bytes.
         http2_protocol_options={"max_concurrent_streams": 1024},
         http_filters=[
+            entrance.script(),  # before what asks for the route: it is another one afterwards
             http_filter("grpc_stats", "grpc_stats.v3.FilterConfig"),
             *access.filters(want.guards, want.access_dir),
             router_filter(suppress_envoy_headers=True),
@@ -204,34 +163,19 @@ def _over_tls(want: Bootstrap, source: Json) -> list[Json]:
     return [tls.listener(_traffic(want, source), want)] if want.tls else []
 
 
-def _relay(address: Json) -> Json:
-    """Discovery requests on their way to the operator: one replica, tried again with growing pauses."""
-    route = {
-        "match": {"prefix": "/"},
-        "route": {
-            "cluster": "operator",
-            "timeout": RELAY_TIMEOUT,
-            "hash_policy": [{"header": {"header_name": ":authority"}}],
-            "retry_policy": {
-                "retry_on": "connect-failure,refused-stream,reset,5xx",
-                "num_retries": 1000,
-                "retry_back_off": {"base_interval": "0.25s", "max_interval": "5s"},
-                "retry_host_predicate": [PREVIOUS_HOSTS],
-                "host_selection_retry_max_attempts": "3",
-            },
-        },
+def _stream() -> Json:
+    """One stream for everything, of which only changes are sent.
+
+    gRPC is spoken over HTTP/1.1, which Envoy takes as it is: no cut into frames is needed for one stream on a
+    connection of its own, and the operator answers with the HTTP server that it has.
+    """
+    again = {"retry_back_off": {"base_interval": "0.25s", "max_interval": "5s"}}
+    return {
+        "api_type": "DELTA_GRPC",
+        "transport_api_version": "V3",
+        "set_node_on_first_message_only": True,
+        "grpc_services": [{"envoy_grpc": {"cluster_name": "operator", "retry_policy": again}}],
     }
-    routes = {"name": "relay", "virtual_hosts": [{"name": "relay", "domains": ["*"], "routes": [route]}]}
-    manager = connection_manager(
-        "relay", {"route_config": routes}, http_filters=[_without_extensions(), router_filter()]
-    )
-    return listener("relay", address, manager)
-
-
-def _without_extensions() -> Json:
-    """Envoy lists its 500 extensions in every request: 77 KB, which the relay would keep for each held one
-    and the operator would have to parse. Cut here, 300 bytes are left."""
-    return http_filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _CUT_EXTENSIONS})
 
 
 def _operator(address: str) -> Json:
@@ -241,7 +185,6 @@ def _operator(address: str) -> Json:
     return {
         "name": "operator",
         "connect_timeout": "1s",
-        "lb_policy": "MAGLEV",
         "cluster_type": {
             "name": "envoy.clusters.dns",
             "typed_config": {
@@ -252,15 +195,9 @@ def _operator(address: str) -> Json:
             },
         },
         "load_assignment": {"cluster_name": "operator", "endpoints": [{"lb_endpoints": [endpoint]}]},
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": PLENTY,
-                    "max_pending_requests": PLENTY,
-                    "max_requests": PLENTY,
-                    "max_retries": PLENTY,
-                }
-            ]
+        # An operator that is gone without a word is found out.
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_time": 10, "keepalive_interval": 5, "keepalive_probes": 3}
         },
     }
 

@@ -1,31 +1,29 @@
-"""The current configuration of every namespace that has a router, and a bell for those who wait for a change.
+"""The current configuration of every namespace that has a router, and bells for those who wait for a change.
 
-Comes in: the store's objects and events. Goes out: Snapshots, the position they stand for, and wake-ups.
-Invariants: a snapshot is built once for each change, however many routers ask; only those whose answer
-changed are woken.
+Comes in: the store's objects and events. Goes out: Snapshots, the position they stand for, and the names of
+what changed. Invariant: a snapshot is made once for each change, however many routers ask.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Protocol
 
-from noria_operator.routers.envoy import Snapshot, snapshot
-from noria_operator.routers.ordering import History, Kind, Position
-from noria_operator.routers.source import SERVICE_NAME_LABEL, by_envoy, by_service, routed
-from noria_operator.routers.traffic import RoutedDeployment
+from noria_operator.routers.discovery import Kind
+from noria_operator.routers.envoy import Snapshot, Touched
+from noria_operator.routers.namespace import Namespace
+from noria_operator.routers.ordering import Position
 
 Json = dict[str, Any]
-Topic = tuple[str, str, str]
-"""Namespace, kind of question (or `node`), and name: what somebody waits for."""
 
 SETTLE = 0.002
-"""Seconds that changes are gathered before snapshots are built again."""
+"""Seconds that changes are gathered before snapshots are made again."""
 REST = 3.0
-"""Times as long as a building took, nothing is built after it: a large namespace in motion takes a quarter of
-the process at most, and a single change waits for nothing."""
+"""Times as long as that took, nothing is made after it: a large namespace in motion takes a quarter of the
+process at most, and a single change waits for nothing."""
 
 
 class ObjectStore(Protocol):
@@ -40,29 +38,52 @@ class ObjectStore(Protocol):
     def subscribe(self, subscriber: Callable[[Any, Json], None]) -> Callable[[], None]: ...
 
 
+class Bell:
+    """Rung when a namespace's configuration changed; tells of what, since it was looked at last."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+        self._touched: dict[Kind, set[str]] = {}
+
+    def ring(self, touched: Touched | None = None) -> None:
+        """Something changed, here or with whoever waits."""
+        for kind, names in (touched or {}).items():
+            self._touched.setdefault(kind, set()).update(names)
+        self._rung.set()
+
+    def taken(self) -> Touched:
+        """What changed; from now on it is quiet."""
+        self._rung.clear()
+        touched, self._touched = self._touched, {}
+        return touched
+
+    async def wait(self) -> None:
+        """Until it is rung."""
+        await self._rung.wait()
+
+
 class Catalogue:
-    """Snapshots by namespace, made when first asked for and kept up to date from then on."""
+    """Configurations by namespace, made when first asked for and kept up to date while anybody waits."""
 
     def __init__(self, store: ObjectStore, *, deployments: Hashable, slices: Hashable) -> None:
         self._store = store
         self._deployments, self._slices = deployments, slices
-        self._snapshots: dict[str, Snapshot] = {}
-        self._routed: dict[str, dict[Hashable, RoutedDeployment]] = {}
+        self._namespaces: dict[str, Namespace] = {}
+        self._bells: dict[str, set[Bell]] = {}
         self._dirty: set[str] = set()
         self._rested = 0.0
-        self.history = History()
-        self._waiting: dict[Topic, set[asyncio.Future[None]]] = {}
         self._position = [_highest(store.list(deployments)), _highest(store.list(slices))]
         self._flush: asyncio.TimerHandle | None = None
         self._leave = store.subscribe(self._observe)
 
     def close(self) -> None:
-        """Listen no more, and wake everybody."""
+        """Listen no more, and ring every bell."""
         self._leave()
         if self._flush is not None:
             self._flush.cancel()
-        for topic in list(self._waiting):
-            self.wake(topic)
+        for bells in self._bells.values():
+            for bell in bells:
+                bell.ring()
 
     @property
     def synced(self) -> bool:
@@ -80,51 +101,39 @@ class Catalogue:
         return self._store.position(self._deployments), self._store.position(self._slices)
 
     def snapshot(self, namespace: str) -> Snapshot:
-        """The configuration of a namespace as the store has it now."""
-        if namespace not in self._snapshots or namespace in self._dirty:
-            self._rebuild(namespace)
-        return self._snapshots[namespace]
+        """The configuration of a namespace as it was told last."""
+        return self._namespaces[namespace].snapshot
 
-    def forget(self, namespaces: Iterable[str]) -> None:
-        """No router asks for these any more."""
-        for namespace in namespaces:
-            self._snapshots.pop(namespace, None)
-            self._routed.pop(namespace, None)
-            self._dirty.discard(namespace)
-            self.history.latest.pop(namespace, None)
-
-    async def wait(self, topics: Iterable[Topic], seconds: float) -> None:
-        """Return when one of the topics has changed, or after `seconds`."""
-        bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        for topic in topics:
-            self._waiting.setdefault(topic, set()).add(bell)
+    @contextmanager
+    def bell(self, namespace: str) -> Iterator[Bell]:
+        """Rung whenever this namespace's configuration changes. What is kept of it goes with the last of its
+        bells."""
+        bell = Bell()
+        if namespace not in self._namespaces:
+            deployments = self._store.list(self._deployments, namespace)
+            slices = self._store.list(self._slices, namespace)
+            self._namespaces[namespace] = Namespace(namespace, deployments, slices)
+        self._bells.setdefault(namespace, set()).add(bell)
         try:
-            await asyncio.wait([bell], timeout=seconds)
+            yield bell
         finally:
-            for topic in topics:
-                waiting = self._waiting.get(topic, set())
-                waiting.discard(bell)
-                if not waiting:
-                    self._waiting.pop(topic, None)
+            self._bells[namespace].discard(bell)
+            if not self._bells[namespace]:
+                del self._bells[namespace], self._namespaces[namespace]
+                self._dirty.discard(namespace)
 
-    def wake(self, topic: Topic) -> None:
-        """Somebody who waits for this topic should look again."""
-        for bell in self._waiting.get(topic, ()):
-            if not bell.done():
-                bell.set_result(None)
-
-    def _observe(self, _: Any, obj: Json) -> None:
+    def _observe(self, event: Any, obj: Json) -> None:
         kind, meta = obj.get("kind"), obj["metadata"]
         if kind not in {"ModelDeployment", "EndpointSlice"}:
             return
         which = 0 if kind == "ModelDeployment" else 1
         self._position[which] = max(self._position[which], int(meta["resourceVersion"]))
-        known = self._snapshots.get(meta.get("namespace", ""))
+        known = self._namespaces.get(meta.get("namespace", ""))
         if known is None:
             return
-        service = meta.get("labels", {}).get(SERVICE_NAME_LABEL)
-        if kind == "ModelDeployment" or service in known.known:
-            self._dirty.add(known.namespace)
+        note = known.deployment if kind == "ModelDeployment" else known.slice
+        if note(obj, gone=event == "DELETED"):
+            self._dirty.add(meta["namespace"])
             if self._flush is None:
                 loop = asyncio.get_running_loop()
                 self._flush = loop.call_at(max(loop.time() + SETTLE, self._rested), self._publish)
@@ -132,47 +141,12 @@ class Catalogue:
     def _publish(self) -> None:
         self._flush = None
         begin = perf_counter()
-        for namespace in list(self._dirty):
-            self._rebuild(namespace)
+        for namespace in self._dirty:
+            touched = self._namespaces[namespace].update()
+            for bell in self._bells[namespace]:
+                bell.ring(touched)
+        self._dirty.clear()
         self._rested = asyncio.get_running_loop().time() + REST * (perf_counter() - begin)
-
-    def _rebuild(self, namespace: str) -> None:
-        slices = by_service(self._store.list(self._slices, namespace))
-        known, now_known = self._routed.get(namespace, {}), {}
-        for each in filter(by_envoy, self._store.list(self._deployments, namespace)):
-            mark = _mark(each, slices)
-            old = known.get(mark)
-            now_known[mark] = routed(each, slices) if old is None else old
-        self._routed[namespace] = now_known
-        deployments = now_known.values()
-        before, now = self._snapshots.get(namespace), snapshot(namespace, deployments)
-        self._snapshots[namespace] = now
-        self.history.remember(now)
-        self._dirty.discard(namespace)
-        if before is not None:
-            for kind, name in _differences(before, now):
-                self.wake((namespace, kind, name))
-
-
-def _mark(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> Hashable:
-    """Everything that `routed` looks at, in short: one change leaves a thousand others as they were read."""
-    meta, traffic = deployment["metadata"], deployment.get("status", {}).get("traffic") or ()
-    pods = tuple(
-        (each["metadata"]["uid"], each["metadata"]["resourceVersion"])
-        for share in traffic
-        for each in slices.get(share["name"], ())
-    )
-    return meta["uid"], meta["resourceVersion"], pods
-
-
-def _differences(before: Snapshot, now: Snapshot) -> Iterable[tuple[Kind, str]]:
-    if before.rds != now.rds:
-        yield Kind.ROUTES, ""
-    if before.cds != now.cds:
-        yield Kind.CLUSTERS, ""
-    for name in before.eds.keys() | now.eds.keys():
-        if before.eds.get(name) != now.eds.get(name):
-            yield Kind.ENDPOINTS, name
 
 
 def _highest(objects: Iterable[Json]) -> int:

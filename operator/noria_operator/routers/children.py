@@ -4,7 +4,7 @@ Comes in: the ModelDeployments of the namespace and how this installation is set
 apply. Invariants: the router belongs to all ModelDeployments, by way of its anchors, and goes with the last
 one; pods meet the "restricted" Pod Security Standard and mount no API token; a running router's pods are
 not replaced because the operator was upgraded: their template stays as it is until somebody asks for a
-restart.
+restart, or until no operator speaks their language any more.
 
 The bootstrap is a Secret (it holds the router's token) named by the Deployment's uid, so the order is:
 `deployment(…, live=None)` without pods, `secret(…, live)`, `deployment(…, live=live)` with them.
@@ -36,6 +36,9 @@ CERTIFICATES_ANNOTATION = f"{names.GROUP}/certificates"
 """On the pod template: the Secrets with certificates that it mounts."""
 GUARDS_ANNOTATION = f"{names.GROUP}/guards"
 """On the pod template: digest of the rules by which it lets callers in."""
+DISCOVERY_ANNOTATION = f"{names.GROUP}/discovery"
+"""On the pod template: how its routers ask for their configuration. Pods that ask otherwise are replaced."""
+DISCOVERY = "delta"
 TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 """On the router's Deployment: the pod template as it was applied, as JSON."""
 
@@ -204,8 +207,8 @@ def _config(namespace: str, settings: Settings) -> str:
 
 
 def _kept_template(live: Json | None, settings: Settings) -> Json | None:
-    """The template that running pods were made from, unless there are none, a restart was asked for, or
-    other certificates or rules of access.
+    """The template that running pods were made from, unless there are none, a restart was asked for, other
+    certificates or rules of access, or they ask for their configuration as nobody answers any more.
 
     It is read from our own annotation: the one in the spec has the API server's defaults added, and applying
     that would be another write.
@@ -222,7 +225,7 @@ def _kept_template(live: Json | None, settings: Settings) -> Json | None:
         }
     except (ValueError, KeyError, TypeError):
         return None
-    same = mounted == _mounted(settings)
+    same = mounted == _mounted(settings) and notes.get(DISCOVERY_ANNOTATION) == DISCOVERY
     return kept if same and annotations.get(RESTART_ANNOTATION, "") == done else None
 
 
@@ -234,7 +237,7 @@ def _template(namespace: str, settings: Settings, live: Json | None) -> Json:
         concurrency=settings.concurrency,
         config=secret_name(namespace, settings, live) if live else names.ROUTER_NAME,
         token=drain_token(settings, namespace),
-        annotations={RESTARTED_ANNOTATION: asked, **_mounted(settings)},
+        annotations={RESTARTED_ANNOTATION: asked, DISCOVERY_ANNOTATION: DISCOVERY, **_mounted(settings)},
         certificates=settings.certificates,
         guards=settings.guards,
     )

@@ -1,7 +1,7 @@
 """Envoy's clusters and their endpoints: one cluster a revision, so that Envoy counts every version by itself.
 
-Comes in: the cluster's name and its endpoints. Goes out: plain data in the JSON form of Envoy's API.
-Invariant: what a cluster looks like depends on its name alone, so that no change of weights or pods ever
+Comes in: whether it is for gRPC, and its endpoints. Goes out: plain data in the JSON form of Envoy's API.
+Invariant: what a cluster looks like depends on nothing else, so that no change of weights or pods ever
 rebuilds it. A revision that takes gRPC has a second cluster for it: another port, another protocol.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from noria_operator.api import names
+from noria_operator.routers.http import ads
 from noria_operator.routers.traffic import Endpoint
 
 Json = dict[str, Any]
@@ -74,20 +74,16 @@ _LIMITS: Json = {
 }
 
 
-def cluster(name: str, eds: Json) -> Json:
-    """One revision's cluster; `eds` is the configuration source of its endpoints."""
+def settings(*, grpc: bool) -> Json:
+    """One revision's cluster, all but its name; its endpoints come by the same stream."""
     return {
-        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-        "name": name,
         "type": "EDS",
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
-        "eds_cluster_config": {"eds_config": eds},
+        "eds_cluster_config": {"eds_config": ads()},
         "circuit_breakers": _LIMITS,
         "outlier_detection": _OUTLIERS,
-        "typed_extension_protocol_options": _GRPC_OPTIONS
-        if name.endswith(names.GRPC_SUFFIX)
-        else _HTTP_OPTIONS,
+        "typed_extension_protocol_options": _GRPC_OPTIONS if grpc else _HTTP_OPTIONS,
     }
 
 
@@ -98,7 +94,6 @@ def assignment(name: str, endpoints: Iterable[Endpoint]) -> Json:
         for address, port in sorted(endpoints)
     ]
     return {
-        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": name,
         "endpoints": [{"lb_endpoints": hosts}] if hosts else [],
     }

@@ -1,85 +1,146 @@
 """The whole Envoy configuration of a namespace, from values alone.
 
-Comes in: the RoutedDeployments of a namespace. Goes out: a Snapshot of routes (RDS), clusters (CDS) and
-endpoints by cluster (EDS), each as the text to send and a digest of its content. Invariants: same input,
-same bytes; every cluster that a route names is in the snapshot.
+Comes in: the RoutedDeployments of a namespace. Goes out: a Snapshot of clusters, endpoints by cluster and
+routes by deployment, each as the bytes to send and a digest of them. Invariants: same input, same bytes;
+every cluster that a route names is in the snapshot; a change of one deployment changes no resource of
+another.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TypeVar
 
-from noria_operator.routers import clusters, routes
-from noria_operator.routers.bootstrap import config_source
+from noria_operator.api import names
+from noria_operator.routers import clusters, entrance, messages, routes
+from noria_operator.routers.discovery import Kind
+from noria_operator.routers.entrance import ENTRY
 from noria_operator.routers.traffic import Endpoint, RoutedDeployment, effective, grpc_cluster
 
-Json = dict[str, Any]
+T = TypeVar("T")
+NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """The answer to one kind of question: a JSON array of Envoy resources, and the digest of that text."""
+    """What is sent as one piece: its name, its bytes and their digest.
 
-    text: str
+    Of routes also the clusters that they name, and those among them that get requests.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
     digest: str
+    named: frozenset[str] = NOTHING
+    carrying: frozenset[str] = NOTHING
 
     @staticmethod
-    def of(items: Iterable[str]) -> Resource:
-        text = f"[{','.join(items)}]"
-        return Resource(text, hashlib.sha256(text.encode()).hexdigest()[:16])
+    def of(
+        name: str, data: bytes, named: frozenset[str] = NOTHING, carrying: frozenset[str] = NOTHING
+    ) -> Resource:
+        return Resource(name, data, hashlib.sha256(data).hexdigest()[:16], named, carrying)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What every router of a namespace should have.
 
-    `carrying` are the clusters that get requests, `known` all that a route names; `refused` the hosts that
-    a deployment wanted but another one has.
+    `scopes` are the routes of each deployment, and the table of hosts under ENTRY; `empty` are the clusters
+    without endpoints; `refused` the hosts that a deployment wanted but another one has. `routed` and
+    `granted` are what it was made of: the deployments, and the hosts of each.
     """
 
     namespace: str
-    rds: Resource
-    cds: Resource
-    eds: Mapping[str, Resource]
-    carrying: frozenset[str]
-    known: frozenset[str]
-    empty: frozenset[str]
-    refused: Mapping[str, tuple[str, ...]]
+    cluster_domain: str = "cluster.local"
+    clusters: Mapping[str, Resource] = field(default_factory=dict)
+    endpoints: Mapping[str, Resource] = field(default_factory=dict)
+    scopes: Mapping[str, Resource] = field(default_factory=dict)
+    empty: frozenset[str] = NOTHING
+    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    routed: Mapping[str, RoutedDeployment] = field(default_factory=dict)
+    granted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @property
-    def version(self) -> str:
-        """Digest of everything in the snapshot."""
-        parts = [self.rds.digest, self.cds.digest, *(self.eds[name].digest for name in sorted(self.eds))]
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+    def resources(self, kind: Kind) -> Mapping[str, Resource]:
+        """What is sent of this kind, by name."""
+        if kind is Kind.SCOPES:
+            return self.scopes
+        return self.clusters if kind is Kind.CLUSTERS else self.endpoints
+
+
+Touched = Mapping[Kind, AbstractSet[str]]
+"""The names of resources that may have come, changed or gone."""
 
 
 def snapshot(
     namespace: str, deployments: Iterable[RoutedDeployment], *, cluster_domain: str = "cluster.local"
 ) -> Snapshot:
-    """The configuration for these deployments, in an order that depends on their names only."""
-    ordered = sorted(deployments, key=lambda deployment: deployment.name)
-    granted, refused = routes.claimed(namespace, ordered, cluster_domain)
-    pieces = [
-        _pieces(_Shape.of(each), granted[each.name], granted.get(routes.preview_of(each.name), ()))
-        for each in ordered
-    ]
-    endpoints = {name: each.endpoints.get(name, ()) for each in ordered for name, _ in each.revisions}
-    endpoints |= {grpc_cluster(name): hosts for each in ordered for name, hosts in each.grpc.items()}
-    return Snapshot(
-        namespace=namespace,
-        rds=_route_configuration(pieces),
-        cds=Resource.of(_cluster(name, namespace) for name in sorted(endpoints)),
-        eds={name: endpoint_resource(name, hosts) for name, hosts in endpoints.items()},
-        carrying=frozenset(name for each in ordered for name in _carrying(each)),
-        known=frozenset(endpoints),
-        empty=frozenset(name for name, hosts in endpoints.items() if not hosts),
+    """The configuration for these deployments, whatever their order."""
+    return amended(Snapshot(namespace, cluster_domain), {each.name: each for each in deployments})[0]
+
+
+def amended(before: Snapshot, changes: Mapping[str, RoutedDeployment | None]) -> tuple[Snapshot, Touched]:
+    """The configuration after these deployments came, changed or went (None): nothing of others is made
+    again, unless they get or lose a host.
+    """
+    routed = _with(before.routed, changes, {name: each for name, each in changes.items() if each is not None})
+    granted, refused, moved = before.granted, before.refused, set[str]()
+    begins = ENTRY not in before.scopes
+    if begins or any(_claim(before.routed.get(name)) != _claim(changes[name]) for name in changes):
+        granted, refused = routes.claimed(before.namespace, routed.values(), before.cluster_domain)
+        moved = {name for name in routed if _preview(granted, name) != _preview(before.granted, name)}
+    anew = routed.keys() & changes.keys() | moved
+    scopes = {name: _scope(_Shape.of(routed[name]), _preview(granted, name)) for name in anew}
+    table = begins or granted != before.granted
+    if table:
+        scopes[ENTRY] = _table({name: granted[name] + _preview(granted, name) for name in sorted(routed)})
+    pods = {one: hosts for name in changes for one, hosts in _pods(changes[name]).items()}
+    named = {*pods, *(one for name in changes for one in _pods(before.routed.get(name)))}
+    found = Snapshot(
+        before.namespace,
+        before.cluster_domain,
+        clusters=_with(before.clusters, named, {name: _cluster(name) for name in pods}),
+        endpoints=_with(
+            before.endpoints, named, {name: endpoint_resource(name, hosts) for name, hosts in pods.items()}
+        ),
+        scopes=_with(before.scopes, changes, scopes),
+        empty=(before.empty - named) | {name for name, hosts in pods.items() if not hosts},
         refused=refused,
+        routed=routed,
+        granted=granted,
     )
+    told = {*changes, *anew, *([ENTRY] if table else [])}
+    return found, {Kind.CLUSTERS: named, Kind.ENDPOINTS: named, Kind.SCOPES: told}
+
+
+def _with(before: Mapping[str, T], gone: Iterable[str], new: Mapping[str, T]) -> dict[str, T]:
+    found = dict(before)
+    for name in gone:
+        found.pop(name, None)
+    found.update(new)
+    return found
+
+
+def _claim(deployment: RoutedDeployment | None) -> tuple[object, ...]:
+    """What decides which hosts are whose."""
+    if deployment is None:
+        return ()
+    return deployment.name, deployment.hosts, deployment.created, deployment.preview
+
+
+def _preview(granted: Mapping[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
+    return granted.get(routes.preview_of(name), ())
+
+
+def _pods(deployment: RoutedDeployment | None) -> dict[str, tuple[Endpoint, ...]]:
+    """Endpoints by cluster."""
+    if deployment is None:
+        return {}
+    found = {name: deployment.endpoints.get(name, ()) for name, _ in deployment.revisions}
+    return found | {grpc_cluster(name): hosts for name, hosts in deployment.grpc.items()}
 
 
 def _carrying(deployment: RoutedDeployment) -> list[str]:
@@ -141,48 +202,33 @@ class _Shape:
 
 
 @lru_cache(maxsize=8192)
-def _pieces(shape: _Shape, hosts: tuple[str, ...], preview: tuple[str, ...]) -> tuple[str, str, str]:
-    """Virtual hosts, routes of other hosts and version route of one deployment, as text."""
+def _scope(shape: _Shape, preview: tuple[str, ...]) -> Resource:
+    """All routes of one deployment."""
     deployment = shape.deployment()
-    own = [routes.virtual_host(deployment, hosts)]
-    own += [routes.preview_host(deployment, preview)] if preview else []
-    made = (
-        [*routes.path_routes(deployment), *routes.model_routes(deployment)],
-        routes.version_route(deployment),
-    )
-    return ",".join(map(_text, own)), ",".join(map(_text, made[0])), _text(made[1])
+    data = messages.SCOPE.encode(entrance.scope(shape.name, routes.configuration(deployment, preview)))
+    named = {name for name, _ in shape.revisions}
+    named |= {grpc_cluster(name) for name in named if name in shape.grpc}
+    return Resource.of(shape.name, data, frozenset(named), frozenset(_carrying(deployment)))
 
 
-def _route_configuration(pieces: list[tuple[str, str, str]]) -> Resource:
-    hosts = [own for own, _, _ in pieces]
-    hosts.append(_filled(routes.fallback_host, [path for _, path, _ in pieces]))
-    hosts.append(_filled(routes.version_host, [version for _, _, version in pieces]))
-    head = {
-        "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-        "name": routes.ROUTE_CONFIGURATION,
-        "ignore_port_in_host_matching": True,
-        "validate_clusters": True,
-    }
-    return Resource.of([f'{_text(head)[:-1]},"virtual_hosts":[{",".join(hosts)}]}}'])
-
-
-def _filled(host: Any, route_texts: list[str]) -> str:
-    """A virtual host around routes that are text already."""
-    empty = host([])
-    rest = [_text(route) for route in empty.pop("routes")]
-    return f'{_text(empty)[:-1]},"routes":[{",".join([*route_texts, *rest])}]}}'
+def _table(hosts: Mapping[str, tuple[str, ...]]) -> Resource:
+    """Which host is whose."""
+    return Resource.of(ENTRY, messages.SCOPE.encode(entrance.scope(ENTRY, entrance.table(hosts))))
 
 
 @lru_cache(maxsize=16384)
-def _cluster(name: str, namespace: str) -> str:
-    return _text(clusters.cluster(name, config_source(namespace)))
+def _cluster(name: str) -> Resource:
+    data = messages.CLUSTER.encode({"name": name}) + _kind_of_cluster(grpc=name.endswith(names.GRPC_SUFFIX))
+    return Resource.of(name, data)
+
+
+@lru_cache
+def _kind_of_cluster(*, grpc: bool) -> bytes:
+    """All but the name: fields of a message may come in pieces."""
+    return messages.CLUSTER.encode(clusters.settings(grpc=grpc))
 
 
 @lru_cache(maxsize=16384)
 def endpoint_resource(name: str, endpoints: tuple[Endpoint, ...]) -> Resource:
-    """The EDS answer for one cluster."""
-    return Resource.of([_text(clusters.assignment(name, endpoints))])
-
-
-def _text(value: Json) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    """The endpoints of one cluster."""
+    return Resource.of(name, messages.ASSIGNMENT.encode(clusters.assignment(name, endpoints)))

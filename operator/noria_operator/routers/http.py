@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 Json = dict[str, Any]
@@ -76,3 +77,30 @@ def static_cluster(name: str, address: Json, *, limit: int = 1024) -> Json:
             ]
         },
     }
+
+
+RETRY_AFTER = "5"
+"""Seconds after which a client may ask again a deployment that has no pod to answer."""
+
+
+def answer(status: int, body: Json) -> Json:
+    """The part of a route that answers by itself, in JSON."""
+    text = json.dumps(body, separators=(",", ":"))
+    headers = [set_header("content-type", "application/json")]
+    if status == 503:
+        headers.append(set_header("retry-after", RETRY_AFTER))
+    return {
+        "direct_response": {"status": status, "body": {"inline_string": text}},
+        "response_headers_to_add": headers,
+    }
+
+
+def set_header(name: str, value: str) -> Json:
+    """A header of this value, whatever was there."""
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def ads(fetch_timeout: str = "0s") -> Json:
+    """The operator's stream as the source of something; `fetch_timeout` is how long it is waited for, 0 says:
+    until it comes."""
+    return {"ads": {}, "initial_fetch_timeout": fetch_timeout, "resource_api_version": "V3"}

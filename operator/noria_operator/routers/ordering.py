@@ -1,53 +1,27 @@
-"""What a router may be told now: versions that never go back, and changes in an order that loses no request.
+"""What a router may be sent now: versions that never go back, and changes in an order that loses no request.
 
-Comes in: the version a router has and the one this replica of the operator holds; what the router has
-accepted so far. Goes out: whether to answer or to hold. Invariants: no router is given an older state by a
-replica that lags; a route sends requests only to clusters that this router can reach; a cluster loses its
-last endpoint only after the routes have left it.
+Comes in: what a router has accepted and what is on its way to it, and the Snapshot that it should have.
+Goes out: what to send next. Invariants: no router is given an older state by a replica that lags; routes send
+requests only to clusters that this router can reach; a cluster loses its last endpoint, or goes, only after
+the routes have left it; taking weight away never waits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from noria_operator.routers.envoy import Snapshot, endpoint_resource
+from noria_operator.routers.discovery import Kind
+from noria_operator.routers.entrance import ENTRY
+from noria_operator.routers.envoy import NOTHING, Resource, Snapshot, Touched, endpoint_resource
 
 Position = tuple[int, int]
 """The highest resourceVersion seen of a ModelDeployment and of an EndpointSlice."""
 
-HISTORY = 2048
-"""Answers of each kind that are remembered, over all namespaces."""
-NAMES = 200_000
-"""Names of clusters in all of them: 10 MB or so. A namespace of a thousand deployments has four thousand."""
-
-
-class Kind(StrEnum):
-    """The three questions that routers ask, by the last part of their path."""
-
-    ROUTES = "routes"
-    CLUSTERS = "clusters"
-    ENDPOINTS = "endpoints"
-
-
-class Order(StrEnum):
-    """How our version stands to the router's."""
-
-    SAME = "same"
-    """Same content."""
-    AHEAD = "ahead"
-    """We know everything that went into the router's version, and more."""
-    LEVEL = "level"
-    """No object is newer, yet the content differs: a deletion that only a list told of, two releases of the
-    operator, or an answer to a write that came first."""
-    BEHIND = "behind"
-    """The router knows something that we have not seen yet."""
-
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """`version_info` as we write it: the position and the digest of the content."""
+    """A resource's version as we write it: the position and the digest of the content."""
 
     position: Position
     digest: str
@@ -55,154 +29,246 @@ class Version:
     def __str__(self) -> str:
         return f"{self.position[0]}.{self.position[1]}.{self.digest}"
 
-    def after(self, other: Version | None) -> Version:
-        """This content, never with a lower position than the one it takes the place of."""
-        if other is None:
-            return self
-        first, second = map(max, self.position, other.position)
-        return Version((first, second), self.digest)
-
     @staticmethod
-    def parse(text: str) -> Version | None:
-        """The inverse; None for "nothing yet" and for what we did not write."""
+    def parse(text: str) -> Version:
+        """The inverse; what we did not write is older than everything and equal to nothing."""
         parts = text.split(".")
         if len(parts) != 3 or not (parts[0].isdecimal() and parts[1].isdecimal()):
-            return None
+            return Version((0, 0), "")
         return Version((int(parts[0]), int(parts[1])), parts[2])
 
 
-def compare(ours: Version, theirs: Version | None, known: Position = (0, 0)) -> Order:
-    """Positions are compared part by part: a replica that is ahead in one kind and behind in the other
-    waits.
-
-    `known` is how far this replica's lists reach, which says more than its newest objects: one that was
-    deleted while no operator ran left nothing that is newer.
-    """
-    if theirs is None:
-        return Order.AHEAD
-    if ours.digest == theirs.digest:
-        return Order.SAME
-    reach = map(max, ours.position, known)
-    if any(mine < other for mine, other in zip(reach, theirs.position, strict=True)):
-        return Order.BEHIND
-    return Order.LEVEL if ours.after(theirs).position == theirs.position else Order.AHEAD
+def newest(positions: Iterable[Position]) -> Position:
+    """The highest of each part."""
+    found = list(positions)
+    return max((one[0] for one in found), default=0), max((one[1] for one in found), default=0)
 
 
-Place = tuple[Kind, str]
-"""One subscription of a router: the kind of question, and the cluster for endpoints."""
+def lags(reach: Position, behind: Position) -> bool:
+    """Whether somebody who has seen all up to `reach` may not know what stands at `behind`."""
+    return any(mine < other for mine, other in zip(reach, behind, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One response: new or changed resources by name, and the names of those that go."""
+
+    kind: Kind
+    changed: Mapping[str, Resource] = field(default_factory=dict)
+    removed: frozenset[str] = NOTHING
 
 
 @dataclass(slots=True)
-class Node:
-    """What one router has: the digest it accepted last in each place, and the one that is on its way to it.
+class Router:
+    """What one router has: digests by name, and for routes what they name (None where we cannot know: another
+    replica sent them).
 
-    Both count until the router asks again, because what was sent may be in force before the router says so.
+    What is on its way counts as well until the router says whether it took it. There is one response of each
+    kind on its way at a time, so changes that come quickly are gathered.
     """
 
-    accepted: dict[Place, str] = field(default_factory=dict)
-    flying: dict[Place, str] = field(default_factory=dict)
-    sent: dict[Place, tuple[str, float]] = field(default_factory=dict)
-    waiting: dict[Place, float] = field(default_factory=dict)
-    seen: float = 0.0
+    has: dict[Kind, dict[str, str]] = field(default_factory=dict)
+    routes: dict[str, Resource | None] = field(default_factory=dict)
+    wanted: set[str] = field(default_factory=set)
+    """The clusters whose endpoints it asked for."""
+    flying: dict[Kind, Change] = field(default_factory=dict)
+    pending: dict[Kind, set[str]] = field(default_factory=dict)
+    """The names of all that differs from what it should have, and of some that does not."""
+    refused: dict[tuple[Kind, str], str] = field(default_factory=dict)
+    """Digests that it did not take: said again only after `forgive`."""
+    limits: dict[Kind, int] = field(default_factory=dict)
+    """How many resources to send at once while one of them is not taken, to find it."""
 
-    def asks(self, place: Place, version: Version | None) -> None:
-        """Take note of the version that a request carries: Envoy sends the one it accepted last."""
-        self.flying.pop(place, None)
-        if version is not None:
-            self.accepted[place] = version.digest
-        else:
-            self.accepted.pop(place, None)
+    def asks(self, kind: Kind, digests: Mapping[str, str], snapshot: Snapshot) -> None:
+        """The first request of a kind on this stream, with what is there from before."""
+        self.has[kind] = dict(digests)
+        self.pending[kind] = {*digests, *snapshot.resources(kind)}
+        if kind is Kind.SCOPES:
+            for name, digest in digests.items():
+                ours = snapshot.scopes.get(name)
+                self.routes[name] = ours if ours is not None and ours.digest == digest else None
 
-    def keep(self, clusters: frozenset[str] | None) -> None:
-        """The router has these clusters and no others (None: not known which): the others are forgotten."""
-        if clusters is None:
+    def touched(self, names: Touched) -> None:
+        """The snapshot has changed in these."""
+        for kind, some in names.items():
+            if kind in self.pending:
+                self.pending[kind] |= some
+
+    def wants(self, more: Iterable[str], less: Iterable[str], *, first: bool) -> None:
+        """It begins and ceases to ask for the endpoints of these clusters. Of those that it begins with it
+        has only what it told with its `first` request, whatever is on its way.
+        """
+        more = set(more)
+        self.wanted.difference_update(less)
+        self.wanted.update(more)
+        if not first:
+            self._lacks(Kind.ENDPOINTS, more | set(less))
+        self.pending[Kind.ENDPOINTS] |= more
+
+    def sent(self, change: Change) -> None:
+        """A response is on its way."""
+        self.flying[change.kind] = change
+
+    def accepted(self, kind: Kind) -> None:
+        """It took what was on its way."""
+        change = self.flying.pop(kind)
+        self.limits.pop(kind, None)
+        has = self.has[kind]
+        for name in change.removed:
+            has.pop(name, None)
+            if kind is Kind.SCOPES:
+                self.routes.pop(name, None)
+        if kind is Kind.CLUSTERS:
+            # A cluster that is made again waits for its endpoints again.
+            self._lacks(Kind.ENDPOINTS, set(change.changed))
+        has.update({name: one.digest for name, one in change.changed.items()})
+        if kind is Kind.SCOPES:
+            self.routes.update(change.changed)
+
+    def rejected(self, kind: Kind) -> None:
+        """It did not take it: half of it is tried next, until the one that is wrong stands alone."""
+        change = self.flying.pop(kind)
+        if len(change.changed) > 1:
+            self.limits[kind] = len(change.changed) // 2
             return
-        places: tuple[dict[Place, Any], ...] = (self.accepted, self.flying, self.sent, self.waiting)
-        for held in places:
-            for place in [place for place in held if place[1] and place[1] not in clusters]:
-                del held[place]
+        self.limits.pop(kind, None)
+        for name, one in change.changed.items():
+            self.refused[kind, name] = one.digest
 
-    def answered(self, place: Place, digest: str, now: float) -> None:
-        """An answer is on its way."""
-        self.flying[place] = digest
-        self.sent[place] = (digest, now)
+    def forgive(self) -> None:
+        """What was refused may be said again."""
+        self.refused.clear()
 
-    def may_have(self, place: Place) -> set[str]:
-        """Every digest that may be in force there."""
-        return {held[place] for held in (self.accepted, self.flying) if place in held}
+    def warm(self, name: str) -> bool:
+        """Whether it has this cluster with its endpoints, if only none, and keeps it."""
+        flying = self.flying.get(Kind.CLUSTERS)
+        there = all(name in self.has.get(kind, {}) for kind in (Kind.CLUSTERS, Kind.ENDPOINTS))
+        return there and not (flying is not None and name in flying.removed)
 
+    def has_pods(self, name: str) -> bool:
+        """Whether it has endpoints of this cluster, and keeps some."""
+        none = endpoint_resource(name, ()).digest
+        flying = self.flying.get(Kind.ENDPOINTS)
+        coming = flying.changed.get(name) if flying is not None else None
+        there = self.has.get(Kind.ENDPOINTS, {}).get(name, none) != none
+        return there and not (coming is not None and coming.digest == none)
 
-@dataclass(slots=True)
-class History:
-    """What the latest answers named, by their digest: clusters, and for routes also which of them got
-    requests."""
+    def _lacks(self, kind: Kind, names: set[str]) -> None:
+        for name in names & self.has.get(kind, {}).keys():
+            del self.has[kind][name]
+            self.pending[kind].add(name)
+        flying = self.flying.get(kind)
+        if flying is not None:
+            rest = {name: one for name, one in flying.changed.items() if name not in names}
+            self.flying[kind] = replace(flying, changed=rest)
 
-    clusters: dict[str, frozenset[str]] = field(default_factory=dict)
-    routes: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
-    latest: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
-    """By namespace, so that equal sets (a weight changed) are held once."""
-
-    def remember(self, snapshot: Snapshot) -> None:
-        """A snapshot that routers may be given."""
-        known, carrying = snapshot.known, snapshot.carrying
-        before = self.latest.get(snapshot.namespace, (known, carrying))
-        known = before[0] if before[0] == known else known
-        carrying = before[1] if before[1] == carrying else carrying
-        self.latest[snapshot.namespace] = known, carrying
-        _put(self.clusters, snapshot.cds.digest, known)
-        _put(self.routes, snapshot.rds.digest, (known, carrying))
-
-
-def in_order(snapshot: Snapshot, node: Node, place: Place, history: History) -> bool:
-    """Whether this answer may go to this router now, or has to wait for another one to be accepted first."""
-    kind, name = place
-    if kind is Kind.ROUTES:
-        return _reachable(snapshot, node, history)
-    if kind is Kind.ENDPOINTS and name in snapshot.empty and place in node.accepted:
-        return node.may_have((Kind.ROUTES, "")) == {snapshot.rds.digest}
-    return True
+    def refuses(self, kind: Kind, one: Resource) -> bool:
+        return self.refused.get((kind, one.name)) == one.digest
 
 
-def _reachable(snapshot: Snapshot, node: Node, history: History) -> bool:
-    """Whether the router has every cluster that the routes name, and endpoints where requests go.
+def due(snapshot: Snapshot, router: Router) -> Iterator[Change]:
+    """What may be sent now, at most one response of each kind."""
+    for kind, change in _MAKERS.items():
+        if kind in router.has and kind not in router.flying:
+            changed, removed = change(snapshot, router)
+            changed = [one for one in changed if not router.refuses(kind, one)]
+            changed = changed[: router.limits.get(kind, len(changed))]
+            if changed or removed:
+                yield Change(kind, {one.name: one for one in changed}, frozenset(removed))
 
-    What its routes in force name is there already: taking weight away never waits, whoever answers.
+
+def _differing(snapshot: Snapshot, router: Router, kind: Kind) -> tuple[list[Resource], list[str]]:
+    """What is new or other there, and the names of what should go; in the order of names."""
+    ours, has, pending = snapshot.resources(kind), router.has[kind], router.pending[kind]
+    changed, gone = [], []
+    for name in sorted(pending):
+        one = ours.get(name)
+        if one is not None and has.get(name) != one.digest:
+            changed.append(one)
+        elif one is None and name in has:
+            gone.append(name)
+        else:
+            pending.discard(name)
+            if kind is Kind.SCOPES and one is not None:
+                router.routes[name] = one  # whoever sent it
+    return changed, gone
+
+
+def _clusters(snapshot: Snapshot, router: Router) -> tuple[list[Resource], list[str]]:
+    """New ones at once; those that go when no routes name them any more."""
+    changed, gone = _differing(snapshot, router, Kind.CLUSTERS)
+    outdated = _outdated(snapshot, router) if gone else None
+    if outdated is None:
+        return changed, []
+    return changed, [name for name in gone if not any(name in routes.named for routes in outdated)]
+
+
+def _endpoints(snapshot: Snapshot, router: Router) -> tuple[list[Resource], list[str]]:
+    """At once, but for a cluster that loses its last one while it may get requests."""
+    pending, has = router.pending[Kind.ENDPOINTS], router.has[Kind.ENDPOINTS]
+    pending &= router.wanted
+    # A cluster that goes takes its endpoints along.
+    changed = [
+        endpoint_resource(name, ()) for name in sorted(pending - snapshot.endpoints.keys() - has.keys())
+    ]
+    emptied: list[Resource] = []
+    for one in _differing(snapshot, router, Kind.ENDPOINTS)[0]:
+        (emptied if one.name in snapshot.empty and one.name in has else changed).append(one)
+    outdated = _outdated(snapshot, router) if emptied else None
+    if outdated is not None:
+        changed += [one for one in emptied if not any(one.name in routes.carrying for routes in outdated)]
+    return changed, []
+
+
+def _scopes(snapshot: Snapshot, router: Router) -> tuple[list[Resource], list[str]]:
+    """Routes when the router can reach what they name; then the table of hosts, so that hosts lead to routes
+    that are there; then those that go, to which no host leads any more.
     """
-    for digest in node.may_have((Kind.CLUSTERS, "")):
-        if not snapshot.known <= history.clusters.get(digest, snapshot.known):
-            return False
-    named, used = _in_force(node, history)
-    if any((Kind.ENDPOINTS, name) not in node.accepted for name in snapshot.known - named):
-        return False
-    serving = snapshot.carrying - snapshot.empty
-    if any((Kind.ENDPOINTS, name) not in node.accepted for name in serving - used):
+    has = router.has[Kind.SCOPES]
+    changed, gone = _differing(snapshot, router, Kind.SCOPES)
+    table = [one for one in changed if one.name == ENTRY]
+    changed = [one for one in changed if one.name != ENTRY]
+    ready = [one for one in changed if _reachable(snapshot, router, one)]
+    if any(not router.refuses(Kind.SCOPES, one) for one in ready):
+        return ready, []
+    if table:
+        # A router that has no table is not ready, and takes no requests before all its routes are there.
+        whole = ENTRY in has or not any(_awaited(router, one) for one in changed if one.name not in has)
+        return table if whole else [], []
+    return [], gone
+
+
+_MAKERS = {Kind.SCOPES: _scopes, Kind.CLUSTERS: _clusters, Kind.ENDPOINTS: _endpoints}
+"""Routes first: what is found out about them decides what clusters and endpoints may go."""
+
+
+def _reachable(snapshot: Snapshot, router: Router, routes: Resource) -> bool:
+    """Whether the router has every cluster that these routes name, and endpoints where requests go.
+
+    What its routes in force name is there already: taking weight away never waits.
+    """
+    before = router.routes.get(routes.name)
+    named, carrying = (before.named, before.carrying) if before is not None else (NOTHING, NOTHING)
+    return all(map(router.warm, routes.named - named)) and all(
+        map(router.has_pods, routes.carrying - snapshot.empty - carrying)
+    )
+
+
+def _awaited(router: Router, routes: Resource) -> bool:
+    """Whether routes that are not there yet may still come: neither they nor their clusters were refused."""
+    if router.refuses(Kind.SCOPES, routes):
         return False
     return not any(
-        endpoint_resource(name, ()).digest in node.may_have((Kind.ENDPOINTS, name)) for name in serving
+        (kind, name) in router.refused for name in routes.named for kind in (Kind.CLUSTERS, Kind.ENDPOINTS)
     )
 
 
-def _in_force(node: Node, history: History) -> tuple[frozenset[str], frozenset[str]]:
-    """The clusters that this router's routes certainly name, and those that certainly get requests."""
-    nothing = frozenset[str](), frozenset[str]()
-    found = [history.routes.get(digest, nothing) for digest in node.may_have((Kind.ROUTES, ""))]
-    if not found:
-        return nothing
-    return frozenset.intersection(*(each[0] for each in found)), frozenset.intersection(
-        *(each[1] for each in found)
-    )
-
-
-def _put(memory: dict[str, Any], digest: str, value: Any) -> None:
-    memory.pop(digest, None)
-    memory[digest] = value
-    while len(memory) > 1 and (len(memory) > HISTORY or _names(memory) > NAMES):
-        del memory[next(iter(memory))]
-
-
-def _names(memory: dict[str, Any]) -> int:
-    """How many names are held, those of a set that several answers share once."""
-    held = {
-        id(one): len(one) for each in memory.values() for one in (each if type(each) is tuple else (each,))
-    }
-    return sum(held.values())
+def _outdated(snapshot: Snapshot, router: Router) -> list[Resource] | None:
+    """The routes that may be in force although they should not any more; None when it is not known which."""
+    if Kind.SCOPES not in router.has or None in router.routes.values():
+        return None
+    flying = router.flying.get(Kind.SCOPES)
+    routes = [one for one in router.routes.values() if one is not None]
+    routes += flying.changed.values() if flying is not None else ()
+    ours = {name: one.digest for name, one in snapshot.scopes.items()}
+    return [one for one in routes if ours.get(one.name) != one.digest]

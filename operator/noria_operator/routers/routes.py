@@ -1,22 +1,20 @@
-"""Envoy's RouteConfiguration of a namespace: hosts and paths to ModelDeployments, weights to clusters.
+"""Envoy's routes of a ModelDeployment, weights to clusters, and which hosts it answers to.
 
 Comes in: RoutedDeployments. Goes out: plain data in the JSON form of Envoy's API. Invariants: a host
-belongs to one virtual host only (Envoy refuses the whole configuration else), so a host claimed twice stays
-with the older one and is reported; the weights in force can be read back from the same configuration that
-applies them.
+belongs to one deployment only (Envoy refuses the table of hosts else), so a host claimed twice stays with the
+older one and is reported; the weights in force can be read back from the same resource that applies them.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from noria_operator.api import names
 from noria_operator.routers import access_routes
-from noria_operator.routers.http import PREVIOUS_HOSTS
+from noria_operator.routers.entrance import SCOPE_HEADER
+from noria_operator.routers.http import PREVIOUS_HOSTS, RETRY_AFTER, answer, set_header
 from noria_operator.routers.traffic import (
     FULL,
     RoutedDeployment,
@@ -28,24 +26,15 @@ from noria_operator.routers.traffic import (
 
 Json = dict[str, Any]
 
-ROUTE_CONFIGURATION = "noria"
 FEEDBACK_HEADER = "Noria-Feedback"
 REVISION_HEADER = "Noria-Revision"
 """Response header that names the revision (cluster) a request was given to, also when the router answers
 for it."""
 
-MODEL_HEADER = "Noria-Model"
-"""gRPC metadata by which a call to a host that is nobody's names its ModelDeployment."""
 STREAM_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 PATIENCE_HEADER = "x-envoy-expected-rq-timeout-ms"
 """Request header that tells a server how long anybody waits for its answer."""
-
-RETRY_AFTER = "5"
-"""Seconds after which a client may ask again a deployment that has no pod to answer."""
-
-READY_PATH = "/-/ready"
-"""On the version host: answers as soon as routes are in force."""
 
 RETRY_POLICY: Json = {
     "retry_on": "connect-failure,refused-stream,reset",
@@ -113,7 +102,7 @@ def choices(
     nor of streams.
     """
     if not deployment.revisions:
-        return [{"match": match, **_answer(503, {"error": f"no version of {deployment.name} serves yet"})}]
+        return [{"match": match, **answer(503, {"error": f"no version of {deployment.name} serves yet"})}]
     found = []
     mirror = deployment.mirror if deployment.ready_challenger and not endless else 0
     for challenger, wanted in deployment.matched:
@@ -154,7 +143,7 @@ def _action(
         {
             "name": _cluster(deployment, revision, grpc=grpc),
             "weight": weight,
-            "response_headers_to_add": [_header(REVISION_HEADER, revision)],
+            "response_headers_to_add": [set_header(REVISION_HEADER, revision)],
         }
         for revision, weight in weights
     ]
@@ -166,7 +155,7 @@ def _action(
         }
     }
     if not any(deployment.endpoints.get(revision) for revision, _ in weights):
-        route["response_headers_to_add"] = [_header("retry-after", RETRY_AFTER)]
+        route["response_headers_to_add"] = [set_header("retry-after", RETRY_AFTER)]
     if not grpc and not endless:  # gRPC's clients say it themselves
         patience = {"key": PATIENCE_HEADER, "value": f"{deployment.timeout * 1000:.0f}"}
         route["request_headers_to_add"] = [{"header": patience, "append_action": "ADD_IF_ABSENT"}]
@@ -214,21 +203,6 @@ def _behind(deployment: RoutedDeployment, match: Json, found: list[Json]) -> lis
     return access_routes.guarded(deployment.name, match, found) if deployment.guarded else found
 
 
-def path_routes(deployment: RoutedDeployment) -> list[Json]:
-    """For every other host: the deployment named in an inference path (protocols V2 and V1)."""
-    start = rf"/v[12]/models/{re.escape(deployment.name)}"
-    match = {"safe_regex": {"regex": rf"{start}(?:[/:].*)?"}}
-    return _behind(deployment, match, choices(deployment, match, rf"{start}/(?:.*/)?feedback"))
-
-
-def model_routes(deployment: RoutedDeployment) -> list[Json]:
-    """For every other host: the deployment that a gRPC call names in its metadata, which has no path to name
-    one."""
-    named = [_has(MODEL_HEADER, deployment.name)]
-    match = {"prefix": "/", "grpc": {}, "headers": named}
-    return _behind(deployment, match, choices(deployment, match, grpc=True))
-
-
 def version_route(deployment: RoutedDeployment) -> Json:
     """Tells what is in force: `version` of the traffic, `weights` as configured, `effective` as sent while
     some pods are missing."""
@@ -237,39 +211,22 @@ def version_route(deployment: RoutedDeployment) -> Json:
         "weights": configured(deployment),
         "effective": effective(deployment),
     }
-    return {"match": {"path": f"/{deployment.name}"}, **_answer(200, told)}
+    return {"match": {"path": f"/{deployment.name}"}, **answer(200, told)}
 
 
-def fallback_host(path_routes: list[Json]) -> Json:
-    """What answers to hosts that no deployment claims."""
-    unknown = {"error": "no ModelDeployment answers to this host or path"}
-    return {
-        "name": "*",
-        "domains": ["*"],
-        "retry_policy": RETRY_POLICY,
-        "routes": [*path_routes, {"match": {"prefix": "/"}, **_answer(404, unknown)}],
+def configuration(deployment: RoutedDeployment, preview: tuple[str, ...] = ()) -> Json:
+    """All routes of one deployment; `preview` are the hosts of its challenger. Whatever host led here is its
+    own, but for these and the one that tells what is in force."""
+    version = {
+        "name": names.VERSION_HOST,
+        "domains": [names.VERSION_HOST],
+        "routes": [version_route(deployment)],
     }
-
-
-def version_host(version_routes: list[Json]) -> Json:
-    """What answers to `version.noria.internal`."""
-    unknown = {"error": "this router knows no such ModelDeployment"}
-    ready = {"match": {"path": READY_PATH}, **_answer(200, {"ready": True})}
-    last = {"match": {"prefix": "/"}, **_answer(404, unknown)}
-    routes = [*version_routes, ready, access_routes.report_route(), last]
-    return {"name": names.VERSION_HOST, "domains": [names.VERSION_HOST], "routes": routes}
-
-
-def _answer(status: int, body: Json) -> Json:
-    text = json.dumps(body, separators=(",", ":"))
-    headers = [_header("content-type", "application/json")]
-    if status == 503:
-        headers.append(_header("retry-after", RETRY_AFTER))
+    hosts = [virtual_host(deployment, ("*",)), version]
     return {
-        "direct_response": {"status": status, "body": {"inline_string": text}},
-        "response_headers_to_add": headers,
+        "name": deployment.name,
+        "validate_clusters": True,
+        "ignore_port_in_host_matching": True,
+        "request_headers_to_remove": [SCOPE_HEADER],
+        "virtual_hosts": [*hosts, preview_host(deployment, preview)] if preview else hosts,
     }
-
-
-def _header(name: str, value: str) -> Json:
-    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.routers import drain, routes
+from noria_operator.routers import drain, entrance
 from noria_operator.routers.http import connection_manager, http_filter, listener, router_filter
 
 Json = dict[str, Any]
@@ -28,7 +28,7 @@ def stats_listener(address: Json, *, token: str, seconds: int) -> Json:
     ]
     # Asked through the traffic port itself: only routes that have arrived can answer.
     through = {"cluster": TRAFFIC_CLUSTER, "timeout": "1s", "host_rewrite_literal": names.VERSION_HOST}
-    ready = {"match": _get(READY_PATH), "route": {**through, "prefix_rewrite": routes.READY_PATH}}
+    ready = {"match": _get(READY_PATH), "route": {**through, "prefix_rewrite": entrance.READY_PATH}}
     nothing = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
     host = {
         "name": "stats",

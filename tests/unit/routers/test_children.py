@@ -68,6 +68,18 @@ def test_building_twice_changes_nothing() -> None:
     assert children.deployment("shop", [owner("m")], SETTINGS, live=running()) == applied()
 
 
+def test_a_router_of_before_delta_discovery_is_replaced_once() -> None:
+    before = running()
+    kept = json.loads(before["metadata"]["annotations"][children.TEMPLATE_ANNOTATION])
+    del kept["metadata"]["annotations"][children.DISCOVERY_ANNOTATION]
+    kept["spec"]["containers"][0]["image"] = "noria/router@sha256:0"
+    before["metadata"]["annotations"][children.TEMPLATE_ANNOTATION] = json.dumps(kept)
+    after = children.deployment("shop", [owner("m")], SETTINGS, live=before)
+    assert after["spec"]["template"] == applied()["spec"]["template"]
+    assert after["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert children.deployment("shop", [owner("m")], SETTINGS, live=created(after)) == after
+
+
 def test_an_upgrade_of_the_operator_leaves_running_pods_alone() -> None:
     live = running()
     newer = Settings(

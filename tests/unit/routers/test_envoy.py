@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from noria_operator.routers import clusters, entrance, routes
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
 from noria_operator.routers.envoy import Snapshot, snapshot
 from noria_operator.routers.traffic import RoutedDeployment
@@ -12,13 +13,17 @@ from noria_operator.routers.traffic import RoutedDeployment
 POD = (("10.0.0.1", 8080),)
 
 
-def routes(found: Snapshot) -> dict[str, Any]:
-    (configuration,) = json.loads(found.rds.text)
-    return dict(configuration)
+def hosts(made: RoutedDeployment) -> dict[str, Any]:
+    """The virtual hosts of its routes, its preview's with what `claimed` grants."""
+    granted, _ = routes.claimed("shop", [made])
+    found = routes.configuration(made, granted.get(routes.preview_of(made.name), ()))
+    return {host["name"]: host for host in found["virtual_hosts"]}
 
 
-def hosts(found: Snapshot) -> dict[str, Any]:
-    return {host["name"]: host for host in routes(found)["virtual_hosts"]}
+def table(found: Snapshot) -> dict[str, list[str]]:
+    """The hosts that lead to each deployment."""
+    shown = entrance.table({name: found.granted[name] for name in found.routed})
+    return {host["name"]: host["domains"] for host in shown["virtual_hosts"]}
 
 
 def two_versions(**changes: Any) -> RoutedDeployment:
@@ -27,52 +32,51 @@ def two_versions(**changes: Any) -> RoutedDeployment:
 
 
 def test_weight_0_is_sent() -> None:
-    found = snapshot("shop", [two_versions(revisions=(("m-1", 100), ("m-2", 0)))])
-    for route in hosts(found)["m"]["routes"]:
+    made = two_versions(revisions=(("m-1", 100), ("m-2", 0)))
+    for route in hosts(made)["m"]["routes"]:
         weights = {each["name"]: each["weight"] for each in route["route"]["weighted_clusters"]["clusters"]}
         assert weights == {"m-1": 100, "m-2": 0}
+    found = snapshot("shop", [made]).scopes["m"]
     assert found.carrying == {"m-1"}
-    assert found.known == {"m-1", "m-2"}
+    assert found.named == {"m-1", "m-2"}
 
 
 def test_clients_are_told_when_to_come_again_only_where_no_pod_could_answer() -> None:
-    def told(found: Snapshot) -> set[str]:
+    def told(made: RoutedDeployment) -> set[str]:
         headers = [
-            one for route in hosts(found)["m"]["routes"] for one in route.get("response_headers_to_add", [])
+            one for route in hosts(made)["m"]["routes"] for one in route.get("response_headers_to_add", [])
         ]
         return {one["header"]["value"] for one in headers if one["header"]["key"] == "retry-after"}
 
-    assert told(snapshot("shop", [two_versions()])) == set()
-    assert told(snapshot("shop", [two_versions(endpoints={})])) == {"5"}
-    assert told(snapshot("shop", [two_versions(revisions=())])) == {"5"}, (
-        "nor has a first version come so far"
-    )
+    assert told(two_versions()) == set()
+    assert told(two_versions(endpoints={})) == {"5"}
+    assert told(two_versions(revisions=())) == {"5"}, "nor has a first version come so far"
 
 
 GRPC = (("10.0.0.1", 8082),)
 
 
 def test_a_revision_that_takes_grpc_has_a_cluster_for_it_with_the_same_weight() -> None:
-    found = snapshot("shop", [two_versions(grpc={"m-2": GRPC})])
-    stream, call, other = hosts(found)["m"]["routes"]
+    made = two_versions(grpc={"m-2": GRPC})
+    stream, call, other = hosts(made)["m"]["routes"]
     for route in (stream, call):
-        clusters = route["route"]["weighted_clusters"]["clusters"]
-        assert {each["name"]: each["weight"] for each in clusters} == {"m-1": 90, "m-2_grpc": 10}
-        revisions = [each["response_headers_to_add"][0]["header"]["value"] for each in clusters]
+        shares = route["route"]["weighted_clusters"]["clusters"]
+        assert {each["name"]: each["weight"] for each in shares} == {"m-1": 90, "m-2_grpc": 10}
+        revisions = [each["response_headers_to_add"][0]["header"]["value"] for each in shares]
         assert revisions == ["m-1", "m-2"], "the answer names the revision"
     assert [each["name"] for each in other["route"]["weighted_clusters"]["clusters"]] == ["m-1", "m-2"]
     assert (stream["route"]["timeout"], call["route"]["timeout"]) == ("0s", "30s")
-    assert found.known == found.eds.keys() == {"m-1", "m-2", "m-2_grpc"}
-    assert found.carrying == {"m-1", "m-2", "m-2_grpc"}
-    made = {each["name"]: each for each in json.loads(found.cds.text)}
-    options = {name: str(each["typed_extension_protocol_options"]) for name, each in made.items()}
-    assert [name for name, text in options.items() if "'http2_protocol_options'" in text] == ["m-2_grpc"]
+    found = snapshot("shop", [made])
+    assert found.scopes["m"].named == found.clusters.keys() == {"m-1", "m-2", "m-2_grpc"}
+    assert found.scopes["m"].carrying == {"m-1", "m-2", "m-2_grpc"}
+    options = {grpc: str(clusters.settings(grpc=grpc)) for grpc in (False, True)}
+    assert [grpc for grpc, text in options.items() if "'http2_protocol_options'" in text] == [True]
 
 
 def reached(**changes: Any) -> list[dict[str, Any]]:
     """The routes of one host of a deployment whose challenger has weight 0."""
     made = two_versions(revisions=(("m-2", 0), ("m-1", 100)), challenger="m-2", **changes)
-    return list(hosts(snapshot("shop", [made]))["m"]["routes"])
+    return list(hosts(made)["m"]["routes"])
 
 
 def test_copies_of_all_but_streams_and_feedback_go_to_the_challenger_by_its_protocol() -> None:
@@ -101,7 +105,7 @@ def test_the_challenger_comes_last_so_that_its_users_are_those_at_the_upper_end(
 
 def test_a_challenger_that_gets_copies_or_headers_is_reachable_before_routes_send_them() -> None:
     made = two_versions(revisions=(("m-1", 100), ("m-2", 0)), challenger="m-2", mirror=1)
-    assert snapshot("shop", [made]).carrying == {"m-1", "m-2"}
+    assert snapshot("shop", [made]).scopes["m"].carrying == {"m-1", "m-2"}
 
 
 def test_users_are_told_apart_after_predictions_by_header_or_cookie() -> None:
@@ -114,7 +118,7 @@ def test_users_are_told_apart_after_predictions_by_header_or_cookie() -> None:
 
 def test_a_preview_has_hosts_of_its_own_unless_a_deployment_has_its_name() -> None:
     made = two_versions(challenger="m-2", preview=True, mirror=5, match=(("a", "b"),))
-    found = hosts(snapshot("shop", [made]))
+    found = hosts(made)
     assert found["m-preview"]["domains"][:2] == ["m-preview", "m-preview.shop"]
     for route in found["m-preview"]["routes"]:
         clusters = route["route"]["weighted_clusters"]["clusters"]
@@ -123,37 +127,37 @@ def test_a_preview_has_hosts_of_its_own_unless_a_deployment_has_its_name() -> No
     thief = RoutedDeployment("a", hosts=("m-preview.shop",))
     assert snapshot("shop", [made, thief]).refused == {"a": ("m-preview.shop",)}
     other = RoutedDeployment("m-preview", revisions=(("n-1", 100),))
-    domains = [host["domains"][0] for host in hosts(snapshot("shop", [made, other])).values()]
-    assert domains.count("m-preview") == 1
+    assert routes.preview_of("m") not in snapshot("shop", [made, other]).granted
 
 
 def test_every_cluster_that_a_route_names_is_in_the_snapshot() -> None:
     found = snapshot("shop", [two_versions()])
-    assert {each["name"] for each in json.loads(found.cds.text)} == found.known == found.eds.keys()
-    assert routes(found)["validate_clusters"] is True
+    assert found.clusters.keys() == found.scopes["m"].named == found.endpoints.keys()
+    assert routes.configuration(two_versions())["validate_clusters"] is True
 
 
 def test_the_same_input_in_any_order_gives_the_same_bytes() -> None:
     one, other = two_versions(), RoutedDeployment("n", revisions=(("n-1", 100),), endpoints={"n-1": POD})
     assert snapshot("shop", [one, other]) == snapshot("shop", [other, one])
-    assert snapshot("shop", [one]).version != snapshot("shop", [two_versions(timeout=5)]).version
+    assert snapshot("shop", [one]).scopes["m"] != snapshot("shop", [two_versions(timeout=5)]).scopes["m"]
 
 
 def test_a_change_of_pods_changes_endpoints_alone_unless_the_last_one_goes() -> None:
     before = snapshot("shop", [two_versions()])
     more = snapshot("shop", [two_versions(endpoints={"m-1": POD, "m-2": (*POD, ("10.0.0.2", 8080))})])
-    assert (before.rds, before.cds, before.eds["m-1"]) == (more.rds, more.cds, more.eds["m-1"])
-    assert before.eds["m-2"] != more.eds["m-2"]
+    assert (before.scopes, before.clusters) == (more.scopes, more.clusters)
+    assert before.endpoints["m-1"] == more.endpoints["m-1"]
+    assert before.endpoints["m-2"] != more.endpoints["m-2"]
     none = snapshot("shop", [two_versions(endpoints={"m-1": POD})])
-    assert none.rds != before.rds
-    assert (none.carrying, none.empty) == ({"m-1"}, {"m-2"})
+    assert none.scopes["m"] != before.scopes["m"]
+    assert (none.scopes["m"].carrying, none.empty) == ({"m-1"}, {"m-2"})
 
 
 def test_a_host_wanted_twice_stays_with_the_older_deployment() -> None:
     older = RoutedDeployment("z", hosts=("x.example.com",), created="2026-01-01T00:00:00Z")
     newer = RoutedDeployment("a", hosts=("x.example.com",), created="2026-01-02T00:00:00Z")
     found = snapshot("shop", [newer, older])
-    assert hosts(found)["z"]["domains"][4:] == ["x.example.com"]
+    assert table(found)["z"][4:] == ["x.example.com"]
     assert found.refused == {"a": ("x.example.com",)}
 
 
@@ -165,33 +169,28 @@ def test_of_two_of_one_age_the_first_by_name_gets_the_host_and_the_other_is_told
             RoutedDeployment("a", hosts=("x.example.com", "b", "*", "version.noria.internal", "a")),
         ],
     )
-    assert hosts(found)["a"]["domains"][4:] == ["x.example.com"]
-    assert hosts(found)["b"]["domains"][4:] == ["b.example.com"]
+    assert table(found)["a"][4:] == ["x.example.com"]
+    assert table(found)["b"][4:] == ["b.example.com"]
     assert found.refused == {
         "a": ("b", "*", "version.noria.internal"),
         "b": ("x.example.com", "x.example.com"),
     }
-    domains = [domain for host in hosts(found).values() for domain in host["domains"]]
+    domains = [domain for hosts in table(found).values() for domain in hosts]
     assert len(domains) == len(set(domains))
 
 
 def test_weights_in_force_are_told_as_configured_and_as_sent() -> None:
-    found = snapshot("shop", [two_versions(endpoints={"m-1": POD}, version=7)])
-    route = hosts(found)["version.noria.internal"]["routes"][0]
+    made = two_versions(endpoints={"m-1": POD}, version=7)
+    (route,) = hosts(made)["version.noria.internal"]["routes"]
     told = json.loads(route["direct_response"]["body"]["inline_string"])
     assert told == {"version": 7, "weights": {"m-1": 90, "m-2": 10}, "effective": {"m-1": 100, "m-2": 0}}
 
 
-def test_a_name_is_never_read_as_a_pattern() -> None:
-    found = snapshot("shop", [RoutedDeployment("m.x+", revisions=(("m-1", 100),))])
-    pattern = hosts(found)["*"]["routes"][0]["match"]["safe_regex"]["regex"]
-    assert pattern == r"/v[12]/models/m\.x\+(?:[/:].*)?"
-
-
 def test_an_empty_namespace_has_a_configuration_too() -> None:
     found = snapshot("shop", [])
-    assert hosts(found).keys() == {"*", "version.noria.internal"}
-    assert json.loads(found.cds.text) == []
+    assert table(found).keys() == {"*", "version.noria.internal"}
+    assert found.scopes.keys() == {"*"}
+    assert found.clusters == {}
 
 
 def test_the_admin_interface_is_on_a_unix_socket_only() -> None:
@@ -199,7 +198,7 @@ def test_the_admin_interface_is_on_a_unix_socket_only() -> None:
     assert found["admin"]["address"]["pipe"]["path"] == "/tmp/envoy-admin.sock"
     listening = {each["name"]: each["address"] for each in found["static_resources"]["listeners"]}
     ports = {name: each.get("socket_address", {}).get("port_value") for name, each in listening.items()}
-    assert ports == {"traffic": 8080, "stats": 9902, "relay": None}
+    assert ports == {"traffic": 8080, "stats": 9902}
 
 
 def test_the_token_stands_in_the_node_and_nowhere_else() -> None:
