@@ -17,7 +17,6 @@ from tools.monitoring.dashboards.parts import (
     lines,
     page,
     rows,
-    versions,
 )
 
 _FEATURE = f'{VERSION},feature="$feature"'
@@ -30,7 +29,9 @@ def build() -> Dashboard:
     made = page(
         "noria-drift", "Noria / Drift", "Features and predictions against the reference of their version."
     )
-    made = made.with_variable(versions(every=False))
+    # The newest version that was compared with its reference: one that is just starting has nothing to show.
+    compared = f"label_values(model:feature_psi:1h{{{WHERE}}}, version)"
+    made = made.with_variable(choice("version", compared, newest=True))
     made = made.with_variable(
         choice("feature", f"label_values(model_feature_reference_samples{{{VERSION}}}, feature)")
     )

@@ -248,10 +248,9 @@ def choice(name: str, query: str, *, every: bool = False, newest: bool = False) 
     return made
 
 
-def versions(*, every: bool = True) -> dashboard.QueryVariable:
-    """The versions that are or were served; the newest one where only one can be chosen."""
-    query = f"label_values(model_info{{{WHERE}}}, version)"
-    return choice("version", query, every=every, newest=not every)
+def versions() -> dashboard.QueryVariable:
+    """The versions that are or were served."""
+    return choice("version", f"label_values(model_info{{{WHERE}}}, version)", every=True)
 
 
 def happened(built: dashboard.Dashboard) -> dashboard.Dashboard:
