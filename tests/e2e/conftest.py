@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.gateway import PublicGateway, gateway
 from tools.cluster.layout import CHECKOUT, binary
 
 COMMAND_SECONDS = 900.0
@@ -148,6 +149,20 @@ def noria(helm: Program, images: dict[str, str]) -> Path:
     signatures += [f"--set=signatures.requiredNamespaces={{{SIGNED_NAMESPACE}}}"]
     install(helm, images, "--set", "evidence.countersInterval=2s", *signatures)
     return helm.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def public(
+    noria: Path,
+    kubectl: Program,
+    helm: Program,
+    images: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[PublicGateway]:
+    """A gateway of the cluster, which Noria was told of."""
+    with gateway(kubectl, tmp_path_factory.mktemp("gateway")) as found:
+        install(helm, images, "--reuse-values", "--set", "routers.gateway.enabled=true")
+        yield found
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ from tests.e2e.kube import Json, Kube
 
 RATE = 200.0
 """Requests a second that a rollout has to live with."""
-ROUTERS = "noria.dev/router=true"
-"""Label of the router's pods."""
 
 
 def address(kube: Kube) -> str:
@@ -46,17 +44,9 @@ def at(kube: Kube, **wanted: int) -> Json:
     return kube.until("ModelDeployment", "tiny", holds, timeout=180)
 
 
-def replace_routers(kube: Kube) -> None:
-    """Delete the router pods one by one, each when all of them are ready again."""
-    for pod in kube.list("Pod", ROUTERS):
-        kube.delete("Pod", pod["metadata"]["name"])
-        kube.until_gone("Pod", pod["metadata"]["name"])
-        kube.until("Deployment", "noria-router", lambda it: it["status"].get("readyReplicas") == 2)
-
-
 @contextmanager
-def every_status(kube: Kube) -> Iterator[list[Json]]:
-    """All statuses that a watcher of the deployment sees while the block lasts."""
+def every_status(kube: Kube, name: str = "tiny") -> Iterator[list[Json]]:
+    """All statuses that a watcher of a deployment sees while the block lasts."""
     seen: list[Json] = []
     done = threading.Event()
 
@@ -65,7 +55,7 @@ def every_status(kube: Kube) -> Iterator[list[Json]]:
         return done.is_set()
 
     thread = threading.Thread(
-        target=lambda: kube.at(kube.namespace).until("ModelDeployment", "tiny", look, timeout=600),
+        target=lambda: kube.at(kube.namespace).until("ModelDeployment", name, look, timeout=600),
         daemon=True,
     )
     thread.start()
@@ -73,5 +63,5 @@ def every_status(kube: Kube) -> Iterator[list[Json]]:
         yield seen
     finally:
         done.set()
-        kube.annotate("ModelDeployment", "tiny", {"e2e/last": "look"})
+        kube.annotate("ModelDeployment", name, {"e2e/last": "look"})
         thread.join(timeout=30)

@@ -13,7 +13,8 @@ from time import monotonic
 import pytest
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import CONNECTIONS, Load
-from tests.e2e.manifests import autoscaler, claim, model_deployment, training_job
+from tests.e2e.manifests import autoscaler, model_deployment
+from tests.e2e.models import approve
 from tests.e2e.resource_metrics import resource_metrics
 from tests.e2e.rollouts import RATE, address, at, every_status, say
 
@@ -32,11 +33,7 @@ MOST = 3
 def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
     """The first of two versions serves with as many pods as an autoscaler says."""
     with namespace(noria, "e2e-autoscaling") as kube, resource_metrics(kube):
-        kube.apply(claim())
-        for number in (1, 2):
-            kube.apply(training_job(f"tiny-run-{number}", images["example-flights"], seed=number))
-            kube.until("TrainingJob", f"tiny-run-{number}", phase("Succeeded"), timeout=180)
-            kube.until("ModelVersion", f"tiny-{number}", phase("Approved"))
+        approve(kube, images["example-flights"], 2)
         pin(kube, 1)
         kube.until("ModelDeployment", "tiny", phase("Healthy"))
         kube.apply(autoscaler("tiny", least=1, most=MOST, cpu_percent=40))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Program
+from tests.e2e.disturbances import ROUTERS, kill_leader, replace_routers
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import CONNECTIONS, Load
 from tests.e2e.manifests import autoscaler, claim, model_deployment, training_job
-from tests.e2e.rollouts import ROUTERS, address, replace_routers
+from tests.e2e.rollouts import address
 
 STRATEGY = {
     "steps": [{"weight": 10, "minRequests": 20}, {"weight": 50, "minRequests": 200}],
@@ -34,15 +35,6 @@ def served(kube: Kube, images: dict[str, str]) -> Json:
     done = kube.until("TrainingJob", "tiny-first", phase("Succeeded"), timeout=180)
     assert done["status"]["modelVersion"] == "tiny-1"
     return kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=120)
-
-
-def kill_leader(kube: Kube) -> None:
-    """Kill the operator's pod that holds the lease, without any grace."""
-    system = kube.at("noria-system")
-    lease = system.get("Lease", "noria-operator")
-    assert lease is not None
-    holder = lease["spec"]["holderIdentity"].split("_")[0]
-    system.delete("Pod", holder, grace=0)
 
 
 def test_a_first_version_serves_without_a_canary(served: Json) -> None:

@@ -1,217 +1,176 @@
 """One suite for every kind of router, with real pods and traffic, by what each declares that it can.
 
-What a router does alone (retries, ejection, its own restart) is tested in `tests/integration/test_envoy*`.
+Kinds are those of `tests/e2e/routed.py`: Noria's Envoy, an HTTPRoute of Noria's and one of a user's at a real
+gateway, and a plain Service through a real kube-proxy.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from math import sqrt
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 
 import httpx
 import pytest
 from kubernetes.client.exceptions import ApiException
-from tests.e2e.conftest import Program, install
-from tests.e2e.gateway import NAME as GATEWAY
-from tests.e2e.gateway import gateway
-from tests.e2e.kube import Json, Kube, condition, namespace, phase
-from tests.e2e.load import REQUEST, Load
-from tests.e2e.manifests import claim, model_deployment, training_job
-from tests.e2e.test_canary_under_load import kill_leader
-
-from noria_operator.api.routers import CAPABILITIES, Capabilities
-from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT
+from tests.e2e.kube import Kube, condition, namespace
+from tests.e2e.load import REQUEST
+from tests.e2e.models import approve
+from tests.e2e.others_route import MIXED, OTHER, ROUTE, rules
+from tests.e2e.routed import ABLE, CANARY, RARE, Routed, able, behind, chance
+from tools.cluster.process import wait_for
 
 pytestmark = pytest.mark.extended
 
-HOST = "models.example"
-WEIGHT = 20
-STEP: Json = {"weight": WEIGHT, "duration": "1h"}
-PODS = 4
-"""So that a fifth of them, beside all of the champion's, is one."""
 SAMPLE = 10_000
-NONE: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass
-class Routed:
-    """A deployment behind one kind of router."""
-
-    kube: Kube
-    kind: str
-    router: Json
-    url: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def able(self) -> Capabilities:
-        return CAPABILITIES[self.kind]
-
-    @property
-    def name(self) -> str:
-        return f"tiny-{self.kind.lower()}"
-
-    def deploy(self, version: str, step: Json = STEP) -> None:
-        strategy = {"steps": [step], "analysis": {"interval": "2s", "errors": {"tolerated": "0.05"}}}
-        hosts = {"hosts": [HOST]} if self.kind == "Gateway" else {}
-        body = {"version": version, "replicas": PODS, "strategy": strategy, "router": self.router, **hosts}
-        self.kube.apply(model_deployment(self.name, **body))
-
-    def until(self, **weights: int) -> Json:
-        """The deployment once these weights are in force, as far as anybody can tell."""
-        wanted = {name.replace("_", "-"): weight for name, weight in weights.items() if weight}
-
-        def holds(md: Json) -> bool:
-            shares = md.get("status", {}).get("traffic", [])
-            told = all(one["verified"] if self.able.read_back else one.get("assumed") for one in shares)
-            return told and {one["version"]: one["weight"] for one in shares if one["weight"]} == wanted
-
-        return self.kube.until("ModelDeployment", self.name, holds, timeout=180)
-
-    def say(self, command: str) -> None:
-        self.kube.annotate("ModelDeployment", self.name, {f"noria.dev/{command}": command})
-
-    def own_address(self) -> str:
-        """The Service of the deployment's name."""
-        service = self.kube.get("Service", self.name)
-        assert service is not None
-        return f"http://{service['spec']['clusterIP']}/v2/models/tiny/infer"
-
-    def counted(self, revision: str) -> int:
-        """Requests that the pods of a revision answered, as they count themselves."""
-        total = 0
-        for pod in self.kube.list("Pod", f"noria.dev/deployment={self.name},noria.dev/revision={revision}"):
-            address = f"{pod['status']['podIP']}:{COUNTERS_PORT}"
-            total += sum(httpx.get(f"http://{address}{COUNTERS_PATH}").json()["requests"].values())
-        return total
-
-    def answers(self, count: int, headers: Mapping[str, str] = NONE) -> Counter[str]:
-        """Which versions answered so many requests, each on a connection of its own where those are
-        divided."""
-        alone = {} if self.able.by_request else {"Connection": "close"}
-        return asyncio.run(self._answers(count, {**self.headers, **alone, **headers}))
-
-    async def _answers(self, count: int, headers: Mapping[str, str]) -> Counter[str]:
-        found: Counter[str] = Counter()
-
-        async def client(session: httpx.AsyncClient, number: int) -> None:
-            for _ in range(number):
-                answer = await session.post(self.url, json=REQUEST, headers=headers)
-                found[answer.json()["model_version"] if answer.status_code == 200 else answer.text] += 1
-
-        limits = httpx.Limits(max_connections=16)
-        async with httpx.AsyncClient(timeout=15, limits=limits) as session:
-            await asyncio.gather(*(client(session, count // 16) for _ in range(16)))
-        return found
+FEWER = 2_000
+"""Enough for what is not about the weights themselves."""
 
 
 @pytest.fixture(scope="module")
 def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
     """Two versions of a model, ready to be served."""
     with namespace(noria, "e2e-routers") as kube:
-        kube.apply(claim())
-        for seed in (1, 2):
-            kube.apply(training_job(f"tiny-{seed}", images["example-flights"], seed=seed))
-            kube.until("TrainingJob", f"tiny-{seed}", phase("Succeeded"), timeout=180)
-            kube.until("ModelVersion", f"tiny-{seed}", phase("Approved"), timeout=60)
+        approve(kube, images["example-flights"], 2)
         yield kube
 
 
-@pytest.fixture(scope="module")
-def public(
-    kube: Kube,
-    kubectl: Program,
-    helm: Program,
-    images: dict[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """Where a gateway of the cluster answers, after Noria was told that there are gateways."""
-    with gateway(kubectl, tmp_path_factory.mktemp("gateway"), kube.namespace) as url:
-        install(helm, images, "--reuse-values", "--set", "routers.gateway.enabled=true")
-        yield url
-
-
-@pytest.fixture(scope="module", params=["Envoy", "Gateway"])
+@pytest.fixture(scope="module", params=list(ABLE))
 def routed(request: pytest.FixtureRequest, kube: Kube) -> Iterator[Routed]:
     """Version 1 serves, behind each kind of router in turn."""
-    kind = request.param
-    host = HOST if kind == "Gateway" else f"tiny-{kind.lower()}"
-    found = Routed(kube, kind, {"type": kind}, headers={"Host": host})
-    if kind == "Gateway":
-        found.router["gateway"] = {"name": GATEWAY, "settle": "2s"}
-        found.url = f"{request.getfixturevalue('public')}/v2/models/tiny/infer"
-    found.deploy("tiny-1")
-    kube.until("ModelDeployment", found.name, phase("Healthy"), timeout=180)
-    found.url = found.url or found.own_address()
-    yield found
-    kube.delete("ModelDeployment", found.name)
-    kube.until_gone("ModelDeployment", found.name)
+    with behind(request.param, kube, lambda: request.getfixturevalue("public")) as routed:
+        yield routed
+
+
+def report(routed: Routed, what: str, found: Counter[str], p: float) -> None:
+    """A figure for whoever runs this with -rP."""
+    print(f"{routed.kind}: {what}: {dict(found)}, p = {p:.3f}")
 
 
 def test_a_first_version_has_all_traffic(routed: Routed) -> None:
     md = routed.until(tiny_1=100)
     assert condition(md, "Ready")["status"] == "True"
     assert routed.answers(160) == {"1": 160}
-    share = md["status"]["traffic"][0]
+    (share,) = md["status"]["traffic"]
     assert (share["verified"], share.get("assumed", False)) == (
         routed.able.read_back,
         not routed.able.read_back,
     )
 
 
-def test_headers_and_copies_reach_the_challenger_alone_or_are_refused(routed: Routed) -> None:
-    step = {"mirror": 100, "match": [{"name": "x-canary", "value": "always"}], "duration": "1h"}
-    if not routed.able.match:
-        with pytest.raises(ApiException, match=r"has no .*match.* in steps"):
-            routed.deploy("tiny-2", step)
+UNABLE = {
+    "mirror": {"steps": [{"mirror": 100, "pause": True}]},
+    "match": {"steps": [{"match": [{"name": "x-canary", "value": "always"}], "pause": True}]},
+    "sticky": {"steps": [CANARY], "sticky": {"header": "x-user"}},
+    "any_weight": {"steps": [{"weight": 60, "pause": True}]},
+}
+
+
+@pytest.mark.parametrize("capability", UNABLE)
+def test_what_a_router_cannot_do_is_refused_when_it_is_asked_for(routed: Routed, capability: str) -> None:
+    asked = dict(UNABLE[capability])
+    if getattr(routed.able, capability):
+        routed.deploy(1, *asked.pop("steps"), **asked)
+        routed.deploy(1)
         return
-    routed.deploy("tiny-2", step)
-
-    def reached(md: Json) -> bool:
-        found = [one for one in md["status"].get("traffic", []) if one.get("mirror") and one.get("match")]
-        return any(one["verified"] or one.get("assumed") for one in found)
-
-    md = routed.kube.until("ModelDeployment", routed.name, reached, timeout=180)
-    assert routed.answers(160, {"x-canary": "always"}) == {"2": 160}
-    assert routed.answers(320) == {"1": 320}
-    assert routed.counted(md["status"]["candidate"]["revision"]) == 480
-    routed.deploy("tiny-1")
-    routed.until(tiny_1=100)
+    with pytest.raises(ApiException, match=r"leave .* out|at most"):
+        routed.deploy(2, *asked.pop("steps"), **asked)
 
 
-def test_a_cycle_loses_no_request_and_every_share_is_exact(routed: Routed) -> None:
-    """Canary, abort, retry, promote, undo, the operator killed meanwhile; at both of its addresses."""
-    inside = Load(routed.own_address(), rate=20, seconds=600, headers={"Host": routed.name})
-    with Load(routed.url, rate=40, seconds=600, headers=routed.headers) as load, inside:
-        load.until_sent(50)
-        routed.deploy("tiny-2")
-        md = routed.until(tiny_1=100 - WEIGHT, tiny_2=WEIGHT)
-        kill_leader(routed.kube)
-        answers = routed.answers(SAMPLE)
-        assert set(answers) == {"1", "2"}
-        spread = sqrt(SAMPLE * 0.2 * 0.8)
-        assert abs(answers["2"] - SAMPLE * 0.2) < 3.3 * spread, answers  # χ² with p = 0.001
+def test_requests_or_connections_are_divided_as_the_router_declares(routed: Routed) -> None:
+    """And a challenger at weight 0 gets nothing, although its pods are ready."""
+    routed.deploy(2, {"weight": 0, "pause": True}, {"weight": 50, "pause": True})
+    routed.paused()
+    assert routed.answers(1_000) == {"1": 1_000}
+    assert routed.counted(2) == 0, "weight 0"
+    routed.say("promote")
+    routed.until(tiny_1=50, tiny_2=50)
+    met = set(routed.ask([{}] * 200, clients=1))
+    assert len(met) == (2 if routed.able.by_request else 1), "one connection"
+    routed.back()
+
+
+def test_shares_are_exact(routed: Routed) -> None:
+    """Of pods where those divide the traffic, which with these weights are the same shares."""
+    routed.deploy(2, CANARY, {"weight": 50, "pause": True})
+    for weight, count in ((20, SAMPLE), (50, FEWER)):
+        md = routed.until(tiny_1=100 - weight, tiny_2=weight)
+        found = routed.answers(count)
+        p = chance(found, {"1": 100 - weight, "2": weight})
+        report(routed, f"weight {weight}", found, p)
+        assert p > RARE, found
         if not routed.able.any_weight:
-            assert [one["realised"] for one in md["status"]["traffic"]] == [80, 20]
+            assert [one["realised"] for one in md["status"]["traffic"]] == [100 - weight, weight]
+        routed.say("promote")
+    routed.back()
 
-        routed.say("abort")
-        routed.until(tiny_1=100)
-        assert routed.answers(480) == {"1": 480}
 
-        routed.say("retry")
-        routed.until(tiny_1=100 - WEIGHT, tiny_2=WEIGHT)
-        routed.say("promote-full")
-        routed.until(tiny_2=100)
-        assert routed.answers(480) == {"2": 480}
+@pytest.mark.parametrize("routed", able("match"), indirect=True)
+def test_requests_with_a_header_reach_the_challenger_alone(routed: Routed) -> None:
+    routed.deploy(2, {"match": [{"name": "x-canary", "value": "always"}], "pause": True})
+    routed.paused()
+    assert routed.answers(500, {"x-canary": "always"}) == {"2": 500}
+    assert routed.answers(500, {"x-canary": "never"}) == {"1": 500}
+    routed.back()
 
-        routed.say("undo")
-        routed.until(tiny_1=100)
-        load.until_sent(100)
-    assert load.failures == []
-    assert inside.failures == []
-    assert load.versions["2"] > 0
+
+@pytest.mark.parametrize("routed", able("mirror"), indirect=True)
+def test_as_many_requests_are_copied_as_was_asked_for(routed: Routed) -> None:
+    part = 30 if routed.able.mirror is True else 100
+    routed.deploy(2, {"mirror": part, "pause": True})
+    routed.paused()
+    assert routed.answers(FEWER) == {"1": FEWER}
+    copied = 0
+
+    def found() -> float:
+        nonlocal copied
+        copied = routed.counted(2)
+        return chance({"copied": copied, "not": FEWER - copied}, {"copied": part, "not": 100 - part})
+
+    assert wait_for(lambda: found() > RARE, 5), copied  # the last ones may still be on their way
+    report(routed, f"mirror {part}", Counter(copied=copied), found())
+    routed.back()
+
+
+@pytest.mark.parametrize("routed", able("sticky"), indirect=True)
+def test_users_stay_with_their_version_while_its_share_grows(routed: Routed) -> None:
+    """Case 46."""
+    users = [{"x-user": f"user-{number}"} for number in range(FEWER)]
+    routed.deploy(2, CANARY, {"weight": 40, "pause": True}, sticky={"header": "x-user"})
+    routed.until(tiny_1=80, tiny_2=20)
+    before = routed.ask(users)
+    assert routed.ask(users) == before
+    routed.say("promote")
+    routed.until(tiny_1=60, tiny_2=40)
+    after = routed.ask(users)
+    for found, weight in ((before, 20), (after, 40)):
+        p = chance(Counter(found), {"1": 100 - weight, "2": weight})
+        report(routed, f"users at {weight}", Counter(found), p)
+        assert p > RARE
+    assert {late for early, late in zip(before, after, strict=True) if early == "2"} == {"2"}
+    routed.back()
+
+
+@pytest.mark.parametrize("routed", ["Route"], indirect=True)
+def test_what_is_not_ours_in_a_route_of_a_users_stays_in_every_write(routed: Routed) -> None:
+    """Case 50: other rules, matches, filters and backends, and the share of those."""
+    routed.deploy(2, CANARY)
+    routed.until(tiny_1=80, tiny_2=20)
+    found = routed.answers(FEWER, MIXED)
+    p = chance(found, {OTHER: 25, "1": 60, "2": 15})
+    report(routed, "beside the backend of another", found, p)
+    assert p > RARE, found
+    answer = httpx.post(routed.url, json=REQUEST, headers=routed.headers)
+    assert answer.headers["x-team"] == "blue"
+    legacy = httpx.post(routed.url.replace("/v2/", "/legacy/"), json=REQUEST, headers=routed.headers)
+    assert legacy.json() == {"model_version": OTHER}
+    routed.back()
+    route = routed.kube.get("HTTPRoute", ROUTE)
+    assert route is not None
+    for kept, written in zip(route["spec"]["rules"], rules(routed.name), strict=True):
+        assert [each["path"] for each in kept["matches"]] == [each["path"] for each in written["matches"]]
+        assert kept.get("filters", []) == written.get("filters", [])
+        names = [each["name"] for each in kept["backendRefs"]]
+        assert len(names) == len(written["backendRefs"]), "the challenger has left"
+    mixed, alone, ours = ([each["weight"] for each in rule["backendRefs"]] for rule in route["spec"]["rules"])
+    assert (mixed, alone, ours) == ([100, 300], [1], [100])
