@@ -7,7 +7,10 @@ Invariant: nothing is retried; a call that fails, or a request on a stream witho
 from __future__ import annotations
 
 import asyncio
+import queue
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,3 +97,28 @@ class GrpcLoad(Traffic):
                     self.streamed[answer.infer_response.model_version] += 1
             await asyncio.sleep(PAUSE_SECONDS)
         await call.done_writing()
+
+
+@contextmanager
+def stream(address: str, model: str, metadata: Mapping[str, str]) -> Iterator[Callable[[], str]]:
+    """One stream that stays open while the block lasts; what it gives asks on it and says which version
+    answered.
+    """
+    asked: queue.Queue[ModelInferRequest | None] = queue.Queue()
+    with grpc.insecure_channel(address, options=[("grpc.default_authority", model)]) as channel:
+        infer: Any = channel.stream_stream(
+            f"{METHOD}ModelStreamInfer",
+            request_serializer=ModelInferRequest.SerializeToString,
+            response_deserializer=ModelStreamInferResponse.FromString,
+        )
+        answers = infer(iter(asked.get, None), metadata=tuple(metadata.items()))
+
+        def ask() -> str:
+            asked.put(request(model))
+            answer = next(answers)
+            assert not answer.error_message, answer.error_message
+            return str(answer.infer_response.model_version)
+
+        yield ask
+        asked.put(None)
+        assert list(answers) == []
