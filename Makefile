@@ -125,7 +125,7 @@ integration: venv ## Tests on a real API server (no root needed)
 
 .PHONY: e2e
 e2e: rights venv ## Tests on the real cluster with real traffic
-	@$(CLUSTER) build helm
+	@$(CLUSTER) build helm contour
 	$(PYTEST) tests/e2e -q -m "not extended" --durations=10
 
 .PHONY: test

@@ -12,6 +12,7 @@ from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import CONNECTIONS, Load
 from tests.e2e.manifests import autoscaler, claim, model_deployment, training_job
 from tests.e2e.rollouts import address
+from tests.e2e.routed import RARE, behind, chance
 
 STRATEGY = {
     "steps": [{"weight": 10, "minRequests": 20}, {"weight": 50, "minRequests": 200}],
@@ -170,3 +171,25 @@ def test_an_undo_loses_no_request_and_is_not_rolled_forward_again(kube: Kube, se
     assert load.versions["1"] > 0
     assert after["status"]["undo"]["left"]["version"] == "tiny-2"
     assert [each["version"] for each in after["status"]["champions"]] == ["tiny-1"]
+
+
+@pytest.mark.parametrize("kind", ["Gateway", "Service"])
+def test_a_canary_behind_another_router_loses_no_request(
+    kube: Kube, served: Json, images: dict[str, str], kind: str, request: pytest.FixtureRequest
+) -> None:
+    """All that each kind of router can do is tried in `test_routers.py`."""
+    kube.apply(training_job("tiny-second", images["example-flights"], seed=2))
+    kube.until("ModelVersion", "tiny-2", phase("Approved"), timeout=180)
+    with (
+        behind(kind, kube, lambda: request.getfixturevalue("public"), replicas=1) as routed,
+        routed.load(rate=40) as load,
+    ):
+        routed.deploy(2, {"weight": 50, "pause": True})
+        routed.until(tiny_1=50, tiny_2=50)
+        found = routed.answers(400)
+        assert chance(found, {"1": 50, "2": 50}) > RARE, found
+        routed.say("promote-full")
+        routed.until(tiny_2=100)
+        assert routed.answers(100) == {"2": 100}
+        load.until_sent(40)
+    assert not load.failures, load.summary
