@@ -34,6 +34,10 @@ NOT_REACHED: dict[Right, str] = {
     ("noria.dev/modeldeployments", "get"): CONFLICT,
     ("noria.dev/continuoustrainings", "get"): CONFLICT,
     ("batch/jobs", "get"): TAKEN,
+    ("/services", "get"): TAKEN,
+    ("apps/deployments", "get"): TAKEN,
+    ("apps/controllerrevisions", "get"): TAKEN,
+    ("policy/poddisruptionbudgets", "get"): TAKEN,
 }
 """Rights that these tests need by chance only; crashes and conflicts are tested on an API server alone."""
 
