@@ -239,7 +239,7 @@ def test_the_report_says_how_the_year_was_shortened() -> None:
     assert "shorter than in production" in said["note"]
     assert said["sample"] == "one flight in 8"
     assert said["steps"][0] == {"weight": 10, "minRequests": 50}
-    assert (said["window"], said["cooldown"], said["keep_previous"]) == ("2s", "30s", "20s")
+    assert (said["window"], said["cooldown"], said["keep_previous"]) == ("2s", "20s", "20s")
 
 
 def test_the_table_shows_a_month_without_a_score_and_how_short_the_year_was() -> None:

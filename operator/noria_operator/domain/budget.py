@@ -16,7 +16,7 @@ from typing import Final
 _GROWTH: Final = 6
 """Doublings of the cooldown at most: a broken pipeline is looked at once in 64 cooldowns."""
 _FIRST: Final = timedelta(minutes=1)
-"""What grows where the cooldown is shorter."""
+"""What grows where there is no cooldown."""
 
 
 class Block(Enum):
@@ -63,7 +63,7 @@ def grown(cooldown: timedelta, failures: int) -> timedelta:
     if not failures:
         return cooldown
     doublings: int = min(failures, _GROWTH)
-    return max(cooldown, _FIRST) * (1 << doublings)
+    return (cooldown or _FIRST) * (1 << doublings)
 
 
 def blocked(limits: Limits, runs: Iterable[Past], now: datetime, *, cooldown: bool = True) -> Block | None:

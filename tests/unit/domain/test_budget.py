@@ -94,7 +94,14 @@ def test_hours_that_runs_used_count_while_the_runs_are_in_the_window(
 
 @pytest.mark.parametrize(
     ("cooldown", "failures", "minutes"),
-    [(6 * HOUR, 0, 360), (6 * HOUR, 1, 720), (6 * HOUR, 3, 2880), (HOUR, 100, 64 * 60), (timedelta(), 2, 4)],
+    [
+        (6 * HOUR, 0, 360),
+        (6 * HOUR, 1, 720),
+        (6 * HOUR, 3, 2880),
+        (HOUR, 100, 64 * 60),
+        (timedelta(minutes=0.5), 1, 1),
+        (timedelta(), 2, 4),
+    ],
 )
 def test_each_failure_in_a_row_doubles_the_cooldown(cooldown: timedelta, failures: int, minutes: int) -> None:
     assert grown(cooldown, failures) == timedelta(minutes=minutes)
