@@ -33,7 +33,7 @@ from tools.cluster.layout import CHECKOUT
 from benchmarks.report import Row, high, middle
 from noria_operator import app
 from noria_operator.controllers import modeldeployment, router
-from noria_operator.domain.rollout_state import InForce
+from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.router import FRESH, RouterReader
 from noria_operator.kube.client import Client

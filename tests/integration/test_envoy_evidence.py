@@ -21,7 +21,7 @@ from tests.integration.envoy_router import (
 from tests.integration.scraping import scrape
 
 from noria_operator.domain.latency import Histogram
-from noria_operator.domain.rollout_state import InForce
+from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher
 from noria_operator.evidence.router import RouterReader

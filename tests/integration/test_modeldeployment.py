@@ -21,7 +21,7 @@ from tests.integration.running import Cluster, eventually, operator
 
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Config
-from noria_operator.domain.rollout_state import InForce
+from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.errors import ApiError
 from noria_operator.kube.kinds import (

@@ -17,7 +17,7 @@ from typing import Any
 from tests.integration import kubelet
 from tests.integration.running import Cluster
 
-from noria_operator.domain.rollout_state import InForce
+from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.errors import ApiError, NotFound
 from noria_operator.kube.kinds import (

@@ -21,7 +21,8 @@ from noria_operator.controllers.serving_observe import View, gather, pods_alive
 from noria_operator.domain.rollout import plan as plan_rollout
 from noria_operator.domain.rollout_conditions import Report, Trouble, status
 from noria_operator.domain.rollout_due import step_due
-from noria_operator.domain.rollout_state import Plan, State
+from noria_operator.domain.rollout_plan import Plan
+from noria_operator.domain.rollout_state import State
 from noria_operator.domain.serving_children import selector
 from noria_operator.kube.errors import Forbidden, Invalid, NameConflict, Terminal
 from noria_operator.kube.kinds import (

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 from noria_operator.controllers.context import Config, Context
 from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_conditions import Trouble
+from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import InForce, Revision, State
+from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.serving_children import revision_selector
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.apply import controller_uid

@@ -13,8 +13,9 @@ from typing import Any
 from noria_operator.controllers import router
 from noria_operator.controllers.context import Config, Context
 from noria_operator.controllers.routing import Counters, Standing, Timings
+from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import InForce, Revision, State
+from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.routers import children
 
 Json = dict[str, Any]

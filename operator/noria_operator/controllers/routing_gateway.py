@@ -18,7 +18,8 @@ from noria_operator.controllers import routing
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Standing
 from noria_operator.domain.rollout_conditions import Trouble
-from noria_operator.domain.rollout_state import InForce, State
+from noria_operator.domain.rollout_observed import InForce
+from noria_operator.domain.rollout_state import State
 from noria_operator.kube.errors import NotFound, Terminal
 from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key
 from noria_operator.routers import httproute, pod_service

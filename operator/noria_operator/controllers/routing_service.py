@@ -14,7 +14,8 @@ from noria_operator.api import names
 from noria_operator.controllers import routing
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Standing
-from noria_operator.domain.rollout_state import InForce, State
+from noria_operator.domain.rollout_observed import InForce
+from noria_operator.domain.rollout_state import State
 from noria_operator.domain.serving_children import selector
 from noria_operator.kube.errors import NotFound
 from noria_operator.kube.kinds import POD, SERVICE

@@ -16,7 +16,8 @@ from noria_operator.controllers.serving_observe import View
 from noria_operator.domain import serving_children as build
 from noria_operator.domain.keys import key_period, period_start
 from noria_operator.domain.revisions import record, recorded, restart_of, restarted, revision_of
-from noria_operator.domain.rollout_state import Child, Plan, Revision
+from noria_operator.domain.rollout_plan import Child, Plan
+from noria_operator.domain.rollout_state import Revision
 from noria_operator.domain.serving import Serving, pod_template, recorded_grpc_port
 from noria_operator.kube.apply import controller_uid
 from noria_operator.kube.errors import Terminal

@@ -23,8 +23,9 @@ from noria_operator.domain import serving_payload
 from noria_operator.domain.conditions import Condition
 from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_arms import seats
+from noria_operator.domain.rollout_observed import Observed, Seen
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import Observed, Revision, Seen, State
+from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
 from noria_operator.domain.rollout_wire import policy_of, state_of
 from noria_operator.domain.serving_children import revision_selector, selector

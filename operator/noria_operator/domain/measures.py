@@ -13,8 +13,9 @@ from dataclasses import replace
 from noria_operator.domain import latency, predictions, quality_drop, queries
 from noria_operator.domain.analysis import Analysis, Counted
 from noria_operator.domain.queries import Asked, Measured, QueryPolicy
+from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import Observed, State
+from noria_operator.domain.rollout_state import State
 from noria_operator.domain.verdict import (
     TOLERABLE_RATIO,
     Evidence,

@@ -18,7 +18,7 @@ from noria_operator.api import names
 from noria_operator.api.modelversion import VersionPhase
 from noria_operator.api.trainingjob import TrainingFailure
 from noria_operator.domain.budget import Block
-from noria_operator.domain.rollout_state import Happened
+from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.training_times import moment
 
 Json = dict[str, Any]

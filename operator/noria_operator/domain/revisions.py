@@ -16,7 +16,8 @@ from typing import Any
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.names import command_annotation, revision_name
 from noria_operator.api.server import Server
-from noria_operator.domain.rollout_state import Revision, Version
+from noria_operator.domain.rollout_observed import Version
+from noria_operator.domain.rollout_state import Revision
 
 Json = dict[str, Any]
 

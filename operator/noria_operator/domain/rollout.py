@@ -19,12 +19,14 @@ from noria_operator.domain.rollout_arms import each, read_all, weigh_all
 from noria_operator.domain.rollout_children import children, records
 from noria_operator.domain.rollout_commands import obey
 from noria_operator.domain.rollout_experiment import finish, join
+from noria_operator.domain.rollout_observed import Observed
+from noria_operator.domain.rollout_plan import Note, Plan
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_report import message_of, phase_of
 from noria_operator.domain.rollout_retreat import fail, overdue, retarget, revert
 from noria_operator.domain.rollout_retry import next_retry, retry
 from noria_operator.domain.rollout_scene import Scene
-from noria_operator.domain.rollout_state import Note, Observed, Plan, State
+from noria_operator.domain.rollout_state import State
 from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_traffic import divided, verify
 from noria_operator.domain.rollout_upkeep import drop, expire, hold, relieve, remap, tell

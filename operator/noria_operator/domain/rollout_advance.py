@@ -22,14 +22,7 @@ from noria_operator.domain.rollout_scene import (
     released,
     stopped,
 )
-from noria_operator.domain.rollout_state import (
-    Happened,
-    Mode,
-    Previous,
-    Reach,
-    State,
-    Step,
-)
+from noria_operator.domain.rollout_state import Mode, Previous, Reach, State, Step
 from noria_operator.domain.rollout_steps import (
     asked,
     at_endless_pause,
@@ -42,6 +35,7 @@ from noria_operator.domain.rollout_steps import (
     standing,
 )
 from noria_operator.domain.rollout_traffic import FULL, demand_now, held, lowered, need, shift
+from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Verdict
 
 

@@ -15,8 +15,9 @@ from noria_operator.domain import latency
 from noria_operator.domain.analysis import Analysis, Said, Slowness
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.measures import added, judge, measured
+from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import Observed, State
+from noria_operator.domain.rollout_state import State
 from noria_operator.domain.verdict import Judgement, Window
 from noria_operator.domain.windows import Marks, mark, merge, since
 

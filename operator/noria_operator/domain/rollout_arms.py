@@ -12,9 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from noria_operator.domain.rollout_analysis import Reading, read, weigh
+from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_scene import Outcome, Scene
-from noria_operator.domain.rollout_state import Candidate, Observed, Rival, State, Step
+from noria_operator.domain.rollout_state import Candidate, Rival, State, Step
 
 Move = Callable[[Scene, State], Outcome | None]
 

@@ -11,8 +11,10 @@ from dataclasses import replace
 
 from noria_operator.api.names import record_name
 from noria_operator.domain.rollout_arms import seats
+from noria_operator.domain.rollout_observed import Observed
+from noria_operator.domain.rollout_plan import Child
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import Child, Observed, State
+from noria_operator.domain.rollout_state import State
 from noria_operator.domain.rollout_steps import pods
 from noria_operator.domain.rollout_traffic import need, sharing
 

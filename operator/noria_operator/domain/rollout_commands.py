@@ -15,8 +15,9 @@ from noria_operator.domain.rollout_arms import kept
 from noria_operator.domain.rollout_experiment import crown
 from noria_operator.domain.rollout_retreat import abort, rejecting, without_candidate
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, released, stopped
-from noria_operator.domain.rollout_state import Cause, Happened, Revision, State, Undo
+from noria_operator.domain.rollout_state import Revision, State, Undo
 from noria_operator.domain.rollout_steps import at_endless_pause
+from noria_operator.domain.rollout_words import Cause, Happened
 
 
 def obey(scene: Scene, state: State) -> Outcome | None:

@@ -17,10 +17,12 @@ from noria_operator.api.modeldeployment_status import DeploymentPhase, ModelDepl
 from noria_operator.api.status import Condition as WireCondition
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
 from noria_operator.domain.rollout_children import recreating
+from noria_operator.domain.rollout_observed import Observed
+from noria_operator.domain.rollout_plan import Plan
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import Observed, Phase, Plan
 from noria_operator.domain.rollout_traffic import realised
 from noria_operator.domain.rollout_wire import status_fields
+from noria_operator.domain.rollout_words import Phase
 
 Json = dict[str, Any]
 

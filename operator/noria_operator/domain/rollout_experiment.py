@@ -16,9 +16,10 @@ from noria_operator.domain.measures import added
 from noria_operator.domain.rollout_arms import facing, seats
 from noria_operator.domain.rollout_retreat import rejecting
 from noria_operator.domain.rollout_scene import Outcome, Scene, attempt, happened, named, released
-from noria_operator.domain.rollout_state import Happened, Mode, Rival, State, Step
+from noria_operator.domain.rollout_state import Mode, Rival, State, Step
 from noria_operator.domain.rollout_steps import plan_of
 from noria_operator.domain.rollout_traffic import shift
+from noria_operator.domain.rollout_words import Happened
 
 
 def join(scene: Scene, state: State) -> Outcome | None:

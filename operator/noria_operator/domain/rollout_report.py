@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from noria_operator.domain.rollout_arms import seats, standings
 from noria_operator.domain.rollout_children import in_the_way, recreating
+from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_scene import named
-from noria_operator.domain.rollout_state import Mode, Observed, Phase, Revision, State, Step
+from noria_operator.domain.rollout_state import Mode, Revision, State, Step
 from noria_operator.domain.rollout_steps import asked, at_endless_pause, pods
 from noria_operator.domain.rollout_target import Target
+from noria_operator.domain.rollout_words import Phase
 from noria_operator.domain.training_times import stamp
 
 

@@ -12,18 +12,10 @@ from dataclasses import replace
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_arms import without_first
 from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, spelled
-from noria_operator.domain.rollout_state import (
-    REMEMBERED,
-    Cause,
-    Happened,
-    Mode,
-    Previous,
-    Rejected,
-    Revision,
-    State,
-)
+from noria_operator.domain.rollout_state import REMEMBERED, Mode, Previous, Rejected, Revision, State
 from noria_operator.domain.rollout_steps import pods
 from noria_operator.domain.rollout_traffic import shift
+from noria_operator.domain.rollout_words import Cause, Happened
 from noria_operator.domain.verdict import Verdict
 
 

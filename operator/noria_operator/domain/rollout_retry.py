@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened
-from noria_operator.domain.rollout_state import Happened, Rejected, State
+from noria_operator.domain.rollout_state import Rejected, State
+from noria_operator.domain.rollout_words import Happened
 
 LONGEST = timedelta(days=1)
 """Longest time between two tries, unless the first one waits longer already."""

@@ -12,21 +12,21 @@ from datetime import datetime, timedelta
 
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_analysis import Reading
+from noria_operator.domain.rollout_observed import Observed
+from noria_operator.domain.rollout_plan import Note
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import (
     CHAMPIONS,
     REMEMBERED,
     Candidate,
     Entry,
-    Happened,
     Mode,
-    Note,
-    Observed,
     Revision,
     State,
     Step,
 )
 from noria_operator.domain.rollout_target import Target
+from noria_operator.domain.rollout_words import Happened
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""The words of a rollout: what the planner reads, keeps and hands back, as frozen values.
+"""What a rollout remembers between passes, as frozen values: `State` is `ModelDeployment.status` in Python.
 
-Nothing here decides. `State` is `ModelDeployment.status` in Python (see `rollout_wire`), `Policy` what the
-spec asks for, `Observed` what the cluster shows, `Plan` what has to become true.
+`rollout_wire` reads and writes it. Nothing here decides: `rollout_policy` has what the spec asks for,
+`rollout_observed` what the cluster shows, `rollout_plan` what has to become true.
 """
 
 from __future__ import annotations
@@ -11,86 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from noria_operator.api.names import record_name
-from noria_operator.domain.analysis import Analysis, Counted
-from noria_operator.domain.latency import Timings
-from noria_operator.domain.queries import Asked
+from noria_operator.domain.analysis import Analysis
 from noria_operator.domain.rollout_ranges import Ranges
-from noria_operator.domain.windows import Marks
 
 REMEMBERED = 20
 """Entries of `status.history` and `status.rejected`."""
 CHAMPIONS = 10
 """Entries of `status.champions`: as many as a Deployment keeps of its revisions."""
-
-
-class Phase(StrEnum):
-    """The one word of `status.phase`."""
-
-    PENDING = "Pending"
-    """No version to serve yet."""
-    PROGRESSING = "Progressing"
-    """A version is on its way to the traffic."""
-    PAUSED = "Paused"
-    """A rollout stands still until somebody resumes, promotes or aborts it."""
-    HEALTHY = "Healthy"
-    """The wanted version has all traffic and all its pods."""
-    ROLLED_BACK = "RolledBack"
-    """The wanted version was rejected; the champion serves."""
-    DEGRADED = "Degraded"
-    """The champion has fewer ready pods than it should."""
-
-
-class Happened(StrEnum):
-    """Reasons of Events and words of `status.history`."""
-
-    STARTED = "RolloutStarted"
-    """A challenger gets its first pods."""
-    STEP = "RolloutStep"
-    """A step is done, the next one begins."""
-    EDITED = "StepsEdited"
-    """The steps changed under a running rollout, which goes on at the nearest one."""
-    PASSED = "AnalysisPassed"
-    """The evidence lets the challenger be promoted."""
-    PROMOTED = "Promoted"
-    """The challenger is the champion now."""
-    ROLLED_BACK = "RolledBack"
-    """The challenger lost its traffic and is not tried again by itself."""
-    CANCELLED = "RolloutCancelled"
-    """The challenger is no longer wanted."""
-    SUPERSEDED = "RolloutSuperseded"
-    """A newer version takes the challenger's place."""
-    REVERTED = "RevertedToPrevious"
-    """The warm previous version took over in one step."""
-    BURST = "BurstOfErrors"
-    """One burst of the challenger's errors holds the rollout; errors at another time abort it."""
-    PAUSED = "RolloutPaused"
-    """The weight stays until a resume, promote or abort."""
-    RESUMED = "RolloutResumed"
-    """A pause ended."""
-    RETRIED = "RolloutRetried"
-    """A rejected version may be tried again."""
-    UNDONE = "RolloutUndone"
-    """A person went back to an earlier champion."""
-    RESTARTED = "Restarted"
-    """The champion's pods are replaced one by one; it stays the same revision."""
-    REFUSED = "CommandRefused"
-    """A command cannot be carried out; the message says why."""
-    FALLBACK = "ChallengerUnavailable"
-    """The challenger lost pods; its traffic went to the champion for now."""
-    STALLED = "FirstVersionStalled"
-    """The first version does not become ready and there is none to go back to."""
-
-
-class Cause(StrEnum):
-    """Why a version was rolled back, where no measure failed; else it is the measure's name."""
-
-    COMMAND = "command"
-    """A person said so."""
-    DEADLINE = "deadline"
-    """Its pods were not ready in time."""
-    HOLD = "hold"
-    """No verdict within maxHold, and the spec asks for an abort then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,103 +246,3 @@ class State:
     def lost(self, target: Revision) -> bool:
         """Whether an experiment ended with another version than this one, whatever its configuration."""
         return any(one.lost and one.version == target.version for one in self.rejected)
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A ModelVersion as a rollout sees it: `target` is the revision it would have under the present spec."""
-
-    target: Revision
-    number: int
-    phase: str
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """What one router acts on: the traffic's version in its configuration, and the weights by cluster."""
-
-    version: int = 0
-    weights: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What model servers (None: not read) and sources of queries say of one challenger."""
-
-    counted: Counted | None = None
-    queries: Mapping[str, Asked] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What the cluster shows. None in `in_force`, `counts` or `timings`: not read.
-
-    `in_force` has one entry for each ready router; `ready`, `problems`, `present` (all pods, also those that
-    end) and `active` (requests under way, as far as read; None where nobody counts them) go by revision name;
-    `seen` goes by revision name of the challenger, empty where there is none; `commands` are ids by command;
-    `obstacle` is why no new pods may be asked for (an unusable claim, a
-    foreign object); `restorable` are the former champions, by revision name, whose version is still approved
-    and whose pods can be made again as they were.
-    """
-
-    versions: tuple[Version, ...] = ()
-    ready: Mapping[str, int] = field(default_factory=dict)
-    in_force: tuple[InForce, ...] | None = None
-    counts: Marks | None = None
-    timings: Timings | None = None
-    seen: Mapping[str, Seen] = field(default_factory=dict)
-    commands: Mapping[str, str] = field(default_factory=dict)
-    problems: Mapping[str, str] = field(default_factory=dict)
-    present: Mapping[str, int] = field(default_factory=dict)
-    active: Mapping[str, int] | None = None
-    obstacle: str = ""
-    restorable: frozenset[str] = frozenset()
-
-    def of(self, candidate: Candidate | None) -> Seen:
-        """What is said of a challenger, or of nobody yet."""
-        return self.seen.get(candidate.target.name if candidate else "", Seen())
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """A revision that must exist; `replicas` None leaves its size as it is; `restart` is the id of the
-    restart that its pods must be younger than, empty for none; `recreate`: no pod comes up beside another.
-    """
-
-    target: Revision
-    role: str
-    replicas: int | None
-    restart: str = ""
-    recreate: bool = False
-
-    @property
-    def record(self) -> str:
-        """Name of the record of its pods."""
-        return record_name(self.target.name, self.restart)
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """An Event to emit; `cause` is why a version was rolled back, in one word of `Cause`."""
-
-    reason: Happened
-    message: str
-    warning: bool = False
-    cause: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """State to persist first; then children to apply (all others are deleted, but for the pod records named
-    in `records`); then events; `due` asks for a new pass.
-    """
-
-    state: State
-    phase: Phase
-    message: str
-    wanted: Revision | None
-    children: tuple[Child, ...]
-    records: frozenset[str]
-    events: tuple[Note, ...]
-    due: datetime | None

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from noria_operator.api.names import version_number
+from noria_operator.domain.rollout_observed import Version
 from noria_operator.domain.rollout_policy import Experiment, Policy
-from noria_operator.domain.rollout_state import REMEMBERED, Revision, State, Undo, Version
+from noria_operator.domain.rollout_state import REMEMBERED, Revision, State, Undo
 
 APPROVED = "Approved"
 

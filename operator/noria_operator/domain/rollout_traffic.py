@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from noria_operator.domain.rollout_observed import InForce, Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_ranges import moved, owners, ranges_of
-from noria_operator.domain.rollout_state import InForce, Observed, Reach, Revision, Share, State
+from noria_operator.domain.rollout_state import Reach, Revision, Share, State
 
 FULL = 100
 NOTHING = Reach()

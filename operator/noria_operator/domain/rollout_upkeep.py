@@ -14,9 +14,10 @@ from noria_operator.domain.rollout_arms import kept, seats
 from noria_operator.domain.rollout_experiment import choice_of
 from noria_operator.domain.rollout_retreat import abort
 from noria_operator.domain.rollout_scene import Outcome, Scene, begun, happened, spelled, stopped
-from noria_operator.domain.rollout_state import Cause, Happened, Mode, State, Step
+from noria_operator.domain.rollout_state import Mode, State, Step
 from noria_operator.domain.rollout_steps import at_endless_pause, current, goal, plan_of, standing
 from noria_operator.domain.rollout_traffic import forget, shift
+from noria_operator.domain.rollout_words import Cause, Happened
 
 
 def hold(scene: Scene, state: State) -> Outcome | None:

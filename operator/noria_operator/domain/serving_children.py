@@ -12,7 +12,8 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.domain.keys import feedback_keys
-from noria_operator.domain.rollout_state import Child, Revision
+from noria_operator.domain.rollout_plan import Child
+from noria_operator.domain.rollout_state import Revision
 from noria_serving.contract import FEEDBACK_KEYS_FILE
 
 Json = dict[str, Any]

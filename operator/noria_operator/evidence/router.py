@@ -21,7 +21,7 @@ from urllib.parse import quote
 from noria_operator.api import names
 from noria_operator.domain.access import Told
 from noria_operator.domain.latency import Histogram
-from noria_operator.domain.rollout_state import InForce
+from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher, address
 from noria_operator.tasks import Turns

@@ -17,7 +17,7 @@ from tests.unit.controllers.training_api import Api, as_sent, operator
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Context
 from noria_operator.domain.access import Told
-from noria_operator.domain.rollout_state import InForce
+from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.router import RouterReader
 from noria_operator.kube.errors import Conflict, Forbidden

@@ -18,19 +18,13 @@ from noria_operator.domain.analysis import Counted
 from noria_operator.domain.latency import Timings
 from noria_operator.domain.queries import Asked
 from noria_operator.domain.rollout import plan
+from noria_operator.domain.rollout_observed import InForce, Observed, Seen, Version
+from noria_operator.domain.rollout_plan import Plan
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import (
-    Happened,
-    InForce,
-    Observed,
-    Plan,
-    Revision,
-    Seen,
-    State,
-    Version,
-)
+from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_traffic import need
 from noria_operator.domain.rollout_wire import state_of, status_fields
+from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Counts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

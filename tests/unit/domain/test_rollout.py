@@ -10,7 +10,8 @@ from tests.unit.domain.rollout_world import CANARY, World, canary, revision, sec
 from noria_operator.api.names import DEPLOYMENT_COMMANDS
 from noria_operator.domain.rollout_commands import COMMANDS
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import REMEMBERED, Happened, Phase, Revision
+from noria_operator.domain.rollout_state import REMEMBERED, Revision
+from noria_operator.domain.rollout_words import Happened, Phase
 from noria_operator.domain.verdict import Verdict
 
 V1, V2, V3 = revision(1), revision(2), revision(3)

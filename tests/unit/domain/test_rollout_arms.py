@@ -12,8 +12,8 @@ from noria_operator.domain.analysis import Counted
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
-from noria_operator.domain.rollout_state import Happened, Phase
 from noria_operator.domain.rollout_traffic import FULL
+from noria_operator.domain.rollout_words import Happened, Phase
 from noria_operator.domain.verdict import Verdict
 from noria_serving.contract import SCORE_BINS
 

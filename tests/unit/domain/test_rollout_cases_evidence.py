@@ -12,7 +12,7 @@ import pytest
 from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Happened, Phase
+from noria_operator.domain.rollout_words import Happened, Phase
 from noria_operator.domain.verdict import Counts, Verdict
 
 V1, V2 = revision(1), revision(2)

@@ -12,7 +12,8 @@ import pytest
 from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import CHAMPIONS, Happened, Phase
+from noria_operator.domain.rollout_state import CHAMPIONS
+from noria_operator.domain.rollout_words import Happened, Phase
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 OLD, NEW = V1.name, V2.name

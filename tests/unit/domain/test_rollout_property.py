@@ -15,8 +15,9 @@ from tests.unit.domain.rollout_world import World, seconds, serving
 
 from noria_operator.domain.rollout_commands import COMMANDS
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
-from noria_operator.domain.rollout_state import Happened, Reach
+from noria_operator.domain.rollout_state import Reach
 from noria_operator.domain.rollout_target import choose
+from noria_operator.domain.rollout_words import Happened
 
 MINUTE = timedelta(minutes=1)
 STEPS = st.sampled_from(

@@ -9,7 +9,7 @@ from tests.unit.domain.rollout_world import World, revision, seconds, serving
 from tests.unit.domain.test_rollout_conditions import report, shown
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Happened
+from noria_operator.domain.rollout_words import Happened
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 OLD, NEW = V1.name, V2.name

@@ -9,7 +9,7 @@ from tests.unit.domain.rollout_world import CANARY, START, World, revision, seco
 
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_retry import distance
-from noria_operator.domain.rollout_state import Happened, Phase
+from noria_operator.domain.rollout_words import Happened, Phase
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 MINUTE = timedelta(minutes=1)

@@ -8,8 +8,9 @@ import pytest
 from tests.unit.domain.rollout_world import START, World, canary, revision, seconds
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Happened, Phase, Reach, Step
+from noria_operator.domain.rollout_state import Reach, Step
 from noria_operator.domain.rollout_steps import asked, fingerprint, pods, ramped
+from noria_operator.domain.rollout_words import Happened, Phase
 from noria_operator.domain.verdict import Judgement, Verdict
 
 V1, V2, V3 = revision(1), revision(2), revision(3)

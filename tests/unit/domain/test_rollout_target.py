@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from tests.unit.domain.rollout_world import START, revision
 
+from noria_operator.domain.rollout_observed import Version
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import Rejected, Revision, State, Undo, Version
+from noria_operator.domain.rollout_state import Rejected, Revision, State, Undo
 from noria_operator.domain.rollout_target import choose
 
 V1, V2, V3, V10 = (revision(number) for number in (1, 2, 3, 10))

@@ -13,7 +13,8 @@ from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.server import Server
 from noria_operator.domain import serving_children as build
 from noria_operator.domain.revisions import record, recorded, revision_of
-from noria_operator.domain.rollout_state import Child, Revision
+from noria_operator.domain.rollout_plan import Child
+from noria_operator.domain.rollout_state import Revision
 from noria_operator.domain.serving import Serving, pod_template, recorded_grpc_port
 from noria_operator.domain.training_locations import LocationError
 

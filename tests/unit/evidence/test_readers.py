@@ -15,7 +15,7 @@ from aiohttp import web
 
 from noria_operator.domain.drift.columns import Column, Seen
 from noria_operator.domain.latency import Histogram
-from noria_operator.domain.rollout_state import InForce
+from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
 from noria_operator.evidence.router import RouterReader, counted, steady, timed, waiting
