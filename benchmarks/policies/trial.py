@@ -54,7 +54,6 @@ class Trial:
             _spec(stream, policy, _at(stream.begin)), self._champion(metric, _at(stream.begin))
         )
         self.scores = np.full(len(stream.labels), np.nan)
-        self.ends: list[tuple[datetime, str]] = []
 
     def outcome(self) -> Outcome:
         """Play the stream to its end."""
@@ -69,24 +68,11 @@ class Trial:
                 for row in index[~np.isnan(self.scores[index])]:
                     version = self.loop.champion.name
                     self.loop.arrivals.add(at, version, float(self.scores[row]), bool(stream.labels[row]))
-                self._until(at)
+                told = list(self.loop.until(at, took=RUN, ended=self._ended))
+                self.runs += sum(one.decision == "Started" for one in told)
             if self.policy.psi and self._drifted(day):
                 self.loop.obj["metadata"]["annotations"] = {"noria.dev/retrain": f"psi-{day}"}
         return Outcome(self.runs, self.promoted, self._loss())
-
-    def _until(self, now: datetime) -> None:
-        """Everything that falls due, in its order."""
-        while True:
-            at = min([end for end, _ in self.ends] + [self.loop.due or now, now])
-            for end, name in [one for one in self.ends if one[0] <= at]:
-                self.ends.remove((end, name))
-                self._ended(name, end)
-            for told in self.loop.look(at):
-                if told.decision == "Started":
-                    self.runs += 1
-                    self.ends.append((at + RUN, told.message))
-            if at >= now:
-                return
 
     def _ended(self, name: str, at: datetime) -> None:
         day = (at - BEGIN) // DAY

@@ -47,7 +47,6 @@ def simulate(obj: Json, rows: Iterable[Row], *, took: timedelta, every: timedelt
     """
     told: list[Told] = []
     loop: Rehearsal | None = None
-    runs: list[tuple[datetime, str]] = []
     count, next_look = 0, datetime.min.replace(tzinfo=UTC)
     try:
         for row in rows:
@@ -56,13 +55,13 @@ def simulate(obj: Json, rows: Iterable[Row], *, took: timedelta, every: timedelt
             if row.version != loop.champion.name:
                 loop.champion = Champion(row.version, {}, row.at)
             if row.at >= next_look:
-                told += _until(loop, runs, row.at, took)
+                told += _until(loop, row.at, took)
                 next_look = row.at + every
             loop.arrivals.add(row.at, row.version, row.score, row.label)
             count, last = count + 1, row.at
         if loop is None:
             raise CommandError("the history has no rows; it needs columns time, score and label")
-        told += _until(loop, runs, last + every, took)
+        told += _until(loop, last + every, took)
     except (InvalidSpec, ScheduleError) as error:
         raise CommandError(f"the policy cannot be used: {error}") from error
     yield from _report(loop, told, count)
@@ -116,22 +115,9 @@ def _fresh(obj: Json, at: datetime) -> Json:
     return {name: obj[name] for name in ("apiVersion", "kind", "spec") if name in obj} | {"metadata": kept}
 
 
-def _until(
-    loop: Rehearsal, runs: list[tuple[datetime, str]], now: datetime, took: timedelta
-) -> Iterator[Told]:
-    """Everything that falls due, in its order, and a look at `now`."""
-    while True:
-        at = min([end for end, _ in runs] + [loop.due or now, now])
-        for end, name in [one for one in runs if one[0] <= at]:
-            runs.remove((end, name))
-            if name in loop.jobs:
-                loop.finish(name, end, champion=None)
-        for one in loop.look(at):
-            if one.decision == "Started":
-                runs.append((at + took, one.message))
-            yield one
-        if at >= now:
-            return
+def _until(loop: Rehearsal, now: datetime, took: timedelta) -> Iterator[Told]:
+    """What is decided up to `now`; nobody knows what a run's version would have been worth."""
+    return loop.until(now, took=took, ended=lambda name, at: loop.finish(name, at, champion=None))
 
 
 def _report(loop: Rehearsal, told: list[Told], count: int) -> Iterator[str]:

@@ -8,9 +8,9 @@ says; the object in memory has exactly the status that a cluster's would have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api import names
@@ -50,7 +50,6 @@ class Told:
     trigger: str
     decision: str
     message: str
-    entry: Json = field(default_factory=dict)
 
 
 class Arrivals:
@@ -79,9 +78,7 @@ class Arrivals:
 
 
 class Rehearsal:
-    """One loop. Call `look` whenever time has passed, at `due` at the latest; say with `finish` how a run
-    ended.
-    """
+    """One loop. Let time pass with `until`; say with `finish` how a run ended."""
 
     def __init__(self, obj: Json, champion: Champion) -> None:
         self.training = parse_as(ContinuousTraining, obj)
@@ -89,14 +86,33 @@ class Rehearsal:
         self.champion = champion
         self.arrivals = Arrivals()
         self.jobs: dict[str, Json] = {}
-        self.due: datetime | None = None
+        self._due: datetime | None = None
+        self._ends: list[tuple[datetime, str]] = []
         self._versions: list[Json] = []
-        self._rejected: list[str] = []
 
     @property
     def left_out(self) -> list[str]:
         """Triggers that need more than labels and time, so that they never fire here."""
         return [one.name for one in self.training.spec.triggers if not _replayable(one)]
+
+    def until(
+        self, now: datetime, *, took: timedelta, ended: Callable[[str, datetime], None]
+    ) -> Iterator[Told]:
+        """Everything that falls due up to `now`, in its order, and a look at `now`; what changed. A run ends
+        `took` after its start: `ended` has to `finish` it.
+        """
+        while True:
+            at = min([end for end, _ in self._ends] + [self._due or now, now])
+            for end, name in [one for one in self._ends if one[0] <= at]:
+                self._ends.remove((end, name))
+                if name in self.jobs:
+                    ended(name, end)
+            for told in self.look(at):
+                if told.decision == "Started":
+                    self._ends.append((at + took, told.message))
+                yield told
+            if at >= now:
+                return
 
     def look(self, now: datetime) -> Iterator[Told]:
         """Decide at `now`; what changed."""
@@ -111,8 +127,8 @@ class Rehearsal:
             self.obj = self.obj | {"status": status}
             for entry in status.get("triggers", []):
                 if entry.get("decision") != before.get(entry["name"]):
-                    yield Told(now, entry["name"], entry.get("decision", ""), entry.get("message", ""), entry)
-            self.due = plan.due
+                    yield Told(now, entry["name"], entry.get("decision", ""), entry.get("message", ""))
+            self._due = plan.due
             if not plan.again:
                 break
         entries = self._status().get("triggers", [])
@@ -158,7 +174,7 @@ class Rehearsal:
         meta = job["metadata"] | {"creationTimestamp": stamp(now)}
         self.jobs[name] = job | {"metadata": meta, "status": {"phase": "Running", "startTime": stamp(now)}}
         run = self._status()["runs"][-1]
-        return Told(now, run["trigger"], "Started", name, run)
+        return Told(now, run["trigger"], "Started", name)
 
     def _watched(self) -> Watched:
         deployment = {
