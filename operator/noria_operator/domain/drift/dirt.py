@@ -82,10 +82,11 @@ def judge(
     checks = CHECKS * len(columns)
     family = Family(alarms.windows_a_month(length), 0, checks, 1, k=1, n=1)
     level = alarms.level(policy.false_alarms, family)
+    z = -NormalDist().inv_cdf(level / max(1, checks))  # not of 1 - level, which is 1 where the level is tiny
     found = [
         violation
         for column in columns
-        for violation in _column(policy, column, seen.get(column.name), rows, level / max(1, checks))
+        for violation in _column(policy, column, seen.get(column.name), rows, z)
     ]
     if rows < policy.min_rows:
         found.append(Violation("", Check.VOLUME, float(rows), float(rows), float(policy.min_rows), rows))
@@ -99,7 +100,7 @@ def watched(policy: DirtPolicy, columns: Sequence[Column]) -> list[Column]:
 
 
 def _column(
-    policy: DirtPolicy, column: Column, seen: Seen | None, rows: int, level: float
+    policy: DirtPolicy, column: Column, seen: Seen | None, rows: int, z: float
 ) -> Iterator[Violation]:
     if seen is None:
         if rows >= policy.min_samples:
@@ -113,6 +114,6 @@ def _column(
         (Check.CATEGORICAL_VALUES, seen.unseen, 0.0, policy.unseen),
         (Check.RANGE, seen.low + seen.high, 0.0, policy.out_of_range),
     ):
-        lower = wilson(hits, seen.rows, NormalDist().inv_cdf(1 - level))[0]
+        lower = wilson(hits, seen.rows, z)[0]
         if lower > known + tolerated:
             yield Violation(column.name, check, hits / seen.rows, lower, known + tolerated, seen.rows)

@@ -53,6 +53,14 @@ def test_what_is_tolerated_or_may_be_chance_is_not(seen: Seen) -> None:
     assert found(seen) == []
 
 
+def test_however_few_false_alarms_are_asked_for_broken_data_is_found() -> None:
+    fewest = DirtPolicy(false_alarms=1e-15)  # the least that a spec can say
+    columns = [replace(X, name=f"x{place}") for place in range(10)]
+    seen = {one.name: Seen((95,) * 10, missing=50) for one in columns} | {"x3": Seen((0,) * 10, missing=1000)}
+    said = judge(fewest, columns, seen, 1000, HOUR)
+    assert [(one.column, one.check) for one in said.violations] == [("x3", Check.COMPLETENESS)]
+
+
 def test_each_limit_can_be_moved_and_left_out() -> None:
     seen = Seen((50,) * 10, missing=100, unseen=400, low=300)
     assert set(found(seen)) == {Check.CATEGORICAL_VALUES, Check.RANGE}
