@@ -31,13 +31,14 @@ from noria_operator.domain.triggers import (
     Coverage,
     Request,
     manual,
+    opened_at,
     performance,
     schedule,
     window_start,
 )
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import combined
-from noria_operator.domain.triggers_concept import concept_drift, stepped_since
+from noria_operator.domain.triggers_concept import concept_drift
 from noria_operator.domain.triggers_data import Looking, asked_at, data_change
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_monitoring import Traffic, watch
@@ -99,7 +100,7 @@ class _Question:
         if trigger.estimated_performance is not None:
             return await self._estimated(trigger, trigger.estimated_performance, entry)
         if trigger.concept_drift is not None:
-            since, labels = stepped_since(entry, champion), None
+            since, labels = opened_at(entry, champion), None
             if champion is not None and since is not None and since <= now:
                 totals = await self._totals(since)
                 labels = totals.labels(champion.name) if totals else None
@@ -113,7 +114,7 @@ class _Question:
 
     async def _estimated(self, trigger: TriggerSpec, rule: EstimatedPerformance, entry: Json) -> Request:
         champion, now, totals = self.champion, self.ctx.clock.now(), None
-        since = window_start(entry, estimated.as_performance(rule), champion) if champion else None
+        since = window_start(entry, estimated.as_performance(rule), champion)
         if champion is not None and since is not None and since <= now:
             totals = await self._totals(since)
         scores = totals.outputs(champion.name) if totals and champion else None
@@ -184,7 +185,7 @@ async def _labels(
     """What was joined for the champion since the open window started, and how much of its traffic that tells;
     None when there is none or nobody answers.
     """
-    since = window_start(entry, rule, champion) if champion else None
+    since = window_start(entry, rule, champion)
     if champion is None or since is None or deployment is None or ctx.clock.now() < since:
         return None, Coverage()
     meta = deployment["metadata"]

@@ -77,13 +77,29 @@ class Champion:
     made: datetime | None = None
 
 
-def window_start(entry: Json, rule: Performance, champion: Champion) -> datetime | None:
-    """Since when labels count for the open window; None when a window has yet to be opened."""
-    if entry.get("version") != champion.name or (entry.get("state") or {}).get("metric") != rule.metric:
-        return None
-    if not entry.get("windowStartedAt"):
+def opened_at(entry: Json, champion: Champion | None) -> datetime | None:
+    """Since when what is counted of the champion goes into the open window; None when one has yet to be
+    opened.
+    """
+    if champion is None or entry.get("version") != champion.name or not entry.get("windowStartedAt"):
         return None
     return moment(entry["windowStartedAt"])
+
+
+def window_key(entry: Json) -> str:
+    """Tells what one window asks for from what every other one does."""
+    return f"{entry.get('version', '')} {entry.get('windowStartedAt', '')}"
+
+
+def answered_by(trigger: TriggerSpec) -> Literal["Wanted", "Own"]:
+    """Any run answers what asks for one; a warning stands whoever starts a run."""
+    return "Wanted" if trigger.effect == "Retrain" else "Own"
+
+
+def window_start(entry: Json, rule: Performance, champion: Champion | None) -> datetime | None:
+    """Since when labels count for the open window; another metric (the spec was edited) begins a new one."""
+    same = (entry.get("state") or {}).get("metric") == rule.metric
+    return opened_at(entry, champion) if same else None
 
 
 def performance(
@@ -278,15 +294,11 @@ def _asking(entry: Json, *, wanted: bool, due: datetime | None = None) -> Reques
         entry,
         "Performance",
         wanted=wanted,
-        key=_key(entry),
+        key=window_key(entry),
         due=due,
         answer={"streak": 0} | ({"regret": "0", "state": entry["state"] | {"regret": 0}} if paid else {}),
         answered_by="Wanted",
     )
-
-
-def _key(entry: Json) -> str:
-    return f"{entry.get('version', '')} {entry.get('windowStartedAt', '')}"
 
 
 def _text(value: float) -> str:

@@ -16,19 +16,12 @@ from noria_operator.api.triggers import TriggerSpec
 from noria_operator.api.types import format_decimal
 from noria_operator.domain.drift.change import EVIDENCE, Bucket, Change, look, remember
 from noria_operator.domain.quality import Confusion, Labels, rows
-from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import Champion, Request
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
 
 Json = dict[str, Any]
 
 CHANGED: Final = "Changed"
-
-
-def stepped_since(entry: Json, champion: Champion | None) -> datetime | None:
-    """Since when labels go into the open step; None when one has yet to begin."""
-    if champion is None or entry.get("version") != champion.name or not entry.get("windowStartedAt"):
-        return None
-    return moment(entry["windowStartedAt"])
 
 
 def concept_drift(
@@ -47,7 +40,7 @@ def concept_drift(
     if champion is None:
         text = "nothing is served yet, so there is nothing to watch"
         return _request(trigger, entry | _said(trigger, "Wait", "NothingServed", text))
-    begun = stepped_since(entry, champion)
+    begun = opened_at(entry, champion)
     if begun is None:
         begin = {"version": champion.name, "windowStartedAt": stamp(now + warmup), "state": {"memory": []}}
         text = f"no labels of {champion.name} yet"
@@ -100,10 +93,10 @@ def _request(trigger: TriggerSpec, entry: Json, due: datetime | None = None) -> 
         entry,
         trigger.reason,
         wanted=wanted,
-        key=f"{entry.get('version', '')} {entry.get('windowStartedAt', '')}",
+        key=window_key(entry),
         due=due,
         answer={"reason": "Answered"} if wanted else {},
-        answered_by="Wanted" if trigger.effect == "Retrain" else "Own",
+        answered_by=answered_by(trigger),
     )
 
 

@@ -18,7 +18,7 @@ from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.domain.estimated import BLIND, calibration_error, expected, isotonic, itself
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels, rows
-from noria_operator.domain.triggers import Champion, Request, performance
+from noria_operator.domain.triggers import Champion, Request, answered_by, performance
 from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]
@@ -50,10 +50,8 @@ def estimated(
         counted=COUNTED,
         warmup=warmup,
     )
-    # A warning stands whoever starts a run: what is estimated is not known to be lost.
-    return replace(
-        found, reason=trigger.reason, answered_by="Wanted" if trigger.effect == "Retrain" else "Own"
-    )
+    # What is estimated is not known to be lost, so a warning is not answered as lost labels are.
+    return replace(found, reason=trigger.reason, answered_by=answered_by(trigger))
 
 
 def as_performance(rule: EstimatedPerformance) -> Performance:

@@ -20,7 +20,7 @@ from noria_operator.api.triggers import TriggerSpec
 from noria_operator.api.types import format_duration
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import Champion, Request
+from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
 from noria_operator.domain.triggers_findings import FOUND, Closed, data_quality, drift
 
 Json = dict[str, Any]
@@ -42,11 +42,9 @@ class Traffic:
 
 
 def window_start(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
-    """Since when counts go into the open window; None when one has yet to be opened."""
-    state = entry.get("state") or {}
-    if champion is None or entry.get("version") != champion.name or state.get("rule") != _wording(trigger):
-        return None
-    return moment(entry["windowStartedAt"]) if entry.get("windowStartedAt") else None
+    """Since when counts go into the open window; another wording of the rule begins a new one."""
+    same = (entry.get("state") or {}).get("rule") == _wording(trigger)
+    return opened_at(entry, champion) if same else None
 
 
 def watch(
@@ -90,11 +88,11 @@ def _request(trigger: TriggerSpec, entry: Json, due: datetime | None = None) -> 
         entry,
         trigger.reason,
         wanted=stands,
-        key=f"{entry.get('version', '')} {entry.get('windowStartedAt', '')}",
+        key=window_key(entry),
         due=due,
-        # What a run answers must be found anew; a warning stands whoever starts one.
+        # What a run answers must be found anew.
         answer={"reason": ANSWERED, "state": state, "streak": 0} if stands else {},
-        answered_by="Wanted" if trigger.effect == "Retrain" else "Own",
+        answered_by=answered_by(trigger),
     )
 
 

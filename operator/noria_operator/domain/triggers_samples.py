@@ -32,9 +32,10 @@ def new_samples(trigger: TriggerSpec, entry: Json, *, labels: int | None, now: d
     needed = trigger.new_samples.count
     fresh = {"windowStartedAt": stamp(now), "state": {"labels": 0}}
     base: Json = {"name": trigger.name, "threshold": str(needed)}
-    if counted_since(entry) is None:
+    begun = counted_since(entry)
+    if begun is None:
         return Request(base | fresh | _so_far(0, needed), trigger.reason)
-    begun, closed = moment(entry["windowStartedAt"]), int((entry.get("state") or {}).get("labels") or 0)
+    closed = int((entry.get("state") or {}).get("labels") or 0)
     base |= {"windowStartedAt": entry["windowStartedAt"], "state": {"labels": closed}}
     total = closed + (labels or 0)
     due = begun + WINDOW

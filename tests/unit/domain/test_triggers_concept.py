@@ -13,8 +13,8 @@ from tests.unit.domain.training_world import NOW
 from noria_operator.api.continuoustraining import TriggerStatus
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import Labels
-from noria_operator.domain.triggers import Champion, Request
-from noria_operator.domain.triggers_concept import concept_drift, stepped_since
+from noria_operator.domain.triggers import Champion, Request, opened_at
+from noria_operator.domain.triggers_concept import concept_drift
 from noria_operator.domain.triggers_start import answered
 from noria_serving.contract import SCORE_BINS
 
@@ -74,7 +74,7 @@ def test_an_open_step_changes_nothing_in_status() -> None:
 
 def test_another_version_starts_anew() -> None:
     entry = fed(*steps(0.1, 20))[-1].entry
-    assert stepped_since(entry, SECOND) is None
+    assert opened_at(entry, SECOND) is None
     again = fed(*steps(0.5, 10), entry=entry, since=20, champion=SECOND)
     assert not any(one.wanted for one in again)
     assert again[-1].entry["samples"] == 500
