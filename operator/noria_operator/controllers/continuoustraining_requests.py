@@ -76,10 +76,10 @@ class _Question:
 
     async def ask(self, trigger: TriggerSpec, entry: Json) -> Request:
         """What one trigger says; `entry` is what it said last."""
-        ctx, now, champion = self.ctx, self.ctx.clock.now(), self.champion
+        now, champion = self.ctx.clock.now(), self.champion
         if trigger.performance is not None:
             rule, warmup = trigger.performance, self.training.spec.warmup
-            labels, seen = await _labels(ctx, self.seen.deployment, rule, entry, champion)
+            labels, seen = await self._labels(rule, entry)
             return performance(
                 trigger, rule, entry, champion=champion, labels=labels, now=now, seen=seen, warmup=warmup
             )
@@ -96,27 +96,22 @@ class _Question:
 
     async def _counted(self, trigger: TriggerSpec, entry: Json) -> Request:
         """What a trigger says that looks at what model servers count, but for labels of the champion."""
-        ctx, now, champion = self.ctx, self.ctx.clock.now(), self.champion
+        now, champion = self.ctx.clock.now(), self.champion
         if trigger.estimated_performance is not None:
             return await self._estimated(trigger, trigger.estimated_performance, entry)
         if trigger.concept_drift is not None:
-            since, labels = opened_at(entry, champion), None
-            if champion is not None and since is not None and since <= now:
-                totals = await self._totals(since)
-                labels = totals.labels(champion.name) if totals else None
+            totals = await self._totals(opened_at(entry, champion))
+            labels = totals.labels(champion.name) if totals and champion else None
             warmup = self.training.spec.warmup
             return concept_drift(trigger, entry, champion=champion, labels=labels, now=now, warmup=warmup)
         if trigger.drift is not None or trigger.data_quality is not None:
             traffic, warmup = await self._traffic(trigger, entry), self.training.spec.warmup
             return watch(trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup)
-        joined = await _joined(ctx, self.seen.deployment, counted_since(entry))
-        return new_samples(trigger, entry, labels=joined, now=now)
+        return new_samples(trigger, entry, labels=await self._joined(counted_since(entry)), now=now)
 
     async def _estimated(self, trigger: TriggerSpec, rule: EstimatedPerformance, entry: Json) -> Request:
-        champion, now, totals = self.champion, self.ctx.clock.now(), None
-        since = window_start(entry, estimated.as_performance(rule), champion)
-        if champion is not None and since is not None and since <= now:
-            totals = await self._totals(since)
+        champion, now = self.champion, self.ctx.clock.now()
+        totals = await self._totals(window_start(entry, estimated.as_performance(rule), champion))
         scores = totals.outputs(champion.name) if totals and champion else None
         labels = totals.labels(champion.name) if totals and champion else None
         warmup = self.training.spec.warmup
@@ -124,34 +119,61 @@ class _Question:
             trigger, rule, entry, champion=champion, scores=scores, labels=labels, now=now, warmup=warmup
         )
 
-    async def _totals(self, since: datetime) -> Totals | None:
-        """All that the deployment's pods counted since a moment; None when nobody answers."""
+    async def _labels(self, rule: Performance, entry: Json) -> tuple[Joined | None, Coverage]:
+        """What was joined for the champion since the open window started, and how much of its traffic that
+        tells; None when there is none or nobody answers.
+        """
+        champion = self.champion
+        totals = await self._totals(window_start(entry, rule, champion))
+        if totals is None or champion is None:
+            return None, Coverage()
+        predicted = totals.seen(champion.name).get(PREDICTION)
+        regression = rule.metric in REGRESSION
+        joined = totals.errors(champion.name) if regression else totals.labels(champion.name)
+        return joined, Coverage(predicted.rows if predicted else 0, totals.median_delay())
+
+    async def _joined(self, since: datetime | None) -> int | None:
+        """Labels of all versions that were joined since a moment; None when no server could be read."""
+        place = self._place()
+        if place is None or since is None:
+            return None
+        totals = await self.ctx.servers.window(*place, since=since)
+        return None if totals is None else totals.number("feedback/matched")
+
+    async def _totals(self, since: datetime | None) -> Totals | None:
+        """All that the deployment's pods counted since a window was opened; None before that, and when nobody
+        answers.
+        """
+        place = self._place()
+        if place is None or since is None or self.ctx.clock.now() < since:
+            return None
+        return await self.ctx.servers.complete(*place, since=since)
+
+    def _place(self) -> tuple[str, str, Sequence[Json]] | None:
+        """Where counters are read: the deployment's namespace and name, and its pods; None without one."""
         if self.seen.deployment is None:
             return None
         meta = self.seen.deployment["metadata"]
         pods = self.ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
-        return await self.ctx.servers.complete(meta["namespace"], meta["name"], pods, since=since)
+        return meta["namespace"], meta["name"], pods
 
     async def _traffic(self, trigger: TriggerSpec, entry: Json) -> Traffic | None:
         """What the champion saw since the open window began; None while it is open, when there is none, or
         nobody answers.
         """
-        ctx, champion, deployment = self.ctx, self.champion, self.seen.deployment
+        servers, champion, place = self.ctx.servers, self.champion, self._place()
         since = triggers_monitoring.window_start(trigger, entry, champion)
         rule = trigger.drift or trigger.data_quality
-        now = ctx.clock.now()
-        if champion is None or since is None or deployment is None or rule is None or now < since:
+        now = self.ctx.clock.now()
+        if champion is None or since is None or place is None or rule is None or now < since:
             return None
-        meta = deployment["metadata"]
-        place = meta["namespace"], meta["name"]
-        pods = list(ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"])))
         if now < since + rule.window:
-            await ctx.servers.keep(*place, pods, since=since)
+            await servers.keep(*place, since=since)
             return None
-        totals = await ctx.servers.complete(*place, pods, since=since)
+        totals = await servers.complete(*place, since=since)
         if totals is None:
             return None
-        reference = await ctx.servers.reference(*place, pods, version=champion.name)
+        reference = await servers.reference(*place, version=champion.name)
         return Traffic(totals.seen(champion.name), reference)
 
     async def _looking(self, trigger: TriggerSpec, rule: DataChange, entry: Json) -> Looking:
@@ -167,36 +189,6 @@ class _Question:
 
         at = asked_at(entry)
         return Looking(await gather(self.ctx, self.obj, name(at)) if at else None, job)
-
-
-async def _joined(ctx: Context, deployment: Json | None, since: datetime | None) -> int | None:
-    """Labels of all versions that were joined since a moment; None when no server could be read."""
-    if deployment is None or since is None:
-        return None
-    meta = deployment["metadata"]
-    pods = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
-    totals = await ctx.servers.window(meta["namespace"], meta["name"], pods, since=since)
-    return None if totals is None else totals.number("feedback/matched")
-
-
-async def _labels(
-    ctx: Context, deployment: Json | None, rule: Performance, entry: Json, champion: Champion | None
-) -> tuple[Joined | None, Coverage]:
-    """What was joined for the champion since the open window started, and how much of its traffic that tells;
-    None when there is none or nobody answers.
-    """
-    since = window_start(entry, rule, champion)
-    if champion is None or since is None or deployment is None or ctx.clock.now() < since:
-        return None, Coverage()
-    meta = deployment["metadata"]
-    pods = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
-    totals = await ctx.servers.complete(meta["namespace"], meta["name"], pods, since=since)
-    if totals is None:
-        return None, Coverage()
-    predicted = totals.seen(champion.name).get(PREDICTION)
-    regression = rule.metric in REGRESSION
-    joined = totals.errors(champion.name) if regression else totals.labels(champion.name)
-    return joined, Coverage(predicted.rows if predicted else 0, totals.median_delay())
 
 
 def _champion(seen: Watched) -> Champion | None:
