@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.performance import EstimatedPerformance
 from noria_operator.api.triggers import DataChange, Performance, TriggerSpec
@@ -26,18 +25,16 @@ from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_jobs import fingerprint_job, fingerprint_name
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import (
-    MANUAL,
     Champion,
     Coverage,
     Request,
-    manual,
     opened_at,
     performance,
     schedule,
     window_start,
 )
 from noria_operator.domain.triggers_age import max_age
-from noria_operator.domain.triggers_combine import combined
+from noria_operator.domain.triggers_combine import in_order
 from noria_operator.domain.triggers_concept import concept_drift
 from noria_operator.domain.triggers_data import Looking, asked_at, data_change
 from noria_operator.domain.triggers_hold import Watched
@@ -50,18 +47,12 @@ Json = dict[str, Any]
 
 
 async def requests(ctx: Context, obj: Json, training: ContinuousTraining, seen: Watched) -> Sequence[Request]:
-    """The answers of this pass, in the order in which they are served; combinations come last."""
-    status, meta = obj.get("status", {}), obj["metadata"]
-    entries = {entry["name"]: entry for entry in status.get("triggers", [])}
-    said = names.command_id(meta.get("annotations"), "retrain")
-    asked = manual(said, status.get("commands", {}).get("retrain"), entries.get(MANUAL))
-    found = [asked] if asked else []
+    """The answers of this pass, in the order in which they are served."""
+    entries = {entry["name"]: entry for entry in obj.get("status", {}).get("triggers", [])}
     plain = [trigger for trigger in training.spec.triggers if trigger.combine is None]
     question = _Question(ctx, obj, training, seen, _champion(seen))
-    found += [await question.ask(trigger, entries.get(trigger.name, {})) for trigger in plain]
-    others = {one.name: one for one in found}
-    combining = (trigger for trigger in training.spec.triggers if trigger.combine is not None)
-    return [*found, *(combined(trigger, others) for trigger in combining)]
+    found = [await question.ask(trigger, entries.get(trigger.name, {})) for trigger in plain]
+    return in_order(obj, training.spec.triggers, found)
 
 
 @dataclass(frozen=True)

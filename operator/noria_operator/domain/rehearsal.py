@@ -20,17 +20,9 @@ from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import (
-    MANUAL,
-    Champion,
-    Request,
-    manual,
-    performance,
-    schedule,
-    window_start,
-)
+from noria_operator.domain.triggers import Champion, Request, performance, schedule, window_start
 from noria_operator.domain.triggers_age import max_age
-from noria_operator.domain.triggers_combine import combined
+from noria_operator.domain.triggers_combine import in_order
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_plan import decide
 from noria_operator.domain.triggers_samples import counted_since, new_samples
@@ -187,16 +179,10 @@ class Rehearsal:
         return Watched(list(self.jobs.values()), deployment, self._versions)
 
     def _requests(self, now: datetime) -> list[Request]:
-        status = self._status()
-        entries = {entry["name"]: entry for entry in status.get("triggers", [])}
-        said = names.command_id(self.obj["metadata"].get("annotations"), "retrain")
-        asked = manual(said, status.get("commands", {}).get("retrain"), entries.get(MANUAL))
+        entries = {entry["name"]: entry for entry in self._status().get("triggers", [])}
         triggers = self.training.spec.triggers
         plain = [one for one in triggers if one.combine is None and _replayable(one)]
-        found = [asked] if asked else []
-        found += [self._ask(one, entries.get(one.name, {}), now) for one in plain]
-        others = {one.name: one for one in found}
-        return [*found, *(combined(one, others) for one in triggers if one.combine is not None)]
+        return in_order(self.obj, triggers, [self._ask(one, entries.get(one.name, {}), now) for one in plain])
 
     def _ask(self, trigger: TriggerSpec, entry: Json, now: datetime) -> Request:
         if trigger.performance is not None:

@@ -1,16 +1,17 @@
 """The trigger `combine`: enough other triggers fire at the same time.
 
-Comes in: the trigger and what the others said in this very pass. Goes out: a request. Invariant: it asks only
-while its members ask, and a run that it starts answers those that did.
+Comes in: the trigger and what the others said in this very pass. Goes out: a request, or all requests of the
+pass. Invariant: it asks only while its members ask, and a run that it starts answers those that did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from noria_operator.api import names
 from noria_operator.api.triggers import TriggerSpec
-from noria_operator.domain.triggers import Request
+from noria_operator.domain.triggers import MANUAL, Request, manual
 
 Json = dict[str, Any]
 
@@ -29,3 +30,16 @@ def combined(trigger: TriggerSpec, others: Mapping[str, Request]) -> Request:
         return Request(entry | {"decision": "No", "message": text}, trigger.reason)
     key = "+".join(others[name].key for name in firing)
     return Request(entry, trigger.reason, wanted=True, key=key, says=shown, members=firing)
+
+
+def in_order(obj: Json, triggers: Sequence[TriggerSpec], plain: Sequence[Request]) -> list[Request]:
+    """All requests of a pass in the order in which they are served: what a person asked for, `plain` (of the
+    triggers that combine nothing), and what combinations make of them.
+    """
+    status = obj.get("status", {})
+    entry = next((one for one in status.get("triggers", []) if one["name"] == MANUAL), None)
+    said = names.command_id(obj["metadata"].get("annotations"), "retrain")
+    asked = manual(said, status.get("commands", {}).get("retrain"), entry)
+    found = [*([asked] if asked else []), *plain]
+    others = {one.name: one for one in found}
+    return [*found, *(combined(one, others) for one in triggers if one.combine is not None)]
