@@ -225,8 +225,11 @@ class CounterReader:
         return any(now - since < PATIENCE for since in silent.values())
 
     def _window(self, place: Place) -> Window:
-        window = self._windows.pop(place, None) or Window(place[2])
-        self._windows[place] = window
+        known = self._windows.pop(place, None)
+        if known is not None:
+            self._windows[place] = known
+            return known
+        window = self._windows[place] = Window(place[2])
         if len(self._windows) > MAX_WINDOWS:
             del self._windows[next(iter(self._windows))]
         same = [each for each in self._windows if each[:2] == place[:2]]
