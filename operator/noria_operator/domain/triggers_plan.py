@@ -25,8 +25,8 @@ from noria_operator.domain.triggers_status import ready
 
 Json = dict[str, Any]
 
-_ACTS: Final = {"Warn": "Warn", "Block": "Block", "Observe": "Observe"}
-"""Action of a trigger that starts nothing, and the decision that stands for it."""
+_ACTS: Final = frozenset({"Warn", "Block", "Observe"})
+"""Actions of a trigger that start nothing; the decision that stands for each is called the same."""
 _TOLD: Final = {
     "Warn": ("Warning", "TriggerWarns"),
     "Block": ("Warning", "TriggerBlocks"),
@@ -143,7 +143,7 @@ def _told(request: Request, action: str, hold: Hold | None) -> Json:
         return request.entry
     message = reason_of(request)
     if action in _ACTS:
-        return request.entry | {"decision": _ACTS[action], "message": message}
+        return request.entry | {"decision": action, "message": message}
     if hold is not None:
         text = f"{message}; held by {hold.block.value}: {hold.why}"
         return request.entry | {"decision": "Blocked", "message": text}

@@ -25,8 +25,6 @@ from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, S
 from noria_operator.domain.drift.distances import psi, shares
 
 PSI: Final = "psi"
-MOST_WINDOWS: Final = 8
-"""n of k of n: one bit each."""
 
 
 @dataclass(frozen=True, slots=True)
