@@ -87,8 +87,8 @@ class Metric:
         mine, its = self.value(one), self.value(other)
         if mine is None or its is None:
             return None
-        higher = self.quality is not None and DIRECTIONS[self.quality.metric] is Direction.HIGHER
-        return mine - its if higher else its - mine
+        direction = DIRECTIONS[self.quality.metric] if self.quality is not None else Direction.LOWER
+        return direction.gain(mine, its)
 
     def log_e(self, one: Score, other: Score) -> float:
         """log e against "`one` is no better than `other`"; 0, no evidence, while there is too little."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from noria_operator.api.trainingjob import Gate
-from noria_operator.domain.quality import DIRECTIONS, Direction
+from noria_operator.domain.quality import DIRECTIONS
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _compare(gate: Gate, value: Decimal, scores: Scores) -> GateResult:
         detail = f"it is not known which way {gate.metric} is better; compare one of: {', '.join(DIRECTIONS)}"
         return GateResult(gate.metric, False, detail)
     champion = Decimal(text)
-    gain = value - champion if direction is Direction.HIGHER else champion - value
+    gain = direction.gain(value, champion)
     least = gate.min_delta if gate.min_delta is not None else -(gate.max_drop or Decimal(0))
     rule = f"must gain {gate.min_delta}" if gate.min_delta is not None else f"may lose {gate.max_drop}"
     versus = f"{champion} of champion {scores.champion_version}"

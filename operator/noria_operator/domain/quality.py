@@ -12,10 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from noria_serving.contract import SCORE_BINS
+
+Number = TypeVar("Number", float, Decimal)
 
 
 class Direction(Enum):
@@ -31,6 +34,10 @@ class Direction(Enum):
     def best(self, one: float, other: float) -> float:
         """The better of two values."""
         return one if self.better(one, other) else other
+
+    def gain(self, one: Number, other: Number) -> Number:
+        """How much better `one` is than `other`; negative where it is worse."""
+        return one - other if self is Direction.HIGHER else other - one
 
 
 DIRECTIONS: Final[dict[str, Direction]] = {

@@ -15,7 +15,7 @@ from datetime import timedelta
 from math import log, log1p
 from typing import Final
 
-from noria_operator.domain.quality import DIRECTIONS, Direction, Labels, auc, rows
+from noria_operator.domain.quality import DIRECTIONS, Labels, auc, rows
 from noria_operator.domain.sequences import log_one_sided, tuned
 from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict
 from noria_serving.contract import SCORE_BINS
@@ -133,8 +133,7 @@ def judge(
         wait = f"waiting for {FEWEST} labels of each version{classes} ({seen})"
         return _said(policy, Verdict.HOLD, wait, figures)
     old, new = metric.estimate(champion), metric.estimate(challenger)
-    higher = DIRECTIONS[policy.metric] is Direction.HIGHER
-    drop = old.value - new.value if higher else new.value - old.value
+    drop = DIRECTIONS[policy.metric].gain(old.value, new.value)
     information = 1 / (old.variance + new.variance)
     # Tuned for the number of labels that tells the allowed drop from none.
     rho = tuned(2 * log(FAIL_AT) / max(policy.max_drop, 0.005) ** 2, 2 / FAIL_AT)

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.api.types import format_decimal, format_duration
 from noria_operator.domain.performance import Costs, Joined, Measured, measure
-from noria_operator.domain.quality import DIRECTIONS
+from noria_operator.domain.quality import DIRECTIONS, Direction
 from noria_operator.domain.schedule import due
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers_cost import weighed
@@ -269,7 +269,8 @@ def _threshold(rule: Performance, best: str | None) -> float | None:
     if best is None or rule.relative_drop is None:
         return None
     share = float(rule.relative_drop)
-    return float(best) * (1 - share) if DIRECTIONS[rule.metric].better(1, 0) else float(best) * (1 + share)
+    higher = DIRECTIONS[rule.metric] is Direction.HIGHER
+    return float(best) * (1 - share) if higher else float(best) * (1 + share)
 
 
 def _best(rule: Performance, one: str | None, other: str | None, state: Json | None) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from noria_operator.api.triggers import Cost, Performance
 from noria_operator.api.types import format_decimal
 from noria_operator.domain.performance import Measured
-from noria_operator.domain.quality import DIRECTIONS, Direction
+from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.training_times import moment, stamp
 
 Json = dict[str, Any]
@@ -45,8 +45,7 @@ def weighed(
 ) -> Json:
     """The entry after a window closed; `streak` is 1 while a run is worth its cost."""
     value = measured.value
-    higher = DIRECTIONS[rule.metric] is Direction.HIGHER
-    lost = float(best) - value if higher else value - float(best)
+    lost = DIRECTIONS[rule.metric].gain(float(best), value)
     before = float((entry.get("state") or {}).get("regret") or 0)
     lasted = now - moment(entry["windowStartedAt"])
     regret = paid(cost, before, lost=lost, error=measured.error, lasted=lasted)
