@@ -106,9 +106,7 @@ class _Families:
         for reason, count in service.admission.refused.items():
             refused.add_metric([*self._labels, reason], count)
         yield refused
-        waiting = catalogue.WAITING.gauge()
-        waiting.add_metric(self._labels, service.admission.waiting)
-        yield waiting
+        yield self._gauge(catalogue.WAITING, service.admission.waiting)
         yield self._histogram(catalogue.BATCH_ROWS, service.line.rows)
 
     def _bins(self, service: Service, counts: dict[str, Any]) -> Iterator[Metric]:
