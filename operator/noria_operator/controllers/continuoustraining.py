@@ -1,9 +1,9 @@
 """The controller of ContinuousTrainings: read the evidence, weigh the triggers, start at most one
 TrainingJob.
 
-Comes in: a key. Goes out: TrainingJobs, status, Events. All decisions are in `domain.triggers` and
-`domain.triggers_plan`. Invariants: a run is in status before its TrainingJob is made; nothing is kept
-between two passes: the window's start is in status, and the model servers remember what was counted
+Comes in: a key. Goes out: TrainingJobs, status, Events. All decisions are in `domain.triggers_plan` and the
+modules of the triggers beside it. Invariants: a run is in status before its TrainingJob is made; nothing is
+kept between two passes: the window's start is in status, and the model servers remember what was counted
 since.
 """
 

@@ -24,22 +24,16 @@ from noria_operator.domain.performance import REGRESSION, Joined
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_jobs import fingerprint_job, fingerprint_name
 from noria_operator.domain.training_times import moment
-from noria_operator.domain.triggers import (
-    Champion,
-    Coverage,
-    Request,
-    opened_at,
-    performance,
-    schedule,
-    window_start,
-)
+from noria_operator.domain.triggers import Champion, Request, opened_at
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import in_order
 from noria_operator.domain.triggers_concept import concept_drift
 from noria_operator.domain.triggers_data import Looking, asked_at, data_change
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_monitoring import Traffic, watch
+from noria_operator.domain.triggers_performance import Coverage, performance, window_start
 from noria_operator.domain.triggers_samples import counted_since, new_samples
+from noria_operator.domain.triggers_schedule import schedule
 from noria_operator.evidence.server import Totals
 from noria_operator.kube.kinds import POD
 

@@ -20,12 +20,14 @@ from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import Champion, Request, performance, schedule, window_start
+from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import in_order
 from noria_operator.domain.triggers_hold import Watched
+from noria_operator.domain.triggers_performance import performance, window_start
 from noria_operator.domain.triggers_plan import decide
 from noria_operator.domain.triggers_samples import counted_since, new_samples
+from noria_operator.domain.triggers_schedule import schedule
 from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]

@@ -18,7 +18,8 @@ from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.domain.estimated import BLIND, calibration_error, expected, isotonic, itself
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels, rows
-from noria_operator.domain.triggers import Champion, Request, answered_by, performance
+from noria_operator.domain.triggers import Champion, Request, answered_by
+from noria_operator.domain.triggers_performance import performance
 from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]

@@ -13,7 +13,9 @@ from noria_operator.api.continuoustraining import TriggerStatus
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.rehearsal import Arrivals
-from noria_operator.domain.triggers import Champion, Request, manual, performance, schedule
+from noria_operator.domain.triggers import Champion, Request, manual
+from noria_operator.domain.triggers_performance import performance
+from noria_operator.domain.triggers_schedule import schedule
 from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]
