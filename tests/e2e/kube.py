@@ -131,6 +131,12 @@ class Kube:
                 return
         raise AssertionError(f"{kind} {name} is still there after {timeout:.0f} s")
 
+    def cluster_ip(self, service: str) -> str:
+        """The address of a Service."""
+        found = self.get("Service", service)
+        assert found is not None
+        return str(found["spec"]["clusterIP"])
+
     def events(self, name: str) -> str:
         """The Events about objects whose names begin with `name`, a line each."""
         found = self.core.list_namespaced_event(self.namespace).items

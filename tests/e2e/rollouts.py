@@ -16,10 +16,8 @@ RATE = 200.0
 
 
 def address(kube: Kube) -> str:
-    """The ClusterIP address behind which the deployment answers."""
-    service = kube.get("Service", "tiny")
-    assert service is not None
-    return f"http://{service['spec']['clusterIP']}/v2/models/tiny/infer"
+    """Where the deployment answers requests."""
+    return f"http://{kube.cluster_ip('tiny')}/v2/models/tiny/infer"
 
 
 def say(kube: Kube, command: str, id_: str) -> None:

@@ -166,9 +166,7 @@ class Routed:
 
     def address(self) -> str:
         """Host and port of the Service of the deployment's name."""
-        service = self.kube.get("Service", self.name)
-        assert service is not None
-        return f"{service['spec']['clusterIP']}:80"
+        return f"{self.kube.cluster_ip(self.name)}:80"
 
     def own_url(self) -> str:
         """Where that Service answers requests."""

@@ -14,6 +14,7 @@ from tests.e2e.conftest import Program
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import REQUEST, Load
 from tests.e2e.manifests import claim, model_deployment, training_job
+from tests.e2e.rollouts import address
 
 pytestmark = pytest.mark.extended
 
@@ -38,12 +39,6 @@ def secret(kube: Kube, keys: Mapping[str, str]) -> None:
     kube.core.patch_namespaced_secret(
         "keys", kube.namespace, [{"op": "replace", "path": "/data", "value": held}]
     )
-
-
-def address(kube: Kube) -> str:
-    service = kube.get("Service", "tiny")
-    assert service is not None
-    return f"http://{service['spec']['clusterIP']}/v2/models/tiny/infer"
 
 
 def status(kube: Kube, **headers: str) -> int:

@@ -22,6 +22,7 @@ from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import CONNECTIONS, REQUEST, Load
 from tests.e2e.manifests import model_deployment
 from tests.e2e.object_store import Store, object_store
+from tests.e2e.rollouts import address
 from tests.integration.sources import https_server, registry
 from tools.cluster import slots
 
@@ -125,12 +126,6 @@ def served(kube: Kube, places: Places) -> Json:
     return kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=180)
 
 
-def address(kube: Kube) -> str:
-    service = kube.get("Service", "tiny")
-    assert service is not None
-    return str(service["spec"]["clusterIP"])
-
-
 def serving(kube: Kube) -> list[Json]:
     md = kube.until("ModelDeployment", "tiny", phase("Healthy"))
     return kube.list(
@@ -153,8 +148,8 @@ def test_no_request_is_lost_over_http_or_grpc_while_the_next_one_comes_from_a_re
     kube: Kube, served: Json, places: Places
 ) -> None:
     with (
-        Load(f"http://{address(kube)}/v2/models/tiny/infer") as load,
-        GrpcLoad(f"{address(kube)}:80", "tiny") as calls,
+        Load(address(kube)) as load,
+        GrpcLoad(f"{kube.cluster_ip('tiny')}:80", "tiny") as calls,
     ):
         load.until_sent(100)
         former = serving(kube)
@@ -181,7 +176,7 @@ def test_no_request_is_lost_over_http_or_grpc_while_the_next_one_comes_from_a_re
 def test_a_server_that_crashes_is_replaced_and_the_address_refuses_nobody(kube: Kube, served: Json) -> None:
     pods = serving(kube)
     workload = pods[0]["metadata"]["name"].rsplit("-", 2)[0]
-    with Load(f"http://{address(kube)}/v2/models/tiny/infer", rate=80) as load:
+    with Load(address(kube), rate=80) as load:
         load.until_sent(100)
         kube.delete("Pod", pods[0]["metadata"]["name"], grace=0)
         load.until_sent(400)
@@ -193,7 +188,7 @@ def test_a_server_that_crashes_is_replaced_and_the_address_refuses_nobody(kube: 
 def test_rows_are_written_without_what_is_redacted_and_joined_with_their_labels(
     kube: Kube, served: Json, store: Store
 ) -> None:
-    url = f"http://{address(kube)}/v2/models/tiny"
+    url = f"http://{kube.cluster_ip('tiny')}/v2/models/tiny"
     answer = httpx.post(f"{url}/infer", json={"id": "to be labelled", **REQUEST}, timeout=15).json()
     token = answer["parameters"]["feedback_token"]
     said = httpx.post(f"{url}/feedback", json={"token": token, "labels": [1]}, timeout=15)

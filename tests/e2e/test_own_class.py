@@ -57,9 +57,7 @@ def test_it_is_served_where_code_is_allowed(kube: Kube, images: dict[str, str]) 
     assert trained["status"]["artifact"]["format"] == "python"
     kube.apply(model_deployment("own", model="own", replicas=1))
     kube.until("ModelDeployment", "own", phase("Healthy"), timeout=180)
-    service = kube.get("Service", "own")
-    assert service is not None
-    address = f"http://{service['spec']['clusterIP']}/v2/models/own"
+    address = f"http://{kube.cluster_ip('own')}/v2/models/own"
     answer = httpx.post(f"{address}/infer", json=REQUEST, timeout=15)
     assert answer.status_code == 200, answer.text
     assert httpx.get(address, timeout=15).json()["platform"] == "noria_python"

@@ -14,6 +14,7 @@ from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import REQUEST
 from tests.e2e.manifests import model_deployment, training_job
 from tests.e2e.object_store import Store, object_store
+from tests.e2e.rollouts import address
 
 pytestmark = pytest.mark.extended
 
@@ -123,11 +124,7 @@ def test_a_version_in_the_store_is_verified_and_served(kube: Kube, approved: Jso
     kube.apply(model_deployment(replicas=1))
     served = kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=180)
     assert condition(served, "Servable")["status"] == "True"
-    service = kube.get("Service", "tiny")
-    assert service is not None
-    answer = httpx.post(
-        f"http://{service['spec']['clusterIP']}/v2/models/tiny/infer", json=REQUEST, timeout=15
-    )
+    answer = httpx.post(address(kube), json=REQUEST, timeout=15)
     assert answer.status_code == 200, answer.text
     assert answer.json()["model_version"] == "1"
 
