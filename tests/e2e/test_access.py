@@ -11,9 +11,11 @@ from time import monotonic, sleep
 import httpx
 import pytest
 from tests.e2e.conftest import Program
+from tests.e2e.disturbances import ROUTERS
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import REQUEST, Load
-from tests.e2e.manifests import claim, model_deployment, training_job
+from tests.e2e.manifests import model_deployment
+from tests.e2e.models import approve
 from tests.e2e.rollouts import address
 
 pytestmark = pytest.mark.extended
@@ -25,9 +27,7 @@ FIRST, SECOND = "first-key-of-mobile-0123", "second-key-of-mobile-456"
 def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
     """A model that serves everybody."""
     with namespace(noria, "e2e-access") as kube:
-        kube.apply(claim())
-        kube.apply(training_job("tiny-1", images["example-flights"], seed=1))
-        kube.until("ModelVersion", "tiny-1", phase("Approved"), timeout=240)
+        approve(kube, images["example-flights"], 1)
         kube.apply(model_deployment())
         kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=180)
         yield kube
@@ -61,16 +61,13 @@ def access(kube: Kube, reason: str, **rules: Json) -> Json:
     return kube.until(
         "ModelDeployment",
         "tiny",
-        lambda md: any(
-            one["type"] == "AccessReady" and one["reason"] == reason
-            for one in md.get("status", {}).get("conditions", [])
-        ),
+        lambda md: condition(md, "AccessReady").get("reason") == reason,
         timeout=180,
     )
 
 
 def routers(kube: Kube) -> set[str]:
-    found = [pod["metadata"] for pod in kube.list("Pod", "noria.dev/router=true")]
+    found = [pod["metadata"] for pod in kube.list("Pod", ROUTERS)]
     return {meta["uid"] for meta in found if not meta.get("deletionTimestamp")}
 
 

@@ -17,11 +17,10 @@ from tests.e2e.grpc_load import stream
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import CONNECTIONS
 from tests.e2e.models import approve
-from tests.e2e.routed import Routed, behind
+from tests.e2e.routed import CANARY, Routed, behind
 
 pytestmark = pytest.mark.extended
 
-CANARY: Json = {"weight": 20, "pause": True}
 TESTER = {"x-canary": "always"}
 FOR_TESTERS: Json = {"match": [{"name": "x-canary", "value": "always"}], "pause": True}
 TOO_SMALL: Json = {"resources": {"requests": {"memory": "8Mi"}, "limits": {"memory": "24Mi"}}}
