@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 from tests.e2e.gateway import PublicGateway, gateway
+from tests.e2e.kube import Kube
+from tests.e2e.routed import ABLE, Routed, behind
 from tools.cluster.layout import CHECKOUT, binary
 
 COMMAND_SECONDS = 900.0
@@ -163,6 +165,13 @@ def public(
     with gateway(kubectl, tmp_path_factory.mktemp("gateway")) as found:
         install(helm, images, "--reuse-values", "--set", "routers.gateway.enabled=true")
         yield found
+
+
+@pytest.fixture(scope="module", params=list(ABLE))
+def routed(request: pytest.FixtureRequest, kube: Kube) -> Iterator[Routed]:
+    """Version 1 of those in a test file's `kube` serves, behind each kind of router in turn."""
+    with behind(request.param, kube, lambda: request.getfixturevalue("public")) as routed:
+        yield routed
 
 
 @pytest.fixture

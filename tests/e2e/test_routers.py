@@ -17,7 +17,7 @@ from tests.e2e.kube import Kube, condition, namespace
 from tests.e2e.load import REQUEST
 from tests.e2e.models import approve
 from tests.e2e.others_route import MIXED, OTHER, ROUTE, rules
-from tests.e2e.routed import ABLE, CANARY, RARE, Routed, able, behind, chance
+from tests.e2e.routed import CANARY, RARE, Routed, able, chance
 from tools.cluster.process import wait_for
 
 pytestmark = pytest.mark.extended
@@ -33,13 +33,6 @@ def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
     with namespace(noria, "e2e-routers") as kube:
         approve(kube, images["example-flights"], 2)
         yield kube
-
-
-@pytest.fixture(scope="module", params=list(ABLE))
-def routed(request: pytest.FixtureRequest, kube: Kube) -> Iterator[Routed]:
-    """Version 1 serves, behind each kind of router in turn."""
-    with behind(request.param, kube, lambda: request.getfixturevalue("public")) as routed:
-        yield routed
 
 
 def report(routed: Routed, what: str, found: Counter[str], p: float) -> None:

@@ -13,7 +13,7 @@ from tests.e2e.disturbances import kill_leader, operator_away
 from tests.e2e.kube import Kube, namespace, phase
 from tests.e2e.load import CONNECTIONS, Load
 from tests.e2e.models import approve
-from tests.e2e.routed import ABLE, CANARY, RARE, SETTLE, Routed, behind, chance
+from tests.e2e.routed import CANARY, RARE, SETTLE, Routed, chance
 
 pytestmark = pytest.mark.extended
 
@@ -24,13 +24,6 @@ def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
     with namespace(noria, "e2e-disturbed") as kube:
         approve(kube, images["example-flights"], 2)
         yield kube
-
-
-@pytest.fixture(scope="module", params=list(ABLE))
-def routed(request: pytest.FixtureRequest, kube: Kube) -> Iterator[Routed]:
-    """Version 1 serves, behind each kind of router in turn."""
-    with behind(request.param, kube, lambda: request.getfixturevalue("public")) as routed:
-        yield routed
 
 
 def test_a_challenger_whose_pods_are_all_killed_costs_what_the_router_declares(routed: Routed) -> None:
