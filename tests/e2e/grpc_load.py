@@ -35,6 +35,15 @@ def request(model: str) -> ModelInferRequest:
     return message
 
 
+def stream_infer(channel: grpc.Channel | grpc.aio.Channel) -> Any:
+    """The method that opens a stream on this channel."""
+    return channel.stream_stream(
+        f"{METHOD}ModelStreamInfer",
+        request_serializer=ModelInferRequest.SerializeToString,
+        response_deserializer=ModelStreamInferResponse.FromString,
+    )
+
+
 @dataclass
 class GrpcLoad(Traffic):
     """A context manager; `address` is that of the deployment's Service."""
@@ -67,11 +76,7 @@ class GrpcLoad(Traffic):
             await asyncio.sleep(0.03)
 
     async def _streams(self, channel: grpc.aio.Channel) -> None:
-        infer: Any = channel.stream_stream(
-            f"{METHOD}ModelStreamInfer",
-            request_serializer=ModelInferRequest.SerializeToString,
-            response_deserializer=ModelStreamInferResponse.FromString,
-        )
+        infer = stream_infer(channel)
         while not self._stop.is_set():
             self.streams += 1
             try:
@@ -106,12 +111,7 @@ def stream(address: str, model: str, metadata: Mapping[str, str]) -> Iterator[Ca
     """
     asked: queue.Queue[ModelInferRequest | None] = queue.Queue()
     with grpc.insecure_channel(address, options=[("grpc.default_authority", model)]) as channel:
-        infer: Any = channel.stream_stream(
-            f"{METHOD}ModelStreamInfer",
-            request_serializer=ModelInferRequest.SerializeToString,
-            response_deserializer=ModelStreamInferResponse.FromString,
-        )
-        answers = infer(iter(asked.get, None), metadata=tuple(metadata.items()))
+        answers = stream_infer(channel)(iter(asked.get, None), metadata=tuple(metadata.items()))
 
         def ask() -> str:
             asked.put(request(model))
