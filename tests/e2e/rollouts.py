@@ -20,6 +20,12 @@ def address(kube: Kube) -> str:
     return f"http://{kube.cluster_ip('tiny')}/v2/models/tiny/infer"
 
 
+def champions(kube: Kube, md: Json) -> list[Json]:
+    """The pods of its champion."""
+    revision = md["status"]["stable"]["revision"]
+    return kube.list("Pod", f"{md['status']['selector']},noria.dev/revision={revision}")
+
+
 def say(kube: Kube, command: str, id_: str) -> None:
     """Annotate it with a command."""
     kube.annotate("ModelDeployment", "tiny", {f"noria.dev/{command}": id_})

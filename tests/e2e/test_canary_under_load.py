@@ -11,7 +11,7 @@ from tests.e2e.disturbances import ROUTERS, kill_leader, replace_routers
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import CONNECTIONS, Load
 from tests.e2e.manifests import autoscaler, claim, model_deployment, training_job
-from tests.e2e.rollouts import address
+from tests.e2e.rollouts import address, champions
 from tests.e2e.routed import RARE, behind, chance
 
 STRATEGY = {
@@ -76,8 +76,7 @@ def test_promotion_restarts_no_pod(kube: Kube, served: Json) -> None:
 def test_replacing_every_serving_pod_loses_no_request(kube: Kube, served: Json) -> None:
     """A rolling restart is deletions one by one: SIGTERM, lame duck, successor."""
     md = kube.until("ModelDeployment", "tiny", phase("Healthy"))
-    revision = md["status"]["stable"]["revision"]
-    pods = kube.list("Pod", f"{md['status']['selector']},noria.dev/revision={revision}")
+    pods = champions(kube, md)
     assert len(pods) == 2
     workload = pods[0]["metadata"]["name"].rsplit("-", 2)[0]
     with Load(address(kube), rate=80) as load:
@@ -93,7 +92,7 @@ def test_replacing_every_serving_pod_loses_no_request(kube: Kube, served: Json) 
 def test_a_restart_replaces_the_champions_pods_and_loses_no_request(kube: Kube, served: Json) -> None:
     md = kube.until("ModelDeployment", "tiny", phase("Healthy"))
     stable = md["status"]["stable"]
-    pods = kube.list("Pod", f"{md['status']['selector']},noria.dev/revision={stable['revision']}")
+    pods = champions(kube, md)
     with Load(address(kube), rate=80) as load:
         load.until_sent(100)
         kube.annotate("ModelDeployment", "tiny", {"noria.dev/restart": "e2e"})
@@ -116,10 +115,7 @@ def unready(kube: Kube, pods: list[Json]) -> None:
 
 
 def test_pods_that_serve_go_on_when_all_of_them_turn_unready(kube: Kube, served: Json) -> None:
-    md = kube.until("ModelDeployment", "tiny", phase("Healthy"))
-    pods = kube.list(
-        "Pod", f"{md['status']['selector']},noria.dev/revision={md['status']['stable']['revision']}"
-    )
+    pods = champions(kube, kube.until("ModelDeployment", "tiny", phase("Healthy")))
     with Load(address(kube)) as load:
         load.until_sent(40)
         unready(kube, pods)
@@ -141,17 +137,13 @@ def test_killing_one_router_fails_only_what_was_in_flight_on_it(kube: Kube, serv
 def test_kubectl_scale_and_an_autoscaler_decide_on_the_champions_pods(
     kube: Kube, kubectl: Program, served: Json
 ) -> None:
-    def stable_pods(md: Json) -> list[Json]:
-        stable = md["status"]["stable"]["revision"]
-        return kube.list("Pod", f"{md['status']['selector']},noria.dev/revision={stable}")
-
     kubectl("scale", "md/tiny", "--replicas=3", "--namespace", kube.namespace)
     scaled = kube.until("ModelDeployment", "tiny", lambda md: md["status"]["replicas"] == 3)
-    assert len(stable_pods(scaled)) == 3
+    assert len(champions(kube, scaled)) == 3
 
     kube.apply(autoscaler("tiny", least=4))
     grown = kube.until("ModelDeployment", "tiny", lambda md: md["status"]["replicas"] == 4)
-    assert len(stable_pods(grown)) == 4
+    assert len(champions(kube, grown)) == 4
     kube.delete("HorizontalPodAutoscaler", "tiny")
 
 

@@ -22,7 +22,7 @@ from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import CONNECTIONS, REQUEST, Load
 from tests.e2e.manifests import model_deployment
 from tests.e2e.object_store import Store, object_store
-from tests.e2e.rollouts import address
+from tests.e2e.rollouts import address, champions
 from tests.integration.sources import https_server, registry
 from tools.cluster import slots
 
@@ -127,10 +127,7 @@ def served(kube: Kube, places: Places) -> Json:
 
 
 def serving(kube: Kube) -> list[Json]:
-    md = kube.until("ModelDeployment", "tiny", phase("Healthy"))
-    return kube.list(
-        "Pod", f"{md['status']['selector']},noria.dev/revision={md['status']['stable']['revision']}"
-    )
+    return champions(kube, kube.until("ModelDeployment", "tiny", phase("Healthy")))
 
 
 def test_a_version_from_a_web_server_is_warmed_up_before_it_is_ready(kube: Kube, served: Json) -> None:
