@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import subprocess
 from time import monotonic, sleep
 
@@ -18,13 +19,15 @@ def free_port(address: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
-def until_it_answers(process: subprocess.Popen[bytes], url: str) -> None:
-    """Any answer counts: without a signature it is a refusal."""
+def until_it_answers(
+    process: subprocess.Popen[bytes], url: str, trusted: ssl.SSLContext | bool = True
+) -> None:
+    """Any answer counts: without a signature it is a refusal. `trusted`: as `verify` of httpx."""
     deadline = monotonic() + READY_SECONDS
     while monotonic() < deadline:
         assert process.poll() is None, f"{process.args} ended with {process.returncode}"
         try:
-            httpx.get(url, timeout=1)
+            httpx.get(url, timeout=1, verify=trusted)
         except httpx.TransportError:
             sleep(0.1)
         else:

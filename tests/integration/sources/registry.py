@@ -6,7 +6,6 @@ import hashlib
 import json
 import ssl
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.sources.https_server import certificate
-from tests.sockets import free_port
+from tests.sockets import free_port, until_it_answers
 
 CONFIG = "application/vnd.oci.empty.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -34,9 +33,13 @@ class Registry:
     def send(self, method: str, path: str, data: bytes = b"", kind: str = "application/octet-stream") -> Any:
         url = path if path.startswith("https://") else f"https://{self.address}{path}"
         request = urllib.request.Request(url, data, {"Content-Type": kind}, method=method)
+        return urllib.request.urlopen(request, context=self.trusted(), timeout=10)
+
+    def trusted(self) -> ssl.SSLContext:
+        """Its certificate alone."""
         context = ssl.create_default_context(cadata=self.ca)
         context.check_hostname = False  # it is reached by its address
-        return urllib.request.urlopen(request, context=context, timeout=10)
+        return context
 
     def blob(self, content: bytes, kind: str, **notes: str) -> dict[str, Any]:
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
@@ -68,7 +71,7 @@ def serve(folder: Path, name: str = "localhost", address: str = "127.0.0.1") -> 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             found = Registry(f"{name}:{port}", cert.read_text(), f"{address}:{port}")
-            _until_it_answers(found)
+            until_it_answers(process, f"https://{found.address}/v2/", found.trusted())
             yield found
         finally:
             process.kill()
@@ -82,15 +85,3 @@ def titled(registry: Registry, bundle: Path) -> list[dict[str, Any]]:
         )
         for file in bundle.iterdir()
     ]
-
-
-def _until_it_answers(registry: Registry) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            registry.send("GET", "/v2/")
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        else:
-            return
