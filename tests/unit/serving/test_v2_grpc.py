@@ -42,9 +42,11 @@ def message(
     return request
 
 
-def decode(request: ModelInferRequest, signature: Signature = MATRIX) -> InferRequest:
+def decode(
+    request: ModelInferRequest, signature: Signature = MATRIX, deadline: float | None = None
+) -> InferRequest:
     data = request.SerializeToString()
-    return v2_grpc.decode(v2_grpc.received(data), signature, deadline=None)
+    return v2_grpc.decode(v2_grpc.received(data), signature, deadline=deadline)
 
 
 def column(datatype: str) -> Signature:
@@ -140,11 +142,9 @@ def test_parameters_of_all_five_kinds_are_read() -> None:
 
 def test_the_earlier_of_the_two_deadlines_counts() -> None:
     request = message(MATRIX.inputs[0], shape=(1, 2), fp32_contents=[1, 2])
-    assert v2_grpc.decode(v2_grpc.received(request.SerializeToString()), MATRIX, deadline=5.0).deadline == 5.0
+    assert decode(request, deadline=5.0).deadline == 5.0
     request.parameters["timeout"].int64_param = 1
-    assert (
-        v2_grpc.decode(v2_grpc.received(request.SerializeToString()), MATRIX, deadline=1e12).deadline < 1e12
-    )
+    assert decode(request, deadline=1e12).deadline < 1e12
     request.parameters["timeout"].string_param = "soon"
     assert "must be microseconds" in refusal(request)
 
