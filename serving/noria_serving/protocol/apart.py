@@ -43,8 +43,8 @@ def split(data: bytes) -> tuple[bytes, list[memoryview]] | None:
 
 
 def _length(data: bytes, at: int) -> tuple[int, int]:
-    """(the number, where it ends); seven bits a byte, the lowest first. One of many bytes is no length:
-    it is, or it has a longer form than it needs.
+    """(the number, where it ends); seven bits a byte, the lowest first. One of more than five bytes is too
+    large for a length, or longer than it needs to be: then more than there are bytes.
     """
     number = 0
     for shift in range(0, 35, 7):
