@@ -176,7 +176,8 @@ class TriggerStatus(Status):
         "Block and Observe where that is the action of a trigger that fires.",
     )
     reason: Text | None = Field(
-        default=None, description="With drift and dataQuality: why, in one word such as Drifted."
+        default=None,
+        description="With drift, dataQuality and conceptDrift: why, in one word such as Drifted.",
     )
     message: Message | None = Field(default=None, description="The decision in one sentence.")
     streak: int | None = Field(
@@ -203,7 +204,8 @@ class TriggerStatus(Status):
     version: Text | None = Field(default=None, description="ModelVersion that the figures belong to.")
     window_started_at: Time | None = Field(default=None, description="When the open window started.")
     window_ended_at: Time | None = Field(
-        default=None, description="With drift and dataQuality: when the window of the value closed."
+        default=None,
+        description="With drift, dataQuality and conceptDrift: when the window of the value closed.",
     )
     window_length: Duration | None = Field(default=None, description="How long that window was.")
     expected_false_alarms: Text | None = Field(

@@ -80,7 +80,7 @@ class _Question:
         return await self._counted(trigger, entry)
 
     async def _counted(self, trigger: TriggerSpec, entry: Json) -> Request:
-        """What a trigger says that looks at what model servers count, but for labels of the champion."""
+        """What a trigger says that looks at what model servers count, but for `performance`."""
         now, champion = self.ctx.clock.now(), self.champion
         if trigger.estimated_performance is not None:
             return await self._estimated(trigger, trigger.estimated_performance, entry)

@@ -68,7 +68,8 @@ TRAINING_SECONDS = Histogram(
 )
 RETRAIN_DECISIONS = Counter(
     "noria_retrain_decisions",
-    "Changes of what is decided on a trigger, by its reason: No, Wait, Fire, Blocked or Skipped.",
+    "Changes of what is decided on a trigger, by its reason: No, Wait, Skipped, Fire, Blocked, Warn, Block, "
+    "Observe or Error.",
     ("reason", "decision"),
 )
 NOTIFICATION_ATTEMPTS = Counter(

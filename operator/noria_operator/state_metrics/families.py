@@ -92,7 +92,7 @@ SCORE: Final = Family(
 FLOOR: Final = Family("noria_drift_floor", "PSI that noise may have.", TRIGGER, ("feature",))
 DECISION: Final = Family(
     "noria_trigger_decision",
-    "1 for what was decided last: No, Wait, Skipped, Fire, Blocked, Warn, Block or Observe.",
+    "1 for what was decided last: No, Wait, Skipped, Fire, Blocked, Warn, Block, Observe or Error.",
     TRIGGER,
     ("decision",),
 )
@@ -113,7 +113,8 @@ BUDGET: Final = Family("noria_training_budget_runs", "Runs that the budget allow
 LEFT: Final = Family("noria_training_budget_left_runs", "Runs that the budget still allows now.", DEPLOYMENT)
 RESULTS: Final = Family(
     "noria_training_results",
-    "Runs that status still tells of, by how they ended: Promoted, Kept, Failed, Refused, RolledBack.",
+    "Runs that status still tells of, by how they ended: Promoted, Kept, Failed, Refused, RolledBack, "
+    "Replaced, Gone.",
     DEPLOYMENT,
     ("result",),
 )
