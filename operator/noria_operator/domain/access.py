@@ -103,13 +103,13 @@ def enforced(deployment: Json) -> bool:
     router can check."""
     if (deployment["spec"].get("router") or {}).get("access") is None:
         return False
-    status = deployment.get("status") or {}
-    reason = _reason_before(status)
-    return reason != Reason.ROUTERS_STARTING if reason else not status.get("traffic")
+    return not _open(deployment.get("status") or {})
 
 
-def _reason_before(status: Mapping[str, Any]) -> str:
-    return next((one["reason"] for one in status.get("conditions", ()) if one["type"] == CONDITION), "")
+def _open(status: Mapping[str, Any]) -> bool:
+    """Whether nothing is checked yet, since the deployment was open before it had `access`."""
+    reason = next((one["reason"] for one in status.get("conditions", ()) if one["type"] == CONDITION), "")
+    return reason == Reason.ROUTERS_STARTING if reason else bool(status.get("traffic"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +132,9 @@ class Told:
 def condition(guard: Guard, told: Sequence[Told | None], status: Mapping[str, Any]) -> Condition:
     """AccessReady, from what the ready routers report (None: one that could not be asked) and the status
     before."""
-    opening = _reason_before(status) == Reason.ROUTERS_STARTING
-    opening = opening or (not _reason_before(status) and bool(status.get("traffic")))
     asked = [one for one in told if one is not None]
     behind = sum(one.rules != guard.rules for one in asked)
-    if opening and (not told or len(asked) < len(told) or behind):
+    if _open(status) and (not told or len(asked) < len(told) or behind):
         text = (
             "nothing is checked yet: router pods that cannot check, or could not be asked, still take "
             "requests; see kubectl describe deployment noria-router"
