@@ -22,19 +22,18 @@ from noria_operator.routers.http import RETRY_AFTER, filter_config, set_header
 
 Json = dict[str, Any]
 
+_ALL: Json = {"prefix": "/"}
 _LUA, _JWT = "envoy.filters.http.lua", "envoy.filters.http.jwt_authn"
 
 
-def guarded(name: str, match: Json, routes: Iterable[Json]) -> list[Json]:
-    """The routes of a deployment behind its guard: `routes` for whom it lets in, and what others are told;
-    `match` says what belongs to the deployment.
-    """
+def guarded(name: str, routes: Iterable[Json]) -> list[Json]:
+    """The routes of a deployment behind its guard: `routes` for whom it lets in, and what others are told."""
     inner = [{**route, "match": _with(route["match"], name, GRANTED)} for route in routes]
     refusals = [
-        _answer(name, _with(match, name, FORBIDDEN), 403),
-        _answer(name, _with(match, name, UNKNOWN), 401),
+        _answer(_with(_ALL, name, FORBIDDEN), 403),
+        _answer(_with(_ALL, name, UNKNOWN), 401),
     ]
-    return [*inner, *refusals, _unable(name, match)]
+    return [*inner, *refusals, _unable(name)]
 
 
 def report_route() -> Json:
@@ -57,7 +56,7 @@ def _script(context: Json) -> Json:
     return filter_config("lua.v3.LuaPerRoute", name=SCRIPT, filter_context=context)
 
 
-def _answer(name: str, match: Json, status: int) -> Json:
+def _answer(match: Json, status: int) -> Json:
     headers = [set_header("content-type", "application/json")]
     if status == 401:
         headers.append(set_header("www-authenticate", f"%DYNAMIC_METADATA({TOLD}:challenge)%"))
@@ -66,11 +65,11 @@ def _answer(name: str, match: Json, status: int) -> Json:
     return {"match": match, "direct_response": answer, "response_headers_to_add": headers}
 
 
-def _unable(name: str, match: Json) -> Json:
+def _unable(name: str) -> Json:
     """What every request meets first: its filters judge, and it stands where they are not there."""
     told = {"error": f"this router cannot check yet who may call {name}; ask again"}
     return {
-        "match": match,
+        "match": _ALL,
         "direct_response": {"status": 503, "body": {"inline_string": json.dumps(told)}},
         "response_headers_to_add": [
             set_header("content-type", "application/json"),

@@ -106,8 +106,7 @@ def choices(
     found = []
     mirror = deployment.mirror if deployment.ready_challenger and not endless else 0
     for challenger, wanted in deployment.matched:
-        headers = [_has(name, value) for name, value in wanted]
-        mine = {**match, "headers": [*match.get("headers", ()), *headers]}
+        mine = {**match, "headers": [_has(name, value) for name, value in wanted]}
         only = [(challenger, FULL)]
         found.append({"match": mine, **_action(deployment, only, grpc=grpc, endless=endless)})
     action = _action(deployment, in_order(deployment), grpc=grpc, endless=endless)
@@ -182,25 +181,17 @@ def preview_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
 
 def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
     """What answers to the hosts of a deployment: everything there is its own."""
+    found = [
+        *choices(deployment, {"path": STREAM_PATH, "grpc": {}}, grpc=True, endless=True),
+        *choices(deployment, {"prefix": "/", "grpc": {}}, grpc=True),
+        *choices(deployment, {"prefix": "/"}, "/.*/feedback"),
+    ]
     return {
         "name": deployment.name,
         "domains": list(hosts),
         "retry_policy": RETRY_POLICY,
-        "routes": _behind(
-            deployment,
-            {"prefix": "/"},
-            [
-                *choices(deployment, {"path": STREAM_PATH, "grpc": {}}, grpc=True, endless=True),
-                *choices(deployment, {"prefix": "/", "grpc": {}}, grpc=True),
-                *choices(deployment, {"prefix": "/"}, "/.*/feedback"),
-            ],
-        ),
+        "routes": access_routes.guarded(deployment.name, found) if deployment.guarded else found,
     }
-
-
-def _behind(deployment: RoutedDeployment, match: Json, found: list[Json]) -> list[Json]:
-    """These routes, behind a guard where there is one; everything that `match` says is the deployment's."""
-    return access_routes.guarded(deployment.name, match, found) if deployment.guarded else found
 
 
 def version_route(deployment: RoutedDeployment) -> Json:
