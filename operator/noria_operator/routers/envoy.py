@@ -55,7 +55,6 @@ class Snapshot:
     """
 
     namespace: str
-    cluster_domain: str = "cluster.local"
     clusters: Mapping[str, Resource] = field(default_factory=dict)
     endpoints: Mapping[str, Resource] = field(default_factory=dict)
     scopes: Mapping[str, Resource] = field(default_factory=dict)
@@ -75,11 +74,9 @@ Touched = Mapping[Kind, AbstractSet[str]]
 """The names of resources that may have come, changed or gone."""
 
 
-def snapshot(
-    namespace: str, deployments: Iterable[RoutedDeployment], *, cluster_domain: str = "cluster.local"
-) -> Snapshot:
+def snapshot(namespace: str, deployments: Iterable[RoutedDeployment]) -> Snapshot:
     """The configuration for these deployments, whatever their order."""
-    return amended(Snapshot(namespace, cluster_domain), {each.name: each for each in deployments})[0]
+    return amended(Snapshot(namespace), {each.name: each for each in deployments})[0]
 
 
 def amended(before: Snapshot, changes: Mapping[str, RoutedDeployment | None]) -> tuple[Snapshot, Touched]:
@@ -90,7 +87,7 @@ def amended(before: Snapshot, changes: Mapping[str, RoutedDeployment | None]) ->
     granted, refused, moved = before.granted, before.refused, set[str]()
     begins = ENTRY not in before.scopes
     if begins or any(_claim(before.routed.get(name)) != _claim(changes[name]) for name in changes):
-        granted, refused = routes.claimed(before.namespace, routed.values(), before.cluster_domain)
+        granted, refused = routes.claimed(before.namespace, routed.values())
         moved = {name for name in routed if _preview(granted, name) != _preview(before.granted, name)}
     anew = routed.keys() & changes.keys() | moved
     scopes = {name: _scope(_Shape.of(routed[name]), _preview(granted, name)) for name in anew}
@@ -101,7 +98,6 @@ def amended(before: Snapshot, changes: Mapping[str, RoutedDeployment | None]) ->
     named = {*pods, *(one for name in changes for one in _pods(before.routed.get(name)))}
     found = Snapshot(
         before.namespace,
-        before.cluster_domain,
         clusters=_with(before.clusters, named, {name: _cluster(name) for name in pods}),
         endpoints=_with(
             before.endpoints, named, {name: endpoint_resource(name, hosts) for name, hosts in pods.items()}

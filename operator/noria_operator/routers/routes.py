@@ -48,10 +48,10 @@ also a bad one, is the version's own. Twice at most: a request that ends every p
 all."""
 
 
-def domains(namespace: str, name: str, cluster_domain: str = "cluster.local") -> tuple[str, ...]:
+def domains(namespace: str, name: str) -> tuple[str, ...]:
     """The names under which the Service of a ModelDeployment is reached inside the cluster."""
     short = f"{name}.{namespace}"
-    return name, short, f"{short}.svc", f"{short}.svc.{cluster_domain}"
+    return name, short, f"{short}.svc", f"{short}.svc.cluster.local"
 
 
 def preview_of(name: str) -> str:
@@ -60,7 +60,7 @@ def preview_of(name: str) -> str:
 
 
 def claimed(
-    namespace: str, deployments: Iterable[RoutedDeployment], cluster_domain: str = "cluster.local"
+    namespace: str, deployments: Iterable[RoutedDeployment]
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """Which deployment answers to which hosts, and which hosts each one wanted in vain.
 
@@ -69,10 +69,10 @@ def claimed(
     new one takes no traffic from one that serves.
     """
     ordered = sorted(deployments, key=lambda deployment: (deployment.created, deployment.name))
-    granted = {each.name: domains(namespace, each.name, cluster_domain) for each in ordered}
+    granted = {each.name: domains(namespace, each.name) for each in ordered}
     for each in ordered:
         if each.preview and names.preview_name(each.name) not in granted:
-            granted[preview_of(each.name)] = domains(namespace, names.preview_name(each.name), cluster_domain)
+            granted[preview_of(each.name)] = domains(namespace, names.preview_name(each.name))
     taken = {host for hosts in granted.values() for host in hosts} | {names.VERSION_HOST, "*"}
     refused: dict[str, tuple[str, ...]] = {}
     for each in ordered:
