@@ -17,11 +17,14 @@ from noria_operator.api.access import JWKS_KEY
 from noria_operator.domain.access import Guard
 from noria_operator.routers import access_script
 from noria_operator.routers.http import (
+    by_dns,
     connection_manager,
     http_filter,
     listener,
+    only,
     pipe,
     router_filter,
+    socket,
     static_cluster,
 )
 
@@ -177,23 +180,13 @@ def _socket(want: Bootstrap) -> Json:
 def _issuer(uri: str) -> Json:
     parts = urlsplit(uri)
     host, secured = parts.hostname or "", parts.scheme == "https"
-    address = {"socket_address": {"address": host, "port_value": parts.port or (443 if secured else 80)}}
+    address = socket(host, parts.port or (443 if secured else 80))
     cluster: Json = {
         "name": _remote(uri),
         "connect_timeout": "2s",
         "wait_for_warm_on_init": False,  # a name that does not resolve keeps no router from being ready
-        "cluster_type": {
-            "name": "envoy.clusters.dns",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster",
-                "dns_lookup_family": "V4_PREFERRED",
-                "respect_dns_ttl": True,
-            },
-        },
-        "load_assignment": {
-            "cluster_name": _remote(uri),
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-        },
+        **by_dns(respect_dns_ttl=True),
+        **only(_remote(uri), address),
     }
     return cluster | ({"transport_socket": _verified(host)} if secured else {})
 

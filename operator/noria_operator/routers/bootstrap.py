@@ -16,9 +16,11 @@ from noria_operator.domain.access import Guard
 from noria_operator.routers import access, drain, entrance, stats_listener, tls
 from noria_operator.routers.http import (
     ads,
+    by_dns,
     connection_manager,
     http_filter,
     listener,
+    only,
     pipe,
     router_filter,
     socket,
@@ -181,20 +183,13 @@ def _stream() -> Json:
 def _operator(address: str) -> Json:
     """Every replica of the operator, by the name that finds them all."""
     host, _, port = address.rpartition(":")
-    endpoint = {"endpoint": {"address": socket(host, int(port))}}
     return {
         "name": "operator",
         "connect_timeout": "1s",
-        "cluster_type": {
-            "name": "envoy.clusters.dns",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster",
-                "dns_lookup_family": "V4_PREFERRED",
-                "dns_refresh_rate": "5s",
-                "dns_failure_refresh_rate": {"base_interval": "0.5s", "max_interval": "5s"},
-            },
-        },
-        "load_assignment": {"cluster_name": "operator", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        **by_dns(
+            dns_refresh_rate="5s", dns_failure_refresh_rate={"base_interval": "0.5s", "max_interval": "5s"}
+        ),
+        **only("operator", socket(host, int(port))),
         # An operator that is gone without a word is found out.
         "upstream_connection_options": {
             "tcp_keepalive": {"keepalive_time": 10, "keepalive_interval": 5, "keepalive_probes": 3}

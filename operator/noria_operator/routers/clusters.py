@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from noria_operator.routers.http import ads
+from noria_operator.routers.http import ads, socket
 from noria_operator.routers.traffic import Endpoint
 
 Json = dict[str, Any]
@@ -89,10 +89,7 @@ def settings(*, grpc: bool) -> Json:
 
 def assignment(name: str, endpoints: Iterable[Endpoint]) -> Json:
     """The endpoints of one cluster; none at all is an answer too."""
-    hosts = [
-        {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}}}
-        for address, port in sorted(endpoints)
-    ]
+    hosts = [{"endpoint": {"address": socket(address, port)}} for address, port in sorted(endpoints)]
     return {
         "cluster_name": name,
         "endpoints": [{"lb_endpoints": hosts}] if hosts else [],

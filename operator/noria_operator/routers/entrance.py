@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from noria_operator.api import names
 from noria_operator.routers import access_routes
-from noria_operator.routers.http import answer, http_filter
+from noria_operator.routers.http import answer, http_filter, set_header
 
 Json = dict[str, Any]
 
@@ -56,10 +56,7 @@ end
 def options(source: Json) -> Json:
     """Fields of the HttpConnectionManager for traffic; `source` is where scopes come from."""
     mutation = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3"
-    first = {
-        "header": {"key": SCOPE_HEADER, "value": ENTRY},
-        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-    }
+    first = set_header(SCOPE_HEADER, ENTRY)
     return {
         "scoped_routes": {
             "name": "noria",

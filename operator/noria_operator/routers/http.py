@@ -56,16 +56,27 @@ def router_filter(**options: Any) -> Json:
     return http_filter("router", "router.v3.Router", **options)
 
 
+def only(name: str, address: Json) -> Json:
+    """The part of a cluster that says its one address."""
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    return {"load_assignment": {"cluster_name": name, "endpoints": endpoints}}
+
+
+def by_dns(**options: Any) -> Json:
+    """The part of a cluster that has its address looked up again and again; `options` are fields of
+    DnsCluster."""
+    type_ = "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster"
+    config = {"@type": type_, "dns_lookup_family": "V4_PREFERRED", **options}
+    return {"cluster_type": {"name": "envoy.clusters.dns", "typed_config": config}}
+
+
 def static_cluster(name: str, address: Json, *, limit: int = 1024) -> Json:
     """A cluster with one address, for `limit` requests at once."""
     return {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-        },
+        **only(name, address),
         "circuit_breakers": {
             "thresholds": [
                 {
