@@ -123,8 +123,7 @@ class Stream:
 
     async def _say(self) -> None:
         """Everything that may be said now."""
-        reach = newest([self._catalogue.position, self._catalogue.known])
-        if lags(reach, self._theirs):
+        if self._lags():
             return
         for change in due(self._catalogue.snapshot(self._namespace), self._router):
             self._router.sent(change)
@@ -143,9 +142,12 @@ class Stream:
         async with asyncio.timeout(SILENCE):  # one that reads no more fills its connection
             await self._response.write(discovery.PREFIX.pack(0, len(data)) + data)
 
+    def _lags(self) -> bool:
+        """Whether this replica may know less than the router."""
+        return lags(newest([self._catalogue.position, self._catalogue.known]), self._theirs)
+
     def _pause(self) -> float:
-        reach = newest([self._catalogue.position, self._catalogue.known])
-        return LAGGING if lags(reach, self._theirs) else HEARTBEAT * random.uniform(0.75, 1.0)
+        return LAGGING if self._lags() else HEARTBEAT * random.uniform(0.75, 1.0)
 
     async def _ask_whether_there(self) -> None:
         now = asyncio.get_running_loop().time()
