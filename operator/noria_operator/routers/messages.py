@@ -30,16 +30,7 @@ HEADER_OPTION = Message(
     "core.v3.HeaderValueOption", {"header": one(1, HEADER), "append_action": choice(3, _APPEND)}
 )
 REGEX = Message("matcher.v3.RegexMatcher", {"regex": text(2)})
-STRING = Message(
-    "matcher.v3.StringMatcher",
-    {
-        "exact": text(1),
-        "prefix": text(2),
-        "suffix": text(3),
-        "safe_regex": one(5, REGEX),
-        "contains": text(7),
-    },
-)
+STRING = Message("matcher.v3.StringMatcher", {"exact": text(1)})
 _DENOMINATOR = {"HUNDRED": 0, "TEN_THOUSAND": 1, "MILLION": 2}
 PERCENT = Message(
     "type.v3.FractionalPercent", {"numerator": whole(1), "denominator": choice(2, _DENOMINATOR)}
