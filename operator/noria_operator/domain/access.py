@@ -130,8 +130,8 @@ class Told:
 
 
 def condition(guard: Guard, told: Sequence[Told | None], status: Mapping[str, Any]) -> Condition:
-    """AccessReady, from what the ready routers report (None: one that could not be asked) and the status
-    before."""
+    """AccessReady, from what routers that may get requests report (None: one that could not be asked) and the
+    status before."""
     asked = [one for one in told if one is not None]
     behind = sum(one.rules != guard.rules for one in asked)
     if _open(status) and (not told or len(asked) < len(told) or behind):

@@ -19,7 +19,7 @@ from noria_operator.routers.stats_listener import READY_PATH
 Json = dict[str, Any]
 
 MEMORY = 1024 * 1024 * 1024
-"""Limit: 70 MB and two thirds of a megabyte for each revision of the namespace; requests are far below."""
+"""Limit: 70 MB and a twelfth of a megabyte a cluster, two a revision (ADR 24); requests are far below."""
 _USER = 65532
 
 

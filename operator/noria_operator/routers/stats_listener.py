@@ -1,8 +1,8 @@
 """The port of a router that tells how it is: readiness for the kubelet, statistics for the operator and
 Prometheus.
 
-Invariant: GET of three paths only, passed on to the admin interface; nothing there changes anything, but
-for the drain route, which needs its token.
+Invariant: GET of three paths only, passed on to the admin interface or, for readiness, to the port for
+traffic; nothing there changes anything, but for the drain route, which needs its token.
 """
 
 from __future__ import annotations
