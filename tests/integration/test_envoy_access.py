@@ -14,7 +14,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.integration.callers import Issuer, mount
-from tests.integration.envoy_router import Cluster, Load, Router, Upstream, discovery, router, upstream
+from tests.integration.envoy_router import (
+    Cluster,
+    Load,
+    Router,
+    Upstream,
+    discovery,
+    listening,
+    router,
+    upstream,
+)
 from tests.integration.test_envoy_grpc import CODES, ask, channel, grpc_upstream
 from tests.integration.test_envoy_tls import renew
 from tests.sockets import free_port
@@ -22,7 +31,9 @@ from tests.sockets import free_port
 from noria_operator.domain.access import Held, Told, guard
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.router import RouterReader
+from noria_operator.kube.kinds import MODELDEPLOYMENT
 from noria_operator.routers import access_lua
+from noria_operator.routers.children import guards_wanted
 
 Json = dict[str, Any]
 
@@ -119,8 +130,9 @@ async def guarded_place(mounts: Path, *, mirror: int = 0) -> AsyncIterator[Place
                 cluster.endpoints(revision, a.port, grpc=[calls.port])
         cluster.deployment("b", {"b-1": 100})
         cluster.endpoints("b-1", b.port, grpc=[others.port])
-        guards = [one for name in ("a", "why") if (one := guard(cluster.objects[f"ModelDeployment-{name}"]))]
-        async with discovery(cluster.store(), port), router(port, guards=guards, access=mounts) as envoy:
+        store = cluster.store()
+        guards = guards_wanted(store.list(MODELDEPLOYMENT))
+        async with discovery(store, port), router(port, guards=guards, access=mounts) as envoy:
             await envoy.until_ready()
             yield Place(envoy, cluster, mounts, issuer, a, calls.name, b)
 
@@ -433,13 +445,8 @@ async def issuing(issuer: Issuer, tls: ssl.SSLContext | None = None) -> AsyncIte
 
     application, port = web.Application(), free_port()
     application.router.add_get("/certs", show)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
-    try:
+    async with listening(application, port, certificate=tls):
         yield port
-    finally:
-        await runner.cleanup()
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
@@ -455,7 +462,7 @@ async def test_keys_are_read_from_an_issuer_that_can_prove_its_name(tmp_path: Pa
         upstream("a") as a,
         issuing(issuer) as plain,
         issuing(issuer, self_signed(tmp_path)) as unknown,
-        discovery(cluster.store(), port),
+        discovery(store := cluster.store(), port),
     ):
         places = {
             "plain": f"http://localhost:{plain}/certs",
@@ -467,11 +474,7 @@ async def test_keys_are_read_from_an_issuer_that_can_prove_its_name(tmp_path: Pa
             jwt = {"issuer": issuer.name, "audiences": ["models"], "jwks": {"uri": uri}}
             cluster.deployment(name, {"a-1": 100}, router={"access": {"jwt": jwt}}, conditions=CHECKED)
         cluster.endpoints("a-1", a.port)
-        guards = [
-            one
-            for each in cluster.objects.values()
-            if each["kind"] == "ModelDeployment" and (one := guard(each))
-        ]
+        guards = guards_wanted(store.list(MODELDEPLOYMENT))
         async with router(port, guards=guards, access=tmp_path) as envoy:
             await envoy.until_ready()
             headers = {"Authorization": f"Bearer {issuer.token()}"}
@@ -555,7 +558,7 @@ async def test_what_was_open_stays_open_until_every_router_can_check(tmp_path: P
         await old.until_ready()
         async with Load(old, "a", {"X-API-Key": KEY}).running(clients=1) as before:
             cluster.deployment("a", {"a-1": 100}, **access)
-            rules = [one for one in [guard(cluster.objects["ModelDeployment-a"])] if one]
+            rules = guards_wanted([cluster.objects["ModelDeployment-a"]])
             async with router(port, node="router-1", guards=rules, access=tmp_path) as new:
                 await new.until_ready()
                 async with Load(new, "a", {"X-API-Key": KEY}).running(clients=1) as after:

@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.integration.callers import mount
 from tests.integration.envoy_router import Cluster, discovery, router, upstream
 from tests.sockets import free_port
 
@@ -31,15 +32,7 @@ def renew(folder: Path, name: str) -> str:
     certificate = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     plain = serialization.NoEncryption()
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    place = folder / name
-    version = place / f"..{now:%Y_%m_%d_%H_%M_%S.%f}"
-    version.mkdir(parents=True)
-    for file, content in (("tls.crt", certificate), ("tls.key", private)):
-        (version / file).write_bytes(content)
-        if not (place / file).is_symlink():
-            (place / file).symlink_to(f"..data/{file}")
-    (place / "..data_tmp").symlink_to(version.name)
-    (place / "..data_tmp").replace(place / "..data")
+    mount(folder / name, {"tls.crt": certificate.decode(), "tls.key": private.decode()})
     return certificate.decode()
 
 

