@@ -116,19 +116,20 @@ def secret(namespace: str, settings: Settings, live: Json) -> Json:
     """The bootstrap of the pods that `deployment` describes; created once, never read back, goes with
     `live`."""
     reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": names.ROUTER_NAME}
+    config = _config(namespace, settings)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
         "immutable": True,
         "metadata": {
-            "name": secret_name(namespace, settings, live),
+            "name": _secret_name(config, live),
             "namespace": namespace,
             "labels": labels(),
             "ownerReferences": [{**reference, "uid": live["metadata"]["uid"]}],
         },
         "stringData": {
-            CONFIG_FILE: _config(namespace, settings),
+            CONFIG_FILE: config,
             **tls.files(settings.certificates, TLS_DIR),
         },
     }
@@ -136,7 +137,11 @@ def secret(namespace: str, settings: Settings, live: Json) -> Json:
 
 def secret_name(namespace: str, settings: Settings, live: Json) -> str:
     """By the Deployment's uid and the content, so that changed content is another Secret."""
-    digest = hashlib.sha256(_config(namespace, settings).encode()).hexdigest()[:6]
+    return _secret_name(_config(namespace, settings), live)
+
+
+def _secret_name(config: str, live: Json) -> str:
+    digest = hashlib.sha256(config.encode()).hexdigest()[:6]
     return f"{names.router_secret_name(live['metadata']['uid'])}-{digest}"
 
 
