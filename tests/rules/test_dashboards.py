@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.rules.promtool import Expected, judge
 from tests.rules.test_shipping import unknown
+from tests.rules.world import BAD, IDLE, values
 from tools.cluster.layout import binary
 from tools.monitoring.dashboards.files import FOLDER, documents
 from tools.monitoring.live import expand, panels
@@ -77,6 +79,13 @@ def test_it_can_be_chosen_what_is_shown(dashboard: Json) -> None:
     assert used - {"__rate_interval"} <= set(names)
     sources = [one["datasource"] for panel in panels(dashboard) for one in (panel, *panel["targets"])]
     assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
+
+
+def test_drift_is_shown_of_versions_that_were_asked_for_predictions(tmp_path: Path) -> None:
+    """One that failed from its first request on has a reference and counters at 0, and nothing to show."""
+    (choices,) = (expr for name, expr in queries(DASHBOARDS["drift.json"]) if name == "version")
+    shown = f"count by (namespace, deployment) ({expand(choices, VALUES)})"
+    judge(tmp_path, [*values(BAD, known=80), *values(IDLE, known=0)], Expected("80m", shown, [(BAD, 1)]))
 
 
 @each

@@ -29,9 +29,10 @@ def build() -> Dashboard:
     made = page(
         "noria-drift", "Noria / Drift", "Features and predictions against the reference of their version."
     )
-    # The newest version that was compared with its reference: one that is just starting has nothing to show.
-    compared = f"label_values(model:feature_psi:1h{{{WHERE}}}, version)"
-    made = made.with_variable(choice("version", compared, newest=True))
+    # The newest version with values: one that is just starting, or failed from its first request on, has none.
+    # A PSI does not tell: half a count in each bin gives one to counters that stand still.
+    asked = f"label_values(model:feature_missing:ratio1h{{{WHERE}}}, version)"
+    made = made.with_variable(choice("version", asked, newest=True))
     made = made.with_variable(
         choice("feature", f"label_values(model_feature_reference_samples{{{VERSION}}}, feature)")
     )
