@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from string import ascii_uppercase
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from grafana_foundation_sdk.builders import (
     barchart,
@@ -34,6 +34,7 @@ Query = tuple[str, str]
 Steps = Sequence[tuple[float | None, str]]
 """From which value on which colour; the first from None."""
 Panel = timeseries.Panel | stat.Panel | table.Panel | statushistory.Panel | barchart.Panel
+_P = TypeVar("_P", timeseries.Panel, stat.Panel, table.Panel, statushistory.Panel, barchart.Panel)
 
 
 def ours(expr: str) -> str:
@@ -54,22 +55,12 @@ def lines(
 ) -> timeseries.Panel:
     """Values over time."""
     panel = (
-        timeseries.Panel()
-        .title(title)
-        .description(says)
-        .datasource(SOURCE)
-        .span(width)
-        .height(height)
+        _framed(timeseries.Panel(), title, says, width, height)
         .unit(unit)
         .line_width(1)
         .fill_opacity(30 if stacked else 8)
         .show_points(common_models.VisibilityMode.NEVER)
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(True)
-            .display_mode(common_models.LegendDisplayMode.LIST)
-            .placement(common_models.LegendPlacement.BOTTOM)
-        )
+        .legend(_below())
         .tooltip(common.VizTooltipOptions().mode(common_models.TooltipDisplayMode.MULTI))
     )
     if stacked:
@@ -98,12 +89,7 @@ def number(
 ) -> stat.Panel:
     """One value of now."""
     return (
-        stat.Panel()
-        .title(title)
-        .description(says)
-        .datasource(SOURCE)
-        .span(width)
-        .height(4)
+        _framed(stat.Panel(), title, says, width, 4)
         .unit(unit)
         .thresholds(_thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
@@ -123,7 +109,7 @@ def rows(
     height: int = 9,
 ) -> table.Panel:
     """A table of now: `columns` are (heading, PromQL, unit), joined by the labels `names`, which come first."""
-    panel = table.Panel().title(title).description(says).datasource(SOURCE).span(width).height(height)
+    panel = _framed(table.Panel(), title, says, width, height)
     renamed: dict[str, str] = {name: name for name in names}
     for letter, (heading, expr, unit) in zip(ascii_uppercase, columns, strict=False):
         panel = panel.with_target(_query(letter, expr).instant().format(PromQueryFormat.TABLE))
@@ -146,24 +132,14 @@ def heat(
 ) -> statushistory.Panel:
     """A row a series, a cell a moment, coloured by value."""
     return (
-        statushistory.Panel()
-        .title(title)
-        .description(says)
-        .datasource(SOURCE)
-        .span(width)
-        .height(height)
+        _framed(statushistory.Panel(), title, says, width, height)
         .decimals(3)
         .thresholds(_thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
         .show_value(common_models.VisibilityMode.NEVER)
         .row_height(0.9)
         .max_data_points(60)
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(True)
-            .display_mode(common_models.LegendDisplayMode.LIST)
-            .placement(common_models.LegendPlacement.BOTTOM)
-        )
+        .legend(_below())
         .tooltip(common.VizTooltipOptions().mode(common_models.TooltipDisplayMode.SINGLE))
         .with_target(_query("A", expr).legend_format(legend).range())
     )
@@ -172,23 +148,13 @@ def heat(
 def bars(title: str, says: str, x: str, *queries: Query, width: int = 12, height: int = 9) -> barchart.Panel:
     """Values of now by the label `x`, one colour a query."""
     panel = (
-        barchart.Panel()
-        .title(title)
-        .description(says)
-        .datasource(SOURCE)
-        .span(width)
-        .height(height)
+        _framed(barchart.Panel(), title, says, width, height)
         .unit("percentunit")
         .min(0)
         .x_field(x)
         .fill_opacity(80)
         .show_value(common_models.VisibilityMode.NEVER)
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(True)
-            .display_mode(common_models.LegendDisplayMode.LIST)
-            .placement(common_models.LegendPlacement.BOTTOM)
-        )
+        .legend(_below())
         .tooltip(common.VizTooltipOptions().mode(common_models.TooltipDisplayMode.MULTI))
     )
     renamed: dict[str, str] = {}
@@ -270,6 +236,21 @@ def happened(built: dashboard.Dashboard) -> dashboard.Dashboard:
             .expr(expr)
         )
     return built
+
+
+def _framed(panel: _P, title: str, says: str, width: int, height: int) -> _P:
+    """What every panel has."""
+    return panel.title(title).description(says).datasource(SOURCE).span(width).height(height)
+
+
+def _below() -> common.VizLegendOptions:
+    """The names of the series under the panel."""
+    return (
+        common.VizLegendOptions()
+        .show_legend(True)
+        .display_mode(common_models.LegendDisplayMode.LIST)
+        .placement(common_models.LegendPlacement.BOTTOM)
+    )
 
 
 def _query(letter: str, expr: str) -> prometheus.Dataquery:
