@@ -74,14 +74,15 @@ def lines(
     return panel
 
 
-def between(panel: timeseries.Panel, low: str, high: str) -> timeseries.Panel:
-    """Fill the band between two series of the panel, by their names."""
+def between(title: str, says: str, high: str, low: str, *queries: Query, unit: str) -> timeseries.Panel:
+    """Values over time, and the band from `low` to `high` (PromQL of one series each) filled."""
     quiet = [
         models.DynamicConfigValue(id_val="custom.lineWidth", value=0),
-        models.DynamicConfigValue(id_val="custom.fillBelowTo", value=low),
+        models.DynamicConfigValue(id_val="custom.fillBelowTo", value="low"),
         models.DynamicConfigValue(id_val="custom.fillOpacity", value=20),
     ]
-    return panel.override_by_name(high, quiet).override_by_name(low, quiet[:1])
+    panel = lines(title, says, (high, "high"), (low, "low"), *queries, unit=unit, width=12, least=None)
+    return panel.override_by_name("high", quiet).override_by_name("low", quiet[:1])
 
 
 def number(
