@@ -10,6 +10,7 @@ from tools.monitoring.dashboards.parts import (
     VERSION,
     WHERE,
     YELLOW,
+    Panel,
     bars,
     choice,
     happened,
@@ -109,33 +110,9 @@ def build() -> Dashboard:
             width=12,
             height=10,
         ),
-        lines(
-            "Missing",
-            "Share of the values of the last hour.",
-            (
-                f"model:feature_missing:ratio1h{{{VERSION}}} > 0 or topk(1, model:feature_missing:ratio1h{{{VERSION}}})",
-                "{{feature}} {{version}}",
-            ),
-            unit="percentunit",
-        ),
-        lines(
-            "Unseen categories",
-            "Share of the values of the last hour.",
-            (
-                f"model:feature_unseen:ratio1h{{{VERSION}}} > 0 or topk(1, model:feature_unseen:ratio1h{{{VERSION}}})",
-                "{{feature}} {{version}}",
-            ),
-            unit="percentunit",
-        ),
-        lines(
-            "Out of range",
-            "Share of the values of the last hour.",
-            (
-                f"model:feature_out_of_range:ratio1h{{{VERSION}}} > 0 or topk(1, model:feature_out_of_range:ratio1h{{{VERSION}}})",
-                "{{feature}} {{version}}",
-            ),
-            unit="percentunit",
-        ),
+        _dirty("Missing", "model:feature_missing:ratio1h"),
+        _dirty("Unseen categories", "model:feature_unseen:ratio1h"),
+        _dirty("Out of range", "model:feature_out_of_range:ratio1h"),
         rows(
             "As the operator sees it",
             "The columns that stand out in the last closed window of a drift or data quality trigger, on its own exact counts.",
@@ -148,3 +125,14 @@ def build() -> Dashboard:
     ):
         made = made.with_panel(panel)
     return happened(made)
+
+
+def _dirty(title: str, ratio: str) -> Panel:
+    """Features with such values; one of them where none has any."""
+    shares = f"{ratio}{{{VERSION}}}"
+    return lines(
+        title,
+        "Share of the values of the last hour.",
+        (f"{shares} > 0 or topk(1, {shares})", "{{feature}} {{version}}"),
+        unit="percentunit",
+    )
