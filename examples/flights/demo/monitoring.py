@@ -20,6 +20,7 @@ from typing import Any, Final
 from examples.flights.demo.checks import WANTED
 from examples.flights.demo.cluster import ROOT, kubectl, run, tool
 from examples.flights.demo.say import DemoError, say
+from tools.monitoring.live import Prometheus, Span, targets, variables
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "monitoring"
 RULES: Final = ROOT / "charts" / "noria" / "files" / "rules.yaml"
@@ -97,8 +98,6 @@ class Monitoring:
             time.sleep(2)
 
     def _empty(self, address: str) -> list[str]:
-        from tools.monitoring.live import Prometheus, Span, targets, variables  # noqa: PLC0415
-
         span, prometheus, empty = Span(self.since, time.time()), Prometheus(address), []
         for path in sorted(DASHBOARDS.glob("*.json")):
             dashboard = json.loads(path.read_text())
