@@ -41,7 +41,6 @@ def gathered(dashboard: Json, prometheus: Prometheus, span: Span, chosen: dict[s
             "series": prometheus.over(expand(one["target"]["expr"], values), span),
         }
         for one in dashboard["annotations"]["list"]
-        if one.get("target")
     ]
     shown = {name: value for name, value in values.items() if not name.startswith("__")}
     span_shown = {"start": span.start, "end": span.end, "step": span.step}
