@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from tools import clients
 
-from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, Seen
+from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen, parse
 from noria_serving import reference
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -59,7 +59,8 @@ def _stream(name: str, seed: int, x: Array, y: Array) -> Stream:
     errors = ((scores > 0.5) != (y == 1)).astype(np.int64)[TRAINED:]
     columns = {f"x{index}": x[:, index] for index in range(x.shape[1])} | {PREDICTION: scores}
     bins = {column: reference.numeric(column, values[:TRAINED]) for column, values in columns.items()}
-    known = [_column(one) for one in bins.values()]
+    *features, prediction = bins.values()
+    known = reference.Reference(TRAINED, tuple(features), prediction)
     windows = tuple(
         {
             column: Seen(tuple(_counts(bins[column], values[start : start + WINDOW])))
@@ -67,11 +68,7 @@ def _stream(name: str, seed: int, x: Array, y: Array) -> Stream:
         }
         for start in range(TRAINED, len(y) - WINDOW + 1, WINDOW)
     )
-    return Stream(name, seed, errors, Reference(TRAINED, tuple(known[:-1]), known[-1]), windows)
-
-
-def _column(bins: reference.Bins) -> Column:
-    return Column(bins.name, bins.counts, bins.missing, bins.edges, bins.low, bins.high)
+    return Stream(name, seed, errors, parse(reference.document(known)), windows)
 
 
 def _counts(bins: reference.Bins, values: Array) -> list[int]:
