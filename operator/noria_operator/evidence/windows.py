@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from typing import Any
 
 from noria_operator.domain.drift import columns
@@ -75,14 +75,15 @@ def add(vectors: Iterable[Vector]) -> dict[str, tuple[int, ...]]:
     total: dict[str, tuple[int, ...]] = {}
     for vector in vectors:
         for place, row in vector.items():
-            total[place] = _combined(total.get(place, ()), row, 1)
+            known = total.get(place)
+            total[place] = tuple(map(sum, zip_longest(known, row, fillvalue=0))) if known else row
     return total
 
 
 def subtract(newer: Vector, older: Vector) -> dict[str, tuple[int, ...]]:
     """Growth from `older` to `newer` of one process; never below zero."""
-    grown = {place: _combined(row, older.get(place, ()), -1) for place, row in newer.items()}
-    return {place: tuple(max(0, count) for count in row) for place, row in grown.items()}
+    pairs = ((place, zip_longest(row, older.get(place, ()), fillvalue=0)) for place, row in newer.items())
+    return {place: tuple([max(0, now - before) for now, before in both]) for place, both in pairs}
 
 
 def outputs(counts: Vector, version: str) -> Outputs | None:
@@ -191,9 +192,3 @@ def _rows(place: str, value: Any) -> Iterable[tuple[str, tuple[int, ...]]]:
         yield place, tuple(int(count) for count in value)
     else:
         yield place, (int(value),)
-
-
-def _combined(one: tuple[int, ...], other: tuple[int, ...], sign: int) -> tuple[int, ...]:
-    width = max(len(one), len(other))
-    left, right = one + (0,) * (width - len(one)), other + (0,) * (width - len(other))
-    return tuple(a + sign * b for a, b in zip(left, right, strict=True))
