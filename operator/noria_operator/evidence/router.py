@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -197,13 +197,12 @@ class RouterReader:
 
 def counted(body: Any) -> dict[str, Counts] | None:
     """The counts in an answer of Envoy's `/stats?format=json`; None when it is no such answer."""
-    if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
+    stats = _listed(body)
+    if stats is None:
         return None
     figures: dict[str, dict[str, int]] = {}
-    for stat in body["stats"]:
-        match = _NAME.fullmatch(str(stat.get("name", ""))) if isinstance(stat, dict) else None
-        if match and isinstance(stat.get("value"), int):
-            figures.setdefault(match[1], dict.fromkeys(_STATS, 0))[match[2]] = stat["value"]
+    for match, value in _valued(stats, _NAME):
+        figures.setdefault(match[1], dict.fromkeys(_STATS, 0))[match[2]] = value
     found: dict[str, Counts] = {}
     for cluster, values in figures.items():
         revision = cluster.removesuffix(names.GRPC_SUFFIX)
@@ -215,30 +214,45 @@ def counted(body: Any) -> dict[str, Counts] | None:
 
 def waiting(body: Any) -> dict[str, int] | None:
     """Requests under way by revision; None when it is no answer of Envoy's `/stats?format=json`."""
-    if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
+    stats = _listed(body)
+    if stats is None:
         return None
     found: dict[str, int] = {}
-    for stat in body["stats"]:
-        match = _UNDER_WAY.fullmatch(str(stat.get("name", ""))) if isinstance(stat, dict) else None
-        if match and isinstance(stat.get("value"), int):
-            revision = match[1].removesuffix(names.GRPC_SUFFIX)
-            found[revision] = found.get(revision, 0) + stat["value"]
+    for match, value in _valued(stats, _UNDER_WAY):
+        revision = match[1].removesuffix(names.GRPC_SUFFIX)
+        found[revision] = found.get(revision, 0) + value
     return found
 
 
 def timed(body: Any) -> dict[str, Histogram] | None:
     """The histograms in an answer of `/stats?format=json&histogram_buckets=cumulative`, HTTP and gRPC of a
     revision together; None when it is no such answer."""
-    if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
+    stats = _listed(body)
+    if stats is None:
         return None
     found: dict[str, Histogram] = {}
-    given = (stat.get("histograms") or () for stat in body["stats"] if isinstance(stat, dict))
+    given = (stat.get("histograms") or () for stat in stats)
     for one in chain.from_iterable(given):
         match = _TIMED.fullmatch(str(one.get("name", "")))
         if match:
             revision = match[1].removesuffix(names.GRPC_SUFFIX)
             found[revision] = found.get(revision, Histogram()) + _histogram(one["buckets"])
     return found
+
+
+def _listed(body: Any) -> list[Json] | None:
+    """What an answer of Envoy's `/stats?format=json` lists; None when it is no such answer."""
+    if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
+        return None
+    return [stat for stat in body["stats"] if isinstance(stat, dict)]
+
+
+def _valued(stats: Iterable[Json], name: re.Pattern[str]) -> Iterator[tuple[re.Match[str], int]]:
+    """Statistics of such a name that count something, with their value."""
+    for stat in stats:
+        match = name.fullmatch(str(stat.get("name", "")))
+        if match and isinstance(stat.get("value"), int):
+            yield match, stat["value"]
 
 
 def _histogram(buckets: Iterable[Json]) -> Histogram:
