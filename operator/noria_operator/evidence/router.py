@@ -1,20 +1,14 @@
 """Requests and errors of every version, and the weights in force, as the routers tell them.
 
-Comes in: the router pods of a namespace. Goes out: counts that only grow, by pod and revision (its cluster
-for HTTP and the one for gRPC together). Invariant: every way of failing is an error of the version that was
-to answer: a 5xx of its own or the gRPC status of a fault, a 429 (it could not take the request), and what the
-router answered in its place (503 for a reset, refused or impossible connection, 504 for a time-out), a
-request that the client gave up waiting for, and one that a pod dropped, whoever answered it then. A pod that
-cannot be read is left out, never counted as zero.
+Comes in: the router pods of a namespace. Goes out: counts that only grow, by pod and revision; `router_stats`
+says what is an error. Invariant: a pod that cannot be read is left out, never counted as zero.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -24,24 +18,10 @@ from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher, address
+from noria_operator.evidence.router_stats import ACTIVE, COUNTED, TIME, counted, pattern, timed, waiting
 from noria_operator.tasks import Turns
 
 Json = dict[str, Any]
-
-_COMPLETED, _FAILED, _REFUSED = "upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_429"
-_CUT, _TIMED_OUT = "upstream_cx_destroy_local_with_active_rq", "upstream_rq_timeout"
-_RESET = "upstream_rq_tx_reset"
-_SAVED, _DROPPED = "upstream_rq_retry_success", "upstream_cx_destroy_remote_with_active_rq"
-_FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
-"""UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP calls 5xx and
-429 (and 413, which gRPC does not tell apart; clients that send too much do so to every version)."""
-_ACTIVE = "upstream_rq_active"
-_UNDER_WAY = re.compile(rf"cluster\.([^.]+)\.{_ACTIVE}")
-_STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT, _RESET, _SAVED, _DROPPED, *_FAULTS)
-_STAT = "|".join(map(re.escape, _STATS))
-_NAME = re.compile(rf"cluster\.([^.]+)\.({_STAT})")
-_TIME = "upstream_rq_time"
-_TIMED = re.compile(rf"cluster\.([^.]+)\.{_TIME}")
 
 _SLACK = 64
 """Requests by which a reading may lie below the one before without meaning a restart."""
@@ -121,8 +101,8 @@ class RouterReader:
     ) -> dict[str, dict[str, Counts]]:
         # With many clusters it is cheaper for the router to tell of all that were ever used.
         few = clusters is None or len(clusters) <= MANY
-        pattern = quote(_pattern(clusters if few else None, _STAT), safe="")
-        query = f"/stats?format=json{'' if few else '&usedonly'}&filter={pattern}"
+        filter_ = quote(pattern(clusters if few else None, COUNTED), safe="")
+        query = f"/stats?format=json{'' if few else '&usedonly'}&filter={filter_}"
         bodies = await asyncio.gather(*(self._stats(pod, query) for pod in pods))
         found = {pod["metadata"]["uid"]: counted(body) for pod, body in zip(pods, bodies, strict=True)}
         nothing = dict.fromkeys(clusters or (), Counts())
@@ -135,7 +115,7 @@ class RouterReader:
         read.
         """
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
-        query = f"/stats?format=json&filter={quote(_pattern(clusters, _ACTIVE), safe='')}"
+        query = f"/stats?format=json&filter={quote(pattern(clusters, ACTIVE), safe='')}"
         bodies = await asyncio.gather(*(self._stats(pod, query) for pod in read))
         told = [waiting(body) for body in bodies]
         if None in told:
@@ -149,7 +129,7 @@ class RouterReader:
         merges its threads' histograms every five seconds, those of all clusters at once.
         """
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
-        filter_ = quote(_pattern(clusters, _TIME), safe="")
+        filter_ = quote(pattern(clusters, TIME), safe="")
         query = f"/stats?format=json&histogram_buckets=cumulative&filter={filter_}"
         bodies = await asyncio.gather(*(self._stats(pod, query) for pod in read))
         found = {pod["metadata"]["uid"]: timed(body) for pod, body in zip(read, bodies, strict=True)}
@@ -195,91 +175,6 @@ class RouterReader:
         return await self._fetcher.json(url, headers=headers, missing=missing)
 
 
-def counted(body: Any) -> dict[str, Counts] | None:
-    """The counts in an answer of Envoy's `/stats?format=json`; None when it is no such answer."""
-    stats = _listed(body)
-    if stats is None:
-        return None
-    figures: dict[str, dict[str, int]] = {}
-    for match, value in _valued(stats, _NAME):
-        figures.setdefault(match[1], dict.fromkeys(_STATS, 0))[match[2]] = value
-    found: dict[str, Counts] = {}
-    for cluster, values in figures.items():
-        revision = cluster.removesuffix(names.GRPC_SUFFIX)
-        now = _counts(values) if cluster == revision else _grpc_counts(values)
-        before = found.get(revision, Counts())
-        found[revision] = Counts(before.requests + now.requests, before.errors + now.errors)
-    return found
-
-
-def waiting(body: Any) -> dict[str, int] | None:
-    """Requests under way by revision; None when it is no answer of Envoy's `/stats?format=json`."""
-    stats = _listed(body)
-    if stats is None:
-        return None
-    found: dict[str, int] = {}
-    for match, value in _valued(stats, _UNDER_WAY):
-        revision = match[1].removesuffix(names.GRPC_SUFFIX)
-        found[revision] = found.get(revision, 0) + value
-    return found
-
-
-def timed(body: Any) -> dict[str, Histogram] | None:
-    """The histograms in an answer of `/stats?format=json&histogram_buckets=cumulative`, HTTP and gRPC of a
-    revision together; None when it is no such answer."""
-    stats = _listed(body)
-    if stats is None:
-        return None
-    found: dict[str, Histogram] = {}
-    given = (stat.get("histograms") or () for stat in stats)
-    for one in chain.from_iterable(given):
-        match = _TIMED.fullmatch(str(one.get("name", "")))
-        if match:
-            revision = match[1].removesuffix(names.GRPC_SUFFIX)
-            found[revision] = found.get(revision, Histogram()) + _histogram(one["buckets"])
-    return found
-
-
-def _listed(body: Any) -> list[Json] | None:
-    """What an answer of Envoy's `/stats?format=json` lists; None when it is no such answer."""
-    if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
-        return None
-    return [stat for stat in body["stats"] if isinstance(stat, dict)]
-
-
-def _valued(stats: Iterable[Json], name: re.Pattern[str]) -> Iterator[tuple[re.Match[str], int]]:
-    """Statistics of such a name that count something, with their value."""
-    for stat in stats:
-        match = name.fullmatch(str(stat.get("name", "")))
-        if match and isinstance(stat.get("value"), int):
-            yield match, stat["value"]
-
-
-def _histogram(buckets: Iterable[Json]) -> Histogram:
-    rows = [(float(one["upper_bound"]), int(one["cumulative"])) for one in buckets]
-    return Histogram(tuple(bound for bound, _ in rows), tuple(count for _, count in rows))
-
-
-def _counts(values: dict[str, int]) -> Counts:
-    """A request that the client gave up on is in none of Envoy's response counters: it shows as a connection
-    to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1).
-    One that a pod dropped and another one answered is an error of the version too, though no client saw it.
-    """
-    given_up = max(0, values[_CUT] - values[_TIMED_OUT])
-    dropped = min(values[_SAVED], values[_DROPPED])
-    errors = values[_FAILED] + values[_REFUSED] + given_up + dropped
-    return Counts(requests=values[_COMPLETED] + given_up, errors=errors)
-
-
-def _grpc_counts(values: dict[str, int]) -> Counts:
-    """A call that fails is a 200 with a status behind it. What the router answers itself counts as both, so
-    the larger number is that of all. A call that was given up is a stream that the router reset.
-    """
-    given_up = max(0, values[_RESET] - values[_TIMED_OUT])
-    faults = max(sum(values[name] for name in _FAULTS), values[_FAILED])
-    return Counts(values[_COMPLETED] + given_up, faults + given_up + values[_SAVED])
-
-
 def steady(before: Counts | None, now: Counts) -> Counts:
     """`now`, but not a little less than before: Envoy counts a time-out and its cut connection one after the
     other, and a reading between the two must not look like a router that began again from zero."""
@@ -287,11 +182,6 @@ def steady(before: Counts | None, now: Counts) -> Counts:
         return now
     errors = before.errors if before.errors - _SLACK <= now.errors else now.errors
     return Counts(max(before.requests, now.requests), max(errors, now.errors))
-
-
-def _pattern(clusters: Collection[str] | None, stat: str) -> str:
-    names_ = "[^.]+" if clusters is None else f"({'|'.join(re.escape(name) for name in sorted(clusters))})"
-    return rf"^cluster\.{names_}({names.GRPC_SUFFIX})?\.({stat})$"
 
 
 def _told(body: Any) -> InForce | None:

@@ -18,7 +18,8 @@ from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
-from noria_operator.evidence.router import RouterReader, counted, steady, timed, waiting
+from noria_operator.evidence.router import RouterReader, steady
+from noria_operator.evidence.router_stats import counted, timed, waiting
 from noria_operator.evidence.server import MAX_OPEN, PATIENCE, CounterReader
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -1,0 +1,128 @@
+"""What Envoy's statistics say of versions: requests and errors, requests under way, times of answers.
+
+Comes in: the body of an answer of `/stats?format=json`. Goes out: figures by revision (its cluster for HTTP
+and the one for gRPC together), or None when it is no such answer. Invariant: every way of failing is an error
+of the version that was to answer: a 5xx of its own or the gRPC status of a fault, a 429 (it could not take
+the request), and what the router answered in its place (503 for a reset, refused or impossible connection,
+504 for a time-out), a request that the client gave up waiting for, and one that a pod dropped, whoever
+answered it then.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from noria_operator.api import names
+from noria_operator.domain.latency import Histogram
+from noria_operator.domain.verdict import Counts
+
+Json = dict[str, Any]
+
+_COMPLETED, _FAILED, _REFUSED = "upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_429"
+_CUT, _TIMED_OUT = "upstream_cx_destroy_local_with_active_rq", "upstream_rq_timeout"
+_RESET = "upstream_rq_tx_reset"
+_SAVED, _DROPPED = "upstream_rq_retry_success", "upstream_cx_destroy_remote_with_active_rq"
+_FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
+"""UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP calls 5xx and
+429 (and 413, which gRPC does not tell apart; clients that send too much do so to every version)."""
+ACTIVE = "upstream_rq_active"
+_UNDER_WAY = re.compile(rf"cluster\.([^.]+)\.{ACTIVE}")
+_STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT, _RESET, _SAVED, _DROPPED, *_FAULTS)
+COUNTED = "|".join(map(re.escape, _STATS))
+_NAME = re.compile(rf"cluster\.([^.]+)\.({COUNTED})")
+TIME = "upstream_rq_time"
+_TIMED = re.compile(rf"cluster\.([^.]+)\.{TIME}")
+
+
+def pattern(clusters: Collection[str] | None, stat: str) -> str:
+    """What to filter statistics by: `stat` (a regular expression) of these clusters, or of all."""
+    names_ = "[^.]+" if clusters is None else f"({'|'.join(re.escape(name) for name in sorted(clusters))})"
+    return rf"^cluster\.{names_}({names.GRPC_SUFFIX})?\.({stat})$"
+
+
+def counted(body: Any) -> dict[str, Counts] | None:
+    """The counts in an answer of Envoy's `/stats?format=json`; None when it is no such answer."""
+    stats = _listed(body)
+    if stats is None:
+        return None
+    figures: dict[str, dict[str, int]] = {}
+    for match, value in _valued(stats, _NAME):
+        figures.setdefault(match[1], dict.fromkeys(_STATS, 0))[match[2]] = value
+    found: dict[str, Counts] = {}
+    for cluster, values in figures.items():
+        revision = cluster.removesuffix(names.GRPC_SUFFIX)
+        now = _counts(values) if cluster == revision else _grpc_counts(values)
+        before = found.get(revision, Counts())
+        found[revision] = Counts(before.requests + now.requests, before.errors + now.errors)
+    return found
+
+
+def waiting(body: Any) -> dict[str, int] | None:
+    """Requests under way by revision; None when it is no answer of Envoy's `/stats?format=json`."""
+    stats = _listed(body)
+    if stats is None:
+        return None
+    found: dict[str, int] = {}
+    for match, value in _valued(stats, _UNDER_WAY):
+        revision = match[1].removesuffix(names.GRPC_SUFFIX)
+        found[revision] = found.get(revision, 0) + value
+    return found
+
+
+def timed(body: Any) -> dict[str, Histogram] | None:
+    """The histograms in an answer of `/stats?format=json&histogram_buckets=cumulative`, HTTP and gRPC of a
+    revision together; None when it is no such answer."""
+    stats = _listed(body)
+    if stats is None:
+        return None
+    found: dict[str, Histogram] = {}
+    given = (stat.get("histograms") or () for stat in stats)
+    for one in chain.from_iterable(given):
+        match = _TIMED.fullmatch(str(one.get("name", "")))
+        if match:
+            revision = match[1].removesuffix(names.GRPC_SUFFIX)
+            found[revision] = found.get(revision, Histogram()) + _histogram(one["buckets"])
+    return found
+
+
+def _listed(body: Any) -> list[Json] | None:
+    """What an answer of Envoy's `/stats?format=json` lists; None when it is no such answer."""
+    if not isinstance(body, dict) or not isinstance(body.get("stats"), list):
+        return None
+    return [stat for stat in body["stats"] if isinstance(stat, dict)]
+
+
+def _valued(stats: Iterable[Json], name: re.Pattern[str]) -> Iterator[tuple[re.Match[str], int]]:
+    """Statistics of such a name that count something, with their value."""
+    for stat in stats:
+        match = name.fullmatch(str(stat.get("name", "")))
+        if match and isinstance(stat.get("value"), int):
+            yield match, stat["value"]
+
+
+def _histogram(buckets: Iterable[Json]) -> Histogram:
+    rows = [(float(one["upper_bound"]), int(one["cumulative"])) for one in buckets]
+    return Histogram(tuple(bound for bound, _ in rows), tuple(count for _, count in rows))
+
+
+def _counts(values: dict[str, int]) -> Counts:
+    """A request that the client gave up on is in none of Envoy's response counters: it shows as a connection
+    to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1).
+    One that a pod dropped and another one answered is an error of the version too, though no client saw it.
+    """
+    given_up = max(0, values[_CUT] - values[_TIMED_OUT])
+    dropped = min(values[_SAVED], values[_DROPPED])
+    errors = values[_FAILED] + values[_REFUSED] + given_up + dropped
+    return Counts(requests=values[_COMPLETED] + given_up, errors=errors)
+
+
+def _grpc_counts(values: dict[str, int]) -> Counts:
+    """A call that fails is a 200 with a status behind it. What the router answers itself counts as both, so
+    the larger number is that of all. A call that was given up is a stream that the router reset.
+    """
+    given_up = max(0, values[_RESET] - values[_TIMED_OUT])
+    faults = max(sum(values[name] for name in _FAULTS), values[_FAILED])
+    return Counts(values[_COMPLETED] + given_up, faults + given_up + values[_SAVED])
