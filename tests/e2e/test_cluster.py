@@ -18,6 +18,8 @@ RESTRICTED = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+SAY = ">/dev/termination-log"
+"""Behind a command: its output becomes what `finished` gives."""
 
 
 def pod(namespace: str, name: str, script: str, *, image: str = "", **spec: Any) -> dict[str, Any]:
@@ -43,18 +45,29 @@ def pod(namespace: str, name: str, script: str, *, image: str = "", **spec: Any)
 
 
 def finished(kubectl: Program, namespace: str, name: str) -> str:
-    """Wait until the pod has succeeded; its log."""
+    """Wait until the pod has succeeded; what it said.
+
+    Not its log: that is written beside the container, and its last lines may come after the end is known.
+    """
     where = f"--namespace={namespace}"
     succeeded = "--for=jsonpath={.status.phase}=Succeeded"
     kubectl("wait", where, succeeded, f"pod/{name}", "--timeout=60s")
-    return kubectl("logs", where, name)
+    message = "{.status.containerStatuses[0].state.terminated.message}"
+    return kubectl("get", "pod", where, name, f"--output=jsonpath={message}")
 
 
 def test_the_first_pod_of_a_namespace_runs_within_seconds(kubectl: Program, namespace: str) -> None:
     started = time.monotonic()
-    kubectl.apply(pod(namespace, "first", "echo ran"))
+    kubectl.apply(pod(namespace, "first", f"echo ran {SAY}"))
     assert finished(kubectl, namespace, "first") == "ran\n"
     print(f"first pod finished after {time.monotonic() - started:.1f} s")
+
+
+def test_what_a_pod_writes_is_in_its_log(kubectl: Program, namespace: str) -> None:
+    kubectl.apply(pod(namespace, "writer", "echo said; sleep 60"))
+    kubectl("wait", f"--namespace={namespace}", "--for=condition=Ready", "pod/writer", "--timeout=60s")
+    said = kubectl("logs", f"--namespace={namespace}", "writer", "--follow", "--limit-bytes=5")
+    assert said == "said\n"
 
 
 def test_an_image_is_pulled_by_its_digest(kubectl: Program, namespace: str) -> None:
@@ -62,7 +75,7 @@ def test_an_image_is_pulled_by_its_digest(kubectl: Program, namespace: str) -> N
     kubectl("wait", f"--namespace={namespace}", "--for=condition=Ready", "pod/by-tag", "--timeout=60s")
     found = kubectl.json("get", "pod", "by-tag", f"--namespace={namespace}")
     digest = found["status"]["containerStatuses"][0]["imageID"].rpartition("@")[2]
-    kubectl.apply(pod(namespace, "by-digest", "echo pinned", image=f"{toolbox.NAME}@{digest}"))
+    kubectl.apply(pod(namespace, "by-digest", f"echo pinned {SAY}", image=f"{toolbox.NAME}@{digest}"))
     assert finished(kubectl, namespace, "by-digest") == "pinned\n"
 
 
@@ -92,7 +105,7 @@ def test_a_claim_without_a_class_is_bound_and_written_by_a_plain_user(
     writer = pod(namespace, "writer", "echo kept > /data/file", volumes=volumes, mounts=mounts)
     kubectl.apply(claim, writer)
     finished(kubectl, namespace, "writer")
-    kubectl.apply(pod(namespace, "reader", "cat /data/file", volumes=volumes, mounts=mounts))
+    kubectl.apply(pod(namespace, "reader", f"cat /data/file {SAY}", volumes=volumes, mounts=mounts))
     assert finished(kubectl, namespace, "reader") == "kept\n"
     bound = kubectl.json("get", "pvc", "data", f"--namespace={namespace}")
     assert bound["status"]["phase"] == "Bound"
@@ -112,7 +125,7 @@ def test_a_service_is_found_by_name_from_pods_and_by_address_from_the_host(
     kubectl.apply(service, pod(namespace, "web", serve, **scratch))
     kubectl("wait", f"--namespace={namespace}", "--for=condition=Ready", "pod/web", "--timeout=60s")
     get = r"printf 'GET / HTTP/1.0\r\n\r\n'"
-    ask = f"for i in 1 2 3 4 5; do {get} | nc web 80 | grep hello && exit 0; sleep 0.5; done; exit 1"
+    ask = f"for i in 1 2 3 4 5; do {get} | nc web 80 | grep hello {SAY} && exit 0; sleep 0.5; done; exit 1"
     kubectl.apply(pod(namespace, "client", ask))
     assert finished(kubectl, namespace, "client") == "hello\n"
     found = kubectl.json("get", "service", "web", f"--namespace={namespace}")
