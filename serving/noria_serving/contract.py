@@ -96,6 +96,8 @@ REFERENCE_PATH: Final = "/reference"
 REFERENCE_SCHEMA: Final = "noria.reference/v1"
 SCORE_BINS: Final = 200
 """Feedback on a score in [0, 1] is counted in this many bins of equal width, the same for every version."""
+CONFUSION_CLASSES: Final = 20
+"""Of a classifier with at most so many classes, labels are counted by true and predicted class as well."""
 GRID_BINS: Final = 128
 """Predictions are counted in bins that versions have in common, too: so many, or up to twice as many, make up
 the range of a version's predictions."""

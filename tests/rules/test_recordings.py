@@ -116,6 +116,14 @@ def test_accuracy_has_wilsons_bounds(tmp_path: Path) -> None:
     )
 
 
+def test_accuracy_is_that_of_any_number_of_classes(tmp_path: Path) -> None:
+    judge(
+        tmp_path,
+        confusion([("cat", "cat", 300), ("dog", "dog", 200), ("eel", "dog", 450), ("eel", "eel", 50)]),
+        rounded("model:accuracy:ratio1d", "12h", 4, (at(BAD, **V), 0.55)),
+    )
+
+
 def test_a_regressions_error_has_its_margin(tmp_path: Path) -> None:
     """Half of the rows are off by 1, half by 3: mean 2, mean square 5, so a deviation of 1."""
     place = at(BAD, **V)

@@ -177,7 +177,7 @@ class TriggerStatus(Status):
     )
     reason: Text | None = Field(
         default=None,
-        description="With drift, dataQuality and conceptDrift: why, in one word such as Drifted.",
+        description="Why, in one word such as Drifted or MetricUnsuitable.",
     )
     message: Message | None = Field(default=None, description="The decision in one sentence.")
     streak: int | None = Field(

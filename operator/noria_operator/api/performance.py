@@ -17,10 +17,11 @@ from noria_operator.api.types import Decimal, PositiveDuration, Probability
 
 
 class EstimatedPerformance(Spec):
-    """Performance of a binary classifier as its scores say, before labels come; blind to concept drift."""
+    """Performance of a classifier as its scores say, before labels come; blind to concept drift."""
 
     metric: Literal["auc", "logloss", "accuracy", "brier", "f1", "precision", "recall"] = Field(
-        description="What is estimated from scores, which are calibrated where the window has 500 labels."
+        description="What is estimated from scores, which are calibrated where the window has 500 labels; of "
+        "several classes accuracy."
     )
     min: Decimal | None = Field(default=None, description="Fires below this value.")
     max: Decimal | None = Field(default=None, description="Fires above this value.")
@@ -46,7 +47,7 @@ class EstimatedPerformance(Spec):
 
 
 class ConceptDrift(Spec):
-    """A binary classifier is wrong more often than it was, wherever in the past the change was."""
+    """A classifier is wrong more often than it was, wherever in the past the change was."""
 
     min_labels: int = Field(
         default=32, ge=1, le=1_000_000, description="Labels of a step; fewer wait for more. Default: 32."

@@ -76,11 +76,10 @@ class Performance(Spec):
         "auc", "logloss", "accuracy", "calibration", "brier", "f1", "precision", "recall", "expectedCost",
         "rmse", "mae",
     ] = Field(
-        description="Metric computed from feedback: auc, logloss, accuracy, calibration (gap between mean "
-        "score "
-        "and share of positives), brier, f1, precision, recall or expectedCost of a binary classifier "
-        "(threshold "
-        "0.5); rmse or mae of a regression."
+        description="Metric computed from feedback. Two classes (threshold 0.5): auc, logloss, accuracy, "
+        "calibration (gap between mean score and share of positives), brier, f1, precision, recall, "
+        "expectedCost. Several: accuracy, calibration and, of up to 20, f1, precision and recall (means over "
+        "classes). Regression: rmse, mae."
     )  # fmt: skip
     cost_matrix: CostMatrix | None = Field(
         default=None, description="With metric expectedCost: what a label costs. Absent: 1 for each mistake."

@@ -20,7 +20,7 @@ from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain import triggers_estimated as estimated
 from noria_operator.domain import triggers_monitoring
 from noria_operator.domain.drift.columns import PREDICTION
-from noria_operator.domain.performance import REGRESSION, Joined
+from noria_operator.domain.performance import Joined
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_jobs import fingerprint_job, fingerprint_name
 from noria_operator.domain.training_times import moment
@@ -86,7 +86,7 @@ class _Question:
             return await self._estimated(trigger, trigger.estimated_performance, entry)
         if trigger.concept_drift is not None:
             totals = await self._totals(opened_at(entry, champion))
-            labels = totals.labels(champion.name) if totals and champion else None
+            labels = totals.joined(champion.name) if totals and champion else None
             warmup = self.training.spec.warmup
             return concept_drift(trigger, entry, champion=champion, labels=labels, now=now, warmup=warmup)
         if trigger.drift is not None or trigger.data_quality is not None:
@@ -98,7 +98,7 @@ class _Question:
         champion, now = self.champion, self.ctx.clock.now()
         totals = await self._totals(window_start(entry, estimated.as_performance(rule), champion))
         scores = totals.outputs(champion.name) if totals and champion else None
-        labels = totals.labels(champion.name) if totals and champion else None
+        labels = totals.joined(champion.name, rule.metric) if totals and champion else None
         warmup = self.training.spec.warmup
         return estimated.estimated(
             trigger, rule, entry, champion=champion, scores=scores, labels=labels, now=now, warmup=warmup
@@ -113,8 +113,7 @@ class _Question:
         if totals is None or champion is None:
             return None, Coverage()
         predicted = totals.seen(champion.name).get(PREDICTION)
-        regression = rule.metric in REGRESSION
-        joined = totals.errors(champion.name) if regression else totals.labels(champion.name)
+        joined = totals.joined(champion.name, rule.metric)
         return joined, Coverage(predicted.rows if predicted else 0, totals.median_delay())
 
     async def _joined(self, since: datetime | None) -> int | None:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.controllers.context import Context
 from noria_operator.domain.analysis import Counted
+from noria_operator.domain.classes import Classes
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
@@ -40,12 +41,36 @@ def counted(ctx: Context, deployment: ModelDeployment, policy: Policy, state: St
     if not totals or len(totals) < len(read):
         return Counted(readable=False)
     champion, challenger = state.stable.version, state.candidate.target.version
+    metric = policy.quality.metric if policy.quality and due else ""
     return Counted(
-        champion=totals[-1].labels(champion) if due else Labels.none(),
-        challenger=totals[-1].labels(challenger) if due else Labels.none(),
+        champion=_labels(totals[-1], champion, metric),
+        challenger=_labels(totals[-1], challenger, metric),
+        unsuitable=_unsuitable(totals[-1], (champion, challenger), metric),
         champion_outputs=totals[0].outputs(champion),
         challenger_outputs=totals[0].outputs(challenger),
     )
+
+
+def _labels(totals: Totals, version: str, metric: str) -> Labels:
+    """Those that the metric is taken of; none before it is asked for."""
+    joined = totals.joined(version) if metric else None
+    if isinstance(joined, Classes):
+        return joined.as_labels()
+    return joined if isinstance(joined, Labels) else Labels.none()
+
+
+def _unsuitable(totals: Totals, versions: tuple[str, str], metric: str) -> str:
+    """Why one of the versions cannot be compared by the metric; empty where both can."""
+    if not metric:
+        return ""
+    for version in versions:
+        joined = totals.joined(version)
+        comparable = isinstance(joined, Labels) or (isinstance(joined, Classes) and metric == "accuracy")
+        if not comparable:
+            kind = totals.task(version)
+            use = "accuracy" if isinstance(joined, Classes) else "predictions and a query"
+            return f"{version} predicts {kind}, of which {metric} cannot be told from counts; use {use}"
+    return ""
 
 
 def _look(ctx: Context, deployment: ModelDeployment, since: datetime) -> tuple[Totals | None] | None:

@@ -65,5 +65,7 @@ class Counted:
     readable: bool = True
     champion: Labels = field(default_factory=Labels.none)
     challenger: Labels = field(default_factory=Labels.none)
+    unsuitable: str = ""
+    """Why such labels never tell what is asked of them."""
     champion_outputs: Outputs | None = None
     challenger_outputs: Outputs | None = None

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from noria_operator.domain import latency, predictions, quality_drop, queries
 from noria_operator.domain.analysis import Analysis, Counted
+from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import Asked, Measured, QueryPolicy
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
@@ -105,8 +106,15 @@ def _quality(
         state,
         observed,
         quality_drop.MEASURE,
-        lambda seen: quality_drop.judge(asked, seen.champion, seen.challenger, tests, policy.rivals),
+        lambda seen: _of_labels(asked, seen, tests, policy.rivals),
     )
+
+
+def _of_labels(asked: QualityPolicy, seen: Counted, tests: int, rivals: int) -> Judgement:
+    if not seen.unsuitable:
+        return quality_drop.judge(asked, seen.champion, seen.challenger, tests, rivals)
+    verdict = Verdict.PASS if asked.optional else Verdict.ERROR
+    return Judgement(verdict, f"analysis.quality: {seen.unsuitable}", quality_drop.MEASURE)
 
 
 def _predictions(

@@ -17,9 +17,11 @@ from functools import partial
 from math import sqrt
 from typing import Final
 
+from noria_operator.domain.classes import MACRO, OF_CALLS, Classes, macro
 from noria_operator.domain.proportions import Z95, Interval, wilson
 from noria_operator.domain.quality import RATED, Confusion, Direction, Labels, Rows, rows
 from noria_operator.domain.quality_drop import METRICS
+from noria_serving.contract import CONFUSION_CLASSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Measured:
         return self.value + self.error if direction is Direction.HIGHER else self.value - self.error
 
 
-Joined = Labels | Errors
+Joined = Labels | Classes | Errors
 EXPECTED_COST: Final = "expectedCost"
 REGRESSION: Final = frozenset({"rmse", "mae"})
 
@@ -82,12 +84,41 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
     """The metric; None where these labels cannot tell it."""
     if isinstance(joined, Errors):
         return _ERRORS[metric](joined) if metric in _ERRORS and joined.count else None
+    if isinstance(joined, Classes):
+        return _of_classes(metric, joined)
     found = rows(joined)
     if metric == EXPECTED_COST:
         return _cost(found, joined.samples, costs)
     rated = RATED.get(metric)
     value = rated(found) if rated and joined.samples else None
     return None if value is None else Measured(value, *_INTERVALS[metric](value, joined, found))
+
+
+def unsuitable(metric: str, joined: Joined) -> str:
+    """Why such labels never tell the metric, and what to ask for instead; empty where they can."""
+    if isinstance(joined, Errors):
+        good, of = tuple(_ERRORS), "a regression"
+    elif isinstance(joined, Labels):
+        good, of = (*RATED, EXPECTED_COST), "a classifier of two classes"
+    elif joined.samples and not joined.table:
+        good, of = OF_CALLS, f"a classifier of more than {CONFUSION_CLASSES} classes"
+    else:
+        good, of = (*OF_CALLS, *MACRO), "a classifier of several classes"
+    return "" if metric in good else f"{metric} cannot be told of {of}; use one of {', '.join(good)}"
+
+
+def _of_classes(metric: str, joined: Classes) -> Measured | None:
+    if not joined.samples:
+        return None
+    if metric == "accuracy":
+        return Measured(joined.right / joined.samples, *wilson(joined.right, joined.samples))
+    if metric == "calibration":
+        return measure(metric, joined.called)
+    found = macro(metric, joined.table) if metric in MACRO else None
+    if found is None:
+        return None
+    low, high = _around(*found)
+    return Measured(found[0], max(0.0, low), min(1.0, high))
 
 
 def _cost(found: Rows, samples: int, costs: Costs) -> Measured | None:

@@ -14,10 +14,13 @@ from typing import Any, Final
 
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.api.types import format_decimal
+from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift.change import EVIDENCE, Bucket, Change, look, remember
+from noria_operator.domain.performance import Errors, Joined
 from noria_operator.domain.quality import Confusion, Labels, rows
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
+from noria_operator.domain.triggers_performance import refused
 
 Json = dict[str, Any]
 
@@ -29,7 +32,7 @@ def concept_drift(
     entry: Json,
     *,
     champion: Champion | None,
-    labels: Labels | None,
+    labels: Joined | None,
     now: datetime,
     warmup: timedelta = timedelta(),
 ) -> Request:
@@ -45,16 +48,21 @@ def concept_drift(
         begin = {"version": champion.name, "windowStartedAt": stamp(now + warmup), "state": {"memory": []}}
         text = f"no labels of {champion.name} yet"
         return _request(trigger, begin | _said(trigger, "Wait", "WindowOpen", text))
+    if isinstance(labels, Errors):
+        text = f"{champion.name} is a regression, not right or wrong: watch performance by rmse or mae"
+        return refused(trigger, entry, text)
     due = begun + rule.every
     if labels is None or labels.samples < rule.min_labels or now < due:
         return _request(trigger, entry, due=due if now < due else None)
     return _request(trigger, entry | _stepped(trigger, entry, champion, labels, now))
 
 
-def _stepped(trigger: TriggerSpec, entry: Json, champion: Champion, labels: Labels, now: datetime) -> Json:
-    seen = Confusion.of(rows(labels))
+def _stepped(
+    trigger: TriggerSpec, entry: Json, champion: Champion, labels: Labels | Classes, now: datetime
+) -> Json:
+    wrong = _wrong(labels)
     memory = tuple(Bucket(*one) for one in (entry.get("state") or {}).get("memory", ()))
-    said, kept = look(remember(memory, labels.samples, int(seen.fp + seen.fn)))
+    said, kept = look(remember(memory, labels.samples, wrong))
     known = sum(one.labels for one in kept)
     step = {
         "windowStartedAt": stamp(now),
@@ -66,9 +74,17 @@ def _stepped(trigger: TriggerSpec, entry: Json, champion: Champion, labels: Labe
         return step | {"samples": entry["samples"]}
     if said.found:
         return step | _figures(said) | _said(trigger, "Fire", CHANGED, _in_words(said, champion))
-    wrong = sum(one.errors for one in kept)
-    text = f"{wrong} of {known} labels of {champion.name} were not as predicted, and never surely more often"
+    errors = sum(one.errors for one in kept)
+    text = f"{errors} of {known} labels of {champion.name} were not as predicted, and never surely more often"
     return step | _figures(said) | _said(trigger, "No", "Steady", text)
+
+
+def _wrong(labels: Labels | Classes) -> int:
+    """How many were not as predicted."""
+    if isinstance(labels, Classes):
+        return labels.samples - labels.right
+    seen = Confusion.of(rows(labels))
+    return int(seen.fp + seen.fn)
 
 
 def _in_words(said: Change, champion: Champion) -> str:

@@ -15,11 +15,13 @@ from typing import Any, Final
 
 from noria_operator.api.performance import EstimatedPerformance
 from noria_operator.api.triggers import Performance, TriggerSpec
+from noria_operator.domain.classes import Classes
 from noria_operator.domain.estimated import BLIND, calibration_error, expected, isotonic, itself
+from noria_operator.domain.performance import Joined
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels, rows
 from noria_operator.domain.triggers import Champion, Request, answered_by
-from noria_operator.domain.triggers_performance import performance
+from noria_operator.domain.triggers_performance import performance, refused
 from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]
@@ -36,17 +38,20 @@ def estimated(
     *,
     champion: Champion | None,
     scores: Outputs | None,
-    labels: Labels | None,
+    labels: Joined | None,
     now: datetime,
     warmup: timedelta = timedelta(),
 ) -> Request:
     """Judge a closed window of scores; leave an open one alone."""
+    if isinstance(labels, Classes) and rule.metric != "accuracy":
+        text = f"{rule.metric} of several classes cannot be estimated from scores; estimate accuracy"
+        return refused(trigger, entry, text)
     found = performance(
         trigger,
         as_performance(rule),
         entry,
         champion=champion,
-        labels=expected_labels(scores, labels) if scores else None,
+        labels=expected_joined(scores, labels) if scores else None,
         now=now,
         counted=COUNTED,
         warmup=warmup,
@@ -66,6 +71,16 @@ def as_performance(rule: EstimatedPerformance) -> Performance:
         for_=rule.for_,
         window=rule.window,
     )
+
+
+def expected_joined(scores: Outputs, labels: Joined | None) -> Joined | None:
+    """The labels to expect. The score of the likeliest of several classes is the probability that it is the
+    true one.
+    """
+    if isinstance(labels, Classes):
+        called = expected_labels(scores, labels.called)
+        return Classes(called) if called else None
+    return expected_labels(scores, labels if isinstance(labels, Labels) else None)
 
 
 def expected_labels(scores: Outputs, labels: Labels | None) -> Labels | None:

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.api.types import format_decimal, format_duration
-from noria_operator.domain.performance import Costs, Joined, Measured, measure
+from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
 from noria_operator.domain.quality import DIRECTIONS, Direction
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion, Request, opened_at, window_key
 from noria_operator.domain.triggers_cost import weighed
 
 Json = dict[str, Any]
+
+UNSUITABLE: Final = "MetricUnsuitable"
+"""Reason of a trigger whose metric the model has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ def performance(
         return Request(opened, "Performance", due=now + warmup if warmup else None)
     if now < begun:
         return Request(entry, "Performance", due=begun)
+    if labels is not None and (wrong := unsuitable(rule.metric, labels)):
+        return refused(trigger, entry, f"{wrong} ({champion.name})")
     closed = _closed(rule, labels, begun, now)
     measured = measure(rule.metric, labels, costs(rule)) if closed and labels else None
     if labels is None or measured is None:
@@ -74,6 +79,12 @@ def performance(
     return _judged(
         told, rule, measured, counted=f"{labels.samples} {counted}", samples=labels.samples, now=now
     )
+
+
+def refused(trigger: TriggerSpec, entry: Json, text: str) -> Request:
+    """The trigger asks what such a model cannot tell: a person has to change it."""
+    said = {"name": trigger.name, "decision": "Error", "reason": UNSUITABLE, "message": text}
+    return Request(entry | said, trigger.reason)
 
 
 def costs(rule: Performance) -> Costs:
@@ -135,6 +146,7 @@ def _judged(
         judged = (
             weighed(entry, rule, rule.cost, measured=measured, labels=samples, best=best, now=now) | closed
         )
+        judged.pop("reason", None)
         return _asking(judged | {"threshold": best}, wanted=bool(judged["streak"]))
     threshold = _threshold(rule, known)
     judged_by = value if rule.relative_drop is None else measured.generous(direction)
@@ -157,7 +169,7 @@ def _judged(
         "streak": streak,
         "state": {"metric": rule.metric},
     }
-    for name in ("threshold", "regret", "forecast"):
+    for name in ("threshold", "regret", "forecast", "reason"):
         judged.pop(name, None)
     if threshold is not None:
         judged["threshold"] = _text(threshold)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
+from noria_operator.domain.triggers_performance import UNSUITABLE
 
 Json = dict[str, Any]
 
@@ -38,7 +39,7 @@ def ready(obj: Json, status: Json, deployment: Json | None, held: str, now: date
         conditions = [
             Condition("Ready", True, reason, message),
             Condition("Reconciling", False, reason, ""),
-            Condition("Stalled", False, reason, ""),
+            _unsuitable(status, reason),
         ]
     conditions.append(_alarm(status))
     generation = int(obj["metadata"].get("generation", 0))
@@ -59,6 +60,15 @@ def mismatch(obj: Json, deployment: Json | None) -> str:
         f"ModelDeployment {obj['spec']['deployment']} serves {deployment['spec']['model']}, and the template "
         f"trains {trained}: correct spec.template.spec.model or spec.deployment"
     )
+
+
+def _unsuitable(status: Json, reason: str) -> Condition:
+    """Whether a trigger asks what the served model cannot tell; the others are watched."""
+    entries = [one for one in status.get("triggers", []) if one.get("reason") == UNSUITABLE]
+    if not entries:
+        return Condition("Stalled", False, reason, "")
+    said = "; ".join(f"trigger {one['name']}: {one.get('message', '')}" for one in entries)
+    return Condition("Stalled", True, UNSUITABLE, clip(said))
 
 
 def _alarm(status: Json) -> Condition:

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from noria_operator.domain.drift.columns import Reference, Seen
-from noria_operator.domain.performance import Errors
+from noria_operator.domain.performance import Errors, Joined
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.verdict import Counts
@@ -57,6 +57,14 @@ class Totals:
     def labels(self, version: str) -> Labels:
         """Labels joined with predictions of `version` (a ModelVersion's name)."""
         return windows.labels(self.counts, version)
+
+    def joined(self, version: str, metric: str = "") -> Joined:
+        """Labels joined with predictions of `version`, as what it predicts has them."""
+        return windows.joined(self.counts, version, metric)
+
+    def task(self, version: str) -> str:
+        """What `version` predicts: binary, multiclass or regression; empty where its servers do not tell."""
+        return windows.task(self.counts, version)
 
     def outputs(self, version: str) -> Outputs | None:
         """Predictions of `version` in bins that versions have in common; None where nobody counts them."""

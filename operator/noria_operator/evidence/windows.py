@@ -14,9 +14,10 @@ from datetime import timedelta
 from itertools import accumulate, zip_longest
 from typing import Any
 
+from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift import columns
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
-from noria_operator.domain.performance import Errors
+from noria_operator.domain.performance import REGRESSION, Errors, Joined
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_serving.contract import COUNTERS_SCHEMA, DELAY_BOUNDS, REFERENCE_SCHEMA, SCORE_BINS
@@ -24,7 +25,7 @@ from noria_serving.contract import COUNTERS_SCHEMA, DELAY_BOUNDS, REFERENCE_SCHE
 Vector = Mapping[str, tuple[int, ...]]
 """Counts by their place in the document, such as `scores/flight-delay-3/negatives`."""
 
-_COUNTED = ("requests", "predictions", "feedback", "scores", "label_delay")
+_COUNTED = ("requests", "predictions", "feedback", "scores", "confusion", "label_delay")
 _OF_VERSION = ("features", "prediction")
 """In bins of the version that is served, so that counts of two versions are never added up."""
 _ERRORS = ("count", "over", "under", "squared", "clipped")
@@ -52,6 +53,8 @@ def parse(body: Any) -> Document | None:
         version = str(body["version"])
         for name in _OF_VERSION:
             counts |= dict(_rows(f"{name}/{version}", body.get(name, {})))
+        if body.get("task"):
+            counts[f"task/{version}/{body['task']}"] = ()
         counts |= _outputs(version, body.get("outputs") or {})
         counts |= _errors(body.get("errors") or {}, body.get("error_units") or {})
         times = float(body["started"]), float(body["from"]), float(body["at"])
@@ -103,6 +106,25 @@ def labels(counts: Vector, version: str) -> Labels:
     return Labels.of(
         counts.get(f"scores/{version}/negatives", none), counts.get(f"scores/{version}/positives", none)
     )
+
+
+def task(counts: Vector, version: str) -> str:
+    """What `version` predicts: binary, multiclass or regression; empty where its servers do not tell."""
+    prefix = f"task/{version}/"
+    told = {place.removeprefix(prefix) for place in counts if place.startswith(prefix)}
+    return told.pop() if len(told) == 1 else ""
+
+
+def joined(counts: Vector, version: str, metric: str) -> Joined:
+    """The labels of predictions that `version` made, by what it predicts; where its servers do not tell, by
+    what the metric is of.
+    """
+    kind = task(counts, version)
+    if kind == "multiclass":
+        return Classes(labels(counts, version), counts.get(f"confusion/{version}", ()))
+    if kind == "regression" or (not kind and metric in REGRESSION):
+        return errors(counts, version)
+    return labels(counts, version)
 
 
 def errors(counts: Vector, version: str) -> Errors:

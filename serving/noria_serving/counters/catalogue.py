@@ -118,8 +118,9 @@ DELAY: Final = Family(
     "model_label_delay_seconds", "histogram", "From prediction to label, of matched items, whole seconds."
 )
 CONFUSION: Final = Family(
-    "model_confusion_total", "counter", "Labelled rows at a threshold of one half; with several classes: "
-    "whether the predicted one was right.", ("actual", "predicted"),
+    "model_confusion_total", "counter", "Labelled rows by true and predicted class: of two at a threshold "
+    "of one half, as 0 and 1; of more than 20, and of another version, `actual` is `predicted` or `other`.",
+    ("actual", "predicted"),
 )  # fmt: skip
 LABELLED: Final = Family("model_errors_labelled_total", "counter", "Labelled rows of a regression.")
 ERRORS: Final = Family(

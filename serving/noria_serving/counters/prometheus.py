@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from itertools import accumulate, chain
+from itertools import accumulate, chain, product
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from noria_serving.contract import DELAY_BOUNDS
 from noria_serving.counters import catalogue
+from noria_serving.quality import spelling
 from noria_serving.reference import Bins
 
 if TYPE_CHECKING:
@@ -152,11 +153,28 @@ class _Families:
         yield delay
         confusion = catalogue.CONFUSION.counter()
         for version, scores in counts["scores"].items():
+            table = counts["confusion"].get(version)
+            for actual, predicted, rows in self._called(scores, table):
+                confusion.add_metric([self._labels[0], version, actual, predicted], rows)
+        yield confusion
+
+    def _called(
+        self, scores: Mapping[str, list[int]], table: list[int] | None
+    ) -> Iterator[tuple[str, str, int]]:
+        """(true class, predicted class, rows); of several, without a table: the predicted one and others."""
+        manifest = self._service.loaded.manifest
+        if table is not None:
+            names = [spelling(value) for value in manifest.classes]
+            pairs = product(names, names)
+            yield from ((*pair, rows) for pair, rows in zip(pairs, table, strict=True))
+        elif manifest.task == "multiclass":
+            yield "predicted", "predicted", sum(scores["positives"])
+            yield "other", "predicted", sum(scores["negatives"])
+        else:
             for actual, key in (("0", "negatives"), ("1", "positives")):
                 middle = len(scores[key]) // 2
-                for predicted, part in (("0", scores[key][:middle]), ("1", scores[key][middle:])):
-                    confusion.add_metric([self._labels[0], version, actual, predicted], sum(part))
-        yield confusion
+                yield actual, "0", sum(scores[key][:middle])
+                yield actual, "1", sum(scores[key][middle:])
 
     def _errors(self, counts: dict[str, Any], units: Mapping[str, float]) -> Iterator[Metric]:
         labelled, absolute = catalogue.LABELLED.counter(), catalogue.ERRORS.counter()

@@ -56,6 +56,7 @@ class State:
             position += bins.size + len(BESIDE)
         self._scores: dict[str, int] = {}
         self._errors: dict[str, int] = {}
+        self._tables: dict[str, tuple[int, int]] = {}
         self.units: dict[str, float] = {}
         """Of each version whose errors are counted."""
         self.vector: Vector = np.zeros(position, dtype=np.int64)
@@ -72,6 +73,15 @@ class State:
             return False
         self.vector[start + (SCORE_BINS if positive else 0) + row_bin] += 1
         return True
+
+    def add_call(self, version: str, cell: int, cells: int) -> None:
+        """Count one labelled row in a table of true by predicted class: `cell` of `cells`, row after row. A
+        server keeps that of its own version alone.
+        """
+        if version not in self._tables:
+            self._tables[version] = len(self.vector), cells
+            self.vector = np.concatenate([self.vector, np.zeros(cells, dtype=np.int64)])
+        self.vector[self._tables[version][0] + cell] += 1
 
     def add_error(self, version: str, error: float, unit: float) -> bool:
         """Count one labelled row of a regression: prediction less label; False when no more versions fit."""
@@ -123,6 +133,9 @@ class State:
             else {},
             "feedback": _named(FEEDBACK, numbers, self.feedback),
             "scores": {version: _scores(numbers, start) for version, start in self._scores.items()},
+            "confusion": {
+                version: numbers[start : start + cells] for version, (start, cells) in self._tables.items()
+            },
             "errors": {version: _named(ERRORS, numbers, start) for version, start in self._errors.items()},
             "label_delay": {"sum": numbers[self.delay], "count": sum(delays), "buckets": delays},
         }

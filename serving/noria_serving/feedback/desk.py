@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from noria_serving.contract import ERROR_UNITS, FEEDBACK_MAX_ROWS, SCORE_BINS
+from noria_serving.contract import CONFUSION_CLASSES, ERROR_UNITS, FEEDBACK_MAX_ROWS, SCORE_BINS
 from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.keys import MountedKeys
 from noria_serving.feedback.token import Refusal, Refused, Token, binding, key_id, sign, verify
@@ -154,8 +154,13 @@ class Desk:
         if token.values:
             unit = math.ldexp(1.0, token.exponent)
             return self._state.add_error(token.version, token.values[row] - label, unit)
-        right = label == (token.groups[row] if self._task == "multiclass" else 1)
-        return self._state.add_score(token.version, token.bins[row], positive=right)
+        if self._task != "multiclass":
+            return self._state.add_score(token.version, token.bins[row], positive=label == 1)
+        predicted, classes = token.groups[row], len(self._labels)
+        # Of another version it is not known in which order its classes are.
+        if token.version == self._version and predicted < classes <= CONFUSION_CLASSES:
+            self._state.add_call(token.version, int(label) * classes + predicted, classes**2)
+        return self._state.add_score(token.version, token.bins[row], positive=label == predicted)
 
     def _count(self, outcome: str) -> None:
         self._state.vector[self._state.feedback + FEEDBACK.index(outcome)] += 1

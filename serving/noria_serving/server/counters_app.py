@@ -97,6 +97,7 @@ def _document(service: Service, since: float | None, now: float) -> dict[str, An
         "started": service.loaded_at,
         "at": now,
         "from": origin,
+        "task": service.loaded.manifest.task,
         "error_units": state.units,
         **state.as_json(vector),
     }

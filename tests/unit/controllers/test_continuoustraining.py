@@ -312,6 +312,52 @@ async def test_errors_that_became_more_frequent_start_one_run() -> None:
     assert api.objects[KEY]["status"]["runs"][0]["reason"] == "ConceptDrift"
 
 
+def several(right: int, wrong: int, place: int = 80) -> Totals:
+    """A window of a classifier of three classes whose scores are all 0.4."""
+    row = [0] * SCORE_BINS
+    counts = {
+        f"scores/flights-1/{side}": (*row[:place], count, *row[place + 1 :])
+        for side, count in (("negatives", wrong), ("positives", right))
+    }
+    return Totals({"task/flights-1/multiclass": (), **counts})
+
+
+async def test_several_classes_are_right_by_the_likeliest_one() -> None:
+    concept, quality = (
+        {"name": "concept", "conceptDrift": {}},
+        {"name": "quality", "performance": {"metric": "accuracy", "min": "0.6", "minLabels": 100, "for": 1}},
+    )
+    api = world(triggers=[concept, quality])
+    await seen(api, None, *[several(90, 10)] * 20)
+    entries = api.objects[KEY]["status"]["triggers"]
+    assert [one["decision"] for one in entries] == ["No", "No"]
+    assert entries[1]["value"] == "0.9"
+    await seen(api, *[several(40, 60)] * 3)
+    assert [one["reason"] for one in api.objects[KEY]["status"]["runs"]] == ["ConceptDrift"]
+    assert api.objects[KEY]["status"]["triggers"][1]["value"] == "0.4"
+
+
+async def test_what_a_model_cannot_tell_is_an_error_that_a_person_sees() -> None:
+    quality = {"name": "quality", "performance": {"metric": "auc", "relativeDrop": "0.05"}}
+    early = {"name": "early", "estimatedPerformance": {"metric": "f1", "min": "0.8"}}
+    api = world(triggers=[quality, early, {"name": "concept", "conceptDrift": {}}])
+    await seen(api, None, several(90, 10))
+    status = api.objects[KEY]["status"]
+    assert [one["decision"] for one in status["triggers"]] == ["Error", "Error", "No"]
+    assert "use one of accuracy" in status["triggers"][0]["message"]
+    stalled = next(one for one in status["conditions"] if one["type"] == "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "MetricUnsuitable")
+    assert "trigger early: f1 of several classes" in stalled["message"]
+    before = len(api.writes)
+    await seen(api, several(180, 20))
+    assert len(api.writes) == before + 1, "conceptDrift took a step, the refusals say nothing new"
+    regression = Totals({"task/flights-1/regression": ()})
+    api = world(triggers=[{"name": "concept", "conceptDrift": {}}])
+    await seen(api, None, regression)
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["decision"], entry["reason"]) == ("Error", "MetricUnsuitable")
+
+
 async def test_an_open_window_of_features_is_read_and_not_added_up() -> None:
     api = world(triggers=[{"name": "drift", "drift": {"window": "2h"}}])
     await seen(api, None)

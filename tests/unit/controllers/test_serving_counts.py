@@ -25,6 +25,7 @@ class Servers:
 
     right: dict[str, int] = field(default_factory=dict)
     wrong: dict[str, int] = field(default_factory=dict)
+    task: str = ""
     asked: list[set[str]] = field(default_factory=list)
     since: list[datetime] = field(default_factory=list)
 
@@ -33,11 +34,16 @@ class Servers:
     ) -> tuple[Totals | None] | None:
         self.since.append(since)
         self.asked.append({one["metadata"]["labels"]["noria.dev/version"] for one in pods})
-        counts = {}
+        counts: dict[str, tuple[int, ...]] = {
+            f"task/{one}/{self.task}": () for one in self.right if self.task
+        }
         for version in {*self.right, *self.wrong}:
             row = [0] * SCORE_BINS
             row[-1], row[0] = self.right.get(version, 0), self.wrong.get(version, 0)
             counts[f"scores/{version}/positives"] = tuple(row)
+            if self.task:
+                counts[f"scores/{version}/positives"] = (self.right.get(version, 0), *[0] * (SCORE_BINS - 1))
+                counts[f"scores/{version}/negatives"] = (self.wrong.get(version, 0), *[0] * (SCORE_BINS - 1))
         return (Totals(counts),)
 
 
@@ -71,3 +77,18 @@ async def test_labels_count_after_their_delay_so_that_both_versions_have_old_one
     await look(api, routers, tmp_path, servers)
     assert servers.since[-1] == began + minutes(10)
     assert weights(api) == {"flights-1": 100}
+
+
+async def test_several_classes_are_compared_by_accuracy_and_nothing_else(tmp_path: Path) -> None:
+    api, routers = await canary(tmp_path)
+    servers = Servers(right={"flights-1": 2900, "flights-2": 500}, wrong={"flights-1": 100, "flights-2": 500})
+    servers.task = "multiclass"
+    edit(api, strategy={**STEPS, "analysis": {"quality": {}}})
+    await look(api, routers, tmp_path, servers)
+    measure = api.status["analysis"]["measures"][1]
+    assert measure["verdict"] == "Error"
+    assert "of which auc cannot be told from counts; use accuracy" in measure["message"]
+    edit(api, strategy={**STEPS, "analysis": {"quality": {"metric": "accuracy"}}})
+    await look(api, routers, tmp_path, servers)
+    assert weights(api) == {"flights-1": 100}
+    assert "quality: too much worse: accuracy 0.5000" in api.status["rejected"][0]["reason"]

@@ -8,8 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noria_operator.domain.classes import Classes
 from noria_operator.domain.performance import Errors
 from noria_operator.domain.predictions import Outputs
+from noria_operator.domain.quality import Labels
 from noria_operator.evidence import windows
 from noria_operator.evidence.windows import Document, Window, add, labels, outputs, parse, subtract
 
@@ -130,3 +132,20 @@ def test_errors_of_a_regression_keep_their_unit_and_delays_their_buckets() -> No
     assert windows.median_delay(both) == timedelta(minutes=10)
     assert windows.median_delay({}) is None
     assert windows.median_delay({"label_delay/buckets": (0,) * 11 + (5,)}) is None
+
+
+def test_labels_are_what_the_version_predicts() -> None:
+    scores = {"m-1": {"negatives": [1] * 200, "positives": [2] * 200}}
+    several = parse(body(task="multiclass", scores=scores, confusion={"m-1": [5] * 9}))
+    assert several is not None
+    total = add([several.counts, several.counts])
+    found = windows.joined(total, "m-1", "accuracy")
+    assert isinstance(found, Classes)
+    assert (found.samples, found.right, found.table) == (1200, 800, (10,) * 9)
+    for task, expected in (("regression", Errors), ("binary", Labels), (None, Labels)):
+        told = parse(body(task=task, scores=scores))
+        assert told is not None
+        assert isinstance(windows.joined(told.counts, "m-1", "accuracy"), expected)
+    untold = parse(body())
+    assert untold is not None
+    assert isinstance(windows.joined(untold.counts, "m-1", "rmse"), Errors), "a server of an earlier release"

@@ -299,3 +299,25 @@ def test_the_window_forgets_the_oldest_process_first_and_stays_bounded() -> None
     for sequence in range(0, 100 * 8192, 8192):
         window.add(b"z", sequence)
     assert window._size <= 4 * 1024
+
+
+def test_several_classes_are_counted_by_true_and_predicted_one(loaded: Loaded) -> None:
+    here = desk(loaded, classes=("a", "b", "c"), task="multiclass")
+    for actual, predicted in (("a", 0), ("b", 0), ("c", 2), ("c", 2)):
+        token = issue(here, np.array([0.5]), np.array([predicted]), NOW)
+        assert outcome(here, token, actual) == "matched"
+    counts = here._state.as_json(here._state.vector)
+    assert counts["confusion"] == {"late-4": [1, 0, 0, 1, 0, 0, 0, 0, 2]}
+    assert sum(counts["scores"]["late-4"]["positives"]) == 3
+
+
+def test_classes_of_another_version_and_too_many_are_right_or_wrong_only(loaded: Loaded) -> None:
+    other, many = desk(loaded, version="late-3", task="multiclass"), tuple("abcdefghijklmnopqrstu")
+    here = desk(loaded, classes=("a", "b", "c"), task="multiclass")
+    assert outcome(here, issue(other, np.array([0.5]), np.array([1]), NOW), "b") == "matched"
+    wide = desk(loaded, classes=many, task="multiclass")
+    assert outcome(wide, issue(wide, np.array([0.5]), np.array([20]), NOW), "u") == "matched"
+    for one, version in ((here, "late-3"), (wide, "late-4")):
+        counts = one._state.as_json(one._state.vector)
+        assert counts["confusion"] == {}
+        assert sum(counts["scores"][version]["positives"]) == 1

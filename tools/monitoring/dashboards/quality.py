@@ -80,7 +80,7 @@ def build() -> Dashboard:
         ),
         rows(
             "Confusion, last day",
-            "Labelled rows at a threshold of one half.",
+            "Labelled rows by true and predicted class, of two at a threshold of one half.",
             (
                 "rows",
                 f"sum by (version, actual, predicted) (increase(model_confusion_total{{{VERSION}}}[1d]))",

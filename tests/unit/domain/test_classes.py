@@ -1,0 +1,78 @@
+"""Several classes: each metric is scikit-learn's, and its interval holds the truth as often as it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, precision_score, recall_score
+
+from noria_operator.domain.classes import MACRO, Classes, macro
+from noria_operator.domain.performance import Errors, measure, unsuitable
+from noria_operator.domain.quality import Labels
+from noria_serving.contract import SCORE_BINS
+
+SHARES = np.array([[40, 5, 2, 0], [6, 25, 4, 0], [1, 2, 15, 0], [0, 0, 0, 0]], dtype=float).ravel()
+SHARES /= SHARES.sum()
+THEIRS = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
+
+
+def called(right: int, wrong: int, place: int = 160) -> Labels:
+    sides = [[0] * SCORE_BINS, [0] * SCORE_BINS]
+    sides[0][place], sides[1][place] = wrong, right
+    return Labels.of(*sides)
+
+
+def classes(table: np.ndarray) -> Classes:
+    right = int(np.trace(table.reshape(4, 4)))
+    return Classes(called(right, int(table.sum()) - right), tuple(table.tolist()))
+
+
+@pytest.mark.parametrize("metric", list(MACRO))
+def test_means_over_classes_are_scikit_learns(metric: str) -> None:
+    table = np.random.default_rng(1).multinomial(500, SHARES)
+    places = np.repeat(np.arange(16), table)
+    theirs = THEIRS[metric](places // 4, places % 4, average="macro", zero_division=0)
+    found = measure(metric, classes(table))
+    assert found is not None
+    assert found.value == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [*MACRO, "accuracy"])
+def test_intervals_hold_the_truth_in_about_95_of_100_windows(metric: str) -> None:
+    rng = np.random.default_rng(2)
+    truth = measure(metric, classes(np.round(SHARES * 1e7).astype(int)))
+    windows = [measure(metric, classes(rng.multinomial(400, SHARES))) for _ in range(200)]
+    assert truth is not None
+    held = sum(one is not None and one.low <= truth.value <= one.high for one in windows)
+    assert 180 <= held <= 200
+
+
+def test_a_row_is_right_where_its_class_is_the_likeliest_one_however_unlikely() -> None:
+    unsure = Classes(called(right=90, wrong=10, place=70))
+    found, gap = measure("accuracy", unsure), measure("calibration", unsure)
+    assert found is not None
+    assert found.value == 0.9
+    assert gap is not None
+    assert gap.value == pytest.approx(0.9 - 70.5 / SCORE_BINS)
+
+
+def test_a_window_without_a_mistake_is_not_sure_of_it() -> None:
+    table = (50.0, 0.0, 0.0, 50.0)
+    assert macro("f1", table) == pytest.approx((1.0, 1 / 100**2))
+    assert macro("f1", (0.0,) * 9) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "joined", "says"),
+    [
+        ("auc", Classes(called(9, 1), (5.0,) * 9), "several classes; use one of accuracy, calibration, f1"),
+        ("f1", Classes(called(9, 1)), "more than 20 classes; use one of accuracy, calibration"),
+        ("f1", Classes(called(9, 1), (5.0,) * 9), ""),
+        ("auc", Errors(count=1), "a regression; use one of rmse, mae"),
+        ("rmse", Labels.none(), "two classes; use one of auc"),
+        ("rmse", Errors(), ""),
+    ],
+)
+def test_a_metric_that_such_a_model_has_not_is_refused(metric: str, joined: object, says: str) -> None:
+    found = unsuitable(metric, joined)  # type: ignore[arg-type]
+    assert (says in found) if says else not found
