@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 FINISH_SECONDS: Final = 20.0
 """What a version that was replaced has in flight may take so long."""
 POLL_SECONDS: Final = 0.02
+LATER: Final = (b"retry-after", b"5")
+"""For who asks for a version that is being loaded; the same as from a router that knows of no pod."""
 
 
 class State(StrEnum):
@@ -106,7 +108,8 @@ class Models:
         slots = self.select(name, version)
         ready = [slot.service for slot in slots if slot.service is not None and not slot.service.fault]
         if not ready:
-            raise RequestError(_unready(name, slots), status=503, headers=[named(slots[-1].settings)])
+            later = [LATER] if slots[-1].state == State.LOADING else []
+            raise RequestError(_unready(name, slots), status=503, headers=[named(slots[-1].settings), *later])
         return ready[-1]
 
     def select(self, name: str, version: str | None) -> list[Slot]:

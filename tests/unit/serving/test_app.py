@@ -149,8 +149,9 @@ async def test_before_the_model_is_there_the_server_is_live_and_not_ready() -> N
             (await client.get(path)).status_code
             for path in ("/v2/health/live", "/v2/health/ready", f"{BASE}/ready", BASE)
         ]
-        statuses.append((await client.post(f"{BASE}/infer", json=GOOD)).status_code)
-    assert statuses == [200, 503, 503, 503, 503]
+        asked = await client.post(f"{BASE}/infer", json=GOOD)
+    assert [*statuses, asked.status_code] == [200, 503, 503, 503, 503]
+    assert int(asked.headers["retry-after"]) >= 1
 
 
 class Broken:
