@@ -35,7 +35,6 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
         name=deployment["metadata"]["name"],
         created=deployment["metadata"].get("creationTimestamp", ""),
         hosts=tuple(spec.get("hosts") or ()),
-        model=spec.get("model", ""),
         revisions=revisions,
         timeout=parse_duration(timeout).total_seconds(),
         endpoints=_taking(revisions, slices),

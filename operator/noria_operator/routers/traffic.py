@@ -38,7 +38,6 @@ class RoutedDeployment:
 
     name: str
     hosts: tuple[str, ...] = ()
-    model: str = ""
     revisions: tuple[tuple[str, int], ...] = ()
     timeout: float = 30.0
     endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)

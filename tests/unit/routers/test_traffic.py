@@ -109,7 +109,6 @@ def test_a_model_deployment_is_routed_by_its_status() -> None:
     assert found == RoutedDeployment(
         name="m",
         hosts=("x.example.com",),
-        model="flights",
         revisions=(("m-1", 90), ("m-2", 10)),
         timeout=90.0,
         endpoints={"m-1": (("10.0.0.1", 8080),), "m-2": ()},
