@@ -2,7 +2,8 @@
 
 Comes in: policy, state, and which pods there are. Goes out: children. Invariants: the champion keeps its full
 size until the challenger is promoted, and the version before it until its warm time is over; only where one
-copy fits (Recreate) all others are gone before the challenger gets its first pod.
+copy fits (Recreate) all others are gone before the challenger, or a champion that comes back, gets its first
+pod.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_plan import Child
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import State
+from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_steps import pods
 from noria_operator.domain.rollout_traffic import need, sharing
 
@@ -31,6 +32,20 @@ def in_the_way(policy: Policy, state: State, observed: Observed) -> int:
         return 0
     if state.reach.weight or observed.ready.get(target.name, 0):
         return 0
+    return _beside(target, observed)
+
+
+def in_its_way(policy: Policy, state: State, observed: Observed) -> int:
+    """Pods that have to go before a champion that comes back, where only one copy fits, may ask for its own;
+    none where they still get requests, which they keep until it can carry them.
+    """
+    stable = state.stable
+    if stable is None or not policy.recreate or state.candidate is not None or state.leaving:
+        return 0
+    return 0 if observed.ready.get(stable.name, 0) else _beside(stable, observed)
+
+
+def _beside(target: Revision, observed: Observed) -> int:
     return sum(count for name, count in observed.present.items() if name != target.name)
 
 
@@ -39,7 +54,8 @@ def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, .
     found: dict[str, Child] = {}
     alone = recreating(policy, state)
     if state.stable is not None:
-        found[state.stable.name] = Child(state.stable, "stable", 0 if alone else policy.replicas)
+        size = None if in_its_way(policy, state, observed) else 0 if alone else policy.replicas
+        found[state.stable.name] = Child(state.stable, "stable", size)
     for mine in seats(state):
         if mine.candidate is not None and mine.step is not None:
             target = mine.candidate.target

@@ -16,10 +16,11 @@ from typing import Any
 from noria_operator.api.modeldeployment_status import DeploymentPhase, ModelDeploymentStatus
 from noria_operator.api.status import Condition as WireCondition
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
-from noria_operator.domain.rollout_children import recreating
+from noria_operator.domain.rollout_children import in_its_way, recreating
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_plan import Plan
 from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_traffic import realised
 from noria_operator.domain.rollout_wire import status_fields
 from noria_operator.domain.rollout_words import Phase
@@ -106,19 +107,32 @@ def _servable(report: Report) -> Condition:
         return Condition("Servable", False, report.trouble.reason, report.trouble.message)
     if state.stable is None:
         return Condition("Servable", False, "NoVersion", report.plan.message)
-    name = state.stable.version
     if report.policy.replicas == 0:
+        name = state.stable.version
         message = f"{name} has no pods because spec.replicas is 0; raise it with kubectl scale"
         return Condition("Servable", False, "ScaledToZero", message)
     if report.routers == 0:
         return Condition("Servable", False, "NoRouter", report.waits_for)
-    if not report.observed.ready.get(state.stable.name, 0) and state.weight(state.stable.name):
-        cause = report.observed.problems.get(state.stable.name, "waiting for its pods")
-        reason, message = "NoReadyPods", f"no pod of {name} is ready: {cause}"
-        if recreating(report.policy, state):
-            reason, message = "Recreating", report.plan.message
-        return Condition("Servable", False, reason, message)
-    return Condition("Servable", True, "Serving", f"requests are answered by {name}")
+    return _answered(report, state.stable)
+
+
+def _answered(report: Report, stable: Revision) -> Condition:
+    """Whether who has the traffic has pods for it; where nobody else has, every router has to send there."""
+    state, ready = report.plan.state, report.observed.ready
+    carrier = _carrier(state, stable)
+    in_force = carrier == stable or state.verified or ready.get(stable.name, 0)
+    if ready.get(carrier.name, 0) and in_force:
+        return Condition("Servable", True, "Serving", f"requests are answered by {carrier.version}")
+    if recreating(report.policy, state) or in_its_way(report.policy, state, report.observed):
+        return Condition("Servable", False, "Recreating", report.plan.message)
+    cause = report.observed.problems.get(carrier.name, "waiting for its pods")
+    return Condition("Servable", False, "NoReadyPods", f"no pod of {carrier.version} is ready: {cause}")
+
+
+def _carrier(state: State, stable: Revision) -> Revision:
+    """The champion, or where it gets nothing any more, who gets most instead."""
+    heaviest = max(state.traffic, key=lambda share: share.weight, default=None)
+    return stable if heaviest is None or state.weight(stable.name) else heaviest.target
 
 
 def _reconciling(report: Report) -> Condition:

@@ -7,7 +7,7 @@ for and what a person can do; a phase never says more than was verified.
 from __future__ import annotations
 
 from noria_operator.domain.rollout_arms import seats, standings
-from noria_operator.domain.rollout_children import in_the_way, recreating
+from noria_operator.domain.rollout_children import in_its_way, in_the_way, recreating
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_scene import named
@@ -65,10 +65,8 @@ def _of_places(policy: Policy, state: State, observed: Observed, target: Target)
     if observed.obstacle and target.revision not in (None, state.stable):
         return observed.obstacle
     if state.stable is None:
-        return _of_rejection(state, target) if target.rejected else target.message
-    if not state.verified:
-        return f"{state.stable.version}: waiting until every ready router has its weights in force"
-    return _of_rejection(state, target) if target.rejected else _of_champion(policy, state, observed, target)
+        return f"nothing serves; {_of_rejection(state, target)}" if target.rejected else target.message
+    return _of_champion(policy, state, state.stable, observed, target)
 
 
 def _of_experiment(policy: Policy, state: State, step: Step, observed: Observed, target: Target) -> str:
@@ -88,21 +86,39 @@ def _of_experiment(policy: Policy, state: State, step: Step, observed: Observed,
     return f"experiment: {arms}{ends}" + (f"; {target.message}" if target.message else "")
 
 
-def _of_champion(policy: Policy, state: State, observed: Observed, target: Target) -> str:
-    if state.stable is None:
-        return ""
-    name, ready = state.stable.version, observed.ready.get(state.stable.name, 0)
-    if ready < policy.replicas:
-        cause = observed.problems.get(state.stable.name, "waiting for the others to become ready")
-        return f"{name}: {ready} of {policy.replicas} pods ready; {cause}"
+def _of_champion(policy: Policy, state: State, stable: Revision, observed: Observed, target: Target) -> str:
+    name = stable.version
+    if not state.verified:
+        return f"{name}: waiting until every ready router has its weights in force"
+    missing = _of_missing(policy, stable, state, observed)
+    if target.rejected:
+        missing = f"{missing or f'{name} serves'}; {_of_rejection(state, target)}"
+    if missing:
+        return missing
     if target.message:
         return target.message
     if state.previous is not None and target.revision == state.previous.target:
         return _of_return(policy, observed, target.revision)
     if not policy.replicas:
         return f"{name}: replicas is 0, nothing answers"
-    surplus = observed.problems.get(state.stable.name)  # of a pod that is to take another's place
+    surplus = observed.problems.get(stable.name)  # of a pod that is to take another's place
     return f"{name} serves" + (f"; {surplus}" if surplus else "")
+
+
+def _of_missing(policy: Policy, stable: Revision, state: State, observed: Observed) -> str:
+    """Which pods a champion waits for, if any."""
+    ready = observed.ready.get(stable.name, 0)
+    if ready >= policy.replicas:
+        return ""
+    if in_its_way(policy, state, observed):
+        return _of_room(stable.version, "every other version")
+    cause = observed.problems.get(stable.name, "waiting for the others to become ready")
+    return f"{stable.version}: {ready} of {policy.replicas} pods ready; {cause}"
+
+
+def _of_room(name: str, others: str) -> str:
+    gone = f"the pods of {others} are gone"
+    return f"{name} starts when {gone}, since one copy fits; nothing answers until it is ready"
 
 
 def _of_return(policy: Policy, observed: Observed, warm: Revision) -> str:
@@ -115,13 +131,12 @@ def _of_return(policy: Policy, observed: Observed, warm: Revision) -> str:
 def _of_rejection(state: State, target: Target) -> str:
     wanted = target.wanted
     found = next((one for one in reversed(state.rejected) if wanted and one.version == wanted.version), None)
-    champion = state.stable.version if state.stable else "nothing"
     why = found.reason if found else "it failed before"
     version = found.version if found else "the wanted version"
     advice = "annotate noria.dev/retry to try it again"
     if found and found.retry_at:
         advice = f"it is tried again by itself at {stamp(found.retry_at)}"
-    return f"{champion} serves; {version} was rejected: {why}; {advice}"
+    return f"{version} was rejected: {why}; {advice}"
 
 
 def _of_waiting(policy: Policy, state: State, step: Step, observed: Observed) -> str:
@@ -129,8 +144,7 @@ def _of_waiting(policy: Policy, state: State, step: Step, observed: Observed) ->
         return ""
     name, target = state.candidate.target.version, state.candidate.target
     if in_the_way(policy, state, observed):
-        gone = f"the pods of {named(state.stable)} are gone"
-        return f"{name} starts when {gone}, since one copy fits; nothing answers until it is ready"
+        return _of_room(name, named(state.stable))
     cause, ready = observed.problems.get(target.name), observed.ready.get(target.name, 0)
     down = ", nothing answers until they are" if recreating(policy, state) else ""
     return f"{name}: {ready} of {pods(policy, step)} pods ready{down}" + (f"; {cause}" if cause else "")

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_arms import without_first
+from noria_operator.domain.rollout_children import recreating
 from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, spelled
 from noria_operator.domain.rollout_state import REMEMBERED, Mode, Previous, Rejected, Revision, State
 from noria_operator.domain.rollout_steps import pods
@@ -94,8 +95,9 @@ def retarget(scene: Scene, state: State) -> Outcome | None:
     candidate, wanted = state.candidate, scene.target.revision
     if candidate is None or candidate.target in scene.target.challengers:
         return None
-    if state.stable is None and state.weight(candidate.target.name):
-        # The first version is about to take all traffic; the next one replaces it as any champion is
+    alone = state.stable is None or recreating(scene.policy, state)
+    if alone and state.weight(candidate.target.name):
+        # It is about to take all traffic, and nobody else could; the next one replaces it as any champion is
         # replaced.
         return None
     old = candidate.target.version

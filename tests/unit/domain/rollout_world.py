@@ -283,6 +283,17 @@ class World:
         carries = self.ready.get(name, 0) >= need(after.weight(name), demand)
         assert gain <= lost or carries, "the champion has more weight than its ready pods carry"
 
+    def _waits_for_room(self) -> bool:
+        """Whether the champion has no ready pod and somebody else's pods are there where one copy fits."""
+        stable = self.state.stable
+        if stable is None or not self.policy.recreate or self.state.candidate or self.ready.get(stable.name):
+            return False
+        return any(count for name, count in self.taking_room().items() if name != stable.name)
+
+    def taking_room(self) -> Counter[str]:
+        """Pods by revision, those that end included."""
+        return Counter(self.pods) + Counter(self.ending)
+
     def _check_capacity(self, made: Plan) -> None:
         for one in self.routers:
             for name, weight in one.items():
@@ -297,9 +308,9 @@ class World:
         if self.state.stable is not None:
             alone = self.policy.recreate and self.state.step is not None and self.state.step.recreate
             full = self.pods[self.state.stable.name] >= self.policy.replicas
-            assert full or alone, "the champion was scaled down"
+            assert full or alone or self._waits_for_room(), "the champion was scaled down"
             if alone and self.slow:
-                taking = [*(Counter(self.pods) + Counter(self.ending))]
+                taking = [*self.taking_room()]
                 challenger = self.state.candidate.target.name if self.state.candidate else ""
                 assert not self.pods.get(challenger) or taking == [challenger], "two where one copy fits"
         if self.state.previous is not None:

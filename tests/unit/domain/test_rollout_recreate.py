@@ -8,6 +8,7 @@ import pytest
 from tests.unit.domain.rollout_world import World, revision, seconds, serving
 from tests.unit.domain.test_rollout_conditions import report, shown
 
+from noria_operator.domain.rollout_conditions import conditions
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_words import Happened
 
@@ -55,6 +56,21 @@ def test_events_and_conditions_say_that_nothing_answers() -> None:
     assert "nothing answers until they are" in report(world).plan.message
 
 
+def test_it_is_ready_once_every_router_sends_to_the_challenger_and_says_who_answers() -> None:
+    world = going_down(one_copy())
+    world.ending.clear()
+    world.reconcile()
+    world.become_ready()
+    assert shown(report(world))["Ready"] == (False, "Recreating"), "the weights are on their way"
+    assert world.state.weight(NEW) == 100
+    world.routers_follow()
+    found = report(world)
+    assert shown(found)["Ready"] == (True, "Serving")
+    assert [one.message for one in conditions(found) if one.type == "Ready"] == [
+        "requests are answered by m-2"
+    ]
+
+
 def test_a_challenger_that_is_not_ready_in_time_gives_its_place_back() -> None:
     world = going_down(one_copy())
     world.ending.clear()
@@ -63,6 +79,10 @@ def test_a_challenger_that_is_not_ready_in_time_gives_its_place_back() -> None:
     world.reconcile()
     assert world.events[-1] is Happened.ROLLED_BACK
     assert world.state.is_rejected(V2)
+    world.settle()
+    assert (world.pods, world.ending) == ({OLD: 0}, {NEW: 1}), "the champion waits for room as well"
+    assert world.reconcile().message.startswith("m-1 starts when the pods of every other version are gone")
+    assert shown(report(world))["Ready"] == (False, "Recreating")
     world.ending.clear()
     world.settle()
     assert (world.state.stable, world.state.weight(OLD), world.pods, world.ready[OLD]) == (
@@ -86,7 +106,45 @@ def test_an_abort_and_a_successor_wait_for_nobody_but_the_pods_in_the_way() -> N
     world.approve(2, "Rejected")
     world.commands["abort"] = "1"
     world.settle()
+    assert (world.state.stable, world.pods, world.ending) == (V1, {OLD: 0}, {V3.name: 1})
+    world.ending.clear()
+    world.settle()
     assert (world.state.stable, world.pods) == (V1, {OLD: 1})
+
+
+def test_a_challenger_that_takes_over_is_champion_before_its_successor_begins() -> None:
+    """Given up, it would keep all traffic until the champion has pods, which wait for its room."""
+    world = going_down(one_copy())
+    world.ending.clear()
+    world.reconcile()
+    world.become_ready()
+    world.reconcile()
+    assert world.state.weight(NEW) == 100
+    world.approve(3)
+    world.reconcile()
+    assert world.state.candidate is not None
+    assert world.state.candidate.target == V2
+    world.routers_follow()
+    world.reconcile()
+    assert world.state.stable == V2
+    for _ in range(4):
+        world.ending.clear()
+        world.settle()
+    assert (world.state.stable, world.pods) == (V3, {V3.name: 1})
+
+
+def test_a_champion_that_never_left_grows_though_another_version_still_ends() -> None:
+    """It has its room, and may be without ready pods for another reason."""
+    world = serving(1, Policy(replicas=2, steps=(PolicyStep(50),)))
+    world.slow = True
+    world.approve(2)
+    world.settle()
+    world.lose_pods(OLD)
+    world.commands["abort"] = "1"
+    world.edit(recreate=True, steps=(), replicas=3)
+    world.settle()
+    world.settle()
+    assert (world.pods[OLD], world.ready[OLD]) == (3, 3)
 
 
 def test_an_operator_that_dies_in_between_goes_on_where_it_stood() -> None:
