@@ -50,7 +50,9 @@ def _beside(target: Revision, observed: Observed) -> int:
 
 
 def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, ...]:
-    """The revisions that must exist, each with its pods; one that is on its way out keeps the size it has."""
+    """The revisions that must exist, each with its pods. One that is on its way out keeps the size it has; as
+    long as it has weight it grows with what is asked for, since nobody else carries that yet.
+    """
     found: dict[str, Child] = {}
     alone = recreating(policy, state)
     if state.stable is not None:
@@ -69,7 +71,9 @@ def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, .
         target = state.previous.target
         found.setdefault(target.name, Child(target, "previous", policy.replicas))
     for share in state.traffic:
-        found.setdefault(share.target.name, Child(share.target, "previous", None))
+        carrying = sharing(policy, share.weight) if share.weight else 0
+        small = observed.ready.get(share.target.name, 0) < carrying
+        found.setdefault(share.target.name, Child(share.target, "previous", carrying if small else None))
     restarts = state.restarts
     return tuple(
         replace(one, restart=restarts.get(name, ""), recreate=policy.recreate) for name, one in found.items()

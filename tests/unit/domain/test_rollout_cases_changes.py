@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from tests.unit.domain.rollout_world import CANARY, World, revision, seconds, serving
+from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_words import Happened, Phase
@@ -376,3 +376,20 @@ def test_case_52_an_undo_goes_to_the_last_good_version_not_merely_to_the_one_bef
     world.commands["undo"] = "1"
     world.settle()
     assert (world.state.stable, world.state.is_rejected(V3)) == (V1, True)
+
+
+def test_a_version_that_serves_in_a_broken_champions_place_grows_with_replicas() -> None:
+    """And loses no pod when they shrink: the router may lean on it for all that the champion cannot do."""
+    world = canary(Policy(replicas=2, steps=(PolicyStep(50),)))
+    world.lose_pods(OLD)
+    world.approve(3)
+    world.reconcile()
+    assert [share.target for share in world.state.leaving] == [V2]
+    assert world.pods[NEW] == 1
+    world.edit(replicas=6)
+    world.reconcile()
+    assert world.pods[NEW] == 3
+    world.become_ready(NEW)
+    world.edit(replicas=2)
+    world.reconcile()
+    assert world.pods[NEW] == 3
