@@ -141,13 +141,18 @@ def test_a_run_whose_output_refuses_the_credentials_names_them(kube: Kube, image
 
 
 @pytest.mark.usefixtures("unreadable")
-def test_a_version_whose_secret_is_wrong_is_rejected_with_the_cause(kube: Kube) -> None:
-    rejected = kube.until("ModelVersion", "shut-1", phase("Rejected"), timeout=180)
-    assert condition(rejected, "ArtifactReady")["reason"] == "StorageUnavailable"
-    assert "credentials" in rejected["status"]["message"]
+def test_a_version_whose_secret_is_wrong_says_so_and_is_verified_again_once_that_is_right(
+    kube: Kube, store: Store
+) -> None:
+    waiting = kube.until("ModelVersion", "shut-1", lambda it: "verification" in it["status"], timeout=180)
+    assert condition(waiting, "ArtifactReady")["reason"] == "StorageUnavailable"
+    assert condition(waiting, "Ready")["status"] == "False"
+    assert "credentials" in waiting["status"]["message"]
+    kube.apply({"kind": "Secret", "metadata": {"name": "wrong"}, "stringData": store.keys()})
+    kube.until("ModelVersion", "shut-1", phase("Approved"), timeout=180)
 
 
 @pytest.mark.usefixtures("unreadable")
 def test_a_bucket_that_does_not_exist_is_named(kube: Kube) -> None:
-    rejected = kube.until("ModelVersion", "lost-1", phase("Rejected"), timeout=180)
-    assert "bucket does not exist" in rejected["status"]["message"]
+    waiting = kube.until("ModelVersion", "lost-1", lambda it: "verification" in it["status"], timeout=180)
+    assert "bucket does not exist" in waiting["status"]["message"]

@@ -240,6 +240,13 @@ class VersionHistory(Status):
     reason: Message = Field(default="", description="Why.")
 
 
+class Verification(Status):
+    """The verification that follows one which came to no verdict: no room, no store, no end."""
+
+    attempt: int = Field(ge=2, le=1_000_000, description="Which one it is, counted from 1.")
+    not_before: Time = Field(description="When its Job is made; each time after twice as long, up to 1h.")
+
+
 class ModelVersionStatus(Status):
     """What the operator knows about the version."""
 
@@ -253,6 +260,9 @@ class ModelVersionStatus(Status):
     )
     history: Annotated[list[VersionHistory], Field(max_length=20)] = Field(
         default_factory=list, description="The last 20 changes of phase, oldest first."
+    )
+    verification: Verification | None = Field(
+        default=None, description="The next attempt, while those before could not read the artifact."
     )
     message: Message | None = Field(default=None, description="What it is doing and why, in one sentence.")
     conditions: Conditions = Field(default_factory=list)

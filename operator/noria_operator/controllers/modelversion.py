@@ -17,7 +17,7 @@ from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain.retention import archivable, in_use, retained
 from noria_operator.domain.training_jobs import verify_name
 from noria_operator.domain.verification import Matter, Registry, decide
-from noria_operator.domain.verification_status import phase_of
+from noria_operator.domain.verification_status import phase_of, trial_of
 from noria_operator.kube.errors import Invalid, Terminal
 from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, Key, Kind, key_of, kind_of
 from noria_operator.kube.store import Store
@@ -44,7 +44,7 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         matter = Matter(
             obj,
             version,
-            await gather(ctx, obj, verify_name(key.name), unread=phase_of(obj) in _UNVERIFIED),
+            await gather(ctx, obj, _job_name(obj), unread=phase_of(obj) in _UNVERIFIED),
             _registry(ctx.store, obj),
             images(ctx, key.namespace),
             ctx.clock.now(),
@@ -59,6 +59,10 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         if not plan.again:
             return Result(max(plan.due - ctx.clock.now(), _SOON) if plan.due else None)
     return Result(_SOON)
+
+
+def _job_name(obj: Json) -> str:
+    return verify_name(obj["metadata"]["name"], trial_of(obj).attempt)
 
 
 async def _create(ctx: Context, obj: Json, job: Json) -> None:

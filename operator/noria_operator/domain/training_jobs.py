@@ -37,8 +37,10 @@ _OURS: Final[Json] = {
     "limits": {"cpu": "2", "memory": "4Gi"},
 }
 _EVALUATION_LIMIT: Final = timedelta(hours=1)
-_REFUSED: Final = [1, 2]
-"""Exit codes of our own programs that say "looked at and refused": trying again gives the same answer."""
+REFUSED: Final = 1
+"""Exit code of our own programs that says "looked at and refused"."""
+_USELESS: Final = [REFUSED, 2]
+"""Those after which trying again at once gives the same answer; 2: the pod's settings cannot be used."""
 _IGNORE_DISRUPTION: Final[Json] = {
     "action": "Ignore",
     "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
@@ -90,9 +92,9 @@ def select_name(job: str) -> str:
     return _fit(job, "-select")
 
 
-def verify_name(version: str) -> str:
+def verify_name(version: str, attempt: int = 1) -> str:
     """Name of the verification Job."""
-    return _fit(version, "-verify")
+    return _fit(version, "-verify" if attempt == 1 else f"-verify-{attempt}")
 
 
 def output_of(obj: Json, spec: TrainingJobSpec) -> Location:
@@ -124,7 +126,7 @@ def selection_job(obj: Json, spec: TrainingJobSpec, images: Images) -> Json:
         obj,
         select_name(obj["metadata"]["name"]),
         pod_template(program, placement(_wire(spec)), _labels(obj, names.TRAINING_JOB, "select")),
-        stop_on=_REFUSED,
+        stop_on=_USELESS,
         retries=2,
         active=_EVALUATION_LIMIT,
     )
@@ -146,7 +148,7 @@ def fingerprint_job(
     program = _ours("fingerprint", env, (_place(source),), images)
     labels = _labels(obj, names.CONTINUOUS_TRAINING, "fingerprint")
     template = pod_template(program, placement(_wire(spec)), labels)
-    job = _job(obj, name, template, stop_on=_REFUSED, retries=2, active=_EVALUATION_LIMIT)
+    job = _job(obj, name, template, stop_on=_USELESS, retries=2, active=_EVALUATION_LIMIT)
     # Its word is read at once; should nobody be there to delete it, it goes by itself.
     job["spec"]["ttlSecondsAfterFinished"] = 3600
     return job
@@ -208,7 +210,7 @@ def evaluation_job(
         obj,
         evaluate_name(obj["metadata"]["name"]),
         pod_template(program, placement(_wire(spec)), _labels(obj, names.TRAINING_JOB, "evaluate")),
-        stop_on=_REFUSED,
+        stop_on=_USELESS,
         retries=2,
         active=_EVALUATION_LIMIT,
     )
@@ -216,15 +218,15 @@ def evaluation_job(
     return job
 
 
-def verification_job(obj: Json, bundle: Bundle, images: Images) -> Json:
+def verification_job(obj: Json, bundle: Bundle, images: Images, *, attempt: int = 1) -> Json:
     """The Job that checks that a ModelVersion's artifact exists and has the stated digest."""
     env = {contract.ENV_BUNDLE: bundle.place.location.as_seen, contract.ENV_DIGEST: bundle.digest}
     program = _ours("verify", env, (bundle.place,), images)
     job = _job(
         obj,
-        verify_name(obj["metadata"]["name"]),
+        verify_name(obj["metadata"]["name"], attempt),
         pod_template(program, {}, _labels(obj, names.MODEL_VERSION, "verify")),
-        stop_on=_REFUSED,
+        stop_on=_USELESS,
         retries=2,
         active=_EVALUATION_LIMIT,
     )

@@ -2,8 +2,8 @@
 
 Comes in: the name of the last TrainingJob, the ModelDeployment and the ModelVersions. Goes out: a
 sentence that says what is going on, or nothing. Invariant: a version that nobody will roll out (rejected,
-older than the stable one, waiting for a person, or the deployment is pinned to another) holds nothing
-back.
+older than the stable one, waiting for a person or for a store that does not answer, or the deployment is
+pinned to another) holds nothing back.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def rolling_out(job: str, deployment: Json | None, versions: Iterable[Json]) -> 
     version = next((one for one in versions if made_by(one, job)), None) if job else None
     if version is None:
         return ""
-    own = version["metadata"]["name"]
-    phase = version.get("status", {}).get("phase", "Pending")
+    own, told = version["metadata"]["name"], version.get("status", {})
+    phase = told.get("phase", "Pending")
     if phase in ("Pending", "Validating"):
-        return f"ModelVersion {own} is being verified"
+        return "" if "verification" in told else f"ModelVersion {own} is being verified"
     if phase != "Approved" or passed_over(version, deployment):
         return ""
     return f"ModelDeployment {name} is about to roll out {own}"

@@ -2,8 +2,9 @@
 
 Comes in: the version, its verification Job, its siblings and the deployments. Goes out: a `VersionPlan`.
 Invariants: no version is approved before a Job read its artifact and found the stated digest and, where
-models must be signed, a signature (the operator itself opens nothing); a phase that people set stays;
-retention archives only what nobody uses, and the bytes stay where they are.
+models must be signed, a signature (the operator itself opens nothing); none is rejected but for what was
+found in its artifact: a Job that found no room, no store or no end is followed by another one; a phase that
+people set stays; retention archives only what nobody uses, and the bytes stay where they are.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from noria_operator.api.modelversion import ModelVersion, VersionPhase
 from noria_operator.api.trainingjob import TrainingFailure
 from noria_operator.domain.results import ResultError, fault, verification_result
 from noria_operator.domain.retention import archivable, in_use, retained
-from noria_operator.domain.training_jobs import Bundle, Images, verification_job
+from noria_operator.domain.training_jobs import REFUSED, Bundle, Images, verification_job
 from noria_operator.domain.training_plan import Notice
+from noria_operator.domain.training_problems import Problem
 from noria_operator.domain.training_runs import Run, State, ended, judge_run, last_word, terminated
-from noria_operator.domain.verification_status import describe, phase_of
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.verification_status import Trial, describe, phase_of, trial_of
 
 Json = dict[str, Any]
 
 PENDING_DEADLINE: Final = timedelta(hours=1)
-"""How long the verification Job may wait for its pod."""
+"""How long a verification Job may wait for its pod; it ends by itself after that time."""
+FIRST_RETRY, LAST_RETRY = timedelta(minutes=1), timedelta(hours=1)
+"""How long after a Job without a verdict the next one is made: twice as long each time, up to the second."""
 _REASONS: Final = {"ArtifactNotFound": "ArtifactMissing"}
 """Words of the verification program that the registry says otherwise."""
 
@@ -62,10 +67,10 @@ class Matter:
     images: Images
     now: datetime
 
-    def says(self, phase: VersionPhase, reason: str, message: str) -> Json:
+    def says(self, phase: VersionPhase, reason: str, message: str, *, trial: Trial | None = None) -> Json:
         """The status for a phase."""
         served = in_use(self.registry.deployments).get(self.obj["metadata"]["name"], [])
-        return describe(self.obj, phase, reason, message, served=served, now=self.now)
+        return describe(self.obj, phase, reason, message, served=served, trial=trial, now=self.now)
 
 
 def decide(matter: Matter) -> VersionPlan:
@@ -88,25 +93,47 @@ def approval(version: ModelVersion) -> VersionPhase:
 
 
 def _verify(matter: Matter) -> VersionPlan:
-    artifact = matter.version.spec.artifact
+    artifact, trial = matter.version.spec.artifact, trial_of(matter.obj)
     if matter.run is None:
+        if trial.not_before is not None and matter.now < trial.not_before:
+            reason, message = _last(matter.obj, VersionPhase.VALIDATING)
+            return VersionPlan(matter.says(VersionPhase.VALIDATING, reason, message), due=trial.not_before)
         bundle = Bundle(artifact.uri, artifact.digest, artifact.secret_name)
         status = matter.says(VersionPhase.VALIDATING, "Verifying", f"verifying {artifact.uri}")
-        return VersionPlan(status, create=verification_job(matter.obj, bundle, matter.images))
+        job = verification_job(matter.obj, bundle, matter.images, attempt=trial.attempt)
+        return VersionPlan(status, create=job)
     verdict = judge_run(matter.run, pending=PENDING_DEADLINE, now=matter.now)
     if verdict.state is State.COMPLETE:
         return _verified(matter, matter.run)
     if verdict.state is State.FAILED:
-        refusal = fault(terminated(ended(matter.run, "Failed")).get("message", ""))
-        if refusal is not None:
-            return _rejected(matter, _REASONS.get(refusal.reason, refusal.reason), refusal.message)
-        problem = verdict.problem
-        known = problem is not None and problem.reason is not TrainingFailure.TRAINING_FAILED
-        reason = problem.reason.value if problem and known else "VerificationFailed"
-        return _rejected(matter, reason, problem.message if problem else "the verification Job failed")
+        return _failed(matter, matter.run, verdict.problem)
     usual = "its pod is starting" if verdict.state is State.PENDING else "its files are read"
     text = f"verifying {artifact.uri}: {verdict.problem.message if verdict.problem else usual}"
     return VersionPlan(matter.says(VersionPhase.VALIDATING, "Verifying", text), due=verdict.due)
+
+
+def _failed(matter: Matter, run: Run, problem: Problem | None) -> VersionPlan:
+    """Rejected where the program looked at the artifact and refused it; anything else says nothing of it."""
+    last = terminated(ended(run, "Failed"))
+    refusal = fault(last.get("message", ""))
+    if refusal is not None:
+        reason = _REASONS.get(refusal.reason, refusal.reason)
+        judged = last.get("exitCode") == REFUSED
+        return (_rejected if judged else _again)(matter, reason, refusal.message)
+    known = problem is not None and problem.reason is not TrainingFailure.TRAINING_FAILED
+    reason = problem.reason.value if problem and known else "VerificationFailed"
+    return _again(matter, reason, problem.message if problem else "the verification Job failed")
+
+
+def _again(matter: Matter, reason: str, message: str) -> VersionPlan:
+    """Another Job later, as if there had been none before."""
+    tried = trial_of(matter.obj).attempt
+    wait = min(FIRST_RETRY * 2 ** min(tried - 1, 10), LAST_RETRY)
+    trial = Trial(tried + 1, matter.now.replace(microsecond=0) + wait)
+    uri, when = matter.version.spec.artifact.uri, stamp(trial.not_before or matter.now)
+    text = f"{uri} could not be verified, attempt {tried}: {message}; it is tried again at {when}"
+    status = matter.says(VersionPhase.VALIDATING, reason, text, trial=trial)
+    return VersionPlan(status, due=trial.not_before, notices=(Notice("Warning", reason, status["message"]),))
 
 
 def _verified(matter: Matter, run: Run) -> VersionPlan:
@@ -114,7 +141,7 @@ def _verified(matter: Matter, run: Run) -> VersionPlan:
     try:
         result = verification_result(last_word(run))
     except ResultError as error:
-        return _rejected(matter, error.reason, error.message)
+        return _again(matter, error.reason, error.message)
     if result.error is not None:
         return _rejected(matter, _REASONS.get(result.error.reason, result.error.reason), result.error.message)
     if result.digest != artifact.digest:

@@ -8,18 +8,34 @@ still served says so, and rejecting it moved nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from noria_operator.api.modelversion import VersionPhase
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
-from noria_operator.domain.training_times import stamp
+from noria_operator.domain.training_times import moment, stamp
 
 Json = dict[str, Any]
 
 HISTORY: Final = 20
 _VERIFIED: Final = (VersionPhase.APPROVED, VersionPhase.PENDING_APPROVAL, VersionPhase.ARCHIVED)
+_UNVERIFIED: Final = (VersionPhase.PENDING, VersionPhase.VALIDATING)
 _SERVED: Final = "; still used by "
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Which verification Job it is, counted from 1, and when it may begin; absent: at once."""
+
+    attempt: int = 1
+    not_before: datetime | None = None
+
+
+def trial_of(obj: Json) -> Trial:
+    """The present verification, as the last pass left it."""
+    told = obj.get("status", {}).get("verification")
+    return Trial(int(told["attempt"]), moment(told["notBefore"])) if told else Trial()
 
 
 def phase_of(obj: Json) -> VersionPhase:
@@ -29,9 +45,16 @@ def phase_of(obj: Json) -> VersionPhase:
 
 
 def describe(
-    obj: Json, phase: VersionPhase, reason: str, message: str, *, served: Sequence[str], now: datetime
+    obj: Json,
+    phase: VersionPhase,
+    reason: str,
+    message: str,
+    *,
+    served: Sequence[str],
+    now: datetime,
+    trial: Trial | None = None,
 ) -> Json:
-    """The status of a version in this phase."""
+    """The status of a version in this phase; `trial` where its next verification is another one."""
     before = dict(obj.get("status", {}))
     message = message.partition(_SERVED)[0]
     if phase in (VersionPhase.REJECTED, VersionPhase.ARCHIVED) and served:
@@ -42,6 +65,10 @@ def describe(
     )
     before.pop("servedBy", None)  # absent while nobody serves it: an empty list is printed as []
     users = {"servedBy": sorted(served)[:64]} if served else {}
+    if trial is not None and trial.not_before is not None:
+        before["verification"] = {"attempt": trial.attempt, "notBefore": stamp(trial.not_before)}
+    if phase not in _UNVERIFIED:
+        before.pop("verification", None)
     return (
         before
         | users
@@ -64,7 +91,7 @@ def _history(before: Json, phase: VersionPhase, reason: str, now: datetime) -> l
 
 
 def _conditions(phase: VersionPhase, reason: str, message: str) -> list[Condition]:
-    working = phase in (VersionPhase.PENDING, VersionPhase.VALIDATING)
+    working = phase in _UNVERIFIED
     rejected = phase is VersionPhase.REJECTED
     verified = True if phase in _VERIFIED else False if rejected else None
     return [

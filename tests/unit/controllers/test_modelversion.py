@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.controllers.training_api import Api, Crash, operator
+from tests.unit.controllers.training_api import Api, Crash, minutes, operator
 from tests.unit.domain.training_world import DIGEST, deployment, served, version
 
 from noria_operator.controllers.modelversion import reconcile, related
@@ -46,6 +46,23 @@ async def test_a_version_is_verified_by_one_job_and_approved(writes: int | None)
     api.lists = 0
     await run(api, 2)
     assert api.lists == 0, "what was read once is not asked for again"
+
+
+async def test_a_version_whose_store_was_away_is_verified_by_another_job_later() -> None:
+    api = Api()
+    api.put(MODELVERSION, version(1, phase="Pending"))
+    await reconcile(operator(api), KEY)
+    api.end_jobs(lambda _: (json.dumps({"error": {"reason": "StorageUnavailable", "message": "503"}}), 3))
+    asked = await reconcile(operator(api), KEY)
+    assert asked.after == minutes(1)
+    assert api.objects[KEY]["status"]["verification"]["attempt"] == 2
+    before = len(api.writes)
+    again = await reconcile(operator(api), KEY)
+    assert (again.after, len(api.writes)) == (asked.after, before), "nothing to write while it waits"
+    api.clock.time += minutes(1)
+    await run(api)
+    assert {job["metadata"]["name"] for job in api.all(JOB)} == {"flights-1-verify", "flights-1-verify-2"}
+    assert api.objects[KEY]["status"]["phase"] == "Approved"
 
 
 async def test_code_may_be_verified_only_where_the_administrator_allows_it() -> None:

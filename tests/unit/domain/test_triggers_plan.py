@@ -232,6 +232,18 @@ def test_no_run_starts_while_the_version_of_the_last_one_is_on_its_way(
     assert held in entry(loop.status, MANUAL)["message"]
 
 
+def test_a_version_that_cannot_be_verified_for_now_holds_no_run_back() -> None:
+    loop = Loop(cooldown="0s")
+    loop.settle(weekly())
+    (name,) = loop.jobs
+    loop.finish("Succeeded")
+    made = version(2, phase="Validating", lineage={"trainingJob": {"name": name, "uid": name}})
+    made["status"]["verification"] = {"attempt": 2, "notBefore": "2026-01-01T00:00:00Z"}
+    loop.now += HOUR
+    loop.step(asked(), seen=deployment(1), versions=[version(1), made])
+    assert len(loop.status["runs"]) == 2
+
+
 def test_one_run_answers_every_loss_of_quality() -> None:
     loop = Loop()
     loop.step(asked(), quality())

@@ -72,16 +72,14 @@ def test_a_version_is_approved_after_its_artifact_was_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "minutes", "reason", "says"),
+    ("run", "reason", "says"),
     [
-        (lambda body: complete(body, said(digest="sha256:" + "f" * 64)), 0, "DigestMismatch", "ffff"),
-        (lambda body: complete(body, ""), 0, "ResultMissing", "no result"),
+        (lambda body: complete(body, said(digest="sha256:" + "f" * 64)), "DigestMismatch", "ffff"),
         (
             lambda body: Run(
                 job(body, "Failed"),
                 (ended_pod(said(error={"reason": "ArtifactNotFound", "message": "no noria.json"}), code=1),),
             ),
-            0,
             "ArtifactMissing",
             "no noria.json",
         ),
@@ -90,32 +88,87 @@ def test_a_version_is_approved_after_its_artifact_was_read() -> None:
                 job(body, "Failed"),
                 (ended_pod(said(error={"reason": "DigestMismatch", "message": "changed"}), code=1),),
             ),
-            0,
             "DigestMismatch",
             "changed",
         ),
-        (
-            lambda body: Run(job(body, "Failed"), (ended_pod("", code=4),)),
-            0,
-            "VerificationFailed",
-            "exit code 4",
-        ),
-        (lambda body: Run(job(body), (pod(),)), 61, "PendingDeadline", "no pod of Job"),
     ],
 )
-def test_a_version_that_is_not_what_it_says_is_rejected_for_good(
-    run: Any, minutes: int, reason: str, says: str
-) -> None:
+def test_a_version_that_is_not_what_it_says_is_rejected_for_good(run: Any, reason: str, says: str) -> None:
     obj, body = fresh()
-    obj, plan = step(obj, run(body), minutes=minutes)
+    obj, plan = step(obj, run(body))
     assert obj["status"]["phase"] == "Rejected"
     assert condition(obj, "Stalled")["reason"] == reason
     assert condition(obj, "ArtifactReady")["status"] == "False"
     assert "pvc://models/flights/2" in obj["status"]["message"]
     assert says in obj["status"]["message"]
     assert plan.notices[0].type == "Warning"
-    final, plan = step(obj, None, minutes=minutes + 1)
+    assert "verification" not in obj["status"]
+    final, plan = step(obj, None, minutes=1)
     assert (final, plan.create) == (obj, None)
+
+
+REFUSED = said(error={"reason": "StorageUnavailable", "message": "503 SlowDown"})
+NO_ROOM = pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "Insufficient cpu"}])
+
+
+@pytest.mark.parametrize(
+    ("run", "minutes", "reason", "says"),
+    [
+        (lambda body: Run(job(body), (NO_ROOM,)), 61, "Unschedulable", "Insufficient cpu"),
+        (lambda body: Run(job(body), (pod(),)), 61, "PendingDeadline", "no pod of Job"),
+        (
+            lambda body: Run(job(body, "Failed"), (ended_pod(REFUSED, code=3),)),
+            1,
+            "StorageUnavailable",
+            "SlowDown",
+        ),
+        (
+            lambda body: Run(job(body, "Failed"), (ended_pod("", code=137, reason="OOMKilled"),)),
+            1,
+            "VerificationFailed",
+            "out of memory",
+        ),
+        (lambda body: complete(body, ""), 1, "ResultMissing", "no result"),
+        (lambda body: Run(job(body, "Complete"), ()), 1, "ResultMissing", "removed before"),
+    ],
+)
+def test_a_version_that_nobody_could_read_is_verified_again(
+    run: Any, minutes: float, reason: str, says: str
+) -> None:
+    obj, body = fresh()
+    obj, plan = step(obj, run(body), minutes=minutes)
+    assert (obj["status"]["phase"], plan.create) == ("Validating", None)
+    assert condition(obj, "ArtifactReady") | {"reason": reason, "status": "Unknown"} == condition(
+        obj, "ArtifactReady"
+    )
+    assert says in obj["status"]["message"]
+    assert [notice.reason for notice in plan.notices] == [reason]
+    assert obj["status"]["verification"]["attempt"] == 2
+    due = plan.due
+    assert due is not None
+    waiting, plan = step(obj, None, minutes=minutes)
+    assert (waiting, plan.create, plan.due, plan.notices) == (obj, None, due, ())
+    obj, plan = step(obj, None, minutes=(due - NOW) / timedelta(minutes=1))
+    assert plan.create is not None
+    assert plan.create["metadata"]["name"] == "flights-2-verify-2"
+    obj, _ = step(obj, complete(plan.create, said(digest=DIGEST)), minutes=90)
+    assert obj["status"]["phase"] == "Approved"
+    assert "verification" not in obj["status"]
+    assert [one["to"] for one in obj["status"]["history"]] == ["Validating", "Approved"]
+
+
+def test_it_is_tried_again_after_ever_longer_up_to_an_hour() -> None:
+    (obj, body), minutes, waits = fresh(), 0.0, []
+    for _ in range(9):
+        obj, plan = step(obj, Run(job(body, "Failed"), (ended_pod("", code=4),)), minutes=minutes)
+        assert plan.due is not None
+        wait = (plan.due - NOW) / timedelta(minutes=1) - minutes
+        waits.append(wait)
+        minutes += wait
+        obj, plan = step(obj, None, minutes=minutes)
+        assert plan.create is not None
+        body = plan.create
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_a_version_that_must_be_signed_is_approved_only_when_its_verification_says_by_whom() -> None:
