@@ -47,6 +47,7 @@ def judge(
             floors_met=long_enough,
             measures=tests,
             rivals=policy.rivals,
+            alone=_champion_is_down(policy, state, observed),
         )
     else:
         verdict = Verdict.PASS if long_enough else Verdict.HOLD
@@ -57,6 +58,11 @@ def judge(
     )
     answered = (queries.judge(*one) for one in measured(policy, analysis, seen.queries))
     return together([errors, *(one for one in asked if one is not None), *answered])
+
+
+def _champion_is_down(policy: Policy, state: State, observed: Observed) -> bool:
+    stable = state.stable
+    return stable is not None and policy.replicas > 0 and not observed.ready.get(stable.name, 0)
 
 
 def measured(

@@ -247,6 +247,7 @@ def decide(
     of: Comparison = ERRORS,
     measures: int = 1,
     rivals: int = 1,
+    alone: bool = False,
 ) -> Judgement:
     """Judge the evidence; harm is looked at first, so that missing counts never hide a Fail that was already
     found.
@@ -254,16 +255,19 @@ def decide(
     `tolerated` is a share strictly between 0 and 1 (of errors: an error rate); `readable` whether the last
     counts arrived; `floors_met` whether the least time that a user asked for has passed; `measures` how many
     tests share the false alarms; `rivals` how many challengers are judged at once, so that they share both
-    the false alarms and the false passes.
+    the false alarms and the false passes; `alone` whether there is no champion to compare with, because none
+    of its pods is ready.
     """
     harm, ok, absolute = evidence.log_e_harm, evidence.log_e_ok, evidence.log_e_abs(tolerated)
     rest = evidence.log_e_rest
 
     # The first that holds decides. Without requests on either side there is nothing to compare with: silence
-    # promotes nobody.
+    # promotes nobody. Where the champion is down its silence says nothing, and the absolute test decides:
+    # what would mend it shall not wait for it.
     harmful = harm >= log(FAIL_AT * measures * rivals)
     lone_burst = harmful and rest < log(SUSPECT_AT) and harm < log(FAIL_AT_ONCE)
-    silent = evidence.champion.requests == 0 or evidence.challenger.requests == 0
+    uncompared = evidence.champion.requests == 0
+    silent = (uncompared and not alone) or evidence.challenger.requests == 0
     enough = PASS_AT * rivals
     thin = ok < log(enough) and absolute < log(enough)
     chain = (
@@ -277,6 +281,11 @@ def decide(
         ),
         (thin, Verdict.HOLD, f"not enough evidence yet, e {_e(max(ok, absolute))} of {enough:.0f}"),
         (not floors_met, Verdict.HOLD, "enough evidence, waiting for analysis.minDuration"),
+        (
+            uncompared,
+            Verdict.PASS,
+            f"surely better than tolerated, the champion is down, e_abs {_e(absolute)}",
+        ),
         (True, Verdict.PASS, f"as good as the champion, e_ok {_e(ok)}, e_abs {_e(absolute)}"),
     )
     verdict, why = next((verdict, why) for holds, verdict, why in chain if holds)

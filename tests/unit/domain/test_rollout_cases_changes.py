@@ -128,6 +128,22 @@ def test_case_09_a_broken_champion_does_not_keep_its_mended_successor_away() -> 
     assert world.state.stable == V2
 
 
+def test_case_09_a_champion_that_answers_nothing_does_not_keep_its_mended_successor_away() -> None:
+    """Routers send a version without pods nothing, so it has no counts to compare with."""
+    world = serving(1, Policy(replicas=2, steps=CANARY))
+    world.lose_pods(OLD)
+    world.approve(2)
+    for _ in range(30):
+        world.become_ready(NEW)
+        world.routers_follow()
+        if world.state.reach.weight:
+            world.answer(NEW, 600, 0)
+        world.pass_time(seconds(10))
+        world.reconcile()
+        world.lose_pods(OLD)
+    assert world.state.stable == V2
+
+
 @WHEREVER
 def test_case_10_a_new_version_in_the_middle_of_a_rollout_never_sticks(stands: Stands) -> None:
     """argo-rollouts#1690, kserve#2130."""

@@ -238,6 +238,18 @@ def test_without_a_champion_to_compare_with_nobody_passes() -> None:
     assert decide(step(Evidence(), Window(Counts(), Counts(5000))), 0.01).verdict is Verdict.HOLD
 
 
+@pytest.mark.parametrize(
+    ("challenger", "verdict"),
+    [(Counts(), "Hold"), (Counts(100), "Hold"), (Counts(5000), "Pass"), (Counts(5000, 100), "Hold")],
+)
+def test_beside_a_champion_that_is_down_a_challenger_passes_by_the_tolerated_rate_alone(
+    challenger: Counts, verdict: str
+) -> None:
+    """Case 9."""
+    found = decide(step(Evidence(), Window(Counts(), challenger)), 0.01, alone=True)
+    assert found.verdict == verdict
+
+
 def test_counts_that_cannot_be_read_are_an_error_but_never_hide_a_fail() -> None:
     """Case 30."""
     assert decide(clean(1000), 0.01, readable=False).verdict is Verdict.ERROR
