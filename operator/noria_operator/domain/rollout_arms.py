@@ -22,14 +22,18 @@ Move = Callable[[Scene, State], Outcome | None]
 
 def facing(state: State, place: int) -> State:
     """The state with the challenger at `place` as the first, the others after it."""
+    if place == 0:
+        return state
     rivals = _all(state)
-    return state if place == 0 else _of(state, [rivals.pop(place), *rivals])
+    return _of(state, [rivals.pop(place), *rivals])
 
 
 def back(state: State, place: int, count: int) -> State:
     """The first challenger at its `place` again; where it is gone, the `count` before tells so."""
+    if place == 0:
+        return state
     rivals = _all(state)
-    if place == 0 or len(rivals) < count:
+    if len(rivals) < count:
         return state
     first = rivals.pop(0)
     return _of(state, [*rivals[:place], first, *rivals[place:]])
@@ -66,11 +70,14 @@ def kept(state: State, step: Step) -> State:
 
 
 def each(move: Move) -> Move:
-    """The move for every challenger, until one applies."""
+    """The move for every challenger, until one applies. `scene` is what the first of them sees."""
 
     def made(scene: Scene, state: State) -> Outcome | None:
-        count = max(1, len(state.challengers))
-        for place in range(count):
+        outcome = move(scene, state)
+        if outcome is not None:
+            return outcome
+        count = len(state.challengers)
+        for place in range(1, count):
             mine = facing(state, place)
             outcome = move(scene.of(mine), mine)
             if outcome is not None:

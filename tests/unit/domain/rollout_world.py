@@ -185,11 +185,15 @@ class World:
                 break
         return made
 
-    def run(self, minutes: float, *, requests: int = 100, errors: Mapping[str, int] | None = None) -> None:
-        """Traffic for a while, looked at every ten seconds, with pods and routers that follow at once."""
-        for _ in range(int(minutes * 6)):
+    def run(
+        self, minutes: float, *, requests: int = 100, errors: Mapping[str, int] | None = None, every: int = 10
+    ) -> None:
+        """Traffic for a while with pods and routers that follow at once, looked at `every` so many seconds;
+        `requests` come between two looks.
+        """
+        for _ in range(int(minutes * 60 / every)):
             self.send(requests, errors)
-            self.pass_time(seconds(10))
+            self.pass_time(seconds(every))
             self.settle()
 
     # -- what must always be true

@@ -270,7 +270,7 @@ def test_the_best_arm_by_quality_takes_over_only_when_that_is_sure() -> None:
 def tied(**changes: object) -> World:
     """Arms without any error: nobody is better than anybody."""
     world = trial(replace(ASKED, max_hold=10 * MINUTE, experiment=replace(TRIAL, **changes)))  # type: ignore[arg-type]
-    world.run(16, requests=1000)
+    world.run(16, requests=6000, every=60)
     return world
 
 
@@ -291,7 +291,7 @@ def test_without_a_winner_it_stays_as_it_is_for_a_person_to_choose(promote: str,
 
 def test_with_on_max_hold_abort_all_arms_end() -> None:
     world = trial(replace(ASKED, max_hold=10 * MINUTE, abort_on_max_hold=True))
-    world.run(16, requests=1000)
+    world.run(16, requests=6000, every=60)
     assert weights(world) == {"m-1": 100}
     assert all(world.state.is_rejected(revision(number)) for number in (2, 3, 4))
     assert world.events.count(Happened.ROLLED_BACK) == 1
@@ -375,7 +375,7 @@ def test_an_arm_that_joins_later_is_judged_but_a_person_has_to_choose() -> None:
     world.edit(experiment=TRIAL)
     world.settle()
     assert weights(world) == {"m-1": 60, "m-2": 20, "m-3": 10, "m-4": 10}
-    world.run(20, requests=1000)
+    world.run(20, requests=6000, every=60)
     assert "did not begin together" in "".join(entry.message for entry in world.state.history)
 
 
