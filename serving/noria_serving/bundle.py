@@ -19,7 +19,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import boosters, contract, conversion, packing, prove, reference, result, tracing
+from noria_serving import (
+    boosters,
+    contract,
+    conversion,
+    held_out,
+    packing,
+    prove,
+    reference,
+    residuals,
+    result,
+    tracing,
+)
 from noria_serving.artifact import Artifact, DirectorySource, sha256
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import close, score_output, scores
@@ -110,6 +121,7 @@ def save(
     task: str | None = None,
     card: str = "",
     holdout: Any = None,
+    holdout_y: Any = None,
     files: Sequence[packing.File] = (),
 ) -> Bundle:
     """Write a bundle to `path` (default: $NORIA_OUTPUT).
@@ -121,6 +133,7 @@ def save(
     task: binary, multiclass or regression; needed with an ONNX model, a PyTorch module or a class.
     card: a few sentences about the model for its ModelVersion.
     holdout: rows that the model was not trained on, like X; converted forms are compared on them.
+    holdout_y: their labels. A regression's errors by prediction are then theirs, else those of X and y.
     files: with a class, the files and folders that it needs beside its own module or package.
     """
     target = Path(path or os.environ.get(contract.ENV_OUTPUT) or "bundle")
@@ -134,6 +147,10 @@ def save(
     inputs = conversion.cast(arrays, shape)
     prediction = scores(_predict(converted, inputs)[score_output(shape, kind)], kind)
     bins = reference.build(shape, inputs, prediction, names=names)
+    if kind == "regression" and bins["prediction"]["kind"] == "numeric":
+        known = held_out.predicted(converted, arrays, holdout, holdout_y) or (prediction, y)
+        whose = residuals.TRAINING if holdout_y is None else residuals.HELD_OUT
+        bins["errors"] = residuals.measured(bins["prediction"]["edges"], *known, of=whose).as_json()
     claims = _decimals(metrics or {})
     documents = {
         contract.SIGNATURE: shape.as_json(),

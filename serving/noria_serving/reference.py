@@ -20,8 +20,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from noria_serving import residuals
 from noria_serving.contract import REFERENCE_SCHEMA
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.residuals import Residuals
 from noria_serving.signature import Signature
 
 SCHEMA: Final = REFERENCE_SCHEMA
@@ -68,6 +70,8 @@ class Reference:
     samples: int
     features: tuple[Bins, ...]
     prediction: Bins
+    residuals: Residuals | None = None
+    """Of a regression; None in bundles of earlier releases."""
 
 
 def numeric_edges(values: NDArray[np.float64], *, bins: int = BINS) -> NDArray[np.float64]:
@@ -132,11 +136,13 @@ def build(
 
 def document(reference: Reference) -> dict[str, Any]:
     """reference.json of bins: what `parse` reads."""
+    errors = {"errors": reference.residuals.as_json()} if reference.residuals else {}
     return {
         "schema": SCHEMA,
         "samples": reference.samples,
         "features": [_document(bins) for bins in reference.features],
         "prediction": _document(reference.prediction),
+        **errors,
     }
 
 
@@ -170,7 +176,9 @@ def parse(document: object) -> Reference:
         if len(document["features"]) > MAX_FEATURES:
             raise ValueError(f"more than {MAX_FEATURES} features")  # noqa: TRY301
         features = tuple(_bins(entry) for entry in document["features"])
-        return Reference(int(document["samples"]), features, _bins(document["prediction"]))
+        prediction, errors = _bins(document["prediction"]), document.get("errors")
+        known = None if errors is None else residuals.parse(errors, prediction.size)
+        return Reference(int(document["samples"]), features, prediction, known)
     except (KeyError, TypeError, ValueError) as error:
         raise NoriaError(Reason.MANIFEST_INVALID, f"reference.json is malformed: {error}") from error
 

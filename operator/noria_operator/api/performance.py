@@ -17,11 +17,14 @@ from noria_operator.api.types import Decimal, PositiveDuration, Probability
 
 
 class EstimatedPerformance(Spec):
-    """Performance of a classifier as its scores say, before labels come; blind to concept drift."""
+    """Performance as predictions say, before labels come; blind to concept drift."""
 
-    metric: Literal["auc", "logloss", "accuracy", "brier", "f1", "precision", "recall"] = Field(
-        description="What is estimated from scores, which are calibrated where the window has 500 labels; of "
-        "several classes accuracy."
+    metric: Literal["auc", "logloss", "accuracy", "brier", "f1", "precision", "recall", "rmse", "mae"] = (
+        Field(
+            description="What is estimated from scores, which are calibrated where the window has 500 "
+            "labels; of several classes accuracy. rmse and mae of a regression: from errors by prediction in "
+            "its bundle."
+        )
     )
     min: Decimal | None = Field(default=None, description="Fires below this value.")
     max: Decimal | None = Field(default=None, description="Fires above this value.")

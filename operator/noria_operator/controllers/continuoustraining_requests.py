@@ -99,10 +99,22 @@ class _Question:
         totals = await self._totals(window_start(entry, estimated.as_performance(rule), champion))
         scores = totals.outputs(champion.name) if totals and champion else None
         labels = totals.joined(champion.name, rule.metric) if totals and champion else None
+        predicted = await self._predicted(totals, champion.name) if totals and champion else None
         warmup = self.training.spec.warmup
         return estimated.estimated(
-            trigger, rule, entry, champion=champion, scores=scores, labels=labels, now=now, warmup=warmup
-        )
+            trigger, rule, entry, champion=champion, scores=scores, labels=labels, now=now, warmup=warmup,
+            predicted=predicted,
+        )  # fmt: skip
+
+    async def _predicted(self, totals: Totals, version: str) -> estimated.Predicted | None:
+        """What a regression predicted, with the errors of its reference; None of a classifier, and while
+        nobody tells the reference.
+        """
+        seen, place = totals.seen(version).get(PREDICTION), self._place()
+        if totals.task(version) != "regression" or seen is None or place is None:
+            return None
+        reference = await self.ctx.servers.reference(*place, version=version)
+        return estimated.Predicted(seen.bins, reference.errors) if reference else None
 
     async def _labels(self, rule: Performance, entry: Json) -> tuple[Joined | None, Coverage]:
         """What was joined for the champion since the open window started, and how much of its traffic that

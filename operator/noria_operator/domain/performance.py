@@ -18,6 +18,7 @@ from math import sqrt
 from typing import Final
 
 from noria_operator.domain.classes import MACRO, OF_CALLS, Classes, macro
+from noria_operator.domain.estimated_errors import ExpectedErrors, estimate
 from noria_operator.domain.proportions import Z95, Interval, wilson
 from noria_operator.domain.quality import RATED, Confusion, Direction, Labels, Rows, rows
 from noria_operator.domain.quality_drop import METRICS
@@ -75,7 +76,8 @@ class Measured:
         return self.value + self.error if direction is Direction.HIGHER else self.value - self.error
 
 
-Joined = Labels | Classes | Errors
+Labelled = Labels | Classes | Errors
+Joined = Labelled | ExpectedErrors
 EXPECTED_COST: Final = "expectedCost"
 REGRESSION: Final = frozenset({"rmse", "mae"})
 
@@ -84,6 +86,9 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
     """The metric; None where these labels cannot tell it."""
     if isinstance(joined, Errors):
         return _ERRORS[metric](joined) if metric in _ERRORS and joined.count else None
+    if isinstance(joined, ExpectedErrors):
+        found_errors = estimate(metric, joined, Z95) if metric in _ERRORS else None
+        return Measured(*found_errors) if found_errors else None
     if isinstance(joined, Classes):
         return _of_classes(metric, joined)
     found = rows(joined)
@@ -96,7 +101,7 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
 
 def unsuitable(metric: str, joined: Joined) -> str:
     """Why such labels never tell the metric, and what to ask for instead; empty where they can."""
-    if isinstance(joined, Errors):
+    if isinstance(joined, Errors | ExpectedErrors):
         good, of = tuple(_ERRORS), "a regression"
     elif isinstance(joined, Labels):
         good, of = (*RATED, EXPECTED_COST), "a classifier of two classes"

@@ -16,7 +16,7 @@ from noria_operator.api.triggers import TriggerSpec
 from noria_operator.api.types import format_decimal
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift.change import EVIDENCE, Bucket, Change, look, remember
-from noria_operator.domain.performance import Errors, Joined
+from noria_operator.domain.performance import Errors, Labelled
 from noria_operator.domain.quality import Confusion, Labels, rows
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
@@ -32,7 +32,7 @@ def concept_drift(
     entry: Json,
     *,
     champion: Champion | None,
-    labels: Joined | None,
+    labels: Labelled | None,
     now: datetime,
     warmup: timedelta = timedelta(),
 ) -> Request:

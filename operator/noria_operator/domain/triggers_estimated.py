@@ -8,7 +8,7 @@ are no scores between 0 and 1 have no estimate.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ldexp
 from typing import Any, Final
@@ -17,7 +17,8 @@ from noria_operator.api.performance import EstimatedPerformance
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.estimated import BLIND, calibration_error, expected, isotonic, itself
-from noria_operator.domain.performance import Joined
+from noria_operator.domain.estimated_errors import HELD_OUT, ErrorsByBin, ExpectedErrors
+from noria_operator.domain.performance import Errors, Joined, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels, rows
 from noria_operator.domain.triggers import Champion, Request, answered_by
@@ -31,6 +32,26 @@ CALIBRATED_BY: Final = 500
 COUNTED: Final = f"rows without labels ({BLIND})"
 
 
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What a regression predicted since the window began, in bins of its reference, and the errors there."""
+
+    bins: tuple[int, ...]
+    errors: ErrorsByBin | None
+
+    @property
+    def joined(self) -> ExpectedErrors | None:
+        """The errors to expect."""
+        return ExpectedErrors(self.errors, self.bins) if self.errors else None
+
+    @property
+    def counted(self) -> str:
+        """What rows are called, and whose errors they are taken to have."""
+        held_out = self.errors is not None and self.errors.of == HELD_OUT
+        whose = "of held-out rows" if held_out else "of training, which are smaller than those to come"
+        return f"rows without labels (an estimate by errors {whose}: it cannot see a change of the concept)"
+
+
 def estimated(
     trigger: TriggerSpec,
     rule: EstimatedPerformance,
@@ -38,22 +59,27 @@ def estimated(
     *,
     champion: Champion | None,
     scores: Outputs | None,
-    labels: Joined | None,
+    labels: Labelled | None,
     now: datetime,
     warmup: timedelta = timedelta(),
+    predicted: Predicted | None = None,
 ) -> Request:
-    """Judge a closed window of scores; leave an open one alone."""
+    """Judge a closed window of scores, or of what a regression predicted; leave an open one alone."""
     if isinstance(labels, Classes) and rule.metric != "accuracy":
         text = f"{rule.metric} of several classes cannot be estimated from scores; estimate accuracy"
         return refused(trigger, entry, text)
+    if predicted is not None and predicted.errors is None:
+        text = "the model's bundle has no errors by prediction: save it again with this release of Noria"
+        return refused(trigger, entry, text)
+    joined = predicted.joined if predicted else expected_joined(scores, labels)
     found = performance(
         trigger,
         as_performance(rule),
         entry,
         champion=champion,
-        labels=expected_joined(scores, labels) if scores else None,
+        labels=joined,
         now=now,
-        counted=COUNTED,
+        counted=predicted.counted if predicted else COUNTED,
         warmup=warmup,
     )
     # What is estimated is not known to be lost, so a warning is not answered as lost labels are.
@@ -73,14 +99,16 @@ def as_performance(rule: EstimatedPerformance) -> Performance:
     )
 
 
-def expected_joined(scores: Outputs, labels: Joined | None) -> Joined | None:
+def expected_joined(scores: Outputs | None, labels: Labelled | None) -> Joined | None:
     """The labels to expect. The score of the likeliest of several classes is the probability that it is the
-    true one.
+    true one; predictions of a regression are no scores.
     """
+    if scores is None or isinstance(labels, Errors):
+        return None
     if isinstance(labels, Classes):
         called = expected_labels(scores, labels.called)
         return Classes(called) if called else None
-    return expected_labels(scores, labels if isinstance(labels, Labels) else None)
+    return expected_labels(scores, labels)
 
 
 def expected_labels(scores: Outputs, labels: Labels | None) -> Labels | None:

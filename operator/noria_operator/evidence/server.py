@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from noria_operator.domain.drift.columns import Reference, Seen
-from noria_operator.domain.performance import Errors, Joined
+from noria_operator.domain.performance import Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.verdict import Counts
@@ -58,7 +58,7 @@ class Totals:
         """Labels joined with predictions of `version` (a ModelVersion's name)."""
         return windows.labels(self.counts, version)
 
-    def joined(self, version: str, metric: str = "") -> Joined:
+    def joined(self, version: str, metric: str = "") -> Labelled:
         """Labels joined with predictions of `version`, as what it predicts has them."""
         return windows.joined(self.counts, version, metric)
 

@@ -17,7 +17,7 @@ from typing import Any
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift import columns
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
-from noria_operator.domain.performance import REGRESSION, Errors, Joined
+from noria_operator.domain.performance import REGRESSION, Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_serving.contract import COUNTERS_SCHEMA, DELAY_BOUNDS, REFERENCE_SCHEMA, SCORE_BINS
@@ -115,7 +115,7 @@ def task(counts: Vector, version: str) -> str:
     return told.pop() if len(told) == 1 else ""
 
 
-def joined(counts: Vector, version: str, metric: str) -> Joined:
+def joined(counts: Vector, version: str, metric: str) -> Labelled:
     """The labels of predictions that `version` made, by what it predicts; where its servers do not tell, by
     what the metric is of.
     """

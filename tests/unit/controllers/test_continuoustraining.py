@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.unit.domain.training_world import deployment, version
 
 from noria_operator.controllers.continuoustraining import reconcile, related
 from noria_operator.domain.drift.columns import Column, Reference
+from noria_operator.domain.estimated_errors import ErrorsByBin
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.serving_children import selector
 from noria_operator.evidence.server import Totals
@@ -355,6 +357,37 @@ async def test_what_a_model_cannot_tell_is_an_error_that_a_person_sees() -> None
     api = world(triggers=[{"name": "concept", "conceptDrift": {}}])
     await seen(api, None, regression)
     (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["decision"], entry["reason"]) == ("Error", "MetricUnsuitable")
+
+
+async def test_errors_by_prediction_warn_before_labels_come() -> None:
+    rule = {"metric": "rmse", "relativeDrop": "0.2", "for": 1, "window": "30m"}
+    api = world(triggers=[{"name": "early", "estimatedPerformance": rule}])
+    known = ErrorsByBin(
+        "training",
+        (100,) * 10,
+        **{
+            name: tuple(100.0 * (place + 1) ** power for place in range(10))
+            for name, power in (("absolute", 1), ("squared", 2), ("fourth", 4))
+        },
+    )
+
+    async def window(bins: Any, errors: ErrorsByBin | None = known) -> Json:
+        totals = (
+            Totals({"task/flights-1/regression": (), "prediction/flights-1/bins": bins}) if bins else None
+        )
+        servers = Servers(totals=totals, bins=replace(BINS, errors=errors))
+        await reconcile(operator(api, servers), KEY)
+        api.clock.time += timedelta(hours=1)
+        return dict(api.objects[KEY]["status"]["triggers"][0])
+
+    await window(None)
+    assert (await window((100,) * 10))["value"] == str(round(38.5**0.5, 6))
+    entry = await window((0,) * 9 + (1000,))
+    assert (entry["decision"], entry["value"], entry["samples"]) == ("Warn", "10.0", 1000)
+    assert "errors of training, which are smaller than those to come" in entry["message"]
+    assert "cannot see a change of the concept" in entry["message"]
+    entry = await window((100,) * 10, None)
     assert (entry["decision"], entry["reason"]) == ("Error", "MetricUnsuitable")
 
 

@@ -57,6 +57,29 @@ def test_a_regression_has_one_prediction(matrix, tmp_path: Path) -> None:
     assert load(str(tmp_path)).manifest.task == "regression"
 
 
+def test_a_regression_knows_its_errors_by_prediction(matrix, tmp_path: Path) -> None:
+    from sklearn.linear_model import LinearRegression
+
+    X, y = matrix
+    truth = X[:, 0] * 2.0 + 1.0 + np.where(np.arange(len(y)) % 2, 1.0, -1.0)
+    model = LinearRegression().fit(X, truth)
+    bundle.save(model, X, truth, tmp_path / "training")
+    known = load(str(tmp_path / "training")).reference.residuals
+    assert known is not None
+    assert (known.of, sum(known.rows)) == ("training", len(y))
+    assert sum(known.absolute) == pytest.approx(float(np.abs(model.predict(X) - truth).sum()), rel=1e-3)
+    bundle.save(model, X, truth, tmp_path / "held", holdout=X[:50], holdout_y=truth[:50] + 3)
+    held = load(str(tmp_path / "held")).reference.residuals
+    assert held is not None
+    assert (held.of, sum(held.rows)) == ("heldOut", 50)
+    errors = model.predict(X[:50]) - truth[:50] - 3
+    assert sum(held.squared) == pytest.approx(float((errors**2).sum()), rel=1e-3)
+    with pytest.raises(NoriaError, match="give both"):
+        bundle.save(model, X, truth, tmp_path / "none", holdout_y=truth)
+    with pytest.raises(NoriaError, match="a label in holdout_y each"):
+        bundle.save(model, X, truth, tmp_path / "few", holdout=X[:50], holdout_y=truth[:49])
+
+
 def test_what_has_no_onnx_form_is_served_through_skops_with_a_stable_digest(
     matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

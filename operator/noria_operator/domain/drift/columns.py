@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
+from noria_operator.domain import estimated_errors
 from noria_operator.domain.drift import distances
 from noria_operator.domain.drift.distances import MEASURES, shares
+from noria_operator.domain.estimated_errors import ErrorsByBin
 
 PREDICTION: Final = "__prediction__"
 """The column of what the model answered."""
@@ -55,6 +57,8 @@ class Reference:
     samples: int
     columns: tuple[Column, ...]
     prediction: Column
+    errors: ErrorsByBin | None = None
+    """Of a regression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,9 @@ def distance(measure: str, column: Column, bins: Sequence[int]) -> float:
 def parse(document: Mapping[str, Any]) -> Reference:
     """The reference as a model server tells it; raises KeyError, TypeError or ValueError."""
     columns = tuple(_column(entry) for entry in document["features"])
-    return Reference(int(document["samples"]), columns, _column(document["prediction"]))
+    prediction, errors = _column(document["prediction"]), document.get("errors")
+    known = None if errors is None else estimated_errors.parse(errors, len(prediction.bins))
+    return Reference(int(document["samples"]), columns, prediction, known)
 
 
 def _column(entry: Mapping[str, Any]) -> Column:
