@@ -16,6 +16,8 @@ from tools.cluster import slots
 from tools.cluster.process import Identity, wait_for
 
 OPERATOR, SYSTEM = "noria-operator", "noria-system"
+OPERATORS = "app.kubernetes.io/name=noria"
+"""Label of the operator's pods."""
 ROUTERS = "noria.dev/router=true"
 """Label of the router's pods."""
 PROXY_PORT, PROXY_SECONDS = 10_256, 30.0
@@ -77,7 +79,7 @@ def restart_proxy() -> None:
 
 
 def _operators(system: Kube) -> list[Json]:
-    return system.list("Pod", "app.kubernetes.io/name=noria")
+    return system.list("Pod", OPERATORS)
 
 
 def _process(argument: str) -> Identity | None:

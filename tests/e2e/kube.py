@@ -89,10 +89,13 @@ class Kube:
 
     def annotate(self, kind: str, name: str, annotations: dict[str, str]) -> None:
         """Merge annotations into an object, as `kubectl annotate --overwrite` does."""
+        self.merge(kind, name, {"metadata": {"annotations": annotations}})
+
+    def merge(self, kind: str, name: str, body: Json) -> None:
+        """Merge fields into an object, as `kubectl patch --type=merge` does."""
+        body = {**body, "metadata": {**body.get("metadata", {}), "name": name}}
         self._resource(kind).patch(
-            body={"metadata": {"name": name, "annotations": annotations}},
-            namespace=self.namespace,
-            content_type="application/merge-patch+json",
+            body=body, namespace=self.namespace, content_type="application/merge-patch+json"
         )
 
     def scale(self, kind: str, name: str, replicas: int) -> None:

@@ -1,0 +1,126 @@
+"""A new release of Noria under traffic: it replaces its own pods alone; routers follow when somebody asks, or
+by themselves where they are of a release that it no longer understands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import Program, install
+from tests.e2e.disturbances import OPERATORS, ROUTERS, SYSTEM, operator_away
+from tests.e2e.kube import Kube, namespace
+from tests.e2e.models import approve
+from tests.e2e.rollouts import RATE
+from tests.e2e.routed import CANARY, RARE, Routed, behind, chance
+
+from noria_operator.routers.children import DISCOVERY_ANNOTATION, TEMPLATE_ANNOTATION
+
+pytestmark = pytest.mark.extended
+
+ROUTER = "noria-router"
+
+
+@pytest.fixture(scope="module")
+def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
+    with namespace(noria, "e2e-upgrade") as kube:
+        approve(kube, images["example-flights"], 2)
+        yield kube
+
+
+@pytest.fixture(scope="module")
+def routed(kube: Kube) -> Iterator[Routed]:
+    """A canary stands at 20 percent."""
+    with behind("Envoy", kube, lambda: pytest.fail("no gateway"), replicas=2) as routed:
+        routed.deploy(2, CANARY)
+        routed.until(tiny_1=80, tiny_2=20)
+        yield routed
+
+
+def names(kube: Kube, labels: str) -> set[str]:
+    """The pods with these labels that are not going."""
+    return {
+        pod["metadata"]["name"]
+        for pod in kube.list("Pod", labels)
+        if "deletionTimestamp" not in pod["metadata"]
+    }
+
+
+def replaced(kube: Kube, old: set[str]) -> None:
+    """Wait until none of the routers is one of these and all are ready."""
+    for name in old:
+        kube.until_gone("Pod", name, timeout=180)
+    kube.until(
+        "Deployment",
+        ROUTER,
+        lambda it: (
+            it["status"].get("observedGeneration") == it["metadata"]["generation"]
+            and it["status"].get("readyReplicas") == it["status"].get("updatedReplicas") == 2
+        ),
+    )
+
+
+def test_a_new_release_replaces_the_operator_and_nothing_that_serves(
+    routed: Routed, helm: Program, images: dict[str, str]
+) -> None:
+    kube, system = routed.kube, routed.kube.at(SYSTEM)
+    serving = f"noria.dev/deployment={routed.name}"
+    before, operators = names(kube, ROUTERS) | names(kube, serving), names(system, OPERATORS)
+    with routed.load(rate=RATE) as load:
+        load.until_sent(200)
+        install(helm, images, "--reuse-values", "--set", "logLevel=DEBUG")
+        routed.until(tiny_1=80, tiny_2=20)
+        load.until_sent(400)
+    assert not load.failures, load.summary
+    assert names(kube, ROUTERS) | names(kube, serving) == before
+    assert not names(system, OPERATORS) & operators
+    install(helm, images, "--reuse-values", "--set", "logLevel=INFO")
+
+
+def test_routers_that_a_person_brings_up_to_date_lose_no_request(routed: Routed) -> None:
+    old = names(routed.kube, ROUTERS)
+    with routed.load(rate=RATE) as load:
+        load.until_sent(200)
+        routed.kube.annotate("Deployment", ROUTER, {"noria.dev/restart": "e2e"})
+        replaced(routed.kube, old)
+        load.until_sent(400)
+    print(f"restart: {load.sent} requests, {len(load.failures)} failed")
+    assert not load.failures, load.summary
+    routed.until(tiny_1=80, tiny_2=20)
+
+
+def test_routers_of_a_release_that_is_no_longer_understood_are_replaced_without_losing_a_request(
+    routed: Routed,
+) -> None:
+    """As they were left by one: pods whose template does not say how they ask for their configuration."""
+    kube = routed.kube
+    with routed.load(rate=RATE) as load:
+        with operator_away(kube):
+            age(kube)
+            old = names(kube, ROUTERS)
+            load.until_sent(200)
+        replaced(kube, old)
+        load.until_sent(400)
+    print(f"old routers: {load.sent} requests, {len(load.failures)} failed")
+    assert not load.failures, load.summary
+    live = kube.get("Deployment", ROUTER)
+    assert live is not None
+    assert live["spec"]["template"]["metadata"]["annotations"][DISCOVERY_ANNOTATION] == "delta"
+    routed.until(tiny_1=80, tiny_2=20)
+    assert chance(routed.answers(1_000), {"1": 80, "2": 20}) > RARE
+
+
+def age(kube: Kube) -> None:
+    """Give the routers the template that an old release would have left, and wait for its pods."""
+    live = kube.get("Deployment", ROUTER)
+    assert live is not None
+    template = json.loads(live["metadata"]["annotations"][TEMPLATE_ANNOTATION])
+    del template["metadata"]["annotations"][DISCOVERY_ANNOTATION]
+    metadata = {"annotations": {TEMPLATE_ANNOTATION: json.dumps(template, sort_keys=True)}}
+    annotations = {DISCOVERY_ANNOTATION: None}
+    patch = {"metadata": metadata, "spec": {"template": {"metadata": {"annotations": annotations}}}}
+    old = names(kube, ROUTERS)
+    kube.merge("Deployment", ROUTER, patch)
+    replaced(kube, old)
