@@ -37,10 +37,10 @@ def in_the_way(policy: Policy, state: State, observed: Observed) -> int:
 
 def in_its_way(policy: Policy, state: State, observed: Observed) -> int:
     """Pods that have to go before a champion that comes back, where only one copy fits, may ask for its own;
-    none where they still get requests, which they keep until it can carry them.
+    none where they still get requests, which they keep until it can carry them, or stay for another reason.
     """
-    stable = state.stable
-    if stable is None or not policy.recreate or state.candidate is not None or state.leaving:
+    stable, stays = state.stable, state.candidate or state.previous or state.leaving
+    if stable is None or not policy.recreate or stays:
         return 0
     return 0 if observed.ready.get(stable.name, 0) else _beside(stable, observed)
 

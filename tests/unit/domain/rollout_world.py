@@ -290,7 +290,8 @@ class World:
     def _waits_for_room(self) -> bool:
         """Whether the champion has no ready pod and somebody else's pods are there where one copy fits."""
         stable = self.state.stable
-        if stable is None or not self.policy.recreate or self.state.candidate or self.ready.get(stable.name):
+        stays = self.state.candidate or self.state.previous
+        if stable is None or not self.policy.recreate or stays or self.ready.get(stable.name):
             return False
         return any(count for name, count in self.taking_room().items() if name != stable.name)
 

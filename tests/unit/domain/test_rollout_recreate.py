@@ -221,3 +221,17 @@ def test_it_waits_until_a_version_that_leaves_has_given_its_weight() -> None:
     assert world.pods[OLD] == 2
     world.settle(20)
     assert world.state.stable == V3
+
+
+def test_a_champion_does_not_wait_for_a_version_that_stays_warm_beside_it() -> None:
+    """As left by a canary before: both fit."""
+    world = serving(1, Policy(replicas=2, steps=(PolicyStep(50),)))
+    world.approve(2)
+    world.run(3)
+    assert world.state.previous is not None
+    world.edit(recreate=True, steps=(), replicas=0)
+    world.settle()
+    world.ending[OLD] = 1
+    world.edit(replicas=2)
+    world.settle()
+    assert (world.state.stable, world.pods) == (V2, {OLD: 2, NEW: 2})
