@@ -7,7 +7,8 @@ server's no Kopf.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 # -- bundle: a directory -------------------------------------------------------------------------------------
 MANIFEST: Final = "noria.json"
@@ -91,6 +92,12 @@ VERSION_HEADER: Final = "Noria-Version"
 # -- counters ------------------------------------------------------------------------------------------------
 COUNTERS_PATH: Final = "/counters"
 COUNTERS_SCHEMA: Final = "noria.counters/v1"
+COUNTS_PATH: Final = "/metrics/counts"
+"""The same counts for Prometheus: every number of `places`, where it is chosen as the operator's source."""
+COUNTS_METRIC: Final = "model_counts_total"
+"""Labels `place`, `index` and `of`, the row's length; the first number of each row, and all above zero."""
+STARTED_METRIC: Final = "model_counts_started_timestamp_seconds"
+"""Since when they are counted: another value is another process, whose counts began at zero."""
 REFERENCE_PATH: Final = "/reference"
 """Of the counters' port: reference.json of the served version, with its name."""
 REFERENCE_SCHEMA: Final = "noria.reference/v1"
@@ -116,3 +123,38 @@ FEEDBACK_KEYS_FILE: Final = "keys.json"
 """In a Secret: `{"active": "<kid>", "keys": {"<kid>": "<base64 of 32 bytes>"}, "from": <Unix time>}`. Each
 period has one; they are mounted side by side, as `<period>.json`."""
 FEEDBACK_MAX_ROWS: Final = 64
+
+
+# -- what the numbers of `/counters` are called --------------------------------------------------------------
+_PLAIN: Final = ("requests", "predictions", "feedback", "scores", "confusion", "label_delay")
+_OF_VERSION: Final = ("features", "prediction")
+"""In bins of the version that is served, so that counts of two versions are never added up."""
+
+
+def places(body: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every row of counts in a document of `/counters` by its place, such as `scores/m-3/negatives`. Rows of
+    one place may be added up, whichever process counted them: what is counted in bins or units of a version
+    has these in its place. Raises KeyError, TypeError or ValueError for what is no such document.
+    """
+    version = str(body["version"])
+    for name in _PLAIN:
+        yield from _rows(name, body.get(name, {}))
+    for name in _OF_VERSION:
+        yield from _rows(f"{name}/{version}", body.get(name, {}))
+    if body.get("task"):
+        yield f"task/{version}/{body['task']}", ()
+    if grid := body.get("outputs"):
+        place = f"outputs/{version}/{int(grid['exponent'])}/{int(grid['first'])}"
+        yield place, tuple(map(int, grid["bins"]))
+    for whose, errors in (body.get("errors") or {}).items():
+        yield from _rows(f"errors/{whose}/{float(body['error_units'][whose])!r}", errors)
+
+
+def _rows(place: str, value: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _rows(f"{place}/{name}", item)
+    elif isinstance(value, list):
+        yield place, tuple(map(int, value))
+    else:
+        yield place, (int(value),)

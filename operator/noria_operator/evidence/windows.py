@@ -20,14 +20,11 @@ from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
 from noria_operator.domain.performance import REGRESSION, Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
-from noria_serving.contract import COUNTERS_SCHEMA, DELAY_BOUNDS, REFERENCE_SCHEMA, SCORE_BINS
+from noria_serving.contract import COUNTERS_SCHEMA, DELAY_BOUNDS, REFERENCE_SCHEMA, SCORE_BINS, places
 
 Vector = Mapping[str, tuple[int, ...]]
 """Counts by their place in the document, such as `scores/flight-delay-3/negatives`."""
 
-_COUNTED = ("requests", "predictions", "feedback", "scores", "confusion", "label_delay")
-_OF_VERSION = ("features", "prediction")
-"""In bins of the version that is served, so that counts of two versions are never added up."""
 _ERRORS = ("count", "over", "under", "squared", "clipped")
 _BESIDE = ("missing", "unseen", "low", "high")
 
@@ -49,14 +46,7 @@ def parse(body: Any) -> Document | None:
     if not isinstance(body, dict) or body.get("schema") != COUNTERS_SCHEMA:
         return None
     try:
-        counts = {place: row for name in _COUNTED for place, row in _rows(name, body.get(name, {}))}
-        version = str(body["version"])
-        for name in _OF_VERSION:
-            counts |= dict(_rows(f"{name}/{version}", body.get(name, {})))
-        if body.get("task"):
-            counts[f"task/{version}/{body['task']}"] = ()
-        counts |= _outputs(version, body.get("outputs") or {})
-        counts |= _errors(body.get("errors") or {}, body.get("error_units") or {})
+        counts = dict(places(body))
         times = float(body["started"]), float(body["from"]), float(body["at"])
         return Document(str(body["process"]), str(body["version"]), *times, counts)
     except (KeyError, TypeError, ValueError):
@@ -187,30 +177,3 @@ class Window:
     def total(self) -> dict[str, tuple[int, ...]]:
         """The sum over all processes, also those that are gone."""
         return add(subtract(counts, self.baselines[process]) for process, counts in self.latest.items())
-
-
-def _outputs(version: str, found: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Under a place that names the bins, so that only the same ones are added up."""
-    if not found:
-        return {}
-    place = f"outputs/{version}/{int(found['exponent'])}/{int(found['first'])}"
-    return {place: tuple(map(int, found["bins"]))}
-
-
-def _errors(found: Mapping[str, Any], units: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Under a place that names the unit, for the same reason."""
-    return {
-        place: row
-        for version, errors in found.items()
-        for place, row in _rows(f"errors/{version}/{float(units[version])!r}", errors)
-    }
-
-
-def _rows(place: str, value: Any) -> Iterable[tuple[str, tuple[int, ...]]]:
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _rows(f"{place}/{name}", item)
-    elif isinstance(value, list):
-        yield place, tuple(int(count) for count in value)
-    else:
-        yield place, (int(value),)

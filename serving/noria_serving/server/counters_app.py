@@ -1,5 +1,5 @@
-"""The counters' port: `/counters` and `/reference` for the operator, `/metrics` for Prometheus. Never routed,
-read by machines only.
+"""The counters' port: `/counters` and `/reference` for the operator, `/metrics` for Prometheus (and
+`/metrics/counts`, where the operator asks that). Never routed, read by machines only.
 
 In: GET requests. Out: counts as of now: `/metrics` of all models, `/counters` of one version (`?model=` and
 `version=`; without them the only one, or the first) and its frozen bins in `/reference`. Invariant: every
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from noria_serving import contract, reference
+from noria_serving.counters import counts
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.v2 import JSON, render
 from noria_serving.server.http import Answer, Call, Receive, Scope, Send, error, respond
@@ -39,12 +40,19 @@ class CountersApp:
         await respond(scope, send, *answer)
 
     def _answer(self, call: Call) -> Answer:
-        if call.path not in (contract.COUNTERS_PATH, contract.REFERENCE_PATH, "/metrics"):
+        if call.path not in (
+            contract.COUNTERS_PATH,
+            contract.REFERENCE_PATH,
+            contract.COUNTS_PATH,
+            "/metrics",
+        ):
             raise RequestError(f"unknown path {call.path!r:.100}", status=404)
         call.allow("GET")
         if call.path == "/metrics":
             return self._metrics()
         query = {key: values[0] for key, values in parse_qs(call.query.decode("latin-1")).items()}
+        if call.path == contract.COUNTS_PATH:
+            return self._counts(query)
         return self._counters(query) if call.path == contract.COUNTERS_PATH else self._reference(query)
 
     def _reference(self, query: Mapping[str, str]) -> Answer:
@@ -61,6 +69,11 @@ class CountersApp:
             raise RequestError("`since` must be a Unix time in seconds") from None
         service = self._service(query.get("model"), query.get("version"))
         return 200, render(_document(service, when, time.time())), [JSON]
+
+    def _counts(self, query: Mapping[str, str]) -> Answer:
+        service = self._service(query.get("model"), query.get("version"))
+        body = counts.page(_document(service, None, time.time()), service.settings.model)
+        return 200, body, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
 
     def _service(self, name: str | None, version: str | None) -> Service:
         """A version's counters, also while it is not ready any more."""

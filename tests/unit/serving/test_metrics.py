@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from noria_serving.contract import COUNTS_METRIC, COUNTS_PATH, STARTED_METRIC, places
 from noria_serving.counters import catalogue
 from noria_serving.counters.prometheus import Exporter
 from noria_serving.model.loaded import Loaded
+from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
@@ -52,6 +55,31 @@ def test_every_sample_is_a_number_and_histograms_are_whole(scraped) -> None:
             assert counts == sorted(counts)
             assert buckets[-1].labels["le"] == "+Inf"
             assert {s.name.rsplit("_", 1)[1] for s in family.samples} == {"bucket", "sum", "count"}
+
+
+async def test_counts_for_the_operator_are_those_of_the_counters_under_the_same_places(
+    loaded: Loaded,
+) -> None:
+    settings = ModelSettings(bundle="m", deployment="late", model='l"te', version="late-4", number="4")
+    models, service = Models(Settings(models=(settings,))), Service(settings, loaded)
+    models.serve(service)
+    service.recorder.answered({"input-0": np.ones((3, 3))}, np.zeros(3))
+    service.recorder.state.add_score("late-3", 7, positive=True)
+    service.recorder.state.add_error("late-2", -0.25, 2.0**-10)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=CountersApp(models)), base_url="http://late"
+    ) as client:
+        text, document = (await client.get(COUNTS_PATH)).text, (await client.get("/counters")).json()
+    families = {one.name: one for one in text_string_to_metric_families(text)}
+    told: dict[str, list[int]] = {}
+    for sample in families[COUNTS_METRIC.removesuffix("_total")].samples:
+        assert (sample.labels["model"], sample.labels["version"]) == ('l"te', "late-4")
+        row = told.setdefault(sample.labels["place"], [0] * int(sample.labels["of"]))
+        row[int(sample.labels["index"])] = int(sample.value)
+    assert {place: tuple(row) for place, row in told.items()} == dict(places(document))
+    assert "outputs/late-4/-7/0" in told
+    (started,) = families[STARTED_METRIC].samples
+    assert started.value == document["started"]
 
 
 @pytest.mark.parametrize("family", catalogue.FAMILIES, ids=lambda one: one.name)
