@@ -17,6 +17,7 @@ from noria_operator.controllers.context import Config, ConfigError, Context
 from noria_operator.controllers.registry import CONTROLLERS
 from noria_operator.evidence.fetch import Fetcher
 from noria_operator.evidence.prometheus import QueryReader
+from noria_operator.evidence.prometheus_counts import PrometheusCounts
 from noria_operator.evidence.router import FRESH, RouterReader
 from noria_operator.evidence.server import FRESH as SERVERS_FRESH
 from noria_operator.evidence.server import CounterReader
@@ -38,6 +39,8 @@ def context(fetcher: Fetcher) -> MakeContext:
     """Makes the context of a real operator; evidence is read through `fetcher`."""
 
     def make(client: Client, store: Store, config: Config, clock: Clock) -> Context:
+        servers = CounterReader(fetcher, fresh=SERVERS_FRESH)
+        chosen = config.metric_sources.get(config.counts_from)
         return Context(
             client=client,
             store=store,
@@ -46,8 +49,9 @@ def context(fetcher: Fetcher) -> MakeContext:
             clock=clock,
             config=config,
             router=RouterReader(fetcher, fresh=FRESH),
-            servers=CounterReader(fetcher, fresh=SERVERS_FRESH),
+            servers=servers,
             queries=QueryReader(clock.now),
+            prometheus_counts=PrometheusCounts(chosen, servers, clock.now) if chosen else None,
         )
 
     return make

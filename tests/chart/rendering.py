@@ -71,13 +71,26 @@ VARIANTS: dict[str, Json] = {
                 "signingKeyFrom": {"secretName": "hooks", "key": "secret"},
             },
         ],
+        "metricSources": [
+            {"name": "near", "address": "http://prometheus.monitoring:9090"},
+            {
+                "name": "mimir",
+                "address": "https://mimir.example/prometheus",
+                "tenant": "models$(a)",
+                "tokenFrom": {"secretName": "mimir", "key": "token"},
+                "caFrom": {"secretName": "authorities", "key": "ca.crt"},
+                "delay": "1m",
+            },
+        ],
+        "countsFrom": "mimir",
         "queryTemplates": [
+            {"name": "by-source", "source": "mimir", "query": "up"},
             {
                 "name": "error-share",
                 "address": "http://prometheus.monitoring:9090",
                 "query": 'sum(rate(x{namespace="{{namespace}}",y=~"{{what}}$(a)"}[{{window}}]))',
                 "args": {"window": "duration", "what": "label"},
-            }
+            },
         ],
         "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
         "podAnnotations": {"a.example/b": "c"},

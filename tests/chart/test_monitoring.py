@@ -12,6 +12,8 @@ import yaml
 from tests.chart.rendering import CHART, VARIANTS, objects
 from tools.cluster.layout import binary
 
+from noria_serving.contract import COUNTS_PATH
+
 Json = dict[str, Any]
 KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"}
 
@@ -71,6 +73,16 @@ def test_monitors_select_what_the_operator_makes_and_keep_its_labels() -> None:
     assert all(one["spec"]["namespaceSelector"] == {"any": True} for one in pods)
     some = of("PodMonitor", {"podMonitors": {"enabled": True}, "watchNamespaces": ["a", "b"]})
     assert all(one["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]} for one in some)
+
+
+def test_counts_are_scraped_where_the_operator_takes_them_from_prometheus() -> None:
+    def paths(values: Json) -> list[str]:
+        servers = of("PodMonitor", {"podMonitors": {"enabled": True}} | values)[0]
+        return [one["path"] for one in servers["spec"]["podMetricsEndpoints"]]
+
+    assert paths({}) == ["/metrics"]
+    source = {"name": "near", "address": "http://prometheus:9090"}
+    assert paths({"metricSources": [source], "countsFrom": "near"}) == ["/metrics", COUNTS_PATH]
 
 
 def test_dashboards_are_config_maps_that_grafanas_sidecar_finds() -> None:

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -181,12 +182,39 @@ def test_receivers_of_notifications_reach_the_operator_with_their_secrets_as_fil
 
 def test_query_templates_reach_the_operator_as_they_were_written() -> None:
     """Also where the kubelet would put a variable in the place of `$(a)`."""
-    (written,) = VARIANTS["everything"]["queryTemplates"]
+    _, written = VARIANTS["everything"]["queryTemplates"]
     container = pods(objects(VARIANTS["everything"]))[0]["containers"][0]
     env = {it["name"]: it.get("value", "noria").replace("$$", "$") for it in container["env"]}
-    template = Config.from_env(env).query_templates["error-share"]
-    assert (template.address, template.query) == (written["address"], written["query"])
+    config = Config.from_env(env)
+    template = config.query_templates["error-share"]
+    assert config.query_templates["by-source"].source is config.metric_sources["mimir"]
+    assert (template.source.address, template.query) == (written["address"], written["query"])
     assert template.args == written["args"]
+
+
+def test_metric_sources_reach_the_operator_with_their_secrets_as_files() -> None:
+    made = objects(VARIANTS["everything"])
+    pod = pods(made)[0]
+    container = pod["containers"][0]
+    env = {it["name"]: it.get("value", "noria").replace("$$", "$") for it in container["env"]}
+    config = Config.from_env(env)
+    (mounted,) = [it["mountPath"] for it in container["volumeMounts"] if it["name"] == "sources"]
+    (volume,) = [it["projected"] for it in pod["volumes"] if it["name"] == "sources"]
+    secrets = {
+        f"{mounted}/{it['secret']['items'][0]['path']}": (
+            it["secret"]["name"],
+            it["secret"]["items"][0]["key"],
+        )
+        for it in volume["sources"]
+    }
+    chosen = config.metric_sources[config.counts_from]
+    assert (chosen.tenant, chosen.delay) == ("models$(a)", timedelta(minutes=1))
+    assert secrets == {
+        str(chosen.token_file): ("mimir", "token"),
+        str(chosen.ca_file): ("authorities", "ca.crt"),
+    }
+    assert all(it["secret"]["optional"] for it in volume["sources"])
+    assert config.metric_sources["near"].token_file is None
 
 
 def test_without_receivers_nothing_is_mounted_for_them() -> None:

@@ -51,6 +51,12 @@ FREE = {
         ({"signatures": {"requiredNamespaces": ["prod"]}}, "signatures.trustedKeys"),
         ({"notifications": [{"name": "a"}]}, "notifications"),
         ({"queryTemplates": [{"name": "a", "query": "up"}]}, "queryTemplates"),
+        (
+            {"queryTemplates": [{"name": "a", "query": "up", "address": "http://p", "source": "p"}]},
+            "queryTemplates",
+        ),
+        ({"metricSources": [{"name": "a"}]}, "metricSources"),
+        ({"metricSources": [{"name": "a", "address": "http://p", "token": "t"}]}, "metricSources"),
         ({"prometheusRule": {"objectives": {"availability": 99.9}}}, "availability"),
         ({"prometheusRule": {"objectives": {"availability": "1"}}}, "availability"),
         ({"prometheusRule": {"objectives": {"latencySeconds": "0.3"}}}, "latencySeconds"),
@@ -97,7 +103,7 @@ def test_the_schema_describes_every_key_and_closes_every_object() -> None:
             assert schema["additionalProperties"] is False, path
 
 
-ENTRIES = ("notifications.", "queryTemplates.")
+ENTRIES = ("metricSources.", "notifications.", "queryTemplates.")
 """Keys of lists' entries."""
 
 

@@ -104,3 +104,36 @@ capabilities:
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{- /* Metric sources as the operator reads them: what is secret stands in files. */}}
+{{- define "noria.metricSources" -}}
+{{- $sources := list }}
+{{- range . }}
+{{- $source := omit . "tokenFrom" "caFrom" }}
+{{- if .tokenFrom }}
+{{- $source = set $source "tokenFile" (printf "/var/run/noria-sources/%s/token" .name) }}
+{{- end }}
+{{- if .caFrom }}
+{{- $source = set $source "caFile" (printf "/var/run/noria-sources/%s/ca" .name) }}
+{{- end }}
+{{- $sources = append $sources $source }}
+{{- end }}
+{{- toJson $sources }}
+{{- end }}
+
+{{- /* Their Secrets. Optional: one that is missing holds up its source, not the operator. */}}
+{{- define "noria.sourceSecrets" -}}
+{{- range .Values.metricSources }}
+{{- $name := .name }}
+{{- range $file, $from := dict "token" .tokenFrom "ca" .caFrom }}
+{{- if $from }}
+- secret:
+    name: {{ $from.secretName }}
+    optional: true
+    items:
+      - key: {{ $from.key }}
+        path: {{ $name }}/{{ $file }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -180,6 +180,9 @@ class TriggerStatus(Status):
         description="Why, in one word such as Drifted or MetricUnsuitable.",
     )
     message: Message | None = Field(default=None, description="The decision in one sentence.")
+    problem: Message | None = Field(
+        default=None, description="Why its counts cannot be read; the last decision stands meanwhile."
+    )
     streak: int | None = Field(
         default=None, ge=0, le=2**31 - 1, description="Windows in a row that show the loss."
     )

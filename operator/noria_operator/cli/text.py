@@ -148,6 +148,7 @@ def _training(status: Json) -> list[str]:
         detail = f" [{', '.join(figures)}]" if figures else ""
         decisions.append(
             f"{trigger['name']}: {trigger.get('decision', '-')}{detail} {trigger.get('message', '')}"
+            + (f" ({trigger['problem']})" if trigger.get("problem") else "")
         )
     runs = [
         f"{run['at']} {run.get('trigger', '')} → {run.get('trainingJob', '')}"

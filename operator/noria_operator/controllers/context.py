@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from noria_operator.domain.keys import MASTER_KEY_MIN
+from noria_operator.domain.metric_sources import InvalidSource, Source, sources_of
 from noria_operator.domain.notification_targets import InvalidTarget, Target, targets_of
 from noria_operator.domain.query_templates import InvalidTemplate, Template, templates_of
 from noria_operator.kube.apply import Writer
@@ -30,6 +31,7 @@ from noria_serving import contract
 
 if TYPE_CHECKING:
     from noria_operator.evidence.prometheus import QueryReader
+    from noria_operator.evidence.prometheus_counts import PrometheusCounts
     from noria_operator.evidence.router import RouterReader
     from noria_operator.evidence.server import CounterReader
 
@@ -81,6 +83,10 @@ class Config:
     """NORIA_NOTIFICATIONS: JSON list of the receivers that are told what happens."""
     query_templates: Mapping[str, Template] = field(default_factory=dict)
     """NORIA_QUERY_TEMPLATES: JSON list of the queries that analyses may refer to."""
+    metric_sources: Mapping[str, Source] = field(default_factory=dict)
+    """NORIA_METRIC_SOURCES: JSON list of where metrics are kept."""
+    counts_from: str = ""
+    """NORIA_COUNTS_FROM: which of them has the counts that triggers look at; empty: the model servers."""
 
     @staticmethod
     def from_env(env: Mapping[str, str] = os.environ) -> Config:
@@ -89,6 +95,12 @@ class Config:
             raise ConfigError("NORIA_NAMESPACE is not set: it names the namespace of the operator's lease")
         if env.get("NORIA_SIGNED_NAMESPACES") and not env.get(contract.ENV_TRUSTED_KEYS):
             raise ConfigError(f"NORIA_SIGNED_NAMESPACES is set and {contract.ENV_TRUSTED_KEYS} is not")
+        sources = _sources(env.get("NORIA_METRIC_SOURCES", ""))
+        counts_from = env.get("NORIA_COUNTS_FROM", "")
+        if counts_from and counts_from not in sources:
+            raise ConfigError(
+                f"NORIA_COUNTS_FROM: there is no source {counts_from!r} in NORIA_METRIC_SOURCES"
+            )
         return Config(
             namespace=env["NORIA_NAMESPACE"],
             watch_namespaces=_names(env.get("NORIA_WATCH_NAMESPACES", "")),
@@ -107,7 +119,9 @@ class Config:
             evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
             counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
             notifications=_targets(env.get("NORIA_NOTIFICATIONS", "")),
-            query_templates=_templates(env.get("NORIA_QUERY_TEMPLATES", "")),
+            query_templates=_templates(env.get("NORIA_QUERY_TEMPLATES", ""), sources),
+            metric_sources=sources,
+            counts_from=counts_from,
         )
 
     def fetching(self, namespace: str) -> dict[str, str]:
@@ -150,13 +164,22 @@ class Context:
     """Predictions and labels, from the model servers."""
     queries: QueryReader
     """Whatever Prometheus knows, by queries of the cluster's admin."""
+    prometheus_counts: PrometheusCounts | None = None
+    """Where counts for triggers come from, if not from the model servers."""
     turns: Turns = field(default_factory=Turns)
     """For what several keys share: whoever finds it missing makes it alone."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))
 
+    @property
+    def counts(self) -> CounterReader | PrometheusCounts:
+        """What triggers look at."""
+        return self.prometheus_counts or self.servers
+
     async def close(self) -> None:
         """Give up what is being read in the background."""
         await self.queries.close()
+        if self.prometheus_counts is not None:
+            await self.prometheus_counts.close()
         await self.servers.close()
 
 
@@ -207,9 +230,16 @@ def _targets(text: str) -> tuple[Target, ...]:
         raise ConfigError(f"NORIA_NOTIFICATIONS: {error}") from error
 
 
-def _templates(text: str) -> dict[str, Template]:
+def _sources(text: str) -> dict[str, Source]:
     try:
-        return templates_of(text)
+        return sources_of(text)
+    except InvalidSource as error:
+        raise ConfigError(f"NORIA_METRIC_SOURCES: {error}") from error
+
+
+def _templates(text: str, sources: Mapping[str, Source]) -> dict[str, Template]:
+    try:
+        return templates_of(text, sources)
     except InvalidTemplate as error:
         raise ConfigError(f"NORIA_QUERY_TEMPLATES: {error}") from error
 

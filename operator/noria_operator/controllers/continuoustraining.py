@@ -58,7 +58,7 @@ async def reconcile(ctx: Context, key: Key) -> Result:
             training = parse_as(ContinuousTraining, obj)
             seen = await _watched(ctx, obj)
             if seen.deployment is None:
-                ctx.servers.forget(key.namespace, obj["spec"]["deployment"])
+                ctx.counts.forget(key.namespace, obj["spec"]["deployment"])
             plan = decide(obj, training, await requests(ctx, obj, training, seen), seen, ctx.clock.now())
         except (InvalidSpec, ScheduleError) as error:
             raise Terminal("InvalidSpec", str(error)) from error

@@ -8,7 +8,7 @@ Invariant: reads only; servers that do not answer leave a window open, they neve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from noria_operator.controllers.context import Context
 from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain import triggers_estimated as estimated
 from noria_operator.domain import triggers_monitoring
+from noria_operator.domain.conditions import clip
 from noria_operator.domain.drift.columns import PREDICTION
 from noria_operator.domain.performance import Joined
 from noria_operator.domain.serving_children import selector
@@ -58,13 +59,23 @@ class _Question:
     training: ContinuousTraining
     seen: Watched
     champion: Champion | None
+    problems: list[str] = field(default_factory=list)
+    """Why counts that the trigger looks at cannot be read."""
 
     async def ask(self, trigger: TriggerSpec, entry: Json) -> Request:
-        """What one trigger says; `entry` is what it said last."""
+        """What one trigger says; `entry` is what it said last. Where its counts cannot be read, that stands
+        and the entry says why.
+        """
+        self.problems.clear()
+        found = await self._asked(trigger, entry)
+        said = {name: value for name, value in found.entry.items() if name != "problem"}
+        return replace(found, entry=said | ({"problem": clip(self.problems[0])} if self.problems else {}))
+
+    async def _asked(self, trigger: TriggerSpec, entry: Json) -> Request:
         now, champion = self.ctx.clock.now(), self.champion
         if trigger.performance is not None:
             rule, warmup = trigger.performance, self.training.spec.warmup
-            labels, seen = await self._labels(rule, entry)
+            labels, seen, now = await self._labels(rule, entry)
             return performance(
                 trigger, rule, entry, champion=champion, labels=labels, now=now, seen=seen, warmup=warmup
             )
@@ -87,20 +98,22 @@ class _Question:
         if trigger.concept_drift is not None:
             totals = await self._totals(opened_at(entry, champion))
             labels = totals.joined(champion.name) if totals and champion else None
-            warmup = self.training.spec.warmup
+            now, warmup = self._end(totals), self.training.spec.warmup
             return concept_drift(trigger, entry, champion=champion, labels=labels, now=now, warmup=warmup)
         if trigger.drift is not None or trigger.data_quality is not None:
             traffic, warmup = await self._traffic(trigger, entry), self.training.spec.warmup
+            now = (traffic and traffic.until) or now
             return watch(trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup)
-        return new_samples(trigger, entry, labels=await self._joined(counted_since(entry)), now=now)
+        counted, now = await self._joined(counted_since(entry))
+        return new_samples(trigger, entry, labels=counted, now=now)
 
     async def _estimated(self, trigger: TriggerSpec, rule: EstimatedPerformance, entry: Json) -> Request:
-        champion, now = self.champion, self.ctx.clock.now()
+        champion = self.champion
         totals = await self._totals(window_start(entry, estimated.as_performance(rule), champion))
         scores = totals.outputs(champion.name) if totals and champion else None
         labels = totals.joined(champion.name, rule.metric) if totals and champion else None
         predicted = await self._predicted(totals, champion.name) if totals and champion else None
-        warmup = self.training.spec.warmup
+        now, warmup = self._end(totals), self.training.spec.warmup
         return estimated.estimated(
             trigger, rule, entry, champion=champion, scores=scores, labels=labels, now=now, warmup=warmup,
             predicted=predicted,
@@ -113,28 +126,32 @@ class _Question:
         seen, place = totals.seen(version).get(PREDICTION), self._place()
         if totals.task(version) != "regression" or seen is None or place is None:
             return None
-        reference = await self.ctx.servers.reference(*place, version=version)
+        reference = await self.ctx.counts.reference(*place, version=version)
         return estimated.Predicted(seen.bins, reference.errors) if reference else None
 
-    async def _labels(self, rule: Performance, entry: Json) -> tuple[Joined | None, Coverage]:
-        """What was joined for the champion since the open window started, and how much of its traffic that
-        tells; None when there is none or nobody answers.
+    async def _labels(self, rule: Performance, entry: Json) -> tuple[Joined | None, Coverage, datetime]:
+        """What was joined for the champion since the open window started (None when there is none or nobody
+        answers), how much of its traffic that tells, and until when.
         """
         champion = self.champion
         totals = await self._totals(window_start(entry, rule, champion))
         if totals is None or champion is None:
-            return None, Coverage()
+            return None, Coverage(), self._end(totals)
         predicted = totals.seen(champion.name).get(PREDICTION)
         joined = totals.joined(champion.name, rule.metric)
-        return joined, Coverage(predicted.rows if predicted else 0, totals.median_delay())
+        coverage = Coverage(predicted.rows if predicted else 0, totals.median_delay())
+        return joined, coverage, self._end(totals)
 
-    async def _joined(self, since: datetime | None) -> int | None:
-        """Labels of all versions that were joined since a moment; None when no server could be read."""
+    async def _joined(self, since: datetime | None) -> tuple[int | None, datetime]:
+        """Labels of all versions that were joined since a moment, and until when; None when no server could
+        be read.
+        """
         place = self._place()
         if place is None or since is None:
-            return None
-        totals = await self.ctx.servers.window(*place, since=since)
-        return None if totals is None else totals.number("feedback/matched")
+            return None, self.ctx.clock.now()
+        totals = await self.ctx.counts.window(*place, since=since)
+        self._explain(place, since)
+        return (totals.number("feedback/matched") if totals else None), self._end(totals)
 
     async def _totals(self, since: datetime | None) -> Totals | None:
         """All that the deployment's pods counted since a window was opened; None before that, and when nobody
@@ -143,7 +160,17 @@ class _Question:
         place = self._place()
         if place is None or since is None or self.ctx.clock.now() < since:
             return None
-        return await self.ctx.servers.complete(*place, since=since)
+        found = await self.ctx.counts.complete(*place, since=since)
+        self._explain(place, since)
+        return found
+
+    def _end(self, totals: Totals | None) -> datetime:
+        """Where a window ends that is read now, and so where the next one begins."""
+        return (totals and totals.until) or self.ctx.clock.now()
+
+    def _explain(self, place: tuple[str, str, Sequence[Json]], since: datetime) -> None:
+        if why := self.ctx.counts.problem(*place[:2], since):
+            self.problems.append(why)
 
     def _place(self) -> tuple[str, str, Sequence[Json]] | None:
         """Where counters are read: the deployment's namespace and name, and its pods; None without one."""
@@ -157,20 +184,20 @@ class _Question:
         """What the champion saw since the open window began; None while it is open, when there is none, or
         nobody answers.
         """
-        servers, champion, place = self.ctx.servers, self.champion, self._place()
+        counts, champion, place = self.ctx.counts, self.champion, self._place()
         since = triggers_monitoring.window_start(trigger, entry, champion)
         rule = trigger.drift or trigger.data_quality
         now = self.ctx.clock.now()
         if champion is None or since is None or place is None or rule is None or now < since:
             return None
         if now < since + rule.window:
-            await servers.keep(*place, since=since)
+            await counts.keep(*place, since=since)
             return None
-        totals = await servers.complete(*place, since=since)
+        totals = await self._totals(since)
         if totals is None:
             return None
-        reference = await servers.reference(*place, version=champion.name)
-        return Traffic(totals.seen(champion.name), reference)
+        reference = await counts.reference(*place, version=champion.name)
+        return Traffic(totals.seen(champion.name), reference, totals.until)
 
     async def _looking(self, trigger: TriggerSpec, rule: DataChange, entry: Json) -> Looking:
         meta, spec = self.obj["metadata"], self.training.spec.template.spec

@@ -48,7 +48,7 @@ def _asked(ctx: Context, uid: str, policy: QueryPolicy, state: State, labels: Ma
     now = queries.measure(policy, measured, Asked(query, answer), analysis.since)
     due = queries.due(policy, now, analysis.since)
     if due is not None and ctx.clock.now() >= due:
-        ctx.queries.ask(key, template.address, query)
+        ctx.queries.ask(key, template.source, query)
     return Asked(query, answer)
 
 

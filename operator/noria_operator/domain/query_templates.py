@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.notification_targets import NAME, InvalidTarget, checked_url
 
 BUILT_IN: Final = (
@@ -25,7 +26,7 @@ BUILT_IN: Final = (
 _ARGUMENT = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,62}")
 _PLACE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 _TOKEN = re.compile(r"\\.|\"|=~|!~|\{\{[^{}]*\}\}|\S", re.DOTALL)
-_KEYS = {"name", "address", "query", "args"}
+_KEYS = {"name", "address", "source", "query", "args"}
 
 
 class InvalidTemplate(ValueError):
@@ -62,7 +63,7 @@ class Template:
     """A query with places `{{name}}` for arguments, and where it is asked."""
 
     name: str
-    address: str
+    source: Source
     query: str
     args: Mapping[str, ArgumentType]
 
@@ -81,7 +82,7 @@ class Template:
         for place in _places(self.query):
             value = values[place.argument]
             if place.quoted:
-                value = _escaped(re.escape(value) if place.pattern else value)
+                value = escaped(re.escape(value) if place.pattern else value)
             parts += [self.query[end : place.start], value]
             end = place.end
         return "".join([*parts, self.query[end:]])
@@ -98,7 +99,7 @@ class _Place:
     pattern: bool
 
 
-def templates_of(text: str) -> dict[str, Template]:
+def templates_of(text: str, sources: Mapping[str, Source] | None = None) -> dict[str, Template]:
     """Read the JSON list; raises `InvalidTemplate`."""
     try:
         found = json.loads(text or "[]")
@@ -106,13 +107,13 @@ def templates_of(text: str) -> dict[str, Template]:
         raise InvalidTemplate(f"it is no JSON: {error}") from error
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise InvalidTemplate("it is no list of templates")
-    templates = {one.name: one for one in map(_template, found)}
+    templates = {one.name: one for one in (_template(one, sources or {}) for one in found)}
     if len(templates) < len(found):
         raise InvalidTemplate("two templates have one name; give each its own")
     return templates
 
 
-def _template(found: dict[str, Any]) -> Template:
+def _template(found: dict[str, Any], sources: Mapping[str, Source]) -> Template:
     name, query = found.get("name"), found.get("query")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidTemplate(f"name {name!r} is no DNS label")
@@ -121,7 +122,7 @@ def _template(found: dict[str, Any]) -> Template:
     if not isinstance(query, str) or not query.strip():
         raise InvalidTemplate(f"{name}: query is missing")
     try:
-        address = checked_url(str(found.get("address") or ""))
+        source = _source(found, sources)
         args = {str(key): ArgumentType(value) for key, value in (found.get("args") or {}).items()}
     except (InvalidTarget, ValueError, AttributeError) as error:
         raise InvalidTemplate(f"{name}: {error}") from error
@@ -129,7 +130,17 @@ def _template(found: dict[str, Any]) -> Template:
         if not _ARGUMENT.fullmatch(argument) or argument in BUILT_IN:
             raise InvalidTemplate(f"{name}: no argument can be called {argument!r}")
     _check(name, query, args)
-    return Template(name, address.rstrip("/"), query, args)
+    return Template(name, source, query, args)
+
+
+def _source(found: Mapping[str, Any], sources: Mapping[str, Source]) -> Source:
+    if found.get("source") is None:
+        return Source("", checked_url(str(found.get("address") or "")).rstrip("/"))
+    if found.get("address"):
+        raise ValueError("set one of address and source")
+    if found["source"] not in sources:
+        raise ValueError(f"there is no source {found['source']!r}; name it in metricSources")
+    return sources[found["source"]]
 
 
 def _check(name: str, query: str, args: Mapping[str, ArgumentType]) -> None:
@@ -160,6 +171,6 @@ def _places(query: str) -> Iterator[_Place]:
         before = text
 
 
-def _escaped(value: str) -> str:
+def escaped(value: str) -> str:
     """As it stands in a string of PromQL, which is one of Go."""
     return value.replace("\\", "\\\\").replace('"', '\\"')

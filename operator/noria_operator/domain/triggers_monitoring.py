@@ -34,6 +34,8 @@ class Traffic:
 
     seen: Mapping[str, Seen]
     reference: Reference | None
+    until: datetime | None = None
+    """Until when; None: now."""
 
     @property
     def rows(self) -> int:

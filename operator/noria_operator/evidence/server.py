@@ -53,6 +53,8 @@ class Totals:
 
     counts: Vector
     unread: tuple[str, ...] = ()
+    until: datetime | None = None
+    """Where the window ends; None: now."""
 
     def labels(self, version: str) -> Labels:
         """Labels joined with predictions of `version` (a ModelVersion's name)."""
@@ -171,7 +173,7 @@ class CounterReader:
         """
         read = list(pods)
         totals = await self.window(namespace, deployment, read, since=since)
-        ready = {pod["metadata"]["uid"] for pod in read if _counts_ready(pod)}
+        ready = {pod["metadata"]["uid"] for pod in read if counts_ready(pod)}
         unread = ready.intersection(totals.unread) if totals else set()
         place = (namespace, deployment, since.timestamp())
         return None if totals is None or self._awaited(place, unread) else totals
@@ -212,6 +214,10 @@ class CounterReader:
             for pod, document in zip(read, documents, strict=True)
             if document is not None
         }
+
+    def problem(self, namespace: str, deployment: str, since: datetime) -> str:
+        """Why the counts of a window cannot be read: pods that do not answer are in the log."""
+        return ""
 
     def forget(self, namespace: str, deployment: str) -> None:
         """The ModelDeployment is gone."""
@@ -288,7 +294,7 @@ def _answered(document: Document) -> Counts:
     return Counts(sum(numbers.values()), numbers["server_error"])
 
 
-def _counts_ready(pod: Json) -> bool:
+def counts_ready(pod: Json) -> bool:
     """Whether a model server of ours takes requests in this pod, so that it must have counts."""
     containers = pod.get("spec", {}).get("containers", [])
     ports = {port.get("name") for one in containers for port in one.get("ports", [])}

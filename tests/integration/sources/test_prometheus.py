@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from tests.integration.scraping import prometheus as scraping
 
+from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.queries import Answer, Asked, Measured, Outcome, QueryPolicy, measure
 from noria_operator.domain.query_templates import ArgumentType, Template
 from noria_operator.evidence.prometheus import QueryReader
@@ -58,9 +59,10 @@ def _until_scraped(url: str) -> None:
 async def ask(address: str, template: str, *, challenger: str = "m-2", most: str = "1") -> Answer:
     args = {name: kind for name, kind in TEMPLATE.items() if f"{{{{{name}}}}}" in template}
     given = {"most": most} if args else {}
-    query = Template("t", address, template, args).render(given, {**NOBODY, "challenger": challenger})
+    source = Source("", address)
+    query = Template("t", source, template, args).render(given, {**NOBODY, "challenger": challenger})
     reader = QueryReader(lambda: datetime.now(UTC))
-    reader.ask("key", address, query)
+    reader.ask("key", source, query)
     await reader.settled()
     await reader.close()
     answer = reader.answer("key")

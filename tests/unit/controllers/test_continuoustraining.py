@@ -17,6 +17,7 @@ from noria_operator.domain.drift.columns import Column, Reference
 from noria_operator.domain.estimated_errors import ErrorsByBin
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.serving_children import selector
+from noria_operator.domain.training_times import stamp
 from noria_operator.evidence.server import Totals
 from noria_operator.kube.errors import Terminal
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODELVERSION, POD, TRAININGJOB, Key
@@ -278,6 +279,33 @@ async def test_broken_data_blocks_the_schedule_until_it_is_gone() -> None:
     await seen(api, counted("delay", 0), counted("delay", 0))
     assert len(jobs(api)) == 1
     assert "TriggerQuiet" in api.events
+
+
+async def test_where_counts_cannot_be_read_the_last_decision_stands_and_the_entry_says_why() -> None:
+    api = world(triggers=[{"name": "dirty", "dataQuality": {"window": "30m"}}])
+    await seen(api, None, counted("delay", 1000))
+    (before,) = api.objects[KEY]["status"]["triggers"]
+    assert before["decision"] == "Block"
+    for _ in range(3):
+        api.clock.time += timedelta(hours=1)
+        await reconcile(operator(api, Servers(unreadable="prom: no answer within 5 s")), KEY)
+        (entry,) = api.objects[KEY]["status"]["triggers"]
+        assert entry == before | {"problem": "prom: no answer within 5 s"}
+    await seen(api, counted("delay", 0))
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["decision"], "problem" in entry) == ("No", False)
+
+
+async def test_a_window_ends_where_its_counts_do_and_the_next_one_begins_there() -> None:
+    api = world(triggers=[{"name": "dirty", "dataQuality": {"window": "30m"}}])
+    await seen(api, None)
+    ended = api.clock.now() - timedelta(seconds=40)
+    await seen(api, replace(counted("delay", 0), until=ended))
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["windowEndedAt"], entry["windowStartedAt"]) == (stamp(ended), stamp(ended))
+    servers = Servers(totals=counted("delay", 0), bins=BINS)
+    await reconcile(operator(api, servers), KEY)
+    assert servers.asked == [ended]
 
 
 async def test_counts_of_another_version_are_no_drift_of_the_champion() -> None:

@@ -20,6 +20,7 @@ from tests.unit.controllers.test_modeldeployment import STEPS, canary, condition
 from tests.unit.controllers.training_api import minutes
 
 from noria_operator.controllers import modeldeployment
+from noria_operator.domain import metric_sources
 from noria_operator.domain.queries import Answer
 from noria_operator.domain.query_templates import ArgumentType, Template
 from noria_operator.evidence.prometheus import QueryReader
@@ -28,7 +29,7 @@ Json = dict[str, Any]
 
 LATE = Template(
     "late",
-    "http://prometheus:9090",
+    metric_sources.Source("", "http://prometheus:9090"),
     'late{namespace="{{namespace}}",version="{{challenger}}",shop="{{shop}}"}',
     {"shop": ArgumentType.LABEL},
 )
@@ -42,7 +43,7 @@ QUERY = {
 
 
 @dataclass
-class Source:
+class Asked:
     """Prometheus, which answers when a test says so."""
 
     asked: list[tuple[Hashable, str, str]] = field(default_factory=list)
@@ -51,11 +52,11 @@ class Source:
     def answer(self, key: Hashable) -> Answer | None:
         return self.answers.get(key)
 
-    def ask(self, key: Hashable, address: str, query: str) -> None:
-        self.asked.append((key, address, query))
+    def ask(self, key: Hashable, source: metric_sources.Source, query: str) -> None:
+        self.asked.append((key, source.address, query))
 
 
-async def look(api: ServingApi, routers: Routers, folder: Path, source: Source, **config: Any) -> None:
+async def look(api: ServingApi, routers: Routers, folder: Path, source: Asked, **config: Any) -> None:
     ctx = started(api, routers, folder, **{"query_templates": {"late": LATE}} | config)
     await modeldeployment.reconcile(replace(ctx, queries=cast(QueryReader, source)), KEY)
 
@@ -68,7 +69,7 @@ async def judged(folder: Path, **query: Any) -> tuple[ServingApi, Routers]:
 
 async def test_a_query_is_asked_when_it_is_due_and_a_bad_answer_takes_the_weight(tmp_path: Path) -> None:
     api, routers = await judged(tmp_path)
-    source = Source()
+    source = Asked()
     await look(api, routers, tmp_path, source)
     ((key, address, query),) = source.asked
     assert address == "http://prometheus:9090"
@@ -92,7 +93,7 @@ async def test_a_query_is_asked_when_it_is_due_and_a_bad_answer_takes_the_weight
 async def test_an_unknown_template_is_named_in_a_condition_and_nothing_is_promoted(tmp_path: Path) -> None:
     """Case 45: in Flagger, an unknown metric passed."""
     api, routers = await judged(tmp_path, template="gone")
-    source = Source()
+    source = Asked()
     await look(api, routers, tmp_path, source)
     assert condition(api, "Stalled") == ("True", "AnalysisInvalid")
     told = next(one for one in api.status["conditions"] if one["type"] == "Stalled")["message"]
@@ -111,11 +112,11 @@ async def test_a_query_that_cannot_be_asked_is_told_before_a_rollout_needs_it(tm
         ({"args": {}}, "needs args shop"),
     ):
         edit(api, strategy={**STEPS, "analysis": {"queries": [QUERY | query]}})
-        await look(api, routers, tmp_path, Source())
+        await look(api, routers, tmp_path, Asked())
         told = next(one for one in api.status["conditions"] if one["type"] == "Stalled")
         assert (told["status"], words in told["message"]) == ("True", True), told
         assert condition(api, "Ready")[0] == "True"
     edit(api, strategy={**STEPS, "analysis": {"queries": [QUERY]}})
-    await look(api, routers, tmp_path, Source())
+    await look(api, routers, tmp_path, Asked())
     assert condition(api, "Stalled")[0] == "False"
     await settle(api, routers, tmp_path, query_templates={"late": LATE})

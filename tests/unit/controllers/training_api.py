@@ -193,6 +193,10 @@ class Servers:
     asked: list[datetime] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    unreadable: str = ""
+
+    def problem(self, namespace: str, deployment: str, since: datetime) -> str:
+        return self.unreadable
 
     async def window(self, namespace: str, deployment: str, pods: Any, *, since: datetime) -> Totals | None:
         self.asked.append(since)

@@ -29,7 +29,7 @@ def test_arguments_and_labels_of_the_rollout_are_filled_in() -> None:
         {"window": "5m30s", "limit": "-0.5"}, BUILT
     )
     assert made == 'sum(rate(x{ns="the-namespace", v="the-challenger"}[5m30s])) > -0.5'
-    assert template("up").address == "http://prometheus:9090"
+    assert template("up").source.address == "http://prometheus:9090"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from math import inf, isnan
 import pytest
 from aiohttp import web
 
+from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.query_conditions import Result
-from noria_operator.evidence.prometheus import SIZE_LIMIT, BadAnswer, QueryReader, result
+from noria_operator.evidence.prometheus import QueryReader, result
+from noria_operator.evidence.prometheus_api import SIZE_LIMIT, BadAnswer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -46,14 +48,14 @@ async def test_a_question_is_asked_in_the_background_once_at_a_time_and_its_answ
     async with source(late) as address:
         reader = QueryReader(lambda: NOW)
         for _ in range(2):
-            reader.ask("key", address, 'up{a="b"}')
+            reader.ask("key", Source("", address), 'up{a="b"}')
         assert reader.answer("key") is None
         answered.set()
         await reader.settled()
         found = reader.answer("key")
         assert found is not None
         assert (found.at, found.result, asked) == (NOW, (1.0,), ['up{a="b"}'])
-        reader.ask("key", address, "up")
+        reader.ask("key", Source("", address), "up")
         await reader.settled()
         again = reader.answer("key")
         assert again is not None
@@ -85,7 +87,7 @@ async def elsewhere(_: web.Request) -> web.Response:
 async def test_a_source_that_answers_badly_is_an_error(handler: Handler, patience: float, error: str) -> None:
     async with source(handler) as address:
         reader = QueryReader(lambda: NOW, timeout=patience)
-        reader.ask("key", address, "up")
+        reader.ask("key", Source("", address), "up")
         await reader.settled()
         found = reader.answer("key")
         assert found is not None
@@ -96,12 +98,12 @@ async def test_a_source_that_answers_badly_is_an_error(handler: Handler, patienc
 async def test_a_source_that_is_away_is_an_error_and_what_is_asked_ends_with_the_reader() -> None:
     async with source(hanging) as address:
         reader = QueryReader(lambda: NOW)
-        reader.ask("away", "http://127.0.0.1:1", "up")
+        reader.ask("away", Source("", "http://127.0.0.1:1"), "up")
         await reader.settled()
         found = reader.answer("away")
         assert found is not None
         assert "ClientConnectorError" in found.error
-        reader.ask("hangs", address, "up")
+        reader.ask("hangs", Source("", address), "up")
         await reader.close()
         assert reader.answer("hangs") is None
 

@@ -75,7 +75,8 @@ async def test_counts_for_the_operator_are_those_of_the_counters_under_the_same_
     for sample in families[COUNTS_METRIC.removesuffix("_total")].samples:
         assert (sample.labels["model"], sample.labels["version"]) == ('l"te', "late-4")
         row = told.setdefault(sample.labels["place"], [0] * int(sample.labels["of"]))
-        row[int(sample.labels["index"])] = int(sample.value)
+        if row:
+            row[int(sample.labels["index"])] = int(sample.value)
     assert {place: tuple(row) for place, row in told.items()} == dict(places(document))
     assert "outputs/late-4/-7/0" in told
     (started,) = families[STARTED_METRIC].samples

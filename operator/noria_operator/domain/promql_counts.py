@@ -1,0 +1,184 @@
+"""Counts of a window from raw samples of a Prometheus: which questions, and what their answers add up to.
+
+Comes in: since when each process counts (`STARTED_METRIC`), at both ends of the window and in between. Goes
+out: terms, sums at a moment that are added or taken away. Invariants: `increase()` is not used, since it
+extrapolates; a value is that of a sample, so windows that follow each other add up to what one long window
+counts; a process that began anew is another one, and what its predecessor counted stays; what cannot be known
+is left out, never counted twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final
+
+from noria_operator.domain.query_templates import escaped
+from noria_serving.contract import COUNTS_METRIC, STARTED_METRIC
+
+LOOKBACK: Final = 300.0
+"""Seconds for which Prometheus takes a sample for the value of now, unless it knows that the series ended."""
+MOST_TERMS: Final = 64
+"""Moments that a window may ask for: two, and two more a restart or a pod that went at most."""
+
+
+class WrongCounts(ValueError):
+    """An answer that counts cannot be taken from; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What these pods had counted at a moment, added or, with `sign` -1, taken away."""
+
+    sign: int
+    pods: tuple[str, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Samples of one process of a pod within the window: the first and the last one."""
+
+    pod: str
+    started: float
+    first: float
+    last: float
+
+
+def started(namespace: str, deployment: str, pods: Iterable[str] = ()) -> str:
+    """Since when each process counts."""
+    return f"{STARTED_METRIC}{_labels(namespace, deployment, pods)}"
+
+
+def samples(namespace: str, deployment: str, pods: Iterable[str], *, seconds: float) -> str:
+    """All samples of that in the last so many seconds."""
+    return f"{started(namespace, deployment, pods)}[{_range(seconds)}]"
+
+
+def changes(namespace: str, deployment: str, *, seconds: float) -> str:
+    """How often each pod began anew; every pod with a sample answers."""
+    return f"changes({started(namespace, deployment)}[{_range(seconds)}])"
+
+
+def sums(namespace: str, deployment: str, pods: Iterable[str]) -> str:
+    """All that these pods have counted."""
+    return f"sum by (place, index, of) ({COUNTS_METRIC}{_labels(namespace, deployment, pods)})"
+
+
+def _labels(namespace: str, deployment: str, pods: Iterable[str] = ()) -> str:
+    found = f'namespace="{escaped(namespace)}",deployment="{escaped(deployment)}"'
+    wanted = "|".join(map(re.escape, sorted(pods)))
+    return f'{{{found},pod=~"{escaped(wanted)}"}}' if wanted else f"{{{found}}}"
+
+
+def _range(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+def by_pod(vector: Iterable[Any]) -> dict[str, float]:
+    """The value of each pod in an answer."""
+    found: dict[str, float] = {}
+    for sample in vector:
+        pod = _pod(sample)
+        if pod in found:
+            raise WrongCounts(
+                f"two series tell of pod {pod}: scrape it once, or ask a source that removes duplicates"
+            )
+        found[pod] = _number(sample["value"][1])
+    return found
+
+
+def lives(matrix: Iterable[Any]) -> list[Life]:
+    """The processes that samples of `STARTED_METRIC` tell of."""
+    found: list[Life] = []
+    for series in matrix:
+        pod, current = _pod(series), None
+        for at, text in series["values"]:
+            value = _number(text)
+            if current is not None and current.started == value:
+                current = Life(pod, value, current.first, float(at))
+            else:
+                if current is not None:
+                    found.append(current)
+                current = Life(pod, value, float(at), float(at))
+        if current is not None:
+            found.append(current)
+    return found
+
+
+def plain(
+    before: Mapping[str, float], after: Mapping[str, float], changed: Mapping[str, float], since: float
+) -> set[str]:
+    """Pods that one process of was there until the end of the window, and what it had counted at `since` is
+    known; of all others, every sample of `STARTED_METRIC` has to be looked at.
+    """
+    return {
+        pod
+        for pod, value in after.items()
+        if not changed.get(pod) and (before.get(pod) == value or (pod not in before and _fresh(value, since)))
+    }
+
+
+def terms(
+    before: Mapping[str, float], simple: Iterable[str], others: Iterable[Life], since: float, until: float
+) -> list[Term]:
+    """What adds up to the counts of the window; `simple` pods are those of `plain`."""
+    wanted: dict[tuple[int, float], set[str]] = defaultdict(set)
+    for pod in simple:
+        wanted[1, until].add(pod)
+        if pod in before:
+            wanted[-1, since].add(pod)
+    for life in others:
+        wanted[1, life.last].add(life.pod)
+        if before.get(life.pod) == life.started:
+            wanted[-1, since].add(life.pod)
+        elif not _fresh(life.started, since):
+            wanted[-1, life.first].add(life.pod)
+    if len(wanted) > MOST_TERMS:
+        raise WrongCounts(
+            f"its pods began anew or went too often in this window (more than {MOST_TERMS // 2} times)"
+        )
+    return [Term(sign, tuple(sorted(pods)), at) for (sign, at), pods in sorted(wanted.items())]
+
+
+def _fresh(value: float, since: float) -> bool:
+    """Whether a process without a value at `since` had none before either: its counts are of the window."""
+    return value > since - LOOKBACK
+
+
+def total(parts: Sequence[tuple[int, Iterable[Any]]]) -> dict[str, tuple[int, ...]]:
+    """The counts by place, from the sign and the answer of each term."""
+    rows: dict[str, list[int]] = {}
+    for sign, vector in parts:
+        for sample in vector:
+            labels = sample["metric"]
+            index, length = int(labels["index"]), int(labels["of"])
+            count = _number(sample["value"][1])
+            row = rows.setdefault(labels["place"], [])
+            if not length:  # its place alone says something
+                continue
+            if count != int(count) or not 0 <= index < length:
+                raise WrongCounts(f"{labels['place']} has {count} at {index} of {length}, which is no count")
+            row.extend([0] * (length - len(row)))
+            row[index] += sign * int(count)
+    for place, row in rows.items():
+        if min(row, default=0) < 0:
+            raise WrongCounts(f"{place} counted less at the end of the window than before it")
+    return {place: tuple(row) for place, row in rows.items()}
+
+
+def _pod(series: Any) -> str:
+    pod = series["metric"].get("pod")
+    if not pod:
+        raise WrongCounts("series have no label pod: the scrape configuration has to give it")
+    return str(pod)
+
+
+def _number(text: Any) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise WrongCounts(f"{text} is no count")
+    return value

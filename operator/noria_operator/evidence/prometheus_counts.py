@@ -1,0 +1,187 @@
+"""Counts of model servers from a Prometheus that scrapes them, in the place of reading their pods.
+
+Comes in: the pods of a ModelDeployment and when the window began. Goes out: the same totals as from the pods,
+or why there are none. Invariants: nothing waits for the source; an answer that is missing, late, too large or
+not whole is a problem with a reason, never a count of zero; a ready pod without samples is one, too. A window
+ends at a moment that the totals name (`until`), so that the next one begins there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from noria_operator.domain import promql_counts as promql
+from noria_operator.domain.drift.columns import Reference
+from noria_operator.domain.metric_sources import Source
+from noria_operator.domain.promql_counts import WrongCounts
+from noria_operator.domain.training_times import moment
+from noria_operator.evidence.background import Background
+from noria_operator.evidence.prometheus_api import BadAnswer, PrometheusApi
+from noria_operator.evidence.server import CounterReader, Totals, counts_ready
+
+Json = dict[str, Any]
+Place = tuple[str, str, float]
+"""Namespace, ModelDeployment and beginning of a window."""
+
+ANSWER_LIMIT: Final = 8 * 1024 * 1024
+"""Bytes of one answer: some ten thousand rows, as many as a thousand features have."""
+MAX_BEGINNINGS: Final = 1024
+"""Sums at the beginning of a window that are kept in memory; the oldest go first, and are asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was read at a moment; neither totals nor a problem: there is nothing yet."""
+
+    at: datetime
+    totals: Totals | None = None
+    problem: str = ""
+
+
+class PrometheusCounts:
+    """Asks one source; frozen bins, which are no counts, are still told by the pods."""
+
+    def __init__(
+        self,
+        source: Source,
+        servers: CounterReader,
+        now: Callable[[], datetime],
+        *,
+        api: PrometheusApi | None = None,
+    ) -> None:
+        self._source, self._servers, self._now = source, servers, now
+        self._api = api or PrometheusApi()
+        self._looks = Background[_Look]()
+        self._beginnings: dict[tuple[str, str, promql.Term], Any] = {}
+
+    async def close(self) -> None:
+        """Give up what is being asked, and close the connections."""
+        await self._looks.close()
+        await self._api.close()
+
+    async def settled(self) -> None:
+        """Wait for what is being asked."""
+        await self._looks.settled()
+
+    async def window(
+        self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime
+    ) -> Totals | None:
+        """What was counted since `since`, as it was read last; None before, and when it cannot be read."""
+        place, read = (namespace, deployment, since.timestamp()), list(pods)
+        found = self._looks.latest(place)
+        if found is None or self._now() - found.at >= self._source.interval:
+            self._looks.read(place, lambda: self._look(place, read))
+        return found.totals if found else None
+
+    complete = window
+    """Samples of all ready pods are needed in any case."""
+
+    async def keep(self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime) -> None:
+        """Nothing: the source keeps what pods counted before they went."""
+
+    async def reference(
+        self, namespace: str, deployment: str, pods: Iterable[Json], *, version: str
+    ) -> Reference | None:
+        """As `CounterReader.reference`."""
+        return await self._servers.reference(namespace, deployment, pods, version=version)
+
+    def problem(self, namespace: str, deployment: str, since: datetime) -> str:
+        """Why the counts of a window cannot be read; empty: they can, or nobody knows yet."""
+        found = self._looks.latest((namespace, deployment, since.timestamp()))
+        return (
+            f"counts cannot be read from {self._source.name}: {found.problem}"
+            if found and found.problem
+            else ""
+        )
+
+    def forget(self, namespace: str, deployment: str) -> None:
+        """The ModelDeployment is gone."""
+        self._servers.forget(namespace, deployment)
+        self._beginnings = {
+            key: known for key, known in self._beginnings.items() if key[:2] != (namespace, deployment)
+        }
+
+    async def _look(self, place: Place, pods: Sequence[Json]) -> _Look:
+        now, delay = self._now(), self._source.delay.total_seconds()
+        until = math.floor(now.timestamp())
+        if until <= place[2]:
+            return _Look(now)
+        try:
+            counts = await self._counts(place[:2], place[2] - delay, until - delay, pods)
+        except (BadAnswer, WrongCounts) as error:
+            return _Look(now, problem=str(error))
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            return _Look(now, problem=f"its answer is not understood: {type(error).__name__}: {error}"[:256])
+        return _Look(now, Totals(counts, until=datetime.fromtimestamp(until, UTC)))
+
+    async def _counts(
+        self, place: tuple[str, str], since: float, until: float, pods: Iterable[Json]
+    ) -> dict[str, tuple[int, ...]]:
+        """The window's counts, from samples up to `since` and `until`."""
+        length = until - since
+        after = promql.by_pod(await self._vector(promql.started(*place), until))
+        if missing := sorted(_expected(pods, place[0], until) - after.keys()):
+            raise WrongCounts(
+                f"it has no samples of {', '.join(missing[:3])}: does it scrape /metrics/counts of model "
+                "servers, with the labels namespace, pod and deployment?"
+            )
+        before = promql.by_pod(await self._vector(promql.started(*place), since))
+        changed = promql.by_pod(await self._vector(promql.changes(*place, seconds=length), until))
+        simple = promql.plain(before, after, changed, since)
+        others = sorted((before.keys() | after.keys() | changed.keys()) - simple)
+        lives = await self._lives(place, others, length, until)
+        parts = []
+        for term in promql.terms(before, simple, lives, since, until):
+            parts.append((term.sign, await self._summed(place, term, until)))
+        return promql.total(parts)
+
+    async def _lives(
+        self, place: tuple[str, str], pods: Sequence[str], length: float, until: float
+    ) -> list[promql.Life]:
+        if not pods:
+            return []
+        query = promql.samples(*place, pods, seconds=length)
+        return promql.lives(await self._result(query, until, "matrix"))
+
+    async def _summed(self, place: tuple[str, str], term: promql.Term, until: float) -> Any:
+        """What pods had counted at a moment; what is long past is asked for once."""
+        key = (*place, term)
+        if key in self._beginnings:
+            return self._beginnings[key]
+        found = await self._vector(promql.sums(*place, term.pods), term.at)
+        if term.at < until:
+            self._beginnings[key] = found
+            if len(self._beginnings) > MAX_BEGINNINGS:
+                del self._beginnings[next(iter(self._beginnings))]
+        return found
+
+    async def _vector(self, query: str, at: float) -> Any:
+        return await self._result(query, at, "vector")
+
+    async def _result(self, query: str, at: float, kind: str) -> Any:
+        found = await self._api.ask(self._source, query, at=at, limit=ANSWER_LIMIT, whole=True)
+        if found["resultType"] != kind:
+            raise BadAnswer(f"a result of type {found['resultType']}, not {kind}")
+        return found["result"]
+
+
+def _expected(pods: Iterable[Json], namespace: str, at: float) -> set[str]:
+    """Names of pods that were ready at a moment, so that the source must have samples of them."""
+    return {
+        pod["metadata"]["name"]
+        for pod in pods
+        if pod["metadata"]["namespace"] == namespace and counts_ready(pod) and _ready_since(pod) <= at
+    }
+
+
+def _ready_since(pod: Json) -> float:
+    times = [
+        moment(one["lastTransitionTime"]).timestamp()
+        for one in pod["status"]["conditions"]
+        if one["type"] == "Ready" and one.get("lastTransitionTime")
+    ]
+    return max(times, default=0.0)

@@ -1,0 +1,137 @@
+"""Counts from raw samples: which processes there were, what is added and taken away, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from noria_operator.domain.promql_counts import (
+    LOOKBACK,
+    Life,
+    Term,
+    WrongCounts,
+    by_pod,
+    lives,
+    plain,
+    samples,
+    started,
+    sums,
+    terms,
+    total,
+)
+
+SINCE, UNTIL = 1000.0, 2000.0
+OLD = SINCE - 10 * LOOKBACK
+
+
+def told(pod: str, value: float) -> dict[str, Any]:
+    return {"metric": {"pod": pod}, "value": [0, str(value)]}
+
+
+def counted(place: str, *row: float, of: int | None = None) -> list[dict[str, Any]]:
+    length = str(of or len(row))
+    return [
+        {"metric": {"place": place, "index": str(index), "of": length}, "value": [0, str(count)]}
+        for index, count in enumerate(row)
+        if count or not index
+    ]
+
+
+def test_names_are_escaped_wherever_they_stand() -> None:
+    place = 'a"b', "c\\d"
+    assert started(*place).endswith('{namespace="a\\"b",deployment="c\\\\d"}')
+    assert sums("ns", "d", ["p.1", "p-2"]).endswith('pod=~"p\\\\-2|p\\\\.1"})')
+    assert samples("ns", "d", ["p"], seconds=1.5).endswith('pod=~"p"}[1500ms]')
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed", "expected"),
+    [
+        ({"p": OLD}, {"p": OLD}, {"p": 0}, {"p"}),
+        ({}, {"p": SINCE + 1}, {"p": 0}, {"p"}),
+        ({}, {"p": SINCE - 5}, {"p": 0}, {"p"}),  # it began just before and was not scraped yet
+        ({}, {"p": OLD}, {"p": 0}, set()),  # nobody knows what it had counted
+        ({"p": OLD}, {"p": SINCE + 9}, {"p": 1}, set()),
+        ({"p": OLD}, {"p": SINCE + 9}, {"p": 0}, set()),  # the old process was not scraped in the window
+        ({"p": OLD}, {}, {"p": 0}, set()),
+    ],
+)
+def test_a_pod_is_simple_where_one_process_was_there_all_the_time(
+    before: dict[str, float], after: dict[str, float], changed: dict[str, float], expected: set[str]
+) -> None:
+    assert plain(before, after, changed, SINCE) == expected
+
+
+def test_simple_pods_are_two_sums_whatever_their_number() -> None:
+    assert terms({"a": OLD, "b": OLD}, {"a", "b", "new"}, [], SINCE, UNTIL) == [
+        Term(-1, ("a", "b"), SINCE),
+        Term(1, ("a", "b", "new"), UNTIL),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("life", "expected"),
+    [
+        (Life("p", OLD, 1010, 1400), {(-1, SINCE), (1, 1400.0)}),
+        (Life("p", 1450.0, 1460, 1700), {(1, 1700.0)}),
+        (Life("p", OLD - 1, 1010, 1400), {(-1, 1010.0), (1, 1400.0)}),
+    ],
+)
+def test_a_process_counts_from_the_beginning_or_its_own_or_else_from_its_first_sample(
+    life: Life, expected: set[tuple[int, float]]
+) -> None:
+    assert {(one.sign, one.at) for one in terms({"p": OLD}, (), [life], SINCE, UNTIL)} == expected
+
+
+def test_samples_tell_of_each_process_in_turn() -> None:
+    values = [[10, "5"], [20, "5"], [30, "25.5"], [40, "25.5"], [50, "45"]]
+    assert lives([{"metric": {"pod": "p"}, "values": values}]) == [
+        Life("p", 5, 10, 20),
+        Life("p", 25.5, 30, 40),
+        Life("p", 45, 50, 50),
+    ]
+
+
+def test_rows_are_added_up_by_place_and_zeros_that_were_not_told_are_zeros() -> None:
+    parts = [(1, counted("bins", 0, 7, 9, of=5)), (-1, counted("bins", 0, 7)), (1, counted("bins", 1, of=5))]
+    assert total(parts) == {"bins": (1, 0, 9, 0, 0)}
+    nothing = {"metric": {"place": "task/m-1/regression", "index": "0", "of": "0"}, "value": [0, "0"]}
+    assert total([(1, [nothing]), (-1, [nothing])]) == {"task/m-1/regression": ()}
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ([(1, counted("bins", 1.5))], "no count"),
+        (
+            [(1, [{"metric": {"place": "b", "index": "0", "of": "1"}, "value": [0, "NaN"]}])],
+            "NaN is no count",
+        ),
+        ([(1, [{"metric": {"place": "b", "index": "3", "of": "2"}, "value": [0, "1"]}])], "at 3 of 2"),
+        ([(1, counted("bins", 3)), (-1, counted("bins", 4))], "counted less"),
+    ],
+)
+def test_what_no_counter_can_say_is_refused(parts: list[tuple[int, Iterable[Any]]], why: str) -> None:
+    with pytest.raises(WrongCounts, match=why):
+        total(parts)
+
+
+@pytest.mark.parametrize(
+    ("vector", "why"),
+    [
+        ([told("p", 1), told("p", 1)], "two series tell of pod p"),
+        ([{"metric": {}, "value": [0, "1"]}], "no label pod"),
+        ([told("p", float("inf"))], "inf is no count"),
+    ],
+)
+def test_series_that_nobody_can_tell_apart_are_refused(vector: list[Any], why: str) -> None:
+    with pytest.raises(WrongCounts, match=why):
+        by_pod(vector)
+
+
+def test_pods_that_begin_anew_all_the_time_are_refused() -> None:
+    crashing = [Life("p", 1000.0 + n, 1000 + n, 1000.5 + n) for n in range(100)]
+    with pytest.raises(WrongCounts, match="too often"):
+        terms({}, (), crashing, SINCE, UNTIL)

@@ -1,0 +1,179 @@
+"""Counts from a Prometheus over real HTTP on loopback: never waited for, and a reason for each failure.
+
+What a real one answers is in tests/integration/sources/test_prometheus_counts.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aiohttp import web
+
+from noria_operator.domain.metric_sources import Source
+from noria_operator.evidence.prometheus_counts import ANSWER_LIMIT, PrometheusCounts
+from noria_operator.evidence.server import CounterReader
+
+Json = dict[str, Any]
+SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+NOW = SINCE + timedelta(hours=1, milliseconds=300)
+PLACE = ("shop", "late")
+STARTED = SINCE.timestamp() - 5000
+
+
+def pod(name: str = "a", ready_at: str = "2026-01-01T00:00:00Z") -> Json:
+    return {
+        "metadata": {"uid": name, "name": name, "namespace": "shop"},
+        "spec": {"containers": [{"ports": [{"name": "counters"}]}]},
+        "status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": ready_at}]},
+    }
+
+
+class Prometheus:
+    """One pod `a`, which had counted 5 rows at the window's beginning and 12 at its end."""
+
+    def __init__(self) -> None:
+        self.forms: list[Json] = []
+        self.headers: list[Any] = []
+        self.change: Callable[[Json, str], Json] = lambda answer, query: answer
+
+    def answer(self, query: str, at: float) -> Json:
+        if "sum by" in query:
+            counted = "5" if at < NOW.timestamp() - 60 else "12"
+            labels = {"place": "predictions", "index": "0", "of": "1"}
+        else:
+            counted, labels = ("0" if "changes" in query else repr(STARTED)), {"pod": "a"}
+        sample = {"metric": labels, "value": [at, counted]}
+        return {"status": "success", "data": {"resultType": "vector", "result": [sample]}}
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        form = cast(Json, dict(await request.post()))
+        self.forms.append(form)
+        self.headers.append(request.headers)
+        return web.json_response(self.change(self.answer(form["query"], float(form["time"])), form["query"]))
+
+
+@asynccontextmanager
+async def running(served: Prometheus, **more: Any) -> AsyncIterator[PrometheusCounts]:
+    application = web.Application()
+    application.router.add_post("/api/v1/query", served.__call__)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    source = Source("prom", f"http://127.0.0.1:{runner.addresses[0][1]}", **more)
+    counts = PrometheusCounts(source, cast(CounterReader, None), lambda: NOW)
+    try:
+        yield counts
+    finally:
+        await counts.close()
+        await runner.cleanup()
+
+
+async def read(counts: PrometheusCounts, *pods: Json) -> int | str:
+    """The rows that were predicted, or why nobody knows."""
+    assert await counts.complete(*PLACE, pods, since=SINCE) is None, "no pass waits"
+    await counts.settled()
+    found = await counts.complete(*PLACE, pods, since=SINCE)
+    if found is None:
+        return counts.problem(*PLACE, SINCE)
+    assert found.until == NOW.replace(microsecond=0), "the next window begins there"
+    return found.number("predictions")
+
+
+async def test_a_window_is_what_was_counted_between_two_moments_a_delay_ago(tmp_path: Path) -> None:
+    served, token = Prometheus(), tmp_path / "token"
+    token.write_text("secret\n")
+    async with running(served, tenant="shop", token_file=token, delay=timedelta(seconds=20)) as counts:
+        assert await read(counts, pod()) == 7
+    times = {float(form["time"]) for form in served.forms}
+    assert times == {SINCE.timestamp() - 20, NOW.replace(microsecond=0).timestamp() - 20}
+    assert {form["partial_response"] for form in served.forms} == {"false"}
+    assert {(one["X-Scope-OrgID"], one["Authorization"]) for one in served.headers} == {
+        ("shop", "Bearer secret")
+    }
+
+
+async def test_what_was_counted_before_the_window_is_asked_for_once() -> None:
+    served = Prometheus()
+    async with running(served, interval=timedelta()) as counts:
+        for _ in range(3):
+            await counts.complete(*PLACE, [pod()], since=SINCE)
+            await counts.settled()
+    sums = [float(form["time"]) for form in served.forms if "sum by" in form["query"]]
+    assert sums.count(SINCE.timestamp() - 30) == 1
+
+
+def partial(answer: Json, _: str) -> Json:
+    return answer | {"warnings": ["a store is away"]}
+
+
+def scalar(answer: Json, _: str) -> Json:
+    return answer | {"data": {"resultType": "scalar", "result": [0, "7"]}}
+
+
+def strange(answer: Json, _: str) -> Json:
+    return answer | {"data": {"resultType": "vector", "result": [{"metric": {"pod": "a"}}]}}
+
+
+def refused(answer: Json, _: str) -> Json:
+    return {"status": "error", "error": "query processing would load too many samples"}
+
+
+def fewer(answer: Json, query: str) -> Json:
+    if "sum by" in query and answer["data"]["result"][0]["value"][1] == "12":
+        answer["data"]["result"][0]["value"][1] = "4"
+    return answer
+
+
+def not_a_number(answer: Json, query: str) -> Json:
+    answer["data"]["result"][0]["value"][1] = "NaN"
+    return answer
+
+
+def endless(answer: Json, _: str) -> Json:
+    return answer | {"infos": ["x" * ANSWER_LIMIT]}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (partial, "not whole: a store is away"),
+        (scalar, "a result of type scalar"),
+        (strange, "not understood: KeyError"),
+        (refused, "too many samples"),
+        (fewer, "predictions counted less at the end"),
+        (not_a_number, "NaN is no count"),
+        (endless, "more than"),
+    ],
+)
+async def test_an_answer_that_counts_cannot_be_taken_from_is_a_problem(
+    change: Callable[[Json, str], Json], why: str
+) -> None:
+    served = Prometheus()
+    served.change = change
+    async with running(served) as counts:
+        assert why in str(await read(counts, pod()))
+
+
+async def test_a_ready_pod_without_samples_is_a_problem_unless_it_became_ready_just_now() -> None:
+    async with running(Prometheus()) as counts:
+        assert "no samples of b: does it scrape /metrics/counts" in str(await read(counts, pod(), pod("b")))
+    async with running(Prometheus()) as counts:
+        assert await read(counts, pod(), pod("b", "2026-01-01T00:59:50Z")) == 7
+
+
+async def test_a_token_or_an_authority_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "two lines").write_text("a\nb")
+    (tmp_path / "no authority").write_text("x")
+    for more, why in (
+        ({"token_file": tmp_path / "gone"}, "token cannot be read: FileNotFoundError"),
+        ({"token_file": tmp_path / "two lines"}, "no bearer token"),
+        ({"ca_file": tmp_path / "gone"}, "authority cannot be read: FileNotFoundError"),
+        ({"ca_file": tmp_path / "no authority"}, "authority cannot be read: SSLError"),
+    ):
+        async with running(Prometheus(), **more) as counts:
+            assert why in str(await read(counts, pod()))
