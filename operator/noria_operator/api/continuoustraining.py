@@ -175,6 +175,7 @@ class TriggerStatus(Status):
         description="Fire, Wait, No, Error, Skipped, Blocked (it asks for a run that is held), or Warn, "
         "Block and Observe where that is the action of a trigger that fires.",
     )
+    since: Time | None = Field(default=None, description="With Warn and Block: since when.")
     reason: Text | None = Field(
         default=None,
         description="Why, in one word such as Drifted or MetricUnsuitable.",
@@ -208,7 +209,7 @@ class TriggerStatus(Status):
     window_started_at: Time | None = Field(default=None, description="When the open window started.")
     window_ended_at: Time | None = Field(
         default=None,
-        description="With drift, dataQuality and conceptDrift: when the window of the value closed.",
+        description="When the window of the value closed.",
     )
     window_length: Duration | None = Field(default=None, description="How long that window was.")
     expected_false_alarms: Text | None = Field(

@@ -140,21 +140,31 @@ def _evidence(analysis: Json) -> str:
 def _training(status: Json) -> list[str]:
     decisions = []
     for trigger in status.get("triggers", []):
-        figures = [
-            f"{word} {trigger[field]}"
-            for word, field in (("value", "value"), ("threshold", "threshold"), ("samples", "samples"))
-            if trigger.get(field) is not None
-        ]
-        detail = f" [{', '.join(figures)}]" if figures else ""
+        detail = f" [{told}]" if (told := figures(trigger)) else ""
         decisions.append(
             f"{trigger['name']}: {trigger.get('decision', '-')}{detail} {trigger.get('message', '')}"
             + (f" ({trigger['problem']})" if trigger.get("problem") else "")
         )
     runs = [
-        f"{run['at']} {run.get('trigger', '')} → {run.get('trainingJob', '')}"
+        f"{run['at']} {run.get('trigger', '')} → {run.get('trainingJob', '')}, "
+        f"{run.get('result') or 'not known yet how it ended'}"
         for run in status.get("runs", [])
     ]
     return _section("triggers", decisions) + _section("runs", runs)
+
+
+def figures(trigger: Json) -> str:
+    """What a trigger measured, against what, on what, in which window, and the reason in one word."""
+    found = [
+        f"{word} {trigger[field]}"
+        for word, field in (
+            *(("value", "value"), ("within", "interval"), ("threshold", "threshold"), ("best", "best")),
+            *(("samples", "samples"), ("coverage", "coverage"), ("window", "windowLength")),
+            *(("until", "windowEndedAt"), ("since", "since"), ("reason", "reason")),
+        )
+        if trigger.get(field) is not None
+    ]
+    return ", ".join(found)
 
 
 def _run(status: Json) -> list[str]:

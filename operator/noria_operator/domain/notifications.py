@@ -49,14 +49,17 @@ VERSION: Final = {
 }
 SUCCEEDED, FAILED, GATE_FAILED = "training.succeeded", "training.failed", "training.rejected"
 RETRAINING, OVER_BUDGET = "retraining.started", "retraining.blocked"
+ALARM: Final = {"Warn": "trigger.warned", "Block": "trigger.blocked"}
+"""Decision on a trigger → type."""
 
 TYPES: Final = frozenset(
-    {*ROLLOUT.values(), *VERSION.values(), SUCCEEDED, FAILED, GATE_FAILED, RETRAINING, OVER_BUDGET}
+    {*ROLLOUT.values(), *VERSION.values(), *ALARM.values(), SUCCEEDED, FAILED, GATE_FAILED}
+    | {RETRAINING, OVER_BUDGET}
 )
 TROUBLE: Final = frozenset(
     {
         *("rollout.aborted", "rollout.burst", "rollout.unavailable", "rollout.stalled", "rollout.undone"),
-        *("version.rejected", FAILED, GATE_FAILED, OVER_BUDGET),
+        *("version.rejected", FAILED, GATE_FAILED, OVER_BUDGET, *ALARM.values()),
     }
 )
 """Types that call for somebody's attention."""
@@ -131,6 +134,11 @@ def _retraining(obj: Json, since: datetime) -> Iterator[Occurrence]:
             f"TrainingJob {last['trainingJob']} was started by trigger {last['name']} ({last['reason']})"
         )
         yield _one(obj, RETRAINING, moment(last["at"]), "", message, key=(last["trainingJob"],))
+    for entry in status.get("triggers", ()):
+        type_ = ALARM.get(entry.get("decision", ""))
+        if type_ is not None and "since" in entry and moment(entry["since"]) > since:
+            message = f"trigger {entry['name']}: {entry.get('message', '')}"
+            yield _one(obj, type_, moment(entry["since"]), "", message, key=(entry["name"],))
     runs, told = status.get("runs") or (), status.get("lastEvaluation")
     held = f"held by {Block.BUDGET.value}"
     refused = next((one for one in status.get("triggers", ()) if held in one.get("message", "")), None)

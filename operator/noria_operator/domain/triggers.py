@@ -19,6 +19,9 @@ Json = dict[str, Any]
 MANUAL: Final = "Manual"
 """Name of the entry for the annotation; no DNS label, so no trigger of a spec can have it."""
 
+ALARMS: Final = ("Warn", "Block")
+"""Decisions that stand until the trigger is quiet, and that somebody is to be told of."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -17,7 +17,7 @@ from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.api.types import format_decimal, format_duration
 from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
 from noria_operator.domain.quality import DIRECTIONS, Direction
-from noria_operator.domain.training_times import stamp
+from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, opened_at, window_key
 from noria_operator.domain.triggers_cost import weighed
 
@@ -132,14 +132,16 @@ def _opened(
 def _judged(
     entry: Json, rule: Performance, measured: Measured, *, counted: str, samples: int, now: datetime
 ) -> Request:
-    direction, value = DIRECTIONS[rule.metric], measured.value
+    direction, value, ended = DIRECTIONS[rule.metric], measured.value, stamp(now)
     known = entry.get("best")
     closed: Json = {
         "value": _text(value),
         "interval": f"{_text(measured.low)} to {_text(measured.high)}",
         "samples": samples,
         "best": _best(rule, known, _text(measured.cautious(direction)), entry.get("state")),
-        "windowStartedAt": stamp(now),
+        "windowStartedAt": ended,
+        "windowEndedAt": ended,
+        "windowLength": format_duration(moment(ended) - moment(entry["windowStartedAt"])),
     }
     if rule.cost is not None:
         best = str(closed["best"])

@@ -17,7 +17,7 @@ from noria_operator.domain.budget import Block
 from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import Request
+from noria_operator.domain.triggers import ALARMS, Request
 from noria_operator.domain.triggers_hold import Gate, Hold, Watched, blocking, common, limits, reason_of
 from noria_operator.domain.triggers_runs import ended_early, pasts, settled
 from noria_operator.domain.triggers_start import intended, own, queued, started, training_job
@@ -74,7 +74,9 @@ def decide(
     asking = [*own(before, now), *asking]
     chosen = next((one for one in asking if gate.stop(one) is None), None)
     held = gate.overall()
-    entries = [_told(one, actions.get(one.name, ""), gate.stop(one)) for one in requests]
+    known = {one["name"]: one for one in before.get("triggers", [])}
+    told = [_told(one, actions.get(one.name, ""), gate.stop(one)) for one in requests]
+    entries = [_dated(one, known.get(one["name"], {}), now) for one in told]
     status = before | {
         "triggers": entries,
         "runs": runs,
@@ -83,7 +85,7 @@ def decide(
         "blockedBy": held.block.value if held else "",
         "nextEligibleTime": stamp(gate.eligible) if gate.eligible > now else None,
     }
-    notices = _notices(before.get("triggers", []), entries)
+    notices = _notices(known, entries)
     if entries != before.get("triggers"):
         status["lastEvaluation"] = stamp(now)
     why = held.why if held and held.block not in (Block.COOLDOWN, Block.BUDGET) else ""
@@ -150,17 +152,25 @@ def _told(request: Request, action: str, hold: Hold | None) -> Json:
     return request.entry | {"decision": "Fire", "message": message}
 
 
-def _notices(before: Sequence[Json], entries: Sequence[Json]) -> tuple[Notice, ...]:
-    known = {one["name"]: one.get("decision") for one in before}
+def _dated(entry: Json, before: Json, now: datetime) -> Json:
+    """The entry with the time since which its alarm stands; one that begins now begins now."""
+    quiet = {name: value for name, value in entry.items() if name != "since"}
+    if entry.get("decision") not in ALARMS:
+        return quiet
+    begun = before.get("since") if before.get("decision") == entry["decision"] else stamp(now)
+    return quiet | ({"since": begun} if begun else {})
+
+
+def _notices(known: Mapping[str, Json], entries: Sequence[Json]) -> tuple[Notice, ...]:
     found = []
     for one in entries:
-        decision, earlier = one.get("decision"), known.get(one["name"])
+        decision, earlier = one.get("decision"), known.get(one["name"], {}).get("decision")
         if decision == earlier:
             continue
         kind = _TOLD.get(str(decision))
         if kind:
             found.append(Notice(*kind, f"{one['name']}: {one.get('message', '')}"))
-        elif earlier in ("Warn", "Block"):
+        elif earlier in ALARMS:
             found.append(Notice("Normal", "TriggerQuiet", f"{one['name']}: {one.get('message', '')}"))
     return tuple(found)
 

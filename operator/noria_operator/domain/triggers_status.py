@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
+from noria_operator.domain.triggers import ALARMS
 from noria_operator.domain.triggers_performance import UNSUITABLE
 
 Json = dict[str, Any]
@@ -73,7 +74,7 @@ def _unsuitable(status: Json, reason: str) -> Condition:
 
 def _alarm(status: Json) -> Condition:
     """Whether a trigger that warns or blocks fires."""
-    firing = [one for one in status.get("triggers", []) if one.get("decision") in ("Warn", "Block")]
+    firing = [one for one in status.get("triggers", []) if one.get("decision") in ALARMS]
     if not firing:
         return Condition("Alarm", False, "TriggersQuiet", "")
     said = "; ".join(f"{one['name']}: {one.get('message', '')}" for one in firing)

@@ -50,7 +50,29 @@ TRAINING: Json = {
         "lastTrigger": {"name": "quality", "at": "t0"},
         "nextEligibleTime": "t9",
         "triggers": [
-            {"name": "quality", "decision": "Wait", "value": "0.71", "threshold": "0.65", "samples": 900}
+            {
+                "name": "quality",
+                "decision": "Wait",
+                "value": "0.71",
+                "threshold": "0.65",
+                "samples": 900,
+                "interval": "0.69 to 0.73",
+                "coverage": "0.4",
+                "windowLength": "1h",
+                "windowEndedAt": "t8",
+                "message": "auc 0.71 is not worse than the threshold 0.65",
+            },
+            {
+                "name": "drift",
+                "decision": "Warn",
+                "since": "t7",
+                "reason": "Drifted",
+                "message": "0.4 drifted",
+            },
+        ],
+        "runs": [
+            {"at": "t1", "trigger": "quality", "trainingJob": "nightly-1", "result": "Promoted"},
+            {"at": "t2", "trigger": "quality", "trainingJob": "nightly-2"},
         ],
     },
 }
@@ -115,7 +137,15 @@ def test_why_tells_the_evidence_of_a_rollout() -> None:
 
 
 def test_why_tells_the_figures_of_a_trigger_also_when_it_did_not_fire() -> None:
-    assert "quality: Wait [value 0.71, threshold 0.65, samples 900]" in said("why", "ct/nightly")
+    assert said("why", "ct/nightly").splitlines()[1:] == [
+        "triggers:",
+        "  quality: Wait [value 0.71, within 0.69 to 0.73, threshold 0.65, samples 900, coverage 0.4, "
+        "window 1h, until t8] auc 0.71 is not worse than the threshold 0.65",
+        "  drift: Warn [since t7, reason Drifted] 0.4 drifted",
+        "runs:",
+        "  t1 quality → nightly-1, Promoted",
+        "  t2 quality → nightly-2, not known yet how it ended",
+    ]
 
 
 @pytest.mark.parametrize("verb", ["promote", "abort", "undo", "retry", "pause", "resume", "restart"])

@@ -44,6 +44,14 @@ SPENT = {
     "lastEvaluation": AT,
     "triggers": [{"name": "weekly", "message": "the run is due; held by Budget: until tomorrow"}],
 }
+ALARMS = {
+    "triggers": [
+        {"name": "drift", "decision": "Warn", "since": AT, "message": "0.4 of the features drifted"},
+        {"name": "dirty", "decision": "Block", "since": "2026-01-01T12:00:01Z", "message": "2 checks failed"},
+        {"name": "old", "decision": "Warn", "message": "nobody wrote down when"},
+        {"name": "quality", "decision": "Fire", "message": "lost"},
+    ]
+}
 STARTED = {"lastTrigger": {"name": "weekly", "reason": "Schedule", "at": AT, "trainingJob": "flights-abc"}}
 
 
@@ -68,6 +76,7 @@ STARTED = {"lastTrigger": {"name": "weekly", "reason": "Schedule", "at": AT, "tr
         ("ContinuousTraining", STARTED, ["retraining.started"]),
         ("ContinuousTraining", SPENT, ["retraining.blocked"]),
         ("ContinuousTraining", {**SPENT, "triggers": []}, []),
+        ("ContinuousTraining", ALARMS, ["trigger.warned", "trigger.blocked"]),
         ("Deployment", history("Promoted"), []),
     ],
 )
@@ -93,6 +102,16 @@ def test_a_spent_budget_is_one_occurrence_however_often_it_is_looked_at() -> Non
     later = {**SPENT, "lastEvaluation": "2026-01-01T12:30:00Z"}
     found = [occurrences(obj("ContinuousTraining", status), LONG_AGO)[0].id for status in (SPENT, later)]
     assert len(set(found)) == 1
+
+
+def test_an_alarm_is_one_occurrence_while_its_figures_change() -> None:
+    first, _ = occurrences(obj("ContinuousTraining", ALARMS), LONG_AGO)
+    later = {"triggers": [{**ALARMS["triggers"][0], "message": "0.6 of the features drifted"}]}
+    (again,) = occurrences(obj("ContinuousTraining", later), LONG_AGO)
+    assert first.id == again.id
+    assert first.message == "trigger drift: 0.4 of the features drifted"
+    another = {"triggers": [{**ALARMS["triggers"][0], "since": "2026-01-02T00:00:00Z"}]}
+    assert occurrences(obj("ContinuousTraining", another), LONG_AGO)[0].id != first.id
 
 
 def test_a_retraining_says_which_trigger_asked_for_it() -> None:

@@ -13,6 +13,7 @@ from noria_operator.api.continuoustraining import TriggerStatus
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.rehearsal import Arrivals
+from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion, Request, manual
 from noria_operator.domain.triggers_performance import performance
 from noria_operator.domain.triggers_schedule import schedule
@@ -63,6 +64,11 @@ def windows(trigger: TriggerSpec, *values: float, champion: Champion = FIRST) ->
     for hour, value in enumerate(values, 1):
         found = ask(trigger, found.entry, auc(value), champion=champion, hours=hour)
     return found
+
+
+def test_a_value_tells_the_window_that_it_is_of() -> None:
+    entry = windows(rule(), 0.74, 0.73).entry
+    assert (entry["windowLength"], entry["windowEndedAt"]) == ("1h", stamp(NOW + 2 * HOUR))
 
 
 def test_quality_is_lost_only_after_enough_windows_in_a_row() -> None:

@@ -306,6 +306,34 @@ def test_a_loop_that_trains_another_model_than_is_served_starts_nothing_and_says
     assert loop.status["conditions"][0]["status"] == "True"
 
 
+def drift() -> Request:
+    return Request({"name": "drift", "message": "0.4 of the features drifted"}, "Drift", wanted=True)
+
+
+@pytest.mark.parametrize("action", ["Warn", "Block"])
+def test_an_alarm_tells_since_when_it_stands_and_a_quiet_trigger_does_not(action: str) -> None:
+    loop = Loop(triggers=[{"name": "drift", "drift": {}, "action": action}])
+    loop.step(drift())
+    begun = stamp(loop.now)
+    for value in ("0.5", "0.6"):
+        loop.now += HOUR
+        loop.step(Request(loop.status["triggers"][0] | {"value": value}, "Drift", wanted=True))
+        assert [loop.status["triggers"][0][name] for name in ("since", "value")] == [begun, value]
+    loop.step(Request(loop.status["triggers"][0] | {"decision": "No"}, "Drift"))
+    assert "since" not in loop.status["triggers"][0]
+    loop.now += HOUR
+    loop.step(Request(loop.status["triggers"][0], "Drift", wanted=True))
+    assert loop.status["triggers"][0]["since"] == stamp(loop.now)
+
+
+def test_an_alarm_of_which_nobody_wrote_down_the_beginning_stays_without() -> None:
+    loop = Loop(triggers=[{"name": "drift", "drift": {}}])
+    loop.step(drift())
+    del loop.status["triggers"][0]["since"]
+    loop.step(Request(loop.status["triggers"][0], "Drift", wanted=True))
+    assert "since" not in loop.status["triggers"][0]
+
+
 def test_a_quiet_pass_writes_the_same_status() -> None:
     loop = Loop()
     loop.settle(quality(wanted=False), weekly(wanted=False))

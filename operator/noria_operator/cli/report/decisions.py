@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from noria_operator.cli.report.page import Html, page, section, table, text
 from noria_operator.cli.report.pictures import CHAMPION, Bar, bars, timeline
+from noria_operator.cli.text import figures as told
 from noria_operator.domain.proportions import wilson
 
 Json = dict[str, Any]
@@ -81,7 +82,7 @@ def _trigger(entry: Json) -> list[Html]:
     if (best := _number(entry.get("best"))) is not None:
         figures.append(Bar("best ever", best, colour=CHAMPION))
     head = f"Trigger {entry['name']}: {entry.get('decision', 'not decided yet')}"
-    return section(head, text(entry.get("message", "")), bars(figures))
+    return section(head, text(entry.get("message", "")), bars(figures), text(told(entry)))
 
 
 def _evidence(analysis: Json) -> Iterator[Html]:
