@@ -28,6 +28,7 @@ from tests.rules.world import (
 
 Json = dict[str, Any]
 Case = tuple[list[Json], str, list[dict[str, str]]]
+ESTIMATED = "EstimatedPerformance"
 CASES: dict[str, dict[str, Case]] = {
     "NoriaAvailabilityBudgetBurnsFast": {
         "one in twenty fails for an hour": (
@@ -255,11 +256,28 @@ CASES: dict[str, dict[str, Case]] = {
     "NoriaTriggerWarns": {
         "drift whose action is to warn": (
             [
-                series("noria_trigger_decision", "1x20", **BAD, **LOOP, decision="Warn"),
-                series("noria_trigger_decision", "1x20", **GOOD, **LOOP, decision="Fire"),
+                series("noria_trigger_decision", "1x20", **BAD, **LOOP, decision="Warn", kind="Drift"),
+                series("noria_trigger_decision", "1x20", **GOOD, **LOOP, decision="Fire", kind="Drift"),
+                series("noria_trigger_decision", "1x20", **IDLE, **LOOP, decision="Warn", kind=ESTIMATED),
             ],
             "10m",
             [at(BAD, **LOOP, decision="Warn")],
+        ),
+    },
+    "NoriaEstimatedQualityLow": {
+        "scores that say so, and an estimate that is well": (
+            [
+                series("noria_trigger_decision", "1x20", **BAD, **LOOP, decision="Warn", kind=ESTIMATED),
+                series("noria_trigger_decision", "1x20", **GOOD, **LOOP, decision="No", kind=ESTIMATED),
+                series("noria_trigger_decision", "1x20", **IDLE, **LOOP, decision="Warn", kind="Drift"),
+            ],
+            "10m",
+            [at(BAD, **LOOP)],
+        ),
+        "an estimate that is to start runs is told as a loss": (
+            [series("noria_trigger_decision", "1x20", **BAD, **LOOP, decision="Fire", kind=ESTIMATED)],
+            "10m",
+            [],
         ),
     },
     "NoriaRolledBack": {

@@ -59,6 +59,12 @@ class Champion:
     made: datetime | None = None
 
 
+def kind_of(trigger: Json) -> str:
+    """What kind of trigger it is, as reasons are written: the field of its spec that says so."""
+    kind = next((name for name in trigger if name not in ("name", "timeZone", "action")), "")
+    return kind[:1].upper() + kind[1:]
+
+
 def opened_at(entry: Json, champion: Champion | None) -> datetime | None:
     """Since when what is counted of the champion goes into the open window; None when one has yet to be
     opened.

@@ -92,9 +92,10 @@ SCORE: Final = Family(
 FLOOR: Final = Family("noria_drift_floor", "PSI that noise may have.", TRIGGER, ("feature",))
 DECISION: Final = Family(
     "noria_trigger_decision",
-    "1 for what was decided last: No, Wait, Skipped, Fire, Blocked, Warn, Block, Observe or Error.",
+    "1 for what was decided last: No, Wait, Skipped, Fire, Blocked, Warn, Block, Observe or Error. Kind: "
+    "of the trigger, such as Drift.",
     TRIGGER,
-    ("decision",),
+    ("decision", "kind"),
 )
 LOST: Final = Family(
     "noria_trigger_loss_timestamp_seconds",

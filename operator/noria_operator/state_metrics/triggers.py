@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from noria_operator.api.types import parse_duration
+from noria_operator.domain.triggers import MANUAL, kind_of
 from noria_operator.state_metrics import families
 from noria_operator.state_metrics.deployments import Sample, promoted, seconds
 
@@ -30,8 +31,9 @@ def training(obj: Json, deployment: Json | None, now: datetime) -> Iterator[Samp
     """All samples of one."""
     meta, spec, status = obj["metadata"], obj["spec"], obj.get("status", {})
     place = (meta["namespace"], spec["deployment"], spec["template"]["spec"]["model"])
+    kinds = {one["name"]: kind_of(one) for one in spec.get("triggers", ())} | {MANUAL: MANUAL}
     for entry in status.get("triggers", ()):
-        yield from _trigger((*place, entry["name"]), entry)
+        yield from _trigger((*place, entry["name"]), entry, kinds.get(entry["name"], "removed"))
         since = _lost(entry, obj, deployment)
         if since is not None:
             yield families.LOST, (*place, entry["name"]), since
@@ -43,7 +45,7 @@ def training(obj: Json, deployment: Json | None, now: datetime) -> Iterator[Samp
     yield from _budget(place, spec.get("budget"), status.get("runs", ()), now)
 
 
-def _trigger(place: tuple[str, ...], entry: Json) -> Iterator[Sample]:
+def _trigger(place: tuple[str, ...], entry: Json, kind: str) -> Iterator[Sample]:
     for family, name in _NUMBERS:
         number = _number(entry.get(name))
         if number is not None:
@@ -55,7 +57,7 @@ def _trigger(place: tuple[str, ...], entry: Json) -> Iterator[Sample]:
     for column in entry.get("columns", ()):
         yield from _column(place, column)
     if decision := entry.get("decision"):
-        yield families.DECISION, (*place, decision), 1
+        yield families.DECISION, (*place, decision, kind), 1
     if at := entry.get("nextRun"):
         yield families.NEXT, place, seconds(at)
 

@@ -53,6 +53,7 @@ def version(number: int, made: str, **lineage: Any) -> Json:
 def training(*entries: Json, runs: Any = (), budget: Json | None = None, **status: Any) -> Json:
     spec = {
         "deployment": "flights",
+        "triggers": [{"name": "quality", "performance": {"metric": "auc"}}],
         "template": {"spec": {"model": "flight-delay"}},
         **({"budget": budget} if budget else {}),
     }
@@ -154,7 +155,7 @@ def test_a_trigger_tells_its_figures_and_its_decision() -> None:
     assert value("noria_trigger_threshold", labels) == 0.65
     assert value("noria_trigger_best", labels) == 0.7
     assert value("noria_trigger_samples", labels) == 500
-    assert value("noria_trigger_decision", {**labels, "decision": "No"}) == 1
+    assert value("noria_trigger_decision", {**labels, "decision": "No", "kind": "Performance"}) == 1
     assert value("noria_trigger_next_run_timestamp_seconds", labels) == at("2026-03-11T00:00Z")
     assert value("noria_trigger_loss_timestamp_seconds", labels) is None
 
@@ -179,7 +180,7 @@ def test_a_value_that_is_no_number_is_left_out() -> None:
     labels = {**PLACE, "trigger": "data"}
     value = told(training({"name": "data", "value": "md5:ab", "decision": "Fire"})).get_sample_value
     assert value("noria_trigger_value", labels) is None
-    assert value("noria_trigger_decision", {**labels, "decision": "Fire"}) == 1
+    assert value("noria_trigger_decision", {**labels, "decision": "Fire", "kind": "removed"}) == 1
 
 
 RUNS = [
