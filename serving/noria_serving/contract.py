@@ -29,6 +29,7 @@ CODE_FORMATS: Final = ("pickle", "python", "torch")
 RESULT_SCHEMA: Final = "noria.result/v1"
 EVALUATION_SCHEMA: Final = "noria.evaluation/v1"
 SELECTION_SCHEMA: Final = "noria.selection/v1"
+CHECK_SCHEMA: Final = "noria.check/v1"
 FINGERPRINT_SCHEMA: Final = "noria.fingerprint/v1"
 VERIFICATION_SCHEMA: Final = "noria.verification/v1"
 RESULT_LIMIT: Final = 4096

@@ -13,15 +13,10 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, StringConstraints
 
 from noria_operator.api.schema import ListSet, Rule, Spec
-from noria_operator.api.types import PositiveDuration, Probability, UnsignedDecimal
+from noria_operator.api.types import PositiveDuration, Probability, Share, UnsignedDecimal
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 Features = Annotated[list[Name], Field(max_length=64), ListSet()]
-Share = Annotated[
-    UnsignedDecimal,
-    Rule(cel="double(self) <= 1.0", message="must be at most 1", holds=lambda value: value <= 1),
-]
-"""A share from 0 to 1."""
 Samples = Annotated[int, Field(ge=50, le=1_000_000_000)]
 Alarms = Annotated[
     UnsignedDecimal,
@@ -47,9 +42,8 @@ class Drift(Spec):
 
     measure: Measure = Field(
         default="psi",
-        description="Distance: psi (nats), jensenShannon (divergence in bits), jensenShannonDistance (its "
-        "root), ks (largest difference of cumulative shares), wasserstein (in standard deviations of the "
-        "reference), lInfinity (largest difference of one bin's share), hellinger. Default: psi.",
+        description="Distance: psi (nats), jensenShannon (bits), jensenShannonDistance (its root), ks, "
+        "wasserstein (standard deviations of the reference), lInfinity or hellinger. Default: psi.",
     )
     threshold: UnsignedDecimal | None = Field(
         default=None,
@@ -71,8 +65,8 @@ class Drift(Spec):
     )
     window: PositiveDuration = Field(
         default=timedelta(hours=1),
-        description="Least length of a window: it closes when this time has passed and minSamples is "
-        "reached. Windows do not overlap; for several lengths at once write several triggers. Default: 1h.",
+        description="A window closes when this time has passed and minSamples is "
+        "reached. Windows do not overlap. Default: 1h.",
     )
     for_: int = Field(
         default=2,
@@ -121,17 +115,17 @@ class DataQuality(Spec):
 
     max_missing: Share = Field(
         default=PythonDecimal("0.1"),
-        description="Growth of a column's share of missing values over training that is tolerated; 1 checks "
+        description="Tolerated growth of a column's share of missing values over training; 1 checks "
         'nothing. Default: "0.1".',
     )
     max_unseen: Share = Field(
         default=PythonDecimal("0.1"),
-        description="Share of categories that training did not know that is tolerated; 1 checks nothing. "
+        description="Tolerated share of categories that training did not know; 1 checks nothing. "
         'Default: "0.1".',
     )
     max_out_of_range: Share = Field(
         default=PythonDecimal("0.1"),
-        description="Share of numbers outside the range of training that is tolerated; 1 checks nothing. "
+        description="Tolerated share of numbers outside the range of training; 1 checks nothing. "
         'Default: "0.1".',
     )
     features: Features = Field(default_factory=list, description="Only these features. Empty: all.")
@@ -142,8 +136,7 @@ class DataQuality(Spec):
         default=0,
         ge=0,
         le=1_000_000_000,
-        description="Rows that must come in during a window; fewer are a violation. 0: any number is fine. "
-        "Default: 0.",
+        description="Fewer rows in a window are a violation. Default: 0, any.",
     )
     window: PositiveDuration = Field(
         default=timedelta(minutes=15),

@@ -17,6 +17,7 @@ from noria_operator.api.schema import ListMap, ListSet, Rule, Spec, immutable_sp
 from noria_operator.api.status import (
     Metadata,
 )
+from noria_operator.api.training_data import TrainingData
 from noria_operator.api.trainingjob_status import (
     ArtifactStatus,
     EvaluationStatus,
@@ -241,6 +242,9 @@ class TrainingJobSpec(PodFields):
     data: Annotated[list[Data], Field(max_length=16), ListMap("name")] = Field(
         default_factory=list, description="Data sets that the container reads."
     )
+    data_quality: TrainingData | None = Field(
+        default=None, description="Check rows before they are trained on. Absent: no check."
+    )
     output: Output = Field(description="Where the model goes.")
     deployment: ModelName | None = Field(
         default=None,
@@ -281,6 +285,13 @@ class TrainingJobSpec(PodFields):
             message="evaluation.data must be the name of an entry in data",
             field=".evaluation.data",
             holds=lambda it: it.evaluation is None or any(d.name == it.evaluation.data for d in it.data),
+        ),
+        Rule(
+            cel="!has(self.dataQuality) || (has(self.data) && self.data.exists(d, d.name == "
+            "self.dataQuality.data))",
+            message="dataQuality.data must be the name of an entry in data",
+            field=".dataQuality.data",
+            holds=lambda it: it.data_quality is None or any(d.name == it.data_quality.data for d in it.data),
         ),
         Rule(
             cel="!has(self.gates) || size(self.gates) == 0 || has(self.evaluation)",

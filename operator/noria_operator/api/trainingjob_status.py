@@ -53,6 +53,10 @@ class TrainingFailure(StrEnum):
     """Training took longer than spec.deadlines.active."""
     SELECTION_FAILED = "SelectionFailed"
     """The partitions that spec.data selects could not be listed, or there are none."""
+    DATA_REFUSED = "DataRefused"
+    """The rows for training are worse than spec.dataQuality tolerates; nothing was trained."""
+    CHECK_FAILED = "CheckFailed"
+    """The rows for training could not be checked."""
     EVALUATION_FAILED = "EvaluationFailed"
     """The evaluation Job could not score the model."""
     GATE_FAILED = "GateFailed"
@@ -63,6 +67,34 @@ class TrainingFailure(StrEnum):
     """No node can take the pod."""
     VOLUME_UNAVAILABLE = "VolumeUnavailable"
     """A claim is missing, unbound or cannot be mounted."""
+
+
+class DataViolation(Status):
+    """One way in which the rows for training are broken."""
+
+    name: Text = Field(description="Feature; empty: all rows.")
+    check: Text = Field(
+        description="completeness, categoricalValues, range, dataType, missingColumn, duplicates, volume, "
+        "freshness or baselineDrift."
+    )
+    value: Text = Field(description="Share, rows, seconds or distance.")
+    threshold: Text = Field(description="What is tolerated.")
+
+
+class DataQualityStatus(Status):
+    """How the rows for training looked before the run."""
+
+    result: Literal["Pass", "Warn", "Refused", "Error"] = Field(
+        description="Pass, Warn, Refused (nothing was trained) or Error (they could not be checked)."
+    )
+    message: Message = Field(default="", description="The finding in one sentence.")
+    rows: int | None = Field(default=None, ge=0, le=2**53, description="Rows that were checked.")
+    against: Text | None = Field(
+        default=None, description="ModelVersion with whose training they were compared. Absent: none."
+    )
+    violations: Annotated[list[DataViolation], Field(max_length=10)] = Field(
+        default_factory=list, description="What is broken, the worst first."
+    )
 
 
 class EvaluationStatus(Status):
@@ -139,6 +171,9 @@ class TrainingJobStatus(Status):
     attempts: int | None = Field(default=None, ge=0, le=2**31 - 1, description="How many pods ran so far.")
     claims: Metrics = Field(
         default_factory=dict, description="The trainer's own figures; recorded, never used by gates."
+    )
+    data_quality: DataQualityStatus | None = Field(
+        default=None, description="How the rows for training looked before the run."
     )
     evaluation: EvaluationStatus | None = Field(default=None, description="What the evaluation measured.")
     gates: Annotated[list[GateStatus], Field(max_length=16)] = Field(

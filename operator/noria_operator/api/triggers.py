@@ -54,8 +54,7 @@ class Cost(Spec):
     """What staying costs, and what a run costs, in one unit of the user's choice."""
 
     point_day: UnsignedDecimal = Field(
-        description="Cost of one day with a metric that is one hundredth (0.01) worse than the best ever "
-        'reached, for example "12.5".'
+        description='Cost of a day with a metric that is 0.01 worse than the best ever, for example "12.5".'
     )
     run: UnsignedDecimal = Field(description='Cost of a run, in the same unit, for example "40".')
 
@@ -76,10 +75,9 @@ class Performance(Spec):
         "auc", "logloss", "accuracy", "calibration", "brier", "f1", "precision", "recall", "expectedCost",
         "rmse", "mae",
     ] = Field(
-        description="Metric computed from feedback. Two classes (threshold 0.5): auc, logloss, accuracy, "
-        "calibration (gap between mean score and share of positives), brier, f1, precision, recall, "
-        "expectedCost. Several: accuracy, calibration and, of up to 20, f1, precision and recall (means over "
-        "classes). Regression: rmse, mae."
+        description="Metric computed from feedback. Two classes (threshold 0.5): all but rmse and mae; "
+        "calibration is the gap between mean score and share of positives. Several: accuracy, calibration "
+        "and, of up to 20, f1, precision and recall (means over classes). Regression: rmse, mae."
     )  # fmt: skip
     cost_matrix: CostMatrix | None = Field(
         default=None, description="With metric expectedCost: what a label costs. Absent: 1 for each mistake."
@@ -108,7 +106,7 @@ class Performance(Spec):
     )
     window: PositiveDuration | None = Field(
         default=None,
-        description="Least length of a window: it closes when this time has passed and minLabels is reached. "
+        description="A window closes when this time has passed and minLabels is reached. "
         "Absent: minLabels alone counts.",
     )
     cost: Cost | None = Field(

@@ -149,6 +149,15 @@ Probability = Annotated[
 ]
 """A share strictly between 0 and 1."""
 
+SHARE_PATTERN: Final = r"^(0(\.[0-9]{1,15})?|1(\.0)?)$"
+Share = Annotated[
+    PythonDecimal,
+    _decimal_reader(SHARE_PATTERN),
+    PlainSerializer(format_decimal, return_type=str),
+    WithJsonSchema({"type": "string", "maxLength": 17, "pattern": SHARE_PATTERN}),
+]
+"""A share from 0 to 1."""
+
 # -- times -----------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain.evaluation import champion_name, champion_of
 from noria_operator.domain.registry import lineage_uid
 from noria_operator.domain.training import decide, refuse, rest
-from noria_operator.domain.training_jobs import evaluate_name, select_name, train_name
+from noria_operator.domain.training_jobs import check_name, evaluate_name, select_name, train_name
 from noria_operator.domain.training_plan import Case, Observed, Plan
 from noria_operator.domain.training_selection import chosen, selects
 from noria_operator.domain.training_status import is_finished
@@ -98,8 +98,13 @@ async def _observe(ctx: Context, obj: Json) -> Observed:
         unread = live and not chosen(status)
         select = await gather(ctx, obj, select_name(meta["name"]), unread=unread)
     evaluate = await gather(ctx, obj, evaluate_name(meta["name"]), unread=live and not judged)
-    if not live or not trained:
-        return Observed(train, evaluate, select=select)  # nothing to register yet, or nothing any more
+    looked = None
+    if spec.get("dataQuality"):
+        unread = live and not status.get("dataQuality")
+        looked = await gather(ctx, obj, check_name(meta["name"]), unread=unread)
+    if not live or not (trained or spec.get("dataQuality")):
+        # Nothing to register yet, or nothing any more.
+        return Observed(train, evaluate, select=select, check=looked)
     versions = ctx.store.list(MODELVERSION, namespace)
     deployment = ctx.store.get(Key(MODELDEPLOYMENT, namespace, str(spec.get("deployment", ""))))
     return Observed(
@@ -111,6 +116,7 @@ async def _observe(ctx: Context, obj: Json) -> Observed:
         ctx.store.list(MODELDEPLOYMENT, namespace),
         champion_name(deployment),
         select,
+        looked,
     )
 
 

@@ -119,7 +119,8 @@ def _training(obj: Json, since: datetime) -> Iterator[Occurrence]:
         at = moment(one["lastTransitionTime"])
         if at <= since:
             continue
-        failed = GATE_FAILED if one["reason"] == TrainingFailure.GATE_FAILED else FAILED
+        refusals = (TrainingFailure.GATE_FAILED, TrainingFailure.DATA_REFUSED)
+        failed = GATE_FAILED if one["reason"] in refusals else FAILED
         type_ = SUCCEEDED if one["type"] == "Complete" else failed
         why = (status.get("trigger") or {}).get("name")
         message = one.get("message", "") + (f" (retraining, trigger {why})" if why else "")

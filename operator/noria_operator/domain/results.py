@@ -20,6 +20,7 @@ from noria_operator.api.types import Digest, MetricName, Sha256, format_decimal
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.training_locations import Location, LocationError
 from noria_serving.contract import (
+    CHECK_SCHEMA,
     EVALUATION_SCHEMA,
     FINGERPRINT_SCHEMA,
     RESULT_LIMIT,
@@ -164,6 +165,40 @@ class FingerprintResult(_Part):
     bytes: Count
 
 
+class DirtyColumn(_Part):
+    """One feature of rows for training: counts beside the bins, and the champion's missing and other rows."""
+
+    name: str
+    rows: Count
+    missing: Count
+    unseen: Count
+    outside: Count
+    wrong: Count
+    known: Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+class SkewedColumn(_Part):
+    """One feature of rows for training: PSI of so many bins, and rows in them on both sides."""
+
+    name: str
+    psi: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    bins: Annotated[int, Field(ge=1, le=10_000)]
+    rows: Count
+    known: Count
+
+
+class CheckResult(_Part):
+    """Result of our look at rows for training: the columns that stand out most."""
+
+    rows: Count
+    features: Count
+    duplicates: Count
+    newest: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    absent: Annotated[list[str], Field(max_length=64)] = []
+    dirty: Annotated[list[DirtyColumn], Field(max_length=64)] = []
+    skewed: Annotated[list[SkewedColumn], Field(max_length=64)] = []
+
+
 class VerificationResult(_Part):
     """Result of our verification Job: the digest and size that were found and the key that signed, or the
     fault.
@@ -200,6 +235,11 @@ def evaluation_result(message: str, *, champion: bool) -> EvaluationResult:
 def selection_result(message: str) -> SelectionResult:
     """Parse what our selection Job wrote."""
     return _parse(message, SELECTION_SCHEMA, SelectionResult)
+
+
+def check_result(message: str) -> CheckResult:
+    """Parse what our look at rows for training wrote."""
+    return _parse(message, CHECK_SCHEMA, CheckResult)
 
 
 def fingerprint_result(message: str) -> FingerprintResult:

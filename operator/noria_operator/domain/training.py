@@ -14,6 +14,7 @@ from typing import Any
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.evaluation import evaluate, judge_gates
 from noria_operator.domain.results import DataUsed, ResultError, training_result
+from noria_operator.domain.training_check import check
 from noria_operator.domain.training_jobs import output_of, partitions_of, training_job
 from noria_operator.domain.training_plan import Case, Notice, Observed, Plan, failed
 from noria_operator.domain.training_registration import register
@@ -42,7 +43,7 @@ def refuse(obj: Json, message: str, now: datetime) -> Plan:
 def rest(obj: Json, ttl: int | None, seen: Observed, now: datetime) -> Plan:
     """A finished TrainingJob: stop what still runs, delete it when its time has come, make nothing."""
     status = dict(obj.get("status", {}))
-    runs = (seen.select, seen.train, seen.evaluate)
+    runs = (seen.select, seen.check, seen.train, seen.evaluate)
     stop = tuple(run.name for run in runs if run is not None and not run.finished)
     if ttl is None or not status.get("completionTime"):
         return Plan(status, stop=stop)
@@ -62,7 +63,7 @@ def _train(case: Case) -> Plan | None:
         )
         return Plan(status, suspend=True if run and not held else None)
     if run is None:
-        return choose(case) or _begin(case)
+        return choose(case) or check(case) or _begin(case)
     # Only our own suspension is undone: a queueing controller may hold the Job for reasons of its own.
     resume = False if held and case.status.get("phase") == TrainingPhase.SUSPENDED else None
     verdict = judge_run(

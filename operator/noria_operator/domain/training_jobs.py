@@ -92,6 +92,11 @@ def select_name(job: str) -> str:
     return _fit(job, "-select")
 
 
+def check_name(job: str) -> str:
+    """Name of the Job that checks rows for training."""
+    return _fit(job, "-check")
+
+
 def verify_name(version: str, attempt: int = 1) -> str:
     """Name of the verification Job."""
     return _fit(version, "-verify" if attempt == 1 else f"-verify-{attempt}")
@@ -130,6 +135,36 @@ def selection_job(obj: Json, spec: TrainingJobSpec, images: Images) -> Json:
         retries=2,
         active=_EVALUATION_LIMIT,
     )
+
+
+def check_job(obj: Json, spec: TrainingJobSpec, champion: Bundle | None, images: Images) -> Json:
+    """The Job that looks at rows before they are trained on, beside what the champion learned from."""
+    if spec.data_quality is None:
+        raise ValueError("a TrainingJob without spec.dataQuality has no check Job")
+    rule = spec.data_quality
+    source = next(one for one in spec.data if one.name == rule.data)
+    env = {"NORIA_CHECK_DATA": Location.parse(source.uri).as_seen}
+    if source.select is not None:
+        env["NORIA_CHECK_DATA_SELECT"] = json.dumps(_select(obj, source))
+    if rule.time_column is not None:
+        env["NORIA_CHECK_TIME"] = rule.time_column
+    if champion is not None:
+        env |= {"NORIA_CHAMPION": champion.place.location.as_seen, "NORIA_CHAMPION_DIGEST": champion.digest}
+    places = (*([champion.place] if champion else []), _place(source))
+    job = _job(
+        obj,
+        check_name(obj["metadata"]["name"]),
+        pod_template(
+            _ours("check", env, places, images),
+            placement(_wire(spec)),
+            _labels(obj, names.TRAINING_JOB, "check"),
+        ),
+        stop_on=_USELESS,
+        retries=2,
+        active=_EVALUATION_LIMIT,
+    )
+    job["metadata"]["annotations"] = {CHAMPION_ANNOTATION: champion.version if champion else ""}
+    return job
 
 
 def fingerprint_name(training: str, uid: str, trigger: str, at: str) -> str:

@@ -38,6 +38,7 @@ class Observed:
     deployments: Sequence[Json] = ()
     champion_name: str = ""
     select: Run | None = None
+    check: Run | None = None
 
 
 @dataclass(frozen=True)

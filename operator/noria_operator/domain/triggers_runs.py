@@ -75,8 +75,9 @@ def _result(job: Json | None, made: Json | None, deployment: Json | None, *, las
         return ""
     if status.get("phase") == TrainingPhase.FAILED:
         failed = [one for one in status.get("conditions", []) if one["type"] == "Failed"]
-        gates = any(one.get("reason") == TrainingFailure.GATE_FAILED for one in failed)
-        return "Refused" if gates else "Failed"
+        refusals = (TrainingFailure.GATE_FAILED, TrainingFailure.DATA_REFUSED)
+        refused = any(one.get("reason") in refusals for one in failed)
+        return "Refused" if refused else "Failed"
     if made is None:
         # Its ModelVersion may not have been seen yet; the next run says that it was waited for long enough.
         return "" if job is not None and last else "Gone"

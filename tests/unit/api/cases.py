@@ -122,6 +122,8 @@ TEMPLATE = {name: value for name, value in TRAINING["spec"].items() if name != "
 ACCEPTED = [
     *(Case(base, ()) for base in BASES),
     yes("tj", evaluation=ABSENT, gates=[]),
+    yes("tj", dataQuality={"data": "train", "timeColumn": "at", "maxAge": "48h", "maxDuplicates": "1.0"}),
+    yes("ct", template__spec__dataQuality={"data": "holdout", "timeColumn": "at", "maxAge": "2h"}),
     yes("tj", evaluation__image="registry.example/team/server:1"),
     yes("tj", evaluation=ABSENT, gates=ABSENT, data=ABSENT),
     yes("tj", deployment=ABSENT, gates=[{"metric": "auc", "min": "-1"}]),
@@ -335,6 +337,8 @@ REFUSED = [
     no("tj", _DROP, gates=[{"metric": "auc", "versus": "champion", "maxDrop": "0", "minDelta": "0"}]),
     no("tj", "evaluation.data must be the name of an entry in data", evaluation__data="none"),
     no("tj", "gates read the evaluation: add evaluation", evaluation=ABSENT),
+    no("tj", "dataQuality.data must be the name of an entry in data", dataQuality={"data": "none"}),
+    no("tj", "set timeColumn and maxAge together", dataQuality={"data": "train", "timeColumn": "at"}),
     no("tj", _DEPLOYMENT, deployment=ABSENT),
     no("tj", "must not end in _select", data__0__name="train_select"),
     no("tj", "one location has two Secrets", data__1__uri="s3://lake/flights", data__1__secretName="vault"),
@@ -531,10 +535,6 @@ REFUSED = [
     no("ct", _PREVIOUS, triggers=[{"name": "a", "drift": {"compareWith": "PreviousWindow"}}]),
     no("ct", _ALARMS, triggers=[{"name": "a", "drift": {"falseAlarmsPerMonth": "0.0"}}]),
     no("ct", _ALARMS, triggers=[{"name": "a", "dataQuality": {"falseAlarmsPerMonth": "0"}}]),
-    *(
-        no("ct", "must be at most 1", triggers=[{"name": "a", "dataQuality": {name: "1.1"}}])
-        for name in ("maxMissing", "maxUnseen", "maxOutOfRange")
-    ),
     no("ct", "timeZone goes with schedule only", triggers__0__timeZone="UTC"),
     no("ct", _COMBINES, triggers=[OLD, ANY_OF_BOTH]),
     no(
@@ -613,6 +613,11 @@ REFUSED_BY_SCHEMA = [
     no("tj", "", env=[{"name": "A"}, {"name": "A"}]),
     no("tj", "", env=[{"name": f"A{i}"} for i in range(65)]),
     no("tj", "", evaluation__metrics=["auc", "auc"]),
+    no("tj", "", dataQuality={"data": "train", "maxDuplicates": "1.1"}),
+    *(
+        no("ct", "", triggers=[{"name": "a", "dataQuality": {name: "1.1"}}])
+        for name in ("maxMissing", "maxUnseen", "maxOutOfRange")
+    ),
     no("tj", "", evaluation__image="a b"),
     no("tj", "", resources__requests={"cpu": "-1"}),
     no("tj", "", resources__requests={"cpu": -1}),
@@ -696,6 +701,7 @@ IMMUTABLE = {
         "seed": 8, "data": [TRAINING["spec"]["data"][1]], "output": {"uri": "pvc://models/other"},
         "deployment": "other", "evaluation": {"data": "train", "label": "late"},
         "gates": [{"metric": "auc", "min": "0.1"}], "retries": ABSENT, "deadlines": {"active": "9h"},
+        "dataQuality": {"data": "train"},
     },
     "mv": {
         "artifact": {"uri": "s3://other/4", "digest": SHA, "format": "onnx"}, "signature": ABSENT,

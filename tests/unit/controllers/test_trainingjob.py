@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -32,7 +33,7 @@ def say(job: Json) -> tuple[str, int]:
     return (result(training_job()), 0) if name.endswith("-train") else (evaluation(), 0)
 
 
-async def run(api: Api, rounds: int = 6) -> None:
+async def run(api: Api, rounds: int = 6, says: Callable[[Json], tuple[str, int]] = say) -> None:
     """Pass after pass, the cluster in between; a crash starts a new operator."""
     for _ in range(rounds):
         try:
@@ -40,7 +41,7 @@ async def run(api: Api, rounds: int = 6) -> None:
         except Crash:
             api.crash_after = None
             continue
-        api.end_jobs(say)
+        api.end_jobs(says)
 
 
 def hold(api: Api, *, suspend: bool) -> None:
@@ -76,6 +77,26 @@ async def test_a_crash_after_any_write_changes_nothing_in_the_end(writes: int) -
     assert len(api.all(JOB)) == 2
     assert api.objects[KEY]["status"]["phase"] == "Succeeded"
     assert len([text for text in api.writes if text.startswith("create")]) == 3
+
+
+async def test_rows_are_checked_once_whenever_the_process_stops() -> None:
+    counted = {"schema": "noria.check/v1", "rows": 9, "features": 0, "duplicates": 0}
+
+    def each(job: Json) -> tuple[str, int]:
+        return (json.dumps(counted), 0) if job["metadata"]["name"].endswith("-check") else say(job)
+
+    for writes in range(4):
+        api = world(dataQuality={"data": "train"})
+        api.crash_after = writes
+        await run(api, 9, each)
+        assert [text for text in api.writes if text.startswith("create Job")] == [
+            "create Job flights-1-check",
+            "create Job flights-1-train",
+            "create Job flights-1-evaluate",
+        ]
+        status = api.objects[KEY]["status"]
+        assert (status["phase"], status["dataQuality"]["result"]) == ("Succeeded", "Pass")
+        assert status["dataQuality"]["against"] == "flights-1"
 
 
 async def test_two_runs_at_once_never_share_a_number() -> None:

@@ -37,6 +37,14 @@ class Check(StrEnum):
     """Nobody counts this column: the served model has another signature than its reference."""
     VOLUME = "volume"
     """Too few rows came in."""
+    DATA_TYPE = "dataType"
+    """Texts where the reference has numbers."""
+    DUPLICATES = "duplicates"
+    """Rows that are equal to another one in every column."""
+    FRESHNESS = "freshness"
+    """The newest row is too old."""
+    BASELINE_DRIFT = "baselineDrift"
+    """A distribution that is too far from the reference's."""
 
 
 @dataclass(frozen=True, slots=True)

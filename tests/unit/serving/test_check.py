@@ -1,0 +1,137 @@
+"""Rows for training beside those that the champion learned from: counts, and nothing but counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv, parquet
+
+from noria_serving import contract, result
+from noria_serving.bundle import Bundle
+from noria_serving.check import check, counted, distinct, newest
+from noria_serving.errors import NoriaError
+from noria_serving.reference import category, numeric
+from noria_serving.rows import Rows
+
+
+def table(frame: object, **changed: list[object]) -> pa.Table:
+    rows, labels = frame  # type: ignore[misc]
+    columns = {name: pa.array(rows[name].tolist()) for name in rows.columns}
+    columns["late"] = pa.array(labels.tolist())
+    return pa.table({**columns, **{name: pa.array(values) for name, values in changed.items()}})
+
+
+def told(folder: Path, given: pa.Table, bundle: Bundle | None = None, **env: str) -> dict[str, object]:
+    parquet.write_table(given, folder / "rows.parquet")
+    champion = {"NORIA_CHAMPION": str(bundle.path), "NORIA_CHAMPION_DIGEST": bundle.digest} if bundle else {}
+    return check({"NORIA_CHECK_DATA": str(folder), **champion, **env})
+
+
+def test_the_rows_that_the_champion_learned_from_have_nothing_strange(
+    tmp_path: Path, frame, frame_bundle: Bundle
+) -> None:
+    found = told(tmp_path, table(frame), frame_bundle)
+    rows, _ = frame
+    assert (found["rows"], found["features"], found["absent"]) == (len(rows), len(rows.columns), [])
+    for one in found["dirty"]:  # type: ignore[attr-defined]
+        assert (one["unseen"], one["outside"], one["wrong"]) == (0, 0, 0)
+        assert one["missing"] == one["known"][0]
+    assert max(one["psi"] for one in found["skewed"]) == 0  # type: ignore[attr-defined]
+
+
+def test_what_is_broken_is_counted_by_column_and_the_worst_comes_first(
+    tmp_path: Path, frame, frame_bundle: Bundle
+) -> None:
+    rows, _ = frame
+    half = len(rows) // 2
+    given = table(
+        frame,
+        carrier=["??"] * half + rows["carrier"].tolist()[half:],
+        distance=[1e9] * len(rows),
+    )
+    found = told(tmp_path, given, frame_bundle)
+    dirty = {one["name"]: one for one in found["dirty"]}  # type: ignore[attr-defined]
+    assert next(iter(dirty)) == "distance"
+    assert (dirty["distance"]["outside"], dirty["carrier"]["unseen"]) == (len(rows), half)
+    assert found["skewed"][0]["name"] == "distance"  # type: ignore[index]
+    assert found["skewed"][0]["psi"] > 1  # type: ignore[index]
+    lacking = told(tmp_path, given.drop_columns(["distance"]), frame_bundle)
+    assert lacking["absent"] == ["distance"]
+
+
+def test_texts_among_numbers_are_of_another_type_and_not_missing() -> None:
+    bins = numeric("x", np.arange(100.0))
+    found = counted(bins, np.array(["5", "n/a", "", "nan", "7.5", "200"], dtype=object))
+    told = found.dirt()
+    assert (told["wrong"], told["missing"], told["outside"], told["rows"]) == (1, 2, 1, 6)
+    assert int(found.counts[: bins.size].sum()) == 3
+
+
+def test_numbers_where_texts_were_are_the_categories_that_they_spell() -> None:
+    bins = category("c", np.array(["1", "2", "2"], dtype=object))
+    told = counted(bins, np.array([1.0, 2.0, np.nan, 3.0])).dirt()
+    assert (told["missing"], told["unseen"], told["rows"]) == (1, 1, 4)
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0, 2.0], ["a", "a", "b"], [1, 1, 2], [np.nan, np.nan, 1.0]])
+def test_equal_rows_are_counted_once(values: list[object]) -> None:
+    column = np.array(values, dtype=object if isinstance(values[0], str) else None)
+    assert distinct(Rows({"x": column, "y": np.zeros(3)}, 3)) == 2
+    assert distinct(Rows({"x": column, "y": np.arange(3)}, 3)) == 3
+    assert distinct(Rows({}, 0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([1e9, 2e9, np.nan]), 2e9),
+        (np.array([1e12, 1.5e12]), 1.5e9),
+        (np.array(["2001-09-09 01:46:40", "", "2001-09-09 01:46:39"], dtype=object), 1e9),
+        (np.array(["2001-09-09T03:46:40+02:00"], dtype=object), 1e9),
+        (np.array(["", ""], dtype=object), None),
+        (np.array([np.nan]), None),
+    ],
+)
+def test_the_newest_time_is_unix_seconds(values: np.ndarray, expected: float | None) -> None:
+    assert newest(values) == expected
+
+
+def test_a_column_that_holds_no_times_is_refused() -> None:
+    with pytest.raises(NoriaError, match="not of ISO 8601"):
+        newest(np.array(["yesterday"], dtype=object))
+
+
+def test_without_a_champion_there_are_rows_duplicates_and_age(tmp_path: Path) -> None:
+    (tmp_path / "lake").mkdir()
+    csv.write_csv(pa.table({"x": [1, 1, 2], "at": ["2001-09-09 01:46:40"] * 3}), tmp_path / "lake" / "a.csv")
+    found = check({"NORIA_CHECK_DATA": str(tmp_path / "lake"), "NORIA_CHECK_TIME": "at"})
+    assert (found["rows"], found["duplicates"], found["newest"], found["features"]) == (3, 1, 1e9, 0)
+    found = check({"NORIA_CHECK_DATA": str(tmp_path / "lake"), "NORIA_CHECK_TIME": "when"})
+    assert (found["newest"], found["absent"]) == (None, ["when"])
+
+
+def test_a_thousand_features_with_long_names_fit_into_a_result(tmp_path: Path, matrix) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    from noria_serving.bundle import save
+
+    rng = np.random.default_rng(1)
+    names = [f"{'feature ' * 15}{index}" for index in range(300)]
+    rows = rng.normal(size=(60, 300))
+    import pandas as pd
+
+    X = pd.DataFrame(rows, columns=names)
+    y = (rows[:, 0] > 0).astype(int)
+    bundle = save(LogisticRegression().fit(X, y), X, y, tmp_path / "wide")
+    given = pa.table({name: rows[:, index] + 9 for index, name in enumerate(names)})
+    (tmp_path / "lake").mkdir()
+    found = told(tmp_path / "lake", given, bundle)
+    assert len(result.canonical(found)) <= contract.RESULT_LIMIT
+    assert found["features"] == 300
+    assert found["dirty"]
+    assert found["skewed"]
+    json.dumps(found)
