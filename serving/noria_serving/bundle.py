@@ -122,6 +122,7 @@ def save(
     card: str = "",
     holdout: Any = None,
     holdout_y: Any = None,
+    embeddings: Mapping[str, range] | None = None,
     files: Sequence[packing.File] = (),
 ) -> Bundle:
     """Write a bundle to `path` (default: $NORIA_OUTPUT).
@@ -134,6 +135,7 @@ def save(
     card: a few sentences about the model for its ModelVersion.
     holdout: rows that the model was not trained on, like X; converted forms are compared on them.
     holdout_y: their labels. A regression's errors by prediction are then theirs, else those of X and y.
+    embeddings: columns of X, an array, that are one vector each, by a name: {"text": range(4, 772)}.
     files: with a class, the files and folders that it needs beside its own module or package.
     """
     target = Path(path or os.environ.get(contract.ENV_OUTPUT) or "bundle")
@@ -146,7 +148,7 @@ def save(
     shape = converted.backend.signature
     inputs = conversion.cast(arrays, shape)
     prediction = scores(_predict(converted, inputs)[score_output(shape, kind)], kind)
-    bins = reference.build(shape, inputs, prediction, names=names)
+    bins = reference.build(shape, inputs, prediction, names=names, embeddings=embeddings)
     if kind == "regression" and bins["prediction"]["kind"] == "numeric":
         known = held_out.predicted(converted, arrays, holdout, holdout_y) or (prediction, y)
         whose = residuals.TRAINING if holdout_y is None else residuals.HELD_OUT

@@ -25,6 +25,7 @@ from noria_serving.counters.state import BESIDE
 from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
+from noria_serving.projection import mixed
 from noria_serving.quality import spelling
 from noria_serving.reference import Bins
 from noria_serving.signature import DATATYPES
@@ -87,7 +88,8 @@ def check(env: Mapping[str, str]) -> dict[str, Any]:
         raise NoriaError(Reason.CONFIGURATION, "set NORIA_CHECK_DATA")
     given = rows.read(location, parse_select(env.get("NORIA_CHECK_DATA_SELECT")))
     known, kinds = _learned(env)
-    wanted = [(bins, _name(bins, given)) for bins in known]
+    # The numbers of an embedding have no bins of their own.
+    wanted = [(bins, _name(bins, given)) for bins in known if bins.projection is None]
     found = [
         counted(bins, given.columns[name], kinds.get(bins.input, "FP64"))
         for bins, name in wanted
@@ -168,21 +170,13 @@ def distinct(given: rows.Rows) -> int:
     """How many rows differ in some column. Rows are told apart by 64 bits of a mix of their values, so that
     two of 10 million that differ count as one with a probability of 3 in a million.
     """
-    mixed = np.zeros(given.count, dtype=np.uint64)
+    told = np.zeros(given.count, dtype=np.uint64)
     for name in sorted(given.columns):
         values = given.columns[name]
         plain = values.astype(str) if values.dtype.kind == "O" else values
         _, places = np.unique(plain, return_inverse=True)
-        mixed = _mix(mixed + places.astype(np.uint64) + np.uint64(1))
-    return len(np.unique(mixed))
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014); it maps 64 bits one to one."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+        told = mixed(told + places.astype(np.uint64) + np.uint64(1))
+    return len(np.unique(told))
 
 
 def newest(values: Array) -> float | None:

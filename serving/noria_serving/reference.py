@@ -11,6 +11,7 @@ counted beside.
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +21,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import residuals
+from noria_serving import projection, residuals
 from noria_serving.contract import REFERENCE_SCHEMA
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.projection import Projection
 from noria_serving.residuals import Residuals
 from noria_serving.signature import Signature
 
@@ -45,7 +47,9 @@ class Bins:
     input: str
     column: int
     kind: str
-    """`numeric` or `category`."""
+    """`numeric`, `category`, or `projection`: a number that is made of `projection.width` columns from
+    `column` on.
+    """
     edges: tuple[float, ...]
     values: tuple[str, ...]
     known: tuple[str, ...]
@@ -55,14 +59,15 @@ class Bins:
     counts: tuple[int, ...]
     missing: int
     chi2_critical: float
+    projection: Projection | None = None
 
     @property
     def size(self) -> int:
-        return len(self.edges) + 1 if self.kind == "numeric" else len(self.values) + 1
+        return len(self.values) + 1 if self.kind == "category" else len(self.edges) + 1
 
     def labels(self) -> list[str]:
         """Names of the bins for people and for Prometheus."""
-        return [str(i) for i in range(self.size)] if self.kind == "numeric" else [*self.values, "other"]
+        return [*self.values, "other"] if self.kind == "category" else [str(i) for i in range(self.size)]
 
 
 @dataclass(frozen=True)
@@ -118,12 +123,22 @@ def build(
     prediction: Array,
     *,
     names: Sequence[str] | None = None,
+    embeddings: Mapping[str, range] | None = None,
 ) -> dict[str, Any]:
-    """reference.json from the rows as the model takes them. `names`: of the columns of a matrix."""
+    """reference.json from the rows as the model takes them. `names`: of the columns of a matrix.
+    `embeddings`: columns of a matrix that are one vector each, by its name; a tensor with `embedding` in its
+    name is one, too.
+    """
     features: list[Bins] = []
     for tensor in signature.inputs:
         array = inputs[tensor.name].reshape(len(inputs[tensor.name]), -1)
+        vectors = projection.vectors(tensor, array, embeddings or {})
+        for name, columns in vectors.items():
+            features += projected(name, array[:, columns.start : columns.stop], (tensor.name, columns.start))
+        inside = {column for columns in vectors.values() for column in columns}
         for index in range(array.shape[1]):
+            if index in inside:
+                continue
             name = tensor.name if array.shape[1] == 1 else (names[index] if names else f"x{index}")
             make = category if array.dtype.kind in "OUS" else numeric
             features.append(make(name, array[:, index], source=(tensor.name, index)))
@@ -132,6 +147,21 @@ def build(
     make = category if prediction.dtype.kind in "OUS" else numeric
     made = tuple(_with_floor(bins, len(features)) for bins in features)
     return document(Reference(len(prediction), made, _with_floor(make("__prediction__", prediction), 1)))
+
+
+def projected(name: str, vectors: Array, source: tuple[str, int]) -> list[Bins]:
+    """Bins of an embedding: of its length and of its projections. The seed is made of the name, so that
+    versions of a model are counted alike.
+    """
+    seed = zlib.crc32(name.encode())
+    every = projection.of(vectors.shape[1], seed)
+    numbers = projection.Projected(every)(vectors.astype(np.float64).T)
+    made = []
+    for one, values in zip(every, numbers, strict=True):
+        label = "norm" if one.index == projection.NORM else str(one.index)
+        bins = numeric(f"{name}[{label}]", values, source=source)
+        made.append(replace(bins, kind="projection", projection=one))
+    return made
 
 
 def document(reference: Reference) -> dict[str, Any]:
@@ -156,7 +186,9 @@ def _with_floor(bins: Bins, features: int) -> Bins:
 def _document(bins: Bins) -> dict[str, Any]:
     shared = {"name": bins.name, "input": bins.input, "column": bins.column, "kind": bins.kind}
     tail = {"counts": list(bins.counts), "missing": bins.missing, "chi2_critical": bins.chi2_critical}
-    if bins.kind == "numeric":
+    if bins.projection is not None:
+        shared["projection"] = bins.projection.as_json()
+    if bins.kind != "category":
         return {**shared, "edges": list(bins.edges), "low": bins.low, "high": bins.high, **tail}
     return {**shared, "values": list(bins.values), "known": list(bins.known), **tail}
 
@@ -185,7 +217,7 @@ def parse(document: object) -> Reference:
 
 def _bins(entry: Mapping[str, Any]) -> Bins:
     kind = entry["kind"]
-    if kind not in ("numeric", "category"):
+    if kind not in ("numeric", "category", "projection"):
         raise ValueError(f"unknown kind {kind!r}")
     edges = tuple(float(edge) for edge in entry.get("edges", ()))
     if any(a >= b for a, b in pairwise(edges)):
@@ -195,6 +227,7 @@ def _bins(entry: Mapping[str, Any]) -> Bins:
         tuple(map(str, entry.get("values", ()))), tuple(map(str, entry.get("known", ()))),
         float(entry.get("low", 0.0)), float(entry.get("high", 0.0)),
         tuple(int(count) for count in entry["counts"]), int(entry["missing"]), float(entry["chi2_critical"]),
+        projection.parse(entry["projection"]) if kind == "projection" else None,
     )  # fmt: skip
     if len(bins.counts) != bins.size:
         raise ValueError(f"{bins.name!r} has {bins.size} bins but {len(bins.counts)} counts")

@@ -74,7 +74,7 @@ def summary(location: str, trust: Trust = NOBODY) -> dict[str, Any]:
 
 
 def _range(bins: reference.Bins) -> dict[str, Any]:
-    if bins.kind == "numeric":
+    if bins.kind != "category":
         return {"low": bins.low, "high": bins.high}
     return {"categories": len(bins.values) + len(bins.known)}
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from noria_serving.counters.binning import Numbers, Texts
 from noria_serving.counters.state import REQUESTS, State
+from noria_serving.counters.vectors import Vectors
 from noria_serving.counters.waiting import Waiting
 from noria_serving.reference import Reference
 
@@ -39,7 +40,8 @@ class Recorder:
         starts = [*zip(self.state.features, reference.features, strict=True)]
         self._predictions = Numbers([prediction] if reference.prediction.kind == "numeric" else [])
         self._numbers = Numbers([[(start, bins)] for start, bins in starts if bins.kind == "numeric"])
-        self._texts = [Texts(start, bins) for start, bins in starts if bins.kind != "numeric"]
+        self._texts = [Texts(start, bins) for start, bins in starts if bins.kind == "category"]
+        self._vectors = Vectors(starts, time.monotonic)
         self._requests = [0] * len(REQUESTS)
         self._waiting = Waiting(reference)
 
@@ -48,6 +50,7 @@ class Recorder:
 
         True when it is time to fold.
         """
+        self._vectors.keep(inputs)
         rows = self._waiting.add(inputs, prediction)
         if rows >= MOST_ROWS:
             self.fold()
@@ -72,4 +75,5 @@ class Recorder:
         self._numbers.add(numbers, vector)
         for counter, values in zip(self._texts, texts, strict=True):
             counter.add(values, vector)
+        self._vectors.fold(vector)
         self.overhead += time.perf_counter() - started

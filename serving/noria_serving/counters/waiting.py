@@ -36,7 +36,7 @@ class Waiting:
     def __init__(self, reference: Reference) -> None:
         places = [((bins.input, bins.column), bins.kind) for bins in reference.features]
         self.numbers = [place for place, kind in places if kind == "numeric"]
-        self.texts = [place for place, kind in places if kind != "numeric"]
+        self.texts = [place for place, kind in places if kind == "category"]
         self._moves = [self._move(source) for source in dict.fromkeys(source for source, _ in self.numbers)]
         self.rows = 0
         self.requests = 0
@@ -115,7 +115,8 @@ class Layout:
 
     def __init__(self, wanted: Sequence[Place], inputs: Inputs, scores: Array) -> None:
         self.texts: dict[str, list[str]] = {n: [] for n, array in inputs.items() if array.dtype.kind in "OUS"}
-        names = [name for name in inputs if name not in self.texts]
+        counted = {source for source, _ in wanted}
+        names = [name for name in inputs if name in counted and name not in self.texts]
         self.pick: Callable[[Inputs], Iterable[Array]] = lambda given: [given[name] for name in names]
         if len(names) > 1:
             self.pick = itemgetter(*names)  # the same in half the time

@@ -124,7 +124,8 @@ def _check_reference(shape: signature.Signature, bins: reference.Reference) -> N
     widths = {tensor.name: (tensor.shape[1] if len(tensor.shape) > 1 else 1) for tensor in shape.inputs}
     for feature in bins.features:
         width = widths.get(feature.input, 0)
-        if feature.column < 0 or (width != -1 and feature.column >= width):
+        last = feature.column + (feature.projection.width if feature.projection else 1) - 1
+        if feature.column < 0 or (width != -1 and last >= width):
             raise NoriaError(
                 Reason.MANIFEST_INVALID, f"reference.json: {feature.name!r} is not in the signature"
             )

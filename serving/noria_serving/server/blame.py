@@ -22,6 +22,8 @@ FAR: Final = 10.0
 def unlike_training(reference: Reference, inputs: Mapping[str, Array]) -> str | None:
     """What in these rows the model has never seen."""
     for bins in reference.features:
+        if bins.projection is not None:
+            continue  # what is far from training in one number of a vector is so in none of its bins
         array = inputs[bins.input]
         column = array.reshape(len(array), -1)[:, bins.column]
         said = _category(bins, column) if bins.kind == "category" else _number(bins, column)

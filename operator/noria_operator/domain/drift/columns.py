@@ -106,7 +106,7 @@ def parse(document: Mapping[str, Any]) -> Reference:
 
 def _column(entry: Mapping[str, Any]) -> Column:
     bins = tuple(int(count) for count in entry["counts"])
-    edges = tuple(float(edge) for edge in entry["edges"]) if entry["kind"] == "numeric" else None
+    edges = tuple(float(edge) for edge in entry["edges"]) if entry["kind"] != "category" else None
     if not bins or (edges is not None and len(edges) + 1 != len(bins)):
         raise ValueError(f"bins of {entry['name']!r} do not fit its edges")
     return Column(

@@ -19,7 +19,7 @@ def _tensor(tensor: Tensor, service: Service) -> dict[str, object]:
     filler = {"BYTES": "", "BOOL": False}.get(tensor.datatype, 0)
     data: list[object] = [filler] * min(count, 1000)
     for bins in service.loaded.reference.features:
-        if bins.input != tensor.name or bins.column >= len(data):
+        if bins.input != tensor.name or bins.column >= len(data) or bins.projection is not None:
             continue
         if bins.kind == "category":
             data[bins.column] = bins.values[0] if bins.values else ""
