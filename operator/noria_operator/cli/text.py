@@ -70,7 +70,7 @@ def _share(share: Json) -> str:
 def why(obj: Json) -> list[str]:
     """Why an object is as it is: its message, conditions, evidence, decisions and last events."""
     status = obj.get("status", {})
-    head = f"{obj['kind']} {obj['metadata']['name']}: {status.get('phase', 'no status yet')}"
+    head = f"{obj['kind']} {obj['metadata']['name']}: {_phase(status)}"
     lines = [head, *_message(status)]
     lines += _section("conditions", map(_condition, status.get("conditions", [])))
     details = {
@@ -185,6 +185,12 @@ def _history(status: Json) -> list[str]:
         what = entry.get("event") or f"{entry.get('from') or 'new'} → {entry.get('to')}"
         lines.append(f"{entry.get('at')} {what} {entry.get('message') or entry.get('reason') or ''}".rstrip())
     return _section("history", lines)
+
+
+def _phase(status: Json) -> str:
+    """The phase; the reason of Ready where a kind has none."""
+    ready = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
+    return str(status.get("phase") or ready.get("reason") or "no status yet")
 
 
 def _message(status: Json) -> list[str]:

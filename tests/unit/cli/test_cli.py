@@ -46,6 +46,7 @@ TRAINING: Json = {
     "metadata": {"name": "nightly"},
     "spec": {"deployment": "flight-delay"},
     "status": {
+        "conditions": [{"type": "Ready", "status": "True", "reason": "Watching"}],
         "blockedBy": "Cooldown",
         "lastTrigger": {"name": "quality", "at": "t0"},
         "nextEligibleTime": "t9",
@@ -137,7 +138,10 @@ def test_why_tells_the_evidence_of_a_rollout() -> None:
 
 
 def test_why_tells_the_figures_of_a_trigger_also_when_it_did_not_fire() -> None:
-    assert said("why", "ct/nightly").splitlines()[1:] == [
+    assert said("why", "ct/nightly").splitlines() == [
+        "ContinuousTraining nightly: Watching",
+        "conditions:",
+        "  Ready=True Watching",
         "triggers:",
         "  quality: Wait [value 0.71, within 0.69 to 0.73, threshold 0.65, samples 900, coverage 0.4, "
         "window 1h, until t8] auc 0.71 is not worse than the threshold 0.65",

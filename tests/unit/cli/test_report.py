@@ -54,9 +54,9 @@ CHILD = version(
         },
     },
     evaluation={
-        "metrics": {"auc": "0.71"},
+        "metrics": {"auc": "0.71", "accuracy": "0.8"},
         "rows": 5000,
-        "versus": {"version": "flight-delay-3", "metrics": {"auc": "0.68"}},
+        "versus": {"version": "flight-delay-3", "metrics": {"auc": "0.68", "accuracy": "0.79"}},
     },
 )  # fmt: skip
 RUN = {
@@ -91,7 +91,7 @@ DEPLOYMENT: Json = {
         "history": [
             {"at": "2026-03-01T00:00:00Z", "event": "Promoted", "version": "flight-delay-3", "message": "m"},
             {"at": "2026-03-01T00:10:00Z", "event": "RolloutStarted", "version": "flight-delay-4"},
-            {"at": "2026-03-01T00:20:00Z", "event": "RolledBack", "version": "flight-delay-4"},
+            {"at": "2026-03-01T00:20:00.123456Z", "event": "RolledBack", "version": "flight-delay-4"},
         ],
     },
 }
@@ -103,7 +103,17 @@ TRAINING: Json = {
         "triggers": [
             {
                 "name": "quality", "decision": "Fire", "value": "0.61", "threshold": "0.65", "best": "0.7",
-                "samples": 1200, "message": "auc 0.61 is worse",
+                "samples": 1200, "message": "auc 0.61 is worse", "interval": "0.58 to 0.64",
+                "windowLength": "1h", "windowEndedAt": "2026-03-01T00:00:00Z",
+            },
+            {
+                "name": "drift", "decision": "Warn", "value": "0.4", "threshold": "0.3", "samples": 900,
+                "columns": [
+                    {
+                        "name": "humid", "value": "0.26", "threshold": "0.2", "floor": "0.03", "samples": 880,
+                        "drifted": True,
+                    },
+                ],
             },
             {"name": "data", "decision": "No", "value": "md5:ab", "message": "nothing new"},
         ],
@@ -177,7 +187,7 @@ def test_a_version_tells_why_what_changed_how_good_and_what_was_decided() -> Non
         "Performance (quality), decided", "Measured 0.61, compared with 0.65, on 1200 rows",
         "2026-01-01 to 2026-02-01 (32)", "Measured on 5000 rows, beside flight-delay-3", "0.71 >= 0.65",
         "Rejected at 2026-03-01T00:20:00Z: errors: too many", "challenger: 20 of 100", "RolledBack",
-        "logEHarm",
+        "logEHarm", "2026-03-01T00:20:00Z RolledBack", "accuracy are Wilson's",
     ):  # fmt: skip
         assert words in said, words
 
@@ -205,8 +215,15 @@ def test_a_deployment_that_never_met_the_version_says_nothing_about_it() -> None
 
 def test_a_training_tells_each_decision_also_no_and_how_runs_ended() -> None:
     said = " ".join(Words(PAGES["training"]).words)
-    for words in ("Trigger quality: Fire", "Trigger data: No", "nothing new", "RolledBack", "not known yet"):
-        assert words in said
+    for words in (
+        "Trigger quality: Fire", "Trigger data: No", "nothing new", "RolledBack", "not known yet",
+        "within 0.58 to 0.64, threshold 0.65", "window 1h, until 2026-03-01T00:00:00Z",
+        "humid 0.26 0.2 0.03 880 True",
+    ):  # fmt: skip
+        assert words in said, words
+    quality, drift = re.findall(r"<svg.*?</svg>", PAGES["training"], re.DOTALL)[:2]
+    assert quality.count("<path") == 1, "the interval of the value"
+    assert drift.count("<line") == 1, "the threshold of the share"
 
 
 def test_what_anybody_wrote_is_text() -> None:
@@ -234,6 +251,7 @@ def test_a_timeline_puts_words_that_would_meet_on_lines_of_their_own() -> None:
     drawn = timeline(
         [(0.0, "RolloutStarted", "blue"), (1.0, "RolledBack", "red"), (100.0, "Promoted", "green")]
     ).text
+    assert drawn.rindex("<line") < drawn.index("<text"), "no line goes through a word"
     lines = re.findall(r'<text x="[\d.]+" y="(\d+)">', drawn)
     assert lines[0] != lines[1]
     assert lines[2] == lines[0]

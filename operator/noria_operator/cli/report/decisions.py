@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from noria_operator.cli.report.page import Html, page, section, table, text
+from noria_operator.cli.report.page import Html, page, second, section, table, text
 from noria_operator.cli.report.pictures import CHAMPION, Bar, bars, timeline
 from noria_operator.cli.text import figures as told
 from noria_operator.domain.proportions import wilson
@@ -28,7 +28,11 @@ def decided(deployment: Json, version: str) -> list[Html]:
     judged = (status.get("candidate") or {}).get("version") == version
     if not (events or rejected or judged):
         return []
-    fate = [text(f"Rejected at {rejected.get('at', '')}: {rejected.get('reason', '')}")] if rejected else []
+    fate = (
+        [text(f"Rejected at {second(rejected.get('at', ''))}: {rejected.get('reason', '')}")]
+        if rejected
+        else []
+    )
     evidence = list(_evidence(status.get("analysis") or {})) if judged or rejected else []
     return section(f"Decisions of ModelDeployment {name}", *fate, *evidence, *_story(events))
 
@@ -41,7 +45,8 @@ def deployment_report(deployment: Json) -> str:
         for one in status.get("traffic", ())
     ]
     rejected = [
-        [one["version"], one.get("at", ""), one.get("reason", "")] for one in status.get("rejected", ())
+        [one["version"], second(one.get("at", "")), one.get("reason", "")]
+        for one in status.get("rejected", ())
     ]
     parts = [
         text(status.get("message", "")),
@@ -78,11 +83,35 @@ def _trigger(entry: Json) -> list[Html]:
     value, limit = _number(entry.get("value")), _number(entry.get("threshold"))
     if value is not None:
         rows = f" ({entry['samples']} rows)" if entry.get("samples") else ""
-        figures.append(Bar(f"value{rows}", value, mark=limit))
+        low, _, high = str(entry.get("interval") or "").partition(" to ")
+        figures.append(Bar(f"value{rows}", value, low=_number(low), high=_number(high), mark=limit))
     if (best := _number(entry.get("best"))) is not None:
         figures.append(Bar("best ever", best, colour=CHAMPION))
     head = f"Trigger {entry['name']}: {entry.get('decision', 'not decided yet')}"
-    return section(head, text(entry.get("message", "")), bars(figures), text(told(entry)))
+    return section(
+        head,
+        text(entry.get("message", "")),
+        bars(figures),
+        text(told(entry)),
+        *_columns(entry.get("columns", ())),
+    )
+
+
+def _columns(columns: Any) -> Iterator[Html]:
+    """The columns that stand out most, each beside what it is compared with."""
+    if not columns:
+        return
+    yield text("The columns that stand out most; the red line is the threshold:")
+    yield bars(
+        [
+            Bar(f"{one['name']} {one.get('check', '')}".strip(), value, mark=_number(one.get("threshold")))
+            for one in columns
+            if (value := _number(one.get("value"))) is not None
+        ]
+    )
+    heads = ("name", "check", "value", "threshold", "floor", "samples", "drifted")
+    used = [head for head in heads if any(one.get(head) is not None for one in columns)]
+    yield table(used, [[str(one.get(head, "")) for head in used] for one in columns])
 
 
 def _evidence(analysis: Json) -> Iterator[Html]:
@@ -118,7 +147,9 @@ def _errors(role: str, counts: Json, colour: str) -> Bar | None:
 
 def _story(events: Any) -> Iterator[Html]:
     yield timeline([(_seconds(one["at"]), one["event"], COLOURS.get(one["event"], OTHER)) for one in events])
-    rows = [[one["at"], one["event"], one.get("version", ""), one.get("message", "")] for one in events]
+    rows = [
+        [second(one["at"]), one["event"], one.get("version", ""), one.get("message", "")] for one in events
+    ]
     yield table(["at", "event", "version", "because"], rows)
 
 

@@ -6,6 +6,7 @@ forbids the browser to load or to run anything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,9 +19,12 @@ h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top:
 p.said { color: #57606a; margin-top: .2rem; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #d8dee4; }
-th, td { vertical-align: top; overflow-wrap: anywhere; }
+th, td { vertical-align: top; white-space: nowrap; }
+td:last-child, .compared td { white-space: normal; overflow-wrap: anywhere; }
+.compared td:first-child { white-space: nowrap; overflow-wrap: normal; }
 th { color: #57606a; font-weight: 600; } td.changed { background: #fff8c5; }
 svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #57606a; }
+svg text { paint-order: stroke; stroke: #fff; stroke-width: 4px; stroke-linejoin: round; }
 """
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -58,9 +62,15 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, compared: bool
     """A table; `compared`: the last two columns are the same thing before and after, and differences show."""
     if not rows:
         return Html("")
+    kind = " class=compared" if compared else ""
     head = "".join(f"<th>{escape(one)}</th>" for one in heads)
     body = "".join(f"<tr>{_cells(row, compared and row[-1] != row[-2])}</tr>" for row in rows)
-    return Html(f"<table><tr>{head}</tr>{body}</table>")
+    return Html(f"<table{kind}><tr>{head}</tr>{body}</table>")
+
+
+def second(at: str) -> str:
+    """A time of the API server, to the second."""
+    return re.sub(r"\.\d+", "", at)
 
 
 def _cells(row: Sequence[str], changed: bool) -> str:

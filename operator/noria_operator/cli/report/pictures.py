@@ -56,18 +56,18 @@ def timeline(events: Sequence[tuple[float, str, str]]) -> Html:
     if not events:
         return Html("")
     start, end = events[0][0], events[-1][0]
-    span, rows, drawn = (end - start) or 1.0, [0.0] * 8, []
+    span, rows, marks, words = (end - start) or 1.0, [0.0] * 8, [], []
     for at, word, colour in events:
         x = 20 + (at - start) / span * (WIDTH - 160)
         row = next((index for index, free in enumerate(rows) if free <= x), len(rows) - 1)
         rows[row] = x + 7.2 * len(word) + 14
         y = 26 + row * 20
-        drawn.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="8" y2="{y}" stroke="{colour}"/>')
-        drawn.append(f'<circle cx="{x:.1f}" cy="8" r="4" fill="{colour}"/>')
-        drawn.append(f'<text x="{x + 4:.1f}" y="{y}">{escape(word)}</text>')
+        marks.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="8" y2="{y}" stroke="{colour}"/>')
+        marks.append(f'<circle cx="{x:.1f}" cy="8" r="4" fill="{colour}"/>')
+        words.append(f'<text x="{x + 4:.1f}" y="{y}">{escape(word)}</text>')
     used = max(index for index, free in enumerate(rows) if free)
     axis = f'<line x1="20" x2="{WIDTH - 140}" y1="8" y2="8" stroke="{CHAMPION}"/>'
-    return _svg(40 + used * 20, axis + "".join(drawn))
+    return _svg(40 + used * 20, axis + "".join([*marks, *words]))
 
 
 def _bar(one: Bar, index: int, place: Callable[[float], float], *, percent: bool) -> str:

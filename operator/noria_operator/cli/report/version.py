@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from noria_operator.cli.report.decisions import decided
-from noria_operator.cli.report.page import Html, page, section, table, text
-from noria_operator.cli.report.pictures import CHAMPION, Bar, bars
+from noria_operator.cli.report.page import Html, page, second, section, table, text
+from noria_operator.cli.report.pictures import CHALLENGER, CHAMPION, Bar, bars
+from noria_operator.domain.proportions import wilson
 
 Json = dict[str, Any]
 
@@ -95,19 +96,30 @@ def _quality(evaluation: Json | None, run: Json | None) -> Iterator[Html]:
     against = f", beside {versus['version']} on the same rows (grey)" if versus else ""
     yield text(f"Measured{rows}{against}.")
     for metric, value in sorted(evaluation["metrics"].items()):
-        pair = [Bar(metric, float(value))]
+        pair = [_bar(metric, metric, float(value), evaluation.get("rows"), CHALLENGER)]
         if metric in versus.get("metrics", {}):
-            pair.append(Bar(versus["version"], float(versus["metrics"][metric]), colour=CHAMPION))
+            other = float(versus["metrics"][metric])
+            pair.append(_bar(versus["version"], metric, other, evaluation.get("rows"), CHAMPION))
         yield bars(pair)
+    if "accuracy" in evaluation["metrics"] and evaluation.get("rows"):
+        yield text("The bounds of accuracy are Wilson's, at 95 %.")
     gates = ((run or {}).get("status", {})).get("gates", ())
     yield table(
         ["gate", "result", "in figures"], [[g["metric"], g["result"], g.get("detail", "")] for g in gates]
     )
 
 
+def _bar(name: str, metric: str, value: float, rows: int | None, colour: str) -> Bar:
+    """The value of a metric, with bounds where it is a share of rows."""
+    if metric != "accuracy" or not rows:
+        return Bar(name, value, colour=colour)
+    low, high = wilson(round(value * rows), rows)
+    return Bar(name, value, colour=colour, low=low, high=high)
+
+
 def _history(status: Json) -> Html:
     rows = [
-        [one["at"], f"{one.get('from') or 'new'} → {one['to']}", one.get("reason", "")]
+        [second(one["at"]), f"{one.get('from') or 'new'} → {one['to']}", one.get("reason", "")]
         for one in status.get("history", ())
     ]
     return table(["at", "phase", "because"], rows)
