@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -14,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from PIL import Image
 from tools.monitoring.dashboards.files import documents
 from tools.monitoring.live import Prometheus, Span, Target, ask, expand, targets, variables
 from tools.monitoring.pictures import __main__ as pictures
@@ -114,3 +117,19 @@ def test_a_picture_is_a_file(prometheus: Prometheus, tmp_path: Path) -> None:
     file = tmp_path / "fleet.png"
     pictures.draw(pictures.gathered(json.loads(documents()["fleet.json"]), prometheus, SPAN, {}), file)
     assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_gets_smaller_and_keeps_its_flat_colours(tmp_path: Path) -> None:
+    picture, ground, line = tmp_path / "p.png", (17, 18, 23), (86, 166, 75)
+    drawn = Image.new("RGB", (300, 200), ground)
+    drawn.paste(line, (20, 20, 280, 90))
+    source = random.Random(1)
+    for place in itertools.product(range(100), range(120, 190)):  # as smoothed edges of words have
+        drawn.putpixel(place, tuple(source.randbytes(3)))
+    drawn.save(picture)
+    before = picture.stat().st_size
+    pictures.shrink(picture)
+    with Image.open(picture) as after:
+        assert after.size == (300, 200)
+        assert [after.convert("RGB").getpixel(place) for place in ((5, 5), (100, 50))] == [ground, line]
+    assert picture.stat().st_size < before / 2

@@ -116,7 +116,7 @@ def _runs() -> list[Panel]:
                 "s",
             ),
             (
-                "version made",
+                "a version was made ago",
                 f"time() - max by (namespace, model) (noria_training_last_success_timestamp_seconds{{{WHERE}}})",
                 "s",
             ),
