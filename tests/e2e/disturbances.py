@@ -26,9 +26,7 @@ PROXY_PORT, PROXY_SECONDS = 10_256, 30.0
 def kill_leader(kube: Kube) -> None:
     """Kill the operator's pod that holds the lease, without any grace."""
     system = kube.at(SYSTEM)
-    lease = system.get("Lease", OPERATOR)
-    assert lease is not None
-    system.delete("Pod", lease["spec"]["holderIdentity"].split("_")[0], grace=0)
+    system.delete("Pod", _leader(system), grace=0)
 
 
 def kill_operators(kube: Kube) -> None:
@@ -57,6 +55,25 @@ def operator_away(kube: Kube) -> Iterator[None]:
         system.until("Deployment", OPERATOR, lambda it: it["status"].get("readyReplicas") == len(old))
 
 
+@contextmanager
+def nobody_leads(kube: Kube) -> Iterator[None]:
+    """Operators follow meanwhile: they answer routers and write nothing."""
+    system = kube.at(SYSTEM)
+    leader = _leader(system)
+    pod = system.get("Pod", leader)
+    assert pod is not None
+    held = {"holderIdentity": "e2e", "leaseDurationSeconds": 3600}
+    system.merge("Lease", OPERATOR, {"spec": held})
+    system.until("Pod", leader, lambda it: _restarts(it) > _restarts(pod))
+    system.until(
+        "Deployment", OPERATOR, lambda it: it["status"].get("readyReplicas") == it["spec"]["replicas"]
+    )
+    try:
+        yield
+    finally:
+        system.merge("Lease", OPERATOR, {"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}})
+
+
 def replace_routers(kube: Kube) -> None:
     """Delete the pods of Noria's router one by one, each when all of them are ready again."""
     for pod in kube.list("Pod", ROUTERS):
@@ -76,6 +93,17 @@ def restart_proxy() -> None:
     assert wait_for(lambda: _process(config) not in (None, old), PROXY_SECONDS)
     url = f"http://{slot.node_address}:{PROXY_PORT}/healthz"
     assert wait_for(lambda: _answers(url), PROXY_SECONDS), url
+
+
+def _leader(system: Kube) -> str:
+    """Name of its pod."""
+    lease = system.get("Lease", OPERATOR)
+    assert lease is not None
+    return str(lease["spec"]["holderIdentity"].split("_")[0])
+
+
+def _restarts(pod: Json) -> int:
+    return sum(each["restartCount"] for each in pod["status"].get("containerStatuses", ()))
 
 
 def _operators(system: Kube) -> list[Json]:

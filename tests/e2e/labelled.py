@@ -1,8 +1,8 @@
 """Traffic of users whose true labels are sent back, as an application does that learns the truth later.
 
 Comes in: the address of a model with three features whose label is whether the first is positive. Goes out:
-how many answers each version gave, and everything that failed. Invariant: each answer's label is reported
-once.
+how many answers each version gave, and everything that failed. Invariant: the label of each answer since
+`telling` is reported once.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Labelled(Traffic):
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     labelled: int = 0
+    telling: bool = False
+    """Whether labels are reported."""
 
     async def _run(self) -> None:
         numbers, waiting = np.random.default_rng(7), list[Json]()
@@ -61,6 +63,8 @@ class Labelled(Traffic):
         if answer is None:
             return
         self.versions[answer["model_version"]] += 1
+        if not self.telling:
+            return
         waiting.append({"token": answer["parameters"]["feedback_token"], "labels": [int(row[0] > 0)]})
         if len(waiting) >= BATCH:
             items = waiting[:]

@@ -73,7 +73,7 @@ def compare(routed: Routed, arms: dict[str, str]) -> None:
     """Ask for the experiment."""
     experiment = {
         "arms": [{"version": version, "weight": SHARE} for version in arms.values()],
-        "duration": "60s",
+        "duration": "100s",
         "minRequests": 300,
         "metric": "quality",
     }
@@ -109,6 +109,7 @@ def test_of_three_challengers_the_worst_is_dropped_and_the_best_takes_over(
         if routed.able.sticky:
             assert routed.ask(BY_USER) == before, "nobody moves while weights stay"
 
+        load.telling = True
         md = routed.wait(lambda md: bool(refusal(md, arms["worse"])))
         assert "accuracy" in refusal(md, arms["worse"])["reason"]
         rest = {**weights, number(arms["worse"]): 0, "1": weights["1"] + SHARE}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Program, install
-from tests.e2e.disturbances import OPERATORS, ROUTERS, SYSTEM, operator_away
+from tests.e2e.disturbances import OPERATORS, ROUTERS, SYSTEM, nobody_leads
 from tests.e2e.kube import Kube, namespace
 from tests.e2e.models import approve
 from tests.e2e.rollouts import RATE
@@ -94,13 +94,14 @@ def test_routers_that_a_person_brings_up_to_date_lose_no_request(routed: Routed)
 def test_routers_of_a_release_that_is_no_longer_understood_are_replaced_without_losing_a_request(
     routed: Routed,
 ) -> None:
-    """As they were left by one: pods whose template does not say how they ask for their configuration."""
+    """As one left them: pods whose template does not say how they ask for their configuration."""
     kube = routed.kube
     with routed.load(rate=RATE) as load:
-        with operator_away(kube):
+        with nobody_leads(kube):
             age(kube)
             old = names(kube, ROUTERS)
             load.until_sent(200)
+            assert not load.failures, load.summary
         replaced(kube, old)
         load.until_sent(400)
     print(f"old routers: {load.sent} requests, {len(load.failures)} failed")
