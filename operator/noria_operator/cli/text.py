@@ -189,8 +189,8 @@ def _history(status: Json) -> list[str]:
 
 def _phase(status: Json) -> str:
     """The phase; the reason of Ready where a kind has none."""
-    ready = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
-    return str(status.get("phase") or ready.get("reason") or "no status yet")
+    reasons = (one["reason"] for one in status.get("conditions", []) if one["type"] == "Ready")
+    return str(status.get("phase") or next(reasons, "no status yet"))
 
 
 def _message(status: Json) -> list[str]:
