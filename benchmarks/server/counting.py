@@ -11,6 +11,7 @@ import argparse
 import gc
 import sys
 import time
+from collections.abc import Sequence
 from itertools import cycle, islice
 from statistics import median
 from typing import Any
@@ -19,8 +20,11 @@ import numpy as np
 
 from noria_serving import reference, signature
 from noria_serving.counters.recorder import FOLD_ROWS, Recorder
+from noria_serving.slices import Asked
 
 FEATURES = 20
+SLICES = (Asked("f0", bounds=(-1.0, 0.0, 1.0)), Asked("f19"))
+"""Columns by which rows are told apart: one of numbers, one that may be of text."""
 BATCHES = 2
 """Folds a measurement, short, so that some of them meet no neighbour's load."""
 REQUESTS = 64
@@ -34,7 +38,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--limit", type=float, default=0.0, help="fail above so many µs; 0: never")
     options = parser.parse_args()
-    cases = [_matrix(), _columns(texts=0), _columns(texts=5)]
+    cases = [_matrix(), _columns(texts=0), _columns(texts=0, apart=SLICES[:1]), _columns(texts=5),
+             _columns(texts=5, apart=SLICES)]  # fmt: skip
     found: dict[str, list[float]] = {name: [] for name, *_ in cases} | {"floor": []}
     gc.disable()
     for _ in range(options.rounds):
@@ -44,7 +49,7 @@ def main() -> None:
     sys.stdout.write(f"µs of CPU a prediction of {FEATURES} features, {options.rounds} rounds\n")
     for name, samples in found.items():
         sys.stdout.write(f"{name:<36} median {median(samples):5.2f}   least {min(samples):5.2f}\n")
-    slow = [name for name, *_ in cases[:2] if median(found[name]) > options.limit > 0]
+    slow = [name for name, *_ in cases[:3] if median(found[name]) > options.limit > 0]
     sys.exit(f"over {options.limit} µs: {', '.join(slow)}" if slow else 0)
 
 
@@ -76,7 +81,7 @@ def _matrix() -> Case:
     return "one matrix", *_case(shape, {"input-0": rows})
 
 
-def _columns(*, texts: int) -> Case:
+def _columns(*, texts: int, apart: Sequence[Asked] = ()) -> Case:
     random = np.random.default_rng(2)
     columns: Inputs = {f"f{i}": random.normal(size=(4096, 1)).astype(np.float32) for i in range(FEATURES)}
     for name in list(columns)[FEATURES - texts :]:
@@ -86,12 +91,15 @@ def _columns(*, texts: int) -> Case:
         for name, values in columns.items()
     )
     name = f"{FEATURES} column tensors" + (f", {texts} of text" if texts else "")
-    return name, *_case(signature.Signature(tensors, ()), columns)
+    name += f", {len(apart)} sliced" if apart else ""
+    return name, *_case(signature.Signature(tensors, ()), columns, apart)
 
 
-def _case(shape: signature.Signature, rows: Inputs) -> tuple[Recorder, list[Inputs]]:
+def _case(
+    shape: signature.Signature, rows: Inputs, apart: Sequence[Asked] = ()
+) -> tuple[Recorder, list[Inputs]]:
     scores = np.random.default_rng(4).uniform(size=4096)
-    recorder = Recorder(reference.parse(reference.build(shape, rows, scores)))
+    recorder = Recorder(reference.parse(reference.build(shape, rows, scores, apart=apart)))
     return recorder, [{name: v[i : i + 1].copy() for name, v in rows.items()} for i in range(REQUESTS)]
 
 

@@ -38,6 +38,7 @@ from noria_serving.model.loaded import GOLDEN_SCHEMA, load_artifact
 from noria_serving.objects import is_store, open_store, upload
 from noria_serving.protocol.tensors import encode_tensor
 from noria_serving.signature import Signature
+from noria_serving.slices import asked, wanted
 
 __all__ = ["Bundle", "save"]
 
@@ -124,6 +125,7 @@ def save(
     holdout_y: Any = None,
     embeddings: Mapping[str, range] | None = None,
     files: Sequence[packing.File] = (),
+    slices: Sequence[Mapping[str, Any] | str] | None = None,
 ) -> Bundle:
     """Write a bundle to `path` (default: $NORIA_OUTPUT).
 
@@ -137,6 +139,7 @@ def save(
     holdout_y: their labels. A regression's errors by prediction are then theirs, else those of X and y.
     embeddings: columns of X, an array, that are one vector each, by a name: {"text": range(4, 772)}.
     files: with a class, the files and folders that it needs beside its own module or package.
+    slices: columns by which served rows are told apart (see docs/slices.md; default: $NORIA_SLICES).
     """
     target = Path(path or os.environ.get(contract.ENV_OUTPUT) or "bundle")
     model = boosters.estimator(model)
@@ -148,7 +151,8 @@ def save(
     shape = converted.backend.signature
     inputs = conversion.cast(arrays, shape)
     prediction = scores(_predict(converted, inputs)[score_output(shape, kind)], kind)
-    bins = reference.build(shape, inputs, prediction, names=names, embeddings=embeddings)
+    apart = asked(os.environ.get(contract.ENV_SLICES)) if slices is None else wanted(slices)
+    bins = reference.build(shape, inputs, prediction, names=names, embeddings=embeddings, apart=apart)
     if kind == "regression" and bins["prediction"]["kind"] == "numeric":
         known = held_out.predicted(converted, arrays, holdout, holdout_y) or (prediction, y)
         whose = residuals.TRAINING if holdout_y is None else residuals.HELD_OUT

@@ -48,6 +48,10 @@ ENV_TRIGGER: Final = "NORIA_TRIGGER"
 ENV_SELECTIONS: Final = "NORIA_SELECTIONS"
 ENV_LOCATION: Final = "NORIA_LOCATION"
 ENV_DVC_FILE: Final = "NORIA_DVC_FILE"
+ENV_SLICES: Final = "NORIA_SLICES"
+"""A JSON list of `{"feature", "bounds"?, "values"?}`: columns by which rows are told apart."""
+ENV_SLICE_METRICS: Final = "NORIA_SLICE_METRICS"
+"""Of the evaluation: comma list of metrics by slice."""
 ENV_RESULT: Final = "NORIA_RESULT"
 
 # -- environment of every pod that opens locations -----------------------------------------------------------
@@ -114,6 +118,12 @@ ERROR_UNITS: Final = 2**16
 as many, make up the reference's range."""
 LARGEST_ERROR: Final = 2**20
 """In units: a larger one counts as this, and as `clipped`."""
+SLICINGS: Final = 4
+"""Columns by which rows may be told apart."""
+SLICE_MOST_VALUES: Final = 8
+"""Values or bounds of such a column that have groups of their own."""
+SLICE_GROUPS: Final = 16
+"""A group is a number below this: in a token it takes four bits."""
 DELAY_BOUNDS: Final = (1, 60, 600, 3600, 21_600, 86_400, 259_200, 604_800, 1_209_600, 2_592_000, 7_776_000)
 """Seconds from prediction to label: 1 s, 1 min, 10 min, 1 h, 6 h, 1 d, 3 d, 7 d, 14 d, 30 d, 90 d."""
 

@@ -1,28 +1,34 @@
 """`python -m noria_serving.evaluate`: challenger and champion scored on the same held-out rows.
 
 In: $NORIA_CHALLENGER and perhaps $NORIA_CHAMPION (each with _DIGEST), $NORIA_HOLDOUT (with _SELECT),
-$NORIA_LABEL. Out at $NORIA_RESULT: `{"schema", "rows", "digest", "metrics": {"challenger": {…}, "champion":
-{…} or null}}`, numbers as decimal strings. Invariant: both see the very same rows, of which `digest` is the
-identity; no metric is ever NaN.
+$NORIA_LABEL, perhaps $NORIA_SLICES and $NORIA_SLICE_METRICS. Out at $NORIA_RESULT: `{"schema", "rows",
+"digest", "metrics": {"challenger": {…}, "champion": {…} or null}, "slices": […], "slicesLeftOut": n}`,
+numbers as decimal strings; what stands in `slices` is in slice_scores.py. Invariant: both see the very same
+rows, of which `digest` is the identity; no metric is ever NaN.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import contract, quality, rows, signing
+from noria_serving import contract, quality, rows, signing, slice_scores
 from noria_serving.bundle import decimal
 from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
 from noria_serving.model.loaded import Loaded, load
+from noria_serving.quality import Outcome
+from noria_serving.slices import Slicing, asked, freeze
 
 BATCH: Final = 8192
+ROOM: Final = 64
+"""Bytes of the result that slices leave free."""
 Array = NDArray[Any]
 
 
@@ -37,22 +43,35 @@ def evaluate(env: Mapping[str, str]) -> dict[str, Any]:
         raise NoriaError(
             Reason.NO_ROWS, f"no row under {location} has a value in {label!r}; select other partitions"
         )
-    return {
+    challenger, split = _measure("challenger", env, holdout, label, wanted)
+    champion = _measure("champion", env, holdout, label, wanted)[0] if env.get("NORIA_CHAMPION") else None
+    document: dict[str, Any] = {
         "schema": contract.EVALUATION_SCHEMA,
         "rows": holdout.count,
         "digest": holdout.digest(),
         "metrics": {
-            "challenger": _measure("challenger", env, holdout, label, wanted),
-            "champion": _measure("champion", env, holdout, label, wanted)
-            if env.get("NORIA_CHAMPION")
-            else None,
+            "challenger": challenger.metrics,
+            "champion": None if champion is None else champion.metrics,
         },
     }
+    columns = [(one, one.codes(holdout.columns[one.feature])) for one in split]
+    names = [name for name in env.get(contract.ENV_SLICE_METRICS, "").split(",") if name]
+    found = slice_scores.compare(columns, names, challenger.outcome, champion.outcome if champion else None)
+    return slice_scores.fitted(document, found, contract.RESULT_LIMIT - ROOM) if columns else document
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One model on the rows."""
+
+    metrics: dict[str, str]
+    outcome: Outcome
 
 
 def _measure(
     role: str, env: Mapping[str, str], holdout: rows.Rows, label: str, wanted: list[str]
-) -> dict[str, str]:
+) -> tuple[_Measured, tuple[Slicing, ...]]:
+    """What a model is worth, and how rows are told apart by its bundle."""
     variable = f"NORIA_{role.upper()}"
     try:
         loaded = load(
@@ -62,12 +81,14 @@ def _measure(
             allow_code=env.get(contract.ENV_ALLOW_CODE) == "1",
         )
         try:
-            metrics = score(loaded, holdout, label)
+            outcome = score(loaded, holdout, label)
+            metrics, task = outcome.metrics(), loaded.manifest.task
+            split = _slicings(env, loaded, holdout) if role == "challenger" else ()
         finally:
             loaded.close()  # the other one may have modules of the same names
     except NoriaError as error:
         raise NoriaError(error.reason, f"{role}: {error.message}") from error
-    names = wanted or list(quality.DEFAULTS[loaded.manifest.task])
+    names = wanted or list(quality.DEFAULTS[task])
     unknown = [name for name in names if name not in metrics]
     if unknown:
         raise NoriaError(
@@ -80,11 +101,34 @@ def _measure(
             f"{role}: {undefined} cannot be computed on {holdout.count} rows; does {label!r} hold "
             "one value only?",
         )
-    return {name: decimal(metrics[name]) for name in names}
+    return _Measured({name: decimal(metrics[name]) for name in names}, outcome), split
 
 
-def score(loaded: Loaded, holdout: rows.Rows, label: str) -> dict[str, float]:
-    """All metrics of the bundle's task on the rows."""
+def _slicings(env: Mapping[str, str], loaded: Loaded, holdout: rows.Rows) -> tuple[Slicing, ...]:
+    """As frozen in the bundle where it has them, so that serving and evaluation tell rows apart alike; else
+    (the model does not take the column) by the held-out rows.
+    """
+    frozen = {one.feature: one for one in loaded.reference.slices}
+    found = []
+    for wish in asked(env.get(contract.ENV_SLICES)):
+        if wish.feature not in holdout.columns:
+            raise NoriaError(
+                Reason.DATA_INVALID,
+                f"slices: the held-out rows have no column {wish.feature!r}; there are "
+                f"{sorted(holdout.columns)[:20]}",
+            )
+        column = holdout.columns[wish.feature]
+        one = frozen.get(wish.feature) or freeze(wish, column)
+        if one.numeric and column.dtype.kind == "O":
+            raise NoriaError(
+                Reason.DATA_INVALID, f"slices: {wish.feature!r} holds numbers in training and text here"
+            )
+        found.append(one)
+    return tuple(found)
+
+
+def score(loaded: Loaded, holdout: rows.Rows, label: str) -> Outcome:
+    """What the model says of the rows, beside what was true."""
     signature = loaded.backend.signature
     parts = []
     for start in range(0, holdout.count, BATCH):
@@ -99,12 +143,12 @@ def score(loaded: Loaded, holdout: rows.Rows, label: str) -> dict[str, float]:
             ) from error
     output, truth = np.concatenate(parts), holdout.columns[label]
     if loaded.manifest.task == "regression":
-        return quality.regression(output.reshape(-1), truth.astype(np.float64))
+        return quality.Regressed(output.reshape(-1), truth.astype(np.float64))
     probabilities = output.reshape(len(output), -1)
     if probabilities.shape[1] == 1:
         probabilities = np.column_stack([1 - probabilities[:, 0], probabilities[:, 0]])
     classes = loaded.manifest.classes or tuple(range(probabilities.shape[1]))
-    return quality.classification(probabilities, quality.class_indices(truth, classes))
+    return quality.Classified(probabilities, quality.class_indices(truth, classes))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ EPSILON away from 0 and 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -44,21 +45,57 @@ def logloss(probabilities: Array) -> float:
     )
 
 
-def classification(probabilities: Array, truth: Array) -> dict[str, float]:
-    """`probabilities`: (rows, classes); `truth`: index of the true class of each row."""
-    own = probabilities[np.arange(len(truth)), truth]
-    metrics = {
-        "accuracy": float((probabilities.argmax(axis=1) == truth).mean()) if len(truth) else float("nan"),
-        "logloss": logloss(own),
-    }
-    if probabilities.shape[1] == 2:
-        metrics["auc"] = auc(probabilities[:, 1], truth == 1)
-    return metrics
+@dataclass(frozen=True)
+class Classified:
+    """What a classifier said: probabilities (rows, classes), and the index of each row's true class."""
+
+    probabilities: Array
+    truth: NDArray[np.int64]
+
+    @property
+    def binary(self) -> bool:
+        return bool(self.probabilities.shape[1] == 2)
+
+    @property
+    def right(self) -> Array:
+        """Whether the most probable class is the true one, by row."""
+        found: Array = self.probabilities.argmax(axis=1) == self.truth
+        return found
+
+    @property
+    def own(self) -> Array:
+        """Probability of the true class, by row."""
+        return self.probabilities[np.arange(len(self.truth)), self.truth]
+
+    def metrics(self) -> dict[str, float]:
+        """All of the task, perhaps NaN."""
+        found = {
+            "accuracy": float(self.right.mean()) if len(self.truth) else float("nan"),
+            "logloss": logloss(self.own),
+        }
+        if self.binary:
+            found["auc"] = auc(self.probabilities[:, 1], self.truth == 1)
+        return found
 
 
-def regression(predicted: Array, truth: Array) -> dict[str, float]:
-    errors = predicted - truth
-    return {"rmse": float(np.sqrt(np.mean(errors**2))), "mae": float(np.mean(np.abs(errors)))}
+@dataclass(frozen=True)
+class Regressed:
+    """What a regression said, and the true values."""
+
+    predicted: Array
+    truth: Array
+
+    @property
+    def errors(self) -> Array:
+        return self.predicted - self.truth
+
+    def metrics(self) -> dict[str, float]:
+        """All of the task."""
+        errors = self.errors
+        return {"rmse": float(np.sqrt(np.mean(errors**2))), "mae": float(np.mean(np.abs(errors)))}
+
+
+Outcome = Classified | Regressed
 
 
 def class_indices(labels: Array, classes: Sequence[Any]) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import projection, residuals
+from noria_serving import projection, residuals, slices
 from noria_serving.contract import REFERENCE_SCHEMA
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.projection import Projection
@@ -77,6 +77,8 @@ class Reference:
     prediction: Bins
     residuals: Residuals | None = None
     """Of a regression; None in bundles of earlier releases."""
+    slices: tuple[slices.Slicing, ...] = ()
+    """Columns by which rows are told apart; none unless asked for."""
 
 
 def numeric_edges(values: NDArray[np.float64], *, bins: int = BINS) -> NDArray[np.float64]:
@@ -124,10 +126,12 @@ def build(
     *,
     names: Sequence[str] | None = None,
     embeddings: Mapping[str, range] | None = None,
+    apart: Sequence[slices.Asked] = (),
 ) -> dict[str, Any]:
     """reference.json from the rows as the model takes them. `names`: of the columns of a matrix.
     `embeddings`: columns of a matrix that are one vector each, by its name; a tensor with `embedding` in its
-    name is one, too.
+    name is one, too. `apart`: columns by which rows are told apart; those that the model does not take (and
+    embeddings) are left out.
     """
     features: list[Bins] = []
     for tensor in signature.inputs:
@@ -146,7 +150,17 @@ def build(
         raise NoriaError(Reason.TOO_LARGE, f"{len(features)} features; at most {MAX_FEATURES} can be counted")
     make = category if prediction.dtype.kind in "OUS" else numeric
     made = tuple(_with_floor(bins, len(features)) for bins in features)
-    return document(Reference(len(prediction), made, _with_floor(make("__prediction__", prediction), 1)))
+    known = {bins.name: bins for bins in made if bins.kind != "projection"}
+    split = tuple(_frozen(wish, known[wish.feature], inputs) for wish in apart if wish.feature in known)
+    predicted = _with_floor(make("__prediction__", prediction), 1)
+    return document(Reference(len(prediction), made, predicted, slices=split))
+
+
+def _frozen(wish: slices.Asked, bins: Bins, inputs: Mapping[str, Array]) -> slices.Slicing:
+    array = inputs[bins.input]
+    return slices.freeze(
+        wish, array.reshape(len(array), -1)[:, bins.column], source=(bins.input, bins.column)
+    )
 
 
 def projected(name: str, vectors: Array, source: tuple[str, int]) -> list[Bins]:
@@ -173,6 +187,7 @@ def document(reference: Reference) -> dict[str, Any]:
         "features": [_document(bins) for bins in reference.features],
         "prediction": _document(reference.prediction),
         **errors,
+        **({"slices": [one.document() for one in reference.slices]} if reference.slices else {}),
     }
 
 
@@ -209,8 +224,9 @@ def parse(document: object) -> Reference:
             raise ValueError(f"more than {MAX_FEATURES} features")  # noqa: TRY301
         features = tuple(_bins(entry) for entry in document["features"])
         prediction, errors = _bins(document["prediction"]), document.get("errors")
+        split = slices.parse(document.get("slices", ()))
         known = None if errors is None else residuals.parse(errors, prediction.size)
-        return Reference(int(document["samples"]), features, prediction, known)
+        return Reference(int(document["samples"]), features, prediction, known, split)
     except (KeyError, TypeError, ValueError) as error:
         raise NoriaError(Reason.MANIFEST_INVALID, f"reference.json is malformed: {error}") from error
 

@@ -136,6 +136,25 @@ CLIPPED: Final = Family(
     "model_errors_clipped_total", "counter",
     "Labelled rows whose error was too large (8 times the reference's range or more) and counts as that.",
 )  # fmt: skip
+SLICE_PREDICTIONS: Final = Family(
+    "model_slice_predictions_total", "counter", "Rows predicted, by slice of a column.", ("feature", "slice")
+)
+SLICE_POSITIVES: Final = Family(
+    "model_slice_positive_predictions_total", "counter",
+    "Of these, by a binary classifier, those with a score of one half or more.", ("feature", "slice"),
+)  # fmt: skip
+SLICE_CONFUSION: Final = Family(
+    "model_slice_confusion_total", "counter", "As model_confusion_total, by slice of a column.",
+    ("feature", "slice", "actual", "predicted"),
+)  # fmt: skip
+SLICE_LABELLED: Final = Family(
+    "model_slice_errors_labelled_total", "counter", "As model_errors_labelled_total, by slice of a column.",
+    ("feature", "slice"),
+)  # fmt: skip
+SLICE_ERRORS: Final = Family(
+    "model_slice_errors_absolute_total", "counter", "As model_errors_absolute_total, by slice of a column.",
+    ("feature", "slice", "side"),
+)  # fmt: skip
 LOG_WRITTEN: Final = Family("model_payload_log_written_total", "counter", "Rows in files of the payload log.")
 LOG_DROPPED: Final = Family(
     "model_payload_log_dropped_total", "counter",
@@ -152,5 +171,6 @@ FAMILIES: Final[tuple[Family, ...]] = (
     FEATURE_BIN, FEATURE_MISSING, FEATURE_UNSEEN, OUT_OF_RANGE, REFERENCE_RATIO, REFERENCE_SAMPLES, CRITICAL,
     REFERENCE_MISSING, PREDICTION_BIN, PREDICTION_RATIO, PREDICTION_SAMPLES, PREDICTION_CRITICAL,
     FEEDBACK, DELAY, CONFUSION, LABELLED, ERRORS, SQUARED, CLIPPED,
+    SLICE_PREDICTIONS, SLICE_POSITIVES, SLICE_CONFUSION, SLICE_LABELLED, SLICE_ERRORS,
     LOG_WRITTEN, LOG_DROPPED, LOG_FAILURES,
 )  # fmt: skip

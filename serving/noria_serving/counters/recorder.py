@@ -15,6 +15,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from noria_serving.counters.binning import Numbers, Texts
+from noria_serving.counters.slices import Sliced
 from noria_serving.counters.state import REQUESTS, State
 from noria_serving.counters.vectors import Vectors
 from noria_serving.counters.waiting import Waiting
@@ -44,6 +45,7 @@ class Recorder:
         self._vectors = Vectors(starts, time.monotonic)
         self._requests = [0] * len(REQUESTS)
         self._waiting = Waiting(reference)
+        self._sliced = Sliced(reference.slices, self.state.slices, self._waiting.numbers, self._waiting.texts)
 
     def answered(self, inputs: Mapping[str, Array], prediction: Array) -> bool:
         """An inference that was answered: its inputs as the model took them, and one prediction a row.
@@ -71,6 +73,7 @@ class Recorder:
         started = time.perf_counter()
         vector[self.state.predictions] += self._waiting.rows
         predictions, numbers, texts = self._waiting.take()
+        self._sliced.add(predictions[0], numbers, texts, vector)
         self._predictions.add(predictions, vector)
         self._numbers.add(numbers, vector)
         for counter, values in zip(self._texts, texts, strict=True):

@@ -16,8 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving.contract import DELAY_BOUNDS, LARGEST_ERROR, SCORE_BINS
+from noria_serving.contract import DELAY_BOUNDS, LARGEST_ERROR, SCORE_BINS, SLICE_GROUPS, SLICINGS
 from noria_serving.counters.grid import grid_of
+from noria_serving.counters.slices import WIDTH
 from noria_serving.reference import Reference
 
 Vector = NDArray[np.int64]
@@ -33,6 +34,12 @@ ERRORS: Final = ("count", "over", "under", "squared", "clipped")
 """Of labelled rows of a regression: how many; sums of errors of predictions above and below the label (both
 positive: their sum is the absolute error, their difference the bias); of squares; rows beyond LARGEST_ERROR.
 """
+OF_SLICE: Final = 4
+"""Counts of labelled rows of a group: of a classification those of CONFUSION, of a regression the first four
+of ERRORS."""
+CONFUSION: Final = (("0", "0"), ("0", "1"), ("1", "0"), ("1", "1"))
+"""By label, then by prediction, at a threshold of one half; with several classes the label is whether the
+predicted one was right."""
 MAX_VERSIONS: Final = 32
 
 
@@ -54,9 +61,14 @@ class State:
         for bins in reference.features:
             self.features.append(position)
             position += bins.size + len(BESIDE)
+        self.slices: list[int] = []
+        for slicing in reference.slices:
+            self.slices.append(position)
+            position += WIDTH * slicing.size
         self._scores: dict[str, int] = {}
         self._errors: dict[str, int] = {}
         self._tables: dict[str, tuple[int, int]] = {}
+        self._sliced: dict[str, int] = {}
         self.units: dict[str, float] = {}
         """Of each version whose errors are counted."""
         self.vector: Vector = np.zeros(position, dtype=np.int64)
@@ -66,12 +78,16 @@ class State:
         """Versions that feedback named."""
         return [*self._scores, *self._errors]
 
-    def add_score(self, version: str, row_bin: int, *, positive: bool) -> bool:
-        """Count one labelled row under the version that predicted it; False when no more versions fit."""
+    def add_score(self, version: str, row_bin: int, *, positive: bool, groups: bytes = b"") -> bool:
+        """Count one labelled row under the version that predicted it, and under its group of each slicing;
+        False when no more versions fit.
+        """
         start = self._block(self._scores, version, 2 * SCORE_BINS)
         if start is None:
             return False
         self.vector[start + (SCORE_BINS if positive else 0) + row_bin] += 1
+        for place in self._groups(version, groups):
+            self.vector[place + 2 * positive + (row_bin >= SCORE_BINS // 2)] += 1
         return True
 
     def add_call(self, version: str, cell: int, cells: int) -> None:
@@ -83,7 +99,7 @@ class State:
             self.vector = np.concatenate([self.vector, np.zeros(cells, dtype=np.int64)])
         self.vector[self._tables[version][0] + cell] += 1
 
-    def add_error(self, version: str, error: float, unit: float) -> bool:
+    def add_error(self, version: str, error: float, unit: float, groups: bytes = b"") -> bool:
         """Count one labelled row of a regression: prediction less label; False when no more versions fit."""
         start = self._block(self._errors, version, len(ERRORS))
         if start is None:
@@ -91,10 +107,11 @@ class State:
         self.units.setdefault(version, unit)
         units = min(max(error / unit, -LARGEST_ERROR), LARGEST_ERROR)
         whole = round(units)
-        self.vector[start] += 1
-        self.vector[start + (1 if whole > 0 else 2)] += abs(whole)
-        self.vector[start + 3] += whole * whole
         self.vector[start + 4] += units != error / unit
+        for place in (start, *self._groups(version, groups)):
+            self.vector[place] += 1
+            self.vector[place + (1 if whole > 0 else 2)] += abs(whole)
+            self.vector[place + 3] += whole * whole
         return True
 
     def add_delay(self, seconds: float) -> None:
@@ -106,8 +123,24 @@ class State:
     def _block(self, blocks: dict[str, int], version: str, size: int) -> int | None:
         start = blocks.get(version)
         if start is None and len(self._scores) + len(self._errors) < MAX_VERSIONS:
-            start = blocks[version] = len(self.vector)
-            self.vector = np.concatenate([self.vector, np.zeros(size, dtype=np.int64)])
+            start = blocks[version] = self._grown(size)
+        return start
+
+    def _groups(self, version: str, groups: bytes) -> list[int]:
+        """Where a row's groups are counted. Which they are only that version knows: each of its slicings
+        takes as much room as there may be groups.
+        """
+        if not groups:
+            return []
+        if version not in self._sliced:
+            self._sliced[version] = self._grown(SLICINGS * SLICE_GROUPS * OF_SLICE)
+        start = self._sliced[version]
+        return [start + (index * SLICE_GROUPS + code) * OF_SLICE for index, code in enumerate(groups)]
+
+    def _grown(self, size: int) -> int:
+        """Where a new block of the vector begins."""
+        start = len(self.vector)
+        self.vector = np.concatenate([self.vector, np.zeros(size, dtype=np.int64)])
         return start
 
     def difference(self, older: Vector) -> Vector:
@@ -137,8 +170,32 @@ class State:
                 version: numbers[start : start + cells] for version, (start, cells) in self._tables.items()
             },
             "errors": {version: _named(ERRORS, numbers, start) for version, start in self._errors.items()},
+            "slices": {
+                slicing.feature: _sliced(numbers, start, slicing.size)
+                for slicing, start in zip(self.reference.slices, self.slices, strict=True)
+            },
+            "slice_labels": self._labelled(numbers, self._scores),
+            "slice_errors": self._labelled(numbers, self._errors),
             "label_delay": {"sum": numbers[self.delay], "count": sum(delays), "buckets": delays},
         }
+
+    def _labelled(self, numbers: list[int], blocks: Iterable[str]) -> dict[str, Any]:
+        """By version, number of the slicing and number of the group: four counts, where there are any."""
+        found: dict[str, Any] = {}
+        for version in blocks:
+            for index in range(SLICINGS * SLICE_GROUPS) if version in self._sliced else ():
+                start = self._sliced[version] + index * OF_SLICE
+                counts = numbers[start : start + OF_SLICE]
+                if any(counts):
+                    slicing, group = divmod(index, SLICE_GROUPS)
+                    by_group = found.setdefault(version, {}).setdefault(str(slicing), {})
+                    by_group[str(group)] = counts
+        return found
+
+
+def _sliced(numbers: list[int], start: int, size: int) -> dict[str, list[int]]:
+    end = start + WIDTH * size
+    return {"total": numbers[start:end:WIDTH], "positive": numbers[start + 1 : end : WIDTH]}
 
 
 def _named(names: Iterable[str], numbers: Sequence[int], start: int) -> dict[str, int]:

@@ -72,11 +72,13 @@ class Desk:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         return self._process + self._sequence.to_bytes(4)
 
-    def issue(self, nonce: bytes, scores: Array, predicted: Array | None, now: float) -> str | None:
+    def issue(
+        self, nonce: bytes, scores: Array, predicted: Array | None, now: float, slices: bytes = b""
+    ) -> str | None:
         """A token for the rows; None without keys, and for more than 64 rows that are not in the payload log.
 
         scores: in [0, 1], or what was predicted (regression). predicted: index of the predicted class of each
-        row (multiclass).
+        row (multiclass). slices: the group of each row by each slicing, row by row.
         """
         ring = self.keys.ring
         if ring is None:
@@ -89,11 +91,11 @@ class Desk:
         elif self._task == "regression":
             values = tuple(map(float, scores.tolist()))
             finite = all(map(math.isfinite, values))
-            token = Token(*common, values=values, exponent=self._exponent) if finite else None
+            token = Token(*common, values=values, exponent=self._exponent, slices=slices) if finite else None
         else:
             bins = bytes(map(_bin, scores.tolist()))
             groups = bytes(rows) if predicted is None else bytes([i & 255 for i in predicted.tolist()])
-            token = Token(*common, bins=bins, groups=groups)
+            token = Token(*common, bins=bins, groups=groups, slices=slices)
         return None if token is None else sign(token, ring, self._bound)
 
     def accept(self, text: object, labels: object, now: float) -> Accepted:
@@ -151,16 +153,19 @@ class Desk:
 
     def _add(self, token: Token, row: int, label: float) -> bool:
         """Count one row: its error, or whether the label is the positive (of several: predicted) class."""
+        groups = token.slices_of(row) if token.slices else b""
         if token.values:
             unit = math.ldexp(1.0, token.exponent)
-            return self._state.add_error(token.version, token.values[row] - label, unit)
+            return self._state.add_error(token.version, token.values[row] - label, unit, groups)
         if self._task != "multiclass":
-            return self._state.add_score(token.version, token.bins[row], positive=label == 1)
+            return self._state.add_score(token.version, token.bins[row], positive=label == 1, groups=groups)
         predicted, classes = token.groups[row], len(self._labels)
         # Of another version it is not known in which order its classes are.
         if token.version == self._version and predicted < classes <= CONFUSION_CLASSES:
             self._state.add_call(token.version, int(label) * classes + predicted, classes**2)
-        return self._state.add_score(token.version, token.bins[row], positive=label == predicted)
+        return self._state.add_score(
+            token.version, token.bins[row], positive=label == predicted, groups=groups
+        )
 
     def _count(self, outcome: str) -> None:
         self._state.vector[self._state.feedback + FEEDBACK.index(outcome)] += 1

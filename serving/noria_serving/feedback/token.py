@@ -9,7 +9,8 @@ process(6) sequence(4) | content | HMAC-SHA256 truncated to 16 bytes. `binding` 
 sha256(namespace/deployment); (process, sequence) is the nonce, never used twice, and the token's id. Content:
 of a classification (format 1) rows(1), score bin of each row, group of each row; of a regression (2) rows(1),
 the unit's exponent(2), each row's prediction(8, IEEE 754); of a batch that only the payload log has (3)
-rows(4).
+rows(4). Where rows are told apart by slices, formats 4 and 5: slicings(1), then the content of format 1 or 2,
+then the group of each row by each slicing, four bits each.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from noria_serving.contract import FEEDBACK_MAX_ROWS, SCORE_BINS
+from noria_serving.contract import FEEDBACK_MAX_ROWS, SCORE_BINS, SLICE_GROUPS, SLICINGS
 from noria_serving.feedback.keys import KeyRing
 
 CLASSIFIED, REGRESSED, LOGGED = 1, 2, 3
 """Formats."""
+SLICED: Final = 3
+"""Added to the first two: with the slices of their rows."""
 MAC: Final = 16
-MAX_TEXT: Final = 1024
+MAX_TEXT: Final = 1280
 
 
 class Refusal(StrEnum):
@@ -68,6 +71,8 @@ class Token(NamedTuple):
     """Errors of `values` are counted in units of two to the power of it."""
     batch: int = 0
     """Rows of a batch that is in the payload log."""
+    slices: bytes = b""
+    """The group of each row by each slicing, row by row."""
 
     @property
     def id(self) -> str:
@@ -77,6 +82,11 @@ class Token(NamedTuple):
     @property
     def rows(self) -> int:
         return self.batch or len(self.values) or len(self.bins)
+
+    def slices_of(self, row: int) -> bytes:
+        """The groups of one row, by each slicing."""
+        width = len(self.slices) // self.rows
+        return self.slices[row * width : (row + 1) * width]
 
 
 def binding(namespace: str, deployment: str) -> bytes:
@@ -100,10 +110,24 @@ def _content(token: Token) -> tuple[int, bytes]:
         return LOGGED, token.batch.to_bytes(4)
     if not len(token.bins) == len(token.groups) <= FEEDBACK_MAX_ROWS >= len(token.values):
         raise ValueError("a token holds one bin and one group, or one value, for each of at most 64 rows")
+    kind, content = _rows(token)
+    if not token.slices:
+        return kind, content
+    slicings, rest = divmod(len(token.slices), token.rows)
+    if rest or slicings > SLICINGS or max(token.slices) >= SLICE_GROUPS:
+        raise ValueError(f"slices: a number below {SLICE_GROUPS} for each row by at most {SLICINGS} slicings")
+    return kind + SLICED, bytes((slicings,)) + content + bytes.fromhex(_even(token.slices.hex()[1::2]))
+
+
+def _rows(token: Token) -> tuple[int, bytes]:
     if token.values:
         layout = f">Bh{len(token.values)}d"
         return REGRESSED, struct.pack(layout, len(token.values), token.exponent, *token.values)
     return CLASSIFIED, bytes((len(token.bins),)) + token.bins + token.groups
+
+
+def _even(digits: str) -> str:
+    return digits + "0" * (len(digits) % 2)
 
 
 def key_id(text: str) -> str | None:
@@ -145,6 +169,22 @@ def _parse(kind: int, rest: bytes) -> Token:
     if kind == LOGGED:
         (rows,) = struct.unpack(">I", content)
         return Token(*common, batch=rows)
+    if kind > LOGGED:
+        return _sliced(kind - SLICED, common, content)
+    return _whole(kind, common, content)
+
+
+def _sliced(kind: int, common: tuple[str, int, bytes], content: bytes) -> Token:
+    slicings, rows = content[0], content[1] if len(content) > 1 else 0
+    packed = (rows * slicings + 1) // 2
+    if not 0 < slicings <= SLICINGS or not rows:
+        raise ValueError
+    digits = content[-packed:].hex()[: rows * slicings]
+    token = _whole(kind, common, content[1:-packed])
+    return token._replace(slices=bytes(int(digit, 16) for digit in digits))
+
+
+def _whole(kind: int, common: tuple[str, int, bytes], content: bytes) -> Token:
     rows = content[0]
     if kind == REGRESSED:
         exponent, *values = struct.unpack(f">xh{rows}d", content)
@@ -164,7 +204,7 @@ def _decode(text: str) -> bytes | None:
         return None
     whole = (
         len(data) >= 2
-        and data[0] in (CLASSIFIED, REGRESSED, LOGGED)
+        and CLASSIFIED <= data[0] <= REGRESSED + SLICED
         and len(data) >= 2 + data[1] + 8 + 1 + MAC
     )
     # base64 leaves spare bits in its last character: only the spelling that we issue is a token

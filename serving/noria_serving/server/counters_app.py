@@ -58,7 +58,8 @@ class CountersApp:
     def _reference(self, query: Mapping[str, str]) -> Answer:
         service = self._service(query.get("model"), query.get("version"))
         settings, loaded = service.settings, service.loaded
-        whose = {"version": settings.version, "digest": loaded.manifest.digest}
+        manifest = loaded.manifest
+        whose = {"version": settings.version, "digest": manifest.digest, "task": manifest.task}
         return 200, render({**whose, **reference.document(loaded.reference)}), [JSON]
 
     def _counters(self, query: Mapping[str, str]) -> Answer:

@@ -10,10 +10,10 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from noria_serving import contract
+from noria_serving import contract, slices
 from noria_serving.counters.latency import Histogram
 from noria_serving.counters.recorder import Recorder
 from noria_serving.counters.ring import Ring
@@ -189,9 +189,16 @@ class Service:
         if self.payload is not None and self.payload.samples(nonce):
             self.payload.prediction(nonce, now, request.id, request.inputs, outputs)
         try:
-            return self.desk.issue(nonce, scores, predicted, now)
+            return self.desk.issue(nonce, scores, predicted, now, self._slices(request.inputs, len(scores)))
         except (ValueError, OverflowError):
             return None  # NaN or infinity, sent as binary: no score that a label could confirm
+
+    def _slices(self, inputs: Mapping[str, Array], rows: int) -> bytes:
+        """Which slices a token says that its rows belong to."""
+        known = self.loaded.reference.slices
+        if not known or self.desk.keys.ring is None or rows > contract.FEEDBACK_MAX_ROWS:
+            return b""
+        return slices.of_rows(known, inputs, rows)
 
     def tick(self) -> None:
         """Every few seconds: look for a call that does not end, fold, remember a snapshot, look for changed

@@ -62,6 +62,36 @@ def test_both_models_are_scored_on_the_same_rows(lake: Path, frame_bundle: Bundl
     assert evaluate.evaluate(environment(lake, frame_bundle))["metrics"]["champion"] is None
 
 
+def test_slices_of_the_same_rows_are_compared(lake: Path, frame_bundle: Bundle) -> None:
+    wishes = [{"feature": "carrier"}, {"feature": "distance", "bounds": [0]}]
+    more = {"NORIA_SLICES": json.dumps(wishes), "NORIA_SLICE_METRICS": "accuracy,auc"}
+    env = environment(lake, frame_bundle, NORIA_CHAMPION=str(frame_bundle.path), **more)
+    document = evaluate.evaluate(env)
+    assert document["slicesLeftOut"] == 0
+    found = {(one[0], one[1], one[3]): one[2:] for one in document["slices"]}
+    for metric in ("accuracy", "auc"):
+        assert sum(each[0] for key, each in found.items() if key[0] == "carrier" and key[2] == metric) == 180
+        for count, _, challenger, champion, error in found.values():
+            assert challenger == champion
+            assert 0 <= float(error) < 1 / count**0.5
+    alone = evaluate.evaluate(environment(lake, frame_bundle, **more))["slices"]
+    assert [one[:5] for one in alone] == [one[:5] for one in document["slices"]]
+    assert all(one[5:] == [None, None] for one in alone)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "told"),
+    [
+        ([{"feature": "nowhere"}], "no column 'nowhere'"),
+        ([{"feature": "carrier", "bounds": [1]}], "give values"),
+    ],
+)
+def test_slices_that_the_rows_cannot_have_are_refused(
+    lake: Path, frame_bundle: Bundle, wishes, told: str
+) -> None:
+    assert told in refusal(environment(lake, frame_bundle, NORIA_SLICES=json.dumps(wishes))).message
+
+
 def test_the_digest_is_of_the_rows_not_of_the_files(lake: Path, tmp_path: Path) -> None:
     before = rows.read(str(lake)).digest()
     for folder in sorted(lake.iterdir()):
@@ -187,7 +217,7 @@ def test_auc_is_what_scikit_learn_says_ties_included(count: int) -> None:
     scores = random.integers(1, 10, count) / 10
     assert quality.auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
     both = np.column_stack([1 - scores, scores])
-    assert quality.classification(both, truth.astype(int))["logloss"] == pytest.approx(
+    assert quality.Classified(both, truth.astype(int)).metrics()["logloss"] == pytest.approx(
         log_loss(truth, scores)
     )
 
