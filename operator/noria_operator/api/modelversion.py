@@ -13,6 +13,7 @@ from pydantic import Field
 
 from noria_operator.api.locations import Location
 from noria_operator.api.schema import ListMap, ListSet, Rule, Spec, Status, immutable_spec
+from noria_operator.api.slices import MOST_COMPARED, SliceScore
 from noria_operator.api.status import Conditions, Message, Metadata, ObservedGeneration, Text
 from noria_operator.api.types import Decimal, DnsLabel, ModelName, ObjectName, Sha256, Time
 
@@ -177,6 +178,9 @@ class EvaluationRecord(Spec):
     )
     versus: Versus | None = Field(
         default=None, description="The champion on the same rows. Absent: there was none."
+    )
+    slices: Annotated[list[SliceScore], Field(max_length=MOST_COMPARED)] = Field(
+        default_factory=list, description="Both models by slice."
     )
 
 

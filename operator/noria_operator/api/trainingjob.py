@@ -14,6 +14,7 @@ from pydantic import Field
 from noria_operator.api.locations import StoreLocation
 from noria_operator.api.pods import PodFields
 from noria_operator.api.schema import ListMap, ListSet, Rule, Spec, immutable_spec
+from noria_operator.api.slices import METRICS, MOST_SLICES, Slice
 from noria_operator.api.status import (
     Metadata,
 )
@@ -183,7 +184,26 @@ class Gate(Spec):
     min_delta: UnsignedDecimal | None = Field(
         default=None, description='With versus: by how much it must be better at least, for example "0.005".'
     )
+    by_slice: bool = Field(
+        default=False,
+        description="true, with maxDrop: in no slice of spec.slices may it surely be worse by more "
+        "(one-sided, 5 % over all slices). Default: false.",
+    )
+    min_rows: int = Field(
+        default=100,
+        ge=20,
+        le=1_000_000,
+        description="With bySlice: rows that a slice needs to be judged. Default: 100.",
+    )
     rules: ClassVar = (
+        Rule(
+            cel="!has(self.bySlice) || !self.bySlice || (has(self.maxDrop) && self.metric in "
+            + str(list(METRICS))
+            + ")",
+            message="bySlice goes with versus and maxDrop, and metric " + ", ".join(METRICS),
+            field=".bySlice",
+            holds=lambda it: not it.by_slice or (it.max_drop is not None and it.metric in METRICS),
+        ),
         Rule(
             cel="[has(self.min), has(self.max), has(self.versus)].exists_one(x, x)",
             message="set exactly one of min, max and versus",
@@ -254,6 +274,11 @@ class TrainingJobSpec(PodFields):
     evaluation: Evaluation | None = Field(
         default=None, description="Score challenger and champion on held-out rows. Absent: no evaluation."
     )
+    slices: Annotated[list[Slice], Field(max_length=MOST_SLICES), ListMap("feature")] = Field(
+        default_factory=list,
+        description="Columns by which rows are told apart: the evaluation compares both models by them, and "
+        "servers count by those that the model takes. Default: none.",
+    )
     gates: Annotated[list[Gate], Field(max_length=16)] = Field(
         default_factory=list,
         description="Conditions on the evaluation; all must pass. Default: none, every model is kept.",
@@ -299,6 +324,14 @@ class TrainingJobSpec(PodFields):
             field=".gates",
             reason="FieldValueRequired",
             holds=lambda it: not it.gates or it.evaluation is not None,
+        ),
+        Rule(
+            cel="!has(self.gates) || !self.gates.exists(g, has(g.bySlice) && g.bySlice) || "
+            "(has(self.slices) && size(self.slices) > 0)",
+            message="a gate with bySlice needs slices",
+            field=".slices",
+            reason="FieldValueRequired",
+            holds=lambda it: bool(it.slices) or not any(gate.by_slice for gate in it.gates),
         ),
         Rule(
             cel="!has(self.data) || self.data.all(a, !has(a.secretName) || self.data.all(b, "

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from noria_operator.api.schema import Status
+from noria_operator.api.slices import MOST_COMPARED, SliceScore
 from noria_operator.api.status import (
     Conditions,
     Message,
@@ -107,6 +108,12 @@ class EvaluationStatus(Status):
         default=None, description="Metrics of the champion on the same rows. Absent: there was none."
     )
     champion_version: Text | None = Field(default=None, description="ModelVersion that was the champion.")
+    slices: Annotated[list[SliceScore], Field(max_length=MOST_COMPARED)] = Field(
+        default_factory=list, description="Both models by slice."
+    )
+    slices_left_out: int | None = Field(
+        default=None, ge=0, le=2**53, description="Smallest slices that found no room in the result."
+    )
 
 
 class GateStatus(Status):

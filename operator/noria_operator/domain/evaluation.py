@@ -13,6 +13,7 @@ from typing import Any
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.gates import Scores, judge
+from noria_operator.domain.gates_slices import sliced
 from noria_operator.domain.results import ResultError, evaluation_result
 from noria_operator.domain.training_jobs import CHAMPION_ANNOTATION, RESULT_ANNOTATION, Bundle, evaluation_job
 from noria_operator.domain.training_plan import Case, Plan, failed
@@ -87,7 +88,9 @@ def judge_gates(case: Case) -> Plan | None:
         return failed(
             case, TrainingFailure.INVALID_SPEC, "gates read the evaluation, and spec.evaluation is not set"
         )
-    scores = Scores(figures["challenger"], figures.get("champion"), figures.get("championVersion", ""))
+    champion = figures.get("champion"), figures.get("championVersion", "")
+    by_slice = tuple(map(sliced, figures.get("slices", []))), figures.get("slicesLeftOut", 0)
+    scores = Scores(figures["challenger"], *champion, *by_slice)
     verdicts = judge(case.job.spec.gates, scores)
     gates = [
         {"metric": one.metric, "result": "Pass" if one.passed else "Fail", "detail": clip(one.detail)}
@@ -121,5 +124,11 @@ def _figures(case: Case, run: Run) -> Plan:
     figures: Json = {"rows": result.rows, "digest": result.digest, "challenger": result.metrics.challenger}
     if champion and result.metrics.champion is not None:
         figures |= {"champion": result.metrics.champion, "championVersion": champion}
+    if result.slices:
+        names = ("feature", "group", "rows", "metric", "challenger", "champion", "error")
+        told = [zip(names, one, strict=True) for one in result.slices]
+        figures["slices"] = [{name: value for name, value in one if value is not None} for one in told]
+    if result.slices_left_out:
+        figures["slicesLeftOut"] = result.slices_left_out
     status = progress(case.obj, TrainingPhase.EVALUATING, "the model is scored", case.now)
     return Plan(status | {"evaluation": figures}, again=True)

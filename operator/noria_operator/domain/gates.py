@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from noria_operator.api.trainingjob import Gate
+from noria_operator.domain.gates_slices import Sliced, worst
 from noria_operator.domain.quality import DIRECTIONS
 
 
@@ -23,6 +24,8 @@ class Scores:
     challenger: Mapping[str, str]
     champion: Mapping[str, str] | None = None
     champion_version: str = ""
+    slices: tuple[Sliced, ...] = ()
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,9 @@ def _compare(gate: Gate, value: Decimal, scores: Scores) -> GateResult:
     if direction is None:
         detail = f"it is not known which way {gate.metric} is better; compare one of: {', '.join(DIRECTIONS)}"
         return GateResult(gate.metric, False, detail)
+    if gate.by_slice:
+        told = scores.slices, scores.champion_version, scores.left_out
+        return GateResult(gate.metric, *worst(gate, direction, *told))
     champion = Decimal(text)
     gain = direction.gain(value, champion)
     least = gate.min_delta if gate.min_delta is not None else -(gate.max_drop or Decimal(0))

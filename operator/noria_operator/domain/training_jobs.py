@@ -236,6 +236,9 @@ def evaluation_job(
     named = list(dict.fromkeys([*spec.evaluation.metrics, *(gate.metric for gate in spec.gates)]))
     if spec.evaluation.metrics or not _USUAL.issuperset(named):
         env["NORIA_METRICS"] = ",".join(named)
+    if spec.slices:
+        by_slice = list(dict.fromkeys(gate.metric for gate in spec.gates if gate.by_slice))
+        env |= {contract.ENV_SLICES: _slices(spec), contract.ENV_SLICE_METRICS: ",".join(by_slice)}
     if champion is not None:
         env |= {"NORIA_CHAMPION": champion.place.location.as_seen, "NORIA_CHAMPION_DIGEST": champion.digest}
     bundles = [challenger.place, *([champion.place] if champion else [])]
@@ -281,6 +284,8 @@ def _training_env(obj: Json, spec: TrainingJobSpec, output: Location, data: list
         env[variable] = Location.parse(source.uri).as_seen
         if source.select is not None:
             env[f"{variable}_SELECT"] = json.dumps(_select(obj, source))
+    if spec.slices:
+        env[contract.ENV_SLICES] = _slices(spec)
     return env | {
         contract.ENV_PARAMS: f"{RUN}/params.json",
         contract.ENV_TRIGGER: f"{RUN}/trigger.json",
@@ -290,6 +295,15 @@ def _training_env(obj: Json, spec: TrainingJobSpec, output: Location, data: list
         "CHECKPOINT_DIR": checkpoints.as_seen if on_claim else f"{WORK}/checkpoints",
         "RESUME": "1",
     }
+
+
+def _slices(spec: TrainingJobSpec) -> str:
+    """As the library reads it; bounds may be written in any order."""
+    told = [
+        {"feature": one.feature, "bounds": sorted(map(float, one.bounds)), "values": one.values}
+        for one in spec.slices
+    ]
+    return json.dumps(told)
 
 
 def _ours(module: str, env: dict[str, str], places: tuple[Place, ...], images: Images) -> Program:

@@ -116,6 +116,8 @@ def _evaluation(case: Case) -> Json | None:
     record: Json = {"metrics": figures["challenger"], "rows": figures["rows"], "digest": figures["digest"]}
     if figures.get("championVersion"):
         record["versus"] = {"version": figures["championVersion"], "metrics": figures.get("champion", {})}
+    if figures.get("slices"):
+        record["slices"] = figures["slices"]
     return record
 
 

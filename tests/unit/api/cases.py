@@ -127,6 +127,8 @@ ACCEPTED = [
     yes("tj", evaluation__image="registry.example/team/server:1"),
     yes("tj", evaluation=ABSENT, gates=ABSENT, data=ABSENT),
     yes("tj", deployment=ABSENT, gates=[{"metric": "auc", "min": "-1"}]),
+    yes("tj", slices=[{"feature": "carrier"}, {"feature": "age", "bounds": ["40", "-2.5"], "values": []}]),
+    yes("tj", slices=[], gates=[{"metric": "f1", "min": "0", "bySlice": False}]),
     yes("tj", output__uri="pvc://models"),
     yes("tj", output__uri="s3://bucket.name/a=b/c_d,e@f~g+h-1.0/"),
     yes("tj", output__uri="gs://bucket_1/models"),
@@ -328,6 +330,7 @@ _LONGER = "must be longer than 0s"
 _SHAPE = "paths hold letters, digits and"
 _DOTS = "must not contain the segments . or .."
 
+_BY_SLICE = {"metric": "auc", "versus": "champion", "maxDrop": "0", "bySlice": True}
 REFUSED = [
     no("tj", _EXACTLY_GATE, gates=[{"metric": "auc"}]),
     no("tj", _EXACTLY_GATE, gates=[{"metric": "auc", "min": "0.1", "max": "0.2"}]),
@@ -335,6 +338,10 @@ REFUSED = [
     no("tj", _DROP, gates=[{"metric": "auc", "versus": "champion"}]),
     no("tj", _DROP, gates=[{"metric": "auc", "min": "0.1", "maxDrop": "0.2"}]),
     no("tj", _DROP, gates=[{"metric": "auc", "versus": "champion", "maxDrop": "0", "minDelta": "0"}]),
+    no("tj", "bySlice goes with versus", gates=[{"metric": "auc", "min": "0.1", "bySlice": True}]),
+    no("tj", "bySlice goes with versus", gates=[_BY_SLICE | {"metric": "f1"}]),
+    no("tj", "a gate with bySlice needs slices", gates=[_BY_SLICE], slices=ABSENT),
+    no("tj", "give bounds or values", slices=[{"feature": "age", "bounds": ["1"], "values": ["1"]}]),
     no("tj", "evaluation.data must be the name of an entry in data", evaluation__data="none"),
     no("tj", "gates read the evaluation: add evaluation", evaluation=ABSENT),
     no("tj", "dataQuality.data must be the name of an entry in data", dataQuality={"data": "none"}),
@@ -702,6 +709,7 @@ IMMUTABLE = {
         "deployment": "other", "evaluation": {"data": "train", "label": "late"},
         "gates": [{"metric": "auc", "min": "0.1"}], "retries": ABSENT, "deadlines": {"active": "9h"},
         "dataQuality": {"data": "train"},
+        "slices": [{"feature": "sex"}],
     },
     "mv": {
         "artifact": {"uri": "s3://other/4", "digest": SHA, "format": "onnx"}, "signature": ABSENT,

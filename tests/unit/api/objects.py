@@ -34,7 +34,9 @@ TRAINING = _object(
             {"metric": "logloss", "max": "0.6"},
             {"metric": "auc", "versus": "champion", "maxDrop": "0.01"},
             {"metric": "auc", "versus": "champion", "minDelta": "0"},
+            {"metric": "auc", "versus": "champion", "maxDrop": "0", "bySlice": True, "minRows": 50},
         ],
+        "slices": [{"feature": "carrier", "values": ["AA"]}, {"feature": "age", "bounds": ["25", "40"]}],
         "env": [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "PATHS", "value": "a"}],
         "envFrom": [{"secretRef": {"name": "a"}}, {"configMapRef": {"name": "b"}}],
         "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"nvidia.com/gpu": "1"}},
@@ -87,6 +89,17 @@ VERSION = _object(
             "rows": 100,
             "digest": SHA,
             "versus": {"version": "flight-delay-3", "metrics": {"auc": "0.7"}},
+            "slices": [
+                {
+                    "feature": "age",
+                    "group": "25..40",
+                    "rows": 60,
+                    "metric": "auc",
+                    "challenger": "0.7",
+                    "champion": "0.69",
+                    "error": "0.01",
+                }
+            ],
         },
         "reference": {"digest": SHA, "features": 12, "samples": 51955},
         "card": "# Flights\n",

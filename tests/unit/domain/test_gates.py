@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from noria_operator.api.trainingjob import Gate
 from noria_operator.domain.gates import GateResult, Scores, judge
+from noria_operator.domain.gates_slices import Sliced
 
 
 def gate(**fields: Any) -> Gate:
@@ -68,3 +70,58 @@ def test_the_gate_that_refuses_a_model_comes_first() -> None:
         "0.7 >= minimum 0.5",
         "0.7 >= minimum 0.6",
     ]
+
+
+def by_slice(
+    *rows: tuple[str, int, str, str | None, str | None], metric: str = "accuracy"
+) -> tuple[Sliced, ...]:
+    return tuple(
+        Sliced("sex", group, count, metric, Decimal(one), other and Decimal(other), error and Decimal(error))
+        for group, count, one, other, error in rows
+    )
+
+
+SURE = ("f", 500, "0.80", "0.90", "0.02")
+NOISE = ("f", 500, "0.80", "0.90", "0.05")
+TINY = ("f", 99, "0.10", "0.90", "0.05")
+GOOD = ("m", 900, "0.95", "0.90", "0.01")
+
+
+@pytest.mark.parametrize(
+    ("rows", "passed", "says"),
+    [
+        (
+            (SURE, GOOD),
+            False,
+            "worse in 1 of 2 slices: sex=f (500 rows) 0.80 against 0.90 of champion flights-3",
+        ),
+        ((NOISE, GOOD), True, "surely worse in none of 2 slices"),
+        ((TINY, GOOD), True, "none of 1 slices; 1 with too few rows"),
+        ((TINY,), False, "the largest slice has 99 of minRows 100 rows"),
+        ((), False, "the evaluation has no slices"),
+        ((("f", 500, "0.8", None, None), GOOD), True, "none of 1 slices"),
+    ],
+)
+def test_a_gate_by_slice_refuses_what_is_worse_beyond_noise(rows: Any, passed: bool, says: str) -> None:
+    gates = [gate(metric="accuracy", versus="champion", maxDrop="0.02", bySlice=True)]
+    scores = Scores({"accuracy": "0.9"}, {"accuracy": "0.9"}, "flights-3", by_slice(*rows))
+    (found,) = judge(gates, scores)
+    assert (found.passed, says in found.detail) == (passed, True), found.detail
+
+
+def test_more_slices_ask_for_a_surer_loss() -> None:
+    gates = [gate(metric="accuracy", versus="champion", maxDrop="0", bySlice=True)]
+    just = ("f", 500, "0.88", "0.90", "0.01")
+    for others, passed in ((0, False), (30, True)):
+        rows = by_slice(just, *[GOOD] * others)
+        assert judge(gates, Scores({"accuracy": "0.9"}, {"accuracy": "0.9"}, "f", rows))[0].passed is passed
+
+
+def test_a_gate_by_slice_knows_which_way_a_metric_is_better_and_what_was_left_out() -> None:
+    gates = [gate(metric="logloss", versus="champion", maxDrop="0.02", bySlice=True)]
+    better = by_slice(("f", 500, "0.80", "0.90", "0.02"), metric="logloss")
+    (found,) = judge(gates, Scores({"logloss": "0.8"}, {"logloss": "0.9"}, "f", better, 4))
+    assert found.passed
+    assert "4 smaller ones left out" in found.detail
+    (found,) = judge(gates, Scores({"logloss": "0.8"}))
+    assert found == GateResult("logloss", True, "0.8; there is no champion to compare with yet")

@@ -122,6 +122,16 @@ def test_an_evaluation_holds_scores_of_both_or_of_the_challenger_alone() -> None
     assert evaluation_result(scores(challenger={"auc": "0.7"}, champion=None), champion=False).rows == 9
 
 
+def test_an_evaluation_may_tell_slices() -> None:
+    document = json.loads(scores(challenger={"auc": "0.7"}, champion=None))
+    told = ["sex", "f", 12, "auc", "0.7", None, None]
+    found = evaluation_result(json.dumps(document | {"slices": [told], "slicesLeftOut": 3}), champion=False)
+    assert (found.slices, found.slices_left_out) == ([tuple(told)], 3)
+    for wrong in ([told[:5]], [[*told[:4], "NaN", None, None]], [["", *told[1:]]], "sex", [{"sex": "f"}]):
+        with pytest.raises(ResultError, match="slices"):
+            evaluation_result(json.dumps(document | {"slices": wrong}), champion=False)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

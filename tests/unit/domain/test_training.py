@@ -92,6 +92,36 @@ def test_a_whole_run_reserves_its_number_before_it_makes_the_version() -> None:
     assert plan.create is None
 
 
+SLICE_ROW = ["sex", "f", 400, "auc"]
+
+
+@pytest.mark.parametrize(
+    ("row", "phase"),
+    [([*SLICE_ROW, "0.60", "0.70", "0.01"], "Failed"), ([*SLICE_ROW, "0.70", "0.70", "0.01"], None)],
+)
+def test_a_loss_in_one_slice_refuses_a_model_that_is_better_on_the_whole(row: list[Any], phase: str) -> None:
+    gates = [{"metric": "auc", "versus": "champion", "maxDrop": "0.02", "bySlice": True}]
+    obj, train = trained(slices=[{"feature": "sex"}], gates=gates)
+    obj, plan = step(obj, Observed(train, champion=CHAMPION))
+    assert plan.create is not None
+    said = json.dumps(json.loads(evaluation()) | {"slices": [row], "slicesLeftOut": 1})
+    seen = Observed(train, complete(plan.create, said), CHAMPION, [version(1)])
+    obj, _ = step(obj, seen)
+    assert obj["status"]["evaluation"]["slices"][0]["group"] == "f"
+    assert obj["status"]["evaluation"]["slicesLeftOut"] == 1
+    obj, _ = step(obj, seen)
+    if phase == "Failed":
+        assert condition(obj, "Failed")["reason"] == "GateFailed"
+        assert "sex=f (400 rows) 0.60 against 0.70" in condition(obj, "Failed")["message"]
+        return
+    obj, _ = step(obj, seen)
+    obj, plan = step(obj, seen)
+    assert plan.create is not None
+    stored = parse_as(ModelVersion, plan.create)
+    assert stored.spec.evaluation is not None
+    assert [(one.feature, one.rows) for one in stored.spec.evaluation.slices] == [("sex", 400)]
+
+
 def test_without_evaluation_the_version_is_made_from_claims_alone() -> None:
     obj, train = trained(evaluation=None, gates=None)
     obj, _ = step(obj, Observed(train))

@@ -166,6 +166,20 @@ def test_metrics_beyond_the_usual_ones_are_asked_for(
     assert env(job).get("NORIA_METRICS") == expected
 
 
+def test_slices_reach_the_trainer_and_the_evaluation() -> None:
+    slices = [{"feature": "sex"}, {"feature": "age", "bounds": ["40", "25"]}]
+    gates = [{"metric": "logloss", "versus": "champion", "maxDrop": "0", "bySlice": True}]
+    obj = training_job(slices=slices, gates=[{"metric": "auc", "min": "0"}, *gates])
+    told = [
+        {"feature": "sex", "bounds": [], "values": []},
+        {"feature": "age", "bounds": [25.0, 40.0], "values": []},
+    ]
+    for variables in (env(train(obj)), env(evaluate(obj))):
+        assert json.loads(variables["NORIA_SLICES"]) == told
+    assert env(evaluate(obj))["NORIA_SLICE_METRICS"] == "logloss"
+    assert not [name for name in env(evaluate(training_job())) if "SLICE" in name]
+
+
 def test_the_evaluation_reads_only_and_the_trainer_writes_only_its_output() -> None:
     mounts = {
         one["mountPath"]: one.get("readOnly") for one in container(train(training_job()))["volumeMounts"]

@@ -1,0 +1,63 @@
+"""Slices: columns by which rows are told apart, and what was measured in each group.
+
+Comes in: part of a TrainingJob or ModelVersion. Goes out: frozen, validated models. Invariant: groups are few
+whatever a column holds, so that everything counted by them is bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final
+
+from pydantic import Field
+
+from noria_operator.api.schema import ListSet, Rule, Spec
+from noria_operator.api.types import Decimal, MetricName
+from noria_serving.contract import SLICE_MOST_VALUES, SLICINGS
+
+METRICS: Final = ("accuracy", "logloss", "auc", "mae", "rmse")
+"""What the evaluation can compare by slice."""
+MOST_COMPARED: Final = 128
+Column = Annotated[str, Field(min_length=1, max_length=128)]
+Group = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Slice(Spec):
+    """A column by which rows are told apart."""
+
+    feature: Column = Field(description="The column, for example carrier.")
+    bounds: Annotated[list[Decimal], Field(max_length=SLICE_MOST_VALUES), ListSet()] = Field(
+        default_factory=list,
+        description='Numbers are told apart at these, for example ["25", "40"]; one on a bound belongs '
+        "below it. Empty, and no values: quarters of numbers.",
+    )
+    values: Annotated[list[Group], Field(max_length=SLICE_MOST_VALUES), ListSet()] = Field(
+        default_factory=list,
+        description="Values with a slice of their own; all others are one, missing ones another. Empty, and "
+        "no bounds: the 8 most frequent in training.",
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.bounds) || !has(self.values) || size(self.bounds) == 0 || size(self.values) == 0",
+            message="give bounds or values, not both",
+            holds=lambda it: not (it.bounds and it.values),
+        ),
+    )
+
+
+MOST_SLICES: Final = SLICINGS
+
+
+class SliceScore(Spec):
+    """One slice of the held-out rows, by one metric."""
+
+    feature: Column = Field(description="The column.")
+    group: Group = Field(description="The slice, for example AA, 25..40, other or missing.")
+    rows: int = Field(ge=0, le=2**53, description="Held-out rows in it.")
+    metric: MetricName = Field(description="The metric.")
+    challenger: Decimal = Field(description="That of the new model.")
+    champion: Decimal | None = Field(
+        default=None, description="That of the champion on the same rows. Absent: none, or not defined."
+    )
+    error: Decimal | None = Field(
+        default=None, description="Standard error of the difference of both. Absent: no champion."
+    )
