@@ -36,8 +36,8 @@ class Budget(Spec):
     )
     max_cpu_hours: UnsignedDecimal | None = Field(
         default=None,
-        description="No run starts once runs within per have used so many hours of a CPU, from "
-        'template.spec.resources.requests and the time they took, for example "48". Absent: no limit.',
+        description="No run starts once runs within per have used so many hours of a CPU (as requested), "
+        'for example "48". Absent: no limit.',
     )
     max_gpu_hours: UnsignedDecimal | None = Field(
         default=None, description='The same for GPUs, for example "12". Absent: no limit.'
@@ -89,23 +89,20 @@ class ContinuousTrainingSpec(Spec):
     )
     follow_up: PositiveDuration | None = Field(
         default=None,
-        description="One more run so long after a run that lost quality started: the length of the training "
-        "window and the delay of labels, so that it sees only data from after the alarm. Example: 72h. "
-        "Absent: none.",
+        description="One more run so long after one that lost quality started: as long as the training "
+        "window and the delay of labels. Example: 72h. Absent: none.",
     )
     stop_after_failures: int = Field(
         default=5,
         ge=0,
         le=100,
-        description="Each run in a row that failed, was refused by a gate or rolled back doubles the "
-        "cooldown; after so many no trigger starts another until a person asks or the spec changes. 0: "
-        "never stop. Default: 5.",
+        description="Each run in a row that failed, was refused or rolled back doubles the cooldown; after "
+        "so many none starts until a person asks or the spec changes. 0: never stop. Default: 5.",
     )
     concurrency_policy: Literal["Forbid", "Replace", "Queue"] = Field(
         default="Forbid",
-        description="While a run is active. Forbid: no other starts. Replace: the TrainingJob that is not "
-        "finished is deleted for the new one. Queue: one request waits, whatever happens to its reason. "
-        "Default: Forbid.",
+        description="While a run is active. Forbid: none starts. Replace: the unfinished TrainingJob is "
+        "deleted for the new one. Queue: one request waits. Default: Forbid.",
     )
     suspend: bool = Field(
         default=False, description="true: nothing is started; decisions are still written. Default: false."
@@ -153,12 +150,14 @@ class ColumnStatus(Status):
     name: Text = Field(description="Feature, or __prediction__.")
     check: Text | None = Field(
         default=None,
-        description="What is wrong: completeness, categoricalValues, range, missingColumn or volume. "
-        "Absent: its distribution.",
+        description="What is wrong, such as completeness, range or demographicParityRatio. Absent: its "
+        "distribution.",
     )
-    value: Text = Field(description="Distance, or share of rows.")
-    threshold: Text = Field(description="Above it a value counts.")
-    floor: Text | None = Field(default=None, description="PSI that noise may have.")
+    value: Text = Field(description="Distance, share, or what is said of shares.")
+    threshold: Text = Field(description="Above it (ratios: below) a value counts.")
+    floor: Text | None = Field(
+        default=None, description="PSI that noise may have; of fairness: what is sure."
+    )
     samples: int = Field(ge=0, le=2**53, description="Rows behind the value.")
     drifted: bool | None = Field(default=None, description="Whether it stood out in enough windows.")
 
@@ -172,8 +171,8 @@ class TriggerStatus(Status):
     samples: int | None = Field(default=None, ge=0, le=2**53, description="Rows behind the value.")
     decision: Text | None = Field(
         default=None,
-        description="Fire, Wait, No, Error, Skipped, Blocked (it asks for a run that is held), or Warn, "
-        "Block and Observe where that is the action of a trigger that fires.",
+        description="Fire, Wait, No, Error, Skipped, Blocked (its run is held), or its action where it "
+        "fires: Warn, Block, Observe.",
     )
     since: Time | None = Field(default=None, description="With Warn and Block: since when.")
     reason: Text | None = Field(
@@ -196,8 +195,7 @@ class TriggerStatus(Status):
     )
     label_delay: Duration | None = Field(
         default=None,
-        description="Half of the window's labels came within this time after their prediction, as the upper "
-        "end of a bucket.",
+        description="Half of the window's labels came within this time, as the upper end of a bucket.",
     )
     regret: Text | None = Field(
         default=None, description="With cost: what the loss has cost since the last run."
@@ -237,8 +235,8 @@ class RunStatus(Status):
     result: Literal["Promoted", "Kept", "Failed", "Refused", "RolledBack", "Replaced", "Gone", ""] | None = (
         Field(
             default=None,
-            description="How it ended. Promoted: its version became the champion. Kept: it made a version "
-            "that did not. Refused: by a gate, the verification or a person. Absent: not known yet.",
+            description="How it ended. Promoted: its version became the champion. Kept: it did not. Refused: "
+            "by a gate, the verification or a person. Absent: not known yet.",
         )
     )
     cpu_hours: Decimal | None = Field(default=None, description="Hours of a CPU that it held.")

@@ -78,9 +78,8 @@ class Drift(Spec):
     of: int = Field(default=3, ge=1, le=8, description="How many windows are looked at. Default: 3.")
     false_alarms_per_month: Alarms = Field(
         default=PythonDecimal("0.01"),
-        description="False alarms a month that may come where nothing changes. How surely a distance must be "
-        "more than noise follows from it, whatever the number of features and windows. "
-        'Default: "0.01".',
+        description="False alarms a month that may come where nothing changes; how sure a finding is follows "
+        'from it. Default: "0.01".',
     )
     correction: Literal["Bonferroni", "BenjaminiHochberg"] = Field(
         default="Bonferroni",
@@ -90,8 +89,7 @@ class Drift(Spec):
     compare_with: Literal["Reference", "PreviousWindow"] = Field(
         default="Reference",
         description="Reference: what the version was trained on. PreviousWindow: the window before, which "
-        "shows sudden changes and no slow ones, and with a window of 168h compares weeks; it needs features. "
-        "Default: Reference.",
+        "shows sudden changes alone; it needs features. Default: Reference.",
     )
     rules: ClassVar = (
         Rule(
@@ -155,3 +153,54 @@ class DataQuality(Spec):
         description="False alarms a month that may come where every share is just what is tolerated. "
         'Default: "0.01".',
     )
+
+
+class Fairness(Spec):
+    """A binary classifier treats groups differently: more than tolerated, and more than noise explains."""
+
+    feature: Name = Field(description="Column of template.spec.slices whose groups are compared.")
+    max_parity_difference: Share | None = Field(
+        default=None,
+        description="Tolerated difference between groups in the share of rows predicted positive, like "
+        '"0.1".',
+    )
+    min_parity_ratio: Share | None = Field(
+        default=None, description='Least ratio of these shares, like "0.8".'
+    )
+    max_opportunity_difference: Share | None = Field(
+        default=None,
+        description="Tolerated difference in the share of positive labels predicted positive.",
+    )
+    min_samples: Samples = Field(
+        default=200,
+        description="Rows (labels) that a group needs; a window waits until two groups have them for each "
+        "bound. Default: 200.",
+    )
+    window: PositiveDuration = Field(
+        default=timedelta(hours=24), description="Least length of a window. Default: 24h."
+    )
+    for_: int = Field(
+        default=1, alias="for", ge=1, le=100, description="Windows in a row that must show it. Default: 1."
+    )
+    false_alarms_per_month: Alarms = Field(
+        default=PythonDecimal("0.01"),
+        description='As of drift. Default: "0.01".',
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="has(self.maxParityDifference) || has(self.minParityRatio) || "
+            "has(self.maxOpportunityDifference)",
+            message="set at least one bound, like maxParityDifference",
+            holds=lambda it: bool(it.bounds),
+        ),
+    )
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Those that are set, by fairlearn's name of what they bound."""
+        each = {
+            "demographicParityDifference": self.max_parity_difference,
+            "demographicParityRatio": self.min_parity_ratio,
+            "equalOpportunityDifference": self.max_opportunity_difference,
+        }
+        return {name: float(value) for name, value in each.items() if value is not None}

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from noria_operator.api.schema import ListSet, Rule, Spec
+from noria_operator.api.schema import Rule, Spec
 from noria_operator.api.types import Decimal, MetricName
 from noria_serving.contract import SLICE_MOST_VALUES, SLICINGS
 
@@ -25,21 +25,19 @@ class Slice(Spec):
     """A column by which rows are told apart."""
 
     feature: Column = Field(description="The column, for example carrier.")
-    bounds: Annotated[list[Decimal], Field(max_length=SLICE_MOST_VALUES), ListSet()] = Field(
-        default_factory=list,
-        description='Numbers are told apart at these, for example ["25", "40"]; one on a bound belongs '
-        "below it. Empty, and no values: quarters of numbers.",
+    bounds: Annotated[list[Decimal], Field(max_length=SLICE_MOST_VALUES)] | None = Field(
+        default=None,
+        description='Ranges of numbers end at these, like ["25", "40"]. Absent, and no values: quarters.',
     )
-    values: Annotated[list[Group], Field(max_length=SLICE_MOST_VALUES), ListSet()] = Field(
-        default_factory=list,
-        description="Values with a slice of their own; all others are one, missing ones another. Empty, and "
-        "no bounds: the 8 most frequent in training.",
+    values: Annotated[list[Group], Field(max_length=SLICE_MOST_VALUES)] | None = Field(
+        default=None,
+        description="Values with a slice of their own. Absent, and no bounds: the most frequent.",
     )
     rules: ClassVar = (
         Rule(
-            cel="!has(self.bounds) || !has(self.values) || size(self.bounds) == 0 || size(self.values) == 0",
+            cel="!has(self.bounds) || !has(self.values)",
             message="give bounds or values, not both",
-            holds=lambda it: not (it.bounds and it.values),
+            holds=lambda it: it.bounds is None or it.values is None,
         ),
     )
 

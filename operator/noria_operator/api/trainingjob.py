@@ -108,13 +108,12 @@ class Data(Spec):
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of the same namespace with the keys of the store, seen by the pods only; it "
-        "opens this location and no other. Absent: none.",
+        description="Secret with the keys of the store, seen by the pods only, for this location alone. "
+        "Absent: none.",
     )
     select: Select | None = Field(
         default=None,
-        description="Take only the newest partitions of the directory; chosen once, before the run begins "
-        "(status.resolved). Absent: all of it.",
+        description="Take only the newest partitions; chosen once, before the run begins. Absent: all.",
     )
 
 
@@ -127,16 +126,15 @@ class Output(Spec):
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of the same namespace with the keys of the store, seen by the pods only; it "
-        "opens this location and no other. Absent: none.",
+        description="Secret with the keys of the store, seen by the pods only, for this location alone. "
+        "Absent: none.",
     )
     keep: int = Field(
         default=20,
         ge=1,
         le=1000,
-        description="How many ModelVersions of the model retention keeps; those in use, aliased or on "
-        "hold are never "
-        "removed. Default: 20.",
+        description="How many ModelVersions of the model are kept, beside those in use, aliased or on hold. "
+        "Default: 20.",
     )
 
 
@@ -159,8 +157,7 @@ class Evaluation(Spec):
     )
     image: Image | None = Field(
         default=None,
-        description="Image of the Job, made from Noria's server image, where the models need more libraries. "
-        "Absent: the operator's server image.",
+        description="Image of the Job, made from Noria's server image with more libraries. Absent: that one.",
     )
 
 
@@ -172,28 +169,26 @@ class Gate(Spec):
     max: Decimal | None = Field(default=None, description='Greatest value that passes, for example "0.2".')
     versus: Literal["champion"] | None = Field(
         default=None,
-        description="Compare with the champion on the same rows; passes, and says so, while nothing serves "
-        "yet; fails when the ModelVersion of the champion was deleted.",
+        description="Compare with the champion on the same rows; passes while nothing serves yet, fails when "
+        "its ModelVersion was deleted.",
     )
     max_drop: UnsignedDecimal | None = Field(
         default=None,
-        description='With versus: by how much it may be worse than the champion, for example "0.01"; "0" '
-        "means not "
-        "at all.",
+        description='With versus: by how much it may be worse, for example "0.01"; "0": not at all.',
     )
     min_delta: UnsignedDecimal | None = Field(
         default=None, description='With versus: by how much it must be better at least, for example "0.005".'
     )
     by_slice: bool = Field(
         default=False,
-        description="true, with maxDrop: in no slice of spec.slices may it surely be worse by more "
-        "(one-sided, 5 % over all slices). Default: false.",
+        description="true, with maxDrop: it may surely be worse by more in no slice of spec.slices. Default: "
+        "false.",
     )
     min_rows: int = Field(
         default=100,
         ge=20,
         le=1_000_000,
-        description="With bySlice: rows that a slice needs to be judged. Default: 100.",
+        description="With bySlice: rows that a slice needs. Default: 100.",
     )
     rules: ClassVar = (
         Rule(
@@ -276,8 +271,8 @@ class TrainingJobSpec(PodFields):
     )
     slices: Annotated[list[Slice], Field(max_length=MOST_SLICES), ListMap("feature")] = Field(
         default_factory=list,
-        description="Columns by which rows are told apart: the evaluation compares both models by them, and "
-        "servers count by those that the model takes. Default: none.",
+        description="Columns by which the evaluation compares models, and servers count (where the model "
+        "takes them). Default: none.",
     )
     gates: Annotated[list[Gate], Field(max_length=16)] = Field(
         default_factory=list,

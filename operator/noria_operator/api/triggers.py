@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 from pydantic.alias_generators import to_snake
 
-from noria_operator.api.monitoring import DataQuality, Drift
+from noria_operator.api.monitoring import DataQuality, Drift, Fairness
 from noria_operator.api.performance import ConceptDrift, EstimatedPerformance
 from noria_operator.api.schema import Rule, Spec
 from noria_operator.api.types import (
@@ -88,8 +88,8 @@ class Performance(Spec):
     )
     relative_drop: Probability | None = Field(
         default=None,
-        description="Fires when the metric is worse than the best ever reached by more than this share "
-        'of it, for example "0.05"; both are taken one standard error in the champion\'s favour.',
+        description='Fires when worse than the best ever by more than this share of it, like "0.05"; both '
+        "are taken one standard error in the champion's favour.",
     )
     min_labels: int = Field(
         default=1000,
@@ -148,8 +148,8 @@ class DataChange(Spec):
     )
     settle: Duration = Field(
         default=timedelta(minutes=10),
-        description="A change counts when the location has stood as it is for so long, so that nothing "
-        "half-written is trained on; 0s: at once. Default: 10m.",
+        description="A change counts when the location has stood as it is for so long; 0s: at once. Default: "
+        "10m.",
     )
     dvc_file: (
         Annotated[str, Field(min_length=5, max_length=253, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\.dvc$")]
@@ -190,11 +190,17 @@ class Combine(Spec):
 
 KINDS: Final = (
     *("performance", "estimatedPerformance", "conceptDrift", "schedule", "maxAge", "newSamples"),
-    *("dataChange", "drift", "dataQuality", "combine"),
+    *("dataChange", "drift", "dataQuality", "fairness", "combine"),
 )
 """Wire names of the fields of which a trigger has exactly one."""
-_EFFECTS: Final = {"Drift": "Warn", "EstimatedPerformance": "Warn", "DataQuality": "Block"}
-"""Drift alone says nothing about quality; a model that learns from broken data is worse than an old one."""
+_EFFECTS: Final = {
+    "Drift": "Warn",
+    "EstimatedPerformance": "Warn",
+    "DataQuality": "Block",
+    "Fairness": "Warn",
+}
+"""Drift alone says nothing about quality; a model that learns from broken data is worse than an old one; what
+is unfair was mostly learned from data that are, and is not mended by more of them."""
 
 
 class TriggerSpec(Spec):
@@ -231,18 +237,18 @@ class TriggerSpec(Spec):
     data_change: DataChange | None = Field(default=None, description="New or other training data.")
     drift: Drift | None = Field(default=None, description="Features or predictions moved away from training.")
     data_quality: DataQuality | None = Field(default=None, description="Data that comes in is broken.")
+    fairness: Fairness | None = Field(default=None, description="Groups are treated differently.")
     combine: Combine | None = Field(default=None, description="Several triggers at the same time.")
     action: Literal["Retrain", "Warn", "Block", "Observe"] | None = Field(
         default=None,
-        description="What it does when it fires. Retrain: ask for a run. Warn: Event and condition Alarm. "
-        "Block: as Warn, and no other trigger starts a run meanwhile. Observe: it is written down, for "
-        "combine. Default: Warn for drift and estimatedPerformance, Block for dataQuality, Retrain for "
-        "all others.",
+        description="Retrain: ask for a run. Warn: Event and condition Alarm. Block: as Warn, and no other "
+        "trigger starts a run. Observe: for combine. Default: Warn for drift, estimatedPerformance and "
+        "fairness, Block for dataQuality, else Retrain.",
     )
     rules: ClassVar = (
         Rule(
             cel="[" + ", ".join(f"has(self.{kind})" for kind in KINDS) + "].exists_one(x, x)",
-            message="set exactly one of " + ", ".join(KINDS),
+            message="set exactly one kind, like performance",
             holds=lambda it: len(it.set_kinds()) == 1,
         ),
         Rule(

@@ -41,7 +41,7 @@ Json = dict[str, Any]
 KIND: Kind = CONTINUOUSTRAINING
 OWNS: tuple[Kind, ...] = (TRAININGJOB, JOB, POD)
 COUNTED = frozenset(
-    {"Performance", "EstimatedPerformance", "ConceptDrift", "NewSamples", "Drift", "DataQuality"}
+    {"Performance", "EstimatedPerformance", "ConceptDrift", "NewSamples", "Drift", "DataQuality", "Fairness"}
 )
 """Kinds of triggers that look at what model servers count."""
 _STEPS = 4

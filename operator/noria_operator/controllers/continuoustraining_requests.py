@@ -100,7 +100,7 @@ class _Question:
             labels = totals.joined(champion.name) if totals and champion else None
             now, warmup = self._end(totals), self.training.spec.warmup
             return concept_drift(trigger, entry, champion=champion, labels=labels, now=now, warmup=warmup)
-        if trigger.drift is not None or trigger.data_quality is not None:
+        if triggers_monitoring.rule_of(trigger) is not None:
             traffic, warmup = await self._traffic(trigger, entry), self.training.spec.warmup
             now = (traffic and traffic.until) or now
             return watch(trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup)
@@ -186,7 +186,7 @@ class _Question:
         """
         counts, champion, place = self.ctx.counts, self.champion, self._place()
         since = triggers_monitoring.window_start(trigger, entry, champion)
-        rule = trigger.drift or trigger.data_quality
+        rule = triggers_monitoring.rule_of(trigger)
         now = self.ctx.clock.now()
         if champion is None or since is None or place is None or rule is None or now < since:
             return None
@@ -197,7 +197,9 @@ class _Question:
         if totals is None:
             return None
         reference = await counts.reference(*place, version=champion.name)
-        return Traffic(totals.seen(champion.name), reference, totals.until)
+        groups = totals.groups(champion.name, reference.slices if reference else ())
+        task = totals.task(champion.name)
+        return Traffic(totals.seen(champion.name), reference, totals.until, groups=groups, task=task)
 
     async def _looking(self, trigger: TriggerSpec, rule: DataChange, entry: Json) -> Looking:
         meta, spec = self.obj["metadata"], self.training.spec.template.spec

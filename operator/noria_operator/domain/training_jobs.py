@@ -300,7 +300,11 @@ def _training_env(obj: Json, spec: TrainingJobSpec, output: Location, data: list
 def _slices(spec: TrainingJobSpec) -> str:
     """As the library reads it; bounds may be written in any order."""
     told = [
-        {"feature": one.feature, "bounds": sorted(map(float, one.bounds)), "values": one.values}
+        {
+            "feature": one.feature,
+            "bounds": sorted({float(b) for b in one.bounds or ()}),
+            "values": one.values or [],
+        }
         for one in spec.slices
     ]
     return json.dumps(told)

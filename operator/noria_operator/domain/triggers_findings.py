@@ -7,7 +7,7 @@ Invariant: value, threshold, samples, reason and a sentence are there for every 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -19,10 +19,11 @@ from noria_operator.domain.drift.alarms import Correction
 from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, Seen, with_bins
 from noria_operator.domain.drift.dirt import Dirt, DirtPolicy
 from noria_operator.domain.drift.policy import Policy
+from noria_operator.domain.fairness import Group
 
 Json = dict[str, Any]
 
-FOUND: Final = ("Drifted", "Violated")
+FOUND: Final = ("Drifted", "Violated", "Unfair")
 """Reasons of a finding that stands."""
 NAME_LIMIT: Final = 253
 SHOWN: Final = 10
@@ -38,6 +39,8 @@ class Closed:
     rows: int
     reference: Reference
     length: timedelta
+    groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
+    task: str = ""
 
 
 def drift_policy(rule: Drift) -> Policy:
@@ -69,24 +72,24 @@ def drift(rule: Drift, closed: Closed) -> Json:
         state["previous"] = {one.name: list(_bins(closed, one)) for one in columns}
         if before is None:
             text = "the first window has none before it to be compared with"
-            return _said({"state": state}, "No", "FirstWindow", text)
+            return said({"state": state}, "No", "FirstWindow", text)
         columns = [with_bins(one, tuple(before.get(one.name, ()))) for one in columns]
     found = policy.judge(asked, columns, closed.seen, state.get("marks", ""), closed.length)
     state["marks"] = found.marks
     shown = [_column(asked, one) for one in found.worst[:SHOWN]]
     text = _drift_in_words(rule, asked, found, closed)
     figures = {
-        "value": _text(found.share),
-        "threshold": _text(asked.share),
-        "expectedFalseAlarms": _text(found.expected),
+        "value": number(found.share),
+        "threshold": number(asked.share),
+        "expectedFalseAlarms": number(found.expected),
         "columns": shown,
         "state": state,
     }
     if found.drifted:
-        return _said(figures, "Fire", "Drifted", text)
+        return said(figures, "Fire", "Drifted", text)
     if found.suspected:
-        return _said(figures, "Wait", "Suspected", text)
-    return _said(figures, "No", "Steady", text)
+        return said(figures, "Wait", "Suspected", text)
+    return said(figures, "No", "Steady", text)
 
 
 def _drift_in_words(rule: Drift, asked: Policy, found: policy.Drift, closed: Closed) -> str:
@@ -111,7 +114,7 @@ def unknown(named: Sequence[str], reference: Reference) -> Json | None:
         return None
     names, has = ", ".join(strange[:3]), ", ".join(sorted(known)[:20])
     text = f"the model has no feature {names}: correct features of the trigger (it has {has})"
-    return _said({}, "Wait", "UnknownFeature", text)
+    return said({}, "Wait", "UnknownFeature", text)
 
 
 def _bins(closed: Closed, column: Column) -> Sequence[int]:
@@ -122,9 +125,9 @@ def _bins(closed: Closed, column: Column) -> Sequence[int]:
 def _column(asked: Policy, found: policy.Finding) -> Json:
     return {
         "name": clip(found.name, NAME_LIMIT),
-        "value": _text(found.value or 0.0),
-        "threshold": _text(asked.threshold),
-        "floor": _text(found.floor),
+        "value": number(found.value or 0.0),
+        "threshold": number(asked.threshold),
+        "floor": number(found.floor),
         "samples": found.samples,
         "drifted": found.drifted,
     }
@@ -153,19 +156,19 @@ def data_quality(rule: DataQuality, closed: Closed) -> Json:
     streak = int(closed.entry.get("streak") or 0) + 1 if found.violations else 0
     worst = found.violations[0] if found.violations else None
     figures = {
-        "value": _text(worst.share if worst else 0.0),
-        "threshold": _text(worst.tolerated) if worst else None,
-        "expectedFalseAlarms": _text(found.expected),
+        "value": number(worst.share if worst else 0.0),
+        "threshold": number(worst.tolerated) if worst else None,
+        "expectedFalseAlarms": number(found.expected),
         "columns": [_violation(one) for one in found.violations[:SHOWN]],
         "streak": streak,
     }
     text = _dirt_in_words(found)
     if not found.violations:
-        return _said(figures, "No", "Clean", text)
+        return said(figures, "No", "Clean", text)
     text += f"; {streak} of {rule.for_} windows in a row"
     if streak < rule.for_:
-        return _said(figures, "Wait", "Suspected", text)
-    return _said(figures, "Fire", "Violated", text)
+        return said(figures, "Wait", "Suspected", text)
+    return said(figures, "Fire", "Violated", text)
 
 
 def _dirt_in_words(found: Dirt) -> str:
@@ -182,15 +185,17 @@ def _violation(found: dirt.Violation) -> Json:
     return {
         "name": clip(found.column or PREDICTION, NAME_LIMIT),
         "check": found.check.value,
-        "value": _text(found.share),
-        "threshold": _text(found.tolerated),
+        "value": number(found.share),
+        "threshold": number(found.tolerated),
         "samples": found.samples,
     }
 
 
-def _text(value: float) -> str:
+def number(value: float) -> str:
+    """As status has it."""
     return format_decimal(round(value, 6)).removesuffix(".0")
 
 
-def _said(entry: Json, decision: str, reason: str, text: str) -> Json:
+def said(entry: Json, decision: str, reason: str, text: str) -> Json:
+    """The fields of a verdict."""
     return entry | {"decision": decision, "reason": reason, "message": clip(text)}

@@ -1,4 +1,5 @@
-"""Triggers on what a model sees: drift and broken data, written down also when there is none.
+"""Triggers on what a model sees and says: drift, broken data, unfairness, written down also when there is
+none.
 
 Comes in: one trigger, its entry in status, the champion, and what its pods counted since the open window
 began. Goes out: the new entry, and whether it asks for a run or blocks the others. Invariants: an open
@@ -10,21 +11,24 @@ back or a run answers it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from noria_operator.api.monitoring import DataQuality, Drift
+from noria_operator.api.monitoring import DataQuality, Drift, Fairness
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.api.types import format_duration
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
+from noria_operator.domain.fairness import Group
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
+from noria_operator.domain.triggers_fairness import can_be_judged, fairness
 from noria_operator.domain.triggers_findings import FOUND, Closed, data_quality, drift
 
 Json = dict[str, Any]
 
+Rule = Drift | DataQuality | Fairness
 ANSWERED: Final = "Answered"
 
 
@@ -36,6 +40,9 @@ class Traffic:
     reference: Reference | None
     until: datetime | None = None
     """Until when; None: now."""
+    groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
+    """By column of its slices."""
+    task: str = ""
 
     @property
     def rows(self) -> int:
@@ -75,8 +82,9 @@ def watch(
     length = moment(stamp(now)) - begun
     times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}
     figures = {"windowLength": format_duration(length), "samples": traffic.rows}
-    closed = Closed(entry, traffic.seen, traffic.rows, traffic.reference, length)
-    found = drift(rule, closed) if isinstance(rule, Drift) else data_quality(rule, closed)
+    seen = traffic.seen, traffic.rows, traffic.reference
+    closed = Closed(entry, *seen, length, traffic.groups, traffic.task)
+    found = _found(rule, closed)
     return _request(
         trigger,
         {name: value for name, value in (entry | times | figures | found).items() if value is not None},
@@ -98,8 +106,19 @@ def _request(trigger: TriggerSpec, entry: Json, due: datetime | None = None) -> 
     )
 
 
-def _rule(trigger: TriggerSpec) -> Drift | DataQuality:
-    rule = trigger.drift or trigger.data_quality
+def _found(rule: Rule, closed: Closed) -> Json:
+    if isinstance(rule, Fairness):
+        return fairness(rule, closed)
+    return drift(rule, closed) if isinstance(rule, Drift) else data_quality(rule, closed)
+
+
+def rule_of(trigger: TriggerSpec) -> Rule | None:
+    """The rule of a trigger that looks at what a model sees; None of any other."""
+    return trigger.drift or trigger.data_quality or trigger.fairness
+
+
+def _rule(trigger: TriggerSpec) -> Rule:
+    rule = rule_of(trigger)
     assert rule is not None
     return rule
 
@@ -108,7 +127,9 @@ def _wording(trigger: TriggerSpec) -> str:
     return hashlib.sha256(_rule(trigger).model_dump_json().encode()).hexdigest()[:12]
 
 
-def _enough(rule: Drift | DataQuality, traffic: Traffic) -> bool:
+def _enough(rule: Rule, traffic: Traffic) -> bool:
+    if isinstance(rule, Fairness):
+        return can_be_judged(rule, traffic.groups)
     volume = isinstance(rule, DataQuality) and rule.min_rows > 0
     return volume or traffic.rows >= rule.min_samples
 
@@ -121,7 +142,7 @@ def _opened(trigger: TriggerSpec, champion: Champion, begin: datetime) -> Json:
     rule = _rule(trigger)
     text = (
         f"a window on {champion.name} is open; it closes after {format_duration(rule.window)} with "
-        f"{rule.min_samples} rows"
+        f"{rule.min_samples} rows{' in two groups' if isinstance(rule, Fairness) else ''}"
     )
     opened = {"version": champion.name, "windowStartedAt": stamp(begin), "state": {"rule": _wording(trigger)}}
     return _said(trigger, opened, "Wait", "WindowOpen", text)

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from noria_operator.domain.drift.columns import Reference, Seen
+from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
@@ -83,6 +84,10 @@ class Totals:
     def seen(self, version: str) -> dict[str, Seen]:
         """What pods of `version` took and predicted, by column, in its frozen bins."""
         return windows.seen(self.counts, version)
+
+    def groups(self, version: str, slicings: Sequence[Slicing]) -> dict[str, tuple[Group, ...]]:
+        """Rows and labels of `version` by group, by feature."""
+        return windows.groups(self.counts, version, slicings)
 
     def number(self, place: str) -> int:
         """One count, such as `predictions` or `feedback/matched`."""

@@ -8,7 +8,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import accumulate, zip_longest
@@ -17,6 +17,7 @@ from typing import Any
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift import columns
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
+from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import REGRESSION, Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
@@ -152,6 +153,25 @@ def seen(counts: Vector, version: str) -> dict[str, Seen]:
 
 def _seen(counts: Vector, place: str) -> Seen:
     return Seen(counts[f"{place}/bins"], *(sum(counts.get(f"{place}/{name}", ())) for name in _BESIDE))
+
+
+def groups(counts: Vector, version: str, slicings: Sequence[Slicing]) -> dict[str, tuple[Group, ...]]:
+    """Rows and labels of `version` by group of each of its slicings, which it alone knows."""
+    return {
+        one.feature: tuple(
+            _group(counts, version, one.feature, (index, place), name)
+            for place, name in enumerate(one.groups)
+        )
+        for index, one in enumerate(slicings)
+    }
+
+
+def _group(counts: Vector, version: str, feature: str, place: tuple[int, int], name: str) -> Group:
+    index, group = place
+    told = [counts.get(f"slices/{version}/{feature}/{what}", ()) for what in ("total", "positive")]
+    rows, positive = (row[group] if group < len(row) else 0 for row in told)
+    labels = counts.get(f"slice_labels/{version}/{index}/{group}", (0, 0, 0, 0))
+    return Group(name, rows, positive, *labels)
 
 
 @dataclass(slots=True)

@@ -90,6 +90,19 @@ SCORE: Final = Family(
     ("feature", "check"),
 )
 FLOOR: Final = Family("noria_drift_floor", "PSI that noise may have.", TRIGGER, ("feature",))
+FAIRNESS: Final = Family(
+    "noria_fairness_value",
+    "How differently groups of a column are treated: fairlearn's metric of the check's name.",
+    TRIGGER,
+    ("feature", "check"),
+)
+FAIRNESS_BOUND: Final = Family(
+    "noria_fairness_bound", "What is tolerated of it.", TRIGGER, ("feature", "check")
+)
+UNFAIR: Final = Family(
+    "noria_fairness_exceeded", "1 where the last closed window surely exceeds that.", TRIGGER,
+    ("feature", "check"),
+)  # fmt: skip
 DECISION: Final = Family(
     "noria_trigger_decision",
     "1 for what was decided last: No, Wait, Skipped, Fire, Blocked, Warn, Block, Observe or Error. Kind: "
@@ -145,7 +158,7 @@ LASTED: Final = Family(
 
 FAMILIES: Final[tuple[Family, ...]] = (
     PHASE, CONDITION, WEIGHT, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
-    VALUE, THRESHOLD, BEST, SAMPLES, BOUND, COVERAGE, SCORE, FLOOR, DECISION, LOST, NEXT, BLOCKED, BUDGET,
-    LEFT, RESULTS, UNTOLD,
+    VALUE, THRESHOLD, BEST, SAMPLES, BOUND, COVERAGE, SCORE, FLOOR, FAIRNESS, FAIRNESS_BOUND, UNFAIR,
+    DECISION, LOST, NEXT, BLOCKED, BUDGET, LEFT, RESULTS, UNTOLD,
     JOBS, VERSIONS, SUCCEEDED, FAILED, FAILURES, STARTED, LASTED,
 )  # fmt: skip

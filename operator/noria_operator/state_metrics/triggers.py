@@ -12,11 +12,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from noria_operator.api.types import parse_duration
+from noria_operator.domain.fairness import Check
 from noria_operator.domain.triggers import MANUAL, kind_of
 from noria_operator.state_metrics import families
 from noria_operator.state_metrics.deployments import Sample, promoted, seconds
 
 Json = dict[str, Any]
+_FAIRNESS: Final = frozenset(Check)
 _LOST: Final = ("Fire", "Blocked")
 _NUMBERS: Final = (
     (families.VALUE, "value"),
@@ -63,6 +65,13 @@ def _trigger(place: tuple[str, ...], entry: Json, kind: str) -> Iterator[Sample]
 
 
 def _column(place: tuple[str, ...], column: Json) -> Iterator[Sample]:
+    if column.get("check") in _FAIRNESS:
+        named = (*place, column["name"], column["check"])
+        yield families.UNFAIR, named, int(bool(column.get("drifted")))
+        for family, name in ((families.FAIRNESS, "value"), (families.FAIRNESS_BOUND, "threshold")):
+            if (number := _number(column.get(name))) is not None:
+                yield family, named, number
+        return
     score, floor = _number(column.get("value")), _number(column.get("floor"))
     if score is not None:
         yield families.SCORE, (*place, column["name"], column.get("check", "")), score

@@ -144,7 +144,8 @@ SLICE_POSITIVES: Final = Family(
     "Of these, by a binary classifier, those with a score of one half or more.", ("feature", "slice"),
 )  # fmt: skip
 SLICE_CONFUSION: Final = Family(
-    "model_slice_confusion_total", "counter", "As model_confusion_total, by slice of a column.",
+    "model_slice_confusion_total", "counter", "Labelled rows by slice, true and predicted class at a "
+    "threshold of one half; of several classes `predicted` is 1 and `actual` whether that was right.",
     ("feature", "slice", "actual", "predicted"),
 )  # fmt: skip
 SLICE_LABELLED: Final = Family(

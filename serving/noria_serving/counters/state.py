@@ -38,8 +38,8 @@ OF_SLICE: Final = 4
 """Counts of labelled rows of a group: of a classification those of CONFUSION, of a regression the first four
 of ERRORS."""
 CONFUSION: Final = (("0", "0"), ("0", "1"), ("1", "0"), ("1", "1"))
-"""By label, then by prediction, at a threshold of one half; with several classes the label is whether the
-predicted one was right."""
+"""By label, then by prediction, at a threshold of one half; with several classes the prediction is 1 and the
+label whether it was right."""
 MAX_VERSIONS: Final = 32
 
 
@@ -78,16 +78,19 @@ class State:
         """Versions that feedback named."""
         return [*self._scores, *self._errors]
 
-    def add_score(self, version: str, row_bin: int, *, positive: bool, groups: bytes = b"") -> bool:
+    def add_score(
+        self, version: str, row_bin: int, *, positive: bool, groups: bytes = b"", chosen: bool = False
+    ) -> bool:
         """Count one labelled row under the version that predicted it, and under its group of each slicing;
-        False when no more versions fit.
+        False when no more versions fit. `chosen`: the score is that of one of several classes, which was
+        predicted whatever it is.
         """
         start = self._block(self._scores, version, 2 * SCORE_BINS)
         if start is None:
             return False
         self.vector[start + (SCORE_BINS if positive else 0) + row_bin] += 1
         for place in self._groups(version, groups):
-            self.vector[place + 2 * positive + (row_bin >= SCORE_BINS // 2)] += 1
+            self.vector[place + 2 * positive + (chosen or row_bin >= SCORE_BINS // 2)] += 1
         return True
 
     def add_call(self, version: str, cell: int, cells: int) -> None:

@@ -164,7 +164,7 @@ class Desk:
         if token.version == self._version and predicted < classes <= CONFUSION_CLASSES:
             self._state.add_call(token.version, int(label) * classes + predicted, classes**2)
         return self._state.add_score(
-            token.version, token.bins[row], positive=label == predicted, groups=groups
+            token.version, token.bins[row], positive=label == predicted, groups=groups, chosen=True
         )
 
     def _count(self, outcome: str) -> None:

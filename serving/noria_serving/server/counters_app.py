@@ -58,8 +58,7 @@ class CountersApp:
     def _reference(self, query: Mapping[str, str]) -> Answer:
         service = self._service(query.get("model"), query.get("version"))
         settings, loaded = service.settings, service.loaded
-        manifest = loaded.manifest
-        whose = {"version": settings.version, "digest": manifest.digest, "task": manifest.task}
+        whose = {"version": settings.version, "digest": loaded.manifest.digest}
         return 200, render({**whose, **reference.document(loaded.reference)}), [JSON]
 
     def _counters(self, query: Mapping[str, str]) -> Answer:

@@ -127,7 +127,7 @@ ACCEPTED = [
     yes("tj", evaluation__image="registry.example/team/server:1"),
     yes("tj", evaluation=ABSENT, gates=ABSENT, data=ABSENT),
     yes("tj", deployment=ABSENT, gates=[{"metric": "auc", "min": "-1"}]),
-    yes("tj", slices=[{"feature": "carrier"}, {"feature": "age", "bounds": ["40", "-2.5"], "values": []}]),
+    yes("tj", slices=[{"feature": "carrier"}, {"feature": "age", "bounds": ["40", "-2.5"]}]),
     yes("tj", slices=[], gates=[{"metric": "f1", "min": "0", "bySlice": False}]),
     yes("tj", output__uri="pvc://models"),
     yes("tj", output__uri="s3://bucket.name/a=b/c_d,e@f~g+h-1.0/"),
@@ -262,6 +262,17 @@ ACCEPTED = [
                     "window": "10m",
                 },
             },
+            {
+                "name": "c",
+                "fairness": {
+                    "feature": "sex",
+                    "maxParityDifference": "0.1",
+                    "minParityRatio": "0.8",
+                    "maxOpportunityDifference": "0",
+                    "falseAlarmsPerMonth": "0.5",
+                    "window": "10m",
+                },
+            },
         ],
     ),
     yes(
@@ -311,10 +322,7 @@ _RISE = "steps must rise in weight, each weight once: sort them"
 _INTERVAL = "must be between 1s and 1h"
 _CUSTOM_ONLY = "command, args and port are for runtime: custom only"
 _VERSION = "version must be <model>-<N>"
-_ONE_TRIGGER = (
-    "set exactly one of performance, estimatedPerformance, conceptDrift, schedule, maxAge, newSamples, "
-    "dataChange, drift, dataQuality, combine"
-)
+_ONE_TRIGGER = "set exactly one kind, like performance"
 _ESTIMATE = "set exactly one of min, max and relativeDrop"
 _OF = "for must not be more than of"
 _PREVIOUS = "compareWith PreviousWindow needs features: their counts are kept in status"
@@ -542,6 +550,7 @@ REFUSED = [
     no("ct", _PREVIOUS, triggers=[{"name": "a", "drift": {"compareWith": "PreviousWindow"}}]),
     no("ct", _ALARMS, triggers=[{"name": "a", "drift": {"falseAlarmsPerMonth": "0.0"}}]),
     no("ct", _ALARMS, triggers=[{"name": "a", "dataQuality": {"falseAlarmsPerMonth": "0"}}]),
+    no("ct", "set at least one bound", triggers=[{"name": "a", "fairness": {"feature": "sex"}}]),
     no("ct", "timeZone goes with schedule only", triggers__0__timeZone="UTC"),
     no("ct", _COMBINES, triggers=[OLD, ANY_OF_BOTH]),
     no(

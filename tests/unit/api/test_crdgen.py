@@ -297,7 +297,8 @@ def test_every_optional_field_of_a_spec_says_what_absence_means(definition: Defi
         and "Absent" not in schema["description"]
     ]
     one_of_several = {"secretRef", "configMapRef", "min", "max", "versus", "maxDrop", "minDelta", "weight"}
-    one_of_several |= {"relativeDrop", "schedule", "maxAge", "header", "cookie"}
+    one_of_several |= {"relativeDrop", "schedule", "maxAge", "header", "cookie", "minParityRatio"}
+    one_of_several |= {"maxParityDifference", "maxOpportunityDifference"}
     assert {path.rsplit(".", 1)[1] for path in silent} <= one_of_several | {"deployment"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from noria_serving import bundle
 from noria_serving.model.loaded import Loaded, load
+from noria_serving.slices import Slicing
 
 ROWS = 240
 
@@ -58,7 +60,7 @@ def frame_bundle(frame: tuple[object, np.ndarray], tmp_path_factory: pytest.Temp
         [("category", OneHotEncoder(handle_unknown="ignore"), ["carrier"])], remainder="passthrough"
     )
     model = Pipeline([("columns", columns), ("model", LogisticRegression(max_iter=500))]).fit(rows, labels)
-    return bundle.save(model, rows, labels, tmp_path_factory.mktemp("frame"), name="f")
+    return bundle.save(model, rows, labels, tmp_path_factory.mktemp("frame"), name="f", slices=["carrier"])
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +71,13 @@ def loaded(matrix_bundle: bundle.Bundle) -> Loaded:
 @pytest.fixture(scope="session")
 def loaded_frame(frame_bundle: bundle.Bundle) -> Loaded:
     return load(str(frame_bundle.path), digest=frame_bundle.digest)
+
+
+@pytest.fixture(scope="session")
+def loaded_apart(loaded: Loaded) -> Loaded:
+    """As `loaded`, with its rows told apart by the second column."""
+    apart = Slicing("x1", "input-0", 1, True, bounds=(0.0,))
+    return replace(loaded, reference=replace(loaded.reference, slices=(apart,)))
 
 
 @pytest.fixture

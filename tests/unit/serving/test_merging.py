@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noria_operator.evidence.windows import Vector, Window, add, parse, subtract
+from noria_serving import slices
 from noria_serving.contract import COUNTERS_SCHEMA
 from noria_serving.counters.latency import Histogram
 from noria_serving.counters.recorder import Recorder
@@ -45,9 +46,10 @@ class Server:
         )  # fmt: skip
 
     def predict(self, row: list[float], score: float, now: float) -> str | None:
-        scores = np.array([score])
-        self.recorder.answered({"input-0": np.array([row])}, scores)
-        return self.desk.issue(self.desk.nonce(), scores, None, now)
+        scores, inputs = np.array([score]), {"input-0": np.array([row])}
+        self.recorder.answered(inputs, scores)
+        groups = slices.of_rows(self.loaded.reference.slices, inputs, 1)
+        return self.desk.issue(self.desk.nonce(), scores, None, now, groups)
 
     def document(self, now: float, since: float | None = None) -> dict[str, object]:
         self.recorder.fold()
@@ -112,7 +114,8 @@ class Fleet:
 def seen(counts: Vector) -> Vector:
     """What was counted at all; rows of both versions together, as the one server takes them."""
     rows = [
-        {re.sub("^(outputs|features|prediction)/[^/]+", r"\1", place): row} for place, row in counts.items()
+        {re.sub("^(outputs|features|prediction|slices)/[^/]+", r"\1", place): row}
+        for place, row in counts.items()
     ]
     return {place: row for place, row in add(rows).items() if any(row)}
 
@@ -128,8 +131,10 @@ EVENT = st.one_of(
 @pytest.mark.parametrize("task", ["binary", "regression"])
 @settings(max_examples=30)
 @given(events=st.lists(st.tuples(EVENT, st.integers(0, 10)), max_size=40), size=st.integers(1, 4))
-def test_servers_that_restart_add_up_to_one_that_does_not(loaded: Loaded, task: str, events, size) -> None:
-    fleet = Fleet(loaded, task, size)
+def test_servers_that_restart_add_up_to_one_that_does_not(
+    loaded_apart: Loaded, task: str, events, size
+) -> None:
+    fleet = Fleet(loaded_apart, task, size)
     for (name, *arguments), number in events:
         fleet.now += 1
         getattr(fleet, name)(number % size, *arguments)
@@ -144,9 +149,9 @@ def test_servers_that_restart_add_up_to_one_that_does_not(loaded: Loaded, task: 
     events=st.lists(st.tuples(EVENT, st.integers(0, 10)), max_size=20), size=st.integers(1, 4), data=st.data()
 )
 def test_an_operator_that_starts_later_reads_the_window_from_the_servers(
-    loaded: Loaded, events, size, data
+    loaded_apart: Loaded, events, size, data
 ) -> None:
-    fleet = Fleet(loaded, "binary", size)
+    fleet = Fleet(loaded_apart, "binary", size)
     cut, before = data.draw(st.integers(0, len(events))), None
     for index, ((name, *arguments), number) in enumerate([*events, (("scrape",), 0)]):
         fleet.now += 10

@@ -15,10 +15,12 @@ from tests.unit.domain.training_world import NOW
 
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.drift.columns import Reference
+from noria_operator.domain.fairness import Group
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_monitoring import Traffic, watch
 from noria_operator.evidence import windows
 from noria_operator.evidence.windows import Window
+from noria_serving.feedback.keys import KeyRing
 from noria_serving.model.loaded import Loaded
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
@@ -40,8 +42,10 @@ class Server:
     """One pod."""
 
     def __init__(self, loaded: Loaded) -> None:
+        self.tokens: list[str] = []
         self.models = Models(Settings((LATE,), max_body=1_000_000))
         self.service = Service(LATE, loaded)
+        self.service.desk.keys.ring = KeyRing("k", {"k": b"k" * 32})
         self.models.serve(self.service)
 
     def snapshot(self, hour: int) -> None:
@@ -55,6 +59,17 @@ class Server:
         async with self._client(App(self.models)) as client:
             answer = await client.post("/v2/models/late/infer", json=body)
             assert answer.status_code == 200
+            self.tokens.append(answer.headers.get("Noria-Feedback", ""))
+
+    async def label(self, token: str, labels: list[int | None]) -> None:
+        async with self._client(App(self.models)) as client:
+            body = {"token": token, "labels": labels}
+            answer = await client.post("/v2/models/late/feedback", json=body)
+            assert answer.status_code == 200, answer.text
+
+    async def scraped(self) -> str:
+        async with self._client(CountersApp(self.models)) as client:
+            return (await client.get("/metrics")).text
 
     async def told(self, path: str) -> Any:
         async with self._client(CountersApp(self.models)) as client:
@@ -85,8 +100,10 @@ async def judged(
             assert after is not None
             window.take(after)
         seen = windows.seen(window.total(), FIRST.name)
-        traffic = Traffic(seen, windows.reference(await pods[0].told("/reference"), FIRST.name))
-        assert isinstance(traffic.reference, Reference)
+        reference = windows.reference(await pods[0].told("/reference"), FIRST.name)
+        assert isinstance(reference, Reference)
+        groups = windows.groups(window.total(), FIRST.name, reference.slices)
+        traffic = Traffic(seen, reference, groups=groups, task="binary")
         found = watch(trigger, found.entry, champion=FIRST, traffic=traffic, now=NOW + hour * HOUR)
     return found
 
@@ -131,3 +148,40 @@ async def test_values_beyond_those_of_training_are_broken_data(loaded: Loaded) -
     assert float(found.entry["columns"][0]["value"]) == pytest.approx(0.5, abs=0.02)
     clean = await judged(trigger("dataQuality"), [Server(loaded)], [{0: drawn}])
     assert clean.entry["reason"] == "Clean"
+
+
+async def test_groups_that_get_other_answers_or_other_mistakes_are_unfairly_treated(
+    loaded_apart: Loaded,
+) -> None:
+    """The score follows x0 and slices x1: rows where both agree are positive oftener where x1 is high."""
+    drawn = rows(2000, 3)
+    alike = {0: drawn[:1000], 1: drawn[1000:]}
+    unlike = {pod: np.column_stack([part[:, 0] + 0.5 * (part[:, 1] > 0), part[:, 1:]])
+              for pod, part in alike.items()}  # fmt: skip
+    rule = {"feature": "x1", "maxParityDifference": "0.05"}
+    for each, reason in ((alike, "Fair"), (unlike, "Unfair")):
+        servers = [Server(loaded_apart), Server(loaded_apart)]
+        found = await judged(trigger("fairness", **rule), servers, [each])
+        assert (found.entry["reason"], found.entry["samples"]) == (reason, 2000)
+
+
+async def test_labels_count_for_the_slices_of_their_rows_at_whatever_pod(loaded_apart: Loaded) -> None:
+    one, two = Server(loaded_apart), Server(loaded_apart)
+    each = np.array([[2.0, -1.0, 0.0], [2.0, 1.0, 0.0], [-2.0, 1.0, 5.0], [2.0, 3.0, 0.0]])
+    await one.predict(each[:2])
+    for row in each[2:]:
+        await one.predict(row.reshape(1, -1))
+    for token, labels in zip(one.tokens, [[1, 0], [1], [None]], strict=True):
+        await two.label(token, labels)
+    document = windows.parse(await two.told("/counters"))
+    reference = windows.reference(await two.told("/reference"), FIRST.name)
+    assert document is not None
+    assert reference is not None
+    groups = windows.groups(document.counts, FIRST.name, reference.slices)
+    assert groups["x1"] == (Group("..0", tp=1), Group("0..", fp=1, fn=1), Group("missing"))
+    seen = windows.parse(await one.told("/counters"))
+    assert seen is not None
+    predicted = windows.groups(seen.counts, FIRST.name, reference.slices)["x1"]
+    assert [(group.rows, group.positive) for group in predicted] == [(1, 1), (3, 2), (0, 0)]
+    labels = 'actual="1",feature="x1",model="late-model",predicted="0",slice="0..",version="late-model-4"'
+    assert f"model_slice_confusion_total{{{labels}}} 1.0" in await two.scraped()

@@ -9,6 +9,7 @@ from noria_serving.counters.state import State
 from noria_serving.errors import NoriaError
 from noria_serving.feedback.keys import KeyRing
 from noria_serving.feedback.token import MAX_TEXT, Token, binding, sign, verify
+from noria_serving.model.loaded import Loaded
 from noria_serving.slices import Asked, Slicing, freeze, wanted
 
 NAN = float("nan")
@@ -120,6 +121,11 @@ def test_slices_are_frozen_in_the_reference_and_read_back() -> None:
     assert [one.feature for one in found.slices] == ["age", "sex"]
     assert reference.parse(reference.document(found)) == found
     assert "slices" not in reference.document(reference.Reference(1, found.features, found.prediction))
+
+
+def test_a_bundle_has_the_slices_that_it_was_saved_with(loaded_frame: Loaded) -> None:
+    carriers = Slicing("carrier", "carrier", 0, False, values=("AA", "DL", "UA"))
+    assert loaded_frame.reference.slices == (carriers,)
 
 
 @given(rows=ROWS, cuts=st.lists(st.integers(0, 40), max_size=5))

@@ -164,7 +164,12 @@ def test_a_trigger_tells_how_sure_it_is_and_which_columns_stand_out() -> None:
     columns = [
         {"name": "distance", "value": "0.4", "threshold": "0.2", "floor": "0.03", "samples": 9},
         {"name": "carrier", "check": "completeness", "value": "0.5", "threshold": "0.1", "samples": 9},
-    ]
+        *(
+            {"name": "sex", "check": check, "value": "0.6", "threshold": "0.8", "floor": "0.7", "samples": 9,
+             "drifted": sure}
+            for check, sure in (("demographicParityRatio", True), ("demographicParityDifference", False))
+        ),
+    ]  # fmt: skip
     entry = {"name": "watch", "interval": "0.58 to 0.64", "coverage": "0.4", "columns": columns}
     value, labels = told(training(entry)).get_sample_value, {**PLACE, "trigger": "watch"}
     assert value("noria_trigger_interval", {**labels, "end": "low"}) == 0.58
@@ -174,6 +179,12 @@ def test_a_trigger_tells_how_sure_it_is_and_which_columns_stand_out() -> None:
     assert value("noria_drift_score", {**labels, "feature": "carrier", "check": "completeness"}) == 0.5
     assert value("noria_drift_floor", {**labels, "feature": "distance"}) == 0.03
     assert value("noria_drift_floor", {**labels, "feature": "carrier"}) is None
+    ratio = {**labels, "feature": "sex", "check": "demographicParityRatio"}
+    assert value("noria_fairness_value", ratio) == 0.6
+    assert value("noria_fairness_bound", ratio) == 0.8
+    assert value("noria_fairness_exceeded", ratio) == 1
+    assert value("noria_fairness_exceeded", {**ratio, "check": "demographicParityDifference"}) == 0
+    assert value("noria_drift_score", ratio) is None
 
 
 def test_a_value_that_is_no_number_is_left_out() -> None:

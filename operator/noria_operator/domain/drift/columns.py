@@ -19,6 +19,7 @@ from noria_operator.domain import estimated_errors
 from noria_operator.domain.drift import distances
 from noria_operator.domain.drift.distances import MEASURES, shares
 from noria_operator.domain.estimated_errors import ErrorsByBin
+from noria_operator.domain.fairness import Slicing
 
 PREDICTION: Final = "__prediction__"
 """The column of what the model answered."""
@@ -59,6 +60,7 @@ class Reference:
     prediction: Column
     errors: ErrorsByBin | None = None
     """Of a regression."""
+    slices: tuple[Slicing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,10 @@ def parse(document: Mapping[str, Any]) -> Reference:
     columns = tuple(_column(entry) for entry in document["features"])
     prediction, errors = _column(document["prediction"]), document.get("errors")
     known = None if errors is None else estimated_errors.parse(errors, len(prediction.bins))
-    return Reference(int(document["samples"]), columns, prediction, known)
+    slices = tuple(
+        Slicing(str(one["feature"]), tuple(map(str, one["groups"]))) for one in document.get("slices", ())
+    )
+    return Reference(int(document["samples"]), columns, prediction, known, slices)
 
 
 def _column(entry: Mapping[str, Any]) -> Column:
