@@ -27,6 +27,7 @@ from tests.rules.world import (
 )
 
 Json = dict[str, Any]
+SEX = {"feature": "sex", "check": "demographicParityRatio"}
 Case = tuple[list[Json], str, list[dict[str, str]]]
 ESTIMATED = "EstimatedPerformance"
 CASES: dict[str, dict[str, Case]] = {
@@ -262,6 +263,36 @@ CASES: dict[str, dict[str, Case]] = {
             ],
             "10m",
             [at(BAD, **LOOP, decision="Warn")],
+        ),
+        "not for fairness, which has an alert of its own": (
+            [
+                series("noria_trigger_decision", "1x20", **BAD, **LOOP, decision="Warn", kind="Fairness"),
+                series("noria_fairness_exceeded", "1x20", **BAD, **LOOP, **SEX),
+            ],
+            "10m",
+            [],
+        ),
+    },
+    "NoriaUnfair": {
+        "one bound is exceeded, one is not, and another loop has not asked for enough windows yet": (
+            [
+                series("noria_trigger_decision", "1x20", **BAD, **LOOP, decision="Warn", kind="Fairness"),
+                series("noria_fairness_exceeded", "1x20", **BAD, **LOOP, **SEX),
+                series("noria_fairness_exceeded", "0x20", **BAD, **LOOP, **{**SEX, "check": "other"}),
+                series("noria_trigger_decision", "1x20", **GOOD, **LOOP, decision="Wait", kind="Fairness"),
+                series("noria_fairness_exceeded", "1x20", **GOOD, **LOOP, **SEX),
+            ],
+            "10m",
+            [at(BAD, **LOOP, **SEX)],
+        ),
+        "and is over": (
+            [
+                series("noria_trigger_decision", "1x10", **BAD, **LOOP, decision="Warn", kind="Fairness"),
+                series("noria_trigger_decision", "_x10 1x10", **BAD, **LOOP, decision="No", kind="Fairness"),
+                series("noria_fairness_exceeded", "1x10 0x10", **BAD, **LOOP, **SEX),
+            ],
+            "18m",
+            [],
         ),
     },
     "NoriaEstimatedQualityLow": {

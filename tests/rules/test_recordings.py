@@ -124,6 +124,42 @@ def test_accuracy_is_that_of_any_number_of_classes(tmp_path: Path) -> None:
     )
 
 
+def test_slices_are_summed_over_pods_before_they_are_compared(tmp_path: Path) -> None:
+    group = {**V, "feature": "sex", "slice": "f"}
+    counted = [
+        series("model_slice_positive_predictions_total", f"0+{positive}x720", **BAD, **group, pod=pod)
+        for pod, positive in (("a", 1), ("b", 2))
+    ]
+    counted += [
+        series("model_slice_predictions_total", f"0+{rows}x720", **BAD, **group, pod=pod)
+        for pod, rows in (("a", 1), ("b", 9))
+    ]
+    counted += [
+        series(
+            "model_slice_confusion_total",
+            f"0+{count}x720",
+            **BAD,
+            **group,
+            actual=actual,
+            predicted=predicted,
+        )
+        for actual, predicted, count in (("1", "1", 3), ("0", "0", 5), ("0", "1", 1), ("1", "0", 1))
+    ]
+    counted += [
+        series("model_slice_errors_labelled_total", "0+2x720", **BAD, **group),
+        series("model_slice_errors_absolute_total", "0+1x720", **BAD, **group, side="over"),
+        series("model_slice_errors_absolute_total", "0+4x720", **BAD, **group, side="under"),
+    ]
+    place = at(BAD, **group)
+    judge(
+        tmp_path,
+        counted,
+        rounded("model:slice_positive:ratio1d", "12h", 4, (place, 0.3)),
+        rounded("model:slice_accuracy:ratio1d", "12h", 4, (place, 0.8)),
+        rounded("model:slice_mean_absolute_error:1d", "12h", 4, (place, 2.5)),
+    )
+
+
 def test_a_regressions_error_has_its_margin(tmp_path: Path) -> None:
     """Half of the rows are off by 1, half by 3: mean 2, mean square 5, so a deviation of 1."""
     place = at(BAD, **V)
