@@ -1,0 +1,97 @@
+"""What a model predicts decides how its counts are read: from requests and labels to figures of the operator,
+for several classes and for a regression.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import f1_score
+from tests.unit.serving.test_monitoring import Server
+
+from noria_operator.domain.classes import Classes
+from noria_operator.domain.drift.columns import PREDICTION
+from noria_operator.domain.estimated_errors import ExpectedErrors
+from noria_operator.domain.performance import Errors, measure
+from noria_operator.evidence import windows
+from noria_serving.bundle import save
+from noria_serving.model.loaded import load
+from noria_serving.server.app import App
+from noria_serving.server.counters_app import CountersApp
+
+VERSION = "late-model-4"
+RNG = np.random.default_rng(8)
+X = RNG.normal(size=(300, 3))
+
+
+async def labelled(server: Server, rows: np.ndarray, labels: list[Any]) -> list[Any]:
+    """Predictions, each with its label as feedback."""
+    answers = []
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=App(server.models)), base_url="http://late"
+    ) as client:
+        for row, label in zip(rows, labels, strict=True):
+            tensor = {"name": "input-0", "shape": [1, 3], "datatype": "FP64", "data": row.tolist()}
+            answer = await client.post("/v2/models/late/infer", json={"inputs": [tensor]})
+            assert answer.status_code == 200
+            token = answer.headers["Noria-Feedback"]
+            told = await client.post("/v2/models/late/feedback", json={"token": token, "labels": [label]})
+            assert told.status_code == 200, told.text
+            answers.append(answer.json())
+    return answers
+
+
+async def test_several_classes_have_accuracy_and_f1_of_the_likeliest_one(tmp_path: Path) -> None:
+    truth = np.array(["cat", "dog", "eel"])[np.digitize(X[:, 0] + RNG.normal(size=300), [-0.5, 0.7])]
+    model = LogisticRegression().fit(X, truth)
+    save(model, X, truth, tmp_path)
+    server = Server(load(str(tmp_path)))
+    await labelled(server, X[:60], truth[:60].tolist())
+    document = windows.parse(await server.told("/counters"))
+    assert document is not None
+    joined = windows.joined(document.counts, VERSION, "f1")
+    assert isinstance(joined, Classes)
+    said = model.predict(X[:60])
+    for metric, expected in (
+        ("accuracy", float((said == truth[:60]).mean())),
+        ("f1", f1_score(truth[:60], said, average="macro")),
+    ):
+        found = measure(metric, joined)
+        assert found is not None
+        assert found.value == pytest.approx(expected)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=CountersApp(server.models)), base_url="http://late"
+    ) as client:
+        page = (await client.get("/metrics")).text
+    hits = int(((said == "dog") & (truth[:60] == "eel")).sum())
+    labels = f'actual="eel",model="late-model",predicted="dog",version="{VERSION}"'
+    assert f"model_confusion_total{{{labels}}} {hits}.0" in page
+
+
+async def test_a_regression_has_errors_by_label_and_an_estimate_without(tmp_path: Path) -> None:
+    truth = X[:, 0] + RNG.normal(size=300)
+    model = LinearRegression().fit(X, truth)
+    save(model, X, truth, tmp_path)
+    server = Server(load(str(tmp_path)))
+    await labelled(server, X[:80], truth[:80].tolist())
+    document = windows.parse(await server.told("/counters"))
+    reference = windows.reference(await server.told("/reference"), VERSION)
+    assert document is not None
+    assert reference is not None
+    assert windows.task(document.counts, VERSION) == "regression"
+    joined = windows.joined(document.counts, VERSION, "mae")
+    assert isinstance(joined, Errors)
+    realised = measure("mae", joined)
+    assert realised is not None
+    assert realised.value == pytest.approx(float(np.abs(model.predict(X[:80]) - truth[:80]).mean()), rel=1e-3)
+    assert reference.errors is not None
+    assert reference.errors.of == "training"
+    seen = windows.seen(document.counts, VERSION)[PREDICTION]
+    estimated = measure("mae", ExpectedErrors(reference.errors, seen.bins))
+    assert estimated is not None
+    assert estimated.low < realised.value < estimated.high
