@@ -24,6 +24,8 @@ Place = tuple[str, int]
 """A tensor and the column in it."""
 _join: Final = cast("Callable[[Iterable[Any]], bytes]", b"".join)
 """Of anything that has a buffer, which the stubs do not know."""
+_item: Final[Callable[[Array], str]] = np.ndarray.item
+"""The one text of an array."""
 SCORES: Final = "\0scores"
 """The prediction, as if it were one more tensor; no tensor is called so."""
 BLOCK: Final = 256
@@ -38,30 +40,37 @@ class Waiting:
         self.numbers = [place for place, kind in places if kind == "numeric"]
         self.texts = [place for place, kind in places if kind == "category"]
         self._moves = [self._move(source) for source in dict.fromkeys(source for source, _ in self.numbers)]
-        self.rows = 0
-        self.requests = 0
         self._layout = Layout(self.numbers, {}, np.empty(0))
         self._laid = False
         self._packed: list[bytes] = []
+        self._said: list[str] = []
+        """Texts of the requests of one row, one request after the other."""
         self._several: list[Inputs] = []
+        self._rows_of_several = 0
+
+    @property
+    def requests(self) -> int:
+        return len(self._packed) + len(self._several)
+
+    @property
+    def rows(self) -> int:
+        return len(self._packed) + self._rows_of_several
 
     def add(self, inputs: Inputs, scores: Array) -> int:
         """inputs: as the model took them; scores: one a row. The number of rows that wait now."""
-        self.requests += 1
         if len(scores) == 1 and (self._laid or self._fits(inputs, scores)):
             layout = self._layout
             try:
                 packed = _join((*layout.pick(inputs), scores))
                 if len(packed) == layout.record.itemsize:
-                    for name, texts in layout.texts.items():
-                        texts.append(inputs[name].item())
+                    if layout.texts:
+                        self._said.extend(map(_item, layout.pick_texts(inputs)))
                     self._packed.append(packed)
-                    self.rows += 1
-                    return self.rows
+                    return len(self._packed) + self._rows_of_several
             except (BufferError, TypeError):
                 pass  # a view with gaps
         self._several.append({**inputs, SCORES: scores})
-        self.rows += len(scores)
+        self._rows_of_several += len(scores)
         return self.rows
 
     def _fits(self, inputs: Inputs, scores: Array) -> bool:
@@ -84,7 +93,7 @@ class Waiting:
         scores = np.empty((1, self.rows), _common([*scored, layout.record[SCORES]] if singles else scored))
         if singles:
             scores[0, :singles] = layout.unpack(self._packed, numbers[:, :singles])
-        texts = [layout.texts.get(source, []) for source, _ in self.texts]
+        texts = layout.told(self._said, self.texts)
         if columns:
             scores[0, singles:] = columns[SCORES][:, 0]
             for source, targets, chosen in self._moves:
@@ -93,8 +102,7 @@ class Waiting:
                     numbers[targets, singles + start : singles + start + len(rows)] = rows.T[chosen]
             for values, (source, column) in zip(texts, self.texts, strict=True):
                 values.extend(map(str, columns[source][:, column].tolist()))
-        layout.texts = {source: [] for source in layout.texts}
-        self._packed, self._several, self.rows, self.requests = [], [], 0, 0
+        self._packed, self._said, self._several, self._rows_of_several = [], [], [], 0
         return scores, numbers, texts
 
     def _move(self, tensor: str) -> tuple[str, Any, Any]:
@@ -114,17 +122,20 @@ class Layout:
     """Where the numbers of a request of one row lie when its arrays are written one after the other."""
 
     def __init__(self, wanted: Sequence[Place], inputs: Inputs, scores: Array) -> None:
-        self.texts: dict[str, list[str]] = {n: [] for n, array in inputs.items() if array.dtype.kind in "OUS"}
+        self.texts = [name for name, array in inputs.items() if array.dtype.kind in "OUS"]
         counted = {source for source, _ in wanted}
         names = [name for name in inputs if name in counted and name not in self.texts]
-        self.pick: Callable[[Inputs], Iterable[Array]] = lambda given: [given[name] for name in names]
-        if len(names) > 1:
-            self.pick = itemgetter(*names)  # the same in half the time
+        self.pick, self.pick_texts = _picker(names), _picker(self.texts)
         fields = _fields({name: inputs[name] for name in names})
         self.kinds = [kind for _, kind, _ in fields]
         kept: list[Any] = [(name, kind, (len(places),)) for name, kind, places in fields]
         self.record = np.dtype([*kept, (SCORES, scores.dtype)])
         self._moves = [_move(wanted, name, places) for name, _, places in fields]
+
+    def told(self, said: list[str], wanted: Sequence[Place]) -> list[list[str]]:
+        """The texts of each of `wanted`, a list of its own; none where requests have none of it."""
+        places = {name: index for index, name in enumerate(self.texts)}
+        return [said[places[name] :: len(places)] if name in places else [] for name, _ in wanted]
 
     def unpack(self, packed: Sequence[bytes], numbers: Array) -> Array:
         """Write the numbers into the rows of `numbers`, a column for each of `packed`; the predictions."""
@@ -132,6 +143,13 @@ class Layout:
         for field, targets, columns in self._moves:
             numbers[targets] = rows[field].T[columns]
         return rows[SCORES]
+
+
+def _picker(names: Sequence[str]) -> Callable[[Inputs], Iterable[Array]]:
+    """What takes these arrays out of a request's."""
+    if len(names) > 1:
+        return itemgetter(*names)  # in half the time of what follows
+    return lambda given: [given[name] for name in names]
 
 
 def _common(kinds: Iterable[Any]) -> Any:

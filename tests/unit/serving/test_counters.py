@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from noria_serving import reference, signature
 from noria_serving.counters.recorder import FOLD_ROWS, Recorder
 from noria_serving.counters.ring import Ring
 from noria_serving.counters.state import State
@@ -94,6 +95,22 @@ def test_every_value_is_counted_by_the_definition_of_its_bins(loaded_frame: Load
     start, size = recorder.state.prediction, reference.prediction.size
     scores = [row[0] for row in every]
     assert vector[start : start + size + 4].tolist() == one_by_one(reference.prediction, scores)
+
+
+def test_texts_of_several_columns_keep_to_their_features() -> None:
+    names = ["from", "to", "carrier"]
+    tensors = tuple(signature.Tensor(name, "BYTES", (-1, 1)) for name in names)
+    random = np.random.default_rng(9)
+    rows = {name: random.choice(list("abcdefgh"), size=(60, 1)).astype(object) for name in names}
+    document = reference.build(signature.Signature(tensors, ()), rows, np.zeros(60))
+    recorder = Recorder(reference.parse(document))
+    for start, end in [*((i, i + 1) for i in range(20)), (20, 40), *((i, i + 1) for i in range(40, 60))]:
+        recorder.answered({name: rows[name][start:end] for name in names}, np.zeros(end - start))
+        if start == 50:
+            recorder.fold()
+    vector = counts(recorder)
+    for start, bins in zip(recorder.state.features, recorder.state.reference.features, strict=True):
+        assert vector[start : start + bins.size].tolist() == list(bins.counts)
 
 
 def test_a_matrix_is_counted_whatever_its_layout_in_memory(loaded: Loaded) -> None:
