@@ -121,11 +121,17 @@ def _document(artifact: Artifact, name: str) -> Any:
 
 
 def _check_reference(shape: signature.Signature, bins: reference.Reference) -> None:
-    widths = {tensor.name: (tensor.shape[1] if len(tensor.shape) > 1 else 1) for tensor in shape.inputs}
+    sizes = {tensor.name: tensor.shape[1:] for tensor in shape.inputs}
     for feature in bins.features:
-        width = widths.get(feature.input, 0)
+        size = sizes.get(feature.input)
+        if size is not None and -1 in size:
+            raise NoriaError(
+                Reason.MANIFEST_INVALID,
+                f"reference.json: {feature.name!r} cannot be counted, as rows of {feature.input!r} differ in "
+                "size; state their size in signature.json, or leave its features out of the reference",
+            )
         last = feature.column + (feature.projection.width if feature.projection else 1) - 1
-        if feature.column < 0 or (width != -1 and last >= width):
+        if size is None or feature.column < 0 or last >= math.prod(size):
             raise NoriaError(
                 Reason.MANIFEST_INVALID, f"reference.json: {feature.name!r} is not in the signature"
             )

@@ -125,6 +125,26 @@ def test_a_model_that_answers_otherwise_is_not_served(matrix_bundle: Bundle, cop
     assert refusal(path) is Reason.GOLDEN_MISMATCH
 
 
+@pytest.mark.parametrize(
+    ("width", "column", "said"),
+    [(-1, 0, "rows of 'input-0' differ in size; state their size"), (2, 2, "'x2' is not in the signature")],
+)
+def test_features_that_cannot_be_counted_are_refused(
+    matrix_bundle: Bundle, copy_of: Copy, width: int, column: int, said: str
+) -> None:
+    path = copy_of(matrix_bundle)
+    signature = json.loads((path / contract.SIGNATURE).read_bytes())
+    signature["inputs"][0]["shape"] = [-1, width]
+    (path / contract.SIGNATURE).write_bytes(result.canonical(signature))
+    reference = json.loads((path / contract.REFERENCE).read_bytes())
+    reference["features"] = [reference["features"][column]]
+    (path / contract.REFERENCE).write_bytes(result.canonical(reference))
+    rewrite(path)
+    with pytest.raises(NoriaError, match=said) as caught:
+        load(str(path))
+    assert caught.value.reason is Reason.MANIFEST_INVALID
+
+
 class Bomb:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, ("/nonexistent/this-ran",)
