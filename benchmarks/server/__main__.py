@@ -1,5 +1,6 @@
 """`python -m benchmarks.server [--quick] [--into FOLDER]`: measure all servers in turn, print the tables, and
-keep them with the figures and a picture as build/bench/server-figures.{md,json} and server-cpu.svg.
+keep them with the figures, a picture and a page that compares them as build/bench/server-figures.{md,json},
+server-cpu.svg and server.md.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 from benchmarks.peers import models, servers
 from benchmarks.peers.process import ServerFailed
 from benchmarks.report import RESULTS, machine
-from benchmarks.server import picture, table
+from benchmarks.server import counting, page, picture, table
 from benchmarks.server.measure import Cell, Figures, WrongAnswer, visit
 
 LANES = (
@@ -28,6 +30,8 @@ LANES = (
     servers.FLOOR,
     servers.FLOOR_GRPC,
 )
+COUNTING_ROUNDS = 100
+"""Each takes 15 ms."""
 Medians = dict[str, dict[Cell, Figures]]
 
 
@@ -47,6 +51,7 @@ def main() -> None:
     lanes = [lane for lane in LANES if not options.only or lane.name in options.only]
     began = time.monotonic()
     medians, left_out = _rounds(lanes, rounds, seconds)
+    counted = {what: median(samples) for what, samples in counting.measured(COUNTING_ROUNDS).items()}
     minutes = (time.monotonic() - began) / 60
     text = "\n".join(
         [
@@ -59,7 +64,10 @@ def main() -> None:
         ]
     )
     sys.stdout.write(text)
-    _keep(options.into, text, medians, lanes)
+    _keep(options.into, text, medians, lanes, counted)
+    day = datetime.now(UTC).date()
+    compared = page.markdown(medians, lanes, counted, left_out, rounds=rounds, day=day)
+    (options.into / "server.md").write_text(compared)
 
 
 def _rounds(lanes: Sequence[servers.Server], rounds: int, seconds: float) -> tuple[Medians, list[str]]:
@@ -93,13 +101,20 @@ def _median(runs: list[Figures]) -> Figures:
     return {name: median(run[name] for run in runs) for name in runs[0]}
 
 
-def _keep(folder: Path, text: str, medians: Medians, lanes: Sequence[servers.Server]) -> None:
+def _keep(
+    folder: Path,
+    text: str,
+    medians: Medians,
+    lanes: Sequence[servers.Server],
+    counted: Mapping[str, float],
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     plain = {
         lane: {f"{c.shape} {c.backend} {c.protocol}": figures for c, figures in cells.items()}
         for lane, cells in medians.items()
     }
-    (folder / "server-figures.json").write_text(json.dumps(plain, indent=1) + "\n")
+    figures = {**plain, "counting, µs a prediction": counted}
+    (folder / "server-figures.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     (folder / "server-figures.md").write_text(f"# The model server beside its peers: figures\n\n{text}")
     picture.draw(medians, lanes, folder / "server-cpu.svg")
 

@@ -1,0 +1,191 @@
+"""What a run found as docs/benchmarks/server.md: Noria beside the best peer, and who wins. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from benchmarks.peers.servers import FLOOR, FLOOR_GRPC, NORIA, Server
+from benchmarks.server.counting import FEATURES
+from benchmarks.server.measure import STEADY_RATE, Cell, Figures
+
+Medians = Mapping[str, Mapping[Cell, Figures]]
+FLOORS = (FLOOR.name, FLOOR_GRPC.name)
+INTRODUCTION = """\
+# The model server beside its peers
+
+`make bench-server` wrote this page on {day:%-d %B %Y}. It measured Noria's model server, {peers} and bare
+floors in {rounds} rounds, one after the other, with the same model files and the same requests over 16
+connections. [All figures](server-figures.md) (also as [JSON](server-figures.json)) name the machine. Read
+ratios: times belong to it.
+
+CPU is that of a server's whole process tree, divided by the requests that it answered.
+
+![CPU a request of each server](server-cpu.svg)
+
+Noria is measured as users run it: counts of features and predictions, signed feedback tokens, checks of
+every value and logging are on, and it answers labels and probabilities. Peers answer labels alone, one
+process each, in the way their documentation shows for the least overhead. Floors decode, ask the model and
+encode, and do nothing else.
+"""
+COUNTING = """\
+Counting is a part of every figure of Noria's. Alone (`python -m benchmarks.server.counting`) it takes a
+prediction of {features} features so much CPU; the floor sorts the same values and looks up their bins, with
+numpy alone."""
+RAW_AND_LARGE = """\
+there is nothing to parse, so what decides is counting 50,000 values a request, a fifth to a third of
+  Noria's CPU here, and the probabilities that peers do not answer. With counting taken out, Noria takes
+  less than KServe. What is counted is exact; nothing is sampled. Three other ways were tried, and gained
+  nothing that could be measured: comparing values with all bounds instead of sorting them, counting several
+  requests at a time, and reading a tensor where it came instead of copying it."""
+LEFT_OUT = """\
+MLServer and LitServe take no binary tensors. What gave errors or wrong answers, at least in one round:"""
+SAME = 1.05
+"""Times; figures that differ by less are called the same: runs of one server differ by as much."""
+UNKNOWN = "nobody has looked into it yet."
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the comparison. `unit`: behind the figure; `more`: whether more is better."""
+
+    label: str
+    cell: Cell
+    figure: str = "cpu ms"
+    unit: str = "ms"
+    more: bool = False
+
+
+SKLEARN, ONNX = Cell("small", "sklearn", "json"), Cell("small", "onnx", "json")
+MEASURES = (
+    Measure("CPU a request, scikit-learn, V2 JSON", SKLEARN),
+    Measure("CPU a request, ONNX, V2 JSON", ONNX),
+    Measure("CPU a request, scikit-learn, gRPC", Cell("small", "sklearn", "grpc")),
+    Measure("CPU a request, ONNX, gRPC", Cell("small", "onnx", "grpc")),
+    Measure("CPU a request, ONNX, binary tensors", Cell("small", "onnx", "binary")),
+    Measure("memory, scikit-learn", SKLEARN, "rss", "MiB"),
+    Measure("memory, ONNX", ONNX, "rss", "MiB"),
+    Measure("start to ready, scikit-learn", SKLEARN, "start s", "s"),
+    Measure("start to ready, ONNX", ONNX, "start s", "s"),
+    Measure("p99 at its own half load, scikit-learn", SKLEARN, "half p99 ms"),
+    Measure("p99 at its own half load, ONNX", ONNX, "half p99 ms"),
+    Measure(f"p99 at {STEADY_RATE:.0f} requests a second, scikit-learn", SKLEARN, "steady p99 ms"),
+    Measure(f"p99 at {STEADY_RATE:.0f} requests a second, ONNX", ONNX, "steady p99 ms"),
+    Measure("answers a second, scikit-learn, V2 JSON", SKLEARN, "rps", "", more=True),
+    Measure("answers a second, ONNX, V2 JSON", ONNX, "rps", "", more=True),
+    Measure(
+        "CPU a request, 1,000 rows × 50 columns, scikit-learn, V2 JSON", Cell("large", "sklearn", "json")
+    ),
+    Measure("CPU a request, 1,000 rows × 50 columns, ONNX, V2 JSON", Cell("large", "onnx", "json")),
+    Measure("CPU a request, 1,000 rows × 50 columns, scikit-learn, gRPC", Cell("large", "sklearn", "grpc")),
+    Measure("CPU a request, 1,000 rows × 50 columns, ONNX, gRPC", Cell("large", "onnx", "grpc")),
+    Measure("CPU a request, 1,000 rows × 50 columns, ONNX, binary tensors", Cell("large", "onnx", "binary")),
+)
+WHY: Mapping[tuple[str, str], str] = {("large", "grpc"): RAW_AND_LARGE}
+"""What is known of a shape and protocol in which a peer takes less CPU."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A measure with the figures of Noria and of the best peer, if any has one."""
+
+    measure: Measure
+    ours: float
+    peer: str
+    theirs: float | None
+
+    @property
+    def times(self) -> float:
+        """How many times Noria's figure is that of the peer, or the other way round; at least 1."""
+        return 1.0 if self.theirs is None else max(self.ours, self.theirs) / min(self.ours, self.theirs)
+
+    @property
+    def lost(self) -> bool:
+        if self.theirs is None or self.times < SAME:
+            return False
+        return self.theirs > self.ours if self.measure.more else self.theirs < self.ours
+
+    def line(self) -> str:
+        """Of the table; a peer that wins is bold."""
+        measure = self.measure
+        cells = [measure.label, _figure(self.ours, measure.unit), "none", ""]
+        if self.theirs is not None:
+            theirs = f"{_figure(self.theirs, measure.unit)} ({self.peer})"
+            compared = "more" if self.ours > self.theirs else "less"
+            apart = f"{self.times:.1f} times {compared}" if self.times >= SAME else "the same"
+            cells[2:] = [f"**{theirs}**" if self.lost else theirs, apart]
+        return f"| {' | '.join(cells)} |"
+
+
+def markdown(
+    medians: Medians,
+    lanes: Sequence[Server],
+    counted: Mapping[str, float],
+    left_out: Sequence[str],
+    *,
+    rounds: int,
+    day: date,
+) -> str:
+    """The whole page. counted: µs of CPU a prediction, by what is counted."""
+    peers = ", ".join(lane.title for lane in lanes if lane.name not in (NORIA.name, *FLOORS))
+    found = compared(medians, lanes)
+    return "\n".join(
+        [
+            INTRODUCTION.format(day=day, peers=peers, rounds=rounds),
+            "| measure | Noria | best peer | |",
+            "|---|---|---|---|",
+            *(one.line() for one in found),
+            "",
+            COUNTING.format(features=FEATURES),
+            "",
+            "| what is counted | µs |",
+            "|---|---|",
+            *(f"| {what} | {value:.2f} |" for what, value in counted.items()),
+            "",
+            "## Where a peer wins, and why",
+            "",
+            *(_reasons(found) or ["- Nowhere, in this run."]),
+            "",
+            "## Left out",
+            "",
+            LEFT_OUT,
+            "",
+            *(f"- {what}" for what in left_out or ["nothing"]),
+            "",
+        ]
+    )
+
+
+def compared(medians: Medians, lanes: Sequence[Server]) -> list[Compared]:
+    """Every measure that Noria has a figure of."""
+    found = []
+    for measure in MEASURES:
+        figures = {
+            lane: cells[measure.cell][measure.figure]
+            for lane, cells in medians.items()
+            if lane not in FLOORS and measure.figure in cells.get(measure.cell, {})
+        }
+        if NORIA.name not in figures:
+            continue
+        ours = figures.pop(NORIA.name)
+        best = (max if measure.more else min)(figures, key=lambda lane: figures[lane], default=None)
+        title = next((lane.title.split()[0] for lane in lanes if lane.name == best), "")
+        found.append(Compared(measure, ours, title, None if best is None else figures[best]))
+    return found
+
+
+def _reasons(found: Sequence[Compared]) -> list[str]:
+    """A line for each reason, with all that it explains."""
+    lost: dict[str, list[str]] = {}
+    for one in found:
+        if one.lost:
+            cpu = one.measure.figure == "cpu ms"
+            why = WHY.get((one.measure.cell.shape, one.measure.cell.protocol), UNKNOWN) if cpu else UNKNOWN
+            lost.setdefault(why, []).append(one.measure.label)
+    return [f"- **{'; '.join(labels)}**: {why}" for why, labels in lost.items()]
+
+
+def _figure(value: float, unit: str) -> str:
+    text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{text} {unit}".rstrip()

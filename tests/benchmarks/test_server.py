@@ -1,0 +1,55 @@
+"""The page that compares Noria with the best peer says who wins, and why where it is known."""
+
+from datetime import date
+
+from benchmarks.peers.servers import FLOOR, KSERVE, MLSERVER, NORIA
+from benchmarks.server import page
+from benchmarks.server.measure import Cell
+
+LANES = [NORIA, MLSERVER, KSERVE, FLOOR]
+SMALL, LARGE = Cell("small", "onnx", "json"), Cell("large", "onnx", "grpc")
+COUNTED = {"one matrix": 1.0, "floor": 0.125}
+
+
+def written(medians: page.Medians) -> str:
+    return page.markdown(medians, LANES, COUNTED, [], rounds=3, day=date(2026, 11, 28))
+
+
+def test_the_best_peer_stands_beside_noria_and_no_floor_does() -> None:
+    text = written(
+        {
+            "noria": {SMALL: {"cpu ms": 0.14, "rps": 6000.0}},
+            "mlserver": {SMALL: {"cpu ms": 0.56, "rps": 1500.0}},
+            "kserve": {SMALL: {"cpu ms": 0.8, "rps": 1200.0}},
+            "floor": {SMALL: {"cpu ms": 0.06, "rps": 16000.0}},
+        }
+    )
+    assert "| CPU a request, ONNX, V2 JSON | 0.14 ms | 0.56 ms (MLServer) | 4.0 times less |" in text
+    assert "| answers a second, ONNX, V2 JSON | 6,000 | 1,500 (MLServer) | 4.0 times more |" in text
+    assert "- Nowhere, in this run." in text
+    assert "on 28 November 2026" in text
+
+
+def test_where_a_peer_wins_it_is_bold_and_the_reason_is_given() -> None:
+    text = written({"noria": {LARGE: {"cpu ms": 1.0}}, "kserve": {LARGE: {"cpu ms": 0.8}}})
+    assert (
+        "| CPU a request, 1,000 rows × 50 columns, ONNX, gRPC | 1 ms | **0.8 ms (KServe)** | 1.2 times more |"
+        in text
+    )
+    assert "- **CPU a request, 1,000 rows × 50 columns, ONNX, gRPC**: there is nothing to parse" in text
+
+
+def test_a_loss_that_nobody_has_explained_is_not_hidden() -> None:
+    text = written({"noria": {SMALL: {"rps": 900.0}}, "mlserver": {SMALL: {"rps": 1000.0}}})
+    assert f"- **answers a second, ONNX, V2 JSON**: {page.UNKNOWN}" in text
+
+
+def test_a_difference_within_the_noise_is_no_win() -> None:
+    text = written({"noria": {SMALL: {"cpu ms": 1.02}}, "mlserver": {SMALL: {"cpu ms": 1.0}}})
+    assert "| CPU a request, ONNX, V2 JSON | 1.02 ms | 1 ms (MLServer) | the same |" in text
+    assert "- Nowhere, in this run." in text
+
+
+def test_what_no_peer_answers_has_none_beside_it() -> None:
+    text = written({"noria": {Cell("small", "onnx", "binary"): {"cpu ms": 0.14}}})
+    assert "| CPU a request, ONNX, binary tensors | 0.14 ms | none |  |" in text
