@@ -43,6 +43,7 @@ class Recorder:
         self._numbers = Numbers([[(start, bins)] for start, bins in starts if bins.kind == "numeric"])
         self._texts = [Texts(start, bins) for start, bins in starts if bins.kind == "category"]
         self._vectors = Vectors(starts, time.monotonic)
+        self._embeds = any(bins.projection is not None for bins in reference.features)
         self._requests = [0] * len(REQUESTS)
         self._waiting = Waiting(reference)
         self._sliced = Sliced(reference.slices, self.state.slices, self._waiting.numbers, self._waiting.texts)
@@ -52,7 +53,8 @@ class Recorder:
 
         True when it is time to fold.
         """
-        self._vectors.keep(inputs)
+        if self._embeds:
+            self._vectors.keep(inputs)
         rows = self._waiting.add(inputs, prediction)
         if rows >= MOST_ROWS:
             self.fold()
