@@ -1,8 +1,9 @@
 """`python -m benchmarks.server.counting`: what counting costs a prediction, in CPU time of its thread.
 
 Requests of one row are counted and folded as the server does it. They are few enough to stay in the caches,
-as the arrays of a request are that was just answered. The floor is numpy alone, sorting the same values and
-looking up every bin of a matrix that is there already.
+as the arrays of a request are that was just answered. `answers` is what it costs beside that to keep their
+answers, while two versions are compared. The floor is numpy alone, sorting the same values and looking up
+every bin of a matrix that is there already.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from noria_serving import reference, signature
+from noria_serving.counters.answers import Answers, key
 from noria_serving.counters.recorder import FOLD_ROWS, Recorder
 from noria_serving.slices import Asked
 
@@ -42,7 +44,7 @@ def main() -> None:
     sys.stdout.write(f"µs of CPU a prediction of {FEATURES} features, {options.rounds} rounds\n")
     for name, samples in found.items():
         sys.stdout.write(f"{name:<36} median {median(samples):5.2f}   least {min(samples):5.2f}\n")
-    slow = [name for name in list(found)[:3] if median(found[name]) > options.limit > 0]
+    slow = [name for name in (*list(found)[:3], "answers") if median(found[name]) > options.limit > 0]
     sys.exit(f"over {options.limit} µs: {', '.join(slow)}" if slow else 0)
 
 
@@ -50,12 +52,13 @@ def measured(rounds: int) -> dict[str, list[float]]:
     """µs of CPU a prediction, by what is counted, in each round; `floor` is the last."""
     cases = [_matrix(), _columns(texts=0), _columns(texts=0, apart=SLICES[:1]), _columns(texts=5),
              _columns(texts=5, apart=SLICES)]  # fmt: skip
-    found: dict[str, list[float]] = {name: [] for name, *_ in cases} | {"floor": []}
+    found: dict[str, list[float]] = {name: [] for name, *_ in cases} | {"answers": [], "floor": []}
     gc.disable()
     try:
         for _ in range(rounds):
             for name, recorder, requests in cases:
                 found[name].append(_counted(recorder, requests))
+            found["answers"].append(_kept())
             found["floor"].append(_floor())
     finally:
         gc.enable()
@@ -71,6 +74,19 @@ def _counted(recorder: Recorder, requests: list[Inputs]) -> float:
     for inputs in repeated:
         if answered(inputs, score):
             fold()
+    return (time.thread_time() - began) / rows * 1e6
+
+
+def _kept() -> float:
+    """Answers of one row, to requests of as many bytes as such rows have in JSON."""
+    answers, score, rows = Answers("binary", ()), np.full(1, 0.3, dtype=np.float32), BATCHES * FOLD_ROWS
+    requests = [(b"%036d" % number, b"%0500d" % number) for number in range(rows)]
+    answers.ask(0.0)
+    add = answers.add
+    began = time.thread_time()
+    for id_, body in requests:
+        if answers.wanted:
+            add(key(id_, body), score)
     return (time.thread_time() - began) / rows * 1e6
 
 

@@ -106,6 +106,12 @@ STARTED_METRIC: Final = "model_counts_started_timestamp_seconds"
 REFERENCE_PATH: Final = "/reference"
 """Of the counters' port: reference.json of the served version, with its name."""
 REFERENCE_SCHEMA: Final = "noria.reference/v1"
+ANSWERS_PATH: Final = "/answers"
+"""Of the counters' port: the newest answers by request, so that those of two versions to a request and its
+copy can be compared. Nothing is kept unless somebody asks."""
+ANSWERS_SCHEMA: Final = "noria.answers/v1"
+REQUEST_ID_HEADER: Final = "x-request-id"
+"""Names a request; routers give it to those that have none, and copies of a request have the same."""
 SCORE_BINS: Final = 200
 """Feedback on a score in [0, 1] is counted in this many bins of equal width, the same for every version."""
 CONFUSION_CLASSES: Final = 20

@@ -57,20 +57,22 @@ class Received(NamedTuple):
     message: ModelInferRequest
     raw: Sequence[bytes | memoryview]
     """Its raw tensors, which the message of a large one does not have."""
+    data: bytes
+    """All of it, as it came."""
 
 
 def received(data: bytes) -> Received:
     """From the bytes of a ModelInferRequest; RequestError for bytes that are none."""
     parts = apart.split(data)
     if parts is not None:
-        return Received(parse(ModelInferRequest, parts[0]), parts[1])
+        return Received(parse(ModelInferRequest, parts[0]), parts[1], data)
     message = parse(ModelInferRequest, data)
-    return Received(message, message.raw_input_contents)
+    return Received(message, message.raw_input_contents, data)
 
 
 def decode(request: Received, signature: Signature, *, deadline: float | None) -> InferRequest:
     """→ InferRequest. `deadline`: the call's own, as time.monotonic()."""
-    message, raw_inputs = request
+    message, raw_inputs = request.message, request.raw
     inputs = _inputs(message, raw_inputs, signature)
     parameters = plain(message.parameters)
     raw_default = flag_of(parameters, "binary_data_output", default=bool(raw_inputs))

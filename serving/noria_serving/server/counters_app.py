@@ -1,15 +1,15 @@
-"""The counters' port: `/counters` and `/reference` for the operator, `/metrics` for Prometheus (and
-`/metrics/counts`, where the operator asks that). Never routed, read by machines only.
+"""The counters' port: `/counters`, `/reference` and `/answers` for the operator, `/metrics` for Prometheus
+(and `/metrics/counts`, where the operator asks that). Never routed, read by machines only.
 
 In: GET requests. Out: counts as of now: `/metrics` of all models, `/counters` of one version (`?model=` and
-`version=`; without them the only one, or the first) and its frozen bins in `/reference`. Invariant: every
-answer is folded first, so it holds all answered requests.
+`version=`; without them the only one, or the first), its frozen bins in `/reference`, its newest answers in
+`/answers`. Invariant: counts are folded first, so they hold all answered requests.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -28,6 +28,12 @@ class CountersApp:
     def __init__(self, models: Models) -> None:
         self._models = models
         self._exporter: Any = None
+        self._told: Mapping[str, Callable[[Mapping[str, str]], Answer]] = {
+            contract.COUNTERS_PATH: self._counters,
+            contract.REFERENCE_PATH: self._reference,
+            contract.COUNTS_PATH: self._counts,
+            contract.ANSWERS_PATH: self._answers,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,20 +46,13 @@ class CountersApp:
         await respond(scope, send, *answer)
 
     def _answer(self, call: Call) -> Answer:
-        if call.path not in (
-            contract.COUNTERS_PATH,
-            contract.REFERENCE_PATH,
-            contract.COUNTS_PATH,
-            "/metrics",
-        ):
+        if call.path != "/metrics" and call.path not in self._told:
             raise RequestError(f"unknown path {call.path!r:.100}", status=404)
         call.allow("GET")
         if call.path == "/metrics":
             return self._metrics()
         query = {key: values[0] for key, values in parse_qs(call.query.decode("latin-1")).items()}
-        if call.path == contract.COUNTS_PATH:
-            return self._counts(query)
-        return self._counters(query) if call.path == contract.COUNTERS_PATH else self._reference(query)
+        return self._told[call.path](query)
 
     def _reference(self, query: Mapping[str, str]) -> Answer:
         service = self._service(query.get("model"), query.get("version"))
@@ -74,6 +73,30 @@ class CountersApp:
         service = self._service(query.get("model"), query.get("version"))
         body = counts.page(_document(service, None, time.time()), service.settings.model)
         return 200, body, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
+
+    def _answers(self, query: Mapping[str, str]) -> Answer:
+        """Of the process that the reader knows, those from `after` on; else none, and where they begin.
+        Who asks has answers kept from now on.
+        """
+        service = self._service(query.get("model"), query.get("version"))
+        after = query.get("after", "")
+        known = query.get("process") == service.process and after.isdecimal() and len(after) < 19
+        kept = service.answers
+        kept.ask(time.monotonic())
+        return (
+            200,
+            render(
+                {
+                    "schema": contract.ANSWERS_SCHEMA,
+                    "version": service.settings.version,
+                    "process": service.process,
+                    "task": kept.task,
+                    "next": kept.next,
+                    "answers": kept.since(int(after)) if known else [],
+                }
+            ),
+            [JSON],
+        )
 
     def _service(self, name: str | None, version: str | None) -> Service:
         """A version's counters, also while it is not ready any more."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from noria_serving import contract, slices
+from noria_serving.counters.answers import Answers
 from noria_serving.counters.latency import Histogram
 from noria_serving.counters.recorder import Recorder
 from noria_serving.counters.ring import Ring
@@ -63,6 +64,7 @@ class Service:
         """Why it is not ready any more."""
         self._proving: asyncio.Task[None] | None = None
         self.recorder = Recorder(loaded.reference)
+        self.answers = Answers(loaded.manifest.task, loaded.manifest.classes)
         self.ring = Ring(self.recorder.state.vector, now)
         self.latency, self.inference = Histogram(), Histogram()
         self.payload = _payload(settings, loaded)
@@ -86,9 +88,14 @@ class Service:
         self._concurrent = concurrent(loaded.backend)
 
     async def infer(
-        self, request: InferRequest, *, arrived: float | None = None, deadline: float | None = None
+        self,
+        request: InferRequest,
+        *,
+        arrived: float | None = None,
+        deadline: float | None = None,
+        key: bytes | None = None,
     ) -> InferAnswer:
-        """Predict and count; a RequestError says why there is no answer.
+        """Predict and count; a RequestError says why there is no answer. The answer is kept under `key`.
 
         `arrived`, `deadline` (time.monotonic()): since when it waits, and until when its client does. The
         earlier of this deadline and the request's own counts; the server's is for those that have neither.
@@ -100,7 +107,7 @@ class Service:
                 output = outputs[index]
                 if output.dtype.kind == "f" and not all_finite(output):
                     raise self._no_answer(request, "gave NaN or infinity, which JSON cannot carry")  # noqa: TRY301
-            return InferAnswer(outputs, self._account(request, outputs))
+            return InferAnswer(outputs, self._account(request, outputs, key))
         except RequestError as error:
             self.refuse(error)
             raise
@@ -176,13 +183,15 @@ class Service:
             return asked
         return told if asked is None or told < asked else asked
 
-    def _account(self, request: InferRequest, outputs: list[Array]) -> str | None:
+    def _account(self, request: InferRequest, outputs: list[Array], key: bytes | None) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
         scores = self.loaded.scores(outputs)
         predicted = None
         if self.loaded.manifest.task == "multiclass":
             probabilities = outputs[self.loaded.score_output]
             predicted = probabilities.reshape(len(scores), -1).argmax(axis=1)
+        if key is not None:
+            self.answers.add(key, scores if predicted is None else predicted)
         if self.recorder.answered(request.inputs, scores):
             asyncio.get_running_loop().call_soon(self.recorder.fold)  # after this answer
         nonce, now = self.desk.nonce(), time.time()
@@ -202,9 +211,10 @@ class Service:
 
     def tick(self) -> None:
         """Every few seconds: look for a call that does not end, fold, remember a snapshot, look for changed
-        keys.
+        keys, forget answers that nobody asks for.
         """
         self._look_at_thread()
+        self.answers.expire(time.monotonic())
         self.recorder.fold()
         self.ring.take(self.recorder.state.vector, time.time())
         self.desk.keys.refresh()

@@ -81,7 +81,9 @@ def test_doubtful_bytes_are_left_to_protobuf(data: bytes) -> None:
 
 def test_a_large_request_is_received_as_a_small_one_is() -> None:
     for size in (3, apart.LARGE):
-        message, raw = v2_grpc.received(request([bytes(size), b"ab"]))
+        data = request([bytes(size), b"ab"])
+        message, raw, whole = v2_grpc.received(data)
         assert (message.id, [bytes(each) for each in raw]) == ("q", [bytes(size), b"ab"])
+        assert whole is data
     with pytest.raises(RequestError, match="not a valid ModelInferRequest"):
         v2_grpc.received(b"\x0a\x02\xff\xff" + request([bytes(apart.LARGE)]))

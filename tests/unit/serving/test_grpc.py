@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
+from noria_serving import contract
 from noria_serving.errors import NoriaError
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol import health_pb2, inference_pb2
@@ -66,6 +67,11 @@ class Port:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await self.ask(method, message)
         return refused.value
+
+    async def named(self, message: Any, request: str) -> None:
+        """A call that the router has given an id."""
+        data, told = message.SerializeToString(), ((contract.REQUEST_ID_HEADER, request),)
+        await self.channel.unary_unary(f"{INFERENCE}ModelInfer")(data, timeout=20, metadata=told)
 
     def stream(self) -> grpc.aio.StreamStreamCall[bytes, bytes]:
         return self.channel.stream_stream(f"{INFERENCE}ModelStreamInfer")()
@@ -326,3 +332,18 @@ async def test_garbage_on_the_port_harms_nobody_else(port: Port) -> None:
                 await reader.read(1 << 16)
         writer.close()
     assert (await port.infer(request())).raw_output_contents
+
+
+async def test_answers_are_kept_by_the_routers_id_and_those_of_streams_are_not(port: Port) -> None:
+    answers, told = port.service.answers, contract.REQUEST_ID_HEADER
+    await port.named(request(), "2f1a")
+    answers.ask(0.0)
+    await port.named(request(), "2f1a")
+    await port.named(request(), "2f1a")
+    await port.named(request(), "3b5c")
+    stream = port.channel.stream_stream(f"{INFERENCE}ModelStreamInfer")(metadata=((told, "2f1a"),))
+    await stream.write(request().SerializeToString())
+    await stream.read()
+    stream.cancel()
+    first, again, other = (name for name, _ in answers.since(0))
+    assert first == again != other

@@ -16,6 +16,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import Message
 
+from noria_serving import contract
 from noria_serving.protocol.errors import FAULT, RequestError
 from noria_serving.server.http import Inbox
 
@@ -98,6 +99,12 @@ def status(refused: RequestError) -> grpc.StatusCode:
 def metadata(headers: Headers) -> tuple[tuple[str, str], ...]:
     """What HTTP says in headers, as metadata behind the answer, where it costs no message of its own."""
     return tuple((name.decode(), value.decode()) for name, value in headers)
+
+
+def request_id(context: Context) -> bytes | None:
+    """What the router calls this request."""
+    told: Any = dict(context.invocation_metadata() or ()).get(contract.REQUEST_ID_HEADER)
+    return told.encode() if isinstance(told, str) else told
 
 
 def deadline(context: Context) -> float | None:

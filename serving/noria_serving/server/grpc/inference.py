@@ -14,10 +14,20 @@ from typing import Final
 
 import grpc
 
+from noria_serving.counters import answers
 from noria_serving.protocol import v2_grpc
 from noria_serving.protocol.errors import FAULT, RequestError
 from noria_serving.protocol.inference_pb2 import ModelInferResponse, ModelStreamInferResponse
-from noria_serving.server.grpc.calls import Context, Gate, Handler, Headers, deadline, metadata, status
+from noria_serving.server.grpc.calls import (
+    Context,
+    Gate,
+    Handler,
+    Headers,
+    deadline,
+    metadata,
+    request_id,
+    status,
+)
 from noria_serving.server.models import Models
 
 log = logging.getLogger(__name__)
@@ -26,18 +36,19 @@ IDLE_SECONDS: Final = 0.2
 
 
 async def infer(
-    models: Models, received: v2_grpc.Received, until: float | None
+    models: Models, received: v2_grpc.Received, context: Context, *, copied: bool = False
 ) -> tuple[ModelInferResponse, Headers]:
-    """One prediction, and what stands beside it. `until`: the call's deadline, as time.monotonic()."""
+    """One prediction, and what stands beside it. `copied`: routers may copy such calls to other versions."""
     started = time.perf_counter()
     message = received.message
     service = models.find(message.model_name, message.model_version or None)
     try:
-        request = v2_grpc.decode(received, service.signature, deadline=until)
+        request = v2_grpc.decode(received, service.signature, deadline=deadline(context))
     except RequestError as error:
         service.refuse(error)
         raise
-    answer = await service.infer(request)
+    key = answers.key(request_id(context), received.data) if copied and service.answers.wanted else None
+    answer = await service.infer(request, key=key)
     response = v2_grpc.encode(
         answer, request, service.signature, name=message.model_name, version=service.settings.number
     )
@@ -101,7 +112,7 @@ class Streams:
             taken = self._gate.inbox.take_large(len(data))
             received = v2_grpc.received(data)
             identifier = received.message.id
-            response, _ = await infer(self._models, received, deadline(context))
+            response, _ = await infer(self._models, received, context)
             return ModelStreamInferResponse(infer_response=response)
         except RequestError as refused:
             said = str(refused)
@@ -117,7 +128,7 @@ def unary(models: Models) -> Handler:
     """One request, one answer."""
 
     async def model_infer(received: v2_grpc.Received, context: Context) -> ModelInferResponse:
-        response, headers = await infer(models, received, deadline(context))
+        response, headers = await infer(models, received, context, copied=True)
         context.set_trailing_metadata(metadata(headers))
         return response
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
+from noria_serving import contract
+from noria_serving.counters import answers
 from noria_serving.protocol import v1, v2
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import InferAnswer, InferRequest
@@ -16,6 +19,8 @@ from noria_serving.server.http import Answer, Call
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
 from noria_serving.signature import Signature
+
+_REQUEST_ID: Final = contract.REQUEST_ID_HEADER.encode()
 
 
 async def infer(models: Models, call: Call, name: str, version: str | None) -> Answer:
@@ -53,9 +58,11 @@ async def _infer(
     except RequestError as error:
         service.refuse(error)
         raise
-    arrived = call.arrived()
+    arrived, wanted = call.arrived(), service.answers.wanted
+    key = answers.key(call.headers.get(_REQUEST_ID), body) if wanted else None
     call.abandonable()
-    return service, request, await service.infer(request, arrived=arrived, deadline=call.until(arrived))
+    answer = await service.infer(request, arrived=arrived, deadline=call.until(arrived), key=key)
+    return service, request, answer
 
 
 def _answered(
