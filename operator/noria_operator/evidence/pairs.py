@@ -1,0 +1,99 @@
+"""Asking the model servers of champion and challenger for their newest answers, and pairing these.
+
+Comes in: the pods of both. Goes out: what was paired so far, on a later look. Invariants: servers keep
+answers only while they are asked here, and they are asked only while the challenger gets copies; nothing is
+written anywhere, and what a reader had not yet told when its process ended is lost, not counted twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from typing import Any, Final
+
+from noria_operator.domain.disagreement import Paired
+from noria_operator.evidence.background import Background
+from noria_operator.evidence.fetch import Fetcher, address
+from noria_operator.evidence.pairing import ARMS, Join, parse
+from noria_serving.contract import ANSWERS_PATH, COUNTERS_PORT
+
+Json = dict[str, Any]
+Place = tuple[str, str, str, str, float]
+"""Namespace, ModelDeployment, revisions of champion and challenger, and when their comparison began."""
+MAX_JOINS: Final = 1024
+"""Comparisons in memory; the one that was not read for longest goes first, and begins again."""
+_OLD: Final[Json] = {}
+"""What stands for the 404 of a server that knows nothing of answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The pods of both versions."""
+
+    champion: Sequence[Json]
+    challenger: Sequence[Json]
+
+
+class PairReader:
+    """Reads model server pods; remembers what has no partner yet."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher | None = None,
+        *,
+        port: int = COUNTERS_PORT,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._fetcher = fetcher or Fetcher()
+        self._port, self._clock = port, clock
+        self._joins: dict[Place, Join] = {}
+        self._looks = Background[tuple[float, Paired]]()
+
+    async def close(self) -> None:
+        """Give up what is being read, and close all connections."""
+        await self._looks.close()
+        await self._fetcher.close()
+
+    async def settled(self) -> None:
+        """Wait for what is being read."""
+        await self._looks.settled()
+
+    def latest(self, place: Place) -> Paired | None:
+        """What was paired; None before the first time."""
+        found = self._looks.latest(place)
+        return found[1] if found else None
+
+    def read(self, place: Place, servers: Servers, *, tolerance: float, every: timedelta) -> None:
+        """Read in the background, `every` so often at most."""
+        found = self._looks.latest(place)
+        if found is None or self._clock() - found[0] >= every.total_seconds():
+            self._looks.read(place, lambda: self._look(place, servers, tolerance))
+
+    async def _look(self, place: Place, servers: Servers, tolerance: float) -> tuple[float, Paired]:
+        at, join = self._clock(), self._join(place)
+        asked = [(arm, pod) for arm in ARMS for pod in getattr(servers, arm) if address(pod)]
+        bodies = await asyncio.gather(*(self._ask(join, pod) for _, pod in asked))
+        heard, old = set(), set()
+        for (arm, pod), body in zip(asked, bodies, strict=True):
+            told = parse(body)
+            if told is not None:
+                heard.add(arm)
+                join.take(arm, pod["metadata"]["uid"], told, now=at, tolerance=tolerance)
+            elif body is _OLD:
+                old.add(arm)
+        silent = next((arm for arm in ARMS if arm in old - heard), "")
+        return at, join.paired(readable=len(heard | old) == len(ARMS), untold=silent)
+
+    async def _ask(self, join: Join, pod: Json) -> Any:
+        url = f"http://{address(pod)}:{self._port}{ANSWERS_PATH}{join.question(pod['metadata']['uid'])}"
+        return await self._fetcher.json(url, missing=_OLD)
+
+    def _join(self, place: Place) -> Join:
+        join = self._joins.pop(place, None) or Join()
+        self._joins[place] = join
+        if len(self._joins) > MAX_JOINS:
+            del self._joins[next(iter(self._joins))]
+        return join
