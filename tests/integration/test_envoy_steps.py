@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 
 import pytest
 from tests.integration.envoy_router import (
@@ -68,6 +70,32 @@ async def test_copies_follow_their_share_are_counted_and_never_disturb_a_client(
             alone = Load(envoy, "m.shop.svc")
             await alone.requests(50)
             assert alone.shares() == {"m-1": 50}
+
+
+@pytest.mark.parametrize("percent", [100, 30])
+async def test_a_request_and_its_copy_are_known_by_the_same_key_and_different_ones_are_not(
+    percent: int,
+) -> None:
+    """Also where clients choose the id, which Envoy leaves as it is, or send one for all their requests."""
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as stable, upstream("m-2") as canary:
+        cluster.endpoints("m-1", stable.port)
+        cluster.endpoints("m-2", canary.port)
+        cluster.deployment("m", {"m-1": 100, "m-2": 0}, challenger="m-2", reach={"mirror": percent})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            url = f"http://127.0.0.1:{envoy.traffic}/v2/models/m/infer"
+            for number in range(120):
+                mine = {"x-request-id": "always-the-same"} if number % 2 else {}
+                body = json.dumps({"row": number // 4}).encode()
+                async with envoy.session.post(url, data=body, headers={"Host": "m", **mine}) as response:
+                    assert response.status == 200
+            await until_served(canary, 120 if percent == 100 else 10)
+            await asyncio.sleep(0.2)
+            first, second = Counter(stable.keys), Counter(canary.keys)
+            assert second <= first, "each copy has its request"
+            assert (second == first) == (percent == 100)
+            assert len(first) == 60 + 30, "an id of the router's for each, or one body"
 
 
 async def test_feedback_is_not_copied() -> None:
