@@ -1,5 +1,5 @@
-"""`python -m benchmarks.judge.measures [--runs N]`: simulate rollouts judged by latency and by quality, and
-print a table of each. About a minute.
+"""`python -m benchmarks.judge.measures [--runs N]`: simulate rollouts judged by latency, by quality and by
+disagreement, and print a table of each. About a minute.
 
 Each rollout is looked at after every window, as in production, and ends with its first Fail or Pass; errors,
 which are judged beside it, are left out.
@@ -14,7 +14,8 @@ from statistics import fmean
 
 import numpy as np
 
-from noria_operator.domain import latency, quality_drop
+from noria_operator.domain import disagreement, latency, quality_drop
+from noria_operator.domain.disagreement import DisagreementPolicy, Pairs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window, decide, step
@@ -33,13 +34,18 @@ RIGHT = ((0.9, 0.9), (0.9, 0.92), (0.9, 0.88), (0.9, 0.85), (0.9, 0.8))
 LABELS = 100
 """Of the challenger, between two looks; of the champion nine times as many."""
 LOOKS = 100
+DIFFERING = (0.0, 0.03, 0.05, 0.1, 0.15, 0.2, 0.35)
+"""Shares of requests that champion and challenger answer differently."""
+PAIRS = 20
+"""Between two looks."""
+PAIR_LOOKS = 250
 
 Ends = list[tuple[Verdict, int]]
 """The first verdict that is none of Hold, and after how many looks."""
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.judge.measures", description=__doc__)
     parser.add_argument("--runs", type=int, default=1000, help="rollouts of each case")
     parser.add_argument("--seed", type=int, default=1)
@@ -60,6 +66,13 @@ def tables(runs: int, seed: int) -> Iterator[str]:
     for before, after in RIGHT:
         ends = _runs(runs, seed, lambda random, case=(before, after): _labelled(random, *case))  # type: ignore[misc]
         yield f"| {before} → {after} | {_shown(ends, 1 / LABELS)} |"
+
+    yield ""
+    yield "| requests answered differently | failed | after pairs | passed | after pairs |"
+    yield "|---|---|---|---|---|"
+    for rate in DIFFERING:
+        ends = _runs(runs, seed, lambda random, rate=rate: _paired(random, rate))  # type: ignore[misc]
+        yield f"| {rate:.0%} | {_shown(ends, 1 / PAIRS)} |"
 
 
 def _runs(runs: int, seed: int, rollout: Callable[[np.random.Generator], Iterator[Verdict]]) -> Ends:
@@ -94,6 +107,14 @@ def _labelled(random: np.random.Generator, before: float, after: float) -> Itera
         champion = _labels(int(right[0]), 9 * LABELS * look)
         challenger = _labels(int(right[1]), LABELS * look)
         yield quality_drop.judge(policy, champion, challenger, TESTS).verdict
+
+
+def _paired(random: np.random.Generator, rate: float) -> Iterator[Verdict]:
+    """Judged by answers to copies, with the default `maxRate` of 0.1."""
+    pairs, policy = Pairs(), DisagreementPolicy()
+    for differing in random.binomial(PAIRS, rate, size=PAIR_LOOKS):
+        pairs += Pairs(PAIRS, float(differing))
+        yield disagreement.judge(policy, pairs, None, copied=True, measures=TESTS).verdict
 
 
 def _labels(right: int, labels: int) -> Labels:

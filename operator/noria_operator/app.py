@@ -16,6 +16,7 @@ from noria_operator import logs
 from noria_operator.controllers.context import Config, ConfigError, Context
 from noria_operator.controllers.registry import CONTROLLERS
 from noria_operator.evidence.fetch import Fetcher
+from noria_operator.evidence.pairs import PairReader
 from noria_operator.evidence.prometheus import QueryReader
 from noria_operator.evidence.prometheus_counts import PrometheusCounts
 from noria_operator.evidence.router import FRESH, RouterReader
@@ -50,6 +51,7 @@ def context(fetcher: Fetcher) -> MakeContext:
             config=config,
             router=RouterReader(fetcher, fresh=FRESH),
             servers=servers,
+            pairs=PairReader(fetcher),
             queries=QueryReader(clock.now),
             prometheus_counts=PrometheusCounts(chosen, servers, clock.now) if chosen else None,
         )

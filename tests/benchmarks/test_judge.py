@@ -129,11 +129,13 @@ def test_the_command_writes_tables_figures_and_a_picture(
     assert (tmp_path / "judge-figures.json").stat().st_size > 1000
 
 
-def test_latency_and_quality_are_simulated_case_by_case_and_bad_ones_fail() -> None:
+def test_other_measures_are_simulated_case_by_case_and_bad_ones_fail() -> None:
     lines = list(tables(runs=3, seed=1))
-    assert lines.count("") == 1
+    assert lines.count("") == 2
     rows = [line.strip("| ").split(" | ") for line in lines if "→" in line and "champion" not in line]
     shares = {row[0]: row for row in rows}
     assert shares["10% → 50%"][2:4] == ["100.0%", shares["10% → 50%"][3]]
     assert shares["0.9 → 0.8"][1] == "100.0%"
     assert shares["0.9 → 0.92"][3] == "100.0%"
+    differing = {row[0]: row for line in lines if len(row := line.strip("| ").split(" | ")) == 5}
+    assert (differing["0%"][3], differing["35%"][1]) == ("100.0%", "100.0%")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from tests.integration.faults import Crash, Faults, FaultyClient
 
 from noria_operator.controllers.context import Config, Context, Controller
+from noria_operator.evidence.pairs import PairReader
 from noria_operator.evidence.prometheus import QueryReader
 from noria_operator.evidence.server import CounterReader
 from noria_operator.kube.apply import Writer
@@ -145,6 +146,7 @@ def _parts(
             config=config,
             router=router,
             servers=CounterReader(),
+            pairs=PairReader(),
             queries=QueryReader(clock.now),
         )
 

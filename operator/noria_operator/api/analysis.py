@@ -36,8 +36,8 @@ class Errors(Spec):
 
     tolerated: Probability = Field(
         default=PythonDecimal("0.01"),
-        description="A share of failed requests surely below this passes, whatever the champion's; 0 to "
-        '1. Default: "0.01".',
+        description="An error rate surely below this passes, whatever the champion's; 0 to 1. Default: "
+        '"0.01".',
     )
 
 
@@ -78,17 +78,16 @@ class Quality(Spec):
     )
     max_drop: UnsignedDecimal = Field(
         default=PythonDecimal("0.02"),
-        description="How much worse, in the metric's units, is still good: surely more fails, surely not "
+        description="How much worse, in the metric's units, is good: surely more fails, surely less "
         'passes. Default: "0.02".',
     )
     initial_delay: Duration = Field(
         default=timedelta(),
-        description="From the challenger's first request until labels count: as long as labels take. "
-        "Default: 0s.",
+        description="From the first request until labels count: as long as labels take. Default: 0s.",
     )
     optional: bool = Field(
         default=False,
-        description="true: labels that do not suffice for a verdict hold no promotion. Default: false.",
+        description="true: too few labels hold no promotion. Default: false.",
     )
 
 
@@ -97,8 +96,20 @@ class Predictions(Spec):
 
     max_distance: Probability = Field(
         default=PythonDecimal("0.2"),
-        description="Largest difference of the shares of predictions below any value, between 0 and 1. "
-        'Default: "0.2".',
+        description='Largest difference of the shares of predictions below any value. Default: "0.2".',
+    )
+
+
+class Disagreement(Spec):
+    """How often a challenger may answer the copy of a request otherwise than the champion answers it."""
+
+    max_rate: Probability = Field(
+        default=PythonDecimal("0.1"),
+        description='Share of copied requests; surely more fails, surely less passes. Default: "0.1".',
+    )
+    tolerance: Probability = Field(
+        default=PythonDecimal("0.01"),
+        description='How far numbers may differ, as a share of the larger one. Default: "0.01".',
     )
 
 
@@ -107,22 +118,20 @@ class Query(Spec):
 
     name: DnsLabel = Field(description="Name of the measure in status, for example late-orders.")
     template: DnsLabel = Field(
-        description="Name of a query in the installation's values (queryTemplates), for example error-share."
+        description="A query in the installation's queryTemplates, for example error-share."
     )
     args: Arguments = Field(
         default_factory=dict,
-        description="Arguments of the template: labels' values, numbers or durations, as it says. "
-        "Default: none.",
+        description="Arguments of the template: labels' values, numbers or durations. Default: none.",
     )
     success_condition: Condition | None = Field(
         default=None,
-        description="A measurement is good when this is true of result, for example result[0] < 0.05. "
-        "Absent: when failureCondition is not.",
+        description="Good when true of result, for example result[0] < 0.05. Absent: when "
+        "failureCondition is not.",
     )
     failure_condition: Condition | None = Field(
         default=None,
-        description="A measurement failed when this is true. Absent: when successCondition is not. "
-        "Neither: inconclusive.",
+        description="Failed when true. Absent: when successCondition is not. Neither: inconclusive.",
     )
     interval: Annotated[Duration, HOUR_AT_MOST] | None = Field(
         default=None, description="From one measurement to the next, from 1s to 1h. Absent: measured once."
@@ -131,12 +140,11 @@ class Query(Spec):
         default=None,
         ge=1,
         le=10_000,
-        description="Measurements after which it passes. Absent, with interval: it passes while the last "
-        "one is good.",
+        description="Measurements after which it passes. Absent, with interval: while the last one is good.",
     )
     initial_delay: Duration = Field(
         default=timedelta(),
-        description="From the challenger's first weight to the first measurement. Default: 0s, at once.",
+        description="From the first weight to the first measurement. Default: 0s, at once.",
     )
     failure_limit: int = Field(
         default=0, ge=0, le=10_000, description="Failed measurements that are borne. Default: 0."
@@ -151,8 +159,7 @@ class Query(Spec):
         default=4,
         ge=0,
         le=10_000,
-        description="Errors in a row that are borne; more hold the rollout until the source answers. "
-        "Default: 4.",
+        description="Errors in a row that are borne; more hold until the source answers. Default: 4.",
     )
     rules: ClassVar = (
         Rule(
@@ -187,15 +194,17 @@ class Analysis(Spec):
         default=None,
         description="Judge the distribution of predictions, too. Absent: it is not judged.",
     )
+    disagreement: Disagreement | None = Field(
+        default=None, description="Judge answers to copies, too. Absent: they are not compared."
+    )
     queries: Annotated[list[Query], Field(max_length=8), ListMap("name")] = Field(
         default_factory=list,
-        description="Judge what Prometheus knows, too, by queries that the cluster's admin wrote. Default: "
-        "none.",
+        description="Judge what Prometheus knows, too, by queries of the cluster's admin. Default: none.",
     )
     interval: Annotated[Duration, HOUR_AT_MOST] = Field(
         default=timedelta(seconds=10),
-        description="Length of a window of counts, from 1s to 1h; one shorter burst of errors aborts "
-        "nothing. Default: 10s.",
+        description="Length of a window, from 1s to 1h; one shorter burst of errors aborts nothing. "
+        "Default: 10s.",
     )
     min_duration: Duration = Field(
         default=timedelta(),
@@ -203,8 +212,7 @@ class Analysis(Spec):
     )
     max_hold: PositiveDuration = Field(
         default=timedelta(hours=1),
-        description="How long a step waits for its requests beyond its duration, and the last one for a "
-        "verdict. Default: 1h.",
+        description="How long a step waits beyond its duration, and the last one for a verdict. Default: 1h.",
     )
     on_max_hold: Literal["Pause", "Abort"] = Field(
         default="Pause",

@@ -42,8 +42,8 @@ class Experiment(Spec):
         Rule(
             cel="self.all(a, (has(a.weight) && a.weight > 0) || (has(a.match) && size(a.match) > 0)) && "
             "self.map(a, has(a.weight) ? a.weight : 0).sum() < 100",
-            message="each arm needs a weight or match, and weights must leave something to the champion: "
-            "their sum is at most 99",
+            message="each arm needs a weight or match, and the champion something: the sum of weights is "
+            "at most 99",
             holds=lambda arms: (
                 all(arm.weight or arm.match for arm in arms) and sum(arm.weight for arm in arms) < 100
             ),
@@ -64,8 +64,8 @@ class Experiment(Spec):
     )
     promote: Literal["Sure", "Best", "Never"] = Field(
         default="Sure",
-        description="Who takes over. Sure: an arm surely better than each other version. Best: the best, "
-        "once all pass. Never: who a person names. Default: Sure.",
+        description="Who wins. Sure: an arm surely better than each other version. Best: the best, once "
+        "all pass. Never: who a person names. Default: Sure.",
     )
     rules: ClassVar = (
         Rule(

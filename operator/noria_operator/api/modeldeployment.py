@@ -77,8 +77,7 @@ class ModelDeploymentSpec(Spec):
     model: ModelName = Field(description="Name of the model to serve; immutable. Example: flight-delay.")
     follow: Literal["Approved"] | None = Field(
         default=None,
-        description="Approved: always the newest approved version. Default, when version is absent: "
-        "Approved.",
+        description="Approved: the newest approved version. Default, when version is absent: Approved.",
     )
     version: DnsLabel | None = Field(
         default=None,
@@ -88,8 +87,7 @@ class ModelDeploymentSpec(Spec):
         default=1,
         ge=0,
         le=1000,
-        description="Pods of the stable version; 0 means nothing answers. Leave it out where an "
-        "autoscaler owns it. "
+        description="Pods of the champion; 0: nothing answers. Leave it out where an autoscaler owns it. "
         "Default: 1.",
         json_schema_extra=STORE_DEFAULT,
     )
@@ -122,14 +120,19 @@ class ModelDeploymentSpec(Spec):
         ),
         Rule(
             cel="!has(self.server) || !has(self.server.runtime) || self.server.runtime != 'custom' || "
-            "!has(self.strategy) || !has(self.strategy.analysis) || (!has(self.strategy.analysis.quality) "
-            "&& !has(self.strategy.analysis.predictions))",
-            message="analysis.quality and predictions need the counters of runtime: noria; leave them out",
+            "!has(self.strategy) || !has(self.strategy.analysis) || !(has(self.strategy.analysis.quality) "
+            "|| has(self.strategy.analysis.predictions) || has(self.strategy.analysis.disagreement))",
+            message="analysis.quality, predictions and disagreement need runtime: noria; leave them out",
             field=".strategy.analysis",
             reason="FieldValueForbidden",
             holds=lambda it: (
                 it.server.runtime != "custom"
-                or (it.strategy.analysis.quality or it.strategy.analysis.predictions) is None
+                or (
+                    it.strategy.analysis.quality
+                    or it.strategy.analysis.predictions
+                    or it.strategy.analysis.disagreement
+                )
+                is None
             ),
         ),
         Rule(

@@ -22,8 +22,7 @@ class PayloadLog(Spec):
     """Rows, answers and labels as Parquet files; nobody waits for them, and what does not fit is dropped."""
 
     uri: StoreLocation = Field(
-        description="Where files go, for example s3://lake/payloads or pvc://logs/payloads; a claim must be "
-        "one that all pods can write to."
+        description="Where files go, for example s3://lake/payloads, or a claim that all pods can write to."
     )
     secret_name: ObjectName | None = Field(
         default=None,
@@ -31,7 +30,7 @@ class PayloadLog(Spec):
     )
     sample: Probability | None = Field(
         default=None,
-        description='Share of requests that are written, between 0 and 1, for example "0.01". Absent: all.',
+        description='Share of requests that are written, for example "0.01". Absent: all.',
     )
     redact: Annotated[list[FeatureName], Field(max_length=256), ListSet()] = Field(
         default_factory=list,

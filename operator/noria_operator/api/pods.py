@@ -86,8 +86,7 @@ class Resources(Spec):
     )
     limits: Quantities = Field(
         default_factory=dict,
-        description="What the container may use at most, for example {memory: 2Gi, nvidia.com/gpu: 1}. "
-        "Default: no limit.",
+        description="The most it may use, for example {memory: 2Gi, nvidia.com/gpu: 1}. Default: no limit.",
     )
 
 
@@ -106,8 +105,7 @@ class Toleration(Spec):
         default=None,
         ge=0,
         le=2**31 - 1,
-        description="Seconds that the pod stays after a NoExecute taint; 0 means it goes at once. "
-        "Absent: for ever.",
+        description="Seconds that the pod stays after a NoExecute taint; 0: none. Absent: for ever.",
     )
     rules: ClassVar = (
         Rule(
@@ -130,7 +128,7 @@ class Toleration(Spec):
 
 
 class TopologySpread(Spec):
-    """How pods are spread over zones or nodes; the selector is that of Noria's own pods."""
+    "How pods are spread over zones or nodes; the selector is Noria's."
 
     max_skew: int = Field(
         ge=1, le=1000, description="By how many pods two domains may differ at most, for example 1."
@@ -166,7 +164,7 @@ class PodFields(Spec):
     )
     env_from: Annotated[list[EnvSource], Field(max_length=16)] = Field(
         default_factory=list,
-        description="Secrets and ConfigMaps of the same namespace whose keys become environment variables.",
+        description="Secrets and ConfigMaps whose keys become environment variables.",
     )
     resources: Resources = Field(
         default_factory=Resources,
@@ -190,7 +188,7 @@ class PodFields(Spec):
     service_account_name: ObjectName | None = Field(
         default=None,
         description="ServiceAccount of the pods, which the author must be allowed to use. Absent: the "
-        "namespace's default, whose token is not mounted.",
+        "default, whose token is not mounted.",
     )
     priority_class_name: DnsLabel | None = Field(
         default=None, description="PriorityClass of the pods. Absent: the cluster's default."

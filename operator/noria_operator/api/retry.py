@@ -21,6 +21,6 @@ class Retry(Spec):
     )
     delay: PositiveDuration = Field(
         default=timedelta(minutes=10),
-        description="Time from the rejection to the first retry, doubled for each further one, up to a "
-        "day. Default: 10m.",
+        description="From the rejection to the first retry, doubled for each further one, up to a day. "
+        "Default: 10m.",
     )

@@ -96,8 +96,7 @@ class Gateway(Spec):
 
     name: ObjectName | None = Field(
         default=None,
-        description="Gateway that an HTTPRoute of Noria's is attached to, for example public. Absent: see"
-        " route.",
+        description="Gateway for an HTTPRoute of Noria's, for example public. Absent: see route.",
     )
     namespace: DnsLabel | None = Field(
         default=None, description="Namespace of that Gateway. Absent: the deployment's own."
@@ -107,7 +106,7 @@ class Gateway(Spec):
     )
     route: ObjectName | None = Field(
         default=None,
-        description="Name of an HTTPRoute of yours instead: backends called like the deployment become its "
+        description="HTTPRoute of yours instead: backends called like the deployment become its "
         "versions. Absent: see name.",
     )
     settle: Annotated[
@@ -119,8 +118,8 @@ class Gateway(Spec):
         ),
     ] = Field(
         default=timedelta(seconds=5),
-        description="How long after the gateway accepted them weights are taken to be in force, from 0s to "
-        "10m. Default: 5s.",
+        description="How long after the gateway took them weights count as in force, from 0s to 10m. "
+        "Default: 5s.",
     )
     rules: ClassVar = (
         Rule(
@@ -171,8 +170,8 @@ class Router(Spec):
 
     type: RouterType = Field(
         default="Envoy",
-        description="Envoy: a router of Noria's own, one a namespace. Gateway: an HTTPRoute. Service: a "
-        "plain Service. Immutable. Default: Envoy.",
+        description="Envoy: Noria's own, one a namespace. Gateway: an HTTPRoute. Service: a plain "
+        "Service. Immutable. Default: Envoy.",
     )
     replicas: int = Field(
         default=2,
@@ -277,8 +276,7 @@ _WHOLE_COPIES = [kind for kind, able in CAPABILITIES.items() if able.mirror == A
 DEPLOYMENT_RULES = (
     transition(
         cel=f"{_KIND.format('self')} == {_KIND.format('oldSelf')}",
-        message="router.type is immutable: make a second ModelDeployment with the other, move clients, "
-        "delete this one",
+        message="router.type is immutable: make a second ModelDeployment, move clients, delete this one",
         field=".router",
     ),
     Rule(

@@ -55,7 +55,7 @@ class Server(PodFields):
         min_length=1,
         max_length=256,
         pattern=r"^/[A-Za-z0-9._~/-]*$",
-        description="Path that answers 200 once the container can take requests. Default: /v2/health/ready.",
+        description="Path that answers 200 once it can take requests. Default: /v2/health/ready.",
     )
     termination_seconds: int | None = Field(
         default=None,

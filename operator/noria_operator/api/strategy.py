@@ -54,8 +54,8 @@ class Step(Spec):
         default=None,
         ge=1,
         le=100,
-        description="Percent of requests whose copies the challenger gets, at weight 0, for this step and "
-        "after the last one until the verdict. Absent: none.",
+        description="Percent of requests whose copies the challenger gets, at weight 0; after the last "
+        "step until the verdict. Absent: none.",
     )
     match: Annotated[list[Header], Field(max_length=4)] | None = Field(
         default=None,
@@ -64,8 +64,8 @@ class Step(Spec):
     )
     replicas: Scale | None = Field(
         default=None,
-        description="Pods of the challenger, as a number or percent of spec.replicas (100%), if weight "
-        "and mirror need no more. Absent: as before.",
+        description="Pods of the challenger, a number or percent of spec.replicas, if weight and mirror "
+        "need no more. Absent: as before.",
     )
     pause: bool = Field(
         default=False,
@@ -89,8 +89,8 @@ class Step(Spec):
     rules: ClassVar = (
         Rule(
             cel=" || ".join([*(f"has(self.{name})" for name in _DOES), "(has(self.pause) && self.pause)"]),
-            message="set something (weight, mirror, match, replicas) or wait for something (pause: true, "
-            "analysis, duration, minRequests)",
+            message="set something (weight, mirror, match, replicas) or wait (pause, analysis, duration, "
+            "minRequests)",
             holds=lambda it: it.pause or any(getattr(it, to_snake(name)) is not None for name in _DOES),
         ),
         Rule(
@@ -160,8 +160,8 @@ class Strategy(Spec):
         ),
     ] = Field(
         default_factory=list,
-        description="Steps in order, for example [{weight: 10, minRequests: 500}]. Default: none, the "
-        "challenger takes over once it is ready.",
+        description="For example [{weight: 10, minRequests: 500}]. Default: none, the challenger takes "
+        "over once it is ready.",
     )
     experiment: Experiment | None = Field(
         default=None,
@@ -174,8 +174,8 @@ class Strategy(Spec):
     )
     preview: bool = Field(
         default=False,
-        description="true: an address, <name>-preview, that leads to the challenger while there is one, else "
-        "to the champion. Default: false.",
+        description="true: an address, <name>-preview, of the challenger while there is one, else the "
+        "champion. Default: false.",
     )
     analysis: Analysis = Field(default_factory=Analysis, description="How a challenger is judged.")
     progress_deadline: PositiveDuration = Field(
@@ -184,18 +184,17 @@ class Strategy(Spec):
     )
     keep_previous: Duration = Field(
         default=timedelta(minutes=10),
-        description="How long the former version stays warm after a promotion; 0s means not at all. "
-        "Default: 10m.",
+        description="How long the former version stays warm; 0s means not at all. Default: 10m.",
     )
     retry: Retry | None = Field(
         default=None,
-        description="Try a rejected version again by itself, unless a person rejected it. Absent: it "
-        "waits for noria.dev/retry.",
+        description="Try a rejected version again, unless a person rejected it. Absent: it waits for "
+        "noria.dev/retry.",
     )
     rules: ClassVar = (
         Rule(
             cel="!has(self.type) || self.type != 'Recreate' || !has(self.steps) || size(self.steps) == 0",
-            message="with type Recreate there is no second version to send requests to: leave steps out",
+            message="type Recreate has no second version to send requests to: leave steps out",
             field=".steps",
             reason="FieldValueForbidden",
             holds=lambda it: it.type != "Recreate" or not it.steps,
@@ -203,11 +202,20 @@ class Strategy(Spec):
         Rule(
             cel="!has(self.experiment) || ((!has(self.type) || self.type != 'Recreate') && "
             "(!has(self.preview) || !self.preview))",
-            message="an experiment has several challengers: leave out type Recreate and preview (match of an "
-            "arm leads to it)",
+            message="an experiment has several challengers: leave out type Recreate and preview",
             field=".experiment",
             reason="FieldValueForbidden",
             holds=lambda it: it.experiment is None or not (it.type == "Recreate" or it.preview),
+        ),
+        Rule(
+            cel="!has(self.analysis) || !has(self.analysis.disagreement) || (!has(self.experiment) && "
+            "has(self.steps) && self.steps.exists(s, has(s.mirror)))",
+            message="disagreement is seen in copies: add a step with mirror, leave experiment out",
+            field=".analysis.disagreement",
+            holds=lambda it: (
+                it.analysis.disagreement is None
+                or (it.experiment is None and any(one.mirror for one in it.steps))
+            ),
         ),
         Rule(
             cel="!has(self.experiment) || !has(self.experiment.metric) || self.experiment.metric == 'errors' "

@@ -30,6 +30,7 @@ from noria_operator.tasks import Turns
 from noria_serving import contract
 
 if TYPE_CHECKING:
+    from noria_operator.evidence.pairs import PairReader
     from noria_operator.evidence.prometheus import QueryReader
     from noria_operator.evidence.prometheus_counts import PrometheusCounts
     from noria_operator.evidence.router import RouterReader
@@ -162,6 +163,8 @@ class Context:
     """Requests, errors and weights in force, from the routers."""
     servers: CounterReader
     """Predictions and labels, from the model servers."""
+    pairs: PairReader
+    """Answers of two versions to the same requests, from the same."""
     queries: QueryReader
     """Whatever Prometheus knows, by queries of the cluster's admin."""
     prometheus_counts: PrometheusCounts | None = None
@@ -181,6 +184,7 @@ class Context:
         if self.prometheus_counts is not None:
             await self.prometheus_counts.close()
         await self.servers.close()
+        await self.pairs.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,9 @@ READ_BACK = timedelta(milliseconds=100)
 
 def pace(config: Config, policy: Policy) -> timedelta:
     """The pulse wakes a rollout when something was counted."""
-    by_servers = policy.quality is not None or policy.max_distance is not None
-    return max(config.evidence_interval, UNCOUNTED if by_servers else CALM)
+    by_servers = (policy.quality, policy.max_distance, policy.disagreement)
+    asked = any(one is not None for one in by_servers)
+    return max(config.evidence_interval, UNCOUNTED if asked else CALM)
 
 
 def standing(ctx: Context, obj: Json) -> Standing:

@@ -1,8 +1,9 @@
-"""What the model servers counted of champion and challenger since the analysis began.
+"""What the model servers counted of champion and challenger since the analysis began, and what both answered
+to the same requests.
 
-Comes in: a ModelDeployment and its state. Goes out: counts of both versions, for measures that need them.
-Invariants: nothing here waits for a model server; pods of every revision are read, since any of them takes
-feedback for any version.
+Comes in: a ModelDeployment and its state. Goes out: counts of both versions and pairs of their answers, for
+measures that need them. Invariants: nothing here waits for a model server; counts are read of pods of every
+revision, since any of them takes feedback for any version.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.controllers.context import Context
 from noria_operator.domain.analysis import Counted
 from noria_operator.domain.classes import Classes
+from noria_operator.domain.disagreement import Paired
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
-from noria_operator.domain.serving_children import selector
+from noria_operator.domain.serving_children import revision_selector, selector
+from noria_operator.evidence.pairs import Servers
 from noria_operator.evidence.server import Totals
 from noria_operator.kube.kinds import POD
 
@@ -71,6 +74,27 @@ def _unsuitable(totals: Totals, versions: tuple[str, str], metric: str) -> str:
             use = "accuracy" if isinstance(joined, Classes) else "predictions and a query"
             return f"{version} predicts {kind}, of which {metric} cannot be told from counts; use {use}"
     return ""
+
+
+def paired(ctx: Context, deployment: ModelDeployment, policy: Policy, state: State) -> Paired | None:
+    """Answers of both to the same requests, read while the challenger gets copies; None where nobody asks,
+    and before the first reading.
+    """
+    analysis, asked, meta = state.analysis, policy.disagreement, deployment.metadata
+    if asked is None or analysis is None or analysis.since is None:
+        return None
+    if state.stable is None or state.candidate is None:
+        return None
+    champion, challenger = state.stable, state.candidate.target
+    place = (meta.namespace, meta.name, champion.name, challenger.name, analysis.since.timestamp())
+    if state.reach.mirror:
+        pods = (
+            ctx.store.list(POD, meta.namespace, revision_selector(meta.name, meta.uid, one))
+            for one in (champion, challenger)
+        )
+        every = ctx.config.counters_interval
+        ctx.pairs.read(place, Servers(*pods), tolerance=asked.tolerance, every=every)
+    return ctx.pairs.latest(place)
 
 
 def _look(ctx: Context, deployment: ModelDeployment, since: datetime) -> tuple[Totals | None] | None:

@@ -125,6 +125,7 @@ def _seen(ctx: Context, deployment: ModelDeployment, policy: Policy, state: Stat
         mine.candidate.target.name if mine.candidate else "": Seen(
             serving_counts.counted(ctx, deployment, policy, mine),
             serving_queries.asked(ctx, deployment, policy, mine),
+            serving_counts.paired(ctx, deployment, policy, mine),
         )
         for mine in seats(state) or [state]
     }

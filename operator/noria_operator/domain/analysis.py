@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from noria_operator.domain.disagreement import Compared
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.queries import Measured
@@ -47,6 +48,7 @@ class Analysis:
     evidence: Evidence = field(default_factory=Evidence)
     marks: Marks = field(default_factory=dict)
     latency: Slowness | None = None
+    compared: Compared = field(default_factory=Compared)
     queries: Mapping[str, Measured] = field(default_factory=dict)
     said: tuple[Said, ...] = ()
     window_from: datetime | None = None

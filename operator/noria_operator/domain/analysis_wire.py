@@ -7,12 +7,13 @@ lacks begins afresh, so that an upgrade loses no running rollout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from noria_operator.api.modeldeployment_status import AnalysisStatus, CountsStatus, MeasureStatus
 from noria_operator.domain.analysis import Analysis, Said, Slowness
+from noria_operator.domain.disagreement import Compared, Pairs
 from noria_operator.domain.queries import Measured, Outcome
 from noria_operator.domain.verdict import Counts, Evidence, Verdict
 from noria_operator.domain.windows import Marks
@@ -35,6 +36,7 @@ def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | N
         loneBurst=analysis.lone_burst,
         marks=_marks(analysis.marks),
         latency=_slowness(analysis.latency) if analysis.latency else None,
+        compared=_compared(analysis.compared) if analysis.compared.pairs.count else None,
         queries={name: _measured(one) for name, one in analysis.queries.items()} or None,
     )
     return AnalysisStatus(
@@ -67,6 +69,7 @@ def analysis_of(status: AnalysisStatus | None) -> Analysis | None:
         evidence=_evidence(exact, status.windows, _counts(status.champion), _counts(status.challenger)),
         marks=_marks_of(exact.get("marks")),
         latency=_slowness_of(exact["latency"]) if exact.get("latency") else None,
+        compared=_compared_of(exact["compared"]) if exact.get("compared") else Compared(),
         queries={name: _measured_of(one) for name, one in (exact.get("queries") or {}).items()},
         said=tuple(
             Said(one.name, Verdict(one.verdict), one.message, dict(one.figures), one.query)
@@ -104,6 +107,24 @@ def _slowness_of(kept: Mapping[str, Any]) -> Slowness:
         evidence=_evidence(kept, kept["windows"], *arms),
         marks=_marks_of(kept.get("marks")),
     )
+
+
+def _compared(one: Compared) -> Json:
+    return {"pairs": _pairs(one.pairs), "reader": one.reader, "mark": _pairs(one.mark)}
+
+
+def _compared_of(kept: Mapping[str, Any]) -> Compared:
+    return Compared(_pairs_of(kept["pairs"]), kept["reader"], _pairs_of(kept["mark"]))
+
+
+def _pairs(one: Pairs) -> list[float]:
+    """Without a difference where answers are no numbers."""
+    return [one.count, one.differing, *([] if one.difference is None else [one.difference])]
+
+
+def _pairs_of(kept: Sequence[float]) -> Pairs:
+    count, *sums = kept
+    return Pairs(int(count), *map(float, sums))
 
 
 def _measured(one: Measured) -> Json:

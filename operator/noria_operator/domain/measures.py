@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from noria_operator.domain import latency, predictions, quality_drop, queries
+from noria_operator.domain import disagreement, latency, predictions, quality_drop, queries
 from noria_operator.domain.analysis import Analysis, Counted
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import Asked, Measured, QueryPolicy
@@ -38,7 +38,8 @@ def judge(
     `long_enough` whether `minDuration` is over.
     """
     analysis, seen = state.analysis or Analysis(), observed.of(state.candidate)
-    tests = 1 + sum(asked is not None for asked in (policy.latency, policy.quality, policy.max_distance))
+    beside = (policy.latency, policy.quality, policy.max_distance, policy.disagreement)
+    tests = 1 + sum(asked is not None for asked in beside)
     if policy.counted or not policy.queries:
         errors = decide(
             added(analysis.evidence, window),
@@ -54,7 +55,7 @@ def judge(
         errors = Judgement(verdict, "nobody counts them here, so that the queries decide", "errors")
     asked = (
         judge_(policy, state, analysis, observed, slow, tests)
-        for judge_ in (_latency, _quality, _predictions)
+        for judge_ in (_latency, _quality, _predictions, _disagreement)
     )
     answered = (queries.judge(*one) for one in measured(policy, analysis, seen.queries))
     return together([errors, *(one for one in asked if one is not None), *answered])
@@ -137,6 +138,17 @@ def _predictions(
             most, seen.champion_outputs, seen.challenger_outputs, tests, policy.rivals
         ),
     )
+
+
+def _disagreement(
+    policy: Policy, state: State, analysis: Analysis, observed: Observed, _: Window, tests: int
+) -> Judgement | None:
+    """By revision: one version in two configurations may well answer differently."""
+    asked, seen = policy.disagreement, observed.of(state.candidate).paired
+    if asked is None:
+        return None
+    pairs, copied = analysis.compared.plus(seen).pairs, bool(state.reach.mirror)
+    return disagreement.judge(asked, pairs, seen, copied=copied, measures=tests, rivals=policy.rivals)
 
 
 def _by_servers(

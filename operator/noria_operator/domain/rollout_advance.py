@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from noria_operator.domain import disagreement
 from noria_operator.domain.analysis import Analysis
 from noria_operator.domain.rollout_arms import seats
-from noria_operator.domain.rollout_policy import PolicyStep
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_scene import (
     Outcome,
     Scene,
@@ -28,6 +29,7 @@ from noria_operator.domain.rollout_steps import (
     at_endless_pause,
     current,
     goal,
+    leaves_copies,
     plan_of,
     pods,
     ramped,
@@ -36,7 +38,7 @@ from noria_operator.domain.rollout_steps import (
 )
 from noria_operator.domain.rollout_traffic import FULL, demand_now, held, lowered, need, shift
 from noria_operator.domain.rollout_words import Happened
-from noria_operator.domain.verdict import Verdict
+from noria_operator.domain.verdict import Judgement, Verdict
 
 
 def start(scene: Scene, state: State) -> Outcome | None:
@@ -163,13 +165,22 @@ def _is_done(scene: Scene, state: State) -> bool:
     if scene.policy.compares:
         # An arm holds nobody up; whether it may win is asked at the end.
         return _is_full(scene, state, step, one)
-    if judgement is not None and judgement.suspicious:
-        return False
     if one.ramp_from is not None and state.reach.weight < (one.weight or 0):
         return False
-    if one.gate and (judgement is None or judgement.verdict != Verdict.PASS):
+    return _may_go_on(scene.policy, step, judgement) and _is_full(scene, state, step, one)
+
+
+def _may_go_on(policy: Policy, step: Step, judgement: Judgement | None) -> bool:
+    """Whether the evidence lets the next step begin; where the last copies are sent, what they alone can tell
+    has to be known.
+    """
+    gate = current(policy, step).gate
+    if judgement is None:
+        return not gate
+    if judgement.suspicious or (gate and judgement.verdict != Verdict.PASS):
         return False
-    return _is_full(scene, state, step, one)
+    compared = (one for one in judgement.measures if one.measure == disagreement.MEASURE)
+    return not (leaves_copies(policy, step) and any(one.verdict is Verdict.HOLD for one in compared))
 
 
 def _is_full(scene: Scene, state: State, step: Step, one: PolicyStep) -> bool:

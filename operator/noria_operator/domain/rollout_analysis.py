@@ -127,6 +127,7 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
     A router that did not answer keeps its mark: what it counted comes with a later window.
     """
     judgement, seen, arms = reading.judgement, analysis.latency, _arms(after)
+    paired = reading.observed.of(after.candidate).paired
     if judgement is None or not reading.window.requests:
         return replace(analysis, window_from=None)
     if seen is not None and policy.latency is not None:
@@ -140,6 +141,7 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
         evidence=added(analysis.evidence, reading.window),
         marks={**analysis.marks, **mark(reading.observed.counts or {}, *arms)},
         latency=seen,
+        compared=analysis.compared.plus(paired),
         window_from=now,
     )
 

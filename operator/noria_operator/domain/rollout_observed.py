@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from noria_operator.domain.analysis import Counted
+from noria_operator.domain.disagreement import Paired
 from noria_operator.domain.latency import Timings
 from noria_operator.domain.queries import Asked
 from noria_operator.domain.rollout_state import Candidate, Revision
@@ -35,10 +36,13 @@ class InForce:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What model servers (None: not read) and sources of queries say of one challenger."""
+    """What model servers (None: not read) and sources of queries say of one challenger; `paired` are its and
+    the champion's answers to the same requests.
+    """
 
     counted: Counted | None = None
     queries: Mapping[str, Asked] = field(default_factory=dict)
+    paired: Paired | None = None
 
 
 @dataclass(frozen=True, slots=True)

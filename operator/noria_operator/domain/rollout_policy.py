@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from noria_operator.domain.disagreement import DisagreementPolicy
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import QueryPolicy
 
@@ -85,6 +86,7 @@ class Policy:
     latency: LatencyPolicy | None = None
     quality: QualityPolicy | None = None
     max_distance: float | None = None
+    disagreement: DisagreementPolicy | None = None
     queries: tuple[QueryPolicy, ...] = ()
     interval: timedelta = timedelta(seconds=10)
     min_duration: timedelta = timedelta()

@@ -87,6 +87,12 @@ def pods(policy: Policy, step: Step) -> int:
     return max(least, -(-demand * int(said[:-1]) // FULL) if said.endswith("%") else int(said))
 
 
+def leaves_copies(policy: Policy, step: Step) -> bool:
+    """Whether the challenger gets copies of requests in this step, and none in the next."""
+    now, later = current(policy, step), policy.steps[step.index + 1 : step.index + 2]
+    return bool(now.mirror) and any(not one.mirror for one in later)
+
+
 def sends(policy: Policy) -> bool:
     """Whether any step lets requests reach the challenger; else there is nothing to judge it by."""
     return any(one.weight or one.mirror or one.match for one in policy.steps)

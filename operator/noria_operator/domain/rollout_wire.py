@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from noria_operator.api import experiment as api
-from noria_operator.api.analysis import Latency, Quality, Query
+from noria_operator.api.analysis import Disagreement, Latency, Quality, Query
 from noria_operator.api.headers import Header
 from noria_operator.api.modeldeployment import ModelDeploymentSpec
 from noria_operator.api.modeldeployment_status import (
@@ -32,6 +32,7 @@ from noria_operator.api.modeldeployment_status import (
 )
 from noria_operator.api.routers import CAPABILITIES
 from noria_operator.domain.analysis_wire import analysis_of, analysis_status, present
+from noria_operator.domain.disagreement import DisagreementPolicy
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import QueryPolicy
 from noria_operator.domain.rollout_policy import Arm, Experiment, LatencyPolicy, Policy, PolicyStep
@@ -77,6 +78,7 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         latency=_latency(analysis.latency) if analysis.latency else None,
         quality=_quality(analysis.quality) if analysis.quality else None,
         max_distance=float(analysis.predictions.max_distance) if analysis.predictions else None,
+        disagreement=_disagreement(analysis.disagreement) if analysis.disagreement else None,
         queries=tuple(map(_query, analysis.queries)),
         interval=analysis.interval,
         min_duration=analysis.min_duration,
@@ -112,6 +114,10 @@ def _latency(asked: Latency) -> LatencyPolicy:
 
 def _quality(asked: Quality) -> QualityPolicy:
     return QualityPolicy(asked.metric, float(asked.max_drop), asked.optional, asked.initial_delay)
+
+
+def _disagreement(asked: Disagreement) -> DisagreementPolicy:
+    return DisagreementPolicy(float(asked.max_rate), float(asked.tolerance))
 
 
 def _query(asked: Query) -> QueryPolicy:

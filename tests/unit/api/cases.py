@@ -57,6 +57,7 @@ def no(base: str, message: str, **changes: Any) -> Case:
 
 
 SERVICE: Json = {"type": "Service"}
+COPIES: list[Json] = [{"mirror": 100, "duration": "1m"}]
 X_A: list[Json] = [{"name": "x-a", "value": "b"}]
 
 
@@ -194,6 +195,15 @@ ACCEPTED = [
     yes("md", strategy__analysis__interval="1s"),
     yes("md", strategy__analysis__latency={}),
     yes("md", server=ABSENT, strategy__analysis__quality={}, strategy__analysis__predictions={}),
+    yes("md", server=ABSENT, strategy={"steps": COPIES, "analysis": {"disagreement": {}}}),
+    yes(
+        "md",
+        server=ABSENT,
+        strategy={
+            "steps": COPIES,
+            "analysis": {"disagreement": {"maxRate": "0.02", "tolerance": "0.001"}},
+        },
+    ),
     yes(
         "md",
         server=ABSENT,
@@ -310,13 +320,14 @@ _EXACTLY_GATE = "set exactly one of min, max and versus"
 _DROP = "set exactly one of maxDrop and minDelta with versus, and none without it"
 _RESERVED = "is reserved: choose a name other than"
 _SCHEME = "nothing else is allowed"
-_STEP = "set something (weight, mirror, match, replicas) or wait for something"
+_STEP = "set something (weight, mirror, match, replicas) or wait"
 _RAMP = "a ramp goes from `from` up to a greater weight"
 _NO_LATENCY = "router type Gateway and Service has no sticky, analysis.latency: leave it out"
 _NO_COPIES = "router type Service has no experiment, ramp, mirror, match, replicas in steps"
 _ARMS = "each arm needs a weight or match"
 _SEVERAL = "an experiment has several challengers"
 _METRIC = "the metric of an experiment has to be judged"
+_SEEN_IN_COPIES = "disagreement is seen in copies: add a step with mirror"
 _MIRROR = "mirror comes before any weight"
 _RISE = "steps must rise in weight, each weight once: sort them"
 _INTERVAL = "must be between 1s and 1h"
@@ -437,7 +448,7 @@ REFUSED = [
         hosts=[],
         strategy={"experiment": experiment({"weight": 1}, {"match": X_A})},
     ),
-    no("md", "with type Recreate there is no second version", strategy__type="Recreate"),
+    no("md", "type Recreate has no second version", strategy__type="Recreate"),
     no("md", _MIRROR, strategy__steps=[{"weight": 10, "mirror": 10}]),
     no("md", _RAMP, strategy__steps=[{"ramp": "Auto", "duration": "1m"}]),
     no("md", _RAMP, strategy__steps=[{"ramp": "Auto", "weight": 5, "from": 5}]),
@@ -450,8 +461,30 @@ REFUSED = [
     no("md", _RISE, strategy__steps=[{"weight": 10}, {"pause": True}, {"weight": 10}]),
     no("md", _INTERVAL, strategy__analysis__interval="999ms"),
     no("md", _INTERVAL, strategy__analysis__interval="61m"),
-    no("md", "need the counters of runtime: noria", strategy__analysis__quality={}),
-    no("md", "need the counters of runtime: noria", strategy__analysis__predictions={}),
+    no("md", "need runtime: noria", strategy__analysis__quality={}),
+    no("md", "need runtime: noria", strategy__analysis__predictions={}),
+    no("md", "need runtime: noria", strategy={"steps": COPIES, "analysis": {"disagreement": {}}}),
+    no("md", _SEEN_IN_COPIES, server=ABSENT, strategy={"analysis": {"disagreement": {}}}),
+    no(
+        "md",
+        _SEEN_IN_COPIES,
+        server=ABSENT,
+        strategy={"steps": [{"weight": 10, "duration": "1m"}], "analysis": {"disagreement": {}}},
+    ),
+    no(
+        "md",
+        _SEEN_IN_COPIES,
+        server=ABSENT,
+        strategy={"steps": COPIES, "experiment": experiment(), "analysis": {"disagreement": {}}},
+    ),
+    no(
+        "md",
+        _NO_COPIES,
+        server=ABSENT,
+        router=SERVICE,
+        hosts=[],
+        strategy={"steps": COPIES, "analysis": {"disagreement": {}}},
+    ),
     no("md", "set successCondition", strategy__analysis__queries=[{"name": "a", "template": "b"}]),
     no("md", "needs an interval", strategy__analysis__queries__0__interval=ABSENT),
     no("md", "letters and digits", strategy__analysis__queries__0__args={"a-b": "c"}),
@@ -672,6 +705,7 @@ REFUSED_BY_SCHEMA = [
     no("md", "must be longer than 0s", strategy__retry={"delay": "0s"}),
     no("md", "", strategy__retry={"factor": 2}),
     no("md", "", strategy__analysis__errors__tolerated="0"),
+    no("md", "", server=ABSENT, strategy={"steps": COPIES, "analysis": {"disagreement": {"maxRate": "1"}}}),
     no("md", "", strategy__analysis__errors__tolerated="1"),
     no("md", "", strategy__analysis__errors__tolerated="0.0000"),
     no("md", "", hosts=["a.example", "a.example"]),

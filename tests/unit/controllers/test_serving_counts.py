@@ -1,4 +1,4 @@
-"""Labels in a rollout: read of all pods for both versions, only where they are judged."""
+"""Labels and pairs in a rollout: read of the pods that have them, only where they are judged."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from tests.unit.controllers.serving_api import KEY, Routers, ServingApi, edit, started
-from tests.unit.controllers.test_modeldeployment import STEPS, canary, weights
+from tests.unit.controllers.serving_api import KEY, Routers, ServingApi, edit, settle, started
+from tests.unit.controllers.test_modeldeployment import STEPS, approve, canary, serving, weights
 from tests.unit.controllers.training_api import minutes
 
 from noria_operator.controllers import modeldeployment
+from noria_operator.domain.disagreement import Paired, Pairs
+from noria_operator.evidence import pairs
 from noria_operator.evidence.server import CounterReader, Totals
 from noria_serving.contract import SCORE_BINS
 
@@ -92,3 +94,57 @@ async def test_several_classes_are_compared_by_accuracy_and_nothing_else(tmp_pat
     await look(api, routers, tmp_path, servers)
     assert weights(api) == {"flights-1": 100}
     assert "quality: too much worse: accuracy 0.5000" in api.status["rejected"][0]["reason"]
+
+
+@dataclass
+class Answers:
+    """Model servers that have answered the same requests."""
+
+    paired: Paired | None = None
+    read_of: list[tuple[set[str], set[str]]] = field(default_factory=list)
+    places: set[pairs.Place] = field(default_factory=set)
+
+    def read(self, place: pairs.Place, servers: pairs.Servers, *, tolerance: float, every: timedelta) -> None:
+        self.places.add(place)
+        arms = (servers.champion, servers.challenger)
+        champion, challenger = (
+            {one["metadata"]["labels"]["noria.dev/version"] for one in arm} for arm in arms
+        )
+        self.read_of.append((champion, challenger))
+
+    def latest(self, place: pairs.Place) -> Paired | None:
+        return self.paired if place in self.places else None
+
+
+async def test_answers_are_read_of_both_arms_while_there_are_copies_and_judged_beyond(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    answers = Answers()
+    mirror = [{"mirror": 100, "duration": "10s"}, {"weight": 50, "duration": "1h"}]
+    analysis = {"disagreement": {"maxRate": "0.1"}}
+
+    async def look() -> None:
+        ctx = started(api, routers, tmp_path)
+        await modeldeployment.reconcile(replace(ctx, pairs=cast(pairs.PairReader, answers)), KEY)
+
+    edit(api, strategy={"steps": mirror})
+    approve(api, 2)
+    await settle(api, routers, tmp_path)
+    await look()
+    assert answers.read_of == [], "nobody asked"
+    edit(api, strategy={"steps": mirror, "analysis": analysis})
+    await look()
+    assert answers.read_of == [({"flights-1"}, {"flights-2"})]
+    api.clock.time += minutes(1)
+    await look()
+    assert weights(api) == {"flights-1": 100}, "nothing was compared yet"
+    answers.paired = Paired("a", Pairs(100, 0, 0.0))
+    for _ in range(4):
+        await look()
+        routers.follow()
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+    reads = len(answers.read_of)
+    await look()
+    assert len(answers.read_of) == reads, "there are no copies any more"
+    measures = {one["name"]: one for one in api.status["analysis"]["measures"]}
+    assert measures["disagreement"]["verdict"] == "Pass"
+    assert len(answers.places) == 1

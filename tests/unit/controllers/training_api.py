@@ -16,6 +16,7 @@ from noria_operator.controllers.context import Config, Context
 from noria_operator.domain.drift.columns import Reference
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import stamp
+from noria_operator.evidence.pairs import PairReader
 from noria_operator.evidence.prometheus import QueryReader
 from noria_operator.evidence.router import RouterReader
 from noria_operator.evidence.server import CounterReader, Totals
@@ -238,6 +239,7 @@ def operator(api: Api, servers: Servers | None = None, **config: Any) -> Context
         config=settings,
         router=cast(RouterReader, None),
         servers=cast(CounterReader, servers or Servers()),
+        pairs=PairReader(),
         queries=QueryReader(api.clock.now),
     )
 

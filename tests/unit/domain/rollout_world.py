@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.api.names import record_name
 from noria_operator.domain.analysis import Counted
+from noria_operator.domain.disagreement import Paired
 from noria_operator.domain.latency import Timings
 from noria_operator.domain.queries import Asked
 from noria_operator.domain.rollout import plan
@@ -67,6 +68,8 @@ class World:
         self.queries: dict[str, Asked] = {}
         self.counted: dict[str, Counted] = {}
         """What model servers counted for each challenger, by its name."""
+        self.paired: Paired | None = None
+        """Answers of both to the same requests."""
         self.commands: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.obstacle = ""
@@ -137,7 +140,9 @@ class World:
             ),
             counts={f"router-{i}": dict(one) for i, one in enumerate(self.counts)} if self.readable else None,
             timings=self.timings,
-            seen={name: Seen(self.counted.get(name), dict(self.queries)) for name in self.names()},
+            seen={
+                name: Seen(self.counted.get(name), dict(self.queries), self.paired) for name in self.names()
+            },
             commands=dict(self.commands),
             problems=dict(self.problems),
             active=self.active,

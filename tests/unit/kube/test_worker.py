@@ -70,6 +70,7 @@ def context() -> tuple[Context, Scripted]:
         config=Config("ns"),
         router=nothing,
         servers=nothing,
+        pairs=nothing,
         queries=nothing,
     )
     tj = obj("tj", api=("noria.dev/v1alpha1", "TrainingJob"), status={"phase": "Pending"})
