@@ -143,7 +143,16 @@ FEEDBACK_MAX_ROWS: Final = 64
 
 
 # -- what the numbers of `/counters` are called --------------------------------------------------------------
-_PLAIN: Final = ("requests", "predictions", "feedback", "scores", "confusion", "slice_labels", "label_delay")
+_PLAIN: Final = (
+    "requests",
+    "predictions",
+    "malformed",
+    "feedback",
+    "scores",
+    "confusion",
+    "slice_labels",
+    "label_delay",
+)
 _OF_VERSION: Final = ("features", "prediction", "slices")
 """In bins of the version that is served, so that counts of two versions are never added up."""
 

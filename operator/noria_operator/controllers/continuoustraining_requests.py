@@ -21,6 +21,7 @@ from noria_operator.domain import triggers_estimated as estimated
 from noria_operator.domain import triggers_monitoring
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.drift.columns import PREDICTION
+from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.performance import Joined
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_jobs import fingerprint_job, fingerprint_name
@@ -199,7 +200,10 @@ class _Question:
         reference = await counts.reference(*place, version=champion.name)
         groups = totals.groups(champion.name, reference.slices if reference else ())
         task = totals.task(champion.name)
-        return Traffic(totals.seen(champion.name), reference, totals.until, groups=groups, task=task)
+        malformed = totals.number("malformed")
+        asked = Asked(totals.number("requests/ok") + malformed, malformed)
+        seen = totals.seen(champion.name)
+        return Traffic(seen, reference, totals.until, groups=groups, task=task, asked=asked)
 
     async def _looking(self, trigger: TriggerSpec, rule: DataChange, entry: Json) -> Looking:
         meta, spec = self.obj["metadata"], self.training.spec.template.spec

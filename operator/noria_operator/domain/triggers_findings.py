@@ -17,7 +17,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.drift import dirt, policy
 from noria_operator.domain.drift.alarms import Correction
 from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, Seen, with_bins
-from noria_operator.domain.drift.dirt import Dirt, DirtPolicy
+from noria_operator.domain.drift.dirt import Asked, Check, Dirt, DirtPolicy
 from noria_operator.domain.drift.policy import Policy
 from noria_operator.domain.fairness import Group
 
@@ -26,6 +26,8 @@ Json = dict[str, Any]
 FOUND: Final = ("Drifted", "Violated", "Unfair")
 """Reasons of a finding that stands."""
 NAME_LIMIT: Final = 253
+_WHOLE: Final = {Check.DATA_TYPE: "requests"}
+"""What a check of no column is of, where it is not of rows."""
 SHOWN: Final = 10
 """Columns in status."""
 
@@ -41,6 +43,7 @@ class Closed:
     length: timedelta
     groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
     task: str = ""
+    asked: Asked = field(default_factory=Asked)
 
 
 def drift_policy(rule: Drift) -> Policy:
@@ -152,7 +155,7 @@ def data_quality(rule: DataQuality, closed: Closed) -> Json:
         return wrong
     asked = dirt_policy(rule)
     columns = dirt.watched(asked, (*closed.reference.columns, closed.reference.prediction))
-    found = dirt.judge(asked, columns, closed.seen, closed.rows, closed.length)
+    found = dirt.judge(asked, columns, closed.seen, closed.rows, closed.length, asked=closed.asked)
     streak = int(closed.entry.get("streak") or 0) + 1 if found.violations else 0
     worst = found.violations[0] if found.violations else None
     figures = {
@@ -175,7 +178,8 @@ def _dirt_in_words(found: Dirt) -> str:
     if not found.violations:
         return f"no column of {found.rows} rows is worse than tolerated ({found.checked} checks)"
     each = (
-        f"{one.column or 'rows'} {one.check} {one.share:.3g} (tolerated {one.tolerated:.3g})"
+        f"{one.column or _WHOLE.get(one.check, 'rows')} {one.check} {one.share:.3g} (tolerated "
+        f"{one.tolerated:.3g})"
         for one in found.violations[:3]
     )
     return f"{len(found.violations)} of {found.checked} checks failed on {found.rows} rows: {', '.join(each)}"

@@ -20,6 +20,7 @@ from noria_operator.api.monitoring import DataQuality, Drift, Fairness
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.api.types import format_duration
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
+from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.fairness import Group
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
@@ -43,6 +44,7 @@ class Traffic:
     groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
     """By column of its slices."""
     task: str = ""
+    asked: Asked = field(default_factory=Asked)
 
     @property
     def rows(self) -> int:
@@ -83,7 +85,7 @@ def watch(
     times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}
     figures = {"windowLength": format_duration(length), "samples": traffic.rows}
     seen = traffic.seen, traffic.rows, traffic.reference
-    closed = Closed(entry, *seen, length, traffic.groups, traffic.task)
+    closed = Closed(entry, *seen, length, traffic.groups, traffic.task, traffic.asked)
     found = _found(rule, closed)
     return _request(
         trigger,
@@ -130,8 +132,9 @@ def _wording(trigger: TriggerSpec) -> str:
 def _enough(rule: Rule, traffic: Traffic) -> bool:
     if isinstance(rule, Fairness):
         return can_be_judged(rule, traffic.groups)
-    volume = isinstance(rule, DataQuality) and rule.min_rows > 0
-    return volume or traffic.rows >= rule.min_samples
+    if isinstance(rule, DataQuality) and (rule.min_rows or traffic.asked.requests >= rule.min_samples):
+        return True
+    return traffic.rows >= rule.min_samples
 
 
 def _said(trigger: TriggerSpec, entry: Json, decision: str, reason: str, text: str) -> Json:

@@ -45,6 +45,7 @@ class Recorder:
         self._vectors = Vectors(starts, time.monotonic)
         self._embeds = any(bins.projection is not None for bins in reference.features)
         self._requests = [0] * len(REQUESTS)
+        self._malformed = 0
         self._waiting = Waiting(reference)
         self._sliced = Sliced(reference.slices, self.state.slices, self._waiting.numbers, self._waiting.texts)
 
@@ -64,12 +65,14 @@ class Recorder:
     def refused(self, status: int) -> None:
         """An inference request that got an error."""
         self._requests[2 if status >= 500 else 1] += 1
+        self._malformed += status == 400
 
     def fold(self) -> None:
         """Bring the state up to date."""
         vector = self.state.vector
         self._requests[0] += self._waiting.requests
         vector[: len(REQUESTS)] = self._requests
+        vector[self.state.malformed] = self._malformed
         if not self._waiting.rows:
             return
         started = time.perf_counter()

@@ -50,7 +50,9 @@ class State:
         self.reference = reference
         self.requests = 0
         self.predictions = len(REQUESTS)
-        self.feedback = self.predictions + 1
+        self.malformed = self.predictions + 1
+        """Requests that got a 400, which are client errors as well."""
+        self.feedback = self.malformed + 1
         self.delay = self.feedback + len(FEEDBACK)
         self.prediction = self.delay + 2 + len(DELAY_BOUNDS)
         position = self.prediction + reference.prediction.size + len(BESIDE)
@@ -159,6 +161,7 @@ class State:
         return {
             "requests": _named(REQUESTS, numbers, self.requests),
             "predictions": numbers[self.predictions],
+            "malformed": numbers[self.malformed],
             "features": {
                 bins.name: _bins(numbers, start, bins.size)
                 for bins, start in zip(self.reference.features, self.features, strict=True)

@@ -13,6 +13,7 @@ from tests.unit.domain.training_world import NOW
 from noria_operator.api.continuoustraining import TriggerStatus
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
+from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_monitoring import Traffic, watch, window_start
 from noria_operator.domain.triggers_start import answered
@@ -84,7 +85,7 @@ def test_a_no_is_written_down_too() -> None:
     assert windows(drift(), moved("distance")).entry["reason"] == "Suspected"
     entry = windows(quality(), calm()).entry
     assert (entry["decision"], entry["reason"], entry["value"]) == ("No", "Clean", "0")
-    assert "12 checks" in entry["message"]
+    assert "13 checks" in entry["message"]
 
 
 @pytest.mark.parametrize("trigger", [drift(), quality(), drift("Block"), quality("Warn")])
@@ -187,3 +188,20 @@ def test_long_names_fit_into_status() -> None:
     counts = {long: seen(MOVED), PREDICTION: seen(SAME)}
     entry = windows(drift(), counts, counts, reference=reference).entry
     assert entry["reason"] == "Drifted"
+
+
+def test_a_wave_of_requests_that_are_refused_is_broken_data_though_no_row_was_predicted() -> None:
+    opened = watch(quality(), {}, champion=FIRST, traffic=None, now=NOW)
+    nothing = {name: Seen((0,) * 10) for name in (*NAMES, PREDICTION)}
+    for asked, reason in ((Asked(900, 900), "Violated"), (Asked(150, 150), "WindowOpen")):
+        traffic = Traffic(nothing, REFERENCE, asked=asked)
+        entry = watch(quality(), opened.entry, champion=FIRST, traffic=traffic, now=NOW + HOUR).entry
+        assert entry["reason"] == reason
+        TriggerStatus.model_validate(entry)
+    traffic = Traffic(nothing, REFERENCE, asked=Asked(900, 900))
+    entry = watch(quality(), opened.entry, champion=FIRST, traffic=traffic, now=NOW + HOUR).entry
+    assert entry["columns"][0]["check"] == "dataType"
+    assert "requests dataType 1 (tolerated 0.1)" in entry["message"]
+    opened = watch(drift(), {}, champion=FIRST, traffic=None, now=NOW)
+    entry = watch(drift(), opened.entry, champion=FIRST, traffic=traffic, now=NOW + HOUR).entry
+    assert entry["reason"] == "WindowOpen", "drift waits for rows"

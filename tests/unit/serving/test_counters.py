@@ -159,11 +159,12 @@ def test_a_full_recorder_asks_to_be_folded(loaded: Loaded) -> None:
 def test_counters_name_what_was_beside_the_bins(loaded_frame: Loaded) -> None:
     recorder = Recorder(loaded_frame.reference)
     recorder.answered(arrays([(100.0, 30, "ZZ"), (float("nan"), -3, "")]), np.array([0.1, 0.9]))
-    recorder.refused(400)
-    recorder.refused(500)
+    for status in (400, 429, 500):
+        recorder.refused(status)
     counts(recorder)
     totals = recorder.state.as_json(recorder.state.vector)
-    assert totals["requests"] == {"ok": 1, "client_error": 1, "server_error": 1}
+    assert totals["requests"] == {"ok": 1, "client_error": 2, "server_error": 1}
+    assert totals["malformed"] == 1
     assert totals["features"]["distance"]["high"] == totals["features"]["distance"]["missing"] == 1
     assert totals["features"]["hour"]["high"] == totals["features"]["hour"]["low"] == 1
     assert totals["features"]["carrier"]["unseen"] == totals["features"]["carrier"]["missing"] == 1

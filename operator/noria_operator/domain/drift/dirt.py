@@ -38,13 +38,23 @@ class Check(StrEnum):
     VOLUME = "volume"
     """Too few rows came in."""
     DATA_TYPE = "dataType"
-    """Texts where the reference has numbers."""
+    """Texts where the reference has numbers; of requests, those that are refused with 400."""
     DUPLICATES = "duplicates"
     """Rows that are equal to another one in every column."""
     FRESHNESS = "freshness"
     """The newest row is too old."""
     BASELINE_DRIFT = "baselineDrift"
     """A distribution that is too far from the reference's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Requests of a window that were answered or refused for what they hold (types, shapes, names), and how
+    many of them were refused.
+    """
+
+    requests: int = 0
+    malformed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +94,16 @@ class Dirt:
 
 
 def judge(
-    policy: DirtPolicy, columns: Sequence[Column], seen: Mapping[str, Seen], rows: int, length: timedelta
+    policy: DirtPolicy,
+    columns: Sequence[Column],
+    seen: Mapping[str, Seen],
+    rows: int,
+    length: timedelta,
+    *,
+    asked: Asked = Asked(),
 ) -> Dirt:
     """Judge a window of `length` with so many `rows`."""
-    checks = CHECKS * len(columns)
+    checks = CHECKS * len(columns) + 1
     family = Family(alarms.windows_a_month(length), 0, checks, 1, k=1, n=1)
     level = alarms.level(policy.false_alarms, family)
     z = -NormalDist().inv_cdf(level / max(1, checks))  # not of 1 - level, which is 1 where the level is tiny
@@ -96,10 +112,21 @@ def judge(
         for column in columns
         for violation in _column(policy, column, seen.get(column.name), rows, z)
     ]
+    found += _refused(policy, asked, z)
     if rows < policy.min_rows:
         found.append(Violation("", Check.VOLUME, float(rows), float(rows), float(policy.min_rows), rows))
     found.sort(key=lambda one: (one.check is not Check.VOLUME, one.tolerated - one.share))
     return Dirt(tuple(found), checks, rows, alarms.expected(level, family))
+
+
+def _refused(policy: DirtPolicy, asked: Asked, z: float) -> Iterator[Violation]:
+    """Rows of a request that is refused for what it holds are missing altogether: the same limit counts."""
+    if asked.requests < policy.min_samples:
+        return
+    lower = wilson(asked.malformed, asked.requests, z)[0]
+    if lower > policy.missing:
+        share = asked.malformed / asked.requests
+        yield Violation("", Check.DATA_TYPE, share, lower, policy.missing, asked.requests)
 
 
 def watched(policy: DirtPolicy, columns: Sequence[Column]) -> list[Column]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from noria_operator.domain.drift.columns import Column, Seen
-from noria_operator.domain.drift.dirt import Check, DirtPolicy, judge, watched
+from noria_operator.domain.drift.dirt import Asked, Check, DirtPolicy, judge, watched
 
 HOUR = timedelta(hours=1)
 DEFAULT = DirtPolicy()
@@ -106,3 +106,14 @@ def test_false_alarms_stay_below_what_is_stated() -> None:
     alarms = sum(bool(one.violations) for one in verdicts)
     assert verdicts[0].expected == pytest.approx(10, rel=1e-3)
     assert alarms <= 10 * 2000 / 730.5
+
+
+@pytest.mark.parametrize(
+    ("requests", "malformed", "limit", "broken"),
+    [(1000, 300, 0.1, True), (1000, 120, 0.1, False), (1000, 1000, 1.0, False), (150, 150, 0.1, False)],
+)
+def test_requests_that_are_refused_for_what_they_hold_are_rows_that_are_missing(
+    requests: int, malformed: int, limit: float, broken: bool
+) -> None:
+    said = judge(DirtPolicy(missing=limit), [X], {}, 0, HOUR, asked=Asked(requests, malformed))
+    assert [(one.column, one.check) for one in said.violations] == [("", Check.DATA_TYPE)] * broken
