@@ -74,6 +74,12 @@ def opened_at(entry: Json, champion: Champion | None) -> datetime | None:
     return moment(entry["windowStartedAt"])
 
 
+def in_a_row(streak: int, enough: int) -> str:
+    """How many windows one after the other show it, of those that it takes."""
+    more = f", {streak} by now" if streak > enough else ""
+    return f"{min(streak, enough)} of {enough} windows in a row{more}"
+
+
 def window_key(entry: Json) -> str:
     """Tells what one window asks for from what every other one does."""
     return f"{entry.get('version', '')} {entry.get('windowStartedAt', '')}"

@@ -13,6 +13,7 @@ from noria_operator.api.monitoring import Fairness
 from noria_operator.domain import fairness as domain
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.fairness import Check, Finding, Group, Policy
+from noria_operator.domain.triggers import in_a_row
 from noria_operator.domain.triggers_findings import NAME_LIMIT, Closed, number, said
 
 Json = dict[str, Any]
@@ -47,7 +48,7 @@ def fairness(rule: Fairness, closed: Closed) -> Json:
     text = f"{rule.feature}: " + "; ".join(map(_words, found.findings))
     if not first.exceeded:
         return said(figures, "No", "Fair", text)
-    text += f"; {streak} of {rule.for_} windows in a row"
+    text += f"; {in_a_row(streak, rule.for_)}"
     if streak < rule.for_:
         return said(figures, "Wait", "Suspected", text)
     return said(figures, "Fire", "Unfair", text)

@@ -20,6 +20,7 @@ from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, S
 from noria_operator.domain.drift.dirt import Asked, Check, Dirt, DirtPolicy
 from noria_operator.domain.drift.policy import Policy
 from noria_operator.domain.fairness import Group
+from noria_operator.domain.triggers import in_a_row
 
 Json = dict[str, Any]
 
@@ -168,7 +169,7 @@ def data_quality(rule: DataQuality, closed: Closed) -> Json:
     text = _dirt_in_words(found)
     if not found.violations:
         return said(figures, "No", "Clean", text)
-    text += f"; {streak} of {rule.for_} windows in a row"
+    text += f"; {in_a_row(streak, rule.for_)}"
     if streak < rule.for_:
         return said(figures, "Wait", "Suspected", text)
     return said(figures, "Fire", "Violated", text)

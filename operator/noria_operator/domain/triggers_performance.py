@@ -18,7 +18,7 @@ from noria_operator.api.types import format_decimal, format_duration
 from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
 from noria_operator.domain.quality import DIRECTIONS, Direction
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import Champion, Request, opened_at, window_key
+from noria_operator.domain.triggers import Champion, Request, in_a_row, opened_at, window_key
 from noria_operator.domain.triggers_cost import weighed
 
 Json = dict[str, Any]
@@ -160,9 +160,7 @@ def _judged(
     elif not lost:
         message = f"{shown} is not worse than the threshold {threshold:.4f}"
     else:
-        message = (
-            f"{shown} is worse than the threshold {threshold:.4f}, {streak} of {rule.for_} windows in a row"
-        )
+        message = f"{shown} is worse than the threshold {threshold:.4f}, {in_a_row(streak, rule.for_)}"
     wanted = streak >= rule.for_
     judged = entry | closed
     judged |= {

@@ -82,7 +82,9 @@ def test_quality_is_lost_only_after_enough_windows_in_a_row() -> None:
     assert windows(rule(), 0.705, 0.705).entry["decision"] == "No"  # within its standard error
     assert twice.entry["threshold"] == "0.7125"
     assert twice.entry["samples"] == 1000
-    assert "2 of 2 windows in a row" in twice.entry["message"]
+    assert twice.entry["message"].endswith("2 of 2 windows in a row")
+    longer = windows(rule(), 0.69, 0.69, 0.69)
+    assert longer.entry["message"].endswith("2 of 2 windows in a row, 3 by now")
 
 
 def test_an_open_window_changes_nothing_in_status() -> None:
