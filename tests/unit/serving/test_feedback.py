@@ -321,3 +321,12 @@ def test_classes_of_another_version_and_too_many_are_right_or_wrong_only(loaded:
         counts = one._state.as_json(one._state.vector)
         assert counts["confusion"] == {}
         assert sum(counts["scores"][version]["positives"]) == 1
+
+
+def test_of_hundreds_of_classes_the_right_one_is_right(loaded: Loaded) -> None:
+    here = desk(loaded, classes=tuple(range(400)), task="multiclass")
+    for actual, predicted in ((399, 399), (398, 399), (143, 143)):
+        token = issue(here, np.array([0.5]), np.array([predicted]), NOW)
+        assert outcome(here, token, actual) == "matched"
+    counts = here._state.as_json(here._state.vector)["scores"]["late-4"]
+    assert (sum(counts["positives"]), sum(counts["negatives"])) == (2, 1)
