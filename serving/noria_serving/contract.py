@@ -179,7 +179,12 @@ def places(body: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
 def _rows(place: str, value: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _rows(f"{place}/{name}", item)
+            if isinstance(item, int):  # nearly all of them: no generator for each
+                yield f"{place}/{name}", (item,)
+            elif isinstance(item, list):
+                yield f"{place}/{name}", tuple(map(int, item))
+            else:
+                yield from _rows(f"{place}/{name}", item)
     elif isinstance(value, list):
         yield place, tuple(map(int, value))
     else:

@@ -192,6 +192,7 @@ KINDS: Final = (
     *("performance", "estimatedPerformance", "conceptDrift", "schedule", "maxAge", "newSamples"),
     *("dataChange", "drift", "dataQuality", "fairness", "combine"),
 )
+_FIELDS: Final = tuple((kind, to_snake(kind)) for kind in KINDS)
 """Wire names of the fields of which a trigger has exactly one."""
 _EFFECTS: Final = {
     "Drift": "Warn",
@@ -261,7 +262,7 @@ class TriggerSpec(Spec):
 
     def set_kinds(self) -> tuple[str, ...]:
         """Wire names of the kinds that are set: exactly one in a valid trigger."""
-        return tuple(kind for kind in KINDS if getattr(self, to_snake(kind)) is not None)
+        return tuple(kind for kind, name in _FIELDS if getattr(self, name) is not None)
 
     @property
     def effect(self) -> str:

@@ -20,7 +20,6 @@ from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain import triggers_estimated as estimated
 from noria_operator.domain import triggers_monitoring
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.drift.columns import PREDICTION
 from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.performance import Joined
 from noria_operator.domain.serving_children import selector
@@ -124,7 +123,7 @@ class _Question:
         """What a regression predicted, with the errors of its reference; None of a classifier, and while
         nobody tells the reference.
         """
-        seen, place = totals.seen(version).get(PREDICTION), self._place()
+        seen, place = totals.predicted(version), self._place()
         if totals.task(version) != "regression" or seen is None or place is None:
             return None
         reference = await self.ctx.counts.reference(*place, version=version)
@@ -138,7 +137,7 @@ class _Question:
         totals = await self._totals(window_start(entry, rule, champion))
         if totals is None or champion is None:
             return None, Coverage(), self._end(totals)
-        predicted = totals.seen(champion.name).get(PREDICTION)
+        predicted = totals.predicted(champion.name)
         joined = totals.joined(champion.name, rule.metric)
         coverage = Coverage(predicted.rows if predicted else 0, totals.median_delay())
         return joined, coverage, self._end(totals)

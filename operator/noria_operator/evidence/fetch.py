@@ -8,12 +8,12 @@ counted nothing.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
+import orjson
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ SIZE_LIMIT = 8 * 1024 * 1024
 """Bytes of one answer."""
 AT_ONCE = 64
 """Pods read at the same time, over all namespaces."""
+KEPT_ALIVE = 60.0
+"""Seconds for which a connection waits for the next question: longer than the time between two readings."""
 
 
 class Fetcher:
@@ -54,7 +56,7 @@ class Fetcher:
                 return None
 
     async def _get(self, url: str, headers: Mapping[str, str] | None, missing: Any | None) -> Any:
-        session = self._session or aiohttp.ClientSession(auto_decompress=False)
+        session = self._session or _session()
         self._session = session
         async with session.get(url, headers=headers, allow_redirects=False) as response:
             if response.status == 404 and missing is not None:
@@ -66,7 +68,12 @@ class Fetcher:
                 body += chunk
                 if len(body) > SIZE_LIMIT:
                     raise ValueError(f"more than {SIZE_LIMIT} bytes")
-            return json.loads(body)
+            return orjson.loads(body)
+
+
+def _session() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(keepalive_timeout=KEPT_ALIVE)
+    return aiohttp.ClientSession(connector=connector, auto_decompress=False)
 
 
 def address(pod: Mapping[str, Any]) -> str | None:

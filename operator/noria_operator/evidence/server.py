@@ -24,7 +24,8 @@ from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
 from noria_operator.evidence.background import Background
 from noria_operator.evidence.fetch import Fetcher, address
-from noria_operator.evidence.windows import Document, Vector, Window
+from noria_operator.evidence.growth import Vector
+from noria_operator.evidence.windows import Document, Window
 from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT, REFERENCE_PATH
 
 Json = dict[str, Any]
@@ -88,6 +89,10 @@ class Totals:
     def groups(self, version: str, slicings: Sequence[Slicing]) -> dict[str, tuple[Group, ...]]:
         """Rows and labels of `version` by group, by feature."""
         return windows.groups(self.counts, version, slicings)
+
+    def predicted(self, version: str) -> Seen | None:
+        """What pods of `version` predicted, in its frozen bins; None where none did."""
+        return windows.predicted(self.counts, version)
 
     def number(self, place: str) -> int:
         """One count, such as `predictions` or `feedback/matched`."""

@@ -8,10 +8,10 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import accumulate, zip_longest
+from itertools import accumulate
 from typing import Any
 
 from noria_operator.domain.classes import Classes
@@ -21,10 +21,8 @@ from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import REGRESSION, Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
+from noria_operator.evidence.growth import Growth, Vector, subtract
 from noria_serving.contract import COUNTERS_SCHEMA, DELAY_BOUNDS, REFERENCE_SCHEMA, SCORE_BINS, places
-
-Vector = Mapping[str, tuple[int, ...]]
-"""Counts by their place in the document, such as `scores/flight-delay-3/negatives`."""
 
 _ERRORS = ("count", "over", "under", "squared", "clipped")
 _BESIDE = ("missing", "unseen", "low", "high")
@@ -62,22 +60,6 @@ def reference(body: Any, version: str) -> Reference | None:
         return columns.parse(body)
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def add(vectors: Iterable[Vector]) -> dict[str, tuple[int, ...]]:
-    """The sum; rows of different length are aligned at their beginning."""
-    total: dict[str, tuple[int, ...]] = {}
-    for vector in vectors:
-        for place, row in vector.items():
-            known = total.get(place)
-            total[place] = tuple(map(sum, zip_longest(known, row, fillvalue=0))) if known else row
-    return total
-
-
-def subtract(newer: Vector, older: Vector) -> dict[str, tuple[int, ...]]:
-    """Growth from `older` to `newer` of one process; never below zero."""
-    pairs = ((place, zip_longest(row, older.get(place, ()), fillvalue=0)) for place, row in newer.items())
-    return {place: tuple([max(0, now - before) for now, before in both]) for place, both in pairs}
 
 
 def outputs(counts: Vector, version: str) -> Outputs | None:
@@ -146,9 +128,15 @@ def seen(counts: Vector, version: str) -> dict[str, Seen]:
     for place in counts:
         if place.startswith(prefix) and place.endswith("/bins"):
             found[place.removeprefix(prefix).removesuffix("/bins")] = _seen(counts, place[: -len("/bins")])
-    if f"prediction/{version}/bins" in counts:
-        found[PREDICTION] = _seen(counts, f"prediction/{version}")
+    if (predictions := predicted(counts, version)) is not None:
+        found[PREDICTION] = predictions
     return found
+
+
+def predicted(counts: Vector, version: str) -> Seen | None:
+    """Predictions of `version`; None when there are none."""
+    place = f"prediction/{version}"
+    return _seen(counts, place) if f"{place}/bins" in counts else None
 
 
 def _seen(counts: Vector, place: str) -> Seen:
@@ -194,6 +182,6 @@ class Window:
             self.baselines[document.process] = subtract(document.counts, counted)
         self.latest[document.process] = document.counts
 
-    def total(self) -> dict[str, tuple[int, ...]]:
+    def total(self) -> Growth:
         """The sum over all processes, also those that are gone."""
-        return add(subtract(counts, self.baselines[process]) for process, counts in self.latest.items())
+        return Growth([(counts, self.baselines[process]) for process, counts in self.latest.items()])

@@ -13,7 +13,8 @@ from noria_operator.domain.performance import Errors
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.evidence import windows
-from noria_operator.evidence.windows import Document, Window, add, labels, outputs, parse, subtract
+from noria_operator.evidence.growth import Growth, add, subtract
+from noria_operator.evidence.windows import Document, Window, labels, outputs, parse
 
 
 def body(process: str = "p", *, started: float = 100.0, at: float = 200.0, **counts: Any) -> dict[str, Any]:
@@ -149,3 +150,24 @@ def test_labels_are_what_the_version_predicts() -> None:
     untold = parse(body())
     assert untold is not None
     assert isinstance(windows.joined(untold.counts, "m-1", "rmse"), Errors), "a server of an earlier release"
+
+
+def test_what_nobody_asks_for_is_not_added_up() -> None:
+    class Untouched(dict[str, tuple[int, ...]]):
+        def get(self, place: str, default: Any = None) -> Any:
+            assert not place.startswith("features/"), "a thousand features are looked at only when they count"
+            return super().get(place, default)
+
+    bins = (1,) * 200
+    newer = Untouched(
+        {f"features/m-1/f{n}/bins": (9, 9) for n in range(1000)} | {"scores/m-1/negatives": bins}
+    )
+    total = Growth([(newer, {}), (newer, newer)])
+    assert labels(total, "m-1").samples == 200
+    assert windows.task(total, "m-1") == ""
+    assert len(total) == 1001
+
+
+def test_growth_is_what_all_the_differences_together_are() -> None:
+    parts = [({"a": (5, 6), "b": (1,)}, {"a": (5,)}), ({"a": (2, 2, 2)}, {"a": (3, 1, 0)}), ({"c": ()}, {})]
+    assert Growth(parts) == add(subtract(newer, older) for newer, older in parts)

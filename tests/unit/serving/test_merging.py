@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noria_operator.evidence.windows import Vector, Window, add, parse, subtract
+from noria_operator.evidence.growth import Vector, add, subtract
+from noria_operator.evidence.windows import Window, parse
 from noria_serving import slices
 from noria_serving.contract import COUNTERS_SCHEMA
 from noria_serving.counters.latency import Histogram

@@ -1,0 +1,71 @@
+"""`python -m benchmarks.scrape [--models 1000]`: CPU of the operator that reads all models every 15 s, beside
+a process that fetches the same documents and throws them away. The two run one after the other, against the
+same pods, which are a process of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks import report
+from benchmarks.scrape.world import PODS
+
+SETTLE = 33.0
+"""Seconds before anything is measured: windows are opened and filled, connections made."""
+
+
+@contextmanager
+def pods(features: int) -> Iterator[int]:
+    """The pods; gives the size of their documents."""
+    command = [sys.executable, "-m", "benchmarks.scrape.pods", str(features)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+def asked(who: str, models: int, seconds: float) -> dict[str, float]:
+    """What one process used."""
+    command = [sys.executable, "-m", "benchmarks.scrape.asker", who, str(models), str(seconds), str(SETTLE)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scrape", description=__doc__)
+    parser.add_argument("--models", type=int, default=1000)
+    parser.add_argument("--features", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=45.0)
+    options = parser.parse_args()
+    with pods(options.features) as size:
+        floor = asked("floor", options.models, options.seconds)
+        ours = asked("operator", options.models, options.seconds)
+    what = f"{options.models} models x {PODS} pods every 15 s, {size} bytes each"
+    rows = [
+        report.Row(
+            f"CPU of one core: {what}", ours["core"] * 100, "%", floor["core"] * 100, "fetching alone"
+        ),
+        report.Row("status writes", ours["counted"], "1/s"),
+        report.Row(
+            "longest standstill of the event loop",
+            ours["still"] * 1e3,
+            "ms",
+            floor["still"] * 1e3,
+            "fetching",
+        ),
+    ]
+    title = "Reading the counts of all models"
+    sys.stdout.write(f"{report.show(title, rows)}\n  -> {report.write('scrape', rows)}\n")
+
+
+if __name__ == "__main__":
+    main()

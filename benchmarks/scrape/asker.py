@@ -1,0 +1,128 @@
+"""One process that reads all pods every fifteen seconds: the operator's own parts, or the bare floor.
+
+Comes in: who, and for how long. Goes out: one line of JSON: CPU seconds a second, documents a second, writes,
+the longest time that the event loop stood still. The operator's workers, queue, cache, controller and readers
+are the real ones; the API server is a dictionary, since what is written is counted and should be nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from typing import Any, cast
+
+import aiohttp
+
+from benchmarks.scrape.world import NAMESPACE, PODS, PORT, address, model
+from noria_operator.controllers import continuoustraining, worker
+from noria_operator.controllers.context import Config, Context
+from noria_operator.evidence.fetch import AT_ONCE, Fetcher
+from noria_operator.evidence.prometheus import QueryReader
+from noria_operator.evidence.router import RouterReader
+from noria_operator.evidence.server import FRESH, CounterReader
+from noria_operator.kube.apply import Writer
+from noria_operator.kube.client import Client
+from noria_operator.kube.clock import SystemClock
+from noria_operator.kube.events import Events
+from noria_operator.kube.kinds import CONTINUOUSTRAINING, JOB, OWN_KINDS, POD, Key
+from noria_operator.kube.queue import Queue
+from noria_operator.kube.store import Store
+from noria_operator.process import WORKERS
+
+Json = dict[str, Any]
+EVERY = 15.0
+
+
+class Dictionary:
+    """As much of an API server as a ContinuousTraining that decides nothing needs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.writes = store, 0
+
+    async def apply_status(self, kind: Any, namespace: str, name: str, status: Json, **_: Any) -> Json:
+        self.writes += 1
+        found = self._store.get(Key(kind, namespace, name))
+        assert found is not None
+        meta = {**found["metadata"], "resourceVersion": str(self.writes + 1)}
+        return {**found, "metadata": meta, "status": status}
+
+    async def create(self, *_: Any, **__: Any) -> Json:
+        self.writes += 1
+        return {}
+
+
+async def operator(models: int, seconds: float, settle: float) -> Json:
+    """The operator, with a ContinuousTraining for each model."""
+    store, clock = Store(), SystemClock()
+    for number in range(models):
+        for obj in model(number):
+            store.observe(None, obj)
+    for kind in (*OWN_KINDS, JOB, POD):
+        store.mark_synced(kind)
+    api = Dictionary(store)
+    client, fetcher = cast(Client, api), Fetcher()
+    ctx = Context(
+        client=client, store=store, writer=Writer(client, store, clock), events=Events(client, clock),
+        clock=clock, config=Config(NAMESPACE), router=RouterReader(fetcher), queries=QueryReader(clock.now),
+        servers=CounterReader(fetcher, port=PORT, fresh=FRESH),
+    )  # fmt: skip
+    queue = Queue()
+    workers = [asyncio.create_task(worker.work(queue, ctx, [continuoustraining])) for _ in range(WORKERS)]
+    for number in range(models):
+        asyncio.get_running_loop().call_later(
+            EVERY * number / models, queue.add, Key(CONTINUOUSTRAINING, NAMESPACE, f"m{number}")
+        )
+    found = await measured(seconds, settle, lambda: api.writes)
+    for task in workers:
+        task.cancel()
+    await fetcher.close()
+    return found
+
+
+async def floor(models: int, seconds: float, settle: float) -> Json:
+    """Every document fetched by the operator's own HTTP library, and thrown away."""
+    read, gate = 0, asyncio.Semaphore(AT_ONCE)
+
+    async def one(session: aiohttp.ClientSession, number: int, pod: int) -> None:
+        nonlocal read
+        await asyncio.sleep(EVERY * number / models)
+        while True:
+            due = time.monotonic() + EVERY
+            async with gate, session.get(f"http://{address(number, pod)}:{PORT}/counters") as answer:
+                await answer.read()
+            read += 1
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+    ) as session:
+        tasks = [
+            asyncio.create_task(one(session, number, pod)) for number in range(models) for pod in range(PODS)
+        ]
+        found = await measured(seconds, settle, lambda: read)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return found
+
+
+async def measured(seconds: float, settle: float, count: Any) -> Json:
+    """What the process uses in `seconds`, after `settle`."""
+    await asyncio.sleep(settle)
+    before, at, counted, longest = os.times(), time.monotonic(), count(), 0.0
+    while time.monotonic() - at < seconds:
+        woken = time.monotonic()
+        await asyncio.sleep(0.01)
+        longest = max(longest, time.monotonic() - woken - 0.01)
+    after, took = os.times(), time.monotonic() - at
+    used = after.user + after.system - before.user - before.system
+    return {"core": used / took, "counted": (count() - counted) / took, "still": longest}
+
+
+if __name__ == "__main__":
+    who = {"operator": operator, "floor": floor}[sys.argv[1]]
+    told = asyncio.run(who(int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])))
+    sys.stdout.write(json.dumps(told) + "\n")
