@@ -40,7 +40,7 @@ def context(fetcher: Fetcher) -> MakeContext:
     """Makes the context of a real operator; evidence is read through `fetcher`."""
 
     def make(client: Client, store: Store, config: Config, clock: Clock) -> Context:
-        servers = CounterReader(fetcher, fresh=SERVERS_FRESH)
+        servers = CounterReader(fetcher, fresh=SERVERS_FRESH, now=clock.now)
         chosen = config.metric_sources.get(config.counts_from)
         return Context(
             client=client,

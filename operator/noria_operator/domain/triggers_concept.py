@@ -1,8 +1,8 @@
 """The trigger `conceptDrift`: a classifier is wrong more often than it was.
 
 Comes in: the trigger, its entry, and the champion's labels since the last step. Goes out: a request.
-Invariants: a step takes in what came since the last one, so that status is written once a step (servers'
-snapshots are five seconds apart: labels in between may count in two steps); what is remembered are a hundred
+Invariants: a step takes in what came since the last one, so that status is written once a step, and no label
+counts in two of them (evidence.server: where a window ends); what is remembered are a hundred
 counts at most, in status, so that a restart goes on; after a finding only what came after the change is
 remembered, and the finding stands until a run answers it or another version is served.
 """

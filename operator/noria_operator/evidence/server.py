@@ -43,6 +43,10 @@ FRESH = 1.0
 """Seconds for which an answer stands; servers are read every few seconds."""
 MAX_DOCUMENTS = 4096
 """Answers kept for that; the oldest go first."""
+MARGIN = timedelta(milliseconds=250)
+"""How far the clocks of a pod and of the operator may seem apart because answers take time."""
+AROUND = 4.0
+"""Seconds between the last answer that went into a window and the window's end, at most."""
 MAX_REFERENCES = 2048
 """Frozen bins kept in memory; the oldest go first, and are read again."""
 MAX_OPEN = 32
@@ -99,6 +103,15 @@ class Totals:
         return sum(self.counts.get(place, ()))
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a pod said, and when by the process's clock and by the operator's (Unix seconds)."""
+
+    at: float
+    time: float
+    document: Document
+
+
 class CounterReader:
     """Reads model server pods; remembers windows, so that pods that are gone still count."""
 
@@ -109,13 +122,15 @@ class CounterReader:
         port: int = COUNTERS_PORT,
         clock: Callable[[], float] = monotonic,
         fresh: float = 0.0,
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self._fetcher = fetcher or Fetcher()
+        self._now = now
         self._port = port
         self._clock = clock
         self._windows: dict[Place, Window] = {}
         self._fresh = fresh
-        self._documents: dict[str, tuple[float, Document]] = {}
+        self._documents: dict[str, tuple[_Reading, ...]] = {}
         self._references: dict[tuple[str, str, str], Reference] = {}
         self._silent: dict[Place, dict[str, float]] = {}
         self._looks = Background[tuple[float, Totals | None]]()
@@ -150,7 +165,7 @@ class CounterReader:
     ) -> Totals | None:
         """Everything counted since `since`; None when no pod could be read and nothing is remembered."""
         window, unread = await self._filled(namespace, deployment, pods, since)
-        return Totals(window.total(), unread) if window.latest else None
+        return Totals(window.total(), unread, self._end()) if window.latest else None
 
     async def keep(self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime) -> None:
         """Read what was counted since `since` and add nothing up: so that pods that go before somebody asks
@@ -263,14 +278,18 @@ class CounterReader:
 
     async def _take(self, pod: Json, window: Window) -> bool:
         """Read one pod into the window; False when it could not be read."""
+        before = self._ended(pod, window.since)
         now = await self._recent(pod)
         if now is None:
             return False
+        if before is not None and before.process == now.process:
+            window.begin(before)
         if not window.needs_difference(now):
             window.take(now)
             return True
         # First the difference, then the sum: what is counted in between is left out, never counted twice.
-        difference = await self._read(pod, f"?since={window.since:.3f}")
+        since = window.since + (now.at - self._now().timestamp() if self._now else 0.0)
+        difference = await self._read(pod, f"?since={since:.3f}")
         now = await self._read(pod, "")
         if difference is None or now is None or difference.process != now.process:
             return False
@@ -279,10 +298,24 @@ class CounterReader:
 
     async def _recent(self, pod: Json) -> Document | None:
         """What the pod says, or said less than `fresh` seconds ago: several windows are read in one pass."""
-        at, known = self._documents.get(pod["metadata"]["uid"], (0.0, None))
-        if known is not None and self._clock() - at < self._fresh:
-            return known
+        known = self._documents.get(pod["metadata"]["uid"])
+        if known and self._clock() - known[-1].at < self._fresh:
+            return known[-1].document
         return await self._read(pod, "")
+
+    def _end(self) -> datetime | None:
+        """Where a window ends that is read now: a whole second which nothing that was read comes after, so
+        that the next window, which begins there, counts none of it again.
+        """
+        if self._now is None:
+            return None
+        return (self._now() + MARGIN + timedelta(seconds=1)).replace(microsecond=0)
+
+    def _ended(self, pod: Json, since: float) -> Document | None:
+        """What a pod said when the window before ended; None when that is not remembered."""
+        known = self._documents.get(pod["metadata"]["uid"], ())
+        found = [one for one in known if 0 <= since - one.time < AROUND]
+        return found[-1].document if found else None
 
     async def _read(self, pod: Json, query: str) -> Document | None:
         place = address(pod)
@@ -292,8 +325,9 @@ class CounterReader:
         found = windows.parse(await self._fetcher.json(url))
         if found is not None and not query and self._fresh:
             uid = pod["metadata"]["uid"]
-            self._documents.pop(uid, None)
-            self._documents[uid] = self._clock(), found
+            known = self._documents.pop(uid, ())
+            told = _Reading(self._clock(), self._now().timestamp() if self._now else 0.0, found)
+            self._documents[uid] = (*known[-1:], told)
             if len(self._documents) > MAX_DOCUMENTS:
                 del self._documents[next(iter(self._documents))]
         return found

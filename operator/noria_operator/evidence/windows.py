@@ -182,6 +182,10 @@ class Window:
             self.baselines[document.process] = subtract(document.counts, counted)
         self.latest[document.process] = document.counts
 
+    def begin(self, document: Document) -> None:
+        """What this process had counted when the window began."""
+        self.baselines.setdefault(document.process, document.counts)
+
     def total(self) -> Growth:
         """The sum over all processes, also those that are gone."""
         return Growth([(counts, self.baselines[process]) for process, counts in self.latest.items()])

@@ -17,7 +17,8 @@ import numpy as np
 from noria_serving.counters.state import Vector
 
 INTERVAL_SECONDS: Final = 5.0
-KEPT: Final = 720
+KEPT: Final = 1000
+"""An hour, also where the operator, whose readings are remembered as well, comes every fifteen seconds."""
 
 
 @dataclass(slots=True)

@@ -25,8 +25,8 @@ from noria_serving.server.service import Service
 class CountersApp:
     """Reads the counters of all models."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, models: Models, clock: Callable[[], float] = time.time) -> None:
+        self._models, self._clock = models, clock
         self._exporter: Any = None
         self._told: Mapping[str, Callable[[Mapping[str, str]], Answer]] = {
             contract.COUNTERS_PATH: self._counters,
@@ -67,11 +67,16 @@ class CountersApp:
         except ValueError:
             raise RequestError("`since` must be a Unix time in seconds") from None
         service = self._service(query.get("model"), query.get("version"))
-        return 200, render(_document(service, when, time.time())), [JSON]
+        now = self._clock()
+        body = render(_document(service, when, now))
+        if when is None:
+            # Whoever reads may begin a window here, and ask for it again when it has forgotten this answer.
+            service.ring.take(service.recorder.state.vector, now)
+        return 200, body, [JSON]
 
     def _counts(self, query: Mapping[str, str]) -> Answer:
         service = self._service(query.get("model"), query.get("version"))
-        body = counts.page(_document(service, None, time.time()), service.settings.model)
+        body = counts.page(_document(service, None, self._clock()), service.settings.model)
         return 200, body, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
 
     def _answers(self, query: Mapping[str, str]) -> Answer:
