@@ -96,7 +96,7 @@ def _continuous(old: Json, new: Json, obj: Json) -> Iterator[Line]:
     for entry in new.get("triggers") or []:
         before = known.get(entry["name"], {})
         if entry.get("value") and any(entry.get(key) != before.get(key) for key in ("value", "samples")):
-            yield Line(f"quality: {entry.get('message', '')}", _show("ContinuousTraining", obj))
+            yield Line(f"{entry['name']}: {entry.get('message', '')}", _show("ContinuousTraining", obj))
     last, former = new.get("lastTrigger") or {}, old.get("lastTrigger") or {}
     if last.get("trainingJob") and last.get("trainingJob") != former.get("trainingJob"):
         yield Line(
