@@ -35,7 +35,6 @@ BLIND_CREATE_PERIOD = timedelta(hours=1)
 
 APPLIED, STATUS = "applied", "status"
 """What of an object was written."""
-_VOLATILE = frozenset({"resourceVersion", "managedFields", "generation"})
 
 
 class Writer:
@@ -75,9 +74,7 @@ class Writer:
     @staticmethod
     def _stands(mark: tuple[str, str] | None, body: Json, observed: Json) -> bool:
         """Whether the last apply of `body` still holds, though others may have added to the object since."""
-        if mark is None or mark[0] != _digest(body):
-            return False
-        return contains(observed, body) or mark[1] == _digest(_stable(observed))
+        return mark == (_digest(body), _digest(kept(observed, body)))
 
     async def _applied_to(
         self, observed: Json | None, kind: Kind, body: Json, *, sent: Json | None = None
@@ -86,7 +83,7 @@ class Writer:
         key, force = _key(kind, body), observed is not None
         answer = await self._client.apply(kind, key.namespace, sent or body, force=force)
         self._store.observe("MODIFIED" if observed else "ADDED", answer)
-        self._marks(key)[APPLIED] = (_digest(body), _digest(_stable(answer)))
+        self._marks(key)[APPLIED] = (_digest(body), _digest(kept(answer, body)))
         return answer
 
     async def create_once(
@@ -244,21 +241,15 @@ def pruned(value: Any) -> Any:
     return value
 
 
-def contains(observed: Any, wanted: Any) -> bool:
-    """Whether everything in `wanted` is in `observed`; lists item by item. What the API server spells in
-    another way (a quantity) counts as missing.
+def kept(observed: Any, wanted: Any) -> Any:
+    """What `observed` has in the places that `wanted` fills; lists item by item, or whole where others added
+    items. The API server may spell it otherwise (a quantity) or leave it out (an empty text).
     """
-    if isinstance(wanted, dict):
-        return isinstance(observed, dict) and all(
-            name in observed and contains(observed[name], value) for name, value in wanted.items()
-        )
-    if isinstance(wanted, list | tuple):
-        return (
-            isinstance(observed, list)
-            and len(observed) == len(wanted)
-            and all(map(contains, observed, wanted))
-        )
-    return bool(observed == wanted)
+    if isinstance(wanted, dict) and isinstance(observed, dict):
+        return {name: kept(observed.get(name), value) for name, value in wanted.items()}
+    if isinstance(wanted, list | tuple) and isinstance(observed, list) and len(observed) == len(wanted):
+        return [kept(*each) for each in zip(observed, wanted, strict=True)]
+    return observed
 
 
 def _is_ours(observed: Json, owner: Json | None, desired: Json | None) -> bool:
@@ -277,11 +268,5 @@ def _key(kind: Kind, body: Json) -> Key:
     return Key(kind, body["metadata"]["namespace"], body["metadata"]["name"])
 
 
-def _stable(obj: Json) -> Json:
-    """The parts of an object that somebody else could have changed under us; never the status."""
-    meta = {name: value for name, value in obj["metadata"].items() if name not in _VOLATILE}
-    return {**{name: value for name, value in obj.items() if name != "status"}, "metadata": meta}
-
-
-def _digest(value: Json) -> str:
+def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -5,7 +5,7 @@ import copy
 import pytest
 from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 
-from noria_operator.kube.apply import Writer, contains, controller_uid, owned
+from noria_operator.kube.apply import Writer, controller_uid, kept, owned
 from noria_operator.kube.client import Answer
 from noria_operator.kube.errors import Conflict, NameConflict, NotFound
 from noria_operator.kube.kinds import DEPLOYMENT, JOB, MODELDEPLOYMENT, MODELVERSION, SECRET, Json
@@ -23,6 +23,8 @@ class Server:
         self.objects: dict[str, Json] = {}
         self.version = 100
         self.refuse: dict[str, Answer] = {}
+        self.spells: Json | None = None
+        """The spec that everything is kept with."""
 
     def __call__(self, request: Request) -> Answer:
         if request.verb in self.refuse:
@@ -39,6 +41,8 @@ class Server:
         if meta.get("resourceVersion") == "1" and meta["name"] in self.objects:
             return refusal(409, "Conflict")
         body["metadata"] = {"uid": "u1", **meta, "resourceVersion": str(self.version)}
+        if self.spells is not None:
+            body["spec"] = copy.deepcopy(self.spells)
         self.objects[meta["name"]] = body
         return Answer(200, body)
 
@@ -76,21 +80,39 @@ async def test_what_others_add_to_a_child_is_no_reason_to_apply_it_again() -> No
     assert client.verbs == ["patch"]
 
 
+async def test_what_the_server_spells_in_its_own_way_is_applied_once_whatever_others_add() -> None:
+    write, client, store, server = writer()
+    wanted: Json = {**DESIRED, "spec": {"env": [{"name": "A", "value": ""}], "limits": {"cpu": "1000m"}}}
+    server.spells = {"env": [{"name": "A"}], "limits": {"cpu": "1"}}
+    made = await write.apply(DEPLOYMENT, wanted, owner=OWNER)
+    later = copy.deepcopy(made)
+    later["metadata"] |= {"resourceVersion": "200", "annotations": {"deployment.kubernetes.io/revision": "1"}}
+    store.observe("MODIFIED", later)
+    await write.apply(DEPLOYMENT, wanted, owner=OWNER)
+    assert client.verbs == ["patch"]
+    edited = copy.deepcopy(later)
+    edited["metadata"]["resourceVersion"] = "201"
+    edited["spec"]["env"][0]["value"] = "b"
+    store.observe("MODIFIED", edited)
+    await write.apply(DEPLOYMENT, wanted, owner=OWNER)
+    assert client.verbs == ["patch", "patch"]
+
+
 @pytest.mark.parametrize(
-    ("observed", "wanted", "holds"),
+    ("observed", "wanted", "found"),
     [
-        ({"a": 1, "b": 2}, {"a": 1}, True),
-        ({"a": 1}, {"a": 2}, False),
-        ({"a": 1}, {"b": None}, False),
-        ({"a": {"b": [{"c": 1, "d": 2}]}}, {"a": {"b": [{"c": 1}]}}, True),
-        ({"a": [1, 2]}, {"a": [1]}, False),
-        ({"a": "1"}, {"a": "1000m"}, False),
-        ({"a": "text"}, {"a": {}}, False),
-        (None, [], False),
+        ({"a": 1, "b": 2}, {"a": 1}, {"a": 1}),
+        ({"a": 1}, {"a": 2}, {"a": 1}),
+        ({"a": 1}, {"b": ""}, {"b": None}),
+        ({"a": {"b": [{"c": 1, "d": 2}]}}, {"a": {"b": [{"c": 1}]}}, {"a": {"b": [{"c": 1}]}}),
+        ({"a": [1, 2]}, {"a": [1]}, {"a": [1, 2]}),
+        ({"a": "1"}, {"a": "1000m"}, {"a": "1"}),
+        ({"a": "text"}, {"a": {}}, {"a": "text"}),
+        (None, [], None),
     ],
 )
-def test_what_is_contained_in_what(observed: object, wanted: object, holds: bool) -> None:
-    assert contains(observed, wanted) is holds
+def test_what_an_object_has_in_the_places_of_another(observed: object, wanted: object, found: object) -> None:
+    assert kept(observed, wanted) == found
 
 
 async def test_a_child_is_made_by_one_request_that_would_conflict_with_any_that_exists() -> None:
