@@ -5,6 +5,7 @@ SIGTERM.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -34,6 +35,11 @@ from noria_operator.process import MakeContext, Operator, Parts
 from noria_operator.routers import xds
 
 log = logging.getLogger(__name__)
+
+GARBAGE = 10_000
+"""New objects, less those gone, before Python looks for cycles among them. Its own 700 are reached within two
+events of the API server, which hold no cycles: looking took a quarter of the time that taking them in does.
+"""
 
 
 def context(fetcher: Fetcher) -> MakeContext:
@@ -88,6 +94,7 @@ async def serve(config: Config, endpoint: Endpoint) -> None:
 
 def main() -> None:
     """The process: 0 after a stop, 1 after a lost lease, 2 when the set-up is wrong."""
+    gc.set_threshold(GARBAGE)
     logs.configure(os.environ.get("NORIA_LOG_LEVEL", "INFO"))
     try:
         asyncio.run(serve(Config.from_env(), login()))
