@@ -1,5 +1,6 @@
 """`python -m benchmarks.rollouts [--rollouts N …] [--only NAME …]`: Noria's operator and the real Argo
-Rollouts controller, as shipped and tuned, in turn; keeps what each took in rollouts-figures.json.
+Rollouts controller, tuned (without and with a router) and as shipped, in turn; keeps what each took in
+rollouts-figures.json.
 
 Needs root, for a network of its own. `make bench-rollouts` runs it.
 """
@@ -27,6 +28,7 @@ from benchmarks.rollouts.watching import watching
 CONTENDERS: dict[str, Callable[[Ground], AbstractAsyncContextManager[Contender]]] = {
     "noria": noria,
     "argo-tuned": partial(argo, tuned=True),
+    "argo-routed": partial(argo, tuned=True, routed=True),
     "argo": partial(argo, tuned=False),
 }
 

@@ -1,4 +1,6 @@
-"""The controller of Argo Rollouts, built from its Go module, and its objects: canaries by number of pods."""
+"""The controller of Argo Rollouts, built from its Go module, and its objects: canaries by number of pods, or
+by the weights of an Ingress.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,17 @@ from tools.cluster import binaries
 from tools.cluster.layout import binary
 
 from benchmarks.harness import answers, eventually, free_port, kubectl
-from benchmarks.objects import IMAGE
 from benchmarks.rollouts.contender import Contender, Json, Key
 from benchmarks.rollouts.ground import Ground, spawn
+from benchmarks.rollouts.pods import template
 from benchmarks.rollouts.watching import Watched, watching
 from noria_operator.kube import kinds
 from noria_operator.kube.kinds import Kind
 
 ROLLOUT = Kind("argoproj.io", "v1alpha1", "rollouts", "Rollout")
 REPLICASET = Kind("apps", "v1", "replicasets", "ReplicaSet")
+INGRESS = Kind("networking.k8s.io", "v1", "ingresses", "Ingress")
+CANARY_WEIGHT = "nginx.ingress.kubernetes.io/canary-weight"
 ACCOUNT = "argo-rollouts"
 TUNED = ("--qps=500", "--burst=1000", "--rollout-threads=20", "--service-threads=20")
 """What its documentation advises where there are many rollouts: more requests, more threads."""
@@ -35,7 +39,9 @@ class Argo:
     name: str
     process: psutil.Process
     metrics_url: str
-    sets: Watched
+    routed: bool
+    told: Watched
+    """What shows a weight: Ingresses, or ReplicaSets."""
     account: str = ACCOUNT
     kind: Kind = ROLLOUT
     reconcile_metric: str = "rollout_reconcile"
@@ -44,33 +50,38 @@ class Argo:
         for space in dict.fromkeys(space for space, _ in keys):
             await self.ground.client.create(kinds.NAMESPACE, "", {"metadata": {"name": space}})
 
-    def body(self, key: Key) -> Json:
-        labels = {"app": key[1]}
-        pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": IMAGE}]}}
-        steps = [{"setWeight": 50}, {"pause": {}}]
+    async def create(self, key: Key) -> None:
+        """A Rollout, and what its user writes to have requests routed to it."""
+        space, name = key
+        canary: Json = {"steps": [{"setWeight": 50}, {"pause": {}}]}
+        if self.routed:
+            for role in ("stable", "canary"):
+                await self.ground.client.create(kinds.SERVICE, space, _service(name, role))
+            await self.ground.client.create(INGRESS, space, _ingress(name))
+            canary |= {f"{role}Service": f"{name}-{role}" for role in ("stable", "canary")}
+            canary["trafficRouting"] = {"nginx": {"stableIngress": name}}
         spec = {
             "replicas": 2,
-            "selector": {"matchLabels": labels},
-            "template": pod,
-            "strategy": {"canary": {"steps": steps}},
+            "selector": {"matchLabels": {"app": name}},
+            "template": _pods(key, 1),
+            "strategy": {"canary": canary},
         }
-        api = {"apiVersion": self.kind.api_version, "kind": self.kind.kind}
-        return {**api, "metadata": {"name": key[1]}, "spec": spec}
+        await self.ground.client.create(self.kind, space, {"metadata": {"name": name}, "spec": spec})
 
     def healthy(self, obj: Json) -> bool:
         return bool(obj.get("status", {}).get("phase") == "Healthy")
 
     async def change(self, key: Key) -> None:
-        container = {"name": "main", "image": IMAGE.replace("0" * 64, "1" * 64)}
-        body = {"spec": {"template": {"spec": {"containers": [container]}}}}
-        await self.ground.client.merge(ROLLOUT, *key, body)
+        await self.ground.client.merge(ROLLOUT, *key, {"spec": {"template": _pods(key, 2)}})
 
     def at_first_step(self, obj: Json) -> bool:
         status = obj.get("status", {})
         return bool(status.get("pauseConditions")) and status.get("currentStepIndex") == 1
 
     async def abort(self, key: Key, watched: Watched) -> float:
-        """Until the challenger's ReplicaSet is asked for no pods: that is what weight 0 means here."""
+        """Until the Ingress says weight 0, or the challenger's ReplicaSet is asked for no pods: that is what
+        weight 0 means here.
+        """
         digest = watched.objects[key]["status"]["currentPodHash"]
         start = time.monotonic()
         patch = ["--subresource=status", "--type=merge", "-p", '{"status": {"abort": true}}']
@@ -78,13 +89,38 @@ class Argo:
             kubectl, self.ground.kubeconfig, "patch", "rollout", key[1], "-n", key[0], *patch
         )
         task = asyncio.create_task(patching)
-        end = await self.sets.one((key[0], f"{key[1]}-{digest}"), lambda it: it["spec"]["replicas"] == 0)
+        if self.routed:
+            end = await self.told.one((key[0], f"{key[1]}-{key[1]}-canary"), _weightless)
+        else:
+            end = await self.told.one((key[0], f"{key[1]}-{digest}"), lambda it: it["spec"]["replicas"] == 0)
         await task
         return end - start
 
 
+def _weightless(ingress: Json) -> bool:
+    return bool(ingress["metadata"]["annotations"].get(CANARY_WEIGHT) == "0")
+
+
+def _pods(key: Key, number: int) -> Json:
+    pods = template(*key, number)
+    pods["metadata"]["labels"]["app"] = key[1]
+    return pods
+
+
+def _service(name: str, role: str) -> Json:
+    port = {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}
+    return {"metadata": {"name": f"{name}-{role}"}, "spec": {"selector": {"app": name}, "ports": [port]}}
+
+
+def _ingress(name: str) -> Json:
+    backend = {"service": {"name": f"{name}-stable", "port": {"name": "http"}}}
+    path = {"path": "/", "pathType": "Prefix", "backend": backend}
+    rule = {"host": f"{name}.example.com", "http": {"paths": [path]}}
+    return {"metadata": {"name": name}, "spec": {"ingressClassName": "nginx", "rules": [rule]}}
+
+
 @asynccontextmanager
-async def argo(ground: Ground, *, tuned: bool) -> AsyncIterator[Contender]:
+async def argo(ground: Ground, *, tuned: bool, routed: bool = False) -> AsyncIterator[Contender]:
     """Start the controller, end it afterwards."""
     binaries.ensure("argo-rollouts")
     crds = str(binary("argo-rollouts-crds.yaml"))
@@ -102,9 +138,9 @@ async def argo(ground: Ground, *, tuned: bool) -> AsyncIterator[Contender]:
     try:
         url = f"http://127.0.0.1:{metrics}/metrics"
         await eventually(lambda: answers(url))
-        async with watching(ground.kubeconfig, REPLICASET) as sets:
-            name = "Argo Rollouts, tuned" if tuned else "Argo Rollouts"
-            yield Argo(ground, name, psutil.Process(process.pid), url, sets)
+        async with watching(ground.kubeconfig, INGRESS if routed else REPLICASET) as told:
+            name = "Argo Rollouts" + (", tuned" if tuned else "") + (", with a router" if routed else "")
+            yield Argo(ground, name, psutil.Process(process.pid), url, routed, told)
     finally:
         process.terminate()
         process.wait(timeout=40)

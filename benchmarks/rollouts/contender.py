@@ -47,7 +47,7 @@ class Contender(Protocol):
     ground: Ground
 
     async def prepare(self, keys: Sequence[Key]) -> None: ...
-    def body(self, key: Key) -> Json: ...
+    async def create(self, key: Key) -> None: ...
     def healthy(self, obj: Json) -> bool: ...
     async def change(self, key: Key) -> None: ...
     def at_first_step(self, obj: Json) -> bool: ...
@@ -87,9 +87,7 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
     keys = keys_of(count)
     await contender.prepare(keys)
     before = Meter.of(contender)
-    creates = [
-        partial(contender.ground.client.create, contender.kind, key[0], contender.body(key)) for key in keys
-    ]
+    creates = [partial(contender.create, key) for key in keys]
     healthy = await _until_all(watched, creates, contender.healthy)
     created = await _at_rest(contender)
     tell(f"{contender.name}: {count} healthy", healthy, created.since(before))

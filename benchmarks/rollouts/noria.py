@@ -33,6 +33,7 @@ from benchmarks.harness import (
 from benchmarks.objects import NAMESPACE
 from benchmarks.rollouts.contender import Contender, Json, Key
 from benchmarks.rollouts.ground import Ground, spawn
+from benchmarks.rollouts.pods import artifact
 from benchmarks.rollouts.watching import Watched
 from noria_operator.api import names
 from noria_operator.domain.keys import router_token
@@ -70,8 +71,7 @@ class Noria:
 
     async def _register(self, key: Key, number: int) -> None:
         space, model = key
-        artifact = {"uri": f"s3://bench/{model}", "digest": "sha256:" + str(number) * 64, "format": "onnx"}
-        spec = {"model": model, "version": number, "artifact": artifact}
+        spec = {"model": model, "version": number, "artifact": artifact(model, number)}
         body = {"metadata": {"name": f"{model}-{number}"}, "spec": spec}
         await self.ground.client.create(kinds.MODELVERSION, space, body)
         await self._set(key, number, "Approved" if number == 1 else "Rejected")
@@ -80,15 +80,15 @@ class Noria:
         name = f"{key[1]}-{number}"
         await self.ground.client.apply_status(kinds.MODELVERSION, key[0], name, {"phase": phase})
 
-    def body(self, key: Key) -> Json:
+    async def create(self, key: Key) -> None:
         spec = {
             "model": key[1],
             "replicas": 2,
             "strategy": {"steps": STEPS},
             "router": {"replicas": 1},
         }
-        api = {"apiVersion": self.kind.api_version, "kind": self.kind.kind}
-        return {**api, "metadata": {"name": key[1]}, "spec": spec}
+        body = {"metadata": {"name": key[1]}, "spec": spec}
+        await self.ground.client.create(self.kind, key[0], body)
 
     def healthy(self, obj: Json) -> bool:
         """All pods ready, and the weight read back from the router."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from benchmarks.rollouts.contender import Figures, keys_of
 from benchmarks.rollouts.page import record
+from benchmarks.rollouts.pods import template
 from benchmarks.rollouts.watching import Watched
 
 Json = dict[str, Any]
@@ -58,3 +59,9 @@ def test_a_new_figure_takes_the_place_of_the_old_one_of_its_contender(tmp_path: 
     found = json.loads((tmp_path / "rollouts-figures.json").read_text())
     assert [(one["contender"], one["healthy"]) for one in found] == [("Noria", 3.0), ("Argo Rollouts", 2.0)]
     assert "| until all are healthy, s | 3.0 | 2.0 |" in (tmp_path / "rollouts-figures.md").read_text()
+
+
+def test_pods_of_two_versions_are_those_of_the_model_server_and_differ() -> None:
+    first, second = (template("team-0", "model-7", number) for number in (1, 2))
+    assert first != second
+    assert {"readinessProbe", "securityContext", "volumeMounts"} <= first["spec"]["containers"][0].keys()
