@@ -51,6 +51,8 @@ class Api:
         self._scripts = list(scripts)
         self.lists = 0
         self.watches = 0
+        self.since: list[str] = []
+        """The resourceVersion that each watch began at."""
 
     async def discover(self, request: web.Request) -> web.Response:
         version = {"version": "v1alpha1", "groupVersion": "noria.dev/v1alpha1"}
@@ -71,6 +73,7 @@ class Api:
         response = web.StreamResponse()
         await response.prepare(request)
         self.watches += 1
+        self.since.append(request.query["resourceVersion"])
         script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
         with contextlib.suppress(ConnectionError):
             await script(response)
@@ -167,3 +170,18 @@ async def test_bookmarks_keep_a_quiet_watch_alive_and_silence_shows() -> None:
         await heard.wait()
         await until(lambda: watcher.age() < silent)
         assert seen == [(None, "listed")]
+
+
+async def test_changes_arrive_in_whatever_pieces_and_a_cut_watch_goes_on_from_its_last_bookmark() -> None:
+    async def cut(response: web.StreamResponse) -> None:
+        mark = line("BOOKMARK", {"kind": "TrainingJob", "metadata": {"resourceVersion": "30"}})
+        text = line("ADDED", job("first", 20)) + line("DELETED", job("first", 25)) + mark
+        for at in range(0, len(text), 50):
+            await response.write(text[at : at + 50])
+            await asyncio.sleep(0.005)
+
+    api = Api(cut, good)
+    async with watching(api) as (_, seen, relisted):
+        await until(lambda: ("ADDED", "late") in seen)
+        assert seen == [(None, "listed"), ("ADDED", "first"), ("DELETED", "first"), ("ADDED", "late")]
+        assert (api.since[:2], api.lists, len(relisted)) == (["10", "30"], 1, 1)

@@ -54,7 +54,10 @@ class Store:
         known = self.get(key)
         same = known is not None and known["metadata"]["uid"] == uid
         if type == "DELETED":
-            if known is None or not same or version < _version(known):
+            if known is None:
+                self._bury(uid, version)  # what was listed before may still be on its way here
+                return False
+            if not same or version < _version(known):
                 return False
             self._bury(uid, version)
             self._put(key, known, None)

@@ -7,13 +7,17 @@ after a back-off.
 
 Through the HTTP session that Kopf is given we see what it does not tell: when a watch last received anything
 (bookmarks come every minute, so silence means a dead watch), and when a stream was listed anew, which may
-have lost deletions: `relisted` then has the cache compared with a complete list.
+have lost deletions: `relisted` then has the cache compared with a complete list. What changed is taken from
+there too, before Kopf wraps it for handlers of kinds that nobody has here, which costs more than reading it.
+Kopf gets the rest: bookmarks, by which it goes on after a cut, and errors. So changes since the last bookmark
+come twice after one, which the store knows; and what Kopf listed may come after what happened since.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import random
 import threading
@@ -38,6 +42,7 @@ Stream = tuple[Kind, str | None]
 STOP_SECONDS = 5.0
 FIRST_RESTART = 1.0
 LONGEST_RESTART = 60.0
+CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED"})
 BURST = 500
 """Events handled before the rest of the operator gets its turn."""
 
@@ -163,7 +168,7 @@ class Watcher:
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
             return kopf.AiohttpSession(
-                aiohttp_session=watching_session(self._endpoint, self._pulse),
+                aiohttp_session=watching_session(self._endpoint, self._pulse, self._changed),
                 server=self._endpoint.server,
                 default_namespace=self._endpoint.namespace,
             )
@@ -204,6 +209,17 @@ class Watcher:
     def _on_relisted(self, stream: Stream) -> None:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._relisted, stream)
+
+    def _changed(self, line: bytes) -> bool:
+        """Hand over what a line of a watch tells of an object; False when it tells of none."""
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return False
+        told = isinstance(event, dict) and event.get("type") in CHANGES
+        if told:
+            self._deliver(event["type"], event["object"])
+        return told
 
     def _deliver(self, type: EventType, obj: Json) -> None:
         """From Kopf's thread into our loop; one wake-up for a whole burst of events."""
@@ -246,8 +262,12 @@ class _Jittered:
         return (delay * random.uniform(0.8, 1.2) for delay in (0.5, 1, 2, 5, 10))
 
 
-def watching_session(endpoint: Endpoint, pulse: Pulse) -> aiohttp.ClientSession:
-    """An HTTP session that signs each request anew and reports on lists and watches."""
+def watching_session(
+    endpoint: Endpoint, pulse: Pulse, changed: Callable[[bytes], bool]
+) -> aiohttp.ClientSession:
+    """An HTTP session that signs each request anew and reports on lists and watches; lines of a watch that
+    `changed` takes reach nobody else.
+    """
 
     async def authenticate(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -267,7 +287,7 @@ def watching_session(endpoint: Endpoint, pulse: Pulse) -> aiohttp.ClientSession:
                 watch = self.url.query.get("watch") == "true"
                 pulse.opened(stream, watch=watch)
                 if watch:
-                    heard: Any = _Heard(self.content, lambda: pulse.beat(stream))
+                    heard: Any = _Heard(self.content, lambda: pulse.beat(stream), changed)
                     self.content = heard
             return response
 
@@ -280,16 +300,27 @@ def watching_session(endpoint: Endpoint, pulse: Pulse) -> aiohttp.ClientSession:
 
 
 class _Heard:
-    """The content of a response that tells when bytes arrive. Only what reads in chunks is listened to."""
+    """The content of a watch that tells when bytes arrive, and keeps the lines that `taken` takes to itself.
+    Only what reads in chunks is listened to; each chunk that it gives holds whole lines.
+    """
 
-    def __init__(self, content: aiohttp.StreamReader, beat: Callable[[], None]) -> None:
+    def __init__(
+        self, content: aiohttp.StreamReader, beat: Callable[[], None], taken: Callable[[bytes], bool]
+    ) -> None:
         self._content = content
         self._beat = beat
+        self._taken = taken
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        begun = b""
         async for chunk in self._content.iter_chunked(size):
             self._beat()
-            yield chunk
+            *lines, begun = (begun + chunk).split(b"\n")
+            for line in lines:
+                if not self._taken(line):
+                    yield line + b"\n"
+        if begun:
+            yield begun
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)

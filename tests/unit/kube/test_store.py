@@ -55,6 +55,13 @@ def test_a_deletion_that_comes_late_spares_the_next_object_of_that_name() -> Non
     assert found["metadata"]["uid"] == "new"
 
 
+def test_what_was_listed_before_it_was_deleted_does_not_come_after() -> None:
+    store = Store()
+    assert not store.observe("DELETED", obj("a", uid="u1", version=9))
+    assert not store.observe(None, obj("a", uid="u1", version=5))
+    assert store.list(DEPLOYMENT) == []
+
+
 def test_what_we_deleted_is_gone_before_the_watch_says_so() -> None:
     store = Store()
     store.observe("ADDED", obj(version=1))
