@@ -80,9 +80,11 @@ async def watching(kubeconfig: Path, kind: Kind) -> AsyncIterator[Watched]:
     ) as session:
 
         async def follow() -> None:
-            async with session.get(url, params={"watch": "1", "timeoutSeconds": "7200"}) as answer:
-                async for line in answer.content:
-                    watched.take(json.loads(line))
+            while True:  # the API server ends watches of a kind whose definition was just installed
+                async with session.get(url, params={"watch": "1", "timeoutSeconds": "7200"}) as answer:
+                    async for line in answer.content:
+                        watched.take(json.loads(line))
+                await asyncio.sleep(0.1)
 
         task = asyncio.create_task(follow())
         try:
