@@ -74,7 +74,7 @@ class Writer:
     @staticmethod
     def _stands(mark: tuple[str, str] | None, body: Json, observed: Json) -> bool:
         """Whether the last apply of `body` still holds, though others may have added to the object since."""
-        return mark == (_digest(body), _digest(kept(observed, body)))
+        return mark is not None and mark == _mark(body, kept(observed, body))
 
     async def _applied_to(
         self, observed: Json | None, kind: Kind, body: Json, *, sent: Json | None = None
@@ -83,7 +83,7 @@ class Writer:
         key, force = _key(kind, body), observed is not None
         answer = await self._client.apply(kind, key.namespace, sent or body, force=force)
         self._store.observe("MODIFIED" if observed else "ADDED", answer)
-        self._marks(key)[APPLIED] = (_digest(body), _digest(kept(answer, body)))
+        self._marks(key)[APPLIED] = _mark(body, kept(answer, body))
         return answer
 
     async def create_once(
@@ -139,8 +139,8 @@ class Writer:
         have = obj.get("status", {})
         if have == wanted:
             return obj
-        marks = (_digest(wanted), _digest(have))
-        if self._marks(key).get(STATUS) == marks:
+        mark = self._marks(key).get(STATUS)
+        if mark is not None and mark == _mark(wanted, have):
             return obj
         version = obj["metadata"]["resourceVersion"]
         try:
@@ -154,7 +154,9 @@ class Writer:
             self._store.forget(key, obj["metadata"]["uid"])
             raise
         self._store.observe("MODIFIED", answer)
-        self._marks(key)[STATUS] = (marks[0], _digest(answer.get("status", {})))
+        self._marks(key).pop(STATUS, None)
+        if answer.get("status", {}) != wanted:  # kept otherwise than it was sent: remember that
+            self._marks(key)[STATUS] = _mark(wanted, answer.get("status", {}))
         return answer
 
     def forget(self, key: Key) -> None:
@@ -268,6 +270,12 @@ def _managed(obj: Json) -> bool:
 
 def _key(kind: Kind, body: Json) -> Key:
     return Key(kind, body["metadata"]["namespace"], body["metadata"]["name"])
+
+
+def _mark(wanted: Json, found: Json) -> tuple[str, str]:
+    """What was sent and what came of it; mostly the same, which is cheaper to see than to write out."""
+    sent = _digest(wanted)
+    return sent, sent if found == wanted else _digest(found)
 
 
 def _digest(value: Any) -> str:
