@@ -1,6 +1,7 @@
 """The figures as a table.
 
-Comes in: what each contender took, for each number of rollouts. Goes out: JSON and Markdown.
+Comes in: what each contender took, for each number of rollouts. Goes out: JSON, Markdown, and the same tables
+in the page that explains them, where that stands in the folder.
 Invariant: every column is one run of one contender; nothing is computed from several.
 """
 
@@ -32,6 +33,9 @@ ROWS: Sequence[tuple[str, Callable[[Figures], float], str]] = (
 )
 
 
+BEGIN, END = "<!-- begin: figures -->\n", "<!-- end: figures -->\n"
+
+
 def record(folder: Path, figures: Figures) -> list[Figures]:
     """Add to, or replace in, what was measured before; gives all of it, Noria first."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +46,17 @@ def record(folder: Path, figures: Figures) -> list[Figures]:
     found.sort(key=lambda one: (one.rollouts, one.contender != "Noria", one.contender))
     path.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
     (folder / "rollouts-figures.md").write_text(f"# Rollouts: figures\n\n{markdown(found)}")
+    explained = folder / "rollouts.md"
+    if explained.exists():
+        explained.write_text(between(explained.read_text(), f"\n{markdown(found)}\n"))
     return found
+
+
+def between(page: str, tables: str) -> str:
+    """The page with these tables between its two marks; raises ValueError where it lacks one."""
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}{tables}{END}{after}"
 
 
 def markdown(found: Sequence[Figures]) -> str:

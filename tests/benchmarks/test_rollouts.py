@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from benchmarks.rollouts.contender import Figures, keys_of
-from benchmarks.rollouts.page import record
+from benchmarks.rollouts.page import BEGIN, END, record
 from benchmarks.rollouts.pods import template
 from benchmarks.rollouts.watching import Watched
 
@@ -53,12 +53,17 @@ def test_a_hundred_rollouts_share_a_namespace() -> None:
 
 
 def test_a_new_figure_takes_the_place_of_the_old_one_of_its_contender(tmp_path: Path) -> None:
+    (tmp_path / "rollouts.md").write_text(f"Before.\n{BEGIN}old{END}After.\n")
     fields = [name for name in Figures.__dataclass_fields__ if name not in ("contender", "rollouts")]
     for contender, value in (("Noria", 1.0), ("Argo Rollouts", 2.0), ("Noria", 3.0)):
         record(tmp_path, Figures(contender=contender, rollouts=100, **dict.fromkeys(fields, value)))
     found = json.loads((tmp_path / "rollouts-figures.json").read_text())
     assert [(one["contender"], one["healthy"]) for one in found] == [("Noria", 3.0), ("Argo Rollouts", 2.0)]
-    assert "| until all are healthy, s | 3.0 | 2.0 |" in (tmp_path / "rollouts-figures.md").read_text()
+    row = "| until all are healthy, s | 3.0 | 2.0 |"
+    assert row in (tmp_path / "rollouts-figures.md").read_text()
+    explained = (tmp_path / "rollouts.md").read_text()
+    assert row in explained
+    assert (explained[:8], explained[-7:], "old" in explained) == ("Before.\n", "After.\n", False)
 
 
 def test_pods_of_two_versions_are_those_of_the_model_server_and_differ() -> None:
