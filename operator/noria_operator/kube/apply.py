@@ -45,6 +45,8 @@ class Writer:
         self._store = store
         self._clock = clock
         self._applied: dict[Key, dict[str, tuple[str, str]]] = {}
+        self._stood: dict[Key, Json] = {}
+        """Objects in which what was applied last was found."""
         self._created: dict[Key, datetime] = {}
 
     async def apply(self, kind: Kind, desired: Json, *, owner: Json | None = None) -> Json:
@@ -67,14 +69,21 @@ class Writer:
             observed = await self._existing(key)
         if observed is not None:
             self._check(kind, observed, owner)
-            if self._stands(self._marks(key).get(APPLIED), body, observed):
+            if self._stands(key, body, observed):
                 return observed
         return await self._applied_to(observed, kind, body)
 
-    @staticmethod
-    def _stands(mark: tuple[str, str] | None, body: Json, observed: Json) -> bool:
+    def _stands(self, key: Key, body: Json, observed: Json) -> bool:
         """Whether the last apply of `body` still holds, though others may have added to the object since."""
-        return mark is not None and mark == _mark(body, kept(observed, body))
+        mark = self._marks(key).get(APPLIED)
+        if mark is None or mark[0] != _digest(body):
+            return False
+        if self._stood.get(key) is not observed:  # objects of the store never change, others take their place
+            found = kept(observed, body)
+            if found != body and mark[1] != _digest(found):
+                return False
+            self._stood[key] = observed
+        return True
 
     async def _applied_to(
         self, observed: Json | None, kind: Kind, body: Json, *, sent: Json | None = None
@@ -84,6 +93,7 @@ class Writer:
         answer = await self._client.apply(kind, key.namespace, sent or body, force=force)
         self._store.observe("MODIFIED" if observed else "ADDED", answer)
         self._marks(key)[APPLIED] = _mark(body, kept(answer, body))
+        self._stood.pop(key, None)
         return answer
 
     async def create_once(
@@ -162,6 +172,7 @@ class Writer:
     def forget(self, key: Key) -> None:
         """The object is gone: what was applied to it says nothing about the next one of its name."""
         self._applied.pop(key, None)
+        self._stood.pop(key, None)
 
     def _marks(self, key: Key) -> dict[str, tuple[str, str]]:
         return self._applied.setdefault(key, {})
