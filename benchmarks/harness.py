@@ -95,6 +95,13 @@ def flow_total(kubeconfig: Path, flow: str) -> float:
     return sum(float(count) for count in re.findall(pattern, page))
 
 
+def writes_total(kubeconfig: Path) -> float:
+    """Writes that the API server has counted, whoever asked for them; refused ones too."""
+    page = kubectl(kubeconfig, "get", "--raw", "/metrics")
+    pattern = r'apiserver_request_total\{.*verb="(?:APPLY|DELETE|PATCH|POST|PUT)".*\} (\S+)'
+    return sum(float(count) for count in re.findall(pattern, page))
+
+
 def install(kubeconfig: Path) -> None:
     """The CRDs."""
     kubectl(kubeconfig, "apply", "--server-side", "-f", str(CHECKOUT / "crds"))

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import aiohttp
 import psutil
 
-from benchmarks.harness import cluster_cpu, cpu_seconds, in_parallel
+from benchmarks.harness import cluster_cpu, cpu_seconds, in_parallel, writes_total
 from benchmarks.metrics import histogram
 from benchmarks.report import high, middle
 from benchmarks.rollouts.ground import Ground
@@ -64,10 +64,12 @@ class Figures:
     healthy_requests: float
     healthy_cpu: float
     healthy_cluster: float
+    healthy_writes: float
     first_step: float
     first_step_requests: float
     first_step_cpu: float
     first_step_cluster: float
+    first_step_writes: float
     memory: float
     idle_requests: float
     idle_cpu: float
@@ -106,10 +108,12 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
         healthy_requests=created.since(before).requests / count,
         healthy_cpu=created.since(before).cpu,
         healthy_cluster=created.since(before).cluster,
+        healthy_writes=created.since(before).writes / count,
         first_step=first,
         first_step_requests=changed.since(created).requests / count,
         first_step_cpu=changed.since(created).cpu,
         first_step_cluster=changed.since(created).cluster,
+        first_step_writes=changed.since(created).writes / count,
         memory=memory,
         idle_requests=idle_requests,
         idle_cpu=idle_cpu,
@@ -134,20 +138,27 @@ def tell(what: str, seconds: float, used: Meter) -> None:
 @dataclass(frozen=True)
 class Meter:
     """Requests and CPU seconds of a contender up to now, or since an earlier look; and the CPU that etcd, the
-    API server, Kubernetes' controllers and the simulated node used meanwhile.
+    API server, Kubernetes' controllers and the simulated node used meanwhile, and the writes of everybody.
     """
 
     requests: float
     cpu: float
     cluster: float
+    writes: float
 
     @staticmethod
     def of(contender: Contender) -> Meter:
         requests = contender.ground.requests(contender.account)
-        return Meter(requests, cpu_seconds(contender.process), cluster_cpu())
+        writes = writes_total(contender.ground.kubeconfig)
+        return Meter(requests, cpu_seconds(contender.process), cluster_cpu(), writes)
 
     def since(self, before: Meter) -> Meter:
-        return Meter(self.requests - before.requests, self.cpu - before.cpu, self.cluster - before.cluster)
+        return Meter(
+            self.requests - before.requests,
+            self.cpu - before.cpu,
+            self.cluster - before.cluster,
+            self.writes - before.writes,
+        )
 
 
 async def _at_rest(contender: Contender) -> Meter:
