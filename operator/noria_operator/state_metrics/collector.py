@@ -6,11 +6,12 @@ leader tells, so that nothing is there twice; an object that cannot be read hide
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -29,7 +30,13 @@ from noria_operator.state_metrics.trainings import model
 from noria_operator.state_metrics.triggers import training
 
 Json = dict[str, Any]
+AT_ONCE: Final = 20
+"""Objects that are told in a row: some milliseconds."""
 log = logging.getLogger(__name__)
+
+
+def _empty() -> dict[str, GaugeMetricFamily]:
+    return {family.name: family.gauge() for family in FAMILIES}
 
 
 class Objects(Collector):
@@ -43,15 +50,30 @@ class Objects(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """The gauges of now."""
-        made = {family.name: family.gauge() for family in FAMILIES}
-        if self._leading():
-            untold: Counter[str] = Counter()
-            for obj, samples in self._told():
-                for family, labels, value in _guarded(obj, samples, untold):
-                    made[family.name].add_metric(labels, value)
-            for kind, count in untold.items():
-                made[UNTOLD.name].add_metric([kind], count)
+        made = _empty()
+        for _ in self._filled(made):
+            pass
         return made.values()
+
+    async def gathered(self) -> list[GaugeMetricFamily]:
+        """The same, with room for other work in between: a thousand objects take a quarter of a second."""
+        made = _empty()
+        for number, _ in enumerate(self._filled(made)):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+        return list(made.values())
+
+    def _filled(self, made: Mapping[str, GaugeMetricFamily]) -> Iterator[None]:
+        """Fill the gauges, object by object."""
+        if not self._leading():
+            return
+        untold: Counter[str] = Counter()
+        for obj, samples in self._told():
+            for family, labels, value in _guarded(obj, samples, untold):
+                made[family.name].add_metric(labels, value)
+            yield
+        for kind, count in untold.items():
+            made[UNTOLD.name].add_metric([kind], count)
 
     def _told(self) -> Iterator[tuple[Json, Iterator[Sample]]]:
         jobs, versions = self._by_model(TRAININGJOB), self._by_model(MODELVERSION)

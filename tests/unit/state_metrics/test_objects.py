@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from noria_operator.kube.store import Store
-from noria_operator.state_metrics.collector import Objects
+from noria_operator.state_metrics.collector import AT_ONCE, Objects
 from noria_operator.state_metrics.families import FAMILIES
 
 Json = dict[str, Any]
@@ -291,6 +292,26 @@ def test_an_object_that_cannot_be_read_hides_no_other_one() -> None:
     value = told(*broken, deployment(phase="Healthy")).get_sample_value
     assert value("noria_deployment_phase", {**PLACE, "phase": "Healthy"}) == 1
     assert value("noria_objects_untold", {"kind": "ModelDeployment"}) == 2
+
+
+async def test_telling_of_many_objects_leaves_room_for_other_work() -> None:
+    store, worked, done = Store(), 0, asyncio.Event()
+    for number in range(10 * AT_ONCE):
+        store.observe("ADDED", obj("ModelDeployment", f"m{number}", {"model": "m"}, {"phase": "Healthy"}))
+
+    async def other_work() -> None:
+        nonlocal worked
+        while not done.is_set():
+            worked += 1
+            await asyncio.sleep(0)
+
+    working = asyncio.create_task(other_work())
+    objects = Objects(store, lambda: True, lambda: NOW)
+    found = await objects.gathered()
+    done.set()
+    await working
+    assert worked >= 10
+    assert found == list(objects.collect())
 
 
 def test_a_follower_tells_none() -> None:
