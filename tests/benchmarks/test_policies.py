@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.policies import __main__ as command
+from benchmarks.policies import looks
 from benchmarks.policies.rules import DEFAULT, POLICIES, Policy
 from benchmarks.policies.streams import DAYS, ROWS, Stream, synthetic
 from benchmarks.policies.table import front, markdown
 from benchmarks.policies.trial import Outcome, Trial
+
+from noria_operator.domain.performance import Measured
+from noria_operator.domain.quality import Direction
 
 
 def short(stream: Stream, days: int) -> Stream:
@@ -83,3 +87,14 @@ def test_the_command_keeps_tables_and_a_picture(tmp_path: Path, monkeypatch: pyt
 def _tiny() -> tuple[object, ...]:
     source = short(next(synthetic(2)), 40)
     return source.rows, source.labels, np.asarray(source.day), source.made
+
+
+def test_the_rule_whose_looks_are_counted_fires_on_losses_alone() -> None:
+    def window(value: float) -> Measured:
+        return Measured(value, value - 0.0196, value + 0.0196)  # a standard error of 0.01
+
+    steady, lost = [window(0.8)] * 10, [window(0.7)] * 3
+    assert looks.fired(steady, Direction.HIGHER, 1.0) is None
+    assert looks.fired([*steady, *lost], Direction.HIGHER, 1.0) == 11
+    assert looks.fired([*steady, *lost], Direction.HIGHER, 8.0) is None
+    assert looks.fired([*steady, *lost], Direction.LOWER, 1.0) is None
