@@ -49,7 +49,8 @@ def rules() -> Json:
 async def served(name: str, folder: Path) -> AsyncIterator[tuple[Process, Json]]:
     """A model server with its model, and the job that scrapes it as the chart's PodMonitor does."""
     model, labels = MODELS[name]
-    saved = bundle.save(model.fit(ROWS, labels), ROWS, labels, folder / name, name=name)
+    apart = [{"feature": "x1", "bounds": [0]}]
+    saved = bundle.save(model.fit(ROWS, labels), ROWS, labels, folder / name, name=name, slices=apart)
     counters = free_port()
     server = await start(
         saved.path, NORIA_MODEL=name, NORIA_DEPLOYMENT=name, NORIA_VERSION=f"{name}-1",

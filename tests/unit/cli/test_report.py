@@ -57,6 +57,10 @@ CHILD = version(
         "metrics": {"auc": "0.71", "accuracy": "0.8"},
         "rows": 5000,
         "versus": {"version": "flight-delay-3", "metrics": {"auc": "0.68", "accuracy": "0.79"}},
+        "slices": [
+            {"feature": "origin", "group": "EWR", "rows": 1700, "metric": "auc", "challenger": "0.7",
+             "champion": "0.69", "error": "0.012"},
+        ],
     },
 )  # fmt: skip
 RUN = {
@@ -190,6 +194,13 @@ def test_a_version_tells_why_what_changed_how_good_and_what_was_decided() -> Non
         "logEHarm", "2026-03-01T00:20:00Z RolledBack", "accuracy are Wilson's",
     ):  # fmt: skip
         assert words in said, words
+
+
+def test_a_version_tells_how_it_does_by_slice() -> None:
+    words = Words(PAGES["version"]).words
+    place = words.index("EWR")
+    assert words[place - 1 : place + 6] == ["origin", "EWR", "1700", "auc", "0.7", "0.69", "0.012"]
+    assert "EWR" not in PAGES["first version"]
 
 
 def test_what_differs_from_the_parent_is_marked_and_nothing_else() -> None:

@@ -103,6 +103,10 @@ def _quality(evaluation: Json | None, run: Json | None) -> Iterator[Html]:
         yield bars(pair)
     if "accuracy" in evaluation["metrics"] and evaluation.get("rows"):
         yield text("The bounds of accuracy are Wilson's, at 95 %.")
+    if slices := evaluation.get("slices"):
+        yield text("By slice; the error is that of the difference, on the same rows:")
+        heads = ["feature", "group", "rows", "metric", "challenger", "champion", "error"]
+        yield table(heads, [[str(one.get(head, "")) for head in heads] for one in slices])
     gates = ((run or {}).get("status", {})).get("gates", ())
     yield table(
         ["gate", "result", "in figures"], [[g["metric"], g["result"], g.get("detail", "")] for g in gates]
