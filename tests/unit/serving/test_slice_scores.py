@@ -58,6 +58,7 @@ def test_the_error_of_a_difference_in_auc_is_delongs_covariance_formula() -> Non
     assert float(found.challenger) == pytest.approx(one.metrics()["auc"], abs=1e-6)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("metric", ["accuracy", "logloss", "auc"])
 def test_the_error_is_that_of_repeated_draws(metric: str) -> None:
     found = []
