@@ -12,21 +12,19 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from typing import Any, cast
 
 import aiohttp
 
 from benchmarks.scrape.world import NAMESPACE, PODS, PORT, address, model
+from noria_operator import app
 from noria_operator.controllers import continuoustraining, worker
-from noria_operator.controllers.context import Config, Context
+from noria_operator.controllers.context import Config
 from noria_operator.evidence.fetch import AT_ONCE, Fetcher
-from noria_operator.evidence.prometheus import QueryReader
-from noria_operator.evidence.router import RouterReader
 from noria_operator.evidence.server import FRESH, CounterReader
-from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import SystemClock
-from noria_operator.kube.events import Events
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, JOB, OWN_KINDS, POD, Key
 from noria_operator.kube.queue import Queue
 from noria_operator.kube.store import Store
@@ -63,12 +61,9 @@ async def operator(models: int, seconds: float, settle: float) -> Json:
     for kind in (*OWN_KINDS, JOB, POD):
         store.mark_synced(kind)
     api = Dictionary(store)
-    client, fetcher = cast(Client, api), Fetcher()
-    ctx = Context(
-        client=client, store=store, writer=Writer(client, store, clock), events=Events(client, clock),
-        clock=clock, config=Config(NAMESPACE), router=RouterReader(fetcher), queries=QueryReader(clock.now),
-        servers=CounterReader(fetcher, port=PORT, fresh=FRESH),
-    )  # fmt: skip
+    fetcher = Fetcher()
+    made = app.context(fetcher)(cast(Client, api), store, Config(NAMESPACE), clock)
+    ctx = replace(made, servers=CounterReader(fetcher, port=PORT, fresh=FRESH, now=clock.now))
     queue = Queue()
     workers = [asyncio.create_task(worker.work(queue, ctx, [continuoustraining])) for _ in range(WORKERS)]
     for number in range(models):

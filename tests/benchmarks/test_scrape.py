@@ -1,0 +1,38 @@
+"""The benchmark of reading counts runs the operator's own parts, against documents that they understand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import orjson
+import pytest
+from benchmarks.scrape.__main__ import pods
+from benchmarks.scrape.asker import operator
+from benchmarks.scrape.pods import body
+from benchmarks.scrape.world import address, model_of
+
+from noria_operator.evidence import windows
+
+
+@pytest.fixture
+def running() -> Iterator[int]:
+    with pods(3) as size:
+        yield size
+
+
+def test_addresses_tell_which_model_it_is() -> None:
+    assert [model_of(address(number, 1)) for number in (0, 249, 250, 999)] == [0, 249, 250, 999]
+
+
+def test_its_documents_are_those_of_a_server() -> None:
+    counters, bins = body(3)
+    found = windows.parse(orjson.loads(counters.replace(b'"AT"', b"1").replace(b'"ROWS"', b"7")))
+    assert found is not None
+    assert len(windows.seen(found.counts, found.version)) == 4
+    assert windows.reference(orjson.loads(bins), found.version) is not None
+
+
+async def test_the_operator_opens_the_windows_of_a_model(running: int) -> None:
+    assert running > 1000
+    found = await operator(1, 1.5, 0.0)
+    assert found["counted"] > 0, "what is written when windows open"
