@@ -39,10 +39,13 @@ BEGIN, END = "<!-- begin: figures -->\n", "<!-- end: figures -->\n"
 
 
 def record(folder: Path, figures: Figures) -> list[Figures]:
-    """Add to, or replace in, what was measured before; gives all of it, Noria first."""
+    """Add to, or replace in, what was measured before; gives all of it, Noria first. What was measured before
+    more was asked for is dropped: it would stand beside figures that it has not.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "rollouts-figures.json"
-    known = [Figures(**one) for one in json.loads(path.read_text())] if path.exists() else []
+    kept = json.loads(path.read_text()) if path.exists() else []
+    known = [Figures(**one) for one in kept if one.keys() == Figures.__dataclass_fields__.keys()]
     same = (figures.contender, figures.rollouts)
     found = [*(one for one in known if (one.contender, one.rollouts) != same), figures]
     found.sort(key=lambda one: (one.rollouts, one.contender != "Noria", one.contender))

@@ -53,6 +53,7 @@ def test_a_hundred_rollouts_share_a_namespace() -> None:
 
 
 def test_a_new_figure_takes_the_place_of_the_old_one_of_its_contender(tmp_path: Path) -> None:
+    (tmp_path / "rollouts-figures.json").write_text('[{"contender": "Argo Rollouts", "rollouts": 100}]')
     (tmp_path / "rollouts.md").write_text(f"Before.\n{BEGIN}old{END}After.\n")
     fields = [name for name in Figures.__dataclass_fields__ if name not in ("contender", "rollouts")]
     for contender, value in (("Noria", 1.0), ("Argo Rollouts", 2.0), ("Noria", 3.0)):
