@@ -65,9 +65,8 @@ type: venv ## Mypy, strict
 
 # Two processes, split by what they import: the learning libraries take longer to load than most tests to run, and
 # workers of one run would each load them. Where the other half is longer, this one takes some of it.
-HEAVY := tests/unit/serving tests/unit/domain/test_quality.py tests/unit/repository tests/unit/kube \
-	tests/unit/evidence tests/unit/cli tests/unit/api tests/unit/domain/test_estimated.py \
-	tests/unit/domain/test_performance.py tests/unit/domain/drift/test_distances.py
+HEAVY := tests/unit/serving tests/unit/repository tests/unit/kube tests/unit/evidence tests/unit/cli tests/unit/api \
+	tests/unit/routers $(shell grep -rlE '^ *(from|import) (sklearn|scipy|pandas)' tests/unit/domain tests/unit/controllers)
 # One thread for each learning library: on two cores that are busy, more only wait for each other.
 unit: export OMP_NUM_THREADS := 1
 unit: export OPENBLAS_NUM_THREADS := 1
