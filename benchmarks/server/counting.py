@@ -25,6 +25,7 @@ from noria_serving.counters.recorder import FOLD_ROWS, Recorder
 from noria_serving.slices import Asked
 
 FEATURES = 20
+WIDTH = 768
 SLICES = (Asked("f0", bounds=(-1.0, 0.0, 1.0)), Asked("f19"))
 """Columns by which rows are told apart: one of numbers, one that may be of text."""
 BATCHES = 2
@@ -51,7 +52,7 @@ def main() -> None:
 def measured(rounds: int) -> dict[str, list[float]]:
     """µs of CPU a prediction, by what is counted, in each round; `floor` is the last."""
     cases = [_matrix(), _columns(texts=0), _columns(texts=0, apart=SLICES[:1]), _columns(texts=5),
-             _columns(texts=5, apart=SLICES)]  # fmt: skip
+             _columns(texts=5, apart=SLICES), _embedding()]  # fmt: skip
     found: dict[str, list[float]] = {name: [] for name, *_ in cases} | {"answers": [], "floor": []}
     gc.disable()
     try:
@@ -104,6 +105,13 @@ def _matrix() -> Case:
     rows = np.random.default_rng(1).normal(size=(4096, FEATURES)).astype(np.float32)
     shape = signature.Signature((signature.Tensor("input-0", "FP32", (-1, FEATURES)),), ())
     return "one matrix", *_case(shape, {"input-0": rows})
+
+
+def _embedding() -> Case:
+    """As long as requests come faster than embeddings are counted: 256 rows in five seconds."""
+    rows = {"embedding": np.random.default_rng(5).normal(size=(4096, WIDTH)).astype(np.float32)}
+    shape = signature.Signature((signature.Tensor("embedding", "FP32", (-1, WIDTH)),), ())
+    return f"an embedding of {WIDTH}", *_case(shape, rows)
 
 
 def _columns(*, texts: int, apart: Sequence[Asked] = ()) -> Case:

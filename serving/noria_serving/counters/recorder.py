@@ -74,6 +74,7 @@ class Recorder:
         vector[: len(REQUESTS)] = self._requests
         vector[self.state.malformed] = self._malformed
         if not self._waiting.rows:
+            self._vectors.fold(vector)  # nothing to count, but there is room again
             return
         started = time.perf_counter()
         vector[self.state.predictions] += self._waiting.rows

@@ -90,6 +90,20 @@ def test_what_is_counted_does_not_depend_on_batches(batches: list[int]) -> None:
     assert counts["text[norm]"]["bins"] == expected.tolist()
 
 
+def test_after_a_pause_all_rows_are_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    recorder, score = Recorder(known(rows(500))), np.full(300, 0.5, np.float32)
+    recorder.answered({"input-0": rows(300)}, score)
+    recorder.fold()
+    now[0] = SECONDS
+    recorder.fold()
+    recorder.answered({"input-0": rows(300)[:20]}, score[:20])
+    recorder.fold()
+    counts = recorder.state.as_json(recorder.state.vector)["features"]
+    assert sum(counts["text[norm]"]["bins"]) == ROWS + 20
+
+
 def test_so_many_rows_are_counted_in_an_interval_and_no_more() -> None:
     bins, now = known(rows(500)), [0.0]
     state = State(bins)
