@@ -68,9 +68,13 @@ class Load(Traffic):
             await asyncio.gather(*pending)
         self._ended = monotonic()
 
+    def ask(self) -> dict[str, object]:
+        """The body of the next request."""
+        return self.body
+
     async def _one(self, session: aiohttp.ClientSession) -> None:
         try:
-            async with session.post(self.url, json=self.body, headers=self.headers) as answer:
+            async with session.post(self.url, json=self.ask(), headers=self.headers) as answer:
                 text = await answer.text()
                 if answer.status == 200:
                     self.versions[json.loads(text)["model_version"]] += 1
