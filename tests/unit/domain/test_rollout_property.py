@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.unit.domain.rollout_world import World, seconds, serving
 
+from noria_operator.domain.disagreement import DisagreementPolicy, Paired, Pairs
 from noria_operator.domain.rollout_commands import COMMANDS
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
 from noria_operator.domain.rollout_state import Reach
@@ -20,6 +21,7 @@ from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_words import Happened
 
 MINUTE = timedelta(minutes=1)
+PAIRS = st.sampled_from([Pairs(), Pairs(20, 0, 0.5), Pairs(200, 3), Pairs(100, 60, 6.0)])
 STEPS = st.sampled_from(
     [
         (),
@@ -280,9 +282,25 @@ class Arms(Rollouts):
             assert state.reach_of(one) == Reach(arm.weight, match=arm.match)
 
 
+class Shadowed(Rollouts):
+    """The same, where the challenger gets copies first and its answers are compared."""
+
+    @initialize(replicas=st.integers(0, 5), copies=st.sampled_from([30, 100]))
+    def begin(self, replicas: int, copies: int) -> None:
+        steps = (PolicyStep(mirror=copies, duration=seconds(20)), PolicyStep(40, MINUTE))
+        self.world = World(Policy(replicas=replicas, steps=steps, disagreement=DisagreementPolicy()))
+        self.last = self.ids = 0
+
+    @rule(paired=st.none() | st.builds(Paired, st.sampled_from("ab"), PAIRS, st.booleans()))
+    def answers_are_compared(self, paired: Paired | None) -> None:
+        self.world.paired = paired
+
+
 Rollouts.TestCase.settings = settings(stateful_step_count=40)
 Unattended.TestCase.settings = settings(max_examples=15, stateful_step_count=30)
+Shadowed.TestCase.settings = settings(max_examples=15, stateful_step_count=30)
 Arms.TestCase.settings = settings(max_examples=25, stateful_step_count=30)
 test_everything_that_must_always_hold_holds_after_every_write = Rollouts.TestCase
 test_the_same_holds_for_several_challengers_at_once = Arms.TestCase
 test_good_traffic_alone_brings_every_rollout_to_its_end = Unattended.TestCase
+test_the_same_holds_where_answers_to_copies_are_compared = Shadowed.TestCase
