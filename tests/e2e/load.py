@@ -73,15 +73,16 @@ class Load(Traffic):
         return self.body
 
     async def _one(self, session: aiohttp.ClientSession) -> None:
+        asked = f"{monotonic() - self._began:.2f} s, {self.phase}"
         try:
             async with session.post(self.url, json=self.ask(), headers=self.headers) as answer:
                 text = await answer.text()
                 if answer.status == 200:
                     self.versions[json.loads(text)["model_version"]] += 1
                 else:
-                    self._fail(f"{answer.status} {text[:200]} {dict(answer.headers)}")
+                    self._fail(f"{answer.status} {text[:200]} {dict(answer.headers)}, asked after {asked}")
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._fail(f"{type(error).__name__} {error}")
+            self._fail(f"{type(error).__name__} {error}, asked after {asked}")
         with self._changed:
             self.sent += 1
             self._changed.notify_all()
