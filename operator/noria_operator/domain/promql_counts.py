@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import isfinite
 from typing import Any, Final
 
@@ -21,8 +22,12 @@ from noria_serving.contract import COUNTS_METRIC, STARTED_METRIC
 
 LOOKBACK: Final = 300.0
 """Seconds for which Prometheus takes a sample for the value of now, unless it knows that the series ended."""
+LONGEST_ROW: Final = 65_536
+"""Counts in one row; the longest of ours have some thousand."""
 MOST_TERMS: Final = 64
 """Moments that a window may ask for: two, and two more a restart or a pod that went at most."""
+
+Row = tuple[int, ...]
 
 
 class WrongCounts(ValueError):
@@ -149,25 +154,34 @@ def _fresh(value: float, since: float) -> bool:
     return value > since - LOOKBACK
 
 
-def total(parts: Sequence[tuple[int, Iterable[Any]]]) -> dict[str, tuple[int, ...]]:
-    """The counts by place, from the sign and the answer of each term."""
-    rows: dict[str, list[int]] = {}
-    for sign, vector in parts:
-        for sample in vector:
-            labels = sample["metric"]
-            index, length = int(labels["index"]), int(labels["of"])
-            count = _number(sample["value"][1])
-            row = rows.setdefault(labels["place"], [])
-            if not length:  # its place alone says something
-                continue
-            if count != int(count) or not 0 <= index < length:
-                raise WrongCounts(f"{labels['place']} has {count} at {index} of {length}, which is no count")
-            row.extend([0] * (length - len(row)))
-            row[index] += sign * int(count)
-    for place, row in rows.items():
+def rows(vector: Iterable[Any]) -> dict[str, Row]:
+    """The counts by place in an answer to `sums`."""
+    found: dict[str, list[int]] = {}
+    for sample in vector:
+        labels = sample["metric"]
+        index, length = int(labels["index"]), int(labels["of"])
+        count = _number(sample["value"][1])
+        row = found.setdefault(labels["place"], [])
+        if not length:  # its place alone says something
+            continue
+        if count != int(count) or not 0 <= index < length <= LONGEST_ROW:
+            raise WrongCounts(f"{labels['place']} has {count} at {index} of {length}, which is no count")
+        row.extend([0] * (length - len(row)))
+        row[index] += int(count)
+    return {place: tuple(row) for place, row in found.items()}
+
+
+def total(parts: Iterable[tuple[int, Mapping[str, Row]]]) -> dict[str, Row]:
+    """The counts by place, from the sign and the rows of each term."""
+    sums: dict[str, Row] = {}
+    for sign, counted in parts:
+        for place, row in counted.items():
+            pairs = zip_longest(sums.get(place, ()), row, fillvalue=0)
+            sums[place] = tuple(known + sign * count for known, count in pairs)
+    for place, row in sums.items():
         if min(row, default=0) < 0:
             raise WrongCounts(f"{place} counted less at the end of the window than before it")
-    return {place: tuple(row) for place, row in rows.items()}
+    return sums
 
 
 def _pod(series: Any) -> str:

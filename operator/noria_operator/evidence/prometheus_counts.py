@@ -24,13 +24,19 @@ from noria_operator.evidence.prometheus_api import BadAnswer, PrometheusApi
 from noria_operator.evidence.server import CounterReader, Totals, counts_ready
 
 Json = dict[str, Any]
+Rows = dict[str, promql.Row]
+"""Counts by place."""
 Place = tuple[str, str, float]
 """Namespace, ModelDeployment and beginning of a window."""
+
+_Moment = tuple[str, str, promql.Term]
 
 ANSWER_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of one answer: some ten thousand rows, as many as a thousand features have."""
 MAX_BEGINNINGS: Final = 1024
-"""Sums at the beginning of a window that are kept in memory; the oldest go first, and are asked for again."""
+"""Sums at a moment long past that are kept in memory; the oldest go first, and are asked for again."""
+MAX_KEPT: Final = 2_000_000
+"""Counts in all of those: some 20 MB of mostly small numbers, or a hundred windows of a thousand features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,8 @@ class PrometheusCounts:
         self._source, self._servers, self._now = source, servers, now
         self._api = api or PrometheusApi()
         self._looks = Background[_Look]()
-        self._beginnings: dict[tuple[str, str, promql.Term], Any] = {}
+        self._beginnings: dict[_Moment, Rows] = {}
+        self._kept = 0
 
     async def close(self) -> None:
         """Give up what is being asked, and close the connections."""
@@ -101,9 +108,8 @@ class PrometheusCounts:
     def forget(self, namespace: str, deployment: str) -> None:
         """The ModelDeployment is gone."""
         self._servers.forget(namespace, deployment)
-        self._beginnings = {
-            key: known for key, known in self._beginnings.items() if key[:2] != (namespace, deployment)
-        }
+        for key in [key for key in self._beginnings if key[:2] == (namespace, deployment)]:
+            self._drop(key)
 
     async def _look(self, place: Place, pods: Sequence[Json]) -> _Look:
         now, delay = self._now(), self._source.delay.total_seconds()
@@ -147,17 +153,26 @@ class PrometheusCounts:
         query = promql.samples(*place, pods, seconds=length)
         return promql.lives(await self._result(query, until, "matrix"))
 
-    async def _summed(self, place: tuple[str, str], term: promql.Term, until: float) -> Any:
+    async def _summed(self, place: tuple[str, str], term: promql.Term, until: float) -> Rows:
         """What pods had counted at a moment; what is long past is asked for once."""
         key = (*place, term)
         if key in self._beginnings:
             return self._beginnings[key]
-        found = await self._vector(promql.sums(*place, term.pods), term.at)
-        if term.at < until:
-            self._beginnings[key] = found
-            if len(self._beginnings) > MAX_BEGINNINGS:
-                del self._beginnings[next(iter(self._beginnings))]
+        found = promql.rows(await self._vector(promql.sums(*place, term.pods), term.at))
+        # The last sample of a process that goes on is another one next time.
+        if term.at < until - promql.LOOKBACK:
+            self._keep(key, found)
         return found
+
+    def _keep(self, key: _Moment, found: Rows) -> None:
+        self._drop(key)
+        self._beginnings[key] = found
+        self._kept += _size(found)
+        while len(self._beginnings) > MAX_BEGINNINGS or self._kept > MAX_KEPT:
+            self._drop(next(iter(self._beginnings)))
+
+    def _drop(self, key: _Moment) -> None:
+        self._kept -= _size(self._beginnings.pop(key, {}))
 
     async def _vector(self, query: str, at: float) -> Any:
         return await self._result(query, at, "vector")
@@ -167,6 +182,10 @@ class PrometheusCounts:
         if found["resultType"] != kind:
             raise BadAnswer(f"a result of type {found['resultType']}, not {kind}")
         return found["result"]
+
+
+def _size(found: Rows) -> int:
+    return sum(map(len, found.values()))
 
 
 def _expected(pods: Iterable[Json], namespace: str, at: float) -> set[str]:

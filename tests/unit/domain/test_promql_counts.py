@@ -15,6 +15,7 @@ from noria_operator.domain.promql_counts import (
     by_pod,
     lives,
     plain,
+    rows,
     samples,
     started,
     sums,
@@ -94,11 +95,20 @@ def test_samples_tell_of_each_process_in_turn() -> None:
     ]
 
 
+def summed(*parts: tuple[int, Iterable[Any]]) -> dict[str, tuple[int, ...]]:
+    return total([(sign, rows(vector)) for sign, vector in parts])
+
+
 def test_rows_are_added_up_by_place_and_zeros_that_were_not_told_are_zeros() -> None:
     parts = [(1, counted("bins", 0, 7, 9, of=5)), (-1, counted("bins", 0, 7)), (1, counted("bins", 1, of=5))]
-    assert total(parts) == {"bins": (1, 0, 9, 0, 0)}
+    assert summed(*parts) == {"bins": (1, 0, 9, 0, 0)}
     nothing = {"metric": {"place": "task/m-1/regression", "index": "0", "of": "0"}, "value": [0, "0"]}
-    assert total([(1, [nothing]), (-1, [nothing])]) == {"task/m-1/regression": ()}
+    assert summed((1, [nothing]), (-1, [nothing])) == {"task/m-1/regression": ()}
+
+
+def test_a_count_that_is_told_twice_counts_twice() -> None:
+    """Servers of two releases, whose rows may differ in length."""
+    assert rows([*counted("bins", 1, 2), *counted("bins", 0, 5, 7)]) == {"bins": (1, 7, 7)}
 
 
 @pytest.mark.parametrize(
@@ -110,12 +120,13 @@ def test_rows_are_added_up_by_place_and_zeros_that_were_not_told_are_zeros() -> 
             "NaN is no count",
         ),
         ([(1, [{"metric": {"place": "b", "index": "3", "of": "2"}, "value": [0, "1"]}])], "at 3 of 2"),
+        ([(1, [{"metric": {"place": "b", "index": "0", "of": "99999999"}, "value": [0, "1"]}])], "0 of 9999"),
         ([(1, counted("bins", 3)), (-1, counted("bins", 4))], "counted less"),
     ],
 )
 def test_what_no_counter_can_say_is_refused(parts: list[tuple[int, Iterable[Any]]], why: str) -> None:
     with pytest.raises(WrongCounts, match=why):
-        total(parts)
+        summed(*parts)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
 
 from noria_operator.domain.metric_sources import Source
+from noria_operator.evidence import prometheus_counts
 from noria_operator.evidence.prometheus_counts import ANSWER_LIMIT, PrometheusCounts
 from noria_operator.evidence.server import CounterReader
 
@@ -105,6 +107,52 @@ async def test_what_was_counted_before_the_window_is_asked_for_once() -> None:
             await counts.settled()
     sums = [float(form["time"]) for form in served.forms if "sum by" in form["query"]]
     assert sums.count(SINCE.timestamp() - 30) == 1
+
+
+class Restarted(Prometheus):
+    """Pod `a` began anew a minute before the window's end, and goes on."""
+
+    def answer(self, query: str, at: float) -> Json:
+        answer = super().answer(query, at)
+        ended, (sample,) = NOW.timestamp(), answer["data"]["result"]
+        if "changes" in query:
+            sample["value"][1] = "1"
+        elif "ms]" in query:
+            values = [[ended - 3000, repr(STARTED)], [ended - 90, repr(STARTED)], [at, repr(ended - 60)]]
+            answer["data"] = {
+                "resultType": "matrix",
+                "result": [{"metric": {"pod": "a"}, "values": values}],
+            }
+        elif "sum by" not in query and at > ended - 60:
+            sample["value"][1] = repr(ended - 60)
+        return answer
+
+
+async def test_what_a_process_that_goes_on_had_counted_is_not_kept() -> None:
+    """It is another moment each time that somebody asks: kept, these fill the memory of an operator."""
+    now = [NOW]
+    async with running(Restarted(), interval=timedelta()) as counts:
+        counts._now = lambda: now[0]
+        for _ in range(4):
+            now[0] += timedelta(seconds=15)
+            await counts.complete(*PLACE, [pod()], since=SINCE)
+            await counts.settled()
+            assert not counts.problem(*PLACE, SINCE)
+    assert {term.at for _, _, term in counts._beginnings} == {SINCE.timestamp() - 30}
+
+
+async def test_sums_that_are_kept_are_bounded_in_counts_and_go_with_their_deployment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prometheus_counts, "MAX_KEPT", 2)
+    async with running(Prometheus(), interval=timedelta()) as counts:
+        for hour in range(4):
+            await counts.complete(*PLACE, [pod()], since=SINCE - timedelta(hours=hour))
+            await counts.settled()
+        assert len(counts._beginnings) == counts._kept == 2
+        counts._servers = cast(CounterReader, Mock())
+        counts.forget(*PLACE)
+        assert len(counts._beginnings) == counts._kept == 0
 
 
 def partial(answer: Json, _: str) -> Json:
