@@ -50,7 +50,14 @@ def parse(body: Any) -> Told | None:
         told = Told(str(body["process"]), str(body["task"]), int(body["next"]), answers)
     except (KeyError, TypeError, ValueError):
         return None
-    return told if all(len(values) <= MOST_ROWS for _, values in answers) else None
+    return (
+        told if all(len(values) <= MOST_ROWS and _fit(values, told.task) for _, values in answers) else None
+    )
+
+
+def _fit(values: Sequence[Any], task: str) -> bool:
+    """Whether such values can be compared: of several classes names, else numbers, or None for NaN."""
+    return task == "multiclass" or all(value is None or isinstance(value, int | float) for value in values)
 
 
 @dataclass(slots=True)
@@ -89,6 +96,11 @@ class Join:
         for request, values in told.answers:
             self._meet(arm, request, values, now, tolerance)
         self._forget(arm, now)
+
+    def forget(self, now: float) -> None:
+        """What has waited for too long, where nobody reads these servers any more."""
+        for arm in ARMS:
+            self._forget(arm, now)
 
     def paired(self, *, readable: bool = True, untold: str = "") -> Paired:
         """All pairs so far."""

@@ -73,7 +73,8 @@ class PairReader:
             self._looks.read(place, lambda: self._look(place, servers, tolerance))
 
     async def _look(self, place: Place, servers: Servers, tolerance: float) -> tuple[float, Paired]:
-        at, join = self._clock(), self._join(place)
+        at = self._clock()
+        join = self._join(place, at)
         asked = [(arm, pod) for arm in ARMS for pod in getattr(servers, arm) if address(pod)]
         bodies = await asyncio.gather(*(self._ask(join, pod) for _, pod in asked))
         heard, old = set(), set()
@@ -91,7 +92,9 @@ class PairReader:
         url = f"http://{address(pod)}:{self._port}{ANSWERS_PATH}{join.question(pod['metadata']['uid'])}"
         return await self._fetcher.json(url, missing=_OLD)
 
-    def _join(self, place: Place) -> Join:
+    def _join(self, place: Place, now: float) -> Join:
+        for other in self._joins.values():
+            other.forget(now)
         join = self._joins.pop(place, None) or Join()
         self._joins[place] = join
         if len(self._joins) > MAX_JOINS:

@@ -160,6 +160,8 @@ GOOD: dict[str, Any] = {
         {**GOOD, "answers": [["r"]]},
         {**GOOD, "answers": [["r", 5]]},
         {**GOOD, "answers": [["r", [0.5] * 1000]]},
+        {**GOOD, "answers": [["r", ["yes"]]]},
+        {**GOOD, "answers": [["r", [[0.5]]]]},
         {name: value for name, value in GOOD.items() if name != "process"},
     ],
 )
@@ -210,6 +212,23 @@ async def test_servers_are_read_over_http_and_those_that_cannot_be_are_named() -
         assert restarted.reader != found.reader
         await reader.close()
         await again.close()
+
+
+async def test_what_waits_is_forgotten_also_where_nobody_reads_any_more() -> None:
+    """A comparison that is over: what it holds is not kept until a thousand others came."""
+    time = [0.0]
+    both = Servers([pod(1)], [pod(2)])
+    async with pods(Server("one"), Server("two")) as port:
+        reader = PairReader(port=port, clock=lambda: time[0])
+        await look(reader, both)
+        over = reader._joins[PLACE]
+        over.take("champion", "a", Told("p", "binary", 1, [("r", (0.9,))]), now=0.0, tolerance=0.01)
+        time[0] = PATIENCE + 1
+        reader.read((*PLACE[:4], 600.0), both, tolerance=0.01, every=NOW)
+        await reader.settled()
+        over.take("challenger", "b", Told("q", "binary", 1, [("r", (0.9,))]), now=0.0, tolerance=0.01)
+        assert over.pairs.count == 0
+        await reader.close()
 
 
 async def test_a_reader_asks_no_more_often_than_it_is_told() -> None:
