@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from kopf._core.reactor import inventory
+from kopf._core.reactor.inventory import ResourceMemories
 
 from noria_operator.kube import watch
 from noria_operator.kube.kinds import TRAININGJOB, Json
@@ -183,5 +185,29 @@ async def test_changes_arrive_in_whatever_pieces_and_a_cut_watch_goes_on_from_it
     api = Api(cut, good)
     async with watching(api) as (_, seen, relisted):
         await until(lambda: ("ADDED", "late") in seen)
-        assert seen == [(None, "listed"), ("ADDED", "first"), ("DELETED", "first"), ("ADDED", "late")]
+        told = list(dict.fromkeys(seen))
+        assert told == [(None, "listed"), ("ADDED", "first"), ("DELETED", "first"), ("ADDED", "late")]
         assert (api.since[:2], api.lists, len(relisted)) == (["10", "30"], 1, 1)
+
+
+async def test_kopf_forgets_what_it_listed_when_that_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every listing left something for good."""
+    kept: list[ResourceMemories] = []
+
+    class Memories(ResourceMemories):
+        def __init__(self) -> None:
+            super().__init__()
+            kept.append(self)
+
+    async def deleted(response: web.StreamResponse) -> None:
+        await until(lambda: remembered() == 1)
+        await response.write(line("DELETED", job("listed", 20)))
+        await asyncio.sleep(30)
+
+    def remembered() -> int:
+        return sum(1 for memories in kept for _ in memories.iter_all_memories())
+
+    monkeypatch.setattr(inventory, "ResourceMemories", Memories)
+    async with watching(Api(deleted)) as (_, seen, _relisted):
+        await until(lambda: ("DELETED", "listed") in seen)
+        await until(lambda: remembered() == 0)

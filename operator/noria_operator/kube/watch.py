@@ -9,8 +9,9 @@ Through the HTTP session that Kopf is given we see what it does not tell: when a
 (bookmarks come every minute, so silence means a dead watch), and when a stream was listed anew, which may
 have lost deletions: `relisted` then has the cache compared with a complete list. What changed is taken from
 there too, before Kopf wraps it for handlers of kinds that nobody has here, which costs more than reading it.
-Kopf gets the rest: bookmarks, by which it goes on after a cut, and errors. So changes since the last bookmark
-come twice after one, which the store knows; and what Kopf listed may come after what happened since.
+Kopf gets the rest: bookmarks, by which it goes on after a cut, and errors; and deletions too, since it
+remembers what it listed until it hears of one. So deletions come twice, and changes since the last of these
+lines after a cut, which the store knows; and what Kopf listed may come after what happened since.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ Stream = tuple[Kind, str | None]
 STOP_SECONDS = 5.0
 FIRST_RESTART = 1.0
 LONGEST_RESTART = 60.0
-CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED"})
+CHANGES = frozenset({"ADDED", "MODIFIED"})
+DELETED = "DELETED"
 BURST = 500
 """Events handled before the rest of the operator gets its turn."""
 
@@ -211,15 +213,15 @@ class Watcher:
             self._loop.call_soon_threadsafe(self._relisted, stream)
 
     def _changed(self, line: bytes) -> bool:
-        """Hand over what a line of a watch tells of an object; False when it tells of none."""
+        """Hand over what a line of a watch tells of an object; False when Kopf has to know it."""
         try:
             event = json.loads(line)
         except ValueError:
             return False
-        told = isinstance(event, dict) and event.get("type") in CHANGES
-        if told:
-            self._deliver(event["type"], event["object"])
-        return told
+        type = event.get("type") if isinstance(event, dict) else None
+        if type in CHANGES or type == DELETED:
+            self._deliver(type, event["object"])
+        return type in CHANGES
 
     def _deliver(self, type: EventType, obj: Json) -> None:
         """From Kopf's thread into our loop; one wake-up for a whole burst of events."""
