@@ -1,26 +1,34 @@
 """Reading in the background, so that no pass waits for it.
 
 Comes in: a key and something to await. Goes out: the latest result for the key, on a later look. Invariants:
-one thing at a time is read for a key; results are bounded in number, and what is forgotten is read again.
+one thing at a time is read for a key; results are bounded in number, those that nobody looks at any more go,
+and what is forgotten is read again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from time import monotonic
 from typing import Final, Generic, TypeVar
 
 Result = TypeVar("Result")
 
 REMEMBERED: Final = 4096
-"""Results kept; the oldest go first."""
+"""Results kept; those that nobody looked at for longest go first."""
+UNUSED: Final = 3600.0
+"""Seconds for which a result is kept that nobody looks at: of a window that was closed, say, whose counts may
+take megabytes. Every object is looked at more often than that, six times over.
+"""
 
 
 class Background(Generic[Result]):
     """The latest results by key."""
 
-    def __init__(self) -> None:
-        self._latest: dict[Hashable, Result] = {}
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._latest: dict[Hashable, tuple[float, Result]] = {}
+        """With when somebody looked at it last, oldest first."""
         self._reading: dict[Hashable, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
@@ -36,7 +44,11 @@ class Background(Generic[Result]):
 
     def latest(self, key: Hashable) -> Result | None:
         """What was read last; None before the first time."""
-        return self._latest.get(key)
+        found = self._latest.pop(key, None)
+        if found is None:
+            return None
+        self._latest[key] = self._clock(), found[1]
+        return found[1]
 
     def read(self, key: Hashable, reading: Callable[[], Awaitable[Result]]) -> None:
         """Read, unless this is being read already."""
@@ -47,8 +59,15 @@ class Background(Generic[Result]):
         try:
             found = await reading()
             self._latest.pop(key, None)
-            self._latest[key] = found
-            if len(self._latest) > REMEMBERED:
-                del self._latest[next(iter(self._latest))]
+            self._latest[key] = self._clock(), found
+            self._forget()
         finally:
             del self._reading[key]
+
+    def _forget(self) -> None:
+        while len(self._latest) > REMEMBERED or self._unused() > UNUSED:
+            del self._latest[next(iter(self._latest))]
+
+    def _unused(self) -> float:
+        """Seconds since somebody looked at the result that nobody looked at for longest."""
+        return self._clock() - next(iter(self._latest.values()))[0]
