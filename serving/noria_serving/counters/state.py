@@ -100,8 +100,7 @@ class State:
         server keeps that of its own version alone.
         """
         if version not in self._tables:
-            self._tables[version] = len(self.vector), cells
-            self.vector = np.concatenate([self.vector, np.zeros(cells, dtype=np.int64)])
+            self._tables[version] = self._grown(cells), cells
         self.vector[self._tables[version][0] + cell] += 1
 
     def add_error(self, version: str, error: float, unit: float, groups: bytes = b"") -> bool:
