@@ -2,8 +2,8 @@
 
 Comes in: the pods of a ModelDeployment and when the window began. Goes out: the same totals as from the pods,
 or why there are none. Invariants: nothing waits for the source; an answer that is missing, late, too large or
-not whole is a problem with a reason, never a count of zero; a ready pod without samples is one, too. A window
-ends at a moment that the totals name (`until`), so that the next one begins there.
+not whole is a problem with a reason, never a count of zero; a ready pod that stays without samples is one,
+too. A window ends at a moment that the totals name (`until`), so that the next one begins there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ _Moment = tuple[str, str, promql.Term]
 
 ANSWER_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of one answer: some ten thousand rows, as many as a thousand features have."""
+UNSCRAPED: Final = 120.0
+"""Seconds for which a pod may be ready and not scraped yet, an interval or two. What it counts meanwhile is
+not lost: a window counts all of a process that is younger than five minutes when it begins.
+"""
 MAX_BEGINNINGS: Final = 1024
 """Sums at a moment long past that are kept in memory; the oldest go first, and are asked for again."""
 MAX_KEPT: Final = 2_000_000
@@ -189,11 +193,13 @@ def _size(found: Rows) -> int:
 
 
 def _expected(pods: Iterable[Json], namespace: str, at: float) -> set[str]:
-    """Names of pods that were ready at a moment, so that the source must have samples of them."""
+    """Names of pods that had been ready for so long at a moment that the source must have samples of them."""
     return {
         pod["metadata"]["name"]
         for pod in pods
-        if pod["metadata"]["namespace"] == namespace and counts_ready(pod) and _ready_since(pod) <= at
+        if pod["metadata"]["namespace"] == namespace
+        and counts_ready(pod)
+        and _ready_since(pod) <= at - UNSCRAPED
     }
 
 
