@@ -191,8 +191,7 @@ class Store:
             metrics.STORE_OBJECTS.labels(key.kind.kind).dec()
 
     def _bury(self, uid: str, version: int) -> None:
-        self._deleted.pop(uid, None)
-        self._deleted[uid] = version
+        self._deleted[uid] = max(version, self._deleted.pop(uid, version))
         if len(self._deleted) > TOMBSTONES:
             del self._deleted[next(iter(self._deleted))]
 

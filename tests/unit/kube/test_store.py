@@ -45,6 +45,15 @@ def test_an_object_that_gets_its_label_back_is_seen_again() -> None:
     assert store.observe("ADDED", obj(version=12))
 
 
+def test_what_a_watch_tells_again_after_a_cut_brings_nothing_back() -> None:
+    """Also not an object that lost its label, got it back and was deleted."""
+    store = Store()
+    told: list[tuple[EventType, int]] = [("ADDED", 1), ("DELETED", 9), ("ADDED", 12), ("DELETED", 15)]
+    for type, version in told:
+        store.observe(type, obj(version=version))
+    assert not any(store.observe(type, obj(version=version)) for type, version in told)
+
+
 def test_a_deletion_that_comes_late_spares_the_next_object_of_that_name() -> None:
     store = Store()
     store.observe("ADDED", obj(version=1, uid="old"))
