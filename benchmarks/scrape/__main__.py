@@ -20,20 +20,27 @@ SETTLE = 33.0
 
 
 @contextmanager
-def pods(features: int) -> Iterator[int]:
-    """The pods; gives the size of their documents."""
+def pods(features: int) -> Iterator[tuple[int, int]]:
+    """The pods; gives the size of their documents and their port."""
     command = [sys.executable, "-m", "benchmarks.scrape.pods", str(features)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield int(process.stdout.readline())
+            size, port = process.stdout.readline().split()
+            yield int(size), int(port)
         finally:
             process.terminate()
 
 
-def asked(who: str, models: int, seconds: float) -> dict[str, float]:
+def asked(who: str, port: int, models: int, seconds: float) -> dict[str, float]:
     """What one process used."""
-    command = [sys.executable, "-m", "benchmarks.scrape.asker", who, str(models), str(seconds), str(SETTLE)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.scrape.asker",
+        who,
+        *map(str, (port, models, seconds, SETTLE)),
+    ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -46,9 +53,9 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=45.0)
     options = parser.parse_args()
-    with pods(options.features) as size:
-        floor = asked("floor", options.models, options.seconds)
-        ours = asked("operator", options.models, options.seconds)
+    with pods(options.features) as (size, port):
+        floor = asked("floor", port, options.models, options.seconds)
+        ours = asked("operator", port, options.models, options.seconds)
     what = f"{options.models} models x {PODS} pods every 15 s, {size} bytes each"
     rows = [
         report.Row(

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import aiohttp
 
-from benchmarks.scrape.world import NAMESPACE, PODS, PORT, address, model
+from benchmarks.scrape.world import NAMESPACE, PODS, address, model
 from noria_operator import app
 from noria_operator.controllers import continuoustraining, worker
 from noria_operator.controllers.context import Config
@@ -52,7 +52,7 @@ class Dictionary:
         return {}
 
 
-async def operator(models: int, seconds: float, settle: float) -> Json:
+async def operator(port: int, models: int, seconds: float, settle: float) -> Json:
     """The operator, with a ContinuousTraining for each model."""
     store, clock = Store(), SystemClock()
     for number in range(models):
@@ -63,7 +63,7 @@ async def operator(models: int, seconds: float, settle: float) -> Json:
     api = Dictionary(store)
     fetcher = Fetcher()
     made = app.context(fetcher)(cast(Client, api), store, Config(NAMESPACE), clock)
-    ctx = replace(made, servers=CounterReader(fetcher, port=PORT, fresh=FRESH, now=clock.now))
+    ctx = replace(made, servers=CounterReader(fetcher, port=port, fresh=FRESH, now=clock.now))
     queue = Queue()
     workers = [asyncio.create_task(worker.work(queue, ctx, [continuoustraining])) for _ in range(WORKERS)]
     for number in range(models):
@@ -77,7 +77,7 @@ async def operator(models: int, seconds: float, settle: float) -> Json:
     return found
 
 
-async def floor(models: int, seconds: float, settle: float) -> Json:
+async def floor(port: int, models: int, seconds: float, settle: float) -> Json:
     """Every document fetched by the operator's own HTTP library, and thrown away."""
     read, gate = 0, asyncio.Semaphore(AT_ONCE)
 
@@ -86,7 +86,7 @@ async def floor(models: int, seconds: float, settle: float) -> Json:
         await asyncio.sleep(EVERY * number / models)
         while True:
             due = time.monotonic() + EVERY
-            async with gate, session.get(f"http://{address(number, pod)}:{PORT}/counters") as answer:
+            async with gate, session.get(f"http://{address(number, pod)}:{port}/counters") as answer:
                 await answer.read()
             read += 1
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -119,5 +119,5 @@ async def measured(seconds: float, settle: float, count: Any) -> Json:
 
 if __name__ == "__main__":
     who = {"operator": operator, "floor": floor}[sys.argv[1]]
-    told = asyncio.run(who(int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])))
+    told = asyncio.run(who(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5])))
     sys.stdout.write(json.dumps(told) + "\n")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.scrape.world import PORT, model_of
+from benchmarks.scrape.world import model_of
 from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE_SCHEMA
 from noria_serving.counters.state import State
 from noria_serving.reference import Reference, document, numeric
@@ -67,11 +67,11 @@ class Pod(asyncio.Protocol):
 
 
 async def main(features: int) -> None:
-    """Answer until the process is told to end."""
+    """Print the size of a document and the port, and answer until the process is told to end."""
     Pod.counters, Pod.reference = body(features)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Pod, "0.0.0.0", PORT, backlog=4096)
-    sys.stdout.write(f"{len(Pod.counters)}\n")
+    server = await loop.create_server(Pod, "0.0.0.0", 0, backlog=4096)
+    sys.stdout.write(f"{len(Pod.counters)} {server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     async with server:
         await server.serve_forever()

@@ -14,7 +14,6 @@ from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODEL
 
 Json = dict[str, Any]
 NAMESPACE = "bench"
-PORT = 18081
 PODS = 2
 BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
 

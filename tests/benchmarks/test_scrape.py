@@ -15,9 +15,10 @@ from noria_operator.evidence import windows
 
 
 @pytest.fixture
-def running() -> Iterator[int]:
-    with pods(3) as size:
-        yield size
+def port() -> Iterator[int]:
+    with pods(3) as (size, port):
+        assert size > 1000
+        yield port
 
 
 def test_addresses_tell_which_model_it_is() -> None:
@@ -32,7 +33,6 @@ def test_its_documents_are_those_of_a_server() -> None:
     assert windows.reference(orjson.loads(bins), found.version) is not None
 
 
-async def test_the_operator_opens_the_windows_of_a_model(running: int) -> None:
-    assert running > 1000
-    found = await operator(1, 1.5, 0.0)
+async def test_the_operator_opens_the_windows_of_a_model(port: int) -> None:
+    found = await operator(port, 1, 1.5, 0.0)
     assert found["counted"] > 0, "what is written when windows open"
