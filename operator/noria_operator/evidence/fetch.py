@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
 import orjson
+
+from noria_operator.evidence.answer import Answer
+from noria_operator.evidence.connections import Connections, request
 
 logger = logging.getLogger(__name__)
 
@@ -25,21 +28,21 @@ AT_ONCE = 64
 """Pods read at the same time, over all namespaces."""
 KEPT_ALIVE = 60.0
 """Seconds for which a connection waits for the next question: longer than the time between two readings."""
+MOST_KEPT = 8192
+"""Connections that wait at the same time."""
 
 
 class Fetcher:
-    """One HTTP client for the process; closed by its owner."""
+    """All reading of one process; closed by its owner."""
 
     def __init__(self, *, timeout: float = TIMEOUT, at_once: int = AT_ONCE) -> None:
         self._timeout = timeout
         self._gate = asyncio.Semaphore(at_once)
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = Connections(kept=KEPT_ALIVE, most=_most(), limit=SIZE_LIMIT)
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        self._connections.close()
 
     async def json(
         self, url: str, *, headers: Mapping[str, str] | None = None, missing: Any | None = None
@@ -48,32 +51,27 @@ class Fetcher:
         async with self._gate:
             try:
                 async with asyncio.timeout(self._timeout):
-                    return await self._get(url, headers, missing)
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                    answer = await self._connections.get(*request(url, headers))
+                return _parsed(answer, missing)
+            except (OSError, TimeoutError, ValueError) as error:
                 logger.info(
                     "pod not readable", extra={"url": url, "error": f"{type(error).__name__}: {error}"}
                 )
                 return None
 
-    async def _get(self, url: str, headers: Mapping[str, str] | None, missing: Any | None) -> Any:
-        session = self._session or _session()
-        self._session = session
-        async with session.get(url, headers=headers, allow_redirects=False) as response:
-            if response.status == 404 and missing is not None:
-                return missing
-            if response.status != 200:
-                raise ValueError(f"status {response.status}")
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > SIZE_LIMIT:
-                    raise ValueError(f"more than {SIZE_LIMIT} bytes")
-            return orjson.loads(body)
+
+def _parsed(answer: Answer, missing: Any | None) -> Any:
+    if answer.status == 404 and missing is not None:
+        return missing
+    if answer.status != 200:
+        raise ValueError(f"status {answer.status}")
+    return orjson.loads(answer.body)
 
 
-def _session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(keepalive_timeout=KEPT_ALIVE)
-    return aiohttp.ClientSession(connector=connector, auto_decompress=False)
+def _most() -> int:
+    """Connections that may wait: each is a file, of which the process needs some for everything else."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_KEPT if files == resource.RLIM_INFINITY else min(MOST_KEPT, files // 2)
 
 
 def address(pod: Mapping[str, Any]) -> str | None:
