@@ -155,25 +155,36 @@ _PLAIN: Final = (
 )
 _OF_VERSION: Final = ("features", "prediction", "slices")
 """In bins of the version that is served, so that counts of two versions are never added up."""
+FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors")
+"""What places begin with."""
 
 
 def places(body: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every row of counts in a document of `/counters` by its place, such as `scores/m-3/negatives`. Rows of
     one place may be added up, whichever process counted them: what is counted in bins or units of a version
-    has these in its place. Raises KeyError, TypeError or ValueError for what is no such document.
+    has these in its place. Raises AttributeError, KeyError, OverflowError, TypeError or ValueError for what
+    is no such document.
     """
+    for family in FAMILIES:
+        yield from places_of(body, family)
+
+
+def places_of(body: Mapping[str, Any], family: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Those of `places` that begin with one of FAMILIES."""
+    if family in _PLAIN:
+        yield from _rows(family, body.get(family, {}))
+        return
     version = str(body["version"])
-    for name in _PLAIN:
-        yield from _rows(name, body.get(name, {}))
-    for name in _OF_VERSION:
-        yield from _rows(f"{name}/{version}", body.get(name, {}))
-    if body.get("task"):
+    if family in _OF_VERSION:
+        yield from _rows(f"{family}/{version}", body.get(family, {}))
+    elif family == "task" and body.get("task"):
         yield f"task/{version}/{body['task']}", ()
-    if grid := body.get("outputs"):
+    elif family == "outputs" and (grid := body.get("outputs")):
         place = f"outputs/{version}/{int(grid['exponent'])}/{int(grid['first'])}"
         yield place, tuple(map(int, grid["bins"]))
-    for whose, errors in (body.get("errors") or {}).items():
-        yield from _rows(f"errors/{whose}/{float(body['error_units'][whose])!r}", errors)
+    elif family == "errors":
+        for whose, errors in (body.get("errors") or {}).items():
+            yield from _rows(f"errors/{whose}/{float(body['error_units'][whose])!r}", errors)
 
 
 def _rows(place: str, value: Any) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from itertools import chain
 from typing import Any, Literal, cast
 
 from noria_operator.api.continuoustraining import ContinuousTraining
@@ -87,11 +88,12 @@ async def _watched(ctx: Context, obj: Json) -> Watched:
         with suppress(NotFound):
             store.observe("ADDED", await ctx.client.get(TRAININGJOB, namespace, active))
     deployment = store.get(Key(MODELDEPLOYMENT, namespace, obj["spec"]["deployment"]))
-    return Watched(
-        store.owned(TRAININGJOB, namespace, meta["uid"]),
-        deployment,
-        store.list(MODELVERSION, namespace),
+    # Mostly the same model; each other's versions are looked at where they differ.
+    models = {obj["spec"]["template"]["spec"]["model"]} | (
+        {deployment["spec"]["model"]} if deployment else set()
     )
+    found = [store.list(MODELVERSION, namespace, fields={"spec.model": model}) for model in sorted(models)]
+    return Watched(store.owned(TRAININGJOB, namespace, meta["uid"]), deployment, [*chain(*found)])
 
 
 async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:

@@ -7,6 +7,7 @@ together, or since a moment. Invariants: growth is never below zero; what nobody
 from __future__ import annotations
 
 import operator
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import zip_longest
@@ -14,6 +15,26 @@ from itertools import zip_longest
 Row = tuple[int, ...]
 Vector = Mapping[str, Row]
 """Counts by their place in the document, such as `scores/flight-delay-3/negatives`."""
+
+
+class Families(Mapping[str, tuple[int, ...]]):
+    """Counts that know which places begin alike."""
+
+    @abstractmethod
+    def family(self, name: str) -> Iterable[str]:
+        """The places whose first part is `name`."""
+
+
+def family(counts: Vector, name: str) -> Iterable[str]:
+    """The places whose first part is `name`."""
+    if isinstance(counts, Families):
+        return counts.family(name)
+    return [place for place in counts if place.partition("/")[0] == name]
+
+
+def below(counts: Vector, prefix: str) -> list[str]:
+    """The places that begin with `prefix`, such as `features/m-3/`."""
+    return [place for place in family(counts, prefix.partition("/")[0]) if place.startswith(prefix)]
 
 
 def add(vectors: Iterable[Vector]) -> dict[str, Row]:
@@ -31,7 +52,7 @@ def subtract(newer: Vector, older: Vector) -> dict[str, Row]:
     return {place: _grown(row, older.get(place, ())) for place, row in newer.items()}
 
 
-class Growth(Mapping[str, tuple[int, ...]]):
+class Growth(Families):
     """What several processes counted since each one's baseline, added up place by place when somebody asks: a
     trigger that looks at labels leaves a thousand features alone.
     """
@@ -39,7 +60,7 @@ class Growth(Mapping[str, tuple[int, ...]]):
     def __init__(self, parts: Sequence[tuple[Vector, Vector]]) -> None:
         self._parts = parts
         self._known: dict[str, tuple[int, ...]] = {}
-        self._places: dict[str, None] | None = None
+        self._families: dict[str, dict[str, None]] = {}
 
     def __getitem__(self, place: str) -> tuple[int, ...]:
         known = self._known.get(place)
@@ -52,10 +73,15 @@ class Growth(Mapping[str, tuple[int, ...]]):
             known = self._known[place] = reduce(_added, rows)
         return known
 
+    def family(self, name: str) -> Iterable[str]:
+        known = self._families.get(name)
+        if known is None:
+            found = {place: None for newer, _ in self._parts for place in family(newer, name)}
+            known = self._families[name] = found
+        return known
+
     def __iter__(self) -> Iterator[str]:
-        if self._places is None:
-            self._places = {place: None for newer, _ in self._parts for place in newer}
-        return iter(self._places)
+        return iter({place: None for newer, _ in self._parts for place in newer})
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -21,8 +21,9 @@ from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import REGRESSION, Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
-from noria_operator.evidence.growth import Growth, Vector, subtract
-from noria_serving.contract import COUNTERS_SCHEMA, DELAY_BOUNDS, REFERENCE_SCHEMA, SCORE_BINS, places
+from noria_operator.evidence.flat import Flat
+from noria_operator.evidence.growth import Growth, Vector, below, subtract
+from noria_serving.contract import COUNTERS_SCHEMA, DELAY_BOUNDS, REFERENCE_SCHEMA, SCORE_BINS
 
 _ERRORS = ("count", "over", "under", "squared", "clipped")
 _BESIDE = ("missing", "unseen", "low", "high")
@@ -45,10 +46,10 @@ def parse(body: Any) -> Document | None:
     if not isinstance(body, dict) or body.get("schema") != COUNTERS_SCHEMA:
         return None
     try:
-        counts = dict(places(body))
+        counts = Flat(body)
         times = float(body["started"]), float(body["from"]), float(body["at"])
         return Document(str(body["process"]), str(body["version"]), *times, counts)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return None
 
 
@@ -65,12 +66,11 @@ def reference(body: Any, version: str) -> Reference | None:
 def outputs(counts: Vector, version: str) -> Outputs | None:
     """Predictions of `version`; None when there are none, or in bins that do not fit each other."""
     prefix = f"outputs/{version}/"
-    found = [(place.removeprefix(prefix), row) for place, row in counts.items() if place.startswith(prefix)]
+    found = below(counts, prefix)
     if len(found) != 1:
         return None
-    place, row = found[0]
-    exponent, first = place.split("/")
-    return Outputs(int(exponent), int(first), row)
+    exponent, first = found[0].removeprefix(prefix).split("/")
+    return Outputs(int(exponent), int(first), counts[found[0]])
 
 
 def labels(counts: Vector, version: str) -> Labels:
@@ -84,7 +84,7 @@ def labels(counts: Vector, version: str) -> Labels:
 def task(counts: Vector, version: str) -> str:
     """What `version` predicts: binary, multiclass or regression; empty where its servers do not tell."""
     prefix = f"task/{version}/"
-    told = {place.removeprefix(prefix) for place in counts if place.startswith(prefix)}
+    told = {place.removeprefix(prefix) for place in below(counts, prefix)}
     return told.pop() if len(told) == 1 else ""
 
 
@@ -103,7 +103,7 @@ def joined(counts: Vector, version: str, metric: str) -> Labelled:
 def errors(counts: Vector, version: str) -> Errors:
     """Errors of labelled rows that `version` predicted, a regression; zeros when there are none."""
     prefix = f"errors/{version}/"
-    found = [place.removeprefix(prefix).rpartition("/") for place in counts if place.startswith(prefix)]
+    found = [place.removeprefix(prefix).rpartition("/") for place in below(counts, prefix)]
     if len({unit for unit, _, _ in found}) != 1:
         return Errors()
     unit = found[0][0]
@@ -116,8 +116,8 @@ def median_delay(counts: Vector) -> timedelta | None:
     it is longer than the longest bucket.
     """
     buckets = counts.get("label_delay/buckets", ())
-    for bound, below in zip(DELAY_BOUNDS, accumulate(buckets), strict=False):
-        if 2 * below >= sum(buckets) > 0:
+    for bound, within in zip(DELAY_BOUNDS, accumulate(buckets), strict=False):
+        if 2 * within >= sum(buckets) > 0:
             return timedelta(seconds=bound)
     return None
 
@@ -125,8 +125,8 @@ def median_delay(counts: Vector) -> timedelta | None:
 def seen(counts: Vector, version: str) -> dict[str, Seen]:
     """Rows that pods of `version` took, by column, in that version's bins; predictions are a column, too."""
     prefix, found = f"features/{version}/", {}
-    for place in counts:
-        if place.startswith(prefix) and place.endswith("/bins"):
+    for place in below(counts, prefix):
+        if place.endswith("/bins"):
             found[place.removeprefix(prefix).removesuffix("/bins")] = _seen(counts, place[: -len("/bins")])
     if (predictions := predicted(counts, version)) is not None:
         found[PREDICTION] = predictions

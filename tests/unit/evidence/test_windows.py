@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +14,9 @@ from noria_operator.domain.performance import Errors
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.evidence import windows
-from noria_operator.evidence.growth import Growth, add, subtract
+from noria_operator.evidence.growth import Growth, add, below, subtract
 from noria_operator.evidence.windows import Document, Window, labels, outputs, parse
+from noria_serving.contract import places
 
 
 def body(process: str = "p", *, started: float = 100.0, at: float = 200.0, **counts: Any) -> dict[str, Any]:
@@ -77,6 +79,70 @@ def test_what_is_no_document_is_none() -> None:
     broken.append(body(outputs={"bins": []}))
     broken.append({name: value for name, value in body().items() if name != "process"})
     assert [parse(each) for each in broken] == [None] * len(broken)
+
+
+COUNTED = {
+    "feedback": {"matched": 3},
+    "scores": {"m-1": {"negatives": [1, 2], "positives": [3, 4]}},
+    "features": {"a/b": {"bins": [1, 2], "missing": 0}, "c": {"bins": [], "missing": 1}},
+    "prediction": {"bins": [5, 6], "missing": 0},
+    "outputs": {"exponent": -7, "first": 0, "bins": [1, 2, 3]},
+    "errors": {"m-1": {"count": 2, "over": 1}},
+    "error_units": {"m-1": 0.5},
+    "task": "binary",
+    "slice_labels": {},
+}
+
+
+def test_a_document_that_is_flattened_when_asked_tells_what_a_flat_one_does() -> None:
+    asked = body(**COUNTED)
+    parsed, flat = parse(asked), dict(places(asked))
+    assert parsed is not None
+    assert {place: parsed.counts[place] for place in flat} == flat
+    assert dict(parsed.counts) == flat
+    assert len(parsed.counts) == len(flat)
+    assert [place in parsed.counts for place in ("scores", "scores/m-2/negatives", "odd/place", "")] == [
+        False
+    ] * 4
+    assert parsed.counts.get("predictions/m-1") is None
+    window = Window(since=50)
+    window.take(parsed)
+    total = window.total()
+    assert dict(total) == flat
+    for prefix in ("features/m-1/", "task/m-1/", "errors/m-1/", "outputs/m-1/", "odd/"):
+        expected = {place for place in flat if place.startswith(prefix)}
+        assert set(below(parsed.counts, prefix)) == set(below(total, prefix)) == expected
+        assert set(below(flat, prefix)) == expected
+
+
+def test_numbers_that_are_not_written_as_whole_ones_are_read_as_before() -> None:
+    parsed = parse(
+        body(predictions=7.0, feedback={"matched": "3"}, malformed=True, label_delay={"sum": [1.0]})
+    )
+    assert parsed is not None
+    read = [
+        parsed.counts[place] for place in ("predictions", "feedback/matched", "malformed", "label_delay/sum")
+    ]
+    assert read == [(7,), (3,), (1,), (1,)]
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"predictions": None},
+        {"requests": {"ok": "many"}},
+        {"features": {"a": {"bins": [1, None]}}},
+        {"features": {"a": {"bins": [[1]]}}},
+        {"feedback": {"matched": 1e400}},
+        {"scores": "none"},
+        {"errors": {"m-1": {"count": 1}}},
+        {"outputs": {"exponent": 1, "first": 0, "bins": ["x"]}},
+        {"outputs": [1]},
+        {"errors": [1]},
+    ],
+)
+def test_a_document_with_a_count_that_is_none_is_refused_whole_when_it_comes(counts: dict[str, Any]) -> None:
+    assert parse(body(**counts)) is None
 
 
 def test_a_process_that_began_after_the_window_counts_whole() -> None:
