@@ -8,7 +8,7 @@ raised past its reconcile.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,6 +24,8 @@ KINDS: Final[dict[str, type[BaseModel]]] = {
     names.MODEL_DEPLOYMENT: ModelDeployment,
     names.CONTINUOUS_TRAINING: ContinuousTraining,
 }
+MOST_REMEMBERED: Final = 4096
+"""Models kept, of some 13 KB each; what was not looked at for longest goes first."""
 _SHOWN_ERRORS: Final = 5
 _FREE_FORM: Final = frozenset({"nodeAffinity", "podAffinity", "podAntiAffinity"})
 
@@ -60,6 +62,28 @@ def parse_as(model: type[Model], obj: Mapping[str, Any]) -> Model:
         return model.model_validate(body)
     except ValidationError as error:
         raise InvalidSpec(_readable(error)) from error
+
+
+class Remembered(Generic[Model]):
+    """Objects of one kind as `model`, each parsed once for every version of it that the API server has: what
+    is looked at every few seconds seldom changes.
+    """
+
+    def __init__(self, model: type[Model], *, most: int = MOST_REMEMBERED) -> None:
+        self._model, self._most = model, most
+        self._known: dict[str, tuple[str, Model]] = {}
+
+    def __call__(self, obj: Mapping[str, Any]) -> Model:
+        """As `parse_as`. Raises InvalidSpec."""
+        uid, version = obj["metadata"].get("uid", ""), obj["metadata"].get("resourceVersion", "")
+        known = self._known.pop(uid, None)
+        if known is None or known[0] != version:
+            known = version, parse_as(self._model, obj)
+        if uid and version:
+            self._known[uid] = known
+            if len(self._known) > self._most:
+                del self._known[next(iter(self._known))]
+        return known[1]
 
 
 def _without_nulls(value: Any) -> Any:

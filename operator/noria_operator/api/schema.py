@@ -9,8 +9,10 @@ server).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
@@ -155,6 +157,11 @@ class Spec(BaseModel):
         for rule in self.rules:
             rule.check(self)
         return self
+
+    @cached_property
+    def wording(self) -> str:
+        """A digest of what is written here, defaults included: another one is another rule."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @classmethod
     def __get_pydantic_json_schema__(

@@ -16,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.api.parsing import Remembered
 from noria_operator.domain.keys import MASTER_KEY_MIN
 from noria_operator.domain.metric_sources import InvalidSource, Source, sources_of
 from noria_operator.domain.notification_targets import InvalidTarget, Target, targets_of
@@ -169,6 +171,8 @@ class Context:
     """Whatever Prometheus knows, by queries of the cluster's admin."""
     prometheus_counts: PrometheusCounts | None = None
     """Where counts for triggers come from, if not from the model servers."""
+    trainings: Remembered[ContinuousTraining] = field(default_factory=lambda: Remembered(ContinuousTraining))
+    """ContinuousTrainings as models, which are asked for whenever counters are read."""
     turns: Turns = field(default_factory=Turns)
     """For what several keys share: whoever finds it missing makes it alone."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))

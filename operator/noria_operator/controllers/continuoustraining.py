@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any, Literal, cast
 
 from noria_operator.api.continuoustraining import ContinuousTraining
-from noria_operator.api.parsing import InvalidSpec, parse_as
+from noria_operator.api.parsing import InvalidSpec
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.continuoustraining_requests import requests
 from noria_operator.controllers.training_counts import count_decisions
@@ -56,7 +56,7 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             return Result()
         try:
-            training = parse_as(ContinuousTraining, obj)
+            training = ctx.trainings(obj)
             seen = await _watched(ctx, obj)
             if seen.deployment is None:
                 ctx.counts.forget(key.namespace, obj["spec"]["deployment"])

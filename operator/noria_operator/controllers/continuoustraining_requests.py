@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from noria_operator.api.continuoustraining import ContinuousTraining
@@ -123,7 +124,7 @@ class _Question:
         """What a regression predicted, with the errors of its reference; None of a classifier, and while
         nobody tells the reference.
         """
-        seen, place = totals.predicted(version), self._place()
+        seen, place = totals.predicted(version), self._place
         if totals.task(version) != "regression" or seen is None or place is None:
             return None
         reference = await self.ctx.counts.reference(*place, version=version)
@@ -146,7 +147,7 @@ class _Question:
         """Labels of all versions that were joined since a moment, and until when; None when no server could
         be read.
         """
-        place = self._place()
+        place = self._place
         if place is None or since is None:
             return None, self.ctx.clock.now()
         totals = await self.ctx.counts.window(*place, since=since)
@@ -157,7 +158,7 @@ class _Question:
         """All that the deployment's pods counted since a window was opened; None before that, and when nobody
         answers.
         """
-        place = self._place()
+        place = self._place
         if place is None or since is None or self.ctx.clock.now() < since:
             return None
         found = await self.ctx.counts.complete(*place, since=since)
@@ -172,6 +173,7 @@ class _Question:
         if why := self.ctx.counts.problem(*place[:2], since):
             self.problems.append(why)
 
+    @cached_property
     def _place(self) -> tuple[str, str, Sequence[Json]] | None:
         """Where counters are read: the deployment's namespace and name, and its pods; None without one."""
         if self.seen.deployment is None:
@@ -184,7 +186,7 @@ class _Question:
         """What the champion saw since the open window began; None while it is open, when there is none, or
         nobody answers.
         """
-        counts, champion, place = self.ctx.counts, self.champion, self._place()
+        counts, champion, place = self.ctx.counts, self.champion, self._place
         since = triggers_monitoring.window_start(trigger, entry, champion)
         rule = triggers_monitoring.rule_of(trigger)
         now = self.ctx.clock.now()

@@ -10,7 +10,6 @@ back or a run answers it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -54,7 +53,7 @@ class Traffic:
 
 def window_start(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
     """Since when counts go into the open window; another wording of the rule begins a new one."""
-    same = (entry.get("state") or {}).get("rule") == _wording(trigger)
+    same = (entry.get("state") or {}).get("rule") == _rule(trigger).wording
     return opened_at(entry, champion) if same else None
 
 
@@ -125,10 +124,6 @@ def _rule(trigger: TriggerSpec) -> Rule:
     return rule
 
 
-def _wording(trigger: TriggerSpec) -> str:
-    return hashlib.sha256(_rule(trigger).model_dump_json().encode()).hexdigest()[:12]
-
-
 def _enough(rule: Rule, traffic: Traffic) -> bool:
     if isinstance(rule, Fairness):
         return can_be_judged(rule, traffic.groups)
@@ -147,5 +142,5 @@ def _opened(trigger: TriggerSpec, champion: Champion, begin: datetime) -> Json:
         f"a window on {champion.name} is open; it closes after {format_duration(rule.window)} with "
         f"{rule.min_samples} rows{' in two groups' if isinstance(rule, Fairness) else ''}"
     )
-    opened = {"version": champion.name, "windowStartedAt": stamp(begin), "state": {"rule": _wording(trigger)}}
+    opened = {"version": champion.name, "windowStartedAt": stamp(begin), "state": {"rule": rule.wording}}
     return _said(trigger, opened, "Wait", "WindowOpen", text)
