@@ -11,8 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from benchmarks import report
+from benchmarks.scrape.page import Figures, page
 from benchmarks.scrape.world import PODS
 
 SETTLE = 33.0
@@ -52,6 +54,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--features", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=45.0)
+    parser.add_argument("--into", type=Path, help="also write the page scrape.md there")
     options = parser.parse_args()
     with pods(options.features) as (size, port):
         floor = asked("floor", port, options.models, options.seconds)
@@ -62,16 +65,14 @@ def main() -> None:
             f"CPU of one core: {what}", ours["core"] * 100, "%", floor["core"] * 100, "fetching alone"
         ),
         report.Row("status writes", ours["counted"], "1/s"),
-        report.Row(
-            "longest standstill of the event loop",
-            ours["still"] * 1e3,
-            "ms",
-            floor["still"] * 1e3,
-            "fetching",
-        ),
+        report.Row("event loop stood still", ours["still"] * 1e3, "ms", floor["still"] * 1e3, "fetching"),
+        report.Row("memory", ours["memory"], "MiB", floor["memory"], "fetching"),
     ]
     title = "Reading the counts of all models"
     sys.stdout.write(f"{report.show(title, rows)}\n  -> {report.write('scrape', rows)}\n")
+    if options.into:
+        told = options.models, PODS, options.features, size, options.seconds, report.machine()
+        (options.into / "scrape.md").write_text(page(Figures(*told, operator=ours, floor=floor)))
 
 
 if __name__ == "__main__":
