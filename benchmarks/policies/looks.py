@@ -1,92 +1,154 @@
-"""`python -m benchmarks.policies.looks`: how often a performance trigger fires though nothing is lost.
+"""`python -m benchmarks.policies.looks`: how often a performance trigger fires though nothing is lost, and
+how soon it finds what is.
 
 Comes in: nothing. Goes out: for each metric and two models, the share of champions of steady quality for
-which `relativeDrop: "0.05"` in two windows in a row of 1,000 labels fired within 100 windows, with the rule's
-margin of one standard error and with wider ones; and the windows until a real loss was found. Invariant: the
-same seed gives the same figures everywhere.
+which `relativeDrop: "0.05"` in windows of 1,000 labels asked for a run within 100 windows, and the windows
+until losses of twice and four times the drop were found; by the operator's own code, and by a rule that
+judges each window by itself, two in a row, one standard error in the champion's favour. Invariant: the same
+seed gives the same figures everywhere.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.performance import Measured, measure
 from noria_operator.domain.quality import DIRECTIONS, Direction, Labels
+from noria_operator.domain.triggers import Champion
+from noria_operator.domain.triggers_performance import performance
 from noria_serving.contract import SCORE_BINS
 
-WINDOWS, LABELS, CHAMPIONS = 100, 1000, 100
+WINDOWS, LABELS, CHAMPIONS, LOST = 100, 1000, 100, 25
 DROP, IN_A_ROW = 0.05, 2
-MARGINS = (1.0, 2.0, 3.0)
+LOSSES = (2, 4)
+"""Of so many drops."""
 CHANGE_AT = 30
 METRICS = ("logloss", "auc", "accuracy", "f1")
 MODELS = {"weak": 1.0, "strong": 2.0}
 """Standard deviation of the scores' logits; scores are calibrated."""
-FLIPPED = 0.1
-"""Share of labels that are a coin's after the loss."""
+MIDDLES = (np.arange(SCORE_BINS) + 0.5) / SCORE_BINS
+BEGIN, CHAMPION = datetime(2026, 1, 1, tzinfo=UTC), Champion("model-1", {})
 
 Array = NDArray[Any]
+Rule = Callable[[str, Sequence[Labels]], int | None]
 
 
-def fired(measured: Sequence[Measured], direction: Direction, margin: float) -> int | None:
-    """The window in which the rule asks for a run; None: in none."""
+def as_served(metric: str, windows: Sequence[Labels]) -> int | None:
+    """The window in which the operator asks for a run; None: in none."""
+    fields = {"metric": metric, "relativeDrop": str(DROP), "minLabels": LABELS, "for": IN_A_ROW}
+    trigger = TriggerSpec.model_validate({"name": "quality", "performance": fields})
+    assert trigger.performance is not None
+    entry = performance(trigger, trigger.performance, {}, champion=CHAMPION, labels=None, now=BEGIN).entry
+    for number, labels in enumerate(windows):
+        now = BEGIN + timedelta(hours=number + 1)
+        found = performance(trigger, trigger.performance, entry, champion=CHAMPION, labels=labels, now=now)
+        if found.wanted:
+            return number
+        entry = found.entry
+    return None
+
+
+def each_by_itself(metric: str, windows: Sequence[Labels]) -> int | None:
+    """The same of a rule that remembers the best window and a streak."""
+    direction = DIRECTIONS[metric]
     sign = 1.0 if direction is Direction.HIGHER else -1.0
     best, streak = None, 0
-    for number, one in enumerate(measured):
+    for number, labels in enumerate(windows):
+        one = _measured(metric, labels)
         if best is not None:
             threshold = best * (1 - sign * DROP)
-            streak = streak + 1 if direction.better(threshold, one.value + sign * margin * one.error) else 0
+            streak = streak + 1 if direction.better(threshold, one.value + sign * one.error) else 0
             if streak >= IN_A_ROW:
                 return number
-        cautious = one.value - sign * margin * one.error
+        cautious = one.value - sign * one.error
         best = cautious if best is None else direction.best(best, cautious)
     return None
 
 
-def windows(metric: str, shares: Array, random: np.random.Generator, *, lost_at: int) -> list[Measured]:
-    """One champion's windows; from `lost_at` on some labels have nothing to do with their score."""
-    middles, found = (np.arange(SCORE_BINS) + 0.5) / SCORE_BINS, []
+def windows(shares: Array, random: np.random.Generator, *, lost_at: int, coins: float) -> list[Labels]:
+    """One champion's windows; from `lost_at` on a share of labels are a coin's, whatever their score."""
+    found = []
     for number in range(WINDOWS):
         rows = random.multinomial(LABELS, shares)
-        chance = middles if number < lost_at else (1 - FLIPPED) * middles + FLIPPED / 2
+        chance = MIDDLES if number < lost_at else _with(coins)
         positives = random.binomial(rows, chance)
-        one = measure(metric, Labels.of((rows - positives).tolist(), positives.tolist()))
-        assert one is not None
-        found.append(one)
+        found.append(Labels.of((rows - positives).tolist(), positives.tolist()))
     return found
+
+
+def coins_for(metric: str, shares: Array, drops: int) -> float:
+    """The share of labels that have to be a coin's for a loss of so many drops, by bisection."""
+    low, high = 0.0, 1.0
+    before = _true(metric, shares, 0.0)
+    for _ in range(30):
+        middle = (low + high) / 2
+        lost = abs(_true(metric, shares, middle) / before - 1) >= drops * DROP
+        low, high = (low, middle) if lost else (middle, high)
+    return high
 
 
 def main() -> None:
     """Print the table."""
     random = np.random.default_rng(7)
-    columns = "".join(f"| {margin:g} s.e.: false | found after " for margin in MARGINS)
-    sys.stdout.write(f"| metric, model {columns}|\n{'|---' * (1 + 2 * len(MARGINS))}|\n")
+    found = "".join(f" | {drops * DROP:.0%} lost: found after" for drops in LOSSES)
+    sys.stdout.write(f"| metric, model | error of a window{f' | false{found}' * 2} |\n")
+    sys.stdout.write(f"{'|---' * (4 + 2 * len(LOSSES))}|\n")
     for metric in METRICS:
         for name, spread in MODELS.items():
             scores = 1 / (1 + np.exp(-(random.normal(size=200_000) * spread - 0.5)))
             shares = np.histogram(scores, SCORE_BINS, (0, 1))[0] / len(scores)
-            steady = [windows(metric, shares, random, lost_at=WINDOWS) for _ in range(CHAMPIONS)]
-            lost = [windows(metric, shares, random, lost_at=CHANGE_AT) for _ in range(CHAMPIONS // 4)]
-            cells = [cell for margin in MARGINS for cell in _row(metric, steady, lost, margin)]
-            sys.stdout.write(f"| {metric}, {name} | {' | '.join(cells)} |\n")
+            steady = [windows(shares, random, lost_at=WINDOWS, coins=0) for _ in range(CHAMPIONS)]
+            lost = [
+                [windows(shares, random, lost_at=CHANGE_AT, coins=coins) for _ in range(LOST)]
+                for coins in (coins_for(metric, shares, drops) for drops in LOSSES)
+            ]
+            one = _measured(metric, steady[0][0])
+            cells = [
+                cell for rule in (each_by_itself, as_served) for cell in _row(metric, steady, lost, rule)
+            ]
+            error = f"{one.error / one.value:.1%}"
+            sys.stdout.write(f"| {metric}, {name} | {error} | {' | '.join(cells)} |\n")
             sys.stdout.flush()
 
 
 def _row(
-    metric: str, steady: Sequence[Sequence[Measured]], lost: Sequence[Sequence[Measured]], margin: float
-) -> tuple[str, str]:
-    direction = DIRECTIONS[metric]
-    alarms = sum(fired(one, direction, margin) is not None for one in steady) / len(steady)
-    # What fired before the loss was false: the windows before it are left out but for the best of them.
-    delays = [fired(one[CHANGE_AT - 5 :], direction, margin) for one in lost]
-    known = [number - 5 + 1 for number in delays if number is not None]
-    found = f"{median(known):g} ({len(known)}/{len(lost)})" if known else f"never (0/{len(lost)})"
-    return f"{alarms:.0%}", found
+    metric: str, steady: Sequence[Sequence[Labels]], lost: Sequence[Sequence[Sequence[Labels]]], rule: Rule
+) -> list[str]:
+    alarms = sum(rule(metric, one) is not None for one in steady) / len(steady)
+    return [f"{alarms:.0%}", *(_found(metric, each, rule) for each in lost)]
+
+
+def _found(metric: str, each: Sequence[Sequence[Labels]], rule: Rule) -> str:
+    """What fired before the loss was false, so those champions are left out."""
+    when = [rule(metric, one) for one in each]
+    later = [number for number in when if number is None or number >= CHANGE_AT]
+    delays = [number - CHANGE_AT + 1 for number in later if number is not None]
+    return f"{median(delays):g} ({len(delays)}/{len(later)})" if delays else f"never (0/{len(later)})"
+
+
+def _with(coins: float) -> Array:
+    chance: Array = (1 - coins) * MIDDLES + coins / 2
+    return chance
+
+
+def _true(metric: str, shares: Array, coins: float) -> float:
+    rows = shares * 1e9
+    positives = rows * _with(coins)
+    return _measured(metric, Labels.of((rows - positives).tolist(), positives.tolist())).value
+
+
+def _measured(metric: str, labels: Labels) -> Measured:
+    found = measure(metric, labels)
+    assert found is not None
+    return found
 
 
 if __name__ == "__main__":

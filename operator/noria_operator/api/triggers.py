@@ -88,8 +88,8 @@ class Performance(Spec):
     )
     relative_drop: Probability | None = Field(
         default=None,
-        description='Fires when worse than the best ever by more than this share of it, like "0.05"; both '
-        "are taken one standard error in the champion's favour.",
+        description='Fires when worse than the best ever by more than this share of it, like "0.05", and '
+        "surely worse (wrong in 1 of 10,000 windows at most).",
     )
     min_labels: int = Field(
         default=1000,

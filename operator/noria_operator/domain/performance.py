@@ -20,7 +20,7 @@ from typing import Final
 from noria_operator.domain.classes import MACRO, OF_CALLS, Classes, macro
 from noria_operator.domain.estimated_errors import ExpectedErrors, estimate
 from noria_operator.domain.proportions import Z95, Interval, wilson
-from noria_operator.domain.quality import RATED, Confusion, Direction, Labels, Rows, rows
+from noria_operator.domain.quality import RATED, Confusion, Labels, Rows, rows
 from noria_operator.domain.quality_drop import METRICS
 from noria_serving.contract import CONFUSION_CLASSES
 
@@ -66,14 +66,6 @@ class Measured:
     def error(self) -> float:
         """Standard error."""
         return (self.high - self.low) / (2 * Z95)
-
-    def cautious(self, direction: Direction) -> float:
-        """The value, one standard error on its worse side."""
-        return self.value - self.error if direction is Direction.HIGHER else self.value + self.error
-
-    def generous(self, direction: Direction) -> float:
-        """The value, one standard error on its better side."""
-        return self.value + self.error if direction is Direction.HIGHER else self.value - self.error
 
 
 Labelled = Labels | Classes | Errors

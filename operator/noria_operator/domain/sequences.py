@@ -30,6 +30,16 @@ def log_one_sided(s: float, v: float, rho: float) -> float:
     return 0.5 * log(4 * rho / (v + rho)) + s * s / (2 * (v + rho)) + _log_below(s / sqrt(v + rho))
 
 
+def boundary(v: float, alpha: float, *, tightest: float) -> float:
+    """What a sum of mean zero or less and variance `v` exceeds at any time with probability `alpha` at most;
+    narrowest at the variance `tightest`. The inverse of `log_one_sided`, to two in a hundred at 5 %.
+    """
+    if v <= 0:
+        return 0.0
+    rho = tuned(tightest, 2 * alpha)
+    return sqrt((v + rho) * (log((v + rho) / rho) - 2 * log(2 * alpha)))
+
+
 def _log_below(z: float) -> float:
     """log of the standard normal distribution at `z`; far out by its first terms."""
     if z > -30:

@@ -3,8 +3,8 @@
 Comes in: the rule, its entry in status, the champion, and the labels that were joined since the open window
 began. Goes out: a request. Invariants: an open window changes nothing; the baseline is the best value ever
 reached and never gets worse, so a bad promotion cannot hide the loss (monitoring lesson: never "error after
-the last deploy"). The best of many noisy windows is a lucky one: a window counts as best with one standard
-error less than it shows, and a loss against it has to be larger than its own.
+the last deploy"). The best of many noisy windows is a lucky one, so the best is a level that a version surely
+held (`lost`), and a `relativeDrop` asks only when a loss is sure, however many windows there are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.api.types import format_decimal, format_duration
+from noria_operator.domain.lost import Asked, Stretch, continued, level, surely_lost
 from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
 from noria_operator.domain.quality import DIRECTIONS, Direction
 from noria_operator.domain.training_times import moment, stamp
@@ -103,7 +104,7 @@ def _closed(rule: Performance, labels: Joined | None, begun: datetime, now: date
 
 def _standing(entry: Json, rule: Performance, begun: datetime) -> Request:
     """The window is open: the last verdict stands, and so does what it asked for."""
-    wanted = int(entry.get("streak") or 0) >= (1 if rule.cost else rule.for_)
+    wanted = _wanted(entry, rule)
     due = begun + rule.window if rule.window else None
     return _asking(entry, wanted=wanted, due=due)
 
@@ -133,47 +134,71 @@ def _judged(
     entry: Json, rule: Performance, measured: Measured, *, counted: str, samples: int, now: datetime
 ) -> Request:
     direction, value, ended = DIRECTIONS[rule.metric], measured.value, stamp(now)
-    known = entry.get("best")
+    known, state = entry.get("best"), entry["state"]
+    held = Stretch.of(state.get("held")).plus(value, measured.error, samples)
+    best = _best(rule, known, level(held, direction))
     closed: Json = {
         "value": _text(value),
         "interval": f"{_text(measured.low)} to {_text(measured.high)}",
         "samples": samples,
-        "best": _best(rule, known, _text(measured.cautious(direction)), entry.get("state")),
+        "best": best,
         "windowStartedAt": ended,
         "windowEndedAt": ended,
         "windowLength": format_duration(moment(ended) - moment(entry["windowStartedAt"])),
     }
     if rule.cost is not None:
-        best = str(closed["best"])
-        judged = (
-            weighed(entry, rule, rule.cost, measured=measured, labels=samples, best=best, now=now) | closed
-        )
+        judged = weighed(entry, rule, rule.cost, measured=measured, labels=samples, best=best, now=now)
+        judged |= closed | {"threshold": best, "state": judged["state"] | {"held": held.state}}
         judged.pop("reason", None)
-        return _asking(judged | {"threshold": best}, wanted=bool(judged["streak"]))
+        return _asking(judged, wanted=bool(judged["streak"]))
     threshold = _threshold(rule, known)
-    judged_by = value if rule.relative_drop is None else measured.generous(direction)
-    lost = threshold is not None and direction.better(threshold, judged_by)
-    streak = int(entry.get("streak") or 0) + 1 if lost else 0
+    worse = threshold is not None and direction.better(threshold, value)
+    marks: Json = {"metric": rule.metric, "held": held.state}
+    if rule.relative_drop is not None and known is not None and threshold is not None:
+        asked = Asked(direction, float(known), threshold, alone=rule.for_ == 1)
+        marks["lost"] = continued(Stretch.of(state.get("lost")), measured, samples, asked).state
+    judged = entry | closed | {"streak": int(entry.get("streak") or 0) + 1 if worse else 0, "state": marks}
+    wanted = _wanted(judged, rule)
     shown = f"{rule.metric} {value:.4f} on {counted} of {entry['version']}"
-    if threshold is None:
-        message = f"{shown}; the first window sets the best value"
-    elif not lost:
-        message = f"{shown} is not worse than the threshold {threshold:.4f}"
-    else:
-        message = f"{shown} is worse than the threshold {threshold:.4f}, {in_a_row(streak, rule.for_)}"
-    wanted = streak >= rule.for_
-    judged = entry | closed
     judged |= {
-        "decision": "Fire" if wanted else "Wait" if lost else "No",
-        "message": message,
-        "streak": streak,
-        "state": {"metric": rule.metric},
+        "decision": "Fire" if wanted else "Wait" if worse else "No",
+        "message": _said(judged, rule, shown, threshold=threshold, worse=worse),
     }
     for name in ("threshold", "regret", "forecast", "reason"):
         judged.pop(name, None)
     if threshold is not None:
         judged["threshold"] = _text(threshold)
     return _asking(judged, wanted=wanted)
+
+
+def _wanted(entry: Json, rule: Performance) -> bool:
+    """Whether enough windows in a row are worse and, against the best, whether the loss is sure."""
+    if int(entry.get("streak") or 0) < (1 if rule.cost else rule.for_):
+        return False
+    return rule.relative_drop is None or _surely(entry, rule) > 0
+
+
+def _surely(entry: Json, rule: Performance) -> float:
+    stretch = Stretch.of((entry.get("state") or {}).get("lost"))
+    return surely_lost(stretch, DIRECTIONS[rule.metric], float(entry["best"])) if stretch.windows else 0.0
+
+
+def _said(entry: Json, rule: Performance, shown: str, *, threshold: float | None, worse: bool) -> str:
+    if threshold is None:
+        return f"{shown}; the first window sets the best value"
+    if not worse:
+        return f"{shown} is not worse than the threshold {threshold:.4f}"
+    said = f"{shown} is worse than the threshold {threshold:.4f}, {in_a_row(entry['streak'], rule.for_)}"
+    if rule.relative_drop is None:
+        return said
+    windows, surely = entry["state"]["lost"]["windows"], _surely(entry, rule)
+    if surely > 0:
+        return f"{said}; surely lost by at least {surely:.4f} since {_counted(windows)}"
+    return f"{said}; in {_counted(windows)} that may be chance, so it waits"
+
+
+def _counted(windows: int) -> str:
+    return f"{windows} window" + "s" * (windows != 1)
 
 
 def _threshold(rule: Performance, best: str | None) -> float | None:
@@ -189,15 +214,9 @@ def _threshold(rule: Performance, best: str | None) -> float | None:
     return float(best) * (1 - share) if higher else float(best) * (1 + share)
 
 
-def _best(rule: Performance, one: str | None, other: str | None, state: Json | None) -> str | None:
-    """The better of two recorded values; a value of another metric (the spec was edited) does not count."""
-    if state is not None and state.get("metric") != rule.metric:
-        one = None
-    values = [float(text) for text in (one, other) if text is not None]
-    if not values:
-        return None
-    best = values[0] if len(values) == 1 else DIRECTIONS[rule.metric].best(values[0], values[1])
-    return _text(best)
+def _best(rule: Performance, known: str | None, held: float) -> str:
+    """The better of what was known and what is held now."""
+    return _text(held if known is None else DIRECTIONS[rule.metric].best(float(known), held))
 
 
 def _same(name: str, entry: Json, decision: str, message: str) -> Request:

@@ -6,7 +6,7 @@ from math import exp, inf, isclose, log, log1p, sqrt
 
 import pytest
 
-from noria_operator.domain.sequences import log_one_sided, log_two_sided, tuned
+from noria_operator.domain.sequences import boundary, log_one_sided, log_two_sided, tuned
 
 V, ALPHA = 100.0, 0.05
 
@@ -33,6 +33,14 @@ def test_the_one_sided_boundary_has_the_published_values() -> None:
     rho = tuned(V, 2 * ALPHA)
     assert log_one_sided(10, V, rho) == pytest.approx(-0.06502391, abs=5e-9)
     assert bound(rho) == pytest.approx(27.66071, abs=5e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 1e-4])
+@pytest.mark.parametrize("v", [1.0, 30.0, 1000.0])
+def test_the_boundary_is_where_the_one_sided_test_rejects(alpha: float, v: float) -> None:
+    reached = log_one_sided(boundary(v, alpha, tightest=30), v, tuned(30, 2 * alpha))
+    assert exp(reached) * alpha == pytest.approx(1, abs=0.02)
+    assert boundary(0, alpha, tightest=0) == 0
 
 
 def test_far_out_it_stays_a_number_and_goes_on_smoothly() -> None:
