@@ -15,8 +15,7 @@ from benchmarks.policies.streams import DAYS, ROWS, Stream, synthetic
 from benchmarks.policies.table import front, markdown
 from benchmarks.policies.trial import Outcome, Trial
 
-from noria_operator.domain.performance import Measured
-from noria_operator.domain.quality import Direction
+from noria_serving.contract import SCORE_BINS
 
 
 def short(stream: Stream, days: int) -> Stream:
@@ -89,12 +88,16 @@ def _tiny() -> tuple[object, ...]:
     return source.rows, source.labels, np.asarray(source.day), source.made
 
 
-def test_the_rule_whose_looks_are_counted_fires_on_losses_alone() -> None:
-    def window(value: float) -> Measured:
-        return Measured(value, value - 0.0196, value + 0.0196)  # a standard error of 0.01
+@pytest.mark.parametrize("rule", [looks.as_served, looks.each_by_itself])
+def test_the_rules_whose_looks_are_counted_fire_on_losses_alone(rule: looks.Rule) -> None:
+    source, shares = np.random.default_rng(1), np.full(SCORE_BINS, 1 / SCORE_BINS)
+    assert rule("accuracy", looks.windows(shares, source, lost_at=100, coins=1)[:40]) is None
+    lost = rule("accuracy", looks.windows(shares, source, lost_at=30, coins=0.5))
+    assert lost is not None
+    assert 31 <= lost <= 33
 
-    steady, lost = [window(0.8)] * 10, [window(0.7)] * 3
-    assert looks.fired(steady, Direction.HIGHER, 1.0) is None
-    assert looks.fired([*steady, *lost], Direction.HIGHER, 1.0) == 11
-    assert looks.fired([*steady, *lost], Direction.HIGHER, 8.0) is None
-    assert looks.fired([*steady, *lost], Direction.LOWER, 1.0) is None
+
+def test_a_loss_has_the_size_that_it_is_made_to_have() -> None:
+    shares = np.full(SCORE_BINS, 1 / SCORE_BINS)
+    coins = looks.coins_for("accuracy", shares, 2)  # of evenly spread scores 3 in 4 are right
+    assert (1 - coins) * 0.75 + coins / 2 == pytest.approx(0.9 * 0.75, abs=1e-3)
