@@ -209,9 +209,8 @@ def _threshold(rule: Performance, best: str | None) -> float | None:
         return float(rule.max)
     if best is None or rule.relative_drop is None:
         return None
-    share = float(rule.relative_drop)
-    higher = DIRECTIONS[rule.metric] is Direction.HIGHER
-    return float(best) * (1 - share) if higher else float(best) * (1 + share)
+    allowed = float(rule.relative_drop) * abs(float(best))
+    return float(best) + (-allowed if DIRECTIONS[rule.metric] is Direction.HIGHER else allowed)
 
 
 def _best(rule: Performance, known: str | None, held: float) -> str:

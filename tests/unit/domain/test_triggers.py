@@ -198,6 +198,16 @@ def test_lower_is_better_for_a_loss() -> None:
     assert lost.entry["best"] == "0.3"
 
 
+def test_a_gain_that_shrinks_is_a_loss() -> None:
+    """expectedCost is negative where a prediction earns more than it costs."""
+    matrix = {"falsePositive": "1", "falseNegative": "1", "truePositive": "-10"}
+    trigger = rule(metric="expectedCost", costMatrix=matrix)
+    earns = Champion("flights-1", {"expectedCost": "-3.1"})
+    kept = windows(trigger, 0.75, 0.75, champion=earns)
+    assert (kept.entry["threshold"], kept.entry["decision"]) == ("-2.945", "No")
+    assert windows(trigger, 0.5, 0.5, champion=earns).wanted
+
+
 def test_an_edited_metric_starts_anew() -> None:
     entry = windows(rule(), 0.80, 0.70).entry
     edited = ask(rule(metric="logloss"), entry, auc(0.7), hours=3)
