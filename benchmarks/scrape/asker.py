@@ -8,6 +8,7 @@ are the real ones; the API server is a dictionary, since what is written is coun
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -58,6 +59,7 @@ class Dictionary:
 
 async def operator(port: int, models: int, seconds: float, settle: float) -> Json:
     """The operator, with a ContinuousTraining for each model."""
+    gc.set_threshold(app.GARBAGE)
     store, clock = Store(), SystemClock()
     for number in range(models):
         for obj in model(number):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from time import monotonic
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from noria_operator.evidence.answer import Answer, BadAnswer, Reading, reading
 Place = tuple[str, int]
 """Host and port."""
 
+REMEMBERED: Final = 4096
+"""Requests that are not written out again: most are the same every few seconds."""
 _TARGET: Final = re.compile(r"/[!-~]*")
 _VALUE: Final = re.compile(r"[!-~]+")
 
@@ -36,13 +39,18 @@ class Lost(ConnectionError):
 
 def request(url: str, headers: Mapping[str, str] | None = None) -> tuple[Place, bytes]:
     """Where to ask, and what. Raises ValueError for what is no plain address of HTTP."""
+    return _request(url, tuple((headers or {}).items()))
+
+
+@lru_cache(REMEMBERED)
+def _request(url: str, headers: tuple[tuple[str, str], ...]) -> tuple[Place, bytes]:
     if not _VALUE.fullmatch(url):
         raise ValueError("the address has characters that no address has")
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname or "@" in parts.netloc:
         raise ValueError("the address is not of the form http://host:port/path")
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    told = {"Host": parts.netloc, "Accept-Encoding": "identity", **(headers or {})}
+    told = {"Host": parts.netloc, "Accept-Encoding": "identity", **dict(headers)}
     if not _TARGET.fullmatch(target) or not all(map(_VALUE.fullmatch, (*told, *told.values()))):
         raise ValueError("the request has characters that no request has")
     lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())

@@ -179,8 +179,9 @@ class CounterReader:
         """The window with what all pods say now, and the uids of those that say nothing."""
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
         window = self._window((namespace, deployment, since.timestamp()))
-        done = await asyncio.gather(*(self._take(pod, window) for pod in read))
-        unread = tuple(pod["metadata"]["uid"] for pod, taken in zip(read, done, strict=True) if not taken)
+        rest = [pod for pod in read if not self._at_once(pod, window)]
+        done = await asyncio.gather(*(self._take(pod, window) for pod in rest)) if rest else []
+        unread = tuple(pod["metadata"]["uid"] for pod, taken in zip(rest, done, strict=True) if not taken)
         return window, unread
 
     async def labels(
@@ -276,16 +277,18 @@ class CounterReader:
             del self._windows[each]
         return window
 
+    def _at_once(self, pod: Json, window: Window) -> bool:
+        """Take into the window what the pod said a moment ago, if that is enough: nobody waits for it."""
+        now = self._standing(pod)
+        return now is not None and self._put(window, self._ended(pod, window.since), now)
+
     async def _take(self, pod: Json, window: Window) -> bool:
         """Read one pod into the window; False when it could not be read."""
         before = self._ended(pod, window.since)
-        now = await self._recent(pod)
+        now = self._standing(pod) or await self._read(pod, "")
         if now is None:
             return False
-        if before is not None and before.process == now.process:
-            window.begin(before)
-        if not window.needs_difference(now):
-            window.take(now)
+        if self._put(window, before, now):
             return True
         # First the difference, then the sum: what is counted in between is left out, never counted twice.
         since = window.since + (now.at - self._now().timestamp() if self._now else 0.0)
@@ -296,12 +299,20 @@ class CounterReader:
         window.take(now, difference)
         return True
 
-    async def _recent(self, pod: Json) -> Document | None:
-        """What the pod says, or said less than `fresh` seconds ago: several windows are read in one pass."""
+    def _put(self, window: Window, before: Document | None, now: Document) -> bool:
+        """Take it into the window; False where that needs what was counted before the window, too."""
+        if before is not None and before.process == now.process:
+            window.begin(before)
+        if window.needs_difference(now):
+            return False
+        window.take(now)
+        return True
+
+    def _standing(self, pod: Json) -> Document | None:
+        """What the pod said less than `fresh` seconds ago: several windows are read in one pass."""
         known = self._documents.get(pod["metadata"]["uid"])
-        if known and self._clock() - known[-1].at < self._fresh:
-            return known[-1].document
-        return await self._read(pod, "")
+        stands = known and self._clock() - known[-1].at < self._fresh
+        return known[-1].document if known and stands else None
 
     def _end(self) -> datetime | None:
         """Where a window ends that is read now: a whole second which nothing that was read comes after, so
