@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=45.0)
     parser.add_argument("--into", type=Path, help="also write the page scrape.md there")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     with pods(options.features) as (size, port):
         floor = asked("floor", port, options.models, options.seconds)
         ours = asked("operator", port, options.models, options.seconds)
@@ -71,7 +73,7 @@ def main() -> None:
     title = "Reading the counts of all models"
     sys.stdout.write(f"{report.show(title, rows)}\n  -> {report.write('scrape', rows)}\n")
     if options.into:
-        told = options.models, PODS, options.features, size, options.seconds, report.machine()
+        told = options.models, PODS, options.features, size, options.seconds, report.machine(), load
         (options.into / "scrape.md").write_text(page(Figures(*told, operator=ours, floor=floor)))
 
 

@@ -22,6 +22,8 @@ class Figures:
     size: int
     seconds: float
     machine: str
+    load: float
+    """What ran or waited to run before anything was measured: Linux's average of a minute."""
     operator: dict[str, float]
     floor: dict[str, float]
 
@@ -37,7 +39,8 @@ def page(found: Figures) -> str:
 {found.pods} pods each every 15 s and weigh their triggers (`performance`, `drift`, `dataQuality`), and
 aiohttp's client, which fetches the same documents as often and throws them away. A document of
 {found.features} features has {found.size:,} bytes; its figures have grown each time. The pods are a third
-process on the same machine: {found.machine}.
+process on the same machine: {found.machine};
+{found.load:.1f} others wanted to run there just before.
 
 | | the operator | fetching alone (aiohttp) |
 |---|---|---|

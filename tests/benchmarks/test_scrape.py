@@ -45,6 +45,6 @@ async def test_the_operator_opens_the_windows_of_a_model(port: int) -> None:
 def test_the_page_says_whether_the_aim_is_met(core: float, said: str) -> None:
     floor = {"core": 0.1, "counted": 133.3, "still": 0.005, "memory": 80.0}
     ours = {"core": core, "counted": 0.0, "still": 0.05, "memory": 200.0}
-    text = " ".join(page(Figures(1000, 2, 20, 5276, 45.0, "2 cores", ours, floor)).split())
+    text = " ".join(page(Figures(1000, 2, 20, 5276, 45.0, "2 cores", 0.5, ours, floor)).split())
     assert said in text
     assert "1,000 models with 2 pods" in text
