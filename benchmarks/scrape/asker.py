@@ -14,6 +14,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -57,6 +58,17 @@ class Dictionary:
         return {}
 
 
+class Counting(Fetcher):
+    """The operator's own, which counts what was read."""
+
+    read = 0
+
+    async def json(self, url: str, **how: Any) -> Any | None:
+        found = await super().json(url, **how)
+        self.read += found is not None
+        return found
+
+
 async def operator(port: int, models: int, seconds: float, settle: float) -> Json:
     """The operator, with a ContinuousTraining for each model."""
     gc.set_threshold(app.GARBAGE)
@@ -67,7 +79,7 @@ async def operator(port: int, models: int, seconds: float, settle: float) -> Jso
     for kind in (*OWN_KINDS, JOB, POD):
         store.mark_synced(kind)
     api = Dictionary(store)
-    fetcher = Fetcher()
+    fetcher = Counting()
     made = app.context(fetcher)(cast(Client, api), store, Config(NAMESPACE), clock)
     ctx = replace(made, servers=CounterReader(fetcher, port=port, fresh=FRESH, now=clock.now))
     queue = Queue()
@@ -76,7 +88,7 @@ async def operator(port: int, models: int, seconds: float, settle: float) -> Jso
         asyncio.get_running_loop().call_later(
             EVERY * number / models, queue.add, Key(CONTINUOUSTRAINING, NAMESPACE, f"m{number}")
         )
-    found = await measured(seconds, settle, lambda: api.writes)
+    found = await measured(seconds, settle, lambda: fetcher.read, lambda: api.writes)
     for task in workers:
         task.cancel()
     await fetcher.close()
@@ -110,10 +122,13 @@ async def floor(port: int, models: int, seconds: float, settle: float) -> Json:
     return found
 
 
-async def measured(seconds: float, settle: float, count: Any) -> Json:
-    """What the process uses in `seconds`, after `settle`."""
+async def measured(
+    seconds: float, settle: float, read: Callable[[], int], wrote: Callable[[], int] = lambda: 0
+) -> Json:
+    """What the process uses in `seconds`, after `settle`, and how much it reads and writes a second."""
     await asyncio.sleep(settle)
-    before, at, counted, longest = os.times(), time.monotonic(), count(), 0.0
+    before, at, longest = os.times(), time.monotonic(), 0.0
+    was = read(), wrote()
     while time.monotonic() - at < seconds:
         woken = time.monotonic()
         await asyncio.sleep(TICK)
@@ -121,7 +136,8 @@ async def measured(seconds: float, settle: float, count: Any) -> Json:
     after, took = os.times(), time.monotonic() - at
     used = after.user + after.system - before.user - before.system
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"core": used / took, "counted": (count() - counted) / took, "still": longest, "memory": memory}
+    counted = {"read": (read() - was[0]) / took, "wrote": (wrote() - was[1]) / took}
+    return {"core": used / took, "still": longest, "memory": memory, **counted}
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ process on the same machine: {found.machine};
 | | the operator | fetching alone (aiohttp) |
 |---|---|---|
 | CPU, percent of one core | {ours:.1f} | {floor:.1f} |
-| documents a second | {found.models * found.pods / 15:.0f} | {found.floor["counted"]:.0f} |
-| writes to the API server a second | {found.operator["counted"]:.2g} | |
+| documents a second | {found.operator["read"]:.0f} | {found.floor["read"]:.0f} |
+| writes to the API server a second | {found.operator["wrote"]:.2g} | |
 | the event loop stood still for, at most, ms | {found.operator["still"] * 1e3:.0f} \
 | {found.floor["still"] * 1e3:.0f} |
 | memory at its most, MiB | {found.operator["memory"]:.0f} | {found.floor["memory"]:.0f} |
