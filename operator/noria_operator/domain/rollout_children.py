@@ -1,9 +1,9 @@
 """The pods that must be there for a rollout to go on, and the records to keep of them.
 
 Comes in: policy, state, and which pods there are. Goes out: children. Invariants: the champion keeps its full
-size until the challenger is promoted, and the version before it until its warm time is over; only where one
-copy fits (Recreate) all others are gone before the challenger, or a champion that comes back, gets its first
-pod.
+size until the challenger is promoted, and the version before it until its warm time is over; who has weight
+may grow to what its weight takes, and an older one that a router still sends by; only where one copy fits
+(Recreate) all others are gone before the challenger, or a champion that comes back, gets its first pod.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, .
     for mine in seats(state):
         if mine.candidate is not None and mine.step is not None:
             target = mine.candidate.target
-            carrying = max(sharing(policy, mine.reach.weight), need(mine.reach.mirror, policy.replicas))
+            weight = _sent(target, mine.reach.weight, observed)
+            carrying = max(sharing(policy, weight), need(mine.reach.mirror, policy.replicas))
             replicas = max(pods(policy.of(target.version), mine.step), carrying)
             waits = in_the_way(policy, mine, observed)
             # A first version has nobody beside it: it is called at once what it becomes.
@@ -71,13 +72,19 @@ def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, .
         target = state.previous.target
         found.setdefault(target.name, Child(target, "previous", policy.replicas))
     for share in state.traffic:
-        carrying = sharing(policy, share.weight) if share.weight else 0
+        weight = _sent(share.target, share.weight, observed)
+        carrying = sharing(policy, weight) if share.weight else 0
         small = observed.ready.get(share.target.name, 0) < carrying
         found.setdefault(share.target.name, Child(share.target, "previous", carrying if small else None))
     restarts = state.restarts
     return tuple(
         replace(one, restart=restarts.get(name, ""), recreate=policy.recreate) for name, one in found.items()
     )
+
+
+def _sent(target: Revision, weight: int, observed: Observed) -> int:
+    """Its weight, or a larger one from before that a router still sends by."""
+    return max([weight, *(one.weights.get(target.name, 0) for one in observed.in_force or ())])
 
 
 def records(state: State, made: tuple[Child, ...]) -> frozenset[str]:

@@ -23,7 +23,7 @@ from noria_operator.domain.rollout_observed import InForce, Observed, Seen, Vers
 from noria_operator.domain.rollout_plan import Plan
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Revision, State
-from noria_operator.domain.rollout_traffic import need
+from noria_operator.domain.rollout_traffic import need, sharing
 from noria_operator.domain.rollout_wire import state_of, status_fields
 from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Counts
@@ -309,10 +309,12 @@ class World:
             for name, weight in one.items():
                 first = self.state.stable is None
                 assert not weight or first or name in self.pods, "a router sends to a revision that is gone"
-                small = self.pods.get(name, 0) < need(weight, self.policy.replicas)
+                least = min(need(weight, self.policy.replicas), sharing(self.policy, weight))
+                small = self.pods.get(name, 0) < least
                 first = first or self.policy.recreate
-                leaves = name in {child.target.name for child in made.children if child.replicas is None}
-                assert not weight or first or leaves or not small, (
+                asked = {child.target.name for child in made.children if child.replicas is not None}
+                ends = name not in asked and not self.state.weight(name)
+                assert not weight or first or ends or not small, (
                     "a router sends more than a revision may grow to"
                 )
         if self.state.stable is not None:

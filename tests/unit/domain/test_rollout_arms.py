@@ -147,6 +147,19 @@ def test_an_arm_has_no_more_weight_than_its_ready_pods_carry() -> None:
     assert weights(world) == {"m-1": 70, "m-2": 10, "m-3": 10, "m-4": 10}
 
 
+def test_an_arm_grows_for_the_weight_that_routers_still_send_by() -> None:
+    """Its smaller weight is written and not yet read back when `replicas` grows."""
+    world = trial(Policy(replicas=1, experiment=replace(TRIAL, arms=(Arm("m-1", 1), Arm("m-2", 24)))))
+    world.edit(experiment=replace(TRIAL, arms=(Arm("m-1", 1), Arm("m-2", 1))))
+    world.reconcile()
+    world.edit(replicas=5)
+    world.reconcile()
+    assert weights(world) == {"m-1": 99, "m-2": 1}
+    assert world.pods[revision(2).name] == 2, "24 % of what 5 pods carry"
+    world.settle()
+    assert world.pods[revision(2).name] == 1
+
+
 def owners(world: World) -> list[str]:
     found = {
         percent: share.target.version

@@ -409,3 +409,19 @@ def test_a_version_that_serves_in_a_broken_champions_place_grows_with_replicas()
     world.edit(replicas=2)
     world.reconcile()
     assert world.pods[NEW] == 3
+
+
+def test_a_version_that_is_relieved_grows_for_the_weight_that_routers_still_send_by() -> None:
+    world = canary(Policy(replicas=4, steps=(PolicyStep(50),)))
+    world.lose_pods(OLD)
+    world.edit(pinned="m-1")
+    world.reconcile()
+    assert world.state.weight(NEW) == 50
+    world.lose_pods(NEW, 1)
+    world.become_ready(OLD)
+    world.lose_pods(OLD, 3)
+    world.reconcile()
+    assert 0 < world.state.weight(NEW) < 50
+    world.edit(replicas=8)
+    world.reconcile()
+    assert world.pods[NEW] == 4
