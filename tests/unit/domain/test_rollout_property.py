@@ -297,9 +297,9 @@ class Shadowed(Rollouts):
 
 
 Rollouts.TestCase.settings = settings(stateful_step_count=40)
-Unattended.TestCase.settings = settings(max_examples=15, stateful_step_count=30)
-Shadowed.TestCase.settings = settings(max_examples=15, stateful_step_count=30)
-Arms.TestCase.settings = settings(max_examples=25, stateful_step_count=30)
+Unattended.TestCase.settings = settings(stateful_step_count=30)
+Shadowed.TestCase.settings = settings(stateful_step_count=30)
+Arms.TestCase.settings = settings(stateful_step_count=30)
 test_everything_that_must_always_hold_holds_after_every_write = Rollouts.TestCase
 test_the_same_holds_for_several_challengers_at_once = Arms.TestCase
 test_good_traffic_alone_brings_every_rollout_to_its_end = Unattended.TestCase
