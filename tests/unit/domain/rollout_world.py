@@ -259,10 +259,11 @@ class World:
             assert self.ready.get(after.stable.name, 0) >= self.policy.replicas, "a champion without pods"
 
     def _check_users(self, before: State, after: State) -> None:
-        """Each has as many percent of users as its weight, and no challenger's go to another one."""
-        trial = {one.target.name for one in before.challengers} & {
-            one.target.name for one in after.challengers
-        }
+        """Each has as many percent of users as its weight, and no challenger's go to another one, but for
+        what nobody else has to give.
+        """
+        now = {one.target.name for one in after.challengers}
+        trial = {one.target.name for one in before.challengers} & now
         had, has = ({percent: owner for owner, percent in users(state)} for state in (before, after))
         if has:
             found = Counter(has.values())
@@ -270,9 +271,11 @@ class World:
                 share.target.name: share.weight for share in after.traffic if share.weight
             }
             assert sorted(has) == list(range(100))
-        for percent, owner in has.items():
-            other = had.get(percent)
-            assert other in (None, owner) or not {other, owner} <= trial, "a user moved from arm to arm"
+        crossed = [percent for percent in had if had[percent] != has.get(percent, had[percent])]
+        crossed = [percent for percent in crossed if {had[percent], has[percent]} <= trial]
+        taken = sum(max(0, after.weight(name) - before.weight(name)) for name in now)
+        free = 100 - sum(before.weight(name) for name in now)
+        assert len(crossed) <= max(0, taken - free), "a user moved from arm to arm"
 
     def _check_champion(self, before: State, after: State) -> None:
         """It gets no more than its ready pods carry of today's traffic, but for what was taken from a version

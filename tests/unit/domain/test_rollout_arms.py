@@ -160,6 +160,28 @@ def test_an_arm_grows_for_the_weight_that_routers_still_send_by() -> None:
     assert world.pods[revision(2).name] == 1
 
 
+def between(two: int, three: int) -> Experiment:
+    """Two arms with these weights; the first has pods for any."""
+    return replace(TRIAL, arms=(Arm("m-2", two, replicas="100%"), Arm("m-3", three)))
+
+
+def test_arms_exchange_their_weights_in_one_write() -> None:
+    world = trial(replace(ASKED, experiment=between(10, 80)))
+    world.edit(experiment=between(80, 10))
+    world.reconcile()
+    assert weights(world) == {"m-1": 10, "m-2": 80, "m-3": 10}
+
+
+def test_arms_exchange_what_the_champion_cannot_hold_meanwhile() -> None:
+    world = trial(replace(ASKED, experiment=between(10, 80)))
+    world.lose_pods(revision(1).name)
+    world.edit(experiment=between(80, 10))
+    world.reconcile()
+    assert weights(world) == {"m-2": 80, "m-3": 20}
+    world.settle()
+    assert weights(world) == {"m-1": 10, "m-2": 80, "m-3": 10}
+
+
 def owners(world: World) -> list[str]:
     found = {
         percent: share.target.version

@@ -40,21 +40,26 @@ STEPS = st.sampled_from(
 )
 
 
+def _arms(numbers: list[int]) -> st.SearchStrategy[tuple[Arm, ...]]:
+    """One arm for each version, with weights that leave the champion some."""
+    arms = st.tuples(
+        *(
+            st.builds(
+                Arm,
+                version=st.just(f"m-{number}"),
+                weight=st.sampled_from([1, 5, 10, 24, 70]),
+                match=st.sampled_from([(), (("a", "b"),)]),
+                replicas=st.sampled_from([None, None, "100%"]),
+            )
+            for number in numbers
+        )
+    )
+    return arms.filter(lambda arms: sum(arm.weight for arm in arms) < 100)
+
+
 EXPERIMENTS = st.none() | st.builds(
     Experiment,
-    arms=st.lists(st.integers(1, 5), min_size=2, max_size=4, unique=True).flatmap(
-        lambda numbers: st.tuples(
-            *(
-                st.builds(
-                    Arm,
-                    version=st.just(f"m-{number}"),
-                    weight=st.sampled_from([1, 5, 10, 24]),
-                    match=st.sampled_from([(), (("a", "b"),)]),
-                )
-                for number in numbers
-            )
-        )
-    ),
+    arms=st.lists(st.integers(1, 5), min_size=2, max_size=4, unique=True).flatmap(_arms),
     duration=st.sampled_from([seconds(5), MINUTE]),
     min_requests=st.sampled_from([0, 50]),
     promote=st.sampled_from(["Sure", "Best", "Never"]),
