@@ -206,7 +206,8 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
     if state.step is None or state.candidate is None:
         return state, None
     index, steps, version = state.step.index + 1, scene.policy.steps, state.candidate.target.version
-    state = replace(state, step=Step(index=index, since=scene.now, plan=state.step.plan))
+    requests = state.step.requests if scene.policy.compares else 0
+    state = replace(state, step=Step(index, scene.now, requests, plan=state.step.plan))
     tail = f" ({why})" if why else ""
     if index >= len(steps) and scene.policy.compares:
         arms = ", ".join(one.target.version for one in state.challengers)

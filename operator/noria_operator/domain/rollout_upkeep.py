@@ -83,7 +83,8 @@ def remap(scene: Scene, state: State) -> Outcome | None:
     if step.plan == plan:
         return None
     if scene.policy.compares and not step.released:
-        fresh = replace(stopped(step, scene.now), index=0, plan=plan)
+        weight = step.kept_weight if step.paused else None
+        fresh = replace(stopped(step, scene.now), index=0, kept_weight=weight, plan=plan)
         message = "the experiment changed; weights follow, and what was seen still counts"
         edited = replace(state, step=fresh)
         return happened(scene, edited, Happened.EDITED, candidate.target.version, message)

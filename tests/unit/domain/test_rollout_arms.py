@@ -394,6 +394,31 @@ def test_an_undo_ends_all_arms_and_the_champion_serves() -> None:
     assert world.state.challengers == ()
 
 
+def test_a_canary_that_kept_its_weight_when_its_steps_were_edited_gets_that_of_its_arm() -> None:
+    world = serving(1, replace(ASKED, experiment=None, steps=(PolicyStep(50, 60 * MINUTE),)))
+    world.approve(2)
+    world.settle()
+    world.edit(steps=(PolicyStep(30, 60 * MINUTE),))
+    world.settle()
+    assert weights(world) == {"m-1": 50, "m-2": 50}
+    world.edit(experiment=replace(TRIAL, arms=(Arm("m-2", 10), Arm("m-3", 70))))
+    world.settle()
+    assert weights(world) == {"m-1": 90, "m-2": 10}
+    world.approve(3)
+    world.settle()
+    assert weights(world) == {"m-1": 20, "m-2": 10, "m-3": 70}
+
+
+def test_requests_of_an_experiment_that_was_edited_twice_still_count_for_every_arm() -> None:
+    world = trial()
+    world.run(12, requests=1000)
+    for weight in (11, 12):
+        assert "waiting for a winner" in message(world)
+        world.edit(experiment=replace(TRIAL, arms=(*ARMS[:2], Arm("m-4", weight))))
+        world.settle()
+    assert "waiting for a winner" in message(world)
+
+
 def test_an_arm_that_is_taken_out_of_the_spec_leaves_and_the_others_stay() -> None:
     world = trial()
     world.edit(experiment=replace(TRIAL, arms=(ARMS[0], ARMS[2])))
