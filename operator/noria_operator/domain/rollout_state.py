@@ -154,9 +154,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """What a person went back to: `target` serves instead of `left` for as long as the spec asks for
-    `left`.
-    """
+    """What a person went back to: `target` serves instead of `left` while the spec asks for `left`."""
 
     target: Revision
     left: Revision
@@ -242,6 +240,10 @@ class State:
     def is_rejected(self, target: Revision) -> bool:
         """Whether this very revision was tried and failed, and is not being tried again."""
         return any(one.of(target) and not one.retrying for one in self.rejected)
+
+    def failed(self, target: Revision) -> bool:
+        """Whether it was rejected for anything but another version's win."""
+        return any(one.of(target) and not (one.retrying or one.lost) for one in self.rejected)
 
     def lost(self, target: Revision) -> bool:
         """Whether an experiment ended with another version than this one, whatever its configuration."""

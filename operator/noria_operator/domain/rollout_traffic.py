@@ -148,7 +148,7 @@ def _rest(policy: Policy, observed: Observed, state: State, taken: int) -> dict[
     """What the challenger does not take: for the champion what its ready pods carry, and never less than it
     had; versions that leave keep what it cannot carry yet, the lightest giving first.
 
-    One that was rejected keeps nothing, and nobody keeps more than its own pods carry: that goes to the
+    One that failed keeps nothing, and nobody keeps more than its own pods carry: that goes to the
     champion, whatever it has.
     """
     stable, free = state.stable.name if state.stable else "", FULL - taken
@@ -158,7 +158,7 @@ def _rest(policy: Policy, observed: Observed, state: State, taken: int) -> dict[
     heaviest = sorted(state.leaving, key=lambda share: -share.weight)
     for share in heaviest[:LEAVING]:
         name = share.target.name
-        if not state.is_rejected(share.target):
+        if not state.failed(share.target):
             ready = observed.ready.get(name, 0)
             most = carried(share.weight, ready, demand_now(policy, state, observed))
             kept[name] = min(most, room - sum(kept.values()))

@@ -288,7 +288,7 @@ class World:
             ready, weight = self.ready.get(share.target.name, 0), after.weight(share.target.name)
             if share.target != after.stable and weight < share.weight:
                 small = ready < need(share.weight, min(self.policy.replicas, self.ready.get(name, 0) or 1))
-                lost += share.weight - weight if small or after.is_rejected(share.target) else 0
+                lost += share.weight - weight if small or after.failed(share.target) else 0
         busy = sum(self.ready.get(share.target.name, 0) for share in before.traffic if share.weight)
         demand = min(self.policy.replicas, max(1, busy))
         gain = after.weight(name) - before.weight(name)

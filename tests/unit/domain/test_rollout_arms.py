@@ -340,6 +340,19 @@ def test_a_person_names_the_winner() -> None:
     assert weights(world) == {"m-4": 100}
 
 
+def test_arms_that_lost_keep_what_the_champion_cannot_carry_until_the_winner_takes_over() -> None:
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=(Arm("m-2", 40), Arm("m-3", 40)))))
+    world.lose_pods(revision(1).name, 1)
+    world.commands["promote"] = "m-2@ann"
+    world.reconcile()
+    assert weights(world) == {"m-1": 20, "m-2": 40, "m-3": 40}
+    world.become_ready(revision(1).name)
+    world.reconcile()
+    assert weights(world) == {"m-1": 60, "m-2": 40}
+    world.settle()
+    assert weights(world) == {"m-2": 100}
+
+
 def test_the_last_arm_needs_no_name() -> None:
     world = trial(replace(ASKED, experiment=replace(TRIAL, arms=ARMS[:2])))
     world.run(1, requests=1000, errors={revision(2).name: 60})
