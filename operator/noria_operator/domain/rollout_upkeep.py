@@ -75,30 +75,32 @@ def tell(scene: Scene, state: State) -> Outcome | None:
 
 
 def remap(scene: Scene, state: State) -> Outcome | None:
-    """Steps edited under a rollout: the weight stays, the step is the nearest one that asks for no more."""
+    """Steps edited under a rollout: the weight stays, the step is the nearest one that asks for no more. A
+    pause goes on, with the weight of its beginning.
+    """
     step, candidate, steps = state.step, state.candidate, scene.policy.steps
     if step is None or candidate is None:
         return None
-    plan = plan_of(scene.spec, candidate.target.version)
+    version = candidate.target.version
+    plan = plan_of(scene.spec, version)
     if step.plan == plan:
         return None
+    kept = step.kept_weight if step.paused else None
+    fresh = replace(stopped(step, scene.now), kept_weight=None, plan=plan)
     if scene.policy.compares and not step.released:
-        weight = step.kept_weight if step.paused else None
-        fresh = replace(stopped(step, scene.now), index=0, kept_weight=weight, plan=plan)
         message = "the experiment changed; weights follow, and what was seen still counts"
-        edited = replace(state, step=fresh)
-        return happened(scene, edited, Happened.EDITED, candidate.target.version, message)
-    current = state.weight(candidate.target.name)
+        edited = replace(state, step=replace(fresh, index=0, kept_weight=kept))
+        return happened(scene, edited, Happened.EDITED, version, message)
     if step.released or not steps:
         # Without steps a challenger takes over once it is ready, as it does when it starts without any.
-        straight = replace(step, index=len(steps), released=True, kept_weight=None, plan=plan)
+        straight = replace(step, index=len(steps), released=True, kept_weight=kept, plan=plan)
         return replace(state, step=straight), None
-    same = step.index < len(steps) and goal(scene.policy, step) == current
-    fresh = replace(stopped(step, scene.now), plan=plan)
-    fresh = fresh if same else standing(steps, fresh, current)
-    message = f"steps changed; going on at step {fresh.index + 1} of {len(steps)} with weight {current}"
-    edited = replace(state, step=fresh if same else replace(fresh, requests=0))
-    return happened(scene, edited, Happened.EDITED, candidate.target.version, message)
+    weight = state.weight(candidate.target.name) if kept is None else kept
+    if fresh.index >= len(steps) or goal(scene.policy, fresh) != weight:
+        fresh = replace(standing(steps, fresh, weight), requests=0)
+    message = f"steps changed; going on at step {fresh.index + 1} of {len(steps)} with weight {weight}"
+    fresh = fresh if kept is None else replace(fresh, kept_weight=kept)
+    return happened(scene, replace(state, step=fresh), Happened.EDITED, version, message)
 
 
 def relieve(scene: Scene, state: State) -> Outcome | None:

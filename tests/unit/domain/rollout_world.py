@@ -19,6 +19,7 @@ from noria_operator.domain.disagreement import Paired
 from noria_operator.domain.latency import Timings
 from noria_operator.domain.queries import Asked
 from noria_operator.domain.rollout import plan
+from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_observed import InForce, Observed, Seen, Version
 from noria_operator.domain.rollout_plan import Plan
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
@@ -249,6 +250,7 @@ class World:
             more = mirror > before.reach_of(candidate.target).mirror
             assert not more or ready >= need(mirror, self.policy.replicas), "copies before pods"
             assert not mirror or not weight, "copies beside a weight"
+        self._check_pause(before, after)
         self._check_champion(before, after)
         self._check_users(before, after)
         for share in before.traffic:
@@ -257,6 +259,14 @@ class World:
                 assert not any(in_force), "a revision was forgotten while a router still sends to it"
         if after.stable != before.stable and before.stable is not None and after.stable is not None:
             assert self.ready.get(after.stable.name, 0) >= self.policy.replicas, "a champion without pods"
+
+    def _check_pause(self, before: State, after: State) -> None:
+        """Nobody gets more in it than they had at its beginning."""
+        if before.step is None or after.step is None or not (before.step.paused and after.step.paused):
+            return
+        kept = {mine.candidate: mine.step.kept_weight for mine in seats(before) if mine.step}
+        for one in after.challengers:
+            assert after.weight(one.target.name) <= (kept.get(one) or 0), "a pause let weight rise"
 
     def _check_users(self, before: State, after: State) -> None:
         """Each has as many percent of users as its weight, and no challenger's go to another one, but for

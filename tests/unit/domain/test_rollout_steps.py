@@ -321,3 +321,44 @@ def test_steps_edited_to_less_weight_take_it_only_as_the_champion_can_carry_it()
     assert world.state.weight(revision(2).name) == 50
     world.settle()
     assert world.state.weight(revision(2).name) == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "place", "weight"),
+    [
+        ((), 0, 100),
+        ((PolicyStep(60, HOURS), PolicyStep(90, HOURS)), 0, 60),
+        (tuple(PolicyStep(weight, HOURS) for weight in (10, 20, 50, 80)), 2, 50),
+    ],
+)
+@pytest.mark.parametrize("lost", [False, True])
+def test_steps_edited_in_a_pause_move_no_weight_before_it_is_over(
+    steps: tuple[PolicyStep, ...], place: int, weight: int, lost: bool
+) -> None:
+    world = at(PolicyStep(10), PolicyStep(50, HOURS), replicas=10)
+    world.commands["pause"] = "1"
+    world.settle()
+    if lost:
+        world.lose_pods(NEW)
+        world.reconcile()
+    world.edit(steps=steps)
+    world.settle()
+    assert world.state.weight(NEW) == 50
+    world.commands["resume"] = "1"
+    world.reconcile()
+    assert index(world) == place
+    world.settle()
+    assert world.state.weight(NEW) == weight
+
+
+def test_steps_edited_in_a_pause_of_the_last_shift_move_no_weight_either() -> None:
+    world = at(PolicyStep(50, HOURS), replicas=10)
+    world.commands["promote-full"] = "1"
+    world.reconcile()
+    world.commands["pause"] = "1"
+    world.edit(steps=(PolicyStep(60, HOURS),))
+    world.settle()
+    assert world.state.weight(NEW) == 50
+    world.commands["resume"] = "1"
+    world.settle()
+    assert world.state.stable == revision(2)
