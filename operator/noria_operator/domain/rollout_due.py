@@ -22,14 +22,16 @@ def step_due(policy: Policy, state: State, now: datetime) -> datetime | None:
     step = state.step
     if step is None or step.paused or step.stalled:
         return None
+    arms = seats(state) or [state]
     if step.mode == Mode.WAITING:
         times = [step.since + policy.progress_deadline - step.waited]
     else:
-        times = [at for mine in seats(state) or [state] for at in _of_time(policy, mine, step)]
-    if state.analysis is not None and state.analysis.since is not None:
-        times.append(state.analysis.since + policy.min_duration)
-    if state.analysis is not None and state.analysis.window_from is not None:
-        times.append(state.analysis.window_from + policy.interval)
+        times = [at for mine in arms for at in _of_time(policy, mine, step)]
+    for analysis in (mine.analysis for mine in arms):
+        if analysis is not None and analysis.since is not None:
+            times.append(analysis.since + policy.min_duration)
+        if analysis is not None and analysis.window_from is not None:
+            times.append(analysis.window_from + policy.interval)
     return min((at for at in times if at > now), default=None)
 
 

@@ -8,7 +8,7 @@ from tests.unit.domain.rollout_world import START, revision
 
 from noria_operator.domain.rollout_due import step_due
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Analysis, Candidate, Mode, State, Step
+from noria_operator.domain.rollout_state import Analysis, Candidate, Mode, Rival, State, Step
 
 MINUTE = timedelta(minutes=1)
 POLICY = Policy(
@@ -50,6 +50,14 @@ def test_an_open_window_of_counts_is_closed_in_time() -> None:
     state = at(replace(RUNNING, since=START), opened)
     assert step_due(POLICY, state, START) == START + POLICY.interval
     assert step_due(POLICY, state, START + POLICY.interval) == START + 5 * MINUTE
+
+
+def test_evidence_of_an_arm_that_joined_later_is_waited_for() -> None:
+    policy = replace(POLICY, min_duration=MINUTE, interval=timedelta(seconds=7))
+    later = Rival(Candidate(revision(3), 1, START), Analysis(since=START, window_from=START + MINUTE))
+    state = replace(at(RUNNING, Analysis(since=START - 9 * MINUTE)), others=(later,))
+    assert step_due(policy, state, START) == START + MINUTE
+    assert step_due(policy, state, START + MINUTE) == START + MINUTE + timedelta(seconds=7)
 
 
 def test_a_ramp_is_looked_at_an_interval_after_its_last_move() -> None:
