@@ -21,7 +21,6 @@ from noria_operator.domain.rollout_scene import (
     happened,
     named,
     released,
-    stopped,
 )
 from noria_operator.domain.rollout_state import Mode, Previous, Reach, State, Step
 from noria_operator.domain.rollout_steps import (
@@ -126,9 +125,7 @@ def _is_ready(scene: Scene, state: State) -> bool:
 
 
 def track(scene: Scene, state: State) -> Outcome | None:
-    """Keep what the step is doing and since when; only time spent waiting for pods counts against the
-    deadline.
-    """
+    """Keep what the step is doing and since when."""
     step = state.step
     if state.candidate is None or step is None:
         return None
@@ -143,7 +140,7 @@ def track(scene: Scene, state: State) -> Outcome | None:
         mode = Mode.RUNNING
     if mode == step.mode:
         return None
-    return replace(state, step=replace(stopped(step, scene.now), mode=mode, stalled=False)), None
+    return replace(state, step=replace(step, since=scene.now, mode=mode, stalled=False)), None
 
 
 def advance(scene: Scene, state: State) -> Outcome | None:
@@ -206,8 +203,9 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
     if state.step is None or state.candidate is None:
         return state, None
     index, steps, version = state.step.index + 1, scene.policy.steps, state.candidate.target.version
-    requests = state.step.requests if scene.policy.compares else 0
-    state = replace(state, step=Step(index, scene.now, requests, plan=state.step.plan))
+    step = replace(state.step, index=index, since=scene.now)
+    step = step if scene.policy.compares else Step(index, scene.now, plan=step.plan)
+    state = replace(state, step=step)
     tail = f" ({why})" if why else ""
     if index >= len(steps) and scene.policy.compares:
         arms = ", ".join(one.target.version for one in state.challengers)

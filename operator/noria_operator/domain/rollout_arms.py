@@ -90,14 +90,17 @@ def each(move: Move) -> Move:
 def _all(state: State) -> list[Rival]:
     if state.candidate is None:
         return []
-    step = state.step
-    requests, kept = (step.requests, step.kept_weight) if step else (0, None)
-    return [Rival(state.candidate, state.analysis, requests, kept), *state.others]
+    first, step = Rival(state.candidate, state.analysis), state.step
+    if step is not None:
+        first = replace(first, requests=step.requests, kept_weight=step.kept_weight, wait=step.wait)
+    return [first, *state.others]
 
 
 def _of(state: State, rivals: list[Rival]) -> State:
     first, *others = rivals
-    step = state.step and replace(state.step, requests=first.requests, kept_weight=first.kept_weight)
+    step = state.step
+    if step is not None:
+        step = replace(step, requests=first.requests, kept_weight=first.kept_weight, wait=first.wait)
     return replace(state, candidate=first.candidate, analysis=first.analysis, step=step, others=tuple(others))
 
 

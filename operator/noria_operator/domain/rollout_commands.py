@@ -14,7 +14,7 @@ from noria_operator.domain.rollout_advance import next_step
 from noria_operator.domain.rollout_arms import kept
 from noria_operator.domain.rollout_experiment import crown
 from noria_operator.domain.rollout_retreat import abort, rejecting, without_candidate
-from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, released, stopped
+from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, released
 from noria_operator.domain.rollout_state import Revision, State, Undo
 from noria_operator.domain.rollout_steps import at_endless_pause
 from noria_operator.domain.rollout_words import Cause, Happened
@@ -172,7 +172,7 @@ def _pause(scene: Scene, state: State) -> Outcome:
     if state.others:
         arms = ", ".join(one.target.version for one in state.challengers)
         message = f"{arms} stay as they are ({why}); annotate noria.dev/resume, promote or abort"
-    return happened(scene, kept(state, stopped(step, scene.now)), Happened.PAUSED, version, message)
+    return happened(scene, kept(state, replace(step, since=scene.now)), Happened.PAUSED, version, message)
 
 
 def _resume(scene: Scene, state: State) -> Outcome:

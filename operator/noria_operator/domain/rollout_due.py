@@ -23,10 +23,10 @@ def step_due(policy: Policy, state: State, now: datetime) -> datetime | None:
     if step is None or step.paused or step.stalled:
         return None
     arms = seats(state) or [state]
-    if step.mode == Mode.WAITING:
-        times = [step.since + policy.progress_deadline - step.waited]
-    else:
-        times = [at for mine in arms for at in _of_time(policy, mine, step)]
+    waits = (mine.step.wait.full(policy.progress_deadline) for mine in arms if mine.step)
+    times = [at for at in waits if at is not None]
+    if step.mode != Mode.WAITING:
+        times += [at for mine in arms for at in _of_time(policy, mine, step)]
     for analysis in (mine.analysis for mine in arms):
         if analysis is not None and analysis.since is not None:
             times.append(analysis.since + policy.min_duration)

@@ -36,7 +36,7 @@ def join(scene: Scene, state: State) -> Outcome | None:
     if step is None:
         state = replace(state, candidate=candidate, analysis=Analysis(), step=fresh)
     else:
-        fresh = replace(fresh, requests=step.requests)
+        fresh = replace(fresh, requests=step.requests, wait=step.wait)
         state = replace(state, others=(*state.others, Rival(candidate, Analysis())), step=fresh)
     warm = state.previous is not None and state.previous.target == wanted
     state = shift(scene.spec, scene.observed, replace(state, previous=None) if warm else state, state.reach)

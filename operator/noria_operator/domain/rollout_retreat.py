@@ -13,8 +13,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_arms import without_first
 from noria_operator.domain.rollout_children import recreating
 from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, spelled
-from noria_operator.domain.rollout_state import REMEMBERED, Mode, Previous, Rejected, Revision, State
-from noria_operator.domain.rollout_steps import pods
+from noria_operator.domain.rollout_state import REMEMBERED, Previous, Rejected, Revision, State
 from noria_operator.domain.rollout_traffic import shift
 from noria_operator.domain.rollout_words import Cause, Happened
 from noria_operator.domain.verdict import Verdict
@@ -71,13 +70,10 @@ def overdue(scene: Scene, state: State) -> Outcome | None:
     """Pods that are not ready in time abort the rollout; a first version stays, because nothing else could
     serve.
     """
-    step, candidate = state.step, state.candidate
-    if step is None or candidate is None or step.mode != Mode.WAITING or step.paused or step.stalled:
+    step, candidate, limit = state.step, state.candidate, scene.policy.progress_deadline
+    if step is None or candidate is None or step.paused or step.stalled:
         return None
-    limit, target = scene.policy.progress_deadline, candidate.target
-    if state.others and scene.observed.ready.get(target.name, 0) >= pods(scene.policy, step):
-        return None  # it is another one that is waited for
-    if step.waited + (scene.now - step.since) < limit:
+    if step.wait.since is None or step.wait.until(scene.now) < limit:
         return None
     cause = scene.observed.problems.get(candidate.target.name, "its pods are not ready")
     reason = f"not ready within progressDeadline {spelled(limit)}: {cause}"

@@ -26,6 +26,7 @@ from noria_operator.domain.rollout_state import (
     Step,
 )
 from noria_operator.domain.rollout_target import Target
+from noria_operator.domain.rollout_wait import Wait
 from noria_operator.domain.rollout_words import Happened
 
 
@@ -85,17 +86,9 @@ def crowned(state: State, target: Revision) -> State:
     return replace(state, stable=target, champions=champions, undo=undo)
 
 
-def stopped(step: Step, now: datetime) -> Step:
-    """The step with its waiting time up to `now` put aside, so that flapping pods do not earn a new
-    deadline.
-    """
-    waits = step.mode == Mode.WAITING and not step.paused
-    return replace(step, waited=step.waited + (now - step.since) if waits else step.waited, since=now)
-
-
 def released(step: Step, now: datetime) -> Step:
     """The step after which all traffic follows; its wait for pods begins now."""
-    return replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=now, waited=timedelta())
+    return replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=now, wait=Wait())
 
 
 def attempt(scene: Scene, state: State, wanted: Revision) -> Candidate:

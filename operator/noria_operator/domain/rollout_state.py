@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from noria_operator.domain.analysis import Analysis
 from noria_operator.domain.rollout_ranges import Ranges
+from noria_operator.domain.rollout_wait import Wait
 
 REMEMBERED = 20
 """Entries of `status.history` and `status.rejected`."""
@@ -22,9 +23,7 @@ CHAMPIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One ModelVersion with one configuration; `name` is that of its Deployment, Service and Envoy
-    cluster.
-    """
+    """One version in one configuration; `name` is that of its Deployment, Service and Envoy cluster."""
 
     version: str
     revision: str
@@ -108,7 +107,7 @@ class Mode(StrEnum):
 class Step:
     """Where in `strategy.steps` a rollout stands; `index` equal to their number means: the last decision.
 
-    `waited` is the time this step spent waiting for pods before `since`; `released` whether all traffic may
+    `wait` is the time that the first challenger's pods were waited for; `released` whether all traffic may
     follow; `kept_weight` the weight to keep when the steps were edited under it; `plan` identifies the steps
     it began with; `ramped` is the weight that a ramp has come to; `recreate` whether the champion goes down
     first.
@@ -118,7 +117,7 @@ class Step:
     since: datetime
     requests: int = 0
     mode: Mode = Mode.WAITING
-    waited: timedelta = timedelta()
+    wait: Wait = field(default_factory=Wait)
     released: bool = False
     paused: bool = False
     stalled: bool = False
@@ -178,14 +177,15 @@ class Rival:
     analysis: Analysis | None = None
     requests: int = 0
     kept_weight: int | None = None
+    wait: Wait = field(default_factory=Wait)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """What is remembered between passes, all of it in `ModelDeployment.status`.
 
-    `candidate`, `analysis`, `step.requests` and `step.kept_weight` are those of the first challenger; in an
-    experiment there are `others` beside it, in the same step.
+    `candidate`, `analysis`, and `requests`, `kept_weight` and `wait` of the step are those of the first
+    challenger; in an experiment there are `others` beside it, in the same step.
     `traffic_version` counts the changes of weights, so that equal weights of different times are told apart.
     `champions` are the revisions that can be gone back to, the present champion last; `restarts` has the ids
     of the last restart by revision name.

@@ -1,5 +1,5 @@
-"""Moves that keep a rollout in order: holds that last too long, edited steps, versions that
-leave or whose time is over.
+"""Moves that keep a rollout in order: time spent waiting, holds that last too long, edited steps, versions
+that leave or whose time is over.
 
 Comes in: a `Scene` and the state. Goes out: the next state and what to tell people, or None when a move does
 not apply. Invariant: no move here gives a challenger more weight than it has.
@@ -13,11 +13,21 @@ from noria_operator.domain.rollout_analysis import said
 from noria_operator.domain.rollout_arms import kept, seats
 from noria_operator.domain.rollout_experiment import choice_of
 from noria_operator.domain.rollout_retreat import abort
-from noria_operator.domain.rollout_scene import Outcome, Scene, begun, happened, spelled, stopped
+from noria_operator.domain.rollout_scene import Outcome, Scene, begun, happened, spelled
 from noria_operator.domain.rollout_state import Mode, State, Step
-from noria_operator.domain.rollout_steps import at_endless_pause, current, goal, plan_of, standing
+from noria_operator.domain.rollout_steps import at_endless_pause, current, goal, plan_of, pods, standing
 from noria_operator.domain.rollout_traffic import forget, shift
 from noria_operator.domain.rollout_words import Cause, Happened
+
+
+def clock(scene: Scene, state: State) -> Outcome | None:
+    """The time that the challenger's pods are waited for; a pause does not count."""
+    step, candidate = state.step, state.candidate
+    if step is None or candidate is None:
+        return None
+    few = scene.observed.ready.get(candidate.target.name, 0) < pods(scene.policy, step)
+    wait = step.wait.going(scene.now, missing=few and not step.paused)
+    return None if wait is step.wait else (replace(state, step=replace(step, wait=wait)), None)
 
 
 def hold(scene: Scene, state: State) -> Outcome | None:
@@ -86,7 +96,7 @@ def remap(scene: Scene, state: State) -> Outcome | None:
     if step.plan == plan:
         return None
     kept = step.kept_weight if step.paused else None
-    fresh = replace(stopped(step, scene.now), kept_weight=None, plan=plan)
+    fresh = replace(step, since=scene.now, kept_weight=None, plan=plan)
     if scene.policy.compares and not step.released:
         message = "the experiment changed; weights follow, and what was seen still counts"
         edited = replace(state, step=replace(fresh, index=0, kept_weight=kept))

@@ -50,6 +50,7 @@ from noria_operator.domain.rollout_state import (
     Step,
     Undo,
 )
+from noria_operator.domain.rollout_wait import Wait
 
 _RUN = "step"
 
@@ -264,11 +265,13 @@ def _rival(one: RivalStatus) -> Rival:
         analysis_of(analysis),
         kept.get("requests", 0),
         kept.get("keptWeight"),
+        _wait(kept),
     )
 
 
 def _rival_status(one: Rival) -> RivalStatus:
-    candidate, kept = one.candidate, present(requests=one.requests, keptWeight=one.kept_weight)
+    candidate = one.candidate
+    kept = present(requests=one.requests, keptWeight=one.kept_weight, **_wait_json(one.wait))
     analysis = analysis_status(one.analysis, {_RUN: kept})
     return RivalStatus(
         **_served(candidate.target),
@@ -298,7 +301,7 @@ def _revision(one: Served) -> Revision:
 def _step_json(step: Step) -> dict[str, Any]:
     return present(
         mode=step.mode.value,
-        waitedMicroseconds=step.waited // timedelta(microseconds=1),
+        **_wait_json(step.wait),
         released=step.released,
         paused=step.paused,
         stalled=step.stalled,
@@ -309,13 +312,24 @@ def _step_json(step: Step) -> dict[str, Any]:
     )
 
 
+def _wait_json(wait: Wait) -> dict[str, Any]:
+    since = wait.since.isoformat() if wait.since else None
+    return present(waitedMicroseconds=wait.before // timedelta(microseconds=1), waitsSince=since)
+
+
+def _wait(kept: Mapping[str, Any]) -> Wait:
+    since = kept.get("waitsSince")
+    before = timedelta(microseconds=kept.get("waitedMicroseconds", 0))
+    return Wait(before, datetime.fromisoformat(since) if since else None)
+
+
 def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -> Step:
     return Step(
         index=status.index if status else 0,
         since=status.started_at if status and status.started_at else begun,
         requests=status.requests if status else 0,
         mode=Mode(kept.get("mode", Mode.WAITING)),
-        waited=timedelta(microseconds=kept.get("waitedMicroseconds", 0)),
+        wait=_wait(kept),
         released=kept.get("released", False),
         paused=kept.get("paused", False),
         stalled=kept.get("stalled", False),

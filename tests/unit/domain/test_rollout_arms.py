@@ -160,6 +160,30 @@ def test_an_arm_grows_for_the_weight_that_routers_still_send_by() -> None:
     assert world.pods[revision(2).name] == 1
 
 
+def test_the_deadline_of_an_arm_counts_its_own_missing_pods_alone() -> None:
+    """One never comes up, and another one loses its pods as the first one's time is over."""
+    world = trial(settled=False)
+    world.reconcile()
+    world.become_ready(revision(2).name)
+    world.become_ready(revision(3).name)
+    world.reconcile()
+    world.pass_time(9 * MINUTE)
+    world.lose_pods(revision(2).name)
+    world.reconcile()
+    world.pass_time(MINUTE)
+    world.reconcile()
+    assert versions(world) == ["m-2", "m-3"]
+    world.become_ready(revision(2).name)
+    world.settle()
+    world.lose_pods(revision(3).name)
+    world.reconcile()
+    assert versions(world) == ["m-2", "m-3"]
+    assert weights(world) == {"m-1": 80, "m-2": 20}
+    world.pass_time(10 * MINUTE)
+    world.reconcile()
+    assert versions(world) == ["m-2"]
+
+
 def between(two: int, three: int) -> Experiment:
     """Two arms with these weights; the first has pods for any."""
     return replace(TRIAL, arms=(Arm("m-2", two, replicas="100%"), Arm("m-3", three)))

@@ -9,6 +9,7 @@ from tests.unit.domain.rollout_world import START, revision
 from noria_operator.domain.rollout_due import step_due
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Analysis, Candidate, Mode, Rival, State, Step
+from noria_operator.domain.rollout_wait import Wait
 
 MINUTE = timedelta(minutes=1)
 POLICY = Policy(
@@ -31,8 +32,8 @@ def at(step: Step, analysis: Analysis | None = None) -> State:
         (at(replace(RUNNING, index=1)), START, START + 60 * MINUTE),
         (at(replace(RUNNING, index=2)), START, START + 60 * MINUTE),
         (at(replace(RUNNING, paused=True)), START, None),
-        (at(replace(RUNNING, mode=Mode.WAITING)), START, START + 3 * MINUTE),
-        (at(replace(RUNNING, mode=Mode.WAITING, waited=MINUTE)), START, START + 2 * MINUTE),
+        (at(replace(RUNNING, mode=Mode.WAITING, wait=Wait(since=START))), START, START + 3 * MINUTE),
+        (at(replace(RUNNING, mode=Mode.WAITING, wait=Wait(MINUTE, START))), START, START + 2 * MINUTE),
         (at(replace(RUNNING, mode=Mode.WAITING, stalled=True)), START, None),
     ],
 )
