@@ -299,8 +299,11 @@ class World:
             if share.target != after.stable and weight < share.weight:
                 small = ready < need(share.weight, min(self.policy.replicas, self.ready.get(name, 0) or 1))
                 lost += share.weight - weight if small or after.failed(share.target) else 0
-        busy = sum(self.ready.get(share.target.name, 0) for share in before.traffic if share.weight)
-        demand = min(self.policy.replicas, max(1, busy))
+        # Versions give theirs one after the other; whoever gave everything keeps no pod busy any more.
+        sent = [share.target.name for share in before.traffic if share.weight]
+        busy = {one: self.ready.get(one, 0) for one in sent}
+        gone = [busy.pop(one) for one in [*busy] if one != name and not after.weight(one)]
+        demand = min(self.policy.replicas, max(1, sum(busy.values()) + min(gone, default=0)))
         gain = after.weight(name) - before.weight(name)
         carries = self.ready.get(name, 0) >= need(after.weight(name), demand)
         assert gain <= lost or carries, "the champion has more weight than its ready pods carry"
