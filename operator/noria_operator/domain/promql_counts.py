@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from math import isfinite
@@ -114,44 +114,55 @@ def lives(matrix: Iterable[Any]) -> list[Life]:
     return found
 
 
-def plain(
-    before: Mapping[str, float], after: Mapping[str, float], changed: Mapping[str, float], since: float
-) -> set[str]:
-    """Pods that one process of was there until the end of the window, and what it had counted at `since` is
-    known; of all others, every sample of `STARTED_METRIC` has to be looked at.
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is known of pods when the window begins: since when each one's process counts, and which had
+    samples in the time of `LOOKBACK` before that.
+    """
+
+    since: float
+    started: Mapping[str, float]
+    earlier: Collection[str] = ()
+
+    def whole(self, pod: str, started: float) -> bool:
+        """Whether all that a process without a value now ever counted is of this window. One that had samples
+        before, though none now (a scrape that failed), was counted in the window before, up to the last.
+        """
+        young = pod not in self.earlier and started > self.since - LOOKBACK
+        return started > self.since or young
+
+
+def plain(before: Beginning, after: Mapping[str, float], changed: Mapping[str, float]) -> set[str]:
+    """Pods that one process of was there until the end of the window, and what it had counted when that began
+    is known; of all others, every sample of `STARTED_METRIC` has to be looked at.
     """
     return {
         pod
         for pod, value in after.items()
-        if not changed.get(pod) and (before.get(pod) == value or (pod not in before and _fresh(value, since)))
+        if not changed.get(pod)
+        and (before.started.get(pod) == value or (pod not in before.started and before.whole(pod, value)))
     }
 
 
-def terms(
-    before: Mapping[str, float], simple: Iterable[str], others: Iterable[Life], since: float, until: float
-) -> list[Term]:
+def terms(before: Beginning, simple: Iterable[str], others: Iterable[Life], until: float) -> list[Term]:
     """What adds up to the counts of the window; `simple` pods are those of `plain`."""
+    since = before.since
     wanted: dict[tuple[int, float], set[str]] = defaultdict(set)
     for pod in simple:
         wanted[1, until].add(pod)
-        if pod in before:
+        if pod in before.started:
             wanted[-1, since].add(pod)
     for life in others:
         wanted[1, life.last].add(life.pod)
-        if before.get(life.pod) == life.started:
+        if before.started.get(life.pod) == life.started:
             wanted[-1, since].add(life.pod)
-        elif not _fresh(life.started, since):
+        elif not before.whole(life.pod, life.started):
             wanted[-1, life.first].add(life.pod)
     if len(wanted) > MOST_TERMS:
         raise WrongCounts(
             f"its pods began anew or went too often in this window (more than {MOST_TERMS // 2} times)"
         )
     return [Term(sign, tuple(sorted(pods)), at) for (sign, at), pods in sorted(wanted.items())]
-
-
-def _fresh(value: float, since: float) -> bool:
-    """Whether a process without a value at `since` had none before either: its counts are of the window."""
-    return value > since - LOOKBACK
 
 
 def rows(vector: Iterable[Any]) -> dict[str, Row]:

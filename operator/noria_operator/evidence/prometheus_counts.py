@@ -141,11 +141,14 @@ class PrometheusCounts:
             )
         before = promql.by_pod(await self._vector(promql.started(*place), since))
         changed = promql.by_pod(await self._vector(promql.changes(*place, seconds=length), until))
-        simple = promql.plain(before, after, changed, since)
+        new = (after.keys() | changed.keys()) - before.keys()
+        earlier = await self._vector(promql.changes(*place, seconds=promql.LOOKBACK), since) if new else ()
+        known = promql.Beginning(since, before, promql.by_pod(earlier).keys())
+        simple = promql.plain(known, after, changed)
         others = sorted((before.keys() | after.keys() | changed.keys()) - simple)
         lives = await self._lives(place, others, length, until)
         parts = []
-        for term in promql.terms(before, simple, lives, since, until):
+        for term in promql.terms(known, simple, lives, until):
             parts.append((term.sign, await self._summed(place, term, until)))
         return promql.total(parts)
 

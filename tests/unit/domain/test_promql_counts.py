@@ -9,6 +9,7 @@ import pytest
 
 from noria_operator.domain.promql_counts import (
     LOOKBACK,
+    Beginning,
     Life,
     Term,
     WrongCounts,
@@ -62,11 +63,12 @@ def test_names_are_escaped_wherever_they_stand() -> None:
 def test_a_pod_is_simple_where_one_process_was_there_all_the_time(
     before: dict[str, float], after: dict[str, float], changed: dict[str, float], expected: set[str]
 ) -> None:
-    assert plain(before, after, changed, SINCE) == expected
+    assert plain(Beginning(SINCE, before), after, changed) == expected
 
 
 def test_simple_pods_are_two_sums_whatever_their_number() -> None:
-    assert terms({"a": OLD, "b": OLD}, {"a", "b", "new"}, [], SINCE, UNTIL) == [
+    before = Beginning(SINCE, {"a": OLD, "b": OLD})
+    assert terms(before, {"a", "b", "new"}, [], UNTIL) == [
         Term(-1, ("a", "b"), SINCE),
         Term(1, ("a", "b", "new"), UNTIL),
     ]
@@ -83,7 +85,19 @@ def test_simple_pods_are_two_sums_whatever_their_number() -> None:
 def test_a_process_counts_from_the_beginning_or_its_own_or_else_from_its_first_sample(
     life: Life, expected: set[tuple[int, float]]
 ) -> None:
-    assert {(one.sign, one.at) for one in terms({"p": OLD}, (), [life], SINCE, UNTIL)} == expected
+    assert {(one.sign, one.at) for one in terms(Beginning(SINCE, {"p": OLD}), (), [life], UNTIL)} == expected
+
+
+def test_a_young_process_that_was_scraped_before_the_window_is_counted_from_its_first_sample_in_it() -> None:
+    """Its last scrape failed just when the window began; the window before has what came until then."""
+    known, young = Beginning(SINCE, {}, {"p"}), SINCE - 100
+    assert plain(known, {"p": young}, {"p": 0}) == set()
+    lived = [Life("p", young, 1010, 1400), Life("p", 1450, 1460, 1700)]
+    assert terms(known, (), lived, UNTIL) == [
+        Term(-1, ("p",), 1010),
+        Term(1, ("p",), 1400),
+        Term(1, ("p",), 1700),
+    ]
 
 
 def test_samples_tell_of_each_process_in_turn() -> None:
@@ -145,4 +159,4 @@ def test_series_that_nobody_can_tell_apart_are_refused(vector: list[Any], why: s
 def test_pods_that_begin_anew_all_the_time_are_refused() -> None:
     crashing = [Life("p", 1000.0 + n, 1000 + n, 1000.5 + n) for n in range(100)]
     with pytest.raises(WrongCounts, match="too often"):
-        terms({}, (), crashing, SINCE, UNTIL)
+        terms(Beginning(SINCE, {}), (), crashing, UNTIL)
