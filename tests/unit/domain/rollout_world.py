@@ -212,7 +212,7 @@ class World:
         return again
 
     def _apply(self, made: Plan) -> None:
-        wanted = {child.target.name: child for child in made.children}
+        wanted, there = {child.target.name: child for child in made.children}, self.taking_room()
         for name, child in wanted.items():
             if child.replicas is None:
                 self.pods.setdefault(name, 0)  # of no pods, and superseded before it was made
@@ -229,7 +229,7 @@ class World:
             self.ready.pop(name, None)
         made_now = {child.record for child in wanted.values() if child.replicas is not None}
         self.records = (self.records | made_now) & made.records
-        self._check_capacity(made)
+        self._check_capacity(made, there)
 
     def _check_status(self, before: State, after: State) -> None:
         weights = [share.weight for share in after.traffic]
@@ -308,19 +308,20 @@ class World:
         carries = self.ready.get(name, 0) >= need(after.weight(name), demand)
         assert gain <= lost or carries, "the champion has more weight than its ready pods carry"
 
-    def _waits_for_room(self) -> bool:
-        """Whether the champion has no ready pod and somebody else's pods are there where one copy fits."""
+    def _waits_for_room(self, there: Counter[str]) -> bool:
+        """Whether the champion has no ready pod and somebody else's pods were there where one copy fits."""
         stable = self.state.stable
         stays = self.state.candidate or self.state.previous
         if stable is None or not self.policy.recreate or stays or self.ready.get(stable.name):
             return False
-        return any(count for name, count in self.taking_room().items() if name != stable.name)
+        return any(count for name, count in there.items() if name != stable.name)
 
     def taking_room(self) -> Counter[str]:
         """Pods by revision, those that end included."""
         return Counter(self.pods) + Counter(self.ending)
 
-    def _check_capacity(self, made: Plan) -> None:
+    def _check_capacity(self, made: Plan, there: Counter[str]) -> None:
+        """`there` are the pods, by revision, that took room when the plan was made."""
         for one in self.routers:
             for name, weight in one.items():
                 first = self.state.stable is None
@@ -336,7 +337,7 @@ class World:
         if self.state.stable is not None:
             alone = self.policy.recreate and self.state.step is not None and self.state.step.recreate
             full = self.pods[self.state.stable.name] >= self.policy.replicas
-            assert full or alone or self._waits_for_room(), "the champion was scaled down"
+            assert full or alone or self._waits_for_room(there), "the champion was scaled down"
             if alone and self.slow:
                 taking = [*self.taking_room()]
                 challenger = self.state.candidate.target.name if self.state.candidate else ""
