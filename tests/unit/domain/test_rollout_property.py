@@ -213,13 +213,13 @@ class Rollouts(RuleBasedStateMachine):
         assert not any(state.is_rejected(one.target) for one in state.challengers)
 
     def teardown(self) -> None:
-        """Once pods, routers and counts do what they should and no request is left under way, every rollout
-        comes to rest at a served version.
+        """Once pods, routers and counts do what they should, no request is left under way and no more answers
+        are compared, every rollout comes to rest at a served version.
         """
         if not hasattr(self, "world"):
             return
         world = self.world
-        world.readable, world.active = True, None
+        world.readable, world.active, world.paired = True, None, None
         world.settle()
         world.edit(experiment=None)
         world.settle()
