@@ -162,7 +162,8 @@ class Connections:
         _, connection = await asyncio.get_running_loop().create_connection(
             lambda: _Connection(place, self._gone, self._limit), *place
         )
-        self._open.add(connection)
+        if connection.usable:  # else it has gone already, and nobody would take it out again
+            self._open.add(connection)
         return connection
 
     def _free(self, place: Place) -> _Connection | None:
