@@ -180,7 +180,8 @@ def lowered(policy: Policy, observed: Observed, state: State, wanted: Reach) -> 
         return wanted
     has = state.weight(state.stable.name)
     spare = max(0, _able(policy, observed, state, FULL) - has)
-    return replace(wanted, weight=max(wanted.weight, state.reach.weight - spare))
+    weight = max(wanted.weight, state.reach.weight - spare)
+    return replace(wanted, weight=weight, mirror=0 if weight else wanted.mirror)
 
 
 def verify(state: State, in_force: tuple[InForce, ...] | None) -> State:

@@ -362,3 +362,13 @@ def test_steps_edited_in_a_pause_of_the_last_shift_move_no_weight_either() -> No
     world.commands["resume"] = "1"
     world.settle()
     assert world.state.stable == revision(2)
+
+
+def test_copies_of_edited_steps_begin_once_the_weight_is_taken() -> None:
+    world = canary(Policy(replicas=4, steps=(PolicyStep(50),)))
+    world.lose_pods(revision(1).name)
+    world.edit(steps=(PolicyStep(mirror=10, duration=HOURS), PolicyStep(60)))
+    world.reconcile()
+    assert world.state.reach == Reach(50)
+    world.settle()
+    assert world.state.reach == Reach(0, 10)
