@@ -93,7 +93,11 @@ def _rounds(lanes: Sequence[servers.Server], rounds: int, seconds: float) -> tup
                             left_out[about] = why
                         for cell, figures in found.items():
                             samples[lane.name][cell].append(figures)
-    medians = {lane: {cell: _median(runs) for cell, runs in cells.items()} for lane, cells in samples.items()}
+    # What failed in one round is no figure to compare with, however it did in the others.
+    medians = {
+        lane: {cell: _median(runs) for cell, runs in cells.items() if len(runs) == rounds}
+        for lane, cells in samples.items()
+    }
     return medians, [f"{about}: {why}" for about, why in left_out.items()]
 
 
