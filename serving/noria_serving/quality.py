@@ -31,18 +31,26 @@ def auc(scores: Array, positive: Array) -> float:
     negatives = len(positive) - positives
     if not positives or not negatives or not np.isfinite(scores).all():
         return float("nan")
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    return float((ranks[inverse][positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    won = ranks(scores)[positive].sum() - positives * (positives + 1) / 2
+    return float(won / (positives * negatives))
+
+
+def ranks(values: Array) -> Array:
+    """Ranks from 1, ties at their mean."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    found: Array = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return found
 
 
 def logloss(probabilities: Array) -> float:
     """Mean of -ln p(true class)."""
-    return (
-        float(-np.log(np.clip(probabilities, EPSILON, 1 - EPSILON)).mean())
-        if len(probabilities)
-        else float("nan")
-    )
+    return float(losses(probabilities).mean()) if len(probabilities) else float("nan")
+
+
+def losses(probabilities: Array) -> Array:
+    """-ln p(true class) of each row."""
+    found: Array = -np.log(np.clip(probabilities, EPSILON, 1 - EPSILON))
+    return found
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from noria_serving import result
 from noria_serving.bundle import decimal
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.quality import EPSILON, Classified, Outcome, Regressed
+from noria_serving.quality import Classified, Outcome, Regressed, losses, ranks
 from noria_serving.slices import Codes, Slicing
 
 Array = NDArray[Any]
@@ -126,25 +126,18 @@ def _auc(outcome: Classified) -> Influence | None:
     hits, rest = int(np.count_nonzero(positive)), int(np.count_nonzero(~positive))
     if not hits or not rest:
         return None
-    ranks, within = _ranks(scores), np.empty(len(scores))
+    within = np.empty(len(scores))
     for part in (positive, ~positive):
-        within[part] = _ranks(scores[part])
-    beaten = ranks - within  # rows of the other class below this one, ties as half
+        within[part] = ranks(scores[part])
+    beaten = ranks(scores) - within  # rows of the other class below this one, ties as half
     placed = np.where(positive, beaten / rest, 1 - beaten / hits)
     area = float(placed[positive].mean())
     return area, (placed - area) * np.where(positive, len(scores) / hits, len(scores) / rest)
 
 
-def _ranks(values: Array) -> Array:
-    """Ranks from 1, ties at their mean."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Array = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return ranks
-
-
 CLASSIFICATION: Final[Mapping[str, Callable[[Any], Influence | None]]] = {
     "accuracy": lambda one: _mean(one.right.astype(np.float64)),
-    "logloss": lambda one: _mean(-np.log(np.clip(one.own, EPSILON, 1 - EPSILON))),
+    "logloss": lambda one: _mean(losses(one.own)),
     "auc": _auc,
 }
 REGRESSION: Final[Mapping[str, Callable[[Any], Influence | None]]] = {
