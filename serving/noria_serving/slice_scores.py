@@ -30,6 +30,8 @@ NAME: Final = 32
 """Characters of a group's name in a result."""
 Influence = tuple[float, Array]
 """A metric, and by how much each row moves it (their mean is 0)."""
+Measure = Callable[[Any], Influence | None]
+"""Of an Outcome; None where the metric is not defined."""
 
 
 class Compared(NamedTuple):
@@ -51,35 +53,33 @@ def compare(
     champion: Outcome | None,
 ) -> list[Compared]:
     """All groups of all columns that have rows, by each metric (default: accuracy, or MAE)."""
-    known: Mapping[str, Callable[[Any], Influence | None]] = (
-        REGRESSION if isinstance(challenger, Regressed) else CLASSIFICATION
-    )
+    known = REGRESSION if isinstance(challenger, Regressed) else CLASSIFICATION
     names = list(metrics) or [next(iter(known))]
     if unknown := [name for name in names if name not in known]:
         raise NoriaError(Reason.CONFIGURATION, f"no {unknown} by slice; there are {sorted(known)}")
+    chosen, models = [(name, known[name]) for name in names], (challenger, champion)
     return [
         found
         for slicing, codes in columns
         for code, group in enumerate(slicing.groups)
-        for name in names
-        if (found := _compared((slicing.feature, group), name, codes == code, (challenger, champion)))
+        for metric in chosen
+        if (found := _compared((slicing.feature, group), metric, codes == code, models))
     ]
 
 
 def _compared(
-    named: tuple[str, str], metric: str, rows: Array, models: tuple[Outcome, Outcome | None]
+    named: tuple[str, str], metric: tuple[str, Measure], rows: Array, models: tuple[Outcome, Outcome | None]
 ) -> Compared | None:
-    challenger, champion = models
+    (name, measure), (challenger, champion) = metric, models
     count = int(np.count_nonzero(rows))
-    measure = (REGRESSION if isinstance(challenger, Regressed) else CLASSIFICATION)[metric]
     own = measure(_part(challenger, rows)) if count else None
     if own is None or not np.isfinite(own[0]):
         return None
-    told = (named[0][:128], named[1][:NAME], count, metric, decimal(own[0]))
+    told = (named[0][:128], named[1][:NAME], count, name, decimal(own[0]))
     other = measure(_part(champion, rows)) if type(champion) is type(challenger) else None
     if other is None or not np.isfinite(other[0]):
         return Compared(*told)
-    return Compared(*told, decimal(other[0]), decimal(_error(own[1] - other[1], metric)))
+    return Compared(*told, decimal(other[0]), decimal(_error(own[1] - other[1], name)))
 
 
 def _error(differences: Array, metric: str) -> float:
@@ -135,12 +135,12 @@ def _auc(outcome: Classified) -> Influence | None:
     return area, (placed - area) * np.where(positive, len(scores) / hits, len(scores) / rest)
 
 
-CLASSIFICATION: Final[Mapping[str, Callable[[Any], Influence | None]]] = {
+CLASSIFICATION: Final[Mapping[str, Measure]] = {
     "accuracy": lambda one: _mean(one.right.astype(np.float64)),
     "logloss": lambda one: _mean(losses(one.own)),
     "auc": _auc,
 }
-REGRESSION: Final[Mapping[str, Callable[[Any], Influence | None]]] = {
+REGRESSION: Final[Mapping[str, Measure]] = {
     "mae": lambda one: _mean(np.abs(one.errors)),
     "rmse": _rmse,
 }
