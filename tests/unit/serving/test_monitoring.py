@@ -61,7 +61,7 @@ class Server:
             assert answer.status_code == 200
             self.tokens.append(answer.headers.get("Noria-Feedback", ""))
 
-    async def label(self, token: str, labels: list[int | None]) -> None:
+    async def label(self, token: str, labels: list[Any]) -> None:
         async with self._client(App(self.models)) as client:
             body = {"token": token, "labels": labels}
             answer = await client.post("/v2/models/late/feedback", json=body)

@@ -7,7 +7,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -21,29 +20,17 @@ from noria_operator.domain.performance import Errors, measure
 from noria_operator.evidence import windows
 from noria_serving.bundle import save
 from noria_serving.model.loaded import load
-from noria_serving.server.app import App
-from noria_serving.server.counters_app import CountersApp
 
 VERSION = "late-model-4"
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(300, 3))
 
 
-async def labelled(server: Server, rows: np.ndarray, labels: list[Any]) -> list[Any]:
+async def labelled(server: Server, rows: np.ndarray, labels: list[Any]) -> None:
     """Predictions, each with its label as feedback."""
-    answers = []
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=App(server.models)), base_url="http://late"
-    ) as client:
-        for row, label in zip(rows, labels, strict=True):
-            tensor = {"name": "input-0", "shape": [1, 3], "datatype": "FP64", "data": row.tolist()}
-            answer = await client.post("/v2/models/late/infer", json={"inputs": [tensor]})
-            assert answer.status_code == 200
-            token = answer.headers["Noria-Feedback"]
-            told = await client.post("/v2/models/late/feedback", json={"token": token, "labels": [label]})
-            assert told.status_code == 200, told.text
-            answers.append(answer.json())
-    return answers
+    for row, label in zip(rows, labels, strict=True):
+        await server.predict(row.reshape(1, -1))
+        await server.label(server.tokens[-1], [label])
 
 
 async def test_several_classes_have_accuracy_and_f1_of_the_likeliest_one(tmp_path: Path) -> None:
@@ -64,13 +51,9 @@ async def test_several_classes_have_accuracy_and_f1_of_the_likeliest_one(tmp_pat
         found = measure(metric, joined)
         assert found is not None
         assert found.value == pytest.approx(expected)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=CountersApp(server.models)), base_url="http://late"
-    ) as client:
-        page = (await client.get("/metrics")).text
     hits = int(((said == "dog") & (truth[:60] == "eel")).sum())
     labels = f'actual="eel",model="late-model",predicted="dog",version="{VERSION}"'
-    assert f"model_confusion_total{{{labels}}} {hits}.0" in page
+    assert f"model_confusion_total{{{labels}}} {hits}.0" in await server.scraped()
 
 
 async def test_a_regression_has_errors_by_label_and_an_estimate_without(tmp_path: Path) -> None:
