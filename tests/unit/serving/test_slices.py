@@ -96,7 +96,7 @@ ROWS = st.lists(
 )
 
 
-def made(task: str = "binary") -> reference.Reference:
+def made() -> reference.Reference:
     shape = signature.Signature(
         (signature.Tensor("age", "FP32", (-1, 1)), signature.Tensor("sex", "BYTES", (-1, 1))), ()
     )
