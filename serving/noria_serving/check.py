@@ -62,7 +62,8 @@ class Column:
 
     def worst(self) -> float:
         """The largest share by which it stands out."""
-        told, (missing, samples) = self.dirt(), (self.bins.missing, sum(self.bins.counts))
+        told = self.dirt()
+        missing, samples = told["known"]
         found = [told["missing"] - self.rows * missing / max(1, missing + samples)]
         found += [told["unseen"], told["outside"], told["wrong"]]
         return float(max(found)) / max(1, self.rows)
@@ -137,7 +138,7 @@ def counted(bins: Bins, values: Array, datatype: str = "FP64") -> Column:
         if datatype in ("FP16", "FP32"):
             with np.errstate(over="ignore"):
                 numbers = numbers.astype(DATATYPES[datatype]).astype(np.float32)
-        Numbers([[(0, bins)]]).add(numbers[np.newaxis].copy(), counts)
+        Numbers([[(0, bins)]]).add(numbers[np.newaxis], counts)
         counts[bins.size] -= wrong
     else:
         texts = values if values.dtype.kind == "O" else _texts(values)
@@ -146,7 +147,7 @@ def counted(bins: Bins, values: Array, datatype: str = "FP64") -> Column:
 
 
 def _numbers(values: Array) -> tuple[NDArray[np.float64], int]:
-    """The values as numbers, and how many of them are none; NaN stands for those."""
+    """The values as numbers (an array of its own), and how many of them are none; NaN stands for those."""
     if values.dtype.kind != "O":
         return values.astype(np.float64), 0
     texts, inverse = np.unique(values.astype(str), return_inverse=True)
