@@ -25,9 +25,10 @@ from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_observed import Observed, Seen
 from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_policy_wire import policy_of
 from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
-from noria_operator.domain.rollout_wire import policy_of, state_of
+from noria_operator.domain.rollout_wire import state_of
 from noria_operator.domain.serving_children import revision_selector, selector
 from noria_operator.domain.serving_problems import claim_obstacle, is_pinned, problem
 from noria_operator.domain.training_locations import Location

@@ -1,6 +1,6 @@
 """What a ModelDeployment's spec asks of its rollouts, with plain numbers.
 
-Nothing here decides; `rollout_wire` makes it from the spec.
+Nothing here decides; `rollout_policy_wire` makes it from the spec.
 """
 
 from __future__ import annotations
