@@ -19,6 +19,7 @@ from noria_operator.domain.rollout_scene import (
     begun,
     crowned,
     happened,
+    has_its_pods,
     named,
     released,
 )
@@ -114,14 +115,7 @@ def _together(scene: Scene, state: State) -> bool:
     """
     if not state.others or state.analysis is None or state.analysis.since is not None:
         return True
-    return all(_is_ready(scene.of(mine), mine) for mine in seats(state))
-
-
-def _is_ready(scene: Scene, state: State) -> bool:
-    step, candidate = state.step, state.candidate
-    if step is None or candidate is None:
-        return True
-    return scene.observed.ready.get(candidate.target.name, 0) >= pods(scene.policy, step)
+    return all(has_its_pods(scene.of(mine), mine) for mine in seats(state))
 
 
 def track(scene: Scene, state: State) -> Outcome | None:
@@ -130,7 +124,7 @@ def track(scene: Scene, state: State) -> Outcome | None:
     if state.candidate is None or step is None:
         return None
     arms = [(scene.of(mine), mine) for mine in seats(state)]
-    if not all(_is_ready(*arm) for arm in arms):
+    if not all(has_its_pods(*arm) for arm in arms):
         mode = Mode.WAITING
     elif not state.verified or any(
         mine.reach != asked(view.policy, mine.step) for view, mine in arms if mine.step

@@ -25,6 +25,7 @@ from noria_operator.domain.rollout_state import (
     State,
     Step,
 )
+from noria_operator.domain.rollout_steps import pods
 from noria_operator.domain.rollout_target import Target
 from noria_operator.domain.rollout_wait import Wait
 from noria_operator.domain.rollout_words import Happened
@@ -95,6 +96,14 @@ def attempt(scene: Scene, state: State, wanted: Revision) -> Candidate:
     """A challenger that begins now."""
     tried = sum((e.event, e.version) == (Happened.ROLLED_BACK, wanted.version) for e in state.history)
     return Candidate(wanted, tried + 1, scene.now)
+
+
+def has_its_pods(scene: Scene, state: State) -> bool:
+    """Whether as many of the first challenger's pods are ready as its step asks for."""
+    step, candidate = state.step, state.candidate
+    if step is None or candidate is None:
+        return True
+    return scene.observed.ready.get(candidate.target.name, 0) >= pods(scene.policy, step)
 
 
 def begun(policy: Policy, state: State, step: Step) -> datetime:

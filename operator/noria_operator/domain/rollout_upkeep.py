@@ -13,20 +13,19 @@ from noria_operator.domain.rollout_analysis import said
 from noria_operator.domain.rollout_arms import kept, seats
 from noria_operator.domain.rollout_experiment import choice_of
 from noria_operator.domain.rollout_retreat import abort
-from noria_operator.domain.rollout_scene import Outcome, Scene, begun, happened, spelled
+from noria_operator.domain.rollout_scene import Outcome, Scene, begun, happened, has_its_pods, spelled
 from noria_operator.domain.rollout_state import Mode, State, Step
-from noria_operator.domain.rollout_steps import at_endless_pause, current, goal, plan_of, pods, standing
+from noria_operator.domain.rollout_steps import at_endless_pause, current, goal, plan_of, standing
 from noria_operator.domain.rollout_traffic import forget, shift
 from noria_operator.domain.rollout_words import Cause, Happened
 
 
 def clock(scene: Scene, state: State) -> Outcome | None:
     """The time that the challenger's pods are waited for; a pause does not count."""
-    step, candidate = state.step, state.candidate
-    if step is None or candidate is None:
+    step = state.step
+    if step is None or state.candidate is None:
         return None
-    few = scene.observed.ready.get(candidate.target.name, 0) < pods(scene.policy, step)
-    wait = step.wait.going(scene.now, missing=few and not step.paused)
+    wait = step.wait.going(scene.now, missing=not (step.paused or has_its_pods(scene, state)))
     return None if wait is step.wait else (replace(state, step=replace(step, wait=wait)), None)
 
 
