@@ -94,21 +94,21 @@ def remap(scene: Scene, state: State) -> Outcome | None:
     plan = plan_of(scene.spec, version)
     if step.plan == plan:
         return None
-    kept = step.kept_weight if step.paused else None
+    held_at = step.kept_weight if step.paused else None
     fresh = replace(step, since=scene.now, kept_weight=None, plan=plan)
     if scene.policy.compares and not step.released:
         message = "the experiment changed; weights follow, and what was seen still counts"
-        edited = replace(state, step=replace(fresh, index=0, kept_weight=kept))
+        edited = replace(state, step=replace(fresh, index=0, kept_weight=held_at))
         return happened(scene, edited, Happened.EDITED, version, message)
     if step.released or not steps:
         # Without steps a challenger takes over once it is ready, as it does when it starts without any.
-        straight = replace(step, index=len(steps), released=True, kept_weight=kept, plan=plan)
+        straight = replace(step, index=len(steps), released=True, kept_weight=held_at, plan=plan)
         return replace(state, step=straight), None
-    weight = state.weight(candidate.target.name) if kept is None else kept
+    weight = state.weight(candidate.target.name) if held_at is None else held_at
     if fresh.index >= len(steps) or goal(scene.policy, fresh) != weight:
         fresh = replace(standing(steps, fresh, weight), requests=0)
     message = f"steps changed; going on at step {fresh.index + 1} of {len(steps)} with weight {weight}"
-    fresh = fresh if kept is None else replace(fresh, kept_weight=kept)
+    fresh = fresh if held_at is None else replace(fresh, kept_weight=held_at)
     return happened(scene, replace(state, step=fresh), Happened.EDITED, version, message)
 
 
