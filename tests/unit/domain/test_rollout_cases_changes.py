@@ -113,35 +113,35 @@ def test_case_08_a_former_champion_that_is_gone_back_to_skips_them_too() -> None
     assert world.state.weight(OLD) == 100
 
 
-def test_case_09_a_broken_champion_does_not_keep_its_mended_successor_away() -> None:
-    """argo-rollouts#1774, flagger#639."""
+def beside_a_broken_champion(traffic: Callable[[World], None]) -> World:
+    """Version 2 with this traffic in every window, while version 1 loses its pods again and again."""
     world = serving(1, Policy(replicas=2, steps=CANARY))
     world.lose_pods(OLD)
     world.approve(2)
     for _ in range(30):
         world.become_ready(NEW)
         world.routers_follow()
-        world.send(600, {OLD: 500})
+        traffic(world)
         world.pass_time(seconds(10))
         world.reconcile()
         world.lose_pods(OLD)
+    return world
+
+
+def test_case_09_a_broken_champion_does_not_keep_its_mended_successor_away() -> None:
+    """argo-rollouts#1774, flagger#639."""
+    world = beside_a_broken_champion(lambda world: world.send(600, {OLD: 500}))
     assert world.state.stable == V2
 
 
 def test_case_09_a_champion_that_answers_nothing_does_not_keep_its_mended_successor_away() -> None:
     """Routers send a version without pods nothing, so it has no counts to compare with."""
-    world = serving(1, Policy(replicas=2, steps=CANARY))
-    world.lose_pods(OLD)
-    world.approve(2)
-    for _ in range(30):
-        world.become_ready(NEW)
-        world.routers_follow()
+
+    def traffic(world: World) -> None:
         if world.state.reach.weight:
             world.answer(NEW, 600, 0)
-        world.pass_time(seconds(10))
-        world.reconcile()
-        world.lose_pods(OLD)
-    assert world.state.stable == V2
+
+    assert beside_a_broken_champion(traffic).state.stable == V2
 
 
 @WHEREVER
