@@ -96,7 +96,7 @@ class Mode(StrEnum):
     """What the current step is doing since `Step.since`."""
 
     WAITING = "Waiting"
-    """For pods; the only time that counts against progressDeadline."""
+    """For the pods of any challenger; `Step.wait` counts the time against progressDeadline."""
     SHIFTING = "Shifting"
     """The weight was asked for and is not yet read back."""
     RUNNING = "Running"
