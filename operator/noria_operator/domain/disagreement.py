@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import inf, log, log1p
+from math import log, log1p
 from typing import Any, Final
 
-from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict, log_mean_exp
+from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict, log_mean_exp, times_log
 
 MEASURE: Final = "disagreement"
 WORSE: Final = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
@@ -115,16 +115,8 @@ def log_e_ok(pairs: Pairs, most: float) -> float:
 
 def _log_e(pairs: Pairs, most: float, rates: Sequence[float]) -> float:
     same = pairs.count - pairs.differing
-    gains = (
-        _times_log(pairs.differing, rate / most) + same * (log1p(-rate) - log1p(-most)) for rate in rates
-    )
+    gains = (times_log(pairs.differing, rate / most) + same * (log1p(-rate) - log1p(-most)) for rate in rates)
     return log_mean_exp(tuple(gains))
-
-
-def _times_log(total: float, base: float) -> float:
-    if not total:
-        return 0.0
-    return total * log(base) if base else -inf
 
 
 def judge(

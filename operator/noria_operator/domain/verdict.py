@@ -125,7 +125,7 @@ class Evidence:
         successes = self.challenger.requests - errors
         return log_mean_exp(
             tuple(
-                _times_log(errors, share) + successes * (log1p(-share * tolerated) - log1p(-tolerated))
+                times_log(errors, share) + successes * (log1p(-share * tolerated) - log1p(-tolerated))
                 for share in ABSOLUTE_SHARES
             )
         )
@@ -207,11 +207,11 @@ def log_mean_exp(values: tuple[float, ...]) -> float:
     return top + log(sum(exp(value - top) for value in values) / len(values))
 
 
-def _times_log(count: int, base: float) -> float:
-    """count · log(base), where 0 · log(0) = 0 because 0⁰ = 1."""
-    if count == 0:
+def times_log(total: float, base: float) -> float:
+    """total · log(base), where 0 · log(0) = 0 because 0⁰ = 1."""
+    if total == 0:
         return 0.0
-    return count * log(base) if base > 0 else -inf
+    return total * log(base) if base > 0 else -inf
 
 
 def step(evidence: Evidence, window: Window, tolerable: float = TOLERABLE_RATIO) -> Evidence:
