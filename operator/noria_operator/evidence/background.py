@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from datetime import timedelta
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
@@ -22,13 +24,22 @@ take megabytes. Every object is looked at more often than that, six times over.
 """
 
 
+@dataclass(slots=True)
+class _Found(Generic[Result]):
+    """A result: when its reading began, and when somebody looked at it last, by the clock."""
+
+    began: float
+    looked: float
+    result: Result
+
+
 class Background(Generic[Result]):
     """The latest results by key."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._latest: dict[Hashable, tuple[float, Result]] = {}
-        """With when somebody looked at it last, oldest first."""
+        self._latest: dict[Hashable, _Found[Result]] = {}
+        """By when somebody looked at it last, oldest first."""
         self._reading: dict[Hashable, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
@@ -47,19 +58,25 @@ class Background(Generic[Result]):
         found = self._latest.pop(key, None)
         if found is None:
             return None
-        self._latest[key] = self._clock(), found[1]
-        return found[1]
+        self._latest[key] = found
+        found.looked = self._clock()
+        return found.result
 
-    def read(self, key: Hashable, reading: Callable[[], Awaitable[Result]]) -> None:
-        """Read, unless this is being read already."""
-        if key not in self._reading:
+    def read(
+        self, key: Hashable, reading: Callable[[], Awaitable[Result]], *, every: timedelta = timedelta()
+    ) -> None:
+        """Read, unless this is being read already, or what was read last began less than `every` ago."""
+        known = self._latest.get(key)
+        due = known is None or self._clock() - known.began >= every.total_seconds()
+        if due and key not in self._reading:
             self._reading[key] = asyncio.create_task(self._read(key, reading))
 
     async def _read(self, key: Hashable, reading: Callable[[], Awaitable[Result]]) -> None:
+        began = self._clock()
         try:
             found = await reading()
             self._latest.pop(key, None)
-            self._latest[key] = self._clock(), found
+            self._latest[key] = _Found(began, self._clock(), found)
             self._forget()
         finally:
             del self._reading[key]
@@ -70,4 +87,4 @@ class Background(Generic[Result]):
 
     def _unused(self) -> float:
         """Seconds since somebody looked at the result that nobody looked at for longest."""
-        return self._clock() - next(iter(self._latest.values()))[0]
+        return self._clock() - next(iter(self._latest.values())).looked

@@ -50,7 +50,7 @@ class PairReader:
         self._fetcher = fetcher or Fetcher()
         self._port, self._clock = port, clock
         self._joins: dict[Place, Join] = {}
-        self._looks = Background[tuple[float, Paired]]()
+        self._looks = Background[Paired](clock)
 
     async def close(self) -> None:
         """Give up what is being read, and close all connections."""
@@ -63,16 +63,13 @@ class PairReader:
 
     def latest(self, place: Place) -> Paired | None:
         """What was paired; None before the first time."""
-        found = self._looks.latest(place)
-        return found[1] if found else None
+        return self._looks.latest(place)
 
     def read(self, place: Place, servers: Servers, *, tolerance: float, every: timedelta) -> None:
         """Read in the background, `every` so often at most."""
-        found = self._looks.latest(place)
-        if found is None or self._clock() - found[0] >= every.total_seconds():
-            self._looks.read(place, lambda: self._look(place, servers, tolerance))
+        self._looks.read(place, lambda: self._look(place, servers, tolerance), every=every)
 
-    async def _look(self, place: Place, servers: Servers, tolerance: float) -> tuple[float, Paired]:
+    async def _look(self, place: Place, servers: Servers, tolerance: float) -> Paired:
         at = self._clock()
         join = self._join(place, at)
         asked = [(arm, pod) for arm in ARMS for pod in getattr(servers, arm) if address(pod)]
@@ -86,7 +83,7 @@ class PairReader:
             elif body is _OLD:
                 old.add(arm)
         silent = next((arm for arm in ARMS if arm in old - heard), "")
-        return at, join.paired(readable=len(heard | old) == len(ARMS), untold=silent)
+        return join.paired(readable=len(heard | old) == len(ARMS), untold=silent)
 
     async def _ask(self, join: Join, pod: Json) -> Any:
         url = f"http://{address(pod)}:{self._port}{ANSWERS_PATH}{join.question(pod['metadata']['uid'])}"

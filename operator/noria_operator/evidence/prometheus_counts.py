@@ -45,9 +45,8 @@ MAX_KEPT: Final = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was read at a moment; neither totals nor a problem: there is nothing yet."""
+    """What was read; neither totals nor a problem: there is nothing yet."""
 
-    at: datetime
     totals: Totals | None = None
     problem: str = ""
 
@@ -83,9 +82,8 @@ class PrometheusCounts:
     ) -> Totals | None:
         """What was counted since `since`, as it was read last; None before, and when it cannot be read."""
         place, read = (namespace, deployment, since.timestamp()), list(pods)
+        self._looks.read(place, lambda: self._look(place, read), every=self._source.interval)
         found = self._looks.latest(place)
-        if found is None or self._now() - found.at >= self._source.interval:
-            self._looks.read(place, lambda: self._look(place, read))
         return found.totals if found else None
 
     complete = window
@@ -116,17 +114,17 @@ class PrometheusCounts:
             self._drop(key)
 
     async def _look(self, place: Place, pods: Sequence[Json]) -> _Look:
-        now, delay = self._now(), self._source.delay.total_seconds()
-        until = math.floor(now.timestamp())
+        delay = self._source.delay.total_seconds()
+        until = math.floor(self._now().timestamp())
         if until <= place[2]:
-            return _Look(now)
+            return _Look()
         try:
             counts = await self._counts(place[:2], place[2] - delay, until - delay, pods)
         except (BadAnswer, WrongCounts) as error:
-            return _Look(now, problem=str(error))
+            return _Look(problem=str(error))
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            return _Look(now, problem=f"its answer is not understood: {type(error).__name__}: {error}"[:256])
-        return _Look(now, Totals(counts, until=datetime.fromtimestamp(until, UTC)))
+            return _Look(problem=f"its answer is not understood: {type(error).__name__}: {error}"[:256])
+        return _Look(Totals(counts, until=datetime.fromtimestamp(until, UTC)))
 
     async def _counts(
         self, place: tuple[str, str], since: float, until: float, pods: Iterable[Json]

@@ -133,7 +133,7 @@ class CounterReader:
         self._documents: dict[str, tuple[_Reading, ...]] = {}
         self._references: dict[tuple[str, str, str], Reference] = {}
         self._silent: dict[Place, dict[str, float]] = {}
-        self._looks = Background[tuple[float, Totals | None]]()
+        self._looks = Background[tuple[Totals | None]](clock)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -147,18 +147,15 @@ class CounterReader:
         model servers. None before the first time; a None inside: no pod could be read.
         """
         place, read = (namespace, deployment, since.timestamp()), list(pods)
-        found = self._looks.latest(place)
-        if found is None or self._clock() - found[0] >= every.total_seconds():
-            self._looks.read(place, lambda: self._look(place, read, since))
-        return None if found is None else (found[1],)
+        self._looks.read(place, lambda: self._look(place, read, since), every=every)
+        return self._looks.latest(place)
 
     async def settled(self) -> None:
         """Wait for what is being read in the background."""
         await self._looks.settled()
 
-    async def _look(self, place: Place, pods: Sequence[Json], since: datetime) -> tuple[float, Totals | None]:
-        at = self._clock()
-        return at, await self.window(place[0], place[1], pods, since=since)
+    async def _look(self, place: Place, pods: Sequence[Json], since: datetime) -> tuple[Totals | None]:
+        return (await self.window(place[0], place[1], pods, since=since),)
 
     async def window(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime
