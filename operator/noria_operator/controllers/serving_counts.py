@@ -45,35 +45,32 @@ def counted(ctx: Context, deployment: ModelDeployment, policy: Policy, state: St
         return Counted(readable=False)
     champion, challenger = state.stable.version, state.candidate.target.version
     metric = policy.quality.metric if policy.quality and due else ""
+    champion_labels, one_why = _labels(totals[-1], champion, metric)
+    challenger_labels, other_why = _labels(totals[-1], challenger, metric)
     return Counted(
-        champion=_labels(totals[-1], champion, metric),
-        challenger=_labels(totals[-1], challenger, metric),
-        unsuitable=_unsuitable(totals[-1], (champion, challenger), metric),
+        champion=champion_labels,
+        challenger=challenger_labels,
+        unsuitable=one_why or other_why,
         champion_outputs=totals[0].outputs(champion),
         challenger_outputs=totals[0].outputs(challenger),
     )
 
 
-def _labels(totals: Totals, version: str, metric: str) -> Labels:
-    """Those that the metric is taken of; none before it is asked for."""
-    joined = totals.joined(version) if metric else None
+def _labels(totals: Totals, version: str, metric: str) -> tuple[Labels, str]:
+    """Labels that the metric is taken of, none before it is asked for; and why the version cannot be compared
+    by it, empty where it can.
+    """
+    joined = totals.joined(version) if metric else Labels.none()
+    if isinstance(joined, Labels):
+        return joined, ""
     if isinstance(joined, Classes):
-        return joined.as_labels()
-    return joined if isinstance(joined, Labels) else Labels.none()
-
-
-def _unsuitable(totals: Totals, versions: tuple[str, str], metric: str) -> str:
-    """Why one of the versions cannot be compared by the metric; empty where both can."""
-    if not metric:
-        return ""
-    for version in versions:
-        joined = totals.joined(version)
-        comparable = isinstance(joined, Labels) or (isinstance(joined, Classes) and metric == "accuracy")
-        if not comparable:
-            kind = totals.task(version)
-            use = "accuracy" if isinstance(joined, Classes) else "predictions and a query"
-            return f"{version} predicts {kind}, of which {metric} cannot be told from counts; use {use}"
-    return ""
+        found, use = joined.as_labels(), "accuracy"
+    else:
+        found, use = Labels.none(), "predictions and a query"
+    if metric == use:
+        return found, ""
+    kind = totals.task(version)
+    return found, f"{version} predicts {kind}, of which {metric} cannot be told from counts; use {use}"
 
 
 def paired(ctx: Context, deployment: ModelDeployment, policy: Policy, state: State) -> Paired | None:
