@@ -11,7 +11,7 @@ from typing import Any
 
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment
-from noria_operator.domain.triggers import MANUAL, kind_of
+from noria_operator.domain.triggers import kind_named
 from noria_operator.kube.metrics import RETRAIN_DECISIONS, TRAINING_RUNS, TRAINING_SECONDS
 
 Json = dict[str, Any]
@@ -32,8 +32,8 @@ def count_run(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
 def count_decisions(obj: Json, after: Mapping[str, Any]) -> None:
     """Count the decisions that changed with this write. `obj` is the ContinuousTraining as it was."""
     known = {one["name"]: one.get("decision") for one in obj.get("status", {}).get("triggers", ())}
-    reasons = {one["name"]: kind_of(one) for one in obj["spec"].get("triggers", ())} | {MANUAL: MANUAL}
     for one in after.get("triggers", ()):
         decision = one.get("decision")
         if decision and decision != known.get(one["name"]):
-            RETRAIN_DECISIONS.labels(reasons.get(one["name"], "removed"), decision).inc()
+            reason = kind_named(one["name"], obj["spec"].get("triggers", ()))
+            RETRAIN_DECISIONS.labels(reason, decision).inc()

@@ -7,6 +7,7 @@ budget and `Forbid` decide elsewhere; an open window changes nothing in status, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -59,9 +60,16 @@ class Champion:
     made: datetime | None = None
 
 
-def kind_of(trigger: Json) -> str:
-    """What kind of trigger it is, as reasons are written: the field of its spec that says so."""
-    kind = next((name for name in trigger if name not in ("name", "timeZone", "action")), "")
+def kind_named(name: str, triggers: Iterable[Json]) -> str:
+    """What kind of trigger has this name, as reasons are written: the field of its spec that says so;
+    `removed` where the spec has none of that name any more.
+    """
+    if name == MANUAL:
+        return MANUAL
+    trigger = next((one for one in triggers if one["name"] == name), None)
+    if trigger is None:
+        return "removed"
+    kind = next((field for field in trigger if field not in ("name", "timeZone", "action")), "")
     return kind[:1].upper() + kind[1:]
 
 

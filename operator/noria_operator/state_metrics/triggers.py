@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from noria_operator.api.types import parse_duration
 from noria_operator.domain.fairness import Check
-from noria_operator.domain.triggers import MANUAL, kind_of
+from noria_operator.domain.triggers import kind_named
 from noria_operator.state_metrics import families
 from noria_operator.state_metrics.deployments import Sample, promoted, seconds
 
@@ -33,9 +33,9 @@ def training(obj: Json, deployment: Json | None, now: datetime) -> Iterator[Samp
     """All samples of one."""
     meta, spec, status = obj["metadata"], obj["spec"], obj.get("status", {})
     place = (meta["namespace"], spec["deployment"], spec["template"]["spec"]["model"])
-    kinds = {one["name"]: kind_of(one) for one in spec.get("triggers", ())} | {MANUAL: MANUAL}
     for entry in status.get("triggers", ()):
-        yield from _trigger((*place, entry["name"]), entry, kinds.get(entry["name"], "removed"))
+        kind = kind_named(entry["name"], spec.get("triggers", ()))
+        yield from _trigger((*place, entry["name"]), entry, kind)
         since = _lost(entry, obj, deployment)
         if since is not None:
             yield families.LOST, (*place, entry["name"]), since
