@@ -14,7 +14,7 @@ from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.queries import Answer
 from noria_operator.domain.query_conditions import Result
 from noria_operator.evidence.background import Background
-from noria_operator.evidence.prometheus_api import TIMEOUT, BadAnswer, PrometheusApi, data
+from noria_operator.evidence.prometheus_api import TIMEOUT, BadAnswer, PrometheusApi
 
 
 class QueryReader:
@@ -48,11 +48,6 @@ class QueryReader:
             return Answer(at, numbers(await self._api.ask(source, query)))
         except BadAnswer as error:
             return Answer(at, error=str(error))
-
-
-def result(status: int, body: bytes) -> Result:
-    """The numbers in an answer of `/api/v1/query`; raises `BadAnswer`."""
-    return numbers(data(status, body))
 
 
 def numbers(found: Any) -> Result:

@@ -17,7 +17,7 @@ from typing import Any
 
 from noria_operator.domain.drift.columns import Reference, Seen
 from noria_operator.domain.fairness import Group, Slicing
-from noria_operator.domain.performance import Errors, Labelled
+from noria_operator.domain.performance import Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.verdict import Counts
@@ -77,10 +77,6 @@ class Totals:
     def outputs(self, version: str) -> Outputs | None:
         """Predictions of `version` in bins that versions have in common; None where nobody counts them."""
         return windows.outputs(self.counts, version)
-
-    def errors(self, version: str) -> Errors:
-        """Errors of labelled rows that `version`, a regression, predicted."""
-        return windows.errors(self.counts, version)
 
     def median_delay(self) -> timedelta | None:
         """Half of the labels came within this time."""

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.query_conditions import Result
-from noria_operator.evidence.prometheus import QueryReader, result
-from noria_operator.evidence.prometheus_api import SIZE_LIMIT, BadAnswer
+from noria_operator.evidence.prometheus import QueryReader, numbers
+from noria_operator.evidence.prometheus_api import SIZE_LIMIT, BadAnswer, data
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -108,34 +108,34 @@ async def test_a_source_that_is_away_is_an_error_and_what_is_asked_ends_with_the
         assert reader.answer("hangs") is None
 
 
-def data(kind: str, found: str) -> bytes:
+def answer(kind: str, found: str) -> bytes:
     return f'{{"status": "success", "data": {{"resultType": "{kind}", "result": {found}}}}}'.encode()
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (data("scalar", '[1, "0.5"]'), 0.5),
-        (data("scalar", '[1, "+Inf"]'), inf),
-        (data("vector", "[]"), ()),
-        (data("vector", '[{"metric": {}, "value": [1, "1e3"]}, {"value": [1, "-Inf"]}]'), (1000.0, -inf)),
+        (answer("scalar", '[1, "0.5"]'), 0.5),
+        (answer("scalar", '[1, "+Inf"]'), inf),
+        (answer("vector", "[]"), ()),
+        (answer("vector", '[{"metric": {}, "value": [1, "1e3"]}, {"value": [1, "-Inf"]}]'), (1000.0, -inf)),
     ],
 )
 def test_scalars_and_vectors_are_numbers(body: bytes, expected: Result) -> None:
-    assert result(200, body) == expected
+    assert numbers(data(200, body)) == expected
 
 
 def test_not_a_number_stays_what_it_is() -> None:
-    (value,) = result(200, data("vector", '[{"value": [1, "NaN"]}]'))  # type: ignore[misc]
+    (value,) = numbers(data(200, answer("vector", '[{"value": [1, "NaN"]}]')))  # type: ignore[misc]
     assert isnan(value)
 
 
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [
-        (200, data("string", '[1, "yes"]'), "type string; ask for"),
-        (200, data("matrix", "[]"), "type matrix; ask for"),
-        (200, data("vector", '[{"histogram": [1, {}]}]'), "not understood"),
+        (200, answer("string", '[1, "yes"]'), "type string; ask for"),
+        (200, answer("matrix", "[]"), "type matrix; ask for"),
+        (200, answer("vector", '[{"histogram": [1, {}]}]'), "not understood"),
         (400, b'{"status": "error", "error": "parse error at 1"}', "status 400: parse error at 1"),
         (503, b"<html>", "status 503 without JSON"),
         (200, b"[]", "without JSON"),
@@ -144,4 +144,4 @@ def test_not_a_number_stays_what_it_is() -> None:
 )
 def test_everything_else_is_refused_with_a_reason(status: int, body: bytes, message: str) -> None:
     with pytest.raises(BadAnswer, match=message):
-        result(status, body)
+        numbers(data(status, body))
