@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.parsing import Remembered
+from noria_operator.domain.chart_values import InvalidEntry
 from noria_operator.domain.keys import MASTER_KEY_MIN
-from noria_operator.domain.metric_sources import InvalidSource, Source, sources_of
-from noria_operator.domain.notification_targets import InvalidTarget, Target, targets_of
-from noria_operator.domain.query_templates import InvalidTemplate, Template, templates_of
+from noria_operator.domain.metric_sources import Source, sources_of
+from noria_operator.domain.notification_targets import Target, targets_of
+from noria_operator.domain.query_templates import Template, templates_of
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from noria_operator.evidence.prometheus_counts import PrometheusCounts
     from noria_operator.evidence.router import RouterReader
     from noria_operator.evidence.server import CounterReader
+
+
+Entries = TypeVar("Entries")
 
 
 class ConfigError(Exception):
@@ -98,7 +102,7 @@ class Config:
             raise ConfigError("NORIA_NAMESPACE is not set: it names the namespace of the operator's lease")
         if env.get("NORIA_SIGNED_NAMESPACES") and not env.get(contract.ENV_TRUSTED_KEYS):
             raise ConfigError(f"NORIA_SIGNED_NAMESPACES is set and {contract.ENV_TRUSTED_KEYS} is not")
-        sources = _sources(env.get("NORIA_METRIC_SOURCES", ""))
+        sources = _entries(env, "NORIA_METRIC_SOURCES", sources_of)
         counts_from = env.get("NORIA_COUNTS_FROM", "")
         if counts_from and counts_from not in sources:
             raise ConfigError(
@@ -121,8 +125,8 @@ class Config:
             gateway=env.get("NORIA_GATEWAY", "") == "1",
             evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
             counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
-            notifications=_targets(env.get("NORIA_NOTIFICATIONS", "")),
-            query_templates=_templates(env.get("NORIA_QUERY_TEMPLATES", ""), sources),
+            notifications=_entries(env, "NORIA_NOTIFICATIONS", targets_of),
+            query_templates=_entries(env, "NORIA_QUERY_TEMPLATES", partial(templates_of, sources=sources)),
             metric_sources=sources,
             counts_from=counts_from,
         )
@@ -231,25 +235,11 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _targets(text: str) -> tuple[Target, ...]:
+def _entries(env: Mapping[str, str], name: str, read: Callable[[str], Entries]) -> Entries:
     try:
-        return targets_of(text)
-    except InvalidTarget as error:
-        raise ConfigError(f"NORIA_NOTIFICATIONS: {error}") from error
-
-
-def _sources(text: str) -> dict[str, Source]:
-    try:
-        return sources_of(text)
-    except InvalidSource as error:
-        raise ConfigError(f"NORIA_METRIC_SOURCES: {error}") from error
-
-
-def _templates(text: str, sources: Mapping[str, Source]) -> dict[str, Template]:
-    try:
-        return templates_of(text, sources)
-    except InvalidTemplate as error:
-        raise ConfigError(f"NORIA_QUERY_TEMPLATES: {error}") from error
+        return read(env.get(name, ""))
+    except InvalidEntry as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

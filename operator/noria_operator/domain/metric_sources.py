@@ -6,20 +6,16 @@ whatever is secret stands in files that are read anew for each question.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from noria_operator.api.types import parse_duration
-from noria_operator.domain.notification_targets import NAME, InvalidTarget, checked_url
+from noria_operator.domain.chart_values import Json, entries_of, file_of
+from noria_operator.domain.notification_targets import checked_url
 
 _KEYS: Final = {"name", "address", "tenant", "tokenFile", "caFile", "interval", "delay"}
-
-
-class InvalidSource(ValueError):
-    """A source that cannot be asked; the message names it and says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,41 +34,20 @@ class Source:
 
 
 def sources_of(text: str) -> dict[str, Source]:
-    """Read the JSON list; raises `InvalidSource`."""
-    try:
-        found = json.loads(text or "[]")
-    except ValueError as error:
-        raise InvalidSource(f"it is no JSON: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise InvalidSource("it is no list of sources")
-    sources = {one.name: one for one in map(_source, found)}
-    if len(sources) < len(found):
-        raise InvalidSource("two sources have one name; give each its own")
-    return sources
+    """Read the JSON list; raises `InvalidEntry`."""
+    return entries_of(text, "sources", _KEYS, _source)
 
 
-def _source(found: dict[str, Any]) -> Source:
-    name = found.get("name")
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise InvalidSource(f"name {name!r} is no DNS label")
-    if unknown := found.keys() - _KEYS:
-        raise InvalidSource(f"{name}: {', '.join(sorted(unknown))} is not known")
+def _source(name: str, found: Json) -> Source:
     tenant = str(found.get("tenant") or "")
     if not (tenant.isascii() and tenant.isprintable()):
-        raise InvalidSource(f"{name}: tenant must be printable ASCII")
-    try:
-        return Source(
-            name,
-            checked_url(str(found.get("address") or "")).rstrip("/"),
-            tenant,
-            token_file=_path(found.get("tokenFile")),
-            ca_file=_path(found.get("caFile")),
-            interval=parse_duration(str(found.get("interval") or "60s")),
-            delay=parse_duration(str(found.get("delay") or "30s")),
-        )
-    except (InvalidTarget, ValueError) as error:
-        raise InvalidSource(f"{name}: {error}") from error
-
-
-def _path(text: Any) -> Path | None:
-    return Path(text) if text else None
+        raise ValueError("tenant must be printable ASCII")
+    return Source(
+        name,
+        checked_url(str(found.get("address") or "")).rstrip("/"),
+        tenant,
+        token_file=file_of(found.get("tokenFile")),
+        ca_file=file_of(found.get("caFile")),
+        interval=parse_duration(str(found.get("interval") or "60s")),
+        delay=parse_duration(str(found.get("delay") or "30s")),
+    )

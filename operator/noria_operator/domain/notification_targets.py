@@ -6,23 +6,19 @@ none can add to these; whatever is secret stands in files that are read anew for
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+from noria_operator.domain.chart_values import Json, entries_of, file_of
 from noria_operator.domain.notifications import STEP, TYPES, Occurrence
 
-NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-"""What an admin may call a target, or a query template."""
 _KEYS = {"name", "url", "urlFile", "format", "events", "namespaces", "keyFile"}
 
 
 class InvalidTarget(ValueError):
-    """A target that nothing can be sent to; the message names it and says what is wrong."""
+    """An address or key with which nothing can be sent; the message says what is wrong."""
 
 
 class Format(StrEnum):
@@ -53,17 +49,8 @@ class Target:
 
 
 def targets_of(text: str) -> tuple[Target, ...]:
-    """Read the JSON list; raises `InvalidTarget`."""
-    try:
-        found = json.loads(text or "[]")
-    except ValueError as error:
-        raise InvalidTarget(f"it is no JSON: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise InvalidTarget("it is no list of targets")
-    targets = tuple(_target(one) for one in found)
-    if len({one.name for one in targets}) < len(targets):
-        raise InvalidTarget("two targets have one name; give each its own")
-    return targets
+    """Read the JSON list; raises `InvalidEntry`."""
+    return tuple(entries_of(text, "targets", _KEYS, _target).values())
 
 
 def checked_url(text: str) -> str:
@@ -79,30 +66,18 @@ def checked_url(text: str) -> str:
     return url
 
 
-def _target(found: dict[str, Any]) -> Target:
-    name = found.get("name")
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise InvalidTarget(f"name {name!r} is no DNS label")
-    try:
-        if unknown := found.keys() - _KEYS:
-            raise InvalidTarget(f"{', '.join(sorted(unknown))} is not known")
-        if bool(found.get("url")) == bool(found.get("urlFile")):
-            raise InvalidTarget("set exactly one of url and urlFile")
-        events = frozenset(found.get("events") or ())
-        if strange := events - TYPES:
-            raise InvalidTarget(f"there is no event {', '.join(sorted(strange))}")
-        return Target(
-            name,
-            checked_url(found["url"]) if found.get("url") else "",
-            _path(found.get("urlFile")),
-            Format(found.get("format") or Format.CLOUD_EVENTS),
-            events,
-            frozenset(found.get("namespaces") or ()),
-            _path(found.get("keyFile")),
-        )
-    except (ValueError, TypeError) as error:
-        raise InvalidTarget(f"{name}: {error}") from error
-
-
-def _path(text: str | None) -> Path | None:
-    return Path(text) if text else None
+def _target(name: str, found: Json) -> Target:
+    if bool(found.get("url")) == bool(found.get("urlFile")):
+        raise ValueError("set exactly one of url and urlFile")
+    events = frozenset(found.get("events") or ())
+    if strange := events - TYPES:
+        raise ValueError(f"there is no event {', '.join(sorted(strange))}")
+    return Target(
+        name,
+        checked_url(found["url"]) if found.get("url") else "",
+        file_of(found.get("urlFile")),
+        Format(found.get("format") or Format.CLOUD_EVENTS),
+        events,
+        frozenset(found.get("namespaces") or ()),
+        file_of(found.get("keyFile")),
+    )

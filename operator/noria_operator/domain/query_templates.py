@@ -8,15 +8,16 @@ whatever a user writes.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
+from noria_operator.domain.chart_values import Json, entries_of
 from noria_operator.domain.metric_sources import Source
-from noria_operator.domain.notification_targets import NAME, InvalidTarget, checked_url
+from noria_operator.domain.notification_targets import checked_url
 
 BUILT_IN: Final = (
     *("namespace", "deployment", "model"),
@@ -27,10 +28,6 @@ _ARGUMENT = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,62}")
 _PLACE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 _TOKEN = re.compile(r"\\.|\"|=~|!~|\{\{[^{}]*\}\}|\S", re.DOTALL)
 _KEYS = {"name", "address", "source", "query", "args"}
-
-
-class InvalidTemplate(ValueError):
-    """A template that cannot be asked; the message names it and says what is wrong."""
 
 
 class InvalidArgument(ValueError):
@@ -100,40 +97,24 @@ class _Place:
 
 
 def templates_of(text: str, sources: Mapping[str, Source] | None = None) -> dict[str, Template]:
-    """Read the JSON list; raises `InvalidTemplate`."""
-    try:
-        found = json.loads(text or "[]")
-    except ValueError as error:
-        raise InvalidTemplate(f"it is no JSON: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise InvalidTemplate("it is no list of templates")
-    templates = {one.name: one for one in (_template(one, sources or {}) for one in found)}
-    if len(templates) < len(found):
-        raise InvalidTemplate("two templates have one name; give each its own")
-    return templates
+    """Read the JSON list; raises `InvalidEntry`."""
+    return entries_of(text, "templates", _KEYS, partial(_template, sources or {}))
 
 
-def _template(found: dict[str, Any], sources: Mapping[str, Source]) -> Template:
-    name, query = found.get("name"), found.get("query")
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise InvalidTemplate(f"name {name!r} is no DNS label")
-    if unknown := found.keys() - _KEYS:
-        raise InvalidTemplate(f"{name}: {', '.join(sorted(unknown))} is not known")
+def _template(sources: Mapping[str, Source], name: str, found: Json) -> Template:
+    query = found.get("query")
     if not isinstance(query, str) or not query.strip():
-        raise InvalidTemplate(f"{name}: query is missing")
-    try:
-        source = _source(found, sources)
-        args = {str(key): ArgumentType(value) for key, value in (found.get("args") or {}).items()}
-    except (InvalidTarget, ValueError, AttributeError) as error:
-        raise InvalidTemplate(f"{name}: {error}") from error
+        raise ValueError("query is missing")
+    source = _source(found, sources)
+    args = {str(key): ArgumentType(value) for key, value in (found.get("args") or {}).items()}
     for argument in args:
         if not _ARGUMENT.fullmatch(argument) or argument in BUILT_IN:
-            raise InvalidTemplate(f"{name}: no argument can be called {argument!r}")
-    _check(name, query, args)
+            raise ValueError(f"no argument can be called {argument!r}")
+    _check(query, args)
     return Template(name, source, query, args)
 
 
-def _source(found: Mapping[str, Any], sources: Mapping[str, Source]) -> Source:
+def _source(found: Json, sources: Mapping[str, Source]) -> Source:
     if found.get("source") is None:
         return Source("", checked_url(str(found.get("address") or "")).rstrip("/"))
     if found.get("address"):
@@ -143,20 +124,20 @@ def _source(found: Mapping[str, Any], sources: Mapping[str, Source]) -> Source:
     return sources[found["source"]]
 
 
-def _check(name: str, query: str, args: Mapping[str, ArgumentType]) -> None:
+def _check(query: str, args: Mapping[str, ArgumentType]) -> None:
     """Every place has an argument of a type that can do no harm there."""
     if "'" in query or "`" in query or "#" in query:
-        raise InvalidTemplate(f"{name}: write strings in double quotes, and no comments")
+        raise ValueError("write strings in double quotes, and no comments")
     places = list(_places(query))
     if len(places) != query.count("{{"):
-        raise InvalidTemplate(f"{name}: write a place for an argument as {{{{name}}}}")
+        raise ValueError("write a place for an argument as {{name}}")
     for place in places:
         kind = ArgumentType.LABEL if place.argument in BUILT_IN else args.get(place.argument)
         if kind is None:
-            raise InvalidTemplate(f"{name}: {{{{{place.argument}}}}} is not among args")
+            raise ValueError(f"{{{{{place.argument}}}}} is not among args")
         if place.quoted != (kind is ArgumentType.LABEL):
             where = "between double quotes" if kind is ArgumentType.LABEL else "outside of quotes"
-            raise InvalidTemplate(f"{name}: {{{{{place.argument}}}}} is a {kind} and belongs {where}")
+            raise ValueError(f"{{{{{place.argument}}}}} is a {kind} and belongs {where}")
 
 
 def _places(query: str) -> Iterator[_Place]:

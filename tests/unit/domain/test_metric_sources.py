@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from noria_operator.domain.metric_sources import InvalidSource, Source, sources_of
-from noria_operator.domain.query_templates import InvalidTemplate, templates_of
+from noria_operator.domain.chart_values import InvalidEntry
+from noria_operator.domain.metric_sources import Source, sources_of
+from noria_operator.domain.query_templates import templates_of
 
 GOOD = {"name": "mimir", "address": "https://mimir:8080/prometheus/"}
 
@@ -45,7 +46,7 @@ def test_a_source_has_an_address_and_perhaps_a_tenant_a_token_and_an_authority()
     ],
 )
 def test_a_source_that_cannot_be_asked_is_refused(found: Any, why: str) -> None:
-    with pytest.raises(InvalidSource, match=why):
+    with pytest.raises(InvalidEntry, match=why):
         sources_of(found if isinstance(found, str) else json.dumps(found))
 
 
@@ -54,5 +55,5 @@ def test_a_template_names_a_source_or_has_an_address() -> None:
     named = {"name": "t", "query": "up", "source": "mimir"}
     assert templates_of(json.dumps([named]), sources)["t"].source is sources["mimir"]
     for wrong, why in (({"source": "gone"}, "no source 'gone'"), ({"address": "http://p"}, "one of")):
-        with pytest.raises(InvalidTemplate, match=why):
+        with pytest.raises(InvalidEntry, match=why):
             templates_of(json.dumps([named | wrong]), sources)

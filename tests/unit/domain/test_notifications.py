@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from noria_operator.domain.chart_values import InvalidEntry
 from noria_operator.domain.notification_messages import body_of, key_of, signature
 from noria_operator.domain.notification_targets import Format, InvalidTarget, Target, checked_url, targets_of
 from noria_operator.domain.notifications import ROLLOUT, STEP, TYPES, Occurrence, occurrences
@@ -206,7 +207,7 @@ def test_targets_are_read_as_the_chart_writes_them() -> None:
     ],
 )
 def test_a_wrong_target_is_refused_by_what_is_wrong(text: str, complaint: str) -> None:
-    with pytest.raises(InvalidTarget, match=complaint):
+    with pytest.raises(InvalidEntry, match=complaint):
         targets_of(text)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from noria_operator.domain.chart_values import InvalidEntry
 from noria_operator.domain.query_templates import (
     BUILT_IN,
     InvalidArgument,
-    InvalidTemplate,
     Template,
     templates_of,
 )
@@ -96,7 +96,7 @@ GOOD = {"name": "t", "address": "http://p", "query": "up"}
     ],
 )
 def test_templates_that_cannot_be_asked_say_why(found: Any, message: str) -> None:
-    with pytest.raises(InvalidTemplate) as error:
+    with pytest.raises(InvalidEntry) as error:
         templates_of(found if isinstance(found, str) else json.dumps(found))
     assert message in str(error.value)
 
