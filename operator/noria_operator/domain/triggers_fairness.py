@@ -13,8 +13,7 @@ from noria_operator.api.monitoring import Fairness
 from noria_operator.domain import fairness as domain
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.fairness import Check, Finding, Group, Policy
-from noria_operator.domain.triggers import in_a_row
-from noria_operator.domain.triggers_findings import NAME_LIMIT, Closed, number, said
+from noria_operator.domain.triggers_findings import NAME_LIMIT, Closed, again, number, said
 
 Json = dict[str, Any]
 
@@ -36,22 +35,17 @@ def fairness(rule: Fairness, closed: Closed) -> Json:
         return wrong
     found = domain.judge(policy(rule), closed.groups[rule.feature], closed.length)
     first = found.findings[0]
-    streak = int(closed.entry.get("streak") or 0) + 1 if first.exceeded else 0
     figures = {
         "value": number(first.value),
         "threshold": number(first.tolerated),
         "samples": first.samples,
         "expectedFalseAlarms": number(found.expected),
         "columns": [_column(rule.feature, one) for one in found.findings],
-        "streak": streak,
     }
     text = f"{rule.feature}: " + "; ".join(map(_words, found.findings))
     if not first.exceeded:
-        return said(figures, "No", "Fair", text)
-    text += f"; {in_a_row(streak, rule.for_)}"
-    if streak < rule.for_:
-        return said(figures, "Wait", "Suspected", text)
-    return said(figures, "Fire", "Unfair", text)
+        return said(figures | {"streak": 0}, "No", "Fair", text)
+    return again(figures, closed, rule.for_, "Unfair", text)
 
 
 def _cannot(rule: Fairness, closed: Closed) -> Json | None:

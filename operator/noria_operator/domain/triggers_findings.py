@@ -157,22 +157,17 @@ def data_quality(rule: DataQuality, closed: Closed) -> Json:
     asked = dirt_policy(rule)
     columns = dirt.watched(asked, (*closed.reference.columns, closed.reference.prediction))
     found = dirt.judge(asked, columns, closed.seen, closed.rows, closed.length, asked=closed.asked)
-    streak = int(closed.entry.get("streak") or 0) + 1 if found.violations else 0
     worst = found.violations[0] if found.violations else None
     figures = {
         "value": number(worst.share if worst else 0.0),
         "threshold": number(worst.tolerated) if worst else None,
         "expectedFalseAlarms": number(found.expected),
         "columns": [_violation(one) for one in found.violations[:SHOWN]],
-        "streak": streak,
     }
     text = _dirt_in_words(found)
     if not found.violations:
-        return said(figures, "No", "Clean", text)
-    text += f"; {in_a_row(streak, rule.for_)}"
-    if streak < rule.for_:
-        return said(figures, "Wait", "Suspected", text)
-    return said(figures, "Fire", "Violated", text)
+        return said(figures | {"streak": 0}, "No", "Clean", text)
+    return again(figures, closed, rule.for_, "Violated", text)
 
 
 def _dirt_in_words(found: Dirt) -> str:
@@ -199,6 +194,15 @@ def _violation(found: dirt.Violation) -> Json:
 def number(value: float) -> str:
     """As status has it."""
     return format_decimal(round(value, 6)).removesuffix(".0")
+
+
+def again(figures: Json, closed: Closed, windows: int, reason: str, text: str) -> Json:
+    """The verdict of one more bad window; it takes so many `windows` in a row to fire, for `reason`."""
+    streak = int(closed.entry.get("streak") or 0) + 1
+    figures, text = figures | {"streak": streak}, f"{text}; {in_a_row(streak, windows)}"
+    if streak < windows:
+        return said(figures, "Wait", "Suspected", text)
+    return said(figures, "Fire", reason, text)
 
 
 def said(entry: Json, decision: str, reason: str, text: str) -> Json:
