@@ -20,11 +20,9 @@ from datetime import timedelta
 from enum import StrEnum
 from itertools import permutations
 from math import inf, sqrt
-from statistics import NormalDist
 from typing import Final
 
 from noria_operator.domain.drift import alarms
-from noria_operator.domain.drift.alarms import Family
 from noria_operator.domain.proportions import wilson
 
 MISSING: Final = "missing"
@@ -125,12 +123,10 @@ def judge(policy: Policy, groups: Sequence[Group], length: timedelta) -> Fairnes
     """Judge a window of `length` that has `enough`."""
     counted = [len(_judged(policy, RATES[check], groups)) for check in policy.bounds]
     pairs = sum(groups * (groups - 1) for groups in counted)
-    family = Family(alarms.windows_a_month(length), 0, pairs, 1, k=1, n=1)
-    level = alarms.level(policy.false_alarms, family)
-    z = -NormalDist().inv_cdf(level / max(1, pairs))
+    z, expected = alarms.bound(policy.false_alarms, length, pairs)
     found = [_finding(policy, check, bound, groups, z) for check, bound in policy.bounds.items()]
     found.sort(key=lambda one: not one.exceeded)
-    return Fairness(tuple(found), alarms.expected(level, family))
+    return Fairness(tuple(found), expected)
 
 
 def _judged(policy: Policy, rate: Rate, groups: Sequence[Group]) -> list[Group]:

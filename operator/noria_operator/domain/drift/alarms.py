@@ -16,6 +16,7 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
 from math import ceil, comb
+from statistics import NormalDist
 from typing import Final
 
 MONTH: Final = timedelta(days=30.4375)
@@ -83,6 +84,16 @@ def level(alarms: float, tests: Family) -> float:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if expected(middle, tests) <= alarms else (low, middle)
     return low
+
+
+def bound(alarms: float, length: timedelta, tests: int) -> tuple[float, float]:
+    """(z, alarms a month at most) where one of so many bounds in one window of `length` is enough: each is
+    taken at `z` standard errors, so that `alarms` a month are expected at most.
+    """
+    family = Family(windows_a_month(length), 0, tests, 1, k=1, n=1)
+    once = level(alarms, family)
+    # Not of 1 - level, which is 1 where the level is tiny.
+    return -NormalDist().inv_cdf(once / max(1, tests)), expected(once, family)
 
 
 def _again(level: float, tests: Family) -> float:

@@ -12,11 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from statistics import NormalDist
 from typing import Final
 
 from noria_operator.domain.drift import alarms
-from noria_operator.domain.drift.alarms import Family
 from noria_operator.domain.drift.columns import Column, Seen
 from noria_operator.domain.proportions import wilson
 
@@ -104,9 +102,7 @@ def judge(
 ) -> Dirt:
     """Judge a window of `length` with so many `rows`."""
     checks = CHECKS * len(columns) + 1
-    family = Family(alarms.windows_a_month(length), 0, checks, 1, k=1, n=1)
-    level = alarms.level(policy.false_alarms, family)
-    z = -NormalDist().inv_cdf(level / max(1, checks))  # not of 1 - level, which is 1 where the level is tiny
+    z, expected = alarms.bound(policy.false_alarms, length, checks)
     found = [
         violation
         for column in columns
@@ -116,7 +112,7 @@ def judge(
     if rows < policy.min_rows:
         found.append(Violation("", Check.VOLUME, float(rows), float(rows), float(policy.min_rows), rows))
     found.sort(key=lambda one: (one.check is not Check.VOLUME, one.tolerated - one.share))
-    return Dirt(tuple(found), checks, rows, alarms.expected(level, family))
+    return Dirt(tuple(found), checks, rows, expected)
 
 
 def _refused(policy: DirtPolicy, asked: Asked, z: float) -> Iterator[Violation]:
