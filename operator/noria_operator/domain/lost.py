@@ -73,8 +73,7 @@ class Stretch:
 
 def level(stretch: Stretch, direction: Direction) -> float:
     """The quality that the version surely held over the stretch, on its worse side."""
-    sign = 1 if direction is Direction.HIGHER else -1
-    return stretch.mean - sign * stretch.beyond(OF_LEVEL, _LONG)
+    return direction.worsened(stretch.mean, stretch.beyond(OF_LEVEL, _LONG))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +89,8 @@ class Asked:
 def continued(stretch: Stretch, measured: Measured, labels: int, asked: Asked) -> Stretch:
     """The stretch with one window more, while its mean is worse than the threshold; else none."""
     direction, best = asked.direction, asked.best
-    sign = 1 if direction is Direction.HIGHER else -1
     most = inf if asked.alone else max(_DROPS * abs(best - asked.threshold), _ERRORS * measured.error)
-    value = best - sign * min(direction.gain(best, measured.value), most)
+    value = direction.worsened(best, min(direction.gain(best, measured.value), most))
     found = stretch.plus(value, measured.error, labels)
     return found if direction.better(asked.threshold, found.mean) else Stretch()
 

@@ -39,6 +39,10 @@ class Direction(Enum):
         """How much better `one` is than `other`; negative where it is worse."""
         return one - other if self is Direction.HIGHER else other - one
 
+    def worsened(self, one: float, by: float) -> float:
+        """The value that is `by` worse than `one`."""
+        return one - by if self is Direction.HIGHER else one + by
+
 
 DIRECTIONS: Final[dict[str, Direction]] = {
     **dict.fromkeys(

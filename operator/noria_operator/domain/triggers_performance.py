@@ -17,7 +17,7 @@ from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.api.types import format_decimal, format_duration
 from noria_operator.domain.lost import Asked, Stretch, continued, level, surely_lost
 from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
-from noria_operator.domain.quality import DIRECTIONS, Direction
+from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, in_a_row, opened_at, window_key
 from noria_operator.domain.triggers_cost import weighed
@@ -210,7 +210,7 @@ def _threshold(rule: Performance, best: str | None) -> float | None:
     if best is None or rule.relative_drop is None:
         return None
     allowed = float(rule.relative_drop) * abs(float(best))
-    return float(best) + (-allowed if DIRECTIONS[rule.metric] is Direction.HIGHER else allowed)
+    return DIRECTIONS[rule.metric].worsened(float(best), allowed)
 
 
 def _best(rule: Performance, known: str | None, held: float) -> str:
