@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from math import isfinite
 from typing import Any, Final
 
@@ -100,17 +100,10 @@ def lives(matrix: Iterable[Any]) -> list[Life]:
     """The processes that samples of `STARTED_METRIC` tell of."""
     found: list[Life] = []
     for series in matrix:
-        pod, current = _pod(series), None
-        for at, text in series["values"]:
-            value = _number(text)
-            if current is not None and current.started == value:
-                current = Life(pod, value, current.first, float(at))
-            else:
-                if current is not None:
-                    found.append(current)
-                current = Life(pod, value, float(at), float(at))
-        if current is not None:
-            found.append(current)
+        pod = _pod(series)
+        for value, of_one in groupby(series["values"], key=lambda sample: _number(sample[1])):
+            times = [float(at) for at, _ in of_one]
+            found.append(Life(pod, value, times[0], times[-1]))
     return found
 
 
