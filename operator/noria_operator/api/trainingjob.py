@@ -20,6 +20,7 @@ from noria_operator.api.status import (
 )
 from noria_operator.api.training_data import TrainingData
 from noria_operator.api.trainingjob_status import (
+    REFUSALS,
     ArtifactStatus,
     EvaluationStatus,
     GateStatus,
@@ -44,6 +45,7 @@ from noria_operator.api.types import (
 )
 
 __all__ = [
+    "REFUSALS",
     "ArtifactStatus",
     "Data",
     "Deadlines",

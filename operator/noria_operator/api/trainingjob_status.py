@@ -7,7 +7,7 @@ reserved or measured once (version number, evaluation) is never computed a secon
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -68,6 +68,10 @@ class TrainingFailure(StrEnum):
     """No node can take the pod."""
     VOLUME_UNAVAILABLE = "VolumeUnavailable"
     """A claim is missing, unbound or cannot be mounted."""
+
+
+REFUSALS: Final = frozenset({TrainingFailure.GATE_FAILED, TrainingFailure.DATA_REFUSED})
+"""Failures of a run that went as it should: its rows, or its model, were judged and refused."""
 
 
 class DataViolation(Status):

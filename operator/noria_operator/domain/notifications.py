@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from noria_operator.api import names
 from noria_operator.api.modelversion import VersionPhase
-from noria_operator.api.trainingjob import TrainingFailure
+from noria_operator.api.trainingjob import REFUSALS
 from noria_operator.domain.budget import Block
 from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.training_times import moment
@@ -119,8 +119,7 @@ def _training(obj: Json, since: datetime) -> Iterator[Occurrence]:
         at = moment(one["lastTransitionTime"])
         if at <= since:
             continue
-        refusals = (TrainingFailure.GATE_FAILED, TrainingFailure.DATA_REFUSED)
-        failed = GATE_FAILED if one["reason"] in refusals else FAILED
+        failed = GATE_FAILED if one["reason"] in REFUSALS else FAILED
         type_ = SUCCEEDED if one["type"] == "Complete" else failed
         why = (status.get("trigger") or {}).get("name")
         message = one.get("message", "") + (f" (retraining, trigger {why})" if why else "")

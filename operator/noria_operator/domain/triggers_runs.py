@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
+from noria_operator.api.trainingjob import REFUSALS, TrainingPhase
 from noria_operator.api.types import format_decimal
 from noria_operator.domain.budget import Past
 from noria_operator.domain.quantities import amount
@@ -75,8 +75,7 @@ def _result(job: Json | None, made: Json | None, deployment: Json | None, *, las
         return ""
     if status.get("phase") == TrainingPhase.FAILED:
         failed = [one for one in status.get("conditions", []) if one["type"] == "Failed"]
-        refusals = (TrainingFailure.GATE_FAILED, TrainingFailure.DATA_REFUSED)
-        refused = any(one.get("reason") in refusals for one in failed)
+        refused = any(one.get("reason") in REFUSALS for one in failed)
         return "Refused" if refused else "Failed"
     if made is None:
         # Its ModelVersion may not have been seen yet; the next run says that it was waited for long enough.
