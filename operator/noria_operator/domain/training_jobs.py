@@ -36,7 +36,7 @@ _OURS: Final[Json] = {
     "requests": {"cpu": "100m", "memory": "256Mi"},
     "limits": {"cpu": "2", "memory": "4Gi"},
 }
-_EVALUATION_LIMIT: Final = timedelta(hours=1)
+_OUR_LIMIT: Final = timedelta(hours=1)
 REFUSED: Final = 1
 """Exit code of our own programs that says "looked at and refused"."""
 _USELESS: Final = [REFUSED, 2]
@@ -127,13 +127,10 @@ def selection_job(obj: Json, spec: TrainingJobSpec, images: Images) -> Json:
     ]
     env = {contract.ENV_SELECTIONS: json.dumps(asked)}
     program = _ours("selection", env, tuple(_place(source) for source in sources), images)
-    return _job(
+    return _own_job(
         obj,
         select_name(obj["metadata"]["name"]),
         pod_template(program, placement(_wire(spec)), _labels(obj, names.TRAINING_JOB, "select")),
-        stop_on=_USELESS,
-        retries=2,
-        active=_EVALUATION_LIMIT,
     )
 
 
@@ -148,10 +145,9 @@ def check_job(obj: Json, spec: TrainingJobSpec, champion: Bundle | None, images:
         env["NORIA_CHECK_DATA_SELECT"] = json.dumps(_select(obj, source))
     if rule.time_column is not None:
         env["NORIA_CHECK_TIME"] = rule.time_column
-    if champion is not None:
-        env |= {"NORIA_CHAMPION": champion.place.location.as_seen, "NORIA_CHAMPION_DIGEST": champion.digest}
+    env |= _champion(champion)
     places = (*([champion.place] if champion else []), _place(source))
-    job = _job(
+    job = _own_job(
         obj,
         check_name(obj["metadata"]["name"]),
         pod_template(
@@ -159,9 +155,6 @@ def check_job(obj: Json, spec: TrainingJobSpec, champion: Bundle | None, images:
             placement(_wire(spec)),
             _labels(obj, names.TRAINING_JOB, "check"),
         ),
-        stop_on=_USELESS,
-        retries=2,
-        active=_EVALUATION_LIMIT,
     )
     job["metadata"]["annotations"] = {CHAMPION_ANNOTATION: champion.version if champion else ""}
     return job
@@ -183,7 +176,7 @@ def fingerprint_job(
     program = _ours("fingerprint", env, (_place(source),), images)
     labels = _labels(obj, names.CONTINUOUS_TRAINING, "fingerprint")
     template = pod_template(program, placement(_wire(spec)), labels)
-    job = _job(obj, name, template, stop_on=_USELESS, retries=2, active=_EVALUATION_LIMIT)
+    job = _own_job(obj, name, template)
     # Its word is read at once; should nobody be there to delete it, it goes by itself.
     job["spec"]["ttlSecondsAfterFinished"] = 3600
     return job
@@ -239,18 +232,14 @@ def evaluation_job(
     if spec.slices:
         by_slice = list(dict.fromkeys(gate.metric for gate in spec.gates if gate.by_slice))
         env |= {contract.ENV_SLICES: _slices(spec), contract.ENV_SLICE_METRICS: ",".join(by_slice)}
-    if champion is not None:
-        env |= {"NORIA_CHAMPION": champion.place.location.as_seen, "NORIA_CHAMPION_DIGEST": champion.digest}
+    env |= _champion(champion)
     bundles = [challenger.place, *([champion.place] if champion else [])]
     images = replace(images, server=spec.evaluation.image or images.server)
     program = _ours("evaluate", env, (*bundles, _place(held_out)), images)
-    job = _job(
+    job = _own_job(
         obj,
         evaluate_name(obj["metadata"]["name"]),
         pod_template(program, placement(_wire(spec)), _labels(obj, names.TRAINING_JOB, "evaluate")),
-        stop_on=_USELESS,
-        retries=2,
-        active=_EVALUATION_LIMIT,
     )
     job["metadata"]["annotations"] = {CHAMPION_ANNOTATION: champion.version if champion else ""}
     return job
@@ -260,13 +249,10 @@ def verification_job(obj: Json, bundle: Bundle, images: Images, *, attempt: int 
     """The Job that checks that a ModelVersion's artifact exists and has the stated digest."""
     env = {contract.ENV_BUNDLE: bundle.place.location.as_seen, contract.ENV_DIGEST: bundle.digest}
     program = _ours("verify", env, (bundle.place,), images)
-    job = _job(
+    job = _own_job(
         obj,
         verify_name(obj["metadata"]["name"], attempt),
         pod_template(program, {}, _labels(obj, names.MODEL_VERSION, "verify")),
-        stop_on=_USELESS,
-        retries=2,
-        active=_EVALUATION_LIMIT,
     )
     # A version stays for years; its Job goes once there was time to look at the log.
     job["spec"]["ttlSecondsAfterFinished"] = 3600
@@ -320,6 +306,18 @@ def _ours(module: str, env: dict[str, str], places: tuple[Place, ...], images: I
         resources=_OURS,
         pull_policy=images.pull_policy,
     )
+
+
+def _champion(bundle: Bundle | None) -> dict[str, str]:
+    """Where a program of ours finds the champion; nothing where there is none."""
+    if bundle is None:
+        return {}
+    return {"NORIA_CHAMPION": bundle.place.location.as_seen, "NORIA_CHAMPION_DIGEST": bundle.digest}
+
+
+def _own_job(obj: Json, name: str, template: Json) -> Json:
+    """A Job of a program of ours: tried again where that may help, an hour long at most."""
+    return _job(obj, name, template, stop_on=_USELESS, retries=2, active=_OUR_LIMIT)
 
 
 def _job(
