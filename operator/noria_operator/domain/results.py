@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from noria_operator.api.modelversion import DataType
-from noria_operator.api.slices import MOST_COMPARED
+from noria_operator.api.slices import MOST_COMPARED, Column, Group
 from noria_operator.api.types import Digest, MetricName, Sha256, format_decimal
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.training_locations import Location, LocationError
@@ -123,16 +123,10 @@ class Scores(_Part):
     champion: Metrics | None = None
 
 
-Column = Annotated[str, Field(min_length=1, max_length=128)]
-Slice = tuple[Column, Column, Count, MetricName, Number, Number | None, Number | None]
-"""Column, group, rows, metric, challenger, champion, standard error of the difference."""
-
-
-def _tuples(value: object) -> object:
-    """JSON has no tuples."""
-    return (
-        [tuple(one) if isinstance(one, list) else one for one in value] if isinstance(value, list) else value
-    )
+Slice = Annotated[
+    tuple[Column, Group, Count, MetricName, Number, Number | None, Number | None], Field(strict=False)
+]
+"""Column, group, rows, metric, challenger, champion, standard error of the difference; a list in JSON."""
 
 
 class EvaluationResult(_Part):
@@ -141,7 +135,7 @@ class EvaluationResult(_Part):
     rows: Annotated[int, Field(ge=1, le=2**53)]
     digest: Digest
     metrics: Scores
-    slices: Annotated[list[Slice], BeforeValidator(_tuples), Field(max_length=MOST_COMPARED)] = []
+    slices: Annotated[list[Slice], Field(max_length=MOST_COMPARED)] = []
     slices_left_out: Annotated[Count, Field(alias="slicesLeftOut")] = 0
 
 
