@@ -128,7 +128,7 @@ class Toleration(Spec):
 
 
 class TopologySpread(Spec):
-    "How pods are spread over zones or nodes; the selector is Noria's."
+    """How pods are spread over zones or nodes; the selector is Noria's."""
 
     max_skew: int = Field(
         ge=1, le=1000, description="By how many pods two domains may differ at most, for example 1."

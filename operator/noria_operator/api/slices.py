@@ -16,7 +16,9 @@ from noria_serving.contract import SLICE_MOST_VALUES, SLICINGS
 
 METRICS: Final = ("accuracy", "logloss", "auc", "mae", "rmse")
 """What the evaluation can compare by slice."""
+MOST_SLICES: Final = SLICINGS
 MOST_COMPARED: Final = 128
+"""Slices, by each metric, of an evaluation."""
 Column = Annotated[str, Field(min_length=1, max_length=128)]
 Group = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -40,9 +42,6 @@ class Slice(Spec):
             holds=lambda it: it.bounds is None or it.values is None,
         ),
     )
-
-
-MOST_SLICES: Final = SLICINGS
 
 
 class SliceScore(Spec):

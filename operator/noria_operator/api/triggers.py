@@ -192,8 +192,9 @@ KINDS: Final = (
     *("performance", "estimatedPerformance", "conceptDrift", "schedule", "maxAge", "newSamples"),
     *("dataChange", "drift", "dataQuality", "fairness", "combine"),
 )
-_FIELDS: Final = tuple((kind, to_snake(kind)) for kind in KINDS)
 """Wire names of the fields of which a trigger has exactly one."""
+_FIELDS: Final = tuple((kind, to_snake(kind)) for kind in KINDS)
+"""The same, and what they are called in Python."""
 _EFFECTS: Final = {
     "Drift": "Warn",
     "EstimatedPerformance": "Warn",
