@@ -60,7 +60,7 @@ def worst(
         return False, f"by slice: {reason}"
     z = -NormalDist().inv_cdf(LEVEL / len(judged))
     tolerated = float(gate.max_drop or 0)
-    losing = [one for one in judged if _loss(one, direction) - z * float(one.error or 0) > tolerated]
+    losing = [one for one in judged if _surely(one, direction, z) > tolerated]
     losing.sort(key=lambda one: -_loss(one, direction))
     rule = f"may lose {gate.max_drop} in no slice ({direction.value} is better)"
     versus = f"of champion {champion_version}"
@@ -81,9 +81,13 @@ def _loss(one: Sliced, direction: Direction) -> float:
     return -float(direction.gain(one.challenger, one.champion or Decimal(0)))
 
 
+def _surely(one: Sliced, direction: Direction, z: float) -> float:
+    """By how much it is worse at least, at `z` standard errors."""
+    return _loss(one, direction) - z * float(one.error or 0)
+
+
 def _words(one: Sliced, direction: Direction, z: float, versus: str) -> str:
-    surely = _loss(one, direction) - z * float(one.error or 0)
     return (
         f"{one.feature}={one.group} ({one.rows} rows) {one.challenger} against {one.champion} {versus}, "
-        f"a loss of surely {max(0.0, surely):.4g} or more"
+        f"a loss of surely {max(0.0, _surely(one, direction, z)):.4g} or more"
     )
