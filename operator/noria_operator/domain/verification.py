@@ -129,11 +129,10 @@ def _again(matter: Matter, reason: str, message: str) -> VersionPlan:
     """Another Job later, as if there had been none before."""
     tried = trial_of(matter.obj).attempt
     wait = min(FIRST_RETRY * 2 ** min(tried - 1, 10), LAST_RETRY)
-    trial = Trial(tried + 1, matter.now.replace(microsecond=0) + wait)
-    uri, when = matter.version.spec.artifact.uri, stamp(trial.not_before or matter.now)
-    text = f"{uri} could not be verified, attempt {tried}: {message}; it is tried again at {when}"
-    status = matter.says(VersionPhase.VALIDATING, reason, text, trial=trial)
-    return VersionPlan(status, due=trial.not_before, notices=(Notice("Warning", reason, status["message"]),))
+    uri, at = matter.version.spec.artifact.uri, matter.now.replace(microsecond=0) + wait
+    text = f"{uri} could not be verified, attempt {tried}: {message}; it is tried again at {stamp(at)}"
+    status = matter.says(VersionPhase.VALIDATING, reason, text, trial=Trial(tried + 1, at))
+    return VersionPlan(status, due=at, notices=(Notice("Warning", reason, status["message"]),))
 
 
 def _verified(matter: Matter, run: Run) -> VersionPlan:
