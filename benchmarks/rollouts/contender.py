@@ -90,11 +90,11 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
     await contender.prepare(keys)
     before = Meter.of(contender)
     creates = [partial(contender.create, key) for key in keys]
-    healthy = await _until_all(watched, creates, contender.healthy)
+    healthy = await until_all(watched, creates, contender.healthy)
     created = await _at_rest(contender)
     tell(f"{contender.name}: {count} healthy", healthy, created.since(before))
     changes = [partial(contender.change, key) for key in keys]
-    first = await _until_all(watched, changes, contender.at_first_step)
+    first = await until_all(watched, changes, contender.at_first_step)
     changed = await _at_rest(contender)
     tell("  at the first step", first, changed.since(created))
     idle_requests, idle_cpu, memory = await _idle(contender)
@@ -167,15 +167,16 @@ async def _at_rest(contender: Contender) -> Meter:
     return Meter.of(contender)
 
 
-async def _until_all(
+async def until_all(
     watched: Watched,
     requests: Sequence[Callable[[], Awaitable[object]]],
     condition: Callable[[Json], bool],
 ) -> float:
+    """Seconds until as many objects met the condition as requests were sent; one that fails ends it."""
     start = time.monotonic()
-    sending = asyncio.create_task(in_parallel(requests))
-    met = await watched.until(condition, len(requests), seconds=LONGEST)
-    await sending
+    async with asyncio.TaskGroup() as group:
+        group.create_task(in_parallel(requests))
+        met = await watched.until(condition, len(requests), seconds=LONGEST)
     return met[-1] - start
 
 

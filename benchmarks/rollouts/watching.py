@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class Watched:
 
 @asynccontextmanager
 async def watching(kubeconfig: Path, kind: Kind) -> AsyncIterator[Watched]:
-    """Watch all objects of a kind for the length of the block."""
+    """Watch all objects of a kind for the length of the block, which ends with the watch if that fails."""
     watched, endpoint = Watched(), from_kubeconfig(kubeconfig)
     url = f"{endpoint.server}/apis/{kind.group}/{kind.version}/{kind.plural}"
     connector = aiohttp.TCPConnector(ssl=endpoint.tls)
@@ -80,15 +81,15 @@ async def watching(kubeconfig: Path, kind: Kind) -> AsyncIterator[Watched]:
     ) as session:
 
         async def follow() -> None:
-            while True:  # the API server ends watches of a kind whose definition was just installed
+            while True:  # what was just installed is refused at first, and its watches end once
                 async with session.get(url, params={"watch": "1", "timeoutSeconds": "7200"}) as answer:
-                    async for line in answer.content:
-                        watched.take(json.loads(line))
+                    if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+                        answer.raise_for_status()
+                        async for line in answer.content:
+                            watched.take(json.loads(line))
                 await asyncio.sleep(0.1)
 
-        task = asyncio.create_task(follow())
-        try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(follow())
             yield watched
-        finally:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

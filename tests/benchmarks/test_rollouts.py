@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.rollouts.contender import Figures, keys_of
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from benchmarks.rollouts.contender import Figures, keys_of, until_all
 from benchmarks.rollouts.page import BEGIN, END, record
 from benchmarks.rollouts.pods import template
-from benchmarks.rollouts.watching import Watched
+from benchmarks.rollouts.watching import Watched, watching
+
+from noria_operator.kube import kinds
 
 Json = dict[str, Any]
 
@@ -45,6 +51,58 @@ async def test_what_never_comes_is_said_with_its_number() -> None:
     watched.take(event("one", "Healthy"))
     with pytest.raises(TimeoutError, match="1 of 2"):
         await watched.until(healthy, 2, seconds=0.01)
+
+
+async def test_a_kind_that_was_just_installed_is_asked_for_again(tmp_path: Path) -> None:
+    first = iter([web.json_response({"kind": "Status", "reason": "TooManyRequests"}, status=429)])
+
+    async def answer(_: web.Request) -> web.Response:
+        return next(first, web.Response(text=f"{json.dumps(event('one', 'Healthy'))}\n"))
+
+    async with api_server(answer, tmp_path) as kubeconfig, watching(kubeconfig, kinds.DEPLOYMENT) as watched:
+        assert len(await watched.until(healthy, 1, seconds=5)) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(403, "{}"), (200, '{"type": "ERROR", "object": {"kind": "Status", "metadata": {}}}\n')],
+)
+async def test_a_watch_that_fails_ends_what_waits_for_it(status: int, text: str, tmp_path: Path) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    async with asyncio.timeout(5), api_server(answer, tmp_path) as kubeconfig:
+        with pytest.raises(ExceptionGroup):
+            async with watching(kubeconfig, kinds.DEPLOYMENT) as watched:
+                await watched.until(healthy, 1, seconds=60)
+
+
+async def test_a_create_that_fails_ends_the_wait_for_all() -> None:
+    async def refused() -> None:
+        raise ConnectionError
+
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.timeout(5):
+            await until_all(Watched(), [refused], healthy)
+
+
+@asynccontextmanager
+async def api_server(
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]], folder: Path
+) -> AsyncIterator[Path]:
+    """One that answers like this; gives its kubeconfig."""
+    app = web.Application()
+    app.router.add_get("/apis/apps/v1/deployments", answer)
+    async with TestServer(app) as server:
+        config = {
+            "current-context": "it",
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "clusters": [{"name": "it", "cluster": {"server": str(server.make_url("/"))}}],
+            "users": [{"name": "it", "user": {}}],
+        }
+        path = folder / "kubeconfig"
+        path.write_text(json.dumps(config))
+        yield path
 
 
 def test_a_hundred_rollouts_share_a_namespace() -> None:
