@@ -55,7 +55,10 @@ class Budget(Spec):
 class Template(Spec):
     """The TrainingJob that a trigger starts."""
 
-    spec: TrainingJobSpec = Field(description="Spec of the TrainingJob; deployment is filled in.")
+    spec: TrainingJobSpec = Field(
+        description="Spec of the TrainingJob, which `kubectl explain tj.spec` describes; deployment is "
+        "filled in."
+    )
 
 
 class ContinuousTrainingSpec(Spec):

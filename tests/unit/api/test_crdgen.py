@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_fiel
 
 from noria_operator.api.crdgen import SchemaError, structural_schema
 from noria_operator.api.crdgen.__main__ import main, outdated
+from noria_operator.api.crdgen.brevity import brief
 from noria_operator.api.crdgen.files import SIZE_LIMIT, generated_files
 from noria_operator.api.crdgen.kinds import DEFINITIONS, Definition, crd
 from noria_operator.api.schema import PRESERVE, STORE_DEFAULT, ListMap, ListSet, Rule, Spec
@@ -318,6 +319,38 @@ def test_conditions_merge_by_type(definition: Definition) -> None:
         "map",
         ["type"],
     )
+
+
+def _undescribed(schema: Json) -> Json:
+    """The schema without any description."""
+    inner = {"properties": lambda it: {name: _undescribed(one) for name, one in it.items()}}
+    inner |= dict.fromkeys(("items", "additionalProperties"), _undescribed)
+    return {
+        key: inner[key](value) if key in inner and isinstance(value, dict) else value
+        for key, value in schema.items()
+        if key != "description" or not isinstance(value, str)
+    }
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda it: it.plural)
+def test_a_brief_crd_differs_in_descriptions_alone_and_has_one_for_every_field(
+    definition: Definition,
+) -> None:
+    short = brief(crd(definition), definition.borrowed)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert short != root(definition)
+    assert _undescribed(short) == _undescribed(root(definition))
+    silent = [path for path, schema, _ in _properties(short) if not schema.get("description")]
+    assert silent == [".metadata", ".metadata.name"]
+
+
+def test_a_borrowed_field_says_its_first_sentence_and_the_page_says_all() -> None:
+    whole = "Longest time from the start until a pod runs, for example 30m. Default: 1h."
+    files = {path.as_posix(): text for path, text in generated_files().items()}
+    assert whole in files["docs/api/continuoustraining.md"]
+    training = files["crds/noria.dev_continuoustrainings.yaml"]
+    assert whole not in training and whole.removesuffix(" Default: 1h.") in training
+    assert whole in files["crds/noria.dev_trainingjobs.yaml"]
+    assert "Refuse: nothing is trained. Warn: it is written down. Default: Refuse." in training
 
 
 def test_generated_files_are_below_the_size_limit_and_parse() -> None:

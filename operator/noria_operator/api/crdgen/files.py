@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import yaml
 
+from noria_operator.api.crdgen.brevity import brief
 from noria_operator.api.crdgen.kinds import DEFINITIONS, Definition, crd
 from noria_operator.api.crdgen.reference import reference
 from noria_operator.api.routers import table
@@ -78,7 +79,7 @@ def generated_files() -> Mapping[PurePosixPath, str]:
     for definition in DEFINITIONS:
         name = f"noria.dev_{definition.plural}.yaml"
         body = crd(definition)
-        plain = f"# {_NOTICE}\n{to_yaml(body)}"
+        plain = f"# {_NOTICE}\n{to_yaml(brief(body, definition.borrowed))}"
         if len(plain.encode()) >= SIZE_LIMIT:
             raise ValueError(f"{name} has {len(plain.encode())} bytes; the limit is {SIZE_LIMIT}")
         files[PurePosixPath("crds") / name] = plain
@@ -93,7 +94,7 @@ def generated_files() -> Mapping[PurePosixPath, str]:
 
 def chart_template(definition: Definition) -> str:
     """The CRD as a template of the chart, with the switch and the keep annotation."""
-    body = crd(definition)
+    body = brief(crd(definition), definition.borrowed)
     text = to_yaml({"spec": body["spec"]})
     if "{{" in text:
         raise ValueError(

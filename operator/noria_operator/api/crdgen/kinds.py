@@ -46,6 +46,8 @@ class Definition:
     phase: str | None = "Pending"
     scale: Json | None = None
     kind: str = field(default="")
+    borrowed: tuple[str, ...] = ()
+    """Paths below which another kind's fields stand, which that kind's CRD describes in whole."""
 
     @property
     def plural(self) -> str:
@@ -137,6 +139,7 @@ DEFINITIONS: Final = (
         ),
         selectable=(".spec.deployment",),
         phase=None,
+        borrowed=("spec.template.spec",),
     ),
 )
 

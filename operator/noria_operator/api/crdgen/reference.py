@@ -28,7 +28,7 @@ def reference(definition: Definition, crd: Json) -> str:
         "",
         f"`{crd['spec']['group']}/{version['name']}`, `kubectl get {names['plural']}` "
         f"or `{names['shortNames'][0]}`, category `{names['categories'][0]}`. "
-        f"`kubectl explain {names['singular']}.spec` shows the same.",
+        f"`kubectl explain {names['singular']}.spec` shows the same{_shorter(definition)}.",
         "",
     ]
     for part in ("spec", "status"):
@@ -38,6 +38,11 @@ def reference(definition: Definition, crd: Json) -> str:
     lines += ["## Rules", "", "| field | what the API server says |", "|---|---|"]
     lines += [f"| {_code(path)} | {_cell(message)} |" for path, message in _rules(schema, "")]
     return "\n".join(lines) + "\n"
+
+
+def _shorter(definition: Definition) -> str:
+    """What is shorter in the CRD than on this page."""
+    return "".join(f", and of `{path}` the first sentences" for path in definition.borrowed)
 
 
 def _fields(schema: Json, path: str) -> Iterator[tuple[str, Json, bool]]:
