@@ -38,8 +38,6 @@ class Traffic:
 
     seen: Mapping[str, Seen]
     reference: Reference | None
-    until: datetime | None = None
-    """Until when; None: now."""
     groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
     """By column of its slices."""
     task: str = ""

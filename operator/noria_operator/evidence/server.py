@@ -94,8 +94,12 @@ class Totals:
         """What pods of `version` predicted, in its frozen bins; None where none did."""
         return windows.predicted(self.counts, version)
 
+    def labelled(self) -> int:
+        """Labelled rows, of all versions."""
+        return windows.labelled(self.counts)
+
     def number(self, place: str) -> int:
-        """One count, such as `predictions` or `feedback/matched`."""
+        """One count, such as `predictions` or `malformed`."""
         return sum(self.counts.get(place, ()))
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import accumulate
 from typing import Any
 
+from noria_operator.domain import label_delay
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift import columns
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
@@ -23,7 +23,7 @@ from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.evidence.flat import Flat
 from noria_operator.evidence.growth import Growth, Vector, below, subtract
-from noria_serving.contract import COUNTERS_SCHEMA, DELAY_BOUNDS, REFERENCE_SCHEMA, SCORE_BINS
+from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE_SCHEMA, SCORE_BINS
 
 _ERRORS = ("count", "over", "under", "squared", "clipped")
 _BESIDE = ("missing", "unseen", "low", "high")
@@ -111,15 +111,16 @@ def errors(counts: Vector, version: str) -> Errors:
     return Errors(**{name: sum(counts[f"{prefix}{unit}/{name}"]) for name in told}, unit=float(unit))
 
 
+def labelled(counts: Vector) -> int:
+    """Labelled rows of all versions; a message of feedback may bring several."""
+    of_classes = sum(sum(counts[place]) for place in below(counts, "scores/"))
+    of_numbers = (counts[place] for place in below(counts, "errors/") if place.endswith("/count"))
+    return of_classes + sum(map(sum, of_numbers))
+
+
 def median_delay(counts: Vector) -> timedelta | None:
-    """Half of the labels came within this time, as the upper end of a bucket; None without labels, and where
-    it is longer than the longest bucket.
-    """
-    buckets = counts.get("label_delay/buckets", ())
-    for bound, within in zip(DELAY_BOUNDS, accumulate(buckets), strict=False):
-        if 2 * within >= sum(buckets) > 0:
-            return timedelta(seconds=bound)
-    return None
+    """Half of the labels came within this time."""
+    return label_delay.median(counts.get("label_delay/buckets", ()))
 
 
 def seen(counts: Vector, version: str) -> dict[str, Seen]:

@@ -218,6 +218,16 @@ def test_labels_are_what_the_version_predicts() -> None:
     assert isinstance(windows.joined(untold.counts, "m-1", "rmse"), Errors), "a server of an earlier release"
 
 
+def test_labelled_rows_are_those_of_all_versions_and_not_messages() -> None:
+    """One message of feedback may bring the labels of 64 rows."""
+    scores = {name: {"negatives": [1] + [0] * 199, "positives": [4] + [0] * 199} for name in ("m-1", "m-2")}
+    errors = {"fare-1": {"count": 7, "over": 100, "under": 0, "squared": 900, "clipped": 1}}
+    told = parse(body(scores=scores, errors=errors, error_units={"fare-1": 0.25}, feedback={"matched": 3}))
+    assert told is not None
+    assert windows.labelled(told.counts) == 2 * 5 + 7
+    assert windows.labelled({}) == 0
+
+
 def test_what_nobody_asks_for_is_not_added_up() -> None:
     class Untouched(dict[str, tuple[int, ...]]):
         def get(self, place: str, default: Any = None) -> Any:

@@ -1,0 +1,164 @@
+"""Triggers that look at what was counted of predictions and labels: from which moment on, and what they say.
+
+Comes in: a trigger, its entry in status, the champion, counts since that moment. Goes out: a request.
+Invariant: a cluster and a rehearsal over a recorded history ask here, so that both decide alike; who counts,
+and how, is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from noria_operator.api.performance import EstimatedPerformance
+from noria_operator.api.triggers import Performance, TriggerSpec
+from noria_operator.domain import triggers_estimated as estimated
+from noria_operator.domain import triggers_monitoring as monitoring
+from noria_operator.domain.drift.columns import Reference, Seen
+from noria_operator.domain.drift.dirt import Asked
+from noria_operator.domain.fairness import Group, Slicing
+from noria_operator.domain.performance import Labelled
+from noria_operator.domain.predictions import Outputs
+from noria_operator.domain.triggers import Champion, Json, Request, opened_at
+from noria_operator.domain.triggers_concept import concept_drift
+from noria_operator.domain.triggers_performance import Coverage, performance, window_start
+from noria_operator.domain.triggers_samples import counted_since, new_samples
+
+
+class Counts(Protocol):
+    """What was counted since a moment, summed over everything that counts; versions by their names."""
+
+    def joined(self, version: str, metric: str = "") -> Labelled:
+        """Labels of what `version` predicted."""
+
+    def task(self, version: str) -> str:
+        """Binary, multiclass or regression; empty where nobody tells."""
+
+    def outputs(self, version: str) -> Outputs | None:
+        """Predictions in bins that versions have in common."""
+
+    def predicted(self, version: str) -> Seen | None:
+        """Predictions in the frozen bins of `version`."""
+
+    def seen(self, version: str) -> dict[str, Seen]:
+        """Columns in the frozen bins of `version`, its predictions among them."""
+
+    def groups(self, version: str, slicings: Sequence[Slicing]) -> Mapping[str, Sequence[Group]]:
+        """Rows and labels by group, by feature."""
+
+    def median_delay(self) -> timedelta | None:
+        """Half of the labels came within this time."""
+
+    def labelled(self) -> int:
+        """Labelled rows of all versions."""
+
+    def number(self, place: str) -> int:
+        """One count of all versions, such as `requests/ok`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known now: counts of the open window up to now (None: there are none, or nobody tells them),
+    and the frozen bins of the champion, where they were asked for (`needs_reference`).
+    """
+
+    counts: Counts | None
+    reference: Reference | None = None
+
+
+def counts_since(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
+    """Since when counts go into the open window; None: it has yet to be opened, or the trigger has none."""
+    if trigger.performance is not None:
+        return window_start(entry, trigger.performance, champion)
+    if trigger.estimated_performance is not None:
+        return window_start(entry, estimated.as_performance(trigger.estimated_performance), champion)
+    if trigger.concept_drift is not None:
+        return opened_at(entry, champion)
+    if monitoring.rule_of(trigger) is not None:
+        return monitoring.window_start(trigger, entry, champion)
+    return counted_since(entry) if trigger.new_samples is not None else None
+
+
+def needs_reference(trigger: TriggerSpec, counts: Counts, champion: Champion) -> bool:
+    """Whether the champion's frozen bins have to be told, too."""
+    if trigger.estimated_performance is not None:
+        return counts.task(champion.name) == "regression"
+    return monitoring.rule_of(trigger) is not None
+
+
+def counted(
+    trigger: TriggerSpec,
+    entry: Json,
+    *,
+    champion: Champion | None,
+    evidence: Evidence,
+    now: datetime,
+    warmup: timedelta = timedelta(),
+) -> Request:
+    """What the trigger says at `now`, where the counts end; `entry` is what it said last."""
+    if trigger.performance is not None:
+        rule = trigger.performance
+        labels, seen = _labels(rule, champion, evidence.counts)
+        return performance(
+            trigger, rule, entry, champion=champion, labels=labels, now=now, seen=seen, warmup=warmup
+        )
+    if trigger.estimated_performance is not None:
+        told = _told(trigger.estimated_performance, champion, evidence)
+        return estimated.estimated(
+            trigger, trigger.estimated_performance, entry, champion=champion, scores=told.scores,
+            labels=told.labels, now=now, warmup=warmup, predicted=told.predicted,
+        )  # fmt: skip
+    if trigger.concept_drift is not None:
+        found = evidence.counts.joined(champion.name) if evidence.counts and champion else None
+        return concept_drift(trigger, entry, champion=champion, labels=found, now=now, warmup=warmup)
+    if monitoring.rule_of(trigger) is not None:
+        traffic = _traffic(champion, evidence)
+        return monitoring.watch(trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup)
+    joined = evidence.counts.labelled() if evidence.counts else None
+    return new_samples(trigger, entry, labels=joined, now=now)
+
+
+def _labels(
+    rule: Performance, champion: Champion | None, counts: Counts | None
+) -> tuple[Labelled | None, Coverage]:
+    """What was joined for the champion, and how much of its traffic that tells."""
+    if counts is None or champion is None:
+        return None, Coverage()
+    predicted = counts.predicted(champion.name)
+    coverage = Coverage(predicted.rows if predicted else 0, counts.median_delay())
+    return counts.joined(champion.name, rule.metric), coverage
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an estimate is made of."""
+
+    scores: Outputs | None = None
+    labels: Labelled | None = None
+    predicted: estimated.Predicted | None = None
+
+
+def _told(rule: EstimatedPerformance, champion: Champion | None, evidence: Evidence) -> _Told:
+    counts, reference = evidence.counts, evidence.reference
+    if counts is None or champion is None:
+        return _Told()
+    predicted, seen = None, counts.predicted(champion.name)
+    if reference is not None and seen is not None and counts.task(champion.name) == "regression":
+        predicted = estimated.Predicted(seen.bins, reference.errors)
+    return _Told(counts.outputs(champion.name), counts.joined(champion.name, rule.metric), predicted)
+
+
+def _traffic(champion: Champion | None, evidence: Evidence) -> monitoring.Traffic | None:
+    counts, reference = evidence.counts, evidence.reference
+    if counts is None or champion is None:
+        return None
+    malformed = counts.number("malformed")
+    return monitoring.Traffic(
+        counts.seen(champion.name),
+        reference,
+        groups=counts.groups(champion.name, reference.slices if reference else ()),
+        task=counts.task(champion.name),
+        asked=Asked(counts.number("requests/ok") + malformed, malformed),
+    )
