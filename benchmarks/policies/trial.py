@@ -18,6 +18,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from benchmarks.policies.rules import Policy
 from benchmarks.policies.streams import Stream
 from noria_operator.domain.drift.distances import psi, shares
+from noria_operator.domain.recorded import Predicted
 from noria_operator.domain.rehearsal import Rehearsal
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion
@@ -66,8 +67,8 @@ class Trial:
             for part, index in enumerate(np.array_split(known, LOOKS)):
                 at = _at(day) + part * DAY / LOOKS
                 for row in index[~np.isnan(self.scores[index])]:
-                    version = self.loop.champion.name
-                    self.loop.arrivals.add(at, version, float(self.scores[row]), bool(stream.labels[row]))
+                    known = Predicted(self.loop.champion.name, float(self.scores[row]))
+                    self.loop.arrivals.labelled(at, known, float(stream.labels[row]))
                 told = list(self.loop.until(at, took=RUN, ended=self._ended))
                 self.runs += sum(one.decision == "Started" for one in told)
             if self.policy.psi and self._drifted(day):

@@ -16,9 +16,10 @@ from noria_operator.api import names
 from noria_operator.api.types import parse_duration
 from noria_operator.cli import text
 from noria_operator.cli.cluster import Cluster, CommandError, Objects, command, find
+from noria_operator.cli.recorded_history import read
 from noria_operator.cli.report.command import made as made_report
 from noria_operator.cli.report.command import write
-from noria_operator.cli.simulate import policy, read, simulate
+from noria_operator.cli.simulate import policy, simulate
 
 LOOK_SECONDS = 1.0
 """Between two looks of `status --watch`."""
@@ -64,15 +65,20 @@ def parser() -> argparse.ArgumentParser:
     paper.add_argument("name", help="NAME, or KIND/NAME such as mv/flight-delay-4, md/… or ct/…")
     paper.add_argument("-o", "--output", type=Path, help="the file; default: NAME.html")
     trial = commands.add_parser(
-        "simulate", help="what a retraining policy would have done over recorded labels"
+        "simulate", help="what a retraining policy would have done over a recorded history"
     )
     trial.add_argument("name", nargs="?", help="name of the ContinuousTraining; not with --file")
     trial.add_argument(
         "-f", "--file", type=Path, help="a YAML file with the policy instead: needs no cluster"
     )
     trial.add_argument(
-        "--history", type=Path, required=True, help="CSV with columns time, score, label, perhaps version"
-    )
+        "--history", type=Path, required=True,
+        help="CSV: time, score or prediction, label; perhaps predicted, version and features",
+    )  # fmt: skip
+    trial.add_argument(
+        "--reference", action="append", default=[], metavar="[VERSION=]FILE",
+        help="reference.json of a bundle, or its folder: for triggers on what the model sees",
+    )  # fmt: skip
     trial.add_argument(
         "--training-time", type=parse_duration, default=timedelta(hours=1), help="of a run; default: 1h"
     )
@@ -138,7 +144,9 @@ def offline_run(options: argparse.Namespace) -> Iterable[str]:
 
 
 def _trial(options: argparse.Namespace, obj: dict[str, Any]) -> Iterable[str]:
-    return simulate(obj, read(options.history), took=options.training_time, every=options.every)
+    return simulate(
+        obj, read(options.history, options.reference), took=options.training_time, every=options.every
+    )
 
 
 def changes(look: Callable[[], list[str]], sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:

@@ -1,86 +1,49 @@
-"""`kubectl noria simulate`: what a ContinuousTraining's policy would have done over recorded labels.
+"""`kubectl noria simulate`: what a ContinuousTraining's policy would have done over a recorded history.
 
-In: the object, from the cluster or from a file, and a CSV of predictions with their outcomes: columns `time`
-(RFC 3339, when the label was known), `score` (0 to 1), `label` (0 or 1), and perhaps `version`. Out: lines.
-Decisions are `domain.rehearsal`'s, which are the operator's own. What a new version would have been worth
-nobody knows: the recorded quality stays what it was, so a loss that lasts asks again as soon as it may.
+In: the object, from the cluster or from a file, and a history (`recorded_history`). Out: lines. Decisions are
+`domain.rehearsal`'s, which are the operator's own. What a new version would have been worth nobody knows: the
+recorded quality stays what it was, so a loss that lasts asks again as soon as it may.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
 from noria_operator.api import names
 from noria_operator.api.parsing import InvalidSpec
 from noria_operator.cli.cluster import CommandError
+from noria_operator.cli.recorded_history import History, Row
 from noria_operator.cli.text import table
-from noria_operator.domain.rehearsal import Rehearsal, Told
+from noria_operator.domain.rehearsal import FROZEN_BINS, Rehearsal, Told
 from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion
 
 Json = dict[str, Any]
 
-_COLUMNS: Final = ("time", "score", "label")
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One labelled prediction."""
-
-    at: datetime
-    score: float
-    label: bool
-    version: str
-
-
-def simulate(obj: Json, rows: Iterable[Row], *, took: timedelta, every: timedelta) -> Iterator[str]:
+def simulate(obj: Json, history: History, *, took: timedelta, every: timedelta) -> Iterator[str]:
     """The decisions, then a summary. `took`: how long a training run takes; `every`: how often windows are
     looked at, beside the times that schedules and cooldowns name.
     """
-    told: list[Told] = []
-    loop: Rehearsal | None = None
-    count, next_look = 0, datetime.min.replace(tzinfo=UTC)
     try:
-        for row in rows:
-            if loop is None:
-                loop = Rehearsal(_fresh(obj, row.at), Champion(row.version, {}, row.at))
-            if row.version != loop.champion.name:
-                loop.champion = Champion(row.version, {}, row.at)
-            if row.at >= next_look:
-                told += _until(loop, row.at, took)
-                next_look = row.at + every
-            loop.arrivals.add(row.at, row.version, row.score, row.label)
-            count, last = count + 1, row.at
-        if loop is None:
-            raise CommandError("the history has no rows; it needs columns time, score and label")
-        told += _until(loop, last + every, took)
+        run = _Run(obj, history, took)
+        next_look = history.rows[0].predicted
+        for at, row, labelled in _in_order(history):
+            if at >= next_look:
+                run.look(at)
+                next_look = at + every
+            run.take(at, row, labelled=labelled)
+        run.look(at + every)
     except (InvalidSpec, ScheduleError) as error:
         raise CommandError(f"the policy cannot be used: {error}") from error
-    yield from _report(loop, told, count)
-
-
-def read(path: Path) -> Iterator[Row]:
-    """The rows of a CSV, in the order of their times."""
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            lines = csv.DictReader(stream)
-            missing = [name for name in _COLUMNS if name not in (lines.fieldnames or ())]
-            if missing:
-                raise CommandError(
-                    f"{path} has no column {', '.join(missing)}; it needs {', '.join(_COLUMNS)}"
-                )
-            rows = [_row(path, number, line) for number, line in enumerate(lines, 2)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CommandError(f"cannot read {path}: {error}") from error
-    return iter(sorted(rows, key=lambda row: row.at))
+    yield from _report(run, history)
 
 
 def policy(path: Path) -> Json:
@@ -95,16 +58,50 @@ def policy(path: Path) -> Json:
     return loops[0]
 
 
-def _row(path: Path, number: int, line: dict[str, str]) -> Row:
-    try:
-        at = datetime.fromisoformat(line["time"])
-        score, label = float(line["score"]), float(line["label"])
-    except (ValueError, TypeError) as error:
-        raise CommandError(f"{path} line {number}: {error}") from error
-    if not 0 <= score <= 1 or label not in (0, 1):
-        raise CommandError(f"{path} line {number}: score must be from 0 to 1, label 0 or 1")
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return Row(at.astimezone(UTC), score, bool(label), line.get("version") or "recorded")
+class _Run:
+    """The loop over the history. The champion is the version with most of the traffic between two looks, so
+    that a challenger with a small weight is none; it is as old as its first prediction.
+    """
+
+    def __init__(self, obj: Json, history: History, took: timedelta) -> None:
+        first = history.rows[0]
+        self._begun: dict[str, datetime] = {}
+        for one in history.rows:
+            self._begun.setdefault(one.row.version, one.predicted)
+        self.loop = Rehearsal(_fresh(obj, first.predicted), self._champion(first.row.version), history.model)
+        self.told: list[Told] = []
+        self._took, self._traffic = took, Counter[str]()
+
+    def take(self, at: datetime, row: Row, *, labelled: bool) -> None:
+        """A prediction, or its label."""
+        if labelled and row.label is not None:
+            self.loop.arrivals.labelled(at, row.row, row.label, delay=at - row.predicted)
+        else:
+            self.loop.arrivals.predicted(at, row.row)
+            self._traffic[row.row.version] += 1
+
+    def look(self, at: datetime) -> None:
+        """What is decided up to a moment; nobody knows what a run's version would have been worth."""
+        serving = self.loop.champion.name
+        if self._traffic:
+            most, rows = self._traffic.most_common(1)[0]
+            if rows > self._traffic[serving]:
+                self.loop.champion = self._champion(most)
+            self._traffic.clear()
+        ended = self.loop.finish
+        self.told += self.loop.until(
+            at, took=self._took, ended=lambda name, end: ended(name, end, champion=None)
+        )
+
+    def _champion(self, version: str) -> Champion:
+        return Champion(version, {}, self._begun[version])
+
+
+def _in_order(history: History) -> Iterator[tuple[datetime, Row, bool]]:
+    """Predictions and labels by time, each label after its prediction."""
+    events = [(one.predicted, one, False) for one in history.rows]
+    events += [(one.known, one, True) for one in history.rows if one.label is not None]
+    return iter(sorted(events, key=lambda event: event[0]))
 
 
 def _fresh(obj: Json, at: datetime) -> Json:
@@ -115,21 +112,19 @@ def _fresh(obj: Json, at: datetime) -> Json:
     return {name: obj[name] for name in ("apiVersion", "kind", "spec") if name in obj} | {"metadata": kept}
 
 
-def _until(loop: Rehearsal, now: datetime, took: timedelta) -> Iterator[Told]:
-    """What is decided up to `now`; nobody knows what a run's version would have been worth."""
-    return loop.until(now, took=took, ended=lambda name, at: loop.finish(name, at, champion=None))
-
-
-def _report(loop: Rehearsal, told: list[Told], count: int) -> Iterator[str]:
+def _report(run: _Run, history: History) -> Iterator[str]:
     rows = [("AT", "TRIGGER", "DECISION", "MESSAGE")]
-    rows += [(stamp(one.at), one.trigger, one.decision, one.message) for one in told]
+    rows += [(stamp(one.at), one.trigger, one.decision, one.message) for one in run.told]
     yield from table(rows)
-    started = [one for one in told if one.decision == "Started"]
-    by_trigger = {
-        name: sum(one.trigger == name for one in started) for name in {one.trigger for one in started}
-    }
-    why = ", ".join(f"{number} by {name}" for name, number in sorted(by_trigger.items()))
+    started = Counter(one.trigger for one in run.told if one.decision == "Started")
+    why = ", ".join(f"{number} by {name}" for name, number in sorted(started.items()))
+    labels = sum(one.label is not None for one in history.rows)
     yield ""
-    yield f"{count} labels, {len(started)} runs" + (f": {why}" if why else "")
-    if loop.left_out:
-        yield f"not simulated, as they need more than labels: {', '.join(loop.left_out)}"
+    yield (
+        f"{len(history.rows)} predictions, {labels} labels, {started.total()} runs"
+        + (f": {why}" if why else "")
+    )
+    for name, lacks in run.loop.left_out:
+        how = ": give --reference" if lacks == FROZEN_BINS else ""
+        yield f"not simulated: {name}, which needs {lacks}{how}"
+    yield from history.notes

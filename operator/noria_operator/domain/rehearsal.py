@@ -1,9 +1,9 @@
 """A ContinuousTraining in memory: what its policy would do, decided by the very code that decides in a
 cluster.
 
-Comes in: the object, labels as they arrive, the time. Goes out: what was decided, each change once.
-Invariants: nothing but `triggers_plan.decide` and the triggers themselves decides; time is what the caller
-says; the object in memory has exactly the status that a cluster's would have.
+Comes in: the object, predictions and labels as they arrive, the time. Goes out: what was decided, each change
+once. Invariants: nothing but `triggers_plan.decide` and the triggers themselves decides; time is what the
+caller says; the object in memory has exactly the status that a cluster's would have.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.parsing import parse_as
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.api.triggers import TriggerSpec
-from noria_operator.domain.quality import Labels
+from noria_operator.domain.performance import REGRESSION
+from noria_operator.domain.recorded import BINARY_MODEL, Arrivals, Model
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import in_order
+from noria_operator.domain.triggers_counted import Evidence, counted, counts_since
 from noria_operator.domain.triggers_hold import Watched
-from noria_operator.domain.triggers_performance import performance, window_start
+from noria_operator.domain.triggers_monitoring import rule_of
 from noria_operator.domain.triggers_plan import decide
-from noria_operator.domain.triggers_samples import counted_since, new_samples
 from noria_operator.domain.triggers_schedule import schedule
-from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]
 
+FROZEN_BINS: Final = "frozen bins"
+"""What triggers on what a model sees lack where nobody tells of its training."""
 _PASSES: Final = 6
 """Passes at one moment: a run takes two, the rest is room."""
 
@@ -46,48 +48,25 @@ class Told:
     message: str
 
 
-class Arrivals:
-    """Joined labels by the windows that are open; rows may be forgotten once they are counted."""
-
-    def __init__(self) -> None:
-        self._windows: dict[tuple[datetime, str], tuple[list[int], list[int]]] = {}
-
-    def add(self, at: datetime, version: str, score: float, label: bool) -> None:
-        """One labelled prediction that was joined at `at`."""
-        index = min(SCORE_BINS - 1, max(0, int(score * SCORE_BINS)))
-        for (since, name), counts in self._windows.items():
-            if at >= since and name in (version, ""):
-                counts[label][index] += 1
-
-    def labels(self, since: datetime, version: str = "") -> Labels:
-        """What was joined in an open window, with predictions of a version; of all when it is empty."""
-        known = self._windows.get((since, version))
-        return Labels.of(*known) if known else Labels.none()
-
-    def watch(self, windows: set[tuple[datetime, str]]) -> None:
-        """Count for these windows from now on, and for no others: when they began, and which version."""
-        self._windows = {
-            key: self._windows.get(key) or ([0] * SCORE_BINS, [0] * SCORE_BINS) for key in windows
-        }
-
-
 class Rehearsal:
     """One loop. Let time pass with `until`; say with `finish` how a run ended."""
 
-    def __init__(self, obj: Json, champion: Champion) -> None:
+    def __init__(self, obj: Json, champion: Champion, model: Model = BINARY_MODEL) -> None:
         self.training = parse_as(ContinuousTraining, obj)
         self.obj = obj
         self.champion = champion
-        self.arrivals = Arrivals()
+        self.model = model
+        self.arrivals = Arrivals(model)
         self.jobs: dict[str, Json] = {}
         self._due: datetime | None = None
         self._ends: list[tuple[datetime, str]] = []
         self._versions: list[Json] = []
 
     @property
-    def left_out(self) -> list[str]:
-        """Triggers that need more than labels and time, so that they never fire here."""
-        return [one.name for one in self.training.spec.triggers if not _replayable(one)]
+    def left_out(self) -> list[tuple[str, str]]:
+        """Triggers that need more than there is, so that they are not asked, and what each needs."""
+        every = ((one.name, _lacks(one, self.model)) for one in self.training.spec.triggers)
+        return [(name, why) for name, why in every if why]
 
     def until(
         self, now: datetime, *, took: timedelta, ended: Callable[[str, datetime], None]
@@ -126,13 +105,7 @@ class Rehearsal:
             if not plan.again:
                 break
         entries = self._status().get("triggers", [])
-        self.arrivals.watch(
-            {
-                (moment(one["windowStartedAt"]), one.get("version", ""))
-                for one in entries
-                if one.get("windowStartedAt")
-            }
-        )
+        self.arrivals.watch({moment(at) for one in entries if (at := one.get("windowStartedAt"))})
 
     def finish(self, name: str, now: datetime, *, champion: Champion | None, refused: bool = False) -> None:
         """The TrainingJob ended: with a new champion, refused by a gate, or with a version that was kept."""
@@ -183,33 +156,26 @@ class Rehearsal:
     def _requests(self, now: datetime) -> list[Request]:
         entries = {entry["name"]: entry for entry in self._status().get("triggers", [])}
         triggers = self.training.spec.triggers
-        plain = [one for one in triggers if one.combine is None and _replayable(one)]
+        plain = [one for one in triggers if one.combine is None and not _lacks(one, self.model)]
         return in_order(self.obj, triggers, [self._ask(one, entries.get(one.name, {}), now) for one in plain])
 
     def _ask(self, trigger: TriggerSpec, entry: Json, now: datetime) -> Request:
-        if trigger.performance is not None:
-            rule = trigger.performance
-            since = window_start(entry, rule, self.champion)
-            labels = self.arrivals.labels(since, self.champion.name) if since else None
-            return performance(
-                trigger,
-                rule,
-                entry,
-                champion=self.champion,
-                labels=labels,
-                now=now,
-                warmup=self.training.spec.warmup,
-            )
         if trigger.schedule is not None:
             since = now if entry else moment(self.obj["metadata"]["creationTimestamp"])
             return schedule(trigger, entry, since=since, now=now)
         if trigger.max_age is not None:
             return max_age(trigger, self.champion, now)
-        begun = counted_since(entry)
-        joined = self.arrivals.labels(begun).samples if begun else None
-        return new_samples(trigger, entry, labels=joined, now=now)
+        begun, bins = counts_since(trigger, entry, self.champion), self.model.of(self.champion.name)
+        window = self.arrivals.since(begun) if begun is not None and begun <= now else None
+        seen = Evidence(window, bins.reference if bins else None)
+        warmup = self.training.spec.warmup
+        return counted(trigger, entry, champion=self.champion, evidence=seen, now=now, warmup=warmup)
 
 
-def _replayable(trigger: TriggerSpec) -> bool:
-    kinds = (trigger.performance, trigger.schedule, trigger.max_age, trigger.new_samples, trigger.combine)
-    return any(kind is not None for kind in kinds)
+def _lacks(trigger: TriggerSpec, model: Model) -> str:
+    """What a trigger needs that no history has; empty: nothing."""
+    if trigger.data_change is not None:
+        return "the files that are trained on"
+    estimated = trigger.estimated_performance
+    of_errors = estimated is not None and estimated.metric in REGRESSION
+    return FROZEN_BINS if (rule_of(trigger) or of_errors) and not model.bins else ""

@@ -45,11 +45,11 @@ def test_lost_quality_starts_a_run_after_two_windows_and_is_answered(tmp_path: P
     lines = trial(tmp_path, triggers=[QUALITY], cooldown="48h")
     started = [line for line in lines if "Started" in line]
     assert started[0].startswith("2026-01-19T00:00:00Z   quality")
-    assert lines[-1] == f"2000 labels, {len(started)} runs: {len(started)} by quality"
+    assert lines[-1] == f"2000 predictions, 2000 labels, {len(started)} runs: {len(started)} by quality"
 
 
 def test_quality_that_is_not_lost_starts_nothing(tmp_path: Path) -> None:
-    assert trial(tmp_path, triggers=[QUALITY], lost_after=99)[-1] == "2000 labels, 0 runs"
+    assert trial(tmp_path, triggers=[QUALITY], lost_after=99)[-1] == "2000 predictions, 2000 labels, 0 runs"
 
 
 def test_a_schedule_is_kept_also_where_no_label_arrives(tmp_path: Path) -> None:
@@ -59,18 +59,23 @@ def test_a_schedule_is_kept_also_where_no_label_arrives(tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text(f"time,score,label\n{stamp(BEGIN)},0.5,1\n{stamp(BEGIN + timedelta(days=7))},0.5,0\n")
     lines = list(offline_run(parser().parse_args(["simulate", "-f", str(file), "--history", str(rows)])))
-    assert lines[-1] == "2 labels, 7 runs: 7 by daily"
+    assert lines[-1] == "2 predictions, 2 labels, 7 runs: 7 by daily"
 
 
 def test_runs_take_their_time_and_hold_others(tmp_path: Path) -> None:
     schedule = {"name": "hourly", "schedule": "0 * * * *"}
     lines = trial(tmp_path, "--training-time", "5h", triggers=[schedule], cooldown="0s", days=1)
-    assert lines[-1] == "100 labels, 5 runs: 5 by hourly"
+    assert lines[-1] == "100 predictions, 100 labels, 5 runs: 5 by hourly"
 
 
-def test_what_needs_more_than_labels_is_named(tmp_path: Path) -> None:
+def test_what_needs_more_than_a_history_is_named(tmp_path: Path) -> None:
     fresh = {"name": "fresh", "dataChange": {"data": "train"}}
-    assert trial(tmp_path, triggers=[QUALITY, fresh])[-1].endswith("more than labels: fresh")
+    moved = {"name": "moved", "drift": {}}
+    lines = trial(tmp_path, triggers=[QUALITY, fresh, moved])
+    assert lines[-2:] == [
+        "not simulated: fresh, which needs the files that are trained on",
+        "not simulated: moved, which needs frozen bins: give --reference",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +86,12 @@ def test_what_needs_more_than_labels_is_named(tmp_path: Path) -> None:
         ("time,score,label\nyesterday,0.5,1\n", "line 2"),
         ("time,score,label\n2026-01-01,1.5,1\n", "score must be from 0 to 1"),
         ("time,score,label\n2026-01-01,0.5,maybe\n", "line 2"),
+        ("time,label\n", "score .* or prediction"),
+        ("time,score,prediction,label\n", "keep the one"),
+        ("time,prediction,label\n2026-01-01,inf,1\n", "must be finite"),
+        ("time,score,label,x\n2026-01-01,0.5,1\n", "not as many values"),
+        ("time,score,label\n2026-01-01,0.5,1,7\n", "not as many values"),
+        ("time,predicted,score,label\n2026-01-01,2026-01-02,0.5,1\n", "known before"),
     ],
 )
 def test_a_history_that_cannot_be_used_is_refused_with_its_line(

@@ -12,7 +12,6 @@ from tests.unit.domain.training_world import NOW
 from noria_operator.api.continuoustraining import TriggerStatus
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import Labels
-from noria_operator.domain.rehearsal import Arrivals
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion, Request, manual
 from noria_operator.domain.triggers_performance import performance
@@ -158,12 +157,12 @@ def test_windows_of_one_quality_hardly_ever_ask_however_many_there_are() -> None
     """The best of three hundred noisy windows is a lucky one; as it is, most of the others would ask."""
     source, found, asked = random.Random(11), ask(rule(), {}, None, hours=0), 0
     for hour in range(1, 301):
-        joined = Arrivals()
-        joined.watch({(NOW, "")})
+        negatives, positives = [0] * SCORE_BINS, [0] * SCORE_BINS
         for _ in range(600):
             label = source.random() < 0.4
-            joined.add(NOW, "", min(max(source.gauss(0.58 if label else 0.42, 0.15), 0), 1), label)
-        found = ask(rule(), found.entry, joined.labels(NOW), hours=hour)
+            score = min(max(source.gauss(0.58 if label else 0.42, 0.15), 0), 1)
+            (positives if label else negatives)[min(SCORE_BINS - 1, int(score * SCORE_BINS))] += 1
+        found = ask(rule(), found.entry, Labels.of(negatives, positives), hours=hour)
         asked += found.wanted
     assert asked == 0
 

@@ -1,0 +1,189 @@
+"""Recorded predictions and labels as the windows that model servers would have told of.
+
+Comes in: predictions and labels, one by one in the order of their times, and which windows are open. Goes
+out: what was counted in each. Invariants: every figure is counted as a server counts it, in the same bins, so
+that triggers say of a history what they would have said in a cluster; rows may be forgotten once they are
+counted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import frexp, ldexp
+from typing import Final
+
+from noria_operator.domain import label_delay
+from noria_operator.domain.drift.columns import Seen
+from noria_operator.domain.fairness import Group, Slicing
+from noria_operator.domain.performance import Errors, Labelled
+from noria_operator.domain.predictions import Outputs
+from noria_operator.domain.quality import Labels
+from noria_operator.domain.recorded_bins import NOWHERE, Bins, Cells
+from noria_serving.contract import ERROR_UNITS, GRID_BINS, LARGEST_ERROR, SCORE_BINS
+
+BINARY: Final = "binary"
+REGRESSION: Final = "regression"
+_EXPONENT: Final = 1 - GRID_BINS.bit_length()
+"""Of the bins that versions have in common, for scores from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """One row that a version predicted: a score from 0 to 1, or the number that a regression says."""
+
+    version: str
+    value: float
+    cells: Cells = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is known of the versions: what they predict, their frozen bins by name, and how far predictions
+    of a regression are spread, from which the unit of its errors follows.
+    """
+
+    task: str = BINARY
+    bins: Mapping[str, Bins] | None = None
+    spread: float = 1.0
+
+    @property
+    def unit(self) -> float:
+        """As a server takes it: ERROR_UNITS, or up to twice as many, make up the spread."""
+        exponent = frexp(self.spread or 1.0)[1] - ERROR_UNITS.bit_length()
+        return ldexp(1.0, min(max(exponent, -1000), 900))
+
+    def of(self, version: str) -> Bins | None:
+        """The frozen bins of a version."""
+        return (self.bins or {}).get(version)
+
+
+BINARY_MODEL: Final = Model()
+"""A classifier of two classes of which no bins are known."""
+
+
+class Window:
+    """What was counted since a moment (`triggers_counted.Counts`)."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._scores: dict[str, tuple[list[int], list[int]]] = defaultdict(_two_sides)
+        self._errors: dict[str, list[int]] = defaultdict(lambda: [0] * 5)
+        self._outputs: dict[str, list[int]] = defaultdict(lambda: [0] * GRID_BINS)
+        self._vectors: dict[str, list[int]] = {}
+        self._groups: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [0] * 6)
+        self._delays = [0] * label_delay.BUCKETS
+        self._matched = 0
+
+    def predict(self, row: Predicted) -> None:
+        """Count a prediction."""
+        bins = self._model.of(row.version)
+        if self._model.task == BINARY:
+            self._outputs[row.version][min(GRID_BINS - 1, int(row.value * GRID_BINS))] += 1
+        if bins is None:
+            return
+        vector = self._vectors.get(row.version)
+        if vector is None:
+            vector = self._vectors[row.version] = [0] * bins.size
+        for place in row.cells.places:
+            vector[place] += 1
+        for slicing, group in enumerate(row.cells.groups):
+            counts = self._groups[row.version, slicing, group]
+            counts[0] += 1
+            counts[1] += row.value >= 0.5
+
+    def label(self, row: Predicted, label: float, delay: timedelta) -> None:
+        """Count the label of a prediction, which came so much later."""
+        self._matched += 1
+        self._delays[label_delay.bucket(delay)] += 1
+        if self._model.task == REGRESSION:
+            self._error(self._errors[row.version], row.value - label)
+            return
+        place = min(SCORE_BINS - 1, max(0, int(row.value * SCORE_BINS)))
+        self._scores[row.version][label == 1][place] += 1
+        for slicing, group in enumerate(row.cells.groups):
+            positive = place >= SCORE_BINS // 2
+            self._groups[row.version, slicing, group][2 + 2 * (label == 1) + positive] += 1
+
+    def _error(self, counts: list[int], error: float) -> None:
+        units = error / self._model.unit
+        kept = min(max(units, -LARGEST_ERROR), LARGEST_ERROR)
+        whole = round(kept)
+        counts[0] += 1
+        counts[1 if whole > 0 else 2] += abs(whole)
+        counts[3] += whole * whole
+        counts[4] += units != kept
+
+    def joined(self, version: str, metric: str = "") -> Labelled:
+        if self._model.task == REGRESSION:
+            count, over, under, squared, clipped = self._errors[version]
+            return Errors(count, over, under, squared, clipped, self._model.unit)
+        return Labels.of(*self._scores[version])
+
+    def task(self, version: str) -> str:
+        return self._model.task
+
+    def outputs(self, version: str) -> Outputs | None:
+        counted = self._outputs.get(version)
+        return Outputs(_EXPONENT, 0, tuple(counted)) if counted else None
+
+    def predicted(self, version: str) -> Seen | None:
+        bins, vector = self._model.of(version), self._vectors.get(version)
+        return bins.predicted(vector) if bins and vector else None
+
+    def seen(self, version: str) -> dict[str, Seen]:
+        bins, vector = self._model.of(version), self._vectors.get(version)
+        return bins.seen(vector) if bins and vector else {}
+
+    def groups(self, version: str, slicings: Sequence[Slicing]) -> Mapping[str, Sequence[Group]]:
+        return {
+            one.feature: tuple(
+                Group(name, *self._groups.get((version, index, place), ()))
+                for place, name in enumerate(one.groups)
+            )
+            for index, one in enumerate(slicings)
+        }
+
+    def median_delay(self) -> timedelta | None:
+        return label_delay.median(self._delays)
+
+    def labelled(self) -> int:
+        return self._matched
+
+    def number(self, place: str) -> int:
+        """Requests are not recorded, nor those that were refused."""
+        return 0
+
+
+class Arrivals:
+    """Counts what arrives for the windows that are open."""
+
+    def __init__(self, model: Model = BINARY_MODEL) -> None:
+        self._model = model
+        self._windows: dict[datetime, Window] = {}
+
+    def predicted(self, at: datetime, row: Predicted) -> None:
+        """A row was predicted."""
+        for since, window in self._windows.items():
+            if at >= since:
+                window.predict(row)
+
+    def labelled(self, at: datetime, row: Predicted, label: float, *, delay: timedelta = timedelta()) -> None:
+        """The label of a prediction came, so long after it."""
+        for since, window in self._windows.items():
+            if at >= since:
+                window.label(row, label, delay)
+
+    def since(self, moment: datetime) -> Window:
+        """What was counted since a window was opened."""
+        return self._windows.get(moment) or Window(self._model)
+
+    def watch(self, moments: Iterable[datetime]) -> None:
+        """Count for windows that began, or will begin, at these moments, and for no others."""
+        self._windows = {one: self._windows.get(one) or Window(self._model) for one in moments}
+
+
+def _two_sides() -> tuple[list[int], list[int]]:
+    return [0] * SCORE_BINS, [0] * SCORE_BINS

@@ -1,0 +1,199 @@
+"""A policy over a history with features: triggers on what the model saw decide as the operator would."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.unit.domain.test_triggers_plan import training
+
+from noria_operator.cli.cluster import CommandError
+from noria_operator.cli.main import offline_run, parser
+from noria_operator.domain.training_times import stamp
+
+BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
+DAY, ROWS = timedelta(days=1), 240
+"""Rows of a day."""
+Json = dict[str, Any]
+Row = dict[str, Any]
+
+
+def bins(name: str, **more: Any) -> Json:
+    """Of training rows that are evenly spread from 0 to 1."""
+    shared = {"name": name, "input": name, "column": 0, "missing": 0, "chi2_critical": 0}
+    edges = [number / 10 for number in range(1, 10)]
+    return shared | {
+        "kind": "numeric", "edges": edges, "low": 0.0, "high": 1.0, "counts": [1000] * 10, **more,
+    }  # fmt: skip
+
+
+def reference(**more: Any) -> Json:
+    team = bins("team") | {"kind": "category", "values": ["a", "b"], "known": [], "counts": [5000, 5000, 0]}
+    apart = {"feature": "team", "input": "team", "column": 0, "numeric": False, "values": ["a", "b"]}
+    return {
+        "schema": "noria.reference/v1", "samples": 10_000, "features": [bins("x"), team],
+        "prediction": bins("__prediction__"), "slices": [apart | {"groups": ["a", "b", "other", "missing"]}],
+    } | more  # fmt: skip
+
+
+def day(number: int, **changed: Any) -> Iterator[Row]:
+    """Rows of a day like those of training; labels are as the score says, a day late."""
+    for row in range(ROWS):
+        share = (row * 7919 % ROWS + 0.5) / ROWS
+        at = BEGIN + number * DAY + row * DAY / ROWS
+        told = {"time": stamp(at + DAY), "predicted": stamp(at), "x": share, "team": "ab"[row % 2]}
+        score = (row * 104729 % ROWS + 0.5) / ROWS
+        label = int(score > (row * 31 % ROWS + 0.5) / ROWS)
+        yield told | {"score": score, "label": label} | {name: of(row) for name, of in changed.items()}
+
+
+def trial(tmp_path: Path, rows: list[Row], *more: str, bins: Json | None = None, **spec: Any) -> list[str]:
+    policy, history, frozen = (tmp_path / name for name in ("policy.yaml", "rows.csv", "reference.json"))
+    policy.write_text(yaml.safe_dump(training(**spec)))
+    frozen.write_text(json.dumps(bins or reference()))
+    with history.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    asked = ["simulate", "-f", str(policy), "--history", str(history), "--every", "3h"]
+    return list(offline_run(parser().parse_args([*asked, "--reference", str(frozen), *more])))
+
+
+def decisions(lines: list[str], name: str) -> list[tuple[str, str]]:
+    """(day, decision) of each change."""
+    found = (line.split() for line in lines if f" {name} " in line)
+    return [(words[0][5:10], words[2]) for words in found]
+
+
+DRIFT = {"name": "moved", "drift": {"window": "24h"}}
+DIRTY = {"name": "dirty", "dataQuality": {"window": "24h"}}
+UNFAIR = {
+    "name": "unfair",
+    "fairness": {
+        "feature": "team",
+        "window": "24h",
+        "for": 1,
+        "minSamples": 100,
+        "maxParityDifference": "0.1",
+    },
+}
+GUESSED = {"name": "guessed", "estimatedPerformance": {"metric": "accuracy", "min": "0.7"}}
+GUESSED["estimatedPerformance"] |= {"window": "24h", "minSamples": 200}
+CHANGED = {"name": "changed", "conceptDrift": {}}
+
+
+def days(calm: int, more: int, **changed: Any) -> list[Row]:
+    first = [row for number in range(calm) for row in day(number)]
+    return first + [row for number in range(calm, calm + more) for row in day(number, **changed)]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "changed", "fires"),
+    [
+        (DRIFT, {"x": lambda row: 0.9 + row % 10 / 100}, ("01-10", "Warn")),
+        (DIRTY, {"x": lambda row: "" if row % 2 else 0.5}, ("01-09", "Block")),
+        (DIRTY, {"team": lambda row: "never seen" if row % 2 else "a"}, ("01-09", "Block")),
+        (UNFAIR, {"score": lambda row: 0.9 if row % 2 else 0.1}, ("01-09", "Warn")),
+        (GUESSED, {"score": lambda row: 0.5 + row % 2 / 1000}, ("01-10", "Warn")),
+    ],
+)
+def test_what_moves_after_some_days_is_found_then_and_not_before(
+    tmp_path: Path, trigger: Json, changed: Json, fires: tuple[str, str]
+) -> None:
+    calm = decisions(trial(tmp_path, days(4, 0), triggers=[trigger]), trigger["name"])
+    assert {decision for _, decision in calm} <= {"Wait", "No"}
+    found = decisions(trial(tmp_path, days(3, 4, **changed), triggers=[trigger]), trigger["name"])
+    assert fires in found
+    assert found.index(fires) == [decision for _, decision in found].index(fires[1])
+
+
+def test_a_concept_that_changes_starts_a_run_when_its_labels_are_there(tmp_path: Path) -> None:
+    turned = days(3, 2, label=lambda row: int((row * 104729 % ROWS + 0.5) / ROWS < 0.5))
+    lines = trial(tmp_path, turned, triggers=[CHANGED])
+    assert ("01-09", "Started") in decisions(lines, "changed")
+
+
+def test_rows_without_labels_are_seen_and_not_labelled(tmp_path: Path) -> None:
+    rows = days(2, 0, label=lambda row: "")
+    for row in rows[ROWS:]:
+        row["label"] = ""
+    lines = trial(tmp_path, rows, triggers=[{"name": "fresh", "newSamples": {"count": 200}}])
+    assert lines[-1] == "480 predictions, 240 labels, 1 runs: 1 by fresh"
+
+
+def test_the_champion_is_the_version_with_most_of_the_traffic(tmp_path: Path) -> None:
+    """A challenger with a tenth of it for two days is none; the version after it is."""
+    rows = [row | {"version": "m-1"} for row in days(4, 0)]
+    for number, row in enumerate(rows):
+        if number >= 3 * ROWS:
+            row["version"] = "m-3"
+        elif number >= ROWS and number % 10 == 0:
+            row["version"] = "m-2"
+    lines = trial(tmp_path, rows, triggers=[DRIFT, {"name": "old", "maxAge": "48h"}], cooldown="1000h")
+    assert decisions(lines, "old")[:1] == [("01-05", "No")]
+    assert ("01-07", "Started") in decisions(lines, "old")
+    assert not any("m-2" in line for line in lines)
+    assert any("m-3" in line for line in lines)
+
+
+def test_frozen_bins_may_be_those_of_one_version_and_of_a_bundle(tmp_path: Path) -> None:
+    rows = [row | {"version": "m-1"} for row in days(3, 0)]
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "reference.json").write_text(json.dumps(reference(features=[bins("x"), bins("gone")])))
+    lines = trial(tmp_path, rows, "--reference", f"m-1={folder}", triggers=[DRIFT])
+    assert lines[-1] == "not watched, as the history has no such columns: gone"
+    assert ("01-06", "No") in decisions(lines, "moved")
+
+
+def test_a_regression_is_judged_by_its_errors_and_estimated_by_those_of_its_bundle(tmp_path: Path) -> None:
+    errors = {"of": "heldOut", "rows": [100] * 10, "absolute": [10.0] * 5 + [40.0] * 5}
+    errors |= {"squared": [2.0] * 5 + [20.0] * 5, "fourth": [1.0] * 5 + [9.0] * 5}
+    lost = {"name": "lost", "performance": {"metric": "mae", "max": "0.3", "minLabels": 200, "for": 1}}
+    guess = {"name": "guess", "estimatedPerformance": {"metric": "mae", "max": "0.3", "window": "24h"}}
+    guess["estimatedPerformance"] |= {"minSamples": 200, "for": 1}
+    rows = [
+        {"prediction": row.pop("score"), **row} | {"label": row["x"]}
+        for row in days(2, 2, score=lambda row: 0.6 + row % 40 / 100)
+    ]
+    for row in rows:
+        row["label"] = row["prediction"] + (0.1 if row["predicted"] < stamp(BEGIN + 2 * DAY) else 0.5)
+    lines = trial(tmp_path, rows, triggers=[lost, guess], bins=reference(errors=errors), cooldown="1000h")
+    assert ("01-08", "Started") in decisions(lines, "lost") or ("01-09", "Started") in decisions(
+        lines, "lost"
+    )
+    assert any(decision == "Warn" for _, decision in decisions(lines, "guess"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot read the reference"),
+        ("{}", "is no reference"),
+        ('{"schema": "noria.reference/v1"}', "is malformed: 'features'"),
+    ],
+)
+def test_a_reference_that_cannot_be_used_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        file = tmp_path / "other.json"
+        file.write_text(text)
+        trial(tmp_path, [row | {"version": "m-1"} for row in day(0)], "--reference", f"m-1={file}")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--reference", "x.json"], "one FILE for all versions"),
+        (["--reference", "m-2=x.json"], "cannot read the reference x.json"),
+        (["--reference", "=x.json"], "say VERSION=FILE"),
+    ],
+)
+def test_references_are_told_apart_by_version(tmp_path: Path, more: list[str], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        trial(tmp_path, list(day(0)), *more)

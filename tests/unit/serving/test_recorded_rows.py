@@ -1,0 +1,156 @@
+"""Rows of a history are counted as a server of the same bundle counts them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noria_operator.domain.recorded import REGRESSION, Arrivals, Model, Predicted
+from noria_operator.domain.recorded_bins import Bins
+from noria_operator.evidence import windows
+from noria_operator.evidence.server import Totals
+from noria_serving import reference, slices
+from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE
+from noria_serving.counters.recorder import Recorder
+from noria_serving.feedback.desk import unit_exponent
+from noria_serving.model.loaded import Loaded
+from noria_serving.reference import Bins as Frozen
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+VERSION = "m-1"
+
+
+def counted(recorder: Recorder, task: str, units: dict[str, float]) -> Totals:
+    """What an operator would have read."""
+    recorder.fold()
+    body = {"schema": COUNTERS_SCHEMA, "process": "p", "version": VERSION, "started": 0, "from": 0, "at": 9}
+    told = recorder.state.as_json(recorder.state.vector)
+    found = windows.parse({**body, "task": task, "error_units": units, **told})
+    assert found is not None
+    return Totals(found.counts)
+
+
+def drawn(frozen: tuple[Frozen, ...], count: int, seed: int) -> list[dict[str, str]]:
+    """Texts of a CSV: values like those of training, edges, the strange and the absent."""
+    random, rows = np.random.default_rng(seed), []
+    for _ in range(count):
+        row = {}
+        for one in frozen:
+            if one.kind == "category":
+                row[one.name] = str(random.choice([*one.values, "never seen", ""]))
+            else:
+                usual = float(random.uniform(one.low - 1, one.high + 1))
+                ends = [one.low, one.high, np.inf, -np.inf, np.nan]
+                value = random.choice([usual, usual, *one.edges, *ends])
+                row[one.name] = "" if np.isnan(value) else repr(float(value))
+        rows.append(row)
+    return rows
+
+
+def tensors(loaded: Loaded, rows: list[dict[str, str]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for one in loaded.reference.features:
+        texts = [row[one.name] for row in rows]
+        if one.kind == "category":
+            found[one.input] = np.array(texts, dtype=object).reshape(-1, 1)
+        else:  # as the model takes it
+            found[one.input] = np.array([float(text or "nan") for text in texts], np.float32).reshape(-1, 1)
+    return found
+
+
+async def test_a_classifiers_rows_are_counted_alike_whatever_they_hold(
+    loaded_frame: Loaded, frame_bundle: Any
+) -> None:
+    document = json.loads((frame_bundle.path / REFERENCE).read_text())
+    rows = drawn(loaded_frame.reference.features, 400, 3)
+    random = np.random.default_rng(5)
+    scores = np.concatenate([random.uniform(size=395), [0.0, 0.5, 1.0, 0.25, 127 / 128]])
+    labels, delays = random.integers(0, 2, size=400), random.integers(0, 100_000, size=400)
+    recorder = Recorder(loaded_frame.reference)
+    recorder.answered(tensors(loaded_frame, rows), scores)
+    (slicing,) = loaded_frame.reference.slices
+
+    bins = Bins(document, list(rows[0]))
+    arrivals = Arrivals(Model(bins={VERSION: bins}))
+    arrivals.watch([NOW])
+    for row, score, label, delay in zip(rows, scores.tolist(), labels.tolist(), delays.tolist(), strict=True):
+        made = Predicted(VERSION, score, bins.cells(row, score))
+        arrivals.predicted(NOW, made)
+        arrivals.labelled(NOW, made, label, delay=timedelta(seconds=delay))
+        group = bytes([slicing.code(row["carrier"])])
+        recorder.state.add_score(VERSION, min(199, int(score * 200)), positive=label == 1, groups=group)
+        recorder.state.add_delay(delay)
+    ours, theirs = arrivals.since(NOW), counted(recorder, "binary", {})
+    split = bins.reference.slices
+    for told in (
+        lambda it: it.seen(VERSION),
+        lambda it: it.predicted(VERSION),
+        lambda it: it.outputs(VERSION),
+        lambda it: it.joined(VERSION),
+        lambda it: it.groups(VERSION, split),
+        lambda it: (it.task(VERSION), it.median_delay(), it.labelled()),
+    ):
+        assert told(ours) == told(theirs)
+    assert [one.rows for one in ours.groups(VERSION, split)["carrier"]] != [0] * 5
+
+
+def test_the_numbers_of_a_column_of_float32_are_those_of_float32() -> None:
+    taken = np.array([0.1, 0.3, 0.7, 0.9], dtype=np.float32).repeat(50)
+    frozen = reference.numeric("x", taken, source=("x", 0))
+    recorder = Recorder(reference.Reference(len(taken), (frozen,), reference.numeric("p", taken)))
+    recorder.answered({"x": taken.reshape(-1, 1)}, taken.astype(float))
+    recorder.fold()
+    document = reference.document(recorder.state.reference)
+    bins = Bins(document, ["x"])
+    arrivals = Arrivals(Model(bins={VERSION: bins}))
+    arrivals.watch([NOW])
+    for text in ("0.1", "0.3", "0.7", "0.9"):
+        for _ in range(50):
+            arrivals.predicted(NOW, Predicted(VERSION, 0.5, bins.cells({"x": text}, 0.5)))
+    place = recorder.state.features[0]
+    expected = recorder.state.vector[place : place + frozen.size].tolist()
+    assert list(arrivals.since(NOW).seen(VERSION)["x"].bins) == expected
+
+
+def test_the_errors_of_a_regression_are_counted_alike() -> None:
+    random = np.random.default_rng(1)
+    values, labels = random.normal(size=300) * 40, random.normal(size=300) * 40
+    prediction = reference.numeric("__prediction__", values)
+    recorder = Recorder(reference.Reference(300, (), prediction))
+    unit = 2.0 ** unit_exponent(prediction)
+    model = Model(REGRESSION, spread=prediction.high - prediction.low)
+    arrivals = Arrivals(model)
+    arrivals.watch([NOW])
+    for value, label in zip(values.tolist(), [*labels[:-1].tolist(), 1e12], strict=True):
+        recorder.state.add_error(VERSION, value - label, unit)
+        arrivals.labelled(NOW, Predicted(VERSION, value), label)
+    theirs = counted(recorder, REGRESSION, {VERSION: unit})
+    ours = arrivals.since(NOW)
+    assert ours.joined(VERSION, "rmse") == theirs.joined(VERSION, "rmse")
+    assert ours.labelled() == theirs.labelled() == 300
+
+
+@pytest.mark.parametrize(
+    "wish", [slices.Asked("x", bounds=(0.0, 10.0)), slices.Asked("x", values=("1", "2.5"))]
+)
+def test_numbers_are_told_apart_alike(wish: slices.Asked) -> None:
+    texts = ["-3", "0", "0.5", "10", "1", "2.5", "inf", ""]
+    frozen = slices.freeze(wish, np.array([1.0, 2.5, 20.0]))
+    column = reference.numeric("x", np.array([1.0, 2.5, 20.0]))
+    made = reference.Reference(3, (column,), reference.numeric("p", np.array([0.0, 1.0])), slices=(frozen,))
+    bins = Bins(reference.document(made), ["x"])
+    ours = [bins.cells({"x": text}, 0.5).groups for text in texts]
+    assert ours == [(frozen.code(float(text or "nan")),) for text in texts]
+
+
+def test_what_was_not_recorded_is_watched_by_nobody() -> None:
+    columns = [reference.numeric(name, np.arange(50.0)) for name in ("x", "y")]
+    made = reference.Reference(50, tuple(columns), reference.numeric("p", np.array([0.0, 1.0])))
+    bins = Bins(reference.document(made), ["y", "z"])
+    assert (bins.left_out, [one.name for one in bins.reference.columns]) == (["x"], ["y"])
+    with pytest.raises(ValueError, match="column y holds 'many', and numbers"):
+        bins.cells({"y": "many"}, 0.5)
