@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.performance import Measured, measure
-from noria_operator.domain.quality import DIRECTIONS, Direction, Labels
+from noria_operator.domain.quality import DIRECTIONS, Labels
 from noria_operator.domain.triggers import Champion
 from noria_operator.domain.triggers_performance import performance
 from noria_serving.contract import SCORE_BINS
@@ -59,16 +59,16 @@ def as_served(metric: str, windows: Sequence[Labels]) -> int | None:
 def each_by_itself(metric: str, windows: Sequence[Labels]) -> int | None:
     """The same of a rule that remembers the best window and a streak."""
     direction = DIRECTIONS[metric]
-    sign = 1.0 if direction is Direction.HIGHER else -1.0
     best, streak = None, 0
     for number, labels in enumerate(windows):
         one = _measured(metric, labels)
         if best is not None:
-            threshold = best * (1 - sign * DROP)
-            streak = streak + 1 if direction.better(threshold, one.value + sign * one.error) else 0
+            threshold = direction.worsened(best, DROP * best)
+            kindly = direction.worsened(one.value, -one.error)
+            streak = streak + 1 if direction.better(threshold, kindly) else 0
             if streak >= IN_A_ROW:
                 return number
-        cautious = one.value - sign * one.error
+        cautious = direction.worsened(one.value, one.error)
         best = cautious if best is None else direction.best(best, cautious)
     return None
 
