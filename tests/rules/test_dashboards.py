@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.rules.promtool import Expected, judge
+from tests.rules.promtool import Expected, judge, series
 from tests.rules.test_shipping import unknown
-from tests.rules.world import BAD, IDLE, values
+from tests.rules.world import BAD, GOOD, IDLE, MODEL, values
 from tools.cluster.layout import binary
 from tools.monitoring.dashboards.files import FOLDER, documents
 from tools.monitoring.live import expand, panels
@@ -86,6 +86,55 @@ def test_drift_is_shown_of_versions_that_were_asked_for_predictions(tmp_path: Pa
     (choices,) = (expr for name, expr in queries(DASHBOARDS["drift.json"]) if name == "version")
     shown = f"count by (namespace, deployment) ({expand(choices, VALUES)})"
     judge(tmp_path, [*values(BAD, known=80), *values(IDLE, known=0)], Expected("80m", shown, [(BAD, 1)]))
+
+
+def test_the_band_of_a_metric_is_that_of_the_champion_and_of_one_deployment(tmp_path: Path) -> None:
+    """A challenger with few labels has a wide band of its own; two deployments have no band in common."""
+    series_ = [
+        *versioned(BAD, "m-1", "champion", (0.8, 0.02)),
+        *versioned(BAD, "m-2", "challenger", (0.5, 0.3)),
+        *versioned(GOOD, "m-7", "champion", (0.9, 0.01)),
+    ]
+    band = expressions("Accuracy")
+    judge(
+        tmp_path,
+        series_,
+        Expected("5m", only(band["high"], BAD), [({}, 0.82)]),
+        Expected("5m", only(band["low"], BAD), [({}, 0.78)]),
+        Expected("5m", f"count({expand(band['high'], VALUES)}) or vector(0)", [({}, 0)]),
+    )
+
+
+def test_the_band_of_triggers_is_drawn_of_a_single_one(tmp_path: Path) -> None:
+    ends = [
+        series("noria_trigger_interval", f"{value}x10", **BAD, **MODEL, trigger=name, end=end)
+        for name, (low, high) in (("auc", (0.7, 0.8)), ("logloss", (0.4, 0.5)))
+        for end, value in (("low", low), ("high", high))
+    ]
+    shown = expand(expressions("What triggers measure")["high"], VALUES)
+    judge(tmp_path, ends[:2], Expected("5m", shown, [({}, 0.8)]))
+    judge(tmp_path, ends, Expected("5m", f"count({shown}) or vector(0)", [({}, 0)]))
+
+
+def versioned(place: Json, version: str, role: str, told: tuple[float, float]) -> list[Json]:
+    """A version's accuracy with its bounds, and what it is in its deployment."""
+    labels = {**place, **MODEL, "version": version}
+    value, half = told
+    found = {"high": value + half, "low": value - half}
+    named = [series(f"model:accuracy_{end}:ratio1d", f"{at:g}x10", **labels) for end, at in found.items()]
+    weight = series("noria_deployment_weight_ratio", "1x10", **labels, role=role, cluster=f"{version}-a")
+    return [*named, weight]
+
+
+def expressions(title: str) -> dict[str, str]:
+    """PromQL of a panel of the dashboard Quality by legend."""
+    (found,) = (one for one in panels(DASHBOARDS["quality.json"]) if one["title"] == title)
+    return {one["legendFormat"]: one["expr"] for one in found["targets"]}
+
+
+def only(expr: str, place: Json) -> str:
+    """The expression with one deployment chosen, by the model that it serves."""
+    return expand(expr, VALUES).replace('namespace=~".*"', f'deployment="{place["deployment"]}"')
 
 
 @each

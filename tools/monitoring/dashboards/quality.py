@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from tools.monitoring.dashboards.parts import (
@@ -25,25 +27,27 @@ def build() -> Dashboard:
     for panel in (
         between(
             "Accuracy",
-            "Share of labelled rows of the last day that were right. The band holds Wilson's bounds at 95 % of all versions that are chosen.",
-            f"max(model:accuracy_high:ratio1d{{{VERSION}}})",
-            f"min(model:accuracy_low:ratio1d{{{VERSION}}})",
+            "Share of labelled rows of the last day that were right. The band holds Wilson's bounds at 95 % of the champion, which is what triggers judge, where one deployment is chosen.",
+            *_band(_champion(f"model:accuracy_{end}:ratio1d{{{VERSION}}}") for end in ("high", "low")),
             (f"model:accuracy:ratio1d{{{VERSION}}}", "{{version}}"),
             unit="percentunit",
         ),
         between(
             "Mean absolute error",
-            "Of regressions, in the label's own unit. The band holds the bounds at 95 % of all versions that are chosen.",
-            f"max(model:mean_absolute_error:1d{{{VERSION}}} + model:mean_absolute_error_margin:1d{{{VERSION}}})",
-            f"min(model:mean_absolute_error:1d{{{VERSION}}} - model:mean_absolute_error_margin:1d{{{VERSION}}})",
+            "Of regressions, in the label's own unit. The band holds the bounds at 95 % of the champion, where one deployment is chosen.",
+            *_band(
+                _champion(
+                    f"model:mean_absolute_error:1d{{{VERSION}}} {sign} model:mean_absolute_error_margin:1d{{{VERSION}}}"
+                )
+                for sign in "+-"
+            ),
             (f"model:mean_absolute_error:1d{{{VERSION}}}", "{{version}}"),
             unit="none",
         ),
         between(
             "What triggers measure",
-            "The value of the last closed window, where it lies with 95 % (band), what it is compared with, and the best ever.",
-            f'max(noria_trigger_interval{{{WHERE},end="high"}})',
-            f'min(noria_trigger_interval{{{WHERE},end="low"}})',
+            "The value of the last closed window, what it is compared with, and the best ever; of a single trigger also where it lies with 95 % (band).",
+            *_band(f'noria_trigger_interval{{{WHERE},end="{end}"}}' for end in ("high", "low")),
             (f"noria_trigger_value{{{WHERE}}}", "{{trigger}} of {{deployment}}"),
             (f"noria_trigger_threshold{{{WHERE}}}", "threshold {{trigger}}"),
             (f"noria_trigger_best{{{WHERE}}}", "best {{trigger}}"),
@@ -126,3 +130,14 @@ def build() -> Dashboard:
     ):
         made = made.with_panel(panel)
     return happened(made)
+
+
+def _champion(expr: str) -> str:
+    """Of what is told by version, that of champions: a challenger with few labels has bounds of its own."""
+    return f'{expr} and on (namespace, deployment, version) noria_deployment_weight_ratio{{role="champion",{WHERE}}}'
+
+
+def _band(ends: Iterable[str]) -> tuple[str, str]:
+    """The high and the low end, where there is one of each: several have no band in common."""
+    high, low = (f"max({expr}) and count({expr}) == 1" for expr in ends)
+    return high, low
