@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, zip_longest
-from math import isfinite
-from typing import Any, Final
+from itertools import zip_longest
+from typing import Any, Final, NamedTuple
 
+from noria_operator.domain.promql_samples import Life, WrongCounts, number
 from noria_operator.domain.query_templates import escaped
 from noria_serving.contract import COUNTS_METRIC, STARTED_METRIC
 
@@ -24,33 +24,32 @@ LOOKBACK: Final = 300.0
 """Seconds for which Prometheus takes a sample for the value of now, unless it knows that the series ended."""
 LONGEST_ROW: Final = 65_536
 """Counts in one row; the longest of ours have some thousand."""
-MOST_TERMS: Final = 64
-"""Moments that a window may ask for: two, and two more a restart or a pod that went at most."""
+AT_ONCE: Final = 16
+"""Moments that one question asks about: each reads all series of a pod at least."""
+MOST_MOMENTS: Final = 64 * AT_ONCE
+"""Of a window: one or two a restart or a pod that went; all others have two in common."""
 
 Row = tuple[int, ...]
 
 
-class WrongCounts(ValueError):
-    """An answer that counts cannot be taken from; the message says why, and what to do."""
+class Moment(NamedTuple):
+    """When to look at what these pods had counted."""
+
+    at: float
+    pods: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What these pods had counted at a moment, added or, with `sign` -1, taken away."""
+    """What pods had counted at moments, summed up; added or, with `sign` -1, taken away."""
 
     sign: int
-    pods: tuple[str, ...]
-    at: float
+    moments: tuple[Moment, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """Samples of one process of a pod within the window: the first and the last one."""
-
-    pod: str
-    started: float
-    first: float
-    last: float
+    @property
+    def newest(self) -> float:
+        """The last of its moments."""
+        return max(one.at for one in self.moments)
 
 
 def started(namespace: str, deployment: str, pods: Iterable[str] = ()) -> str:
@@ -68,9 +67,35 @@ def changes(namespace: str, deployment: str, *, seconds: float) -> str:
     return f"changes({started(namespace, deployment)}[{_range(seconds)}])"
 
 
-def sums(namespace: str, deployment: str, pods: Iterable[str]) -> str:
-    """All that these pods have counted."""
-    return f"sum by (place, index, of) ({COUNTS_METRIC}{_labels(namespace, deployment, pods)})"
+def sampled(namespace: str, deployment: str, pods: Iterable[str], *, seconds: float) -> str:
+    """How many samples of that there are."""
+    return f"count_over_time({samples(namespace, deployment, pods, seconds=seconds)})"
+
+
+def sums(namespace: str, deployment: str, moments: Sequence[Moment]) -> str:
+    """All that pods had counted at each one's moment; of a single one, which may be asked as of then, at the
+    time of the question.
+    """
+    if len(moments) == 1:
+        found = f"{COUNTS_METRIC}{_labels(namespace, deployment, moments[0].pods)}"
+    else:
+        found = _either(
+            [
+                # One pod may be asked about at several moments, and its series are to stay apart.
+                f"label_replace({COUNTS_METRIC}{_labels(namespace, deployment, pods)} @ {at:.3f}, "
+                f'"moment", "{number}", "", "")'
+                for number, (at, pods) in enumerate(moments)
+            ]
+        )
+    return f"sum by (place, index, of) ({found})"
+
+
+def _either(vectors: Sequence[str]) -> str:
+    """All series of all vectors; in halves, so that each is compared with few others."""
+    if len(vectors) == 1:
+        return vectors[0]
+    middle = len(vectors) // 2
+    return f"({_either(vectors[:middle])} or {_either(vectors[middle:])})"
 
 
 def _labels(namespace: str, deployment: str, pods: Iterable[str] = ()) -> str:
@@ -81,30 +106,6 @@ def _labels(namespace: str, deployment: str, pods: Iterable[str] = ()) -> str:
 
 def _range(seconds: float) -> str:
     return f"{max(1, round(seconds * 1000))}ms"
-
-
-def by_pod(vector: Iterable[Any]) -> dict[str, float]:
-    """The value of each pod in an answer."""
-    found: dict[str, float] = {}
-    for sample in vector:
-        pod = _pod(sample)
-        if pod in found:
-            raise WrongCounts(
-                f"two series tell of pod {pod}: scrape it once, or ask a source that removes duplicates"
-            )
-        found[pod] = _number(sample["value"][1])
-    return found
-
-
-def lives(matrix: Iterable[Any]) -> list[Life]:
-    """The processes that samples of `STARTED_METRIC` tell of."""
-    found: list[Life] = []
-    for series in matrix:
-        pod = _pod(series)
-        for value, of_one in groupby(series["values"], key=lambda sample: _number(sample[1])):
-            times = [float(at) for at, _ in of_one]
-            found.append(Life(pod, value, times[0], times[-1]))
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +152,25 @@ def terms(before: Beginning, simple: Iterable[str], others: Iterable[Life], unti
             wanted[-1, since].add(life.pod)
         elif not before.whole(life.pod, life.started):
             wanted[-1, life.first].add(life.pod)
-    if len(wanted) > MOST_TERMS:
+    if len(wanted) > MOST_MOMENTS:
         raise WrongCounts(
-            f"its pods began anew or went too often in this window (more than {MOST_TERMS // 2} times)"
+            f"its pods began anew or went too often in this window (more than {MOST_MOMENTS // 2} times)"
         )
-    return [Term(sign, tuple(sorted(pods)), at) for (sign, at), pods in sorted(wanted.items())]
+    return list(_together(wanted, since, until))
+
+
+def _together(wanted: Mapping[tuple[int, float], set[str]], since: float, until: float) -> Iterator[Term]:
+    """As few questions as may be. The ends of the window have one each; so that answers about the past can be
+    kept, its moments go together from the oldest on, whatever comes after them.
+    """
+    for sign in (-1, 1):
+        moments = sorted(Moment(at, tuple(sorted(pods))) for (s, at), pods in wanted.items() if s == sign)
+        ends = [one for one in moments if one.at in (since, until)]
+        between = [one for one in moments if one.at not in (since, until)]
+        past = [one for one in between if one.at < until - LOOKBACK]
+        for some in (past, between[len(past) :]):
+            yield from (Term(sign, tuple(some[at : at + AT_ONCE])) for at in range(0, len(some), AT_ONCE))
+        yield from (Term(sign, (one,)) for one in ends)
 
 
 def rows(vector: Iterable[Any]) -> dict[str, Row]:
@@ -164,7 +179,7 @@ def rows(vector: Iterable[Any]) -> dict[str, Row]:
     for sample in vector:
         labels = sample["metric"]
         index, length = int(labels["index"]), int(labels["of"])
-        count = _number(sample["value"][1])
+        count = number(sample["value"][1])
         row = found.setdefault(labels["place"], [])
         if not length:  # its place alone says something
             continue
@@ -186,17 +201,3 @@ def total(parts: Iterable[tuple[int, Mapping[str, Row]]]) -> dict[str, Row]:
         if min(row, default=0) < 0:
             raise WrongCounts(f"{place} counted less at the end of the window than before it")
     return sums
-
-
-def _pod(series: Any) -> str:
-    pod = series["metric"].get("pod")
-    if not pod:
-        raise WrongCounts("series have no label pod: the scrape configuration has to give it")
-    return str(pod)
-
-
-def _number(text: Any) -> float:
-    value = float(text)
-    if not isfinite(value):
-        raise WrongCounts(f"{text} is no count")
-    return value

@@ -8,6 +8,7 @@ too. A window ends at a moment that the totals name (`until`), so that the next 
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from typing import Any, Final
 from noria_operator.domain import promql_counts as promql
 from noria_operator.domain.drift.columns import Reference
 from noria_operator.domain.metric_sources import Source
-from noria_operator.domain.promql_counts import WrongCounts
+from noria_operator.domain.promql_samples import WrongCounts, by_pod
 from noria_operator.domain.training_times import moment
 from noria_operator.evidence.background import Background
 from noria_operator.evidence.prometheus_api import BadAnswer, PrometheusApi
+from noria_operator.evidence.prometheus_lives import Lives
 from noria_operator.evidence.server import CounterReader, Totals, counts_ready
 
 Json = dict[str, Any]
@@ -37,6 +39,8 @@ UNSCRAPED: Final = 120.0
 """Seconds for which a pod may be ready and not scraped yet, an interval or two. What it counts meanwhile is
 not lost: a window counts all of a process that is younger than five minutes when it begins.
 """
+LONGEST_LOOK: Final = 60.0
+"""Seconds for all answers about a window; what was answered about the past is kept for the next look."""
 MAX_BEGINNINGS: Final = 1024
 """Sums at a moment long past that are kept in memory; the oldest go first, and are asked for again."""
 MAX_KEPT: Final = 2_000_000
@@ -65,6 +69,7 @@ class PrometheusCounts:
         self._source, self._servers, self._now = source, servers, now
         self._api = api or PrometheusApi()
         self._looks = Background[_Look]()
+        self._lives = Lives(self._result)
         self._beginnings: dict[_Moment, Rows] = {}
         self._kept = 0
 
@@ -110,10 +115,18 @@ class PrometheusCounts:
     def forget(self, namespace: str, deployment: str) -> None:
         """The ModelDeployment is gone."""
         self._servers.forget(namespace, deployment)
+        self._lives.forget((namespace, deployment))
         for key in [key for key in self._beginnings if key[:2] == (namespace, deployment)]:
             self._drop(key)
 
     async def _look(self, place: Place, pods: Sequence[Json]) -> _Look:
+        try:
+            async with asyncio.timeout(LONGEST_LOOK):
+                return await self._read(place, pods)
+        except TimeoutError:
+            return _Look(problem=f"its answers took more than {LONGEST_LOOK:g} s together")
+
+    async def _read(self, place: Place, pods: Sequence[Json]) -> _Look:
         delay = self._source.delay.total_seconds()
         until = math.floor(self._now().timestamp())
         if until <= place[2]:
@@ -131,41 +144,33 @@ class PrometheusCounts:
     ) -> dict[str, tuple[int, ...]]:
         """The window's counts, from samples up to `since` and `until`."""
         length = until - since
-        after = promql.by_pod(await self._vector(promql.started(*place), until))
+        after = by_pod(await self._vector(promql.started(*place), until))
         if missing := sorted(_expected(pods, place[0], until) - after.keys()):
             raise WrongCounts(
                 f"it has no samples of {', '.join(missing[:3])}: does it scrape /metrics/counts of model "
                 "servers, with the labels namespace, pod and deployment?"
             )
-        before = promql.by_pod(await self._vector(promql.started(*place), since))
-        changed = promql.by_pod(await self._vector(promql.changes(*place, seconds=length), until))
+        before = by_pod(await self._vector(promql.started(*place), since))
+        changed = by_pod(await self._vector(promql.changes(*place, seconds=length), until))
         new = (after.keys() | changed.keys()) - before.keys()
         earlier = await self._vector(promql.changes(*place, seconds=promql.LOOKBACK), since) if new else ()
-        known = promql.Beginning(since, before, promql.by_pod(earlier).keys())
+        known = promql.Beginning(since, before, by_pod(earlier).keys())
         simple = promql.plain(known, after, changed)
         others = sorted((before.keys() | after.keys() | changed.keys()) - simple)
-        lives = await self._lives(place, others, length, until)
+        lives = await self._lives.of(place, others, since, until) if others else []
         parts = []
         for term in promql.terms(known, simple, lives, until):
             parts.append((term.sign, await self._summed(place, term, until)))
         return promql.total(parts)
-
-    async def _lives(
-        self, place: tuple[str, str], pods: Sequence[str], length: float, until: float
-    ) -> list[promql.Life]:
-        if not pods:
-            return []
-        query = promql.samples(*place, pods, seconds=length)
-        return promql.lives(await self._result(query, until, "matrix"))
 
     async def _summed(self, place: tuple[str, str], term: promql.Term, until: float) -> Rows:
         """What pods had counted at a moment; what is long past is asked for once."""
         key = (*place, term)
         if key in self._beginnings:
             return self._beginnings[key]
-        found = promql.rows(await self._vector(promql.sums(*place, term.pods), term.at))
-        # The last sample of a process that goes on is another one next time.
-        if term.at < until - promql.LOOKBACK:
+        found = promql.rows(await self._vector(promql.sums(*place, term.moments), term.newest))
+        # The last sample of a process that goes on is another one next time, and so is a group that grows.
+        if term.newest < until - promql.LOOKBACK and len(term.moments) in (1, promql.AT_ONCE):
             self._keep(key, found)
         return found
 

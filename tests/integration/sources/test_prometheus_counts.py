@@ -22,6 +22,7 @@ from tests.unit.serving.test_monitoring import FIRST, LATE, Server
 
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.metric_sources import Source
+from noria_operator.domain.promql_counts import AT_ONCE
 from noria_operator.domain.triggers_monitoring import Traffic, watch
 from noria_operator.domain.triggers_performance import performance
 from noria_operator.evidence.prometheus_counts import PrometheusCounts
@@ -213,6 +214,29 @@ async def test_a_window_is_the_same_from_prometheus_and_from_the_pods(loaded: Lo
             assert parts == sums, "windows that follow each other are one long window"
             await _nothing_is_told(source, [*stay, third], since)
         await direct.close()
+
+
+async def test_a_window_in_which_pods_began_anew_many_times_is_counted_whole(loaded: Loaded) -> None:
+    """More often than one question holds, so that several moments of a pod are summed by one."""
+    port = free_port()
+    pods = [Pod(number, loaded, port) for number in (4, 5, 6)]
+    with scraping(*jobs(pods)) as url:
+        source = Source("prom", url, delay=DELAY, interval=timedelta(seconds=1))
+        async with pods[0].listening(), pods[1].listening(), pods[2].listening():
+            await _scraped(url, 3)
+            await pods[0].work(33, 0)
+            since, rows_ = await settled(), 0
+            for time_ in range(14):
+                for number, pod in enumerate(pods):
+                    pod.restart()
+                    await pod.work(10 + number, time_)
+                    rows_ += 10 + number
+                await asyncio.sleep(2.2)
+            await settled()
+            assert rows_ == 14 * 33 > AT_ONCE
+            found = await asked(source, pods, since)
+            assert found.number("predictions") == rows_
+            assert found.labels(FIRST.name).samples == rows_
 
 
 async def _nothing_is_told(source: Source, pods: list[Pod], since: datetime) -> None:

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from noria_operator.domain.promql_counts import (
+    AT_ONCE,
     LOOKBACK,
+    MOST_MOMENTS,
     Beginning,
-    Life,
+    Moment,
     Term,
-    WrongCounts,
-    by_pod,
-    lives,
     plain,
     rows,
     samples,
@@ -22,6 +21,15 @@ from noria_operator.domain.promql_counts import (
     sums,
     terms,
     total,
+)
+from noria_operator.domain.promql_samples import (
+    SAMPLES_AT_ONCE,
+    Life,
+    WrongCounts,
+    by_pod,
+    joined,
+    lives,
+    packed,
 )
 
 SINCE, UNTIL = 1000.0, 2000.0
@@ -44,7 +52,7 @@ def counted(place: str, *row: float, of: int | None = None) -> list[dict[str, An
 def test_names_are_escaped_wherever_they_stand() -> None:
     place = 'a"b', "c\\d"
     assert started(*place).endswith('{namespace="a\\"b",deployment="c\\\\d"}')
-    assert sums("ns", "d", ["p.1", "p-2"]).endswith('pod=~"p\\\\-2|p\\\\.1"})')
+    assert sums("ns", "d", [Moment(5, ("p.1", "p-2"))]).endswith('pod=~"p\\\\-2|p\\\\.1"})')
     assert samples("ns", "d", ["p"], seconds=1.5).endswith('pod=~"p"}[1500ms]')
 
 
@@ -69,8 +77,8 @@ def test_a_pod_is_simple_where_one_process_was_there_all_the_time(
 def test_simple_pods_are_two_sums_whatever_their_number() -> None:
     before = Beginning(SINCE, {"a": OLD, "b": OLD})
     assert terms(before, {"a", "b", "new"}, [], UNTIL) == [
-        Term(-1, ("a", "b"), SINCE),
-        Term(1, ("a", "b", "new"), UNTIL),
+        Term(-1, (Moment(SINCE, ("a", "b")),)),
+        Term(1, (Moment(UNTIL, ("a", "b", "new")),)),
     ]
 
 
@@ -85,7 +93,8 @@ def test_simple_pods_are_two_sums_whatever_their_number() -> None:
 def test_a_process_counts_from_the_beginning_or_its_own_or_else_from_its_first_sample(
     life: Life, expected: set[tuple[int, float]]
 ) -> None:
-    assert {(one.sign, one.at) for one in terms(Beginning(SINCE, {"p": OLD}), (), [life], UNTIL)} == expected
+    found = terms(Beginning(SINCE, {"p": OLD}), (), [life], UNTIL)
+    assert {(one.sign, moment.at) for one in found for moment in one.moments} == expected
 
 
 def test_a_young_process_that_was_scraped_before_the_window_is_counted_from_its_first_sample_in_it() -> None:
@@ -94,9 +103,9 @@ def test_a_young_process_that_was_scraped_before_the_window_is_counted_from_its_
     assert plain(known, {"p": young}, {"p": 0}) == set()
     lived = [Life("p", young, 1010, 1400), Life("p", 1450, 1460, 1700)]
     assert terms(known, (), lived, UNTIL) == [
-        Term(-1, ("p",), 1010),
-        Term(1, ("p",), 1400),
-        Term(1, ("p",), 1700),
+        Term(-1, (Moment(1010, ("p",)),)),
+        Term(1, (Moment(1400, ("p",)),)),
+        Term(1, (Moment(1700, ("p",)),)),
     ]
 
 
@@ -156,7 +165,43 @@ def test_series_that_nobody_can_tell_apart_are_refused(vector: list[Any], why: s
         by_pod(vector)
 
 
+def crashing(times: int, every: float = 5.0) -> list[Life]:
+    return [Life("p", 1000 + every * n, 1001 + every * n, 1002 + every * n) for n in range(times)]
+
+
+def test_many_restarts_are_few_questions_and_those_about_the_past_stay_the_same() -> None:
+    """What was answered about the past is kept, so later moments must not change how it was asked."""
+    known, until = Beginning(SINCE, {}), SINCE + 5 * 200
+    first = terms(known, (), crashing(190), until)
+    assert len(first) <= 190 / AT_ONCE + 2
+    assert sum(len(one.moments) for one in first) == 190
+    later = terms(known, (), crashing(400), until + 1000)
+    settled = [one for one in first if one.newest < until - LOOKBACK and len(one.moments) == AT_ONCE]
+    assert len(settled) > 5
+    assert set(settled) <= set(later)
+
+
+def test_a_question_about_several_moments_keeps_the_series_of_one_pod_apart() -> None:
+    found = sums("ns", "d", [Moment(5, ("p",)), Moment(7.25, ("p",)), Moment(9, ("q",))])
+    assert found.count(" or ") == 2
+    assert '@ 5.000, "moment", "0", "", "")' in found
+    assert '@ 7.250, "moment", "1", "", "")' in found
+    assert "@" not in sums("ns", "d", [Moment(5, ("p",))]), "asked as of then, which every source can"
+
+
 def test_pods_that_begin_anew_all_the_time_are_refused() -> None:
-    crashing = [Life("p", 1000.0 + n, 1000 + n, 1000.5 + n) for n in range(100)]
+    terms(Beginning(SINCE, {}), (), crashing(MOST_MOMENTS, 0.5), UNTIL)
     with pytest.raises(WrongCounts, match="too often"):
-        terms(Beginning(SINCE, {}), (), crashing, UNTIL)
+        terms(Beginning(SINCE, {}), (), crashing(MOST_MOMENTS + 1, 0.5), UNTIL)
+
+
+def test_lives_that_later_samples_go_on_with_are_one_each() -> None:
+    known = [Life("p", 5, 10, 20), Life("q", 7, 10, 20)]
+    later = [Life("p", 5, 20, 30), Life("p", 31, 32, 40)]
+    assert joined(known, later) == [Life("p", 5, 10, 30), Life("q", 7, 10, 20), Life("p", 31, 32, 40)]
+
+
+def test_pods_are_asked_about_in_groups_whose_samples_fit_into_one_answer() -> None:
+    half = SAMPLES_AT_ONCE / 2
+    samples_of = {"a": half, "b": half, "c": 1, "huge": 3 * half, "i": 1}
+    assert list(packed(samples_of)) == [("a", "b"), ("c",), ("huge",), ("i",)]

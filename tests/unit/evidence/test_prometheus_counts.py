@@ -138,7 +138,26 @@ async def test_what_a_process_that_goes_on_had_counted_is_not_kept() -> None:
             await counts.complete(*PLACE, [pod()], since=SINCE)
             await counts.settled()
             assert not counts.problem(*PLACE, SINCE)
-    assert {term.at for _, _, term in counts._beginnings} == {SINCE.timestamp() - 30}
+    assert {term.newest for _, _, term in counts._beginnings} == {SINCE.timestamp() - 30}
+
+
+async def test_samples_of_processes_are_read_once() -> None:
+    now, served = [NOW], Restarted()
+    async with running(served, interval=timedelta()) as counts:
+        counts._now = lambda: now[0]
+        for _ in range(3):
+            now[0] += timedelta(seconds=15)
+            await counts.complete(*PLACE, [pod()], since=SINCE)
+            await counts.settled()
+    asked = [form["query"].rpartition("[")[2] for form in served.forms if "ms]" in form["query"]]
+    lengths = [int(text.partition("ms]")[0]) for text in asked if text.endswith("ms]")]
+    assert lengths == [3_615_000, 15_000, 15_000]
+
+
+async def test_answers_that_take_too_long_together_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus_counts, "LONGEST_LOOK", 0.0)
+    async with running(Prometheus()) as counts:
+        assert "took more than" in str(await read(counts, pod()))
 
 
 async def test_sums_that_are_kept_are_bounded_in_counts_and_go_with_their_deployment(

@@ -1,0 +1,94 @@
+"""Answers of a Prometheus about the processes of pods: which there were, and from when to when.
+
+Comes in: vectors and matrices of `STARTED_METRIC`, whose value is another one for each process. Goes out:
+values by pod, lives of processes, pods in groups whose samples fit into one answer. Invariant: what is not
+understood is refused with a reason; what was read once need not be read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from math import isfinite
+from typing import Any, Final
+
+SAMPLES_AT_ONCE: Final = 150_000
+"""Of one answer: about 6 MB."""
+
+
+class WrongCounts(ValueError):
+    """An answer that counts cannot be taken from; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Samples of one process of a pod within the window: the first and the last one."""
+
+    pod: str
+    started: float
+    first: float
+    last: float
+
+
+def by_pod(vector: Iterable[Any]) -> dict[str, float]:
+    """The value of each pod in an answer."""
+    found: dict[str, float] = {}
+    for sample in vector:
+        pod = _pod(sample)
+        if pod in found:
+            raise WrongCounts(
+                f"two series tell of pod {pod}: scrape it once, or ask a source that removes duplicates"
+            )
+        found[pod] = number(sample["value"][1])
+    return found
+
+
+def lives(matrix: Iterable[Any]) -> list[Life]:
+    """The processes that samples of `STARTED_METRIC` tell of."""
+    found: list[Life] = []
+    for series in matrix:
+        pod = _pod(series)
+        for value, of_one in groupby(series["values"], key=lambda sample: number(sample[1])):
+            times = [float(at) for at, _ in of_one]
+            found.append(Life(pod, value, times[0], times[-1]))
+    return found
+
+
+def joined(known: Iterable[Life], later: Iterable[Life]) -> list[Life]:
+    """What was known of processes, and what later samples tell of them or of others."""
+    found = {(one.pod, one.started): one for one in known}
+    for one in later:
+        before = found.get((one.pod, one.started), one)
+        first, last = min(before.first, one.first), max(before.last, one.last)
+        found[one.pod, one.started] = Life(one.pod, one.started, first, last)
+    return list(found.values())
+
+
+def packed(samples: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
+    """The pods in groups of at most `SAMPLES_AT_ONCE` samples, or of a single one that has more."""
+    group: list[str] = []
+    size = 0.0
+    for pod, count in sorted(samples.items()):
+        if group and size + count > SAMPLES_AT_ONCE:
+            yield tuple(group)
+            group, size = [], 0.0
+        group.append(pod)
+        size += count
+    if group:
+        yield tuple(group)
+
+
+def number(text: Any) -> float:
+    """A sample's value."""
+    value = float(text)
+    if not isfinite(value):
+        raise WrongCounts(f"{text} is no count")
+    return value
+
+
+def _pod(series: Any) -> str:
+    pod = series["metric"].get("pod")
+    if not pod:
+        raise WrongCounts("series have no label pod: the scrape configuration has to give it")
+    return str(pod)
