@@ -25,8 +25,9 @@ def clock(scene: Scene, state: State) -> Outcome | None:
     step = state.step
     if step is None or state.candidate is None:
         return None
-    wait = step.wait.going(scene.now, missing=not (step.paused or has_its_pods(scene, state)))
-    return None if wait is step.wait else (replace(state, step=replace(step, wait=wait)), None)
+    missing, limit = not has_its_pods(scene, state), scene.policy.progress_deadline
+    wait = step.wait.going(scene.now, limit, missing=missing, paused=step.paused)
+    return None if wait == step.wait else (replace(state, step=replace(step, wait=wait)), None)
 
 
 def hold(scene: Scene, state: State) -> Outcome | None:

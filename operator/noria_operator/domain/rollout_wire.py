@@ -217,14 +217,15 @@ def _step_json(step: Step) -> dict[str, Any]:
 
 
 def _wait_json(wait: Wait) -> dict[str, Any]:
-    since = wait.since.isoformat() if wait.since else None
-    return present(waitedMicroseconds=wait.before // timedelta(microseconds=1), waitsSince=since)
+    times = {"waitsSince": wait.since, "backSince": wait.back}
+    waited = wait.before // timedelta(microseconds=1)
+    return present(waitedMicroseconds=waited, **{name: at.isoformat() for name, at in times.items() if at})
 
 
 def _wait(kept: Mapping[str, Any]) -> Wait:
-    since = kept.get("waitsSince")
     before = timedelta(microseconds=kept.get("waitedMicroseconds", 0))
-    return Wait(before, datetime.fromisoformat(since) if since else None)
+    times = (kept.get(name) for name in ("waitsSince", "backSince"))
+    return Wait(before, *(datetime.fromisoformat(at) if at else None for at in times))
 
 
 def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -> Step:

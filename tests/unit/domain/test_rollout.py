@@ -464,6 +464,36 @@ def test_pods_that_flap_do_not_earn_a_new_deadline_each_time() -> None:
     assert world.state.is_rejected(V2)
 
 
+@pytest.mark.parametrize(("apart", "goes_on"), [(9, False), (10, True)])
+def test_pods_that_were_there_as_long_as_the_deadline_have_it_anew(apart: float, goes_on: bool) -> None:
+    """A rollout of days loses a pod now and then: nodes are drained, pods evicted."""
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10, timedelta(days=9)),)))
+    for _ in range(6):
+        world.lose_pods(NEW)
+        world.reconcile()
+        world.pass_time(timedelta(minutes=2))
+        world.settle()
+        world.pass_time(timedelta(minutes=apart))
+        world.settle()
+    assert (world.state.candidate is not None) is goes_on
+
+
+def test_a_pause_without_pods_gives_no_new_deadline() -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10, timedelta(days=9)),)))
+    world.lose_pods(NEW)
+    world.reconcile()
+    world.pass_time(timedelta(minutes=9))
+    world.commands["pause"] = "1"
+    world.reconcile()
+    world.pass_time(timedelta(hours=3))
+    world.commands["resume"] = "1"
+    world.reconcile()
+    assert world.state.candidate is not None
+    world.pass_time(timedelta(minutes=1))
+    world.reconcile()
+    assert world.state.is_rejected(V2)
+
+
 def test_an_operator_that_was_down_past_the_deadline_does_not_abort_pods_that_became_ready() -> None:
     """Case 40."""
     world = serving()
