@@ -35,6 +35,7 @@ from noria_operator.domain.rollout_steps import (
     ramped,
     sends,
     standing,
+    upheld,
 )
 from noria_operator.domain.rollout_traffic import FULL, demand_now, held, lowered, need, shift
 from noria_operator.domain.rollout_words import Happened
@@ -198,7 +199,8 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
         return state, None
     index, steps, version = state.step.index + 1, scene.policy.steps, state.candidate.target.version
     step = replace(state.step, index=index, since=scene.now)
-    step = step if scene.policy.compares else Step(index, scene.now, plan=step.plan)
+    if not scene.policy.compares:
+        step = upheld(scene.policy, Step(index, scene.now, plan=step.plan), state.step.kept_weight)
     state = replace(state, step=step)
     tail = f" ({why})" if why else ""
     if index >= len(steps) and scene.policy.compares:
@@ -212,7 +214,7 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
     if steps[index].endless:
         message = f"{version} pauses at step {index + 1} of {len(steps)}{tail}; annotate noria.dev/promote"
         return happened(scene, state, Happened.PAUSED, version, message)
-    reach = asked(scene.policy, Step(index=index, since=scene.now))
+    reach = asked(scene.policy, step)
     message = f"{version}: step {index + 1} of {len(steps)}, {reach}{tail}"
     return happened(scene, state, Happened.STEP, version, message)
 

@@ -16,7 +16,7 @@ from noria_operator.domain.rollout_experiment import crown
 from noria_operator.domain.rollout_retreat import abort, rejecting, without_candidate
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, released
 from noria_operator.domain.rollout_state import Revision, State, Undo
-from noria_operator.domain.rollout_steps import at_endless_pause
+from noria_operator.domain.rollout_steps import at_endless_pause, upheld
 from noria_operator.domain.rollout_words import Cause, Happened
 
 
@@ -181,7 +181,8 @@ def _resume(scene: Scene, state: State) -> Outcome:
         return state, None
     version, why = candidate.target.version, _said(scene, "resume")
     if step.paused:
-        going = replace(step, paused=False, kept_weight=None, since=scene.now)
+        going = replace(step, paused=False, since=scene.now)
+        going = upheld(scene.policy, going, step.kept_weight)
         others = tuple(replace(one, kept_weight=None) for one in state.others)
         message = f"{version} goes on ({why})"
         state = replace(state, step=going, others=others)

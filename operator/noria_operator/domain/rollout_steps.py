@@ -110,6 +110,17 @@ def standing(steps: tuple[PolicyStep, ...], step: Step, weight: int) -> Step:
     return at if one.weight == weight else replace(at, kept_weight=weight)
 
 
+def upheld(policy: Policy, step: Step, weight: int | None) -> Step:
+    """`step`, which begins or goes on after `weight` was kept: that stays where the step, whose weights were
+    edited meanwhile, asks for less.
+    """
+    free = replace(step, kept_weight=None)
+    weighted = any(one.weight is not None for one in _so_far(policy, step))
+    if weight is None or policy.compares or not weighted or goal(policy, free) >= weight:
+        return free
+    return replace(step, kept_weight=weight)
+
+
 def current(policy: Policy, step: Step) -> PolicyStep:
     """What the spec says of the step; after the last one nothing."""
     return policy.steps[step.index] if step.index < len(policy.steps) else PolicyStep()

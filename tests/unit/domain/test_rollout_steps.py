@@ -364,6 +364,69 @@ def test_steps_edited_in_a_pause_of_the_last_shift_move_no_weight_either() -> No
     assert world.state.stable == revision(2)
 
 
+LOWER = (PolicyStep(10, HOURS), PolicyStep(20, HOURS), PolicyStep(pause=True), PolicyStep(80, HOURS))
+"""Steps of which none has the weight 50."""
+
+
+@pytest.mark.parametrize("edited_in_the_pause", [False, True])
+def test_a_weight_that_edited_steps_left_outlives_a_pause(edited_in_the_pause: bool) -> None:
+    world = at(PolicyStep(10), PolicyStep(50, HOURS), replicas=10)
+    if not edited_in_the_pause:
+        world.edit(steps=LOWER)
+        world.settle()
+    world.commands["pause"] = "1"
+    world.settle()
+    world.edit(steps=LOWER)
+    world.settle()
+    world.commands["resume"] = "1"
+    world.settle()
+    assert (index(world), world.state.weight(NEW)) == (1, 50)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_weight_that_edited_steps_left_stays_until_a_step_asks_for_more(paused: bool) -> None:
+    world = at(PolicyStep(10), PolicyStep(50, HOURS), replicas=10)
+    world.edit(steps=LOWER)
+    world.settle()
+    weights = []
+    for number in range(3):
+        if paused:
+            world.commands["pause"] = str(number)
+            world.settle()
+        world.commands["promote"] = str(number)
+        world.settle()
+        weights.append((index(world), world.state.weight(NEW)))
+    assert weights == [(2, 50), (3, 80), (4, 80)]
+
+
+def test_a_pause_keeps_no_weight_that_edited_steps_take_away() -> None:
+    world = at(PolicyStep(10), PolicyStep(50, HOURS), replicas=10)
+    world.commands["pause"] = "1"
+    world.settle()
+    world.edit(steps=(PolicyStep(replicas="100%", pause=True),))
+    world.settle()
+    assert world.state.weight(NEW) == 50
+    world.commands["resume"] = "1"
+    world.settle()
+    assert world.state.weight(NEW) == 0
+
+
+def test_in_a_pause_headers_follow_an_edit_and_the_weight_does_not() -> None:
+    world = at(PolicyStep(20, HOURS, match=HEADERS), replicas=10)
+    world.commands["pause"] = "1"
+    world.settle()
+    others = (("x-team", "research"),)
+    world.edit(steps=(PolicyStep(30, HOURS, match=others),))
+    world.settle()
+    assert world.state.reach == Reach(20, 0, others)
+    world.edit(steps=(PolicyStep(30, HOURS, match=()),))
+    world.settle()
+    assert world.state.reach == Reach(20)
+    world.commands["resume"] = "1"
+    world.settle()
+    assert world.state.reach == Reach(30)
+
+
 def test_copies_of_edited_steps_begin_once_the_weight_is_taken() -> None:
     world = canary(Policy(replicas=4, steps=(PolicyStep(50),)))
     world.lose_pods(revision(1).name)
