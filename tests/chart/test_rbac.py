@@ -22,6 +22,8 @@ VALUES = [VARIANTS["default"], VARIANTS["namespaced"], GATEWAY]
 variants = pytest.mark.parametrize("values", VALUES, ids=["default", "namespaced", "gateway"])
 CLUSTER_WIDE = {("", "nodes", "list")}
 """To know whether several nodes would mount a claim; only where the operator works in all namespaces."""
+OF_CLASSES = {(kinds.GATEWAYCLASS.group, kinds.GATEWAYCLASS.plural, "get")}
+"""To know what a gateway can do; there too."""
 APPLIED = (kinds.DEPLOYMENT, kinds.SERVICE, kinds.CONTROLLERREVISION, kinds.PDB)
 
 
@@ -57,6 +59,7 @@ def needed(*, gateway: bool) -> set[Right]:
     rows += [row for kind in APPLIED for row in of(kind, "get", "create", "patch", "delete")]
     if gateway:
         rows += of(kinds.HTTPROUTE, "get", "create", "patch")
+        rows += of(kinds.GATEWAY, "get")
     rows += of(kinds.JOB, "get", "create", "patch", "delete")
     rows += of(kinds.TRAININGJOB, "create", "delete")
     rows += of(kinds.MODELVERSION, "create")
@@ -72,6 +75,7 @@ def needed(*, gateway: bool) -> set[Right]:
 @variants
 def test_the_operator_may_do_what_it_calls_and_nothing_else(values: Json) -> None:
     wanted = needed(gateway=values == GATEWAY) | (set() if values.get("watchNamespaces") else CLUSTER_WIDE)
+    wanted |= OF_CLASSES if values == GATEWAY else set()
     assert rights(operator_roles(objects(values))) == wanted
 
 

@@ -125,6 +125,18 @@ def test_as_many_requests_are_copied_as_was_asked_for(routed: Routed) -> None:
     routed.back()
 
 
+@pytest.mark.parametrize("routed", ["Gateway"], indirect=True)
+def test_a_gateway_that_does_not_know_how_to_copy_a_part_copies_nothing(routed: Routed) -> None:
+    """Contour ignores `percent` and would copy everything; it says of no class what that can do."""
+    routed.deploy(2, {"mirror": 30, "pause": True})
+    md = routed.wait(lambda md: condition(md, "Stalled").get("reason") == "CopiesUnsupported")
+    assert "mirror: 100" in condition(md, "Stalled")["message"]
+    routed.wait(lambda _: routed.ready(2) == 2)
+    assert routed.answers(FEWER) == {"1": FEWER}
+    assert routed.counted(2) == 0
+    routed.back()
+
+
 @pytest.mark.parametrize("routed", able("sticky"), indirect=True)
 def test_users_stay_with_their_version_while_its_share_grows(routed: Routed) -> None:
     """Case 46."""

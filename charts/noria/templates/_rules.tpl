@@ -33,6 +33,9 @@ it. Secrets are created and never read, changed or listed; no verb and no resour
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, list, watch, create, patch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways]
+  verbs: [get]
 {{- end }}
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
@@ -57,10 +60,16 @@ it. Secrets are created and never read, changed or listed; no verb and no resour
 
 {{- /*
 Rights outside namespaces, in an installation for all of them: whether there are several nodes, which a
-ReadWriteOnce claim could not be mounted by. Without it that check is left out.
+ReadWriteOnce claim could not be mounted by, and what the class of a gateway can do. Without them that check is
+left out, and a gateway is asked for copies of all requests only.
 */}}
 {{- define "noria.clusterRules" -}}
 - apiGroups: [""]
   resources: [nodes]
   verbs: [list]
+{{- if .Values.routers.gateway.enabled }}
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gatewayclasses]
+  verbs: [get]
+{{- end }}
 {{- end }}

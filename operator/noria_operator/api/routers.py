@@ -51,14 +51,16 @@ class Capabilities:
     counts: str = _says("requests and errors of a version are counted by", "the model server")
 
 
-ALL_OR_NONE: Final = "100 only"
+PART_OF_COPIES: Final = "HTTPRouteRequestPercentageMirror"
+"""The feature of the Gateway API by which a GatewayClass says (`status.supportedFeatures`, GEP-2162) that it
+copies a part of the requests; without it, `percent` may be ignored and everything copied."""
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     "Envoy": Capabilities(*(True,) * 20, counts="the router"),
     "Gateway": Capabilities(
         any_weight=True,
         by_request=True,
         ramp=True,
-        mirror=ALL_OR_NONE,
+        mirror=f"100; less where the GatewayClass lists `{PART_OF_COPIES}`",
         match=True,
         experiment=True,
         preview=True,
@@ -272,7 +274,6 @@ def _without(kinds: tuple[str, ...], uses: tuple[_Use, ...]) -> Rule:
 
 _NO_HOSTS, _BY_PODS = lacking("hosts"), lacking("any_weight")
 _KIND = "(has({0}.router) && has({0}.router.type) ? {0}.router.type : 'Envoy')"
-_WHOLE_COPIES = [kind for kind, able in CAPABILITIES.items() if able.mirror == ALL_OR_NONE]
 DEPLOYMENT_RULES = (
     transition(
         cel=f"{_KIND.format('self')} == {_KIND.format('oldSelf')}",
@@ -302,16 +303,6 @@ DEPLOYMENT_RULES = (
         holds=lambda it: (
             it.router.type not in _BY_PODS
             or all((step.weight or 0) <= LARGEST_SHARE for step in it.strategy.steps)
-        ),
-    ),
-    Rule(
-        cel=f"!has(self.router) || !{kind_in(_WHOLE_COPIES, where='self.router')} || !has(self.strategy) || "
-        "!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.mirror) || s.mirror == 100)",
-        message=f"router type {' and '.join(_WHOLE_COPIES)} copies every request or none: mirror is 100",
-        field=".strategy",
-        holds=lambda it: (
-            it.router.type not in _WHOLE_COPIES
-            or all(step.mirror in (None, 100) for step in it.strategy.steps)
         ),
     ),
     Rule(

@@ -52,7 +52,7 @@ OWNS: tuple[Kind, ...] = (DEPLOYMENT, SERVICE, CONTROLLERREVISION, ENDPOINTSLICE
 PATIENCE = timedelta(seconds=10)
 """How long routers are asked that often after something happened."""
 AFTER_TROUBLE = timedelta(minutes=1)
-"""When a refused write is tried again: what stood in the way may be gone without telling us."""
+"""When a refused write is tried again, or trouble looked at: it may be gone without telling us."""
 
 
 async def reconcile(ctx: Context, key: Key) -> Result:
@@ -173,7 +173,7 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Res
     """
     state, now = made.state, ctx.clock.now()
     waits = [made.due - now] if made.due and made.due > now else []
-    waits += [AFTER_TROUBLE] if trouble else []
+    waits += [AFTER_TROUBLE] if trouble or view.standing.trouble else []
     if not state.verified and view.standing.routers:
         young = bool(state.history) and now - state.history[-1].at < PATIENCE
         waits.append(view.routing.READ_BACK if young else ctx.config.evidence_interval)

@@ -56,8 +56,8 @@ class Routing(Protocol):
     def pace(self, config: Config, policy: Policy) -> timedelta:
         """How often counts are read during a rollout."""
 
-    def standing(self, ctx: Context, obj: Json) -> Standing:
-        """Whether requests arrive, from the cache."""
+    async def standing(self, ctx: Context, obj: Json) -> Standing:
+        """Whether requests arrive, and what keeps the router from doing as the spec asks."""
 
     async def apply(self, ctx: Context, owner: Json, state: State) -> None:
         """Everything between a client and the pods of `owner`, with the weights of `state`. Raises

@@ -35,7 +35,7 @@ def pace(config: Config, policy: Policy) -> timedelta:
     return max(config.evidence_interval, UNCOUNTED if asked else CALM)
 
 
-def standing(ctx: Context, obj: Json) -> Standing:
+async def standing(ctx: Context, obj: Json) -> Standing:
     """By the router's pods."""
     ready = sum(map(router.ready, router.pods(ctx.store, obj["metadata"]["namespace"])))
     return Standing(ready, "no router pod is ready; see kubectl describe deployment noria-router")

@@ -3,7 +3,8 @@
 Comes in: a ModelDeployment and its state. Goes out: the HTTPRoute of its name, or the weights in one that a
 user made and names, and a Service of its name that leads to the champion, for clients in the cluster.
 Invariants: a route of a user's is written only as it was read (guarded by resourceVersion); weights are taken
-to be in force only when the gateway's controller accepted the very route that holds them.
+to be in force only when the gateway's controller accepted the very route that holds them; a gateway that may
+not know how to copy a part of the requests is asked for no copies.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.types import parse_duration
-from noria_operator.controllers import routing
+from noria_operator.controllers import gateway_class, routing
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Standing
 from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_state import State
+from noria_operator.domain.rollout_traffic import FULL
 from noria_operator.kube.errors import NotFound, Terminal
 from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key
 from noria_operator.routers import httproute, pod_service
@@ -46,8 +48,8 @@ active = timings = routing.untold
 """Pods finish what they have after they were told to end; `analysis.latency` is refused."""
 
 
-def standing(ctx: Context, obj: Json) -> Standing:
-    """By the status of the route."""
+async def standing(ctx: Context, obj: Json) -> Standing:
+    """By the status of the route, and by the class of the gateway where copies of a part are asked for."""
     if not ctx.config.gateway:
         return Standing(0, trouble=_DISABLED)
     key = _key(obj)
@@ -60,6 +62,9 @@ def standing(ctx: Context, obj: Json) -> Standing:
     if said.problem:
         text = f"a gateway refuses HTTPRoute {key.name}: {said.problem}; change the route or its Gateway"
         trouble = Trouble("RouteRefused", text, fatal=not said.served)
+    elif any(0 < step.get("mirror", 0) < FULL for step in obj["spec"].get("strategy", {}).get("steps", ())):
+        problem = await gateway_class.no_part_of_copies(ctx, obj)
+        trouble = Trouble("CopiesUnsupported", problem) if problem else None
     return Standing(int(said.served), waits_for, trouble)
 
 
@@ -72,7 +77,9 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
     if not shares or not ctx.config.gateway:
         return
     if _is_own(owner):
-        await ctx.writer.apply(HTTPROUTE, _own(owner, state), owner=owner)
+        in_part = any(0 < share.mirror < FULL for share in state.traffic)
+        copies = not (in_part and await gateway_class.no_part_of_copies(ctx, owner))
+        await ctx.writer.apply(HTTPROUTE, _own(owner, state, copies=copies), owner=owner)
         return
     key = _key(owner)
     found = ctx.store.get(key)
@@ -118,11 +125,11 @@ def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:
         return False
 
 
-def _own(owner: Json, state: State) -> Json:
+def _own(owner: Json, state: State, *, copies: bool = True) -> Json:
     """The route of the deployment's name. Copies go to one version at most: the challenger."""
-    copied = [share.target.name for share in state.traffic if share.mirror]
+    copied = [(share.target.name, share.mirror) for share in state.traffic if share.mirror and copies]
     matched = {share.target.name: share.match for share in state.traffic if share.match}
-    return httproute.own_route(owner, _shares(state), copied_to="".join(copied), matched=matched)
+    return httproute.own_route(owner, _shares(state), copied=copied, matched=matched)
 
 
 def _rewritten(ctx: Context, owner: Json, route: Json, state: State) -> list[Json]:

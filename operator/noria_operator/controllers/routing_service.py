@@ -39,7 +39,7 @@ active = timings = routing.untold
 """Pods finish what they have after they were told to end; `analysis.latency` is refused."""
 
 
-def standing(_: Context, __: Json) -> Standing:
+async def standing(_: Context, __: Json) -> Standing:
     """Every node has the only router that there is."""
     return Standing(1)
 

@@ -116,7 +116,7 @@ async def gather(ctx: Context, obj: Json) -> View:
         if wanted != state.stable and wanted not in trial and not observed.obstacle:
             obstacle = await _obstacle(ctx, deployment, versions.get(wanted.version))
             observed = replace(observed, obstacle=obstacle)
-    standing = routing.standing(ctx, obj)
+    standing = await routing.standing(ctx, obj)
     return View(obj, deployment, policy, state, versions, observed, routing, standing, let_in)
 
 

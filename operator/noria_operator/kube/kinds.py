@@ -76,6 +76,9 @@ PVC = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 PDB = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 HTTPROUTE = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 """Only where the installation says that the cluster knows it (`Config.gateway`)."""
+GATEWAY = Kind("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
+GATEWAYCLASS = Kind("gateway.networking.k8s.io", "v1", "gatewayclasses", "GatewayClass", namespaced=False)
+"""Read one by one where a route asks for what not every class can do; never watched."""
 EVENT = Kind("", "v1", "events", "Event")
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 NODE = Kind("", "v1", "nodes", "Node", namespaced=False)
@@ -88,7 +91,7 @@ OWN_KINDS = (TRAININGJOB, MODELVERSION, MODELDEPLOYMENT, CONTINUOUSTRAINING)
 KINDS = (
     *OWN_KINDS,
     *(JOB, POD, DEPLOYMENT, SERVICE, ENDPOINTSLICE, CONTROLLERREVISION),
-    *(SECRET, PVC, PDB, HTTPROUTE, EVENT, LEASE, NODE),
+    *(SECRET, PVC, PDB, HTTPROUTE, GATEWAY, GATEWAYCLASS, EVENT, LEASE, NODE),
 )
 
 _BY_TYPE = {(kind.api_version, kind.kind): kind for kind in KINDS}

@@ -46,14 +46,14 @@ def own_route(
     deployment: Json,
     shares: Shares,
     *,
-    copied_to: str = "",
+    copied: Shares = (),
     matched: Mapping[str, Headers] = NOBODY,
 ) -> Json:
     """The HTTPRoute of a ModelDeployment that names a Gateway.
 
     With `spec.hosts` everything there is its own; without any, the inference paths of its name, at whatever
-    host the Gateway has. `copied_to` gets a copy of each request that is divided by weight; `matched` are
-    the revisions that requests with all of some headers go to.
+    host the Gateway has. Each of `copied` gets copies of so many percent of the requests that are divided by
+    weight; `matched` are the revisions that requests with all of some headers go to.
     """
     meta, spec = deployment["metadata"], deployment["spec"]
     gateway = spec["router"]["gateway"]
@@ -77,9 +77,10 @@ def own_route(
         "backendRefs": [_backend(name, weight) for name, weight in shares],
         "timeouts": timeouts,
     }
-    if copied_to:
-        to = {"group": "", "kind": "Service", "name": copied_to, "port": 80}
-        divided["filters"] = [{"type": "RequestMirror", "requestMirror": {"backendRef": to}}]
+    if copied:
+        divided["filters"] = [
+            {"type": "RequestMirror", "requestMirror": _copies(name, percent)} for name, percent in copied
+        ]
     return {
         "apiVersion": f"{GROUP}/v1",
         "kind": "HTTPRoute",
@@ -97,8 +98,10 @@ def own_route(
 
 
 def says(route: Json, wanted: Json) -> bool:
-    """Whether a route has everything that `wanted` has, beside what the API server filled in."""
-    return _within(wanted["spec"], route["spec"])
+    """Whether a route has everything that `wanted` has, beside what the API server filled in, and copies
+    neither more nor less.
+    """
+    return _within(wanted["spec"], route["spec"]) and _copied(wanted) == _copied(route)
 
 
 def rewritten(route: Json, mine: Collection[str], shares: Shares) -> list[Json]:
@@ -164,8 +167,21 @@ def _backend(name: str, weight: int) -> Json:
     return {"group": "", "kind": "Service", "name": name, "port": 80, "weight": weight}
 
 
+def _copies(name: str, percent: int) -> Json:
+    """All of them are asked for as every version of the Gateway API does it."""
+    to = {"backendRef": {"group": "", "kind": "Service", "name": name, "port": 80}}
+    return to if percent == HUNDRED else {**to, "percent": percent}
+
+
 def _exactly(headers: Headers) -> list[Json]:
     return [{"type": "Exact", "name": name, "value": value} for name, value in headers]
+
+
+def _copied(route: Json) -> list[tuple[str, Any]]:
+    """To whom, and which part; None is all."""
+    rules = route["spec"].get("rules") or ()
+    filters = [one.get("requestMirror") for rule in rules for one in rule.get("filters") or ()]
+    return [(one["backendRef"]["name"], one.get("percent", one.get("fraction"))) for one in filters if one]
 
 
 def _within(wanted: Any, found: Any) -> bool:

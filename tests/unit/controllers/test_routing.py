@@ -25,13 +25,24 @@ from tests.unit.controllers.serving_api import (
 )
 from tests.unit.controllers.training_api import as_sent
 
+from noria_operator.api.routers import PART_OF_COPIES
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Context
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.server import CounterReader
 from noria_operator.kube.errors import Conflict, Forbidden
-from noria_operator.kube.kinds import DEPLOYMENT, HTTPROUTE, MODELDEPLOYMENT, POD, SERVICE, Key, Kind
+from noria_operator.kube.kinds import (
+    DEPLOYMENT,
+    GATEWAYCLASS,
+    HTTPROUTE,
+    MODELDEPLOYMENT,
+    POD,
+    SERVICE,
+    Key,
+    Kind,
+)
+from noria_operator.kube.kinds import GATEWAY as GATEWAY_KIND
 
 Json = dict[str, Any]
 STEPS = {"steps": [{"weight": 20, "duration": "1h"}]}
@@ -214,6 +225,83 @@ async def test_copies_and_headers_of_a_step_are_in_the_route(tmp_path: Path) -> 
     assert second["filters"][0]["requestMirror"]["backendRef"]["name"] == two
     assert world.backends()[1] == [(one, 100), (two, 0)]
     assert world.status["traffic"][1]["assumed"]
+
+
+def gateway_class(world: World, *features: Json | str) -> None:
+    """The Gateway and what its class says that it can do."""
+    for kind, name, namespace, rest in (
+        (GATEWAY_KIND, "public", NAMESPACE, {"spec": {"gatewayClassName": "acme"}}),
+        (GATEWAYCLASS, "acme", "", {"status": {"supportedFeatures": list(features)}}),
+    ):
+        meta = {"name": name, "namespace": namespace, "uid": name}
+        world.api.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **rest})
+
+
+PART: Json = {"steps": [{"mirror": 30, "duration": "1h"}]}
+
+
+@pytest.mark.parametrize("feature", [{"name": PART_OF_COPIES}, PART_OF_COPIES])
+async def test_a_part_of_the_requests_is_copied_where_the_class_of_the_gateway_says_that_it_can(
+    tmp_path: Path, feature: Json | str
+) -> None:
+    world = World(tmp_path, router=GATEWAY, strategy=PART)
+    gateway_class(world, {"name": "HTTPRoute"}, feature)
+    for number in (1, 2):
+        approve(world.api, number)
+        await world.settle()
+    (copies,) = world.route()["spec"]["rules"][0]["filters"]
+    assert copies["requestMirror"]["percent"] == 30
+    assert copies["requestMirror"]["backendRef"]["name"] == world.names()[1]
+    assert all(one["assumed"] for one in world.status["traffic"])
+    assert world.condition("Stalled")[0] == "False"
+
+
+@pytest.mark.parametrize(
+    ("features", "why"),
+    [
+        (
+            [{"name": "HTTPRouteRequestMirror"}],
+            "GatewayClass acme does not list HTTPRouteRequestPercentageMirror",
+        ),
+        (None, "whether Gateway prod/public copies a part of the requests cannot be read (404"),
+    ],
+)
+async def test_nothing_is_copied_where_a_part_is_asked_of_a_gateway_that_may_copy_everything(
+    tmp_path: Path, features: list[Json] | None, why: str
+) -> None:
+    world = World(tmp_path, router=GATEWAY, strategy=PART)
+    if features is not None:
+        gateway_class(world, *features)
+    approve(world.api, 1)
+    await world.settle()
+    stalled = world.condition("Stalled")
+    assert stalled[:2] == ("True", "CopiesUnsupported"), "said before any rollout"
+    assert why in stalled[2]
+    assert "write mirror: 100" in stalled[2]
+    assert world.condition("Servable")[0] == "True"
+    approve(world.api, 2)
+    await world.settle()
+    assert world.status["step"]["index"] == 0
+    assert all("filters" not in rule for rule in world.route()["spec"]["rules"])
+    assert not any(one.get("assumed") for one in world.status["traffic"]), "the step is not in force"
+    assert (await world.once() or timedelta.max) <= timedelta(minutes=1), "the class may say so any time"
+    gateway_class(world, {"name": PART_OF_COPIES})
+    await world.settle()
+    assert world.route()["spec"]["rules"][0]["filters"][0]["requestMirror"]["percent"] == 30
+    assert world.condition("Stalled")[0] == "False"
+    assert all(one["assumed"] for one in world.status["traffic"])
+
+
+async def test_an_abort_of_copies_that_nobody_makes_is_not_held_up(tmp_path: Path) -> None:
+    world = World(tmp_path, router=GATEWAY, strategy=PART)
+    gateway_class(world)
+    for number in (1, 2):
+        approve(world.api, number)
+        await world.settle()
+    say(world.api, "abort", "now")
+    await world.settle()
+    assert world.status["phase"] == "RolledBack"
+    assert len(world.api.all(DEPLOYMENT)) == 1
 
 
 @pytest.mark.parametrize("router", [GATEWAY, {"type": "Service"}], ids=["Gateway", "Service"])

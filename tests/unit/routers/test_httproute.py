@@ -63,7 +63,9 @@ def test_without_hosts_it_is_found_by_its_name_in_the_path() -> None:
 
 def test_requests_with_headers_come_first_and_copies_are_made_of_the_others() -> None:
     matched = {"flights-2": (("x-canary", "always"), ("x-team", "a"))}
-    first, second = own_route(deployment(), NOW, copied_to="flights-2", matched=matched)["spec"]["rules"]
+    first, second = own_route(deployment(), NOW, copied=[("flights-2", 100)], matched=matched)["spec"][
+        "rules"
+    ]
     assert backends([first]) == [[("flights-2", 100)]]
     assert [[one["name"] for one in match["headers"]] for match in first["matches"]] == [
         ["x-canary", "x-team"]
@@ -72,6 +74,21 @@ def test_requests_with_headers_come_first_and_copies_are_made_of_the_others() ->
     assert backends([second]) == [NOW]
     (copy_,) = second["filters"]
     assert copy_["requestMirror"]["backendRef"]["name"] == "flights-2"
+    assert "percent" not in copy_["requestMirror"], "older versions of the Gateway API do not know it"
+
+
+@pytest.mark.parametrize(
+    ("had", "wanted", "same"),
+    [(30, 30, True), (100, 100, True), (30, 100, False), (100, 30, False), (30, 0, False), (100, 0, False)],
+)
+def test_a_route_that_copies_more_or_less_does_not_say_what_is_wanted(
+    had: int, wanted: int, same: bool
+) -> None:
+    routes = [
+        own_route(deployment(), NOW, copied=[("flights-2", percent)] if percent else [])
+        for percent in (had, wanted)
+    ]
+    assert says(*routes) is same
 
 
 def test_a_route_says_what_is_wanted_whatever_the_api_server_filled_in() -> None:

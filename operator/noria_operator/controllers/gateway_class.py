@@ -1,0 +1,39 @@
+"""What the class of a Gateway says that it can do beyond the core of the Gateway API.
+
+Comes in: a ModelDeployment whose HTTPRoute Noria writes. Goes out: why its gateway cannot copy a part of the
+requests, or nothing. Invariant: what a class does not say, it is not taken to do: a gateway that knows no
+`percent` takes the route as it is and copies everything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noria_operator.api.routers import PART_OF_COPIES
+from noria_operator.controllers.context import Context
+from noria_operator.kube.errors import ApiError
+from noria_operator.kube.kinds import GATEWAY, GATEWAYCLASS
+
+Json = dict[str, Any]
+
+
+async def no_part_of_copies(ctx: Context, obj: Json) -> str:
+    """Why not, in a sentence that says what to do; empty where a part can be copied."""
+    gateway, advice = obj["spec"]["router"]["gateway"], "write mirror: 100 or leave it out"
+    namespace, name = gateway.get("namespace", obj["metadata"]["namespace"]), gateway["name"]
+    try:
+        found = await ctx.client.get(GATEWAY, namespace, name)
+        of = found["spec"]["gatewayClassName"]
+        features = (await ctx.client.get(GATEWAYCLASS, "", of)).get("status", {}).get("supportedFeatures")
+    except ApiError as error:
+        return (
+            f"whether Gateway {namespace}/{name} copies a part of the requests cannot be read ({error}): "
+            f"none are copied; {advice}, or let the operator get Gateways and GatewayClasses"
+        )
+    # Before version 1.3 of the Gateway API the list was of plain words.
+    if PART_OF_COPIES in [one["name"] if isinstance(one, dict) else one for one in features or ()]:
+        return ""
+    return (
+        f"GatewayClass {of} does not list {PART_OF_COPIES} in status.supportedFeatures, so Gateway "
+        f"{namespace}/{name} may copy everything where a part is asked for: nothing is copied; {advice}"
+    )
