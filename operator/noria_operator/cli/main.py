@@ -122,7 +122,7 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
         if options.name is None:
             raise CommandError("say which ContinuousTraining, or give its policy with --file")
         obj = find(objects, f"{names.CONTINUOUS_TRAINING}/{options.name}")
-        return _trial(options, obj)
+        return _trial(options, obj, objects.list(names.MODEL_VERSION))
     verb, kind = options.command, _kind(options.command)
     if verb == "promote" and options.full:
         verb = "promote-full"
@@ -143,10 +143,11 @@ def offline_run(options: argparse.Namespace) -> Iterable[str]:
     return _trial(options, policy(options.file))
 
 
-def _trial(options: argparse.Namespace, obj: dict[str, Any]) -> Iterable[str]:
-    return simulate(
-        obj, read(options.history, options.reference), took=options.training_time, every=options.every
-    )
+def _trial(
+    options: argparse.Namespace, obj: dict[str, Any], versions: Sequence[dict[str, Any]] = ()
+) -> Iterable[str]:
+    history = read(options.history, options.reference)
+    return simulate(obj, history, took=options.training_time, every=options.every, versions=versions)
 
 
 def changes(look: Callable[[], list[str]], sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:

@@ -8,7 +8,7 @@ recorded quality stays what it was, so a loss that lasts asks again as soon as i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,19 @@ from noria_operator.cli.text import table
 from noria_operator.domain.rehearsal import FROZEN_BINS, Rehearsal, Told
 from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.training_times import stamp
-from noria_operator.domain.triggers import Champion
+from noria_operator.domain.triggers import Champion, champion_of
 
 Json = dict[str, Any]
 
 
-def simulate(obj: Json, history: History, *, took: timedelta, every: timedelta) -> Iterator[str]:
+def simulate(
+    obj: Json, history: History, *, took: timedelta, every: timedelta, versions: Sequence[Json] = ()
+) -> Iterator[str]:
     """The decisions, then a summary. `took`: how long a training run takes; `every`: how often windows are
-    looked at, beside the times that schedules and cooldowns name.
+    looked at, beside the times that schedules and cooldowns name; `versions`: what the registry has.
     """
     try:
-        run = _Run(obj, history, took)
+        run = _Run(obj, history, took, versions)
         next_look = history.rows[0].predicted
         for at, row, labelled in _in_order(history):
             if at >= next_look:
@@ -60,11 +62,13 @@ def policy(path: Path) -> Json:
 
 class _Run:
     """The loop over the history. The champion is the version with most of the traffic between two looks, so
-    that a challenger with a small weight is none; it is as old as its first prediction.
+    that a challenger with a small weight is none; where the registry does not know it, it is as old as its
+    first prediction, and nobody knows how good it was when it was accepted.
     """
 
-    def __init__(self, obj: Json, history: History, took: timedelta) -> None:
+    def __init__(self, obj: Json, history: History, took: timedelta, versions: Sequence[Json]) -> None:
         first = history.rows[0]
+        self._registry = {one["metadata"]["name"]: one for one in versions}
         self._begun: dict[str, datetime] = {}
         for one in history.rows:
             self._begun.setdefault(one.row.version, one.predicted)
@@ -94,6 +98,8 @@ class _Run:
         )
 
     def _champion(self, version: str) -> Champion:
+        if known := self._registry.get(version):
+            return champion_of(version, known)
         return Champion(version, {}, self._begun[version])
 
 

@@ -21,7 +21,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_jobs import fingerprint_job, fingerprint_name
 from noria_operator.domain.training_times import moment
-from noria_operator.domain.triggers import Champion, Request
+from noria_operator.domain.triggers import Champion, Request, champion_of
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import in_order
 from noria_operator.domain.triggers_counted import Evidence, counted, counts_since, needs_reference
@@ -136,6 +136,4 @@ def _champion(seen: Watched) -> Champion | None:
     if not name:
         return None
     version = next((one for one in seen.versions if one["metadata"]["name"] == name), None)
-    metrics = ((version or {}).get("spec", {}).get("evaluation") or {}).get("metrics", {})
-    made = moment(version["metadata"]["creationTimestamp"]) if version else None
-    return Champion(name, dict(metrics), made)
+    return champion_of(name, version)

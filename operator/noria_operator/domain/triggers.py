@@ -60,6 +60,13 @@ class Champion:
     made: datetime | None = None
 
 
+def champion_of(name: str, version: Json | None) -> Champion:
+    """As its ModelVersion tells, where there is one."""
+    metrics = ((version or {}).get("spec", {}).get("evaluation") or {}).get("metrics", {})
+    made = moment(version["metadata"]["creationTimestamp"]) if version else None
+    return Champion(name, dict(metrics), made)
+
+
 def kind_named(name: str, triggers: Iterable[Json]) -> str:
     """What kind of trigger has this name, as reasons are written: the field of its spec that says so;
     `removed` where the spec has none of that name any more.

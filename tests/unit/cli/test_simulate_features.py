@@ -14,7 +14,7 @@ import yaml
 from tests.unit.domain.test_triggers_plan import training
 
 from noria_operator.cli.cluster import CommandError
-from noria_operator.cli.main import offline_run, parser
+from noria_operator.cli.main import offline_run, parser, run
 from noria_operator.domain.training_times import stamp
 
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
@@ -140,6 +140,39 @@ def test_the_champion_is_the_version_with_most_of_the_traffic(tmp_path: Path) ->
     assert ("01-07", "Started") in decisions(lines, "old")
     assert not any("m-2" in line for line in lines)
     assert any("m-3" in line for line in lines)
+
+
+def test_what_the_registry_knows_of_a_version_is_its_age_and_its_best(tmp_path: Path) -> None:
+    history, rows = tmp_path / "rows.csv", [row | {"version": "m-1"} for row in days(2, 0)]
+    with history.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    old = {"name": "old", "maxAge": "240h"}
+    lost = {"name": "lost", "performance": {"metric": "accuracy", "relativeDrop": "0.01", "minLabels": 100}}
+    loop = training(triggers=[old, lost], cooldown="1000h")
+    spec = {"evaluation": {"metrics": {"accuracy": "0.99"}}}
+    meta = {"name": "m-1", "creationTimestamp": stamp(BEGIN - 9 * DAY)}
+    registry = Registry({"ContinuousTraining": [loop], "ModelVersion": [{"metadata": meta, "spec": spec}]})
+    lines = list(run(parser().parse_args(["simulate", "flights", "--history", str(history)]), registry))
+    assert ("01-06", "Started") in decisions(lines, "old")
+    assert any("is worse than the threshold 0.98" in line for line in lines)
+
+
+class Registry:
+    """Objects by kind."""
+
+    def __init__(self, objects: dict[str, list[Json]]) -> None:
+        self._objects = objects
+
+    def get(self, kind: str, name: str) -> Json | None:
+        return next((one for one in self.list(kind) if one["metadata"]["name"] == name), None)
+
+    def list(self, kind: str) -> list[Json]:
+        return self._objects.get(kind, [])
+
+    def annotate(self, kind: str, name: str, annotations: dict[str, str]) -> None:
+        raise AssertionError("a simulation changes nothing")
 
 
 def test_frozen_bins_may_be_those_of_one_version_and_of_a_bundle(tmp_path: Path) -> None:
