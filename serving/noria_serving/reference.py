@@ -144,16 +144,43 @@ def build(
             if index in inside:
                 continue
             name = tensor.name if array.shape[1] == 1 else (names[index] if names else f"x{index}")
-            make = category if array.dtype.kind in "OUS" else numeric
-            features.append(make(name, array[:, index], source=(tensor.name, index)))
+            features.append(_column(name, array[:, index], (tensor.name, index)))
+    return document(_of_bins(features, prediction, inputs, apart))
+
+
+def of_columns(
+    columns: Mapping[str, Array],
+    prediction: Array,
+    *,
+    apart: Sequence[slices.Asked] = (),
+    labels: Array | None = None,
+) -> dict[str, Any]:
+    """reference.json of rows that stand for training where there is no bundle: columns of numbers or texts as
+    they are, and what was predicted. `labels`: of a regression whose predictions are of rows that it did not
+    learn from.
+    """
+    features = [_column(name, values, (name, 0)) for name, values in columns.items()]
+    made = _of_bins(features, prediction, columns, apart)
+    if labels is not None:
+        errors = residuals.measured(made.prediction.edges, prediction, labels, of=residuals.HELD_OUT)
+        made = replace(made, residuals=errors)
+    return document(made)
+
+
+def _column(name: str, values: Array, source: tuple[str, int]) -> Bins:
+    return (category if values.dtype.kind in "OUS" else numeric)(name, values, source=source)
+
+
+def _of_bins(
+    features: Sequence[Bins], prediction: Array, inputs: Mapping[str, Array], apart: Sequence[slices.Asked]
+) -> Reference:
     if len(features) > MAX_FEATURES:
         raise NoriaError(Reason.TOO_LARGE, f"{len(features)} features; at most {MAX_FEATURES} can be counted")
-    make = category if prediction.dtype.kind in "OUS" else numeric
     made = tuple(_with_floor(bins, len(features)) for bins in features)
     known = {bins.name: bins for bins in made if bins.kind != "projection"}
     split = tuple(_frozen(wish, known[wish.feature], inputs) for wish in apart if wish.feature in known)
-    predicted = _with_floor(make("__prediction__", prediction), 1)
-    return document(Reference(len(prediction), made, predicted, slices=split))
+    predicted = _with_floor(_column("__prediction__", prediction, ("", 0)), 1)
+    return Reference(len(prediction), made, predicted, slices=split)
 
 
 def _frozen(wish: slices.Asked, bins: Bins, inputs: Mapping[str, Array]) -> slices.Slicing:

@@ -1,0 +1,73 @@
+"""`noria-server reference BUNDLE|ROWS`: frozen bins of a bundle, or made of rows that stand for training.
+
+In: a bundle, every byte checked, or a CSV or Parquet file with the columns of a recorded history: `score` or
+`prediction`, perhaps `label`, and features. Out: reference.json, for `kubectl noria simulate --reference`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from noria_serving import contract, reference, signing, slices
+from noria_serving.artifact import Artifact, open_source
+from noria_serving.errors import NoriaError, Reason
+
+PREDICTED: Final = ("score", "prediction")
+BESIDE: Final = (*PREDICTED, "time", "predicted", "label", "version")
+"""Columns of a history that are no features."""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's arguments."""
+    parser = commands.add_parser(
+        "reference", help="frozen bins of a bundle, or of rows that stand for training", description=__doc__
+    )
+    parser.add_argument("place", metavar="BUNDLE|ROWS", help="a bundle, or a .csv, .csv.gz or .parquet file")
+    parser.add_argument("--slices", default="", help="of rows: columns, by commas, that tell groups apart")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="default: stdout")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the bins."""
+    from noria_serving.rows import SUFFIXES  # noqa: PLC0415  a server without this command stays light
+
+    if arguments.place.endswith(SUFFIXES):
+        made = of_rows(arguments.place, [name for name in arguments.slices.split(",") if name])
+    elif arguments.slices:
+        raise NoriaError(
+            Reason.CONFIGURATION, "--slices goes with rows; a bundle has those it was saved with"
+        )
+    else:
+        artifact = Artifact(open_source(arguments.place), trust=signing.read(os.environ))
+        artifact.verify()
+        made = json.loads(artifact.read(contract.REFERENCE))
+    text = json.dumps(made) + "\n"
+    if arguments.output is None:
+        sys.stdout.write(text)
+    else:
+        arguments.output.write_text(text, encoding="utf-8")
+    return 0
+
+
+def of_rows(place: str, apart: list[str]) -> dict[str, Any]:
+    """The bins of a file's rows."""
+    from noria_serving import rows  # noqa: PLC0415
+
+    columns = rows.read(place).columns
+    told = [name for name in PREDICTED if name in columns]
+    if len(told) != 1:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"{place} needs a column score (of two classes) or prediction (of a regression), and not both",
+        )
+    features = {name: values for name, values in columns.items() if name not in BESIDE}
+    if strange := [name for name in apart if name not in features]:
+        raise NoriaError(Reason.DATA_INVALID, f"--slices: {place} has no column {', '.join(strange)}")
+    labels = columns.get("label") if told == ["prediction"] else None
+    return reference.of_columns(features, columns[told[0]], apart=slices.wanted(apart), labels=labels)
