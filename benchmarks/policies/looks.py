@@ -1,8 +1,8 @@
-"""`python -m benchmarks.policies.looks`: how often a performance trigger fires though nothing is lost, and
-how soon it finds what is.
+"""`python -m benchmarks.policies.looks [--labels N]`: how often a performance trigger fires though nothing is
+lost, and how soon it finds what is.
 
-Comes in: nothing. Goes out: for each metric and two models, the share of champions of steady quality for
-which `relativeDrop: "0.05"` in windows of 1,000 labels asked for a run within 100 windows, and the windows
+Comes in: labels of a window. Goes out: for each metric and two models, the share of champions of steady
+quality for which `relativeDrop: "0.05"` in such windows asked for a run within 100 windows, and the windows
 until losses of one, two and four times the drop were found; by the operator's own code, and by a rule that
 judges each window by itself, two in a row, one standard error in the champion's favour. Invariant: the same
 seed gives the same figures everywhere.
@@ -10,6 +10,7 @@ seed gives the same figures everywhere.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -43,7 +44,8 @@ Rule = Callable[[str, Sequence[Labels]], int | None]
 
 def as_served(metric: str, windows: Sequence[Labels]) -> int | None:
     """The window in which the operator asks for a run; None: in none."""
-    fields = {"metric": metric, "relativeDrop": str(DROP), "minLabels": LABELS, "for": IN_A_ROW}
+    enough = windows[0].samples
+    fields = {"metric": metric, "relativeDrop": str(DROP), "minLabels": enough, "for": IN_A_ROW}
     trigger = TriggerSpec.model_validate({"name": "quality", "performance": fields})
     assert trigger.performance is not None
     entry = performance(trigger, trigger.performance, {}, champion=CHAMPION, labels=None, now=BEGIN).entry
@@ -73,11 +75,13 @@ def each_by_itself(metric: str, windows: Sequence[Labels]) -> int | None:
     return None
 
 
-def windows(shares: Array, random: np.random.Generator, *, lost_at: int, coins: float) -> list[Labels]:
+def windows(
+    shares: Array, random: np.random.Generator, *, lost_at: int, coins: float, labels: int = LABELS
+) -> list[Labels]:
     """One champion's windows; from `lost_at` on a share of labels are a coin's, whatever their score."""
     found = []
     for number in range(WINDOWS):
-        rows = random.multinomial(LABELS, shares)
+        rows = random.multinomial(labels, shares)
         chance = MIDDLES if number < lost_at else _with(coins)
         positives = random.binomial(rows, chance)
         found.append(Labels.of((rows - positives).tolist(), positives.tolist()))
@@ -97,6 +101,9 @@ def coins_for(metric: str, shares: Array, drops: int) -> float:
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.policies.looks", description=__doc__)
+    parser.add_argument("--labels", type=int, default=LABELS, help=f"of a window; default: {LABELS}")
+    size = parser.parse_args().labels
     random = np.random.default_rng(7)
     lost_by = ", ".join(f"{drops * DROP:.0%}" for drops in LOSSES)
     head = "".join(f" | {rule}: false | {lost_by} found after" for rule in ("each by itself", "Noria"))
@@ -105,9 +112,11 @@ def main() -> None:
         for name, spread in MODELS.items():
             scores = 1 / (1 + np.exp(-(random.normal(size=200_000) * spread - 0.5)))
             shares = np.histogram(scores, SCORE_BINS, (0, 1))[0] / len(scores)
-            steady = [windows(shares, random, lost_at=WINDOWS, coins=0) for _ in range(CHAMPIONS)]
+            steady = [
+                windows(shares, random, lost_at=WINDOWS, coins=0, labels=size) for _ in range(CHAMPIONS)
+            ]
             lost = [
-                [windows(shares, random, lost_at=CHANGE_AT, coins=coins) for _ in range(LOST)]
+                [windows(shares, random, lost_at=CHANGE_AT, coins=coins, labels=size) for _ in range(LOST)]
                 for coins in (coins_for(metric, shares, drops) for drops in LOSSES)
             ]
             one = _measured(metric, steady[0][0])

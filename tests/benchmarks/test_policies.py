@@ -83,6 +83,12 @@ def test_the_command_keeps_tables_and_a_picture(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "policies.svg").read_text().count("trainings") >= 1
 
 
+def test_figures_of_other_policies_stay_as_they_were_kept() -> None:
+    kept = {"x": {name: {"runs": 1, "promoted": 1, "loss": 0.5} for name in ("Noria", "weekly", "gone")}}
+    found = command.with_kept({"x": {"Noria": Outcome(2, 2, 0.1)}}, kept)
+    assert list(found["x"].items()) == [("weekly", Outcome(1, 1, 0.5)), ("Noria", Outcome(2, 2, 0.1))]
+
+
 def _tiny() -> tuple[object, ...]:
     source = short(next(synthetic(2)), 40)
     return source.rows, source.labels, np.asarray(source.day), source.made
