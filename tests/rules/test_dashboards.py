@@ -137,6 +137,15 @@ def only(expr: str, place: Json) -> str:
     return expand(expr, VALUES).replace('namespace=~".*"', f'deployment="{place["deployment"]}"')
 
 
+def test_rows_of_the_confusion_are_whole_numbers(tmp_path: Path) -> None:
+    """`increase` stretches what was counted over the whole of the time that it looks at."""
+    (table,) = (expr for title, expr in queries(DASHBOARDS["quality.json"]) if title.startswith("Confusion"))
+    called = {"version": "v", "actual": "1", "predicted": "0"}
+    counted = series("model_confusion_total", "3+1x30", **BAD, **called)
+    shown = f"{expand(table, VALUES)} % 1"
+    judge(tmp_path, [counted], Expected("30m", shown, [(called, 0)]))
+
+
 @each
 def test_its_panels_say_what_they_show_and_how_to_read_it(dashboard: Json) -> None:
     titles = [panel["title"] for panel in panels(dashboard)]
