@@ -60,7 +60,7 @@ class Slicing:
         """Names for people and for Prometheus, in the order of codes."""
         if not self.bounds:
             return (*self.values, OTHER, MISSING)
-        ends = ["", *(f"{bound:.12g}" for bound in self.bounds), ""]
+        ends = ["", *_spelled(self.bounds), ""]
         return (*(f"{low}..{high}" for low, high in pairwise(ends)), MISSING)
 
     @property
@@ -105,6 +105,12 @@ class Slicing:
         shared = {"feature": self.feature, "input": self.input, "column": self.column}
         told = {"bounds": list(self.bounds)} if self.bounds else {"values": list(self.values)}
         return {**shared, "numeric": self.numeric, **told, "groups": list(self.groups)}
+
+
+def _spelled(bounds: Sequence[float]) -> list[str]:
+    """Bounds in twelve digits; where these do not tell them apart, in as many as it takes."""
+    short = [f"{bound:.12g}" for bound in bounds]
+    return short if len(set(short)) == len(short) else [repr(bound) for bound in bounds]
 
 
 def asked(text: str | None) -> tuple[Asked, ...]:

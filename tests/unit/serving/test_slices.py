@@ -52,6 +52,14 @@ def test_without_bounds_or_values_the_training_rows_suggest_groups() -> None:
     assert many.values == tuple(f"c{i:02}" for i in range(8))
 
 
+def test_bounds_that_twelve_digits_do_not_tell_apart_are_written_in_full() -> None:
+    assert Slicing("x", "x", 0, True, bounds=(0.1 + 0.2,)).groups == ("..0.3", "0.3..", "missing")
+    near = Slicing("x", "x", 0, True, bounds=(0.3, 0.1 + 0.2, 1.0))
+    assert near.groups == (
+        "..0.3", "0.3..0.30000000000000004", "0.30000000000000004..1.0", "1.0..", "missing",
+    )  # fmt: skip
+
+
 def test_groups_at_their_limits_fit_into_a_token() -> None:
     most = [freeze(Asked("x", bounds=tuple(map(float, range(8)))), np.arange(9.0))]
     most.append(freeze(Asked("y", values=tuple("abcdefgh")), texts("a")))
