@@ -7,7 +7,7 @@ Invariant: as of every finding, value, threshold, samples, reason and a sentence
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from noria_operator.api.monitoring import Fairness
 from noria_operator.domain import fairness as domain
@@ -17,6 +17,9 @@ from noria_operator.domain.triggers_findings import NAME_LIMIT, Closed, again, n
 
 Json = dict[str, Any]
 
+BINARY: Final = "binary"
+"""The task whose predictions are positive or not; empty where servers do not tell theirs."""
+
 
 def policy(rule: Fairness) -> Policy:
     """The rule in numbers."""
@@ -24,9 +27,10 @@ def policy(rule: Fairness) -> Policy:
     return Policy(bounds, rule.min_samples, float(rule.false_alarms_per_month))
 
 
-def can_be_judged(rule: Fairness, groups: Mapping[str, Sequence[Group]]) -> bool:
-    """Whether a window may close; one without the column closes too, and says so."""
-    return rule.feature not in groups or domain.enough(policy(rule), groups[rule.feature])
+def can_be_judged(rule: Fairness, groups: Mapping[str, Sequence[Group]], task: str) -> bool:
+    """Whether a window may close; one that never can be judged closes too, and says so."""
+    never = rule.feature not in groups or task not in (BINARY, "")
+    return never or domain.enough(policy(rule), groups[rule.feature])
 
 
 def fairness(rule: Fairness, closed: Closed) -> Json:
@@ -58,7 +62,7 @@ def _cannot(rule: Fairness, closed: Closed) -> Json | None:
             f"next version has it if the model takes that column (this one has: {has})"
         )
         return said({"columns": []}, "Wait", "UnknownSlices", text)
-    if closed.task != "binary":
+    if closed.task != BINARY:
         text = f"{version} is no binary classifier, so no prediction is positive: remove the trigger"
         return said({"columns": []}, "Wait", "NotBinary", text)
     return None

@@ -124,7 +124,7 @@ def _rule(trigger: TriggerSpec) -> Rule:
 
 def _enough(rule: Rule, traffic: Traffic) -> bool:
     if isinstance(rule, Fairness):
-        return can_be_judged(rule, traffic.groups)
+        return can_be_judged(rule, traffic.groups, traffic.task)
     if isinstance(rule, DataQuality) and (rule.min_rows or traffic.asked.requests >= rule.min_samples):
         return True
     return traffic.rows >= rule.min_samples

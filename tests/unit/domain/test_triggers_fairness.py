@@ -96,7 +96,10 @@ def test_what_cannot_be_compared_is_said(reference: Reference | None, reason: st
     assert says in entry["message"]
 
 
-def test_what_is_no_binary_classifier_is_not_judged() -> None:
-    entry = windows(fair(), UNLIKE, task="multiclass").entry
+@pytest.mark.parametrize("bounds", [{}, {"maxOpportunityDifference": "0.1"}])
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_what_is_no_binary_classifier_is_not_judged(task: str, bounds: dict[str, str]) -> None:
+    """Nor waited for: its groups never have labels that are positive."""
+    entry = windows(fair(**bounds), UNLIKE, task=task).entry
     assert (entry["decision"], entry["reason"]) == ("Wait", "NotBinary")
     assert "remove the trigger" in entry["message"]
