@@ -114,6 +114,8 @@ REQUEST_ID_HEADER: Final = "x-request-id"
 """Names a request; routers give it to those that have none, and copies of a request have the same."""
 SCORE_BINS: Final = 200
 """Feedback on a score in [0, 1] is counted in this many bins of equal width, the same for every version."""
+CALIBRATION_BINS: Final = 10
+"""Of equal width, in which mean scores are compared with shares of positives; a score on an edge is above."""
 CONFUSION_CLASSES: Final = 20
 """Of a classifier with at most so many classes, labels are counted by true and predicted class as well."""
 GRID_BINS: Final = 128

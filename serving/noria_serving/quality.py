@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from noria_serving.contract import CALIBRATION_BINS
 from noria_serving.errors import NoriaError, Reason
 
 Array = NDArray[Any]
@@ -53,6 +54,21 @@ def losses(probabilities: Array) -> Array:
     return found
 
 
+def calibration(scores: Array, positive: Array) -> float:
+    """Distance of the mean score from the share of positives; NaN without rows."""
+    return float(abs((scores - positive).mean())) if len(scores) else float("nan")
+
+
+def ece(scores: Array, positive: Array) -> float:
+    """Expected calibration error: that distance in each of ten bins of equal width, by rows; NaN without
+    rows. The operator has the same of labels (its domain/calibration.py).
+    """
+    if not len(scores):
+        return float("nan")
+    bins = np.clip((scores * CALIBRATION_BINS).astype(np.int64), 0, CALIBRATION_BINS - 1)
+    return float(np.abs(np.bincount(bins, weights=scores - positive)).sum() / len(scores))
+
+
 @dataclass(frozen=True)
 class Classified:
     """What a classifier said: probabilities (rows, classes), and the index of each row's true class."""
@@ -83,7 +99,18 @@ class Classified:
         }
         if self.binary:
             found["auc"] = auc(self.probabilities[:, 1], self.truth == 1)
+        for name, rated in (("calibration", calibration), ("ece", ece)):
+            found[name] = rated(*self.scored)
         return found
+
+    @property
+    def scored(self) -> tuple[Array, Array]:
+        """What scores claim, and whether it was so: that the row is positive, or (of several classes) that it
+        is of the predicted one.
+        """
+        if self.binary:
+            return self.probabilities[:, 1], self.truth == 1
+        return self.probabilities.max(axis=1), self.right
 
 
 @dataclass(frozen=True)

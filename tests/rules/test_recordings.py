@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import pi
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -121,6 +122,30 @@ def test_accuracy_is_that_of_any_number_of_classes(tmp_path: Path) -> None:
         tmp_path,
         confusion([("cat", "cat", 300), ("dog", "dog", 200), ("eel", "dog", 450), ("eel", "eel", 50)]),
         rounded("model:accuracy:ratio1d", "12h", 4, (at(BAD, **V), 0.55)),
+    )
+
+
+def test_calibration_is_that_of_tenths_with_bounds(tmp_path: Path) -> None:
+    """Scores of 0.15, of which 0.3 are positive, and of 0.85, of which 0.8 are: distances 0.15 and 0.05."""
+    counted = [
+        series(f"model_calibration_{what}_total", f"0+{each}x720", **BAD, **V, bin=name, pod=pod)
+        for pod, share in (("a", 0.25), ("b", 0.75))
+        for name, rows, score, positive in (("0.1..0.2", 3, 0.15, 0.3), ("0.8..0.9", 1, 0.85, 0.8))
+        for what, each in (
+            ("rows", rows * share), ("scores", rows * share * score), ("positives", rows * share * positive)
+        )
+    ]  # fmt: skip
+    empty = series("model_calibration_rows_total", "0x720", **BAD, **V, bin="0.9..1", pod="a")
+    place, deviations = at(BAD, **V), (3 * 720 * 0.3 * 0.7, 720 * 0.8 * 0.2)
+    margin = 1.96 * sum(deviations) ** 0.5 / (4 * 720)
+    noise = (2 / pi) ** 0.5 * sum(one**0.5 for one in deviations) / (4 * 720)
+    judge(
+        tmp_path,
+        [*counted, empty],
+        rounded("model:calibration_error:1d", "12h", 4, (place, 0.125)),
+        rounded("model:calibration_gap:1d", "12h", 4, (place, 0.1)),
+        rounded("model:calibration_error_margin:1d", "12h", 4, (place, round(margin, 4))),
+        rounded("model:calibration_error_noise:1d", "12h", 4, (place, round(noise, 4))),
     )
 
 

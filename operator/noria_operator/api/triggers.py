@@ -72,12 +72,13 @@ class Performance(Spec):
     """Retrain when the quality that production shows is lost."""
 
     metric: Literal[
-        "auc", "logloss", "accuracy", "calibration", "brier", "f1", "precision", "recall", "expectedCost",
-        "rmse", "mae",
+        "auc", "logloss", "accuracy", "calibration", "ece", "brier", "f1", "precision", "recall",
+        "expectedCost", "rmse", "mae",
     ] = Field(
         description="Metric computed from feedback. Two classes (threshold 0.5): all but rmse and mae; "
-        "calibration is the gap between mean score and share of positives. Several: accuracy, calibration "
-        "and, of up to 20, f1, precision and recall (means over classes). Regression: rmse, mae."
+        "calibration is the gap between mean score and share of positives, ece that in tenths of the score. "
+        "Several: accuracy, calibration, ece and, of up to 20, f1, precision and recall (means over "
+        "classes). Regression: rmse, mae."
     )  # fmt: skip
     cost_matrix: CostMatrix | None = Field(
         default=None, description="With metric expectedCost: what a label costs. Absent: 1 for each mistake."

@@ -95,5 +95,5 @@ MACRO: Final[dict[str, Callable[[float, float, float], Part]]] = {
     "recall": _recall,
 }
 """Means over classes, of (hits, labels, predictions) of one."""
-OF_CALLS: Final = ("accuracy", "calibration")
+OF_CALLS: Final = ("accuracy", "calibration", "ece")
 """Metrics that need no table."""

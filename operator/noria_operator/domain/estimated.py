@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from noria_operator.domain.calibration import ece
 from noria_operator.domain.quality import Rows
 
 BLIND: Final = "an estimate from scores alone: it cannot see a change of the concept"
@@ -64,16 +65,6 @@ def isotonic(labelled: Rows) -> Calibration:
     return calibrated
 
 
-def calibration_error(labelled: Rows, calibration: Calibration, bins: int = 10) -> float:
-    """Expected calibration error in bins of equal width: the mean distance of the probability from the share
-    of positives, by rows.
-    """
-    parts = [[0.0, 0.0, 0.0] for _ in range(bins)]
-    for score, negative, positive in labelled:
-        probability = calibration(score)
-        part = parts[min(bins - 1, int(probability * bins))]
-        part[0] += negative + positive
-        part[1] += probability * (negative + positive)
-        part[2] += positive
-    total = sum(part[0] for part in parts)
-    return sum(abs(part[1] - part[2]) for part in parts) / total if total else 0.0
+def calibration_error(labelled: Rows, calibration: Calibration) -> float:
+    """Expected calibration error of the probabilities that scores are taken for; 0 without labels."""
+    return ece([(calibration(score), no, yes) for score, no, yes in labelled]) or 0.0

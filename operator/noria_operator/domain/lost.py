@@ -5,7 +5,7 @@ that the version surely held, and how much its newest windows surely lose agains
 boundaries of `sequences`; a stretch of windows that begins anew whenever it shows no loss is one of the terms
 of an e-detector (Shin, Ramdas & Rinaldo, arXiv 2203.03532), which asks at most once in `1 / A_WINDOW` windows
 on average while nothing is lost. Invariants: the sums are all that is remembered; where several windows are
-asked for, no single one proves a loss, however bad it is.
+asked for, no single one proves a loss, however bad it is; what chance adds to a value is no loss.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def continued(stretch: Stretch, measured: Measured, labels: int, asked: Asked) -
     """The stretch with one window more, while its mean is worse than the threshold; else none."""
     direction, best = asked.direction, asked.best
     most = inf if asked.alone else max(_DROPS * abs(best - asked.threshold), _ERRORS * measured.error)
-    value = direction.worsened(best, min(direction.gain(best, measured.value), most))
+    by_itself = direction.worsened(measured.value, -measured.excess)
+    value = direction.worsened(best, min(direction.gain(best, by_itself), most))
     found = stretch.plus(value, measured.error, labels)
     return found if direction.better(asked.threshold, found.mean) else Stretch()
 

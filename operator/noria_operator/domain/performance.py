@@ -6,7 +6,8 @@ is for one look at a window that is closed (a rollout, which looks often, has a 
 `quality_drop`); where labels say nothing (one class only, none at all) there is no value.
 
 Intervals: Wilson's for shares, DeLong's variance for the area, else the normal one with the variance of the
-mean; of F1 by the delta method; of RMSE as if errors were normal, since fourth moments are not counted.
+mean; of F1 by the delta method; of the calibration error with what chance adds to it; of RMSE as if errors
+were normal, since fourth moments are not counted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import partial
 from math import sqrt
 from typing import Final
 
+from noria_operator.domain.calibration import noise
 from noria_operator.domain.classes import MACRO, OF_CALLS, Classes, macro
 from noria_operator.domain.estimated_errors import ExpectedErrors, estimate
 from noria_operator.domain.proportions import Z95, Interval, wilson
@@ -56,16 +58,21 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A metric of a window, and where its true value lies with a probability of 95 %."""
+    """A metric of a window, and where its true value lies with a probability of 95 %. `excess`: by how much
+    chance alone makes it worse on average, at most.
+    """
 
     value: float
     low: float
     high: float
+    excess: float = 0.0
+    deviation: float | None = None
+    """Standard error, where it does not follow from the interval."""
 
     @property
     def error(self) -> float:
         """Standard error."""
-        return (self.high - self.low) / (2 * Z95)
+        return (self.high - self.low) / (2 * Z95) if self.deviation is None else self.deviation
 
 
 Labelled = Labels | Classes | Errors
@@ -88,7 +95,13 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
         return _cost(found, joined.samples, costs)
     rated = RATED.get(metric)
     value = rated(found) if rated and joined.samples else None
-    return None if value is None else Measured(value, *_INTERVALS[metric](value, joined, found))
+    if value is None:
+        return None
+    return (
+        _binned(value, found)
+        if metric == "ece"
+        else Measured(value, *_INTERVALS[metric](value, joined, found))
+    )
 
 
 def unsuitable(metric: str, joined: Joined) -> str:
@@ -109,7 +122,7 @@ def _of_classes(metric: str, joined: Classes) -> Measured | None:
         return None
     if metric == "accuracy":
         return Measured(joined.right / joined.samples, *wilson(joined.right, joined.samples))
-    if metric == "calibration":
+    if metric in OF_CALLS:
         return measure(metric, joined.called)
     found = macro(metric, joined.table) if metric in MACRO else None
     if found is None:
@@ -175,6 +188,13 @@ def _calibrated(_: float, labels: Labels, found: Rows) -> Interval:
     low, high = _around(mean, (squares / labels.samples - mean**2) / labels.samples)
     ends = sorted((abs(low), abs(high)))
     return (0.0, ends[1]) if low < 0 < high else (ends[0], ends[1])
+
+
+def _binned(value: float, found: Rows) -> Measured:
+    """Below it there is what chance may add, too."""
+    deviation, excess = noise(found)
+    low, high = _around(value, deviation**2)
+    return Measured(value, max(0.0, low - excess), high, excess, deviation)
 
 
 def _rmse(errors: Errors) -> Measured:

@@ -16,6 +16,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final, TypeVar
 
+from noria_operator.domain.calibration import ece
 from noria_serving.contract import SCORE_BINS
 
 Number = TypeVar("Number", float, Decimal)
@@ -49,7 +50,7 @@ DIRECTIONS: Final[dict[str, Direction]] = {
         ["auc", "accuracy", "f1", "precision", "recall", "average_precision", "r2"], Direction.HIGHER
     ),
     **dict.fromkeys(
-        ["logloss", "brier", "calibration", "rmse", "mae", "mse", "expectedCost"], Direction.LOWER
+        ["logloss", "brier", "calibration", "ece", "rmse", "mae", "mse", "expectedCost"], Direction.LOWER
     ),
 }
 """Metrics whose direction is known. Any other metric can have `min` and `max` gates, but no comparison."""
@@ -173,6 +174,7 @@ RATED: Final[dict[str, Callable[[Rows], float | None]]] = {
     "logloss": logloss,
     "accuracy": accuracy,
     "calibration": calibration,
+    "ece": ece,
     "brier": brier,
     "f1": f1,
     "precision": precision,

@@ -122,6 +122,18 @@ CONFUSION: Final = Family(
     "of one half, as 0 and 1; of more than 20, and of another version, `actual` is `predicted` or `other`.",
     ("actual", "predicted"),
 )  # fmt: skip
+CALIBRATION_ROWS: Final = Family(
+    "model_calibration_rows_total", "counter", "Labelled rows by tenth of the score: that of the positive "
+    "class, or (of several) of the predicted one.", ("bin",),
+)  # fmt: skip
+CALIBRATION_SCORES: Final = Family(
+    "model_calibration_scores_total", "counter", "Sum of their scores, each the middle of one of 200 bins.",
+    ("bin",),
+)  # fmt: skip
+CALIBRATION_POSITIVES: Final = Family(
+    "model_calibration_positives_total", "counter", "Those of them that were positive, or (of several "
+    "classes) as predicted.", ("bin",),
+)  # fmt: skip
 LABELLED: Final = Family("model_errors_labelled_total", "counter", "Labelled rows of a regression.")
 ERRORS: Final = Family(
     "model_errors_absolute_total", "counter", "Absolute errors of labelled rows, in the label's own unit: "
@@ -171,7 +183,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     CONNECTIONS_LOST, LOADED, INFO, OVERHEAD,
     FEATURE_BIN, FEATURE_MISSING, FEATURE_UNSEEN, OUT_OF_RANGE, REFERENCE_RATIO, REFERENCE_SAMPLES, CRITICAL,
     REFERENCE_MISSING, PREDICTION_BIN, PREDICTION_RATIO, PREDICTION_SAMPLES, PREDICTION_CRITICAL,
-    FEEDBACK, DELAY, CONFUSION, LABELLED, ERRORS, SQUARED, CLIPPED,
+    FEEDBACK, DELAY, CONFUSION, CALIBRATION_ROWS, CALIBRATION_SCORES, CALIBRATION_POSITIVES,
+    LABELLED, ERRORS, SQUARED, CLIPPED,
     SLICE_PREDICTIONS, SLICE_POSITIVES, SLICE_CONFUSION, SLICE_LABELLED, SLICE_ERRORS,
     LOG_WRITTEN, LOG_DROPPED, LOG_FAILURES,
 )  # fmt: skip

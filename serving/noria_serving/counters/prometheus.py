@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from noria_serving.contract import DELAY_BOUNDS
 from noria_serving.counters import catalogue
+from noria_serving.counters import prometheus_calibration as calibration
 from noria_serving.counters import prometheus_slices as slices
 from noria_serving.quality import spelling
 from noria_serving.reference import Bins
@@ -81,6 +82,7 @@ class _Families:
         yield from self._admission(service)
         yield from self._bins(service, counts)
         yield from self._feedback(counts)
+        yield from calibration.families(service.settings.model, counts["scores"])
         yield from self._errors(counts, service.recorder.state.units)
         yield from slices.families(service, counts)
         yield from self._payload(service.payload)

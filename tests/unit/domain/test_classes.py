@@ -65,8 +65,12 @@ def test_a_window_without_a_mistake_is_not_sure_of_it() -> None:
 @pytest.mark.parametrize(
     ("metric", "joined", "says"),
     [
-        ("auc", Classes(called(9, 1), (5.0,) * 9), "several classes; use one of accuracy, calibration, f1"),
-        ("f1", Classes(called(9, 1)), "more than 20 classes; use one of accuracy, calibration"),
+        (
+            "auc",
+            Classes(called(9, 1), (5.0,) * 9),
+            "several classes; use one of accuracy, calibration, ece, f1",
+        ),
+        ("f1", Classes(called(9, 1)), "more than 20 classes; use one of accuracy, calibration, ece"),
         ("f1", Classes(called(9, 1), (5.0,) * 9), ""),
         ("auc", Errors(count=1), "a regression; use one of rmse, mae"),
         ("rmse", Labels.none(), "two classes; use one of auc"),

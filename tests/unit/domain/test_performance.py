@@ -86,7 +86,7 @@ def test_errors_of_a_regression_are_scikit_learns_and_their_intervals_hold() -> 
 
 
 def test_what_labels_cannot_tell_has_no_value() -> None:
-    assert [measure(metric, Labels.none()) for metric in (*RATED, EXPECTED_COST)] == [None] * 9
+    assert [measure(metric, Labels.none()) for metric in (*RATED, EXPECTED_COST)] == [None] * 10
     assert measure("rmse", Errors()) is None
     assert measure("rmse", drawn(10)) is None
     assert measure("auc", Errors(10)) is None

@@ -222,6 +222,34 @@ def test_auc_is_what_scikit_learn_says_ties_included(count: int) -> None:
     )
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_calibration_is_that_of_scikit_learns_reliability_diagram(shift: float) -> None:
+    from sklearn.calibration import calibration_curve
+
+    random = np.random.default_rng(4)
+    scores = random.random(500) ** 2
+    truth = random.random(500) < np.clip(scores + shift * scores * (1 - scores), 0, 1)
+    found = quality.Classified(np.column_stack([1 - scores, scores]), truth.astype(np.int64)).metrics()
+    share, score = calibration_curve(truth, scores, n_bins=10)
+    counts = np.histogram(scores, np.linspace(0, 1, 11))[0]
+    assert found["ece"] == pytest.approx(np.average(np.abs(share - score), weights=counts))
+    assert found["calibration"] == pytest.approx(abs(scores.mean() - truth.mean()))
+
+
+def test_of_several_classes_it_is_the_score_of_the_predicted_one_that_counts() -> None:
+    probabilities = np.array([[0.6, 0.3, 0.1], [0.2, 0.65, 0.15], [0.05, 0.05, 0.9], [0.9, 0.1, 0.0]])
+    found = quality.Classified(probabilities, np.array([0, 2, 2, 0])).metrics()
+    assert found["calibration"] == pytest.approx((0.6 + 0.65 + 0.9 + 0.9 - 3) / 4)
+    assert found["ece"] == pytest.approx((abs(0.6 + 0.65 - 1) + abs(1.8 - 2)) / 4)
+    assert np.isnan(quality.ece(np.array([]), np.array([])))
+
+
+def test_a_gate_may_ask_for_calibration(lake: Path, frame_bundle: Bundle) -> None:
+    document = evaluate.evaluate(environment(lake, frame_bundle, NORIA_METRICS="ece,calibration"))
+    found = document["metrics"]["challenger"]
+    assert 0 < float(found["calibration"]) <= float(found["ece"]) < 1
+
+
 def test_a_job_writes_its_result_and_leaves_with_zero(tmp_path: Path, matrix_bundle: Bundle) -> None:
     env = {
         "NORIA_BUNDLE": str(matrix_bundle.path),

@@ -19,7 +19,9 @@ from noria_operator.domain.estimated_errors import ExpectedErrors
 from noria_operator.domain.performance import Errors, measure
 from noria_operator.evidence import windows
 from noria_serving.bundle import save
+from noria_serving.contract import SCORE_BINS
 from noria_serving.model.loaded import load
+from noria_serving.quality import ece
 
 VERSION = "late-model-4"
 RNG = np.random.default_rng(8)
@@ -51,6 +53,19 @@ async def test_several_classes_have_accuracy_and_f1_of_the_likeliest_one(tmp_pat
         found = measure(metric, joined)
         assert found is not None
         assert found.value == pytest.approx(expected)
+    scores = model.predict_proba(X[:60]).max(axis=1)
+    found = measure("ece", joined)
+    assert found is not None
+    right = said == truth[:60]
+    assert found.value == pytest.approx(ece(scores, right), abs=0.5 / SCORE_BINS)
+    told = await server.scraped()
+    tenth = f'bin="0.9..1",model="late-model",version="{VERSION}"'
+    assert f"model_calibration_rows_total{{{tenth}}} {float((scores >= 0.9).sum())}" in told
+    assert f"model_calibration_positives_total{{{tenth}}} {float((right & (scores >= 0.9)).sum())}" in told
+    sums = [
+        float(line.split()[1]) for line in told.splitlines() if line.startswith("model_calibration_scores_")
+    ]
+    assert sum(sums) == pytest.approx(scores.sum(), abs=60 * 0.5 / SCORE_BINS)
     hits = int(((said == "dog") & (truth[:60] == "eel")).sum())
     labels = f'actual="eel",model="late-model",predicted="dog",version="{VERSION}"'
     assert f"model_confusion_total{{{labels}}} {hits}.0" in await server.scraped()

@@ -94,6 +94,20 @@ def build() -> Dashboard:
             width=12,
             height=9,
         ),
+        between(
+            "Calibration",
+            "How far scores of the last day are from being probabilities: by tenths of the score, and over all. The band holds the bounds at 95 % of the former of the champion, where one deployment is chosen; chance alone makes it larger than zero, which the lower one takes off.",
+            *_band(
+                _champion(expr)
+                for expr in (
+                    f"model:calibration_error:1d{{{VERSION}}} + model:calibration_error_margin:1d{{{VERSION}}}",
+                    f"clamp_min(model:calibration_error:1d{{{VERSION}}} - model:calibration_error_margin:1d{{{VERSION}}} - model:calibration_error_noise:1d{{{VERSION}}}, 0)",
+                )
+            ),
+            (f"model:calibration_error:1d{{{VERSION}}}", "by tenths {{version}}"),
+            (f"model:calibration_gap:1d{{{VERSION}}}", "over all {{version}}"),
+            unit="percentunit",
+        ),
         lines(
             "Accuracy by slice",
             "Of labelled rows of the last day, by the columns of spec.slices.",
