@@ -41,7 +41,7 @@ venv: ## The virtual environment alone: enough for lint, type, unit and crds-che
 .PHONY: lock
 lock: ## Resolve the dependencies and write requirements/*.txt (needs uv)
 	@for extra in dev operator server train; do $(LOCK) --extra $$extra -o requirements/$$extra.txt pyproject.toml; done
-	@for group in build router clients peer-mlserver peer-litserve peer-evidently peer-nannyml peer-river; do $(LOCK) --group $$group -o requirements/$$group.txt; done
+	@for group in build router clients peer-mlserver peer-litserve peer-evidently peer-nannyml peer-river peer-fairlearn; do $(LOCK) --group $$group -o requirements/$$group.txt; done
 	@$(LOCK) --extra train --extra torch --group pyproject.toml:torch -o requirements/torch.txt pyproject.toml
 	@$(LOCK) --extra train --group pyproject.toml:example-flights -o requirements/example-flights.txt pyproject.toml
 

@@ -27,6 +27,7 @@ SIZES = {
     "peer-evidently": "700 MB",
     "peer-nannyml": "900 MB",
     "peer-river": "500 MB",
+    "peer-fairlearn": "500 MB",
     "server": "600 MB",
 }
 

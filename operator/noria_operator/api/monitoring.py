@@ -171,6 +171,9 @@ class Fairness(Spec):
         default=None,
         description="Tolerated difference in the share of positive labels predicted positive.",
     )
+    max_odds_difference: Share | None = Field(
+        default=None, description="The same of positive and of negative labels: the larger difference."
+    )
     min_samples: Samples = Field(
         default=200,
         description="Rows (labels) that a group needs; a window waits until two groups have them for each "
@@ -189,7 +192,7 @@ class Fairness(Spec):
     rules: ClassVar = (
         Rule(
             cel="has(self.maxParityDifference) || has(self.minParityRatio) || "
-            "has(self.maxOpportunityDifference)",
+            "has(self.maxOpportunityDifference) || has(self.maxOddsDifference)",
             message="set at least one bound, like maxParityDifference",
             holds=lambda it: bool(it.bounds),
         ),
@@ -202,5 +205,6 @@ class Fairness(Spec):
             "demographicParityDifference": self.max_parity_difference,
             "demographicParityRatio": self.min_parity_ratio,
             "equalOpportunityDifference": self.max_opportunity_difference,
+            "equalizedOddsDifference": self.max_odds_difference,
         }
         return {name: float(value) for name, value in each.items() if value is not None}

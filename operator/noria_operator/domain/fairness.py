@@ -57,6 +57,8 @@ class Check(StrEnum):
     PARITY_RATIO = "demographicParityRatio"
     OPPORTUNITY_DIFFERENCE = "equalOpportunityDifference"
     """Shares of truly positive rows that are predicted positive."""
+    ODDS_DIFFERENCE = "equalizedOddsDifference"
+    """These, and shares of truly negative rows that are predicted positive: the larger difference."""
 
 
 Rate = Callable[[Group], tuple[int, int]]
@@ -71,11 +73,17 @@ def _found(one: Group) -> tuple[int, int]:
     return one.tp, one.tp + one.fn
 
 
-RATES: Final[Mapping[Check, Rate]] = {
-    Check.PARITY_DIFFERENCE: _selected,
-    Check.PARITY_RATIO: _selected,
-    Check.OPPORTUNITY_DIFFERENCE: _found,
+def _accused(one: Group) -> tuple[int, int]:
+    return one.fp, one.fp + one.tn
+
+
+RATES: Final[Mapping[Check, Mapping[str, Rate]]] = {
+    Check.PARITY_DIFFERENCE: {"": _selected},
+    Check.PARITY_RATIO: {"": _selected},
+    Check.OPPORTUNITY_DIFFERENCE: {"": _found},
+    Check.ODDS_DIFFERENCE: {"of positive labels": _found, "of negative labels": _accused},
 }
+"""By check: what is compared, and what it is a share of where a check compares several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,8 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One bound: the `value` measured, and how far it surely is (`surely`: a lower bound of a difference, an
-    upper one of a ratio); the groups with the highest and lowest rate, and these; rows of all groups.
+    upper one of a ratio); the groups with the highest and lowest rate, and these; rows of all groups. Of
+    several kinds of rate, those `of` which the value is.
     """
 
     check: Check
@@ -104,6 +113,7 @@ class Finding:
     samples: int = 0
     left_out: tuple[str, ...] = ()
     """Groups with too few rows."""
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +126,41 @@ class Fairness:
 
 def enough(policy: Policy, groups: Sequence[Group]) -> bool:
     """Whether every bound can be judged: two groups have enough rows of the kind that it compares."""
-    return all(len(_judged(policy, RATES[check], groups)) > 1 for check in policy.bounds)
+    return all(len(_judged(policy, check, groups)) > 1 for check in policy.bounds)
 
 
 def judge(policy: Policy, groups: Sequence[Group], length: timedelta) -> Fairness:
     """Judge a window of `length` that has `enough`."""
-    counted = [len(_judged(policy, RATES[check], groups)) for check in policy.bounds]
-    pairs = sum(groups * (groups - 1) for groups in counted)
+    counted = [(len(_judged(policy, check, groups)), len(RATES[check])) for check in policy.bounds]
+    pairs = sum(rates * groups * (groups - 1) for groups, rates in counted)
     z, expected = alarms.bound(policy.false_alarms, length, pairs)
     found = [_finding(policy, check, bound, groups, z) for check, bound in policy.bounds.items()]
     found.sort(key=lambda one: not one.exceeded)
     return Fairness(tuple(found), expected)
 
 
-def _judged(policy: Policy, rate: Rate, groups: Sequence[Group]) -> list[Group]:
-    return [one for one in groups if one.name != MISSING and rate(one)[1] >= policy.min_samples]
+def _judged(policy: Policy, check: Check, groups: Sequence[Group]) -> list[Group]:
+    """Those with enough rows for each rate."""
+    least = policy.min_samples
+    return [
+        one
+        for one in groups
+        if one.name != MISSING and all(rate(one)[1] >= least for rate in RATES[check].values())
+    ]
 
 
 def _finding(policy: Policy, check: Check, bound: float, groups: Sequence[Group], z: float) -> Finding:
-    rate = RATES[check]
-    judged = _judged(policy, rate, groups)
-    found = _compared(check, bound, rate, judged, z)
+    judged, rates = _judged(policy, check, groups), RATES[check]
+    each = [replace(_compared(check, bound, rate, judged, z), of=of) for of, rate in rates.items()]
+    worst = max(each, key=lambda one: one.value)
     few = tuple(one.name for one in groups if one not in judged and one.name != MISSING and one.rows)
-    return replace(found, samples=sum(rate(one)[1] for one in judged), left_out=few)
+    return replace(
+        worst,
+        surely=max(one.surely for one in each),
+        exceeded=any(one.exceeded for one in each),
+        samples=sum(rate(one)[1] for one in judged for rate in rates.values()),
+        left_out=few,
+    )
 
 
 def _compared(check: Check, bound: float, rate: Rate, judged: Sequence[Group], z: float) -> Finding:

@@ -73,10 +73,11 @@ def _words(one: Finding) -> str:
     side = "less" if one.check is Check.PARITY_RATIO else "more"
     sure = f"surely {side}" if one.exceeded else f"not surely {side}"
     few = f"; too few rows in {', '.join(one.left_out[:3])}" if one.left_out else ""
+    of = f"{one.of}: " if one.of else ""
     (high, low) = one.rates
     return (
-        f"{one.check} {one.value:.3g} ({one.low} {low:.3g}, {one.high} {high:.3g}, {one.samples} rows{few}; "
-        f"{one.tolerated:g} is tolerated, {sure})"
+        f"{one.check} {one.value:.3g} ({of}{one.low} {low:.3g}, {one.high} {high:.3g}, {one.samples} "
+        f"rows{few}; {one.tolerated:g} is tolerated, {sure})"
     )
 
 

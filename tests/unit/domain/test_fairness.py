@@ -33,6 +33,7 @@ def found(check: Check, bound: float, groups: tuple[Group, ...] = GROUPS) -> Fin
         (Check.PARITY_DIFFERENCE, 0.3, (0.5, 0.2)),  # 1000/2000 - 200/1000
         (Check.PARITY_RATIO, 0.4, (0.5, 0.2)),  # 0.2 / 0.5
         (Check.OPPORTUNITY_DIFFERENCE, 0.3, (0.8, 0.5)),  # 320/400 - 100/200
+        (Check.ODDS_DIFFERENCE, 0.3, (0.8, 0.5)),  # the same; of negative labels 200/600 - 50/500
     ],
 )
 def test_values_are_those_of_the_definitions(check: Check, value: float, rates: tuple[float, float]) -> None:
@@ -40,6 +41,27 @@ def test_values_are_those_of_the_definitions(check: Check, value: float, rates: 
     assert one.value == pytest.approx(value)
     assert one.rates == pytest.approx(rates)
     assert (one.low, one.high, one.left_out, one.exceeded) == ("f", "m", ("other",), True)
+
+
+def test_odds_differ_by_the_larger_of_both_differences() -> None:
+    groups = (Group("f", 900, tn=300, fp=300, fn=150, tp=150), Group("m", 900, tn=570, fp=30, fn=140, tp=160))
+    one = found(Check.ODDS_DIFFERENCE, 0.2, groups)
+    assert (one.value, one.of, one.exceeded) == (pytest.approx(0.45), "of negative labels", True)
+    assert (one.high, one.low, one.rates, one.samples) == ("f", "m", pytest.approx((0.5, 0.05)), 1800)
+    assert not found(Check.ODDS_DIFFERENCE, 0.45, groups).exceeded
+
+
+def test_odds_are_compared_between_groups_with_labels_of_both_kinds() -> None:
+    policy = Policy({Check.ODDS_DIFFERENCE: 0.1})
+    lenient = Group("x", 900, tn=900)
+    assert not enough(policy, (GROUPS[0], lenient))
+    assert enough(policy, (*GROUPS[:2], lenient))
+    assert found(Check.ODDS_DIFFERENCE, 0.1, (*GROUPS[:2], lenient)).left_out == ("x",)
+
+
+def test_two_kinds_of_rate_share_the_false_alarms() -> None:
+    """What is sure of the difference among positive labels is less sure where negative ones are looked at."""
+    assert found(Check.ODDS_DIFFERENCE, 0.1).surely < found(Check.OPPORTUNITY_DIFFERENCE, 0.1).surely
 
 
 def test_the_interval_of_a_difference_is_newcombes() -> None:
