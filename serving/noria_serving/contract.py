@@ -157,7 +157,7 @@ _PLAIN: Final = (
 )
 _OF_VERSION: Final = ("features", "prediction", "slices")
 """In bins of the version that is served, so that counts of two versions are never added up."""
-FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors")
+FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors", "slice_errors")
 """What places begin with."""
 
 
@@ -184,9 +184,9 @@ def places_of(body: Mapping[str, Any], family: str) -> Iterator[tuple[str, tuple
     elif family == "outputs" and (grid := body.get("outputs")):
         place = f"outputs/{version}/{int(grid['exponent'])}/{int(grid['first'])}"
         yield place, tuple(map(int, grid["bins"]))
-    elif family == "errors":
-        for whose, errors in (body.get("errors") or {}).items():
-            yield from _rows(f"errors/{whose}/{float(body['error_units'][whose])!r}", errors)
+    elif family in ("errors", "slice_errors"):
+        for whose, errors in (body.get(family) or {}).items():
+            yield from _rows(f"{family}/{whose}/{float(body['error_units'][whose])!r}", errors)
 
 
 def _rows(place: str, value: Any) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -6,6 +6,7 @@ when it fires is its action, and only Retrain starts anything.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal as PythonDecimal
@@ -68,6 +69,10 @@ class CostMatrix(Spec):
     true_negative: Decimal = Field(default=PythonDecimal(0), description='Default: "0".')
 
 
+BY_SLICE: Final = ["accuracy", "f1", "precision", "recall", "expectedCost", "rmse", "mae"]
+"""Metrics that counts by slice tell."""
+
+
 class Performance(Spec):
     """Retrain when the quality that production shows is lost."""
 
@@ -96,7 +101,8 @@ class Performance(Spec):
         default=1000,
         ge=1,
         le=1_000_000_000,
-        description="Labelled rows that a window needs before it is judged. Default: 1000.",
+        description="Labelled rows that a window (bySlice: a slice) needs before it is judged. Default: "
+        "1000.",
     )
     for_: int = Field(
         default=2,
@@ -109,6 +115,10 @@ class Performance(Spec):
         default=None,
         description="A window closes when this time has passed and minLabels is reached. "
         "Absent: minLabels alone counts.",
+    )
+    by_slice: bool = Field(
+        default=False,
+        description="true: judge each slice of template.spec.slices by itself. Default: false.",
     )
     cost: Cost | None = Field(
         default=None,
@@ -125,6 +135,13 @@ class Performance(Spec):
             message="costMatrix goes with metric expectedCost only",
             field=".costMatrix",
             holds=lambda it: it.cost_matrix is None or it.metric == "expectedCost",
+        ),
+        Rule(
+            cel="!has(self.bySlice) || !self.bySlice || (!has(self.cost) && self.metric in "
+            f"{json.dumps(BY_SLICE)})",
+            message=f"bySlice goes with {', '.join(BY_SLICE)}, and without cost",
+            field=".bySlice",
+            holds=lambda it: not it.by_slice or (it.metric in BY_SLICE and it.cost is None),
         ),
     )
 

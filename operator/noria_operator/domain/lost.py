@@ -71,9 +71,11 @@ class Stretch:
         return boundary(self.variance, alpha, tightest=tightest) / self.labels
 
 
-def level(stretch: Stretch, direction: Direction) -> float:
-    """The quality that the version surely held over the stretch, on its worse side."""
-    return direction.worsened(stretch.mean, stretch.beyond(OF_LEVEL, _LONG))
+def level(stretch: Stretch, direction: Direction, among: int = 1) -> float:
+    """The quality that the version surely held over the stretch, on its worse side; `among` so many levels,
+    which share the probability that one is not held.
+    """
+    return direction.worsened(stretch.mean, stretch.beyond(OF_LEVEL / among, _LONG))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,11 @@ def continued(stretch: Stretch, measured: Measured, labels: int, asked: Asked) -
     return found if direction.better(asked.threshold, found.mean) else Stretch()
 
 
-def surely_lost(stretch: Stretch, direction: Direction, best: float) -> float:
-    """How much worse than `best` quality surely is; zero or less: perhaps nothing is lost."""
+def surely_lost(stretch: Stretch, direction: Direction, best: float, among: int = 1) -> float:
+    """How much worse than `best` quality surely is; zero or less: perhaps nothing is lost. `among` so many
+    stretches: e-detectors of each, summed and divided by their number, are one again, so that each may ask at
+    a level divided by it, however they depend on each other.
+    """
     if not stretch.windows:
         return 0.0
-    return direction.gain(best, stretch.mean) - stretch.beyond(A_WINDOW, _QUICK)
+    return direction.gain(best, stretch.mean) - stretch.beyond(A_WINDOW / among, _QUICK)

@@ -22,10 +22,14 @@ from noria_operator.domain.performance import Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.recorded_bins import NOWHERE, Bins, Cells
+from noria_operator.domain.slice_quality import SliceLabels
 from noria_serving.contract import ERROR_UNITS, GRID_BINS, LARGEST_ERROR, SCORE_BINS
 
 BINARY: Final = "binary"
 REGRESSION: Final = "regression"
+_LABELS: Final = 2
+"""Where the four counts of labels begin in those of a group, after its rows and positive ones."""
+_NOTHING: Final = (0,) * (_LABELS + 4)
 _EXPONENT: Final = 1 - GRID_BINS.bit_length()
 """Of the bins that versions have in common, for scores from 0 to 1."""
 
@@ -73,7 +77,7 @@ class Window:
         self._errors: dict[str, list[int]] = defaultdict(lambda: [0] * 5)
         self._outputs: dict[str, list[int]] = defaultdict(lambda: [0] * GRID_BINS)
         self._vectors: dict[str, list[int]] = {}
-        self._groups: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [0] * 6)
+        self._groups: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [*_NOTHING])
         self._delays = [0] * label_delay.BUCKETS
         self._matched = 0
 
@@ -98,23 +102,24 @@ class Window:
         """Count the label of a prediction, which came so much later."""
         self._matched += 1
         self._delays[label_delay.bucket(delay)] += 1
+        slices = [self._groups[row.version, *place] for place in enumerate(row.cells.groups)]
         if self._model.task == REGRESSION:
-            self._error(self._errors[row.version], row.value - label)
+            self._error(self._errors[row.version], slices, row.value - label)
             return
         place = min(SCORE_BINS - 1, max(0, int(row.value * SCORE_BINS)))
         self._scores[row.version][label == 1][place] += 1
-        for slicing, group in enumerate(row.cells.groups):
-            positive = place >= SCORE_BINS // 2
-            self._groups[row.version, slicing, group][2 + 2 * (label == 1) + positive] += 1
+        for counts in slices:
+            counts[_LABELS + 2 * (label == 1) + (place >= SCORE_BINS // 2)] += 1
 
-    def _error(self, counts: list[int], error: float) -> None:
+    def _error(self, whole: list[int], slices: Iterable[list[int]], error: float) -> None:
         units = error / self._model.unit
         kept = min(max(units, -LARGEST_ERROR), LARGEST_ERROR)
-        whole = round(kept)
-        counts[0] += 1
-        counts[1 if whole > 0 else 2] += abs(whole)
-        counts[3] += whole * whole
-        counts[4] += units != kept
+        size = round(kept)
+        whole[4] += units != kept
+        for counts, start in ((whole, 0), *((one, _LABELS) for one in slices)):
+            counts[start] += 1
+            counts[start + (1 if size > 0 else 2)] += abs(size)
+            counts[start + 3] += size * size
 
     def joined(self, version: str, metric: str = "") -> Labelled:
         if self._model.task == REGRESSION:
@@ -145,6 +150,15 @@ class Window:
             )
             for index, one in enumerate(slicings)
         }
+
+    def slice_labels(self, version: str, slicings: Sequence[Slicing]) -> SliceLabels:
+        found = {
+            f"{one.feature}={name}": tuple(self._groups.get((version, index, place), _NOTHING)[_LABELS:])
+            for index, one in enumerate(slicings)
+            for place, name in enumerate(one.groups)
+        }
+        unit = self._model.unit if self._model.task == REGRESSION else 1.0
+        return SliceLabels(found, self._model.task, self.joined(version).samples, unit)
 
     def median_delay(self) -> timedelta | None:
         return label_delay.median(self._delays)

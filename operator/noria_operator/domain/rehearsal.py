@@ -178,4 +178,5 @@ def _lacks(trigger: TriggerSpec, model: Model) -> str:
         return "the files that are trained on"
     estimated = trigger.estimated_performance
     of_errors = estimated is not None and estimated.metric in REGRESSION
-    return FROZEN_BINS if (rule_of(trigger) or of_errors) and not model.bins else ""
+    by_slice = trigger.performance is not None and trigger.performance.by_slice
+    return FROZEN_BINS if (rule_of(trigger) or of_errors or by_slice) and not model.bins else ""

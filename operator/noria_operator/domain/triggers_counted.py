@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from noria_operator.api.performance import EstimatedPerformance
-from noria_operator.api.triggers import Performance, TriggerSpec
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain import triggers_estimated as estimated
 from noria_operator.domain import triggers_monitoring as monitoring
 from noria_operator.domain.drift.columns import Reference, Seen
@@ -21,10 +21,13 @@ from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import Labelled
 from noria_operator.domain.predictions import Outputs
+from noria_operator.domain.slice_quality import SliceLabels
 from noria_operator.domain.triggers import Champion, Json, Request, opened_at
 from noria_operator.domain.triggers_concept import concept_drift
-from noria_operator.domain.triggers_performance import Coverage, performance, window_start
+from noria_operator.domain.triggers_labels import Coverage, window_start
+from noria_operator.domain.triggers_performance import performance
 from noria_operator.domain.triggers_samples import counted_since, new_samples
+from noria_operator.domain.triggers_slices import performance_by_slice
 
 
 class Counts(Protocol):
@@ -47,6 +50,9 @@ class Counts(Protocol):
 
     def groups(self, version: str, slicings: Sequence[Slicing]) -> Mapping[str, Sequence[Group]]:
         """Rows and labels by group, by feature."""
+
+    def slice_labels(self, version: str, slicings: Sequence[Slicing]) -> SliceLabels:
+        """Labels of what `version` predicted, by slice."""
 
     def median_delay(self) -> timedelta | None:
         """Half of the labels came within this time."""
@@ -83,6 +89,8 @@ def counts_since(trigger: TriggerSpec, entry: Json, champion: Champion | None) -
 
 def needs_reference(trigger: TriggerSpec, counts: Counts, champion: Champion) -> bool:
     """Whether the champion's frozen bins have to be told, too."""
+    if trigger.performance is not None:
+        return trigger.performance.by_slice
     if trigger.estimated_performance is not None:
         return counts.task(champion.name) == "regression"
     return monitoring.rule_of(trigger) is not None
@@ -99,8 +107,13 @@ def counted(
 ) -> Request:
     """What the trigger says at `now`, where the counts end; `entry` is what it said last."""
     if trigger.performance is not None:
-        rule = trigger.performance
-        labels, seen = _labels(rule, champion, evidence.counts)
+        rule, seen = trigger.performance, _coverage(champion, evidence.counts)
+        if rule.by_slice:
+            slices = _slices(champion, evidence)
+            return performance_by_slice(
+                trigger, rule, entry, champion=champion, labels=slices, now=now, seen=seen, warmup=warmup
+            )
+        labels = evidence.counts.joined(champion.name, rule.metric) if evidence.counts and champion else None
         return performance(
             trigger, rule, entry, champion=champion, labels=labels, now=now, seen=seen, warmup=warmup
         )
@@ -120,15 +133,20 @@ def counted(
     return new_samples(trigger, entry, labels=joined, now=now)
 
 
-def _labels(
-    rule: Performance, champion: Champion | None, counts: Counts | None
-) -> tuple[Labelled | None, Coverage]:
-    """What was joined for the champion, and how much of its traffic that tells."""
+def _coverage(champion: Champion | None, counts: Counts | None) -> Coverage:
+    """How much of the champion's traffic labels tell."""
     if counts is None or champion is None:
-        return None, Coverage()
+        return Coverage()
     predicted = counts.predicted(champion.name)
-    coverage = Coverage(predicted.rows if predicted else 0, counts.median_delay())
-    return counts.joined(champion.name, rule.metric), coverage
+    return Coverage(predicted.rows if predicted else 0, counts.median_delay())
+
+
+def _slices(champion: Champion | None, evidence: Evidence) -> SliceLabels | None:
+    """What was joined for the champion by slice; which slices there are, its frozen bins tell."""
+    counts, reference = evidence.counts, evidence.reference
+    if counts is None or champion is None or reference is None:
+        return None
+    return counts.slice_labels(champion.name, reference.slices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ held (`lost`), and a `relativeDrop` asks only when a loss is sure, however many 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -19,32 +18,14 @@ from noria_operator.domain.lost import Asked, Stretch, continued, level, surely_
 from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
 from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import Champion, Request, in_a_row, opened_at, window_key
+from noria_operator.domain.triggers import Champion, Request, in_a_row, window_key
 from noria_operator.domain.triggers_cost import weighed
+from noria_operator.domain.triggers_labels import Coverage, unopened, window_start
 
 Json = dict[str, Any]
 
 UNSUITABLE: Final = "MetricUnsuitable"
 """Reason of a trigger whose metric the model has not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """How much of a window its labels tell: rows predicted in it, and the median delay of its labels."""
-
-    rows: int = 0
-    delay: timedelta | None = None
-
-    def shown(self, labels: int) -> Json:
-        """Fields of an entry; a label may come later than the window of its prediction."""
-        found = {"coverage": _text(min(1.0, labels / self.rows))} if self.rows else {}
-        return found | ({"labelDelay": format_duration(self.delay)} if self.delay else {})
-
-
-def window_start(entry: Json, rule: Performance, champion: Champion | None) -> datetime | None:
-    """Since when labels count for the open window; another metric (the spec was edited) begins a new one."""
-    same = (entry.get("state") or {}).get("metric") == rule.metric
-    return opened_at(entry, champion) if same else None
 
 
 def performance(
@@ -62,14 +43,11 @@ def performance(
     """Judge a closed window; leave an open one alone. `labels` are those joined since the window started; a
     new champion's first window starts after `warmup`. `counted`: what they are called.
     """
-    if champion is None:
-        return _same(trigger.name, entry, "Wait", "nothing is served yet, so there is no quality to watch")
+    kept = _kept(rule, entry, champion)
+    if wait := unopened(trigger, rule, entry, champion, now=now, warmup=warmup, kept=kept, counted=counted):
+        return wait
     begun = window_start(entry, rule, champion)
-    if begun is None:
-        opened = _opened(trigger.name, rule, entry, champion, begin=now + warmup, counted=counted)
-        return Request(opened, "Performance", due=now + warmup if warmup else None)
-    if now < begun:
-        return Request(entry, "Performance", due=begun)
+    assert champion is not None and begun is not None
     if labels is not None and (wrong := unsuitable(rule.metric, labels)):
         return refused(trigger, entry, f"{wrong} ({champion.name})")
     closed = _closed(rule, labels, begun, now)
@@ -109,25 +87,14 @@ def _standing(entry: Json, rule: Performance, begun: datetime) -> Request:
     return _asking(entry, wanted=wanted, due=due)
 
 
-def _opened(
-    name: str, rule: Performance, entry: Json, champion: Champion, *, begin: datetime, counted: str
-) -> Json:
-    """A new window and a new streak for a new stable version; the best value stays. With which metric it was
-    accepted counts only while production has shown none.
+def _kept(rule: Performance, entry: Json, champion: Champion | None) -> Json:
+    """The best value stays with a new stable version. With which metric it was accepted counts only while
+    production has shown none.
     """
-    same = entry.get("best") and (entry.get("state") or {}).get("metric") == rule.metric
-    best = entry["best"] if same else champion.metrics.get(rule.metric)
-    return {
-        "name": name,
-        "decision": "Wait",
-        "message": f"a window on {champion.name} opens at {stamp(begin)}; it closes with {rule.min_labels} "
-        f"{counted}",
-        "version": champion.name,
-        "windowStartedAt": stamp(begin),
-        "streak": 0,
-        "state": {"metric": rule.metric},
-        **({"best": best} if best else {}),
-    }
+    state = entry.get("state") or {}
+    same = entry.get("best") and state.get("metric") == rule.metric and not state.get("bySlice")
+    best = entry["best"] if same else (champion.metrics if champion else {}).get(rule.metric)
+    return {"state": {"metric": rule.metric}, **({"best": best} if best else {})}
 
 
 def _judged(
@@ -151,23 +118,23 @@ def _judged(
         judged |= closed | {"threshold": best, "state": judged["state"] | {"held": held.state}}
         judged.pop("reason", None)
         return _asking(judged, wanted=bool(judged["streak"]))
-    threshold = _threshold(rule, known)
-    worse = threshold is not None and direction.better(threshold, value)
+    bound = threshold(rule, None if known is None else float(known))
+    worse = bound is not None and direction.better(bound, value)
     marks: Json = {"metric": rule.metric, "held": held.state}
-    if rule.relative_drop is not None and known is not None and threshold is not None:
-        asked = Asked(direction, float(known), threshold, alone=rule.for_ == 1)
+    if rule.relative_drop is not None and known is not None and bound is not None:
+        asked = Asked(direction, float(known), bound, alone=rule.for_ == 1)
         marks["lost"] = continued(Stretch.of(state.get("lost")), measured, samples, asked).state
     judged = entry | closed | {"streak": int(entry.get("streak") or 0) + 1 if worse else 0, "state": marks}
     wanted = _wanted(judged, rule)
     shown = f"{rule.metric} {value:.4f} on {counted} of {entry['version']}"
     judged |= {
         "decision": "Fire" if wanted else "Wait" if worse else "No",
-        "message": _said(judged, rule, shown, threshold=threshold, worse=worse),
+        "message": _said(judged, rule, shown, bound=bound, worse=worse),
     }
     for name in ("threshold", "regret", "forecast", "reason"):
         judged.pop(name, None)
-    if threshold is not None:
-        judged["threshold"] = _text(threshold)
+    if bound is not None:
+        judged["threshold"] = _text(bound)
     return _asking(judged, wanted=wanted)
 
 
@@ -183,12 +150,12 @@ def _surely(entry: Json, rule: Performance) -> float:
     return surely_lost(stretch, DIRECTIONS[rule.metric], float(entry["best"])) if stretch.windows else 0.0
 
 
-def _said(entry: Json, rule: Performance, shown: str, *, threshold: float | None, worse: bool) -> str:
-    if threshold is None:
+def _said(entry: Json, rule: Performance, shown: str, *, bound: float | None, worse: bool) -> str:
+    if bound is None:
         return f"{shown}; the first window sets the best value"
     if not worse:
-        return f"{shown} is not worse than the threshold {threshold:.4f}"
-    said = f"{shown} is worse than the threshold {threshold:.4f}, {in_a_row(entry['streak'], rule.for_)}"
+        return f"{shown} is not worse than the threshold {bound:.4f}"
+    said = f"{shown} is worse than the threshold {bound:.4f}, {in_a_row(entry['streak'], rule.for_)}"
     if rule.relative_drop is None:
         return said
     windows, surely = entry["state"]["lost"]["windows"], _surely(entry, rule)
@@ -201,7 +168,7 @@ def _counted(windows: int) -> str:
     return f"{windows} window" + "s" * (windows != 1)
 
 
-def _threshold(rule: Performance, best: str | None) -> float | None:
+def threshold(rule: Performance, best: float | None) -> float | None:
     """The value from which on quality counts as lost; None while there is nothing to compare with."""
     if rule.min is not None:
         return float(rule.min)
@@ -209,17 +176,12 @@ def _threshold(rule: Performance, best: str | None) -> float | None:
         return float(rule.max)
     if best is None or rule.relative_drop is None:
         return None
-    allowed = float(rule.relative_drop) * abs(float(best))
-    return DIRECTIONS[rule.metric].worsened(float(best), allowed)
+    return DIRECTIONS[rule.metric].worsened(best, float(rule.relative_drop) * abs(best))
 
 
 def _best(rule: Performance, known: str | None, held: float) -> str:
     """The better of what was known and what is held now."""
     return _text(held if known is None else DIRECTIONS[rule.metric].best(float(known), held))
-
-
-def _same(name: str, entry: Json, decision: str, message: str) -> Request:
-    return Request(entry | {"name": name, "decision": decision, "message": message}, "Performance")
 
 
 def _asking(entry: Json, *, wanted: bool, due: datetime | None = None) -> Request:

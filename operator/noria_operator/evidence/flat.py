@@ -44,7 +44,7 @@ class Flat(Families):
         return sum(len(self.family(name)) for name in FAMILIES)
 
 
-_REGULAR = frozenset(FAMILIES) - {"task", "outputs", "errors"}
+_REGULAR = frozenset(FAMILIES) - {"task", "outputs", "errors", "slice_errors"}
 """Families whose rows are named as they are nested: others say more than numbers."""
 
 

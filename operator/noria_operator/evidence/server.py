@@ -20,6 +20,7 @@ from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
+from noria_operator.domain.slice_quality import SliceLabels
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
 from noria_operator.evidence.background import Background
@@ -89,6 +90,10 @@ class Totals:
     def groups(self, version: str, slicings: Sequence[Slicing]) -> dict[str, tuple[Group, ...]]:
         """Rows and labels of `version` by group, by feature."""
         return windows.groups(self.counts, version, slicings)
+
+    def slice_labels(self, version: str, slicings: Sequence[Slicing]) -> SliceLabels:
+        """Labels joined with predictions of `version`, by slice."""
+        return windows.slice_labels(self.counts, version, slicings)
 
     def predicted(self, version: str) -> Seen | None:
         """What pods of `version` predicted, in its frozen bins; None where none did."""

@@ -21,6 +21,8 @@ from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import REGRESSION, Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
+from noria_operator.domain.slice_quality import NONE, SliceLabels
+from noria_operator.domain.slice_quality import REGRESSION as REGRESSION_TASK
 from noria_operator.evidence.flat import Flat
 from noria_operator.evidence.growth import Growth, Vector, below, subtract
 from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE_SCHEMA, SCORE_BINS
@@ -153,6 +155,24 @@ def groups(counts: Vector, version: str, slicings: Sequence[Slicing]) -> dict[st
         )
         for index, one in enumerate(slicings)
     }
+
+
+def slice_labels(counts: Vector, version: str, slicings: Sequence[Slicing]) -> SliceLabels:
+    """Labels of `version` by slice, such as `carrier=AA`; zeros of slices without any. Errors in units that
+    do not fit each other are none.
+    """
+    kind, places, unit = task(counts, version), f"slice_labels/{version}", 1.0
+    if kind == REGRESSION_TASK:
+        prefix = f"slice_errors/{version}/"
+        units = {place.removeprefix(prefix).partition("/")[0] for place in below(counts, prefix)}
+        told = units.pop() if len(units) == 1 else "1.0"
+        places, unit = f"{prefix}{told}", float(told)
+    found = {
+        f"{one.feature}={name}": counts.get(f"{places}/{index}/{place}", NONE)
+        for index, one in enumerate(slicings)
+        for place, name in enumerate(one.groups)
+    }
+    return SliceLabels(found, kind, joined(counts, version, "").samples, unit)
 
 
 def _group(counts: Vector, version: str, feature: str, place: tuple[int, int], name: str) -> Group:

@@ -103,6 +103,15 @@ UNFAIR: Final = Family(
     "noria_fairness_exceeded", "1 where the last closed window surely exceeds that.", TRIGGER,
     ("feature", "check"),
 )  # fmt: skip
+SLICE_VALUE: Final = Family(
+    "noria_trigger_slice_value",
+    "What a performance trigger with bySlice measured last in the ten slices that are worst.",
+    TRIGGER,
+    ("slice",),
+)
+SLICE_LOST: Final = Family(
+    "noria_trigger_slice_lost", "1 where quality in the slice is surely lost.", TRIGGER, ("slice",)
+)
 DECISION: Final = Family(
     "noria_trigger_decision",
     "1 for what was decided last: No, Wait, Skipped, Fire, Blocked, Warn, Block, Observe or Error. Kind: "
@@ -159,6 +168,7 @@ LASTED: Final = Family(
 FAMILIES: Final[tuple[Family, ...]] = (
     PHASE, CONDITION, WEIGHT, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
     VALUE, THRESHOLD, BEST, SAMPLES, BOUND, COVERAGE, SCORE, FLOOR, FAIRNESS, FAIRNESS_BOUND, UNFAIR,
+    SLICE_VALUE, SLICE_LOST,
     DECISION, LOST, NEXT, BLOCKED, BUDGET, LEFT, RESULTS, UNTOLD,
     JOBS, VERSIONS, SUCCEEDED, FAILED, FAILURES, STARTED, LASTED,
 )  # fmt: skip

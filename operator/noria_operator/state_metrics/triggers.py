@@ -57,11 +57,18 @@ def _trigger(place: tuple[str, ...], entry: Json, kind: str) -> Iterator[Sample]
         if (bound := _number(text)) is not None:
             yield families.BOUND, (*place, end), bound
     for column in entry.get("columns", ()):
-        yield from _column(place, column)
+        yield from _slice(place, column) if kind == "Performance" else _column(place, column)
     if decision := entry.get("decision"):
         yield families.DECISION, (*place, decision, kind), 1
     if at := entry.get("nextRun"):
         yield families.NEXT, place, seconds(at)
+
+
+def _slice(place: tuple[str, ...], column: Json) -> Iterator[Sample]:
+    named = (*place, column["name"])
+    yield families.SLICE_LOST, named, int(bool(column.get("drifted")))
+    if (number := _number(column.get("value"))) is not None:
+        yield families.SLICE_VALUE, named, number
 
 
 def _column(place: tuple[str, ...], column: Json) -> Iterator[Sample]:

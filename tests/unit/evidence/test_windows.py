@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.domain.classes import Classes
+from noria_operator.domain.fairness import Slicing
 from noria_operator.domain.performance import Errors
 from noria_operator.domain.predictions import Outputs
-from noria_operator.domain.quality import Labels
+from noria_operator.domain.quality import RATED, Labels, rows
 from noria_operator.evidence import windows
 from noria_operator.evidence.growth import Growth, add, below, subtract
 from noria_operator.evidence.windows import Document, Window, labels, outputs, parse
@@ -226,6 +227,42 @@ def test_labelled_rows_are_those_of_all_versions_and_not_messages() -> None:
     assert told is not None
     assert windows.labelled(told.counts) == 2 * 5 + 7
     assert windows.labelled({}) == 0
+
+
+def test_labels_by_slice_are_found_by_the_numbers_of_their_version() -> None:
+    slicings = (Slicing("sex", ("f", "m")), Slicing("age", ("..40", "40..")))
+    called = {"m-1": {"0": {"0": [1, 2, 3, 4], "1": [5, 0, 0, 5]}, "1": {"1": [6, 2, 3, 9]}}}
+    scores = {"m-1": {"negatives": [10] + [0] * 199, "positives": [10] + [0] * 199}}
+    told = parse(body(task="binary", slice_labels=called, scores=scores))
+    assert told is not None
+    found = windows.slice_labels(add([told.counts, told.counts]), "m-1", slicings)
+    assert found.counts == {
+        "sex=f": (2, 4, 6, 8), "sex=m": (10, 0, 0, 10), "age=..40": (0, 0, 0, 0), "age=40..": (12, 4, 6, 18),
+    }  # fmt: skip
+    assert (found.task, found.samples) == ("binary", 40)
+    joined = found.joined(found.counts["sex=f"])
+    assert isinstance(joined, Labels)
+    assert [RATED[metric](rows(joined)) for metric in ("accuracy", "precision", "recall")] == pytest.approx(
+        [10 / 20, 8 / 12, 8 / 14]
+    )
+    assert windows.slice_labels(told.counts, "m-2", slicings).counts["sex=f"] == (0, 0, 0, 0)
+
+
+def test_errors_by_slice_have_the_unit_of_their_version() -> None:
+    told = parse(
+        body(
+            task="regression", slice_errors={"m-1": {"0": {"1": [4, 10, 2, 60]}}}, error_units={"m-1": 0.25},
+            errors={"m-1": {"count": 9, "over": 1, "under": 1, "squared": 2, "clipped": 0}},
+        )
+    )  # fmt: skip
+    assert told is not None
+    found = windows.slice_labels(told.counts, "m-1", (Slicing("sex", ("f", "m")),))
+    assert (found.counts, found.unit, found.samples) == (
+        {"sex=f": (0,) * 4, "sex=m": (4, 10, 2, 60)},
+        0.25,
+        9,
+    )
+    assert found.joined(found.counts["sex=m"]) == Errors(4, 10, 2, 60, 0, 0.25)
 
 
 def test_what_nobody_asks_for_is_not_added_up() -> None:

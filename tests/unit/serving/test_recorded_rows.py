@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from noria_operator.domain.fairness import Slicing
 from noria_operator.domain.recorded import REGRESSION, Arrivals, Model, Predicted
-from noria_operator.domain.recorded_bins import Bins
+from noria_operator.domain.recorded_bins import Bins, Cells
 from noria_operator.evidence import windows
 from noria_operator.evidence.server import Totals
 from noria_serving import reference, slices
@@ -92,6 +93,7 @@ async def test_a_classifiers_rows_are_counted_alike_whatever_they_hold(
         lambda it: it.outputs(VERSION),
         lambda it: it.joined(VERSION),
         lambda it: it.groups(VERSION, split),
+        lambda it: it.slice_labels(VERSION, split),
         lambda it: (it.task(VERSION), it.median_delay(), it.labelled()),
     ):
         assert told(ours) == told(theirs)
@@ -125,13 +127,16 @@ def test_the_errors_of_a_regression_are_counted_alike() -> None:
     model = Model(REGRESSION, spread=prediction.high - prediction.low)
     arrivals = Arrivals(model)
     arrivals.watch([NOW])
-    for value, label in zip(values.tolist(), [*labels[:-1].tolist(), 1e12], strict=True):
-        recorder.state.add_error(VERSION, value - label, unit)
-        arrivals.labelled(NOW, Predicted(VERSION, value), label)
+    for at, (value, label) in enumerate(zip(values.tolist(), [*labels[:-1].tolist(), 1e12], strict=True)):
+        recorder.state.add_error(VERSION, value - label, unit, bytes([at % 3]))
+        arrivals.labelled(NOW, Predicted(VERSION, value, Cells(groups=(at % 3,))), label)
     theirs = counted(recorder, REGRESSION, {VERSION: unit})
     ours = arrivals.since(NOW)
     assert ours.joined(VERSION, "rmse") == theirs.joined(VERSION, "rmse")
     assert ours.labelled() == theirs.labelled() == 300
+    split = (Slicing("sex", ("f", "m", "other")),)
+    assert ours.slice_labels(VERSION, split) == theirs.slice_labels(VERSION, split)
+    assert [counts[0] for counts in ours.slice_labels(VERSION, split).counts.values()] == [100] * 3
 
 
 @pytest.mark.parametrize(

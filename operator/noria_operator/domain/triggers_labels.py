@@ -1,0 +1,73 @@
+"""Windows of labels: when one is open, and what is said until it is.
+
+Comes in: a rule on quality, its entry in status and the champion. Goes out: when the open window began, or a
+request. Invariant: a window belongs to one version and one wording of the metric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from noria_operator.api.triggers import Performance, TriggerSpec
+from noria_operator.api.types import format_decimal, format_duration
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.triggers import Champion, Request, opened_at
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a window its labels tell: rows predicted in it, and the median delay of its labels."""
+
+    rows: int = 0
+    delay: timedelta | None = None
+
+    def shown(self, labels: int) -> Json:
+        """Fields of an entry; a label may come later than the window of its prediction."""
+        found = {"coverage": format_decimal(round(min(1.0, labels / self.rows), 6))} if self.rows else {}
+        return found | ({"labelDelay": format_duration(self.delay)} if self.delay else {})
+
+
+def window_start(entry: Json, rule: Performance, champion: Champion | None) -> datetime | None:
+    """Since when labels count for the open window; another metric (the spec was edited) begins a new one."""
+    state = entry.get("state") or {}
+    same = state.get("metric") == rule.metric and bool(state.get("bySlice")) == rule.by_slice
+    return opened_at(entry, champion) if same else None
+
+
+def unopened(
+    trigger: TriggerSpec,
+    rule: Performance,
+    entry: Json,
+    champion: Champion | None,
+    *,
+    now: datetime,
+    warmup: timedelta,
+    kept: Json,
+    counted: str = "labels",
+) -> Request | None:
+    """What is said while no window can be judged; `kept`: fields of the entry that a new one keeps."""
+    if champion is None:
+        text = "nothing is served yet, so there is no quality to watch"
+        return Request(entry | {"name": trigger.name, "decision": "Wait", "message": text}, "Performance")
+    begun = window_start(entry, rule, champion)
+    if begun is None:
+        opened = _opened(trigger.name, rule, champion, begin=now + warmup, counted=counted)
+        return Request(opened | kept, "Performance", due=now + warmup if warmup else None)
+    return Request(entry, "Performance", due=begun) if now < begun else None
+
+
+def _opened(name: str, rule: Performance, champion: Champion, *, begin: datetime, counted: str) -> Json:
+    """A new window and a new streak for a new stable version."""
+    return {
+        "name": name,
+        "decision": "Wait",
+        "message": f"a window on {champion.name} opens at {stamp(begin)}; it closes with {rule.min_labels} "
+        f"{counted}{' of a slice' if rule.by_slice else ''}",
+        "version": champion.name,
+        "windowStartedAt": stamp(begin),
+        "streak": 0,
+    }

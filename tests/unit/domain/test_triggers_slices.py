@@ -1,0 +1,254 @@
+"""The trigger `performance` by slice: a loss in one is found and named, and chance in many finds none."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from tests.unit.domain.training_world import NOW
+
+from noria_operator.api.continuoustraining import TriggerStatus
+from noria_operator.api.triggers import TriggerSpec
+from noria_operator.domain.slice_quality import NONE, Slice, SliceLabels
+from noria_operator.domain.triggers import Champion, Request
+from noria_operator.domain.triggers_labels import Coverage
+from noria_operator.domain.triggers_slices import performance_by_slice
+from noria_operator.domain.triggers_start import answered
+
+HOUR = timedelta(hours=1)
+FIRST, SECOND = Champion("loan-1", {}), Champion("loan-2", {})
+GOOD, BAD = 0.9, 0.8
+Shares = dict[str, float]
+
+
+def right(share: float, rows: int = 1000) -> tuple[int, int, int, int]:
+    """So many labels, of which this share was as predicted."""
+    half, hits = rows // 2, round(rows * share)
+    return hits - hits // 2, half - hits // 2, rows - half - (hits - hits // 2), hits // 2
+
+
+def told(shares: Shares, rows: int = 1000, task: str = "binary", **few: int) -> SliceLabels:
+    counts = {name: right(share, few.get(name.partition("=")[2], rows)) for name, share in shares.items()}
+    return SliceLabels(counts, task, samples=rows)
+
+
+def rule(**fields: Any) -> TriggerSpec:
+    body = {"metric": "accuracy", "relativeDrop": "0.05", "minLabels": 1000, "bySlice": True} | fields
+    body = {name: value for name, value in body.items() if value is not None}
+    return TriggerSpec.model_validate({"name": "fair", "performance": body})
+
+
+def ask(
+    trigger: TriggerSpec,
+    entry: Any,
+    labels: SliceLabels | None,
+    hour: float,
+    champion: Champion | None = FIRST,
+) -> Request:
+    assert trigger.performance is not None
+    found = performance_by_slice(
+        trigger, trigger.performance, entry, champion=champion, labels=labels, now=NOW + hour * HOUR,
+        seen=Coverage(4000),
+    )  # fmt: skip
+    TriggerStatus.model_validate(found.entry)
+    return found
+
+
+def windows(trigger: TriggerSpec, *each: SliceLabels | Shares, entry: Any = None, start: int = 0) -> Request:
+    """One window after the other, an hour each."""
+    found = ask(trigger, entry or {}, None, start)
+    for hour, labels in enumerate(each, start + 1):
+        given = labels if isinstance(labels, SliceLabels) else told(labels)
+        found = ask(trigger, json.loads(json.dumps(found.entry)), given, hour)
+    return found
+
+
+ALIKE: Shares = {"sex=f": GOOD, "sex=m": GOOD, "sex=other": GOOD}
+
+
+def test_a_loss_in_one_slice_is_found_and_named() -> None:
+    found = windows(rule(), ALIKE, ALIKE, ALIKE | {"sex=m": BAD}, ALIKE | {"sex=m": BAD})
+    entry = found.entry
+    assert (found.wanted, entry["decision"], entry["reason"]) == (True, "Fire", "LostInSlice")
+    assert entry["message"].startswith(
+        "accuracy 0.8000 in sex=m on 1000 labels of loan-1 is worse than the threshold 0.8"
+    )
+    assert "2 of 2 windows in a row; surely by at least 0.0" in entry["message"]
+    assert entry["message"].endswith("in 1 of 3 slices")
+    assert (entry["value"], entry["samples"], entry["streak"]) == ("0.8", 1000, 2)
+    assert 0.85 < float(entry["best"]) < GOOD
+    assert float(entry["threshold"]) == pytest.approx(0.95 * float(entry["best"]), abs=1e-6)
+    assert entry["interval"].startswith("0.77")
+    assert entry["coverage"] == "0.25"
+    first = entry["columns"][0]
+    assert (first["name"], first["check"], first["value"], first["drifted"]) == (
+        "sex=m",
+        "accuracy",
+        "0.8",
+        True,
+    )
+    assert float(first["floor"]) > 0
+    assert [one["drifted"] for one in entry["columns"][1:]] == [False, False]
+
+
+def test_what_is_lost_in_none_is_written_down_too() -> None:
+    entry = windows(rule(), ALIKE, ALIKE).entry
+    assert (entry["decision"], "reason" in entry, entry["streak"]) == ("No", False, 0)
+    assert entry["message"].startswith("lost in none of 3 slices; accuracy 0.9000 in sex=f on 1000 labels")
+
+
+def test_one_bad_window_of_a_slice_waits() -> None:
+    found = windows(rule(), ALIKE, ALIKE | {"sex=m": BAD})
+    assert (found.wanted, found.entry["decision"]) == (False, "Wait")
+    assert found.entry["message"].endswith("1 of 2 windows in a row; that may be chance, so it waits")
+    assert not windows(rule(), ALIKE, ALIKE | {"sex=m": BAD}, ALIKE, ALIKE | {"sex=m": BAD}).wanted
+
+
+def test_a_slice_waits_until_it_has_enough_labels_and_forgets_none() -> None:
+    rare = told(ALIKE, m=400)
+    two = windows(rule(), rare, rare).entry
+    assert two["state"]["slices"]["sex=m"] == {"waiting": [360, 40, 40, 360]}
+    assert two["message"].endswith("1 of 3 slices have had fewer labels")
+    three = windows(rule(), rare, rare, rare).entry
+    assert Slice.of(three["state"]["slices"]["sex=m"]).last == pytest.approx(
+        (0.9, 0.8817, 0.9157, 1200), abs=1e-4
+    )
+    lost = [told(ALIKE | {"sex=m": BAD}, m=400)] * 6
+    found = windows(rule(), *[rare] * 3, *lost)
+    assert found.wanted
+    assert "0.8000 in sex=m on 1200 labels" in found.entry["message"]
+
+
+def test_while_no_slice_has_enough_the_window_stays_open() -> None:
+    entry = windows(rule(), ALIKE).entry
+    for labels in (None, told(ALIKE, 900), told(dict.fromkeys(ALIKE, GOOD), 0)):
+        assert ask(rule(), entry, labels, 2).entry == entry
+    longer = rule(window="3h")
+    assert ask(longer, entry, told(ALIKE), 3.9).entry == entry
+    assert ask(longer, entry, told(ALIKE), 4.1).entry != entry
+
+
+def test_a_loss_stands_until_a_run_answers_it_whatever_other_slices_say() -> None:
+    lost = windows(rule(), ALIKE, *[ALIKE | {"sex=m": BAD}] * 2)
+    later = ask(rule(), lost.entry, told(ALIKE, m=10), 5)
+    assert later.wanted
+    assert "in sex=m" in later.entry["message"]
+    assert ask(rule(), lost.entry, None, 5).wanted
+    after = answered(later, later)
+    assert after["streak"] == 0
+    assert not ask(rule(), after, None, 6).wanted
+    assert not ask(rule(), after, told(ALIKE | {"sex=m": BAD}), 6).wanted
+    assert windows(rule(), *[ALIKE | {"sex=m": BAD}] * 2, entry=after, start=6).wanted
+
+
+def test_the_best_of_a_slice_outlives_a_version_but_that_of_other_which_is_another_group() -> None:
+    before = windows(rule(), ALIKE, ALIKE).entry
+    opened = ask(rule(), before, None, 3, champion=SECOND).entry
+    assert "of a slice" in opened["message"]
+    known = {name: Slice.of(one) for name, one in opened["state"]["slices"].items()}
+    assert set(known) == {"sex=f", "sex=m"}
+    assert all(one.best and not one.held.windows and one.waiting == NONE for one in known.values())
+    entry = opened
+    for hour in (4, 5):
+        found = ask(rule(), entry, told(ALIKE | {"sex=f": BAD, "sex=other": BAD}), hour, champion=SECOND)
+        entry = found.entry
+    assert found.wanted
+    assert "in 1 of 3 slices" in entry["message"]
+
+
+@pytest.mark.parametrize(("bound", "wanted"), [("0.85", True), ("0.75", False)])
+def test_a_fixed_bound_is_surely_broken_before_it_asks(bound: str, wanted: bool) -> None:
+    trigger = rule(relativeDrop=None, min=bound)
+    assert windows(trigger, *[ALIKE | {"sex=m": BAD}] * 2).wanted is wanted
+    near = rule(relativeDrop=None, min="0.8", minLabels=100)
+    noisy = told(ALIKE | {"sex=m": 0.78}, 100)
+    assert not windows(near, *[noisy] * 3).wanted, "two in a hundred are chance"
+
+
+def test_more_slices_ask_for_more_evidence() -> None:
+    few: Shares = {"sex=f": GOOD, "sex=m": GOOD}
+    many = few | {f"city={place}": GOOD for place in range(38)}
+
+    def surely(shares: Shares) -> float:
+        entry = windows(rule(), shares, *[shares | {"sex=m": 0.75}] * 3).entry
+        return float(entry["columns"][0]["floor"])
+
+    assert 0 < surely(many) < surely(few)
+
+
+def test_a_regression_is_judged_by_its_errors() -> None:
+    def labels(over: int) -> SliceLabels:
+        counts = {"sex=f": (1000, 500, 500, 2000), "sex=m": (1000, over, 500, 2 * (over + 500))}
+        return SliceLabels(counts, "regression", 2000, unit=0.5)
+
+    trigger = rule(metric="mae", relativeDrop="0.1")
+    assert windows(trigger, labels(500), labels(500)).entry["value"] == "0.5"
+    found = windows(trigger, labels(500), *[labels(1000)] * 2)
+    assert found.wanted
+    assert found.entry["message"].startswith("mae 0.7500 in sex=m on 1000 labels")
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "says"),
+    [
+        (
+            "f1",
+            "multiclass",
+            "f1 by slice cannot be told of a multiclass model; use one of accuracy (loan-1)",
+        ),
+        ("mae", "binary", "use one of accuracy, f1, precision, recall, expectedCost"),
+        ("accuracy", "regression", "use one of rmse, mae"),
+    ],
+)
+def test_a_metric_that_the_model_has_not_is_refused(metric: str, task: str, says: str) -> None:
+    entry = windows(rule(metric=metric), told(ALIKE, task=task)).entry
+    assert (entry["decision"], entry["reason"]) == ("Error", "MetricUnsuitable")
+    assert says in entry["message"]
+
+
+def test_a_version_without_slices_says_what_to_do() -> None:
+    entry = windows(rule(), SliceLabels({}, "binary")).entry
+    assert (entry["decision"], entry["reason"]) == ("Wait", "UnknownSlices")
+    assert "template.spec.slices" in entry["message"]
+    assert windows(rule(), SliceLabels({}, "binary"), ALIKE).entry["decision"] == "No"
+
+
+def test_another_metric_begins_anew() -> None:
+    entry = windows(rule(), ALIKE, ALIKE).entry
+    again = ask(rule(metric="f1"), entry, told(ALIKE), 4).entry
+    assert (again["decision"], again["state"]["slices"]) == ("Wait", {})
+    assert ask(rule(), {}, None, 1, champion=None).entry["message"].startswith("nothing is served yet")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"metric": "auc"}, {"metric": "ece"}, {"relativeDrop": None, "cost": {"pointDay": "1", "run": "9"}}],
+)
+def test_what_counts_by_slice_do_not_tell_is_refused_when_written(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="bySlice goes with"):
+        rule(**fields)
+
+
+def test_what_is_remembered_of_the_most_slices_fits_into_status() -> None:
+    most = {f"a-long-column-{column}=value-{place}": 0.87654321 for column in range(4) for place in range(10)}
+    state = windows(rule(), *[told(most, 1237)] * 3, *[told(most | dict.fromkeys(most, BAD), 1237)] * 2).entry
+    assert len(json.dumps(state)) < 16_000
+
+
+@pytest.mark.extended
+def test_in_many_slices_of_noise_hardly_any_window_asks_though_nothing_is_lost() -> None:
+    """Forty slices, 1,500 windows, one in 10,000 of them at most."""
+    source, trigger, alarms = random.Random(2), rule(relativeDrop="0.001", minLabels=200), 0
+    names = [f"city={place}" for place in range(40)]
+    for _ in range(15):
+        entry: Any = ask(trigger, {}, None, 0).entry
+        for hour in range(1, 101):
+            hits = {name: source.gauss(GOOD, (GOOD * (1 - GOOD) / 200) ** 0.5) for name in names}
+            found = ask(trigger, entry, told({name: min(1.0, hit) for name, hit in hits.items()}, 200), hour)
+            alarms += found.wanted
+            entry = answered(found, found) if found.wanted else found.entry
+    assert alarms <= 2
