@@ -148,18 +148,18 @@ class LastTrigger(Status):
 
 
 class ColumnStatus(Status):
-    """One feature, or the predictions, in the last closed window."""
+    """One feature, the predictions, or a slice, in the last closed window."""
 
-    name: Text = Field(description="Feature, or __prediction__.")
+    name: Text = Field(description="Feature, __prediction__, or slice such as carrier=AA.")
     check: Text | None = Field(
         default=None,
-        description="What is wrong, such as completeness, range or demographicParityRatio. Absent: its "
-        "distribution.",
+        description="What is wrong, such as completeness, range or demographicParityRatio; of a slice the "
+        "metric. Absent: its distribution.",
     )
     value: Text = Field(description="Distance, share, or what is said of shares.")
     threshold: Text = Field(description="Above it (ratios: below) a value counts.")
     floor: Text | None = Field(
-        default=None, description="PSI that noise may have; of fairness: what is sure."
+        default=None, description="PSI that noise may have; of fairness and slices: what is sure."
     )
     samples: int = Field(ge=0, le=2**53, description="Rows behind the value.")
     drifted: bool | None = Field(default=None, description="Whether it stood out in enough windows.")

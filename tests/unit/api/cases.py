@@ -280,6 +280,7 @@ ACCEPTED = [
                     "maxParityDifference": "0.1",
                     "minParityRatio": "0.8",
                     "maxOpportunityDifference": "0",
+                    "maxOddsDifference": "0.2",
                     "falseAlarmsPerMonth": "0.5",
                     "window": "10m",
                 },
@@ -298,6 +299,8 @@ ACCEPTED = [
                 },
             },
             {"name": "b", "performance": {"metric": "rmse", "relativeDrop": "0.1"}},
+            {"name": "c", "performance": {"metric": "recall", "min": "0.5", "bySlice": True}},
+            {"name": "d", "performance": {"metric": "ece", "max": "0.1", "bySlice": False}},
         ],
     ),
     yes(
@@ -577,6 +580,21 @@ REFUSED = [
         "ct",
         "costMatrix goes with metric expectedCost only",
         triggers=[{"name": "a", "performance": {"metric": "f1", "min": "0.5", "costMatrix": {}}}],
+    ),
+    no(
+        "ct",
+        "bySlice goes with accuracy, f1",
+        triggers=[{"name": "a", "performance": {"metric": "auc", "min": "0.5", "bySlice": True}}],
+    ),
+    no(
+        "ct",
+        "and without cost",
+        triggers=[
+            {
+                "name": "a",
+                "performance": {"metric": "f1", "cost": {"pointDay": "1", "run": "1"}, "bySlice": True},
+            }
+        ],
     ),
     no("ct", _ESTIMATE, triggers=[{"name": "a", "estimatedPerformance": {"metric": "auc"}}]),
     no("ct", _OF, triggers=[{"name": "a", "drift": {"for": 4}}]),

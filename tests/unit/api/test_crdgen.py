@@ -299,7 +299,7 @@ def test_every_optional_field_of_a_spec_says_what_absence_means(definition: Defi
     ]
     one_of_several = {"secretRef", "configMapRef", "min", "max", "versus", "maxDrop", "minDelta", "weight"}
     one_of_several |= {"relativeDrop", "schedule", "maxAge", "header", "cookie", "minParityRatio"}
-    one_of_several |= {"maxParityDifference", "maxOpportunityDifference"}
+    one_of_several |= {"maxParityDifference", "maxOpportunityDifference", "maxOddsDifference"}
     assert {path.rsplit(".", 1)[1] for path in silent} <= one_of_several | {"deployment"}
 
 

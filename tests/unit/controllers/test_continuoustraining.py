@@ -15,6 +15,7 @@ from tests.unit.domain.training_world import deployment, version
 from noria_operator.controllers.continuoustraining import reconcile, related
 from noria_operator.domain.drift.columns import Column, Reference
 from noria_operator.domain.estimated_errors import ErrorsByBin
+from noria_operator.domain.fairness import Slicing
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_times import stamp
@@ -314,6 +315,35 @@ async def test_counts_of_another_version_are_no_drift_of_the_champion() -> None:
     (entry,) = api.objects[KEY]["status"]["triggers"]
     assert (entry["reason"], entry["samples"]) == ("Steady", 1000)
     assert api.events == []
+
+
+async def test_quality_lost_for_some_starts_a_run_that_says_for_whom() -> None:
+    rule = {"metric": "accuracy", "relativeDrop": "0.05", "minLabels": 1000, "bySlice": True}
+    api = world(triggers=[{"name": "groups", "performance": rule}])
+    bins = replace(BINS, slices=(Slicing("sex", ("f", "m")),))
+
+    async def window(wrong: int | None) -> Json:
+        counts = {
+            "task/flights-1/binary": (),
+            "slice_labels/flights-1/0/0": (450, 50, 50, 450),
+            "slice_labels/flights-1/0/1": (500 - (wrong or 0), wrong or 0, 0, 500),
+            "scores/flights-1/negatives": (2000,) + (0,) * (SCORE_BINS - 1),
+            "prediction/flights-1/bins": (400,) * 10,
+        }
+        servers = Servers(totals=Totals(counts) if wrong is not None else None, bins=bins)
+        await reconcile(operator(api, servers), KEY)
+        api.clock.time += timedelta(hours=1)
+        return dict(api.objects[KEY]["status"]["triggers"][0])
+
+    for wrong in (None, 100, 100):
+        entry = await window(wrong)
+    assert (entry["decision"], entry["coverage"], jobs(api)) == ("No", "0.5", [])
+    for wrong in (250, 250):
+        entry = await window(wrong)
+    assert entry["columns"][0]["name"] == "sex=m"
+    assert len(jobs(api)) == 1
+    assert "in sex=m on 1000 labels of flights-1 is worse than" in entry["message"]
+    assert api.objects[KEY]["status"]["runs"][0]["reason"] == "Performance"
 
 
 async def test_scores_alone_warn_of_lost_quality() -> None:

@@ -188,6 +188,20 @@ def test_a_trigger_tells_how_sure_it_is_and_which_columns_stand_out() -> None:
     assert value("noria_drift_score", ratio) is None
 
 
+def test_a_trigger_tells_in_which_slices_quality_is_lost() -> None:
+    columns = [
+        {"name": name, "check": "accuracy", "value": "0.6", "threshold": "0.7", "samples": 9, "drifted": lost}
+        for name, lost in (("carrier=HA", True), ("carrier=AA", False))
+    ]
+    value, labels = told(training({"name": "quality", "columns": columns})).get_sample_value, PLACE
+    slices = {**labels, "trigger": "quality", "slice": "carrier=HA"}
+    assert value("noria_trigger_slice_value", slices) == 0.6
+    assert value("noria_trigger_slice_lost", slices) == 1
+    assert value("noria_trigger_slice_lost", {**slices, "slice": "carrier=AA"}) == 0
+    named = {**labels, "trigger": "quality", "feature": "carrier=HA", "check": "accuracy"}
+    assert value("noria_drift_score", named) is None
+
+
 def test_a_value_that_is_no_number_is_left_out() -> None:
     labels = {**PLACE, "trigger": "data"}
     value = told(training({"name": "data", "value": "md5:ab", "decision": "Fire"})).get_sample_value
