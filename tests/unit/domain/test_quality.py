@@ -73,7 +73,7 @@ def test_a_bin_full_of_ties_counts_half() -> None:
 
 
 def test_without_labels_there_is_no_metric_and_with_one_class_no_area() -> None:
-    assert [metric(Labels.none()) for metric in QUALITY.values()] == [None] * 8
+    assert [metric(Labels.none()) for metric in QUALITY.values()] == [None] * len(QUALITY)
     assert QUALITY["auc"](labels([(3, True), (9, True)])) is None
     assert QUALITY["accuracy"](labels([(3, True), (150, True)])) == 0.5
 
