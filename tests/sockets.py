@@ -22,14 +22,16 @@ def free_port(address: str = "127.0.0.1") -> int:
 def until_it_answers(
     process: subprocess.Popen[bytes], url: str, trusted: ssl.SSLContext | bool = True
 ) -> None:
-    """Any answer counts: without a signature it is a refusal. `trusted`: as `verify` of httpx."""
+    """Any answer but "not yet" (503) counts: without a signature it is a refusal. `trusted`: as `verify` of
+    httpx.
+    """
     deadline = monotonic() + READY_SECONDS
     while monotonic() < deadline:
         assert process.poll() is None, f"{process.args} ended with {process.returncode}"
         try:
-            httpx.get(url, timeout=1, verify=trusted)
+            if httpx.get(url, timeout=1, verify=trusted).status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                return
         except httpx.TransportError:
-            sleep(0.1)
-        else:
-            return
+            pass
+        sleep(0.1)
     raise AssertionError(f"no answer at {url}")
