@@ -23,6 +23,7 @@ from noria_operator.domain.keys import MASTER_KEY_MIN
 from noria_operator.domain.metric_sources import Source, sources_of
 from noria_operator.domain.notification_targets import Target, targets_of
 from noria_operator.domain.query_templates import Template, templates_of
+from noria_operator.evidence.stillness import Stillness
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from noria_operator.evidence.prometheus_counts import PrometheusCounts
     from noria_operator.evidence.router import RouterReader
     from noria_operator.evidence.server import CounterReader
-
 
 Entries = TypeVar("Entries")
 
@@ -177,6 +177,8 @@ class Context:
     """Where counts for triggers come from, if not from the model servers."""
     trainings: Remembered[ContinuousTraining] = field(default_factory=lambda: Remembered(ContinuousTraining))
     """ContinuousTrainings as models, which are asked for whenever counters are read."""
+    stillness: Stillness = field(default_factory=Stillness)
+    """Whether pods are still asked, where no router tells."""
     turns: Turns = field(default_factory=Turns)
     """For what several keys share: whoever finds it missing makes it alone."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))

@@ -31,6 +31,7 @@ from noria_operator.controllers.context import Context
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.server import CounterReader
+from noria_operator.evidence.stillness import Stillness
 from noria_operator.kube.errors import Conflict, Forbidden
 from noria_operator.kube.kinds import (
     DEPLOYMENT,
@@ -102,8 +103,12 @@ class Servers:
     """What model servers counted."""
 
     counted: dict[str, Counts]
+    silent: bool = False
+    """Nobody answers."""
 
     async def answered(self, pods: list[Json]) -> dict[str, Counts]:
+        if self.silent:
+            return {}
         return {
             pod["metadata"]["uid"]: self.counted.get(pod["metadata"]["labels"]["noria.dev/version"], Counts())
             for pod in pods
@@ -116,17 +121,19 @@ class World:
         self.api = RoutingApi(clock=found.clock, objects=found.objects, version=found.version)
         self.folder = folder
         self.servers = Servers({})
+        self.stillness = Stillness()
         claim(self.api, "ReadWriteMany")
 
     def fork(self, folder: Path) -> World:
         """The same a second time."""
         own = copy(self)
         own.api, own.folder, own.servers = self.api.fork(), folder, Servers(dict(self.servers.counted))
+        own.stillness = Stillness()
         return own
 
     def operator(self, **config: Any) -> Context:
         ctx = started(self.api, Routers(self.api), self.folder, **{"gateway": True, **config})
-        return replace(ctx, servers=cast(CounterReader, self.servers))
+        return replace(ctx, servers=cast(CounterReader, self.servers), stillness=self.stillness)
 
     async def once(self, **config: Any) -> timedelta | None:
         return (await modeldeployment.reconcile(self.operator(**config), KEY)).after
@@ -350,6 +357,44 @@ async def test_an_abort_reaches_the_route_before_anything_that_could_fail(tmp_pa
     await world.once()
     assert world.api.writes[:2] == ["status ModelDeployment flights", "apply HTTPRoute flights"]
     assert world.backends() == [[(one, 100), (two, 0)]]
+
+
+async def test_pods_go_once_the_gateway_sends_them_nothing_any_more(tmp_path: Path) -> None:
+    """One that is slower than `settle` sends by the old weights."""
+    world = await canary(tmp_path, GATEWAY)
+    _, two = world.names()
+    say(world.api, "abort", "now")
+    for count in range(10):
+        world.servers.counted["flights-2"] = Counts(count, 0)
+        after = await world.once()
+        world.api.serve()
+        assert Key(DEPLOYMENT, NAMESPACE, two) in world.api.objects
+        world.api.clock.time += timedelta(seconds=1)
+    assert after == timedelta(seconds=1), "looked at again soon"
+    assert [one["weight"] for one in world.status["traffic"]] == [100, 0]
+    for _ in range(3):
+        await world.once()
+        world.api.serve()
+        world.api.clock.time += timedelta(seconds=1)
+    assert Key(DEPLOYMENT, NAMESPACE, two) not in world.api.objects
+    assert len(world.names()) == 1
+
+
+async def test_pods_that_answer_nobody_are_waited_for_only_while_they_serve(tmp_path: Path) -> None:
+    world = await canary(tmp_path, GATEWAY)
+    _, two = world.names()
+    say(world.api, "abort", "now")
+    world.servers.silent = True
+    for ready in (True, False):
+        for _ in range(6):
+            await world.once()
+            world.api.serve()
+            for pod in world.api.all(POD):
+                pod["spec"] = {"containers": [{"ports": [{"name": "counters"}]}]}
+                pod["status"]["conditions"] = [{"type": "Ready", "status": str(ready)}]
+                world.api.put(POD, pod)
+            world.api.clock.time += timedelta(seconds=10)
+        assert (Key(DEPLOYMENT, NAMESPACE, two) in world.api.objects) is ready
 
 
 async def test_servers_count_where_the_router_does_not_and_errors_abort(tmp_path: Path) -> None:
