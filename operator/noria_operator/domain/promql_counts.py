@@ -24,8 +24,10 @@ LOOKBACK: Final = 300.0
 """Seconds for which Prometheus takes a sample for the value of now, unless it knows that the series ended."""
 LONGEST_ROW: Final = 65_536
 """Counts in one row; the longest of ours have some thousand."""
-AT_ONCE: Final = 16
-"""Moments that one question asks about: each reads all series of a pod at least."""
+AT_ONCE: Final = 8
+"""Moments that one question asks about: each reads all series of a pod at least, of a thousand features some
+13,000, in a third of a second on a busy machine.
+"""
 MOST_MOMENTS: Final = 64 * AT_ONCE
 """Of a window: one or two a restart or a pod that went; all others have two in common."""
 
