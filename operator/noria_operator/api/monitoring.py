@@ -109,7 +109,9 @@ class Drift(Spec):
 
 
 class DataQuality(Spec):
-    """Data is broken: values are missing, unseen or out of range more often than in training."""
+    """Data is broken: values are missing, unseen or out of range more often than in training, or rows and
+    labels do not come as they use to.
+    """
 
     max_missing: Share = Field(
         default=PythonDecimal("0.1"),
@@ -136,10 +138,27 @@ class DataQuality(Spec):
         le=1_000_000_000,
         description="Fewer rows in a window are a violation. Default: 0, any.",
     )
+    max_rows: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000_000,
+        description="More rows in a window are a violation. Absent: any.",
+    )
+    max_volume_change: Probability | None = Field(
+        default=None,
+        description='Tolerated share of the rows usual in this hour of the week that is missing, like "0.5"; '
+        "as many times more count, too. Absent: any.",
+    )
+    max_age: PositiveDuration | None = Field(
+        default=None, description="No row for so long is a violation, like 1h. Absent: any."
+    )
+    max_label_age: PositiveDuration | None = Field(
+        default=None, description="The same of labels, like 48h. Absent: any."
+    )
     window: PositiveDuration = Field(
         default=timedelta(minutes=15),
-        description="Length of a window; one with fewer rows than minSamples stays open, unless minRows is "
-        "set. Default: 15m.",
+        description="Length of a window; one with fewer rows than minSamples stays open, unless minRows, "
+        "maxVolumeChange, maxAge or maxLabelAge is set. Default: 15m.",
     )
     for_: int = Field(
         default=1,
@@ -152,6 +171,14 @@ class DataQuality(Spec):
         default=PythonDecimal("0.01"),
         description="False alarms a month that may come where every share is just what is tolerated. "
         'Default: "0.01".',
+    )
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.minRows) || !has(self.maxRows) || self.minRows <= self.maxRows",
+            message="minRows must not be more than maxRows",
+            field=".minRows",
+            holds=lambda it: it.max_rows is None or it.min_rows <= it.max_rows,
+        ),
     )
 
 

@@ -247,7 +247,8 @@ class TriggerSpec(Spec):
         min_length=1,
         max_length=64,
         pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$",
-        description="IANA time zone of the schedule, for example Europe/Berlin. Absent: UTC.",
+        description="IANA time zone of the schedule, or of the hours of the week, for example "
+        "Europe/Berlin. Absent: UTC.",
     )
     max_age: PositiveDuration | None = Field(
         default=None,
@@ -272,10 +273,10 @@ class TriggerSpec(Spec):
             holds=lambda it: len(it.set_kinds()) == 1,
         ),
         Rule(
-            cel="!has(self.timeZone) || has(self.schedule)",
-            message="timeZone goes with schedule only",
+            cel="!has(self.timeZone) || has(self.schedule) || has(self.dataQuality)",
+            message="timeZone goes with schedule and dataQuality only",
             field=".timeZone",
-            holds=lambda it: it.time_zone is None or it.schedule is not None,
+            holds=lambda it: it.time_zone is None or bool({"schedule", "dataQuality"} & {*it.set_kinds()}),
         ),
     )
 

@@ -87,7 +87,7 @@ class _Question:
         reference = None
         if totals and champion and self._place and needs_reference(trigger, totals, champion):
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
-        seen = Evidence(totals, reference)
+        seen = Evidence(totals, reference, self._sharing)
         return counted(trigger, entry, champion=champion, evidence=seen, now=now, warmup=warmup)
 
     async def _window(self, trigger: TriggerSpec, since: datetime | None) -> Totals | None:
@@ -104,6 +104,12 @@ class _Question:
         if why := counts.problem(*place[:2], since):
             self.problems.append(why)
         return found
+
+    @cached_property
+    def _sharing(self) -> frozenset[str]:
+        """Versions with a share of the traffic: what others predict, of copies, was not for clients."""
+        traffic = (self.seen.deployment or {}).get("status", {}).get("traffic", ())
+        return frozenset(one["version"] for one in traffic if one.get("weight"))
 
     @cached_property
     def _place(self) -> tuple[str, str, Sequence[Json]] | None:

@@ -167,7 +167,7 @@ class Rehearsal:
             return max_age(trigger, self.champion, now)
         begun, bins = counts_since(trigger, entry, self.champion), self.model.of(self.champion.name)
         window = self.arrivals.since(begun) if begun is not None and begun <= now else None
-        seen = Evidence(window, bins.reference if bins else None)
+        seen = Evidence(window, bins.reference if bins else None, frozenset(self.model.bins or ()))
         warmup = self.training.spec.warmup
         return counted(trigger, entry, champion=self.champion, evidence=seen, now=now, warmup=warmup)
 

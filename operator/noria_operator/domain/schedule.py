@@ -63,9 +63,15 @@ def _iterate(schedule: str, time_zone: str | None, start: datetime, *, reverse: 
     if len(schedule.split()) != 5:
         raise ScheduleError(f"schedule {schedule!r} must have five fields: minute hour day month weekday")
     try:
-        return CronSim(schedule, start.astimezone(ZoneInfo(time_zone or "UTC")), reverse=reverse)
+        return CronSim(schedule, start.astimezone(zone_named(time_zone)), reverse=reverse)
     except CronSimError as error:
         raise ScheduleError(f"schedule {schedule!r} is not a cron expression: {error}") from None
+
+
+def zone_named(time_zone: str | None) -> ZoneInfo:
+    """The zone with this IANA name; UTC without one. Raises `ScheduleError`."""
+    try:
+        return ZoneInfo(time_zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ScheduleError(
             f"time zone {time_zone!r} is not known; use an IANA name such as Europe/Berlin"

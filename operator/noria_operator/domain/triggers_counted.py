@@ -67,11 +67,13 @@ class Counts(Protocol):
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known now: counts of the open window up to now (None: there are none, or nobody tells them),
-    and the frozen bins of the champion, where they were asked for (`needs_reference`).
+    the frozen bins of the champion, where they were asked for (`needs_reference`), and versions that answer
+    clients beside it.
     """
 
     counts: Counts | None
     reference: Reference | None = None
+    sharing: frozenset[str] = frozenset()
 
 
 def counts_since(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
@@ -173,10 +175,13 @@ def _traffic(champion: Champion | None, evidence: Evidence) -> monitoring.Traffi
     if counts is None or champion is None:
         return None
     malformed = counts.number("malformed")
+    predicted = [counts.predicted(version) for version in {champion.name, *evidence.sharing}]
     return monitoring.Traffic(
         counts.seen(champion.name),
         reference,
         groups=counts.groups(champion.name, reference.slices if reference else ()),
         task=counts.task(champion.name),
         asked=Asked(counts.number("requests/ok") + malformed, malformed),
+        volume=sum(one.rows for one in predicted if one),
+        labels=counts.labelled(),
     )

@@ -1,4 +1,4 @@
-"""What a closed window says of a model's input and output: distances from training, and broken data.
+"""What a closed window says of a model's input and output: distances from training.
 
 Comes in: the rule, what was counted, the entry so far. Goes out: the fields of the entry that change.
 Invariant: value, threshold, samples, reason and a sentence are there for every verdict, also "no".
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from typing import Any, Final
 
-from noria_operator.api.monitoring import THRESHOLDS, DataQuality, Drift
+from noria_operator.api.monitoring import THRESHOLDS, Drift
 from noria_operator.api.types import format_decimal
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.drift import dirt, policy
+from noria_operator.domain.drift import policy
 from noria_operator.domain.drift.alarms import Correction
 from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, Seen, with_bins
-from noria_operator.domain.drift.dirt import Asked, Check, Dirt, DirtPolicy
+from noria_operator.domain.drift.dirt import Asked
+from noria_operator.domain.drift.flow import Came
 from noria_operator.domain.drift.policy import Policy
 from noria_operator.domain.fairness import Group
 from noria_operator.domain.triggers import in_a_row
@@ -27,8 +28,6 @@ Json = dict[str, Any]
 FOUND: Final = ("Drifted", "Violated", "Unfair")
 """Reasons of a finding that stands."""
 NAME_LIMIT: Final = 253
-_WHOLE: Final = {Check.DATA_TYPE: "requests"}
-"""What a check of no column is of, where it is not of rows."""
 SHOWN: Final = 10
 """Columns in status."""
 
@@ -41,10 +40,16 @@ class Closed:
     seen: Mapping[str, Seen]
     rows: int
     reference: Reference
-    length: timedelta
+    came: Came
     groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
     task: str = ""
     asked: Asked = field(default_factory=Asked)
+    zone: tzinfo = UTC
+
+    @property
+    def length(self) -> timedelta:
+        """How long it was."""
+        return self.came.length
 
 
 def drift_policy(rule: Drift) -> Policy:
@@ -71,23 +76,26 @@ def drift(rule: Drift, closed: Closed) -> Json:
     state = dict(closed.entry["state"])
     asked = drift_policy(rule)
     columns = policy.watched(asked, closed.reference)
+    against = f"training of {closed.entry['version']}"
     if rule.compare_with == "PreviousWindow":
-        before = state.get("previous")
+        before, against = state.get("previous"), "the window before"
         state["previous"] = {one.name: list(_bins(closed, one)) for one in columns}
         if before is None:
             text = "the first window has none before it to be compared with"
             return said({"state": state}, "No", "FirstWindow", text)
         columns = [with_bins(one, tuple(before.get(one.name, ()))) for one in columns]
     found = policy.judge(asked, columns, closed.seen, state.get("marks", ""), closed.length)
-    state["marks"] = found.marks
-    shown = [_column(asked, one) for one in found.worst[:SHOWN]]
-    text = _drift_in_words(rule, asked, found, closed)
+    return _verdict(asked, found, closed, state, against)
+
+
+def _verdict(asked: Policy, found: policy.Drift, closed: Closed, state: Json, against: str) -> Json:
+    text = _drift_in_words(against, asked, found, closed)
     figures = {
         "value": number(found.share),
         "threshold": number(asked.share),
         "expectedFalseAlarms": number(found.expected),
-        "columns": shown,
-        "state": state,
+        "columns": [_column(asked, one) for one in found.worst[:SHOWN]],
+        "state": state | {"marks": found.marks},
     }
     if found.drifted:
         return said(figures, "Fire", "Drifted", text)
@@ -96,9 +104,7 @@ def drift(rule: Drift, closed: Closed) -> Json:
     return said(figures, "No", "Steady", text)
 
 
-def _drift_in_words(rule: Drift, asked: Policy, found: policy.Drift, closed: Closed) -> str:
-    before = rule.compare_with == "PreviousWindow"
-    against = "the window before" if before else f"training of {closed.entry['version']}"
+def _drift_in_words(against: str, asked: Policy, found: policy.Drift, closed: Closed) -> str:
     predicted = any(one.drifted for one in found.findings if one.name == PREDICTION)
     what = f"{'the predictions and ' if predicted else ''}{found.share:.3g} of the features"
     worst = ", ".join(f"{one.name} {asked.measure} {one.value or 0:.3g}" for one in found.worst[:3])
@@ -134,60 +140,6 @@ def _column(asked: Policy, found: policy.Finding) -> Json:
         "floor": number(found.floor),
         "samples": found.samples,
         "drifted": found.drifted,
-    }
-
-
-def dirt_policy(rule: DataQuality) -> DirtPolicy:
-    """The rule in numbers."""
-    return DirtPolicy(
-        missing=float(rule.max_missing),
-        unseen=float(rule.max_unseen),
-        out_of_range=float(rule.max_out_of_range),
-        features=frozenset(rule.features),
-        min_samples=rule.min_samples,
-        min_rows=rule.min_rows,
-        false_alarms=float(rule.false_alarms_per_month),
-    )
-
-
-def data_quality(rule: DataQuality, closed: Closed) -> Json:
-    """Shares of values that no training row would have."""
-    if wrong := unknown(rule.features, closed.reference):
-        return wrong
-    asked = dirt_policy(rule)
-    columns = dirt.watched(asked, (*closed.reference.columns, closed.reference.prediction))
-    found = dirt.judge(asked, columns, closed.seen, closed.rows, closed.length, asked=closed.asked)
-    worst = found.violations[0] if found.violations else None
-    figures = {
-        "value": number(worst.share if worst else 0.0),
-        "threshold": number(worst.tolerated) if worst else None,
-        "expectedFalseAlarms": number(found.expected),
-        "columns": [_violation(one) for one in found.violations[:SHOWN]],
-    }
-    text = _dirt_in_words(found)
-    if not found.violations:
-        return said(figures | {"streak": 0}, "No", "Clean", text)
-    return again(figures, closed, rule.for_, "Violated", text)
-
-
-def _dirt_in_words(found: Dirt) -> str:
-    if not found.violations:
-        return f"no column of {found.rows} rows is worse than tolerated ({found.checked} checks)"
-    each = (
-        f"{one.column or _WHOLE.get(one.check, 'rows')} {one.check} {one.share:.3g} (tolerated "
-        f"{one.tolerated:.3g})"
-        for one in found.violations[:3]
-    )
-    return f"{len(found.violations)} of {found.checked} checks failed on {found.rows} rows: {', '.join(each)}"
-
-
-def _violation(found: dirt.Violation) -> Json:
-    return {
-        "name": clip(found.column or PREDICTION, NAME_LIMIT),
-        "check": found.check.value,
-        "value": number(found.share),
-        "threshold": number(found.tolerated),
-        "samples": found.samples,
     }
 
 

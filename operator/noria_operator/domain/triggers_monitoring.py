@@ -12,19 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.monitoring import DataQuality, Drift, Fairness
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.api.types import format_duration
+from noria_operator.domain.drift import flow
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
 from noria_operator.domain.drift.dirt import Asked
+from noria_operator.domain.drift.flow import Came
 from noria_operator.domain.fairness import Group
+from noria_operator.domain.schedule import zone_named
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
 from noria_operator.domain.triggers_fairness import can_be_judged, fairness
-from noria_operator.domain.triggers_findings import FOUND, Closed, data_quality, drift
+from noria_operator.domain.triggers_findings import FOUND, Closed, drift
+from noria_operator.domain.triggers_quality import data_quality, flow_policy
 
 Json = dict[str, Any]
 
@@ -42,6 +46,10 @@ class Traffic:
     """By column of its slices."""
     task: str = ""
     asked: Asked = field(default_factory=Asked)
+    volume: int | None = None
+    """Rows that all versions with a share of the traffic predicted; None: the champion has all."""
+    labels: int = 0
+    """Joined with predictions of any version."""
 
     @property
     def rows(self) -> int:
@@ -64,13 +72,16 @@ def watch(
     now: datetime,
     warmup: timedelta = timedelta(),
 ) -> Request:
-    """Judge a closed window; leave an open one alone. A new champion's first one begins after `warmup`."""
+    """Judge a closed window; leave an open one alone. A new champion's first one begins after `warmup`.
+    Raises `ScheduleError` for a time zone that is not known.
+    """
+    zone = zone_named(trigger.time_zone)
     if champion is None:
         text = "nothing is served yet, so there is nothing to watch"
         return _request(trigger, _said(trigger, entry, "Wait", "NothingServed", text))
     begun = window_start(trigger, entry, champion)
     if begun is None:
-        return _request(trigger, _opened(trigger, champion, now + warmup))
+        return _request(trigger, _opened(trigger, entry, champion, now + warmup))
     rule = _rule(trigger)
     over = now >= begun + rule.window
     if traffic is None or not over or not _enough(rule, traffic):
@@ -78,11 +89,21 @@ def watch(
     if traffic.reference is None:
         text = f"servers of {champion.name} do not tell what it was trained on; the next version's will"
         return _request(trigger, _said(trigger, entry, "Wait", "NoReference", text))
-    length = moment(stamp(now)) - begun
+    rows = traffic.rows if traffic.volume is None else traffic.volume
+    came = Came(begun, moment(stamp(now)), rows, traffic.labels)
     times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}
-    figures = {"windowLength": format_duration(length), "samples": traffic.rows}
-    seen = traffic.seen, traffic.rows, traffic.reference
-    closed = Closed(entry, *seen, length, traffic.groups, traffic.task, traffic.asked)
+    figures = {"windowLength": format_duration(came.length), "samples": traffic.rows}
+    closed = Closed(
+        entry,
+        traffic.seen,
+        traffic.rows,
+        traffic.reference,
+        came,
+        traffic.groups,
+        traffic.task,
+        traffic.asked,
+        zone,
+    )
     found = _found(rule, closed)
     return _request(
         trigger,
@@ -125,8 +146,10 @@ def _rule(trigger: TriggerSpec) -> Rule:
 def _enough(rule: Rule, traffic: Traffic) -> bool:
     if isinstance(rule, Fairness):
         return can_be_judged(rule, traffic.groups, traffic.task)
-    if isinstance(rule, DataQuality) and (rule.min_rows or traffic.asked.requests >= rule.min_samples):
-        return True
+    if isinstance(rule, DataQuality):
+        silence = flow_policy(rule, UTC).silence_counts
+        if silence or traffic.asked.requests >= rule.min_samples:
+            return True
     return traffic.rows >= rule.min_samples
 
 
@@ -134,11 +157,17 @@ def _said(trigger: TriggerSpec, entry: Json, decision: str, reason: str, text: s
     return entry | {"name": trigger.name, "decision": decision, "reason": reason, "message": text}
 
 
-def _opened(trigger: TriggerSpec, champion: Champion, begin: datetime) -> Json:
+def _opened(trigger: TriggerSpec, entry: Json, champion: Champion, begin: datetime) -> Json:
+    """A new window: of what was known, when rows and labels came is of no version."""
     rule = _rule(trigger)
+    state = {name: value for name, value in (entry.get("state") or {}).items() if name in flow.KEPT}
     text = (
         f"a window on {champion.name} is open; it closes after {format_duration(rule.window)} with "
         f"{rule.min_samples} rows{' in two groups' if isinstance(rule, Fairness) else ''}"
     )
-    opened = {"version": champion.name, "windowStartedAt": stamp(begin), "state": {"rule": rule.wording}}
+    opened = {
+        "version": champion.name,
+        "windowStartedAt": stamp(begin),
+        "state": state | {"rule": rule.wording},
+    }
     return _said(trigger, opened, "Wait", "WindowOpen", text)

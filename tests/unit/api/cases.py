@@ -249,6 +249,22 @@ ACCEPTED = [
         "ct",
         triggers=[
             {
+                "name": "flow",
+                "timeZone": "UTC",
+                "dataQuality": {
+                    "minRows": 9,
+                    "maxRows": 9,
+                    "maxVolumeChange": "0.5",
+                    "maxAge": "1h",
+                    "maxLabelAge": "48h",
+                },
+            }
+        ],
+    ),
+    yes(
+        "ct",
+        triggers=[
+            {
                 "name": "a",
                 "drift": {
                     "measure": "ks",
@@ -602,7 +618,12 @@ REFUSED = [
     no("ct", _ALARMS, triggers=[{"name": "a", "drift": {"falseAlarmsPerMonth": "0.0"}}]),
     no("ct", _ALARMS, triggers=[{"name": "a", "dataQuality": {"falseAlarmsPerMonth": "0"}}]),
     no("ct", "set at least one bound", triggers=[{"name": "a", "fairness": {"feature": "sex"}}]),
-    no("ct", "timeZone goes with schedule only", triggers__0__timeZone="UTC"),
+    no("ct", "timeZone goes with schedule and dataQuality only", triggers__0__timeZone="UTC"),
+    no(
+        "ct",
+        "minRows must not be more than maxRows",
+        triggers=[{"name": "a", "dataQuality": {"minRows": 10, "maxRows": 9}}],
+    ),
     no("ct", _COMBINES, triggers=[OLD, ANY_OF_BOTH]),
     no(
         "ct", _COMBINES, triggers=[OLD, MANY, ANY_OF_BOTH, {"name": "all", "combine": {"of": ["any", "old"]}}]

@@ -309,6 +309,42 @@ async def test_a_window_ends_where_its_counts_do_and_the_next_one_begins_there()
     assert servers.asked == [ended]
 
 
+async def test_labels_that_stopped_are_found_across_restarts_and_a_new_champion() -> None:
+    """Each pass is a newly started operator's."""
+    rule = {"window": "30m", "maxLabelAge": "3h", "for": 1}
+    api = world(triggers=[{"name": "flow", "dataQuality": rule, "action": "Warn"}])
+
+    def came(labels: int) -> Totals:
+        return Totals({**counted("delay", 0).counts, "scores/any/positives": (labels,)})
+
+    await seen(api, None, came(5), came(0), came(0))
+    assert api.objects[KEY]["status"]["triggers"][0]["reason"] == "Clean"
+    api.put(MODELVERSION, version(2, evaluation=ACCEPTED))
+    api.put(MODELDEPLOYMENT, deployment(2))
+    await seen(api, came(0), came(0), came(0))
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["version"], entry["reason"], entry["decision"]) == ("flights-2", "Violated", "Warn")
+    assert "no labels for 5h (freshness, tolerated 3h)" in entry["message"]
+    assert "TriggerWarns" in api.events
+    await seen(api, came(1))
+    assert api.objects[KEY]["status"]["triggers"][0]["reason"] == "Clean"
+
+
+async def test_copies_of_requests_are_no_volume_and_those_of_a_canary_are() -> None:
+    rows = {f"prediction/flights-{number}/bins": (500, 500) for number in (1, 2, 3)}
+    for weight, found in ((0, "Clean"), (10, "Violated")):
+        api = world(triggers=[{"name": "flow", "dataQuality": {"window": "1h", "maxRows": 1500}}])
+        served = deployment(1)
+        served["status"]["traffic"] = [
+            {"version": "flights-1", "weight": 100 - weight},
+            {"version": "flights-2", "weight": weight, "mirror": 100 - weight},
+        ]
+        api.put(MODELDEPLOYMENT, served)
+        await seen(api, None, Totals({**counted("delay", 0).counts, **rows}))
+        (entry,) = api.objects[KEY]["status"]["triggers"]
+        assert (entry["reason"], entry["samples"]) == (found, 1000)
+
+
 async def test_counts_of_another_version_are_no_drift_of_the_champion() -> None:
     api = world(triggers=[{"name": "drift", "drift": {}}])
     await seen(api, None, counted("delay", 0), counted("delay", 0), counted("delay", 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -205,3 +205,63 @@ def test_a_wave_of_requests_that_are_refused_is_broken_data_though_no_row_was_pr
     opened = watch(drift(), {}, champion=FIRST, traffic=None, now=NOW)
     entry = watch(drift(), opened.entry, champion=FIRST, traffic=traffic, now=NOW + HOUR).entry
     assert entry["reason"] == "WindowOpen", "drift waits for rows"
+
+
+# -- rows and labels that do not come --------------------------------------------------------------------
+
+
+def flowing(
+    trigger: TriggerSpec, *each: tuple[int, int], champion: Champion = FIRST, entry: Json | None = None
+) -> Request:
+    """An hour with so many rows and labels after the other."""
+    begin = NOW
+    if entry:
+        begin = datetime.fromisoformat(entry["windowStartedAt"])
+    found = watch(trigger, entry or {}, champion=champion, traffic=None, now=begin)
+    for hour, (rows, labels) in enumerate(each, 1):
+        traffic = Traffic(calm(), REFERENCE, volume=rows, labels=labels)
+        found = watch(trigger, found.entry, champion=champion, traffic=traffic, now=begin + hour * HOUR)
+        TriggerStatus.model_validate(found.entry)
+    return found
+
+
+def test_rows_that_do_not_come_and_labels_that_stopped_are_told_in_words() -> None:
+    rule = quality(minRows=100, maxAge="2h", maxLabelAge="3h")
+    found = flowing(rule, (500, 5), (0, 0), (0, 0), (0, 0), (0, 0))
+    assert found.wanted
+    assert found.entry["message"].startswith(
+        "3 of 13 checks failed on 0 rows: rows volume 0 (at least 100), no rows for 4h (freshness, tolerated "
+        "2h), no labels for 4h (freshness, tolerated 3h)"
+    )
+    told = [(one["name"], one["check"]) for one in found.entry["columns"]]
+    assert told == [("__prediction__", "volume"), ("__prediction__", "freshness"), ("__label__", "freshness")]
+    assert (found.entry["value"], found.entry["threshold"]) == ("0", "100")
+    assert flowing(rule, (500, 5), (0, 0), (500, 1)).entry["reason"] == "Clean"
+
+
+def test_windows_close_without_rows_where_their_coming_is_checked() -> None:
+    for rule in (quality(maxAge="2h"), quality(maxLabelAge="2h"), quality(maxVolumeChange="0.5")):
+        empty = Traffic({}, REFERENCE, volume=0)
+        opened = watch(rule, {}, champion=FIRST, traffic=None, now=NOW).entry
+        closed = watch(rule, opened, champion=FIRST, traffic=empty, now=NOW + HOUR).entry
+        assert closed["reason"] == "Clean"
+        unread = watch(rule, opened, champion=FIRST, traffic=None, now=NOW + HOUR).entry
+        assert unread == opened, "what nobody could read is not zero"
+
+
+def test_what_is_usual_outlives_versions_and_another_wording_of_the_rule() -> None:
+    rule = quality(maxVolumeChange="0.5", maxLabelAge="200h")
+    week = flowing(rule, *[(2000, 1)] * 168)
+    assert week.entry["message"].endswith("no earlier one is known yet, so its volume is not compared")
+    other = quality(maxVolumeChange="0.4", maxLabelAge="3h")
+    for policy, champion, least in ((rule, SECOND, 1000), (other, SECOND, 1200), (other, FIRST, 1200)):
+        found = flowing(policy, (300, 0), champion=champion, entry=week.entry).entry
+        assert f"rows volume 300 (at least {least}); 2000 rows are usual" in found["message"]
+        assert found["state"]["labelAt"] == week.entry["state"]["labelAt"]
+    fresh = flowing(quality(), (300, 0), entry=week.entry).entry
+    assert fresh["reason"] == "Clean"
+
+
+def test_rows_for_every_version_count_as_volume_and_the_champions_as_samples() -> None:
+    found = flowing(quality(maxRows=3000), (4000, 0)).entry
+    assert (found["reason"], found["samples"]) == ("Violated", 2000)

@@ -20,6 +20,8 @@ from noria_operator.domain.proportions import wilson
 
 CHECKS: Final = 3
 """Of each column."""
+LABEL: Final = "__label__"
+"""The column of what turned out to be true."""
 
 
 class Check(StrEnum):
@@ -34,13 +36,13 @@ class Check(StrEnum):
     MISSING_COLUMN = "missingColumn"
     """Nobody counts this column: the served model has another signature than its reference."""
     VOLUME = "volume"
-    """Too few rows came in."""
+    """Too few rows came in, or too many."""
     DATA_TYPE = "dataType"
     """Texts where the reference has numbers; of requests, those that are refused with 400."""
     DUPLICATES = "duplicates"
     """Rows that are equal to another one in every column."""
     FRESHNESS = "freshness"
-    """The newest row is too old."""
+    """The newest row, or the newest label, is too old."""
     BASELINE_DRIFT = "baselineDrift"
     """A distribution that is too far from the reference's."""
 
@@ -64,8 +66,6 @@ class DirtPolicy:
     out_of_range: float = 0.1
     features: frozenset[str] = frozenset()
     min_samples: int = 200
-    min_rows: int = 0
-    """Least rows of a window of full length; 0: not checked."""
     false_alarms: float = 0.01
 
 
@@ -83,12 +83,13 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Dirt:
-    """What a closed window says; the largest excess first."""
+    """What a closed window says; the largest excess first. Each bound was taken at `z` standard errors."""
 
     violations: tuple[Violation, ...]
     checked: int
     rows: int
     expected: float
+    z: float = 0.0
 
 
 def judge(
@@ -99,9 +100,10 @@ def judge(
     length: timedelta,
     *,
     asked: Asked = Asked(),
+    beside: int = 0,
 ) -> Dirt:
-    """Judge a window of `length` with so many `rows`."""
-    checks = CHECKS * len(columns) + 1
+    """Judge a window of `length` with so many `rows`; `beside`: checks of others that share the level."""
+    checks = CHECKS * len(columns) + 1 + beside
     z, expected = alarms.bound(policy.false_alarms, length, checks)
     found = [
         violation
@@ -109,10 +111,8 @@ def judge(
         for violation in _column(policy, column, seen.get(column.name), rows, z)
     ]
     found += _refused(policy, asked, z)
-    if rows < policy.min_rows:
-        found.append(Violation("", Check.VOLUME, float(rows), float(rows), float(policy.min_rows), rows))
-    found.sort(key=lambda one: (one.check is not Check.VOLUME, one.tolerated - one.share))
-    return Dirt(tuple(found), checks, rows, expected)
+    found.sort(key=lambda one: one.tolerated - one.share)
+    return Dirt(tuple(found), checks, rows, expected, z)
 
 
 def _refused(policy: DirtPolicy, asked: Asked, z: float) -> Iterator[Violation]:

@@ -75,11 +75,6 @@ def test_a_column_that_nobody_counts_is_missing() -> None:
     assert found(None, rows=10) == []
 
 
-def test_too_few_rows_are_a_violation_where_a_number_is_asked_for() -> None:
-    assert found(Seen((1,) * 10), DirtPolicy(min_rows=1000)) == [Check.VOLUME]
-    assert found(Seen((100,) * 10), DirtPolicy(min_rows=1000)) == []
-
-
 def test_only_the_columns_that_are_named_are_looked_at() -> None:
     both = [X, replace(X, name="y")]
     assert watched(DirtPolicy(), both) == both
@@ -117,3 +112,9 @@ def test_requests_that_are_refused_for_what_they_hold_are_rows_that_are_missing(
 ) -> None:
     said = judge(DirtPolicy(missing=limit), [X], {}, 0, HOUR, asked=Asked(requests, malformed))
     assert [(one.column, one.check) for one in said.violations] == [("", Check.DATA_TYPE)] * broken
+
+
+def test_checks_of_others_share_the_level() -> None:
+    alone, shared = (judge(DEFAULT, [X], {}, 0, HOUR, beside=beside) for beside in (0, 2))
+    assert (alone.checked, shared.checked) == (4, 6)
+    assert shared.z > alone.z
