@@ -28,8 +28,10 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 @contextmanager
-def prometheus(*jobs: Json, rules: Json | None = None) -> Iterator[str]:
-    """The address of a Prometheus that scrapes the jobs every second and reads `rules`, gone at the end."""
+def prometheus(*jobs: Json, rules: Json | None = None, history: str = "") -> Iterator[str]:
+    """The address of a Prometheus that scrapes the jobs every second, reads `rules` and remembers `history`
+    (in the format of OpenMetrics); gone at the end.
+    """
     binaries.ensure("prometheus")
     url = f"http://127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory() as folder:
@@ -40,6 +42,10 @@ def prometheus(*jobs: Json, rules: Json | None = None) -> Iterator[str]:
             "scrape_configs": list(jobs),
         }
         Path(folder, "config.yml").write_text(json.dumps(config), encoding="utf-8")
+        if history:
+            Path(folder, "history").write_text(f"{history}# EOF\n", encoding="utf-8")
+            backfill = [binary("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
+            subprocess.run([*backfill, f"{folder}/history", f"{folder}/data"], check=True)
         command = [
             str(binary("prometheus")), f"--config.file={folder}/config.yml",
             f"--storage.tsdb.path={folder}/data", "--log.level=error",

@@ -86,10 +86,11 @@ class Drift(Spec):
         description="How columns share the false alarms; BenjaminiHochberg finds more where many drift. "
         "Default: Bonferroni.",
     )
-    compare_with: Literal["Reference", "PreviousWindow"] = Field(
+    compare_with: Literal["Reference", "PreviousWindow", "SameHour"] = Field(
         default="Reference",
         description="Reference: what the version was trained on. PreviousWindow: the window before, which "
-        "shows sudden changes alone; it needs features. Default: Reference.",
+        "shows sudden changes alone; it needs features. SameHour: the same time of the four weeks before, "
+        "where counts come from a Prometheus that remembers them. Default: Reference.",
     )
     rules: ClassVar = (
         Rule(

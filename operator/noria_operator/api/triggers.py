@@ -273,10 +273,12 @@ class TriggerSpec(Spec):
             holds=lambda it: len(it.set_kinds()) == 1,
         ),
         Rule(
-            cel="!has(self.timeZone) || has(self.schedule) || has(self.dataQuality)",
-            message="timeZone goes with schedule and dataQuality only",
+            cel="!has(self.timeZone) || has(self.schedule) || has(self.drift) || has(self.dataQuality)",
+            message="timeZone goes with schedule, drift and dataQuality only",
             field=".timeZone",
-            holds=lambda it: it.time_zone is None or bool({"schedule", "dataQuality"} & {*it.set_kinds()}),
+            holds=lambda it: (
+                it.time_zone is None or bool({"schedule", "drift", "dataQuality"} & {*it.set_kinds()})
+            ),
         ),
     )
 

@@ -18,13 +18,20 @@ from noria_operator.api.triggers import DataChange, TriggerSpec
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.trainingjob_runs import gather, images
 from noria_operator.domain.conditions import clip
+from noria_operator.domain.drift.season import Span
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_jobs import fingerprint_job, fingerprint_name
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, champion_of
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import in_order
-from noria_operator.domain.triggers_counted import Evidence, counted, counts_since, needs_reference
+from noria_operator.domain.triggers_counted import (
+    Evidence,
+    counted,
+    counts_since,
+    needs_reference,
+    past_windows,
+)
 from noria_operator.domain.triggers_data import Looking, asked_at, data_change
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_monitoring import rule_of
@@ -81,13 +88,18 @@ class _Question:
     async def _counted(self, trigger: TriggerSpec, entry: Json) -> Request:
         """What a trigger says that looks at what model servers count."""
         champion, warmup = self.champion, self.training.spec.warmup
-        totals = await self._window(trigger, counts_since(trigger, entry, champion))
+        since = counts_since(trigger, entry, champion)
+        totals = await self._window(trigger, since)
         # A window that is read now ends there, and so the next one begins there.
         now = (totals and totals.until) or self.ctx.clock.now()
+        earlier = None
+        if totals and since and (spans := past_windows(trigger, totals, champion, since, now)):
+            earlier = await self._earlier(since, spans)
+            totals = totals if earlier is not None or not self.ctx.counts.remembers else None
         reference = None
         if totals and champion and self._place and needs_reference(trigger, totals, champion):
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
-        seen = Evidence(totals, reference, self._sharing)
+        seen = Evidence(totals, reference, self._sharing, earlier)
         return counted(trigger, entry, champion=champion, evidence=seen, now=now, warmup=warmup)
 
     async def _window(self, trigger: TriggerSpec, since: datetime | None) -> Totals | None:
@@ -101,6 +113,16 @@ class _Question:
         # Samples are added up: those of a pod that does not answer now come later.
         read = counts.window if trigger.new_samples is not None else counts.complete
         found = await read(*place, since=since)
+        if why := counts.problem(*place[:2], since):
+            self.problems.append(why)
+        return found
+
+    async def _earlier(self, since: datetime, spans: Sequence[Span]) -> Sequence[Totals] | None:
+        """What was counted in these windows; None until that is known, and where nobody remembers."""
+        counts, place = self.ctx.counts, self._place
+        if place is None or not counts.remembers:
+            return None
+        found = await counts.earlier(*place[:2], since=since, windows=spans)
         if why := counts.problem(*place[:2], since):
             self.problems.append(why)
         return found

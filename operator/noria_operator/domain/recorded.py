@@ -2,17 +2,19 @@
 
 Comes in: predictions and labels, one by one in the order of their times, and which windows are open. Goes
 out: what was counted in each. Invariants: every figure is counted as a server counts it, in the same bins, so
-that triggers say of a history what they would have said in a cluster; rows may be forgotten once they are
-counted.
+that triggers say of a history what they would have said in a cluster. Predictions are remembered where bins
+are known, for windows that are compared with earlier ones.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import frexp, ldexp
+from operator import itemgetter
 from typing import Final
 
 from noria_operator.domain import label_delay
@@ -177,9 +179,12 @@ class Arrivals:
     def __init__(self, model: Model = BINARY_MODEL) -> None:
         self._model = model
         self._windows: dict[datetime, Window] = {}
+        self._past: list[tuple[datetime, Predicted]] = []
 
     def predicted(self, at: datetime, row: Predicted) -> None:
         """A row was predicted."""
+        if self._model.bins:
+            self._past.append((at, row))
         for since, window in self._windows.items():
             if at >= since:
                 window.predict(row)
@@ -193,6 +198,14 @@ class Arrivals:
     def since(self, moment: datetime) -> Window:
         """What was counted since a window was opened."""
         return self._windows.get(moment) or Window(self._model)
+
+    def between(self, begin: datetime, end: datetime) -> Window:
+        """What was predicted in a window that is over, as far as predictions came in the order of time."""
+        window = Window(self._model)
+        first, last = (bisect_left(self._past, moment, key=itemgetter(0)) for moment in (begin, end))
+        for _, row in self._past[first:last]:
+            window.predict(row)
+        return window
 
     def watch(self, moments: Iterable[datetime]) -> None:
         """Count for windows that began, or will begin, at these moments, and for no others."""

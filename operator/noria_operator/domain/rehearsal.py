@@ -24,7 +24,7 @@ from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import in_order
-from noria_operator.domain.triggers_counted import Evidence, counted, counts_since
+from noria_operator.domain.triggers_counted import Evidence, counted, counts_since, past_windows
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_monitoring import rule_of
 from noria_operator.domain.triggers_plan import decide
@@ -167,7 +167,12 @@ class Rehearsal:
             return max_age(trigger, self.champion, now)
         begun, bins = counts_since(trigger, entry, self.champion), self.model.of(self.champion.name)
         window = self.arrivals.since(begun) if begun is not None and begun <= now else None
-        seen = Evidence(window, bins.reference if bins else None, frozenset(self.model.bins or ()))
+        earlier = None
+        if window is not None and begun is not None:
+            spans = past_windows(trigger, window, self.champion, begun, now)
+            earlier = [self.arrivals.between(*span) for span in spans]
+        reference, sharing = bins.reference if bins else None, frozenset(self.model.bins or ())
+        seen = Evidence(window, reference, sharing, earlier)
         warmup = self.training.spec.warmup
         return counted(trigger, entry, champion=self.champion, evidence=seen, now=now, warmup=warmup)
 

@@ -16,11 +16,14 @@ from noria_operator.api.performance import EstimatedPerformance
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain import triggers_estimated as estimated
 from noria_operator.domain import triggers_monitoring as monitoring
+from noria_operator.domain.drift import season
 from noria_operator.domain.drift.columns import Reference, Seen
 from noria_operator.domain.drift.dirt import Asked
+from noria_operator.domain.drift.season import Span
 from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import Labelled
 from noria_operator.domain.predictions import Outputs
+from noria_operator.domain.schedule import zone_named
 from noria_operator.domain.slice_quality import SliceLabels
 from noria_operator.domain.triggers import Champion, Json, Request, opened_at
 from noria_operator.domain.triggers_concept import concept_drift
@@ -67,13 +70,14 @@ class Counts(Protocol):
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known now: counts of the open window up to now (None: there are none, or nobody tells them),
-    the frozen bins of the champion, where they were asked for (`needs_reference`), and versions that answer
-    clients beside it.
+    the frozen bins of the champion, where they were asked for (`needs_reference`), versions that answer
+    clients beside it, and windows of earlier weeks (`past_windows`; None: nobody was asked, or remembers).
     """
 
     counts: Counts | None
     reference: Reference | None = None
     sharing: frozenset[str] = frozenset()
+    earlier: Sequence[Counts] | None = None
 
 
 def counts_since(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
@@ -96,6 +100,21 @@ def needs_reference(trigger: TriggerSpec, counts: Counts, champion: Champion) ->
     if trigger.estimated_performance is not None:
         return counts.task(champion.name) == "regression"
     return monitoring.rule_of(trigger) is not None
+
+
+def past_windows(
+    trigger: TriggerSpec, counts: Counts, champion: Champion | None, begin: datetime, end: datetime
+) -> Sequence[Span]:
+    """Windows of earlier weeks that one from `begin` to `end` is compared with; none where it is not, or has
+    too few rows to be closed. Raises `ScheduleError` for a time zone that is not known.
+    """
+    rule = trigger.drift
+    if rule is None or champion is None or rule.compare_with != "SameHour" or end < begin + rule.window:
+        return ()
+    predicted = counts.predicted(champion.name)
+    if predicted is None or predicted.rows < rule.min_samples:
+        return ()
+    return season.earlier(begin, end, zone_named(trigger.time_zone))
 
 
 def counted(
@@ -184,4 +203,5 @@ def _traffic(champion: Champion | None, evidence: Evidence) -> monitoring.Traffi
         asked=Asked(counts.number("requests/ok") + malformed, malformed),
         volume=sum(one.rows for one in predicted if one),
         labels=counts.labelled(),
+        earlier=None if evidence.earlier is None else [one.seen(champion.name) for one in evidence.earlier],
     )

@@ -1,4 +1,4 @@
-"""What a closed window says of a model's input and output: distances from training.
+"""What a closed window says of a model's input and output: distances from training, or from other windows.
 
 Comes in: the rule, what was counted, the entry so far. Goes out: the fields of the entry that change.
 Invariant: value, threshold, samples, reason and a sentence are there for every verdict, also "no".
@@ -14,12 +14,13 @@ from typing import Any, Final
 from noria_operator.api.monitoring import THRESHOLDS, Drift
 from noria_operator.api.types import format_decimal
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.drift import policy
+from noria_operator.domain.drift import policy, season
 from noria_operator.domain.drift.alarms import Correction
 from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, Seen, with_bins
 from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.drift.flow import Came
 from noria_operator.domain.drift.policy import Policy
+from noria_operator.domain.drift.season import Usual, Week
 from noria_operator.domain.fairness import Group
 from noria_operator.domain.triggers import in_a_row
 
@@ -44,6 +45,8 @@ class Closed:
     groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
     task: str = ""
     asked: Asked = field(default_factory=Asked)
+    earlier: Sequence[Week] | None = None
+    """The same time of the weeks before, where it was asked for and somebody remembers it."""
     zone: tzinfo = UTC
 
     @property
@@ -70,21 +73,28 @@ def drift_policy(rule: Drift) -> Policy:
 
 
 def drift(rule: Drift, closed: Closed) -> Json:
-    """The distances from training, or from the window before."""
+    """The distances from training, from the window before, or from the same time of earlier weeks."""
     if wrong := unknown(rule.features, closed.reference):
         return wrong
     state = dict(closed.entry["state"])
     asked = drift_policy(rule)
     columns = policy.watched(asked, closed.reference)
-    against = f"training of {closed.entry['version']}"
-    if rule.compare_with == "PreviousWindow":
+    apart = rule.compare_with == "SameHour"
+    if apart:
+        usual = season.usual(closed.earlier or ())
+        if usual.rows < rule.min_samples:
+            return _no_history(rule, closed, usual)
+        columns, against = season.compared(columns, usual, rule.min_samples), _in_weeks(usual)
+    elif rule.compare_with == "PreviousWindow":
         before, against = state.get("previous"), "the window before"
         state["previous"] = {one.name: list(_bins(closed, one)) for one in columns}
         if before is None:
             text = "the first window has none before it to be compared with"
             return said({"state": state}, "No", "FirstWindow", text)
         columns = [with_bins(one, tuple(before.get(one.name, ()))) for one in columns]
-    found = policy.judge(asked, columns, closed.seen, state.get("marks", ""), closed.length)
+    else:
+        against = f"training of {closed.entry['version']}"
+    found = policy.judge(asked, columns, closed.seen, state.get("marks", ""), closed.length, apart=apart)
     return _verdict(asked, found, closed, state, against)
 
 
@@ -102,6 +112,29 @@ def _verdict(asked: Policy, found: policy.Drift, closed: Closed, state: Json, ag
     if found.suspected:
         return said(figures, "Wait", "Suspected", text)
     return said(figures, "No", "Steady", text)
+
+
+def _no_history(rule: Drift, closed: Closed, usual: Usual) -> Json:
+    """A window without one to compare it with leaves a finding standing."""
+    if closed.entry.get("reason") in FOUND:
+        return {}
+    version = closed.entry["version"]
+    if closed.earlier is None:
+        text = (
+            f"pods of {version} remember an hour, not a week: let the operator take counts from a Prometheus "
+            "(countsFrom in the chart's values), or compare with Reference or PreviousWindow"
+        )
+    else:
+        text = (
+            f"{usual.rows} rows of {version} are known of this time in the {season.WEEKS} weeks before, "
+            f"{rule.min_samples} are needed: it has to be served, and scraped, for more than a week"
+        )
+    return said({"columns": []}, "Wait", "NoHistory", text)
+
+
+def _in_weeks(usual: Usual) -> str:
+    weeks = "the week before" if usual.weeks == 1 else f"{usual.weeks} weeks before"
+    return f"the same time of {weeks} ({usual.rows} rows)"
 
 
 def _drift_in_words(against: str, asked: Policy, found: policy.Drift, closed: Closed) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 from noria_operator.api.monitoring import DataQuality, Drift, Fairness
@@ -22,6 +22,7 @@ from noria_operator.domain.drift import flow
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
 from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.drift.flow import Came
+from noria_operator.domain.drift.season import Week
 from noria_operator.domain.fairness import Group
 from noria_operator.domain.schedule import zone_named
 from noria_operator.domain.training_times import moment, stamp
@@ -50,6 +51,8 @@ class Traffic:
     """Rows that all versions with a share of the traffic predicted; None: the champion has all."""
     labels: int = 0
     """Joined with predictions of any version."""
+    earlier: Sequence[Week] | None = None
+    """What the champion saw at the same time of the weeks before; None: nobody was asked, or remembers."""
 
     @property
     def rows(self) -> int:
@@ -89,25 +92,34 @@ def watch(
     if traffic.reference is None:
         text = f"servers of {champion.name} do not tell what it was trained on; the next version's will"
         return _request(trigger, _said(trigger, entry, "Wait", "NoReference", text))
-    rows = traffic.rows if traffic.volume is None else traffic.volume
-    came = Came(begun, moment(stamp(now)), rows, traffic.labels)
-    times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}
-    figures = {"windowLength": format_duration(came.length), "samples": traffic.rows}
-    closed = Closed(
-        entry,
-        traffic.seen,
-        traffic.rows,
-        traffic.reference,
-        came,
-        traffic.groups,
-        traffic.task,
-        traffic.asked,
-        zone,
+    closed = _closed(
+        entry, traffic, traffic.reference, Came(begun, moment(stamp(now)), *_flow(traffic)), zone
     )
+    times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}
+    figures = {"windowLength": format_duration(closed.length), "samples": traffic.rows}
     found = _found(rule, closed)
     return _request(
         trigger,
         {name: value for name, value in (entry | times | figures | found).items() if value is not None},
+    )
+
+
+def _flow(traffic: Traffic) -> tuple[int, int]:
+    return traffic.rows if traffic.volume is None else traffic.volume, traffic.labels
+
+
+def _closed(entry: Json, traffic: Traffic, reference: Reference, came: Came, zone: tzinfo) -> Closed:
+    return Closed(
+        entry,
+        traffic.seen,
+        traffic.rows,
+        reference,
+        came,
+        traffic.groups,
+        traffic.task,
+        traffic.asked,
+        traffic.earlier,
+        zone,
     )
 
 

@@ -17,12 +17,14 @@ from typing import Any, Final
 
 from noria_operator.domain import promql_counts as promql
 from noria_operator.domain.drift.columns import Reference
+from noria_operator.domain.drift.season import Span
 from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.promql_samples import WrongCounts, by_pod
 from noria_operator.domain.training_times import moment
 from noria_operator.evidence.background import Background
 from noria_operator.evidence.prometheus_api import BadAnswer, PrometheusApi
 from noria_operator.evidence.prometheus_lives import Lives
+from noria_operator.evidence.prometheus_past import Past
 from noria_operator.evidence.server import CounterReader, Totals, counts_ready
 
 Json = dict[str, Any]
@@ -58,6 +60,9 @@ class _Look:
 class PrometheusCounts:
     """Asks one source; frozen bins, which are no counts, are still told by the pods."""
 
+    remembers = True
+    """Whether windows of earlier weeks can be asked for: what the source has of them."""
+
     def __init__(
         self,
         source: Source,
@@ -69,6 +74,7 @@ class PrometheusCounts:
         self._source, self._servers, self._now = source, servers, now
         self._api = api or PrometheusApi()
         self._looks = Background[_Look]()
+        self._past = Past(source, self._long_ago)
         self._lives = Lives(self._result)
         self._beginnings: dict[_Moment, Rows] = {}
         self._kept = 0
@@ -76,11 +82,13 @@ class PrometheusCounts:
     async def close(self) -> None:
         """Give up what is being asked, and close the connections."""
         await self._looks.close()
+        await self._past.close()
         await self._api.close()
 
     async def settled(self) -> None:
         """Wait for what is being asked."""
         await self._looks.settled()
+        await self._past.settled()
 
     async def window(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime
@@ -94,6 +102,17 @@ class PrometheusCounts:
     complete = window
     """Samples of all ready pods are needed in any case."""
 
+    async def earlier(
+        self, namespace: str, deployment: str, *, since: datetime, windows: Sequence[Span]
+    ) -> tuple[Totals, ...] | None:
+        """What was counted in windows before the one that began at `since`, without those that cannot be
+        told; None until the source has answered. Empty totals: it remembers nothing of the time.
+        """
+        return self._past.windows((namespace, deployment, since.timestamp()), windows)
+
+    async def _long_ago(self, place: tuple[str, str], since: float, until: float) -> dict[str, promql.Row]:
+        return await self._counts(place, since, until, ())
+
     async def keep(self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime) -> None:
         """Nothing: the source keeps what pods counted before they went."""
 
@@ -105,12 +124,10 @@ class PrometheusCounts:
 
     def problem(self, namespace: str, deployment: str, since: datetime) -> str:
         """Why the counts of a window cannot be read; empty: they can, or nobody knows yet."""
-        found = self._looks.latest((namespace, deployment, since.timestamp()))
-        return (
-            f"counts cannot be read from {self._source.name}: {found.problem}"
-            if found and found.problem
-            else ""
-        )
+        place = namespace, deployment, since.timestamp()
+        found = self._looks.latest(place)
+        why = (found.problem if found else "") or self._past.problem(place)
+        return f"counts cannot be read from {self._source.name}: {why}" if why else ""
 
     def forget(self, namespace: str, deployment: str) -> None:
         """The ModelDeployment is gone."""

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from noria_operator.domain.drift.columns import Reference, Seen
+from noria_operator.domain.drift.season import Span
 from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import Labelled
 from noria_operator.domain.predictions import Outputs
@@ -119,6 +120,9 @@ class _Reading:
 
 class CounterReader:
     """Reads model server pods; remembers windows, so that pods that are gone still count."""
+
+    remembers = False
+    """Whether windows of earlier weeks can be asked for: servers remember an hour."""
 
     def __init__(
         self,
@@ -232,6 +236,12 @@ class CounterReader:
             if found is not None:
                 return found
         return None
+
+    async def earlier(
+        self, namespace: str, deployment: str, *, since: datetime, windows: Sequence[Span]
+    ) -> tuple[Totals, ...] | None:
+        """Nothing: pods remember an hour."""
+        return ()
 
     async def answered(self, pods: Iterable[Json]) -> dict[str, Counts]:
         """Inference requests and errors of each pod that could be read, by uid, since its process began."""

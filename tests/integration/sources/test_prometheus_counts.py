@@ -21,13 +21,14 @@ from tests.sockets import free_port
 from tests.unit.serving.test_monitoring import FIRST, LATE, Server
 
 from noria_operator.api.triggers import TriggerSpec
+from noria_operator.domain.drift import season
 from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.promql_counts import AT_ONCE
 from noria_operator.domain.triggers_monitoring import Traffic, watch
 from noria_operator.domain.triggers_performance import performance
 from noria_operator.evidence.prometheus_counts import PrometheusCounts
 from noria_operator.evidence.server import CounterReader, Totals
-from noria_serving.contract import STARTED_METRIC
+from noria_serving.contract import COUNTS_METRIC, STARTED_METRIC
 from noria_serving.model.loaded import Loaded
 from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.service import Service
@@ -254,3 +255,46 @@ async def _nothing_is_told(source: Source, pods: list[Pod], since: datetime) -> 
         assert why in counts.problem(*PLACE, since)
         await counts.close()
     await servers.close()
+
+
+def _remembered(pod: str, started: float, counted: dict[float, tuple[int, ...]]) -> list[str]:
+    """Samples of a process and of the bins that it had counted at each time."""
+    of, lines = f'namespace="{PLACE[0]}",deployment="{PLACE[1]}",pod="{pod}"', []
+    for at, row in counted.items():
+        lines.append(f"{STARTED_METRIC}{{{of}}} {started} {at}")
+        for index, count in enumerate(row):
+            place = f'place="prediction/{FIRST.name}/bins",index="{index}",of="{len(row)}"'
+            lines.append(f"{COUNTS_METRIC}{{{of},{place}}} {count} {at}")
+    return lines
+
+
+async def test_the_same_time_of_earlier_weeks_is_what_was_counted_then() -> None:
+    """Over a restart in each of three weeks, and of a week that nobody remembers."""
+    end = now().replace(microsecond=0) - timedelta(hours=1)
+    spans, lines = season.earlier(end - timedelta(hours=1), end, UTC), []
+    for number, (begin, _) in enumerate(spans[:3], 1):
+        first = begin.timestamp() - 600
+        times = [first + 60 * minute for minute in range(80)]
+        stays = {at: (10 * round((at - first) / 60), number) for at in times}
+        lines += _remembered("late-1", first - 9000, stays)
+        before, after = [at for at in times if at < begin.timestamp() + 1200], times[40:]
+        lines += _remembered("late-2", first - 9000, {at: (7000, round((at - first) / 60)) for at in before})
+        lines += _remembered("late-2", after[0] - 30, {at: (0, round((at - after[0]) / 60)) for at in after})
+    lines.sort(key=lambda line: line.split("{")[0])
+    with scraping(history="\n".join(lines) + "\n") as url:
+        source = Source("prom", url, delay=timedelta(), interval=timedelta())
+        servers = CounterReader()
+        counts = PrometheusCounts(source, servers, now)
+        try:
+            since = end - timedelta(hours=1)
+            assert await counts.earlier(*PLACE, since=since, windows=spans) is None
+            await counts.settled()
+            found = await counts.earlier(*PLACE, since=since, windows=spans)
+            assert counts.problem(*PLACE, since) == ""
+        finally:
+            await counts.close()
+            await servers.close()
+    assert found is not None
+    seen = [one.predicted(FIRST.name) for one in found]
+    # An hour of one pod that stays; of the other 19 minutes, and 30 of the process that took its place.
+    assert [one.bins if one else None for one in seen] == [*[(600, 19 + 30)] * 3, None]

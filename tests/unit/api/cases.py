@@ -245,6 +245,7 @@ ACCEPTED = [
     yes("ct", triggers=[]),
     yes("ct", triggers=[{"name": "a", "schedule": "*/5 0-6,22 1,15 JAN-MAR MON"}]),
     yes("ct", triggers=[{"name": "a", "drift": {}, "action": "Retrain"}, {"name": "b", "dataQuality": {}}]),
+    yes("ct", triggers=[{"name": "a", "drift": {"compareWith": "SameHour"}, "timeZone": "Europe/Berlin"}]),
     yes(
         "ct",
         triggers=[
@@ -618,7 +619,7 @@ REFUSED = [
     no("ct", _ALARMS, triggers=[{"name": "a", "drift": {"falseAlarmsPerMonth": "0.0"}}]),
     no("ct", _ALARMS, triggers=[{"name": "a", "dataQuality": {"falseAlarmsPerMonth": "0"}}]),
     no("ct", "set at least one bound", triggers=[{"name": "a", "fairness": {"feature": "sex"}}]),
-    no("ct", "timeZone goes with schedule and dataQuality only", triggers__0__timeZone="UTC"),
+    no("ct", "timeZone goes with schedule, drift and dataQuality only", triggers__0__timeZone="UTC"),
     no(
         "ct",
         "minRows must not be more than maxRows",

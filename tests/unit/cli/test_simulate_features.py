@@ -234,3 +234,50 @@ def test_a_reference_that_cannot_be_used_is_refused(tmp_path: Path, text: str, m
 def test_references_are_told_apart_by_version(tmp_path: Path, more: list[str], message: str) -> None:
     with pytest.raises(CommandError, match=message):
         trial(tmp_path, list(day(0)), *more)
+
+
+SEASON = {"name": "season", "drift": {"window": "24h", "minSamples": 100, "compareWith": "SameHour"}}
+
+
+def weeks(number: int, **changed: Any) -> list[Row]:
+    """Weekends have another distribution than working days and training; what is `changed` is in the last
+    week.
+    """
+    rows = []
+    for each in range(7 * number):
+        other = {"x": lambda row: 0.9 + row % 10 / 100} if each % 7 in (5, 6) else {}
+        rows += day(each, **(changed if each >= 7 * (number - 1) else {}) | other)
+    return rows
+
+
+def test_a_season_drifts_from_training_and_not_from_the_week_before(tmp_path: Path) -> None:
+    lines = trial(tmp_path, weeks(3), triggers=[DRIFT, SEASON])
+    assert [decision for _, decision in decisions(lines, "moved")].count("Warn") == 3
+    assert decisions(lines, "season") == [("01-05", "Wait"), ("01-13", "No")]
+
+
+def test_what_changes_on_top_of_a_season_is_found(tmp_path: Path) -> None:
+    lines = trial(tmp_path, weeks(3, x=lambda row: row % 20 / 100), triggers=[SEASON])
+    assert decisions(lines, "season")[:3] == [("01-05", "Wait"), ("01-13", "No"), ("01-20", "Wait")]
+    assert ("01-21", "Warn") in decisions(lines, "season")
+    assert any("drifted from the same time of 2 weeks before (240 rows)" in line for line in lines)
+
+
+def test_rows_and_labels_that_stop_are_found_in_a_history(tmp_path: Path) -> None:
+    volume = {"window": "24h", "maxVolumeChange": "0.5", "minSamples": 100}
+    labels = {"window": "24h", "maxLabelAge": "60h", "minSamples": 100}
+    rules = {"volume": volume, "labels": labels}
+    triggers = [{"name": name, "dataQuality": rule, "action": "Warn"} for name, rule in rules.items()]
+    rows = [
+        row
+        for number in range(14)
+        for place, row in enumerate(day(number))
+        if number < 10 or (place < 20 and number < 13)
+    ]
+    for row in rows:
+        row["label"] = "" if row["predicted"] >= stamp(BEGIN + 8 * DAY) else row["label"]
+    lines = trial(tmp_path, rows, triggers=triggers)
+    found = {name: [day for day, told in decisions(lines, name) if told == "Warn"] for name in rules}
+    assert found == {"volume": ["01-16"], "labels": ["01-17"]}
+    assert any("rows volume 20 (at least 60); 120 rows are usual" in line for line in lines)
+    assert any("no labels for 72h (freshness, tolerated 60h)" in line for line in lines)

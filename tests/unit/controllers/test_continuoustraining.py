@@ -309,6 +309,38 @@ async def test_a_window_ends_where_its_counts_do_and_the_next_one_begins_there()
     assert servers.asked == [ended]
 
 
+async def test_a_window_waits_for_the_weeks_before_and_is_compared_with_them() -> None:
+    rule = {"compareWith": "SameHour", "predictions": False, "for": 1, "of": 1, "minSamples": 100}
+    api = world(triggers=[{"name": "season", "timeZone": "Europe/Berlin", "drift": rule}])
+    await seen(api, None)
+    begun = api.clock.now() - timedelta(hours=1)
+    api.clock.time += timedelta(minutes=1)
+    (opened,) = api.objects[KEY]["status"]["triggers"]
+    waiting = Servers(totals=counted("delay", 0), bins=BINS, remembers=True)
+    await reconcile(operator(api, waiting), KEY)
+    assert api.objects[KEY]["status"]["triggers"] == [opened], "the source has not answered"
+    assert waiting.looked_back[0][0] == (begun - timedelta(weeks=1), api.clock.now() - timedelta(weeks=1))
+    told = Servers(
+        totals=counted("delay", 0), bins=BINS, remembers=True, weeks=(counted("delay", 0), Totals({}))
+    )
+    await reconcile(operator(api, told), KEY)
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["reason"], entry["samples"]) == ("Steady", 1000)
+    assert "the same time of the week before (1000 rows)" in entry["message"]
+    few = Servers(totals=Totals({"prediction/flights-1/bins": (5, 5)}), bins=BINS, remembers=True)
+    api.clock.time += timedelta(hours=2)
+    await reconcile(operator(api, few), KEY)
+    assert few.looked_back == [], "a window with too few rows stays open"
+
+
+async def test_pods_remember_no_week_and_the_entry_says_what_does() -> None:
+    api = world(triggers=[{"name": "season", "drift": {"compareWith": "SameHour"}}])
+    await seen(api, None, counted("delay", 0))
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["decision"], entry["reason"]) == ("Wait", "NoHistory")
+    assert "countsFrom" in entry["message"]
+
+
 async def test_labels_that_stopped_are_found_across_restarts_and_a_new_champion() -> None:
     """Each pass is a newly started operator's."""
     rule = {"window": "30m", "maxLabelAge": "3h", "for": 1}

@@ -195,6 +195,13 @@ class Servers:
     read: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     unreadable: str = ""
+    weeks: tuple[Totals, ...] | None = None
+    remembers: bool = False
+    looked_back: list[Any] = field(default_factory=list)
+
+    async def earlier(self, namespace: str, deployment: str, *, since: datetime, windows: Any) -> Any:
+        self.looked_back.append(windows)
+        return self.weeks
 
     def problem(self, namespace: str, deployment: str, since: datetime) -> str:
         return self.unreadable

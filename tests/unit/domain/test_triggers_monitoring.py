@@ -14,6 +14,8 @@ from noria_operator.api.continuoustraining import TriggerStatus
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
 from noria_operator.domain.drift.dirt import Asked
+from noria_operator.domain.drift.season import Week
+from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_monitoring import Traffic, watch, window_start
 from noria_operator.domain.triggers_start import answered
@@ -207,6 +209,54 @@ def test_a_wave_of_requests_that_are_refused_is_broken_data_though_no_row_was_pr
     assert entry["reason"] == "WindowOpen", "drift waits for rows"
 
 
+# -- the same time of earlier weeks ----------------------------------------------------------------------
+
+
+def at_the_same_time(*each: Week | None, entry: Json | None = None, now: Week | None = None) -> Json:
+    """One window of a trigger that compares with these weeks; None alone: nobody remembers."""
+    trigger = drift(compareWith="SameHour", of=1, **{"for": 1})
+    opened = watch(trigger, entry or {}, champion=FIRST, traffic=None, now=NOW).entry
+    earlier = None if each == (None,) else [one or {} for one in each]
+    traffic = Traffic(now or moved("distance"), REFERENCE, earlier=earlier)
+    begun = datetime.fromisoformat(opened["windowStartedAt"])
+    found = watch(trigger, opened, champion=FIRST, traffic=traffic, now=begun + HOUR).entry
+    TriggerStatus.model_validate(found)
+    return found
+
+
+def test_a_season_that_training_did_not_have_is_no_drift_from_the_week_before() -> None:
+    assert at_the_same_time(moved("distance"), moved("distance"))["reason"] == "Steady"
+    found = at_the_same_time(calm(), None, calm())
+    assert (found["reason"], found["columns"][0]["name"]) == ("Drifted", "distance")
+    assert "drifted from the same time of 2 weeks before (4000 rows) in 1 of 1 windows" in found["message"]
+    assert float(found["columns"][0]["floor"]) > 0
+    assert "the same time of the week before (2000 rows)" in at_the_same_time(calm())["message"]
+
+
+def test_without_enough_history_it_waits_and_says_what_is_missing() -> None:
+    first = at_the_same_time(None, {})
+    assert (first["decision"], first["reason"]) == ("Wait", "NoHistory")
+    assert (
+        "0 rows of flights-1 are known of this time in the 4 weeks before, 200 are needed" in first["message"]
+    )
+    pods = at_the_same_time(None)
+    assert pods["reason"] == "NoHistory"
+    assert "countsFrom in the chart's values" in pods["message"]
+
+
+def test_a_window_without_history_takes_no_finding_back() -> None:
+    found = at_the_same_time(calm())
+    again = at_the_same_time({}, entry=found)
+    assert (again["reason"], again["message"]) == ("Drifted", found["message"])
+    assert again["windowStartedAt"] != found["windowStartedAt"]
+
+
+def test_a_time_zone_that_is_not_known_is_an_error_of_the_spec() -> None:
+    trigger = TriggerSpec.model_validate({"name": "d", "drift": {}, "timeZone": "Europe/Berlln"})
+    with pytest.raises(ScheduleError, match="Europe/Berlln"):
+        watch(trigger, {}, champion=FIRST, traffic=None, now=NOW)
+
+
 # -- rows and labels that do not come --------------------------------------------------------------------
 
 
@@ -259,7 +309,7 @@ def test_what_is_usual_outlives_versions_and_another_wording_of_the_rule() -> No
         assert f"rows volume 300 (at least {least}); 2000 rows are usual" in found["message"]
         assert found["state"]["labelAt"] == week.entry["state"]["labelAt"]
     fresh = flowing(quality(), (300, 0), entry=week.entry).entry
-    assert fresh["reason"] == "Clean"
+    assert (fresh["reason"], set(fresh["state"])) == ("Clean", {"rule"}), "nor is it kept to become old"
 
 
 def test_rows_for_every_version_count_as_volume_and_the_champions_as_samples() -> None:

@@ -245,3 +245,71 @@ async def test_a_token_or_an_authority_that_cannot_be_read_is_a_problem(tmp_path
     ):
         async with running(Prometheus(), **more) as counts:
             assert why in str(await read(counts, pod()))
+
+
+# -- windows of earlier weeks ------------------------------------------------------------------------------
+
+WEEKS = [(SINCE - timedelta(weeks=n), SINCE - timedelta(weeks=n) + timedelta(hours=1)) for n in range(1, 5)]
+
+
+class Remembers(Prometheus):
+    """Two weeks, each with ten rows in its first hour; of the time before, nothing."""
+
+    def answer(self, query: str, at: float) -> Json:
+        answer = super().answer(query, at)
+        if at < WEEKS[1][0].timestamp() - 60:
+            answer["data"]["result"] = []
+        elif "sum by" in query:
+            ended = sum(end.timestamp() - 60 <= at for _, end in WEEKS)
+            answer["data"]["result"][0]["value"][1] = str(10 * ended)
+        elif "changes" not in query:
+            answer["data"]["result"][0]["value"][1] = repr(WEEKS[3][0].timestamp() - 5000)
+        return answer
+
+
+async def look_back(counts: PrometheusCounts) -> Any:
+    await counts.earlier(*PLACE, since=SINCE, windows=WEEKS)
+    await counts.settled()
+    return await counts.earlier(*PLACE, since=SINCE, windows=WEEKS)
+
+
+async def test_earlier_weeks_are_asked_for_once_and_those_that_are_forgotten_are_empty() -> None:
+    served = Remembers()
+    async with running(served, interval=timedelta()) as counts:
+        assert await counts.earlier(*PLACE, since=SINCE, windows=WEEKS) is None, "no pass waits"
+        found = await look_back(counts)
+        asked = len(served.forms)
+        assert await look_back(counts) == found
+        assert not counts.problem(*PLACE, SINCE)
+    assert [one.number("predictions") for one in found] == [10, 10, 0, 0]
+    assert [one.until for one in found] == [end for _, end in WEEKS]
+    assert len(served.forms) == asked
+
+
+async def test_a_source_that_does_not_answer_is_a_problem_and_no_week_without_rows() -> None:
+    served = Remembers()
+    served.change = lambda answer, query: {"status": "error", "error": "out of memory"}
+    async with running(served, interval=timedelta()) as counts:
+        assert await look_back(counts) is None
+        assert "out of memory" in counts.problem(*PLACE, SINCE)
+        served.change = lambda answer, query: answer
+        await counts.settled()
+        assert len(await look_back(counts)) == 4
+        assert not counts.problem(*PLACE, SINCE)
+
+
+async def test_a_week_that_cannot_be_read_is_left_out() -> None:
+    served = Remembers()
+
+    def twice(answer: Json, query: str) -> Json:
+        at = answer["data"]["result"] and answer["data"]["result"][0]["value"][0]
+        strange = "sum by" not in query and at and at < SINCE.timestamp() - 8 * 86400
+        return (
+            answer | {"data": answer["data"] | {"result": answer["data"]["result"] * 2}}
+            if strange
+            else answer
+        )
+
+    served.change = twice
+    async with running(served) as counts:
+        assert [one.number("predictions") for one in await look_back(counts)] == [10, 0, 0]

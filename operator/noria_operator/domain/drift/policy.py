@@ -87,11 +87,19 @@ def watched(policy: Policy, reference: Reference) -> list[Column]:
 
 
 def judge(
-    policy: Policy, columns: Sequence[Column], seen: Mapping[str, Seen], marks: str, length: timedelta
+    policy: Policy,
+    columns: Sequence[Column],
+    seen: Mapping[str, Seen],
+    marks: str,
+    length: timedelta,
+    *,
+    apart: bool = False,
 ) -> Drift:
-    """Judge a window of `length`. `columns` as from `watched`, or the same with another window's bins."""
+    """Judge a window of `length`. `columns` as from `watched`, or the same with another window's bins;
+    `apart`: with bins that no other window is compared with.
+    """
     rows = [seen.get(column.name) for column in columns]
-    level, expected = _level(policy, columns, rows, length)
+    level, expected = _level(policy, columns, rows, length, apart=apart)
     known = [
         None if found is None or not _enough(policy, column, found) else _test(column, found)
         for column, found in zip(columns, rows, strict=True)
@@ -117,18 +125,30 @@ def floor(level: float, bins: int, n: int, m: int) -> float:
 
 
 def _level(
-    policy: Policy, columns: Sequence[Column], rows: Sequence[Seen | None], length: timedelta
+    policy: Policy,
+    columns: Sequence[Column],
+    rows: Sequence[Seen | None],
+    length: timedelta,
+    *,
+    apart: bool,
 ) -> tuple[float, float]:
     single = sum(column.name == PREDICTION for column in columns)
     features = len(columns) - single
-    large = all(
+    independent = apart or all(
         column.samples >= alarms.MUCH_LARGER * found.samples
         for column, found in zip(columns, rows, strict=True)
         if found is not None
     )
     needed = alarms.needed(policy.share, features)
     tests = Family(
-        alarms.windows_a_month(length), features, single, needed, policy.k, policy.n, large, policy.correction
+        alarms.windows_a_month(length),
+        features,
+        single,
+        needed,
+        policy.k,
+        policy.n,
+        independent,
+        policy.correction,
     )
     level = alarms.level(policy.false_alarms, tests)
     return level, alarms.expected(level, tests)

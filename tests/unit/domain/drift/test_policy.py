@@ -118,7 +118,7 @@ def test_the_floor_is_what_simulated_noise_exceeds_as_often_as_it_says_or_less()
     rng, level = np.random.default_rng(7), 1e-3
     rare = 1 / np.arange(1, 22) ** 2.5
     for truth in (np.full(10, 0.1), rare / rare.sum(), np.array([0.99, 0.01])):
-        for n, m in ((5000, 50), (5000, 100), (500, 200)):
+        for n, m in ((5000, 50), (5000, 100), (500, 200), (200, 200), (200, 2000)):
             both = (rng.multinomial(rows, truth, 10_000) + 0.5 for rows in (n, m))
             p, q = (each / each.sum(axis=1, keepdims=True) for each in both)
             noise = ((p - q) * np.log(p / q)).sum(axis=1)
