@@ -12,13 +12,13 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 
-_END: Final = re.compile(r"(?<=[.]) (?=[A-Z0-9])")
-"""Between two sentences."""
+_END: Final = re.compile(r"(?<=[.]) (?=[A-Z0-9])|, for example |, like |; ")
+"""What a field is comes before, examples, defaults and exceptions after it."""
 
 
 def brief(crd: Json, borrowed: Iterable[str] = ()) -> Json:
-    """The CRD without descriptions of list items and map values (their field has one), and with first
-    sentences alone below the paths in `borrowed`, where fields of another kind stand.
+    """The CRD without descriptions of list items and map values (their field has one), and with what
+    a field is and no more below the paths in `borrowed`, where fields of another kind stand.
     """
     versions = [
         version
@@ -31,7 +31,7 @@ def brief(crd: Json, borrowed: Iterable[str] = ()) -> Json:
 def _brief(schema: Json, path: str, borrowed: set[str], *, first: bool = False) -> Json:
     result = dict(schema)
     if first and "description" in schema and "enum" not in schema:  # an enum tells what each value means
-        result["description"] = _END.split(schema["description"], maxsplit=1)[0]
+        result["description"] = _END.split(schema["description"], maxsplit=1)[0].removesuffix(".") + "."
     first = first or path in borrowed
     for name in ("items", "additionalProperties"):
         if isinstance(schema.get(name), dict):

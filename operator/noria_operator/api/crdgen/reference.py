@@ -42,7 +42,7 @@ def reference(definition: Definition, crd: Json) -> str:
 
 def _shorter(definition: Definition) -> str:
     """What is shorter in the CRD than on this page."""
-    return "".join(f", and of `{path}` the first sentences" for path in definition.borrowed)
+    return "".join(f", but of `{path}` without examples and defaults" for path in definition.borrowed)
 
 
 def _fields(schema: Json, path: str) -> Iterator[tuple[str, Json, bool]]:
