@@ -85,7 +85,8 @@ COVERAGE: Final = Family(
 )
 SCORE: Final = Family(
     "noria_drift_score",
-    "Distance from training of the ten columns that stand out most; with a check, the share that is broken.",
+    "Distance of the ten columns that stand out most; with a check, the share that is broken, the rows "
+    "(volume) or the seconds (freshness).",
     TRIGGER,
     ("feature", "check"),
 )
