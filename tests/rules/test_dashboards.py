@@ -105,6 +105,21 @@ def test_the_band_of_a_metric_is_that_of_the_champion_and_of_one_deployment(tmp_
     )
 
 
+def test_the_band_of_calibration_takes_off_what_chance_adds_and_ends_at_zero(tmp_path: Path) -> None:
+    band = expressions("Calibration")
+    for error, low, high in ((0.1, 0.05, 0.12), (0.04, 0.0, 0.06)):
+        told = [
+            series(f"model:calibration_{what}:1d", f"{value}x10", **BAD, **MODEL, version="m-1")
+            for what, value in (("error", error), ("error_margin", 0.02), ("error_noise", 0.03))
+        ]
+        judge(
+            tmp_path,
+            [*told, *versioned(BAD, "m-1", "champion", (0.8, 0.02))],
+            Expected("5m", f"round({expand(band['low'], VALUES)}, 1e-6)", [({}, low)]),
+            Expected("5m", f"round({expand(band['high'], VALUES)}, 1e-6)", [({}, high)]),
+        )
+
+
 def test_the_band_of_triggers_is_drawn_of_a_single_one(tmp_path: Path) -> None:
     ends = [
         series("noria_trigger_interval", f"{value}x10", **BAD, **MODEL, trigger=name, end=end)

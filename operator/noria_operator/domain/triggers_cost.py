@@ -4,8 +4,8 @@ Comes in: a closed window's metric, the best value ever reached, what a lost poi
 costs. Goes out: the new entry; it asks once the loss since the last run has cost more than a run. Source: the
 cumulative policy of CARA (Mahadevan & Mathioudakis, arXiv 2310.04216): staleness is paid as it arises, and a
 run is worth it when it is cheaper than what was paid. Invariants: a loss within one standard error of the
-window costs nothing, so noise alone adds up to nothing; a window that is better than the best costs nothing
-and gives nothing back.
+window, and what chance adds to the metric, cost nothing, so noise alone adds up to nothing; a window that is
+better than the best costs nothing and gives nothing back.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def weighed(
     lost = DIRECTIONS[rule.metric].gain(float(best), value)
     before = float((entry.get("state") or {}).get("regret") or 0)
     lasted = now - moment(entry["windowStartedAt"])
-    regret = paid(cost, before, lost=lost, error=measured.error, lasted=lasted)
+    error = measured.error + measured.excess
+    regret = paid(cost, before, lost=lost, error=error, lasted=lasted)
     run = float(cost.run)
     worth = regret.total > run
     shown = f"{rule.metric} {value:.4f} on {labels} labels of {entry['version']}, best {float(best):.4f}"

@@ -10,8 +10,11 @@ from tests.unit.domain.test_triggers import FIRST, ask, auc, rule
 from tests.unit.domain.training_world import NOW
 
 from noria_operator.api.triggers import Cost
+from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import moment
+from noria_operator.domain.triggers import Champion
 from noria_operator.domain.triggers_cost import paid
+from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]
 DEAR = {"relativeDrop": None, "cost": {"pointDay": "10", "run": "40"}}
@@ -45,6 +48,22 @@ def test_the_forecast_says_when_a_run_will_be_worth_it() -> None:
         timedelta(days=1 + days), abs=timedelta(seconds=2)
     )
     assert "it pays from" in entry["message"]
+
+
+def test_what_chance_adds_to_the_calibration_error_costs_nothing() -> None:
+    """Two hundred labels of a calibrated model: on average as far from its scores as chance takes them."""
+    trigger, entry = rule(metric="ece", minLabels=100, **DEAR), {}
+    negatives, positives = [0] * SCORE_BINS, [0] * SCORE_BINS
+    for place in range(5, SCORE_BINS, 20):
+        score = (place + 0.5) / SCORE_BINS
+        positives[place] = round(20 * (score + 0.8 * (score * (1 - score) / 20) ** 0.5))
+        negatives[place] = 20 - positives[place]
+    champion = Champion("flights-1", {"ece": "0.005"})
+    for day in range(10):
+        labels = Labels.of(negatives, positives) if day else None
+        entry = ask(trigger, entry, labels, champion=champion, hours=24 * day).entry
+    assert float(entry["value"]) > 0.05
+    assert float(entry["regret"]) == 0
 
 
 def test_quality_that_is_not_lost_costs_nothing() -> None:
