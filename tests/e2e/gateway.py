@@ -80,12 +80,26 @@ class Envoy:
             Path(f"/dev/shm/envoy_shared_memory_{int(base.read_text()) * 10}").unlink(missing_ok=True)
         self.epoch = 0
 
+    def asked(self, path: str) -> httpx.Response:
+        """What its admin interface says. Raises TransportError."""
+        transport = httpx.HTTPTransport(uds=str(self.directory / f"{self.name}.sock"))
+        with httpx.Client(transport=transport, timeout=1) as client:
+            return client.get(f"http://envoy{path}")
+
+    def waiting(self) -> list[str]:
+        """Pods whose answers it waits for, those that it could not reach, and how many requests it has."""
+        wanted = ("::rq_active::", "::cx_connect_fail::", "downstream_rq_active:")
+        try:
+            told = self.asked("/clusters").text + self.asked("/stats?filter=downstream_rq_active").text
+        except httpx.TransportError as error:
+            return [f"{self.name}: {error!r}"]
+        found = [line for line in told.splitlines() if any(each in line for each in wanted)]
+        return [f"{self.name}: {line}" for line in found if not line.endswith((":0", ": 0"))]
+
     def ready(self) -> bool:
         """Whether this very process has its configuration and takes requests."""
-        transport = httpx.HTTPTransport(uds=str(self.directory / f"{self.name}.sock"))
         try:
-            with httpx.Client(transport=transport, timeout=1) as client:
-                said = client.get("http://envoy/server_info").json()
+            said = self.asked("/server_info").json()
         except httpx.TransportError:
             return False
         epoch: int = said["command_line_options"].get("restart_epoch", 0)
@@ -122,6 +136,10 @@ class PublicGateway:
         """One after the other."""
         for each in self.routers:
             each.replace()
+
+    def waiting(self) -> str:
+        """Where requests wait, by router."""
+        return "\n".join(line for each in self.routers for line in each.waiting())
 
     def end(self) -> None:
         """All of it."""

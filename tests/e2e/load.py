@@ -10,6 +10,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -17,6 +18,8 @@ import aiohttp
 from tests.e2e.traffic import Traffic
 
 CONNECTIONS = 16
+WAITING = 5.0
+"""Seconds without an answer after which routers are asked where requests wait."""
 REQUEST = {"inputs": [{"name": "input-0", "shape": [1, 3], "datatype": "FP32", "data": [0.1, 0.2, 0.3]}]}
 
 
@@ -34,6 +37,10 @@ class Load(Traffic):
     failures: list[str] = field(default_factory=list)
     phase: str = ""
     """What goes on meanwhile, for the words about a failure."""
+    witness: Callable[[], str] | None = None
+    """Says where requests wait; asked once, when one first waits for long."""
+    seen: str = ""
+    """What it said."""
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
     _failed_in: Counter[str] = field(default_factory=Counter, init=False)
     _began: float = field(default=0.0, init=False)
@@ -74,6 +81,7 @@ class Load(Traffic):
 
     async def _one(self, session: aiohttp.ClientSession) -> None:
         asked = f"{monotonic() - self._began:.2f} s, {self.phase}"
+        late = asyncio.get_running_loop().call_later(WAITING, self._look, asked)
         try:
             async with session.post(self.url, json=self.ask(), headers=self.headers) as answer:
                 text = await answer.text()
@@ -83,6 +91,7 @@ class Load(Traffic):
                     self._fail(f"{answer.status} {text[:200]} {dict(answer.headers)}, asked after {asked}")
         except (aiohttp.ClientError, TimeoutError) as error:
             self._fail(f"{type(error).__name__} {error}, asked after {asked}")
+        late.cancel()
         with self._changed:
             self.sent += 1
             self._changed.notify_all()
@@ -91,7 +100,17 @@ class Load(Traffic):
     def summary(self) -> str:
         """Failures by phase, and the first and the last of them."""
         shown = [*self.failures[:3], *self.failures[3:][-3:]]
-        return "\n".join([f"of {self.sent} requests failed {dict(self._failed_in)}", *shown])
+        return "\n".join([f"of {self.sent} requests failed {dict(self._failed_in)}", *shown, self.seen])
+
+    def _look(self, asked: str) -> None:
+        """In a thread, so that nobody waits for it."""
+        if self.witness is None or self.seen:
+            return
+        self.seen = f"asked after {asked}, unanswered for {WAITING:.0f} s"
+        threading.Thread(target=self._tell, args=(self.witness,), daemon=True).start()
+
+    def _tell(self, witness: Callable[[], str]) -> None:
+        self.seen += f":\n{witness()}"
 
     def _fail(self, what: str) -> None:
         self._failed_in[self.phase] += 1
