@@ -22,9 +22,10 @@ from noria_operator.kube.kinds import Kind
 from noria_operator.kube.store import Store
 from noria_operator.state_metrics.collector import Objects
 
-WATCH_STALE = 120.0
-"""Seconds of silence after which an operator is not ready; bookmarks come every 60."""
-WATCH_DEAD = 300.0
+WATCH_STALE = 360.0
+"""Seconds of silence after which an operator is not ready; a watch lasts 300 at most, and may be silent for
+all of them."""
+WATCH_DEAD = 600.0
 """Seconds of silence after which it had better be restarted; longer, since a restart empties the cache."""
 QUEUE_STALLED = 180.0
 """Seconds that a key may be worked on, or that keys may wait with none taken; a pass takes 60 at most."""

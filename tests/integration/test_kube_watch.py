@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -23,6 +24,8 @@ from noria_operator.kube.store import EventType
 from noria_operator.kube.watch import Stream, Watcher
 
 Script = Callable[[web.StreamResponse], Awaitable[None]]
+TCP_REPAIR = 19
+"""linux/tcp.h; Python has no name for it."""
 GROUP = "/apis/noria.dev/v1alpha1"
 
 
@@ -151,6 +154,28 @@ async def test_a_watch_goes_on_after(fault: Script, lists: int, monkeypatch: pyt
         assert (None, "listed") in seen
         assert api.lists >= lists
         assert len(relisted) == api.lists
+
+
+async def test_a_peer_that_is_gone_without_a_word_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a node loses power, or a load balancer forgets a connection: nobody says that it ended."""
+
+    async def vanish(response: web.StreamResponse) -> None:
+        await response.write(line("ADDED", job("first", 20)))
+        await until(lambda: ("ADDED", "first") in seen)
+        assert response._req is not None
+        assert response._req.transport is not None
+        peer = response._req.transport.get_extra_info("socket")
+        try:
+            peer.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)  # its end is not told
+        except PermissionError:
+            pytest.skip("only root may end a connection without telling the other side")
+        response._req.transport.abort()
+
+    monkeypatch.setattr(watch, "PROBES", {"TCP_KEEPIDLE": 1, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 1})
+    api = Api(vanish, good)
+    async with watching(api) as (_, seen, _relisted):
+        await until(lambda: ("ADDED", "late") in seen)
+        assert (api.watches, api.lists) == (2, 1)
 
 
 async def test_bookmarks_keep_a_quiet_watch_alive_and_silence_shows() -> None:

@@ -381,7 +381,7 @@ CASES: dict[str, dict[str, Case]] = {
         "three minutes": (
             [
                 series("noria_watch_age_seconds", "0+60x20", namespace="n", pod="a", instance="a:1"),
-                series("noria_watch_age_seconds", "30x20", namespace="n", pod="b", instance="b:1"),
+                series("noria_watch_age_seconds", "300x20", namespace="n", pod="b", instance="b:1"),
             ],
             "10m",
             [{"namespace": "n", "pod": "a", "instance": "a:1"}],

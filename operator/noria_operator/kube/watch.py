@@ -5,13 +5,16 @@ with an event loop of its own, because at its end it cancels every task of the l
 watcher dies (an ERROR other than 410, a proxy's HTML page in the stream), Kopf ends and is started again
 after a back-off.
 
-Through the HTTP session that Kopf is given we see what it does not tell: when a watch last received anything
-(bookmarks come every minute, so silence means a dead watch), and when a stream was listed anew, which may
-have lost deletions: `relisted` then has the cache compared with a complete list. What changed is taken from
-there too, before Kopf wraps it for handlers of kinds that nobody has here, which costs more than reading it.
-Kopf gets the rest: bookmarks, by which it goes on after a cut, and errors; and deletions too, since it
-remembers what it listed until it hears of one. So deletions come twice, and changes since the last of these
-lines after a cut, which the store knows; and what Kopf listed may come after what happened since.
+Through the HTTP session that Kopf is given we see what it does not tell: when a watch last received anything,
+and when a stream was listed anew, which may have lost deletions: `relisted` then has the cache compared with
+a complete list. Where nothing happens a watch is silent until the API server ends it: bookmarks, which come
+every minute else, repeat no resourceVersion that the watch began with (KEP-956, `cacheWatcher.process`). So
+silence means a dead watch only after that; a peer that is gone is noticed within a minute by TCP's own
+probes, which ask the API server nothing. What changed is taken from there too, before Kopf wraps it for
+handlers of kinds that nobody has here, which costs more than reading it. Kopf gets the rest: bookmarks, by
+which it goes on after a cut, and errors; and deletions too, since it remembers what it listed until it hears
+of one. So deletions come twice, and changes since the last of these lines after a cut, which the store knows;
+and what Kopf listed may come after what happened since.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import contextlib
 import json
 import logging
 import random
+import socket
 import threading
 import time
 from collections import deque
@@ -40,6 +44,12 @@ log = logging.getLogger(__name__)
 Stream = tuple[Kind, str | None]
 """One watch: a kind, in one namespace or (None) in all."""
 
+WATCH_SECONDS = 300
+"""The API server ends a watch after this, whether or not it said anything."""
+SILENT_SECONDS = 330.0
+"""A watch that lasts longer without a word is dead, though its connection is not."""
+PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Seconds of silence before the first probe and between probes, and how many may stay without an answer."""
 STOP_SECONDS = 5.0
 FIRST_RESTART = 1.0
 LONGEST_RESTART = 60.0
@@ -187,9 +197,10 @@ class Watcher:
         settings.scanning.disabled = True  # no rights to list CRDs and namespaces are needed
         settings.posting.enabled = False  # our Events are our own
         settings.posting.loggers = False
-        settings.watching.server_timeout = 300
+        settings.watching.server_timeout = WATCH_SECONDS
         settings.watching.connect_timeout = 10
-        settings.watching.inactivity_timeout = 70
+        # Kopf hears nothing of changes, and where there are none it may get no bookmark either.
+        settings.watching.inactivity_timeout = SILENT_SECONDS
         settings.watching.chunk_size = 500
         settings.networking.request_timeout = 30
         settings.networking.error_backoffs = _Jittered()
@@ -264,6 +275,17 @@ class _Jittered:
         return (delay * random.uniform(0.8, 1.2) for delay in (0.5, 1, 2, 5, 10))
 
 
+def probed(address: tuple[Any, ...]) -> socket.socket:
+    """A socket whose connection ends by itself when the other side is gone without a word (a node that lost
+    power, a load balancer that forgot it), as client-go's do by pings of HTTP/2.
+    """
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in PROBES.items():
+        made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return made
+
+
 def watching_session(
     endpoint: Endpoint, pulse: Pulse, changed: Callable[[bytes], bool]
 ) -> aiohttp.ClientSession:
@@ -294,7 +316,7 @@ def watching_session(
             return response
 
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=endpoint.tls),
+        connector=aiohttp.TCPConnector(limit=0, ssl=endpoint.tls, socket_factory=probed),
         response_class=Response,
         middlewares=(authenticate,),
         headers={"User-Agent": "noria-operator"},

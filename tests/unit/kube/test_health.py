@@ -25,9 +25,9 @@ def test_an_operator_that_has_not_listed_everything_is_not_ready_but_alive() -> 
 
 
 def test_silent_watches_cost_readiness_first_and_life_later() -> None:
-    assert vitals(age=121).unready() == ["a watch has been silent for 121 s"]
-    assert vitals(age=121).dead() == []
-    assert vitals(age=301).dead() == ["a watch has been silent for 301 s"]
+    assert vitals(age=361).unready() == ["a watch has been silent for 361 s"]
+    assert vitals(age=361).dead() == []
+    assert vitals(age=601).dead() == ["a watch has been silent for 601 s"]
 
 
 def test_a_queue_that_does_not_move_is_deadly_for_a_leader_and_normal_for_a_follower() -> None:

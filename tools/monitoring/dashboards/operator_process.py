@@ -37,10 +37,10 @@ def build() -> Dashboard:
         ),
         number(
             "Silent for",
-            "Time since the oldest watch heard anything; something comes each minute.",
+            "Time since the oldest watch heard anything; where nothing happens that is five minutes.",
             "max(noria_watch_age_seconds)",
             unit="s",
-            steps=((None, GREEN), (120, RED)),
+            steps=((None, GREEN), (360, RED)),
         ),
         number(
             "Untold objects",

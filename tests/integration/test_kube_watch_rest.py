@@ -1,0 +1,57 @@
+"""What the event source asks of a real API server while nothing happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+
+import pytest
+from tests.integration.running import Cluster
+
+from noria_operator.kube import watch
+from noria_operator.kube.kinds import DEPLOYMENT, ENDPOINTSLICE, JOB, OWN_KINDS, POD, PVC, SERVICE
+from noria_operator.kube.watch import Stream, Watcher
+
+pytestmark = pytest.mark.extended
+
+REST = 160.0
+"""Seconds: less than a watch lasts, and more than twice the minute in which bookmarks come where something
+happens."""
+
+
+async def test_a_watch_of_a_kind_in_which_nothing_happens_is_opened_once(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: Counter[Stream] = Counter()
+    silent: list[float] = []
+
+    class Counting(watch.Pulse):
+        def opened(self, stream: Stream, *, watch: bool) -> None:
+            opened[stream] += watch
+            super().opened(stream, watch=watch)
+
+    monkeypatch.setattr(watch, "Pulse", Counting)
+    kinds = dict.fromkeys((*OWN_KINDS, POD, DEPLOYMENT, SERVICE, JOB, ENDPOINTSLICE, PVC))
+    watcher = Watcher(
+        cluster.endpoint,
+        kinds,
+        namespaces=[cluster.namespace],
+        seen=lambda *_: None,
+        relisted=lambda _: None,
+    )
+    task = asyncio.create_task(watcher.run())
+    try:
+        start = time.monotonic()
+        while time.monotonic() - start < REST:
+            await asyncio.sleep(0.5)
+            silent.append(watcher.age())
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    print(
+        f"{sum(opened.values())} watches of {len(opened)} kinds in {REST:.0f} s, silent {max(silent):.0f} s"
+    )
+    assert opened == Counter(dict.fromkeys(watcher.streams, 1))
