@@ -34,12 +34,13 @@ def truths(shift: float = 0.0) -> list[Array]:
     most are rare, and the predictions. The first six numbers move by `shift` standard deviations.
     """
     ranks = np.arange(1, 22)
-    numbers = [_moved(shift if index < 6 else 0.0) for index in range(10)]
+    numbers = [moved(shift if index < 6 else 0.0) for index in range(10)]
     frequent, rare = ranks**-1.0, ranks**-2.5
-    return [*numbers, *[frequent / frequent.sum()] * 5, *[rare / rare.sum()] * 5, _moved(0.0)]
+    return [*numbers, *[frequent / frequent.sum()] * 5, *[rare / rare.sum()] * 5, moved(0.0)]
 
 
-def _moved(shift: float) -> Array:
+def moved(shift: float) -> Array:
+    """Shares of ten quantiles of a normal distribution that moved by so many standard deviations."""
     below = stats.norm.cdf(_EDGES - shift)
     return np.diff([0.0, *below, 1.0])
 

@@ -41,6 +41,20 @@ def power(found: Power) -> str:
     return _table(["shift in sd", "rows", *rules], rows)
 
 
+def seasons(calm: Noise, found: Power, months: int, runs: int) -> str:
+    """Both tables of traffic with seasons."""
+    lines = [
+        f"Alarms in a month of 730 windows in which nothing but the season changes, mean of {months} months.",
+        "",
+        noise(calm),
+        f"Windows until the first alarm where six of nineteen features move, median of {runs} runs; –: not "
+        "within 24.",
+        "",
+        power(found),
+    ]
+    return "\n".join(lines)
+
+
 def _delay(one: Figures) -> str:
     some = "" if one.found in (0, one.seeds) else f" ({one.found}/{one.seeds})"
     delay = "never" if one.delay is None else f"{one.delay:.0f}{some}"
