@@ -1,6 +1,6 @@
-"""`python -m benchmarks.policies [--quick] [--only NAME] [--into FOLDER]`: what each retraining policy costs
-and is worth, on streams with known changes and on a year of flights; prints the tables and keeps them as
-build/bench/policies-figures.{md,json} and policies.svg.
+"""`python -m benchmarks.policies [--quick] [--only NAME] [--labels N] [--into FOLDER]`: what each retraining
+policy costs and is worth, on streams with known changes and on a year of flights; prints the tables and keeps
+them as build/bench/policies-figures.{md,json} and policies.svg.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ def main() -> None:
         default="",
         help="policies whose names begin so; the others' figures stay as --into has them",
     )
+    parser.add_argument("--labels", type=int, help="minLabels of performance triggers; default: the API's")
     parser.add_argument("--into", type=Path, default=RESULTS, help="where the results are kept")
     options = parser.parse_args()
     seeds = range(1, 2 if options.quick else options.seeds + 1)
     streams = [stream for seed in seeds for stream in synthetic(seed)]
     chosen = [policy for policy in POLICIES if policy.name.startswith(options.only)]
+    if options.labels:
+        chosen = [policy.with_labels(options.labels) for policy in chosen]
     found = measure(streams if options.quick else [*streams, flights()], chosen)
-    if options.only:
-        found = with_kept(found, json.loads((options.into / "policies-figures.json").read_text()))
+    kept = options.into / "policies-figures.json"
+    if options.only and kept.exists():
+        found = with_kept(found, json.loads(kept.read_text()))
     text = f"Means of {len(seeds)} seeds for the synthetic streams.\n\n{table.markdown(found)}"
     sys.stdout.write(text)
     options.into.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ population stability index against the rows that the champion learnt from is abo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 Json = dict[str, Any]
@@ -31,6 +31,14 @@ class Policy:
     def plain(self) -> bool:
         """Whether it is none of ours."""
         return not any("performance" in trigger for trigger in self.triggers)
+
+    def with_labels(self, labels: int) -> Policy:
+        """The same with windows of so many labels."""
+        triggers = [
+            one | {"performance": one["performance"] | {"minLabels": labels}} if "performance" in one else one
+            for one in self.triggers
+        ]
+        return replace(self, triggers=tuple(triggers))
 
 
 def _cron(text: str) -> tuple[Json, ...]:

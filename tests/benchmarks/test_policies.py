@@ -83,6 +83,12 @@ def test_the_command_keeps_tables_and_a_picture(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "policies.svg").read_text().count("trainings") >= 1
 
 
+def test_windows_may_be_of_any_size() -> None:
+    (trigger,) = DEFAULT.with_labels(500).triggers
+    assert trigger["performance"] == {"metric": "logloss", "relativeDrop": "0.05", "minLabels": 500}
+    assert by_name("weekly").with_labels(500) == by_name("weekly")
+
+
 def test_figures_of_other_policies_stay_as_they_were_kept() -> None:
     kept = {"x": {name: {"runs": 1, "promoted": 1, "loss": 0.5} for name in ("Noria", "weekly", "gone")}}
     found = command.with_kept({"x": {"Noria": Outcome(2, 2, 0.1)}}, kept)
