@@ -78,6 +78,11 @@ class Kube:
         found = self._resource(kind).get(namespace=self.namespace, label_selector=labels)
         return [item.to_dict() for item in found.items]
 
+    def pods(self, labels: str) -> set[str]:
+        """Names of the pods with these labels that are not going."""
+        found = [pod["metadata"] for pod in self.list("Pod", labels)]
+        return {meta["name"] for meta in found if "deletionTimestamp" not in meta}
+
     def delete(self, kind: str, name: str, *, grace: int | None = None) -> None:
         """Delete one object; `grace` in seconds, 0 kills a pod at once. Nothing happens when it is gone."""
         options: Json = {} if grace is None else {"gracePeriodSeconds": grace}

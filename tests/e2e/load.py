@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -32,6 +33,10 @@ class Load(Traffic):
     seconds: float = 240.0
     body: dict[str, object] = field(default_factory=lambda: REQUEST)
     headers: dict[str, str] = field(default_factory=dict)
+    trusts: ssl.SSLContext | None = None
+    """With an https:// address: whose certificates are taken."""
+    server_name: str | None = None
+    """And to which name the certificate must have been given."""
     sent: int = 0
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -83,7 +88,13 @@ class Load(Traffic):
         asked = f"{monotonic() - self._began:.2f} s, {self.phase}"
         late = asyncio.get_running_loop().call_later(WAITING, self._look, asked)
         try:
-            async with session.post(self.url, json=self.ask(), headers=self.headers) as answer:
+            async with session.post(
+                self.url,
+                json=self.ask(),
+                headers=self.headers,
+                ssl=self.trusts or True,
+                server_hostname=self.server_name,
+            ) as answer:
                 text = await answer.text()
                 if answer.status == 200:
                     self.versions[json.loads(text)["model_version"]] += 1

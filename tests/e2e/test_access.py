@@ -66,22 +66,17 @@ def access(kube: Kube, reason: str, **rules: Json) -> Json:
     )
 
 
-def routers(kube: Kube) -> set[str]:
-    found = [pod["metadata"] for pod in kube.list("Pod", ROUTERS)]
-    return {meta["uid"] for meta in found if not meta.get("deletionTimestamp")}
-
-
 def test_keys_come_change_and_go_under_load(kube: Kube) -> None:
     secret(kube, {"mobile": FIRST})
-    open_ones = routers(kube)
+    open_ones = kube.pods(ROUTERS)
     with Load(address(kube), headers={"X-API-Key": FIRST}) as load:
         load.until_sent(40)
         access(kube, "Checked", apiKeys={"secretName": "keys"})
-        assert not open_ones & routers(kube)
+        assert not open_ones & kube.pods(ROUTERS)
         load.until_sent(40)
         assert status(kube) == 401
         assert load.failures == []
-        guarded = routers(kube)
+        guarded = kube.pods(ROUTERS)
         secret(kube, {"mobile": FIRST, "mobile-2": SECOND})
         until_status(kube, 200, X_API_Key=SECOND)
         load.until_sent(40)
@@ -95,7 +90,7 @@ def test_keys_come_change_and_go_under_load(kube: Kube) -> None:
     md = access(kube, "KeysMissing")
     assert "Secret keys" in condition(md, "AccessReady")["message"]
     until_status(kube, 401, X_API_Key=SECOND)
-    assert routers(kube) == guarded, "none of this restarted a router"
+    assert kube.pods(ROUTERS) == guarded, "none of this restarted a router"
 
 
 def test_tokens_of_service_accounts_are_taken(kube: Kube, kubectl: Program) -> None:

@@ -39,15 +39,6 @@ def routed(kube: Kube) -> Iterator[Routed]:
         yield routed
 
 
-def names(kube: Kube, labels: str) -> set[str]:
-    """The pods with these labels that are not going."""
-    return {
-        pod["metadata"]["name"]
-        for pod in kube.list("Pod", labels)
-        if "deletionTimestamp" not in pod["metadata"]
-    }
-
-
 def replaced(kube: Kube, old: set[str]) -> None:
     """Wait until none of the routers is one of these and all are ready."""
     for name in old:
@@ -67,20 +58,20 @@ def test_a_new_release_replaces_the_operator_and_nothing_that_serves(
 ) -> None:
     kube, system = routed.kube, routed.kube.at(SYSTEM)
     serving = f"noria.dev/deployment={routed.name}"
-    before, operators = names(kube, ROUTERS) | names(kube, serving), names(system, OPERATORS)
+    before, operators = kube.pods(ROUTERS) | kube.pods(serving), system.pods(OPERATORS)
     with routed.load(rate=RATE) as load:
         load.until_sent(200)
         install(helm, images, "--reuse-values", "--set", "logLevel=DEBUG")
         routed.until(tiny_1=80, tiny_2=20)
         load.until_sent(400)
     assert not load.failures, load.summary
-    assert names(kube, ROUTERS) | names(kube, serving) == before
-    assert not names(system, OPERATORS) & operators
+    assert kube.pods(ROUTERS) | kube.pods(serving) == before
+    assert not system.pods(OPERATORS) & operators
     install(helm, images, "--reuse-values", "--set", "logLevel=INFO")
 
 
 def test_routers_that_a_person_brings_up_to_date_lose_no_request(routed: Routed) -> None:
-    old = names(routed.kube, ROUTERS)
+    old = routed.kube.pods(ROUTERS)
     with routed.load(rate=RATE) as load:
         load.until_sent(200)
         routed.kube.annotate("Deployment", ROUTER, {"noria.dev/restart": "e2e"})
@@ -99,7 +90,7 @@ def test_routers_of_a_release_that_is_no_longer_understood_are_replaced_without_
     with routed.load(rate=RATE) as load:
         with nobody_leads(kube):
             age(kube)
-            old = names(kube, ROUTERS)
+            old = kube.pods(ROUTERS)
             load.until_sent(200)
             assert not load.failures, load.summary
         replaced(kube, old)
@@ -122,6 +113,6 @@ def age(kube: Kube) -> None:
     metadata = {"annotations": {TEMPLATE_ANNOTATION: json.dumps(template, sort_keys=True)}}
     annotations = {DISCOVERY_ANNOTATION: None}
     patch = {"metadata": metadata, "spec": {"template": {"metadata": {"annotations": annotations}}}}
-    old = names(kube, ROUTERS)
+    old = kube.pods(ROUTERS)
     kube.merge("Deployment", ROUTER, patch)
     replaced(kube, old)

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from tests.certificates import self_signed
 from tests.integration.callers import mount
 from tests.integration.envoy_router import Cluster, discovery, router, upstream
 from tests.sockets import free_port
 
-NOT_SOON = timedelta(days=1)
-
 
 def renew(folder: Path, name: str) -> str:
-    """A new certificate for a name, put in place as the kubelet does with a Secret; returns it.
-
-    Each has a subject of its own: of two with the same one OpenSSL trusts only that which ends last.
-    """
-    key, number = ec.generate_private_key(ec.SECP256R1()), x509.random_serial_number()
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, str(number))])
-    now = datetime.now(UTC)
-    made = x509.CertificateBuilder(subject, subject, key.public_key(), number)
-    made = made.not_valid_before(now - NOT_SOON).not_valid_after(now + NOT_SOON)
-    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    certificate = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    plain = serialization.NoEncryption()
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    mount(folder / name, {"tls.crt": certificate.decode(), "tls.key": private.decode()})
-    return certificate.decode()
+    """A new certificate for a name, put in place as the kubelet does with a Secret; returns it."""
+    certificate, key = self_signed(name)
+    mount(folder / name, {"tls.crt": certificate, "tls.key": key})
+    return certificate
 
 
 async def ask(port: int, name: str, trusted: str, *, protocol: str = "http/1.1") -> tuple[int, str]:
