@@ -27,36 +27,57 @@ _SAMPLE = re.compile(r"(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-@contextmanager
-def prometheus(*jobs: Json, rules: Json | None = None, history: str = "") -> Iterator[str]:
-    """The address of a Prometheus that scrapes the jobs every second, reads `rules` and remembers `history`
-    (in the format of OpenMetrics); gone at the end.
+class Prometheus:
+    """One that scrapes the jobs every second, reads `rules` and remembers `history` (in the format of
+    OpenMetrics); begun again, it goes on with what it knew.
     """
-    binaries.ensure("prometheus")
-    url = f"http://127.0.0.1:{free_port()}"
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "rules.json").write_text(json.dumps(rules or {"groups": []}), encoding="utf-8")
+
+    def __init__(
+        self,
+        folder: Path,
+        *jobs: Json,
+        rules: Json | None = None,
+        history: str = "",
+        host: str = "127.0.0.1",
+    ) -> None:
+        binaries.ensure("prometheus")
+        self.url = f"http://{host}:{free_port(host)}"
+        (folder / "rules.json").write_text(json.dumps(rules or {"groups": []}), encoding="utf-8")
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [f"{folder}/rules.json"],
             "scrape_configs": list(jobs),
         }
-        Path(folder, "config.yml").write_text(json.dumps(config), encoding="utf-8")
+        (folder / "config.yml").write_text(json.dumps(config), encoding="utf-8")
         if history:
-            Path(folder, "history").write_text(f"{history}# EOF\n", encoding="utf-8")
+            (folder / "history").write_text(f"{history}# EOF\n", encoding="utf-8")
             backfill = [binary("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
             subprocess.run([*backfill, f"{folder}/history", f"{folder}/data"], check=True)
-        command = [
+        self._command = [
             str(binary("prometheus")), f"--config.file={folder}/config.yml",
             f"--storage.tsdb.path={folder}/data", "--log.level=error",
-            f"--web.listen-address={url.removeprefix('http://')}",
+            f"--web.listen-address={self.url.removeprefix('http://')}",
         ]  # fmt: skip
-        with subprocess.Popen(command) as process:
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Its address, while it runs."""
+        with subprocess.Popen(self._command) as process:
             try:
-                until_it_answers(process, url)
-                yield url
+                until_it_answers(process, f"{self.url}/-/ready")
+                yield self.url
             finally:
                 process.terminate()
+
+
+@contextmanager
+def prometheus(*jobs: Json, rules: Json | None = None, history: str = "") -> Iterator[str]:
+    """The address of one that is gone at the end, with all that it knew."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Prometheus(Path(folder), *jobs, rules=rules, history=history).running() as url,
+    ):
+        yield url
 
 
 def as_job(endpoint: Json, target: str, **labels: str) -> Json:
