@@ -198,10 +198,9 @@ def _held(run: Run) -> Problem:
 def _retried(pod: Json) -> Problem | None:
     if pod["status"]["phase"] != "Failed":
         return None
-    code = terminated(pod).get("exitCode")
-    return Problem(
-        TrainingFailure.TRAINING_FAILED, f"{_pod(pod)} ended with exit code {code}; the Job tries again"
-    )
+    state = terminated(pod)
+    text = f"{_pod(pod)} ended with exit code {state.get('exitCode')}; the Job tries again{_said(state)}"
+    return Problem(TrainingFailure.TRAINING_FAILED, text)
 
 
 def _no_pod(run: Run, since: datetime, now: datetime) -> Problem | None:

@@ -364,9 +364,11 @@ def test_a_queue_that_holds_the_job_is_named_and_not_fought() -> None:
 def test_a_retry_is_running_and_says_what_happened_before() -> None:
     obj, plan = step(training_job())
     assert plan.create is not None
-    obj, _ = step(obj, Observed(Run(job(plan.create), (ended_pod("", code=1),))))
+    refused = json.dumps({"error": {"reason": "StorageUnavailable", "message": "the bucket does not exist"}})
+    obj, _ = step(obj, Observed(Run(job(plan.create), (ended_pod(refused, code=3),))))
     assert obj["status"]["phase"] == "Running"
     assert "tries again" in obj["status"]["message"]
+    assert "it said: StorageUnavailable: the bucket does not exist" in obj["status"]["message"]
 
 
 def test_a_refused_spec_is_final_and_an_unchanged_pass_changes_nothing() -> None:
