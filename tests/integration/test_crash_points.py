@@ -18,7 +18,7 @@ from tests.integration.running import Cluster, run_to_end
 from tests.integration.wheel import NAME, World
 
 from noria_operator.controllers.registry import CONTROLLERS
-from noria_operator.domain.keys import key_period
+from noria_operator.domain.keys import periods_wanted
 from noria_operator.domain.rollout_state import CHAMPIONS
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, Json
 from noria_operator.kube.lease import Timing
@@ -30,7 +30,7 @@ LONGEST_TURN = 60.0
 
 def expected(version: int) -> Json:
     """The world after `version` turns, whatever happened on the way."""
-    versions, period = range(1, version + 1), key_period(datetime.now(UTC))
+    versions, periods = range(1, version + 1), periods_wanted(datetime.now(UTC))
     return {
         "trainingjobs": ["flight-delay-# Succeeded"] * version,
         "modelversions": sorted(f"flight-delay-{n} Approved" for n in versions),
@@ -46,7 +46,7 @@ def expected(version: int) -> Json:
             "noria-router-#",
         ],
         "poddisruptionbudgets": ["noria-router"],
-        "secrets": [*(f"flight-delay-feedback-#-{n}" for n in (period, period + 1)), "noria-router-#"],
+        "secrets": [*(f"flight-delay-feedback-#-{n}" for n in periods), "noria-router-#"],
         "traffic": [(f"flight-delay-{version}", 100, True)],
         "phase": "Healthy",
         "rejected": [],

@@ -14,7 +14,7 @@ from noria_operator.api import names
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.serving_observe import View
 from noria_operator.domain import serving_children as build
-from noria_operator.domain.keys import key_period, period_start
+from noria_operator.domain.keys import KEY_AHEAD, key_period, period_start, periods_wanted
 from noria_operator.domain.revisions import record, recorded, restart_of, restarted, revision_of
 from noria_operator.domain.rollout_plan import Child, Plan
 from noria_operator.domain.rollout_state import Revision
@@ -43,15 +43,15 @@ async def _keys(ctx: Context, view: View) -> None:
     """This period's feedback key, and the next one's ahead of time, once there is a champion: every pod knows
     it before any signs.
     """
-    this, master = key_period(ctx.clock.now()), ctx.config.master_key()
-    for period in (this, this + 1) if view.state.stable else (this,):
+    wanted, master = periods_wanted(ctx.clock.now()), ctx.config.master_key()
+    for period in wanted if view.state.stable else wanted[:1]:
         secret = build.keys_secret(view.namespace, view.name, view.uid, master, period=period)
         await ctx.writer.create_once(SECRET, secret, owner=view.obj)
 
 
 def keys_due(now: datetime) -> timedelta:
     """Until the next key has to be made."""
-    return period_start(key_period(now) + 1) - now
+    return period_start(periods_wanted(now)[-1] + 1) - KEY_AHEAD - now
 
 
 async def shrink(ctx: Context, view: View, plan: Plan) -> None:

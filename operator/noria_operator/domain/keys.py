@@ -19,6 +19,10 @@ MASTER_KEY_MIN: Final = 32
 """Bytes that a master key must have at least."""
 KEY_PERIOD: Final = timedelta(days=90)
 """How long a feedback key signs; then it verifies for as long again, which is what a token is good for."""
+KEY_AHEAD: Final = timedelta(days=3)
+"""How long before its time a key is made. The kubelet brings it to pods within minutes; where nobody made it,
+the last one goes on signing.
+"""
 
 
 def derive(master: bytes, purpose: str, *parts: str) -> bytes:
@@ -38,6 +42,12 @@ def key_period(now: datetime) -> int:
 def period_start(period: int) -> datetime:
     """When its key begins to sign."""
     return datetime.fromtimestamp(0, UTC) + period * KEY_PERIOD
+
+
+def periods_wanted(now: datetime) -> tuple[int, ...]:
+    """The periods whose keys should be there, in order."""
+    this = key_period(now)
+    return (this, this + 1) if period_start(this + 1) - now <= KEY_AHEAD else (this,)
 
 
 def feedback_keys(master: bytes, namespace: str, deployment: str, uid: str, *, period: int) -> str:

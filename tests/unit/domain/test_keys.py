@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from noria_operator.domain.keys import (
+    KEY_PERIOD,
     derive,
     feedback_keys,
     key_period,
     period_start,
+    periods_wanted,
     router_token,
     same_token,
 )
@@ -65,6 +67,14 @@ def test_two_deployments_or_periods_share_neither_key_nor_key_id() -> None:
     assert set(third["keys"].values()).isdisjoint(first["keys"].values())
     assert first["active"] != second["active"]
     assert set(first["keys"].values()).isdisjoint(second["keys"].values())
+
+
+def test_the_next_key_is_wanted_three_days_before_its_time() -> None:
+    begin = period_start(230)
+    assert periods_wanted(begin) == (230,)
+    assert periods_wanted(begin + KEY_PERIOD - timedelta(days=3, seconds=1)) == (230,)
+    assert periods_wanted(begin + KEY_PERIOD - timedelta(days=3)) == (230, 231)
+    assert periods_wanted(begin + KEY_PERIOD) == (231,)
 
 
 def test_a_router_token_opens_its_own_namespace_only() -> None:
