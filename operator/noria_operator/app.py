@@ -74,7 +74,7 @@ def xds_app(store: Store, config: Config) -> web.Application:
         store,
         master_key=config.master_key,
         deployments=kinds.MODELDEPLOYMENT,
-        slices=kinds.ENDPOINTSLICE,
+        pods=kinds.POD,
     )
 
 

@@ -52,7 +52,9 @@ SELECTORS: dict[Kind, str | None] = {
     kinds.POD: _OURS,
     kinds.DEPLOYMENT: _OURS,
     kinds.SERVICE: _OURS,
-    kinds.ENDPOINTSLICE: _OURS,  # EndpointSlices carry the labels of their Service
+    # They carry the labels of their Service. Only those of versions: a router's pods stand in one of each
+    # deployment, and all of these change with one of its pods.
+    kinds.ENDPOINTSLICE: f"{_OURS},{names.REVISION_LABEL}",
     kinds.CONTROLLERREVISION: _OURS,
     kinds.PDB: _OURS,
     kinds.PVC: None,

@@ -97,7 +97,8 @@ def continuous_training(name: str, image: str) -> Json:
 def serving(*, routers: int, round: str, resources: Json = SMALL) -> Json:
     """A deployment that keeps no version warm; another `round` is another revision of the same version."""
     server = {"resources": resources, "env": [{"name": "ROUND", "value": round}]}
-    spec: Json = {"replicas": 1, "server": server, "strategy": {"keepPrevious": "0s"}}
+    strategy = {"keepPrevious": "0s", "preview": round == "1"}
+    spec: Json = {"replicas": 1, "server": server, "strategy": strategy}
     return model_deployment("turned", model="turned", router={"replicas": routers}, **spec)
 
 
@@ -119,8 +120,8 @@ def replace_the_revision(kube: Kube) -> None:
     """
     first = kube.until("ModelDeployment", "turned", phase("Healthy"), timeout=240)["status"]["stable"]
     kube.apply(serving(routers=1, round="2"))
-    for kind in ("Deployment", "Service"):
-        kube.until_gone(kind, first["name"], timeout=120)
+    kube.until_gone("Deployment", first["name"], timeout=120)
+    kube.until_gone("Service", "turned-preview")
     kube.until_gone("PodDisruptionBudget", "noria-router")
     kube.apply(serving(routers=1, round="3", resources=HELD["resources"]))
     tried = kube.until("ModelDeployment", "turned", lambda md: "candidate" in md["status"])["status"][

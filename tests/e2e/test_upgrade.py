@@ -16,7 +16,7 @@ from tests.e2e.models import approve
 from tests.e2e.rollouts import RATE
 from tests.e2e.routed import CANARY, RARE, Routed, behind, chance
 
-from noria_operator.routers.children import DISCOVERY_ANNOTATION, TEMPLATE_ANNOTATION
+from noria_operator.routers.children import DISCOVERY, DISCOVERY_ANNOTATION, TEMPLATE_ANNOTATION
 
 pytestmark = pytest.mark.extended
 
@@ -99,7 +99,7 @@ def test_routers_of_a_release_that_is_no_longer_understood_are_replaced_without_
     assert not load.failures, load.summary
     live = kube.get("Deployment", ROUTER)
     assert live is not None
-    assert live["spec"]["template"]["metadata"]["annotations"][DISCOVERY_ANNOTATION] == "delta"
+    assert live["spec"]["template"]["metadata"]["annotations"][DISCOVERY_ANNOTATION] == DISCOVERY
     routed.until(tiny_1=80, tiny_2=20)
     assert chance(routed.answers(1_000), {"1": 80, "2": 20}) > RARE
 

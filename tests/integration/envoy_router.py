@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import ssl
 import tempfile
 from collections import Counter
@@ -20,9 +21,10 @@ import envoy
 from aiohttp import web
 from tests.sockets import free_port
 
+from noria_operator.api import names
 from noria_operator.domain.access import Guard
 from noria_operator.domain.keys import router_token
-from noria_operator.kube.kinds import ENDPOINTSLICE, MODELDEPLOYMENT
+from noria_operator.kube.kinds import MODELDEPLOYMENT, POD
 from noria_operator.kube.store import Store
 from noria_operator.routers import tls, xds
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
@@ -50,7 +52,7 @@ class Cluster:
         for obj in self.objects.values():
             store.observe(None, obj)
         store.mark_synced(MODELDEPLOYMENT)
-        store.mark_synced(ENDPOINTSLICE)
+        store.mark_synced(POD)
         if not lag:
             self.stores.append(store)
         return store
@@ -64,6 +66,14 @@ class Cluster:
         for store in self.stores:
             store.observe("MODIFIED", obj)
 
+    def drop(self, uid: str) -> None:
+        """An object is deleted."""
+        self.version += 1
+        obj = self.objects.pop(uid)
+        meta = {**obj["metadata"], "resourceVersion": str(self.version)}
+        for store in self.stores:
+            store.observe("DELETED", {**obj, "metadata": meta})
+
     def deployment(
         self,
         name: str,
@@ -76,7 +86,7 @@ class Cluster:
     ) -> None:
         """`reach` is how requests get to the challenger beside its weight, as status has it; `conditions`
         reasons by type."""
-        traffic: list[Json] = [{"name": cluster, "weight": weight} for cluster, weight in weights.items()]
+        traffic = [share(cluster, weight) for cluster, weight in weights.items()]
         traffic = [{**one, **(reach or {})} if one["name"] == challenger else one for one in traffic]
         candidate = {"candidate": {"name": challenger}} if challenger else {}
         told = [{"type": type_, "reason": reason} for type_, reason in (conditions or {}).items()]
@@ -84,26 +94,37 @@ class Cluster:
         body = {"apiVersion": "noria.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": name}}
         self.put({**body, "spec": {"model": name, **spec}, "status": status})
 
-    def endpoints(self, service: str, *ports: int, grpc: Sequence[int] = (), **conditions: bool) -> None:
-        """One slice a port, because pods on loopback differ by port only; `grpc` are their other ones."""
+    def endpoints(self, revision: str, *ports: int, grpc: Sequence[int] = (), of: str = "") -> None:
+        """The ready pods of a revision, all others of it are gone; on loopback they differ by port. `grpc`
+        are their other ports, `of` is whose revision it is, where its name does not tell.
+        """
+        found = re.fullmatch(r"(.+?)-\d+(-[0-9a-f]{6})?", revision)
+        owner = of or (found[1] if found else "")
+        uid = {names.OWNER_UID_LABEL: f"ModelDeployment-{owner}"}
+        labels = {**uid, names.VERSION_LABEL: revision, names.REVISION_LABEL: revision}
         for index in range(8):
-            port = ports[index] if index < len(ports) else None
-            uid = f"EndpointSlice-{service}-{index}"
-            if port is None and uid not in self.objects:
+            name = f"{owner}.{revision}-{index}"
+            if index >= len(ports):
+                if f"Pod-{name}" in self.objects:
+                    self.drop(f"Pod-{name}")
                 continue
-            more = [{"name": "grpc", "port": other} for other in grpc[index : index + 1]]
-            labels = {"kubernetes.io/service-name": service}
-            endpoint = {"addresses": ["127.0.0.1"], "conditions": {"ready": True, **conditions}}
+            named = [("http", ports[index]), *(("grpc", other) for other in grpc[index : index + 1])]
+            listens = [{"name": speaks, "containerPort": port} for speaks, port in named]
+            ready = [{"type": "Ready", "status": "True"}]
             self.put(
                 {
-                    "apiVersion": "discovery.k8s.io/v1",
-                    "kind": "EndpointSlice",
-                    "metadata": {"name": f"{service}-{index}", "labels": labels},
-                    "addressType": "IPv4",
-                    "ports": [*more, {"name": "http", "port": port or 1}] if port or not grpc else [],
-                    "endpoints": [endpoint] if port else [],
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {"name": name, "labels": labels},
+                    "spec": {"containers": [{"name": "server", "ports": listens}]},
+                    "status": {"phase": "Running", "podIP": "127.0.0.1", "conditions": ready},
                 }
             )
+
+
+def share(revision: str, weight: int, **more: Any) -> Json:
+    """Of the traffic in a status."""
+    return {"name": revision, "version": revision, "revision": revision, "weight": weight, **more}
 
 
 @asynccontextmanager
@@ -134,7 +155,7 @@ async def listening(
 async def discovery(store: Store, port: int, **options: Any) -> AsyncIterator[None]:
     """One replica of the operator, as far as routers see it."""
     given = {"master_key": lambda: MASTER, **options}
-    application = xds.app(store, deployments=MODELDEPLOYMENT, slices=ENDPOINTSLICE, **given)
+    application = xds.app(store, deployments=MODELDEPLOYMENT, pods=POD, **given)
     async with listening(application, port, shutdown_timeout=1):
         yield
 

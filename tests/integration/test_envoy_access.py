@@ -472,8 +472,8 @@ async def test_keys_are_read_from_an_issuer_that_can_prove_its_name(tmp_path: Pa
         }
         for name, uri in places.items():
             jwt = {"issuer": issuer.name, "audiences": ["models"], "jwks": {"uri": uri}}
-            cluster.deployment(name, {"a-1": 100}, router={"access": {"jwt": jwt}}, conditions=CHECKED)
-        cluster.endpoints("a-1", a.port)
+            cluster.deployment(name, {f"{name}-1": 100}, router={"access": {"jwt": jwt}}, conditions=CHECKED)
+            cluster.endpoints(f"{name}-1", a.port)
         guards = guards_wanted(store.list(MODELDEPLOYMENT))
         async with router(port, guards=guards, access=tmp_path) as envoy:
             await envoy.until_ready()
@@ -531,8 +531,9 @@ async def test_a_router_that_knows_nothing_of_the_guard_refuses(tmp_path: Path) 
     cluster, port = Cluster(), free_port()
     async with upstream("a") as a, discovery(cluster.store(), port), router(port) as envoy:
         cluster.deployment("a", {"a-1": 100}, router={"access": KEYS}, conditions=CHECKED)
-        cluster.deployment("b", {"a-1": 100})
-        cluster.endpoints("a-1", a.port)
+        cluster.deployment("b", {"b-1": 100})
+        for name in ("a-1", "b-1"):
+            cluster.endpoints(name, a.port)
         await envoy.until_ready()
         assert (await envoy.get("a", headers={"X-API-Key": KEY}))[0] == 503
         assert a.served == 0

@@ -13,6 +13,7 @@ from tests.integration.envoy_router import (
     discovery,
     free_port,
     router,
+    share,
     upstream,
 )
 
@@ -26,7 +27,7 @@ def several(cluster: Cluster, shares: dict[str, tuple[int, str]], **more: Json) 
     """Weights and ranges of the champion m-1 and of its challengers, as status has them."""
     first, *others = [name for name in shares if name != "m-1"]
     traffic = [
-        {"name": name, "weight": weight, "ranges": ranges, **more.get(name.replace("-", "_"), {})}
+        share(name, weight, ranges=ranges, **more.get(name.replace("-", "_"), {}))
         for name, (weight, ranges) in shares.items()
     ]
     status = {

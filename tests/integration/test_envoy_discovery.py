@@ -21,13 +21,14 @@ from tests.integration.envoy_router import (
     upstream,
 )
 
-from noria_operator.domain.keys import router_token
-from noria_operator.kube.kinds import ENDPOINTSLICE, MODELDEPLOYMENT
+from noria_operator.domain.keys import router_token, router_tokens
+from noria_operator.kube.kinds import MODELDEPLOYMENT, POD
 from noria_operator.kube.store import Store
 from noria_operator.routers import clusters, entrance, routes, stream, xds
+from noria_operator.routers.backends import by_arm
 from noria_operator.routers.discovery import PATH, PREFIX, Kind
 from noria_operator.routers.envoy import snapshot
-from noria_operator.routers.source import by_service, routed
+from noria_operator.routers.source import routed
 from noria_operator.routers.wire import delimited, struct, text
 
 
@@ -102,6 +103,42 @@ async def test_another_operator_goes_on_from_what_a_router_has_and_sends_only_wh
             assert received < 10_000, "the table of hosts, two deployments and three clusters"
 
 
+@pytest.mark.parametrize("listed", [False, True])
+async def test_an_operator_that_has_not_heard_of_all_pods_takes_none_away(*, listed: bool) -> None:
+    """While its list of pods is not there yet it answers nobody; if that is an old one, it says nothing."""
+    cluster, port, store = Cluster(), free_port(), Store()
+    async with upstream("m-1") as stable, router(port) as envoy:
+        cluster.deployment("m", {"m-1": 100})
+        cluster.endpoints("m-1", stable.port)
+        async with discovery(cluster.store(), port):
+            await envoy.until_answer("m", 200)
+        cluster.deployment("m", {"m-1": 100, "m-2": 0})
+        store.observe(None, cluster.objects["ModelDeployment-m"])
+        store.mark_synced(MODELDEPLOYMENT)
+        if listed:
+            store.mark_synced(POD)
+        load = Load(envoy, "m")
+        async with load.running(clients=1), discovery(store, port):
+            await asyncio.sleep(2)
+            assert await envoy.weights("m") == {"m-1": 100}
+            store.observe(None, cluster.objects["Pod-m.m-1-0"])
+            store.mark_synced(POD)
+            await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
+        assert load.failed == 0, load.answers
+
+
+async def test_a_router_of_before_is_answered_too() -> None:
+    """It shows the token that operators take which read EndpointSlices, and has versions that they wrote."""
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as stable:
+        cluster.endpoints("m-1", stable.port)
+        cluster.deployment("m", {"m-1": 100})
+        token = router_tokens(MASTER, NAMESPACE)[1]
+        assert token != router_token(MASTER, NAMESPACE)
+        async with discovery(cluster.store(), port), router(port, token=token) as envoy:
+            await envoy.until_answer("m", 200)
+
+
 async def test_what_a_router_does_not_take_holds_up_nothing_else() -> None:
     """Envoy refuses an address that is none; a deployment that came later is in force nevertheless."""
     cluster, port = Cluster(), free_port()
@@ -109,7 +146,7 @@ async def test_what_a_router_does_not_take_holds_up_nothing_else() -> None:
         cluster.endpoints("m-1", stable.port)
         cluster.deployment("m", {"m-1": 100})
         cluster.endpoints("bad-1", stable.port)
-        cluster.objects["EndpointSlice-bad-1-0"]["endpoints"][0]["addresses"] = ["no.address"]
+        cluster.objects["Pod-bad.bad-1-0"]["status"]["podIP"] = "no.address"
         cluster.deployment("bad", {"bad-1": 100})
         async with discovery(cluster.store(), port), router(port) as envoy:
             await envoy.until_ready()
@@ -140,8 +177,7 @@ async def test_everything_that_is_sent_arrives_as_it_was_meant() -> None:
         store = cluster.store()
         async with discovery(store, port), router(port) as envoy:
             await envoy.until_ready()
-            slices = by_service(store.list(ENDPOINTSLICE))
-            made = routed(store.list(MODELDEPLOYMENT)[0], slices)
+            made = routed(store.list(MODELDEPLOYMENT)[0], by_arm(store.list(POD)))
             shown = await envoy.dump()
     found = snapshot(NAMESPACE, [made])
     scopes = {one["name"]: one["route_configuration"] for one in shown["scoped_route_configs"]}

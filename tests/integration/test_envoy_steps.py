@@ -197,6 +197,7 @@ async def test_a_preview_leads_to_the_challenger_while_there_is_one_and_else_to_
             await envoy.until_weights("m", {"m-2": 100})
             assert await envoy.get("m-preview") == (200, "m-2")
             cluster.deployment("m-preview", {"m-1": 100})
+            cluster.endpoints("m-1", stable.port, of="m-preview")
             await envoy.until_weights("m-preview", {"m-1": 100})
             assert await envoy.get("m-preview") == (200, "m-1"), "a deployment's own name is its own"
             assert await envoy.get("m") == (200, "m-2")

@@ -41,8 +41,9 @@ async def test_the_certificate_is_the_one_for_the_name_and_changes_without_a_res
     cluster, port = Cluster(), free_port()
     async with upstream("one") as one, discovery(cluster.store(), port):
         cluster.deployment("a", {"a-1": 100}, hosts=["a.example"])
-        cluster.deployment("b", {"a-1": 100}, hosts=["b.example"])
-        cluster.endpoints("a-1", one.port)
+        cluster.deployment("b", {"b-1": 100}, hosts=["b.example"])
+        for name in ("a-1", "b-1"):
+            cluster.endpoints(name, one.port)
         async with router(port, certificates=tmp_path) as envoy:
             await envoy.until_ready()
             assert await ask(envoy.tls, "a.example", first) == (200, "http/1.1")

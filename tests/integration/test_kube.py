@@ -227,8 +227,16 @@ async def test_a_status_computed_from_an_old_object_is_refused(cluster: Cluster)
 
 
 async def test_endpointslices_carry_the_labels_of_their_service(cluster: Cluster) -> None:
-    """The watch on EndpointSlices selects by our label, which is only on the Service that we make."""
+    """The watch on them selects by labels that are only on Services of versions, which the toy's is like."""
     async with operator(cluster, [Toy()]) as running:
+        address = {"name": "address", "labels": {"app.kubernetes.io/managed-by": "noria"}}
+        service = {"metadata": address, "spec": {"ports": [{"port": 80}], "selector": {"app": "router"}}}
+        await cluster.client.create(SERVICE, cluster.namespace, service)
+
+        async def there() -> list[Json]:
+            return await cluster.client.list(ENDPOINTSLICE, cluster.namespace)
+
+        await eventually(there)
         await create(cluster)
 
         async def slices() -> list[Json]:

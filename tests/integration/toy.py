@@ -46,7 +46,8 @@ class Toy:
 
 
 def service(name: str) -> Json:
-    return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], "selector": {"app": name}}}
+    meta = {"name": name, "labels": {"noria.dev/revision": "1"}}
+    return {"metadata": meta, "spec": {"ports": [{"port": 80}], "selector": {"app": name}}}
 
 
 def job(name: str) -> Json:

@@ -77,8 +77,7 @@ ACCESS_PATH: Final = "/-/access/"
 
 # -- gRPC ------------------------------------------------------------------------------------------
 GRPC_PORT_NAME: Final = "grpc"
-"""Of the container's port, the Service's and the EndpointSlices': by it everybody knows which revision speaks
-gRPC."""
+"""Of the container's port, and of a Service's: by it everybody knows which revision speaks gRPC."""
 GRPC_SUFFIX: Final = "_grpc"
 """Behind a revision's name: its Envoy cluster for gRPC. No name of an object has an underscore."""
 
@@ -122,7 +121,7 @@ def version_number(model_version: str) -> int:
 
 
 def revision_name(deployment: str, version: int, revision: str) -> str:
-    """Name of the Deployment, Service and Envoy cluster of one revision."""
+    """Name of the Deployment and Envoy cluster of one revision, and of its Service where it has one."""
     return fit(f"{deployment}-{version}-{revision[:6]}")
 
 

@@ -134,6 +134,17 @@ def pods(store: Store, namespace: str) -> list[Json]:
     return [pod for pod in found if pod.get("status", {}).get("phase") == "Running"]
 
 
+def by_pods(store: Store, namespace: str) -> bool:
+    """Whether each router there is told of endpoints only by operators that take them from pods: no version
+    needs a Service then.
+
+    Not so before routers of an earlier Noria are replaced: an operator of their time may answer them still.
+    """
+    live = store.get(Key(DEPLOYMENT, namespace, names.ROUTER_NAME))
+    made = [live["spec"]["template"] if live else None, *store.list(POD, namespace, _ROUTER)]
+    return all(one is not None and children.by_pods(one) for one in made)
+
+
 def ready(pod: Json) -> bool:
     """Whether a pod gets new requests."""
     if pod["metadata"].get("deletionTimestamp"):

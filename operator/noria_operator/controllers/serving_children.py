@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from noria_operator.api import names
+from noria_operator.controllers import router
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.serving_observe import View
 from noria_operator.domain import serving_children as build
@@ -71,11 +72,12 @@ async def shrink(ctx: Context, view: View, plan: Plan) -> None:
 
 async def _child(ctx: Context, view: View, child: Child) -> None:
     template, port = await _recorded(ctx, view, child)
-    service = build.service(
-        view.namespace, view.name, view.uid, child.target,
-        port=port, grpc_port=recorded_grpc_port(template), headless=_headless(ctx, view, child.target),
-    )  # fmt: skip
-    await ctx.writer.apply(SERVICE, service, owner=view.obj)
+    if not by_envoy(view.obj) or not router.by_pods(ctx.store, view.namespace):
+        service = build.service(
+            view.namespace, view.name, view.uid, child.target,
+            port=port, grpc_port=recorded_grpc_port(template), headless=_headless(ctx, view, child.target),
+        )  # fmt: skip
+        await ctx.writer.apply(SERVICE, service, owner=view.obj)
     await _workload(ctx, view, child, template, max(child.replicas or 0, _size(ctx, view, child.target)))
 
 
@@ -85,8 +87,8 @@ async def _workload(ctx: Context, view: View, child: Child, template: Json, repl
 
 
 def _headless(ctx: Context, view: View, target: Revision) -> bool:
-    """Whether the revision's Service has no address: none needs one behind Envoy, but one that has it keeps
-    it, since that never changes.
+    """Whether the revision's Service has no address: none needs one behind an Envoy of before, but one that
+    has it keeps it, since that never changes.
     """
     found = ctx.store.get(Key(SERVICE, view.namespace, target.name))
     unlike = found is not None and found["spec"].get("clusterIP") != build.HEADLESS

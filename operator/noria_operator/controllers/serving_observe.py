@@ -44,11 +44,13 @@ from noria_operator.kube.kinds import (
     PVC,
     Key,
 )
-from noria_operator.routers.source import by_service
+from noria_operator.routers.backends import backend
+from noria_operator.routers.source import by_envoy
 
 Json = dict[str, Any]
 Pods = Mapping[str, list[Json]]
 """By name of the revision."""
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _SHARED = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 
 
@@ -192,10 +194,14 @@ def _aborts(commands: Mapping[str, str], state: State) -> bool:
 
 
 def _ready(ctx: Context, obj: Json, pods: Pods) -> dict[str, int]:
-    """Pods that are ready and already among the endpoints that routers are given."""
+    """Pods that are ready and known to whoever divides requests: Envoy is told of pods, others look at the
+    endpoints of Services.
+    """
+    if by_envoy(obj):
+        return {name: sum(map(_takes_requests, each)) for name, each in pods.items()}
     meta = obj["metadata"]
     mine = {names.OWNER_UID_LABEL: meta["uid"]}  # which EndpointSlices take over from their Service
-    slices = by_service(ctx.store.list(ENDPOINTSLICE, meta["namespace"], mine))
+    slices = _by_service(ctx.store.list(ENDPOINTSLICE, meta["namespace"], mine))
     found = {}
     for name, each in pods.items():
         addresses = {
@@ -205,6 +211,18 @@ def _ready(ctx: Context, obj: Json, pods: Pods) -> dict[str, int]:
             if (endpoint.get("conditions") or {}).get("ready")
         }
         found[name] = min(len(addresses), sum(map(router.ready, each)))
+    return found
+
+
+def _takes_requests(pod: Json) -> bool:
+    known = backend(pod)
+    return known is not None and known.ready
+
+
+def _by_service(slices: Iterable[Json]) -> dict[str, list[Json]]:
+    found: dict[str, list[Json]] = {}
+    for each in slices:
+        found.setdefault(each["metadata"].get("labels", {}).get(SERVICE_NAME_LABEL, ""), []).append(each)
     return found
 
 

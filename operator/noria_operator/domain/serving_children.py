@@ -1,5 +1,5 @@
-"""The objects around the pods of a revision: Deployment and Service; and the Secret of a ModelDeployment's
-keys.
+"""The objects around the pods of a revision: Deployment, and Service where a router goes by one; and the
+Secret of a ModelDeployment's keys.
 
 Comes in: a revision, its recorded pod template, the owner's names. Goes out: bodies to apply or create.
 Invariants: a selector always holds the owner's uid, so that it never catches somebody else's pods; a
@@ -96,8 +96,8 @@ def service(
     grpc_port: int | None,
     headless: bool = False,
 ) -> Json:
-    """The Service of a revision, whose endpoints the router takes to balance by itself: one that reads them
-    needs no address of it (`headless`), which costs the API server more than the Service, and every node.
+    """The Service of a revision, for routers that know pods by Services. Where only its endpoints are read it
+    needs no address (`headless`), which costs the API server more than the Service, and every node.
     """
     ports: list[Json] = [{"name": "http", "port": 80, "targetPort": port, "protocol": "TCP"}]
     if grpc_port is not None:

@@ -65,14 +65,14 @@ class Bell:
 class Catalogue:
     """Configurations by namespace, made when first asked for and kept up to date while anybody waits."""
 
-    def __init__(self, store: ObjectStore, *, deployments: Hashable, slices: Hashable) -> None:
+    def __init__(self, store: ObjectStore, *, deployments: Hashable, pods: Hashable) -> None:
         self._store = store
-        self._deployments, self._slices = deployments, slices
+        self._deployments, self._pods = deployments, pods
         self._namespaces: dict[str, Namespace] = {}
         self._bells: dict[str, set[Bell]] = {}
         self._dirty: set[str] = set()
         self._rested = 0.0
-        self._position = [_highest(store.list(deployments)), _highest(store.list(slices))]
+        self._position = [_highest(store.list(deployments)), _highest(store.list(pods))]
         self._flush: asyncio.TimerHandle | None = None
         self._leave = store.subscribe(self._observe)
 
@@ -88,7 +88,7 @@ class Catalogue:
     @property
     def synced(self) -> bool:
         """Whether every object that a configuration is made of has been seen."""
-        return self._store.synced(self._deployments) and self._store.synced(self._slices)
+        return self._store.synced(self._deployments) and self._store.synced(self._pods)
 
     @property
     def position(self) -> Position:
@@ -98,7 +98,7 @@ class Catalogue:
     @property
     def known(self) -> Position:
         """How far the lists reach that the content was compared with."""
-        return self._store.position(self._deployments), self._store.position(self._slices)
+        return self._store.position(self._deployments), self._store.position(self._pods)
 
     def snapshot(self, namespace: str) -> Snapshot:
         """The configuration of a namespace as it was told last."""
@@ -111,8 +111,8 @@ class Catalogue:
         bell = Bell()
         if namespace not in self._namespaces:
             deployments = self._store.list(self._deployments, namespace)
-            slices = self._store.list(self._slices, namespace)
-            self._namespaces[namespace] = Namespace(namespace, deployments, slices)
+            pods = self._store.list(self._pods, namespace)
+            self._namespaces[namespace] = Namespace(namespace, deployments, pods)
         self._bells.setdefault(namespace, set()).add(bell)
         try:
             yield bell
@@ -124,14 +124,14 @@ class Catalogue:
 
     def _observe(self, event: Any, obj: Json) -> None:
         kind, meta = obj.get("kind"), obj["metadata"]
-        if kind not in {"ModelDeployment", "EndpointSlice"}:
+        if kind not in {"ModelDeployment", "Pod"}:
             return
         which = 0 if kind == "ModelDeployment" else 1
         self._position[which] = max(self._position[which], int(meta["resourceVersion"]))
         known = self._namespaces.get(meta.get("namespace", ""))
         if known is None:
             return
-        note = known.deployment if kind == "ModelDeployment" else known.slice
+        note = known.deployment if kind == "ModelDeployment" else known.pod
         if note(obj, gone=event == "DELETED"):
             self._dirty.add(meta["namespace"])
             if self._flush is None:

@@ -37,8 +37,11 @@ CERTIFICATES_ANNOTATION = f"{names.GROUP}/certificates"
 GUARDS_ANNOTATION = f"{names.GROUP}/guards"
 """On the pod template: digest of the rules by which it lets callers in."""
 DISCOVERY_ANNOTATION = f"{names.GROUP}/discovery"
-"""On the pod template: how its routers ask for their configuration. Pods that ask otherwise are replaced."""
-DISCOVERY = "delta"
+"""On the pod template: how its routers ask for their configuration."""
+DISCOVERY = "pods"
+"""By one stream, from operators alone that take endpoints from pods."""
+UNDERSTOOD = frozenset({DISCOVERY, "delta"})
+"""Pods that ask otherwise are replaced. `delta` ones ask operators of before too."""
 TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 """On the router's Deployment: the pod template as it was applied, as JSON."""
 
@@ -198,6 +201,11 @@ def drain_token(settings: Settings, namespace: str) -> str:
     return derive(settings.master_key, "router-drain", namespace).hex()[:32]
 
 
+def by_pods(made: Json) -> bool:
+    """Whether a router's pod, or a template of pods, asks only operators that take endpoints from pods."""
+    return bool((made["metadata"].get("annotations") or {}).get(DISCOVERY_ANNOTATION) == DISCOVERY)
+
+
 def _config(namespace: str, settings: Settings) -> str:
     want = Bootstrap(
         namespace=namespace,
@@ -230,7 +238,7 @@ def _kept_template(live: Json | None, settings: Settings) -> Json | None:
         }
     except (ValueError, KeyError, TypeError):
         return None
-    same = mounted == _mounted(settings) and notes.get(DISCOVERY_ANNOTATION) == DISCOVERY
+    same = mounted == _mounted(settings) and notes.get(DISCOVERY_ANNOTATION) in UNDERSTOOD
     return kept if same and annotations.get(RESTART_ANNOTATION, "") == done else None
 
 

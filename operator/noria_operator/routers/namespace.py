@@ -1,6 +1,6 @@
 """One namespace's configuration, kept up to date piece by piece.
 
-Comes in: its ModelDeployments and EndpointSlices, and each change of one. Goes out: a Snapshot, and the
+Comes in: its ModelDeployments and pods, and each change of one. Goes out: a Snapshot, and the
 names of what differs from the one before. Invariant: what a change costs depends on what changed, hardly on
 how much else the namespace holds.
 """
@@ -10,23 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from noria_operator.routers.backends import Arm, Backend, arm_of, arm_of_share, backend
 from noria_operator.routers.envoy import Snapshot, Touched, amended
-from noria_operator.routers.source import SERVICE_NAME_LABEL, by_envoy, routed
+from noria_operator.routers.source import by_envoy, routed
 
 Json = dict[str, Any]
 
 
 class Namespace:
-    """Objects as they were seen last, and the snapshot made of them."""
+    """Deployments as they were seen last, what matters of pods, and the snapshot made of them."""
 
-    def __init__(self, name: str, deployments: Iterable[Json], slices: Iterable[Json]) -> None:
+    def __init__(self, name: str, deployments: Iterable[Json], pods: Iterable[Json]) -> None:
         self._deployments: dict[str, Json] = {}
-        self._slices: dict[str, dict[str, Json]] = {}
-        self._services: dict[str, str] = {}
-        self._owners: dict[str, str] = {}
+        self._pods: dict[Arm, dict[str, Backend]] = {}
+        self._arms: dict[str, Arm] = {}
+        self._owners: dict[Arm, str] = {}
         self._dirty: set[str] = set()
-        for each in slices:
-            self.slice(each, gone=False)
+        for each in pods:
+            self.pod(each, gone=False)
         for each in deployments:
             self.deployment(each, gone=False)
         self.snapshot, _ = amended(Snapshot(name), self._read())
@@ -37,27 +38,28 @@ class Namespace:
         gone = gone or not by_envoy(obj)
         if gone and name not in self._deployments:
             return False
-        for share in _traffic(self._deployments.pop(name, {})):
-            self._owners.pop(share["name"], None)
+        for arm in _traffic(self._deployments.pop(name, {})):
+            self._owners.pop(arm, None)
         if not gone:
             self._deployments[name] = obj
-            self._owners.update({share["name"]: name for share in _traffic(obj)})
+            self._owners.update(dict.fromkeys(_traffic(obj), name))
         self._dirty.add(name)
         return True
 
-    def slice(self, obj: Json, *, gone: bool) -> bool:
-        """An EndpointSlice came, changed or went. Returns whether `update` has something to do."""
+    def pod(self, obj: Json, *, gone: bool) -> bool:
+        """A pod came, changed or went. Returns whether `update` has something to do."""
         name = obj["metadata"]["name"]
-        before = self._services.pop(name, "")
-        after = "" if gone else obj["metadata"].get("labels", {}).get(SERVICE_NAME_LABEL, "")
-        if before:
-            del self._slices[before][name]
-            if not self._slices[before]:
-                del self._slices[before]
-        if after:
-            self._slices.setdefault(after, {})[name] = obj
-            self._services[name] = after
-        owners = {self._owners[service] for service in (before, after) if service in self._owners}
+        before, after = self._arms.pop(name, None), None if gone else arm_of(obj)
+        had = self._pods[before].pop(name) if before else None
+        has = backend(obj) if after else None
+        if before and not self._pods[before]:
+            del self._pods[before]
+        if after and has:
+            self._pods.setdefault(after, {})[name] = has
+            self._arms[name] = after
+        if had == has and (before == after or has is None):
+            return False
+        owners = {self._owners[arm] for arm in (before, after) if arm in self._owners}
         self._dirty |= owners
         return bool(owners)
 
@@ -71,13 +73,12 @@ class Namespace:
         found = {}
         for name in dirty:
             obj = self._deployments.get(name)
-            found[name] = None if obj is None else routed(obj, self._slices_of(obj))
+            found[name] = None if obj is None else routed(obj, self._pods_of(obj))
         return found
 
-    def _slices_of(self, obj: Json) -> dict[str, list[Json]]:
-        shares = [share["name"] for share in _traffic(obj)]
-        return {name: list(self._slices[name].values()) for name in shares if name in self._slices}
+    def _pods_of(self, obj: Json) -> dict[Arm, list[Backend]]:
+        return {arm: list(self._pods[arm].values()) for arm in _traffic(obj) if arm in self._pods}
 
 
-def _traffic(deployment: Json) -> list[Json]:
-    return list(deployment.get("status", {}).get("traffic") or ())
+def _traffic(deployment: Json) -> list[Arm]:
+    return [arm_of_share(deployment, share) for share in deployment.get("status", {}).get("traffic") or ()]

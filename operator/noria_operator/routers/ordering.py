@@ -16,18 +16,22 @@ from noria_operator.routers.entrance import ENTRY
 from noria_operator.routers.envoy import NOTHING, Resource, Snapshot, Touched, endpoint_resource
 
 Position = tuple[int, int]
-"""The highest resourceVersion seen of a ModelDeployment and of an EndpointSlice."""
+"""The highest resourceVersion seen of a ModelDeployment and of a pod."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A resource's version as we write it: the position and the digest of the content."""
+    """A resource's version as we write it: the position and the digest of the content.
+
+    Operators of before have the number of an EndpointSlice in the second place, which says nothing about
+    pods, and take the rest for a digest; so that place is 0 here, and the pod's number is behind it.
+    """
 
     position: Position
     digest: str
 
     def __str__(self) -> str:
-        return f"{self.position[0]}.{self.position[1]}.{self.digest}"
+        return f"{self.position[0]}.0.{self.position[1]}-{self.digest}"
 
     @staticmethod
     def parse(text: str) -> Version:
@@ -35,7 +39,8 @@ class Version:
         parts = text.split(".")
         if len(parts) != 3 or not (parts[0].isdecimal() and parts[1].isdecimal()):
             return Version((0, 0), "")
-        return Version((int(parts[0]), int(parts[1])), parts[2])
+        pods, _, digest = parts[2].rpartition("-")
+        return Version((int(parts[0]), int(pods) if pods.isdecimal() else 0), digest)
 
 
 def newest(positions: Iterable[Position]) -> Position:

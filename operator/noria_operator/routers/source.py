@@ -1,34 +1,34 @@
 """From objects of the API server to RoutedDeployments.
 
-Comes in: ModelDeployments (hosts, timeout, and the traffic in their status) and EndpointSlices of the
-Services of their revisions. Goes out: RoutedDeployments. Invariants: nothing but specs, status and
-EndpointSlices is used, so every replica of the operator comes to the same configuration; a probe that fails
-everywhere does not leave a router without endpoints.
+Comes in: ModelDeployments (hosts, timeout, and the traffic in their status) and the pods of their revisions.
+Goes out: RoutedDeployments. Invariants: nothing but specs, status and pods is used, so every replica of the
+operator comes to the same configuration; a probe that fails everywhere does not leave a router without
+endpoints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from noria_operator.api import names
 from noria_operator.api.types import parse_duration
 from noria_operator.domain.access import enforced
+from noria_operator.routers.backends import Arm, Backend, arm_of_share
 from noria_operator.routers.traffic import Endpoint, RoutedDeployment
 
 Json = dict[str, Any]
 
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 DEFAULT_TIMEOUT = "30s"
 
 
-def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDeployment:
-    """One ModelDeployment; `slices` are the EndpointSlices of its namespace by Service."""
+def routed(deployment: Json, pods: Mapping[Arm, Sequence[Backend]]) -> RoutedDeployment:
+    """One ModelDeployment; `pods` are those of its namespace, or of its revisions alone."""
     spec, status = deployment.get("spec", {}), deployment.get("status", {})
     strategy = spec.get("strategy") or {}
     revisions = tuple((share["name"], int(share["weight"])) for share in status.get("traffic") or ())
     challenger = (status.get("candidate") or {}).get("name", "")
     shares: dict[str, Json] = {one["name"]: one for one in status.get("traffic") or ()}
+    mine = {name: pods.get(arm_of_share(deployment, one), ()) for name, one in shares.items()}
     reach: Json = shares.get(challenger, {})
     timeout = (spec.get("router") or {}).get("timeout", DEFAULT_TIMEOUT)
     return RoutedDeployment(
@@ -37,11 +37,9 @@ def routed(deployment: Json, slices: Mapping[str, Iterable[Json]]) -> RoutedDepl
         hosts=tuple(spec.get("hosts") or ()),
         revisions=revisions,
         timeout=parse_duration(timeout).total_seconds(),
-        endpoints=_taking(revisions, slices),
+        endpoints=_taking(revisions, mine),
         version=int(status.get("trafficVersion") or 0),
-        grpc=_taking(
-            [one for one in revisions if _may_speak_grpc(slices.get(one[0], ()))], slices, grpc=True
-        ),
+        grpc=_taking([one for one in revisions if _may_speak_grpc(mine[one[0]])], mine, grpc=True),
         challenger=challenger if reach else "",
         mirror=int(reach.get("mirror") or 0),
         match=_headers(reach),
@@ -73,24 +71,13 @@ def by_envoy(deployment: Json) -> bool:
     return bool((deployment["spec"].get("router") or {}).get("type", "Envoy") == "Envoy")
 
 
-def by_service(slices: Iterable[Json]) -> dict[str, list[Json]]:
-    """EndpointSlices by the name of their Service."""
-    found: dict[str, list[Json]] = {}
-    for each in slices:
-        service = each["metadata"].get("labels", {}).get(SERVICE_NAME_LABEL)
-        if service:
-            found.setdefault(service, []).append(each)
-    return found
-
-
-def _may_speak_grpc(slices: Iterable[Json]) -> bool:
+def _may_speak_grpc(pods: Sequence[Backend]) -> bool:
     """Whether there is a port for gRPC, or no pod yet that shows whether there will be one."""
-    shown = {port.get("name") for each in slices for port in each.get("ports") or ()}
-    return not shown or names.GRPC_PORT_NAME in shown
+    return not pods or any(pod.grpc is not None for pod in pods)
 
 
 def _taking(
-    revisions: Iterable[tuple[str, int]], slices: Mapping[str, Iterable[Json]], *, grpc: bool = False
+    revisions: Iterable[tuple[str, int]], pods: Mapping[str, Sequence[Backend]], *, grpc: bool = False
 ) -> dict[str, tuple[Endpoint, ...]]:
     """Endpoints by revision. While no version with weight has any, those with weight keep their unready pods.
 
@@ -98,51 +85,30 @@ def _taking(
     if it does not, the request fails as it would without. A version gets weight only once it was ready, so
     one that never was is given nothing.
     """
-    found = {name: endpoints(slices.get(name, ()), grpc=grpc) for name, _ in revisions}
+    found = {name: endpoints(pods[name], grpc=grpc) for name, _ in revisions}
     weighted = [name for name, weight in revisions if weight > 0]
     if any(found[name] for name in weighted):
         return found
-    return found | {name: _unready(slices.get(name, ()), grpc=grpc) for name in weighted}
+    return found | {name: _unready(pods[name], grpc=grpc) for name in weighted}
 
 
-def endpoints(slices: Iterable[Json], *, grpc: bool = False) -> tuple[Endpoint, ...]:
+def endpoints(pods: Iterable[Backend], *, grpc: bool = False) -> tuple[Endpoint, ...]:
     """The pods that take new requests: the ready ones; if there are none, those that end but still serve.
 
     The same rule as kube-proxy's (KEP-1669). A pod in its lame duck finishes what it has, and is given new
     requests only when nobody else is there.
     """
-    ready: set[Endpoint] = set()
-    ending: set[Endpoint] = set()
-    for place, conditions in _pods(slices, grpc=grpc):
-        if conditions.get("ready", True):
-            ready.add(place)
-        elif conditions.get("serving") and conditions.get("terminating"):
-            ending.add(place)
-    return tuple(sorted(ready or ending))
+    serving = [pod for pod in pods if pod.serving]
+    ready = _places((pod for pod in serving if not pod.ending), grpc=grpc)
+    return ready or _places(serving, grpc=grpc)
 
 
-def _unready(slices: Iterable[Json], *, grpc: bool) -> tuple[Endpoint, ...]:
+def _unready(pods: Iterable[Backend], *, grpc: bool) -> tuple[Endpoint, ...]:
     """The pods that are not ready and are not being deleted either."""
-    unready = {
-        place
-        for place, conditions in _pods(slices, grpc=grpc)
-        if not conditions.get("ready", True) and not conditions.get("terminating")
-    }
-    return tuple(sorted(unready))
+    return _places((pod for pod in pods if not pod.serving and not pod.ending), grpc=grpc)
 
 
-def _pods(slices: Iterable[Json], *, grpc: bool) -> Iterator[tuple[Endpoint, Json]]:
-    """Address and conditions of every pod that has an address, at its port for gRPC or its other one."""
-    for each in slices:
-        ports = [
-            port["port"]
-            for port in each.get("ports") or ()
-            if port.get("port") and (port.get("name") == names.GRPC_PORT_NAME) is grpc
-        ]
-        for endpoint in each.get("endpoints") or ():
-            conditions = endpoint.get("conditions") or {}
-            yield from (
-                ((address, port), conditions)
-                for address in endpoint.get("addresses", ())[:1]
-                for port in ports[:1]
-            )
+def _places(pods: Iterable[Backend], *, grpc: bool) -> tuple[Endpoint, ...]:
+    """Address of each pod that has one, at its port for gRPC or its other one."""
+    found = ((pod.address, pod.grpc if grpc else pod.http) for pod in pods)
+    return tuple(sorted({(address, port) for address, port in found if port is not None}))

@@ -1,8 +1,8 @@
 """What a router must know, as values: which ModelDeployment sends how much to which revision.
 
-Comes in: names, hosts and weights (from ModelDeployments) and endpoints (from EndpointSlices). Goes
-out: the weights to send. Invariants: effective weights are integers from 0 to 100 whose sum is 100, and none
-stands on a cluster without endpoints while another cluster with a configured weight has some.
+Comes in: names, hosts and weights (from ModelDeployments) and endpoints (from pods). Goes out: the weights to
+send. Invariants: effective weights are integers from 0 to 100 whose sum is 100, and none stands on a cluster
+without endpoints while another cluster with a configured weight has some.
 """
 
 from __future__ import annotations

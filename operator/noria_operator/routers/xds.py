@@ -19,7 +19,7 @@ from collections.abc import Callable, Hashable
 
 from aiohttp import web
 
-from noria_operator.domain.keys import router_token, same_token
+from noria_operator.domain.keys import router_tokens, same_token
 from noria_operator.routers import discovery
 from noria_operator.routers.catalogue import Catalogue, ObjectStore
 from noria_operator.routers.stream import Stream, heard
@@ -39,15 +39,15 @@ def app(
     *,
     master_key: Callable[[], bytes],
     deployments: Hashable,
-    slices: Hashable,
+    pods: Hashable,
 ) -> web.Application:
-    """The application; `deployments` and `slices` are the store's kinds of ModelDeployment and EndpointSlice,
+    """The application; `deployments` and `pods` are the store's kinds of ModelDeployment and Pod,
     `master_key` gives the key that is in force now.
 
     To be run with `access_log=None`.
     """
     application = web.Application()
-    server = Server(Catalogue(store, deployments=deployments, slices=slices), master_key)
+    server = Server(Catalogue(store, deployments=deployments, pods=pods), master_key)
     application.router.add_post(discovery.PATH, server.answer)
     application.router.add_post("/v3/discovery:{kind}", _replaced)
     application.on_shutdown.append(server.close)
@@ -87,7 +87,7 @@ class Server:
         token = first.metadata.get("token", "")
 
         def proved() -> bool:
-            return same_token(token, router_token(self._master_key(), namespace))
+            return any(same_token(token, one) for one in router_tokens(self._master_key(), namespace))
 
         if not proved():
             logger.warning("router refused", extra={"namespace": namespace, "node": first.node})

@@ -28,6 +28,7 @@ from noria_operator.kube.kinds import (
     MODELVERSION,
     POD,
     PVC,
+    SERVICE,
     Key,
     Kind,
 )
@@ -86,17 +87,20 @@ class ServingApi(Api):
         )
 
     def run_pods(self) -> None:
-        """Every Deployment has all its pods, ready and among the endpoints; others are gone."""
+        """Every Deployment has all its pods, ready and among the endpoints of a Service of its name; others
+        are gone.
+        """
         for key in [key for key in self.objects if key.kind in (POD, ENDPOINTSLICE)]:
             del self.objects[key]
         for number, workload in enumerate(self.all(DEPLOYMENT)):
             name = workload["metadata"]["name"]
-            labels = workload["spec"]["template"]["metadata"]["labels"]
+            template = workload["spec"]["template"]
             count = workload["spec"].get("replicas", 1)
             ips = [f"10.0.{number}.{index + 1}" for index in range(count)]
             for index, ip in enumerate(ips):
-                self.put(POD, _pod(f"{name}-{index}", labels, ip))
-            self.put(ENDPOINTSLICE, _slice(name, labels, ips))
+                self.put(POD, _pod(f"{name}-{index}", template, ip))
+            if Key(SERVICE, NAMESPACE, name) in self.objects:
+                self.put(ENDPOINTSLICE, _slice(name, template["metadata"]["labels"], ips))
 
 
 @dataclass
@@ -202,11 +206,11 @@ def _object(kind: Kind, meta: Json, **parts: Any) -> Json:
     return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **parts}
 
 
-def _pod(name: str, labels: Json, ip: str) -> Json:
+def _pod(name: str, template: Json, ip: str) -> Json:
     ready = [{"type": "Ready", "status": "True"}]
-    meta = {"name": name, "namespace": NAMESPACE, "uid": name, "labels": labels}
+    meta = {**template["metadata"], "name": name, "namespace": NAMESPACE, "uid": name}
     status = {"phase": "Running", "podIP": ip, "conditions": ready}
-    return _object(POD, meta, spec={}, status=status)
+    return _object(POD, meta, spec=template["spec"], status=status)
 
 
 def _slice(name: str, labels: Json, ips: list[str]) -> Json:

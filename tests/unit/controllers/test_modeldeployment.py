@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.unit.controllers.serving_api import (
     KEY,
+    NAME,
     NAMESPACE,
     Routers,
     ServingApi,
@@ -22,8 +23,9 @@ from tests.unit.controllers.serving_api import (
     settle,
     started,
 )
-from tests.unit.controllers.training_api import Crash, minutes
+from tests.unit.controllers.training_api import Crash, as_sent, minutes
 
+from noria_operator.api import names
 from noria_operator.controllers import modeldeployment, routing_envoy
 from noria_operator.domain import serving as serving_domain
 from noria_operator.domain.keys import KEY_AHEAD, KEY_PERIOD, key_period, period_start
@@ -42,6 +44,7 @@ from noria_operator.kube.kinds import (
     Kind,
 )
 from noria_operator.kube.metrics import ROLLBACKS
+from noria_operator.routers import children
 
 Json = dict[str, Any]
 STEPS = {"steps": [{"weight": 50, "duration": "10s"}], "keepPrevious": "1m"}
@@ -140,39 +143,53 @@ async def test_a_first_version_waits_for_nothing_that_no_pod_needs_yet(tmp_path:
     assert keys[0] < promoted < keys[1]
 
 
-@pytest.mark.parametrize(
-    ("router", "address", "wanted"),
-    [
-        ("Envoy", None, "None"),
-        ("Envoy", "10.96.0.7", None),
-        ("Envoy", "None", "None"),
-        ("Service", None, None),
-    ],
-)
-async def test_only_routers_that_read_endpoints_do_without_an_address_and_one_that_is_there_stays(
-    router: str, address: str | None, wanted: str | None, tmp_path: Path
+def asking(api: ServingApi, discovery: str, kind: Kind = DEPLOYMENT) -> None:
+    """How the router's pods, or its only pod, ask for their configuration."""
+    name = "noria-router" if kind == DEPLOYMENT else "noria-router-0"
+    found = as_sent(api.objects[Key(kind, NAMESPACE, name)])
+    made = found["spec"]["template"] if kind == DEPLOYMENT else found
+    made["metadata"]["annotations"][children.DISCOVERY_ANNOTATION] = discovery
+    api.put(kind, found)
+
+
+def services(api: ServingApi) -> dict[str, str]:
+    """Addresses of versions' Services, by version."""
+    found = (one for one in api.all(SERVICE) if names.VERSION_LABEL in one["metadata"]["labels"])
+    return {one["metadata"]["labels"][names.VERSION_LABEL]: one["spec"].get("clusterIP") for one in found}
+
+
+async def test_behind_envoy_a_version_has_no_service(tmp_path: Path) -> None:
+    api, _ = await canary(tmp_path)
+    assert services(api) == {}
+    assert {key.name for key in api.objects if key.kind == SERVICE} == {NAME, "noria-router"}
+
+
+@pytest.mark.parametrize("kind", [DEPLOYMENT, POD])
+async def test_a_version_has_a_service_while_operators_of_before_may_answer_a_router(
+    tmp_path: Path, kind: Kind
 ) -> None:
-    api = cluster(router={"type": router})
-    claim(api, "ReadWriteMany")
-    routers, sent = Routers(api), []
-    approve(api, 1)
-    await settle(api, routers, tmp_path, passes=1)
-    name = api.status["candidate"]["name"]
-    found = api.objects[Key(SERVICE, NAMESPACE, name)]
-    found["spec"].pop("clusterIP", None)
-    found["spec"] |= {} if address is None else {"clusterIP": address}
-    if address is None:
-        del api.objects[Key(SERVICE, NAMESPACE, name)]
-    apply = api.apply
-
-    async def seen(kind: Kind, namespace: str, body: Json, **options: Any) -> Json:
-        if kind == SERVICE and body["metadata"]["name"] == name:
-            sent.append(body["spec"].get("clusterIP"))
-        return await apply(kind, namespace, body, **options)
-
-    api.apply = seen  # type: ignore[method-assign]
+    api, routers = await canary(tmp_path)
+    asking(api, "delta", kind)
     await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
-    assert sent[-1] == wanted
+    assert services(api) == {"flights-1": "None", "flights-2": "None"}, "without an address"
+    before = api.version
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert api.version == before
+
+
+async def test_services_of_before_stay_as_they_are_and_go_with_their_version(tmp_path: Path) -> None:
+    api, routers = await canary(tmp_path)
+    asking(api, "delta")
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    for one in api.all(SERVICE):
+        one["spec"]["clusterIP"] = "10.96.0.7"  # as a still earlier Noria left them
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert services(api) == {"flights-1": "10.96.0.7", "flights-2": "10.96.0.7"}
+    asking(api, children.DISCOVERY)
+    api.run_pods()
+    say(api, "abort", "1")
+    await settle(api, routers, tmp_path)
+    assert services(api) == {"flights-1": "10.96.0.7"}
 
 
 async def test_the_next_feedback_key_comes_in_time_and_restarts_no_pod(tmp_path: Path) -> None:

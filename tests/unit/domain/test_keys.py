@@ -16,6 +16,7 @@ from noria_operator.domain.keys import (
     period_start,
     periods_wanted,
     router_token,
+    router_tokens,
     same_token,
 )
 
@@ -80,3 +81,12 @@ def test_the_next_key_is_wanted_three_days_before_its_time() -> None:
 def test_a_router_token_opens_its_own_namespace_only() -> None:
     assert same_token(router_token(MASTER, "prod"), router_token(MASTER, "prod"))
     assert not same_token(router_token(MASTER, "prod"), router_token(MASTER, "dev"))
+
+
+def test_routers_of_before_are_answered_and_routers_of_now_show_nothing_that_operators_of_before_take() -> (
+    None
+):
+    before = derive(MASTER, "router", "prod").hex()
+    assert before in router_tokens(MASTER, "prod")
+    assert router_token(MASTER, "prod") in router_tokens(MASTER, "prod")
+    assert router_token(MASTER, "prod") != before

@@ -80,6 +80,19 @@ def test_a_router_of_before_delta_discovery_is_replaced_once() -> None:
     assert children.deployment("shop", [owner("m")], SETTINGS, live=created(after)) == after
 
 
+def test_routers_that_also_ask_operators_of_before_stay_until_somebody_restarts_them() -> None:
+    before = running()
+    kept = json.loads(before["metadata"]["annotations"][children.TEMPLATE_ANNOTATION])
+    kept["metadata"]["annotations"][children.DISCOVERY_ANNOTATION] = "delta"
+    before["metadata"]["annotations"][children.TEMPLATE_ANNOTATION] = json.dumps(kept)
+    template = children.deployment("shop", [owner("m")], SETTINGS, live=before)["spec"]["template"]
+    assert template == kept
+    assert not children.by_pods(template)
+    asked = created(before, annotations={children.RESTART_ANNOTATION: "1"})
+    after = children.deployment("shop", [owner("m")], SETTINGS, live=asked)["spec"]["template"]
+    assert children.by_pods(after)
+
+
 def test_an_upgrade_of_the_operator_leaves_running_pods_alone() -> None:
     live = running()
     newer = Settings(

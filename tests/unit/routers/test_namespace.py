@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.routers import namespace
+from noria_operator.routers.backends import by_arm
 from noria_operator.routers.discovery import Kind
 from noria_operator.routers.envoy import Snapshot, snapshot
 from noria_operator.routers.namespace import Namespace
-from noria_operator.routers.source import by_envoy, by_service, routed
+from noria_operator.routers.source import by_envoy, routed
 
 Json = dict[str, Any]
 
@@ -20,25 +21,29 @@ Json = dict[str, Any]
 def deployment(
     name: str, *, host: str = "", preview: bool = False, kind: str = "Envoy", weight: int = 10
 ) -> Json:
-    traffic = [{"name": f"{name}-1", "weight": 100 - weight}, {"name": f"{name}-2", "weight": weight}]
+    shares = ((1, 100 - weight), (2, weight))
+    traffic = [
+        {"name": f"{name}-{n}", "version": f"v-{n}", "revision": str(n), "weight": part} for n, part in shares
+    ]
     spec: Json = {"model": name, "hosts": [host] if host else [], "router": {"type": kind}}
     spec["strategy"] = {"preview": preview}
-    meta = {"name": name, "namespace": "shop", "creationTimestamp": f"2026-01-0{len(name)}T00:00:00Z"}
+    made = f"2026-01-0{len(name)}T00:00:00Z"
+    meta = {"name": name, "namespace": "shop", "uid": name, "creationTimestamp": made}
     return {"kind": "ModelDeployment", "metadata": meta, "spec": spec, "status": {"traffic": traffic}}
 
 
-def pods(service: str, address: str, *, ready: bool = True, number: int = 0) -> Json:
-    meta = {
-        "name": f"{service}-{number}",
-        "namespace": "shop",
-        "labels": {"kubernetes.io/service-name": service},
-    }
-    endpoints = [{"addresses": [address], "conditions": {"ready": ready}}]
+def pod(owner: str, revision: int, address: str, *, ready: bool = True, number: int = 0) -> Json:
+    labels = {"owner-uid": owner, "version": f"v-{revision}", "revision": str(revision)}
     return {
-        "kind": "EndpointSlice",
-        "metadata": meta,
-        "ports": [{"name": "http", "port": 1}],
-        "endpoints": endpoints,
+        "kind": "Pod",
+        "metadata": {
+            # One of its name may come back with another revision.
+            "name": f"{owner}-{number}",
+            "namespace": "shop",
+            "labels": {f"noria.dev/{name}": value for name, value in labels.items()},
+        },
+        "spec": {"containers": [{"ports": [{"name": "http", "containerPort": 1}]}]},
+        "status": {"podIP": address, "conditions": [{"type": "Ready", "status": str(ready)}]},
     }
 
 
@@ -54,11 +59,11 @@ CHANGES = st.one_of(
         weight=st.sampled_from([0, 10]),
     ),
     st.builds(
-        lambda gone, name, revision, **more: (pods(f"{name}-{revision}", **more), gone),
+        lambda gone, *args, **more: (pod(*args, **more), gone),
         st.booleans(),
         st.sampled_from([*NAMES, "nobody"]),
         st.integers(1, 2),
-        address=st.sampled_from(["10.0.0.1", "10.0.0.2"]),
+        address=st.sampled_from(["", "10.0.0.1", "10.0.0.2"]),
         ready=st.booleans(),
         number=st.integers(0, 1),
     ),
@@ -77,7 +82,7 @@ def test_whatever_happens_it_is_as_if_made_anew_and_all_that_differs_is_told(
             objects.pop(key, None)
             if not gone:
                 objects[key] = obj
-            note = made.deployment if obj["kind"] == "ModelDeployment" else made.slice
+            note = made.deployment if obj["kind"] == "ModelDeployment" else made.pod
             note(obj, gone=gone)
         before = made.snapshot
         touched = made.update()
@@ -90,11 +95,11 @@ def test_whatever_happens_it_is_as_if_made_anew_and_all_that_differs_is_told(
 
 
 def anew(objects: dict[tuple[str, str], Json]) -> Snapshot:
-    slices = by_service(each for (kind, _), each in objects.items() if kind == "EndpointSlice")
+    pods = by_arm(each for (kind, _), each in objects.items() if kind == "Pod")
     deployments = [
         each for (kind, _), each in objects.items() if kind == "ModelDeployment" and by_envoy(each)
     ]
-    return snapshot("shop", [routed(each, slices) for each in deployments])
+    return snapshot("shop", [routed(each, pods) for each in deployments])
 
 
 def test_a_changed_deployment_and_its_changed_pods_are_read_anew_and_no_other(
@@ -102,15 +107,15 @@ def test_a_changed_deployment_and_its_changed_pods_are_read_anew_and_no_other(
 ) -> None:
     read: list[str] = []
 
-    def reading(deployment: Json, slices: Any) -> Any:
+    def reading(deployment: Json, pods: Any) -> Any:
         read.append(deployment["metadata"]["name"])
-        return routed(deployment, slices)
+        return routed(deployment, pods)
 
     monkeypatch.setattr(namespace, "routed", reading)
-    made = Namespace("shop", [deployment("a"), deployment("bb")], [pods("a-1", "10.0.0.1")])
+    made = Namespace("shop", [deployment("a"), deployment("bb")], [pod("a", 1, "10.0.0.1")])
     assert sorted(read) == ["a", "bb"]
     first = made.snapshot
-    assert made.slice(pods("a-1", "10.0.0.2"), gone=False)
+    assert made.pod(pod("a", 1, "10.0.0.2"), gone=False)
     assert made.update() == {
         Kind.CLUSTERS: {"a-1", "a-2", "a-2_grpc"},
         Kind.ENDPOINTS: {"a-1", "a-2", "a-2_grpc"},
@@ -119,7 +124,10 @@ def test_a_changed_deployment_and_its_changed_pods_are_read_anew_and_no_other(
     assert read[2:] == ["a"]
     assert made.snapshot.endpoints["a-1"] != first.endpoints["a-1"]
     assert made.snapshot.scopes == first.scopes
-    assert not made.slice(pods("nobody-1", "10.0.0.3"), gone=False), "pods of no router's change nothing"
+    assert not made.pod(pod("nobody", 1, "10.0.0.3"), gone=False), "pods of no router's change nothing"
+    told = pod("a", 1, "10.0.0.2")
+    told["status"]["containerStatuses"] = [{"name": "server", "restartCount": 1}]
+    assert not made.pod(told, gone=False), "most of what is told of a pod is nothing to a router"
     assert made.deployment(deployment("bb", weight=20), gone=False)
     made.update()
     assert read[3:] == ["bb"]

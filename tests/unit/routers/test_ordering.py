@@ -39,9 +39,15 @@ def test_a_list_that_reaches_further_makes_up_for_an_object_that_was_deleted_uns
 
 
 @given(st.integers(0), st.integers(0), st.text("0123456789abcdef", min_size=1))
-def test_a_version_is_read_back_as_it_was_written(deployments: int, slices: int, digest: str) -> None:
-    version = Version((deployments, slices), digest)
+def test_a_version_is_read_back_as_it_was_written(deployments: int, pods: int, digest: str) -> None:
+    version = Version((deployments, pods), digest)
     assert Version.parse(str(version)) == version
+
+
+def test_operators_of_before_and_of_now_hold_each_other_to_what_both_count() -> None:
+    """Theirs is `deployments.slices.digest`: they split at dots; numbers of slices say nothing of pods."""
+    assert Version.parse("7.9.abc") == Version((7, 0), "abc")
+    assert str(Version((7, 9), "abc")).split(".")[:2] == ["7", "0"]
 
 
 @pytest.mark.parametrize("text", ["", "1", "1.2", "a.2.c", "1.2.c.d", "-1.2.c", "1.²x.c"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noria_operator.routers.source import by_service, endpoints, routed
+from noria_operator.api import names
+from noria_operator.routers.backends import Backend, backend, by_arm
+from noria_operator.routers.source import endpoints, routed
 from noria_operator.routers.traffic import RoutedDeployment, effective, in_order
 
 POD = ("10.0.0.1", 8080)
@@ -55,18 +58,62 @@ def test_sent_weights_are_integers_with_sum_100_and_never_on_a_dead_cluster(
         assert {name for name, weight in sent.items() if weight} <= living
 
 
-def slice_of(*pods: tuple[str, dict[str, bool]], service: str = "m-1", port: int = 8080) -> dict[str, object]:
+Json = dict[str, Any]
+
+READY, ENDING, GONE, STARTING = "ready", "ending", "gone", "starting"
+PORTS = {"http": 8080}
+
+
+def pod(address: str, state: str, revision: str = "m-1", *, ports: dict[str, int] = PORTS) -> Json:
+    """As the API server has it; GONE ends without passing its probe."""
+    whose = {"owner-uid": "u", "version": f"v-{revision}", "revision": revision}
+    labels = {f"noria.dev/{name}": value for name, value in whose.items()}
+    ending = {"deletionTimestamp": "2026-01-01T00:00:00Z"} if state in (ENDING, GONE) else {}
+    named = [{"name": name, "containerPort": port} for name, port in ports.items()]
+    passes = "True" if state in (READY, ENDING) else "False"
     return {
-        "metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}},
-        "ports": [{"port": port}],
-        "endpoints": [{"addresses": [ip], "conditions": conditions} for ip, conditions in pods],
+        "metadata": {"name": f"{revision}-{address}", "labels": labels, **ending},
+        "spec": {"containers": [{"name": "server", "ports": named}, {"name": "sidecar"}]},
+        "status": {
+            "phase": "Running",
+            "podIP": address,
+            "conditions": [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": passes}],
+        },
     }
 
 
-READY = {"ready": True, "serving": True, "terminating": False}
-ENDING = {"ready": False, "serving": True, "terminating": True}
-GONE = {"ready": False, "serving": False, "terminating": True}
-STARTING = {"ready": False, "serving": False, "terminating": False}
+def share(revision: str, weight: int, **more: Any) -> Json:
+    return {"name": revision, "version": f"v-{revision}", "revision": revision, "weight": weight, **more}
+
+
+def body(*shares: Json, **status: Any) -> Json:
+    meta = {"name": "m", "namespace": "shop", "uid": "u"}
+    return {"metadata": meta, "spec": {"model": "m"}, "status": {"traffic": list(shares), **status}}
+
+
+def test_what_routers_know_of_a_pod_is_what_its_endpoint_would_say() -> None:
+    """Cases of Kubernetes' own tests of EndpointSlices: conditions, ended pods and missing addresses."""
+    place = ("10.0.0.1", 8080, None)
+    assert backend(pod("10.0.0.1", READY)) == Backend(*place, serving=True, ending=False)
+    assert backend(pod("10.0.0.1", ENDING)) == Backend(*place, serving=True, ending=True)
+    assert backend(pod("10.0.0.1", STARTING)) == Backend(*place, serving=False, ending=False)
+    assert backend(pod("10.0.0.1", GONE)) == Backend(*place, serving=False, ending=True)
+    for phase, address in (("Succeeded", "10.0.0.1"), ("Failed", "10.0.0.1"), ("Pending", "")):
+        one = pod(address, READY)
+        one["status"]["phase"] = phase
+        assert backend(one) is None
+    bare = {**pod("", STARTING), "status": {}}
+    assert backend(bare) is None
+    unprobed = pod("10.0.0.1", READY)
+    del unprobed["status"]["conditions"]
+    assert backend(unprobed) == Backend(*place, serving=False, ending=False)
+
+
+def test_a_port_is_that_of_the_first_container_that_names_it() -> None:
+    """As Kubernetes finds a Service's port: another container's port of another name is nobody's."""
+    one = pod("10.0.0.1", READY, ports={"counters": 9, "grpc": 8082, "http": 8080})
+    one["spec"]["containers"][1]["ports"] = [{"name": "http", "containerPort": 1}, {"containerPort": 2}]
+    assert backend(one) == Backend("10.0.0.1", 8080, 8082, serving=True, ending=False)
 
 
 @pytest.mark.parametrize(
@@ -76,36 +123,39 @@ STARTING = {"ready": False, "serving": False, "terminating": False}
         ([("10.0.0.1", READY), ("10.0.0.2", ENDING)], ["10.0.0.1"]),
         ([("10.0.0.1", ENDING), ("10.0.0.2", STARTING)], ["10.0.0.1"]),
         ([("10.0.0.1", GONE)], []),
-        ([("10.0.0.1", {})], ["10.0.0.1"]),
         ([], []),
     ],
 )
 def test_ready_pods_get_requests_and_ending_ones_only_when_nobody_else_is_there(
-    pods: list[tuple[str, dict[str, bool]]], expected: list[str]
+    pods: list[tuple[str, str]], expected: list[str]
 ) -> None:
-    assert [ip for ip, _ in endpoints([slice_of(*pods)])] == expected
+    found = [one for each in pods if (one := backend(pod(*each)))]
+    assert [ip for ip, _ in endpoints(found)] == expected
 
 
-def test_endpoints_come_from_all_slices_of_the_service_and_from_no_other() -> None:
-    slices = [
-        slice_of(("10.0.0.2", READY)),
-        slice_of(("10.0.0.1", READY)),
-        slice_of(("10.0.0.3", READY), service="m-2"),
-        {"metadata": {"name": "unlabelled"}, "ports": None, "endpoints": None},
-    ]
-    assert endpoints(by_service(slices)["m-1"]) == (("10.0.0.1", 8080), ("10.0.0.2", 8080))
+def test_pods_are_found_by_whose_they_are_and_what_they_serve() -> None:
+    others = [pod("10.0.0.3", READY, "m-2"), pod("10.0.0.4", READY), pod("10.0.0.5", READY)]
+    others[1]["metadata"]["labels"]["noria.dev/owner-uid"] = "one of this name that is gone"
+    others[2]["metadata"]["labels"].pop("noria.dev/revision")  # somebody took it out to look at it
+    unlabelled = {**pod("10.0.0.6", READY), "metadata": {"name": "unlabelled"}}
+    pods = by_arm([pod("10.0.0.2", READY), *others, unlabelled, pod("10.0.0.1", READY)])
+    found = routed(body(share("m-1", 100)), pods)
+    assert found.endpoints == {"m-1": (("10.0.0.1", 8080), ("10.0.0.2", 8080))}
+
+
+def test_a_long_name_of_a_version_is_found_by_its_label() -> None:
+    long = "m" * 70
+    label = names.fit(long)
+    one = pod("10.0.0.1", READY)
+    one["metadata"]["labels"]["noria.dev/version"] = label
+    found = routed(body({**share("m-1", 100), "version": long}), by_arm([one]))
+    assert found.endpoints == {"m-1": (("10.0.0.1", 8080),)}
 
 
 def test_a_model_deployment_is_routed_by_its_status() -> None:
-    body = {
-        "metadata": {"name": "m", "namespace": "shop"},
-        "spec": {"model": "flights", "hosts": ["x.example.com"], "router": {"timeout": "1m30s"}},
-        "status": {
-            "traffic": [{"name": "m-1", "weight": 90}, {"name": "m-2", "weight": 10}],
-            "trafficVersion": 7,
-        },
-    }
-    found = routed(body, by_service([slice_of(("10.0.0.1", READY))]))
+    deployment = body(share("m-1", 90), share("m-2", 10), trafficVersion=7)
+    deployment["spec"] = {"model": "flights", "hosts": ["x.example.com"], "router": {"timeout": "1m30s"}}
+    found = routed(deployment, by_arm([pod("10.0.0.1", READY)]))
     assert found == RoutedDeployment(
         name="m",
         hosts=("x.example.com",),
@@ -146,34 +196,29 @@ def test_without_pods_of_the_champion_arms_share_what_it_had() -> None:
 
 def test_arms_and_ranges_come_from_the_status() -> None:
     header = [{"name": "x-team", "value": "b"}]
-    status = {
-        "stable": {"name": "m-1"},
-        "candidate": {"name": "m-2"},
-        "others": [{"name": "m-3"}],
-        "traffic": [
-            {"name": "m-1", "weight": 70, "ranges": "0-49,60-79"},
-            {"name": "m-2", "weight": 20, "ranges": "80-99"},
-            {"name": "m-3", "weight": 10, "ranges": "50-59", "match": header},
-        ],
-    }
-    found = routed({"metadata": {"name": "m"}, "spec": {"model": "m"}, "status": status}, {})
+    deployment = body(
+        share("m-1", 70, ranges="0-49,60-79"),
+        share("m-2", 20, ranges="80-99"),
+        share("m-3", 10, ranges="50-59", match=header),
+        stable={"name": "m-1"},
+        candidate={"name": "m-2"},
+        others=[{"name": "m-3"}],
+    )
+    found = routed(deployment, {})
     assert (found.challenger, found.champion) == ("m-2", "m-1")
     assert found.arms == (("m-3", (("x-team", "b"),)),)
     assert found.ranges == (("m-1", 0, 49), ("m-1", 60, 79), ("m-2", 80, 99), ("m-3", 50, 59))
 
 
 def test_ports_for_grpc_go_by_their_name_and_unknown_ones_may_still_come() -> None:
-    both = slice_of(("10.0.0.1", READY), ("10.0.0.2", STARTING))
-    both["ports"] = [{"name": "grpc", "port": 8082}, {"name": "http", "port": 8080}]
-    old = slice_of(("10.0.0.3", READY), service="m-2")
-    empty = {**slice_of(service="m-3"), "ports": []}
-    traffic = [{"name": f"m-{number}", "weight": 0} for number in (2, 3, 4)]
-    body = {
-        "metadata": {"name": "m", "namespace": "shop"},
-        "spec": {},
-        "status": {"traffic": [{"name": "m-1", "weight": 100}, *traffic]},
-    }
-    found = routed(body, by_service([both, old, empty]))
+    both = {"grpc": 8082, "http": 8080}
+    pods = [
+        pod("10.0.0.1", READY, ports=both),
+        pod("10.0.0.2", STARTING, ports=both),
+        pod("10.0.0.3", READY, "m-2"),
+        pod("", STARTING, "m-3"),
+    ]
+    found = routed(body(share("m-1", 100), *(share(f"m-{n}", 0) for n in (2, 3, 4))), by_arm(pods))
     assert found.grpc == {"m-1": (("10.0.0.1", 8082),), "m-3": (), "m-4": ()}
     assert found.endpoints["m-1"] == (("10.0.0.1", 8080),)
     assert found.endpoints["m-2"] == (("10.0.0.3", 8080),)
@@ -195,37 +240,30 @@ def test_ports_for_grpc_go_by_their_name_and_unknown_ones_may_still_come() -> No
 )
 def test_pods_that_were_ready_keep_their_requests_while_no_version_with_weight_has_a_ready_one(
     weights: dict[str, int],
-    one: list[dict[str, bool]],
-    two: list[dict[str, bool]],
+    one: list[str],
+    two: list[str],
     expected: dict[str, int],
 ) -> None:
-    traffic = [{"name": name, "weight": weight} for name, weight in weights.items()]
-    body = {"metadata": {"name": "m"}, "spec": {"model": "m"}, "status": {"traffic": traffic}}
-    pods = {"m-1": one, "m-2": two}
-    slices = [
-        slice_of(*[(f"10.0.{row}.{column}", state) for column, state in enumerate(states)], service=name)
-        for row, (name, states) in enumerate(pods.items())
+    pods = [
+        pod(f"10.0.{row}.{column}", state, name)
+        for row, (name, states) in enumerate([("m-1", one), ("m-2", two)])
+        for column, state in enumerate(states)
     ]
-    found = routed(body, by_service(slices))
+    found = routed(body(*(share(*each) for each in weights.items())), by_arm(pods))
     assert {name: len(places) for name, places in found.endpoints.items()} == expected
 
 
 def test_a_first_version_that_was_never_ready_is_given_nothing() -> None:
-    body = {"metadata": {"name": "m"}, "spec": {"model": "m"}, "status": {"traffic": []}}
-    assert routed(body, by_service([slice_of(("10.0.0.1", STARTING))])).endpoints == {}
+    assert routed(body(), by_arm([pod("10.0.0.1", STARTING)])).endpoints == {}
 
 
 def test_a_probe_that_fails_everywhere_changes_nothing_for_the_router() -> None:
     """The very same endpoints: not even an update is sent."""
-    body = {
-        "metadata": {"name": "m"},
-        "spec": {"model": "m"},
-        "status": {"traffic": [{"name": "m-1", "weight": 100}]},
-    }
-    well, sick = [slice_of(("10.0.0.1", state), ("10.0.0.2", state)) for state in (READY, STARTING)]
-    assert routed(body, by_service([well])) == routed(body, by_service([sick]))
+    served = body(share("m-1", 100))
+    well, sick = [by_arm([pod("10.0.0.1", state), pod("10.0.0.2", state)]) for state in (READY, STARTING)]
+    assert routed(served, well) == routed(served, sick)
 
 
 def test_a_model_deployment_that_serves_nothing_yet_is_known_without_revisions() -> None:
-    found = routed({"metadata": {"name": "m"}, "spec": {"model": "m"}}, {})
+    found = routed({"metadata": {"name": "m", "uid": "u"}, "spec": {"model": "m"}}, {})
     assert (found.revisions, found.timeout) == ((), 30.0)

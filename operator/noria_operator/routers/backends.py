@@ -1,0 +1,81 @@
+"""What routers have to know of a serving pod, and nothing else of it.
+
+Comes in: pods. Goes out: Backends, by the revision that they serve. Invariant: a pod counts as EndpointSlices
+would count it (https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions), without
+the Service and the controllers between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from noria_operator.api import names
+
+Json = dict[str, Any]
+
+Arm = tuple[str, str, str]
+"""The ModelDeployment's uid, version and revision, as labels of pods have them: whose pods they are."""
+_LABELS = (names.OWNER_UID_LABEL, names.VERSION_LABEL, names.REVISION_LABEL)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One pod: its IP address, its ports by what is spoken there (None where it has none), whether it passes
+    its readiness probe, and whether it is being deleted.
+    """
+
+    address: str
+    http: int | None
+    grpc: int | None
+    serving: bool
+    ending: bool
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes new requests."""
+        return self.serving and not self.ending
+
+
+def backend(pod: Json) -> Backend | None:
+    """None as long as it has no address, and when its containers have ended."""
+    status = pod.get("status", {})
+    address = status.get("podIP")
+    if not address or status.get("phase") in ("Succeeded", "Failed"):
+        return None
+    ports = {
+        port.get("name"): port["containerPort"]
+        for container in reversed(pod["spec"]["containers"])
+        for port in reversed(container.get("ports") or ())
+    }
+    conditions = status.get("conditions") or ()
+    return Backend(
+        address,
+        ports.get("http"),
+        ports.get(names.GRPC_PORT_NAME),
+        serving=any(one["type"] == "Ready" and one["status"] == "True" for one in conditions),
+        ending="deletionTimestamp" in pod["metadata"],
+    )
+
+
+def arm_of(pod: Json) -> Arm | None:
+    """None for a pod that serves no revision."""
+    labels = pod["metadata"].get("labels") or {}
+    uid, version, revision = (labels.get(label) for label in _LABELS)
+    return (uid, version, revision) if uid and version and revision else None
+
+
+def arm_of_share(deployment: Json, share: Json) -> Arm:
+    """Whose pods get a share of the traffic in the status of a ModelDeployment."""
+    return deployment["metadata"]["uid"], names.fit(share["version"]), share["revision"]
+
+
+def by_arm(pods: Iterable[Json]) -> dict[Arm, list[Backend]]:
+    """The backends among these pods."""
+    found: dict[Arm, list[Backend]] = {}
+    for pod in pods:
+        arm, one = arm_of(pod), backend(pod)
+        if arm is not None and one is not None:
+            found.setdefault(arm, []).append(one)
+    return found
