@@ -11,12 +11,12 @@ resourceVersions are compared as integers: the Kubernetes API promises that for 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from sys import intern
-from typing import Any, Literal
+from typing import Literal
 
 from noria_operator.kube import metrics
 from noria_operator.kube.index import FIELDS, LABELS, OWNER, Index, Names, field_of
 from noria_operator.kube.kinds import Json, Key, Kind, key_of
+from noria_operator.kube.lean import lean
 from noria_operator.kube.requests import Labels
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"] | None
@@ -26,8 +26,6 @@ Subscriber = Callable[[EventType, Json], None]
 
 Items = list[Json]
 
-WORD = 63
-"""Letters of the longest text that objects are expected to share: those of a label."""
 TOMBSTONES = 20_000
 """Deletions remembered, so that an event or answer older than the deletion is known to be old."""
 
@@ -64,7 +62,7 @@ class Store:
         else:
             if version <= self._deleted.get(uid, -1) or (known is not None and version <= _version(known)):
                 return False
-            self._put(key, known, _lean(obj))
+            self._put(key, known, lean(key.kind, obj))
         for subscriber in list(self._subscribers):
             subscriber(type, obj)
         return True
@@ -198,31 +196,6 @@ class Store:
 
 def _version(obj: Json) -> int:
     return int(obj["metadata"]["resourceVersion"])
-
-
-def _lean(obj: Json) -> Json:
-    """A copy without `managedFields`, which is often half of it and which nobody here reads, and with each
-    word held once: thousands of objects have their keys, labels and reasons in common (half of the rest).
-    """
-    meta = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
-    lean: Json = _shared({**obj, "metadata": meta})
-    return lean
-
-
-def _shared(value: Any) -> Any:
-    # Every event passes here, and most of it is text: a call for each one would take half of the time.
-    if type(value) is dict:
-        held = {}
-        for name, item in value.items():
-            kind = type(item)
-            if kind is str:
-                held[intern(name)] = intern(item) if len(item) <= WORD else item
-            else:
-                held[intern(name)] = _shared(item) if kind is dict or kind is list else item
-        return held
-    if type(value) is list:
-        return [_shared(item) for item in value]
-    return intern(value) if type(value) is str and len(value) <= WORD else value
 
 
 def _parsed(labels: Labels | None) -> Mapping[str, str]:

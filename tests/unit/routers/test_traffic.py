@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.api import names
+from noria_operator.kube import kinds
+from noria_operator.kube.lean import lean
 from noria_operator.routers.backends import Backend, backend, by_arm
 from noria_operator.routers.source import endpoints, routed
 from noria_operator.routers.traffic import RoutedDeployment, effective, in_order
@@ -107,6 +109,13 @@ def test_what_routers_know_of_a_pod_is_what_its_endpoint_would_say() -> None:
     unprobed = pod("10.0.0.1", READY)
     del unprobed["status"]["conditions"]
     assert backend(unprobed) == Backend(*place, serving=False, ending=False)
+
+
+def test_what_the_store_keeps_of_a_pod_is_enough() -> None:
+    for state in (READY, ENDING, GONE, STARTING):
+        one = pod("10.0.0.1", state, ports={"http": 8080, "grpc": 8082})
+        assert backend(lean(kinds.POD, one)) == backend(one)
+        assert by_arm([lean(kinds.POD, one)]) == by_arm([one])
 
 
 def test_a_port_is_that_of_the_first_container_that_names_it() -> None:
