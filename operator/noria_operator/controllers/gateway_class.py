@@ -11,21 +11,23 @@ from typing import Any
 
 from noria_operator.api.routers import PART_OF_COPIES
 from noria_operator.controllers.context import Context
-from noria_operator.kube.errors import ApiError
+from noria_operator.kube.errors import Forbidden, NotFound
 from noria_operator.kube.kinds import GATEWAY, GATEWAYCLASS
 
 Json = dict[str, Any]
 
 
 async def no_part_of_copies(ctx: Context, obj: Json) -> str:
-    """Why not, in a sentence that says what to do; empty where a part can be copied."""
+    """Why not, in a sentence that says what to do; empty where a part can be copied. Raises ApiError where
+    the API server gave no answer to that.
+    """
     gateway, advice = obj["spec"]["router"]["gateway"], "write mirror: 100 or leave it out"
     namespace, name = gateway.get("namespace", obj["metadata"]["namespace"]), gateway["name"]
     try:
         found = await ctx.client.get(GATEWAY, namespace, name)
         of = found["spec"]["gatewayClassName"]
         features = (await ctx.client.get(GATEWAYCLASS, "", of)).get("status", {}).get("supportedFeatures")
-    except ApiError as error:
+    except (Forbidden, NotFound) as error:
         return (
             f"whether Gateway {namespace}/{name} copies a part of the requests cannot be read ({error}): "
             f"none are copied; {advice}, or let the operator get Gateways and GatewayClasses"

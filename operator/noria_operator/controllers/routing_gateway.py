@@ -10,6 +10,7 @@ not know how to copy a part of the requests is asked for no copies.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_traffic import FULL
 from noria_operator.domain.serving_children import revision_selector
 from noria_operator.evidence.server import counts_ready
-from noria_operator.kube.errors import NotFound, Terminal
+from noria_operator.kube.errors import ApiError, NotFound, Terminal
 from noria_operator.kube.kinds import HTTPROUTE, POD, SERVICE, Key
 from noria_operator.routers import httproute, pod_service
 
@@ -65,7 +66,7 @@ async def standing(ctx: Context, obj: Json) -> Standing:
         text = f"a gateway refuses HTTPRoute {key.name}: {said.problem}; change the route or its Gateway"
         trouble = Trouble("RouteRefused", text, fatal=not said.served)
     elif any(0 < step.get("mirror", 0) < FULL for step in obj["spec"].get("strategy", {}).get("steps", ())):
-        problem = await gateway_class.no_part_of_copies(ctx, obj)
+        problem = await _no_part_of_copies(ctx, obj)
         trouble = Trouble("CopiesUnsupported", problem) if problem else None
     return Standing(int(said.served), waits_for, trouble)
 
@@ -80,8 +81,9 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
         return
     if _is_own(owner):
         in_part = any(0 < share.mirror < FULL for share in state.traffic)
-        copies = not (in_part and await gateway_class.no_part_of_copies(ctx, owner))
-        await ctx.writer.apply(HTTPROUTE, _own(owner, state, copies=copies), owner=owner)
+        problem = await _no_part_of_copies(ctx, owner) if in_part else ""
+        if problem is not None:  # else the route stays as it is until the class can be read
+            await ctx.writer.apply(HTTPROUTE, _own(owner, state, copies=not problem), owner=owner)
         return
     key = _key(owner)
     found = ctx.store.get(key)
@@ -129,6 +131,13 @@ async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] |
     if fresh or not _holds(ctx, obj, found, state):
         return (InForce(),)
     return (InForce(state.traffic_version, dict(_shares(state))),)
+
+
+async def _no_part_of_copies(ctx: Context, obj: Json) -> str | None:
+    """As the class says; None where the API server gave no answer, for which an abort does not wait."""
+    with suppress(ApiError):
+        return await gateway_class.no_part_of_copies(ctx, obj)
+    return None
 
 
 def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:

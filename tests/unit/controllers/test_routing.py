@@ -32,7 +32,7 @@ from noria_operator.domain.training_times import stamp
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.server import CounterReader
 from noria_operator.evidence.stillness import Stillness
-from noria_operator.kube.errors import Conflict, Forbidden
+from noria_operator.kube.errors import Conflict, Forbidden, Unavailable
 from noria_operator.kube.kinds import (
     DEPLOYMENT,
     GATEWAYCLASS,
@@ -297,6 +297,31 @@ async def test_nothing_is_copied_where_a_part_is_asked_of_a_gateway_that_may_cop
     assert world.route()["spec"]["rules"][0]["filters"][0]["requestMirror"]["percent"] == 30
     assert world.condition("Stalled")[0] == "False"
     assert all(one["assumed"] for one in world.status["traffic"])
+
+
+async def test_an_api_server_that_does_not_answer_ends_no_copies_and_holds_no_abort_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, router=GATEWAY, strategy=PART)
+    gateway_class(world, {"name": PART_OF_COPIES})
+    for number in (1, 2):
+        approve(world.api, number)
+        await world.settle()
+    get = world.api.get
+
+    async def answers(kind: Kind, namespace: str, name: str) -> Json:
+        if kind == GATEWAYCLASS:
+            raise Unavailable(0, "Timeout", "no answer")
+        return await get(kind, namespace, name)
+
+    monkeypatch.setattr(world.api, "get", answers)
+    await world.settle(passes=3)
+    assert world.route()["spec"]["rules"][0]["filters"], "nothing is taken away"
+    assert all(one["assumed"] for one in world.status["traffic"])
+    say(world.api, "abort", "now")
+    await world.settle()
+    assert world.status["phase"] == "RolledBack"
+    assert "filters" not in world.route()["spec"]["rules"][0]
 
 
 async def test_an_abort_of_copies_that_nobody_makes_is_not_held_up(tmp_path: Path) -> None:
