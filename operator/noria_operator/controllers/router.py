@@ -141,8 +141,15 @@ def by_pods(store: Store, namespace: str) -> bool:
     Not so before routers of an earlier Noria are replaced: an operator of their time may answer them still.
     """
     live = store.get(Key(DEPLOYMENT, namespace, names.ROUTER_NAME))
-    made = [live["spec"]["template"] if live else None, *store.list(POD, namespace, _ROUTER)]
-    return all(one is not None and children.by_pods(one) for one in made)
+    if live is None or not children.by_pods(live["spec"]["template"]):
+        return False
+    found = store.list(POD, namespace, _ROUTER)
+    # An evicted pod stands there for long after its containers have ended.
+    return all(children.by_pods(pod) for pod in found if not _ended(pod))
+
+
+def _ended(pod: Json) -> bool:
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def ready(pod: Json) -> bool:

@@ -177,6 +177,18 @@ async def test_a_version_has_a_service_while_operators_of_before_may_answer_a_ro
     assert api.version == before
 
 
+async def test_a_router_of_before_that_was_evicted_asks_nobody_any_more(tmp_path: Path) -> None:
+    api, routers = await canary(tmp_path)
+    asking(api, "delta", POD)
+    ended = as_sent(api.objects[Key(POD, NAMESPACE, "noria-router-0")])
+    ended["metadata"] |= {"name": "noria-router-before", "uid": "before"}
+    ended["status"]["phase"] = "Failed"
+    api.put(POD, ended)
+    asking(api, children.DISCOVERY, POD)
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert services(api) == {}
+
+
 async def test_services_of_before_stay_as_they_are_and_go_with_their_version(tmp_path: Path) -> None:
     api, routers = await canary(tmp_path)
     asking(api, "delta")
