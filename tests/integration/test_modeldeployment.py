@@ -188,10 +188,10 @@ async def test_a_bad_challenger_loses_its_weight_and_then_its_pods(cluster: Clus
         found = await until(cluster, lambda it: weight(it, 2) == 50)
         stable, loser = first["stable"]["name"], found["candidate"]["name"]
         await asyncio.sleep(1.5)
-        routers.counted = {stable: Counts(500), loser: Counts(500, 100)}
+        routers.counted = {stable: Counts(500), loser: Counts(500, 500)}
         found = await until(cluster, lambda it: it.get("phase") == "RolledBack" and len(it["traffic"]) == 1)
         assert found["rejected"][0]["version"] == f"{NAME}-2"
-        assert "100 errors in 500 requests" in found["rejected"][0]["reason"]
+        assert "500 errors in 500 requests" in found["rejected"][0]["reason"]
         assert found["analysis"]["verdict"] == "Fail"
 
         async def gone() -> bool:

@@ -8,11 +8,13 @@ lacks begins afresh, so that an upgrade loses no running rollout.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from noria_operator.api.modeldeployment_status import AnalysisStatus, CountsStatus, MeasureStatus
 from noria_operator.domain.analysis import Analysis, Said, Slowness
+from noria_operator.domain.bursts import Bursts
 from noria_operator.domain.disagreement import Compared, Pairs
 from noria_operator.domain.queries import Measured, Outcome
 from noria_operator.domain.verdict import Counts, Evidence, Verdict
@@ -22,7 +24,7 @@ Json = dict[str, Any]
 
 _EVIDENCE = "evidence"
 _NONE = "none"
-_SUMS = ("harm", "last", "burst", "ok")
+_SUMS = ("harm", "ok")
 
 
 def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | None:
@@ -146,12 +148,15 @@ def _measured_of(kept: Mapping[str, Any]) -> Measured:
 
 
 def _sums(evidence: Evidence) -> Json:
-    return {name: list(getattr(evidence, name)) for name in _SUMS}
+    sums = {name: list(getattr(evidence, name)) for name in _SUMS}
+    return sums | {"bursts": asdict(evidence.bursts) | {"wealth": list(evidence.bursts.wealth)}}
 
 
 def _evidence(kept: Mapping[str, Any], windows: int, champion: Counts, challenger: Counts) -> Evidence:
     sums = {name: tuple(map(float, kept[name])) for name in _SUMS if name in kept}
-    return Evidence(windows=windows, champion=champion, challenger=challenger, **sums)
+    bursts = Bursts(**{"wealth": (), **(kept.get("bursts") or {})})
+    bursts = replace(bursts, wealth=tuple(map(float, bursts.wealth)))
+    return Evidence(windows=windows, champion=champion, challenger=challenger, bursts=bursts, **sums)
 
 
 def _marks(marks: Marks) -> Json:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from math import log, log1p
 from typing import Any, Final
 
-from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict, log_mean_exp, times_log
+from noria_operator.domain.sequences import log_mean_exp
+from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict, times_log
 
 MEASURE: Final = "disagreement"
 WORSE: Final = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)

@@ -17,16 +17,8 @@ from typing import Final
 
 from noria_operator.domain.quality import DIRECTIONS, Direction, Labels
 from noria_operator.domain.quality_drop import METRICS, QualityPolicy
-from noria_operator.domain.sequences import log_one_sided, tuned
-from noria_operator.domain.verdict import (
-    FAIL_AT,
-    HARM_RATIOS,
-    PASS_AT,
-    Counts,
-    Judgement,
-    Verdict,
-    log_mean_exp,
-)
+from noria_operator.domain.sequences import log_mean_exp, log_one_sided, tuned
+from noria_operator.domain.verdict import FAIL_AT, HARM_RATIOS, PASS_AT, Counts, Judgement, Verdict
 
 SURE: Final = "Sure"
 BEST: Final = "Best"

@@ -42,7 +42,7 @@ def judge(
     tests = 1 + sum(asked is not None for asked in beside)
     if policy.counted or not policy.queries:
         errors = decide(
-            added(analysis.evidence, window),
+            added(analysis.evidence, window, over=False),
             policy.tolerated,
             readable=observed.counts is not None,
             floors_met=long_enough,
@@ -76,9 +76,11 @@ def measured(
             yield query, queries.measure(query, known, asked, analysis.since), asked
 
 
-def added(evidence: Evidence, window: Window, tolerable: float = TOLERABLE_RATIO) -> Evidence:
-    """The evidence with one more window, if anything came in it."""
-    return step(evidence, window, tolerable) if window.requests else evidence
+def added(
+    evidence: Evidence, window: Window, tolerable: float = TOLERABLE_RATIO, *, over: bool = True
+) -> Evidence:
+    """The evidence with one more window, if anything came in it; `over` False: with the open one."""
+    return step(evidence, window, tolerable, over=over) if window.requests else evidence
 
 
 def _latency(
@@ -93,7 +95,7 @@ def _latency(
         wait = f"waiting for {latency.ENOUGH} answers of the champion to know its quantile"
         return Judgement(verdict, wait if readable else latency.UNREAD, "latency")
     judged = decide(
-        added(seen.evidence, slow, asked.factor),
+        added(seen.evidence, slow, asked.factor, over=False),
         1 - asked.quantile,
         readable=observed.timings is not None,
         of=latency.comparison(seen.edge, asked.factor),

@@ -88,8 +88,7 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
 
 def _judged(policy: Policy, after: State, reading: Reading) -> State:
     """A verdict that changed is kept at once, with its sentence; the evidence waits for the window to
-    close. So is a burst of errors that is no longer the only one, or no longer harm, and each answer to a
-    query.
+    close. So is harm in too few bursts of errors, and when it is that no longer, and each answer to a query.
     """
     analysis, judgement = after.analysis, reading.judgement
     if analysis is None or judgement is None:

@@ -69,7 +69,7 @@ def _hold_all(scene: Scene, state: State, step: Step) -> Outcome | None:
 
 
 def tell(scene: Scene, state: State) -> Outcome | None:
-    """A burst of errors that holds the rollout is told once, when it is found."""
+    """That few bursts of errors hold the rollout is told once, when it is found."""
     candidate, step, analysis, judgement = (
         state.candidate,
         state.step,

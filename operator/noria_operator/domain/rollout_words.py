@@ -47,7 +47,7 @@ class Happened(StrEnum):
     REVERTED = "RevertedToPrevious"
     """The warm previous version took over in one step."""
     BURST = "BurstOfErrors"
-    """One burst of the challenger's errors holds the rollout; errors at another time abort it."""
+    """Few bursts of the challenger's errors hold the rollout; errors at other times abort it."""
     PAUSED = "RolloutPaused"
     """The weight stays until a resume, promote or abort."""
     RESUMED = "RolloutResumed"

@@ -1,4 +1,4 @@
-"""A test of a running mean that may be looked at at any time: the normal mixture.
+"""Tests that may be looked at at any time: mixtures of e-values, and the normal one for a running mean.
 
 Comes in: `s`, a sum whose mean is zero or less under the hypothesis, and `v`, its variance so far. Goes out:
 the logarithm of an e-value against the hypothesis. The boundary is that of "Time-uniform, nonparametric,
@@ -9,7 +9,16 @@ it does not matter when one looked.
 
 from __future__ import annotations
 
-from math import erfc, inf, log, log1p, pi, sqrt
+from collections.abc import Sequence
+from math import erfc, exp, inf, log, log1p, pi, sqrt
+
+
+def log_mean_exp(values: Sequence[float]) -> float:
+    """log of the mean of the exponentials, without overflow; minus infinity when all of them are."""
+    top = max(values)
+    if top == -inf:
+        return -inf
+    return top + log(sum(exp(value - top) for value in values) / len(values))
 
 
 def tuned(v: float, alpha: float) -> float:

@@ -1,11 +1,12 @@
-"""The judge of a challenger: a sequential test of its errors against the champion's, and an absolute one
-beside it.
+"""The judge of a challenger: sequential tests of its errors against the champion's, and an absolute one
+beside them.
 
 Comes in: windows of request and error counts of both arms. Goes out: one of Pass, Fail, Hold, Error with the
 evidence. The tests are e-processes, so looking after every window costs no false alarms: under the hypothesis
 that it refutes, an e-value of 200 is reached with probability at most 1/200 whenever one looks. Only counts
 enter, no baseline rate: a fault common to both arms cancels, and the weight may change between windows.
-Everything is kept as logarithms.
+Everything is kept as logarithms. Harm is tested twice: `harm` counts each error, which says much when errors
+come one by one, and `bursts` takes a window for one observation, which is what aborts.
 
 The forms are those of "Anytime-valid inference for multinomial count data" (arXiv 2011.03567), with fixed
 grids of alternatives in place of a prior, so that the share of the challenger may differ from window to
@@ -18,8 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import exp, inf, log, log1p
-from operator import add, sub
 from typing import Final
+
+from noria_operator.domain.bursts import Bursts, Seen, weigh
+from noria_operator.domain.sequences import log_mean_exp
 
 HARM_RATIOS: Final = tuple(1.25 * (32 / 1.25) ** (j / 13) for j in range(14))
 """Alternatives of the harm test: how many times as often the challenger fails."""
@@ -30,15 +33,15 @@ ABSOLUTE_SHARES: Final = (0.0, 0.1, 0.25, 0.5)
 """Alternatives of the absolute test, as shares of the tolerated error rate."""
 
 FAIL_AT: Final = 200.0
-"""e_harm that aborts, if more than one burst of errors shows it: a false alarm in at most 1 of 200
-rollouts.
-"""
+"""e_bursts that aborts: a false alarm in at most 1 of 200 rollouts. An e_harm of as much, alone, holds."""
 FAIL_AT_ONCE: Final = 1e12
-"""e_harm that aborts even when one burst shows it: about 15 failures of the challenger alone at weight 10."""
+"""e_harm that aborts in an outage of the challenger: about 15 failures of it alone at weight 10."""
+ALL_ALONG: Final = 0.8
+"""The share of all requests that a challenger ever got from which it is an outage by itself."""
+OUTAGES: Final = 4
+"""Windows in a row that are an outage together: more than one burst, or two, can reach."""
 SUSPECT_AT: Final = 10.0
-"""e_harm from which no further step begins, though it is not enough to abort yet; also what must be left of
-e_harm without its strongest burst.
-"""
+"""e_harm from which no further step begins, though it is not enough to abort yet."""
 PASS_AT: Final = 20.0
 """e_ok or e_abs that lets a challenger be promoted."""
 
@@ -87,16 +90,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that was seen of one challenger: the accumulators of both sequential tests and the totals.
-
-    `last` is what the last window added to `harm`, `burst` what the strongest two windows in a row added:
-    errors come in bursts, which the test takes for independent, and a burst shorter than a window lies in two
-    at most.
-    """
+    """All that was seen of one challenger: the accumulators of the sequential tests and the totals."""
 
     harm: tuple[float, ...] = (0.0,) * len(HARM_RATIOS)
-    last: tuple[float, ...] = (0.0,) * len(HARM_RATIOS)
-    burst: tuple[float, ...] = (0.0,) * len(HARM_RATIOS)
+    bursts: Bursts = field(default_factory=Bursts)
     ok: tuple[float, ...] = (0.0,) * len(OK_RATIOS)
     windows: int = 0
     champion: Counts = field(default_factory=Counts)
@@ -104,13 +101,19 @@ class Evidence:
 
     @property
     def log_e_harm(self) -> float:
-        """log e against "it fails no more often than the champion"."""
+        """log e against "it fails no more often than the champion", each error by itself."""
         return log_mean_exp(self.harm)
 
     @property
-    def log_e_rest(self) -> float:
-        """`log_e_harm` without the strongest burst."""
-        return log_mean_exp(tuple(map(sub, self.harm, self.burst)))
+    def log_e_bursts(self) -> float:
+        """The same, each window as one observation."""
+        return self.bursts.log_e
+
+    @property
+    def out(self) -> bool:
+        """Whether the challenger is no use: nearly all failed all along, or much for longer than a burst."""
+        all_along = self.challenger.errors >= ALL_ALONG * max(1, self.challenger.requests)
+        return all_along or self.bursts.down >= OUTAGES
 
     @property
     def log_e_ok(self) -> float:
@@ -149,8 +152,8 @@ ERRORS: Final = Comparison()
 class Judgement:
     """A verdict with a sentence for people, and the figures behind it (logarithms are natural).
 
-    `query` is what a source was asked; `lone_burst` says that harm was found, in one burst alone; `parts`
-    are the judgements on each measure, where this one stands for several.
+    `query` is what a source was asked; `lone_burst` says that harm was found, in too few bursts; `parts` are
+    the judgements on each measure, where this one stands for several.
     """
 
     verdict: Verdict
@@ -199,14 +202,6 @@ def together(parts: Sequence[Judgement]) -> Judgement:
     return Judgement(verdict, "; ".join(said), lone_burst=burst, parts=tuple(parts))
 
 
-def log_mean_exp(values: tuple[float, ...]) -> float:
-    """log of the mean of the exponentials, without overflow; minus infinity when all of them are."""
-    top = max(values)
-    if top == -inf:
-        return -inf
-    return top + log(sum(exp(value - top) for value in values) / len(values))
-
-
 def times_log(total: float, base: float) -> float:
     """total · log(base), where 0 · log(0) = 0 because 0⁰ = 1."""
     if total == 0:
@@ -214,27 +209,36 @@ def times_log(total: float, base: float) -> float:
     return total * log(base) if base > 0 else -inf
 
 
-def step(evidence: Evidence, window: Window, tolerable: float = TOLERABLE_RATIO) -> Evidence:
-    """Evidence after one more window. A window without errors in either arm leaves both sequential tests as
-    they are. `tolerable` is the ratio that the ok test refutes, above the largest of OK_RATIOS.
+def step(
+    evidence: Evidence, window: Window, tolerable: float = TOLERABLE_RATIO, *, over: bool = True
+) -> Evidence:
+    """Evidence after one more window. A window without errors in either arm leaves the sequential tests as
+    they are. `tolerable` is the ratio that the ok test refutes, above the largest of OK_RATIOS; `over` is
+    False for a window that is looked at before its end, which is no observation of bursts yet.
     """
-    share = window.share
-    hits = window.challenger.errors
+    share, hits = window.share, window.challenger.errors
     errors = window.champion.errors + hits
-    null = log1p(share * (tolerable - 1))
-    gain = tuple(hits * log(ratio) - errors * log1p(share * (ratio - 1)) for ratio in HARM_RATIOS)
-    return replace(
+    seen = Seen(share, window.champion.errors, hits, window.challenger.requests)
+    counted = replace(
         evidence,
-        harm=tuple(map(add, evidence.harm, gain)),
-        last=gain,
-        burst=max(evidence.burst, tuple(map(add, evidence.last, gain)), key=log_mean_exp),
+        bursts=weigh(evidence.bursts, seen, (1.0, *HARM_RATIOS)) if over else evidence.bursts,
+        windows=evidence.windows + 1,
+        champion=evidence.champion + window.champion,
+        challenger=evidence.challenger + window.challenger,
+    )
+    if not errors:
+        return counted
+    null = log1p(share * (tolerable - 1))
+    return replace(
+        counted,
+        harm=tuple(
+            value + hits * log(ratio) - errors * log1p(share * (ratio - 1))
+            for value, ratio in zip(evidence.harm, HARM_RATIOS, strict=True)
+        ),
         ok=tuple(
             value + hits * log(ratio / tolerable) + errors * (null - log1p(share * (ratio - 1)))
             for value, ratio in zip(evidence.ok, OK_RATIOS, strict=True)
         ),
-        windows=evidence.windows + 1,
-        champion=evidence.champion + window.champion,
-        challenger=evidence.challenger + window.challenger,
     )
 
 
@@ -259,25 +263,27 @@ def decide(
     of its pods is ready.
     """
     harm, ok, absolute = evidence.log_e_harm, evidence.log_e_ok, evidence.log_e_abs(tolerated)
-    rest = evidence.log_e_rest
+    bursts = evidence.log_e_bursts
 
     # The first that holds decides. Without requests on either side there is nothing to compare with: silence
     # promotes nobody. Where the champion is down its silence says nothing, and the absolute test decides:
     # what would mend it shall not wait for it.
-    harmful = harm >= log(FAIL_AT * measures * rivals)
-    lone_burst = harmful and rest < log(SUSPECT_AT) and harm < log(FAIL_AT_ONCE)
+    needed = FAIL_AT * measures * rivals
+    harmful = bursts >= log(needed) or (harm >= log(FAIL_AT_ONCE) and evidence.out)
+    lone_burst = harm >= log(needed) and not harmful
     uncompared = evidence.champion.requests == 0
     silent = (uncompared and not alone) or evidence.challenger.requests == 0
     enough = PASS_AT * rivals
     thin = ok < log(enough) and absolute < log(enough)
     chain = (
-        (harmful and not lone_burst, Verdict.FAIL, f"{of.worse}, e_harm {_e(harm)}"),
+        (harmful, Verdict.FAIL, f"{of.worse}, e_bursts {_e(bursts)}, e_harm {_e(harm)}"),
         (not readable, Verdict.ERROR, of.unread),
         (silent, Verdict.HOLD, "waiting for requests to both versions"),
         (
             lone_burst,
             Verdict.HOLD,
-            f"e_harm {_e(harm)} in one burst of {of.hits}, {_e(rest)} without it; waiting for another",
+            f"e_harm {_e(harm)} in few bursts of {of.hits}, e_bursts {_e(bursts)} of {needed:.0f}; "
+            "waiting for another",
         ),
         (thin, Verdict.HOLD, f"not enough evidence yet, e {_e(max(ok, absolute))} of {enough:.0f}"),
         (not floors_met, Verdict.HOLD, "enough evidence, waiting for analysis.minDuration"),
@@ -293,8 +299,8 @@ def decide(
         verdict,
         f"{why} ({_seen(evidence, of)})",
         of.measure,
-        harm,
-        {"logEHarm": harm, "logERest": rest, "logEOk": ok, "logEAbs": absolute},
+        max(harm, bursts),
+        {"logEHarm": harm, "logEBursts": bursts, "logEOk": ok, "logEAbs": absolute},
         lone_burst=lone_burst,
     )
 

@@ -79,7 +79,7 @@ async def test_an_arm_that_fails_loses_weight_and_pods_and_the_other_keeps_both(
     api, routers = await compared(tmp_path)
     loser, other = api.status["candidate"]["name"], api.status["others"][0]["name"]
     for _ in range(4):
-        count(api, routers, flights_2=200)
+        count(api, routers, flights_2=500)
         api.clock.time += minutes(0.2)
         await settle(api, routers, tmp_path)
     assert weights(api) == {"flights-1": 90, "flights-3": 10}

@@ -280,7 +280,7 @@ async def test_pods_of_an_aborted_challenger_go_only_when_no_router_sends_to_the
     """Case 2."""
     api, routers = await canary(tmp_path)
     loser = api.status["candidate"]["name"]
-    count(api, routers, errors=200)
+    count(api, routers, errors=500)
     api.writes.clear()
     ctx = started(api, routers, tmp_path)
     result = await modeldeployment.reconcile(ctx, KEY)

@@ -424,9 +424,9 @@ async def test_pods_that_answer_nobody_are_waited_for_only_while_they_serve(tmp_
 
 async def test_servers_count_where_the_router_does_not_and_errors_abort(tmp_path: Path) -> None:
     world = await canary(tmp_path, GATEWAY)
-    world.servers.counted = {"flights-1": Counts(4000, 4), "flights-2": Counts(1000, 500)}
+    world.servers.counted = {"flights-1": Counts(4000, 4), "flights-2": Counts(1000, 1000)}
     await world.settle()
-    world.servers.counted = {"flights-1": Counts(8000, 8), "flights-2": Counts(2000, 1000)}
+    world.servers.counted = {"flights-1": Counts(8000, 8), "flights-2": Counts(2000, 2000)}
     await world.settle()
     assert world.status["phase"] == "RolledBack"
     assert world.backends()[0][0][1] == 100

@@ -28,7 +28,7 @@ def verdict(world: World) -> Verdict | None:
 
 def failing(world: World) -> None:
     """Errors of the challenger that nobody could take for chance."""
-    world.send(500, {NEW: 40})
+    world.send(500, {NEW: 500})
     world.pass_time(seconds(1))
 
 
@@ -165,7 +165,7 @@ def test_case_31_a_failed_analysis_stops_the_rollout_and_its_reason_is_in_status
     assert told.phase is Phase.ROLLED_BACK
     state = world.state
     for text in (event.message, told.message, state.rejected[0].reason, state.history[-1].message):
-        assert "40 errors" in text
+        assert "500 errors" in text
 
 
 def commanded(world: World) -> None:
@@ -251,4 +251,5 @@ def test_case_53_a_few_bad_points_are_not_averaged_away_by_a_good_hour() -> None
         world.send(3000, {NEW: 20})
         world.pass_time(timedelta(minutes=1))
         world.reconcile()
+    world.settle()
     assert world.state.is_rejected(V2)

@@ -147,7 +147,7 @@ def test_errors_of_copies_and_of_matched_requests_abort(one: PolicyStep) -> None
     world = at(one, PolicyStep(10, HOURS))
     world.edit(steps=(PolicyStep(mirror=one.mirror, match=one.match, duration=HOURS), PolicyStep(10)))
     world.settle()
-    mirrored(world, 2, errors=30)
+    mirrored(world, 5, errors=30)
     assert (world.state.stable, world.state.is_rejected(V2), world.state.reach) == (V1, True, Reach())
 
 

@@ -1,0 +1,112 @@
+"""Harm by windows: a sequential test for errors that come in bursts.
+
+Comes in: errors of both versions, window by window. Goes out: the logarithm of an e-value against "bursts of
+errors fall on the challenger as often as requests do". A client that repeats what fails, or a dependency that
+is away for a moment, makes many errors of one cause, so a window is one observation, however many errors it
+has: the challenger's share of them, which is between 0 and 1 and has the mean w under the hypothesis. Bets on
+a bounded mean are those of arXiv 2010.09686.
+
+Invariant: under the hypothesis nothing is won in the mean, whatever the sizes of bursts, as long as each is
+shorter than a window: one that lies over the end of a window weighs once, because the window after one with
+errors of the challenger is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log, log1p
+from typing import Final
+
+from noria_operator.domain.sequences import log_mean_exp
+
+SPREAD: Final = 100
+"""After bet number n, the part 1 / (n + SPREAD) of all that was won is spread over the alternatives again
+(fixed share, Herbster and Warmuth 1998): harm that begins late finds bets that were not lost meanwhile. A
+healthy year costs no more than the logarithm of its windows.
+"""
+OUTAGE_SHARE: Final = 1 / 3
+"""The share of the challenger's requests from which a window counts as an outage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One window: the challenger's share of the requests, errors of both, requests to the challenger."""
+
+    share: float
+    champion: int
+    challenger: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bursts:
+    """What windows said so far.
+
+    `wealth` has the logarithm of what each alternative won in `bets` windows, none before the first; `noisy`
+    and `noise` are the champion's windows with errors and their errors; `skip` is whether the next window is
+    left out; `down` counts outages of the challenger, window after window.
+    """
+
+    wealth: tuple[float, ...] = ()
+    bets: int = 0
+    noisy: int = 0
+    noise: int = 0
+    skip: bool = False
+    down: int = 0
+
+    @property
+    def log_e(self) -> float:
+        """log e against "bursts fall on it as often as requests do"."""
+        return log_mean_exp(self.wealth) if self.wealth else 0.0
+
+
+def weigh(bursts: Bursts, window: Seen, ratios: Sequence[float]) -> Bursts:
+    """The evidence with one more window, which is over; `ratios` are the alternatives, 1 among them is not
+    to bet.
+    """
+    wealth, bets = bursts.wealth, bursts.bets
+    if window.champion + window.challenger and not bursts.skip:
+        bets += 1
+        won = _won(wealth or (0.0,) * len(ratios), _excess(bursts, window), window.share, ratios)
+        wealth = _spread(won, 1 / (bets + SPREAD))
+    return Bursts(
+        wealth=wealth,
+        bets=bets,
+        noisy=bursts.noisy + (window.champion > 0),
+        noise=bursts.noise + window.champion,
+        skip=window.challenger > 0 and not bursts.skip,
+        down=_down(bursts.down, window),
+    )
+
+
+def _excess(bursts: Bursts, window: Seen) -> float:
+    """By how much the challenger's share of the window's errors exceeds that of the requests, from -w to
+    1 - w; less in a window with fewer errors than the champion's usual one. What is usual comes from earlier
+    windows, so that nothing is won by it.
+    """
+    errors = window.champion + window.challenger
+    usual = bursts.noise / bursts.noisy if bursts.noisy else 0.0
+    return (window.challenger - window.share * errors) / max(errors, usual)
+
+
+def _won(wealth: Sequence[float], excess: float, share: float, ratios: Sequence[float]) -> tuple[float, ...]:
+    """For one cause in a window this is the ratio of likelihoods of "it falls on the challenger `ratio` times
+    as often", and in between it is linear.
+    """
+    return tuple(
+        have + log1p(excess * (ratio - 1) / (1 + share * (ratio - 1)))
+        for have, ratio in zip(wealth, ratios, strict=True)
+    )
+
+
+def _spread(wealth: Sequence[float], part: float) -> tuple[float, ...]:
+    """The mean stays as it is."""
+    mean = log_mean_exp(wealth)
+    return tuple(mean + log((1 - part) * exp(one - mean) + part) for one in wealth)
+
+
+def _down(before: int, window: Seen) -> int:
+    if not window.requests:
+        return before
+    return before + 1 if window.challenger >= OUTAGE_SHARE * window.requests else 0
