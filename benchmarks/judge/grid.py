@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from benchmarks.judge.rules import NORIA, PEERS, UNGUARDED, Outcome, Rule
-from benchmarks.judge.traffic import CHALLENGER, ERRORS, FIXED, RAMP, Case, Traffic, Truth, rollouts
+from benchmarks.judge.traffic import ERRORS, FIXED, HALF, RAMP, Case, Traffic, Truth, rollouts
+from benchmarks.judge.troubles import CHALLENGER, Blinks, Clusters, Pods, Retries, Windows
 
 HEALTHY = Truth("0.5 → 0.5 %, healthy", 0.005, 0.005)
 FIVE = Truth("0.5 → 5 %", 0.005, 0.05)
@@ -23,15 +24,34 @@ TRUTHS = (
 BURSTS = (
     *(Truth(f"healthy, one burst of {n} on the challenger", 0.005, 0.005, burst=n) for n in (5, 10, 20)),
     Truth("healthy, one burst of 50 on both", 0.005, 0.005, burst=50, shared=True),
-    *(Truth(f"healthy, errors in clusters of {n}", 0.005, 0.005, cluster=n) for n in (2, 5)),
     FIVE,
     TWENTY,
     Truth("0.5 → 100 %", 0.005, 1.0),
 )
+ALIKE = 0.005, 0.005
+CLUSTERS = tuple(Truth(f"healthy, errors in clusters of {n}", *ALIKE, Clusters(n)) for n in (2, 5, 20))
+RETRIES = Truth("healthy, clients that fail five times, once a second", *ALIKE, Retries(5, 1.0))
+TROUBLES = (
+    *(Case(truth, FIXED, 10) for truth in (*CLUSTERS, RETRIES)),
+    Case(CLUSTERS[1], RAMP, 10),
+    Case(
+        Truth("2 → 2 %, healthy, clients that fail five times, once a second", 0.02, 0.02, Retries(5, 1.0)),
+        FIXED,
+        10,
+    ),
+    Case(Truth("2 → 2 %, healthy, errors in clusters of 20", 0.02, 0.02, Clusters(20)), FIXED, 100),
+    Case(Truth("healthy, one pod of four away for 3 s", *ALIKE, Pods(3)), FIXED, 10),
+    Case(Truth("healthy, one pod of two away for 3 s", *ALIKE, Pods(1)), HALF, 10),
+    Case(Truth("healthy, all away for 3 s", *ALIKE, Blinks()), FIXED, 10),
+    Case(Truth("healthy, other shares in each window, of both", *ALIKE, Windows(0.3, True)), FIXED, 10),
+    Case(Truth("healthy, other shares in each window, of each", *ALIKE, Windows(0.3)), FIXED, 10),
+    Case(Truth("0.5 → 5 %, errors in clusters of 5", 0.005, 0.05, Clusters(5)), FIXED, 10),
+    *(Case(truth, HALF, 10) for truth in (FIVE, TWENTY, Truth("0.5 → 50 %", 0.005, 0.5))),
+)
 GRID = tuple(
     Case(truth, schedule, rate) for schedule in (FIXED, RAMP) for rate in (10, 2) for truth in TRUTHS
 )
-BURST_GRID = tuple(Case(truth, FIXED, 10) for truth in BURSTS)
+BURST_GRID = (*(Case(truth, FIXED, 10) for truth in BURSTS), *TROUBLES)
 RULES = (NORIA, *PEERS)
 BURST_RULES = (NORIA, UNGUARDED, *PEERS)
 

@@ -13,10 +13,12 @@ from typing import Protocol
 
 import numpy as np
 
-from benchmarks.judge.traffic import CHALLENGER, CHAMPION, ERRORS, REQUESTS, Traffic
+from benchmarks.judge.traffic import ERRORS, REQUESTS, Traffic
+from benchmarks.judge.troubles import CHALLENGER, CHAMPION
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.verdict import (
     FAIL_AT,
+    FAIL_AT_ONCE,
     HARM_RATIOS,
     Counts,
     Evidence,
@@ -63,23 +65,31 @@ class Sequential:
         evidence = Evidence()
         for number, part in enumerate(traffic.reshape(-1, self.window, *traffic.shape[1:])):
             for end in self._looks(evidence, part):
-                if self._fails(step(evidence, _window(part[:end]))):
+                if self._fails(step(evidence, _window(part[:end]), over=False)):
                     return Outcome(number * self.window + end)
             evidence = step(evidence, _window(part))
+            if self._may_fail(evidence) and self._fails(evidence):
+                return Outcome((number + 1) * self.window)
         return Outcome(None, decide(evidence, DEFAULTS.tolerated).verdict is Verdict.PASS)
 
     def _looks(self, evidence: Evidence, part: Traffic) -> range:
         """Seconds of the window after which the verdict can be Fail: it takes failures of the challenger,
-        each of which multiplies e_harm by the largest ratio at most.
+        each of which multiplies e_harm by the largest ratio at most. What bursts say changes at its end.
         """
         failed = np.flatnonzero(part[:, CHALLENGER, ERRORS])
         errors = int(part[:, CHALLENGER, ERRORS].sum())
-        if not errors or evidence.log_e_harm + errors * log(HARM_RATIOS[-1]) < log(FAIL_AT):
+        least = FAIL_AT_ONCE if self.guarded else FAIL_AT
+        if not errors or max(evidence.harm) + errors * log(HARM_RATIOS[-1]) < log(least):
             return range(0)
-        return range((int(failed[0]) // self.every + 1) * self.every, self.window + 1, self.every)
+        return range((int(failed[0]) // self.every + 1) * self.every, self.window, self.every)
+
+    @staticmethod
+    def _may_fail(evidence: Evidence) -> bool:
+        """No mean is above the largest of its parts."""
+        return max((*evidence.bursts.wealth, *evidence.harm)) >= log(FAIL_AT)
 
     def _fails(self, evidence: Evidence) -> bool:
-        """The verdict; without its guard against bursts, that of the sequential test alone."""
+        """The verdict; or that of the sequential test that counts each error by itself."""
         if self.guarded:
             return decide(evidence, DEFAULTS.tolerated).verdict is Verdict.FAIL
         return evidence.log_e_harm >= log(FAIL_AT)
@@ -118,7 +128,7 @@ class Threshold:
 
 
 NORIA = Sequential()
-UNGUARDED = Sequential("Noria, guard off", guarded=False)
+UNGUARDED = Sequential("each error by itself", guarded=False)
 PEERS: tuple[Rule, ...] = (
     Threshold("Argo, errors ≤ 5 %", 0.05, failures=1),
     Threshold("Argo, ≤ 5 %, failureLimit 3", 0.05, failures=4),

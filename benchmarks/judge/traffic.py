@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.judge.troubles import CHALLENGER, Trouble
+
 MINUTES = 30
 BURST_SECONDS = 5
-CHAMPION, CHALLENGER = 0, 1
 REQUESTS, ERRORS = 0, 1
 
 Traffic = NDArray[np.int64]
@@ -26,15 +27,15 @@ Traffic = NDArray[np.int64]
 class Truth:
     """Shares of requests that fail, from 0 to 1.
 
-    `cluster` errors come together, in one second of one version, as when one client repeats what fails; their
-    share stays the same. `burst` more requests fail within five seconds at a random time: all of them the
-    challenger's, or, when the burst is `shared`, of either version by its weight.
+    `trouble` says how errors come together; their share stays the same. `burst` more requests fail within
+    five seconds at a random time: all of them the challenger's, or, when the burst is `shared`, of either
+    version by its weight.
     """
 
     name: str
     champion: float
     challenger: float
-    cluster: int = 1
+    trouble: Trouble | None = None
     burst: int = 0
     shared: bool = False
 
@@ -57,6 +58,7 @@ class Case:
 
 
 FIXED = Schedule("weight 10", (10,) * MINUTES)
+HALF = Schedule("weight 50", (50,) * MINUTES)
 RAMP = Schedule("weights 5, 10, 25, 50", (5,) * 5 + (10,) * 5 + (25,) * 5 + (50,) * 15)
 
 
@@ -73,10 +75,10 @@ def _rollout(case: Case, shares: NDArray[np.float64], random: np.random.Generato
     truth = case.truth
     failing = np.array([truth.champion, truth.challenger])
     requests = random.poisson(case.rate * shares)
-    if truth.cluster == 1:
+    if truth.trouble is None:
         errors = random.binomial(requests, failing)
     else:
-        errors = truth.cluster * random.poisson(requests * failing / truth.cluster)
+        errors = truth.trouble.failed(requests, shares, failing, case.rate, random)
     if truth.burst:
         burst = _burst(truth, shares, random)
         requests, errors = requests + burst, errors + burst

@@ -15,7 +15,8 @@ from benchmarks.judge import __main__ as command
 from benchmarks.judge.grid import FIVE, HEALTHY, RULES, TRUTHS, TWENTY, measure
 from benchmarks.judge.measures import tables
 from benchmarks.judge.rules import NORIA, Outcome, Sequential, Threshold, _window
-from benchmarks.judge.traffic import CHALLENGER, ERRORS, FIXED, RAMP, REQUESTS, Case, Traffic, Truth, rollouts
+from benchmarks.judge.traffic import ERRORS, FIXED, RAMP, REQUESTS, Case, Traffic, Truth, rollouts
+from benchmarks.judge.troubles import CHALLENGER, Blinks, Clusters, Pods, Retries, Trouble, Windows
 
 from noria_operator.domain.verdict import Evidence, Verdict, decide, step
 
@@ -63,7 +64,7 @@ def looked_at_every_second(traffic: Traffic) -> int | None:
     evidence = Evidence()
     for begin in range(0, len(traffic), NORIA.window):
         for end in range(begin + 1, begin + NORIA.window + 1):
-            seen = step(evidence, _window(traffic[begin:end]))
+            seen = step(evidence, _window(traffic[begin:end]), over=end == begin + NORIA.window)
             if decide(seen, 0.01).verdict is Verdict.FAIL:
                 return end
         evidence = seen
@@ -77,13 +78,28 @@ def test_the_same_seed_gives_the_same_rollouts_and_another_one_others() -> None:
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("truth", [Truth("burst", 0, 0, burst=7), Truth("clusters", 0, 0.05, cluster=5)])
+@pytest.mark.parametrize("truth", [Truth("burst", 0, 0, burst=7), Truth("clusters", 0, 0.05, Clusters(5))])
 def test_bursts_and_clusters_fail_requests_of_the_challenger(truth: Truth) -> None:
     traffic = next(rollouts(Case(truth, FIXED, 10), 1, seed=1))
     failed = traffic[:, CHALLENGER, ERRORS]
     assert traffic[:, 1 - CHALLENGER, ERRORS].sum() == 0
     assert (failed <= traffic[:, CHALLENGER, REQUESTS]).all()
     assert failed.sum() == 7 if truth.burst else not (failed % 5).any() and failed.any()
+
+
+TROUBLES = (Clusters(5), Retries(5, 1.0), Pods(3), Pods(1), Blinks(), Windows(0.3), Windows(0.3, shared=True))
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=str)
+def test_troubles_make_no_version_worse(trouble: Trouble) -> None:
+    """5 % of the requests of each fail in the mean, and one request tells of others."""
+    case = Case(Truth("", 0.05, 0.05, trouble), FIXED, 10)
+    sums = np.stack([traffic.sum(axis=0) for traffic in rollouts(case, 60, seed=1)])
+    shares = sums[:, :, ERRORS] / sums[:, :, REQUESTS]
+    error = shares.std(axis=0) / sqrt(60)
+    assert (abs(shares.mean(axis=0) - 0.05) < 4 * error + 0.004).all()
+    independent = sqrt(0.05 * 0.95 / sums[:, 1 - CHALLENGER, REQUESTS].mean())
+    assert shares[:, 1 - CHALLENGER].std() > 1.3 * independent
 
 
 def by_minute(*failed: int, requests: int = 100) -> Traffic:
