@@ -25,7 +25,7 @@ from benchmarks.rollouts.watching import Watched, watching
 from noria_operator.kube import kinds
 
 PER_NAMESPACE = 1000
-SETTLE_SECONDS = 600.0
+SETTLE_SECONDS = 1800.0
 REST_SECONDS = 15.0
 
 

