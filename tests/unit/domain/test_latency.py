@@ -10,6 +10,7 @@ from tests.unit.domain.rollout_world import World, canary, revision, seconds
 
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.domain.analysis import Said
+from noria_operator.domain.bursts import Bursts
 from noria_operator.domain.latency import ENOUGH, Histogram, edge, slow
 from noria_operator.domain.rollout_policy import LatencyPolicy, Policy, PolicyStep
 from noria_operator.domain.rollout_wire import state_of, status_fields
@@ -170,3 +171,20 @@ def test_the_status_of_an_earlier_release_goes_on_where_it_was() -> None:
     world.run(1)
     assert world.state.analysis.evidence.windows > read.analysis.evidence.windows
     assert [one.measure for one in world.state.analysis.said] == ["errors"]
+
+
+def test_evidence_without_bursts_of_an_earlier_release_goes_on_with_its_sums() -> None:
+    world = begun()
+    world.send(100, {NEW: 2})
+    world.pass_time(seconds(10))
+    world.settle()
+    wire = ModelDeploymentStatus(**status_fields(world.state)).to_json()
+    kept = wire["analysis"]["state"]["evidence"]
+    assert kept.pop("bursts")["bets"] == 1
+    kept |= {"last": [0.0] * 14, "burst": [0.0] * 14}
+    assert world.state.analysis is not None
+    evidence = world.state.analysis.evidence
+    read = state_of(ModelDeploymentStatus.model_validate(wire)).analysis
+    assert read is not None
+    assert read.evidence == replace(evidence, bursts=Bursts())
+    assert read.evidence.log_e_harm == evidence.log_e_harm > 0
