@@ -299,11 +299,14 @@ class World:
             if share.target != after.stable and weight < share.weight:
                 small = ready < need(share.weight, min(self.policy.replicas, self.ready.get(name, 0) or 1))
                 lost += share.weight - weight if small or after.failed(share.target) else 0
-        # Versions give theirs one after the other; whoever gave everything keeps no pod busy any more.
-        sent = [share.target.name for share in before.traffic if share.weight]
+        # Versions give theirs one after the other, and whoever gave everything keeps no pod busy any more: of
+        # those only the last one counts, and none where the last one to give kept some.
+        sent = {share.target.name: share.weight for share in before.traffic if share.weight}
         busy = {one: self.ready.get(one, 0) for one in sent}
-        gone = [busy.pop(one) for one in [*busy] if one != name and not after.weight(one)]
-        demand = min(self.policy.replicas, max(1, sum(busy.values()) + min(gone, default=0)))
+        gone = [busy.pop(one) for one in sent if one != name and not after.weight(one)]
+        kept = any(after.weight(one) < sent[one] for one in busy if one != name)
+        last = 0 if kept else min(gone, default=0)
+        demand = min(self.policy.replicas, max(1, sum(busy.values()) + last))
         gain = after.weight(name) - before.weight(name)
         carries = self.ready.get(name, 0) >= need(after.weight(name), demand)
         assert gain <= lost or carries, "the champion has more weight than its ready pods carry"

@@ -481,6 +481,20 @@ def test_arms_that_leave_together_keep_what_the_champion_cannot_carry() -> None:
     assert weights(world) == {"m-1": 100}
 
 
+def test_an_arm_that_gave_all_it_had_keeps_no_pod_busy_for_the_one_that_gives_a_part() -> None:
+    """The champion has two pods of five that were asked for just now: a fifth pod is the light arm's."""
+    heavy = (Arm("m-2", 5), Arm("m-3", 70, replicas="100%"))
+    world = trial(replace(ASKED, replicas=2, experiment=replace(TRIAL, arms=heavy)))
+    assert weights(world) == {"m-1": 25, "m-2": 5, "m-3": 70}
+    world.approve(4)
+    world.edit(experiment=None, replicas=5)
+    world.reconcile()
+    assert weights(world) == {"m-1": 50, "m-3": 50}
+    world.settle()
+    assert versions(world) == ["m-4"]
+    assert world.state.weight("d-3-aaaaaa") == 0
+
+
 def test_a_newer_version_waits_for_the_end_of_the_experiment() -> None:
     world = trial()
     world.approve(9)
