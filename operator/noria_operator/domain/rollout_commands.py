@@ -44,7 +44,7 @@ def _promote(scene: Scene, state: State) -> Outcome:
     step, why = state.step, _said(scene, "promote")
     if step is None or (step.released and not step.paused):
         return state, None
-    if scene.policy.compares and not step.released:
+    if _several(scene, state):
         return _choose(scene, state, "promote")
     if step.released or step.index >= len(scene.policy.steps):
         return _release(scene, state, why)
@@ -52,18 +52,28 @@ def _promote(scene: Scene, state: State) -> Outcome:
 
 
 def _promote_full(scene: Scene, state: State) -> Outcome:
-    if scene.policy.compares and state.step is not None and not state.step.released:
+    if _several(scene, state):
         return _choose(scene, state, "promote-full")
     return _release(scene, state, _said(scene, "promote-full"))
 
 
+def _several(scene: Scene, state: State) -> bool:
+    """Whether arms are compared, of which one has to be chosen; also while the first of them leaves the
+    spec, which would else get all traffic beside what the others have.
+    """
+    compared = scene.policy.compares or (bool(state.others) and scene.target.arms is not None)
+    return compared and state.step is not None and not state.step.released
+
+
 def _choose(scene: Scene, state: State, command: str) -> Outcome:
     """The arm that the id names before an `@` wins, whatever the evidence says; the last needs no name."""
-    arms, why = [one.target.version for one in state.challengers], _said(scene, command)
-    name = arms[0] if len(arms) == 1 else scene.observed.commands[command].partition("@")[0]
-    if name not in arms:
-        return _refuse(scene, state, f"{why}: name the version to promote, one of {', '.join(arms)}")
-    return crown(scene, state, arms.index(name), f"promoted by hand ({why})")
+    wanted, why = scene.target.challengers, _said(scene, command)
+    places = {one.target.version: at for at, one in enumerate(state.challengers) if one.target in wanted}
+    name = next(iter(places)) if len(places) == 1 else scene.observed.commands[command].partition("@")[0]
+    if name not in places:
+        arms = ", ".join(places) or "those that the spec asks for, once they have begun"
+        return _refuse(scene, state, f"{why}: name the version to promote, one of {arms}")
+    return crown(scene, state, places[name], f"promoted by hand ({why})")
 
 
 def _release(scene: Scene, state: State, why: str) -> Outcome:

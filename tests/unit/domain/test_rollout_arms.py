@@ -389,6 +389,24 @@ def test_a_promotion_that_names_no_arm_is_refused_and_says_which_there_are(comma
     assert weights(world)["m-2"] == 20
 
 
+@pytest.mark.parametrize("command", ["promote", "promote-full"])
+@pytest.mark.parametrize("name", ["", "m-2@"])
+def test_a_promotion_that_comes_with_other_arms_names_one_that_is_still_asked_for(
+    command: str, name: str
+) -> None:
+    """The first arm has just left the spec: no arm gets all of the traffic beside the shares of others."""
+    world = trial()
+    world.edit(experiment=replace(TRIAL, arms=ARMS[1:]))
+    world.commands[command] = f"{name}ann"
+    world.reconcile()
+    assert Happened.REFUSED in world.events
+    assert "one of m-3, m-4" in "".join(entry.message for entry in world.state.history)
+    assert weights(world) == {"m-1": 80, "m-3": 10, "m-4": 10}
+    assert not world.state.is_rejected(revision(3))
+    world.settle()
+    assert versions(world) == ["m-3", "m-4"]
+
+
 def test_an_abort_ends_all_arms_until_a_retry() -> None:
     world = trial()
     world.commands["abort"] = "1"
