@@ -25,8 +25,14 @@ SPREAD: Final = 100
 (fixed share, Herbster and Warmuth 1998): harm that begins late finds bets that were not lost meanwhile. A
 healthy year costs no more than the logarithm of its windows.
 """
-OUTAGE_SHARE: Final = 1 / 3
-"""The share of the challenger's requests from which a window counts as an outage."""
+OUTAGE: Final = 8
+"""Points that windows in a row gather until they are an outage together: more than bursts can reach."""
+OUTAGE_POINTS: Final = ((1 / 3, 2), (1 / 10, 1))
+"""The share of the challenger's requests that failed from which a window has so many points: four windows in
+which a third failed are an outage, and eight in which a tenth did.
+"""
+OUTAGE_RATIO: Final = 3
+"""A window has points where the challenger failed so many times as often as the champion at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Bursts:
 
     `wealth` has the logarithm of what each alternative won in `bets` windows, none before the first; `noisy`
     and `noise` are the champion's windows with errors and their errors; `skip` is whether the next window is
-    left out; `down` counts outages of the challenger, window after window.
+    left out; `down` are the points of an outage of the challenger that goes on.
     """
 
     wealth: tuple[float, ...] = ()
@@ -109,4 +115,9 @@ def _spread(wealth: Sequence[float], part: float) -> tuple[float, ...]:
 def _down(before: int, window: Seen) -> int:
     if not window.requests:
         return before
-    return before + 1 if window.challenger >= OUTAGE_SHARE * window.requests else 0
+    usual = OUTAGE_RATIO * window.champion * window.share / (1 - window.share) if window.champion else 0.0
+    points = (
+        points for share, points in OUTAGE_POINTS if window.challenger >= max(share * window.requests, usual)
+    )
+    gained = next(points, 0)
+    return before + gained if gained else 0

@@ -21,7 +21,7 @@ from enum import StrEnum
 from math import exp, inf, log, log1p
 from typing import Final
 
-from noria_operator.domain.bursts import Bursts, Seen, weigh
+from noria_operator.domain.bursts import OUTAGE, Bursts, Seen, weigh
 from noria_operator.domain.sequences import log_mean_exp
 
 HARM_RATIOS: Final = tuple(1.25 * (32 / 1.25) ** (j / 13) for j in range(14))
@@ -38,8 +38,6 @@ FAIL_AT_ONCE: Final = 1e12
 """e_harm that aborts in an outage of the challenger: about 15 failures of it alone at weight 10."""
 ALL_ALONG: Final = 0.8
 """The share of all requests that a challenger ever got from which it is an outage by itself."""
-OUTAGES: Final = 4
-"""Windows in a row that are an outage together: more than one burst, or two, can reach."""
 SUSPECT_AT: Final = 10.0
 """e_harm from which no further step begins, though it is not enough to abort yet."""
 PASS_AT: Final = 20.0
@@ -113,7 +111,7 @@ class Evidence:
     def out(self) -> bool:
         """Whether the challenger is no use: nearly all failed all along, or much for longer than a burst."""
         all_along = self.challenger.errors >= ALL_ALONG * max(1, self.challenger.requests)
-        return all_along or self.bursts.down >= OUTAGES
+        return all_along or self.bursts.down >= OUTAGE
 
     @property
     def log_e_ok(self) -> float:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noria_operator.domain.bursts import OUTAGE_SHARE, SPREAD, Bursts, Seen, weigh
+from noria_operator.domain.bursts import SPREAD, Bursts, Seen, weigh
 
 RATIOS = (1.0, 1.25, 4.0, 32.0)
 SHARE = 0.1
@@ -107,9 +107,19 @@ def test_harm_after_a_long_healthy_time_is_found_in_three_times_the_windows_at_m
     assert after(*[seen(0, 5)] * 21, begun=healthy).log_e >= log(200)
 
 
-def test_windows_in_which_a_third_of_the_requests_fails_are_counted_while_they_follow_each_other() -> None:
-    much = round(99 * OUTAGE_SHARE)
-    down = after(seen(0, much, requests=99), seen(0, 100))
-    assert down.down == 2
-    assert after(seen(0, 0, requests=0), begun=down).down == 2
-    assert after(seen(0, much - 1, requests=99), begun=down).down == 0
+@pytest.mark.parametrize(
+    ("champion", "challenger", "points"),
+    [(0, 33, 2), (0, 32, 1), (0, 10, 1), (0, 9, 0), (40, 13, 0), (40, 14, 1)],
+)
+def test_a_window_has_points_of_an_outage_by_what_failed_and_more_often_than_the_champion(
+    champion: int, challenger: int, points: int
+) -> None:
+    """A tenth of the requests is the challenger's, so that 40 errors of the champion are 4.4 for as many."""
+    assert after(seen(champion, challenger, requests=99)).down == points
+
+
+def test_points_of_an_outage_are_kept_while_windows_follow_each_other() -> None:
+    down = after(seen(0, 50), seen(0, 15))
+    assert down.down == 3
+    assert after(seen(0, 0, requests=0), begun=down).down == 3
+    assert after(seen(0, 9), begun=down).down == 0

@@ -182,11 +182,16 @@ OUT = window(1000, 0.1, 40, 40)
         ((*[QUIET] * 90, *[OUT] * 3), Verdict.HOLD),  # a dependency that was away for some seconds
         ((*[QUIET] * 90, *[OUT] * 4), Verdict.FAIL),
         ((*[QUIET] * 90, OUT, OUT, QUIET, OUT, OUT), Verdict.HOLD),
+        ((*[QUIET] * 90, *[window(1000, 0.5, 60, 55)] * 7), Verdict.HOLD),  # at weight 50 e_bursts has 4
+        ((*[QUIET] * 90, *[window(1000, 0.5, 60, 55)] * 8), Verdict.FAIL),
+        ((*[QUIET] * 90, *[window(1000, 0.5, 60, 55)] * 4, OUT, OUT), Verdict.FAIL),
+        ((*[QUIET] * 90, *[window(1000, 0.5, 50, 45)] * 8), Verdict.HOLD),  # less than a tenth
+        ((*[window(1000, 0.5, 240, 160)] * 20,), Verdict.HOLD),  # twice the champion's, which fails as well
         ((window(1000, 0.1, 800, 80),) * 9, Verdict.PASS),  # the champion is down, too
     ],
 )
 def test_an_outage_of_the_challenger_aborts_at_once(windows: tuple[Window, ...], verdict: Verdict) -> None:
-    """Nearly all that it was asked fails from its beginning, or a third for longer than bursts last."""
+    """Nearly all that it was asked fails from its beginning, or much of it for longer than bursts last."""
     assert decide(after(*windows), 0.01).verdict is verdict
 
 
