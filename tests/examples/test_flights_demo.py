@@ -13,9 +13,9 @@ import pytest
 import yaml
 from examples.flights.demo import record
 from examples.flights.demo.__main__ import table
-from examples.flights.demo.checks import judge
+from examples.flights.demo.checks import NOT_HERE, judge
 from examples.flights.demo.cluster import MANIFESTS
-from examples.flights.demo.monitoring import DASHBOARDS, NOT_HERE
+from examples.flights.demo.monitoring import DASHBOARDS
 from examples.flights.demo.narrate import changes
 from examples.flights.demo.picture import draw
 from examples.flights.demo.say import DemoError

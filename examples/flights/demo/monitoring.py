@@ -17,7 +17,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-from examples.flights.demo.checks import WANTED
+from examples.flights.demo.checks import NOT_HERE, WANTED
 from examples.flights.demo.cluster import ROOT, kubectl, run, tool
 from examples.flights.demo.say import DemoError, say
 from tools.monitoring.live import Prometheus, Span, targets, variables
@@ -26,8 +26,6 @@ FOLDER: Final = Path(__file__).resolve().parents[1] / "monitoring"
 RULES: Final = ROOT / "charts" / "noria" / "files" / "rules.yaml"
 DASHBOARDS: Final = ROOT / "charts" / "noria" / "files" / "dashboards"
 NAMESPACE: Final = "flights-monitoring"
-NOT_HERE: Final = ("Mean absolute error",)
-"""Panels that this loop has nothing for: the model is no regression."""
 ALERT_SECONDS: Final = 90.0
 Json = dict[str, Any]
 
