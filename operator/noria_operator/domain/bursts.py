@@ -27,8 +27,8 @@ healthy year costs no more than the logarithm of its windows.
 """
 OUTAGE: Final = 8
 """Points that windows in a row gather until they are an outage together: more than bursts can reach."""
-OUTAGE_POINTS: Final = ((1 / 3, 2), (1 / 10, 1))
-"""The share of the challenger's requests that failed from which a window has so many points: four windows in
+OUTAGE_SHARES: Final = (1 / 10, 1 / 3)
+"""A window has a point for each of these shares of the challenger's requests that failed: four windows in
 which a third failed are an outage, and eight in which a tenth did.
 """
 OUTAGE_RATIO: Final = 3
@@ -116,8 +116,5 @@ def _down(before: int, window: Seen) -> int:
     if not window.requests:
         return before
     usual = OUTAGE_RATIO * window.champion * window.share / (1 - window.share) if window.champion else 0.0
-    points = (
-        points for share, points in OUTAGE_POINTS if window.challenger >= max(share * window.requests, usual)
-    )
-    gained = next(points, 0)
-    return before + gained if gained else 0
+    points = sum(window.challenger >= max(share * window.requests, usual) for share in OUTAGE_SHARES)
+    return before + points if points else 0
