@@ -39,7 +39,7 @@ FAIL_AT_ONCE: Final = 1e12
 ALL_ALONG: Final = 0.8
 """The share of all requests that a challenger ever got from which it is an outage by itself."""
 SUSPECT_AT: Final = 10.0
-"""e_harm from which no further step begins, though it is not enough to abort yet."""
+"""e_harm or e_bursts from which no further step begins, though it is not enough to abort yet."""
 PASS_AT: Final = 20.0
 """e_ok or e_abs that lets a challenger be promoted."""
 
@@ -150,8 +150,9 @@ ERRORS: Final = Comparison()
 class Judgement:
     """A verdict with a sentence for people, and the figures behind it (logarithms are natural).
 
-    `query` is what a source was asked; `lone_burst` says that harm was found, in too few bursts; `parts` are
-    the judgements on each measure, where this one stands for several.
+    `log_e_harm` is of the test of harm that says most; `query` is what a source was asked; `lone_burst` says
+    that harm was found, in too few bursts; `parts` are the judgements on each measure, where this one stands
+    for several.
     """
 
     verdict: Verdict
