@@ -14,6 +14,7 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.controllers.context import Context, Result
+from noria_operator.domain.pod_status import ended, passes_probe
 from noria_operator.kube.errors import Forbidden, Invalid
 from noria_operator.kube.kinds import (
     CONTROLLERREVISION,
@@ -144,20 +145,12 @@ def by_pods(store: Store, namespace: str) -> bool:
     if live is None or not children.by_pods(live["spec"]["template"]):
         return False
     found = store.list(POD, namespace, _ROUTER)
-    # An evicted pod stands there for long after its containers have ended.
-    return all(children.by_pods(pod) for pod in found if not _ended(pod))
-
-
-def _ended(pod: Json) -> bool:
-    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return all(children.by_pods(pod) for pod in found if not ended(pod))
 
 
 def ready(pod: Json) -> bool:
     """Whether a pod gets new requests."""
-    if pod["metadata"].get("deletionTimestamp"):
-        return False
-    conditions = pod.get("status", {}).get("conditions", ())
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return passes_probe(pod) and not pod["metadata"].get("deletionTimestamp")
 
 
 def _owners(store: Store, namespace: str) -> list[Json]:

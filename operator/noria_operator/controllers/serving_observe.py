@@ -21,6 +21,7 @@ from noria_operator.controllers.routing import Routing, Standing
 from noria_operator.controllers.routing_kinds import ROUTINGS
 from noria_operator.domain import serving_payload
 from noria_operator.domain.conditions import Condition
+from noria_operator.domain.pod_status import ended
 from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_observed import Observed, Seen
@@ -235,7 +236,7 @@ def _present(ctx: Context, obj: Json, pods: Pods) -> dict[str, int]:
 
 
 def _taking_room(pods: Iterable[Json]) -> int:
-    return sum(pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") for pod in pods)
+    return sum(not ended(pod) for pod in pods)
 
 
 def pods_of(ctx: Context, obj: Json, target: Revision) -> list[Json]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from noria_operator.api.trainingjob import TrainingFailure
 from noria_operator.domain.conditions import clip
+from noria_operator.domain.pod_status import ended
 
 Json = dict[str, Any]
 
@@ -135,8 +136,7 @@ def _mounting(pod: Json, claims: Mapping[str, Sequence[str]], others: Iterable[J
 def _elsewhere(pod: Json, other: Json) -> bool:
     """Whether the other pod holds its volumes on another node."""
     node = other["spec"].get("nodeName")
-    over = other.get("status", {}).get("phase") in ("Succeeded", "Failed")
-    return bool(node) and node != pod["spec"].get("nodeName") and not over
+    return bool(node) and node != pod["spec"].get("nodeName") and not ended(other)
 
 
 def _one_node(modes: Sequence[str]) -> bool:

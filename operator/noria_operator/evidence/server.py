@@ -19,6 +19,7 @@ from noria_operator.domain.drift.columns import Reference, Seen
 from noria_operator.domain.drift.season import Span
 from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import Labelled
+from noria_operator.domain.pod_status import passes_probe
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_quality import SliceLabels
@@ -365,6 +366,4 @@ def counts_ready(pod: Json) -> bool:
     """Whether a model server of ours takes requests in this pod, so that it must have counts."""
     containers = pod.get("spec", {}).get("containers", [])
     ports = {port.get("name") for one in containers for port in one.get("ports", [])}
-    conditions = pod.get("status", {}).get("conditions", [])
-    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-    return ready and "counters" in ports
+    return passes_probe(pod) and "counters" in ports

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noria_operator.api import names
+from noria_operator.domain.pod_status import ended, passes_probe
 
 Json = dict[str, Any]
 
@@ -40,21 +41,19 @@ class Backend:
 
 def backend(pod: Json) -> Backend | None:
     """None as long as it has no address, and when its containers have ended."""
-    status = pod.get("status", {})
-    address = status.get("podIP")
-    if not address or status.get("phase") in ("Succeeded", "Failed"):
+    address = pod.get("status", {}).get("podIP")
+    if not address or ended(pod):
         return None
     ports = {
         port.get("name"): port["containerPort"]
         for container in reversed(pod["spec"]["containers"])
         for port in reversed(container.get("ports") or ())
     }
-    conditions = status.get("conditions") or ()
     return Backend(
         address,
         ports.get("http"),
         ports.get(names.GRPC_PORT_NAME),
-        serving=any(one["type"] == "Ready" and one["status"] == "True" for one in conditions),
+        serving=passes_probe(pod),
         ending="deletionTimestamp" in pod["metadata"],
     )
 

@@ -1,0 +1,21 @@
+"""What the status of a pod says, whatever runs in it.
+
+Comes in: a pod as the API server shows it; what its status lacks is not so yet. Goes out: yes or no.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def passes_probe(pod: Json) -> bool:
+    """Whether its readiness probes pass; so it may be while the pod is deleted."""
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def ended(pod: Json) -> bool:
+    """Whether its containers have ended for good: an evicted pod stands there for long after that."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
