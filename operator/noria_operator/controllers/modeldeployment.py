@@ -17,7 +17,8 @@ from noria_operator.api.parsing import InvalidSpec
 from noria_operator.controllers import access, router, serving_children
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.routing import preview
-from noria_operator.controllers.serving_observe import View, gather, pods_alive
+from noria_operator.controllers.serving_observe import View, gather
+from noria_operator.controllers.serving_pods import pods_alive
 from noria_operator.domain.rollout import plan as plan_rollout
 from noria_operator.domain.rollout_conditions import Report, Trouble, status
 from noria_operator.domain.rollout_due import step_due

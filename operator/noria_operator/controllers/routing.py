@@ -17,15 +17,15 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from noria_operator.controllers.context import Config, Context
+from noria_operator.controllers.serving_pods import pods_of
 from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Revision, State
-from noria_operator.domain.serving_children import revision_selector
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.apply import controller_uid
-from noria_operator.kube.kinds import POD, SERVICE, Key
+from noria_operator.kube.kinds import SERVICE, Key
 
 Json = dict[str, Any]
 Counters = Mapping[str, Mapping[str, Counts]]
@@ -105,10 +105,8 @@ async def server_counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> 
 
     A pod that answers nobody counts nothing: that one is seen by its readiness alone.
     """
-    meta = obj["metadata"]
     found: dict[str, dict[str, Counts]] = {}
     for arm in arms:
-        pods = ctx.store.list(POD, meta["namespace"], revision_selector(meta["name"], meta["uid"], arm))
-        for uid, counted in (await ctx.servers.answered(pods)).items():
+        for uid, counted in (await ctx.servers.answered(pods_of(ctx, obj, arm))).items():
             found[uid] = {arm.name: counted}
     return found or None

@@ -19,14 +19,14 @@ from noria_operator.api.types import parse_duration
 from noria_operator.controllers import gateway_class, routing
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Standing
+from noria_operator.controllers.serving_pods import pods_of
 from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_traffic import FULL
-from noria_operator.domain.serving_children import revision_selector
 from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.errors import ApiError, NotFound, Terminal
-from noria_operator.kube.kinds import HTTPROUTE, POD, SERVICE, Key
+from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key
 from noria_operator.routers import httproute, pod_service
 
 Json = dict[str, Any]
@@ -102,9 +102,9 @@ async def active(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping
     weights. Containers of users' own count nothing that could tell; a pod that serves and does not answer is
     not known to be left alone.
     """
-    meta, now, found = obj["metadata"], ctx.clock.now(), {}
+    now, found = ctx.clock.now(), {}
     for one in left:
-        pods = ctx.store.list(POD, meta["namespace"], revision_selector(meta["name"], meta["uid"], one))
+        pods = pods_of(ctx, obj, one)
         told = await ctx.servers.answered(pods)
         if any(counts_ready(pod) and pod["metadata"]["uid"] not in told for pod in pods):
             continue
