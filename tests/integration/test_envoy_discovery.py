@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.backends import by_arm
 from tests.integration.envoy_router import (
     MASTER,
     NAMESPACE,
@@ -25,7 +26,6 @@ from noria_operator.domain.keys import router_token, router_tokens
 from noria_operator.kube.kinds import MODELDEPLOYMENT, POD
 from noria_operator.kube.store import Store
 from noria_operator.routers import clusters, entrance, routes, stream, xds
-from noria_operator.routers.backends import by_arm
 from noria_operator.routers.discovery import PATH, PREFIX, Kind
 from noria_operator.routers.envoy import snapshot
 from noria_operator.routers.source import routed

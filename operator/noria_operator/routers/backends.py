@@ -1,13 +1,12 @@
 """What routers have to know of a serving pod, and nothing else of it.
 
-Comes in: pods. Goes out: Backends, by the revision that they serve. Invariant: a pod counts as EndpointSlices
-would count it (https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions), without
-the Service and the controllers between.
+Comes in: a pod. Goes out: its Backend, and the revision that it serves. Invariant: a pod counts as
+EndpointSlices would count it (https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions),
+without the Service and the controllers between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,13 +67,3 @@ def arm_of(pod: Json) -> Arm | None:
 def arm_of_share(deployment: Json, share: Json) -> Arm:
     """Whose pods get a share of the traffic in the status of a ModelDeployment."""
     return deployment["metadata"]["uid"], names.fit(share["version"]), share["revision"]
-
-
-def by_arm(pods: Iterable[Json]) -> dict[Arm, list[Backend]]:
-    """The backends among these pods."""
-    found: dict[Arm, list[Backend]] = {}
-    for pod in pods:
-        arm, one = arm_of(pod), backend(pod)
-        if arm is not None and one is not None:
-            found.setdefault(arm, []).append(one)
-    return found

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.backends import by_arm
 
 from noria_operator.routers import namespace
-from noria_operator.routers.backends import by_arm
 from noria_operator.routers.discovery import Kind
 from noria_operator.routers.envoy import Snapshot, snapshot
 from noria_operator.routers.namespace import Namespace

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.backends import by_arm
 
 from noria_operator.api import names
 from noria_operator.kube import kinds
 from noria_operator.kube.lean import lean
-from noria_operator.routers.backends import Backend, backend, by_arm
+from noria_operator.routers.backends import Backend, backend
 from noria_operator.routers.source import endpoints, routed
 from noria_operator.routers.traffic import RoutedDeployment, effective, in_order
 
