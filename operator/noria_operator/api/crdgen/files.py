@@ -17,9 +17,11 @@ from typing import Any, Final
 import yaml
 
 from noria_operator.api.crdgen.brevity import brief
-from noria_operator.api.crdgen.kinds import DEFINITIONS, Definition, crd
+from noria_operator.api.crdgen.kinds import DEFINITIONS, crd
 from noria_operator.api.crdgen.reference import reference
 from noria_operator.api.routers import table
+
+Json = dict[str, Any]
 
 SIZE_LIMIT: Final = 60_000
 """Bytes of one CRD: far below the 262,144 that `kubectl apply` can annotate and a Helm release's 1 MiB."""
@@ -78,27 +80,26 @@ def generated_files() -> Mapping[PurePosixPath, str]:
     files = {}
     for definition in DEFINITIONS:
         name = f"noria.dev_{definition.plural}.yaml"
-        body = crd(definition)
-        plain = f"# {_NOTICE}\n{to_yaml(brief(body, definition.borrowed))}"
+        whole = crd(definition)
+        applied = brief(whole, definition.borrowed)
+        plain = f"# {_NOTICE}\n{to_yaml(applied)}"
         if len(plain.encode()) >= SIZE_LIMIT:
             raise ValueError(f"{name} has {len(plain.encode())} bytes; the limit is {SIZE_LIMIT}")
         files[PurePosixPath("crds") / name] = plain
-        files[PurePosixPath("charts/noria/templates/crds") / name] = chart_template(definition)
+        files[PurePosixPath("charts/noria/templates/crds") / name] = chart_template(applied)
         page = PurePosixPath("docs/api") / f"{definition.model.__name__.lower()}.md"
-        files[page] = reference(definition, body)
+        files[page] = reference(definition, whole)
     files[PurePosixPath("docs/api/routers.md")] = (
         f"# Routers\n\n<!-- {_NOTICE} -->\n\n{_ROUTERS}\n{table()}\n"
     )
     return MappingProxyType(files)
 
 
-def chart_template(definition: Definition) -> str:
+def chart_template(body: Json) -> str:
     """The CRD as a template of the chart, with the switch and the keep annotation."""
-    body = brief(crd(definition), definition.borrowed)
     text = to_yaml({"spec": body["spec"]})
     if "{{" in text:
-        raise ValueError(
-            f"{definition.plural}: the text of a CRD must not hold double braces; Helm reads them"
-        )
+        plural = body["spec"]["names"]["plural"]
+        raise ValueError(f"{plural}: the text of a CRD must not hold double braces; Helm reads them")
     head = _CHART_HEAD.format(name=body["metadata"]["name"])
     return f"{{{{- /* {_NOTICE} */}}}}\n{head}{text}{{{{- end }}}}\n"
