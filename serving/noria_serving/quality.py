@@ -99,9 +99,8 @@ class Classified:
         }
         if self.binary:
             found["auc"] = auc(self.probabilities[:, 1], self.truth == 1)
-        for name, rated in (("calibration", calibration), ("ece", ece)):
-            found[name] = rated(*self.scored)
-        return found
+        scored = self.scored
+        return found | {"calibration": calibration(*scored), "ece": ece(*scored)}
 
     @property
     def scored(self) -> tuple[Array, Array]:
