@@ -143,6 +143,12 @@ FEEDBACK_KEYS_FILE: Final = "keys.json"
 period has one; they are mounted side by side, as `<period>.json`."""
 FEEDBACK_MAX_ROWS: Final = 64
 
+# -- a recorded history --------------------------------------------------------------------------------------
+HISTORY_PREDICTIONS: Final = ("score", "prediction")
+"""Columns of which it has one: of a model of two classes, of a regression."""
+HISTORY_COLUMNS: Final = (*HISTORY_PREDICTIONS, "time", "predicted", "label", "version")
+"""All others are features."""
+
 
 # -- what the numbers of `/counters` are called --------------------------------------------------------------
 _PLAIN: Final = (

@@ -21,15 +21,14 @@ from typing import Any, Final
 from noria_operator.cli.cluster import CommandError
 from noria_operator.domain.recorded import BINARY, REGRESSION, Model, Predicted
 from noria_operator.domain.recorded_bins import NOWHERE, Bins
-from noria_serving.contract import REFERENCE, REFERENCE_SCHEMA
+from noria_serving.contract import HISTORY_COLUMNS, HISTORY_PREDICTIONS, REFERENCE, REFERENCE_SCHEMA
 
 Json = dict[str, Any]
 
-TASKS: Final = {"score": BINARY, "prediction": REGRESSION}
+TASKS: Final = dict(zip(HISTORY_PREDICTIONS, (BINARY, REGRESSION), strict=True))
 """What a model predicts, by the column that has it."""
 UNNAMED: Final = "recorded"
 """The version of rows that name none."""
-_OTHERS: Final = ("time", "predicted", "label", "version", *TASKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def read(path: Path, references: Sequence[str] = ()) -> History:
             lines = csv.DictReader(stream)
             columns = list(lines.fieldnames or ())
             task = _task(path, columns)
-            frozen = _references(references, [name for name in columns if name not in _OTHERS])
+            frozen = _references(references, [name for name in columns if name not in HISTORY_COLUMNS])
             rows = [_row(f"{path} line {lines.line_num}", line, task, frozen) for line in lines]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CommandError(f"cannot read {path}: {error}") from error

@@ -11,15 +11,11 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from noria_serving import contract, reference, signing, slices
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
-
-PREDICTED: Final = ("score", "prediction")
-BESIDE: Final = (*PREDICTED, "time", "predicted", "label", "version")
-"""Columns of a history that are no features."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,13 +56,13 @@ def of_rows(place: str, apart: list[str]) -> dict[str, Any]:
     from noria_serving import rows  # noqa: PLC0415
 
     columns = rows.read(place).columns
-    told = [name for name in PREDICTED if name in columns]
+    told = [name for name in contract.HISTORY_PREDICTIONS if name in columns]
     if len(told) != 1:
         raise NoriaError(
             Reason.DATA_INVALID,
             f"{place} needs a column score (of two classes) or prediction (of a regression), and not both",
         )
-    features = {name: values for name, values in columns.items() if name not in BESIDE}
+    features = {name: values for name, values in columns.items() if name not in contract.HISTORY_COLUMNS}
     if strange := [name for name in apart if name not in features]:
         raise NoriaError(Reason.DATA_INVALID, f"--slices: {place} has no column {', '.join(strange)}")
     labels = columns.get("label") if told == ["prediction"] else None
