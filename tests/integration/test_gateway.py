@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import yaml
 from tests.integration.conftest import CRD
-from tests.integration.running import Cluster, eventually, operator
+from tests.integration.running import Cluster, alongside, eventually, operator
 from tests.integration.test_modeldeployment import NAME, approve, config, deploy, kubelet, say, until
 from tools.cluster import binaries
 from tools.cluster.layout import binary
@@ -69,13 +69,10 @@ async def gateway(cluster: Cluster) -> AsyncIterator[None]:
                 await accept(cluster, route)
             await asyncio.sleep(0.05)
 
-    task = asyncio.create_task(work())
     try:
-        yield
+        async with alongside(work()):
+            yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
         await client.delete(GATEWAYCLASS, "", name)
 
 

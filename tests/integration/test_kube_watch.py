@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from kopf._core.reactor import inventory
 from kopf._core.reactor.inventory import ResourceMemories
+from tests.integration.running import alongside
 
 from noria_operator.kube import watch
 from noria_operator.kube.kinds import TRAININGJOB, Json
@@ -102,13 +103,10 @@ async def watching(api: Api) -> AsyncIterator[tuple[Watcher, list[tuple[EventTyp
         seen=lambda type, obj: seen.append((type, obj["metadata"]["name"])),
         relisted=relisted.append,
     )
-    task = asyncio.create_task(watcher.run())
     try:
-        yield watcher, seen, relisted
+        async with alongside(watcher.run()):
+            yield watcher, seen, relisted
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
         await runner.cleanup()
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 
 import pytest
-from tests.integration.running import Cluster
+from tests.integration.running import Cluster, alongside
 
 from noria_operator.kube import watch
 from noria_operator.kube.kinds import DEPLOYMENT, ENDPOINTSLICE, JOB, OWN_KINDS, POD, PVC, SERVICE
@@ -41,16 +40,11 @@ async def test_a_watch_of_a_kind_in_which_nothing_happens_is_opened_once(
         seen=lambda *_: None,
         relisted=lambda _: None,
     )
-    task = asyncio.create_task(watcher.run())
-    try:
+    async with alongside(watcher.run()):
         start = time.monotonic()
         while time.monotonic() - start < REST:
             await asyncio.sleep(0.5)
             silent.append(watcher.age())
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
     print(
         f"{sum(opened.values())} watches of {len(opened)} kinds in {REST:.0f} s, silent {max(silent):.0f} s"
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from tests.integration.kubelet import add_node, make_ready, remove
-from tests.integration.running import Cluster, eventually, operator
+from tests.integration.running import Cluster, alongside, eventually, operator
 
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Config
@@ -88,13 +88,10 @@ async def kubelet(cluster: Cluster) -> AsyncIterator[None]:
                         await make_ready(cluster.client, pod, node=node, ip=ip)
             await asyncio.sleep(0.05)
 
-    task = asyncio.create_task(work())
     try:
-        yield
+        async with alongside(work()):
+            yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
         await cluster.client.delete(NODE, "", node)
 
 
