@@ -14,6 +14,7 @@ import yaml
 from tests.integration.running import Cluster
 from tools.cluster.controlplane import control_plane
 
+from noria_operator.controllers.context import Config
 from noria_operator.kube.client import Client
 from noria_operator.kube.kinds import OWN_KINDS, Kind
 from noria_operator.kube.login import from_kubeconfig
@@ -36,6 +37,14 @@ async def cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
     endpoint = from_kubeconfig(kubeconfig)
     async with Client(endpoint) as client:
         yield await Cluster(endpoint, client, "").another()
+
+
+@pytest.fixture
+def config(cluster: Cluster, tmp_path: Path) -> Config:
+    """Of an operator that may make keys."""
+    key = tmp_path / "master-key"
+    key.write_bytes(b"k" * 32)
+    return cluster.config(master_key_file=key)
 
 
 async def _install(path: Path) -> None:

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import yaml
 from tests.integration.conftest import CRD
+from tests.integration.deployments import NAME, approve, deploy, kubelet, say, until
 from tests.integration.running import Cluster, alongside, eventually, operator
-from tests.integration.test_modeldeployment import NAME, approve, config, deploy, kubelet, say, until
 from tools.cluster import binaries
 from tools.cluster.layout import binary
 
@@ -24,8 +24,6 @@ from noria_operator.controllers.context import Config
 from noria_operator.kube.client import Client
 from noria_operator.kube.errors import AlreadyExists, ApiError
 from noria_operator.kube.kinds import GATEWAY, GATEWAYCLASS, HTTPROUTE, Json
-
-__all__ = ["config"]
 
 PLAYER = "example.com/played"
 

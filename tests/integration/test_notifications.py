@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aiohttp import web
+from tests.integration.deployments import Routers, approve, deploy, kubelet, serves, until
 from tests.integration.running import Cluster, eventually, operator
-from tests.integration.test_modeldeployment import Routers, approve, deploy, kubelet, serves, until
 
 from noria_operator.controllers import modeldeployment
 from noria_operator.domain.notification_messages import key_of, signature
