@@ -6,17 +6,19 @@ Tests play the kubelet themselves (`tests.integration.kubelet`), and run the ope
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.integration.running import Cluster
+from tests.integration.running import Cluster, eventually
 from tools.cluster.controlplane import control_plane
 
 from noria_operator.controllers.context import Config
 from noria_operator.kube.client import Client
-from noria_operator.kube.kinds import OWN_KINDS, Kind
+from noria_operator.kube.errors import AlreadyExists, ApiError
+from noria_operator.kube.kinds import OWN_KINDS, Json, Kind
 from noria_operator.kube.login import from_kubeconfig
 
 ROOT = Path(__file__).parents[2]
@@ -48,15 +50,24 @@ def config(cluster: Cluster, tmp_path: Path) -> Config:
 
 
 async def _install(path: Path) -> None:
-    """Create the CRDs and wait until their kinds can be listed."""
+    """Noria's own kinds."""
+    files = sorted((ROOT / "crds").glob("*.yaml"))
+    documents = [document for file in files for document in yaml.safe_load_all(file.read_text())]
     async with Client(from_kubeconfig(path)) as client:
-        for file in sorted((ROOT / "crds").glob("*.yaml")):
-            for document in yaml.safe_load_all(file.read_text()):
-                await client.create(CRD, "", document)
-        for kind in OWN_KINDS:
-            while True:
-                try:
-                    await client.list(kind)
-                    break
-                except Exception:
-                    await asyncio.sleep(0.1)
+        await install(client, documents, OWN_KINDS)
+
+
+async def install(client: Client, crds: Iterable[Json], kinds: Iterable[Kind]) -> None:
+    """Create CRDs that are not there yet, and wait until their kinds can be listed."""
+    for crd in crds:
+        with contextlib.suppress(AlreadyExists):
+            await client.create(CRD, "", crd)
+
+    async def listed() -> bool:
+        with contextlib.suppress(ApiError):
+            for kind in kinds:
+                await client.list(kind)
+            return True
+        return False
+
+    await eventually(listed)

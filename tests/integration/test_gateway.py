@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import yaml
-from tests.integration.conftest import CRD
+from tests.integration.conftest import CRD, install
 from tests.integration.deployments import NAME, approve, deploy, kubelet, say, until
-from tests.integration.running import Cluster, alongside, eventually, operator
+from tests.integration.running import Cluster, alongside, operator
 from tools.cluster import binaries
 from tools.cluster.layout import binary
 
@@ -22,28 +22,18 @@ from noria_operator.api.routers import PART_OF_COPIES
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Config
 from noria_operator.kube.client import Client
-from noria_operator.kube.errors import AlreadyExists, ApiError
+from noria_operator.kube.errors import ApiError
 from noria_operator.kube.kinds import GATEWAY, GATEWAYCLASS, HTTPROUTE, Json
 
 PLAYER = "example.com/played"
 
 
-async def install(client: Client) -> None:
+async def install_gateways(client: Client) -> None:
     """The kinds of the Gateway API, as Contour ships them."""
     binaries.ensure("contour")
-    for document in yaml.safe_load_all(binary("gateway-api.yaml").read_text()):
-        if document and document["kind"] == CRD.kind:
-            with contextlib.suppress(AlreadyExists):
-                await client.create(CRD, "", document)
-
-    async def listed() -> bool:
-        with contextlib.suppress(ApiError):
-            for kind in (HTTPROUTE, GATEWAY, GATEWAYCLASS):
-                await client.list(kind)
-            return True
-        return False
-
-    await eventually(listed)
+    documents = yaml.safe_load_all(binary("gateway-api.yaml").read_text())
+    crds = [document for document in documents if document and document["kind"] == CRD.kind]
+    await install(client, crds, (HTTPROUTE, GATEWAY, GATEWAYCLASS))
 
 
 async def say_features(cluster: Cluster, *features: str) -> None:
@@ -97,7 +87,7 @@ async def accept(cluster: Cluster, route: Json) -> None:
 async def test_a_part_is_copied_once_the_class_says_that_it_can_and_not_before(
     cluster: Cluster, config: Config
 ) -> None:
-    await install(cluster.client)
+    await install_gateways(cluster.client)
     router = {"type": "Gateway", "gateway": {"name": "public", "settle": "0s"}}
     steps = [{"mirror": 30, "pause": True}, {"mirror": 100, "pause": True}]
     config = replace(config, gateway=True)
