@@ -1,9 +1,11 @@
-"""Versions of a small, real model, trained at once and ready to be served."""
+"""Versions of a small, real model, trained at once and ready to be served, or served."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.e2e.kube import Kube, phase
-from tests.e2e.manifests import claim, training_job
+from tests.e2e.manifests import claim, model_deployment, training_job
 
 
 def approve(kube: Kube, image: str, count: int) -> None:
@@ -15,3 +17,10 @@ def approve(kube: Kube, image: str, count: int) -> None:
         kube.until("TrainingJob", f"tiny-run-{number}", phase("Succeeded"), timeout=180)
     for number in range(1, count + 1):
         kube.until("ModelVersion", f"tiny-{number}", phase("Approved"), timeout=60)
+
+
+def serve(kube: Kube, image: str, **spec: Any) -> None:
+    """The version tiny-1 in a ModelDeployment `tiny`, which is healthy."""
+    approve(kube, image, 1)
+    kube.apply(model_deployment(**spec))
+    kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=180)

@@ -12,10 +12,10 @@ import httpx
 import pytest
 from tests.e2e.conftest import Program
 from tests.e2e.disturbances import ROUTERS
-from tests.e2e.kube import Json, Kube, condition, namespace, phase
+from tests.e2e.kube import Json, Kube, condition, namespace
 from tests.e2e.load import REQUEST, Load
 from tests.e2e.manifests import model_deployment
-from tests.e2e.models import approve
+from tests.e2e.models import serve
 from tests.e2e.rollouts import address
 
 pytestmark = pytest.mark.extended
@@ -27,9 +27,7 @@ FIRST, SECOND = "first-key-of-mobile-0123", "second-key-of-mobile-456"
 def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
     """A model that serves everybody."""
     with namespace(noria, "e2e-access") as kube:
-        approve(kube, images["example-flights"], 1)
-        kube.apply(model_deployment())
-        kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=180)
+        serve(kube, images["example-flights"])
         yield kube
 
 

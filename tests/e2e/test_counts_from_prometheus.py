@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import yaml
 from tests.e2e.conftest import Program, install
-from tests.e2e.kube import Json, Kube, condition, namespace, phase
-from tests.e2e.manifests import model_deployment, training_job
-from tests.e2e.models import approve
+from tests.e2e.kube import Json, Kube, condition, namespace
+from tests.e2e.manifests import training_job
+from tests.e2e.models import serve
 from tests.integration.scraping import Prometheus
 from tools.cluster import slots
 from tools.cluster.layout import CHECKOUT
@@ -54,11 +54,9 @@ def prometheus(
 
 @pytest.fixture(scope="module")
 def kube(noria: Path, images: dict[str, str], prometheus: Prometheus) -> Iterator[Kube]:
-    """A model that serves, watched by a trigger that warns."""
+    """A model that serves."""
     with namespace(noria, "e2e-counts") as kube:
-        approve(kube, images["example-flights"], 1)
-        kube.apply(model_deployment())
-        kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=180)
+        serve(kube, images["example-flights"])
         yield kube
 
 

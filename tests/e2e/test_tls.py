@@ -13,10 +13,10 @@ from time import monotonic, sleep
 import pytest
 from tests.certificates import self_signed
 from tests.e2e.disturbances import ROUTERS
-from tests.e2e.kube import Json, Kube, namespace, phase
+from tests.e2e.kube import Json, Kube, namespace
 from tests.e2e.load import Load
 from tests.e2e.manifests import model_deployment
-from tests.e2e.models import approve
+from tests.e2e.models import serve
 from tests.e2e.rollouts import address
 
 pytestmark = pytest.mark.extended
@@ -28,15 +28,12 @@ HOST = "tiny.example"
 def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
     """A model that serves without TLS."""
     with namespace(noria, "e2e-tls") as kube:
-        approve(kube, images["example-flights"], 1)
-        kube.apply(deployment())
-        kube.until("ModelDeployment", "tiny", phase("Healthy"), timeout=180)
+        serve(kube, images["example-flights"], hosts=[HOST])
         yield kube
 
 
-def deployment(secret: str | None = None) -> Json:
-    router = {"tls": {"secretName": secret}} if secret else {}
-    return model_deployment(hosts=[HOST], router=router)
+def deployment(secret: str) -> Json:
+    return model_deployment(hosts=[HOST], router={"tls": {"secretName": secret}})
 
 
 def put(kube: Kube, secret: str, certificate: str, key: str) -> None:
