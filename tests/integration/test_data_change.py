@@ -22,7 +22,7 @@ CONTROLLERS: tuple[Any, ...] = (continuoustraining,)
 
 async def watch(cluster: Cluster, **rule: Any) -> None:
     """A loop that looks at its data every second."""
-    template = {key: value for key, value in training_job()["spec"].items() if key != "deployment"}
+    template = training_job(deployment=None)["spec"]
     trigger = {"name": "fresh", "dataChange": {"data": "train", "every": "1s", "settle": "0s", **rule}}
     spec = {"deployment": "flights", "triggers": [trigger], "cooldown": "0s", "template": {"spec": template}}
     body = {"metadata": {"name": "loop"}, "spec": spec}

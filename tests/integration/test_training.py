@@ -148,7 +148,7 @@ async def test_suspend_holds_the_pods_and_resume_finishes_the_run(cluster: Clust
 
 
 async def test_a_person_asks_a_loop_for_a_run_and_gets_one(cluster: Cluster) -> None:
-    template = {key: value for key, value in training_job()["spec"].items() if key != "deployment"}
+    template = training_job(deployment=None)["spec"]
     body = {
         "metadata": {"name": "loop", "annotations": {"noria.dev/retrain": "now-1"}},
         "spec": {"deployment": "flights", "template": {"spec": template}},

@@ -40,7 +40,7 @@ class Clock:
 
 async def create(cluster: Cluster, clock: Clock) -> None:
     """Half of the loops are due every five minutes, half once a day, two hours before the clock's time."""
-    template = {key: value for key, value in training_job()["spec"].items() if key != "deployment"}
+    template = training_job(deployment=None)["spec"]
     daily = f"{clock.now() - timedelta(hours=2):%M %H} * * *"
     for number in range(LOOPS):
         kind, cron = (OFTEN, "*/5 * * * *") if number % 2 else (DAILY, daily)

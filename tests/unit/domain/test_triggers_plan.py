@@ -23,7 +23,7 @@ HOUR = timedelta(hours=1)
 
 
 def training(**spec: Any) -> Json:
-    template = {name: value for name, value in training_job()["spec"].items() if name != "deployment"}
+    template = training_job(deployment=None)["spec"]
     return {
         "apiVersion": "noria.dev/v1alpha1",
         "kind": "ContinuousTraining",
