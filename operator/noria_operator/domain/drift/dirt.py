@@ -87,9 +87,8 @@ class Dirt:
 
     violations: tuple[Violation, ...]
     checked: int
-    rows: int
     expected: float
-    z: float = 0.0
+    z: float
 
 
 def judge(
@@ -112,7 +111,7 @@ def judge(
     ]
     found += _refused(policy, asked, z)
     found.sort(key=lambda one: one.tolerated - one.share)
-    return Dirt(tuple(found), checks, rows, expected, z)
+    return Dirt(tuple(found), checks, expected, z)
 
 
 def _refused(policy: DirtPolicy, asked: Asked, z: float) -> Iterator[Violation]:
