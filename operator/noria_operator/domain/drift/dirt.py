@@ -71,7 +71,9 @@ class DirtPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """`share` of `samples` rows, more than `tolerated`; surely at least `lower`."""
+    """`share` of `samples` rows, more than `tolerated`; surely at least `lower`. Of VOLUME these are rows,
+    fewer or more than tolerated; of FRESHNESS seconds.
+    """
 
     column: str
     check: Check
