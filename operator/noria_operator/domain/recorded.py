@@ -81,7 +81,6 @@ class Window:
         self._vectors: dict[str, list[int]] = {}
         self._groups: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [*_NOTHING])
         self._delays = [0] * label_delay.BUCKETS
-        self._matched = 0
 
     def predict(self, row: Predicted) -> None:
         """Count a prediction."""
@@ -102,7 +101,6 @@ class Window:
 
     def label(self, row: Predicted, label: float, delay: timedelta) -> None:
         """Count the label of a prediction, which came so much later."""
-        self._matched += 1
         self._delays[label_delay.bucket(delay)] += 1
         slices = [self._groups[row.version, *place] for place in enumerate(row.cells.groups)]
         if self._model.task == REGRESSION:
@@ -166,7 +164,7 @@ class Window:
         return label_delay.median(self._delays)
 
     def labelled(self) -> int:
-        return self._matched
+        return sum(self._delays)
 
     def number(self, place: str) -> int:
         """Requests are not recorded, nor those that were refused."""
