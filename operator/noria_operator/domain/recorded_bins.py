@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from noria_operator.domain.drift import columns
-from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, Seen
+from noria_operator.domain.drift.columns import Column, Reference, Seen
 from noria_operator.domain.fairness import MISSING
 
 Json = dict[str, Any]
@@ -81,15 +81,12 @@ class Bins:
 
     def seen(self, vector: Sequence[int]) -> dict[str, Seen]:
         """The columns, the predictions among them, of what was counted in such a vector."""
-        found = {}
-        for column, start in zip(self._columns, self._starts, strict=True):
-            end = start + len(column.bins)
-            found[column.name] = Seen(tuple(vector[start:end]), *vector[end : end + _BESIDE])
-        return found
+        places = zip(self._columns, self._starts, strict=True)
+        return {column.name: _seen(column, start, vector) for column, start in places}
 
     def predicted(self, vector: Sequence[int]) -> Seen:
         """The predictions alone."""
-        return self.seen(vector)[PREDICTION]
+        return _seen(self._columns[-1], self._starts[-1], vector)
 
 
 def _starts(every: Sequence[Column]) -> Iterator[int]:
@@ -101,6 +98,11 @@ def _starts(every: Sequence[Column]) -> Iterator[int]:
 
 def _width(column: Column) -> int:
     return len(column.bins) + _BESIDE
+
+
+def _seen(column: Column, start: int, vector: Sequence[int]) -> Seen:
+    end = start + len(column.bins)
+    return Seen(tuple(vector[start:end]), *vector[end : end + _BESIDE])
 
 
 def _countable(entry: Json) -> bool:
