@@ -12,7 +12,7 @@ from typing import Any
 
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.api.types import format_decimal, format_duration
-from noria_operator.domain.training_times import stamp
+from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, opened_at
 
 Json = dict[str, Any]
@@ -36,6 +36,16 @@ def window_start(entry: Json, rule: Performance, champion: Champion | None) -> d
     state = entry.get("state") or {}
     same = state.get("metric") == rule.metric and bool(state.get("bySlice")) == rule.by_slice
     return opened_at(entry, champion) if same else None
+
+
+def closing(entry: Json, now: datetime) -> Json:
+    """Fields of an entry whose window closes now: when it did, how long it was, and where the next begins."""
+    ended = stamp(now)
+    return {
+        "windowStartedAt": ended,
+        "windowEndedAt": ended,
+        "windowLength": format_duration(moment(ended) - moment(entry["windowStartedAt"])),
+    }
 
 
 def unopened(

@@ -13,14 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.triggers import Performance, TriggerSpec
-from noria_operator.api.types import format_decimal, format_duration
+from noria_operator.api.types import format_decimal
 from noria_operator.domain.lost import Asked, Stretch, continued, level, surely_lost
 from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
 from noria_operator.domain.quality import DIRECTIONS
-from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, in_a_row, window_key
 from noria_operator.domain.triggers_cost import weighed
-from noria_operator.domain.triggers_labels import Coverage, unopened, window_start
+from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
 
 Json = dict[str, Any]
 
@@ -100,7 +99,7 @@ def _kept(rule: Performance, entry: Json, champion: Champion | None) -> Json:
 def _judged(
     entry: Json, rule: Performance, measured: Measured, *, counted: str, samples: int, now: datetime
 ) -> Request:
-    direction, value, ended = DIRECTIONS[rule.metric], measured.value, stamp(now)
+    direction, value = DIRECTIONS[rule.metric], measured.value
     known, state = entry.get("best"), entry["state"]
     held = Stretch.of(state.get("held")).plus(value, measured.error, samples)
     best = _best(rule, known, level(held, direction))
@@ -109,9 +108,7 @@ def _judged(
         "interval": f"{_text(measured.low)} to {_text(measured.high)}",
         "samples": samples,
         "best": best,
-        "windowStartedAt": ended,
-        "windowEndedAt": ended,
-        "windowLength": format_duration(moment(ended) - moment(entry["windowStartedAt"])),
+        **closing(entry, now),
     }
     if rule.cost is not None:
         judged = weighed(entry, rule, rule.cost, measured=measured, labels=samples, best=best, now=now)

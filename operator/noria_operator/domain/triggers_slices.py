@@ -15,16 +15,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.triggers import Performance, TriggerSpec
-from noria_operator.api.types import format_duration
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.lost import Asked, Stretch, continued, level, surely_lost
 from noria_operator.domain.performance import Measured, measure
 from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.slice_quality import NONE, Slice, SliceLabels, outlives, unsuitable
-from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, in_a_row, window_key
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, number
-from noria_operator.domain.triggers_labels import Coverage, unopened, window_start
+from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
 from noria_operator.domain.triggers_performance import costs, refused, threshold
 
 Json = dict[str, Any]
@@ -155,7 +153,7 @@ def _judged(rule: Performance, slices: Mapping[str, Slice], among: int) -> list[
 
 
 def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among: int, now: datetime) -> Json:
-    judged, ended = _judged(rule, slices, among), stamp(now)
+    judged = _judged(rule, slices, among)
     first, firing = judged[0], sum(one.fires for one in judged)
     value, low, high, samples = first.slice.last
     decision = "Fire" if firing else "Wait" if first.slice.streak else "No"
@@ -169,9 +167,7 @@ def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among:
         "threshold": number(first.threshold or 0.0),
         "streak": first.slice.streak,
         "columns": [_column(rule, one) for one in judged[:SHOWN]],
-        "windowStartedAt": ended,
-        "windowEndedAt": ended,
-        "windowLength": format_duration(moment(ended) - moment(entry["windowStartedAt"])),
+        **closing(entry, now),
         "state": _state(rule, slices) | {"among": among},
     }
     told.pop("reason", None)
