@@ -37,7 +37,7 @@ class _Judged:
 
     name: str
     slice: Slice
-    threshold: float | None
+    threshold: float
     surely: float
     """How much is surely lost; zero or less: perhaps nothing."""
     fires: bool
@@ -164,7 +164,7 @@ def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among:
         "interval": f"{number(low)} to {number(high)}",
         "samples": int(samples),
         "best": number(first.slice.best or 0.0),
-        "threshold": number(first.threshold or 0.0),
+        "threshold": number(first.threshold),
         "streak": first.slice.streak,
         "columns": [_column(rule, one) for one in judged[:SHOWN]],
         **closing(entry, now),
@@ -179,7 +179,7 @@ def _column(rule: Performance, one: _Judged) -> Json:
         "name": clip(one.name, NAME_LIMIT),
         "check": rule.metric,
         "value": number(one.slice.last[0]),
-        "threshold": number(one.threshold or 0.0),
+        "threshold": number(one.threshold),
         "floor": number(max(0.0, one.surely)),
         "samples": int(one.slice.last[3]),
         "drifted": one.fires,
