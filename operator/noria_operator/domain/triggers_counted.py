@@ -27,6 +27,7 @@ from noria_operator.domain.schedule import zone_named
 from noria_operator.domain.slice_quality import SliceLabels
 from noria_operator.domain.triggers import Champion, Json, Request, opened_at
 from noria_operator.domain.triggers_concept import concept_drift
+from noria_operator.domain.triggers_findings import Traffic
 from noria_operator.domain.triggers_labels import Coverage, window_start
 from noria_operator.domain.triggers_performance import performance
 from noria_operator.domain.triggers_samples import counted_since, new_samples
@@ -189,13 +190,13 @@ def _told(rule: EstimatedPerformance, champion: Champion | None, evidence: Evide
     return _Told(counts.outputs(champion.name), counts.joined(champion.name, rule.metric), predicted)
 
 
-def _traffic(champion: Champion | None, evidence: Evidence) -> monitoring.Traffic | None:
+def _traffic(champion: Champion | None, evidence: Evidence) -> Traffic | None:
     counts, reference = evidence.counts, evidence.reference
     if counts is None or champion is None:
         return None
     malformed = counts.number("malformed")
     predicted = [counts.predicted(version) for version in {champion.name, *evidence.sharing}]
-    return monitoring.Traffic(
+    return Traffic(
         counts.seen(champion.name),
         reference,
         groups=counts.groups(champion.name, reference.slices if reference else ()),

@@ -37,7 +37,7 @@ def fairness(rule: Fairness, closed: Closed) -> Json:
     """How differently the groups are treated."""
     if wrong := _cannot(rule, closed):
         return wrong
-    found = domain.judge(policy(rule), closed.groups[rule.feature], closed.length)
+    found = domain.judge(policy(rule), closed.traffic.groups[rule.feature], closed.length)
     first = found.findings[0]
     figures = {
         "value": number(first.value),
@@ -54,15 +54,15 @@ def fairness(rule: Fairness, closed: Closed) -> Json:
 
 def _cannot(rule: Fairness, closed: Closed) -> Json | None:
     """What to say where groups cannot be compared at all."""
-    version = closed.entry["version"]
-    if rule.feature not in closed.groups:
-        has = ", ".join(closed.groups) or "none"
+    version, groups = closed.entry["version"], closed.traffic.groups
+    if rule.feature not in groups:
+        has = ", ".join(groups) or "none"
         text = (
             f"servers of {version} count no slices of {rule.feature}: add it to template.spec.slices; the "
             f"next version has it if the model takes that column (this one has: {has})"
         )
         return said({"columns": []}, "Wait", "UnknownSlices", text)
-    if closed.task != BINARY:
+    if closed.traffic.task != BINARY:
         text = f"{version} is no binary classifier, so no prediction is positive: remove the trigger"
         return said({"columns": []}, "Wait", "NotBinary", text)
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta, tzinfo
+from datetime import timedelta, tzinfo
 from typing import Any, Final
 
 from noria_operator.api.monitoring import THRESHOLDS, Drift
@@ -34,20 +34,42 @@ SHOWN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
-    """A window that closed: the entry before it, what came in, the frozen bins, how long it was."""
+class Traffic:
+    """What pods of the champion counted since the open window began, and its frozen bins; None: not told."""
 
-    entry: Json
     seen: Mapping[str, Seen]
-    rows: int
-    reference: Reference
-    came: Came
+    reference: Reference | None
     groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
+    """By column of its slices."""
     task: str = ""
     asked: Asked = field(default_factory=Asked)
+    volume: int | None = None
+    """Rows that all versions with a share of the traffic predicted; None: the champion has all."""
+    labels: int = 0
+    """Joined with predictions of any version."""
     earlier: Sequence[Week] | None = None
-    """The same time of the weeks before, where it was asked for and somebody remembers it."""
-    zone: tzinfo = UTC
+    """What the champion saw at the same time of the weeks before; None: nobody was asked, or remembers."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that the champion predicted."""
+        return self.seen[PREDICTION].rows if PREDICTION in self.seen else 0
+
+    @property
+    def arrived(self) -> int:
+        """Rows that any version predicted."""
+        return self.rows if self.volume is None else self.volume
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A window that closed: the entry before it, what came in, the frozen bins, when it was."""
+
+    entry: Json
+    traffic: Traffic
+    reference: Reference
+    came: Came
+    zone: tzinfo
 
     @property
     def length(self) -> timedelta:
@@ -81,7 +103,7 @@ def drift(rule: Drift, closed: Closed) -> Json:
     columns = policy.watched(asked, closed.reference)
     apart = rule.compare_with == "SameHour"
     if apart:
-        usual = season.usual(closed.earlier or ())
+        usual = season.usual(closed.traffic.earlier or ())
         if usual.rows < rule.min_samples:
             return _no_history(rule, closed, usual)
         columns, against = season.compared(columns, usual, rule.min_samples), _in_weeks(usual)
@@ -94,7 +116,8 @@ def drift(rule: Drift, closed: Closed) -> Json:
         columns = [with_bins(one, tuple(before.get(one.name, ()))) for one in columns]
     else:
         against = f"training of {closed.entry['version']}"
-    found = policy.judge(asked, columns, closed.seen, state.get("marks", ""), closed.length, apart=apart)
+    seen, marks = closed.traffic.seen, state.get("marks", "")
+    found = policy.judge(asked, columns, seen, marks, closed.length, apart=apart)
     return _verdict(asked, found, closed, state, against)
 
 
@@ -119,7 +142,7 @@ def _no_history(rule: Drift, closed: Closed, usual: Usual) -> Json:
     if closed.entry.get("reason") in FOUND:
         return {}
     version = closed.entry["version"]
-    if closed.earlier is None:
+    if closed.traffic.earlier is None:
         text = (
             f"pods of {version} remember an hour, not a week: let the operator take counts from a Prometheus "
             "(countsFrom in the chart's values), or compare with Reference or PreviousWindow"
@@ -144,7 +167,7 @@ def _drift_in_words(against: str, asked: Policy, found: policy.Drift, closed: Cl
     return (
         f"{what} drifted from {against} in {asked.k} of {asked.n} windows ({asked.share:g} of the "
         f"features count"
-        f"{', the predictions alone' if asked.predictions else ''}); {closed.rows} rows"
+        f"{', the predictions alone' if asked.predictions else ''}); {closed.traffic.rows} rows"
         f"{f'; farthest: {worst}' if worst else ''}"
     )
 
@@ -161,7 +184,7 @@ def unknown(named: Sequence[str], reference: Reference) -> Json | None:
 
 
 def _bins(closed: Closed, column: Column) -> Sequence[int]:
-    seen = closed.seen.get(column.name)
+    seen = closed.traffic.seen.get(column.name)
     return seen.bins if seen else ()
 
 

@@ -10,54 +10,25 @@ back or a run answers it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.monitoring import DataQuality, Drift, Fairness
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.api.types import format_duration
 from noria_operator.domain.drift import flow
-from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
-from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.drift.flow import Came
-from noria_operator.domain.drift.season import Week
-from noria_operator.domain.fairness import Group
 from noria_operator.domain.schedule import zone_named
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
 from noria_operator.domain.triggers_fairness import can_be_judged, fairness
-from noria_operator.domain.triggers_findings import FOUND, Closed, drift
+from noria_operator.domain.triggers_findings import FOUND, Closed, Traffic, drift
 from noria_operator.domain.triggers_quality import data_quality, flow_policy
 
 Json = dict[str, Any]
 
 Rule = Drift | DataQuality | Fairness
 ANSWERED: Final = "Answered"
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What pods of the champion counted since the open window began, and its frozen bins; None: not told."""
-
-    seen: Mapping[str, Seen]
-    reference: Reference | None
-    groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
-    """By column of its slices."""
-    task: str = ""
-    asked: Asked = field(default_factory=Asked)
-    volume: int | None = None
-    """Rows that all versions with a share of the traffic predicted; None: the champion has all."""
-    labels: int = 0
-    """Joined with predictions of any version."""
-    earlier: Sequence[Week] | None = None
-    """What the champion saw at the same time of the weeks before; None: nobody was asked, or remembers."""
-
-    @property
-    def rows(self) -> int:
-        """Rows predicted."""
-        return self.seen[PREDICTION].rows if PREDICTION in self.seen else 0
 
 
 def window_start(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
@@ -92,34 +63,14 @@ def watch(
     if traffic.reference is None:
         text = f"servers of {champion.name} do not tell what it was trained on; the next version's will"
         return _request(trigger, _said(trigger, entry, "Wait", "NoReference", text))
-    closed = _closed(
-        entry, traffic, traffic.reference, Came(begun, moment(stamp(now)), *_flow(traffic)), zone
-    )
+    came = Came(begun, moment(stamp(now)), traffic.arrived, traffic.labels)
+    closed = Closed(entry, traffic, traffic.reference, came, zone)
     times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}
     figures = {"windowLength": format_duration(closed.length), "samples": traffic.rows}
     found = _found(rule, closed)
     return _request(
         trigger,
         {name: value for name, value in (entry | times | figures | found).items() if value is not None},
-    )
-
-
-def _flow(traffic: Traffic) -> tuple[int, int]:
-    return traffic.rows if traffic.volume is None else traffic.volume, traffic.labels
-
-
-def _closed(entry: Json, traffic: Traffic, reference: Reference, came: Came, zone: tzinfo) -> Closed:
-    return Closed(
-        entry,
-        traffic.seen,
-        traffic.rows,
-        reference,
-        came,
-        traffic.groups,
-        traffic.task,
-        traffic.asked,
-        traffic.earlier,
-        zone,
     )
 
 

@@ -58,8 +58,9 @@ def data_quality(rule: DataQuality, closed: Closed) -> Json:
     asked, coming = dirt_policy(rule), flow_policy(rule, closed.zone)
     columns = dirt.watched(asked, (*closed.reference.columns, closed.reference.prediction))
     beside = _CHANGES if coming.max_change is not None else 0
+    traffic = closed.traffic
     found = dirt.judge(
-        asked, columns, closed.seen, closed.rows, closed.length, asked=closed.asked, beside=beside
+        asked, columns, traffic.seen, traffic.rows, closed.length, asked=traffic.asked, beside=beside
     )
     # What is no longer asked for is forgotten: it would be old when it is asked for again.
     state = {name: value for name, value in closed.entry["state"].items() if name not in flow.KEPT}

@@ -24,7 +24,8 @@ from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.drift import season
 from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.promql_counts import AT_ONCE
-from noria_operator.domain.triggers_monitoring import Traffic, watch
+from noria_operator.domain.triggers_findings import Traffic
+from noria_operator.domain.triggers_monitoring import watch
 from noria_operator.domain.triggers_performance import performance
 from noria_operator.evidence.prometheus_counts import PrometheusCounts
 from noria_operator.evidence.server import CounterReader, Totals

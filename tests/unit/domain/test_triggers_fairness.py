@@ -15,7 +15,8 @@ from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.drift.columns import PREDICTION, Reference
 from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.triggers import Champion, Request
-from noria_operator.domain.triggers_monitoring import Traffic, watch
+from noria_operator.domain.triggers_findings import Traffic
+from noria_operator.domain.triggers_monitoring import watch
 from noria_operator.domain.triggers_start import answered
 
 HOUR = timedelta(hours=1)

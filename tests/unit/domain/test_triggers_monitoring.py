@@ -17,7 +17,8 @@ from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.drift.season import Week
 from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.triggers import Champion, Request
-from noria_operator.domain.triggers_monitoring import Traffic, watch, window_start
+from noria_operator.domain.triggers_findings import Traffic
+from noria_operator.domain.triggers_monitoring import watch, window_start
 from noria_operator.domain.triggers_start import answered
 
 Json = dict[str, Any]

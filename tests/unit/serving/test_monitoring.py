@@ -17,7 +17,8 @@ from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.drift.columns import Reference
 from noria_operator.domain.fairness import Group
 from noria_operator.domain.triggers import Champion, Request
-from noria_operator.domain.triggers_monitoring import Traffic, watch
+from noria_operator.domain.triggers_findings import Traffic
+from noria_operator.domain.triggers_monitoring import watch
 from noria_operator.evidence import windows
 from noria_operator.evidence.windows import Window
 from noria_serving.feedback.keys import KeyRing
