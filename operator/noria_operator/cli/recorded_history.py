@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from noria_operator.cli.cluster import CommandError
-from noria_operator.domain.recorded import BINARY, REGRESSION, Model, Predicted
+from noria_operator.domain.recorded import Model, Predicted
 from noria_operator.domain.recorded_bins import NOWHERE, Bins
+from noria_operator.domain.tasks import BINARY, REGRESSION
 from noria_serving.contract import HISTORY_COLUMNS, HISTORY_PREDICTIONS, REFERENCE, REFERENCE_SCHEMA
 
 Json = dict[str, Any]

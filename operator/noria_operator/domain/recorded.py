@@ -25,10 +25,9 @@ from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.recorded_bins import NOWHERE, Bins, Cells
 from noria_operator.domain.slice_quality import SliceLabels
+from noria_operator.domain.tasks import BINARY, REGRESSION
 from noria_serving.contract import ERROR_UNITS, GRID_BINS, LARGEST_ERROR, SCORE_BINS
 
-BINARY: Final = "binary"
-REGRESSION: Final = "regression"
 _LABELS: Final = 2
 """Where the four counts of labels begin in those of a group, after its rows and positive ones."""
 _NOTHING: Final = (0,) * (_LABELS + 4)

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from noria_operator.domain.lost import Stretch
 from noria_operator.domain.performance import Errors, Labelled
 from noria_operator.domain.quality import Labels
+from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
 from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]
@@ -22,10 +23,9 @@ Counts = tuple[int, ...]
 
 NONE: Final[Counts] = (0, 0, 0, 0)
 OTHER: Final = "other"
-REGRESSION: Final = "regression"
 TOLD: Final[Mapping[str, tuple[str, ...]]] = {
-    "binary": ("accuracy", "f1", "precision", "recall", "expectedCost"),
-    "multiclass": ("accuracy",),
+    BINARY: ("accuracy", "f1", "precision", "recall", "expectedCost"),
+    MULTICLASS: ("accuracy",),
     REGRESSION: ("rmse", "mae"),
 }
 """Metrics that four counts tell, by what the model predicts."""

@@ -25,6 +25,7 @@ from noria_operator.domain.performance import Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.schedule import zone_named
 from noria_operator.domain.slice_quality import SliceLabels
+from noria_operator.domain.tasks import REGRESSION
 from noria_operator.domain.triggers import Champion, Json, Request, opened_at
 from noria_operator.domain.triggers_concept import concept_drift
 from noria_operator.domain.triggers_findings import Traffic
@@ -99,7 +100,7 @@ def needs_reference(trigger: TriggerSpec, counts: Counts, champion: Champion) ->
     if trigger.performance is not None:
         return trigger.performance.by_slice
     if trigger.estimated_performance is not None:
-        return counts.task(champion.name) == "regression"
+        return counts.task(champion.name) == REGRESSION
     return monitoring.rule_of(trigger) is not None
 
 
@@ -185,7 +186,7 @@ def _told(rule: EstimatedPerformance, champion: Champion | None, evidence: Evide
     if counts is None or champion is None:
         return _Told()
     predicted, seen = None, counts.predicted(champion.name)
-    if reference is not None and seen is not None and counts.task(champion.name) == "regression":
+    if reference is not None and seen is not None and counts.task(champion.name) == REGRESSION:
         predicted = estimated.Predicted(seen.bins, reference.errors)
     return _Told(counts.outputs(champion.name), counts.joined(champion.name, rule.metric), predicted)
 

@@ -7,18 +7,16 @@ Invariant: as of every finding, value, threshold, samples, reason and a sentence
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from noria_operator.api.monitoring import Fairness
 from noria_operator.domain import fairness as domain
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.fairness import Check, Finding, Group, Policy
+from noria_operator.domain.tasks import BINARY
 from noria_operator.domain.triggers_findings import NAME_LIMIT, Closed, again, number, said
 
 Json = dict[str, Any]
-
-BINARY: Final = "binary"
-"""The task whose predictions are positive or not; empty where servers do not tell theirs."""
 
 
 def policy(rule: Fairness) -> Policy:
@@ -28,7 +26,9 @@ def policy(rule: Fairness) -> Policy:
 
 
 def can_be_judged(rule: Fairness, groups: Mapping[str, Sequence[Group]], task: str) -> bool:
-    """Whether a window may close; one that never can be judged closes too, and says so."""
+    """Whether a window may close; one that never can be judged closes too, and says so. `task` is empty where
+    servers do not tell theirs.
+    """
     never = rule.feature not in groups or task not in (BINARY, "")
     return never or domain.enough(policy(rule), groups[rule.feature])
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from noria_operator.domain import label_delay
+from noria_operator.domain import label_delay, tasks
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift import columns
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
@@ -22,7 +22,6 @@ from noria_operator.domain.performance import REGRESSION, Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_quality import NONE, SliceLabels
-from noria_operator.domain.slice_quality import REGRESSION as REGRESSION_TASK
 from noria_operator.evidence.flat import Flat
 from noria_operator.evidence.growth import Growth, Vector, below, subtract
 from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE_SCHEMA, SCORE_BINS
@@ -95,9 +94,9 @@ def joined(counts: Vector, version: str, metric: str) -> Labelled:
     what the metric is of.
     """
     kind = task(counts, version)
-    if kind == "multiclass":
+    if kind == tasks.MULTICLASS:
         return Classes(labels(counts, version), counts.get(f"confusion/{version}", ()))
-    if kind == "regression" or (not kind and metric in REGRESSION):
+    if kind == tasks.REGRESSION or (not kind and metric in REGRESSION):
         return errors(counts, version)
     return labels(counts, version)
 
@@ -162,7 +161,7 @@ def slice_labels(counts: Vector, version: str, slicings: Sequence[Slicing]) -> S
     do not fit each other are none.
     """
     kind, places, unit = task(counts, version), f"slice_labels/{version}", 1.0
-    if kind == REGRESSION_TASK:
+    if kind == tasks.REGRESSION:
         prefix = f"slice_errors/{version}/"
         units = {place.removeprefix(prefix).partition("/")[0] for place in below(counts, prefix)}
         told = units.pop() if len(units) == 1 else "1.0"

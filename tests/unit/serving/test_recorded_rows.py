@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from noria_operator.domain.fairness import Slicing
-from noria_operator.domain.recorded import REGRESSION, Arrivals, Model, Predicted
+from noria_operator.domain.recorded import Arrivals, Model, Predicted
 from noria_operator.domain.recorded_bins import Bins, Cells
+from noria_operator.domain.tasks import REGRESSION
 from noria_operator.evidence import windows
 from noria_operator.evidence.server import Totals
 from noria_serving import reference, slices
