@@ -40,7 +40,8 @@ class Lives:
 
     async def of(self, place: Place, pods: Sequence[str], since: float, until: float) -> list[Life]:
         """The processes of `pods` that had samples from `since` to `until`."""
-        known = self._known.pop((*place, since), None) or _Known(since)
+        key = (*place, since)
+        known = self._known.get(key) or _Known(since)
         again = sorted(known.pods.intersection(pods))
         fresh = sorted(set(pods) - known.pods)
         found = known.lives
@@ -51,10 +52,12 @@ class Lives:
         # Pods that were not asked about this time are asked about anew, whole, when they are.
         wanted = frozenset(pods)
         kept = [one for one in found if one.pod in wanted]
-        self._known[(*place, since)] = _Known(until, wanted, kept)
+        # Only now, so that a question that fails takes nothing away; and the newest comes last.
+        self._known.pop(key, None)
+        self._known[key] = _Known(until, wanted, kept)
         if len(self._known) > MAX_WINDOWS:
             del self._known[next(iter(self._known))]
-        return list(kept)
+        return kept
 
     def forget(self, place: Place) -> None:
         """The ModelDeployment is gone."""

@@ -141,6 +141,20 @@ async def test_what_a_process_that_goes_on_had_counted_is_not_kept() -> None:
     assert {term.newest for _, _, term in counts._beginnings} == {SINCE.timestamp() - 30}
 
 
+def whole(answer: Json, _: str) -> Json:
+    return answer
+
+
+def no_samples(answer: Json, query: str) -> Json:
+    return refused(answer, query) if query.endswith("ms]") else answer
+
+
+def lengths(served: Prometheus) -> list[int]:
+    """Milliseconds of samples that were asked for, question by question."""
+    asked = [form["query"].rpartition("[")[2] for form in served.forms if "ms]" in form["query"]]
+    return [int(text.partition("ms]")[0]) for text in asked if text.endswith("ms]")]
+
+
 async def test_samples_of_processes_are_read_once() -> None:
     now, served = [NOW], Restarted()
     async with running(served, interval=timedelta()) as counts:
@@ -149,9 +163,20 @@ async def test_samples_of_processes_are_read_once() -> None:
             now[0] += timedelta(seconds=15)
             await counts.complete(*PLACE, [pod()], since=SINCE)
             await counts.settled()
-    asked = [form["query"].rpartition("[")[2] for form in served.forms if "ms]" in form["query"]]
-    lengths = [int(text.partition("ms]")[0]) for text in asked if text.endswith("ms]")]
-    assert lengths == [3_615_000, 15_000, 15_000]
+    assert lengths(served) == [3_615_000, 15_000, 15_000]
+
+
+async def test_what_samples_told_outlasts_a_question_that_fails() -> None:
+    now, served = [NOW], Restarted()
+    async with running(served, interval=timedelta()) as counts:
+        counts._now = lambda: now[0]
+        for change in (whole, no_samples, whole):
+            now[0] += timedelta(seconds=15)
+            served.change = change
+            await counts.complete(*PLACE, [pod()], since=SINCE)
+            await counts.settled()
+        assert not counts.problem(*PLACE, SINCE)
+    assert lengths(served) == [3_615_000, 15_000, 30_000]
 
 
 async def test_answers_that_take_too_long_together_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
