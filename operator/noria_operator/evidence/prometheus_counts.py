@@ -8,10 +8,8 @@ too. A window ends at a moment that the totals name (`until`), so that the next 
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,6 +22,7 @@ from noria_operator.domain.training_times import moment
 from noria_operator.evidence.background import Background
 from noria_operator.evidence.prometheus_api import BadAnswer, PrometheusApi
 from noria_operator.evidence.prometheus_lives import Lives
+from noria_operator.evidence.prometheus_look import Look, look
 from noria_operator.evidence.prometheus_past import Past
 from noria_operator.evidence.server import CounterReader, Totals, counts_ready
 
@@ -49,14 +48,6 @@ MAX_KEPT: Final = 2_000_000
 """Counts in all of those: some 20 MB of mostly small numbers, or a hundred windows of a thousand features."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What was read; neither totals nor a problem: there is nothing yet."""
-
-    totals: Totals | None = None
-    problem: str = ""
-
-
 class PrometheusCounts:
     """Asks one source; frozen bins, which are no counts, are still told by the pods."""
 
@@ -73,7 +64,7 @@ class PrometheusCounts:
     ) -> None:
         self._source, self._servers, self._now = source, servers, now
         self._api = api or PrometheusApi()
-        self._looks = Background[_Look]()
+        self._looks = Background[Look[Totals]]()
         self._past = Past(source, self._long_ago)
         self._lives = Lives(self._result)
         self._beginnings: dict[_Moment, Rows] = {}
@@ -95,9 +86,11 @@ class PrometheusCounts:
     ) -> Totals | None:
         """What was counted since `since`, as it was read last; None before, and when it cannot be read."""
         place, read = (namespace, deployment, since.timestamp()), list(pods)
-        self._looks.read(place, lambda: self._look(place, read), every=self._source.interval)
-        found = self._looks.latest(place)
-        return found.totals if found else None
+        self._looks.read(
+            place, lambda: look(self._read(place, read), longest=LONGEST_LOOK), every=self._source.interval
+        )
+        known = self._looks.latest(place)
+        return known.found if known else None
 
     complete = window
     """Samples of all ready pods are needed in any case."""
@@ -125,8 +118,8 @@ class PrometheusCounts:
     def problem(self, namespace: str, deployment: str, since: datetime) -> str:
         """Why the counts of a window cannot be read; empty: they can, or nobody knows yet."""
         place = namespace, deployment, since.timestamp()
-        found = self._looks.latest(place)
-        why = (found.problem if found else "") or self._past.problem(place)
+        known = self._looks.latest(place)
+        why = (known.problem if known else "") or self._past.problem(place)
         return f"counts cannot be read from {self._source.name}: {why}" if why else ""
 
     def forget(self, namespace: str, deployment: str) -> None:
@@ -136,25 +129,13 @@ class PrometheusCounts:
         for key in [key for key in self._beginnings if key[:2] == (namespace, deployment)]:
             self._drop(key)
 
-    async def _look(self, place: Place, pods: Sequence[Json]) -> _Look:
-        try:
-            async with asyncio.timeout(LONGEST_LOOK):
-                return await self._read(place, pods)
-        except TimeoutError:
-            return _Look(problem=f"its answers took more than {LONGEST_LOOK:g} s together")
-
-    async def _read(self, place: Place, pods: Sequence[Json]) -> _Look:
+    async def _read(self, place: Place, pods: Sequence[Json]) -> Totals | None:
         delay = self._source.delay.total_seconds()
         until = math.floor(self._now().timestamp())
         if until <= place[2]:
-            return _Look()
-        try:
-            counts = await self._counts(place[:2], place[2] - delay, until - delay, pods)
-        except (BadAnswer, WrongCounts) as error:
-            return _Look(problem=str(error))
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            return _Look(problem=f"its answer is not understood: {type(error).__name__}: {error}"[:256])
-        return _Look(Totals(counts, until=datetime.fromtimestamp(until, UTC)))
+            return None
+        counts = await self._counts(place[:2], place[2] - delay, until - delay, pods)
+        return Totals(counts, until=datetime.fromtimestamp(until, UTC))
 
     async def _counts(
         self, place: tuple[str, str], since: float, until: float, pods: Iterable[Json]

@@ -7,9 +7,7 @@ be read is left out, and one that the source has forgotten is empty.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from noria_operator.domain.drift.season import Span
@@ -17,7 +15,7 @@ from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.promql_samples import WrongCounts
 from noria_operator.evidence.background import Background
 from noria_operator.evidence.growth import Row
-from noria_operator.evidence.prometheus_api import BadAnswer
+from noria_operator.evidence.prometheus_look import Look, look
 from noria_operator.evidence.server import Place, Totals
 
 Counting = Callable[[tuple[str, str], float, float], Awaitable[dict[str, Row]]]
@@ -26,20 +24,12 @@ LONGEST: Final = 60.0
 """Seconds for all answers about one time of earlier weeks."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Past:
-    """What was read, or why it cannot be."""
-
-    windows: tuple[Totals, ...] | None = None
-    problem: str = ""
-
-
 class Past:
     """Asks one source about windows before the one that began at a place."""
 
     def __init__(self, source: Source, counting: Counting) -> None:
         self._source, self._counting = source, counting
-        self._looks = Background[_Past]()
+        self._looks = Background[Look[tuple[Totals, ...]]]()
 
     async def close(self) -> None:
         """Give up what is being asked."""
@@ -53,24 +43,17 @@ class Past:
         """Their totals, without those that can never be told; None until the source has answered."""
         known = self._looks.latest(place)
         if known is None or known.problem:
-            self._looks.read(place, lambda: self._look(place[:2], spans), every=self._source.interval)
-        return known.windows if known else None
+            self._looks.read(
+                place,
+                lambda: look(self._read(place[:2], spans), longest=LONGEST, about=" about earlier weeks"),
+                every=self._source.interval,
+            )
+        return known.found if known else None
 
     def problem(self, place: Place) -> str:
         """Why they cannot be read; empty: they can, or nobody knows or asks."""
         known = self._looks.latest(place)
         return known.problem if known else ""
-
-    async def _look(self, place: tuple[str, str], spans: Sequence[Span]) -> _Past:
-        try:
-            async with asyncio.timeout(LONGEST):
-                return _Past(await self._read(place, spans))
-        except TimeoutError:
-            return _Past(problem=f"its answers about earlier weeks took more than {LONGEST:g} s together")
-        except BadAnswer as error:
-            return _Past(problem=str(error))
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            return _Past(problem=f"its answer is not understood: {type(error).__name__}: {error}"[:256])
 
     async def _read(self, place: tuple[str, str], spans: Sequence[Span]) -> tuple[Totals, ...]:
         delay, found = self._source.delay.total_seconds(), []
