@@ -12,15 +12,15 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 
 from benchmarks.drift import detectors, noise, picture, table
+from benchmarks.drift.noise import DAY
 from benchmarks.drift.streams import Stream, streams
 from benchmarks.report import RESULTS
 
 ROWS = (50, 100, 200, 500, 1000, 5000)
 SHIFTS = (0.25, 0.5, 1.0)
-DAY = 24
 
 
 def main() -> None:
@@ -85,18 +85,12 @@ def on_streams(made: Sequence[Stream], folder: Path) -> tuple[table.Streams, dic
 
 def false_alarms(rows: int, months: int) -> dict[str, float]:
     """Windows a month that alarm where nothing changes."""
-    each = [noise.month(rows, seed) for seed in range(months)]
-    return {rule: fmean(float(one[rule].sum()) for one in each) for rule in each[0]}
+    return noise.alarms([noise.month(rows, seed) for seed in range(months)])
 
 
 def until_found(rows: int, shift: float, repeats: int) -> dict[str, float | None]:
     """Windows until the first alarm, at the median of all runs."""
-    each = [noise.month(rows, seed, shift, windows=DAY) for seed in range(repeats)]
-    first = {
-        rule: [int(one[rule].argmax()) + 1 if one[rule].any() else DAY + 1 for one in each]
-        for rule in each[0]
-    }
-    return {rule: None if median(found) > DAY else median(found) for rule, found in first.items()}
+    return noise.first_alarm([noise.month(rows, seed, shift, windows=DAY) for seed in range(repeats)])
 
 
 def keep(folder: Path, text: str, labelled: table.Streams, calm: table.Noise, moved: table.Power) -> None:

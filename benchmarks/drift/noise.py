@@ -7,9 +7,9 @@ more of them. The reference is drawn as well, once for every month of hourly win
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from statistics import NormalDist
+from statistics import NormalDist, fmean, median
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +25,8 @@ KNOWN: Final = 50_000
 """Rows of the reference."""
 MONTH: Final = 730
 """Hourly windows."""
+DAY: Final = 24
+"""As many of them."""
 NORIA = "Noria"
 _EDGES = np.array([NormalDist().inv_cdf(share / 10) for share in range(1, 10)])
 
@@ -52,6 +54,20 @@ def month(rows: int, seed: int, shift: float = 0.0, windows: int = MONTH) -> Map
     seen = [rng.multinomial(rows, truth, windows) for truth in truths(shift)]
     chunks = [rng.multinomial(rows, truth, max(2, KNOWN // rows)) for truth in truths()]
     return {NORIA: _noria(known, seen), **{name: rule(known, seen, chunks) for name, rule in PEERS.items()}}
+
+
+def alarms(months: Sequence[Mapping[str, Array]]) -> dict[str, float]:
+    """Windows of a month that alarm, the mean of all months, by rule."""
+    return {rule: fmean(float(one[rule].sum()) for one in months) for rule in months[0]}
+
+
+def first_alarm(days: Sequence[Mapping[str, Array]]) -> dict[str, float | None]:
+    """Windows until the first alarm, at the median of all days, by rule; None: not within the day."""
+    each = {
+        rule: [int(one[rule].argmax()) + 1 if one[rule].any() else DAY + 1 for one in days]
+        for rule in days[0]
+    }
+    return {rule: None if median(found) > DAY else median(found) for rule, found in each.items()}
 
 
 def _noria(known: list[Array], seen: list[Array]) -> Array:

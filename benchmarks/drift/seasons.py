@@ -14,12 +14,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from statistics import fmean, median
 from typing import Final
 
 import numpy as np
 
-from benchmarks.drift.noise import KNOWN, MONTH, Array, moved
+from benchmarks.drift.noise import DAY, KNOWN, MONTH, Array, alarms, first_alarm, moved
 from benchmarks.drift.table import seasons as table
 from benchmarks.report import RESULTS
 from noria_operator.domain.drift import policy, season
@@ -30,7 +29,6 @@ from noria_operator.domain.drift.season import WEEKS
 HOURS: Final = 168
 ROWS: Final = (200, 1000, 5000)
 SHIFTS: Final = (0.5, 1.0)
-DAY: Final = 24
 _NAMES: Final = (*(f"x{index}" for index in range(19)), PREDICTION)
 _SWING: Final = 0.6
 """Standard deviations by which ten numbers move between the middle of the day and that of the night."""
@@ -114,9 +112,9 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=RESULTS, help="where the results are kept")
     options = parser.parse_args()
     repeats = 1 if options.quick else 4
-    calm = {rows: _alarms([month(rows, seed) for seed in range(repeats)]) for rows in ROWS}
+    calm = {rows: alarms([month(rows, seed) for seed in range(repeats)]) for rows in ROWS}
     found = {
-        (rows, shift): _first([month(rows, seed, shift, DAY) for seed in range(2 * repeats + 1)])
+        (rows, shift): first_alarm([month(rows, seed, shift, DAY) for seed in range(2 * repeats + 1)])
         for rows in ROWS
         for shift in SHIFTS
     }
@@ -129,19 +127,6 @@ def main() -> None:
         "shifts": [{"rows": rows, "shift": shift, **each} for (rows, shift), each in found.items()],
     }
     (options.into / "drift-seasons.json").write_text(json.dumps(plain, indent=1) + "\n")
-
-
-def _alarms(months: Sequence[Mapping[str, Array]]) -> dict[str, float]:
-    return {rule: fmean(float(one[rule].sum()) for one in months) for rule in months[0]}
-
-
-def _first(days: Sequence[Mapping[str, Array]]) -> dict[str, float | None]:
-    """Windows until the first alarm, at the median; None: not within the day."""
-    each = {
-        rule: [int(one[rule].argmax()) + 1 if one[rule].any() else DAY + 1 for one in days]
-        for rule in days[0]
-    }
-    return {rule: None if median(found) > DAY else median(found) for rule, found in each.items()}
 
 
 if __name__ == "__main__":

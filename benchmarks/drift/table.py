@@ -32,7 +32,7 @@ def noise(found: Noise) -> str:
 
 
 def power(found: Power) -> str:
-    """Windows until the first alarm where six of twenty features move."""
+    """Windows until the first alarm where six features move."""
     rules = list(next(iter(found.values())))
     rows = [
         [f"{shift:g}", f"{rows_:,}", *("–" if one[rule] is None else f"{one[rule]:g}" for rule in rules)]
