@@ -67,8 +67,8 @@ class Trial:
             for part, index in enumerate(np.array_split(known, LOOKS)):
                 at = _at(day) + part * DAY / LOOKS
                 for row in index[~np.isnan(self.scores[index])]:
-                    known = Predicted(self.loop.champion.name, float(self.scores[row]))
-                    self.loop.arrivals.labelled(at, known, float(stream.labels[row]))
+                    made = Predicted(self.loop.champion.name, float(self.scores[row]))
+                    self.loop.arrivals.labelled(at, made, float(stream.labels[row]))
                 told = list(self.loop.until(at, took=RUN, ended=self._ended))
                 self.runs += sum(one.decision == "Started" for one in told)
             if self.policy.psi and self._drifted(day):
