@@ -92,10 +92,10 @@ class _Question:
         totals = await self._window(trigger, since)
         # A window that is read now ends there, and so the next one begins there.
         now = (totals and totals.until) or self.ctx.clock.now()
-        earlier = None
-        if totals and since and (spans := past_windows(trigger, totals, champion, since, now)):
+        earlier, remembers = None, self.ctx.counts.remembers
+        if totals and since and (spans := past_windows(trigger, totals, champion, since, now)) and remembers:
             earlier = await self._earlier(since, spans)
-            totals = totals if earlier is not None or not self.ctx.counts.remembers else None
+            totals = None if earlier is None else totals  # nothing is decided before they are known
         reference = None
         if totals and champion and self._place and needs_reference(trigger, totals, champion):
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
@@ -118,9 +118,9 @@ class _Question:
         return found
 
     async def _earlier(self, since: datetime, spans: Sequence[Span]) -> Sequence[Totals] | None:
-        """What was counted in these windows; None until that is known, and where nobody remembers."""
+        """What was counted in these windows; None until that is known."""
         counts, place = self.ctx.counts, self._place
-        if place is None or not counts.remembers:
+        if place is None:
             return None
         found = await counts.earlier(*place[:2], since=since, windows=spans)
         if why := counts.problem(*place[:2], since):
