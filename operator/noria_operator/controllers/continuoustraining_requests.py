@@ -94,7 +94,7 @@ class _Question:
         now = (totals and totals.until) or self.ctx.clock.now()
         earlier, remembers = None, self.ctx.counts.remembers
         if totals and since and (spans := past_windows(trigger, totals, champion, since, now)) and remembers:
-            earlier = await self._earlier(since, spans)
+            earlier = await self._earlier(trigger, spans)
             totals = None if earlier is None else totals  # nothing is decided before they are known
         reference = None
         if totals and champion and self._place and needs_reference(trigger, totals, champion):
@@ -117,15 +117,16 @@ class _Question:
             self.problems.append(why)
         return found
 
-    async def _earlier(self, since: datetime, spans: Sequence[Span]) -> Sequence[Totals] | None:
+    async def _earlier(self, trigger: TriggerSpec, spans: Sequence[Span]) -> Sequence[Totals] | None:
         """What was counted in these windows; None until that is known."""
         counts, place = self.ctx.counts, self._place
         if place is None:
             return None
-        found = await counts.earlier(*place[:2], since=since, windows=spans)
-        if why := counts.problem(*place[:2], since):
-            self.problems.append(why)
-        return found
+        asker = f"{self.obj['metadata']['uid']}/{trigger.name}"
+        told = await counts.earlier(*place[:2], windows=spans, asker=asker)
+        if told.problem:
+            self.problems.append(told.problem)
+        return told.found
 
     @cached_property
     def _sharing(self) -> frozenset[str]:

@@ -24,6 +24,14 @@ take megabytes. Every object is looked at more often than that, six times over.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Look(Generic[Result]):
+    """What was read, or why it cannot be; neither: there is nothing yet."""
+
+    found: Result | None = None
+    problem: str = ""
+
+
 @dataclass(slots=True)
 class _Found(Generic[Result]):
     """A result: when its reading began, and when somebody looked at it last, by the clock."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -19,10 +20,10 @@ from noria_operator.domain.drift.season import Span
 from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.promql_samples import WrongCounts, by_pod
 from noria_operator.domain.training_times import moment
-from noria_operator.evidence.background import Background
+from noria_operator.evidence.background import Background, Look
 from noria_operator.evidence.prometheus_api import BadAnswer, PrometheusApi
 from noria_operator.evidence.prometheus_lives import Lives
-from noria_operator.evidence.prometheus_look import Look, look
+from noria_operator.evidence.prometheus_look import look
 from noria_operator.evidence.prometheus_past import Past
 from noria_operator.evidence.server import CounterReader, Totals, counts_ready
 
@@ -96,12 +97,14 @@ class PrometheusCounts:
     """Samples of all ready pods are needed in any case."""
 
     async def earlier(
-        self, namespace: str, deployment: str, *, since: datetime, windows: Sequence[Span]
-    ) -> tuple[Totals, ...] | None:
-        """What was counted in windows before the one that began at `since`, without those that cannot be
-        told; None until the source has answered. Empty totals: it remembers nothing of the time.
+        self, namespace: str, deployment: str, *, windows: Sequence[Span], asker: str
+    ) -> Look[tuple[Totals, ...]]:
+        """What was counted in these windows, without those that cannot be told; nothing until the source has
+        answered. Empty totals: it remembers nothing of the time. Who asks again when its own window goes on
+        to grow meanwhile (`asker` is the same, and so are the beginnings) is told what was found.
         """
-        return self._past.windows((namespace, deployment, since.timestamp()), windows)
+        found = self._past.windows((namespace, deployment), windows, asker)
+        return replace(found, problem=self._problem(found.problem))
 
     async def _long_ago(self, place: tuple[str, str], since: float, until: float) -> dict[str, promql.Row]:
         return await self._counts(place, since, until, ())
@@ -117,9 +120,10 @@ class PrometheusCounts:
 
     def problem(self, namespace: str, deployment: str, since: datetime) -> str:
         """Why the counts of a window cannot be read; empty: they can, or nobody knows yet."""
-        place = namespace, deployment, since.timestamp()
-        known = self._looks.latest(place)
-        why = (known.problem if known else "") or self._past.problem(place)
+        known = self._looks.latest((namespace, deployment, since.timestamp()))
+        return self._problem(known.problem if known else "")
+
+    def _problem(self, why: str) -> str:
         return f"counts cannot be read from {self._source.name}: {why}" if why else ""
 
     def forget(self, namespace: str, deployment: str) -> None:

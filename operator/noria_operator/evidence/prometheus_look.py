@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from noria_operator.domain.promql_samples import WrongCounts
+from noria_operator.evidence.background import Look
 from noria_operator.evidence.prometheus_api import BadAnswer
 
 Found = TypeVar("Found")
-
-
-@dataclass(frozen=True, slots=True)
-class Look(Generic[Found]):
-    """What was read, or why it cannot be; neither: there is nothing yet."""
-
-    found: Found | None = None
-    problem: str = ""
 
 
 async def look(reading: Awaitable[Found | None], *, longest: float, about: str = "") -> Look[Found]:

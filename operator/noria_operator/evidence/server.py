@@ -25,7 +25,7 @@ from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_quality import SliceLabels
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
-from noria_operator.evidence.background import Background
+from noria_operator.evidence.background import Background, Look
 from noria_operator.evidence.fetch import Fetcher, address
 from noria_operator.evidence.growth import Vector
 from noria_operator.evidence.windows import Document, Window
@@ -239,10 +239,10 @@ class CounterReader:
         return None
 
     async def earlier(
-        self, namespace: str, deployment: str, *, since: datetime, windows: Sequence[Span]
-    ) -> tuple[Totals, ...] | None:
+        self, namespace: str, deployment: str, *, windows: Sequence[Span], asker: str
+    ) -> Look[tuple[Totals, ...]]:
         """Nothing: pods remember an hour."""
-        return ()
+        return Look(())
 
     async def answered(self, pods: Iterable[Json]) -> dict[str, Counts]:
         """Inference requests and errors of each pod that could be read, by uid, since its process began."""

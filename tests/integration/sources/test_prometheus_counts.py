@@ -27,6 +27,7 @@ from noria_operator.domain.promql_counts import AT_ONCE
 from noria_operator.domain.triggers_findings import Traffic
 from noria_operator.domain.triggers_monitoring import watch
 from noria_operator.domain.triggers_performance import performance
+from noria_operator.evidence.background import Look
 from noria_operator.evidence.prometheus_counts import PrometheusCounts
 from noria_operator.evidence.server import CounterReader, Totals
 from noria_serving.contract import COUNTS_METRIC, STARTED_METRIC
@@ -288,15 +289,13 @@ async def test_the_same_time_of_earlier_weeks_is_what_was_counted_then() -> None
         servers = CounterReader()
         counts = PrometheusCounts(source, servers, now)
         try:
-            since = end - timedelta(hours=1)
-            assert await counts.earlier(*PLACE, since=since, windows=spans) is None
+            assert await counts.earlier(*PLACE, windows=spans, asker="season") == Look()
             await counts.settled()
-            found = await counts.earlier(*PLACE, since=since, windows=spans)
-            assert counts.problem(*PLACE, since) == ""
+            told = await counts.earlier(*PLACE, windows=spans, asker="season")
         finally:
             await counts.close()
             await servers.close()
-    assert found is not None
-    seen = [one.predicted(FIRST.name) for one in found]
+    assert told.found is not None and not told.problem
+    seen = [one.predicted(FIRST.name) for one in told.found]
     # An hour of one pod that stays; of the other 19 minutes, and 30 of the process that took its place.
     assert [one.bins if one else None for one in seen] == [*[(600, 19 + 30)] * 3, None]

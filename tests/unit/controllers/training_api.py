@@ -16,6 +16,7 @@ from noria_operator.controllers.context import Config, Context
 from noria_operator.domain.drift.columns import Reference
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import stamp
+from noria_operator.evidence.background import Look
 from noria_operator.evidence.pairs import PairReader
 from noria_operator.evidence.prometheus import QueryReader
 from noria_operator.evidence.router import RouterReader
@@ -199,9 +200,11 @@ class Servers:
     remembers: bool = False
     looked_back: list[Any] = field(default_factory=list)
 
-    async def earlier(self, namespace: str, deployment: str, *, since: datetime, windows: Any) -> Any:
+    async def earlier(
+        self, namespace: str, deployment: str, *, windows: Any, asker: str
+    ) -> Look[tuple[Totals, ...]]:
         self.looked_back.append(windows)
-        return self.weeks
+        return Look(self.weeks)
 
     def problem(self, namespace: str, deployment: str, since: datetime) -> str:
         return self.unreadable

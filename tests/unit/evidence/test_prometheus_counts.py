@@ -17,6 +17,7 @@ from aiohttp import web
 
 from noria_operator.domain.metric_sources import Source
 from noria_operator.evidence import prometheus_counts
+from noria_operator.evidence.background import Look
 from noria_operator.evidence.prometheus_counts import ANSWER_LIMIT, PrometheusCounts
 from noria_operator.evidence.server import CounterReader
 
@@ -292,35 +293,46 @@ class Remembers(Prometheus):
         return answer
 
 
-async def look_back(counts: PrometheusCounts) -> Any:
-    await counts.earlier(*PLACE, since=SINCE, windows=WEEKS)
+async def look_back(counts: PrometheusCounts, windows: Any = WEEKS, asker: str = "season") -> Any:
+    await counts.earlier(*PLACE, windows=windows, asker=asker)
     await counts.settled()
-    return await counts.earlier(*PLACE, since=SINCE, windows=WEEKS)
+    return await counts.earlier(*PLACE, windows=windows, asker=asker)
 
 
 async def test_earlier_weeks_are_asked_for_once_and_those_that_are_forgotten_are_empty() -> None:
     served = Remembers()
     async with running(served, interval=timedelta()) as counts:
-        assert await counts.earlier(*PLACE, since=SINCE, windows=WEEKS) is None, "no pass waits"
-        found = await look_back(counts)
+        assert await counts.earlier(*PLACE, windows=WEEKS, asker="season") == Look(), "no pass waits"
+        told = await look_back(counts)
         asked = len(served.forms)
-        assert await look_back(counts) == found
-        assert not counts.problem(*PLACE, SINCE)
-    assert [one.number("predictions") for one in found] == [10, 10, 0, 0]
-    assert [one.until for one in found] == [end for _, end in WEEKS]
-    assert len(served.forms) == asked
+        longer = [(begin, end + timedelta(seconds=15)) for begin, end in WEEKS]
+        assert await look_back(counts, longer) == told, "the window went on while nothing was known"
+    assert [one.number("predictions") for one in told.found] == [10, 10, 0, 0]
+    assert [one.until for one in told.found] == [end for _, end in WEEKS]
+    assert (told.problem, len(served.forms)) == ("", asked)
+
+
+async def test_triggers_whose_windows_began_together_are_told_of_their_own_weeks() -> None:
+    """One of another length, one of another time zone: of the same moment, and of the same length."""
+    longer = [(begin, end + timedelta(hours=23)) for begin, end in WEEKS]
+    moved = [(begin + timedelta(hours=1), end + timedelta(hours=1)) for begin, end in WEEKS]
+    async with running(Remembers()) as counts:
+        for asker, windows in (("hour", WEEKS), ("day", longer), ("hour", moved)):
+            told = await look_back(counts, windows, asker)
+            assert [one.until for one in told.found] == [end for _, end in windows]
 
 
 async def test_a_source_that_does_not_answer_is_a_problem_and_no_week_without_rows() -> None:
     served = Remembers()
     served.change = lambda answer, query: {"status": "error", "error": "out of memory"}
     async with running(served, interval=timedelta()) as counts:
-        assert await look_back(counts) is None
-        assert "out of memory" in counts.problem(*PLACE, SINCE)
+        told = await look_back(counts)
+        assert told.found is None and "out of memory" in told.problem
+        assert counts.problem(*PLACE, SINCE) == "", "the window itself can be read"
         served.change = lambda answer, query: answer
         await counts.settled()
-        assert len(await look_back(counts)) == 4
-        assert not counts.problem(*PLACE, SINCE)
+        told = await look_back(counts)
+        assert (len(told.found), told.problem) == (4, "")
 
 
 async def test_a_week_that_cannot_be_read_is_left_out() -> None:
@@ -337,4 +349,4 @@ async def test_a_week_that_cannot_be_read_is_left_out() -> None:
 
     served.change = twice
     async with running(served) as counts:
-        assert [one.number("predictions") for one in await look_back(counts)] == [10, 0, 0]
+        assert [one.number("predictions") for one in (await look_back(counts)).found] == [10, 0, 0]
