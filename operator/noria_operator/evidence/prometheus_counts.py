@@ -9,10 +9,10 @@ too. A window ends at a moment that the totals name (`until`), so that the next 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from noria_operator.domain import promql_counts as promql
 from noria_operator.domain.drift.columns import Reference
@@ -22,18 +22,18 @@ from noria_operator.domain.promql_samples import WrongCounts, by_pod
 from noria_operator.domain.training_times import moment
 from noria_operator.evidence.background import Background, Look
 from noria_operator.evidence.prometheus_api import BadAnswer, PrometheusApi
+from noria_operator.evidence.prometheus_kept import Kept
 from noria_operator.evidence.prometheus_lives import Lives
 from noria_operator.evidence.prometheus_look import look
 from noria_operator.evidence.prometheus_past import Past
 from noria_operator.evidence.server import CounterReader, Totals, counts_ready
 
 Json = dict[str, Any]
-Rows = dict[str, promql.Row]
+Rows = Mapping[str, promql.Row]
 """Counts by place."""
+Answer = TypeVar("Answer", bound=Mapping[str, Any])
 Place = tuple[str, str, float]
 """Namespace, ModelDeployment and beginning of a window."""
-
-_Moment = tuple[str, str, promql.Term]
 
 ANSWER_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of one answer: some ten thousand rows, as many as a thousand features have."""
@@ -43,10 +43,6 @@ not lost: a window counts all of a process that is younger than five minutes whe
 """
 LONGEST_LOOK: Final = 60.0
 """Seconds for all answers about a window; what was answered about the past is kept for the next look."""
-MAX_BEGINNINGS: Final = 1024
-"""Sums at a moment long past that are kept in memory; the oldest go first, and are asked for again."""
-MAX_KEPT: Final = 2_000_000
-"""Counts in all of those: some 20 MB of mostly small numbers, or a hundred windows of a thousand features."""
 
 
 class PrometheusCounts:
@@ -68,8 +64,7 @@ class PrometheusCounts:
         self._looks = Background[Look[Totals]]()
         self._past = Past(source, self._long_ago)
         self._lives = Lives(self._result)
-        self._beginnings: dict[_Moment, Rows] = {}
-        self._kept = 0
+        self._kept = Kept()
 
     async def close(self) -> None:
         """Give up what is being asked, and close the connections."""
@@ -130,8 +125,7 @@ class PrometheusCounts:
         """The ModelDeployment is gone."""
         self._servers.forget(namespace, deployment)
         self._lives.forget((namespace, deployment))
-        for key in [key for key in self._beginnings if key[:2] == (namespace, deployment)]:
-            self._drop(key)
+        self._kept.forget((namespace, deployment))
 
     async def _read(self, place: Place, pods: Sequence[Json]) -> Totals | None:
         delay = self._source.delay.total_seconds()
@@ -145,18 +139,18 @@ class PrometheusCounts:
         self, place: tuple[str, str], since: float, until: float, pods: Iterable[Json]
     ) -> dict[str, tuple[int, ...]]:
         """The window's counts, from samples up to `since` and `until`."""
-        length = until - since
-        after = by_pod(await self._vector(promql.started(*place), until))
+        after = await self._processes(place, promql.started(*place), until)
         if missing := sorted(_expected(pods, place[0], until) - after.keys()):
             raise WrongCounts(
                 f"it has no samples of {', '.join(missing[:3])}: does it scrape /metrics/counts of model "
                 "servers, with the labels namespace, pod and deployment?"
             )
-        before = by_pod(await self._vector(promql.started(*place), since))
-        changed = by_pod(await self._vector(promql.changes(*place, seconds=length), until))
+        before = await self._processes(place, promql.started(*place), since)
+        changed = await self._processes(place, promql.changes(*place, seconds=until - since), until)
         new = (after.keys() | changed.keys()) - before.keys()
-        earlier = await self._vector(promql.changes(*place, seconds=promql.LOOKBACK), since) if new else ()
-        known = promql.Beginning(since, before, by_pod(earlier).keys())
+        young = promql.changes(*place, seconds=promql.LOOKBACK)
+        earlier = await self._processes(place, young, since) if new else {}
+        known = promql.Beginning(since, before, earlier.keys())
         simple = promql.plain(known, after, changed)
         others = sorted((before.keys() | after.keys() | changed.keys()) - simple)
         lives = await self._lives.of(place, others, since, until) if others else []
@@ -165,26 +159,36 @@ class PrometheusCounts:
             parts.append((term.sign, await self._summed(place, term, until)))
         return promql.total(parts)
 
+    async def _processes(self, place: tuple[str, str], query: str, at: float) -> Mapping[str, float]:
+        """The value of each pod."""
+        return await self._once(place, query, at, by_pod)
+
     async def _summed(self, place: tuple[str, str], term: promql.Term, until: float) -> Rows:
-        """What pods had counted at a moment; what is long past is asked for once."""
-        key = (*place, term)
-        if key in self._beginnings:
-            return self._beginnings[key]
-        found = promql.rows(await self._vector(promql.sums(*place, term.moments), term.newest))
-        # The last sample of a process that goes on is another one next time, and so is a group that grows.
-        if term.newest < until - promql.LOOKBACK and len(term.moments) in (1, promql.AT_ONCE):
-            self._keep(key, found)
+        """What pods had counted at a moment, or at several."""
+        query = promql.sums(*place, term.moments)
+        # A group that grows as long as the window does is another question each time.
+        grows = not self._over(until) and len(term.moments) not in (1, promql.AT_ONCE)
+        if grows:
+            return promql.rows(await self._vector(query, term.newest))
+        return await self._once(place, query, term.newest, promql.rows)
+
+    async def _once(
+        self, place: tuple[str, str], query: str, at: float, read: Callable[[Any], Answer]
+    ) -> Answer:
+        """The answer to a question, which is asked once where its moment is over."""
+        known = self._kept.get(place, (query, at))
+        if known is not None:
+            return cast(Answer, known)
+        found = read(await self._vector(query, at))
+        if self._over(at):
+            self._kept.put(place, (query, at), found)
         return found
 
-    def _keep(self, key: _Moment, found: Rows) -> None:
-        self._drop(key)
-        self._beginnings[key] = found
-        self._kept += _size(found)
-        while len(self._beginnings) > MAX_BEGINNINGS or self._kept > MAX_KEPT:
-            self._drop(next(iter(self._beginnings)))
-
-    def _drop(self, key: _Moment) -> None:
-        self._kept -= _size(self._beginnings.pop(key, {}))
+    def _over(self, at: float) -> bool:
+        """Whether the samples of a moment are what they will be: those of a process that goes on are others
+        with each look.
+        """
+        return at < self._now().timestamp() - self._source.delay.total_seconds() - promql.LOOKBACK
 
     async def _vector(self, query: str, at: float) -> Any:
         return await self._result(query, at, "vector")
@@ -194,10 +198,6 @@ class PrometheusCounts:
         if found["resultType"] != kind:
             raise BadAnswer(f"a result of type {found['resultType']}, not {kind}")
         return found["result"]
-
-
-def _size(found: Rows) -> int:
-    return sum(map(len, found.values()))
 
 
 def _expected(pods: Iterable[Json], namespace: str, at: float) -> set[str]:

@@ -41,7 +41,9 @@ class Lives:
     async def of(self, place: Place, pods: Sequence[str], since: float, until: float) -> list[Life]:
         """The processes of `pods` that had samples from `since` to `until`."""
         key = (*place, since)
-        known = self._known.get(key) or _Known(since)
+        known = self._known.get(key)
+        if known is None or known.until > until:  # samples beyond the end of a shorter window are not its own
+            known = _Known(since)
         again = sorted(known.pods.intersection(pods))
         fresh = sorted(set(pods) - known.pods)
         found = known.lives

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from noria_operator.domain.metric_sources import Source
-from noria_operator.evidence import prometheus_counts
+from noria_operator.evidence import prometheus_counts, prometheus_kept
 from noria_operator.evidence.background import Look
 from noria_operator.evidence.prometheus_counts import ANSWER_LIMIT, PrometheusCounts
 from noria_operator.evidence.server import CounterReader
@@ -139,7 +139,7 @@ async def test_what_a_process_that_goes_on_had_counted_is_not_kept() -> None:
             await counts.complete(*PLACE, [pod()], since=SINCE)
             await counts.settled()
             assert not counts.problem(*PLACE, SINCE)
-    assert {term.newest for _, _, term in counts._beginnings} == {SINCE.timestamp() - 30}
+    assert {at for _, (_, at) in counts._kept._answers} == {SINCE.timestamp() - 30}
 
 
 def whole(answer: Json, _: str) -> Json:
@@ -189,15 +189,15 @@ async def test_answers_that_take_too_long_together_are_a_problem(monkeypatch: py
 async def test_sums_that_are_kept_are_bounded_in_counts_and_go_with_their_deployment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(prometheus_counts, "MAX_KEPT", 2)
+    monkeypatch.setattr(prometheus_kept, "MAX_NUMBERS", 2)
     async with running(Prometheus(), interval=timedelta()) as counts:
         for hour in range(4):
             await counts.complete(*PLACE, [pod()], since=SINCE - timedelta(hours=hour))
             await counts.settled()
-        assert len(counts._beginnings) == counts._kept == 2
+        assert len(counts._kept) == counts._kept.numbers == 2
         counts._servers = cast(CounterReader, Mock())
         counts.forget(*PLACE)
-        assert len(counts._beginnings) == counts._kept == 0
+        assert len(counts._kept) == counts._kept.numbers == 0
 
 
 def partial(answer: Json, _: str) -> Json:
@@ -320,6 +320,26 @@ async def test_triggers_whose_windows_began_together_are_told_of_their_own_weeks
         for asker, windows in (("hour", WEEKS), ("day", longer), ("hour", moved)):
             told = await look_back(counts, windows, asker)
             assert [one.until for one in told.found] == [end for _, end in windows]
+
+
+async def test_weeks_that_follow_each_other_and_looks_that_failed_ask_nothing_twice() -> None:
+    served = Remembers()
+    async with running(served, interval=timedelta()) as counts:
+        served.change = lambda answer, query: (
+            refused(answer, query) if "sum by" in query and len(served.forms) > 9 else answer
+        )
+        assert "too many samples" in (await look_back(counts)).problem
+        served.change = whole
+        await counts.settled()
+        assert len((await look_back(counts)).found) == 4
+        next_ones = [(end, end + timedelta(hours=1)) for _, end in WEEKS]
+        assert len((await look_back(counts, next_ones)).found) == 4
+    told = [
+        (form["query"], form["time"])
+        for form in served.forms
+        if served.answer(form["query"], float(form["time"]))["data"]["result"]
+    ]
+    assert len(told) == len(set(told)) + 1, "once more alone what was refused"
 
 
 async def test_a_source_that_does_not_answer_is_a_problem_and_no_week_without_rows() -> None:
