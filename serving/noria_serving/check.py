@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from noria_serving import contract, reference, result, rows, signature, signing
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.counters.binning import Numbers, Texts
-from noria_serving.counters.state import BESIDE
 from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
@@ -132,7 +131,7 @@ def counted(bins: Bins, values: Array, datatype: str = "FP64") -> Column:
     """A column of the rows in the bins of a feature, as the model takes it: single precision moves numbers
     over the bounds that were made of it.
     """
-    counts, wrong = np.zeros(bins.size + len(BESIDE), dtype=np.int64), 0
+    counts, wrong = np.zeros(bins.size + len(contract.BESIDE), dtype=np.int64), 0
     if bins.kind == "numeric":
         numbers, wrong = _numbers(values)
         if datatype in ("FP16", "FP32"):

@@ -112,6 +112,13 @@ copy can be compared. Nothing is kept unless somebody asks."""
 ANSWERS_SCHEMA: Final = "noria.answers/v1"
 REQUEST_ID_HEADER: Final = "x-request-id"
 """Names a request; routers give it to those that have none, and copies of a request have the same."""
+BESIDE: Final = ("missing", "unseen", "low", "high")
+"""Per feature, after its bins. `low` and `high` are also in the end bins; `missing` and `unseen` are in none.
+"""
+ERRORS: Final = ("count", "over", "under", "squared", "clipped")
+"""Of labelled rows of a regression: how many; sums of errors of predictions above and below the label (both
+positive: their sum is the absolute error, their difference the bias); of squares; rows beyond LARGEST_ERROR.
+"""
 SCORE_BINS: Final = 200
 """Feedback on a score in [0, 1] is counted in this many bins of equal width, the same for every version."""
 CALIBRATION_BINS: Final = 10

@@ -15,6 +15,7 @@ from math import log, log1p
 from typing import Any, Final
 
 from noria_operator.domain.sequences import log_mean_exp
+from noria_operator.domain.tasks import BINARY, MULTICLASS
 from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict, times_log
 
 MEASURE: Final = "disagreement"
@@ -90,7 +91,7 @@ def compare(one: Sequence[Any], other: Sequence[Any], task: str, tolerance: floa
     """
     if not one or len(one) != len(other):
         return Pairs(1, 1.0)
-    if task == "multiclass":
+    if task == MULTICLASS:
         return Pairs(1, sum(str(a) != str(b) for a, b in zip(one, other, strict=True)) / len(one))
     differ, apart = 0, 0.0
     for a, b in zip(one, other, strict=True):
@@ -98,7 +99,7 @@ def compare(one: Sequence[Any], other: Sequence[Any], task: str, tolerance: floa
             differ += a is not b
             continue
         apart += abs(a - b)
-        near = (a > 0.5) == (b > 0.5) if task == "binary" else abs(a - b) <= tolerance * max(abs(a), abs(b))
+        near = (a > 0.5) == (b > 0.5) if task == BINARY else abs(a - b) <= tolerance * max(abs(a), abs(b))
         differ += not near
     return Pairs(1, differ / len(one), apart / len(one))
 

@@ -19,13 +19,12 @@ from typing import Any, Final
 from noria_operator.domain.drift import columns
 from noria_operator.domain.drift.columns import Column, Reference, Seen
 from noria_operator.domain.fairness import MISSING
+from noria_serving.contract import BESIDE
 
 Json = dict[str, Any]
 Places = Callable[[str], tuple[int, ...]]
 """Where in its column's counts a text is counted; ValueError for one that no such column has."""
 
-_BESIDE: Final = 4
-"""Counts after a column's bins: missing, unseen, below and above the reference's range."""
 _TRUTHS: Final = {"true": 1.0, "false": 0.0}
 
 
@@ -97,12 +96,12 @@ def _starts(every: Sequence[Column]) -> Iterator[int]:
 
 
 def _width(column: Column) -> int:
-    return len(column.bins) + _BESIDE
+    return len(column.bins) + len(BESIDE)
 
 
 def _seen(column: Column, start: int, vector: Sequence[int]) -> Seen:
     end = start + len(column.bins)
-    return Seen(tuple(vector[start:end]), *vector[end : end + _BESIDE])
+    return Seen(tuple(vector[start:end]), *vector[end : end + len(BESIDE)])
 
 
 def _countable(entry: Json) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from noria_operator.domain.disagreement import Paired, Pairs, compare
+from noria_operator.domain.tasks import MULTICLASS
 from noria_serving.contract import ANSWERS_SCHEMA
 
 ARMS: Final = ("champion", "challenger")
@@ -57,7 +58,7 @@ def parse(body: Any) -> Told | None:
 
 def _fit(values: Sequence[Any], task: str) -> bool:
     """Whether such values can be compared: of several classes names, else numbers, or None for NaN."""
-    return task == "multiclass" or all(value is None or isinstance(value, int | float) for value in values)
+    return task == MULTICLASS or all(value is None or isinstance(value, int | float) for value in values)
 
 
 @dataclass(slots=True)

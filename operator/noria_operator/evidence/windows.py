@@ -24,10 +24,7 @@ from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_quality import NONE, SliceLabels
 from noria_operator.evidence.flat import Flat
 from noria_operator.evidence.growth import Growth, Vector, below, subtract
-from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE_SCHEMA, SCORE_BINS
-
-_ERRORS = ("count", "over", "under", "squared", "clipped")
-_BESIDE = ("missing", "unseen", "low", "high")
+from noria_serving.contract import BESIDE, COUNTERS_SCHEMA, ERRORS, REFERENCE_SCHEMA, SCORE_BINS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,7 @@ def errors(counts: Vector, version: str) -> Errors:
     if len({unit for unit, _, _ in found}) != 1:
         return Errors()
     unit = found[0][0]
-    told = {name for _, _, name in found}.intersection(_ERRORS)
+    told = {name for _, _, name in found}.intersection(ERRORS)
     return Errors(**{name: sum(counts[f"{prefix}{unit}/{name}"]) for name in told}, unit=float(unit))
 
 
@@ -142,7 +139,7 @@ def predicted(counts: Vector, version: str) -> Seen | None:
 
 
 def _seen(counts: Vector, place: str) -> Seen:
-    return Seen(counts[f"{place}/bins"], *(sum(counts.get(f"{place}/{name}", ())) for name in _BESIDE))
+    return Seen(counts[f"{place}/bins"], *(sum(counts.get(f"{place}/{name}", ())) for name in BESIDE))
 
 
 def groups(counts: Vector, version: str, slicings: Sequence[Slicing]) -> dict[str, tuple[Group, ...]]:

@@ -16,7 +16,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving.contract import DELAY_BOUNDS, LARGEST_ERROR, SCORE_BINS, SLICE_GROUPS, SLICINGS
+from noria_serving.contract import (
+    BESIDE,
+    DELAY_BOUNDS,
+    ERRORS,
+    LARGEST_ERROR,
+    SCORE_BINS,
+    SLICE_GROUPS,
+    SLICINGS,
+)
 from noria_serving.counters.grid import grid_of
 from noria_serving.counters.slices import WIDTH
 from noria_serving.reference import Reference
@@ -27,13 +35,6 @@ REQUESTS: Final = ("ok", "client_error", "server_error")
 FEEDBACK: Final = ("matched", "late", "duplicate", "expired", "foreign", "forged", "invalid", "logged")
 """Outcomes of feedback items; `late` ones are counted as `matched` too. `logged`: labels of a large batch,
 written down beside its rows."""
-BESIDE: Final = ("missing", "unseen", "low", "high")
-"""Per feature, after its bins. `low` and `high` are also in the end bins; `missing` and `unseen` are in none.
-"""
-ERRORS: Final = ("count", "over", "under", "squared", "clipped")
-"""Of labelled rows of a regression: how many; sums of errors of predictions above and below the label (both
-positive: their sum is the absolute error, their difference the bias); of squares; rows beyond LARGEST_ERROR.
-"""
 OF_SLICE: Final = 4
 """Counts of labelled rows of a group: of a classification those of CONFUSION, of a regression the first four
 of ERRORS."""
