@@ -2,8 +2,9 @@
 
 Requests of one row are counted and folded as the server does it. They are few enough to stay in the caches,
 as the arrays of a request are that was just answered. `answers` is what it costs beside that to keep their
-answers, while two versions are compared. The floor is numpy alone, sorting the same values and looking up
-every bin of a matrix that is there already.
+answers, while two versions are compared. Labels come later and are fewer: what counting one costs, alone and
+by four columns of slices, beside what it takes to check the token that it came with. The floor is numpy
+alone, sorting the same values and looking up every bin of a matrix that is there already.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from typing import Any
 import numpy as np
 
 from noria_serving import reference, signature
+from noria_serving.contract import SCORE_BINS
 from noria_serving.counters.answers import Answers, key
 from noria_serving.counters.recorder import FOLD_ROWS, Recorder
+from noria_serving.counters.state import State
+from noria_serving.feedback.keys import KeyRing
+from noria_serving.feedback.token import Token, binding, sign, verify
 from noria_serving.slices import Asked
 
 FEATURES = 20
@@ -53,13 +58,17 @@ def measured(rounds: int) -> dict[str, list[float]]:
     """µs of CPU a prediction, by what is counted, in each round; `floor` is the last."""
     cases = [_matrix(), _columns(texts=0), _columns(texts=0, apart=SLICES[:1]), _columns(texts=5),
              _columns(texts=5, apart=SLICES), _embedding()]  # fmt: skip
-    found: dict[str, list[float]] = {name: [] for name, *_ in cases} | {"answers": [], "floor": []}
+    found: dict[str, list[float]] = {name: [] for name, *_ in cases}
+    found |= {name: [] for name in ("answers", "a label", "a label, 4 sliced", "token of a label", "floor")}
     gc.disable()
     try:
         for _ in range(rounds):
             for name, recorder, requests in cases:
                 found[name].append(_counted(recorder, requests))
             found["answers"].append(_kept())
+            found["a label"].append(_labelled(b""))
+            found["a label, 4 sliced"].append(_labelled(bytes([1, 0, 3, 2])))
+            found["token of a label"].append(_checked())
             found["floor"].append(_floor())
     finally:
         gc.enable()
@@ -89,6 +98,33 @@ def _kept() -> float:
         if answers.wanted:
             add(key(id_, body), score)
     return (time.thread_time() - began) / rows * 1e6
+
+
+def _labelled(groups: bytes) -> float:
+    state, rows = State(_reference()), BATCHES * FOLD_ROWS
+    bins = np.random.default_rng(6).integers(0, SCORE_BINS, rows).tolist()
+    state.add_score("m-1", 0, positive=True, groups=groups)
+    began = time.thread_time()
+    for row_bin in bins:
+        state.add_score("m-1", row_bin, positive=row_bin > 120, groups=groups)
+    return (time.thread_time() - began) / rows * 1e6
+
+
+def _checked() -> float:
+    """One row, in four slices, as a request of one row has it."""
+    ring, bound, rows = KeyRing("k1", {"k1": b"1" * 32}), binding("shop", "loan"), BATCHES * FOLD_ROWS
+    token = Token("m-1", 2**40, b"n" * 10, bins=b"P", groups=b"1", slices=bytes([1, 0, 3, 2]))
+    text = sign(token, ring, bound)
+    began = time.thread_time()
+    for _ in range(rows):
+        verify(text, ring, bound)
+    return (time.thread_time() - began) / rows * 1e6
+
+
+def _reference() -> reference.Reference:
+    rows = np.random.default_rng(7).normal(size=(64, 1)).astype(np.float32)
+    shape = signature.Signature((signature.Tensor("x", "FP32", (-1, 1)),), ())
+    return reference.parse(reference.build(shape, {"x": rows}, np.linspace(0, 1, 64)))
 
 
 def _floor() -> float:

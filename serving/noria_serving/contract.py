@@ -8,6 +8,8 @@ server's no Kopf.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
+from math import log
 from typing import Any, Final
 
 # -- bundle: a directory -------------------------------------------------------------------------------------
@@ -139,6 +141,15 @@ SLICE_MOST_VALUES: Final = 8
 """Values or bounds of such a column that have groups of their own."""
 SLICE_GROUPS: Final = 16
 """A group is a number below this: in a token it takes four bits."""
+SLICE_SCORE_BINS: Final = 40
+"""Labelled scores of a group are counted in so many bins of equal width, of five of SCORE_BINS each."""
+LOSS_UNITS: Final = 2**16
+"""Log loss is added up in so many parts of a nat."""
+SQUARE_UNITS: Final = (2 * SCORE_BINS) ** 2
+"""Squares of a score less its label are added up in so many parts: then they are whole numbers."""
+SLICE_SCORES: Final = 2 * SLICE_SCORE_BINS + CALIBRATION_BINS + 2
+"""Counts of a group's labelled scores: negatives and positives by bin; in each of CALIBRATION_BINS the sum of
+scores, each the middle of one of SCORE_BINS, in halves of a bin; sums of log loss and of squares."""
 DELAY_BOUNDS: Final = (1, 60, 600, 3600, 21_600, 86_400, 259_200, 604_800, 1_209_600, 2_592_000, 7_776_000)
 """Seconds from prediction to label: 1 s, 1 min, 10 min, 1 h, 6 h, 1 d, 3 d, 7 d, 14 d, 30 d, 90 d."""
 
@@ -166,12 +177,27 @@ _PLAIN: Final = (
     "scores",
     "confusion",
     "slice_labels",
+    "slice_scores",
     "label_delay",
 )
 _OF_VERSION: Final = ("features", "prediction", "slices")
 """In bins of the version that is served, so that counts of two versions are never added up."""
 FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors", "slice_errors")
 """What places begin with."""
+
+
+@cache
+def slice_score(row_bin: int, positive: bool) -> tuple[tuple[int, int], ...]:
+    """What a labelled score, in one of SCORE_BINS, adds to the SLICE_SCORES of its group: places, amounts."""
+    score = (row_bin + 0.5) / SCORE_BINS
+    off = 2 * (SCORE_BINS - row_bin) - 1 if positive else 2 * row_bin + 1
+    sums = 2 * SLICE_SCORE_BINS
+    return (
+        (row_bin * SLICE_SCORE_BINS // SCORE_BINS + positive * SLICE_SCORE_BINS, 1),
+        (sums + row_bin * CALIBRATION_BINS // SCORE_BINS, 2 * row_bin + 1),
+        (sums + CALIBRATION_BINS, round(-log(score if positive else 1 - score) * LOSS_UNITS)),
+        (sums + CALIBRATION_BINS + 1, off * off),
+    )
 
 
 def places(body: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:

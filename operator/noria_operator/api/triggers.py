@@ -6,7 +6,6 @@ when it fires is its action, and only Retrain starts anything.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal as PythonDecimal
@@ -67,10 +66,6 @@ class CostMatrix(Spec):
     false_negative: Decimal = Field(default=PythonDecimal(1), description='Default: "1".')
     true_positive: Decimal = Field(default=PythonDecimal(0), description='Default: "0".')
     true_negative: Decimal = Field(default=PythonDecimal(0), description='Default: "0".')
-
-
-BY_SLICE: Final = ["accuracy", "f1", "precision", "recall", "expectedCost", "rmse", "mae"]
-"""Metrics that counts by slice tell."""
 
 
 class Performance(Spec):
@@ -137,11 +132,10 @@ class Performance(Spec):
             holds=lambda it: it.cost_matrix is None or it.metric == "expectedCost",
         ),
         Rule(
-            cel="!has(self.bySlice) || !self.bySlice || (!has(self.cost) && self.metric in "
-            f"{json.dumps(BY_SLICE)})",
-            message=f"bySlice goes with {', '.join(BY_SLICE)}, and without cost",
+            cel="!has(self.bySlice) || !self.bySlice || !has(self.cost)",
+            message="bySlice goes without cost",
             field=".bySlice",
-            holds=lambda it: not it.by_slice or (it.metric in BY_SLICE and it.cost is None),
+            holds=lambda it: not it.by_slice or it.cost is None,
         ),
     )
 

@@ -25,8 +25,9 @@ from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.recorded_bins import NOWHERE, Bins, Cells
 from noria_operator.domain.slice_quality import SliceLabels
+from noria_operator.domain.slice_scores import NO_SCORES
 from noria_operator.domain.tasks import BINARY, REGRESSION
-from noria_serving.contract import ERROR_UNITS, GRID_BINS, LARGEST_ERROR, SCORE_BINS
+from noria_serving.contract import ERROR_UNITS, GRID_BINS, LARGEST_ERROR, SCORE_BINS, slice_score
 
 _LABELS: Final = 2
 """Where the four counts of labels begin in those of a group, after its rows and positive ones."""
@@ -79,6 +80,7 @@ class Window:
         self._outputs: dict[str, list[int]] = defaultdict(lambda: [0] * GRID_BINS)
         self._vectors: dict[str, list[int]] = {}
         self._groups: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [*_NOTHING])
+        self._slice_scores: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [*NO_SCORES])
         self._delays = [0] * label_delay.BUCKETS
 
     def predict(self, row: Predicted) -> None:
@@ -109,6 +111,10 @@ class Window:
         self._scores[row.version][label == 1][place] += 1
         for counts in slices:
             counts[_LABELS + 2 * (label == 1) + (place >= SCORE_BINS // 2)] += 1
+        for whose in enumerate(row.cells.groups):
+            scores = self._slice_scores[row.version, *whose]
+            for cell, amount in slice_score(place, label == 1):
+                scores[cell] += amount
 
     def _error(self, whole: list[int], slices: Iterable[list[int]], error: float) -> None:
         units = error / self._model.unit
@@ -151,13 +157,16 @@ class Window:
         }
 
     def slice_labels(self, version: str, slicings: Sequence[Slicing]) -> SliceLabels:
-        found = {
-            f"{one.feature}={name}": tuple(self._groups.get((version, index, place), _NOTHING)[_LABELS:])
-            for index, one in enumerate(slicings)
-            for place, name in enumerate(one.groups)
-        }
-        unit = self._model.unit if self._model.task == REGRESSION else 1.0
-        return SliceLabels(found, self._model.task, self.joined(version).samples, unit)
+        found, scores = {}, {}
+        for index, one in enumerate(slicings):
+            for place, name in enumerate(one.groups):
+                whose, slice_name = (version, index, place), f"{one.feature}={name}"
+                found[slice_name] = tuple(self._groups.get(whose, _NOTHING)[_LABELS:])
+                scores[slice_name] = tuple(self._slice_scores.get(whose, NO_SCORES))
+        samples = self.joined(version).samples
+        if self._model.task == REGRESSION:
+            return SliceLabels(found, self._model.task, samples, self._model.unit)
+        return SliceLabels(found, self._model.task, samples, scores=scores)
 
     def median_delay(self) -> timedelta | None:
         return label_delay.median(self._delays)

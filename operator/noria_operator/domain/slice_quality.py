@@ -1,9 +1,9 @@
 """Quality by slice: labels of each group of each column, and what is remembered of a slice.
 
-Comes in: four counts a slice and window, summed over pods. Goes out: labels of which a metric is measured,
-and a memory that fits into status. Invariants: labels of a slice that has too few of them wait for more, so a
-rare slice is judged later and never on less; a slice is known by column and group, so that its best value
-outlives a version, but for `other`, which is whatever a version has no name for.
+Comes in: four counts a slice and window, or sums over its scores, summed over pods. Goes out: labels of which
+a metric is measured, and a memory that fits into status. Invariants: labels of a slice that has too few of
+them wait for more, so a rare slice is judged later and never on less; a slice is known by column and group,
+so that its best value outlives a version, but for `other`, which is whatever a version has no name for.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from noria_operator.domain.lost import Stretch
 from noria_operator.domain.performance import Errors, Labelled
 from noria_operator.domain.quality import Labels
+from noria_operator.domain.slice_scores import SCORED, SliceScores
 from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
 from noria_serving.contract import SCORE_BINS
 
@@ -24,11 +25,11 @@ Counts = tuple[int, ...]
 NONE: Final[Counts] = (0, 0, 0, 0)
 OTHER: Final = "other"
 TOLD: Final[Mapping[str, tuple[str, ...]]] = {
-    BINARY: ("accuracy", "f1", "precision", "recall", "expectedCost"),
-    MULTICLASS: ("accuracy",),
+    BINARY: ("accuracy", "f1", "precision", "recall", "expectedCost", *SCORED),
+    MULTICLASS: ("accuracy", "calibration", "ece"),
     REGRESSION: ("rmse", "mae"),
 }
-"""Metrics that four counts tell, by what the model predicts."""
+"""Metrics by slice, by what the model predicts: four counts tell them, those of SCORED sums over scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,17 @@ class SliceLabels:
     samples: int = 0
     """Labels of the window, of all slices."""
     unit: float = 1.0
+    scores: Mapping[str, Counts] = field(default_factory=dict)
+    """Sums over scores, of a classifier; empty where its servers are of a release that tells none."""
 
-    def joined(self, counts: Counts) -> Labelled:
-        """As labels whose scores are 0 or 1: enough for shares of them."""
+    def rows(self, metric: str) -> Mapping[str, Counts]:
+        """What tells the metric, by slice."""
+        return self.scores if metric in SCORED else self.counts
+
+    def joined(self, metric: str, counts: Counts) -> Labelled | SliceScores:
+        """Of four counts, as labels whose scores are 0 or 1: enough for shares of them."""
+        if metric in SCORED:
+            return SliceScores(counts)
         if self.task == REGRESSION:
             rows, over, under, squared = counts
             return Errors(rows, over, under, squared, unit=self.unit)
@@ -68,7 +77,7 @@ class Slice:
     windows in a row that are worse, and (value, low, high, labels) of the last one.
     """
 
-    waiting: Counts = NONE
+    waiting: Counts = ()
     held: Stretch = field(default_factory=Stretch)
     lost: Stretch = field(default_factory=Stretch)
     best: float | None = None
@@ -79,7 +88,7 @@ class Slice:
     def of(cls, state: Json) -> Self:
         """As it was written into status."""
         return cls(
-            tuple(state.get("waiting", NONE)),
+            tuple(state.get("waiting", ())),
             Stretch(*state.get("held", ())),
             Stretch(*state.get("lost", ())),
             state.get("best"),
@@ -101,7 +110,8 @@ class Slice:
 
     def with_labels(self, counts: Counts) -> Slice:
         """With those of one window more."""
-        return replace(self, waiting=tuple(a + b for a, b in zip(self.waiting, counts, strict=True)))
+        waiting = self.waiting or (0,) * len(counts)
+        return replace(self, waiting=tuple(a + b for a, b in zip(waiting, counts, strict=True)))
 
 
 def _short(numbers: tuple[float, ...]) -> list[float]:

@@ -17,9 +17,10 @@ from typing import Any, Final
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.lost import Asked, Stretch, continued, level, surely_lost
-from noria_operator.domain.performance import Measured, measure
+from noria_operator.domain.performance import Labelled, Measured, measure
 from noria_operator.domain.quality import DIRECTIONS
-from noria_operator.domain.slice_quality import NONE, Slice, SliceLabels, outlives, unsuitable
+from noria_operator.domain.slice_quality import Slice, SliceLabels, outlives, unsuitable
+from noria_operator.domain.slice_scores import SliceScores
 from noria_operator.domain.triggers import Champion, Request, in_a_row, window_key
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, number
 from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
@@ -71,11 +72,7 @@ def performance_by_slice(
         return _asking(trigger, rule, entry, known, due=due if now < due else None)
     if wrong := unsuitable(rule.metric, labels):
         return refused(trigger, entry, f"{wrong} ({champion.name})")
-    if not labels.counts:
-        text = (
-            f"servers of {champion.name} count no slices: name them in template.spec.slices; the next "
-            "version has those of columns that the model takes"
-        )
+    if text := _uncounted(rule, labels, champion.name):
         said = {"name": trigger.name, "decision": "Wait", "reason": UNKNOWN, "message": text}
         return Request(entry | said, trigger.reason)
     found = _closed(rule, known, labels)
@@ -83,6 +80,21 @@ def performance_by_slice(
         return _asking(trigger, rule, entry, known)
     told = entry | (seen or Coverage()).shown(labels.samples)
     return _asking(trigger, rule, _written(rule, told, found, len(labels.counts), now), found)
+
+
+def _uncounted(rule: Performance, labels: SliceLabels, version: str) -> str:
+    """Why servers tell nothing of slices; empty where they do."""
+    if not labels.counts:
+        return (
+            f"servers of {version} count no slices: name them in template.spec.slices; the next version has "
+            "those of columns that the model takes"
+        )
+    if labels.rows(rule.metric):
+        return ""
+    return (
+        f"servers of {version} are of a release that counts no scores by slice, which {rule.metric} needs: "
+        "the next version's will, and so do these after noria.dev/restart"
+    )
 
 
 def _known(entry: Json, rule: Performance) -> dict[str, Slice]:
@@ -105,14 +117,20 @@ def _state(rule: Performance, slices: Mapping[str, Slice]) -> Json:
 def _closed(rule: Performance, known: Mapping[str, Slice], labels: SliceLabels) -> dict[str, Slice] | None:
     """All slices with the labels of the window; None while none has enough to be judged."""
     found, any_closed = {}, False
-    for name, counts in labels.counts.items():
+    for name, counts in labels.rows(rule.metric).items():
         one = known.get(name, Slice()).with_labels(counts)
-        joined = labels.joined(one.waiting)
-        measured = measure(rule.metric, joined, costs(rule)) if joined.samples >= rule.min_labels else None
+        joined = labels.joined(rule.metric, one.waiting)
+        measured = _measured(rule, joined) if joined.samples >= rule.min_labels else None
         if measured is not None:
             one, any_closed = _with_window(rule, one, measured, joined.samples, len(labels.counts)), True
         found[name] = one
     return found if any_closed else None
+
+
+def _measured(rule: Performance, joined: Labelled | SliceScores) -> Measured | None:
+    if isinstance(joined, SliceScores):
+        return joined.measured(rule.metric)
+    return measure(rule.metric, joined, costs(rule))
 
 
 def _with_window(rule: Performance, one: Slice, measured: Measured, samples: int, among: int) -> Slice:
@@ -126,7 +144,7 @@ def _with_window(rule: Performance, one: Slice, measured: Measured, samples: int
         lost = continued(one.lost, measured, samples, asked)
     return replace(
         one,
-        waiting=NONE,
+        waiting=(),
         held=held,
         lost=lost,
         best=reached if one.best is None else direction.best(one.best, reached),

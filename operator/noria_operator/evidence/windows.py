@@ -22,6 +22,7 @@ from noria_operator.domain.performance import REGRESSION, Errors, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_quality import NONE, SliceLabels
+from noria_operator.domain.slice_scores import NO_SCORES
 from noria_operator.evidence.flat import Flat
 from noria_operator.evidence.growth import Growth, Vector, below, subtract
 from noria_serving.contract import BESIDE, COUNTERS_SCHEMA, ERRORS, REFERENCE_SCHEMA, SCORE_BINS
@@ -158,17 +159,22 @@ def slice_labels(counts: Vector, version: str, slicings: Sequence[Slicing]) -> S
     do not fit each other are none.
     """
     kind, places, unit = task(counts, version), f"slice_labels/{version}", 1.0
+    names = {
+        (index, place): f"{one.feature}={name}"
+        for index, one in enumerate(slicings)
+        for place, name in enumerate(one.groups)
+    }
     if kind == tasks.REGRESSION:
         prefix = f"slice_errors/{version}/"
         units = {place.removeprefix(prefix).partition("/")[0] for place in below(counts, prefix)}
         told = units.pop() if len(units) == 1 else "1.0"
         places, unit = f"{prefix}{told}", float(told)
-    found = {
-        f"{one.feature}={name}": counts.get(f"{places}/{index}/{place}", NONE)
-        for index, one in enumerate(slicings)
-        for place, name in enumerate(one.groups)
-    }
-    return SliceLabels(found, kind, joined(counts, version, "").samples, unit)
+    found = {name: counts.get(f"{places}/{at[0]}/{at[1]}", NONE) for at, name in names.items()}
+    scores, places = {}, f"slice_scores/{version}/"
+    unlabelled = not any(map(any, found.values()))
+    if kind != tasks.REGRESSION and (unlabelled or below(counts, places)):
+        scores = {name: counts.get(f"{places}{at[0]}/{at[1]}", NO_SCORES) for at, name in names.items()}
+    return SliceLabels(found, kind, joined(counts, version, "").samples, unit, scores)
 
 
 def _group(counts: Vector, version: str, feature: str, place: tuple[int, int], name: str) -> Group:

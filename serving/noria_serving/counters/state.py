@@ -23,7 +23,9 @@ from noria_serving.contract import (
     LARGEST_ERROR,
     SCORE_BINS,
     SLICE_GROUPS,
+    SLICE_SCORES,
     SLICINGS,
+    slice_score,
 )
 from noria_serving.counters.grid import grid_of
 from noria_serving.counters.slices import WIDTH
@@ -72,6 +74,8 @@ class State:
         self._errors: dict[str, int] = {}
         self._tables: dict[str, tuple[int, int]] = {}
         self._sliced: dict[str, int] = {}
+        self._slice_scores: dict[tuple[str, int, int], int] = {}
+        """By version, number of the slicing and of the group; those alone that have labels."""
         self.units: dict[str, float] = {}
         """Of each version whose errors are counted."""
         self.vector: Vector = np.zeros(position, dtype=np.int64)
@@ -94,7 +98,16 @@ class State:
         self.vector[start + (SCORE_BINS if positive else 0) + row_bin] += 1
         for place in self._groups(version, groups):
             self.vector[place + 2 * positive + (chosen or row_bin >= SCORE_BINS // 2)] += 1
+        for slicing, group in enumerate(groups):
+            self._add_slice_score((version, slicing, group), row_bin, positive=positive)
         return True
+
+    def _add_slice_score(self, whose: tuple[str, int, int], row_bin: int, *, positive: bool) -> None:
+        start = self._slice_scores.get(whose)
+        if start is None:
+            start = self._slice_scores[whose] = self._grown(SLICE_SCORES)
+        for place, amount in slice_score(row_bin, positive):
+            self.vector[start + place] += amount
 
     def add_call(self, version: str, cell: int, cells: int) -> None:
         """Count one labelled row in a table of true by predicted class: `cell` of `cells`, row after row. A
@@ -181,9 +194,18 @@ class State:
                 for slicing, start in zip(self.reference.slices, self.slices, strict=True)
             },
             "slice_labels": self._labelled(numbers, self._scores),
+            "slice_scores": self._scored(numbers),
             "slice_errors": self._labelled(numbers, self._errors),
             "label_delay": {"sum": numbers[self.delay], "count": sum(delays), "buckets": delays},
         }
+
+    def _scored(self, numbers: list[int]) -> dict[str, Any]:
+        """As `_labelled`, what labelled scores add up to."""
+        found: dict[str, Any] = {}
+        for (version, slicing, group), start in self._slice_scores.items():
+            by_group = found.setdefault(version, {}).setdefault(str(slicing), {})
+            by_group[str(group)] = numbers[start : start + SLICE_SCORES]
+        return found
 
     def _labelled(self, numbers: list[int], blocks: Iterable[str]) -> dict[str, Any]:
         """By version, number of the slicing and number of the group: four counts, where there are any."""

@@ -14,11 +14,12 @@ from tests.unit.domain.training_world import NOW
 from noria_operator.api.continuoustraining import TriggerStatus
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain import lost
-from noria_operator.domain.slice_quality import NONE, Slice, SliceLabels
+from noria_operator.domain.slice_quality import Slice, SliceLabels
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_labels import Coverage
 from noria_operator.domain.triggers_slices import performance_by_slice
 from noria_operator.domain.triggers_start import answered
+from noria_serving.contract import SLICE_SCORES, slice_score
 
 HOUR = timedelta(hours=1)
 FIRST, SECOND = Champion("loan-1", {}), Champion("loan-2", {})
@@ -96,6 +97,51 @@ def test_a_loss_in_one_slice_is_found_and_named() -> None:
     assert [one["drifted"] for one in entry["columns"][1:]] == [False, False]
 
 
+def scored(shares: Shares, rows: int = 1000) -> SliceLabels:
+    """Labels of scores 0.3 and 0.7, of which this share was on the side of its score."""
+    found = {}
+    for name, share in shares.items():
+        wrong, counts = rows - round(rows * share), [0] * SLICE_SCORES
+        hits = rows - wrong
+        for bin_, positive, times in (
+            (60, False, hits - hits // 2), (140, True, hits // 2),
+            (60, True, wrong - wrong // 2), (140, False, wrong // 2),
+        ):  # fmt: skip
+            for place, amount in slice_score(bin_, positive):
+                counts[place] += amount * times
+        found[name] = tuple(counts)
+    return SliceLabels({name: right(share) for name, share in shares.items()}, "binary", rows, scores=found)
+
+
+@pytest.mark.parametrize(("metric", "drop"), [("auc", "0.05"), ("logloss", "0.1"), ("brier", "0.1")])
+def test_a_loss_of_a_metric_that_needs_scores_is_found_by_slice(metric: str, drop: str) -> None:
+    good, bad = scored(ALIKE), scored(ALIKE | {"sex=m": BAD})
+    trigger = rule(metric=metric, relativeDrop=drop)
+    found = windows(trigger, good, good, bad, bad)
+    assert (found.wanted, found.entry["reason"]) == (True, "LostInSlice")
+    assert (
+        found.entry["message"].startswith(f"{metric} 0.") and " in sex=m on 1000 " in found.entry["message"]
+    )
+    assert not windows(trigger, good, good, good, good).wanted
+
+
+def test_scores_of_a_slice_wait_for_more_as_counts_do() -> None:
+    trigger, rare = rule(metric="auc"), scored(ALIKE, rows=400)
+    assert "value" not in windows(trigger, rare, rare).entry
+    scores = scored(ALIKE).scores | {"sex=m": rare.scores["sex=m"]}
+    mixed = SliceLabels(rare.counts, "binary", 1000, scores=scores)
+    waiting = windows(trigger, mixed, mixed).entry
+    assert sum(waiting["state"]["slices"]["sex=m"]["waiting"][:80]) == 800
+    judged = windows(trigger, mixed, mixed, mixed).entry
+    assert Slice.of(judged["state"]["slices"]["sex=m"]).last[3] == 1200
+
+
+def test_servers_that_count_no_scores_by_slice_are_no_slices_without_loss() -> None:
+    found = windows(rule(metric="auc"), told(ALIKE)).entry
+    assert (found["decision"], found["reason"]) == ("Wait", "UnknownSlices")
+    assert "noria.dev/restart" in found["message"]
+
+
 def test_what_is_lost_in_none_is_written_down_too() -> None:
     entry = windows(rule(), ALIKE, ALIKE).entry
     assert (entry["decision"], "reason" in entry, entry["streak"]) == ("No", False, 0)
@@ -152,7 +198,7 @@ def test_the_best_of_a_slice_outlives_a_version_but_that_of_other_which_is_anoth
     assert "of a slice" in opened["message"]
     known = {name: Slice.of(one) for name, one in opened["state"]["slices"].items()}
     assert set(known) == {"sex=f", "sex=m"}
-    assert all(one.best and not one.held.windows and one.waiting == NONE for one in known.values())
+    assert all(one.best and not one.held.windows and not one.waiting for one in known.values())
     entry = opened
     for hour in (4, 5):
         found = ask(rule(), entry, told(ALIKE | {"sex=f": BAD, "sex=other": BAD}), hour, champion=SECOND)
@@ -199,7 +245,7 @@ def test_a_regression_is_judged_by_its_errors() -> None:
         (
             "f1",
             "multiclass",
-            "f1 by slice cannot be told of a multiclass model; use one of accuracy (loan-1)",
+            "f1 by slice cannot be told of a multiclass model; use one of accuracy, calibration, ece",
         ),
         ("mae", "binary", "use one of accuracy, f1, precision, recall, expectedCost"),
         ("accuracy", "regression", "use one of rmse, mae"),
@@ -225,19 +271,19 @@ def test_another_metric_begins_anew() -> None:
     assert ask(rule(), {}, None, 1, champion=None).entry["message"].startswith("nothing is served yet")
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{"metric": "auc"}, {"metric": "ece"}, {"relativeDrop": None, "cost": {"pointDay": "1", "run": "9"}}],
-)
-def test_what_counts_by_slice_do_not_tell_is_refused_when_written(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="bySlice goes with"):
-        rule(**fields)
+def test_cost_by_slice_is_refused_when_written() -> None:
+    with pytest.raises(ValidationError, match="bySlice goes without cost"):
+        rule(relativeDrop=None, cost={"pointDay": "1", "run": "9"})
 
 
 def test_what_is_remembered_of_the_most_slices_fits_into_status() -> None:
     most = {f"a-long-column-{column}=value-{place}": 0.87654321 for column in range(4) for place in range(10)}
     state = windows(rule(), *[told(most, 1237)] * 3, *[told(most | dict.fromkeys(most, BAD), 1237)] * 2).entry
     assert len(json.dumps(state)) < 16_000
+    few = scored(most, 999).scores | {"a-long-column-0=value-0": scored({"one": GOOD}).scores["one"]}
+    counts = told(most).counts
+    wait = windows(rule(metric="auc"), SliceLabels(counts, "binary", 1000, scores=few)).entry
+    assert len(json.dumps(wait)) < 20_000
 
 
 @pytest.mark.extended

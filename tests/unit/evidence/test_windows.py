@@ -14,10 +14,11 @@ from noria_operator.domain.fairness import Slicing
 from noria_operator.domain.performance import Errors
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import RATED, Labels, rows
+from noria_operator.domain.slice_scores import NO_SCORES
 from noria_operator.evidence import windows
 from noria_operator.evidence.growth import Growth, add, below, subtract
 from noria_operator.evidence.windows import Document, Window, labels, outputs, parse
-from noria_serving.contract import places
+from noria_serving.contract import SLICE_SCORES, places
 
 
 def body(process: str = "p", *, started: float = 100.0, at: float = 200.0, **counts: Any) -> dict[str, Any]:
@@ -240,12 +241,26 @@ def test_labels_by_slice_are_found_by_the_numbers_of_their_version() -> None:
         "sex=f": (2, 4, 6, 8), "sex=m": (10, 0, 0, 10), "age=..40": (0, 0, 0, 0), "age=40..": (12, 4, 6, 18),
     }  # fmt: skip
     assert (found.task, found.samples) == ("binary", 40)
-    joined = found.joined(found.counts["sex=f"])
+    joined = found.joined("accuracy", found.counts["sex=f"])
     assert isinstance(joined, Labels)
     assert [RATED[metric](rows(joined)) for metric in ("accuracy", "precision", "recall")] == pytest.approx(
         [10 / 20, 8 / 12, 8 / 14]
     )
     assert windows.slice_labels(told.counts, "m-2", slicings).counts["sex=f"] == (0, 0, 0, 0)
+
+
+def test_scores_by_slice_are_told_where_servers_count_them() -> None:
+    slicings, called = (Slicing("sex", ("f", "m")),), {"m-1": {"0": {"0": [1, 0, 0, 1]}}}
+    row = [0] * SLICE_SCORES
+    row[3] = 2
+    new = parse(body(task="binary", slice_labels=called, slice_scores={"m-1": {"0": {"0": row}}}))
+    old = parse(body(task="binary", slice_labels=called))
+    idle = parse(body(task="binary"))
+    assert new is not None and old is not None and idle is not None
+    found = windows.slice_labels(add([new.counts, new.counts]), "m-1", slicings).rows("auc")
+    assert (found["sex=f"][3], sum(found["sex=f"]), found["sex=m"]) == (4, 4, NO_SCORES)
+    assert windows.slice_labels(old.counts, "m-1", slicings).rows("auc") == {}
+    assert windows.slice_labels(idle.counts, "m-1", slicings).rows("auc")["sex=f"] == NO_SCORES
 
 
 def test_errors_by_slice_have_the_unit_of_their_version() -> None:
@@ -262,7 +277,7 @@ def test_errors_by_slice_have_the_unit_of_their_version() -> None:
         0.25,
         9,
     )
-    assert found.joined(found.counts["sex=m"]) == Errors(4, 10, 2, 60, 0, 0.25)
+    assert found.joined("mae", found.counts["sex=m"]) == Errors(4, 10, 2, 60, 0, 0.25)
 
 
 def test_what_nobody_asks_for_is_not_added_up() -> None:
