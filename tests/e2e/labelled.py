@@ -25,13 +25,12 @@ BATCH = 20
 
 @dataclass
 class Labelled(Traffic):
-    """A context manager: asks `rate` times a second in the name of `users` in turn, until it ends."""
+    """A context manager: asks `rate` times a second in the name of `users` in turn until it ends."""
 
     url: str
     headers: dict[str, str]
     users: list[str]
     rate: float = 100.0
-    seconds: float = 300.0
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     labelled: int = 0
@@ -46,7 +45,7 @@ class Labelled(Traffic):
             loop, pending = asyncio.get_running_loop(), set[asyncio.Task[None]]()
             began = loop.time()
             for due, user in enumerate(itertools.cycle(self.users)):
-                if self._stop.is_set() or loop.time() - began > self.seconds:
+                if self._stop.is_set():
                     break
                 row = numbers.normal(size=3).tolist()
                 task = asyncio.create_task(self._one(session, user, row, waiting))

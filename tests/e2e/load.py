@@ -26,11 +26,10 @@ REQUEST = {"inputs": [{"name": "input-0", "shape": [1, 3], "datatype": "FP32", "
 
 @dataclass
 class Load(Traffic):
-    """A context manager: sends `rate` requests a second until it ends, at most for `seconds`."""
+    """A context manager: sends `rate` requests a second for as long as its block lasts."""
 
     url: str
     rate: float = 40.0
-    seconds: float = 240.0
     body: dict[str, object] = field(default_factory=lambda: REQUEST)
     headers: dict[str, str] = field(default_factory=dict)
     trusts: ssl.SSLContext | None = None
@@ -71,7 +70,7 @@ class Load(Traffic):
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             pending: set[asyncio.Task[None]] = set()
             due = 0
-            while not self._stop.is_set() and monotonic() - self._began < self.seconds:
+            while not self._stop.is_set():
                 task = asyncio.create_task(self._one(session))
                 pending.add(task)
                 task.add_done_callback(pending.discard)

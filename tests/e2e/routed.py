@@ -172,10 +172,10 @@ class Routed:
         """Where that Service answers requests."""
         return f"http://{self.address()}/v2/models/tiny/infer"
 
-    def load(self, rate: float = 100.0, seconds: float = 300.0) -> Load:
+    def load(self, rate: float = 100.0) -> Load:
         """Steady traffic at the address of the router."""
         witness = self.gateway.waiting if self.gateway is not None else None
-        return Load(self.url, rate=rate, seconds=seconds, headers=self.headers, witness=witness)
+        return Load(self.url, rate=rate, headers=self.headers, witness=witness)
 
     def answers(self, count: int, headers: Mapping[str, str] = NONE) -> Counter[str]:
         """Which versions answered so many requests, each on a connection of its own where those are

@@ -65,7 +65,7 @@ def workload(md: Json) -> str:
 def test_an_autoscaler_grows_and_shrinks_a_deployment_in_the_middle_of_a_canary(kube: Kube) -> None:
     """Cases 22, 26 and 27: no weight moves, nobody is too small, and an apply takes nothing back."""
     with every_status(kube) as statuses:
-        with Load(address(kube), rate=RATE, seconds=400) as load:
+        with Load(address(kube), rate=RATE) as load:
             load.phase = "canary"
             pin(kube, 2)
             at(kube, tiny_1=80, tiny_2=20)
@@ -92,7 +92,7 @@ def test_an_autoscaler_grows_and_shrinks_a_deployment_in_the_middle_of_a_canary(
 
 
 def test_the_autoscaler_reads_the_pods_of_the_new_champion_after_a_promotion(kube: Kube) -> None:
-    with Load(address(kube), rate=RATE, seconds=200) as load:
+    with Load(address(kube), rate=RATE) as load:
         grown = scaled(kube, MOST)
     assert grown["status"]["stable"]["version"] == "tiny-2"
     assert not load.failures, load.summary

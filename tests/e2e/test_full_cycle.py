@@ -43,7 +43,7 @@ def routed(request: pytest.FixtureRequest, kube: Kube) -> Iterator[Routed]:
 
 def test_a_whole_life_of_rollouts_fails_no_request(routed: Routed) -> None:
     """Cases 1-6, 19-22, 36, 47, 48 and 55."""
-    with every_status(routed.kube, routed.name) as statuses, routed.load(rate=RATE, seconds=600) as load:
+    with every_status(routed.kube, routed.name) as statuses, routed.load(rate=RATE) as load:
         load.until_sent(400)
 
         load.phase = "canary"

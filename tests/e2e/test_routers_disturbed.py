@@ -122,7 +122,7 @@ def test_two_hundred_changes_of_weights_lose_no_request(routed: Routed) -> None:
 
 def test_a_cycle_loses_no_request_and_what_is_in_force_is_exact(routed: Routed) -> None:
     """Canary, abort, retry, promote, undo, the operator killed meanwhile; at both of its addresses."""
-    inside = Load(routed.own_url(), rate=20, seconds=600, headers={"Host": routed.name})
+    inside = Load(routed.own_url(), rate=20, headers={"Host": routed.name})
     with routed.load(rate=40) as load, inside:
         load.until_sent(50)
         routed.deploy(2, CANARY)
