@@ -11,6 +11,7 @@ import asyncio
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 import aiohttp
@@ -41,18 +42,17 @@ class Labelled(Traffic):
         numbers, waiting = np.random.default_rng(7), list[Json]()
         connector = aiohttp.TCPConnector(limit=CONNECTIONS)
         timeout = aiohttp.ClientTimeout(total=15)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            loop, pending = asyncio.get_running_loop(), set[asyncio.Task[None]]()
-            began = loop.time()
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as requests,
+        ):
+            began = monotonic()
             for due, user in enumerate(itertools.cycle(self.users)):
                 if self._stop.is_set():
                     break
                 row = numbers.normal(size=3).tolist()
-                task = asyncio.create_task(self._one(session, user, row, waiting))
-                pending.add(task)
-                task.add_done_callback(pending.discard)
-                await asyncio.sleep(max(0.0, began + due / self.rate - loop.time()))
-            await asyncio.gather(*pending)
+                requests.create_task(self._one(session, user, row, waiting))
+                await asyncio.sleep(max(0.0, began + due / self.rate - monotonic()))
 
     async def _one(
         self, session: aiohttp.ClientSession, user: str, row: list[float], waiting: list[Json]

@@ -67,16 +67,15 @@ class Load(Traffic):
         self._began = monotonic()
         timeout = aiohttp.ClientTimeout(total=15)
         connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            pending: set[asyncio.Task[None]] = set()
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as requests,
+        ):
             due = 0
             while not self._stop.is_set():
-                task = asyncio.create_task(self._one(session))
-                pending.add(task)
-                task.add_done_callback(pending.discard)
+                requests.create_task(self._one(session))
                 due += 1
                 await asyncio.sleep(max(0.0, self._began + due / self.rate - monotonic()))
-            await asyncio.gather(*pending)
         self._ended = monotonic()
 
     def ask(self) -> dict[str, object]:

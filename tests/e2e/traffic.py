@@ -8,13 +8,17 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
+ENDS = 60.0
+"""Seconds in which the last requests are over."""
+
 
 class Traffic(ABC):
-    """A context manager; subclasses send in `_run` until `_stop` is set."""
+    """A context manager; subclasses send in `_run` until `_stop` is set. Errors there are the block's."""
 
     def __enter__(self) -> Self:
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._broke: BaseException | None = None
+        self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
         return self
 
@@ -22,7 +26,16 @@ class Traffic(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(timeout=60)
+        self._thread.join(timeout=ENDS)
+        if self._broke is not None:
+            raise self._broke
+        assert error or not self._thread.is_alive(), f"it still sends {ENDS:.0f} s after it was told to end"
+
+    def _send(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as broke:  # which a thread would keep to itself
+            self._broke = broke
 
     @abstractmethod
     async def _run(self) -> None: ...
