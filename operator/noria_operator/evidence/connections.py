@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Final, cast
 from urllib.parse import urlsplit
 
-from noria_operator.evidence.answer import Answer, BadAnswer, Reading, reading
+from noria_operator.evidence.answer import Answer, BadAnswer, Reading
 
 Place = tuple[str, int]
 """Host and port."""
@@ -79,8 +79,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or not self.usable:
             raise Lost(silent=True)
         self._asked = asyncio.get_running_loop().create_future()
-        self._reading, self._silent = reading(self._limit), True
-        next(self._reading)
+        self._reading, self._silent = Reading(self._limit), True
         self._transport.write(question)
         try:
             return await self._asked
@@ -101,11 +100,12 @@ class _Connection(asyncio.Protocol):
             return
         self._silent = False
         try:
-            self._reading.send(data)
-        except StopIteration as whole:
-            self._asked.set_result(whole.value)
+            answer = self._reading.take(data)
         except BadAnswer as error:
             self._asked.set_exception(error)
+            return
+        if answer is not None:
+            self._asked.set_result(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
