@@ -82,7 +82,8 @@ async def _child(ctx: Context, view: View, child: Child) -> None:
 
 
 async def _workload(ctx: Context, view: View, child: Child, template: Json, replicas: int) -> None:
-    body = build.workload(view.namespace, view.name, view.uid, child, template, replicas=replicas)
+    live = ctx.store.get(Key(DEPLOYMENT, view.namespace, child.target.name))
+    body = build.workload(view.namespace, view.name, view.uid, child, template, replicas=replicas, live=live)
     await ctx.writer.apply(DEPLOYMENT, body, owner=view.obj)
 
 

@@ -62,11 +62,33 @@ _BESIDE: Json = {"maxUnavailable": 0, "maxSurge": 1}
 _ALONE: Json = {"maxUnavailable": "100%", "maxSurge": 0}
 """As `Recreate`, but for that it has the same fields, so that either can be applied over the other."""
 
+_TEMPLATE_NUMBER = "deployment.kubernetes.io/revision"
+_FIRST = "1"
+_NO_DEADLINE = 2**31 - 1
+"""What Kubernetes takes for none: `progressDeadline` of the strategy is looked at here, and nobody reads the
+condition Progressing."""
+
+
+def _first_template(live: Json | None) -> dict[str, str]:
+    """The number of a Deployment's template, for as long as it is the first: what Kubernetes notes on it as
+    soon as there is a ReplicaSet. Where it finds that, and has no deadline to keep, it goes without a status
+    of its own (and without another that is refused, since it goes by the object from before).
+    """
+    annotations = (live or {}).get("metadata", {}).get("annotations") or {}
+    return {_TEMPLATE_NUMBER: _FIRST} if annotations.get(_TEMPLATE_NUMBER, _FIRST) == _FIRST else {}
+
 
 def workload(
-    namespace: str, deployment: str, uid: str, child: Child, template: Json, *, replicas: int
+    namespace: str,
+    deployment: str,
+    uid: str,
+    child: Child,
+    template: Json,
+    *,
+    replicas: int,
+    live: Json | None = None,
 ) -> Json:
-    """The Deployment of a revision."""
+    """The Deployment of a revision; `live` is what the API server has."""
     target = child.target
     return {
         "apiVersion": "apps/v1",
@@ -75,9 +97,11 @@ def workload(
             "name": target.name,
             "namespace": namespace,
             "labels": {**child_labels(deployment, target), names.ROLE_LABEL: child.role},
+            "annotations": _first_template(live),
         },
         "spec": {
             "replicas": replicas,
+            "progressDeadlineSeconds": _NO_DEADLINE,
             "revisionHistoryLimit": 1,
             "selector": {"matchLabels": revision_selector(deployment, uid, target)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _ALONE if child.recreate else _BESIDE},

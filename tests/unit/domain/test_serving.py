@@ -19,6 +19,7 @@ from noria_operator.domain.serving import Serving, pod_template, recorded_grpc_p
 from noria_operator.domain.training_locations import LocationError
 
 GOLDEN = Path(__file__).parent
+NUMBER = "deployment.kubernetes.io/revision"
 UID = "7b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0"
 TARGET = Revision("flights-3", "0123456789", "flights-3-012345")
 
@@ -119,6 +120,19 @@ def test_the_template_says_nothing_of_the_rollout() -> None:
         body = build.workload("prod", "flights", UID, child, made, replicas=1)
         assert body["spec"]["template"] == pod_template(serving())
         assert body["metadata"]["labels"]["noria.dev/role"] == role
+
+
+@pytest.mark.parametrize(
+    ("noted", "applied"),
+    [(None, {NUMBER: "1"}), ({}, {NUMBER: "1"}), ({NUMBER: "1"}, {NUMBER: "1"}), ({NUMBER: "2"}, {})],
+)
+def test_the_number_of_a_template_is_that_of_the_first_or_left_to_kubernetes(
+    noted: dict[str, str] | None, applied: dict[str, str]
+) -> None:
+    live = None if noted is None else {"metadata": {"annotations": noted}}
+    template, child = pod_template(serving()), Child(TARGET, "stable", 1)
+    body = build.workload("prod", "flights", UID, child, template, replicas=1, live=live)
+    assert body["metadata"]["annotations"] == applied
 
 
 def test_a_variable_of_the_user_is_passed_on_unexpanded_and_never_wins_over_ours() -> None:
