@@ -42,6 +42,8 @@ class Pulse:
                 await self.beat()
             except Exception:
                 log.exception("Counts could not be looked at; rollouts look at them by themselves")
+                for obj in filter(watched, self._ctx.store.list(MODELDEPLOYMENT)):
+                    self._queue.add(key_of(obj))
 
     async def beat(self) -> None:
         """Look once."""

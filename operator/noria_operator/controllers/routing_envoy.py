@@ -22,8 +22,9 @@ Json = dict[str, Any]
 
 UNCOUNTED = timedelta(seconds=10)
 """How often model servers are asked for what only they count, whether or not routers counted anything."""
-CALM = timedelta(minutes=1)
-"""How often a rollout that nobody sends anything is looked at, for what nobody thought of."""
+CALM = timedelta(minutes=10)
+"""How often a rollout that nobody sends anything is looked at, for what nobody thought of: as often as all
+objects are. A thousand that stand at a step would take a twentieth of a core once a minute."""
 READ_BACK = timedelta(milliseconds=100)
 """They take milliseconds."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from tests.unit.controllers.serving_api import KEY, Routers, ServingApi, started
@@ -19,9 +21,11 @@ class Waking(Queue):
     def __init__(self) -> None:
         super().__init__()
         self.woken: list[object] = []
+        self.woke = asyncio.Event()
 
     def add(self, key: object, *, urgent: bool = False) -> None:
         self.woken.append(key)
+        self.woke.set()
 
 
 def pulse(api: ServingApi, routers: Routers, folder: Path) -> tuple[Pulse, Waking]:
@@ -52,6 +56,20 @@ async def test_a_rollout_whose_router_cannot_be_read_is_woken_each_time(tmp_path
     await beating.beat()
     await beating.beat()
     assert queue.woken == [KEY, KEY]
+
+
+async def test_rollouts_look_by_themselves_where_the_pulse_fails(tmp_path: Path) -> None:
+    class Broken(Routers):
+        async def counts(self, *_: object) -> dict[str, dict[str, Counts]]:  # type: ignore[override]
+            raise RuntimeError("a bug")
+
+    api, _ = await canary(tmp_path)
+    ctx, queue = started(api, Broken(api), tmp_path, evidence_interval=timedelta(0)), Waking()
+    beating = Pulse(ctx, queue)
+    running = asyncio.create_task(beating.run())
+    await asyncio.wait_for(queue.woke.wait(), 5)
+    running.cancel()
+    assert queue.woken[0] == KEY
 
 
 async def test_without_a_challenger_nobody_is_asked(tmp_path: Path) -> None:
