@@ -18,7 +18,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
@@ -104,7 +104,8 @@ class Operator:
         config = parts.config
         self.store = Store()
         self.queue = Queue()
-        self.context = parts.context(parts.client, self.store, config, parts.clock)
+        made = parts.context(parts.client, self.store, config, parts.clock)
+        self.context = replace(made, rush=lambda: len(self.queue) > 0)
         self._sender = Sender(parts.clock)
         self._feed = Feed(config.notifications, self.store, self._sender, parts.clock)
         self.lease = Lease(

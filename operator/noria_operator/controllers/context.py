@@ -179,6 +179,8 @@ class Context:
     """ContinuousTrainings as models, which are asked for whenever counters are read."""
     stillness: Stillness = field(default_factory=Stillness)
     """Whether pods are still asked, where no router tells."""
+    rush: Callable[[], bool] = lambda: False
+    """Whether other objects wait for a pass: what only reports may wait for them."""
     turns: Turns = field(default_factory=Turns)
     """For what several keys share: whoever finds it missing makes it alone."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))

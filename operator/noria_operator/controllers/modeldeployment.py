@@ -9,22 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.parsing import InvalidSpec
 from noria_operator.controllers import access, router, serving_children
 from noria_operator.controllers.context import Context, Result
+from noria_operator.controllers.modeldeployment_status import put_off, tell
 from noria_operator.controllers.routing import preview
 from noria_operator.controllers.serving_observe import View, gather
-from noria_operator.controllers.serving_pods import pods_alive
 from noria_operator.domain.rollout import plan as plan_rollout
-from noria_operator.domain.rollout_conditions import Report, Trouble, status
+from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_due import step_due
 from noria_operator.domain.rollout_plan import Plan
-from noria_operator.domain.rollout_state import State
-from noria_operator.domain.serving_children import selector
 from noria_operator.kube.errors import Forbidden, Invalid, NameConflict, Terminal
 from noria_operator.kube.kinds import (
     CONTROLLERREVISION,
@@ -41,8 +39,6 @@ from noria_operator.kube.kinds import (
     key_of,
     kind_of,
 )
-from noria_operator.kube.metrics import ROLLBACKS
-from noria_operator.kube.requests import selector as selector_text
 from noria_operator.kube.store import Store
 
 Json = dict[str, Any]
@@ -66,32 +62,35 @@ async def reconcile(ctx: Context, key: Key) -> Result:
     except InvalidSpec as error:
         raise Terminal(error.reason, error.message) from error
     made = plan_rollout(view.policy, view.state, view.observed, ctx.clock.now())
-    trouble = await _act(ctx, view, made)
-    return _again(ctx, view, made, trouble)
+    trouble, told_by = await _act(ctx, view, made)
+    return _again(ctx, view, made, trouble, told_by)
 
 
-async def _act(ctx: Context, view: View, made: Plan) -> Trouble | None:
+async def _act(ctx: Context, view: View, made: Plan) -> tuple[Trouble | None, datetime | None]:
+    """What stands in the way, and until when the status was put off."""
     told = view.state
     if takes_weight(view, made):
-        view = replace(view, obj=await _tell(ctx, view, made, None))
+        view = replace(view, obj=await tell(ctx, view, made, None))
         told, made = made.state, replace(made, events=())
     trouble = await _refusal(view.routing.apply(ctx, view.obj, told), address=True)
     trouble = trouble or await _refusal(preview(ctx, view.obj, view.routing.preview_service(view.obj, told)))
     trouble = trouble or await _refusal(serving_children.grow(ctx, view, made))
     if trouble is not None:
-        await _tell(ctx, view, _without_growth(ctx, view, trouble), trouble)
-        return trouble
-    view = replace(view, obj=await _tell(ctx, view, made, None))
+        await tell(ctx, view, _without_growth(ctx, view, trouble), trouble)
+        return trouble, None
+    told_by = put_off(ctx, view, made)
+    if told_by is None:
+        view = replace(view, obj=await tell(ctx, view, made, None))
     if (made.state.traffic, made.state.stable) != (told.traffic, told.stable):
         # Nobody's pods go while a router still names them.
         trouble = await _refusal(view.routing.apply(ctx, view.obj, made.state), address=True)
         if trouble is not None:
-            await _tell(ctx, view, replace(made, events=()), trouble)
-            return trouble
+            await tell(ctx, view, replace(made, events=()), trouble)
+            return trouble, None
     trouble = await _refusal(serving_children.shrink(ctx, view, made))
     if trouble is not None:  # nothing that serves depends on what could not be taken away
         await ctx.events.emit(view.obj, "Warning", trouble.reason, trouble.message)
-    return trouble
+    return trouble, told_by
 
 
 def takes_weight(view: View, made: Plan) -> bool:
@@ -124,56 +123,13 @@ def _without_growth(ctx: Context, view: View, trouble: Trouble) -> Plan:
     return plan_rollout(view.policy, view.state, observed, ctx.clock.now())
 
 
-async def _tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Json:
-    """Write the status, then the Events of what it says."""
-    stable = made.state.stable
-    meta = view.deployment.metadata
-    report = Report(
-        plan=made,
-        policy=view.policy,
-        observed=view.observed,
-        routers=view.standing.routers,
-        waits_for=view.standing.waits_for,
-        pods=pods_alive(ctx, view.obj, stable) if stable else 0,
-        selector=_measured(view, made.state),
-        url=f"http://{view.name}.{view.namespace}.svc",
-        preview_url=f"http://{names.preview_name(view.name)}.{view.namespace}.svc"
-        if view.deployment.spec.strategy.preview
-        else None,
-        trouble=trouble or view.standing.trouble,
-        refused_hosts=router.refused_hosts(ctx.store, view.obj),
-        uncounted=view.uncounted,
-        access=view.access,
-    )
-    wanted = status(report, view.obj.get("status", {}), generation=meta.generation, now=ctx.clock.now())
-    written = await ctx.writer.status(MODELDEPLOYMENT, view.obj, wanted)
-    for note in made.events:
-        kind: Literal["Normal", "Warning"] = "Warning" if note.warning else "Normal"
-        await ctx.events.emit(view.obj, kind, note.reason.value, note.message)
-        if note.cause:
-            ROLLBACKS.labels(note.cause).inc()
-    return written
-
-
-def _measured(view: View, state: State) -> str:
-    """The pods that tell an autoscaler the demand: those of champion and challenger, and of what still has
-    weight.
-
-    A previous version that is kept warm is idle, and would make the busy ones look idle too.
-    """
-    mine = selector_text(selector(view.name, view.uid))
-    left = (share.target for share in state.leaving)
-    places = (state.stable, *(one.target for one in state.challengers), *left)
-    revisions = sorted({target.revision for target in places if target is not None})
-    return f"{mine},{names.REVISION_LABEL} in ({','.join(revisions)})" if revisions else mine
-
-
-def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Result:
+def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None, told_by: datetime | None) -> Result:
     """When to look again: soon while weights are on their way, regularly during a rollout, else when time
     is up.
     """
     state, now = made.state, ctx.clock.now()
     waits = [made.due - now] if made.due and made.due > now else []
+    waits += [told_by - now] if told_by else []
     waits += [AFTER_TROUBLE] if trouble or view.standing.trouble else []
     if not state.verified and view.standing.routers:
         young = bool(state.history) and now - state.history[-1].at < PATIENCE

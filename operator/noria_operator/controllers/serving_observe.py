@@ -72,16 +72,19 @@ async def gather(ctx: Context, obj: Json) -> View:
     deployment = parse_as(ModelDeployment, obj)
     policy, state = policy_of(deployment.spec), state_of(deployment.status)
     versions = _versions(ctx, deployment, state)
-    seen = [version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()]
+    seen = tuple(
+        version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()
+    )
     routing = ROUTINGS[deployment.spec.router.type]
     commands = _commands(obj)
     told, let_in = await asyncio.gather(
         serving_routers.told(ctx, obj, policy, state, routing, hurry=_aborts(commands, state)),
         access.read(ctx, obj),
     )
-    pods = {one.name: serving_pods.pods_of(ctx, obj, one) for one in dict.fromkeys(_targets(state))}
+    targets = dict.fromkeys(_targets(state) or choose(policy, state, seen).challengers)
+    pods = {one.name: serving_pods.pods_of(ctx, obj, one) for one in targets}
     observed = Observed(
-        versions=tuple(seen),
+        versions=seen,
         ready=serving_pods.ready(ctx, obj, pods),
         in_force=told.in_force,
         counts=told.counts,
@@ -139,6 +142,9 @@ def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[s
 
 
 def _targets(state: State) -> list[Revision]:
+    """Revisions with a place or with weight; none before the status of the first was written, whose pods may
+    be there already.
+    """
     places = [state.stable] if state.stable else []
     places += [one.target for one in state.challengers]
     places += [state.previous.target] if state.previous else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.unit.controllers.training_api import Crash, as_sent, minutes
 
 from noria_operator.api import names
 from noria_operator.controllers import modeldeployment, routing_envoy
+from noria_operator.domain import rollout_telling
 from noria_operator.domain import serving as serving_domain
 from noria_operator.domain.keys import KEY_AHEAD, KEY_PERIOD, key_period, period_start
 from noria_operator.domain.verdict import Counts
@@ -156,6 +158,52 @@ def services(api: ServingApi) -> dict[str, str]:
     """Addresses of versions' Services, by version."""
     found = (one for one in api.all(SERVICE) if names.VERSION_LABEL in one["metadata"]["labels"])
     return {one["metadata"]["labels"][names.VERSION_LABEL]: one["spec"].get("clusterIP") for one in found}
+
+
+async def test_a_first_version_takes_two_statuses_and_an_event(tmp_path: Path) -> None:
+    """Pods that are there within the second: the weight to be given, and that it was read back."""
+    api, _ = await serving(tmp_path)
+    assert [text for text in api.writes if text.startswith("status")] == [
+        "status ModelDeployment flights"
+    ] * 2
+    assert api.events == ["Promoted"]
+    assert [one["event"] for one in api.status["history"]] == ["RolloutStarted", "Promoted"]
+
+
+async def test_a_first_version_that_waits_for_its_pods_is_told_after_a_second(tmp_path: Path) -> None:
+    api = cluster()
+    claim(api, "ReadWriteMany")
+    approve(api, 1)
+    routers = Routers(api)
+    result = await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert (api.status, api.events) == ({}, [])
+    assert result.after == rollout_telling.SOON
+    api.clock.time += rollout_telling.SOON
+    rush = replace(started(api, routers, tmp_path), rush=lambda: True)
+    await modeldeployment.reconcile(rush, KEY)
+    assert api.status == {}  # others need their pods first
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert (api.status["phase"], api.events) == ("Progressing", ["RolloutStarted"])
+    assert "0 of 1 pods ready" in api.status["message"]
+
+
+async def test_a_crash_after_any_write_of_a_first_version_ends_in_the_same_place(tmp_path: Path) -> None:
+    api = cluster()
+    claim(api, "ReadWriteMany")
+    approve(api, 1)
+    begun = fork(api, Routers(api))
+    api, routers = fork(*begun)
+    await settle(api, routers, tmp_path)
+    expected, writes = shape(api), len(api.writes)
+    for crash in range(writes):
+        api, routers = fork(*begun)
+        api.crash_after = crash
+        with contextlib.suppress(Crash):
+            await settle(api, routers, tmp_path)
+        api.crash_after = None
+        await settle(api, routers, tmp_path)
+        await settle(api, routers, tmp_path)
+        assert shape(api) == expected, f"crash after write {crash}"
 
 
 async def test_behind_envoy_a_version_has_no_service(tmp_path: Path) -> None:
