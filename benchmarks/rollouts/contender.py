@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import aiohttp
 import psutil
 
-from benchmarks.harness import cluster_cpu, cpu_seconds, in_parallel, writes_total
+from benchmarks.harness import cluster_cpu, cpu_seconds, eventually, in_parallel, writes_total
 from benchmarks.metrics import histogram
 from benchmarks.report import high, middle
 from benchmarks.rollouts.ground import Ground
@@ -30,6 +30,9 @@ Key = tuple[str, str]
 IDLE_SECONDS = 30.0
 REST_SECONDS = 10.0
 """After the last rollout got there, until requests and CPU are counted: some work may have been put off."""
+QUIET_SECONDS = 3.0
+QUIET_WRITES = 15
+"""Leases of the cluster's parts are some two a second."""
 LONGEST = 900.0
 ABORTS = 20
 PER_NAMESPACE = 100
@@ -88,6 +91,7 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
     """Everything, one after another."""
     keys = keys_of(count)
     await contender.prepare(keys)
+    await eventually(partial(_is_quiet, contender), seconds=LONGEST)
     before = Meter.of(contender)
     creates = [partial(contender.create, key) for key in keys]
     healthy = await until_all(watched, creates, contender.healthy)
@@ -159,6 +163,13 @@ class Meter:
             self.cluster - before.cluster,
             self.writes - before.writes,
         )
+
+
+async def _is_quiet(contender: Contender) -> bool:
+    """Whether nobody is busy with what was prepared: what a check of a version left behind, above all."""
+    before = Meter.of(contender)
+    await asyncio.sleep(QUIET_SECONDS)
+    return Meter.of(contender).since(before).writes < QUIET_WRITES
 
 
 async def _at_rest(contender: Contender) -> Meter:
