@@ -200,7 +200,7 @@ class Operator:
         for key in wakeup.keys(self.store, obj, self._parts.controllers):
             waits = wakeup.delay(key, obj)
             if waits:
-                self.queue.add_after(key, waits)
+                self.queue.add_after(key, waits, late=True)
             else:
                 self.queue.add(key, urgent=urgent)
 

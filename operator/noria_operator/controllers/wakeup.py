@@ -31,7 +31,8 @@ _ACCOUNTS: Mapping[tuple[Kind, Kind], float] = {
     (MODELDEPLOYMENT, NAMESPACE): 0.5,
 }
 """Seconds that news of the first kind may wait to be accounted for by the second: who serves a version, whom
-a router belongs to. Nothing depends on it, and one pass then accounts for much news.
+a router belongs to. Nothing depends on it, one pass then accounts for much news, and it comes after what
+others wait for.
 """
 
 

@@ -3,7 +3,8 @@
 The rules are those of client-go's workqueue. A key waits at most once; a key that a worker holds is not given
 to another, and if it is added meanwhile it comes again after `done`. Delays are due times: the earliest one
 counts. A failing key waits exponentially longer each time. Edits by people go before everything else, but
-not for ever: a thousand of them at once would keep what they started from being finished.
+not for ever: a thousand of them at once would keep what they started from being finished. What only accounts
+for the work of others (`late`) comes when nothing else waits, or has its turn now and then.
 
 Nothing here awaits but `get`; all calls come from one event loop.
 """
@@ -25,6 +26,8 @@ LONGEST_DELAY = 300.0
 JITTER = 0.2
 URGENT_IN_A_ROW = 4
 """Keys of the urgent lane before one of the other lane has its turn."""
+BEFORE_LATE = 20
+"""Keys of those two lanes before one of the late lane has its turn."""
 
 
 class Closed(Exception):
@@ -38,16 +41,18 @@ class Queue:
         self._random = rand or random.Random()
         self._urgent: dict[Key, float] = {}
         self._normal: dict[Key, float] = {}
+        self._late: dict[Key, float] = {}
         self._busy: dict[Key, float] = {}
         self._dirty: dict[Key, bool] = {}
         self._failures: dict[Key, int] = {}
         self._due: dict[Key, float] = {}
-        self._heap: list[tuple[float, int, Key]] = []
+        self._heap: list[tuple[float, int, Key, bool]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._getters: deque[asyncio.Future[None]] = deque()
         self._closed = False
         self._in_a_row = 0
+        self._before_late = 0
         self._moved = 0.0
 
     def add(self, key: Key, *, urgent: bool = False) -> None:
@@ -57,16 +62,20 @@ class Queue:
             return
         if key in self._urgent or (key in self._normal and not urgent):
             return
-        since = self._normal.pop(key, None)
-        lane = self._urgent if urgent else self._normal
+        since = self._normal.pop(key, self._late.pop(key, None))
+        self._enter(self._urgent if urgent else self._normal, key, since)
+
+    def _enter(self, lane: dict[Key, float], key: Key, since: float | None) -> None:
         lane[key] = self._now() if since is None else since
         if since is None:
             metrics.QUEUE_ADDS.labels(key.kind.kind).inc()
         metrics.QUEUE_DEPTH.set(len(self))
         self._wake()
 
-    def add_after(self, key: Key, delay: timedelta | float) -> None:
-        """Have the key reconciled after this much time (seconds); an earlier due time stays."""
+    def add_after(self, key: Key, delay: timedelta | float, *, late: bool = False) -> None:
+        """Have the key reconciled after this much time (seconds); an earlier due time stays. `late`: after
+        everything else that waits then.
+        """
         seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
         if seconds <= 0:
             self.add(key)
@@ -74,7 +83,7 @@ class Queue:
         due = self._now() + seconds
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
-            heapq.heappush(self._heap, (due, next(self._order), key))
+            heapq.heappush(self._heap, (due, next(self._order), key, late))
             self._arm()
 
     def retry(self, key: Key, *, first: float = FIRST_DELAY) -> float:
@@ -137,7 +146,7 @@ class Queue:
         health check looks at. A long queue that moves is load, and a restart would only add to it.
         """
         now = self._now()
-        waiting = min((*self._urgent.values(), *self._normal.values()), default=now)
+        waiting = min((*self._urgent.values(), *self._normal.values(), *self._late.values()), default=now)
         return now - min((max(waiting, self._moved), *self._busy.values()))
 
     def failures(self, key: Key) -> int:
@@ -146,12 +155,16 @@ class Queue:
 
     def idle(self) -> bool:
         """Nothing waits and nothing is held (delayed keys do not count)."""
-        return not (self._urgent or self._normal or self._busy)
+        return not (len(self) or self._busy)
 
     def __len__(self) -> int:
-        return len(self._urgent) + len(self._normal)
+        return len(self._urgent) + len(self._normal) + len(self._late)
 
     def _next_lane(self) -> dict[Key, float]:
+        if self._late and (self._before_late >= BEFORE_LATE or not (self._urgent or self._normal)):
+            self._before_late = 0
+            return self._late
+        self._before_late += 1
         urgent = bool(self._urgent) and (self._in_a_row < URGENT_IN_A_ROW or not self._normal)
         self._in_a_row = self._in_a_row + 1 if urgent else 0
         return self._urgent if urgent else self._normal
@@ -160,11 +173,18 @@ class Queue:
         self._timer = None
         now = self._now()
         while self._heap and self._heap[0][0] <= now:
-            due, _, key = heapq.heappop(self._heap)
+            due, _, key, late = heapq.heappop(self._heap)
             if self._due.get(key) == due:  # else an earlier due time replaced this one
                 del self._due[key]
-                self.add(key)
+                self._come_due(key, late=late)
         self._arm()
+
+    def _come_due(self, key: Key, *, late: bool) -> None:
+        waits = key in self._busy or key in self._urgent or key in self._normal
+        if not late or waits:
+            self.add(key)
+        elif key not in self._late:
+            self._enter(self._late, key, None)
 
     def _arm(self) -> None:
         if self._timer is not None:

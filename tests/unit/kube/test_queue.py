@@ -6,7 +6,7 @@ import random
 import pytest
 
 from noria_operator.kube.kinds import TRAININGJOB, Key
-from noria_operator.kube.queue import URGENT_IN_A_ROW, Closed, Queue
+from noria_operator.kube.queue import BEFORE_LATE, URGENT_IN_A_ROW, Closed, Queue
 
 A, B, C = (Key(TRAININGJOB, "ns", name) for name in "abc")
 
@@ -170,6 +170,25 @@ async def test_edits_by_the_thousand_do_not_keep_the_rest_waiting_for_ever() -> 
         order.append(await q.get())
     assert order.index(A) == URGENT_IN_A_ROW
     assert all(key.name.isdigit() for key in order if key != A)
+
+
+async def test_what_only_accounts_for_others_comes_last_and_has_its_turn() -> None:
+    q = queue()
+    q.add_after(A, 0.001, late=True)
+    q.add_after(B, 0.001, late=True)
+    q.add_after(C, 0.001)
+    await asyncio.sleep(0.01)
+    q.add(B)  # somebody needs it after all
+    others = [Key(TRAININGJOB, "ns", f"other-{number}") for number in range(2 * BEFORE_LATE)]
+    for each in others:
+        q.add(each)
+    order = [await q.get() for _ in range(len(q))]
+    assert order[:2] == [C, B]
+    assert order.index(A) == BEFORE_LATE
+    assert [each for each in order if each in others] == others
+    q.done(A)
+    q.add_after(A, 0.001, late=True)
+    assert await q.get() == A  # nothing else waits
 
 
 async def test_many_keys_at_random_are_each_worked_on_by_one_and_none_is_lost() -> None:
