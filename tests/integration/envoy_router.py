@@ -170,6 +170,8 @@ class Upstream:
     served: int = 0
     delay: float = 0.0
     """Seconds before a good answer."""
+    released: asyncio.Event | None = None
+    """Good answers wait for it, too."""
     host: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of the latest request."""
@@ -192,6 +194,8 @@ class Upstream:
         if self.behaviour in {"reset", "hang"}:
             await asyncio.sleep(30)
         await asyncio.sleep(self.delay)
+        if self.released is not None:
+            await self.released.wait()
         return web.Response(text=self.name)
 
 

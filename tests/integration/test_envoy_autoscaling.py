@@ -39,9 +39,10 @@ async def test_a_request_that_met_no_pod_wakes_a_deployment_and_those_in_flight_
                 async with asyncio.timeout(5):
                     while (await envoy.get("flight-delay"))[0] != 200:  # noqa: ASYNC110 - another process learns it
                         await asyncio.sleep(0.01)
-                server.delay = 5.0
+                server.released = asyncio.Event()
                 waiting = [asyncio.create_task(envoy.get("flight-delay")) for _ in range(9)]
                 await until(url, queries["in-flight"], 9)
+                server.released.set()
                 assert {status for status, _ in await asyncio.gather(*waiting)} == {200}
 
 
