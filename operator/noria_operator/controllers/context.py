@@ -181,6 +181,8 @@ class Context:
     """Whether pods are still asked, where no router tells."""
     rush: Callable[[], bool] = lambda: False
     """Whether other objects wait for a pass: what only reports may wait for them."""
+    untold: set[Key] = field(default_factory=set)
+    """Whose first status was put off."""
     turns: Turns = field(default_factory=Turns)
     """For what several keys share: whoever finds it missing makes it alone."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))

@@ -56,6 +56,7 @@ async def reconcile(ctx: Context, key: Key) -> Result:
     """One pass over one ModelDeployment."""
     obj = ctx.store.get(key)
     if obj is None or obj["metadata"].get("deletionTimestamp"):
+        ctx.untold.discard(key)
         return Result()
     try:
         view = await gather(ctx, obj)

@@ -20,11 +20,14 @@ from noria_operator.domain.rollout_plan import Plan
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_times import moment
-from noria_operator.kube.kinds import DEPLOYMENT, MODELDEPLOYMENT, Key
+from noria_operator.kube.kinds import DEPLOYMENT, MODELDEPLOYMENT, Key, key_of
 from noria_operator.kube.metrics import ROLLBACKS
 from noria_operator.kube.requests import selector as selector_text
 
 Json = dict[str, Any]
+
+MANY = 16
+"""First versions that wait for their pods: more of them are a rush."""
 
 
 async def tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) -> Json:
@@ -73,6 +76,15 @@ def _measured(view: View, state: State) -> str:
 
 def put_off(ctx: Context, view: View, made: Plan) -> datetime | None:
     """Until when the status may wait; None where it is to be written now, or tells nothing new."""
+    until, key = _until(ctx, view, made), key_of(view.obj)
+    if until is None:
+        ctx.untold.discard(key)
+    else:
+        ctx.untold.add(key)
+    return until
+
+
+def _until(ctx: Context, view: View, made: Plan) -> datetime | None:
     told = view.deployment.status.observed_generation is not None
     if told or view.standing.trouble or router.refused_hosts(ctx.store, view.obj):
         return None
@@ -80,5 +92,6 @@ def put_off(ctx: Context, view: View, made: Plan) -> datetime | None:
     workload = candidate and ctx.store.get(Key(DEPLOYMENT, view.namespace, candidate.target.name))
     if not workload:
         return None
+    rush = ctx.rush() or len(ctx.untold) > MANY
     asked, now = moment(workload["metadata"]["creationTimestamp"]), ctx.clock.now()
-    return rollout_telling.put_off(made, view.observed, asked=asked, rush=ctx.rush(), now=now)
+    return rollout_telling.put_off(made, view.observed, asked=asked, rush=rush, now=now)

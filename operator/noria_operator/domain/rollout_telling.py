@@ -18,8 +18,10 @@ from noria_operator.domain.rollout_words import Happened
 
 SOON = timedelta(seconds=1)
 """How long people see nothing of a first version, after its pods were asked for."""
-IN_A_RUSH = timedelta(seconds=10)
-"""The same while other objects wait for a pass: what makes pods comes before what only reports."""
+IN_A_RUSH = timedelta(seconds=30)
+"""The same while other objects wait for a pass, or many for their first pods: those come before what only
+reports, here and in Kubernetes' own controllers.
+"""
 
 
 def put_off(made: Plan, observed: Observed, *, asked: datetime, rush: bool, now: datetime) -> datetime | None:

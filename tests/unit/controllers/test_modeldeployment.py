@@ -28,6 +28,7 @@ from tests.unit.controllers.training_api import Crash, as_sent, minutes
 
 from noria_operator.api import names
 from noria_operator.controllers import modeldeployment, routing_envoy
+from noria_operator.controllers.modeldeployment_status import MANY
 from noria_operator.domain import rollout_telling
 from noria_operator.domain import serving as serving_domain
 from noria_operator.domain.keys import KEY_AHEAD, KEY_PERIOD, key_period, period_start
@@ -182,6 +183,10 @@ async def test_a_first_version_that_waits_for_its_pods_is_told_after_a_second(tm
     rush = replace(started(api, routers, tmp_path), rush=lambda: True)
     await modeldeployment.reconcile(rush, KEY)
     assert api.status == {}  # others need their pods first
+    others = {Key(MODELDEPLOYMENT, NAMESPACE, f"other-{number}") for number in range(MANY)}
+    many = replace(started(api, routers, tmp_path), untold=others | {KEY})
+    await modeldeployment.reconcile(many, KEY)
+    assert api.status == {}
     await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
     assert (api.status["phase"], api.events) == ("Progressing", ["RolloutStarted"])
     assert "0 of 1 pods ready" in api.status["message"]

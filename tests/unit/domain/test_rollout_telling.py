@@ -33,7 +33,7 @@ def until(made: Plan, observed: Observed, after: float, *, rush: bool = False) -
         (0.9, False, SOON.total_seconds()),
         (1, False, None),
         (1, True, IN_A_RUSH.total_seconds()),
-        (10, True, None),
+        (30, True, None),
     ],
 )
 def test_that_a_first_version_waits_is_told_soon_and_later_in_a_rush(
