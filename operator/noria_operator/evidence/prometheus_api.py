@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,11 @@ SIZE_LIMIT: Final = 256 * 1024
 """Bytes of one answer: some thousand values, where a condition looks at a few."""
 AT_ONCE: Final = 16
 """Questions at the same time, over all sources."""
+
+WHOLE: Final = {"partial_response": "false"}
+"""Thanos is to answer nothing where one of its stores does not; others do not know the field."""
+REMARK: Final = "PromQL "
+"""How warnings begin that are about a query: all others are about data that could not be read."""
 
 
 class BadAnswer(ValueError):
@@ -52,14 +58,13 @@ class PrometheusApi:
         *,
         at: float | None = None,
         limit: int = SIZE_LIMIT,
-        whole: bool = False,
+        exact: Mapping[str, str] | None = None,
     ) -> Any:
-        """The `data` of `/api/v1/query` as of `at` (Unix seconds; None: now). With `whole`, an answer that
-        the source itself calls incomplete is refused. Raises `BadAnswer`, whatever happens.
+        """The `data` of `/api/v1/query` as of `at` (Unix seconds; None: now). `exact` are further fields of
+        a question whose answer may not come with any warning. Raises `BadAnswer`, whatever happens.
         """
-        form = {"query": query, "timeout": f"{self._timeout:g}s"}
+        form = {"query": query, "timeout": f"{self._timeout:g}s", **WHOLE, **(exact or {})}
         form |= {"time": f"{at:.3f}"} if at is not None else {}
-        form |= {"partial_response": "false"} if whole else {}  # Thanos; others do not know it
         try:
             async with self._gate, asyncio.timeout(self._timeout):
                 status, body = await self._post(source, form, limit)
@@ -67,7 +72,7 @@ class PrometheusApi:
             raise BadAnswer(f"no answer within {self._timeout:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise BadAnswer(f"{type(error).__name__}: {error}"[:256]) from error
-        return data(status, body, whole=whole)
+        return data(status, body, exact=exact is not None)
 
     async def _post(self, source: Source, form: dict[str, str], limit: int) -> tuple[int, bytes]:
         session = self._session or aiohttp.ClientSession(auto_decompress=False)
@@ -85,8 +90,10 @@ class PrometheusApi:
             return response.status, bytes(body)
 
 
-def data(status: int, body: bytes, *, whole: bool = False) -> Any:
-    """What an answer holds; raises `BadAnswer`."""
+def data(status: int, body: bytes, *, exact: bool = False) -> Any:
+    """What an answer holds; raises `BadAnswer`, also where the source says that it could not read all of its
+    data, or with `exact` anything else that may be wrong with it.
+    """
     try:
         found = orjson.loads(body)
     except ValueError:
@@ -95,8 +102,9 @@ def data(status: int, body: bytes, *, whole: bool = False) -> Any:
         raise BadAnswer(f"status {status} without JSON")
     if found.get("status") != "success":
         raise BadAnswer(f"status {status}: {str(found.get('error', 'no success'))[:200]}")
-    if whole and found.get("warnings"):
-        raise BadAnswer(f"the answer is not whole: {str(found['warnings'][0])[:200]}")
+    for warning in map(str, found.get("warnings") or ()):
+        if exact or not warning.startswith(REMARK):
+            raise BadAnswer(f"the answer is not whole: {warning[:200]}")
     return found.get("data")
 
 

@@ -37,6 +37,14 @@ Place = tuple[str, str, float]
 
 ANSWER_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of one answer: some ten thousand rows, as many as a thousand features have."""
+EXACT: Final = {
+    "dedup": "true",
+    "max_source_resolution": "0s",
+    "lookback_delta": f"{promql.LOOKBACK:g}s",
+}
+"""What a question says although a source may be set up otherwise: samples as they were scraped and not
+thinned out, each once (Thanos), and for how long one is the value of now.
+"""
 UNSCRAPED: Final = 120.0
 """Seconds for which a pod may be ready and not scraped yet, an interval or two. What it counts meanwhile is
 not lost: a window counts all of a process that is younger than five minutes when it begins.
@@ -194,7 +202,7 @@ class PrometheusCounts:
         return await self._result(query, at, "vector")
 
     async def _result(self, query: str, at: float, kind: str) -> Any:
-        found = await self._api.ask(self._source, query, at=at, limit=ANSWER_LIMIT, whole=True)
+        found = await self._api.ask(self._source, query, at=at, limit=ANSWER_LIMIT, exact=EXACT)
         if found["resultType"] != kind:
             raise BadAnswer(f"a result of type {found['resultType']}, not {kind}")
         return found["result"]

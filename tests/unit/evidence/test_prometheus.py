@@ -130,6 +130,20 @@ def test_not_a_number_stays_what_it_is() -> None:
     assert isnan(value)
 
 
+def warned(warning: str) -> bytes:
+    return (
+        answer("vector", "[]")[:-1] + f', "warnings": ["{warning}"], "infos": ["PromQL info: x"]}}'.encode()
+    )
+
+
+def test_a_number_of_less_than_all_data_is_an_error_and_a_remark_about_the_query_is_none() -> None:
+    remark = "PromQL warning: quantile value should be between 0 and 1"
+    assert data(200, warned(remark)) == {"resultType": "vector", "result": []}
+    for body, exact in ((warned("remote_read: connection refused"), False), (warned(remark), True)):
+        with pytest.raises(BadAnswer, match="not whole"):
+            data(200, body, exact=exact)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [

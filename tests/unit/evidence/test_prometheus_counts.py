@@ -94,7 +94,9 @@ async def test_a_window_is_what_was_counted_between_two_moments_a_delay_ago(tmp_
         assert await read(counts, pod()) == 7
     times = {float(form["time"]) for form in served.forms}
     assert times == {SINCE.timestamp() - 20, NOW.replace(microsecond=0).timestamp() - 20}
-    assert {form["partial_response"] for form in served.forms} == {"false"}
+    for name, wanted in (("partial_response", "false"), ("dedup", "true"), ("max_source_resolution", "0s")):
+        assert {form[name] for form in served.forms} == {wanted}
+    assert {form["lookback_delta"] for form in served.forms} == {"300s"}, "of which the rules make use"
     assert {(one["X-Scope-OrgID"], one["Authorization"]) for one in served.headers} == {
         ("shop", "Bearer secret")
     }
