@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from noria_operator.domain.promql_samples import Life, WrongCounts, number
+from noria_operator.domain.promql_samples import Life, Moment, Process, WrongCounts, number
 from noria_operator.domain.query_templates import escaped
 from noria_serving.contract import COUNTS_METRIC, STARTED_METRIC
 
@@ -34,16 +34,9 @@ MOST_MOMENTS: Final = 64 * AT_ONCE
 Row = tuple[int, ...]
 
 
-class Moment(NamedTuple):
-    """When to look at what these pods had counted."""
-
-    at: float
-    pods: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What pods had counted at moments, summed up; added or, with `sign` -1, taken away."""
+    """What processes had counted at moments, summed up; added or, with `sign` -1, taken away."""
 
     sign: int
     moments: tuple[Moment, ...]
@@ -76,20 +69,27 @@ def sampled(namespace: str, deployment: str, pods: Iterable[str], *, seconds: fl
 
 def sums(namespace: str, deployment: str, moments: Sequence[Moment]) -> str:
     """All that pods had counted at each one's moment; of a single one, which may be asked as of then, at the
-    time of the question.
+    time of the question. Beside it, since when the process of each pod counted then: who answers without
+    some of them, or with others, is found out (`promql_samples.witnessed`).
     """
+    place = namespace, deployment
     if len(moments) == 1:
-        found = f"{COUNTS_METRIC}{_labels(namespace, deployment, moments[0].pods)}"
-    else:
-        found = _either(
-            [
-                # One pod may be asked about at several moments, and its series are to stay apart.
-                f"label_replace({COUNTS_METRIC}{_labels(namespace, deployment, pods)} @ {at:.3f}, "
-                f'"moment", "{number}", "", "")'
-                for number, (at, pods) in enumerate(moments)
-            ]
+        labels = _labels(*place, moments[0].pods)
+        return (
+            f"sum by (place, index, of) ({COUNTS_METRIC}{labels}) or max by (pod) ({STARTED_METRIC}{labels})"
         )
-    return f"sum by (place, index, of) ({found})"
+    counted, told = (_at_each(metric, place, moments) for metric in (COUNTS_METRIC, STARTED_METRIC))
+    return f"sum by (place, index, of) ({counted}) or max by (pod, moment) ({told})"
+
+
+def _at_each(metric: str, place: tuple[str, str], moments: Sequence[Moment]) -> str:
+    """One pod may be asked about at several moments, and its series are to stay apart."""
+    return _either(
+        [
+            f'label_replace({metric}{_labels(*place, one.pods)} @ {one.at:.3f}, "moment", "{number}", "", "")'
+            for number, one in enumerate(moments)
+        ]
+    )
 
 
 def _either(vectors: Sequence[str]) -> str:
@@ -128,32 +128,32 @@ class Beginning:
         return started > self.since or young
 
 
-def plain(before: Beginning, after: Mapping[str, float], changed: Mapping[str, float]) -> set[str]:
-    """Pods that one process of was there until the end of the window, and what it had counted when that began
-    is known; of all others, every sample of `STARTED_METRIC` has to be looked at.
+def plain(before: Beginning, after: Mapping[str, float], changed: Mapping[str, float]) -> dict[str, float]:
+    """Pods that one process of was there until the end of the window, with since when it counts, and what it
+    had counted when that began is known; of all others, every sample of `STARTED_METRIC` has to be looked at.
     """
     return {
-        pod
+        pod: value
         for pod, value in after.items()
         if not changed.get(pod)
         and (before.started.get(pod) == value or (pod not in before.started and before.whole(pod, value)))
     }
 
 
-def terms(before: Beginning, simple: Iterable[str], others: Iterable[Life], until: float) -> list[Term]:
+def terms(before: Beginning, simple: Mapping[str, float], others: Iterable[Life], until: float) -> list[Term]:
     """What adds up to the counts of the window; `simple` pods are those of `plain`."""
     since = before.since
-    wanted: dict[tuple[int, float], set[str]] = defaultdict(set)
-    for pod in simple:
-        wanted[1, until].add(pod)
-        if pod in before.started:
-            wanted[-1, since].add(pod)
+    wanted: dict[tuple[int, float], set[Process]] = defaultdict(set)
+    for one in map(Process._make, simple.items()):
+        wanted[1, until].add(one)
+        if one.pod in before.started:
+            wanted[-1, since].add(one)
     for life in others:
-        wanted[1, life.last].add(life.pod)
+        wanted[1, life.last].add(life.process)
         if before.started.get(life.pod) == life.started:
-            wanted[-1, since].add(life.pod)
+            wanted[-1, since].add(life.process)
         elif not before.whole(life.pod, life.started):
-            wanted[-1, life.first].add(life.pod)
+            wanted[-1, life.first].add(life.process)
     if len(wanted) > MOST_MOMENTS:
         raise WrongCounts(
             f"its pods began anew or went too often in this window (more than {MOST_MOMENTS // 2} times)"
@@ -161,12 +161,12 @@ def terms(before: Beginning, simple: Iterable[str], others: Iterable[Life], unti
     return list(_together(wanted, since, until))
 
 
-def _together(wanted: Mapping[tuple[int, float], set[str]], since: float, until: float) -> Iterator[Term]:
+def _together(wanted: Mapping[tuple[int, float], set[Process]], since: float, until: float) -> Iterator[Term]:
     """As few questions as may be. The ends of the window have one each; so that answers about the past can be
     kept, its moments go together from the oldest on, whatever comes after them.
     """
     for sign in (-1, 1):
-        moments = sorted(Moment(at, tuple(sorted(pods))) for (s, at), pods in wanted.items() if s == sign)
+        moments = sorted(Moment(at, tuple(sorted(some))) for (s, at), some in wanted.items() if s == sign)
         ends = [one for one in moments if one.at in (since, until)]
         between = [one for one in moments if one.at not in (since, until)]
         past = [one for one in between if one.at < until - LOOKBACK]
@@ -176,7 +176,7 @@ def _together(wanted: Mapping[tuple[int, float], set[str]], since: float, until:
 
 
 def rows(vector: Iterable[Any]) -> dict[str, Row]:
-    """The counts by place in an answer to `sums`."""
+    """The counts by place in an answer to `sums`, of what `witnessed` left in it."""
     found: dict[str, list[int]] = {}
     for sample in vector:
         labels = sample["metric"]

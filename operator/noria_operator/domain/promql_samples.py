@@ -7,11 +7,11 @@ understood is refused with a reason; what was read once need not be read again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 SAMPLES_AT_ONCE: Final = 150_000
 """Of one answer: about 6 MB."""
@@ -19,6 +19,39 @@ SAMPLES_AT_ONCE: Final = 150_000
 
 class WrongCounts(ValueError):
     """An answer that counts cannot be taken from; the message says why, and what to do."""
+
+
+class OtherProcesses(WrongCounts):
+    """What was counted at a moment is not that of the processes that were asked about.
+
+    Replicas scrape at different times, and which one's samples a source answers with depends on the question
+    (Thanos decides it anew where the range of each begins): a process that was seen just once may be told of
+    by one answer, and the one before it by the next.
+    """
+
+    def __init__(self, processes: Collection[Process]) -> None:
+        pods = ", ".join(sorted({one.pod for one in processes})[:3])
+        super().__init__(f"its answers about {pods} are not of one process: do its replicas tell the same?")
+        self.processes = frozenset(processes)
+
+
+class Process(NamedTuple):
+    """Of a pod, since when it counts; another one has another time."""
+
+    pod: str
+    started: float
+
+
+class Moment(NamedTuple):
+    """When to look at what these processes had counted; one a pod."""
+
+    at: float
+    processes: tuple[Process, ...]
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """Their pods."""
+        return tuple(one.pod for one in self.processes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +62,11 @@ class Life:
     started: float
     first: float
     last: float
+
+    @property
+    def process(self) -> Process:
+        """Whose samples they are."""
+        return Process(self.pod, self.started)
 
 
 def by_pod(vector: Iterable[Any]) -> dict[str, float]:
@@ -42,6 +80,27 @@ def by_pod(vector: Iterable[Any]) -> dict[str, float]:
             )
         found[pod] = number(sample["value"][1])
     return found
+
+
+def witnessed(vector: Iterable[Any], moments: Sequence[Moment]) -> list[Any]:
+    """The counts in an answer to `promql_counts.sums`, if it is of exactly the processes that were asked
+    about; raises `WrongCounts` where one is missing, `OtherProcesses` where it is another one.
+    """
+    told: dict[tuple[str, str], float] = {}
+    counts = []
+    for sample in vector:
+        if (pod := sample["metric"].get("pod")) is None:
+            counts.append(sample)
+        else:
+            told[sample["metric"].get("moment", "0"), pod] = number(sample["value"][1])
+    wanted = {(str(n), one.pod): one for n, moment in enumerate(moments) for one in moment.processes}
+    if missing := sorted({pod for _, pod in wanted.keys() - told.keys()}):
+        raise WrongCounts(
+            f"it does not tell what {', '.join(missing[:3])} had counted: is a store of it away?"
+        )
+    if others := [one for key, one in wanted.items() if told[key] != one.started]:
+        raise OtherProcesses(others)
+    return counts
 
 
 def lives(matrix: Iterable[Any]) -> list[Life]:

@@ -18,7 +18,13 @@ from noria_operator.domain import promql_counts as promql
 from noria_operator.domain.drift.columns import Reference
 from noria_operator.domain.drift.season import Span
 from noria_operator.domain.metric_sources import Source
-from noria_operator.domain.promql_samples import WrongCounts, by_pod
+from noria_operator.domain.promql_samples import (
+    OtherProcesses,
+    Process,
+    WrongCounts,
+    by_pod,
+    witnessed,
+)
 from noria_operator.domain.training_times import moment
 from noria_operator.evidence.background import Background, Look
 from noria_operator.evidence.prometheus_api import BadAnswer, PrometheusApi
@@ -26,6 +32,7 @@ from noria_operator.evidence.prometheus_kept import Kept
 from noria_operator.evidence.prometheus_lives import Lives
 from noria_operator.evidence.prometheus_look import look
 from noria_operator.evidence.prometheus_past import Past
+from noria_operator.evidence.prometheus_pods import KnownPods
 from noria_operator.evidence.server import CounterReader, Totals, counts_ready
 
 Json = dict[str, Any]
@@ -71,8 +78,7 @@ class PrometheusCounts:
         self._api = api or PrometheusApi()
         self._looks = Background[Look[Totals]]()
         self._past = Past(source, self._long_ago)
-        self._lives = Lives(self._result)
-        self._kept = Kept()
+        self._lives, self._kept, self._known = Lives(self._result), Kept(), KnownPods()
 
     async def close(self) -> None:
         """Give up what is being asked, and close the connections."""
@@ -134,6 +140,7 @@ class PrometheusCounts:
         self._servers.forget(namespace, deployment)
         self._lives.forget((namespace, deployment))
         self._kept.forget((namespace, deployment))
+        self._known.forget((namespace, deployment))
 
     async def _read(self, place: Place, pods: Sequence[Json]) -> Totals | None:
         delay = self._source.delay.total_seconds()
@@ -155,17 +162,37 @@ class PrometheusCounts:
             )
         before = await self._processes(place, promql.started(*place), since)
         changed = await self._processes(place, promql.changes(*place, seconds=until - since), until)
+        self._known.check(place, since, before.keys() | changed.keys())
         new = (after.keys() | changed.keys()) - before.keys()
         young = promql.changes(*place, seconds=promql.LOOKBACK)
         earlier = await self._processes(place, young, since) if new else {}
         known = promql.Beginning(since, before, earlier.keys())
         simple = promql.plain(known, after, changed)
-        others = sorted((before.keys() | after.keys() | changed.keys()) - simple)
+        others = sorted((before.keys() | after.keys() | changed.keys()) - simple.keys())
         lives = await self._lives.of(place, others, since, until) if others else []
-        parts = []
-        for term in promql.terms(known, simple, lives, until):
-            parts.append((term.sign, await self._summed(place, term, until)))
-        return promql.total(parts)
+        while True:
+            terms = promql.terms(known, simple, lives, until)
+            try:
+                return promql.total(await self._parts(place, terms, until))
+            except OtherProcesses as found:  # of which replicas tell differently: seen just once or so
+                sure = [one for one in lives if one.process not in found.processes]
+                if len(sure) == len(lives):
+                    raise
+                lives = sure
+
+    async def _parts(
+        self, place: tuple[str, str], terms: Sequence[promql.Term], until: float
+    ) -> list[tuple[int, Rows]]:
+        """The rows of each term, with its sign. Raises `OtherProcesses` with all of which that is so."""
+        parts, others = [], set[Process]()
+        for term in terms:
+            try:
+                parts.append((term.sign, await self._summed(place, term, until)))
+            except OtherProcesses as found:
+                others |= found.processes
+        if others:
+            raise OtherProcesses(others)
+        return parts
 
     async def _processes(self, place: tuple[str, str], query: str, at: float) -> Mapping[str, float]:
         """The value of each pod."""
@@ -174,11 +201,15 @@ class PrometheusCounts:
     async def _summed(self, place: tuple[str, str], term: promql.Term, until: float) -> Rows:
         """What pods had counted at a moment, or at several."""
         query = promql.sums(*place, term.moments)
+
+        def rows(vector: Any) -> Rows:
+            return promql.rows(witnessed(vector, term.moments))
+
         # A group that grows as long as the window does is another question each time.
         grows = not self._over(until) and len(term.moments) not in (1, promql.AT_ONCE)
         if grows:
-            return promql.rows(await self._vector(query, term.newest))
-        return await self._once(place, query, term.newest, promql.rows)
+            return rows(await self._vector(query, term.newest))
+        return await self._once(place, query, term.newest, rows)
 
     async def _once(
         self, place: tuple[str, str], query: str, at: float, read: Callable[[Any], Answer]

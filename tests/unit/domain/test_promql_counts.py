@@ -12,7 +12,6 @@ from noria_operator.domain.promql_counts import (
     LOOKBACK,
     MOST_MOMENTS,
     Beginning,
-    Moment,
     Term,
     plain,
     rows,
@@ -25,19 +24,27 @@ from noria_operator.domain.promql_counts import (
 from noria_operator.domain.promql_samples import (
     SAMPLES_AT_ONCE,
     Life,
+    Moment,
+    OtherProcesses,
+    Process,
     WrongCounts,
     by_pod,
     joined,
     lives,
     packed,
+    witnessed,
 )
 
 SINCE, UNTIL = 1000.0, 2000.0
 OLD = SINCE - 10 * LOOKBACK
 
 
-def told(pod: str, value: float) -> dict[str, Any]:
-    return {"metric": {"pod": pod}, "value": [0, str(value)]}
+def told(pod: str, value: float, **labels: str) -> dict[str, Any]:
+    return {"metric": {"pod": pod, **labels}, "value": [0, str(value)]}
+
+
+def moment(at: float, **started: float) -> Moment:
+    return Moment(at, tuple(Process(pod, value) for pod, value in started.items()))
 
 
 def counted(place: str, *row: float, of: int | None = None) -> list[dict[str, Any]]:
@@ -52,7 +59,7 @@ def counted(place: str, *row: float, of: int | None = None) -> list[dict[str, An
 def test_names_are_escaped_wherever_they_stand() -> None:
     place = 'a"b', "c\\d"
     assert started(*place).endswith('{namespace="a\\"b",deployment="c\\\\d"}')
-    assert sums("ns", "d", [Moment(5, ("p.1", "p-2"))]).endswith('pod=~"p\\\\-2|p\\\\.1"})')
+    assert sums("ns", "d", [moment(5, **{"p.1": 1, "p-2": 2})]).endswith('pod=~"p\\\\-2|p\\\\.1"})')
     assert samples("ns", "d", ["p"], seconds=1.5).endswith('pod=~"p"}[1500ms]')
 
 
@@ -71,14 +78,14 @@ def test_names_are_escaped_wherever_they_stand() -> None:
 def test_a_pod_is_simple_where_one_process_was_there_all_the_time(
     before: dict[str, float], after: dict[str, float], changed: dict[str, float], expected: set[str]
 ) -> None:
-    assert plain(Beginning(SINCE, before), after, changed) == expected
+    assert plain(Beginning(SINCE, before), after, changed).keys() == expected
 
 
 def test_simple_pods_are_two_sums_whatever_their_number() -> None:
     before = Beginning(SINCE, {"a": OLD, "b": OLD})
-    assert terms(before, {"a", "b", "new"}, [], UNTIL) == [
-        Term(-1, (Moment(SINCE, ("a", "b")),)),
-        Term(1, (Moment(UNTIL, ("a", "b", "new")),)),
+    assert terms(before, {"a": OLD, "b": OLD, "new": SINCE + 1}, [], UNTIL) == [
+        Term(-1, (moment(SINCE, a=OLD, b=OLD),)),
+        Term(1, (moment(UNTIL, a=OLD, b=OLD, new=SINCE + 1),)),
     ]
 
 
@@ -93,19 +100,19 @@ def test_simple_pods_are_two_sums_whatever_their_number() -> None:
 def test_a_process_counts_from_the_beginning_or_its_own_or_else_from_its_first_sample(
     life: Life, expected: set[tuple[int, float]]
 ) -> None:
-    found = terms(Beginning(SINCE, {"p": OLD}), (), [life], UNTIL)
+    found = terms(Beginning(SINCE, {"p": OLD}), {}, [life], UNTIL)
     assert {(one.sign, moment.at) for one in found for moment in one.moments} == expected
 
 
 def test_a_young_process_that_was_scraped_before_the_window_is_counted_from_its_first_sample_in_it() -> None:
     """Its last scrape failed just when the window began; the window before has what came until then."""
     known, young = Beginning(SINCE, {}, {"p"}), SINCE - 100
-    assert plain(known, {"p": young}, {"p": 0}) == set()
+    assert plain(known, {"p": young}, {"p": 0}) == {}
     lived = [Life("p", young, 1010, 1400), Life("p", 1450, 1460, 1700)]
-    assert terms(known, (), lived, UNTIL) == [
-        Term(-1, (Moment(1010, ("p",)),)),
-        Term(1, (Moment(1400, ("p",)),)),
-        Term(1, (Moment(1700, ("p",)),)),
+    assert terms(known, {}, lived, UNTIL) == [
+        Term(-1, (moment(1010, p=young),)),
+        Term(1, (moment(1400, p=young),)),
+        Term(1, (moment(1700, p=1450),)),
     ]
 
 
@@ -172,27 +179,37 @@ def crashing(times: int, every: float = 5.0) -> list[Life]:
 def test_many_restarts_are_few_questions_and_those_about_the_past_stay_the_same() -> None:
     """What was answered about the past is kept, so later moments must not change how it was asked."""
     known, until = Beginning(SINCE, {}), SINCE + 5 * 200
-    first = terms(known, (), crashing(190), until)
+    first = terms(known, {}, crashing(190), until)
     assert len(first) <= 190 / AT_ONCE + 2
     assert sum(len(one.moments) for one in first) == 190
-    later = terms(known, (), crashing(400), until + 1000)
+    later = terms(known, {}, crashing(400), until + 1000)
     settled = [one for one in first if one.newest < until - LOOKBACK and len(one.moments) == AT_ONCE]
     assert len(settled) > 5
     assert set(settled) <= set(later)
 
 
 def test_a_question_about_several_moments_keeps_the_series_of_one_pod_apart() -> None:
-    found = sums("ns", "d", [Moment(5, ("p",)), Moment(7.25, ("p",)), Moment(9, ("q",))])
-    assert found.count(" or ") == 2
-    assert '@ 5.000, "moment", "0", "", "")' in found
-    assert '@ 7.250, "moment", "1", "", "")' in found
-    assert "@" not in sums("ns", "d", [Moment(5, ("p",))]), "asked as of then, which every source can"
+    found = sums("ns", "d", [moment(5, p=1), moment(7.25, p=6), moment(9, q=1)])
+    assert found.count('@ 5.000, "moment", "0", "", "")') == 2, "what was counted, and by which process"
+    assert found.count('@ 7.250, "moment", "1", "", "")') == 2
+    assert "@" not in sums("ns", "d", [moment(5, p=1)]), "asked as of then, which every source can"
+
+
+def test_counts_are_taken_of_exactly_the_processes_that_were_asked_about() -> None:
+    counts, both = counted("bins", 3), [told("p", OLD), told("q", 5)]
+    assert witnessed([*counts, *both], [moment(9, p=OLD, q=5)]) == counts
+    with pytest.raises(WrongCounts, match="what q had counted: is a store of it away"):
+        witnessed([*counts, told("p", OLD)], [moment(9, p=OLD, q=5)])
+    at = [told("p", 1, moment="0"), told("p", 1, moment="1"), told("q", 5, moment="1")]
+    with pytest.raises(OtherProcesses, match="p are not of one process") as found:
+        witnessed([*counts, *at], [moment(9, p=1), moment(10, p=2, q=5)])
+    assert found.value.processes == {Process("p", 2)}
 
 
 def test_pods_that_begin_anew_all_the_time_are_refused() -> None:
-    terms(Beginning(SINCE, {}), (), crashing(MOST_MOMENTS, 0.5), UNTIL)
+    terms(Beginning(SINCE, {}), {}, crashing(MOST_MOMENTS, 0.5), UNTIL)
     with pytest.raises(WrongCounts, match="too often"):
-        terms(Beginning(SINCE, {}), (), crashing(MOST_MOMENTS + 1, 0.5), UNTIL)
+        terms(Beginning(SINCE, {}), {}, crashing(MOST_MOMENTS + 1, 0.5), UNTIL)
 
 
 def test_lives_that_later_samples_go_on_with_are_one_each() -> None:

@@ -50,8 +50,14 @@ class Prometheus:
             labels = {"place": "predictions", "index": "0", "of": "1"}
         else:
             counted, labels = ("0" if "changes" in query else repr(STARTED)), {"pod": "a"}
-        sample = {"metric": labels, "value": [at, counted]}
-        return {"status": "success", "data": {"resultType": "vector", "result": [sample]}}
+        samples = [{"metric": labels, "value": [at, counted]}]
+        if "sum by" in query:
+            samples.append({"metric": {"pod": "a"}, "value": [at, repr(self.serves(at))]})
+        return {"status": "success", "data": {"resultType": "vector", "result": samples}}
+
+    def serves(self, at: float) -> float:
+        """Since when the process counts that was there at a moment."""
+        return STARTED
 
     async def __call__(self, request: web.Request) -> web.Response:
         form = cast(Json, dict(await request.post()))
@@ -117,7 +123,7 @@ class Restarted(Prometheus):
 
     def answer(self, query: str, at: float) -> Json:
         answer = super().answer(query, at)
-        ended, (sample,) = NOW.timestamp(), answer["data"]["result"]
+        ended, sample = NOW.timestamp(), answer["data"]["result"][0]
         if "changes" in query:
             sample["value"][1] = "1"
         elif "ms]" in query:
@@ -129,6 +135,9 @@ class Restarted(Prometheus):
         elif "sum by" not in query and at > ended - 60:
             sample["value"][1] = repr(ended - 60)
         return answer
+
+    def serves(self, at: float) -> float:
+        return NOW.timestamp() - 60 if at > NOW.timestamp() - 60 else STARTED
 
 
 async def test_what_a_process_that_goes_on_had_counted_is_not_kept() -> None:
@@ -275,6 +284,73 @@ async def test_a_token_or_an_authority_that_cannot_be_read_is_a_problem(tmp_path
             assert why in str(await read(counts, pod()))
 
 
+class Shared(Prometheus):
+    """Two stores, of which one knows a pod `b` that was there in the window and went."""
+
+    away = False
+
+    def answer(self, query: str, at: float) -> Json:
+        answer = super().answer(query, at)
+        if "changes" in query:
+            if not self.away:
+                answer["data"]["result"].append({"metric": {"pod": "b"}, "value": [at, "0"]})
+        elif "ms]" in query:
+            values = [[at - 2000, repr(STARTED)], [at - 1000, repr(STARTED)]]
+            answer["data"] = {"resultType": "matrix", "result": [{"metric": {"pod": "b"}, "values": values}]}
+        elif "sum by" in query:
+            answer["data"]["result"].append({"metric": {"pod": "b"}, "value": [at, repr(STARTED)]})
+        return answer
+
+
+async def test_a_pod_that_was_told_of_and_is_no_more_is_a_problem_until_it_is_again() -> None:
+    """A querier over several stores says nothing of one that is away."""
+    served = Shared()
+    async with running(served, interval=timedelta()) as counts:
+        for served.away in (False, True, False):
+            await counts.complete(*PLACE, [pod()], since=SINCE)
+            await counts.settled()
+            assert ("no longer tells of b" in counts.problem(*PLACE, SINCE)) is served.away
+        counts._servers = cast(CounterReader, Mock())
+        counts.forget(*PLACE)
+        served.away = True
+        await counts.complete(*PLACE, [pod()], since=SINCE)
+        await counts.settled()
+        assert counts.problem(*PLACE, SINCE) == ""
+
+
+class Replicas(Restarted):
+    """Two that scrape at different times: one has seen the process that began anew, the other has not yet,
+    and answers about the moment are of what was there before.
+    """
+
+    def answer(self, query: str, at: float) -> Json:
+        answer = super().answer(query, at)
+        if "sum by" in query:
+            answer["data"]["result"][0]["value"][1] = "5" if at < SINCE.timestamp() else "12"
+        return answer
+
+    def serves(self, at: float) -> float:
+        return STARTED
+
+
+async def test_what_replicas_tell_differently_is_left_out_and_not_counted_twice() -> None:
+    async with running(Replicas()) as counts:
+        assert await read(counts, pod()) == 7, "what the process that was there before had counted"
+
+
+async def test_pods_that_an_answer_leaves_out_are_a_problem() -> None:
+    served = Prometheus()
+
+    def less(answer: Json, query: str) -> Json:
+        if "sum by" in query:
+            answer["data"]["result"].pop()
+        return answer
+
+    served.change = less
+    async with running(served) as counts:
+        assert "does not tell what a had counted" in str(await read(counts, pod()))
+
+
 # -- windows of earlier weeks ------------------------------------------------------------------------------
 
 WEEKS = [(SINCE - timedelta(weeks=n), SINCE - timedelta(weeks=n) + timedelta(hours=1)) for n in range(1, 5)]
@@ -291,8 +367,11 @@ class Remembers(Prometheus):
             ended = sum(end.timestamp() - 60 <= at for _, end in WEEKS)
             answer["data"]["result"][0]["value"][1] = str(10 * ended)
         elif "changes" not in query:
-            answer["data"]["result"][0]["value"][1] = repr(WEEKS[3][0].timestamp() - 5000)
+            answer["data"]["result"][0]["value"][1] = repr(self.serves(at))
         return answer
+
+    def serves(self, at: float) -> float:
+        return WEEKS[3][0].timestamp() - 5000
 
 
 async def look_back(counts: PrometheusCounts, windows: Any = WEEKS, asker: str = "season") -> Any:
