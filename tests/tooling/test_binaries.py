@@ -41,7 +41,8 @@ def test_a_missing_program_is_not_whole(sealed: Path, name: str) -> None:
 
 
 def test_programs_of_other_flags_are_not_whole(sealed: Path) -> None:
-    assert not binaries.whole(dataclasses.replace(MODULES["etcd"], ldflags="-s"))
+    for change in ({"ldflags": "-s"}, {"tags": "slicelabels"}):
+        assert not binaries.whole(dataclasses.replace(MODULES["etcd"], **change))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])

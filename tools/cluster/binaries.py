@@ -44,6 +44,12 @@ GATEWAY_API: Joined = (
 ARGO_CRDS: Joined = ("github.com/argoproj/argo-rollouts", ("manifests/crds/*-crd.yaml",))
 """The kinds of Argo Rollouts, of exactly the controller's version."""
 
+PROMETHEUS_OPERATOR: Joined = (
+    "github.com/prometheus-operator/prometheus-operator",
+    ("example/prometheus-operator-crd/*.yaml",),
+)
+"""The kinds of the Prometheus operator, of exactly its version."""
+
 
 @dataclass(frozen=True)
 class Module:
@@ -53,6 +59,8 @@ class Module:
     programs: tuple[str, ...]
     minutes: str
     ldflags: str = STRIP
+    tags: str = ""
+    """Build tags that the program's own build sets."""
     renamed: dict[str, str] = field(default_factory=dict)
     joined: dict[str, Joined] = field(default_factory=dict)
     """Files made of what a Go module ships beside its code."""
@@ -65,7 +73,7 @@ class Module:
     @property
     def key(self) -> str:
         """Key of everything that decides what is built."""
-        digest = hashlib.sha256(self.ldflags.encode())
+        digest = hashlib.sha256((self.ldflags + self.tags).encode())
         for name in ("go.mod", "go.sum"):
             digest.update((GO_MODULES / self.name / name).read_bytes())
         return digest.hexdigest()
@@ -115,6 +123,15 @@ MODULES = {
             absent=("github.com/prometheus/alertmanager", "ui/app/dist/index.html"),
             on_demand=True,
         ),
+        Module("thanos", ("thanos",), "5 minutes", tags="slicelabels", on_demand=True),
+        Module(
+            "prometheus-operator",
+            ("prometheus-operator", "prometheus-operator-crds.yaml"),
+            "3 minutes",
+            renamed={"operator": "prometheus-operator"},
+            joined={"prometheus-operator-crds.yaml": PROMETHEUS_OPERATOR},
+            on_demand=True,
+        ),
         Module("versitygw", ("versitygw",), "2 minutes", on_demand=True),
         Module("metrics-server", ("metrics-server",), "2 minutes", on_demand=True),
     )
@@ -159,7 +176,8 @@ def _build(module: Module) -> None:
     with tempfile.TemporaryDirectory(prefix=".build-", dir=_directory()) as temporary:
         out = Path(temporary)
         environment = {**os.environ, **_go_settings(), "GOBIN": temporary}
-        flags = ["-trimpath", "-ldflags", module.ldflags, *_completed(source, environment, go, module, out)]
+        flags = ["-trimpath", "-tags", module.tags, "-ldflags", module.ldflags]
+        flags += [*_completed(source, environment, go, module, out)]
         _go(source, environment, str(go), "install", *flags, "tool")
         for built, wanted in module.renamed.items():
             (out / built).rename(out / wanted)
