@@ -29,7 +29,8 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 class Prometheus:
     """One that scrapes the jobs every second, reads `rules` and remembers `history` (in the format of
-    OpenMetrics); begun again, it goes on with what it knew.
+    OpenMetrics); begun again, it goes on with what it knew. `replica` is the name that others know it by,
+    `written_to` an entry of `remote_write`; `config` stands for all of these.
     """
 
     def __init__(
@@ -39,23 +40,29 @@ class Prometheus:
         rules: Json | None = None,
         history: str = "",
         host: str = "127.0.0.1",
+        replica: str = "",
+        written_to: Json | None = None,
+        config: Json | None = None,
     ) -> None:
         binaries.ensure("prometheus")
-        self.url = f"http://{host}:{free_port(host)}"
+        self.url, self.data = f"http://{host}:{free_port(host)}", folder / "data"
         (folder / "rules.json").write_text(json.dumps(rules or {"groups": []}), encoding="utf-8")
-        config = {
+        config = config or {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [f"{folder}/rules.json"],
             "scrape_configs": list(jobs),
+            "remote_write": [written_to] if written_to else [],
         }
+        if replica:
+            config["global"] |= {"external_labels": {"replica": replica}}
         (folder / "config.yml").write_text(json.dumps(config), encoding="utf-8")
         if history:
             (folder / "history").write_text(f"{history}# EOF\n", encoding="utf-8")
-            backfill = [binary("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
-            subprocess.run([*backfill, f"{folder}/history", f"{folder}/data"], check=True)
+            backfill = [str(binary("promtool")), "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
+            subprocess.run([*backfill, f"{folder}/history", str(self.data)], check=True)
         self._command = [
             str(binary("prometheus")), f"--config.file={folder}/config.yml",
-            f"--storage.tsdb.path={folder}/data", "--log.level=error",
+            f"--storage.tsdb.path={self.data}", "--log.level=error",
             f"--web.listen-address={self.url.removeprefix('http://')}",
         ]  # fmt: skip
 
