@@ -25,15 +25,14 @@ from noria_operator.domain.promql_samples import (
     by_pod,
     witnessed,
 )
-from noria_operator.domain.training_times import moment
 from noria_operator.evidence.background import Background, Look
 from noria_operator.evidence.prometheus_api import BadAnswer, PrometheusApi
 from noria_operator.evidence.prometheus_kept import Kept
 from noria_operator.evidence.prometheus_lives import Lives
 from noria_operator.evidence.prometheus_look import look
 from noria_operator.evidence.prometheus_past import Past
-from noria_operator.evidence.prometheus_pods import KnownPods
-from noria_operator.evidence.server import CounterReader, Totals, counts_ready
+from noria_operator.evidence.prometheus_pods import KnownPods, expected
+from noria_operator.evidence.server import CounterReader, Totals
 
 Json = dict[str, Any]
 Rows = Mapping[str, promql.Row]
@@ -51,10 +50,6 @@ EXACT: Final = {
 }
 """What a question says although a source may be set up otherwise: samples as they were scraped and not
 thinned out, each once (Thanos), and for how long one is the value of now.
-"""
-UNSCRAPED: Final = 120.0
-"""Seconds for which a pod may be ready and not scraped yet, an interval or two. What it counts meanwhile is
-not lost: a window counts all of a process that is younger than five minutes when it begins.
 """
 LONGEST_LOOK: Final = 60.0
 """Seconds for all answers about a window; what was answered about the past is kept for the next look."""
@@ -155,7 +150,7 @@ class PrometheusCounts:
     ) -> dict[str, tuple[int, ...]]:
         """The window's counts, from samples up to `since` and `until`."""
         after = await self._processes(place, promql.started(*place), until)
-        if missing := sorted(_expected(pods, place[0], until) - after.keys()):
+        if missing := sorted(expected(pods, place[0], until) - after.keys()):
             raise WrongCounts(
                 f"it has no samples of {', '.join(missing[:3])}: does it scrape /metrics/counts of model "
                 "servers, with the labels namespace, pod and deployment?"
@@ -237,23 +232,3 @@ class PrometheusCounts:
         if found["resultType"] != kind:
             raise BadAnswer(f"a result of type {found['resultType']}, not {kind}")
         return found["result"]
-
-
-def _expected(pods: Iterable[Json], namespace: str, at: float) -> set[str]:
-    """Names of pods that had been ready for so long at a moment that the source must have samples of them."""
-    return {
-        pod["metadata"]["name"]
-        for pod in pods
-        if pod["metadata"]["namespace"] == namespace
-        and counts_ready(pod)
-        and _ready_since(pod) <= at - UNSCRAPED
-    }
-
-
-def _ready_since(pod: Json) -> float:
-    times = [
-        moment(one["lastTransitionTime"]).timestamp()
-        for one in pod["status"]["conditions"]
-        if one["type"] == "Ready" and one.get("lastTransitionTime")
-    ]
-    return max(times, default=0.0)

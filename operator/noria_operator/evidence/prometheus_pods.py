@@ -1,20 +1,28 @@
-"""Pods that a Prometheus told of in a window: whoever stops telling of one has not got all that it had.
+"""Pods that a Prometheus must tell of: those that are ready, and those of which it told in a window before.
 
-Comes in: a window, the pods of an answer. Goes out: nothing, or why its counts cannot be taken. Invariant: a
-window is never counted without a pod that it was counted with. A querier over several stores (Thanos) leaves
-out one that is away, and says nothing of it: pods that are there now would be missed, those that went would
-not.
+Comes in: a window, the pods of an answer, those of the cluster. Goes out: which ones a source must have
+samples of, or why its counts cannot be taken. Invariant: a window is never counted without a pod that it was
+counted with. A querier over several stores (Thanos) leaves out one that is away, and says nothing of it: pods
+that are ready would be missed, those that went would not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Any, Final
 
 from noria_operator.domain.promql_samples import WrongCounts
+from noria_operator.domain.training_times import moment
+from noria_operator.evidence.server import counts_ready
 
+Json = dict[str, Any]
 Place = tuple[str, str]
 
+UNSCRAPED: Final = 120.0
+"""Seconds for which a pod may be ready and not scraped yet, an interval or two. What it counts meanwhile is
+not lost: a window counts all of a process that is younger than five minutes when it begins.
+"""
 MAX_WINDOWS: Final = 1024
 """Windows of which pods are remembered; those that were not looked at for longest go first."""
 
@@ -41,3 +49,23 @@ class KnownPods:
     def forget(self, place: Place) -> None:
         """The ModelDeployment is gone."""
         self._known = {key: known for key, known in self._known.items() if key[:2] != place}
+
+
+def expected(pods: Iterable[Json], namespace: str, at: float) -> set[str]:
+    """Names of pods that had been ready for so long at a moment that the source must have samples of them."""
+    return {
+        pod["metadata"]["name"]
+        for pod in pods
+        if pod["metadata"]["namespace"] == namespace
+        and counts_ready(pod)
+        and _ready_since(pod) <= at - UNSCRAPED
+    }
+
+
+def _ready_since(pod: Json) -> float:
+    times = [
+        moment(one["lastTransitionTime"]).timestamp()
+        for one in pod["status"]["conditions"]
+        if one["type"] == "Ready" and one.get("lastTransitionTime")
+    ]
+    return max(times, default=0.0)
