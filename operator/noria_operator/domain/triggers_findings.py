@@ -106,7 +106,10 @@ def drift(rule: Drift, closed: Closed) -> Json:
         usual = season.usual(closed.traffic.earlier or ())
         if usual.rows < rule.min_samples:
             return _no_history(rule, closed, usual)
-        columns, against = season.compared(columns, usual, rule.min_samples), _in_weeks(usual)
+        columns, against = (
+            season.compared(columns, usual, rule.min_samples),
+            _in_weeks(usual, closed.entry["version"]),
+        )
     elif rule.compare_with == "PreviousWindow":
         before, against = state.get("previous"), "the window before"
         state["previous"] = {one.name: list(_bins(closed, one)) for one in columns}
@@ -155,9 +158,9 @@ def _no_history(rule: Drift, closed: Closed, usual: Usual) -> Json:
     return said({"columns": []}, "Wait", "NoHistory", text)
 
 
-def _in_weeks(usual: Usual) -> str:
+def _in_weeks(usual: Usual, version: str) -> str:
     weeks = "the week before" if usual.weeks == 1 else f"{usual.weeks} weeks before"
-    return f"the same time of {weeks} ({usual.rows} rows)"
+    return f"the same time of {weeks} ({usual.rows} rows of {version})"
 
 
 def _drift_in_words(against: str, asked: Policy, found: policy.Drift, closed: Closed) -> str:

@@ -260,7 +260,7 @@ def test_what_changes_on_top_of_a_season_is_found(tmp_path: Path) -> None:
     lines = trial(tmp_path, weeks(3, x=lambda row: row % 20 / 100), triggers=[SEASON])
     assert decisions(lines, "season")[:3] == [("01-05", "Wait"), ("01-13", "No"), ("01-20", "Wait")]
     assert ("01-21", "Warn") in decisions(lines, "season")
-    assert any("drifted from the same time of 2 weeks before (240 rows)" in line for line in lines)
+    assert any("drifted from the same time of 2 weeks before (240 rows of " in line for line in lines)
 
 
 def test_rows_and_labels_that_stop_are_found_in_a_history(tmp_path: Path) -> None:

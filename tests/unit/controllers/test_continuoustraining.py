@@ -326,7 +326,7 @@ async def test_a_window_waits_for_the_weeks_before_and_is_compared_with_them() -
     await reconcile(operator(api, told), KEY)
     (entry,) = api.objects[KEY]["status"]["triggers"]
     assert (entry["reason"], entry["samples"]) == ("Steady", 1000)
-    assert "the same time of the week before (1000 rows)" in entry["message"]
+    assert "the same time of the week before (1000 rows of flights-1)" in entry["message"]
     few = Servers(totals=Totals({"prediction/flights-1/bins": (5, 5)}), bins=BINS, remembers=True)
     api.clock.time += timedelta(hours=2)
     await reconcile(operator(api, few), KEY)

@@ -229,9 +229,12 @@ def test_a_season_that_training_did_not_have_is_no_drift_from_the_week_before() 
     assert at_the_same_time(moved("distance"), moved("distance"))["reason"] == "Steady"
     found = at_the_same_time(calm(), None, calm())
     assert (found["reason"], found["columns"][0]["name"]) == ("Drifted", "distance")
-    assert "drifted from the same time of 2 weeks before (4000 rows) in 1 of 1 windows" in found["message"]
+    assert (
+        "drifted from the same time of 2 weeks before (4000 rows of flights-1) in 1 of 1 windows"
+        in found["message"]
+    )
     assert float(found["columns"][0]["floor"]) > 0
-    assert "the same time of the week before (2000 rows)" in at_the_same_time(calm())["message"]
+    assert "the same time of the week before (2000 rows of flights-1)" in at_the_same_time(calm())["message"]
 
 
 def test_without_enough_history_it_waits_and_says_what_is_missing() -> None:
