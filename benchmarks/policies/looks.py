@@ -63,7 +63,7 @@ def each_by_itself(metric: str, windows: Sequence[Labels]) -> int | None:
     direction = DIRECTIONS[metric]
     best, streak = None, 0
     for number, labels in enumerate(windows):
-        one = _measured(metric, labels)
+        one = measured(metric, labels)
         if best is not None:
             threshold = direction.worsened(best, DROP * best)
             kindly = direction.worsened(one.value, -one.error)
@@ -88,13 +88,20 @@ def windows(
     return found
 
 
+def spread_of(spread: float, random: np.random.Generator) -> Array:
+    """How a model's scores are spread over bins; `spread`: of their logits."""
+    scores = 1 / (1 + np.exp(-(random.normal(size=200_000) * spread - 0.5)))
+    shares: Array = np.histogram(scores, SCORE_BINS, (0, 1))[0] / len(scores)
+    return shares
+
+
 def coins_for(metric: str, shares: Array, drops: int) -> float:
     """The share of labels that have to be a coin's for a loss of so many drops, by bisection."""
     low, high = 0.0, 1.0
-    before = _true(metric, shares, 0.0)
+    before = true_value(metric, shares, 0.0)
     for _ in range(30):
         middle = (low + high) / 2
-        lost = abs(_true(metric, shares, middle) / before - 1) >= drops * DROP
+        lost = abs(true_value(metric, shares, middle) / before - 1) >= drops * DROP
         low, high = (low, middle) if lost else (middle, high)
     return high
 
@@ -110,8 +117,7 @@ def main() -> None:
     sys.stdout.write(f"| metric, model | error of a window{head} |\n{'|---' * 6}|\n")
     for metric in METRICS:
         for name, spread in MODELS.items():
-            scores = 1 / (1 + np.exp(-(random.normal(size=200_000) * spread - 0.5)))
-            shares = np.histogram(scores, SCORE_BINS, (0, 1))[0] / len(scores)
+            shares = spread_of(spread, random)
             steady = [
                 windows(shares, random, lost_at=WINDOWS, coins=0, labels=size) for _ in range(CHAMPIONS)
             ]
@@ -119,18 +125,17 @@ def main() -> None:
                 [windows(shares, random, lost_at=CHANGE_AT, coins=coins, labels=size) for _ in range(LOST)]
                 for coins in (coins_for(metric, shares, drops) for drops in LOSSES)
             ]
-            one = _measured(metric, steady[0][0])
-            cells = [
-                cell for rule in (each_by_itself, as_served) for cell in _row(metric, steady, lost, rule)
-            ]
+            one = measured(metric, steady[0][0])
+            cells = [cell for rule in (each_by_itself, as_served) for cell in row(metric, steady, lost, rule)]
             error = f"{one.error / one.value:.1%}"
             sys.stdout.write(f"| {metric}, {name} | {error} | {' | '.join(cells)} |\n")
             sys.stdout.flush()
 
 
-def _row(
+def row(
     metric: str, steady: Sequence[Sequence[Labels]], lost: Sequence[Sequence[Sequence[Labels]]], rule: Rule
 ) -> list[str]:
+    """What a rule says of champions without a loss, and of those with losses of each size."""
     alarms = sum(rule(metric, one) is not None for one in steady) / len(steady)
     return [f"{alarms:.0%}", ", ".join(_found(metric, each, rule) for each in lost)]
 
@@ -148,13 +153,15 @@ def _with(coins: float) -> Array:
     return chance
 
 
-def _true(metric: str, shares: Array, coins: float) -> float:
+def true_value(metric: str, shares: Array, coins: float) -> float:
+    """The metric of endless labels."""
     rows = shares * 1e9
     positives = rows * _with(coins)
-    return _measured(metric, Labels.of((rows - positives).tolist(), positives.tolist())).value
+    return measured(metric, Labels.of((rows - positives).tolist(), positives.tolist())).value
 
 
-def _measured(metric: str, labels: Labels) -> Measured:
+def measured(metric: str, labels: Labels) -> Measured:
+    """The metric of a window."""
     found = measure(metric, labels)
     assert found is not None
     return found

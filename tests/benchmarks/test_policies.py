@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from benchmarks.policies import __main__ as command
-from benchmarks.policies import looks
+from benchmarks.policies import bounds, looks
 from benchmarks.policies.rules import DEFAULT, POLICIES, Policy
 from benchmarks.policies.streams import DAYS, ROWS, Stream, synthetic
 from benchmarks.policies.table import front, markdown
@@ -107,6 +108,27 @@ def test_the_rules_whose_looks_are_counted_fire_on_losses_alone(rule: looks.Rule
     lost = rule("accuracy", looks.windows(shares, source, lost_at=30, coins=0.5))
     assert lost is not None
     assert 31 <= lost <= 33
+
+
+def test_a_bound_that_is_just_met_asks_for_nothing_unless_windows_are_counted() -> None:
+    source, shares = np.random.default_rng(1), np.full(SCORE_BINS, 1 / SCORE_BINS)
+    asked = partial(bounds.as_served, {"min": "0.75"}, 0.75)  # of evenly spread scores 3 in 4 are right
+    steady = looks.windows(shares, source, lost_at=100, coins=0)[:40]
+    assert asked("accuracy", steady) is None
+    assert bounds.in_a_row(0.75, "accuracy", steady) is not None
+    lost = asked("accuracy", looks.windows(shares, source, lost_at=30, coins=0.5))
+    assert lost is not None
+    assert 31 <= lost <= 35
+
+
+def test_noise_asks_for_no_more_runs_by_cost_than_it_is_worth() -> None:
+    assert pytest.approx(0.08332, abs=1e-5) == bounds.BEYOND
+    source, shares = np.random.default_rng(2), np.full(SCORE_BINS, 1 / SCORE_BINS)
+    rule = {"cost": {"pointDay": "1", "run": "0.5"}}
+    steady = looks.windows(shares, source, lost_at=100, coins=0)
+    error = looks.measured("accuracy", steady[0]).error
+    found = list(bounds.runs(rule, 0.75, "accuracy", steady))
+    assert 0 < len(found) <= 100 * bounds.BEYOND * error * 100 / 0.5
 
 
 def test_a_loss_has_the_size_that_it_is_made_to_have() -> None:

@@ -83,9 +83,9 @@ class Performance(Spec):
     cost_matrix: CostMatrix | None = Field(
         default=None, description="With metric expectedCost: what a label costs. Absent: 1 for each mistake."
     )
-    min: Decimal | None = Field(default=None, description='Fires below this value, for example "0.65".')
+    min: Decimal | None = Field(default=None, description='Fires when surely below this value, like "0.65".')
     max: Decimal | None = Field(
-        default=None, description='Fires above this value, for example "0.6" for logloss.'
+        default=None, description='Fires when surely above this value, like "0.6" for logloss.'
     )
     relative_drop: Probability | None = Field(
         default=None,

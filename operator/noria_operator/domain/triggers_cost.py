@@ -4,8 +4,9 @@ Comes in: a closed window's metric, the best value ever reached, what a lost poi
 costs. Goes out: the new entry; it asks once the loss since the last run has cost more than a run. Source: the
 cumulative policy of CARA (Mahadevan & Mathioudakis, arXiv 2310.04216): staleness is paid as it arises, and a
 run is worth it when it is cheaper than what was paid. Invariants: a loss within one standard error of the
-window, and what chance adds to the metric, cost nothing, so noise alone adds up to nothing; a window that is
-better than the best costs nothing and gives nothing back.
+window, and what chance adds to the metric, cost nothing; of what is left, noise alone adds up to 0.083
+standard errors a window on average (the mean of a standard normal variable beyond 1), so that it asks for as
+many runs as that is worth at most; a window better than the best costs nothing and gives nothing back.
 """
 
 from __future__ import annotations

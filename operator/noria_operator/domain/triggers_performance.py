@@ -4,7 +4,8 @@ Comes in: the rule, its entry in status, the champion, and the labels that were 
 began. Goes out: a request. Invariants: an open window changes nothing; the baseline is the best value ever
 reached and never gets worse, so a bad promotion cannot hide the loss (monitoring lesson: never "error after
 the last deploy"). The best of many noisy windows is a lucky one, so the best is a level that a version surely
-held (`lost`), and a `relativeDrop` asks only when a loss is sure, however many windows there are.
+held (`lost`), and a rule without `cost` asks only when it is sure that quality is worse than the best, or
+than the bound of `min` or `max`, however many windows there are.
 """
 
 from __future__ import annotations
@@ -118,8 +119,8 @@ def _judged(
     bound = threshold(rule, None if known is None else float(known))
     worse = bound is not None and direction.better(bound, value)
     marks: Json = {"metric": rule.metric, "held": held.state}
-    if rule.relative_drop is not None and known is not None and bound is not None:
-        asked = Asked(direction, float(known), bound, alone=rule.for_ == 1)
+    if bound is not None:
+        asked = Asked(direction, against(rule, known), bound, alone=rule.for_ == 1)
         marks["lost"] = continued(Stretch.of(state.get("lost")), measured, samples, asked).state
     judged = entry | closed | {"streak": int(entry.get("streak") or 0) + 1 if worse else 0, "state": marks}
     wanted = _wanted(judged, rule)
@@ -136,15 +137,20 @@ def _judged(
 
 
 def _wanted(entry: Json, rule: Performance) -> bool:
-    """Whether enough windows in a row are worse and, against the best, whether the loss is sure."""
-    if int(entry.get("streak") or 0) < (1 if rule.cost else rule.for_):
-        return False
-    return rule.relative_drop is None or _surely(entry, rule) > 0
+    """Whether enough windows in a row are worse, and the loss is sure; or that it has cost enough."""
+    streak = int(entry.get("streak") or 0)
+    return streak > 0 if rule.cost else streak >= rule.for_ and _surely(entry, rule) > 0
 
 
 def _surely(entry: Json, rule: Performance) -> float:
     stretch = Stretch.of((entry.get("state") or {}).get("lost"))
-    return surely_lost(stretch, DIRECTIONS[rule.metric], float(entry["best"])) if stretch.windows else 0.0
+    return surely_lost(stretch, DIRECTIONS[rule.metric], against(rule, entry.get("best")))
+
+
+def against(rule: Performance, best: str | float | None) -> float:
+    """What a loss is a loss against: the bound, or the best value."""
+    bound = rule.min if rule.min is not None else rule.max
+    return float((best or 0.0) if bound is None else bound)
 
 
 def _said(entry: Json, rule: Performance, shown: str, *, bound: float | None, worse: bool) -> str:
@@ -153,11 +159,10 @@ def _said(entry: Json, rule: Performance, shown: str, *, bound: float | None, wo
     if not worse:
         return f"{shown} is not worse than the threshold {bound:.4f}"
     said = f"{shown} is worse than the threshold {bound:.4f}, {in_a_row(entry['streak'], rule.for_)}"
-    if rule.relative_drop is None:
-        return said
     windows, surely = entry["state"]["lost"]["windows"], _surely(entry, rule)
     if surely > 0:
-        return f"{said}; surely lost by at least {surely:.4f} since {_counted(windows)}"
+        what = "worse" if rule.relative_drop is None else "lost"
+        return f"{said}; surely {what} by at least {surely:.4f} since {_counted(windows)}"
     return f"{said}; in {_counted(windows)} that may be chance, so it waits"
 
 

@@ -24,7 +24,7 @@ from noria_operator.domain.slice_scores import SliceScores
 from noria_operator.domain.triggers import Champion, Request, in_a_row, window_key
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, number
 from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
-from noria_operator.domain.triggers_performance import costs, refused, threshold
+from noria_operator.domain.triggers_performance import against, costs, refused, threshold
 
 Json = dict[str, Any]
 
@@ -140,7 +140,7 @@ def _with_window(rule: Performance, one: Slice, measured: Measured, samples: int
     worse, lost = False, Stretch()
     if bound is not None:
         worse = direction.better(bound, measured.value)
-        asked = Asked(direction, _against(rule, one, bound), bound, alone=rule.for_ == 1)
+        asked = Asked(direction, against(rule, one.best), bound, alone=rule.for_ == 1)
         lost = continued(one.lost, measured, samples, asked)
     return replace(
         one,
@@ -153,11 +153,6 @@ def _with_window(rule: Performance, one: Slice, measured: Measured, samples: int
     )
 
 
-def _against(rule: Performance, one: Slice, bound: float) -> float:
-    """What a loss is a loss against: the best value, or the bound itself."""
-    return bound if rule.relative_drop is None or one.best is None else one.best
-
-
 def _judged(rule: Performance, slices: Mapping[str, Slice], among: int) -> list[_Judged]:
     """Those that have had a window, the worst first."""
     found = []
@@ -165,7 +160,7 @@ def _judged(rule: Performance, slices: Mapping[str, Slice], among: int) -> list[
         bound = threshold(rule, one.best)
         if not one.last or bound is None:
             continue
-        surely = surely_lost(one.lost, DIRECTIONS[rule.metric], _against(rule, one, bound), among)
+        surely = surely_lost(one.lost, DIRECTIONS[rule.metric], against(rule, one.best), among)
         found.append(_Judged(name, one, bound, surely, one.streak >= rule.for_ and surely > 0))
     return sorted(found, key=lambda each: each.rank)
 

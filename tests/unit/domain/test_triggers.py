@@ -177,7 +177,7 @@ def test_without_any_value_to_compare_with_the_first_window_sets_it() -> None:
 @pytest.mark.parametrize(
     ("fields", "value", "wanted"),
     [
-        ({"min": "0.65"}, 0.64, True),
+        ({"min": "0.65"}, 0.5, True),
         ({"min": "0.65"}, 0.66, False),
         ({"metric": "logloss", "max": "0.1"}, 0.5, True),
         ({"metric": "accuracy", "max": "0.1"}, 0.5, False),
@@ -187,6 +187,34 @@ def test_without_any_value_to_compare_with_the_first_window_sets_it() -> None:
 def test_an_absolute_threshold_needs_no_baseline(fields: Json, value: float, wanted: bool) -> None:
     trigger = rule(**{"relativeDrop": None, "for": 1} | fields)
     assert windows(trigger, value, champion=Champion("flights-1", {})).wanted is wanted
+
+
+def test_a_bound_that_is_just_met_is_exceeded_by_noise_alone_and_asks_for_nothing() -> None:
+    """A third of these windows are below it after one that is, too."""
+    trigger, source = rule(relativeDrop=None, min="0.7"), random.Random(5)
+    found, asked, rows = ask(trigger, {}, None, hours=0), 0, 0
+    for hour in range(1, 301):
+        found = ask(trigger, found.entry, auc(min(0.99, source.gauss(0.7, 0.0165))), hours=hour)
+        asked += found.wanted
+        rows += int(found.entry["streak"] >= 2)
+    assert (asked, rows > 60) == (0, True)
+
+
+def test_a_bound_that_is_missed_by_little_asks_once_that_is_sure_and_by_much_at_once() -> None:
+    trigger = rule(relativeDrop=None, min="0.7")
+    few = windows(trigger, 0.68, 0.68)
+    assert (few.wanted, few.entry["decision"]) == (False, "Wait")
+    assert few.entry["message"].endswith("in 2 windows that may be chance, so it waits")
+    many = windows(trigger, *[0.68] * 30)
+    assert many.wanted
+    assert "surely worse by at least 0.00" in many.entry["message"]
+    assert [windows(trigger, *[0.6] * times).wanted for times in (1, 2)] == [False, True]
+
+
+def test_a_bound_is_compared_with_itself_and_not_with_the_best() -> None:
+    """A model that was far better than asked for may lose all of that."""
+    trigger = rule(relativeDrop=None, min="0.6")
+    assert not windows(trigger, *[0.9] * 10, *[0.61] * 30).wanted
 
 
 def test_lower_is_better_for_a_loss() -> None:
