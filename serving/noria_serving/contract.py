@@ -163,7 +163,8 @@ FEEDBACK_MAX_ROWS: Final = 64
 
 # -- a recorded history --------------------------------------------------------------------------------------
 HISTORY_PREDICTIONS: Final = ("score", "prediction")
-"""Columns of which it has one: of a model of two classes, of a regression."""
+"""Columns of which it has one, of a model of two classes or a regression; or both, of several classes: the
+predicted one and its score."""
 HISTORY_COLUMNS: Final = (*HISTORY_PREDICTIONS, "time", "predicted", "label", "version")
 """All others are features."""
 

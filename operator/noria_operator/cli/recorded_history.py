@@ -2,9 +2,10 @@
 
 In: the file, and the frozen bins of the versions in it (reference.json, alone or in a bundle's folder). Out:
 rows that are placed in those bins. Columns: `time` (RFC 3339: when the label was known; of a row without one,
-when it was predicted), `score` (0 to 1, of two classes) or `prediction` (of a regression), `label` (0 or 1, a
-number of a regression; empty: none came), and perhaps `predicted` (when, if not at `time`) and `version`. All
-other columns are features, by the names that the bins have. Whatever cannot be used is refused with its line.
+when it was predicted), `score` (0 to 1, of two classes), `prediction` (of a regression) or both (of several
+classes: the predicted one and its score), `label` (0 or 1, a class, a number of a regression; empty: none
+came), and perhaps `predicted` (when, if not at `time`) and `version`. All other columns are features, by the
+names that the bins have. Whatever cannot be used is refused with its line.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from typing import Any, Final
 from noria_operator.cli.cluster import CommandError
 from noria_operator.domain.recorded import Model, Predicted
 from noria_operator.domain.recorded_bins import NOWHERE, Bins
-from noria_operator.domain.tasks import BINARY, REGRESSION
+from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
 from noria_serving.contract import HISTORY_COLUMNS, HISTORY_PREDICTIONS, REFERENCE, REFERENCE_SCHEMA
 
 Json = dict[str, Any]
 
-TASKS: Final = dict(zip(HISTORY_PREDICTIONS, (BINARY, REGRESSION), strict=True))
-"""What a model predicts, by the column that has it."""
+TASKS: Final = {
+    ("score",): BINARY,
+    ("prediction",): REGRESSION,
+    HISTORY_PREDICTIONS: MULTICLASS,
+}
+"""What a model predicts, by the columns that have it."""
 UNNAMED: Final = "recorded"
 """The version of rows that name none."""
 
@@ -91,7 +96,8 @@ def read(path: Path, references: Sequence[str] = ()) -> History:
             columns = list(lines.fieldnames or ())
             task = _task(path, columns)
             frozen = _references(references, [name for name in columns if name not in HISTORY_COLUMNS])
-            rows = [_row(f"{path} line {lines.line_num}", line, task, frozen) for line in lines]
+            classes: dict[str, int] = {}
+            rows = [_row(f"{path} line {lines.line_num}", line, task, frozen, classes) for line in lines]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CommandError(f"cannot read {path}: {error}") from error
     if not rows:
@@ -99,19 +105,20 @@ def read(path: Path, references: Sequence[str] = ()) -> History:
     values = [one.row.value for one in rows]
     spread = max(values) - min(values) or abs(max(values))
     rows.sort(key=lambda one: one.predicted)
-    return History(rows, Model(task, frozen.bins, spread), list(frozen.notes()))
+    return History(rows, Model(task, frozen.bins, spread, len(classes) or 2), list(frozen.notes()))
 
 
 def _task(path: Path, columns: Sequence[str]) -> str:
     missing = [name for name in ("time", "label") if name not in columns]
-    told = [name for name in TASKS if name in columns]
+    told = tuple(name for name in HISTORY_PREDICTIONS if name in columns)
     if not told:
-        missing.append("score (of two classes: 0 to 1) or prediction (of a regression)")
+        missing.append(
+            "score (of two classes: 0 to 1), prediction (of a regression), or both (of several classes: the "
+            "predicted one and its score)"
+        )
     if missing:
         raise CommandError(f"{path} has no column {', '.join(missing)}")
-    if len(told) > 1:
-        raise CommandError(f"{path} has score and prediction; keep the one that the model says")
-    return TASKS[told[0]]
+    return TASKS[told]
 
 
 def _references(asked: Sequence[str], recorded: Sequence[str]) -> References:
@@ -139,26 +146,43 @@ def _document(path: Path) -> Json:
     return document
 
 
-def _row(place: str, line: dict[str, str], task: str, references: References) -> Row:
+def _row(place: str, line: dict[str, str], task: str, references: References, classes: dict[str, int]) -> Row:
+    """`classes` are numbered as they come."""
     if None in line or None in line.values():
         raise CommandError(f"{place}: it has not as many values as there are columns")
     try:
         known = _time(line["time"])
         predicted = _time(line["predicted"]) if line.get("predicted") else known
-        value = float(line["score" if task == BINARY else "prediction"])
-        label = float(line["label"]) if line["label"] else None
-        made = Predicted(line.get("version") or UNNAMED, value)
+        value = float(line["prediction" if task == REGRESSION else "score"])
+        called, label = 0, None
+        if task == MULTICLASS:
+            called = classes.setdefault(_class(line["prediction"]), len(classes))
+            label = float(classes.setdefault(line["label"], len(classes))) if line["label"] else None
+        elif line["label"]:
+            label = float(line["label"])
+        made = Predicted(line.get("version") or UNNAMED, value, called=called)
         bins = references.of(made.version)
         cells = bins.cells(line, value) if bins else NOWHERE
     except (ValueError, TypeError) as error:
         raise CommandError(f"{place}: {error}") from error
     if task == BINARY and not (0 <= value <= 1 and label in (None, 0, 1)):
-        raise CommandError(f"{place}: score must be from 0 to 1, label 0 or 1")
+        raise CommandError(
+            f"{place}: score must be from 0 to 1, label 0 or 1 (of several classes, give the predicted one "
+            "as prediction)"
+        )
+    if task == MULTICLASS and not 0 <= value <= 1:
+        raise CommandError(f"{place}: score must be from 0 to 1")
     if not math.isfinite(value) or not math.isfinite(label or 0):
         raise CommandError(f"{place}: prediction and label must be finite")
     if known < predicted:
         raise CommandError(f"{place}: the label was known before the prediction was made")
     return Row(predicted, replace(made, cells=cells), known, label)
+
+
+def _class(name: str) -> str:
+    if not name:
+        raise ValueError("prediction is empty, and score is that of a class")
+    return name
 
 
 def _time(text: str) -> datetime:

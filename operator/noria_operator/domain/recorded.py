@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import Final
 
 from noria_operator.domain import label_delay
+from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift.columns import Seen
 from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import Errors, Labelled
@@ -26,8 +27,15 @@ from noria_operator.domain.quality import Labels
 from noria_operator.domain.recorded_bins import NOWHERE, Bins, Cells
 from noria_operator.domain.slice_quality import SliceLabels
 from noria_operator.domain.slice_scores import NO_SCORES
-from noria_operator.domain.tasks import BINARY, REGRESSION
-from noria_serving.contract import ERROR_UNITS, GRID_BINS, LARGEST_ERROR, SCORE_BINS, slice_score
+from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
+from noria_serving.contract import (
+    CONFUSION_CLASSES,
+    ERROR_UNITS,
+    GRID_BINS,
+    LARGEST_ERROR,
+    SCORE_BINS,
+    slice_score,
+)
 
 _LABELS: Final = 2
 """Where the four counts of labels begin in those of a group, after its rows and positive ones."""
@@ -38,11 +46,14 @@ _EXPONENT: Final = 1 - GRID_BINS.bit_length()
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """One row that a version predicted: a score from 0 to 1, or the number that a regression says."""
+    """One row that a version predicted: a score from 0 to 1 (of several classes that of the predicted one,
+    which is the class number `called`), or the number that a regression says.
+    """
 
     version: str
     value: float
     cells: Cells = NOWHERE
+    called: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,12 @@ class Model:
     task: str = BINARY
     bins: Mapping[str, Bins] | None = None
     spread: float = 1.0
+    classes: int = 2
+
+    @property
+    def table(self) -> bool:
+        """Whether labels are counted by true and predicted class."""
+        return self.task == MULTICLASS and self.classes <= CONFUSION_CLASSES
 
     @property
     def unit(self) -> float:
@@ -79,6 +96,9 @@ class Window:
         self._errors: dict[str, list[int]] = defaultdict(lambda: [0] * 5)
         self._outputs: dict[str, list[int]] = defaultdict(lambda: [0] * GRID_BINS)
         self._vectors: dict[str, list[int]] = {}
+        self._tables: dict[str, list[int]] = defaultdict(
+            lambda: [0] * (model.classes**2 if model.table else 0)
+        )
         self._groups: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [*_NOTHING])
         self._slice_scores: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [*NO_SCORES])
         self._delays = [0] * label_delay.BUCKETS
@@ -86,7 +106,7 @@ class Window:
     def predict(self, row: Predicted) -> None:
         """Count a prediction."""
         bins = self._model.of(row.version)
-        if self._model.task == BINARY:
+        if self._model.task != REGRESSION:
             self._outputs[row.version][min(GRID_BINS - 1, int(row.value * GRID_BINS))] += 1
         if bins is None:
             return
@@ -101,19 +121,23 @@ class Window:
             counts[1] += row.value >= 0.5
 
     def label(self, row: Predicted, label: float, delay: timedelta) -> None:
-        """Count the label of a prediction, which came so much later."""
+        """Count the label of a prediction, which came so much later; of several classes, one's number."""
         self._delays[label_delay.bucket(delay)] += 1
         slices = [self._groups[row.version, *place] for place in enumerate(row.cells.groups)]
         if self._model.task == REGRESSION:
             self._error(self._errors[row.version], slices, row.value - label)
             return
+        several = self._model.task == MULTICLASS
+        positive = label == (row.called if several else 1)
+        if self._model.table:
+            self._tables[row.version][int(label) * self._model.classes + row.called] += 1
         place = min(SCORE_BINS - 1, max(0, int(row.value * SCORE_BINS)))
-        self._scores[row.version][label == 1][place] += 1
+        self._scores[row.version][positive][place] += 1
         for counts in slices:
-            counts[_LABELS + 2 * (label == 1) + (place >= SCORE_BINS // 2)] += 1
+            counts[_LABELS + 2 * positive + (several or place >= SCORE_BINS // 2)] += 1
         for whose in enumerate(row.cells.groups):
             scores = self._slice_scores[row.version, *whose]
-            for cell, amount in slice_score(place, label == 1):
+            for cell, amount in slice_score(place, positive):
                 scores[cell] += amount
 
     def _error(self, whole: list[int], slices: Iterable[list[int]], error: float) -> None:
@@ -130,7 +154,10 @@ class Window:
         if self._model.task == REGRESSION:
             count, over, under, squared, clipped = self._errors[version]
             return Errors(count, over, under, squared, clipped, self._model.unit)
-        return Labels.of(*self._scores[version])
+        labels = Labels.of(*self._scores[version])
+        if self._model.task == MULTICLASS:
+            return Classes(labels, tuple(self._tables[version]))
+        return labels
 
     def task(self, version: str) -> str:
         return self._model.task

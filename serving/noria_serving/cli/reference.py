@@ -57,10 +57,11 @@ def of_rows(place: str, apart: list[str]) -> dict[str, Any]:
 
     columns = rows.read(place).columns
     told = [name for name in contract.HISTORY_PREDICTIONS if name in columns]
-    if len(told) != 1:
+    if not told:
         raise NoriaError(
             Reason.DATA_INVALID,
-            f"{place} needs a column score (of two classes) or prediction (of a regression), and not both",
+            f"{place} needs a column score (of two classes), prediction (of a regression), or both (of "
+            "several classes)",
         )
     features = {name: values for name, values in columns.items() if name not in contract.HISTORY_COLUMNS}
     if strange := [name for name in apart if name not in features]:

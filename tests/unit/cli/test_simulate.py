@@ -48,6 +48,37 @@ def test_lost_quality_starts_a_run_after_two_windows_and_is_answered(tmp_path: P
     assert lines[-1] == f"2000 predictions, 2000 labels, {len(started)} runs: {len(started)} by quality"
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "calibration"])
+def test_quality_of_several_classes_is_found_lost_too(tmp_path: Path, metric: str) -> None:
+    """Of three classes one is taken for another in half of its rows, from a day on."""
+    lines, names = ["time,score,prediction,label"], ("red", "green", "blue")
+    for number in range(2000):
+        at, label = BEGIN + number * timedelta(days=1) / 100, names[number % 3]
+        wrong = number >= 1000 and label != "blue"
+        lines.append(f"{stamp(at)},0.95,{'blue' if wrong else label},{label}")
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    bound = {"max": "0.3"} if metric == "calibration" else {"min": "0.7"}
+    rule = {"metric": metric, "minLabels": 200, "for": 2} | bound
+    (tmp_path / "policy.yaml").write_text(
+        yaml.safe_dump(training(triggers=[{"name": "quality", "performance": rule}], cooldown="900h"))
+    )
+    files = ["-f", str(tmp_path / "policy.yaml"), "--history", str(tmp_path / "rows.csv")]
+    found = list(offline_run(parser().parse_args(["simulate", *files])))
+    started = [line for line in found if "Started" in line]
+    assert started[0].startswith("2026-01-19T00:00:00Z   quality")
+    assert found[-1].startswith("2000 predictions, 2000 labels, 1 runs")
+
+
+def test_a_metric_that_several_classes_do_not_have_says_what_to_use(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("time,score,prediction,label\n2026-01-05T00:00:00Z,0.9,a,a\n"
+                                       "2026-01-06T00:00:00Z,0.9,b,b\n")  # fmt: skip
+    rule = {"name": "quality", "performance": {"metric": "auc", "min": "0.7"}}
+    (tmp_path / "policy.yaml").write_text(yaml.safe_dump(training(triggers=[rule])))
+    files = ["-f", str(tmp_path / "policy.yaml"), "--history", str(tmp_path / "rows.csv")]
+    found = "\n".join(offline_run(parser().parse_args(["simulate", *files])))
+    assert "auc cannot be told of a classifier of several classes" in found
+
+
 def test_quality_that_is_not_lost_starts_nothing(tmp_path: Path) -> None:
     assert trial(tmp_path, triggers=[QUALITY], lost_after=99)[-1] == "2000 predictions, 2000 labels, 0 runs"
 
@@ -86,8 +117,10 @@ def test_what_needs_more_than_a_history_is_named(tmp_path: Path) -> None:
         ("time,score,label\nyesterday,0.5,1\n", "line 2"),
         ("time,score,label\n2026-01-01,1.5,1\n", "score must be from 0 to 1"),
         ("time,score,label\n2026-01-01,0.5,maybe\n", "line 2"),
-        ("time,label\n", "score .* or prediction"),
-        ("time,score,prediction,label\n", "keep the one"),
+        ("time,label\n", "score .*, prediction"),
+        ("time,score,prediction,label\n2026-01-05,1.5,a,a\n", "line 2: score must be from 0 to 1"),
+        ("time,score,prediction,label\n2026-01-05,0.5,,a\n", "line 2: prediction is empty"),
+        ("time,score,label\n2026-01-05,0.5,2\n", "give the predicted one as"),
         ("time,prediction,label\n2026-01-01,inf,1\n", "must be finite"),
         ("time,score,label,x\n2026-01-01,0.5,1\n", "not as many values"),
         ("time,score,label\n2026-01-01,0.5,1,7\n", "not as many values"),

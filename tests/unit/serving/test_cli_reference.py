@@ -45,6 +45,15 @@ def test_rows_are_binned_as_training_rows_are(tmp_path: Path, capsys: pytest.Cap
     assert Bins(found, ["x", "team"]).cells({"x": "0.5", "team": "b"}, 0.3).groups == (1,)
 
 
+def test_of_several_classes_the_score_is_binned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rows.csv"
+    lines = [f"{n / 200},{'abc'[n % 3]},{0.4 + n % 7 / 14},{'abc'[n % 3]}" for n in range(200)]
+    file.write_text("\n".join(["x,prediction,score,label", *lines]) + "\n")
+    made = reference.parse(given(capsys, str(file)))
+    assert [one.name for one in made.features] == ["x"]
+    assert (made.prediction.low, made.residuals) == (0.4, None)
+
+
 def test_rows_of_a_regression_tell_its_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, kept = written(tmp_path / "rows.csv", "x,team,prediction,label,time"), tmp_path / "reference.json"
     with pytest.raises(SystemExit, match="0"):
@@ -58,8 +67,7 @@ def test_rows_of_a_regression_tell_its_errors(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("head", "more", "message"),
     [
-        ("x,team,y,label,time", (), "score .* or prediction"),
-        ("x,team,score,prediction,time", (), "not both"),
+        ("x,team,y,label,time", (), "score .*, prediction"),
         ("x,team,score,label,time", ("--slices", "age"), "no column age"),
     ],
 )

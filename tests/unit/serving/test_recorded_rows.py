@@ -12,7 +12,7 @@ import pytest
 from noria_operator.domain.fairness import Slicing
 from noria_operator.domain.recorded import Arrivals, Model, Predicted
 from noria_operator.domain.recorded_bins import Bins, Cells
-from noria_operator.domain.tasks import REGRESSION
+from noria_operator.domain.tasks import MULTICLASS, REGRESSION
 from noria_operator.evidence import windows
 from noria_operator.evidence.server import Totals
 from noria_serving import reference, slices
@@ -99,6 +99,32 @@ async def test_a_classifiers_rows_are_counted_alike_whatever_they_hold(
     ):
         assert told(ours) == told(theirs)
     assert [one.rows for one in ours.groups(VERSION, split)["carrier"]] != [0] * 5
+
+
+@pytest.mark.parametrize("classes", [3, 21])
+def test_labels_of_several_classes_are_counted_alike(classes: int) -> None:
+    random = np.random.default_rng(9)
+    called, labels = random.integers(0, classes, 300), random.integers(0, classes, 300)
+    scores, groups = random.uniform(0.2, 1, 300), random.integers(0, 3, 300)
+    recorder = Recorder(reference.Reference(300, (), reference.numeric("__prediction__", scores)))
+    recorder.answered({}, scores)
+    arrivals = Arrivals(Model(MULTICLASS, classes=classes))
+    arrivals.watch([NOW])
+    rows = [one.tolist() for one in (called, labels, scores, groups)]
+    for call, label, score, group in zip(*rows, strict=True):
+        made = Predicted(VERSION, score, Cells(groups=(group,)), called=call)
+        arrivals.predicted(NOW, made)
+        arrivals.labelled(NOW, made, float(label))
+        if classes <= 20:
+            recorder.state.add_call(VERSION, label * classes + call, classes**2)
+        recorder.state.add_score(
+            VERSION, min(199, int(score * 200)), positive=label == call, groups=bytes([group]), chosen=True
+        )
+    ours, theirs = arrivals.since(NOW), counted(recorder, MULTICLASS, {})
+    split = (Slicing("sex", ("f", "m", "other")),)
+    assert ours.joined(VERSION) == theirs.joined(VERSION)
+    assert ours.outputs(VERSION) == theirs.outputs(VERSION)
+    assert ours.slice_labels(VERSION, split) == theirs.slice_labels(VERSION, split)
 
 
 def test_the_numbers_of_a_column_of_float32_are_those_of_float32() -> None:
