@@ -16,7 +16,7 @@ window.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import exp, inf, log, log1p
 from typing import Final
@@ -28,6 +28,9 @@ HARM_RATIOS: Final = tuple(1.25 * (32 / 1.25) ** (j / 13) for j in range(14))
 """Alternatives of the harm test: how many times as often the challenger fails."""
 TOLERABLE_RATIO: Final = 2.0
 """The null hypothesis of the ok test: the challenger fails at least this many times as often."""
+_HARM_LOGS: Final = tuple(map(log, HARM_RATIOS))
+_BETS: Final = (1.0, *HARM_RATIOS)
+"""Alternatives of the test by windows; 1 is not to bet."""
 OK_RATIOS: Final = (0.25, 0.5, 0.75, 1.0, 1.25)
 ABSOLUTE_SHARES: Final = (0.0, 0.1, 0.25, 0.5)
 """Alternatives of the absolute test, as shares of the tolerated error rate."""
@@ -218,26 +221,24 @@ def step(
     share, hits = window.share, window.challenger.errors
     errors = window.champion.errors + hits
     seen = Seen(share, window.champion.errors, hits, window.challenger.requests)
-    counted = replace(
-        evidence,
-        bursts=weigh(evidence.bursts, seen, (1.0, *HARM_RATIOS)) if over else evidence.bursts,
+    harm, ok = evidence.harm, evidence.ok
+    if errors:
+        null = log1p(share * (tolerable - 1))
+        harm = tuple(
+            value + hits * log_ratio - errors * log1p(share * (ratio - 1))
+            for value, ratio, log_ratio in zip(harm, HARM_RATIOS, _HARM_LOGS, strict=True)
+        )
+        ok = tuple(
+            value + hits * log(ratio / tolerable) + errors * (null - log1p(share * (ratio - 1)))
+            for value, ratio in zip(ok, OK_RATIOS, strict=True)
+        )
+    return Evidence(
+        harm=harm,
+        bursts=weigh(evidence.bursts, seen, _BETS) if over else evidence.bursts,
+        ok=ok,
         windows=evidence.windows + 1,
         champion=evidence.champion + window.champion,
         challenger=evidence.challenger + window.challenger,
-    )
-    if not errors:
-        return counted
-    null = log1p(share * (tolerable - 1))
-    return replace(
-        counted,
-        harm=tuple(
-            value + hits * log(ratio) - errors * log1p(share * (ratio - 1))
-            for value, ratio in zip(evidence.harm, HARM_RATIOS, strict=True)
-        ),
-        ok=tuple(
-            value + hits * log(ratio / tolerable) + errors * (null - log1p(share * (ratio - 1)))
-            for value, ratio in zip(evidence.ok, OK_RATIOS, strict=True)
-        ),
     )
 
 
