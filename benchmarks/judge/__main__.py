@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.judge import picture, table
-from benchmarks.judge.grid import BURST_GRID, BURST_RULES, GRID, RULES, measure
+from benchmarks.judge.grid import BURST_GRID, BURST_RULES, GRID, RULES, measured
 from benchmarks.judge.rules import Rule
 from benchmarks.judge.traffic import Case
 from benchmarks.report import RESULTS
@@ -24,14 +25,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="40 runs of each case, under half a minute")
     parser.add_argument("--runs", type=int, default=2000, help="runs of each case")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one a core")
     parser.add_argument("--into", type=Path, default=RESULTS, help="where the results are kept")
     options = parser.parse_args()
-    runs = 40 if options.quick else options.runs
-    grid = _measured(GRID, RULES, runs, options.seed)
-    bursts = _measured(BURST_GRID, BURST_RULES, runs, options.seed)
+    options.runs = 40 if options.quick else options.runs
+    grid = _measured(GRID, RULES, options)
+    bursts = _measured(BURST_GRID, BURST_RULES, options)
     text = "\n".join(
         [
-            f"{runs} simulated rollouts of 30 minutes for each case, seed {options.seed}.",
+            f"{options.runs} simulated rollouts of 30 minutes for each case, seed {options.seed}.",
             "",
             "## Independent errors",
             "",
@@ -45,11 +47,12 @@ def main() -> None:
     _keep(options.into, text, grid, bursts)
 
 
-def _measured(cases: Sequence[Case], rules: Sequence[Rule], runs: int, seed: int) -> table.Found:
+def _measured(cases: Sequence[Case], rules: Sequence[Rule], options: argparse.Namespace) -> table.Found:
+    asked = [(case, rules, options.runs) for case in cases]
     found = {}
-    for case in cases:
+    for case, figures in zip(cases, measured(asked, options.seed, processes=options.processes), strict=True):
         sys.stderr.write(f"{case.truth.name}, {case.schedule.name}, {case.rate} requests/s\n")
-        found[case] = measure(case, rules, runs, seed)
+        found[case] = figures
     return found
 
 

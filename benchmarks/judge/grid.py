@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 
+from benchmarks.judge.rollout import Rollout
 from benchmarks.judge.rules import NORIA, PEERS, UNGUARDED, Outcome, Rule
 from benchmarks.judge.traffic import ERRORS, FIXED, HALF, RAMP, Case, Traffic, Truth, rollouts
 from benchmarks.judge.troubles import CHALLENGER, Blinks, Clusters, Pods, Retries, Windows
@@ -54,6 +58,10 @@ GRID = tuple(
 BURST_GRID = (*(Case(truth, FIXED, 10) for truth in BURSTS), *TROUBLES)
 RULES = (NORIA, *PEERS)
 BURST_RULES = (NORIA, UNGUARDED, *PEERS)
+BLOCK = 250
+"""Runs that one process makes at a time."""
+End = tuple[Outcome, int]
+"""What became of a rollout, and the challenger's requests that failed until then."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +78,42 @@ class Figures:
 
 def measure(case: Case, rules: Sequence[Rule], runs: int, seed: int) -> dict[str, Figures]:
     """Figures of each rule on the same rollouts, by its name."""
-    outcomes: dict[str, list[tuple[Outcome, int]]] = {rule.name: [] for rule in rules}
-    for traffic in rollouts(case, runs, seed):
-        for rule in rules:
-            outcome = rule.judge(traffic)
-            outcomes[rule.name].append((outcome, _failed(traffic, outcome)))
-    return {name: _figures(found) for name, found in outcomes.items()}
+    return next(measured([(case, rules, runs)], seed, processes=1))
+
+
+def measured(
+    asked: Sequence[tuple[Case, Sequence[Rule], int]], seed: int, *, processes: int, block: int = BLOCK
+) -> Iterator[dict[str, Figures]]:
+    """The same of each case, with so many runs. They are divided into blocks, each with rollouts of its own,
+    so that it does not matter how many processes share them.
+    """
+    blocks = [
+        (case, rules, min(block, runs - begin), seed, begin // block)
+        for case, rules, runs in asked
+        for begin in range(0, runs, block)
+    ]
+    with ProcessPoolExecutor(processes) if processes > 1 else nullcontext() as pool:
+        judged = iter((pool.map if pool else map)(_judged, *zip(*blocks, strict=True)))
+        for _, rules, runs in asked:
+            ends = [one for part in islice(judged, -(-runs // block)) for one in part]
+            yield {rule.name: _figures(each[place] for each in ends) for place, rule in enumerate(rules)}
+
+
+def _judged(case: Case, rules: Sequence[Rule], runs: int, seed: int, block: int) -> list[tuple[End, ...]]:
+    """What became of each rollout of a block under each rule."""
+    return [_ends(Rollout(traffic), rules) for traffic in rollouts(case, runs, seed, block)]
+
+
+def _ends(rollout: Rollout, rules: Sequence[Rule]) -> tuple[End, ...]:
+    outcomes = [rule.judge(rollout) for rule in rules]
+    return tuple((outcome, _failed(rollout.traffic, outcome)) for outcome in outcomes)
 
 
 def _failed(traffic: Traffic, outcome: Outcome) -> int:
     return int(traffic[: outcome.aborted, CHALLENGER, ERRORS].sum())
 
 
-def _figures(found: Iterable[tuple[Outcome, int]]) -> Figures:
+def _figures(found: Iterable[End]) -> Figures:
     outcomes, failed = zip(*found, strict=True)
     aborted = [one.aborted / 60 for one in outcomes if one.aborted is not None]
     return Figures(

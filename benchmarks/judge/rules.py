@@ -13,23 +13,23 @@ from typing import Protocol
 
 import numpy as np
 
-from benchmarks.judge.traffic import ERRORS, REQUESTS, Traffic
-from benchmarks.judge.troubles import CHALLENGER, CHAMPION
+from benchmarks.judge.rollout import Rollout, Weighed
+from benchmarks.judge.traffic import ERRORS, REQUESTS
+from benchmarks.judge.troubles import CHALLENGER
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.verdict import (
     FAIL_AT,
     FAIL_AT_ONCE,
     HARM_RATIOS,
-    Counts,
     Evidence,
     Verdict,
-    Window,
     decide,
-    step,
 )
 
 DEFAULTS = Policy()
 """What a ModelDeployment gets that says nothing of its analysis."""
+MOST = log(HARM_RATIOS[-1])
+"""What one error adds to the logarithm of e_harm at most."""
 
 
 @dataclass(frozen=True)
@@ -47,57 +47,54 @@ class Rule(Protocol):
     def name(self) -> str:
         """How tables call it."""
 
-    def judge(self, traffic: Traffic) -> Outcome:
+    def judge(self, rollout: Rollout) -> Outcome:
         """Follow the rollout from its first second."""
 
 
 @dataclass(frozen=True)
 class Sequential:
-    """Noria's judge: windows of `window` seconds, looked at `every` so many seconds."""
+    """Noria's judge: windows of `window` seconds, looked at `every` so many seconds. Not `guarded`, it is the
+    test that counts each error by itself, which fails at `fail_at`.
+    """
 
     name: str = "Noria"
     window: int = int(DEFAULTS.interval.total_seconds())
     every: int = 1
     guarded: bool = True
+    fail_at: float = FAIL_AT
 
-    def judge(self, traffic: Traffic) -> Outcome:
+    def judge(self, rollout: Rollout) -> Outcome:
         """Promoted is what passes at the end of the schedule."""
+        windows = rollout.windows(self.window)
         evidence = Evidence()
-        for number, part in enumerate(traffic.reshape(-1, self.window, *traffic.shape[1:])):
-            for end in self._looks(evidence, part):
-                if self._fails(step(evidence, _window(part[:end]), over=False)):
-                    return Outcome(number * self.window + end)
-            evidence = step(evidence, _window(part))
+        for number in windows:
+            for seconds in self._looks(evidence, windows, number):
+                if self._fails(windows.within(number, seconds)):
+                    return Outcome(number * self.window + seconds)
+            evidence = windows.before(number + 1)
             if self._may_fail(evidence) and self._fails(evidence):
                 return Outcome((number + 1) * self.window)
         return Outcome(None, decide(evidence, DEFAULTS.tolerated).verdict is Verdict.PASS)
 
-    def _looks(self, evidence: Evidence, part: Traffic) -> range:
+    def _looks(self, evidence: Evidence, windows: Weighed, number: int) -> range:
         """Seconds of the window after which the verdict can be Fail: it takes failures of the challenger,
         each of which multiplies e_harm by the largest ratio at most. What bursts say changes at its end.
         """
-        failed = np.flatnonzero(part[:, CHALLENGER, ERRORS])
-        errors = int(part[:, CHALLENGER, ERRORS].sum())
-        least = FAIL_AT_ONCE if self.guarded else FAIL_AT
-        if not errors or max(evidence.harm) + errors * log(HARM_RATIOS[-1]) < log(least):
+        errors = windows.errors(number)
+        least = FAIL_AT_ONCE if self.guarded else self.fail_at
+        if not errors or max(evidence.harm) + errors * MOST < log(least):
             return range(0)
-        return range((int(failed[0]) // self.every + 1) * self.every, self.window, self.every)
+        first = windows.failing(number)[0]
+        return range((first // self.every + 1) * self.every, self.window, self.every)
 
-    @staticmethod
-    def _may_fail(evidence: Evidence) -> bool:
+    def _may_fail(self, evidence: Evidence) -> bool:
         """No mean is above the largest of its parts."""
-        return max((*evidence.bursts.wealth, *evidence.harm)) >= log(FAIL_AT)
+        return max((*evidence.bursts.wealth, *evidence.harm)) >= log(self.fail_at)
 
     def _fails(self, evidence: Evidence) -> bool:
-        """The verdict; or that of the sequential test that counts each error by itself."""
         if self.guarded:
             return decide(evidence, DEFAULTS.tolerated).verdict is Verdict.FAIL
-        return evidence.log_e_harm >= log(FAIL_AT)
-
-
-def _window(part: Traffic) -> Window:
-    sums = part.sum(axis=0).tolist()
-    return Window(Counts(*sums[CHAMPION]), Counts(*sums[CHALLENGER]))
+        return evidence.log_e_harm >= log(self.fail_at)
 
 
 @dataclass(frozen=True)
@@ -117,8 +114,9 @@ class Threshold:
     failures: int
     window: int = 60
 
-    def judge(self, traffic: Traffic) -> Outcome:
+    def judge(self, rollout: Rollout) -> Outcome:
         """Promoted is what was not aborted."""
+        traffic = rollout.traffic
         totals = np.cumsum(np.pad(traffic[:, CHALLENGER], ((1, 0), (0, 0))), axis=0)
         ends = np.arange(60, len(traffic) + 1, 60)
         seen = totals[ends] - totals[np.maximum(ends - self.window, 0)]

@@ -62,9 +62,9 @@ HALF = Schedule("weight 50", (50,) * MINUTES)
 RAMP = Schedule("weights 5, 10, 25, 50", (5,) * 5 + (10,) * 5 + (25,) * 5 + (50,) * 15)
 
 
-def rollouts(case: Case, runs: int, seed: int) -> Iterator[Traffic]:
-    """`runs` independent rollouts of a case."""
-    random = np.random.default_rng([seed, *repr(case).encode()])
+def rollouts(case: Case, runs: int, seed: int, block: int = 0) -> Iterator[Traffic]:
+    """`runs` independent rollouts of a case, others in each `block`."""
+    random = np.random.default_rng([seed, block, *repr(case).encode()])
     weights = np.repeat(np.array(case.schedule.weights) / 100, 60)
     shares = np.stack([1 - weights, weights], axis=1)
     for _ in range(runs):

@@ -5,27 +5,28 @@ their documents say.
 from __future__ import annotations
 
 import sys
-from math import sqrt
+from math import log, sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
 import pytest
 from benchmarks.judge import __main__ as command
-from benchmarks.judge.grid import FIVE, HEALTHY, RULES, TRUTHS, TWENTY, measure
+from benchmarks.judge.grid import FIVE, HEALTHY, RULES, TRUTHS, TWENTY, measure, measured
 from benchmarks.judge.measures import tables
-from benchmarks.judge.rules import NORIA, Outcome, Sequential, Threshold, _window
+from benchmarks.judge.rollout import Rollout
+from benchmarks.judge.rules import NORIA, PEERS, UNGUARDED, Outcome, Sequential, Threshold
 from benchmarks.judge.traffic import ERRORS, FIXED, RAMP, REQUESTS, Case, Traffic, Truth, rollouts
 from benchmarks.judge.troubles import CHALLENGER, Blinks, Clusters, Pods, Retries, Trouble, Windows
 
-from noria_operator.domain.verdict import Evidence, Verdict, decide, step
+from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window, decide, step
 
-MINUTELY = Sequential("a look a minute", window=60, every=60, guarded=False)
+MINUTELY = Sequential("a look a minute", window=60, every=60, guarded=False, fail_at=100)
 """The test that the independent simulation had."""
 
 
 def minutes(case: Case, runs: int) -> list[float]:
-    outcomes = [MINUTELY.judge(traffic) for traffic in rollouts(case, runs, seed=7)]
+    outcomes = [MINUTELY.judge(Rollout(traffic)) for traffic in rollouts(case, runs, seed=7)]
     return [one.aborted / 60 for one in outcomes if one.aborted is not None]
 
 
@@ -55,20 +56,43 @@ def test_the_guarded_judge_keeps_its_targets() -> None:
         assert figures.minutes <= target
 
 
-def test_looking_only_where_the_verdict_can_change_changes_no_outcome() -> None:
-    for traffic in rollouts(Case(Truth("bursts", 0.005, 0.02, burst=4), RAMP, 10), 8, seed=5):
-        assert NORIA.judge(traffic).aborted == looked_at_every_second(traffic)
+CASES = (
+    Case(Truth("slight harm", 0.005, 0.02, burst=4), RAMP, 10),
+    Case(Truth("harm", 0.005, 0.1), FIXED, 10),
+    Case(Truth("outage", 0.005, 0.8), FIXED, 2),
+    Case(Truth("clusters", 0.02, 0.02, Clusters(20)), FIXED, 100),
+    Case(Truth("healthy", 0.002, 0.002), RAMP, 10),
+)
 
 
-def looked_at_every_second(traffic: Traffic) -> int | None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.truth.name)
+def test_rules_that_share_their_evidence_judge_as_one_that_looks_at_every_second(case: Case) -> None:
+    for traffic in rollouts(case, 5, seed=5):
+        rollout = Rollout(traffic)
+        for rule in (UNGUARDED, NORIA):
+            assert rule.judge(rollout) == looked_at_every_second(traffic, guarded=rule.guarded)
+
+
+def looked_at_every_second(traffic: Traffic, *, guarded: bool) -> Outcome:
+    """The plain loop: the operator's functions at every look."""
     evidence = Evidence()
     for begin in range(0, len(traffic), NORIA.window):
         for end in range(begin + 1, begin + NORIA.window + 1):
-            seen = step(evidence, _window(traffic[begin:end]), over=end == begin + NORIA.window)
-            if decide(seen, 0.01).verdict is Verdict.FAIL:
-                return end
+            champion, challenger = (Counts(*map(int, one)) for one in traffic[begin:end].sum(axis=0))
+            seen = step(evidence, Window(champion, challenger), over=end == begin + NORIA.window)
+            fails = decide(seen, 0.01).verdict is Verdict.FAIL
+            if fails if guarded else seen.log_e_harm >= log(200):
+                return Outcome(end)
         evidence = seen
-    return None
+    return Outcome(None, decide(evidence, 0.01).verdict is Verdict.PASS)
+
+
+def test_processes_that_share_the_runs_find_the_same_figures() -> None:
+    asked = [(case, (NORIA, *PEERS), runs) for case, runs in zip(CASES, (3, 5, 4, 2, 1), strict=True)]
+    alone, shared = (list(measured(asked, 1, processes=n, block=2)) for n in (1, 2))
+    assert alone == shared
+    longer = next(measured([(CASES[0], [NORIA], 9)], 1, processes=1, block=2))
+    assert longer != alone[0]
 
 
 def test_the_same_seed_gives_the_same_rollouts_and_another_one_others() -> None:
@@ -121,17 +145,17 @@ def test_a_threshold_aborts_at_its_number_of_failed_checks(
     failures: int, failed: tuple[int, ...], aborted: int | None
 ) -> None:
     rule = Threshold("", 0.05, failures=failures)
-    assert rule.judge(by_minute(*failed)) == Outcome(aborted, promoted=aborted is None)
+    assert rule.judge(Rollout(by_minute(*failed))) == Outcome(aborted, promoted=aborted is None)
 
 
 def test_a_minute_without_requests_is_a_failed_check() -> None:
-    assert Threshold("", 0.05, failures=2).judge(by_minute(0, 0, requests=0)).aborted == 120
+    assert Threshold("", 0.05, failures=2).judge(Rollout(by_minute(0, 0, requests=0))).aborted == 120
 
 
 def test_a_window_of_five_minutes_averages_them() -> None:
     rule = Threshold("", 0.02, failures=1, window=300)
-    assert rule.judge(by_minute(0, 0, 0, 0, 10, 0)).aborted is None
-    assert rule.judge(by_minute(0, 0, 0, 0, 10, 1)).aborted == 360
+    assert rule.judge(Rollout(by_minute(0, 0, 0, 0, 10, 0))).aborted is None
+    assert rule.judge(Rollout(by_minute(0, 0, 0, 0, 10, 1))).aborted == 360
 
 
 def test_the_command_writes_tables_figures_and_a_picture(
