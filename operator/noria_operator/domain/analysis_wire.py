@@ -8,7 +8,7 @@ lacks begins afresh, so that an upgrade loses no running rollout.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from noria_operator.api.modeldeployment_status import AnalysisStatus, CountsStat
 from noria_operator.domain.analysis import Analysis, Said, Slowness
 from noria_operator.domain.bursts import Bursts
 from noria_operator.domain.disagreement import Compared, Pairs
+from noria_operator.domain.overdispersion import Overdispersion
 from noria_operator.domain.queries import Measured, Outcome
 from noria_operator.domain.verdict import Counts, Evidence, Verdict
 from noria_operator.domain.windows import Marks
@@ -149,14 +150,29 @@ def _measured_of(kept: Mapping[str, Any]) -> Measured:
 
 def _sums(evidence: Evidence) -> Json:
     sums = {name: list(getattr(evidence, name)) for name in _SUMS}
-    return sums | {"bursts": asdict(evidence.bursts) | {"wealth": list(evidence.bursts.wealth)}}
+    bursts = asdict(evidence.bursts) | {"wealth": list(evidence.bursts.wealth)}
+    return sums | {"bursts": bursts, "overdispersion": asdict(evidence.overdispersion)}
 
 
 def _evidence(kept: Mapping[str, Any], windows: int, champion: Counts, challenger: Counts) -> Evidence:
     sums = {name: tuple(map(float, kept[name])) for name in _SUMS if name in kept}
-    bursts = Bursts(**{"wealth": (), **(kept.get("bursts") or {})})
+    bursts = Bursts(**_known(Bursts, kept.get("bursts") or {}))
     bursts = replace(bursts, wealth=tuple(map(float, bursts.wealth)))
-    return Evidence(windows=windows, champion=champion, challenger=challenger, bursts=bursts, **sums)
+    overdispersion = Overdispersion(**_known(Overdispersion, kept.get("overdispersion") or {}))
+    return Evidence(
+        **sums,
+        bursts=bursts,
+        overdispersion=overdispersion,
+        windows=windows,
+        champion=champion,
+        challenger=challenger,
+    )
+
+
+def _known(kind: type[Bursts] | type[Overdispersion], kept: Mapping[str, Any]) -> Json:
+    """Without what another release kept beside it."""
+    names = {one.name for one in fields(kind)}
+    return {name: value for name, value in kept.items() if name in names}
 
 
 def _marks(marks: Marks) -> Json:

@@ -37,27 +37,27 @@ OUTAGE_RATIO: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One window: the challenger's share of the requests, errors of both, requests to the challenger."""
+    """One window: the challenger's share of the requests, errors of both, requests to the challenger; and
+    what the champion's earlier windows with errors had in the mean, 0 before there was one.
+    """
 
     share: float
     champion: int
     challenger: int
     requests: int
+    usual: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bursts:
     """What windows said so far.
 
-    `wealth` has the logarithm of what each alternative won in `bets` windows, none before the first; `noisy`
-    and `noise` are the champion's windows with errors and their errors; `skip` is whether the next window is
-    left out; `down` are the points of an outage of the challenger that goes on.
+    `wealth` has the logarithm of what each alternative won in `bets` windows, none before the first; `skip`
+    is whether the next window is left out; `down` are the points of an outage of the challenger that goes on.
     """
 
     wealth: tuple[float, ...] = ()
     bets: int = 0
-    noisy: int = 0
-    noise: int = 0
     skip: bool = False
     down: int = 0
 
@@ -74,26 +74,23 @@ def weigh(bursts: Bursts, window: Seen, ratios: Sequence[float]) -> Bursts:
     wealth, bets = bursts.wealth, bursts.bets
     if window.champion + window.challenger and not bursts.skip:
         bets += 1
-        won = _won(wealth or (0.0,) * len(ratios), _excess(bursts, window), window.share, ratios)
+        won = _won(wealth or (0.0,) * len(ratios), _excess(window), window.share, ratios)
         wealth = _spread(won, 1 / (bets + SPREAD))
     return Bursts(
         wealth=wealth,
         bets=bets,
-        noisy=bursts.noisy + (window.champion > 0),
-        noise=bursts.noise + window.champion,
         skip=window.challenger > 0 and not bursts.skip,
         down=_down(bursts.down, window),
     )
 
 
-def _excess(bursts: Bursts, window: Seen) -> float:
+def _excess(window: Seen) -> float:
     """By how much the challenger's share of the window's errors exceeds that of the requests, from -w to
     1 - w; less in a window with fewer errors than the champion's usual one. What is usual comes from earlier
     windows, so that nothing is won by it.
     """
     errors = window.champion + window.challenger
-    usual = bursts.noise / bursts.noisy if bursts.noisy else 0.0
-    return (window.challenger - window.share * errors) / max(errors, usual)
+    return (window.challenger - window.share * errors) / max(errors, window.usual)
 
 
 def _won(wealth: Sequence[float], excess: float, share: float, ratios: Sequence[float]) -> tuple[float, ...]:

@@ -22,6 +22,7 @@ from math import exp, inf, log, log1p
 from typing import Final
 
 from noria_operator.domain.bursts import OUTAGE, Bursts, Seen, weigh
+from noria_operator.domain.overdispersion import Overdispersion
 from noria_operator.domain.sequences import log_mean_exp
 
 HARM_RATIOS: Final = tuple(1.25 * (32 / 1.25) ** (j / 13) for j in range(14))
@@ -96,6 +97,7 @@ class Evidence:
     harm: tuple[float, ...] = (0.0,) * len(HARM_RATIOS)
     bursts: Bursts = field(default_factory=Bursts)
     ok: tuple[float, ...] = (0.0,) * len(OK_RATIOS)
+    overdispersion: Overdispersion = field(default_factory=Overdispersion)
     windows: int = 0
     champion: Counts = field(default_factory=Counts)
     challenger: Counts = field(default_factory=Counts)
@@ -116,23 +118,23 @@ class Evidence:
         all_along = self.challenger.errors >= ALL_ALONG * max(1, self.challenger.requests)
         return all_along or self.bursts.down >= OUTAGE
 
-    @property
-    def log_e_ok(self) -> float:
-        """log e against "it fails at least twice as often as the champion"."""
-        return log_mean_exp(self.ok)
+    def log_e_ok(self, per_cause: float = 1.0) -> float:
+        """log e against "it fails at least twice as often as the champion", where `per_cause` errors come
+        together.
+        """
+        return log_mean_exp(tuple(value / per_cause for value in self.ok))
 
-    def log_e_abs(self, tolerated: float) -> float:
-        """log e against "its error rate is at least `tolerated`"; the product over windows is that of the
-        totals.
+    def log_e_abs(self, tolerated: float, per_cause: float = 1.0) -> float:
+        """log e against "its error rate is at least `tolerated`", as above; the product over windows is that
+        of the totals.
         """
         errors = self.challenger.errors
         successes = self.challenger.requests - errors
-        return log_mean_exp(
-            tuple(
-                times_log(errors, share) + successes * (log1p(-share * tolerated) - log1p(-tolerated))
-                for share in ABSOLUTE_SHARES
-            )
+        logs = (
+            times_log(errors, share) + successes * (log1p(-share * tolerated) - log1p(-tolerated))
+            for share in ABSOLUTE_SHARES
         )
+        return log_mean_exp(tuple(value / per_cause for value in logs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,8 @@ def step(
     """
     share, hits = window.share, window.challenger.errors
     errors = window.champion.errors + hits
-    seen = Seen(share, window.champion.errors, hits, window.challenger.requests)
+    usual = evidence.overdispersion.usual
+    seen = Seen(share, window.champion.errors, hits, window.challenger.requests, usual)
     harm, ok = evidence.harm, evidence.ok
     if errors:
         null = log1p(share * (tolerable - 1))
@@ -236,6 +239,7 @@ def step(
         harm=harm,
         bursts=weigh(evidence.bursts, seen, _BETS) if over else evidence.bursts,
         ok=ok,
+        overdispersion=evidence.overdispersion.plus(window.champion.requests, window.champion.errors),
         windows=evidence.windows + 1,
         champion=evidence.champion + window.champion,
         challenger=evidence.challenger + window.challenger,
@@ -262,8 +266,10 @@ def decide(
     the false alarms and the false passes; `alone` whether there is no champion to compare with, because none
     of its pods is ready.
     """
-    harm, ok, absolute = evidence.log_e_harm, evidence.log_e_ok, evidence.log_e_abs(tolerated)
-    bursts = evidence.log_e_bursts
+    # A champion that broke down fails in one long cluster, which is not how errors of a challenger come.
+    per_cause = 1.0 if alone else evidence.overdispersion.per_cause
+    harm, bursts = evidence.log_e_harm, evidence.log_e_bursts
+    ok, absolute = evidence.log_e_ok(per_cause), evidence.log_e_abs(tolerated, per_cause)
 
     # The first that holds decides. Without requests on either side there is nothing to compare with: silence
     # promotes nobody. Where the champion is down its silence says nothing, and the absolute test decides:
@@ -285,7 +291,11 @@ def decide(
             f"e_harm {_e(harm)} in few bursts of {of.hits}, e_bursts {_e(bursts)} of {needed:.0f}; "
             "waiting for another",
         ),
-        (thin, Verdict.HOLD, f"not enough evidence yet, e {_e(max(ok, absolute))} of {enough:.0f}"),
+        (
+            thin,
+            Verdict.HOLD,
+            f"not enough evidence yet, e {_e(max(ok, absolute))} of {enough:.0f}{_as_one(per_cause, of)}",
+        ),
         (not floors_met, Verdict.HOLD, "enough evidence, waiting for analysis.minDuration"),
         (
             uncompared,
@@ -300,7 +310,13 @@ def decide(
         f"{why} ({_seen(evidence, of)})",
         of.measure,
         max(harm, bursts),
-        {"logEHarm": harm, "logEBursts": bursts, "logEOk": ok, "logEAbs": absolute},
+        {
+            "logEHarm": harm,
+            "logEBursts": bursts,
+            "logEOk": ok,
+            "logEAbs": absolute,
+            "errorsPerCause": per_cause,
+        },
         lone_burst=lone_burst,
     )
 
@@ -310,6 +326,10 @@ def _e(logarithm: float) -> str:
     if logarithm < log(10_000):
         return f"{exp(logarithm):.2f}"
     return f"10^{logarithm / log(10):.0f}"
+
+
+def _as_one(per_cause: float, of: Comparison) -> str:
+    return f", as {per_cause:.1f} of the champion's {of.hits} come together" if per_cause >= 1.1 else ""
 
 
 def _seen(evidence: Evidence, of: Comparison) -> str:

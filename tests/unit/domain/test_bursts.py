@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from math import exp, log, prod
+from statistics import fmean
 
 import pytest
 from hypothesis import given
@@ -19,10 +21,12 @@ def seen(champion: int, challenger: int, *, share: float = SHARE, requests: int 
     return Seen(share, champion, challenger, requests)
 
 
-def after(*windows: Seen, begun: Bursts | None = None) -> Bursts:
-    bursts = begun or Bursts()
+def after(*windows: Seen, begun: Bursts | None = None, usual: float = 0.0) -> Bursts:
+    """`usual` is what the champion's windows with errors had before."""
+    bursts, before = begun or Bursts(), [usual] * (usual > 0)
     for one in windows:
-        bursts = weigh(bursts, one, RATIOS)
+        bursts = weigh(bursts, replace(one, usual=fmean(before) if before else 0.0), RATIOS)
+        before += [one.champion] * (one.champion > 0)
     return bursts
 
 
@@ -93,10 +97,10 @@ def test_a_fair_version_expects_to_win_nothing_however_bursts_lie(
 def test_less_than_a_champions_window_with_errors_weighs_less() -> None:
     """A pod that stumbles takes much of a small version's requests and little of a large one's."""
     used_to = after(*[seen(20, 0)] * 3)
-    gained = after(seen(0, 2), begun=used_to).log_e - used_to.log_e
+    gained = after(seen(0, 2), begun=used_to, usual=20).log_e - used_to.log_e
     assert 0 < gained < 0.5 * after(seen(0, 2)).log_e
     steady = after(*[seen(1, 0)] * 3)
-    assert after(seen(0, 2), begun=steady).log_e - steady.log_e > gained
+    assert after(seen(0, 2), begun=steady, usual=1).log_e - steady.log_e > gained
 
 
 def test_harm_after_a_long_healthy_time_is_found_in_three_times_the_windows_at_most() -> None:
@@ -104,7 +108,7 @@ def test_harm_after_a_long_healthy_time_is_found_in_three_times_the_windows_at_m
     healthy = after(*[seen(1, 0)] * 2000)
     assert -8 < healthy.log_e < 0
     assert after(*[seen(0, 5)] * 7).log_e >= log(200)
-    assert after(*[seen(0, 5)] * 21, begun=healthy).log_e >= log(200)
+    assert after(*[seen(0, 5)] * 21, begun=healthy, usual=1).log_e >= log(200)
 
 
 @pytest.mark.parametrize(

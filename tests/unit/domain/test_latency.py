@@ -12,6 +12,7 @@ from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.domain.analysis import Said
 from noria_operator.domain.bursts import Bursts
 from noria_operator.domain.latency import ENOUGH, Histogram, edge, slow
+from noria_operator.domain.overdispersion import Overdispersion
 from noria_operator.domain.rollout_policy import LatencyPolicy, Policy, PolicyStep
 from noria_operator.domain.rollout_wire import state_of, status_fields
 from noria_operator.domain.verdict import Counts, Verdict
@@ -181,10 +182,11 @@ def test_evidence_without_bursts_of_an_earlier_release_goes_on_with_its_sums() -
     wire = ModelDeploymentStatus(**status_fields(world.state)).to_json()
     kept = wire["analysis"]["state"]["evidence"]
     assert kept.pop("bursts")["bets"] == 1
+    assert kept.pop("overdispersion")["windows"] == 1
     kept |= {"last": [0.0] * 14, "burst": [0.0] * 14}
     assert world.state.analysis is not None
     evidence = world.state.analysis.evidence
     read = state_of(ModelDeploymentStatus.model_validate(wire)).analysis
     assert read is not None
-    assert read.evidence == replace(evidence, bursts=Bursts())
+    assert read.evidence == replace(evidence, bursts=Bursts(), overdispersion=Overdispersion())
     assert read.evidence.log_e_harm == evidence.log_e_harm > 0

@@ -46,7 +46,7 @@ def test_running_e_values_equal_the_reference_vectors() -> None:
     for s1, s, w, harm, ok in zip(S1, S, W, LOG_E_HARM, LOG_E_OK, strict=True):
         evidence = step(evidence, window(1000, w, s, s1))
         assert evidence.log_e_harm == pytest.approx(harm, abs=5e-7)
-        assert evidence.log_e_ok == pytest.approx(ok, abs=5e-7)
+        assert evidence.log_e_ok() == pytest.approx(ok, abs=5e-7)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_accumulated_logarithms_equal_the_products_written_out(windows: list[Win
         )
 
     assert isclose(exp(evidence.log_e_harm), sum(map(harm, HARM_RATIOS)) / 14, rel_tol=1e-9)
-    assert isclose(exp(evidence.log_e_ok), sum(map(ok, OK_RATIOS)) / 5, rel_tol=1e-9)
+    assert isclose(exp(evidence.log_e_ok()), sum(map(ok, OK_RATIOS)) / 5, rel_tol=1e-9)
     expected = sum(map(absolute, (0.0, 0.001, 0.0025, 0.005))) / 4
     assert isclose(exp(evidence.log_e_abs(0.01)), expected, rel_tol=1e-9, abs_tol=1e-300)
 
@@ -284,3 +284,43 @@ def test_every_verdict_is_defined_for_any_counts(requests: int, errors: int, tol
     judgement = decide(step(Evidence(), Window(arm, arm)), tolerated)
     assert judgement.verdict in set(Verdict)
     assert judgement.log_e_harm == judgement.log_e_harm
+
+
+@given(st.lists(st.tuples(arms, arms).map(lambda pair: Window(*pair)), min_size=1, max_size=6))
+def test_errors_that_come_together_make_no_pass_sooner(windows: list[Window]) -> None:
+    """So that the bound on false passes of independent errors holds: above 1, the nth root of e is less than e."""
+    evidence = after(*windows)
+    each = max(0.0, evidence.log_e_ok()), max(0.0, evidence.log_e_abs(0.01))
+    for per_cause in (1.0, 1.7, evidence.overdispersion.per_cause, 40.0):
+        assert evidence.log_e_ok(per_cause) <= each[0] + 1e-9
+        assert evidence.log_e_abs(0.01, per_cause) <= each[1] + 1e-9
+
+
+@pytest.mark.parametrize("size", [2, 5, 20])
+def test_clusters_of_one_size_pass_as_single_errors_do(size: int) -> None:
+    """Twelve windows of which every second has one, of the champion alone."""
+    single, clustered = (
+        after(*[Window(Counts(900, errors), Counts(100)), Window(Counts(900), Counts(100))] * 6)
+        for errors in (1, size)
+    )
+    assert clustered.log_e_ok(size) == pytest.approx(single.log_e_ok())
+    assert clustered.log_e_abs(0.01, 2 * size) < clustered.log_e_abs(0.01)
+
+
+def test_a_champion_whose_errors_come_together_makes_a_pass_wait() -> None:
+    """Forty errors of the champion in one stumble are no proof that the challenger is better."""
+    quiet = Window(Counts(90, 1), Counts(10))
+    stumbled = after(*[quiet] * 3, Window(Counts(90, 40), Counts(10)))
+    assert stumbled.log_e_ok() > log(20)
+    judgement = decide(stumbled, 0.01)
+    assert judgement.verdict is Verdict.HOLD
+    assert "as 10.8 of the champion's errors come together" in judgement.message
+    assert judgement.figures["errorsPerCause"] == pytest.approx(43 / 4)
+    assert decide(stumbled, 0.01, alone=True).verdict is Verdict.PASS
+
+
+def test_354_clean_requests_pass_beside_errors_that_come_one_by_one_and_wait_beside_clusters() -> None:
+    one_by_one = after(*[Window(Counts(90, k % 2), Counts(10)) for k in range(36)])
+    clustered = after(*[Window(Counts(90, 5 * (k % 9 == 0)), Counts(10)) for k in range(36)])
+    assert decide(one_by_one, 0.01).verdict is Verdict.PASS
+    assert decide(clustered, 0.01).verdict is Verdict.HOLD
