@@ -12,7 +12,8 @@ from statistics import fmean
 from benchmarks.judge.rollout import Rollout
 from benchmarks.judge.rules import NORIA, PEERS, UNGUARDED, Outcome, Rule
 from benchmarks.judge.traffic import ERRORS, FIXED, HALF, RAMP, Case, Traffic, Truth, rollouts
-from benchmarks.judge.troubles import CHALLENGER, Blinks, Clusters, Pods, Retries, Windows
+from benchmarks.judge.troubles import CHALLENGER, Blinks, Clusters, Pods, Retries, Trouble, Windows
+from noria_operator.domain.proportions import Interval, wilson
 
 HEALTHY = Truth("0.5 → 0.5 %, healthy", 0.005, 0.005)
 FIVE = Truth("0.5 → 5 %", 0.005, 0.05)
@@ -56,6 +57,22 @@ GRID = tuple(
     Case(truth, schedule, rate) for schedule in (FIXED, RAMP) for rate in (10, 2) for truth in TRUTHS
 )
 BURST_GRID = (*(Case(truth, FIXED, 10) for truth in BURSTS), *TROUBLES)
+WORSE = 0.005, 0.01
+TOGETHER: dict[str, Trouble] = {
+    **{f"errors in clusters of {n}": Clusters(n) for n in (2, 5, 20)},
+    "clients that fail five times, once a second": Retries(5, 1.0),
+    "one pod of four away for 3 s": Pods(3),
+    "other shares in each window": Windows(0.3),
+}
+PROMOTION_GRID = (
+    *(Case(Truth(f"0.5 → 1 %, {words}", *WORSE, one), FIXED, 10) for words, one in TOGETHER.items()),
+    *(
+        Case(Truth(f"0.5 → 2 %, errors in clusters of {n}", 0.005, 0.02, Clusters(n)), FIXED, 10)
+        for n in (5, 20)
+    ),
+    *(Case(Truth(f"healthy, {words}", *ALIKE, one), RAMP, 10) for words, one in TOGETHER.items()),
+    *(Case(Truth(f"0.5 → 1 %, {words}", *WORSE, one), RAMP, 10) for words, one in TOGETHER.items()),
+)
 RULES = (NORIA, *PEERS)
 BURST_RULES = (NORIA, UNGUARDED, *PEERS)
 BLOCK = 250
@@ -66,14 +83,18 @@ End = tuple[Outcome, int]
 
 @dataclass(frozen=True)
 class Figures:
-    """Shares of the runs from 0 to 1; `minutes` is the mean until the abort, None when none was aborted;
-    `failed` the mean of the challenger's failed requests until the abort, else until the end.
+    """Shares of the `runs` from 0 to 1; `sure` is Wilson's interval of those aborted, 95 %; `minutes` is the
+    mean until the abort, None when none was aborted; `failed` the mean of the challenger's failed requests
+    until the abort, else until the end; `passed` those with a Pass at any time.
     """
 
+    runs: int
     aborted: float
+    sure: Interval
     minutes: float | None
     failed: float
     promoted: float
+    passed: float | None
 
 
 def measure(case: Case, rules: Sequence[Rule], runs: int, seed: int) -> dict[str, Figures]:
@@ -87,6 +108,8 @@ def measured(
     """The same of each case, with so many runs. They are divided into blocks, each with rollouts of its own,
     so that it does not matter how many processes share them.
     """
+    if not asked:
+        return
     blocks = [
         (case, rules, min(block, runs - begin), seed, begin // block)
         for case, rules, runs in asked
@@ -116,9 +139,13 @@ def _failed(traffic: Traffic, outcome: Outcome) -> int:
 def _figures(found: Iterable[End]) -> Figures:
     outcomes, failed = zip(*found, strict=True)
     aborted = [one.aborted / 60 for one in outcomes if one.aborted is not None]
+    passed = [one.passed for one in outcomes if one.passed is not None]
     return Figures(
+        runs=len(outcomes),
         aborted=len(aborted) / len(outcomes),
+        sure=wilson(len(aborted), len(outcomes)),
         minutes=fmean(aborted) if aborted else None,
         failed=fmean(failed),
         promoted=fmean(one.promoted for one in outcomes),
+        passed=fmean(passed) if passed else None,
     )

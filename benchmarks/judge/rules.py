@@ -7,8 +7,8 @@ rules see the same weights: a step that a rule would have held back is not simul
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import log
+from dataclasses import dataclass, replace
+from math import log, log1p
 from typing import Protocol
 
 import numpy as np
@@ -16,11 +16,13 @@ import numpy as np
 from benchmarks.judge.rollout import Rollout, Weighed
 from benchmarks.judge.traffic import ERRORS, REQUESTS
 from benchmarks.judge.troubles import CHALLENGER
+from noria_operator.domain.overdispersion import Overdispersion
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.verdict import (
     FAIL_AT,
     FAIL_AT_ONCE,
     HARM_RATIOS,
+    PASS_AT,
     Evidence,
     Verdict,
     decide,
@@ -34,10 +36,13 @@ MOST = log(HARM_RATIOS[-1])
 
 @dataclass(frozen=True)
 class Outcome:
-    """`aborted` is the second of the abort, None when there was none."""
+    """`aborted` is the second of the abort, None when there was none; `passed` whether there was a Pass
+    at any time before, None of rules that have none.
+    """
 
     aborted: int | None
     promoted: bool = False
+    passed: bool | None = None
 
 
 class Rule(Protocol):
@@ -54,7 +59,7 @@ class Rule(Protocol):
 @dataclass(frozen=True)
 class Sequential:
     """Noria's judge: windows of `window` seconds, looked at `every` so many seconds. Not `guarded`, it is the
-    test that counts each error by itself, which fails at `fail_at`.
+    test that counts each error by itself, for and against the challenger, which fails at `fail_at`.
     """
 
     name: str = "Noria"
@@ -66,15 +71,16 @@ class Sequential:
     def judge(self, rollout: Rollout) -> Outcome:
         """Promoted is what passes at the end of the schedule."""
         windows = rollout.windows(self.window)
-        evidence = Evidence()
+        evidence, passed = Evidence(), False
         for number in windows:
             for seconds in self._looks(evidence, windows, number):
                 if self._fails(windows.within(number, seconds)):
-                    return Outcome(number * self.window + seconds)
+                    return Outcome(number * self.window + seconds, passed=passed)
             evidence = windows.before(number + 1)
             if self._may_fail(evidence) and self._fails(evidence):
-                return Outcome((number + 1) * self.window)
-        return Outcome(None, decide(evidence, DEFAULTS.tolerated).verdict is Verdict.PASS)
+                return Outcome((number + 1) * self.window, passed=passed)
+            passed = passed or (self._may_pass(evidence) and self._passes(evidence))
+        return Outcome(None, self._passes(evidence), passed)
 
     def _looks(self, evidence: Evidence, windows: Weighed, number: int) -> range:
         """Seconds of the window after which the verdict can be Fail: it takes failures of the challenger,
@@ -95,6 +101,16 @@ class Sequential:
         if self.guarded:
             return decide(evidence, DEFAULTS.tolerated).verdict is Verdict.FAIL
         return evidence.log_e_harm >= log(self.fail_at)
+
+    @staticmethod
+    def _may_pass(evidence: Evidence) -> bool:
+        """No mean is above the largest of its parts, and no request says more than one without an error."""
+        clean = -log1p(-DEFAULTS.tolerated) * evidence.challenger.requests
+        return max(*evidence.ok, clean) >= log(PASS_AT)
+
+    def _passes(self, evidence: Evidence) -> bool:
+        seen = evidence if self.guarded else replace(evidence, overdispersion=Overdispersion())
+        return decide(seen, DEFAULTS.tolerated).verdict is Verdict.PASS
 
 
 @dataclass(frozen=True)

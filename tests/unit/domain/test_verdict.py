@@ -288,7 +288,7 @@ def test_every_verdict_is_defined_for_any_counts(requests: int, errors: int, tol
 
 @given(st.lists(st.tuples(arms, arms).map(lambda pair: Window(*pair)), min_size=1, max_size=6))
 def test_errors_that_come_together_make_no_pass_sooner(windows: list[Window]) -> None:
-    """So that the bound on false passes of independent errors holds: above 1, the nth root of e is less than e."""
+    """So that the bound on false passes of independent errors holds: above 1, roots of e are less than e."""
     evidence = after(*windows)
     each = max(0.0, evidence.log_e_ok()), max(0.0, evidence.log_e_abs(0.01))
     for per_cause in (1.0, 1.7, evidence.overdispersion.per_cause, 40.0):
