@@ -1,5 +1,6 @@
 """`python -m benchmarks.judge [--quick] [--into FOLDER]`: simulate rollouts under Noria's judge and its
-peers' rules, print the tables, and keep them as build/bench/judge-figures.{md,json} and judge.svg.
+peers' rules, print the tables, and keep them as build/bench/judge-figures.{md,json} and judge.svg. A judge.md
+in the folder gets its tables, and those of other measures: `--into docs/benchmarks` publishes them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.judge import picture, table
+from benchmarks.judge import measures, page, picture, table
 from benchmarks.judge.grid import (
     BURST_GRID,
     BURST_RULES,
@@ -30,6 +31,8 @@ PROMISED = 0.005
 """The share of healthy versions that the judge aborts at most."""
 MORE = 4
 """Times the runs of a case in which it stays open whether that is kept."""
+MEASURED = 1000
+"""Runs of each case of measures other than errors, at most."""
 
 
 def main() -> None:
@@ -64,6 +67,8 @@ def main() -> None:
     )
     sys.stdout.write(text)
     _keep(options.into, text, grid, {**bursts, **promotions})
+    others = "\n".join(measures.tables(min(options.runs, MEASURED), options.seed))
+    page.write(options.into / "judge.md", page.tables(grid, bursts, promotions) | {"measures": others})
 
 
 def _measured(cases: Sequence[Case], rules: Sequence[Rule], options: argparse.Namespace) -> table.Found:
@@ -76,7 +81,7 @@ def _measured(cases: Sequence[Case], rules: Sequence[Rule], options: argparse.Na
 
 def _open(case: Case, found: table.Found) -> bool:
     low, high = found[case][NORIA.name].sure
-    return case.truth.champion == case.truth.challenger and low <= PROMISED < high
+    return page.healthy(case) and low <= PROMISED < high
 
 
 def _run(

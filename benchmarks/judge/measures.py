@@ -27,8 +27,12 @@ WINDOWS = 180
 """Of ten seconds: half an hour."""
 TESTS = 2
 """Measures that share the false alarms: this one and errors."""
-SLOW = ((0.1, 0.1, 10), (0.1, 0.1, 2), (0.1, 0.2, 10), (0.1, 0.3, 10), (0.1, 0.3, 2), (0.1, 0.5, 10))
-"""Shares of slow answers of champion and challenger, requests a second."""
+SLOW = (
+    *((0.1, new, 10, 1) for new in (0.1, 0.2, 0.3, 0.5)),
+    *((0.1, new, 2, 1) for new in (0.1, 0.3)),
+    *((0.1, new, 10, 5) for new in (0.1, 0.2, 0.3)),
+)
+"""Shares of slow answers of champion and challenger, requests a second, how many are slow together."""
 RIGHT = ((0.9, 0.9), (0.9, 0.92), (0.9, 0.88), (0.9, 0.85), (0.9, 0.8))
 """Accuracies of champion and challenger."""
 LABELS = 100
@@ -55,11 +59,12 @@ def main() -> None:
 
 def tables(runs: int, seed: int) -> Iterator[str]:
     """Markdown, line by line."""
-    yield "| slow answers, champion → challenger | requests/s | failed | after min | passed | after min |"
-    yield "|---|---|---|---|---|---|"
-    for old, new, rate in SLOW:
-        ends = _runs(runs, seed, lambda random, case=(old, new, rate): _slow(random, *case))  # type: ignore[misc]
-        yield f"| {old:.0%} → {new:.0%} | {rate} | {_shown(ends, 6)} |"
+    yield "| slow answers, champion → challenger | together | requests/s | failed | min | passed | min |"
+    yield "|---|---|---|---|---|---|---|"
+    for old, new, rate, size in SLOW:
+        case = (old, new, rate, size)
+        ends = _runs(runs, seed, lambda random, case=case: _slow(random, *case))  # type: ignore[misc]
+        yield f"| {old:.0%} → {new:.0%} | {size} | {rate} | {_shown(ends, 6)} |"
     yield ""
     yield "| accuracy, champion → challenger | failed | after labels | passed | after labels |"
     yield "|---|---|---|---|---|"
@@ -88,12 +93,13 @@ def _end(verdicts: Iterator[Verdict]) -> tuple[Verdict, int]:
     return Verdict.HOLD, looks
 
 
-def _slow(random: np.random.Generator, old: float, new: float, rate: float) -> Iterator[Verdict]:
-    """Judged by the share of slow answers, with the defaults of `analysis.latency`."""
+def _slow(random: np.random.Generator, old: float, new: float, rate: float, size: int) -> Iterator[Verdict]:
+    """Judged by the share of slow answers, `size` together, with the defaults of `analysis.latency`."""
     evidence, of = Evidence(), latency.comparison(25, 2.0)
     for _ in range(WINDOWS):
-        champion, challenger = random.poisson([10 * rate * (1 - SHARE), 10 * rate * SHARE])
-        late = random.binomial([champion, challenger], [old, new])
+        champion, challenger = answers = random.poisson([10 * rate * (1 - SHARE), 10 * rate * SHARE])
+        groups = np.floor(answers / size + random.random(2)).astype(int)
+        late = np.minimum(answers, size * random.binomial(groups, [old, new]))
         window = Window(Counts(int(champion), int(late[0])), Counts(int(challenger), int(late[1])))
         evidence = step(evidence, window)
         yield decide(evidence, 0.1, of=of, measures=TESTS).verdict

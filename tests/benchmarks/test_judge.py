@@ -5,6 +5,7 @@ their documents say.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from math import log, sqrt
 from pathlib import Path
@@ -13,16 +14,32 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 from benchmarks.judge import __main__ as command
-from benchmarks.judge.grid import FIVE, HEALTHY, RULES, TRUTHS, TWENTY, _figures, measure, measured
+from benchmarks.judge import page
+from benchmarks.judge.grid import (
+    BURST_GRID,
+    BURST_RULES,
+    FIVE,
+    GRID,
+    HEALTHY,
+    PROMOTION_GRID,
+    RULES,
+    TRUTHS,
+    TWENTY,
+    Figures,
+    _figures,
+    measure,
+    measured,
+)
 from benchmarks.judge.measures import tables
 from benchmarks.judge.rollout import Rollout
-from benchmarks.judge.rules import NORIA, PEERS, UNGUARDED, Outcome, Sequential, Threshold
+from benchmarks.judge.rules import NORIA, PEERS, UNGUARDED, Outcome, Rule, Sequential, Threshold
 from benchmarks.judge.traffic import ERRORS, FIXED, RAMP, REQUESTS, Case, Traffic, Truth, rollouts
 from benchmarks.judge.troubles import CHALLENGER, Blinks, Clusters, Pods, Retries, Trouble, Windows
 
 from noria_operator.domain.overdispersion import Overdispersion
 from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window, decide, step
 
+PAGES = Path(__file__).parents[2] / "docs" / "benchmarks"
 MINUTELY = Sequential("a look a minute", window=60, every=60, guarded=False, fail_at=100)
 """The test that the independent simulation had."""
 
@@ -194,6 +211,45 @@ def test_the_command_writes_tables_figures_and_a_picture(
     assert capsys.readouterr().out in text
     assert all(rule.name in text and rule.name in (tmp_path / "judge.svg").read_text() for rule in RULES)
     assert (tmp_path / "judge-figures.json").stat().st_size > 1000
+    assert not (tmp_path / "judge.md").exists()
+
+
+def test_the_page_gets_its_tables_between_their_marks_and_keeps_its_words(tmp_path: Path) -> None:
+    independent = {case: figures_of(RULES, aborted=0.2) for case in GRID}
+    clustered = {case: figures_of(BURST_RULES, aborted=0.004) for case in BURST_GRID}
+    promoted = {case: figures_of(BURST_RULES, aborted=0.0) for case in PROMOTION_GRID}
+    texts = page.tables(independent, clustered, promoted)
+    written = tmp_path / "judge.md"
+    marks = "".join(f"Words.\n<!-- begin: {name} -->\nold\n<!-- end: {name} -->\n" for name in texts)
+    written.write_text(marks)
+    page.write(written, texts)
+    text = written.read_text()
+    assert text.count("Words.") == len(texts)
+    assert "old" not in text
+    assert "| aborted, healthy, 2 % errors | **20 %** | 40 % | 60 % | 80 % | 100 % |" in text
+    assert "| errors in clusters of 2 | **0.4 %** | 0.8 % |" in text
+    assert "| 0.5 → 5 % (weight 50) | **1.0 min, 3 (0.4 %)** | 2.0 min, 3 (0.8 %) |" in text
+    assert (
+        "| errors in clusters of 2 (weights 5, 10, 25, 50), healthy | 1.0 % (10 %) | **2.0 % (10 %)** |"
+        in text
+    )
+    page.write(written, texts)
+    assert written.read_text() == text
+
+
+def test_the_published_page_has_a_place_for_each_table() -> None:
+    published = (PAGES / "judge.md").read_text()
+    for name in ("independent", "bursts", "cost", "promotions", "measures"):
+        assert published.count(f"<!-- begin: {name} -->\n") == 1
+        assert published.index(f"begin: {name}") < published.index(f"end: {name}")
+
+
+def figures_of(rules: Sequence[Rule], aborted: float) -> dict[str, Figures]:
+    """Each rule aborts as much more than the one before."""
+    return {
+        rule.name: Figures(2000, n * aborted, (0.0, 1.0), float(n), 3.0, 0.1, 0.01 * n)
+        for n, rule in enumerate(rules, 1)
+    }
 
 
 def test_other_measures_are_simulated_case_by_case_and_bad_ones_fail() -> None:
@@ -201,7 +257,7 @@ def test_other_measures_are_simulated_case_by_case_and_bad_ones_fail() -> None:
     assert lines.count("") == 2
     rows = [line.strip("| ").split(" | ") for line in lines if "→" in line and "champion" not in line]
     shares = {row[0]: row for row in rows}
-    assert shares["10% → 50%"][2:4] == ["100.0%", shares["10% → 50%"][3]]
+    assert shares["10% → 50%"][1:4] == ["1", "10", "100.0%"]
     assert shares["0.9 → 0.8"][1] == "100.0%"
     assert shares["0.9 → 0.92"][3] == "100.0%"
     differing = {row[0]: row for line in lines if len(row := line.strip("| ").split(" | ")) == 5}
