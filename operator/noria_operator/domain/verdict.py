@@ -139,13 +139,16 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is counted, which ratio of shares is tolerable, and both in words."""
+    """What is counted, which ratio of shares is tolerable, and both in words; `clustered` is whether hits
+    that come together count as one for a Pass.
+    """
 
     measure: str = "errors"
     tolerable: float = TOLERABLE_RATIO
     worse: str = "it fails more often than the champion"
     hits: str = "errors"
     unread: str = "the routers' counts cannot be read"
+    clustered: bool = True
 
 
 ERRORS: Final = Comparison()
@@ -267,7 +270,8 @@ def decide(
     of its pods is ready.
     """
     # A champion that broke down fails in one long cluster, which is not how errors of a challenger come.
-    per_cause = 1.0 if alone else evidence.overdispersion.per_cause
+    clustered = of.clustered and not alone
+    per_cause = evidence.overdispersion.per_cause if clustered else 1.0
     harm, bursts = evidence.log_e_harm, evidence.log_e_bursts
     ok, absolute = evidence.log_e_ok(per_cause), evidence.log_e_abs(tolerated, per_cause)
 

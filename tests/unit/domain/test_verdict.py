@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noria_operator.domain.latency import comparison
 from noria_operator.domain.verdict import (
     HARM_RATIOS,
     OK_RATIOS,
@@ -317,6 +318,7 @@ def test_a_champion_whose_errors_come_together_makes_a_pass_wait() -> None:
     assert "as 10.8 of the champion's errors come together" in judgement.message
     assert judgement.figures["errorsPerCause"] == pytest.approx(43 / 4)
     assert decide(stumbled, 0.01, alone=True).verdict is Verdict.PASS
+    assert decide(stumbled, 0.01, of=comparison(25, 2.0)).verdict is Verdict.PASS  # slow answers
 
 
 def test_354_clean_requests_pass_beside_errors_that_come_one_by_one_and_wait_beside_clusters() -> None:
