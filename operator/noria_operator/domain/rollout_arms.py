@@ -73,10 +73,13 @@ def each(move: Move) -> Move:
     """The move for every challenger, until one applies. `scene` is what the first of them sees."""
 
     def made(scene: Scene, state: State) -> Outcome | None:
+        outcome = move(scene, state)
+        if outcome is not None or not state.others:
+            return outcome
         count = len(state.challengers)
-        for place in range(max(1, count)):
+        for place in range(1, count):
             mine = facing(state, place)
-            outcome = move(scene.of(mine) if place else scene, mine)
+            outcome = move(scene.of(mine), mine)
             if outcome is not None:
                 return back(outcome[0], place, count), outcome[1]
         return None

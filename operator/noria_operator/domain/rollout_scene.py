@@ -53,7 +53,8 @@ class Scene:
         candidate = state.candidate
         policy = self.spec.of(candidate.target.version) if candidate else self.spec
         reading = self.readings.get(candidate) if candidate else None
-        return replace(self, policy=policy, reading=reading or Reading(self.observed))
+        reading = reading or Reading(self.observed)
+        return Scene(policy, self.observed, self.target, reading, self.now, self.spec, self.readings)
 
 
 Outcome = tuple[State, Note | None]

@@ -210,7 +210,7 @@ class State:
     def challengers(self) -> tuple[Candidate, ...]:
         """All that are on trial, the first one first."""
         first = (self.candidate,) if self.candidate else ()
-        return (*first, *(one.candidate for one in self.others))
+        return (*first, *(one.candidate for one in self.others)) if self.others else first
 
     def weight(self, name: str) -> int:
         """The wanted weight of a revision, 0 when it has none."""

@@ -196,8 +196,9 @@ def verify(state: State, in_force: tuple[InForce, ...] | None) -> State:
         and {name: weight for name, weight in one.weights.items() if weight} == wanted
         for one in in_force
     )
-    traffic = tuple(replace(share, verified=seen) for share in state.traffic)
-    return state if traffic == state.traffic else replace(state, traffic=traffic)
+    if all(share.verified == seen for share in state.traffic):
+        return state
+    return replace(state, traffic=tuple(replace(share, verified=seen) for share in state.traffic))
 
 
 def forget(state: State, active: Mapping[str, int] | None, now: datetime) -> State:
@@ -212,6 +213,8 @@ def forget(state: State, active: Mapping[str, int] | None, now: datetime) -> Sta
     gone = left(state)
     waiting = [share for share in gone if active is not None and _drains(share, active, now)]
     kept = {share.target: share.draining_since or now for share in waiting[-DRAINING:]}
+    if not gone and not any(share.draining_since for share in state.traffic):
+        return state
     traffic = tuple(
         replace(share, draining_since=kept.get(share.target))
         for share in state.traffic
