@@ -77,6 +77,8 @@ class World:
         self.readable = True
         self.events: list[Happened] = []
         self.plan: Plan | None = None
+        self._planned: tuple[tuple[Policy, State, Observed, datetime], Plan] | None = None
+        """What was asked of the planner last, and its answer."""
 
     # -- what happens to it
 
@@ -146,7 +148,7 @@ class World:
             },
             commands=dict(self.commands),
             problems=dict(self.problems),
-            active=self.active,
+            active=self.active if self.active is None else dict(self.active),
             present=Counter(self.pods) + Counter(self.ending),
             restorable=frozenset(
                 one.name
@@ -165,7 +167,10 @@ class World:
         write.
         """
         observed = self.observed() if read_back else replace(self.observed(), in_force=None)
-        return plan(self.policy, self.state, observed, self.now)
+        asked = (self.policy, self.state, observed, self.now)
+        if self._planned is None or self._planned[0] != asked:  # the planner is pure: its answer holds
+            self._planned = (asked, plan(*asked))
+        return self._planned[1]
 
     def reconcile(self, *, crash: bool = False) -> Plan:
         """One pass; `crash` stops it after the status was written."""
