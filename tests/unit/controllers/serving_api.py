@@ -185,7 +185,8 @@ def say(api: ServingApi, command: str, id_: str) -> None:
 def started(api: ServingApi, routers: Routers, folder: Path, **config: Any) -> Context:
     """A freshly started operator."""
     key = folder / "master-key"
-    key.write_bytes(b"k" * 32)
+    if not key.exists():
+        key.write_bytes(b"k" * 32)
     ctx = operator(api, master_key_file=key, router_image="noria/router@sha256:" + "c" * 64, **config)
     return replace(ctx, router=cast(RouterReader, routers))
 

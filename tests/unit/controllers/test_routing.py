@@ -49,6 +49,8 @@ Json = dict[str, Any]
 STEPS = {"steps": [{"weight": 20, "duration": "1h"}]}
 GATEWAY = {"type": "Gateway", "gateway": {"name": "public"}}
 MINE = {"type": "Gateway", "gateway": {"route": "mine"}}
+QUIET = 6
+"""Passes without a write after which none follows: a minute, twice what anything here waits for."""
 
 
 @dataclass
@@ -140,12 +142,14 @@ class World:
 
     async def settle(self, *, seconds: float = 10, passes: int = 20, **config: Any) -> None:
         """Until nothing is written any more, though time goes on."""
+        quiet = 0
         for _ in range(passes):
             before = self.api.version
             await self.once(**config)
+            quiet = quiet + 1 if self.api.version == before else 0
             self.api.serve()
             self.api.clock.time += timedelta(seconds=seconds)
-            if self.api.version == before:
+            if quiet == QUIET:
                 return
 
     @property

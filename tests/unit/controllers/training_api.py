@@ -236,7 +236,7 @@ def operator(api: Api, servers: Servers | None = None, **config: Any) -> Context
     """A freshly started operator: its cache holds what the API server has."""
     store, client = Store(), cast(Client, api)
     for obj in api.objects.values():
-        store.observe(None, as_sent(obj))
+        store.observe(None, obj)  # which keeps a copy
     for kind in (*OWN_KINDS, JOB, POD):
         store.mark_synced(kind)
     settings = Config(**{"namespace": "noria", "server_image": "noria/server@sha256:" + "b" * 64} | config)
