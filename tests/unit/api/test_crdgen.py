@@ -10,12 +10,13 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_field, field_validator
+from tests.unit.api.crds import made, root
 
 from noria_operator.api.crdgen import SchemaError, structural_schema
 from noria_operator.api.crdgen.__main__ import main, outdated
 from noria_operator.api.crdgen.brevity import brief
 from noria_operator.api.crdgen.files import SIZE_LIMIT, generated_files
-from noria_operator.api.crdgen.kinds import DEFINITIONS, Definition, crd
+from noria_operator.api.crdgen.kinds import DEFINITIONS, Definition
 from noria_operator.api.schema import PRESERVE, STORE_DEFAULT, ListMap, ListSet, Rule, Spec
 from noria_operator.api.types import Duration, Quantity
 
@@ -282,11 +283,6 @@ def _properties(schema: Json, path: str = "") -> list[tuple[str, Json, bool]]:
     return found
 
 
-def root(definition: Definition) -> Json:
-    schema: Json = crd(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return schema
-
-
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda it: it.plural)
 def test_every_optional_field_of_a_spec_says_what_absence_means(definition: Definition) -> None:
     silent = [
@@ -336,7 +332,7 @@ def _undescribed(schema: Json) -> Json:
 def test_a_brief_crd_differs_in_descriptions_alone_and_has_one_for_every_field(
     definition: Definition,
 ) -> None:
-    short = brief(crd(definition), definition.borrowed)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    short = brief(made(definition), definition.borrowed)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     assert short != root(definition)
     assert _undescribed(short) == _undescribed(root(definition))
     silent = [path for path, schema, _ in _properties(short) if not schema.get("description")]
