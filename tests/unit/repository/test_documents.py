@@ -20,14 +20,24 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```[a-z]*\n(.*?)```|^((?: {4}.*\n)+)|`([^`\n]+)`", re.DOTALL | re.MULTILINE)
 # Split, so that this file does not hold what it looks for.
 REGISTRIES = (
-    "py" + r"pi\.org|files\.python" + r"hosted\.org|registry\.npm" + r"js\.org|proxy\.go" + r"lang\.org"
+    "py" + "pi.org",
+    "files.python" + "hosted.org",
+    "registry.npm" + "js.org",
+    "proxy.go" + "lang.org",
 )
 KEPT_OUT = {
-    "the host of a package registry": re.compile(REGISTRIES, re.IGNORECASE),
-    "a path of somebody's machine": re.compile(r"(?<![\w.$}])/(?:ro" + r"ot|ho" + r"me/[a-z]+)/[\w.]"),
-    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE" + r" KEY-----"),
-    "an access key": re.compile(r"\bAK" + r"IA[0-9A-Z]{16}\b|\bgh" + r"p_\w{20}"),
+    "the host of a package registry": (REGISTRIES, re.compile("|".join(map(re.escape, REGISTRIES)), re.I)),
+    "a path of somebody's machine": (
+        ("/ro" + "ot/", "/ho" + "me/"),
+        re.compile(r"(?<![\w.$}])/(?:ro" + r"ot|ho" + r"me/[a-z]+)/[\w.]"),
+    ),
+    "a private key": (("private" + " key",), re.compile(r"-----BEGIN [A-Z ]*PRIVATE" + r" KEY-----")),
+    "an access key": (
+        ("ak" + "ia", "gh" + "p_"),
+        re.compile(r"\bAK" + r"IA[0-9A-Z]{16}\b|\bgh" + r"p_\w{20}"),
+    ),
 }
+"""What no file may hold, by its name: words of which it has one in it, in small letters, and all of it."""
 
 
 def files() -> Iterator[Path]:
@@ -42,6 +52,12 @@ def files() -> Iterator[Path]:
 @cache
 def texts() -> dict[Path, str]:
     return {path: path.read_text(encoding="utf-8", errors="replace") for path in files()}
+
+
+@cache
+def small() -> dict[Path, str]:
+    """In small letters: to look for a word is many times faster than for a pattern."""
+    return {path: text.lower() for path, text in texts().items()}
 
 
 DOCUMENTS = [path for path in files() if path.suffix == ".md"]
@@ -105,8 +121,9 @@ def test_every_value_that_a_document_sets_is_one_of_the_chart() -> None:
 
 @pytest.mark.parametrize("what", KEPT_OUT)
 def test_no_file_holds_what_must_stay_out(what: str) -> None:
-    for path, text in texts().items():
-        found = KEPT_OUT[what].search(text)
+    words, whole = KEPT_OUT[what]
+    for path, text in small().items():
+        found = whole.search(texts()[path]) if any(word in text for word in words) else None
         number = text.count("\n", 0, found.start()) + 1 if found else 0
         assert found is None, f"{name(path)}:{number} names {what}: {found[0][:160]}"
 
