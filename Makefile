@@ -67,6 +67,7 @@ type: venv ## Mypy, strict
 # workers of one run would each load them. Where the other half is longer, this one takes some of it.
 HEAVY := tests/unit/serving tests/unit/repository tests/unit/kube tests/unit/evidence tests/unit/cli tests/unit/api \
 	tests/unit/routers $(shell grep -rlE '^ *(from|import) (sklearn|scipy|pandas)' tests/unit/domain tests/unit/controllers)
+FAST := not extended and not simulated
 # One thread for each learning library: on two cores that are busy, more only wait for each other.
 unit: export OMP_NUM_THREADS := 1
 unit: export OPENBLAS_NUM_THREADS := 1
@@ -74,13 +75,14 @@ unit: export OPENBLAS_NUM_THREADS := 1
 .PHONY: unit
 unit: venv ## Unit tests: pure, seconds
 	@log=$$(mktemp); status=0; \
-	$(PYTEST) $(HEAVY) -q -m "not extended" >"$$log" 2>&1 & heavy=$$!; \
-	$(PYTEST) tests/unit -q -m "not extended" $(HEAVY:%=--ignore=%) || status=$$?; \
+	$(PYTEST) $(HEAVY) -q -m "$(FAST)" >"$$log" 2>&1 & heavy=$$!; \
+	$(PYTEST) tests/unit -q -m "$(FAST)" $(HEAVY:%=--ignore=%) || status=$$?; \
 	wait $$heavy || status=$$?; cat "$$log"; rm -f "$$log"; exit $$status
 
 .PHONY: programs
-programs: venv ## Tests of tools, of the examples and of the benchmarks' own code
+programs: venv ## Tests of tools, of the examples, of the benchmarks' own code, and of rates of errors by simulation
 	$(PYTEST) tests/tooling tests/examples tests/benchmarks -q -m "not extended"
+	$(PYTEST) $(shell grep -rl 'pytest.mark.simulated' tests/unit) -q -m "simulated and not extended"
 
 .PHONY: crds
 crds: venv ## Generate the CRDs from the API models

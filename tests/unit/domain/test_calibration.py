@@ -59,6 +59,7 @@ def test_labels_that_are_all_alike_leave_room_for_others() -> None:
     assert excess == pytest.approx(deviation * (2 / np.pi) ** 0.5)
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("off", [0.0, 0.05, 0.2])
 def test_chance_adds_what_is_told_at_most_and_the_interval_holds_the_truth(off: float) -> None:
     random, truth = np.random.default_rng(8), 0.4 * off

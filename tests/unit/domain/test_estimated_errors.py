@@ -34,6 +34,7 @@ def test_a_bin_without_rows_counts_as_the_mean_of_all() -> None:
     assert value("mae", (0, 0, 10)).value == pytest.approx(250 / 150)
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("metric", ["mae", "rmse"])
 def test_the_interval_holds_what_comes_true_where_only_the_inputs_move(metric: str) -> None:
     rng, edges = np.random.default_rng(4), tuple(np.linspace(-1, 1, 9))

@@ -40,6 +40,7 @@ def value(metric: str, joined: Labels, costs: Costs | None = None) -> Measured:
     return found
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("metric", [*RATED, EXPECTED_COST])
 def test_the_interval_holds_the_truth_in_about_95_of_100_windows(metric: str) -> None:
     costs = Costs(false_positive=2, false_negative=10, true_positive=-1)

@@ -105,6 +105,7 @@ def test_labels_that_are_optional_hold_nothing_but_may_still_fail() -> None:
     assert judge(policy, model(0.9, 6000), model(0.7, 600), 1).verdict is Verdict.FAIL
 
 
+@pytest.mark.simulated
 def test_looking_after_every_batch_of_labels_errs_as_rarely_as_promised() -> None:
     """100 rollouts, looked at ten times: of a drop that is exactly what is allowed, 0.5 % may fail and 5 %
     pass; without a drop most pass, none fails.

@@ -153,6 +153,7 @@ def test_a_bad_promotion_cannot_hide_the_loss() -> None:
     assert found.entry["best"] == best
 
 
+@pytest.mark.simulated
 def test_windows_of_one_quality_hardly_ever_ask_however_many_there_are() -> None:
     """The best of three hundred noisy windows is a lucky one; as it is, most of the others would ask."""
     source, found, asked = random.Random(11), ask(rule(), {}, None, hours=0), 0

@@ -165,6 +165,7 @@ def test_a_clock_that_is_set_back_makes_nothing_old() -> None:
     assert checks(judge(policy, came(0), memory, Z)) == []
 
 
+@pytest.mark.simulated
 def test_false_alarms_stay_below_what_is_stated() -> None:
     """Two thousand weeks at the very edge of what is tolerated, where rows come by chance alone."""
     rng, level = np.random.default_rng(3), 0.01

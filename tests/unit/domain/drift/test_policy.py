@@ -113,6 +113,7 @@ def test_the_verdict_states_the_false_alarms_to_expect(allowed: float, correctio
     assert strict.findings[0].floor > found.findings[0].floor
 
 
+@pytest.mark.simulated
 def test_the_floor_is_what_simulated_noise_exceeds_as_often_as_it_says_or_less() -> None:
     """Also with rare categories and few rows, where Pearson's statistic alarms a hundred times too often."""
     rng, level = np.random.default_rng(7), 1e-3
@@ -240,6 +241,7 @@ def test_a_million_rows_are_no_more_drift_than_a_thousand() -> None:
     assert not found.flagged
 
 
+@pytest.mark.simulated
 def test_a_thousand_features_share_the_false_alarms() -> None:
     rng = np.random.default_rng(5)
     reference = model(1000)
