@@ -99,13 +99,19 @@ def data(status: int, body: bytes, *, exact: bool = False) -> Any:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise BadAnswer(f"status {status} without JSON")
+        raise BadAnswer(f"status {status} without JSON{_words(body)}")
     if found.get("status") != "success":
         raise BadAnswer(f"status {status}: {str(found.get('error', 'no success'))[:200]}")
     for warning in map(str, found.get("warnings") or ()):
         if exact or not warning.startswith(REMARK):
             raise BadAnswer(f"the answer is not whole: {warning[:200]}")
     return found.get("data")
+
+
+def _words(body: bytes) -> str:
+    """What an answer without JSON says, if that is one short line: Mimir without a tenant does so."""
+    text = body[:200].decode(errors="replace").strip()
+    return f": {text}" if text.isprintable() and text and not text.startswith("<") else ""
 
 
 def _headers(source: Source) -> dict[str, str]:
