@@ -132,6 +132,7 @@ MODULES = {
             joined={"prometheus-operator-crds.yaml": PROMETHEUS_OPERATOR},
             on_demand=True,
         ),
+        Module("mimir", ("mimir",), "8 minutes", tags="netgo,stringlabels", on_demand=True),
         Module("versitygw", ("versitygw",), "2 minutes", on_demand=True),
         Module("metrics-server", ("metrics-server",), "2 minutes", on_demand=True),
     )

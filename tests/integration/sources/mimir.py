@@ -65,6 +65,9 @@ def _config(folder: Path, port: int) -> Json:
         "ruler_storage": {"backend": "filesystem", "filesystem": {"dir": f"{folder}/rules"}},
         "compactor": {"data_dir": f"{folder}/compactor", "sharding_ring": ALONE},
         "distributor": {"ring": ALONE},
+        "frontend": {"address": "127.0.0.1"},
+        "query_scheduler": {"ring": ALONE},
+        "ruler": {"ring": ALONE},
         "ingester": {"ring": {**ALONE, "replication_factor": 1, "min_ready_duration": "0s"}},
         "store_gateway": {"sharding_ring": {**ALONE, "replication_factor": 1}},
     }
