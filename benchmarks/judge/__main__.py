@@ -38,21 +38,19 @@ MEASURED = 1000
 def main() -> None:
     """Every figure is a function of the seed: two machines print the same."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.judge", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="40 runs of each case, under half a minute")
-    parser.add_argument("--runs", type=int, default=2000, help="runs of each case")
+    parser.add_argument("--quick", action="store_true", help="40 runs of each case, none more")
+    parser.add_argument("--runs", type=int, help="runs of each case (default: 2000)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one a core")
     parser.add_argument("--into", type=Path, default=RESULTS, help="where the results are kept")
     options = parser.parse_args()
-    options.runs = 40 if options.quick else options.runs
+    options.runs = options.runs or (40 if options.quick else 2000)
     grid = _measured(GRID, RULES, options)
     bursts = _measured(BURST_GRID, BURST_RULES, options)
     promotions = _measured(PROMOTION_GRID, BURST_RULES, options)
     text = "\n".join(
         [
-            f"{options.runs} simulated rollouts of 30 minutes for each case, seed {options.seed}; "
-            f"{MORE} times as many where these leave open whether a healthy version is aborted by Noria in "
-            f"more than {PROMISED:.1%}. *Surely* is the 95 % interval of what is aborted, by Wilson.",
+            _said(options),
             "",
             "## Independent errors",
             "",
@@ -69,6 +67,13 @@ def main() -> None:
     _keep(options.into, text, grid, {**bursts, **promotions})
     others = "\n".join(measures.tables(min(options.runs, MEASURED), options.seed))
     page.write(options.into / "judge.md", page.tables(grid, bursts, promotions) | {"measures": others})
+
+
+def _said(options: argparse.Namespace) -> str:
+    runs = f"{options.runs} simulated rollouts of 30 minutes for each case, seed {options.seed}"
+    open_ = f"whether Noria aborts more than {PROMISED:.1%} of healthy versions"
+    more = "" if options.quick else f"; {MORE} times as many where these leave open {open_}"
+    return f"{runs}{more}. *Surely* is the 95 % interval of what is aborted, by Wilson."
 
 
 def _measured(cases: Sequence[Case], rules: Sequence[Rule], options: argparse.Namespace) -> table.Found:
