@@ -13,6 +13,8 @@ from tests.e2e.kube import Json, Kube
 
 RATE = 200.0
 """Requests a second that a rollout has to live with."""
+LONGEST = 3600.0
+"""Seconds for which a deployment is watched at most."""
 
 
 def address(kube: Kube) -> str:
@@ -50,22 +52,24 @@ def at(kube: Kube, **wanted: int) -> Json:
 
 @contextmanager
 def every_status(kube: Kube, name: str = "tiny") -> Iterator[list[Json]]:
-    """All statuses that a watcher of a deployment sees while the block lasts."""
+    """All statuses that a watcher of a deployment sees while the block lasts; fails where it saw them not to
+    the end.
+    """
     seen: list[Json] = []
-    done = threading.Event()
+    done, last = threading.Event(), threading.Event()
 
     def look(md: Json) -> bool:
         seen.append(md.get("status", {}))
         return done.is_set()
 
-    thread = threading.Thread(
-        target=lambda: kube.at(kube.namespace).until("ModelDeployment", name, look, timeout=600),
-        daemon=True,
-    )
-    thread.start()
+    def watch() -> None:
+        kube.at(kube.namespace).until("ModelDeployment", name, look, timeout=LONGEST)
+        last.set()
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield seen
     finally:
         done.set()
         kube.annotate("ModelDeployment", name, {"e2e/last": "look"})
-        thread.join(timeout=30)
+    assert last.wait(timeout=30), f"the watch of {name} ended before"
