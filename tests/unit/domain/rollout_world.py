@@ -8,9 +8,11 @@ children), and checks after each of these writes what must always be true.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.api.names import record_name
@@ -79,6 +81,13 @@ class World:
         self.plan: Plan | None = None
         self._planned: tuple[tuple[Policy, State, Observed, datetime], Plan] | None = None
         """What was asked of the planner last, and its answer."""
+
+    def fork(self) -> World:
+        """The same a second time."""
+        own = copy(self)
+        for name, value in vars(self).items():
+            setattr(own, name, _copied(value))
+        return own
 
     # -- what happens to it
 
@@ -364,8 +373,33 @@ def users(state: State) -> list[tuple[str, int]]:
     ]
 
 
+def _copied(value: Any) -> Any:
+    """What tests change in place a second time; the rest never changes."""
+    if isinstance(value, dict):
+        return {key: _copied(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_copied(one) for one in value]
+    return set(value) if isinstance(value, set) else value
+
+
+MADE: dict[str, World] = {}
+"""Worlds that many tests begin with, by what was asked for."""
+
+
+def once(make: Callable[..., World], policy: Policy | None, *options: Any) -> World:
+    """A world of its own for each caller, of those that are made once."""
+    asked = f"{make.__name__} {policy} {options}"  # policies have no hash: arguments of a query are a mapping
+    if asked not in MADE:
+        MADE[asked] = make(policy, *options)
+    return MADE[asked].fork()
+
+
 def serving(number: int = 1, policy: Policy | None = None) -> World:
     """A world in which version `number` has all traffic and all its pods."""
+    return once(_served, policy, number)
+
+
+def _served(policy: Policy | None, number: int) -> World:
     world = World(policy)
     world.approve(number)
     world.settle()
@@ -376,6 +410,10 @@ def serving(number: int = 1, policy: Policy | None = None) -> World:
 
 def canary(policy: Policy | None = None) -> World:
     """Version 1 serves, version 2 has the weight of the first step in force."""
+    return once(_begun, policy)
+
+
+def _begun(policy: Policy | None) -> World:
     world = serving(1, policy)
     world.approve(2)
     world.settle()

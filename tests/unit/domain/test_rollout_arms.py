@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.unit.domain.rollout_world import World, revision, seconds, serving
+from tests.unit.domain.rollout_world import World, once, revision, seconds, serving
 
 from noria_operator.domain.analysis import Counted
 from noria_operator.domain.quality import Labels
@@ -25,6 +25,10 @@ ASKED = Policy(replicas=10, experiment=TRIAL, steps=(PolicyStep(10),))
 
 def trial(policy: Policy = ASKED, *, settled: bool = True) -> World:
     """Version 1 serves, and all arms are approved."""
+    return once(_tried, policy, settled)
+
+
+def _tried(policy: Policy, settled: bool) -> World:
     world = serving(1, replace(policy, experiment=None))
     arms = policy.experiment.arms if policy.experiment else ()
     for arm in arms:
