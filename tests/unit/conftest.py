@@ -23,5 +23,5 @@ def pytest_collection_finish() -> None:
     is looked for where it may come to some megabytes.
     """
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(100_000, 50, 1000)
     gc.enable()

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import (
     accuracy_score,
     brier_score_loss,
-    f1_score,
     log_loss,
-    precision_score,
-    recall_score,
+    precision_recall_fscore_support,
     roc_auc_score,
 )
 
@@ -48,8 +46,9 @@ def test_histogram_metrics_equal_scikit_learn(found: list[tuple[int, bool]]) -> 
     assert QUALITY["accuracy"](counted) == pytest.approx(accuracy_score(truth, [s > 0.5 for s in scores]))
     called = [s > 0.5 for s in scores]
     assert QUALITY["brier"](counted) == pytest.approx(brier_score_loss(truth, scores))
-    for metric, theirs in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
-        assert (QUALITY[metric](counted) or 0) == pytest.approx(theirs(truth, called, zero_division=0))
+    theirs = precision_recall_fscore_support(truth, called, average="binary", zero_division=0)
+    for metric, one in zip(("precision", "recall", "f1"), theirs, strict=False):
+        assert (QUALITY[metric](counted) or 0) == pytest.approx(one)
     gap = abs(math.fsum(scores) - sum(truth)) / len(found)
     assert QUALITY["calibration"](counted) == pytest.approx(gap)
 
