@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, Final
 
 import numpy as np
@@ -82,8 +82,7 @@ class Slicing:
     def codes(self, values: Array) -> Codes:
         """A column → the group of each of its values."""
         if not self.numeric:
-            other, texts = self.size - 2, (str(value) for value in values.tolist())
-            return np.array([self._table.get(text, other) for text in texts], dtype=np.int64)
+            return self.codes_of_texts(list(map(str, values.tolist())))
         numbers = values.astype(np.float64)
         if self.bounds:
             found = np.searchsorted(np.array(self.bounds), numbers, side="left").astype(np.int64)
@@ -93,6 +92,10 @@ class Slicing:
                 found[numbers == float(value)] = place
         found[np.isnan(numbers)] = self.size - 1
         return found
+
+    def codes_of_texts(self, texts: Sequence[str]) -> Codes:
+        """The same of a column of texts, without an object for each beside them."""
+        return np.fromiter(map(self._table.get, texts, repeat(self.size - 2)), np.int64, len(texts))
 
     @cached_property
     def _table(self) -> dict[Any, int]:

@@ -41,8 +41,8 @@ class Sliced:
             return
         positive = scores >= 0.5
         for one, start, place in self._each:
-            values = numbers[place] if one.numeric else np.array(texts[place], dtype=object)
-            found = np.bincount(WIDTH * one.codes(values) + positive, minlength=WIDTH * one.size)
+            codes = one.codes(numbers[place]) if one.numeric else one.codes_of_texts(texts[place])
+            found = np.bincount(WIDTH * codes + positive, minlength=WIDTH * one.size)
             counts = vector[start : start + WIDTH * one.size].reshape(one.size, WIDTH)
             counts[:, 0] += found[0::2] + found[1::2]
             counts[:, 1] += found[1::2]
