@@ -1,8 +1,8 @@
 """The request path's side of counting: append now, count later.
 
 In: the arrays of answered requests. Out: a State that is exact as of the last `fold`. Invariant: everything
-runs on the event loop's thread, so nothing is locked; a request costs one append, and what is kept waiting is
-bounded.
+runs on the event loop's thread, so nothing is locked; a request costs one append, and is counted after its
+answer, however large it is; what is kept waiting is bounded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Array = NDArray[Any]
 FOLD_ROWS: Final = 512
 """When so many rows wait it is time to fold, which takes about a third of a millisecond at 20 features."""
 MOST_ROWS: Final = 4 * FOLD_ROWS
-"""Rows that may wait."""
+"""When so many rows wait, no further request joins them before they are folded."""
 
 
 class Recorder:
@@ -46,6 +46,7 @@ class Recorder:
         self._embeds = any(bins.projection is not None for bins in reference.features)
         self._requests = [0] * len(REQUESTS)
         self._malformed = 0
+        self._full = False
         self._waiting = Waiting(reference)
         self._sliced = Sliced(reference.slices, self.state.slices, self._waiting.numbers, self._waiting.texts)
 
@@ -54,12 +55,12 @@ class Recorder:
 
         True when it is time to fold.
         """
+        if self._full:
+            self.fold()
         if self._embeds:
             self._vectors.keep(inputs)
         rows = self._waiting.add(inputs, prediction)
-        if rows >= MOST_ROWS:
-            self.fold()
-            return False
+        self._full = rows >= MOST_ROWS
         return rows >= FOLD_ROWS
 
     def refused(self, status: int) -> None:
@@ -70,6 +71,7 @@ class Recorder:
     def fold(self) -> None:
         """Bring the state up to date."""
         vector = self.state.vector
+        self._full = False
         self._requests[0] += self._waiting.requests
         vector[: len(REQUESTS)] = self._requests
         vector[self.state.malformed] = self._malformed

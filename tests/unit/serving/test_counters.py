@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noria_serving import reference, signature
-from noria_serving.counters.recorder import FOLD_ROWS, Recorder
+from noria_serving.counters.recorder import FOLD_ROWS, MOST_ROWS, Recorder
 from noria_serving.counters.ring import Ring
 from noria_serving.counters.state import State
 from noria_serving.model.loaded import Loaded
@@ -172,9 +172,19 @@ def test_counters_name_what_was_beside_the_bins(loaded_frame: Loaded) -> None:
 
 def test_nothing_waits_beyond_a_bounded_number_of_rows(loaded_frame: Loaded) -> None:
     recorder = Recorder(loaded_frame.reference)
-    for _ in range(3):
+    for _ in range(4):
         recorder.answered(arrays([(0.0, 1, "AA")] * 1000), np.zeros(1000))
     assert recorder.state.vector[recorder.state.predictions] == 3000  # nobody folded: it did so itself
+
+
+def test_no_request_however_large_waits_until_it_is_counted(loaded_frame: Loaded) -> None:
+    recorder = Recorder(loaded_frame.reference)
+    rows = 3 * MOST_ROWS
+    assert recorder.answered(arrays([(0.0, 1, "AA")] * rows), np.zeros(rows))
+    assert recorder.state.vector[recorder.state.predictions] == 0
+    recorder.answered(arrays([(0.0, 1, "AA")]), np.zeros(1))
+    assert recorder.state.vector[recorder.state.predictions] == rows
+    assert counts(recorder)[recorder.state.predictions] == rows + 1
 
 
 def test_versions_beyond_the_limit_are_not_counted_and_the_layout_only_grows(loaded_frame: Loaded) -> None:
