@@ -46,7 +46,21 @@ VARIANTS: dict[str, Json] = {
         "privateHosts": ["mirror.example", "10.0.0.0/8"],
         "signatures": {"trustedKeys": [PUBLIC_KEY, PUBLIC_KEY.rstrip()], "requiredNamespaces": ["prod", "*"]},
         "crds": {"keep": False},
-        "routers": {"gateway": {"enabled": True}},
+        "routers": {
+            "gateway": {
+                "enabled": True,
+                "probes": [
+                    {"name": "public", "gateway": "infra/public", "urls": ["http://envoy.infra:8080"]},
+                    {
+                        "name": "edge",
+                        "gateway": "edge/tls",
+                        "urls": ["https://10.0.0.1:8443", "https://[fd00::1]"],
+                        "host": "edge.example",
+                        "caFrom": {"secretName": "authorities", "key": "ca.crt"},
+                    },
+                ],
+            }
+        },
         "serviceMonitor": {"enabled": True, "labels": {"release": "stack"}},
         "podMonitors": {"enabled": True, "labels": {"release": "stack"}, "interval": "5s"},
         "prometheusRule": {

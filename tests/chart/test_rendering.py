@@ -217,6 +217,21 @@ def test_metric_sources_reach_the_operator_with_their_secrets_as_files() -> None
     assert config.metric_sources["near"].token_file is None
 
 
+def test_probes_of_gateways_reach_the_operator_with_their_authorities_as_files() -> None:
+    pod = pods(objects(VARIANTS["everything"]))[0]
+    container = pod["containers"][0]
+    config = Config.from_env({it["name"]: it.get("value", "noria") for it in container["env"]})
+    (mounted,) = [it["mountPath"] for it in container["volumeMounts"] if it["name"] == "gateways"]
+    (volume,) = [it["projected"] for it in pod["volumes"] if it["name"] == "gateways"]
+    (source,) = volume["sources"]
+    edge = config.gateway_probes["edge", "tls"]
+    assert str(edge.ca_file) == f"{mounted}/{source['secret']['items'][0]['path']}"
+    assert source["secret"]["name"] == "authorities"
+    assert source["secret"]["optional"]
+    assert (edge.urls, edge.host) == (("https://10.0.0.1:8443", "https://[fd00::1]"), "edge.example")
+    assert config.gateway_probes["infra", "public"].urls == ("http://envoy.infra:8080",)
+
+
 def test_without_receivers_nothing_is_mounted_for_them() -> None:
     pod = pods(objects())[0]
     assert "notifications" not in {it["name"] for it in pod["volumes"]}

@@ -15,6 +15,7 @@ from tests.chart.rendering import CHART, PUBLIC_KEY, VARIANTS, helm
 Json = dict[str, Any]
 SCHEMA: Json = json.loads((CHART / "values.schema.json").read_text())
 VALUES: Json = yaml.safe_load((CHART / "values.yaml").read_text())
+PROBE = {"name": "a", "gateway": "b/c", "urls": ["http://c"]}
 FREE = {
     "resources",
     "commonLabels",
@@ -57,6 +58,9 @@ FREE = {
         ),
         ({"metricSources": [{"name": "a"}]}, "metricSources"),
         ({"metricSources": [{"name": "a", "address": "http://p", "token": "t"}]}, "metricSources"),
+        ({"routers": {"gateway": {"probes": [PROBE | {"gateway": "public"}]}}}, "gateway"),
+        ({"routers": {"gateway": {"probes": [PROBE | {"urls": []}]}}}, "urls"),
+        ({"routers": {"gateway": {"probes": [PROBE | {"urls": ["http://c/d"]}]}}}, "urls"),
         ({"prometheusRule": {"objectives": {"availability": 99.9}}}, "availability"),
         ({"prometheusRule": {"objectives": {"availability": "1"}}}, "availability"),
         ({"prometheusRule": {"objectives": {"latencySeconds": "0.3"}}}, "latencySeconds"),
@@ -103,7 +107,7 @@ def test_the_schema_describes_every_key_and_closes_every_object() -> None:
             assert schema["additionalProperties"] is False, path
 
 
-ENTRIES = ("metricSources.", "notifications.", "queryTemplates.")
+ENTRIES = ("metricSources.", "notifications.", "queryTemplates.", "routers.gateway.probes.")
 """Keys of lists' entries."""
 
 

@@ -137,3 +137,30 @@ capabilities:
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{- /* Probes of gateways as the operator reads them: authorities stand in files. */}}
+{{- define "noria.gatewayProbes" -}}
+{{- $probes := list }}
+{{- range . }}
+{{- $probe := omit . "caFrom" }}
+{{- if .caFrom }}
+{{- $probe = set $probe "caFile" (printf "/var/run/noria-gateways/%s/ca" .name) }}
+{{- end }}
+{{- $probes = append $probes $probe }}
+{{- end }}
+{{- toJson $probes }}
+{{- end }}
+
+{{- /* Their Secrets. Optional: one that is missing holds up its probe, not the operator. */}}
+{{- define "noria.gatewaySecrets" -}}
+{{- range .Values.routers.gateway.probes }}
+{{- if .caFrom }}
+- secret:
+    name: {{ .caFrom.secretName }}
+    optional: true
+    items:
+      - key: {{ .caFrom.key }}
+        path: {{ .name }}/ca
+{{- end }}
+{{- end }}
+{{- end }}

@@ -29,7 +29,7 @@ class Capabilities:
     """What a router can do; each field says so in the words of the table."""
 
     any_weight: bool = _says("any weight, whatever the number of pods (else weights are shares of pods)")
-    read_back: bool = _says("tells which weights are in force (else they are assumed after a while)")
+    read_back: bool | str = _says("tells which weights are in force (else they are assumed after a while)")
     by_request: bool = _says("divides requests (else connections)")
     falls_back: bool = _says("sends the share of a version whose pods are gone to the others by itself")
     retries: bool = _says("tries again, at another pod, what never reached one")
@@ -58,6 +58,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     "Envoy": Capabilities(*(True,) * 20, counts="the router"),
     "Gateway": Capabilities(
         any_weight=True,
+        read_back="where the chart's `routers.gateway.probes` names its proxies",
         by_request=True,
         ramp=True,
         mirror=f"100; less where the GatewayClass lists `{PART_OF_COPIES}`",

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.parsing import Remembered
 from noria_operator.domain.chart_values import InvalidEntry
+from noria_operator.domain.gateway_probes import Gateway, Probe, probes_of
 from noria_operator.domain.keys import MASTER_KEY_MIN
 from noria_operator.domain.metric_sources import Source, sources_of
 from noria_operator.domain.notification_targets import Target, targets_of
 from noria_operator.domain.query_templates import Template, templates_of
+from noria_operator.evidence.gateway import GatewayReader
 from noria_operator.evidence.stillness import Stillness
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
@@ -82,6 +84,8 @@ class Config:
     """NORIA_SIGNED_NAMESPACES: comma list of namespaces whose models must be signed; `*` means all."""
     gateway: bool = False
     """NORIA_GATEWAY: `1` where the cluster knows HTTPRoutes of the Gateway API and Noria may write them."""
+    gateway_probes: Mapping[Gateway, Probe] = field(default_factory=dict)
+    """NORIA_GATEWAY_PROBES: JSON list of where the proxies of Gateways may be asked what they act on."""
     evidence_interval: timedelta = timedelta(seconds=1)
     """NORIA_EVIDENCE_INTERVAL: how often routers are read during a rollout."""
     counters_interval: timedelta = timedelta(seconds=15)
@@ -108,6 +112,9 @@ class Config:
             raise ConfigError(
                 f"NORIA_COUNTS_FROM: there is no source {counts_from!r} in NORIA_METRIC_SOURCES"
             )
+        probes = _entries(env, "NORIA_GATEWAY_PROBES", probes_of)
+        if probes and env.get("NORIA_GATEWAY") != "1":
+            raise ConfigError("NORIA_GATEWAY_PROBES is set and NORIA_GATEWAY is not 1")
         return Config(
             namespace=env["NORIA_NAMESPACE"],
             watch_namespaces=_names(env.get("NORIA_WATCH_NAMESPACES", "")),
@@ -123,6 +130,7 @@ class Config:
             trusted_keys=env.get(contract.ENV_TRUSTED_KEYS, ""),
             signed_namespaces=frozenset(_names(env.get("NORIA_SIGNED_NAMESPACES", ""))),
             gateway=env.get("NORIA_GATEWAY", "") == "1",
+            gateway_probes=probes,
             evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
             counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
             notifications=_entries(env, "NORIA_NOTIFICATIONS", targets_of),
@@ -183,6 +191,8 @@ class Context:
     """Whether other objects wait for a pass: what only reports may wait for them."""
     untold: set[Key] = field(default_factory=set)
     """Whose first status was put off."""
+    gateways: GatewayReader = field(default_factory=GatewayReader)
+    """What proxies of gateways act on, where the cluster's admin names them."""
     turns: Turns = field(default_factory=Turns)
     """For what several keys share: whoever finds it missing makes it alone."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))
@@ -195,6 +205,7 @@ class Context:
     async def close(self) -> None:
         """Give up what is being read in the background."""
         await self.queries.close()
+        await self.gateways.close()
         if self.prometheus_counts is not None:
             await self.prometheus_counts.close()
         await self.servers.close()

@@ -134,7 +134,8 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None, told_b
     waits += [AFTER_TROUBLE] if trouble or view.standing.trouble else []
     if not state.verified and view.standing.routers:
         young = bool(state.history) and now - state.history[-1].at < PATIENCE
-        waits.append(view.routing.READ_BACK if young else ctx.config.evidence_interval)
+        soon = view.routing.read_back(ctx, view.obj)
+        waits.append(soon if young else ctx.config.evidence_interval)
     if any(share.draining_since for share in state.traffic):
         waits.append(ctx.config.evidence_interval)
     judged = state.candidate is not None and state.stable is not None

@@ -49,8 +49,7 @@ class Standing:
 class Routing(Protocol):
     """A kind of router."""
 
-    @property
-    def READ_BACK(self) -> timedelta:
+    def read_back(self, ctx: Context, obj: Json) -> timedelta:
         """How soon `in_force` is asked again while new weights are on their way."""
 
     def pace(self, config: Config, policy: Policy) -> timedelta:

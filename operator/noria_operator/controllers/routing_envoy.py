@@ -36,6 +36,11 @@ def pace(config: Config, policy: Policy) -> timedelta:
     return max(config.evidence_interval, UNCOUNTED if asked else CALM)
 
 
+def read_back(_: Context, __: Json) -> timedelta:
+    """Routers are asked themselves."""
+    return READ_BACK
+
+
 async def standing(ctx: Context, obj: Json) -> Standing:
     """By the router's pods."""
     ready = sum(map(router.ready, router.pods(ctx.store, obj["metadata"]["namespace"])))

@@ -3,8 +3,9 @@
 Comes in: a ModelDeployment and its state. Goes out: the HTTPRoute of its name, or the weights in one that a
 user made and names, and a Service of its name that leads to the champion, for clients in the cluster.
 Invariants: a route of a user's is written only as it was read (guarded by resourceVersion); weights are taken
-to be in force only when the gateway's controller accepted the very route that holds them; a gateway that may
-not know how to copy a part of the requests is asked for no copies.
+to be in force only when the gateway's controller accepted the very route that holds them, and never while one
+of its proxies tells of others; a gateway that may not know how to copy a part of the requests is asked for no
+copies.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.types import parse_duration
-from noria_operator.controllers import gateway_class, routing
+from noria_operator.controllers import gateway_class, gateway_proxies, routing
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Standing
 from noria_operator.controllers.serving_pods import pods_of
+from noria_operator.domain.gateway_probes import Outcome, Told
 from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_state import Revision, State
@@ -27,11 +29,13 @@ from noria_operator.domain.rollout_traffic import FULL
 from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.errors import ApiError, NotFound, Terminal
 from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key
-from noria_operator.routers import httproute, pod_service
+from noria_operator.routers import httproute, httproute_probe, pod_service
 
 Json = dict[str, Any]
 
 READ_BACK = timedelta(seconds=1)
+ASKED = timedelta(milliseconds=200)
+"""Where proxies are asked: gateways take new weights within some hundred milliseconds."""
 SETTLE = "5s"
 """Default of `router.gateway.settle`."""
 _DISABLED = Trouble(
@@ -51,6 +55,11 @@ timings = routing.untold
 """`analysis.latency` is refused."""
 
 
+def read_back(ctx: Context, obj: Json) -> timedelta:
+    """By whether there is somebody to ask."""
+    return ASKED if gateway_proxies.probe_of(ctx, obj) else READ_BACK
+
+
 async def standing(ctx: Context, obj: Json) -> Standing:
     """By the status of the route, and by the class of the gateway where copies of a part are asked for."""
     if not ctx.config.gateway:
@@ -60,7 +69,7 @@ async def standing(ctx: Context, obj: Json) -> Standing:
     waits_for = f"no gateway has accepted HTTPRoute {key.name} yet; see kubectl describe httproute {key.name}"
     if found is None:
         return Standing(0, waits_for, None if _is_own(obj) else _missing(key))
-    said = httproute.standing(found)
+    said = httproute.standing(found, whole=_is_own(obj))
     trouble = None
     if said.problem:
         text = f"a gateway refuses HTTPRoute {key.name}: {said.problem}; change the route or its Gateway"
@@ -83,7 +92,7 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
         in_part = any(0 < share.mirror < FULL for share in state.traffic)
         problem = await _no_part_of_copies(ctx, owner) if in_part else ""
         if problem is not None:  # else the route stays as it is until the class can be read
-            await ctx.writer.apply(HTTPROUTE, _own(owner, state, copies=not problem), owner=owner)
+            await ctx.writer.apply(HTTPROUTE, _own(ctx, owner, state, copies=not problem), owner=owner)
         return
     key = _key(owner)
     found = ctx.store.get(key)
@@ -114,13 +123,19 @@ async def active(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping
 
 
 async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:
-    """The weights, once the route with them was accepted and `settle` is over."""
+    """The weights, once the route with them was accepted, and every proxy was seen to act on it, or where
+    that cannot be seen, `settle` is over.
+    """
     key = _key(obj)
     known = ctx.store.get(key)
     if known is None or not httproute.standing(known).served:
         return ()
     if not _holds(ctx, obj, known, state):
         return (InForce(),)
+    weights = dict(_shares(state))
+    told = await gateway_proxies.told(ctx, obj, _own(ctx, obj, state)) if _is_own(obj) else None
+    if told is not None and told.outcome is Outcome.IN_FORCE:
+        return (InForce(state.traffic_version, weights),)
     try:
         found = await ctx.client.get(HTTPROUTE, key.namespace, key.name)
     except NotFound:
@@ -130,7 +145,18 @@ async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] |
     fresh = since is not None and ctx.clock.now() - since < settle
     if fresh or not _holds(ctx, obj, found, state):
         return (InForce(),)
-    return (InForce(state.traffic_version, dict(_shares(state))),)
+    return (_after_settle(state, weights, told),)
+
+
+def _after_settle(state: State, weights: Mapping[str, int], told: Told | None) -> InForce:
+    """What is believed of a gateway that had its time."""
+    if told is None:
+        return InForce(state.traffic_version, weights, assumed=True)
+    if told.outcome is Outcome.BEHIND:
+        return InForce(unread=f"{told.message}; weights wait for them")
+    return InForce(
+        state.traffic_version, weights, assumed=True, unread=f"{told.message}; weights are assumed"
+    )
 
 
 async def _no_part_of_copies(ctx: Context, obj: Json) -> str | None:
@@ -142,21 +168,24 @@ async def _no_part_of_copies(ctx: Context, obj: Json) -> str | None:
 
 def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:
     """Whether this route has the weights of `state`, and every gateway took it as it is."""
-    if not httproute.standing(route).current:
+    if not httproute.standing(route, whole=_is_own(obj)).current:
         return False
     if _is_own(obj):
-        return httproute.says(route, _own(obj, state))
+        return httproute.says(route, _own(ctx, obj, state))
     try:
         return bool(_rewritten(ctx, obj, route, state) == route["spec"].get("rules"))
     except Terminal:
         return False
 
 
-def _own(owner: Json, state: State, *, copies: bool = True) -> Json:
+def _own(ctx: Context, owner: Json, state: State, *, copies: bool = True) -> Json:
     """The route of the deployment's name. Copies go to one version at most: the challenger."""
     copied = [(share.target.name, share.mirror) for share in state.traffic if share.mirror and copies]
     matched = {share.target.name: share.match for share in state.traffic if share.match}
-    return httproute.own_route(owner, _shares(state), copied=copied, matched=matched)
+    route = httproute.own_route(owner, _shares(state), copied=copied, matched=matched)
+    if gateway_proxies.probe_of(ctx, owner) is None:
+        return route
+    return httproute_probe.probed(route, uid=owner["metadata"]["uid"], version=state.traffic_version)
 
 
 def _rewritten(ctx: Context, owner: Json, route: Json, state: State) -> list[Json]:

@@ -39,6 +39,11 @@ active = timings = routing.untold
 """Pods finish what they have after they were told to end; `analysis.latency` is refused."""
 
 
+def read_back(_: Context, __: Json) -> timedelta:
+    """Nobody is asked but the clock."""
+    return READ_BACK
+
+
 async def standing(_: Context, __: Json) -> Standing:
     """Every node has the only router that there is."""
     return Standing(1)
@@ -62,7 +67,7 @@ async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] |
     if found["spec"].get("selector") != wanted or not settled:
         return (InForce(),)
     weights = {share.target.name: share.weight for share in state.traffic}
-    return (InForce(state.traffic_version, weights),)
+    return (InForce(state.traffic_version, weights, assumed=True),)
 
 
 def _selected(ctx: Context, owner: Json, state: State) -> dict[str, str]:

@@ -8,7 +8,7 @@ next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,6 +33,7 @@ _UNCOUNTED = (
     "of Noria's; every rollout holds until noria.dev/promote-full; add analysis.queries or take router.type "
     "Envoy to have them judged"
 )
+_VERIFIABLE = "Verifiable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +69,30 @@ class Report:
     access: Condition | None = None
 
 
-def conditions(report: Report) -> list[Condition]:
+def conditions(report: Report, before: Sequence[Mapping[str, Any]] = ()) -> list[Condition]:
     """Ready, Reconciling, Stalled, Servable, UpToDate; AccessReady where not everybody may call; Judgeable
-    where rollouts cannot be judged."""
+    where rollouts cannot be judged; Verifiable where routers that may be asked did not tell. `before` are
+    those of the status before."""
     servable = _servable(report)
     ready = Condition("Ready", servable.status, servable.reason, servable.message)
     found = [ready, _reconciling(report), _stalled(report), servable, _up_to_date(report)]
     found += [report.access] if report.access else []
+    found += _unverifiable(report.observed, before)
     return [*found, Condition("Judgeable", False, "NoCounts", _UNCOUNTED)] if report.uncounted else found
 
 
 def status(report: Report, before: Mapping[str, Any], *, generation: int, now: datetime) -> Json:
     """The whole status in its wire form."""
     merged = merge_conditions(
-        before.get("conditions", ()), conditions(report), now=now, generation=generation
+        before.get("conditions", ()),
+        conditions(report, before.get("conditions", ())),
+        now=now,
+        generation=generation,
     )
     message = report.trouble.message if report.trouble else report.plan.message
     return ModelDeploymentStatus(
         **status_fields(
             report.plan.state,
-            read_back=report.policy.read_back,
             realised=realised(report.plan.state, report.observed.ready) if report.policy.by_pods else None,
         ),
         phase=DeploymentPhase(report.plan.phase.value),
@@ -99,6 +104,21 @@ def status(report: Report, before: Mapping[str, Any], *, generation: int, now: d
         message=clip(message),
         conditions=[WireCondition.model_validate(one) for one in merged],
     ).to_json()
+
+
+def _unverifiable(observed: Observed, before: Sequence[Mapping[str, Any]]) -> list[Condition]:
+    """As it was where nobody was asked since: routers are asked only while something is under way."""
+    if observed.in_force is None:
+        return [
+            Condition(_VERIFIABLE, False, one["reason"], one.get("message", ""))
+            for one in before
+            if one["type"] == _VERIFIABLE
+        ]
+    unread = next((one for one in observed.in_force if one.unread), None)
+    if unread is None:
+        return []
+    reason = "RoutersUnread" if unread.assumed else "RoutersBehind"
+    return [Condition(_VERIFIABLE, False, reason, clip(unread.unread))]
 
 
 def _servable(report: Report) -> Condition:

@@ -28,10 +28,16 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """What one router acts on: the traffic's version in its configuration, and the weights by cluster."""
+    """What one router acts on: the traffic's version in its configuration, and the weights by cluster.
+
+    `assumed` is that nobody saw it act so, `unread` why it could not be asked or what it acts on instead,
+    where it was asked.
+    """
 
     version: int = 0
     weights: Mapping[str, int] = field(default_factory=dict)
+    assumed: bool = False
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)

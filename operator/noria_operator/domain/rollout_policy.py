@@ -103,8 +103,6 @@ class Policy:
     several have some."""
     counted: bool = True
     """Somebody counts the errors of versions; else queries alone can judge them."""
-    read_back: bool = True
-    """Routers tell which weights are in force; else they are assumed to be after a while."""
     experiment: Experiment | None = None
     rivals: int = 1
     """Challengers that share the false alarms and the false passes; more than one in an experiment alone."""

@@ -57,7 +57,6 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         retry_delay=strategy.retry.delay if strategy.retry else timedelta(),
         by_pods=not able.any_weight,
         counted=able.counts == "the router" or spec.server.runtime == "noria",
-        read_back=able.read_back,
         experiment=_experiment(strategy.experiment) if strategy.experiment else None,
     )
 

@@ -73,8 +73,8 @@ class Reach:
 @dataclass(frozen=True, slots=True)
 class Share:
     """How requests get to a revision: what is wanted, and whether every ready router was seen to act on
-    it, or, where routers cannot be asked (`Policy.read_back`), is taken to. `draining_since` is when its last
-    requests began to be waited for.
+    it, or, where one cannot be asked, is taken to (`assumed`). `draining_since` is when its last requests
+    began to be waited for.
     """
 
     target: Revision
@@ -85,6 +85,8 @@ class Share:
     draining_since: datetime | None = None
     ranges: Ranges = ()
     """Percents of users that it has, where they are divided; empty: as `rollout_ranges` says."""
+    assumed: bool = False
+    """Only of what is `verified`: nobody saw it."""
 
     @property
     def reach(self) -> Reach:

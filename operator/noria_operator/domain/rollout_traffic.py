@@ -2,7 +2,7 @@
 
 Comes in: weights, ready pods and what routers have in force. Goes out: replicas, weights, verified flags.
 Invariants: weights are integers of 0..100 with sum 100; a version gets weight only up to what its ready pods
-can carry; `verified` is true only for weights that every ready router was seen to act on.
+can carry; `verified` is true only for weights that every ready router was seen, or is assumed, to act on.
 """
 
 from __future__ import annotations
@@ -106,11 +106,13 @@ def shift(policy: Policy, observed: Observed, state: State, reach: Reach = NOTHI
     ranges = {one.target: one.ranges for one in state.traffic}
     changed = any(reach != before.get(target, NOTHING) for target, reach in reaches.items())
     still = state.verified and not changed
+    assumed = still and any(share.assumed for share in state.traffic)
     traffic = tuple(
         Share(
             *(target, reach.weight, still, reach.mirror, reach.match),
             draining_since=drained.get(target),
             ranges=ranges.get(target, ()),
+            assumed=assumed,
         )
         for target, reach in reaches.items()
     )
@@ -196,9 +198,11 @@ def verify(state: State, in_force: tuple[InForce, ...] | None) -> State:
         and {name: weight for name, weight in one.weights.items() if weight} == wanted
         for one in in_force
     )
-    if all(share.verified == seen for share in state.traffic):
+    assumed = seen and any(one.assumed for one in in_force)
+    if all((share.verified, share.assumed) == (seen, assumed) for share in state.traffic):
         return state
-    return replace(state, traffic=tuple(replace(share, verified=seen) for share in state.traffic))
+    traffic = tuple(replace(share, verified=seen, assumed=assumed) for share in state.traffic)
+    return replace(state, traffic=traffic)
 
 
 def forget(state: State, active: Mapping[str, int] | None, now: datetime) -> State:

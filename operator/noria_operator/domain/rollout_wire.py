@@ -69,6 +69,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
                 tuple((header.name, header.value) for header in one.match or ()),
                 one.draining_since,
                 _ranges(one.ranges or ""),
+                bool(one.assumed),
             )
             for one in status.traffic
         ),
@@ -98,12 +99,10 @@ def state_of(status: ModelDeploymentStatus) -> State:
     )
 
 
-def status_fields(
-    state: State, *, read_back: bool = True, realised: Mapping[str, int] | None = None
-) -> dict[str, Any]:
+def status_fields(state: State, *, realised: Mapping[str, int] | None = None) -> dict[str, Any]:
     """The part of `ModelDeploymentStatus` that the state stands for, as keyword arguments of that model.
 
-    `read_back` and `realised` (percent by revision) are what the router can tell, and what weights come to.
+    `realised` (percent by revision) is what weights come to.
     """
     candidate, previous, step, undo = state.candidate, state.previous, state.step, state.undo
     return {
@@ -121,8 +120,8 @@ def status_fields(
             TrafficStatus(
                 **_served(one.target),
                 weight=one.weight,
-                verified=one.verified and read_back,
-                assumed=(one.verified and not read_back) or None,
+                verified=one.verified and not one.assumed,
+                assumed=(one.verified and one.assumed) or None,
                 realised=(realised or {}).get(one.target.name),
                 draining_since=one.draining_since,
                 mirror=one.mirror or None,

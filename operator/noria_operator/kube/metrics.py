@@ -72,6 +72,12 @@ RETRAIN_DECISIONS = Counter(
     "Observe or Error.",
     ("reason", "decision"),
 )
+GATEWAY_PROBES = Counter(
+    "noria_gateway_probes",
+    "Times that the proxies of a gateway were asked which weights they act on, by probe of the chart's "
+    "values and what they told: in_force, behind (one acts on older ones), unread (one could not be asked).",
+    ("probe", "outcome"),
+)
 NOTIFICATION_ATTEMPTS = Counter(
     "noria_notification_attempts",
     "Attempts to send a notification, by target of the chart's values and outcome: sent, failed.",

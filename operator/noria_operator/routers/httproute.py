@@ -25,6 +25,8 @@ NOBODY: Mapping[str, Headers] = MappingProxyType({})
 
 GROUP = "gateway.networking.k8s.io"
 HUNDRED = 100
+PARTIAL = "PartiallyInvalid"
+"""The condition of a route some of whose rules a gateway leaves out."""
 
 
 class Unusable(Exception):
@@ -132,8 +134,10 @@ def rewritten(route: Json, mine: Collection[str], shares: Shares) -> list[Json]:
     return rules
 
 
-def standing(route: Json) -> Standing:
-    """What status says; parents that nobody reports on are not waited for as long as one is reported on."""
+def standing(route: Json, *, whole: bool = False) -> Standing:
+    """What status says; parents that nobody reports on are not waited for as long as one is reported on.
+    `whole`: a route of which rules were left out is refused.
+    """
     generation = route["metadata"].get("generation")
     reports = [one for one in _reports(route) if one]
     accepted = [one.get("Accepted", {}).get("status") == "True" for one in reports]
@@ -142,13 +146,14 @@ def standing(route: Json) -> Standing:
         for one in reports
         for kind in ("Accepted", "ResolvedRefs")
     )
+    wrong = {"Accepted": "False", "ResolvedRefs": "False"} | ({PARTIAL: "True"} if whole else {})
     refusals = [
-        f"{kind} is False: {one[kind].get('reason')}: {one[kind].get('message')}"
+        f"{kind} is {status}: {one[kind].get('reason')}: {one[kind].get('message')}"
         for one in reports
-        for kind in ("Accepted", "ResolvedRefs")
-        if one.get(kind, {}).get("status") == "False" and one[kind].get("observedGeneration") == generation
+        for kind, status in wrong.items()
+        if one.get(kind, {}).get("status") == status and one[kind].get("observedGeneration") == generation
     ]
-    return Standing(any(accepted), current, refusals[0] if refusals else "")
+    return Standing(any(accepted), current and not refusals, refusals[0] if refusals else "")
 
 
 def written_at(obj: Json, manager: str) -> datetime | None:

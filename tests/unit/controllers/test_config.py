@@ -61,6 +61,8 @@ def test_pods_are_told_that_nothing_is_set_so_that_no_config_map_says_another() 
         ("NORIA_QUERY_TEMPLATES", '[{"name": "up", "query": "up", "source": "gone"}]'),
         ("NORIA_METRIC_SOURCES", '[{"name": "p"}]'),
         ("NORIA_COUNTS_FROM", "gone"),
+        ("NORIA_GATEWAY_PROBES", '[{"name": "p"}]'),
+        ("NORIA_GATEWAY_PROBES", '[{"name": "p", "gateway": "a/b", "urls": ["http://c"]}]'),
         ("NORIA_EVIDENCE_INTERVAL", "soon"),
         ("NORIA_EVIDENCE_INTERVAL", "s"),
         ("NORIA_COUNTERS_INTERVAL", "15"),

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from copy import copy
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from tests.unit.controllers.routing_world import GATEWAY, MINE, STEPS, World, canary
 from tests.unit.controllers.serving_api import (
     KEY,
     NAME,
     NAMESPACE,
-    Routers,
-    ServingApi,
     approve,
-    claim,
-    cluster,
     edit,
     say,
-    started,
 )
-from tests.unit.controllers.training_api import as_sent
 
 from noria_operator.api.routers import PART_OF_COPIES
 from noria_operator.controllers import modeldeployment
-from noria_operator.controllers.context import Context
-from noria_operator.domain.training_times import stamp
 from noria_operator.domain.verdict import Counts
-from noria_operator.evidence.server import CounterReader
-from noria_operator.evidence.stillness import Stillness
-from noria_operator.kube.errors import Conflict, Forbidden, Unavailable
+from noria_operator.kube.errors import Forbidden, Unavailable
 from noria_operator.kube.kinds import (
     DEPLOYMENT,
     GATEWAYCLASS,
@@ -46,164 +34,6 @@ from noria_operator.kube.kinds import (
 from noria_operator.kube.kinds import GATEWAY as GATEWAY_KIND
 
 Json = dict[str, Any]
-STEPS = {"steps": [{"weight": 20, "duration": "1h"}]}
-GATEWAY = {"type": "Gateway", "gateway": {"name": "public"}}
-MINE = {"type": "Gateway", "gateway": {"route": "mine"}}
-QUIET = 6
-"""Passes without a write after which none follows: a minute, twice what anything here waits for."""
-
-
-@dataclass
-class RoutingApi(ServingApi):
-    """An API server that notes when a manager wrote, and a gateway that takes what it is given."""
-
-    accepts: bool = True
-
-    def write(self, verb: str, key: Key, obj: Json) -> Json:
-        if key.kind in (HTTPROUTE, SERVICE) and verb != "status":
-            self._stamp(key, obj)
-        return super().write(verb, key, obj)
-
-    async def apply(self, kind: Kind, namespace: str, body: Json, **options: Any) -> Json:
-        """A selector that is applied loses the labels that it no longer names."""
-        key = Key(kind, namespace, body["metadata"]["name"])
-        stored = self.objects.get(key)
-        if kind == SERVICE and stored is not None and stored["spec"]["selector"] != body["spec"]["selector"]:
-            return self.write("apply", key, as_sent({**stored, "spec": body["spec"]}))
-        return await super().apply(kind, namespace, body, **options)
-
-    async def merge(self, kind: Kind, namespace: str, name: str, body: Json) -> Json:
-        key = Key(kind, namespace, name)
-        found = await self.get(kind, namespace, name)
-        if body["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
-            raise Conflict(409, "Conflict", name)
-        return self.write("merge", key, found | {"spec": found["spec"] | body["spec"]})
-
-    def _stamp(self, key: Key, obj: Json) -> None:
-        meta = obj["metadata"]
-        meta["managedFields"] = [{"manager": "noria", "time": stamp(self.clock.now())}]
-        if key.kind == HTTPROUTE:
-            meta["generation"] = meta.get("generation", 1) + 1
-
-    def serve(self) -> None:
-        """Pods run; the gateway looks at every route."""
-        self.run_pods()
-        for route in self.all(HTTPROUTE):
-            status = "True" if self.accepts else "False"
-            said = {"status": status, "observedGeneration": route["metadata"]["generation"], "reason": "Why"}
-            kinds = ("Accepted", "ResolvedRefs")
-            conditions = [{"type": kind, "message": "not allowed", **said} for kind in kinds]
-            parents = [
-                {"parentRef": parent, "conditions": conditions} for parent in route["spec"]["parentRefs"]
-            ]
-            if route.get("status") != {"parents": parents}:
-                self.put(HTTPROUTE, {**route, "status": {"parents": parents}})
-
-
-@dataclass
-class Servers:
-    """What model servers counted."""
-
-    counted: dict[str, Counts]
-    silent: bool = False
-    """Nobody answers."""
-
-    async def answered(self, pods: list[Json]) -> dict[str, Counts]:
-        if self.silent:
-            return {}
-        return {
-            pod["metadata"]["uid"]: self.counted.get(pod["metadata"]["labels"]["noria.dev/version"], Counts())
-            for pod in pods
-        }
-
-
-class World:
-    def __init__(self, folder: Path, **spec: Any) -> None:
-        found = cluster(**spec)
-        self.api = RoutingApi(clock=found.clock, objects=found.objects, version=found.version)
-        self.folder = folder
-        self.servers = Servers({})
-        self.stillness = Stillness()
-        claim(self.api, "ReadWriteMany")
-
-    def fork(self, folder: Path) -> World:
-        """The same a second time."""
-        own = copy(self)
-        own.api, own.folder, own.servers = self.api.fork(), folder, Servers(dict(self.servers.counted))
-        own.stillness = Stillness()
-        return own
-
-    def operator(self, **config: Any) -> Context:
-        ctx = started(self.api, Routers(self.api), self.folder, **{"gateway": True, **config})
-        return replace(ctx, servers=cast(CounterReader, self.servers), stillness=self.stillness)
-
-    async def once(self, **config: Any) -> timedelta | None:
-        return (await modeldeployment.reconcile(self.operator(**config), KEY)).after
-
-    async def settle(self, *, seconds: float = 10, passes: int = 20, **config: Any) -> None:
-        """Until nothing is written any more, though time goes on."""
-        quiet = 0
-        for _ in range(passes):
-            before = self.api.version
-            await self.once(**config)
-            quiet = quiet + 1 if self.api.version == before else 0
-            self.api.serve()
-            self.api.clock.time += timedelta(seconds=seconds)
-            if quiet == QUIET:
-                return
-
-    @property
-    def status(self) -> Json:
-        return self.api.status
-
-    def condition(self, kind: str) -> tuple[str, str, str]:
-        found = next(one for one in self.status["conditions"] if one["type"] == kind)
-        return found["status"], found["reason"], found["message"]
-
-    def route(self, name: str = NAME) -> Json:
-        return self.api.objects[Key(HTTPROUTE, NAMESPACE, name)]
-
-    def backends(self, name: str = NAME) -> list[list[tuple[str, int]]]:
-        rules = self.route(name)["spec"]["rules"]
-        return [[(one["name"], one["weight"]) for one in rule["backendRefs"]] for rule in rules]
-
-    def selected(self) -> str:
-        """The version that the Service of the deployment's name leads to; empty for all of them."""
-        service = self.api.objects[Key(SERVICE, NAMESPACE, NAME)]
-        return str(service["spec"]["selector"].get("noria.dev/version", ""))
-
-    def names(self) -> list[str]:
-        return [one["name"] for one in self.status["traffic"]]
-
-
-BEGUN: dict[str, World] = {}
-"""Canaries that were made, by what was asked for."""
-
-
-async def canary(folder: Path, router: Json, **spec: Any) -> World:
-    """Version 2 beside version 1, at the weight of its step."""
-    asked = json.dumps([router, spec])
-    if asked not in BEGUN:
-        BEGUN[asked] = await made(folder, router, **spec)
-    return BEGUN[asked].fork(folder)
-
-
-async def made(folder: Path, router: Json, **spec: Any) -> World:
-    world = World(folder, router=router, replicas=2, strategy=STEPS, **spec)
-    if router is MINE:
-        mine = {"name": NAME, "port": 80, "weight": 100}
-        meta = {"name": "mine", "namespace": NAMESPACE, "uid": "r", "generation": 1}
-        rules = [{"matches": ["m"], "backendRefs": [{"name": "legacy", "port": 80, "weight": 300}, mine]}]
-        spec_ = {"parentRefs": [{"name": "public"}], "rules": rules}
-        kind = {"apiVersion": HTTPROUTE.api_version, "kind": HTTPROUTE.kind}
-        world.api.put(HTTPROUTE, {**kind, "metadata": meta, "spec": spec_})
-    approve(world.api, 1)
-    await world.settle()
-    assert world.status["phase"] == "Healthy"
-    approve(world.api, 2)
-    await world.settle()
-    assert [one["weight"] for one in world.status["traffic"]] == [80, 20]
-    return world
 
 
 async def test_a_canary_goes_by_the_weights_of_an_httproute(tmp_path: Path) -> None:

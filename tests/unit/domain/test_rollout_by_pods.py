@@ -64,9 +64,9 @@ def test_a_former_version_goes_as_soon_as_the_next_one_starts() -> None:
 
 
 def test_what_is_assumed_is_not_called_verified_and_survives_being_written() -> None:
-    state = State(stable=revision(1), traffic=(Share(revision(1), 100, verified=True),))
-    written = ModelDeploymentStatus(**status_fields(state, read_back=False))
-    assert [(one.verified, one.assumed) for one in written.traffic] == [(False, True)]
-    assert state_of(written) == state
-    read = ModelDeploymentStatus(**status_fields(state))
-    assert [(one.verified, one.assumed) for one in read.traffic] == [(True, None)]
+    for assumed, told in ((True, (False, True)), (False, (True, None))):
+        share = Share(revision(1), 100, verified=True, assumed=assumed)
+        state = State(stable=revision(1), traffic=(share,))
+        written = ModelDeploymentStatus(**status_fields(state))
+        assert [(one.verified, one.assumed) for one in written.traffic] == [told]
+        assert state_of(written) == state
