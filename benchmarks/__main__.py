@@ -1,4 +1,4 @@
-"""`python -m benchmarks [operator|rollout|aborts]`: run one benchmark, or all, and print their tables."""
+"""`python -m benchmarks [operator|rollout|aborts|gateway]`: run one benchmark, or all, and print tables."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-from benchmarks import operator_scale, report, rollout_aborts, rollout_latency
+from benchmarks import gateway_steps, operator_scale, report, rollout_aborts, rollout_latency
 
 BENCHMARKS: dict[str, tuple[str, Callable[[int], Awaitable[Sequence[report.Row]]]]] = {
     "operator": ("The operator on an API server with simulated nodes", operator_scale.measure),
     "rollout": ("A weight change on the local cluster", rollout_latency.measure),
     "aborts": ("A bad challenger on a local cluster of its own", rollout_aborts.measure),
+    "gateway": ("Steps of a rollout behind a gateway", gateway_steps.measure),
 }
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.gateway import PublicGateway, gateway
+from tests.contour import PublicGateway
+from tests.e2e.gateway import NAME, NAMESPACE, gateway
 from tests.e2e.kube import Kube
 from tests.e2e.routed import ABLE, Routed, behind
 from tools.cluster.layout import CHECKOUT, binary
@@ -161,9 +162,11 @@ def public(
     images: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[PublicGateway]:
-    """A gateway of the cluster, which Noria was told of."""
+    """A gateway of the cluster, which Noria was told of, and where its proxies may be asked."""
     with gateway(kubectl, tmp_path_factory.mktemp("gateway")) as found:
-        install(helm, images, "--reuse-values", "--set", "routers.gateway.enabled=true")
+        probe = {"name": "public", "gateway": f"{NAMESPACE}/{NAME}", "urls": found.own_urls}
+        told = {"enabled": True, "probes": [probe]}
+        install(helm, images, "--reuse-values", "--set-json", f"routers.gateway={json.dumps(told)}")
         yield found
 
 

@@ -18,8 +18,9 @@ from types import MappingProxyType
 import aiohttp
 import httpx
 from scipy.stats import chisquare
+from tests.contour import PublicGateway
 from tests.e2e import disturbances
-from tests.e2e.gateway import NAME, NAMESPACE, PublicGateway
+from tests.e2e.gateway import NAME, NAMESPACE
 from tests.e2e.kube import Json, Kube, condition, phase
 from tests.e2e.load import CONNECTIONS, REQUEST, Load
 from tests.e2e.manifests import model_deployment
@@ -31,12 +32,16 @@ from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT
 NONE: Mapping[str, str] = MappingProxyType({})
 ABLE: Mapping[str, Capabilities] = {
     **CAPABILITIES,
-    # Only weights are written into a route of the user's.
-    "Route": replace(CAPABILITIES["Gateway"], mirror=False, match=False, hosts=False, timeout=False),
+    # Only weights are written into a route of the user's, and of those nobody is asked.
+    "Route": replace(
+        CAPABILITIES["Gateway"], read_back=False, mirror=False, match=False, hosts=False, timeout=False
+    ),
 }
 """What each of the routers here can do: a route of the user's is of type Gateway, with less."""
-SETTLE = "1s"
-"""How long weights of a gateway take to be in force on this machine, at most."""
+SETTLE = {"Route": "1s", "Gateway": "1m"}
+"""How long weights of a gateway take to be in force on this machine, at most; nobody waits so long where its
+proxies are asked.
+"""
 CANARY: Json = {"weight": 20, "pause": True}
 RARE = 1e-4
 """A sample that right shares give more rarely than this is taken to have wrong ones."""
@@ -234,7 +239,7 @@ def behind(kind: str, kube: Kube, public: Callable[[], PublicGateway], **more: i
             host = f"{kind.lower()}.example"
             routed.gateway = public()
             routed.url, routed.headers = f"{routed.gateway.url}/v2/models/tiny/infer", {"Host": host}
-            routed.router = {"type": "Gateway", "gateway": {"settle": SETTLE}}
+            routed.router = {"type": "Gateway", "gateway": {"settle": SETTLE[kind]}}
             if kind == "Gateway":
                 routed.hosts = (host,)
                 routed.router["gateway"] |= {"name": NAME, "namespace": NAMESPACE}

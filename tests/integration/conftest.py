@@ -29,7 +29,7 @@ CRD = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomRes
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The admin kubeconfig of a control plane of our own with Noria's CRDs."""
     with control_plane(tmp_path_factory.mktemp("control-plane")) as path:
-        asyncio.run(_install(path))
+        asyncio.run(prepare(path))
         yield path
 
 
@@ -49,7 +49,7 @@ def config(cluster: Cluster, tmp_path: Path) -> Config:
     return cluster.config(master_key_file=key)
 
 
-async def _install(path: Path) -> None:
+async def prepare(path: Path) -> None:
     """Noria's own kinds."""
     files = sorted((ROOT / "crds").glob("*.yaml"))
     documents = [document for file in files for document in yaml.safe_load_all(file.read_text())]

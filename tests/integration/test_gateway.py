@@ -23,7 +23,7 @@ from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Config
 from noria_operator.kube.client import Client
 from noria_operator.kube.errors import ApiError
-from noria_operator.kube.kinds import GATEWAY, GATEWAYCLASS, HTTPROUTE, Json
+from noria_operator.kube.kinds import GATEWAY, GATEWAYCLASS, HTTPROUTE, Json, Kind
 
 PLAYER = "example.com/played"
 
@@ -33,7 +33,17 @@ async def install_gateways(client: Client) -> None:
     binaries.ensure("contour")
     documents = yaml.safe_load_all(binary("gateway-api.yaml").read_text())
     crds = [document for document in documents if document and document["kind"] == CRD.kind]
-    await install(client, crds, (HTTPROUTE, GATEWAY, GATEWAYCLASS))
+    await install(client, crds, [_kind(crd["spec"], version) for crd in crds for version in served(crd)])
+
+
+def served(crd: Json) -> list[str]:
+    """Contour begins only where it finds all of its kinds, in each version."""
+    return [version["name"] for version in crd["spec"]["versions"] if version["served"]]
+
+
+def _kind(spec: Json, version: str) -> Kind:
+    named = spec["names"]
+    return Kind(spec["group"], version, named["plural"], named["kind"], spec["scope"] == "Namespaced")
 
 
 async def say_features(cluster: Cluster, *features: str) -> None:
