@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -193,6 +193,8 @@ class Context:
     """Whose first status was put off."""
     gateways: GatewayReader = field(default_factory=GatewayReader)
     """What proxies of gateways act on, where the cluster's admin names them."""
+    classes: dict[tuple[str, str], tuple[datetime, str]] = field(default_factory=dict)
+    """What `gateway_class` found of Gateways a moment ago, and when."""
     turns: Turns = field(default_factory=Turns)
     """For what several keys share: whoever finds it missing makes it alone."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))

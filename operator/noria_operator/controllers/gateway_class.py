@@ -7,6 +7,7 @@ requests, or nothing. Invariant: what a class does not say, it is not taken to d
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from noria_operator.api.routers import PART_OF_COPIES
@@ -17,12 +18,30 @@ from noria_operator.kube.kinds import GATEWAY, GATEWAYCLASS
 Json = dict[str, Any]
 
 
+FRESH = timedelta(seconds=1)
+"""For which an answer stands: a pass asks twice, and so do all who share a Gateway."""
+MOST = 256
+"""Gateways remembered; the oldest go first."""
+
+
 async def no_part_of_copies(ctx: Context, obj: Json) -> str:
     """Why not, in a sentence that says what to do; empty where a part can be copied. Raises ApiError where
     the API server gave no answer to that.
     """
-    gateway, advice = obj["spec"]["router"]["gateway"], "write mirror: 100 or leave it out"
-    namespace, name = gateway.get("namespace", obj["metadata"]["namespace"]), gateway["name"]
+    gateway, now = obj["spec"]["router"]["gateway"], ctx.clock.now()
+    named = gateway.get("namespace", obj["metadata"]["namespace"]), gateway["name"]
+    async with ctx.turns(f"class of Gateway {'/'.join(named)}"):
+        known = ctx.classes.get(named)
+        if known is None or now - known[0] >= FRESH:
+            ctx.classes.pop(named, None)
+            known = ctx.classes[named] = (now, await _no_part_of_copies(ctx, *named))
+            if len(ctx.classes) > MOST:
+                del ctx.classes[next(iter(ctx.classes))]
+    return known[1]
+
+
+async def _no_part_of_copies(ctx: Context, namespace: str, name: str) -> str:
+    advice = "write mirror: 100 or leave it out"
     try:
         found = await ctx.client.get(GATEWAY, namespace, name)
         of = found["spec"]["gatewayClassName"]

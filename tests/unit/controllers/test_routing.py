@@ -158,6 +158,26 @@ async def test_an_api_server_that_does_not_answer_ends_no_copies_and_holds_no_ab
     assert "filters" not in world.route()["spec"]["rules"][0]
 
 
+async def test_a_pass_asks_once_what_the_class_of_the_gateway_can_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, router=GATEWAY, strategy=PART)
+    gateway_class(world, {"name": PART_OF_COPIES})
+    for number in (1, 2):
+        approve(world.api, number)
+        await world.settle()
+    get, asked = world.api.get, []
+
+    async def answers(kind: Kind, namespace: str, name: str) -> Json:
+        asked.append(kind)
+        return await get(kind, namespace, name)
+
+    monkeypatch.setattr(world.api, "get", answers)
+    await world.once()
+    assert [kind for kind in asked if kind != HTTPROUTE] == [GATEWAY_KIND, GATEWAYCLASS]
+    assert world.route()["spec"]["rules"][0]["filters"]
+
+
 async def test_an_abort_of_copies_that_nobody_makes_is_not_held_up(tmp_path: Path) -> None:
     world = World(tmp_path, router=GATEWAY, strategy=PART)
     gateway_class(world)
