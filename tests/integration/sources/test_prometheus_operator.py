@@ -1,7 +1,10 @@
-"""The real Prometheus operator takes all that the chart gives it, and writes it down for Prometheus."""
+"""The real Prometheus operator and what the chart gives it: all of it is taken, and a Prometheus that runs as
+it says tells the counts of pods that look as Noria makes them.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import gzip
@@ -10,20 +13,30 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
 from tests.chart.rendering import objects
+from tests.integration import kubelet
 from tests.integration.conftest import install
-from tests.integration.running import Cluster, eventually
+from tests.integration.running import NAMESPACE, Cluster, eventually
+from tests.integration.scraping import Prometheus
+from tests.integration.sources.counted import DELAY, PLACE, Pod, asked, scraped, settled
 from tests.sockets import free_port, until_it_answers
 from tools.cluster import binaries
 from tools.cluster.layout import binary
 
-from noria_operator.kube.errors import NotFound
-from noria_operator.kube.kinds import SECRET, Json, Kind
+from noria_operator.domain.metric_sources import Source
+from noria_operator.domain.rollout_state import Revision
+from noria_operator.domain.serving_children import pod_labels
+from noria_operator.kube.client import Client
+from noria_operator.kube.errors import Forbidden, NotFound
+from noria_operator.kube.kinds import POD, SECRET, Json, Kind
+from noria_serving.contract import COUNTS_PATH
+from noria_serving.model.loaded import Loaded
 
 pytestmark = pytest.mark.extended
 
@@ -33,6 +46,7 @@ MONITORING = {
     kind: Kind(GROUP, "v1", f"{kind.lower()}s", kind)
     for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule")
 }
+REVISION = Revision("late-1", "0123456789", "late-1-012345")
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
 VALUES = {
     "serviceMonitor": {"enabled": True},
@@ -161,3 +175,56 @@ async def test_the_prometheus_operator_takes_all_that_the_chart_makes(
     for name, endpoint in expected.items():
         for field, key in (("path", "metrics_path"), ("interval", "scrape_interval"), ("params", "params")):
             assert jobs[name].get(key) == endpoint.get(field), (name, key)
+
+
+async def test_a_prometheus_of_that_operator_tells_the_counts_of_noria_s_pods(
+    cluster: Cluster, watched: str, kubeconfig: Path, loaded: Loaded, tmp_path: Path
+) -> None:
+    config = await configuration(cluster, tmp_path)
+    for job in config["scrape_configs"]:
+        for discovery in job["kubernetes_sd_configs"]:
+            discovery["kubeconfig_file"] = str(kubeconfig)  # it does not run in a pod
+    pods = [Pod(number, loaded, free_port(f"127.0.0.{number}")) for number in (21, 22)]
+    (tmp_path / "run").mkdir()
+    prometheus = Prometheus(tmp_path / "run", config=config)
+    await cluster.client.create(NAMESPACE, "", {"metadata": {"name": PLACE[0]}})
+    await kubelet.add_node(cluster.client, "node-of-shop")
+    async with pods[0].listening(), pods[1].listening():
+        for pod in pods:
+            await _run(cluster.client, pod)
+        with prometheus.running() as url:
+            await scraped(url, 2)
+            since = await settled()
+            await asyncio.sleep(DELAY.total_seconds())
+            await pods[0].work(300, 1)
+            await pods[1].work(40, 2)
+            await settled()
+            found = await asked(Source("near", url, delay=DELAY, interval=timedelta(seconds=1)), pods, since)
+            assert found.number("predictions") == 340
+            assert scraped_paths(url) == {pod.name: {"/metrics", COUNTS_PATH} for pod in pods}
+
+
+def scraped_paths(url: str) -> dict[str, set[str]]:
+    """What is scraped of each pod; everything answers."""
+    found = httpx.get(f"{url}/api/v1/targets", params={"state": "active"}).json()["data"]["activeTargets"]
+    paths: dict[str, set[str]] = {}
+    for one in found:
+        assert (one["health"], one["lastError"]) == ("up", "")
+        paths.setdefault(one["labels"]["pod"], set()).add(httpx.URL(one["scrapeUrl"]).path)
+    return paths
+
+
+async def _run(client: Client, pod: Pod) -> None:
+    """A pod of PLACE, with the labels and the port that Noria gives to its model servers."""
+    port = {"name": "counters", "containerPort": pod.port}
+    body = {
+        "metadata": {"name": pod.name, "labels": pod_labels(PLACE[1], "uid", REVISION)},
+        "spec": {"containers": [{"name": "server", "image": "none", "ports": [port]}]},
+    }
+
+    async def made() -> Json | None:
+        with contextlib.suppress(Forbidden):  # the namespace's service account is made a moment later
+            return await client.create(POD, PLACE[0], body)
+        return None
+
+    await kubelet.make_ready(client, await eventually(made), node="node-of-shop", ip=pod.address)
