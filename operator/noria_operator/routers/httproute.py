@@ -58,7 +58,8 @@ def own_route(
     weight; `matched` are the revisions that requests with all of some headers go to.
     """
     meta, spec = deployment["metadata"], deployment["spec"]
-    gateway = spec["router"]["gateway"]
+    # The namespace is always said: Contour 1.33 takes a parent without one for any Gateway of that name.
+    gateway = {"namespace": meta["namespace"], **spec["router"]["gateway"]}
     parent = {"group": GROUP, "kind": "Gateway"} | {
         field: gateway[field] for field in ("name", "namespace", "sectionName") if field in gateway
     }

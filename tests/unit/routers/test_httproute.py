@@ -53,6 +53,13 @@ def test_with_hosts_everything_there_is_the_deployments_own() -> None:
     assert backends([rule]) == [NOW]
 
 
+def test_a_gateway_without_a_namespace_is_the_one_beside_the_deployment() -> None:
+    beside = deployment()
+    del beside["spec"]["router"]["gateway"]["namespace"]
+    (parent,) = own_route(beside, NOW)["spec"]["parentRefs"]
+    assert parent["namespace"] == beside["metadata"]["namespace"], "and none of the same name elsewhere"
+
+
 def test_without_hosts_it_is_found_by_its_name_in_the_path() -> None:
     spec = own_route(deployment(), [("flights-1", 100), ("flights-2", 0)])["spec"]
     assert "hostnames" not in spec
