@@ -78,6 +78,16 @@ def gateway_class(world: World, *features: Json | str) -> None:
         world.api.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **rest})
 
 
+async def at_a_step_with_copies(tmp_path: Path, *features: Json | str) -> World:
+    """The second version at a step that copies a part, behind a Gateway whose class has these features."""
+    world = World(tmp_path, router=GATEWAY, strategy=PART)
+    gateway_class(world, *features)
+    for number in (1, 2):
+        approve(world.api, number)
+        await world.settle()
+    return world
+
+
 PART: Json = {"steps": [{"mirror": 30, "duration": "1h"}]}
 
 
@@ -85,11 +95,7 @@ PART: Json = {"steps": [{"mirror": 30, "duration": "1h"}]}
 async def test_a_part_of_the_requests_is_copied_where_the_class_of_the_gateway_says_that_it_can(
     tmp_path: Path, feature: Json | str
 ) -> None:
-    world = World(tmp_path, router=GATEWAY, strategy=PART)
-    gateway_class(world, {"name": "HTTPRoute"}, feature)
-    for number in (1, 2):
-        approve(world.api, number)
-        await world.settle()
+    world = await at_a_step_with_copies(tmp_path, {"name": "HTTPRoute"}, feature)
     (copies,) = world.route()["spec"]["rules"][0]["filters"]
     assert copies["requestMirror"]["percent"] == 30
     assert copies["requestMirror"]["backendRef"]["name"] == world.names()[1]
@@ -136,11 +142,7 @@ async def test_nothing_is_copied_where_a_part_is_asked_of_a_gateway_that_may_cop
 async def test_an_api_server_that_does_not_answer_ends_no_copies_and_holds_no_abort_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(tmp_path, router=GATEWAY, strategy=PART)
-    gateway_class(world, {"name": PART_OF_COPIES})
-    for number in (1, 2):
-        approve(world.api, number)
-        await world.settle()
+    world = await at_a_step_with_copies(tmp_path, {"name": PART_OF_COPIES})
     get = world.api.get
 
     async def answers(kind: Kind, namespace: str, name: str) -> Json:
@@ -161,11 +163,7 @@ async def test_an_api_server_that_does_not_answer_ends_no_copies_and_holds_no_ab
 async def test_a_pass_asks_once_what_the_class_of_the_gateway_can_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(tmp_path, router=GATEWAY, strategy=PART)
-    gateway_class(world, {"name": PART_OF_COPIES})
-    for number in (1, 2):
-        approve(world.api, number)
-        await world.settle()
+    world = await at_a_step_with_copies(tmp_path, {"name": PART_OF_COPIES})
     get, asked = world.api.get, []
 
     async def answers(kind: Kind, namespace: str, name: str) -> Json:
@@ -179,11 +177,7 @@ async def test_a_pass_asks_once_what_the_class_of_the_gateway_can_do(
 
 
 async def test_an_abort_of_copies_that_nobody_makes_is_not_held_up(tmp_path: Path) -> None:
-    world = World(tmp_path, router=GATEWAY, strategy=PART)
-    gateway_class(world)
-    for number in (1, 2):
-        approve(world.api, number)
-        await world.settle()
+    world = await at_a_step_with_copies(tmp_path)
     say(world.api, "abort", "now")
     await world.settle()
     assert world.status["phase"] == "RolledBack"
