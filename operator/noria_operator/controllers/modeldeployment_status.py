@@ -38,6 +38,7 @@ async def tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) ->
         plan=made,
         policy=view.policy,
         observed=view.observed,
+        before=view.state,
         routers=view.standing.routers,
         waits_for=view.standing.waits_for,
         pods=pods_alive(ctx, view.obj, stable) if stable else 0,

@@ -51,12 +51,14 @@ class Trouble:
 class Report:
     """What a status is written from; `routers` is the number of ready ones, `waits_for` what to look at while
     there is none, `pods` the number of the champion's, `refused_hosts` why some hosts do not lead here;
-    `uncounted` that there is nothing to judge rollouts by, `access` whether callers are checked.
+    `uncounted` that there is nothing to judge rollouts by, `access` whether callers are checked, `before` the
+    state that routers had when the plan was made.
     """
 
     plan: Plan
     policy: Policy
     observed: Observed
+    before: State
     routers: int
     pods: int
     selector: str
@@ -142,11 +144,32 @@ def _answered(report: Report, stable: Revision) -> Condition:
     carrier = _carrier(state, stable)
     in_force = carrier == stable or state.verified or ready.get(stable.name, 0)
     if ready.get(carrier.name, 0) and in_force:
+        astray = _astray(report)
+        if astray:
+            message = f"{carrier.version} is ready, but a router still sends to {astray}, of which no pod is"
+            return Condition("Servable", False, "NoReadyPods", message)
         return Condition("Servable", True, "Serving", f"requests are answered by {carrier.version}")
     if recreating(report.policy, state) or in_its_way(report.policy, state, report.observed):
         return Condition("Servable", False, "Recreating", report.plan.message)
     cause = report.observed.problems.get(carrier.name, "waiting for its pods")
     return Condition("Servable", False, "NoReadyPods", f"no pod of {carrier.version} is ready: {cause}")
+
+
+def _astray(report: Report) -> str:
+    """Whom a router sends everything to in vain, by the weights that it is known to act on."""
+    state, ready = report.plan.state, report.observed.ready
+    if state.verified:
+        return ""
+    read, before = report.observed.in_force, report.before
+    acts_on = [one.weights for one in read] if read is not None else []
+    if read is None and before.verified:
+        acts_on = [{share.target.name: share.weight for share in before.traffic}]
+    for weights in acts_on:
+        asked = [name for name, weight in weights.items() if weight]
+        if asked and not any(ready.get(name) for name in asked):
+            known = {share.target.name: share.target.version for share in (*before.traffic, *state.traffic)}
+            return ", ".join(known.get(name, name) for name in asked)
+    return ""
 
 
 def _carrier(state: State, stable: Revision) -> Revision:

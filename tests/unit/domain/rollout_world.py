@@ -22,6 +22,7 @@ from noria_operator.domain.latency import Timings
 from noria_operator.domain.queries import Asked
 from noria_operator.domain.rollout import plan
 from noria_operator.domain.rollout_arms import seats
+from noria_operator.domain.rollout_conditions import Report, conditions
 from noria_operator.domain.rollout_observed import InForce, Observed, Seen, Version
 from noria_operator.domain.rollout_plan import Plan
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
@@ -186,6 +187,7 @@ class World:
         before = self.state
         made = self.decide()
         self._check_status(before, made.state)
+        self._check_ready(before, made)
         self.state = before if made.state == before else self._written(made.state)
         if not crash:
             self._apply(made)
@@ -273,6 +275,20 @@ class World:
                 assert not any(in_force), "a revision was forgotten while a router still sends to it"
         if after.stable != before.stable and before.stable is not None and after.stable is not None:
             assert self.ready.get(after.stable.name, 0) >= self.policy.replicas, "a champion without pods"
+
+    def _check_ready(self, before: State, made: Plan) -> None:
+        """Ready says that requests are answered, which takes a ready pod behind what each router acts on.
+
+        Routers are read while something is under way, as the controller does.
+        """
+        observed = self.observed()
+        if before.candidate is None and before.verified:
+            observed = replace(observed, in_force=None)
+        report = Report(made, self.policy, observed, before, len(self.routers), pods=0, selector="", url="")
+        ready = next(one for one in conditions(report) if one.type == "Ready")
+        for one in self.routers if ready.status else ():
+            able = [name for name, weight in one.items() if weight and self.ready.get(name)]
+            assert able, f"{ready.message}, but a router sends to {one} and ready are {self.ready}"
 
     def _check_pause(self, before: State, after: State) -> None:
         """Nobody gets more in it than they had at its beginning."""

@@ -16,11 +16,13 @@ V1, V2 = revision(1), revision(2)
 
 
 def report(world: World, **changes: Any) -> Report:
+    before = world.state
     made = world.reconcile()
     found = Report(
         plan=made,
         policy=world.policy,
         observed=world.observed(),
+        before=before,
         routers=len(world.routers),
         pods=2,
         selector="a=b",
@@ -98,6 +100,25 @@ def test_what_keeps_requests_from_being_answered_ends_ready(happens: Any, reason
     world = serving()
     found = shown(report(world, **happens(world)))
     assert (found["Ready"], found["Servable"]) == ((False, reason), (False, reason))
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_who_takes_over_from_a_broken_champion_is_ready_once_routers_send_to_it(read: bool) -> None:
+    """The weights are in status before any router has them."""
+    world = serving(policy=Policy(replicas=2))
+    world.approve(2)
+    world.settle()
+    world.lose_pods(V2.name)
+    world.commands["undo"] = "1"
+    found = report(world)
+    if not read:  # as where nothing was under way
+        found = replace(found, observed=replace(found.observed, in_force=None))
+    assert found.plan.state.stable == V1
+    assert shown(found)["Ready"] == (False, "NoReadyPods")
+    said = "m-1 is ready, but a router still sends to m-2, of which no pod is"
+    assert {one.type: one.message for one in conditions(found)}["Ready"] == said
+    world.routers_follow()
+    assert shown(report(world))["Ready"] == (True, "Serving")
 
 
 def test_zero_replicas_are_said_to_be_the_reason() -> None:
