@@ -94,7 +94,9 @@ def parser() -> argparse.ArgumentParser:
         )
         if verb == "promote":
             given.add_argument("--full", action="store_true", help="past all steps, pauses and evidence")
-            given.add_argument("--version", help="of an experiment, the arm that is to take over")
+            given.add_argument(
+                "--version", help="the version that is meant; nothing happens if another is on trial"
+            )
         if verb == "undo":
             given.add_argument("--to", metavar="VERSION", help="a version that served before")
     return made

@@ -7,6 +7,7 @@ what takes traffic away comes first and is never undone by a promotion that was 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -26,8 +27,22 @@ def obey(scene: Scene, state: State) -> Outcome | None:
         wanted = scene.observed.commands.get(name)
         if wanted and wanted != state.commands.get(name):
             acknowledged = replace(state, commands={**state.commands, name: wanted})
-            return carry_out(scene, acknowledged)
+            return _for_another(scene, acknowledged, name) or carry_out(scene, acknowledged)
     return None
+
+
+def _for_another(scene: Scene, state: State, command: str) -> Outcome | None:
+    """Refuse an approval whose id names a version before an `@` that is not the one on trial (any more)."""
+    name, at, _ = scene.observed.commands[command].partition("@")
+    if command not in APPROVALS or not at or state.candidate is None or _several(scene, state):
+        return None
+    trial = state.candidate.target
+    model, deployment = trial.version.rpartition("-")[0], trial.name.rsplit("-", 2)[0]
+    other = re.fullmatch(f"{re.escape(model)}-[0-9]+|{re.escape(deployment)}-[0-9]+-[0-9a-f]+", name)
+    if other is None or name in (trial.version, trial.name):
+        return None
+    why = f"{_said(scene, command)}: {trial.version} is on trial, not {name}"
+    return _refuse(scene, state, f"{why}; name {trial.version} if that is meant")
 
 
 def _abort(scene: Scene, state: State) -> Outcome:
@@ -202,6 +217,8 @@ def _resume(scene: Scene, state: State) -> Outcome:
     return state, None
 
 
+APPROVALS = frozenset({"promote", "promote-full", "resume"})
+"""What lets a version go on."""
 COMMANDS: dict[str, Callable[[Scene, State], Outcome]] = {
     "abort": _abort,
     "undo": _undo,

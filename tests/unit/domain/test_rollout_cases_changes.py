@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -330,6 +331,33 @@ def test_case_39_a_new_version_is_noticed_while_another_is_promoted_and_needs_it
     assert world.state.candidate is not None
     assert (world.state.stable, world.state.candidate.target) == (V1, V3)
     assert world.state.weight(V3.name) == 10
+
+
+@pytest.mark.parametrize("command", ["promote", "promote-full", "resume"])
+@pytest.mark.parametrize("meant", ["m-2", NEW])
+def test_case_39_an_approval_that_names_a_version_is_for_no_other(command: str, meant: str) -> None:
+    """flagger, scheduler.go:935: an approval given for spec A lets spec B through."""
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10, pause=True), PolicyStep(50, HOUR))))
+    world.approve(3)
+    world.settle()  # while somebody still looks at version 2
+    before = world.state
+    world.commands[command] = f"{meant}@ada, ticket 7"
+    made = world.settle()
+    assert replace(world.state, commands={}, history=()) == replace(before, commands={}, history=())
+    assert world.events[-1] is Happened.REFUSED
+    assert f"noria.dev/{command} {meant}@ada, ticket 7: m-3 is on trial" in world.state.history[-1].message
+    assert made.state.commands[command] == world.commands[command]
+    world.commands[command] = f"m-3@{command}"
+    world.settle()
+    assert world.state.stable == V3 if command == "promote-full" else world.state.weight(V3.name) == 50
+
+
+@pytest.mark.parametrize("id_", ["ada@example.com", "ticket-17@ada", "x-m-3@1", "m-4x@1", "@", V2.name])
+def test_an_id_that_names_no_version_is_an_id_whatever_it_looks_like(id_: str) -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10, pause=True), PolicyStep(50, HOUR))))
+    world.commands["promote"] = id_
+    world.settle()
+    assert (world.state.weight(NEW), Happened.REFUSED in world.events) == (50, False)
 
 
 def test_case_40_an_operator_that_dies_after_every_other_write_loses_nothing() -> None:
