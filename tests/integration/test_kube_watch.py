@@ -176,13 +176,47 @@ async def test_a_peer_that_is_gone_without_a_word_is_noticed(monkeypatch: pytest
         assert (api.watches, api.lists) == (2, 1)
 
 
+MARK = line("BOOKMARK", {"kind": "TrainingJob", "metadata": {"resourceVersion": "30"}})
+
+
+async def test_a_watch_whose_bookmarks_stay_away_is_opened_anew_where_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An API server that hangs keeps its connections, and its kernel answers TCP's probes."""
+
+    async def hangs(response: web.StreamResponse) -> None:
+        await response.write(MARK)
+        await asyncio.sleep(30)
+
+    monkeypatch.setattr(watch, "MARKED_SECONDS", 0.3)
+    api = Api(hangs, good)
+    async with watching(api) as (_, seen, _relisted):
+        await until(lambda: ("ADDED", "late") in seen)
+        assert (api.since[:2], api.lists) == (["10", "30"], 1)
+
+
+async def test_a_watch_that_never_had_a_bookmark_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing happens where it looks; see `tests/integration/test_kube_watch_rest.py`."""
+
+    async def silent(response: web.StreamResponse) -> None:
+        await asyncio.sleep(1.0)
+        await response.write(line("ADDED", job("late", 20)))
+        await asyncio.sleep(30)
+
+    monkeypatch.setattr(watch, "MARKED_SECONDS", 0.3)
+    api = Api(silent)
+    async with watching(api) as (_, seen, _relisted):
+        await until(lambda: ("ADDED", "late") in seen)
+        await asyncio.sleep(0.5)
+        assert api.watches == 1
+
+
 async def test_bookmarks_keep_a_quiet_watch_alive_and_silence_shows() -> None:
     heard = asyncio.Event()
 
     async def quiet(response: web.StreamResponse) -> None:
         await asyncio.sleep(0.5)
-        mark = {"kind": "TrainingJob", "metadata": {"resourceVersion": "30"}}
-        await response.write(line("BOOKMARK", mark))
+        await response.write(MARK)
         heard.set()
         await asyncio.sleep(30)
 
@@ -199,8 +233,7 @@ async def test_bookmarks_keep_a_quiet_watch_alive_and_silence_shows() -> None:
 
 async def test_changes_arrive_in_whatever_pieces_and_a_cut_watch_goes_on_from_its_last_bookmark() -> None:
     async def cut(response: web.StreamResponse) -> None:
-        mark = line("BOOKMARK", {"kind": "TrainingJob", "metadata": {"resourceVersion": "30"}})
-        text = line("ADDED", job("first", 20)) + line("DELETED", job("first", 25)) + mark
+        text = line("ADDED", job("first", 20)) + line("DELETED", job("first", 25)) + MARK
         for at in range(0, len(text), 50):
             await response.write(text[at : at + 50])
             await asyncio.sleep(0.005)

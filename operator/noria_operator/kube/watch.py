@@ -9,12 +9,14 @@ Through the HTTP session that Kopf is given we see what it does not tell: when a
 and when a stream was listed anew, which may have lost deletions: `relisted` then has the cache compared with
 a complete list. Where nothing happens a watch is silent until the API server ends it: bookmarks, which come
 every minute else, repeat no resourceVersion that the watch began with (KEP-956, `cacheWatcher.process`). So
-silence means a dead watch only after that; a peer that is gone is noticed within a minute by TCP's own
-probes, which ask the API server nothing. What changed is taken from there too, before Kopf wraps it for
-handlers of kinds that nobody has here, which costs more than reading it. Kopf gets the rest: bookmarks, by
-which it goes on after a cut, and errors; and deletions too, since it remembers what it listed until it hears
-of one. So deletions come twice, and changes since the last of these lines after a cut, which the store knows;
-and what Kopf listed may come after what happened since.
+silence means a dead watch only after that, or once a bookmark came: from then on they come every minute, also
+where nothing happens. (etcd that tells how far it is, as kubeadm's does, makes them come for every kind.) A
+peer that is gone is noticed within a minute by TCP's own probes, which ask the API server nothing. What
+changed is taken from there too, before Kopf wraps it for handlers of kinds that nobody has here, which costs
+more than reading it. Kopf gets the rest: bookmarks, by which it goes on after a cut, and errors; and
+deletions too, since it remembers what it listed until it hears of one. So deletions come twice, and changes
+since the last of these lines after a cut, which the store knows; and what Kopf listed may come after what
+happened since.
 """
 
 from __future__ import annotations
@@ -48,6 +50,9 @@ WATCH_SECONDS = 300
 """The API server ends a watch after this, whether or not it said anything."""
 SILENT_SECONDS = 330.0
 """A watch that lasts longer without a word is dead, though its connection is not."""
+MARKED_SECONDS = 150.0
+"""One that had a bookmark gets them every minute until it ends: two that did not come mean that the API
+server hangs."""
 PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds of silence before the first probe and between probes, and how many may stay without an answer."""
 STOP_SECONDS = 5.0
@@ -55,6 +60,7 @@ FIRST_RESTART = 1.0
 LONGEST_RESTART = 60.0
 CHANGES = frozenset({"ADDED", "MODIFIED"})
 DELETED = "DELETED"
+BOOKMARK = b'"BOOKMARK"'
 BURST = 500
 """Events handled before the rest of the operator gets its turn."""
 
@@ -325,7 +331,8 @@ def watching_session(
 
 class _Heard:
     """The content of a watch that tells when bytes arrive, and keeps the lines that `taken` takes to itself.
-    Only what reads in chunks is listened to; each chunk that it gives holds whole lines.
+    Only what reads in chunks is listened to; each chunk that it gives holds whole lines. Raises TimeoutError
+    where bookmarks stay away.
     """
 
     def __init__(
@@ -336,12 +343,18 @@ class _Heard:
         self._taken = taken
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        begun = b""
-        async for chunk in self._content.iter_chunked(size):
+        begun, marked, chunks = b"", False, aiter(self._content.iter_chunked(size))
+        while True:
+            try:
+                async with asyncio.timeout(MARKED_SECONDS if marked else None):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                break
             self._beat()
             *lines, begun = (begun + chunk).split(b"\n")
             for line in lines:
                 if not self._taken(line):
+                    marked = marked or BOOKMARK in line[: len(BOOKMARK) * 3]
                     yield line + b"\n"
         if begun:
             yield begun
