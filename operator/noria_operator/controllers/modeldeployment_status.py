@@ -39,6 +39,7 @@ async def tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) ->
         policy=view.policy,
         observed=view.observed,
         before=view.state,
+        now=ctx.clock.now(),
         routers=view.standing.routers,
         waits_for=view.standing.waits_for,
         pods=pods_alive(ctx, view.obj, stable) if stable else 0,
@@ -52,7 +53,7 @@ async def tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) ->
         uncounted=view.uncounted,
         access=view.access,
     )
-    wanted = status(report, view.obj.get("status", {}), generation=meta.generation, now=ctx.clock.now())
+    wanted = status(report, view.obj.get("status", {}), generation=meta.generation)
     written = await ctx.writer.status(MODELDEPLOYMENT, view.obj, wanted)
     for note in rollout_telling.events_of(view.state, made, routers=view.standing.routers):
         kind: Literal["Normal", "Warning"] = "Warning" if note.warning else "Normal"

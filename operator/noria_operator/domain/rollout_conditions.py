@@ -20,7 +20,8 @@ from noria_operator.domain.rollout_children import in_its_way, recreating
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_plan import Plan
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_state import Revision, State
+from noria_operator.domain.rollout_scene import spelled
+from noria_operator.domain.rollout_state import Mode, Revision, State
 from noria_operator.domain.rollout_traffic import realised
 from noria_operator.domain.rollout_wire import status_fields
 from noria_operator.domain.rollout_words import Phase
@@ -32,6 +33,10 @@ _UNCOUNTED = (
     "nobody counts the errors of versions: this router tells none, and a container of yours has no counters "
     "of Noria's; every rollout holds until noria.dev/promote-full; add analysis.queries or take router.type "
     "Envoy to have them judged"
+)
+_UNHEARD = (
+    "not every ready router acted on it for {}: look at what keeps routers from the operator (network "
+    "policies, logs of noria-router), or a gateway from its HTTPRoute"
 )
 _VERIFIABLE = "Verifiable"
 
@@ -52,13 +57,14 @@ class Report:
     """What a status is written from; `routers` is the number of ready ones, `waits_for` what to look at while
     there is none, `pods` the number of the champion's, `refused_hosts` why some hosts do not lead here;
     `uncounted` that there is nothing to judge rollouts by, `access` whether callers are checked, `before` the
-    state that routers had when the plan was made.
+    state that routers had when the plan was made, at `now`.
     """
 
     plan: Plan
     policy: Policy
     observed: Observed
     before: State
+    now: datetime
     routers: int
     pods: int
     selector: str
@@ -83,12 +89,12 @@ def conditions(report: Report, before: Sequence[Mapping[str, Any]] = ()) -> list
     return [*found, Condition("Judgeable", False, "NoCounts", _UNCOUNTED)] if report.uncounted else found
 
 
-def status(report: Report, before: Mapping[str, Any], *, generation: int, now: datetime) -> Json:
+def status(report: Report, before: Mapping[str, Any], *, generation: int) -> Json:
     """The whole status in its wire form."""
     merged = merge_conditions(
         before.get("conditions", ()),
         conditions(report, before.get("conditions", ())),
-        now=now,
+        now=report.now,
         generation=generation,
     )
     message = report.trouble.message if report.trouble else report.plan.message
@@ -187,6 +193,7 @@ def _reconciling(report: Report) -> Condition:
 
 def _stalled(report: Report) -> Condition:
     plan, step, trouble = report.plan, report.plan.state.step, report.trouble
+    deadline = report.policy.progress_deadline
     unusable = "; ".join(
         f"analysis.queries {name}: {one.problem}"
         for name, one in report.observed.of(plan.state.candidate).queries.items()
@@ -199,9 +206,22 @@ def _stalled(report: Report) -> Condition:
         (plan.wanted is None and report.policy.pinned is not None, "VersionUnavailable", plan.message),
         (unusable != "", "AnalysisInvalid", unusable),
         (report.refused_hosts != "", "HostConflict", report.refused_hosts),
+        (_unheard(report), "WeightsNotInForce", f"{plan.message}; {_UNHEARD.format(spelled(deadline))}"),
     )
     found = (Condition("Stalled", True, reason, message) for holds, reason, message in chain if holds)
     return next(found, Condition("Stalled", False, plan.phase.value))
+
+
+def _unheard(report: Report) -> bool:
+    """Whether routers were told weights so long ago that pods would be given up by now. That is no fault of
+    the version's: nobody is rejected for it.
+    """
+    state, step = report.plan.state, report.plan.state.step
+    if state.verified or (step is not None and step.mode is not Mode.SHIFTING):
+        return False
+    # Without a step weights change by what is in history; those that leave give theirs in parts.
+    ended = state.history[-1].at if state.history and not state.leaving else report.now
+    return report.now - (step.since if step else ended) >= report.policy.progress_deadline
 
 
 def _up_to_date(report: Report) -> Condition:

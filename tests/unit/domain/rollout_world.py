@@ -284,7 +284,10 @@ class World:
         observed = self.observed()
         if before.candidate is None and before.verified:
             observed = replace(observed, in_force=None)
-        report = Report(made, self.policy, observed, before, len(self.routers), pods=0, selector="", url="")
+        routers = len(self.routers)
+        report = Report(
+            made, self.policy, observed, before, self.now, routers=routers, pods=0, selector="", url=""
+        )
         ready = next(one for one in conditions(report) if one.type == "Ready")
         for one in self.routers if ready.status else ():
             able = [name for name, weight in one.items() if weight and self.ready.get(name)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.domain.rollout_world import CANARY, START, World, canary, revision, serving
+from tests.unit.domain.rollout_world import CANARY, World, canary, revision, serving
 
 from noria_operator.domain.rollout_conditions import Report, Trouble, conditions, status
 from noria_operator.domain.rollout_policy import Policy
@@ -27,6 +28,7 @@ def report(world: World, **changes: Any) -> Report:
         pods=2,
         selector="a=b",
         url="http://d",
+        now=world.now,
     )
     return replace(found, **changes)
 
@@ -141,6 +143,42 @@ def test_a_first_version_past_its_deadline_is_stalled() -> None:
     assert found["Ready"] == (False, "NoVersion")
 
 
+def weights_on_their_way(world: World) -> None:
+    world.become_ready()
+
+
+def weights_taken_away(world: World) -> None:
+    world.become_ready()
+    world.reconcile()
+    world.routers_follow()
+    world.reconcile()
+    world.commands["abort"] = "1"
+
+
+@pytest.mark.parametrize("happens", [weights_on_their_way, weights_taken_away])
+def test_weights_that_no_router_takes_for_as_long_as_pods_may_take_stall(
+    happens: Callable[[World], None],
+) -> None:
+    """argo-rollouts#4128, #4626: whoever waits for a router waits for ever, without a word."""
+    world = serving(policy=Policy(replicas=2, steps=CANARY))
+    world.approve(2)
+    world.reconcile()
+    happens(world)
+    world.reconcile()
+    world.router_follows(0)  # the other one never does
+    world.pass_time(timedelta(minutes=9))
+    assert shown(report(world))["Stalled"][0] is False
+    world.pass_time(timedelta(minutes=2))
+    found = report(world)
+    assert shown(found)["Stalled"] == (True, "WeightsNotInForce")
+    assert shown(found)["Ready"] == (True, "Serving")
+    said = {one.type: one.message for one in conditions(found)}["Stalled"]
+    assert said.startswith(found.plan.message)
+    assert "not every ready router acted on it for 10m" in said
+    world.routers_follow()
+    assert shown(report(world))["Stalled"][0] is False
+
+
 def test_a_pinned_version_that_is_missing_stalls() -> None:
     world = serving()
     world.edit(pinned="m-9")
@@ -149,11 +187,11 @@ def test_a_pinned_version_that_is_missing_stalls() -> None:
 
 def test_conditions_keep_their_time_until_they_flip() -> None:
     world = serving()
-    first = status(report(world), {}, generation=1, now=START)
+    first = status(report(world), {}, generation=1)
     world.pass_time(timedelta(hours=1))
-    again = status(report(world), first, generation=1, now=START + timedelta(hours=1))
+    again = status(report(world), first, generation=1)
     assert again == first
-    later = status(report(world, routers=0), first, generation=2, now=START + timedelta(hours=2))
+    later = status(report(world, routers=0), first, generation=2)
     moved = {
         one["type"] for one in later["conditions"] if one["lastTransitionTime"] != "2026-01-01T00:00:00Z"
     }
