@@ -14,7 +14,7 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 from benchmarks.judge import __main__ as command
-from benchmarks.judge import page
+from benchmarks.judge import first, page
 from benchmarks.judge.grid import (
     BURST_GRID,
     BURST_RULES,
@@ -262,3 +262,19 @@ def test_other_measures_are_simulated_case_by_case_and_bad_ones_fail() -> None:
     assert shares["0.9 → 0.92"][3] == "100.0%"
     differing = {row[0]: row for line in lines if len(row := line.strip("| ").split(" | ")) == 5}
     assert (differing["0%"][3], differing["35%"][1]) == ("100.0%", "100.0%")
+
+
+def test_the_time_of_failing_begins_with_the_first_request_that_failed() -> None:
+    case = Case(FIVE, FIXED, 10)
+    (traffic,) = rollouts(case, 1, seed=3)
+    begun = next(second for second, counts in enumerate(traffic) if counts[CHALLENGER][ERRORS])
+    ends = NORIA.judge(Rollout(traffic)).aborted
+    assert ends is not None
+    assert first.failing(NORIA, case, 1, seed=3) == [ends - begun]
+    assert begun > 0
+
+
+def test_the_table_of_the_time_of_failing_has_every_harmful_case() -> None:
+    lines = list(first.table(2, seed=1))
+    assert len(lines) == 2 + len(first.HARMFUL) == 2 + 16
+    assert all("healthy" not in line for line in lines)
