@@ -79,6 +79,12 @@ def check_parameters_are_taken(target):
     infer(target, parameters={"tenant": "a", "level": 2, "dry": True})
 
 
+def check_gzip_is_taken(target):
+    many = np.tile(np.array(target.rows, np.float32), (500, 1))
+    answer = client(target).infer(target.model, rows(target, many), compression_algorithm="gzip")
+    outcome.same_labels(target, answer.as_numpy(target.label)[: len(target.rows)])
+
+
 def check_repository_index(target):
     index = client(target).get_model_repository_index(as_json=True)["models"]
     assert {entry["name"]: entry["state"] for entry in index} == {target.model: "READY"}, index

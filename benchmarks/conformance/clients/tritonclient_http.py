@@ -108,6 +108,11 @@ def check_parameters_are_taken(target):
     infer(target, sent=False, wanted=False, parameters={"tenant": "a", "level": 2, "dry": True})
 
 
+def check_gzip_and_deflate_are_taken(target):
+    for packing in ("gzip", "deflate"):
+        infer(target, sent=True, wanted=True, request_compression_algorithm=packing)
+
+
 def check_asynchronous_client(target):
     async def run():
         async with triton_aio.InferenceServerClient(target.http) as opened:

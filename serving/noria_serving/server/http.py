@@ -5,13 +5,13 @@ answers, one shape of error.
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.packed import unpack
 from noria_serving.protocol.v2 import JSON, Headers
 
 Scope = MutableMapping[str, Any]
@@ -30,10 +30,6 @@ _PLAUSIBLE: Final = frozenset(
     )
 )
 """What clients say of JSON and of binary tensors; curl calls everything a form, tritonclient says nothing."""
-_GZIP_OR_ZLIB: Final = 47
-"""zlib's window bits for "whatever its header says"."""
-
-
 SMALL: Final = 64 * 1024
 """Bytes that a request may have without being counted; HTTP bodies up to this come in one piece."""
 DEADLINE_HEADER: Final = b"x-envoy-expected-rq-timeout-ms"
@@ -140,7 +136,16 @@ class Call:
         if len(body) > limit:
             raise RequestError(f"the body is larger than the limit of {limit} bytes", status=413)
         encoding = headers.get(b"content-encoding")
-        return body if encoding is None else _unpacked(body, encoding, limit)
+        return body if encoding is None else self._unpacked(body, encoding, limit)
+
+    def _unpacked(self, body: bytes, encoding: bytes, limit: int) -> bytes:
+        kind = _kind_of_packing(encoding)
+        if not kind:
+            return body
+        plain = unpack(body, limit, what="body", kind=kind)
+        if self.inbox is not None:
+            self.held += self.inbox.take_large(len(plain))
+        return plain
 
     async def _rest(self, message: MutableMapping[str, Any], limit: int) -> bytes:
         pieces, size = [], 0
@@ -171,26 +176,18 @@ class Call:
             )
 
 
-def _unpacked(body: bytes, encoding: bytes, limit: int) -> bytes:
+def _kind_of_packing(encoding: bytes) -> str:
+    """gzip, deflate, or nothing; else 415."""
     kind = encoding.strip().lower()
     if kind == b"identity":
-        return body
+        return ""
     if kind not in (b"gzip", b"x-gzip", b"deflate"):
         raise RequestError(
             f"Content-Encoding {encoding.decode('latin-1')!r:.100} is not taken here: use gzip or deflate",
             status=415,
             headers=[(b"accept-encoding", b"gzip, deflate, identity")],
         )
-    unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
-    try:
-        data = unpacker.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise RequestError(f"the body is not {kind.decode()}: {error}") from error
-    if len(data) > limit:
-        raise RequestError(f"the body unpacks to more than the limit of {limit} bytes", status=413)
-    if not unpacker.eof or unpacker.unused_data:
-        raise RequestError(f"the {kind.decode()} body is cut off, or more follows it")
-    return data
+    return kind.decode()
 
 
 async def respond(

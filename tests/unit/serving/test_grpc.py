@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -188,13 +189,61 @@ async def test_an_unknown_method_is_unimplemented(port: Port) -> None:
     assert refused.value.code() == CODES.UNIMPLEMENTED
 
 
-async def test_a_packed_message_is_not_unpacked(port: Port) -> None:
-    """grpcio unpacks to any size; a small message could take all memory."""
-    address, packing = f"127.0.0.1:{port.number}", grpc.Compression.Gzip
-    async with grpc.aio.insecure_channel(address, compression=packing) as packed:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await packed.unary_unary(f"{INFERENCE}ModelInfer")(b"\0" * MAX_BODY)
-    assert refused.value.code() == CODES.UNIMPLEMENTED
+@contextlib.asynccontextmanager
+async def packing(port: Port, how: grpc.Compression = grpc.Compression.Gzip) -> AsyncIterator[Port]:
+    """A client that packs what it sends."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port.number}", compression=how) as channel:
+        yield replace(port, channel=channel)
+
+
+async def test_a_packed_message_is_answered_as_a_plain_one_in_calls_and_in_streams(port: Port) -> None:
+    rows = np.zeros((1000, 3), np.float32)
+    plain = (await port.infer(request(rows))).raw_output_contents
+    async with packing(port) as packed:
+        assert (await packed.infer(request(rows))).raw_output_contents == plain
+        stream = packed.stream()
+        await stream.write(request(rows).SerializeToString())
+        answer = inference_pb2.ModelStreamInferResponse.FromString(await stream.read())
+        assert answer.infer_response.raw_output_contents == plain
+        await stream.done_writing()
+        watched = packed.channel.unary_stream(f"{HEALTH}Watch")(
+            health_pb2.HealthCheckRequest(service="n" * 300).SerializeToString()
+        )
+        told = health_pb2.HealthCheckResponse.FromString(await watched.read())
+        assert told.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        watched.cancel()
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "said"),
+    [
+        (gzip.compress(b"\0" * (MAX_BODY + 1)), CODES.RESOURCE_EXHAUSTED, f"the limit of {MAX_BODY} bytes"),
+        (gzip.compress(request().SerializeToString())[:-9], CODES.INVALID_ARGUMENT, "cut off"),
+        (gzip.compress(request().SerializeToString()) + b"!", CODES.INVALID_ARGUMENT, "more follows"),
+        (b"\x1f\x8b\x08garbage", CODES.INVALID_ARGUMENT, "gzip"),
+    ],
+    ids=["too large", "cut off", "more follows", "no gzip"],
+)
+async def test_a_packed_message_that_is_too_large_or_broken_is_refused(
+    port: Port, data: bytes, code: grpc.StatusCode, said: str
+) -> None:
+    """grpcio itself would unpack to any size: a small message could take all memory."""
+    refused = await port.refusal(f"{INFERENCE}ModelInfer", data)
+    assert (refused.code(), said in str(refused.details())) == (code, True), refused.details()
+
+
+async def test_packed_messages_share_memory_by_their_unpacked_size(port: Port) -> None:
+    port.models.inbox.limit = 90_000
+    async with packing(port) as packed:
+        refused = await packed.refusal(f"{INFERENCE}ModelInfer", request(np.zeros((8_000, 3), np.float32)))
+    assert (refused.code(), port.models.inbox.held) == (CODES.RESOURCE_EXHAUSTED, 0)
+
+
+async def test_the_other_way_of_packing_is_refused(port: Port) -> None:
+    """Deflated bytes may also be a message, gzipped ones never are."""
+    async with packing(port, grpc.Compression.Deflate) as packed:
+        refused = await packed.refusal(f"{INFERENCE}ModelInfer", request())
+    assert refused.code() == CODES.UNIMPLEMENTED
 
 
 async def test_the_repository_lists_and_changes_nothing_unless_it_may(port: Port) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -236,3 +237,14 @@ async def test_large_bodies_share_a_bounded_memory(loaded: Loaded) -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         assert (await client.post(PATH, content=pieces(9))).status_code == 400
     assert models.inbox.held == 0
+
+
+async def test_packed_bodies_count_with_their_unpacked_size(loaded: Loaded) -> None:
+    models = Models(Settings((ONE,), limits=replace(LIMITS, max_buffered=100_000)))
+    models.serve(Service(ONE, loaded))
+    transport = httpx.ASGITransport(app=App(models))
+    async with httpx.AsyncClient(transport=transport, base_url="http://m") as client:
+        for size, status in ((90_000, 400), (110_000, 429)):
+            packed = gzip.compress(b" " * size)
+            answer = await client.post(PATH, content=packed, headers={"content-encoding": "gzip"})
+            assert (answer.status_code, models.inbox.held) == (status, 0)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import grpc
@@ -18,6 +19,7 @@ from google.protobuf.message import Message
 
 from noria_serving import contract
 from noria_serving.protocol.errors import FAULT, RequestError
+from noria_serving.protocol.packed import GZIP, unpack
 from noria_serving.server.http import Inbox
 
 log = logging.getLogger(__name__)
@@ -51,8 +53,9 @@ class Gate:
     again. So calls are refused first, in a way that tells it, and grpcio is stopped once none comes any more.
     """
 
-    def __init__(self, inbox: Inbox) -> None:
-        self.inbox = inbox
+    def __init__(self, inbox: Inbox, limit: int) -> None:
+        """`limit`: bytes that a message may have."""
+        self._inbox, self._limit = inbox, limit
         self._leaving = False
         self._last = 0.0
 
@@ -61,6 +64,22 @@ class Gate:
         if self._leaving:
             self._last = time.monotonic()
             raise RequestError("this server leaves: ask another one", status=503)
+
+    def unpacked(self, data: bytes) -> bytes:
+        """A message as it was before its client packed it, which its first bytes tell. grpcio would unpack a
+        small one to any size, so it leaves that to us.
+        """
+        return unpack(data, self._limit, what="message", kind="gzip") if data.startswith(GZIP) else data
+
+    @contextmanager
+    def message(self, data: bytes) -> Iterator[bytes]:
+        """A message, plain; what is large is counted as held while it is answered."""
+        plain = self.unpacked(data)
+        taken = self._inbox.take_large(len(plain))
+        try:
+            yield plain
+        finally:
+            self._inbox.held -= taken
 
     async def close(self, seconds: float) -> None:
         """Refuse all further calls; returns once it is quiet, after so many seconds in any case."""
@@ -74,18 +93,15 @@ def unary(gate: Gate, read: Reader, handler: Handler) -> grpc.RpcMethodHandler[b
     """The method of one request and one answer."""
 
     async def answer(data: bytes, context: Context) -> bytes:
-        taken = 0
         try:
             gate.enter()
-            taken = gate.inbox.take_large(len(data))
-            return (await handler(read(data), context)).SerializeToString()
+            with gate.message(data) as plain:
+                return (await handler(read(plain), context)).SerializeToString()
         except RequestError as refused:
             code, said, headers = status(refused), str(refused), refused.headers
         except Exception:
             log.exception("request failed")
             code, said, headers = grpc.StatusCode.INTERNAL, FAULT, ()
-        finally:
-            gate.inbox.held -= taken
         return await context.abort(code, said[:_DETAILS], metadata(headers))
 
     return grpc.unary_unary_rpc_method_handler(answer)

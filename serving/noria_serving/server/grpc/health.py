@@ -14,7 +14,7 @@ import grpc
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from noria_serving.protocol.v2_grpc import parse
-from noria_serving.server.grpc.calls import Context
+from noria_serving.server.grpc.calls import Context, Gate, status
 from noria_serving.server.models import Models
 from noria_serving.server.routes.description import is_model_ready
 
@@ -29,8 +29,8 @@ _Status = HealthCheckResponse.ServingStatus
 class Health:
     """Answers who asks and tells who watches."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, models: Models, gate: Gate) -> None:
+        self._models, self._gate = models, gate
         self._ending = asyncio.Event()
 
     def end(self) -> None:
@@ -45,9 +45,9 @@ class Health:
 
     async def _watch(self, data: bytes, context: Context) -> None:
         try:
-            service = parse(HealthCheckRequest, data).service
+            service = parse(HealthCheckRequest, self._gate.unpacked(data)).service
         except RequestError as refused:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refused))
+            await context.abort(status(refused), str(refused))
         told: _Status | None = None
         while True:
             try:

@@ -107,20 +107,18 @@ class Streams:
         return data if isinstance(data, bytes) else None  # else it is grpc.aio.EOF
 
     async def _answer(self, data: bytes, context: Context) -> ModelStreamInferResponse:
-        identifier, taken = "", 0
+        identifier = ""
         try:
-            taken = self._gate.inbox.take_large(len(data))
-            received = v2_grpc.received(data)
-            identifier = received.message.id
-            response, _ = await infer(self._models, received, context)
-            return ModelStreamInferResponse(infer_response=response)
+            with self._gate.message(data) as plain:
+                received = v2_grpc.received(plain)
+                identifier = received.message.id
+                response, _ = await infer(self._models, received, context)
+                return ModelStreamInferResponse(infer_response=response)
         except RequestError as refused:
             said = str(refused)
         except Exception:
             log.exception("request failed")
             said = FAULT
-        finally:
-            self._gate.inbox.held -= taken
         return ModelStreamInferResponse(error_message=said, infer_response=ModelInferResponse(id=identifier))
 
 

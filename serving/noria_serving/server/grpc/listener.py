@@ -24,12 +24,13 @@ from noria_serving.server.grpc.inference import Streams
 from noria_serving.server.grpc.inference import unary as model_infer
 from noria_serving.server.models import Models
 
-_IDENTITY: Final = 1
-"""Of grpcio's bits for compression: none. It would unpack a small message to any size."""
+_PLAIN_OR_GZIP: Final = 0b101
+"""Of grpcio's bits for compression. Deflated messages, the other kind, cannot be told from plain ones here."""
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.compression_enabled_algorithms_bitset", _IDENTITY),
+    ("grpc.compression_enabled_algorithms_bitset", _PLAIN_OR_GZIP),
+    ("grpc.per_message_decompression", 0),
     # Clients that ping to keep their connection open are not cut off for it.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
@@ -42,9 +43,9 @@ class Listener:
     """A port that answers."""
 
     def __init__(self, models: Models) -> None:
-        self._gate = Gate(models.inbox)
+        self._gate = Gate(models.inbox, models.settings.max_body)
         self._streams = Streams(models, self._gate)
-        self._health = Health(models)
+        self._health = Health(models, self._gate)
         limit = ("grpc.max_receive_message_length", models.settings.max_body)
         self._server = grpc.aio.server(options=(*_OPTIONS, limit))
         self._server.add_generic_rpc_handlers(
