@@ -91,6 +91,9 @@ COUNTERS_PORT: Final = 8081
 """`/metrics` for Prometheus and `/counters` for the operator; never routed."""
 GRPC_PORT: Final = 8082
 """The Open Inference Protocol over gRPC."""
+ENV_GRPC_PORT: Final = "NORIA_GRPC_PORT"
+"""Another port, or NO_GRPC."""
+NO_GRPC: Final = "off"
 
 # -- inference -----------------------------------------------------------------------------------------------
 VERSION_HEADER: Final = "Noria-Version"

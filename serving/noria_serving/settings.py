@@ -20,8 +20,6 @@ from noria_serving.warmup import WarmUp
 ENV_HOST: Final = "NORIA_HOST"
 ENV_PORT: Final = "NORIA_PORT"
 ENV_COUNTERS_PORT: Final = "NORIA_COUNTERS_PORT"
-ENV_GRPC_PORT: Final = "NORIA_GRPC_PORT"
-"""A port, or `off`."""
 ENV_MAX_BODY: Final = "NORIA_MAX_BODY_BYTES"
 MAX_BODY: Final = 16 * 1024 * 1024
 
@@ -82,7 +80,9 @@ def read(env: Mapping[str, str]) -> Settings:
 
 
 def _grpc_port(env: Mapping[str, str]) -> int | None:
-    return None if env.get(ENV_GRPC_PORT) == "off" else int(number(env, ENV_GRPC_PORT, contract.GRPC_PORT))
+    if env.get(contract.ENV_GRPC_PORT) == contract.NO_GRPC:
+        return None
+    return int(number(env, contract.ENV_GRPC_PORT, contract.GRPC_PORT))
 
 
 def _model(env: Mapping[str, str]) -> ModelSettings:

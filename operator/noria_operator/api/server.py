@@ -50,6 +50,12 @@ class Server(PodFields):
         le=65535,
         description="Port of the container that takes requests; noria always uses 8080. Default: 8080.",
     )
+    grpc_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port that takes gRPC without TLS. 0: none. Absent: 8082 of noria, none of custom.",
+    )
     health_path: str = Field(
         default="/v2/health/ready",
         min_length=1,
@@ -93,5 +99,13 @@ class Server(PodFields):
             message="command, args and port are for runtime: custom only; leave them out",
             reason="FieldValueForbidden",
             holds=lambda it: it.runtime == "custom" or (not it.command and not it.args and it.port == 8080),
+        ),
+        Rule(
+            cel="!has(self.grpcPort) || self.grpcPort == 0 || (has(self.runtime) && "
+            "self.runtime == 'custom' && self.grpcPort != (has(self.port) ? self.port : 8080))",
+            message="grpcPort must be 0 with runtime: noria, and another than port with custom",
+            field=".grpcPort",
+            reason="FieldValueInvalid",
+            holds=lambda it: not it.grpc_port or (it.runtime == "custom" and it.grpc_port != it.port),
         ),
     )

@@ -72,8 +72,11 @@ class Serving:
 
     @property
     def grpc_port(self) -> int | None:
-        """Where it takes gRPC; None where it is a user's container."""
-        return None if self.custom else contract.GRPC_PORT
+        """Where it takes gRPC, if it does."""
+        told = self.server.grpc_port
+        if told is None and not self.custom:
+            return contract.GRPC_PORT
+        return told or None
 
     @property
     def secrets(self) -> credentials.Secrets:
@@ -181,6 +184,7 @@ def _env(serving: Serving) -> list[Json]:
         **serving.fetching,
         **serving_payload.variables(serving.server.payload_log),
         **_warm_up(serving.server),
+        **({} if serving.custom or serving.grpc_port else {contract.ENV_GRPC_PORT: contract.NO_GRPC}),
     }
     user = {one.name: one.value for one in serving.server.env}
     # `$(NAME)` in a value would be expanded by the kubelet; doubled dollars stay what they are.

@@ -174,4 +174,4 @@ def _port(text: str) -> int:
 
 
 def _grpc_port(text: str) -> int | None:
-    return None if text == "off" else _port(text)
+    return None if text == contract.NO_GRPC else _port(text)

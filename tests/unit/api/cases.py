@@ -353,6 +353,7 @@ _MIRROR = "mirror comes before any weight"
 _RISE = "steps must rise in weight, each weight once: sort them"
 _INTERVAL = "must be between 1s and 1h"
 _CUSTOM_ONLY = "command, args and port are for runtime: custom only"
+_GRPC = "grpcPort must be 0 with runtime: noria, and another than port with custom"
 _VERSION = "version must be <model>-<N>"
 _ONE_TRIGGER = "set exactly one kind, like performance"
 _ESTIMATE = "set exactly one of min, max and relativeDrop"
@@ -531,6 +532,9 @@ REFUSED = [
     no("md", _INTERVAL, server={"payloadLog": {"uri": "s3://lake/log", "every": "0s"}}),
     no("md", _CUSTOM_ONLY, server={"runtime": "noria", "args": ["a"]}),
     no("md", _CUSTOM_ONLY, server={"port": 9000}),
+    no("md", _GRPC, server={"grpcPort": 8082}),
+    no("md", _GRPC, server={"runtime": "custom", "image": "a", "grpcPort": 8080}),
+    no("md", _GRPC, server={"runtime": "custom", "image": "a", "port": 9000, "grpcPort": 9000}),
     no("md", "set follow or version, not both", version="flight-delay-3"),
     no("md", _VERSION, follow=ABSENT, version="other-3"),
     no("md", _VERSION, follow=ABSENT, version="flight-delay-03"),

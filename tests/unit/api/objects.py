@@ -122,6 +122,7 @@ DEPLOYMENT = _object(
             "command": ["serve"],
             "args": ["-v"],
             "port": 9000,
+            "grpcPort": 9001,
             "healthPath": "/healthz",
             "terminationSeconds": 30,
             "env": [{"name": "A", "value": "b"}],

@@ -188,6 +188,24 @@ def test_a_revision_from_before_noria_spoke_grpc_has_no_port_for_it() -> None:
     assert [port["name"] for port in made["spec"]["ports"]] == ["http"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "port", "told"),
+    [
+        ({}, 8082, None),
+        ({"grpcPort": 0}, None, "off"),
+        ({"runtime": "custom", "image": "a"}, None, None),
+        ({"runtime": "custom", "image": "a", "grpcPort": 0}, None, None),
+        ({"runtime": "custom", "image": "a", "grpcPort": 8001}, 8001, None),
+    ],
+)
+def test_where_pods_take_grpc_is_the_users_to_say(
+    settings: dict[str, Any], port: int | None, told: str | None
+) -> None:
+    template = pod_template(serving(settings))
+    env = {one["name"]: one["value"] for one in template["spec"]["containers"][0]["env"]}
+    assert (recorded_grpc_port(template), env.get("NORIA_GRPC_PORT")) == (port, told)
+
+
 @pytest.mark.parametrize(("headless", "address"), [(True, "None"), (False, None)])
 def test_a_service_whose_endpoints_are_read_has_no_address(headless: bool, address: str | None) -> None:
     made = build.service("prod", "flights", UID, TARGET, port=8080, grpc_port=None, headless=headless)
