@@ -29,6 +29,30 @@ async def test_shares_follow_the_weights_and_weight_0_gets_nothing() -> None:
             assert none.shares() == {"m-1": 200}
 
 
+async def test_a_path_that_names_a_version_leads_to_it_at_any_weight_above_0() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as stable, upstream("m-2") as canary:
+        cluster.endpoints("m-1", stable.port)
+        cluster.endpoints("m-2", canary.port)
+        cluster.deployment("m", {"m-1": 50, "m-2": 50})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            for host in ("m.shop.svc", "10.0.0.1"):
+                for number in ("1", "2"):
+                    for rest in ("", "/infer", "/ready?x=1", "/feedback"):
+                        path = f"/v2/models/m/versions/{number}{rest}"
+                        found = {await envoy.get(host, path) for _ in range(10)}
+                        assert found == {(200, f"m-{number}")}, path
+            by_weight = {await envoy.get("m", "/v2/models/m/versions/22/infer") for _ in range(50)}
+            assert by_weight == {(200, "m-1"), (200, "m-2")}, "the number is looked at as a whole"
+
+            cluster.deployment("m", {"m-1": 100, "m-2": 0})
+            await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
+            assert {await envoy.get("m", "/v2/models/m/versions/2/infer") for _ in range(20)} == {
+                (200, "m-1")
+            }
+
+
 async def test_hosts_and_paths_lead_to_the_right_deployment() -> None:
     cluster, port = Cluster(), free_port()
     async with upstream("a-1") as a, upstream("b-1") as b:

@@ -166,6 +166,7 @@ class _Shape:
     arms: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     champion: str
     ranges: tuple[tuple[str, int, int], ...]
+    numbers: tuple[tuple[str, str], ...]
 
     @staticmethod
     def of(deployment: RoutedDeployment) -> _Shape:
@@ -174,6 +175,7 @@ class _Shape:
             deployment.name, deployment.revisions, deployment.timeout, alive, deployment.version,
             tuple(deployment.grpc), deployment.challenger, deployment.mirror, deployment.match,
             deployment.sticky, deployment.guarded, deployment.arms, deployment.champion, deployment.ranges,
+            tuple(deployment.numbers.items()),
         )  # fmt: skip
 
     def deployment(self) -> RoutedDeployment:
@@ -194,6 +196,7 @@ class _Shape:
             arms=self.arms,
             champion=self.champion,
             ranges=self.ranges,
+            numbers=dict(self.numbers),
         )
 
 

@@ -22,6 +22,7 @@ from noria_operator.routers.traffic import (
     effective,
     grpc_cluster,
     in_order,
+    numbered,
 )
 
 Json = dict[str, Any]
@@ -118,6 +119,19 @@ def choices(
     return [*found, {"match": match, **action}]
 
 
+def _naming(deployment: RoutedDeployment) -> list[Json]:
+    """The routes of requests whose path names one of the versions that share the traffic: they go to it,
+    since another would call it unknown. Nobody copies them.
+    """
+    return [
+        {
+            "match": {"safe_regex": {"regex": f"/v2/models/[^/]+/versions/{number}(/.*)?"}},
+            **_action(deployment, weights, grpc=False, endless=False),
+        }
+        for number, weights in numbered(deployment).items()
+    ]
+
+
 def _has(name: str, value: str) -> Json:
     return {"name": name, "string_match": {"exact": value}}
 
@@ -184,6 +198,7 @@ def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
     found = [
         *choices(deployment, {"path": STREAM_PATH, "grpc": {}}, grpc=True, endless=True),
         *choices(deployment, {"prefix": "/", "grpc": {}}, grpc=True),
+        *_naming(deployment),
         *choices(deployment, {"prefix": "/"}, "/.*/feedback"),
     ]
     return {

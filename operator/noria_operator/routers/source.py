@@ -51,7 +51,16 @@ def routed(deployment: Json, pods: Mapping[Arm, Sequence[Backend]]) -> RoutedDep
         ),
         champion=(status.get("stable") or {}).get("name", ""),
         ranges=tuple(_ranges(shares.values())),
+        numbers=_numbers(shares.values(), spec.get("server") or {}),
     )
+
+
+def _numbers(shares: Iterable[Json], server: Json) -> dict[str, str]:
+    """What Noria's model server calls the versions; a container of the user's own may call its models' so."""
+    if server.get("runtime") == "custom":
+        return {}
+    named = {share["name"]: share["version"].rpartition("-")[2] for share in shares}
+    return {name: number for name, number in named.items() if number.isdecimal()}
 
 
 def _headers(share: Json) -> tuple[tuple[str, str], ...]:

@@ -34,6 +34,7 @@ class RoutedDeployment:
 
     While there are several challengers, `arms` are those beside the first, each with its headers; `champion`
     answers for a challenger without pods; `ranges` are (cluster, first and last percent of users).
+    `numbers` are the versions that paths of requests may name, by cluster.
     """
 
     name: str
@@ -53,6 +54,7 @@ class RoutedDeployment:
     arms: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     champion: str = ""
     ranges: tuple[tuple[str, int, int], ...] = ()
+    numbers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def matched(self) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -115,6 +117,15 @@ def in_order(deployment: RoutedDeployment) -> list[tuple[str, int]]:
     if total != {name: weight for name, weight in weights.items() if weight}:
         return list(weights.items())
     return [*runs, *((name, 0) for name, weight in weights.items() if not weight)]
+
+
+def numbered(deployment: RoutedDeployment) -> dict[str, list[tuple[str, int]]]:
+    """Where requests go that name a version, by its number, while several of them get requests."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    sent = [(name, weight) for name, weight in effective(deployment).items() if weight]
+    for name, weight in sent:
+        found.setdefault(deployment.numbers.get(name, ""), []).append((name, weight))
+    return found if len(found) > 1 and "" not in found else {}
 
 
 def _to_hundred(weights: Mapping[str, int]) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """What comes packed by gzip (or by deflate, with zlib's header), unpacked within a limit. Pure.
 
-In: bytes, and how many they may become. Out: these, or a RequestError. Invariant: never more than one byte over
-the limit is unpacked.
+In: bytes, and how many they may become. Out: these, or a RequestError. Invariant: never more than one byte
+over the limit is unpacked.
 """
 
 from __future__ import annotations

@@ -108,6 +108,56 @@ def test_a_challenger_that_gets_copies_or_headers_is_reachable_before_routes_sen
     assert snapshot("shop", [made]).scopes["m"].carrying == {"m-1", "m-2"}
 
 
+NUMBERS = {"m-1": "1", "m-2": "2"}
+
+
+def by_path(**changes: Any) -> dict[str, dict[str, int]]:
+    """Weights by the expression that a path has to match."""
+    return {
+        route["match"]["safe_regex"]["regex"]: {
+            each["name"]: each["weight"] for each in route["route"]["weighted_clusters"]["clusters"]
+        }
+        for route in hosts(two_versions(**changes))["m"]["routes"]
+        if "safe_regex" in route["match"]
+    }
+
+
+def test_while_versions_share_the_traffic_a_path_that_names_one_leads_to_it() -> None:
+    assert by_path(numbers=NUMBERS) == {
+        "/v2/models/[^/]+/versions/1(/.*)?": {"m-1": 90},
+        "/v2/models/[^/]+/versions/2(/.*)?": {"m-2": 10},
+    }
+    challenged = two_versions(numbers=NUMBERS, challenger="m-2", match=(("a", "b"),))
+    found = [
+        bool(one["match"].get("headers"))
+        for one in hosts(challenged)["m"]["routes"]
+        if "grpc" not in one["match"]
+    ]
+    assert found == [False, False, True, False], "also before headers are looked at"
+
+
+def test_two_settings_of_one_version_share_what_names_it() -> None:
+    revisions = (("m-1", 50), ("m-2", 30), ("m-2b", 20))
+    found = by_path(
+        revisions=revisions,
+        endpoints=dict.fromkeys(("m-1", "m-2", "m-2b"), POD),
+        numbers={**NUMBERS, "m-2b": "2"},
+    )
+    assert found["/v2/models/[^/]+/versions/2(/.*)?"] == {"m-2": 30, "m-2b": 20}
+
+
+def test_no_path_leads_to_a_version_without_weight_or_number() -> None:
+    alone: list[dict[str, Any]] = [
+        {"numbers": {}},
+        {"numbers": {"m-1": "1"}},
+        {"numbers": {"m-1": "1", "m-2": "1"}},
+        {"numbers": NUMBERS, "revisions": (("m-1", 100), ("m-2", 0))},
+        {"numbers": NUMBERS, "endpoints": {"m-1": POD}},
+    ]
+    for changes in alone:
+        assert by_path(**changes) == {}, changes
+
+
 def test_users_are_told_apart_after_predictions_by_header_or_cookie() -> None:
     for kind, key in (("header", {"header": {"header_name": "id"}}), ("cookie", {"cookie": {"name": "id"}})):
         for route in reached(sticky=(kind, "id")):

@@ -174,7 +174,10 @@ def test_a_model_deployment_is_routed_by_its_status() -> None:
         endpoints={"m-1": (("10.0.0.1", 8080),), "m-2": ()},
         version=7,
         grpc={"m-2": ()},
+        numbers={"m-1": "1", "m-2": "2"},
     )
+    deployment["spec"]["server"] = {"runtime": "custom"}
+    assert routed(deployment, {}).numbers == {}, "what such a server calls its versions is its own affair"
 
 
 SEVERAL = RoutedDeployment(

@@ -25,7 +25,7 @@ from noria_serving.server.grpc.inference import unary as model_infer
 from noria_serving.server.models import Models
 
 _PLAIN_OR_GZIP: Final = 0b101
-"""Of grpcio's bits for compression. Deflated messages, the other kind, cannot be told from plain ones here."""
+"""Of grpcio's bits for compression. Deflated messages, the other kind, cannot be told from plain ones."""
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),
