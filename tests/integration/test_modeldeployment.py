@@ -149,6 +149,51 @@ async def test_an_undo_makes_the_former_champion_again_as_it_was_and_stays_with_
         assert [one["version"] for one in found["champions"]] == [f"{NAME}-1", f"{NAME}-3"]
 
 
+BEFORE: Json = {
+    "image": "example.com/flights@sha256:" + "2" * 64,
+    "env": [{"name": "MODE", "value": "exact"}],
+    "envFrom": [{"configMapRef": {"name": "flights-1"}}],
+    "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "256Mi"}},
+    "terminationSeconds": 90,
+}
+AFTER: Json = {
+    "image": "example.com/flights@sha256:" + "3" * 64,
+    "env": [{"name": "MODE", "value": "fast"}],
+    "envFrom": [{"configMapRef": {"name": "flights-2"}}],
+    "resources": {"requests": {"cpu": "200m"}, "limits": {"memory": "512Mi"}},
+    "terminationSeconds": 30,
+}
+
+
+async def test_an_undo_brings_back_image_environment_resources_and_settings_of_a_version(
+    cluster: Cluster, config: Config
+) -> None:
+    """Case 34: the version stayed and its configuration changed for the worse."""
+    await approve(cluster, 1)
+    await deploy(cluster, strategy={"keepPrevious": "0s"}, server=BEFORE)
+    async with running(cluster, config, Routers(cluster)):
+        first = (await until(cluster, serves(1)))["stable"]["name"]
+        before = await template(cluster, first)
+        change = {"metadata": {"name": NAME}, "spec": {"server": AFTER}}
+        await cluster.client.apply(MODELDEPLOYMENT, cluster.namespace, change, manager="owner", force=True)
+        await until(cluster, lambda it: serves(1)(it) and it["stable"]["name"] != first)
+
+        async def gone() -> bool:
+            return first not in await names(cluster, DEPLOYMENT)
+
+        await eventually(gone)
+        await say(cluster, "undo", "1")
+        await until(cluster, lambda it: serves(1)(it) and it["stable"]["name"] == first)
+        again = await template(cluster, first)
+    assert again == before
+    (container,) = again["spec"]["containers"]
+    assert container["image"] == BEFORE["image"]
+    assert BEFORE["env"][0] in container["env"]
+    assert BEFORE["envFrom"][0] in container["envFrom"]
+    assert container["resources"] == BEFORE["resources"]
+    assert again["spec"]["terminationGracePeriodSeconds"] == BEFORE["terminationSeconds"]
+
+
 async def test_a_restart_replaces_the_champions_pods_by_the_installations_image(
     cluster: Cluster, config: Config
 ) -> None:
