@@ -135,7 +135,9 @@ def judge(
     """
     most = policy.max_rate
     harm, fine = log_e_harm(pairs, most), log_e_ok(pairs, most)
+    fail_at, pass_at = log(FAIL_AT * measures * rivals), log(PASS_AT * rivals)
     figures = {"pairs": pairs.count, "maxRate": most, "logEHarm": harm, "logEOk": fine}
+    figures |= {"logFailAt": fail_at, "logPassAt": pass_at}
     if pairs.count:
         figures["rate"] = pairs.differing / pairs.count
     if pairs.count and pairs.difference is not None:
@@ -143,8 +145,8 @@ def judge(
     text = f"in {figures.get('rate', 0):.3f} of {pairs.count} pairs, at most {most:g} allowed"
     held = f"not enough evidence yet: {text}" if pairs.count else _waits(seen, copied=copied)
     chain = (
-        (harm >= log(FAIL_AT * measures * rivals), Verdict.FAIL, f"they answer otherwise too often: {text}"),
-        (fine >= log(PASS_AT * rivals), Verdict.PASS, f"they differ {text}"),
+        (harm >= fail_at, Verdict.FAIL, f"they answer otherwise too often: {text}"),
+        (fine >= pass_at, Verdict.PASS, f"they differ {text}"),
         (copied and seen is not None and not seen.readable, Verdict.ERROR, UNREAD),
         (copied, Verdict.HOLD, held),
         (True, Verdict.HOLD, f"{held}{OVER if seen or pairs.count else ''}"),

@@ -77,6 +77,7 @@ def comparison(edge: float, factor: float) -> Comparison:
         tolerable=factor,
         worse=f"it answers later than {edge:g} ms more often than the champion",
         hits=f"answers later than {edge:g} ms",
+        called="Late",
         unread=UNREAD,
         clustered=False,
     )

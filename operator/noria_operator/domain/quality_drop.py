@@ -141,12 +141,13 @@ def judge(
     harm = log_one_sided(excess, information, rho)
     fine = log_one_sided(-excess, information, rho)
     figures |= {"challenger": new.value, "champion": old.value, "drop": drop}
-    figures |= {"logEHarm": harm, "logEOk": fine}
+    fail_at, pass_at = log(FAIL_AT * measures * rivals), log(PASS_AT * rivals)
+    figures |= {"logEHarm": harm, "logEOk": fine, "logFailAt": fail_at, "logPassAt": pass_at}
     both = f"{policy.metric} {new.value:.4f}, champion {old.value:.4f}"
     text = f"{both}, at most {policy.max_drop:g} worse ({seen})"
-    if harm >= log(FAIL_AT * measures * rivals):
+    if harm >= fail_at:
         return _said(policy, Verdict.FAIL, f"too much worse: {text}", figures, harm)
-    if fine >= log(PASS_AT * rivals):
+    if fine >= pass_at:
         return _said(policy, Verdict.PASS, text, figures, harm)
     return _said(policy, Verdict.HOLD, f"not enough evidence yet: {text}", figures, harm)
 

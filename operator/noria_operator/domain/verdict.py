@@ -139,14 +139,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is counted, which ratio of shares is tolerable, and both in words; `clustered` is whether hits
-    that come together count as one for a Pass.
+    """What is counted, which ratio of shares is tolerable, and both in words, `called` that of figures;
+    `clustered` is whether hits that come together count as one for a Pass.
     """
 
     measure: str = "errors"
     tolerable: float = TOLERABLE_RATIO
     worse: str = "it fails more often than the champion"
     hits: str = "errors"
+    called: str = "Errors"
     unread: str = "the routers' counts cannot be read"
     clustered: bool = True
 
@@ -320,9 +321,19 @@ def decide(
             "logEOk": ok,
             "logEAbs": absolute,
             "errorsPerCause": per_cause,
+            "logFailAt": log(needed),
+            "logPassAt": log(enough),
+            **_counted("champion", evidence.champion, of),
+            **_counted("challenger", evidence.challenger, of),
         },
         lone_burst=lone_burst,
     )
+
+
+def _counted(arm: str, seen: Counts, of: Comparison) -> dict[str, float]:
+    """Requests and hits of one arm, and the share that hits are."""
+    share = {f"{arm}Share": seen.errors / seen.requests} if seen.requests else {}
+    return {f"{arm}Requests": seen.requests, f"{arm}{of.called}": seen.errors, **share}
 
 
 def _e(logarithm: float) -> str:

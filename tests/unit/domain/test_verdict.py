@@ -326,3 +326,22 @@ def test_354_clean_requests_pass_beside_errors_that_come_one_by_one_and_wait_bes
     clustered = after(*[Window(Counts(90, 5 * (k % 9 == 0)), Counts(10)) for k in range(36)])
     assert decide(one_by_one, 0.01).verdict is Verdict.PASS
     assert decide(clustered, 0.01).verdict is Verdict.HOLD
+
+
+def test_a_judgement_tells_counts_shares_and_thresholds() -> None:
+    """So that status and metrics say how far it is, and of what."""
+    evidence = step(Evidence(), Window(Counts(900, 9), Counts(100, 3)))
+    figures = decide(evidence, 0.01, measures=2, rivals=3).figures
+    counted = {"championRequests": 900, "championErrors": 9, "challengerRequests": 100, "challengerErrors": 3}
+    assert {name: figures[name] for name in counted} == counted
+    assert (figures["championShare"], figures["challengerShare"]) == (0.01, 0.03)
+    assert figures["logFailAt"] == pytest.approx(log(200 * 2 * 3))
+    assert figures["logPassAt"] == pytest.approx(log(20 * 3))
+    assert "challengerShare" not in decide(Evidence(), 0.01).figures, "of nothing there is no share"
+
+
+def test_late_answers_are_told_as_such() -> None:
+    evidence = step(Evidence(), Window(Counts(900, 90), Counts(100, 30)))
+    figures = decide(evidence, 0.1, of=comparison(25, 2.0)).figures
+    assert (figures["championLate"], figures["challengerLate"]) == (90, 30)
+    assert len(figures) < 16, "and status has room for the edge"
