@@ -13,6 +13,7 @@ from typing import Any
 
 from noria_operator.api.status import MESSAGE_LIMIT
 from noria_operator.api.types import format_time
+from noria_operator.domain.training_times import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,12 @@ def merge_conditions(
             }
         )
     return merged
+
+
+def since(conditions: Iterable[Mapping[str, Any]], type: str) -> datetime | None:
+    """When the condition of that type last flipped."""
+    times = (one.get("lastTransitionTime") for one in conditions if one["type"] == type)
+    return next((moment(time) for time in times if time), None)
 
 
 def clip(text: str, limit: int = MESSAGE_LIMIT) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from noria_operator.api.modeldeployment_status import DeploymentPhase, ModelDeploymentStatus
 from noria_operator.api.status import Condition as WireCondition
-from noria_operator.domain.conditions import Condition, clip, merge_conditions
+from noria_operator.domain.conditions import Condition, clip, merge_conditions, since
 from noria_operator.domain.rollout_children import in_its_way, recreating
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_plan import Plan
@@ -83,7 +83,7 @@ def conditions(report: Report, before: Sequence[Mapping[str, Any]] = ()) -> list
     those of the status before."""
     servable = _servable(report)
     ready = Condition("Ready", servable.status, servable.reason, servable.message)
-    found = [ready, _reconciling(report), _stalled(report), servable, _up_to_date(report)]
+    found = [ready, _reconciling(report), _stalled(report, before), servable, _up_to_date(report)]
     found += [report.access] if report.access else []
     found += _unverifiable(report.observed, before)
     return [*found, Condition("Judgeable", False, "NoCounts", _UNCOUNTED)] if report.uncounted else found
@@ -191,9 +191,9 @@ def _reconciling(report: Report) -> Condition:
     return Condition("Reconciling", working, plan.phase.value, plan.message if working else "")
 
 
-def _stalled(report: Report) -> Condition:
+def _stalled(report: Report, before: Sequence[Mapping[str, Any]]) -> Condition:
     plan, step, trouble = report.plan, report.plan.state.step, report.trouble
-    deadline = report.policy.progress_deadline
+    unheard = f"{plan.message}; {_UNHEARD.format(spelled(report.policy.progress_deadline))}"
     unusable = "; ".join(
         f"analysis.queries {name}: {one.problem}"
         for name, one in report.observed.of(plan.state.candidate).queries.items()
@@ -206,22 +206,24 @@ def _stalled(report: Report) -> Condition:
         (plan.wanted is None and report.policy.pinned is not None, "VersionUnavailable", plan.message),
         (unusable != "", "AnalysisInvalid", unusable),
         (report.refused_hosts != "", "HostConflict", report.refused_hosts),
-        (_unheard(report), "WeightsNotInForce", f"{plan.message}; {_UNHEARD.format(spelled(deadline))}"),
+        (_unheard(report, before), "WeightsNotInForce", unheard),
     )
     found = (Condition("Stalled", True, reason, message) for holds, reason, message in chain if holds)
     return next(found, Condition("Stalled", False, plan.phase.value))
 
 
-def _unheard(report: Report) -> bool:
+def _unheard(report: Report, before: Sequence[Mapping[str, Any]]) -> bool:
     """Whether routers were told weights so long ago that pods would be given up by now. That is no fault of
     the version's: nobody is rejected for it.
     """
     state, step = report.plan.state, report.plan.state.step
     if state.verified or (step is not None and step.mode is not Mode.SHIFTING):
         return False
-    # Without a step weights change by what is in history; those that leave give theirs in parts.
+    # Without a step weights change by what is in history; those that leave give theirs in parts. Routers may
+    # fall behind what was in force for long, too: something is under way since then.
     ended = state.history[-1].at if state.history and not state.leaving else report.now
-    return report.now - (step.since if step else ended) >= report.policy.progress_deadline
+    under_way = since((one for one in before if one["status"] == "True"), "Reconciling") or report.now
+    return report.now - max(step.since if step else ended, under_way) >= report.policy.progress_deadline
 
 
 def _up_to_date(report: Report) -> Condition:

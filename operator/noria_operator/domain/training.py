@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
+from noria_operator.domain.conditions import since
 from noria_operator.domain.evaluation import evaluate, judge_gates
 from noria_operator.domain.results import DataUsed, ResultError, training_result
 from noria_operator.domain.training_check import check
@@ -20,7 +21,7 @@ from noria_operator.domain.training_plan import Case, Notice, Observed, Plan, fa
 from noria_operator.domain.training_registration import register
 from noria_operator.domain.training_runs import Run, State, attempts, ended, image_of, judge_run, last_word
 from noria_operator.domain.training_selection import choose
-from noria_operator.domain.training_status import fail, is_finished, progress, since
+from noria_operator.domain.training_status import fail, is_finished, progress
 from noria_operator.domain.training_times import moment
 from noria_serving.contract import CODE_FORMATS
 
@@ -66,9 +67,8 @@ def _train(case: Case) -> Plan | None:
         return choose(case) or check(case) or _begin(case)
     # Only our own suspension is undone: a queueing controller may hold the Job for reasons of its own.
     resume = False if held and case.status.get("phase") == TrainingPhase.SUSPENDED else None
-    verdict = judge_run(
-        run, pending=spec.deadlines.pending, since=since(case.status, "Suspended"), now=case.now
-    )
+    resumed = since(case.status.get("conditions", ()), "Suspended")
+    verdict = judge_run(run, pending=spec.deadlines.pending, since=resumed, now=case.now)
     if verdict.state is State.COMPLETE:
         return _hand_over(case, run)
     if verdict.state is State.FAILED and verdict.problem:

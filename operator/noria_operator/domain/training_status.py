@@ -18,7 +18,7 @@ from noria_operator.api.names import TRIGGER_ANNOTATION
 from noria_operator.api.status import Trigger
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
-from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.training_times import stamp
 
 Json = dict[str, Any]
 
@@ -26,14 +26,6 @@ Json = dict[str, Any]
 def is_finished(status: Mapping[str, Any]) -> bool:
     """Whether the TrainingJob ended, well or badly: its status is final."""
     return status.get("phase") in (TrainingPhase.SUCCEEDED, TrainingPhase.FAILED)
-
-
-def since(status: Mapping[str, Any], condition: str) -> datetime | None:
-    """When a condition last flipped."""
-    for one in status.get("conditions", []):
-        if one["type"] == condition and one.get("lastTransitionTime"):
-            return moment(one["lastTransitionTime"])
-    return None
 
 
 def progress(obj: Json, phase: TrainingPhase, message: str, now: datetime) -> Json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -33,8 +33,8 @@ def report(world: World, **changes: Any) -> Report:
     return replace(found, **changes)
 
 
-def shown(found: Report) -> dict[str, tuple[bool | None, str]]:
-    return {one.type: (one.status, one.reason) for one in conditions(found)}
+def shown(found: Report, before: Sequence[Any] = ()) -> dict[str, tuple[bool | None, str]]:
+    return {one.type: (one.status, one.reason) for one in conditions(found, before)}
 
 
 def test_a_served_version_is_ready_and_up_to_date() -> None:
@@ -164,19 +164,43 @@ def test_weights_that_no_router_takes_for_as_long_as_pods_may_take_stall(
     world.approve(2)
     world.reconcile()
     happens(world)
-    world.reconcile()
+    before = status(report(world), {}, generation=1)["conditions"]
     world.router_follows(0)  # the other one never does
     world.pass_time(timedelta(minutes=9))
-    assert shown(report(world))["Stalled"][0] is False
+    assert shown(report(world), before)["Stalled"][0] is False
     world.pass_time(timedelta(minutes=2))
     found = report(world)
-    assert shown(found)["Stalled"] == (True, "WeightsNotInForce")
-    assert shown(found)["Ready"] == (True, "Serving")
-    said = {one.type: one.message for one in conditions(found)}["Stalled"]
+    assert shown(found, before)["Stalled"] == (True, "WeightsNotInForce")
+    assert shown(found, before)["Ready"] == (True, "Serving")
+    said = {one.type: one.message for one in conditions(found, before)}["Stalled"]
     assert said.startswith(found.plan.message)
     assert "not every ready router acted on it for 10m" in said
     world.routers_follow()
-    assert shown(report(world))["Stalled"][0] is False
+    assert shown(report(world), before)["Stalled"][0] is False
+
+
+def behind(world: World) -> None:
+    """A router that came up with what was in force once, or a gateway that looks at its route anew."""
+    world.told[0] -= 1
+
+
+def away(world: World) -> None:
+    world.routers, world.told = [], []
+
+
+@pytest.mark.parametrize("happens", [behind, away])
+def test_routers_that_were_in_force_for_long_have_the_whole_time_to_be_so_again(
+    happens: Callable[[World], None],
+) -> None:
+    """For status tools Stalled means failed: nobody waited for these yet."""
+    world = serving()
+    world.pass_time(timedelta(days=1))
+    told = status(report(world), {}, generation=1)
+    happens(world)
+    for minutes, stalls in ((0, "False"), (9, "False"), (2, "True")):
+        world.pass_time(timedelta(minutes=minutes))
+        told = status(report(world), told, generation=1)
+        assert {one["type"]: one["status"] for one in told["conditions"]}["Stalled"] == stalls
 
 
 def test_a_pinned_version_that_is_missing_stalls() -> None:
