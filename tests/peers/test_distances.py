@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from tests.peers.running import told
 from tests.unit.domain.drift.golden import (
     CATEGORIES_CURRENT,
@@ -114,10 +115,19 @@ def test_distances_are_frouros() -> None:
     both = np.concatenate([REFERENCE, CURRENT])
     p, q = in_bins(np.linspace(both.min(), both.max(), 11))
     tiny = float(np.finfo(float).tiny)
+    ends = np.linspace(both.min(), both.max(), 10)
+    # Its own histograms, read between their bins at these ends.
+    a, b = (
+        np.diff(stats.rv_histogram(np.histogram(each, "auto")).cdf(ends)) for each in (REFERENCE, CURRENT)
+    )
+    smooth = (a / a.sum()).tolist(), (b / b.sum()).tolist()
     reference, current, values = each_value()
     ours = {
         "PSI": distances.psi([share or tiny for share in p], [share or tiny for share in q]),
         "EMD": distances.wasserstein(reference, current, values) * float(np.std(REFERENCE)),
+        "JS": sqrt(distances.jensen_shannon(*smooth) * log(2)),
+        "HellingerDistance": distances.hellinger(p, q),
     }
-    assert ours == pytest.approx({name: found[name] for name in ours}, abs=CLOSE)
-    assert ours["PSI"] == pytest.approx(0.13227755, abs=1e-8)
+    assert ours == pytest.approx(found, abs=CLOSE)
+    golden = {"PSI": 0.13227755, "EMD": 0.31165421, "JS": 0.12488375, "HellingerDistance": 0.12681484}
+    assert ours == pytest.approx(golden, abs=1e-8)

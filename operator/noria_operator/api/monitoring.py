@@ -23,7 +23,14 @@ Alarms = Annotated[
     Rule(cel="double(self) > 0.0", message='must be more than 0, like "0.01"', holds=lambda value: value > 0),
 ]
 Measure = Literal[
-    "psi", "jensenShannon", "jensenShannonDistance", "ks", "wasserstein", "lInfinity", "hellinger"
+    "psi",
+    "jensenShannon",
+    "jensenShannonDistance",
+    "ks",
+    "wasserstein",
+    "lInfinity",
+    "hellinger",
+    "chiSquared",
 ]
 THRESHOLDS: Final[dict[Measure, float]] = {
     "psi": 0.2,
@@ -33,6 +40,7 @@ THRESHOLDS: Final[dict[Measure, float]] = {
     "wasserstein": 0.46,
     "lInfinity": 0.105,
     "hellinger": 0.16,
+    "chiSquared": 0.21,
 }
 """Where none is given: what a normal distribution has that moves by 0.46 standard deviations, in ten bins."""
 
@@ -43,13 +51,14 @@ class Drift(Spec):
     measure: Measure = Field(
         default="psi",
         description="Distance: psi (nats), jensenShannon (bits), jensenShannonDistance (its root), ks, "
-        "wasserstein (standard deviations of the reference), lInfinity or hellinger. Default: psi.",
+        "wasserstein (standard deviations of the reference), lInfinity, hellinger or chiSquared (by rows). "
+        "Default: psi.",
     )
     threshold: UnsignedDecimal | None = Field(
         default=None,
         description="Distance above which a difference matters. Absent: psi 0.2, and what a normal "
         "distribution has that moved as far: jensenShannon 0.036, jensenShannonDistance 0.19, ks 0.18, "
-        "wasserstein 0.46, lInfinity 0.105, hellinger 0.16.",
+        "wasserstein 0.46, lInfinity 0.105, hellinger 0.16, chiSquared 0.21.",
     )
     share: Probability = Field(
         default=PythonDecimal("0.3"),

@@ -11,7 +11,7 @@ from frouros.detectors import data_drift
 
 reference, current = (np.array(column) for column in json.load(sys.stdin)["numbers"])
 found = {}
-for measure in ("PSI", "EMD"):
+for measure in ("PSI", "EMD", "JS", "HellingerDistance"):
     detector = getattr(data_drift, measure)()
     detector.fit(X=reference)
     result, _ = detector.compare(X=current)

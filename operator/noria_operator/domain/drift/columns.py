@@ -24,6 +24,7 @@ from noria_operator.domain.fairness import Slicing
 PREDICTION: Final = "__prediction__"
 """The column of what the model answered."""
 WASSERSTEIN: Final = "wasserstein"
+CHI_SQUARED: Final = "chiSquared"
 ORDERED: Final = ("ks", WASSERSTEIN)
 
 
@@ -87,9 +88,11 @@ class Seen:
 
 
 def distance(measure: str, column: Column, bins: Sequence[int]) -> float:
-    """How far `bins` lie from the reference; `measure` as in `MEASURES`, or `wasserstein`. What needs an
-    order (`ks`, `wasserstein`) is the largest difference of a share where categories have none.
+    """How far `bins` lie from the reference; `measure` as in `MEASURES`, `wasserstein` or `chiSquared`. What
+    needs an order (`ks`, `wasserstein`) is the largest difference of a share where categories have none.
     """
+    if measure == CHI_SQUARED:
+        return distances.chi_squared(column.bins, bins)
     p, q = shares(column.bins), shares(bins)
     if column.edges is None and measure in ORDERED:
         return distances.l_infinity(p, q)

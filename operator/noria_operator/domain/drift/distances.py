@@ -2,7 +2,8 @@
 
 Comes in: counts of a reference and of a window, bin by bin, in the order of the bins. Goes out: one number.
 Invariants: counts are added up over pods before they come here; nothing is random; half a count is added to
-every bin of both sides before shares are taken, so that an empty bin gives a large but finite distance.
+every bin of both sides before shares are taken, so that an empty bin gives a large but finite distance
+(chi-squared is of the counts as they are: it divides by no share of one side).
 
 Where a definition is somebody else's, too, the name and unit are theirs: the divergence of Jensen and Shannon
 in bits is TFDV's, its root NannyML's distance; the index is Evidently's PSI on the shares it is given.
@@ -89,6 +90,14 @@ def chi_square(one: Counts, other: Counts) -> tuple[float, int]:
             expected = row * sum(pair) / whole
             total += (count - expected) ** 2 / expected
     return total, len(pairs) - 1
+
+
+def chi_squared(one: Counts, other: Counts) -> float:
+    """Pearson's statistic times 1/n + 1/m, the sum of (p - q)² by the shares of both sides together, from 0
+    on: what does not grow with the rows. Its root is Cohen's w where the reference is much the larger side.
+    """
+    rows = sum(one), sum(other)
+    return chi_square(one, other)[0] * sum(1 / count for count in rows) if all(rows) else 0.0
 
 
 MEASURES: Final[dict[str, Callable[[Shares, Shares], float]]] = {

@@ -18,6 +18,7 @@ from tests.unit.domain.drift.golden import (
     with_outlier,
 )
 
+from noria_operator.api.monitoring import THRESHOLDS
 from noria_operator.domain.drift import chi_squared, distances
 from noria_operator.domain.drift.columns import Column, distance, parse
 from noria_operator.domain.drift.distances import MEASURES, shares
@@ -116,6 +117,38 @@ def test_earth_is_moved_within_the_range_of_the_reference() -> None:
     assert 0.2 < found < 0.4  # 0.31 between the values themselves
 
 
+@pytest.mark.parametrize(
+    ("known", "seen"), [(KNOWN, SEEN), (SEEN, KNOWN), (binned(10, CURRENT)[0], SEEN * 2 + [5, 9])]
+)
+def test_chi_squared_as_a_measure_is_the_statistic_of_the_counts_by_what_noise_scales_with(
+    known: list[int], seen: list[int]
+) -> None:
+    """So that it does not grow with the rows of a window: the same shares from ten times as many say the same."""
+    table = np.array([known, seen])
+    statistic = stats.chi2_contingency(table[:, table.sum(axis=0) > 0], correction=False).statistic
+    scale = 1 / sum(known) + 1 / sum(seen)
+    column = Column("x", tuple(known))
+    assert distance("chiSquared", column, seen) == pytest.approx(statistic * scale, rel=1e-9)
+    more = Column("x", tuple(10 * count for count in known))
+    assert distance("chiSquared", more, [10 * count for count in seen]) == pytest.approx(statistic * scale)
+
+
+def test_without_a_threshold_each_measure_asks_for_the_same_move() -> None:
+    """Of a normal distribution in the bins of its tenths, by 0.46 standard deviations: a PSI of 0.2."""
+    edges = stats.norm.ppf(np.linspace(0.1, 0.9, 9))
+    below = stats.norm.cdf(edges - 0.46)
+    moved = np.rint(1e9 * np.diff([0, *below, 1])).astype(int).tolist()
+    column = Column("x", (10**12,) * 10, 0, tuple(edges), -4.0, 4.0)
+    for measure, threshold in THRESHOLDS.items():
+        if measure != "wasserstein":  # of centres of open bins
+            assert distance(measure, column, moved) == pytest.approx(threshold, rel=0.05), measure
+
+
+def test_chi_squared_of_nothing_is_nothing() -> None:
+    assert distance("chiSquared", Column("x", tuple(KNOWN)), [0, 0, 0, 0]) == 0
+    assert distance("chiSquared", Column("x", (0, 0)), [5, 5]) == 0
+
+
 def test_categories_have_no_order_to_measure_along() -> None:
     column = Column("x", tuple(KNOWN))
     for measure in ("ks", "wasserstein"):
@@ -125,7 +158,7 @@ def test_categories_have_no_order_to_measure_along() -> None:
 @pytest.mark.parametrize("low", [0.0, 7.5])
 def test_a_constant_column_has_a_distance(low: float) -> None:
     column = Column("x", (100,), 0, (), low, low)
-    for measure in (*MEASURES, "wasserstein"):
+    for measure in (*MEASURES, "wasserstein", "chiSquared"):
         assert distance(measure, column, (30,)) == 0
 
 

@@ -93,7 +93,13 @@ def test_a_difference_that_is_sure_but_small_is_no_drift() -> None:
 def test_the_measure_is_what_the_threshold_is_of() -> None:
     reference = model(1)
     moved = rows(reference, ["x0"])
-    for measure, at in (("ks", 0.3), ("jensenShannon", 0.1), ("hellinger", 0.3), ("wasserstein", 0.8)):
+    for measure, at in (
+        ("ks", 0.3),
+        ("jensenShannon", 0.1),
+        ("hellinger", 0.3),
+        ("wasserstein", 0.8),
+        ("chiSquared", 0.5),
+    ):
         found = windows(Policy(measure=measure, threshold=at, predictions=False), reference, moved, moved)
         value = found.findings[0].value
         assert value is not None
