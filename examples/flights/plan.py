@@ -57,7 +57,7 @@ def flights(rows: pd.DataFrame) -> list[Flight]:
 def body(row: Mapping[str, Any]) -> bytes:
     """One flight as an Open Inference Protocol request: one tensor a column."""
     return json.dumps(
-        {"inputs": [_tensor(name, row[name]) for name in FEATURES]}, separators=(",", ":")
+        {"inputs": [tensor(name, row[name]) for name in FEATURES]}, separators=(",", ":")
     ).encode()
 
 
@@ -73,7 +73,8 @@ def _flight(row: Mapping[str, Any]) -> Flight:
     )
 
 
-def _tensor(name: str, value: Any) -> dict[str, Any]:
+def tensor(name: str, value: Any) -> dict[str, Any]:
+    """One value of a column as a tensor; a number that is missing is null."""
     if name in CATEGORIES:
         return {"name": name, "shape": [1, 1], "datatype": "BYTES", "data": [value]}
     number = float(value)

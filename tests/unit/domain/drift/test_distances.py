@@ -123,7 +123,7 @@ def test_earth_is_moved_within_the_range_of_the_reference() -> None:
 def test_chi_squared_as_a_measure_is_the_statistic_of_the_counts_by_what_noise_scales_with(
     known: list[int], seen: list[int]
 ) -> None:
-    """So that it does not grow with the rows of a window: the same shares from ten times as many say the same."""
+    """So that it does not grow with the rows: the same shares from ten times as many say the same."""
     table = np.array([known, seen])
     statistic = stats.chi2_contingency(table[:, table.sum(axis=0) > 0], correction=False).statistic
     scale = 1 / sum(known) + 1 / sum(seen)
