@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from itertools import pairwise
@@ -17,6 +18,8 @@ from benchmarks.policies.table import front, markdown
 from benchmarks.policies.trial import Outcome, Trial
 
 from noria_serving.contract import SCORE_BINS
+
+PAGES = Path(__file__).parents[2] / "docs" / "benchmarks"
 
 
 def short(stream: Stream, days: int) -> Stream:
@@ -69,6 +72,15 @@ def test_the_front_is_what_nothing_beats() -> None:
     assert front(outcomes) == ["a", "b", "d"]
     assert "| **b** | 5 | 5 | 0.2000 |" in markdown({"x": outcomes})
     assert "| c | 9 |" in markdown({"x": outcomes})
+
+
+def test_the_default_is_on_the_front_of_every_stream_in_the_published_figures() -> None:
+    """Nothing is said but the metric and the drop: `followUp` is absent unless it is asked for."""
+    (default,) = (one for one in POLICIES if one.triggers == DEFAULT.triggers and not one.follow_up)
+    figures = json.loads((PAGES / "policies-figures.json").read_text())
+    assert len(figures) == 4
+    for stream, rows in figures.items():
+        assert default.name in front({name: Outcome(**one) for name, one in rows.items()}), stream
 
 
 def test_the_command_keeps_tables_and_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
