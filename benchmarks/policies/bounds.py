@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from math import erfc, exp, pi, sqrt
 from statistics import fmean
 from typing import Any, Final
 
@@ -42,13 +41,12 @@ from benchmarks.policies.looks import (
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import DIRECTIONS, Direction, Labels
 from noria_operator.domain.triggers import Champion
+from noria_operator.domain.triggers_cost import NOISE
 from noria_operator.domain.triggers_performance import performance
 
 COST: Final = {"pointDay": "1", "run": "15"}
 """As in the comparison of policies; a window is a day, and a point a hundredth."""
 DAY: Final = timedelta(days=1)
-BEYOND: Final = exp(-0.5) / sqrt(2 * pi) - erfc(1 / sqrt(2)) / 2
-"""Mean of a standard normal variable beyond 1: standard errors that noise costs a window."""
 
 
 def runs(fields: Mapping[str, Any], true: float, metric: str, each: Sequence[Labels]) -> Iterator[int]:
@@ -110,7 +108,7 @@ def _cells(metric: str, spread: float, random: np.random.Generator) -> list[str]
     cells = [cell for rule in rules for cell in row(metric, steady, lost, rule)]
     false = fmean(sum(1 for _ in runs({"cost": COST}, true, metric, each)) for each in steady)
     error = measured(metric, steady[0][0]).error
-    worth = WINDOWS * BEYOND * error * 100 * float(COST["pointDay"]) / float(COST["run"])
+    worth = WINDOWS * NOISE * error * 100 * float(COST["pointDay"]) / float(COST["run"])
     return [*cells, f"{false:.2f}", f"{worth:.2f}"]
 
 

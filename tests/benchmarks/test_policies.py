@@ -17,6 +17,7 @@ from benchmarks.policies.streams import DAYS, ROWS, Stream, synthetic
 from benchmarks.policies.table import front, markdown
 from benchmarks.policies.trial import Outcome, Trial
 
+from noria_operator.domain.triggers_cost import NOISE
 from noria_serving.contract import SCORE_BINS
 
 PAGES = Path(__file__).parents[2] / "docs" / "benchmarks"
@@ -134,13 +135,13 @@ def test_a_bound_that_is_just_met_asks_for_nothing_unless_windows_are_counted() 
 
 
 def test_noise_asks_for_no_more_runs_by_cost_than_it_is_worth() -> None:
-    assert pytest.approx(0.08332, abs=1e-5) == bounds.BEYOND
+    assert pytest.approx(0.08332, abs=1e-5) == NOISE
     source, shares = np.random.default_rng(2), np.full(SCORE_BINS, 1 / SCORE_BINS)
     rule = {"cost": {"pointDay": "1", "run": "0.5"}}
     steady = looks.windows(shares, source, lost_at=100, coins=0)
     error = looks.measured("accuracy", steady[0]).error
     found = list(bounds.runs(rule, 0.75, "accuracy", steady))
-    assert 0 < len(found) <= 100 * bounds.BEYOND * error * 100 / 0.5
+    assert 0 < len(found) <= 100 * NOISE * error * 100 / 0.5
 
 
 def test_a_loss_has_the_size_that_it_is_made_to_have() -> None:

@@ -160,6 +160,7 @@ def figures(trigger: Json) -> str:
         for word, field in (
             *(("value", "value"), ("within", "interval"), ("threshold", "threshold"), ("best", "best")),
             *(("samples", "samples"), ("coverage", "coverage"), ("window", "windowLength")),
+            ("false alarms a month at most", "expectedFalseAlarms"),
             *(("until", "windowEndedAt"), ("since", "since"), ("reason", "reason")),
         )
         if trigger.get(field) is not None

@@ -11,9 +11,11 @@ asked for, no single one proves a loss, however bad it is; what chance adds to a
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from math import inf
 from typing import Any, Final, Self
 
+from noria_operator.domain.drift.alarms import windows_a_month
 from noria_operator.domain.performance import Measured
 from noria_operator.domain.quality import Direction
 from noria_operator.domain.sequences import boundary
@@ -96,6 +98,11 @@ def continued(stretch: Stretch, measured: Measured, labels: int, asked: Asked) -
     value = direction.worsened(best, min(direction.gain(best, by_itself), most))
     found = stretch.plus(value, measured.error, labels)
     return found if direction.better(asked.threshold, found.mean) else Stretch()
+
+
+def false_alarms(length: timedelta) -> float:
+    """Alarms a month at most where nothing is lost, of windows of this length."""
+    return A_WINDOW * windows_a_month(length)
 
 
 def surely_lost(stretch: Stretch, direction: Direction, best: float, among: int = 1) -> float:

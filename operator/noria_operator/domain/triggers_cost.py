@@ -13,16 +13,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import erfc, exp, pi, sqrt
 from typing import Any, Final
 
 from noria_operator.api.triggers import Cost, Performance
 from noria_operator.api.types import format_decimal
+from noria_operator.domain.drift.alarms import MONTH
 from noria_operator.domain.performance import Measured
 from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.training_times import moment, stamp
 
 Json = dict[str, Any]
 
+NOISE: Final = exp(-0.5) / sqrt(2 * pi) - erfc(1 / sqrt(2)) / 2
+"""Mean of a standard normal variable beyond 1: standard errors that noise costs a window on average."""
 _LONGEST: Final = timedelta(days=3650)
 
 
@@ -39,6 +43,16 @@ def paid(cost: Cost, before: float, *, lost: float, error: float, lasted: timede
     points = max(0.0, lost - error) * 100
     per_day = points * float(cost.point_day)
     return Regret(before + per_day * (lasted / timedelta(days=1)), per_day)
+
+
+def worth_of_noise(cost: Cost, error: float) -> Json:
+    """Field of an entry: runs a month that noise alone asks for on average, at most; none where a run costs
+    nothing. `error`: the standard error of a window.
+    """
+    if not cost.run:
+        return {}
+    a_month = NOISE * error * 100 * float(cost.point_day) * (MONTH / timedelta(days=1))
+    return {"expectedFalseAlarms": _text(a_month / float(cost.run))}
 
 
 def weighed(

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.api.types import format_decimal
-from noria_operator.domain.lost import Asked, Stretch, continued, level, surely_lost
+from noria_operator.domain.lost import Asked, Stretch, continued, false_alarms, level, surely_lost
 from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
 from noria_operator.domain.quality import DIRECTIONS
+from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, in_a_row, window_key
-from noria_operator.domain.triggers_cost import weighed
+from noria_operator.domain.triggers_cost import weighed, worth_of_noise
 from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
 
 Json = dict[str, Any]
@@ -113,9 +114,11 @@ def _judged(
     }
     if rule.cost is not None:
         judged = weighed(entry, rule, rule.cost, measured=measured, labels=samples, best=best, now=now)
+        closed |= worth_of_noise(rule.cost, measured.error)
         judged |= closed | {"threshold": best, "state": judged["state"] | {"held": held.state}}
         judged.pop("reason", None)
         return _asking(judged, wanted=bool(judged["streak"]))
+    closed["expectedFalseAlarms"] = _text(false_alarms(now - moment(entry["windowStartedAt"])))
     bound = threshold(rule, None if known is None else float(known))
     worse = bound is not None and direction.better(bound, value)
     marks: Json = {"metric": rule.metric, "held": held.state}

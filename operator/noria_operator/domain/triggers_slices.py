@@ -16,11 +16,12 @@ from typing import Any, Final
 
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.lost import Asked, Stretch, continued, level, surely_lost
+from noria_operator.domain.lost import Asked, Stretch, continued, false_alarms, level, surely_lost
 from noria_operator.domain.performance import Labelled, Measured, measure
 from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.slice_quality import Slice, SliceLabels, outlives, unsuitable
 from noria_operator.domain.slice_scores import SliceScores
+from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, in_a_row, window_key
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, number
 from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
@@ -181,6 +182,7 @@ def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among:
         "streak": first.slice.streak,
         "columns": [_column(rule, one) for one in judged[:SHOWN]],
         **closing(entry, now),
+        "expectedFalseAlarms": number(false_alarms(now - moment(entry["windowStartedAt"]))),
         "state": _state(rule, slices) | {"among": among},
     }
     told.pop("reason", None)

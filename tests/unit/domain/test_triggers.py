@@ -70,6 +70,15 @@ def test_a_value_tells_the_window_that_it_is_of() -> None:
     assert (entry["windowLength"], entry["windowEndedAt"]) == ("1h", stamp(NOW + 2 * HOUR))
 
 
+@pytest.mark.parametrize("fields", [{}, {"min": "0.6", "relativeDrop": None}, {"for": 1}])
+def test_false_alarms_a_month_are_stated_one_in_ten_thousand_windows(fields: Json) -> None:
+    trigger = rule(**fields)
+    entry = windows(trigger, 0.74, 0.74).entry
+    assert float(entry["expectedFalseAlarms"]) == pytest.approx(730.5 / 10_000, rel=1e-3)
+    longer = ask(trigger, entry, auc(0.74), hours=2 + 168).entry
+    assert float(longer["expectedFalseAlarms"]) == pytest.approx(30.4375 / 7 / 10_000, rel=1e-2)
+
+
 def test_quality_is_lost_only_after_enough_windows_in_a_row() -> None:
     assert windows(rule(), 0.74).entry["decision"] == "No"
     once = windows(rule(), 0.65)

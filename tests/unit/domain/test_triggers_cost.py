@@ -10,6 +10,7 @@ from tests.unit.domain.test_triggers import FIRST, ask, auc, rule
 from tests.unit.domain.training_world import NOW
 
 from noria_operator.api.triggers import Cost
+from noria_operator.domain.performance import measure
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion
@@ -25,6 +26,21 @@ def test_the_regret_of_a_window_is_points_times_days_beyond_one_standard_error()
     found = paid(cost, 5.0, lost=0.05, error=0.01, lasted=timedelta(hours=12))
     assert (found.total, found.per_day) == (pytest.approx(5 + 4 * 10 / 2), pytest.approx(40.0))
     assert paid(cost, 5.0, lost=0.01, error=0.02, lasted=timedelta(days=9)).total == 5.0
+
+
+def test_runs_a_month_that_noise_alone_is_worth_are_stated() -> None:
+    """0.0833 standard errors a day, in hundredths, at 10 a day and 40 a run; however long a window is."""
+    trigger = rule(**DEAR)
+    opened = ask(trigger, {}, None, hours=0).entry
+    for hours in (1, 24):
+        entry = ask(trigger, opened, auc(0.75), hours=hours).entry
+        measured = measure("auc", auc(0.75))
+        assert measured is not None
+        expected = 0.08332 * measured.error * 100 * 10 * 30.4375 / 40
+        assert float(entry["expectedFalseAlarms"]) == pytest.approx(expected, rel=1e-3)
+    free = rule(relativeDrop=None, cost={"pointDay": "10", "run": "0"})
+    entry = ask(free, ask(free, {}, None, hours=0).entry, auc(0.75)).entry
+    assert "expectedFalseAlarms" not in entry
 
 
 def test_a_loss_is_answered_when_it_has_cost_more_than_a_run_and_not_before() -> None:

@@ -60,6 +60,11 @@ def ask(
     return found
 
 
+def test_false_alarms_a_month_are_those_of_all_slices_together() -> None:
+    entry = windows(rule(), {"carrier=AA": GOOD, "carrier=UA": GOOD}).entry
+    assert float(entry["expectedFalseAlarms"]) == pytest.approx(730.5 / 10_000, rel=1e-3)
+
+
 def windows(trigger: TriggerSpec, *each: SliceLabels | Shares, entry: Any = None, start: int = 0) -> Request:
     """One window after the other, an hour each."""
     found = ask(trigger, entry or {}, None, start)
