@@ -32,6 +32,7 @@ _TOLD: Final = {
     "Block": ("Warning", "TriggerBlocks"),
     "Blocked": ("Normal", "RunHeld"),
     "Skipped": ("Warning", "RunSkipped"),
+    "Error": ("Warning", "TriggerFails"),
 }
 """Decisions of which an Event tells when they are new. Each run has an Event of its own."""
 

@@ -55,6 +55,14 @@ def test_a_trigger_that_blocks_holds_all_others_but_not_a_person() -> None:
     assert loop.status["lastTrigger"]["reason"] == MANUAL
 
 
+def test_a_trigger_that_cannot_be_decided_tells_so_once() -> None:
+    loop = Loop()
+    wrong = Request({"name": "quality", "decision": "Error", "message": "use accuracy"}, "Performance")
+    (told,) = loop.step(wrong).notices
+    assert (told.type, told.reason, told.message) == ("Warning", "TriggerFails", "quality: use accuracy")
+    assert loop.step(wrong).notices == ()
+
+
 def test_what_is_only_observed_starts_nothing_and_alarms_nobody() -> None:
     loop = acting("Observe")
     plan = loop.step(quality())
