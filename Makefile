@@ -187,6 +187,7 @@ bench-judge: venv ## Simulate rollouts under Noria's judge and its peers' rules 
 bench-drift: venv ## Simulate drift and none under Noria's rules and its peers' (fetches river once; ARGS=--quick)
 	$(PYTHON) -m benchmarks.drift $(ARGS)
 	$(PYTHON) -m benchmarks.drift.seasons $(ARGS)
+	$(PYTHON) -m benchmarks.drift.flights $(ARGS)
 
 .PHONY: bench-policies
 bench-policies: venv ## Weigh retraining policies: trainings against loss, on streams and on flights (ARGS=--quick: two minutes)

@@ -53,7 +53,14 @@ def month(rows: int, seed: int, shift: float = 0.0, windows: int = MONTH) -> Map
     known = [rng.multinomial(KNOWN, truth) for truth in truths()]
     seen = [rng.multinomial(rows, truth, windows) for truth in truths(shift)]
     chunks = [rng.multinomial(rows, truth, max(2, KNOWN // rows)) for truth in truths()]
-    return {NORIA: _noria(known, seen), **{name: rule(known, seen, chunks) for name, rule in PEERS.items()}}
+    return judged(known, seen, chunks)
+
+
+def judged(known: list[Array], seen: list[Array], chunks: list[Array]) -> Mapping[str, Array]:
+    """Which windows alarm, by rule. By column: counts of the reference, of each window, of chunks of the
+    reference as large as a window; the predictions come last.
+    """
+    return {NORIA: noria(known, seen), **{name: rule(known, seen, chunks) for name, rule in PEERS.items()}}
 
 
 def alarms(months: Sequence[Mapping[str, Array]]) -> dict[str, float]:
@@ -70,11 +77,11 @@ def first_alarm(days: Sequence[Mapping[str, Array]]) -> dict[str, float | None]:
     return {rule: None if median(found) > DAY else median(found) for rule, found in each.items()}
 
 
-def _noria(known: list[Array], seen: list[Array]) -> Array:
-    """The trigger `drift` with its defaults, but for minSamples."""
+def noria(known: list[Array], seen: list[Array], **otherwise: Any) -> Array:
+    """The trigger `drift` with its defaults, but for minSamples and what is asked."""
     names = [*(f"x{index}" for index in range(len(known) - 1)), PREDICTION]
     columns = [Column(name, tuple(bins.tolist())) for name, bins in zip(names, known, strict=True)]
-    asked, marks, found = Policy(min_samples=50), "", []
+    asked, marks, found = Policy(min_samples=50, **otherwise), "", []
     for window in zip(*(each.tolist() for each in seen), strict=True):
         counts = {name: Seen(tuple(bins)) for name, bins in zip(names, window, strict=True)}
         said = policy.judge(asked, columns, counts, marks, timedelta(hours=1))

@@ -10,13 +10,15 @@ from benchmarks.drift.detectors import ALWAYS, DRIFT
 from benchmarks.drift.table import Noise, Streams
 
 
-def draw(streams: Streams, noise: Noise, path: Path) -> None:
-    """Write the picture."""
-    sea, calm = streams["SEA 0→3"], streams["no change"]
-    rules = [rule for rule in sea if rule not in (DRIFT, ALWAYS)]
+def draw(
+    streams: Streams, noise: Noise, path: Path, *, changed: str = "SEA 0→3", calm: str = "no change"
+) -> None:
+    """Write the picture of a stream that changed and of one that did not."""
+    found, none = streams[changed], streams[calm]
+    rules = [rule for rule in found if rule not in (DRIFT, ALWAYS)]
     panels = [
-        _panel("SEA 0→3: items until found, median", {rule: sea[rule].delay or 0.0 for rule in rules}),
-        _panel("no change: false alarms in 7,000 items", {rule: calm[rule].false for rule in rules}),
+        _panel(f"{changed}: items until found, median", {rule: found[rule].delay or 0.0 for rule in rules}),
+        _panel(f"{calm}: false alarms in 7,000 items", {rule: none[rule].false for rule in rules}),
         _panel("no drift, windows of 100 rows: alarms a month", dict(noise[100])),
     ]
     bars.draw(panels, path, width=7.5, form="%.3g")
