@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from noria_serving import log, result, settings
-from noria_serving.cli import inspect, predict, reference, serve
+from noria_serving.cli import history, inspect, predict, reference, serve
 from noria_serving.contract import VERIFICATION_SCHEMA
 from noria_serving.errors import NoriaError
 
@@ -37,7 +37,7 @@ def _command(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("noria-server", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, inspect, predict, reference):
+    for command in (serve, inspect, predict, reference, history):
         command.add(commands)
     return parser
 

@@ -1,0 +1,159 @@
+"""`noria-server history PLACE`: what a payload log recorded, as a history for `kubectl noria simulate`.
+
+In: where a payload log lies, a directory or a store. Out: CSV with the columns that a simulation reads, a row
+for each prediction, with its label where one came. Invariants: what was logged is written as it was, by the
+names that the frozen bins have; of several labels of a row the last one counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.quality import spelling
+
+INPUT: Final = "input."
+OUTPUT: Final = "output."
+HALF: Final = 0.5
+TWO: Final = 2
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's arguments."""
+    parser = commands.add_parser(
+        "history", help="a payload log as a history to simulate policies on", description=__doc__
+    )
+    parser.add_argument("place", metavar="PLACE", help="where the log was written: a directory, s3://, …")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="default: stdout")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the history."""
+    lines = list(history(arguments.place))
+    if arguments.output is None:
+        _write(sys.stdout, lines)
+    else:
+        with arguments.output.open("w", encoding="utf-8", newline="") as stream:
+            _write(stream, lines)
+    return 0
+
+
+def history(place: str) -> Iterator[Sequence[str]]:
+    """The head and the rows, in no order."""
+    from noria_serving import rows  # noqa: PLC0415  a server without this command stays light
+
+    root = place.rstrip("/")
+    logged = rows.read(f"{root}/predictions").columns
+    labels = _labels(root)
+    told = _Told.of(logged, numeric=any(isinstance(one, float) for _, one in labels.values()))
+    features = [name for name in logged if name.startswith(INPUT)]
+    yield [
+        "time",
+        "predicted",
+        "version",
+        *told.heads,
+        "label",
+        *(one.removeprefix(INPUT) for one in features),
+    ]
+    keys = zip(logged["id"].tolist(), logged["row"].tolist(), strict=True)
+    for place_, key in enumerate(keys):
+        predicted = str(logged["time"][place_])
+        known, label = labels.get(key, (predicted, None))
+        row = [known, predicted, str(logged["version"][place_]), *told.row(place_), told.label(label)]
+        yield [*row, *(_text(logged[name][place_]) for name in features)]
+
+
+def _labels(root: str) -> dict[tuple[str, int], tuple[str, str | float]]:
+    """When the label of a row was known, and what it is; empty where none were logged."""
+    from noria_serving import rows  # noqa: PLC0415
+
+    try:
+        logged = rows.read(f"{root}/labels").columns
+    except NoriaError as error:
+        if error.reason is Reason.NO_ROWS:
+            return {}
+        raise
+    columns = (logged[name].tolist() for name in ("time", "id", "row", "label"))
+    return {(id_, row): (at, label) for at, id_, row, label in sorted(zip(*columns, strict=True))}
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a model said, row by row: a `number`, or `scores` of classes and perhaps the class `called`."""
+
+    number: Any = None
+    scores: Sequence[Any] = ()
+    called: Any = None
+    negative: str = "0"
+    """What labels call the first of two classes."""
+
+    @classmethod
+    def of(cls, logged: Mapping[str, Any], *, numeric: bool) -> _Told:
+        """By its outputs: one with several columns has the scores of classes. A single number is that of a
+        regression where labels are numbers, else the score of the second of two classes.
+        """
+        names = [name for name in logged if name.startswith(OUTPUT)]
+        scores = [name for name in names if f"{name.rpartition('.')[0]}.1" in names]
+        single = [logged[name] for name in names if name not in scores]
+        if len(scores) > TWO and not single:
+            raise NoriaError(Reason.DATA_INVALID, "no output says which of the classes was predicted")
+        if scores:
+            found = [logged[name] for name in scores]
+            return cls(scores=found, called=single[0] if single else None, negative=_negative(found, single))
+        if len(single) != 1 or single[0].dtype.kind not in "fi":
+            what = ", ".join(names) or "nothing"
+            raise NoriaError(
+                Reason.DATA_INVALID, f"there is no score and no number among the outputs: {what}"
+            )
+        return cls(number=single[0]) if numeric else cls(scores=[1 - single[0], single[0]])
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The columns of what was said."""
+        if self.number is not None:
+            return ("prediction",)
+        return ("score",) if len(self.scores) == TWO else ("prediction", "score")
+
+    def row(self, place: int) -> list[str]:
+        """What was said of a row."""
+        if self.number is not None:
+            return [_text(self.number[place])]
+        if len(self.scores) == TWO:
+            return [_text(self.scores[1][place])]
+        return [spelling(self.called[place]), _text(max(one[place] for one in self.scores))]
+
+    def label(self, given: str | float | None) -> str:
+        """A label as a history has it: 0 or 1 of two classes; empty: none came."""
+        if given is None or self.number is not None or len(self.scores) > TWO:
+            return "" if given is None else str(given)
+        return str(int(given != self.negative))
+
+
+def _negative(scores: Sequence[Any], single: Sequence[Any]) -> str:
+    """What the first of two classes is called: as the model calls rows of which it is likelier."""
+    if len(scores) != TWO or not single:
+        return "0"
+    called = Counter(spelling(one) for one in single[0][scores[1] < HALF].tolist())
+    if not called:
+        raise NoriaError(Reason.DATA_INVALID, "no row tells what the first of the two classes is called")
+    return called.most_common(1)[0][0]
+
+
+def _text(value: Any) -> str:
+    """As CSV has it; empty: missing."""
+    if isinstance(value, str):
+        return value
+    return "" if math.isnan(value) else repr(value.item())
+
+
+def _write(stream: IO[str], lines: Sequence[Sequence[str]]) -> None:
+    csv.writer(stream, lineterminator="\n").writerows(lines)

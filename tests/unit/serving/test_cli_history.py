@@ -1,0 +1,153 @@
+"""`noria-server history` makes of a payload log what a simulation of a policy reads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noria_operator.cli import recorded_history
+from noria_operator.cli.recorded_history import History
+from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
+from noria_serving.feedback.token import Token
+from noria_serving.main import main
+from noria_serving.model.loaded import Loaded
+from noria_serving.payload.log import PayloadLog
+from noria_serving.payload.settings import LogSettings
+
+NOW = 1_800_000_000.0
+Outputs = dict[str, Any]
+
+
+def nonce(number: int) -> bytes:
+    return b"proc01" + number.to_bytes(4)
+
+
+def logged(
+    loaded: Loaded, place: Path, outputs: Outputs, labels: list[Any], *, regression: bool = False
+) -> None:
+    """A request of a row for each label, an hour later; None: none came."""
+    signature = SimpleNamespace(outputs=[SimpleNamespace(name=name) for name in outputs])
+    here = PayloadLog(
+        LogSettings(uri=str(place)), signature, loaded.reference, version="late-4", regression=regression,
+    )  # fmt: skip
+    for number, label in enumerate(labels):
+        inputs = {
+            "carrier": np.array(["AA" if number else ""], dtype=object).reshape(-1, 1),
+            "distance": np.array([number / 2 if number else np.nan], dtype=np.float32).reshape(-1, 1),
+            "hour": np.array([number], dtype=np.int64).reshape(-1, 1),
+        }
+        at = NOW + number
+        here.prediction(
+            nonce(number), at, None, inputs, [one[number : number + 1] for one in outputs.values()]
+        )
+        if label is not None:
+            here.labels(Token("late-4", int(at * 1000), nonce(number), batch=1), [label], at + 3600)
+    here.close()
+    assert here.join(60)
+
+
+def told(place: Path, file: Path) -> History:
+    with pytest.raises(SystemExit, match="0"):
+        main(["history", str(place), "--output", str(file)])
+    return recorded_history.read(file)
+
+
+def probabilities(*rows: list[float]) -> Any:
+    return np.array(rows, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("said", "labels"), [([0, 1, 1], [0, None, 1]), (["on time", "late", "late"], ["on time", None, "late"])]
+)
+def test_two_classes_have_a_score_and_labels_of_one_and_zero(
+    loaded_frame: Loaded, tmp_path: Path, said: list[Any], labels: list[Any]
+) -> None:
+    called = np.array(said, dtype=object if isinstance(said[0], str) else np.int64)
+    outputs = {"label": called, "probabilities": probabilities([0.75, 0.25], [0.25, 0.75], [0.5, 0.5])}
+    logged(loaded_frame, tmp_path / "log", outputs, labels)
+    found = told(tmp_path / "log", tmp_path / "rows.csv")
+    assert found.model.task == BINARY
+    assert [(one.row.version, one.row.value, one.label) for one in found.rows] == [
+        ("late-4", 0.25, 0.0), ("late-4", 0.75, None), ("late-4", 0.5, 1.0),
+    ]  # fmt: skip
+    assert [one.predicted.timestamp() - NOW for one in found.rows] == [0, 1, 2]
+    assert [(one.known - one.predicted).total_seconds() for one in found.rows] == [3600, 0, 3600]
+    lines = (tmp_path / "rows.csv").read_text().splitlines()
+    assert lines[0] == "time,predicted,version,score,label,distance,hour,carrier"
+    assert lines[1].endswith("late-4,0.25,0,,0,")
+    assert lines[3].endswith("late-4,0.5,1,1.0,2,AA")
+
+
+def test_several_classes_have_the_predicted_one_and_its_score(loaded_frame: Loaded, tmp_path: Path) -> None:
+    outputs = {
+        "label": np.array(["a", "c"], dtype=object),
+        "probabilities": probabilities([0.5, 0.25, 0.25], [0.125, 0.25, 0.625]),
+    }
+    logged(loaded_frame, tmp_path / "log", outputs, ["b", "c"])
+    found = told(tmp_path / "log", tmp_path / "rows.csv")
+    assert found.model.task == MULTICLASS
+    assert [(one.row.value, one.label == one.row.called) for one in found.rows] == [
+        (0.5, False),
+        (0.625, True),
+    ]
+
+
+def test_a_regression_has_its_number_and_a_history_without_labels_none(
+    loaded_frame: Loaded, tmp_path: Path
+) -> None:
+    outputs = {"variable": np.array([[30.5], [12.0]], dtype=np.float32)}
+    logged(loaded_frame, tmp_path / "log", outputs, [31.0, None], regression=True)
+    found = told(tmp_path / "log", tmp_path / "rows.csv")
+    assert found.model.task == REGRESSION
+    assert [(one.row.value, one.label) for one in found.rows] == [(30.5, 31.0), (12.0, None)]
+    score = {"score": np.array([[0.5], [0.25]], dtype=np.float32)}
+    logged(loaded_frame, tmp_path / "other", score, [None, None])
+    alone = told(tmp_path / "other", tmp_path / "more.csv")
+    assert (alone.model.task, [one.row.value for one in alone.rows]) == (BINARY, [0.5, 0.25])
+
+
+def test_the_last_label_of_a_row_counts(loaded_frame: Loaded, tmp_path: Path) -> None:
+    outputs = {"label": np.array([0]), "probabilities": probabilities([0.75, 0.25])}
+    logged(loaded_frame, tmp_path / "log", outputs, [1])
+    here = PayloadLog(
+        LogSettings(uri=str(tmp_path / "log")), SimpleNamespace(outputs=[]), loaded_frame.reference,
+        version="late-5", regression=False,
+    )  # fmt: skip
+    here.labels(Token("late-4", int(NOW * 1000), nonce(0), batch=1), [0], NOW + 7200)
+    here.close()
+    assert here.join(60)
+    (row,) = told(tmp_path / "log", tmp_path / "rows.csv").rows
+    assert (row.label, (row.known - row.predicted).total_seconds()) == (0.0, 7200)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"text": np.array(["a"], dtype=object)}, "no score and no number"),
+        ({"probabilities": probabilities([0.5, 0.25, 0.25])}, "which of the classes"),
+        (
+            {"label": np.array(["b"], dtype=object), "probabilities": probabilities([0.25, 0.75])},
+            "the first of the two classes",
+        ),
+    ],
+)
+def test_what_no_history_can_be_made_of_is_refused(
+    loaded_frame: Loaded, tmp_path: Path, capsys: pytest.CaptureFixture[str], outputs: Outputs, message: str
+) -> None:
+    logged(loaded_frame, tmp_path / "log", outputs, [None])
+    with pytest.raises(SystemExit) as ended:
+        main(["history", str(tmp_path / "log")])
+    assert ended.value.code == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_place_without_a_log_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["history", str(tmp_path)])
+    assert ended.value.code == 1
+    assert "predictions" in capsys.readouterr().err
