@@ -18,13 +18,16 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from noria_serving.protocol import mistakes
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
+from noria_serving.protocol.mistakes import kind_of, names_of, shown
 from noria_serving.protocol.raw import RAW_ONLY, Tail, from_raw, strings
 from noria_serving.signature import DATATYPES, Tensor
 
 _FLOAT: Final[frozenset[type]] = frozenset({float, int, type(None)})
 _INT: Final[frozenset[type]] = frozenset({int})
+_OBJECTS: Final[frozenset[type]] = frozenset({dict})
 Entry = TypeVar("Entry")
 _ELEMENTS: Final[Mapping[str, frozenset[type]]] = {
     "BOOL": frozenset({bool}),
@@ -46,8 +49,10 @@ def decode_inputs(entries: object, tensors: Sequence[Tensor], tail: Tail | None 
     JSON.
     """
     if type(entries) is not list or not entries:
-        raise RequestError(f"`inputs` must be a list with the tensors {names_of(tensors)}")
-    named = ((entry.get("name") if type(entry) is dict else None, entry) for entry in entries)
+        raise mistakes.no_list("inputs", f"with the tensors {names_of(tensors)}", entries)
+    if not _OBJECTS.issuperset(map(type, entries)):
+        raise mistakes.no_object("input", entries, names_of(tensors))
+    named = ((entry.get("name"), entry) for entry in entries)
     return collect(named, tensors, lambda entry, tensor: decode_tensor(entry, tensor, tail))
 
 
@@ -62,7 +67,7 @@ def collect(
     for name, entry in named:
         tensor = by_name.get(name) if type(name) is str else None
         if tensor is None:
-            raise RequestError(f"unknown input {name!r:.100}: the model takes {names_of(tensors)}")
+            raise mistakes.unknown("input", name, names_of(tensors))
         if tensor.name in arrays:
             raise RequestError(f"input {name!r} is given twice")
         arrays[tensor.name] = decode(entry, tensor)
@@ -85,7 +90,7 @@ def decode_tensor(entry: Mapping[str, Any], tensor: Tensor, tail: Tail | None = 
             raise RequestError(f"input {tensor.name!r} has no `data`")
         data = entry["data"]
         if isinstance(data, np.ndarray):
-            return _from_floats(data, datatype, shape, tensor)
+            return _from_floats(data, shape, tensor)
         return from_list(_flatten(data, shape, tensor.name), datatype, shape, tensor)
     datatype = check_datatype(entry.get("datatype"), tensor)
     if tail is None:
@@ -103,28 +108,29 @@ def from_list(flat: Sequence[Any], datatype: str, shape: Sequence[int], tensor: 
     """As many elements as the shape needs → an array in the tensor's datatype and rank."""
     elements = _ELEMENTS[datatype]
     if not elements.issuperset(map(type, flat)):
-        wrong = next(x for x in flat if type(x) not in elements)
-        raise RequestError(f"input {tensor.name!r} is {datatype} but its data holds {kind_of(wrong)}")
+        at = next(at for at, x in enumerate(flat) if type(x) not in elements)
+        raise mistakes.wrong_element(at, flat[at], datatype, shape, tensor)
     if datatype == "BYTES":
         return strings([value or "" for value in flat]).reshape(_full(shape, tensor))
     try:
         array = np.array(flat, dtype="float64" if datatype in _FLOATS else DATATYPES[datatype])
     except OverflowError:
-        raise out_of_range(datatype, tensor) from None
+        raise mistakes.too_large(flat, datatype, tensor) from None
     if datatype in _FLOATS:
-        return _from_floats(array, datatype, shape, tensor)
-    return _cast(array, datatype, tensor).reshape(_full(shape, tensor))
+        return _from_floats(array, shape, tensor)
+    return _cast(array, tensor).reshape(_full(shape, tensor))
 
 
-def _from_floats(array: Array, datatype: str, shape: Sequence[int], tensor: Tensor) -> Array:
+def _from_floats(array: Array, shape: Sequence[int], tensor: Tensor) -> Array:
     """As many float64 as the shape needs → an array in the tensor's datatype and rank."""
     target = DATATYPES[tensor.datatype]
     if target in _NARROW:
         small = _are_small(array)
         with nullcontext() if small else np.errstate(over="ignore"):
-            array = array.astype(target)
-        if not small and np.isinf(array).any():
-            raise out_of_range(datatype, tensor)
+            narrow = array.astype(target)
+        if not small and (infinite := np.isinf(narrow)).any():
+            raise mistakes.lost(array, infinite, tensor.datatype, tensor)
+        array = narrow
     return array.reshape(_full(shape, tensor))
 
 
@@ -132,12 +138,10 @@ def from_array(flat: Array, datatype: str, shape: Sequence[int], tensor: Tensor)
     """The same from a flat array, which is copied; NaN and infinity stay what they are."""
     if datatype == "BYTES":
         return flat.reshape(_full(shape, tensor))
-    return _cast(flat.astype(DATATYPES.get(datatype, "float32")), datatype, tensor).reshape(
-        _full(shape, tensor)
-    )
+    return _cast(flat.astype(DATATYPES.get(datatype, "float32")), tensor).reshape(_full(shape, tensor))
 
 
-def _cast(array: Array, datatype: str, tensor: Tensor) -> Array:
+def _cast(array: Array, tensor: Tensor) -> Array:
     """In the tensor's datatype; a number that has no place in it is refused."""
     target = DATATYPES[tensor.datatype]
     if array.dtype == target:
@@ -145,11 +149,13 @@ def _cast(array: Array, datatype: str, tensor: Tensor) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         result = array.astype(target)
     if target in _NARROW:
-        lost = bool((np.isinf(result) & ~np.isinf(array)).any())
+        lost = np.isinf(result) & ~np.isinf(array)
+    elif result.dtype.kind in "iu":
+        lost = result != array
     else:
-        lost = result.dtype.kind in "iu" and bool((result != array).any())
-    if lost:
-        raise out_of_range(datatype, tensor)
+        return result
+    if lost.any():
+        raise mistakes.lost(array, lost, tensor.datatype, tensor)
     return result
 
 
@@ -165,13 +171,6 @@ def _are_small(array: Array) -> bool:
         return False
     numbers: list[float] = array.tolist()
     return min(numbers) >= -_SMALL and max(numbers) <= _SMALL
-
-
-def out_of_range(datatype: str, tensor: Tensor) -> RequestError:
-    """A number that has no place in the datatype, or in the tensor's."""
-    return RequestError(
-        f"input {tensor.name!r} holds a number outside the range of {datatype} or {tensor.datatype}"
-    )
 
 
 def check_datatype(datatype: object, tensor: Tensor) -> str:
@@ -195,7 +194,7 @@ def check_datatype(datatype: object, tensor: Tensor) -> str:
 def check_shape(shape: object, tensor: Tensor) -> list[int]:
     """The claimed shape, if it fits the tensor's; a column may leave out its trailing 1."""
     if type(shape) is not list or not _INT.issuperset(map(type, shape)) or not _sizes(shape):
-        raise RequestError(f"input {tensor.name!r}: `shape` must be a list of whole numbers from 0 to 2^31-1")
+        raise mistakes.bad_shape(shape, tensor)
     expected = tensor.shape
     full = [*shape, 1] if len(shape) == 1 and expected[1:] == (1,) else shape
     if len(full) != len(expected) or not all(map(_fits, expected, full)):
@@ -222,10 +221,10 @@ def _binary_size(entry: Mapping[str, Any], name: str) -> int | None:
     if parameters is None:
         return None
     if type(parameters) is not dict:
-        raise RequestError(f"input {name!r}: `parameters` must be an object")
+        raise RequestError(f"input {name!r}: `parameters` must be an object, not {shown(parameters)}")
     size = parameters.get("binary_data_size")
     if size is not None and (type(size) is not int or size < 0):
-        raise RequestError(f"input {name!r}: `binary_data_size` must be a number of bytes")
+        raise RequestError(f"input {name!r}: `binary_data_size` must be a number of bytes, not {shown(size)}")
     return size
 
 
@@ -238,7 +237,7 @@ def _flatten(data: object, shape: Sequence[int], name: str) -> list[Any]:
     while flat and type(flat[0]) is list:
         lengths = {len(x) if type(x) is list else -1 for x in flat}
         if len(lengths) != 1 or len(dims) > len(shape):
-            raise RequestError(f"input {name!r}: nested `data` is ragged")
+            raise mistakes.ragged(flat, shape, name)
         dims.append(len(flat) if not dims else len(flat) // prod(dims))
         flat = list(chain.from_iterable(flat))
     count = prod(shape)
@@ -249,15 +248,6 @@ def _flatten(data: object, shape: Sequence[int], name: str) -> list[Any]:
     if dims and dims != list(shape[: len(dims)]):
         raise RequestError(f"input {name!r}: `data` is nested as {dims}…, shape says {list(shape)}")
     return flat
-
-
-def names_of(tensors: Sequence[Tensor]) -> list[str]:
-    return [tensor.name for tensor in tensors][:20]
-
-
-def kind_of(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value)) or f"the number {value!r:.40}"
 
 
 def encode_tensor(tensor: Tensor, array: Array) -> dict[str, Any]:

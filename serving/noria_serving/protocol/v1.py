@@ -13,7 +13,8 @@ import numpy as np
 
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
-from noria_serving.protocol.tensors import decode_tensor, kind_of, names_of
+from noria_serving.protocol.mistakes import kind_of, names_of, no_list
+from noria_serving.protocol.tensors import decode_tensor
 from noria_serving.protocol.v2 import parse_object, render
 from noria_serving.signature import Signature
 
@@ -22,7 +23,7 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
     """A predict body → InferRequest."""
     instances = parse_object(body).get("instances")
     if type(instances) is not list or not instances:
-        raise RequestError(f"`instances` must be a list of rows with the inputs {names_of(signature.inputs)}")
+        raise no_list("instances", f"of rows with the inputs {names_of(signature.inputs)}", instances)
     columns = [instances] if len(signature.inputs) == 1 else _columns(instances, signature)
     if len(signature.inputs) == 1 and type(instances[0]) is dict:
         columns = _columns(instances, signature)

@@ -14,11 +14,12 @@ from typing import Any, Final
 import orjson
 
 from noria_serving import contract
-from noria_serving.protocol import large
+from noria_serving.protocol import large, mistakes
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
+from noria_serving.protocol.mistakes import kind_of, shown
 from noria_serving.protocol.raw import DTYPES, Tail, from_raw, single_text, to_raw
-from noria_serving.protocol.tensors import decode_inputs, encode_tensor, from_array, kind_of
+from noria_serving.protocol.tensors import decode_inputs, encode_tensor, from_array
 from noria_serving.signature import Signature, Tensor
 
 Headers = list[tuple[bytes, bytes]]
@@ -33,7 +34,7 @@ def parse_object(body: bytes | memoryview) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise RequestError(f"the body is not valid JSON: {error}") from error
+        raise mistakes.no_json(body, error) from error
     if type(document) is not dict:
         raise RequestError(f"the body must be a JSON object, not {kind_of(document)}")
     return document
@@ -114,13 +115,15 @@ def wanted_outputs(
         everything = tuple(range(len(tensors)))
         return everything, frozenset(everything if raw_default else ())
     if type(entries) is not list:
-        raise RequestError("`outputs` must be a list")
+        raise RequestError(f"`outputs` must be a list of outputs by name, not {shown(entries)}")
     names = [tensor.name for tensor in tensors]
     wanted: dict[int, bool] = {}
     for entry in entries:
-        name = entry.get("name") if type(entry) is dict else None
+        if type(entry) is not dict:
+            raise mistakes.no_object("output", entries, names)
+        name = entry.get("name")
         if name not in names:
-            raise RequestError(f"unknown output {name!r:.100}: the model gives {names}")
+            raise mistakes.unknown("output", name, names)
         parameters = _parameters(entry, f"output {name!r}: ")
         wanted[names.index(name)] = flag_of(parameters, "binary_data", default=raw_default)
     return tuple(wanted), frozenset(index for index, raw in wanted.items() if raw)
@@ -132,7 +135,7 @@ def _parameters(holder: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
     if parameters is None:
         return EMPTY
     if type(parameters) is not dict:
-        raise RequestError(f"{whose}`parameters` must be an object")
+        raise RequestError(f"{whose}`parameters` must be an object, not {shown(parameters)}")
     return parameters
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from noria_serving import contract
-from noria_serving.protocol import apart
+from noria_serving.protocol import apart, mistakes
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
 from noria_serving.protocol.inference_pb2 import (
@@ -25,7 +25,7 @@ from noria_serving.protocol.inference_pb2 import (
     ModelInferResponse,
 )
 from noria_serving.protocol.raw import RAW_ONLY, from_raw, strings, text, to_raw
-from noria_serving.protocol.tensors import check_datatype, check_shape, collect, from_array, out_of_range
+from noria_serving.protocol.tensors import check_datatype, check_shape, collect, from_array
 from noria_serving.protocol.v2 import EMPTY, deadline_of, flag_of, rows_of, wanted_outputs
 from noria_serving.signature import DATATYPES, Signature, Tensor
 
@@ -151,8 +151,8 @@ def _flat(values: Any, datatype: str, tensor: Tensor) -> Array:
     wide: Array = np.asarray(values)  # through the buffer protocol
     narrow = wide.astype(DATATYPES[datatype], copy=False)
     # The fields of INT8, INT16 and their like are wider than these.
-    if narrow is not wide and not np.array_equal(narrow, wide):
-        raise out_of_range(datatype, tensor)
+    if narrow is not wide and (unlike := narrow != wide).any():
+        raise mistakes.lost(wide, unlike, datatype, tensor)
     return narrow
 
 

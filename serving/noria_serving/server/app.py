@@ -84,8 +84,9 @@ class App:
         name, colon, verb = last.rpartition(":")
         if colon and verb == "predict":
             return await inference.predict(self.models, call, name)
-        if colon and verb == "explain":
-            raise RequestError("this server explains nothing; POST to :predict for predictions", status=404)
+        if colon:
+            said = "this server explains nothing" if verb == "explain" else f"there is no verb {verb!r:.60}"
+            raise RequestError(f"{said}; POST to :predict for predictions", status=404)
         call.allow("GET")
         return description.model_ready(self.models, last, None)
 

@@ -116,8 +116,10 @@ class Service:
             self.recorder.refused(CLIENT_GONE)
             raise
         except (Exception, SystemExit) as error:
-            log.warning("model failed", exc_info=error)
-            refusal = self._no_answer(request, f"failed: {type(error).__name__}: {error!s:.300}")
+            words = str(error).partition("\n")[0]
+            refusal = self._no_answer(request, f"failed: {type(error).__name__}: {words:.300}")
+            if refusal.status >= 500:  # else the client is told, and could fill the log
+                log.warning("model failed", exc_info=error)
             self.refuse(refusal)
             raise refusal from error
         finally:
@@ -127,7 +129,7 @@ class Service:
         """400 where the rows explain it, else 500, and the model must prove itself again."""
         strange = unlike_training(self.loaded.reference, request.inputs)
         if strange is not None:
-            return RequestError(f"the model {what}; {strange}")
+            return RequestError(f"{strange}; the model {what}")
         self._prove_soon()
         return RequestError(f"the model {what}", status=500)
 

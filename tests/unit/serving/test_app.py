@@ -179,6 +179,24 @@ async def test_a_model_that_fails_is_500_and_counted(
     assert (await counts(models))["requests"] == {"ok": 0, "client_error": 0, "server_error": 1}
 
 
+async def test_rows_unlike_training_are_told_first_and_do_not_fill_the_log(
+    models: Models, client, loaded: Loaded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else whoever sends bad rows writes a traceback a request."""
+    from dataclasses import replace
+
+    broken = Broken(loaded.backend.signature, ValueError("no NaN\nRead more at https://example.com"))
+    next(models.services()).loaded = replace(loaded, backend=broken)
+    response = await client.post(f"{BASE}/infer", json=wrong(data=[1, 2, None, 4, 5, 6]))
+    said = "feature 'x2' is missing in row 0, and was never missing in training; the model failed: ValueError: no NaN"
+    assert (response.status_code, response.json()) == (400, {"error": said})
+    assert caplog.records == []
+    assert (await client.post(f"{BASE}/infer", json=GOOD)).json() == {
+        "error": "the model failed: ValueError: no NaN"
+    }
+    assert [record.message for record in caplog.records][:1] == ["model failed"]
+
+
 async def test_requests_and_rows_are_counted_and_a_window_is_their_difference(models: Models, client) -> None:
     await client.post(f"{BASE}/infer", json=GOOD)
     await client.post(f"{BASE}/infer", content="{")

@@ -60,19 +60,26 @@ def test_every_datatype_that_has_a_json_form_survives_the_round_trip(datatype: s
 
 BAD = {
     "not JSON": (b"{", "valid JSON"),
-    "NaN": (b'{"inputs": [NaN]}', "valid JSON"),
+    "NaN": (b'{"inputs": [NaN]}', "JSON has no NaN: write null"),
+    "infinity": (b'{"inputs": [-Infinity]}', "JSON has no Infinity"),
     "no object": (b"[]", "object"),
-    "no inputs": (b"{}", "inputs"),
-    "empty inputs": (b'{"inputs": []}', "inputs"),
-    "input is no object": (b'{"inputs": [3]}', "unknown input"),
+    "no inputs": (b"{}", "`inputs` must be a list with the tensors ['x']; it is missing"),
+    "empty inputs": (b'{"inputs": []}', "it is empty"),
+    "inputs are an object": (b'{"inputs": {}}', "it is an object"),
+    "input is no object": (b'{"inputs": [3]}', "each input must be an object with its `name`, not 3"),
+    "input is its name": (b'{"inputs": ["x"]}', "not \"x\"; the model takes ['x']"),
+    "input without name": (b'{"inputs": [{}]}', "not null; the model takes ['x']"),
     "unknown input": (body({"inputs": [{"name": "z"}]}), "the model takes ['x']"),
     "given twice": (body({"inputs": matrix()["inputs"] * 2}), "twice"),
     "unknown datatype": (body(matrix(datatype="FP31")), "unknown datatype"),
     "wrong datatype": (body(matrix(datatype="BYTES")), "must be FP32"),
     "half precision": (body(matrix(datatype="FP16")), "FP16"),
-    "no shape": (body(matrix(shape=None)), "shape"),
-    "negative shape": (body(matrix(shape=[-1, 2])), "shape"),
-    "boolean shape": (body(matrix(shape=[True, 2])), "shape"),
+    "no shape": (body(matrix(shape=None)), "that fits [-1, 2], not null"),
+    "negative shape": (body(matrix(shape=[-1, 2])), "that fits [-1, 2], not [-1,2]"),
+    "boolean shape": (body(matrix(shape=[True, 2])), "not [true,2]"),
+    "endless shape": (body(matrix(shape=[1.5] * 99)), "not [1.5,1.5,1.5,1.5,1.5,1.5,1.5,1.5,…]"),
+    "nested shape": (body(matrix(shape=[[1], [2]])), "not a list of 2 that are not numbers"),
+    "shape is text": (body(matrix(shape="x" * 99)), "xxx…"),
     "huge shape": (body(matrix(shape=[2**31 - 1, 2])), "elements"),
     "overflowing shape": (body(matrix(shape=[2**62, 2**62])), "shape"),
     "wrong width": (body(matrix(shape=[4, 1])), "shape must be [-1, 2]"),
@@ -81,17 +88,26 @@ BAD = {
     "too few elements": (body(matrix(data=[1])), "4 elements"),
     "no data": (b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32"}]}', "no `data`"),
     "data is text": (body(matrix(data="1234")), "must be a list"),
-    "text in numbers": (body(matrix(data=[1, 2, "3", 4])), "a string"),
-    "truth in numbers": (body(matrix(data=[1, 2, True, 4])), "a boolean"),
-    "object in numbers": (body(matrix(data=[1, 2, {}, 4])), "an object"),
-    "ragged": (body(matrix(data=[[1, 2], [3]])), "ragged"),
-    "mixed nesting": (body(matrix(data=[[1, 2], 3])), "ragged"),
+    "text in numbers": (body(matrix(data=[1, 2, "3", 4])), 'a string, "3", at [1, 0]'),
+    "truth in numbers": (body(matrix(data=[1, 2, True, 4])), "a boolean, true, at [1, 0]"),
+    "object in numbers": (body(matrix(data=[1, 2, {}, 4])), "holds an object at [1, 0]"),
+    "ragged": (
+        body(matrix(data=[[1, 2], [3]])),
+        "ragged: shape says [2, 2], a list of 1 stands beside a list of 2",
+    ),
+    "mixed nesting": (body(matrix(data=[[1, 2], 3])), "the number 3 stands beside a list of 2"),
+    "nested too deep": (body(matrix(data=[[[[[1, 2, 3, 4]]]]])), "nested deeper than that"),
     "nested otherwise": (body(matrix(data=[[1], [2], [3], [4]])), "nested"),
-    "beyond FP32": (body(matrix(data=[1e39, 0, 0, 0])), "range"),
+    "beyond FP32": (
+        body(matrix(data=[1e39, 0, 0, 0])),
+        "'x' holds 1e+39, which is outside the range of FP32",
+    ),
     "deep nesting": (b'{"inputs":' + b"[" * 5000 + b"]" * 5000 + b"}", "JSON"),
     "id is a number": (body({"id": 3, **matrix()}), "`id`"),
-    "parameters is a list": (body({"parameters": [], **matrix()}), "`parameters`"),
-    "outputs is an object": (body({"outputs": {}, **matrix()}), "`outputs`"),
+    "parameters is a list": (body({"parameters": [], **matrix()}), "`parameters` must be an object, not []"),
+    "outputs is an object": (body({"outputs": {}, **matrix()}), "`outputs` must be a list"),
+    "output is text": (body({"outputs": ["p"], **matrix()}), "not \"p\"; the model gives ['label', 'p']"),
+    "output without name": (body({"outputs": [{}], **matrix()}), "not null; the model gives ['label', 'p']"),
     "unknown output": (body({"outputs": [{"name": "z"}], **matrix()}), "unknown output"),
 }
 
@@ -118,7 +134,7 @@ def test_rows_of_all_inputs_must_agree() -> None:
 def test_a_whole_number_out_of_range_is_refused() -> None:
     tensor = Tensor("n", "INT8", (-1,))
     for datatype, value in (("INT8", 300), ("INT64", 300)):
-        with pytest.raises(RequestError, match="range"):
+        with pytest.raises(RequestError, match="'n' holds 300, which is outside the range of INT8"):
             decode_tensor({"name": "n", "shape": [1], "datatype": datatype, "data": [value]}, tensor)
 
 

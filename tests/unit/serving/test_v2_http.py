@@ -84,6 +84,8 @@ def tensor(**changes: Any) -> str:
         ("V1 unknown model", "POST", "/v1/models/none:predict", '{"instances": [1]}', 404),
         ("V1 no instances", "POST", "/v1/models/iris:predict", '{"instances": []}', 400),
         ("V1 explain", "POST", "/v1/models/iris:explain", "{}", 404),
+        ("V1 unknown verb", "POST", "/v1/models/iris:predicts", "{}", 404),
+        ("V1 unknown verb", "GET", "/v1/models/iris:predicts", "", 404),
     ],
 )
 async def test_every_mistake_has_the_protocols_error(  # noqa: PLR0917  a row of the table
