@@ -105,9 +105,13 @@ class DirectorySource:
                         )
                     sizes[entry.name] = status.st_size
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise NoriaError(
-                Reason.NOT_FOUND, f"no bundle at {self._root}: there is no such directory"
-            ) from error
+            is_file = isinstance(error, NotADirectoryError)
+            why = (
+                "it is a file; give the directory that noria.json is in"
+                if is_file
+                else "there is no such directory"
+            )
+            raise NoriaError(Reason.NOT_FOUND, f"no bundle at {self._root}: {why}") from error
         except OSError as error:
             raise NoriaError(
                 Reason.STORAGE_UNAVAILABLE, f"cannot read {self._root}: {error.strerror}"

@@ -84,6 +84,9 @@ ENV_WARM_UP_CALLS: Final = "NORIA_WARM_UP_CALLS"
 ENV_ALLOW_CODE: Final = "NORIA_ALLOW_CODE"
 """`1` where the administrator lets models of the namespace run code of their own (CODE_FORMATS)."""
 
+VERSION: Final = "0.1.0"
+"""Of the distribution."""
+
 # -- ports ---------------------------------------------------------------------------------------------------
 SERVER_PORT: Final = 8080
 """Inference, health and feedback; reached through the router."""

@@ -156,6 +156,11 @@ def _as_onnx(
             parity = difference(
                 candidate.backend.predict(cast(sample, candidate.backend.signature)), expected
             )
+        except NoriaError as error:
+            if error.reason == Reason.MISSING_DEPENDENCY:
+                return error.message
+            reasons.append(f"{precision}: {steady(error)}")
+            continue
         except Exception as error:  # every converter raises its own kinds; the fallback is always there
             reasons.append(f"{precision}: {steady(error)}")
             continue
@@ -254,8 +259,13 @@ def _outputs(model: Any, task: str, precision: str) -> tuple[Tensor, ...]:
 
 
 def _to_onnx(model: Any, arrays: Mapping[str, Array], task: str, precision: str) -> Converted:
-    from skl2onnx import convert_sklearn  # noqa: PLC0415  heavy; only where a model is handed over
-    from skl2onnx.common import data_types  # noqa: PLC0415
+    try:
+        from skl2onnx import convert_sklearn  # noqa: PLC0415  heavy; only where a model is handed over
+        from skl2onnx.common import data_types  # noqa: PLC0415
+    except ImportError as error:
+        raise NoriaError(
+            Reason.MISSING_DEPENDENCY, f"{error}; the converter needs: pip install 'noria-ml[train]'"
+        ) from error
 
     kinds = {
         "FP32": data_types.FloatTensorType,

@@ -10,10 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from noria_serving import log, result, settings
+from noria_serving import contract, log, result, settings
 from noria_serving.cli import history, inspect, predict, reference, serve
-from noria_serving.contract import VERIFICATION_SCHEMA
 from noria_serving.errors import NoriaError
+
+_ABOUT = (
+    "Serve, inspect and use bundles, which noria_serving.bundle.save writes. Without a command it serves "
+    "what the environment says, as Noria's operator sets it."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,7 +39,8 @@ def _command(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("noria-server", description=__doc__)
+    parser = argparse.ArgumentParser("noria-server", description=_ABOUT)
+    parser.add_argument("--version", action="version", version=f"noria-server {contract.VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (serve, inspect, predict, reference, history):
         command.add(commands)
@@ -48,7 +53,7 @@ def _from_environment() -> int:
         chosen = settings.read(os.environ)
     except NoriaError as error:
         logging.getLogger(__name__).error("%s", error.message, extra={"reason": str(error.reason)})  # noqa: TRY400
-        result.write_error(VERIFICATION_SCHEMA, error)
+        result.write_error(contract.VERIFICATION_SCHEMA, error)
         return result.exit_code(error.reason)
     return serve.listen(chosen)
 

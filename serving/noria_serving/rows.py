@@ -71,33 +71,43 @@ class Rows:
                 Reason.DATA_INVALID, f"the rows lack columns that the model takes: {missing[:20]}"
             )
         return {
-            t.name: _typed(self.columns[t.name][start:end], t.datatype).reshape(-1, 1)
+            t.name: _typed(t.name, self.columns[t.name][start:end], t.datatype).reshape(-1, 1)
             for t in signature.inputs
         }
 
     def _matrix(self, signature: Signature, start: int, end: int) -> Array:
         width = signature.inputs[0].shape[1]
         names = [f"x{i}" for i in range(width)]
-        if not set(names) <= set(self.columns):
+        missing = [name for name in names if name not in self.columns]
+        if missing:
             raise NoriaError(
                 Reason.DATA_INVALID,
-                f"the model takes one matrix {MATRIX}; name the columns x0 to x{width - 1}, or "
-                "train on a DataFrame",
+                f"the model takes one matrix {MATRIX}; name the columns x0 to x{width - 1} "
+                f"({missing[:20]} are missing), or train on a DataFrame",
             )
         return np.column_stack(
-            [_typed(self.columns[n][start:end], signature.inputs[0].datatype) for n in names]
+            [_typed(n, self.columns[n][start:end], signature.inputs[0].datatype) for n in names]
         )
 
 
-def _typed(values: Array, datatype: str) -> Array:
+def _typed(name: str, values: Array, datatype: str) -> Array:
+    """A column in the datatype that the model takes; what has no place in a whole number is refused."""
     if datatype == "BYTES":
         return values if values.dtype.kind == "O" else values.astype(str).astype(object)
     if values.dtype.kind == "O":
-        raise NoriaError(Reason.DATA_INVALID, f"a column holds text where the model takes {datatype}")
+        raise _unfit(name, f"holds text where the model takes {datatype}")
     whole = datatype == "BOOL" or "INT" in datatype
     if whole and not np.isfinite(values.astype(np.float64)).all():
-        raise NoriaError(Reason.DATA_INVALID, f"a column has missing values where the model takes {datatype}")
-    return values.astype(DATATYPES[datatype])
+        raise _unfit(name, f"has missing values where the model takes {datatype}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        typed = values.astype(DATATYPES[datatype])
+    if whole and (unlike := typed != values).any():
+        raise _unfit(name, f"holds {values[unlike][0]:g}, which is no {datatype}")
+    return typed
+
+
+def _unfit(name: str, what: str) -> NoriaError:
+    return NoriaError(Reason.DATA_INVALID, f"column {name!r} {what}")
 
 
 def read(location: str, select: Select | None = None) -> Rows:

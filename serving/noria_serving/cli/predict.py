@@ -12,7 +12,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from noria_serving.errors import NoriaError, Reason
 if TYPE_CHECKING:
     from noria_serving.model.loaded import Loaded
     from noria_serving.rows import Rows
+    from noria_serving.signature import Tensor
 
 CHUNK: Final = 4096
 """Rows predicted at a time."""
@@ -36,7 +38,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="a directory, or a URI: s3, gs, az, https or oci")
     parser.add_argument("rows", metavar="ROWS", help="a .csv or .parquet file, or - for CSV on stdin")
     parser.add_argument("--output", metavar="FILE", help="default: stdout")
-    parser.add_argument("--allow-code", action="store_true", help="load a pickle, which runs its code")
+    parser.add_argument("--allow-code", action="store_true", help="load a model that runs code of its own")
     parser.set_defaults(run=run)
 
 
@@ -71,24 +73,23 @@ def _read(place: str) -> Rows:
 
 def _write(stream: IO[str], loaded: Loaded, table: Rows) -> None:
     writer = csv.writer(stream, lineterminator="\n")
-    signature = loaded.backend.signature
-    header: list[str] = []
+    backend, classes = loaded.backend, loaded.manifest.classes
+    tensors = backend.signature.outputs
+    if not table.count:
+        widths = [abs(prod(tensor.shape[1:])) for tensor in tensors]
+        writer.writerow(_header(tensors, widths, classes))
     for start in range(0, table.count, CHUNK):
-        inputs = table.inputs(signature, start, min(start + CHUNK, table.count))
-        columns = list(_columns(loaded, loaded.backend.predict(inputs)))
-        if not header:
-            header = [name for name, _ in columns]
-            writer.writerow(header)
-        writer.writerows(zip(*(values for _, values in columns), strict=True))
+        outputs = backend.predict(table.inputs(backend.signature, start, min(start + CHUNK, table.count)))
+        flat = [output.reshape(len(output), -1) for output in outputs]
+        if not start:
+            writer.writerow(_header(tensors, [one.shape[1] for one in flat], classes))
+        columns = [column.tolist() for one in flat for column in one.T]
+        writer.writerows(zip(*columns, strict=True))
 
 
-def _columns(loaded: Loaded, outputs: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-    classes = loaded.manifest.classes
-    for tensor, output in zip(loaded.backend.signature.outputs, outputs, strict=True):
-        flat = output.reshape(len(output), -1)
-        if flat.shape[1] == 1:
-            yield tensor.name, flat[:, 0].tolist()
-            continue
-        labels = classes if len(classes) == flat.shape[1] else range(flat.shape[1])
-        for index, label in enumerate(labels):
-            yield f"{tensor.name}_{label}", flat[:, index].tolist()
+def _header(tensors: Sequence[Tensor], widths: Sequence[int], classes: Sequence[Any]) -> list[str]:
+    names: list[str] = []
+    for tensor, width in zip(tensors, widths, strict=True):
+        labels = classes if len(classes) == width else range(width)
+        names += [tensor.name] if width == 1 else [f"{tensor.name}_{label}" for label in labels]
+    return names

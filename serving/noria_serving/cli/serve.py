@@ -42,17 +42,26 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="a directory, or a URI: s3, gs, az, https or oci",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--http-port", type=_port, default=contract.SERVER_PORT, metavar="PORT")
-    parser.add_argument("--grpc-port", type=_grpc_port, default=contract.GRPC_PORT, metavar="PORT|off")
-    parser.add_argument("--metrics-port", type=_port, default=contract.COUNTERS_PORT, metavar="PORT")
+    for name, kind, default, metavar, what in (
+        ("http", _port, contract.SERVER_PORT, "PORT", "requests over HTTP; 0: any free one"),
+        ("grpc", _grpc_port, contract.GRPC_PORT, "PORT|off", "requests over gRPC"),
+        ("metrics", _port, contract.COUNTERS_PORT, "PORT", "/metrics for Prometheus, and /counters"),
+    ):
+        text = f"{what} (default: %(default)s)"
+        parser.add_argument(f"--{name}-port", type=kind, default=default, metavar=metavar, help=text)
     parser.add_argument(
         "--drain-seconds", type=float, default=0.0, metavar="S",
         help="how long to go on serving after SIGTERM (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--max-body-bytes", type=int, default=MAX_BODY, metavar="N")
+    parser.add_argument(
+        "--max-body-bytes", type=int, default=MAX_BODY, metavar="N",
+        help="bytes of a request, also once it is unpacked (default: %(default)s)",
+    )  # fmt: skip
     limits.add(parser)
     warmup.add(parser)
-    parser.add_argument("--feedback-keys", metavar="FILE", help="default: a key that lives with the process")
+    parser.add_argument(
+        "--feedback-keys", metavar="FILE", help="of tokens (default: a key that lives with the process)"
+    )
     parser.add_argument(
         "--payload-log", metavar="PLACE", help="write rows as Parquet to a directory or store"
     )
@@ -64,7 +73,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--repository-writable", action="store_true", help="let clients load and unload models"
     )
     parser.add_argument(
-        "--allow-code", action="store_true", help="serve pickles, which run code when they are read"
+        "--allow-code",
+        action="store_true",
+        help="serve models that run code of their own: python, torch, pickle",
     )
     parser.set_defaults(run=run)
 

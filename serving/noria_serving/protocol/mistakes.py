@@ -6,12 +6,12 @@ in a few words, however large it is. Nothing here is called for a request that i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-import orjson
 
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
@@ -37,7 +37,7 @@ def shown(value: object) -> str:
     if isinstance(value, list) and any(isinstance(one, list | dict) for one in value[:_FEW]):
         return f"a list of {len(value)} that are not numbers"
     some = value[:_FEW] if isinstance(value, list) else value
-    text = orjson.dumps(some, default=repr).decode()
+    text = json.dumps(some, ensure_ascii=False, separators=(",", ":"), default=repr)
     cut = isinstance(value, list) and len(value) > _FEW
     return f"{text[:-1]},…]" if cut else text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"
 

@@ -188,13 +188,14 @@ async def test_rows_unlike_training_are_told_first_and_do_not_fill_the_log(
     broken = Broken(loaded.backend.signature, ValueError("no NaN\nRead more at https://example.com"))
     next(models.services()).loaded = replace(loaded, backend=broken)
     response = await client.post(f"{BASE}/infer", json=wrong(data=[1, 2, None, 4, 5, 6]))
-    said = "feature 'x2' is missing in row 0, and was never missing in training; the model failed: ValueError: no NaN"
+    strange = "feature 'x2' is missing in row 0, and was never missing in training"
+    said = f"{strange}; the model failed: ValueError: no NaN"
     assert (response.status_code, response.json()) == (400, {"error": said})
-    assert caplog.records == []
+    assert "model failed" not in caplog.messages
     assert (await client.post(f"{BASE}/infer", json=GOOD)).json() == {
         "error": "the model failed: ValueError: no NaN"
     }
-    assert [record.message for record in caplog.records][:1] == ["model failed"]
+    assert "model failed" in caplog.messages
 
 
 async def test_requests_and_rows_are_counted_and_a_window_is_their_difference(models: Models, client) -> None:

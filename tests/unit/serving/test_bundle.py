@@ -253,6 +253,19 @@ def test_the_example_in_the_docs_runs_as_it_stands(tmp_path: Path, monkeypatch: 
     assert load(str(tmp_path / "out"), digest=digest).manifest.task == "binary"
 
 
+def test_without_a_converter_the_model_is_kept_as_it_is_and_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    rows = np.arange(20.0).reshape(10, 2)
+    model = LogisticRegression().fit(rows, [0, 1] * 5)
+    made = bundle.save(model, rows, [0, 1] * 5, tmp_path / "kept", name="m")
+    assert made.format == "skops"
+    assert caplog.text.count("pip install 'noria-ml[train]'") == 1
+
+
 def test_importing_the_library_loads_neither_a_runtime_nor_scikit_learn() -> None:
     heavy = ("onnxruntime", "sklearn", "skl2onnx", "scipy", "uvicorn", "orjson")
     code = f"import sys, noria_serving.bundle; print([m for m in {heavy} if m in sys.modules])"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -187,3 +188,52 @@ def test_predict_says_which_columns_are_missing(
     assert run("predict", str(frame_bundle.path), str(place)) == 1
     assert "carrier" in capsys.readouterr().err
     assert run("predict", str(frame_bundle.path), str(tmp_path / "none.csv")) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("carrier,distance,hour\nAA,far,3\n", "column 'distance' holds text where the model takes FP32"),
+        ("carrier,distance,hour\nAA,1,\n", "column 'hour' has missing values where the model takes INT64"),
+        ("carrier,distance,hour\nAA,1,3.7\n", "column 'hour' holds 3.7, which is no INT64"),
+        ("carrier,distance,hour\nAA,1,1e300\n", "column 'hour' holds 1e+300, which is no INT64"),
+    ],
+)
+def test_predict_says_which_column_does_not_fit(
+    frame_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: str, said: str
+) -> None:
+    place = tmp_path / "rows.csv"
+    place.write_text(rows)
+    assert run("predict", str(frame_bundle.path), str(place)) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_predict_says_which_columns_of_a_matrix_are_missing(
+    matrix_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "rows.csv"
+    place.write_text("x0,x2\n1,2\n")
+    assert run("predict", str(matrix_bundle.path), str(place)) == 1
+    assert "name the columns x0 to x2 (['x1'] are missing)" in capsys.readouterr().err
+
+
+def test_rows_that_are_none_are_a_header(
+    frame_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "rows.csv"
+    place.write_text("carrier,distance,hour\n")
+    assert run("predict", str(frame_bundle.path), str(place)) == 0
+    assert capsys.readouterr().out == "label,probabilities_0,probabilities_1\n"
+
+
+def test_a_bundle_that_is_a_file_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "model.onnx"
+    place.write_bytes(b"")
+    assert run("inspect", str(place)) == 1
+    assert "it is a file; give the directory that noria.json is in" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert capsys.readouterr().out == f"noria-server {project['version']}\n"

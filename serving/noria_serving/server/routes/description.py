@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from noria_serving import contract
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.v2 import JSON, render
 from noria_serving.server.http import Answer
@@ -12,7 +13,7 @@ from noria_serving.server.models import Models
 from noria_serving.server.service import Service
 
 NAME: Final = "noria"
-VERSION: Final = "0.1.0"
+VERSION: Final = contract.VERSION
 EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "noria_feedback")
 SERVER: Final = {"name": NAME, "version": VERSION, "extensions": EXTENSIONS}
 PLATFORMS: Final = {
