@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import os
 import random
@@ -11,12 +12,14 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import httpx
 import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.integration.server.process import DEADLINE, Process, start
+from tests.sockets import free_port
 
 from noria_serving.bundle import Bundle
 from noria_serving.model.loaded import Loaded
@@ -209,30 +212,82 @@ async def test_http_that_was_changed_anywhere_gets_an_answer_of_ours_or_the_end_
     assert await server.status("/v2/health/ready") == 200
 
 
-@pytest.mark.extended
-async def test_a_hundred_thousand_bad_requests_leave_the_memory_as_it_was(server: Process) -> None:
-    draw = random.Random(11)
-    process = psutil.Process(server.process.pid)
+class Bad:
+    """Requests that are wrong in every way we know, to both ports of one server."""
 
-    async def worker(count: int) -> None:
+    def __init__(self, server: Process) -> None:
+        self._server, self._draw = server, random.Random(11)
+
+    async def burst(self, count: int) -> int:
+        """So many of them, most over HTTP; the memory that the server has then, in bytes."""
+        kinds = (*[self._http] * 8, self._grpc, self._noise)
+        await asyncio.gather(*(kind(count // len(kinds)) for kind in kinds))
+        return int(psutil.Process(self._server.process.pid).memory_info().rss)
+
+    def _bytes(self) -> bytes:
+        if self._draw.random() < 0.02:
+            return self._draw.choice(NASTY)[:50_000]
+        return os.urandom(self._draw.randrange(1, 200))
+
+    async def _http(self, count: int) -> None:
         """Plain sockets: a whole client would take most of the time."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+        more = (b"", b"", b"inference-header-content-length: 10\r\n", b"content-encoding: gzip\r\n")
         for _ in range(count):
-            bad = draw.choice(NASTY)[:50_000] if draw.random() < 0.02 else os.urandom(draw.randrange(1, 200))
-            path = draw.choice(PATHS).encode()
-            writer.write(
-                b"POST %s HTTP/1.1\r\nhost: m\r\ncontent-length: %d\r\n\r\n" % (path, len(bad)) + bad
-            )
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
-            await reader.readexactly(length)
-            assert 400 <= int(head[9:12]) < 500 or head[9:12] == "200"
+            bad, path, header = self._bytes(), self._draw.choice(PATHS).encode(), self._draw.choice(more)
+            head = b"POST %s HTTP/1.1\r\nhost: m\r\n%scontent-length: %d\r\n\r\n"
+            writer.write(head % (path, header, len(bad)) + bad)
+            answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            await reader.readexactly(int(answer.partition("content-length: ")[2].partition("\r\n")[0]))
+            assert 400 <= int(answer[9:12]) < 500 or answer[9:12] == "200"
         writer.close()
 
-    async def burst(count: int) -> int:
-        await asyncio.gather(*(worker(count // 8) for _ in range(8)))
-        return int(process.memory_info().rss)
+    async def _grpc(self, count: int) -> None:
+        good = MESSAGE.SerializeToString()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self._server.grpc}") as channel:
+            infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            for _ in range(count):
+                bad = bytearray(self._draw.choice((good, gzip.compress(good), self._bytes() or b"?")))
+                bad[self._draw.randrange(len(bad))] = self._draw.randrange(256)
+                try:
+                    await infer(bytes(bad))
+                except grpc.aio.AioRpcError as refused:
+                    faults = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAILABLE}
+                    assert refused.code() not in faults, refused
 
-    before = await burst(10_000)
-    after = await burst(90_000)
+    async def _noise(self, count: int) -> None:
+        """What is neither HTTP nor gRPC, each on a connection of its own."""
+        for _ in range(count):
+            port = self._draw.choice((self._server.port, self._server.grpc))
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(self._bytes())
+            writer.close()
+            await writer.wait_closed()
+
+
+@pytest.fixture
+async def both(matrix_bundle: Bundle) -> Any:
+    """A server that takes gRPC too, and all that it writes to its log."""
+    port = free_port()
+    limits = {"NORIA_DRAIN_SECONDS": "0", "NORIA_MAX_BODY_BYTES": "65536"}
+    server = await start(matrix_bundle.path, NORIA_GRPC_PORT=str(port), **limits)
+    server.grpc = port
+    log = asyncio.create_task(server.process.stderr.read())  # a full pipe would stop it
+    try:
+        await server.until("/v2/health/ready", lambda status: status == 200)
+        yield server
+    finally:
+        await server.client.aclose()
+        with contextlib.suppress(ProcessLookupError):
+            server.process.kill()
+        await log
+
+
+@pytest.mark.extended
+async def test_a_hundred_thousand_bad_requests_leave_the_memory_as_it_was(both: Process) -> None:
+    bad = Bad(both)
+    before = await bad.burst(10_000)
+    after = await bad.burst(90_000)
+    print(f"RSS {before / 2**20:.1f} MiB after 10,000 bad requests, {after / 2**20:.1f} MiB after 100,000")
+    assert await both.status("/v2/health/ready") == 200
     assert after - before < 8 << 20
