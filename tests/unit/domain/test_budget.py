@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.domain.budget import Block, Limits, Past, blocked, grown, next_eligible
@@ -47,7 +47,6 @@ limits = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=50)
 @given(limits, st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=80))
 def test_the_budget_is_never_exceeded_in_any_window(rule: Limits, attempts: list[tuple[int, bool]]) -> None:
     runs: list[datetime] = []
@@ -61,7 +60,6 @@ def test_the_budget_is_never_exceeded_in_any_window(rule: Limits, attempts: list
         assert rule.max_runs is None or len(within) <= rule.max_runs
 
 
-@settings(deadline=None, max_examples=50)
 @given(limits, st.lists(st.integers(0, 3000), max_size=20))
 def test_a_run_may_start_at_the_next_eligible_time_and_not_before(rule: Limits, ago: list[int]) -> None:
     runs = [Past(NOW - timedelta(minutes=minutes), cpu=minutes % 7, gpu=minutes % 3) for minutes in ago]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import (
     accuracy_score,
@@ -34,7 +34,6 @@ def labels(found: list[tuple[int, bool]]) -> Labels:
     return Labels.of(negatives, positives)
 
 
-@settings(deadline=None, max_examples=30)
 @given(rows)
 def test_histogram_metrics_equal_scikit_learn(found: list[tuple[int, bool]]) -> None:
     scores = [(index + 0.5) / SCORE_BINS for index, _ in found]
@@ -53,7 +52,6 @@ def test_histogram_metrics_equal_scikit_learn(found: list[tuple[int, bool]]) -> 
     assert QUALITY["calibration"](counted) == pytest.approx(gap)
 
 
-@settings(deadline=None, max_examples=50)
 @given(rows, rows)
 def test_the_area_lies_between_zero_and_one_and_flips_with_the_scores(
     found: list[tuple[int, bool]], other: list[tuple[int, bool]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.domain.training_world import deployment, served, training_job, version
 
@@ -39,7 +39,6 @@ def test_a_version_is_found_by_the_uid_of_its_training_job() -> None:
 actions = st.lists(st.sampled_from(["reserve", "create", "delete", "forget"]), max_size=40)
 
 
-@settings(deadline=None, max_examples=50)
 @given(actions)
 def test_no_number_is_handed_out_twice_while_anything_remembers_it(steps: list[str]) -> None:
     handed: list[int] = []

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.domain.results import (
@@ -91,7 +91,6 @@ def test_a_result_that_is_not_what_it_should_be_says_which_field(text: str, says
     assert says in caught.value.message
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
 def test_no_message_whatsoever_raises_anything_else(text: str) -> None:
     with pytest.raises(ResultError):
@@ -103,7 +102,6 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 values = scalars | st.lists(scalars, max_size=2) | st.dictionaries(st.text(max_size=4), scalars, max_size=2)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.sampled_from(["artifact", "metrics", "signature", "data", "git", "card"]), values))
 def test_any_value_in_any_field_is_taken_or_refused_by_name(changes: dict[str, Any]) -> None:
     try:

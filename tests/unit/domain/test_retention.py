@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.domain.training_world import deployment, served, version
 
@@ -60,7 +60,6 @@ def test_users_are_named_with_their_role() -> None:
     }
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     st.dictionaries(st.integers(1, 60), st.booleans(), max_size=30),
     st.integers(1, 10),

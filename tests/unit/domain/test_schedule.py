@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.domain.schedule import ScheduleError, check, due
@@ -62,7 +62,6 @@ def test_a_schedule_that_cannot_be_used_says_why(schedule: str, zone: str | None
         check(schedule, zone)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(1, 4000), min_size=1, max_size=40))
 def test_every_scheduled_time_is_handled_at_most_once_and_none_before_it_is_due(gaps: list[int]) -> None:
     handled = now = MONDAY

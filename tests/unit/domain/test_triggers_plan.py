@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.domain.training_world import NOW, deployment, served, training_job, version
 
@@ -354,7 +354,6 @@ events = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=30)
 @given(events, st.integers(1, 3), st.sampled_from(["0s", "30m", "6h"]))
 def test_whatever_happens_the_budget_holds_and_one_run_is_live(
     happenings: list[tuple[int, str, bool, bool]], budget: int, cooldown: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.domain.test_triggers_plan import Loop, asked, entry, quality, weekly
 from tests.unit.domain.training_world import deployment, version
@@ -233,7 +233,6 @@ happenings = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=30)
 @given(happenings, st.sampled_from(["Forbid", "Queue", "Replace"]), st.integers(1, 3), st.booleans())
 def test_whatever_happens_one_run_is_live_and_the_budget_holds(
     events: list[tuple[int, str, str, bool]], policy: str, budget: int, follow: bool

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.evidence.test_readers import pod, pods
 
@@ -84,7 +84,6 @@ EVENT = st.one_of(
 )
 
 
-@settings(max_examples=150)
 @given(st.lists(EVENT, max_size=60))
 def test_each_request_that_both_answered_and_told_is_one_pair(events: Sequence[tuple[Any, ...]]) -> None:
     """Three pods of the champion, two of the challenger. Clients repeat ids, answers get lost on their way

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.routers.discovery import Kind
@@ -329,7 +329,6 @@ def say(found: Snapshot, server: Router) -> list[Change]:
     return said
 
 
-@settings(max_examples=300)
 @given(st.lists(STEPS, max_size=12))
 def test_no_request_is_lost_whatever_changes_and_whoever_answers_and_all_arrives(steps: list[Any]) -> None:
     found, envoy = snapshot("shop", []), Envoy()

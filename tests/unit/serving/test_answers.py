@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.serving.test_app import BASE, GOOD, LATE, SETTINGS
 
@@ -25,7 +25,6 @@ def numbers(count: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.arange(count, dtype=np.float32)
 
 
-@settings(max_examples=50)
 @given(bursts=st.lists(st.integers(0, 30), max_size=20), most=st.integers(1, 40))
 def test_a_reader_gets_each_answer_once_and_loses_the_oldest_alone(bursts: Sequence[int], most: int) -> None:
     answers, at, made, got = Answers("regression", (), most=most), 0, 0, []

@@ -1,7 +1,7 @@
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_serving import reference, signature
@@ -38,7 +38,6 @@ def counts(recorder: Recorder) -> np.ndarray:
     return recorder.state.vector
 
 
-@settings(max_examples=40)
 @given(
     stream=st.lists(st.lists(ROW, min_size=1, max_size=4), max_size=12),
     pods=st.integers(1, 5),
@@ -80,7 +79,6 @@ def one_by_one(bins: Bins, values: list[object]) -> list[int]:
     return [*found, missing, unseen, low, high]
 
 
-@settings(max_examples=40)
 @given(st.lists(st.tuples(st.lists(WILD, min_size=1, max_size=3), st.permutations(range(3))), max_size=8))
 def test_every_value_is_counted_by_the_definition_of_its_bins(loaded_frame: Loaded, requests) -> None:
     recorder, reference = Recorder(loaded_frame.reference), loaded_frame.reference

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.evidence.growth import Vector, add, subtract
@@ -130,7 +130,6 @@ EVENT = st.one_of(
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
-@settings(max_examples=30)
 @given(events=st.lists(st.tuples(EVENT, st.integers(0, 10)), max_size=40), size=st.integers(1, 4))
 def test_servers_that_restart_add_up_to_one_that_does_not(
     loaded_apart: Loaded, task: str, events, size
@@ -145,7 +144,6 @@ def test_servers_that_restart_add_up_to_one_that_does_not(
     assert seen(fleet.window.total()) == seen(alone.counts)
 
 
-@settings(max_examples=30)
 @given(
     events=st.lists(st.tuples(EVENT, st.integers(0, 10)), max_size=20), size=st.integers(1, 4), data=st.data()
 )

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
@@ -126,7 +126,6 @@ def test_a_redaction_that_hides_nothing_is_refused(loaded_frame: Loaded) -> None
         log(loaded_frame, Store(), redact=("carier",))
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 5), st.booleans()), max_size=30), st.integers(1_000, 60_000))
 def test_every_row_is_written_or_counted_as_dropped_and_none_waits(
     loaded_frame: Loaded, events, memory
