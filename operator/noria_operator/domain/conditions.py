@@ -59,5 +59,6 @@ def since(conditions: Iterable[Mapping[str, Any]], type: str) -> datetime | None
 
 def clip(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """`text` on one line of at most `limit` characters, without control characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    plain = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    line = " ".join(plain.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

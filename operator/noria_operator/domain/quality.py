@@ -66,7 +66,7 @@ class Labels:
     def __post_init__(self) -> None:
         if len(self.negatives) != SCORE_BINS or len(self.positives) != SCORE_BINS:
             raise ValueError(f"a score histogram has {SCORE_BINS} bins")
-        if any(count < 0 for count in (*self.negatives, *self.positives)):
+        if min(self.negatives) < 0 or min(self.positives) < 0:
             raise ValueError("a score histogram counts from 0")
 
     @classmethod

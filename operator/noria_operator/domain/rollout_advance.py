@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from noria_operator.domain import disagreement
 from noria_operator.domain.analysis import Analysis
-from noria_operator.domain.rollout_arms import seats
+from noria_operator.domain.rollout_arms import views
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_scene import (
     Outcome,
@@ -116,7 +116,7 @@ def _together(scene: Scene, state: State) -> bool:
     """
     if not state.others or state.analysis is None or state.analysis.since is not None:
         return True
-    return all(has_its_pods(scene.of(mine), mine) for mine in seats(state))
+    return all(has_its_pods(view, mine) for view, mine in views(scene, state))
 
 
 def track(scene: Scene, state: State) -> Outcome | None:
@@ -124,7 +124,7 @@ def track(scene: Scene, state: State) -> Outcome | None:
     step = state.step
     if state.candidate is None or step is None:
         return None
-    arms = [(scene.of(mine), mine) for mine in seats(state)]
+    arms = views(scene, state)
     if not all(has_its_pods(*arm) for arm in arms):
         mode = Mode.WAITING
     elif not state.verified or any(
@@ -145,7 +145,7 @@ def advance(scene: Scene, state: State) -> Outcome | None:
         return None
     if step.released or step.index >= len(policy.steps) or at_endless_pause(policy, step):
         return None
-    done = all(_is_done(scene.of(mine), mine) for mine in seats(state))
+    done = all(_is_done(view, mine) for view, mine in views(scene, state))
     return next_step(scene, state) if done else None
 
 

@@ -61,7 +61,9 @@ def _since(state: State, marks: Marks, counts: Marks | None) -> Window:
 
 
 def weigh(policy: Policy, before: State, after: State, reading: Reading, now: datetime) -> State:
-    """`after` with the analysis to keep: the window is closed when its time is up or the rollout moved."""
+    """`after` with the analysis to keep: the window is closed when its time is up or the rollout moved.
+    `reading` is what `before` told.
+    """
     analysis = after.analysis
     if analysis is None or (before.candidate is None and after.candidate is None):
         return after
@@ -70,7 +72,14 @@ def weigh(policy: Policy, before: State, after: State, reading: Reading, now: da
     else:
         # What was counted belongs to another challenger; this one begins with the counts of now.
         after = replace(after, analysis=_baseline(policy, analysis, after, reading, moved=True))
-    return _judged(policy, after, read(policy, after, reading.observed, now))
+    if _judged_by(before) != _judged_by(after):
+        reading = read(policy, after, reading.observed, now)
+    return _judged(policy, after, reading)
+
+
+def _judged_by(state: State) -> tuple[object, ...]:
+    """What a reading depends on, but for what was observed."""
+    return state.candidate, state.stable, state.reach, state.analysis
 
 
 def _weighed(policy: Policy, before: State, after: State, reading: Reading, now: datetime) -> State:

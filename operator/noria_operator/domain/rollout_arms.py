@@ -44,6 +44,15 @@ def seats(state: State) -> list[State]:
     return [facing(state, place) for place in range(len(state.challengers))]
 
 
+def views(scene: Scene, state: State) -> list[tuple[Scene, State]]:
+    """What each challenger sees. Most moves of a pass ask that of the same state, so it is made once."""
+    if not state.others:
+        return [(scene, state)] if state.candidate else []
+    if not scene.views or scene.views[0][1] is not state:
+        scene.views[:] = [(scene.of(mine), mine) for mine in seats(state)]
+    return scene.views
+
+
 def standings(state: State) -> str:
     """How each arm stands, in a few words."""
     told = []
@@ -76,12 +85,11 @@ def each(move: Move) -> Move:
         outcome = move(scene, state)
         if outcome is not None or not state.others:
             return outcome
-        count = len(state.challengers)
-        for place in range(1, count):
-            mine = facing(state, place)
-            outcome = move(scene.of(mine), mine)
+        every = views(scene, state)
+        for place, (view, mine) in enumerate(every[1:], 1):
+            outcome = move(view, mine)
             if outcome is not None:
-                return back(outcome[0], place, count), outcome[1]
+                return back(outcome[0], place, len(every)), outcome[1]
         return None
 
     return made

@@ -8,8 +8,6 @@ may grow to what its weight takes, and an older one that a router still sends by
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from noria_operator.api.names import record_name
 from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_observed import Observed
@@ -53,11 +51,11 @@ def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, .
     """The revisions that must exist, each with its pods. One that is on its way out keeps the size it has; as
     long as it has weight it grows with what is asked for, since nobody else carries that yet.
     """
-    found: dict[str, Child] = {}
+    found: dict[str, tuple[Revision, str, int | None]] = {}
     alone = recreating(policy, state)
     if state.stable is not None:
         size = None if in_its_way(policy, state, observed) else 0 if alone else policy.replicas
-        found[state.stable.name] = Child(state.stable, "stable", size)
+        found[state.stable.name] = state.stable, "stable", size
     for mine in seats(state):
         if mine.candidate is not None and mine.step is not None:
             target = mine.candidate.target
@@ -67,19 +65,16 @@ def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, .
             waits = in_the_way(policy, mine, observed)
             # A first version has nobody beside it: it is called at once what it becomes.
             role = "candidate" if state.stable else "stable"
-            found[target.name] = Child(target, role, None if waits else replicas)
+            found[target.name] = target, role, None if waits else replicas
     if state.previous is not None:
         target = state.previous.target
-        found.setdefault(target.name, Child(target, "previous", policy.replicas))
+        found.setdefault(target.name, (target, "previous", policy.replicas))
     for share in state.traffic:
         weight = _sent(share.target, share.weight, observed)
         carrying = sharing(policy, weight) if share.weight else 0
         small = observed.ready.get(share.target.name, 0) < carrying
-        found.setdefault(share.target.name, Child(share.target, "previous", carrying if small else None))
-    restarts = state.restarts
-    return tuple(
-        replace(one, restart=restarts.get(name, ""), recreate=policy.recreate) for name, one in found.items()
-    )
+        found.setdefault(share.target.name, (share.target, "previous", carrying if small else None))
+    return tuple(Child(*one, state.restarts.get(name, ""), policy.recreate) for name, one in found.items())
 
 
 def _sent(target: Revision, weight: int, observed: Observed) -> int:

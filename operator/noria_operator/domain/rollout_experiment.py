@@ -13,7 +13,7 @@ from noria_operator.domain import experiment
 from noria_operator.domain.analysis import Analysis
 from noria_operator.domain.experiment import Choice, Contender, Metric, Score
 from noria_operator.domain.measures import added
-from noria_operator.domain.rollout_arms import facing, seats
+from noria_operator.domain.rollout_arms import facing, views
 from noria_operator.domain.rollout_retreat import rejecting
 from noria_operator.domain.rollout_scene import Outcome, Scene, attempt, happened, named, released
 from noria_operator.domain.rollout_state import Mode, Rival, State, Step
@@ -83,7 +83,7 @@ def choice_of(scene: Scene, state: State) -> Choice:
     if asked is None:
         return Choice(None, "")
     quality = scene.spec.quality if asked.metric == "quality" else None
-    contenders = [_contender(scene.of(mine), mine, asked.metric) for mine in seats(state)]
+    contenders = [_contender(view, mine, asked.metric) for view, mine in views(scene, state)]
     return experiment.choose(Metric(asked.metric, quality), asked.promote, contenders, scene.policy.rivals)
 
 

@@ -5,7 +5,7 @@ Nothing here decides; `rollout_policy_wire` makes it from the spec.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from noria_operator.domain.disagreement import DisagreementPolicy
@@ -106,6 +106,8 @@ class Policy:
     experiment: Experiment | None = None
     rivals: int = 1
     """Challengers that share the false alarms and the false passes; more than one in an experiment alone."""
+    _of: dict[str, Policy] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What is asked of each arm, once that was asked for: every move of a pass does."""
 
     def of(self, version: str) -> Policy:
         """What is asked of this challenger: of an arm of the experiment its one step, else all of this."""
@@ -114,7 +116,9 @@ class Policy:
         arm = next((one for one in arms if one.version == version), None)
         if experiment is None or arm is None:
             return self
-        return replace(self, steps=experiment.steps(arm), rivals=len(arms))
+        if version not in self._of:
+            self._of[version] = replace(self, steps=experiment.steps(arm), rivals=len(arms))
+        return self._of[version]
 
     @property
     def compares(self) -> bool:

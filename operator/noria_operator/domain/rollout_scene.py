@@ -45,6 +45,8 @@ class Scene:
     spec: Policy
     """What is asked of the deployment."""
     readings: Mapping[Candidate, Reading] = field(default_factory=dict)
+    views: list[tuple[Scene, State]] = field(default_factory=list, compare=False, repr=False)
+    """What each challenger sees of the state that this was made for, once `rollout_arms.views` was asked."""
 
     def of(self, state: State) -> Scene:
         """What the first challenger of `state` sees. What was read belongs to the challengers of before, not

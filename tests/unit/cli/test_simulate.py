@@ -102,7 +102,7 @@ def test_runs_take_their_time_and_hold_others(tmp_path: Path) -> None:
 def test_what_needs_more_than_a_history_is_named(tmp_path: Path) -> None:
     fresh = {"name": "fresh", "dataChange": {"data": "train"}}
     moved = {"name": "moved", "drift": {}}
-    lines = trial(tmp_path, triggers=[QUALITY, fresh, moved])
+    lines = trial(tmp_path, triggers=[QUALITY, fresh, moved], days=1)
     assert lines[-2:] == [
         "not simulated: fresh, which needs the files that are trained on",
         "not simulated: moved, which needs frozen bins: give --reference",
