@@ -138,16 +138,19 @@ class World:
         return (await modeldeployment.reconcile(self.operator(**config), KEY)).after
 
     async def settle(self, *, seconds: float = 10, passes: int = 20, **config: Any) -> None:
-        """Until nothing is written any more, though time goes on."""
-        quiet = 0
+        """Until nothing is written any more, though time goes on; after each write with an operator that
+        remembers nothing.
+        """
+        quiet, ctx = 0, self.operator(**config)
         for _ in range(passes):
             before = self.api.version
-            await self.once(**config)
+            await modeldeployment.reconcile(ctx, KEY)
             quiet = quiet + 1 if self.api.version == before else 0
             self.api.serve()
             self.api.clock.time += timedelta(seconds=seconds)
             if quiet == QUIET:
                 return
+            ctx = ctx if self.api.version == before else self.operator(**config)
 
     @property
     def status(self) -> Json:

@@ -90,17 +90,27 @@ class ServingApi(Api):
         """Every Deployment has all its pods, ready and among the endpoints of a Service of its name; others
         are gone.
         """
-        for key in [key for key in self.objects if key.kind in (POD, ENDPOINTSLICE)]:
-            del self.objects[key]
+        gone = {key for key in self.objects if key.kind in (POD, ENDPOINTSLICE)}
         for number, workload in enumerate(self.all(DEPLOYMENT)):
             name = workload["metadata"]["name"]
             template = workload["spec"]["template"]
             count = workload["spec"].get("replicas", 1)
             ips = [f"10.0.{number}.{index + 1}" for index in range(count)]
             for index, ip in enumerate(ips):
-                self.put(POD, _pod(f"{name}-{index}", template, ip))
+                gone.discard(self.keep(POD, _pod(f"{name}-{index}", template, ip)))
             if Key(SERVICE, NAMESPACE, name) in self.objects:
-                self.put(ENDPOINTSLICE, _slice(name, template["metadata"]["labels"], ips))
+                gone.discard(self.keep(ENDPOINTSLICE, _slice(name, template["metadata"]["labels"], ips)))
+        for key in gone:
+            del self.objects[key]
+
+    def keep(self, kind: Kind, obj: Json) -> Key:
+        """Somebody else writes an object where it differs from what is there."""
+        key = Key(kind, NAMESPACE, obj["metadata"]["name"])
+        there = self.objects.get(key, {"metadata": {"resourceVersion": ""}})
+        version = {"resourceVersion": there["metadata"]["resourceVersion"]}
+        if there != {**obj, "metadata": obj["metadata"] | version}:
+            self.put(kind, obj)
+        return key
 
 
 @dataclass
