@@ -7,7 +7,7 @@ import gc
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "noria", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=20
+    "noria", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=12
 )
 settings.register_profile("thorough", settings.get_profile("noria"), max_examples=1000)
 settings.load_profile("noria")

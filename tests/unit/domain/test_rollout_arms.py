@@ -326,7 +326,12 @@ def test_the_best_arm_by_quality_takes_over_only_when_that_is_sure() -> None:
 
 def tied(**changes: object) -> World:
     """Arms without any error: nobody is better than anybody."""
-    world = trial(replace(ASKED, max_hold=10 * MINUTE, experiment=replace(TRIAL, **changes)))  # type: ignore[arg-type]
+    asked = replace(ASKED, max_hold=10 * MINUTE, experiment=replace(TRIAL, **changes))  # type: ignore[arg-type]
+    return once(_held, asked)
+
+
+def _held(policy: Policy) -> World:
+    world = trial(policy)
     world.run(16, requests=6000, every=60)
     return world
 
@@ -464,7 +469,7 @@ def test_a_canary_that_kept_its_weight_when_its_steps_were_edited_gets_that_of_i
 
 def test_requests_of_an_experiment_that_was_edited_twice_still_count_for_every_arm() -> None:
     world = trial()
-    world.run(12, requests=1000)
+    world.run(12, requests=6000, every=60)
     for weight in (11, 12):
         assert "waiting for a winner" in message(world)
         world.edit(experiment=replace(TRIAL, arms=(*ARMS[:2], Arm("m-4", weight))))
