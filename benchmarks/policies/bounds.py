@@ -22,21 +22,16 @@ import numpy as np
 
 from benchmarks.policies.looks import (
     BEGIN,
-    CHAMPIONS,
-    CHANGE_AT,
-    DROP,
     IN_A_ROW,
-    LOSSES,
-    LOST,
     METRICS,
     MODELS,
     WINDOWS,
-    coins_for,
+    champions,
+    heads,
     measured,
     row,
     spread_of,
     true_value,
-    windows,
 )
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import DIRECTIONS, Direction, Labels
@@ -86,8 +81,7 @@ def in_a_row(bound: float, metric: str, each: Sequence[Labels]) -> int | None:
 def main() -> None:
     """Print both tables, row by row."""
     random = np.random.default_rng(8)
-    lost_by = ", ".join(f"{drops * DROP:.0%}" for drops in LOSSES)
-    head = "".join(f" | {rule}: false | {lost_by} found after" for rule in ("counting", "**Noria**"))
+    head = heads("counting", "**Noria**")
     sys.stdout.write(f"| metric, model{head} | cost: false runs | noise is worth |\n{'|---' * 7}|\n")
     for metric in METRICS:
         for name, spread in MODELS.items():
@@ -97,11 +91,7 @@ def main() -> None:
 
 def _cells(metric: str, spread: float, random: np.random.Generator) -> list[str]:
     shares = spread_of(spread, random)
-    steady = [windows(shares, random, lost_at=WINDOWS, coins=0) for _ in range(CHAMPIONS)]
-    lost = [
-        [windows(shares, random, lost_at=CHANGE_AT, coins=coins) for _ in range(LOST)]
-        for coins in (coins_for(metric, shares, drops) for drops in LOSSES)
-    ]
+    steady, lost = champions(metric, shares, random)
     true = true_value(metric, shares, 0.0)
     side = "min" if DIRECTIONS[metric] is Direction.HIGHER else "max"
     rules = partial(in_a_row, true), partial(as_served, {side: f"{true:.9f}"}, true)

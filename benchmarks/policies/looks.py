@@ -106,25 +106,36 @@ def coins_for(metric: str, shares: Array, drops: int) -> float:
     return high
 
 
+def champions(
+    metric: str, shares: Array, random: np.random.Generator, labels: int = LABELS
+) -> tuple[list[list[Labels]], list[list[list[Labels]]]]:
+    """The windows of champions of steady quality, and by size of the loss of those that lose some."""
+    steady = [windows(shares, random, lost_at=WINDOWS, coins=0, labels=labels) for _ in range(CHAMPIONS)]
+    lost = [
+        [windows(shares, random, lost_at=CHANGE_AT, coins=coins, labels=labels) for _ in range(LOST)]
+        for coins in (coins_for(metric, shares, drops) for drops in LOSSES)
+    ]
+    return steady, lost
+
+
+def heads(*rules: str) -> str:
+    """The columns that `row` fills for each rule."""
+    lost_by = ", ".join(f"{drops * DROP:.0%}" for drops in LOSSES)
+    return "".join(f" | {rule}: false | {lost_by} found after" for rule in rules)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.policies.looks", description=__doc__)
     parser.add_argument("--labels", type=int, default=LABELS, help=f"of a window; default: {LABELS}")
     size = parser.parse_args().labels
     random = np.random.default_rng(7)
-    lost_by = ", ".join(f"{drops * DROP:.0%}" for drops in LOSSES)
-    head = "".join(f" | {rule}: false | {lost_by} found after" for rule in ("each by itself", "Noria"))
+    head = heads("each by itself", "Noria")
     sys.stdout.write(f"| metric, model | error of a window{head} |\n{'|---' * 6}|\n")
     for metric in METRICS:
         for name, spread in MODELS.items():
             shares = spread_of(spread, random)
-            steady = [
-                windows(shares, random, lost_at=WINDOWS, coins=0, labels=size) for _ in range(CHAMPIONS)
-            ]
-            lost = [
-                [windows(shares, random, lost_at=CHANGE_AT, coins=coins, labels=size) for _ in range(LOST)]
-                for coins in (coins_for(metric, shares, drops) for drops in LOSSES)
-            ]
+            steady, lost = champions(metric, shares, random, size)
             one = measured(metric, steady[0][0])
             cells = [cell for rule in (each_by_itself, as_served) for cell in row(metric, steady, lost, rule)]
             error = f"{one.error / one.value:.1%}"
