@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,3 +27,11 @@ def self_signed(name: str) -> tuple[str, str]:
     plain = serialization.NoEncryption()
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
     return certificate.decode(), private.decode()
+
+
+def self_signed_files(folder: Path, name: str) -> tuple[Path, Path]:
+    """The same as files in `folder`."""
+    files = folder / "tls.crt", folder / "tls.key"
+    for file, text in zip(files, self_signed(name), strict=True):
+        file.write_text(text)
+    return files

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.certificates import self_signed_files
 
 
 @dataclass
@@ -39,22 +40,10 @@ class Web:
         return f"https://{self.name}:{self.port}"
 
 
-def certificate(folder: Path, name: str = "localhost") -> tuple[Path, Path]:
-    """Certificate and key for a name, signed by itself."""
-    cert, key = folder / "tls.crt", folder / "tls.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-keyout", key, "-out", cert, "-days", "2", "-subj", f"/CN={name}",
-         "-addext", f"subjectAltName=DNS:{name}"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return cert, key
-
-
 @contextmanager
 def serve(folder: Path, name: str = "localhost", address: str = "127.0.0.1") -> Iterator[Web]:
     """The server, gone at the end; `name` is what its certificate says."""
-    cert, key = certificate(folder, name)
+    cert, key = self_signed_files(folder, name)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.integration.sources.https_server import certificate
+from tests.certificates import self_signed_files
 from tests.sockets import free_port, until_it_answers
 
 CONFIG = "application/vnd.oci.empty.v1+json"
@@ -59,7 +59,7 @@ class Registry:
 @contextmanager
 def serve(folder: Path, name: str = "localhost", address: str = "127.0.0.1") -> Iterator[Registry]:
     """The registry, gone at the end; `name` is what its certificate says."""
-    cert, key = certificate(folder, name)
+    cert, key = self_signed_files(folder, name)
     port = free_port(address)
     settings = {
         "version": 0.1,
