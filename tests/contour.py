@@ -67,9 +67,7 @@ class Envoy:
 
     def kill(self) -> None:
         """Without any grace; a `start` brings it back."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
+        _kill(self.process)
         self.forget()
 
     def forget(self) -> None:
@@ -130,9 +128,7 @@ class PublicGateway:
 
     def restart_controller(self) -> None:
         """Kill Contour and start it again, while the routers go on with what they have."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
+        _kill(self.process)
         self.start_controller()
 
     def replace_routers(self) -> None:
@@ -146,12 +142,16 @@ class PublicGateway:
 
     def end(self) -> None:
         """All of it."""
-        for process in [self.process, *(each.process for each in self.routers)]:
-            if process is not None:
-                process.kill()
-                process.wait()
+        _kill(self.process)
         for each in self.routers:
-            each.forget()
+            each.kill()
+
+
+def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    """Without any grace, where there is one; it is gone on return."""
+    if process is not None:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
