@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from noria_operator.evidence.recent import Recent
+
 Place = tuple[str, str]
 Question = tuple[str, float]
 """A query and the moment it is asked as of."""
@@ -21,41 +23,33 @@ MAX_NUMBERS: Final = 2_000_000
 
 
 class Kept:
-    """What was answered, those that were asked for last at the end."""
+    """What was answered."""
 
     def __init__(self) -> None:
-        self._answers: dict[tuple[Place, Question], Mapping[str, Any]] = {}
-        self.numbers = 0
-        """In all answers."""
+        self._answers = Recent[tuple[Place, Question], Mapping[str, Any]](
+            MAX_ANSWERS, size=_size, room=MAX_NUMBERS
+        )
 
     def __len__(self) -> int:
         return len(self._answers)
 
+    @property
+    def numbers(self) -> int:
+        """In all answers."""
+        return self._answers.size
+
     def get(self, place: Place, question: Question) -> Mapping[str, Any] | None:
         """The answer; None where nobody knows it any more."""
-        key = place, question
-        found = self._answers.pop(key, None)
-        if found is not None:
-            self._answers[key] = found
-        return found
+        return self._answers.used((place, question))
 
     def put(self, place: Place, question: Question, answer: Mapping[str, Any]) -> None:
         """Keep an answer that stays as it is."""
-        if not answer:
-            return
-        self._drop((place, question))
-        self._answers[place, question] = answer
-        self.numbers += _size(answer)
-        while len(self._answers) > MAX_ANSWERS or self.numbers > MAX_NUMBERS:
-            self._drop(next(iter(self._answers)))
+        if answer:
+            self._answers[place, question] = answer
 
     def forget(self, place: Place) -> None:
         """The ModelDeployment is gone."""
-        for key in [key for key in self._answers if key[0] == place]:
-            self._drop(key)
-
-    def _drop(self, key: tuple[Place, Question]) -> None:
-        self.numbers -= _size(self._answers.pop(key, {}))
+        self._answers.forget(lambda key: key[0] == place)
 
 
 def _size(answer: Mapping[str, Any]) -> int:

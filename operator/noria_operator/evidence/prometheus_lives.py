@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from noria_operator.domain import promql_counts as promql
 from noria_operator.domain.promql_samples import SAMPLES_AT_ONCE, Life, by_pod, joined, lives, packed
+from noria_operator.evidence.recent import Recent
 
 Place = tuple[str, str]
 Ask = Callable[[str, float, str], Awaitable[Any]]
@@ -36,7 +37,7 @@ class Lives:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._known: dict[tuple[str, str, float], _Known] = {}
+        self._known = Recent[tuple[str, str, float], _Known](MAX_WINDOWS)
 
     async def of(self, place: Place, pods: Sequence[str], since: float, until: float) -> list[Life]:
         """The processes of `pods` that had samples from `since` to `until`."""
@@ -54,16 +55,13 @@ class Lives:
         # Pods that were not asked about this time are asked about anew, whole, when they are.
         wanted = frozenset(pods)
         kept = [one for one in found if one.pod in wanted]
-        # Only now, so that a question that fails takes nothing away; and the newest comes last.
-        self._known.pop(key, None)
+        # Only now, so that a question that fails takes nothing away.
         self._known[key] = _Known(until, wanted, kept)
-        if len(self._known) > MAX_WINDOWS:
-            del self._known[next(iter(self._known))]
         return kept
 
     def forget(self, place: Place) -> None:
         """The ModelDeployment is gone."""
-        self._known = {key: known for key, known in self._known.items() if key[:2] != place}
+        self._known.forget(lambda key: key[:2] == place)
 
     async def _groups(
         self, place: Place, pods: Sequence[str], length: float, until: float

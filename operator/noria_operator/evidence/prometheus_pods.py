@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from noria_operator.domain.promql_samples import WrongCounts
 from noria_operator.domain.training_times import moment
+from noria_operator.evidence.recent import Recent
 from noria_operator.evidence.server import counts_ready
 
 Json = dict[str, Any]
@@ -31,15 +32,13 @@ class KnownPods:
     """Remembers them, by window."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str, float], frozenset[str]] = {}
+        self._known = Recent[tuple[str, str, float], frozenset[str]](MAX_WINDOWS)
 
     def check(self, place: Place, since: float, told: AbstractSet[str]) -> None:
         """Raise `WrongCounts` where a pod is missing that was told of before."""
         key = (*place, since)
-        known = self._known.pop(key, frozenset())
+        known = self._known.get(key, frozenset())
         self._known[key] = known | told
-        if len(self._known) > MAX_WINDOWS:
-            del self._known[next(iter(self._known))]
         if missing := sorted(known - told):
             raise WrongCounts(
                 f"it no longer tells of {', '.join(missing[:3])} in this window: is a store of it away, or "
@@ -48,7 +47,7 @@ class KnownPods:
 
     def forget(self, place: Place) -> None:
         """The ModelDeployment is gone."""
-        self._known = {key: known for key, known in self._known.items() if key[:2] != place}
+        self._known.forget(lambda key: key[:2] == place)
 
 
 def expected(pods: Iterable[Json], namespace: str, at: float) -> set[str]:

@@ -7,8 +7,9 @@ says what is an error. Invariant: a pod that cannot be read is left out, never c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher, address
+from noria_operator.evidence.recent import Recent
 from noria_operator.evidence.router_stats import ACTIVE, COUNTED, TIME, counted, pattern, timed, waiting
 from noria_operator.tasks import Turns
 
@@ -59,11 +61,12 @@ class RouterReader:
         stats_port: int = names.ROUTER_STATS_PORT,
         traffic_port: int = names.ROUTER_TRAFFIC_PORT,
         fresh: float = 0.0,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._fetcher = fetcher or Fetcher()
         self._stats_port, self._traffic_port = stats_port, traffic_port
-        self._known: dict[str, dict[str, Counts]] = {}
-        self._fresh = fresh
+        self._known = Recent[str, dict[str, Counts]](MAX_PODS)
+        self._fresh, self._clock = fresh, clock
         self._latest: dict[str, _Reading] = {}
         self._turns = Turns()
 
@@ -85,7 +88,7 @@ class RouterReader:
             return await self._counted(read, None)
         uids = frozenset(pod["metadata"]["uid"] for pod in read)
         async with self._turns(namespace):
-            now = asyncio.get_running_loop().time()
+            now = self._clock()
             latest = self._latest.get(namespace)
             if latest is None or now - latest.at >= self._fresh or not latest.answers(uids, clusters):
                 before = latest.asked.items() if latest else ()
@@ -156,11 +159,9 @@ class RouterReader:
         return [Told.of(body) for body in bodies]
 
     def _steady(self, uid: str, counts: dict[str, Counts]) -> dict[str, Counts]:
-        known = self._known.pop(uid, {})
+        known = self._known.get(uid, {})
         now = {cluster: steady(known.get(cluster), each) for cluster, each in counts.items()}
         self._known[uid] = known | now
-        if len(self._known) > MAX_PODS:
-            del self._known[next(iter(self._known))]
         return now
 
     async def _stats(self, pod: Json, path: str) -> Any | None:

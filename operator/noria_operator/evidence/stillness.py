@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from noria_operator.evidence.recent import Recent
+
 CALM = timedelta(seconds=2)
 """Without a new request for so long, nobody sends any. Who sends fewer than one in that time loses one at
 most, which the pod answers after it was told to end."""
@@ -20,14 +22,11 @@ class Stillness:
     """Remembers of each pod how many requests it had and since when."""
 
     def __init__(self) -> None:
-        self._since: dict[str, tuple[int, datetime]] = {}
+        self._since = Recent[str, tuple[int, datetime]](MOST)
 
     def busy(self, uid: str, requests: int, now: datetime) -> bool:
         """Whether the pod got a request within `CALM`, or is not known for so long."""
         known = self._since.get(uid)
         if known is None or known[0] != requests:
-            self._since.pop(uid, None)
             known = self._since[uid] = (requests, now)
-            if len(self._since) > MOST:
-                del self._since[next(iter(self._since))]
         return now - known[1] < CALM

@@ -274,6 +274,7 @@ async def test_only_the_clusters_asked_for_are_read() -> None:
 
 async def test_many_who_ask_at_once_share_one_reading_and_the_next_one_is_as_wide() -> None:
     asked: list[str] = []
+    now = 0.0
 
     async def envoy(request: web.Request) -> web.StreamResponse:
         asked.append(request.query["filter"])
@@ -281,12 +282,12 @@ async def test_many_who_ask_at_once_share_one_reading_and_the_next_one_is_as_wid
         return web.Response(text=json.dumps(stats(upstream_rq_completed=4)))
 
     async with pods(envoy) as port:
-        reader = RouterReader(stats_port=port, fresh=0.1)
+        reader = RouterReader(stats_port=port, fresh=0.1, clock=lambda: now)
         everybody = [f"m-{number}" for number in range(1, 9)]
         await reader.counts("shop", [pod(1)], everybody)
         await asyncio.gather(*(reader.counts("shop", [pod(1)], [name]) for name in everybody))
         assert len(asked) == 1
-        await asyncio.sleep(0.11)
+        now = 0.11
         found = await asyncio.gather(*(reader.counts("shop", [pod(1)], [name]) for name in everybody))
         assert len(asked) == 2
         assert asked[0] == asked[1]
