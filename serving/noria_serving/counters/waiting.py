@@ -61,8 +61,8 @@ class Waiting:
         if len(scores) == 1 and (self._laid or self._fits(inputs, scores)):
             layout = self._layout
             try:
-                packed = _join((*layout.pick(inputs), scores))
-                if len(packed) == layout.record.itemsize:
+                packed = _join([*layout.pick(inputs), scores])
+                if len(packed) == layout.size:
                     if layout.texts:
                         self._said.extend(map(_item, layout.pick_texts(inputs)))
                     self._packed.append(packed)
@@ -130,6 +130,8 @@ class Layout:
         self.kinds = [kind for _, kind, _ in fields]
         kept: list[Any] = [(name, kind, (len(places),)) for name, kind, places in fields]
         self.record = np.dtype([*kept, (SCORES, scores.dtype)])
+        self.size = self.record.itemsize
+        """Bytes; asked for at each request, which is slow to ask numpy for."""
         self._moves = [_move(wanted, name, places) for name, _, places in fields]
 
     def told(self, said: list[str], wanted: Sequence[Place]) -> list[list[str]]:
