@@ -1,7 +1,8 @@
 """How each server is started, in the way its documentation shows for the least overhead.
 
 Peers answer with labels alone, which is what they do by default and the least work; Noria answers with
-labels, probabilities and a feedback token, and counts.
+labels, probabilities and a feedback token, and counts. Where answers are large, both are measured at the
+other's answer as well: Noria asked for labels by name, and the cheapest peer made to answer probabilities.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools import clients
@@ -38,6 +39,10 @@ class Server:
     json: bool = True
     binary: bool = False
     grpc: bool = False
+    asks: str = ""
+    """The one output that requests name; the default is not to name any, and to get what there is."""
+    large_alone: bool = False
+    """Whether it is measured with large requests alone."""
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -102,6 +107,11 @@ def _kserve(served: Served, backend: str, folder: Path) -> Command:
     return Command(argv, _environment(), folder, http, f"/v2/models/{served.name}/ready", grpc)
 
 
+def _kserve_both(served: Served, backend: str, folder: Path) -> Command:
+    labels = _kserve(served, backend, folder)
+    return replace(labels, argv=[*labels.argv, "--probabilities"])
+
+
 def _litserve(served: Served, backend: str, folder: Path) -> Command:
     (http,) = free_ports(1)
     model = _file(served, backend)
@@ -149,6 +159,13 @@ NORIA = Server("noria", "Noria", _noria, binary=True, grpc=True)
 NORIA_OF_THIS_CHECKOUT = Server("noria", "Noria", noria_of_this_checkout, binary=True, grpc=True)
 MLSERVER = Server("mlserver", "MLServer 1.7.1", _mlserver, label="predict", grpc=True)
 KSERVE = Server("kserve", "KServe SDK 0.21.0", _kserve, label="output-0", binary=True, grpc=True)
+NORIA_LABELS = Server(
+    "noria-labels", "Noria, asked for labels", _noria, json=False, grpc=True, asks="label", large_alone=True
+)
+KSERVE_BOTH = Server(
+    "kserve-both", "KServe SDK 0.21.0, probabilities too", _kserve_both, label="output-0", json=False,
+    grpc=True, large_alone=True,
+)  # fmt: skip
 LITSERVE = Server("litserve", "LitServe 0.2.19", _litserve, infer_path="/infer")
 FLOOR = Server("floor", "bare ASGI floor", _floor, infer_path="/infer", binary=True)
 FLOOR_GRPC = Server("floor-grpc", "bare grpc.aio floor", _floor_grpc, json=False, grpc=True)

@@ -24,8 +24,10 @@ from benchmarks.server.measure import Cell, Figures, WrongAnswer, visit
 
 LANES = (
     servers.NORIA,
+    servers.NORIA_LABELS,
     servers.MLSERVER,
     servers.KSERVE,
+    servers.KSERVE_BOTH,
     servers.LITSERVE,
     servers.FLOOR,
     servers.FLOOR_GRPC,
@@ -80,7 +82,7 @@ def _rounds(lanes: Sequence[servers.Server], rounds: int, seconds: float) -> tup
         for number in range(rounds):
             for shape, served in shapes.items():
                 for backend in models.BACKENDS:
-                    for lane in lanes:
+                    for lane in [one for one in lanes if shape == "large" or not one.large_alone]:
                         sys.stderr.write(f"round {number + 1}: {lane.title}, {backend}, {shape}\n")
                         try:
                             found, without = visit(

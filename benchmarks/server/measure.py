@@ -102,7 +102,7 @@ def _load(
     server: Server, process: Running, served: Served, kind: str, *, seconds: float, rate: float = 0.0
 ) -> Figures:
     """Run the generator in a process of its own."""
-    payload = payloads.of(kind, served)
+    payload = payloads.of(kind, served, asks=server.asks)
     path = server.infer_path.format(model=served.name)
     address = str(process.grpc if kind == "grpc" else process.http)
     host, _, port = address.partition(":")

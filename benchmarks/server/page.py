@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from benchmarks.peers.servers import FLOOR, FLOOR_GRPC, NORIA, Server
+from benchmarks.peers.servers import FLOOR, FLOOR_GRPC, KSERVE_BOTH, NORIA, NORIA_LABELS, Server
 from benchmarks.server.counting import FEATURES
 from benchmarks.server.measure import STEADY_RATE, Cell, Figures
 
 Medians = Mapping[str, Mapping[Cell, Figures]]
-FLOORS = (FLOOR.name, FLOOR_GRPC.name)
+APART = (NORIA.name, NORIA_LABELS.name, KSERVE_BOTH.name, FLOOR.name, FLOOR_GRPC.name)
+"""All that are no peers in the way their documentation shows for the least overhead."""
 INTRODUCTION = """\
 # The model server beside its peers
 
@@ -26,8 +27,10 @@ CPU is that of a server's whole process tree, divided by the requests that it an
 
 Noria is measured as users run it: counts of features and predictions, signed feedback tokens, checks of
 every value and logging are on, and it answers labels and probabilities. Peers answer labels alone, one
-process each, in the way their documentation shows for the least overhead. Floors decode, ask the model and
-encode, and do nothing else.
+process each, in the way their documentation shows for the least overhead: what clients of each get who name
+no output. Of large requests over gRPC, where answers weigh most, two more lines compare answers that hold the
+same: Noria asked for labels by name beside peers as they are, and KServe made to answer probabilities, too.
+Floors decode, ask the model and encode, and do nothing else.
 """
 COUNTING = """\
 Counting is a part of every figure of Noria's. Alone (`python -m benchmarks.server.counting`) it takes a
@@ -35,9 +38,11 @@ prediction of {features} features so much CPU; the floor sorts the same values a
 numpy alone."""
 RAW_AND_LARGE = """\
 there is nothing to parse, so what decides is counting 50,000 values a request, a fifth to a third of
-  Noria's CPU here, and the probabilities that peers do not answer. With counting taken out, Noria takes
-  less than KServe. What is counted is exact; only embeddings are sampled. Other ways were tried, and gained
-  nothing that could be measured: comparing values with all bounds instead of sorting them (in runs of
+  Noria's CPU here. Answers do not: labels alone take Noria as much, as it counts predictions by their
+  probabilities, and KServe answers both for what labels take it. With counting taken out, Noria takes less
+  than KServe; with counting in C about the same ([ADR 40](../adr/0040-counting-is-not-compiled.md)). What is
+  counted is exact; only embeddings are sampled. Other ways were tried, and gained nothing that could be
+  measured: comparing values with all bounds instead of sorting them (in runs of
   thousands that takes a sixth less, which whatever comes next pays back, as the caches hold less of it),
   sorting in memory that is kept, counting several requests at a time, reading a tensor where it came instead
   of copying it, and letting gRPC sleep until most of a message has come."""
@@ -57,6 +62,18 @@ class Measure:
     figure: str = "cpu ms"
     unit: str = "ms"
     more: bool = False
+    ours: str = NORIA.name
+    theirs: tuple[str, ...] = ()
+    """Whom it is compared with; all peers where none is named."""
+
+
+def _alike(label: str, cell: Cell) -> tuple[Measure, ...]:
+    """What each answers to who names no output, then answers that hold the same."""
+    return (
+        Measure(label, cell),
+        Measure(f"{label}, labels alone", cell, ours=NORIA_LABELS.name),
+        Measure(f"{label}, labels and probabilities", cell, theirs=(KSERVE_BOTH.name,)),
+    )
 
 
 SKLEARN, ONNX = Cell("small", "sklearn", "json"), Cell("small", "onnx", "json")
@@ -80,8 +97,8 @@ MEASURES = (
         "CPU a request, 1,000 rows × 50 columns, scikit-learn, V2 JSON", Cell("large", "sklearn", "json")
     ),
     Measure("CPU a request, 1,000 rows × 50 columns, ONNX, V2 JSON", Cell("large", "onnx", "json")),
-    Measure("CPU a request, 1,000 rows × 50 columns, scikit-learn, gRPC", Cell("large", "sklearn", "grpc")),
-    Measure("CPU a request, 1,000 rows × 50 columns, ONNX, gRPC", Cell("large", "onnx", "grpc")),
+    *_alike("CPU a request, 1,000 rows × 50 columns, scikit-learn, gRPC", Cell("large", "sklearn", "grpc")),
+    *_alike("CPU a request, 1,000 rows × 50 columns, ONNX, gRPC", Cell("large", "onnx", "grpc")),
     Measure("CPU a request, 1,000 rows × 50 columns, ONNX, binary tensors", Cell("large", "onnx", "binary")),
 )
 WHY: Mapping[tuple[str, str], str] = {("large", "grpc"): RAW_AND_LARGE}
@@ -130,7 +147,7 @@ def markdown(
     day: date,
 ) -> str:
     """The whole page. counted: µs of CPU a prediction, by what is counted."""
-    peers = ", ".join(lane.title for lane in lanes if lane.name not in (NORIA.name, *FLOORS))
+    peers = ", ".join(lane.title for lane in lanes if lane.name not in APART)
     found = compared(medians, lanes)
     return "\n".join(
         [
@@ -166,15 +183,20 @@ def compared(medians: Medians, lanes: Sequence[Server]) -> list[Compared]:
         figures = {
             lane: cells[measure.cell][measure.figure]
             for lane, cells in medians.items()
-            if lane not in FLOORS and measure.figure in cells.get(measure.cell, {})
+            if measure.figure in cells.get(measure.cell, {})
         }
-        if NORIA.name not in figures:
+        if measure.ours not in figures:
             continue
-        ours = figures.pop(NORIA.name)
+        ours = figures[measure.ours]
+        figures = {lane: value for lane, value in figures.items() if _is_peer(lane, measure)}
         best = (max if measure.more else min)(figures, key=lambda lane: figures[lane], default=None)
         title = next((lane.title.split()[0] for lane in lanes if lane.name == best), "")
         found.append(Compared(measure, ours, title, None if best is None else figures[best]))
     return found
+
+
+def _is_peer(lane: str, measure: Measure) -> bool:
+    return lane in measure.theirs if measure.theirs else lane not in APART
 
 
 def _reasons(found: Sequence[Compared]) -> list[str]:

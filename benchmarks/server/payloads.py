@@ -34,8 +34,8 @@ class Payload:
         return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + self.body
 
 
-def of(kind: str, served: Served) -> Payload:
-    """The model's rows as `json`, `binary` or `grpc`."""
+def of(kind: str, served: Served, *, asks: str = "") -> Payload:
+    """The model's rows as `json`, `binary` or `grpc`. `asks`: over gRPC, the one output that is named."""
     tensor = {"name": "input-0", "shape": list(served.rows.shape), "datatype": "FP32"}
     raw = served.rows.tobytes()
     if kind == "json":
@@ -50,12 +50,14 @@ def of(kind: str, served: Served) -> Payload:
 
     request = ModelInferRequest(model_name=served.name, raw_input_contents=[raw])
     request.inputs.add(name="input-0", datatype="FP32", shape=served.rows.shape)
+    if asks:
+        request.outputs.add(name=asks)
     return Payload(request.SerializeToString(), {})
 
 
 def labels(kind: str, server: Server, running: Running, served: Served) -> list[int]:
     """What the server answers to it."""
-    payload = of(kind, served)
+    payload = of(kind, served, asks=server.asks)
     if kind == "grpc":
         from noria_serving.protocol.inference_pb2 import ModelInferResponse  # noqa: PLC0415
 

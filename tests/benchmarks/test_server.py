@@ -1,12 +1,17 @@
 """The page that compares Noria with the best peer says who wins, and why where it is known."""
 
 from datetime import date
+from pathlib import Path
 
-from benchmarks.peers.servers import FLOOR, KSERVE, MLSERVER, NORIA
-from benchmarks.server import page
+import numpy as np
+from benchmarks.peers import models
+from benchmarks.peers.servers import FLOOR, KSERVE, KSERVE_BOTH, MLSERVER, NORIA, NORIA_LABELS
+from benchmarks.server import page, payloads
 from benchmarks.server.measure import Cell
 
-LANES = [NORIA, MLSERVER, KSERVE, FLOOR]
+from noria_serving.protocol.inference_pb2 import ModelInferRequest
+
+LANES = [NORIA, NORIA_LABELS, MLSERVER, KSERVE, KSERVE_BOTH, FLOOR]
 SMALL, LARGE = Cell("small", "onnx", "json"), Cell("large", "onnx", "grpc")
 COUNTED = {"one matrix": 1.0, "floor": 0.125}
 
@@ -53,3 +58,30 @@ def test_a_difference_within_the_noise_is_no_win() -> None:
 def test_what_no_peer_answers_has_none_beside_it() -> None:
     text = written({"noria": {Cell("small", "onnx", "binary"): {"cpu ms": 0.14}}})
     assert "| CPU a request, ONNX, binary tensors | 0.14 ms | none |  |" in text
+
+
+def test_large_answers_are_compared_with_answers_that_hold_the_same() -> None:
+    text = written(
+        {
+            "noria": {LARGE: {"cpu ms": 1.1}},
+            "noria-labels": {LARGE: {"cpu ms": 1.0}},
+            "mlserver": {LARGE: {"cpu ms": 3.0}},
+            "kserve": {LARGE: {"cpu ms": 0.8}},
+            "kserve-both": {LARGE: {"cpu ms": 0.5}},
+        }
+    )
+    row = "| CPU a request, 1,000 rows × 50 columns, ONNX, gRPC"
+    assert f"{row} | 1.1 ms | **0.8 ms (KServe)** | 1.4 times more |" in text
+    assert f"{row}, labels alone | 1 ms | **0.8 ms (KServe)** | 1.2 times more |" in text
+    assert f"{row}, labels and probabilities | 1.1 ms | **0.5 ms (KServe)** | 2.2 times more |" in text
+
+
+def test_a_server_that_is_measured_twice_is_named_once() -> None:
+    assert "Noria's model server, MLServer 1.7.1, KServe SDK 0.21.0 and bare" in written({})
+
+
+def test_who_wants_labels_alone_names_them() -> None:
+    served = models.Served("m", Path(), Path(), {}, Path(), np.zeros((2, 4), np.float32), [0, 0], [])
+    bodies = [payloads.of("grpc", served, asks=lane.asks).body for lane in (NORIA, NORIA_LABELS)]
+    asked = [[one.name for one in ModelInferRequest.FromString(body).outputs] for body in bodies]
+    assert asked == [[], ["label"]]
