@@ -49,6 +49,8 @@ PROMETHEUS_OPERATOR: Joined = (
     ("example/prometheus-operator-crd/*.yaml",),
 )
 """The kinds of the Prometheus operator, of exactly its version."""
+KEDA_CRDS: Joined = ("github.com/kedacore/keda/v2", ("config/crd/bases/*.yaml",))
+"""The kinds of KEDA, of exactly its version."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,14 @@ MODULES = {
         Module("mimir", ("mimir",), "8 minutes", tags="netgo,stringlabels", on_demand=True),
         Module("versitygw", ("versitygw",), "2 minutes", on_demand=True),
         Module("metrics-server", ("metrics-server",), "2 minutes", on_demand=True),
+        Module(
+            "keda",
+            ("keda-operator", "keda-adapter", "keda-crds.yaml"),
+            "10 minutes",
+            renamed={"operator": "keda-operator", "adapter": "keda-adapter"},
+            joined={"keda-crds.yaml": KEDA_CRDS},
+            on_demand=True,
+        ),
     )
 }
 
