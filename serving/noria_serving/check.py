@@ -57,6 +57,7 @@ class Column:
             "name": self.bins.name, "rows": self.rows, "missing": missing, "unseen": unseen,
             "outside": low + high, "wrong": self.wrong,
             "known": [self.bins.missing, sum(self.bins.counts)],
+            "beyond": self.bins.infinite,
         }  # fmt: skip
 
     def worst(self) -> float:
@@ -64,7 +65,8 @@ class Column:
         told = self.dirt()
         missing, samples = told["known"]
         found = [told["missing"] - self.rows * missing / max(1, missing + samples)]
-        found += [told["unseen"], told["outside"], told["wrong"]]
+        found.append(told["outside"] - self.rows * told["beyond"] / max(1, missing + samples))
+        found += [told["unseen"], told["wrong"]]
         return float(max(found)) / max(1, self.rows)
 
     def skew(self) -> dict[str, Any]:

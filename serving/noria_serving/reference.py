@@ -6,7 +6,7 @@ and every restart counts in the same bins, so counts can be added up and subtrac
 Numeric: at most 10 bins at the reference's quantiles; a value on an edge goes to the lower bin, the end bins
 are open, equal edges are merged, and a value that alone makes up a quantile (an atom such as 0) gets a bin of
 its own. Categories: the 20 most frequent ones, `other` for the rest of the known ones. Missing values are
-counted beside.
+counted beside, infinite ones in the end bins.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class Bins:
     missing: int
     chi2_critical: float
     projection: Projection | None = None
+    infinite: int = 0
+    """Numbers in the end bins that are infinite, and so beyond any `low` and `high`."""
 
     @property
     def size(self) -> int:
@@ -98,13 +100,14 @@ def numeric_edges(values: NDArray[np.float64], *, bins: int = BINS) -> NDArray[n
 def numeric(name: str, column: Array, *, source: tuple[str, int] = ("", 0)) -> Bins:
     """Bins of a column of numbers or booleans."""
     values = column.astype(np.float64)
-    present = values[np.isfinite(values)]
-    edges = numeric_edges(present)
+    present = values[~np.isnan(values)]
+    finite = present[np.isfinite(present)]
+    edges = numeric_edges(finite)
     counts = np.bincount(np.searchsorted(edges, present, side="left"), minlength=len(edges) + 1)
-    low, high = (float(present.min()), float(present.max())) if len(present) else (0.0, 0.0)
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     return Bins(
         name, *source, "numeric", tuple(map(float, edges)), (), (), low, high,
-        tuple(map(int, counts)), len(values) - len(present), 0.0,
+        tuple(map(int, counts)), len(values) - len(present), 0.0, infinite=len(present) - len(finite),
     )  # fmt: skip
 
 
@@ -230,6 +233,8 @@ def _document(bins: Bins) -> dict[str, Any]:
     tail = {"counts": list(bins.counts), "missing": bins.missing, "chi2_critical": bins.chi2_critical}
     if bins.projection is not None:
         shared["projection"] = bins.projection.as_json()
+    if bins.infinite:
+        tail["infinite"] = bins.infinite
     if bins.kind != "category":
         return {**shared, "edges": list(bins.edges), "low": bins.low, "high": bins.high, **tail}
     return {**shared, "values": list(bins.values), "known": list(bins.known), **tail}
@@ -271,6 +276,7 @@ def _bins(entry: Mapping[str, Any]) -> Bins:
         float(entry.get("low", 0.0)), float(entry.get("high", 0.0)),
         tuple(int(count) for count in entry["counts"]), int(entry["missing"]), float(entry["chi2_critical"]),
         projection.parse(entry["projection"]) if kind == "projection" else None,
+        int(entry.get("infinite", 0)),
     )  # fmt: skip
     if len(bins.counts) != bins.size:
         raise ValueError(f"{bins.name!r} has {bins.size} bins but {len(bins.counts)} counts")

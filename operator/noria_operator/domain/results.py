@@ -184,6 +184,8 @@ class DirtyColumn(_Part):
     outside: Count
     wrong: Count
     known: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    beyond: Count = 0
+    """Of the champion's rows those that were infinite; servers of earlier releases do not tell."""
 
 
 class SkewedColumn(_Part):

@@ -115,11 +115,11 @@ def _of_all(rule: TrainingData, found: CheckResult, now: datetime) -> Iterator[V
 
 def _of_column(rule: TrainingData, column: DirtyColumn, z: float) -> Iterator[Violation]:
     missing, rows = column.known
-    before = missing / max(1, missing + rows)
+    trained = max(1, missing + rows)
     for check_, hits, tolerated in (
-        (Check.COMPLETENESS, column.missing, before + float(rule.max_missing)),
+        (Check.COMPLETENESS, column.missing, missing / trained + float(rule.max_missing)),
         (Check.CATEGORICAL_VALUES, column.unseen, float(rule.max_unseen)),
-        (Check.RANGE, column.outside, float(rule.max_out_of_range)),
+        (Check.RANGE, column.outside, column.beyond / trained + float(rule.max_out_of_range)),
         (Check.DATA_TYPE, column.wrong, float(rule.max_type_errors)),
     ):
         if wilson(hits, column.rows, z)[0] > tolerated:

@@ -153,6 +153,7 @@ def test_while_rows_are_checked_nothing_else_is_made() -> None:
         ({"dirty": [column(unseen=300)]}, {}, ("x", "categoricalValues", 0.3)),
         ({"dirty": [column(outside=300)]}, {}, ("x", "range", 0.3)),
         ({"dirty": [column(outside=300)]}, {"maxOutOfRange": "0.5"}, None),
+        ({"dirty": [column(outside=300, beyond=250)]}, {}, None),  # as often in training
         ({"dirty": [column(wrong=50)]}, {}, ("x", "dataType", 0.05)),
         ({"dirty": [column(rows=10, missing=3)]}, {}, None),
         ({"absent": ["y"]}, {}, ("y", "missingColumn", 1.0)),

@@ -12,7 +12,7 @@ from pyarrow import csv, parquet
 
 from noria_serving import contract, result
 from noria_serving.bundle import Bundle
-from noria_serving.check import check, counted, distinct, newest
+from noria_serving.check import Column, check, counted, distinct, newest
 from noria_serving.errors import NoriaError
 from noria_serving.reference import category, numeric
 from noria_serving.rows import Rows
@@ -41,6 +41,18 @@ def test_the_rows_that_the_champion_learned_from_have_nothing_strange(
         assert (one["unseen"], one["outside"], one["wrong"]) == (0, 0, 0)
         assert one["missing"] == one["known"][0]
     assert max(one["psi"] for one in found["skewed"]) == 0  # type: ignore[attr-defined]
+
+
+def test_a_column_that_is_as_often_infinite_as_the_champions_does_not_stand_out() -> None:
+    values = np.where(np.arange(400) % 4, np.arange(400.0), np.inf)
+    bins = numeric("ratio", values)
+    counts = np.array([*bins.counts, 0, 0, 0, 100])
+    told_ = Column(bins, counts, wrong=0)
+    assert told_.dirt() | {"name": ""} == {
+        "name": "", "rows": 400, "missing": 0, "unseen": 0, "outside": 100, "wrong": 0, "known": [0, 400],
+        "beyond": 100,
+    }  # fmt: skip
+    assert told_.worst() == 0
 
 
 def test_what_is_broken_is_counted_by_column_and_the_worst_comes_first(

@@ -44,6 +44,7 @@ NOTHING = np.full(ROWS, np.nan)
 EMPTY = np.full(ROWS, "", dtype=object)
 SAME = np.full(ROWS, 7.0)
 ONE = np.full(ROWS, "a", dtype=object)
+RATIOS = np.where(np.arange(ROWS) % 4, NUMBERS, np.inf)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,11 @@ ONE = np.full(ROWS, "a", dtype=object)
             id="a wave of NaN",
         ),
         pytest.param(NUMBERS > 0, NUMBERS > 5, True, set(), id="truth values that are false now"),
+        pytest.param(RATIOS, RATIOS, False, set(), id="a division by zero in training and now"),
+        pytest.param(-RATIOS, -RATIOS, False, set(), id="the same below"),
+        pytest.param(NUMBERS, RATIOS, True, {Check.RANGE}, id="a division by zero that is new"),
+        pytest.param(RATIOS, NUMBERS, True, set(), id="a division by zero that is gone"),
+        pytest.param(np.full(ROWS, np.inf), np.full(ROWS, np.inf), False, set(), id="no finite number"),
         pytest.param(NUMBERS, np.resize(NUMBERS, 1_000_000), False, set(), id="a million rows"),
         pytest.param(np.resize(NUMBERS, 1_000_000), NUMBERS, False, set(), id="a million rows in training"),
     ],

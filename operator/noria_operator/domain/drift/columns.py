@@ -38,6 +38,8 @@ class Column:
     edges: tuple[float, ...] | None = None
     low: float = 0.0
     high: float = 0.0
+    infinite: int = 0
+    """Of those in the end bins: beyond `low` and `high` in the reference, too."""
 
     @property
     def samples(self) -> int:
@@ -119,7 +121,7 @@ def _column(entry: Mapping[str, Any]) -> Column:
         raise ValueError(f"bins of {entry['name']!r} do not fit its edges")
     return Column(
         str(entry["name"]), bins, int(entry["missing"]), edges, float(entry.get("low", 0)),
-        float(entry.get("high", 0)),
+        float(entry.get("high", 0)), int(entry.get("infinite", 0)),
     )  # fmt: skip
 
 

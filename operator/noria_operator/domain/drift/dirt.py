@@ -140,11 +140,11 @@ def _column(
         return
     if seen.rows < policy.min_samples:
         return
-    before = column.missing / max(1, column.missing + column.samples)
+    trained = max(1, column.missing + column.samples)
     for check, hits, known, tolerated in (
-        (Check.COMPLETENESS, seen.missing, before, policy.missing),
+        (Check.COMPLETENESS, seen.missing, column.missing / trained, policy.missing),
         (Check.CATEGORICAL_VALUES, seen.unseen, 0.0, policy.unseen),
-        (Check.RANGE, seen.low + seen.high, 0.0, policy.out_of_range),
+        (Check.RANGE, seen.low + seen.high, column.infinite / trained, policy.out_of_range),
     ):
         lower = wilson(hits, seen.rows, z)[0]
         if lower > known + tolerated:
