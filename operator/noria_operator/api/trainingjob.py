@@ -7,17 +7,17 @@ made, but for `suspend` and `ttlSecondsAfterFinished`, so what ran is always wha
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from noria_operator.api.data_sources import Data, Select, one_secret_each
+from noria_operator.api.gates import Evaluation, Gate
 from noria_operator.api.locations import StoreLocation
 from noria_operator.api.pods import PodFields
-from noria_operator.api.schema import ListMap, ListSet, Rule, Spec, immutable_spec
-from noria_operator.api.slices import METRICS, MOST_SLICES, Slice
-from noria_operator.api.status import (
-    Metadata,
-)
+from noria_operator.api.schema import ListMap, Rule, Spec, immutable_spec
+from noria_operator.api.slices import MOST_SLICES, Slice
+from noria_operator.api.status import Metadata
 from noria_operator.api.training_data import TrainingData
 from noria_operator.api.trainingjob_status import (
     REFUSALS,
@@ -32,15 +32,10 @@ from noria_operator.api.trainingjob_status import (
 )
 from noria_operator.api.types import (
     Argument,
-    Decimal,
-    Digest,
-    Identifier,
     Image,
-    MetricName,
     ModelName,
     ObjectName,
     PositiveDuration,
-    UnsignedDecimal,
     map_keys,
 )
 
@@ -66,59 +61,6 @@ __all__ = [
 ]
 
 
-class Select(Spec):
-    """Which hive-style partitions (`key=value` directories) of a data set to take."""
-
-    by: Identifier = Field(
-        description="The partition key: directories are named <by>=<value>, for example day."
-    )
-    last: int = Field(ge=1, le=100_000, description="How many of the newest values to take, for example 60.")
-    skip: int = Field(
-        default=0,
-        ge=0,
-        le=100_000,
-        description="How many of the newest values to leave out first. Default: 0.",
-    )
-
-
-class Data(Spec):
-    """A data set that the training container reads."""
-
-    name: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=32,
-            pattern=r"^[a-z][a-z0-9_]*$",
-            description="Name of the data set; the container finds it as NORIA_DATA_<NAME>, for example "
-            "train.",
-        ),
-        Rule(
-            cel="!self.endsWith('_select')",
-            message="must not end in _select: NORIA_DATA_<NAME>_SELECT is taken; choose another name",
-            holds=lambda name: not name.endswith("_select"),
-        ),
-    ]
-    uri: StoreLocation = Field(
-        description="Where the data lies: pvc://<claim>/<path>, or s3://, gs:// or az://<bucket>/<prefix>, "
-        "for example pvc://lake/flights."
-    )
-    digest: Digest | None = Field(
-        default=None,
-        description="Expected digest, recorded in the lineage, for example md5:<32 hex digits>. Absent: "
-        "not stated.",
-    )
-    secret_name: ObjectName | None = Field(
-        default=None,
-        description="Secret with the keys of the store, seen by the pods only, for this location alone. "
-        "Absent: none.",
-    )
-    select: Select | None = Field(
-        default=None,
-        description="Take only the newest partitions; chosen once, before the run begins. Absent: all.",
-    )
-
-
 class Output(Spec):
     """Where the model goes."""
 
@@ -137,81 +79,6 @@ class Output(Spec):
         le=1000,
         description="How many ModelVersions of the model are kept, beside those in use, aliased or on hold. "
         "Default: 20.",
-    )
-
-
-class Evaluation(Spec):
-    """Score challenger and champion on the same held-out rows, by a Job of Noria's own."""
-
-    data: str = Field(
-        min_length=1,
-        max_length=32,
-        description="Name of the entry in spec.data that holds the held-out rows.",
-    )
-    label: str = Field(
-        min_length=1,
-        max_length=128,
-        description="Column of the held-out rows with the true outcome, for example late.",
-    )
-    metrics: Annotated[list[MetricName], Field(max_length=16), ListSet()] = Field(
-        default_factory=list,
-        description="Metrics to compute besides those the gates name, for example [auc, logloss].",
-    )
-    image: Image | None = Field(
-        default=None,
-        description="Image of the Job, made from Noria's server image with more libraries. Absent: that one.",
-    )
-
-
-class Gate(Spec):
-    """One condition that the evaluation must meet, else no ModelVersion is made."""
-
-    metric: MetricName = Field(description="Metric of the evaluation, for example auc.")
-    min: Decimal | None = Field(default=None, description='Least value that passes, for example "0.65".')
-    max: Decimal | None = Field(default=None, description='Greatest value that passes, for example "0.2".')
-    versus: Literal["champion"] | None = Field(
-        default=None,
-        description="Compare with the champion on the same rows; passes while nothing serves yet, fails when "
-        "its ModelVersion was deleted.",
-    )
-    max_drop: UnsignedDecimal | None = Field(
-        default=None,
-        description='With versus: by how much it may be worse, for example "0.01"; "0": not at all.',
-    )
-    min_delta: UnsignedDecimal | None = Field(
-        default=None, description='With versus: by how much it must be better at least, for example "0.005".'
-    )
-    by_slice: bool = Field(
-        default=False,
-        description="true, with maxDrop: it may surely be worse by more in no slice of spec.slices. Default: "
-        "false.",
-    )
-    min_rows: int = Field(
-        default=100,
-        ge=20,
-        le=1_000_000,
-        description="With bySlice: rows that a slice needs. Default: 100.",
-    )
-    rules: ClassVar = (
-        Rule(
-            cel="!has(self.bySlice) || !self.bySlice || (has(self.maxDrop) && self.metric in "
-            + str(list(METRICS))
-            + ")",
-            message="bySlice goes with versus and maxDrop, and metric " + ", ".join(METRICS),
-            field=".bySlice",
-            holds=lambda it: not it.by_slice or (it.max_drop is not None and it.metric in METRICS),
-        ),
-        Rule(
-            cel="[has(self.min), has(self.max), has(self.versus)].exists_one(x, x)",
-            message="set exactly one of min, max and versus",
-            holds=lambda it: [it.min, it.max, it.versus].count(None) == 2,
-        ),
-        Rule(
-            cel="has(self.versus) ? has(self.maxDrop) != has(self.minDelta) "
-            ": !has(self.maxDrop) && !has(self.minDelta)",
-            message="set exactly one of maxDrop and minDelta with versus, and none without it",
-            holds=lambda it: [it.max_drop, it.min_delta].count(None) == (2 if it.versus is None else 1),
-        ),
     )
 
 
@@ -336,7 +203,7 @@ class TrainingJobSpec(PodFields):
             "(a.uri.endsWith('/') ? a.uri : a.uri + '/') != (b.uri.endsWith('/') ? b.uri : b.uri + '/')))",
             message="one location has two Secrets: use the same secretName for entries with the same uri",
             field=".data",
-            holds=lambda it: _one_secret_each(it.data),
+            holds=lambda it: one_secret_each(it.data),
         ),
     )
 
@@ -373,12 +240,6 @@ class TrainingJob(Spec):
             advice="make a new TrainingJob with the other value",
         ),
     )
-
-
-def _one_secret_each(data: list[Data]) -> bool:
-    """Whether no two entries with the same uri name different Secrets."""
-    named = {(source.uri.rstrip("/"), source.secret_name) for source in data if source.secret_name}
-    return len(named) == len({uri for uri, _ in named})
 
 
 def is_dns_label(name: str, limit: int) -> bool:
