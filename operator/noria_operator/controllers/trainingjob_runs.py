@@ -11,7 +11,7 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.controllers.context import Context
-from noria_operator.domain.training_jobs import Images
+from noria_operator.domain.job_shape import Images
 from noria_operator.domain.training_problems import claims_of
 from noria_operator.domain.training_runs import Run, ended
 from noria_operator.kube.apply import controller_uid

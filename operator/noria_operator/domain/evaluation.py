@@ -14,8 +14,9 @@ from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.gates import Scores, judge
 from noria_operator.domain.gates_slices import sliced
+from noria_operator.domain.job_shape import Bundle
 from noria_operator.domain.results import ResultError, evaluation_result
-from noria_operator.domain.training_jobs import CHAMPION_ANNOTATION, RESULT_ANNOTATION, Bundle, evaluation_job
+from noria_operator.domain.training_jobs import CHAMPION_ANNOTATION, RESULT_ANNOTATION, evaluation_job
 from noria_operator.domain.training_plan import Case, Plan, failed
 from noria_operator.domain.training_runs import Run, State, ended, judge_run, last_word, refusal, terminated
 from noria_operator.domain.training_status import progress

@@ -14,9 +14,10 @@ from typing import Any
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.conditions import since
 from noria_operator.domain.evaluation import evaluate, judge_gates
+from noria_operator.domain.job_shape import partitions_of
 from noria_operator.domain.results import DataUsed, ResultError, training_result
 from noria_operator.domain.training_check import check
-from noria_operator.domain.training_jobs import output_of, partitions_of, training_job
+from noria_operator.domain.training_jobs import output_of, training_job
 from noria_operator.domain.training_plan import Case, Notice, Observed, Plan, failed
 from noria_operator.domain.training_registration import register
 from noria_operator.domain.training_runs import Run, State, attempts, ended, image_of, judge_run, last_word

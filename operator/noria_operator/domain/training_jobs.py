@@ -11,13 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any, Final
 
 from noria_operator.api import names
 from noria_operator.api.trainingjob import Data, TrainingJobSpec
+from noria_operator.domain.job_shape import (
+    Bundle,
+    Images,
+    as_written,
+    fit,
+    job_of,
+    labels_of,
+    our_program,
+    own_job,
+    place_of,
+    selected,
+)
 from noria_operator.domain.training_locations import Location
 from noria_operator.domain.training_pods import RUN, WORK, Place, Program, placement, pod_template
 from noria_serving import contract
@@ -32,74 +42,31 @@ QUEUE_PREFIX: Final = "kueue.x-k8s.io/"
 """Labels that a queueing controller reads on the Job; copied from the TrainingJob."""
 _USUAL: Final = frozenset({"auc", "logloss", "accuracy", "rmse", "mae"})
 """What the evaluation computes unasked, by task; a list is passed only when something else is named."""
-_OURS: Final[Json] = {
-    "requests": {"cpu": "100m", "memory": "256Mi"},
-    "limits": {"cpu": "2", "memory": "4Gi"},
-}
-_OUR_LIMIT: Final = timedelta(hours=1)
-REFUSED: Final = 1
-"""Exit code of our own programs that says "looked at and refused"."""
-_USELESS: Final = [REFUSED, 2]
-"""Those after which trying again at once gives the same answer; 2: the pod's settings cannot be used."""
-_IGNORE_DISRUPTION: Final[Json] = {
-    "action": "Ignore",
-    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-}
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A model as it lies somewhere; `version` is empty for the challenger, which has no name yet."""
-
-    uri: str
-    digest: str
-    secret: str | None = None
-    version: str = ""
-
-    @property
-    def place(self) -> Place:
-        return Place(Location.parse(self.uri), self.secret)
-
-
-@dataclass(frozen=True)
-class Images:
-    """What Jobs of ours run, from the operator's configuration."""
-
-    server: str
-    pull_policy: str | None = None
-    allow_code: bool = False
-    fetching: Mapping[str, str] = field(default_factory=dict)
-    """Variables that say from where pods of ours may fetch models, and who must have signed them."""
-
-    @property
-    def signed(self) -> bool:
-        """Whether models must be signed."""
-        return self.fetching.get(contract.ENV_REQUIRE_SIGNATURE) == "1"
 
 
 def train_name(job: str) -> str:
     """Name of the training Job."""
-    return _fit(job, "-train")
+    return fit(job, "-train")
 
 
 def evaluate_name(job: str) -> str:
     """Name of the evaluation Job."""
-    return _fit(job, "-evaluate")
+    return fit(job, "-evaluate")
 
 
 def select_name(job: str) -> str:
     """Name of the selection Job."""
-    return _fit(job, "-select")
+    return fit(job, "-select")
 
 
 def check_name(job: str) -> str:
     """Name of the Job that checks rows for training."""
-    return _fit(job, "-check")
+    return fit(job, "-check")
 
 
 def verify_name(version: str, attempt: int = 1) -> str:
     """Name of the verification Job."""
-    return _fit(version, "-verify" if attempt == 1 else f"-verify-{attempt}")
+    return fit(version, "-verify" if attempt == 1 else f"-verify-{attempt}")
 
 
 def output_of(obj: Json, spec: TrainingJobSpec) -> Location:
@@ -110,27 +77,19 @@ def output_of(obj: Json, spec: TrainingJobSpec) -> Location:
     return Location.parse(spec.output.uri).below(names.fit(f"{names.short_uid(meta['uid'])}-{meta['name']}"))
 
 
-def partitions_of(obj: Json, name: str) -> Json:
-    """The range of partitions that was chosen for a data set of this TrainingJob; empty when none was."""
-    for entry in (obj.get("status", {}).get("resolved") or {}).get("data", []):
-        if entry["name"] == name:
-            return dict(entry.get("partitions") or {})
-    return {}
-
-
 def selection_job(obj: Json, spec: TrainingJobSpec, images: Images) -> Json:
     """The Job that chooses the partitions of every data set that selects some."""
     sources = [source for source in spec.data if source.select is not None]
     asked = [
-        {"name": source.name, "location": Location.parse(source.uri).as_seen, "select": _select(obj, source)}
+        {"name": source.name, "location": Location.parse(source.uri).as_seen, "select": selected(obj, source)}
         for source in sources
     ]
     env = {contract.ENV_SELECTIONS: json.dumps(asked)}
-    program = _ours("selection", env, tuple(_place(source) for source in sources), images)
-    return _own_job(
+    program = our_program("selection", env, tuple(place_of(source) for source in sources), images)
+    return own_job(
         obj,
         select_name(obj["metadata"]["name"]),
-        pod_template(program, placement(_wire(spec)), _labels(obj, names.TRAINING_JOB, "select")),
+        pod_template(program, placement(as_written(spec)), labels_of(obj, names.TRAINING_JOB, "select")),
     )
 
 
@@ -142,18 +101,18 @@ def check_job(obj: Json, spec: TrainingJobSpec, champion: Bundle | None, images:
     source = next(one for one in spec.data if one.name == rule.data)
     env = {"NORIA_CHECK_DATA": Location.parse(source.uri).as_seen}
     if source.select is not None:
-        env["NORIA_CHECK_DATA_SELECT"] = json.dumps(_select(obj, source))
+        env["NORIA_CHECK_DATA_SELECT"] = json.dumps(selected(obj, source))
     if rule.time_column is not None:
         env["NORIA_CHECK_TIME"] = rule.time_column
     env |= _champion(champion)
-    places = (*([champion.place] if champion else []), _place(source))
-    job = _own_job(
+    places = (*([champion.place] if champion else []), place_of(source))
+    job = own_job(
         obj,
         check_name(obj["metadata"]["name"]),
         pod_template(
-            _ours("check", env, places, images),
-            placement(_wire(spec)),
-            _labels(obj, names.TRAINING_JOB, "check"),
+            our_program("check", env, places, images),
+            placement(as_written(spec)),
+            labels_of(obj, names.TRAINING_JOB, "check"),
         ),
     )
     job["metadata"]["annotations"] = {CHAMPION_ANNOTATION: champion.version if champion else ""}
@@ -163,7 +122,7 @@ def check_job(obj: Json, spec: TrainingJobSpec, champion: Bundle | None, images:
 def fingerprint_name(training: str, uid: str, trigger: str, at: str) -> str:
     """Name of the Job with which a trigger looks at stored data at one time."""
     key = hashlib.sha256("\0".join((uid, trigger, at)).encode()).hexdigest()[:10]
-    return _fit(training, f"-look-{key}")
+    return fit(training, f"-look-{key}")
 
 
 def fingerprint_job(
@@ -173,10 +132,10 @@ def fingerprint_job(
     env = {contract.ENV_LOCATION: Location.parse(source.uri).as_seen}
     if dvc_file is not None:
         env[contract.ENV_DVC_FILE] = dvc_file
-    program = _ours("fingerprint", env, (_place(source),), images)
-    labels = _labels(obj, names.CONTINUOUS_TRAINING, "fingerprint")
-    template = pod_template(program, placement(_wire(spec)), labels)
-    job = _own_job(obj, name, template)
+    program = our_program("fingerprint", env, (place_of(source),), images)
+    labels = labels_of(obj, names.CONTINUOUS_TRAINING, "fingerprint")
+    template = pod_template(program, placement(as_written(spec)), labels)
+    job = own_job(obj, name, template)
     # Its word is read at once; should nobody be there to delete it, it goes by itself.
     job["spec"]["ttlSecondsAfterFinished"] = 3600
     return job
@@ -193,17 +152,20 @@ def training_job(obj: Json, spec: TrainingJobSpec) -> Json:
         command=spec.command,
         args=spec.args,
         env=_training_env(obj, spec, output, data),
-        places=(*(_place(source) for source in data), Place(output, spec.output.secret_name, writable=True)),
+        places=(
+            *(place_of(source) for source in data),
+            Place(output, spec.output.secret_name, writable=True),
+        ),
         files={
             "params.json": json.dumps(spec.params, sort_keys=True),
             "trigger.json": obj["metadata"].get("annotations", {}).get(names.TRIGGER_ANNOTATION) or "{}",
         },
     )
     queue = {k: v for k, v in obj["metadata"].get("labels", {}).items() if k.startswith(QUEUE_PREFIX)}
-    return _job(
+    return job_of(
         obj,
         train_name(obj["metadata"]["name"]),
-        pod_template(program, _wire(spec), _labels(obj, names.TRAINING_JOB, "train")),
+        pod_template(program, as_written(spec), labels_of(obj, names.TRAINING_JOB, "train")),
         stop_on=[contract.EXIT_DO_NOT_RETRY],
         retries=spec.retries,
         active=spec.deadlines.active,
@@ -225,7 +187,7 @@ def evaluation_job(
         "NORIA_LABEL": spec.evaluation.label,
     }
     if held_out.select is not None:
-        env["NORIA_HOLDOUT_SELECT"] = json.dumps(_select(obj, held_out))
+        env["NORIA_HOLDOUT_SELECT"] = json.dumps(selected(obj, held_out))
     named = list(dict.fromkeys([*spec.evaluation.metrics, *(gate.metric for gate in spec.gates)]))
     if spec.evaluation.metrics or not _USUAL.issuperset(named):
         env["NORIA_METRICS"] = ",".join(named)
@@ -235,11 +197,11 @@ def evaluation_job(
     env |= _champion(champion)
     bundles = [challenger.place, *([champion.place] if champion else [])]
     images = replace(images, server=spec.evaluation.image or images.server)
-    program = _ours("evaluate", env, (*bundles, _place(held_out)), images)
-    job = _own_job(
+    program = our_program("evaluate", env, (*bundles, place_of(held_out)), images)
+    job = own_job(
         obj,
         evaluate_name(obj["metadata"]["name"]),
-        pod_template(program, placement(_wire(spec)), _labels(obj, names.TRAINING_JOB, "evaluate")),
+        pod_template(program, placement(as_written(spec)), labels_of(obj, names.TRAINING_JOB, "evaluate")),
     )
     job["metadata"]["annotations"] = {CHAMPION_ANNOTATION: champion.version if champion else ""}
     return job
@@ -248,11 +210,11 @@ def evaluation_job(
 def verification_job(obj: Json, bundle: Bundle, images: Images, *, attempt: int = 1) -> Json:
     """The Job that checks that a ModelVersion's artifact exists and has the stated digest."""
     env = {contract.ENV_BUNDLE: bundle.place.location.as_seen, contract.ENV_DIGEST: bundle.digest}
-    program = _ours("verify", env, (bundle.place,), images)
-    job = _own_job(
+    program = our_program("verify", env, (bundle.place,), images)
+    job = own_job(
         obj,
         verify_name(obj["metadata"]["name"], attempt),
-        pod_template(program, {}, _labels(obj, names.MODEL_VERSION, "verify")),
+        pod_template(program, {}, labels_of(obj, names.MODEL_VERSION, "verify")),
     )
     # A version stays for years; its Job goes once there was time to look at the log.
     job["spec"]["ttlSecondsAfterFinished"] = 3600
@@ -269,7 +231,7 @@ def _training_env(obj: Json, spec: TrainingJobSpec, output: Location, data: list
         variable = f"{contract.ENV_DATA_PREFIX}{_variable(source.name)}"
         env[variable] = Location.parse(source.uri).as_seen
         if source.select is not None:
-            env[f"{variable}_SELECT"] = json.dumps(_select(obj, source))
+            env[f"{variable}_SELECT"] = json.dumps(selected(obj, source))
     if spec.slices:
         env[contract.ENV_SLICES] = _slices(spec)
     return env | {
@@ -296,18 +258,6 @@ def _slices(spec: TrainingJobSpec) -> str:
     return json.dumps(told)
 
 
-def _ours(module: str, env: dict[str, str], places: tuple[Place, ...], images: Images) -> Program:
-    return Program(
-        name=module,
-        image=images.server,
-        command=["python", "-m", f"noria_serving.{module}"],
-        env={**env, contract.ENV_ALLOW_CODE: "1" if images.allow_code else "0", **images.fetching},
-        places=places,
-        resources=_OURS,
-        pull_policy=images.pull_policy,
-    )
-
-
 def _champion(bundle: Bundle | None) -> dict[str, str]:
     """Where a program of ours finds the champion; nothing where there is none."""
     if bundle is None:
@@ -315,75 +265,5 @@ def _champion(bundle: Bundle | None) -> dict[str, str]:
     return {"NORIA_CHAMPION": bundle.place.location.as_seen, "NORIA_CHAMPION_DIGEST": bundle.digest}
 
 
-def _own_job(obj: Json, name: str, template: Json) -> Json:
-    """A Job of a program of ours: tried again where that may help, an hour long at most."""
-    return _job(obj, name, template, stop_on=_USELESS, retries=2, active=_OUR_LIMIT)
-
-
-def _job(
-    obj: Json,
-    name: str,
-    template: Json,
-    *,
-    stop_on: list[int],
-    retries: int,
-    active: timedelta,
-    labels: Mapping[str, str] | None = None,
-) -> Json:
-    meta = obj["metadata"]
-    component = template["spec"]["containers"][0]["name"]
-    stop = {"containerName": component, "operator": "In", "values": stop_on}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": name,
-            "namespace": meta["namespace"],
-            "labels": {**(labels or {}), **template["metadata"]["labels"]},
-        },
-        "spec": {
-            "completions": 1,
-            "parallelism": 1,
-            "backoffLimit": retries,
-            "activeDeadlineSeconds": max(1, int(active.total_seconds())),
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": [_IGNORE_DISRUPTION, {"action": "FailJob", "onExitCodes": stop}]},
-            "suspend": False,
-            "template": template,
-        },
-    }
-
-
-def _labels(obj: Json, kind: str, component: str) -> dict[str, str]:
-    return {
-        names.APP_LABEL: f"noria-{component}",
-        names.MANAGED_BY_LABEL: names.MANAGED_BY,
-        names.OWNER_KIND_LABEL: kind,
-        names.OWNER_NAME_LABEL: names.fit(obj["metadata"]["name"]),
-        names.OWNER_UID_LABEL: obj["metadata"]["uid"],
-    }
-
-
-def _place(source: Data) -> Place:
-    return Place(Location.parse(source.uri), source.secret_name)
-
-
-def _select(obj: Json, source: Data) -> Json:
-    """What is asked for and, once it is known, the range that this means for the run."""
-    if source.select is None:
-        raise ValueError(f"data {source.name} selects nothing")
-    asked = {"by": source.select.by, "last": source.select.last, "skip": source.select.skip}
-    partitions = partitions_of(obj, source.name)
-    return asked | {bound: partitions[bound] for bound in ("oldest", "newest") if bound in partitions}
-
-
-def _wire(spec: TrainingJobSpec) -> Json:
-    return spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-
-
 def _variable(name: str) -> str:
     return re.sub(r"[^A-Z0-9]", "_", name.upper())
-
-
-def _fit(name: str, suffix: str) -> str:
-    return names.fit(name, names.LABEL_LIMIT - len(suffix)) + suffix

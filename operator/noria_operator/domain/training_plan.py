@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from noria_operator.api.trainingjob import TrainingFailure, TrainingJob
-from noria_operator.domain.training_jobs import Bundle, Images
+from noria_operator.domain.job_shape import Bundle, Images
 from noria_operator.domain.training_runs import Run
 from noria_operator.domain.training_status import fail
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.trainingjob import TrainingPhase
+from noria_operator.domain.job_shape import partitions_of
 from noria_operator.domain.registry import made_by, next_number
 from noria_operator.domain.results import ResultError, TrainingResult, training_result
 from noria_operator.domain.retention import KEEP_ANNOTATION
-from noria_operator.domain.training_jobs import RESULT_ANNOTATION, output_of, partitions_of
+from noria_operator.domain.training_jobs import RESULT_ANNOTATION, output_of
 from noria_operator.domain.training_plan import Case, Notice, Plan
 from noria_operator.domain.training_runs import ended, terminated
 from noria_operator.domain.training_status import progress, succeed, trigger_of

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from noria_operator.api.modelversion import ModelVersion, VersionPhase
 from noria_operator.api.trainingjob import TrainingFailure
+from noria_operator.domain.job_shape import REFUSED, Bundle, Images
 from noria_operator.domain.results import ResultError, fault, verification_result
 from noria_operator.domain.retention import archivable, in_use, retained
-from noria_operator.domain.training_jobs import REFUSED, Bundle, Images, verification_job
+from noria_operator.domain.training_jobs import verification_job
 from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_problems import Problem
 from noria_operator.domain.training_runs import Run, State, ended, judge_run, last_word, terminated

@@ -23,10 +23,10 @@ from tests.unit.domain.training_world import (
 
 from noria_operator.api.training_data import TrainingData
 from noria_operator.api.trainingjob import TrainingJobStatus
+from noria_operator.domain.job_shape import Bundle
 from noria_operator.domain.results import CheckResult, check_result
 from noria_operator.domain.training import decide
 from noria_operator.domain.training_check import violations
-from noria_operator.domain.training_jobs import Bundle
 from noria_operator.domain.training_plan import Observed, Plan
 from noria_operator.domain.training_runs import Run
 

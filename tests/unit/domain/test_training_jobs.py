@@ -13,17 +13,15 @@ from tests.unit.domain.training_world import CHAMPION, DIGEST, IMAGES, SELECTING
 
 from noria_operator.api.parsing import parse_as
 from noria_operator.api.trainingjob import TrainingJob
+from noria_operator.domain.job_shape import Bundle
 from noria_operator.domain.training_jobs import (
-    Bundle,
     evaluate_name,
     evaluation_job,
     selection_job,
     train_name,
     verification_job,
 )
-from noria_operator.domain.training_jobs import (
-    training_job as build,
-)
+from noria_operator.domain.training_jobs import training_job as build
 
 Json = dict[str, Any]
 

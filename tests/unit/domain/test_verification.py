@@ -23,8 +23,8 @@ from tests.unit.domain.training_world import (
 
 from noria_operator.api.modelversion import ModelVersion, ModelVersionStatus
 from noria_operator.api.parsing import parse_as
+from noria_operator.domain.job_shape import Images
 from noria_operator.domain.retention import KEEP_ANNOTATION
-from noria_operator.domain.training_jobs import Images
 from noria_operator.domain.training_runs import Run
 from noria_operator.domain.verification import Matter, Registry, VersionPlan, decide
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from noria_operator.api.parsing import parse_as
 from noria_operator.api.trainingjob import TrainingJob
-from noria_operator.domain.training_jobs import Bundle, Images, output_of
+from noria_operator.domain.job_shape import Bundle, Images
+from noria_operator.domain.training_jobs import output_of
 from noria_operator.domain.training_plan import Case, Observed, Plan
 from noria_operator.domain.training_runs import Run
 from noria_operator.domain.training_times import stamp
