@@ -36,7 +36,7 @@ from noria_operator.domain.triggers_data import Looking, asked_at, data_change
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_monitoring import rule_of
 from noria_operator.domain.triggers_schedule import schedule
-from noria_operator.evidence.server import Totals
+from noria_operator.evidence.totals import Totals
 from noria_operator.kube.kinds import POD
 
 Json = dict[str, Any]

@@ -20,7 +20,7 @@ from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.serving_children import revision_selector, selector
 from noria_operator.evidence.pairs import Servers
-from noria_operator.evidence.server import Totals
+from noria_operator.evidence.totals import Totals
 from noria_operator.kube.kinds import POD
 
 

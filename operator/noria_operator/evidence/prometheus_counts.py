@@ -32,7 +32,8 @@ from noria_operator.evidence.prometheus_lives import Lives
 from noria_operator.evidence.prometheus_look import look
 from noria_operator.evidence.prometheus_past import Past
 from noria_operator.evidence.prometheus_pods import KnownPods, expected
-from noria_operator.evidence.server import CounterReader, Totals
+from noria_operator.evidence.server import CounterReader
+from noria_operator.evidence.totals import Totals
 
 Json = dict[str, Any]
 Rows = Mapping[str, promql.Row]

@@ -17,7 +17,7 @@ from noria_operator.domain.promql_samples import WrongCounts
 from noria_operator.evidence.background import Background, Look
 from noria_operator.evidence.growth import Row
 from noria_operator.evidence.prometheus_look import look
-from noria_operator.evidence.server import Totals
+from noria_operator.evidence.totals import Totals
 
 Counting = Callable[[tuple[str, str], float, float], Awaitable[dict[str, Row]]]
 """What pods of a ModelDeployment counted between two moments; raises what an answer that is none raises."""

@@ -24,7 +24,8 @@ from noria_operator.domain.triggers_findings import Traffic
 from noria_operator.domain.triggers_monitoring import watch
 from noria_operator.domain.triggers_performance import performance
 from noria_operator.evidence.prometheus_counts import PrometheusCounts
-from noria_operator.evidence.server import CounterReader, Totals
+from noria_operator.evidence.server import CounterReader
+from noria_operator.evidence.totals import Totals
 from noria_serving.contract import STARTED_METRIC
 from noria_serving.model.loaded import Loaded
 from noria_serving.server.counters_app import CountersApp

@@ -19,7 +19,7 @@ from noria_operator.domain.fairness import Slicing
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_times import stamp
-from noria_operator.evidence.server import Totals
+from noria_operator.evidence.totals import Totals
 from noria_operator.kube.errors import Terminal
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODELVERSION, POD, TRAININGJOB, Key
 from noria_serving.contract import SCORE_BINS

@@ -15,7 +15,8 @@ from tests.unit.controllers.training_api import minutes
 from noria_operator.controllers import modeldeployment
 from noria_operator.domain.disagreement import Paired, Pairs
 from noria_operator.evidence import pairs
-from noria_operator.evidence.server import CounterReader, Totals
+from noria_operator.evidence.server import CounterReader
+from noria_operator.evidence.totals import Totals
 from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]

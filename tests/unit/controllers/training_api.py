@@ -20,7 +20,8 @@ from noria_operator.evidence.background import Look
 from noria_operator.evidence.pairs import PairReader
 from noria_operator.evidence.prometheus import QueryReader
 from noria_operator.evidence.router import RouterReader
-from noria_operator.evidence.server import CounterReader, Totals
+from noria_operator.evidence.server import CounterReader
+from noria_operator.evidence.totals import Totals
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.errors import AlreadyExists, Conflict, Invalid, NotFound

@@ -14,7 +14,7 @@ from noria_operator.domain.recorded import Arrivals, Model, Predicted
 from noria_operator.domain.recorded_bins import Bins, Cells
 from noria_operator.domain.tasks import MULTICLASS, REGRESSION
 from noria_operator.evidence import windows
-from noria_operator.evidence.server import Totals
+from noria_operator.evidence.totals import Totals
 from noria_serving import reference, slices
 from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE
 from noria_serving.counters.recorder import Recorder

@@ -13,7 +13,8 @@ import orjson
 import pytest
 
 from noria_operator.evidence.fetch import Fetcher
-from noria_operator.evidence.server import CounterReader, Totals
+from noria_operator.evidence.server import CounterReader
+from noria_operator.evidence.totals import Totals
 from noria_serving.counters.ring import INTERVAL_SECONDS, Ring
 from noria_serving.model.loaded import Loaded
 from noria_serving.server.counters_app import CountersApp
