@@ -21,6 +21,8 @@ from noria_serving.server.patience import SLOW_ANSWER, SLOW_REQUEST, Patience
 
 MAX_HEADERS: Final = 64 * 1024
 """Bytes of the request line and headers together."""
+ON_ITS_WAY: Final = 0.5
+"""Seconds that a request may be under way on a connection when the port closes."""
 
 
 class Connection(HttpToolsProtocol):
@@ -74,6 +76,21 @@ class Connection(HttpToolsProtocol):
             self._heard()
         self.cycle.scope[ARRIVED] = time.monotonic()  # type: ignore[typeddict-unknown-key]
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """The port is closed. What is in flight is finished; a connection without a request is closed a
+        little later, because one may be on its way.
+        """
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(ON_ITS_WAY, self._leave)
+        else:
+            super().shutdown()
+
+    def _leave(self) -> None:
+        if self._in_head and not self.transport.is_closing():
+            self.loop.call_later(ON_ITS_WAY, self._leave)
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()

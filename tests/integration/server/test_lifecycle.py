@@ -47,6 +47,25 @@ async def test_sigterm_serves_on_then_finishes_what_is_in_flight_and_exits_clean
         assert await server.process.wait() == 0
 
 
+@pytest.mark.parametrize("sent", [b"", b"POST /v2/models/m/infer HTTP/1.1\r\nhost: m\r\n"])
+async def test_a_request_that_is_on_its_way_when_the_port_closes_is_answered(
+    server: Process, sent: bytes
+) -> None:
+    """A client may have connected, and its request be anywhere between it and us."""
+    server.process.send_signal(signal.SIGTERM)
+    await server.until("/v2/health/ready", lambda status: status == 503)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(sent)
+    await server.until("/v2/health/live", lambda status: status == 0)
+    await asyncio.sleep(0.02)
+    whole = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: m\r\ncontent-length: %d\r\n\r\n" % len(REQUEST)
+    writer.write(whole.removeprefix(sent) + REQUEST)
+    async with asyncio.timeout(DEADLINE):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        assert await server.process.wait() == 0
+    writer.close()
+
+
 async def test_a_bundle_that_was_changed_ends_the_process_with_its_reason(
     matrix_bundle: Bundle, tmp_path: Path
 ) -> None:
