@@ -79,10 +79,10 @@ class Lifecycle:
             asyncio.create_task(server.serve(sockets=[port]))
             for server, port in zip((traffic, counters), listening, strict=True)
         ]
-        log.info(
-            "listening",
-            extra={"port": listening[0].getsockname()[1], "counters": listening[1].getsockname()[1]},
-        )
+        port, counters_port = (one.getsockname()[1] for one in listening)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        told = {"url": f"http://{host}:{port}/", "port": port, "counters": counters_port}
+        log.info("listening", extra=told)
         stopped = asyncio.create_task(self._stopping.wait())
         loading = asyncio.create_task(self._load())
         await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
