@@ -58,6 +58,8 @@ ROUTER_LABEL: Final = f"{GROUP}/router"
 # -- annotations -----------------------------------------------------------------------------------
 TRIGGER_ANNOTATION: Final = f"{GROUP}/trigger"
 """JSON: why a ContinuousTraining started this TrainingJob."""
+SUPPORTED_FEATURES_ANNOTATION: Final = f"{GROUP}/supported-features"
+"""On a GatewayClass whose controller lists none in status: what its gateways can do, by commas."""
 DEPLOYMENT_COMMANDS: Final = (
     *("abort", "undo", "pause", "resume", "retry", "restart"),
     *("promote", "promote-full"),

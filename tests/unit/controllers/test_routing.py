@@ -17,6 +17,7 @@ from tests.unit.controllers.serving_api import (
     say,
 )
 
+from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION
 from noria_operator.api.routers import PART_OF_COPIES
 from noria_operator.controllers import modeldeployment
 from noria_operator.domain.verdict import Counts
@@ -68,13 +69,13 @@ async def test_copies_and_headers_of_a_step_are_in_the_route(tmp_path: Path) -> 
     assert world.status["traffic"][1]["assumed"]
 
 
-def gateway_class(world: World, *features: Json | str) -> None:
+def gateway_class(world: World, *features: Json | str, annotations: Json | None = None) -> None:
     """The Gateway and what its class says that it can do."""
     for kind, name, namespace, rest in (
         (GATEWAY_KIND, "public", NAMESPACE, {"spec": {"gatewayClassName": "acme"}}),
         (GATEWAYCLASS, "acme", "", {"status": {"supportedFeatures": list(features)}}),
     ):
-        meta = {"name": name, "namespace": namespace, "uid": name}
+        meta = {"name": name, "namespace": namespace, "uid": name, "annotations": annotations or {}}
         world.api.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **rest})
 
 
@@ -101,6 +102,29 @@ async def test_a_part_of_the_requests_is_copied_where_the_class_of_the_gateway_s
     assert copies["requestMirror"]["backendRef"]["name"] == world.names()[1]
     assert all(one["assumed"] for one in world.status["traffic"])
     assert world.condition("Stalled")[0] == "False"
+
+
+@pytest.mark.parametrize("said", [PART_OF_COPIES, f"HTTPRoute, {PART_OF_COPIES} ,"])
+async def test_a_class_that_says_nothing_of_itself_may_be_annotated_with_what_it_can_do(
+    tmp_path: Path, said: str
+) -> None:
+    """Envoy Gateway 1.9 copies parts, and lists no features."""
+    world = await at_a_step_with_copies(tmp_path)
+    stalled = world.condition("Stalled")
+    assert stalled[1] == "CopiesUnsupported"
+    assert f"annotate the class with {SUPPORTED_FEATURES_ANNOTATION}: {PART_OF_COPIES}" in stalled[2]
+    gateway_class(world, annotations={SUPPORTED_FEATURES_ANNOTATION: said})
+    await world.settle()
+    assert world.route()["spec"]["rules"][0]["filters"][0]["requestMirror"]["percent"] == 30
+    assert world.condition("Stalled")[0] == "False"
+
+
+async def test_other_words_in_the_annotation_of_a_class_are_no_promise(tmp_path: Path) -> None:
+    world = World(tmp_path, router=GATEWAY, strategy=PART)
+    gateway_class(world, annotations={SUPPORTED_FEATURES_ANNOTATION: f"No{PART_OF_COPIES} HTTPRoute"})
+    approve(world.api, 1)
+    await world.settle()
+    assert world.condition("Stalled")[1] == "CopiesUnsupported"
 
 
 @pytest.mark.parametrize(
