@@ -21,6 +21,7 @@ from tools.cluster import binaries, commands
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import cache
 from tools.cluster.locks import turn
+from tools.cluster.modules import MODULES
 from tools.cluster.progress import say, step
 
 # Debian package for each program that something here calls.
@@ -92,7 +93,7 @@ def _packages() -> None:
 
 def _programs() -> None:
     """Build the programs; an API server alone runs without root, so they are useful to everybody."""
-    usual = {name: module for name, module in binaries.MODULES.items() if not module.on_demand}
+    usual = {name: module for name, module in MODULES.items() if not module.on_demand}
     names = [name for name, module in usual.items() if not binaries.whole(module)]
     if names:
         say(f"to be built from Go modules, once, into {cache() / 'bin'} (takes 10 GB): {', '.join(names)}")

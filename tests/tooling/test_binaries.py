@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import tarfile
 from pathlib import Path
 
 import pytest
 from tools.cluster import binaries, golang
-from tools.cluster.binaries import MODULES
+from tools.cluster.modules import MODULES
 
 
 @pytest.fixture
@@ -104,3 +105,20 @@ def test_what_a_go_module_does_not_ship_is_put_into_a_copy_of_it(
     assert ("mod", "edit", f"-replace={path}={out / 'completed'}", str(out / "go.mod")) in asked
     assert not (home / file).exists(), "Go's own copy stays as it is"
     assert binaries._completed(source, {}, Path("go"), MODULES["prometheus"], out) == []
+
+
+def test_a_chart_is_packed_with_its_values_and_without_the_kinds(tmp_path: Path) -> None:
+    files = ("Chart.yaml", "values.tmpl.yaml", "templates/a.yaml", "charts/crds/Chart.yaml")
+    for name in (*files, "charts/crds/crds/large.yaml"):
+        (tmp_path / "gateway-helm" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "gateway-helm" / name).write_text(name)
+    binaries._pack(tmp_path / "gateway-helm", tmp_path / "chart.tgz")
+    with tarfile.open(tmp_path / "chart.tgz") as packed:
+        found = {each.name for each in packed if each.isfile()}
+    wanted = {name.replace("values.tmpl", "values") for name in files}
+    assert found == {f"gateway-helm/{name}" for name in wanted}
+
+
+def test_charts_and_files_of_a_module_are_no_programs_to_run() -> None:
+    assert MODULES["envoy-gateway"].executables == ("envoy-gateway",)
+    assert MODULES["etcd"].executables == ("etcd",)

@@ -69,13 +69,16 @@ def test_an_image_of_programs_holds_them_and_nothing_else_and_is_made_once(
 ) -> None:
     monkeypatch.setenv("NORIA_CACHE", str(tmp_path))
     (tmp_path / "bin").mkdir()
-    for program in ("prometheus", "promtool", "alertmanager"):
+    for program in ("prometheus", "promtool", "alertmanager", "contour", "gateway-api.yaml"):
         (tmp_path / "bin" / program).write_text(program)
     made: dict[str, dict[str, str]] = {}
+    started: list[str] = []
 
-    def make(_: Buildah, root: Path, image: str) -> None:
+    def make(_: Buildah, root: Path, image: str, *, entrypoint: str) -> None:
         files = [path for path in root.rglob("*") if path.is_file()]
         made[image] = {str(path.relative_to(root)): path.read_text() for path in files}
+        started.append(entrypoint)
+        assert (root / "tmp").stat().st_mode & 0o7777 == 0o1777
 
     target = images._Target(Buildah(), "registry", (), "local")
     monkeypatch.setattr(images, "_target", lambda _: target)
@@ -89,6 +92,11 @@ def test_an_image_of_programs_holds_them_and_nothing_else_and_is_made_once(
     ((image, files),) = made.items()
     assert image.startswith("localhost/noria/monitoring:")
     assert files == {f"bin/{one}": one for one in ("prometheus", "promtool", "alertmanager")}
+    assert started == [""]
+
+    images.programs("local", "peers/contour", ["contour"])
+    assert list(made.values())[1] == {"bin/contour": "contour"}
+    assert started == ["", "/bin/contour"]
 
 
 def test_an_image_of_programs_needs_the_local_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

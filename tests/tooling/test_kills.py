@@ -12,6 +12,7 @@ import pytest
 from tools import venv
 from tools.cluster import binaries, builder, golang
 from tools.cluster.layout import CHECKOUT
+from tools.cluster.modules import MODULES
 from tools.cluster.process import Identity, wait_for
 
 CHILD = "import os, pathlib, time; pathlib.Path({pid!r}).write_text(str(os.getpid())); time.sleep(60)"
@@ -80,4 +81,4 @@ def test_a_build_of_programs_that_was_killed_leaves_nothing_beside_the_next(
     monkeypatch.setattr(binaries, "_go", built)
     binaries.ensure("etcd")
     assert sorted(path.name for path in (tmp_path / "bin").iterdir()) == [".stamps", "etcd"]
-    assert binaries.whole(binaries.MODULES["etcd"])
+    assert binaries.whole(MODULES["etcd"])

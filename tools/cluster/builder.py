@@ -120,12 +120,13 @@ class Buildah:
         finally:
             digest.unlink(missing_ok=True)
 
-    def import_root(self, root: Path, image: str) -> None:
-        """Make a base image of a directory tree; the name appears last."""
+    def import_root(self, root: Path, image: str, *, entrypoint: str = "") -> None:
+        """Make an image of a directory tree, a base image without an entrypoint; the name appears last."""
+        starts = ["--entrypoint", json.dumps([entrypoint])] if entrypoint else ["--cmd", "python3"]
         container = run([*self.command("from"), "--quiet", "scratch"]).strip()
         try:
             run([*self.command("add"), "--quiet", container, str(root), "/"])
-            run([*self.command("config"), "--cmd", "python3", container])
+            run([*self.command("config"), *starts, container])
             run([*self.command("commit"), "--quiet", "--timestamp", "0", "--format", "oci", container, image])
         finally:
             subprocess.run([*self.command("rm"), container], capture_output=True, check=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tools.cluster import binaries, controlplane, given, images, kind, local
 from tools.cluster.errors import ClusterError
+from tools.cluster.modules import MODULES
 from tools.cluster.progress import say
 
 CHOICE = "NORIA_CLUSTER_KIND"
@@ -39,7 +40,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     shown = add("status", status, "say what runs; exit status 3 when no cluster is ready")
     shown.add_argument("--json", action="store_true", help="for programs")
     built = add("build", build, "build programs from Go modules unless they are whole")
-    built.add_argument("modules", nargs="+", choices=sorted(binaries.MODULES), metavar="MODULE")
+    built.add_argument("modules", nargs="+", choices=sorted(MODULES), metavar="MODULE")
     add("kubeconfig", print_kubeconfig, "print the path of the kubeconfig")
     add("images", print_images, "build and push the images that changed; print their pinned names as JSON")
     loaded = add("load", load, "push an image of the local builder to the cluster and print its pinned name")
@@ -49,7 +50,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         "programs", programs, "push an image of programs from Go modules, and print its pinned name"
     )
     programmed.add_argument("name", help="name in the registry, such as noria/monitoring")
-    programmed.add_argument("modules", nargs="+", choices=sorted(binaries.MODULES), metavar="MODULE")
+    programmed.add_argument("modules", nargs="+", choices=sorted(MODULES), metavar="MODULE")
 
 
 def chosen() -> str:

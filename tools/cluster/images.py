@@ -19,6 +19,7 @@ from tools.cluster.builder import Buildah, Builder, Docker
 from tools.cluster.errors import ClusterError
 from tools.cluster.layout import CHECKOUT, binary, cache
 from tools.cluster.locks import turn
+from tools.cluster.modules import MODULES
 from tools.cluster.process import write_atomically
 from tools.cluster.progress import say, step
 from tools.cluster.slots import REGISTRY
@@ -76,21 +77,27 @@ def load(which: str, image: str, name: str) -> str:
 
 
 def programs(which: str, name: str, modules: list[str]) -> str:
-    """An image of programs from Go modules and nothing else, in /bin; returns its pinned name."""
+    """An image of programs from Go modules, in /bin, and an empty /tmp; returns its pinned name. Where there
+    is but one, containers run it.
+    """
     target = _target(which)
     if not isinstance(target.builder, Buildah):
         raise ClusterError("images of programs are made on the local cluster only (NORIA_CLUSTER_KIND=local)")
     binaries.ensure(*modules)
-    chosen = [binaries.MODULES[module] for module in modules]
+    chosen = [MODULES[module] for module in modules]
     key = hashlib.sha256("".join(module.key for module in chosen).encode()).hexdigest()[:16]
     image = f"localhost/{name}:{key}"
     with turn("images", "image builds"):
         if not target.builder.exists(image):
             with tempfile.TemporaryDirectory(dir=cache()) as root, step(f"building the image {name}"):
                 (Path(root) / "bin").mkdir()
-                for program in (program for module in chosen for program in module.programs):
+                (Path(root) / "tmp").mkdir()
+                (Path(root) / "tmp").chmod(0o1777)
+                found = [program for module in chosen for program in module.executables]
+                for program in found:
                     (Path(root) / "bin" / program).hardlink_to(binary(program))
-                target.builder.import_root(Path(root), image)
+                alone = f"/bin/{found[0]}" if len(found) == 1 else ""
+                target.builder.import_root(Path(root), image, entrypoint=alone)
         with step(f"pushing the image {name}"):
             return f"{REGISTRY}/{name}@{_push(image, f'{name}:{key}', target)}"
 
