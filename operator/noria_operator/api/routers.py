@@ -54,6 +54,8 @@ class Capabilities:
 PART_OF_COPIES: Final = "HTTPRouteRequestPercentageMirror"
 """The feature of the Gateway API by which a GatewayClass says (`status.supportedFeatures`, GEP-2162) that it
 copies a part of the requests; without it, `percent` may be ignored and everything copied."""
+FILTER_OF_A_BACKEND: Final = "HTTPRouteBackendRequestHeaderModification"
+"""That by which it says that backends may have filters of their own."""
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     "Envoy": Capabilities(*(True,) * 20, counts="the router"),
     "Gateway": Capabilities(
@@ -61,7 +63,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
         read_back="where the chart's `routers.gateway.probes` names its proxies",
         by_request=True,
         ramp=True,
-        mirror=f"100; less where the GatewayClass lists `{PART_OF_COPIES}`",
+        mirror=f"100; less where the GatewayClass lists `{PART_OF_COPIES}`, or is annotated with it",
         match=True,
         experiment=True,
         preview=True,

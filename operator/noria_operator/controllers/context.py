@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.parsing import Remembered
 from noria_operator.domain.chart_values import InvalidEntry
+from noria_operator.domain.gateway_class import Abilities
 from noria_operator.domain.gateway_probes import Gateway, Probe, probes_of
 from noria_operator.domain.keys import MASTER_KEY_MIN
 from noria_operator.domain.metric_sources import Source, sources_of
@@ -193,8 +194,8 @@ class Context:
     """Whose first status was put off."""
     gateways: GatewayReader = field(default_factory=GatewayReader)
     """What proxies of gateways act on, where the cluster's admin names them."""
-    classes: dict[tuple[str, str], tuple[datetime, str]] = field(default_factory=dict)
-    """What `gateway_class` found of Gateways a moment ago, and when."""
+    classes: dict[tuple[str, str], tuple[datetime, Abilities]] = field(default_factory=dict)
+    """What the classes of Gateways can do, and when it was read."""
     turns: Turns = field(default_factory=Turns)
     """For what several keys share: whoever finds it missing makes it alone."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("noria"))

@@ -92,7 +92,8 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
         in_part = any(0 < share.mirror < FULL for share in state.traffic)
         problem = await _no_part_of_copies(ctx, owner) if in_part else ""
         if problem is not None:  # else the route stays as it is until the class can be read
-            await ctx.writer.apply(HTTPROUTE, _own(ctx, owner, state, copies=not problem), owner=owner)
+            route = await _own(ctx, owner, state, copies=not problem)
+            await ctx.writer.apply(HTTPROUTE, route, owner=owner)
         return
     key = _key(owner)
     found = ctx.store.get(key)
@@ -130,10 +131,10 @@ async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] |
     known = ctx.store.get(key)
     if known is None or not httproute.standing(known).served:
         return ()
-    if not _holds(ctx, obj, known, state):
+    if not await _holds(ctx, obj, known, state):
         return (InForce(),)
     weights = dict(_shares(state))
-    told = await gateway_proxies.told(ctx, obj, _own(ctx, obj, state)) if _is_own(obj) else None
+    told = await gateway_proxies.told(ctx, obj, await _own(ctx, obj, state)) if _is_own(obj) else None
     if told is not None and told.outcome is Outcome.IN_FORCE:
         return (InForce(state.traffic_version, weights),)
     try:
@@ -143,7 +144,7 @@ async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] |
     since = httproute.written_at(found, names.MANAGER)
     settle = parse_duration(obj["spec"]["router"]["gateway"].get("settle", SETTLE))
     fresh = since is not None and ctx.clock.now() - since < settle
-    if fresh or not _holds(ctx, obj, found, state):
+    if fresh or not await _holds(ctx, obj, found, state):
         return (InForce(),)
     return (_after_settle(state, weights, told),)
 
@@ -166,25 +167,29 @@ async def _no_part_of_copies(ctx: Context, obj: Json) -> str | None:
     return None
 
 
-def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:
+async def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:
     """Whether this route has the weights of `state`, and every gateway took it as it is."""
     if not httproute.standing(route, whole=_is_own(obj)).current:
         return False
     if _is_own(obj):
-        return httproute.says(route, _own(ctx, obj, state))
+        return httproute.says(route, await _own(ctx, obj, state))
     try:
         return bool(_rewritten(ctx, obj, route, state) == route["spec"].get("rules"))
     except Terminal:
         return False
 
 
-def _own(ctx: Context, owner: Json, state: State, *, copies: bool = True) -> Json:
+async def _own(ctx: Context, owner: Json, state: State, *, copies: bool = True) -> Json:
     """The route of the deployment's name. Copies go to one version at most: the challenger."""
     copied = [(share.target.name, share.mirror) for share in state.traffic if share.mirror and copies]
     matched = {share.target.name: share.match for share in state.traffic if share.match}
-    route = httproute.own_route(owner, _shares(state), copied=copied, matched=matched)
-    if gateway_proxies.probe_of(ctx, owner) is None:
-        return route
+    shares, probe = _shares(state), gateway_proxies.probe_of(ctx, owner)
+    if probe is None:
+        return httproute.own_route(owner, shares, copied=copied, matched=matched)
+    known = ctx.store.get(_key(owner))
+    otherwise = known is not None and httproute.told_apart(known)
+    apart = await gateway_class.apart(ctx, owner, otherwise=otherwise)
+    route = httproute.own_route(owner, shares, copied=copied, matched=matched, apart=apart)
     return httproute_probe.probed(route, uid=owner["metadata"]["uid"], version=state.traffic_version)
 
 

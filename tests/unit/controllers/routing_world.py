@@ -33,7 +33,8 @@ from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.server import CounterReader
 from noria_operator.evidence.stillness import Stillness
 from noria_operator.kube.errors import Conflict
-from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key, Kind
+from noria_operator.kube.kinds import GATEWAY as GATEWAY_KIND
+from noria_operator.kube.kinds import GATEWAYCLASS, HTTPROUTE, SERVICE, Key, Kind
 
 Json = dict[str, Any]
 STEPS = {"steps": [{"weight": 20, "duration": "1h"}]}
@@ -174,6 +175,22 @@ class World:
 
     def names(self) -> list[str]:
         return [one["name"] for one in self.status["traffic"]]
+
+
+def gateway_class(
+    world: World,
+    *features: Json | str,
+    annotations: Json | None = None,
+    controller: str = "acme.example/gateways",
+) -> None:
+    """The Gateway, who controls it, and what its class says that it can do."""
+    said = {"spec": {"controllerName": controller}, "status": {"supportedFeatures": list(features)}}
+    for kind, name, namespace, rest in (
+        (GATEWAY_KIND, "public", NAMESPACE, {"spec": {"gatewayClassName": "acme"}}),
+        (GATEWAYCLASS, "acme", "", said),
+    ):
+        meta = {"name": name, "namespace": namespace, "uid": name, "annotations": annotations or {}}
+        world.api.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **rest})
 
 
 BEGUN: dict[str, World] = {}

@@ -9,12 +9,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
-from tests.unit.controllers.routing_world import GATEWAY, MINE, STEPS, World, canary
-from tests.unit.controllers.serving_api import approve, say
+from tests.unit.controllers.routing_world import GATEWAY, MINE, STEPS, World, canary, gateway_class
+from tests.unit.controllers.serving_api import KEY, approve, say
 
+from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION
+from noria_operator.api.routers import FILTER_OF_A_BACKEND
+from noria_operator.controllers.gateway_class import apart as needs_filters
 from noria_operator.domain.gateway_probes import Answer, Probe, probes_of
-from noria_operator.kube.kinds import HTTPROUTE
+from noria_operator.kube.errors import Unavailable
+from noria_operator.kube.kinds import GATEWAYCLASS, HTTPROUTE, Kind
 from noria_operator.routers.httproute_probe import mark
 
 Json = dict[str, Any]
@@ -43,9 +48,12 @@ class Proxies:
         ]
 
 
-async def begun(folder: Path) -> tuple[World, Proxies]:
+async def begun(
+    folder: Path, controller: str = "acme.example/gateways", annotations: Json | None = None
+) -> tuple[World, Proxies]:
     """Version 2 is asked for at its weight, and the gateway took the route; no proxy follows yet."""
     world = World(folder, router=GATEWAY, replicas=2, strategy=STEPS)
+    gateway_class(world, annotations=annotations, controller=controller)
     proxies = world.gateways = Proxies(world)
     approve(world.api, 1)
     for _ in range(5):
@@ -88,6 +96,52 @@ async def test_weights_are_verified_as_soon_as_every_proxy_acts_on_them(tmp_path
     assert told(world) == [(True, False)] * 2
     assert verifiable(world) is None
     assert proxies.asked[-1] == ("edge", [], "/-/noria/prod/flights")
+
+
+def filters(world: World) -> list[list[str]]:
+    """Of each version in the rule with the weights, the names of the headers that are set."""
+    return [
+        [one["requestHeaderModifier"]["set"][0]["value"] for one in ref.get("filters", ())]
+        for ref in world.route()["spec"]["rules"][-1]["backendRefs"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("controller", "annotations", "apart"),
+    [
+        ("acme.example/gateways", {}, False),
+        ("gateway.envoyproxy.io/gatewayclass-controller", {}, True),
+        ("acme.example/gateways", {SUPPORTED_FEATURES_ANNOTATION: FILTER_OF_A_BACKEND}, True),
+    ],
+)
+async def test_versions_have_a_filter_each_where_weights_would_not_stand_in_the_route(
+    tmp_path: Path, controller: str, annotations: Json, apart: bool
+) -> None:
+    world, _ = await begun(tmp_path, controller, annotations)
+    assert filters(world) == ([[name] for name in world.names()] if apart else [[], []])
+
+
+async def test_an_api_server_that_does_not_answer_changes_no_route(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart, and while the class is remembered."""
+    world, proxies = await begun(tmp_path, "gateway.envoyproxy.io/gatewayclass-controller")
+    ctx, obj = world.operator(gateway_probes=PROBES), world.api.objects[KEY]
+    assert await needs_filters(ctx, obj, otherwise=False)
+    get = world.api.get
+
+    async def answers(kind: Kind, namespace: str, name: str) -> Json:
+        if kind == GATEWAYCLASS:
+            raise Unavailable(0, "Timeout", "no answer")
+        return await get(kind, namespace, name)
+
+    monkeypatch.setattr(world.api, "get", answers)
+    proxies.follow()
+    await once(world)
+    assert filters(world) == [[name] for name in world.names()]
+    assert told(world) == [(True, False)] * 2
+    world.api.clock.time += timedelta(hours=1)
+    assert await needs_filters(ctx, obj, otherwise=False)
 
 
 async def test_a_proxy_that_is_behind_holds_the_rollout_however_long_and_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.controllers.routing_world import GATEWAY, MINE, STEPS, World, canary
+from tests.unit.controllers.routing_world import GATEWAY, MINE, STEPS, World, canary, gateway_class
 from tests.unit.controllers.serving_api import (
     KEY,
     NAME,
@@ -67,16 +67,6 @@ async def test_copies_and_headers_of_a_step_are_in_the_route(tmp_path: Path) -> 
     assert second["filters"][0]["requestMirror"]["backendRef"]["name"] == two
     assert world.backends()[1] == [(one, 100), (two, 0)]
     assert world.status["traffic"][1]["assumed"]
-
-
-def gateway_class(world: World, *features: Json | str, annotations: Json | None = None) -> None:
-    """The Gateway and what its class says that it can do."""
-    for kind, name, namespace, rest in (
-        (GATEWAY_KIND, "public", NAMESPACE, {"spec": {"gatewayClassName": "acme"}}),
-        (GATEWAYCLASS, "acme", "", {"status": {"supportedFeatures": list(features)}}),
-    ):
-        meta = {"name": name, "namespace": namespace, "uid": name, "annotations": annotations or {}}
-        world.api.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **rest})
 
 
 async def at_a_step_with_copies(tmp_path: Path, *features: Json | str) -> World:
