@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
+from types import SimpleNamespace
 
 import aiohttp
 from tests.e2e.traffic import Traffic
@@ -39,6 +40,10 @@ class Load(Traffic):
     sent: int = 0
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    unsent: int = 0
+    """Failures of which nothing was sent within `WAITING`: no connection was to be had, or none was free,
+    as on a machine that is too busy for `rate`.
+    """
     phase: str = ""
     """What goes on meanwhile, for the words about a failure."""
     witness: Callable[[], str] | None = None
@@ -67,8 +72,10 @@ class Load(Traffic):
         self._began = monotonic()
         timeout = aiohttp.ClientTimeout(total=15)
         connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+        traces = aiohttp.TraceConfig()
+        traces.on_request_headers_sent.append(_gone_out)
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            aiohttp.ClientSession(connector=connector, timeout=timeout, trace_configs=[traces]) as session,
             asyncio.TaskGroup() as requests,
         ):
             due = 0
@@ -83,7 +90,9 @@ class Load(Traffic):
         return self.body
 
     async def _one(self, session: aiohttp.ClientSession) -> None:
-        asked = f"{monotonic() - self._began:.2f} s, {self.phase}"
+        began = monotonic()
+        asked = f"{began - self._began:.2f} s, {self.phase}"
+        sent: list[float] = []
         late = asyncio.get_running_loop().call_later(WAITING, self._look, asked)
         try:
             async with session.post(
@@ -92,6 +101,7 @@ class Load(Traffic):
                 headers=self.headers,
                 ssl=self.trusts or True,
                 server_hostname=self.server_name,
+                trace_request_ctx=sent,
             ) as answer:
                 text = await answer.text()
                 if answer.status == 200:
@@ -99,7 +109,9 @@ class Load(Traffic):
                 else:
                     self._fail(f"{answer.status} {text[:200]} {dict(answer.headers)}, asked after {asked}")
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._fail(f"{type(error).__name__} {error}, asked after {asked}")
+            self.unsent += not sent or sent[0] - began > WAITING
+            when = f"sent after {sent[0] - self._began:.2f} s" if sent else "never sent"
+            self._fail(f"{type(error).__name__} {error}, {when}, asked after {asked}")
         late.cancel()
         with self._changed:
             self.sent += 1
@@ -107,9 +119,11 @@ class Load(Traffic):
 
     @property
     def summary(self) -> str:
-        """Failures by phase, and the first and the last of them."""
+        """Failures by phase, how many waited for a connection, and the first and the last of them."""
         shown = [*self.failures[:3], *self.failures[3:][-3:]]
-        return "\n".join([f"of {self.sent} requests failed {dict(self._failed_in)}", *shown, self.seen])
+        failed = f"of {self.sent} requests failed {dict(self._failed_in)}"
+        unsent = f", {self.unsent} of them not sent within {WAITING:.0f} s" if self.unsent else ""
+        return "\n".join([failed + unsent, *shown, self.seen])
 
     def _look(self, asked: str) -> None:
         """In a thread, so that nobody waits for it."""
@@ -124,3 +138,10 @@ class Load(Traffic):
     def _fail(self, what: str) -> None:
         self._failed_in[self.phase] += 1
         self.failures.append(f"after {monotonic() - self._began:.2f} s, {self.phase}: {what}")
+
+
+async def _gone_out(
+    _: aiohttp.ClientSession, request: SimpleNamespace, __: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    """Mark when a request was written to a connection."""
+    request.trace_request_ctx.append(monotonic())
