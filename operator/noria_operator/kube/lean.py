@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from sys import intern
 from typing import Any, Final
 
-from noria_operator.kube.kinds import POD, Json, Kind
+from noria_operator.kube.kinds import DEPLOYMENT, POD, Json, Kind
 
 WORD: Final = 63
 """Letters of the longest text that objects are expected to share: those of a label."""
@@ -40,7 +40,30 @@ def _pod(pod: Json) -> Json:
     return {"spec": left | ({"volumes": claims} if claims else {})}
 
 
-_CUT: Final[Mapping[Kind, Callable[[Json], Json]]] = {POD: _pod}
+def _workload(workload: Json) -> Json:
+    """What it says of pods that are refused; how many there are, and how they are, pods say themselves."""
+    if "status" not in workload:
+        return {}
+    conditions = workload["status"].get("conditions") or ()
+    refused = [one for one in conditions if one["type"] == "ReplicaFailure"]
+    return {"status": {"conditions": refused} if refused else {}}
+
+
+_CUT: Final[Mapping[Kind, Callable[[Json], Json]]] = {POD: _pod, DEPLOYMENT: _workload}
+
+
+def is_silent(kind: Kind, before: Json, after: Json) -> bool:
+    """Whether nothing that is kept has changed but the resourceVersion.
+
+    Only of Deployments, whose status Kubernetes writes two to four times for a version: routers'
+    configurations are numbered by the resourceVersions of pods and ModelDeployments, each of which counts.
+    """
+    return kind == DEPLOYMENT and _unnumbered(before) == _unnumbered(after)
+
+
+def _unnumbered(obj: Json) -> Json:
+    meta = {name: value for name, value in obj["metadata"].items() if name != "resourceVersion"}
+    return {**obj, "metadata": meta}
 
 
 def _shared(value: Any) -> Any:

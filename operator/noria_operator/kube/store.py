@@ -16,7 +16,7 @@ from typing import Literal
 from noria_operator.kube import metrics
 from noria_operator.kube.index import FIELDS, LABELS, OWNER, Index, Names, field_of
 from noria_operator.kube.kinds import Json, Key, Kind, key_of
-from noria_operator.kube.lean import lean
+from noria_operator.kube.lean import is_silent, lean
 from noria_operator.kube.requests import Labels
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"] | None
@@ -62,7 +62,10 @@ class Store:
         else:
             if version <= self._deleted.get(uid, -1) or (known is not None and version <= _version(known)):
                 return False
-            self._put(key, known, lean(key.kind, obj))
+            kept = lean(key.kind, obj)
+            self._put(key, known, kept)
+            if known is not None and same and is_silent(key.kind, known, kept):
+                return True
         for subscriber in list(self._subscribers):
             subscriber(type, obj)
         return True
@@ -140,7 +143,8 @@ class Store:
         return min(known, default=0)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call `subscriber(type, obj)` after every change, in order; returns the function that ends it.
+        """Call `subscriber(type, obj)` after every change of what is kept (`lean`), in order; returns the
+        function that ends it.
 
         Subscribers are called from within `observe`: they note what changed and return.
         """

@@ -55,3 +55,12 @@ def test_of_what_was_applied_all_is_kept() -> None:
     """It is compared with what is wanted."""
     made: Json = {"metadata": MANAGED, "spec": {"template": {"spec": TEMPLATE}}}
     assert lean(DEPLOYMENT, made)["spec"] == made["spec"]
+
+
+def test_of_the_status_of_a_deployment_is_kept_that_its_pods_are_refused() -> None:
+    counts = {"replicas": 2, "readyReplicas": 1}
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    conditions = [{"type": "Available", "status": "False"}, refused]
+    made: Json = {"metadata": MANAGED, "spec": {}, "status": {**counts, "conditions": conditions}}
+    assert lean(DEPLOYMENT, made)["status"] == {"conditions": [refused]}
+    assert lean(DEPLOYMENT, {**made, "status": counts})["status"] == {}

@@ -123,6 +123,34 @@ def test_subscribers_hear_of_news_only() -> None:
     assert heard == [("ADDED", "1"), ("DELETED", "3")]
 
 
+def test_subscribers_do_not_hear_how_many_pods_a_deployment_has() -> None:
+    store, heard = Store(), []
+    store.subscribe(lambda _, obj: heard.append(obj["metadata"]["resourceVersion"]))
+
+    def observe(version: int, status: Json, **spec: int) -> None:
+        store.observe("MODIFIED", {**obj(version=version), "spec": spec, "status": status})
+
+    refused = {"type": "ReplicaFailure", "status": "True"}
+    observe(1, {}, replicas=2)
+    observe(2, {"readyReplicas": 1}, replicas=2)
+    observe(3, {"readyReplicas": 2}, replicas=3)
+    observe(4, {"conditions": [refused]}, replicas=3)
+    observe(5, {"readyReplicas": 3}, replicas=3)
+    observe(6, {"readyReplicas": 4}, replicas=3)
+    assert heard == ["1", "3", "4", "5"]
+    found = store.get(A)
+    assert found is not None
+    assert found["metadata"]["resourceVersion"] == "6", "it is known all the same"
+
+
+def test_every_version_of_a_pod_is_told_since_routers_count_by_them() -> None:
+    store, heard = Store(), []
+    store.subscribe(lambda _, obj: heard.append(obj["metadata"]["resourceVersion"]))
+    for version in (1, 2):
+        store.observe("MODIFIED", {**obj(version=version, api=("v1", "Pod")), "spec": {}})
+    assert heard == ["1", "2"]
+
+
 def test_managed_fields_are_not_kept() -> None:
     store, seen = Store(), obj()
     seen["metadata"]["managedFields"] = [{"manager": "noria"}]
