@@ -197,7 +197,10 @@ class Operator:
         if type == "DELETED":
             self.context.writer.forget(kinds.key_of(obj))
         urgent = wakeup.edited(type, obj)
+        writer = worker.PASSING.get()
         for key in wakeup.keys(self.store, obj, self._parts.controllers):
+            if key == writer and wakeup.foreseen(type, obj):
+                continue
             waits = wakeup.delay(key, obj)
             if waits:
                 self.queue.add_after(key, waits, late=True)

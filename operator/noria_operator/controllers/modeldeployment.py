@@ -147,7 +147,8 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None, told_b
     asked_again = access.again(view.access)
     waits += [asked_again] if asked_again else []
     if made.children:
-        waits.append(serving_children.keys_due(now))
+        crowned = view.state.stable is None and state.stable is not None
+        waits.append(serving_children.keys_due(now, crowned=crowned))
     return Result(min(waits) if waits else None)
 
 

@@ -50,8 +50,12 @@ async def _keys(ctx: Context, view: View) -> None:
         await ctx.writer.create_once(SECRET, secret, owner=view.obj)
 
 
-def keys_due(now: datetime) -> timedelta:
-    """Until the next key has to be made."""
+def keys_due(now: datetime, *, crowned: bool) -> timedelta:
+    """Until the next key has to be made; `crowned` when there is a champion only since this pass, which left
+    the next period's to another one.
+    """
+    if crowned and len(periods_wanted(now)) > 1:
+        return timedelta()
     return period_start(periods_wanted(now)[-1] + 1) - KEY_AHEAD - now
 
 

@@ -12,10 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from noria_operator.api import names
 from noria_operator.controllers.context import Controller
 from noria_operator.kube.kinds import (
+    CONTROLLERREVISION,
+    DEPLOYMENT,
     MODELDEPLOYMENT,
     MODELVERSION,
     NAMESPACE,
     OWN_KINDS,
+    SERVICE,
     Json,
     Key,
     Kind,
@@ -26,6 +29,7 @@ from noria_operator.kube.kinds import (
 from noria_operator.kube.store import EventType, Store
 
 _OWN = {kind.kind for kind in OWN_KINDS}
+_CHILDREN = frozenset({CONTROLLERREVISION, DEPLOYMENT, SERVICE})
 _ACCOUNTS: Mapping[tuple[Kind, Kind], float] = {
     (MODELDEPLOYMENT, MODELVERSION): 1.0,
     (MODELDEPLOYMENT, NAMESPACE): 0.5,
@@ -49,6 +53,20 @@ def keys(store: Store, obj: Json, controllers: Iterable[Controller]) -> list[Key
     for controller in controllers:
         found.update(dict.fromkeys(controller.related(store, obj)))
     return list(found)
+
+
+def foreseen(type: EventType, obj: Json) -> bool:
+    """Whether the pass that wrote `obj` knew what it would find, so that its key need not come again for it.
+
+    What Kubernetes does about a child is news of its own, and a ModelDeployment with nothing under way is
+    only found as it was left. All else comes again: a weight has to be read back, a Job's first status to be
+    written.
+    """
+    kind = kind_of(obj)
+    if kind == MODELDEPLOYMENT:
+        conditions = obj.get("status", {}).get("conditions") or ()
+        return any(one["type"] == "Reconciling" and one["status"] == "False" for one in conditions)
+    return kind in _CHILDREN and type != "DELETED"
 
 
 def delay(key: Key, obj: Json) -> float:

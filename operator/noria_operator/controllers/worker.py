@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from contextvars import ContextVar
 
 from noria_operator.controllers.context import Context, Controller, Result
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
@@ -31,6 +32,8 @@ from noria_operator.kube.queue import Closed, Queue
 
 log = logging.getLogger(__name__)
 
+PASSING: ContextVar[Key | None] = ContextVar("passing", default=None)
+"""Whose pass is running, for whoever hears of what it writes."""
 PASS_SECONDS = 60.0
 """Longest a pass may take: one that hangs in a read would hold its key for ever."""
 CONFLICT_DELAY = 0.02
@@ -52,8 +55,11 @@ async def work(queue: Queue, ctx: Context, controllers: Iterable[Controller]) ->
 
 async def reconcile(queue: Queue, ctx: Context, controller: Controller, key: Key) -> None:
     """One pass over one key, with every outcome accounted for."""
-    started = time.perf_counter()
-    outcome = await _pass(queue, ctx, controller, key)
+    started, passing = time.perf_counter(), PASSING.set(key)
+    try:
+        outcome = await _pass(queue, ctx, controller, key)
+    finally:
+        PASSING.reset(passing)
     seconds = time.perf_counter() - started
     metrics.RECONCILES.labels(key.kind.kind, outcome).inc()
     metrics.RECONCILE_SECONDS.labels(key.kind.kind).observe(seconds)

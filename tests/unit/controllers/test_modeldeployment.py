@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,24 @@ async def test_a_first_version_waits_for_nothing_that_no_pod_needs_yet(tmp_path:
     (promoted,) = [i for i, text in enumerate(late.writes) if text.startswith("status")][-1:]
     keys = [i for i, text in enumerate(late.writes) if "Secret flights-feedback" in text]
     assert keys[0] < promoted < keys[1]
+
+
+async def test_the_pass_that_makes_a_champion_asks_for_the_one_that_makes_the_next_key(
+    tmp_path: Path,
+) -> None:
+    """Its own status brings no further pass."""
+    late = cluster()
+    claim(late, "ReadWriteMany")
+    approve(late, 1)
+    late.clock.time = period_start(key_period(late.clock.now()) + 1) - KEY_AHEAD
+    routers, at_once = Routers(late), []
+    for _ in range(6):
+        result = await modeldeployment.reconcile(started(late, routers, tmp_path), KEY)
+        keys = len([text for text in late.writes if "Secret flights-feedback" in text])
+        at_once += [(late.status.get("phase"), keys)] if result.after == timedelta() else []
+        late.run_pods()
+        routers.follow()
+    assert at_once == [("Healthy", 1)]
 
 
 def asking(api: ServingApi, discovery: str, kind: Kind = DEPLOYMENT) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.kube.api_server import obj
 
 from noria_operator.controllers.context import Context, Controller, Result
-from noria_operator.controllers.wakeup import delay, edited, everything, keys
+from noria_operator.controllers.wakeup import delay, edited, everything, foreseen, keys
 from noria_operator.kube.kinds import (
     MODELDEPLOYMENT,
     MODELVERSION,
@@ -140,3 +140,32 @@ def test_what_a_person_did_is_told_from_what_we_did(
 
 def test_children_are_never_urgent() -> None:
     assert not edited("ADDED", obj("a", owner="x"))
+
+
+def reconciling(status: str) -> Json:
+    conditions = [{"type": "Ready", "status": "True"}, {"type": "Reconciling", "status": status}]
+    return obj("md", api=(NORIA, "ModelDeployment"), status={"conditions": conditions})
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (obj("w"), True),
+        (obj("s", api=("v1", "Service")), True),
+        (obj("j", api=("batch/v1", "Job")), False),
+        (obj("h", api=("gateway.networking.k8s.io/v1", "HTTPRoute")), False),
+        (obj("mv", api=(NORIA, "ModelVersion")), False),
+        (obj("tj", api=(NORIA, "TrainingJob")), False),
+        (obj("md", api=(NORIA, "ModelDeployment")), False),
+        (reconciling("True"), False),
+        (reconciling("False"), True),
+    ],
+)
+def test_what_a_pass_wrote_brings_it_again_unless_it_leads_to_nothing_new(
+    written: Json, expected: bool
+) -> None:
+    assert foreseen("MODIFIED", written) is expected
+
+
+def test_what_a_pass_deleted_brings_it_again() -> None:
+    assert not foreseen("DELETED", obj("w"))

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 
 from noria_operator.controllers.context import Config, Context, Result
-from noria_operator.controllers.worker import PASS_SECONDS, work
+from noria_operator.controllers.worker import PASS_SECONDS, PASSING, reconcile, work
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Answer
 from noria_operator.kube.errors import (
@@ -92,6 +92,21 @@ async def run(
     queue.close()
     await worker
     return controller, client
+
+
+async def test_a_pass_and_what_it_waits_for_know_whose_pass_it_is() -> None:
+    seen = []
+
+    async def act() -> Result:
+        async def part() -> None:
+            seen.append(PASSING.get())
+
+        await asyncio.gather(part(), part())
+        raise Conflict(409, "Conflict", "md")
+
+    await reconcile(Queue(), context()[0], One(act), KEY)
+    assert seen == [KEY, KEY]
+    assert PASSING.get() is None, "what comes afterwards is none of its"
 
 
 async def test_a_pass_that_succeeds_is_not_repeated() -> None:
