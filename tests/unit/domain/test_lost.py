@@ -34,6 +34,7 @@ def lost(asked: Asked, *values: float) -> Stretch:
     return found
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("direction", [LOWER, HIGHER])
 def test_while_nothing_is_lost_hardly_any_of_many_windows_proves_a_loss(direction: Direction) -> None:
     """At the worst: against the true value itself, and with hardly any drop allowed."""
@@ -48,6 +49,7 @@ def test_while_nothing_is_lost_hardly_any_of_many_windows_proves_a_loss(directio
     assert alarms <= 6  # 2 of 200 to expect at most; more than 6 would be seen once in 200 seeds
 
 
+@pytest.mark.simulated
 def test_the_level_held_is_hardly_ever_better_than_the_quality() -> None:
     source, wrong = random.Random(4), 0
     for _ in range(200):

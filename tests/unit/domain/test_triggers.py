@@ -199,6 +199,7 @@ def test_an_absolute_threshold_needs_no_baseline(fields: Json, value: float, wan
     assert windows(trigger, value, champion=Champion("flights-1", {})).wanted is wanted
 
 
+@pytest.mark.simulated
 def test_a_bound_that_is_just_met_is_exceeded_by_noise_alone_and_asks_for_nothing() -> None:
     """A third of these windows are below it after one that is, too."""
     trigger, source = rule(relativeDrop=None, min="0.7"), random.Random(5)

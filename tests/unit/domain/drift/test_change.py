@@ -32,6 +32,7 @@ def drawn(*parts: tuple[float, int], seed: int) -> list[int]:
     return [int(error) for rate, count in parts for error in rng.random(count) < rate]
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize(
     ("before", "after", "most"), [(0.12, 0.21, 500), (0.06, 0.53, 64), (0.01, 0.99, 64), (0.0, 0.6, 64)]
 )
