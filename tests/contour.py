@@ -104,9 +104,10 @@ class Envoy:
 
 
 @dataclass
-class PublicGateway:
+class ContourGateway:
     """The Gateway and all that answers for it; `own_urls` are those of each Envoy."""
 
+    where: tuple[str, str]
     url: str
     own_urls: list[str]
     directory: Path
@@ -136,6 +137,11 @@ class PublicGateway:
         for each in self.routers:
             each.replace()
 
+    def kill_router(self) -> None:
+        """The first one, and start it again."""
+        self.routers[0].kill()
+        self.routers[0].start()
+
     def waiting(self) -> str:
         """Where requests wait, by router."""
         return "\n".join(line for each in self.routers for line in each.waiting())
@@ -157,7 +163,7 @@ def _kill(process: subprocess.Popen[bytes] | None) -> None:
 @contextmanager
 def contour(
     kubeconfig: Path, directory: Path, address: str, port: int, gateway: tuple[str, str]
-) -> Iterator[PublicGateway]:
+) -> Iterator[ContourGateway]:
     """The Gateway of this namespace and name, whose listener `http` has `port` less `SHIFT`. It has to have a
     route before, or Envoys do not begin.
     """
@@ -171,7 +177,8 @@ def contour(
         _router(directory, f"envoy-{number}", address, discovery, (mine, port - SHIFT))
         for number, mine in enumerate(own, 1)
     ]
-    found = PublicGateway(
+    found = ContourGateway(
+        gateway,
         f"http://{address}:{port}",
         [f"http://{address}:{mine}" for mine in own],
         directory,

@@ -11,16 +11,18 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contour import PublicGateway
-from tests.e2e.gateway import NAME, NAMESPACE, gateway
+from tests.certificates import self_signed
+from tests.e2e.envoy_gateway import EnvoyGateway, envoy_gateway, make_image
+from tests.e2e.gateway import gateway
 from tests.e2e.kube import Kube
-from tests.e2e.routed import ABLE, Routed, behind
+from tests.e2e.routed import ABLE, Routed, behind, host_of
+from tests.public_gateway import PublicGateway
 from tools.cluster.layout import CHECKOUT, binary
 
 COMMAND_SECONDS = 900.0
@@ -155,25 +157,55 @@ def noria(helm: Program, images: dict[str, str]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def told(helm: Program, images: dict[str, str]) -> Callable[[PublicGateway, dict[str, Any]], None]:
+    """Tell Noria of a gateway, where its proxies may be asked, and what else its probe needs."""
+    probes: list[dict[str, Any]] = []
+
+    def tell(found: PublicGateway, more: dict[str, Any]) -> None:
+        namespace, name = found.where
+        probe = {"name": name, "gateway": f"{namespace}/{name}", "urls": list(found.own_urls)}
+        probes.append({**probe, **more})
+        value = {"enabled": True, "probes": probes}
+        install(helm, images, "--reuse-values", "--set-json", f"routers.gateway={json.dumps(value)}")
+
+    return tell
+
+
+@pytest.fixture(scope="session")
 def public(
+    noria: Path,
+    kubectl: Program,
+    told: Callable[[PublicGateway, dict[str, Any]], None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[PublicGateway]:
+    """Contour, beside the cluster."""
+    with gateway(kubectl, tmp_path_factory.mktemp("gateway")) as found:
+        told(found, {})
+        yield found
+
+
+@pytest.fixture(scope="session", name="envoy_gateway")
+def installed_envoy_gateway(
     noria: Path,
     kubectl: Program,
     helm: Program,
     images: dict[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[PublicGateway]:
-    """A gateway of the cluster, which Noria was told of, and where its proxies may be asked."""
-    with gateway(kubectl, tmp_path_factory.mktemp("gateway")) as found:
-        probe = {"name": "public", "gateway": f"{NAMESPACE}/{NAME}", "urls": found.own_urls}
-        told = {"enabled": True, "probes": [probe]}
-        install(helm, images, "--reuse-values", "--set-json", f"routers.gateway={json.dumps(told)}")
+    told: Callable[[PublicGateway, dict[str, Any]], None],
+) -> Iterator[EnvoyGateway]:
+    """Envoy Gateway, in the cluster, with a certificate that the operator trusts."""
+    own, certificate = make_image(answer), self_signed(host_of("EnvoyGateway"))
+    trusted = {"name": "edge-authority", "namespace": "noria-system"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": trusted}
+    kubectl.apply({**secret, "stringData": {"ca.crt": certificate[0]}})
+    with envoy_gateway(kubectl, helm, images, own, certificate) as found:
+        told(found, {"caFrom": {"secretName": trusted["name"], "key": "ca.crt"}})
         yield found
 
 
 @pytest.fixture(scope="module", params=list(ABLE))
 def routed(request: pytest.FixtureRequest, kube: Kube) -> Iterator[Routed]:
     """Version 1 of those in a test file's `kube` serves, behind each kind of router in turn."""
-    with behind(request.param, kube, lambda: request.getfixturevalue("public")) as routed:
+    with behind(request.param, kube, request.getfixturevalue) as routed:
         yield routed
 
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.contour import PublicGateway, contour, listener_port, objects
+from tests.contour import ContourGateway, contour, listener_port, objects
+from tests.e2e.gateway_kinds import install_kinds
 from tools.cluster import binaries, slots
 from tools.cluster.layout import binary
 
@@ -23,13 +24,12 @@ NAME, NAMESPACE = "public", "e2e-gateway"
 
 
 @contextmanager
-def gateway(kubectl: Program, directory: Path) -> Iterator[PublicGateway]:
+def gateway(kubectl: Program, directory: Path) -> Iterator[ContourGateway]:
     """The Gateway `public`, which answers at the given URL as soon as it has a route."""
     slot = slots.mine()
     assert slot is not None, "the gateway stands beside the local cluster; run without NORIA_KUBECONFIG"
     binaries.ensure("contour")
-    kubectl("apply", "--server-side", f"--filename={binary('gateway-api.yaml')}")
-    kubectl("wait", "--for=condition=Established", "crd/httproutes.gateway.networking.k8s.io")
+    install_kinds(kubectl, binary("gateway-api.yaml"))
     port = listener_port(slot.host_address)
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     kubectl.apply(space, *objects(NAMESPACE, NAME, port))

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.e2e.gateway import NAME, NAMESPACE
 from tests.e2e.kube import Json, Kube
 from tools.cluster import slots
 
@@ -59,8 +58,8 @@ def rules(deployment: str) -> list[Json]:
 
 
 @contextmanager
-def others_route(kube: Kube, deployment: str, host: str) -> Iterator[None]:
-    """The route `legacy` of this host, and its other backend."""
+def others_route(kube: Kube, deployment: str, host: str, gateway: tuple[str, str]) -> Iterator[None]:
+    """The route `legacy` of this host at a Gateway (namespace and name), and its other backend."""
     slot = slots.mine()
     assert slot is not None, "the other backend stands beside the local cluster"
     server = ThreadingHTTPServer((slot.host_address, 0), _Other)
@@ -76,7 +75,7 @@ def others_route(kube: Kube, deployment: str, host: str) -> Iterator[None]:
         "endpoints": [{"addresses": [slot.host_address], "conditions": {"ready": True}}],
         "ports": [port],
     })  # fmt: skip
-    parent = {"name": NAME, "namespace": NAMESPACE}
+    parent = dict(zip(("namespace", "name"), gateway, strict=True))
     spec = {"parentRefs": [parent], "hostnames": [host], "rules": rules(deployment)}
     kube.apply({"kind": "HTTPRoute", "metadata": {"name": ROUTE}, "spec": spec})
     try:

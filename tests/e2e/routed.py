@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import aiohttp
 import httpx
 from scipy.stats import chisquare
-from tests.contour import PublicGateway
 from tests.e2e import disturbances
-from tests.e2e.gateway import NAME, NAMESPACE
 from tests.e2e.kube import Json, Kube, condition, phase
 from tests.e2e.load import CONNECTIONS, REQUEST, Load
 from tests.e2e.manifests import model_deployment
 from tests.e2e.others_route import ROUTE, others_route
+from tests.public_gateway import PublicGateway
 
 from noria_operator.api.routers import CAPABILITIES, Capabilities
 from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT
@@ -36,9 +37,13 @@ ABLE: Mapping[str, Capabilities] = {
     "Route": replace(
         CAPABILITIES["Gateway"], read_back=False, mirror=False, match=False, hosts=False, timeout=False
     ),
+    # Another implementation, whose class is annotated: it says of itself that it copies parts, but not there.
+    "EnvoyGateway": replace(CAPABILITIES["Gateway"], mirror=True),
 }
 """What each of the routers here can do: a route of the user's is of type Gateway, with less."""
-SETTLE = {"Route": "1s", "Gateway": "1m"}
+GATEWAYS = {"Gateway": "public", "Route": "public", "EnvoyGateway": "envoy_gateway"}
+"""Those behind a gateway, and the fixture that gives it."""
+SETTLE = {"Route": "1s", "Gateway": "1m", "EnvoyGateway": "1m"}
 """How long weights of a gateway take to be in force on this machine, at most; nobody waits so long where its
 proxies are asked.
 """
@@ -67,6 +72,8 @@ class Routed:
     replicas: int = PODS
     gateway: PublicGateway | None = None
     """Where the router is one of a gateway's."""
+    trusts: ssl.SSLContext | None = None
+    """Whose certificates clients take, where `url` asks for one."""
     _ids: Iterable[int] = field(default_factory=itertools.count)
 
     @property
@@ -154,8 +161,7 @@ class Routed:
     def kill_router(self) -> None:
         """One of them, without any grace; another one takes its place."""
         if self.gateway is not None:
-            self.gateway.routers[0].kill()
-            self.gateway.routers[0].start()
+            self.gateway.kill_router()
         else:
             self.kill(self.kube.list("Pod", disturbances.ROUTERS)[:1])
 
@@ -201,7 +207,11 @@ class Routed:
         async def client(session: aiohttp.ClientSession) -> None:
             for index, headers in waiting:
                 async with session.post(
-                    self.url, json=REQUEST, headers={**self.headers, **headers}
+                    self.url,
+                    json=REQUEST,
+                    headers={**self.headers, **headers},
+                    ssl=self.trusts or True,
+                    server_hostname=self.headers["Host"] if self.trusts else None,
                 ) as answer:
                     text = await answer.text()
                     found[index] = json.loads(text)["model_version"] if answer.status == 200 else text
@@ -227,25 +237,32 @@ def chance(found: Mapping[str, int], wanted: Mapping[str, int]) -> float:
     return float(chisquare([found.get(name, 0) for name in names], expected).pvalue)
 
 
+def host_of(kind: str) -> str:
+    """By which clients of a gateway ask for what is behind it."""
+    return f"{kind.lower()}.example"
+
+
 @contextmanager
-def behind(kind: str, kube: Kube, public: Callable[[], PublicGateway], **more: int) -> Iterator[Routed]:
+def behind(kind: str, kube: Kube, fixture: Callable[[str], Any], **more: int) -> Iterator[Routed]:
     """Version 1 serves behind this kind of router; nothing is left of it afterwards.
 
-    `public` gives the gateway to those that need it.
+    `fixture` gives the gateway to those that need one, by its name.
     """
     routed = Routed(kube, kind, {"type": kind}, headers={"Host": f"tiny-{kind.lower()}"}, **more)
     with ExitStack() as stack:
-        if kind in ("Gateway", "Route"):
-            host = f"{kind.lower()}.example"
-            routed.gateway = public()
-            routed.url, routed.headers = f"{routed.gateway.url}/v2/models/tiny/infer", {"Host": host}
+        if kind in GATEWAYS:
+            host = host_of(kind)
+            gateway: PublicGateway = fixture(GATEWAYS[kind])
+            routed.gateway = gateway
+            routed.url, routed.headers = f"{gateway.url}/v2/models/tiny/infer", {"Host": host}
             routed.router = {"type": "Gateway", "gateway": {"settle": SETTLE[kind]}}
-            if kind == "Gateway":
-                routed.hosts = (host,)
-                routed.router["gateway"] |= {"name": NAME, "namespace": NAMESPACE}
-            else:
+            namespace, name = gateway.where
+            if kind == "Route":
                 routed.router["gateway"] |= {"route": ROUTE}
-                stack.enter_context(others_route(kube, routed.name, host))
+                stack.enter_context(others_route(kube, routed.name, host, gateway.where))
+            else:
+                routed.hosts = (host,)
+                routed.router["gateway"] |= {"name": name, "namespace": namespace}
         routed.deploy(1)
         kube.until("ModelDeployment", routed.name, phase("Healthy"), timeout=180)
         routed.url = routed.url or routed.own_url()

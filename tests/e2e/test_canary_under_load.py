@@ -173,7 +173,7 @@ def test_a_canary_behind_another_router_loses_no_request(
     kube.apply(training_job("tiny-second", images["example-flights"], seed=2))
     kube.until("ModelVersion", "tiny-2", phase("Approved"), timeout=180)
     with (
-        behind(kind, kube, lambda: request.getfixturevalue("public"), replicas=1) as routed,
+        behind(kind, kube, request.getfixturevalue, replicas=1) as routed,
         routed.load(rate=40) as load,
     ):
         routed.deploy(2, {"weight": 50, "pause": True})

@@ -65,7 +65,7 @@ def train(kube: Kube, image: str, angles: dict[str, str]) -> dict[str, str]:
 @pytest.fixture(scope="module", params=["Envoy", "Gateway"])
 def routed(request: pytest.FixtureRequest, kube: Kube, arms: dict[str, str]) -> Iterator[Routed]:
     """The champion serves behind a router that takes several challengers."""
-    with behind(request.param, kube, lambda: request.getfixturevalue("public"), replicas=2) as routed:
+    with behind(request.param, kube, request.getfixturevalue, replicas=2) as routed:
         yield routed
 
 

@@ -37,7 +37,7 @@ def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
 @pytest.fixture(scope="module", params=["Envoy", "Gateway"])
 def routed(request: pytest.FixtureRequest, kube: Kube) -> Iterator[Routed]:
     """The first of them serves behind a router of each kind; an undo has to make its pods again."""
-    with behind(request.param, kube, lambda: request.getfixturevalue("public"), replicas=2) as routed:
+    with behind(request.param, kube, request.getfixturevalue, replicas=2) as routed:
         yield routed
 
 

@@ -6,6 +6,7 @@ gateway, and a plain Service through a real kube-proxy.
 
 from __future__ import annotations
 
+import ssl
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from kubernetes.client.exceptions import ApiException
+from tests.e2e.envoy_gateway import EnvoyGateway
 from tests.e2e.kube import Kube, condition, namespace
 from tests.e2e.load import REQUEST
 from tests.e2e.models import approve
@@ -132,6 +134,42 @@ def test_a_gateway_that_does_not_know_how_to_copy_a_part_copies_nothing(routed: 
     routed.wait(lambda _: routed.ready(2) == 2)
     assert routed.answers(FEWER) == {"1": FEWER}
     assert routed.counted(2) == 0
+    routed.back()
+
+
+@pytest.mark.parametrize("routed", ["EnvoyGateway"], indirect=True)
+def test_a_gateway_divides_what_comes_over_tls_by_the_same_weights(routed: Routed) -> None:
+    """And its proxies are asked at that listener too: `verified` is of both."""
+    assert isinstance(routed.gateway, EnvoyGateway)
+    trusted = ssl.create_default_context(cadata=routed.gateway.authority)
+    plain, routed.url = routed.url, routed.url.replace(routed.gateway.url, routed.gateway.tls_url)
+    routed.trusts = trusted
+    try:
+        routed.deploy(2, CANARY, {"weight": 50, "pause": True})
+        for weight in (20, 50):
+            routed.until(tiny_1=100 - weight, tiny_2=weight)
+            found = routed.answers(FEWER)
+            p = chance(found, {"1": 100 - weight, "2": weight})
+            report(routed, f"over TLS at {weight}", found, p)
+            assert p > RARE, found
+            routed.say("promote")
+    finally:
+        routed.url, routed.trusts = plain, None
+    routed.back()
+
+
+@pytest.mark.parametrize("routed", able("read_back"), indirect=True)
+def test_weights_that_are_verified_are_in_force_also_where_one_change_follows_another_at_once(
+    routed: Routed,
+) -> None:
+    """Weights may stand elsewhere than what proxies are asked for."""
+    for _ in range(3):
+        for weight in (40, 60):
+            routed.deploy(2, {"weight": weight, "pause": True, "replicas": "50%"})
+            routed.until(tiny_1=100 - weight, tiny_2=weight)
+        routed.deploy(1)
+        routed.until(tiny_1=100)
+        assert routed.answers(200) == {"1": 200}
     routed.back()
 
 

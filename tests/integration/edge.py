@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
-from tests.contour import PublicGateway, contour, listener_port, objects
+from tests.contour import ContourGateway, contour, listener_port, objects
 from tests.integration.deployments import NAME, kubelet
 from tests.integration.running import Cluster
 from tests.integration.test_gateway import install_gateways
@@ -31,7 +31,7 @@ class Edge:
     """The gateway, and the configuration of an operator that was not told of its Envoys."""
 
     cluster: Cluster
-    gateway: PublicGateway
+    gateway: ContourGateway
     config: Config
 
     def naming(self, *urls: str) -> Config:
