@@ -74,6 +74,7 @@ def main() -> None:
     title = "Reading the counts of all models"
     sys.stdout.write(f"{report.show(title, rows)}\n  -> {report.write('scrape', rows)}\n")
     if options.into:
+        options.into.mkdir(parents=True, exist_ok=True)
         told = options.models, PODS, options.features, size, options.seconds, report.machine(), load
         (options.into / "scrape.md").write_text(page(Figures(*told, operator=ours, floor=floor)))
 
