@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from benchmarks.drift import detectors, noise, picture, table
 from benchmarks.drift.noise import DAY
@@ -61,7 +62,10 @@ def main() -> None:
         ]
     )
     sys.stdout.write(text)
-    keep(options.into, text, labelled, calm, moved)
+    shifts = [{"rows": rows, "shift": shift, **found} for (rows, shift), found in moved.items()]
+    tables = f"# Rules that find drift: figures\n\n{text}"
+    keep(options.into / "drift-figures", tables, labelled, calm, shifts=shifts)
+    picture.draw(labelled, calm, options.into / "drift.svg")
 
 
 def say(text: str) -> None:
@@ -93,20 +97,25 @@ def until_found(rows: int, shift: float, repeats: int) -> dict[str, float | None
     return noise.first_alarm([noise.month(rows, seed, shift, windows=DAY) for seed in range(repeats)])
 
 
-def keep(folder: Path, text: str, labelled: table.Streams, calm: table.Noise, moved: table.Power) -> None:
-    """Write the results."""
-    folder.mkdir(parents=True, exist_ok=True)
+def keep(
+    place: Path,
+    text: str,
+    labelled: table.Streams,
+    calm: table.Noise,
+    **moved: list[dict[str, Any]],
+) -> None:
+    """Write the figures to `place` with .json, and the text with .md."""
+    place.parent.mkdir(parents=True, exist_ok=True)
     plain = {
         "streams": {
             name: {rule: asdict(figures) for rule, figures in rules.items()}
             for name, rules in labelled.items()
         },
         "noise": calm,
-        "shifts": [{"rows": rows, "shift": shift, **found} for (rows, shift), found in moved.items()],
+        **moved,
     }
-    (folder / "drift-figures.json").write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
-    (folder / "drift-figures.md").write_text(f"# Rules that find drift: figures\n\n{text}")
-    picture.draw(labelled, calm, folder / "drift.svg")
+    place.with_suffix(".json").write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    place.with_suffix(".md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ nothing changes. Rows are drawn whole, so that features depend on each other as 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
@@ -27,7 +26,7 @@ from examples.flights.features import FEATURES, LABEL
 from examples.flights.model import pipeline
 
 from benchmarks.drift import noise, picture, table
-from benchmarks.drift.__main__ import on_streams, say
+from benchmarks.drift.__main__ import keep, on_streams, say
 from benchmarks.drift.noise import DAY, KNOWN, MONTH, NORIA, Array
 from benchmarks.drift.streams import CHANGE, TRAINED, WINDOW, Stream
 from benchmarks.report import RESULTS
@@ -201,23 +200,10 @@ def main() -> None:
     }
     text = table.flights(labelled, rates, calm, moved, seeds=len(seeds), months=months, runs=repeats)
     sys.stdout.write(text)
-    keep(options.into, text, labelled, calm, moved)
-
-
-def keep(folder: Path, text: str, labelled: table.Streams, calm: table.Noise, moved: table.Power) -> None:
-    """Write the results."""
-    folder.mkdir(parents=True, exist_ok=True)
-    plain = {
-        "streams": {
-            name: {rule: asdict(figures) for rule, figures in rules.items()}
-            for name, rules in labelled.items()
-        },
-        "noise": calm,
-        "changes": [{"rows": rows, "change": change, **found} for (rows, change), found in moved.items()],
-    }
-    (folder / "drift-flights.json").write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
-    (folder / "drift-flights.md").write_text(f"# Rules that find drift, on flights: figures\n\n{text}")
-    picture.draw(labelled, calm, folder / "drift-flights.svg", changed="then July", calm=CALM)
+    changes = [{"rows": rows, "change": change, **found} for (rows, change), found in moved.items()]
+    tables = f"# Rules that find drift, on flights: figures\n\n{text}"
+    keep(options.into / "drift-flights", tables, labelled, calm, changes=changes)
+    picture.draw(labelled, calm, options.into / "drift-flights.svg", changed="then July", calm=CALM)
 
 
 if __name__ == "__main__":
