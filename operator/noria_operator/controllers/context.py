@@ -26,6 +26,7 @@ from noria_operator.domain.metric_sources import Source, sources_of
 from noria_operator.domain.notification_targets import Target, targets_of
 from noria_operator.domain.query_templates import Template, templates_of
 from noria_operator.evidence.gateway import GatewayReader
+from noria_operator.evidence.recent import Recent
 from noria_operator.evidence.stillness import Stillness
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from noria_operator.evidence.server import CounterReader
 
 Entries = TypeVar("Entries")
+MAX_GATEWAYS = 256
+"""Gateways whose classes are remembered."""
 
 
 class ConfigError(Exception):
@@ -194,7 +197,9 @@ class Context:
     """Whose first status was put off."""
     gateways: GatewayReader = field(default_factory=GatewayReader)
     """What proxies of gateways act on, where the cluster's admin names them."""
-    classes: dict[tuple[str, str], tuple[datetime, Abilities]] = field(default_factory=dict)
+    classes: Recent[tuple[str, str], tuple[datetime, Abilities]] = field(
+        default_factory=lambda: Recent(MAX_GATEWAYS)
+    )
     """What the classes of Gateways can do, and when it was read."""
     turns: Turns = field(default_factory=Turns)
     """For what several keys share: whoever finds it missing makes it alone."""

@@ -24,8 +24,6 @@ FRESH = timedelta(seconds=1)
 """For which an answer stands: a pass asks twice, and so do all who share a Gateway."""
 LASTING = timedelta(minutes=1)
 """The same for who controls the class, which changes with its Gateway at most."""
-MOST = 256
-"""Gateways remembered; the oldest go first."""
 
 
 async def no_part_of_copies(ctx: Context, obj: Json) -> str:
@@ -71,11 +69,7 @@ async def _abilities(ctx: Context, obj: Json, fresh: timedelta) -> Abilities:
     async with ctx.turns(f"class of Gateway {'/'.join(named)}"):
         known = ctx.classes.get(named)
         if known is None or now - known[0] >= fresh:
-            found = await _read(ctx, *named)
-            ctx.classes.pop(named, None)
-            known = ctx.classes[named] = (now, found)
-            if len(ctx.classes) > MOST:
-                del ctx.classes[next(iter(ctx.classes))]
+            known = ctx.classes[named] = (now, await _read(ctx, *named))
     return known[1]
 
 

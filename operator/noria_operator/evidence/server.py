@@ -23,6 +23,7 @@ from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
 from noria_operator.evidence.background import Background, Look
 from noria_operator.evidence.fetch import Fetcher, address
+from noria_operator.evidence.recent import Recent
 from noria_operator.evidence.totals import Totals
 from noria_operator.evidence.windows import Document, Window
 from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT, REFERENCE_PATH
@@ -82,8 +83,8 @@ class CounterReader:
         self._clock = clock
         self._windows: dict[Place, Window] = {}
         self._fresh = fresh
-        self._documents: dict[str, tuple[_Reading, ...]] = {}
-        self._references: dict[tuple[str, str, str], Reference] = {}
+        self._documents = Recent[str, tuple[_Reading, ...]](MAX_DOCUMENTS)
+        self._references = Recent[tuple[str, str, str], Reference](MAX_REFERENCES)
         self._silent: dict[Place, dict[str, float]] = {}
         self._looks = Background[tuple[Totals | None]](clock)
 
@@ -160,15 +161,13 @@ class CounterReader:
         where none does: nobody answers, or servers are of a release that does not tell.
         """
         key = (namespace, deployment, version)
-        if key not in self._references:
+        found = self._references.get(key)
+        if found is None:
             read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
             found = await self._told(read, version)
-            if found is None:
-                return None
-            self._references[key] = found
-            if len(self._references) > MAX_REFERENCES:
-                del self._references[next(iter(self._references))]
-        return self._references[key]
+            if found is not None:
+                self._references[key] = found
+        return found
 
     async def _told(self, pods: Iterable[Json], version: str) -> Reference | None:
         for pod in pods:
@@ -206,9 +205,7 @@ class CounterReader:
             place: window for place, window in self._windows.items() if place[:2] != (namespace, deployment)
         }
         self._silent = {place: known for place, known in self._silent.items() if place in self._windows}
-        self._references = {
-            key: known for key, known in self._references.items() if key[:2] != (namespace, deployment)
-        }
+        self._references.forget(lambda key: key[:2] == (namespace, deployment))
 
     def _awaited(self, place: Place, unread: Iterable[str]) -> bool:
         """Whether one of the pods that do not answer has been silent for less than `PATIENCE`."""
@@ -291,11 +288,9 @@ class CounterReader:
         found = windows.parse(await self._fetcher.json(url))
         if found is not None and not query and self._fresh:
             uid = pod["metadata"]["uid"]
-            known = self._documents.pop(uid, ())
+            known = self._documents.get(uid, ())
             told = _Reading(self._clock(), self._now().timestamp() if self._now else 0.0, found)
             self._documents[uid] = (*known[-1:], told)
-            if len(self._documents) > MAX_DOCUMENTS:
-                del self._documents[next(iter(self._documents))]
         return found
 
 
