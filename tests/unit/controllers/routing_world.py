@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from tests.unit.controllers.serving_api import (
     KEY,
     NAME,
@@ -32,7 +33,7 @@ from noria_operator.domain.training_times import stamp
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.server import CounterReader
 from noria_operator.evidence.stillness import Stillness
-from noria_operator.kube.errors import Conflict
+from noria_operator.kube.errors import Conflict, Unavailable
 from noria_operator.kube.kinds import GATEWAY as GATEWAY_KIND
 from noria_operator.kube.kinds import GATEWAYCLASS, HTTPROUTE, SERVICE, Key, Kind
 
@@ -191,6 +192,18 @@ def gateway_class(
     ):
         meta = {"name": name, "namespace": namespace, "uid": name, "annotations": annotations or {}}
         world.api.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **rest})
+
+
+def no_answer_about_classes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the API server does not say what a GatewayClass is."""
+    get = world.api.get
+
+    async def answers(kind: Kind, namespace: str, name: str) -> Json:
+        if kind == GATEWAYCLASS:
+            raise Unavailable(0, "Timeout", "no answer")
+        return await get(kind, namespace, name)
+
+    monkeypatch.setattr(world.api, "get", answers)
 
 
 BEGUN: dict[str, World] = {}

@@ -11,15 +11,22 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
-from tests.unit.controllers.routing_world import GATEWAY, MINE, STEPS, World, canary, gateway_class
+from tests.unit.controllers.routing_world import (
+    GATEWAY,
+    MINE,
+    STEPS,
+    World,
+    canary,
+    gateway_class,
+    no_answer_about_classes,
+)
 from tests.unit.controllers.serving_api import KEY, approve, say
 
 from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION
 from noria_operator.api.routers import FILTER_OF_A_BACKEND
 from noria_operator.controllers.gateway_class import apart as needs_filters
 from noria_operator.domain.gateway_probes import Answer, Probe, probes_of
-from noria_operator.kube.errors import Unavailable
-from noria_operator.kube.kinds import GATEWAYCLASS, HTTPROUTE, Kind
+from noria_operator.kube.kinds import HTTPROUTE
 from noria_operator.routers.httproute_probe import mark
 
 Json = dict[str, Any]
@@ -128,14 +135,7 @@ async def test_an_api_server_that_does_not_answer_changes_no_route(
     world, proxies = await begun(tmp_path, "gateway.envoyproxy.io/gatewayclass-controller")
     ctx, obj = world.operator(gateway_probes=PROBES), world.api.objects[KEY]
     assert await needs_filters(ctx, obj, otherwise=False)
-    get = world.api.get
-
-    async def answers(kind: Kind, namespace: str, name: str) -> Json:
-        if kind == GATEWAYCLASS:
-            raise Unavailable(0, "Timeout", "no answer")
-        return await get(kind, namespace, name)
-
-    monkeypatch.setattr(world.api, "get", answers)
+    no_answer_about_classes(world, monkeypatch)
     proxies.follow()
     await once(world)
     assert filters(world) == [[name] for name in world.names()]

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.controllers.routing_world import GATEWAY, MINE, STEPS, World, canary, gateway_class
+from tests.unit.controllers.routing_world import (
+    GATEWAY,
+    MINE,
+    STEPS,
+    World,
+    canary,
+    gateway_class,
+    no_answer_about_classes,
+)
 from tests.unit.controllers.serving_api import (
     KEY,
     NAME,
@@ -21,7 +29,7 @@ from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION
 from noria_operator.api.routers import PART_OF_COPIES
 from noria_operator.controllers import modeldeployment
 from noria_operator.domain.verdict import Counts
-from noria_operator.kube.errors import Forbidden, Unavailable
+from noria_operator.kube.errors import Forbidden
 from noria_operator.kube.kinds import (
     DEPLOYMENT,
     GATEWAYCLASS,
@@ -157,14 +165,7 @@ async def test_an_api_server_that_does_not_answer_ends_no_copies_and_holds_no_ab
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = await at_a_step_with_copies(tmp_path, {"name": PART_OF_COPIES})
-    get = world.api.get
-
-    async def answers(kind: Kind, namespace: str, name: str) -> Json:
-        if kind == GATEWAYCLASS:
-            raise Unavailable(0, "Timeout", "no answer")
-        return await get(kind, namespace, name)
-
-    monkeypatch.setattr(world.api, "get", answers)
+    no_answer_about_classes(world, monkeypatch)
     await world.settle(passes=3)
     assert world.route()["spec"]["rules"][0]["filters"], "nothing is taken away"
     assert all(one["assumed"] for one in world.status["traffic"])
