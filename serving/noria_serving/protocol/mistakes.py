@@ -118,7 +118,8 @@ def ragged(rows: Sequence[Any], shape: Sequence[int], name: str) -> RequestError
 
 def no_json(body: bytes | memoryview, error: ValueError) -> RequestError:
     """Not JSON, perhaps only because of numbers that it does not have."""
-    odd = next((word for word in (b"NaN", b"Infinity") if word in bytes(body)), None)
+    text = bytes(body)
+    odd = next((word for word in (b"NaN", b"Infinity") if word in text), None)
     hint = (
         f"; JSON has no {odd.decode()}: write null for a missing number, or send binary data" if odd else ""
     )
