@@ -12,14 +12,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 from examples.flights.data import SEED_BEFORE
 from examples.flights.features import CATEGORIES, FEATURES, LABEL
 from examples.flights.names import ONE_IN
-
-MINUTES_A_DAY: Final = 24 * 60
 
 
 @dataclass(frozen=True, slots=True)
