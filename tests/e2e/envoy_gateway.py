@@ -115,7 +115,7 @@ def envoy_gateway(
     finally:
         kubectl("delete", "namespace", NAMESPACE)
         kubectl("delete", "gatewayclass", CLASS)
-        helm("uninstall", "eg", "--namespace", SYSTEM, "--wait")
+        helm("uninstall", "eg", "--namespace", SYSTEM)
         kubectl("delete", "namespace", SYSTEM, "--wait=false")
 
 

@@ -54,8 +54,10 @@ def left_over(kubectl: Program) -> list[str]:
 
 
 def uninstall(helm: Program, kubectl: Program) -> None:
-    """Uninstall and wait for the pods: Helm may come back while the last of them still ends."""
-    helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--cascade=foreground", *WAIT)
+    """Uninstall and wait for the pods. Helm does not: with `--wait` it ends once all that it has seen so far
+    is gone, and by chance reports what it sees after that as left.
+    """
+    helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--cascade=foreground")
     selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
     for kind in ("deployment", "pod"):
         kubectl("wait", "--for=delete", kind, selector, "--namespace", NAMESPACE, "--timeout=120s")

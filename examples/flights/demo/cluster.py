@@ -127,7 +127,9 @@ class Cluster:
                 return
             self._delete_namespace()
             kubectl("delete", "namespace,clusterrole,clusterrolebinding", f"--selector={MONITORING_MARK}")
-            run([tool("helm"), "uninstall", RELEASE, "--namespace", SYSTEM, "--ignore-not-found", "--wait"])
+            run([tool("helm"), "uninstall", RELEASE, "--namespace", SYSTEM, "--ignore-not-found"])
+            pods = ["pod", f"--selector=app.kubernetes.io/instance={RELEASE}", f"--namespace={SYSTEM}"]
+            kubectl("wait", "--for=delete", *pods, "--timeout=120s")
         else:
             _cluster("down")
 
