@@ -52,7 +52,7 @@ def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
 @pytest.fixture
 def routed(kube: Kube) -> Iterator[Routed]:
     """Version 1 serves with two pods."""
-    with behind("Envoy", kube, lambda: pytest.fail("no gateway"), replicas=2) as routed:
+    with behind("Envoy", kube, lambda _: pytest.fail("no gateway"), replicas=2) as routed:
         yield routed
 
 

@@ -37,14 +37,17 @@ def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
 @pytest.fixture
 def routed(kube: Kube) -> Iterator[Routed]:
     """Version 1 serves with two pods."""
-    with behind("Envoy", kube, lambda: pytest.fail("no gateway"), replicas=2) as routed:
+    with behind("Envoy", kube, lambda _: pytest.fail("no gateway"), replicas=2) as routed:
         yield routed
 
 
 @contextmanager
-def generations(kube: Kube, labels: str) -> Iterator[list[set[str]]]:
-    """Of which revisions there were pods that take room, after every change while the block lasts."""
-    seen: list[set[str]] = []
+def generations(routed: Routed) -> Iterator[list[set[str]]]:
+    """Of which revisions there were pods that take room, after every change while the block lasts; not those
+    of a deployment of the same name that was there before, which may still end.
+    """
+    kube, seen = routed.kube, list[set[str]]()
+    labels = f"noria.dev/owner-uid={routed.wait(phase('Healthy'))['metadata']['uid']}"
     done = threading.Event()
 
     def look() -> None:
@@ -90,7 +93,7 @@ def test_copies_cost_clients_nothing_whatever_becomes_of_them(routed: Routed) ->
 
 def test_where_one_copy_fits_the_next_one_begins_when_the_last_pod_is_gone(routed: Routed) -> None:
     """Nothing answers in between, which is said at once: by the router, and by a pod that is not up yet."""
-    with generations(routed.kube, f"noria.dev/deployment={routed.name}") as seen, routed.load() as load:
+    with generations(routed) as seen, routed.load() as load:
         load.until_sent(100)
         load.phase = "recreate"
         routed.deploy(2, type="Recreate")

@@ -33,7 +33,7 @@ def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
 @pytest.fixture(scope="module")
 def routed(kube: Kube) -> Iterator[Routed]:
     """A canary stands at 20 percent."""
-    with behind("Envoy", kube, lambda: pytest.fail("no gateway"), replicas=2) as routed:
+    with behind("Envoy", kube, lambda _: pytest.fail("no gateway"), replicas=2) as routed:
         routed.deploy(2, CANARY)
         routed.until(tiny_1=80, tiny_2=20)
         yield routed
