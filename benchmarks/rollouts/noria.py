@@ -41,7 +41,7 @@ from noria_operator.kube import kinds
 from noria_operator.kube.kinds import Kind
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
 
-PREPARE_SECONDS = 300.0
+PREPARE_SECONDS = 1800.0
 STEPS = [{"weight": 50, "duration": "10h"}]
 
 
