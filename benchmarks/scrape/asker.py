@@ -71,7 +71,7 @@ class Counting(Fetcher):
 
 async def operator(port: int, models: int, seconds: float, settle: float) -> Json:
     """The operator, with a ContinuousTraining for each model."""
-    gc.set_threshold(app.GARBAGE)
+    gc.set_threshold(*app.GARBAGE)
     store, clock = Store(), SystemClock()
     for number in range(models):
         for obj in model(number):

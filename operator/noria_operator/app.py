@@ -36,9 +36,11 @@ from noria_operator.routers import xds
 
 log = logging.getLogger(__name__)
 
-GARBAGE = 10_000
-"""New objects, less those gone, before Python looks for cycles among them. Its own 700 are reached within two
-events of the API server, which hold no cycles: looking took a quarter of the time that taking them in does.
+GARBAGE = (10_000, 2, 50)
+"""When Python looks for cycles: among new objects once there are so many, less those gone (its own 700 are
+reached within two events of the API server, which hold no cycles); among those left of so many looks; and
+among all, after so many of the second kind. Each keeps the event loop for as long as there are objects to look
+at: 15 ms for what is left of two looks, 100 and more for what is left of ten, its own number.
 """
 
 
@@ -94,7 +96,7 @@ async def serve(config: Config, endpoint: Endpoint) -> None:
 
 def main() -> None:
     """The process: 0 after a stop, 1 after a lost lease, 2 when the set-up is wrong."""
-    gc.set_threshold(GARBAGE)
+    gc.set_threshold(*GARBAGE)
     logs.configure(os.environ.get("NORIA_LOG_LEVEL", "INFO"))
     try:
         asyncio.run(serve(Config.from_env(), login()))
