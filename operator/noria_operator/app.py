@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 GARBAGE = (10_000, 2, 50)
 """When Python looks for cycles: among new objects once there are so many, less those gone (its own 700 are
 reached within two events of the API server, which hold no cycles); among those left of so many looks; and
-among all, after so many of the second kind. Each keeps the event loop for as long as there are objects to look
-at: 15 ms for what is left of two looks, 100 and more for what is left of ten, its own number.
+among all, after so many of the second kind. Each look keeps the event loop for as long as there are objects:
+15 ms for what is left of two, 100 and more for what is left of ten, which is its own number.
 """
 
 

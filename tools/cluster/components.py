@@ -55,8 +55,8 @@ class Endpoints:
 
 
 def etcd(directory: Path, at: Endpoints) -> Component:
-    """The store. It never syncs to disk: its data live no longer than the cluster. Ten thousand rollouts write
-    more than its usual 2 GiB between two compactions.
+    """The store. It never syncs to disk: its data live no longer than the cluster. Ten thousand rollouts
+    write more than its usual 2 GiB between two compactions.
     """
     client, peer = f"http://127.0.0.1:{at.etcd_port}", f"http://127.0.0.1:{at.etcd_peer_port}"
     return Component(
