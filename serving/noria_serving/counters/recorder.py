@@ -60,8 +60,10 @@ class Recorder:
         if self._embeds:
             self._vectors.keep(inputs)
         rows = self._waiting.add(inputs, prediction)
+        if rows < FOLD_ROWS:
+            return False
         self._full = rows >= MOST_ROWS
-        return rows >= FOLD_ROWS
+        return True
 
     def refused(self, status: int) -> None:
         """An inference request that got an error."""
