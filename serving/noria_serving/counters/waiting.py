@@ -59,12 +59,12 @@ class Waiting:
     def add(self, inputs: Inputs, scores: Array) -> int:
         """inputs: as the model took them; scores: one a row. The number of rows that wait now."""
         if len(scores) == 1 and (self._laid or self._fits(inputs, scores)):
-            layout = self._layout
+            pick, pick_texts, size = self._layout.ways
             try:
-                packed = _join([*layout.pick(inputs), scores])
-                if len(packed) == layout.size:
-                    if layout.texts:
-                        self._said.extend(map(_item, layout.pick_texts(inputs)))
+                packed = _join([*pick(inputs), scores])
+                if len(packed) == size:
+                    if pick_texts:
+                        self._said.extend(map(_item, pick_texts(inputs)))
                     self._packed.append(packed)
                     return len(self._packed) + self._rows_of_several
             except (BufferError, TypeError):
@@ -125,13 +125,12 @@ class Layout:
         self.texts = [name for name, array in inputs.items() if array.dtype.kind in "OUS"]
         counted = {source for source, _ in wanted}
         names = [name for name in inputs if name in counted and name not in self.texts]
-        self.pick, self.pick_texts = _picker(names), _picker(self.texts)
         fields = _fields({name: inputs[name] for name in names})
         self.kinds = [kind for _, kind, _ in fields]
         kept: list[Any] = [(name, kind, (len(places),)) for name, kind, places in fields]
         self.record = np.dtype([*kept, (SCORES, scores.dtype)])
-        self.size = self.record.itemsize
-        """Bytes; asked for at each request, which is slow to ask numpy for."""
+        self.ways = _picker(names), _picker(self.texts) if self.texts else None, self.record.itemsize
+        """What takes a request's numbers and its texts, and how many bytes its numbers have."""
         self._moves = [_move(wanted, name, places) for name, _, places in fields]
 
     def told(self, said: list[str], wanted: Sequence[Place]) -> list[list[str]]:
@@ -154,7 +153,7 @@ def _picker(names: Sequence[str]) -> Callable[[Inputs], Iterable[Array]]:
     if not names:
         return lambda _: ()
     (only,) = names
-    return lambda given: (given[only],)  # one alone itemgetter gives bare
+    return lambda given: (given[only],)  # which itemgetter gives as it is
 
 
 def _common(kinds: Iterable[Any]) -> Any:
