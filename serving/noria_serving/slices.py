@@ -82,7 +82,8 @@ class Slicing:
     def codes(self, values: Array) -> Codes:
         """A column → the group of each of its values."""
         if not self.numeric:
-            return self.codes_of_texts(list(map(str, values.tolist())))
+            texts = map(str, values.tolist())
+            return np.fromiter(map(self._table.get, texts, repeat(self.size - 2)), np.int64, len(values))
         numbers = values.astype(np.float64)
         if self.bounds:
             found = np.searchsorted(np.array(self.bounds), numbers, side="left").astype(np.int64)
@@ -93,9 +94,12 @@ class Slicing:
         found[np.isnan(numbers)] = self.size - 1
         return found
 
-    def codes_of_texts(self, texts: Sequence[str]) -> Codes:
-        """The same of a column of texts, without an object for each beside them."""
-        return np.fromiter(map(self._table.get, texts, repeat(self.size - 2)), np.int64, len(texts))
+    def grouped(self, tally: Mapping[str, int]) -> list[int]:
+        """Of a column of texts, how often it holds each → how many belong to each group."""
+        found, other = [0] * self.size, self.size - 2
+        for text, times in tally.items():
+            found[self._table.get(text, other)] += times
+        return found
 
     @cached_property
     def _table(self) -> dict[Any, int]:

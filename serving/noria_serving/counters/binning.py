@@ -88,7 +88,9 @@ class Texts:
         self._table.update({value: other for value in bins.known if value not in self._table})
         self._table[""] = missing
 
-    def add(self, values: Iterable[str], vector: Counts) -> None:
-        """values: one string a row."""
-        for value, times in Counter(values).items():
+    def add(self, values: Iterable[str], vector: Counts) -> Counter[str]:
+        """values: one string a row. How often each occurs."""
+        tally = Counter(values)
+        for value, times in tally.items():
             vector[self._table.get(value, self._unseen)] += times
+        return tally

@@ -83,10 +83,9 @@ class Recorder:
         started = time.perf_counter()
         vector[self.state.predictions] += self._waiting.rows
         predictions, numbers, texts = self._waiting.take()
-        self._sliced.add(predictions[0], numbers, texts, vector)
+        tallies = [counter.add(said, vector) for counter, said in zip(self._texts, texts, strict=True)]
+        self._sliced.add(predictions[0], numbers, texts, tallies, vector)
         self._predictions.add(predictions, vector)
         self._numbers.add(numbers, vector)
-        for counter, values in zip(self._texts, texts, strict=True):
-            counter.add(values, vector)
         self._vectors.fold(vector)
         self.overhead += time.perf_counter() - started

@@ -6,7 +6,9 @@ rows, and those with a score of one half or more. Invariant: without slicings no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any, Final
 
 import numpy as np
@@ -34,15 +36,26 @@ class Sliced:
         ]
 
     def add(
-        self, scores: Array, numbers: Array, texts: Sequence[Sequence[str]], vector: NDArray[np.int64]
+        self,
+        scores: Array,
+        numbers: Array,
+        texts: Sequence[Sequence[str]],
+        tallies: Sequence[Mapping[str, int]],
+        vector: NDArray[np.int64],
     ) -> None:
-        """scores: one a row; numbers: a row of values for each numeric feature, before they are sorted."""
+        """scores: one a row; numbers: a row of values for each numeric feature, before they are sorted;
+        texts: a list for each feature of text, and in `tallies` how often it holds each.
+        """
         if not self._each:
             return
         positive = scores >= 0.5
         for one, start, place in self._each:
-            codes = one.codes(numbers[place]) if one.numeric else one.codes_of_texts(texts[place])
-            found = np.bincount(WIDTH * codes + positive, minlength=WIDTH * one.size)
             counts = vector[start : start + WIDTH * one.size].reshape(one.size, WIDTH)
-            counts[:, 0] += found[0::2] + found[1::2]
-            counts[:, 1] += found[1::2]
+            if one.numeric:
+                codes = one.codes(numbers[place])
+                found = np.bincount(WIDTH * codes + positive, minlength=WIDTH * one.size)
+                counts += found.reshape(one.size, WIDTH)
+                counts[:, 0] += found[1::2]
+            else:
+                counts[:, 0] += one.grouped(tallies[place])
+                counts[:, 1] += one.grouped(Counter(compress(texts[place], positive.tolist())))
