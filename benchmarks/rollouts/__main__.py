@@ -2,7 +2,8 @@
 Rollouts controller, tuned, without and with a router, in turn; keeps what each took in rollouts-figures.json.
 
 Needs root, for a network of its own. `make bench-rollouts` runs it. `--only argo` is Argo as shipped, whose
-thousand rollouts take a quarter of an hour.
+thousand rollouts take a quarter of an hour; `argo-uncalled` is the tuned one without the Services by which
+its rollouts are called.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.report import RESULTS
 from benchmarks.rollouts import page, picture
-from benchmarks.rollouts.argo import argo
+from benchmarks.rollouts.argo import Access, argo
 from benchmarks.rollouts.contender import Contender, Figures, measure
 from benchmarks.rollouts.ground import Ground, enter_network, ground
 from benchmarks.rollouts.noria import noria
@@ -28,7 +29,8 @@ from benchmarks.rollouts.watching import watching
 CONTENDERS: dict[str, Callable[[Ground], AbstractAsyncContextManager[Contender]]] = {
     "noria": noria,
     "argo-tuned": partial(argo, tuned=True),
-    "argo-routed": partial(argo, tuned=True, routed=True),
+    "argo-routed": partial(argo, tuned=True, access=Access.INGRESS),
+    "argo-uncalled": partial(argo, tuned=True, access=Access.NONE),
     "argo": partial(argo, tuned=False),
 }
 USUAL = ["noria", "argo-tuned", "argo-routed"]

@@ -1,14 +1,19 @@
 """The controller of Argo Rollouts, built from its Go module, and its objects: canaries by number of pods, or
 by the weights of an Ingress.
+
+By pods its users write two objects, as docs/getting-started/basic of that module has them: a Rollout, and a
+Service of its name that selects its pods, by which they are called. Invariant: only `Access.NONE` leaves out
+what somebody needs who calls what is rolled out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 
 import psutil
 from tools.cluster import binaries
@@ -31,6 +36,17 @@ TUNED = ("--qps=500", "--burst=1000", "--rollout-threads=20", "--service-threads
 """What its documentation advises where there are many rollouts: more requests, more threads."""
 
 
+class Access(StrEnum):
+    """How a rollout is called: what its user writes beside it, and what its name on the page adds."""
+
+    SERVICE = ""
+    """One Service for all pods: who has more of them gets more requests."""
+    INGRESS = ", with a router"
+    """Two Services and an Ingress, by whose weights a router would divide requests."""
+    NONE = ", without a Service"
+    """Nobody can."""
+
+
 @dataclass
 class Argo:
     """A running controller."""
@@ -39,9 +55,7 @@ class Argo:
     name: str
     process: psutil.Process
     metrics_url: str
-    routed: bool
-    told: Watched
-    """What shows a weight: Ingresses, or ReplicaSets."""
+    access: Access
     account: str = ACCOUNT
     kind: Kind = ROLLOUT
     reconcile_metric: str = "rollout_reconcile"
@@ -51,22 +65,9 @@ class Argo:
             await self.ground.client.create(kinds.NAMESPACE, "", {"metadata": {"name": space}})
 
     async def create(self, key: Key) -> None:
-        """A Rollout, and what its user writes to have requests routed to it."""
-        space, name = key
-        canary: Json = {"steps": [{"setWeight": 50}, {"pause": {}}]}
-        if self.routed:
-            for role in ("stable", "canary"):
-                await self.ground.client.create(kinds.SERVICE, space, _service(name, role))
-            await self.ground.client.create(INGRESS, space, _ingress(name))
-            canary |= {f"{role}Service": f"{name}-{role}" for role in ("stable", "canary")}
-            canary["trafficRouting"] = {"nginx": {"stableIngress": name}}
-        spec = {
-            "replicas": 2,
-            "selector": {"matchLabels": {"app": name}},
-            "template": _pods(key, 1),
-            "strategy": {"canary": canary},
-        }
-        await self.ground.client.create(self.kind, space, {"metadata": {"name": name}, "spec": spec})
+        """A Rollout, and what its user writes to have it called."""
+        for kind, body in objects(key, self.access):
+            await self.ground.client.create(kind, key[0], body)
 
     def healthy(self, obj: Json) -> bool:
         return bool(obj.get("status", {}).get("phase") == "Healthy")
@@ -82,19 +83,45 @@ class Argo:
         """Until the Ingress says weight 0, or the challenger's ReplicaSet is asked for no pods: that is what
         weight 0 means here.
         """
+        space, name = key
         digest = watched.objects[key]["status"]["currentPodHash"]
+        routed = self.access is Access.INGRESS
+        shown = (space, f"{name}-{name}-canary" if routed else f"{name}-{digest}")
+        ended = _weightless if routed else _podless
+        async with watching(self.ground.kubeconfig, INGRESS if routed else REPLICASET) as told:
+            await told.one(shown, lambda _: True)
+            return await self._abort(key, told.one(shown, ended))
+
+    async def _abort(self, key: Key, seen: Awaitable[float]) -> float:
+        """By the client that aborts Noria's rollouts too: starting a kubectl takes as long as the rest."""
         start = time.monotonic()
-        patch = ["--subresource=status", "--type=merge", "-p", '{"status": {"abort": true}}']
-        patching = asyncio.to_thread(
-            kubectl, self.ground.kubeconfig, "patch", "rollout", key[1], "-n", key[0], *patch
-        )
-        task = asyncio.create_task(patching)
-        if self.routed:
-            end = await self.told.one((key[0], f"{key[1]}-{key[1]}-canary"), _weightless)
-        else:
-            end = await self.told.one((key[0], f"{key[1]}-{digest}"), lambda it: it["spec"]["replicas"] == 0)
+        task = asyncio.create_task(self.ground.client.apply_status(ROLLOUT, *key, {"abort": True}))
+        end = await seen
         await task
         return end - start
+
+
+def objects(key: Key, access: Access) -> list[tuple[Kind, Json]]:
+    """What a user writes for a rollout that stops at half, in the order in which it is created."""
+    name = key[1]
+    canary: Json = {"steps": [{"setWeight": 50}, {"pause": {}}]}
+    services = {Access.SERVICE: [name], Access.INGRESS: [f"{name}-stable", f"{name}-canary"]}.get(access, [])
+    written = [(kinds.SERVICE, _service(each, name)) for each in services]
+    if access is Access.INGRESS:
+        written.append((INGRESS, _ingress(name)))
+        canary |= {f"{role}Service": f"{name}-{role}" for role in ("stable", "canary")}
+        canary["trafficRouting"] = {"nginx": {"stableIngress": name}}
+    spec = {
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": name}},
+        "template": _pods(key, 1),
+        "strategy": {"canary": canary},
+    }
+    return [*written, (ROLLOUT, {"metadata": {"name": name}, "spec": spec})]
+
+
+def _podless(replicas: Json) -> bool:
+    return bool(replicas["spec"]["replicas"] == 0)
 
 
 def _weightless(ingress: Json) -> bool:
@@ -107,9 +134,9 @@ def _pods(key: Key, number: int) -> Json:
     return pods
 
 
-def _service(name: str, role: str) -> Json:
+def _service(name: str, app: str) -> Json:
     port = {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}
-    return {"metadata": {"name": f"{name}-{role}"}, "spec": {"selector": {"app": name}, "ports": [port]}}
+    return {"metadata": {"name": name}, "spec": {"selector": {"app": app}, "ports": [port]}}
 
 
 def _ingress(name: str) -> Json:
@@ -120,7 +147,7 @@ def _ingress(name: str) -> Json:
 
 
 @asynccontextmanager
-async def argo(ground: Ground, *, tuned: bool, routed: bool = False) -> AsyncIterator[Contender]:
+async def argo(ground: Ground, *, tuned: bool, access: Access = Access.SERVICE) -> AsyncIterator[Contender]:
     """Start the controller, end it afterwards."""
     binaries.ensure("argo-rollouts")
     crds = str(binary("argo-rollouts-crds.yaml"))
@@ -138,9 +165,8 @@ async def argo(ground: Ground, *, tuned: bool, routed: bool = False) -> AsyncIte
     try:
         url = f"http://127.0.0.1:{metrics}/metrics"
         await eventually(lambda: answers(url))
-        async with watching(ground.kubeconfig, INGRESS if routed else REPLICASET) as told:
-            name = "Argo Rollouts" + (", tuned" if tuned else "") + (", with a router" if routed else "")
-            yield Argo(ground, name, psutil.Process(process.pid), url, routed, told)
+        name = "Argo Rollouts" + (", tuned" if tuned else "") + access.value
+        yield Argo(ground, name, psutil.Process(process.pid), url, access)
     finally:
         process.terminate()
         process.wait(timeout=40)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from benchmarks.rollouts.__main__ import USUAL
+from benchmarks.rollouts.argo import ROLLOUT, Access, objects
 from benchmarks.rollouts.contender import Figures, keys_of, until_all
 from benchmarks.rollouts.page import BEGIN, END, record
 from benchmarks.rollouts.pods import template
@@ -129,3 +131,29 @@ def test_pods_of_two_versions_are_those_of_the_model_server_and_differ() -> None
     first, second = (template("team-0", "model-7", number) for number in (1, 2))
     assert first != second
     assert {"readinessProbe", "securityContext", "volumeMounts"} <= first["spec"]["containers"][0].keys()
+
+
+@pytest.mark.parametrize(
+    ("access", "named"),
+    [
+        (Access.SERVICE, ["model-1"]),
+        (Access.INGRESS, ["model-1-stable", "model-1-canary"]),
+        (Access.NONE, []),
+    ],
+)
+def test_rollouts_of_the_peer_are_called_by_the_services_that_its_users_write(
+    access: Access, named: list[str]
+) -> None:
+    written = objects(("team-0", "model-1"), access)
+    services = {body["metadata"]["name"]: body["spec"] for kind, body in written if kind == kinds.SERVICE}
+    rollout = next(body["spec"] for kind, body in written if kind == ROLLOUT)
+    assert list(services) == named
+    for service in services.values():
+        assert service["selector"].items() <= rollout["template"]["metadata"]["labels"].items()
+        ports = rollout["template"]["spec"]["containers"][0]["ports"]
+        assert service["ports"][0]["targetPort"] in {port["name"] for port in ports}
+
+
+def test_who_runs_all_compares_with_rollouts_that_can_be_called() -> None:
+    assert "argo-tuned" in USUAL
+    assert "argo-uncalled" not in USUAL

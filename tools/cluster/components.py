@@ -6,6 +6,7 @@ The same flags serve the control plane alone (integration tests, no root) and th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,14 +83,23 @@ def audit_log(directory: Path) -> Path:
     return directory / "log" / "audit.log"
 
 
-def api_server(directory: Path, pki: Path, at: Endpoints, *, authorization: str) -> Component:
-    """The API server: RBAC always, requests of nobody refused, aggregation on (metrics-server can join)."""
-    audit = (
+def auditing(directory: Path) -> tuple[str, ...]:
+    """Flags of an API server that writes that down, which costs something with each of these requests."""
+    return (
         f"--audit-policy-file={AUDIT_POLICY}",
         f"--audit-log-path={audit_log(directory)}",
         f"--audit-log-maxsize={AUDIT_MEGABYTES}",
         "--audit-log-maxbackup=1",  # 0 would keep all
     )
+
+
+def api_server(
+    directory: Path, pki: Path, at: Endpoints, *, authorization: str, audit: Sequence[str] = ()
+) -> Component:
+    """The API server: RBAC always, requests of nobody refused, aggregation on (metrics-server can join).
+
+    Without flags of `auditing` requests of all accounts cost the same, as comparisons of controllers need it.
+    """
     requestheader = (
         f"--requestheader-client-ca-file={pki / 'front-ca.crt'}",
         "--requestheader-allowed-names=front-proxy-client",
