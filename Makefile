@@ -65,9 +65,9 @@ type: venv ## Mypy, strict
 
 # Two processes, split by what they import: the learning libraries take longer to load than most tests to run, and
 # workers of one run would each load them. Where the other half is longer, this one takes some of it.
-HEAVY := tests/unit/serving tests/unit/repository tests/unit/kube tests/unit/evidence tests/unit/cli \
-	tests/unit/routers tests/unit/api tests/unit/domain/drift $(shell grep -rlE '^ *(from|import) (sklearn|scipy|pandas)' tests/unit/domain tests/unit/controllers)
-FAST := not extended and not simulated
+HEAVY := tests/unit/serving tests/unit/repository tests/unit/cli tests/unit/routers tests/unit/evidence \
+	tests/unit/domain/drift $(shell grep -rlE '^ *(from|import) (sklearn|scipy|pandas)' tests/unit/domain tests/unit/controllers)
+FAST := not extended and not simulated and not processes
 # One thread for each learning library: on two cores that are busy, more only wait for each other.
 unit: export OMP_NUM_THREADS := 1
 unit: export OPENBLAS_NUM_THREADS := 1
@@ -80,9 +80,9 @@ unit: venv ## Unit tests: pure, seconds
 	wait $$heavy || status=$$?; cat "$$log"; rm -f "$$log"; exit $$status
 
 .PHONY: programs
-programs: venv ## Tests of tools, of the examples, of the benchmarks' own code, and of rates of errors by simulation
+programs: venv ## Tests of tools, of the examples, of the benchmarks' own code, of processes, and of rates of errors by simulation
 	$(PYTEST) tests/tooling tests/examples tests/benchmarks -q -m "not extended"
-	$(PYTEST) $(shell grep -rl 'pytest.mark.simulated' tests/unit) -q -m "simulated and not extended"
+	$(PYTEST) $(shell grep -rlE 'pytest.mark.(simulated|processes)' tests/unit) -q -m "(simulated or processes) and not extended"
 
 .PHONY: crds
 crds: venv ## Generate the CRDs from the API models

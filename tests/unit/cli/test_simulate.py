@@ -63,7 +63,7 @@ def test_quality_of_several_classes_is_found_lost_too(tmp_path: Path, metric: st
         yaml.safe_dump(training(triggers=[{"name": "quality", "performance": rule}], cooldown="900h"))
     )
     files = ["-f", str(tmp_path / "policy.yaml"), "--history", str(tmp_path / "rows.csv")]
-    found = list(offline_run(parser().parse_args(["simulate", *files])))
+    found = list(offline_run(parser().parse_args(["simulate", *files, "--every", "6h"])))
     started = [line for line in found if "Started" in line]
     assert started[0].startswith("2026-01-19T00:00:00Z   quality")
     assert found[-1].startswith("2000 predictions, 2000 labels, 1 runs")
@@ -80,7 +80,8 @@ def test_a_metric_that_several_classes_do_not_have_says_what_to_use(tmp_path: Pa
 
 
 def test_quality_that_is_not_lost_starts_nothing(tmp_path: Path) -> None:
-    assert trial(tmp_path, triggers=[QUALITY], lost_after=99)[-1] == "2000 predictions, 2000 labels, 0 runs"
+    lines = trial(tmp_path, "--every", "6h", triggers=[QUALITY], lost_after=99)
+    assert lines[-1] == "2000 predictions, 2000 labels, 0 runs"
 
 
 def test_a_schedule_is_kept_also_where_no_label_arrives(tmp_path: Path) -> None:

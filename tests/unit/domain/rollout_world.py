@@ -187,7 +187,8 @@ class World:
         before = self.state
         made = self.decide()
         self._check_status(before, made.state)
-        self._check_ready(before, made)
+        assert self._planned is not None
+        self._check_ready(before, made, self._planned[0][2])
         self.state = before if made.state == before else self._written(made.state)
         if not crash:
             self._apply(made)
@@ -276,12 +277,11 @@ class World:
         if after.stable != before.stable and before.stable is not None and after.stable is not None:
             assert self.ready.get(after.stable.name, 0) >= self.policy.replicas, "a champion without pods"
 
-    def _check_ready(self, before: State, made: Plan) -> None:
+    def _check_ready(self, before: State, made: Plan, observed: Observed) -> None:
         """Ready says that requests are answered, which takes a ready pod behind what each router acts on.
 
         Routers are read while something is under way, as the controller does.
         """
-        observed = self.observed()
         if before.candidate is None and before.verified:
             observed = replace(observed, in_force=None)
         routers = len(self.routers)

@@ -266,6 +266,7 @@ def test_without_a_converter_the_model_is_kept_as_it_is_and_the_extra_is_named(
     assert caplog.text.count("pip install 'noria-ml[train]'") == 1
 
 
+@pytest.mark.processes
 def test_importing_the_library_loads_neither_a_runtime_nor_scikit_learn() -> None:
     heavy = ("onnxruntime", "sklearn", "skl2onnx", "scipy", "uvicorn", "orjson")
     code = f"import sys, noria_serving.bundle; print([m for m in {heavy} if m in sys.modules])"

@@ -129,6 +129,7 @@ def refusal(call: Callable[[], object]) -> NoriaError:
     return caught.value
 
 
+@pytest.mark.processes
 def test_a_class_is_served_from_its_bundle_alone(saved: bundle.Bundle, matrix) -> None:
     rows, labels = matrix
     loaded = load(str(saved.path), digest=saved.digest, allow_code=True)
@@ -158,6 +159,7 @@ def test_equal_files_give_equal_bytes_and_caches_stay_out(late: type, tmp_path: 
         assert content.namelist() == ["late/__init__.py", "late/model.py", "late/steps.py", "weights.json"]
 
 
+@pytest.mark.processes
 def test_code_runs_only_where_it_is_allowed(saved: bundle.Bundle) -> None:
     error = refusal(lambda: load(str(saved.path)))
     assert error.reason is Reason.FORMAT_REFUSED
@@ -168,6 +170,7 @@ def test_code_runs_only_where_it_is_allowed(saved: bundle.Bundle) -> None:
     assert verify.verify(env | {"NORIA_ALLOW_CODE": "1"})["digest"] == saved.digest
 
 
+@pytest.mark.processes
 def test_a_module_that_was_not_packed_is_missed_when_the_bundle_is_saved(
     tmp_path: Path, imported: Imported, matrix
 ) -> None:
@@ -375,6 +378,7 @@ def test_an_answer_that_no_such_task_has_is_refused_when_it_is_saved(
     assert words in refusal(lambda: outputs_of(answer, 2, task, [0, 1])).message
 
 
+@pytest.mark.processes
 async def test_a_failing_class_is_a_500_and_runs_beside_the_event_loop(saved: bundle.Bundle, matrix) -> None:
     settings = ModelSettings(bundle=str(saved.path), deployment="late", model="late", allow_code=True)
     service = Service(settings, load(settings.bundle, allow_code=True))
@@ -406,6 +410,7 @@ async def test_a_failing_class_is_a_500_and_runs_beside_the_event_loop(saved: bu
     assert "late" not in sys.modules
 
 
+@pytest.mark.processes
 async def test_a_version_may_be_loaded_again_and_after_an_unload(saved: bundle.Bundle, matrix) -> None:
     models = Models(Settings((ModelSettings(bundle=str(saved.path), allow_code=True),)))
     (slot,) = models.slots
@@ -418,6 +423,7 @@ async def test_a_version_may_be_loaded_again_and_after_an_unload(saved: bundle.B
     assert "late" not in sys.modules
 
 
+@pytest.mark.processes
 def test_a_version_that_cannot_be_served_leaves_no_module_behind(
     saved: bundle.Bundle, tmp_path: Path
 ) -> None:
@@ -427,6 +433,7 @@ def test_a_version_that_cannot_be_served_leaves_no_module_behind(
     assert "late" not in sys.modules
 
 
+@pytest.mark.processes
 def test_challenger_and_champion_may_have_modules_of_the_same_names(
     saved: bundle.Bundle, tmp_path: Path, matrix
 ) -> None:
@@ -452,6 +459,7 @@ def test_challenger_and_champion_may_have_modules_of_the_same_names(
     assert "late" not in sys.modules
 
 
+@pytest.mark.processes
 def test_the_example_in_the_docs_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imported: Imported
 ) -> None:

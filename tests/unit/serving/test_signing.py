@@ -320,7 +320,9 @@ def test_every_reader_of_the_cluster_obeys_the_environment(
         (place / contract.MODEL_SIGNATURE).unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("command", ["inspect", "predict", "serve"])
+@pytest.mark.parametrize(
+    "command", ["inspect", "predict", pytest.param("serve", marks=pytest.mark.processes)]
+)
 def test_every_command_obeys_the_environment(
     command: str, place: Path, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
