@@ -65,8 +65,8 @@ type: venv ## Mypy, strict
 
 # Two processes, split by what they import: the learning libraries take longer to load than most tests to run, and
 # workers of one run would each load them. Where the other half is longer, this one takes some of it.
-HEAVY := tests/unit/serving tests/unit/repository tests/unit/cli tests/unit/routers tests/unit/evidence \
-	tests/unit/domain/drift $(shell grep -rlE '^ *(from|import) (sklearn|scipy|pandas)' tests/unit/domain tests/unit/controllers)
+HEAVY := tests/unit/serving tests/unit/repository tests/unit/kube tests/unit/evidence tests/unit/cli \
+	tests/unit/routers tests/unit/api tests/unit/domain/drift $(shell grep -rlE '^ *(from|import) (sklearn|scipy|pandas)' tests/unit/domain tests/unit/controllers)
 FAST := not extended and not simulated and not processes
 # One thread for each learning library: on two cores that are busy, more only wait for each other.
 unit: export OMP_NUM_THREADS := 1

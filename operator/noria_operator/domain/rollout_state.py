@@ -216,7 +216,10 @@ class State:
 
     def weight(self, name: str) -> int:
         """The wanted weight of a revision, 0 when it has none."""
-        return next((share.weight for share in self.traffic if share.target.name == name), 0)
+        for share in self.traffic:
+            if share.target.name == name:
+                return share.weight
+        return 0
 
     @property
     def reach(self) -> Reach:
@@ -225,8 +228,10 @@ class State:
 
     def reach_of(self, target: Revision) -> Reach:
         """How requests get to this revision."""
-        mine = next((share for share in self.traffic if share.target == target), None)
-        return mine.reach if mine else Reach()
+        for share in self.traffic:
+            if share.target == target:
+                return share.reach
+        return Reach()
 
     @property
     def leaving(self) -> tuple[Share, ...]:

@@ -305,6 +305,8 @@ class World:
         """Each has as many percent of users as its weight, and no challenger's go to another one, but for
         what nobody else has to give.
         """
+        if after.traffic == before.traffic:
+            return  # nobody moved, and who has whom was seen when it came to be
         now = {one.target.name for one in after.challengers}
         trial = {one.target.name for one in before.challengers} & now
         had, has = ({percent: owner for owner, percent in users(state)} for state in (before, after))
