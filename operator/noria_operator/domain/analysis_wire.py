@@ -8,7 +8,7 @@ lacks begins afresh, so that an upgrade loses no running rollout.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -150,8 +150,13 @@ def _measured_of(kept: Mapping[str, Any]) -> Measured:
 
 def _sums(evidence: Evidence) -> Json:
     sums = {name: list(getattr(evidence, name)) for name in _SUMS}
-    bursts = asdict(evidence.bursts) | {"wealth": list(evidence.bursts.wealth)}
-    return sums | {"bursts": bursts, "overdispersion": asdict(evidence.overdispersion)}
+    bursts = _held(evidence.bursts) | {"wealth": list(evidence.bursts.wealth)}
+    return sums | {"bursts": bursts, "overdispersion": _held(evidence.overdispersion)}
+
+
+def _held(one: Bursts | Overdispersion) -> Json:
+    """Its fields, of which none has fields of its own: dataclasses' `asdict` would copy each deeply."""
+    return {field.name: getattr(one, field.name) for field in fields(one)}
 
 
 def _evidence(kept: Mapping[str, Any], windows: int, champion: Counts, challenger: Counts) -> Evidence:
