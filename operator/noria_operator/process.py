@@ -35,9 +35,10 @@ from noria_operator.kube.kinds import Json, Kind
 from noria_operator.kube.lease import Lease, Timing
 from noria_operator.kube.login import Endpoint
 from noria_operator.kube.queue import Queue
-from noria_operator.kube.resync import PERIOD, Resync
+from noria_operator.kube.resync import Resync
 from noria_operator.kube.store import EventType, Store
-from noria_operator.kube.watch import Stream, Watcher
+from noria_operator.kube.stream import State, Stream
+from noria_operator.kube.watch import PERIOD, Watcher
 from noria_operator.notifications.feed import Feed
 from noria_operator.notifications.sender import Sender
 from noria_operator.tasks import before, cancelled, every, first
@@ -122,6 +123,8 @@ class Operator:
             namespaces=config.watch_namespaces,
             seen=self.store.observe,
             relisted=self._relisted,
+            told=self._told,
+            period=parts.resync_period,
         )
         self._resync = Resync(
             parts.client,
@@ -192,6 +195,9 @@ class Operator:
 
     def _relisted(self, stream: Stream) -> None:
         self._resync.request(stream)
+
+    def _told(self, state: State) -> None:
+        self._resync.told(state)
 
     def _wake(self, type: EventType, obj: Json) -> None:
         if type == "DELETED":

@@ -30,7 +30,13 @@ CONFLICT = "read again when somebody else wrote between our read and our write o
 TAKEN = "read when a create finds the name taken, as after a crash between two writes"
 PART = "read where a gateway is asked to copy a part of the requests, which an extended test does"
 ASSUMED = "read where no proxy tells its weights: in routes of users' own, which an extended test has"
+LISTED = "used where the API server does not begin watches with all there is, and when such a watch is cut"
+CHILDREN = (
+    *("/pods", "/services", "/persistentvolumeclaims", "apps/controllerrevisions", "apps/deployments"),
+    *("batch/jobs", "discovery.k8s.io/endpointslices", "policy/poddisruptionbudgets"),
+)
 NOT_REACHED: dict[Right, str] = {
+    **{(resource, "list"): LISTED for resource in CHILDREN},
     ("noria.dev/trainingjobs", "get"): CONFLICT,
     ("noria.dev/modelversions", "get"): CONFLICT,
     ("noria.dev/modeldeployments", "get"): CONFLICT,

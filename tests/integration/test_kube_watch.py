@@ -18,13 +18,15 @@ from kopf._core.reactor import inventory
 from kopf._core.reactor.inventory import ResourceMemories
 from tests.integration.running import alongside
 
-from noria_operator.kube import watch
+from noria_operator.kube import session, stream, watch
 from noria_operator.kube.kinds import TRAININGJOB, Json
 from noria_operator.kube.login import Endpoint
 from noria_operator.kube.store import EventType
-from noria_operator.kube.watch import Stream, Watcher
+from noria_operator.kube.stream import State, Stream
+from noria_operator.kube.watch import Watcher
 
 Script = Callable[[web.StreamResponse], Awaitable[None]]
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 TCP_REPAIR = 19
 """linux/tcp.h; Python has no name for it."""
 GROUP = "/apis/noria.dev/v1alpha1"
@@ -39,6 +41,13 @@ def line(type: str, obj: Json) -> bytes:
     return json.dumps({"type": type, "object": obj}).encode() + b"\n"
 
 
+def complete(version: int) -> bytes:
+    """The bookmark after all there is."""
+    marks = {"k8s.io/initial-events-end": "true"}
+    meta = {"resourceVersion": str(version), "annotations": marks}
+    return line("BOOKMARK", {"kind": "TrainingJob", "metadata": meta})
+
+
 def resource(name: str, kind: str, *, namespaced: bool) -> Json:
     verbs = ["list", "watch", "get", "patch"]
     return {
@@ -50,15 +59,35 @@ def resource(name: str, kind: str, *, namespaced: bool) -> Json:
     }
 
 
-class Api:
-    """Discovery, a list of one object, and watches that follow a script, the last one for ever."""
+async def refuses(request: web.Request) -> web.StreamResponse:
+    """As Kubernetes 1.33 does, and before 1.32."""
+    about = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+    return web.json_response({"kind": "Status", "code": 422, "message": about}, status=422)
 
-    def __init__(self, *scripts: Script) -> None:
+
+async def ignores(request: web.Request) -> web.StreamResponse:
+    """As one that knows no such parameter: a watch in which nothing happens, until its time is over."""
+    return web.Response()
+
+
+async def tells(request: web.Request) -> web.StreamResponse:
+    """As Kubernetes 1.34 does of a name that nothing has."""
+    return web.Response(body=complete(30))
+
+
+class Api:
+    """Discovery, a list of one object, and watches that follow a script, the last one for ever. `whole`
+    answers the question whether watches begin with all there is.
+    """
+
+    def __init__(self, *scripts: Script, whole: Answer = refuses) -> None:
         self._scripts = list(scripts)
+        self._whole = whole
+        self.asked = 0
         self.lists = 0
         self.watches = 0
-        self.since: list[str] = []
-        """The resourceVersion that each watch began at."""
+        self.since: list[str | None] = []
+        """The resourceVersion that each watch began at; None for one that begins with all there is."""
 
     async def discover(self, request: web.Request) -> web.Response:
         version = {"version": "v1alpha1", "groupVersion": "noria.dev/v1alpha1"}
@@ -76,10 +105,15 @@ class Api:
             self.lists += 1
             listed = {"metadata": {"resourceVersion": "10"}, "items": [job("listed", 5)]}
             return web.json_response(listed)
+        if "fieldSelector" in request.query:
+            self.asked += 1
+            return await self._whole(request)
         response = web.StreamResponse()
         await response.prepare(request)
         self.watches += 1
-        self.since.append(request.query["resourceVersion"])
+        self.since.append(
+            None if request.query.get("sendInitialEvents") == "true" else request.query["resourceVersion"]
+        )
         script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
         with contextlib.suppress(ConnectionError):
             await script(response)
@@ -87,7 +121,9 @@ class Api:
 
 
 @asynccontextmanager
-async def watching(api: Api) -> AsyncIterator[tuple[Watcher, list[tuple[EventType, str]], list[Stream]]]:
+async def watching(
+    api: Api, *, told: Callable[[State], object] = lambda _: None, period: float = 600.0
+) -> AsyncIterator[tuple[Watcher, list[tuple[EventType, str]], list[Stream]]]:
     application = web.Application()
     for path in ("/api", "/api/v1", "/apis", GROUP):
         application.router.add_get(path, api.discover)
@@ -102,6 +138,8 @@ async def watching(api: Api) -> AsyncIterator[tuple[Watcher, list[tuple[EventTyp
         {TRAININGJOB: None},
         seen=lambda type, obj: seen.append((type, obj["metadata"]["name"])),
         relisted=relisted.append,
+        told=told,
+        period=period,
     )
     try:
         async with alongside(watcher.run()):
@@ -169,7 +207,7 @@ async def test_a_peer_that_is_gone_without_a_word_is_noticed(monkeypatch: pytest
             pytest.skip("only root may end a connection without telling the other side")
         response._req.transport.abort()
 
-    monkeypatch.setattr(watch, "PROBES", {"TCP_KEEPIDLE": 1, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 1})
+    monkeypatch.setattr(session, "PROBES", {"TCP_KEEPIDLE": 1, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 1})
     api = Api(vanish, good)
     async with watching(api) as (_, seen, _relisted):
         await until(lambda: ("ADDED", "late") in seen)
@@ -188,7 +226,7 @@ async def test_a_watch_whose_bookmarks_stay_away_is_opened_anew_where_it_was(
         await response.write(MARK)
         await asyncio.sleep(30)
 
-    monkeypatch.setattr(watch, "MARKED_SECONDS", 0.3)
+    monkeypatch.setattr(stream, "MARKED_SECONDS", 0.3)
     api = Api(hangs, good)
     async with watching(api) as (_, seen, _relisted):
         await until(lambda: ("ADDED", "late") in seen)
@@ -203,7 +241,7 @@ async def test_a_watch_that_never_had_a_bookmark_may_be_silent(monkeypatch: pyte
         await response.write(line("ADDED", job("late", 20)))
         await asyncio.sleep(30)
 
-    monkeypatch.setattr(watch, "MARKED_SECONDS", 0.3)
+    monkeypatch.setattr(stream, "MARKED_SECONDS", 0.3)
     api = Api(silent)
     async with watching(api) as (_, seen, _relisted):
         await until(lambda: ("ADDED", "late") in seen)
@@ -267,3 +305,95 @@ async def test_kopf_forgets_what_it_listed_when_that_is_deleted(monkeypatch: pyt
     async with watching(Api(deleted)) as (_, seen, _relisted):
         await until(lambda: ("DELETED", "listed") in seen)
         await until(lambda: remembered() == 0)
+
+
+TWO = line("ADDED", job("a", 5)) + line("ADDED", job("b", 7))
+
+
+async def test_a_stream_begins_with_all_there_is_and_nothing_is_listed() -> None:
+    async def whole(response: web.StreamResponse) -> None:
+        await response.write(TWO + complete(30) + line("ADDED", job("late", 31)))
+        await asyncio.sleep(30)
+
+    api, states = Api(whole, whole=tells), list[State]()
+    async with watching(api, told=states.append) as (_, seen, relisted):
+        await until(lambda: ("ADDED", "late") in seen)
+        assert seen == [(None, "a"), (None, "b"), ("ADDED", "late")]
+        assert [(state.uids, state.position) for state in states] == [({"a", "b"}, 30)]
+        assert (api.asked, api.lists, api.since, relisted) == (1, 0, [None], [])
+
+
+async def test_a_state_that_is_cut_off_concludes_nothing_and_is_asked_for_again() -> None:
+    async def cut(response: web.StreamResponse) -> None:
+        await response.write(TWO)
+
+    async def whole(response: web.StreamResponse) -> None:
+        await until(lambda: len(seen) == 2)
+        assert states == []
+        await response.write(TWO + complete(30))
+        await asyncio.sleep(30)
+
+    api, states = Api(cut, whole, whole=tells), list[State]()
+    async with watching(api, told=states.append) as (_, seen, relisted):
+        await until(lambda: bool(states))
+        assert (api.lists, api.since, relisted) == (0, [None, None], [])
+
+
+async def test_a_state_that_is_cut_off_after_a_deletion_is_compared_with_a_list() -> None:
+    """Kopf goes on from the deletion, so that what was told before is not told again."""
+
+    async def cut(response: web.StreamResponse) -> None:
+        await response.write(TWO + line("DELETED", job("a", 20)))
+
+    api, states = Api(cut, good, whole=tells), list[State]()
+    async with watching(api, told=states.append) as (_, seen, relisted):
+        await until(lambda: ("ADDED", "late") in seen)
+        assert (api.since, states) == ([None, "20"], [])
+        assert relisted == [(TRAININGJOB, None)]
+
+
+async def test_a_state_that_stays_away_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(response: web.StreamResponse) -> None:
+        await response.write(TWO)
+        await asyncio.sleep(30)
+
+    async def whole(response: web.StreamResponse) -> None:
+        await response.write(TWO + complete(30))
+        await asyncio.sleep(30)
+
+    monkeypatch.setattr(stream, "MARKED_SECONDS", 0.3)
+    api, states = Api(hangs, whole, whole=tells), list[State]()
+    async with watching(api, told=states.append):
+        await until(lambda: bool(states))
+        await asyncio.sleep(0.5)
+        assert api.since == [None, None], "the bookmark after all there is promises no other"
+
+
+@pytest.mark.parametrize(("period", "since"), [(0.0, [None, None]), (600.0, [None, "30"])])
+async def test_a_watch_that_ends_begins_with_all_there_is_when_that_is_due(
+    period: float, since: list[str | None]
+) -> None:
+    async def ends(response: web.StreamResponse) -> None:
+        await response.write(TWO + complete(30))
+
+    async def goes_on(response: web.StreamResponse) -> None:
+        await response.write(TWO + complete(40) + line("ADDED", job("late", 41)))
+        await asyncio.sleep(30)
+
+    api, states = Api(ends, goes_on, whole=tells), list[State]()
+    async with watching(api, told=states.append, period=period) as (_, seen, relisted):
+        await until(lambda: ("ADDED", "late") in seen)
+        assert (api.since, api.lists, relisted) == (since, 0, [])
+        assert len(states) == since.count(None)
+
+
+@pytest.mark.parametrize("answer", [refuses, ignores])
+async def test_an_api_server_that_does_not_tell_all_there_is_is_asked_once_and_listed(answer: Answer) -> None:
+    async def ends(response: web.StreamResponse) -> None:
+        await response.write(MARK)
+
+    api, states = Api(ends, ends, good, whole=answer), list[State]()
+    async with watching(api, told=states.append, period=0.0) as (_, seen, relisted):
+        await until(lambda: ("ADDED", "late") in seen)
+        assert (api.asked, api.lists, len(relisted), states) == (1, 1, 1, [])
+        assert api.since == ["10", "30", "30"]

@@ -11,7 +11,8 @@ from tests.integration.running import Cluster, alongside
 
 from noria_operator.kube import watch
 from noria_operator.kube.kinds import DEPLOYMENT, ENDPOINTSLICE, JOB, OWN_KINDS, POD, PVC, SERVICE
-from noria_operator.kube.watch import Stream, Watcher
+from noria_operator.kube.stream import Stream
+from noria_operator.kube.watch import Watcher
 
 pytestmark = pytest.mark.extended
 
@@ -27,9 +28,9 @@ async def test_a_watch_of_a_kind_in_which_nothing_happens_is_opened_once(
     silent: list[float] = []
 
     class Counting(watch.Pulse):
-        def opened(self, stream: Stream, *, watch: bool) -> None:
+        def opened(self, stream: Stream, *, watch: bool, whole: bool) -> None:
             opened[stream] += watch
-            super().opened(stream, watch=watch)
+            super().opened(stream, watch=watch, whole=whole)
 
     monkeypatch.setattr(watch, "Pulse", Counting)
     kinds = dict.fromkeys((*OWN_KINDS, POD, DEPLOYMENT, SERVICE, JOB, ENDPOINTSLICE, PVC))
@@ -39,6 +40,7 @@ async def test_a_watch_of_a_kind_in_which_nothing_happens_is_opened_once(
         namespaces=[cluster.namespace],
         seen=lambda *_: None,
         relisted=lambda _: None,
+        told=lambda _: None,
     )
     async with alongside(watcher.run()):
         start = time.monotonic()

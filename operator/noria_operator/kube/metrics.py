@@ -44,7 +44,7 @@ WATCH_AGE = Gauge("noria_watch_age_seconds", "Time since the oldest watch last h
 WATCH_RESTARTS = Counter("noria_watch_restarts", "Times that the event source died and was started again.")
 RESYNC_REPAIRS = Counter(
     "noria_resync_repairs",
-    "Differences that a full list found against the cache: events that were lost.",
+    "Differences between the cache and all there is: events that were lost.",
     ("kind",),
 )
 EMITTED_EVENTS = Counter("noria_events_emitted", "Kubernetes Events written.", ("type", "reason"))

@@ -1,27 +1,31 @@
-"""The cache compared with complete lists: after every (re)listing of a watch, and every ten minutes.
+"""The cache compared with all there is: whenever a watch begins with that, every ten minutes.
 
-Watches lose events: a deletion between two lists is never told, and a proxy may swallow anything. What a list
-shows and the cache does not is taken over like an event, so whatever depends on it is woken. A list that
-fails is tried again and changes nothing; a truncated one is never compared.
+Watches lose events: a deletion between two lists is never told, and a proxy may swallow anything. What is
+there and not in the cache is taken over like an event, so whatever depends on it is woken. Where watches do
+not tell all there is (an API server that does not do it, a state that was cut off), complete lists do. A list
+that fails is tried again and changes nothing; a truncated one is never compared.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from noria_operator.kube import metrics
 from noria_operator.kube.client import Client
 from noria_operator.kube.errors import ApiError
 from noria_operator.kube.kinds import Kind
 from noria_operator.kube.store import Store
-from noria_operator.kube.watch import Stream
+from noria_operator.kube.stream import State, Stream
+from noria_operator.kube.watch import PERIOD
 
 log = logging.getLogger(__name__)
 
-PERIOD = 600.0
 RETRY = 5.0
+PATIENCE = 1.5
+"""Periods after which a stream is listed that has not told its state meanwhile."""
 
 
 class Resync:
@@ -46,6 +50,7 @@ class Resync:
         self._wanted: dict[Stream, None] = {}
         self._wake = asyncio.Event()
         self._complete: set[Stream] = set()
+        self._told: dict[Stream, float] = {}
         self.complete = asyncio.Event()
         """Set once every stream was compared."""
 
@@ -54,8 +59,13 @@ class Resync:
         self._wanted[stream] = None
         self._wake.set()
 
+    def told(self, state: State) -> None:
+        """Compare with what a watch began with, of which all that is there is in the store already."""
+        self._told[state.stream] = asyncio.get_running_loop().time()
+        self._compared(state.stream, state.uids, state.position, news=state.news)
+
     async def run(self) -> None:
-        """Serve requests, and every `period` seconds compare everything; ends only when cancelled."""
+        """Serve requests, and every `period` seconds compare what no watch did; ends only when cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._serve())
             tasks.create_task(self._tick())
@@ -76,19 +86,26 @@ class Resync:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._period)
+            late = asyncio.get_running_loop().time() - PATIENCE * self._period
             for stream in self._streams:
-                self.request(stream)
+                if self._told.get(stream, -math.inf) < late:
+                    self.request(stream)
             self._done()
 
     async def _compare(self, stream: Stream) -> None:
         kind, namespace = stream
-        before = self._store.snapshot(kind, namespace)
         listing = await self._client.listing(kind, namespace, labels=self._selectors[kind])
-        self._store.listed(kind, namespace, listing.position)
-        repaired = self._store.repair(kind, before, listing.items)
+        news = sum(self._store.observe(None, obj) for obj in listing.items)
+        uids = {obj["metadata"]["uid"] for obj in listing.items}
+        self._compared(stream, uids, listing.position, news=news)
+
+    def _compared(self, stream: Stream, uids: Set[str], position: int, *, news: int) -> None:
+        kind, namespace = stream
+        self._store.listed(kind, namespace, position)
+        repaired = news + self._store.prune(kind, namespace, uids, position)
         if stream in self._complete and repaired:
-            metrics.RESYNC_REPAIRS.labels(kind.kind).inc(len(repaired))
-            log.info("Lost events were made up for", extra=_about(stream) | {"objects": len(repaired)})
+            metrics.RESYNC_REPAIRS.labels(kind.kind).inc(repaired)
+            log.info("Lost events were made up for", extra=_about(stream) | {"objects": repaired})
         self._complete.add(stream)
         if self._complete.issuperset(known for known in self._streams if known[0] == kind):
             self._store.mark_synced(kind)

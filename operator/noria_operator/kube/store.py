@@ -10,7 +10,7 @@ resourceVersions are compared as integers: the Kubernetes API promises that for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Literal
 
 from noria_operator.kube import metrics
@@ -31,7 +31,7 @@ TOMBSTONES = 20_000
 
 
 class Store:
-    """The cache. `observe`, `forget` and `repair` write; everything else reads."""
+    """The cache. `observe`, `forget` and `prune` write; everything else reads."""
 
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[str, dict[str, Json]]] = {}
@@ -76,20 +76,18 @@ class Store:
         if known is not None and known["metadata"]["uid"] == uid:
             self.observe("DELETED", known)
 
-    def repair(self, kind: Kind, before: Mapping[str, Json], listed: Iterable[Json]) -> Items:
-        """Compare a complete LIST with the cache and take over what differs; returns the objects that did.
+    def prune(self, kind: Kind, namespace: str | None, uids: Set[str], position: int) -> int:
+        """Take out what is not among `uids`, which are all there is of a kind (in a namespace) at a
+        resourceVersion; returns how many objects that were.
 
-        `before` is `snapshot(kind, namespace)` from before the LIST was sent: only what was known then and is
-        missing from the list was deleted; what came in meanwhile is newer than the list.
+        What is newer than `position` stays: we know it from elsewhere, as the answer to a write.
         """
-        present = {obj["metadata"]["uid"]: obj for obj in listed}
-        news = [obj for obj in present.values() if self.observe(None, obj)]
-        gone = [obj for uid, obj in before.items() if uid not in present]
-        return news + [obj for obj in gone if self.observe("DELETED", obj)]
-
-    def snapshot(self, kind: Kind, namespace: str | None = None) -> dict[str, Json]:
-        """The objects of a kind now, by uid."""
-        return {obj["metadata"]["uid"]: obj for obj in self._all(kind, namespace)}
+        gone = [
+            obj
+            for obj in self._all(kind, namespace)
+            if obj["metadata"]["uid"] not in uids and _version(obj) <= position
+        ]
+        return sum(self.observe("DELETED", obj) for obj in gone)
 
     def get(self, key: Key) -> Json | None:
         """The object, or None. The result belongs to the store: read it, never change it."""

@@ -5,93 +5,52 @@ with an event loop of its own, because at its end it cancels every task of the l
 watcher dies (an ERROR other than 410, a proxy's HTML page in the stream), Kopf ends and is started again
 after a back-off.
 
-Through the HTTP session that Kopf is given we see what it does not tell: when a watch last received anything,
-and when a stream was listed anew, which may have lost deletions: `relisted` then has the cache compared with
-a complete list. Where nothing happens a watch is silent until the API server ends it: bookmarks, which come
-every minute else, repeat no resourceVersion that the watch began with (KEP-956, `cacheWatcher.process`). So
-silence means a dead watch only after that, or once a bookmark came: from then on they come every minute, also
-where nothing happens. (etcd that tells how far it is, as kubeadm's does, makes them come for every kind.) A
-peer that is gone is noticed within a minute by TCP's own probes, which ask the API server nothing. What
-changed is taken from there too, before Kopf wraps it for handlers of kinds that nobody has here, which costs
-more than reading it. Kopf gets the rest: bookmarks, by which it goes on after a cut, and errors; and
-deletions too, since it remembers what it listed until it hears of one. So deletions come twice, and changes
-since the last of these lines after a cut, which the store knows; and what Kopf listed may come after what
-happened since.
+Through the HTTP session that Kopf is given we see what it does not tell (`stream`). What changed is taken
+from there too, before Kopf wraps it for handlers of kinds that nobody has here, which costs more than reading
+it. Kopf gets the rest: bookmarks, by which it goes on after a cut, and errors; and deletions too, since it
+remembers what it listed until it hears of one. So deletions come twice, and changes since the last of these
+lines after a cut, which the store knows; and what Kopf listed may come after what happened since.
+
+Where the API server can, a stream begins with all there is, at the start, after a 410, and whenever a watch
+ends `period` seconds after it last began so: `told` then has the cache compared with that, which costs no
+request. Elsewhere Kopf lists, which may lose deletions until its watch is open: `relisted` has the cache
+compared with a list of our own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import random
-import socket
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import aiohttp
 import kopf
 
 from noria_operator.kube import metrics
-from noria_operator.kube.kinds import Json, Kind, kind_at
+from noria_operator.kube.kinds import Json, Kind
 from noria_operator.kube.login import Endpoint
+from noria_operator.kube.session import tells_all, watching_session
 from noria_operator.kube.store import EventType
+from noria_operator.kube.stream import Pulse, State, Stream
 
 log = logging.getLogger(__name__)
 
-Stream = tuple[Kind, str | None]
-"""One watch: a kind, in one namespace or (None) in all."""
-
+PERIOD = 600.0
+"""Seconds between two comparisons of the cache with all there is: every second end of a watch."""
 WATCH_SECONDS = 300
 """The API server ends a watch after this, whether or not it said anything."""
 SILENT_SECONDS = 330.0
 """A watch that lasts longer without a word is dead, though its connection is not."""
-MARKED_SECONDS = 150.0
-"""One that had a bookmark gets them every minute until it ends: two that did not come mean that the API
-server hangs."""
-PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-"""Seconds of silence before the first probe and between probes, and how many may stay without an answer."""
 STOP_SECONDS = 5.0
 FIRST_RESTART = 1.0
 LONGEST_RESTART = 60.0
-CHANGES = frozenset({"ADDED", "MODIFIED"})
-DELETED = "DELETED"
-BOOKMARK = b'"BOOKMARK"'
 BURST = 500
 """Events handled before the rest of the operator gets its turn."""
-
-
-class Pulse:
-    """When each watch last received anything. Written from Kopf's thread, read from ours."""
-
-    def __init__(self, streams: Sequence[Stream], relisted: Callable[[Stream], None]) -> None:
-        now = time.monotonic()
-        self._heard = dict.fromkeys(streams, now)
-        self._listing: set[Stream] = set()
-        self._relisted = relisted
-
-    def age(self) -> float:
-        """Seconds since the watch that is silent for longest received anything."""
-        return time.monotonic() - min(self._heard.values(), default=time.monotonic())
-
-    def opened(self, stream: Stream, *, watch: bool) -> None:
-        """A response began: a page of a list, or a watch."""
-        if not watch:
-            self._listing.add(stream)
-            return
-        self.beat(stream)
-        if stream in self._listing:
-            self._listing.discard(stream)
-            self._relisted(stream)
-
-    def beat(self, stream: Stream) -> None:
-        """Bytes arrived on a watch."""
-        if stream in self._heard:
-            self._heard[stream] = time.monotonic()
 
 
 class Watcher:
@@ -105,13 +64,17 @@ class Watcher:
         namespaces: Sequence[str] = (),
         seen: Callable[[EventType, Json], object],
         relisted: Callable[[Stream], object],
+        told: Callable[[State], object],
+        period: float = PERIOD,
     ) -> None:
         self._endpoint = endpoint
         self._selectors = dict(selectors)
         self._namespaces = tuple(namespaces)
         self._seen = seen
         self._relisted = relisted
-        self._backlog: deque[tuple[EventType, Json]] = deque()
+        self._told = told
+        self._period = period
+        self._backlog: deque[tuple[EventType, Json, State | None] | State] = deque()
         self._pulse = self._new_pulse()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -165,9 +128,10 @@ class Watcher:
 
     async def _kopf(self, stop: threading.Event) -> None:
         try:
+            whole = await tells_all(self._endpoint, self.streams[0])
             await kopf.operator(
                 registry=self._registry(),
-                settings=self._settings(),
+                settings=self._settings(whole=whole),
                 standalone=True,
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
@@ -186,19 +150,19 @@ class Watcher:
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
             return kopf.AiohttpSession(
-                aiohttp_session=watching_session(self._endpoint, self._pulse, self._changed),
+                aiohttp_session=watching_session(self._endpoint, self._pulse, self),
                 server=self._endpoint.server,
                 default_namespace=self._endpoint.namespace,
             )
 
         async def seen(event: Mapping[str, Any], **_: Any) -> None:
-            self._deliver(event["type"], event["object"])
+            self.changed(event["type"], event["object"], None)
 
         for kind in self._selectors:
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id="seen")(seen)
         return registry
 
-    def _settings(self) -> kopf.OperatorSettings:
+    def _settings(self, *, whole: bool) -> kopf.OperatorSettings:
         settings = kopf.OperatorSettings()
         settings.scanning.disabled = True  # no rights to list CRDs and namespaces are needed
         settings.posting.enabled = False  # our Events are our own
@@ -208,6 +172,7 @@ class Watcher:
         # Kopf hears nothing of changes, and where there are none it may get no bookmark either.
         settings.watching.inactivity_timeout = SILENT_SECONDS
         settings.watching.chunk_size = 500
+        settings.watching.initial_streaming = whole
         settings.networking.request_timeout = 30
         settings.networking.error_backoffs = _Jittered()
         settings.networking.enforce_retry_after = True
@@ -223,26 +188,23 @@ class Watcher:
         return settings
 
     def _new_pulse(self) -> Pulse:
-        return Pulse(self.streams, self._on_relisted)
+        return Pulse(self.streams, self._on_relisted, period=self._period)
 
     def _on_relisted(self, stream: Stream) -> None:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._relisted, stream)
 
-    def _changed(self, line: bytes) -> bool:
-        """Hand over what a line of a watch tells of an object; False when Kopf has to know it."""
-        try:
-            event = json.loads(line)
-        except ValueError:
-            return False
-        type = event.get("type") if isinstance(event, dict) else None
-        if type in CHANGES or type == DELETED:
-            self._deliver(type, event["object"])
-        return type in CHANGES
+    def changed(self, type: EventType, obj: Json, state: State | None) -> None:
+        """From Kopf's thread into our loop."""
+        self._deliver((type, obj, state))
 
-    def _deliver(self, type: EventType, obj: Json) -> None:
-        """From Kopf's thread into our loop; one wake-up for a whole burst of events."""
-        self._backlog.append((type, obj))
+    def told(self, state: State) -> None:
+        """From Kopf's thread into our loop, after all that it tells of."""
+        self._deliver(state)
+
+    def _deliver(self, item: tuple[EventType, Json, State | None] | State) -> None:
+        """One wake-up for a whole burst of events."""
+        self._backlog.append(item)
         if len(self._backlog) == 1 and self._loop is not None:
             self._loop.call_soon_threadsafe(self._drain)
 
@@ -251,14 +213,23 @@ class Watcher:
         for _ in range(BURST):
             if not self._backlog:
                 return
-            type, obj = self._backlog.popleft()
-            try:
-                self._seen(type, obj)
-            except Exception:
-                log.exception(
-                    "An event was not understood", extra={"object": obj.get("metadata", {}).get("name")}
-                )
+            self._handle(self._backlog.popleft())
         asyncio.get_running_loop().call_soon(self._drain)  # others may run in between
+
+    def _handle(self, item: tuple[EventType, Json, State | None] | State) -> None:
+        if isinstance(item, State):
+            self._told(item)
+            return
+        type, obj, state = item
+        try:
+            news = self._seen(type, obj)
+        except Exception:
+            log.exception(
+                "An event was not understood", extra={"object": obj.get("metadata", {}).get("name")}
+            )
+        else:
+            if state is not None and news:
+                state.news += 1
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -281,93 +252,6 @@ class _Jittered:
         return (delay * random.uniform(0.8, 1.2) for delay in (0.5, 1, 2, 5, 10))
 
 
-def probed(address: tuple[Any, ...]) -> socket.socket:
-    """A socket whose connection ends by itself when the other side is gone without a word (a node that lost
-    power, a load balancer that forgot it), as client-go's do by pings of HTTP/2.
-    """
-    made = socket.socket(*address[:3])
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in PROBES.items():
-        made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return made
-
-
-def watching_session(
-    endpoint: Endpoint, pulse: Pulse, changed: Callable[[bytes], bool]
-) -> aiohttp.ClientSession:
-    """An HTTP session that signs each request anew and reports on lists and watches; lines of a watch that
-    `changed` takes reach nobody else.
-    """
-
-    async def authenticate(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        request.headers.update(endpoint.headers())
-        response = await handler(request)
-        if response.status == 401:
-            endpoint.token.expire()
-        return response
-
-    class Response(aiohttp.ClientResponse):
-        async def start(self, connection: Any) -> aiohttp.ClientResponse:
-            response = await super().start(connection)
-            kind = kind_at(self.url.path)
-            if kind is not None and self.status == 200:
-                stream = (kind, _namespace(self.url.path))
-                watch = self.url.query.get("watch") == "true"
-                pulse.opened(stream, watch=watch)
-                if watch:
-                    heard: Any = _Heard(self.content, lambda: pulse.beat(stream), changed)
-                    self.content = heard
-            return response
-
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=endpoint.tls, socket_factory=probed),
-        response_class=Response,
-        middlewares=(authenticate,),
-        headers={"User-Agent": "noria-operator"},
-    )
-
-
-class _Heard:
-    """The content of a watch that tells when bytes arrive, and keeps the lines that `taken` takes to itself.
-    Only what reads in chunks is listened to; each chunk that it gives holds whole lines. Raises TimeoutError
-    where bookmarks stay away.
-    """
-
-    def __init__(
-        self, content: aiohttp.StreamReader, beat: Callable[[], None], taken: Callable[[bytes], bool]
-    ) -> None:
-        self._content = content
-        self._beat = beat
-        self._taken = taken
-
-    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        begun, marked, chunks = b"", False, aiter(self._content.iter_chunked(size))
-        while True:
-            try:
-                async with asyncio.timeout(MARKED_SECONDS if marked else None):
-                    chunk = await anext(chunks)
-            except StopAsyncIteration:
-                break
-            self._beat()
-            *lines, begun = (begun + chunk).split(b"\n")
-            for line in lines:
-                if not self._taken(line):
-                    marked = marked or BOOKMARK in line[: len(BOOKMARK) * 3]
-                    yield line + b"\n"
-        if begun:
-            yield begun
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._content, name)
-
-
 def _settle(ended: asyncio.Future[BaseException | None], error: BaseException | None) -> None:
     if not ended.done():
         ended.set_result(error)
-
-
-def _namespace(path: str) -> str | None:
-    parts = path.strip("/").split("/")
-    return parts[parts.index("namespaces") + 1] if "namespaces" in parts[:-1] else None

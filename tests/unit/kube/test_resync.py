@@ -9,7 +9,7 @@ from noria_operator.kube.kinds import DEPLOYMENT, POD, Json, Kind
 from noria_operator.kube.requests import Request
 from noria_operator.kube.resync import Resync
 from noria_operator.kube.store import Store
-from noria_operator.kube.watch import Stream
+from noria_operator.kube.stream import State, Stream
 
 SELECTORS: dict[Kind, str | None] = {DEPLOYMENT: "app.kubernetes.io/managed-by=noria", POD: None}
 STREAMS: list[Stream] = [(DEPLOYMENT, "a"), (DEPLOYMENT, "b"), (POD, "a"), (POD, "b")]
@@ -96,4 +96,36 @@ async def test_a_list_that_fails_deletes_nothing_and_is_repeated() -> None:
     lists.down = False
     await asyncio.sleep(30)
     assert store.list(DEPLOYMENT) == []
+    task.cancel()
+
+
+async def test_a_state_takes_out_what_it_does_not_show_and_spares_what_is_newer() -> None:
+    """Also what another namespace has, which it does not tell of."""
+    store = Store()
+    made, client = resync(Lists(), store, [])
+    for name, version, space in (("kept", 5, "a"), ("gone", 6, "a"), ("newer", 31, "a"), ("other", 7, "b")):
+        one = obj(name, uid=name, version=version)
+        one["metadata"]["namespace"] = space
+        store.observe("ADDED", one)
+    made.told(State((DEPLOYMENT, "a"), {"kept"}, 30))
+    assert [one["metadata"]["name"] for one in store.list(DEPLOYMENT)] == ["kept", "newer", "other"]
+    assert client.sent == []
+    assert not store.synced(DEPLOYMENT), "of the other namespace nothing is known"
+    made.told(State((DEPLOYMENT, "b"), {"other"}, 32))
+    assert store.synced(DEPLOYMENT)
+    assert store.position(DEPLOYMENT) == 30
+
+
+async def test_what_watches_tell_is_not_listed_until_they_stop() -> None:
+    rounds: list[float] = []
+    made, client = resync(Lists(), Store(), rounds)
+    task = asyncio.create_task(made.run())
+    for _ in range(4):
+        for stream in STREAMS:
+            made.told(State(stream, set(), 30))
+        await asyncio.sleep(600.1)
+    assert client.sent == []
+    await asyncio.sleep(600)
+    assert len(client.sent) == len(STREAMS)
+    assert len(rounds) == 5
     task.cancel()

@@ -97,15 +97,13 @@ def test_objects_are_found_by_owner_label_and_namespace() -> None:
     assert _names(store.owned(DEPLOYMENT, "ns", "o1")) == ["a"]
 
 
-def test_a_complete_list_repairs_what_events_left_out() -> None:
+def test_what_all_there_is_does_not_show_was_deleted_unless_it_is_newer() -> None:
     store = Store()
-    for name in ("kept", "changed", "gone"):
-        store.observe("ADDED", obj(name, version=1))
-    before = store.snapshot(DEPLOYMENT)
-    store.observe("ADDED", obj("since", version=20))
-    listed = [obj("kept", version=1), obj("changed", version=7), obj("new", version=8)]
-    assert sorted(_names(store.repair(DEPLOYMENT, before, listed))) == ["changed", "gone", "new"]
-    assert _names(store.list(DEPLOYMENT)) == ["changed", "kept", "new", "since"]
+    for name, version in (("kept", 1), ("gone", 10), ("newer", 11)):
+        store.observe("ADDED", obj(name, uid=name, version=version))
+    assert store.prune(DEPLOYMENT, None, {"kept"}, 10) == 1
+    assert _names(store.list(DEPLOYMENT)) == ["kept", "newer"]
+    assert not store.observe("MODIFIED", obj("gone", uid="gone", version=10)), "it does not come back"
 
 
 def test_subscribers_hear_of_news_only() -> None:

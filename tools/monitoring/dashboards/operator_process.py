@@ -121,7 +121,7 @@ def build() -> Dashboard:
         ),
         lines(
             "Repairs",
-            "Watches that were started again, and events that a full list found missing; both are rare.",
+            "Watches that were started again, and events that were found to be lost; both are rare.",
             ("sum(noria_watch_restarts_total)", "watches"),
             ("sum(noria_resync_repairs_total) or vector(0)", "events"),
             width=12,
