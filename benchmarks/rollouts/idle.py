@@ -2,8 +2,8 @@
 
 They have no approved version, so nothing is served and nothing moves; each has its address, its status, and a
 place in the router of its namespace. Comes in: numbers, each larger than the one before. Goes out: `Idle`
-figures, over a whole life of the watches: all are renewed at the same time, so that half a minute shows
-none of these requests or ten times as many. Needs root, for a network of its own.
+figures, from one comparison of the cache with all there is to the next, in which each watch is renewed
+twice. Needs root, for a network of its own.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ import json
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from tools.cluster.components import audit_log
+
 from benchmarks.harness import eventually, in_parallel
 from benchmarks.objects import Json, model_deployment
-from benchmarks.rollouts.contender import Contender, Key, Meter
+from benchmarks.rollouts.contender import Contender, Key, Meter, say
 from benchmarks.rollouts.ground import enter_network, ground
 from benchmarks.rollouts.noria import noria
 from benchmarks.rollouts.watching import Watched, watching
 from noria_operator.kube import kinds
-from noria_operator.kube.watch import WATCH_SECONDS
+from noria_operator.kube.watch import PERIOD
 
 PER_NAMESPACE = 1000
 SETTLE_SECONDS = 1800.0
@@ -33,12 +36,16 @@ REST_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Idle:
-    """Memory in MiB, requests a minute, CPU in percent of a core."""
+    """Memory in MiB, requests a minute, CPU in percent of a core. `by_verb` is all that was asked for in
+    `seconds`; the lease is written every two.
+    """
 
     deployments: int
     memory: float
     requests: float
     cpu: float
+    seconds: float
+    by_verb: dict[str, int]
 
 
 async def measure(counts: list[int]) -> list[Idle]:
@@ -85,11 +92,32 @@ def _is_told(obj: Json) -> bool:
 
 async def _rest(running: Contender, count: int) -> Idle:
     await asyncio.sleep(REST_SECONDS)
-    before = Meter.of(running)
-    await asyncio.sleep(WATCH_SECONDS)
-    used = Meter.of(running).since(before)
+    say(f"{count} at rest")
+    log = audit_log(running.ground.folder / "cluster")
+    before, read = Meter.of(running), reads(log)
+    await asyncio.sleep(PERIOD)
+    used, verbs = Meter.of(running).since(before), reads(log) - read
+    verbs["write"] = round(used.requests) - verbs.total()
     memory = running.process.memory_info().rss / 2**20
-    return Idle(count, memory, used.requests / WATCH_SECONDS * 60, used.cpu / WATCH_SECONDS * 100)
+    return Idle(
+        count,
+        memory,
+        used.requests / PERIOD * 60,
+        used.cpu / PERIOD * 100,
+        PERIOD,
+        dict(sorted(verbs.items())),
+    )
+
+
+def reads(log: Path) -> Counter[str]:
+    """What the operator has asked for, by verb; the API server writes that down when a watch begins, and when
+    anything else is over. All of it must fit into one file of the log.
+    """
+    events = map(json.loads, log.read_text().rpartition("\n")[0].splitlines())
+    done = {"watch": "ResponseStarted"}
+    return Counter(
+        event["verb"] for event in events if event["stage"] == done.get(event["verb"], "ResponseComplete")
+    )
 
 
 if __name__ == "__main__":
