@@ -339,16 +339,19 @@ async def test_a_state_that_is_cut_off_concludes_nothing_and_is_asked_for_again(
         assert (api.lists, api.since, relisted) == (0, [None, None], [])
 
 
-async def test_a_state_that_is_cut_off_after_a_deletion_is_compared_with_a_list() -> None:
-    """Kopf goes on from the deletion, so that what was told before is not told again."""
+@pytest.mark.parametrize(("last", "since"), [(line("DELETED", job("a", 20)), "20"), (MARK, "30")])
+async def test_a_state_that_is_cut_off_where_kopf_can_go_on_is_compared_with_a_list(
+    last: bytes, since: str
+) -> None:
+    """What was told before is not told again; a bookmark that does not say so completes nothing."""
 
     async def cut(response: web.StreamResponse) -> None:
-        await response.write(TWO + line("DELETED", job("a", 20)))
+        await response.write(TWO + last)
 
     api, states = Api(cut, good, whole=tells), list[State]()
     async with watching(api, told=states.append) as (_, seen, relisted):
         await until(lambda: ("ADDED", "late") in seen)
-        assert (api.since, states) == ([None, "20"], [])
+        assert (api.since, states) == ([None, since], [])
         assert relisted == [(TRAININGJOB, None)]
 
 
