@@ -272,7 +272,7 @@ async def _kinds_exist(client: Client, config: Config) -> None:
     while True:
         try:
             for kind in wanted:
-                await client.list(kind, namespaces[0] if namespaces else None)
+                await client.served(kind, namespaces[0] if namespaces else None)
         except ApiError as error:
             if not waited:
                 log.warning(

@@ -108,6 +108,10 @@ class Client:
                 continue  # the list took longer than the server keeps its snapshot
         raise Unavailable(0, "Expired", f"the list of {kind.plural} expired three times while being read")
 
+    async def served(self, kind: Kind, namespace: str | None = None) -> None:
+        """Raise `NotFound` where the API server does not know the kind."""
+        await self._call(requests.list_page(kind, namespace, limit=1))
+
     async def create(self, kind: Kind, namespace: str, body: Json) -> Json:
         return await self._call(requests.create(kind, namespace, body))
 

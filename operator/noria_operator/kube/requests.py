@@ -46,8 +46,15 @@ def get(kind: Kind, namespace: str, name: str) -> Request:
     return Request("get", "GET", kind, kind.path(namespace, name))
 
 
-def list_page(kind: Kind, namespace: str | None, labels: Labels | None, token: str | None) -> Request:
-    params = {"limit": str(PAGE)}
+def list_page(
+    kind: Kind,
+    namespace: str | None,
+    labels: Labels | None = None,
+    token: str | None = None,
+    *,
+    limit: int = PAGE,
+) -> Request:
+    params = {"limit": str(limit)}
     if labels:
         params["labelSelector"] = selector(labels)
     if token:

@@ -129,6 +129,15 @@ async def test_a_list_is_read_to_its_last_page() -> None:
     assert second["continue"] == "t1"
 
 
+async def test_whether_a_kind_is_served_is_asked_without_reading_all_of_it() -> None:
+    client = Scripted(lambda request: Answer(200, {"items": [], "metadata": {"continue": "more"}}))
+    await client.served(DEPLOYMENT)
+    assert [request.params for _, request in client.sent] == [{"limit": "1"}]
+    client.respond = lambda request: refusal(404)
+    with pytest.raises(errors.NotFound):
+        await client.served(DEPLOYMENT)
+
+
 async def test_a_list_that_expires_starts_again_and_is_never_cut_short() -> None:
     client = in_turn(page("a", token="t1"), refusal(410, "Expired"), page("a"))
     assert len(await client.list(DEPLOYMENT)) == 1
