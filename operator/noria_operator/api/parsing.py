@@ -17,6 +17,7 @@ from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.trainingjob import TrainingJob
+from noria_operator.recent import Recent
 
 KINDS: Final[dict[str, type[BaseModel]]] = {
     names.TRAINING_JOB: TrainingJob,
@@ -70,19 +71,17 @@ class Remembered(Generic[Model]):
     """
 
     def __init__(self, model: type[Model], *, most: int = MOST_REMEMBERED) -> None:
-        self._model, self._most = model, most
-        self._known: dict[str, tuple[str, Model]] = {}
+        self._model = model
+        self._known: Recent[str, tuple[str, Model]] = Recent(most)
 
     def __call__(self, obj: Mapping[str, Any]) -> Model:
         """As `parse_as`. Raises InvalidSpec."""
         uid, version = obj["metadata"].get("uid", ""), obj["metadata"].get("resourceVersion", "")
-        known = self._known.pop(uid, None)
+        known = self._known.used(uid)
         if known is None or known[0] != version:
             known = version, parse_as(self._model, obj)
-        if uid and version:
-            self._known[uid] = known
-            if len(self._known) > self._most:
-                del self._known[next(iter(self._known))]
+            if uid and version:
+                self._known[uid] = known
         return known[1]
 
 

@@ -26,7 +26,6 @@ from noria_operator.domain.metric_sources import Source, sources_of
 from noria_operator.domain.notification_targets import Target, targets_of
 from noria_operator.domain.query_templates import Template, templates_of
 from noria_operator.evidence.gateway import GatewayReader
-from noria_operator.evidence.recent import Recent
 from noria_operator.evidence.stillness import Stillness
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
@@ -34,6 +33,7 @@ from noria_operator.kube.clock import Clock
 from noria_operator.kube.events import Events
 from noria_operator.kube.kinds import Json, Key, Kind
 from noria_operator.kube.store import Store
+from noria_operator.recent import Recent
 from noria_operator.tasks import Turns
 from noria_serving import contract
 

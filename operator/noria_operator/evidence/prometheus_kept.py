@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from noria_operator.evidence.recent import Recent
+from noria_operator.recent import Recent
 
 Place = tuple[str, str]
 Question = tuple[str, float]

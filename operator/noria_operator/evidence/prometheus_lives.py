@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from noria_operator.domain import promql_counts as promql
 from noria_operator.domain.promql_samples import SAMPLES_AT_ONCE, Life, by_pod, joined, lives, packed
-from noria_operator.evidence.recent import Recent
+from noria_operator.recent import Recent
 
 Place = tuple[str, str]
 Ask = Callable[[str, float, str], Awaitable[Any]]

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from noria_operator.domain.promql_samples import WrongCounts
 from noria_operator.domain.training_times import moment
-from noria_operator.evidence.recent import Recent
 from noria_operator.evidence.server import counts_ready
+from noria_operator.recent import Recent
 
 Json = dict[str, Any]
 Place = tuple[str, str]

@@ -19,8 +19,8 @@ from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import Fetcher, address
-from noria_operator.evidence.recent import Recent
 from noria_operator.evidence.router_stats import ACTIVE, COUNTED, TIME, counted, pattern, timed, waiting
+from noria_operator.recent import Recent
 from noria_operator.tasks import Turns
 
 Json = dict[str, Any]

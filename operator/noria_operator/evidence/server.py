@@ -23,9 +23,9 @@ from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
 from noria_operator.evidence.background import Background, Look
 from noria_operator.evidence.fetch import Fetcher, address
-from noria_operator.evidence.recent import Recent
 from noria_operator.evidence.totals import Totals
 from noria_operator.evidence.windows import Document, Window
+from noria_operator.recent import Recent
 from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT, REFERENCE_PATH
 
 Json = dict[str, Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from noria_operator.evidence.recent import Recent
+from noria_operator.recent import Recent
 
 CALM = timedelta(seconds=2)
 """Without a new request for so long, nobody sends any. Who sends fewer than one in that time loses one at

@@ -19,6 +19,7 @@ from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock, rfc3339
 from noria_operator.kube.errors import AlreadyExists, ApiError, NamespaceTerminating
 from noria_operator.kube.kinds import EVENT, Json
+from noria_operator.recent import Recent
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ Mark = tuple[str, str, str]
 
 WINDOW = timedelta(minutes=10)
 MEMORY = 10_000
-"""Distinct Events remembered; the oldest are dropped first."""
+"""Distinct Events remembered; what did not happen for longest goes first."""
 MESSAGE_LIMIT = 1024
 """Longest message that the API server takes."""
 
@@ -46,7 +47,7 @@ class Events:
         self._client = client
         self._clock = clock
         self._instance = instance or os.environ.get("HOSTNAME", "noria")
-        self._seen: dict[Mark, _Seen] = {}
+        self._seen: Recent[Mark, _Seen] = Recent(MEMORY)
 
     async def emit(self, obj: Json, type: EventType, reason: str, message: str) -> None:
         """Tell that something happened to `obj`; `reason` is a CamelCase word, `message` a sentence."""
@@ -57,7 +58,7 @@ class Events:
             self._seen[mark] = _Seen(seen.first, seen.count + 1)
             return
         missed = seen.count if seen is not None else 0
-        self._remember(mark, _Seen(now, 0))
+        self._seen[mark] = _Seen(now, 0)
         body = self._body(obj, mark, now, count=missed + 1) | {
             "type": type,
             "reason": reason,
@@ -70,12 +71,6 @@ class Events:
             pass  # written in this window, before a restart; or Events go like everything else here
         except ApiError as error:
             log.warning("An Event was not written", extra={"reason": reason, "error": str(error)})
-
-    def _remember(self, mark: Mark, seen: _Seen) -> None:
-        self._seen.pop(mark, None)
-        self._seen[mark] = seen
-        if len(self._seen) > MEMORY:
-            del self._seen[next(iter(self._seen))]
 
     def _body(self, obj: Json, mark: Mark, now: datetime, count: int) -> Json:
         meta = obj["metadata"]

@@ -18,6 +18,7 @@ from noria_operator.kube.index import FIELDS, LABELS, OWNER, Index, Names, field
 from noria_operator.kube.kinds import Json, Key, Kind, key_of
 from noria_operator.kube.lean import is_silent, lean
 from noria_operator.kube.requests import Labels
+from noria_operator.recent import Recent
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"] | None
 """As in watch events; None stands for "was there when we listed"."""
@@ -38,7 +39,7 @@ class Store:
         self._order: dict[tuple[Kind, str], Names] = {}
         self._index = Index()
         self._uids: dict[str, Key] = {}
-        self._deleted: dict[str, int] = {}
+        self._deleted: Recent[str, int] = Recent(TOMBSTONES)
         self._synced: set[Kind] = set()
         self._positions: dict[tuple[Kind, str | None], int] = {}
         self._subscribers: list[Subscriber] = []
@@ -191,9 +192,7 @@ class Store:
             metrics.STORE_OBJECTS.labels(key.kind.kind).dec()
 
     def _bury(self, uid: str, version: int) -> None:
-        self._deleted[uid] = max(version, self._deleted.pop(uid, version))
-        if len(self._deleted) > TOMBSTONES:
-            del self._deleted[next(iter(self._deleted))]
+        self._deleted[uid] = max(version, self._deleted.get(uid, version))
 
 
 def _version(obj: Json) -> int:

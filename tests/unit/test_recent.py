@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from noria_operator.evidence.recent import Recent
+from noria_operator.recent import Recent
 
 
 def test_what_was_neither_written_nor_used_for_longest_goes_first() -> None:
