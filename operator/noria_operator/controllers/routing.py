@@ -24,8 +24,8 @@ from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.verdict import Counts
-from noria_operator.kube.apply import controller_uid
 from noria_operator.kube.kinds import SERVICE, Key
+from noria_operator.kube.ownership import controller_uid
 
 Json = dict[str, Any]
 Counters = Mapping[str, Mapping[str, Counts]]

@@ -20,9 +20,9 @@ from noria_operator.domain.revisions import record, recorded, restart_of, restar
 from noria_operator.domain.rollout_plan import Child, Plan
 from noria_operator.domain.rollout_state import Revision
 from noria_operator.domain.serving import Serving, pod_template, recorded_grpc_port
-from noria_operator.kube.apply import controller_uid
 from noria_operator.kube.errors import Terminal
 from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, SECRET, SERVICE, Key
+from noria_operator.kube.ownership import controller_uid
 from noria_operator.routers.source import by_envoy
 
 Json = dict[str, Any]

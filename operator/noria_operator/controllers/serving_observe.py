@@ -28,8 +28,8 @@ from noria_operator.domain.rollout_policy_wire import policy_of
 from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
 from noria_operator.domain.rollout_wire import state_of
-from noria_operator.kube.apply import controller_uid
 from noria_operator.kube.kinds import CONTROLLERREVISION, MODELVERSION, Key
+from noria_operator.kube.ownership import controller_uid
 
 Json = dict[str, Any]
 

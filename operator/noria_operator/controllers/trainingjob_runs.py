@@ -14,9 +14,9 @@ from noria_operator.controllers.context import Context
 from noria_operator.domain.job_shape import Images
 from noria_operator.domain.training_problems import claims_of
 from noria_operator.domain.training_runs import Run, ended
-from noria_operator.kube.apply import controller_uid
 from noria_operator.kube.errors import NameConflict
 from noria_operator.kube.kinds import JOB, POD, PVC, Key
+from noria_operator.kube.ownership import controller_uid
 
 Json = dict[str, Any]
 

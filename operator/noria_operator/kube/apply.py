@@ -16,11 +16,11 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from noria_operator.api import names
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
 from noria_operator.kube.errors import AlreadyExists, Conflict, NameConflict, NotFound
 from noria_operator.kube.kinds import SECRET, Json, Key, Kind, key_of
+from noria_operator.kube.ownership import is_ours, managed, owned
 from noria_operator.kube.requests import Propagation
 from noria_operator.kube.store import Store
 
@@ -120,9 +120,9 @@ class Writer:
             else:
                 self._store.observe("ADDED", answer)
                 return answer
-        if not (same(existing) if same else _is_ours(existing, owner, body)):
+        if not (same(existing) if same else is_ours(existing, owner, body)):
             raise NameConflict(kind, key.name)
-        return existing if known or _managed(existing) else await self._labelled(kind, body)
+        return existing if known or managed(existing) else await self._labelled(kind, body)
 
     async def delete(self, kind: Kind, obj: Json, *, propagation: Propagation = "Background") -> None:
         """Delete exactly this object (by uid); nothing happens when it is already on its way out."""
@@ -193,7 +193,7 @@ class Writer:
             found = await self._client.get(key.kind, key.namespace, key.name)
         except NotFound:
             return None
-        if _managed(found):
+        if managed(found):
             self._store.observe("MODIFIED", found)
         return found
 
@@ -205,44 +205,8 @@ class Writer:
         return answer
 
     def _check(self, kind: Kind, observed: Json, owner: Json | None) -> None:
-        if not _is_ours(observed, owner, None):
+        if not is_ours(observed, owner, None):
             raise NameConflict(kind, observed["metadata"]["name"])
-
-
-def owned(desired: Json, owner: Json | None) -> Json:
-    """`desired` with the managed-by label and, when there is an owner, its reference and labels."""
-    meta = desired["metadata"]
-    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, **meta.get("labels", {})}
-    extra: Json = {"labels": labels}
-    if owner is not None:
-        mine = owner["metadata"]
-        extra["namespace"] = mine["namespace"]
-        extra["labels"] = {
-            names.OWNER_KIND_LABEL: owner["kind"],
-            names.OWNER_NAME_LABEL: names.fit(mine["name"]),
-            names.OWNER_UID_LABEL: mine["uid"],
-            **labels,
-        }
-        extra["ownerReferences"] = meta.get("ownerReferences") or [controller_reference(owner)]
-    return {**desired, "metadata": {**meta, **extra}}
-
-
-def controller_reference(owner: Json) -> Json:
-    """The ownerReference that makes the garbage collector remove a child with its owner."""
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
-def controller_uid(obj: Json) -> str | None:
-    """The uid of the one owner that controls the object, or None."""
-    references = obj["metadata"].get("ownerReferences", ())
-    return next((reference["uid"] for reference in references if reference.get("controller")), None)
 
 
 def pruned(value: Any) -> Any:
@@ -265,18 +229,6 @@ def kept(observed: Any, wanted: Any) -> Any:
     if isinstance(wanted, list | tuple) and isinstance(observed, list) and len(observed) == len(wanted):
         return [kept(*each) for each in zip(observed, wanted, strict=True)]
     return observed
-
-
-def _is_ours(observed: Json, owner: Json | None, desired: Json | None) -> bool:
-    if owner is not None:
-        return controller_uid(observed) == str(owner["metadata"]["uid"])
-    labels = observed["metadata"].get("labels", {})
-    wanted = (desired or {}).get("metadata", {}).get("labels", {}).get(names.OWNER_UID_LABEL)
-    return _managed(observed) and (wanted is None or labels.get(names.OWNER_UID_LABEL) == wanted)
-
-
-def _managed(obj: Json) -> bool:
-    return bool(obj["metadata"].get("labels", {}).get(names.MANAGED_BY_LABEL) == names.MANAGED_BY)
 
 
 def _key(kind: Kind, body: Json) -> Key:

@@ -5,10 +5,11 @@ import copy
 import pytest
 from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 
-from noria_operator.kube.apply import Writer, controller_uid, kept, owned
+from noria_operator.kube.apply import Writer, kept
 from noria_operator.kube.client import Answer
 from noria_operator.kube.errors import Conflict, NameConflict, NotFound
 from noria_operator.kube.kinds import DEPLOYMENT, JOB, MODELDEPLOYMENT, MODELVERSION, SECRET, Json
+from noria_operator.kube.ownership import controller_uid, owned
 from noria_operator.kube.requests import Request
 from noria_operator.kube.store import Store
 
