@@ -1,6 +1,7 @@
 """A ModelDeployment on a real API server: made and read by a test, which plays the kubelet and the routers.
 
-Routers act at once on what status says, and count what the test lets them count.
+Routers act at once on what status says, or on a first version's pods before it says anything, and count what
+the test lets them count.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.backends import by_arm
 from tests.integration.kubelet import add_node, make_ready
 from tests.integration.running import Cluster, alongside, eventually
 
@@ -20,6 +22,7 @@ from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.errors import ApiError
 from noria_operator.kube.kinds import MODELDEPLOYMENT, MODELVERSION, NODE, POD, Json
+from noria_operator.routers.first import first_share
 
 NAME = "flights"
 DIGEST = "sha256:" + "a" * 64
@@ -28,7 +31,7 @@ _IPS = itertools.count(1)
 
 @dataclass
 class Routers:
-    """Routers that act at once on what status says."""
+    """Routers that act at once on what status says, or on pods before it says anything."""
 
     cluster: Cluster
     counted: dict[str, Counts] = field(default_factory=dict)
@@ -38,6 +41,9 @@ class Routers:
 
     async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[InForce]:
         found = await self.cluster.client.get(MODELDEPLOYMENT, namespace, deployment)
+        first = first_share(found, by_arm(await self.cluster.client.list(POD, namespace)))
+        if first:
+            return [InForce(1, {first["name"]: 100}) for _ in pods]
         weights = {one["name"]: one["weight"] for one in found["status"].get("traffic", [])}
         return [InForce(found["status"].get("trafficVersion", 0), weights) for _ in pods]
 

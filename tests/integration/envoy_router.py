@@ -90,8 +90,12 @@ class Cluster:
         traffic = [{**one, **(reach or {})} if one["name"] == challenger else one for one in traffic]
         candidate = {"candidate": {"name": challenger}} if challenger else {}
         told = [{"type": type_, "reason": reason} for type_, reason in (conditions or {}).items()]
-        status = {"traffic": traffic, "conditions": told, **candidate}
+        self.tell(name, {"traffic": traffic, "conditions": told, **candidate}, **spec)
+
+    def tell(self, name: str, status: Json, **spec: Any) -> None:
+        """A ModelDeployment with this status; empty: nobody wrote one."""
         body = {"apiVersion": "noria.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": name}}
+        status = {"observedGeneration": 1, **status} if status else {}
         self.put({**body, "spec": {"model": name, **spec}, "status": status})
 
     def endpoints(self, revision: str, *ports: int, grpc: Sequence[int] = (), of: str = "") -> None:

@@ -64,6 +64,28 @@ async def test_a_challenger_that_loses_all_its_pods_fails_no_request_and_comes_b
             assert back.shares().keys() == {"m-1", "m-2"}
 
 
+async def test_a_first_version_answers_by_its_pods_and_its_status_changes_nothing() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as first:
+        cluster.tell("m", {}, replicas=1)
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            assert await envoy.weights("m") == {}
+            cluster.endpoints("m-1", first.port)
+            await envoy.until_weights("m", {"m-1-m-1": 100})
+            load = Load(envoy, "m.shop")
+            before = await envoy.get("version.noria.internal", "/m")
+            async with load.running():
+                share = {"name": "m-1-m-1", "version": "m-1", "revision": "m-1", "weight": 100}
+                told = {"stable": share, "traffic": [share], "trafficVersion": 1}
+                for _ in range(10):
+                    cluster.tell("m", told, replicas=1)
+                    await asyncio.sleep(0.05)
+            assert load.failed == 0, load.answers
+            assert load.shares() == {"m-1": sum(load.answers.values())}
+            assert await envoy.get("version.noria.internal", "/m") == before
+
+
 async def test_a_new_version_gets_traffic_at_once_without_a_gap_while_it_warms() -> None:
     cluster, port = Cluster(), free_port()
     async with upstream("m-1") as stable, upstream("m-2") as canary:

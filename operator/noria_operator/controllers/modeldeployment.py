@@ -22,6 +22,7 @@ from noria_operator.controllers.serving_observe import View, gather
 from noria_operator.domain.rollout import plan as plan_rollout
 from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_due import step_due
+from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_plan import Plan
 from noria_operator.kube.errors import Forbidden, Invalid, NameConflict, Terminal
 from noria_operator.kube.kinds import (
@@ -62,9 +63,14 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         view = await gather(ctx, obj)
     except InvalidSpec as error:
         raise Terminal(error.reason, error.message) from error
-    made = plan_rollout(view.policy, view.state, view.observed, ctx.clock.now())
+    made = _planned(ctx, view, view.observed)
     trouble, told_by = await _act(ctx, view, made)
     return _again(ctx, view, made, trouble, told_by)
+
+
+def _planned(ctx: Context, view: View, observed: Observed) -> Plan:
+    made = plan_rollout(view.policy, view.state, observed, ctx.clock.now())
+    return replace(made, events=(*view.begun, *made.events))
 
 
 async def _act(ctx: Context, view: View, made: Plan) -> tuple[Trouble | None, datetime | None]:
@@ -120,8 +126,7 @@ async def _refusal(writes: Awaitable[None], *, address: bool = False) -> Trouble
 
 def _without_growth(ctx: Context, view: View, trouble: Trouble) -> Plan:
     """The plan when no new pods can be had: a rollout in progress goes on, none begins."""
-    observed = replace(view.observed, obstacle=trouble.message)
-    return plan_rollout(view.policy, view.state, observed, ctx.clock.now())
+    return _planned(ctx, view, replace(view.observed, obstacle=trouble.message))
 
 
 def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None, told_by: datetime | None) -> Result:

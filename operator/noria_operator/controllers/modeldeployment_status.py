@@ -55,7 +55,8 @@ async def tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) ->
     )
     wanted = status(report, view.obj.get("status", {}), generation=meta.generation)
     written = await ctx.writer.status(MODELDEPLOYMENT, view.obj, wanted)
-    for note in rollout_telling.events_of(view.state, made, routers=view.standing.routers):
+    before = State() if view.begun else view.state
+    for note in rollout_telling.events_of(before, made, routers=view.standing.routers):
         kind: Literal["Normal", "Warning"] = "Warning" if note.warning else "Normal"
         await ctx.events.emit(view.obj, kind, note.reason.value, note.message)
         if note.cause:
@@ -96,4 +97,4 @@ def _until(ctx: Context, view: View, made: Plan) -> datetime | None:
         return None
     rush = ctx.rush() or len(ctx.untold) > MANY
     asked, now = moment(workload["metadata"]["creationTimestamp"]), ctx.clock.now()
-    return rollout_telling.put_off(made, view.observed, asked=asked, rush=rush, now=now)
+    return rollout_telling.put_off(view.state, made, view.observed, asked=asked, rush=rush, now=now)

@@ -1,4 +1,5 @@
-"""Router type Envoy: the namespace's own router, which is told its weights by xDS from status.
+"""Router type Envoy: the namespace's own router, which is told its weights by xDS from status, or from the
+pods of a first version before there is one.
 
 Comes in: a ModelDeployment. Goes out: the router's objects and the Service in front of it. Invariant: weights
 are never written here: the status that holds them is what routers are answered from.

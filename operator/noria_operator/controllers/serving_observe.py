@@ -22,14 +22,20 @@ from noria_operator.controllers.routing_kinds import ROUTINGS
 from noria_operator.domain.conditions import Condition
 from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_arms import seats
+from noria_operator.domain.rollout_first import as_told
 from noria_operator.domain.rollout_observed import Observed, Seen
+from noria_operator.domain.rollout_plan import Note
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_policy_wire import policy_of
 from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
 from noria_operator.domain.rollout_wire import state_of
-from noria_operator.kube.kinds import CONTROLLERREVISION, MODELVERSION, Key
+from noria_operator.domain.serving_children import selector
+from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, MODELVERSION, POD, Key
 from noria_operator.kube.ownership import controller_uid
+from noria_operator.routers.backends import Arm, Backend, arm_of, backend
+from noria_operator.routers.first import first_share, untold
+from noria_operator.routers.source import by_envoy
 
 Json = dict[str, Any]
 
@@ -48,6 +54,8 @@ class View:
     standing: Standing
     access: Condition | None = None
     """AccessReady, where not everybody may call."""
+    begun: tuple[Note, ...] = ()
+    """What led to `state`, where no status was written and routers go by the pods of a first version."""
 
     @property
     def uncounted(self) -> bool:
@@ -71,6 +79,9 @@ async def gather(ctx: Context, obj: Json) -> View:
     """Read cache, routers and, for claims of one node, the nodes. Raises InvalidSpec."""
     deployment = parse_as(ModelDeployment, obj)
     policy, state = policy_of(deployment.spec), state_of(deployment.status)
+    first = _first(ctx, obj)
+    begun = as_told(policy, first, ctx.clock.now()) if first else None
+    state = begun.state if begun else state
     versions = _versions(ctx, deployment, state)
     seen = tuple(
         version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()
@@ -102,7 +113,25 @@ async def gather(ctx: Context, obj: Json) -> View:
             obstacle = await serving_pods.obstacle(ctx, deployment, versions.get(wanted.version))
             observed = replace(observed, obstacle=obstacle)
     standing = await routing.standing(ctx, obj)
-    return View(obj, deployment, policy, state, versions, observed, routing, standing, let_in)
+    notes = begun.events if begun else ()
+    return View(obj, deployment, policy, state, versions, observed, routing, standing, let_in, notes)
+
+
+def _first(ctx: Context, obj: Json) -> Revision | None:
+    """The version that routers send everything to though no status says so; only one whose pods are ours."""
+    meta = obj["metadata"]
+    if not (by_envoy(obj) and untold(obj)):
+        return None
+    pods: dict[Arm, list[Backend]] = {}
+    for pod in ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"])):
+        arm, seen = arm_of(pod), backend(pod)
+        if arm and seen:
+            pods.setdefault(arm, []).append(seen)
+    share = first_share(obj, pods)
+    workload = share and ctx.store.get(Key(DEPLOYMENT, meta["namespace"], share["name"]))
+    if not share or not workload or controller_uid(workload) != meta["uid"]:
+        return None
+    return Revision(share["version"], share["revision"], share["name"])
 
 
 def _seen(ctx: Context, deployment: ModelDeployment, policy: Policy, state: State) -> dict[str, Seen]:

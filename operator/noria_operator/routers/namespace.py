@@ -12,6 +12,7 @@ from typing import Any
 
 from noria_operator.routers.backends import Arm, Backend, arm_of, arm_of_share, backend
 from noria_operator.routers.envoy import Snapshot, Touched, amended
+from noria_operator.routers.first import untold
 from noria_operator.routers.source import by_envoy, routed
 
 Json = dict[str, Any]
@@ -25,6 +26,10 @@ class Namespace:
         self._pods: dict[Arm, dict[str, Backend]] = {}
         self._arms: dict[str, Arm] = {}
         self._owners: dict[Arm, str] = {}
+        self._untold: dict[str, str] = {}
+        """Names by uid of those without a status, for whom any pods of theirs may decide."""
+        self._revisions: dict[str, set[Arm]] = {}
+        """Those with pods, by their owner's uid."""
         self._dirty: set[str] = set()
         for each in pods:
             self.pod(each, gone=False)
@@ -38,11 +43,16 @@ class Namespace:
         gone = gone or not by_envoy(obj)
         if gone and name not in self._deployments:
             return False
-        for arm in _traffic(self._deployments.pop(name, {})):
-            self._owners.pop(arm, None)
+        before = self._deployments.pop(name, None)
+        if before is not None:
+            self._untold.pop(before["metadata"]["uid"], None)
+            for arm in _traffic(before):
+                self._owners.pop(arm, None)
         if not gone:
             self._deployments[name] = obj
             self._owners.update(dict.fromkeys(_traffic(obj), name))
+            if untold(obj):
+                self._untold[obj["metadata"]["uid"]] = name
         self._dirty.add(name)
         return True
 
@@ -54,12 +64,18 @@ class Namespace:
         has = backend(obj) if after else None
         if before and not self._pods[before]:
             del self._pods[before]
+            self._revisions[before[0]].discard(before)
+            if not self._revisions[before[0]]:
+                del self._revisions[before[0]]
         if after and has:
             self._pods.setdefault(after, {})[name] = has
+            self._revisions.setdefault(after[0], set()).add(after)
             self._arms[name] = after
         if had == has and (before == after or has is None):
             return False
-        owners = {self._owners[arm] for arm in (before, after) if arm in self._owners}
+        arms = [arm for arm in (before, after) if arm]
+        owners = {self._owners[arm] for arm in arms if arm in self._owners}
+        owners |= {self._untold[uid] for uid, _, _ in arms if uid in self._untold}
         self._dirty |= owners
         return bool(owners)
 
@@ -77,7 +93,8 @@ class Namespace:
         return found
 
     def _pods_of(self, obj: Json) -> dict[Arm, list[Backend]]:
-        return {arm: list(self._pods[arm].values()) for arm in _traffic(obj) if arm in self._pods}
+        mine = self._revisions.get(obj["metadata"]["uid"], ()) if untold(obj) else _traffic(obj)
+        return {arm: list(self._pods[arm].values()) for arm in mine if arm in self._pods}
 
 
 def _traffic(deployment: Json) -> list[Arm]:

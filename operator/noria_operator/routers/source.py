@@ -1,6 +1,7 @@
 """From objects of the API server to RoutedDeployments.
 
-Comes in: ModelDeployments (hosts, timeout, and the traffic in their status) and the pods of their revisions.
+Comes in: ModelDeployments (hosts, timeout, and the traffic in their status, or that of `first` before there
+is one) and the pods of their revisions.
 Goes out: RoutedDeployments. Invariants: nothing but specs, status and pods is used, so every replica of the
 operator comes to the same configuration; a probe that fails everywhere does not leave a router without
 endpoints.
@@ -14,6 +15,7 @@ from typing import Any
 from noria_operator.api.types import parse_duration
 from noria_operator.domain.access import enforced
 from noria_operator.routers.backends import Arm, Backend, arm_of_share
+from noria_operator.routers.first import first_share
 from noria_operator.routers.traffic import Endpoint, RoutedDeployment
 
 Json = dict[str, Any]
@@ -25,9 +27,11 @@ def routed(deployment: Json, pods: Mapping[Arm, Sequence[Backend]]) -> RoutedDep
     """One ModelDeployment; `pods` are those of its namespace, or of its revisions alone."""
     spec, status = deployment.get("spec", {}), deployment.get("status", {})
     strategy = spec.get("strategy") or {}
-    revisions = tuple((share["name"], int(share["weight"])) for share in status.get("traffic") or ())
+    first = first_share(deployment, pods)
+    traffic = [first] if first else status.get("traffic") or ()
+    revisions = tuple((share["name"], int(share["weight"])) for share in traffic)
     challenger = (status.get("candidate") or {}).get("name", "")
-    shares: dict[str, Json] = {one["name"]: one for one in status.get("traffic") or ()}
+    shares: dict[str, Json] = {one["name"]: one for one in traffic}
     mine = {name: pods.get(arm_of_share(deployment, one), ()) for name, one in shares.items()}
     reach: Json = shares.get(challenger, {})
     timeout = (spec.get("router") or {}).get("timeout", DEFAULT_TIMEOUT)
@@ -38,7 +42,7 @@ def routed(deployment: Json, pods: Mapping[Arm, Sequence[Backend]]) -> RoutedDep
         revisions=revisions,
         timeout=parse_duration(timeout).total_seconds(),
         endpoints=_taking(revisions, mine),
-        version=int(status.get("trafficVersion") or 0),
+        version=1 if first else int(status.get("trafficVersion") or 0),
         grpc=_taking([one for one in revisions if _may_speak_grpc(mine[one[0]])], mine, grpc=True),
         challenger=challenger if reach else "",
         mirror=int(reach.get("mirror") or 0),

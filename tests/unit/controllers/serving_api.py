@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
+from tests.backends import by_arm
 from tests.unit.controllers.training_api import Api, as_sent, operator
 
 from noria_operator.controllers import modeldeployment
@@ -32,6 +33,7 @@ from noria_operator.kube.kinds import (
     Key,
     Kind,
 )
+from noria_operator.routers.first import first_share
 
 Json = dict[str, Any]
 NAMESPACE = "prod"
@@ -127,9 +129,14 @@ class Routers:
     told: list[Told | None] = field(default_factory=list)
     """What routers report of the check of callers."""
 
+    of_before: bool = False
+    """Whether an operator answers them that goes by status alone."""
+
     def follow(self) -> None:
-        self.weights = {one["name"]: one["weight"] for one in self.api.status.get("traffic", ())}
-        self.version = self.api.status.get("trafficVersion", 0)
+        first = None if self.of_before else first_share(self.api.deployment, by_arm(self.api.all(POD)))
+        traffic = [first] if first else self.api.status.get("traffic", ())
+        self.weights = {one["name"]: one["weight"] for one in traffic}
+        self.version = 1 if first else self.api.status.get("trafficVersion", 0)
 
     async def access(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[Told | None]:
         return self.told

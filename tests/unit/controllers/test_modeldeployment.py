@@ -180,14 +180,91 @@ def services(api: ServingApi) -> dict[str, str]:
     return {one["metadata"]["labels"][names.VERSION_LABEL]: one["spec"].get("clusterIP") for one in found}
 
 
-async def test_a_first_version_takes_two_statuses_and_an_event(tmp_path: Path) -> None:
-    """Pods that are there within the second: the weight to be given, and that it was read back."""
+def first(**spec: Any) -> tuple[ServingApi, Routers]:
+    """A cluster with one approved version, and nothing done about it."""
+    api = cluster(**spec)
+    claim(api, "ReadWriteMany")
+    approve(api, 1)
+    return api, Routers(api)
+
+
+def statuses(api: ServingApi) -> list[str]:
+    return [text for text in api.writes if text.startswith("status")]
+
+
+async def test_a_first_version_takes_one_status_and_an_event(tmp_path: Path) -> None:
+    """Pods that are there within the second: that its weight was read back."""
     api, _ = await serving(tmp_path)
-    assert [text for text in api.writes if text.startswith("status")] == [
-        "status ModelDeployment flights"
-    ] * 2
+    assert statuses(api) == ["status ModelDeployment flights"]
     assert api.events == ["Promoted"]
     assert [one["event"] for one in api.status["history"]] == ["RolloutStarted", "Promoted"]
+    assert api.status["traffic"][0]["verified"]
+
+
+async def test_what_a_router_does_not_find_by_itself_is_written_for_it(tmp_path: Path) -> None:
+    """It may ask an operator of before."""
+    api, routers = first()
+    routers.of_before = True
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    api.run_pods()
+    result = await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert (api.status, result.after) == ({}, routing_envoy.READ_BACK)
+    api.clock.time += rollout_telling.SOON
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert weights(api) == {"flights-1": 100}
+    assert condition(api, "Ready") == ("False", "NoVersion")
+    routers.follow()
+    await settle(api, routers, tmp_path)
+    assert (stable(api), len(statuses(api))) == ("flights-1", 2)
+
+
+async def test_a_version_that_takes_requests_is_replaced_as_any_champion_is(tmp_path: Path) -> None:
+    """Its pods are not taken away under a router, though no status names them yet."""
+    api, routers = first(strategy=STEPS)
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    api.run_pods()
+    approve(api, 2)
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert [name.rsplit("-", 1)[0] for name in servers(api)] == ["flights-1"]
+    routers.follow()
+    await settle(api, routers, tmp_path)
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+
+
+async def test_an_abort_takes_nothing_from_a_first_version_that_has_everything(tmp_path: Path) -> None:
+    api, routers = first()
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    api.run_pods()
+    say(api, "abort", "1")
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert (weights(api), api.status["commands"]) == ({"flights-1": 100}, {"abort": "1"})
+    routers.follow()
+    await settle(api, routers, tmp_path)
+    assert stable(api) == "flights-1"
+
+
+async def test_pods_without_a_workload_of_ours_make_no_champion(tmp_path: Path) -> None:
+    api, routers = first()
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    api.run_pods()
+    for name in servers(api):
+        for pod in api.all(POD):
+            if pod["metadata"]["name"].startswith(name):
+                forged = as_sent(pod)
+                forged["metadata"]["labels"][names.REVISION_LABEL] = "forged"
+                api.put(POD, forged)
+    routers.follow()
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert (api.status, stable(api)) == ({}, "")
+
+
+async def test_behind_another_router_weight_is_written_before_it_is_read_back(tmp_path: Path) -> None:
+    api, routers = first(router={"type": "Service"})
+    for _ in range(2):
+        await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+        api.run_pods()
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert (weights(api), stable(api), len(statuses(api))) == ({"flights-1": 100}, "", 1)
 
 
 async def test_a_first_version_that_waits_for_its_pods_is_told_after_a_second(tmp_path: Path) -> None:

@@ -23,10 +23,12 @@ from noria_operator.domain.queries import Asked
 from noria_operator.domain.rollout import plan
 from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_conditions import Report, conditions
+from noria_operator.domain.rollout_first import as_told
 from noria_operator.domain.rollout_observed import InForce, Observed, Seen, Version
 from noria_operator.domain.rollout_plan import Plan
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Revision, State
+from noria_operator.domain.rollout_telling import put_off
 from noria_operator.domain.rollout_traffic import need, sharing
 from noria_operator.domain.rollout_wire import state_of, status_fields
 from noria_operator.domain.rollout_words import Happened
@@ -80,6 +82,8 @@ class World:
         self.readable = True
         self.events: list[Happened] = []
         self.plan: Plan | None = None
+        self.patient = False
+        """Whether the first status is put off for as long as it may be, and routers go by pods meanwhile."""
         self._planned: tuple[tuple[Policy, State, Observed, datetime], Plan] | None = None
         """What was asked of the planner last, and its answer."""
 
@@ -116,9 +120,20 @@ class World:
             self.router_follows(index)
 
     def router_follows(self, index: int) -> None:
-        self.routers[index] = {one.target.name: one.weight for one in self.state.traffic}
-        self.copies[index] = {one.target.name: one.mirror for one in self.state.traffic if one.mirror}
-        self.told[index] = self.state.traffic_version
+        state = self.known()
+        self.routers[index] = {one.target.name: one.weight for one in state.traffic}
+        self.copies[index] = {one.target.name: one.mirror for one in state.traffic if one.mirror}
+        self.told[index] = state.traffic_version
+
+    def known(self) -> State:
+        """What routers go by: the state in status, or before there is one what the pods show."""
+        if not self.patient or self.policy.by_pods or self.state != State() or len(self.pods) != 1:
+            return self.state
+        (name,) = self.pods
+        if not 0 < self.policy.replicas <= self.ready.get(name, 0):
+            return self.state
+        number, config = name.split("-")[1:]
+        return as_told(self.policy, revision(int(number), config), self.now).state
 
     def send(self, requests: int, errors: Mapping[str, int] | None = None) -> None:
         """Requests to every router, split by what each has in force; `errors` by revision name, at the
@@ -177,22 +192,25 @@ class World:
         write.
         """
         observed = self.observed() if read_back else replace(self.observed(), in_force=None)
-        asked = (self.policy, self.state, observed, self.now)
+        asked = (self.policy, self.known(), observed, self.now)
         if self._planned is None or self._planned[0] != asked:  # the planner is pure: its answer holds
             self._planned = (asked, plan(*asked))
         return self._planned[1]
 
     def reconcile(self, *, crash: bool = False) -> Plan:
         """One pass; `crash` stops it after the status was written."""
-        before = self.state
+        found = [one.target.name for one in self.known().traffic] if self.state == State() else []
+        before = self.known()
         made = self.decide()
         self._check_status(before, made.state)
         assert self._planned is not None
         self._check_ready(before, made, self._planned[0][2])
-        self.state = before if made.state == before else self._written(made.state)
+        if not self._put_off(before, made):
+            self.state = self.state if made.state == self.state else self._written(made.state)
+            self.events += [note.reason for note in made.events]
         if not crash:
             self._apply(made)
-        self.events += [note.reason for note in made.events]
+            assert self.pods.keys() >= {*found}, "pods that routers found by themselves were taken away"
         self.plan = made
         return made
 
@@ -218,6 +236,12 @@ class World:
             self.send(requests, errors)
             self.pass_time(seconds(every))
             self.settle()
+
+    def _put_off(self, before: State, made: Plan) -> bool:
+        untold = self.patient and self.state == State()
+        return untold and bool(
+            put_off(before, made, self.observed(), asked=self.now, rush=False, now=self.now)
+        )
 
     # -- what must always be true
 

@@ -19,7 +19,13 @@ Json = dict[str, Any]
 
 
 def deployment(
-    name: str, *, host: str = "", preview: bool = False, kind: str = "Envoy", weight: int = 10
+    name: str,
+    *,
+    host: str = "",
+    preview: bool = False,
+    kind: str = "Envoy",
+    weight: int = 10,
+    told: bool = True,
 ) -> Json:
     shares = ((1, 100 - weight), (2, weight))
     traffic = [
@@ -29,7 +35,8 @@ def deployment(
     spec["strategy"] = {"preview": preview}
     made = f"2026-01-0{len(name)}T00:00:00Z"
     meta = {"name": name, "namespace": "shop", "uid": name, "creationTimestamp": made}
-    return {"kind": "ModelDeployment", "metadata": meta, "spec": spec, "status": {"traffic": traffic}}
+    status = {"observedGeneration": 1, "traffic": traffic} if told else {}
+    return {"kind": "ModelDeployment", "metadata": meta, "spec": spec, "status": status}
 
 
 def pod(owner: str, revision: int, address: str, *, ready: bool = True, number: int = 0) -> Json:
@@ -57,6 +64,7 @@ CHANGES = st.one_of(
         preview=st.booleans(),
         kind=st.sampled_from(["Envoy", "Service"]),
         weight=st.sampled_from([0, 10]),
+        told=st.booleans(),
     ),
     st.builds(
         lambda gone, *args, **more: (pod(*args, **more), gone),
@@ -132,3 +140,19 @@ def test_a_changed_deployment_and_its_changed_pods_are_read_anew_and_no_other(
     made.update()
     assert read[3:] == ["bb"]
     assert made.snapshot.scopes["*"] is first.scopes["*"], "no host has moved"
+
+
+def test_pods_of_a_first_version_lead_to_it_before_any_status_does() -> None:
+    made = Namespace("shop", [deployment("a", told=False), deployment("bb")], [])
+    assert not made.snapshot.endpoints.get("a-1-1")
+    assert made.pod(pod("a", 1, "10.0.0.1", ready=False), gone=False)
+    made.update()
+    assert not made.snapshot.endpoints.get("a-1-1")
+    assert made.pod(pod("a", 1, "10.0.0.1"), gone=False)
+    assert made.update()[Kind.ENDPOINTS] == {"a-1-1"}
+    assert made.pod(pod("a", 2, "10.0.0.2", number=1), gone=False)
+    made.update()
+    assert not made.snapshot.endpoints.get("a-1-1"), "two revisions: a status has to say which"
+    assert made.deployment(deployment("a"), gone=False)
+    made.update()
+    assert made.snapshot.endpoints["a-2"]
