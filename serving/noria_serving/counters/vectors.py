@@ -44,8 +44,12 @@ class Vectors:
         self._kept: list[list[Array]] = [[] for _ in groups]
 
     def keep(self, inputs: Mapping[str, Array]) -> None:
-        """Of one answered request, as many rows as there is room for."""
+        """Of one answered request, as many rows as there is room for; none where a model that takes rows of
+        any width got narrower ones.
+        """
         if not self._room or not self._places:
+            return
+        if any(inputs[name].size < len(inputs[name]) * (at + width) for name, at, width in self._places):
             return
         taken = 0
         for (name, first, width), kept in zip(self._places, self._kept, strict=True):

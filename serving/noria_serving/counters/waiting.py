@@ -40,6 +40,10 @@ class Waiting:
         self.numbers = [place for place, kind in places if kind == "numeric"]
         self.texts = [place for place, kind in places if kind == "category"]
         self._moves = [self._move(source) for source in dict.fromkeys(source for source, _ in self.numbers)]
+        self._widths: dict[str, int] = {}
+        """How many columns of each tensor are counted, the last one and all before it."""
+        for source, column in (*self.numbers, *self.texts):
+            self._widths[source] = max(self._widths.get(source, 0), column + 1)
         self._layout = Layout(self.numbers, {}, np.empty(0))
         self._laid = False
         self._packed: list[bytes] = []
@@ -67,15 +71,17 @@ class Waiting:
                         self._said.extend(map(_item, pick_texts(inputs)))
                     self._packed.append(packed)
                     return len(self._packed) + self._rows_of_several
-            except (BufferError, TypeError):
-                pass  # a view with gaps
+            except (BufferError, TypeError, ValueError):  # a view with gaps, or more texts than one
+                del self._said[len(self._packed) * len(self._layout.texts) :]
         self._several.append({**inputs, SCORES: scores})
         self._rows_of_several += len(scores)
         return self.rows
 
     def _fits(self, inputs: Inputs, scores: Array) -> bool:
-        """Take the layout of the first request of one row."""
+        """Take the layout of the first request of one row that has everything, and no texts side by side."""
         if any(a.dtype.kind in "OUS" and a.size > 1 for a in inputs.values()):
+            return False
+        if any(inputs[source].size < width for source, width in self._widths.items()):
             return False
         self._layout, self._laid = Layout(self.numbers, inputs, scores), True
         return True
@@ -114,8 +120,10 @@ class Waiting:
         """The rows of all requests but those of one row, by tensor."""
         if not self._several:
             return {}
-        sources = {source for source, _ in (*self.numbers, *self.texts, (SCORES, 0))}
-        return {source: _joined([inputs[source] for inputs in self._several]) for source in sources}
+        return {
+            source: _joined(_even([inputs[source] for inputs in self._several], width))
+            for source, width in (*self._widths.items(), (SCORES, 1))
+        }
 
 
 class Layout:
@@ -183,6 +191,23 @@ def _span(indices: list[int]) -> Any:
     if indices and indices == list(range(indices[0], indices[-1] + 1)):
         return slice(indices[0], indices[-1] + 1)
     return indices
+
+
+def _even(arrays: list[Array], width: int) -> list[Array]:
+    """Rows of models that take any width, each cut to so many columns; what it lacks is missing."""
+    found = {array.size // len(array) for array in arrays}
+    if len(found) == 1 and min(found) >= width:
+        return arrays
+    return [_wide(array.reshape(len(array), -1)[:, :width], width) for array in arrays]
+
+
+def _wide(rows: Array, width: int) -> Array:
+    if rows.shape[1] == width:
+        return rows
+    text = rows.dtype.kind in "OUS"
+    filled = np.full((len(rows), width), "" if text else np.nan, dtype=object if text else np.float64)
+    filled[:, : rows.shape[1]] = rows
+    return filled
 
 
 def _joined(arrays: Sequence[Array]) -> Array:

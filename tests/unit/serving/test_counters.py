@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,6 +123,25 @@ def test_a_matrix_is_counted_whatever_its_layout_in_memory(loaded: Loaded) -> No
     strided.answered({"input-0": np.asfortranarray(rows)}, np.zeros(6))
     plain.answered({"input-0": rows}, np.zeros(6))
     np.testing.assert_array_equal(counts(plain), counts(strided))
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["numbers", "texts"])
+@pytest.mark.parametrize("widths", [(3, 5), (5, 3), (3, 5, 4), (3, 2), (2, 3), (1, 3, 3), (5, 2, 2), (3, 3)])
+def test_rows_of_any_width_are_counted_as_far_as_they_go(widths: tuple[int, ...], text: bool) -> None:
+    """Where a model takes rows of any width, those of training had one; what a row lacks is missing."""
+    tensor = signature.Tensor("words", "BYTES" if text else "FP32", (-1, -1))
+    trained = np.arange(300, dtype=np.float32).reshape(100, 3)
+    rows = trained.astype(str).astype(object) if text else trained
+    document = reference.build(signature.Signature((tensor,), ()), {"words": rows}, np.zeros(100))
+    recorder = Recorder(reference.parse(document))
+    for width in widths:
+        for count in (1, 2):
+            recorder.answered({"words": np.resize(rows, (count, width))}, np.zeros(count))
+    vector = counts(recorder)
+    for start, bins in zip(recorder.state.features, recorder.state.reference.features, strict=True):
+        missing = 3 * sum(width <= bins.column for width in widths)
+        assert vector[start + bins.size] == missing
+        assert vector[start : start + bins.size + 2].sum() == 3 * len(widths)
 
 
 def test_float32_falls_into_the_bins_of_the_same_numbers_as_float64(loaded: Loaded) -> None:

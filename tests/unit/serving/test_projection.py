@@ -90,6 +90,16 @@ def test_what_is_counted_does_not_depend_on_batches(batches: list[int]) -> None:
     assert counts["text[norm]"]["bins"] == expected.tolist()
 
 
+def test_narrower_rows_than_those_of_training_are_no_vectors() -> None:
+    recorder = Recorder(known(rows(500)))
+    for given in (rows(4), rows(4)[:, :-1], rows(4)):
+        recorder.answered({"input-0": np.ascontiguousarray(given)}, np.full(4, 0.5, np.float32))
+    recorder.fold()
+    counts = recorder.state.as_json(recorder.state.vector)["features"]
+    assert sum(counts["text[norm]"]["bins"]) == 8
+    assert sum(counts["x0"]["bins"]) == 12
+
+
 def test_after_a_pause_all_rows_are_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
