@@ -22,6 +22,10 @@ Array = NDArray[Any]
 Inputs = Mapping[str, Array]
 Place = tuple[str, int]
 """A tensor and the column in it."""
+Picker = Callable[[Inputs], Iterable[Array]]
+Taking = tuple[Picker, Picker | None, int]
+"""What takes a request's numbers and its texts, and how many bytes its numbers have with the prediction: in
+one place, as each look-up costs every request."""
 _join: Final = cast("Callable[[Iterable[Any]], bytes]", b"".join)
 """Of anything that has a buffer, which the stubs do not know."""
 _item: Final[Callable[[Array], str]] = np.ndarray.item
@@ -45,7 +49,8 @@ class Waiting:
         for source, column in (*self.numbers, *self.texts):
             self._widths[source] = max(self._widths.get(source, 0), column + 1)
         self._layout = Layout(self.numbers, {}, np.empty(0))
-        self._laid = False
+        self._taking: Taking | None = None
+        """Of the layout, once there is one."""
         self._packed: list[bytes] = []
         self._said: list[str] = []
         """Texts of the requests of one row, one request after the other."""
@@ -62,29 +67,31 @@ class Waiting:
 
     def add(self, inputs: Inputs, scores: Array) -> int:
         """inputs: as the model took them; scores: one a row. The number of rows that wait now."""
-        if len(scores) == 1 and (self._laid or self._fits(inputs, scores)):
-            pick, pick_texts, size = self._layout.ways
+        if len(scores) == 1 and (taking := self._taking or self._fits(inputs, scores)):
+            pick, pick_texts, size = taking
             try:
                 packed = _join([*pick(inputs), scores])
                 if len(packed) == size:
                     if pick_texts:
                         self._said.extend(map(_item, pick_texts(inputs)))
-                    self._packed.append(packed)
-                    return len(self._packed) + self._rows_of_several
+                    singles = self._packed
+                    singles.append(packed)
+                    return len(singles) + self._rows_of_several
             except (BufferError, TypeError, ValueError):  # a view with gaps, or more texts than one
                 del self._said[len(self._packed) * len(self._layout.texts) :]
         self._several.append({**inputs, SCORES: scores})
         self._rows_of_several += len(scores)
         return self.rows
 
-    def _fits(self, inputs: Inputs, scores: Array) -> bool:
+    def _fits(self, inputs: Inputs, scores: Array) -> Taking | None:
         """Take the layout of the first request of one row that has everything, and no texts side by side."""
         if any(a.dtype.kind in "OUS" and a.size > 1 for a in inputs.values()):
-            return False
+            return None
         if any(inputs[source].size < width for source, width in self._widths.items()):
-            return False
-        self._layout, self._laid = Layout(self.numbers, inputs, scores), True
-        return True
+            return None
+        self._layout = Layout(self.numbers, inputs, scores)
+        self._taking = self._layout.taking
+        return self._taking
 
     def take(self) -> tuple[Array, Array, list[list[str]]]:
         """(predictions as one row, a row for each of `numbers`, a list for each of `texts`); then nothing
@@ -137,8 +144,8 @@ class Layout:
         self.kinds = [kind for _, kind, _ in fields]
         kept: list[Any] = [(name, kind, (len(places),)) for name, kind, places in fields]
         self.record = np.dtype([*kept, (SCORES, scores.dtype)])
-        self.ways = _picker(names), _picker(self.texts) if self.texts else None, self.record.itemsize
-        """What takes a request's numbers and its texts, and how many bytes its numbers have."""
+        texts = _picker(self.texts) if self.texts else None
+        self.taking: Taking = _picker(names), texts, self.record.itemsize
         self._moves = [_move(wanted, name, places) for name, _, places in fields]
 
     def told(self, said: list[str], wanted: Sequence[Place]) -> list[list[str]]:
@@ -154,7 +161,7 @@ class Layout:
         return rows[SCORES]
 
 
-def _picker(names: Sequence[str]) -> Callable[[Inputs], Iterable[Array]]:
+def _picker(names: Sequence[str]) -> Picker:
     """What takes these arrays out of a request's."""
     if len(names) > 1:
         return itemgetter(*names)
