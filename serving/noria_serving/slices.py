@@ -208,9 +208,20 @@ def _parsed(entry: Mapping[str, Any]) -> Slicing:
 def of_rows(slicings: Sequence[Slicing], inputs: Mapping[str, Array], rows: int) -> bytes:
     """The groups of a few rows, row by row: what their token carries."""
     if rows == 1:
-        return bytes([one.code(inputs[one.input].item(one.column)) for one in slicings])
-    columns = [one.codes(inputs[one.input].reshape(rows, -1)[:, one.column]) for one in slicings]
+        try:
+            return bytes([one.code(inputs[one.input].item(one.column)) for one in slicings])
+        except IndexError:
+            pass  # the row lacks a column
+    columns = [one.codes(_column(inputs[one.input], rows, one.column)) for one in slicings]
     return np.stack(columns, axis=1).astype(np.uint8).tobytes() if columns else b""
+
+
+def _column(array: Array, rows: int, column: int) -> Array:
+    """Missing values where a model that takes rows of any width got narrower ones."""
+    flat = array.reshape(rows, -1)
+    if column < flat.shape[1]:
+        return flat[:, column]
+    return np.full(rows, "", dtype=object) if array.dtype.kind in "OUS" else np.full(rows, np.nan)
 
 
 def _is_number(text: str) -> bool:

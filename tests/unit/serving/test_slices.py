@@ -154,6 +154,15 @@ def test_counts_by_slice_do_not_depend_on_how_rows_come_in(rows, cuts) -> None:
             assert found[slicing.feature]["positive"][group] == sum(row[2] >= 0.5 for row in within)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("text", [False, True])
+def test_rows_without_the_column_are_of_the_missing_group(rows: int, text: bool) -> None:
+    last = Slicing("x2", "words", 2, not text, values=("1",))
+    words = np.ones((rows, 2), np.float32)
+    found = slices.of_rows([last], {"words": words.astype(str).astype(object) if text else words}, rows)
+    assert found == bytes([last.groups.index(slices.MISSING)] * rows)
+
+
 @given(rows=ROWS, pods=st.integers(1, 4), version=st.sampled_from(["loan-1", "loan-2"]))
 def test_labels_by_slice_add_up_over_servers(rows, pods: int, version: str) -> None:
     known = made()
