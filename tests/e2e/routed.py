@@ -38,7 +38,7 @@ ABLE: Mapping[str, Capabilities] = {
         CAPABILITIES["Gateway"], read_back=False, mirror=False, match=False, hosts=False, timeout=False
     ),
     # Another implementation, whose class is annotated: it says of itself that it copies parts, but not there.
-    "EnvoyGateway": replace(CAPABILITIES["Gateway"], mirror=True),
+    "EnvoyGateway": replace(CAPABILITIES["Gateway"], mirror=True, read_back=False),
 }
 """What each of the routers here can do: a route of the user's is of type Gateway, with less."""
 GATEWAYS = {"Gateway": "public", "Route": "public", "EnvoyGateway": "envoy_gateway"}

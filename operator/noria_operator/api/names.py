@@ -60,6 +60,8 @@ TRIGGER_ANNOTATION: Final = f"{GROUP}/trigger"
 """JSON: why a ContinuousTraining started this TrainingJob."""
 SUPPORTED_FEATURES_ANNOTATION: Final = f"{GROUP}/supported-features"
 """On a GatewayClass whose controller lists none in status: what its gateways can do, by commas."""
+WEIGHTS_ANNOTATION: Final = f"{GROUP}/weights"
+"""On a GatewayClass: `endpoints` where its gateways give weights to endpoints, and not to routes."""
 DEPLOYMENT_COMMANDS: Final = (
     *("abort", "undo", "pause", "resume", "retry", "restart"),
     *("promote", "promote-full"),

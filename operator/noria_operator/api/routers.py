@@ -54,8 +54,6 @@ class Capabilities:
 PART_OF_COPIES: Final = "HTTPRouteRequestPercentageMirror"
 """The feature of the Gateway API by which a GatewayClass says (`status.supportedFeatures`, GEP-2162) that it
 copies a part of the requests; without it, `percent` may be ignored and everything copied."""
-FILTER_OF_A_BACKEND: Final = "HTTPRouteBackendRequestHeaderModification"
-"""That by which it says that backends may have filters of their own."""
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     "Envoy": Capabilities(*(True,) * 20, counts="the router"),
     "Gateway": Capabilities(

@@ -1,8 +1,9 @@
 """What the class of a Gateway can do beyond the core of the Gateway API, read from the API server.
 
 Comes in: a ModelDeployment whose HTTPRoute Noria writes. Goes out: why its gateway cannot copy a part of the
-requests, or nothing; whether versions need a filter each. Invariant: what is not said of a class, it is not
-taken to do: a gateway that knows no `percent` takes the route as it is and copies everything.
+requests, or nothing; whether its proxies tell of weights by the route they answer by. Invariant: what is not
+said of a class, it is not taken to do: a gateway that knows no `percent` takes the route as it is and copies
+everything.
 """
 
 from __future__ import annotations
@@ -47,15 +48,15 @@ async def no_part_of_copies(ctx: Context, obj: Json) -> str:
     )
 
 
-async def apart(ctx: Context, obj: Json, *, otherwise: bool) -> bool:
-    """Whether versions need a filter each; `otherwise` where the API server gave no answer and none is
-    remembered.
+async def weighs_in_routes(ctx: Context, obj: Json) -> bool:
+    """Whether a proxy that answers by a route acts on the weights in it; not where the class cannot be read
+    and none is remembered.
     """
     try:
-        return (await _abilities(ctx, obj, LASTING)).apart
+        found = await _abilities(ctx, obj, LASTING)
     except ApiError:
-        known = ctx.classes.get(_named(obj))
-        return known[1].apart if known else otherwise
+        _, found = ctx.classes.get(_named(obj), (None, Abilities(unread="no answer")))
+    return not (found.unread or found.weighs_endpoints)
 
 
 def _named(obj: Json) -> tuple[str, str]:

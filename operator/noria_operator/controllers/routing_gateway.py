@@ -92,7 +92,7 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
         in_part = any(0 < share.mirror < FULL for share in state.traffic)
         problem = await _no_part_of_copies(ctx, owner) if in_part else ""
         if problem is not None:  # else the route stays as it is until the class can be read
-            route = await _own(ctx, owner, state, copies=not problem)
+            route = _own(ctx, owner, state, copies=not problem)
             await ctx.writer.apply(HTTPROUTE, route, owner=owner)
         return
     key = _key(owner)
@@ -134,9 +134,10 @@ async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] |
     if not await _holds(ctx, obj, known, state):
         return (InForce(),)
     weights = dict(_shares(state))
-    told = await gateway_proxies.told(ctx, obj, await _own(ctx, obj, state)) if _is_own(obj) else None
+    told = await gateway_proxies.told(ctx, obj, _own(ctx, obj, state)) if _is_own(obj) else None
     if told is not None and told.outcome is Outcome.IN_FORCE:
-        return (InForce(state.traffic_version, weights),)
+        read = await gateway_class.weighs_in_routes(ctx, obj)
+        return (InForce(state.traffic_version, weights, assumed=not read),)
     try:
         found = await ctx.client.get(HTTPROUTE, key.namespace, key.name)
     except NotFound:
@@ -172,24 +173,21 @@ async def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:
     if not httproute.standing(route, whole=_is_own(obj)).current:
         return False
     if _is_own(obj):
-        return httproute.says(route, await _own(ctx, obj, state))
+        return httproute.says(route, _own(ctx, obj, state))
     try:
         return bool(_rewritten(ctx, obj, route, state) == route["spec"].get("rules"))
     except Terminal:
         return False
 
 
-async def _own(ctx: Context, owner: Json, state: State, *, copies: bool = True) -> Json:
+def _own(ctx: Context, owner: Json, state: State, *, copies: bool = True) -> Json:
     """The route of the deployment's name. Copies go to one version at most: the challenger."""
     copied = [(share.target.name, share.mirror) for share in state.traffic if share.mirror and copies]
     matched = {share.target.name: share.match for share in state.traffic if share.match}
     shares, probe = _shares(state), gateway_proxies.probe_of(ctx, owner)
+    route = httproute.own_route(owner, shares, copied=copied, matched=matched)
     if probe is None:
-        return httproute.own_route(owner, shares, copied=copied, matched=matched)
-    known = ctx.store.get(_key(owner))
-    otherwise = known is not None and httproute.told_apart(known)
-    apart = await gateway_class.apart(ctx, owner, otherwise=otherwise)
-    route = httproute.own_route(owner, shares, copied=copied, matched=matched, apart=apart)
+        return route
     return httproute_probe.probed(route, uid=owner["metadata"]["uid"], version=state.traffic_version)
 
 

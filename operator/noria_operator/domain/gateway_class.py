@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION
-from noria_operator.api.routers import FILTER_OF_A_BACKEND, PART_OF_COPIES
+from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION, WEIGHTS_ANNOTATION
+from noria_operator.api.routers import PART_OF_COPIES
 
 Json = dict[str, Any]
 
 WEIGH_ENDPOINTS: Final = frozenset({"gateway.envoyproxy.io/gatewayclass-controller"})
 """Controllers that make one Envoy cluster of all backends of a rule and give their endpoints the weights
 (Envoy Gateway 1.9, `RouteDestination.NeedsClusterPerSetting`). Proxies take endpoints and routes one by one
-and may refuse either: an answer by a new route is no proof of weights that stand elsewhere. Backends with
-filters of their own get a cluster each, and their weights stand in the route.
+and may refuse either: an answer by a new route is no proof of weights that stand elsewhere.
 """
 
 
@@ -28,19 +27,19 @@ class Abilities:
 
     name: str = ""
     copies_parts: bool = False
-    apart: bool = False
-    """Whether versions need a filter each, so that their weights stand in the route."""
+    weighs_endpoints: bool = False
+    """Whether weights may stand elsewhere than in the route that a proxy answers by."""
     unread: str = ""
 
 
 def abilities(found: Json) -> Abilities:
     """By status, and by the annotation that stands in for what a controller does not write there."""
     meta = found["metadata"]
-    annotated = (meta.get("annotations") or {}).get(SUPPORTED_FEATURES_ANNOTATION, "")
-    admins = {word.strip() for word in annotated.split(",")}
+    annotations = meta.get("annotations") or {}
+    admins = {word.strip() for word in annotations.get(SUPPORTED_FEATURES_ANNOTATION, "").split(",")}
     # Before version 1.3 of the Gateway API the list was of plain words.
     listed = found.get("status", {}).get("supportedFeatures") or ()
     features = admins | {one["name"] if isinstance(one, dict) else one for one in listed}
     controller = found.get("spec", {}).get("controllerName")
-    apart = controller in WEIGH_ENDPOINTS or FILTER_OF_A_BACKEND in admins
-    return Abilities(meta["name"], PART_OF_COPIES in features, apart)
+    weighs = controller in WEIGH_ENDPOINTS or annotations.get(WEIGHTS_ANNOTATION) == "endpoints"
+    return Abilities(meta["name"], PART_OF_COPIES in features, weighs)

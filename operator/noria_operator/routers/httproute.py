@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.routers.routes import REVISION_HEADER
 from noria_operator.routers.source import DEFAULT_TIMEOUT
 
 Json = dict[str, Any]
@@ -51,14 +50,12 @@ def own_route(
     *,
     copied: Shares = (),
     matched: Mapping[str, Headers] = NOBODY,
-    apart: bool = False,
 ) -> Json:
     """The HTTPRoute of a ModelDeployment that names a Gateway.
 
     With `spec.hosts` everything there is its own; without any, the inference paths of its name, at whatever
     host the Gateway has. Each of `copied` gets copies of so many percent of the requests that are divided by
-    weight; `matched` are the revisions that requests with all of some headers go to. `apart`: each version
-    has a filter of its own, which keeps its endpoints apart from the others' (`domain.gateway_class`).
+    weight; `matched` are the revisions that requests with all of some headers go to.
     """
     meta, spec = deployment["metadata"], deployment["spec"]
     # The namespace is always said: Contour 1.33 takes a parent without one for any Gateway of that name.
@@ -80,9 +77,7 @@ def own_route(
     ]
     divided: Json = {
         "matches": matches,
-        "backendRefs": [
-            _backend(name, weight) | ({"filters": [_named(name)]} if apart else {}) for name, weight in shares
-        ],
+        "backendRefs": [_backend(name, weight) for name, weight in shares],
         "timeouts": timeouts,
     }
     if copied:
@@ -103,12 +98,6 @@ def own_route(
             "rules": [*rules, divided],
         },
     }
-
-
-def told_apart(route: Json) -> bool:
-    """Whether versions in a route of Noria's have a filter each."""
-    refs = [ref for rule in route["spec"].get("rules") or () for ref in rule.get("backendRefs") or ()]
-    return any(ref.get("filters") for ref in refs)
 
 
 def says(route: Json, wanted: Json) -> bool:
@@ -182,12 +171,6 @@ def written_at(obj: Json, manager: str) -> datetime | None:
 
 def _backend(name: str, weight: int) -> Json:
     return {"group": "", "kind": "Service", "name": name, "port": 80, "weight": weight}
-
-
-def _named(name: str) -> Json:
-    """Tells a server for which revision it was asked."""
-    header = {"name": REVISION_HEADER, "value": name}
-    return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [header]}}
 
 
 def _copies(name: str, percent: int) -> Json:

@@ -22,9 +22,8 @@ from tests.unit.controllers.routing_world import (
 )
 from tests.unit.controllers.serving_api import KEY, approve, say
 
-from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION
-from noria_operator.api.routers import FILTER_OF_A_BACKEND
-from noria_operator.controllers.gateway_class import apart as needs_filters
+from noria_operator.api.names import WEIGHTS_ANNOTATION
+from noria_operator.controllers.gateway_class import weighs_in_routes
 from noria_operator.domain.gateway_probes import Answer, Probe, probes_of
 from noria_operator.kube.kinds import HTTPROUTE
 from noria_operator.routers.httproute_probe import mark
@@ -105,43 +104,39 @@ async def test_weights_are_verified_as_soon_as_every_proxy_acts_on_them(tmp_path
     assert proxies.asked[-1] == ("edge", [], "/-/noria/prod/flights")
 
 
-def filters(world: World) -> list[list[str]]:
-    """Of each version in the rule with the weights, the names of the headers that are set."""
-    return [
-        [one["requestHeaderModifier"]["set"][0]["value"] for one in ref.get("filters", ())]
-        for ref in world.route()["spec"]["rules"][-1]["backendRefs"]
-    ]
-
-
 @pytest.mark.parametrize(
-    ("controller", "annotations", "apart"),
+    ("controller", "annotations"),
     [
-        ("acme.example/gateways", {}, False),
-        ("gateway.envoyproxy.io/gatewayclass-controller", {}, True),
-        ("acme.example/gateways", {SUPPORTED_FEATURES_ANNOTATION: FILTER_OF_A_BACKEND}, True),
+        ("gateway.envoyproxy.io/gatewayclass-controller", {}),
+        ("acme.example/gateways", {WEIGHTS_ANNOTATION: "endpoints"}),
     ],
 )
-async def test_versions_have_a_filter_each_where_weights_would_not_stand_in_the_route(
-    tmp_path: Path, controller: str, annotations: Json, apart: bool
+async def test_weights_that_do_not_stand_in_the_route_are_assumed_once_every_proxy_has_it(
+    tmp_path: Path, controller: str, annotations: Json
 ) -> None:
-    world, _ = await begun(tmp_path, controller, annotations)
-    assert filters(world) == ([[name] for name in world.names()] if apart else [[], []])
+    world, proxies = await begun(tmp_path, controller, annotations)
+    proxies.follow(0)
+    await once(world)
+    assert told(world) == [(False, False)] * 2, "one of them is behind"
+    proxies.follow(1)
+    await once(world)
+    assert told(world) == [(False, True)] * 2
+    assert verifiable(world) is None
 
 
-async def test_an_api_server_that_does_not_answer_changes_no_route(
+async def test_weights_are_not_verified_while_nobody_says_where_they_stand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a restart, and while the class is remembered."""
-    world, proxies = await begun(tmp_path, "gateway.envoyproxy.io/gatewayclass-controller")
+    """The API server does not answer: what is remembered of the class holds, after a restart nothing does."""
+    world, proxies = await begun(tmp_path)
     ctx, obj = world.operator(gateway_probes=PROBES), world.api.objects[KEY]
-    assert await needs_filters(ctx, obj, otherwise=False)
+    assert await weighs_in_routes(ctx, obj)
     no_answer_about_classes(world, monkeypatch)
+    world.api.clock.time += timedelta(hours=1)
+    assert await weighs_in_routes(ctx, obj)
     proxies.follow()
     await once(world)
-    assert filters(world) == [[name] for name in world.names()]
-    assert told(world) == [(True, False)] * 2
-    world.api.clock.time += timedelta(hours=1)
-    assert await needs_filters(ctx, obj, otherwise=False)
+    assert told(world) == [(False, True)] * 2
 
 
 async def test_a_proxy_that_is_behind_holds_the_rollout_however_long_and_is_named(tmp_path: Path) -> None:

@@ -53,20 +53,6 @@ def test_with_hosts_everything_there_is_the_deployments_own() -> None:
     assert backends([rule]) == [NOW]
 
 
-def test_versions_that_are_told_apart_have_a_filter_each() -> None:
-    """And nothing else differs: weights, matches and the header rules of a step."""
-    plain, apart = (own_route(deployment(), NOW, apart=apart) for apart in (False, True))
-    (rule,) = apart["spec"]["rules"]
-    named = [each["filters"] for each in rule["backendRefs"]]
-    assert [one["type"] for (one,) in named] == ["RequestHeaderModifier"] * 2
-    assert [one["requestHeaderModifier"]["set"] for (one,) in named] == [
-        [{"name": "Noria-Revision", "value": name}] for name, _ in NOW
-    ]
-    for each in rule["backendRefs"]:
-        del each["filters"]
-    assert apart == plain
-
-
 def test_a_gateway_without_a_namespace_is_the_one_beside_the_deployment() -> None:
     beside = deployment()
     del beside["spec"]["router"]["gateway"]["namespace"]
