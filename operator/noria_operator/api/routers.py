@@ -58,7 +58,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     "Envoy": Capabilities(*(True,) * 20, counts="the router"),
     "Gateway": Capabilities(
         any_weight=True,
-        read_back="where the chart's `routers.gateway.probes` names its proxies",
+        read_back="where the chart's `routers.gateway.probes` names its proxies, but not Envoy Gateway's",
         by_request=True,
         ramp=True,
         mirror=f"100; less where the GatewayClass lists `{PART_OF_COPIES}`, or is annotated with it",
