@@ -118,11 +118,7 @@ async def test_a_change_whose_event_was_lost_is_found(cluster: Cluster, api: Api
 
 async def test_a_deletion_that_was_lost_is_found_and_nothing_else_goes(cluster: Cluster, api: Api) -> None:
     async with at_rest(cluster, api) as running:
-        await cluster.client.create(SERVICE, cluster.namespace, LATE)
-        await eventually(lambda: known(running, cluster))
-        api.forget("late")
-        await cluster.client.delete(SERVICE, cluster.namespace, "late")
-        await eventually(lambda: known(running, cluster, there=False))
+        await a_lost_deletion_is_found(running, cluster, api)
         assert api.asked["list"] == 0
         assert running.store.get(Key(TRAININGJOB, cluster.namespace, "train")) is not None
 
@@ -132,11 +128,7 @@ async def test_where_watches_do_not_begin_with_all_there_is_lists_find_what_was_
     older: Cluster, api: Api
 ) -> None:
     async with at_rest(older, api) as running:
-        await older.client.create(SERVICE, older.namespace, LATE)
-        await eventually(lambda: known(running, older))
-        api.forget("late")
-        await older.client.delete(SERVICE, older.namespace, "late")
-        await eventually(lambda: known(running, older, there=False))
+        await a_lost_deletion_is_found(running, older, api)
         assert api.asked["list"] > 0
         assert api.asked["whole"] == 0
 
@@ -156,6 +148,14 @@ async def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         endpoint = from_kubeconfig(path)
         async with Client(endpoint) as client:
             yield await Cluster(endpoint, client, "").another()
+
+
+async def a_lost_deletion_is_found(running: Operator, cluster: Cluster, api: Api) -> None:
+    await cluster.client.create(SERVICE, cluster.namespace, LATE)
+    await eventually(lambda: known(running, cluster))
+    api.forget("late")
+    await cluster.client.delete(SERVICE, cluster.namespace, "late")
+    await eventually(lambda: known(running, cluster, there=False))
 
 
 async def known(running: Operator, cluster: Cluster, *, there: bool = True, **metadata: Json) -> bool:
