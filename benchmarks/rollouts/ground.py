@@ -54,9 +54,9 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground(folder: Path) -> AsyncIterator[Ground]:
+async def ground(folder: Path, *, audited: bool = False) -> AsyncIterator[Ground]:
     """A fresh API server, whose data are gone afterwards."""
-    with control_plane(folder / "cluster", kwok=True) as kubeconfig:
+    with control_plane(folder / "cluster", kwok=True, audited=audited) as kubeconfig:
         raise_pod_limit(kubeconfig)
         async with Client(from_kubeconfig(kubeconfig)) as client:
             yield Ground(folder, kubeconfig, client)

@@ -53,7 +53,7 @@ async def measure(counts: list[int]) -> list[Idle]:
     folder, found = Path(tempfile.mkdtemp(prefix="noria-bench-")), []
     try:
         async with (
-            ground(folder) as place,
+            ground(folder, audited=True) as place,
             noria(place) as running,
             watching(place.kubeconfig, running.kind) as watched,
         ):

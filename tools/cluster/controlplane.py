@@ -27,24 +27,29 @@ KWOK_NODE = "kwok-0"
 
 
 @contextmanager
-def control_plane(directory: Path, *, kwok: bool = False) -> Iterator[Path]:
-    """Run a control plane whose data live in `directory`; gives the admin kubeconfig, ends it afterwards."""
+def control_plane(directory: Path, *, kwok: bool = False, audited: bool = False) -> Iterator[Path]:
+    """Run a control plane whose data live in `directory`; gives the admin kubeconfig, ends it afterwards.
+
+    `audited`: its API server writes down what `components.audit_log` is for.
+    """
     directory = directory.resolve()
-    path = start(directory, kwok=kwok, die_with_parent=True)
+    path = start(directory, kwok=kwok, audited=audited, die_with_parent=True)
     try:
         yield path
     finally:
         stop(directory)
 
 
-def start(directory: Path, *, kwok: bool = False, die_with_parent: bool = False) -> Path:
+def start(
+    directory: Path, *, kwok: bool = False, audited: bool = False, die_with_parent: bool = False
+) -> Path:
     """Start a fresh control plane in `directory` and return its admin kubeconfig when the API is ready."""
     binaries.ensure("etcd", "kubernetes", *(["kwok"] if kwok else []))
     stop(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for attempt in (1, 2, 3):  # another program may take a port between our choice and its use
         try:
-            return _start(directory, kwok=kwok, die_with_parent=die_with_parent)
+            return _start(directory, kwok=kwok, audited=audited, die_with_parent=die_with_parent)
         except _PortTaken as taken:
             stop(directory)
             if attempt == 3:
@@ -73,14 +78,15 @@ class _PortTaken(Exception):
     """A component could not bind the port chosen for it."""
 
 
-def _start(directory: Path, *, kwok: bool, die_with_parent: bool) -> Path:
+def _start(directory: Path, *, kwok: bool, audited: bool, die_with_parent: bool) -> Path:
     at = _endpoints()
     keys = directory / "pki"
     pki.ensure(keys, pki.control_plane_parties(at.api_names))
     for party in ("admin", "controller-manager", "scheduler"):
         kubeconfig.write(directory / f"{party}.conf", server=at.server, pki=keys, party=party)
     admin = directory / "admin.conf"
-    api_server = components.api_server(directory, keys, at, authorization="Node,RBAC")
+    audit = components.auditing(directory) if audited else ()
+    api_server = components.api_server(directory, keys, at, authorization="Node,RBAC", audit=audit)
     first = [components.etcd(directory, at), api_server]
     then = [components.controller_manager(directory, keys, at, nodes=kwok)]
     if kwok:
