@@ -57,6 +57,7 @@ async def measure(counts: list[int]) -> list[Idle]:
             noria(place) as running,
             watching(place.kubeconfig, running.kind) as watched,
         ):
+            await running.prepare([])
             for count in counts:
                 await _fill(running, watched, count)
                 found.append(await _rest(running, count))

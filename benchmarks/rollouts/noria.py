@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -47,22 +47,37 @@ STEPS = [{"weight": 50, "duration": "10h"}]
 
 @dataclass
 class Noria:
-    """A running operator and the routers of its namespaces."""
+    """The operator, which runs from `prepare` to `stop`, and the routers of its namespaces."""
 
     ground: Ground
-    process: psutil.Process
+    settings: Mapping[str, str]
+    url: str
     metrics_url: str
+    process: psutil.Process = field(init=False)
+    started: subprocess.Popen[bytes] | None = None
     name: str = "Noria"
     account: str = ACCOUNT
     kind: Kind = kinds.MODELDEPLOYMENT
     reconcile_metric: str = "noria_reconcile_duration_seconds"
 
     async def prepare(self, keys: Sequence[Key]) -> None:
-        """Namespaces, and two versions of each model, the second one waiting for its approval."""
+        """Namespaces, and two versions of each model, the second one waiting for its approval; then the
+        operator, which has nothing to check of versions that have a phase.
+        """
         for space in dict.fromkeys(space for space, _ in keys):
             await self.ground.client.create(kinds.NAMESPACE, "", {"metadata": {"name": space}})
         await in_parallel([partial(self._register, key, n) for key in keys for n in (1, 2)])
+        command = [sys.executable, "-m", "noria_operator.app"]
+        self.started = spawn(command, self.ground.folder / "noria.log", **self.settings)
+        self.process = psutil.Process(self.started.pid)
+        await eventually(lambda: answers(f"{self.url}/readyz"), seconds=PREPARE_SECONDS)
         await eventually(self._idle, seconds=PREPARE_SECONDS, every=1.0)
+
+    def stop(self) -> None:
+        """End the operator, where it was started."""
+        if self.started is not None:
+            self.started.terminate()
+            self.started.wait(timeout=40)
 
     async def _idle(self) -> bool:
         """Whether no key waits: the versions are accounted for."""
@@ -123,27 +138,25 @@ def given_up(obj: Json) -> bool:
 
 @asynccontextmanager
 async def noria(ground: Ground) -> AsyncIterator[Contender]:
-    """Install the chart's roles, start the operator and routers as their pods appear, end all afterwards."""
+    """Install the chart's roles, start routers as their pods appear, end them and the operator afterwards."""
     install(ground.kubeconfig)
     kubectl(ground.kubeconfig, "create", "namespace", NAMESPACE)
     apply_chart_roles(ground.kubeconfig)
     login = await ground.login(ACCOUNT, namespace=NAMESPACE)
     http, xds = free_port(), free_port()
     settings = operator_environment(login, ground.folder, http=http, xds=xds)
-    command = [sys.executable, "-m", "noria_operator.app"]
-    process = spawn(command, ground.folder / "noria.log", **settings)
+    url = f"http://127.0.0.1:{http}"
+    operator = Noria(ground, settings, url, metrics_url=f"{url}/metrics")
     routers = Routers(ground, xds)
     following = asyncio.create_task(routers.follow())
     try:
-        await eventually(lambda: answers(f"http://127.0.0.1:{http}/readyz"))
-        yield Noria(ground, psutil.Process(process.pid), f"http://127.0.0.1:{http}/metrics")
+        yield operator
     finally:
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
         routers.stop()
-        process.terminate()
-        process.wait(timeout=40)
+        operator.stop()
 
 
 @dataclass
