@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     history = commands.add_parser("history", help="which versions served, and what happened to them and why")
     history.add_argument("name", help="name of the ModelDeployment")
     paper = commands.add_parser("report", help="what changed, how sure, and why: one HTML file")
-    paper.add_argument("name", help="NAME, or KIND/NAME such as mv/flight-delay-4, md/… or ct/…")
+    paper.add_argument("name", help="NAME, or KIND/NAME such as mv/flight-delay-4, tj/…, md/… or ct/…")
     paper.add_argument("-o", "--output", type=Path, help="the file; default: NAME.html")
     trial = commands.add_parser(
         "simulate", help="what a retraining policy would have done over a recorded history"

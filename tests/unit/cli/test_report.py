@@ -17,6 +17,7 @@ from noria_operator.cli.report.command import made, write
 from noria_operator.cli.report.decisions import deployment_report, training_report
 from noria_operator.cli.report.page import table
 from noria_operator.cli.report.pictures import Bar, bars, timeline
+from noria_operator.cli.report.run import run_report
 from noria_operator.cli.report.version import Found, report
 
 Json = dict[str, Any]
@@ -72,6 +73,40 @@ RUN = {
         "gates": [{"metric": "auc", "result": "Pass", "detail": "0.71 >= 0.65"}],
     },
 }
+REFUSED: Json = {
+    "kind": "TrainingJob",
+    "metadata": {"name": "run-5"},
+    "spec": {
+        "model": "flight-delay", "image": "trainer@sha256:ab", "params": {"depth": "6"},
+        "data": [{"name": "train", "uri": "pvc://rows/train"}],
+    },
+    "status": {
+        "phase": "Failed", "message": "the model is not good enough: auc",
+        "startTime": "2026-03-02T00:00:00Z", "completionTime": "2026-03-02T00:10:00Z",
+        "conditions": [{"type": "Failed", "status": "True", "reason": "GateFailed"}],
+        "trigger": {
+            "reason": "DataChange", "name": "new-rows", "value": "sha256:0123456789ab",
+            "threshold": "sha256:ba9876543210", "samples": 31, "at": "2026-03-02T00:00:00Z",
+        },
+        "dataQuality": {
+            "result": "Warn", "message": "1 finding in 9000 rows", "rows": 9000, "against": "flight-delay-3",
+            "violations": [{"name": "dep", "check": "completeness", "value": "0.2", "threshold": "0.1"}],
+        },
+        "resolved": {"data": [
+            {"name": "train", "rows": 9000, "partitions":
+                {"by": "day", "oldest": "2026-02-01", "newest": "2026-03-01", "count": 29}},
+        ]},
+        "claims": {"loss": "0.41"},
+        "evaluation": {
+            "rows": 5000, "championVersion": "flight-delay-3",
+            "challenger": {"auc": "0.66", "accuracy": "0.78"},
+            "champion": {"auc": "0.68", "accuracy": "0.79"},
+            "slices": [{"feature": "origin", "group": "JFK", "rows": 900, "metric": "auc",
+                        "challenger": "0.6", "champion": "0.69", "error": "0.01"}],
+        },
+        "gates": [{"metric": "auc", "result": "Fail", "detail": "0.66 against 0.68 of champion"}],
+    },
+}  # fmt: skip
 DEPLOYMENT: Json = {
     "kind": "ModelDeployment",
     "metadata": {"name": "flight-delay"},
@@ -133,6 +168,8 @@ PAGES = {
     "first version": report(Found(version(1))),
     "deployment": deployment_report(DEPLOYMENT),
     "training": training_report(TRAINING),
+    "refused run": run_report(REFUSED),
+    "run that waits": run_report({"kind": "TrainingJob", "metadata": {"name": "r"}, "spec": {"model": "m"}}),
 }
 
 
@@ -154,7 +191,7 @@ class Objects:
         raise AssertionError("a report changes nothing")
 
 
-ALL = Objects(CHILD, PARENT, RUN, DEPLOYMENT, TRAINING)
+ALL = Objects(CHILD, PARENT, RUN, REFUSED, DEPLOYMENT, TRAINING)
 
 
 class Words(HTMLParser):
@@ -277,7 +314,8 @@ def test_a_table_without_rows_is_nothing() -> None:
     ("asked", "name"),
     [
         ("mv/flight-delay-4", "flight-delay-4"),
-        ("tj/run-4", "flight-delay-4"),
+        ("tj/run-4", "run-4"),
+        ("tj/run-5", "run-5"),
         ("md/flight-delay", "flight-delay"),
         ("ct/loop", "loop"),
     ],
@@ -288,9 +326,35 @@ def test_any_object_of_the_loop_has_its_report(asked: str, name: str) -> None:
     assert f"<h1>{name}</h1>" in page
 
 
-def test_a_run_without_a_version_says_where_to_look() -> None:
-    with pytest.raises(CommandError, match=r"made no version.*kubectl noria why tj/run-9"):
-        made(Objects({"kind": "TrainingJob", "metadata": {"name": "run-9"}, "spec": {}}), "tj/run-9")
+def test_a_run_that_was_refused_tells_why_on_what_rows_and_by_how_much() -> None:
+    said = " ".join(Words(PAGES["refused run"]).words)
+    for words in (
+        "TrainingJob of flight-delay, Failed (GateFailed)", "the model is not good enough: auc",
+        "DataChange (new-rows), decided 2026-03-02T00:00:00Z",
+        "Measured sha256:0123456789ab, compared with sha256:ba9876543210, on 31 rows",
+        "Warn: 1 finding in 9000 rows", "dep completeness 0.2 0.1",
+        "2026-02-01 to 2026-03-01 (29), 9000 rows",
+        "Measured on 5000 rows, beside flight-delay-3", "origin JFK 900 auc 0.6 0.69 0.01",
+        "auc Fail 0.66 against 0.68 of champion", "loss 0.41", "parameter depth 6",
+    ):  # fmt: skip
+        assert words in said, words
+
+
+def test_a_run_that_made_a_version_says_where_its_page_is() -> None:
+    assert "kubectl noria report mv/flight-delay-4" in run_report(RUN)
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold"),
+    [("sha256:0123456789ab", "md5:ab"), ("9d", "7d"), ("0.61", "sha256:ab"), ("nan", "0.5")],
+)
+def test_what_a_trigger_measured_need_not_be_a_number(value: str, threshold: str) -> None:
+    child = copy.deepcopy(CHILD)
+    child["spec"]["lineage"]["trigger"] |= {"value": value, "threshold": threshold}
+    page = report(Found(child))
+    assert f"Measured {value}, compared with {threshold}" in page
+    for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        assert "nan" not in svg
 
 
 def test_the_command_writes_a_file_and_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from noria_operator.api import names
 from noria_operator.cli.cluster import CommandError, Objects, find
 from noria_operator.cli.report.decisions import deployment_report, training_report
+from noria_operator.cli.report.run import run_report
 from noria_operator.cli.report.version import Found, report
 
 Json = dict[str, Any]
@@ -19,16 +20,13 @@ FIRST: Final = "<!doctype html>"
 
 
 def made(objects: Objects, name: str) -> tuple[str, str]:
-    """(name of the object, its page). A TrainingJob's is that of the version that it made."""
+    """(name of the object, its page)."""
     obj = find(objects, name)
-    if obj["kind"] == names.TRAINING_JOB:
-        version = obj.get("status", {}).get("modelVersion")
-        if not version:
-            raise CommandError(
-                f"{obj['metadata']['name']} made no version; `kubectl noria why tj/{obj['metadata']['name']}`"
-            )
-        obj = find(objects, f"{names.MODEL_VERSION}/{version}")
-    pages = {names.MODEL_DEPLOYMENT: deployment_report, names.CONTINUOUS_TRAINING: training_report}
+    pages = {
+        names.MODEL_DEPLOYMENT: deployment_report,
+        names.CONTINUOUS_TRAINING: training_report,
+        names.TRAINING_JOB: run_report,
+    }
     page = pages.get(obj["kind"])
     return obj["metadata"]["name"], page(obj) if page else report(_found(objects, obj))
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from noria_operator.cli.report.page import Html, page, second, section, table, text
-from noria_operator.cli.report.pictures import CHAMPION, Bar, bars, timeline
+from noria_operator.cli.report.pictures import CHAMPION, Bar, bars, number, timeline
 from noria_operator.cli.text import figures as told
 from noria_operator.domain.proportions import wilson
 
@@ -80,12 +80,12 @@ def training_report(training: Json) -> str:
 
 def _trigger(entry: Json) -> list[Html]:
     figures: list[Bar] = []
-    value, limit = _number(entry.get("value")), _number(entry.get("threshold"))
+    value, limit = number(entry.get("value")), number(entry.get("threshold"))
     if value is not None:
         rows = f" ({entry['samples']} rows)" if entry.get("samples") else ""
         low, _, high = str(entry.get("interval") or "").partition(" to ")
-        figures.append(Bar(f"value{rows}", value, low=_number(low), high=_number(high), mark=limit))
-    if (best := _number(entry.get("best"))) is not None:
+        figures.append(Bar(f"value{rows}", value, low=number(low), high=number(high), mark=limit))
+    if (best := number(entry.get("best"))) is not None:
         figures.append(Bar("best ever", best, colour=CHAMPION))
     head = f"Trigger {entry['name']}: {entry.get('decision', 'not decided yet')}"
     return section(
@@ -104,9 +104,9 @@ def _columns(columns: Any) -> Iterator[Html]:
     yield text("The columns that stand out most; the red line is the threshold:")
     yield bars(
         [
-            Bar(f"{one['name']} {one.get('check', '')}".strip(), value, mark=_number(one.get("threshold")))
+            Bar(f"{one['name']} {one.get('check', '')}".strip(), value, mark=number(one.get("threshold")))
             for one in columns
-            if (value := _number(one.get("value"))) is not None
+            if (value := number(one.get("value"))) is not None
         ]
     )
     heads = ("name", "check", "value", "threshold", "floor", "samples", "drifted")
@@ -155,13 +155,6 @@ def _story(events: Any) -> Iterator[Html]:
 
 def _stable(share: Json, status: Json) -> bool:
     return (status.get("stable") or {}).get("name") == share.get("name")
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except ValueError:
-        return None
 
 
 def _seconds(at: str) -> float:

@@ -6,10 +6,11 @@ without them, by place and by name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Final
+from typing import Any, Final
 
 from noria_operator.cli.report.page import Html
 
@@ -30,6 +31,15 @@ class Bar:
     low: float | None = None
     high: float | None = None
     mark: float | None = None
+
+
+def number(value: Any) -> float | None:
+    """What can be drawn of a figure: triggers also tell words, such as a digest or an age."""
+    try:
+        found = None if value is None else float(value)
+    except ValueError:
+        return None
+    return found if found is not None and math.isfinite(found) else None
 
 
 def bars(found: Sequence[Bar], *, percent: bool = False) -> Html:
