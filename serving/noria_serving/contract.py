@@ -177,9 +177,7 @@ HISTORY_COLUMNS: Final = (*HISTORY_PREDICTIONS, "time", "predicted", "label", "v
 
 # -- what the numbers of `/counters` are called --------------------------------------------------------------
 _PLAIN: Final = (
-    "requests",
     "predictions",
-    "malformed",
     "feedback",
     "scores",
     "confusion",
@@ -187,8 +185,9 @@ _PLAIN: Final = (
     "slice_scores",
     "label_delay",
 )
-_OF_VERSION: Final = ("features", "prediction", "slices")
-"""In bins of the version that is served, so that counts of two versions are never added up."""
+_OF_VERSION: Final = ("requests", "malformed", "features", "prediction", "slices")
+"""Of the version that is served, in whose bins features are counted and whose signature decides which requests
+are refused: counts of two versions are never added up."""
 FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors", "slice_errors")
 """What places begin with."""
 

@@ -66,7 +66,7 @@ class Counts(Protocol):
         """Labelled rows of all versions."""
 
     def number(self, place: str) -> int:
-        """One count of all versions, such as `requests/ok`."""
+        """One count, such as `requests/flights-3/ok`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +195,16 @@ def _traffic(champion: Champion | None, evidence: Evidence) -> Traffic | None:
     counts, reference = evidence.counts, evidence.reference
     if counts is None or champion is None:
         return None
-    malformed = counts.number("malformed")
+    # What a challenger alone refuses, its signature being another, says nothing of what clients send.
+    malformed = counts.number(f"malformed/{champion.name}")
+    answered = counts.number(f"requests/{champion.name}/ok")
     predicted = [counts.predicted(version) for version in {champion.name, *evidence.sharing}]
     return Traffic(
         counts.seen(champion.name),
         reference,
         groups=counts.groups(champion.name, reference.slices if reference else ()),
         task=counts.task(champion.name),
-        asked=Asked(counts.number("requests/ok") + malformed, malformed),
+        asked=Asked(answered + malformed, malformed),
         volume=sum(one.rows for one in predicted if one),
         labels=counts.labelled(),
         earlier=None if evidence.earlier is None else [one.seen(champion.name) for one in evidence.earlier],

@@ -295,7 +295,9 @@ class CounterReader:
 
 
 def _answered(document: Document) -> Counts:
-    numbers = {name: sum(document.counts.get(f"requests/{name}", ())) for name in _OUTCOMES}
+    numbers = {
+        name: sum(document.counts.get(f"requests/{document.version}/{name}", ())) for name in _OUTCOMES
+    }
     return Counts(sum(numbers.values()), numbers["server_error"])
 
 

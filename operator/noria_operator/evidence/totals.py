@@ -70,5 +70,5 @@ class Totals:
         return windows.labelled(self.counts)
 
     def number(self, place: str) -> int:
-        """One count, such as `predictions` or `malformed`."""
+        """One count, such as `predictions` or `malformed/flights-3`."""
         return sum(self.counts.get(place, ()))

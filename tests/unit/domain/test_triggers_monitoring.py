@@ -17,9 +17,13 @@ from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.drift.season import Week
 from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.triggers import Champion, Request
+from noria_operator.domain.triggers_counted import Evidence, counted
 from noria_operator.domain.triggers_findings import Traffic
 from noria_operator.domain.triggers_monitoring import watch, window_start
 from noria_operator.domain.triggers_start import answered
+from noria_operator.evidence.totals import Totals
+from noria_operator.evidence.windows import Window, parse
+from noria_serving.contract import COUNTERS_SCHEMA
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -208,6 +212,33 @@ def test_a_wave_of_requests_that_are_refused_is_broken_data_though_no_row_was_pr
     opened = watch(drift(), {}, champion=FIRST, traffic=None, now=NOW)
     entry = watch(drift(), opened.entry, champion=FIRST, traffic=traffic, now=NOW + HOUR).entry
     assert entry["reason"] == "WindowOpen", "drift waits for rows"
+
+
+@pytest.mark.parametrize("canary", [{}, {"traffic": True}])
+def test_requests_that_a_challenger_alone_refuses_are_no_broken_data(canary: Json) -> None:
+    """A model with one more input answers each copy, or each request of its share, with 400."""
+    servers = {"flights-1": {"ok": 1000, "client_error": 0}, "flights-2": {"ok": 0, "client_error": 1000}}
+    rows = {name: {"bins": [200] * 10, "missing": 0, "unseen": 0, "low": 0, "high": 0} for name in NAMES}
+    window = Window(since=NOW.timestamp())
+    for version, requests in servers.items():
+        document = parse(
+            {
+                "schema": COUNTERS_SCHEMA, "version": version, "process": version,
+                "started": window.since, "from": window.since, "at": window.since + 3600,
+                "requests": requests, "malformed": requests["client_error"],
+                "features": rows, "prediction": rows["carrier"],
+            }
+        )  # fmt: skip
+        assert document
+        window.take(document)
+    sharing = frozenset(servers) if canary else frozenset({"flights-1"})
+    opened = watch(quality(), {}, champion=FIRST, traffic=None, now=NOW).entry
+    for champion, reason in ((FIRST, "Clean"), (SECOND, "Violated")):
+        found = counted(
+            quality(), opened | {"version": champion.name}, champion=champion, now=NOW + HOUR,
+            evidence=Evidence(Totals(window.total()), REFERENCE, sharing),
+        )  # fmt: skip
+        assert found.entry["reason"] == reason
 
 
 # -- the same time of earlier weeks ----------------------------------------------------------------------

@@ -49,7 +49,7 @@ def predictions(window: Window) -> int:
 def test_a_document_is_flattened_by_place() -> None:
     parsed = parse(body(scores={"m-1": {"negatives": [1] * 200, "positives": [2] * 200}}))
     assert parsed is not None
-    assert parsed.counts["requests/server_error"] == (1,)
+    assert parsed.counts["requests/m-1/server_error"] == (1,)
     assert labels(parsed.counts, "m-1").samples == 600
     assert labels(parsed.counts, "m-2").samples == 0
 
@@ -123,7 +123,8 @@ def test_numbers_that_are_not_written_as_whole_ones_are_read_as_before() -> None
     )
     assert parsed is not None
     read = [
-        parsed.counts[place] for place in ("predictions", "feedback/matched", "malformed", "label_delay/sum")
+        parsed.counts[place]
+        for place in ("predictions", "feedback/matched", "malformed/m-1", "label_delay/sum")
     ]
     assert read == [(7,), (3,), (1,), (1,)]
 
