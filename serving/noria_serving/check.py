@@ -1,16 +1,17 @@
 """`python -m noria_serving.check`: what rows for training look like beside those that the champion learned.
 
 In: $NORIA_CHECK_DATA (with _SELECT), perhaps $NORIA_CHECK_TIME (a column), and $NORIA_CHAMPION (with
-_DIGEST), of whose bundle only signature and frozen bins are read. Out at $NORIA_RESULT: `{"schema", "rows",
-"features", "duplicates", "newest", "absent", "dirty", "skewed"}`: of the columns that stand out most, as
-many as fit. Invariant: counts only, in the champion's own bins; what is too much the operator decides.
+_DIGEST), of whose bundle only signature and frozen bins are read; perhaps $NORIA_CHECK_SERVED: what it was
+asked, by feature, in these bins. Out at $NORIA_RESULT: `{"schema", "rows", "features", "duplicates",
+"newest", "absent", "dirty", "skewed", "served"}`: of the columns that stand out most, as many as fit.
+Invariant: counts only, in the champion's own bins; what is too much the operator decides.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -69,17 +70,17 @@ class Column:
         found += [told["unseen"], told["wrong"]]
         return float(max(found)) / max(1, self.rows)
 
-    def skew(self) -> dict[str, Any]:
-        """Population stability index against the reference, in nats, half a count in every bin."""
+    def skew(self, others: Sequence[int]) -> dict[str, Any]:
+        """Population stability index against other counts in the same bins, in nats, half a count in each."""
         p, q = (
             (np.asarray(counts) + 0.5) / (sum(counts) + 0.5 * self.bins.size)
-            for counts in (self.bins.counts, self.counts[: self.bins.size])
+            for counts in (others, self.counts[: self.bins.size])
         )
         psi = float(((p - q) * np.log(p / q)).sum())
         present = int(self.counts[: self.bins.size].sum())
         return {
             "name": self.bins.name, "psi": round(psi, 6), "bins": self.bins.size, "rows": present,
-            "known": sum(self.bins.counts),
+            "known": sum(others),
         }  # fmt: skip
 
 
@@ -90,6 +91,7 @@ def check(env: Mapping[str, str]) -> dict[str, Any]:
         raise NoriaError(Reason.CONFIGURATION, "set NORIA_CHECK_DATA")
     given = rows.read(location, parse_select(env.get("NORIA_CHECK_DATA_SELECT")))
     known, kinds = _learned(env)
+    served = json.loads(env.get("NORIA_CHECK_SERVED", "{}"))
     # The numbers of an embedding have no bins of their own.
     wanted = [(bins, _name(bins, given)) for bins in known if bins.projection is None]
     found = [
@@ -107,9 +109,18 @@ def check(env: Mapping[str, str]) -> dict[str, Any]:
         "newest": newest(given.columns[column]) if column in given.columns else None,
         "absent": absent[:SHOWN],
         "dirty": [one.dirt() for one in sorted(found, key=Column.worst, reverse=True)[:SHOWN]],
-        "skewed": sorted((one.skew() for one in found), key=lambda one: -one["psi"])[:SHOWN],
+        "skewed": _farthest(one.skew(one.bins.counts) for one in found),
+        "served": _farthest(
+            one.skew(counts)
+            for one in found
+            if len(counts := served.get(one.bins.name, ())) == one.bins.size  # else of other bins
+        ),
     }
     return _fitted(document)
+
+
+def _farthest(skews: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(skews, key=lambda one: -float(one["psi"]))[:SHOWN]
 
 
 def _learned(env: Mapping[str, str]) -> tuple[Sequence[Bins], Mapping[str, str]]:
@@ -204,7 +215,7 @@ def newest(values: Array) -> float | None:
 def _fitted(document: dict[str, Any]) -> dict[str, Any]:
     """Within the limit of a result: the columns that stand out least go first."""
     while len(result.canonical(document)) > contract.RESULT_LIMIT:
-        longest = max(("skewed", "dirty", "absent"), key=lambda name: len(document[name]))
+        longest = max(("skewed", "served", "dirty", "absent"), key=lambda name: len(document[name]))
         if not document[longest]:
             break
         document = {**document, longest: document[longest][:-1]}

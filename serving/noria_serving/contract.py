@@ -186,8 +186,8 @@ _PLAIN: Final = (
     "label_delay",
 )
 _OF_VERSION: Final = ("requests", "malformed", "features", "prediction", "slices")
-"""Of the version that is served, in whose bins features are counted and whose signature decides which requests
-are refused: counts of two versions are never added up."""
+"""Of the version that is served, in whose bins features are counted and whose signature decides which
+requests are refused: counts of two versions are never added up."""
 FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors", "slice_errors")
 """What places begin with."""
 

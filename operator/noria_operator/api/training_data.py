@@ -40,6 +40,11 @@ class TrainingData(Spec):
     max_distance: UnsignedDecimal | None = Field(
         default=None, description="Greatest PSI against training. Absent: any."
     )
+    max_skew: UnsignedDecimal | None = Field(
+        default=None,
+        description="Greatest PSI against what the champion was asked in the last day. Absent: any; status "
+        "tells it.",
+    )
     min_rows: int = Field(default=1, ge=1, le=1_000_000_000, description="Default: 1.")
     time_column: Name | None = Field(default=None, description="Column with the time of a row. Absent: none.")
     max_age: PositiveDuration | None = Field(

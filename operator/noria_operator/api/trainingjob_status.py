@@ -80,10 +80,19 @@ class DataViolation(Status):
     name: Text = Field(description="Feature; empty: all rows.")
     check: Text = Field(
         description="completeness, categoricalValues, range, dataType, missingColumn, duplicates, volume, "
-        "freshness or baselineDrift."
+        "freshness, baselineDrift or trainingServingSkew."
     )
     value: Text = Field(description="Share, rows, seconds or distance.")
     threshold: Text = Field(description="What is tolerated.")
+
+
+class Skew(Status):
+    """How far a feature of the rows for training is from what the champion was asked."""
+
+    name: Text = Field(description="Feature.")
+    value: Text = Field(description="PSI, in the champion's bins.")
+    floor: Text = Field(description="PSI that noise alone hardly ever exceeds.")
+    samples: int = Field(ge=0, le=2**53, description="Values that the champion was asked.")
 
 
 class DataQualityStatus(Status):
@@ -99,6 +108,15 @@ class DataQualityStatus(Status):
     )
     violations: Annotated[list[DataViolation], Field(max_length=10)] = Field(
         default_factory=list, description="What is broken, the worst first."
+    )
+    served_rows: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**53,
+        description="Rows that the champion was asked in the day before, as far as they are known.",
+    )
+    skew: Annotated[list[Skew], Field(max_length=10)] = Field(
+        default_factory=list, description="Features farthest from these."
     )
 
 

@@ -7,6 +7,7 @@ created and never written again but for `suspend`; a finished TrainingJob makes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal, cast
@@ -17,6 +18,8 @@ from noria_operator.api.trainingjob import TrainingJob
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.training_counts import count_run
 from noria_operator.controllers.trainingjob_runs import gather, images
+from noria_operator.controllers.trainingjob_served import served
+from noria_operator.domain.drift.columns import Seen
 from noria_operator.domain.evaluation import champion_name, champion_of
 from noria_operator.domain.registry import lineage_uid
 from noria_operator.domain.training import decide, refuse, rest
@@ -107,16 +110,21 @@ async def _observe(ctx: Context, obj: Json) -> Observed:
         return Observed(train, evaluate, select=select, check=looked)
     versions = ctx.store.list(MODELVERSION, namespace)
     deployment = ctx.store.get(Key(MODELDEPLOYMENT, namespace, str(spec.get("deployment", ""))))
+    champion = champion_of(deployment, versions)
+    asked: Mapping[str, Seen] | None = {}
+    if spec.get("dataQuality") and looked is None and not status.get("dataQuality"):
+        asked = await served(ctx, obj, deployment, champion.version) if deployment and champion else {}
     return Observed(
         train,
         evaluate,
-        champion_of(deployment, versions),
+        champion,
         versions,
         ctx.store.list(TRAININGJOB, namespace),
         ctx.store.list(MODELDEPLOYMENT, namespace),
         champion_name(deployment),
         select,
         looked,
+        asked,
     )
 
 

@@ -208,6 +208,9 @@ class CheckResult(_Part):
     absent: Annotated[list[str], Field(max_length=64)] = []
     dirty: Annotated[list[DirtyColumn], Field(max_length=64)] = []
     skewed: Annotated[list[SkewedColumn], Field(max_length=64)] = []
+    """Beside what the champion learned from."""
+    served: Annotated[list[SkewedColumn], Field(max_length=64)] = []
+    """Beside what it was asked."""
 
 
 class VerificationResult(_Part):

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from noria_operator.api import names
 from noria_operator.api.trainingjob import Data, TrainingJobSpec
+from noria_operator.domain.drift.columns import PREDICTION, Seen
 from noria_operator.domain.job_shape import (
     Bundle,
     Images,
@@ -40,6 +42,8 @@ RESULT_ANNOTATION: Final = "noria.dev/result"
 """On the evaluation Job: what the trainer said, should its pod be gone when the version is made."""
 QUEUE_PREFIX: Final = "kueue.x-k8s.io/"
 """Labels that a queueing controller reads on the Job; copied from the TrainingJob."""
+_VARIABLE: Final = 96 * 1024
+"""Bytes in a variable of the environment: Linux starts no program with one of 128 KiB."""
 _USUAL: Final = frozenset({"auc", "logloss", "accuracy", "rmse", "mae"})
 """What the evaluation computes unasked, by task; a list is passed only when something else is named."""
 
@@ -93,7 +97,14 @@ def selection_job(obj: Json, spec: TrainingJobSpec, images: Images) -> Json:
     )
 
 
-def check_job(obj: Json, spec: TrainingJobSpec, champion: Bundle | None, images: Images) -> Json:
+def check_job(
+    obj: Json,
+    spec: TrainingJobSpec,
+    champion: Bundle | None,
+    images: Images,
+    *,
+    served: Mapping[str, Seen] | None = None,
+) -> Json:
     """The Job that looks at rows before they are trained on, beside what the champion learned from."""
     if spec.data_quality is None:
         raise ValueError("a TrainingJob without spec.dataQuality has no check Job")
@@ -105,6 +116,8 @@ def check_job(obj: Json, spec: TrainingJobSpec, champion: Bundle | None, images:
     if rule.time_column is not None:
         env["NORIA_CHECK_TIME"] = rule.time_column
     env |= _champion(champion)
+    if served:
+        env["NORIA_CHECK_SERVED"] = _served(served)
     places = (*([champion.place] if champion else []), place_of(source))
     job = own_job(
         obj,
@@ -117,6 +130,21 @@ def check_job(obj: Json, spec: TrainingJobSpec, champion: Bundle | None, images:
     )
     job["metadata"]["annotations"] = {CHAMPION_ANNOTATION: champion.version if champion else ""}
     return job
+
+
+def _served(columns: Mapping[str, Seen]) -> str:
+    """Counts by feature, of as many as find room."""
+    each, room = [], _VARIABLE
+    for name, seen in columns.items():
+        # Kubernetes reads `$(NAME)` in a value as another variable.
+        key = json.dumps(name).replace("$", "\\u0024")
+        text = f"{key}:{json.dumps(seen.bins, separators=(',', ':'))}"
+        room -= len(text) + 1
+        if room < 0:
+            break
+        if name != PREDICTION:
+            each.append(text)
+    return f"{{{','.join(each)}}}"
 
 
 def fingerprint_name(training: str, uid: str, trigger: str, at: str) -> str:

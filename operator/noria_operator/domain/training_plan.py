@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from noria_operator.api.trainingjob import TrainingFailure, TrainingJob
+from noria_operator.domain.drift.columns import Seen
 from noria_operator.domain.job_shape import Bundle, Images
 from noria_operator.domain.training_runs import Run
 from noria_operator.domain.training_status import fail
@@ -39,6 +40,8 @@ class Observed:
     champion_name: str = ""
     select: Run | None = None
     check: Run | None = None
+    served: Mapping[str, Seen] | None = field(default_factory=dict)
+    """What the champion was asked lately, by feature, for a check that is to be made; None: not known yet."""
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,10 @@ ACCEPTED = [
     *(Case(base, ()) for base in BASES),
     yes("tj", evaluation=ABSENT, gates=[]),
     yes("tj", dataQuality={"data": "train", "timeColumn": "at", "maxAge": "48h", "maxDuplicates": "1.0"}),
-    yes("ct", template__spec__dataQuality={"data": "holdout", "timeColumn": "at", "maxAge": "2h"}),
+    yes(
+        "ct",
+        template__spec__dataQuality={"data": "holdout", "timeColumn": "at", "maxAge": "2h", "maxSkew": "0.2"},
+    ),
     yes("tj", evaluation__image="registry.example/team/server:1"),
     yes("tj", evaluation=ABSENT, gates=ABSENT, data=ABSENT),
     yes("tj", deployment=ABSENT, gates=[{"metric": "auc", "min": "-1"}]),

@@ -8,12 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.controllers.training_api import Api, Crash, operator
+from tests.unit.controllers.training_api import Api, Crash, Servers, operator
 from tests.unit.domain.training_world import deployment, evaluation, result, training_job, version
 
 from noria_operator.controllers.trainingjob import reconcile, related
+from noria_operator.domain.serving_children import selector
+from noria_operator.evidence.totals import Totals
 from noria_operator.kube.errors import Invalid, NameConflict
-from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, TRAININGJOB, Key, Kind
+from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, TRAININGJOB, Key, Kind
 
 Json = dict[str, Any]
 KEY = Key(TRAININGJOB, "demo", "flights-1")
@@ -97,6 +99,31 @@ async def test_rows_are_checked_once_whenever_the_process_stops() -> None:
         status = api.objects[KEY]["status"]
         assert (status["phase"], status["dataQuality"]["result"]) == ("Succeeded", "Pass")
         assert status["dataQuality"]["against"] == "flights-1"
+
+
+async def test_the_check_is_handed_the_counts_of_the_champions_pods() -> None:
+    """As far as they are known; when nobody can tell, nothing waits."""
+    totals = Totals({"features/flights-1/x/bins": (5, 6, 7), "features/flights-2/x/bins": (1, 1, 1)})
+    for servers, handed in (
+        (Servers(totals=totals), '{"x":[5,6,7]}'),
+        (Servers(unreadable="the source is away"), None),
+    ):
+        api = world(dataQuality={"data": "train"})
+        meta = api.objects[Key(MODELDEPLOYMENT, "demo", "flights")]["metadata"]
+        labels = selector(meta["name"], meta["uid"])
+        pod = {"name": "flights-a", "namespace": "demo", "uid": "a", "labels": labels}
+        api.put(POD, {"apiVersion": "v1", "kind": "Pod", "metadata": pod})
+        await reconcile(operator(api, servers), KEY)
+        (job,) = api.all(JOB)
+        env = {one["name"]: one["value"] for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert env.get("NORIA_CHECK_SERVED") == handed
+        assert servers.asked == [api.clock.now() - timedelta(days=1)]
+        await reconcile(operator(api, servers), KEY)
+        assert len(servers.asked) == 1, "they are asked once"
+    waiting = world(dataQuality={"data": "train"})
+    waiting.put(POD, api.objects[Key(POD, "demo", "flights-a")])
+    result = await reconcile(operator(waiting, Servers()), KEY)
+    assert (waiting.all(JOB), result.after) == ([], timedelta(seconds=5))
 
 
 async def test_two_runs_at_once_never_share_a_number() -> None:

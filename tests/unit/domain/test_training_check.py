@@ -23,6 +23,7 @@ from tests.unit.domain.training_world import (
 
 from noria_operator.api.training_data import TrainingData
 from noria_operator.api.trainingjob import TrainingJobStatus
+from noria_operator.domain.drift.columns import Seen
 from noria_operator.domain.job_shape import Bundle
 from noria_operator.domain.results import CheckResult, check_result
 from noria_operator.domain.training import decide
@@ -43,6 +44,16 @@ def column(**counts: Any) -> Json:
 def said(**changes: Any) -> str:
     body = {"schema": "noria.check/v1", "rows": 1000, "features": 1, "duplicates": 0, "newest": None}
     return json.dumps(body | {"absent": [], "dirty": [column()], "skewed": []} | changes)
+
+
+SKEWED: Json = {"name": "x", "psi": 0.5, "bins": 10, "rows": 1000, "known": 1000}
+
+
+def environment(plan: Plan) -> dict[str, str]:
+    """Of the program in the Job that is made."""
+    assert plan.create is not None
+    (container,) = plan.create["spec"]["template"]["spec"]["containers"]
+    return {one["name"]: one["value"] for one in container["env"]}
 
 
 def step(obj: Json, seen: Observed | None = None) -> tuple[Json, Plan]:
@@ -172,6 +183,11 @@ def test_while_rows_are_checked_nothing_else_is_made() -> None:
             {"maxDistance": "0.2"},
             None,
         ),
+        ({"served": [SKEWED]}, {}, None),
+        ({"served": [SKEWED]}, {"maxSkew": "0.2"}, ("x", "trainingServingSkew", 0.5)),
+        ({"served": [SKEWED]}, {"maxSkew": "0.6"}, None),
+        ({"served": [SKEWED | {"known": 190}]}, {"maxSkew": "0.2"}, None),  # hardly anything was served
+        ({"served": [SKEWED | {"rows": 40}]}, {"maxSkew": "0.2"}, None),
         (
             {"newest": (NOW - timedelta(hours=3)).timestamp()},
             {"timeColumn": "at", "maxAge": "2h"},
@@ -190,6 +206,62 @@ def test_each_check_has_its_limit(
 ) -> None:
     broken = violations(rule(**fields), found(**changes), NOW)
     assert [(one.name, one.check.value, one.value) for one in broken] == ([expected] if expected else [])
+
+
+def test_rows_that_are_unlike_what_is_served_are_told_and_refused_only_where_asked() -> None:
+    near = SKEWED | {"name": "y", "psi": 0.01}
+    obj, plan = checked(said(served=[SKEWED, near]))
+    told = obj["status"]["dataQuality"]
+    assert (told["result"], plan.notices) == ("Pass", ())
+    assert (told["servedRows"], len(told["skew"])) == (1000, 2)
+    assert told["skew"][0] | {"floor": ""} == {"name": "x", "value": "0.5", "floor": "", "samples": 1000}
+    assert float(told["skew"][1]["floor"]) > 0.01, "what is only noise can be told apart"
+    assert told["message"].endswith("; unlike the 1000 rows that flights-7 was asked: x psi 0.5")
+    obj, _ = checked(said(served=[near]))
+    assert obj["status"]["dataQuality"]["message"].endswith("; like the 1000 rows that flights-7 was asked")
+    obj, _ = checked(said(served=[SKEWED]), maxSkew="0.2")
+    assert obj["status"]["dataQuality"]["violations"] == [
+        {"name": "x", "check": "trainingServingSkew", "value": "0.5", "threshold": "0.2"}
+    ]
+    assert obj["status"]["phase"] == "Failed"
+    obj, plan = checked(said(served=[SKEWED]), maxSkew="0.2", action="Warn")
+    assert (obj["status"]["dataQuality"]["result"], plan.notices[0].reason) == ("Warn", "DataSuspect")
+
+
+def test_without_served_rows_to_compare_with_it_says_so() -> None:
+    for few in ([], [SKEWED | {"known": 190}]):
+        obj, _ = checked(said(served=few), maxSkew="0.2")
+        told = obj["status"]["dataQuality"]
+        assert told["result"] == "Pass"
+        assert told["message"].endswith("; too few rows were asked of flights-7 to compare with")
+
+
+def test_the_check_is_handed_what_the_champion_was_asked() -> None:
+    seen = {"x": Seen((5, 6, 7), missing=1), "__prediction__": Seen((9, 9))}
+    _, plan = step(training_job(dataQuality={"data": "train"}), Observed(champion=CHAMPION, served=seen))
+    assert json.loads(environment(plan)["NORIA_CHECK_SERVED"]) == {"x": [5, 6, 7]}
+    _, plan = step(training_job(dataQuality={"data": "train"}), Observed(champion=CHAMPION))
+    assert "NORIA_CHECK_SERVED" not in environment(plan)
+
+
+def test_what_a_thousand_features_were_asked_finds_room_in_a_variable() -> None:
+    """Linux refuses to start a program with a variable of 128 KiB or more."""
+    seen = {f"{'feature' * 9}{number}": Seen((10_000,) * 10) for number in range(2000)}
+    _, plan = step(training_job(dataQuality={"data": "train"}), Observed(champion=CHAMPION, served=seen))
+    handed = environment(plan)["NORIA_CHECK_SERVED"]
+    assert len(handed) < 128 * 1024 - 100
+    assert 500 < len(json.loads(handed)) < 2000
+
+
+def test_the_check_waits_a_minute_for_counts_that_nobody_tells_yet() -> None:
+    obj = training_job(dataQuality={"data": "train"})
+    seen = Observed(champion=CHAMPION, served=None)
+    plan = decide(case(obj, seen))
+    assert (plan.create, plan.status["phase"]) == (None, "Pending")
+    assert plan.due is not None
+    plan = decide(case(obj, seen, NOW + timedelta(minutes=1)))
+    assert plan.create is not None
+    assert "NORIA_CHECK_SERVED" not in environment(plan)
 
 
 def test_rows_of_the_same_law_are_hardly_ever_refused() -> None:

@@ -126,6 +126,21 @@ def test_without_a_champion_there_are_rows_duplicates_and_age(tmp_path: Path) ->
     assert (found["newest"], found["absent"]) == (None, ["when"])
 
 
+def test_rows_are_compared_with_what_was_served_too(tmp_path: Path, frame, frame_bundle: Bundle) -> None:
+    known = json.loads((frame_bundle.path / contract.REFERENCE).read_text())["features"]
+    distance, carrier = (one["counts"] for one in known if one["name"] != "hour")
+    served = {"distance": [sum(distance), *[0] * (len(distance) - 1)], "carrier": carrier, "strange": [1, 2]}
+    found = told(tmp_path, table(frame), frame_bundle, NORIA_CHECK_SERVED=json.dumps(served))
+    assert max(one["psi"] for one in found["skewed"]) == 0, "they are those of training"  # type: ignore[attr-defined]
+    far, near = found["served"]  # type: ignore[misc]
+    assert (far["name"], near["name"], near["psi"]) == ("distance", "carrier", 0)
+    assert far["psi"] > 1
+    assert (far["known"], far["rows"], far["bins"]) == (sum(distance), sum(distance), len(distance))
+    other = {"distance": distance[:-1], "carrier": []}
+    found = told(tmp_path, table(frame), frame_bundle, NORIA_CHECK_SERVED=json.dumps(other))
+    assert found["served"] == [], "of other bins"
+
+
 def test_a_thousand_features_with_long_names_fit_into_a_result(tmp_path: Path, matrix) -> None:
     from sklearn.linear_model import LogisticRegression
 

@@ -45,6 +45,8 @@ class Check(StrEnum):
     """The newest row, or the newest label, is too old."""
     BASELINE_DRIFT = "baselineDrift"
     """A distribution that is too far from the reference's."""
+    SKEW = "trainingServingSkew"
+    """Rows for training that are too far from those that a model is asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,34 @@
+"""What the champion was asked in the day before a run, for the check of its rows.
+
+Comes in: a TrainingJob, the ModelDeployment and its stable version. Goes out: counts by feature in that
+version's bins. Invariants: nothing waits for the source of the counts; what nobody can tell is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from noria_operator.controllers.context import Context
+from noria_operator.domain.drift.columns import Seen
+from noria_operator.domain.serving_children import selector
+from noria_operator.domain.training_times import moment
+from noria_operator.kube.kinds import POD
+
+Json = dict[str, Any]
+
+BEFORE: Final = timedelta(days=1)
+"""A whole day, since nights differ; servers remember an hour of it, or more where they were asked little."""
+
+
+async def served(ctx: Context, obj: Json, deployment: Json, version: str) -> Mapping[str, Seen] | None:
+    """Columns of `version`; None: nobody has told yet. The window begins at the same moment in each pass."""
+    meta, since = deployment["metadata"], moment(obj["metadata"]["creationTimestamp"]) - BEFORE
+    pods = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
+    if not pods:
+        return {}
+    found = await ctx.counts.window(meta["namespace"], meta["name"], pods, since=since)
+    if found is None:
+        return {} if ctx.counts.problem(meta["namespace"], meta["name"], since) else None
+    return found.seen(version)
