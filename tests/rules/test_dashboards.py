@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.rules.promtool import Expected, judge, series
+from tests.rules.promtool import Expected, groups, judge, series
 from tests.rules.test_shipping import unknown
 from tests.rules.world import BAD, GOOD, IDLE, MODEL, values
 from tools.cluster.layout import binary
+from tools.monitoring import metrics
 from tools.monitoring.dashboards.files import FOLDER, documents
 from tools.monitoring.live import expand, panels
 
@@ -23,6 +24,19 @@ Json = dict[str, Any]
 DASHBOARDS = {name: json.loads(text) for name, text in documents().items()}
 UNITS = {"short", "none", "percentunit", "s", "reqps", "ops", "bool_yes_no"}
 VALUES = {"namespace": ".*", "model": ".*", "version": ".*", "feature": "f", "__rate_interval": "1m"}
+CHOICES = {"namespace": ("namespace",), "model": ("model",), "version": ("version", "challenger")}
+"""What is chosen, and the labels that tell it."""
+SELECTOR = re.compile(r"\b(ALERTS|(?:noria|model)_\w+|[a-z_]+(?::\w+)+)(\{[^}]*\})?")
+RULES = {rule["record"]: rule["expr"] for group in groups() for rule in group["rules"] if "record" in rule}
+LABELS = {"ALERTS": {"namespace", "deployment"}} | {
+    name: {*common, *labels}
+    for common, rows in (
+        (("namespace", "deployment", "model", "version"), metrics.server()),
+        ((), metrics.process()),
+        ((), metrics.objects()),
+    )
+    for name, _, labels, _ in rows
+}
 each = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
 
 
@@ -74,11 +88,60 @@ def test_promtool_reads_its_queries(dashboard: Json, tmp_path: Path) -> None:
 @each
 def test_it_can_be_chosen_what_is_shown(dashboard: Json) -> None:
     names = [one["name"] for one in dashboard["templating"]["list"]]
-    assert names[:3] == ["datasource", "namespace", "model"]
-    used = {name for _, expr in queries(dashboard) for name in re.findall(r"\$(\w+)", expr)}
-    assert used - {"__rate_interval"} <= set(names)
+    operator = dashboard["uid"] == "noria-operator"
+    wanted = ["datasource"] if operator else ["datasource", *CHOICES]
+    assert names[:4] == wanted
+    used = {name for _, expr in shown(dashboard) for name in re.findall(r"\$(\w+)", expr)}
+    assert used - {"__rate_interval"} == set(names) - {"datasource"}
     sources = [one["datasource"] for panel in panels(dashboard) for one in (panel, *panel["targets"])]
     assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
+
+
+@each
+def test_a_choice_acts_on_whatever_knows_of_it(dashboard: Json) -> None:
+    """What tells its deployment knows of the model through the deployment."""
+    for where, expr in shown(dashboard):
+        for name, matchers in SELECTOR.findall(expr):
+            known = labels(name)
+            for choice, told in CHOICES.items():
+                missing = [one for one in told if one in known and f'{one}=~"${choice}"' not in matchers]
+                assert not missing, (where, name)
+            assert "deployment" not in known or "$model" in expr, (where, name)
+
+
+def shown(dashboard: Json) -> Iterator[tuple[str, str]]:
+    """The queries of panels and annotations."""
+    choices = {one["name"] for one in dashboard["templating"]["list"]}
+    return ((where, expr) for where, expr in queries(dashboard) if where not in choices)
+
+
+def labels(name: str) -> set[str]:
+    """Of a metric, or of what a rule records."""
+    if name not in RULES:
+        return LABELS[re.sub("_(bucket|count|sum)$", "", name)]
+    if kept := re.search(r"\bby \(([^)]*)\)", RULES[name]):
+        return set(kept[1].split(", "))
+    return set().union(*(labels(one) for one, _ in SELECTOR.findall(RULES[name])))
+
+
+def test_alerts_are_counted_of_the_models_that_are_chosen(tmp_path: Path) -> None:
+    """Few of them tell the model; those of the operator belong to no deployment."""
+    (counted,) = (expr for where, expr in shown(DASHBOARDS["fleet.json"]) if where == "Alerts")
+    firing = {"alertname": "NoriaX", "alertstate": "firing"}
+    told = [
+        series("ALERTS", "1x10", **firing, **BAD),
+        series("ALERTS", "1x10", **firing, **GOOD, **MODEL),
+        series("ALERTS", "1x10", **firing, instance="operator"),
+        series("noria_deployment_phase", "1x10", **BAD, model="other", phase="Healthy"),
+        series("noria_deployment_phase", "1x10", **GOOD, **MODEL, phase="Healthy"),
+    ]
+    judge(
+        tmp_path,
+        told,
+        Expected("5m", expand(counted, VALUES), [({}, 3)]),
+        Expected("5m", expand(counted, VALUES | {"model": "m"}), [({}, 1)]),
+        Expected("5m", expand(counted, VALUES | {"namespace": "none"}), [({}, 0)]),
+    )
 
 
 def test_drift_is_shown_of_versions_that_were_asked_for_predictions(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tools.monitoring.dashboards.parts import (
     happened,
     heat,
     lines,
-    page,
+    of_models,
     rows,
 )
 
@@ -27,7 +27,7 @@ _PSI = ((None, GREEN), (0.1, YELLOW), (0.2, RED))
 
 def build() -> Dashboard:
     """The dashboard."""
-    made = page(
+    made = of_models(
         "noria-drift", "Noria / Drift", "Features and predictions against the reference of their version."
     )
     # The newest version with values: one that is just starting, or failed from its first request on, has none.

@@ -6,23 +6,29 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from tools.monitoring.dashboards.parts import (
     GREEN,
+    OURS,
+    PLACE,
     RED,
+    VERSION,
     WHERE,
     YELLOW,
     happened,
     lines,
     number,
+    of_models,
     ours,
-    page,
     rows,
+    versions,
 )
 
 _BY = "namespace, deployment, model"
+_FIRING = f'alertname=~"Noria.*",alertstate="firing",{PLACE}'
 
 
 def build() -> Dashboard:
     """The dashboard."""
-    made = page("noria-fleet", "Noria / Fleet", "All models: health, traffic, drift, quality, age.")
+    made = of_models("noria-fleet", "Noria / Fleet", "All models: health, traffic, drift, quality, age.")
+    made = made.with_variable(versions())
     for panel in (
         number(
             "Deployments",
@@ -39,12 +45,13 @@ def build() -> Dashboard:
         number(
             "Rollouts",
             "Challengers that are on their way.",
-            f'count(noria_deployment_weight_ratio{{role="challenger",{WHERE}}}) or vector(0)',
+            f'count(noria_deployment_weight_ratio{{role="challenger",{VERSION}}}) or vector(0)',
         ),
         number(
             "Alerts",
-            "Alerts of Noria that fire now.",
-            'count(ALERTS{alertname=~"Noria.*",alertstate="firing"}) or vector(0)',
+            "Alerts of Noria that fire now; those of the operator where every namespace and model is chosen.",
+            f'count(ALERTS{{{_FIRING},deployment!=""}} {OURS} '
+            f'or ALERTS{{{_FIRING},model=~"$model",deployment=""}}) or vector(0)',
             steps=((None, GREEN), (1, YELLOW), (5, RED)),
         ),
         number(
@@ -65,7 +72,7 @@ def build() -> Dashboard:
             "One row a ModelDeployment and its champion; what is not known is left empty.",
             (
                 "share",
-                f'max by ({_BY}, version) (noria_deployment_weight_ratio{{role="champion",{WHERE}}})',
+                f'max by ({_BY}, version) (noria_deployment_weight_ratio{{role="champion",{VERSION}}})',
                 "percentunit",
             ),
             (
@@ -73,18 +80,18 @@ def build() -> Dashboard:
                 f'max by ({_BY}) (noria_deployment_condition{{condition="Ready",{WHERE}}})',
                 "bool_yes_no",
             ),
-            ("requests", f"sum by ({_BY}) (version:requests:rate5m{{{WHERE}}})", "reqps"),
-            ("p50", f"max by ({_BY}) (version:request_duration_seconds:p50{{{WHERE}}})", "s"),
-            ("p95", f"max by ({_BY}) (version:request_duration_seconds:p95{{{WHERE}}})", "s"),
-            ("p99", f"max by ({_BY}) (version:request_duration_seconds:p99{{{WHERE}}})", "s"),
+            ("requests", f"sum by ({_BY}) (version:requests:rate5m{{{VERSION}}})", "reqps"),
+            ("p50", f"max by ({_BY}) (version:request_duration_seconds:p50{{{VERSION}}})", "s"),
+            ("p95", f"max by ({_BY}) (version:request_duration_seconds:p95{{{VERSION}}})", "s"),
+            ("p99", f"max by ({_BY}) (version:request_duration_seconds:p99{{{VERSION}}})", "s"),
             (
                 "failing",
-                f"sum by ({_BY}) (version:server_errors:rate5m{{{WHERE}}}) / sum by ({_BY}) (version:requests:rate5m{{{WHERE}}})",
+                f"sum by ({_BY}) (version:server_errors:rate5m{{{VERSION}}}) / sum by ({_BY}) (version:requests:rate5m{{{VERSION}}})",
                 "percentunit",
             ),
-            ("drifted", f"max by ({_BY}) (model:drifted_features:ratio1h{{{WHERE}}})", "percentunit"),
-            ("accuracy", f"max by ({_BY}) (model:accuracy:ratio1d{{{WHERE}}})", "percentunit"),
-            ("age", f"max by ({_BY}) (deployment:model_age_seconds{{{WHERE}}})", "s"),
+            ("drifted", f"max by ({_BY}) (model:drifted_features:ratio1h{{{VERSION}}})", "percentunit"),
+            ("accuracy", f"max by ({_BY}) (model:accuracy:ratio1d{{{VERSION}}})", "percentunit"),
+            ("age", f"max by ({_BY}) (deployment:model_age_seconds{{{VERSION}}})", "s"),
             names=("namespace", "deployment", "model", "version"),
             height=7,
         ),
@@ -103,7 +110,7 @@ def build() -> Dashboard:
         lines(
             "p95",
             "Of each version in use, body to answer.",
-            (f"version:request_duration_seconds:p95{{{WHERE}}}", "{{version}}"),
+            (f"version:request_duration_seconds:p95{{{VERSION}}}", "{{version}}"),
             unit="s",
         ),
         lines(

@@ -5,22 +5,24 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from tools.monitoring.dashboards.parts import (
+    OURS,
+    PLACE,
     VERSION,
-    WHERE,
     Panel,
     happened,
     lines,
-    page,
+    of_models,
     rows,
     versions,
 )
 
+_TRIAL = f'{PLACE},challenger=~"$version"'
 _SAME = "and on (namespace, deployment, version) noria_deployment_weight_ratio"
 
 
 def build() -> Dashboard:
     """The dashboard."""
-    made = page("noria-model", "Noria / Model", "Requests, errors, time and saturation of each version.")
+    made = of_models("noria-model", "Noria / Model", "Requests, errors, time and saturation of each version.")
     made = made.with_variable(versions())
     for panel in _rollout():
         made = made.with_panel(panel)
@@ -38,37 +40,36 @@ def _rollout() -> list[Panel]:
         lines(
             "Share of requests",
             "What status asks for, by version and role.",
-            (f"noria_deployment_weight_ratio{{{WHERE}}}", "{{version}} ({{role}})"),
+            (f"noria_deployment_weight_ratio{{{VERSION}}}", "{{version}} ({{role}})"),
             unit="percentunit",
             most=1,
-            width=12,
         ),
         rows(
             "Verdicts",
             "On each measure of a running rollout; empty without one.",
-            ("is", 'noria_analysis_verdict{namespace=~"$namespace"}', "none"),
-            names=("deployment", "measure", "verdict"),
-            width=6,
+            ("is", f"noria_analysis_verdict{{{_TRIAL}}} {OURS}", "none"),
+            names=("deployment", "challenger", "measure", "verdict"),
+            width=8,
             height=8,
         ),
         rows(
             "Evidence",
             "What the measures are decided by.",
-            ("value", 'noria_analysis_figure{namespace=~"$namespace"}', "none"),
-            names=("measure", "figure"),
-            width=6,
+            ("value", f"noria_analysis_figure{{{_TRIAL}}} {OURS}", "none"),
+            names=("deployment", "challenger", "measure", "figure"),
+            width=8,
             height=8,
         ),
     ]
 
 
 def _side(role: str) -> list[Panel]:
-    mine = f'{_SAME}{{role="{role}",{WHERE}}}'
+    mine = f'{_SAME}{{role="{role}",{VERSION}}}'
     return [
         lines(
             f"Requests to the {role}",
             "Answered by its model servers.",
-            (f"version:requests:rate5m{{{WHERE}}} {mine}", "{{version}}"),
+            (f"version:requests:rate5m{{{VERSION}}} {mine}", "{{version}}"),
             unit="reqps",
             width=12,
             height=7,
@@ -77,7 +78,7 @@ def _side(role: str) -> list[Panel]:
             f"Failing share of the {role}",
             "Its own 5xx; a crash shows at the router only.",
             (
-                f"version:server_errors:rate5m{{{WHERE}}} / version:requests:rate5m{{{WHERE}}} {mine}",
+                f"version:server_errors:rate5m{{{VERSION}}} / version:requests:rate5m{{{VERSION}}} {mine}",
                 "{{version}}",
             ),
             unit="percentunit",
@@ -88,7 +89,7 @@ def _side(role: str) -> list[Panel]:
             f"Time of the {role}",
             "Body to answer.",
             *(
-                (f"version:request_duration_seconds:p{p}{{{WHERE}}} {mine}", f"p{p} {{{{version}}}}")
+                (f"version:request_duration_seconds:p{p}{{{VERSION}}} {mine}", f"p{p} {{{{version}}}}")
                 for p in (50, 95, 99)
             ),
             unit="s",

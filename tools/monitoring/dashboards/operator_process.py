@@ -1,4 +1,4 @@
-"""The operator itself: passes, queue, API server."""
+"""The operator itself: passes, queue, API server, and what it counts of all models together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ _LEADER = "and on (instance) noria_leader == 1"
 def build() -> Dashboard:
     """The dashboard."""
     made = page(
-        "noria-operator", "Noria / Operator", "Passes, queue, requests to the API server, what is told."
+        "noria-operator",
+        "Noria / Operator",
+        "Passes, queue, requests to the API server; runs and decisions of all models.",
     )
     for panel in (
         number(
@@ -113,6 +115,28 @@ def build() -> Dashboard:
             unit="s",
         ),
         lines("Objects in the cache", "By kind.", ("max by (kind) (noria_store_objects)", "{{kind}}")),
+        lines(
+            "Runs that ended",
+            "Of all models, by what started them and how they ended, counted since the operator started.",
+            ("sum by (trigger, result) (noria_training_runs_total)", "{{trigger}}: {{result}}"),
+        ),
+        lines(
+            "How long runs take",
+            "Median and p90 of the runs of all models that ended in the last day.",
+            *(
+                (
+                    f"histogram_quantile({q}, sum by (le) (increase(noria_training_duration_seconds_bucket[1d])))",
+                    f"p{int(q * 100)}",
+                )
+                for q in (0.5, 0.9)
+            ),
+            unit="s",
+        ),
+        lines(
+            "Changes of decisions",
+            "Of the triggers of all models, by reason, counted since the operator started.",
+            ("sum by (reason, decision) (noria_retrain_decisions_total)", "{{reason}}: {{decision}}"),
+        ),
         lines(
             "Events written",
             "By reason, since the operator started.",

@@ -25,9 +25,13 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE: Final = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
-WHERE: Final = 'namespace=~"$namespace",model=~"$model"'
+PLACE: Final = 'namespace=~"$namespace"'
+"""Matchers of what tells its namespace and no model."""
+WHERE: Final = f'{PLACE},model=~"$model"'
 """Matchers of everything that tells its namespace and model."""
 VERSION: Final = f'{WHERE},version=~"$version"'
+OURS: Final = f"and on (namespace, deployment) noria_deployment_phase{{{WHERE}}}"
+"""Of what tells its deployment and no model, that of the models that are chosen."""
 GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
 Query = tuple[str, str]
 """PromQL, and how its series are called."""
@@ -39,7 +43,7 @@ _P = TypeVar("_P", timeseries.Panel, stat.Panel, table.Panel, statushistory.Pane
 
 def ours(expr: str) -> str:
     """What is known by deployment only (from routers), of the models that are chosen."""
-    return f"{expr} and on (namespace, deployment) noria_deployment_phase{{{WHERE}}}"
+    return f"{expr}{{{PLACE}}} {OURS}"
 
 
 def lines(
@@ -172,8 +176,8 @@ def bars(title: str, says: str, x: str, *queries: Query, width: int = 12, height
     )
 
 
-def page(uid: str, title: str, says: str, *, of: str = "noria_deployment_phase") -> dashboard.Dashboard:
-    """A dashboard with the variables that all share; `of` tells which namespaces and models there are."""
+def page(uid: str, title: str, says: str) -> dashboard.Dashboard:
+    """A dashboard of which the data source can be chosen."""
     return (
         dashboard.Dashboard(title)
         .uid(uid)
@@ -193,8 +197,16 @@ def page(uid: str, title: str, says: str, *, of: str = "noria_deployment_phase")
             .keep_time(True)
         )
         .with_variable(dashboard.DatasourceVariable("datasource").label("data source").type("prometheus"))
-        .with_variable(choice("namespace", f"label_values({of}, namespace)", every=True))
-        .with_variable(choice("model", f'label_values({of}{{namespace=~"$namespace"}}, model)', every=True))
+    )
+
+
+def of_models(uid: str, title: str, says: str) -> dashboard.Dashboard:
+    """A dashboard of which namespaces and models can be chosen, too."""
+    told = "noria_deployment_phase"
+    return (
+        page(uid, title, says)
+        .with_variable(choice("namespace", f"label_values({told}, namespace)", every=True))
+        .with_variable(choice("model", f"label_values({told}{{{PLACE}}}, model)", every=True))
     )
 
 
@@ -225,8 +237,8 @@ def happened(built: dashboard.Dashboard) -> dashboard.Dashboard:
     event = "noria_deployment_event_timestamp_seconds"
     for name, expr, colour in (
         ("trainings", f"noria_training_last_start_timestamp_seconds{{{WHERE}}} * 1000", BLUE),
-        ("promotions", f'{event}{{{WHERE},event="Promoted"}} * 1000', GREEN),
-        ("aborts", f'{event}{{{WHERE},event=~"RolledBack|RolloutCancelled"}} * 1000', RED),
+        ("promotions", f'{event}{{{VERSION},event="Promoted"}} * 1000', GREEN),
+        ("aborts", f'{event}{{{VERSION},event=~"RolledBack|RolloutCancelled"}} * 1000', RED),
     ):
         built = built.annotation(
             dashboard.AnnotationQuery()

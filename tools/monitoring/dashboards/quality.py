@@ -12,7 +12,7 @@ from tools.monitoring.dashboards.parts import (
     between,
     happened,
     lines,
-    page,
+    of_models,
     rows,
     versions,
 )
@@ -20,7 +20,7 @@ from tools.monitoring.dashboards.parts import (
 
 def build() -> Dashboard:
     """The dashboard."""
-    made = page(
+    made = of_models(
         "noria-quality", "Noria / Quality", "Quality by labels, its bounds, delay and coverage of labels."
     )
     made = made.with_variable(versions())
@@ -80,7 +80,7 @@ def build() -> Dashboard:
         lines(
             "Feedback",
             "By what became of it, a second.",
-            (f"sum by (outcome) (rate(model_feedback_total{{{WHERE}}}[$__rate_interval]))", "{{outcome}}"),
+            (f"sum by (outcome) (rate(model_feedback_total{{{VERSION}}}[$__rate_interval]))", "{{outcome}}"),
         ),
         rows(
             "Confusion, last day",
@@ -148,7 +148,7 @@ def build() -> Dashboard:
 
 def _champion(expr: str) -> str:
     """Of what is told by version, that of champions: a challenger with few labels has bounds of its own."""
-    return f'{expr} and on (namespace, deployment, version) noria_deployment_weight_ratio{{role="champion",{WHERE}}}'
+    return f'{expr} and on (namespace, deployment, version) noria_deployment_weight_ratio{{role="champion",{VERSION}}}'
 
 
 def _band(ends: Iterable[str]) -> tuple[str, str]:

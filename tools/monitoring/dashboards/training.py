@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from tools.monitoring.dashboards.parts import (
     GREEN,
     RED,
+    VERSION,
     WHERE,
     YELLOW,
     Panel,
@@ -14,14 +15,18 @@ from tools.monitoring.dashboards.parts import (
     heat,
     lines,
     number,
-    page,
+    of_models,
     rows,
+    versions,
 )
 
 
 def build() -> Dashboard:
     """The dashboard."""
-    made = page("noria-training", "Noria / Training and decisions", "Runs, decisions, budgets, freshness.")
+    made = of_models(
+        "noria-training", "Noria / Training and decisions", "Runs, decisions, budgets, freshness."
+    )
+    made = made.with_variable(versions())
     for panel in _now():
         made = made.with_panel(panel)
     made = made.with_row(Row("Runs"))
@@ -49,19 +54,19 @@ def _now() -> list[Panel]:
         number(
             "Oldest champion",
             "Age of the oldest one.",
-            f"max(deployment:model_age_seconds{{{WHERE}}})",
+            f"max(deployment:model_age_seconds{{{VERSION}}})",
             unit="s",
         ),
         number(
             "Oldest data",
             "Age of the newest data of the champion that knows the least.",
-            f"max(deployment:data_age_seconds{{{WHERE}}})",
+            f"max(deployment:data_age_seconds{{{VERSION}}})",
             unit="s",
         ),
         number(
             "Time to fix",
             "From decision to promotion, the longest of the champions.",
-            f"max(noria_deployment_fix_seconds{{{WHERE}}})",
+            f"max(noria_deployment_fix_seconds{{{VERSION}}})",
             unit="s",
         ),
         number(
@@ -82,20 +87,11 @@ def _runs() -> list[Panel]:
             stacked=True,
         ),
         lines(
-            "Runs that ended",
-            "By what started them and how they ended, counted since the operator started.",
-            ("sum by (trigger, result) (noria_training_runs_total)", "{{trigger}}: {{result}}"),
-        ),
-        lines(
             "How long they take",
-            "Median and p90 of the runs that ended in the last day.",
+            "The last run of each model, by how it ended; those of all models are on the dashboard Operator.",
             (
-                "histogram_quantile(0.5, sum by (le) (increase(noria_training_duration_seconds_bucket[1d])))",
-                "p50",
-            ),
-            (
-                "histogram_quantile(0.9, sum by (le) (increase(noria_training_duration_seconds_bucket[1d])))",
-                "p90",
+                f"max by (namespace, model, result) (noria_training_last_duration_seconds{{{WHERE}}})",
+                "{{model}}: {{result}}",
             ),
             unit="s",
         ),
@@ -121,7 +117,7 @@ def _runs() -> list[Panel]:
                 "s",
             ),
             names=("model", "result"),
-            width=8,
+            width=12,
             height=8,
         ),
         lines(
@@ -129,6 +125,7 @@ def _runs() -> list[Panel]:
             "By phase.",
             (f"sum by (phase) (noria_model_versions{{{WHERE}}})", "{{phase}}"),
             stacked=True,
+            width=12,
         ),
     ]
 
@@ -141,14 +138,7 @@ def _decisions() -> list[Panel]:
             f"noria_trigger_decision{{{WHERE}}}",
             "{{deployment}} {{trigger}}: {{decision}}",
             steps=((None, GREEN), (1, "purple")),
-            width=12,
             height=8,
-        ),
-        lines(
-            "Changes of decisions",
-            "By reason, counted since the operator started.",
-            ("sum by (reason, decision) (noria_retrain_decisions_total)", "{{reason}}: {{decision}}"),
-            width=12,
         ),
         lines(
             "Runs left in the budget",
@@ -167,8 +157,8 @@ def _decisions() -> list[Panel]:
         lines(
             "Age of champions and their data",
             "Beside the objectives.",
-            (f"deployment:model_age_seconds{{{WHERE}}}", "{{version}}"),
-            (f"deployment:data_age_seconds{{{WHERE}}}", "data of {{version}}"),
+            (f"deployment:model_age_seconds{{{VERSION}}}", "{{version}}"),
+            (f"deployment:data_age_seconds{{{VERSION}}}", "data of {{version}}"),
             unit="s",
         ),
     ]
