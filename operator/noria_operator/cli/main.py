@@ -72,8 +72,10 @@ def parser() -> argparse.ArgumentParser:
         "-f", "--file", type=Path, help="a YAML file with the policy instead: needs no cluster"
     )
     trial.add_argument(
-        "--history", type=Path, required=True,
-        help="CSV: time, score or prediction, label; perhaps predicted, version and features",
+        "--history", type=Path,
+        help="CSV of single predictions, which the cluster keeps none of: record them with payloadLog, and "
+        "noria-server history makes the file; or write it: time, score or prediction, label; perhaps "
+        "predicted, version and features",
     )  # fmt: skip
     trial.add_argument(
         "--reference", action="append", default=[], metavar="[VERSION=]FILE",
@@ -148,6 +150,12 @@ def offline_run(options: argparse.Namespace) -> Iterable[str]:
 def _trial(
     options: argparse.Namespace, obj: dict[str, Any], versions: Sequence[dict[str, Any]] = ()
 ) -> Iterable[str]:
+    if options.history is None:
+        raise CommandError(
+            "say --history FILE: the cluster keeps counts, not rows, and other windows need other counts. "
+            "Record rows with spec.server.payloadLog of the ModelDeployment; `noria-server history` makes "
+            "the file of them"
+        )
     history = read(options.history, options.reference)
     return simulate(obj, history, took=options.training_time, every=options.every, versions=versions)
 

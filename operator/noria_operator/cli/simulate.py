@@ -133,4 +133,6 @@ def _report(run: _Run, history: History) -> Iterator[str]:
     for name, lacks in run.loop.left_out:
         how = ": give --reference" if lacks == FROZEN_BINS else ""
         yield f"not simulated: {name}, which needs {lacks}{how}"
+    for name, missing in run.loop.short:
+        yield f"simulated without its member {missing}: {name}"
     yield from history.notes

@@ -8,7 +8,7 @@ caller says; the object in memory has exactly the status that a cluster's would 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -65,8 +65,26 @@ class Rehearsal:
     @property
     def left_out(self) -> list[tuple[str, str]]:
         """Triggers that need more than there is, so that they are not asked, and what each needs."""
-        every = ((one.name, _lacks(one, self.model)) for one in self.training.spec.triggers)
-        return [(name, why) for name, why in every if why]
+        triggers = self.training.spec.triggers
+        plain = [(one.name, why) for one in triggers if (why := _lacks(one, self.model))]
+        cannot = [(one.name, missing) for one, missing in self._combined() if not _can_fire(one, missing)]
+        return [*plain, *((name, f"its member {', '.join(missing)}") for name, missing in cannot)]
+
+    @property
+    def short(self) -> list[tuple[str, str]]:
+        """Combinations that can fire without the members that are left out, and these."""
+        return [
+            (one.name, ", ".join(missing)) for one, missing in self._combined() if _can_fire(one, missing)
+        ]
+
+    def _combined(self) -> list[tuple[TriggerSpec, list[str]]]:
+        """Combinations with members that are left out, and these."""
+        triggers = self.training.spec.triggers
+        lacking = {one.name for one in triggers if _lacks(one, self.model)}
+        found = [
+            (one, [name for name in one.combine.of if name in lacking]) for one in triggers if one.combine
+        ]
+        return [(one, missing) for one, missing in found if missing]
 
     def until(
         self, now: datetime, *, took: timedelta, ended: Callable[[str, datetime], None]
@@ -155,8 +173,9 @@ class Rehearsal:
 
     def _requests(self, now: datetime) -> list[Request]:
         entries = {entry["name"]: entry for entry in self._status().get("triggers", [])}
-        triggers = self.training.spec.triggers
-        plain = [one for one in triggers if one.combine is None and not _lacks(one, self.model)]
+        without = {name for name, _ in self.left_out}
+        triggers = [one for one in self.training.spec.triggers if one.name not in without]
+        plain = [one for one in triggers if one.combine is None]
         return in_order(self.obj, triggers, [self._ask(one, entries.get(one.name, {}), now) for one in plain])
 
     def _ask(self, trigger: TriggerSpec, entry: Json, now: datetime) -> Request:
@@ -175,6 +194,12 @@ class Rehearsal:
         seen = Evidence(window, reference, sharing, earlier)
         warmup = self.training.spec.warmup
         return counted(trigger, entry, champion=self.champion, evidence=seen, now=now, warmup=warmup)
+
+
+def _can_fire(trigger: TriggerSpec, missing: Sequence[str]) -> bool:
+    """Whether enough members of a combination are left."""
+    rule = trigger.combine
+    return rule is not None and len(rule.of) - len(missing) >= (rule.at_least or len(rule.of))
 
 
 def _lacks(trigger: TriggerSpec, model: Model) -> str:

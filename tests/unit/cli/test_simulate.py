@@ -110,6 +110,26 @@ def test_what_needs_more_than_a_history_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_combination_says_which_member_it_lacks_and_whether_it_can_fire_without(tmp_path: Path) -> None:
+    fresh = {"name": "fresh", "dataChange": {"data": "train"}}
+    both = {"name": "both", "combine": {"of": ["quality", "fresh"]}}
+    either = {"name": "either", "combine": {"of": ["quality", "fresh"], "atLeast": 1}}
+    lines = trial(tmp_path, triggers=[QUALITY, fresh, both, either], days=1)
+    assert lines[-3:] == [
+        "not simulated: fresh, which needs the files that are trained on",
+        "not simulated: both, which needs its member fresh",
+        "simulated without its member fresh: either",
+    ]
+    assert not [line for line in lines if " both " in line and "No" in line]
+
+
+def test_without_a_history_it_is_said_why_a_file_is_needed_and_how_to_record_one(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(yaml.safe_dump(training(triggers=[QUALITY])))
+    with pytest.raises(CommandError, match=r"keeps counts, not rows.*payloadLog.*noria-server history"):
+        list(offline_run(parser().parse_args(["simulate", "-f", str(file)])))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
