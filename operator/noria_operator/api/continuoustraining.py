@@ -244,6 +244,11 @@ class RunStatus(Status):
     )
     cpu_hours: Decimal | None = Field(default=None, description="Hours of a CPU that it held.")
     gpu_hours: Decimal | None = Field(default=None, description="Hours of a GPU that it held.")
+    answers: dict[str, Any] | None = Field(
+        default=None,
+        description="While its result is open: what stands again by trigger if it comes to nothing.",
+        json_schema_extra=PRESERVE,
+    )
 
 
 class QueuedStatus(Status):
@@ -253,6 +258,9 @@ class QueuedStatus(Status):
     reason: Text = Field(default="", description="Its kind.")
     at: Time = Field(description="Since when it waits.")
     message: Message = Field(default="", description="Why it asked.")
+    answers: dict[str, Any] | None = Field(
+        default=None, description="As of a run.", json_schema_extra=PRESERVE
+    )
 
 
 class FollowUpStatus(Status):
@@ -282,7 +290,7 @@ class ContinuousTrainingStatus(Status):
         default=None,
         ge=0,
         le=2**31 - 1,
-        description="Runs in a row that failed, were refused or rolled back.",
+        description="Runs in a row that failed, were refused, rolled back or vanished.",
     )
     queued: QueuedStatus | None = Field(default=None, description="The request that waits. Absent: none.")
     follow_up: FollowUpStatus | None = Field(

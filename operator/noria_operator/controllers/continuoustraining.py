@@ -22,6 +22,7 @@ from noria_operator.controllers.training_counts import count_decisions
 from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_plan import RetrainPlan, decide
+from noria_operator.domain.triggers_unanswered import given_back
 from noria_operator.kube.errors import Invalid, NotFound, Terminal
 from noria_operator.kube.kinds import (
     CONTINUOUSTRAINING,
@@ -52,9 +53,10 @@ _SOON = timedelta(milliseconds=100)
 async def reconcile(ctx: Context, key: Key) -> Result:
     """Bring one ContinuousTraining as far as it gets without waiting."""
     for _ in range(_STEPS):
-        obj = ctx.store.get(key)
-        if obj is None or obj["metadata"].get("deletionTimestamp"):
+        known = ctx.store.get(key)
+        if known is None or known["metadata"].get("deletionTimestamp"):
             return Result()
+        obj = given_back(known)
         try:
             training = ctx.trainings(obj)
             seen = await _watched(ctx, obj)
@@ -63,7 +65,7 @@ async def reconcile(ctx: Context, key: Key) -> Result:
             plan = decide(obj, training, await requests(ctx, obj, training, seen), seen, ctx.clock.now())
         except (InvalidSpec, ScheduleError) as error:
             raise Terminal("InvalidSpec", str(error)) from error
-        await _act(ctx, obj, plan)
+        await _act(ctx, known, plan)
         if not plan.again:
             return _again(ctx, training, plan)
     return Result(_SOON)

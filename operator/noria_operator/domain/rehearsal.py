@@ -29,6 +29,7 @@ from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_monitoring import rule_of
 from noria_operator.domain.triggers_plan import decide
 from noria_operator.domain.triggers_schedule import schedule
+from noria_operator.domain.triggers_unanswered import given_back
 
 Json = dict[str, Any]
 
@@ -108,6 +109,7 @@ class Rehearsal:
     def look(self, now: datetime) -> Iterator[Told]:
         """Decide at `now`; what changed."""
         for _ in range(_PASSES):
+            self.obj = given_back(self.obj)
             before = {one["name"]: one.get("decision") for one in self._status().get("triggers", [])}
             plan = decide(self.obj, self.training, self._requests(now), self._watched(), now)
             if plan.create is not None:

@@ -23,13 +23,17 @@ MANUAL: Final = "Manual"
 ALARMS: Final = ("Warn", "Block")
 """Decisions that stand until the trigger is quiet, and that somebody is to be told of."""
 
+FOLLOW_UP: Final = "FollowUp"
+"""Name and reason of the run that follows a loss of quality; no DNS label either."""
+
 
 @dataclass(frozen=True)
 class Request:
     """What one trigger says. `key` tells this request from every other one of the same trigger; `says` is why
     it asks, where the entry's message does not say it. A run merges `answer` into the entry: any run, any run
-    while it asks (`Wanted`), or its own; the run of a combination is that of its `members`, too. Once the
-    entry is in status, `job` is made, the Job named `drop` is removed, and with `again` all is asked anew.
+    while it asks (`Wanted`), or its own; the run of a combination is that of its `members`, too. `back` is
+    what of that stands again when the run comes to nothing (`triggers_unanswered`). Once the entry is in
+    status, `job` is made, the Job named `drop` is removed, and with `again` all is asked anew.
     """
 
     entry: Json
@@ -40,6 +44,7 @@ class Request:
     says: str = ""
     answer: Json = field(default_factory=dict)
     answered_by: Literal["Any", "Wanted", "Own"] = "Own"
+    back: Json = field(default_factory=dict)
     members: tuple[str, ...] = ()
     job: Json | None = None
     drop: str = ""
@@ -49,6 +54,12 @@ class Request:
     def name(self) -> str:
         """The trigger's name."""
         return str(self.entry.get("name", ""))
+
+    def answered_with(self, chosen: Request) -> bool:
+        """Whether the run that `chosen` starts answers this one, too."""
+        if self is chosen or self.name in chosen.members or self.answered_by == "Any":
+            return True
+        return self.wanted and self.answered_by == "Wanted"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ Comes in: the trigger, its entry, and the champion's labels since the last step.
 Invariants: a step takes in what came since the last one, so that status is written once a step, and no label
 counts in two of them (evidence.server: where a window ends); what is remembered are a hundred
 counts at most, in status, so that a restart goes on; after a finding only what came after the change is
-remembered, and the finding stands until a run answers it or another version is served.
+remembered, and the finding stands until a run answers it or another version is served. It stands again when
+that run comes to nothing: what is remembered then knows only the new rate, and would never ask.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from noria_operator.domain.triggers_performance import refused
 Json = dict[str, Any]
 
 CHANGED: Final = "Changed"
+_FINDING: Final = ("version", "message", "value", "threshold", "samples")
 
 
 def concept_drift(
@@ -113,7 +115,15 @@ def _request(trigger: TriggerSpec, entry: Json, due: datetime | None = None) -> 
         due=due,
         answer={"reason": "Answered"} if wanted else {},
         answered_by=answered_by(trigger),
+        back={name: entry[name] for name in _FINDING} if wanted else {},
     )
+
+
+def changed_again(entry: Json, back: Json) -> Json:
+    """The entry once the run that answered its finding came to nothing."""
+    if entry.get("version") != back.get("version") or entry.get("reason") == CHANGED:
+        return entry
+    return entry | back | {"decision": "Fire", "reason": CHANGED}
 
 
 def _text(value: float) -> str:

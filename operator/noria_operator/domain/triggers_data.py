@@ -3,7 +3,8 @@
 Comes in: the trigger, its entry in status, the Job that looked, now. Goes out: a request, with the Job to
 make or to remove. Invariants: the operator opens no location, a Job of ours does; a look is written into
 status before its Job is made, under a name that follows from its time, so a crash loses and doubles nothing;
-what the first look finds counts as known; a change counts once it has stood for `settle`.
+what the first look finds counts as known; a change counts once it has stood for `settle`; what a run was
+started on is known unless the run comes to nothing.
 """
 
 from __future__ import annotations
@@ -103,15 +104,22 @@ def _said(trigger: TriggerSpec, rule: DataChange, state: Json) -> Request:
         return Request(base | {"decision": "Wait", "message": text}, trigger.reason)
     size = f"{state['files']} files, {state['bytes']} bytes"
     known = {"state": state | {"known": state["seen"]}, "threshold": _short(state["seen"])}
+    back = {name: state[name] for name in ("data", "known")}
     if state["seen"] == state["known"]:
         text = f"data {rule.data} is as it was ({size})"
         return _settled(base, {"decision": "No", "message": text}, trigger, known)
     if moment(state["looked"]) - moment(state["since"]) < rule.settle:
         text = f"data {rule.data} changed at {state['since']} ({size}); waiting whether it stays like this"
-        return _settled(base, {"decision": "Wait", "message": text}, trigger, known)
+        return replace(_settled(base, {"decision": "Wait", "message": text}, trigger, known), back=back)
     text = f"data {rule.data} changed at {state['since']} ({size})"
     asking = _settled(base, {}, trigger, known)
-    return replace(asking, wanted=True, key=state["seen"], says=text)
+    return replace(asking, wanted=True, key=state["seen"], says=text, back=back)
+
+
+def unknown_again(entry: Json, back: Json) -> Json:
+    """The entry once the run that was started on what is known came to nothing."""
+    state = entry.get("state") or {}
+    return entry | {"state": state | back} if state.get("data") == back.get("data") else entry
 
 
 def _settled(base: Json, told: Json, trigger: TriggerSpec, known: Json) -> Request:

@@ -22,6 +22,7 @@ from noria_operator.domain.triggers_hold import Gate, Hold, Watched, blocking, c
 from noria_operator.domain.triggers_runs import ended_early, pasts, settled
 from noria_operator.domain.triggers_start import intended, own, queued, started, training_job
 from noria_operator.domain.triggers_status import ready
+from noria_operator.domain.triggers_unanswered import to_give_back
 
 Json = dict[str, Any]
 
@@ -73,7 +74,9 @@ def decide(
     actions = {trigger.name: trigger.effect for trigger in training.spec.triggers}
     asking = [one for one in requests if one.wanted and actions.get(one.name) not in _ACTS]
     asking = [*own(before, now), *asking]
-    chosen = next((one for one in asking if gate.stop(one) is None), None)
+    back = to_give_back(runs)
+    # What such a run answered is asked first, so that the next one answers it, too.
+    chosen = None if back else next((one for one in asking if gate.stop(one) is None), None)
     held = gate.overall()
     known = {one["name"]: one for one in before.get("triggers", [])}
     told = [_told(one, actions.get(one.name, ""), gate.stop(one)) for one in requests]
@@ -104,8 +107,8 @@ def decide(
         ready(obj, status, seen.deployment, why, now),
         jobs=tuple(one.job for one in requests if one.job is not None),
         drop=tuple(one.drop for one in requests if one.drop),
-        again=any(one.again for one in requests),
-        delete=(*replaced, *_old(training, seen)),
+        again=back or any(one.again for one in requests),
+        delete=(*replaced, *_old(training, seen, runs)),
         due=_due(requests, status, now),
         notices=notices,
     )
@@ -181,9 +184,16 @@ def _active(seen: Watched, before: Json) -> str | None:
     return name if name in seen.live else next(iter(seen.live), None)
 
 
-def _old(training: ContinuousTraining, seen: Watched) -> tuple[str, ...]:
-    """Finished TrainingJobs beyond the history limit, oldest first."""
-    done = [job for job in seen.jobs if is_finished(job.get("status", {}))]
+def _old(training: ContinuousTraining, seen: Watched, runs: Sequence[Json]) -> tuple[str, ...]:
+    """Finished TrainingJobs beyond the history limit, oldest first; those that tell how a run ended stay
+    until that is known.
+    """
+    open_ = {run["trainingJob"] for run in runs if not run.get("result")}
+    done = [
+        job
+        for job in seen.jobs
+        if is_finished(job.get("status", {})) and job["metadata"]["name"] not in open_
+    ]
     done.sort(key=lambda job: (job["metadata"]["creationTimestamp"], job["metadata"]["name"]))
     surplus = len(done) - training.spec.history_limit
     return tuple(job["metadata"]["name"] for job in done[: max(0, surplus)])

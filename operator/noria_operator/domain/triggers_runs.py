@@ -22,7 +22,8 @@ from noria_operator.domain.triggers_rollout import made_by, passed_over, refused
 
 Json = dict[str, Any]
 
-BAD: Final = frozenset({"Failed", "Refused", "RolledBack"})
+BAD: Final = frozenset({"Failed", "Refused", "RolledBack", "Gone"})
+"""Results of runs that came to nothing."""
 GOOD: Final = frozenset({"Promoted", "Kept"})
 KEPT: Final = 20
 """Runs that stay in status whatever their age, so that people see how the last ones went."""

@@ -2,7 +2,8 @@
 
 Comes in: the trigger, its entry in status, the labels joined since the entry's window began, now. Goes out: a
 request. Invariants: labels are added up in windows of an hour, so that pods may come and go and status is
-written once an hour at most; any run starts the count anew, whoever asked for it.
+written once an hour at most; any run starts the count anew, whoever asked for it, and gives back what it
+counted when it comes to nothing.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def new_samples(trigger: TriggerSpec, entry: Json, *, labels: int | None, now: d
     closed = int((entry.get("state") or {}).get("labels") or 0)
     base |= {"windowStartedAt": entry["windowStartedAt"], "state": {"labels": closed}}
     total = closed + (labels or 0)
+    back = {"labels": total}
     due = begun + WINDOW
     if total >= needed:
         return Request(
@@ -48,6 +50,7 @@ def new_samples(trigger: TriggerSpec, entry: Json, *, labels: int | None, now: d
             says=f"{total} labels were joined since the last run, {needed} are enough",
             answer=fresh | _so_far(0, needed),
             answered_by="Any",
+            back=back,
         )
     if labels is not None and now >= due:
         base |= {"windowStartedAt": stamp(now), "state": {"labels": total}}
@@ -56,10 +59,18 @@ def new_samples(trigger: TriggerSpec, entry: Json, *, labels: int | None, now: d
             trigger.reason,
             answer=fresh | _so_far(0, needed),
             answered_by="Any",
+            back=back,
         )
     # The window is open: what was written when it began stands, so that counting costs no writes.
     base |= _so_far(closed, needed)
-    return Request(base, trigger.reason, due=due, answer=fresh | _so_far(0, needed), answered_by="Any")
+    answer = fresh | _so_far(0, needed)
+    return Request(base, trigger.reason, due=due, answer=answer, answered_by="Any", back=back)
+
+
+def counted_again(entry: Json, back: Json) -> Json:
+    """The entry once the run that these labels started, or that came between, came to nothing."""
+    state = entry.get("state") or {}
+    return entry | {"state": state | {"labels": int(state.get("labels") or 0) + int(back.get("labels") or 0)}}
 
 
 def _so_far(labels: int, needed: int) -> Json:

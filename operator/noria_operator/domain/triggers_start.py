@@ -17,15 +17,14 @@ from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.domain.budget import Block, Limits
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import MANUAL, Request
+from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request
 from noria_operator.domain.triggers_hold import reason_of
 from noria_operator.domain.triggers_runs import recent
+from noria_operator.domain.triggers_unanswered import kept
 
 Json = dict[str, Any]
 
-FOLLOW_UP: Final = "FollowUp"
-"""Name and reason of the run that follows a loss of quality."""
-ALARMS: Final = frozenset({"Performance", "ConceptDrift", "Drift"})
+ALARMS: Final = frozenset({"Performance", "EstimatedPerformance", "ConceptDrift", "Drift"})
 """Kinds of triggers after which the training window holds data from before the alarm."""
 
 
@@ -57,7 +56,9 @@ def started(
     """The parts of status that record the run before it is made."""
     meta, before = obj["metadata"], obj.get("status", {})
     name = training_name(meta["name"], meta["uid"], chosen, now)
-    run = {"at": stamp(now), "trigger": chosen.name, "reason": chosen.reason, "trainingJob": name}
+    run: Json = {"at": stamp(now), "trigger": chosen.name, "reason": chosen.reason, "trainingJob": name}
+    if answers := kept(before, requests, chosen):
+        run["answers"] = answers
     status: Json = {
         "triggers": [answered(request, chosen) for request in requests],
         "runs": [*recent(runs, now - max(limits.per, limits.cooldown)), run],
@@ -91,11 +92,18 @@ def queued(status: Json, first: Request, requests: Sequence[Request], now: datet
     """
     if status.get("queued") or first.name == FOLLOW_UP:
         return {}
-    waiting = {"trigger": first.name, "reason": first.reason, "at": stamp(now), "message": reason_of(first)}
+    waiting: Json = {
+        "trigger": first.name,
+        "reason": first.reason,
+        "at": stamp(now),
+        "message": reason_of(first),
+    }
     entries = [
         answered(one, first) | ({"decision": "Wait", "message": "waits in the queue"} if one is first else {})
         for one in requests
     ]
+    if answers := kept(status, requests, first):
+        waiting["answers"] = answers
     found: Json = {"queued": waiting, "triggers": entries}
     if first.reason == MANUAL:
         found["commands"] = {**status.get("commands", {}), "retrain": first.key}
@@ -109,7 +117,7 @@ def answered(request: Request, chosen: Request) -> Json:
     if request.name in chosen.members or (request.answered_by == "Wanted" and request.wanted):
         told = {"decision": "Wait", "message": f"answered by the run of {chosen.name}"}
         return request.entry | told | request.answer
-    return request.entry | (request.answer if request.answered_by == "Any" else {})
+    return request.entry | (request.answer if request.answered_with(chosen) else {})
 
 
 def training_job(obj: Json, run: Json, entry: Json) -> Json:

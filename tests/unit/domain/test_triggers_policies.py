@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.domain.test_triggers_plan import Loop, asked, entry, quality, weekly
@@ -206,6 +207,15 @@ def test_a_loss_of_quality_is_followed_by_one_run_on_data_from_after_the_alarm()
     loop.now += 100 * HOUR
     loop.settle()
     assert len(loop.jobs) == 2
+
+
+@pytest.mark.parametrize("kind", ["performance", "estimatedPerformance", "conceptDrift", "drift"])
+def test_every_kind_that_tells_of_a_loss_is_followed_by_a_run(kind: str) -> None:
+    rule: Json = {"metric": "auc", "min": "0.65"} if "erformance" in kind else {}
+    loop = Loop(triggers=[{"name": "quality", kind: rule, "action": "Retrain"}], followUp="72h")
+    reason = kind[0].upper() + kind[1:]
+    loop.settle(Request({"name": "quality", "message": "lost"}, reason, wanted=True, key="w1"))
+    assert loop.status["followUp"]["of"] == loop.status["lastTrigger"]["trainingJob"]
 
 
 def test_a_scheduled_run_needs_no_follow_up_and_takes_none_away() -> None:

@@ -41,8 +41,8 @@ def made(phase: str = "Approved") -> Json:
         ([job("Succeeded")], [made()], deployment(1, rejected=[{"version": "flights-2"}]), "RolledBack", 4),
         ([job("Succeeded")], [made()], deployment(1, pinned="flights-1"), "Kept", 0),
         ([], [made()], deployment(2), "Promoted", 0),
-        ([], [], deployment(1), "Gone", 3),
-        ([], [], None, "Gone", 3),
+        ([], [], deployment(1), "Gone", 4),
+        ([], [], None, "Gone", 4),
     ],
 )
 def test_a_run_ends_in_one_word(

@@ -1,0 +1,76 @@
+"""What a run that came to nothing leaves unanswered: its triggers ask again.
+
+Comes in: the requests that a run answers; later the status in which the run has its result. Goes out: what
+the run keeps of them (`answers`), and the status in which that stands again. Invariants: an answer stands
+while its run may still bring a version, and for good once it did; it is taken back once, in the write that
+forgets it. Cooldown, which grows with failures, and the circuit hold what asks again as they hold anything.
+
+Triggers that look again by themselves keep nothing: a schedule asks at its next time, quality that is lost is
+seen to be lost in the next windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from noria_operator.domain.triggers import FOLLOW_UP, Request, kind_named
+from noria_operator.domain.triggers_concept import changed_again
+from noria_operator.domain.triggers_data import unknown_again
+from noria_operator.domain.triggers_runs import BAD
+from noria_operator.domain.triggers_samples import counted_again
+
+Json = dict[str, Any]
+
+_AGAIN: Final[Mapping[str, Callable[[Json, Json], Json]]] = {
+    "ConceptDrift": changed_again,
+    "DataChange": unknown_again,
+    "NewSamples": counted_again,
+}
+_NOTHING: Final = BAD | {"Replaced"}
+"""Results after which what was asked for stands again; the run in the place of a replaced one answers it."""
+
+
+def kept(status: Json, requests: Sequence[Request], chosen: Request) -> Json:
+    """What the run that `chosen` starts keeps, by trigger: newest first, as one that waited in the queue
+    was answered when it came there.
+    """
+    found = {one.name: [one.back] for one in requests if one.back and one.answered_with(chosen)}
+    queued, planned = status.get("queued") or {}, status.get("followUp")
+    if queued and chosen.key == f"queued {queued['at']}":
+        for name, earlier in queued.get("answers", {}).items():
+            found[name] = [*found.get(name, []), *earlier]
+    if planned and chosen.name == FOLLOW_UP:
+        found[FOLLOW_UP] = [planned]
+    return found
+
+
+def to_give_back(runs: Sequence[Json]) -> bool:
+    """Whether a run that came to nothing still keeps what it answered."""
+    return any("answers" in run and run.get("result") in _NOTHING for run in runs)
+
+
+def given_back(obj: Json) -> Json:
+    """The object as a pass takes it: with what ended runs did not answer, and without what they kept."""
+    status = obj.get("status", {})
+    runs = status.get("runs") or []
+    if not any("answers" in run and run.get("result") for run in runs):
+        return obj
+    entries = {one["name"]: one for one in status.get("triggers", [])}
+    planned = status.get("followUp")
+    lost = [run["answers"] for run in reversed(runs) if "answers" in run and run.get("result") in _NOTHING]
+    for name, backs in ((name, backs) for answers in lost for name, backs in answers.items()):
+        if name == FOLLOW_UP:
+            planned = planned or backs[0]
+            continue
+        again = _AGAIN.get(kind_named(name, obj["spec"].get("triggers", [])))
+        if again is not None and name in entries:
+            for back in backs:
+                entries[name] = again(entries[name], back)
+    open_ = [run if not run.get("result") else _without_keep(run) for run in runs]
+    mended = {"runs": open_, "triggers": [*entries.values()]} | ({"followUp": planned} if planned else {})
+    return obj | {"status": status | mended}
+
+
+def _without_keep(run: Json) -> Json:
+    return {name: value for name, value in run.items() if name != "answers"}
