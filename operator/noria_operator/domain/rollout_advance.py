@@ -7,6 +7,7 @@ follows ready pods; the champion keeps its place until the challenger's full wei
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from noria_operator.domain import disagreement
 from noria_operator.domain.analysis import Analysis
@@ -38,6 +39,7 @@ from noria_operator.domain.rollout_steps import (
     upheld,
 )
 from noria_operator.domain.rollout_traffic import FULL, demand_now, held, lowered, need, shift
+from noria_operator.domain.rollout_wait import Wait
 from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Judgement, Verdict
 
@@ -97,7 +99,9 @@ def settle(scene: Scene, state: State) -> Outcome | None:
     elif ready >= pods(policy, state.step):
         reach = wanted if _together(scene, state) else current
     else:
-        reach = held(current, wanted, ready, demand_now(policy, state, scene.observed))
+        # Who lost no pod keeps what it has: the champion's new ones may be ready before its own.
+        lost = not state.step.wait.keeps_up(ready)
+        reach = held(current, wanted, ready, demand_now(policy, state, scene.observed) if lost else 0)
     moved = shift(policy, scene.observed, state, reach)
     if reach.any and moved.analysis is not None and moved.analysis.since is None:
         moved = replace(moved, analysis=replace(moved.analysis, since=scene.now))
@@ -135,7 +139,9 @@ def track(scene: Scene, state: State) -> Outcome | None:
         mode = Mode.RUNNING
     if mode == step.mode:
         return None
-    return replace(state, step=replace(step, since=scene.now, mode=mode, stalled=False)), None
+    spent = step.spent + (scene.now - step.since if step.mode is Mode.RUNNING else timedelta())
+    moved = replace(step, since=scene.now, spent=spent, mode=mode, stalled=False)
+    return replace(state, step=moved), None
 
 
 def advance(scene: Scene, state: State) -> Outcome | None:
@@ -190,7 +196,8 @@ def climb(scene: Scene, state: State) -> Outcome | None:
     weight = ramped(current(policy, step), judgement.progress)
     if weight <= goal(policy, step) or scene.now - step.since < policy.interval:
         return None
-    return replace(state, step=replace(step, ramped=weight)), None
+    # What the step waits for beside the weight begins with the last climb.
+    return replace(state, step=replace(step, ramped=weight, since=scene.now, spent=timedelta())), None
 
 
 def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
@@ -198,9 +205,10 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
     if state.step is None or state.candidate is None:
         return state, None
     index, steps, version = state.step.index + 1, scene.policy.steps, state.candidate.target.version
-    step = replace(state.step, index=index, since=scene.now)
+    step = replace(state.step, index=index, since=scene.now, spent=timedelta())
     if not scene.policy.compares:
-        step = upheld(scene.policy, Step(index, scene.now, plan=step.plan), state.step.kept_weight)
+        fresh = Step(index, scene.now, wait=Wait(enough=step.wait.enough), plan=step.plan)
+        step = upheld(scene.policy, fresh, state.step.kept_weight)
     state = replace(state, step=step)
     tail = f" ({why})" if why else ""
     if index >= len(steps) and scene.policy.compares:

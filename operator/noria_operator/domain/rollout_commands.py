@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from noria_operator.domain.rollout_advance import next_step
 from noria_operator.domain.rollout_arms import kept
@@ -197,7 +198,8 @@ def _pause(scene: Scene, state: State) -> Outcome:
     if state.others:
         arms = ", ".join(one.target.version for one in state.challengers)
         message = f"{arms} stay as they are ({why}); annotate noria.dev/resume, promote or abort"
-    return happened(scene, kept(state, replace(step, since=scene.now)), Happened.PAUSED, version, message)
+    stopped = replace(step, since=scene.now, spent=timedelta())
+    return happened(scene, kept(state, stopped), Happened.PAUSED, version, message)
 
 
 def _resume(scene: Scene, state: State) -> Outcome:
@@ -206,7 +208,7 @@ def _resume(scene: Scene, state: State) -> Outcome:
         return state, None
     version, why = candidate.target.version, _said(scene, "resume")
     if step.paused:
-        going = replace(step, paused=False, since=scene.now)
+        going = replace(step, paused=False, since=scene.now, spent=timedelta())
         going = upheld(scene.policy, going, step.kept_weight)
         others = tuple(replace(one, kept_weight=None) for one in state.others)
         message = f"{version} goes on ({why})"

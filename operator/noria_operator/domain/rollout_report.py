@@ -165,4 +165,6 @@ def _of_rollout(policy: Policy, state: State, observed: Observed) -> str:
     if at_endless_pause(policy, step):
         return f"{name} pauses at {wanted}; annotate noria.dev/resume, promote or abort"
     judged = state.analysis.message if state.analysis else ""
-    return f"{name} has {wanted}" + (f": {judged}" if judged else "")
+    ready, size = observed.ready.get(candidate.target.name, 0), pods(policy, step)
+    grows = f", {ready} of {size} pods ready" if ready < size else ""
+    return f"{name} has {wanted}{grows}" + (f": {judged}" if judged else "")

@@ -25,7 +25,7 @@ from noria_operator.domain.rollout_state import (
     State,
     Step,
 )
-from noria_operator.domain.rollout_steps import pods
+from noria_operator.domain.rollout_steps import asked, pods
 from noria_operator.domain.rollout_target import Target
 from noria_operator.domain.rollout_wait import Wait
 from noria_operator.domain.rollout_words import Happened
@@ -92,7 +92,8 @@ def crowned(state: State, target: Revision) -> State:
 
 def released(step: Step, now: datetime) -> Step:
     """The step after which all traffic follows; its wait for pods begins now."""
-    return replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=now, wait=Wait())
+    fresh = replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=now, spent=timedelta())
+    return replace(fresh, wait=Wait(enough=step.wait.enough))
 
 
 def attempt(scene: Scene, state: State, wanted: Revision) -> Candidate:
@@ -102,19 +103,28 @@ def attempt(scene: Scene, state: State, wanted: Revision) -> Candidate:
 
 
 def has_its_pods(scene: Scene, state: State) -> bool:
-    """Whether as many of the first challenger's pods are ready as its step asks for."""
+    """Whether as many of the first challenger's pods are ready as its step asks for, or asked for before
+    `replicas` grew: what it has is in force, and the pods beside are a wish.
+    """
     step, candidate = state.step, state.candidate
     if step is None or candidate is None:
         return True
-    return scene.observed.ready.get(candidate.target.name, 0) >= pods(scene.policy, step)
+    ready = scene.observed.ready.get(candidate.target.name, 0)
+    waits = step.released or step.mode is Mode.WAITING or state.reach != asked(scene.policy, step)
+    return ready >= pods(scene.policy, step) or (not waits and step.wait.keeps_up(ready))
 
 
 def begun(policy: Policy, state: State, step: Step) -> datetime:
-    """From when on the step's duration counts: in an experiment from the challenger's first request, so that
-    pods which come and go cost an arm no time.
+    """From when on the step's duration counts, were there no break in it: in an experiment from the
+    challenger's first request, so that pods which come and go cost an arm no time.
     """
     since = state.analysis.since if state.analysis else None
-    return since if policy.compares and since else step.since
+    return since if policy.compares and since else running_since(step)
+
+
+def running_since(step: Step) -> datetime:
+    """Since when the step would run, had it no break."""
+    return step.since - step.spent
 
 
 def named(target: Revision | None) -> str:

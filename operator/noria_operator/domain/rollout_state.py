@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from noria_operator.domain.analysis import Analysis
@@ -109,7 +109,8 @@ class Mode(StrEnum):
 class Step:
     """Where in `strategy.steps` a rollout stands; `index` equal to their number means: the last decision.
 
-    `wait` is the time that the first challenger's pods were waited for; `released` whether all traffic may
+    `spent` is the time that it ran before `since`, so that a break costs no more than it takes; `wait` is the
+    time that the first challenger's pods were waited for; `released` whether all traffic may
     follow; `kept_weight` the weight to keep when the steps were edited under it; `plan` identifies the steps
     it began with; `ramped` is the weight that a ramp has come to; `recreate` whether the champion goes down
     first.
@@ -119,6 +120,7 @@ class Step:
     since: datetime
     requests: int = 0
     mode: Mode = Mode.WAITING
+    spent: timedelta = timedelta()
     wait: Wait = field(default_factory=Wait)
     released: bool = False
     paused: bool = False

@@ -8,14 +8,23 @@ not apply. Invariant: no move here gives a challenger more weight than it has.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from noria_operator.domain.rollout_analysis import said
 from noria_operator.domain.rollout_arms import kept, seats
 from noria_operator.domain.rollout_experiment import choice_of
 from noria_operator.domain.rollout_retreat import abort
-from noria_operator.domain.rollout_scene import Outcome, Scene, begun, happened, has_its_pods, spelled
+from noria_operator.domain.rollout_scene import (
+    Outcome,
+    Scene,
+    begun,
+    happened,
+    has_its_pods,
+    running_since,
+    spelled,
+)
 from noria_operator.domain.rollout_state import Mode, State, Step
-from noria_operator.domain.rollout_steps import at_endless_pause, current, goal, plan_of, standing
+from noria_operator.domain.rollout_steps import at_endless_pause, current, goal, plan_of, pods, standing
 from noria_operator.domain.rollout_traffic import forget, shift
 from noria_operator.domain.rollout_words import Cause, Happened
 
@@ -27,6 +36,8 @@ def clock(scene: Scene, state: State) -> Outcome | None:
         return None
     missing, limit = not has_its_pods(scene, state), scene.policy.progress_deadline
     wait = step.wait.going(scene.now, limit, missing=missing, paused=step.paused)
+    ready = scene.observed.ready.get(state.candidate.target.name, 0)
+    wait = wait.seen(ready, pods(scene.policy, step))
     return None if wait == step.wait else (replace(state, step=replace(step, wait=wait)), None)
 
 
@@ -41,7 +52,7 @@ def hold(scene: Scene, state: State) -> Outcome | None:
         return None
     if policy.compares:
         return _hold_all(scene, state, step)
-    if scene.now < step.since + current(policy, step).duration + policy.max_hold:
+    if scene.now < running_since(step) + current(policy, step).duration + policy.max_hold:
         return None
     why = scene.reading.judgement.message if scene.reading.judgement else "no evidence"
     reason = f"no decision within maxHold {spelled(policy.max_hold)}: {why}"
@@ -58,7 +69,7 @@ def _hold_all(scene: Scene, state: State, step: Step) -> Outcome | None:
     """
     asked = scene.policy.steps[0]
     started = max(begun(scene.policy, mine, step) for mine in seats(state))
-    if scene.now < max(started + asked.duration, step.since) + scene.policy.max_hold:
+    if scene.now < max(started + asked.duration, running_since(step)) + scene.policy.max_hold:
         return None
     reason = f"no winner within maxHold {spelled(scene.policy.max_hold)}: {choice_of(scene, state).message}"
     if scene.policy.abort_on_max_hold:
@@ -96,7 +107,7 @@ def remap(scene: Scene, state: State) -> Outcome | None:
     if step.plan == plan:
         return None
     held_at = step.kept_weight if step.paused else None
-    fresh = replace(step, since=scene.now, kept_weight=None, plan=plan)
+    fresh = replace(step, since=scene.now, spent=timedelta(), kept_weight=None, plan=plan)
     if scene.policy.compares and not step.released:
         message = "the experiment changed; weights follow, and what was seen still counts"
         edited = replace(state, step=replace(fresh, index=0, kept_weight=held_at))

@@ -43,6 +43,7 @@ from noria_operator.domain.rollout_state import (
 from noria_operator.domain.rollout_wait import Wait
 
 _RUN = "step"
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def state_of(status: ModelDeploymentStatus) -> State:
@@ -204,6 +205,7 @@ def _revision(one: Served) -> Revision:
 def _step_json(step: Step) -> dict[str, Any]:
     return present(
         mode=step.mode.value,
+        spentMicroseconds=step.spent // _MICROSECOND or None,
         **_wait_json(step.wait),
         released=step.released,
         paused=step.paused,
@@ -217,14 +219,19 @@ def _step_json(step: Step) -> dict[str, Any]:
 
 def _wait_json(wait: Wait) -> dict[str, Any]:
     times = {"waitsSince": wait.since, "backSince": wait.back}
-    waited = wait.before // timedelta(microseconds=1)
-    return present(waitedMicroseconds=waited, **{name: at.isoformat() for name, at in times.items() if at})
+    waited, enough = wait.before // _MICROSECOND, wait.enough or None
+    return present(
+        waitedMicroseconds=waited,
+        enoughPods=enough,
+        **{name: at.isoformat() for name, at in times.items() if at},
+    )
 
 
 def _wait(kept: Mapping[str, Any]) -> Wait:
-    before = timedelta(microseconds=kept.get("waitedMicroseconds", 0))
+    before = kept.get("waitedMicroseconds", 0) * _MICROSECOND
     times = (kept.get(name) for name in ("waitsSince", "backSince"))
-    return Wait(before, *(datetime.fromisoformat(at) if at else None for at in times))
+    since, back = (datetime.fromisoformat(at) if at else None for at in times)
+    return Wait(before, since, back, kept.get("enoughPods", 0))
 
 
 def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -> Step:
@@ -233,6 +240,7 @@ def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -
         since=status.started_at if status and status.started_at else begun,
         requests=status.requests if status else 0,
         mode=Mode(kept.get("mode", Mode.WAITING)),
+        spent=kept.get("spentMicroseconds", 0) * _MICROSECOND,
         wait=_wait(kept),
         released=kept.get("released", False),
         paused=kept.get("paused", False),

@@ -58,6 +58,8 @@ class World:
         self.ready: dict[str, int] = {}
         self.ending: dict[str, int] = {}
         """Pods that were taken away and still take room, for as long as `slow` says."""
+        self.enough: dict[str, int] = {}
+        """Pods that carried the weight of each challenger when it got it, or fewer that do since."""
         self.slow = False
         self.active: dict[str, int] | None = None
         """Requests that are not answered yet; None where nobody counts them."""
@@ -281,12 +283,17 @@ class World:
             name = candidate.target.name
             weight, ready = after.weight(name), self.ready.get(name, 0)
             assert after.stable is None or candidate.target != after.stable
+            full = need(weight, self.policy.replicas)
             if weight > before.weight(name):
-                assert ready >= need(weight, self.policy.replicas), "weight before pods"
+                assert ready >= full, "weight before pods"
+                self.enough[name] = full
             elif weight and after.stable is not None:
                 champion = self.ready.get(after.stable.name, 0)
                 demand = min(self.policy.replicas, max(1, champion))
-                assert ready >= need(weight, demand), "more weight than ready pods carry"
+                if ready >= full:
+                    self.enough[name] = min(full, self.enough.get(name, full))
+                carries = ready >= min(need(weight, demand), self.enough.get(name, full))
+                assert carries, "more weight than ready pods carry, or carried before replicas grew"
             mirror = after.reach_of(candidate.target).mirror
             more = mirror > before.reach_of(candidate.target).mirror
             assert not more or ready >= need(mirror, self.policy.replicas), "copies before pods"

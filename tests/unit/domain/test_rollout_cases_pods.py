@@ -251,6 +251,27 @@ def test_case_22_scaling_alone_changes_no_weight_not_even_for_one_write() -> Non
     assert world.state.traffic_version == before
 
 
+@pytest.mark.parametrize("released", [False, True], ids=["step", "promoted"])
+def test_case_22_weight_stays_also_when_the_champions_new_pods_are_ready_first(released: bool) -> None:
+    world = at_half()
+    if released:
+        world.commands["promote-full"] = "1"
+        world.reconcile()
+        world.become_ready()
+        world.reconcile()
+    weight, before = world.state.weight(NEW), world.state.traffic_version
+    world.edit(replicas=10)
+    world.reconcile()
+    for ready in (6, 10):
+        world.ready[OLD] = ready
+        world.reconcile()
+        assert (world.state.weight(NEW), world.state.traffic_version) == (weight, before)
+    assert Happened.FALLBACK not in world.events
+    world.lose_pods(NEW, 1)
+    world.reconcile()
+    assert world.state.weight(NEW) == 10
+
+
 def test_case_23_an_abort_removes_pods_of_the_challenger_however_many_there_are() -> None:
     """argo-rollouts#1337."""
     world = at_half()

@@ -1,0 +1,141 @@
+"""What an autoscaler, a pod that blinks or a router that restarts costs a rollout: the time that it takes,
+and no more.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from tests.unit.domain.rollout_world import World, canary, revision, seconds
+
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_words import Happened, Phase
+
+OLD, NEW = revision(1).name, revision(2).name
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+LONG = Policy(replicas=4, steps=(PolicyStep(50, 6 * HOUR), PolicyStep(60, HOUR)), max_hold=2 * HOUR)
+
+
+def step(world: World) -> int | None:
+    return world.state.step.index if world.state.step else None
+
+
+def grow(world: World) -> None:
+    """The autoscaler asks for two pods more, which take 90 seconds."""
+    world.edit(replicas=world.policy.replicas + 2)
+    world.reconcile()
+    world.pass_time(seconds(90))
+    world.reconcile()
+    world.settle()
+
+
+def blink(world: World) -> None:
+    """A node is drained: a pod of the challenger is away for a minute."""
+    world.lose_pods(NEW, world.ready[NEW] - 1)
+    world.reconcile()
+    world.routers_follow()
+    world.pass_time(MINUTE)
+    world.settle()
+
+
+def restart_router(world: World) -> None:
+    world.routers[0], world.told[0] = {OLD: 100}, 0
+    world.reconcile()
+    world.pass_time(seconds(5))
+    world.settle()
+
+
+@pytest.mark.parametrize("disturb", [grow, blink, restart_router])
+def test_the_time_of_a_step_adds_up_whatever_comes_between(disturb: object) -> None:
+    world = canary(LONG)
+    for _ in range(5):
+        world.pass_time(HOUR)
+        disturb(world)  # type: ignore[operator]
+        assert step(world) == 0
+    world.pass_time(HOUR + 10 * MINUTE)
+    world.settle()
+    assert step(world) == 1
+
+
+@pytest.mark.parametrize("disturb", [grow, blink, restart_router])
+def test_the_time_without_a_decision_adds_up_whatever_comes_between(disturb: object) -> None:
+    world = canary(Policy(replicas=4, steps=(PolicyStep(50, gate=True),), max_hold=4 * HOUR))
+    for _ in range(3):
+        world.pass_time(HOUR)
+        disturb(world)  # type: ignore[operator]
+        assert world.plan is not None
+        assert world.plan.phase is Phase.PROGRESSING
+    world.pass_time(HOUR + 10 * MINUTE)
+    assert world.settle().phase is Phase.PAUSED
+
+
+def test_time_in_which_the_weight_is_not_in_force_is_no_time_of_the_step() -> None:
+    world = canary(Policy(replicas=4, steps=(PolicyStep(50, HOUR), PolicyStep(60, HOUR))))
+    world.pass_time(59 * MINUTE)
+    world.reconcile()
+    world.lose_pods(NEW)
+    world.reconcile()
+    world.routers_follow()
+    world.pass_time(5 * MINUTE)
+    world.settle()
+    assert step(world) == 0
+    world.pass_time(MINUTE)
+    world.settle()
+    assert step(world) == 1
+
+
+def test_a_step_of_a_ramp_counts_its_time_from_the_full_weight_on() -> None:
+    world = canary(Policy(replicas=4, steps=(PolicyStep(60, 10 * MINUTE, ramp_from=5), PolicyStep(70, HOUR))))
+    world.run(9, requests=1000)
+    assert (step(world), world.state.weight(NEW)) == (0, 60)
+    world.run(3, requests=1000)
+    assert step(world) == 1
+
+
+def test_a_challenger_is_not_late_because_the_autoscaler_asks_for_more() -> None:
+    """Seven growths, five minutes apart, of pods that take 90 seconds: ten and a half minutes in all."""
+    world = canary(Policy(replicas=4, steps=(PolicyStep(50, 6 * HOUR),), progress_deadline=10 * MINUTE))
+    for _ in range(7):
+        world.edit(replicas=world.policy.replicas + 2)
+        for _ in range(9):
+            world.reconcile()
+            assert world.state.step is not None
+            assert (world.state.weight(NEW), world.state.step.wait.since) == (50, None)
+            world.pass_time(seconds(10))
+        world.settle()
+        world.pass_time(5 * MINUTE)
+        world.settle()
+    assert Happened.ROLLED_BACK not in world.events
+
+
+def test_a_challenger_whose_own_pods_do_not_come_back_is_late_all_the_same() -> None:
+    world = canary(Policy(replicas=4, steps=(PolicyStep(50, 6 * HOUR),), progress_deadline=10 * MINUTE))
+    world.edit(replicas=8)
+    world.lose_pods(NEW, 1)
+    world.reconcile()
+    world.become_ready(OLD)
+    world.pass_time(10 * MINUTE)
+    world.reconcile()
+    assert world.events[-1] is Happened.ROLLED_BACK
+
+
+@pytest.mark.parametrize("following", [PolicyStep(60, HOUR), PolicyStep(replicas="100%", duration=HOUR)])
+def test_the_next_step_waits_for_all_the_pods_that_it_asks_for(following: PolicyStep) -> None:
+    world = canary(Policy(replicas=4, steps=(PolicyStep(50, HOUR), following), progress_deadline=10 * MINUTE))
+    world.edit(replicas=10)
+    world.reconcile()
+    world.become_ready(OLD)
+    world.pass_time(HOUR)
+    made = world.reconcile()
+    assert (step(world), world.state.weight(NEW), world.ready[NEW]) == (1, 50, 2)
+    assert "2 of" in made.message
+    world.pass_time(10 * MINUTE)
+    world.reconcile()
+    assert world.events[-1] is Happened.ROLLED_BACK
+
+
+def test_a_growth_that_is_not_there_yet_is_told() -> None:
+    world = canary(Policy(replicas=4, steps=(PolicyStep(50, HOUR),)))
+    world.edit(replicas=10)
+    assert "2 of 5 pods ready" in world.reconcile().message
