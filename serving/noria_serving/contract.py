@@ -185,7 +185,7 @@ _PLAIN: Final = (
     "slice_scores",
     "label_delay",
 )
-_OF_VERSION: Final = ("requests", "malformed", "features", "prediction", "slices")
+_OF_VERSION: Final = ("requests", "malformed", "duplicates", "features", "prediction", "slices")
 """Of the version that is served, in whose bins features are counted and whose signature decides which
 requests are refused: counts of two versions are never added up."""
 FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors", "slice_errors")

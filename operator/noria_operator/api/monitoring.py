@@ -138,6 +138,11 @@ class DataQuality(Spec):
         description="Tolerated share of numbers outside the range of training; 1 checks nothing. "
         'Default: "0.1".',
     )
+    max_duplicates: Share = Field(
+        default=PythonDecimal(1),
+        description="Tolerated share of rows that equal one that a pod was asked shortly before; 1 checks "
+        "nothing. Default: 1.",
+    )
     features: Features = Field(default_factory=list, description="Only these features. Empty: all.")
     min_samples: Samples = Field(
         default=200, description="Rows that a window and a column need to be judged. Default: 200."

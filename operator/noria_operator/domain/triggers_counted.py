@@ -198,13 +198,14 @@ def _traffic(champion: Champion | None, evidence: Evidence) -> Traffic | None:
     # What a challenger alone refuses, its signature being another, says nothing of what clients send.
     malformed = counts.number(f"malformed/{champion.name}")
     answered = counts.number(f"requests/{champion.name}/ok")
+    rows, equal = (counts.number(f"duplicates/{champion.name}/{name}") for name in ("rows", "equal"))
     predicted = [counts.predicted(version) for version in {champion.name, *evidence.sharing}]
     return Traffic(
         counts.seen(champion.name),
         reference,
         groups=counts.groups(champion.name, reference.slices if reference else ()),
         task=counts.task(champion.name),
-        asked=Asked(answered + malformed, malformed),
+        asked=Asked(answered + malformed, malformed, rows, equal),
         volume=sum(one.rows for one in predicted if one),
         labels=counts.labelled(),
         earlier=None if evidence.earlier is None else [one.seen(champion.name) for one in evidence.earlier],

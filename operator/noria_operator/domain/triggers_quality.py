@@ -31,6 +31,7 @@ def dirt_policy(rule: DataQuality) -> DirtPolicy:
         missing=float(rule.max_missing),
         unseen=float(rule.max_unseen),
         out_of_range=float(rule.max_out_of_range),
+        duplicates=float(rule.max_duplicates),
         features=frozenset(rule.features),
         min_samples=rule.min_samples,
         false_alarms=float(rule.false_alarms_per_month),

@@ -98,6 +98,14 @@ REFERENCE_MISSING: Final = Family(
     "model_feature_reference_missing_ratio", "gauge", "Share of missing values in the reference.",
     ("feature",),
 )  # fmt: skip
+DUPLICATES_CHECKED: Final = Family(
+    "model_duplicate_rows_checked_total", "counter",
+    "Rows in which doubles were looked for: 256 of each five seconds at most.",
+)  # fmt: skip
+DUPLICATES: Final = Family(
+    "model_duplicate_rows_total", "counter",
+    "Of these, rows that equal one of the last 1,024 different ones in every column.",
+)  # fmt: skip
 PREDICTION_BIN: Final = Family(
     "model_prediction_bin_total", "counter", "Predictions by frozen bin of the version.", ("bin",)
 )
@@ -182,7 +190,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     REQUESTS, PREDICTIONS, REQUEST_SECONDS, INFERENCE_SECONDS, IN_FLIGHT, WAITING, REJECTED, BATCH_ROWS,
     CONNECTIONS_LOST, LOADED, INFO, OVERHEAD,
     FEATURE_BIN, FEATURE_MISSING, FEATURE_UNSEEN, OUT_OF_RANGE, REFERENCE_RATIO, REFERENCE_SAMPLES, CRITICAL,
-    REFERENCE_MISSING, PREDICTION_BIN, PREDICTION_RATIO, PREDICTION_SAMPLES, PREDICTION_CRITICAL,
+    REFERENCE_MISSING, DUPLICATES_CHECKED, DUPLICATES,
+    PREDICTION_BIN, PREDICTION_RATIO, PREDICTION_SAMPLES, PREDICTION_CRITICAL,
     FEEDBACK, DELAY, CONFUSION, CALIBRATION_ROWS, CALIBRATION_SCORES, CALIBRATION_POSITIVES,
     LABELLED, ERRORS, SQUARED, CLIPPED,
     SLICE_PREDICTIONS, SLICE_POSITIVES, SLICE_CONFUSION, SLICE_LABELLED, SLICE_ERRORS,

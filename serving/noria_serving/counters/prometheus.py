@@ -134,6 +134,10 @@ class _Families:
             critical.add_metric(own, feature.chi2_critical)
             absent.add_metric(own, feature.missing / max(1, feature.missing + sum(feature.counts)))
         yield from (bins, missing, unseen, beyond, ratio, samples, critical, absent)
+        for family, name in ((catalogue.DUPLICATES_CHECKED, "rows"), (catalogue.DUPLICATES, "equal")):
+            double = family.counter()
+            double.add_metric(self._labels, counts["duplicates"][name])
+            yield double
         yield from self._predictions(reference.prediction, counts["prediction"]["bins"])
 
     def _predictions(self, reference: Bins, counts: list[int]) -> Iterator[Metric]:

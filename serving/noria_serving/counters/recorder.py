@@ -15,6 +15,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from noria_serving.counters.binning import Numbers, Texts
+from noria_serving.counters.duplicates import Duplicates
 from noria_serving.counters.slices import Sliced
 from noria_serving.counters.state import REQUESTS, State
 from noria_serving.counters.vectors import Vectors
@@ -45,6 +46,7 @@ class Recorder:
         self._numbers = Numbers([[(start, bins)] for start, bins in starts if bins.kind == "numeric"])
         self._texts = [Texts(start, bins) for start, bins in starts if bins.kind == "category"]
         self._vectors = Vectors(starts, time.monotonic)
+        self._duplicates = Duplicates(self.state.duplicates, time.monotonic)
         self._embeds = any(bins.projection is not None for bins in reference.features)
         self._requests = [0] * len(REQUESTS)
         self._malformed = 0
@@ -85,6 +87,8 @@ class Recorder:
         started = time.perf_counter()
         vector[self.state.predictions] += self._waiting.rows
         predictions, numbers, texts = self._waiting.take()
+        if not self._embeds:  # whose numbers are not among these
+            self._duplicates.add(numbers, texts, vector)  # before they are sorted
         tallies = [counter.add(said, vector) for counter, said in zip(self._texts, texts, strict=True)]
         self._sliced.add(predictions[0], numbers, texts, tallies, vector)
         self._predictions.add(predictions, vector)

@@ -34,6 +34,8 @@ from noria_serving.reference import Reference
 Vector = NDArray[np.int64]
 
 REQUESTS: Final = ("ok", "client_error", "server_error")
+DUPLICATES: Final = ("rows", "equal")
+"""Rows that were looked at, and those of them that are equal to an earlier one."""
 FEEDBACK: Final = ("matched", "late", "duplicate", "expired", "foreign", "forged", "invalid", "logged")
 """Outcomes of feedback items; `late` ones are counted as `matched` too. `logged`: labels of a large batch,
 written down beside its rows."""
@@ -55,7 +57,8 @@ class State:
         self.predictions = len(REQUESTS)
         self.malformed = self.predictions + 1
         """Requests that got a 400, which are client errors as well."""
-        self.feedback = self.malformed + 1
+        self.duplicates = self.malformed + 1
+        self.feedback = self.duplicates + len(DUPLICATES)
         self.delay = self.feedback + len(FEEDBACK)
         self.prediction = self.delay + 2 + len(DELAY_BOUNDS)
         position = self.prediction + reference.prediction.size + len(BESIDE)
@@ -175,6 +178,7 @@ class State:
             "requests": _named(REQUESTS, numbers, self.requests),
             "predictions": numbers[self.predictions],
             "malformed": numbers[self.malformed],
+            "duplicates": _named(DUPLICATES, numbers, self.duplicates),
             "features": {
                 bins.name: _bins(numbers, start, bins.size)
                 for bins, start in zip(self.reference.features, self.features, strict=True)

@@ -92,7 +92,7 @@ def test_a_no_is_written_down_too() -> None:
     assert windows(drift(), moved("distance")).entry["reason"] == "Suspected"
     entry = windows(quality(), calm()).entry
     assert (entry["decision"], entry["reason"], entry["value"]) == ("No", "Clean", "0")
-    assert "13 checks" in entry["message"]
+    assert "14 checks" in entry["message"]
 
 
 @pytest.mark.parametrize("trigger", [drift(), quality(), drift("Block"), quality("Warn")])
@@ -241,6 +241,25 @@ def test_requests_that_a_challenger_alone_refuses_are_no_broken_data(canary: Jso
         assert found.entry["reason"] == reason
 
 
+def test_a_feed_that_is_stuck_is_broken_data_where_a_limit_is_set() -> None:
+    """Summed over the champion's pods; doubles of copies that a challenger got are its own."""
+    counted_ = {
+        "features/flights-1/carrier/bins": (200,) * 10,
+        "prediction/flights-1/bins": (200,) * 10,
+        "duplicates/flights-1/rows": (1000,),
+        "duplicates/flights-1/equal": (900,),
+        "duplicates/flights-2/rows": (1000,),
+    }
+    evidence = Evidence(Totals(counted_), Reference(5000, (column("carrier"),), column(PREDICTION)))
+    for limit, reason in (("1", "Clean"), ("0.5", "Violated")):
+        rule = quality(maxDuplicates=limit)
+        opened = watch(rule, {}, champion=FIRST, traffic=None, now=NOW).entry
+        found = counted(rule, opened, champion=FIRST, now=NOW + HOUR, evidence=evidence).entry
+        assert found["reason"] == reason
+    assert "rows duplicates 0.9 (tolerated 0.5)" in found["message"]
+    assert (found["columns"][0]["check"], found["columns"][0]["samples"]) == ("duplicates", 1000)
+
+
 # -- the same time of earlier weeks ----------------------------------------------------------------------
 
 
@@ -315,7 +334,7 @@ def test_rows_that_do_not_come_and_labels_that_stopped_are_told_in_words() -> No
     found = flowing(rule, (500, 5), (0, 0), (0, 0), (0, 0), (0, 0))
     assert found.wanted
     assert found.entry["message"].startswith(
-        "3 of 13 checks failed on 0 rows: rows volume 0 (at least 100), no rows for 4h (freshness, tolerated "
+        "3 of 14 checks failed on 0 rows: rows volume 0 (at least 100), no rows for 4h (freshness, tolerated "
         "2h), no labels for 4h (freshness, tolerated 3h)"
     )
     told = [(one["name"], one["check"]) for one in found.entry["columns"]]

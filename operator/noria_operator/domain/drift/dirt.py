@@ -52,11 +52,14 @@ class Check(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Requests of a window that were answered or refused for what they hold (types, shapes, names), and how
-    many of them were refused.
+    many of them were refused; rows in which servers looked for doubles, and how many of them equal an
+    earlier one.
     """
 
     requests: int = 0
     malformed: int = 0
+    rows: int = 0
+    equal: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class DirtPolicy:
     missing: float = 0.1
     unseen: float = 0.1
     out_of_range: float = 0.1
+    duplicates: float = 1.0
     features: frozenset[str] = frozenset()
     min_samples: int = 200
     false_alarms: float = 0.01
@@ -106,26 +110,27 @@ def judge(
     beside: int = 0,
 ) -> Dirt:
     """Judge a window of `length` with so many `rows`; `beside`: checks of others that share the level."""
-    checks = CHECKS * len(columns) + 1 + beside
+    checks = CHECKS * len(columns) + 2 + beside
     z, expected = alarms.bound(policy.false_alarms, length, checks)
     found = [
         violation
         for column in columns
         for violation in _column(policy, column, seen.get(column.name), rows, z)
     ]
-    found += _refused(policy, asked, z)
+    found += _of_all(policy, asked, z)
     found.sort(key=lambda one: one.tolerated - one.share)
     return Dirt(tuple(found), checks, expected, z)
 
 
-def _refused(policy: DirtPolicy, asked: Asked, z: float) -> Iterator[Violation]:
+def _of_all(policy: DirtPolicy, asked: Asked, z: float) -> Iterator[Violation]:
     """Rows of a request that is refused for what it holds are missing altogether: the same limit counts."""
-    if asked.requests < policy.min_samples:
-        return
-    lower = wilson(asked.malformed, asked.requests, z)[0]
-    if lower > policy.missing:
-        share = asked.malformed / asked.requests
-        yield Violation("", Check.DATA_TYPE, share, lower, policy.missing, asked.requests)
+    for check, hits, total, tolerated in (
+        (Check.DATA_TYPE, asked.malformed, asked.requests, policy.missing),
+        (Check.DUPLICATES, asked.equal, asked.rows, policy.duplicates),
+    ):
+        lower = wilson(hits, total, z)[0] if total >= policy.min_samples else 0.0
+        if lower > tolerated:
+            yield Violation("", check, hits / total, lower, tolerated, total)
 
 
 def watched(policy: DirtPolicy, columns: Sequence[Column]) -> list[Column]:

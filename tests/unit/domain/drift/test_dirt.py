@@ -114,7 +114,18 @@ def test_requests_that_are_refused_for_what_they_hold_are_rows_that_are_missing(
     assert [(one.column, one.check) for one in said.violations] == [("", Check.DATA_TYPE)] * broken
 
 
+@pytest.mark.parametrize(
+    ("rows", "equal", "limit", "broken"),
+    [(1000, 300, 0.2, True), (1000, 220, 0.2, False), (1000, 1000, 1.0, False), (150, 150, 0.2, False)],
+)
+def test_rows_that_were_asked_before_are_broken_where_a_limit_is_set(
+    rows: int, equal: int, limit: float, broken: bool
+) -> None:
+    said = judge(DirtPolicy(duplicates=limit), [X], {}, 0, HOUR, asked=Asked(rows=rows, equal=equal))
+    assert [(one.column, one.check) for one in said.violations] == [("", Check.DUPLICATES)] * broken
+
+
 def test_checks_of_others_share_the_level() -> None:
     alone, shared = (judge(DEFAULT, [X], {}, 0, HOUR, beside=beside) for beside in (0, 2))
-    assert (alone.checked, shared.checked) == (4, 6)
+    assert (alone.checked, shared.checked) == (5, 7)
     assert shared.z > alone.z
