@@ -133,6 +133,7 @@ class MeasureStatus(Status):
 class AnalysisStatus(Status):
     """The judgement on the challenger, with its evidence."""
 
+    version: Text = Field(default="", description="ModelVersion that is or was judged.")
     verdict: Literal["Pass", "Fail", "Hold", "Error"] | None = Field(
         default=None, description="Pass, Fail, Hold or Error; only Fail aborts, only Pass promotes."
     )
@@ -148,6 +149,16 @@ class AnalysisStatus(Status):
         default=None,
         description="Exact accumulators and marks, so that a restart goes on.",
         json_schema_extra=PRESERVE,
+    )
+
+
+class DecisionStatus(Served):
+    """A version that was promoted or rejected on evidence."""
+
+    decision: Literal["Promoted", "Rejected"] = Field(description="Promoted or Rejected.")
+    at: Time = Field(description="When.")
+    evidence: dict[str, Any] = Field(
+        default_factory=dict, description="As status.analysis.", json_schema_extra=PRESERVE
     )
 
 
@@ -227,6 +238,10 @@ class ModelDeploymentStatus(Status):
     rejected: Annotated[list[RejectedStatus], Field(max_length=20)] = Field(
         default_factory=list,
         description="Versions that failed here; noria.dev/retry tries again.",
+    )
+    decisions: Annotated[list[DecisionStatus], Field(max_length=10)] = Field(
+        default_factory=list,
+        description="The last 10 promotions and rejections that were made on evidence, oldest first.",
     )
     champions: Annotated[list[Served], Field(max_length=10)] = Field(
         default_factory=list,

@@ -56,6 +56,8 @@ class Analysis:
     verdict: Verdict | None = None
     message: str = ""
     lone_burst: bool = False
+    version: str = ""
+    """Who is or was judged; empty in what an earlier release began."""
 
 
 @dataclass(frozen=True, slots=True)

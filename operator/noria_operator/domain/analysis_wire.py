@@ -43,20 +43,12 @@ def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | N
         queries={name: _measured(one) for name, one in analysis.queries.items()} or None,
     )
     return AnalysisStatus(
+        version=analysis.version,
         verdict=analysis.verdict.value if analysis.verdict else None,
         windows=evidence.windows,
-        champion=CountsStatus(requests=evidence.champion.requests, errors=evidence.champion.errors),
-        challenger=CountsStatus(requests=evidence.challenger.requests, errors=evidence.challenger.errors),
-        measures=[
-            MeasureStatus(
-                name=one.measure,
-                verdict=one.verdict.value,
-                message=one.message,
-                figures=dict(one.figures),
-                query=one.query,
-            )
-            for one in analysis.said
-        ],
+        champion=counts_status(evidence.champion),
+        challenger=counts_status(evidence.challenger),
+        measures=measures_status(analysis.said),
         message=analysis.message or None,
         state={**kept, _EVIDENCE: exact},
     )
@@ -69,21 +61,50 @@ def analysis_of(status: AnalysisStatus | None) -> Analysis | None:
         return None
     exact = kept.get(_EVIDENCE) or {}
     return Analysis(
-        evidence=_evidence(exact, status.windows, _counts(status.champion), _counts(status.challenger)),
+        evidence=_evidence(exact, status.windows, counts_of(status.champion), counts_of(status.challenger)),
         marks=_marks_of(exact.get("marks")),
         latency=_slowness_of(exact["latency"]) if exact.get("latency") else None,
         compared=_compared_of(exact["compared"]) if exact.get("compared") else Compared(),
         queries={name: _measured_of(one) for name, one in (exact.get("queries") or {}).items()},
-        said=tuple(
-            Said(one.name, Verdict(one.verdict), one.message, dict(one.figures), one.query)
-            for one in status.measures
-        ),
+        said=measures_of(status.measures),
         window_from=_time(exact.get("windowFrom")),
         since=_time(exact.get("since")),
         verdict=Verdict(status.verdict) if status.verdict else None,
         message=status.message or "",
         lone_burst=exact.get("loneBurst", False),
+        version=status.version,
     )
+
+
+def measures_status(said: Sequence[Said]) -> list[MeasureStatus]:
+    """What was said of each measure."""
+    return [
+        MeasureStatus(
+            name=one.measure,
+            verdict=one.verdict.value,
+            message=one.message,
+            figures=dict(one.figures),
+            query=one.query,
+        )
+        for one in said
+    ]
+
+
+def measures_of(status: Sequence[MeasureStatus]) -> tuple[Said, ...]:
+    """The same, read."""
+    return tuple(
+        Said(one.name, Verdict(one.verdict), one.message, dict(one.figures), one.query) for one in status
+    )
+
+
+def counts_status(counts: Counts) -> CountsStatus:
+    """Requests and errors of one arm."""
+    return CountsStatus(requests=counts.requests, errors=counts.errors)
+
+
+def counts_of(status: CountsStatus | None) -> Counts:
+    """The same, read."""
+    return Counts(status.requests, status.errors) if status else Counts()
 
 
 def present(**fields: Any) -> Json:
@@ -192,10 +213,6 @@ def _marks_of(kept: Mapping[str, Any] | None) -> dict[str, dict[str, Counts]]:
         pod: {name: Counts(*pair) for name, pair in clusters.items()}
         for pod, clusters in (kept or {}).items()
     }
-
-
-def _counts(status: CountsStatus | None) -> Counts:
-    return Counts(status.requests, status.errors) if status else Counts()
 
 
 def _text(value: datetime | None) -> str | None:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from noria_operator.domain import disagreement
 from noria_operator.domain.analysis import Analysis
 from noria_operator.domain.rollout_arms import views
+from noria_operator.domain.rollout_evidence import decided
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_scene import (
     Outcome,
@@ -74,7 +75,7 @@ def start(scene: Scene, state: State) -> Outcome | None:
         candidate=candidate,
         step=step,
         previous=None if alone else state.previous,
-        analysis=Analysis() if state.stable and not back and not alone else None,
+        analysis=Analysis(version=wanted.version) if state.stable and not back and not alone else None,
     )
     how = "without canary" if direct else f"in {len(policy.steps)} steps"
     how = f"once {named(state.stable)} is down, and nothing answers until it is ready" if alone else how
@@ -263,6 +264,7 @@ def promote(scene: Scene, state: State) -> Outcome | None:
     target, pods = candidate.target, scene.policy.replicas
     if state.weight(target.name) != FULL or scene.observed.ready.get(target.name, 0) < need(FULL, pods):
         return None
+    state = decided(scene, state, target, promoted=True)
     old = state.stable
     previous = Previous(old, scene.now + scene.policy.keep_previous) if old else state.previous
     previous = None if step.recreate else previous

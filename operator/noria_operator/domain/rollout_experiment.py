@@ -33,11 +33,12 @@ def join(scene: Scene, state: State) -> Outcome | None:
         return None
     candidate = attempt(scene, state, wanted)
     fresh = Step(0, scene.now, plan=plan_of(scene.spec, wanted.version))
+    begun = Analysis(version=wanted.version)
     if step is None:
-        state = replace(state, candidate=candidate, analysis=Analysis(), step=fresh)
+        state = replace(state, candidate=candidate, analysis=begun, step=fresh)
     else:
         fresh = replace(fresh, requests=step.requests, wait=step.wait)
-        state = replace(state, others=(*state.others, Rival(candidate, Analysis())), step=fresh)
+        state = replace(state, others=(*state.others, Rival(candidate, begun)), step=fresh)
     warm = state.previous is not None and state.previous.target == wanted
     state = shift(scene.spec, scene.observed, replace(state, previous=None) if warm else state, state.reach)
     arms = scene.spec.of(wanted.version).rivals

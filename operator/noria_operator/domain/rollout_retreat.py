@@ -12,6 +12,7 @@ from dataclasses import replace
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_arms import without_first
 from noria_operator.domain.rollout_children import recreating
+from noria_operator.domain.rollout_evidence import decided
 from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, spelled
 from noria_operator.domain.rollout_state import REMEMBERED, Previous, Rejected, Revision, State
 from noria_operator.domain.rollout_traffic import shift
@@ -43,6 +44,7 @@ def abort(
 
 def rejecting(scene: Scene, state: State, loser: Revision, reason: str, *, by_hand: bool = False) -> State:
     """The state that remembers the revision as one to be left alone; `by_hand`: until a person says retry."""
+    state = decided(scene, state, loser, promoted=False)
     others = tuple(one for one in state.rejected if not one.of(loser))
     tried = sum(one.retries for one in state.rejected if one not in others)
     rejected = Rejected(loser.version, loser.revision, reason, scene.now, tried, by_hand=by_hand)

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from noria_operator.domain.analysis import Analysis
+from noria_operator.domain.analysis import Analysis, Said
 from noria_operator.domain.rollout_ranges import Ranges
 from noria_operator.domain.rollout_wait import Wait
+from noria_operator.domain.verdict import Counts, Verdict
 
 REMEMBERED = 20
 """Entries of `status.history` and `status.rejected`."""
+DECISIONS = 10
+"""Entries of `status.decisions`."""
 CHAMPIONS = 10
 """Entries of `status.champions`: as many as a Deployment keeps of its revisions."""
 
@@ -156,6 +159,20 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """A version that was promoted, or else rejected, and the evidence at that moment."""
+
+    target: Revision
+    promoted: bool
+    at: datetime
+    verdict: Verdict
+    message: str
+    champion: Counts
+    challenger: Counts
+    said: tuple[Said, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Undo:
     """What a person went back to: `target` serves instead of `left` while the spec asks for `left`."""
 
@@ -203,6 +220,7 @@ class State:
     traffic_version: int = 0
     analysis: Analysis | None = None
     rejected: tuple[Rejected, ...] = ()
+    decisions: tuple[Decision, ...] = ()
     champions: tuple[Revision, ...] = ()
     undo: Undo | None = None
     restarts: Mapping[str, str] = field(default_factory=dict)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from noria_operator.api.modeldeployment_status import (
     AnalysisStatus,
     CandidateStatus,
+    DecisionStatus,
     DeploymentHistory,
     MatchStatus,
     ModelDeploymentStatus,
@@ -25,10 +26,19 @@ from noria_operator.api.modeldeployment_status import (
     TrafficStatus,
     UndoStatus,
 )
-from noria_operator.domain.analysis_wire import analysis_of, analysis_status, present
+from noria_operator.domain.analysis_wire import (
+    analysis_of,
+    analysis_status,
+    counts_of,
+    counts_status,
+    measures_of,
+    measures_status,
+    present,
+)
 from noria_operator.domain.rollout_ranges import Ranges
 from noria_operator.domain.rollout_state import (
     Candidate,
+    Decision,
     Entry,
     Mode,
     Previous,
@@ -41,6 +51,7 @@ from noria_operator.domain.rollout_state import (
     Undo,
 )
 from noria_operator.domain.rollout_wait import Wait
+from noria_operator.domain.verdict import Verdict
 
 _RUN = "step"
 _MICROSECOND = timedelta(microseconds=1)
@@ -91,6 +102,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
             for one in status.rejected
             if one.at
         ),
+        decisions=tuple(map(_decision, status.decisions)),
         champions=tuple(map(_revision, status.champions)),
         undo=Undo(_revision(status.undo.target), _revision(status.undo.left)) if status.undo else None,
         restarts=dict(status.restarts),
@@ -147,6 +159,7 @@ def status_fields(state: State, *, realised: Mapping[str, int] | None = None) ->
             )
             for one in state.rejected
         ],
+        "decisions": [_decision_status(one) for one in state.decisions],
         "champions": [Served(**_served(one)) for one in state.champions],
         "undo": UndoStatus(target=Served(**_served(undo.target)), left=Served(**_served(undo.left)))
         if undo
@@ -159,6 +172,33 @@ def status_fields(state: State, *, realised: Mapping[str, int] | None = None) ->
         ],
         "others": [_rival_status(one) for one in state.others],
     }
+
+
+def _decision(one: DecisionStatus) -> Decision:
+    told = AnalysisStatus.model_validate(one.evidence)
+    return Decision(
+        _revision(one),
+        one.decision == "Promoted",
+        one.at,
+        Verdict(told.verdict or Verdict.HOLD),
+        told.message or "",
+        counts_of(told.champion),
+        counts_of(told.challenger),
+        measures_of(told.measures),
+    )
+
+
+def _decision_status(one: Decision) -> DecisionStatus:
+    told = AnalysisStatus(
+        version=one.target.version,
+        verdict=one.verdict.value,
+        message=one.message or None,
+        champion=counts_status(one.champion),
+        challenger=counts_status(one.challenger),
+        measures=measures_status(one.said),
+    )
+    decision: Literal["Promoted", "Rejected"] = "Promoted" if one.promoted else "Rejected"
+    return DecisionStatus(**_served(one.target), decision=decision, at=one.at, evidence=told.to_json())
 
 
 def _rival(one: RivalStatus) -> Rival:

@@ -115,15 +115,33 @@ DEPLOYMENT: Json = {
         "phase": "RolledBack",
         "stable": {"version": "flight-delay-3", "name": "flight-delay-3-aaaaaa"},
         "traffic": [{"version": "flight-delay-3", "name": "flight-delay-3-aaaaaa", "weight": 100}],
+        "candidate": {"version": "flight-delay-5", "name": "flight-delay-5-bbbbbb", "revision": "bbbbbb"},
         "analysis": {
-            "verdict": "Fail",
-            "message": "errors: e_harm 300",
-            "champion": {"requests": 900, "errors": 3},
-            "challenger": {"requests": 100, "errors": 20},
-            "measures": [
-                {"name": "errors", "verdict": "Fail", "message": "too many", "figures": {"logEHarm": "5.7"}}
-            ],
+            "version": "flight-delay-5",
+            "verdict": "Hold",
+            "message": "errors: too few requests of flight-delay-5",
+            "challenger": {"requests": 7, "errors": 0},
         },
+        "decisions": [
+            {
+                "version": "flight-delay-3", "decision": "Promoted", "at": "2026-03-01T00:00:00Z",
+                "evidence": {
+                    "verdict": "Pass", "message": "errors: as few as flight-delay-2",
+                    "champion": {"requests": 400, "errors": 1}, "challenger": {"requests": 440, "errors": 1},
+                },
+            },
+            {
+                "version": "flight-delay-4", "decision": "Rejected", "at": "2026-03-01T00:20:00Z",
+                "evidence": {
+                    "verdict": "Fail", "message": "errors: e_harm 300",
+                    "champion": {"requests": 900, "errors": 3}, "challenger": {"requests": 100, "errors": 20},
+                    "measures": [
+                        {"name": "errors", "verdict": "Fail", "message": "too many",
+                         "figures": {"logEHarm": "5.7"}},
+                    ],
+                },
+            },
+        ],
         "rejected": [
             {"version": "flight-delay-4", "reason": "errors: too many", "at": "2026-03-01T00:20:00Z"}
         ],
@@ -133,7 +151,7 @@ DEPLOYMENT: Json = {
             {"at": "2026-03-01T00:20:00.123456Z", "event": "RolledBack", "version": "flight-delay-4"},
         ],
     },
-}
+}  # fmt: skip
 TRAINING: Json = {
     "kind": "ContinuousTraining",
     "metadata": {"name": "loop"},
@@ -229,6 +247,46 @@ def test_a_version_tells_why_what_changed_how_good_and_what_was_decided() -> Non
         "2026-01-01 to 2026-02-01 (32)", "Measured on 5000 rows, beside flight-delay-3", "0.71 >= 0.65",
         "Rejected at 2026-03-01T00:20:00Z: errors: too many", "challenger: 20 of 100", "RolledBack",
         "logEHarm", "2026-03-01T00:20:00Z RolledBack", "accuracy are Wilson's",
+    ):  # fmt: skip
+        assert words in said, words
+
+
+def test_a_version_shows_the_evidence_of_its_own_decision_and_not_of_another() -> None:
+    assert "flight-delay-5" not in PAGES["version"], "which is judged now"
+    promoted = " ".join(Words(report(Found(PARENT, None, None, [DEPLOYMENT]))).words)
+    assert "Promoted at 2026-03-01T00:00:00Z" in promoted
+    assert "errors: as few as flight-delay-2" in promoted
+    assert "challenger: 1 of 440" in promoted
+    assert "e_harm" not in promoted
+    judged = " ".join(Words(report(Found(version(5), None, None, [DEPLOYMENT]))).words)
+    assert "Hold: errors: too few requests of flight-delay-5" in judged
+    assert "challenger: 0 of 7" in judged
+
+
+def test_each_arm_of_an_experiment_shows_its_own_judgement() -> None:
+    deployment = copy.deepcopy(DEPLOYMENT)
+    deployment["status"]["others"] = [
+        {"version": "flight-delay-6", "analysis": {"verdict": "Pass", "message": "six is as good"}}
+    ]
+    assert "six is as good" in report(Found(version(6), None, None, [deployment]))
+    assert "six is as good" not in report(Found(version(5), None, None, [deployment]))
+    assert "six is as good" in deployment_report(deployment)
+
+
+def test_what_was_judged_last_is_shown_of_whom_an_earlier_release_did_not_tell() -> None:
+    deployment = copy.deepcopy(DEPLOYMENT)
+    del deployment["status"]["analysis"]["version"]
+    assert "too few requests" in report(Found(version(5), None, None, [deployment]))
+    del deployment["status"]["candidate"]
+    assert "too few requests" not in report(Found(version(5), None, None, [deployment]))
+    assert "too few requests" in deployment_report(deployment)
+
+
+def test_a_deployment_shows_the_evidence_of_each_of_its_decisions() -> None:
+    said = " ".join(Words(PAGES["deployment"]).words)
+    for words in (
+        "The judgement on flight-delay-5", "flight-delay-4: Rejected at 2026-03-01T00:20:00Z",
+        "challenger: 20 of 100", "flight-delay-3: Promoted at 2026-03-01T00:00:00Z", "challenger: 1 of 440",
     ):  # fmt: skip
         assert words in said, words
 

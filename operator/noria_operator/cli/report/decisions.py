@@ -21,20 +21,24 @@ OTHER: Final = "#0969da"
 
 
 def decided(deployment: Json, version: str) -> list[Html]:
-    """What a ModelDeployment decided about a version; nothing where it never met it."""
+    """What a ModelDeployment decided about a version, and on what evidence; nothing where it never met it."""
     status, name = deployment.get("status", {}), deployment["metadata"]["name"]
     events = [one for one in status.get("history", ()) if one.get("version") == version]
-    rejected = next((one for one in status.get("rejected", ()) if one["version"] == version), None)
-    judged = (status.get("candidate") or {}).get("version") == version
-    if not (events or rejected or judged):
-        return []
-    fate = (
-        [text(f"Rejected at {second(rejected.get('at', ''))}: {rejected.get('reason', '')}")]
-        if rejected
-        else []
-    )
-    evidence = list(_evidence(status.get("analysis") or {})) if judged or rejected else []
-    return section(f"Decisions of ModelDeployment {name}", *fate, *evidence, *_story(events))
+    rejected = [
+        text(f"Rejected at {second(one.get('at', ''))}: {one.get('reason', '')}")
+        for one in status.get("rejected", ())
+        if one["version"] == version
+    ]
+    evidence = [
+        part
+        for one in status.get("decisions", ())
+        if one["version"] == version
+        for part in (text(_decision(one)), *_evidence(one.get("evidence", {})))
+    ]
+    judged = [part for one, analysis in _judged(status) if one == version for part in _evidence(analysis)]
+    found = [*rejected, *evidence, *judged]
+    story = _story(events) if events else ()
+    return section(f"Decisions of ModelDeployment {name}", *found, *story)
 
 
 def deployment_report(deployment: Json) -> str:
@@ -48,10 +52,21 @@ def deployment_report(deployment: Json) -> str:
         [one["version"], second(one.get("at", "")), one.get("reason", "")]
         for one in status.get("rejected", ())
     ]
+    judged = (
+        part
+        for version, analysis in _judged(status)
+        for part in section(f"The judgement on {version or 'the last one'}", *_evidence(analysis))
+    )
+    decisions = (
+        part
+        for one in reversed(status.get("decisions", ()))
+        for part in section(f"{one['version']}: {_decision(one)}", *_evidence(one.get("evidence", {})))
+    )
     parts = [
         text(status.get("message", "")),
         *section("Share of requests", bars(shares, percent=True)),
-        *section("The last judgement", *_evidence(status.get("analysis") or {})),
+        *judged,
+        *decisions,
         *section("Rejected versions", table(["version", "at", "because"], rejected)),
         *section("What happened", *_story(status.get("history", ()))),
     ]
@@ -60,6 +75,22 @@ def deployment_report(deployment: Json) -> str:
         f"ModelDeployment of {deployment['spec']['model']}, {status.get('phase', 'no status yet')}",
         parts,
     )
+
+
+def _judged(status: Json) -> Iterator[tuple[str, Json]]:
+    """(version, what was said of it last) of each challenger, or of the last one; an earlier release did not
+    tell of whom that is, once there is none.
+    """
+    last, trial = status.get("analysis") or {}, status.get("candidate")
+    version = (trial or {}).get("version") or last.get("version", "")
+    if trial or not any(one["version"] == version for one in status.get("decisions", ())):
+        yield version, last
+    for one in status.get("others", ()):
+        yield one["version"], one.get("analysis") or {}
+
+
+def _decision(one: Json) -> str:
+    return f"{one['decision']} at {second(one['at'])}, on this evidence"
 
 
 def training_report(training: Json) -> str:

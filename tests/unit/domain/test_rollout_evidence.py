@@ -1,0 +1,83 @@
+"""What a version was promoted or rejected on stays when the next one is judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
+
+from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
+from noria_operator.domain.analysis import Analysis, Said
+from noria_operator.domain.rollout_analysis import Reading
+from noria_operator.domain.rollout_evidence import SENTENCE, decided
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_scene import Scene
+from noria_operator.domain.rollout_state import DECISIONS
+from noria_operator.domain.rollout_target import choose
+from noria_operator.domain.rollout_wire import status_fields
+from noria_operator.domain.verdict import Verdict
+
+V2, V3 = revision(2), revision(3)
+
+
+def told(world: World) -> list[tuple[str, bool, Verdict]]:
+    return [(one.target.version, one.promoted, one.verdict) for one in world.state.decisions]
+
+
+def test_a_rejection_keeps_its_evidence_while_a_later_version_is_judged() -> None:
+    world = canary()
+    world.send(500, {V2.name: 500})
+    world.pass_time(seconds(1))
+    world.settle()
+    assert told(world) == [("m-2", False, Verdict.FAIL)]
+    (rejection,) = world.state.decisions
+    assert rejection.challenger.errors == 500, "of the window in which it failed, too"
+    assert [one.measure for one in rejection.said] == ["errors"]
+    assert rejection.said[0].figures
+    world.approve(3)
+    world.run(1)
+    assert world.state.analysis is not None
+    assert world.state.analysis.version == "m-3"
+    assert world.state.decisions == (rejection,)
+
+
+def test_a_promotion_keeps_the_evidence_that_it_was_made_on() -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(50, seconds(10)),)))
+    world.run(60, requests=1000)
+    assert world.state.stable == V2
+    assert told(world) == [("m-2", True, Verdict.PASS)]
+    assert world.state.decisions[0].challenger.requests >= 1000
+
+
+def test_what_was_decided_without_evidence_is_not_told_as_if_there_were_some() -> None:
+    world = serving()
+    world.approve(2)
+    world.reconcile()
+    world.commands["abort"] = "1"
+    world.settle()
+    assert world.state.is_rejected(V2)
+    assert told(world) == []
+
+
+def test_a_person_who_aborts_may_do_so_against_the_evidence() -> None:
+    world = canary()
+    world.run(1)
+    world.commands["abort"] = "1"
+    world.settle()
+    assert told(world) == [("m-2", False, Verdict.HOLD)]
+
+
+def test_it_is_bounded_whatever_measures_say() -> None:
+    world = canary()
+    world.run(1)
+    observed = world.observed()
+    target = choose(world.policy, world.state, observed.versions)
+    scene = Scene(world.policy, observed, target, Reading(observed), world.now, world.policy)
+    long = tuple(Said(f"query-{at}", Verdict.HOLD, "x" * 1000, {}, "up" * 500) for at in range(16))
+    state = replace(world.state, analysis=Analysis(said=long, verdict=Verdict.HOLD, message="m"))
+    for _ in range(3 * DECISIONS):
+        state = decided(scene, state, V2, promoted=False)
+    assert len(state.decisions) == DECISIONS
+    assert all(len(one.message) <= SENTENCE and not one.query for one in state.decisions[-1].said)
+    written = ModelDeploymentStatus(**status_fields(state)).to_json()["decisions"]
+    assert len(str(written)) < 100_000
