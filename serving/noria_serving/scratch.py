@@ -10,19 +10,31 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
+from weakref import WeakSet
 
 from noria_serving.errors import NoriaError, Reason
+
+_made: Final[WeakSet[tempfile.TemporaryDirectory[str]]] = WeakSet()
 
 
 def directory() -> tempfile.TemporaryDirectory[str]:
     """A new directory in $TMPDIR or /tmp, which goes with the object."""
     try:
-        return tempfile.TemporaryDirectory(prefix="noria-", ignore_cleanup_errors=True)
+        made = tempfile.TemporaryDirectory(prefix="noria-", ignore_cleanup_errors=True)
     except OSError as error:
         raise NoriaError(
             Reason.CONFIGURATION,
             f"no scratch space: {error.strerror}; mount an emptyDir at /tmp, or set TMPDIR",
         ) from error
+    _made.add(made)
+    return made
+
+
+def clear() -> None:
+    """Remove every directory that is still there: for a process that ends without its interpreter's exit."""
+    for made in list(_made):
+        made.cleanup()
 
 
 def write_new(path: Path, pieces: Iterable[bytes]) -> None:

@@ -24,7 +24,8 @@ SERVER: Final = f"""## The model server
 
 Port 8081 (`counters`), `/metrics`. Metrics of a version have the labels
 {" and ".join(f"`{label}`" for label in catalogue.COMMON)} beside those of the table; labels of feedback are
-counted under the version that predicted. Everything is summed over pods before it is compared."""
+counted under the version that predicted. `process_*` are of the server's process, without labels of a
+version. Everything is summed over pods before it is compared."""
 OPERATOR: Final = """## The operator
 
 Port 8080 (`http`), `/metrics`. Counters and histograms are of the process and name no object."""
@@ -36,7 +37,7 @@ with the object. `deployment` is the ModelDeployment, `model` the model's name, 
 
 def server() -> Iterator[Row]:
     """The model server's families."""
-    for one in catalogue.FAMILIES:
+    for one in (*catalogue.FAMILIES, *catalogue.PROCESS):
         yield one.name, one.kind, one.labels, one.text
 
 

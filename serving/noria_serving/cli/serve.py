@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from noria_serving import contract, limits, signing, warmup
+from noria_serving import contract, limits, scratch, signing, warmup
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.payload.settings import LogSettings, checked
@@ -113,6 +113,7 @@ def listen(settings: Settings) -> int:
         lifecycle = Lifecycle(settings)
         code = await lifecycle.run()
         if lifecycle.models.busy:  # a thread that never returns would hold up the exit of the interpreter
+            scratch.clear()
             logging.shutdown()
             os._exit(code)
         return code

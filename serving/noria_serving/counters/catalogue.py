@@ -197,3 +197,19 @@ FAMILIES: Final[tuple[Family, ...]] = (
     SLICE_PREDICTIONS, SLICE_POSITIVES, SLICE_CONFUSION, SLICE_LABELLED, SLICE_ERRORS,
     LOG_WRITTEN, LOG_DROPPED, LOG_FAILURES,
 )  # fmt: skip
+PROCESS: Final[tuple[Family, ...]] = (
+    Family(
+        "process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.", common=()
+    ),
+    Family("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", common=()),
+    Family("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", common=()),
+    Family(
+        "process_start_time_seconds",
+        "gauge",
+        "Start time of the process since unix epoch in seconds.",
+        common=(),
+    ),
+    Family("process_open_fds", "gauge", "Number of open file descriptors.", common=()),
+    Family("process_max_fds", "gauge", "Maximum number of open file descriptors.", common=()),
+)
+"""What prometheus_client says of every process, under the names that it has everywhere."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate, chain, product
 from typing import TYPE_CHECKING, Any, Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
@@ -34,7 +34,7 @@ OUTCOMES: Final = {"ok": "success", "client_error": "client_error", "server_erro
 
 
 class Exporter(Collector):
-    """A collector of all models in a registry of its own."""
+    """A collector of all models, beside that of the process, in a registry of its own."""
 
     content_type: Final = CONTENT_TYPE_PLAIN_0_0_4.encode()
 
@@ -43,6 +43,7 @@ class Exporter(Collector):
         self._limit = int(os.environ.get("NORIA_METRICS_FEATURES", FEATURES))
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        ProcessCollector(registry=self._registry)
 
     def render(self) -> bytes:
         return bytes(generate_latest(self._registry))

@@ -14,6 +14,7 @@ import io
 import pickle
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from threading import Lock
@@ -168,5 +169,5 @@ def _check_zip(data: bytes) -> None:
                 raise NoriaError(Reason.FORMAT_REFUSED, "the archive is not a skops file")
             if archive.testzip() is not None:
                 raise NoriaError(Reason.MODEL_INVALID, "the skops archive is damaged (checksum)")
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
         raise NoriaError(Reason.MODEL_INVALID, f"the skops archive is damaged: {error}") from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,6 +25,8 @@ TIMEOUT: Final = 30.0
 REDIRECTS: Final = 5
 ATTEMPTS: Final = 5
 """How often a body that breaks off is asked for again, from where it broke off."""
+PAUSE: Final = 0.2
+"""Seconds before a server that could not be reached for the rest is asked again; twice as many each time."""
 PIECE: Final = 1024 * 1024
 _MOVED: Final = (301, 302, 303, 307, 308)
 
@@ -99,6 +102,11 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 if attempt == ATTEMPTS - 1:
                     raise unreachable(url, error) from error
+            except NoriaError as error:
+                cut = isinstance(error.__cause__, (OSError, http.client.HTTPException))
+                if not (done and cut) or attempt == ATTEMPTS - 1:
+                    raise
+                time.sleep(PAUSE * 2**attempt)
         raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"{shown(url)} breaks off again and again")
 
     def _once(self, url: str, headers: Mapping[str, str]) -> Answer:

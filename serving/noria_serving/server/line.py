@@ -43,6 +43,8 @@ class Line:
     rows: Histogram = field(default_factory=lambda: Histogram(ROWS))
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "inference"))
     _busy: bool = False
+    _called: int = 0
+    """What `call` was given and did not return from."""
     _began: float | None = None
     """When the thread began what it is at."""
     _patience: float = 0.0
@@ -51,7 +53,7 @@ class Line:
     @property
     def idle(self) -> bool:
         """Whether the model may be called from elsewhere without meeting the thread."""
-        return self._began is None and not self._busy
+        return self._began is None and not self._busy and not self._called
 
     def stuck(self, now: float) -> float:
         """Seconds that the call under way has taken."""
@@ -87,7 +89,11 @@ class Line:
 
     async def call(self, function: Callable[[], Any]) -> Any:
         """Something else that calls the model, in the same thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, function)
+        self._called += 1  # at once: the thread begins when it can, and nobody may meet it there
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, function)
+        finally:
+            self._called -= 1
 
     def close(self) -> None:
         self._thread.shutdown(wait=False)

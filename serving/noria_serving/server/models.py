@@ -51,6 +51,8 @@ class Slot:
     reason: str = ""
     """Why it is not ready, or why its last load failed."""
     service: Service | None = None
+    fetching: bool = False
+    """Whether a thread is loading it, also when nobody waits for that any more."""
     wanted: bool = True
     """False once it was unloaded: then its absence does not make the server unready."""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -85,8 +87,8 @@ class Models:
 
     @property
     def busy(self) -> bool:
-        """Whether a thread is in a prediction, perhaps for ever."""
-        return not all(service.line.idle for service in self.services())
+        """Whether a thread is in a prediction or a load, perhaps for ever."""
+        return any(slot.fetching for slot in self.slots) or not all(s.line.idle for s in self.services())
 
     def services(self) -> Iterator[Service]:
         """Every version that is loaded."""
@@ -137,9 +139,9 @@ class Models:
         the version's earlier load. NoriaError when it cannot be loaded.
         """
         async with slot.changing:
-            slot.state, slot.wanted = State.LOADING, True
+            slot.state, slot.wanted, slot.fetching = State.LOADING, True, True
             try:
-                service = await asyncio.to_thread(load_service, slot.settings, self.settings.limits)
+                service = await asyncio.to_thread(self._fetch, slot)
             except Exception as error:
                 fault = error if isinstance(error, NoriaError) else _internal(error)
                 slot.state = State.READY if slot.ready else State.UNAVAILABLE
@@ -171,6 +173,13 @@ class Models:
     def close(self) -> None:
         for service in self.services():
             service.close()
+
+    def _fetch(self, slot: Slot) -> Service:
+        """In a thread, which outlives whoever waits for it."""
+        try:
+            return load_service(slot.settings, self.settings.limits)
+        finally:
+            slot.fetching = False
 
     async def _replace(self, slot: Slot, service: Service | None) -> None:
         old = slot.service

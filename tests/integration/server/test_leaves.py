@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from tests.integration.server.process import DEADLINE, REQUEST, Process, start
@@ -40,6 +42,19 @@ def load(settings, limits):
 
 models.load_service = load
 lifecycle.STANDSTILL = 3.0
+from noria_serving.main import main
+main()
+"""
+LOADS_FOR_EVER = """
+import time
+from noria_serving import scratch
+from noria_serving.server import models
+
+def load(settings, limits):
+    with scratch.directory():
+        time.sleep(3600)
+
+models.load_service = load
 from noria_serving.main import main
 main()
 """
@@ -107,6 +122,25 @@ async def test_under_load_a_server_that_is_told_to_go_twice_loses_and_refuses_no
     await server.client.aclose()
     assert clients.failures == []
     assert clients.answers["closing"] > 20
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_load_that_takes_long_holds_up_no_exit_and_leaves_nothing_behind(
+    matrix_bundle: Bundle, signals: int, tmp_path: Path
+) -> None:
+    server = await start(
+        matrix_bundle.path, arguments=["-c", LOADS_FOR_EVER], NORIA_DRAIN_SECONDS="8", TMPDIR=str(tmp_path)
+    )
+    await server.until("/v2/health/live", lambda status: status == 200)
+    async with asyncio.timeout(DEADLINE):
+        while not os.listdir(tmp_path):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    for _ in range(signals):
+        server.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(3):
+        assert await server.process.wait() == 0
+    await server.client.aclose()
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.fixture

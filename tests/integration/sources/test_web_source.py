@@ -7,17 +7,20 @@ import json
 import os
 import shutil
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.integration.sources.https_server import Web, serve
+from tests.sockets import free_port
 
 from noria_serving import scratch
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.loaded import load
+from noria_serving.remote import web as web_client
 from noria_serving.remote.sources import basic
 from noria_serving.remote.web import Client
 
@@ -86,6 +89,33 @@ def test_a_body_that_breaks_off_is_continued(ranges: bool, web: Web, matrix_bund
     web.files["/x"], web.breaks_after, web.ranges = content, 300_000, ranges
     assert b"".join(Client(ca=web.ca).stream(web.url + "/x")) == content
     assert [asked for _, asked in web.asked][1] == "bytes=300000-"
+
+
+def test_a_server_that_is_away_when_it_is_asked_for_the_rest_is_asked_again(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, tries = web_client._Pinned.connect, []
+
+    def away(connection: web_client._Pinned) -> None:
+        tries.append(connection)
+        if len(tries) in (2, 3):
+            raise ConnectionRefusedError(111, "Connection refused")
+        connect(connection)
+
+    monkeypatch.setattr(web_client._Pinned, "connect", away)
+    monkeypatch.setattr(web_client, "PAUSE", 0.01)
+    content = bytes(range(256)) * 2000
+    web.files["/x"], web.breaks_after = content, 300_000
+    assert b"".join(Client(ca=web.ca).stream(web.url + "/x")) == content
+    assert len(tries) == 4
+
+
+def test_a_server_that_was_never_there_is_said_at_once(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("nothing came that could be continued"))
+    nobody = f"https://localhost:{free_port()}/x"
+    refused = refusal(lambda: list(Client(ca=web.ca).stream(nobody)))
+    assert refused.reason is Reason.STORAGE_UNAVAILABLE
+    assert "Connection refused" in refused.message
 
 
 def test_a_body_that_breaks_off_for_ever_is_given_up(web: Web) -> None:

@@ -164,6 +164,37 @@ def test_the_bytes_decide_what_a_file_is_not_its_name(
     assert refusal(path) in (Reason.FORMAT_REFUSED, Reason.MODEL_INVALID)
 
 
+def test_row_19_a_pickle_inside_a_checkpoint_of_pytorch_is_not_read(
+    matrix_bundle: Bundle, copy_of: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, checkpoint = copy_of(matrix_bundle), io.BytesIO()
+    with zipfile.ZipFile(checkpoint, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"weights": [Bomb()]}))
+        archive.writestr("archive/version", "3")
+    (path / "model.onnx").write_bytes(checkpoint.getvalue())
+    monkeypatch.setattr(os, "mkdir", lambda *_: pytest.fail("the pickle ran"))
+    for form in ("onnx", "skops", "xgboost", "lightgbm", "torch", "pickle"):
+        rewrite(path, format=form)
+        assert refusal(path) in (Reason.FORMAT_REFUSED, Reason.MODEL_INVALID)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("damaged", [range(100, 101), range(200)])
+def test_row_19_a_skops_file_whose_bytes_are_not_those_of_its_checksum_is_refused(
+    method: int, damaged: range
+) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as target:
+        target.writestr("schema.json", json.dumps({str(i): i * i for i in range(200)}))
+    data = bytearray(archive.getvalue())
+    begin = data.index(b"schema.json") + len(b"schema.json")
+    for place in range(begin + damaged.start, begin + damaged.stop):
+        data[place] ^= 1
+    with pytest.raises(NoriaError, match="damaged") as caught:
+        sklearn.load_skops(bytes(data))
+    assert caught.value.reason is Reason.MODEL_INVALID
+
+
 def test_formats_off_the_list_and_pickle_without_opt_in_are_refused(
     matrix_bundle: Bundle, copy_of: Copy
 ) -> None:

@@ -177,6 +177,17 @@ async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavaila
     assert refused.code() == CODES.NOT_FOUND
 
 
+@pytest.mark.parametrize("character", ["é", "型", "\U0001f41f", "%"])
+async def test_a_long_error_reaches_the_client_in_any_script(port: Port, character: str) -> None:
+    what = character * 3000
+    port.service.fault = what
+    refused = await port.refusal(f"{INFERENCE}ModelInfer", request())
+    assert refused.code() == CODES.UNAVAILABLE
+    said = str(refused.details())
+    assert said.endswith(character * 100)
+    assert "model 'late' failed" in said
+
+
 async def test_a_fault_of_ours_says_no_more_than_that(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port.models, "find", lambda *_: 1 / 0)
     refused = await port.refusal(f"{INFERENCE}ModelInfer", request())

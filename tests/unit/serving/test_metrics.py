@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import httpx
@@ -37,13 +38,21 @@ def scraped(loaded: Loaded) -> dict[str, object]:
 
 
 def test_what_is_exported_is_what_the_catalogue_says(scraped) -> None:
-    named = {one.name.removesuffix("_total"): one for one in catalogue.FAMILIES}
+    named = {one.name.removesuffix("_total"): one for one in (*catalogue.FAMILIES, *catalogue.PROCESS)}
     assert set(scraped) == set(named)
     for name, family in scraped.items():
         assert family.type == named[name].kind
         assert family.documentation == named[name].text
         for sample in family.samples:
             assert set(sample.labels) - {"le"} == set(named[name].every_label)
+
+
+def test_memory_and_processor_time_of_the_process_are_told(scraped) -> None:
+    (memory,), (seconds,) = (
+        scraped[f"process_{what}"].samples for what in ("resident_memory_bytes", "cpu_seconds")
+    )
+    assert memory.value > 10 * 2**20
+    assert 0 < seconds.value <= sum(os.times()[:2])
 
 
 def test_every_sample_is_a_number_and_histograms_are_whole(scraped) -> None:

@@ -111,6 +111,17 @@ async def test_beyond_the_line_it_is_429_and_the_rest_is_answered(loaded: Loaded
     assert 'model_server_connections_lost_total{reason="slow_request"} 0.0' in text
 
 
+async def test_golden_rows_in_the_thread_meet_no_prediction_beside_it(loaded: Loaded, gate: Gate) -> None:
+    service = served(loaded, gate)
+    service.line._thread.submit(gate.open.wait)  # a thread that gets no CPU yet
+    proving = asyncio.create_task(service.line.call(lambda: gate.predict(request().inputs)))
+    await asyncio.sleep(0)
+    assert not service.line.idle
+    gate.open.set()
+    await proving
+    assert service.line.idle
+
+
 @pytest.mark.parametrize(
     ("headers", "parameters"), [({"x-envoy-expected-rq-timeout-ms": "50"}, {}), ({}, {"timeout": 50_000})]
 )

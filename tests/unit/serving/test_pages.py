@@ -86,6 +86,16 @@ async def test_openapi_describes_what_is_served(loaded: Loaded) -> None:
     jsonschema.validate(answer.json(), schema, jsonschema.Draft4Validator)
 
 
+async def test_openapi_has_loads_where_clients_may_ask_for_them(loaded: Loaded) -> None:
+    for writable in (False, True):
+        models = Models(Settings((EVIL,), repository_writable=writable))
+        async with client(App(models)) as http:
+            document = (await http.get("/openapi.json")).json()
+        paths = {path for path in document["paths"] if path.startswith("/v2/repository/models/")}
+        base = "/v2/repository/models/%3Cscript%3Ex%22"
+        assert paths == ({f"{base}/load", f"{base}/unload"} if writable else set())
+
+
 async def test_every_get_answers_as_openapi_says_ready_or_not(loaded: Loaded, loaded_frame: Loaded) -> None:
     frame = ModelSettings("", deployment="f", model="f", version="f-1", number="1")
     models = Models(Settings((EVIL, frame)))

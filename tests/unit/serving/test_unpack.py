@@ -203,6 +203,19 @@ def test_row_22_a_truncated_archive_is_refused(cut: int, tmp_path: Path) -> None
         unzip(zipped(("model.onnx", b"x" * 1000))[:cut][:-1], tmp_path / "zip")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_row_19_a_zip_whose_bytes_are_not_those_of_its_checksum_is_refused(
+    method: int, tmp_path: Path
+) -> None:
+    info = zipfile.ZipInfo("model.onnx")
+    info.compress_type = method
+    data = bytearray(zipped((info, bytes(range(256)) * 20)))
+    data[data.index(b"model.onnx") + len(b"model.onnx") + 100] ^= 1
+    with pytest.raises(NoriaError) as caught:
+        unzip(bytes(data), tmp_path / "zip")
+    assert caught.value.reason is Reason.FORMAT_REFUSED
+
+
 def test_of_an_image_only_the_folder_of_models_is_taken(tmp_path: Path) -> None:
     data = tarred(
         (entry("bin", tarfile.DIRTYPE), b""),

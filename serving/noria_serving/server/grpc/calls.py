@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any, Final
 
 import grpc
@@ -42,8 +43,8 @@ _STATUSES: Final = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 QUIET_SECONDS: Final = 0.1
-_DETAILS: Final = 2000
-"""Characters of an error; a client refuses an answer whose headers have more than 8 KiB."""
+DETAILS: Final = 4000
+"""Bytes of an error as they are sent; a client refuses an answer whose headers have more than 8 KiB."""
 
 
 class Gate:
@@ -102,7 +103,7 @@ def unary(gate: Gate, read: Reader, handler: Handler) -> grpc.RpcMethodHandler[b
         except Exception:
             log.exception("request failed")
             code, said, headers = grpc.StatusCode.INTERNAL, FAULT, ()
-        return await context.abort(code, said[:_DETAILS], metadata(headers))
+        return await context.abort(code, details(said), metadata(headers))
 
     return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -110,6 +111,13 @@ def unary(gate: Gate, read: Reader, handler: Handler) -> grpc.RpcMethodHandler[b
 def status(refused: RequestError) -> grpc.StatusCode:
     """What gRPC calls it."""
     return _STATUSES.get(refused.status, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def details(said: str) -> str:
+    """As much of a sentence as fits. gRPC writes a byte that is not printable ASCII as three: %C3."""
+    said = said.encode(errors="replace").decode()
+    sizes = accumulate(1 if " " <= one <= "~" and one != "%" else 3 * len(one.encode()) for one in said)
+    return said[: sum(size <= DETAILS for size in sizes)]
 
 
 def metadata(headers: Headers) -> tuple[tuple[str, str], ...]:

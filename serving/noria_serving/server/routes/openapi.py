@@ -99,6 +99,9 @@ def describe(models: Models) -> Answer:
             base, version = f"/v2/models/{quote(name, safe='')}", quote(service.settings.number, safe="")
             paths |= _model(base, service) | _model(f"{base}/versions/{version}", service)
             paths |= _v1(f"/v1/models/{quote(name, safe='')}")
+    if models.settings.repository_writable:
+        for name in models.names():
+            paths |= _changes(f"/v2/repository/models/{quote(name, safe='')}")
     about = {"title": "Noria model server", "version": VERSION}
     return document(200, {"openapi": "3.0.3", "info": about, "paths": paths})
 
@@ -128,6 +131,16 @@ def _v1(base: str) -> Schema:
     return {
         base: {"get": _readiness()},
         f"{base}:predict": {"post": {**predict, **_body(_json(rows))}},
+    }
+
+
+def _changes(base: str) -> Schema:
+    asked = {"requestBody": {"content": _json(_object(parameters={"type": "object"}))}}
+    return {
+        f"{base}/{command}": {
+            "post": {**_operation(f"{command.capitalize()} all its versions", _object()), **asked}
+        }
+        for command in ("load", "unload")
     }
 
 
