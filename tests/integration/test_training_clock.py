@@ -10,16 +10,23 @@ from typing import Any
 
 from tests.integration.faults import CrashAfter, Faults
 from tests.integration.running import Cluster, eventually, operator, run_to_end
-from tests.unit.domain.training_world import training_job
+from tests.unit.domain.training_world import DIGEST, training_job
 
 from noria_operator.controllers import continuoustraining
+from noria_operator.domain.training_times import moment
 from noria_operator.kube.clock import rfc3339
-from noria_operator.kube.kinds import CONTINUOUSTRAINING, TRAININGJOB, Json
+from noria_operator.kube.kinds import (
+    CONTINUOUSTRAINING,
+    MODELDEPLOYMENT,
+    MODELVERSION,
+    TRAININGJOB,
+    Json,
+)
 from noria_operator.kube.metrics import RECONCILES
 
 CONTROLLERS: tuple[Any, ...] = (continuoustraining,)
 LOOPS = 20
-OFTEN, DAILY = "often", "daily"
+OFTEN, DAILY, AGEING = "often", "daily", "ageing"
 EVERY = timedelta(minutes=5)
 OUTAGE = timedelta(minutes=47)
 """Nine times at least at which the frequent schedules were due."""
@@ -146,3 +153,80 @@ async def test_each_missed_schedule_makes_one_run_whatever_the_operator_and_its_
     assert await runs(cluster) == Counter({name: 2 for name in once})
     written = {name: len(one.get("runs", ())) for name, one in (await loops(cluster)).items()}
     assert written == {name: 2 if name in once else 0 for name in written}
+
+
+async def serve(cluster: Cluster) -> None:
+    """A champion that was registered now, for loops that look at its age."""
+    artifact = {"uri": "pvc://models/flights/1", "digest": DIGEST, "format": "onnx"}
+    version = {"spec": {"model": "flights", "version": 1, "artifact": artifact}}
+    named = version | {"metadata": {"name": "flights-1"}}
+    await cluster.client.create(MODELVERSION, cluster.namespace, named)
+    served = {"metadata": {"name": "flights"}, "spec": {"model": "flights"}}
+    await cluster.client.create(MODELDEPLOYMENT, cluster.namespace, served)
+    stable = {"stable": {"version": "flights-1", "revision": "abc", "name": "flights-1-abc"}}
+    await cluster.client.apply_status(MODELDEPLOYMENT, cluster.namespace, "flights", stable)
+
+
+async def test_a_clock_that_is_ahead_starts_one_run_a_loop_and_silences_none_when_it_is_put_right(
+    cluster: Cluster,
+) -> None:
+    clock = Clock()
+    await serve(cluster)
+    await create(cluster, clock)
+    for number in range(3):
+        spec = {
+            "deployment": "flights",
+            "triggers": [
+                {"name": "old", "maxAge": "720h"},
+                {"name": "errors", "conceptDrift": {}},
+                {"name": "rows", "drift": {}},
+            ],
+            "cooldown": "6h",
+            "template": {"spec": training_job(deployment=None)["spec"]},
+        }
+        body = {"metadata": {"name": f"{AGEING}-{number}"}, "spec": spec}
+        await cluster.client.create(CONTINUOUSTRAINING, cluster.namespace, body)
+
+    async with operator(cluster, CONTROLLERS, **parts(clock)):
+
+        async def seen() -> bool:
+            return all(one.get("triggers") for one in (await loops(cluster)).values())
+
+        await eventually(seen)
+        clock.ahead += timedelta(days=400)
+
+        async def started() -> bool:
+            made = await runs(cluster)
+            return all(made[name] for name in await loops(cluster) if not name.startswith(DAILY))
+
+        await eventually(started)
+        await finish(cluster)
+        await looked_at()
+        ahead = await runs(cluster)
+        assert set(ahead.values()) == {1}, "each loop on its own, once"
+
+        clock.ahead -= timedelta(days=400)
+
+        async def put_right() -> bool:
+            limit = clock.now() + timedelta(minutes=6)
+            entries = [entry for one in (await loops(cluster)).values() for entry in one["triggers"]]
+            names = ("lastScheduled", "windowStartedAt")
+            times = [moment(entry[name]) for entry in entries for name in names if name in entry]
+            return all(time < limit for time in times)
+
+        await eventually(put_right)
+        assert await runs(cluster) == ahead
+        clock.ahead += EVERY
+
+        async def again() -> bool:
+            made = await runs(cluster)
+            return all(made[name] == 2 for name in made if name.startswith(OFTEN))
+
+        await eventually(again)
+        await finish(cluster)
+        await looked_at()
+    made = await runs(cluster)
+    assert {name: made[name] for name in made if name.startswith(AGEING)} == {
+        f"{AGEING}-{number}": 1 for number in range(3)
+    }
+    assert all(made[name] == 2 for name in made if name.startswith(OFTEN))

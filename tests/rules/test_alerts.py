@@ -29,6 +29,14 @@ from tests.rules.world import (
 Json = dict[str, Any]
 SEX = {"feature": "sex", "check": "demographicParityRatio"}
 Case = tuple[list[Json], str, list[dict[str, str]]]
+_DECIDED = LOOP | {"kind": "Schedule"}
+HELD_RUN = [
+    # Due after two hours: one starts; the other is held for an hour, dropped, and due again the next day.
+    *gauge("noria_trigger_next_run_timestamp_seconds", "7200x180 93600x60", "7200x120 93600x120", **LOOP),
+    series("noria_trigger_decision", "_x119 1x60", **BAD, **_DECIDED, decision="Blocked"),
+    series("noria_trigger_decision", "_x180 1x60", **BAD, **_DECIDED, decision="Skipped"),
+    series("noria_trigger_decision", "_x119 1x120", **GOOD, **_DECIDED, decision="Fire"),
+]
 ESTIMATED = "EstimatedPerformance"
 CASES: dict[str, dict[str, Case]] = {
     "NoriaAvailabilityBudgetBurnsFast": {
@@ -228,11 +236,9 @@ CASES: dict[str, dict[str, Case]] = {
         ),
     },
     "NoriaTrainingOverdue": {
-        "two hours": (
-            gauge("noria_trigger_next_run_timestamp_seconds", "0x200", "7200x200", **LOOP),
-            "120m",
-            [at(BAD, **LOOP)],
-        ),
+        "held for twenty minutes": (HELD_RUN, "140m", []),
+        "held for forty minutes": (HELD_RUN, "160m", [at(BAD, **LOOP)]),
+        "dropped": (HELD_RUN, "200m", [at(BAD, **LOOP)]),
     },
     "NoriaTrainingBudgetSpent": {
         "none left": (

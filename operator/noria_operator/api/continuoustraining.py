@@ -219,7 +219,7 @@ class TriggerStatus(Status):
     columns: Annotated[list[ColumnStatus], Field(max_length=10)] = Field(
         default_factory=list, description="The columns that stand out most."
     )
-    next_run: Time | None = Field(default=None, description="With schedule: when it fires next.")
+    next_run: Time | None = Field(default=None, description="With schedule: when it fires next, or was due.")
     last_scheduled: Time | None = Field(
         default=None, description="With schedule: the last time that was handled."
     )

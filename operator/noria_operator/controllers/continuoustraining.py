@@ -20,6 +20,7 @@ from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.continuoustraining_requests import requests
 from noria_operator.controllers.training_counts import count_decisions
 from noria_operator.domain.schedule import ScheduleError
+from noria_operator.domain.triggers_clock import not_ahead
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_plan import RetrainPlan, decide
 from noria_operator.domain.triggers_unanswered import given_back
@@ -48,6 +49,10 @@ COUNTED = frozenset(
 """Kinds of triggers that look at what model servers count."""
 _STEPS = 4
 _SOON = timedelta(milliseconds=100)
+_AHEAD = (
+    "status told of times that are yet to come: the clock of a leader was ahead, or this one's is behind; "
+    "they count as now. Check the clocks of the nodes"
+)
 
 
 async def reconcile(ctx: Context, key: Key) -> Result:
@@ -56,9 +61,10 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         known = ctx.store.get(key)
         if known is None or known["metadata"].get("deletionTimestamp"):
             return Result()
-        obj = given_back(known)
         try:
-            training = ctx.trainings(obj)
+            training = ctx.trainings(known)
+            mended = not_ahead(known, training, ctx.clock.now())
+            obj = given_back(mended)
             seen = await _watched(ctx, obj)
             if seen.deployment is None:
                 ctx.counts.forget(key.namespace, obj["spec"]["deployment"])
@@ -66,6 +72,8 @@ async def reconcile(ctx: Context, key: Key) -> Result:
         except (InvalidSpec, ScheduleError) as error:
             raise Terminal("InvalidSpec", str(error)) from error
         await _act(ctx, known, plan)
+        if mended is not known:
+            await ctx.events.emit(known, "Warning", "TimesAhead", _AHEAD)
         if not plan.again:
             return _again(ctx, training, plan)
     return Result(_SOON)

@@ -6,15 +6,17 @@ request is keyed by its scheduled time, so no time starts two runs; of missed ti
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from noria_operator.api.triggers import TriggerSpec
-from noria_operator.domain.schedule import due
+from noria_operator.domain.schedule import STARTING_DEADLINE, due
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Request
 
 Json = dict[str, Any]
+
+_LATER: Final = timedelta(seconds=1)
 
 
 def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetime) -> Request:
@@ -22,13 +24,17 @@ def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetim
     seen.
     """
     plan = {"schedule": trigger.schedule, "timeZone": trigger.time_zone or "UTC"}
-    known = entry.get("state") == plan and entry.get("lastScheduled")
-    if not known:
-        entry = {"lastScheduled": stamp(since)}
+    state: Json = entry.get("state") or {}
+    if not entry.get("lastScheduled") or state | plan != state:
+        entry, state = {"lastScheduled": stamp(since)}, {}
     handled = moment(entry["lastScheduled"])
+    ahead = state.get("ahead")
+    if ahead and moment(ahead) <= now:
+        # It was handled before its time, by a clock that was ahead (`triggers_clock`).
+        handled, ahead = max(handled, moment(ahead)), None
     next_due = due(trigger.schedule or "", trigger.time_zone, since=handled, now=now)
-    base = entry | {"name": trigger.name, "state": plan}
-    base |= {"nextRun": stamp(next_due.next)} if next_due.next else {}
+    coming = {"nextRun": stamp(next_due.next)} if next_due.next else {}
+    base = entry | {"name": trigger.name, "state": plan | ({"ahead": ahead} if ahead else {})} | coming
     if next_due.at is None:
         first = {"decision": "Wait", "message": f"waits for the schedule {trigger.schedule}"}
         return Request(first | base, "Schedule", due=next_due.next)
@@ -36,12 +42,13 @@ def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetim
         text = f"the run of {stamp(next_due.at)} could not start in time and is skipped"
         base |= {"lastScheduled": stamp(next_due.at), "decision": "Skipped", "message": text}
         return Request(base, "Schedule", due=next_due.next)
+    key = stamp(next_due.at)
     return Request(
-        base,
+        base | {"nextRun": key},  # which is overdue for as long as something holds it
         "Schedule",
         wanted=True,
-        key=stamp(next_due.at),
-        due=next_due.next,
-        says=f"the run of {stamp(next_due.at)} is due",
-        answer={"lastScheduled": stamp(next_due.at)},
+        key=key,
+        due=min(filter(None, (next_due.next, next_due.at + STARTING_DEADLINE + _LATER))),
+        says=f"the run of {key} is due",
+        answer={"lastScheduled": key} | coming,
     )

@@ -125,7 +125,11 @@ LOST: Final = Family(
     "Since when the loss that a trigger sees has waited for a promotion; absent while it sees none.",
     TRIGGER,
 )
-NEXT: Final = Family("noria_trigger_next_run_timestamp_seconds", "When a schedule fires next.", TRIGGER)
+NEXT: Final = Family(
+    "noria_trigger_next_run_timestamp_seconds",
+    "When a schedule fires next; while a run is held, when that was due.",
+    TRIGGER,
+)
 BLOCKED: Final = Family(
     "noria_training_blocked",
     "1 for what keeps a ContinuousTraining from starting a run: Cooldown, Budget, Concurrency, Trigger, "

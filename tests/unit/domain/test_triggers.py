@@ -19,7 +19,7 @@ from noria_operator.domain.triggers_schedule import schedule
 from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]
-HOUR = timedelta(hours=1)
+HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 FIRST = Champion("flights-1", {"auc": "0.75"})
 
 
@@ -279,8 +279,17 @@ def test_a_schedule_asks_once_for_each_scheduled_time() -> None:
     found = planned(early.entry, MONDAY)
     assert (found.wanted, found.key) == (True, "2026-03-02T02:00:00Z")
     assert planned(found.entry, MONDAY + HOUR / 2).key == found.key
-    done = found.entry | {"lastScheduled": found.key}
-    assert not planned(done, MONDAY + HOUR / 2).wanted
+    done = planned(found.entry | found.answer, MONDAY + HOUR / 2)
+    assert (done.wanted, done.entry["nextRun"]) == (False, "2026-03-09T02:00:00Z")
+
+
+def test_a_run_that_is_held_is_due_until_it_starts_or_is_skipped() -> None:
+    """What an alert on overdue runs looks at."""
+    held = planned(planned({}, NOW).entry, MONDAY + HOUR / 2)
+    assert (held.entry["nextRun"], held.due) == ("2026-03-02T02:00:00Z", MONDAY + HOUR + SECOND)
+    assert planned(held.entry, MONDAY + HOUR).entry["nextRun"] == "2026-03-02T02:00:00Z"
+    skipped = planned(held.entry, MONDAY + HOUR + SECOND)
+    assert (skipped.entry["decision"], skipped.entry["nextRun"]) == ("Skipped", "2026-03-09T02:00:00Z")
 
 
 def test_a_scheduled_run_that_could_not_start_in_time_is_skipped_and_said_so() -> None:

@@ -1,0 +1,74 @@
+"""Times in status that lie ahead of the clock count as now.
+
+A node may boot with a clock that is a year ahead, lead for a minute, and be corrected. What it wrote then
+would silence a loop for a year: schedules that were handled, windows that have not begun, runs after which to
+wait. Comes in: the object, now. Goes out: the object as a pass takes it, which writes it down. Invariants: no
+time is moved into the future; what may lie ahead (a window after `warmup`, a follow-up) may do so by as much;
+a clock that is behind the object itself, which the API server dated, is wrong and mends nothing; a scheduled
+time that was handled early is remembered until it has come.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.domain.training_times import moment, stamp
+
+Json = dict[str, Any]
+
+TOLERANCE: Final = timedelta(minutes=5)
+"""So much the clocks of two leaders may differ."""
+_PARTS: Final = ("triggers", "runs", "queued", "followUp", "lastTrigger")
+_AHEAD: Final = frozenset({"nextRun", "forecast", "ahead"})
+"""Fields that tell of times to come."""
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+def not_ahead(obj: Json, training: ContinuousTraining, now: datetime) -> Json:
+    """The object with no time in status later than it can be; the same one where there is none."""
+    status = obj.get("status", {})
+    if now < moment(obj["metadata"]["creationTimestamp"]) - TOLERANCE:
+        return obj
+    spec = training.spec
+    planned = status.get("followUp") or {}
+    limits = {"windowStartedAt": spec.warmup} | ({"at": spec.follow_up} if spec.follow_up else {})
+    mend = _Mending(now, {"windowStartedAt": spec.warmup})
+    found = {name: mend.of(status[name]) for name in _PARTS if status.get(name)}
+    if planned:
+        found["followUp"] = _Mending(now, limits).of(planned)
+    changed = {name: value for name, value in found.items() if value != status[name]}
+    return obj | {"status": status | changed} if changed else obj
+
+
+@dataclass(frozen=True)
+class _Mending:
+    now: datetime
+    later: Mapping[str, timedelta]
+    """By how much a field may lie ahead."""
+
+    def of(self, value: Any, name: str = "") -> Any:
+        """The value with all the times in it."""
+        if isinstance(value, list):
+            return [self.of(one, name) for one in value]
+        if isinstance(value, dict):
+            known = {key: one if key in _AHEAD else self.of(one, key) for key, one in value.items()}
+            return known | self._handled(value, known)
+        if isinstance(value, str) and _TIME.fullmatch(value) and moment(value) > self._latest(name):
+            return stamp(self.now)
+        return value
+
+    def _latest(self, name: str) -> datetime:
+        return self.now + self.later.get(name, timedelta()) + TOLERANCE
+
+    def _handled(self, before: Json, after: Json) -> Json:
+        """The state of a schedule that was handled for a time to come."""
+        handled = before.get("lastScheduled")
+        if handled == after.get("lastScheduled"):
+            return {}
+        state = after.get("state") or {}
+        return {"state": state | {"ahead": max(str(handled), state.get("ahead", ""))}}
