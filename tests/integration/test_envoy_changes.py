@@ -7,7 +7,10 @@ import random
 import statistics
 import time
 
+import pytest
 from tests.integration.envoy_router import Cluster, Load, discovery, free_port, router, upstream
+
+from noria_operator.routers import routes
 
 
 async def test_two_hundred_weight_changes_under_load_lose_no_request() -> None:
@@ -123,3 +126,22 @@ async def test_pods_that_are_replaced_one_by_one_fail_no_request() -> None:
                     await asyncio.sleep(0.05)
             assert load.failed == 0, load.answers
             assert all(pod.served for pod in pods)
+
+
+async def test_an_answer_may_take_longer_than_a_stream_that_says_nothing_may_be_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routes, "STREAM_IDLE", 0.5)
+    monkeypatch.setattr(routes, "ANSWERED_IN_TIME", 2.0)
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as server:
+        cluster.endpoints("m-1", server.port)
+        cluster.deployment("m", {"m-1": 100}, router={"timeout": "2s"})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            server.delay = 1.2
+            assert await envoy.get("m") == (200, "m-1"), "no byte came for 1.2 s"
+            server.delay = 5
+            begin = time.perf_counter()
+            assert (await envoy.get("m"))[0] == 504
+            assert 1.5 < time.perf_counter() - begin < 3.5, "the time-out comes before the idle one"

@@ -101,3 +101,25 @@ async def test_requests_with_the_same_feedback_token_stay_with_one_version() -> 
                 assert len(answers) == 1
                 seen |= answers
             assert seen == {("m-1", "m-1"), ("m-2", "m-2")}
+
+
+async def test_what_may_have_begun_is_asked_again_only_where_that_is_wanted() -> None:
+    cluster, port, nobody = Cluster(), free_port(), free_port()
+    async with upstream("one") as first, upstream("other") as second:
+        first.behaviour = second.behaviour = "reset"
+        for name, router_ in (("again", {}), ("once", {"retries": 0})):
+            cluster.endpoints(f"{name}-1", first.port, second.port, nobody)
+            cluster.deployment(name, {f"{name}-1": 100}, router=router_)
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            assert await envoy.answer("again") == 503
+            assert (first.served, second.served) == (1, 1)
+            for asked in range(1, 6):
+                assert await envoy.answer("once") == 503
+                assert first.served + second.served == 2 + asked
+
+            first.behaviour = second.behaviour = "ok"
+            for name in ("again", "once"):
+                answers = Load(envoy, name)
+                await answers.requests(20)
+                assert answers.failed == 0, "what reached nobody is tried again all the same"

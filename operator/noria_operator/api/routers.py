@@ -32,7 +32,7 @@ class Capabilities:
     read_back: bool | str = _says("tells which weights are in force (else they are assumed after a while)")
     by_request: bool = _says("divides requests (else connections)")
     falls_back: bool = _says("sends the share of a version whose pods are gone to the others by itself")
-    retries: bool = _says("tries again, at another pod, what never reached one")
+    retries: bool = _says("tries again, at another pod, what got no answer: `spec.router.retries`")
     feedback: bool = _says("brings feedback to the version that predicted")
     ramp: bool = _says("weights that grow with the evidence: `ramp` of a step")
     mirror: bool | str = _says("copies of requests: `mirror` of a step")
@@ -186,6 +186,13 @@ class Router(Spec):
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30), description="Longest time for one request. Default: 30s."
     )
+    retries: int = Field(
+        default=2,
+        ge=0,
+        le=5,
+        description="Further tries, at other pods, of what got no answer. 0: of what reached no pod alone. "
+        "Default: 2.",
+    )
     tls: Tls | None = Field(default=None, description="With type Envoy: TLS at port 443. Absent: none.")
     access: Access | None = Field(default=None, description="With type Envoy: who may call. Absent: all.")
     gateway: Gateway | None = Field(default=None, description="With type Gateway: which one.")
@@ -196,7 +203,7 @@ class Router(Spec):
             field=".gateway",
             holds=lambda it: (it.gateway is not None) == (it.type == "Gateway"),
         ),
-        _only_where("replicas", "tls", "access"),
+        _only_where("replicas", "retries", "tls", "access"),
         _only_where("timeout"),
         Rule(
             cel="!has(self.timeout) || !has(self.gateway) || !has(self.gateway.route)",
@@ -273,7 +280,7 @@ def _without(kinds: tuple[str, ...], uses: tuple[_Use, ...]) -> Rule:
     )
 
 
-_NO_HOSTS, _BY_PODS = lacking("hosts"), lacking("any_weight")
+_NO_HOSTS, _NO_GRPC, _BY_PODS = lacking("hosts"), lacking("grpc"), lacking("any_weight")
 _KIND = "(has({0}.router) && has({0}.router.type) ? {0}.router.type : 'Envoy')"
 DEPLOYMENT_RULES = (
     transition(
@@ -293,6 +300,14 @@ DEPLOYMENT_RULES = (
             not it.hosts
             or not (it.router.type in _NO_HOSTS or (it.router.gateway and it.router.gateway.route))
         ),
+    ),
+    Rule(
+        cel=f"!has(self.router) || !{kind_in(_NO_GRPC, where='self.router')} || !has(self.server) || "
+        "!has(self.server.grpcPort) || self.server.grpcPort == 0",
+        message=f"router type {' and '.join(_NO_GRPC)} brings no gRPC: leave grpcPort out",
+        field=".server",
+        reason="FieldValueForbidden",
+        holds=lambda it: it.router.type not in _NO_GRPC or not it.server.grpc_port,
     ),
     Rule(
         cel=f"!has(self.router) || !{kind_in(_BY_PODS, where='self.router')} || !has(self.strategy) || "

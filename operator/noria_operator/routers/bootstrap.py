@@ -13,7 +13,7 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.domain.access import Guard
-from noria_operator.routers import access, drain, entrance, stats_listener, tls
+from noria_operator.routers import access, drain, entrance, routes, stats_listener, tls
 from noria_operator.routers.http import (
     ads,
     by_dns,
@@ -147,6 +147,7 @@ def _traffic(want: Bootstrap, source: Json) -> Json:
         merge_slashes=True,
         request_headers_timeout="10s",
         common_http_protocol_options={"idle_timeout": "300s"},
+        stream_idle_timeout=f"{routes.STREAM_IDLE:g}s",
         # HTTP/1.1 and HTTP/2 without TLS are told apart by their first bytes.
         http2_protocol_options={"max_concurrent_streams": 1024},
         http_filters=[

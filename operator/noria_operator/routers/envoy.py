@@ -155,6 +155,7 @@ class _Shape:
     name: str
     revisions: tuple[tuple[str, int], ...]
     timeout: float
+    retries: int
     alive: tuple[str, ...]
     version: int
     grpc: tuple[str, ...]
@@ -172,10 +173,10 @@ class _Shape:
     def of(deployment: RoutedDeployment) -> _Shape:
         alive = tuple(name for name, _ in deployment.revisions if deployment.endpoints.get(name))
         return _Shape(
-            deployment.name, deployment.revisions, deployment.timeout, alive, deployment.version,
-            tuple(deployment.grpc), deployment.challenger, deployment.mirror, deployment.match,
-            deployment.sticky, deployment.guarded, deployment.arms, deployment.champion, deployment.ranges,
-            tuple(deployment.numbers.items()),
+            deployment.name, deployment.revisions, deployment.timeout, deployment.retries, alive,
+            deployment.version, tuple(deployment.grpc), deployment.challenger, deployment.mirror,
+            deployment.match, deployment.sticky, deployment.guarded, deployment.arms, deployment.champion,
+            deployment.ranges, tuple(deployment.numbers.items()),
         )  # fmt: skip
 
     def deployment(self) -> RoutedDeployment:
@@ -185,6 +186,7 @@ class _Shape:
             self.name,
             revisions=self.revisions,
             timeout=self.timeout,
+            retries=self.retries,
             endpoints=endpoints,
             version=self.version,
             grpc=dict.fromkeys(self.grpc, ()),

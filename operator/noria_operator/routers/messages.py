@@ -119,6 +119,7 @@ ROUTE_ACTION = Message(
         "weighted_clusters": one(3, WEIGHTED_CLUSTERS),
         "timeout": duration(8),
         "hash_policy": many(15, HASH_POLICY),
+        "idle_timeout": duration(24),
         "request_mirror_policies": many(30, MIRROR),
     },
 )

@@ -17,6 +17,7 @@ from noria_operator.routers.entrance import SCOPE_HEADER
 from noria_operator.routers.http import PREVIOUS_HOSTS, RETRY_AFTER, answer, set_header
 from noria_operator.routers.traffic import (
     FULL,
+    RETRIES,
     RoutedDeployment,
     configured,
     effective,
@@ -37,16 +38,20 @@ STREAM_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 PATIENCE_HEADER = "x-envoy-expected-rq-timeout-ms"
 """Request header that tells a server how long anybody waits for its answer."""
 
+STREAM_IDLE = 300.0
+"""Seconds without a byte after which a router gives a stream up where its route says nothing else."""
+ANSWERED_IN_TIME = 30.0
+"""Seconds beyond `timeout` after which a stream counts as idle: the time-out comes first, with its answer."""
+
+UNREACHED = "connect-failure,refused-stream,reset-before-request"
+"""What no pod can have begun to answer."""
+
 RETRY_POLICY: Json = {
-    "retry_on": "connect-failure,refused-stream,reset",
-    "num_retries": 2,
     "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
     "retry_host_predicate": [PREVIOUS_HOSTS],
     "host_selection_retry_max_attempts": "3",
 }
-"""What got no answer is tried again at other pods of the version: whoever was to answer is gone. An answer,
-also a bad one, is the version's own. Twice at most: a request that ends every pod it meets must not end them
-all."""
+"""Tries go to other pods of the version. An answer, also a bad one, is the version's own."""
 
 
 def domains(namespace: str, name: str) -> tuple[str, ...]:
@@ -167,6 +172,8 @@ def _action(
             "timeout": "0s" if endless else f"{deployment.timeout:g}s",
         }
     }
+    if not endless and deployment.timeout + ANSWERED_IN_TIME > STREAM_IDLE:
+        route["route"]["idle_timeout"] = f"{deployment.timeout + ANSWERED_IN_TIME:g}s"
     if not any(deployment.endpoints.get(revision) for revision, _ in weights):
         route["response_headers_to_add"] = [set_header("retry-after", RETRY_AFTER)]
     if not grpc and not endless:  # gRPC's clients say it themselves
@@ -204,9 +211,17 @@ def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
     return {
         "name": deployment.name,
         "domains": list(hosts),
-        "retry_policy": RETRY_POLICY,
+        "retry_policy": _tries(deployment.retries),
         "routes": access_routes.guarded(deployment.name, found) if deployment.guarded else found,
     }
+
+
+def _tries(retries: int) -> Json:
+    """What got no answer is tried again: whoever was to answer is gone. Who answers some of it twice may ask
+    for none; what reached nobody is tried again all the same.
+    """
+    on, times = (f"{UNREACHED},reset", retries) if retries else (UNREACHED, RETRIES)
+    return {"retry_on": on, "num_retries": times, **RETRY_POLICY}
 
 
 def version_route(deployment: RoutedDeployment) -> Json:

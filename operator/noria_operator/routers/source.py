@@ -16,7 +16,7 @@ from noria_operator.api.types import parse_duration
 from noria_operator.domain.access import enforced
 from noria_operator.routers.backends import Arm, Backend, arm_of_share
 from noria_operator.routers.first import first_share
-from noria_operator.routers.traffic import Endpoint, RoutedDeployment
+from noria_operator.routers.traffic import RETRIES, Endpoint, RoutedDeployment
 
 Json = dict[str, Any]
 
@@ -34,13 +34,14 @@ def routed(deployment: Json, pods: Mapping[Arm, Sequence[Backend]]) -> RoutedDep
     shares: dict[str, Json] = {one["name"]: one for one in traffic}
     mine = {name: pods.get(arm_of_share(deployment, one), ()) for name, one in shares.items()}
     reach: Json = shares.get(challenger, {})
-    timeout = (spec.get("router") or {}).get("timeout", DEFAULT_TIMEOUT)
+    router = spec.get("router") or {}
     return RoutedDeployment(
         name=deployment["metadata"]["name"],
         created=deployment["metadata"].get("creationTimestamp", ""),
         hosts=tuple(spec.get("hosts") or ()),
         revisions=revisions,
-        timeout=parse_duration(timeout).total_seconds(),
+        timeout=parse_duration(router.get("timeout", DEFAULT_TIMEOUT)).total_seconds(),
+        retries=router.get("retries", RETRIES),
         endpoints=_taking(revisions, mine),
         version=1 if first else int(status.get("trafficVersion") or 0),
         grpc=_taking([one for one in revisions if _may_speak_grpc(mine[one[0]])], mine, grpc=True),

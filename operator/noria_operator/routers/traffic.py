@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from noria_operator.api import names
 
 FULL = 100
+RETRIES = 2
+"""Further tries of one request where its deployment says nothing: one that ends every pod it meets must not
+end them all."""
 Endpoint = tuple[str, int]
 """IP address and port of one pod."""
 
@@ -23,7 +26,8 @@ class RoutedDeployment:
 
     `revisions` are (cluster, weight) with integer weights whose sum is 100 (or nothing, when no version
     serves yet); a weight of 0 keeps the cluster known and warm. `endpoints` are the pods that take new
-    requests, by cluster. `timeout` is in seconds, for the whole request; 0 means no limit.
+    requests, by cluster. `timeout` is in seconds, for the whole request; 0 means no limit. `retries` is how
+    often a request that got no answer is tried again.
     `version` counts the changes of weights. `grpc` are the same pods where they take gRPC, by revision; one
     that is not in it takes none, as the pods show. `created` is when it was made, as Kubernetes writes times.
 
@@ -41,6 +45,7 @@ class RoutedDeployment:
     hosts: tuple[str, ...] = ()
     revisions: tuple[tuple[str, int], ...] = ()
     timeout: float = 30.0
+    retries: int = RETRIES
     endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     version: int = 0
     grpc: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)

@@ -57,6 +57,7 @@ def no(base: str, message: str, **changes: Any) -> Case:
 
 
 SERVICE: Json = {"type": "Service"}
+_TRITON = {"runtime": "custom", "image": "a", "port": 8000, "grpcPort": 8001}
 COPIES: list[Json] = [{"mirror": 100, "duration": "1m"}]
 X_A: list[Json] = [{"name": "x-a", "value": "b"}]
 
@@ -228,6 +229,9 @@ ACCEPTED = [
     yes("md", strategy__analysis__latency={"quantile": "0.999", "factor": "10"}),
     yes("md", router={**gateway(name="public", settle="0s"), "timeout": "5s"}, strategy={}),
     yes("md", router=gateway(name="a", namespace="b", sectionName="c"), strategy={}),
+    yes("md", router=gateway(name="a"), strategy={}, server={"grpcPort": 0}),
+    yes("md", router=SERVICE, hosts=[], strategy={}, server=_TRITON),
+    yes("md", router={"retries": 0}),
     yes("md", router=gateway(route="mine"), hosts=[], strategy={}),
     yes("md", router=gateway(name="a"), strategy={"steps": [{"mirror": 100, "match": []}], "preview": True}),
     yes("md", router=gateway(name="a"), strategy={"steps": [{"mirror": 99}]}),
@@ -553,9 +557,12 @@ REFUSED = [
     no("md", "has no replicas", router={**gateway(name="public"), "replicas": 2}),
     no("md", "has no replicas", router={"type": "Service", "replicas": 1}, hosts=[]),
     no("md", "has no timeout", router={"type": "Service", "timeout": "5s"}, hosts=[]),
-    no("md", "no replicas, tls, access", router={**SERVICE, "tls": {"secretName": "a"}}, hosts=[]),
-    no("md", "no replicas, tls, access", router={**SERVICE, "access": {"jwt": JWT}}, hosts=[]),
-    no("md", "no replicas, tls, access", router={**gateway(name="a"), "access": {"jwt": JWT}}, strategy={}),
+    no("md", "has no replicas, retries", router={"type": "Service", "retries": 0}, hosts=[]),
+    no("md", "retries", router={"retries": 6}),
+    no("md", "brings no gRPC", router=gateway(name="a"), strategy={}, server=_TRITON),
+    no("md", "no replicas, retries, tls", router={**SERVICE, "tls": {"secretName": "a"}}, hosts=[]),
+    no("md", "no replicas, retries, tls", router={**SERVICE, "access": {"jwt": JWT}}, hosts=[]),
+    no("md", "no replicas, retries, tls", router={**gateway(name="a"), "access": {"jwt": JWT}}, strategy={}),
     no("md", "say apiKeys, jwt or both", router={"access": {}}),
     no("md", "name one of secretName", router={"access": {"jwt": {**JWT, "jwks": {}}}}),
     no("md", "name one of secretName", router=_issued({"secretName": "a", "uri": "https://a.example/"})),

@@ -122,7 +122,6 @@ DEPLOYMENT = _object(
             "command": ["serve"],
             "args": ["-v"],
             "port": 9000,
-            "grpcPort": 9001,
             "healthPath": "/healthz",
             "terminationSeconds": 30,
             "env": [{"name": "A", "value": "b"}],

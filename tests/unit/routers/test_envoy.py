@@ -53,6 +53,19 @@ def test_clients_are_told_when_to_come_again_only_where_no_pod_could_answer() ->
     assert told(two_versions(revisions=())) == {"5"}, "nor has a first version come so far"
 
 
+def test_a_time_out_of_more_than_the_five_idle_minutes_is_as_long_as_it_says() -> None:
+    def patience(seconds: float) -> dict[str, str]:
+        found = hosts(two_versions(timeout=seconds, grpc={"m-1": GRPC}))["m"]["routes"]
+        matches = [json.dumps(one["match"]) for one in found]
+        actions = [one["route"] for one in found]
+        told = zip(matches, actions, strict=True)
+        return {match: one.get("idle_timeout", "") for match, one in told if one["timeout"] != "0s"}
+
+    assert set(patience(270).values()) == {""}
+    assert set(patience(600).values()) == {"630s"}
+    assert len(patience(600)) == 2, "streams end after five idle minutes"
+
+
 GRPC = (("10.0.0.1", 8082),)
 
 
