@@ -1,12 +1,12 @@
 """Our distances are those of the packages that people know, called here on the same data, where definitions
-are the same: given their bins and the way they fill empty ones, all digits to 1e-6 agree.
+are the same: given their bins and the way they fill empty ones, all digits to 1e-6 agree. The digits
+themselves are held in tests/unit/domain/drift/test_golden_digits.py, without the packages.
 """
 
 from __future__ import annotations
 
 import json
 from math import log, sqrt
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +17,16 @@ from tests.unit.domain.drift.golden import (
     CATEGORIES_REFERENCE,
     CURRENT,
     REFERENCE,
+    categories,
+    each_value,
+    filled,
+    in_bins,
     rows,
 )
 
 from noria_operator.domain.drift import distances
-from noria_operator.domain.drift.distances import shares
 
 CLOSE = 1e-6
-Shares = list[float]
 
 pytestmark = pytest.mark.extended
 
@@ -36,35 +38,6 @@ def figures(environment: str, program: str) -> dict[str, float]:
         "categories": [rows(CATEGORIES_REFERENCE), rows(CATEGORIES_CURRENT)],
     }
     return told(environment, program, json.dumps(given))
-
-
-def categories() -> tuple[Shares, Shares]:
-    known = [CATEGORIES_REFERENCE.get(name, 0) for name in CATEGORIES_CURRENT]
-    return shares(known, 0), shares(list(CATEGORIES_CURRENT.values()), 0)
-
-
-def in_bins(edges: Any) -> tuple[Shares, Shares]:
-    """Shares of all rows in bins of the peer's edges, as it counts them."""
-    reference, current = (
-        (np.histogram(each, edges)[0] / len(each)).tolist() for each in (REFERENCE, CURRENT)
-    )
-    return reference, current
-
-
-def each_value() -> tuple[Shares, Shares, list[float]]:
-    """Every value is a bin of its own: what a distance of bins is without bins."""
-    values = np.unique(np.concatenate([REFERENCE, CURRENT]))
-    reference, current = (
-        (np.bincount(np.searchsorted(values, each), minlength=len(values)) / len(each)).tolist()
-        for each in (REFERENCE, CURRENT)
-    )
-    return reference, current, values.tolist()
-
-
-def filled(given: Shares) -> Shares:
-    """As Evidently fills empty bins."""
-    least = min(share for share in given if share)
-    return [share or (least / 1e6 if least <= 0.0001 else 0.0001) for share in given]
 
 
 def test_distances_are_evidentlys() -> None:
@@ -83,8 +56,6 @@ def test_distances_are_evidentlys() -> None:
         "categories hellinger": distances.hellinger(a, b),
     }
     assert ours == pytest.approx(found, abs=CLOSE)
-    assert ours["numbers psi"] == pytest.approx(0.13654837, abs=1e-8)
-    assert ours["numbers wasserstein"] == pytest.approx(0.31169519, abs=1e-8)
 
 
 def test_distances_are_nannymls() -> None:
@@ -106,8 +77,6 @@ def test_distances_are_nannymls() -> None:
         "categories chi2": distances.chi_square(known, list(CATEGORIES_CURRENT.values()))[0],
     }
     assert ours == pytest.approx(found, abs=CLOSE)
-    assert ours["numbers jensen_shannon"] == pytest.approx(0.15446212, abs=1e-8)
-    assert ours["categories chi2"] == pytest.approx(170.97701, abs=1e-5)
 
 
 def test_distances_are_frouros() -> None:
@@ -129,5 +98,3 @@ def test_distances_are_frouros() -> None:
         "HellingerDistance": distances.hellinger(p, q),
     }
     assert ours == pytest.approx(found, abs=CLOSE)
-    golden = {"PSI": 0.13227755, "EMD": 0.31165421, "JS": 0.12488375, "HellingerDistance": 0.12681484}
-    assert ours == pytest.approx(golden, abs=1e-8)

@@ -1,4 +1,6 @@
-"""Our estimates without labels are NannyML's on its own data, chunk by chunk."""
+"""Our estimates without labels are NannyML's on its own data, chunk by chunk; the digits themselves are held
+in tests/unit/domain/test_estimated.py, without the package.
+"""
 
 from __future__ import annotations
 
@@ -42,5 +44,3 @@ def test_estimates_are_nannymls() -> None:
         ours["f1"].append(quality.f1(rows))
     for metric, values in ours.items():
         assert values == pytest.approx(said["estimates"][metric], abs=1e-6), metric
-    assert ours["roc_auc"][0] == pytest.approx(0.970744, abs=1e-6)
-    assert ours["accuracy"][-1] == pytest.approx(0.919162, abs=1e-6)

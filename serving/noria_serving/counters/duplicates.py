@@ -2,9 +2,9 @@
 
 In: rows that are folded, as columns. Out: how many were looked at, and how many of these were equal, in every
 column, to one of the last DIFFERENT that were. Invariants: an interval looks at so many rows at most, however
-many come, since a look at each would cost a prediction half a microsecond; what is counted
-only grows and is added up over pods, as a sketch of distinct rows (HyperLogLog) can be, which cannot be
-subtracted, as windows are. A row and its double that two pods got are not seen.
+many come, since a look at each would cost a prediction half a microsecond; what is counted only grows, and is
+added up over pods and subtracted to make windows, which a sketch of distinct rows (HyperLogLog) cannot be. A
+row and its double that two pods got are not seen.
 """
 
 from __future__ import annotations

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from itertools import chain, repeat
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from noria_operator.domain.drift.distances import shares
+
 Array = NDArray[np.float64]
+Shares = list[float]
 
 _QUANTILE = NormalDist().inv_cdf
 
@@ -44,3 +48,33 @@ def binned(
         for each in (reference, values)
     ]
     return counted[0], counted[1], edges.tolist()
+
+
+def categories() -> tuple[Shares, Shares]:
+    """Shares of both sides, nothing added."""
+    known = [CATEGORIES_REFERENCE.get(name, 0) for name in CATEGORIES_CURRENT]
+    return shares(known, 0), shares(list(CATEGORIES_CURRENT.values()), 0)
+
+
+def in_bins(edges: Any) -> tuple[Shares, Shares]:
+    """Shares of all rows in bins of the peer's edges, as it counts them."""
+    reference, current = (
+        (np.histogram(each, edges)[0] / len(each)).tolist() for each in (REFERENCE, CURRENT)
+    )
+    return reference, current
+
+
+def each_value() -> tuple[Shares, Shares, list[float]]:
+    """Every value is a bin of its own: what a distance of bins is without bins."""
+    values = np.unique(np.concatenate([REFERENCE, CURRENT]))
+    reference, current = (
+        (np.bincount(np.searchsorted(values, each), minlength=len(values)) / len(each)).tolist()
+        for each in (REFERENCE, CURRENT)
+    )
+    return reference, current, values.tolist()
+
+
+def filled(given: Shares) -> Shares:
+    """As Evidently fills empty bins."""
+    least = min(share for share in given if share)
+    return [share or (least / 1e6 if least <= 0.0001 else 0.0001) for share in given]
