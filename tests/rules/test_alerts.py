@@ -14,6 +14,7 @@ from tests.rules.world import (
     IDLE,
     LOOP,
     MODEL,
+    NEXT,
     F,
     V,
     at,
@@ -22,6 +23,7 @@ from tests.rules.world import (
     labelled,
     predicted,
     routed,
+    served,
     timed,
     values,
 )
@@ -38,6 +40,12 @@ HELD_RUN = [
     series("noria_trigger_decision", "_x119 1x120", **GOOD, **_DECIDED, decision="Fire"),
 ]
 ESTIMATED = "EstimatedPerformance"
+CHAMPIONS = [served(labels) for labels in (BAD, GOOD, IDLE)]
+ON_TRIAL = [served(BAD), served(BAD, NEXT, "challenger")]
+PROMOTED = [
+    {**served(BAD, role=role), "values": values}
+    for role, values in (("challenger", "0.5x130 _x70"), ("champion", "_x130 1x70"))
+]
 CASES: dict[str, dict[str, Case]] = {
     "NoriaAvailabilityBudgetBurnsFast": {
         "one in twenty fails for an hour": (
@@ -118,9 +126,24 @@ CASES: dict[str, dict[str, Case]] = {
     },
     "NoriaFeatureDrift": {
         "four in five where half were": (
-            [*distributed(BAD, (80, 20)), *distributed(GOOD, (50, 50)), *distributed(IDLE, (1, 0))],
+            [
+                *distributed(BAD, (80, 20)),
+                *distributed(GOOD, (50, 50)),
+                *distributed(IDLE, (1, 0)),
+                *CHAMPIONS,
+            ],
             "190m",
             [at(BAD, **F)],
+        ),
+        "of champions alone": (
+            [*distributed(BAD, (50, 50)), *distributed(BAD, (80, 20), version=NEXT), *ON_TRIAL],
+            "190m",
+            [],
+        ),
+        "one hour since its promotion, and two while it was on trial": (
+            [*distributed(BAD, (80, 20)), *PROMOTED],
+            "190m",
+            [],
         ),
     },
     "NoriaDataDrift": {
@@ -133,16 +156,37 @@ CASES: dict[str, dict[str, Case]] = {
                     for index in range(3)
                     for one in distributed(GOOD, (50, 50))
                 ],
+                *CHAMPIONS,
             ],
             "190m",
             [at(BAD, **V)],
         ),
+        "of champions alone": (
+            [*distributed(BAD, (50, 50)), *distributed(BAD, (80, 20), version=NEXT), *ON_TRIAL],
+            "190m",
+            [],
+        ),
+        "one hour since its promotion, and two while it was on trial": (
+            [*distributed(BAD, (80, 20)), *PROMOTED],
+            "190m",
+            [],
+        ),
     },
     "NoriaPredictionDrift": {
         "four in five where half were": (
-            [*predicted(BAD, (80, 20)), *predicted(GOOD, (52, 48)), *predicted(IDLE, (1, 0))],
+            [*predicted(BAD, (80, 20)), *predicted(GOOD, (52, 48)), *predicted(IDLE, (1, 0)), *CHAMPIONS],
             "190m",
             [at(BAD, **V)],
+        ),
+        "of champions alone": (
+            [*predicted(BAD, (50, 50)), *predicted(BAD, (80, 20), version=NEXT), *ON_TRIAL],
+            "190m",
+            [],
+        ),
+        "one hour since its promotion, and two while it was on trial": (
+            [*predicted(BAD, (80, 20)), *PROMOTED],
+            "190m",
+            [],
         ),
     },
     "NoriaFeatureMissing": {
@@ -151,9 +195,15 @@ CASES: dict[str, dict[str, Case]] = {
                 *values(BAD, known=90, missing=10),
                 *values(GOOD, known=95, missing=5),
                 *values(IDLE, known=1, missing=1),
+                *CHAMPIONS,
             ],
             "85m",
             [at(BAD, **F)],
+        ),
+        "of champions alone": (
+            [*values(BAD, known=100), *values(BAD, known=90, missing=10, version=NEXT), *ON_TRIAL],
+            "85m",
+            [],
         ),
     },
     "NoriaFeatureUnseen": {
@@ -162,9 +212,15 @@ CASES: dict[str, dict[str, Case]] = {
                 *values(BAD, known=90, unseen=10),
                 *values(GOOD, known=98, unseen=2),
                 *values(IDLE, known=1, unseen=1),
+                *CHAMPIONS,
             ],
             "85m",
             [at(BAD, **F)],
+        ),
+        "of champions alone": (
+            [*values(BAD, known=100), *values(BAD, known=90, unseen=10, version=NEXT), *ON_TRIAL],
+            "85m",
+            [],
         ),
     },
     "NoriaFeatureOutOfRange": {
@@ -173,9 +229,15 @@ CASES: dict[str, dict[str, Case]] = {
                 *values(BAD, known=100, high=10),
                 *values(GOOD, known=100, high=1),
                 *values(IDLE, known=2, high=1),
+                *CHAMPIONS,
             ],
             "85m",
             [at(BAD, **F)],
+        ),
+        "of champions alone": (
+            [*values(BAD, known=100), *values(BAD, known=100, high=10, version=NEXT), *ON_TRIAL],
+            "85m",
+            [],
         ),
     },
     "NoriaPayloadLogDrops": {

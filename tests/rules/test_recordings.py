@@ -11,7 +11,19 @@ from typing import Any
 import pytest
 from tests.rules.promtool import Expected, Labels, firing, groups, judge, needed, series
 from tests.rules.test_alerts import CASES
-from tests.rules.world import BAD, GOOD, V, at, distributed, labelled, predicted, routed, timed, values
+from tests.rules.world import (
+    BAD,
+    GOOD,
+    V,
+    at,
+    distributed,
+    labelled,
+    predicted,
+    routed,
+    served,
+    timed,
+    values,
+)
 
 Json = dict[str, Any]
 
@@ -54,7 +66,7 @@ def test_drift_has_the_golden_numbers(tmp_path: Path) -> None:
     """Counts are summed over pods before they are compared: opposite skews of two pods are no drift."""
     judge(
         tmp_path,
-        golden(),
+        [*golden(), served({"namespace": "shop", "deployment": "d"})],
         rounded("model:feature_psi:1h", "115m", 6, (F1, 0), (F2, 0.228129)),
         rounded("model:feature_jsd_bits:1h", "115m", 6, (F1, 0), (F2, 0.040187)),
         rounded("model:feature_linf:1h", "115m", 6, (F1, 0), (F2, 0.149975)),

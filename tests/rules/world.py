@@ -13,6 +13,7 @@ GOOD = {"namespace": "shop", "deployment": "good"}
 IDLE = {"namespace": "shop", "deployment": "idle"}
 MODEL = {"model": "m"}
 V = {**MODEL, "version": "m-1"}
+NEXT = {**MODEL, "version": "m-2"}
 F = {**V, "feature": "age"}
 LOOP = {**MODEL, "trigger": "quality"}
 DAY = 86400
@@ -22,29 +23,50 @@ def at(labels: Mapping[str, str], **more: str) -> dict[str, str]:
     return {**labels, **more}
 
 
-def routed(labels: Mapping[str, str], each_minute: float, failed: float, minutes: int) -> list[Json]:
+def counter(*phases: tuple[float, int]) -> str:
+    """What a counter shows that grows by so much a minute for so many minutes, phase after phase."""
+    said, reached = [], 0.0
+    for step, minutes in phases:
+        said.append(f"{reached:g}+{step:g}x{minutes - 1}")
+        reached += step * minutes
+    return " ".join(said)
+
+
+def routed(
+    labels: Mapping[str, str], each_minute: float, failed: float, minutes: int, errors: str = ""
+) -> list[Json]:
     """Requests through a router, of which some fail."""
     place = {**labels, "envoy_cluster_name": f"{labels['deployment']}-1-aaaaaa", "pod": "router-0"}
-    total, errors = f"0+{each_minute}x{minutes}", f"0+{failed}x{minutes}"
+    total, errors = f"0+{each_minute}x{minutes}", errors or f"0+{failed}x{minutes}"
     return [
         series("envoy_cluster_upstream_rq_completed", total, **place),
         series("envoy_cluster_upstream_rq_xx", errors, **place, envoy_response_code_class="5"),
     ]
 
 
-def timed(labels: Mapping[str, str], each_minute: float, slow: float, minutes: int) -> list[Json]:
+def timed(
+    labels: Mapping[str, str], each_minute: float, slow: float, minutes: int, quick: str = ""
+) -> list[Json]:
     """Requests with their time, some above a quarter of a second."""
     name, place = "model_request_duration_seconds", {**labels, **V, "pod": "a"}
-    quick = f"0+{each_minute - slow}x{minutes}"
+    quick = quick or f"0+{each_minute - slow}x{minutes}"
     return [
         series(f"{name}_count", f"0+{each_minute}x{minutes}", **place),
         series(f"{name}_bucket", quick, **place, le="0.25"),
     ]
 
 
-def distributed(labels: Mapping[str, str], shares: tuple[int, int], minutes: int = 200) -> list[Json]:
+def served(labels: Mapping[str, str], version: Mapping[str, str] = V, role: str = "champion") -> Json:
+    """That the operator tells of a version in use."""
+    place = {**labels, **version, "role": role, "cluster": f"{labels['deployment']}-1-aaaaaa"}
+    return series("noria_deployment_weight_ratio", "0.5x5000", **place)
+
+
+def distributed(
+    labels: Mapping[str, str], shares: tuple[int, int], minutes: int = 200, version: Mapping[str, str] = V
+) -> list[Json]:
     """Values of a feature with two bins, half and half in the reference."""
-    place = {**labels, **F}
+    place = {**labels, **version, "feature": "age"}
     found = [
         series("model_feature_bin_total", f"0+{count}x{minutes}", **place, bin=str(index))
         for index, count in enumerate(shares)
@@ -59,9 +81,11 @@ def distributed(labels: Mapping[str, str], shares: tuple[int, int], minutes: int
     return found
 
 
-def predicted(labels: Mapping[str, str], shares: tuple[int, int], minutes: int = 200) -> list[Json]:
+def predicted(
+    labels: Mapping[str, str], shares: tuple[int, int], minutes: int = 200, version: Mapping[str, str] = V
+) -> list[Json]:
     """The same of predictions."""
-    place = {**labels, **V}
+    place = {**labels, **version}
     found = [
         series("model_prediction_bin_total", f"0+{count}x{minutes}", **place, bin=str(index))
         for index, count in enumerate(shares)
@@ -78,12 +102,18 @@ def predicted(labels: Mapping[str, str], shares: tuple[int, int], minutes: int =
 
 
 def values(
-    labels: Mapping[str, str], *, known: int, missing: int = 0, unseen: int = 0, high: int = 0
+    labels: Mapping[str, str],
+    *,
+    known: int,
+    missing: int = 0,
+    unseen: int = 0,
+    high: int = 0,
+    version: Mapping[str, str] = V,
 ) -> list[Json]:
     """A minute's values of a feature, by what they are."""
-    place, minutes = {**labels, **F}, 90
+    place, minutes = {**labels, **version, "feature": "age"}, 90
     return [
-        *distributed(labels, (known // 2, known - known // 2), minutes),
+        *distributed(labels, (known // 2, known - known // 2), minutes, version),
         series("model_feature_missing_total", f"0+{missing}x{minutes}", **place),
         series("model_feature_unseen_total", f"0+{unseen}x{minutes}", **place),
         series("model_feature_out_of_range_total", f"0+{high}x{minutes}", **place, side="high"),
