@@ -82,13 +82,15 @@ def firing(name: str, at: str, *bad: Labels) -> Expected:
     return Expected(at, expr, [({**own, **severity, **labels}, 1) for labels in bad])
 
 
-def judge(folder: Path, given: Sequence[Json], *expected: Expected) -> None:
-    """Raise AssertionError with promtool's words where it finds anything else."""
+def judge(folder: Path, given: Sequence[Json], *expected: Expected, every: str = "30s") -> None:
+    """Raise AssertionError with promtool's words where it finds anything else. `every`: how often rules are
+    computed; sums over days each half minute take promtool minutes.
+    """
     test = {"interval": "1m", "input_series": list(given)}
     test["promql_expr_test"] = [one.document() for one in expected]
     rules, file = folder / "rules.yaml", folder / "test.yaml"
     rules.write_text(json.dumps({"groups": needed(" ".join(one.expr for one in expected))}))
-    file.write_text(json.dumps({"rule_files": [str(rules)], "evaluation_interval": "30s", "tests": [test]}))
+    file.write_text(json.dumps({"rule_files": [str(rules)], "evaluation_interval": every, "tests": [test]}))
     command = [str(binary("promtool")), "test", "rules", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

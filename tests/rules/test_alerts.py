@@ -18,6 +18,7 @@ from tests.rules.world import (
     F,
     V,
     at,
+    counter,
     distributed,
     gauge,
     labelled,
@@ -505,3 +506,51 @@ def test_it_fires_for_what_is_wrong_and_nothing_else(alert: str, case: str, tmp_
 
 def test_a_slow_burn_calls_nobody_at_night(tmp_path: Path) -> None:
     judge(tmp_path, routed(BAD, 1000, 4, 150), firing("NoriaAvailabilityBudgetBurnsFast", "145m"))
+
+
+HOUR = 60
+BURNS: dict[str, tuple[float, dict[str, list[tuple[int, int]]]]] = {
+    "BudgetBurnsFast": (
+        10,
+        {
+            "fires-for-six-hours": [(0, 24 * HOUR), (1, 6 * HOUR)],
+            "fires-ended-just-now": [(0, 24 * HOUR - 10), (1, 6 * HOUR), (0, 10)],
+            "silent-for-three-hours": [(0, 27 * HOUR), (1, 3 * HOUR)],
+            "silent-ended-before-the-short-window": [(0, 24 * HOUR - 40), (1, 6 * HOUR), (0, 40)],
+        },
+    ),
+    "BudgetBurns": (
+        2,
+        {
+            "fires-for-three-days": [(1, 96 * HOUR)],
+            "fires-ended-two-hours-ago": [(0, 46 * HOUR), (1, 48 * HOUR), (0, 2 * HOUR)],
+            "silent-for-a-day": [(0, 72 * HOUR), (1, 24 * HOUR)],
+            "silent-ended-before-the-short-window": [(0, 41 * HOUR), (1, 48 * HOUR), (0, 7 * HOUR)],
+        },
+    ),
+}
+"""What spends the budget too slowly for the shorter pair of windows: bad requests of a thousand, and when."""
+
+
+@pytest.mark.parametrize("alert", BURNS)
+@pytest.mark.parametrize("objective", ["Availability", "Latency"])
+def test_a_slow_burn_is_seen_in_the_longer_windows(objective: str, alert: str, tmp_path: Path) -> None:
+    share, shapes = BURNS[alert]
+    given, bad = [], []
+    for name, phases in shapes.items():
+        place, minutes = {"namespace": "shop", "deployment": name}, sum(each for _, each in phases)
+        if objective == "Availability":
+            given += routed(place, 1000, 0, minutes, counter(*((on * share, each) for on, each in phases)))
+        else:
+            quick = counter(*((1000 - on * 10 * share, each) for on, each in phases))
+            given += timed(place, 1000, 0, minutes, quick)
+        bad += [place] if name.startswith("fires") else []
+    judge(tmp_path, given, firing(f"Noria{objective}{alert}", f"{minutes - 1}m", *bad), every="5m")
+
+
+def test_labels_that_stopped_are_missed_for_eight_days(tmp_path: Path) -> None:
+    gone, minutes = counter((5, 10 * HOUR), (0, 200 * HOUR)), 210 * HOUR
+    given = [*labelled(BAD, gone, f"0+10x{minutes}"), *labelled(GOOD, f"0+5x{minutes}", f"0+10x{minutes}")]
+    name, missed = "NoriaLabelsStopped", at(BAD, **MODEL)
+    expected = [firing(name, f"{hours}h", missed) for hours in (17, 80, 200)]
+    judge(tmp_path, given, *expected, firing(name, "12h"), firing(name, "204h"), every="10m")

@@ -16,6 +16,7 @@ from tests.rules.world import (
     GOOD,
     V,
     at,
+    counter,
     distributed,
     labelled,
     predicted,
@@ -235,6 +236,34 @@ def test_budgets_tell_what_is_left_of_them(tmp_path: Path) -> None:
         rounded("deployment:availability_budget:ratio30d", "90m", 4, (BAD, 0.5), (GOOD, 1)),
         rounded("deployment:latency_budget:ratio30d", "90m", 4, (BAD, -1)),
         recorded("deployment:requests:rate5m", "90m", (BAD, 1000 / 60), (GOOD, 1000 / 60)),
+    )
+
+
+WINDOWS = {"30m": 30, "1h": 60, "2h": 120, "6h": 360, "1d": 1440, "3d": 4320}
+
+
+@pytest.mark.parametrize("kind", ["error", "slow"])
+def test_a_ratio_is_that_of_its_window(kind: str, tmp_path: Path) -> None:
+    """Four in ten for twenty minutes after days without are seven minutes of nothing else (a rate takes five
+    to rise), in whatever window: times its length each ratio is the same.
+    """
+    quiet, bad = 4400, 20
+    when, minutes = f"{quiet + bad}m", quiet + bad + 1
+    failing = counter((0, quiet), (400, bad + 1))
+    if kind == "error":
+        given = routed(BAD, 1000, 0, minutes, failing)
+    else:
+        given = timed(BAD, 1000, 0, minutes, counter((1000, quiet), (600, bad + 1)))
+    names = {window: f"deployment:{kind}_ratio:rate{window}" for window in WINDOWS}
+    judge(
+        tmp_path,
+        given,
+        rounded(f"deployment:{kind}_ratio:rate5m", when, 2, (BAD, 0.4)),
+        *(
+            Expected(when, f"round({names[window]} * {length}, 1)", [(BAD, 7)])
+            for window, length in WINDOWS.items()
+        ),
+        every="2m",
     )
 
 
