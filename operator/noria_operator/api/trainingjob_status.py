@@ -197,6 +197,12 @@ class TrainingJobStatus(Status):
     observed_generation: ObservedGeneration = None
     start_time: Time | None = Field(default=None, description="When the run started.")
     completion_time: Time | None = Field(default=None, description="When it ended, well or badly.")
+    running_since: Time | None = Field(
+        default=None, description="Since when its pods hold what they ask for. Absent: they hold nothing."
+    )
+    ran_seconds: int | None = Field(
+        default=None, ge=0, le=2**53, description="How long they held it before, without waiting in a queue."
+    )
     attempts: int | None = Field(default=None, ge=0, le=2**31 - 1, description="How many pods ran so far.")
     claims: Metrics = Field(
         default_factory=dict, description="The trainer's own figures; recorded, never used by gates."

@@ -130,7 +130,8 @@ class Rehearsal:
     def finish(self, name: str, now: datetime, *, champion: Champion | None, refused: bool = False) -> None:
         """The TrainingJob ended: with a new champion, refused by a gate, or with a version that was kept."""
         job = self.jobs[name]
-        times = {"completionTime": stamp(now)}
+        lasted = now - moment(job["status"].pop("runningSince"))
+        times = {"completionTime": stamp(now), "ranSeconds": int(lasted.total_seconds())}
         if refused:
             reason = TrainingFailure.GATE_FAILED.value
             failed = {"type": "Failed", "status": "True", "reason": reason}
@@ -159,7 +160,7 @@ class Rehearsal:
     def _started(self, job: Json, now: datetime) -> Told:
         name = job["metadata"]["name"]
         meta = job["metadata"] | {"creationTimestamp": stamp(now)}
-        self.jobs[name] = job | {"metadata": meta, "status": {"phase": "Running", "startTime": stamp(now)}}
+        self.jobs[name] = job | {"metadata": meta, "status": {"phase": "Running", "runningSince": stamp(now)}}
         run = self._status()["runs"][-1]
         return Told(now, run["trigger"], "Started", name)
 

@@ -8,6 +8,7 @@ plan, so that after a crash at any point the next pass goes on where the last wr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,9 +21,19 @@ from noria_operator.domain.training_check import check
 from noria_operator.domain.training_jobs import output_of, training_job
 from noria_operator.domain.training_plan import Case, Notice, Observed, Plan, failed
 from noria_operator.domain.training_registration import register
-from noria_operator.domain.training_runs import Run, State, attempts, ended, image_of, judge_run, last_word
+from noria_operator.domain.training_runs import (
+    Run,
+    State,
+    attempts,
+    begun,
+    ended,
+    ended_at,
+    image_of,
+    judge_run,
+    last_word,
+)
 from noria_operator.domain.training_selection import choose
-from noria_operator.domain.training_status import fail, is_finished, progress
+from noria_operator.domain.training_status import fail, is_finished, progress, timed
 from noria_operator.domain.training_times import moment
 from noria_serving.contract import CODE_FORMATS
 
@@ -57,7 +68,16 @@ def _train(case: Case) -> Plan | None:
     """Until the trainer's result is in status."""
     if case.status.get("artifact"):
         return None
-    run, spec = case.seen.train, case.job.spec
+    run = case.seen.train
+    plan = _trained(case, run)
+    if run is None:
+        return plan
+    status = timed(case.status, plan.status, begun=begun(run), until=ended_at(run) or case.now)
+    return replace(plan, status=status)
+
+
+def _trained(case: Case, run: Run | None) -> Plan:
+    spec = case.job.spec
     held = bool(run and run.job["spec"].get("suspend"))
     if spec.suspend and not (run and run.finished):
         status = progress(

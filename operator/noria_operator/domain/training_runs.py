@@ -23,6 +23,7 @@ from noria_operator.domain.training_times import moment
 
 Json = dict[str, Any]
 
+_ENDS: Final = frozenset({"Complete", "Failed"})
 _YOUNG: Final = timedelta(seconds=10)
 """A pod that was made so short ago has had no chance to run: nothing is said about it yet."""
 
@@ -54,7 +55,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether Kubernetes calls the Job complete or failed."""
-        return bool({"Complete", "Failed"} & _true(self.job).keys())
+        return bool(_ENDS & _true(self.job).keys())
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,20 @@ def attempts(run: Run) -> int:
 def ended(run: Run, phase: str) -> Json | None:
     """The newest pod in this phase (`Succeeded` or `Failed`)."""
     return newest([pod for pod in run.pods if pod.get("status", {}).get("phase") == phase])
+
+
+def begun(run: Run) -> datetime | None:
+    """Since when the newest pod has been on its node, once it ran; None while it has not."""
+    pod = newest(run.pods)
+    at = pod["status"].get("startTime") if pod is not None and started(pod) else None
+    return moment(at) if at else None
+
+
+def ended_at(run: Run) -> datetime | None:
+    """When Kubernetes called the Job complete or failed; None while it does not."""
+    true = _true(run.job)
+    times = (true[name].get("lastTransitionTime") for name in sorted(_ENDS & true.keys()))
+    return next((moment(at) for at in times if at), None)
 
 
 def last_word(run: Run) -> str:

@@ -18,7 +18,7 @@ from noria_operator.api.names import TRIGGER_ANNOTATION
 from noria_operator.api.status import Trigger
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
-from noria_operator.domain.training_times import stamp
+from noria_operator.domain.training_times import moment, stamp
 
 Json = dict[str, Any]
 
@@ -100,6 +100,20 @@ def _status(
         ),
         **({"trigger": trigger} if trigger else {}),
     }
+
+
+def timed(before: Mapping[str, Any], after: Json, *, begun: datetime | None, until: datetime) -> Json:
+    """`after` with how long pods have held what they ask for: from `begun` (of the newest one) on, while it
+    runs. Who waits for a queue or a node, is suspended or is scored holds nothing.
+    """
+    since = moment(before["runningSince"]) if before.get("runningSince") else begun
+    told = {name: value for name, value in after.items() if name != "runningSince"}
+    if after["phase"] == TrainingPhase.RUNNING:
+        return told | {"runningSince": stamp(since or until)}
+    if since is None:
+        return told
+    ran = max(0, round((until - since).total_seconds()))
+    return told | {"ranSeconds": int(before.get("ranSeconds") or 0) + ran}
 
 
 def trigger_of(obj: Json) -> Json:

@@ -102,7 +102,8 @@ def decide(
         policy = training.spec.concurrency_policy
         status |= queued(status, first, requests, now) if policy == "Queue" else {}
         replaced = tuple(seen.live) if policy == "Replace" else ()
-        status["runs"] = ended_early(runs, replaced)
+        ended = [job for job in seen.jobs if job["metadata"]["name"] in replaced]
+        status["runs"] = ended_early(runs, ended, now)
     return RetrainPlan(
         ready(obj, status, seen.deployment, why, now),
         jobs=tuple(one.job for one in requests if one.job is not None),

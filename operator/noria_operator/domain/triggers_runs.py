@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from noria_operator.api.trainingjob import REFUSALS, TrainingPhase
 from noria_operator.api.types import format_decimal
+from noria_operator.domain.accelerators import accelerators
 from noria_operator.domain.budget import Past
 from noria_operator.domain.quantities import amount
 from noria_operator.domain.training_status import is_finished
@@ -47,7 +48,8 @@ def settled(
         job = named.get(run["trainingJob"])
         made = next((one for one in versions if made_by(one, run["trainingJob"])), None)
         result = _result(job, made, deployment, last=run is runs[-1])
-        found.append(run | ({"result": result} if result else {}) | _used(job))
+        used = _used(job) if job is not None and is_finished(job.get("status", {})) else {}
+        found.append(run | ({"result": result} if result else {}) | used)
         failures = failures + 1 if result in BAD else 0 if result in GOOD else failures
     return found, failures
 
@@ -58,9 +60,15 @@ def pasts(runs: Sequence[Json], jobs: Sequence[Json], now: datetime) -> list[Pas
     return [_past(run, named.get(run["trainingJob"]), now) for run in runs]
 
 
-def ended_early(runs: Sequence[Json], replaced: Sequence[str]) -> list[Json]:
-    """The runs, those of these TrainingJobs replaced by another."""
-    return [run | ({"result": "Replaced"} if run["trainingJob"] in replaced else {}) for run in runs]
+def ended_early(runs: Sequence[Json], replaced: Sequence[Json], now: datetime) -> list[Json]:
+    """The runs, those of these TrainingJobs replaced by another; what they used, they used."""
+    named = {job["metadata"]["name"]: job for job in replaced}
+    return [
+        run | {"result": "Replaced"} | _used(named[run["trainingJob"]], now)
+        if run["trainingJob"] in named
+        else run
+        for run in runs
+    ]
 
 
 def recent(runs: Sequence[Json], since: datetime) -> list[Json]:
@@ -99,11 +107,9 @@ def _fate(made: Json, deployment: Json | None) -> str:
     return "Kept" if approved and passed_over(made, deployment) else ""
 
 
-def _used(job: Json | None) -> Json:
-    """Hours of CPUs and GPUs of a finished TrainingJob; nothing for one that is not, or asks for none."""
-    if job is None or not job.get("status", {}).get("completionTime"):
-        return {}
-    cpu, gpu = _hours(job, moment(job["status"]["completionTime"]))
+def _used(job: Json, now: datetime | None = None) -> Json:
+    """Hours of CPUs and GPUs of a TrainingJob up to now; nothing for one that asks for none."""
+    cpu, gpu = _hours(job, now)
     found = {"cpuHours": cpu, "gpuHours": gpu}
     return {name: format_decimal(round(hours, 6)) for name, hours in found.items() if hours}
 
@@ -115,21 +121,21 @@ def _past(run: Json, job: Json | None, now: datetime) -> Past:
     return Past(at, float(run.get("cpuHours") or 0), float(run.get("gpuHours") or 0))
 
 
-def _hours(job: Json, until: datetime) -> tuple[float, float]:
-    started = job.get("status", {}).get("startTime")
-    if not started:
-        return 0.0, 0.0
-    hours = max(0.0, (until - moment(started)).total_seconds() / 3600)
+def _hours(job: Json, now: datetime | None) -> tuple[float, float]:
+    status = job.get("status", {})
+    seconds, since = float(status.get("ranSeconds") or 0), status.get("runningSince")
+    if since and now is not None:
+        seconds += max(0.0, (now - moment(since)).total_seconds())
     cpu, gpu = held(job["spec"])
-    return hours * cpu, hours * gpu
+    return seconds / 3600 * cpu, seconds / 3600 * gpu
 
 
 def held(spec: Mapping[str, Any]) -> tuple[float, float]:
-    """CPUs and GPUs that the pods of a TrainingJob ask for together; limits where there is no request, as in
-    Kubernetes.
+    """CPUs and accelerators that the pods of a TrainingJob ask for together; limits where there is no
+    request, as in Kubernetes.
     """
     resources = spec.get("resources") or {}
     asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
     nodes = int(spec.get("nodes") or 1)
-    gpus = sum(amount(value) for name, value in asked.items() if name.endswith("/gpu"))
+    gpus = sum(accelerators(name, value) for name, value in asked.items())
     return nodes * amount(asked.get("cpu", "0")), nodes * gpus

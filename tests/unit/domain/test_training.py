@@ -31,6 +31,7 @@ from noria_operator.api.trainingjob import TrainingJobStatus
 from noria_operator.domain.training import decide, refuse
 from noria_operator.domain.training_plan import Observed, Plan
 from noria_operator.domain.training_runs import Run
+from noria_operator.domain.training_times import stamp
 from noria_serving.contract import CODE_FORMATS
 
 Json = dict[str, Any]
@@ -392,3 +393,40 @@ def test_why_a_loop_started_the_run_is_shown_and_handed_on() -> None:
     assert json.loads(annotations["noria.dev/trigger"])["name"] == "quality"
     obj["metadata"]["annotations"] = {"noria.dev/trigger": '{"samples": "many"'}
     assert step(obj, Observed(Run(job(plan.create), (pod(),))))[0]["status"]["phase"] == "Pending"
+
+
+def test_a_run_holds_its_devices_from_its_pod_on_and_not_while_it_waits_in_a_queue_or_is_suspended() -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    body = plan.create
+    obj, _ = step(obj, Observed(Run(job(body, suspend=True))), 24 * 60)
+    assert not {"runningSince", "ranSeconds"} & obj["status"].keys()
+    starts = stamp(NOW + timedelta(minutes=1500))
+    running = Observed(Run(job(body), (pod("pod-1", "Running", startTime=starts),)))
+    for minutes in (1501, 1550):
+        obj, _ = step(obj, running, minutes)
+        assert obj["status"]["runningSince"] == starts
+    obj["spec"]["suspend"] = True
+    obj, _ = step(obj, running, 1560)
+    assert (obj["status"]["ranSeconds"], "runningSince" in obj["status"]) == (3600, False)
+    obj["spec"]["suspend"] = False
+    obj, _ = step(obj, Observed(Run(job(body, suspend=True))), 3000)
+    again = pod("pod-2", "Running", at=NOW + timedelta(minutes=3010))
+    obj, _ = step(obj, Observed(Run(job(body), (again,))), 3020)
+    done = Observed(complete(body, result(obj)))
+    obj, _ = step(obj, done, 3050)
+    assert (obj["status"]["phase"], obj["status"]["ranSeconds"]) == ("Evaluating", 3600 + 1800)
+    obj, _ = step(obj, done, 4000)
+    assert obj["status"]["ranSeconds"] == 5400
+
+
+def test_a_run_that_nobody_saw_running_has_used_what_kubernetes_says() -> None:
+    """The operator was away meanwhile."""
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    ended = complete(plan.create, result(obj))
+    ended.pods[0]["status"]["startTime"] = stamp(NOW + timedelta(minutes=10))
+    for one in ended.job["status"]["conditions"]:
+        one["lastTransitionTime"] = stamp(NOW + timedelta(minutes=70))
+    obj, _ = step(obj, Observed(ended), 1000)
+    assert obj["status"]["ranSeconds"] == 3600

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.domain.training_world import NOW, deployment, training_job, version
 
 from noria_operator.domain.training_times import stamp
-from noria_operator.domain.triggers_runs import KEPT, held, pasts, recent, settled
+from noria_operator.domain.triggers_runs import KEPT, ended_early, held, pasts, recent, settled
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -17,10 +17,13 @@ RUN = {"at": stamp(NOW), "trigger": "quality", "trainingJob": "run-1"}
 
 
 def job(phase: str, reason: str = "TrainingFailed", **spec: Any) -> Json:
-    times = {} if phase == "Running" else {"completionTime": stamp(NOW + 2 * HOUR)}
+    times: Json = {"runningSince": stamp(NOW)}
+    if phase != "Running":
+        times = {"completionTime": stamp(NOW + 24 * HOUR), "ranSeconds": 7200}
     failed = [{"type": "Failed", "status": "True", "reason": reason}]
     made = training_job("run-1", **spec)
-    return made | {"status": {"phase": phase, "startTime": stamp(NOW), "conditions": failed, **times}}
+    begun = stamp(NOW - 22 * HOUR)  # it waited in a queue
+    return made | {"status": {"phase": phase, "startTime": begun, "conditions": failed, **times}}
 
 
 def made(phase: str = "Approved") -> Json:
@@ -75,6 +78,21 @@ def test_a_run_that_is_not_finished_has_used_what_it_used_so_far() -> None:
     (past,) = pasts([RUN], [running], NOW + HOUR / 2)
     assert past.cpu == 1.0
     assert held({}) == (0.0, 0.0)
+
+
+def test_a_run_that_waits_in_a_queue_uses_nothing() -> None:
+    waiting = job("Pending", resources={"limits": {"nvidia.com/gpu": "8"}})
+    waiting["status"] = {"phase": "Pending", "startTime": stamp(NOW)}
+    (past,) = pasts([RUN], [waiting], NOW + 24 * HOUR)
+    assert past.gpu == 0.0
+
+
+def test_a_run_that_is_replaced_has_used_what_it_used() -> None:
+    running = job("Running", resources={"limits": {"nvidia.com/gpu": "4"}})
+    (run,) = ended_early([RUN], [running], NOW + 6 * HOUR)
+    assert (run["result"], float(run["gpuHours"])) == ("Replaced", 24.0)
+    (same,), _ = settled([run], 0, jobs=[], versions=[], deployment=None)
+    assert same == run
 
 
 def test_the_last_runs_stay_whatever_their_age_and_all_that_count() -> None:
