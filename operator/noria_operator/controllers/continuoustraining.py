@@ -20,6 +20,7 @@ from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.continuoustraining_requests import requests
 from noria_operator.controllers.training_counts import count_decisions
 from noria_operator.domain.schedule import ScheduleError
+from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.triggers_clock import not_ahead
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_plan import RetrainPlan, decide
@@ -57,6 +58,16 @@ _AHEAD = (
 
 async def reconcile(ctx: Context, key: Key) -> Result:
     """Bring one ContinuousTraining as far as it gets without waiting."""
+    known = ctx.store.get(key)
+    if known is None:
+        return Result()
+    model = known["spec"]["template"]["spec"]["model"]
+    # Loops of one model take turns: each sees what the one before started.
+    async with ctx.turns(f"training of {key.namespace}/{model}"):
+        return await _reconcile(ctx, key)
+
+
+async def _reconcile(ctx: Context, key: Key) -> Result:
     for _ in range(_STEPS):
         known = ctx.store.get(key)
         if known is None or known["metadata"].get("deletionTimestamp"):
@@ -80,12 +91,14 @@ async def reconcile(ctx: Context, key: Key) -> Result:
 
 
 def related(store: Store, obj: Json) -> list[Key]:
-    """A ModelDeployment, or a version of its model, wakes the ContinuousTrainings that watch it."""
+    """A ModelDeployment, or a version or TrainingJob of its model, wakes the ContinuousTrainings that watch
+    it.
+    """
     kind, namespace = kind_of(obj), obj["metadata"].get("namespace", "")
-    if kind not in (MODELDEPLOYMENT, MODELVERSION):
+    if kind not in (MODELDEPLOYMENT, MODELVERSION, TRAININGJOB):
         return []
     model, name = obj["spec"]["model"], obj["metadata"]["name"]
-    wanted = {"spec.template.spec.model": model} if kind == MODELVERSION else {"spec.deployment": name}
+    wanted = {"spec.deployment": name} if kind == MODELDEPLOYMENT else {"spec.template.spec.model": model}
     return [key_of(training) for training in store.list(CONTINUOUSTRAINING, namespace, fields=wanted)]
 
 
@@ -103,7 +116,15 @@ async def _watched(ctx: Context, obj: Json) -> Watched:
         {deployment["spec"]["model"]} if deployment else set()
     )
     found = [store.list(MODELVERSION, namespace, fields={"spec.model": model}) for model in sorted(models)]
-    return Watched(store.owned(TRAININGJOB, namespace, meta["uid"]), deployment, [*chain(*found)])
+    own = store.owned(TRAININGJOB, namespace, meta["uid"])
+    names = {job["metadata"]["name"] for job in own}
+    model = obj["spec"]["template"]["spec"]["model"]
+    others = [
+        job["metadata"]["name"]
+        for job in store.list(TRAININGJOB, namespace, fields={"spec.model": model})
+        if job["metadata"]["name"] not in names and not is_finished(job.get("status", {}))
+    ]
+    return Watched(own, deployment, [*chain(*found)], others)
 
 
 async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:

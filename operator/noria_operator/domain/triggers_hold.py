@@ -26,12 +26,13 @@ Json = dict[str, Any]
 @dataclass(frozen=True)
 class Watched:
     """Everything that the decision looks at besides the triggers: own TrainingJobs, the deployment, its
-    versions.
+    versions, and names of unfinished TrainingJobs of the model that others made: people, other loops.
     """
 
     jobs: Sequence[Json] = ()
     deployment: Json | None = None
     versions: Sequence[Json] = ()
+    others: Sequence[str] = ()
 
     @property
     def live(self) -> list[str]:
@@ -96,11 +97,21 @@ def common(obj: Json, training: ContinuousTraining, seen: Watched) -> Hold | Non
         return Hold(Block.SUSPENDED, "spec.suspend is true")
     if seen.live:
         return Hold(Block.CONCURRENCY, f"TrainingJob {seen.live[0]} is not finished")
+    if other := elsewhere(training, seen):
+        return other
     if training.spec.concurrency_policy == "Replace":
         return None
     last = (obj.get("status", {}).get("lastTrigger") or {}).get("trainingJob", "")
     text = rolling_out(last, seen.deployment, seen.versions)
     return Hold(Block.CONCURRENCY, text) if text else None
+
+
+def elsewhere(training: ContinuousTraining, seen: Watched) -> Hold | None:
+    """A run of the model that this loop did not start: it waits for it, and never ends it."""
+    if not seen.others:
+        return None
+    text = f"TrainingJob {seen.others[0]} of {training.spec.template.spec.model} is not finished"
+    return Hold(Block.CONCURRENCY, f"{text}; this loop did not start it")
 
 
 def limits(training: ContinuousTraining, failures: int) -> Limits:

@@ -1,8 +1,9 @@
 """What a ContinuousTraining does next: finish what it began, weigh the triggers, start at most one run.
 
 Comes in: the object, its triggers' requests, its TrainingJobs, the registry and the deployment. Goes out:
-a `RetrainPlan`. Invariants: never two live runs; never more runs than the budget; what stops a run is said in
-`blockedBy` and on the trigger; only an action of Retrain starts anything.
+a `RetrainPlan`. Invariants: never two live runs of a model, whoever started one, and only own ones are ended;
+never more runs than the budget; what stops a run is said in `blockedBy` and on the trigger; only an action of
+Retrain starts anything.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import ALARMS, Request
-from noria_operator.domain.triggers_hold import Gate, Hold, Watched, blocking, common, limits, reason_of
+from noria_operator.domain.triggers_hold import (
+    Gate,
+    Hold,
+    Watched,
+    blocking,
+    common,
+    elsewhere,
+    limits,
+    reason_of,
+)
 from noria_operator.domain.triggers_runs import ended_early, pasts, settled
 from noria_operator.domain.triggers_start import intended, own, queued, started, training_job
 from noria_operator.domain.triggers_status import ready
@@ -59,6 +69,10 @@ def decide(
 ) -> RetrainPlan:
     """One decision. `requests` are the triggers' answers of this very pass, the manual one first."""
     if run := intended(obj):
+        made = any(job["metadata"]["name"] == run["trainingJob"] for job in seen.jobs)
+        # Somebody else's run may have begun after this one was written down.
+        if not made and (other := elsewhere(training, seen)):
+            return RetrainPlan(ready(obj, obj["status"], seen.deployment, other.why, now))
         return _make(obj, run)
     before = dict(obj.get("status", {}))
     runs, failures = _settled(obj, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from noria_operator.domain.training_times import stamp
 from noria_operator.evidence.totals import Totals
 from noria_operator.kube.errors import Terminal
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODELVERSION, POD, TRAININGJOB, Key
+from noria_operator.kube.store import Store
 from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]
@@ -524,3 +526,30 @@ async def test_an_open_window_of_features_is_read_and_not_added_up() -> None:
     result = await reconcile(operator(api, servers), KEY)
     assert (len(servers.kept), servers.asked, len(api.writes)) == (1, [], before)
     assert result.after is not None
+
+
+async def test_two_loops_of_one_model_run_one_after_the_other_and_wait_for_what_people_started() -> None:
+    spec = {"triggers": [{"name": "often", "schedule": "*/5 * * * *"}], "cooldown": "0s"}
+    api = world(**spec)
+    other = training(**spec)
+    other["metadata"] |= {"name": "second", "uid": "ct-2"}
+    api.put(CONTINUOUSTRAINING, other)
+    keys = (KEY, Key(CONTINUOUSTRAINING, "demo", "second"))
+
+    async def pass_() -> Store:
+        ctx = operator(api, Servers(None))
+        await asyncio.gather(*(reconcile(ctx, key) for key in keys))
+        return ctx.store
+
+    await pass_()
+    api.clock.time += timedelta(minutes=5)
+    await pass_()
+    store = await pass_()
+    (name,) = jobs(api)
+    held = [api.objects[key]["status"] for key in keys if not api.objects[key]["status"].get("runs")]
+    assert [one["blockedBy"] for one in held] == ["Concurrency"]
+    made = api.objects[Key(TRAININGJOB, "demo", name)]
+    assert set(related(store, made)) == set(keys)
+    api.put(TRAININGJOB, made | {"status": {"phase": "Succeeded"}})
+    await pass_()
+    assert len(jobs(api)) == 2

@@ -74,12 +74,14 @@ class Loop:
         self.obj = training(**spec)
         self.jobs: dict[str, Json] = {}
         self.now = NOW
+        self.others: list[str] = []
+        """Unfinished TrainingJobs of the model that others made."""
 
     def step(
         self, *requests: Request, seen: Json | None = None, versions: list[Json] | None = None
     ) -> RetrainPlan:
         where = deployment(1) if seen is None else seen
-        watched = Watched(list(self.jobs.values()), where, versions or [])
+        watched = Watched(list(self.jobs.values()), where, versions or [], self.others)
         parsed = parse_as(ContinuousTraining, self.obj)
         plan = decide(self.obj, parsed, requests, watched, self.now)
         if plan.create is not None:
@@ -242,6 +244,33 @@ def test_a_version_that_cannot_be_verified_for_now_holds_no_run_back() -> None:
     loop.now += HOUR
     loop.step(asked(), seen=deployment(1), versions=[version(1), made])
     assert len(loop.status["runs"]) == 2
+
+
+@pytest.mark.parametrize("policy", ["Forbid", "Queue", "Replace"])
+def test_a_run_of_the_model_that_somebody_else_started_holds_and_is_not_ended(policy: str) -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy=policy)
+    loop.others = ["by-hand"]
+    plan = loop.step(weekly())
+    assert (plan.delete, loop.status["blockedBy"], loop.jobs) == ((), "Concurrency", {})
+    assert "TrainingJob by-hand of flights is not finished" in loop.status["message"]
+    loop.others = []
+    loop.settle(weekly())
+    assert len(loop.jobs) == 1
+
+
+def test_a_run_that_is_written_down_waits_for_one_that_somebody_else_started_meanwhile() -> None:
+    loop = Loop()
+    loop.step(quality())
+    loop.others = ["by-hand"]
+    for _ in range(2):
+        plan = loop.step(quality(wanted=False))
+        assert (plan.create, plan.again) == (None, False)
+    assert "by-hand" in loop.status["message"]
+    loop.others = []
+    assert loop.step(quality(wanted=False)).create is not None
+    loop.others = ["late"]
+    loop.step(quality(wanted=False))
+    assert len(loop.jobs) == 1
 
 
 def test_one_run_answers_every_loss_of_quality() -> None:
