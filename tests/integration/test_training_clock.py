@@ -46,18 +46,20 @@ class Clock:
 
 
 async def create(cluster: Cluster, clock: Clock) -> None:
-    """Half of the loops are due every five minutes, half once a day, two hours before the clock's time."""
-    template = training_job(deployment=None)["spec"]
+    """Half of the loops are due every five minutes, half once a day, two hours before the clock's time; each
+    trains a model of its own, since those of one wait for each other.
+    """
     daily = f"{clock.now() - timedelta(hours=2):%M %H} * * *"
     for number in range(LOOPS):
         kind, cron = (OFTEN, "*/5 * * * *") if number % 2 else (DAILY, daily)
+        name = f"{kind}-{number}"
         spec = {
-            "deployment": "flights",
+            "deployment": name,
             "triggers": [{"name": "clock", "schedule": cron}],
             "cooldown": "0s",
-            "template": {"spec": template},
+            "template": {"spec": training_job(deployment=None, model=name)["spec"]},
         }
-        body = {"metadata": {"name": f"{kind}-{number}"}, "spec": spec}
+        body = {"metadata": {"name": name}, "spec": spec}
         await cluster.client.create(CONTINUOUSTRAINING, cluster.namespace, body)
 
 
@@ -155,36 +157,37 @@ async def test_each_missed_schedule_makes_one_run_whatever_the_operator_and_its_
     assert written == {name: 2 if name in once else 0 for name in written}
 
 
-async def serve(cluster: Cluster) -> None:
-    """A champion that was registered now, for loops that look at its age."""
-    artifact = {"uri": "pvc://models/flights/1", "digest": DIGEST, "format": "onnx"}
-    version = {"spec": {"model": "flights", "version": 1, "artifact": artifact}}
-    named = version | {"metadata": {"name": "flights-1"}}
+async def serve(cluster: Cluster, model: str) -> None:
+    """A champion that was registered now, for a loop that looks at its age."""
+    artifact = {"uri": f"pvc://models/{model}/1", "digest": DIGEST, "format": "onnx"}
+    version = {"spec": {"model": model, "version": 1, "artifact": artifact}}
+    named = version | {"metadata": {"name": f"{model}-1"}}
     await cluster.client.create(MODELVERSION, cluster.namespace, named)
-    served = {"metadata": {"name": "flights"}, "spec": {"model": "flights"}}
+    served = {"metadata": {"name": model}, "spec": {"model": model}}
     await cluster.client.create(MODELDEPLOYMENT, cluster.namespace, served)
-    stable = {"stable": {"version": "flights-1", "revision": "abc", "name": "flights-1-abc"}}
-    await cluster.client.apply_status(MODELDEPLOYMENT, cluster.namespace, "flights", stable)
+    stable = {"stable": {"version": f"{model}-1", "revision": "abc", "name": f"{model}-1-abc"}}
+    await cluster.client.apply_status(MODELDEPLOYMENT, cluster.namespace, model, stable)
 
 
 async def test_a_clock_that_is_ahead_starts_one_run_a_loop_and_silences_none_when_it_is_put_right(
     cluster: Cluster,
 ) -> None:
     clock = Clock()
-    await serve(cluster)
     await create(cluster, clock)
     for number in range(3):
+        name = f"{AGEING}-{number}"
+        await serve(cluster, name)
         spec = {
-            "deployment": "flights",
+            "deployment": name,
             "triggers": [
                 {"name": "old", "maxAge": "720h"},
                 {"name": "errors", "conceptDrift": {}},
                 {"name": "rows", "drift": {}},
             ],
             "cooldown": "6h",
-            "template": {"spec": training_job(deployment=None)["spec"]},
+            "template": {"spec": training_job(deployment=None, model=name)["spec"]},
         }
-        body = {"metadata": {"name": f"{AGEING}-{number}"}, "spec": spec}
+        body = {"metadata": {"name": name}, "spec": spec}
         await cluster.client.create(CONTINUOUSTRAINING, cluster.namespace, body)
 
     async with operator(cluster, CONTROLLERS, **parts(clock)):

@@ -14,9 +14,10 @@ from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.gates import Scores, judge
 from noria_operator.domain.gates_slices import sliced
-from noria_operator.domain.job_shape import Bundle
+from noria_operator.domain.job_shape import Bundle, partitions_of
 from noria_operator.domain.results import ResultError, evaluation_result
 from noria_operator.domain.training_jobs import CHAMPION_ANNOTATION, RESULT_ANNOTATION, evaluation_job
+from noria_operator.domain.training_overlap import seen_by_champion
 from noria_operator.domain.training_plan import Case, Plan, failed
 from noria_operator.domain.training_runs import Run, State, ended, judge_run, last_word, refusal, terminated
 from noria_operator.domain.training_status import progress
@@ -91,7 +92,8 @@ def judge_gates(case: Case) -> Plan | None:
         )
     champion = figures.get("champion"), figures.get("championVersion", "")
     by_slice = tuple(map(sliced, figures.get("slices", []))), figures.get("slicesLeftOut", 0)
-    scores = Scores(figures["challenger"], *champion, *by_slice)
+    seen = _seen_by_champion(case, str(figures.get("championVersion", "")))
+    scores = Scores(figures["challenger"], *champion, *by_slice, seen)
     verdicts = judge(case.job.spec.gates, scores)
     gates = [
         {"metric": one.metric, "result": "Pass" if one.passed else "Fail", "detail": clip(one.detail)}
@@ -102,6 +104,13 @@ def judge_gates(case: Case) -> Plan | None:
         return failed(case, TrainingFailure.GATE_FAILED, "; ".join(refused), gates=gates)
     status = progress(case.obj, TrainingPhase.EVALUATING, "every gate passed", case.now)
     return Plan(status | {"gates": gates}, again=True)
+
+
+def _seen_by_champion(case: Case, name: str) -> str:
+    """What of the held-out rows the champion was trained on."""
+    champion = next((one for one in case.seen.versions if one["metadata"]["name"] == name), None)
+    held = {source.name: partitions_of(case.obj, source.name) for source in case.job.spec.data}
+    return seen_by_champion(case.job.spec, held, champion)
 
 
 def _job(case: Case) -> Json:

@@ -9,7 +9,7 @@ serves yet it passes and says so (a champion that was deleted is another matter:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from noria_operator.api.trainingjob import Gate
@@ -26,6 +26,8 @@ class Scores:
     champion_version: str = ""
     slices: tuple[Sliced, ...] = ()
     left_out: int = 0
+    seen: str = ""
+    """What of the held-out rows the champion was trained on, in a sentence; empty: nothing that is known."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,12 @@ def judge(gates: Iterable[Gate], scores: Scores) -> tuple[GateResult, ...]:
     """Every gate's verdict; one Fail refuses the model. Those that failed come first, for `kubectl get` shows
     one; else in the order of the spec.
     """
-    return tuple(sorted((_judge(gate, scores) for gate in gates), key=lambda result: result.passed))
+    results = []
+    for gate in gates:
+        result = _judge(gate, scores)
+        told = f"{result.detail}; {scores.seen}" if scores.seen and gate.versus else result.detail
+        results.append(replace(result, detail=told))
+    return tuple(sorted(results, key=lambda result: result.passed))
 
 
 def _judge(gate: Gate, scores: Scores) -> GateResult:

@@ -3,7 +3,7 @@
 Comes in: a TrainingJob whose data sets select partitions. Goes out: the selection Job to make, then the
 ranges in status. Invariant: every attempt of the trainer and the evaluation are given the same range, so a
 partition that lands meanwhile moves neither training days nor held-out days; what was chosen is never chosen
-again. The operator itself opens no location.
+again; nothing is trained on what is held out. The operator itself opens no location.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.domain.results import ResultError, selection_result
 from noria_operator.domain.training_jobs import selection_job
+from noria_operator.domain.training_overlap import shared
 from noria_operator.domain.training_plan import Case, Plan, failed
 from noria_operator.domain.training_runs import Run, State, judge_run, last_word, refusal
 from noria_operator.domain.training_status import progress
@@ -34,8 +35,11 @@ def chosen(status: Mapping[str, Any]) -> bool:
 
 def choose(case: Case) -> Plan | None:
     """Until the ranges are in status; nothing to do where no data set selects anything."""
-    if chosen(case.status) or not selects(case.obj["spec"]):
+    if chosen(case.status):
         return None
+    if not selects(case.obj["spec"]):
+        overlap = shared(case.job.spec, {})
+        return failed(case, TrainingFailure.SELECTION_FAILED, overlap) if overlap else None
     run = case.seen.select
     if run is None:
         text = "choosing the partitions of the data"
@@ -64,6 +68,8 @@ def _ranges(case: Case, run: Run) -> Plan:
             f"the selection Job says nothing of {', '.join(missing)}; is its image older than the operator?"
         )
         return failed(case, TrainingFailure.SELECTION_FAILED, text)
+    if overlap := shared(case.job.spec, found):
+        return failed(case, TrainingFailure.SELECTION_FAILED, overlap)
     data = [{"name": name, "partitions": partitions} for name, partitions in found.items()]
     status = progress(case.obj, TrainingPhase.PENDING, "the partitions of the data are chosen", case.now)
     return Plan(status | {"resolved": {"data": data}}, again=True)

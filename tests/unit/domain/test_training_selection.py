@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.unit.domain.training_world import (
+    CHAMPION,
     NOW,
     SELECTING,
     after,
@@ -20,6 +22,7 @@ from tests.unit.domain.training_world import (
     result,
     selection,
     training_job,
+    version,
 )
 
 from noria_operator.api.modelversion import ModelVersion
@@ -71,8 +74,8 @@ def test_the_run_and_its_evaluation_read_what_was_chosen_before_them() -> None:
     for _ in range(4):
         obj, plan = step(obj, seen)
     assert plan.create is not None
-    version = parse_as(ModelVersion, plan.create)
-    assert {data.name: data.partitions.newest for data in version.spec.lineage.data if data.partitions} == {
+    made = parse_as(ModelVersion, plan.create)
+    assert {data.name: data.partitions.newest for data in made.spec.lineage.data if data.partitions} == {
         "train": "2026-02-21",
         "holdout": "2026-02-28",
     }
@@ -116,6 +119,7 @@ def test_a_suspended_run_chooses_when_it_goes_on() -> None:
         ),
         (lambda body: complete(body, selection(train="2026-02-21")), 0, "says nothing of holdout"),
         (lambda body: complete(body, ""), 0, "wrote no result"),
+        (lambda body: complete(body, selection(train="2026-02-22", holdout="2026-02-28")), 0, "overlap"),
         (lambda body: Run(job(body), (pod(),)), 61, "within 1h"),
     ],
 )
@@ -129,3 +133,31 @@ def test_a_choice_that_cannot_be_made_ends_the_run_and_says_why(run: Any, minute
     _, plan = step(obj, seen, minutes)
     assert plan.create is None
     assert plan.stop == (() if seen.select is None or seen.select.finished else ("flights-1-select",))
+
+
+def test_a_directory_that_is_trained_on_and_held_out_as_a_whole_is_refused_before_anything_runs() -> None:
+    whole = [{"name": name, "uri": "pvc://lake/flights"} for name in ("train", "holdout")]
+    obj, plan = step(training_job(data=whole))
+    assert (plan.create, plan.notices[0].reason) == (None, "SelectionFailed")
+    assert "train (all of it) and holdout (all of it) overlap" in obj["status"]["message"]
+
+
+def test_a_gate_says_what_of_the_held_out_rows_the_champion_was_trained_on() -> None:
+    obj, select, train = chosen()
+    lineage = {
+        "name": "train",
+        "uri": "pvc://lake/flights",
+        "partitions": {"by": "day", "oldest": "2026-01-01", "newest": "2026-02-25", "count": 56},
+    }
+    versions = (version(1, lineage={"data": [lineage]}),)
+    seen = Observed(complete(train, result(obj)), select=select, champion=CHAMPION, versions=versions)
+    obj, _ = step(obj, seen)
+    obj, plan = step(obj, seen)
+    assert plan.create is not None
+    seen = replace(seen, evaluate=complete(plan.create, evaluation("0.72", "0.71")))
+    for _ in range(2):
+        obj, plan = step(obj, seen)
+    told = {gate["detail"].partition("; ")[0]: gate["detail"] for gate in obj["status"]["gates"]}
+    (versus,) = (detail for detail in told.values() if "champion" in detail)
+    assert versus.endswith("(day 2026-02-22 to 2026-02-28): the comparison favours it")
+    assert sum("favours" in detail for detail in told.values()) == 1

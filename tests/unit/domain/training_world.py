@@ -113,8 +113,9 @@ def result(obj: Json, **changes: Any) -> str:
 
 def selection(**newest: str) -> str:
     """What our selection Job says: ranges by name of the data set."""
+    oldest = {"holdout": "2026-02-22"}
     data = [
-        {"name": name, "by": "day", "oldest": "2026-01-01", "newest": value, "count": 60}
+        {"name": name, "by": "day", "oldest": oldest.get(name, "2026-01-01"), "newest": value, "count": 60}
         for name, value in newest.items()
     ]
     return json.dumps({"schema": "noria.selection/v1", "data": data})

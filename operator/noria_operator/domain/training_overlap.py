@@ -1,0 +1,77 @@
+"""Whether a model is judged on rows that it, or the champion, was trained on.
+
+Comes in: a TrainingJob's data sets with the partitions that were chosen for them, and the champion's lineage.
+Goes out: a sentence, or nothing. Invariant: what is given to the trainer shares no partition with what the
+evaluation reads, or nothing is trained: a model that is judged on its own training rows looks better than it
+is. Data sets of one location are compared, by the values of one partition key as text, which is how they are
+chosen; two locations are taken for different rows, and whoever names only the held-out data trains on others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from noria_operator.api.trainingjob import TrainingJobSpec
+
+Json = dict[str, Any]
+
+
+def shared(spec: TrainingJobSpec, chosen: Mapping[str, Json]) -> str:
+    """What is trained on and held out at once. `chosen`: partitions by data set; a set without is whole."""
+    if spec.evaluation is None:
+        return ""
+    held = next((source for source in spec.data if source.name == spec.evaluation.data), None)
+    for source in spec.data if held is not None else ():
+        if held is None or source.name == held.name or not _same(source.uri, held.uri):
+            continue
+        if _overlap(chosen.get(source.name), chosen.get(held.name)):
+            trained, judged = (_shown(one.name, chosen.get(one.name)) for one in (source, held))
+            return (
+                f"the model would be judged on rows that it was trained on: {trained} and {judged} overlap "
+                f"in {held.uri}; let {source.name} skip what {held.name} reads{_skip(spec, held.name)}"
+            )
+    return ""
+
+
+def seen_by_champion(spec: TrainingJobSpec, chosen: Mapping[str, Json], champion: Json | None) -> str:
+    """What of the held-out rows the champion's lineage says that it was trained on."""
+    held = next((one for one in spec.data if spec.evaluation and one.name == spec.evaluation.data), None)
+    if held is None or champion is None:
+        return ""
+    for data in (champion["spec"].get("lineage") or {}).get("data", []):
+        partitions = data.get("partitions")
+        # Its own held-out rows have the same name; without partitions nobody says which rows they were.
+        if data.get("name") == held.name or not partitions or not _same(data.get("uri", ""), held.uri):
+            continue
+        if _overlap(partitions, chosen.get(held.name)):
+            rows, judged = _shown(data["name"], partitions), _shown(held.name, chosen.get(held.name))
+            name = champion["metadata"]["name"]
+            return f"{name} was trained on {rows}, which has rows of {judged}: the comparison favours it"
+    return ""
+
+
+def _same(one: str, other: str) -> bool:
+    return one.rstrip("/") == other.rstrip("/")
+
+
+def _overlap(one: Json | None, other: Json | None) -> bool:
+    """Whether two ranges share a partition; all of a location shares one with every range, and ranges of two
+    keys cannot be compared.
+    """
+    if not one or not other:
+        return True
+    if one["by"] != other["by"]:
+        return False
+    return bool(one["oldest"] <= other["newest"] and other["oldest"] <= one["newest"])
+
+
+def _shown(name: str, partitions: Json | None) -> str:
+    if not partitions:
+        return f"{name} (all of it)"
+    return f"{name} ({partitions['by']} {partitions['oldest']} to {partitions['newest']})"
+
+
+def _skip(spec: TrainingJobSpec, held: str) -> str:
+    select = next(source.select for source in spec.data if source.name == held)
+    return f", as with skip: {select.last + select.skip}" if select is not None else ""

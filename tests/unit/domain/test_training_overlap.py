@@ -1,0 +1,76 @@
+"""No model is judged on rows that it was trained on; what the champion has seen is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.domain.training_world import deployment, training_job, version
+
+from noria_operator.api.parsing import parse_as
+from noria_operator.api.trainingjob import TrainingJob, TrainingJobSpec
+from noria_operator.domain.training_overlap import seen_by_champion, shared
+
+Json = dict[str, Any]
+LAKE, OTHER = "pvc://lake/flights", "s3://lake/flights"
+
+
+def days(oldest: int, newest: int, by: str = "day") -> Json:
+    return {"by": by, "oldest": f"2026-01-{oldest:02}", "newest": f"2026-01-{newest:02}", "count": 1}
+
+
+def spec(**uris: str) -> TrainingJobSpec:
+    data = [
+        {"name": name, "uri": uri, "select": {"by": "day", "last": 7, "skip": 0}}
+        for name, uri in uris.items()
+    ]
+    return parse_as(TrainingJob, training_job(data=data)).spec
+
+
+@pytest.mark.parametrize(
+    ("train", "holdout", "overlap"),
+    [
+        (days(1, 20), days(21, 27), False),
+        (days(1, 21), days(21, 27), True),
+        (days(1, 27), days(21, 27), True),
+        (days(22, 24), days(21, 27), True),
+        (days(28, 30), days(21, 27), False),
+        (None, days(21, 27), True),
+        (days(1, 20), None, True),
+        (None, None, True),
+        (days(1, 27, "hour"), days(21, 27), False),
+    ],
+)
+def test_ranges_of_one_location_share_rows_or_do_not(train: Json, holdout: Json, overlap: bool) -> None:
+    chosen = {name: one for name, one in (("train", train), ("holdout", holdout)) if one}
+    said = shared(spec(train=LAKE, holdout=LAKE + "/"), chosen)
+    assert bool(said) is overlap
+    if overlap:
+        assert "judged on rows that it was trained on" in said
+        assert "let train skip what holdout reads, as with skip: 7" in said
+
+
+def test_other_locations_and_held_out_data_alone_share_nothing_that_is_known() -> None:
+    assert shared(spec(train=OTHER, holdout=LAKE), {}) == ""
+    assert shared(spec(holdout=LAKE), {}) == ""
+    whole = training_job(evaluation=None, gates=None, data=[{"name": "train", "uri": LAKE}])
+    assert shared(parse_as(TrainingJob, whole).spec, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("trained", "seen"), [(days(1, 20), False), (days(1, 24), True), (None, False)], ids=str
+)
+def test_what_the_champion_was_trained_on_is_told_from_its_lineage(trained: Json | None, seen: bool) -> None:
+    data = [{"name": "train", "uri": LAKE}, {"name": "holdout", "uri": LAKE, "partitions": days(21, 27)}]
+    if trained:
+        data[0]["partitions"] = trained
+    champion = version(1, lineage={"data": data})
+    said = seen_by_champion(spec(train=LAKE, holdout=LAKE), {"holdout": days(21, 27)}, champion)
+    assert bool(said) is seen
+    if seen:
+        assert said.startswith("flights-1 was trained on train (day 2026-01-01 to 2026-01-24)")
+
+
+def test_without_a_champion_nothing_was_seen() -> None:
+    assert deployment(None)
+    assert seen_by_champion(spec(train=LAKE, holdout=LAKE), {}, None) == ""
