@@ -28,6 +28,7 @@ from noria_operator.domain.rollout_scene import (
 from noria_operator.domain.rollout_state import Mode, Previous, Reach, State, Step
 from noria_operator.domain.rollout_steps import (
     asked,
+    asleep,
     at_endless_pause,
     current,
     goal,
@@ -46,7 +47,8 @@ from noria_operator.domain.verdict import Judgement, Verdict
 
 
 def start(scene: Scene, state: State) -> Outcome | None:
-    """A wanted version becomes the challenger once every router agrees that nobody else is under way.
+    """A wanted version becomes the challenger once every router agrees that nobody else is under way, and
+    there are pods to try it with.
 
     One that a person goes back to was judged before: no steps, no analysis. One that was leaving goes on with
     the weight it has.
@@ -63,9 +65,10 @@ def start(scene: Scene, state: State) -> Outcome | None:
         return None
     back = state.undo is not None and wanted == state.undo.target
     alone = policy.recreate and state.stable is not None
-    if alone and state.leaving:
-        return None  # they would wait for the champion's pods for ever
-    direct = alone or back or state.stable is None or not policy.steps or policy.replicas == 0
+    direct = alone or back or state.stable is None or not policy.steps
+    if (alone and state.leaving) or not (direct or policy.replicas):
+        # Those that leave would wait for the champion's pods for ever; of no pods nobody can be judged.
+        return None
     plan = plan_of(scene.spec, wanted.version)
     step = Step(len(policy.steps), scene.now, released=direct, plan=plan, recreate=alone)
     step = step if direct else standing(policy.steps, step, weight)
@@ -130,7 +133,7 @@ def track(scene: Scene, state: State) -> Outcome | None:
     if state.candidate is None or step is None:
         return None
     arms = views(scene, state)
-    if not all(has_its_pods(*arm) for arm in arms):
+    if asleep(scene.spec, state) or not all(has_its_pods(*arm) for arm in arms):
         mode = Mode.WAITING
     elif not state.verified or any(
         mine.reach != asked(view.policy, mine.step) for view, mine in arms if mine.step

@@ -12,7 +12,7 @@ from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_scene import named
 from noria_operator.domain.rollout_state import Mode, Revision, State, Step
-from noria_operator.domain.rollout_steps import asked, at_endless_pause, pods
+from noria_operator.domain.rollout_steps import asked, asleep, at_endless_pause, pods
 from noria_operator.domain.rollout_target import Target
 from noria_operator.domain.rollout_words import Phase
 from noria_operator.domain.training_times import stamp
@@ -100,7 +100,9 @@ def _of_champion(policy: Policy, state: State, stable: Revision, observed: Obser
     if state.previous is not None and target.revision == state.previous.target:
         return _of_return(policy, observed, target.revision)
     if not policy.replicas:
-        return f"{name}: replicas is 0, nothing answers"
+        new = target.revision
+        waits = f"; {new.version} starts when it is raised" if new not in (None, stable) and new else ""
+        return f"{name}: replicas is 0, nothing answers{waits}"
     surplus = observed.problems.get(stable.name)  # of a pod that is to take another's place
     return f"{name} serves" + (f"; {surplus}" if surplus else "")
 
@@ -143,6 +145,8 @@ def _of_waiting(policy: Policy, state: State, step: Step, observed: Observed) ->
     if state.candidate is None:
         return ""
     name, target = state.candidate.target.version, state.candidate.target
+    if asleep(policy, state):
+        return f"{name} stays at {state.reach} until replicas, which is 0, is raised; nothing answers"
     if in_the_way(policy, state, observed):
         return _of_room(name, named(state.stable))
     cause, ready = observed.problems.get(target.name), observed.ready.get(target.name, 0)

@@ -101,7 +101,8 @@ class Mode(StrEnum):
     """What the current step is doing since `Step.since`."""
 
     WAITING = "Waiting"
-    """For the pods of any challenger; `Step.wait` counts the time against progressDeadline."""
+    """For the pods of any challenger; `Step.wait` counts the time against progressDeadline. Also for
+    `replicas`, where none is asked for."""
     SHIFTING = "Shifting"
     """The weight was asked for and is not yet read back."""
     RUNNING = "Running"

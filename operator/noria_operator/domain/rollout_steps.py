@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import replace
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Reach, Step
+from noria_operator.domain.rollout_state import Reach, State, Step
 from noria_operator.domain.rollout_traffic import FULL, need, sharing
 
 
@@ -129,6 +129,14 @@ def current(policy: Policy, step: Step) -> PolicyStep:
 def at_endless_pause(policy: Policy, step: Step) -> bool:
     """Whether the step waits for a person."""
     return not step.released and current(policy, step).endless
+
+
+def asleep(policy: Policy, state: State) -> bool:
+    """Whether the step waits for `replicas`: of none no pod answers, and time tells nothing."""
+    step = state.step
+    if policy.replicas or state.stable is None or step is None:
+        return False
+    return not (step.released or at_endless_pause(policy, step))
 
 
 def _so_far(policy: Policy, step: Step) -> tuple[PolicyStep, ...]:

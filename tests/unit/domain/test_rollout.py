@@ -966,12 +966,71 @@ def test_an_obstacle_starts_nothing_and_is_the_message() -> None:
     assert (made.children, made.message) == ((), "claim models does not exist")
 
 
-def test_replicas_of_zero_leave_no_pods_and_a_new_version_takes_over_without_any() -> None:
+def test_replicas_of_zero_leave_no_pods_and_a_first_version_its_place() -> None:
+    world = serving(policy=Policy(replicas=0, steps=CANARY))
+    assert world.state.stable == V1
+    assert world.pods == {V1.name: 0}
+
+
+def test_a_new_version_waits_for_replicas_to_be_judged_with() -> None:
     world = serving(policy=Policy(replicas=0, steps=CANARY))
     world.approve(2)
     made = world.settle()
+    assert (world.state.stable, world.state.candidate, made.events) == (V1, None, ())
+    assert "replicas" in made.message
+    assert f"{V2.version} starts" in made.message
+    world.edit(replicas=2)
+    world.settle()
+    assert (world.state.stable, world.state.weight(NEW)) == (V1, 10)
+
+
+def test_without_steps_a_new_version_takes_the_place_of_one_that_sleeps() -> None:
+    world = serving(policy=Policy(replicas=0))
+    world.approve(2)
+    world.settle()
     assert world.state.stable == V2
-    assert all(child.replicas == 0 for child in made.children)
+
+
+def test_a_person_may_go_back_while_no_pod_is_asked_for() -> None:
+    world = serving(policy=Policy(replicas=2, steps=CANARY))
+    world.approve(2)
+    world.settle()
+    world.commands["promote-full"] = "1"
+    world.settle()
+    assert world.state.stable == V2
+    world.edit(replicas=0)
+    world.commands["undo"] = "1"
+    world.settle()
+    assert world.state.stable == V1
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_rollout_stays_where_it_is_while_no_pod_is_asked_for(index: int) -> None:
+    """At no step does time that passes without a request count: neither its duration nor maxHold."""
+    steps = (PolicyStep(10, timedelta(hours=1)), PolicyStep(50, timedelta(hours=1)))
+    world = canary(Policy(replicas=2, steps=steps, max_hold=timedelta(hours=2)))
+    for count in range(index):
+        world.commands["promote"] = str(count)
+        world.settle()
+    weight = (10, 50, 50)[index]
+    world.edit(replicas=0)
+    made = world.settle()
+    assert "replicas" in made.message
+    for _ in range(4):
+        world.pass_time(timedelta(hours=3))
+        world.settle()
+        assert world.state.step is not None
+        assert (world.state.step.index, world.state.weight(NEW), world.state.step.paused) == (
+            index,
+            weight,
+            False,
+        )
+    world.edit(replicas=2)
+    world.reconcile()
+    assert world.state.weight(NEW) == 0, "its pods are not there yet"
+    world.settle()
+    assert world.state.step is not None
+    assert (world.state.step.index, world.state.weight(NEW)) == (index, weight)
 
 
 TURNS = 60

@@ -256,7 +256,7 @@ class Unattended(Rollouts):
         world = self.world
         world.readable = True
         world.commands.clear()
-        world.edit(experiment=None)
+        world.edit(experiment=None, replicas=max(1, world.policy.replicas))  # of none nobody is judged
         for count in range(10):
             world.commands["resume"] = f"last-{count}"
             world.run(3, requests=1000)
