@@ -203,6 +203,7 @@ def _pause(scene: Scene, state: State) -> Outcome:
 
 
 def _resume(scene: Scene, state: State) -> Outcome:
+    """The end of a pause, and of nothing else: what its step waits for beside it, it still waits for."""
     step, candidate = state.step, state.candidate
     if step is None or candidate is None:
         return state, None
@@ -215,7 +216,9 @@ def _resume(scene: Scene, state: State) -> Outcome:
         state = replace(state, step=going, others=others)
         return happened(scene, state, Happened.RESUMED, version, message)
     if at_endless_pause(scene.policy, step):
-        return next_step(scene, state, why)
+        going = replace(step, resumed=True, since=scene.now, spent=timedelta())
+        message = f"{version} goes on once all is there that the step waits for beside a person ({why})"
+        return happened(scene, replace(state, step=going), Happened.RESUMED, version, message)
     return state, None
 
 

@@ -128,7 +128,7 @@ def current(policy: Policy, step: Step) -> PolicyStep:
 
 def at_endless_pause(policy: Policy, step: Step) -> bool:
     """Whether the step waits for a person."""
-    return not step.released and current(policy, step).endless
+    return not (step.released or step.resumed) and current(policy, step).endless
 
 
 def asleep(policy: Policy, state: State) -> bool:

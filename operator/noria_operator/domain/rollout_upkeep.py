@@ -107,7 +107,7 @@ def remap(scene: Scene, state: State) -> Outcome | None:
     if step.plan == plan:
         return None
     held_at = step.kept_weight if step.paused else None
-    fresh = replace(step, since=scene.now, spent=timedelta(), kept_weight=None, plan=plan)
+    fresh = replace(step, since=scene.now, spent=timedelta(), resumed=False, kept_weight=None, plan=plan)
     if scene.policy.compares and not step.released:
         message = "the experiment changed; weights follow, and what was seen still counts"
         edited = replace(state, step=replace(fresh, index=0, kept_weight=held_at))

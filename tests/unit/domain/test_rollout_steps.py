@@ -198,6 +198,50 @@ def test_blue_green_all_pods_wait_for_a_person_and_take_everything_in_one_switch
     assert world.state.traffic_version == before + 1
 
 
+WAITS = {
+    "analysis": PolicyStep(10, pause=True, gate=True),
+    "minRequests": PolicyStep(10, pause=True, min_requests=500),
+}
+
+
+@pytest.mark.parametrize("step", WAITS.values(), ids=WAITS)
+def test_resume_ends_a_pause_and_nothing_else_that_the_step_waits_for(step: PolicyStep) -> None:
+    world = at(step, PolicyStep(50, HOURS))
+    world.commands["resume"] = "1"
+    made = world.settle()
+    assert (index(world), world.state.weight(NEW), made.phase) == (0, 10, Phase.PROGRESSING)
+    assert Happened.RESUMED in world.events
+    world.run(5, requests=1000)
+    assert (index(world), world.state.weight(NEW)) == (1, 50)
+
+
+@pytest.mark.parametrize("step", WAITS.values(), ids=WAITS)
+def test_promote_passes_all_that_a_step_waits_for(step: PolicyStep) -> None:
+    world = at(step, PolicyStep(50, HOURS))
+    world.commands["promote"] = "1"
+    world.settle()
+    assert (index(world), world.state.weight(NEW)) == (1, 50)
+
+
+def test_what_a_resumed_step_still_waits_for_has_max_hold() -> None:
+    world = at(WAITS["analysis"], PolicyStep(50, HOURS))
+    world.pass_time(HOURS)
+    world.commands["resume"] = "1"
+    assert world.settle().phase is Phase.PROGRESSING
+    world.pass_time(world.policy.max_hold)
+    assert world.settle().phase is Phase.PAUSED
+    assert world.state.step is not None
+    assert world.state.step.paused
+
+
+def test_a_pause_in_edited_steps_has_to_be_ended_again() -> None:
+    world = at(WAITS["analysis"], PolicyStep(50, HOURS))
+    world.commands["resume"] = "1"
+    world.settle()
+    world.edit(steps=(WAITS["minRequests"], PolicyStep(50, HOURS)))
+    assert world.settle().phase is Phase.PAUSED
+
+
 def test_after_steps_that_send_nothing_at_the_end_the_evidence_of_earlier_ones_is_needed() -> None:
     world = at(
         PolicyStep(mirror=100, duration=seconds(20)), PolicyStep(replicas="100%", duration=seconds(20))
