@@ -50,7 +50,6 @@ async def tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) ->
         else None,
         trouble=trouble or view.standing.trouble,
         refused_hosts=router.refused_hosts(ctx.store, view.obj),
-        uncounted=view.uncounted,
         access=view.access,
     )
     wanted = status(report, view.obj.get("status", {}), generation=meta.generation)

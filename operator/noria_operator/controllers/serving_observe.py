@@ -58,11 +58,6 @@ class View:
     """What led to `state`, where no status was written and routers go by the pods of a first version."""
 
     @property
-    def uncounted(self) -> bool:
-        """Whether there is nothing that rollouts could be judged by."""
-        return bool(self.policy.steps) and not (self.policy.counted or self.policy.queries)
-
-    @property
     def namespace(self) -> str:
         return self.deployment.metadata.namespace
 

@@ -34,6 +34,11 @@ _UNCOUNTED = (
     "of Noria's; every rollout holds until noria.dev/promote-full; add analysis.queries or take router.type "
     "Envoy to have them judged"
 )
+_UNFILLED = (
+    "nobody counts the requests of versions: this router tells none, and a container of yours has no "
+    "counters of Noria's; minRequests is never full, and what asks for it holds until a promotion by hand; "
+    "take duration or router.type Envoy instead"
+)
 _UNHEARD = (
     "not every ready router acted on it for {}: look at what keeps routers from the operator (network "
     "policies, logs of noria-router), or a gateway from its HTTPRoute"
@@ -56,7 +61,7 @@ class Trouble:
 class Report:
     """What a status is written from; `routers` is the number of ready ones, `waits_for` what to look at while
     there is none, `pods` the number of the champion's, `refused_hosts` why some hosts do not lead here;
-    `uncounted` that there is nothing to judge rollouts by, `access` whether callers are checked, `before` the
+    `access` whether callers are checked, `before` the
     state that routers had when the plan was made, at `now`.
     """
 
@@ -73,7 +78,6 @@ class Report:
     waits_for: str = ""
     trouble: Trouble | None = None
     refused_hosts: str = ""
-    uncounted: bool = False
     access: Condition | None = None
 
 
@@ -86,7 +90,7 @@ def conditions(report: Report, before: Sequence[Mapping[str, Any]] = ()) -> list
     found = [ready, _reconciling(report), _stalled(report, before), servable, _up_to_date(report)]
     found += [report.access] if report.access else []
     found += _unverifiable(report.observed, before)
-    return [*found, Condition("Judgeable", False, "NoCounts", _UNCOUNTED)] if report.uncounted else found
+    return [*found, *_unjudgeable(report.policy)]
 
 
 def status(report: Report, before: Mapping[str, Any], *, generation: int) -> Json:
@@ -112,6 +116,18 @@ def status(report: Report, before: Mapping[str, Any], *, generation: int) -> Jso
         message=clip(message),
         conditions=[WireCondition.model_validate(one) for one in merged],
     ).to_json()
+
+
+def _unjudgeable(policy: Policy) -> list[Condition]:
+    """What a rollout would wait for in vain, where nobody counts what versions answer."""
+    arms, steps = policy.experiment, list(policy.steps)
+    steps += [step for arm in arms.arms for step in arms.steps(arm)] if arms else []
+    if policy.counted or not steps:
+        return []
+    if not policy.queries:
+        return [Condition("Judgeable", False, "NoCounts", _UNCOUNTED)]
+    asks = any(step.min_requests for step in steps)
+    return [Condition("Judgeable", False, "NoRequestsCounted", _UNFILLED)] if asks else []
 
 
 def _unverifiable(observed: Observed, before: Sequence[Mapping[str, Any]]) -> list[Condition]:

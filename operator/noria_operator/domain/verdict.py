@@ -182,17 +182,23 @@ class Judgement:
     @property
     def progress(self) -> float:
         """How far the evidence has come towards Pass, from 0 to 1: its logarithm, which grows evenly with
-        requests, of the measure that has least. Answers to queries have none.
+        requests, of the measure that has least. Answers to queries have none; what passed is there.
         """
-        known = [one.figures for one in self.measures if "logEOk" in one.figures]
-        best = (max(0.0, figures["logEOk"], figures.get("logEAbs", 0.0)) for figures in known)
-        most = (one / log(PASS_AT) for one in best)
-        return min(1.0, *most, 1.0) if known else 0.0
+        passed = [one.verdict is Verdict.PASS for one in self.measures]
+        known = [one for one in self.measures if "logEOk" in one.figures]
+        if all(passed) or not known:
+            return float(all(passed))
+        return min(1.0 if one.verdict is Verdict.PASS else _grown(one.figures) for one in known)
 
     @property
     def measures(self) -> tuple[Judgement, ...]:
         """The judgement on each measure."""
         return self.parts or (self,)
+
+
+def _grown(figures: Mapping[str, float]) -> float:
+    best = max(0.0, figures["logEOk"], figures.get("logEAbs", 0.0))
+    return min(1.0, best / log(PASS_AT))
 
 
 _GRAVEST: Final = (Verdict.FAIL, Verdict.ERROR, Verdict.HOLD, Verdict.PASS)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from tests.unit.domain.rollout_world import CANARY, World, canary, revision, serving
 
+from noria_operator.domain.queries import QueryPolicy
 from noria_operator.domain.rollout_conditions import Report, Trouble, conditions, status
-from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
 
 V1, V2 = revision(1), revision(2)
 
@@ -72,6 +73,31 @@ def test_a_rolled_back_version_leaves_the_deployment_ready_and_says_how_to_retry
     assert shown(made)["Ready"][0] is True
     assert shown(made)["UpToDate"] == (False, "RolledBack")
     assert "noria.dev/retry" in made.plan.message
+
+
+QUERIES = (QueryPolicy("load", "load"),)
+TIMED = (PolicyStep(10, timedelta(minutes=1)),)
+ARMS = (Arm("m-2", 10), Arm("m-3", 10))
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        (Policy(steps=CANARY), None),
+        (Policy(counted=False), None),
+        (Policy(steps=TIMED, counted=False), "NoCounts"),
+        (Policy(steps=TIMED, counted=False, queries=QUERIES), None),
+        (Policy(steps=CANARY, counted=False, queries=QUERIES), "NoRequestsCounted"),
+        (Policy(counted=False, queries=QUERIES, experiment=Experiment(ARMS)), None),
+        (
+            Policy(counted=False, queries=QUERIES, experiment=Experiment(ARMS, min_requests=9)),
+            "NoRequestsCounted",
+        ),
+    ],
+)
+def test_what_a_rollout_would_wait_for_in_vain_is_said(policy: Policy, reason: str | None) -> None:
+    found = shown(report(serving(policy=policy))).get("Judgeable")
+    assert found == (reason and (False, reason))
 
 
 def test_a_host_that_another_deployment_has_is_said_and_takes_nothing_away() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from tests.unit.domain.rollout_world import START, World, canary, revision, seconds
 
+from noria_operator.domain.queries import Answer, Asked, QueryPolicy
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Reach, Step
 from noria_operator.domain.rollout_steps import asked, fingerprint, pods, ramped
 from noria_operator.domain.rollout_words import Happened, Phase
-from noria_operator.domain.verdict import Judgement, Verdict
+from noria_operator.domain.verdict import Judgement, Verdict, together
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 OLD, NEW = V1.name, V2.name
@@ -294,6 +296,40 @@ def test_progress_is_that_of_the_measure_that_has_least_evidence(
 ) -> None:
     parts = tuple(Judgement(Verdict.HOLD, "", figures=one) for one in figures)
     assert Judgement(Verdict.HOLD, "", parts=parts).progress == pytest.approx(progress, abs=1e-3)
+
+
+PASSED = Judgement(Verdict.PASS, "")
+
+
+@pytest.mark.parametrize(
+    ("parts", "progress"),
+    [
+        ([PASSED], 1),
+        ([replace(PASSED, figures={"logEOk": 0.1})], 1),
+        (
+            [
+                replace(PASSED, figures={"logEOk": 0.1}),
+                Judgement(Verdict.HOLD, "", figures={"logEOk": 1.498}),
+            ],
+            0.5,
+        ),
+        ([PASSED, Judgement(Verdict.HOLD, "no answer yet")], 0),
+    ],
+    ids=["no figures", "optional", "another holds", "a query holds"],
+)
+def test_a_measure_that_passed_holds_no_ramp(parts: list[Judgement], progress: float) -> None:
+    assert together(parts).progress == pytest.approx(progress, abs=1e-3)
+
+
+def test_a_ramp_rises_by_queries_where_nobody_counts_errors() -> None:
+    query = QueryPolicy("load", "load", success="result < 1", interval=seconds(10))
+    world = canary(Policy(replicas=4, steps=(RAMP, PolicyStep(90, HOURS)), counted=False, queries=(query,)))
+    assert world.state.weight(NEW) == 5
+    for _ in range(3):
+        world.pass_time(seconds(10))
+        world.queries["load"] = Asked("load", Answer(world.now, 0.5))
+        world.settle()
+    assert (index(world), world.state.weight(NEW)) == (1, 90)
 
 
 def ramps(world: World, minutes: float, requests: int, errors: int = 0) -> list[int]:
