@@ -140,11 +140,13 @@ class Query(Spec):
         default=None,
         ge=1,
         le=10_000,
-        description="Measurements after which it passes. Absent, with interval: while the last one is good.",
+        description="Measurements after which it passes, in each step with analysis anew. Absent, with "
+        "interval: while the last one is good.",
     )
     initial_delay: Duration = Field(
         default=timedelta(),
-        description="From the first weight to the first measurement. Default: 0s, at once.",
+        description="From the first weight, or that of a step with analysis, to the first measurement. "
+        "Default: 0s, at once.",
     )
     failure_limit: int = Field(
         default=0, ge=0, le=10_000, description="Failed measurements that are borne. Default: 0."

@@ -160,13 +160,15 @@ def _measured(one: Measured) -> Json:
         last=one.last.value if one.last else None,
         lastAt=_text(one.last_at),
         shown=one.shown,
+        since=_text(one.since),
     )
 
 
 def _measured_of(kept: Mapping[str, Any]) -> Measured:
     counts = {name: kept.get(name, 0) for name in ("successful", "failed", "inconclusive", "errors")}
     last = Outcome(kept["last"]) if "last" in kept else None
-    return Measured(**counts, last=last, last_at=_time(kept.get("lastAt")), shown=kept.get("shown", ""))
+    last_at, since = _time(kept.get("lastAt")), _time(kept.get("since"))
+    return Measured(**counts, last=last, last_at=last_at, shown=kept.get("shown", ""), since=since)
 
 
 def _sums(evidence: Evidence) -> Json:

@@ -8,7 +8,7 @@ fails (case 30), and that an error of the source aborts. Invariant: an answer co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -79,7 +79,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """All that one query gave so far; `errors` are those in a row."""
+    """All that one query gave since `since` (None: since the analysis began); `errors` are those in a row."""
 
     successful: int = 0
     failed: int = 0
@@ -89,6 +89,7 @@ class Measured:
     last_at: datetime | None = None
     shown: str = ""
     """The last result or error, for people."""
+    since: datetime | None = None
 
     @property
     def taken(self) -> int:
@@ -108,7 +109,7 @@ def due(policy: QueryPolicy, measured: Measured, since: datetime) -> datetime | 
     if _decided(policy, measured) is not None:
         return None
     if measured.last_at is None:
-        return since + policy.initial_delay
+        return (measured.since or since) + policy.initial_delay
     interval = policy.interval or AFTER_ERROR
     again = measured.last in (Outcome.ERROR, Outcome.NO_DATA)
     return measured.last_at + (min(interval, AFTER_ERROR) if again else interval)
@@ -119,18 +120,30 @@ def measure(policy: QueryPolicy, measured: Measured, asked: Asked, since: dateti
     answer = asked.answer
     if answer is None or answer.at < since or _decided(policy, measured) is not None:
         return measured
-    if measured.last_at is not None and answer.at <= measured.last_at:
+    before = max(filter(None, (measured.since, measured.last_at)), default=None)
+    if before is not None and answer.at <= before:
         return measured
     outcome, shown = _outcome(policy, answer)
-    counted = {
-        Outcome.SUCCESSFUL: {"successful": measured.successful + 1},
-        Outcome.FAILED: {"failed": measured.failed + 1},
-        Outcome.INCONCLUSIVE: {"inconclusive": measured.inconclusive + 1},
-    }.get(outcome, {})
-    errors = measured.errors + 1 if outcome is Outcome.ERROR else 0
     return replace(
-        measured, **counted, errors=errors, last=outcome, last_at=answer.at, shown=clip(shown, 256)
+        measured,
+        successful=measured.successful + (outcome is Outcome.SUCCESSFUL),
+        failed=measured.failed + (outcome is Outcome.FAILED),
+        inconclusive=measured.inconclusive + (outcome is Outcome.INCONCLUSIVE),
+        errors=measured.errors + 1 if outcome is Outcome.ERROR else 0,
+        last=outcome,
+        last_at=answer.at,
+        shown=clip(shown, 256),
     )
+
+
+def anew(
+    asked: Iterable[QueryPolicy], measured: Mapping[str, Measured], now: datetime
+) -> dict[str, Measured]:
+    """The measurements when a step with `analysis` begins: none of queries that end, which would else say for
+    good what they said of less weight.
+    """
+    ending = {one.name: Measured(since=now) for one in asked if one.wanted is not None}
+    return {**measured, **ending}
 
 
 def judge(policy: QueryPolicy, measured: Measured, asked: Asked) -> Judgement:

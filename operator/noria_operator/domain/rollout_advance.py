@@ -7,10 +7,11 @@ follows ready pods; the champion keeps its place until the challenger's full wei
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from noria_operator.domain import disagreement
 from noria_operator.domain.analysis import Analysis
+from noria_operator.domain.queries import anew
 from noria_operator.domain.rollout_arms import views
 from noria_operator.domain.rollout_evidence import decided
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
@@ -145,7 +146,12 @@ def track(scene: Scene, state: State) -> Outcome | None:
         return None
     spent = step.spent + (scene.now - step.since if step.mode is Mode.RUNNING else timedelta())
     moved = replace(step, since=scene.now, spent=spent, mode=mode, stalled=False)
-    return replace(state, step=moved), None
+    begins = mode is Mode.RUNNING and not spent and current(scene.policy, step).gate
+    analysis = state.analysis
+    if begins and analysis is not None:
+        asked_anew = anew(scene.policy.queries, analysis.queries, scene.now)
+        analysis = replace(analysis, queries=asked_anew)
+    return replace(state, step=moved, analysis=analysis), None
 
 
 def advance(scene: Scene, state: State) -> Outcome | None:
@@ -169,7 +175,15 @@ def _is_done(scene: Scene, state: State) -> bool:
         return _is_full(scene, state, step, one)
     if one.ramp_from is not None and state.reach.weight < (one.weight or 0):
         return False
+    if one.gate and _just_begun(state, scene.now):
+        return False
     return _may_go_on(scene.policy, step, judgement) and _is_full(scene, state, step, one)
+
+
+def _just_begun(state: State, now: datetime) -> bool:
+    """Whether queries were begun anew at this moment, so that the judgement may be of those before."""
+    kept = state.analysis.queries if state.analysis else {}
+    return any(one.since == now for one in kept.values())
 
 
 def _may_go_on(policy: Policy, step: Step, judgement: Judgement | None) -> bool:

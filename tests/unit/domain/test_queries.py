@@ -254,6 +254,79 @@ def test_nothing_is_promoted_before_its_queries_pass() -> None:
     assert world.state.stable == revision(2)
 
 
+GATES = (
+    PolicyStep(5, gate=True),
+    PolicyStep(50, gate=True),
+    PolicyStep(gate=True),
+    PolicyStep(60, timedelta(hours=1)),
+)
+
+
+def gated(query: QueryPolicy = ONCE) -> World:
+    """A rollout whose first gate was passed by the answers that it takes, the last one of now."""
+    world = canary(Policy(replicas=2, steps=GATES, queries=(query,), counted=False))
+    for _ in range(query.count or 1):
+        world.pass_time(seconds(10))
+        answered(world, 0.0)
+        world.settle()
+    return world
+
+
+def gate(world: World) -> tuple[int, int]:
+    assert world.state.step is not None
+    return world.state.step.index, world.state.weight(NEW)
+
+
+def test_a_query_that_ends_is_measured_anew_in_each_step_with_analysis() -> None:
+    """As Argo does; what was good at weight 5 says nothing of weight 50."""
+    world = gated()
+    for reached in ((1, 50), (2, 50)):
+        for _ in range(3):
+            assert gate(world) == reached
+            assert judged(world).verdict is Verdict.HOLD
+            world.pass_time(seconds(10))
+            world.settle()
+        answered(world, 0.0)
+        world.settle()
+    assert gate(world) == (3, 60)
+    assert judged(world).verdict is Verdict.PASS
+
+
+def test_a_query_that_was_good_may_fail_at_the_next_step_with_analysis() -> None:
+    world = gated()
+    world.pass_time(seconds(1))
+    answered(world, 0.3)
+    assert world.state.is_rejected(revision(2))
+
+
+def test_a_break_of_a_step_with_analysis_begins_no_query_anew() -> None:
+    world = gated(QueryPolicy("q", "t", success=BELOW, interval=seconds(10), count=3))
+    for lost in (False, True, False):
+        assert gate(world) == (1, 50)
+        if lost:
+            world.lose_pods(NEW)
+            world.reconcile()
+            world.routers_follow()
+        world.pass_time(seconds(10))
+        answered(world, 0.0)
+        world.settle()
+    assert gate(world) == (2, 50)
+
+
+def test_a_query_without_an_end_goes_on_from_step_to_step() -> None:
+    world = gated(QueryPolicy("q", "t", success=BELOW, interval=seconds(10)))
+    assert gate(world) == (3, 60)
+    assert judged(world).figures["successful"] == "1"
+
+
+def test_a_query_of_a_step_is_asked_after_its_delay_from_the_beginning_of_the_step() -> None:
+    delayed = QueryPolicy("q", "t", success=BELOW, initial_delay=seconds(60))
+    begun = Measured(since=START + seconds(100))
+    assert due(delayed, begun, START) == START + seconds(160)
+    early = Asked("q", Answer(START + seconds(99), (0.0,)))
+    assert measure(delayed, begun, early, START) == begun
+
+
 def test_measurements_of_a_query_that_was_renamed_or_taken_out_are_forgotten() -> None:
     world = rollout()
     answered(world, 0.01)
