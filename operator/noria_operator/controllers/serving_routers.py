@@ -17,6 +17,7 @@ from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_traffic import left
+from noria_operator.kube.errors import ApiError
 
 Json = dict[str, Any]
 
@@ -48,10 +49,17 @@ async def told(
 
 
 async def _in_force(ctx: Context, obj: Json, state: State, routing: Routing) -> tuple[InForce, ...] | None:
-    """The weights in force, read only while something is under way."""
+    """The weights in force, read only while something is under way.
+
+    Where the API server does not tell, they are not known: verdicts, deadlines and commands wait for nobody
+    (argo-rollouts#4626). What was seen in force stays so, and of what was not people hear why.
+    """
     if not state.traffic or (state.candidate is None and state.verified):
         return None
-    read = await routing.in_force(ctx, obj, state)
+    try:
+        read = await routing.in_force(ctx, obj, state)
+    except ApiError as error:
+        return None if state.verified else (InForce(unread=f"what it acts on cannot be read: {error}"),)
     return None if read is None else tuple(read)
 
 
