@@ -126,14 +126,14 @@ def _undo(scene: Scene, state: State) -> Outcome:
     id_, why = scene.observed.commands["undo"], _said(scene, "undo")
     name = id_.partition("@")[0] if "@" in id_ else None
     target = next((one for one in _good(scene, state) if name in (None, one.version, one.name)), None)
-    left = scene.target.wanted
+    left = scene.target.wanted or scene.target.unmet
     if target is None or left is None:
         return _refuse(scene, state, f"{why}: {_no_way_back(scene, state, name)}")
     trial = [one.target for one in state.challengers]
     if target in trial:
         return _refuse(scene, state, f"{why}: {target.version} is on its way already")
     leaving, arms = (share.target for share in state.leaving), scene.target.arms or ()
-    for one in dict.fromkeys((left, *trial, *arms, state.stable, *leaving)):
+    for one in dict.fromkeys((scene.target.wanted, *trial, *arms, state.stable, *leaving)):
         if one is not None and one != target:
             state = rejecting(scene, state, one, f"undone by {why}", by_hand=True)
     state = without_candidate(scene, replace(state, others=()))
@@ -155,8 +155,6 @@ def _good(scene: Scene, state: State) -> list[Revision]:
 
 
 def _no_way_back(scene: Scene, state: State, name: str | None) -> str:
-    if scene.target.wanted is None and scene.target.message:
-        return scene.target.message
     good = ", ".join(one.version for one in _good(scene, state))
     if name is None:
         return f"no good version from before {named(state.stable)} is remembered"

@@ -133,6 +133,8 @@ def _of_return(policy: Policy, observed: Observed, warm: Revision) -> str:
 def _of_rejection(state: State, target: Target) -> str:
     wanted = target.wanted
     found = next((one for one in reversed(state.rejected) if wanted and one.version == wanted.version), None)
+    if wanted and state.undo and not found:
+        return f"an undo holds in place of {wanted.version}; annotate noria.dev/retry to end it"
     why = found.reason if found else "it failed before"
     version = found.version if found else "the wanted version"
     advice = "annotate noria.dev/retry to try it again"

@@ -20,8 +20,8 @@ APPROVED = "Approved"
 @dataclass(frozen=True, slots=True)
 class Target:
     """`revision` to serve (None: nothing yet); `wanted` what the user asked for, which may have been
-    rejected. `arms`, where an experiment is on, are all that are to be compared with it; `refused` those of
-    its arms that were rejected.
+    rejected; `unmet` what the spec names where that cannot be served. `arms`, where an experiment is on, are
+    all that are to be compared with it; `refused` those of its arms that were rejected.
     """
 
     revision: Revision | None
@@ -29,6 +29,7 @@ class Target:
     message: str = ""
     arms: tuple[Revision, ...] | None = None
     refused: tuple[Revision, ...] = ()
+    unmet: Revision | None = None
 
     @property
     def challengers(self) -> tuple[Revision, ...]:
@@ -112,14 +113,14 @@ def _may_be_tried(state: State, target: Revision) -> bool:
 def _pinned(name: str, state: State, versions: tuple[Version, ...]) -> Target:
     found = next((version for version in versions if version.target.version == name), None)
     if found is None:
-        return Target(
-            state.stable, None, f"ModelVersion {name} does not exist; create it or change spec.version"
-        )
+        message = f"ModelVersion {name} does not exist; create it or change spec.version"
+        return Target(state.stable, None, message, unmet=Revision(name, "", ""))
     if found.phase != APPROVED:
         if found.target == state.stable:
             return Target(state.stable, state.stable)
         why = f": {found.message}" if found.message else ""
-        return Target(state.stable, None, f"ModelVersion {name} is {found.phase}, not Approved{why}")
+        message = f"ModelVersion {name} is {found.phase}, not Approved{why}"
+        return Target(state.stable, None, message, unmet=found.target)
     if state.is_rejected(found.target):
         return Target(state.stable, found.target)
     return Target(found.target, found.target)
@@ -135,9 +136,13 @@ def _newest(state: State, versions: tuple[Version, ...]) -> Target:
 
 
 def _holds(policy: Policy, undo: Undo, versions: tuple[Version, ...]) -> bool:
-    """Whether the spec still asks for what was left: the same pin, and the same configuration of it."""
+    """Whether the spec still asks for what was left: the same pin, and the same configuration of it, where
+    there was one.
+    """
     if policy.pinned not in (None, undo.left.version):
         return False
+    if not undo.left.revision:
+        return policy.pinned is not None
     now = (version.target for version in versions if version.target.version == undo.left.version)
     return next(now, undo.left) == undo.left
 

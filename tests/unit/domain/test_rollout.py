@@ -720,13 +720,37 @@ def test_a_second_undo_while_the_first_is_on_its_way_restarts_nothing() -> None:
     assert "m-1 is on its way already" in world.state.history[-1].message
 
 
-def test_undo_moves_nothing_before_a_pinned_version_exists() -> None:
+@pytest.mark.parametrize("phase", [None, "PendingApproval"])
+def test_undo_goes_back_also_while_the_spec_names_a_version_that_cannot_be_had(phase: str | None) -> None:
     world = champions(1, 2)
-    world.edit(pinned="m-9")
+    world.edit(pinned="m-3")
+    if phase:
+        world.approve(3, phase)
+    world.settle()
+    world.commands["undo"] = "a"
+    made = world.settle()
+    assert (world.state.stable, made.phase) == (V1, Phase.ROLLED_BACK)
+    assert "m-3" in made.message
+    assert "noria.dev/retry" in made.message
+    assert not world.state.is_rejected(revision(3)), "nobody tried it"
+    world.approve(3)
+    world.settle()
+    assert world.state.stable == V1, "it holds until the spec asks for something else, or a person says retry"
+    world.commands["retry"] = "b"
+    world.run(10, requests=1000)
+    assert world.state.stable == revision(3)
+
+
+def test_an_undo_ends_with_the_pin_on_a_version_that_never_came() -> None:
+    world = champions(1, 2)
+    world.edit(pinned="m-3")
     world.commands["undo"] = "a"
     world.settle()
-    assert world.state.stable == V2
-    assert "m-9 does not exist" in world.state.history[-1].message
+    assert world.state.stable == V1
+    world.edit(pinned="m-2")
+    world.commands["retry"] = "b"
+    world.run(10, requests=1000)
+    assert (world.state.stable, world.state.undo) == (V2, None)
 
 
 # -- restart
