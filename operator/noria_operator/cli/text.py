@@ -159,8 +159,9 @@ def figures(trigger: Json) -> str:
         f"{word} {trigger[field]}"
         for word, field in (
             *(("value", "value"), ("within", "interval"), ("threshold", "threshold"), ("best", "best")),
-            *(("samples", "samples"), ("coverage", "coverage"), ("window", "windowLength")),
-            ("false alarms a month at most", "expectedFalseAlarms"),
+            *(("samples", "samples"), ("coverage", "coverage"), ("labels come within", "labelDelay")),
+            *(("lost so far", "regret"), ("worth a run from", "forecast"), ("next run", "nextRun")),
+            *(("window", "windowLength"), ("false alarms a month at most", "expectedFalseAlarms")),
             *(("until", "windowEndedAt"), ("since", "since"), ("reason", "reason")),
         )
         if trigger.get(field) is not None

@@ -120,4 +120,5 @@ def manual(said: str, acknowledged: str | None, entry: Json | None) -> Request |
     """A run that a person asked for, unless this very request was carried out already."""
     if said in ("", acknowledged):
         return Request(entry, MANUAL) if entry else None
-    return Request((entry or {}) | {"name": MANUAL}, MANUAL, wanted=True, key=said, says="a person asked")
+    asked = (entry or {}) | {"name": MANUAL, "reason": "Asked"}
+    return Request(asked, MANUAL, wanted=True, key=said, says="a person asked")

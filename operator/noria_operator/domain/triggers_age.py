@@ -6,7 +6,7 @@ from the ModelVersion's creation, so neither a restart of anything nor a rollout
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from noria_operator.api.triggers import TriggerSpec
@@ -23,13 +23,26 @@ def max_age(trigger: TriggerSpec, champion: Champion | None, now: datetime) -> R
     entry: Json = {"name": trigger.name, "threshold": format_duration(trigger.max_age)}
     if champion is None or champion.made is None:
         return Request(
-            entry | {"decision": "Wait", "message": "nothing is served yet, so nothing is old"},
+            entry
+            | {
+                "decision": "Wait",
+                "reason": "NothingServed",
+                "message": "nothing is served yet, so nothing is old",
+            },
             trigger.reason,
         )
     old_at = champion.made + trigger.max_age
-    entry |= {"version": champion.name}
+    entry |= {"version": champion.name, "value": _whole(now - champion.made)}
     if now < old_at:
         text = f"{champion.name} is not older than {entry['threshold']} before {old_at:%Y-%m-%d %H:%M} UTC"
-        return Request(entry | {"decision": "No", "message": text}, trigger.reason, due=old_at)
+        told = {"decision": "No", "reason": "NotOld", "message": text}
+        return Request(entry | told, trigger.reason, due=old_at)
     text = f"{champion.name} is older than {entry['threshold']}"
+    entry |= {"reason": "TooOld"}
     return Request(entry, trigger.reason, wanted=True, key=champion.name, says=text)
+
+
+def _whole(age: timedelta) -> str:
+    """In whole hours, so that an age that grows writes status once an hour; below one in minutes."""
+    unit = timedelta(hours=1) if age >= timedelta(hours=1) else timedelta(minutes=1)
+    return format_duration(age // unit * unit)

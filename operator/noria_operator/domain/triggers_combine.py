@@ -27,8 +27,9 @@ def combined(trigger: TriggerSpec, others: Mapping[str, Request]) -> Request:
     shown = f"{len(firing)} of {', '.join(members)} fire" + (f": {', '.join(firing)}" if firing else "")
     if len(firing) < needed:
         text = f"{shown}; {needed} are needed"
-        return Request(entry | {"decision": "No", "message": text}, trigger.reason)
+        return Request(entry | {"decision": "No", "reason": "TooFewFire", "message": text}, trigger.reason)
     key = "+".join(others[name].key for name in firing)
+    entry |= {"reason": "EnoughFire"}
     return Request(entry, trigger.reason, wanted=True, key=key, says=shown, members=firing)
 
 

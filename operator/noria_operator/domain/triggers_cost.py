@@ -74,6 +74,7 @@ def weighed(
         message += f"; as things are it pays from {stamp(again)} on" if again else "; it costs nothing now"
     found: Json = entry | {
         "decision": "Fire" if worth else "No",
+        "reason": "WorthARun" if worth else "NotWorthIt" if regret.per_day else "NothingLost",
         "message": message,
         "streak": int(worth),
         "regret": _text(regret.total),

@@ -98,21 +98,24 @@ def _said(trigger: TriggerSpec, rule: DataChange, state: Json) -> Request:
     base |= {"threshold": _short(state["known"])} if "known" in state else {}
     if state.get("problem"):
         text = f"data {rule.data} could not be looked at: {state['problem']}"
-        return Request(base | {"decision": "Error", "message": text}, trigger.reason)
+        return Request(base | {"decision": "Error", "reason": "LookFailed", "message": text}, trigger.reason)
     if "seen" not in state:
         text = f"data {rule.data} is looked at for the first time"
-        return Request(base | {"decision": "Wait", "message": text}, trigger.reason)
+        told = {"decision": "Wait", "reason": "FirstLook", "message": text}
+        return Request(base | told, trigger.reason)
     size = f"{state['files']} files, {state['bytes']} bytes"
     known = {"state": state | {"known": state["seen"]}, "threshold": _short(state["seen"])}
     back = {name: state[name] for name in ("data", "known")}
     if state["seen"] == state["known"]:
         text = f"data {rule.data} is as it was ({size})"
-        return _settled(base, {"decision": "No", "message": text}, trigger, known)
+        told = {"decision": "No", "reason": "Unchanged", "message": text}
+        return _settled(base, told, trigger, known)
     if moment(state["looked"]) - moment(state["since"]) < rule.settle:
         text = f"data {rule.data} changed at {state['since']} ({size}); waiting whether it stays like this"
-        return replace(_settled(base, {"decision": "Wait", "message": text}, trigger, known), back=back)
+        told = {"decision": "Wait", "reason": "Settling", "message": text}
+        return replace(_settled(base, told, trigger, known), back=back)
     text = f"data {rule.data} changed at {state['since']} ({size})"
-    asking = _settled(base, {}, trigger, known)
+    asking = _settled(base, {"reason": "Changed"}, trigger, known)
     return replace(asking, wanted=True, key=state["seen"], says=text, back=back)
 
 

@@ -62,7 +62,8 @@ def unopened(
     """What is said while no window can be judged; `kept`: fields of the entry that a new one keeps."""
     if champion is None:
         text = "nothing is served yet, so there is no quality to watch"
-        return Request(entry | {"name": trigger.name, "decision": "Wait", "message": text}, "Performance")
+        said = {"name": trigger.name, "decision": "Wait", "reason": "NothingServed", "message": text}
+        return Request(entry | said, "Performance")
     begun = window_start(entry, rule, champion)
     if begun is None:
         opened = _opened(trigger.name, rule, champion, begin=now + warmup, counted=counted)
@@ -75,6 +76,7 @@ def _opened(name: str, rule: Performance, champion: Champion, *, begin: datetime
     return {
         "name": name,
         "decision": "Wait",
+        "reason": "WindowOpen",
         "message": f"a window on {champion.name} opens at {stamp(begin)}; it closes with {rule.min_labels} "
         f"{counted}{' of a slice' if rule.by_slice else ''}",
         "version": champion.name,

@@ -25,6 +25,7 @@ from noria_operator.domain.triggers_labels import Coverage, closing, unopened, w
 
 Json = dict[str, Any]
 
+LOST: Final = "QualityLost"
 UNSUITABLE: Final = "MetricUnsuitable"
 """Reason of a trigger whose metric the model has not."""
 
@@ -116,7 +117,6 @@ def _judged(
         judged = weighed(entry, rule, rule.cost, measured=measured, labels=samples, best=best, now=now)
         closed |= worth_of_noise(rule.cost, measured.error)
         judged |= closed | {"threshold": best, "state": judged["state"] | {"held": held.state}}
-        judged.pop("reason", None)
         return _asking(judged, wanted=bool(judged["streak"]))
     closed["expectedFalseAlarms"] = _text(false_alarms(now - moment(entry["windowStartedAt"])))
     bound = threshold(rule, None if known is None else float(known))
@@ -130,9 +130,10 @@ def _judged(
     shown = f"{rule.metric} {value:.4f} on {counted} of {entry['version']}"
     judged |= {
         "decision": "Fire" if wanted else "Wait" if worse else "No",
+        "reason": _reason(bound, worse=worse, lost=wanted),
         "message": _said(judged, rule, shown, bound=bound, worse=worse),
     }
-    for name in ("threshold", "regret", "forecast", "reason"):
+    for name in ("threshold", "regret", "forecast"):
         judged.pop(name, None)
     if bound is not None:
         judged["threshold"] = _text(bound)
@@ -154,6 +155,12 @@ def against(rule: Performance, best: str | float | None) -> float:
     """What a loss is a loss against: the bound, or the best value."""
     bound = rule.min if rule.min is not None else rule.max
     return float((best or 0.0) if bound is None else bound)
+
+
+def _reason(bound: float | None, *, worse: bool, lost: bool) -> str:
+    if bound is None:
+        return "FirstWindow"
+    return LOST if lost else "MayBeChance" if worse else "NotWorse"
 
 
 def _said(entry: Json, rule: Performance, shown: str, *, bound: float | None, worse: bool) -> str:

@@ -43,7 +43,7 @@ def new_samples(trigger: TriggerSpec, entry: Json, *, labels: int | None, now: d
     due = begun + WINDOW
     if total >= needed:
         return Request(
-            base | {"value": str(total), "samples": total},
+            base | {"value": str(total), "samples": total, "reason": "EnoughLabels"},
             trigger.reason,
             wanted=True,
             key=entry["windowStartedAt"],
@@ -78,5 +78,6 @@ def _so_far(labels: int, needed: int) -> Json:
         "value": str(labels),
         "samples": labels,
         "decision": "No",
+        "reason": "TooFewLabels",
         "message": f"{labels} of {needed} labels were joined since the last run; counted once an hour",
     }

@@ -36,15 +36,17 @@ def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetim
     coming = {"nextRun": stamp(next_due.next)} if next_due.next else {}
     base = entry | {"name": trigger.name, "state": plan | ({"ahead": ahead} if ahead else {})} | coming
     if next_due.at is None:
-        first = {"decision": "Wait", "message": f"waits for the schedule {trigger.schedule}"}
+        text = f"waits for the schedule {trigger.schedule}"
+        first = {"decision": "Wait", "reason": "NotDue", "message": text}
         return Request(first | base, "Schedule", due=next_due.next)
     if next_due.missed:
         text = f"the run of {stamp(next_due.at)} could not start in time and is skipped"
-        base |= {"lastScheduled": stamp(next_due.at), "decision": "Skipped", "message": text}
+        base |= {"lastScheduled": stamp(next_due.at), "decision": "Skipped", "reason": "Missed"}
+        base |= {"message": text}
         return Request(base, "Schedule", due=next_due.next)
     key = stamp(next_due.at)
     return Request(
-        base | {"nextRun": key},  # which is overdue for as long as something holds it
+        base | {"nextRun": key, "reason": "Due"},  # overdue for as long as something holds it
         "Schedule",
         wanted=True,
         key=key,

@@ -185,8 +185,7 @@ def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among:
         "expectedFalseAlarms": number(false_alarms(now - moment(entry["windowStartedAt"]))),
         "state": _state(rule, slices) | {"among": among},
     }
-    told.pop("reason", None)
-    return told | ({"reason": LOST} if firing else {})
+    return told | {"reason": LOST if firing else "MayBeChance" if first.slice.streak else "NotWorse"}
 
 
 def _column(rule: Performance, one: _Judged) -> Json:

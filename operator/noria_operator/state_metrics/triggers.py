@@ -20,6 +20,8 @@ from noria_operator.state_metrics.deployments import Sample, promoted, seconds
 Json = dict[str, Any]
 _FAIRNESS: Final = frozenset(Check)
 _LOST: Final = ("Fire", "Blocked")
+_NO_QUALITY: Final = frozenset({"MaxAge", "NewSamples", "DataChange", "Combine"})
+"""Kinds whose value is no loss, whatever they ask for; a combination's members speak for themselves."""
 _NUMBERS: Final = (
     (families.VALUE, "value"),
     (families.THRESHOLD, "threshold"),
@@ -36,7 +38,7 @@ def training(obj: Json, deployment: Json | None, now: datetime) -> Iterator[Samp
     for entry in status.get("triggers", ()):
         kind = kind_named(entry["name"], spec.get("triggers", ()))
         yield from _trigger((*place, entry["name"]), entry, kind)
-        since = _lost(entry, obj, deployment)
+        since = None if kind in _NO_QUALITY else _lost(entry, obj, deployment)
         if since is not None:
             yield families.LOST, (*place, entry["name"]), since
     if by := status.get("blockedBy"):

@@ -59,6 +59,9 @@ TRAINING: Json = {
                 "samples": 900,
                 "interval": "0.69 to 0.73",
                 "coverage": "0.4",
+                "labelDelay": "2h",
+                "regret": "12.5",
+                "forecast": "t6",
                 "windowLength": "1h",
                 "windowEndedAt": "t8",
                 "message": "auc 0.71 is not worse than the threshold 0.65",
@@ -144,7 +147,8 @@ def test_why_tells_the_figures_of_a_trigger_also_when_it_did_not_fire() -> None:
         "  Ready=True Watching",
         "triggers:",
         "  quality: Wait [value 0.71, within 0.69 to 0.73, threshold 0.65, samples 900, coverage 0.4, "
-        "window 1h, until t8] auc 0.71 is not worse than the threshold 0.65",
+        "labels come within 2h, lost so far 12.5, worth a run from t6, window 1h, until t8] "
+        "auc 0.71 is not worse than the threshold 0.65",
         "  drift: Warn [since t7, reason Drifted] 0.4 drifted",
         "runs:",
         "  t1 quality → nightly-1, Promoted",

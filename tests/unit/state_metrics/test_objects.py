@@ -247,6 +247,23 @@ def test_a_loss_lasts_until_a_promotion_answers_it(entry: Json, runs: Any, since
     assert found == (at(since) if since else None)
 
 
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ({"maxAge": "168h"}, "216h"),
+        ({"newSamples": {"count": 100}}, "120"),
+        ({"dataChange": {"data": "train"}}, "sha256:0123456789ab"),
+        ({"combine": {"of": ["a", "b"]}}, "2"),
+    ],
+)
+def test_a_trigger_that_measures_no_quality_sees_no_loss(rule: Json, value: str) -> None:
+    entry = {"name": "quality", "value": value, "decision": "Fire", "windowStartedAt": "2026-03-07T00:00:00Z"}
+    loop = training(entry, runs=RUNS)
+    loop["spec"]["triggers"] = [{"name": "quality", **rule}]
+    labels = {**PLACE, "trigger": "quality"}
+    assert told(ROLLOUT, loop).get_sample_value("noria_trigger_loss_timestamp_seconds", labels) is None
+
+
 def test_a_budget_tells_what_is_left_of_it_and_what_holds_a_run() -> None:
     loop = training(runs=RUNS, budget={"maxRuns": 3, "per": "144h"}, blockedBy="Budget")
     value = told(loop).get_sample_value
