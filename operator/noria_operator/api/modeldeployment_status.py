@@ -133,9 +133,9 @@ class MeasureStatus(Status):
 class AnalysisStatus(Status):
     """The judgement on the challenger, with its evidence."""
 
-    version: Text = Field(default="", description="ModelVersion that is or was judged.")
+    version: Text = Field(default="", description="Whom it judges.")
     verdict: Literal["Pass", "Fail", "Hold", "Error"] | None = Field(
-        default=None, description="Pass, Fail, Hold or Error; only Fail aborts, only Pass promotes."
+        default=None, description="Only Fail aborts, only Pass promotes."
     )
     windows: int = Field(default=0, ge=0, le=2**53, description="Windows of counts judged so far.")
     champion: CountsStatus | None = Field(default=None, description="Counts of the champion.")
@@ -147,7 +147,7 @@ class AnalysisStatus(Status):
     message: Message | None = Field(default=None, description="The judgement in one sentence.")
     state: dict[str, Any] | None = Field(
         default=None,
-        description="Exact accumulators and marks, so that a restart goes on.",
+        description="Exact sums and marks, so that a restart goes on.",
         json_schema_extra=PRESERVE,
     )
 
@@ -155,7 +155,7 @@ class AnalysisStatus(Status):
 class DecisionStatus(Served):
     """A version that was promoted or rejected on evidence."""
 
-    decision: Literal["Promoted", "Rejected"] = Field(description="Promoted or Rejected.")
+    decision: Literal["Promoted", "Rejected"] = Field(description="How it ended.")
     at: Time = Field(description="When.")
     evidence: dict[str, Any] = Field(
         default_factory=dict, description="As status.analysis.", json_schema_extra=PRESERVE
@@ -241,7 +241,7 @@ class ModelDeploymentStatus(Status):
     )
     decisions: Annotated[list[DecisionStatus], Field(max_length=10)] = Field(
         default_factory=list,
-        description="The last 10 promotions and rejections that were made on evidence, oldest first.",
+        description="The last 10 made on evidence, oldest first.",
     )
     champions: Annotated[list[Served], Field(max_length=10)] = Field(
         default_factory=list,
