@@ -7,7 +7,7 @@ frequent one; their variance is by the delta method (Takahashi et al., "Confiden
 F1 and macro-averaged F1 scores", Applied Intelligence 2022).
 
 Invariants: counts alone decide; what needs the probability of a class that was not predicted (auc, log loss,
-Brier) cannot be told and is refused with a reason.
+Brier), or the names of classes (what a mistake costs), cannot be told and is refused with a reason.
 """
 
 from __future__ import annotations
