@@ -14,6 +14,7 @@ from noria_operator.controllers.context import Context
 from noria_operator.domain.drift.columns import Seen
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_times import moment
+from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.kinds import POD
 
 Json = dict[str, Any]
@@ -26,7 +27,7 @@ async def served(ctx: Context, obj: Json, deployment: Json, version: str) -> Map
     """Columns of `version`; None: nobody has told yet. The window begins at the same moment in each pass."""
     meta, since = deployment["metadata"], moment(obj["metadata"]["creationTimestamp"]) - BEFORE
     pods = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
-    if not pods:
+    if not any(map(counts_ready, pods)):  # nothing runs, or containers that are none of ours
         return {}
     found = await ctx.counts.window(meta["namespace"], meta["name"], pods, since=since)
     if found is None:

@@ -101,6 +101,13 @@ async def test_rows_are_checked_once_whenever_the_process_stops() -> None:
         assert status["dataQuality"]["against"] == "flights-1"
 
 
+def serving_pod(labels: Json, port: str = "counters") -> Json:
+    meta = {"name": "flights-a", "namespace": "demo", "uid": "a", "labels": labels}
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    spec = {"containers": [{"name": "server", "ports": [{"name": port}]}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec, "status": status}
+
+
 async def test_the_check_is_handed_the_counts_of_the_champions_pods() -> None:
     """As far as they are known; when nobody can tell, nothing waits."""
     totals = Totals({"features/flights-1/x/bins": (5, 6, 7), "features/flights-2/x/bins": (1, 1, 1)})
@@ -111,8 +118,7 @@ async def test_the_check_is_handed_the_counts_of_the_champions_pods() -> None:
         api = world(dataQuality={"data": "train"})
         meta = api.objects[Key(MODELDEPLOYMENT, "demo", "flights")]["metadata"]
         labels = selector(meta["name"], meta["uid"])
-        pod = {"name": "flights-a", "namespace": "demo", "uid": "a", "labels": labels}
-        api.put(POD, {"apiVersion": "v1", "kind": "Pod", "metadata": pod})
+        api.put(POD, serving_pod(labels))
         await reconcile(operator(api, servers), KEY)
         (job,) = api.all(JOB)
         env = {one["name"]: one["value"] for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
@@ -121,9 +127,13 @@ async def test_the_check_is_handed_the_counts_of_the_champions_pods() -> None:
         await reconcile(operator(api, servers), KEY)
         assert len(servers.asked) == 1, "they are asked once"
     waiting = world(dataQuality={"data": "train"})
-    waiting.put(POD, api.objects[Key(POD, "demo", "flights-a")])
+    waiting.put(POD, serving_pod(labels))
     result = await reconcile(operator(waiting, Servers()), KEY)
     assert (waiting.all(JOB), result.after) == ([], timedelta(seconds=5))
+    custom = world(dataQuality={"data": "train"})
+    custom.put(POD, serving_pod(labels, port="http"))
+    await reconcile(operator(custom, Servers()), KEY)
+    assert len(custom.all(JOB)) == 1, "containers that count nothing are not waited for"
 
 
 async def test_two_runs_at_once_never_share_a_number() -> None:
