@@ -31,8 +31,8 @@ STREAMS = {
     "SEA 0→3": lambda seed: sudden(sea(0, seed), sea(3, seed + 1000)),
     "SEA 0→3, width 2000": lambda seed: islice(gradual(seed), ITEMS),
     "Agrawal 0→2": lambda seed: sudden(
-        synth.Agrawal(classification_function=0, seed=seed),
-        synth.Agrawal(classification_function=2, seed=seed + 1000),
+        synth.Agrawal(classification_function=0, perturbation=0.05, seed=seed),
+        synth.Agrawal(classification_function=2, perturbation=0.05, seed=seed + 1000),
     ),
     "STAGGER 0→1": lambda seed: sudden(
         synth.STAGGER(classification_function=0, seed=seed),
