@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from noria_serving import boosters
 from noria_serving.archive import normalised
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.model import lean
 from noria_serving.model.base import Backend
 from noria_serving.model.formats import open_booster
 from noria_serving.model.onnx import TYPES, OnnxModel, open_session
@@ -321,14 +322,13 @@ def _plain_integers() -> Iterator[None]:
 
 
 def _to_skops(model: Any, arrays: Mapping[str, Array], task: str) -> Converted:
-    import skops.io  # noqa: PLC0415
-
+    skops = lean.whole()
     outputs = _outputs(model, task, "FP64")
     if task == "regression":
         outputs = (Tensor("prediction", "FP64", (-1,)),)
     signature = Signature(inputs_of(arrays, "FP64"), outputs)
     try:
-        data = normalised(skops.io.dumps(model))
+        data = normalised(skops.dumps(model))
     except Exception as error:
         raise NoriaError(
             Reason.MODEL_INVALID,

@@ -3,8 +3,9 @@
 In: nothing. Out: skops.io. Invariant: whoever needs what was left out gets it: it is imported then.
 
 What each leaving out is worth, measured in a server with one small model: the list of all estimators 7 MiB
-and a quarter of a second; scikit-learn's ensembles and clusters 5 MiB and a tenth of a second; numpy's
-compiler and testing tools 3 MiB.
+and a quarter of a second; scikit-learn's ensembles and clusters 5 MiB and a tenth of a second, its trees (and
+neighbours, which those import) 3 MiB; numpy's compiler and testing tools 3 MiB; scipy's solver of linear
+programs 3 MiB.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ _NOT_LOOKED_INTO: Final = ("numpy.f2py", "numpy.testing")
 """scipy and skops go through all that stands in `numpy`, and so have these imported."""
 _WITHOUT: Final = ("sklearn.ensemble",)
 """skops asks for the name of a type in it, and does without where there is none; sklearn.py names it too."""
-_CLUSTERS: Final = "sklearn.cluster"
-"""skops asks for `Birch` in it, in order to refuse saving one: that refers to itself, and so fails anyway."""
+_NAMED: Final = {"sklearn.cluster": "Birch", "sklearn.tree._tree": "Tree"}
+"""Types that skops asks for. Of `Birch` in order to refuse saving one: that refers to itself, and so fails
+anyway. Of `Tree` it takes the name alone to load one, and needs the type to save one: see `whole`."""
+_CALLED: Final = {"scipy.optimize._linprog_highs": "_linprog_highs", "scipy.optimize._milp": "milp"}
+"""Functions that no prediction calls, with which the solver comes."""
 
 
 class _Later(ModuleType):
@@ -37,15 +41,25 @@ def skops() -> Any:
         package, _, short = name.rpartition(".")
         if name not in sys.modules:
             setattr(importlib.import_module(package), short, _Later(name))
-    import sklearn.utils  # noqa: PLC0415  scikit-learn is slow to import
+    with _instead({name: _function(name, _CALLED[name]) for name in _CALLED}):
+        import sklearn.utils  # noqa: PLC0415  scikit-learn is slow to import
 
     complete = sklearn.utils.all_estimators
     sklearn.utils.all_estimators = _none_of_them
     try:
-        with _instead({**dict.fromkeys(_WITHOUT), _CLUSTERS: _clusters()}):
+        with _instead(dict.fromkeys(_WITHOUT) | {name: _type(name, _NAMED[name]) for name in _NAMED}):
             return importlib.import_module("skops.io")
     finally:
         sklearn.utils.all_estimators = complete
+
+
+def whole() -> Any:
+    """skops.io for who saves a model: with all types that it treats apart."""
+    known = sys.modules.get("skops.io._sklearn")
+    if known is not None and known.Tree is not importlib.import_module("sklearn.tree._tree").Tree:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "skops"]:
+            del sys.modules[name]
+    return importlib.import_module("skops.io")
 
 
 @contextmanager
@@ -61,10 +75,22 @@ def _instead(modules: dict[str, ModuleType | None]) -> Iterator[None]:
             del sys.modules[name]
 
 
-def _clusters() -> ModuleType:
-    module = ModuleType(_CLUSTERS)
-    module.Birch = type("Birch", (), {})  # type: ignore[attr-defined]
-    return module
+def _type(module: str, name: str) -> ModuleType:
+    """A module with a type that only has its name."""
+    made = ModuleType(module)
+    setattr(made, name, type(name, (), {"__module__": module}))
+    return made
+
+
+def _function(module: str, name: str) -> ModuleType:
+    """A module with a function that is imported when it is called."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*arguments, **named)
+
+    made = ModuleType(module)
+    setattr(made, name, call)
+    return made
 
 
 def _none_of_them(type_filter: object = None) -> tuple[Any, ...]:

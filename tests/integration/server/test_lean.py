@@ -12,6 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
 
 LEFT_OUT = (
     "numpy.testing",
@@ -20,6 +21,9 @@ LEFT_OUT = (
     "sklearn.ensemble",
     "sklearn.cluster",
     "sklearn.manifold",
+    "sklearn.tree",
+    "sklearn.neighbors",
+    "scipy.optimize._highspy",
 )
 CHILD = f"""
 import sys
@@ -29,11 +33,15 @@ from noria_serving.model.sklearn import load_skops
 
 loaded = [load_skops(Path(sys.argv[1], "linear").read_bytes())]
 assert not set({LEFT_OUT}) & set(sys.modules), set({LEFT_OUT}) & set(sys.modules)
-loaded += [load_skops(Path(sys.argv[1], name).read_bytes()) for name in ("boosted", "clustered")]
+loaded += [load_skops(Path(sys.argv[1], name).read_bytes()) for name in ("boosted", "clustered", "tree")]
 np.testing.assert_array_equal(np.eye(1), 1)
 assert "numpy.testing" in sys.modules
 from sklearn.cluster import KMeans
 assert type(loaded[2][0]) is KMeans
+from noria_serving.model import lean
+assert load_skops(lean.whole().dumps(loaded[3])).get_depth() == 2  # what was left out is there for who saves
+from scipy.optimize import Bounds, linprog, milp
+assert linprog([1.0], bounds=(3, 9)).x == milp([1.0], bounds=Bounds(3, 9)).x == [3]
 for model in loaded:
     print(*model.predict(np.arange(12.0).reshape(-1, 3)))
 """
@@ -46,6 +54,7 @@ def test_what_a_model_does_not_need_is_not_imported_and_there_for_those_that_do(
         "linear": LogisticRegression(),
         "boosted": HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=5),
         "clustered": make_pipeline(KMeans(3, random_state=0), LogisticRegression()),
+        "tree": DecisionTreeClassifier(max_depth=2),
     }
     expected = []
     for name, model in models.items():
