@@ -1,61 +1,24 @@
-"""`noria-server`: told by its arguments what to do, or, without any, by the environment that the operator
-sets (contract.py) which bundle to serve and under which names.
+"""`noria-server`: told by its arguments what to do, or, without any, by the environment what to serve.
+
+Who serves is supervised (supervisor.py): this process stays behind, and must have imported next to nothing.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
 import sys
 from collections.abc import Sequence
 
-from noria_serving import contract, log, result, settings
-from noria_serving.cli import history, inspect, predict, reference, serve
-from noria_serving.errors import NoriaError
-
-_ABOUT = (
-    "Serve, inspect and use bundles, which noria_serving.bundle.save writes. Without a command it serves "
-    "what the environment says, as Noria's operator sets it."
-)
+from noria_serving.supervisor import Parent, supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exit codes: 0 after a drain, 2 for bad arguments or environment, 3 for unreachable storage, 1 for a
-    refused bundle.
-    """
+    """With arguments that a program gives, nothing is supervised: its process is not ours to fork."""
     given = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_command(given) if given else _from_environment())
+    serves = not given or given[0] == "serve"
+    parent = supervise() if serves and arguments is None else Parent()
+    from noria_serving.cli import commands  # noqa: PLC0415  in the server, not in the supervisor
 
-
-def _command(arguments: Sequence[str]) -> int:
-    chosen = _parser().parse_args(arguments)
-    log.configure(text=sys.stderr.isatty())
-    try:
-        return int(chosen.run(chosen))
-    except NoriaError as error:
-        sys.stderr.write(f"noria-server: {error.reason}: {error.message}\n")
-        return result.exit_code(error.reason)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("noria-server", description=_ABOUT)
-    parser.add_argument("--version", action="version", version=f"noria-server {contract.VERSION}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, inspect, predict, reference, history):
-        command.add(commands)
-    return parser
-
-
-def _from_environment() -> int:
-    log.configure()
-    try:
-        chosen = settings.read(os.environ)
-    except NoriaError as error:
-        logging.getLogger(__name__).error("%s", error.message, extra={"reason": str(error.reason)})  # noqa: TRY400
-        result.write_error(contract.VERIFICATION_SCHEMA, error)
-        return result.exit_code(error.reason)
-    return serve.listen(chosen)
+    sys.exit(commands.run(given, parent))
 
 
 if __name__ == "__main__":

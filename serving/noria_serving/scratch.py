@@ -7,34 +7,29 @@ one; two processes, or a second attempt after a crash, never meet, because every
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
-from weakref import WeakSet
 
 from noria_serving.errors import NoriaError, Reason
-
-_made: Final[WeakSet[tempfile.TemporaryDirectory[str]]] = WeakSet()
 
 
 def directory() -> tempfile.TemporaryDirectory[str]:
     """A new directory in $TMPDIR or /tmp, which goes with the object."""
     try:
-        made = tempfile.TemporaryDirectory(prefix="noria-", ignore_cleanup_errors=True)
+        return tempfile.TemporaryDirectory(prefix=_prefix(os.getpid()), ignore_cleanup_errors=True)
     except OSError as error:
         raise NoriaError(
             Reason.CONFIGURATION,
             f"no scratch space: {error.strerror}; mount an emptyDir at /tmp, or set TMPDIR",
         ) from error
-    _made.add(made)
-    return made
 
 
-def clear() -> None:
-    """Remove every directory that is still there: for a process that ends without its interpreter's exit."""
-    for made in list(_made):
-        made.cleanup()
+def remove(process: int) -> None:
+    """What a process of ours has left, or will leave because it ends without its interpreter's exit."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_prefix(process)}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_new(path: Path, pieces: Iterable[bytes]) -> None:
@@ -50,3 +45,7 @@ def write_new(path: Path, pieces: Iterable[bytes]) -> None:
             f"{path.name!r} cannot be written to {path.parent}: {error.strerror}; give the pod more scratch "
             "space",
         ) from error
+
+
+def _prefix(process: int) -> str:
+    return f"noria-{process}-"

@@ -20,6 +20,12 @@ IDLE_TIMEOUT = "1.5s"
 (gunicorn 2 s, Node and uvicorn 5 s): whoever closes first must be the router, or a request meets a
 connection that is just being closed."""
 
+CONNECT_SECONDS = 1.0
+"""How long a connection to a pod may take before another pod is tried."""
+GRPC_CONNECT_SECONDS = 1.5
+"""The same for gRPC: a server that is being replaced drops the first packet of a connection (ADR 45), and the
+second is sent after a second."""
+
 _HTTP_OPTIONS: Json = {
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -78,7 +84,7 @@ def settings(*, grpc: bool) -> Json:
     """One revision's cluster, all but its name; its endpoints come by the same stream."""
     return {
         "type": "EDS",
-        "connect_timeout": "1s",
+        "connect_timeout": f"{GRPC_CONNECT_SECONDS if grpc else CONNECT_SECONDS:g}s",
         "lb_policy": "LEAST_REQUEST",
         "eds_cluster_config": {"eds_config": ads()},
         "circuit_breakers": _LIMITS,

@@ -21,6 +21,7 @@ from noria_serving.errors import NoriaError, Reason
 from noria_serving.payload.settings import LogSettings, checked
 from noria_serving.settings import MAX_BODY, ModelSettings, Settings
 from noria_serving.signing import Trust
+from noria_serving.supervisor import Parent
 from noria_serving.warmup import WarmUp
 
 _NAMED: Final = re.compile(
@@ -100,20 +101,20 @@ def run(arguments: argparse.Namespace) -> int:
         limits=limits.chosen(arguments),
         repository_writable=arguments.repository_writable,
     )
-    return listen(settings)
+    return listen(settings, arguments.parent)
 
 
-def listen(settings: Settings) -> int:
+def listen(settings: Settings, parent: Parent) -> int:
     """A server's life; its exit code."""
     import uvloop  # noqa: PLC0415  after the arguments were found good
 
     from noria_serving.server.lifecycle import Lifecycle  # noqa: PLC0415
 
     async def life() -> int:
-        lifecycle = Lifecycle(settings)
+        lifecycle = Lifecycle(settings, parent)
         code = await lifecycle.run()
         if lifecycle.models.busy:  # a thread that never returns would hold up the exit of the interpreter
-            scratch.clear()
+            scratch.remove(os.getpid())
             logging.shutdown()
             os._exit(code)
         return code

@@ -64,6 +64,10 @@ CONNECTIONS_LOST: Final = Family(
     "model_server_connections_lost_total", "counter", "Connections closed on clients that were too slow: "
     "`slow_request`, `slow_answer`. Of the process: without the labels of a version.", ("reason",), common=(),
 )  # fmt: skip
+RESTARTS: Final = Family(
+    "model_server_restarts_total", "counter", "Processes that died after they were ready, and were replaced "
+    "without an end of their container: without the labels of a version.", common=(),
+)  # fmt: skip
 LOADED: Final = Family("model_loaded_timestamp_seconds", "gauge", "When the model became ready.")
 INFO: Final = Family("model_info", "gauge", "1; what is served.", ("deployment", "format", "task", "digest"))
 OVERHEAD: Final = Family(
@@ -188,7 +192,7 @@ LOG_FAILURES: Final = Family(
 
 FAMILIES: Final[tuple[Family, ...]] = (
     REQUESTS, PREDICTIONS, REQUEST_SECONDS, INFERENCE_SECONDS, IN_FLIGHT, WAITING, REJECTED, BATCH_ROWS,
-    CONNECTIONS_LOST, LOADED, INFO, OVERHEAD,
+    CONNECTIONS_LOST, RESTARTS, LOADED, INFO, OVERHEAD,
     FEATURE_BIN, FEATURE_MISSING, FEATURE_UNSEEN, OUT_OF_RANGE, REFERENCE_RATIO, REFERENCE_SAMPLES, CRITICAL,
     REFERENCE_MISSING, DUPLICATES_CHECKED, DUPLICATES,
     PREDICTION_BIN, PREDICTION_RATIO, PREDICTION_SAMPLES, PREDICTION_CRITICAL,

@@ -58,13 +58,18 @@ class Exporter(Collector):
                 families.setdefault(family.name, family)
                 if families[family.name] is not family:
                     families[family.name].samples.extend(family.samples)
-        return chain(families.values(), [self._connections()])
+        return chain(families.values(), [self._connections(), self._restarts()])
 
     def _connections(self) -> Metric:
         lost = catalogue.CONNECTIONS_LOST.counter()
         for reason, count in self._models.patience.lost.items():
             lost.add_metric([reason], count)
         return lost
+
+    def _restarts(self) -> Metric:
+        restarts = catalogue.RESTARTS.counter()
+        restarts.add_metric([], self._models.restarts)
+        return restarts
 
 
 class _Families:

@@ -3,7 +3,8 @@
 In: Settings. Out: an exit code. Invariants: the port answers (live, not ready) while the model loads; SIGTERM
 turns ready to 503 at once, goes on serving for `drain_seconds`, then stops accepting and finishes what is in
 flight; a second SIGTERM changes nothing; a model that cannot be loaded ends the process with its reason; a
-process whose event loop stands still ends itself.
+process whose event loop stands still ends itself, and so does one with a model that is stuck for good, where
+there is a supervisor to replace it; a successor takes connections once it can answer them.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import uvicorn
 
-from noria_serving import result
+from noria_serving import result, scratch
 from noria_serving.contract import VERIFICATION_SCHEMA
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.payload.log import FLUSH_SECONDS
@@ -33,6 +34,7 @@ from noria_serving.server.models import Models
 from noria_serving.server.service import STUCK
 from noria_serving.server.wire import Connection
 from noria_serving.settings import Settings
+from noria_serving.supervisor import Parent
 
 if TYPE_CHECKING:
     from noria_serving.server.grpc.listener import Listener
@@ -40,6 +42,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FINISH_SECONDS: Final = 20
 """What is in flight may take so long after the drain; a request that never ends is cut off then."""
+REPLACED_SECONDS: Final = 10
+"""The same in a process that is to be replaced, before the kubelet ends it all (after 20 to 30 s)."""
+PATIENCE: Final = 10.0
+"""Seconds that clients of a successor wait for its models at most; then it says that they are loading, as the
+first one does at once, because the kubelet wants to hear that it lives.
+"""
+STUCK_CODE: Final = 1
+"""As faulthandler ends a process that stands still."""
 STANDSTILL: Final = 30.0
 """Seconds; a loop that stands still for less may only lack CPU."""
 TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -58,23 +68,30 @@ class _Server(uvicorn.Server):
 class Lifecycle:
     """One run of the server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, parent: Parent | None = None) -> None:
         self._settings = settings
-        self.models = Models(settings)
+        self._parent = parent or Parent()
+        self.models = Models(settings, restarts=self._parent.restarts)
         self._loaded = False
+        self._finish_seconds = FINISH_SECONDS
         self._stopping = asyncio.Event()
         self._grpc: Listener | None = None
 
     async def run(self) -> int:
-        """Until a signal, or a model that cannot be loaded."""
+        """Until a signal, a model that cannot be loaded, or one that is stuck for good."""
         settings = self._settings
         self._catch_signals()
+        self._succeed()
         traffic = self._server(App(self.models))
         counters = self._server(CountersApp(self.models))
         try:
-            listening = [_listen(settings.host, port) for port in (settings.port, settings.counters_port)]
+            listening = [self._port("http", settings.port), self._port("counters", settings.counters_port)]
         except OSError as error:
             return _failed(NoriaError(Reason.CONFIGURATION, f"cannot listen on {settings.host}: {error}"))
+        stopped = asyncio.create_task(self._stopping.wait())
+        loading = asyncio.create_task(self._load())
+        if self._parent.restarts:
+            await asyncio.wait({stopped, loading}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         serving = [
             asyncio.create_task(server.serve(sockets=[port]))
             for server, port in zip((traffic, counters), listening, strict=True)
@@ -83,13 +100,11 @@ class Lifecycle:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         told = {"url": f"http://{host}:{port}/", "port": port, "counters": counters_port}
         log.info("listening", extra=told)
-        stopped = asyncio.create_task(self._stopping.wait())
-        loading = asyncio.create_task(self._load())
         await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
         code = loading.result() if loading.done() else 0
         if code == 0:
-            await stopped
-            await asyncio.sleep(settings.drain_seconds if self._loaded else 0)
+            code = await self._serve(stopped)
+        traffic.config.timeout_graceful_shutdown = self._finish_seconds
         traffic.should_exit = True
         await asyncio.gather(serving[0], self._stop_grpc())
         counters.should_exit = True
@@ -99,11 +114,49 @@ class Lifecycle:
         log.info("stopped")
         return code
 
+    def _succeed(self) -> None:
+        """Say who died, and remove what it left."""
+        if self._parent.restarts:
+            said = {"ended": self._parent.ended, "restarts": self._parent.restarts}
+            log.warning("the server died and is replaced", extra=said)
+            scratch.remove(self._parent.died)
+
+    def _port(self, name: str, port: int) -> socket.socket:
+        """A predecessor's, or one for this process and its successors."""
+        kept = self._parent.kept(name)
+        if kept:
+            return kept[0]
+        sock = _listen(self._settings.host, port)
+        self._parent.keep(name, sock)
+        return sock
+
+    async def _serve(self, stopped: asyncio.Task[Literal[True]]) -> int:
+        """Until this process is told to end, and the drain is over; or until it is better replaced."""
+        hopeless = asyncio.create_task(self._hopeless())
+        await asyncio.wait({stopped, hopeless}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopped.done():
+            log.error("a model is stuck for good: this process ends, to be replaced")
+            self.models.draining = True  # who is answered now connects again, and meets the successor
+            self._finish_seconds = REPLACED_SECONDS
+            return STUCK_CODE
+        hopeless.cancel()
+        await asyncio.sleep(self._settings.drain_seconds if self._loaded else 0)
+        return 0
+
+    async def _hopeless(self) -> None:
+        """Returns when only another process will help, and there will be one."""
+        while self.models.live or not self._parent.present:  # noqa: ASYNC110  it depends on the time
+            await asyncio.sleep(1)
+
     async def _load(self) -> int:
         """0 when ready, else the exit code."""
+        first = not self._parent.restarts
         try:
-            await self._start_grpc()  # first, so that ready means all ports
+            if first:
+                await self._start_grpc()  # so that ready means all ports
             await self.models.load_all()
+            if not first:
+                await self._start_grpc()  # who connects is held until then
         except NoriaError as error:
             return _failed(error)
         gc.freeze()  # else a collection of libraries and models, 50 to 200 ms, meets some request
@@ -113,19 +166,19 @@ class Lifecycle:
         for service in self.models.services():
             version, digest = service.settings.version, service.loaded.manifest.digest
             log.info("ready", extra={"version": version, "digest": digest})
+        self._parent.ready()
         return 0
 
     async def _start_grpc(self) -> None:
-        settings = self._settings
-        if settings.grpc_port is None:
+        if self._settings.grpc_port is None:
             return
-        self._grpc = (await asyncio.to_thread(_grpc_side))(self.models)
-        port = await self._grpc.start(settings.host, settings.grpc_port)
+        listen = await asyncio.to_thread(_grpc_side)
+        self._grpc, port = await listen(self.models, self._parent)
         log.info("listening", extra={"grpc": port})
 
     async def _stop_grpc(self) -> None:
         if self._grpc is not None:
-            await self._grpc.stop(FINISH_SECONDS)
+            await self._grpc.stop(self._finish_seconds)
 
     def _finish(self, loading: asyncio.Task[int]) -> None:
         loading.cancel()
@@ -151,6 +204,7 @@ class Lifecycle:
         if not self.models.draining:
             self.models.draining = True
             log.info("draining", extra={"seconds": self._settings.drain_seconds})
+            self._parent.leaving()
             self._stopping.set()
 
     def _server(self, app: App | CountersApp) -> _Server:
@@ -187,10 +241,10 @@ async def _watch(deadline: float) -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _grpc_side() -> type[Listener]:
-    from noria_serving.server.grpc.listener import Listener  # noqa: PLC0415  slow, and not everybody wants it
+def _grpc_side() -> Callable[[Models, Parent], Awaitable[tuple[Listener, int]]]:
+    from noria_serving.server.grpc.port import listen  # noqa: PLC0415  slow, and not everybody wants it
 
-    return Listener
+    return listen
 
 
 def _failed(error: NoriaError) -> int:

@@ -65,8 +65,10 @@ class Slot:
 class Models:
     """What every protocol asks."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, restarts: int = 0) -> None:
         self.settings = settings
+        self.restarts = restarts
+        """How many processes before this one died."""
         self.draining = False
         self.inbox = Inbox(settings.limits.max_buffered)
         self.patience = Patience(settings.limits.transfer)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
+import psutil
 from tests.sockets import free_port
 
 import noria_serving
@@ -26,6 +27,10 @@ class Process:
         self.grpc = 0
         """Where it takes gRPC, if it does."""
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE)
+
+    def worker(self) -> psutil.Process:
+        """The process that serves; `process` is its supervisor."""
+        return psutil.Process(self.process.pid).children()[0]
 
     async def status(self, path: str) -> int:
         """HTTP status, or 0 when nobody accepts."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 import httpx
-import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -152,7 +151,9 @@ def test_a_grpc_message_changed_or_cut_off_is_read_or_refused(models: Models, da
 async def server(matrix_bundle: Bundle) -> Any:
     server = await start(matrix_bundle.path, NORIA_DRAIN_SECONDS="0", NORIA_MAX_BODY_BYTES="65536")
     await server.until("/v2/health/ready", lambda status: status == 200)
+    served = server.worker()
     yield server
+    assert server.worker() == served, "it died, and was replaced"
     await server.client.aclose()
     server.process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(DEADLINE):
@@ -222,7 +223,7 @@ class Bad:
         """So many of them, most over HTTP; the memory that the server has then, in bytes."""
         kinds = (*[self._http] * 8, self._grpc, self._noise)
         await asyncio.gather(*(kind(count // len(kinds)) for kind in kinds))
-        return int(psutil.Process(self._server.process.pid).memory_info().rss)
+        return int(self._server.worker().memory_info().rss)
 
     def _bytes(self) -> bytes:
         if self._draw.random() < 0.02:

@@ -1,4 +1,4 @@
-"""A model server as a process: how it goes under load, and how it goes when a prediction never returns."""
+"""A model server as a process: how it goes under load, and what is done about a prediction without end."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def load(settings, limits):
     return models.Service(settings, loaded, limits)
 
 models.load_service = load
+models.INTERVAL_SECONDS = 0.2
 lifecycle.STANDSTILL = 3.0
 from noria_serving.main import main
 main()
@@ -151,7 +152,7 @@ async def hung(
     """A server whose model never returns for some rows; the parameter: seconds that a call seems to take."""
     server = await start(
         matrix_bundle.path, arguments=["-c", HUNG, str(request.param)],
-        NORIA_DRAIN_SECONDS="0", NORIA_DEADLINE_SECONDS="1",
+        NORIA_DRAIN_SECONDS="0", NORIA_DEADLINE_SECONDS="1.5",
     )  # fmt: skip
     await server.until("/v2/health/ready", lambda status: status == 200)
     yield server
@@ -161,29 +162,58 @@ async def hung(
         await server.process.wait()
 
 
+async def until_it_says(server: Process, words: str) -> None:
+    assert server.process.stderr is not None
+    async with asyncio.timeout(DEADLINE):
+        while words not in (await server.process.stderr.readline()).decode():
+            pass
+
+
+async def rest_of_log(server: Process) -> str:
+    assert server.process.stderr is not None
+    return (await server.process.stderr.read()).decode()
+
+
+async def leave(server: Process) -> int:
+    server.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(DEADLINE):
+        return await server.process.wait()
+
+
 @pytest.mark.parametrize("hung", [1.0], indirect=True)
-async def test_a_prediction_that_never_returns_in_its_thread_ends_ready_then_live_and_holds_up_no_exit(
+async def test_a_prediction_that_never_returns_in_its_thread_ends_ready_and_then_the_process_is_replaced(
     hung: Process,
 ) -> None:
     assert (await hung.client.post("/v2/models/m/infer", content=REQUEST)).status_code == 504
     await hung.until("/v2/health/ready", lambda status: status == 503)
     said = (await hung.client.post("/v2/models/m/infer", content=REQUEST)).json()["error"]
     assert "a prediction has been running" in said
-    await hung.until("/v2/health/live", lambda status: status == 503)
-    hung.process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(DEADLINE):
-        assert await hung.process.wait() == 0
+    reader, writer = await hung.half_a_request()
+    await until_it_says(hung, "a model is stuck for good")
+    writer.write(REQUEST[-1:])
+    assert (await reader.readline()).startswith(b"HTTP/1.1 503"), "what is in flight is answered first"
+    writer.close()
+    await hung.until("/v2/health/ready", lambda status: status == 200)
+    assert await leave(hung) == 0
+    assert "exit code 1" in await rest_of_log(hung)
+
+
+@pytest.mark.parametrize("hung", [1.0], indirect=True)
+async def test_a_prediction_that_never_returns_in_its_thread_holds_up_no_exit(hung: Process) -> None:
+    with contextlib.suppress(Exception):
+        await hung.client.post("/v2/models/m/infer", content=REQUEST)
+    assert await leave(hung) == 0
 
 
 @pytest.mark.parametrize("hung", [0.0001], indirect=True)
-async def test_a_prediction_that_never_returns_on_the_event_loop_ends_the_process_with_its_stack(
+async def test_a_prediction_that_never_returns_on_the_event_loop_has_the_process_replaced_with_its_stack(
     hung: Process,
 ) -> None:
     with contextlib.suppress(Exception):
         await hung.client.post("/v2/models/m/infer", content=REQUEST)
-    assert hung.process.stderr is not None
-    async with asyncio.timeout(DEADLINE):
-        said = (await hung.process.stderr.read()).decode()
-        assert await hung.process.wait() == 1
+    assert await hung.status("/v2/health/ready") == 200
+    assert await leave(hung) == 0
+    said = await rest_of_log(hung)
     assert "Timeout (0:00:03)!" in said
     assert "in predict" in said
+    assert "exit code 1" in said

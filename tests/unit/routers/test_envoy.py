@@ -86,6 +86,12 @@ def test_a_revision_that_takes_grpc_has_a_cluster_for_it_with_the_same_weight() 
     assert [grpc for grpc, text in options.items() if "'http2_protocol_options'" in text] == [True]
 
 
+def test_a_connection_for_grpc_is_waited_for_until_its_second_packet_was_answered() -> None:
+    """Linux sends it after a second; the first one is dropped where a server is being replaced."""
+    seconds = float(clusters.settings(grpc=True)["connect_timeout"].removesuffix("s"))
+    assert 1.25 < seconds < 2
+
+
 def reached(**changes: Any) -> list[dict[str, Any]]:
     """The routes of one host of a deployment whose challenger has weight 0."""
     made = two_versions(revisions=(("m-2", 0), ("m-1", 100)), challenger="m-2", **changes)

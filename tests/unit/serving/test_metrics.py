@@ -111,3 +111,8 @@ def test_errors_are_exported_in_the_unit_of_the_label(scraped) -> None:
     (absolute,) = [s for s in scraped["model_errors_absolute"].samples if s.labels["side"] == "under"]
     assert (absolute.value, absolute.labels["version"]) == (0.25, "late-2")
     assert scraped["model_errors_squared"].samples[0].value == 0.0625
+
+
+def test_processes_that_died_are_counted_by_the_one_that_serves() -> None:
+    models = Models(Settings(models=(ModelSettings(""),)), restarts=2)
+    assert "\nmodel_server_restarts_total 2.0\n" in Exporter(models).render().decode()

@@ -1,8 +1,8 @@
 """The gRPC port: listens, serves, and ends without losing a call.
 
-In: Models, an address. Out: a Listener. Invariants: nobody else can listen on the same port; a message is at
-most as large as a body over HTTP may be, also once it is unpacked; after `stop` began, what is in flight is
-answered.
+In: Models, an address. Out: a Listener. Invariants: nobody else can listen on the same port (one that is
+shared is held, hold.py); a message is at most as large as a body over HTTP may be, also once it is unpacked;
+after `stop` began, what is in flight is answered.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from noria_serving.server.models import Models
 _PLAIN_OR_GZIP: Final = 0b101
 """Of grpcio's bits for compression. Deflated messages, the other kind, cannot be told from plain ones."""
 _OPTIONS: Final = (
-    ("grpc.so_reuseport", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.compression_enabled_algorithms_bitset", _PLAIN_OR_GZIP),
     ("grpc.per_message_decompression", 0),
@@ -42,12 +41,12 @@ REFUSE_SECONDS: Final = 2.0
 class Listener:
     """A port that answers."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, *, shared: bool = False) -> None:
         self._gate = Gate(models.inbox, models.settings.max_body)
         self._streams = Streams(models, self._gate)
         self._health = Health(models, self._gate)
         limit = ("grpc.max_receive_message_length", models.settings.max_body)
-        self._server = grpc.aio.server(options=(*_OPTIONS, limit))
+        self._server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(shared)), limit))
         self._server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(INFERENCE, self._inference(models)),
@@ -82,14 +81,10 @@ class Listener:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port, which 0 leaves to the system. NoriaError where it is taken."""
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(address)
+            bound = self._server.add_insecure_port(address(host, port))
         except RuntimeError as error:
-            raise NoriaError(
-                Reason.CONFIGURATION,
-                f"cannot listen on {address} for gRPC: {error}; choose another port, or off",
-            ) from error
+            raise taken(host, port, error) from error
         await self._server.start()
         return int(bound)
 
@@ -98,3 +93,15 @@ class Listener:
         self._health.end()
         await asyncio.gather(self._gate.close(min(seconds, REFUSE_SECONDS)), self._streams.end(seconds))
         await self._server.stop(seconds)
+
+
+def address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def taken(host: str, port: int, error: Exception) -> NoriaError:
+    """What to say when nobody can listen there."""
+    return NoriaError(
+        Reason.CONFIGURATION,
+        f"cannot listen on {address(host, port)} for gRPC: {error}; choose another port, or off",
+    )
