@@ -1,14 +1,15 @@
 """A small cluster for the planner: pods that become ready when a test says so, routers that follow when it
 says so.
 
-It decides nothing; it carries out what a plan says in the order that the controller uses (status, then
-children), and checks after each of these writes what must always be true.
+It decides nothing; it carries out what a plan says in the order that the controller uses (what grows, status,
+what shrinks; the status first where somebody loses weight), and checks after each of these writes what must
+always be true.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,7 @@ from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_conditions import Report, conditions
 from noria_operator.domain.rollout_first import as_told
 from noria_operator.domain.rollout_observed import InForce, Observed, Seen, Version
-from noria_operator.domain.rollout_plan import Plan
+from noria_operator.domain.rollout_plan import Child, Plan
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_telling import put_off
@@ -84,6 +85,8 @@ class World:
         self.readable = True
         self.events: list[Happened] = []
         self.plan: Plan | None = None
+        self.untold = False
+        """Whether the last pass crashed before its status."""
         self.patient = False
         """Whether the first status is put off for as long as it may be, and routers go by pods meanwhile."""
         self._planned: tuple[tuple[Policy, State, Observed, datetime], Plan] | None = None
@@ -199,21 +202,24 @@ class World:
             self._planned = (asked, plan(*asked))
         return self._planned[1]
 
-    def reconcile(self, *, crash: bool = False) -> Plan:
-        """One pass; `crash` stops it after the status was written."""
+    def reconcile(self, *, crash: bool | int = False) -> Plan:
+        """One pass; `crash` stops it after the status was written, or after so many writes."""
         found = [one.target.name for one in self.known().traffic] if self.state == State() else []
         before = self.known()
         made = self.decide()
         self._check_status(before, made.state)
         assert self._planned is not None
         self._check_ready(before, made, self._planned[0][2])
-        if not self._put_off(before, made):
-            self.state = self.state if made.state == self.state else self._written(made.state)
-            self.events += [note.reason for note in made.events]
-        if not crash:
-            self._apply(made)
-            assert self.pods.keys() >= {*found}, "pods that routers found by themselves were taken away"
-        self.plan = made
+        self.plan, self.untold, there = made, False, self.taking_room()
+        for count, write in enumerate(self._writes(before, made), 1):
+            self._check_gone()
+            if write.startswith(("shrink", "delete")):
+                self._check_capacity(made, there)
+            if (crash is True and write == "status") or (crash is not True and count == crash):
+                self.untold = self.state != made.state
+                return made
+        self._check_capacity(made, there)
+        assert self.pods.keys() >= {*found}, "pods that routers found by themselves were taken away"
         return made
 
     def settle(self, passes: int = 12) -> Plan:
@@ -254,25 +260,53 @@ class World:
         assert again == state, "a state must survive being written"
         return again
 
-    def _apply(self, made: Plan) -> None:
-        wanted, there = {child.target.name: child for child in made.children}, self.taking_room()
-        for name, child in wanted.items():
-            if child.replicas is None:
-                self.pods.setdefault(name, 0)  # of no pods, and superseded before it was made
-                continue
-            size = self.pods.get(name, 0)
-            if self.slow and child.replicas < size:
-                self.ending[name] = size - child.replicas
-            self.pods[name] = child.replicas if made.state.verified else max(size, child.replicas)
-            self.ready[name] = min(self.ready.get(name, 0), self.pods[name])
+    def _writes(self, before: State, made: Plan) -> Iterator[str]:
+        """Carry the plan out, one write after the other: the status first where it takes weight from
+        somebody, else after what grows; what shrinks comes last.
+        """
+        early = any(made.state.weight(one.target.name) < one.weight for one in before.traffic)
+        if early:
+            yield self._tell(made)
+        for child in made.children:
+            yield from self._grow(child)
+        if not early and not self._put_off(before, made):
+            yield self._tell(made)
+        for child in made.children if made.state.verified else ():
+            yield from self._shrink(child)
+        wanted = {child.target.name for child in made.children}
         for name in [name for name in self.pods if name not in wanted]:
             if self.slow:
                 self.ending[name] = self.pods[name]
             del self.pods[name]
             self.ready.pop(name, None)
-        made_now = {child.record for child in wanted.values() if child.replicas is not None}
-        self.records = (self.records | made_now) & made.records
-        self._check_capacity(made, there)
+            yield f"delete {name}"
+        self.records &= made.records
+
+    def _tell(self, made: Plan) -> str:
+        self.state = self.state if made.state == self.state else self._written(made.state)
+        self.events += [note.reason for note in made.events]
+        return "status"
+
+    def _grow(self, child: Child) -> Iterator[str]:
+        name = child.target.name
+        if child.replicas is None:
+            self.pods.setdefault(name, 0)  # of no pods, and superseded before it was made
+            return
+        self.records.add(child.record)
+        if name not in self.pods or child.replicas > self.pods[name]:
+            self.pods[name] = child.replicas
+            yield f"grow {name}"
+
+    def _shrink(self, child: Child) -> Iterator[str]:
+        name = child.target.name
+        less = self.pods.get(name, 0) - (child.replicas or 0)
+        if child.replicas is None or less <= 0:
+            return
+        if self.slow:
+            self.ending[name] = less
+        self.pods[name] = child.replicas
+        self.ready[name] = min(self.ready.get(name, 0), child.replicas)
+        yield f"shrink {name}"
 
     def _check_status(self, before: State, after: State) -> None:
         weights = [share.weight for share in after.traffic]
@@ -389,12 +423,16 @@ class World:
         """Pods by revision, those that end included."""
         return Counter(self.pods) + Counter(self.ending)
 
+    def _check_gone(self) -> None:
+        for one in self.routers if self.state.stable is not None else ():
+            gone = [name for name, weight in one.items() if weight and name not in self.pods]
+            assert not gone, "a router sends to a revision that is gone"
+
     def _check_capacity(self, made: Plan, there: Counter[str]) -> None:
-        """`there` are the pods, by revision, that took room when the plan was made."""
+        """`there` are the pods, by revision, that took room when the plan was made; what grows has grown."""
         for one in self.routers:
             for name, weight in one.items():
                 first = self.state.stable is None
-                assert not weight or first or name in self.pods, "a router sends to a revision that is gone"
                 least = min(need(weight, self.policy.replicas), sharing(self.policy, weight))
                 small = self.pods.get(name, 0) < least
                 first = first or self.policy.recreate

@@ -93,9 +93,12 @@ class Rollouts(RuleBasedStateMachine):
         self.last = 0
         self.ids = 0
 
-    @rule(crash=st.booleans())
-    def reconcile(self, crash: bool) -> None:
+    @rule(crash=st.booleans() | st.integers(1, 6))
+    def reconcile(self, crash: bool | int) -> None:
+        """A crash comes after the status, or after any other write."""
         self.world.reconcile(crash=crash)
+        if self.world.untold:
+            return  # the next one sees other pods than this one did
         again = self.world.decide(read_back=False)
         assert again.state == self.world.plan.state, "planning twice must change nothing"
         assert again.events == () or self.world.state == State(), "what is put off is told once"
