@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving
+from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving, users
 
-from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
 from noria_operator.domain.rollout_words import Happened, Phase
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
@@ -374,6 +375,23 @@ def test_case_40_an_operator_that_dies_after_every_other_write_loses_nothing() -
     assert world.events.count(Happened.STARTED) == 2
 
 
+def test_case_46_users_move_between_a_version_and_the_champion_alone_and_shares_do_not_drift() -> None:
+    """flagger#1532: with one-sided cookies all users ended at the challenger. `World` checks each write."""
+    world = serving(1, Policy(replicas=10))
+    for number in (2, 3):
+        world.approve(number)
+    begun: dict[str, int] = {}
+    for weights in ((20, 10), (40, 10), (5, 30), (20, 10)) * 5:
+        arms = tuple(Arm(f"m-{number}", weight) for number, weight in zip((2, 3), weights, strict=True))
+        world.edit(experiment=Experiment(arms, duration=HOUR))
+        world.settle()
+        found = Counter(name for name, _ in users(world.state))
+        assert [found[one.name] for one in (V1, V2, V3)] == [100 - sum(weights), *weights]
+        if weights == (20, 10):
+            begun = begun or dict(found)
+            assert dict(found) == begun
+
+
 def test_case_48_a_rollback_to_a_warm_version_is_instant_and_asks_no_judge() -> None:
     """flagger#453, #616."""
     world = turned()
@@ -453,3 +471,23 @@ def test_a_version_that_is_relieved_grows_for_the_weight_that_routers_still_send
     world.edit(replicas=8)
     world.reconcile()
     assert world.pods[NEW] == 4
+
+
+@pytest.mark.parametrize("moment", [beginning, shifting, stepping, pausing])
+def test_case_54_all_that_a_rollout_made_is_known_and_one_made_again_begins_afresh(
+    moment: Callable[[World], None],
+) -> None:
+    """Whatever has pods is a child of the plan's, and so of the deployment that is deleted; what is made
+    again under its name finds nobody's weight."""
+    world = serving(1, Policy(replicas=2, steps=CANARY))
+    world.approve(2)
+    world.reconcile()
+    moment(world)
+    made = world.reconcile()
+    assert {child.target.name for child in made.children} == set(world.pods) == {OLD, NEW}
+    assert world.records == made.records
+    again = World(Policy(replicas=2, steps=CANARY))
+    for number in (1, 2):
+        again.approve(number)
+    made = again.reconcile()
+    assert (made.state.traffic, [child.target for child in made.children]) == ((), [V2])

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
 
+from noria_operator.domain.queries import Asked, QueryPolicy
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_words import Happened, Phase
 from noria_operator.domain.verdict import Counts, Verdict
@@ -253,3 +255,14 @@ def test_case_53_a_few_bad_points_are_not_averaged_away_by_a_good_hour() -> None
         world.reconcile()
     world.settle()
     assert world.state.is_rejected(V2)
+
+
+def test_case_45_a_query_that_nobody_knows_is_no_pass() -> None:
+    """flagger#1581: an unknown metric passed."""
+    query = QueryPolicy("late", "typo", success="result < 1")
+    world = canary(replace(DECIDING, queries=(query,)))
+    world.queries = {"late": Asked(problem="there is no query template typo")}
+    world.run(10, requests=2000)
+    assert (world.state.stable, verdict(world)) == (V1, Verdict.ERROR)
+    assert "no query template typo" in (world.plan.message if world.plan else "")
+    assert not world.state.is_rejected(V2), "nor is the version to blame"
