@@ -229,7 +229,7 @@ class TriggerStatus(Status):
 
 
 class RunStatus(Status):
-    """A run that counts against the budget."""
+    """A run."""
 
     at: Time = Field(description="When it started.")
     trigger: Text = Field(default="", description="Name of the trigger.")
@@ -249,6 +249,15 @@ class RunStatus(Status):
         description="While its result is open: what stands again by trigger if it comes to nothing.",
         json_schema_extra=PRESERVE,
     )
+
+
+class OlderRunsStatus(Status):
+    """Runs before the last ones, within a 32nd of the budget's time."""
+
+    at: Time = Field(description="When the newest started.")
+    runs: int = Field(ge=1, le=2**31 - 1, description="How many.")
+    cpu_hours: Decimal | None = Field(default=None, description="Hours of CPUs.")
+    gpu_hours: Decimal | None = Field(default=None, description="Hours of GPUs.")
 
 
 class QueuedStatus(Status):
@@ -297,7 +306,10 @@ class ContinuousTrainingStatus(Status):
         default=None, description="The run that is to follow a loss of quality. Absent: none."
     )
     runs: Annotated[list[RunStatus], Field(max_length=10_000)] = Field(
-        default_factory=list, description="Runs that count against the budget, oldest first."
+        default_factory=list, description="The last 20 runs, oldest first."
+    )
+    older_runs: Annotated[list[OlderRunsStatus], Field(max_length=100)] = Field(
+        default_factory=list, description="Those before that count against the budget, in sums."
     )
     active: Text | None = Field(default=None, description="TrainingJob that is running. Absent: none.")
     commands: Commands = Field(default_factory=dict)

@@ -40,11 +40,14 @@ class Block(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A run: when it started, and the hours of CPUs and GPUs that it used."""
+    """A run: when it started, and the hours of CPUs and GPUs that it used. Several: when the newest of them
+    did, so that they leave the window together, and none too early.
+    """
 
     at: datetime
     cpu: float = 0.0
     gpu: float = 0.0
+    runs: int = 1
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def next_eligible(limits: Limits, runs: Iterable[Past], now: datetime) -> dateti
 def _budget_free(limits: Limits, past: list[Past]) -> datetime:
     """When the budget has room: once the runs that are left in the window stay below each limit."""
     weights: tuple[tuple[float | None, Callable[[Past], float]], ...] = (
-        (limits.max_runs, lambda run: 1.0),
+        (limits.max_runs, lambda run: run.runs),
         (limits.max_cpu_hours, lambda run: run.cpu),
         (limits.max_gpu_hours, lambda run: run.gpu),
     )

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 TOLERANCE: Final = timedelta(minutes=5)
 """So much the clocks of two leaders may differ."""
-_PARTS: Final = ("triggers", "runs", "queued", "followUp", "lastTrigger")
+_PARTS: Final = ("triggers", "runs", "olderRuns", "queued", "followUp", "lastTrigger")
 _AHEAD: Final = frozenset({"nextRun", "forecast", "ahead"})
 """Fields that tell of times to come."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")

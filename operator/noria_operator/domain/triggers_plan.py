@@ -29,7 +29,7 @@ from noria_operator.domain.triggers_hold import (
     limits,
     reason_of,
 )
-from noria_operator.domain.triggers_runs import ended_early, pasts, settled
+from noria_operator.domain.triggers_runs import ended_early, pasts, settled, shortened
 from noria_operator.domain.triggers_start import intended, own, queued, started, training_job
 from noria_operator.domain.triggers_status import ready
 from noria_operator.domain.triggers_unanswered import to_give_back
@@ -76,10 +76,12 @@ def decide(
         return _make(obj, run)
     before = dict(obj.get("status", {}))
     runs, failures = _settled(obj, seen)
+    budget = training.spec.budget
+    runs, older = shortened(runs, before.get("olderRuns", ()), budget and budget.per, now)
     gate = Gate(
         common(obj, training, seen),
         limits(training, failures),
-        pasts(runs, seen.jobs, now),
+        pasts(runs, seen.jobs, now, older),
         failures,
         training.spec.stop_after_failures,
         blocking(training, requests),
@@ -98,6 +100,7 @@ def decide(
     status = before | {
         "triggers": entries,
         "runs": runs,
+        "olderRuns": older or None,
         "failures": failures or None,
         "active": _active(seen, before),
         "blockedBy": held.block.value if held else "",
@@ -108,7 +111,7 @@ def decide(
         status["lastEvaluation"] = stamp(now)
     why = held.why if held and held.block not in (Block.COOLDOWN, Block.BUDGET) else ""
     if chosen is not None:
-        status |= started(obj, training, chosen, requests, runs=runs, limits=gate.limits, now=now)
+        status |= started(obj, training, chosen, requests, runs=runs, now=now)
         return RetrainPlan(ready(obj, status, seen.deployment, why, now), again=True, notices=notices)
     first = next((one for one in asking if gate.own(one) is None), None)
     replaced: tuple[str, ...] = ()

@@ -3,13 +3,14 @@
 Comes in: the runs in status, the TrainingJobs, the registry and the deployment. Goes out: the runs with
 their results, and how many in a row came to nothing. Invariants: a result that is known is never worked out
 again, so TrainingJobs may be deleted; a version that somebody may still approve or that is on its way has no
-result yet.
+result yet; status holds a few runs and sums of others, whatever the budget.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.trainingjob import REFUSALS, TrainingPhase
@@ -18,7 +19,7 @@ from noria_operator.domain.accelerators import accelerators
 from noria_operator.domain.budget import Past
 from noria_operator.domain.quantities import amount
 from noria_operator.domain.training_status import is_finished
-from noria_operator.domain.training_times import moment
+from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers_rollout import made_by, passed_over, refused
 
 Json = dict[str, Any]
@@ -28,6 +29,8 @@ BAD: Final = frozenset({"Failed", "Refused", "RolledBack", "Gone"})
 GOOD: Final = frozenset({"Promoted", "Kept"})
 KEPT: Final = 20
 """Runs that stay in status whatever their age, so that people see how the last ones went."""
+_PARTS: Final = 32
+"""Into so many parts the time of a budget is cut; of each, the runs that are not kept are summed up."""
 
 
 def settled(
@@ -54,10 +57,12 @@ def settled(
     return found, failures
 
 
-def pasts(runs: Sequence[Json], jobs: Sequence[Json], now: datetime) -> list[Past]:
+def pasts(
+    runs: Sequence[Json], jobs: Sequence[Json], now: datetime, older: Sequence[Json] = ()
+) -> list[Past]:
     """The runs as the budget counts them; one that is not finished has used what it used so far."""
     named = {job["metadata"]["name"]: job for job in jobs}
-    return [_past(run, named.get(run["trainingJob"]), now) for run in runs]
+    return [*map(_sum, older), *(_past(run, named.get(run["trainingJob"]), now) for run in runs)]
 
 
 def ended_early(runs: Sequence[Json], replaced: Sequence[Json], now: datetime) -> list[Json]:
@@ -71,10 +76,20 @@ def ended_early(runs: Sequence[Json], replaced: Sequence[Json], now: datetime) -
     ]
 
 
-def recent(runs: Sequence[Json], since: datetime) -> list[Json]:
-    """The runs to keep: those that still count, and the last few."""
-    old = [run for run in runs[:-KEPT] if moment(run["at"]) > since]
-    return [*old, *runs[-KEPT:]]
+def shortened(
+    runs: Sequence[Json], older: Sequence[Json], per: timedelta | None, now: datetime
+) -> tuple[list[Json], list[Json]]:
+    """The last few runs, and sums of those before that a budget of so much time still counts."""
+    if per is None:
+        return [*runs[-KEPT:]], []
+    sums: dict[int, Past] = {}
+    for one in (*map(_sum, older), *(_past(run, None, now) for run in runs[:-KEPT])):
+        part = int(one.at.timestamp() / (per.total_seconds() / _PARTS))
+        known = sums.get(part, replace(one, cpu=0.0, gpu=0.0, runs=0))
+        sums[part] = Past(
+            max(known.at, one.at), known.cpu + one.cpu, known.gpu + one.gpu, known.runs + one.runs
+        )
+    return [*runs[-KEPT:]], [_as_json(one) for _, one in sorted(sums.items()) if one.at > now - per]
 
 
 def _result(job: Json | None, made: Json | None, deployment: Json | None, *, last: bool) -> str:
@@ -109,7 +124,18 @@ def _fate(made: Json, deployment: Json | None) -> str:
 
 def _used(job: Json, now: datetime | None = None) -> Json:
     """Hours of CPUs and GPUs of a TrainingJob up to now; nothing for one that asks for none."""
-    cpu, gpu = _hours(job, now)
+    return _told(*_hours(job, now))
+
+
+def _sum(one: Json) -> Past:
+    return replace(_past(one, None, moment(one["at"])), runs=int(one["runs"]))
+
+
+def _as_json(one: Past) -> Json:
+    return {"at": stamp(one.at), "runs": one.runs} | _told(one.cpu, one.gpu)
+
+
+def _told(cpu: float, gpu: float) -> Json:
     found = {"cpuHours": cpu, "gpuHours": gpu}
     return {name: format_decimal(round(hours, 6)) for name, hours in found.items() if hours}
 

@@ -15,11 +15,10 @@ from typing import Any, Final
 
 from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
-from noria_operator.domain.budget import Block, Limits
+from noria_operator.domain.budget import Block
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request
 from noria_operator.domain.triggers_hold import reason_of
-from noria_operator.domain.triggers_runs import recent
 from noria_operator.domain.triggers_unanswered import kept
 
 Json = dict[str, Any]
@@ -50,7 +49,6 @@ def started(
     requests: Sequence[Request],
     *,
     runs: Sequence[Json],
-    limits: Limits,
     now: datetime,
 ) -> Json:
     """The parts of status that record the run before it is made."""
@@ -61,7 +59,7 @@ def started(
         run["answers"] = answers
     status: Json = {
         "triggers": [answered(request, chosen) for request in requests],
-        "runs": [*recent(runs, now - max(limits.per, limits.cooldown)), run],
+        "runs": [*runs, run],
         "lastEvaluation": stamp(now),
         "blockedBy": Block.CONCURRENCY.value,
         "followUp": _follow_up(training, chosen, requests, before.get("followUp"), name=name, now=now),

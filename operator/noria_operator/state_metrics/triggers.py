@@ -46,7 +46,7 @@ def training(obj: Json, deployment: Json | None, now: datetime) -> Iterator[Samp
     results = Counter(run["result"] for run in status.get("runs", ()) if run.get("result"))
     for result, count in results.items():
         yield families.RESULTS, (*place, result), count
-    yield from _budget(place, spec.get("budget"), status.get("runs", ()), now)
+    yield from _budget(place, spec.get("budget"), status, now)
 
 
 def _trigger(place: tuple[str, ...], entry: Json, kind: str) -> Iterator[Sample]:
@@ -116,10 +116,11 @@ def _lost(entry: Json, obj: Json, deployment: Json | None) -> float | None:
     return None
 
 
-def _budget(place: tuple[str, ...], budget: Json | None, runs: Any, now: datetime) -> Iterator[Sample]:
+def _budget(place: tuple[str, ...], budget: Json | None, status: Json, now: datetime) -> Iterator[Sample]:
     if not budget or not budget.get("maxRuns"):
         return
     since = (now - parse_duration(budget["per"])).timestamp()
-    spent = sum(seconds(run["at"]) > since for run in runs)
+    runs = (*status.get("runs", ()), *status.get("olderRuns", ()))
+    spent = sum(run.get("runs", 1) for run in runs if seconds(run["at"]) > since)
     yield families.BUDGET, place, budget["maxRuns"]
     yield families.LEFT, place, max(0, budget["maxRuns"] - spent)

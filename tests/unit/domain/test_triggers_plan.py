@@ -411,3 +411,24 @@ def test_whatever_happens_the_budget_holds_and_one_run_is_live(
     for start in recorded:
         assert len([at for at in recorded if start <= at < start + per]) <= budget
     assert len(started) <= len(happenings)
+
+
+def test_a_status_with_more_runs_than_are_kept_is_shortened_and_the_budget_counts_them_all() -> None:
+    """As an earlier release of Noria left it."""
+    loop = Loop(cooldown="0s", budget={"maxRuns": 300, "per": "8760h"})
+    runs = [
+        {
+            "at": stamp(NOW - number * HOUR),
+            "trigger": "weekly",
+            "trainingJob": f"old-{number}",
+            "result": "Kept",
+        }
+        for number in reversed(range(300))
+    ]
+    loop.obj["status"] = {"runs": runs, "lastTrigger": {"name": "weekly", "trainingJob": "old-0"}}
+    loop.step(quality())
+    assert (len(loop.status["runs"]), loop.status["blockedBy"]) == (20, "Budget")
+    assert sum(one["runs"] for one in loop.status["olderRuns"]) == 280
+    before = loop.status
+    loop.step(Request(entry(before, "quality"), "Performance", wanted=True, key="w1"))
+    assert loop.status == before

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.domain.training_world import NOW, deployment, training_job, version
 
+from noria_operator.domain.budget import Limits, blocked
 from noria_operator.domain.training_times import stamp
-from noria_operator.domain.triggers_runs import KEPT, ended_early, held, pasts, recent, settled
+from noria_operator.domain.triggers_runs import KEPT, ended_early, held, pasts, settled, shortened
 
 Json = dict[str, Any]
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 RUN = {"at": stamp(NOW), "trigger": "quality", "trainingJob": "run-1"}
 
 
@@ -95,7 +99,43 @@ def test_a_run_that_is_replaced_has_used_what_it_used() -> None:
     assert same == run
 
 
-def test_the_last_runs_stay_whatever_their_age_and_all_that_count() -> None:
-    runs = [RUN | {"at": stamp(NOW + number * HOUR), "trainingJob": f"run-{number}"} for number in range(30)]
-    assert len(recent(runs, NOW + 100 * HOUR)) == KEPT
-    assert len(recent(runs, NOW + 4 * HOUR)) == 25
+def ran(number: int, at: datetime) -> Json:
+    return RUN | {"at": stamp(at), "trainingJob": f"run-{number}", "cpuHours": "0.5", "result": "Kept"}
+
+
+def test_the_last_runs_stay_whatever_their_age_and_sums_of_all_that_count() -> None:
+    runs = [ran(number, NOW + number * HOUR) for number in range(30)]
+    kept_, older = shortened(runs, (), 7 * DAY, NOW + 29 * HOUR)
+    assert kept_ == runs[-KEPT:]
+    assert (sum(one["runs"] for one in older), sum(float(one["cpuHours"]) for one in older)) == (10, 5.0)
+    assert shortened(kept_, older, 7 * DAY, NOW + 29 * HOUR) == (kept_, older)
+    assert shortened(kept_, older, 7 * DAY, NOW + 60 * DAY) == (kept_, [])
+    assert shortened(runs, older, None, NOW + 29 * HOUR) == (kept_, [])
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=150), st.integers(1, 60))
+def test_a_budget_of_sums_never_starts_more_runs_than_one_of_runs(minutes: list[int], most: int) -> None:
+    per, runs, older, exact, now = DAY, list[Json](), list[Json](), list[Json](), NOW
+    limits = Limits(timedelta(), most, per)
+    for number, pause in enumerate(minutes):
+        now += timedelta(minutes=pause) / 10
+        runs, older = shortened(runs, older, per, now)
+        assert len(runs) <= KEPT
+        assert len(older) <= 34
+        free = blocked(limits, pasts(runs, (), now, older), now) is None
+        if free:
+            assert blocked(limits, pasts(exact, (), now), now) is None
+            runs, exact = [*runs, ran(number, now)], [*exact, ran(number, now)]
+        else:
+            assert blocked(limits, pasts(exact, (), now), now - per / 32), "held a little longer at most"
+
+
+def test_a_status_stays_small_whatever_the_budget() -> None:
+    per = timedelta(hours=8760)
+    runs: list[Json] = []
+    older: list[Json] = []
+    for number in range(5000):
+        now = NOW + number * timedelta(minutes=105)
+        runs, older = shortened([*runs, ran(number, now)], older, per, now)
+    assert len(json.dumps({"runs": runs, "olderRuns": older})) < 10_000
+    assert sum(one["runs"] for one in older) + len(runs) == 5000

@@ -139,7 +139,7 @@ DEFINITIONS: Final = (
         ),
         selectable=(".spec.deployment",),
         phase=None,
-        borrowed=("spec.template.spec",),
+        borrowed=("spec.template.spec", "status"),
     ),
 )
 

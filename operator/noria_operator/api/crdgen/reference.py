@@ -42,7 +42,8 @@ def reference(definition: Definition, crd: Json) -> str:
 
 def _shorter(definition: Definition) -> str:
     """What is shorter in the CRD than on this page."""
-    return "".join(f", but of `{path}` without examples and defaults" for path in definition.borrowed)
+    paths = " and ".join(f"`{path}`" for path in definition.borrowed)
+    return f", but of {paths} without examples and defaults" if paths else ""
 
 
 def _fields(schema: Json, path: str) -> Iterator[tuple[str, Json, bool]]:
