@@ -65,7 +65,7 @@ class ContinuousTrainingSpec(Spec):
     """When to retrain, and how."""
 
     deployment: ModelName = Field(
-        description="ModelDeployment whose production quality is watched and whose champion is challenged."
+        description="ModelDeployment that is watched and whose champion is challenged."
     )
     triggers: Annotated[
         list[TriggerSpec],
@@ -92,15 +92,15 @@ class ContinuousTrainingSpec(Spec):
     )
     follow_up: PositiveDuration | None = Field(
         default=None,
-        description="One more run so long after one that lost quality started: as long as the training "
+        description="One more run so long after one for a loss started: as long as the training "
         "window and the delay of labels. Example: 72h. Absent: none.",
     )
     stop_after_failures: int = Field(
         default=5,
         ge=0,
         le=100,
-        description="Each run in a row that failed, was refused or rolled back doubles the cooldown; after "
-        "so many none starts until a person asks or the spec changes. 0: never stop. Default: 5.",
+        description="Each run in a row that came to nothing doubles the cooldown; after so many none starts "
+        "until a person asks or the spec changes. 0: never stop. Default: 5.",
     )
     concurrency_policy: Literal["Forbid", "Replace", "Queue"] = Field(
         default="Forbid",
@@ -238,8 +238,8 @@ class RunStatus(Status):
     result: Literal["Promoted", "Kept", "Failed", "Refused", "RolledBack", "Replaced", "Gone", ""] | None = (
         Field(
             default=None,
-            description="How it ended. Promoted: its version became the champion. Kept: it did not. Refused: "
-            "by a gate, the verification or a person. Absent: not known yet.",
+            description="Promoted: its version became the champion. Kept: it did not. Refused: by a gate, "
+            "the verification or a person. Absent: not known yet.",
         )
     )
     cpu_hours: Decimal | None = Field(default=None, description="Hours of a CPU that it held.")

@@ -89,8 +89,11 @@ class Performance(Spec):
     )
     relative_drop: Probability | None = Field(
         default=None,
-        description='Fires when worse than the best ever by more than this share of it, like "0.05", and '
-        "surely worse (wrong in 1 of 10,000 windows at most).",
+        description='Fires when surely worse than the best ever by more than this share of it, like "0.05".',
+    )
+    false_alarms_per_month: UnsignedDecimal | None = Field(
+        default=None,
+        description='False alarms a month that may come, like "0.1". Absent: 1 in 10,000 windows.',
     )
     min_labels: int = Field(
         default=1000,
@@ -108,8 +111,7 @@ class Performance(Spec):
     )
     window: PositiveDuration | None = Field(
         default=None,
-        description="A window closes when this time has passed and minLabels is reached. "
-        "Absent: minLabels alone counts.",
+        description="Least length of a window. Absent: minLabels alone counts.",
     )
     by_slice: bool = Field(
         default=False,
@@ -132,10 +134,10 @@ class Performance(Spec):
             holds=lambda it: it.cost_matrix is None or it.metric == "expectedCost",
         ),
         Rule(
-            cel="!has(self.bySlice) || !self.bySlice || !has(self.cost)",
-            message="bySlice goes without cost",
-            field=".bySlice",
-            holds=lambda it: not it.by_slice or it.cost is None,
+            cel="!has(self.cost) || !has(self.falseAlarmsPerMonth) && (!has(self.bySlice) || !self.bySlice)",
+            message="bySlice and falseAlarmsPerMonth go without cost",
+            field=".cost",
+            holds=lambda it: it.cost is None or not (it.by_slice or it.false_alarms_per_month),
         ),
     )
 

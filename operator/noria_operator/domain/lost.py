@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from decimal import Decimal
 from math import inf
 from typing import Any, Final, Self
 
@@ -24,6 +25,8 @@ Json = dict[str, Any]
 
 A_WINDOW: Final = 1e-4
 """Probability that a loss is taken for sure in a window though nothing is lost: 1 % in 100 windows."""
+_LEAST, _MOST = 1e-12, 0.05
+"""A window errs with no less probability, also where no false alarm is allowed, and with no more."""
 OF_LEVEL: Final = 0.05
 """Probability that the level which a version surely held is ever better than its quality."""
 _QUICK, _LONG = 4, 30
@@ -100,16 +103,25 @@ def continued(stretch: Stretch, measured: Measured, labels: int, asked: Asked) -
     return found if direction.better(asked.threshold, found.mean) else Stretch()
 
 
-def false_alarms(length: timedelta) -> float:
+def a_window(per_month: Decimal | None, length: timedelta) -> float:
+    """Probability with which a window of this length may err, so that no more than so many a month do."""
+    if per_month is None:
+        return A_WINDOW
+    return min(_MOST, max(_LEAST, float(per_month) / windows_a_month(length)))
+
+
+def false_alarms(length: timedelta, alpha: float = A_WINDOW) -> float:
     """Alarms a month at most where nothing is lost, of windows of this length."""
-    return A_WINDOW * windows_a_month(length)
+    return alpha * windows_a_month(length)
 
 
-def surely_lost(stretch: Stretch, direction: Direction, best: float, among: int = 1) -> float:
+def surely_lost(
+    stretch: Stretch, direction: Direction, best: float, among: int = 1, *, alpha: float = A_WINDOW
+) -> float:
     """How much worse than `best` quality surely is; zero or less: perhaps nothing is lost. `among` so many
     stretches: e-detectors of each, summed and divided by their number, are one again, so that each may ask at
-    a level divided by it, however they depend on each other.
+    a level divided by it, however they depend on each other. `alpha`: of one window.
     """
     if not stretch.windows:
         return 0.0
-    return direction.gain(best, stretch.mean) - stretch.beyond(A_WINDOW / among, _QUICK)
+    return direction.gain(best, stretch.mean) - stretch.beyond(alpha / among, _QUICK)

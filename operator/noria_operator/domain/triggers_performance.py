@@ -14,8 +14,16 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.triggers import Performance, TriggerSpec
-from noria_operator.api.types import format_decimal
-from noria_operator.domain.lost import Asked, Stretch, continued, false_alarms, level, surely_lost
+from noria_operator.api.types import format_decimal, parse_duration
+from noria_operator.domain.lost import (
+    Asked,
+    Stretch,
+    a_window,
+    continued,
+    false_alarms,
+    level,
+    surely_lost,
+)
 from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
 from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.training_times import moment
@@ -118,7 +126,8 @@ def _judged(
         closed |= worth_of_noise(rule.cost, measured.error)
         judged |= closed | {"threshold": best, "state": judged["state"] | {"held": held.state}}
         return _asking(judged, wanted=bool(judged["streak"]))
-    closed["expectedFalseAlarms"] = _text(false_alarms(now - moment(entry["windowStartedAt"])))
+    length = now - moment(entry["windowStartedAt"])
+    closed["expectedFalseAlarms"] = _text(false_alarms(length, a_window(rule.false_alarms_per_month, length)))
     bound = threshold(rule, None if known is None else float(known))
     worse = bound is not None and direction.better(bound, value)
     marks: Json = {"metric": rule.metric, "held": held.state}
@@ -148,7 +157,14 @@ def _wanted(entry: Json, rule: Performance) -> bool:
 
 def _surely(entry: Json, rule: Performance) -> float:
     stretch = Stretch.of((entry.get("state") or {}).get("lost"))
-    return surely_lost(stretch, DIRECTIONS[rule.metric], against(rule, entry.get("best")))
+    direction, best = DIRECTIONS[rule.metric], against(rule, entry.get("best"))
+    return surely_lost(stretch, direction, best, alpha=alpha(rule, entry))
+
+
+def alpha(rule: Performance, entry: Json) -> float:
+    """With which probability the window that closed last may err."""
+    length = parse_duration(entry["windowLength"]) if entry.get("windowLength") else timedelta()
+    return a_window(rule.false_alarms_per_month, length)
 
 
 def against(rule: Performance, best: str | float | None) -> float:

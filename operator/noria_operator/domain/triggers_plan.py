@@ -77,7 +77,7 @@ def decide(
     before = dict(obj.get("status", {}))
     runs, failures = _settled(obj, seen)
     budget = training.spec.budget
-    runs, older = shortened(runs, before.get("olderRuns", ()), budget and budget.per, now)
+    runs, older = shortened(runs, before.get("olderRuns", ()), budget.per if budget else None, now)
     gate = Gate(
         common(obj, training, seen),
         limits(training, failures),

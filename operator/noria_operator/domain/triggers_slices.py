@@ -25,7 +25,7 @@ from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, in_a_row, window_key
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, number
 from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
-from noria_operator.domain.triggers_performance import against, costs, refused, threshold
+from noria_operator.domain.triggers_performance import against, alpha, costs, refused, threshold
 
 Json = dict[str, Any]
 
@@ -154,20 +154,22 @@ def _with_window(rule: Performance, one: Slice, measured: Measured, samples: int
     )
 
 
-def _judged(rule: Performance, slices: Mapping[str, Slice], among: int) -> list[_Judged]:
+def _judged(rule: Performance, slices: Mapping[str, Slice], among: int, entry: Json) -> list[_Judged]:
     """Those that have had a window, the worst first."""
     found = []
     for name, one in slices.items():
         bound = threshold(rule, one.best)
         if not one.last or bound is None:
             continue
-        surely = surely_lost(one.lost, DIRECTIONS[rule.metric], against(rule, one.best), among)
+        direction, best = DIRECTIONS[rule.metric], against(rule, one.best)
+        surely = surely_lost(one.lost, direction, best, among, alpha=alpha(rule, entry))
         found.append(_Judged(name, one, bound, surely, one.streak >= rule.for_ and surely > 0))
     return sorted(found, key=lambda each: each.rank)
 
 
 def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among: int, now: datetime) -> Json:
-    judged = _judged(rule, slices, among)
+    times = closing(entry, now)
+    judged = _judged(rule, slices, among, times)
     first, firing = judged[0], sum(one.fires for one in judged)
     value, low, high, samples = first.slice.last
     decision = "Fire" if firing else "Wait" if first.slice.streak else "No"
@@ -181,8 +183,10 @@ def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among:
         "threshold": number(first.threshold),
         "streak": first.slice.streak,
         "columns": [_column(rule, one) for one in judged[:SHOWN]],
-        **closing(entry, now),
-        "expectedFalseAlarms": number(false_alarms(now - moment(entry["windowStartedAt"]))),
+        **times,
+        "expectedFalseAlarms": number(
+            false_alarms(now - moment(entry["windowStartedAt"]), alpha(rule, times))
+        ),
         "state": _state(rule, slices) | {"among": among},
     }
     return told | {"reason": LOST if firing else "MayBeChance" if first.slice.streak else "NotWorse"}
@@ -227,7 +231,7 @@ def _asking(
 ) -> Request:
     """One run answers the losses of all slices: their streaks start anew."""
     state = entry.get("state") or {}
-    wanted = any(one.fires for one in _judged(rule, slices, int(state.get("among") or 1)))
+    wanted = any(one.fires for one in _judged(rule, slices, int(state.get("among") or 1), entry))
     calm = {name: replace(one, streak=0) for name, one in slices.items()}
     return Request(
         entry,

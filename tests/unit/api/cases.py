@@ -614,7 +614,7 @@ REFUSED = [
     ),
     no(
         "ct",
-        "bySlice goes without cost",
+        "bySlice and falseAlarmsPerMonth go without cost",
         triggers=[
             {
                 "name": "a",

@@ -79,6 +79,28 @@ def test_false_alarms_a_month_are_stated_one_in_ten_thousand_windows(fields: Jso
     assert float(longer["expectedFalseAlarms"]) == pytest.approx(30.4375 / 7 / 10_000, rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("per_month", "told"), [("0.1", 0.1), ("3", 3.0), ("1000", 0.05 * 730.5), ("0", 7e-10)]
+)
+def test_false_alarms_a_month_are_what_is_asked_for(per_month: str, told: float) -> None:
+    entry = windows(rule(falseAlarmsPerMonth=per_month), 0.74, 0.74).entry
+    assert float(entry["expectedFalseAlarms"]) == pytest.approx(told, rel=1e-3, abs=1e-6)
+
+
+def test_who_allows_fewer_false_alarms_waits_for_more_windows() -> None:
+    def after(per_month: str) -> int:
+        trigger = rule(falseAlarmsPerMonth=per_month)
+        return next(count for count in range(1, 40) if windows(trigger, *[0.69] * count).wanted)
+
+    found = [after(per_month) for per_month in ("10", "0.0730", "0.0001", "0")]
+    assert found == sorted(found)
+    assert len(set(found)) == 4
+    lost = windows(rule(falseAlarmsPerMonth="0.1"), *[0.69] * 30)
+    assert ask(rule(falseAlarmsPerMonth="0.1"), lost.entry, None, hours=40).wanted, (
+        "an open window changes none"
+    )
+
+
 def test_quality_is_lost_only_after_enough_windows_in_a_row() -> None:
     assert windows(rule(), 0.74).entry["decision"] == "No"
     once = windows(rule(), 0.65)

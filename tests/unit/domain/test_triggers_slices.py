@@ -277,7 +277,7 @@ def test_another_metric_begins_anew() -> None:
 
 
 def test_cost_by_slice_is_refused_when_written() -> None:
-    with pytest.raises(ValidationError, match="bySlice goes without cost"):
+    with pytest.raises(ValidationError, match="go without cost"):
         rule(relativeDrop=None, cost={"pointDay": "1", "run": "9"})
 
 
