@@ -87,8 +87,7 @@ class Drift(Spec):
     of: int = Field(default=3, ge=1, le=8, description="How many windows are looked at. Default: 3.")
     false_alarms_per_month: Alarms = Field(
         default=PythonDecimal("0.01"),
-        description="False alarms a month that may come where nothing changes; how sure a finding is follows "
-        'from it. Default: "0.01".',
+        description='False alarms a month that may come where nothing changes. Default: "0.01".',
     )
     correction: Literal["Bonferroni", "BenjaminiHochberg"] = Field(
         default="Bonferroni",

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from noria_operator.api.schema import Rule, Spec
-from noria_operator.api.types import Decimal, PositiveDuration, Probability
+from noria_operator.api.types import Decimal, PositiveDuration, Probability, UnsignedDecimal
 
 
 class EstimatedPerformance(Spec):
@@ -57,4 +57,8 @@ class ConceptDrift(Spec):
     )
     every: PositiveDuration = Field(
         default=timedelta(minutes=1), description="Least time from one step to the next. Default: 1m."
+    )
+    false_alarms_per_month: UnsignedDecimal | None = Field(
+        default=None,
+        description="As of performance. Absent: evidence of 10 nats counts.",
     )

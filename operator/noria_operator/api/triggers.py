@@ -119,7 +119,7 @@ class Performance(Spec):
     )
     cost: Cost | None = Field(
         default=None,
-        description="Fires when what the loss has cost since the last run is more than a run costs.",
+        description="Fires when the loss has cost more than a run since the last one.",
     )
     rules: ClassVar = (
         Rule(

@@ -11,16 +11,27 @@ that run comes to nothing: what is remembered then knows only the new rate, and 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.api.types import format_decimal
 from noria_operator.domain.classes import Classes
-from noria_operator.domain.drift.change import EVIDENCE, Bucket, Change, look, remember
+from noria_operator.domain.drift.alarms import windows_a_month
+from noria_operator.domain.drift.change import (
+    EVIDENCE,
+    Bucket,
+    Change,
+    evidence_of,
+    false_alarms,
+    look,
+    remember,
+)
 from noria_operator.domain.performance import Errors, Labelled
 from noria_operator.domain.quality import Confusion, Labels, rows
-from noria_operator.domain.training_times import stamp
+from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
+from noria_operator.domain.triggers_labels import closing
 from noria_operator.domain.triggers_performance import refused
 
 Json = dict[str, Any]
@@ -64,21 +75,29 @@ def _stepped(
 ) -> Json:
     wrong = _wrong(labels)
     memory = tuple(Bucket(*one) for one in (entry.get("state") or {}).get("memory", ()))
-    said, kept = look(remember(memory, labels.samples, wrong))
+    times = closing(entry, now)
+    looks, allowed = windows_a_month(now - moment(entry["windowStartedAt"])), _allowed(trigger)
+    evidence = EVIDENCE if allowed is None else evidence_of(float(allowed) / looks)
+    said, kept = look(remember(memory, labels.samples, wrong), evidence)
     known = sum(one.labels for one in kept)
     step = {
-        "windowStartedAt": stamp(now),
-        "windowEndedAt": stamp(now),
+        **times,
+        "expectedFalseAlarms": format_decimal(round(false_alarms(evidence) * looks, 6)),
         "samples": said.labels if said.found else known,
         "state": {"memory": [list(one) for one in kept]},
     }
     if entry.get("reason") == CHANGED and not said.found:
         return step | {"samples": entry["samples"]}
     if said.found:
-        return step | _figures(said) | _said(trigger, "Fire", CHANGED, _in_words(said, champion))
+        text = _in_words(said, champion, evidence)
+        return step | _figures(said, evidence) | _said(trigger, "Fire", CHANGED, text)
     errors = sum(one.errors for one in kept)
     text = f"{errors} of {known} labels of {champion.name} were not as predicted, and never surely more often"
-    return step | _figures(said) | _said(trigger, "No", "Steady", text)
+    return step | _figures(said, evidence) | _said(trigger, "No", "Steady", text)
+
+
+def _allowed(trigger: TriggerSpec) -> Decimal | None:
+    return trigger.concept_drift.false_alarms_per_month if trigger.concept_drift else None
 
 
 def _wrong(labels: Labels | Classes) -> int:
@@ -89,16 +108,16 @@ def _wrong(labels: Labels | Classes) -> int:
     return int(seen.fp + seen.fn)
 
 
-def _in_words(said: Change, champion: Champion) -> str:
+def _in_words(said: Change, champion: Champion, evidence: float) -> str:
     return (
         f"{champion.name} was wrong in {said.before:.3f} of its labels before and is in {said.after:.3f} "
         f"of the last "
-        f"{said.labels} (evidence {said.evidence:.1f}, {EVIDENCE:g} counts)"
+        f"{said.labels} (evidence {said.evidence:.1f}, {evidence:.3g} counts)"
     )
 
 
-def _figures(said: Change) -> Json:
-    return {"value": _text(said.evidence), "threshold": _text(EVIDENCE)}
+def _figures(said: Change, evidence: float) -> Json:
+    return {"value": _text(said.evidence), "threshold": _text(evidence)}
 
 
 def _said(trigger: TriggerSpec, decision: str, reason: str, text: str) -> Json:

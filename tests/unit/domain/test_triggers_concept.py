@@ -12,6 +12,7 @@ from tests.unit.domain.training_world import NOW
 
 from noria_operator.api.continuoustraining import TriggerStatus
 from noria_operator.api.triggers import TriggerSpec
+from noria_operator.domain.drift.change import EVIDENCE, Bucket, evidence_of, false_alarms, look, remember
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.triggers import Champion, Request, opened_at
 from noria_operator.domain.triggers_concept import concept_drift
@@ -86,3 +87,37 @@ def test_nothing_served_is_nothing_to_watch() -> None:
     with pytest.raises(ValueError, match="no conceptDrift"):
         other = TriggerSpec.model_validate({"name": "x", "schedule": "0 2 * * 1"})
         concept_drift(other, {}, champion=FIRST, labels=None, now=NOW)
+
+
+def test_false_alarms_a_month_are_stated_and_follow_from_how_often_it_looks() -> None:
+    entry = fed(*steps(0.1, 5))[-1].entry
+    assert (entry["windowLength"], entry["threshold"]) == ("1m", "10")
+    assert float(entry["expectedFalseAlarms"]) == pytest.approx(43_830 * false_alarms(EVIDENCE), rel=1e-3)
+    rare = concept_drift(
+        WATCH, entry, champion=FIRST, labels=labels(45, 5), now=NOW + timedelta(minutes=5, days=1)
+    )
+    assert float(rare.entry["expectedFalseAlarms"]) < 0.001
+
+
+@pytest.mark.parametrize("allowed", ["0.01", "1", "20"])
+def test_evidence_that_counts_follows_from_the_false_alarms_that_may_come(allowed: str) -> None:
+    trigger = TriggerSpec.model_validate(
+        {"name": "concept", "conceptDrift": {"falseAlarmsPerMonth": allowed}}
+    )
+    opened = concept_drift(trigger, {}, champion=FIRST, labels=None, now=NOW)
+    said = concept_drift(trigger, opened.entry, champion=FIRST, labels=labels(45, 5), now=NOW + MINUTE)
+    assert float(said.entry["expectedFalseAlarms"]) == pytest.approx(float(allowed), rel=1e-3)
+    assert float(said.entry["threshold"]) == pytest.approx(evidence_of(float(allowed) / 43_830), abs=1e-3)
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.3])
+def test_no_more_false_alarms_come_than_are_stated_and_not_far_fewer(rate: float) -> None:
+    evidence, count = 4.0, 3000
+    memory: tuple[Bucket, ...] = ()
+    found = 0
+    for wrong in np.random.default_rng(1).binomial(50, rate, count).tolist():
+        said, memory = look(remember(memory, 50, wrong), evidence)
+        found += said.found
+    stated = count * false_alarms(evidence)
+    assert stated / 4 < found < stated
