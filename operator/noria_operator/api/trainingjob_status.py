@@ -53,7 +53,9 @@ class TrainingFailure(StrEnum):
     ACTIVE_DEADLINE = "ActiveDeadline"
     """Training took longer than spec.deadlines.active."""
     SELECTION_FAILED = "SelectionFailed"
-    """The partitions that spec.data selects could not be listed, or there are none."""
+    """The partitions that spec.data selects could not be listed, or there are none, or the model would be
+    judged on what it is trained on.
+    """
     DATA_REFUSED = "DataRefused"
     """The rows for training are worse than spec.dataQuality tolerates; nothing was trained."""
     CHECK_FAILED = "CheckFailed"

@@ -618,6 +618,20 @@ REFUSED = [
         triggers=[
             {
                 "name": "a",
+                "performance": {
+                    "metric": "f1",
+                    "cost": {"pointDay": "1", "run": "1"},
+                    "falseAlarmsPerMonth": "0.1",
+                },
+            }
+        ],
+    ),
+    no(
+        "ct",
+        "bySlice and falseAlarmsPerMonth go without cost",
+        triggers=[
+            {
+                "name": "a",
                 "performance": {"metric": "f1", "cost": {"pointDay": "1", "run": "1"}, "bySlice": True},
             }
         ],
