@@ -149,7 +149,7 @@ def test_servers_that_count_no_scores_by_slice_are_no_slices_without_loss() -> N
 
 def test_what_is_lost_in_none_is_written_down_too() -> None:
     entry = windows(rule(), ALIKE, ALIKE).entry
-    assert (entry["decision"], "reason" in entry, entry["streak"]) == ("No", False, 0)
+    assert (entry["decision"], entry["reason"], entry["streak"]) == ("No", "NotWorse", 0)
     assert entry["message"].startswith("lost in none of 3 slices; accuracy 0.9000 in sex=f on 1000 labels")
 
 
