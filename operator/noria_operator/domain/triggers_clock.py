@@ -3,7 +3,7 @@
 A node may boot with a clock that is a year ahead, lead for a minute, and be corrected. What it wrote then
 would silence a loop for a year: schedules that were handled, windows that have not begun, runs after which to
 wait. Comes in: the object, now. Goes out: the object as a pass takes it, which writes it down. Invariants: no
-time is moved into the future; what may lie ahead (a window after `warmup`, a follow-up) may do so by as much;
+time is moved into the future; a window may begin as late as `warmup` says; a follow-up moves with its run;
 a clock that is behind the object itself, which the API server dated, is wrong and mends nothing; a scheduled
 time that was handled early is remembered until it has come.
 """
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 TOLERANCE: Final = timedelta(minutes=5)
 """So much the clocks of two leaders may differ."""
-_PARTS: Final = ("triggers", "runs", "olderRuns", "queued", "followUp", "lastTrigger")
+_PARTS: Final = ("triggers", "runs", "olderRuns", "queued", "lastTrigger")
 _AHEAD: Final = frozenset({"nextRun", "forecast", "ahead"})
 """Fields that tell of times to come."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -34,15 +34,19 @@ def not_ahead(obj: Json, training: ContinuousTraining, now: datetime) -> Json:
     status = obj.get("status", {})
     if now < moment(obj["metadata"]["creationTimestamp"]) - TOLERANCE:
         return obj
-    spec = training.spec
-    planned = status.get("followUp") or {}
-    limits = {"windowStartedAt": spec.warmup} | ({"at": spec.follow_up} if spec.follow_up else {})
-    mend = _Mending(now, {"windowStartedAt": spec.warmup})
+    mend = _Mending(now, {"windowStartedAt": training.spec.warmup})
     found = {name: mend.of(status[name]) for name in _PARTS if status.get(name)}
-    if planned:
-        found["followUp"] = _Mending(now, limits).of(planned)
+    if planned := status.get("followUp"):
+        found["followUp"] = planned | {"at": stamp(moment(planned["at"]) - _early(status, planned, now))}
     changed = {name: value for name, value in found.items() if value != status[name]}
     return obj | {"status": status | changed} if changed else obj
+
+
+def _early(status: Json, planned: Json, now: datetime) -> timedelta:
+    """By how much the run that is to be followed started in the future."""
+    times = (moment(run["at"]) for run in status.get("runs", ()) if run["trainingJob"] == planned["of"])
+    ahead = next(times, now) - now
+    return ahead if ahead > TOLERANCE else timedelta()
 
 
 @dataclass(frozen=True)

@@ -136,10 +136,18 @@ def test_runs_of_the_far_future_hold_the_next_one_as_if_they_had_just_started() 
 
     go_on()
     assert (loop.status["blockedBy"], loop.status["nextEligibleTime"]) == ("Cooldown", stamp(NOW + 6 * HOUR))
-    assert loop.status["followUp"]["at"] == stamp(NOW)
+    assert loop.status["followUp"]["at"] == stamp(NOW + 72 * HOUR)
     loop.now += 6 * HOUR
     go_on()
     assert len(loop.status["runs"]) == 2
+
+
+@pytest.mark.parametrize("edited", [{}, {"followUp": "1h"}])
+def test_a_follow_up_that_is_planned_stays_as_it_is_when_the_spec_changes(edited: Json) -> None:
+    loop = Loop(followUp="72h")
+    loop.settle(quality())
+    loop.obj = Loop(**edited).obj | {"status": loop.status}
+    assert not_ahead(loop.obj, parse_as(ContinuousTraining, loop.obj), NOW + HOUR) is loop.obj
 
 
 def test_a_clock_that_is_behind_all_that_is_known_mends_nothing() -> None:
