@@ -150,13 +150,14 @@ class Admission:
         latest = min((t.deadline - self.seconds for t in batch if t.deadline is not None), default=math.inf)
         return min(first.since + self._hold, latest)
 
-    def refuse(self, reason: Refusal) -> RequestError:
-        """Count a refusal; the error that says so."""
+    def refuse(self, reason: Refusal, *, elsewhere: int = 0) -> RequestError:
+        """Count a refusal; the error that says so. `elsewhere`: requests that wait in another line."""
         self.refused[reason] += 1
         if reason == Refusal.DEADLINE:
             return RequestError("the request's time was over before the model could answer it", status=504)
-        seconds = min(max(math.ceil(self.expected), 1), LATEST_RETRY)
-        said = f"{len(self._line)} requests wait for this model already"
+        expected = self.expected + elsewhere * self.seconds
+        seconds = min(max(math.ceil(expected), 1), LATEST_RETRY)
+        said = f"{len(self._line) + elsewhere} requests wait for this model already"
         if reason == Refusal.WAIT:
             said = f"requests would wait longer than {self._limits.max_wait:g} s for this model"
         message = f"{said}; try again in {seconds} s"

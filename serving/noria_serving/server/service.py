@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from noria_serving import contract, slices
 from noria_serving.counters.answers import Answers
@@ -45,6 +45,16 @@ HOPELESS: Final = 4
 """Times a request's deadline; then the process says that it is not alive, and is replaced."""
 CLIENT_GONE: Final = 499
 """What nginx calls a client that did not wait."""
+
+
+class Turns(Protocol):
+    """A line for the event loop."""
+
+    @property
+    def waiting(self) -> int: ...
+
+    async def turn(self) -> bool:
+        """False when the line is full."""
 
 
 class Service:
@@ -94,15 +104,17 @@ class Service:
         arrived: float | None = None,
         deadline: float | None = None,
         key: bytes | None = None,
+        entrance: Turns | None = None,
     ) -> InferAnswer:
         """Predict and count; a RequestError says why there is no answer. The answer is kept under `key`.
 
         `arrived`, `deadline` (time.monotonic()): since when it waits, and until when its client does. The
         earlier of this deadline and the request's own counts; the server's is for those that have neither.
+        `entrance`: where a prediction on the event loop waits for its turn; None: it has it.
         """
         self.in_flight += 1
         try:
-            outputs = await self._predict(request, arrived, deadline)
+            outputs = await self._predict(request, arrived, deadline, entrance)
             for index in request.finite:
                 output = outputs[index]
                 if output.dtype.kind == "f" and not all_finite(output):
@@ -160,7 +172,7 @@ class Service:
         return [named(self.settings), (TOKEN_HEADER, answer.token.encode())]
 
     async def _predict(
-        self, request: InferRequest, arrived: float | None, deadline: float | None
+        self, request: InferRequest, arrived: float | None, deadline: float | None, entrance: Turns | None
     ) -> list[Array]:
         """The model's outputs; small predictions inline, large ones in one thread, so that health still
         answers.
@@ -169,6 +181,10 @@ class Service:
         since = now if arrived is None else arrived
         until = self._until(since, deadline, request.deadline)
         inputs, rows = request.inputs, request.rows
+        if entrance is not None and rows <= self._inline_rows:
+            if not await entrance.turn():
+                raise self.admission.refuse(Refusal.QUEUE_FULL, elsewhere=entrance.waiting)
+            now = time.monotonic()
         if rows > self._inline_rows or not (self._concurrent or self.line.idle):
             return await self.line.run(inputs, rows, until)
         self.admission.check(since, until, now)

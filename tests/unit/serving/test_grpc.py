@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from noria_serving import contract
 from noria_serving.errors import NoriaError
+from noria_serving.limits import Limits
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol import health_pb2, inference_pb2
 from noria_serving.protocol.inference_pb2 import ModelInferRequest
@@ -175,6 +177,90 @@ async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavaila
     assert not (await port.ask(f"{INFERENCE}ServerReady", inference_pb2.ServerReadyRequest())).ready
     refused = await port.refusal(f"{INFERENCE}ModelReady", inference_pb2.ModelReadyRequest(name="nope"))
     assert refused.code() == CODES.NOT_FOUND
+
+
+async def flood(port: Port, count: int) -> list[Any]:
+    """Calls that all begin at once; their answers and refusals."""
+    ask = port.channel.unary_unary(f"{INFERENCE}ModelInfer")
+    data = request().SerializeToString()
+    async with asyncio.timeout(20):  # not the calls': they would send it as their deadline
+        return await asyncio.gather(*(ask(data) for _ in range(count)), return_exceptions=True)
+
+
+def slow(port: Port, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """A model that keeps the event loop for so long."""
+    predict = port.service.loaded.backend.predict
+
+    def wait(_: object, inputs: Any) -> Any:
+        time.sleep(seconds)
+        return predict(inputs)
+
+    monkeypatch.setattr(type(port.service.loaded.backend), "predict", wait)
+
+
+async def test_beyond_the_line_for_the_event_loop_calls_are_refused_and_counted(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow(port, monkeypatch, 0.005)
+    port.listener._gate.entrance._limit = 4
+    answers = await flood(port, 200)
+    refused = [one for one in answers if isinstance(one, grpc.aio.AioRpcError)]
+    assert 0 < len(refused) < 200
+    assert {one.code() for one in refused} == {CODES.RESOURCE_EXHAUSTED}
+    assert "requests wait for this model already" in str(refused[0].details())
+    assert dict(refused[0].trailing_metadata())["retry-after"] == "1"
+    assert port.requests() == {"ok": 200 - len(refused), "client_error": len(refused), "server_error": 0}
+    assert port.service.admission.refused["queue_full"] == len(refused)
+    assert port.listener._gate.entrance.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "code", "reason"),
+    [
+        (Limits(max_wait=0.05), CODES.RESOURCE_EXHAUSTED, "wait"),
+        (Limits(deadline=0.05), CODES.DEADLINE_EXCEEDED, "deadline"),
+    ],
+)
+async def test_a_call_that_waited_too_long_for_the_event_loop_is_not_begun(
+    port: Port, monkeypatch: pytest.MonkeyPatch, limits: Limits, code: grpc.StatusCode, reason: str
+) -> None:
+    slow(port, monkeypatch, 0.005)
+    port.service.limits = port.service.admission._limits = limits
+    answers = await flood(port, 100)
+    refused = [one for one in answers if isinstance(one, grpc.aio.AioRpcError)]
+    assert 0 < len(refused) < 100
+    assert {one.code() for one in refused} == {code}
+    assert port.service.admission.refused[reason] == len(refused)
+
+
+async def test_a_client_that_leaves_the_line_for_the_event_loop_is_no_ones_turn(port: Port) -> None:
+    entrance = port.listener._gate.entrance
+    assert await entrance.turn()  # nobody was there
+    first, second = asyncio.ensure_future(entrance.turn()), asyncio.ensure_future(entrance.turn())
+    await asyncio.sleep(0)
+    first.cancel()
+    async with asyncio.timeout(20):
+        assert await second
+    assert entrance.waiting == 0
+
+
+async def test_a_message_that_does_not_come_is_not_waited_for_for_ever(port: Port) -> None:
+    port.models.patience.seconds = 0.1
+    for method in ("ModelInfer", "ServerLive"):
+        call = port.channel.stream_unary(f"{INFERENCE}{method}")()
+        with pytest.raises(grpc.aio.AioRpcError) as late:
+            await call
+        assert late.value.code() == CODES.DEADLINE_EXCEEDED
+        assert "not here within 0.1 s" in str(late.value.details())
+    assert port.models.patience.lost["slow_request"] == 2
+
+
+async def test_a_call_without_a_message_is_told_so(port: Port) -> None:
+    call = port.channel.stream_unary(f"{INFERENCE}ModelInfer")()
+    await call.done_writing()
+    with pytest.raises(grpc.aio.AioRpcError, match="without a message") as refused:
+        await call
+    assert refused.value.code() == CODES.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("character", ["é", "型", "\U0001f41f", "%"])

@@ -21,7 +21,9 @@ from google.protobuf.message import Message
 from noria_serving import contract
 from noria_serving.protocol.errors import FAULT, RequestError
 from noria_serving.protocol.packed import GZIP, unpack
-from noria_serving.server.http import Inbox
+from noria_serving.server.grpc.entrance import Entrance
+from noria_serving.server.models import Models
+from noria_serving.server.patience import SLOW_REQUEST
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +56,33 @@ class Gate:
     again. So calls are refused first, in a way that tells it, and grpcio is stopped once none comes any more.
     """
 
-    def __init__(self, inbox: Inbox, limit: int) -> None:
-        """`limit`: bytes that a message may have."""
-        self._inbox, self._limit = inbox, limit
+    def __init__(self, models: Models) -> None:
+        settings = models.settings
+        self._inbox, self._limit, self._patience = models.inbox, settings.max_body, models.patience
+        self.entrance = Entrance(settings.limits.max_queue)
         self._leaving = False
         self._last = 0.0
 
     def enter(self) -> None:
         """RequestError 503 when the server takes no more calls."""
+        self.entrance.begin()
         if self._leaving:
             self._last = time.monotonic()
             raise RequestError("this server leaves: ask another one", status=503)
+
+    async def read(self, context: Context) -> bytes:
+        """The message of a call, which has to be here in time."""
+        try:
+            async with asyncio.timeout(self._patience.seconds or None):
+                data = await context.read()
+        except TimeoutError:
+            self._patience.lost[SLOW_REQUEST] += 1
+            raise RequestError(
+                f"the message was not here within {self._patience.seconds:g} s", status=408
+            ) from None
+        if not isinstance(data, bytes):
+            raise RequestError("the call ended without a message")
+        return data
 
     def unpacked(self, data: bytes) -> bytes:
         """A message as it was before its client packed it, which its first bytes tell. grpcio would unpack a
@@ -91,11 +109,12 @@ class Gate:
 
 
 def unary(gate: Gate, read: Reader, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """The method of one request and one answer."""
+    """The method of one request and one answer. To grpcio it is a stream, whose one message we wait for."""
 
-    async def answer(data: bytes, context: Context) -> bytes:
+    async def answer(_: object, context: Context) -> bytes:
         try:
             gate.enter()
+            data = await gate.read(context)
             with gate.message(data) as plain:
                 return (await handler(read(plain), context)).SerializeToString()
         except RequestError as refused:
@@ -105,7 +124,7 @@ def unary(gate: Gate, read: Reader, handler: Handler) -> grpc.RpcMethodHandler[b
             code, said, headers = grpc.StatusCode.INTERNAL, FAULT, ()
         return await context.abort(code, details(said), metadata(headers))
 
-    return grpc.unary_unary_rpc_method_handler(answer)
+    return grpc.stream_unary_rpc_method_handler(answer)
 
 
 def status(refused: RequestError) -> grpc.StatusCode:

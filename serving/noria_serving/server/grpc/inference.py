@@ -36,10 +36,10 @@ IDLE_SECONDS: Final = 0.2
 
 
 async def infer(
-    models: Models, received: v2_grpc.Received, context: Context, *, copied: bool = False
+    models: Models, gate: Gate, received: v2_grpc.Received, context: Context, *, copied: bool = False
 ) -> tuple[ModelInferResponse, Headers]:
     """One prediction, and what stands beside it. `copied`: routers may copy such calls to other versions."""
-    started = time.perf_counter()
+    started, arrived = time.perf_counter(), time.monotonic()
     message = received.message
     service = models.find(message.model_name, message.model_version or None)
     try:
@@ -48,7 +48,7 @@ async def infer(
         service.refuse(error)
         raise
     key = answers.key(request_id(context), received.data) if copied and service.answers.wanted else None
-    answer = await service.infer(request, key=key)
+    answer = await service.infer(request, arrived=arrived, key=key, entrance=gate.entrance)
     response = v2_grpc.encode(
         answer, request, service.signature, name=message.model_name, version=service.settings.number
     )
@@ -112,7 +112,7 @@ class Streams:
             with self._gate.message(data) as plain:
                 received = v2_grpc.received(plain)
                 identifier = received.message.id
-                response, _ = await infer(self._models, received, context)
+                response, _ = await infer(self._models, self._gate, received, context)
                 return ModelStreamInferResponse(infer_response=response)
         except RequestError as refused:
             said = str(refused)
@@ -122,11 +122,11 @@ class Streams:
         return ModelStreamInferResponse(error_message=said, infer_response=ModelInferResponse(id=identifier))
 
 
-def unary(models: Models) -> Handler:
+def unary(models: Models, gate: Gate) -> Handler:
     """One request, one answer."""
 
     async def model_infer(received: v2_grpc.Received, context: Context) -> ModelInferResponse:
-        response, headers = await infer(models, received, context, copied=True)
+        response, headers = await infer(models, gate, received, context, copied=True)
         context.set_trailing_metadata(metadata(headers))
         return response
 

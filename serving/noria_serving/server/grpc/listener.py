@@ -26,11 +26,14 @@ from noria_serving.server.models import Models
 
 _PLAIN_OR_GZIP: Final = 0b101
 """Of grpcio's bits for compression. Deflated messages, the other kind, cannot be told from plain ones."""
+STREAMS: Final = 1024
+"""Calls and streams of a connection at a time; a client keeps further ones to itself until there is room."""
 _OPTIONS: Final = (
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.compression_enabled_algorithms_bitset", _PLAIN_OR_GZIP),
     ("grpc.per_message_decompression", 0),
     # Clients that ping to keep their connection open are not cut off for it.
+    ("grpc.max_concurrent_streams", STREAMS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
 )
@@ -42,7 +45,7 @@ class Listener:
     """A port that answers."""
 
     def __init__(self, models: Models, *, shared: bool = False) -> None:
-        self._gate = Gate(models.inbox, models.settings.max_body)
+        self._gate = Gate(models)
         self._streams = Streams(models, self._gate)
         self._health = Health(models, self._gate)
         limit = ("grpc.max_receive_message_length", models.settings.max_body)
@@ -62,7 +65,7 @@ class Listener:
 
     def _inference(self, models: Models) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
         described, pb, unary = Description(models), inference_pb2, self._unary
-        infer = calls.unary(self._gate, v2_grpc.received, model_infer(models))
+        infer = calls.unary(self._gate, v2_grpc.received, model_infer(models, self._gate))
         return {
             "ServerLive": unary(pb.ServerLiveRequest, described.live),
             "ServerReady": unary(pb.ServerReadyRequest, described.ready),

@@ -196,7 +196,7 @@ def _input(tensor: Tensor) -> Schema:
     sizes = _list({**COUNT, "maximum": 2**31 - 1}, minItems=least, maxItems=rank)
     return _tensor(
         tensor,
-        datatype={**TEXT, "description": f"{tensor.datatype}, or one of which nothing is lost in it"},
+        datatype={**TEXT, "description": f"{tensor.datatype}, or one whose numbers have a place in it"},
         shape={**sizes, "description": f"{list(tensor.shape)}; -1 is any size"},
         parameters=PARAMETERS,
     )
