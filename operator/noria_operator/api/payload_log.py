@@ -34,7 +34,7 @@ class PayloadLog(Spec):
     )
     redact: Annotated[list[FeatureName], Field(max_length=256), ListSet()] = Field(
         default_factory=list,
-        description="Features that are left out; an unknown one ends the server with an error.",
+        description="Features, embeddings, outputs or id to leave out; an unknown name is an error.",
     )
     every: Annotated[Duration, HOUR_AT_MOST] = Field(
         default=timedelta(minutes=1),

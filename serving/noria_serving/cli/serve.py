@@ -68,7 +68,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--payload-sample", type=float, default=1.0, metavar="SHARE", help="of predictions")
     parser.add_argument(
-        "--payload-redact", action="append", default=[], metavar="FEATURE", help="leave it out"
+        "--payload-redact",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of a feature, an embedding or an output, or id: leave it out",
     )
     parser.add_argument(
         "--repository-writable", action="store_true", help="let clients load and unload models"

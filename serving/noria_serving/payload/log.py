@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.feedback.token import Token
+from noria_serving.payload.columns import chosen
 from noria_serving.payload.settings import LogSettings
 from noria_serving.payload.writer import Place, Writer
 from noria_serving.reference import Reference
@@ -63,14 +64,6 @@ class Labels:
         return len(self.labels)
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """What a file of predictions holds: (column's name, tensor, its column), without redacted ones."""
-
-    inputs: Sequence[tuple[str, str, int]]
-    outputs: Sequence[str]
-
-
 class PayloadLog:
     """Of one served version, at one process."""
 
@@ -83,11 +76,7 @@ class PayloadLog:
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._offered = 0
         self._full = 0
-        columns = Columns(
-            [(f"input.{b.name}", b.input, b.column) for b in reference.features if not _hidden(b, settings)],
-            [f"output.{tensor.name}" for tensor in signature.outputs],
-        )
-        _check(settings, reference)
+        columns = chosen(signature, reference, settings.redact)
         if find_spec("pyarrow") is None:
             raise NoriaError(
                 Reason.MISSING_DEPENDENCY, "the payload log needs pyarrow: pip install 'noria-ml[server]'"
@@ -153,19 +142,3 @@ class PayloadLog:
 
 def _size(array: Array) -> int:
     return array.size * ELEMENT_BYTES if array.dtype.kind == "O" else array.nbytes
-
-
-def _hidden(bins: Any, settings: LogSettings) -> bool:
-    return bins.name in settings.redact or bins.input in settings.redact
-
-
-def _check(settings: LogSettings, reference: Reference) -> None:
-    """A name that redacts nothing is a mistake: what it was meant for would be written."""
-    known = {name for bins in reference.features for name in (bins.name, bins.input)}
-    unknown = [name for name in settings.redact if name not in known]
-    if unknown:
-        raise NoriaError(
-            Reason.CONFIGURATION,
-            f"the payload log should leave out {unknown[:5]}, which the model does not take; its features "
-            f"are {sorted({bins.name for bins in reference.features})[:20]}",
-        )

@@ -28,7 +28,7 @@ class LogSettings:
     sample: float = 1.0
     """Share of predictions that are written."""
     redact: tuple[str, ...] = ()
-    """Names of features that are left out."""
+    """Names of features, embeddings and outputs that are left out; `id`: what a client calls its request."""
     every: float = EVERY_SECONDS
     """Seconds after which rows that wait are written, however few."""
     file_bytes: int = FILE_BYTES

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from noria_serving.quality import spelling
 
 if TYPE_CHECKING:
-    from noria_serving.payload.log import Columns, Labels, Prediction
+    from noria_serving.payload.columns import Columns
+    from noria_serving.payload.log import Labels, Prediction
 
 Array = NDArray[Any]
 _TIME = pa.timestamp("us", tz="UTC")
@@ -33,11 +34,11 @@ def predictions(records: Sequence[Prediction], columns: Columns) -> bytes:
         "id": _repeated([record.id for record in records], counts),
         "row": pa.array(np.concatenate([np.arange(count, dtype=np.int32) for count in counts])),
         "time": _times(np.repeat([record.at for record in records], counts)),
-        "request": _repeated([record.request for record in records], counts),
+        "request": _repeated([record.request if columns.request else None for record in records], counts),
     }
     for name, tensor, column in columns.inputs:
         table[name] = _values([_flat(record.inputs[tensor])[:, column] for record in records])
-    for index, name in enumerate(columns.outputs):
+    for name, index in columns.outputs:
         joined = np.concatenate([_flat(record.outputs[index]) for record in records])
         for column in range(joined.shape[1]):
             single = joined.shape[1] == 1

@@ -23,7 +23,8 @@ from noria_serving.objects import is_store, open_store
 from noria_serving.payload.settings import LogSettings
 
 if TYPE_CHECKING:
-    from noria_serving.payload.log import Columns, Labels, Prediction
+    from noria_serving.payload.columns import Columns
+    from noria_serving.payload.log import Labels, Prediction
 
 log = logging.getLogger(__name__)
 Place = Callable[[str, bytes], None]

@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
+from sklearn.linear_model import LinearRegression
 
+from noria_serving import bundle
 from noria_serving.errors import NoriaError
 from noria_serving.feedback.token import Token
-from noria_serving.model.loaded import Loaded
+from noria_serving.model.loaded import Loaded, load
 from noria_serving.payload import writer
 from noria_serving.payload.log import PayloadLog
 from noria_serving.payload.settings import LogSettings, parse
@@ -121,8 +123,42 @@ def test_redacted_columns_are_not_in_the_file(loaded_frame: Loaded) -> None:
     assert all(b"a person's name" not in data for data in store.files.values())
 
 
+def test_outputs_and_the_clients_id_can_be_redacted(loaded_frame: Loaded) -> None:
+    store = Store()
+    label, scores = loaded_frame.backend.signature.outputs
+    answer(here := log(loaded_frame, store, redact=(label.name, "id")), 1, [(1.5, 7, "a")], "an address")
+    finished(here)
+    (row,) = store.rows("predictions")
+    assert [name for name in row if name.startswith("output.")] == [
+        f"output.{scores.name}.0", f"output.{scores.name}.1"
+    ]  # fmt: skip
+    assert (row["request"], row["id"]) == (None, nonce(1).hex())
+
+
+@pytest.mark.parametrize("redact", [(), ("text",), ("x1",), ("text", "x0", "x1", "x6")])
+def test_embeddings_are_written_number_by_number_and_redacted_by_their_name(
+    redact: tuple[str, ...], tmp_path: Path
+) -> None:
+    rows = np.random.default_rng(1).normal(size=(200, 7))
+    model = LinearRegression().fit(rows, rows[:, 0])
+    made = bundle.save(model, rows, rows[:, 0], tmp_path / "b", name="m", embeddings={"text": range(2, 6)})
+    loaded, store = load(str(made.path)), Store()
+    here = log(loaded, store, regression=True, redact=redact)
+    asked = np.arange(14, dtype=np.float32).reshape(2, 7)
+    here.prediction(nonce(1), NOW, None, {"input-0": asked}, [np.zeros((2, 1), np.float32)])
+    finished(here)
+    names = ["x0", "x1", "text.0", "text.1", "text.2", "text.3", "x6"]
+    for row, values in zip(store.rows("predictions"), asked.tolist(), strict=True):
+        told = {name: value for name, value in row.items() if name.startswith("input.")}
+        assert told == {
+            f"input.{name}": value
+            for name, value in zip(names, values, strict=True)
+            if name not in redact and name.partition(".")[0] not in redact
+        }
+
+
 def test_a_redaction_that_hides_nothing_is_refused(loaded_frame: Loaded) -> None:
-    with pytest.raises(NoriaError, match=r"carier.*its features are.*carrier"):
+    with pytest.raises(NoriaError, match=r"carier.*what it has is.*carrier"):
         log(loaded_frame, Store(), redact=("carier",))
 
 
