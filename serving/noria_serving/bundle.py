@@ -214,7 +214,7 @@ def _converted(
     if data is None:
         converted = conversion.convert(model, rows, arrays, task, holdout=holdout)
         return converted, arrays, _classes(() if task == "regression" else getattr(model, "classes_", ()))
-    converted, signature = conversion.raw_onnx(data)
+    converted, signature = conversion.raw_onnx(data, arrays)
     if len(signature.inputs) == 1 and len(arrays) == 1:
         arrays = {signature.inputs[0].name: next(iter(arrays.values()))}
     elif set(arrays) != {tensor.name for tensor in signature.inputs}:

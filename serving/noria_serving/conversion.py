@@ -225,14 +225,23 @@ def _columns_joined(model: Any, rows: Any, arrays: Mapping[str, Array]) -> Any:
     return Pipeline([("columns", columns), ("model", model)])
 
 
-def raw_onnx(data: bytes) -> tuple[Converted, Signature]:
-    """An ONNX model that was made elsewhere: its own names and types are the signature."""
+def raw_onnx(data: bytes, arrays: Mapping[str, Array]) -> tuple[Converted, Signature]:
+    """An ONNX model that was made elsewhere: its own names and types are the signature, the width of the rows
+    where it leaves that open.
+    """
     session = open_session(data)
     signature = Signature(
-        tuple(_node(node, "input") for node in session.get_inputs()),
+        tuple(_filled(_node(node, "input"), arrays) for node in session.get_inputs()),
         tuple(_node(node, "output") for node in session.get_outputs()),
     )
     return Converted("onnx", data, OnnxModel(data, signature), None), signature
+
+
+def _filled(tensor: Tensor, arrays: Mapping[str, Array]) -> Tensor:
+    rows = arrays.get(tensor.name, next(iter(arrays.values())) if len(arrays) == 1 else None)
+    if rows is None or tensor.shape[1:] != (-1,):
+        return tensor
+    return replace(tensor, shape=(-1, rows.shape[1]))
 
 
 def _node(node: Any, role: str) -> Tensor:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from noria_serving import bundle, contract
@@ -134,6 +135,20 @@ def test_labels_that_are_words_or_truth_values_stay_what_they_are(matrix, tmp_pa
         assert saved.format == "onnx"
         classes = load(str(saved.path)).manifest.classes
         assert classes == (("early", "late") if name == "words" else (False, True))
+
+
+def test_an_onnx_model_that_takes_any_number_of_columns_is_saved_with_that_of_its_rows(
+    matrix, matrix_bundle, tmp_path: Path
+) -> None:
+    model = onnx.load(matrix_bundle.path / "model.onnx")
+    width = model.graph.input[0].type.tensor_type.shape.dim[1]
+    assert width.dim_value == 3
+    width.Clear()
+    width.dim_param = "M"
+    rows, labels = matrix
+    saved = bundle.save(model, rows, labels, tmp_path / "b", task="binary")
+    assert saved.signature["inputs"][0]["shape"] == [-1, 3]
+    assert load(str(saved.path)).backend.signature.inputs[0].shape == (-1, 3)
 
 
 def test_an_onnx_model_from_elsewhere_keeps_its_names(matrix, matrix_bundle, tmp_path: Path) -> None:
