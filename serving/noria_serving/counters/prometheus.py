@@ -1,7 +1,8 @@
 """The counters in Prometheus' words: built at each scrape from the same vector that the operator reads.
 
-In: the loaded models. Out: the text format. Invariants: every bin is there from the start, at 0
-(the increase of a series that first appears at 500 is 0); at most FEATURES features are exported bin by bin.
+In: the loaded models. Out: the text format. Invariants: every bin is there from the start, at 0, and so are
+labels of the version itself (the increase of a series that first appears at 500 is 0); at most FEATURES
+features are exported bin by bin.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from noria_serving.contract import DELAY_BOUNDS
+from noria_serving.contract import CONFUSION_CLASSES, DELAY_BOUNDS, ERRORS, SCORE_BINS
 from noria_serving.counters import catalogue
 from noria_serving.counters import prometheus_calibration as calibration
 from noria_serving.counters import prometheus_slices as slices
@@ -83,7 +84,7 @@ class _Families:
     def collect(self) -> Iterator[Metric]:
         service = self._service
         service.recorder.fold()
-        counts = service.recorder.state.as_json(service.recorder.state.vector)
+        counts = self._with_own(service.recorder.state.as_json(service.recorder.state.vector))
         yield from self._traffic(service, counts)
         yield from self._admission(service)
         yield from self._bins(service, counts)
@@ -92,6 +93,20 @@ class _Families:
         yield from self._errors(counts, service.recorder.state.units)
         yield from slices.families(service, counts)
         yield from self._payload(service.payload)
+
+    def _with_own(self, counts: dict[str, Any]) -> dict[str, Any]:
+        """The same with labels of this version, none yet, where there can be any."""
+        manifest, version = self._service.loaded.manifest, self._service.settings.version
+        if self._service.desk.keys.ring is None:
+            return counts
+        if manifest.task == "regression":
+            counts["errors"].setdefault(version, dict.fromkeys(ERRORS, 0))
+            return counts
+        counts["scores"].setdefault(version, dict.fromkeys(("negatives", "positives"), [0] * SCORE_BINS))
+        classes = len(manifest.classes)
+        if manifest.task == "multiclass" and classes <= CONFUSION_CLASSES:
+            counts["confusion"].setdefault(version, [0] * classes**2)
+        return counts
 
     def _traffic(self, service: Service, counts: dict[str, Any]) -> Iterator[Metric]:
         requests = catalogue.REQUESTS.counter()
@@ -194,7 +209,7 @@ class _Families:
         labelled, absolute = catalogue.LABELLED.counter(), catalogue.ERRORS.counter()
         squared, clipped = catalogue.SQUARED.counter(), catalogue.CLIPPED.counter()
         for version, errors in counts["errors"].items():
-            own, unit = [self._labels[0], version], units[version]
+            own, unit = [self._labels[0], version], units.get(version, 1.0)
             labelled.add_metric(own, errors["count"])
             for side in ("over", "under"):
                 absolute.add_metric([*own, side], errors[side] * unit)

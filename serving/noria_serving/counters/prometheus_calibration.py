@@ -1,7 +1,7 @@
 """How well scores match labels, by tenths of the score, in Prometheus' words.
 
 In: labels by version and by one of SCORE_BINS bins of the score. Out: families from which the calibration
-error of any time follows. Invariants: all tenths of a version are there once it has a label; integers are
+error of any time follows. Invariants: all tenths of a version that is named are there; integers are
 added up before the sum of scores is made of them, so that it only grows.
 """
 

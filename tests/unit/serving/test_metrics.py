@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -45,6 +46,46 @@ def test_what_is_exported_is_what_the_catalogue_says(scraped) -> None:
         assert family.documentation == named[name].text
         for sample in family.samples:
             assert set(sample.labels) - {"le"} == set(named[name].every_label)
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "expected"),
+    [
+        (
+            "binary",
+            (0, 1),
+            {"model_confusion": 4, "model_calibration_rows": 10, "model_calibration_positives": 10},
+        ),
+        ("multiclass", ("cat", "dog", "eel"), {"model_confusion": 9, "model_calibration_scores": 10}),
+        ("multiclass", tuple(range(21)), {"model_confusion": 2, "model_calibration_scores": 10}),
+        (
+            "regression",
+            (),
+            {
+                "model_errors_labelled": 1,
+                "model_errors_absolute": 2,
+                "model_errors_squared": 1,
+                "model_confusion": 0,
+            },
+        ),
+    ],
+)
+@pytest.mark.parametrize("keys", [True, False])
+def test_labels_of_a_version_are_counted_from_nought(
+    loaded: Loaded, task: str, classes: tuple[object, ...], expected: dict[str, int], *, keys: bool
+) -> None:
+    loaded = replace(loaded, manifest=replace(loaded.manifest, task=task, classes=classes))
+    settings = ModelSettings(bundle="m", deployment="late", model="late", version="late-4", number="4")
+    models, service = Models(Settings(models=(settings,))), Service(settings, loaded)
+    if not keys:
+        service.desk.keys.ring = None
+    models.serve(service)
+    text = Exporter(models).render().decode()
+    found = {family.name: family.samples for family in text_string_to_metric_families(text)}
+    for name, count in expected.items():
+        samples = [s for s in found.get(name, []) if s.name.endswith("_total")]
+        assert [s.value for s in samples] == [0.0] * (count if keys else 0)
+        assert {s.labels["version"] for s in samples} <= {"late-4"}
 
 
 def test_memory_and_processor_time_of_the_process_are_told(scraped) -> None:
