@@ -194,6 +194,18 @@ class Reference(Spec):
     samples: int = Field(default=0, ge=0, le=2**53, description="Number of rows behind the bins. Default: 0.")
 
 
+class Speed(Spec):
+    """Of one row, measured once when the model was saved."""
+
+    speedup: SpecText | None = Field(
+        default=None,
+        description="Times faster than the model that was handed over, for example 24.6. Absent: not stated.",
+    )
+    microseconds: SpecText | None = Field(
+        default=None, description="Duration of one row, for example 7.31. Absent: not stated."
+    )
+
+
 class ModelVersionSpec(Spec):
     """One version of a model."""
 
@@ -209,6 +221,10 @@ class ModelVersionSpec(Spec):
     )
     reference: Reference | None = Field(
         default=None, description="The frozen reference bins. Absent: the bundle holds none."
+    )
+    speed: Speed | None = Field(
+        default=None,
+        description="How fast the model answers, as the trainer measured it. Absent: not stated.",
     )
     card: str = Field(
         default="",

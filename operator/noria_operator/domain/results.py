@@ -104,6 +104,13 @@ class DataUsed(_Part):
     rows: Count | None = None
 
 
+class Speed(_Part):
+    """What the library measured once when it saved the model."""
+
+    speedup: Annotated[str, Field(max_length=32)] | None = None
+    microseconds: Annotated[str, Field(max_length=32)] | None = None
+
+
 class TrainingResult(_Part):
     """Result of a training container; `metrics` are its own figures: claims, never gated on."""
 
@@ -111,6 +118,7 @@ class TrainingResult(_Part):
     metrics: Metrics = {}
     signature: Signature | None = None
     reference: Reference | None = None
+    speed: Speed | None = None
     data: Annotated[list[DataUsed], Field(max_length=16)] = []
     git: Annotated[str, Field(max_length=256)] = ""
     card: Annotated[str, Field(max_length=4096)] = ""

@@ -63,6 +63,7 @@ def model_version(case: Case, number: int) -> Json:
         "evaluation": _evaluation(case),
         "signature": said.signature.model_dump() if said and said.signature else None,
         "reference": said.reference.model_dump() if said and said.reference else None,
+        "speed": said.speed.model_dump(exclude_none=True) if said and said.speed else None,
         "card": said.card if said else None,
     }
     return {

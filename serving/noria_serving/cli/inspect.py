@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def summary(location: str, trust: Trust = NOBODY) -> dict[str, Any]:
         "signer": artifact.signer,
         **shape.as_json(),
         "metrics": claims.get("metrics", {}),
+        "parity": claims.get("parity"),
+        "conversion": claims.get("conversion", {}),
         "reference": {
             "samples": bins.samples,
             "features": [
@@ -79,9 +82,20 @@ def _range(bins: reference.Bins) -> dict[str, Any]:
     return {"categories": len(bins.values) + len(bins.known)}
 
 
+def _conversion(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What became of the model that was handed over; nothing of one that was ONNX already."""
+    said = content["conversion"]
+    if content["parity"] is not None:
+        rows = "held-out rows" if said.get("heldOut") else "its training rows"
+        yield "parity", f"within {content['parity']} of the model that was converted, on {rows}"
+    if said.get("notConverted"):
+        yield "not ONNX", str(said["notConverted"])
+
+
 def _text(content: dict[str, Any]) -> str:
     lines = [f"{key:<10} {content[key]}" for key in ("name", "format", "task", "classes", "digest", "bytes")]
     lines.append(f"{'signer':<10} {content['signer'] or 'not checked: give --trusted-keys'}")
+    lines += [f"{name:<10} {text}" for name, text in _conversion(content)]
     for key in ("inputs", "outputs"):
         lines += ["", key]
         lines += [f"  {each['name']:<30} {each['datatype']:<7} {each['shape']}" for each in content[key]]

@@ -819,7 +819,7 @@ IMMUTABLE = {
     },
     "mv": {
         "artifact": {"uri": "s3://other/4", "digest": SHA, "format": "onnx"}, "signature": ABSENT,
-        "lineage": ABSENT, "evaluation": {"metrics": {"auc": "0.99"}}, "reference": ABSENT,
+        "lineage": ABSENT, "evaluation": {"metrics": {"auc": "0.99"}}, "reference": ABSENT, "speed": ABSENT,
     },
 }  # fmt: skip
 CHANGES = [

@@ -102,7 +102,11 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 values = scalars | st.lists(scalars, max_size=2) | st.dictionaries(st.text(max_size=4), scalars, max_size=2)
 
 
-@given(st.dictionaries(st.sampled_from(["artifact", "metrics", "signature", "data", "git", "card"]), values))
+@given(
+    st.dictionaries(
+        st.sampled_from(["artifact", "metrics", "signature", "speed", "data", "git", "card"]), values
+    )
+)
 def test_any_value_in_any_field_is_taken_or_refused_by_name(changes: dict[str, Any]) -> None:
     try:
         training_result(message(**changes), OUTPUT)

@@ -123,6 +123,19 @@ def test_a_loss_in_one_slice_refuses_a_model_that_is_better_on_the_whole(row: li
     assert [(one.feature, one.rows) for one in stored.spec.evaluation.slices] == [("sex", 400)]
 
 
+def test_a_version_says_how_fast_the_trainer_found_it() -> None:
+    obj, plan = step(training_job(evaluation=None, gates=None))
+    assert plan.create is not None
+    said = {"speedup": "24.6", "microseconds": "7.31"}
+    train = complete(plan.create, result(obj, speed=said))
+    obj, _ = step(obj, Observed(train))
+    obj, _ = step(obj, Observed(train))
+    obj, plan = step(obj, Observed(train))
+    assert plan.create is not None
+    assert plan.create["spec"]["speed"] == said
+    assert parse_as(ModelVersion, plan.create).spec.speed is not None
+
+
 def test_without_evaluation_the_version_is_made_from_claims_alone() -> None:
     obj, train = trained(evaluation=None, gates=None)
     obj, _ = step(obj, Observed(train))

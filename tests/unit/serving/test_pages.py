@@ -8,13 +8,15 @@ import json
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jsonschema
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
-from noria_serving import contract
+from noria_serving import bundle, contract
 from noria_serving.bundle import Bundle
 from noria_serving.main import main
 from noria_serving.model.loaded import Loaded
@@ -170,6 +172,21 @@ def test_inspect_says_what_a_bundle_holds(matrix_bundle: Bundle, capsys: pytest.
     assert run("inspect", str(matrix_bundle.path)) == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("input-0", "FP32", "auc", matrix_bundle.digest))
+    assert (
+        f"parity     within {content['parity']} of the model that was converted, on its training rows" in text
+    )
+    assert "not ONNX" not in text
+
+
+def test_inspect_says_why_a_model_is_not_onnx(
+    matrix: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("noria_serving.conversion._as_onnx", lambda *_: "answers differ by 0.3")
+    saved = bundle.save(LogisticRegression().fit(*matrix), *matrix, tmp_path / "b", name="m")
+    assert run("inspect", str(saved.path)) == 0
+    text = capsys.readouterr().out
+    assert "not ONNX   answers differ by 0.3" in text
+    assert "parity" not in text
 
 
 def test_predict_writes_a_line_a_row(
