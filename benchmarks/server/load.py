@@ -19,6 +19,8 @@ from typing import Any, cast
 
 import uvloop
 
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -71,7 +73,9 @@ class Schedule:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; answers are told apart by their Content-Length alone, which is cheap."""
+    """One keep-alive connection. Answers are told apart by their Content-Length alone (it is cheap), those
+    in chunks (of KServe, to binary tensors) by the last one.
+    """
 
     def __init__(self, request: bytes) -> None:
         self._request = request
@@ -95,8 +99,12 @@ class Connection(asyncio.Protocol):
             return
         head = self._buffer[:end].lower()
         at = head.find(b"\r\ncontent-length:")
-        length = int(head[at + 17 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-        if len(self._buffer) >= end + 4 + length:
+        if at < 0 and b"\r\ntransfer-encoding: chunked" in head:
+            whole = self._buffer.endswith(LAST_CHUNK)
+        else:
+            length = int(head[at + 17 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            whole = len(self._buffer) >= end + 4 + length
+        if whole:
             self._buffer = b""
             self._waiting.popleft().set_result(head.startswith(b"http/1.1 200"))
 

@@ -2,11 +2,12 @@
 
 from datetime import date
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 from benchmarks.peers import models
 from benchmarks.peers.servers import FLOOR, KSERVE, KSERVE_BOTH, MLSERVER, NORIA, NORIA_LABELS
-from benchmarks.server import page, payloads
+from benchmarks.server import load, page, payloads
 from benchmarks.server.measure import Cell
 
 from noria_serving.protocol.inference_pb2 import ModelInferRequest
@@ -85,3 +86,19 @@ def test_who_wants_labels_alone_names_them() -> None:
     bodies = [payloads.of("grpc", served, asks=lane.asks).body for lane in (NORIA, NORIA_LABELS)]
     asked = [[one.name for one in ModelInferRequest.FromString(body).outputs] for body in bodies]
     assert asked == [[], ["label"]]
+
+
+async def test_the_load_generator_reads_answers_in_chunks_and_with_a_length_however_they_are_cut() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\n\r\n\r\n0\r\n\r\n"
+    plain = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\r\n\r\n"
+    refused = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+    for whole, good in ((chunked, True), (plain, True), (refused, False)):
+        for cut in range(1, len(whole)):
+            here = load.Connection(b"GET")
+            here.transport = Mock()
+            answer, next_one = here.send(), here.send()
+            here.data_received(whole[:cut])
+            assert not answer.done()
+            here.data_received(whole[cut:])
+            assert await answer is good
+            assert not next_one.done()
