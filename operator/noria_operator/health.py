@@ -69,7 +69,7 @@ def app(vitals: Vitals) -> web.Application:
     async def readyz(_: web.Request) -> web.Response:
         return _answer(vitals.unready())
 
-    judgements = Judgements(vitals.store, vitals.leading)
+    judgements = Judgements(vitals.store, vitals.leading, SystemClock().now)
     objects = Objects(vitals.store, vitals.leading, SystemClock().now)
 
     async def exposition(_: web.Request) -> web.Response:

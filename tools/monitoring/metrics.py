@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from noria_operator import judgements
 from noria_operator.kube import metrics
+from noria_operator.kube.clock import SystemClock
 from noria_operator.kube.store import Store
 from noria_operator.state_metrics import families
 from noria_serving.counters import catalogue
@@ -54,7 +55,7 @@ def objects() -> Iterator[Row]:
     """What is made of the objects at each scrape."""
     for each in families.FAMILIES:
         yield each.name, "gauge", (*each.common, *each.labels), each.text
-    for family in judgements.Judgements(Store(), lambda: True).collect():
+    for family in judgements.Judgements(Store(), lambda: True, SystemClock().now).collect():
         yield family.name, "gauge", family._labelnames, family.documentation
 
 

@@ -293,7 +293,12 @@ def decide(
     enough = PASS_AT * rivals
     thin = ok < log(enough) and absolute < log(enough)
     chain = (
-        (harmful, Verdict.FAIL, f"{of.worse}, e_bursts {_e(bursts)}, e_harm {_e(harm)}"),
+        (
+            harmful,
+            Verdict.FAIL,
+            f"{of.worse}, e_bursts {_e(bursts)} of {needed:.0f}, "
+            f"e_harm {_e(harm)} of {_e(log(FAIL_AT_ONCE))}, {evidence.windows} windows",
+        ),
         (not readable, Verdict.ERROR, of.unread),
         (silent, Verdict.HOLD, "waiting for requests to both versions"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from math import exp, inf, isclose, log, prod
 
@@ -345,3 +346,13 @@ def test_late_answers_are_told_as_such() -> None:
     figures = decide(evidence, 0.1, of=comparison(25, 2.0)).figures
     assert (figures["championLate"], figures["challengerLate"]) == (90, 30)
     assert len(figures) < 16, "and status has room for the edge"
+
+
+def test_a_failure_says_what_it_was_found_by_against_which_bounds_and_in_how_many_windows() -> None:
+    evidence = Evidence()
+    for _ in range(4):
+        evidence = step(evidence, window(1000, 0.1, 5, 50))
+    found = decide(evidence, 0.01, measures=2)
+    assert found.verdict is Verdict.FAIL
+    said = r"e_bursts \S+ of 400, e_harm \S+ of \S+, 4 windows \(challenger 200 errors in \d+ requests"
+    assert re.search(said, found.message), found.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -16,6 +17,14 @@ def deployment(name: str, **status: Any) -> dict[str, Any]:
     return {**kind, "metadata": meta, "spec": {"model": name}, "status": status}
 
 
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def decided(number: int, at: str, verdict: str, **figures: str) -> dict[str, Any]:
+    evidence = {"measures": [{"name": "errors", "verdict": verdict, "figures": figures}]}
+    return {"version": f"m-{number}", "decision": "Rejected", "at": at, "evidence": evidence}
+
+
 def told(*, leading: bool) -> CollectorRegistry:
     store, registry = Store(), CollectorRegistry()
     measures = [
@@ -27,7 +36,15 @@ def told(*, leading: bool) -> CollectorRegistry:
     store.observe("ADDED", deployment("running", **first, others=[beside]))
     store.observe("ADDED", deployment("done", analysis={"measures": measures}))
     store.observe("ADDED", deployment("first", candidate={"version": "m-1"}))
-    registry.register(Judgements(store, lambda: leading))
+    late = [
+        decided(2, "2026-03-01T11:54:00Z", "Hold"),
+        decided(2, "2026-03-01T11:58:00Z", "Fail", logFailAt="2.3"),
+        decided(1, "2026-03-01T11:40:00Z", "Fail"),
+    ]
+    store.observe("ADDED", deployment("aborted", decisions=late))
+    store.observe("ADDED", deployment("again", **first, decisions=late))
+    registry.register(Judgements(store, lambda: leading, lambda: NOW))
+    return registry
     return registry
 
 
@@ -41,7 +58,19 @@ def test_each_measure_of_a_running_rollout_has_its_verdict_and_figures() -> None
     beside = {**errors, "challenger": "m-3", "verdict": "Fail"}
     assert registry.get_sample_value("noria_analysis_verdict", beside) == 1
     samples = [sample for family in registry.collect() for sample in family.samples]
-    assert {sample.labels["deployment"] for sample in samples} == {"running"}
+    assert {sample.labels["deployment"] for sample in samples} == {"running", "aborted", "again"}
+
+
+def test_what_a_version_was_rejected_on_stays_for_some_minutes() -> None:
+    found = [sample for family in told(leading=True).collect() for sample in family.samples]
+    left = [sample for sample in found if sample.labels["deployment"] == "aborted"]
+    assert {(one.labels["challenger"], one.labels.get("verdict")) for one in left} == {
+        ("m-2", "Fail"),
+        ("m-2", None),
+    }
+    assert [one.value for one in left if one.labels.get("figure") == "logFailAt"] == [2.3]
+    again = [sample.labels for sample in found if sample.labels["deployment"] == "again"]
+    assert "Fail" not in [one.get("verdict") for one in again], "it is on trial again"
 
 
 def test_a_follower_tells_none() -> None:
