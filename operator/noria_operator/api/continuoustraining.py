@@ -177,7 +177,11 @@ class TriggerStatus(Status):
         description="Fire, Wait, No, Error, Skipped, Blocked (its run is held), or its action where it "
         "fires: Warn, Block, Observe.",
     )
-    since: Time | None = Field(default=None, description="With Warn and Block: since when.")
+    since: Time | None = Field(
+        default=None,
+        description="Since when an alarm (Warn, Block) or a loss of quality stands, also while its run is "
+        "held or under way.",
+    )
     reason: Text | None = Field(
         default=None,
         description="Why, in one word such as Drifted or MetricUnsuitable.",

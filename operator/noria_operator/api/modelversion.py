@@ -128,6 +128,11 @@ class TriggerRecord(Spec):
     at: SpecText | None = Field(
         default=None, description="When the decision was made, in RFC 3339. Absent: not stated."
     )
+    since: SpecText | None = Field(
+        default=None,
+        description="Since when the loss of quality was known that the run answers, in RFC 3339. Absent: "
+        "there was none.",
+    )
 
 
 class Lineage(Spec):

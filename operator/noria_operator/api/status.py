@@ -82,6 +82,9 @@ class Trigger(Status):
         default=None, ge=0, le=2**53, description="Number of labelled rows behind the value."
     )
     at: Time | None = Field(default=None, description="When the decision was made.")
+    since: Time | None = Field(
+        default=None, description="Since when the loss of quality was known that the run answers."
+    )
 
 
 class Metadata(BaseModel):

@@ -23,6 +23,11 @@ MANUAL: Final = "Manual"
 ALARMS: Final = ("Warn", "Block")
 """Decisions that stand until the trigger is quiet, and that somebody is to be told of."""
 
+LOSSES: Final = frozenset({"Performance", "EstimatedPerformance", "ConceptDrift"})
+"""Kinds of triggers that see quality lost; what others ask for is no loss."""
+_LOST: Final = frozenset({"Fire", "Blocked", "Wait"})
+"""Decisions of theirs that leave a loss as it is: a run is held, on its way, or has yet to help."""
+
 FOLLOW_UP: Final = "FollowUp"
 """Name and reason of the run that follows a loss of quality; no DNS label either."""
 
@@ -89,6 +94,11 @@ def kind_named(name: str, triggers: Iterable[Json]) -> str:
         return "removed"
     kind = next((field for field in trigger if field not in ("name", "timeZone", "action")), "")
     return kind[:1].upper() + kind[1:]
+
+
+def loss_since(entry: Json, kind: str) -> str | None:
+    """Since when the loss that a trigger of this kind sees is known; None while it sees none."""
+    return entry.get("since") if kind in LOSSES and entry.get("decision") in _LOST else None
 
 
 def opened_at(entry: Json, champion: Champion | None) -> datetime | None:

@@ -5,7 +5,8 @@ Invariants: a step takes in what came since the last one, so that status is writ
 counts in two of them (evidence.server: where a window ends); what is remembered are a hundred
 counts at most, in status, so that a restart goes on; after a finding only what came after the change is
 remembered, and the finding stands until a run answers it or another version is served. It stands again when
-that run comes to nothing: what is remembered then knows only the new rate, and would never ask.
+that run comes to nothing: what is remembered then knows only the new rate, and would never ask. Until another
+version is served, or errors are as rare as before the change, the loss itself stands.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from noria_operator.domain.triggers_performance import refused
 Json = dict[str, Any]
 
 CHANGED: Final = "Changed"
+_ANSWERED: Final = "Answered"
 _FINDING: Final = ("version", "message", "value", "threshold", "samples")
 
 
@@ -74,24 +76,34 @@ def _stepped(
     trigger: TriggerSpec, entry: Json, champion: Champion, labels: Labels | Classes, now: datetime
 ) -> Json:
     wrong = _wrong(labels)
-    memory = tuple(Bucket(*one) for one in (entry.get("state") or {}).get("memory", ()))
+    state = entry.get("state") or {}
+    memory = tuple(Bucket(*one) for one in state.get("memory", ()))
     times = closing(entry, now)
     looks, allowed = windows_a_month(now - moment(entry["windowStartedAt"])), _allowed(trigger)
     evidence = EVIDENCE if allowed is None else evidence_of(float(allowed) / looks)
     said, kept = look(remember(memory, labels.samples, wrong), evidence)
-    known = sum(one.labels for one in kept)
+    known, errors = sum(one.labels for one in kept), sum(one.errors for one in kept)
+    before = state.get("before", round(said.before, 6) if said.found else None)
     step = {
         **times,
         "expectedFalseAlarms": format_decimal(round(false_alarms(evidence) * looks, 6)),
         "samples": said.labels if said.found else known,
         "state": {"memory": [list(one) for one in kept]},
     }
-    if entry.get("reason") == CHANGED and not said.found:
-        return step | {"samples": entry["samples"]}
+    if before is not None:
+        step["state"]["before"] = before
     if said.found:
         text = _in_words(said, champion, evidence)
         return step | _figures(said, evidence) | _said(trigger, "Fire", CHANGED, text)
-    errors = sum(one.errors for one in kept)
+    if entry.get("reason") == CHANGED:
+        return step | {"samples": entry["samples"]}
+    if entry.get("reason") == _ANSWERED and before is not None and errors > before * known:
+        text = (
+            f"{errors} of {known} labels of {champion.name} since the change were not as predicted, "
+            f"{before:.3f} before; a run was started for it"
+        )
+        return step | _figures(said, evidence) | _said(trigger, "Wait", _ANSWERED, text)
+    step["state"].pop("before", None)
     text = f"{errors} of {known} labels of {champion.name} were not as predicted, and never surely more often"
     return step | _figures(said, evidence) | _said(trigger, "No", "Steady", text)
 
@@ -132,7 +144,7 @@ def _request(trigger: TriggerSpec, entry: Json, due: datetime | None = None) -> 
         wanted=wanted,
         key=window_key(entry),
         due=due,
-        answer={"reason": "Answered"} if wanted else {},
+        answer={"reason": _ANSWERED} if wanted else {},
         answered_by=answered_by(trigger),
         back={name: entry[name] for name in _FINDING} if wanted else {},
     )

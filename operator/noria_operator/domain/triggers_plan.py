@@ -9,7 +9,7 @@ Retrain starts anything.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from noria_operator.domain.budget import Block
 from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import ALARMS, Request
+from noria_operator.domain.triggers import ALARMS, LOSSES, Request
 from noria_operator.domain.triggers_hold import (
     Gate,
     Hold,
@@ -96,7 +96,7 @@ def decide(
     held = gate.overall()
     known = {one["name"]: one for one in before.get("triggers", [])}
     told = [_told(one, actions.get(one.name, ""), gate.stop(one)) for one in requests]
-    entries = [_dated(one, known.get(one["name"], {}), now) for one in told]
+    entries = _dated(told, requests, known, now)
     status = before | {
         "triggers": entries,
         "runs": runs,
@@ -110,14 +110,17 @@ def decide(
     if entries != before.get("triggers"):
         status["lastEvaluation"] = stamp(now)
     why = held.why if held and held.block not in (Block.COOLDOWN, Block.BUDGET) else ""
+    shown = _shown(requests, told, actions)
     if chosen is not None:
-        status |= started(obj, training, chosen, requests, runs=runs, now=now)
+        status |= started(obj, training, chosen, shown, runs=runs, now=now)
+        status["triggers"] = _dated(status["triggers"], requests, known, now)
         return RetrainPlan(ready(obj, status, seen.deployment, why, now), again=True, notices=notices)
     first = next((one for one in asking if gate.own(one) is None), None)
     replaced: tuple[str, ...] = ()
     if first is not None and gate.common is not None and gate.common.block is Block.CONCURRENCY:
         policy = training.spec.concurrency_policy
-        status |= queued(status, first, requests, now) if policy == "Queue" else {}
+        status |= queued(status, first, shown, now) if policy == "Queue" else {}
+        status["triggers"] = _dated(status["triggers"], requests, known, now)
         replaced = tuple(seen.live) if policy == "Replace" else ()
         ended = [job for job in seen.jobs if job["metadata"]["name"] in replaced]
         status["runs"] = ended_early(runs, ended, now)
@@ -174,13 +177,36 @@ def _told(request: Request, action: str, hold: Hold | None) -> Json:
     return request.entry | {"decision": "Fire", "message": message}
 
 
-def _dated(entry: Json, before: Json, now: datetime) -> Json:
-    """The entry with the time since which its alarm stands; one that begins now begins now."""
-    quiet = {name: value for name, value in entry.items() if name != "since"}
-    if entry.get("decision") not in ALARMS:
-        return quiet
-    begun = before.get("since") if before.get("decision") == entry["decision"] else stamp(now)
-    return quiet | ({"since": begun} if begun else {})
+def _shown(requests: Sequence[Request], told: Sequence[Json], actions: Mapping[str, str]) -> list[Request]:
+    """The requests; those that start nothing say what they do in the write that records a run, too."""
+    return [
+        replace(one, entry=entry) if actions.get(one.name) in _ACTS else one
+        for one, entry in zip(requests, told, strict=True)
+    ]
+
+
+def _dated(
+    entries: Sequence[Json], requests: Sequence[Request], known: Mapping[str, Json], now: datetime
+) -> list[Json]:
+    """The entries with the time since which an alarm or a loss stands; one that begins now begins now."""
+    return [
+        {name: value for name, value in entry.items() if name != "since"}
+        | _since(entry, known.get(entry["name"], {}), request.reason, now)
+        for entry, request in zip(entries, requests, strict=True)
+    ]
+
+
+def _since(entry: Json, before: Json, kind: str, now: datetime) -> Json:
+    """A loss is that of one version; while its run is held, under way or has brought nothing, it stands."""
+    decision, begun = entry.get("decision"), before.get("since")
+    if decision in ALARMS:
+        begun = begun if before.get("decision") == decision else stamp(now)
+    elif kind not in LOSSES or decision not in ("Fire", "Blocked", "Wait"):
+        begun = None
+    else:
+        begun = begun if before.get("version") == entry.get("version") else None
+        begun = begun or (None if decision == "Wait" else stamp(now))
+    return {"since": begun} if begun else {}
 
 
 def _notices(known: Mapping[str, Json], entries: Sequence[Json]) -> tuple[Notice, ...]:

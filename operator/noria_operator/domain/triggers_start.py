@@ -17,7 +17,7 @@ from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.domain.budget import Block
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request
+from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request, kind_named, loss_since
 from noria_operator.domain.triggers_hold import reason_of
 from noria_operator.domain.triggers_unanswered import kept
 
@@ -119,10 +119,18 @@ def answered(request: Request, chosen: Request) -> Json:
 
 
 def training_job(obj: Json, run: Json, entry: Json) -> Json:
-    """The TrainingJob of a recorded run; `entry` is what the trigger says now."""
+    """The TrainingJob of a recorded run; `entry` is what the trigger says now. Whoever asked for it, it
+    answers the losses that stand: it is told since when the oldest does.
+    """
     spec, why = obj["spec"], {"reason": run["reason"], "name": run["trigger"], "at": run["at"]}
     figures = ("value", "threshold", "samples", "windowEndedAt", "windowLength")
     why |= {name: entry[name] for name in figures if entry.get(name) is not None}
+    known = (
+        loss_since(one, kind_named(one["name"], spec.get("triggers", ())))
+        for one in obj.get("status", {}).get("triggers", ())
+    )
+    if lost := [since for since in known if since]:
+        why["since"] = min(lost)
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.TRAINING_JOB,

@@ -74,9 +74,9 @@ def _age(place: tuple[str, ...], champion: Json, status: Json) -> Iterator[Sampl
     newest = [_day(one.get("partitions")) for one in lineage.get("data", ())]
     if known := [time for time in newest if time is not None]:
         yield families.DATA_TIME, labels, max(known)
-    decided, at = (lineage.get("trigger") or {}).get("at"), promoted(status, name)
-    if decided and at is not None:
-        yield families.FIX_SECONDS, labels, max(0.0, at - seconds(decided))
+    lost, at = (lineage.get("trigger") or {}).get("since"), promoted(status, name)
+    if lost and at is not None:
+        yield families.FIX_SECONDS, labels, max(0.0, at - seconds(lost))
 
 
 def _day(partitions: Json | None) -> float | None:

@@ -66,7 +66,8 @@ DATA_TIME: Final = Family(
 )
 FIX_SECONDS: Final = Family(
     "noria_deployment_fix_seconds",
-    "From the decision to retrain to the promotion of the champion that it led to.",
+    "From when a loss of quality was seen to the promotion of the champion that answers it; absent of one "
+    "that was trained while none was.",
     DEPLOYMENT,
     ("version",),
 )
@@ -122,7 +123,8 @@ DECISION: Final = Family(
 )
 LOST: Final = Family(
     "noria_trigger_loss_timestamp_seconds",
-    "Since when the loss that a trigger sees has waited for a promotion; absent while it sees none.",
+    "Since when the loss of quality that a trigger sees has waited for a promotion; absent while it sees "
+    "none.",
     TRIGGER,
 )
 NEXT: Final = Family(

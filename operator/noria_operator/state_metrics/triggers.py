@@ -13,15 +13,12 @@ from typing import Any, Final
 
 from noria_operator.api.types import parse_duration
 from noria_operator.domain.fairness import Check
-from noria_operator.domain.triggers import kind_named
+from noria_operator.domain.triggers import kind_named, loss_since
 from noria_operator.state_metrics import families
-from noria_operator.state_metrics.deployments import Sample, promoted, seconds
+from noria_operator.state_metrics.deployments import Sample, seconds
 
 Json = dict[str, Any]
 _FAIRNESS: Final = frozenset(Check)
-_LOST: Final = ("Fire", "Blocked")
-_NO_QUALITY: Final = frozenset({"MaxAge", "NewSamples", "DataChange", "Combine"})
-"""Kinds whose value is no loss, whatever they ask for; a combination's members speak for themselves."""
 _NUMBERS: Final = (
     (families.VALUE, "value"),
     (families.THRESHOLD, "threshold"),
@@ -38,9 +35,9 @@ def training(obj: Json, deployment: Json | None, now: datetime) -> Iterator[Samp
     for entry in status.get("triggers", ()):
         kind = kind_named(entry["name"], spec.get("triggers", ()))
         yield from _trigger((*place, entry["name"]), entry, kind)
-        since = None if kind in _NO_QUALITY else _lost(entry, obj, deployment)
-        if since is not None:
-            yield families.LOST, (*place, entry["name"]), since
+        since = loss_since(entry, kind)
+        if since is not None and _unanswered(entry, deployment):
+            yield families.LOST, (*place, entry["name"]), seconds(since)
     if by := status.get("blockedBy"):
         yield families.BLOCKED, (*place, by), 1
     results = Counter(run["result"] for run in status.get("runs", ()) if run.get("result"))
@@ -96,24 +93,10 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _lost(entry: Json, obj: Json, deployment: Json | None) -> float | None:
-    """Since when a loss is known that no promotion has answered: from the first run that was started for it,
-    or the window that shows it. One bad window alone is no loss.
-    """
-    if entry.get("value") is None:
-        return None
-    status = (deployment or {}).get("status", {})
-    served = promoted(status, (status.get("stable") or {}).get("version", "")) or 0.0
-    runs = [
-        seconds(run["at"])
-        for run in obj.get("status", {}).get("runs", ())
-        if run.get("trigger") == entry["name"] and seconds(run["at"]) > served
-    ]
-    if runs and (entry.get("decision") in _LOST or entry.get("streak")):
-        return min(runs)
-    if entry.get("decision") in _LOST and entry.get("windowStartedAt"):
-        return seconds(entry["windowStartedAt"])
-    return None
+def _unanswered(entry: Json, deployment: Json | None) -> bool:
+    """Whether the version that is worse still serves; after a promotion the loop may not have looked yet."""
+    served = (((deployment or {}).get("status") or {}).get("stable") or {}).get("version")
+    return served in (None, entry.get("version"))
 
 
 def _budget(place: tuple[str, ...], budget: Json | None, status: Json, now: datetime) -> Iterator[Sample]:

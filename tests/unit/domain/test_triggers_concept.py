@@ -65,6 +65,16 @@ def test_a_rise_of_errors_asks_for_a_run_and_stands_until_it_is_answered() -> No
     assert not any(one.wanted for one in after), "it is compared with the new rate from now on"
 
 
+def test_a_loss_that_a_run_answers_stands_until_errors_are_as_rare_as_before() -> None:
+    lost = fed(*steps(0.1, 60), *steps(0.4, 10))[-1]
+    after = fed(*steps(0.4, 20), entry=answered(lost, lost), since=70)[-1]
+    assert (after.entry["decision"], after.entry["reason"], after.wanted) == ("Wait", "Answered", False)
+    assert "0.095 before" in after.entry["message"]
+    well = fed(*steps(0.02, 200), entry=after.entry, since=90)[-1]
+    assert (well.entry["decision"], well.entry["reason"]) == ("No", "Steady")
+    assert "before" not in well.entry["state"]
+
+
 def test_an_open_step_changes_nothing_in_status() -> None:
     entry = fed(*steps(0.1, 3))[-1].entry
     for counted, seconds in ((labels(20, 0), 300), (labels(50, 50), 200), (None, 300)):

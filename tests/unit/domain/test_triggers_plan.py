@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -361,6 +363,90 @@ def test_an_alarm_of_which_nobody_wrote_down_the_beginning_stays_without() -> No
     del loop.status["triggers"][0]["since"]
     loop.step(Request(loop.status["triggers"][0], "Drift", wanted=True))
     assert "since" not in loop.status["triggers"][0]
+
+
+def lost(loop: Loop, *, wanted: bool, **told: Any) -> Request:
+    """What the trigger says once a window has closed, an entry like that of `triggers_performance`."""
+    known = next((one for one in loop.status.get("triggers", []) if one["name"] == "quality"), {})
+    closed = {"windowStartedAt": stamp(loop.now), "version": "flights-1", **told}
+    return replace(quality(stamp(loop.now), wanted=wanted), entry=quality().entry | known | closed)
+
+
+def standing(loop: Loop) -> Request:
+    """The same while its window is open: it says again what status says."""
+    return Request(entry(loop.status, "quality"), "Performance")
+
+
+def since(loop: Loop) -> str | None:
+    found = entry(loop.status, "quality").get("since")
+    assert found is None or isinstance(found, str)
+    return found
+
+
+def test_a_loss_stands_from_when_it_was_seen_through_what_holds_its_run_and_through_the_run() -> None:
+    loop = Loop(suspend=True)
+    begun = stamp(loop.now)
+    for _ in range(3):
+        loop.step(lost(loop, wanted=True))
+        assert (entry(loop.status, "quality")["decision"], since(loop)) == ("Blocked", begun)
+        loop.now += HOUR
+    loop.obj["spec"]["suspend"] = False
+    loop.step(lost(loop, wanted=True))
+    loop.step(standing(loop))
+    assert (entry(loop.status, "quality")["decision"], since(loop)) == ("Fire", begun)
+    (job,) = loop.jobs.values()
+    assert json.loads(job["metadata"]["annotations"]["noria.dev/trigger"])["since"] == begun
+    loop.now += HOUR
+    loop.step(lost(loop, wanted=False, decision="Wait", streak=1))
+    assert since(loop) == begun
+    loop.step(lost(loop, wanted=False, decision="Wait", version="flights-2"))
+    assert since(loop) is None, "another version is served, and this loss is over"
+
+
+def test_a_loss_ends_when_a_window_is_well_again_and_one_bad_window_is_none() -> None:
+    loop = Loop(suspend=True)
+    loop.step(lost(loop, wanted=False, decision="Wait", streak=1))
+    assert since(loop) is None
+    loop.step(lost(loop, wanted=True))
+    assert since(loop) == stamp(loop.now)
+    loop.step(lost(loop, wanted=False, decision="No", streak=0))
+    assert since(loop) is None
+
+
+def test_a_run_that_somebody_else_asked_for_is_told_of_the_loss_that_it_answers() -> None:
+    loop = Loop(suspend=True)
+    begun = stamp(loop.now)
+    loop.step(lost(loop, wanted=True))
+    loop.obj["spec"]["suspend"] = False
+    loop.now += HOUR
+    loop.step(asked(), lost(loop, wanted=True))
+    loop.step(standing(loop))
+    (job,) = loop.jobs.values()
+    why = json.loads(job["metadata"]["annotations"]["noria.dev/trigger"])
+    assert (why["reason"], why["since"]) == ("Manual", begun)
+    loop.step(standing(loop))
+    assert (entry(loop.status, "quality")["decision"], since(loop)) == ("Wait", begun)
+
+
+def test_a_run_without_a_loss_is_told_of_none() -> None:
+    loop = Loop()
+    loop.settle(weekly())
+    (job,) = loop.jobs.values()
+    assert "since" not in json.loads(job["metadata"]["annotations"]["noria.dev/trigger"])
+    assert "since" not in entry(loop.status, "weekly")
+
+
+def test_a_warning_stays_a_warning_while_another_trigger_starts_a_run() -> None:
+    loop = Loop(triggers=[
+        {"name": "drift", "drift": {}, "action": "Warn"}, {"name": "weekly", "schedule": "0 2 * * 1"},
+    ])  # fmt: skip
+    found = Request(drift().entry | {"decision": "Fire"}, "Drift", wanted=True)
+    loop.step(found, weekly())
+    assert (entry(loop.status, "drift")["decision"], len(loop.status["runs"])) == ("Warn", 1)
+    begun = entry(loop.status, "drift")["since"]
+    loop.now += HOUR
+    loop.step(found)
+    assert entry(loop.status, "drift")["since"] == begun
 
 
 def test_a_quiet_pass_writes_the_same_status() -> None:

@@ -121,12 +121,12 @@ def test_the_champion_tells_its_age_that_of_its_data_and_how_long_the_fix_took()
         1,
         "2026-03-02T20:00:00Z",
         data=[{"name": "train", "partitions": {"newest": "2026-02-28"}}, {"name": "extra"}],
-        trigger={"reason": "Performance", "at": "2026-03-02T18:00:00Z"},
+        trigger={"reason": "Manual", "at": "2026-03-02T18:00:00Z", "since": "2026-02-28T00:00:00Z"},
     )
     value, labels = told(ROLLOUT, made).get_sample_value, {**PLACE, "version": "flight-delay-1"}
     assert value("noria_deployment_model_timestamp_seconds", labels) == at("2026-03-02T20:00Z")
     assert value("noria_deployment_data_timestamp_seconds", labels) == at("2026-02-28T00:00Z")
-    assert value("noria_deployment_fix_seconds", labels) == 6 * 3600
+    assert value("noria_deployment_fix_seconds", labels) == 3 * 86400, "not from the run, but from the loss"
 
 
 @pytest.mark.parametrize(
@@ -218,50 +218,43 @@ RUNS = [
 
 
 @pytest.mark.parametrize(
-    ("entry", "runs", "since"),
+    ("entry", "spec", "since"),
     [
-        ({"decision": "Fire"}, RUNS, "2026-03-05T00:00Z"),
-        ({"decision": "Blocked"}, [], "2026-03-07T00:00Z"),
-        ({"decision": "Wait", "streak": 1}, RUNS, "2026-03-05T00:00Z"),
-        ({"decision": "Wait", "streak": 1}, [], None),
-        ({"decision": "Wait", "streak": 0}, RUNS, None),
-        ({"decision": "No"}, RUNS, None),
-        ({"decision": "Fire", "value": None}, RUNS, None),
+        ({"decision": "Fire"}, {"performance": {"metric": "auc"}}, "2026-03-05T00:00Z"),
+        ({"decision": "Blocked"}, {"estimatedPerformance": {"metric": "auc"}}, "2026-03-05T00:00Z"),
+        ({"decision": "Wait", "reason": "Answered"}, {"conceptDrift": {}}, "2026-03-05T00:00Z"),
+        ({"decision": "No"}, {"performance": {"metric": "auc"}}, None),
+        ({"decision": "Warn"}, {"performance": {"metric": "auc"}}, None),
+        ({"decision": "Wait", "since": None}, {"performance": {"metric": "auc"}}, None),
+        ({"decision": "Fire", "version": "flight-delay-0"}, {"performance": {"metric": "auc"}}, None),
+        ({"decision": "Blocked"}, {"newSamples": {"count": 10000}}, None),
+        ({"decision": "Fire"}, {"drift": {}, "action": "Retrain"}, None),
+        ({"decision": "Fire"}, {"dataQuality": {}, "action": "Retrain"}, None),
+        ({"decision": "Blocked"}, {"dataChange": {"data": "rows"}}, None),
+        ({"decision": "Fire"}, {"maxAge": "168h"}, None),
+        ({"decision": "Fire"}, {"combine": {"of": ["a", "b"]}}, None),
     ],
-    ids=[
-        "from-the-first-run-since-the-promotion",
-        "blocked",
-        "lost-again",
-        "lost-once",
-        "over",
-        "no",
-        "a-schedule",
-    ],
+    ids=str,
 )
-def test_a_loss_lasts_until_a_promotion_answers_it(entry: Json, runs: Any, since: str | None) -> None:
-    known = {"name": "quality", "value": "0.6", "windowStartedAt": "2026-03-07T00:00:00Z", **entry}
-    known = {name: value for name, value in known.items() if value is not None}
-    found = told(ROLLOUT, training(known, runs=runs)).get_sample_value(
+def test_a_loss_of_quality_lasts_from_when_it_was_seen_until_a_promotion_answers_it(
+    entry: Json, spec: Json, since: str | None
+) -> None:
+    known = {
+        "name": "quality", "value": "0.6", "version": "flight-delay-1", "since": "2026-03-05T00:00:00Z",
+        "windowStartedAt": "2026-03-07T00:00:00Z",
+    } | entry  # fmt: skip
+    loop = training({name: value for name, value in known.items() if value is not None}, runs=RUNS)
+    loop["spec"]["triggers"] = [{"name": "quality", **spec}]
+    found = told(ROLLOUT, loop).get_sample_value(
         "noria_trigger_loss_timestamp_seconds", {**PLACE, "trigger": "quality"}
     )
     assert found == (at(since) if since else None)
 
 
-@pytest.mark.parametrize(
-    ("rule", "value"),
-    [
-        ({"maxAge": "168h"}, "216h"),
-        ({"newSamples": {"count": 100}}, "120"),
-        ({"dataChange": {"data": "train"}}, "sha256:0123456789ab"),
-        ({"combine": {"of": ["a", "b"]}}, "2"),
-    ],
-)
-def test_a_trigger_that_measures_no_quality_sees_no_loss(rule: Json, value: str) -> None:
-    entry = {"name": "quality", "value": value, "decision": "Fire", "windowStartedAt": "2026-03-07T00:00:00Z"}
-    loop = training(entry, runs=RUNS)
-    loop["spec"]["triggers"] = [{"name": "quality", **rule}]
-    labels = {**PLACE, "trigger": "quality"}
-    assert told(ROLLOUT, loop).get_sample_value("noria_trigger_loss_timestamp_seconds", labels) is None
+def test_a_champion_that_no_loss_asked_for_fixes_none() -> None:
+    made = version(1, "2026-03-02T20:00:00Z", trigger={"reason": "Schedule", "at": "2026-03-02T18:00:00Z"})
+    labels = {**PLACE, "version": "flight-delay-1"}
+    assert told(ROLLOUT, made).get_sample_value("noria_deployment_fix_seconds", labels) is None
 
 
 def test_a_budget_tells_what_is_left_of_it_and_what_holds_a_run() -> None:

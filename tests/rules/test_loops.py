@@ -1,0 +1,117 @@
+"""Alerts on loops, of the series that the operator makes of them: its decisions, its metrics, our rules."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.rules.objects import EPOCH, Phase, recorded
+from tests.rules.promtool import firing, judge
+from tests.unit.domain.test_triggers_plan import HOUR, Loop, lost, standing
+from tests.unit.domain.training_world import deployment
+
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.triggers import Request
+
+Json = dict[str, Any]
+PLACE = {"namespace": "demo", "deployment": "flights", "model": "flights"}
+QUALITY = {**PLACE, "trigger": "quality"}
+
+
+def at_epoch(**spec: Any) -> Loop:
+    """A loop whose clock is promtool's."""
+    loop = Loop(**spec)
+    loop.now = EPOCH
+    loop.obj["metadata"]["creationTimestamp"] = stamp(EPOCH)
+    return loop
+
+
+def phase(loop: Loop, serving: Json) -> Phase:
+    minute = int((loop.now - EPOCH) / timedelta(minutes=1))
+    return minute, [loop.obj, serving, *loop.jobs.values()]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"suspend": True},
+        {"cooldown": "96h"},
+        {"cooldown": "0s", "budget": {"maxRuns": 1, "per": "168h"}},
+    ],
+    ids=["suspended", "cooldown", "budget"],
+)
+def test_a_loss_that_nobody_may_answer_is_told_after_a_day(spec: Json, tmp_path: Path) -> None:
+    """A window closes each hour, and each time the trigger asks again."""
+    loop, phases = at_epoch(**spec), []
+    loop.obj["status"] = {
+        "runs": [{"at": stamp(EPOCH), "trigger": "weekly", "trainingJob": "old", "result": "Kept"}],
+        "lastTrigger": {"name": "weekly", "trainingJob": "old"},
+    }
+    loop.now += HOUR
+    for _ in range(30):
+        loop.step(lost(loop, wanted=True))
+        phases.append(phase(loop, deployment(1)))
+        loop.now += HOUR
+    judge(
+        tmp_path,
+        recorded(30 * 60, *phases),
+        firing("NoriaQualityLost", "65m", QUALITY),
+        firing("NoriaLossNotFixed", "24h"),
+        firing("NoriaLossNotFixed", "26h", QUALITY),
+        every="5m",
+    )
+
+
+def test_a_new_loss_is_not_late_because_an_old_promotion_is_forgotten(tmp_path: Path) -> None:
+    """After twenty rejected challengers status tells of old runs, and no longer of the champion's promotion;
+    runs that come to nothing go on while the time to a fix does.
+    """
+    loop, phases = at_epoch(cooldown="0s"), []
+    served = deployment(1, history=[])
+    old = {"at": stamp(EPOCH + HOUR), "trigger": "quality", "trainingJob": "old", "result": "Promoted"}
+    loop.obj["status"] = {"runs": [old], "lastTrigger": {"name": "quality", "trainingJob": "old"}}
+    loop.now += 48 * HOUR
+    for hour in range(28):
+        loop.step(lost(loop, wanted=hour % 2 == 0, decision="Wait"), seen=served)
+        loop.step(standing(loop), seen=served)
+        phases.append(phase(loop, served))
+        loop.now += HOUR
+        loop.finish()
+    assert len(loop.status["runs"]) > 2
+    judge(
+        tmp_path,
+        recorded(76 * 60, *phases),
+        firing("NoriaQualityLost", "49h", QUALITY),
+        firing("NoriaLossNotFixed", "49h"),
+        firing("NoriaLossNotFixed", "71h"),
+        firing("NoriaLossNotFixed", "73h", QUALITY),
+        every="5m",
+    )
+
+
+def asks(name: str, reason: str, value: str) -> Request:
+    entry = {"name": name, "value": value, "threshold": "1", "windowStartedAt": stamp(EPOCH)}
+    return Request(entry, reason, wanted=True, key=value)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "reason"),
+    [
+        ({"newSamples": {"count": 10000}}, "NewSamples"),
+        ({"drift": {}, "action": "Retrain"}, "Drift"),
+        ({"dataQuality": {}, "action": "Retrain"}, "DataQuality"),
+    ],
+)
+def test_what_asks_for_runs_without_a_loss_of_quality_is_none(
+    trigger: Json, reason: str, tmp_path: Path
+) -> None:
+    loop = at_epoch(suspend=True, triggers=[{"name": "quality", **trigger}])
+    loop.step(asks("quality", reason, "10000"))
+    held = phase(loop, deployment(1))
+    until = 26 * 60
+    judge(
+        tmp_path, recorded(until, held), firing("NoriaQualityLost", "1h"),
+        firing("NoriaLossNotFixed", f"{until}m"), every="5m",
+    )  # fmt: skip
