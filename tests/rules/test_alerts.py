@@ -304,13 +304,20 @@ CASES: dict[str, dict[str, Case]] = {
         "dropped": (HELD_RUN, "200m", [at(BAD, **LOOP)]),
     },
     "NoriaTrainingBudgetSpent": {
-        "none left": (
+        "none left, and one that is held by something else": (
             [
+                *[series("noria_training_budget_left_runs", "0x20", **one, **MODEL) for one in (BAD, GOOD)],
+                *[
+                    series(
+                        "noria_trigger_decision", "1x20", **one, **LOOP, decision="Blocked", kind="Schedule"
+                    )
+                    for one in (BAD, GOOD)
+                ],
                 series("noria_training_blocked", "1x20", **BAD, **MODEL, by="Budget"),
-                series("noria_training_blocked", "1x20", **GOOD, **MODEL, by="Cooldown"),
+                series("noria_training_blocked", "1x20", **GOOD, **MODEL, by="Concurrency"),
             ],
             "10m",
-            [at(BAD, **MODEL)],
+            [at(BAD, **MODEL, limit="runs")],
         ),
     },
     "NoriaTrainingHeld": {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.rules.objects import EPOCH, Phase, recorded
 from tests.rules.promtool import firing, judge
-from tests.unit.domain.test_triggers_plan import HOUR, Loop, lost, standing
+from tests.unit.domain.test_triggers_plan import HOUR, Loop, lost, standing, weekly
 from tests.unit.domain.training_world import deployment
 
 from noria_operator.domain.training_times import stamp
@@ -115,3 +115,40 @@ def test_what_asks_for_runs_without_a_loss_of_quality_is_none(
         tmp_path, recorded(until, held), firing("NoriaQualityLost", "1h"),
         firing("NoriaLossNotFixed", f"{until}m"), every="5m",
     )  # fmt: skip
+
+
+def test_a_budget_that_nobody_asks_of_calls_nobody(tmp_path: Path) -> None:
+    """One run a day: after the scheduled one it is spent, as it is meant to be."""
+    loop = at_epoch(cooldown="0s", budget={"maxRuns": 1, "maxCpuHours": "2", "per": "24h"})
+    loop.settle(weekly())
+    loop.finish()
+    loop.now += HOUR
+    loop.settle(weekly(wanted=False))
+    quiet = phase(loop, deployment(1))
+    assert loop.status["blockedBy"] == "Budget"
+    loop.now += HOUR
+    loop.step(lost(loop, wanted=True))
+    asking = phase(loop, deployment(1))
+    spent = {**PLACE, "limit": "runs"}
+    judge(
+        tmp_path,
+        recorded(240, quiet, asking),
+        firing("NoriaTrainingBudgetSpent", "115m"),
+        firing("NoriaTrainingBudgetSpent", "175m", spent),
+    )
+
+
+def test_hours_that_are_spent_are_told_by_resource(tmp_path: Path) -> None:
+    loop = at_epoch(
+        cooldown="0s", budget={"maxRuns": 9, "maxCpuHours": "2", "maxGpuHours": "3", "per": "24h"}
+    )
+    used = {"at": stamp(EPOCH), "trigger": "weekly", "trainingJob": "old", "result": "Kept"}
+    used |= {"cpuHours": "2.5", "gpuHours": "1"}
+    loop.obj["status"] = {"runs": [used], "lastTrigger": {"name": "weekly", "trainingJob": "old"}}
+    loop.now += HOUR
+    loop.step(lost(loop, wanted=True))
+    judge(
+        tmp_path,
+        recorded(180, phase(loop, deployment(1))),
+        firing("NoriaTrainingBudgetSpent", "110m", {**PLACE, "limit": "cpu hours"}),
+    )

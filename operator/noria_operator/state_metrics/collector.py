@@ -84,10 +84,9 @@ class Objects(Collector):
             known = named.get(obj["metadata"]["namespace"], {})
             yield obj, deployment(obj, known)
         for obj in self._store.list(CONTINUOUSTRAINING):
-            watched = self._store.get(
-                Key(MODELDEPLOYMENT, obj["metadata"]["namespace"], obj["spec"]["deployment"])
-            )
-            yield obj, training(obj, watched, self._now())
+            namespace, model_name = obj["metadata"]["namespace"], obj["spec"]["template"]["spec"]["model"]
+            watched = self._store.get(Key(MODELDEPLOYMENT, namespace, obj["spec"]["deployment"]))
+            yield obj, training(obj, watched, jobs.get((namespace, model_name), []), self._now())
         for place in jobs.keys() | versions.keys():
             mine, made = jobs.get(place, []), versions.get(place, [])
             one = (mine or made)[0]

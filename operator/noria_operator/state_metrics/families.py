@@ -141,6 +141,15 @@ BLOCKED: Final = Family(
 )
 BUDGET: Final = Family("noria_training_budget_runs", "Runs that the budget allows in its time.", DEPLOYMENT)
 LEFT: Final = Family("noria_training_budget_left_runs", "Runs that the budget still allows now.", DEPLOYMENT)
+TIME_BUDGET: Final = Family(
+    "noria_training_budget_seconds",
+    "What the budget allows in its time: seconds of one CPU, of one GPU.",
+    DEPLOYMENT,
+    ("resource",),
+)
+TIME_LEFT: Final = Family(
+    "noria_training_budget_left_seconds", "What the budget still allows now.", DEPLOYMENT, ("resource",)
+)
 RESULTS: Final = Family(
     "noria_training_results",
     "Runs that status still tells of, by how they ended: Promoted, Kept, Failed, Refused, RolledBack, "
@@ -176,6 +185,6 @@ FAMILIES: Final[tuple[Family, ...]] = (
     PHASE, CONDITION, WEIGHT, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
     VALUE, THRESHOLD, BEST, SAMPLES, BOUND, COVERAGE, SCORE, FLOOR, FAIRNESS, FAIRNESS_BOUND, UNFAIR,
     SLICE_VALUE, SLICE_LOST,
-    DECISION, LOST, NEXT, BLOCKED, BUDGET, LEFT, RESULTS, UNTOLD,
+    DECISION, LOST, NEXT, BLOCKED, BUDGET, LEFT, TIME_BUDGET, TIME_LEFT, RESULTS, UNTOLD,
     JOBS, VERSIONS, SUCCEEDED, FAILED, FAILURES, STARTED, LASTED,
 )  # fmt: skip

@@ -1,24 +1,27 @@
 """What ContinuousTrainings say: what each trigger measured and decided, what holds runs, what is left. Pure.
 
-In: a ContinuousTraining, the ModelDeployment it watches, now. Out: samples. Invariant: every trigger has its
-samples whatever its kind, from the fields that all triggers share.
+In: a ContinuousTraining, the ModelDeployment it watches, TrainingJobs, now. Out: samples. Invariant: every
+trigger has its samples whatever its kind, from the fields that all triggers share.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from noria_operator.api.types import parse_duration
+from noria_operator.domain.budget import Past
 from noria_operator.domain.fairness import Check
 from noria_operator.domain.triggers import kind_named, loss_since
+from noria_operator.domain.triggers_runs import pasts
 from noria_operator.state_metrics import families
 from noria_operator.state_metrics.deployments import Sample, seconds
 
 Json = dict[str, Any]
 _FAIRNESS: Final = frozenset(Check)
+_HOUR: Final = 3600.0
 _NUMBERS: Final = (
     (families.VALUE, "value"),
     (families.THRESHOLD, "threshold"),
@@ -28,8 +31,8 @@ _NUMBERS: Final = (
 )
 
 
-def training(obj: Json, deployment: Json | None, now: datetime) -> Iterator[Sample]:
-    """All samples of one."""
+def training(obj: Json, deployment: Json | None, jobs: Sequence[Json], now: datetime) -> Iterator[Sample]:
+    """All samples of one; `jobs` are the TrainingJobs of its model."""
     meta, spec, status = obj["metadata"], obj["spec"], obj.get("status", {})
     place = (meta["namespace"], spec["deployment"], spec["template"]["spec"]["model"])
     for entry in status.get("triggers", ()):
@@ -43,7 +46,9 @@ def training(obj: Json, deployment: Json | None, now: datetime) -> Iterator[Samp
     results = Counter(run["result"] for run in status.get("runs", ()) if run.get("result"))
     for result, count in results.items():
         yield families.RESULTS, (*place, result), count
-    yield from _budget(place, spec.get("budget"), status, now)
+    if budget := spec.get("budget"):
+        spent = pasts(status.get("runs", ()), jobs, now, status.get("olderRuns", ()))
+        yield from _budget(place, budget, spent, now)
 
 
 def _trigger(place: tuple[str, ...], entry: Json, kind: str) -> Iterator[Sample]:
@@ -99,11 +104,14 @@ def _unanswered(entry: Json, deployment: Json | None) -> bool:
     return served in (None, entry.get("version"))
 
 
-def _budget(place: tuple[str, ...], budget: Json | None, status: Json, now: datetime) -> Iterator[Sample]:
-    if not budget or not budget.get("maxRuns"):
-        return
-    since = (now - parse_duration(budget["per"])).timestamp()
-    runs = (*status.get("runs", ()), *status.get("olderRuns", ()))
-    spent = sum(run.get("runs", 1) for run in runs if seconds(run["at"]) > since)
-    yield families.BUDGET, place, budget["maxRuns"]
-    yield families.LEFT, place, max(0, budget["maxRuns"] - spent)
+def _budget(place: tuple[str, ...], budget: Json, pasts: Iterable[Past], now: datetime) -> Iterator[Sample]:
+    since = now - parse_duration(budget["per"])
+    spent = [run for run in pasts if run.at > since]
+    if runs := budget.get("maxRuns"):
+        yield families.BUDGET, place, runs
+        yield families.LEFT, place, max(0, runs - sum(run.runs for run in spent))
+    for resource, limit in (("cpu", budget.get("maxCpuHours")), ("gpu", budget.get("maxGpuHours"))):
+        if limit is not None:
+            left = float(limit) - sum(getattr(run, resource) for run in spent)
+            yield families.TIME_BUDGET, (*place, resource), _HOUR * float(limit)
+            yield families.TIME_LEFT, (*place, resource), _HOUR * max(0.0, left)

@@ -266,6 +266,25 @@ def test_a_budget_tells_what_is_left_of_it_and_what_holds_a_run() -> None:
     assert told(training()).get_sample_value("noria_training_budget_runs", PLACE) is None
 
 
+def test_a_budget_tells_what_is_left_of_its_hours_that_of_a_run_under_way_too() -> None:
+    runs = [
+        {**RUNS[0], "cpuHours": "100", "gpuHours": "100"},
+        {**RUNS[1], "cpuHours": "30.5", "gpuHours": "8"},
+        RUNS[2],
+    ]
+    budget = {"maxCpuHours": "48", "maxGpuHours": "4", "per": "144h"}
+    running = job("c", "Running", "2026-03-10T09:00:00Z", runningSince="2026-03-10T10:00:00Z")
+    running["spec"] |= {"resources": {"requests": {"cpu": "4"}}}
+    older = [{"at": "2026-03-04T20:00:00Z", "runs": 3, "cpuHours": "1.5"}]
+    value = told(training(runs=runs, budget=budget, olderRuns=older), running).get_sample_value
+    assert value("noria_training_budget_seconds", {**PLACE, "resource": "cpu"}) == 48 * 3600
+    assert value("noria_training_budget_left_seconds", {**PLACE, "resource": "cpu"}) == 8 * 3600
+    assert value("noria_training_budget_left_seconds", {**PLACE, "resource": "gpu"}) == 0
+    assert value("noria_training_budget_runs", PLACE) is None
+    runs_alone = told(training(runs=runs, budget={"maxRuns": 3, "per": "144h"})).get_sample_value
+    assert runs_alone("noria_training_budget_left_seconds", {**PLACE, "resource": "cpu"}) is None
+
+
 def test_a_model_tells_how_its_runs_end() -> None:
     failed = [{"type": "Failed", "status": "True", "reason": "GateFailed"}]
     value = told(

@@ -65,13 +65,13 @@ def _now() -> list[Panel]:
         ),
         number(
             "Time to fix",
-            "From decision to promotion, the longest of the champions.",
+            "From when a loss was seen to the promotion that answers it, the longest of the champions.",
             f"max(noria_deployment_fix_seconds{{{VERSION}}})",
             unit="s",
         ),
         number(
             "Losses that wait",
-            "Triggers that see a loss which no promotion has answered.",
+            "Triggers that see a loss of quality which no promotion has answered.",
             f"count(noria_trigger_loss_timestamp_seconds{{{WHERE}}}) or vector(0)",
             steps=((None, GREEN), (1, RED)),
         ),
@@ -145,6 +145,13 @@ def _decisions() -> list[Panel]:
             "At 0 nothing starts until the oldest run is old enough.",
             (f"noria_training_budget_left_runs{{{WHERE}}}", "{{deployment}}"),
             (f"noria_training_budget_runs{{{WHERE}}}", "budget of {{deployment}}"),
+        ),
+        lines(
+            "Hours left in the budget",
+            "Of CPUs and GPUs. At 0 nothing starts until the oldest run is old enough.",
+            (f"noria_training_budget_left_seconds{{{WHERE}}}", "{{resource}} for {{deployment}}"),
+            (f"noria_training_budget_seconds{{{WHERE}}}", "budget of {{resource}} for {{deployment}}"),
+            unit="s",
         ),
         rows(
             "What holds runs",
