@@ -27,10 +27,10 @@ other."""
 FUZZ = """\
 ## schemathesis
 
-Requests made from the protocol's public OpenAPI document,
-[corrected where it is faulty](../../benchmarks/conformance/document.py). Failures are faults of the server
-(5xx), and statuses, types and bodies that the document does not have, each once an operation, of which no
-more is asked then."""
+Requests made from the protocol's public OpenAPI document as MLServer's package has it,
+[corrected where it is faulty](../../benchmarks/conformance/document.py); `make test-extended` asks Noria by
+the protocol's own one, too. Failures are faults of the server (5xx), and statuses, types and bodies that the
+document does not have, each once an operation, of which no more is asked then."""
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 LENGTH = 160
 Reports = Mapping[str, Mapping[str, str | None]]

@@ -90,3 +90,30 @@ def test_a_failure_counts_once_an_operation_and_check() -> None:
     outcome = fuzz.read([json.dumps(event) for event in events])
     assert outcome.failures == ("GET /v2: not_a_server_error: 500\n\n  no",)
     assert (outcome.operations, outcome.requests) == ({"GET /v2"}, 6)
+
+
+def test_the_protocols_own_document_gets_the_paths_and_answers_that_its_text_has() -> None:
+    def named(name: str) -> dict[str, object]:
+        return {"name": name, "in": "path", "schema": {"type": "string"}}
+
+    ready = "/v2/models/${MODEL_NAME}/versions/${MODEL_VERSION}/ready"
+    published = {
+        "paths": {
+            "/v2/": {"get": {"operationId": "server", "responses": {"200": {}}}},
+            ready: {
+                "parameters": [named("MODEL_NAME"), named("MODEL_VERSION")],
+                "get": {"operationId": "ready", "responses": {"200": {}}},
+            },
+        },
+        "components": {"schemas": {"inference_error_response": {"type": "object"}}},
+    }
+    found = document.completed(published, model="iris", version="1")
+    paths = found["paths"]
+    versioned = "/v2/models/{MODEL_NAME}/versions/{MODEL_VERSION}/ready"
+    assert set(paths) == {"/v2/", versioned, "/v2/models/{MODEL_NAME}/ready"}
+    assert [p["schema"]["enum"] for p in paths[versioned]["parameters"]] == [["iris"], ["1"]]
+    assert [p["name"] for p in paths["/v2/models/{MODEL_NAME}/ready"]["parameters"]] == ["MODEL_NAME"]
+    assert "404" in paths[versioned]["get"]["responses"]
+    assert "404" not in paths["/v2/"]["get"]["responses"]
+    assert found["components"]["schemas"]["inference_error_response"]["required"] == ["error"]
+    assert ready in published["paths"]

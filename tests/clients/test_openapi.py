@@ -1,4 +1,4 @@
-"""schemathesis finds nothing wrong: by the protocol's public OpenAPI document, and by the server's own."""
+"""schemathesis finds nothing wrong: by the protocol's public OpenAPI documents, and by the server's own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def own(noria: Noria) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def public(noria: Noria) -> dict[str, Any]:
-    """The protocol's."""
+    """That of MLServer's package."""
     return document.corrected(document.public(), model=noria.target.model, version=noria.target.version)
 
 
@@ -52,6 +52,18 @@ def test_the_protocols_document_finds_no_failure(noria: Noria, public: dict[str,
     assert outcome.failures == ()
     assert len(outcome.operations) == OPERATIONS
     assert outcome.requests > 100 * OPERATIONS / 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_protocols_own_document_finds_no_failure(noria: Noria, seed: int) -> None:
+    try:
+        published = document.protocols()
+    except OSError as away:
+        pytest.skip(f"the protocol's document cannot be fetched: {away}")
+    completed = document.completed(published, model=noria.target.model, version=noria.target.version)
+    outcome = fuzz.run(completed, noria.target.http, cases=100, seed=seed)
+    assert outcome.failures == ()
+    assert len(outcome.operations) == OPERATIONS
 
 
 def test_our_own_document_is_valid_openapi(own: dict[str, Any], tmp_path: Path) -> None:
