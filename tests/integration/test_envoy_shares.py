@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from tests.integration.envoy_router import Cluster, Load, discovery, free_port, router, upstream
+from collections import Counter
+
+from tests.integration.envoy_router import (
+    NAMESPACE,
+    Cluster,
+    Load,
+    discovery,
+    free_port,
+    router,
+    upstream,
+)
+
+from noria_operator.domain.verdict import Counts
+from noria_operator.evidence.router import RouterReader
 
 CHI2_1_999_PER_MILLE = 10.83
 """A correct split exceeds this once in a thousand runs."""
@@ -101,6 +114,38 @@ async def test_requests_with_the_same_feedback_token_stay_with_one_version() -> 
                 assert len(answers) == 1
                 seen |= answers
             assert seen == {("m-1", "m-1"), ("m-2", "m-2")}
+
+
+async def test_feedback_with_the_same_token_stays_with_one_pod() -> None:
+    cluster, port = Cluster(), free_port()
+    async with (
+        upstream("m-1a") as a,
+        upstream("m-1b") as b,
+        upstream("m-2a") as c,
+        upstream("m-2b") as d,
+    ):
+        cluster.endpoints("m-1", a.port, b.port)
+        cluster.endpoints("m-2", c.port, d.port)
+        cluster.deployment("m", {"m-1": 50, "m-2": 50})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            for host, path in (
+                ("m", "/v2/models/m/feedback"),
+                ("10.0.0.1", "/v2/models/m/feedback"),
+                ("m", "/v2/models/m/versions/1/feedback"),
+            ):
+                met = Counter[str]()
+                for token in range(40):
+                    headers = {"Noria-Feedback": f"token-{token}"}
+                    answers = {await envoy.get(host, path, headers) for _ in range(4)}
+                    assert len(answers) == 1, "counted once"
+                    met.update(text for _, text in answers)
+                mine = {"m-1a", "m-1b"} if "versions" in path else {"m-1a", "m-1b", "m-2a", "m-2b"}
+                assert met.keys() == mine, "and all pods take some"
+            told = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+            counts = (await told.counts(NAMESPACE, [envoy.pod()], ["m-1", "m-2"]))["router-0"]
+            await told.close()
+    assert counts == {"m-1": Counts(a.served + b.served, 0), "m-2": Counts(c.served + d.served, 0)}
 
 
 async def test_what_may_have_begun_is_asked_again_only_where_that_is_wanted() -> None:

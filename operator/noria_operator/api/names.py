@@ -84,6 +84,8 @@ GRPC_PORT_NAME: Final = "grpc"
 """Of the container's port, and of a Service's: by it everybody knows which revision speaks gRPC."""
 GRPC_SUFFIX: Final = "_grpc"
 """Behind a revision's name: its Envoy cluster for gRPC. No name of an object has an underscore."""
+FEEDBACK_SUFFIX: Final = "_feedback"
+"""The same for feedback."""
 
 LABEL_LIMIT: Final = 63
 COMMAND_LIMIT: Final = 256

@@ -1,11 +1,11 @@
 """What Envoy's statistics say of versions: requests and errors, requests under way, times of answers.
 
-Comes in: the body of an answer of `/stats?format=json`. Goes out: figures by revision (its cluster for HTTP
-and the one for gRPC together), or None when it is no such answer. Invariant: every way of failing is an error
-of the version that was to answer: a 5xx of its own or the gRPC status of a fault, a 429 (it could not take
-the request), and what the router answered in its place (503 for a reset, refused or impossible connection,
-504 for a time-out), a request that the client gave up waiting for, and one that a pod dropped, whoever
-answered it then.
+Comes in: the body of an answer of `/stats?format=json`. Goes out: figures by revision (its clusters for HTTP,
+gRPC and feedback together), or None when it is no such answer. Invariant: every way of failing is an error of
+the version that was to answer: a 5xx of its own or the gRPC status of a fault, a 429 (it could not take the
+request), and what the router answered in its place (503 for a reset, refused or impossible connection, 504
+for a time-out), a request that the client gave up waiting for, and one that a pod dropped, whoever answered
+it then.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ ACTIVE = "upstream_rq_active"
 _UNDER_WAY = re.compile(rf"cluster\.([^.]+)\.{ACTIVE}")
 _STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT, _RESET, _SAVED, _DROPPED, *_FAULTS)
 COUNTED = "|".join(map(re.escape, _STATS))
+_SUFFIXES = (names.GRPC_SUFFIX, names.FEEDBACK_SUFFIX)
 _NAME = re.compile(rf"cluster\.([^.]+)\.({COUNTED})")
 TIME = "upstream_rq_time"
 _TIMED = re.compile(rf"cluster\.([^.]+)\.{TIME}")
@@ -40,7 +41,7 @@ _TIMED = re.compile(rf"cluster\.([^.]+)\.{TIME}")
 def pattern(clusters: Collection[str] | None, stat: str) -> str:
     """What to filter statistics by: `stat` (a regular expression) of these clusters, or of all."""
     names_ = "[^.]+" if clusters is None else f"({'|'.join(re.escape(name) for name in sorted(clusters))})"
-    return rf"^cluster\.{names_}({names.GRPC_SUFFIX})?\.({stat})$"
+    return rf"^cluster\.{names_}({'|'.join(_SUFFIXES)})?\.({stat})$"
 
 
 def counted(body: Any) -> dict[str, Counts] | None:
@@ -53,8 +54,8 @@ def counted(body: Any) -> dict[str, Counts] | None:
         figures.setdefault(match[1], dict.fromkeys(_STATS, 0))[match[2]] = value
     found: dict[str, Counts] = {}
     for cluster, values in figures.items():
-        revision = cluster.removesuffix(names.GRPC_SUFFIX)
-        now = _counts(values) if cluster == revision else _grpc_counts(values)
+        revision = _revision(cluster)
+        now = _grpc_counts(values) if cluster.endswith(names.GRPC_SUFFIX) else _counts(values)
         before = found.get(revision, Counts())
         found[revision] = Counts(before.requests + now.requests, before.errors + now.errors)
     return found
@@ -67,13 +68,13 @@ def waiting(body: Any) -> dict[str, int] | None:
         return None
     found: dict[str, int] = {}
     for match, value in _valued(stats, _UNDER_WAY):
-        revision = match[1].removesuffix(names.GRPC_SUFFIX)
+        revision = _revision(match[1])
         found[revision] = found.get(revision, 0) + value
     return found
 
 
 def timed(body: Any) -> dict[str, Histogram] | None:
-    """The histograms in an answer of `/stats?format=json&histogram_buckets=cumulative`, HTTP and gRPC of a
+    """The histograms in an answer of `/stats?format=json&histogram_buckets=cumulative`, all clusters of a
     revision together; None when it is no such answer."""
     stats = _listed(body)
     if stats is None:
@@ -83,9 +84,15 @@ def timed(body: Any) -> dict[str, Histogram] | None:
     for one in chain.from_iterable(given):
         match = _TIMED.fullmatch(str(one.get("name", "")))
         if match:
-            revision = match[1].removesuffix(names.GRPC_SUFFIX)
+            revision = _revision(match[1])
             found[revision] = found.get(revision, Histogram()) + _histogram(one["buckets"])
     return found
+
+
+def _revision(cluster: str) -> str:
+    """Whose cluster it is."""
+    kind = next(filter(cluster.endswith, _SUFFIXES), "")
+    return cluster.removesuffix(kind)
 
 
 def _listed(body: Any) -> list[Json] | None:

@@ -68,6 +68,27 @@ model. Envoy's own leap from 1 to 5 and 10 to 25.
 """
 
 
+UNREAD = tuple(
+    f"{names.FEEDBACK_SUFFIX}.{kind}"
+    for kind in (
+        *(
+            "assignment_",
+            "bind_",
+            "circuit_breakers.",
+            "default.",
+            "lb_",
+            "membership_",
+            "outlier_detection.",
+        ),
+        *("retry_", "update_", "upstream_flow_", "upstream_internal_", "version", "warming_"),
+        *(f"upstream_cx_{one}" for one in ("active", "c", "h", "m", "o", "p", "r", "t")),
+    )
+)
+"""Statistics of clusters for feedback that are not kept: most of some two hundred, which nobody reads there,
+but all statistics are gone through whenever some are read.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
     """What a router's static configuration depends on.
@@ -124,6 +145,7 @@ def bootstrap(want: Bootstrap) -> Json:
             ],
         },
         "stats_config": {
+            "stats_matcher": {"exclusion_list": {"patterns": [{"contains": one} for one in UNREAD]}},
             "histogram_bucket_settings": [
                 {
                     "match": {"safe_regex": {"regex": r"cluster\.[^.]+\.upstream_rq_time"}},

@@ -1,8 +1,9 @@
 """Envoy's clusters and their endpoints: one cluster a revision, so that Envoy counts every version by itself.
 
-Comes in: whether it is for gRPC, and its endpoints. Goes out: plain data in the JSON form of Envoy's API.
+Comes in: what a cluster is for, and its endpoints. Goes out: plain data in the JSON form of Envoy's API.
 Invariant: what a cluster looks like depends on nothing else, so that no change of weights or pods ever
-rebuilds it. A revision that takes gRPC has a second cluster for it: another port, another protocol.
+rebuilds it. A revision that takes gRPC has a second cluster for it: another port, another protocol; one that
+takes feedback has one where a hash of the request says which pod it goes to.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from noria_operator.api import names
 from noria_operator.routers.http import ads, socket
 from noria_operator.routers.traffic import Endpoint
 
@@ -80,12 +82,20 @@ _LIMITS: Json = {
 }
 
 
-def settings(*, grpc: bool) -> Json:
-    """One revision's cluster, all but its name; its endpoints come by the same stream."""
+_BY_HASH: Json = {"lb_policy": "RING_HASH", "ring_hash_lb_config": {"minimum_ring_size": "64"}}
+"""Equal hashes go to the same pod; one that comes or goes moves its share of them, and no more. A ring as
+small as that is no even one, which answers that take microseconds need not be."""
+
+
+def settings(kind: str) -> Json:
+    """One revision's cluster, all but its name; its endpoints come by the same stream. `kind` is the suffix
+    of the name: what it is for.
+    """
+    grpc = kind == names.GRPC_SUFFIX
     return {
         "type": "EDS",
         "connect_timeout": f"{GRPC_CONNECT_SECONDS if grpc else CONNECT_SECONDS:g}s",
-        "lb_policy": "LEAST_REQUEST",
+        **(_BY_HASH if kind == names.FEEDBACK_SUFFIX else {"lb_policy": "LEAST_REQUEST"}),
         "eds_cluster_config": {"eds_config": ads()},
         "circuit_breakers": _LIMITS,
         "outlier_detection": _OUTLIERS,

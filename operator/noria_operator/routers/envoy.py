@@ -19,7 +19,13 @@ from noria_operator.api import names
 from noria_operator.routers import clusters, entrance, messages, routes
 from noria_operator.routers.discovery import Kind
 from noria_operator.routers.entrance import ENTRY
-from noria_operator.routers.traffic import Endpoint, RoutedDeployment, effective, grpc_cluster
+from noria_operator.routers.traffic import (
+    Endpoint,
+    RoutedDeployment,
+    effective,
+    feedback_cluster,
+    grpc_cluster,
+)
 
 T = TypeVar("T")
 NOTHING: frozenset[str] = frozenset()
@@ -136,7 +142,8 @@ def _pods(deployment: RoutedDeployment | None) -> dict[str, tuple[Endpoint, ...]
     if deployment is None:
         return {}
     found = {name: deployment.endpoints.get(name, ()) for name, _ in deployment.revisions}
-    return found | {grpc_cluster(name): hosts for name, hosts in deployment.grpc.items()}
+    hashed = {feedback_cluster(name): hosts for name, hosts in found.items()} if deployment.feedback else {}
+    return found | hashed | {grpc_cluster(name): hosts for name, hosts in deployment.grpc.items()}
 
 
 def _carrying(deployment: RoutedDeployment) -> list[str]:
@@ -144,7 +151,8 @@ def _carrying(deployment: RoutedDeployment) -> list[str]:
     names = [name for name, weight in effective(deployment).items() if weight > 0]
     copied = [deployment.ready_challenger] if deployment.mirror and deployment.ready_challenger else []
     names += dict.fromkeys(one for one in (*copied, *dict(deployment.matched)) if one not in names)
-    return names + [grpc_cluster(name) for name in names if name in deployment.grpc]
+    hashed = [feedback_cluster(name) for name in names] if deployment.feedback else []
+    return names + hashed + [grpc_cluster(name) for name in names if name in deployment.grpc]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +176,7 @@ class _Shape:
     champion: str
     ranges: tuple[tuple[str, int, int], ...]
     numbers: tuple[tuple[str, str], ...]
+    feedback: bool
 
     @staticmethod
     def of(deployment: RoutedDeployment) -> _Shape:
@@ -176,7 +185,7 @@ class _Shape:
             deployment.name, deployment.revisions, deployment.timeout, deployment.retries, alive,
             deployment.version, tuple(deployment.grpc), deployment.challenger, deployment.mirror,
             deployment.match, deployment.sticky, deployment.guarded, deployment.arms, deployment.champion,
-            deployment.ranges, tuple(deployment.numbers.items()),
+            deployment.ranges, tuple(deployment.numbers.items()), deployment.feedback,
         )  # fmt: skip
 
     def deployment(self) -> RoutedDeployment:
@@ -199,6 +208,7 @@ class _Shape:
             champion=self.champion,
             ranges=self.ranges,
             numbers=dict(self.numbers),
+            feedback=self.feedback,
         )
 
 
@@ -207,9 +217,8 @@ def _scope(shape: _Shape, preview: tuple[str, ...]) -> Resource:
     """All routes of one deployment."""
     deployment = shape.deployment()
     data = messages.SCOPE.encode(entrance.scope(shape.name, routes.configuration(deployment, preview)))
-    named = {name for name, _ in shape.revisions}
-    named |= {grpc_cluster(name) for name in named if name in shape.grpc}
-    return Resource.of(shape.name, data, frozenset(named), frozenset(_carrying(deployment)))
+    named = frozenset(_pods(deployment))
+    return Resource.of(shape.name, data, named, frozenset(_carrying(deployment)))
 
 
 def _table(hosts: Mapping[str, tuple[str, ...]]) -> Resource:
@@ -219,14 +228,14 @@ def _table(hosts: Mapping[str, tuple[str, ...]]) -> Resource:
 
 @lru_cache(maxsize=16384)
 def _cluster(name: str) -> Resource:
-    data = messages.CLUSTER.encode({"name": name}) + _kind_of_cluster(grpc=name.endswith(names.GRPC_SUFFIX))
-    return Resource.of(name, data)
+    kind = next(filter(name.endswith, (names.GRPC_SUFFIX, names.FEEDBACK_SUFFIX)), "")
+    return Resource.of(name, messages.CLUSTER.encode({"name": name}) + _kind_of_cluster(kind))
 
 
 @lru_cache
-def _kind_of_cluster(*, grpc: bool) -> bytes:
+def _kind_of_cluster(kind: str) -> bytes:
     """All but the name: fields of a message may come in pieces."""
-    return messages.CLUSTER.encode(clusters.settings(grpc=grpc))
+    return messages.CLUSTER.encode(clusters.settings(kind))
 
 
 @lru_cache(maxsize=16384)

@@ -230,11 +230,14 @@ CLUSTER = Message(
         "type": choice(2, {"STATIC": 0, "EDS": 3}),
         "eds_cluster_config": one(3, Message("cluster.v3.EdsClusterConfig", {"eds_config": one(1, ADS)})),
         "connect_timeout": duration(4),
-        "lb_policy": choice(6, {"ROUND_ROBIN": 0, "LEAST_REQUEST": 1}),
+        "lb_policy": choice(6, {"ROUND_ROBIN": 0, "LEAST_REQUEST": 1, "RING_HASH": 2}),
         "circuit_breakers": one(
             10, Message("cluster.v3.CircuitBreakers", {"thresholds": many(1, THRESHOLDS)})
         ),
         "outlier_detection": one(19, OUTLIERS),
+        "ring_hash_lb_config": one(
+            23, Message("cluster.v3.Cluster.RingHashLbConfig", {"minimum_ring_size": wrapped(1)})
+        ),
         "typed_extension_protocol_options": mapping(
             36, packed(2, {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": HTTP_OPTIONS})
         ),

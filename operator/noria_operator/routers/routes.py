@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import Any
 
 from noria_operator.api import names
@@ -21,6 +22,7 @@ from noria_operator.routers.traffic import (
     RoutedDeployment,
     configured,
     effective,
+    feedback_cluster,
     grpc_cluster,
     in_order,
     numbered,
@@ -34,6 +36,8 @@ REVISION_HEADER = "Noria-Revision"
 for it."""
 
 STREAM_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
+
+_FEEDBACK: Json = {"safe_regex": {"regex": "/.*/feedback"}}
 
 PATIENCE_HEADER = "x-envoy-expected-rq-timeout-ms"
 """Request header that tells a server how long anybody waits for its answer."""
@@ -92,34 +96,36 @@ def claimed(
     return granted, refused
 
 
-def choices(
-    deployment: RoutedDeployment,
-    match: Json,
-    feedback: str = "",
-    *,
-    grpc: bool = False,
-    endless: bool = False,
-) -> list[Json]:
-    """The routes of one kind of requests to a deployment, of which the first that matches counts; `endless`
-    ones may take any time.
+class Kind(Enum):
+    """What requests are for."""
+
+    HTTP = "predictions, and all that is nothing else"
+    FEEDBACK = "labels, which the same pod should see when they come again"
+    GRPC = "calls with one answer"
+    STREAM = "calls that may take any time"
+
+    @property
+    def grpc(self) -> bool:
+        return self in {Kind.GRPC, Kind.STREAM}
+
+
+def choices(deployment: RoutedDeployment, match: Json, kind: Kind = Kind.HTTP) -> list[Json]:
+    """The routes of one kind of requests to a deployment, of which the first that matches counts.
 
     Those with a challenger's headers go to it while it has pods, all others by weight, and copies of some
-    to the challenger as well; not of what a path that matches `feedback` says, which would be counted twice,
-    nor of streams.
+    to the challenger as well; not of feedback, which would be counted twice, nor of streams.
     """
     if not deployment.revisions:
         return [{"match": match, **answer(503, {"error": f"no version of {deployment.name} serves yet"})}]
     found = []
-    mirror = deployment.mirror if deployment.ready_challenger and not endless else 0
+    copied = kind in {Kind.HTTP, Kind.GRPC} and deployment.ready_challenger
     for challenger, wanted in deployment.matched:
         mine = {**match, "headers": [_has(name, value) for name, value in wanted]}
         only = [(challenger, FULL)]
-        found.append({"match": mine, **_action(deployment, only, grpc=grpc, endless=endless)})
-    action = _action(deployment, in_order(deployment), grpc=grpc, endless=endless)
-    if mirror and feedback:
-        found.append({"match": {"safe_regex": {"regex": feedback}}, **action})
-    if mirror:
-        copies = _copies(_cluster(deployment, deployment.challenger, grpc=grpc), mirror)
+        found.append({"match": mine, **_action(deployment, only, kind)})
+    action = _action(deployment, in_order(deployment), kind)
+    if copied and deployment.mirror:
+        copies = _copies(_cluster(deployment, deployment.challenger, kind), deployment.mirror)
         action = {**action, "route": {**action["route"], "request_mirror_policies": copies}}
     return [*found, {"match": match, **action}]
 
@@ -128,12 +134,14 @@ def _naming(deployment: RoutedDeployment) -> list[Json]:
     """The routes of requests whose path names one of the versions that share the traffic: they go to it,
     since another would call it unknown. Nobody copies them.
     """
+    paths = {Kind.FEEDBACK: "/feedback"} if deployment.feedback else {}
     return [
         {
-            "match": {"safe_regex": {"regex": f"/v2/models/[^/]+/versions/{number}(/.*)?"}},
-            **_action(deployment, weights, grpc=False, endless=False),
+            "match": {"safe_regex": {"regex": f"/v2/models/[^/]+/versions/{number}{path}"}},
+            **_action(deployment, weights, kind),
         }
         for number, weights in numbered(deployment).items()
+        for kind, path in {**paths, Kind.HTTP: "(/.*)?"}.items()
     ]
 
 
@@ -146,20 +154,20 @@ def _copies(cluster: str, percent: int) -> list[Json]:
     return [{"cluster": cluster, "runtime_fraction": share, "disable_shadow_host_suffix_append": True}]
 
 
-def _cluster(deployment: RoutedDeployment, revision: str, *, grpc: bool) -> str:
+def _cluster(deployment: RoutedDeployment, revision: str, kind: Kind) -> str:
     """A gRPC call to a revision whose pods show no port for it goes to their other one, where it is told so
     (404, which clients call UNIMPLEMENTED): the weights hold for every protocol.
     """
-    return grpc_cluster(revision) if grpc and revision in deployment.grpc else revision
+    if kind is Kind.FEEDBACK and deployment.feedback:
+        return feedback_cluster(revision)
+    return grpc_cluster(revision) if kind.grpc and revision in deployment.grpc else revision
 
 
-def _action(
-    deployment: RoutedDeployment, weights: Sequence[tuple[str, int]], *, grpc: bool, endless: bool
-) -> Json:
+def _action(deployment: RoutedDeployment, weights: Sequence[tuple[str, int]], kind: Kind) -> Json:
     """The part of a route that says where requests go."""
     clusters = [
         {
-            "name": _cluster(deployment, revision, grpc=grpc),
+            "name": _cluster(deployment, revision, kind),
             "weight": weight,
             "response_headers_to_add": [set_header(REVISION_HEADER, revision)],
         }
@@ -169,21 +177,23 @@ def _action(
         "route": {
             "weighted_clusters": {"clusters": clusters, "use_hash_policy": True},
             "hash_policy": _hashed(deployment),
-            "timeout": "0s" if endless else f"{deployment.timeout:g}s",
+            "timeout": "0s" if kind is Kind.STREAM else f"{deployment.timeout:g}s",
         }
     }
-    if not endless and deployment.timeout + ANSWERED_IN_TIME > STREAM_IDLE:
+    if kind is not Kind.STREAM and deployment.timeout + ANSWERED_IN_TIME > STREAM_IDLE:
         route["route"]["idle_timeout"] = f"{deployment.timeout + ANSWERED_IN_TIME:g}s"
     if not any(deployment.endpoints.get(revision) for revision, _ in weights):
         route["response_headers_to_add"] = [set_header("retry-after", RETRY_AFTER)]
-    if not grpc and not endless:  # gRPC's clients say it themselves
+    if not kind.grpc:  # gRPC's clients say it themselves
         patience = {"key": PATIENCE_HEADER, "value": f"{deployment.timeout * 1000:.0f}"}
         route["request_headers_to_add"] = [{"header": patience, "append_action": "ADD_IF_ABSENT"}]
     return route
 
 
 def _hashed(deployment: RoutedDeployment) -> list[Json]:
-    """What decides the version: the prediction that feedback is about, else the user; chance without both."""
+    """What decides the version, and for feedback the pod: the prediction that feedback is about, else the
+    user; chance without both.
+    """
     feedback = {"header": {"header_name": FEEDBACK_HEADER}}
     if deployment.sticky is None:
         return [feedback]
@@ -202,11 +212,14 @@ def preview_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
 
 def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
     """What answers to the hosts of a deployment: everything there is its own."""
+    copied = deployment.mirror and deployment.ready_challenger
+    apart = deployment.revisions and (deployment.feedback or copied)
     found = [
-        *choices(deployment, {"path": STREAM_PATH, "grpc": {}}, grpc=True, endless=True),
-        *choices(deployment, {"prefix": "/", "grpc": {}}, grpc=True),
+        *choices(deployment, {"path": STREAM_PATH, "grpc": {}}, Kind.STREAM),
+        *choices(deployment, {"prefix": "/", "grpc": {}}, Kind.GRPC),
         *_naming(deployment),
-        *choices(deployment, {"prefix": "/"}, "/.*/feedback"),
+        *(choices(deployment, _FEEDBACK, Kind.FEEDBACK) if apart else ()),
+        *choices(deployment, {"prefix": "/"}),
     ]
     return {
         "name": deployment.name,

@@ -34,7 +34,7 @@ def routed(deployment: Json, pods: Mapping[Arm, Sequence[Backend]]) -> RoutedDep
     shares: dict[str, Json] = {one["name"]: one for one in traffic}
     mine = {name: pods.get(arm_of_share(deployment, one), ()) for name, one in shares.items()}
     reach: Json = shares.get(challenger, {})
-    router = spec.get("router") or {}
+    router, custom = spec.get("router") or {}, (spec.get("server") or {}).get("runtime") == "custom"
     return RoutedDeployment(
         name=deployment["metadata"]["name"],
         created=deployment["metadata"].get("creationTimestamp", ""),
@@ -56,14 +56,13 @@ def routed(deployment: Json, pods: Mapping[Arm, Sequence[Backend]]) -> RoutedDep
         ),
         champion=(status.get("stable") or {}).get("name", ""),
         ranges=tuple(_ranges(shares.values())),
-        numbers=_numbers(shares.values(), spec.get("server") or {}),
+        numbers={} if custom else _numbers(shares.values()),
+        feedback=not custom,
     )
 
 
-def _numbers(shares: Iterable[Json], server: Json) -> dict[str, str]:
+def _numbers(shares: Iterable[Json]) -> dict[str, str]:
     """What Noria's model server calls the versions; a container of the user's own may call its models' so."""
-    if server.get("runtime") == "custom":
-        return {}
     named = {share["name"]: share["version"].rpartition("-")[2] for share in shares}
     return {name: number for name, number in named.items() if number.isdecimal()}
 

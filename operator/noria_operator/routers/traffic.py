@@ -38,7 +38,8 @@ class RoutedDeployment:
 
     While there are several challengers, `arms` are those beside the first, each with its headers; `champion`
     answers for a challenger without pods; `ranges` are (cluster, first and last percent of users).
-    `numbers` are the versions that paths of requests may name, by cluster.
+    `numbers` are the versions that paths of requests may name, by cluster. `feedback` says that the servers
+    take feedback.
     """
 
     name: str
@@ -60,6 +61,7 @@ class RoutedDeployment:
     champion: str = ""
     ranges: tuple[tuple[str, int, int], ...] = ()
     numbers: Mapping[str, str] = field(default_factory=dict)
+    feedback: bool = False
 
     @property
     def matched(self) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -76,6 +78,11 @@ class RoutedDeployment:
 def grpc_cluster(revision: str) -> str:
     """The Envoy cluster of a revision's ports for gRPC."""
     return f"{revision}{names.GRPC_SUFFIX}"
+
+
+def feedback_cluster(revision: str) -> str:
+    """The Envoy cluster of a revision's pods for feedback."""
+    return f"{revision}{names.FEEDBACK_SUFFIX}"
 
 
 def configured(deployment: RoutedDeployment) -> dict[str, int]:

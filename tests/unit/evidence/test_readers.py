@@ -268,7 +268,7 @@ async def test_only_the_clusters_asked_for_are_read() -> None:
         reader = RouterReader(stats_port=port)
         found = await reader.counts("shop", [pod(1)], ["m-2", "m-1"])
         assert found == {"pod-1": {"m-1": Counts(4, 0), "m-2": Counts(0, 0)}}
-        assert asked[0].startswith(r"^cluster\.(m\-1|m\-2)(_grpc)?\.")
+        assert asked[0].startswith(r"^cluster\.(m\-1|m\-2)(_grpc|_feedback)?\.")
         await reader.close()
 
 

@@ -44,7 +44,7 @@ def everything(deployment: RoutedDeployment) -> list[Json]:
 
 def test_no_route_leads_to_a_version_without_a_verdict() -> None:
     leading = [route for route in everything(DEPLOYMENT) if "route" in route]
-    assert len(leading) == 7 + 3, "own hosts, preview"
+    assert len(leading) == 8 + 3, "own hosts, preview"
     for route in leading:
         (asked,) = route["match"]["dynamic_metadata"]
         assert asked["filter"] == "noria.access"

@@ -82,13 +82,37 @@ def test_a_revision_that_takes_grpc_has_a_cluster_for_it_with_the_same_weight() 
     found = snapshot("shop", [made])
     assert found.scopes["m"].named == found.clusters.keys() == {"m-1", "m-2", "m-2_grpc"}
     assert found.scopes["m"].carrying == {"m-1", "m-2", "m-2_grpc"}
-    options = {grpc: str(clusters.settings(grpc=grpc)) for grpc in (False, True)}
-    assert [grpc for grpc, text in options.items() if "'http2_protocol_options'" in text] == [True]
+    options = {kind: str(clusters.settings(kind)) for kind in ("", "_feedback", "_grpc")}
+    assert [kind for kind, text in options.items() if "'http2_protocol_options'" in text] == ["_grpc"]
+
+
+def test_feedback_has_clusters_where_a_hash_finds_the_pod_and_the_shares_of_all_else() -> None:
+    made = two_versions(feedback=True, numbers=NUMBERS, grpc={"m-2": GRPC})
+    shares = {
+        route["match"]["safe_regex"]["regex"]: {
+            one["name"]: one["weight"] for one in route["route"]["weighted_clusters"]["clusters"]
+        }
+        for route in hosts(made)["m"]["routes"]
+        if "safe_regex" in route["match"] and route["match"]["safe_regex"]["regex"].endswith("/feedback")
+    }
+    assert shares == {
+        "/v2/models/[^/]+/versions/1/feedback": {"m-1_feedback": 90},
+        "/v2/models/[^/]+/versions/2/feedback": {"m-2_feedback": 10},
+        "/.*/feedback": {"m-1_feedback": 90, "m-2_feedback": 10},
+    }
+    found = snapshot("shop", [made])
+    assert found.scopes["m"].carrying == found.clusters.keys() == found.endpoints.keys()
+    assert [name for name in found.clusters if b"_feedback" in found.clusters[name].data] == [
+        "m-1_feedback",
+        "m-2_feedback",
+    ]
+    policies = {kind: clusters.settings(kind)["lb_policy"] for kind in ("", "_grpc", "_feedback")}
+    assert policies == {"": "LEAST_REQUEST", "_grpc": "LEAST_REQUEST", "_feedback": "RING_HASH"}
 
 
 def test_a_connection_for_grpc_is_waited_for_until_its_second_packet_was_answered() -> None:
     """Linux sends it after a second; the first one is dropped where a server is being replaced."""
-    seconds = float(clusters.settings(grpc=True)["connect_timeout"].removesuffix("s"))
+    seconds = float(clusters.settings("_grpc")["connect_timeout"].removesuffix("s"))
     assert 1.25 < seconds < 2
 
 

@@ -124,9 +124,10 @@ def test_a_changed_deployment_and_its_changed_pods_are_read_anew_and_no_other(
     assert sorted(read) == ["a", "bb"]
     first = made.snapshot
     assert made.pod(pod("a", 1, "10.0.0.2"), gone=False)
+    clusters = {"a-1", "a-1_feedback", "a-2", "a-2_grpc", "a-2_feedback"}
     assert made.update() == {
-        Kind.CLUSTERS: {"a-1", "a-2", "a-2_grpc"},
-        Kind.ENDPOINTS: {"a-1", "a-2", "a-2_grpc"},
+        Kind.CLUSTERS: clusters,
+        Kind.ENDPOINTS: clusters,
         Kind.SCOPES: {"a"},
     }
     assert read[2:] == ["a"]
@@ -149,7 +150,7 @@ def test_pods_of_a_first_version_lead_to_it_before_any_status_does() -> None:
     made.update()
     assert not made.snapshot.endpoints.get("a-1-1")
     assert made.pod(pod("a", 1, "10.0.0.1"), gone=False)
-    assert made.update()[Kind.ENDPOINTS] == {"a-1-1"}
+    assert made.update()[Kind.ENDPOINTS] == {"a-1-1", "a-1-1_feedback"}
     assert made.pod(pod("a", 2, "10.0.0.2", number=1), gone=False)
     made.update()
     assert not made.snapshot.endpoints.get("a-1-1"), "two revisions: a status has to say which"

@@ -175,9 +175,12 @@ def test_a_model_deployment_is_routed_by_its_status() -> None:
         version=7,
         grpc={"m-2": ()},
         numbers={"m-1": "1", "m-2": "2"},
+        feedback=True,
     )
     deployment["spec"]["server"] = {"runtime": "custom"}
-    assert routed(deployment, {}).numbers == {}, "what such a server calls its versions is its own affair"
+    found = routed(deployment, {})
+    assert found.numbers == {}, "what such a server calls its versions is its own affair"
+    assert not found.feedback
 
 
 SEVERAL = RoutedDeployment(
