@@ -24,6 +24,7 @@ from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.verdict import Counts
+from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.kinds import SERVICE, Key
 from noria_operator.kube.ownership import controller_uid
 
@@ -109,3 +110,18 @@ async def server_counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> 
         for uid, counted in (await ctx.servers.answered(pods_of(ctx, obj, arm))).items():
             found[uid] = {arm.name: counted}
     return found or None
+
+
+async def still_asked(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping[str, int]:
+    """Pods of each of `left` that still get requests, for routers that tell of none. Containers of users' own
+    count nothing that could tell; a pod that serves and does not answer is not known to be left alone.
+    """
+    now, found = ctx.clock.now(), {}
+    for one in left:
+        pods = pods_of(ctx, obj, one)
+        told = await ctx.servers.answered(pods)
+        if any(counts_ready(pod) and pod["metadata"]["uid"] not in told for pod in pods):
+            continue
+        busy = [ctx.stillness.busy(uid, counted.requests, now) for uid, counted in told.items()]
+        found[one.name] = sum(busy)
+    return found

@@ -10,7 +10,7 @@ copies.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -20,13 +20,11 @@ from noria_operator.api.types import parse_duration
 from noria_operator.controllers import gateway_class, gateway_proxies, routing
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Standing
-from noria_operator.controllers.serving_pods import pods_of
 from noria_operator.domain.gateway_probes import Outcome, Told
 from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_observed import InForce
-from noria_operator.domain.rollout_state import Revision, State
+from noria_operator.domain.rollout_state import State
 from noria_operator.domain.rollout_traffic import FULL
-from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.errors import ApiError, NotFound, Terminal
 from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key
 from noria_operator.routers import httproute, httproute_probe, pod_service
@@ -51,6 +49,8 @@ preview_service = pod_service.preview
 """Straight to the challenger's pods, in the cluster."""
 counts = routing.server_counts
 """What gateways count differs from one to the next; the servers' own counts are always there."""
+active = routing.still_asked
+"""A gateway that is slower than `settle` sends by the old weights."""
 timings = routing.untold
 """`analysis.latency` is refused."""
 
@@ -105,22 +105,6 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
         patch = {"metadata": {"resourceVersion": version}, "spec": {"rules": rules}}
         answer = await ctx.client.merge(HTTPROUTE, key.namespace, key.name, patch)
         ctx.store.observe("MODIFIED", answer)
-
-
-async def active(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping[str, int]:
-    """Pods of each of `left` that are still asked: a gateway that is slower than `settle` sends by the old
-    weights. Containers of users' own count nothing that could tell; a pod that serves and does not answer is
-    not known to be left alone.
-    """
-    now, found = ctx.clock.now(), {}
-    for one in left:
-        pods = pods_of(ctx, obj, one)
-        told = await ctx.servers.answered(pods)
-        if any(counts_ready(pod) and pod["metadata"]["uid"] not in told for pod in pods):
-            continue
-        busy = [ctx.stillness.busy(uid, counted.requests, now) for uid, counted in told.items()]
-        found[one.name] = sum(busy)
-    return found
 
 
 async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:

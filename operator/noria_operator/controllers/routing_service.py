@@ -6,7 +6,7 @@ while no other version of the deployment has pods, since those would get request
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from noria_operator.controllers import routing
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Standing
 from noria_operator.domain.rollout_observed import InForce
-from noria_operator.domain.rollout_state import State
+from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.serving_children import selector
 from noria_operator.kube.errors import NotFound
 from noria_operator.kube.kinds import POD, SERVICE
@@ -35,8 +35,8 @@ preview_service = pod_service.preview
 """Straight to the challenger's pods, in the cluster."""
 counts = routing.server_counts
 """Nobody but the servers sees a request."""
-active = timings = routing.untold
-"""Pods finish what they have after they were told to end; `analysis.latency` is refused."""
+timings = routing.untold
+"""`analysis.latency` is refused."""
 
 
 def read_back(_: Context, __: Json) -> timedelta:
@@ -52,6 +52,15 @@ async def standing(_: Context, __: Json) -> Standing:
 async def apply(ctx: Context, owner: Json, state: State) -> None:
     """The Service of the ModelDeployment's name."""
     await ctx.writer.apply(SERVICE, pod_service.service(owner, _selected(ctx, owner, state)), owner=owner)
+
+
+async def active(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping[str, int] | None:
+    """Pods of each of `left` that are still asked: a connection that was made while its pod was selected
+    stays with it. Nobody is waited for once a rollout has begun, whose requests such pods would get too.
+    """
+    if "candidate" in obj.get("status", {}):
+        return None
+    return await routing.still_asked(ctx, obj, left)
 
 
 async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] | None:

@@ -210,11 +210,10 @@ def forget(state: State, active: Mapping[str, int] | None, now: datetime) -> Sta
     answered, or after `DRAIN`; their children may go now.
 
     `active` are the requests under way, as far as they were read; where nobody can tell (None), pods finish
-    what they have when they are told to end.
+    what they have when they are told to end. One that drains already is sent nothing by other weights that
+    are on their way meanwhile, and may be in their way.
     """
-    if not state.verified:
-        return state
-    gone = left(state)
+    gone = [share for share in left(state) if state.verified or share.draining_since]
     waiting = [share for share in gone if active is not None and _drains(share, active, now)]
     kept = {share.target: share.draining_since or now for share in waiting[-DRAINING:]}
     if not gone and not any(share.draining_since for share in state.traffic):

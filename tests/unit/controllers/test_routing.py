@@ -247,9 +247,12 @@ async def test_an_abort_reaches_the_route_before_anything_that_could_fail(tmp_pa
     assert world.backends() == [[(one, 100), (two, 0)]]
 
 
-async def test_pods_go_once_the_gateway_sends_them_nothing_any_more(tmp_path: Path) -> None:
-    """One that is slower than `settle` sends by the old weights."""
-    world = await canary(tmp_path, GATEWAY)
+@pytest.mark.parametrize("router", [GATEWAY, {"type": "Service"}], ids=["Gateway", "Service"])
+async def test_pods_go_once_nobody_sends_them_anything_any_more(tmp_path: Path, router: Json) -> None:
+    """A gateway that is slower than `settle` sends by the old weights, and a connection through a Service
+    stays with its pod.
+    """
+    world = await canary(tmp_path, router)
     _, two = world.names()
     say(world.api, "abort", "now")
     for count in range(10):

@@ -54,6 +54,19 @@ def test_what_could_not_be_read_is_not_taken_for_nothing_and_what_nobody_counts_
     assert NEW not in aborted(None).pods
 
 
+def test_what_drains_does_not_wait_until_weights_of_a_later_rollout_are_in_force() -> None:
+    world = aborted({NEW: 3})
+    world.approve(3)
+    world.reconcile()
+    world.become_ready()
+    world.reconcile()
+    assert (world.state.weight(V3.name), world.state.verified, NEW in world.pods) == (50, False, True)
+    world.active = {NEW: 0}
+    world.reconcile()
+    assert not world.state.verified, "by pods it may be what stands in their way"
+    assert NEW not in world.pods
+
+
 def test_the_former_champion_goes_after_its_last_request_too() -> None:
     world = serving(1, Policy(replicas=2, keep_previous=timedelta()))
     world.active = {OLD: 1}
