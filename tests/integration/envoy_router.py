@@ -326,6 +326,7 @@ async def router(
     certificates: Path | None = None,
     guards: Sequence[Guard] = (),
     access: Path | None = None,
+    drain_longest: int = 1,
 ) -> AsyncIterator[Router]:
     """Envoy with the bootstrap that the operator writes; ready or not when this returns. `certificates` is
     where Secrets with certificates are mounted, each in a directory of its name; `access` where keys of
@@ -338,6 +339,7 @@ async def router(
             token=router_token(MASTER, NAMESPACE) if token is None else token,
             drain_token=DRAIN_TOKEN,
             drain_seconds=1,
+            drain_longest=drain_longest,
             xds_address=f"127.0.0.1:{xds_port}",
             run_dir=directory,
             tls=names,

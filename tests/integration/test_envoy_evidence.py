@@ -125,6 +125,33 @@ async def test_a_draining_router_turns_unready_and_sends_clients_elsewhere() -> 
                 assert response.headers["Connection"] == "close"
 
 
+async def test_a_draining_router_waits_for_the_last_answer_and_not_for_ever() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as server:
+        cluster.endpoints("m-1", server.port)
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port, drain_longest=6) as envoy:
+            await envoy.until_ready()
+
+            async def drained() -> float:
+                begin = time.monotonic()
+                url, headers = f"http://127.0.0.1:{envoy.stats}/drain", {"Noria-Drain": DRAIN_TOKEN}
+                async with envoy.session.get(url, headers=headers) as response:
+                    assert (response.status, await response.text()) == (200, "drained")
+                return time.monotonic() - begin
+
+            assert 0.99 <= await drained() < 2, "nobody is waited for"
+            server.delay = 3.2
+            asked, took = await asyncio.gather(envoy.get("m"), drained())
+            assert asked == (200, "m-1")
+            assert 3.2 <= took < 5.5, "until the answer was there"
+            server.behaviour = "hang"
+            waiting = asyncio.create_task(envoy.get("m"))
+            assert 5.9 <= await drained() < 8
+            assert not waiting.done()
+            waiting.cancel()
+
+
 async def test_the_statistics_port_changes_nothing_and_tells_no_configuration() -> None:
     cluster, port = Cluster(), free_port()
     cluster.deployment("m", {"m-1": 100})

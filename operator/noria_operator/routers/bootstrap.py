@@ -103,6 +103,7 @@ class Bootstrap:
     drain_token: str
     xds_address: str
     drain_seconds: int = drain.SECONDS
+    drain_longest: int = drain.LONGEST
     heap_bytes: int = 800 * 1024 * 1024
     tls: tuple[str, ...] = ()
     guards: tuple[Guard, ...] = ()
@@ -132,14 +133,13 @@ def bootstrap(want: Bootstrap) -> Json:
             "listeners": [
                 _traffic(want, source),
                 *_over_tls(want, source),
-                stats_listener.stats_listener(
-                    socket(want.address, want.stats_port), token=want.drain_token, seconds=want.drain_seconds
-                ),
+                _stats(want),
                 *access.listeners(want),
             ],
             "clusters": [
                 static_cluster(stats_listener.ADMIN_CLUSTER, admin),
                 static_cluster(stats_listener.TRAFFIC_CLUSTER, socket("127.0.0.1", want.traffic_port)),
+                static_cluster(stats_listener.STATS_CLUSTER, socket("127.0.0.1", want.stats_port)),
                 _operator(want.xds_address),
                 *access.clusters(want),
             ],
@@ -151,7 +151,7 @@ def bootstrap(want: Bootstrap) -> Json:
                     "match": {"safe_regex": {"regex": r"cluster\.[^.]+\.upstream_rq_time"}},
                     "buckets": list(MILLISECONDS),
                 }
-            ]
+            ],
         },
         "overload_manager": _overload(want.heap_bytes),
     }
@@ -180,6 +180,18 @@ def _traffic(want: Bootstrap, source: Json) -> Json:
         ],
     )
     return listener("traffic", socket(want.address, want.traffic_port), manager)
+
+
+def _stats(want: Bootstrap) -> Json:
+    drains = drain.routes(
+        want.drain_token,
+        seconds=want.drain_seconds,
+        longest=want.drain_longest,
+        admin=stats_listener.ADMIN_CLUSTER,
+        itself=stats_listener.STATS_CLUSTER,
+    )
+    address = socket(want.address, want.stats_port)
+    return stats_listener.stats_listener(address, drains, longest=want.drain_longest)
 
 
 def _over_tls(want: Bootstrap, source: Json) -> list[Json]:

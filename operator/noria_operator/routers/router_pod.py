@@ -63,7 +63,7 @@ def template(
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": drain.SECONDS + drain.GRACE,
+            "terminationGracePeriodSeconds": drain.LONGEST + drain.GRACE,
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": _USER,

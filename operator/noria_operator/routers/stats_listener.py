@@ -17,12 +17,13 @@ Json = dict[str, Any]
 
 ADMIN_CLUSTER = "admin"
 TRAFFIC_CLUSTER = "traffic"
+STATS_CLUSTER = "stats"
 READY_PATH = "/ready"
 READ_ONLY = ("/stats", "/stats/prometheus")
 
 
-def stats_listener(address: Json, *, token: str, seconds: int) -> Json:
-    """The listener; `token` and `seconds` are those of the drain."""
+def stats_listener(address: Json, drains: list[Json], *, longest: int) -> Json:
+    """The listener; `drains` are the routes of the lame duck, which takes `longest` seconds at most."""
     reading = [
         {"match": _get(path), "route": {"cluster": ADMIN_CLUSTER, "timeout": "5s"}} for path in READ_ONLY
     ]
@@ -33,12 +34,13 @@ def stats_listener(address: Json, *, token: str, seconds: int) -> Json:
     host = {
         "name": "stats",
         "domains": ["*"],
-        "routes": [ready, *reading, drain.route(token, seconds), nothing],
+        "routes": [ready, *reading, *drains, nothing],
     }
     manager = connection_manager(
         "stats",
         {"route_config": {"name": "stats", "virtual_hosts": [host]}},
         request_headers_timeout="10s",
+        stream_idle_timeout=f"{2 * longest}s",
         http_filters=[_unready_while_draining(), *drain.filters(), router_filter()],
     )
     return listener("stats", address, manager)
