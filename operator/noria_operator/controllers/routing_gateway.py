@@ -27,7 +27,7 @@ from noria_operator.domain.rollout_state import State
 from noria_operator.domain.rollout_traffic import FULL
 from noria_operator.kube.errors import ApiError, NotFound, Terminal
 from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key
-from noria_operator.routers import httproute, httproute_probe, pod_service
+from noria_operator.routers import httproute, httproute_probe, httproute_rivals, pod_service
 
 Json = dict[str, Any]
 
@@ -61,7 +61,9 @@ def read_back(ctx: Context, obj: Json) -> timedelta:
 
 
 async def standing(ctx: Context, obj: Json) -> Standing:
-    """By the status of the route, and by the class of the gateway where copies of a part are asked for."""
+    """By the status of the route, by older routes of the same gateway, and by its class where copies of a
+    part are asked for.
+    """
     if not ctx.config.gateway:
         return Standing(0, trouble=_DISABLED)
     key = _key(obj)
@@ -74,6 +76,8 @@ async def standing(ctx: Context, obj: Json) -> Standing:
     if said.problem:
         text = f"a gateway refuses HTTPRoute {key.name}: {said.problem}; change the route or its Gateway"
         trouble = Trouble("RouteRefused", text, fatal=not said.served)
+    elif _is_own(obj) and (lost := httproute_rivals.taken(found, ctx.store.list(HTTPROUTE))):
+        trouble = _conflict(found, lost)
     elif any(0 < step.get("mirror", 0) < FULL for step in obj["spec"].get("strategy", {}).get("steps", ())):
         problem = await _no_part_of_copies(ctx, obj)
         trouble = Trouble("CopiesUnsupported", problem) if problem else None
@@ -207,3 +211,18 @@ def _missing(key: Key) -> Trouble:
         f"there is no HTTPRoute {key.name} in namespace {key.namespace}; make it, or let router.gateway.name "
     )
     return Trouble("RouteNotFound", f"{text}say a Gateway, and Noria makes one", fatal=True)
+
+
+def _conflict(route: Json, lost: Mapping[httproute_rivals.Claim, str]) -> Trouble:
+    """Requests that this deployment asks for and another route gets; where that is all of them, nobody meets
+    its versions.
+    """
+    told = [
+        f"{'any host' if host == '*' else host}{path} (HTTPRoute {name})"
+        for (host, path), name in lost.items()
+    ]
+    text = (
+        f"an older route of the gateway takes {', '.join(sorted(told))}: requests there meet what it leads "
+        "to; give this deployment spec.hosts of its own, or take the older one away"
+    )
+    return Trouble("HostConflict", text, fatal=lost.keys() >= httproute_rivals.claims(route))

@@ -359,6 +359,23 @@ async def test_a_route_that_no_gateway_takes_is_told_and_nothing_is_in_force(tmp
     assert world.condition("Stalled")[0] == "False"
 
 
+async def test_whoever_gets_no_request_since_an_older_route_takes_them_is_not_ready(tmp_path: Path) -> None:
+    world = World(tmp_path, router=GATEWAY)
+    approve(world.api, 1)
+    await world.settle()
+    assert world.condition("Ready")[0] == "True"
+    mine = world.route()
+    meta = {**mine["metadata"], "name": "older", "uid": "o", "creationTimestamp": "2020-01-01T00:00:00Z"}
+    world.api.put(HTTPROUTE, {**mine, "metadata": meta})
+    await world.settle()
+    assert world.condition("Stalled")[:2] == ("True", "HostConflict")
+    assert f"any host/v2/models/{NAME} (HTTPRoute {NAMESPACE}/older)" in world.condition("Stalled")[2]
+    assert world.condition("Ready")[:2] == ("False", "HostConflict")
+    del world.api.objects[Key(HTTPROUTE, NAMESPACE, "older")]
+    await world.settle()
+    assert (world.condition("Ready")[0], world.condition("Stalled")[0]) == ("True", "False")
+
+
 async def test_an_installation_without_the_gateway_api_says_so(tmp_path: Path) -> None:
     world = World(tmp_path, router=GATEWAY)
     approve(world.api, 1)
