@@ -145,8 +145,7 @@ class Query(Spec):
     )
     initial_delay: Duration = Field(
         default=timedelta(),
-        description="From the first weight, or that of a step with analysis, to the first measurement. "
-        "Default: 0s, at once.",
+        description="From the first weight, or a step with analysis, to the first measurement. Default: 0s.",
     )
     failure_limit: int = Field(
         default=0, ge=0, le=10_000, description="Failed measurements that are borne. Default: 0."

@@ -184,8 +184,8 @@ class Strategy(Spec):
     )
     keep_previous: Duration = Field(
         default=timedelta(minutes=10),
-        description="How long the one former version stays warm, at most: the next promotion ends it, with "
-        "router type Service the next rollout. 0s means not at all. Default: 10m.",
+        description="How long the former version stays warm: to the next promotion (router Service: rollout) "
+        "at most. 0s: not at all. Default: 10m.",
     )
     retry: Retry | None = Field(
         default=None,
