@@ -240,6 +240,10 @@ def test_the_check_is_handed_what_the_champion_was_asked() -> None:
     seen = {"x": Seen((5, 6, 7), missing=1), "__prediction__": Seen((9, 9))}
     _, plan = step(training_job(dataQuality={"data": "train"}), Observed(champion=CHAMPION, served=seen))
     assert json.loads(environment(plan)["NORIA_CHECK_SERVED"]) == {"x": [5, 6, 7]}
+    odd = Observed(champion=CHAMPION, served={'a "$(HOME)"': Seen((1, 2))})
+    _, plan = step(training_job(dataQuality={"data": "train"}), odd)
+    assert json.loads(environment(plan)["NORIA_CHECK_SERVED"]) == {'a "$(HOME)"': [1, 2]}
+    assert "$" not in environment(plan)["NORIA_CHECK_SERVED"], "which Kubernetes would fill in"
     _, plan = step(training_job(dataQuality={"data": "train"}), Observed(champion=CHAMPION))
     assert "NORIA_CHECK_SERVED" not in environment(plan)
 
