@@ -58,8 +58,6 @@ def measure(streams: Sequence[Stream], policies: Sequence[Policy]) -> table.Foun
     for stream in streams:
         sys.stderr.write(f"{stream.name}\n")
         for policy in policies:
-            if policy.psi and not stream.numeric:
-                continue
             found[stream.name][policy.name].append(Trial(stream, policy).outcome())
     return {name: {policy: _mean(each) for policy, each in rows.items()} for name, rows in found.items()}
 

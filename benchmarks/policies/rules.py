@@ -30,7 +30,12 @@ class Policy:
     @property
     def plain(self) -> bool:
         """Whether it is none of ours."""
-        return not any("performance" in trigger for trigger in self.triggers)
+        return not self.name.startswith("Noria")
+
+    @property
+    def watches(self) -> bool:
+        """Whether it looks at what a model sees."""
+        return any("drift" in trigger for trigger in self.triggers)
 
     def with_labels(self, labels: int) -> Policy:
         """The same with windows of so many labels."""
@@ -52,6 +57,8 @@ def _lost(follow_up: bool = True, name: str = "", **rule: Any) -> Policy:
 DEFAULT: Final = _lost(name="Noria", **LOST)
 """Lost quality against the best ever reached, and one run to follow."""
 
+CONCEPT: Final[tuple[Json, ...]] = ({"name": "concept", "conceptDrift": {}},)
+
 POLICIES: Final = (
     Policy("never"),
     Policy("monthly", _cron("0 3 1 * *")),
@@ -63,4 +70,13 @@ POLICIES: Final = (
     _lost(name="Noria, by AUC", metric="auc", relativeDrop="0.05"),
     _lost(name="Noria, by calibration", metric="calibration", max="0.04"),
     _lost(name="Noria, by cost", metric="logloss", cost={"pointDay": "1", "run": "15"}),
+    Policy("Noria, on conceptDrift", CONCEPT),
+    Policy("Noria, on conceptDrift, follow-up", CONCEPT, follow_up=True),
+    Policy("Noria, on drift", ({"name": "drift", "drift": {}, "action": "Retrain"},)),
+    Policy(
+        "Noria, on drift of one feature",
+        ({"name": "drift", "drift": {"share": "0.01"}, "action": "Retrain"},),
+    ),
+    Policy("Noria, on newSamples", ({"name": "rows", "newSamples": {"count": 4000}},)),
+    Policy("Noria, on maxAge", ({"name": "age", "maxAge": "480h"},)),
 )

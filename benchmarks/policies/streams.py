@@ -46,11 +46,6 @@ class Stream:
     begin: int = 30
 
     @property
-    def numeric(self) -> bool:
-        """Whether all features are numbers."""
-        return isinstance(self.rows, np.ndarray)
-
-    @property
     def days(self) -> range:
         """Days on which a model serves."""
         return range(self.begin, int(self.day[-1]) + 1)

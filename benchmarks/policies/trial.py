@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 
+from benchmarks.policies import frozen
 from benchmarks.policies.rules import Policy
 from benchmarks.policies.streams import Stream
-from noria_operator.domain.drift.distances import psi, shares
-from noria_operator.domain.recorded import Predicted
+from noria_operator.domain.recorded import BINARY_MODEL, Model, Predicted
+from noria_operator.domain.recorded_bins import Bins
 from noria_operator.domain.rehearsal import Rehearsal
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion
@@ -32,7 +33,7 @@ LOOKS: Final = 4
 """A day; times that schedules and cooldowns name come on top."""
 WEEK: Final = 7
 MAX_DROP: Final = 0.01
-PSI_LIMIT, PSI_ROWS, PSI_BINS = 0.2, 500, 10
+PSI_LIMIT, PSI_ROWS = 0.2, 500
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,11 @@ class Trial:
         self.stream, self.policy = stream, policy
         self.model, metric = self._trained(stream.begin)
         self.number, self.promoted, self.runs = 1, 0, 0
+        self.bins: dict[str, Bins] = {}
         self.loop = Rehearsal(
-            _spec(stream, policy, _at(stream.begin)), self._champion(metric, _at(stream.begin))
+            _spec(stream, policy, _at(stream.begin)),
+            self._champion(metric, _at(stream.begin)),
+            Model(bins=self.bins) if policy.watches else BINARY_MODEL,
         )
         self.scores = np.full(len(stream.labels), np.nan)
 
@@ -64,8 +68,11 @@ class Trial:
             if len(rows):
                 self.scores[rows] = _scores(self.model, stream.take(rows))
             known = stream.where(day - stream.delay, day - stream.delay + 1)
-            for part, index in enumerate(np.array_split(known, LOOKS)):
+            parts = zip(np.array_split(known, LOOKS), np.array_split(rows, LOOKS), strict=True)
+            version = self.loop.champion.name
+            for part, (index, asked) in enumerate(parts):
                 at = _at(day) + part * DAY / LOOKS
+                self._predict(version, asked, at)
                 for row in index[~np.isnan(self.scores[index])]:
                     made = Predicted(self.loop.champion.name, float(self.scores[row]))
                     self.loop.arrivals.labelled(at, made, float(stream.labels[row]))
@@ -74,6 +81,13 @@ class Trial:
             if self.policy.psi and self._drifted(day):
                 self.loop.obj["metadata"]["annotations"] = {"noria.dev/retrain": f"psi-{day}"}
         return Outcome(self.runs, self.promoted, self._loss())
+
+    def _predict(self, version: str, index: NDArray[np.int64], at: datetime) -> None:
+        """Tell the loop of rows that were predicted, where it looks at them."""
+        if self.policy.watches:
+            rows, scores = self.stream.take(index), self.scores[index].tolist()
+            for row in frozen.predicted(self.bins[version], version, rows, scores):
+                self.loop.arrivals.predicted(at, row)
 
     def _ended(self, name: str, at: datetime) -> None:
         day = (at - BEGIN) // DAY
@@ -105,15 +119,18 @@ class Trial:
         held = self._held_out((at - BEGIN) // DAY)
         scores = _scores(self.model, self.stream.take(held))
         loss = log_loss(self.stream.labels[held], scores)
-        return Champion(f"model-{self.number}", {"auc": f"{metric:.6f}", "logloss": f"{loss:.6f}"}, at)
+        name = f"model-{self.number}"
+        if self.policy.watches:
+            rows = self.stream.take(self.learnt)
+            self.bins[name] = frozen.frozen(rows, _scores(self.model, rows))
+        return Champion(name, {"auc": f"{metric:.6f}", "logloss": f"{loss:.6f}"}, at)
 
     def _drifted(self, day: int) -> bool:
         """The rule of the peers, once a day, and not while a run is live."""
         if self.loop.live:
             return False
-        before = self.stream.rows[self.learnt]
-        now = self.stream.rows[self.stream.where(0, day + 1)[-PSI_ROWS:]]
-        return any(_index(before[:, column], now[:, column]) > PSI_LIMIT for column in range(before.shape[1]))
+        newest = self.stream.where(0, day + 1)[-PSI_ROWS:]
+        return frozen.farthest(self.stream.take(self.learnt), self.stream.take(newest)) > PSI_LIMIT
 
     def _loss(self) -> float:
         stream, weeks = self.stream, []
@@ -137,12 +154,6 @@ def _spec(stream: Stream, policy: Policy, at: datetime) -> Json:
 def _scores(model: Any, rows: Any) -> NDArray[np.float64]:
     found: NDArray[np.float64] = model.predict_proba(rows)[:, 1]
     return found
-
-
-def _index(before: NDArray[np.float64], now: NDArray[np.float64]) -> float:
-    edges = np.quantile(before, np.linspace(0, 1, PSI_BINS + 1)[1:-1])
-    counts = [np.bincount(np.searchsorted(edges, values), minlength=PSI_BINS) for values in (before, now)]
-    return psi(*(shares(one.tolist()) for one in counts))
 
 
 def _at(day: int) -> datetime:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.policies import __main__ as command
-from benchmarks.policies import bounds, looks
+from benchmarks.policies import bounds, frozen, looks
 from benchmarks.policies.rules import DEFAULT, POLICIES, Policy
 from benchmarks.policies.streams import DAYS, ROWS, Stream, synthetic
 from benchmarks.policies.table import front, markdown
@@ -61,6 +61,36 @@ def test_benign_shifts_start_the_drift_rule_and_not_ours() -> None:
     still = short(next(synthetic(1)), 75)
     assert Trial(still, by_name("PSI > 0.2")).outcome().runs > 3
     assert Trial(still, DEFAULT).outcome().runs <= 1
+
+
+def test_every_trigger_that_asks_for_runs_by_itself_is_among_the_policies() -> None:
+    """`estimatedPerformance` warns early, `dataQuality` and `fairness` block, others wait to be asked."""
+    kinds = {kind for policy in POLICIES for trigger in policy.triggers for kind in trigger}
+    assert kinds - {"name", "action"} == {
+        "schedule", "maxAge", "newSamples", "performance", "conceptDrift", "drift"
+    }  # fmt: skip
+
+
+def test_drift_is_of_the_columns_and_bins_that_the_served_model_learnt_from() -> None:
+    """The feature that moves says nothing; its share of four is less than the default asks for."""
+    still = short(next(synthetic(1)), 75)
+    assert Trial(still, by_name("Noria, on drift")).outcome().runs == 0
+    one = Trial(still, by_name("Noria, on drift of one feature"))
+    assert one.outcome().runs >= 1
+    assert set(one.bins) == {f"model-{number + 1}" for number in range(one.number)}
+
+
+def test_what_lost_its_concept_and_what_is_old_is_trained_anew(abrupt: Stream) -> None:
+    runs = {name: Trial(abrupt, by_name(f"Noria, on {name}")).outcome().runs
+            for name in ("conceptDrift", "newSamples", "maxAge")}  # fmt: skip
+    assert runs == {"conceptDrift": 1, "newSamples": 4, "maxAge": 4}
+
+
+def test_an_index_is_taken_of_texts_and_of_numbers_that_are_missing() -> None:
+    assert frozen._index(np.array([1.0, np.nan, 2.0, 3.0]), np.array([np.nan, 1.0, 2.0, 3.0])) == 0
+    one, other = (np.array([*"ab" * 50, *more], dtype=object) for more in ("", "a" * 50))
+    assert frozen._index(one, one) == 0
+    assert frozen._index(one, other) == pytest.approx(0.115, abs=0.01)
 
 
 def test_the_front_is_what_nothing_beats() -> None:
