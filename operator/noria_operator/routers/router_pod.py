@@ -19,7 +19,8 @@ from noria_operator.routers.stats_listener import READY_PATH
 Json = dict[str, Any]
 
 MEMORY = 1024 * 1024 * 1024
-"""Limit: 70 MB and a twelfth of a megabyte a cluster, two a revision (ADR 24); requests are far below."""
+"""Limit: 70 MB and a twelfth of a megabyte a cluster, up to three a revision (ADRs 24, 46); requests are far
+below."""
 _USER = 65532
 
 
