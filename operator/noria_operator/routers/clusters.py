@@ -25,8 +25,8 @@ connection that is just being closed."""
 CONNECT_SECONDS = 1.0
 """How long a connection to a pod may take before another pod is tried."""
 GRPC_CONNECT_SECONDS = 2.5
-"""The same for gRPC: while a server is being replaced, the first packets of a connection are dropped (ADR 45);
-they are sent again after one second and after two."""
+"""The same for gRPC: while a server is being replaced, the first packets of a connection are dropped (ADR
+45); they are sent again after one second and after two."""
 
 _HTTP_OPTIONS: Json = {
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
