@@ -19,9 +19,12 @@ from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import MANUAL, Request
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_plan import RetrainPlan, decide
+from noria_operator.domain.triggers_unanswered import given_back
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
+PASSES = 20
+"""At once: far more than any event takes."""
 
 
 def training(**spec: Any) -> Json:
@@ -84,8 +87,8 @@ class Loop:
     ) -> RetrainPlan:
         where = deployment(1) if seen is None else seen
         watched = Watched(list(self.jobs.values()), where, versions or [], self.others)
-        parsed = parse_as(ContinuousTraining, self.obj)
-        plan = decide(self.obj, parsed, requests, watched, self.now)
+        obj = given_back(self.obj)
+        plan = decide(obj, parse_as(ContinuousTraining, obj), requests, watched, self.now)
         if plan.create is not None:
             name = plan.create["metadata"]["name"]
             assert name not in self.jobs
@@ -102,8 +105,11 @@ class Loop:
     def settle(self, *requests: Request) -> None:
         """Step until there is nothing to do at once; a request that made a run is over."""
         plan = self.step(*requests)
-        while plan.again:
+        for _ in range(PASSES):
+            if not plan.again:
+                return
             plan = self.step(*(Request(one.entry, one.reason) for one in requests))
+        raise AssertionError("every pass asks for another one")
 
     def finish(self, phase: str = "Failed") -> None:
         for job in self.jobs.values():
