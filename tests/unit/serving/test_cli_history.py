@@ -31,7 +31,8 @@ def logged(
     loaded: Loaded, place: Path, outputs: Outputs, labels: list[Any], *, regression: bool = False
 ) -> None:
     """A request of a row for each label, an hour later; None: none came."""
-    signature = SimpleNamespace(outputs=[SimpleNamespace(name=name) for name in outputs])
+    answered = [SimpleNamespace(name=name) for name in outputs]
+    signature = SimpleNamespace(inputs=loaded.backend.signature.inputs, outputs=answered)
     here = PayloadLog(
         LogSettings(uri=str(place)), signature, loaded.reference, version="late-4", regression=regression,
     )  # fmt: skip
@@ -114,8 +115,9 @@ def test_a_regression_has_its_number_and_a_history_without_labels_none(
 def test_the_last_label_of_a_row_counts(loaded_frame: Loaded, tmp_path: Path) -> None:
     outputs = {"label": np.array([0]), "probabilities": probabilities([0.75, 0.25])}
     logged(loaded_frame, tmp_path / "log", outputs, [1])
+    nothing = SimpleNamespace(inputs=(), outputs=[])
     here = PayloadLog(
-        LogSettings(uri=str(tmp_path / "log")), SimpleNamespace(outputs=[]), loaded_frame.reference,
+        LogSettings(uri=str(tmp_path / "log")), nothing, loaded_frame.reference,
         version="late-5", regression=False,
     )  # fmt: skip
     here.labels(Token("late-4", int(NOW * 1000), nonce(0), batch=1), [0], NOW + 7200)

@@ -113,10 +113,13 @@ class Fleet:
 
 
 def seen(counts: Vector) -> Vector:
-    """What was counted at all; rows of both versions together, as the one server takes them."""
+    """What was counted at all; rows of both versions together, as the one server takes them. Rows that came
+    before are looked for by each server among its own, and in a sample.
+    """
     rows = [
-        {re.sub("^(outputs|features|prediction|slices)/[^/]+", r"\1", place): row}
+        {re.sub("^(requests|malformed|outputs|features|prediction|slices)/[^/]+", r"\1", place): row}
         for place, row in counts.items()
+        if not place.startswith("duplicates/")
     ]
     return {place: row for place, row in add(rows).items() if any(row)}
 
