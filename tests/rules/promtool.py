@@ -89,8 +89,12 @@ def judge(folder: Path, given: Sequence[Json], *expected: Expected, every: str =
     test = {"interval": "1m", "input_series": list(given)}
     test["promql_expr_test"] = [one.document() for one in expected]
     rules, file = folder / "rules.yaml", folder / "test.yaml"
-    rules.write_text(json.dumps({"groups": needed(" ".join(one.expr for one in expected))}))
-    file.write_text(json.dumps({"rule_files": [str(rules)], "evaluation_interval": every, "tests": [test]}))
+    used = needed(" ".join(one.expr for one in expected))
+    rules.write_text(json.dumps({"groups": used}))
+    # Else groups come in any order, and a rule may meet what another group computed one interval before.
+    order = [group["name"] for group in used]
+    document = {"rule_files": [str(rules)], "evaluation_interval": every, "group_eval_order": order}
+    file.write_text(json.dumps(document | {"tests": [test]}))
     command = [str(binary("promtool")), "test", "rules", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
