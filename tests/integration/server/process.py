@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -67,3 +68,19 @@ async def start(
         sys.executable, *arguments, env=env, stderr=asyncio.subprocess.PIPE
     )
     return Process(process, port)
+
+
+@asynccontextmanager
+async def ready(
+    bundle: Path, *, arguments: Sequence[str] = ("-m", "noria_serving.main"), **environment: str
+) -> AsyncIterator[Process]:
+    """One that is ready, and ended afterwards where the test has not ended it."""
+    server = await start(bundle, arguments=arguments, **environment)
+    try:
+        await server.until("/v2/health/ready", lambda status: status == 200)
+        yield server
+    finally:
+        await server.client.aclose()
+        if server.process.returncode is None:
+            server.process.kill()
+            await server.process.wait()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import grpc
 import numpy as np
 import pytest
-from tests.integration.server.process import DEADLINE, Process, free_port, start
+from tests.integration.server.process import DEADLINE, Process, free_port, ready, start
 
 from noria_serving.bundle import Bundle
 from noria_serving.protocol.inference_pb2 import (
@@ -33,17 +33,12 @@ def request(identifier: str = "") -> bytes:
 @pytest.fixture
 async def served(matrix_bundle: Bundle) -> AsyncIterator[tuple[Process, grpc.aio.Channel]]:
     port = free_port()
-    server = await start(matrix_bundle.path, NORIA_GRPC_PORT=str(port), NORIA_DRAIN_SECONDS="0.5")
-    server.grpc = port
-    try:
-        await server.until("/v2/health/ready", lambda status: status == 200)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield server, channel
-    finally:
-        await server.client.aclose()
-        if server.process.returncode is None:
-            server.process.kill()
-            await server.process.wait()
+    async with (
+        ready(matrix_bundle.path, NORIA_GRPC_PORT=str(port), NORIA_DRAIN_SECONDS="0.5") as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        server.grpc = port
+        yield server, channel
 
 
 async def is_ready(channel: grpc.aio.Channel) -> bool:

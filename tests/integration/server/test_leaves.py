@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.integration.server.process import DEADLINE, REQUEST, Process, start
+from tests.integration.server.process import DEADLINE, REQUEST, Process, ready, start
 
 from noria_serving.bundle import Bundle
 
@@ -150,16 +150,11 @@ async def hung(
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Process]:
     """A server whose model never returns for some rows; the parameter: seconds that a call seems to take."""
-    server = await start(
+    async with ready(
         matrix_bundle.path, arguments=["-c", HUNG, str(request.param)],
         NORIA_DRAIN_SECONDS="0", NORIA_DEADLINE_SECONDS="1.5",
-    )  # fmt: skip
-    await server.until("/v2/health/ready", lambda status: status == 200)
-    yield server
-    await server.client.aclose()
-    if server.process.returncode is None:
-        server.process.kill()
-        await server.process.wait()
+    ) as server:  # fmt: skip
+        yield server
 
 
 async def until_it_says(server: Process, words: str) -> None:

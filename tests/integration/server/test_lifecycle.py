@@ -9,22 +9,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.integration.server.process import DEADLINE, REQUEST, Process, start
+from tests.integration.server.process import DEADLINE, REQUEST, Process, ready, start
 
 from noria_serving.bundle import Bundle
 
 
 @pytest.fixture
 async def server(matrix_bundle: Bundle) -> AsyncIterator[Process]:
-    server = await start(matrix_bundle.path, NORIA_DIGEST=matrix_bundle.digest, NORIA_DRAIN_SECONDS="0.5")
-    try:
-        await server.until("/v2/health/ready", lambda status: status == 200)
+    digest = matrix_bundle.digest
+    async with ready(matrix_bundle.path, NORIA_DIGEST=digest, NORIA_DRAIN_SECONDS="0.5") as server:
         yield server
-    finally:
-        await server.client.aclose()
-        if server.process.returncode is None:
-            server.process.kill()
-            await server.process.wait()
 
 
 async def test_sigterm_serves_on_then_finishes_what_is_in_flight_and_exits_clean(server: Process) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import pytest
-from tests.integration.server.process import DEADLINE, REQUEST, Process, free_port, start
+from tests.integration.server.process import DEADLINE, REQUEST, Process, free_port, ready
 from tests.integration.server.test_grpc_lifecycle import INFERENCE, request
 
 from noria_serving.bundle import Bundle
@@ -74,14 +74,9 @@ class Load:
 @pytest.fixture
 async def server(matrix_bundle: Bundle) -> AsyncIterator[Process]:
     port = free_port()
-    server = await start(matrix_bundle.path, NORIA_GRPC_PORT=str(port), NORIA_DRAIN_SECONDS="0")
-    server.grpc = port
-    await server.until("/v2/health/ready", lambda status: status == 200)
-    yield server
-    await server.client.aclose()
-    if server.process.returncode is None:
-        server.process.kill()
-        await server.process.wait()
+    async with ready(matrix_bundle.path, NORIA_GRPC_PORT=str(port), NORIA_DRAIN_SECONDS="0") as server:
+        server.grpc = port
+        yield server
 
 
 async def test_under_load_a_process_that_is_killed_has_a_successor_and_no_connection_is_refused(
