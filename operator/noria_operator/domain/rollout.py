@@ -17,6 +17,7 @@ from noria_operator.domain.rollout_advance import advance, climb, promote, relea
 from noria_operator.domain.rollout_analysis import Reading
 from noria_operator.domain.rollout_arms import each, read_all, weigh_all
 from noria_operator.domain.rollout_children import children, records
+from noria_operator.domain.rollout_clock import not_ahead
 from noria_operator.domain.rollout_commands import obey
 from noria_operator.domain.rollout_experiment import finish, join
 from noria_operator.domain.rollout_observed import Observed
@@ -45,7 +46,7 @@ _MOST_MOVES = 200
 
 def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Plan:
     """Everything that should happen now. `state` must be the one that routers are served from."""
-    before = state
+    before = state = not_ahead(state, now)
     state = verify(state, observed.in_force)
     readings = read_all(policy, before, observed, now)
     notes: list[Note] = []

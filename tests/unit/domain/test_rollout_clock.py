@@ -1,0 +1,75 @@
+"""A leader whose clock was a year ahead for a minute."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
+
+from noria_operator.domain.queries import Measured
+from noria_operator.domain.rollout_clock import not_ahead
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_wait import Wait
+
+V2 = revision(2)
+YEAR = timedelta(days=365)
+STEP = Policy(replicas=2, steps=(PolicyStep(50, seconds(60)),))
+
+
+def ahead() -> World:
+    """A rollout that such a leader began, and of which it has seen some traffic."""
+    world = serving(policy=STEP)
+    world.pass_time(YEAR)
+    world.approve(2)
+    world.settle()
+    world.run(0.5, requests=1000)
+    world.pass_time(-YEAR)
+    return world
+
+
+def test_steps_last_no_year_longer() -> None:
+    world = ahead()
+    world.run(5, requests=1000)
+    assert world.state.stable == V2
+
+
+def test_windows_close_and_harm_that_is_seen_in_them_aborts() -> None:
+    world = ahead()
+    world.run(5, requests=1000, errors={V2.name: 50})
+    assert world.state.is_rejected(V2)
+
+
+def test_pods_that_never_come_are_given_up() -> None:
+    world = serving(policy=STEP)
+    world.pass_time(YEAR)
+    world.approve(2)
+    world.reconcile()
+    world.pass_time(-YEAR)
+    world.reconcile()
+    world.pass_time(STEP.progress_deadline)
+    world.reconcile()
+    assert world.state.is_rejected(V2)
+
+
+@pytest.mark.parametrize("off", [timedelta(), -seconds(1), -YEAR])
+def test_what_is_past_stays_as_it_was(off: timedelta) -> None:
+    world = canary()
+    world.settle()
+    step, analysis = world.state.step, world.state.analysis
+    assert step is not None
+    assert analysis is not None
+    at = world.now + off
+    asked = {"q": Measured(1, last_at=at, since=at)}
+    state = replace(
+        world.state,
+        step=replace(step, since=at, spent=seconds(5), wait=Wait(seconds(1), at, at, 2)),
+        analysis=replace(analysis, since=at, window_from=at, queries=asked),
+    )
+    assert not_ahead(state, world.now) == state
+    late = not_ahead(state, at - seconds(1))
+    assert late.step is not None
+    assert late.analysis is not None
+    assert {late.step.since, late.step.wait.since, late.analysis.window_from} == {at - seconds(1)}
+    assert late.analysis.queries["q"].last_at == at - seconds(1)
