@@ -72,7 +72,8 @@ def _train(case: Case) -> Plan | None:
     plan = _trained(case, run)
     if run is None:
         return plan
-    status = timed(case.status, plan.status, begun=begun(run), until=ended_at(run) or case.now)
+    until = ended_at(run) or case.now
+    status = timed(case.status, plan.status, begun=begun(run), ended=run.finished, until=until)
     return replace(plan, status=status)
 
 

@@ -122,9 +122,12 @@ def ended(run: Run, phase: str) -> Json | None:
 
 
 def begun(run: Run) -> datetime | None:
-    """Since when the newest pod has been on its node, once it ran; None while it has not."""
-    pod = newest(run.pods)
-    at = pod["status"].get("startTime") if pod is not None and started(pod) else None
+    """Since when the newest pod has been on its node, for as long as it runs, or until the Job ended; one
+    that is told to end is none any more.
+    """
+    pod = newest([pod for pod in run.pods if not pod["metadata"].get("deletionTimestamp")])
+    holds = pod is not None and (pod["status"].get("phase") == "Running" or (run.finished and started(pod)))
+    at = pod["status"].get("startTime") if pod is not None and holds else None
     return moment(at) if at else None
 
 

@@ -102,15 +102,19 @@ def _status(
     }
 
 
-def timed(before: Mapping[str, Any], after: Json, *, begun: datetime | None, until: datetime) -> Json:
+def timed(
+    before: Mapping[str, Any], after: Json, *, begun: datetime | None, ended: bool, until: datetime
+) -> Json:
     """`after` with how long pods have held what they ask for: from `begun` (of the newest one) on, while it
-    runs. Who waits for a queue or a node, is suspended or is scored holds nothing.
+    runs. Who waits for a queue or a node, is suspended or is scored holds nothing; what was counted is not
+    counted again, though a pod that was told to end may still be there, and one that failed before stays.
     """
-    since = moment(before["runningSince"]) if before.get("runningSince") else begun
+    seen = before.get("runningSince")
+    since = moment(seen) if seen else begun
     told = {name: value for name, value in after.items() if name != "runningSince"}
     if after["phase"] == TrainingPhase.RUNNING:
-        return told | {"runningSince": stamp(since or until)}
-    if since is None:
+        return told | ({"runningSince": stamp(since)} if since else {})
+    if since is None or not (seen or ended):
         return told
     ran = max(0, round((until - since).total_seconds()))
     return told | {"ranSeconds": int(before.get("ranSeconds") or 0) + ran}

@@ -424,13 +424,36 @@ def test_a_run_holds_its_devices_from_its_pod_on_and_not_while_it_waits_in_a_que
     assert (obj["status"]["ranSeconds"], "runningSince" in obj["status"]) == (3600, False)
     obj["spec"]["suspend"] = False
     obj, _ = step(obj, Observed(Run(job(body, suspend=True))), 3000)
-    again = pod("pod-2", "Running", at=NOW + timedelta(minutes=3010))
-    obj, _ = step(obj, Observed(Run(job(body), (again,))), 3020)
+    starts = NOW + timedelta(minutes=3020)
+    again = pod("pod-2", "Running", at=starts, startTime=stamp(starts))
+    obj, _ = step(obj, Observed(Run(job(body), (again,))), 3021)
     done = Observed(complete(body, result(obj)))
     obj, _ = step(obj, done, 3050)
     assert (obj["status"]["phase"], obj["status"]["ranSeconds"]) == ("Evaluating", 3600 + 1800)
     obj, _ = step(obj, done, 4000)
     assert obj["status"]["ranSeconds"] == 5400
+
+
+@pytest.mark.parametrize("still", ["Running", "Failed"])
+def test_what_a_suspended_run_held_is_counted_once_though_pods_are_still_there(still: str) -> None:
+    """One that takes its time to end, or one of an attempt that failed before."""
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    first = pod("pod-1", still, startTime=stamp(NOW))
+    if still == "Running":
+        first["metadata"]["deletionTimestamp"] = stamp(NOW + timedelta(minutes=60))
+    now_running = pod("pod-2", "Running", at=NOW + timedelta(minutes=1), startTime=stamp(NOW))
+    obj, _ = step(obj, Observed(Run(job(plan.create), (now_running,))), 2)
+    obj["spec"]["suspend"] = True
+    suspended = Observed(Run(job(plan.create, suspend=True), (first,)))
+    for minutes in (60, 61, 600):
+        obj, plan = step(obj, suspended, minutes)
+        assert (obj["status"]["phase"], obj["status"]["ranSeconds"]) == ("Suspended", 3600)
+    obj["spec"]["suspend"] = False
+    obj, _ = step(obj, suspended, 601)
+    obj, _ = step(obj, suspended, 602)
+    assert "runningSince" not in obj["status"]
+    assert obj["status"]["ranSeconds"] == 3600
 
 
 def test_a_run_that_nobody_saw_running_has_used_what_kubernetes_says() -> None:
