@@ -121,7 +121,8 @@ def decide(
         policy = training.spec.concurrency_policy
         status |= queued(status, first, shown, now) if policy == "Queue" else {}
         status["triggers"] = _dated(status["triggers"], requests, known, now)
-        replaced = tuple(seen.live) if policy == "Replace" else ()
+        # A run of somebody else's would hold the new one, so that the own one would end for nothing.
+        replaced = tuple(seen.live) if policy == "Replace" and not seen.others else ()
         ended = [job for job in seen.jobs if job["metadata"]["name"] in replaced]
         status["runs"] = ended_early(runs, ended, now)
     return RetrainPlan(

@@ -190,6 +190,18 @@ def test_replace_does_not_end_a_run_for_one_that_may_not_start() -> None:
     assert len(loop.jobs) == 1
 
 
+def test_replace_does_not_end_a_run_while_one_of_somebody_else_holds_the_new_one() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Replace")
+    loop.settle(weekly())
+    old = [*loop.jobs]
+    loop.now += HOUR
+    loop.others = ["by-hand"]
+    assert loop.step(asked()).delete == ()
+    assert [*loop.jobs] == old
+    loop.others = []
+    assert loop.step(asked()).delete == (*old,)
+
+
 def test_a_loss_of_quality_is_followed_by_one_run_on_data_from_after_the_alarm() -> None:
     loop = Loop(cooldown="1h", followUp="72h")
     loop.settle(quality())
