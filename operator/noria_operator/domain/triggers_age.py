@@ -43,6 +43,9 @@ def max_age(trigger: TriggerSpec, champion: Champion | None, now: datetime) -> R
 
 
 def _whole(age: timedelta) -> str:
-    """In whole hours, so that an age that grows writes status once an hour; below one in minutes."""
+    """In whole hours, so that an age that grows writes status once an hour; below one in minutes. A clock
+    that is behind the API server's makes nothing younger than new.
+    """
+    age = max(age, timedelta())
     unit = timedelta(hours=1) if age >= timedelta(hours=1) else timedelta(minutes=1)
     return format_duration(age // unit * unit)

@@ -36,6 +36,8 @@ def test_a_champion_is_old_from_its_very_age_on() -> None:
     late = valid(max_age(old, champion, NOW + HOUR))
     assert late.wanted
     assert "flights-1 is older than 24h" in late.says
+    behind = valid(max_age(old, Champion("flights-1", {}, NOW + HOUR / 60), NOW))
+    assert behind.entry["value"] == "0s"
 
 
 def test_nothing_that_is_served_is_not_old() -> None:
