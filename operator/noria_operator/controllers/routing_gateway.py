@@ -10,7 +10,7 @@ copies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -76,7 +76,7 @@ async def standing(ctx: Context, obj: Json) -> Standing:
     if said.problem:
         text = f"a gateway refuses HTTPRoute {key.name}: {said.problem}; change the route or its Gateway"
         trouble = Trouble("RouteRefused", text, fatal=not said.served)
-    elif _is_own(obj) and (lost := httproute_rivals.taken(found, ctx.store.list(HTTPROUTE))):
+    elif _is_own(obj) and (lost := httproute_rivals.taken(found, _alike(ctx, found))):
         trouble = _conflict(found, lost)
     elif any(0 < step.get("mirror", 0) < FULL for step in obj["spec"].get("strategy", {}).get("steps", ())):
         problem = await _no_part_of_copies(ctx, obj)
@@ -211,6 +211,13 @@ def _missing(key: Key) -> Trouble:
         f"there is no HTTPRoute {key.name} in namespace {key.namespace}; make it, or let router.gateway.name "
     )
     return Trouble("RouteNotFound", f"{text}say a Gateway, and Noria makes one", fatal=True)
+
+
+def _alike(ctx: Context, route: Json) -> Iterator[Json]:
+    """Routes that may ask for the same: of a thousand deployments each is asked about in every pass."""
+    for host, path in httproute_rivals.claims(route):
+        fields = {"spec.hostnames": host, "spec.rules.matches.path": path}
+        yield from ctx.store.list(HTTPROUTE, fields=fields)
 
 
 def _conflict(route: Json, lost: Mapping[httproute_rivals.Claim, str]) -> Trouble:

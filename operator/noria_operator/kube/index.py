@@ -14,6 +14,7 @@ from typing import Final
 from noria_operator.api import names
 from noria_operator.kube.kinds import (
     CONTINUOUSTRAINING,
+    HTTPROUTE,
     MODELDEPLOYMENT,
     MODELVERSION,
     TRAININGJOB,
@@ -36,6 +37,15 @@ def _route(obj: Json) -> Iterator[str]:
     return iter([gateway["route"]] if "route" in gateway else [])
 
 
+def _hostnames(obj: Json) -> Iterator[str]:
+    return (host.lower() for host in obj["spec"].get("hostnames") or ("*",))
+
+
+def _paths(obj: Json) -> Iterator[str]:
+    matches = (one for rule in obj["spec"].get("rules") or () for one in rule.get("matches") or [{}])
+    return ((one.get("path") or {}).get("value", "/") for one in matches)
+
+
 FIELDS: Final[Mapping[Kind, Mapping[str, Callable[[Json], Iterable[str]]]]] = {
     TRAININGJOB: {"spec.model": lambda obj: (obj["spec"]["model"],)},
     MODELVERSION: {"spec.model": lambda obj: (obj["spec"]["model"],)},
@@ -49,9 +59,10 @@ FIELDS: Final[Mapping[Kind, Mapping[str, Callable[[Json], Iterable[str]]]]] = {
         "spec.deployment": lambda obj: (obj["spec"]["deployment"],),
         "spec.template.spec.model": lambda obj: (obj["spec"]["template"]["spec"]["model"],),
     },
+    HTTPROUTE: {"spec.hostnames": _hostnames, "spec.rules.matches.path": _paths},
 }
-"""Fields of our kinds that objects are looked for by, with the values of an object; `Stalled` is the reason
-of that condition while it is true."""
+"""Fields that objects are looked for by, with the values of an object; `Stalled` is the reason of that
+condition while it is true, a route without hosts has `*`, a match without a path `/`."""
 
 OWNER: Final = "ownerReferences"
 _Place = tuple[Kind, str, str, str]

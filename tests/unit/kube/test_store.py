@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.kube.api_server import obj
 
 from noria_operator.kube.index import LABELS
-from noria_operator.kube.kinds import DEPLOYMENT, MODELDEPLOYMENT, POD, Json, Key
+from noria_operator.kube.kinds import DEPLOYMENT, HTTPROUTE, MODELDEPLOYMENT, POD, Json, Key
 from noria_operator.kube.store import EventType, Store
 
 A = Key(DEPLOYMENT, "ns", "a")
@@ -220,6 +220,27 @@ def test_what_is_indexed_is_what_a_scan_would_find(changes: list[tuple[EventType
                 both = store.list(MODELDEPLOYMENT, space, fields={"spec.hosts": host, "spec.model": model})
                 assert one in both
                 assert all(host in each["spec"]["hosts"] and each["spec"]["model"] == model for each in both)
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "found"),
+    [("a.example", "/", ["named"]), ("*", "/v2/models/flights", ["anywhere"]), ("*", "/", ["bare"])],
+)
+def test_routes_are_found_by_the_host_and_the_path_that_they_ask_for(
+    host: str, path: str, found: list[str]
+) -> None:
+    store = Store()
+    matches = [{"path": {"type": "PathPrefix", "value": "/v2/models/flights"}}, {"headers": []}]
+    specs: dict[str, Json] = {
+        "named": {"hostnames": ["A.example"], "rules": [{"matches": matches}]},
+        "anywhere": {"rules": [{"matches": matches[:1]}]},
+        "bare": {"rules": [{}]},
+    }
+    for name, spec in specs.items():
+        made = obj(name, uid=name, api=(HTTPROUTE.api_version, HTTPROUTE.kind))
+        store.observe(None, {**made, "spec": spec})
+    fields = {"spec.hostnames": host, "spec.rules.matches.path": path}
+    assert [one["metadata"]["name"] for one in store.list(HTTPROUTE, fields=fields)] == found
 
 
 def test_a_field_that_is_not_indexed_is_refused_rather_than_ignored() -> None:
