@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from queue import SimpleQueue
+from sys import getsizeof
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -28,8 +29,8 @@ from noria_serving.signature import Signature
 Array = NDArray[Any]
 RECORD_BYTES: Final = 400
 """What a record costs beside its arrays."""
-ELEMENT_BYTES: Final = 64
-"""What a string costs in an array of objects, about."""
+LABEL_BYTES: Final = 64
+"""What a label costs, about: it is one of the model's classes, or a number."""
 FLUSH_SECONDS: Final = 10.0
 """What the last file may take when the process ends."""
 
@@ -114,13 +115,13 @@ class PayloadLog:
         outputs: Sequence[Array],
     ) -> None:
         """Hand over an answered request that `samples`."""
-        size = RECORD_BYTES + sum(map(_size, inputs.values())) + sum(map(_size, outputs))
+        size = RECORD_BYTES + sum(map(_size, inputs.values())) + sum(map(_size, outputs)) + getsizeof(request)
         rows = len(outputs[0])
         self._offer(Prediction(nonce.hex(), at, request, inputs, outputs, rows, size))
 
     def labels(self, token: Token, labels: Sequence[Any], now: float) -> None:
         """Hand over the labels of a prediction that `samples`."""
-        size = RECORD_BYTES + ELEMENT_BYTES * len(labels)
+        size = RECORD_BYTES + LABEL_BYTES * len(labels)
         self._offer(Labels(token.id, now, token.milliseconds / 1000, token.version, labels, size))
 
     def _offer(self, record: Prediction | Labels) -> None:
@@ -141,4 +142,6 @@ class PayloadLog:
 
 
 def _size(array: Array) -> int:
-    return array.size * ELEMENT_BYTES if array.dtype.kind == "O" else array.nbytes
+    """Bytes in memory; how long a text is its client decides."""
+    texts = array.reshape(-1).tolist() if array.dtype.kind == "O" else ()
+    return array.nbytes + sum(map(getsizeof, texts))

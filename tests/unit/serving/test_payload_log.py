@@ -173,7 +173,7 @@ def test_every_row_is_written_or_counted_as_dropped_and_none_waits(
     for number, (rows, away) in enumerate(events):
         store.open.clear() if away else store.open.set()
         answer(here, number, [(float(row), row, "AA") for row in range(rows)])  # it returns although away
-        offered, size = offered + rows, size + 400 + rows * 92
+        offered, size = offered + rows, size + 416 + rows * 87
     waiting = here._offered - here._writer.done
     store.open.set()
     finished(here)
@@ -181,6 +181,18 @@ def test_every_row_is_written_or_counted_as_dropped_and_none_waits(
     assert here.written == len(store.rows("predictions"))
     assert here.written + sum(here.dropped.values()) == offered
     assert size > memory or here.dropped == {"full": 0, "unwritable": 0}
+
+
+@pytest.mark.parametrize(("carrier", "request_id"), [("x" * 100_000, None), ("AA", "x" * 100_000)])
+def test_texts_count_with_their_length_and_so_does_what_clients_call_their_requests(
+    loaded_frame: Loaded, carrier: str, request_id: str | None
+) -> None:
+    """Else a client could fill the memory of the server with what waits for the next file."""
+    here = log(loaded_frame, Store(), memory_bytes=1_000_000)
+    for number in range(20):
+        answer(here, number, [(1.0, 1, carrier)], request_id)
+    finished(here)
+    assert (here.written, here.dropped["full"]) == (9, 11)
 
 
 def test_a_store_that_is_away_is_tried_again(loaded_frame: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
