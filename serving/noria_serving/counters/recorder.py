@@ -29,6 +29,11 @@ half as many, counting would cost a prediction a twentieth more.
 """
 MOST_ROWS: Final = 2 * FOLD_ROWS
 """When so many rows wait, no further request joins them before they are folded."""
+SMALL: Final = 4 * 1024
+"""Bytes of a request; those of larger ones are added up, since texts and vectors may be of any length."""
+FOLD_BYTES: Final = FOLD_ROWS * SMALL
+MOST_BYTES: Final = MOST_ROWS * SMALL
+"""The same as the rows."""
 
 
 class Recorder:
@@ -50,12 +55,14 @@ class Recorder:
         self._embeds = any(bins.projection is not None for bins in reference.features)
         self._requests = [0] * len(REQUESTS)
         self._malformed = 0
+        self._bytes = 0
         self._full = False
         self._waiting = Waiting(reference)
         self._sliced = Sliced(reference.slices, self.state.slices, self._waiting.numbers, self._waiting.texts)
 
-    def answered(self, inputs: Mapping[str, Array], prediction: Array) -> bool:
-        """An inference that was answered: its inputs as the model took them, and one prediction a row.
+    def answered(self, inputs: Mapping[str, Array], prediction: Array, size: int = 0) -> bool:
+        """An inference that was answered: its inputs as the model took them, one prediction a row, and how
+        many bytes its request had.
 
         True when it is time to fold.
         """
@@ -64,10 +71,14 @@ class Recorder:
         if self._embeds:
             self._vectors.keep(inputs)
         rows = self._waiting.add(inputs, prediction)
-        if rows < FOLD_ROWS:
+        if rows < FOLD_ROWS and (size <= SMALL or self._has_room(size)):
             return False
-        self._full = rows >= MOST_ROWS
+        self._full = rows >= MOST_ROWS or self._bytes >= MOST_BYTES
         return True
+
+    def _has_room(self, size: int) -> bool:
+        self._bytes += size
+        return self._bytes < FOLD_BYTES
 
     def refused(self, status: int) -> None:
         """An inference request that got an error."""
@@ -77,7 +88,7 @@ class Recorder:
     def fold(self) -> None:
         """Bring the state up to date."""
         vector = self.state.vector
-        self._full = False
+        self._full, self._bytes = False, 0
         self._requests[0] += self._waiting.requests
         vector[: len(REQUESTS)] = self._requests
         vector[self.state.malformed] = self._malformed

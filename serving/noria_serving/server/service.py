@@ -105,8 +105,10 @@ class Service:
         deadline: float | None = None,
         key: bytes | None = None,
         entrance: Turns | None = None,
+        size: int = 0,
     ) -> InferAnswer:
         """Predict and count; a RequestError says why there is no answer. The answer is kept under `key`.
+        `size`: bytes of the request.
 
         `arrived`, `deadline` (time.monotonic()): since when it waits, and until when its client does. The
         earlier of this deadline and the request's own counts; the server's is for those that have neither.
@@ -119,7 +121,7 @@ class Service:
                 output = outputs[index]
                 if output.dtype.kind == "f" and not all_finite(output):
                     raise self._no_answer(request, "gave NaN or infinity, which JSON cannot carry")  # noqa: TRY301
-            return InferAnswer(outputs, self._account(request, outputs, key))
+            return InferAnswer(outputs, self._account(request, outputs, key, size))
         except RequestError as error:
             self.refuse(error)
             raise
@@ -201,7 +203,9 @@ class Service:
             return asked
         return told if asked is None or told < asked else asked
 
-    def _account(self, request: InferRequest, outputs: list[Array], key: bytes | None) -> str | None:
+    def _account(
+        self, request: InferRequest, outputs: list[Array], key: bytes | None, size: int
+    ) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
         scores = self.loaded.scores(outputs)
         predicted = None
@@ -210,7 +214,7 @@ class Service:
             predicted = probabilities.reshape(len(scores), -1).argmax(axis=1)
         if key is not None:
             self.answers.add(key, scores if predicted is None else predicted)
-        if self.recorder.answered(request.inputs, scores):
+        if self.recorder.answered(request.inputs, scores, size):
             asyncio.get_running_loop().call_soon(self.recorder.fold)  # after this answer
         nonce, now = self.desk.nonce(), time.time()
         if self.payload is not None and self.payload.samples(nonce):

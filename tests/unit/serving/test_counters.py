@@ -232,6 +232,13 @@ def test_nothing_waits_beyond_a_bounded_number_of_rows(loaded_frame: Loaded) -> 
     assert recorder.state.vector[recorder.state.predictions] == 3000  # nobody folded: it did so itself
 
 
+def test_nothing_waits_beyond_a_bounded_number_of_bytes(loaded_frame: Loaded) -> None:
+    recorder, text = Recorder(loaded_frame.reference), "x" * 1_000_000
+    asked = [recorder.answered(arrays([(0.0, 1, text)]), np.zeros(1), len(text)) for _ in range(10)]
+    assert asked == [False] * 4 + [True] * 5 + [False]
+    assert recorder.state.vector[recorder.state.predictions] == 9  # nobody folded: it did so itself
+
+
 def test_no_request_however_large_waits_until_it_is_counted(loaded_frame: Loaded) -> None:
     recorder = Recorder(loaded_frame.reference)
     rows = 3 * MOST_ROWS

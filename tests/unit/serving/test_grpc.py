@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from noria_serving import contract
+from noria_serving.counters import recorder
 from noria_serving.errors import NoriaError
 from noria_serving.limits import Limits
 from noria_serving.model.loaded import Loaded
@@ -157,6 +158,16 @@ async def test_large_messages_share_the_memory_that_large_bodies_have(port: Port
     port.models.inbox.limit = 200_000
     await port.infer(large)
     assert port.models.inbox.held == 0
+
+
+async def test_what_large_messages_held_waits_for_no_further_ones_to_be_counted(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "SMALL", 1)
+    monkeypatch.setattr(recorder, "FOLD_BYTES", 1)
+    await port.infer(request())
+    state = port.service.recorder.state
+    assert state.vector[state.predictions] == len(ROWS)
 
 
 async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavailable(

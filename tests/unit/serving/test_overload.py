@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
+from noria_serving.counters import recorder
 from noria_serving.limits import Limits
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol.errors import RequestError
@@ -248,6 +249,20 @@ async def test_large_bodies_share_a_bounded_memory(loaded: Loaded) -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         assert (await client.post(PATH, content=pieces(9))).status_code == 400
     assert models.inbox.held == 0
+
+
+async def test_what_large_bodies_held_waits_for_no_further_ones_to_be_counted(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "SMALL", 1)
+    monkeypatch.setattr(recorder, "FOLD_BYTES", 1)
+    service = Service(ONE, loaded)
+    _, client = client_of(service)
+    async with client:
+        assert (await client.post(PATH, json=BODY)).status_code == 200
+    await asyncio.sleep(0)
+    state = service.recorder.state
+    assert state.vector[state.predictions] == 1
 
 
 async def test_packed_bodies_count_with_their_unpacked_size(loaded: Loaded) -> None:

@@ -48,7 +48,8 @@ async def infer(
         service.refuse(error)
         raise
     key = answers.key(request_id(context), received.data) if copied and service.answers.wanted else None
-    answer = await service.infer(request, arrived=arrived, key=key, entrance=gate.entrance)
+    size = len(received.data)
+    answer = await service.infer(request, arrived=arrived, key=key, entrance=gate.entrance, size=size)
     response = v2_grpc.encode(
         answer, request, service.signature, name=message.model_name, version=service.settings.number
     )

@@ -61,7 +61,8 @@ async def _infer(
     arrived, wanted = call.arrived(), service.answers.wanted
     key = answers.key(call.headers.get(_REQUEST_ID), body) if wanted else None
     call.abandonable()
-    answer = await service.infer(request, arrived=arrived, deadline=call.until(arrived), key=key)
+    until = call.until(arrived)
+    answer = await service.infer(request, arrived=arrived, deadline=until, key=key, size=len(body))
     return service, request, answer
 
 
