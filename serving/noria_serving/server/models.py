@@ -54,7 +54,8 @@ class Slot:
     fetching: bool = False
     """Whether a thread is loading it, also when nobody waits for that any more."""
     wanted: bool = True
-    """False once it was unloaded: then its absence does not make the server unready."""
+    """False from when it was unloaded until it is ready again: its absence does not make the server unready.
+    """
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -141,7 +142,7 @@ class Models:
         the version's earlier load. NoriaError when it cannot be loaded.
         """
         async with slot.changing:
-            slot.state, slot.wanted, slot.fetching = State.LOADING, True, True
+            slot.state, slot.fetching = State.LOADING, True
             try:
                 service = await asyncio.to_thread(self._fetch, slot)
             except Exception as error:
@@ -162,7 +163,7 @@ class Models:
     def serve(self, service: Service) -> None:
         """From now on this Service answers for its version."""
         slot = next(slot for slot in self.slots if slot.settings == service.settings)
-        slot.service, slot.state, slot.reason = service, State.READY, ""
+        slot.service, slot.state, slot.reason, slot.wanted = service, State.READY, "", True
         self._index()
 
     async def keep_ticking(self) -> None:

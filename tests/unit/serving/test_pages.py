@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
+import threading
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,9 +22,12 @@ from noria_serving import bundle, contract
 from noria_serving.bundle import Bundle
 from noria_serving.main import main
 from noria_serving.model.loaded import Loaded
+from noria_serving.protocol.errors import RequestError
+from noria_serving.server import models as served
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
-from noria_serving.server.models import Models
+from noria_serving.server.models import Models, State, load_service
+from noria_serving.server.routes import repository
 from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
 
@@ -155,6 +160,65 @@ async def test_a_load_that_fails_leaves_the_earlier_one_serving(
         assert (await http.get("/v2/models/m/ready")).status_code == 200
         entry = (await http.post("/v2/repository/index")).json()[0]
     assert (entry["state"], "ArtifactNotFound" in entry["reason"]) == ("READY", True)
+    models.close()
+
+
+async def begun() -> None:
+    """What was asked for just now is under way."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("command", ["load", "unload"])
+async def test_a_client_that_leaves_ends_no_change_that_it_asked_for(
+    matrix_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    one = ModelSettings(str(matrix_bundle.path), deployment="m", model="m", version="m-1", number="1")
+    models, gate, load = Models(Settings((one,), repository_writable=True)), threading.Event(), load_service
+    await models.load_all()
+    (slot,), first = models.slots, models.find("m", None)
+    monkeypatch.setattr(served, "load_service", lambda *given: load(*given) if gate.wait(20) else None)
+    first.in_flight += 1  # which is what an unload waits for
+    asked = asyncio.create_task(repository.carry_out(models, "m", command))
+    async with asyncio.timeout(20):
+        await begun()
+        assert slot.state != State.READY
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        gate.set()
+        first.in_flight -= 1
+        async with slot.changing:  # which waits for its end
+            assert slot.state == (State.READY if command == "load" else State.UNAVAILABLE)
+    assert slot.service is not first
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        first.line._thread.submit(int)
+    models.close()
+
+
+async def test_a_load_after_an_unload_leaves_the_server_ready_whether_it_succeeds_or_not(
+    matrix_bundle: Bundle, copy_of: object
+) -> None:
+    place: Path = copy_of(matrix_bundle)  # type: ignore[operator]
+    one, two = (
+        ModelSettings(str(where), deployment=name, model=name, version=f"{name}-1", number="1")
+        for name, where in (("m", place), ("n", matrix_bundle.path))
+    )
+    models = Models(Settings((one, two), repository_writable=True))
+    await models.load_all()
+    manifest = (place / contract.MANIFEST).read_bytes()
+    await repository.carry_out(models, "m", "unload")
+    (place / contract.MANIFEST).unlink()
+    with pytest.raises(RequestError, match="ArtifactNotFound"):
+        await repository.carry_out(models, "m", "load")
+    assert models.ready
+    (place / contract.MANIFEST).write_bytes(manifest)
+    loading = asyncio.create_task(repository.carry_out(models, "m", "load"))
+    await begun()
+    assert (models.slots[0].fetching, models.ready) == (True, True)
+    await loading
+    models.slots[0].service.fault = "golden rows differ"
+    assert not models.ready
     models.close()
 
 

@@ -6,6 +6,7 @@ A load reads the place that the server was told at its start: a client names no 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from noria_serving.errors import NoriaError
@@ -42,7 +43,7 @@ async def change(models: Models, call: Call, name: str, command: str) -> Answer:
 
 
 async def carry_out(models: Models, name: str, command: str) -> None:
-    """`load` or `unload` all versions of a model."""
+    """`load` or `unload` all versions of a model; to the end, also when the client does not wait for it."""
     slots = models.select(name, None)
     if not models.settings.repository_writable:
         raise RequestError(
@@ -50,12 +51,16 @@ async def carry_out(models: Models, name: str, command: str) -> None:
             "start it with --repository-writable to change that"
         )
     try:
-        for slot in slots:
-            await (models.load(slot) if command == "load" else models.unload(slot))
+        await asyncio.shield(_changed(models, slots, command))
     except NoriaError as error:
         raise RequestError(
             f"model {name!r:.100} cannot be loaded: {error.reason}: {error.message}"
         ) from error
+
+
+async def _changed(models: Models, slots: list[Slot], command: str) -> None:
+    for slot in slots:
+        await (models.load(slot) if command == "load" else models.unload(slot))
 
 
 async def _content(models: Models, call: Call) -> dict[str, Any]:
