@@ -122,6 +122,8 @@ class Desk:
         if len(given) != token.rows:
             raise Refused(Refusal.INVALID, f"the token has {token.rows} rows, `labels` has {len(given)}")
         known = [None if label is None else self._known(token, label) for label in given]
+        if all(label is None for label in known):
+            raise Refused(Refusal.INVALID, "`labels` holds no label; send the token once one is known")
         if token.batch and self._log is None:
             raise Refused(Refusal.INVALID, "labels of so many rows go to the payload log, which is off here")
         if not self._window.add(token.nonce[:6], int.from_bytes(token.nonce[6:])):

@@ -165,6 +165,15 @@ def test_a_label_not_known_yet_is_left_out(loaded: Loaded) -> None:
     assert here.accept(issue(here, np.array([0.2, 0.3]), None, NOW), [None, 1], NOW) == ("matched", 1)
 
 
+def test_a_token_without_any_label_is_refused_and_can_be_sent_again(loaded: Loaded) -> None:
+    here = desk(loaded)
+    one, two = issue(here, np.array([0.2]), None, NOW), issue(here, np.array([0.2, 0.3]), None, NOW)
+    for token, labels in ((one, None), (one, [None]), (two, [None, None])):
+        assert outcome(here, token, labels) == "invalid"
+    for token, labels in ((one, 1), (two, [None, 0])):
+        assert outcome(here, token, labels) == "matched"
+
+
 def test_with_several_classes_the_question_is_whether_the_predicted_one_was_right(loaded: Loaded) -> None:
     here = desk(loaded, classes=("cat", "dog", "owl"), task="multiclass")
     token = issue(here, np.array([0.7, 0.4]), np.array([2, 0]), NOW)
