@@ -1,7 +1,8 @@
 """The sentences of refusals: which tensor, what was expected, what came. Pure.
 
-In: what came, and what the model takes. Out: RequestErrors, or their words. Invariant: whatever came is shown
-in a few words, however large it is. Nothing here is called for a request that is in order.
+In: what came, and what the model takes. Out: RequestErrors, or their words. Invariants: whatever came is
+shown in a few words, however large it is, and takes no memory for each of its parts. Nothing here is called
+for a request that is in order.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def out_of_range(value: float, datatype: str, tensor: Tensor) -> RequestError:
 
 def ragged(rows: Sequence[Any], shape: Sequence[int], name: str) -> RequestError:
     """Data nested in lists of which two are of unlike lengths, or deeper than the shape."""
-    sizes = [f"a list of {len(row)}" if type(row) is list else kind_of(row) for row in rows]
+    sizes = (f"a list of {len(row)}" if type(row) is list else kind_of(row) for row in rows)
     unlike = next((pair for pair in pairwise(sizes) if pair[0] != pair[1]), None)
     came = f"{unlike[1]} stands beside {unlike[0]}" if unlike else "it is nested deeper than that"
     return RequestError(f"input {name!r}: nested `data` is ragged: shape says {list(shape)}, {came}")

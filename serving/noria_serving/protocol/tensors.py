@@ -198,7 +198,7 @@ def check_shape(shape: object, tensor: Tensor) -> list[int]:
     expected = tensor.shape
     full = [*shape, 1] if len(shape) == 1 and expected[1:] == (1,) else shape
     if len(full) != len(expected) or not all(map(_fits, expected, full)):
-        raise RequestError(f"input {tensor.name!r}: shape must be {list(expected)}, not {shape!r:.100}")
+        raise RequestError(f"input {tensor.name!r}: shape must be {list(expected)}, not {shape[:FEW]!r:.100}")
     if full[0] == 0:
         raise RequestError(f"input {tensor.name!r} has no rows")
     return shape

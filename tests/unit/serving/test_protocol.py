@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,21 @@ def test_bad_input_is_refused_with_a_sentence_that_says_what_is_wrong(case: str)
         decode(content, MATRIX)
     assert caught.value.status == 400
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"shape": [1] * 300_000}, {"data": [[1]] * 300_000 + [[1, 2]]}], ids=["shape", "ragged"]
+)
+def test_a_large_mistake_is_told_without_a_word_for_each_of_its_parts(changes: dict[str, Any]) -> None:
+    entry = matrix(**changes)["inputs"][0]
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError):
+            decode_tensor(entry, MATRIX.inputs[0])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
 
 
 def test_rows_of_all_inputs_must_agree() -> None:
