@@ -155,6 +155,13 @@ async def test_large_messages_share_the_memory_that_large_bodies_have(port: Port
     port.models.inbox.limit = 90_000
     refused = await port.refusal(f"{INFERENCE}ModelInfer", large)
     assert (refused.code(), "holds 0 bytes" in str(refused.details())) == (CODES.RESOURCE_EXHAUSTED, True)
+    assert dict(refused.trailing_metadata())["noria-version"] == "late-model-4"
+    assert port.requests()["client_error"] == 1, "as over HTTP"
+    stream = port.stream()
+    await stream.write(request(np.zeros((8_000, 3), np.float32), id="b").SerializeToString())
+    answer = inference_pb2.ModelStreamInferResponse.FromString(await stream.read())
+    assert (answer.infer_response.id, "holds 0 bytes" in answer.error_message) == ("b", True)
+    await stream.done_writing()
     port.models.inbox.limit = 200_000
     await port.infer(large)
     assert port.models.inbox.held == 0

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -58,7 +57,7 @@ class Gate:
 
     def __init__(self, models: Models) -> None:
         settings = models.settings
-        self._inbox, self._limit, self._patience = models.inbox, settings.max_body, models.patience
+        self._limit, self._patience = settings.max_body, models.patience
         self.entrance = Entrance(settings.limits.max_queue)
         self._leaving = False
         self._last = 0.0
@@ -90,16 +89,6 @@ class Gate:
         """
         return unpack(data, self._limit, what="message", kind="gzip") if data.startswith(GZIP) else data
 
-    @contextmanager
-    def message(self, data: bytes) -> Iterator[bytes]:
-        """A message, plain; what is large is counted as held while it is answered."""
-        plain = self.unpacked(data)
-        taken = self._inbox.take_large(len(plain))
-        try:
-            yield plain
-        finally:
-            self._inbox.held -= taken
-
     async def close(self, seconds: float) -> None:
         """Refuse all further calls; returns once it is quiet, after so many seconds in any case."""
         self._leaving, self._last = True, time.monotonic()
@@ -115,8 +104,7 @@ def unary(gate: Gate, read: Reader, handler: Handler) -> grpc.RpcMethodHandler[b
         try:
             gate.enter()
             data = await gate.read(context)
-            with gate.message(data) as plain:
-                return (await handler(read(plain), context)).SerializeToString()
+            return (await handler(read(gate.unpacked(data)), context)).SerializeToString()
         except RequestError as refused:
             code, said, headers = status(refused), str(refused), refused.headers
         except Exception:

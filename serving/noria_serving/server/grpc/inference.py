@@ -29,6 +29,7 @@ from noria_serving.server.grpc.calls import (
     status,
 )
 from noria_serving.server.models import Models
+from noria_serving.server.service import Service
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS: Final = 0.2
@@ -38,10 +39,26 @@ IDLE_SECONDS: Final = 0.2
 async def infer(
     models: Models, gate: Gate, received: v2_grpc.Received, context: Context, *, copied: bool = False
 ) -> tuple[ModelInferResponse, Headers]:
-    """One prediction, and what stands beside it. `copied`: routers may copy such calls to other versions."""
-    started, arrived = time.perf_counter(), time.monotonic()
+    """One prediction, and what stands beside it; a large request counts as held until then. `copied`: routers
+    may copy such calls to other versions.
+    """
     message = received.message
     service = models.find(message.model_name, message.model_version or None)
+    try:
+        taken = models.inbox.take_large(len(received.data))
+    except RequestError as error:
+        service.refuse(error)
+        raise
+    try:
+        return await _predicted(service, gate, received, context, copied=copied)
+    finally:
+        models.inbox.held -= taken
+
+
+async def _predicted(
+    service: Service, gate: Gate, received: v2_grpc.Received, context: Context, *, copied: bool
+) -> tuple[ModelInferResponse, Headers]:
+    started, arrived = time.perf_counter(), time.monotonic()
     try:
         request = v2_grpc.decode(received, service.signature, deadline=deadline(context))
     except RequestError as error:
@@ -50,9 +67,8 @@ async def infer(
     key = answers.key(request_id(context), received.data) if copied and service.answers.wanted else None
     size = len(received.data)
     answer = await service.infer(request, arrived=arrived, key=key, entrance=gate.entrance, size=size)
-    response = v2_grpc.encode(
-        answer, request, service.signature, name=message.model_name, version=service.settings.number
-    )
+    name, version = received.message.model_name, service.settings.number
+    response = v2_grpc.encode(answer, request, service.signature, name=name, version=version)
     service.latency.observe(time.perf_counter() - started)
     return response, service.headers(answer)
 
@@ -110,11 +126,10 @@ class Streams:
     async def _answer(self, data: bytes, context: Context) -> ModelStreamInferResponse:
         identifier = ""
         try:
-            with self._gate.message(data) as plain:
-                received = v2_grpc.received(plain)
-                identifier = received.message.id
-                response, _ = await infer(self._models, self._gate, received, context)
-                return ModelStreamInferResponse(infer_response=response)
+            received = v2_grpc.received(self._gate.unpacked(data))
+            identifier = received.message.id
+            response, _ = await infer(self._models, self._gate, received, context)
+            return ModelStreamInferResponse(infer_response=response)
         except RequestError as refused:
             said = str(refused)
         except Exception:
