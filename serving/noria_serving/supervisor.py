@@ -39,7 +39,6 @@ class Parent:
         channel: socket.socket | None = None,
         kept: Kept | None = None,
         restarts: int = 0,
-        died: int = 0,
         ended: str = "",
     ) -> None:
         self._channel = channel
@@ -47,10 +46,8 @@ class Parent:
         self._kept = kept or {}
         self.restarts = restarts
         """How many servers this one comes after."""
-        self.died = died
-        """The process id of the last of them."""
         self.ended = ended
-        """How that one ended."""
+        """How the last of them ended."""
 
     @property
     def present(self) -> bool:
@@ -84,19 +81,19 @@ def supervise() -> Parent:
     """Returns in every server that is started, and nowhere else: the process that calls it becomes the
     supervisor, and ends as its last server did.
     """
-    own, kept, restarts, ended, server = os.getpid(), Kept(), 0, "", 0
+    own, kept, restarts, ended = os.getpid(), Kept(), 0, ""
     deaths: list[float] = []
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, nobody is told how a child ended
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_SIGNALS, signal.SIGCHLD})
     while True:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        died, server = server, os.fork()
+        server = os.fork()
         if not server:
             here.close()
             os.setpgid(0, 0)
             _die_with(own)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_SIGNALS, signal.SIGCHLD})
-            return Parent(there, kept, restarts, died, ended)
+            return Parent(there, kept, restarts, ended)
         there.close()
         code, told = _watch(server, here, kept)
         _end_rest(server)

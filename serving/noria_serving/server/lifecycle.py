@@ -115,11 +115,11 @@ class Lifecycle:
         return code
 
     def _succeed(self) -> None:
-        """Say who died, and remove what it left."""
+        """Say who died, and remove what those left that did, in this container or in the one before."""
         if self._parent.restarts:
             said = {"ended": self._parent.ended, "restarts": self._parent.restarts}
             log.warning("the server died and is replaced", extra=said)
-            scratch.remove(self._parent.died)
+        scratch.sweep()
 
     def _port(self, name: str, port: int) -> socket.socket:
         """A predecessor's, or one for this process and its successors."""
