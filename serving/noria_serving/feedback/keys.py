@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -61,16 +62,20 @@ def in_force(files: Iterable[KeyFile], now: float) -> KeyRing | None:
     return KeyRing(begun[-1].ring.active, keys)
 
 
+@cache
+def of_process() -> KeyRing:
+    """One random key that lives as long as the process, for all versions that it serves."""
+    return KeyRing("local", {"local": secrets.token_bytes(32)})
+
+
 class MountedKeys:
-    """The current KeyRing; without a location (a laptop) one random key that lives as long as the process."""
+    """The current KeyRing; without a location (a laptop) that of the process."""
 
     def __init__(self, location: str | None, clock: Callable[[], float] = time.time) -> None:
         self._path = Path(location) if location else None
         self._clock = clock
         self._files: dict[str, tuple[tuple[int, int], KeyFile]] = {}
-        self.ring: KeyRing | None = None
-        if location is None:
-            self.ring = KeyRing("local", {"local": secrets.token_bytes(32)})
+        self.ring: KeyRing | None = of_process() if location is None else None
         self.refresh()
 
     def refresh(self) -> None:

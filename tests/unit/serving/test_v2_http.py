@@ -194,6 +194,17 @@ async def test_versions_stand_side_by_side_and_count_for_themselves(
     assert (await client.get("/v2/models/iris")).json()["versions"] == ["9", "10"]
 
 
+async def test_a_label_may_be_sent_to_any_version_of_the_server_that_predicted(
+    client: httpx.AsyncClient, models: Models
+) -> None:
+    predicted = await client.post("/v2/models/iris/versions/9/infer", content=tensor())
+    sent = {"token": predicted.json()["parameters"]["feedback_token"], "labels": [1, 0]}
+    answer = await client.post("/v2/models/iris/feedback", json=sent)
+    assert answer.json() == {"result": "matched", "rows": 2}
+    assert models.find("iris", "10").recorder.state.versions == ["iris-9"]
+    assert (await client.post("/v2/models/f/feedback", json=sent)).json()["reason"] == "foreign"
+
+
 async def test_a_failed_version_leaves_its_name_to_the_next_lower_one(
     client: httpx.AsyncClient, models: Models
 ) -> None:
