@@ -208,6 +208,8 @@ class Service:
     ) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
         scores = self.loaded.scores(outputs)
+        if len(scores) != request.rows:
+            raise self._no_answer(request, f"gave {len(scores)} predictions for {request.rows} rows")
         predicted = None
         if self.loaded.manifest.task == "multiclass":
             probabilities = outputs[self.loaded.score_output]

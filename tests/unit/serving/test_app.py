@@ -179,6 +179,26 @@ async def test_a_model_that_fails_is_500_and_counted(
     assert (await counts(models))["requests"] == {"ok": 0, "client_error": 0, "server_error": 1}
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+async def test_a_model_that_gives_more_or_fewer_predictions_than_rows_fails_and_spoils_no_counts(
+    models: Models, client, loaded: Loaded, rows: int
+) -> None:
+    from dataclasses import replace
+
+    outputs = [np.zeros(rows, np.int64), np.full((rows, 2), 0.5, np.float32)]
+    service = next(models.services())
+    service.loaded = replace(loaded, backend=Broken(loaded.backend.signature, outputs))
+    response = await client.post(f"{BASE}/infer", json=GOOD)
+    assert (response.status_code, response.json()) == (
+        500,
+        {"error": f"the model gave {rows} predictions for 2 rows"},
+    )
+    service.loaded = loaded
+    assert (await client.post(f"{BASE}/infer", json=GOOD)).status_code == 200
+    said = await counts(models)
+    assert (said["requests"], said["predictions"]) == ({"ok": 1, "client_error": 0, "server_error": 1}, 2)
+
+
 async def test_rows_unlike_training_are_told_first_and_do_not_fill_the_log(
     models: Models, client, loaded: Loaded, caplog: pytest.LogCaptureFixture
 ) -> None:
