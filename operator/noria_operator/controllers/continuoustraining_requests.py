@@ -99,7 +99,8 @@ class _Question:
         reference = None
         if totals and champion and self._place and needs_reference(trigger, totals, champion):
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
-        seen = Evidence(totals, reference, self._sharing, earlier)
+        whole = totals is None or totals.whole
+        seen = Evidence(totals, reference, self._sharing, earlier, whole)
         return counted(trigger, entry, champion=champion, evidence=seen, now=now, warmup=warmup)
 
     async def _window(self, trigger: TriggerSpec, since: datetime | None) -> Totals | None:

@@ -73,13 +73,15 @@ class Counts(Protocol):
 class Evidence:
     """What is known now: counts of the open window up to now (None: there are none, or nobody tells them),
     the frozen bins of the champion, where they were asked for (`needs_reference`), versions that answer
-    clients beside it, and windows of earlier weeks (`past_windows`; None: nobody was asked, or remembers).
+    clients beside it, windows of earlier weeks (`past_windows`; None: nobody was asked, or remembers), and
+    whether counts are of the whole window, not of its end alone.
     """
 
     counts: Counts | None
     reference: Reference | None = None
     sharing: frozenset[str] = frozenset()
     earlier: Sequence[Counts] | None = None
+    whole: bool = True
 
 
 def counts_since(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
@@ -209,4 +211,5 @@ def _traffic(champion: Champion | None, evidence: Evidence) -> Traffic | None:
         volume=sum(one.rows for one in predicted if one),
         labels=counts.labelled(),
         earlier=None if evidence.earlier is None else [one.seen(champion.name) for one in evidence.earlier],
+        whole=evidence.whole,
     )

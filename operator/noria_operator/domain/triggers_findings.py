@@ -49,6 +49,8 @@ class Traffic:
     """Joined with predictions of any version."""
     earlier: Sequence[Week] | None = None
     """What the champion saw at the same time of the weeks before; None: nobody was asked, or remembers."""
+    whole: bool = True
+    """Whether this is all that came in the window; else what is remembered of its end."""
 
     @property
     def rows(self) -> int:

@@ -63,7 +63,7 @@ def watch(
     if traffic.reference is None:
         text = f"servers of {champion.name} do not tell what it was trained on; the next version's will"
         return _request(trigger, _said(trigger, entry, "Wait", "NoReference", text))
-    came = Came(begun, moment(stamp(now)), traffic.arrived, traffic.labels)
+    came = Came(begun, moment(stamp(now)), traffic.arrived, traffic.labels, traffic.whole)
     closed = Closed(entry, traffic, traffic.reference, came, zone)
     times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}
     figures = {"windowLength": format_duration(closed.length), "samples": traffic.rows}

@@ -115,7 +115,7 @@ class CounterReader:
     ) -> Totals | None:
         """Everything counted since `since`; None when no pod could be read and nothing is remembered."""
         window, unread = await self._filled(namespace, deployment, pods, since)
-        return Totals(window.total(), unread, self._end()) if window.latest else None
+        return Totals(window.total(), unread, self._end(), window.whole) if window.latest else None
 
     async def keep(self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime) -> None:
         """Read what was counted since `since` and add nothing up: so that pods that go before somebody asks
@@ -243,12 +243,13 @@ class CounterReader:
         if self._put(window, before, now):
             return True
         # First the difference, then the sum: what is counted in between is left out, never counted twice.
-        since = window.since + (now.at - self._now().timestamp() if self._now else 0.0)
+        since = round(window.since + (now.at - self._now().timestamp() if self._now else 0.0), 3)
         difference = await self._read(pod, f"?since={since:.3f}")
         now = await self._read(pod, "")
         if difference is None or now is None or difference.process != now.process:
             return False
         window.take(now, difference)
+        window.whole = window.whole and difference.origin <= since
         return True
 
     def _put(self, window: Window, before: Document | None, now: Document) -> bool:

@@ -28,6 +28,8 @@ class Totals:
     unread: tuple[str, ...] = ()
     until: datetime | None = None
     """Where the window ends; None: now."""
+    whole: bool = True
+    """Whether all of it is known: servers remember an hour, and who counts began later than the window."""
 
     def labels(self, version: str) -> Labels:
         """Labels joined with predictions of `version` (a ModelVersion's name)."""

@@ -192,6 +192,8 @@ class Window:
     since: float
     baselines: dict[str, Vector] = field(default_factory=dict)
     latest: dict[str, Vector] = field(default_factory=dict)
+    whole: bool = True
+    """Whether servers remembered all of it that was counted before somebody began to read."""
 
     def needs_difference(self, document: Document) -> bool:
         """Whether this process counted before the window and it is not known how much."""

@@ -284,6 +284,17 @@ async def test_broken_data_blocks_the_schedule_until_it_is_gone() -> None:
     assert "TriggerQuiet" in api.events
 
 
+async def test_a_restart_in_a_long_window_blocks_nothing_for_rows_that_are_forgotten() -> None:
+    api = world(triggers=[{"name": "dirty", "dataQuality": {"window": "1h", "minRows": 5000}}])
+    few = counted("delay", 0)
+    await seen(api, None, replace(few, whole=False))
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["decision"], entry["reason"]) == ("No", "Clean")
+    await seen(api, few)
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["decision"], entry["columns"][0]["check"]) == ("Block", "volume")
+
+
 async def test_where_counts_cannot_be_read_the_last_decision_stands_and_the_entry_says_why() -> None:
     api = world(triggers=[{"name": "dirty", "dataQuality": {"window": "30m"}}])
     await seen(api, None, counted("delay", 1000))

@@ -67,6 +67,8 @@ class ModelServer:
         self.process, self.started, self.labels = process, started, labels
         self.before = 0
         """Labels from before the window."""
+        self.remembers = started
+        """Since when."""
         self.broken = False
 
     async def __call__(self, request: web.Request) -> web.Response:
@@ -75,7 +77,7 @@ class ModelServer:
         count = self.labels - (self.before if "since" in request.query else 0)
         scores = {"m-1": {"negatives": [count] + [0] * 199, "positives": [0] * 200}}
         document = {"schema": "noria.counters/v1", "version": "m-1", "process": self.process}
-        times = {"started": self.started, "from": self.started, "at": 500.0}
+        times = {"started": self.started, "from": self.remembers, "at": 500.0}
         return web.json_response({**document, **times, "scores": scores})
 
 
@@ -107,6 +109,18 @@ async def test_labels_are_summed_over_pods_since_the_window_began() -> None:
         assert await labelled(again, pod(1), pod(2)) == 25, "a restarted operator comes to the same"
         await reader.close()
         await again.close()
+
+
+async def test_a_restarted_operator_knows_when_servers_have_forgotten_the_windows_beginning() -> None:
+    server = ModelServer("old", 100, 50)
+    async with pods(server) as port:
+        for remembers, whole in ((300, True), (301, False)):
+            server.remembers = remembers
+            reader = CounterReader(port=port)
+            totals = await reader.complete("shop", "m", [pod(1)], since=SINCE)
+            assert totals is not None
+            assert totals.whole == whole
+            await reader.close()
 
 
 async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly() -> None:

@@ -3,7 +3,8 @@
 Comes in: what came in a window that closed, and what is remembered of those before. Goes out: violations, and
 what to remember. Invariants: what is remembered is bounded (an hour of the week each, 168 of them) and of no
 version, so that a new champion changes nothing; an hour is never its own history; a window that closed late
-(the operator was away, or a clock was set) says nothing of volume.
+(the operator was away, or a clock was set) says nothing of volume, nor does one whose beginning nobody
+remembers, and that may have brought rows and labels.
 
 Rows an hour are compared as rates of Poisson counts, by the share that the window has of its own rows and
 those remembered (Przyborowski and Wilenski 1940), at Wilson's bound. Traffic scatters more than Poisson's:
@@ -57,6 +58,8 @@ class Came:
     ended: datetime
     rows: int
     labels: int
+    whole: bool = True
+    """Whether that is all; else more may have come before what is remembered."""
 
     @property
     def length(self) -> timedelta:
@@ -101,11 +104,11 @@ def judge(policy: FlowPolicy, came: Came, memory: Memory, z: float) -> Flow:
     in_time = came.length <= 1.5 * policy.window + LATE
     memory = replace(
         memory,
-        row=came.ended if came.rows else memory.row or came.begun,
-        label=came.ended if came.labels else memory.label or came.begun,
+        row=came.ended if came.rows or not came.whole else memory.row or came.begun,
+        label=came.ended if came.labels or not came.whole else memory.label or came.begun,
     )
     found = [*_ages(policy, came, memory)]
-    if not in_time:
+    if not (in_time and came.whole):
         return Flow(tuple(found), memory)
     found = [*_rows(policy, came), *found]
     if policy.max_change is None:

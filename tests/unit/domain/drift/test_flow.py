@@ -75,6 +75,16 @@ def test_nothing_is_asked_of_rows_unless_a_bound_is_set() -> None:
         assert policy.silence_counts
 
 
+def test_what_came_before_anybody_remembers_is_not_taken_for_nothing() -> None:
+    policy = FlowPolicy(window=HOUR, min_rows=1000, max_change=0.5, max_age=QUARTER, max_label_age=QUARTER)
+    known = judge(policy, came(2000, 5, at=MONDAY - WEEK), Memory(), Z).memory
+    end = Came(MONDAY, MONDAY + HOUR, 3, 0, whole=False)
+    found = judge(policy, end, known, Z)
+    assert (checks(found), found.usual) == ([], None)
+    assert (found.memory.row, found.memory.label) == (end.ended, end.ended)
+    assert (found.memory.open, found.memory.hours) == (known.open, known.hours)
+
+
 def test_rows_are_compared_with_the_same_hour_of_earlier_weeks() -> None:
     first = weeks(2000)
     assert (first.usual, checks(first)) == (None, [])
