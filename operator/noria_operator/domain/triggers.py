@@ -37,8 +37,9 @@ class Request:
     """What one trigger says. `key` tells this request from every other one of the same trigger; `says` is why
     it asks, where the entry's message does not say it. A run merges `answer` into the entry: any run, any run
     while it asks (`Wanted`), or its own; the run of a combination is that of its `members`, too. `back` is
-    what of that stands again when the run comes to nothing (`triggers_unanswered`). Once the entry is in
-    status, `job` is made, the Job named `drop` is removed, and with `again` all is asked anew.
+    what of that stands again when the run comes to nothing (`triggers_unanswered`). A `lasting` one asks on
+    until another version is served: what is under way may be the answer. Once the entry is in status, `job`
+    is made, the Job named `drop` is removed, and with `again` all is asked anew.
     """
 
     entry: Json
@@ -51,6 +52,7 @@ class Request:
     answered_by: Literal["Any", "Wanted", "Own"] = "Own"
     back: Json = field(default_factory=dict)
     members: tuple[str, ...] = ()
+    lasting: bool = False
     job: Json | None = None
     drop: str = ""
     again: bool = False

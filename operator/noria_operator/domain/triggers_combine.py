@@ -30,7 +30,8 @@ def combined(trigger: TriggerSpec, others: Mapping[str, Request]) -> Request:
         return Request(entry | {"decision": "No", "reason": "TooFewFire", "message": text}, trigger.reason)
     key = "+".join(others[name].key for name in firing)
     entry |= {"reason": "EnoughFire"}
-    return Request(entry, trigger.reason, wanted=True, key=key, says=shown, members=firing)
+    lasting = all(others[name].lasting for name in firing)
+    return Request(entry, trigger.reason, wanted=True, key=key, says=shown, members=firing, lasting=lasting)
 
 
 def in_order(obj: Json, triggers: Sequence[TriggerSpec], plain: Sequence[Request]) -> list[Request]:

@@ -2,7 +2,8 @@
 
 Comes in: the object, what it watches, its runs, this pass's requests. Goes out: for each request the reason
 to wait, or nothing. Invariants: a person waits for neither cooldown, circuit nor a trigger that blocks, but
-for everything else; what holds all runs is told before what holds one.
+for everything else; what holds all runs is told before what holds one; what is under way is neither replaced
+nor followed by a run for what it may answer itself.
 """
 
 from __future__ import annotations
@@ -50,9 +51,12 @@ class Hold:
 
 @dataclass(frozen=True)
 class Gate:
-    """`common` holds every run; the rest is asked of each request."""
+    """`common` holds every run; the rest is asked of each request. `under_way` holds those that it may yet
+    answer.
+    """
 
     common: Hold | None
+    under_way: Hold | None
     limits: Limits
     pasts: Sequence[Past]
     failures: int
@@ -66,6 +70,8 @@ class Gate:
 
     def own(self, request: Request) -> Hold | None:
         """What holds it but for that which holds every run."""
+        if request.lasting and self.under_way:
+            return self.under_way
         by_hand = request.reason == MANUAL
         if not by_hand and self.blocking:
             return Hold(Block.TRIGGER, self.blocking)
@@ -95,12 +101,18 @@ def common(obj: Json, training: ContinuousTraining, seen: Watched) -> Hold | Non
         return Hold(Block.INVALID, wrong)
     if training.spec.suspend:
         return Hold(Block.SUSPENDED, "spec.suspend is true")
+    on_the_way = under_way(obj, seen)
     if seen.live:
-        return Hold(Block.CONCURRENCY, f"TrainingJob {seen.live[0]} is not finished")
+        return on_the_way
     if other := elsewhere(training, seen):
         return other
-    if training.spec.concurrency_policy == "Replace":
-        return None
+    return None if training.spec.concurrency_policy == "Replace" else on_the_way
+
+
+def under_way(obj: Json, seen: Watched) -> Hold | None:
+    """What may bring another champion soon: a run, or the last one's version."""
+    if seen.live:
+        return Hold(Block.CONCURRENCY, f"TrainingJob {seen.live[0]} is not finished")
     last = (obj.get("status", {}).get("lastTrigger") or {}).get("trainingJob", "")
     text = rolling_out(last, seen.deployment, seen.versions)
     return Hold(Block.CONCURRENCY, text) if text else None

@@ -28,6 +28,7 @@ from noria_operator.domain.triggers_hold import (
     elsewhere,
     limits,
     reason_of,
+    under_way,
 )
 from noria_operator.domain.triggers_runs import ended_early, pasts, settled, shortened
 from noria_operator.domain.triggers_start import intended, own, queued, started, training_job
@@ -80,6 +81,7 @@ def decide(
     runs, older = shortened(runs, before.get("olderRuns", ()), budget.per if budget else None, now)
     gate = Gate(
         common(obj, training, seen),
+        under_way(obj, seen),
         limits(training, failures),
         pasts(runs, seen.jobs, now, older),
         failures,

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from tests.unit.domain.test_triggers_plan import Loop, asked, entry, quality, weekly
 from tests.unit.domain.training_world import deployment, version
 
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import MANUAL, Request
+from noria_operator.domain.triggers_combine import combined
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -200,6 +202,39 @@ def test_replace_does_not_end_a_run_while_one_of_somebody_else_holds_the_new_one
     assert [*loop.jobs] == old
     loop.others = []
     assert loop.step(asked()).delete == (*old,)
+
+
+def old() -> Request:
+    """The champion is too old, and stays so until another one is served."""
+    return Request({"name": "weekly"}, "MaxAge", wanted=True, key="flights-1", lasting=True)
+
+
+@pytest.mark.parametrize("policy", ["Replace", "Queue"])
+def test_a_run_for_an_old_champion_is_neither_replaced_nor_followed_by_another_for_it(policy: str) -> None:
+    loop = Loop(cooldown="1h", concurrencyPolicy=policy)
+    loop.step(old())
+    loop.step(old())
+    (name,) = loop.jobs
+    for _ in range(3):
+        loop.now += HOUR
+        plan = loop.step(old())
+        assert (plan.delete, "queued" in loop.status) == ((), False)
+        assert f"TrainingJob {name} is not finished" in entry(loop.status, "weekly")["message"]
+    loop.finish("Succeeded")
+    made = version(2, lineage={"trainingJob": {"name": name, "uid": "u"}})
+    trial = deployment(1, candidate={"version": "flights-2"})
+    loop.step(old(), seen=trial, versions=[made])
+    assert "rolling out flights-2" in entry(loop.status, "weekly")["message"]
+    assert len(loop.jobs) == 1
+    loop.step(old(), seen=deployment(1, rejected=[{"version": "flights-2"}]), versions=[made])
+    assert len(loop.status["runs"]) == 2
+
+
+def test_a_combination_lasts_only_where_all_that_fires_does() -> None:
+    rule = {"name": "both", "combine": {"of": ["weekly", "quality"], "atLeast": 1}}
+    trigger = TriggerSpec.model_validate(rule)
+    assert combined(trigger, {"weekly": old()}).lasting
+    assert not combined(trigger, {"weekly": old(), "quality": quality()}).lasting
 
 
 def test_a_loss_of_quality_is_followed_by_one_run_on_data_from_after_the_alarm() -> None:
