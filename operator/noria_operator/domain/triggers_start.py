@@ -55,14 +55,17 @@ def started(
     meta, before = obj["metadata"], obj.get("status", {})
     name = training_name(meta["name"], meta["uid"], chosen, now)
     run: Json = {"at": stamp(now), "trigger": chosen.name, "reason": chosen.reason, "trainingJob": name}
-    if answers := kept(before, requests, chosen):
+    planned = before.get("followUp")
+    follow_up = _follow_up(training, chosen, requests, planned, name=name, now=now)
+    answers = kept(before, requests, chosen) | ({FOLLOW_UP: [planned]} if planned and not follow_up else {})
+    if answers:
         run["answers"] = answers
     status: Json = {
         "triggers": [answered(request, chosen) for request in requests],
         "runs": [*runs, run],
         "lastEvaluation": stamp(now),
         "blockedBy": Block.CONCURRENCY.value,
-        "followUp": _follow_up(training, chosen, requests, before.get("followUp"), name=name, now=now),
+        "followUp": follow_up,
         "queued": None,
     }
     if chosen.reason == MANUAL and any(one is chosen for one in requests):
@@ -152,9 +155,13 @@ def _follow_up(
     name: str,
     now: datetime,
 ) -> Json | None:
-    """A run after an alarm is followed by one more; one that is late enough needs none after it."""
+    """A run that answers an alarm, whoever asked for it, is followed by one more; one that is late enough
+    needs none after it.
+    """
+    if chosen.reason == FOLLOW_UP:
+        return None
     after = training.spec.follow_up
-    alarmed = {chosen.reason, *(one.reason for one in requests if one.name in chosen.members)} & ALARMS
-    if after is not None and alarmed:
+    answers = (one for one in requests if one.wanted and one.answered_with(chosen))
+    if after is not None and any(one.reason in ALARMS for one in (chosen, *answers)):
         return {"at": stamp(now + after), "of": name}
-    return planned if planned and stamp(now) < planned["at"] and chosen.reason != FOLLOW_UP else None
+    return planned if planned and stamp(now) < planned["at"] else None

@@ -36,12 +36,10 @@ def kept(status: Json, requests: Sequence[Request], chosen: Request) -> Json:
     was answered when it came there.
     """
     found = {one.name: [one.back] for one in requests if one.back and one.answered_with(chosen)}
-    queued, planned = status.get("queued") or {}, status.get("followUp")
+    queued = status.get("queued") or {}
     if queued and chosen.key == f"queued {queued['at']}":
         for name, earlier in queued.get("answers", {}).items():
             found[name] = [*found.get(name, []), *earlier]
-    if planned and chosen.name == FOLLOW_UP:
-        found[FOLLOW_UP] = [planned]
     return found
 
 

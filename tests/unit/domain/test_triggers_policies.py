@@ -18,13 +18,14 @@ from noria_operator.domain.triggers_combine import combined
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
+WEEKLY = {"name": "weekly", "schedule": "0 2 * * 1"}
 
 
 def acting(action: str, **spec: Any) -> Loop:
     """A loop whose trigger `quality` has this action."""
     triggers = [
         {"name": "quality", "performance": {"metric": "auc", "min": "0.65"}, "action": action},
-        {"name": "weekly", "schedule": "0 2 * * 1"},
+        {**WEEKLY},
     ]
     return Loop(triggers=triggers, **spec)
 
@@ -263,6 +264,21 @@ def test_every_kind_that_tells_of_a_loss_is_followed_by_a_run(kind: str) -> None
     reason = kind[0].upper() + kind[1:]
     loop.settle(Request({"name": "quality", "message": "lost"}, reason, wanted=True, key="w1"))
     assert loop.status["followUp"]["of"] == loop.status["lastTrigger"]["trainingJob"]
+
+
+@pytest.mark.parametrize("chosen", [asked(), weekly()], ids=["a person", "a schedule"])
+def test_a_run_that_answers_a_loss_is_followed_whoever_asked_for_it(chosen: Request) -> None:
+    loop = Loop(followUp="72h")
+    loop.step(chosen, quality())
+    (run,) = loop.status["runs"]
+    assert (run["trigger"], entry(loop.status, "quality")["streak"]) == (chosen.name, 0)
+    assert loop.status["followUp"] == {"at": stamp(loop.now + 72 * HOUR), "of": run["trainingJob"]}
+
+
+def test_a_loss_of_which_people_are_only_told_plans_no_follow_up() -> None:
+    loop = Loop(triggers=[{"name": "drift", "drift": {}}, WEEKLY], followUp="72h")
+    loop.step(weekly(), Request({"name": "drift"}, "Drift", wanted=True, key="w1"))
+    assert (len(loop.status["runs"]), "followUp" in loop.status) == (1, False)
 
 
 def test_a_scheduled_run_needs_no_follow_up_and_takes_none_away() -> None:

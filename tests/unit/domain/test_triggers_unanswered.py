@@ -214,19 +214,23 @@ def test_what_waited_in_the_queue_stands_again_when_its_run_fails(
     assert len(loop.jobs) == 3
 
 
-def test_a_follow_up_that_failed_is_made_again() -> None:
+@pytest.mark.parametrize("first", [(), (asked(),)], ids=["its own run", "another run in its place"])
+def test_a_follow_up_that_failed_is_made_again(first: tuple[Request, ...]) -> None:
+    cooldown = {"runs": [{"at": "2026-03-01T11:30:00Z", "trainingJob": "old", "result": "Kept"}]}
     loop = Loop(cooldown="1h", followUp="72h", historyLimit=100)
     planned = {"at": "2026-03-01T11:00:00Z", "of": "flights-first"}
-    loop.obj["status"] = {"followUp": planned, "observedGeneration": 1}
+    last = {"lastTrigger": {"trainingJob": "old"}}
+    loop.obj["status"] = {"followUp": planned, "observedGeneration": 1} | (cooldown | last if first else {})
 
-    def go_on() -> None:
+    def go_on(*requests: Request) -> None:
         again = True
         while again:
             loop.obj = given_back(loop.obj)
-            again = loop.step().again
+            again, requests = loop.step(*requests).again, ()
 
-    go_on()
+    go_on(*first)
     assert (len(loop.jobs), "followUp" in loop.status) == (1, False)
+    assert loop.status["lastTrigger"]["reason"] == ("Manual" if first else "FollowUp")
     loop.finish("Failed")
     go_on()
     assert loop.status["followUp"] == planned
