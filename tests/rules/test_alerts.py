@@ -39,6 +39,10 @@ HELD_RUN = [
     series("noria_trigger_decision", "_x119 1x60", **BAD, **_DECIDED, decision="Blocked"),
     series("noria_trigger_decision", "_x180 1x60", **BAD, **_DECIDED, decision="Skipped"),
     series("noria_trigger_decision", "_x119 1x120", **GOOD, **_DECIDED, decision="Fire"),
+    # Of a loop that somebody suspended.
+    series("noria_trigger_next_run_timestamp_seconds", "7200x240", **IDLE, **LOOP),
+    series("noria_trigger_decision", "_x180 1x60", **IDLE, **_DECIDED, decision="Skipped"),
+    series("noria_training_blocked", "1x240", **IDLE, **MODEL, by="Suspended"),
 ]
 ESTIMATED = "EstimatedPerformance"
 CHAMPIONS = [served(labels) for labels in (BAD, GOOD, IDLE)]

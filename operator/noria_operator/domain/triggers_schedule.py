@@ -1,7 +1,8 @@
 """The trigger `schedule`: a run at the times of a cron expression.
 
 Comes in: the trigger, its entry in status, since when it is there, now. Goes out: a request. Invariants: a
-request is keyed by its scheduled time, so no time starts two runs; of missed times only the newest counts.
+request is keyed by its scheduled time, so no time starts two runs; of missed times only the newest counts; a
+trigger that asks for no run by itself (others combine it) neither is late nor misses one.
 """
 
 from __future__ import annotations
@@ -39,14 +40,16 @@ def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetim
         text = f"waits for the schedule {trigger.schedule}"
         first = {"decision": "Wait", "reason": "NotDue", "message": text}
         return Request(first | base, "Schedule", due=next_due.next)
+    key, starts = stamp(next_due.at), trigger.effect == "Retrain"
     if next_due.missed:
-        text = f"the run of {stamp(next_due.at)} could not start in time and is skipped"
-        base |= {"lastScheduled": stamp(next_due.at), "decision": "Skipped", "reason": "Missed"}
-        base |= {"message": text}
-        return Request(base, "Schedule", due=next_due.next)
-    key = stamp(next_due.at)
+        text = f"the run of {key} could not start in time and is skipped"
+        told = {"decision": "Skipped", "reason": "Missed", "message": text}
+        if not starts:
+            told = {"decision": "No", "reason": "Over", "message": f"{key} is more than an hour ago"}
+        return Request(base | told | {"lastScheduled": key}, "Schedule", due=next_due.next)
+    late = {"nextRun": key} if starts else {}  # overdue for as long as something holds it
     return Request(
-        base | {"nextRun": key, "reason": "Due"},  # overdue for as long as something holds it
+        base | late | {"reason": "Due"},
         "Schedule",
         wanted=True,
         key=key,

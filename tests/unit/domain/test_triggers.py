@@ -321,6 +321,16 @@ def test_a_scheduled_run_that_could_not_start_in_time_is_skipped_and_said_so() -
     assert planned(found.entry, MONDAY + timedelta(days=20, minutes=1)).entry == found.entry
 
 
+def test_a_schedule_that_others_combine_is_neither_late_nor_skipped() -> None:
+    """Its run is not missing: it asks for none by itself."""
+    trigger = WEEKLY.model_copy(update={"action": "Observe"})
+    due = planned(planned({}, NOW, trigger).entry, MONDAY + HOUR / 2, trigger)
+    assert (due.wanted, due.entry["nextRun"]) == (True, "2026-03-09T02:00:00Z")
+    over = planned(due.entry, MONDAY + HOUR + SECOND, trigger)
+    assert (over.wanted, over.entry["decision"], over.entry["reason"]) == (False, "No", "Over")
+    assert over.entry["lastScheduled"] == "2026-03-02T02:00:00Z"
+
+
 def test_an_edited_schedule_does_not_fire_for_its_own_past() -> None:
     entry = planned({}, NOW).entry
     edited = TriggerSpec.model_validate({"name": "weekly", "schedule": "30 12 * * *"})
