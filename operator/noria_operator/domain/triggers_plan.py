@@ -200,11 +200,13 @@ def _dated(
 
 
 def _since(entry: Json, before: Json, kind: str, now: datetime) -> Json:
-    """A loss is that of one version; while its run is held, under way or has brought nothing, it stands."""
+    """A loss is that of one version; while its run is held, under way or has brought nothing, it stands, also
+    where a combination is to ask for it.
+    """
     decision, begun = entry.get("decision"), before.get("since")
     if decision in ALARMS:
         begun = begun if before.get("decision") == decision else stamp(now)
-    elif kind not in LOSSES or decision not in ("Fire", "Blocked", "Wait"):
+    elif kind not in LOSSES or decision not in ("Fire", "Blocked", "Wait", "Observe"):
         begun = None
     else:
         begun = begun if before.get("version") == entry.get("version") else None

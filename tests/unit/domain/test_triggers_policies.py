@@ -86,6 +86,18 @@ def test_the_run_of_a_combination_answers_its_members() -> None:
     assert entry(loop.status, "weekly")["lastScheduled"] == weekly().key
 
 
+def test_a_loss_that_a_combination_answers_stands_since_it_was_observed() -> None:
+    loop = acting("Observe")
+    loop.step(quality(), weekly(wanted=False))
+    seen = entry(loop.status, "quality")["since"]
+    assert seen == stamp(loop.now)
+    loop.now += 5 * HOUR
+    both = Request({"name": "both"}, "Combine", wanted=True, key="k", members=("quality", "weekly"))
+    loop.settle(quality(), weekly(), both)
+    (job,) = loop.jobs.values()
+    assert f'"since": "{seen}"' in job["metadata"]["annotations"]["noria.dev/trigger"]
+
+
 def failing(loop: Loop, times: int) -> None:
     """So many runs that fail, each started as soon as it may."""
     for number in range(times):
