@@ -81,7 +81,9 @@ class Occurrence:
 
 
 def occurrences(obj: Json, since: datetime) -> list[Occurrence]:
-    """What happened to the object after `since`, as far as its status remembers; oldest first."""
+    """What happened to the object after `since`, as far as its status remembers, and that a budget is spent
+    for as long as it is; oldest first.
+    """
     read = _READERS.get(obj["kind"])
     return sorted(read(obj, since), key=lambda one: one.at) if read else []
 
@@ -142,7 +144,7 @@ def _retraining(obj: Json, since: datetime) -> Iterator[Occurrence]:
     runs, told = status.get("runs") or (), status.get("lastEvaluation")
     held = f"held by {Block.BUDGET.value}"
     refused = next((one for one in status.get("triggers", ()) if held in one.get("message", "")), None)
-    if refused and runs and told and moment(told) > since:
+    if refused and runs and told:
         message = f"trigger {refused['name']}: {refused['message']}"
         # One occurrence for each spent budget: the last run that it paid for names it.
         yield _one(obj, OVER_BUDGET, moment(told), "", message, key=(runs[-1]["at"],), dated=False)

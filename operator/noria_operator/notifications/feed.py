@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 ANNOTATION = "noria.dev/notified"
 SETTLING = timedelta(seconds=2)
 """Status writes that are this young may not have been seen yet: times in status are whole seconds."""
+REMEMBERED = 10_000
+"""Occurrences that are known to be told however long ago that was: some stand for weeks (a spent budget), and
+are read anew with each change of their object.
+"""
 FAREWELL_SECONDS = 3.0
 """How long a leader that was told to stop goes on sending."""
 
@@ -108,7 +112,7 @@ class Feed:
         for one in _read(obj, now):
             news = self._seen.pop(one.id, None) is None
             self._seen[one.id] = now
-            if news:
+            if news and now - one.at <= PATIENCE:
                 self._offer(one)
         self._forget(now)
 
@@ -118,8 +122,8 @@ class Feed:
                 outbox.add(one)
 
     def _forget(self, now: datetime) -> None:
-        """Drop the ids of what is too old to be told again; the dictionary is in order of touching."""
-        while self._seen:
+        """Drop ids of what is too old to be told again; the dictionary is in order of touching."""
+        while len(self._seen) > REMEMBERED:
             first = next(iter(self._seen))
             if now - self._seen[first] <= PATIENCE:
                 return

@@ -77,6 +77,28 @@ async def test_each_receiver_is_told_once_and_in_order() -> None:
     assert sorted(receivers.got) == [("a", "one"), ("a", "two"), ("b", "one"), ("b", "two")]
 
 
+def loop(*, evaluated: float, version: int) -> Json:
+    """One whose budget is spent, evaluated so many hours after the start."""
+    made = obj("ct", version=version, api=("noria.dev/v1alpha1", "ContinuousTraining"))
+    held = {"name": "weekly", "message": "the run is due; held by Budget: until tomorrow"}
+    run = {"at": format_time(T0 - timedelta(days=1)), "trigger": "weekly", "trainingJob": "x"}
+    at = format_time(T0 + timedelta(hours=evaluated))
+    return {**made, "status": {"lastEvaluation": at, "runs": [run], "triggers": [held]}}
+
+
+async def test_a_budget_that_is_spent_for_days_is_told_once_by_all_leaders() -> None:
+    receivers, store = Receivers(), Store()
+    async with leading(receivers, store, A) as feed:
+        for hour in range(0, 48, 2):
+            store.observe("MODIFIED", loop(evaluated=hour, version=hour + 1))
+            await asyncio.sleep(7200)
+        left = feed.annotations()
+    async with leading(receivers, store, A, inherited=left):
+        store.observe("MODIFIED", loop(evaluated=48, version=49))
+        await asyncio.sleep(60)
+    assert len(receivers.got) == 1
+
+
 async def test_a_receiver_that_is_away_gets_everything_later_and_holds_nobody_up() -> None:
     receivers, store = Receivers(a=[DOWN] * 5), Store()
     async with leading(receivers, store, A, B):
