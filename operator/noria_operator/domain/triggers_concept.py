@@ -6,11 +6,13 @@ counts in two of them (evidence.server: where a window ends); what is remembered
 counts at most, in status, so that a restart goes on; after a finding only what came after the change is
 remembered, and the finding stands until a run answers it or another version is served. It stands again when
 that run comes to nothing: what is remembered then knows only the new rate, and would never ask. Until another
-version is served, or errors are as rare as before the change, the loss itself stands.
+version is served, or the newest errors are not surely more frequent than before the change, the loss itself
+stands, and so does a finding that asks for no run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -29,6 +31,7 @@ from noria_operator.domain.drift.change import (
     remember,
 )
 from noria_operator.domain.performance import Errors, Labelled
+from noria_operator.domain.proportions import wilson
 from noria_operator.domain.quality import Confusion, Labels, rows
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
@@ -84,6 +87,7 @@ def _stepped(
     said, kept = look(remember(memory, labels.samples, wrong), evidence)
     known, errors = sum(one.labels for one in kept), sum(one.errors for one in kept)
     before = state.get("before", round(said.before, 6) if said.found else None)
+    passed = _passed(kept, before, evidence)
     step = {
         **times,
         "expectedFalseAlarms": format_decimal(round(false_alarms(evidence) * looks, 6)),
@@ -95,9 +99,9 @@ def _stepped(
     if said.found:
         text = _in_words(said, champion, evidence)
         return step | _figures(said, evidence) | _said(trigger, "Fire", CHANGED, text)
-    if entry.get("reason") == CHANGED:
+    if entry.get("reason") == CHANGED and not (passed and trigger.effect != "Retrain"):
         return step | {"samples": entry["samples"]}
-    if entry.get("reason") == _ANSWERED and before is not None and errors > before * known:
+    if entry.get("reason") == _ANSWERED and before is not None and not passed:
         text = (
             f"{errors} of {known} labels of {champion.name} since the change were not as predicted, "
             f"{before:.3f} before; a run was started for it"
@@ -105,7 +109,18 @@ def _stepped(
         return step | _figures(said, evidence) | _said(trigger, "Wait", _ANSWERED, text)
     step["state"].pop("before", None)
     text = f"{errors} of {known} labels of {champion.name} were not as predicted, and never surely more often"
+    if passed:
+        text = f"the newest labels of {champion.name} are as predicted as often as before the change"
     return step | _figures(said, evidence) | _said(trigger, "No", "Steady", text)
+
+
+def _passed(kept: Sequence[Bucket], before: float | None, evidence: float) -> bool:
+    """Whether the change was one for a time: since errors fell again, they are not surely above `before`."""
+    if before is None:
+        return False
+    newest = look(kept, evidence, falls=True)[1]
+    errors, known = sum(one.errors for one in newest), sum(one.labels for one in newest)
+    return wilson(errors, known)[0] <= before
 
 
 def _allowed(trigger: TriggerSpec) -> Decimal | None:

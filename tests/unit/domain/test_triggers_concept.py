@@ -37,14 +37,18 @@ def steps(rate: float, count: int, *, of: int = 50) -> list[Labels]:
 
 
 def fed(
-    *each: Labels, entry: Json | None = None, since: int = 0, champion: Champion = FIRST
+    *each: Labels,
+    entry: Json | None = None,
+    since: int = 0,
+    champion: Champion = FIRST,
+    trigger: TriggerSpec = WATCH,
 ) -> list[Request]:
     """A step a minute; the entry goes through JSON, as it does in the API server."""
-    found = [concept_drift(WATCH, entry or {}, champion=champion, labels=None, now=NOW + since * MINUTE)]
+    found = [concept_drift(trigger, entry or {}, champion=champion, labels=None, now=NOW + since * MINUTE)]
     for minute, counted in enumerate(each, since + 1):
         kept = json.loads(json.dumps(found[-1].entry))
         now = NOW + minute * MINUTE
-        found.append(concept_drift(WATCH, kept, champion=champion, labels=counted, now=now))
+        found.append(concept_drift(trigger, kept, champion=champion, labels=counted, now=now))
         TriggerStatus.model_validate(found[-1].entry)
     return found
 
@@ -73,6 +77,27 @@ def test_a_loss_that_a_run_answers_stands_until_errors_are_as_rare_as_before() -
     well = fed(*steps(0.02, 200), entry=after.entry, since=90)[-1]
     assert (well.entry["decision"], well.entry["reason"]) == ("No", "Steady")
     assert "before" not in well.entry["state"]
+
+
+@pytest.mark.parametrize("bad", [10, 200])
+def test_a_loss_that_passes_by_itself_is_over_soon_after_it(bad: int) -> None:
+    """However long it lasted, and though what is remembered since the change holds it."""
+    lost = fed(*steps(0.1, 60), *steps(0.4, 10))[-1]
+    after = fed(*steps(0.4, bad), entry=answered(lost, lost), since=70)[-1]
+    assert after.entry["reason"] == "Answered"
+    well = fed(*steps(0.1, 30), entry=after.entry, since=70 + bad)[-1]
+    assert (well.entry["decision"], well.entry["reason"]) == ("No", "Steady")
+
+
+@pytest.mark.parametrize("action", ["Warn", "Block", "Retrain"])
+def test_a_warning_ends_with_what_it_warns_of_and_a_run_that_is_asked_for_stays_so(action: str) -> None:
+    trigger = WATCH.model_copy(update={"action": action})
+    lost = fed(*steps(0.1, 60), *steps(0.4, 10), trigger=trigger)[-1]
+    still = fed(*steps(0.4, 20), entry=lost.entry, since=70, trigger=trigger)[-1]
+    assert still.wanted
+    well = fed(*steps(0.1, 30), entry=still.entry, since=90, trigger=trigger)[-1]
+    assert well.wanted == (action == "Retrain")
+    assert well.entry["reason"] == ("Changed" if well.wanted else "Steady")
 
 
 def test_an_open_step_changes_nothing_in_status() -> None:

@@ -5,7 +5,7 @@ out: whether the rate rose somewhere in what is remembered, and the memory to go
 and Gavaldà, SDM 2007) the memory is an exponential histogram: a few buckets of each size, so that a hundred
 of them hold any number of labels; every boundary between buckets may be where the change was. Unlike ADWIN
 the two sides are compared by the likelihood ratio of Bernoulli variables, which is exact for rare errors,
-and only a rise counts.
+and only a rise counts; a fall is looked for once a rise was found, to see what has passed.
 
 Invariants: what is remembered is bounded, and small enough for a status; after a change only what came after
 it is remembered; a batch of any size is one step, so that it does not matter how often somebody looked, but
@@ -53,14 +53,17 @@ class Change:
     labels: int = 0
 
 
-def look(memory: Sequence[Bucket], evidence: float = EVIDENCE) -> tuple[Change, tuple[Bucket, ...]]:
-    """The likeliest rise in memory, and the memory to keep: after a change, what came after it."""
+def look(
+    memory: Sequence[Bucket], evidence: float = EVIDENCE, *, falls: bool = False
+) -> tuple[Change, tuple[Bucket, ...]]:
+    """The likeliest rise in memory (or fall), and the memory to keep: after a change, what came after it."""
     whole = Bucket(sum(one.labels for one in memory), sum(one.errors for one in memory))
     best, cut = Change(found=False), 0
     sides = accumulate(memory, lambda sum_, one: Bucket(sum_.labels + one.labels, sum_.errors + one.errors))
     for place, old in enumerate(list(sides)[:-1], 1):
         new = Bucket(whole.labels - old.labels, whole.errors - old.errors)
-        if new.errors < LEAST or new.errors * old.labels <= old.errors * new.labels:
+        more, fewer = (old, new) if falls else (new, old)
+        if more.errors < LEAST or more.errors * fewer.labels <= fewer.errors * more.labels:
             continue
         ratio = _likelihood(old) + _likelihood(new) - _likelihood(whole)
         if ratio > best.evidence:
