@@ -51,7 +51,7 @@ class Desk:
 
     def __init__(
         self, state: State, keys: MountedKeys, *, namespace: str, deployment: str, version: str,
-        task: str, classes: Sequence[Any], log: LabelLog | None = None,
+        task: str, classes: Sequence[Any], log: LabelLog | None = None, window: Window | None = None,
     ) -> None:  # fmt: skip
         self._state = state
         self.keys = keys
@@ -63,7 +63,7 @@ class Desk:
         self._labels = {spelling(value): index for index, value in enumerate(classes)}
         if task == "binary":
             self._labels = {"0": 0, "1": 1, **self._labels}
-        self._window = Window()
+        self._window = window or Window()
         self._process = os.urandom(6)
         self._sequence = 0
 

@@ -8,6 +8,7 @@ and a restart forgets everything (counting once is best effort across restarts).
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cache
 from typing import Final
 
 LIMIT: Final = 16 * 1024 * 1024
@@ -44,3 +45,9 @@ class Window:
                 self._size -= 1024
             else:
                 self._size -= 1024 * len(self._bitmaps.pop(process))
+
+
+@cache
+def of_process() -> Window:
+    """One for all versions that this process serves, since any of them takes the tokens of the others."""
+    return Window()

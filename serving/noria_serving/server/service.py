@@ -19,6 +19,7 @@ from noria_serving.counters.latency import Histogram
 from noria_serving.counters.recorder import Recorder
 from noria_serving.counters.ring import Ring
 from noria_serving.errors import NoriaError
+from noria_serving.feedback import window
 from noria_serving.feedback.desk import Desk
 from noria_serving.feedback.keys import MountedKeys
 from noria_serving.limits import DEFAULT, Limits
@@ -87,6 +88,7 @@ class Service:
             task=loaded.manifest.task,
             classes=loaded.manifest.classes,
             log=self.payload,
+            window=window.of_process(),
         )
         quick = loaded.seconds_per_call < INLINE_SECONDS and not blocks(loaded.backend)
         self._inline_rows = loaded.rows_within(INLINE_SECONDS) if quick else -1

@@ -201,6 +201,9 @@ async def test_a_label_may_be_sent_to_any_version_of_the_server_that_predicted(
     sent = {"token": predicted.json()["parameters"]["feedback_token"], "labels": [1, 0]}
     answer = await client.post("/v2/models/iris/feedback", json=sent)
     assert answer.json() == {"result": "matched", "rows": 2}
+    for path in ("/v2/models/iris/versions/9/feedback", "/v2/models/iris/versions/10/feedback"):
+        again = await client.post(path, json=sent)
+        assert (again.status_code, again.json()["reason"]) == (409, "duplicate")
     assert models.find("iris", "10").recorder.state.versions == ["iris-9"]
     assert (await client.post("/v2/models/f/feedback", json=sent)).json()["reason"] == "foreign"
 
