@@ -21,7 +21,7 @@ from noria_operator.domain.estimated_errors import HELD_OUT, ErrorsByBin, Expect
 from noria_operator.domain.performance import Errors, Joined, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels, rows
-from noria_operator.domain.triggers import Champion, Request, answered_by
+from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_performance import performance, refused
 from noria_serving.contract import SCORE_BINS
 
@@ -82,8 +82,7 @@ def estimated(
         counted=predicted.counted if predicted else COUNTED,
         warmup=warmup,
     )
-    # What is estimated is not known to be lost, so a warning is not answered as lost labels are.
-    return replace(found, reason=trigger.reason, answered_by=answered_by(trigger))
+    return replace(found, reason=trigger.reason)
 
 
 def as_performance(rule: EstimatedPerformance) -> Performance:

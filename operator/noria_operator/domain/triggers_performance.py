@@ -10,6 +10,7 @@ than the bound of `min` or `max`, however many windows there are.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from noria_operator.domain.lost import (
 from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
 from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.training_times import moment
-from noria_operator.domain.triggers import Champion, Request, in_a_row, window_key
+from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
 from noria_operator.domain.triggers_cost import weighed, worth_of_noise
 from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
 
@@ -63,11 +64,10 @@ def performance(
     closed = _closed(rule, labels, begun, now)
     measured = measure(rule.metric, labels, costs(rule)) if closed and labels else None
     if labels is None or measured is None:
-        return _standing(entry, rule, begun)
-    told = entry | (seen or Coverage()).shown(labels.samples)
-    return _judged(
-        told, rule, measured, counted=f"{labels.samples} {counted}", samples=labels.samples, now=now
-    )
+        return replace(_standing(entry, rule, begun), answered_by=answered_by(trigger))
+    told, counted = entry | (seen or Coverage()).shown(labels.samples), f"{labels.samples} {counted}"
+    found = _judged(told, rule, measured, counted=counted, samples=labels.samples, now=now)
+    return replace(found, answered_by=answered_by(trigger))
 
 
 def refused(trigger: TriggerSpec, entry: Json, text: str) -> Request:
@@ -222,7 +222,6 @@ def _asking(entry: Json, *, wanted: bool, due: datetime | None = None) -> Reques
         key=window_key(entry),
         due=due,
         answer={"streak": 0} | ({"regret": "0", "state": entry["state"] | {"regret": 0}} if paid else {}),
-        answered_by="Wanted",
     )
 
 

@@ -22,7 +22,7 @@ from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.slice_quality import Slice, SliceLabels, outlives, unsuitable
 from noria_operator.domain.slice_scores import SliceScores
 from noria_operator.domain.training_times import moment
-from noria_operator.domain.triggers import Champion, Request, in_a_row, window_key
+from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, number
 from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
 from noria_operator.domain.triggers_performance import against, alpha, costs, refused, threshold
@@ -240,5 +240,5 @@ def _asking(
         key=window_key(entry),
         due=due,
         answer={"streak": 0, "state": state | _state(rule, calm)} if wanted else {"streak": 0},
-        answered_by="Wanted",
+        answered_by=answered_by(trigger),
     )

@@ -280,6 +280,14 @@ def test_what_was_asked_for_stands_until_a_window_says_otherwise() -> None:
     assert not ask(rule(), lost.entry, auc(0.75), hours=9).wanted
 
 
+@pytest.mark.parametrize(("action", "by"), [("Retrain", "Wanted"), ("Warn", "Own"), ("Block", "Own")])
+def test_a_warning_of_lost_quality_stands_whoever_starts_a_run(action: str, by: str) -> None:
+    trigger = rule().model_copy(update={"action": action})
+    lost = windows(trigger, 0.55, 0.55)
+    assert (lost.wanted, lost.answered_by) == (True, by)
+    assert ask(trigger, lost.entry, None, hours=4).answered_by == by
+
+
 def test_nothing_is_watched_while_nothing_is_served() -> None:
     found = ask(rule(), {}, None, champion=None)
     assert (found.wanted, found.entry["decision"]) == (False, "Wait")
