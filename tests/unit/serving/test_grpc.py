@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +23,7 @@ from noria_serving.limits import Limits
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol import health_pb2, inference_pb2
 from noria_serving.protocol.inference_pb2 import ModelInferRequest
+from noria_serving.server.grpc import health
 from noria_serving.server.grpc.inference import Streams
 from noria_serving.server.grpc.listener import Listener
 from noria_serving.server.models import Models
@@ -465,6 +468,39 @@ async def test_the_health_service_follows_readiness_and_tells_who_watches(port: 
     assert read(await watching.read()).status == pb.HealthCheckResponse.NOT_SERVING
     await port.listener.stop(10)
     assert (await watching.code(), await unknown.code()) == (CODES.OK, CODES.OK)
+
+
+async def test_who_watches_costs_nothing_until_something_changes(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a few connections with a thousand watchers each take all CPU."""
+    looks: Counter[str] = Counter()
+
+    def counted(self: health.Health, *what: Any, real: Any) -> Any:
+        looks[real.__name__] += 1
+        return real(self, *what)
+
+    for name in ("_status", "_all"):
+        real = getattr(health.Health, name)
+        monkeypatch.setattr(health.Health, name, functools.partialmethod(counted, real=real))
+    monkeypatch.setattr(health, "LOOK_SECONDS", 0.01)
+    asked = health_pb2.HealthCheckRequest(service="late").SerializeToString()
+    watched = [port.channel.unary_stream(f"{HEALTH}Watch")(asked) for _ in range(50)]
+
+    async def told() -> set[int]:
+        return {health_pb2.HealthCheckResponse.FromString(await one.read()).status for one in watched}
+
+    async with asyncio.timeout(20):
+        assert await told() == {health_pb2.HealthCheckResponse.SERVING}
+        asleep = looks["_status"]
+        while looks["_all"] < 20:
+            await asyncio.sleep(0.01)
+            assert looks["_status"] == asleep
+        port.service.fault = "golden rows differ"
+        assert await told() == {health_pb2.HealthCheckResponse.NOT_SERVING}
+    for one in watched:
+        one.cancel()
+    assert looks["_status"] == 2 * len(watched)
 
 
 async def test_a_port_that_is_taken_is_refused_and_not_shared(port: Port, loaded: Loaded) -> None:

@@ -1,7 +1,8 @@
 """gRPC's own health service, for kubelets and load balancers that ask for nothing else.
 
 In: the name of a service, of a model, or nothing for the server as a whole. Out: SERVING or NOT_SERVING,
-which follow readiness.
+which follow readiness. Invariant: those who watch cost nothing until something changes, however many they
+are.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from noria_serving.server.routes.description import is_model_ready
 SERVICE: Final = "grpc.health.v1.Health"
 INFERENCE: Final = "inference.GRPCInferenceService"
 LOOK_SECONDS: Final = 0.2
-"""How often a watched status is looked at."""
+"""How often it is looked whether a status has changed, while somebody watches."""
 
 _Status = HealthCheckResponse.ServingStatus
 
@@ -31,11 +32,16 @@ class Health:
 
     def __init__(self, models: Models, gate: Gate) -> None:
         self._models, self._gate = models, gate
-        self._ending = asyncio.Event()
+        self._ending = False
+        self._changed = asyncio.Event()
+        """Set at the next change, and replaced then."""
+        self._watching = 0
+        self._looking: asyncio.Task[None] | None = None
 
     def end(self) -> None:
         """Watchers are let go."""
-        self._ending.set()
+        self._ending = True
+        self._changed.set()
 
     async def check(self, message: HealthCheckRequest, _: Context) -> HealthCheckResponse:
         return HealthCheckResponse(status=self._status(message.service))
@@ -48,8 +54,19 @@ class Health:
             service = parse(HealthCheckRequest, self._gate.unpacked(data)).service
         except RequestError as refused:
             await context.abort(status(refused), str(refused))
+        self._watching += 1
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(self._all()))
+        try:
+            await self._tell(service, context)
+        finally:
+            self._watching -= 1
+
+    async def _tell(self, service: str, context: Context) -> None:
+        """What the status is, and each other one that it becomes."""
         told: _Status | None = None
         while True:
+            changed = self._changed
             try:
                 now = self._status(service)
             except RequestError:
@@ -57,12 +74,24 @@ class Health:
             if now != told:
                 await context.write(HealthCheckResponse(status=now).SerializeToString())
                 told = now
-            if self._ending.is_set():
+            if self._ending:
                 return
-            try:
-                await asyncio.wait_for(self._ending.wait(), LOOK_SECONDS)
-            except TimeoutError:
-                continue
+            await changed.wait()
+
+    async def _look(self, before: list[bool]) -> None:
+        """For all who watch, as long as somebody does."""
+        while self._watching and not self._ending:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = self._all()
+            if now != before:
+                before, changed = now, self._changed
+                self._changed = asyncio.Event()
+                changed.set()
+
+    def _all(self) -> list[bool]:
+        """Whether the server, and each model, may get traffic."""
+        models = self._models
+        return [models.ready, *(is_model_ready(models, name, None) for name in models.names())]
 
     def _status(self, service: str) -> _Status:
         """RequestError 404 for a name that nothing here has."""
