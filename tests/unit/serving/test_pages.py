@@ -8,6 +8,8 @@ import io
 import json
 import threading
 import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,12 @@ from noria_serving.bundle import Bundle
 from noria_serving.main import main
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol.errors import RequestError
+from noria_serving.reference import Bins
 from noria_serving.server import models as served
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models, State, load_service
-from noria_serving.server.routes import repository
+from noria_serving.server.routes import openapi, page, repository
 from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
 
@@ -91,6 +94,31 @@ async def test_openapi_describes_what_is_served(loaded: Loaded) -> None:
     assert answer.status_code == 200, answer.text
     schema = infer["responses"]["200"]["content"]["application/json"]["schema"]
     jsonschema.validate(answer.json(), schema, jsonschema.Draft4Validator)
+
+
+class Features(tuple[Bins, ...]):
+    """How often all of them were looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Bins]:
+        type(self).looks += 1
+        return super().__iter__()
+
+
+def test_a_document_looks_at_the_features_of_a_version_once(
+    loaded_frame: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for each tensor took a second with a thousand columns, in which nobody else was answered."""
+    two_names = replace(EVIL, deployment="other")
+    models, service = Models(Settings((two_names,))), Service(two_names, loaded_frame)
+    models.serve(service)
+    counted = Features(loaded_frame.reference.features)
+    service.loaded = replace(loaded_frame, reference=replace(loaded_frame.reference, features=counted))
+    for shown in (openapi.describe, page.show):
+        monkeypatch.setattr(Features, "looks", 0)
+        assert shown(models)[0] == 200
+        assert Features.looks == 1
 
 
 async def test_openapi_has_loads_where_clients_may_ask_for_them(loaded: Loaded) -> None:

@@ -95,9 +95,10 @@ def describe(models: Models) -> Answer:
         "/v1/models": {"get": _operation("Names of the models", NAMES)},
     }
     for service in models.services():
+        infer = _infer(service)
         for name in service.settings.names:
             base, version = f"/v2/models/{quote(name, safe='')}", quote(service.settings.number, safe="")
-            paths |= _model(base, service) | _model(f"{base}/versions/{version}", service)
+            paths |= _model(base, infer) | _model(f"{base}/versions/{version}", infer)
             paths |= _v1(f"/v1/models/{quote(name, safe='')}")
     if models.settings.repository_writable:
         for name in models.names():
@@ -106,12 +107,17 @@ def describe(models: Models) -> Answer:
     return document(200, {"openapi": "3.0.3", "info": about, "paths": paths})
 
 
-def _model(base: str, service: Service) -> Schema:
+def _infer(service: Service) -> Schema:
+    """What is large where the model takes many tensors."""
     signature = service.signature
     asked = _json(_request(signature))
     asked["application/json"]["example"] = request(service)
     infer = _operation("Predict", _response(signature))
     infer["responses"]["200"]["content"] |= TENSORS
+    return {**infer, **_body(asked | TENSORS)}
+
+
+def _model(base: str, infer: Schema) -> Schema:
     labels = _operation("Labels for earlier predictions", COUNTED)
     header = {
         "name": contract.FEEDBACK_HEADER, "in": "header", "schema": TEXT,
@@ -120,7 +126,7 @@ def _model(base: str, service: Service) -> Schema:
     return {
         base: {"get": _operation("Model metadata", METADATA)},
         f"{base}/ready": {"get": _readiness()},
-        f"{base}/infer": {"post": {**infer, **_body(asked | TENSORS)}},
+        f"{base}/infer": {"post": infer},
         f"{base}/feedback": {"post": {**labels, "parameters": [header], **_body(_json(FEEDBACK))}},
     }
 
