@@ -122,6 +122,7 @@ def _document(artifact: Artifact, name: str) -> Any:
 
 def _check_reference(shape: signature.Signature, bins: reference.Reference) -> None:
     sizes = {tensor.name: tensor.shape[1:] for tensor in shape.inputs}
+    datatypes = {tensor.name: tensor.datatype for tensor in shape.inputs}
     for feature in bins.features:
         size = sizes.get(feature.input)
         if size is not None and -1 in size:
@@ -134,6 +135,12 @@ def _check_reference(shape: signature.Signature, bins: reference.Reference) -> N
         if size is None or feature.column < 0 or last >= math.prod(size):
             raise NoriaError(
                 Reason.MANIFEST_INVALID, f"reference.json: {feature.name!r} is not in the signature"
+            )
+        datatype = datatypes[feature.input]
+        if (feature.kind == "category") != (datatype == "BYTES"):
+            raise NoriaError(
+                Reason.MANIFEST_INVALID,
+                f"reference.json: {feature.name!r} is {feature.kind}, and {feature.input!r} holds {datatype}",
             )
 
 

@@ -145,6 +145,29 @@ def test_features_that_cannot_be_counted_are_refused(
     assert caught.value.reason is Reason.MANIFEST_INVALID
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("carrier", "numeric", "'carrier' is numeric, and 'carrier' holds BYTES"),
+        ("distance", "category", "'distance' is category, and 'distance' holds FP32"),
+    ],
+)
+def test_features_of_another_kind_than_their_tensors_are_refused(
+    frame_bundle: Bundle, copy_of: Copy, name: str, kind: str, said: str
+) -> None:
+    """Their rows could not be counted, and neither could any others that wait beside them."""
+    path = copy_of(frame_bundle)
+    reference = json.loads((path / contract.REFERENCE).read_bytes())
+    (feature,) = (feature for feature in reference["features"] if feature["name"] == name)
+    feature |= {"kind": kind, "edges": [], "values": [], "known": [], "counts": [9]}
+    reference.pop("slices", None)
+    (path / contract.REFERENCE).write_bytes(result.canonical(reference))
+    rewrite(path)
+    with pytest.raises(NoriaError, match=said) as caught:
+        load(str(path))
+    assert caught.value.reason is Reason.MANIFEST_INVALID
+
+
 class Bomb:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, ("/nonexistent/this-ran",)
