@@ -98,6 +98,7 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
     healthy = await until_all(watched, creates, contender.healthy)
     created = await _at_rest(contender)
     tell(f"{contender.name}: {count} healthy", healthy, created.since(before))
+    say(f"  {_memory(contender):.0f} MiB")
     changes = [partial(contender.change, key) for key in keys]
     first = await until_all(watched, changes, contender.at_first_step)
     changed = await _at_rest(contender)
@@ -198,12 +199,12 @@ async def _idle(contender: Contender) -> tuple[float, float, float]:
     before, start = Meter.of(contender), time.monotonic()
     await asyncio.sleep(IDLE_SECONDS)
     seconds, used = time.monotonic() - start, Meter.of(contender).since(before)
-    memory = contender.process.memory_info().rss / 2**20
-    return (
-        used.requests / seconds * 60,
-        used.cpu / seconds * 100,
-        float(memory),
-    )
+    return (used.requests / seconds * 60, used.cpu / seconds * 100, _memory(contender))
+
+
+def _memory(contender: Contender) -> float:
+    """Resident now, in MiB."""
+    return float(contender.process.memory_info().rss / 2**20)
 
 
 async def _reconciles(contender: Contender) -> tuple[float, float]:
