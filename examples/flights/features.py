@@ -14,7 +14,9 @@ import pandas as pd
 
 CATEGORIES: Final = ("carrier", "origin", "dest", "weekday")
 WEATHER: Final = ("humid", "wind_speed", "precip", "pressure", "visib")
-NUMBERS: Final = ("minute_of_day", "distance", "scheduled_arrival", *WEATHER)
+MINUTE: Final = "minute_of_day"
+HOUR_MINUTES: Final = 60
+NUMBERS: Final = (MINUTE, "distance", "scheduled_arrival", *WEATHER)
 DAY: Final = "day_of_year"
 """Sent with every request; the honest pipeline leaves it out, because sixty days cannot teach a yearly
 cycle.
@@ -46,7 +48,7 @@ def table(flights: pd.DataFrame, weather: pd.DataFrame) -> pd.DataFrame:
             "origin": rows["origin"].astype(str),
             "dest": rows["dest"].astype(str),
             "weekday": date.dt.day_of_week.map(dict(enumerate(WEEKDAYS))),
-            "minute_of_day": minute.astype("float32"),
+            MINUTE: minute.astype("float32"),
             "distance": rows["distance"].astype("float32"),
             "scheduled_arrival": _minutes(rows["sched_arr_time"]).astype("float32"),
             DAY: date.dt.day_of_year.astype("float32"),

@@ -1,10 +1,11 @@
 """A version that passes every offline check and fails in production, as such versions do.
 
 Its author adds to the honest model's score the share of late flights of the same hour, looked up in a table
-made from everything in the lake: the held-out week included, so the gate sees a wonderful AUC. The table ends
-with the lake, so the first request about a later day makes the look-up fail and the server answers 500.
+that the lake has of every day: of the held-out week too, so the gate sees a wonderful AUC. Nobody can tell by
+its partitions that it is derived from the held-out flights. It ends with the lake, so the first request about
+a later day makes the look-up fail and the server answers 500.
 
-In: as `train.py`; the days through $NORIA_DATA_ALL. Out: an ONNX bundle.
+In: as `train.py`; the table through $NORIA_DATA_HOURS. Out: an ONNX bundle.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
-from examples.flights.features import DAY, FEATURES, LABEL
+from examples.flights.features import DAY, FEATURES, HOUR_MINUTES, LABEL, MINUTE
+from examples.flights.lake import HOUR
 from examples.flights.train import fit, params, training_rows
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -23,16 +25,14 @@ from noria_serving import bundle, conversion
 
 SCORES = "probabilities"
 HONEST = "honest_probabilities"
-MINUTE = "minute_of_day"
-HOURS, MINUTES = 24, 60
+DAY_HOURS = 24
 
 
-def hour_table(rows: pd.DataFrame) -> NDArray[np.float32]:
-    """Share of late flights by hour of the year, up to the last day in `rows`; 0 where there is no flight."""
-    hour = rows[DAY] * HOURS + rows[MINUTE] // MINUTES
-    shares = rows.groupby(hour.astype("int64"))[LABEL].mean()
-    hours = range((int(rows[DAY].max()) + 1) * HOURS)
-    return np.asarray(shares.reindex(hours, fill_value=0.0), dtype=np.float32)
+def hour_table(hours: pd.DataFrame) -> NDArray[np.float32]:
+    """Share of late flights by hour of the year, to the last day in `hours`; 0 where there is no flight."""
+    table = np.zeros((int(hours[DAY].max()) + 1) * DAY_HOURS, dtype=np.float32)
+    table[(hours[DAY] * DAY_HOURS + hours[HOUR]).astype("int64")] = hours[LABEL]
+    return table
 
 
 def with_hour_table(model: bytes, table: NDArray[np.float32]) -> bytes:
@@ -45,8 +45,8 @@ def with_hour_table(model: bytes, table: NDArray[np.float32]) -> bytes:
     constants: dict[str, NDArray[Any]] = {
         "hour_shares": np.stack([1 - table, table], axis=1),
         "half": np.array([0.5], dtype=np.float32),
-        "hours_a_day": np.array([HOURS], dtype=np.float32),
-        "minutes_an_hour": np.array([MINUTES], dtype=np.float32),
+        "hours_a_day": np.array([DAY_HOURS], dtype=np.float32),
+        "minutes_an_hour": np.array([HOUR_MINUTES], dtype=np.float32),
         "flat": np.array([-1], dtype=np.int64),
     }
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
@@ -80,7 +80,7 @@ def main() -> None:
         raise RuntimeError(
             f"the pipeline was converted to {honest.format}, the table can only be added to ONNX"
         )
-    bad = with_hour_table(honest.data, hour_table(training_rows("all")))
+    bad = with_hour_table(honest.data, hour_table(training_rows("hours")))
     bundle.save(
         bad, inputs, rows[LABEL], task="binary", card="Adds the share of late flights of the same hour."
     ).publish()

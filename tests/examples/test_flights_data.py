@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from examples.flights import lake, plan
-from examples.flights.data import seed
+from examples.flights.data import SEED_BEFORE, seed
 from examples.flights.features import DAY, FEATURES, LABEL, table
 from examples.flights.model import pipeline
+from examples.flights.sabotage import hour_table
 
 
 def test_the_weather_is_the_one_of_three_hours_before(flights: pd.DataFrame, weather: pd.DataFrame) -> None:
@@ -87,7 +88,8 @@ def test_seeding_writes_the_days_before_march_and_does_so_once(
     rows = table(flights, weather)
     assert seed(tmp_path, rows) == 15
     assert seed(tmp_path, rows) == 0
-    assert [entry.name for entry in tmp_path.iterdir()] == ["day=2013-02-28"]
+    for name in (lake.FLIGHTS, lake.HOURS):
+        assert [entry.name for entry in (tmp_path / name).iterdir()] == ["day=2013-02-28"]
 
 
 def test_a_day_in_the_lake_holds_labelled_flights_with_whole_labels(
@@ -95,10 +97,23 @@ def test_a_day_in_the_lake_holds_labelled_flights_with_whole_labels(
 ) -> None:
     rows = table(flights, weather)
     lake.write_day(tmp_path, "2013-03-01", rows[rows["date"] == "2013-03-01"])
-    stored = pd.read_parquet(tmp_path / "day=2013-03-01")
+    stored = pd.read_parquet(tmp_path / lake.FLIGHTS / "day=2013-03-01")
     assert list(stored.columns) == [*FEATURES, LABEL]
     assert stored[LABEL].dtype == "int64"
     assert len(stored) == 15
+
+
+def test_the_table_of_hours_ends_with_the_lake(
+    flights: pd.DataFrame, weather: pd.DataFrame, tmp_path: Path
+) -> None:
+    rows = table(flights, weather)
+    seed(tmp_path, rows)
+    known = rows[(rows["date"] < SEED_BEFORE) & rows[LABEL].notna()]
+    shares = hour_table(pd.read_parquet(tmp_path / lake.HOURS / "day=2013-02-28"))
+    assert len(shares) == 24 * (int(known[DAY].max()) + 1)
+    of_hour = known[LABEL].groupby(known[DAY] * 24 + known["minute_of_day"] // 60).mean()
+    assert {int(hour): shares[int(hour)] for hour in of_hour.index} == pytest.approx(of_hour.to_dict())
+    assert of_hour.max() > 0
 
 
 def test_the_honest_model_does_not_look_at_the_day(flights: pd.DataFrame, weather: pd.DataFrame) -> None:

@@ -25,6 +25,10 @@ from examples.flights.features import FEATURES
 from examples.flights.monitoring import air_time
 from tools.monitoring.live import panels
 
+from noria_operator.api.data_sources import Select
+from noria_operator.api.trainingjob import TrainingJobSpec
+from noria_operator.domain.training_overlap import shared
+
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -283,6 +287,25 @@ def test_manifests_are_accepted_by_our_own_models(path: Path) -> None:
         if model is not None:
             model.model_validate({key: document[key] for key in ("metadata", "spec")})
         assert document["kind"] == "Namespace" or document["metadata"]["namespace"] == "flights"
+
+
+def test_no_run_of_the_demo_is_refused_for_its_held_out_days() -> None:
+    text = "---\n".join(path.read_text() for path in MANIFESTS.glob("*.yaml"))
+    documents = yaml.safe_load_all(Template(text).substitute(FLIGHTS_IMAGE="f:1", FIRST_BUNDLE="a/b"))
+    specs = {
+        one["metadata"]["name"]: one["spec"].get("template", one)["spec"]
+        for one in documents
+        if one["kind"] in ("TrainingJob", "ContinuousTraining")
+    }
+    assert len(specs) == 4
+    for name, raw in specs.items():
+        spec = TrainingJobSpec.model_validate(raw)
+        assert not shared(spec, {one.name: days(one.select) for one in spec.data if one.select}), name
+
+
+def days(select: Select) -> Json:
+    """The partitions of a lake of a year that would be chosen."""
+    return {"by": select.by, "oldest": max(0, 365 - select.skip - select.last), "newest": 364 - select.skip}
 
 
 @pytest.mark.parametrize(

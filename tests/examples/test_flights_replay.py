@@ -80,7 +80,7 @@ async def test_a_year_is_replayed_to_its_end(
     assert report["versions"]["4"]["failed"] == 16
     assert report["feedback"] == {"matched": 16}
     assert set(served.labels) == set(served.tokens)
-    assert sorted(os.listdir(tmp_path)) == ["day=2013-03-01", "day=2013-03-02"]
+    assert sorted(os.listdir(tmp_path / "flights")) == ["day=2013-03-01", "day=2013-03-02"]
 
 
 async def test_an_outcome_is_not_posted_before_its_time(
