@@ -252,6 +252,14 @@ def test_rates_follow_the_resolution_of_the_screen(dashboard: Json) -> None:
 
 
 @each
+def test_series_go_on_when_another_replica_of_the_operator_leads(dashboard: Json) -> None:
+    """Its series have the address of the one that tells them."""
+    shown = [panel for panel in panels(dashboard) if panel["type"] in ("timeseries", "status-history")]
+    queried = {one["expr"]: panel["title"] for panel in shown for one in panel["targets"]}
+    assert not [title for expr, title in queried.items() if re.fullmatch(r"noria_\w+\{[^}]*\}", expr)]
+
+
+@each
 def test_no_two_panels_lie_on_each_other(dashboard: Json) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:

@@ -10,6 +10,7 @@ from tools.monitoring.dashboards.parts import (
     VERSION,
     Panel,
     happened,
+    led,
     lines,
     of_models,
     rows,
@@ -40,7 +41,7 @@ def _rollout() -> list[Panel]:
         lines(
             "Share of requests",
             "What status asks for, by version and role.",
-            (f"noria_deployment_weight_ratio{{{VERSION}}}", "{{version}} ({{role}})"),
+            (led("noria_deployment_weight_ratio", "version", "role", where=VERSION), "{{version}} ({{role}})"),
             unit="percentunit",
             most=1,
         ),

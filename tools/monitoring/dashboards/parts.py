@@ -46,6 +46,13 @@ def ours(expr: str) -> str:
     return f"{expr}{{{PLACE}}} {OURS}"
 
 
+def led(metric: str, *labels: str, where: str = WHERE) -> str:
+    """What the leading operator tells by these labels beside namespace and deployment: one series, also over
+    the time at which another replica began to lead.
+    """
+    return f"max by (namespace, deployment, {', '.join(labels)}) ({metric}{{{where}}})"
+
+
 def lines(
     title: str,
     says: str,

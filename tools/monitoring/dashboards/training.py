@@ -13,6 +13,7 @@ from tools.monitoring.dashboards.parts import (
     Panel,
     happened,
     heat,
+    led,
     lines,
     number,
     of_models,
@@ -135,7 +136,7 @@ def _decisions() -> list[Panel]:
         heat(
             "Decisions of triggers",
             "A row for each word; filled while it is the decision.",
-            f"noria_trigger_decision{{{WHERE}}}",
+            led("noria_trigger_decision", "trigger", "decision"),
             "{{deployment}} {{trigger}}: {{decision}}",
             steps=((None, GREEN), (1, "purple")),
             height=8,
@@ -143,14 +144,14 @@ def _decisions() -> list[Panel]:
         lines(
             "Runs left in the budget",
             "At 0 nothing starts until the oldest run is old enough.",
-            (f"noria_training_budget_left_runs{{{WHERE}}}", "{{deployment}}"),
-            (f"noria_training_budget_runs{{{WHERE}}}", "budget of {{deployment}}"),
+            (led("noria_training_budget_left_runs", "model"), "{{deployment}}"),
+            (led("noria_training_budget_runs", "model"), "budget of {{deployment}}"),
         ),
         lines(
             "Hours left in the budget",
             "Of CPUs and GPUs. At 0 nothing starts until the oldest run is old enough.",
-            (f"noria_training_budget_left_seconds{{{WHERE}}}", "{{resource}} for {{deployment}}"),
-            (f"noria_training_budget_seconds{{{WHERE}}}", "budget of {{resource}} for {{deployment}}"),
+            (led("noria_training_budget_left_seconds", "resource"), "{{resource}} for {{deployment}}"),
+            (led("noria_training_budget_seconds", "resource"), "budget of {{resource}} for {{deployment}}"),
             unit="s",
         ),
         rows(
