@@ -41,7 +41,10 @@ def _rollout() -> list[Panel]:
         lines(
             "Share of requests",
             "What status asks for, by version and role.",
-            (led("noria_deployment_weight_ratio", "version", "role", where=VERSION), "{{version}} ({{role}})"),
+            (
+                led("noria_deployment_weight_ratio", "version", "role", where=VERSION),
+                "{{version}} ({{role}})",
+            ),
             unit="percentunit",
             most=1,
         ),
