@@ -171,7 +171,10 @@ class Models:
         while True:
             await asyncio.sleep(INTERVAL_SECONDS)
             for service in self.services():
-                service.tick()
+                try:
+                    service.tick()
+                except Exception:
+                    log.exception("housekeeping failed", extra={"version": service.settings.version})
 
     def close(self) -> None:
         for service in self.services():

@@ -19,6 +19,7 @@ from noria_serving.limits import Limits
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import InferRequest
+from noria_serving.server import models as served_models
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models
@@ -226,6 +227,29 @@ async def test_a_prediction_that_never_returns_ends_ready_and_then_live_until_it
                 service.tick()
                 await asyncio.sleep(0.01)
         assert (await client.get("/v2/health/live")).status_code == 200
+
+
+async def test_a_version_whose_housekeeping_fails_takes_it_from_no_other_and_gets_it_again(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Calls that do not end are found there."""
+    two = replace(ONE, version="m-2", number="2")
+    models, ticked = Models(Settings((ONE, two))), asyncio.Queue[str]()
+    for settings in (ONE, two):
+        models.serve(Service(settings, loaded))
+
+    def tick(service: Service) -> None:
+        ticked.put_nowait(service.settings.number)
+        if service.settings == ONE:
+            raise ValueError("one")
+
+    monkeypatch.setattr(Service, "tick", tick)
+    monkeypatch.setattr(served_models, "INTERVAL_SECONDS", 0)
+    ticking = asyncio.create_task(models.keep_ticking())
+    async with asyncio.timeout(WAIT):
+        assert [await ticked.get() for _ in range(4)] == ["1", "2", "1", "2"]
+    ticking.cancel()
+    assert caplog.messages[0] == "housekeeping failed"
 
 
 async def test_small_predictions_stay_off_the_thread_and_are_never_joined(loaded: Loaded) -> None:
