@@ -97,7 +97,8 @@ def decide(
     chosen = None if back else next((one for one in asking if gate.stop(one) is None), None)
     held = gate.overall()
     known = {one["name"]: one for one in before.get("triggers", [])}
-    told = [_told(one, actions.get(one.name, ""), gate.stop(one)) for one in requests]
+    holds = [gate.stop(one) or _passed_over(one, chosen) for one in requests]
+    told = [_told(one, actions.get(one.name, ""), hold) for one, hold in zip(requests, holds, strict=True)]
     entries = _dated(told, requests, known, now)
     status = before | {
         "triggers": entries,
@@ -112,7 +113,7 @@ def decide(
     if entries != before.get("triggers"):
         status["lastEvaluation"] = stamp(now)
     why = held.why if held and held.block not in (Block.COOLDOWN, Block.BUDGET) else ""
-    shown = _shown(requests, told, actions)
+    shown = _shown(requests, told, actions, chosen)
     if chosen is not None:
         status |= started(obj, training, chosen, shown, runs=runs, now=now)
         status["triggers"] = _dated(status["triggers"], requests, known, now)
@@ -180,10 +181,21 @@ def _told(request: Request, action: str, hold: Hold | None) -> Json:
     return request.entry | {"decision": "Fire", "message": message}
 
 
-def _shown(requests: Sequence[Request], told: Sequence[Json], actions: Mapping[str, str]) -> list[Request]:
-    """The requests; those that start nothing say what they do in the write that records a run, too."""
+def _passed_over(request: Request, chosen: Request | None) -> Hold | None:
+    """What holds a request that the run which starts now does not answer."""
+    if chosen is None or request.answered_with(chosen):
+        return None
+    return Hold(Block.CONCURRENCY, f"the run of {chosen.name} starts")
+
+
+def _shown(
+    requests: Sequence[Request], told: Sequence[Json], actions: Mapping[str, str], chosen: Request | None
+) -> list[Request]:
+    """The requests; those that start nothing say what they do, and those that are passed over what holds
+    them, in the write that records a run, too.
+    """
     return [
-        replace(one, entry=entry) if actions.get(one.name) in _ACTS else one
+        replace(one, entry=entry) if actions.get(one.name) in _ACTS or _passed_over(one, chosen) else one
         for one, entry in zip(requests, told, strict=True)
     ]
 

@@ -98,6 +98,24 @@ def test_a_loss_that_a_combination_answers_stands_since_it_was_observed() -> Non
     assert f'"since": "{seen}"' in job["metadata"]["annotations"]["noria.dev/trigger"]
 
 
+def test_a_request_that_another_ones_run_does_not_answer_is_held_by_it_from_its_start_on() -> None:
+    """It is never without a decision, and people are told once that its run is held."""
+    loop = Loop(cooldown="1h")
+    loop.obj["status"] = {
+        "runs": [{"at": stamp(loop.now), "trainingJob": "old", "result": "Kept"}],
+        "lastTrigger": {"trainingJob": "old"},
+    }
+    told = [notice.reason for notice in loop.step(quality(), weekly()).notices]
+    assert told == ["RunHeld", "RunHeld"]
+    loop.now += HOUR
+    for _ in range(3):
+        told += [notice.reason for notice in loop.step(quality(), weekly()).notices]
+        held = entry(loop.status, "weekly")
+        assert (held["decision"], "held by Concurrency" in held["message"]) == ("Blocked", True)
+    assert told.count("RunHeld") == 3, "quality asks again, as its run is not finished"
+    assert len(loop.jobs) == 1
+
+
 def failing(loop: Loop, times: int) -> None:
     """So many runs that fail, each started as soon as it may."""
     for number in range(times):
