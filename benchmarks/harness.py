@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 from tools.cluster.layout import CHECKOUT, binary
+from tools.ports import free_port
 
 from benchmarks.objects import IMAGE, NAMESPACE, Json
 from noria_operator.kube import kinds
@@ -214,9 +214,3 @@ async def answers(url: str) -> bool:
             return answer.status == 200
     except aiohttp.ClientError:
         return False
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as opened:
-        return int(opened.getsockname()[1])

@@ -26,9 +26,9 @@ import yaml
 from tests.e2e.conftest import answer
 from tests.integration.running import NAMESPACE as NAMESPACES
 from tests.integration.running import Cluster, eventually, operator
-from tests.sockets import free_port
 from tools.cluster import slots
 from tools.cluster.layout import CHECKOUT
+from tools.ports import free_port
 
 from benchmarks.report import Row, high, middle
 from noria_operator import app

@@ -19,10 +19,11 @@ from typing import Any
 import envoy
 import httpx
 import yaml
-from tests.sockets import free_port, until_it_answers
+from tests.sockets import until_it_answers
 from tools.cluster import binaries
 from tools.cluster.layout import binary
 from tools.cluster.process import spawn, tail, wait_for
+from tools.ports import free_port
 
 Json = dict[str, Any]
 API = "gateway.networking.k8s.io/v1"

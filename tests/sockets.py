@@ -1,8 +1,7 @@
-"""Ports and endpoints of programs that a test starts."""
+"""Endpoints of programs that a test starts."""
 
 from __future__ import annotations
 
-import socket
 import ssl
 import subprocess
 from time import monotonic, sleep
@@ -10,13 +9,6 @@ from time import monotonic, sleep
 import httpx
 
 READY_SECONDS = 30.0
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 def until_it_answers(

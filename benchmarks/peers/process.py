@@ -86,15 +86,6 @@ def running(command: Command, log: Path) -> Iterator[Running]:
         _end(process)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(sock.getsockname()[1]) for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
-
-
 def _await_ready(process: subprocess.Popen[bytes], command: Command, log: Path) -> None:
     deadline = time.perf_counter() + START_SECONDS
     while not _answers(command.http, command.ready_path):

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from tools import clients
 from tools.cluster.layout import CHECKOUT
+from tools.ports import free_port
 
 from benchmarks.conformance.suites import Target
 from benchmarks.peers.models import Served
-from benchmarks.peers.process import Command, Running, free_ports
+from benchmarks.peers.process import Command, Running
 
 PROGRAMS = Path(__file__).parent / "programs"
 VERSION = "1"
@@ -53,7 +54,7 @@ def _environment(**more: str) -> dict[str, str]:
 
 def _noria(served: Served, backend: str, folder: Path, *, python: str | None = None) -> Command:
     """`python`: another interpreter than the one with what the server's image holds."""
-    http, counters, grpc = free_ports(3)
+    http, counters, grpc = free_port(), free_port(), free_port()
     env = _environment(
         PYTHONPATH=str(CHECKOUT / "serving"),
         NORIA_BUNDLE=str(served.bundles[backend]),
@@ -71,7 +72,7 @@ def _noria(served: Served, backend: str, folder: Path, *, python: str | None = N
 
 
 def _mlserver(served: Served, backend: str, folder: Path) -> Command:
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = free_port(), free_port(), free_port()
     settings = {
         "host": "127.0.0.1", "http_port": http, "grpc_port": grpc, "metrics_port": metrics,
         "parallel_workers": 0, "debug": False,
@@ -96,7 +97,7 @@ def _mlserver(served: Served, backend: str, folder: Path) -> Command:
 
 
 def _kserve(served: Served, backend: str, folder: Path) -> Command:
-    http, grpc = free_ports(2)
+    http, grpc = free_port(), free_port()
     model = _file(served, backend)
     argv = [
         str(clients.python("clients")), str(PROGRAMS / "kserve_server.py"),
@@ -113,20 +114,20 @@ def _kserve_both(served: Served, backend: str, folder: Path) -> Command:
 
 
 def _litserve(served: Served, backend: str, folder: Path) -> Command:
-    (http,) = free_ports(1)
+    http = free_port()
     model = _file(served, backend)
     argv = [str(clients.python("peer-litserve")), str(PROGRAMS / "litserve_server.py"), model, str(http)]
     return Command(argv, _environment(), folder, http, "/health")
 
 
 def _floor(served: Served, backend: str, folder: Path) -> Command:
-    (http,) = free_ports(1)
+    http = free_port()
     argv = [str(clients.python("server")), str(PROGRAMS / "floor_http.py"), _file(served, backend), str(http)]
     return Command(argv, _environment(), folder, http, "/ready")
 
 
 def _floor_grpc(served: Served, backend: str, folder: Path) -> Command:
-    (grpc,) = free_ports(1)
+    grpc = free_port()
     argv = [str(clients.python("server")), str(PROGRAMS / "floor_grpc.py"), _file(served, backend), str(grpc)]
     env = _environment(PYTHONPATH=str(CHECKOUT / "serving"))
     return Command(argv, env, folder, grpc, "", grpc)

@@ -18,8 +18,9 @@ from enum import StrEnum
 import psutil
 from tools.cluster import binaries
 from tools.cluster.layout import binary
+from tools.ports import free_port
 
-from benchmarks.harness import answers, eventually, free_port, kubectl
+from benchmarks.harness import answers, eventually, kubectl
 from benchmarks.rollouts.contender import Contender, Json, Key
 from benchmarks.rollouts.ground import Ground, spawn
 from benchmarks.rollouts.pods import template

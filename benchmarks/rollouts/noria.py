@@ -17,6 +17,7 @@ from pathlib import Path
 import aiohttp
 import envoy
 import psutil
+from tools.ports import free_port
 
 from benchmarks.harness import (
     ACCOUNT,
@@ -24,7 +25,6 @@ from benchmarks.harness import (
     answers,
     apply_chart_roles,
     eventually,
-    free_port,
     in_parallel,
     install,
     kubectl,

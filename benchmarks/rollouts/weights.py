@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 
 import psutil
 from tests.integration.envoy_router import Cluster, Router, discovery, router
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from benchmarks.harness import cpu_seconds
 from benchmarks.report import high, middle

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from obstore.store import S3Store
-from tests.sockets import free_port, until_it_answers
+from tests.sockets import until_it_answers
 from tools.cluster import binaries, slots
 from tools.cluster.layout import binary
+from tools.ports import free_port
 
 
 @dataclass(frozen=True)

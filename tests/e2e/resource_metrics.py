@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.e2e.kube import Json, Kube
-from tests.sockets import free_port
 from tools.cluster import binaries, slots
 from tools.cluster.layout import binary
+from tools.ports import free_port
 
 NAME = "metrics-server"
 API = "v1beta1.metrics.k8s.io"

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import envoy
 from aiohttp import web
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from noria_operator.api import names
 from noria_operator.domain.access import Guard

@@ -23,7 +23,7 @@ from tests.integration.envoy_router import (
     upstream,
 )
 from tests.integration.test_envoy_grpc import grpc_upstream
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from noria_operator.kube.kinds import MODELDEPLOYMENT
 from noria_operator.routers.children import guards_wanted

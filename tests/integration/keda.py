@@ -20,9 +20,10 @@ import yaml
 from tests.certificates import self_signed
 from tests.integration.conftest import install
 from tests.integration.running import eventually
-from tests.sockets import free_port, until_it_answers
+from tests.sockets import until_it_answers
 from tools.cluster import binaries
 from tools.cluster.layout import binary
+from tools.ports import free_port
 
 from noria_operator.kube.client import Client
 from noria_operator.kube.kinds import ENDPOINTSLICE, SERVICE, Json, Kind

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from tests.sockets import free_port, until_it_answers
+from tests.sockets import until_it_answers
 from tools.cluster import binaries
 from tools.cluster.layout import binary
+from tools.ports import free_port
 
 Json = dict[str, Any]
 Sample = tuple[str, dict[str, str], float]

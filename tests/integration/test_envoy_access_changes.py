@@ -31,7 +31,7 @@ from tests.integration.guarded_place import (
     guarded_place,
 )
 from tests.integration.test_envoy_tls import renew
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from noria_operator.domain.access import Held, Told, guard
 from noria_operator.evidence.router import RouterReader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.integration.envoy_router import Cluster, discovery, router, upstream
-from tests.sockets import free_port
+from tools.ports import free_port
 
 HEADER = "x-noria-scope"
 

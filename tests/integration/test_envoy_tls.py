@@ -10,7 +10,7 @@ import pytest
 from tests.certificates import self_signed
 from tests.integration.callers import mount
 from tests.integration.envoy_router import Cluster, discovery, router, upstream
-from tests.sockets import free_port
+from tools.ports import free_port
 
 
 def renew(folder: Path, name: str) -> str:

@@ -22,7 +22,7 @@ from tests.integration.envoy_router import (
     running,
     upstream,
 )
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from noria_operator.domain.keys import router_token
 

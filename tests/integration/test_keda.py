@@ -17,7 +17,7 @@ from tests.integration.envoy_router import Router, discovery, router, upstream
 from tests.integration.keda import SCALED, keda
 from tests.integration.running import Cluster, eventually, operator
 from tests.integration.scraping import as_job, prometheus
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.context import Config

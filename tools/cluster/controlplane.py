@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from tools.cluster.api import Api, ApiError
 from tools.cluster.components import Component, Endpoints
 from tools.cluster.errors import ClusterError
 from tools.cluster.process import Identity, spawn, tail, wait_for
+from tools.ports import free_port
 
 START_SECONDS = 60.0
 KWOK_NODE = "kwok-0"
@@ -103,16 +103,12 @@ def _start(directory: Path, *, kwok: bool, audited: bool, die_with_parent: bool)
 
 
 def _endpoints() -> Endpoints:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    api, client, peer = (opened.getsockname()[1] for opened in sockets)
-    for opened in sockets:
-        opened.close()
     return Endpoints(
         address="127.0.0.1",
         bind="127.0.0.1",
-        api_port=api,
-        etcd_port=client,
-        etcd_peer_port=peer,
+        api_port=free_port(),
+        etcd_port=free_port(),
+        etcd_peer_port=free_port(),
         service_cidr="10.96.0.0/16",
         pod_cidr="10.244.0.0/16",
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import psutil
-from tests.sockets import free_port
+from tools.ports import free_port
 
 import noria_serving
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.integration.server.process import DEADLINE, Process, start
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from noria_serving.bundle import Bundle
 from noria_serving.model.loaded import Loaded

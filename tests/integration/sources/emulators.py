@@ -21,10 +21,11 @@ from pathlib import Path
 import httpx
 from obstore.store import AzureStore, GCSStore
 from tests.integration.sources.google_writes import taking_writes
-from tests.sockets import free_port, until_it_answers
+from tests.sockets import until_it_answers
 from tools.cluster import binaries
 from tools.cluster.layout import binary, cache
 from tools.cluster.locks import turn
+from tools.ports import free_port
 
 BUCKET = "models"
 AZURITE = "3.35.0"

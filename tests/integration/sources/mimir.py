@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.scraping import Json
-from tests.sockets import free_port, until_it_answers
+from tests.sockets import until_it_answers
 from tools.cluster import binaries
 from tools.cluster.layout import binary
+from tools.ports import free_port
 
 ALONE = {"instance_addr": "127.0.0.1", "kvstore": {"store": "inmemory"}}
 

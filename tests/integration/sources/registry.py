@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.certificates import self_signed_files
-from tests.sockets import free_port, until_it_answers
+from tests.sockets import until_it_answers
+from tools.ports import free_port
 
 CONFIG = "application/vnd.oci.empty.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -21,9 +21,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from tests.integration.scraping import Json
 from tests.integration.scraping import prometheus as scraping
 from tests.integration.server.process import Process, start
-from tests.sockets import free_port
 from tools.monitoring.dashboards.files import FOLDER
 from tools.monitoring.live import Prometheus, Span, targets, variables
+from tools.ports import free_port
 
 from noria_serving import bundle
 

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.scraping import Prometheus
 from tests.integration.sources.counted import DELAY, Pod, jobs, looking, same_window
 from tests.integration.sources.mimir import mimir, written_to
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from noria_operator.domain.metric_sources import Source
 from noria_serving.model.loaded import Loaded

@@ -21,8 +21,8 @@ from tests.integration.sources.counted import (
     scraped,
     settled,
 )
-from tests.sockets import free_port
 from tests.unit.serving.test_monitoring import FIRST
+from tools.ports import free_port
 
 from noria_operator.domain.drift import season
 from noria_operator.domain.metric_sources import Source

@@ -25,9 +25,10 @@ from tests.integration.conftest import install
 from tests.integration.running import NAMESPACE, Cluster, eventually
 from tests.integration.scraping import Prometheus
 from tests.integration.sources.counted import DELAY, PLACE, Pod, asked, scraped, settled
-from tests.sockets import free_port, until_it_answers
+from tests.sockets import until_it_answers
 from tools.cluster import binaries
 from tools.cluster.layout import binary
+from tools.ports import free_port
 
 from noria_operator.domain.metric_sources import Source
 from noria_operator.domain.rollout_state import Revision

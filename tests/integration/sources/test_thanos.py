@@ -24,7 +24,7 @@ from tests.integration.sources.counted import (
     settled,
 )
 from tests.integration.sources.thanos import SPOILING, querier, sidecar
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from noria_operator.domain.metric_sources import Source
 from noria_operator.evidence.prometheus import QueryReader

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.sources.https_server import Web, serve
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from noria_serving import scratch
 from noria_serving.artifact import Artifact, open_source

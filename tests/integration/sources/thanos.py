@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.integration.scraping import Prometheus
-from tests.sockets import free_port, until_it_answers
+from tests.sockets import until_it_answers
 from tools.cluster import binaries
 from tools.cluster.layout import binary
+from tools.ports import free_port
 
 SPOILING = (
     "--query.auto-downsampling",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from tests.certificates import self_signed
-from tests.sockets import free_port
+from tools.ports import free_port
 
 from noria_operator.domain.gateway_probes import Answer, Probe, host_of
 from noria_operator.evidence.gateway import MOST, GatewayReader

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.sockets import free_port
+from tools.ports import free_port
 
 import noria_serving
 from noria_serving import supervisor
