@@ -170,6 +170,26 @@ async def scraped(url: str, pods: int, *, tenant: str = "") -> None:
     raise AssertionError("nothing was scraped")
 
 
+async def scraped_often(source: Source, pod: Pod) -> None:
+    """Wait until each replica of a source has scraped a pod three times from now on: a process that replicas
+    tell differently of, as of one that was scraped just once, is left out.
+    """
+    begun = asyncio.get_running_loop().time()
+    headers = {"X-Scope-OrgID": source.tenant} if source.tenant else {}
+    replicas = f"count(count by (replica) ({STARTED_METRIC}))"
+    async with httpx.AsyncClient(timeout=5, headers=headers) as client:
+        while (waited := int(asyncio.get_running_loop().time() - begun)) < 30:
+            times = f'count_over_time({STARTED_METRIC}{{pod="{pod.name}"}}[{max(1, waited)}s])'
+            query = f"count(min by (replica) ({times}) >= 3) == {replicas}"
+            answer = await client.get(
+                f"{source.address}/api/v1/query", params={"query": query, "dedup": "false"}
+            )
+            if answer.json()["data"]["result"]:
+                return
+            await asyncio.sleep(0.2)
+    raise AssertionError(f"{source.name} has no three samples of {pod.name}")
+
+
 QUALITY = {"name": "quality", "performance": {"metric": "logloss", "max": "0.5", "minLabels": 100, "for": 1}}
 WATCHED = (
     {"name": "drift", "drift": {"window": "1m", "for": 1, "of": 1}},
@@ -216,10 +236,13 @@ async def same_window(sources: Sequence[Source], pods: Sequence[Pod]) -> datetim
         await second.work(200, 4, bad=0.5)
         async with third.listening():
             await third.work(120, 5)
-            await asyncio.sleep(3)
+            for source in sources:
+                await scraped_often(source, third)
             await direct.window(*PLACE, [*read, third.as_json()], since=since)
         second.restart()
         await second.work(80, 6, shift=2.0)
+        for source in sources:
+            await scraped_often(source, second)
         middle = await settled()
         theirs = await direct.complete(*PLACE, read, since=since)
         assert theirs is not None
