@@ -1,4 +1,4 @@
-"""Ports for programs that are started by tests and benchmarks.
+"""Ports for programs of tests and benchmarks, their API servers among them.
 
 Comes in: an address. Goes out: a port that nobody listens on. Invariant: what Linux gives to outgoing
 connections (32768 and above unless it was told otherwise) is left alone, or one of them could take the port

@@ -160,13 +160,11 @@ def differences(ours: Totals, theirs: Totals) -> dict[str, tuple[int, int]]:
 
 async def scraped(url: str, pods: int, *, tenant: str = "") -> None:
     """Wait until a source has samples of so many pods."""
-    query, headers = {"query": f"count({STARTED_METRIC})"}, {"X-Scope-OrgID": tenant} if tenant else {}
-    async with httpx.AsyncClient(timeout=5, headers=headers) as client:
-        for _ in range(150):
-            found = (await client.get(f"{url}/api/v1/query", params=query)).json()["data"]["result"]
-            if found and int(found[0]["value"][1]) >= pods:
-                return
-            await asyncio.sleep(0.2)
+    for _ in range(150):
+        found = await _result(url, f"count({STARTED_METRIC})", tenant=tenant)
+        if found and int(found[0]["value"][1]) >= pods:
+            return
+        await asyncio.sleep(0.2)
     raise AssertionError("nothing was scraped")
 
 
@@ -175,19 +173,21 @@ async def scraped_often(source: Source, pod: Pod) -> None:
     tell differently of, as of one that was scraped just once, is left out.
     """
     begun = asyncio.get_running_loop().time()
-    headers = {"X-Scope-OrgID": source.tenant} if source.tenant else {}
     replicas = f"count(count by (replica) ({STARTED_METRIC}))"
-    async with httpx.AsyncClient(timeout=5, headers=headers) as client:
-        while (waited := int(asyncio.get_running_loop().time() - begun)) < 30:
-            times = f'count_over_time({STARTED_METRIC}{{pod="{pod.name}"}}[{max(1, waited)}s])'
-            query = f"count(min by (replica) ({times}) >= 3) == {replicas}"
-            answer = await client.get(
-                f"{source.address}/api/v1/query", params={"query": query, "dedup": "false"}
-            )
-            if answer.json()["data"]["result"]:
-                return
-            await asyncio.sleep(0.2)
+    while (waited := int(asyncio.get_running_loop().time() - begun)) < 30:
+        times = f'count_over_time({STARTED_METRIC}{{pod="{pod.name}"}}[{max(1, waited)}s])'
+        query = f"count(min by (replica) ({times}) >= 3) == {replicas}"
+        if await _result(source.address, query, tenant=source.tenant, dedup="false"):
+            return
+        await asyncio.sleep(0.2)
     raise AssertionError(f"{source.name} has no three samples of {pod.name}")
+
+
+async def _result(url: str, query: str, *, tenant: str, **more: str) -> list[Json]:
+    headers = {"X-Scope-OrgID": tenant} if tenant else {}
+    async with httpx.AsyncClient(timeout=5, headers=headers) as client:
+        answer = await client.get(f"{url}/api/v1/query", params={"query": query, **more})
+    return list(answer.json()["data"]["result"])
 
 
 QUALITY = {"name": "quality", "performance": {"metric": "logloss", "max": "0.5", "minLabels": 100, "for": 1}}
