@@ -115,12 +115,21 @@ class Lease:
         if not self.held or self._lease is None:
             return
         self._renewed_at = None
-        body = self._body(self._lease)
-        body["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
         try:
-            await self._client.update(LEASE, self._namespace, body)
+            try:
+                await self._give_up(self._lease)
+            except Conflict:
+                # The last renewal may have been written although nobody waited for its answer.
+                current = await self._client.get(LEASE, self._namespace, self._name)
+                if current["spec"].get("holderIdentity") == self._identity:
+                    await self._give_up(current)
         except ApiError as error:
             log.warning("The lease was not released; it will expire", extra={"error": str(error)})
+
+    async def _give_up(self, current: Json) -> None:
+        body = self._body(current)
+        body["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+        await self._client.update(LEASE, self._namespace, body)
 
     async def _try(self) -> bool:
         started = self._monotonic()

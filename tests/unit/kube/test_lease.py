@@ -173,6 +173,29 @@ async def test_a_released_lease_is_taken_at_once() -> None:
     assert now() - released <= 2.5
 
 
+async def test_a_lease_is_released_though_its_last_renewal_was_cut_off() -> None:
+    server = Server()
+    a = candidate(server, "a")
+    await a.acquire()
+    assert server.lease is not None
+    server.version += 1  # written, but the answer came when nobody waited any more
+    server.lease["metadata"]["resourceVersion"] = str(server.version)
+    await a.release()
+    assert server.lease["spec"]["holderIdentity"] == ""
+
+
+async def test_a_lease_that_another_took_is_left_alone() -> None:
+    server = Server()
+    a = candidate(server, "a")
+    await a.acquire()
+    assert server.lease is not None
+    server.version += 1
+    server.lease["metadata"]["resourceVersion"] = str(server.version)
+    server.lease["spec"]["holderIdentity"] = "b"
+    await a.release()
+    assert server.lease["spec"]["holderIdentity"] == "b"
+
+
 async def test_a_conflict_of_one_renewal_does_not_lose_the_lease() -> None:
     server = Server()
     a = candidate(server, "a")
