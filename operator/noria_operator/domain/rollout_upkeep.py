@@ -132,15 +132,19 @@ def relieve(scene: Scene, state: State) -> Outcome | None:
 
 def expire(scene: Scene, state: State) -> Outcome | None:
     """The previous version goes when its warm time is over and nobody sends it anything; earlier where pods
-    divide the traffic, since its own would get some of the next rollout's.
+    divide the traffic, since its own would get some of the next rollout's. It is never kept for longer from
+    now on than the policy says, whatever the clock or the policy was when its time began.
     """
     previous = state.previous
     if previous is None or not state.verified:
         return None
     in_the_way = scene.policy.by_pods and state.candidate is not None
-    if scene.now < previous.keep_until and not in_the_way:
-        return None
-    return replace(state, previous=None), None
+    if scene.now >= previous.keep_until or in_the_way:
+        return replace(state, previous=None), None
+    longest = scene.now + scene.policy.keep_previous
+    if longest < previous.keep_until:
+        return replace(state, previous=replace(previous, keep_until=longest)), None
+    return None
 
 
 def drop(scene: Scene, state: State) -> Outcome | None:

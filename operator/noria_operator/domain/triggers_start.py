@@ -56,7 +56,7 @@ def started(
     name = training_name(meta["name"], meta["uid"], chosen, now)
     run: Json = {"at": stamp(now), "trigger": chosen.name, "reason": chosen.reason, "trainingJob": name}
     planned = before.get("followUp")
-    follow_up = _follow_up(training, chosen, requests, planned, name=name, now=now)
+    follow_up = _follow_up(obj, training, chosen, requests, name=name, now=now)
     answers = kept(before, requests, chosen) | ({FOLLOW_UP: [planned]} if planned and not follow_up else {})
     if answers:
         run["answers"] = answers
@@ -89,7 +89,8 @@ def own(status: Json, now: datetime) -> list[Request]:
 
 def queued(status: Json, first: Request, requests: Sequence[Request], now: datetime) -> Json:
     """The parts of status with which one request waits for the active run to end, answered like one that
-    started a run; nothing when one waits already, or the follow-up does, which needs no place.
+    started a run; nothing when one waits already, or the follow-up does, which needs no place. `answers`
+    names alarms of which nothing is kept, too, so that the run is followed.
     """
     if status.get("queued") or first.name == FOLLOW_UP:
         return {}
@@ -103,7 +104,10 @@ def queued(status: Json, first: Request, requests: Sequence[Request], now: datet
         answered(one, first) | ({"decision": "Wait", "message": "waits in the queue"} if one is first else {})
         for one in requests
     ]
-    if answers := kept(status, requests, first):
+    alarms: Json = {
+        one.name: [] for one in requests if one.wanted and one.reason in ALARMS and one.answered_with(first)
+    }
+    if answers := alarms | kept(status, requests, first):
         waiting["answers"] = answers
     found: Json = {"queued": waiting, "triggers": entries}
     if first.reason == MANUAL:
@@ -147,10 +151,10 @@ def training_job(obj: Json, run: Json, entry: Json) -> Json:
 
 
 def _follow_up(
+    obj: Json,
     training: ContinuousTraining,
     chosen: Request,
     requests: Sequence[Request],
-    planned: Json | None,
     *,
     name: str,
     now: datetime,
@@ -160,8 +164,15 @@ def _follow_up(
     """
     if chosen.reason == FOLLOW_UP:
         return None
-    after = training.spec.follow_up
-    answers = (one for one in requests if one.wanted and one.answered_with(chosen))
-    if after is not None and any(one.reason in ALARMS for one in (chosen, *answers)):
+    planned, after = obj.get("status", {}).get("followUp"), training.spec.follow_up
+    answers = (one.reason for one in requests if one.wanted and one.answered_with(chosen))
+    if after is not None and not ALARMS.isdisjoint((chosen.reason, *answers, *_waited(obj))):
         return {"at": stamp(now + after), "of": name}
     return planned if planned and stamp(now) < planned["at"] else None
+
+
+def _waited(obj: Json) -> list[str]:
+    """Kinds of the triggers that were answered by a place in the queue; any run that starts empties it."""
+    queued = obj.get("status", {}).get("queued") or {}
+    triggers = obj["spec"].get("triggers", ())
+    return [queued.get("reason", ""), *(kind_named(name, triggers) for name in queued.get("answers", {}))]

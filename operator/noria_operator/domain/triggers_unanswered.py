@@ -32,13 +32,12 @@ _NOTHING: Final = BAD | {"Replaced"}
 
 
 def kept(status: Json, requests: Sequence[Request], chosen: Request) -> Json:
-    """What the run that `chosen` starts keeps, by trigger: newest first, as one that waited in the queue
-    was answered when it came there.
+    """What the run that `chosen` starts keeps, by trigger: newest first, as what waited in the queue was
+    answered when it came there. The queue is empty once any run starts.
     """
     found = {one.name: [one.back] for one in requests if one.back and one.answered_with(chosen)}
-    queued = status.get("queued") or {}
-    if queued and chosen.key == f"queued {queued['at']}":
-        for name, earlier in queued.get("answers", {}).items():
+    for name, earlier in (status.get("queued") or {}).get("answers", {}).items():
+        if earlier:
             found[name] = [*found.get(name, []), *earlier]
     return found
 

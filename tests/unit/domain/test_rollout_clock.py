@@ -73,3 +73,27 @@ def test_what_is_past_stays_as_it_was(off: timedelta) -> None:
     assert late.analysis is not None
     assert {late.step.since, late.step.wait.since, late.analysis.window_from} == {at - seconds(1)}
     assert late.analysis.queries["q"].last_at == at - seconds(1)
+
+
+def test_a_former_champion_is_warm_for_no_year_longer() -> None:
+    world = serving(policy=Policy(replicas=2, keep_previous=timedelta(minutes=10)))
+    world.pass_time(YEAR)
+    world.approve(2)
+    world.settle()
+    assert world.state.stable == V2
+    world.pass_time(-YEAR)
+    world.settle()
+    assert world.state.previous is not None
+    assert world.state.previous.keep_until == world.now + timedelta(minutes=10)
+    world.pass_time(timedelta(minutes=10))
+    world.settle()
+    assert world.state.previous is None
+
+
+def test_a_shorter_warm_time_holds_for_the_champion_that_is_warm_already() -> None:
+    world = serving(policy=Policy(replicas=2, keep_previous=timedelta(hours=10)))
+    world.approve(2)
+    world.settle()
+    world.edit(keep_previous=timedelta())
+    world.settle()
+    assert world.state.previous is None

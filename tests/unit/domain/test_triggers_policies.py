@@ -305,6 +305,36 @@ def test_a_run_that_answers_a_loss_is_followed_whoever_asked_for_it(chosen: Requ
     assert loop.status["followUp"] == {"at": stamp(loop.now + 72 * HOUR), "of": run["trainingJob"]}
 
 
+def queueing(*waits: Request, then: str) -> Loop:
+    """A loop in which these came while a run of the schedule was active, which ended so; one that failed
+    opens the circuit.
+    """
+    loop = acting("Retrain", followUp="72h", concurrencyPolicy="Queue", cooldown="0s", stopAfterFailures=1)
+    loop.settle(weekly())
+    loop.step(*waits)
+    assert loop.status["queued"]["trigger"] == waits[0].name
+    loop.finish(then)
+    return loop
+
+
+@pytest.mark.parametrize("waits", [(quality(),), (asked(), quality())], ids=["itself", "with a person"])
+def test_a_loss_that_was_answered_by_a_place_in_the_queue_is_followed(waits: tuple[Request, ...]) -> None:
+    loop = queueing(*waits, then="Succeeded")
+    loop.settle(quality(wanted=False))
+    assert loop.status["followUp"] == {
+        "at": stamp(loop.now + 72 * HOUR),
+        "of": loop.status["lastTrigger"]["trainingJob"],
+    }
+
+
+def test_a_person_who_does_not_wait_empties_the_queue_and_answers_what_it_held() -> None:
+    loop = queueing(quality(), then="Failed")
+    loop.settle(asked())
+    assert (len(loop.jobs), loop.status["lastTrigger"]["reason"]) == (2, MANUAL)
+    assert "queued" not in loop.status
+    assert loop.status["followUp"]["of"] == loop.status["lastTrigger"]["trainingJob"]
+
+
 def test_a_loss_of_which_people_are_only_told_plans_no_follow_up() -> None:
     loop = Loop(triggers=[{"name": "drift", "drift": {}}, WEEKLY], followUp="72h")
     loop.step(weekly(), Request({"name": "drift"}, "Drift", wanted=True, key="w1"))

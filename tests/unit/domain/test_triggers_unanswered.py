@@ -214,6 +214,25 @@ def test_what_waited_in_the_queue_stands_again_when_its_run_fails(
     assert len(loop.jobs) == 3
 
 
+@CASES
+def test_what_waited_in_the_queue_stands_again_when_another_run_that_answered_it_fails(
+    trigger: TriggerSpec, entry: Json, ask: Any, later: Any
+) -> None:
+    loop = Asking(trigger, entry, concurrencyPolicy="Queue", cooldown="0s", stopAfterFailures=1)
+    loop.ask(lambda known, loop: Request(known, trigger.reason), asked("by-hand"))
+    loop.ask(ask)
+    assert loop.status["queued"]["trigger"] == trigger.name
+    loop.finish("Failed")
+    loop.ask(lambda known, loop: Request(known, trigger.reason), asked("again"))
+    assert (len(loop.jobs), "queued" in loop.status) == (2, False)
+    loop.finish("Failed")
+    loop.ask(later)
+    loop.obj["metadata"]["generation"] = 2  # the cause was found, which closes the circuit
+    loop.now += HOUR
+    loop.ask(later)
+    assert loop.status["lastTrigger"]["name"] == trigger.name
+
+
 @pytest.mark.parametrize("first", [(), (asked(),)], ids=["its own run", "another run in its place"])
 def test_a_follow_up_that_failed_is_made_again(first: tuple[Request, ...]) -> None:
     cooldown = {"runs": [{"at": "2026-03-01T11:30:00Z", "trainingJob": "old", "result": "Kept"}]}
