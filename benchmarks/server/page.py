@@ -19,7 +19,8 @@ INTRODUCTION = """\
 `make bench-server` wrote this page on {day:%-d %B %Y}. It measured Noria's model server, {peers} and bare
 floors in {rounds} rounds, one after the other, with the same model files and the same requests over 16
 connections. [All figures](server-figures.md) (also as [JSON](server-figures.json)) name the machine. Read
-ratios: times belong to it.
+ratios: times belong to it. Floors tell how fast it was, as they decode, ask the model and encode, and do
+nothing else.
 
 CPU is that of a server's whole process tree, divided by the requests that it answered.
 
@@ -30,7 +31,6 @@ every value and logging are on, and it answers labels and probabilities. Peers a
 process each, in the way their documentation shows for the least overhead: what clients of each get who name
 no output. Of large requests over gRPC, where answers weigh most, two more lines compare answers that hold the
 same: Noria asked for labels by name beside peers as they are, and KServe made to answer probabilities, too.
-Floors decode, ask the model and encode, and do nothing else.
 """
 COUNTING = """\
 Counting is a part of every figure of Noria's. Alone (`python -m benchmarks.server.counting`) it takes a
@@ -113,12 +113,13 @@ WHY: Mapping[tuple[str, str, str], str] = {
 
 @dataclass(frozen=True)
 class Compared:
-    """A measure with the figures of Noria and of the best peer, if any has one."""
+    """A measure with the figures of Noria, of the best peer and of the floor, if they have one."""
 
     measure: Measure
     ours: float
     peer: str
     theirs: float | None
+    floor: float | None
 
     @property
     def times(self) -> float:
@@ -140,6 +141,7 @@ class Compared:
             compared = "more" if self.ours > self.theirs else "less"
             apart = f"{self.times:.1f} times {compared}" if self.times >= SAME else "the same"
             cells[2:] = [f"**{theirs}**" if self.lost else theirs, apart]
+        cells.append("" if self.floor is None else _figure(self.floor, measure.unit))
         return f"| {' | '.join(cells)} |"
 
 
@@ -158,8 +160,8 @@ def markdown(
     return "\n".join(
         [
             INTRODUCTION.format(day=day, peers=peers, rounds=rounds),
-            "| measure | Noria | best peer | |",
-            "|---|---|---|---|",
+            "| measure | Noria | best peer | | floor |",
+            "|---|---|---|---|---|",
             *(one.line() for one in found),
             "",
             COUNTING.format(features=FEATURES),
@@ -194,10 +196,11 @@ def compared(medians: Medians, lanes: Sequence[Server]) -> list[Compared]:
         if measure.ours not in figures:
             continue
         ours = figures[measure.ours]
+        floor = figures.get((FLOOR_GRPC if measure.cell.protocol == "grpc" else FLOOR).name)
         figures = {lane: value for lane, value in figures.items() if _is_peer(lane, measure)}
         best = (max if measure.more else min)(figures, key=lambda lane: figures[lane], default=None)
         title = next((lane.title.split()[0] for lane in lanes if lane.name == best), "")
-        found.append(Compared(measure, ours, title, None if best is None else figures[best]))
+        found.append(Compared(measure, ours, title, None if best is None else figures[best], floor))
     return found
 
 
