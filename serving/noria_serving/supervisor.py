@@ -4,7 +4,7 @@ In: what the server hands over (listening sockets) and says (that it is ready). 
 Invariants: what was handed over stays open from one server to the next, so that clients who connect in
 between wait and are not refused; a server that ends before it was ready, or that was told to end, has no
 successor, and neither has one that dies over and over, which Kubernetes is to see; no server outlives this
-process.
+process; one that a signal ends which it does not look for yet, or not any more, has ended well.
 
 The standard library only, and little of it: all of this stays in memory beside the server.
 """
@@ -92,6 +92,8 @@ def supervise() -> Parent:
             here.close()
             os.setpgid(0, 0)
             _die_with(own)
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)  # at once, whatever it imports or waits for
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_SIGNALS, signal.SIGCHLD})
             return Parent(there, kept, restarts, ended)
         there.close()
@@ -105,6 +107,8 @@ def supervise() -> Parent:
         if not was_ready or len(deaths) > REPLACED:
             if was_ready:
                 _give_up(ended)
+            elif -code in _SIGNALS:
+                code = 0  # it was not up yet, or was down already
             sys.exit(code if code >= 0 else 128 - code)
         restarts += 1
 

@@ -5,13 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.integration.server.process import DEADLINE, REQUEST, Process, ready, start
 
 from noria_serving.bundle import Bundle
+
+IMPORTS_FOR_EVER = """
+import sys, time
+from noria_serving.main import main
+
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name == "uvloop":
+            print("imports", file=sys.stderr, flush=True)
+            time.sleep(3600)
+
+sys.meta_path.insert(0, Slow())
+main()
+"""
 
 
 @pytest.fixture
@@ -58,6 +74,49 @@ async def test_a_request_that_is_on_its_way_when_the_port_closes_is_answered(
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         assert await server.process.wait() == 0
     writer.close()
+
+
+async def test_a_server_that_is_told_to_end_while_it_imports_ends_at_once(matrix_bundle: Bundle) -> None:
+    server = await start(matrix_bundle.path, arguments=["-c", IMPORTS_FOR_EVER])
+    assert server.process.stderr is not None
+    async with asyncio.timeout(DEADLINE):
+        assert await server.process.stderr.readline() == b"imports\n"
+        server.process.send_signal(signal.SIGTERM)
+        assert (await server.process.wait(), await server.process.stderr.read()) == (0, b"")
+    await server.client.aclose()
+
+
+def _servers(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children()
+
+
+def _held_back(pid: int) -> bool:
+    """Whether SIGTERM waits until the process looks for it; not while it does."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")]
+    return bool(int(mask, 16) >> signal.SIGTERM - 1 & 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not tell which signals a process holds back")
+@pytest.mark.parametrize(
+    "begun",
+    [
+        lambda pid: _held_back(pid) or bool(_servers(pid)),
+        lambda pid: bool(_servers(pid)),
+        lambda pid: any(not _held_back(server.pid) for server in _servers(pid)),
+    ],
+    ids=["the supervisor", "its server", "what the server imports"],
+)
+async def test_sigterm_ends_a_server_well_from_its_first_moments_on(
+    matrix_bundle: Bundle, begun: Callable[[int], bool]
+) -> None:
+    server = await start(matrix_bundle.path)
+    async with asyncio.timeout(DEADLINE):
+        while not begun(server.process.pid):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        server.process.send_signal(signal.SIGTERM)
+        assert await server.process.wait() == 0
+    await server.client.aclose()
 
 
 async def test_a_bundle_that_was_changed_ends_the_process_with_its_reason(

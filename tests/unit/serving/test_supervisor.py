@@ -32,6 +32,8 @@ if before.isdigit() and parent.restarts == 0:
     sys.exit(int(before))
 kept = parent.kept("http")
 listening = kept[0] if kept else socket.create_server(("127.0.0.1", port))
+if before == "begins":
+    time.sleep(3600)
 if not kept:
     parent.keep("http", listening)
 
@@ -166,6 +168,18 @@ def test_a_server_that_somebody_else_tells_to_end_is_not_replaced_either(
     _until(lambda: not _listens(running.port))
     assert running.process.poll() is None
     assert running.wait() == 7
+
+
+@pytest.mark.parametrize("whom", ["the supervisor", "its server"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_told_to_end_before_it_looks_for_signals_has_lost_nothing(
+    start: Callable[..., Running], whom: str, number: signal.Signals
+) -> None:
+    running = start(before="begins")
+    (server,) = psutil.Process(running.process.pid).children()
+    os.kill(running.process.pid if whom == "the supervisor" else server.pid, number)
+    _, errors = running.process.communicate(timeout=DEADLINE)
+    assert (running.process.returncode, errors) == (0, b"")
 
 
 def test_what_a_server_has_started_ends_with_it(start: Callable[..., Running]) -> None:
