@@ -8,6 +8,7 @@ In: GET requests. Out: counts as of now: `/metrics` of all models, `/counters` o
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -61,11 +62,7 @@ class CountersApp:
         return 200, render({**whose, **reference.document(loaded.reference)}), [JSON]
 
     def _counters(self, query: Mapping[str, str]) -> Answer:
-        since = query.get("since")
-        try:
-            when = None if since is None else float(since)
-        except ValueError:
-            raise RequestError("`since` must be a Unix time in seconds") from None
+        when = _moment(query.get("since"))
         service = self._service(query.get("model"), query.get("version"))
         now = self._clock()
         body = render(_document(service, when, now))
@@ -117,6 +114,17 @@ class CountersApp:
 
             self._exporter = Exporter(self._models)
         return 200, self._exporter.render(), [(b"content-type", self._exporter.content_type)]
+
+
+def _moment(text: str | None) -> float | None:
+    """What a reader says of a time, if it says anything."""
+    try:
+        when = None if text is None else float(text)
+    except ValueError:
+        when = math.nan
+    if when is not None and not math.isfinite(when):
+        raise RequestError("`since` must be a Unix time in seconds")
+    return when
 
 
 def _document(service: Service, since: float | None, now: float) -> dict[str, Any]:
