@@ -13,6 +13,8 @@ LARGE: Final = 8 * 1024
 """Bytes. What is smaller protobuf copies as fast as what it takes to look."""
 FEW: Final = 16
 """Fields; many small tensors are copied in less time than they are found in."""
+_NAME: Final = 1 << 3 | 2
+_VERSION: Final = 2 << 3 | 2
 _RAW: Final = 7 << 3 | 2
 """Before each tensor: field 7, of so many bytes as follow (protobuf.dev/programming-guides/encoding)."""
 
@@ -40,6 +42,21 @@ def split(data: bytes) -> tuple[bytes, list[memoryview]] | None:
     except IndexError:  # it ends within a number
         return None
     return b"".join(rest), raw
+
+
+def addressee(data: bytes) -> tuple[str, str]:
+    """(model, version) that the first fields of a message name, however broken the rest of it is; empty where
+    they do not. Every library writes fields in the order of their numbers.
+    """
+    said, at = {_NAME: "", _VERSION: ""}, 0
+    try:
+        while (tag := data[at]) in said:
+            length, begin = _length(data, at + 1)
+            at = begin + length
+            said[tag] = data[begin:at].decode(errors="replace")
+    except IndexError:
+        pass  # nothing follows
+    return said[_NAME], said[_VERSION]
 
 
 def _length(data: bytes, at: int) -> tuple[int, int]:

@@ -17,6 +17,16 @@ _GZIP_OR_ZLIB: Final = 47
 """zlib's window bits for "whatever its header says"."""
 
 
+def beginning(data: bytes, count: int) -> bytes:
+    """So many bytes of `data`, of what it unpacks to where it is gzip, or as many as can be had."""
+    if not data.startswith(GZIP):
+        return data[:count]
+    try:
+        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(data, count)
+    except zlib.error:
+        return b""
+
+
 def unpack(data: bytes, limit: int, *, what: str, kind: str) -> bytes:
     """All of `data`, unpacked. `what` it is (body, message) and the `kind` of packing are for the error."""
     unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)

@@ -44,6 +44,9 @@ def request(rows: np.ndarray = ROWS, **fields: Any) -> ModelInferRequest:
     return message
 
 
+LARGE = request(np.zeros((MAX_BODY // 12 + 1, 3), np.float32))
+
+
 @dataclass
 class Port:
     """A listener, what it serves, and a client of it."""
@@ -138,10 +141,12 @@ async def test_a_prediction_is_that_of_the_model_with_token_and_version_beside_i
         (request(model_version="9"), CODES.NOT_FOUND, "no version '9'", 0),
         (request(ROWS[:, :2]), CODES.INVALID_ARGUMENT, "shape must be [-1, 3]", 1),
         (request(raw_input_contents=[b"123"]), CODES.INVALID_ARGUMENT, "not 3", 1),
+        (request().SerializeToString()[:-1], CODES.INVALID_ARGUMENT, "not a valid ModelInferRequest", 1),
         (b"\xff\xff", CODES.INVALID_ARGUMENT, "not a valid ModelInferRequest", 0),
+        (b"\x0a", CODES.INVALID_ARGUMENT, "not a valid ModelInferRequest", 0),
         (b"\0" * (MAX_BODY + 1), CODES.RESOURCE_EXHAUSTED, "larger than max", 0),
     ],
-    ids=["model", "version", "shape", "raw", "garbage", "size"],
+    ids=["model", "version", "shape", "raw", "cut off", "garbage", "nothing", "size"],
 )
 async def test_a_bad_request_is_told_so_and_counted_once_under_its_model(
     port: Port, message: Any, code: grpc.StatusCode, said: str, counted: int
@@ -333,21 +338,43 @@ async def test_a_packed_message_is_answered_as_a_plain_one_in_calls_and_in_strea
 
 
 @pytest.mark.parametrize(
-    ("data", "code", "said"),
+    ("data", "code", "said", "counted"),
     [
-        (gzip.compress(b"\0" * (MAX_BODY + 1)), CODES.RESOURCE_EXHAUSTED, f"the limit of {MAX_BODY} bytes"),
-        (gzip.compress(request().SerializeToString())[:-9], CODES.INVALID_ARGUMENT, "cut off"),
-        (gzip.compress(request().SerializeToString()) + b"!", CODES.INVALID_ARGUMENT, "more follows"),
-        (b"\x1f\x8b\x08garbage", CODES.INVALID_ARGUMENT, "gzip"),
+        (b"\0" * (MAX_BODY + 1), CODES.RESOURCE_EXHAUSTED, f"the limit of {MAX_BODY} bytes", 0),
+        (LARGE.SerializeToString(), CODES.RESOURCE_EXHAUSTED, f"the limit of {MAX_BODY} bytes", 1),
+        (request(model_version="5").SerializeToString()[:-1], CODES.INVALID_ARGUMENT, "not a valid", 0),
     ],
-    ids=["too large", "cut off", "more follows", "no gzip"],
+    ids=["garbage", "too large", "another version"],
 )
 async def test_a_packed_message_that_is_too_large_or_broken_is_refused(
-    port: Port, data: bytes, code: grpc.StatusCode, said: str
+    port: Port, data: bytes, code: grpc.StatusCode, said: str, counted: int
 ) -> None:
     """grpcio itself would unpack to any size: a small message could take all memory."""
-    refused = await port.refusal(f"{INFERENCE}ModelInfer", data)
+    refused = await port.refusal(f"{INFERENCE}ModelInfer", gzip.compress(data))
     assert (refused.code(), said in str(refused.details())) == (code, True), refused.details()
+    assert port.requests()["client_error"] == counted
+
+
+@pytest.mark.parametrize(
+    ("data", "said", "counted"),
+    [
+        (gzip.compress(request().SerializeToString())[:-9], "cut off", 1),
+        (gzip.compress(request().SerializeToString()) + b"!", "more follows", 1),
+        (b"\x1f\x8b\x08garbage", "gzip", 0),
+    ],
+    ids=["cut off", "more follows", "no gzip"],
+)
+async def test_packing_that_is_broken_is_refused_in_calls_and_in_streams_for_whom_it_names(
+    port: Port, data: bytes, said: str, counted: int
+) -> None:
+    refused = await port.refusal(f"{INFERENCE}ModelInfer", data)
+    assert (refused.code(), said in str(refused.details())) == (CODES.INVALID_ARGUMENT, True)
+    stream = port.stream()
+    await stream.write(data)
+    answer = inference_pb2.ModelStreamInferResponse.FromString(await stream.read())
+    await stream.done_writing()
+    assert said in answer.error_message
+    assert port.requests()["client_error"] == 2 * counted
 
 
 async def test_packed_messages_share_memory_by_their_unpacked_size(port: Port) -> None:

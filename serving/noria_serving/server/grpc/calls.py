@@ -31,7 +31,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 Handler = Callable[[Any, Context], Awaitable[Message]]
 """From a parsed message to its answer."""
 Reader = Callable[[bytes], Any]
-"""From bytes to a parsed message, or a RequestError."""
+"""From bytes as they came to a parsed message, or a RequestError."""
 
 _STATUSES: Final = {
     404: grpc.StatusCode.NOT_FOUND,
@@ -104,7 +104,7 @@ def unary(gate: Gate, read: Reader, handler: Handler) -> grpc.RpcMethodHandler[b
         try:
             gate.enter()
             data = await gate.read(context)
-            return (await handler(read(gate.unpacked(data)), context)).SerializeToString()
+            return (await handler(read(data), context)).SerializeToString()
         except RequestError as refused:
             code, said, headers = status(refused), str(refused), refused.headers
         except Exception:

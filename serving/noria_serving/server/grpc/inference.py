@@ -1,8 +1,8 @@
 """Predictions over gRPC: one, or a stream of them.
 
-Invariants: every request that names a model is counted exactly once, as over HTTP; the requests of a stream
-are answered in their order, and one that is refused ends no stream; when the server leaves, a stream ends
-well after everything that came was answered.
+Invariants: every request that is seen to name a model is counted exactly once, as over HTTP; the requests of
+a stream are answered in their order, and one that is refused ends no stream; when the server leaves, a stream
+ends well after everything that came was answered.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import Final
 
 import grpc
 
 from noria_serving.counters import answers
-from noria_serving.protocol import v2_grpc
+from noria_serving.protocol import apart, packed, v2_grpc
 from noria_serving.protocol.errors import FAULT, RequestError
 from noria_serving.protocol.inference_pb2 import ModelInferResponse, ModelStreamInferResponse
 from noria_serving.server.grpc.calls import (
@@ -34,6 +35,19 @@ from noria_serving.server.service import Service
 log = logging.getLogger(__name__)
 IDLE_SECONDS: Final = 0.2
 """When the server leaves, a stream ends once its client has sent nothing for so long."""
+BEGINNING: Final = 1024
+"""Bytes in which a message that cannot be read may say for whom it was."""
+
+
+def read(models: Models, gate: Gate, data: bytes) -> v2_grpc.Received:
+    """A request for inference. One that cannot be read counts for the version that its beginning names."""
+    try:
+        return v2_grpc.received(gate.unpacked(data))
+    except RequestError as error:
+        name, version = apart.addressee(packed.beginning(data, BEGINNING))
+        with suppress(RequestError):  # nobody here is called so
+            models.find(name, version or None).refuse(error)
+        raise
 
 
 async def infer(
@@ -126,7 +140,7 @@ class Streams:
     async def _answer(self, data: bytes, context: Context) -> ModelStreamInferResponse:
         identifier = ""
         try:
-            received = v2_grpc.received(self._gate.unpacked(data))
+            received = read(self._models, self._gate, data)
             identifier = received.message.id
             response, _ = await infer(self._models, self._gate, received, context)
             return ModelStreamInferResponse(infer_response=response)

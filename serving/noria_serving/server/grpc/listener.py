@@ -20,7 +20,7 @@ from noria_serving.server.grpc import calls
 from noria_serving.server.grpc.calls import Gate, Handler
 from noria_serving.server.grpc.description import Description
 from noria_serving.server.grpc.health import INFERENCE, SERVICE, Health
-from noria_serving.server.grpc.inference import Streams
+from noria_serving.server.grpc.inference import Streams, read
 from noria_serving.server.grpc.inference import unary as model_infer
 from noria_serving.server.models import Models
 
@@ -65,7 +65,7 @@ class Listener:
 
     def _inference(self, models: Models) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
         described, pb, unary = Description(models), inference_pb2, self._unary
-        infer = calls.unary(self._gate, v2_grpc.received, model_infer(models, self._gate))
+        infer = calls.unary(self._gate, partial(read, models, self._gate), model_infer(models, self._gate))
         return {
             "ServerLive": unary(pb.ServerLiveRequest, described.live),
             "ServerReady": unary(pb.ServerReadyRequest, described.ready),
@@ -80,7 +80,7 @@ class Listener:
         }
 
     def _unary(self, kind: type[Message], handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
-        return calls.unary(self._gate, partial(v2_grpc.parse, kind), handler)
+        return calls.unary(self._gate, lambda data: v2_grpc.parse(kind, self._gate.unpacked(data)), handler)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port, which 0 leaves to the system. NoriaError where it is taken."""
