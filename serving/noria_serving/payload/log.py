@@ -138,6 +138,11 @@ class PayloadLog:
     def join(self, seconds: float = FLUSH_SECONDS) -> bool:
         """Wait until everything is written, or so long; whether it is."""
         self._writer.join(seconds)
+        return self.complete
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was closed, and everything is written."""
         return not self._writer.is_alive()
 
 

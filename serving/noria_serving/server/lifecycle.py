@@ -190,7 +190,7 @@ class Lifecycle:
     def _flush(self) -> None:
         """Wait for the last files of the payload logs, so long at most as a grace period allows."""
         until = time.monotonic() + FLUSH_SECONDS
-        for service in self.models.services():
+        for service in self.models.held():
             if service.payload is not None and not service.payload.join(max(0.0, until - time.monotonic())):
                 log.warning("payload log: its last file could not be written in time")
 

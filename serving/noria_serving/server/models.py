@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from typing import Final
 
 from noria_serving.counters.ring import INTERVAL_SECONDS
@@ -77,6 +78,8 @@ class Models:
         self._names = list(dict.fromkeys(name for model in settings.models for name in model.names))
         self._of = {name: _ordered(self.slots, name) for name in self._names}
         self._found: dict[tuple[str, str | None], Service] = {}
+        self._leaving: list[Service] = []
+        """Replaced or unloaded, and still at work."""
 
     @property
     def ready(self) -> bool:
@@ -91,11 +94,15 @@ class Models:
     @property
     def busy(self) -> bool:
         """Whether a thread is in a prediction or a load, perhaps for ever."""
-        return any(slot.fetching for slot in self.slots) or not all(s.line.idle for s in self.services())
+        return any(slot.fetching for slot in self.slots) or not all(s.line.idle for s in self.held())
 
     def services(self) -> Iterator[Service]:
         """Every version that is loaded."""
         return (slot.service for slot in self.slots if slot.service is not None)
+
+    def held(self) -> Iterator[Service]:
+        """Every version that is loaded, and what was so and is not done yet."""
+        return chain(self.services(), self._leaving)
 
     def names(self) -> list[str]:
         """What clients may ask for."""
@@ -175,9 +182,10 @@ class Models:
                     service.tick()
                 except Exception:
                     log.exception("housekeeping failed", extra={"version": service.settings.version})
+            self._let_go()
 
     def close(self) -> None:
-        for service in self.services():
+        for service in self.held():
             service.close()
 
     def _fetch(self, slot: Slot) -> Service:
@@ -195,10 +203,16 @@ class Models:
             slot.service = None
             self._index()
         if old is not None:
+            self._leaving.append(old)
             await _finished(old)
             old.close()
+            self._let_go()
         if service is None:
             slot.state, slot.reason = State.UNAVAILABLE, "unloaded"
+
+    def _let_go(self) -> None:
+        """Of what was replaced or unloaded, and is done."""
+        self._leaving = [service for service in self._leaving if service.at_work]
 
     def _index(self) -> None:
         found: dict[tuple[str, str | None], Service] = {}

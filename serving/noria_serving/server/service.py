@@ -73,6 +73,7 @@ class Service:
         self.in_flight = 0
         self.fault = ""
         """Why it is not ready any more."""
+        self._closed = False
         self._proving: asyncio.Task[None] | None = None
         self.recorder = Recorder(loaded.reference)
         self.answers = Answers(loaded.manifest.task, loaded.manifest.classes)
@@ -250,8 +251,17 @@ class Service:
         """Whether a call of the model has taken so long that only a new process will help."""
         return self._overdue(HOPELESS)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether requests are in flight, its thread is in a call, or its payload log is not complete."""
+        writes = self.payload is not None and not self.payload.complete
+        return writes or self.in_flight > 0 or not self.line.idle
+
     def close(self) -> None:
         """No more requests come; what the payload log still has is written by its own thread."""
+        if self._closed:
+            return
+        self._closed = True
         if self.payload is not None:
             self.payload.close()
         self.line.close()

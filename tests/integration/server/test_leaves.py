@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from tests.integration.server.process import DEADLINE, REQUEST, Process, ready, start
 
@@ -44,6 +46,7 @@ models.load_service = load
 models.INTERVAL_SECONDS = 0.2
 lifecycle.STANDSTILL = 3.0
 from noria_serving.main import main
+WRITABLE
 main()
 """
 LOADS_FOR_EVER = """
@@ -56,6 +59,32 @@ def load(settings, limits):
         time.sleep(3600)
 
 models.load_service = load
+from noria_serving.main import main
+main()
+"""
+
+WRITABLE = """
+import dataclasses
+from noria_serving import settings
+
+read = settings.read
+settings.read = lambda env: dataclasses.replace(read(env), repository_writable=True)
+"""
+WRITES_SLOWLY = """
+import time
+from noria_serving.payload import writer
+
+opened = writer.open_place
+
+def slow(uri):
+    put = opened(uri)
+    def later(name, data):
+        time.sleep(1)
+        put(name, data)
+    return later
+
+writer.open_place = slow
+WRITABLE
 from noria_serving.main import main
 main()
 """
@@ -144,6 +173,21 @@ async def test_a_load_that_takes_long_holds_up_no_exit_and_leaves_nothing_behind
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("command", ["load", "unload"])
+async def test_rows_of_a_model_that_was_replaced_or_unloaded_are_written_before_the_process_ends(
+    matrix_bundle: Bundle, tmp_path: Path, command: str
+) -> None:
+    async with ready(
+        matrix_bundle.path, arguments=["-c", WRITES_SLOWLY.replace("WRITABLE", WRITABLE)],
+        NORIA_DRAIN_SECONDS="0", NORIA_PAYLOAD_LOG=json.dumps({"uri": str(tmp_path)}),
+    ) as server:  # fmt: skip
+        assert (await server.client.post("/v2/models/m/infer", content=REQUEST)).status_code == 200
+        assert (await server.client.post(f"/v2/repository/models/m/{command}")).status_code == 200
+        assert await leave(server) == 0
+    (file,) = (tmp_path / "predictions").rglob("*.parquet")
+    assert pq.read_table(file).num_rows == 1
+
+
 @pytest.fixture
 async def hung(
     matrix_bundle: Bundle,
@@ -151,7 +195,7 @@ async def hung(
 ) -> AsyncIterator[Process]:
     """A server whose model never returns for some rows; the parameter: seconds that a call seems to take."""
     async with ready(
-        matrix_bundle.path, arguments=["-c", HUNG, str(request.param)],
+        matrix_bundle.path, arguments=["-c", HUNG.replace("WRITABLE", WRITABLE), str(request.param)],
         NORIA_DRAIN_SECONDS="0", NORIA_DEADLINE_SECONDS="1.5",
     ) as server:  # fmt: skip
         yield server
@@ -197,6 +241,15 @@ async def test_a_prediction_that_never_returns_in_its_thread_ends_ready_and_then
 async def test_a_prediction_that_never_returns_in_its_thread_holds_up_no_exit(hung: Process) -> None:
     with contextlib.suppress(Exception):
         await hung.client.post("/v2/models/m/infer", content=REQUEST)
+    assert await leave(hung) == 0
+
+
+@pytest.mark.parametrize("hung", [1.0], indirect=True)
+async def test_a_prediction_that_never_returns_of_a_model_that_was_unloaded_holds_up_no_exit(
+    hung: Process,
+) -> None:
+    assert (await hung.client.post("/v2/models/m/infer", content=REQUEST)).status_code == 504
+    assert (await hung.client.post("/v2/repository/models/m/unload")).status_code == 200
     assert await leave(hung) == 0
 
 

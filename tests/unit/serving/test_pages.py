@@ -163,6 +163,7 @@ async def test_models_are_loaded_and_unloaded_where_that_was_allowed(matrix_bund
         assert models.find("m", None) is not first
         unloaded = {"parameters": {"unload_dependents": False}}
         assert (await http.post("/v2/repository/models/m/unload", json=unloaded)).status_code == 200
+        assert list(models.held()) == []
         assert (await http.get("/v2/models/m/ready")).status_code == 503
         assert (await http.get("/v2/health/ready")).status_code == 200
         assert (await http.post("/v2/repository/index")).json()[0]["state"] == "UNAVAILABLE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import threading
 from pathlib import Path
@@ -23,6 +24,8 @@ from noria_serving.model.loaded import Loaded, load
 from noria_serving.payload import writer
 from noria_serving.payload.log import PayloadLog
 from noria_serving.payload.settings import LogSettings, parse
+from noria_serving.protocol.inference import InferRequest
+from noria_serving.server import models as served
 from noria_serving.server.app import App
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
@@ -314,3 +317,25 @@ async def test_labels_of_a_large_batch_go_to_the_log_through_its_token(
         (3.0 * row, str(row % 2)) for row in range(100)
     }
     assert set(joined["request"].to_pylist()) == {"mine"}
+
+
+async def test_a_version_that_was_unloaded_is_held_until_its_rows_are_written(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(writer, "open_place", lambda uri: lambda name, data: gate.wait(60))
+    monkeypatch.setattr(served, "INTERVAL_SECONDS", 0)
+    chosen = ModelSettings(bundle="", payload_log=LogSettings(str(tmp_path)))
+    models, service = Models(Settings((chosen,))), Service(chosen, loaded)
+    models.serve(service)
+    await service.infer(InferRequest({"input-0": np.zeros((1, 3), np.float32)}, 1, (0, 1)))
+    await models.unload(models.slots[0])
+    assert (list(models.services()), list(models.held())) == ([], [service])
+    gate.set()
+    ticking = asyncio.create_task(models.keep_ticking())
+    async with asyncio.timeout(60):
+        while list(models.held()):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    ticking.cancel()
+    assert service.payload is not None
+    assert service.payload.written == 1
