@@ -183,8 +183,11 @@ def _column(values: Any, name: str) -> Array | None:
     if pa.types.is_dictionary(kind):
         values, kind = values.cast(kind.value_type), kind.value_type
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-        target = pa.int64() if not values.null_count else pa.float64()
-        return np.asarray(values.cast(target).to_numpy())
+        try:
+            target = pa.int64() if not values.null_count else pa.float64()
+            return np.asarray(values.cast(target).to_numpy())
+        except pa.ArrowInvalid:  # numbers that have no place in it: the nearest that have
+            return np.asarray(values.cast(pa.float64(), safe=False).to_numpy())
     if pa.types.is_floating(kind) or pa.types.is_null(kind) or pa.types.is_decimal(kind):
         return np.asarray(values.cast(pa.float64()).to_numpy(), dtype=np.float64)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_temporal(kind):

@@ -103,6 +103,25 @@ def test_the_digest_is_of_the_rows_not_of_the_files(lake: Path, tmp_path: Path) 
     assert rows.read(str(lake), data.Select("date", 2)).digest() != before
 
 
+@pytest.mark.parametrize(
+    ("values", "kind", "read"),
+    [
+        ([2**53 + 1, 1], pa.int64(), [2**53 + 1, 1]),
+        ([2**53 + 1, None], pa.int64(), [2.0**53, np.nan]),
+        ([2**64 - 1, 1], pa.uint64(), [2.0**64, 1.0]),
+        ([2**64 - 1, None], pa.uint64(), [2.0**64, np.nan]),
+    ],
+)
+def test_large_whole_numbers_are_read_as_exactly_as_they_can_be(
+    tmp_path: Path, values: list[int | None], kind: pa.DataType, read: list[float]
+) -> None:
+    """Such as the ids of rows, which no model takes."""
+    parquet.write_table(pa.table({"id": pa.array(values, kind)}), tmp_path / "rows.parquet")
+    found = rows.read(str(tmp_path)).columns["id"]
+    np.testing.assert_array_equal(found, read)
+    assert found.dtype.kind == ("i" if isinstance(read[0], int) else "f")
+
+
 def test_a_selection_takes_the_newest_after_leaving_out_the_newest(lake: Path, frame_bundle: Bundle) -> None:
     select = json.dumps({"by": "date", "last": 1, "skip": 1})
     assert evaluate.evaluate(environment(lake, frame_bundle, NORIA_HOLDOUT_SELECT=select))["rows"] == 60
