@@ -110,7 +110,7 @@ class Desk:
         if not isinstance(text, str) or self.keys.ring is None:
             raise Refused(Refusal.INVALID, "give the feedback token as a string")
         if key_id(text) not in self.keys.ring.keys:
-            self.keys.refresh()
+            self.keys.missed()
         token = verify(text, self.keys.ring, self._bound)
         age = now - token.milliseconds / 1000
         if not -FUTURE_SECONDS <= age <= MAX_AGE_SECONDS:

@@ -11,14 +11,18 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 log = logging.getLogger(__name__)
+MISSED_SECONDS: Final = 1.0
+"""How often the files are looked at, at most, for keys that tokens name: a client may name any."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,13 @@ class MountedKeys:
     def __init__(self, location: str | None, clock: Callable[[], float] = time.time) -> None:
         self._path = Path(location) if location else None
         self._clock = clock
+        self._missed = -math.inf
         self._files: dict[str, tuple[tuple[int, int], KeyFile]] = {}
         self.ring: KeyRing | None = of_process() if location is None else None
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what changed; called every few seconds and when a key id is unknown."""
+        """Read what changed; called every few seconds."""
         if self._path is None:
             return
         try:
@@ -90,6 +95,13 @@ class MountedKeys:
         for path in found:
             self._read(path)
         self.ring = in_force((file for _, file in self._files.values()), self._clock())
+
+    def missed(self) -> None:
+        """A token names a key that is not here: perhaps it has come since."""
+        now = self._clock()
+        if not 0 <= now - self._missed < MISSED_SECONDS:
+            self._missed = now
+            self.refresh()
 
     def _read(self, path: Path) -> None:
         known = self._files.get(path.name)

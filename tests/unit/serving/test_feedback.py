@@ -265,6 +265,19 @@ def test_keys_rotate_under_running_servers(loaded: Loaded, tmp_path: Path) -> No
     assert outcome(one, first[1], [0], clock.now) == "forged"
 
 
+def test_whatever_tokens_come_the_files_are_looked_at_once_a_second(loaded: Loaded, tmp_path: Path) -> None:
+    """A look takes longer than all else that is done about a token, and any client may name any key."""
+    clock = Clock(NOW)
+    keys_file(tmp_path, "a", name="230", a=b"a" * 32)
+    here = desk(loaded, tmp_path, clock=clock)
+    assert outcome(here, sign(TOKEN, RING, BOUND), [0, 1]) == "forged"
+    keys_file(tmp_path, "b", name="231", begins=1, b=b"b" * 32)
+    token = issue(desk(loaded, tmp_path, clock=clock), np.zeros(1), None, NOW)
+    assert outcome(here, token, [0]) == "forged"
+    clock.now += 1
+    assert outcome(here, token, [0]) == "matched"
+
+
 def test_a_key_whose_time_is_still_to_come_verifies(loaded: Loaded, tmp_path: Path) -> None:
     ahead, behind = Clock(NOW + 1), Clock(NOW - 1)
     keys_file(tmp_path, "a", name="230", begins=NOW - 10, a=b"a" * 32)
