@@ -6,25 +6,26 @@ is for one look at a window that is closed (a rollout, which looks often, has a 
 `quality_drop`); where labels say nothing (one class only, none at all) there is no value.
 
 Intervals: Wilson's for shares, DeLong's variance for the area, else the normal one with the variance of the
-mean; of F1 by the delta method; of the calibration error with what chance adds to it; of RMSE as if errors
-were normal, since fourth moments are not counted.
+mean; of F1 by the delta method; of the calibration error with what chance adds to it; of RMSE with tails as
+long as RMSE and MAE together tell, since fourth moments are not counted (`_kurtosis`). None is narrower than
+if one label more had been as wrong as can be: a thousand without a mistake do not say that there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from math import sqrt
+from math import inf, pi, sqrt
 from typing import Final
 
 from noria_operator.domain.calibration import noise
 from noria_operator.domain.classes import MACRO, OF_CALLS, Classes, macro
 from noria_operator.domain.estimated_errors import ExpectedErrors, estimate
-from noria_operator.domain.proportions import Z95, Interval, wilson
+from noria_operator.domain.proportions import Z95, wilson
 from noria_operator.domain.quality import RATED, Confusion, Labels, Rows, rows
 from noria_operator.domain.quality_drop import METRICS
-from noria_serving.contract import CONFUSION_CLASSES
+from noria_serving.contract import CONFUSION_CLASSES, ERROR_UNITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class Measured:
         """Standard error."""
         return (self.high - self.low) / (2 * Z95) if self.deviation is None else self.deviation
 
+    def times(self, unit: float) -> Measured:
+        """The same in a unit of which this is a multiple."""
+        each = (self.value, self.low, self.high, self.excess, self.error)
+        return Measured(*(one * unit for one in each))
+
 
 Labelled = Labels | Classes | Errors
 Joined = Labelled | ExpectedErrors
@@ -97,11 +103,7 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
     value = rated(found) if rated and joined.samples else None
     if value is None:
         return None
-    return (
-        _binned(value, found)
-        if metric == "ece"
-        else Measured(value, *_INTERVALS[metric](value, joined, found))
-    )
+    return _MEASURED[metric](value, joined, found)
 
 
 def unsuitable(metric: str, joined: Joined) -> str:
@@ -125,10 +127,7 @@ def _of_classes(metric: str, joined: Classes) -> Measured | None:
     if metric in OF_CALLS:
         return measure(metric, joined.called)
     found = macro(metric, joined.table) if metric in MACRO else None
-    if found is None:
-        return None
-    low, high = _around(*found)
-    return Measured(found[0], max(0.0, low), min(1.0, high))
+    return _within(*found, 0.0, 1.0) if found else None
 
 
 def _cost(found: Rows, samples: int, costs: Costs) -> Measured | None:
@@ -143,78 +142,94 @@ def _cost(found: Rows, samples: int, costs: Costs) -> Measured | None:
     )
     mean = sum(count * cost for count, cost in each) / samples
     variance = sum(count * (cost - mean) ** 2 for count, cost in each) / samples
-    return Measured(mean, *_around(mean, variance / samples))
+    widest = max(cost for _, cost in each) - min(cost for _, cost in each)
+    return _within(mean, max(variance, widest**2 / samples) / samples)
 
 
-def _around(value: float, variance: float) -> Interval:
-    half = Z95 * sqrt(max(variance, 0.0))
-    return value - half, value + half
+def _within(value: float, variance: float, least: float = -inf, most: float = inf) -> Measured:
+    """The value and its normal interval, as far as such values go; how sure it is does not end there."""
+    deviation = sqrt(max(variance, 0.0))
+    half = Z95 * deviation
+    return Measured(value, max(least, value - half), min(most, value + half), deviation=deviation)
 
 
-def _estimated(metric: str, value: float, labels: Labels, _: Rows) -> Interval:
-    low, high = _around(value, METRICS[metric].estimate(labels).variance)
-    return max(0.0, low), min(1.0, high) if metric in ("auc", "brier") else high
+def _estimated(metric: str, value: float, labels: Labels, _: Rows) -> Measured:
+    most = 1.0 if metric in ("auc", "brier") else inf
+    return _within(value, METRICS[metric].estimate(labels).variance, 0.0, most)
 
 
-def _accurate(_: float, labels: Labels, found: Rows) -> Interval:
+def _accurate(value: float, labels: Labels, found: Rows) -> Measured:
     seen = Confusion.of(found)
-    return wilson(int(seen.tp + seen.tn), labels.samples)
+    return Measured(value, *wilson(int(seen.tp + seen.tn), labels.samples))
 
 
-def _precise(_: float, __: Labels, found: Rows) -> Interval:
+def _precise(value: float, __: Labels, found: Rows) -> Measured:
     seen = Confusion.of(found)
-    return wilson(int(seen.tp), int(seen.tp + seen.fp))
+    return Measured(value, *wilson(int(seen.tp), int(seen.tp + seen.fp)))
 
 
-def _recalled(_: float, __: Labels, found: Rows) -> Interval:
+def _recalled(value: float, __: Labels, found: Rows) -> Measured:
     seen = Confusion.of(found)
-    return wilson(int(seen.tp), int(seen.tp + seen.fn))
+    return Measured(value, *wilson(int(seen.tp), int(seen.tp + seen.fn)))
 
 
-def _harmonic(value: float, _: Labels, found: Rows) -> Interval:
+def _harmonic(value: float, _: Labels, found: Rows) -> Measured:
     """The gradient of 2 tp / (2 tp + fp + fn), and the counts as variances (multinomial)."""
     seen = Confusion.of(found)
-    wrong, whole = seen.fp + seen.fn, 2 * seen.tp + seen.fp + seen.fn
-    variance = (4 * wrong**2 * seen.tp + 4 * seen.tp**2 * wrong) / whole**4
-    low, high = _around(value, variance)
-    return max(0.0, low), min(1.0, high)
+    hits, wrong = max(seen.tp, 1.0), max(seen.fp + seen.fn, 1.0)
+    variance = (4 * wrong**2 * hits + 4 * hits**2 * wrong) / (2 * hits + wrong) ** 4
+    return _within(value, variance, 0.0, 1.0)
 
 
-def _calibrated(_: float, labels: Labels, found: Rows) -> Interval:
+def _calibrated(value: float, labels: Labels, found: Rows) -> Measured:
     """Of the signed gap, folded at zero."""
     total = sum(score * (negative + positive) - positive for score, negative, positive in found)
     squares = sum(negative * score**2 + positive * (1 - score) ** 2 for score, negative, positive in found)
     mean = total / labels.samples
-    low, high = _around(mean, (squares / labels.samples - mean**2) / labels.samples)
-    ends = sorted((abs(low), abs(high)))
-    return (0.0, ends[1]) if low < 0 < high else (ends[0], ends[1])
+    gap = _within(mean, max(squares / labels.samples - mean**2, 1 / labels.samples) / labels.samples)
+    low, high = sorted((abs(gap.low), abs(gap.high)))
+    return replace(gap, value=value, low=0.0 if gap.low < 0 < gap.high else low, high=high)
 
 
-def _binned(value: float, found: Rows) -> Measured:
+def _binned(value: float, _: Labels, found: Rows) -> Measured:
     """Below it there is what chance may add, too."""
     deviation, excess = noise(found)
-    low, high = _around(value, deviation**2)
-    return Measured(value, max(0.0, low - excess), high, excess, deviation)
+    around = _within(value, deviation**2)
+    return replace(around, low=max(0.0, around.low - excess), excess=excess)
 
 
 def _rmse(errors: Errors) -> Measured:
-    value = sqrt(errors.squared / errors.count) * errors.unit
-    low, high = _around(value, value**2 / (2 * errors.count))
-    return Measured(value, max(0.0, low), high)
+    value = sqrt(errors.squared / errors.count)
+    variance = (_kurtosis(errors) - 1) * value**2 / 4 if value else _WORST
+    return _within(value, variance / errors.count, 0.0).times(errors.unit)
 
 
 def _mae(errors: Errors) -> Measured:
     mean = (errors.over + errors.under) / errors.count
-    low, high = _around(mean, (errors.squared / errors.count - mean**2) / errors.count)
-    return Measured(mean * errors.unit, max(0.0, low) * errors.unit, high * errors.unit)
+    variance = errors.squared / errors.count - mean**2 if errors.squared else _WORST
+    return _within(mean, variance / errors.count, 0.0).times(errors.unit)
 
 
-_INTERVALS: Final[dict[str, Callable[[float, Labels, Rows], Interval]]] = {
+_WORST: Final = float(ERROR_UNITS**2)
+"""Square of an error, in units, as large as the range of predictions."""
+
+
+def _kurtosis(errors: Errors) -> float:
+    """Of the errors: that of a generalised normal law with their ratio of RMSE to MAE, within a tenth from
+    the normal law (3) over Laplace's (6) to one of 16; no less than 3, no more than so many errors can have.
+    """
+    absolute = errors.over + errors.under
+    longer = 2 / pi * errors.squared * errors.count / absolute**2 if absolute else 1.0
+    return min(3 * max(1.0, longer) ** 3, max(3.0, errors.count))
+
+
+_MEASURED: Final[dict[str, Callable[[float, Labels, Rows], Measured]]] = {
     **{metric: partial(_estimated, metric) for metric in ("auc", "logloss", "brier")},
     "accuracy": _accurate,
     "precision": _precise,
     "recall": _recalled,
     "f1": _harmonic,
     "calibration": _calibrated,
+    "ece": _binned,
 }
 _ERRORS: Final[dict[str, Callable[[Errors], Measured]]] = {"rmse": _rmse, "mae": _mae}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import sqrt
 
 import numpy as np
@@ -86,6 +87,31 @@ def test_errors_of_a_regression_are_scikit_learns_and_their_intervals_hold() -> 
     assert all(180 <= count <= 200 for count in held.values())
 
 
+def errors_of(drawn: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Errors:
+    units = np.rint(drawn * 2**10).astype(int)
+    over, under = int(units[units > 0].sum()), int(-units[units < 0].sum())
+    return Errors(len(units), over, under, int((units**2).sum()), 0, 2.0**-10)
+
+
+@pytest.mark.parametrize(
+    ("law", "least", "most"),
+    [
+        (lambda: RNG.normal(size=1000), 0.9, 1.1),
+        (lambda: RNG.laplace(size=1000), 0.9, 1.15),
+        (lambda: RNG.standard_t(5, 1000), 0.6, 1.2),
+        (lambda: RNG.normal(size=1000) * (RNG.random(1000) < 0.02), 0.9, 4.0),
+    ],
+    ids=["normal", "Laplace", "long tails", "mostly exact"],
+)
+def test_rmse_of_errors_with_long_tails_is_not_taken_for_surer_than_it_is(
+    law: Callable[[], np.ndarray[tuple[int], np.dtype[np.float64]]], least: float, most: float
+) -> None:
+    windows = [measure("rmse", errors_of(law())) for _ in range(300)]
+    found = [one for one in windows if one is not None]
+    spread = float(np.std([one.value for one in found]))
+    assert least < np.median([one.error for one in found]) / spread < most
+
+
 def test_what_labels_cannot_tell_has_no_value() -> None:
     assert [measure(metric, Labels.none()) for metric in (*RATED, EXPECTED_COST)] == [None] * 10
     assert measure("rmse", Errors()) is None
@@ -98,3 +124,10 @@ def test_a_window_without_a_mistake_is_not_sure_of_it() -> None:
     right = Labels.of([50] + [0] * 199, [0] * 199 + [50])
     assert value("accuracy", right) == Measured(1.0, pytest.approx(0.963, abs=1e-3), 1.0)
     assert value("auc", right).low < 1
+    costly = value(EXPECTED_COST, right, Costs(false_negative=10))
+    assert (costly.value, costly.error) == (0.0, pytest.approx(0.1))
+    assert value("f1", right).error == pytest.approx(0.01, rel=0.05)
+    assert value("calibration", right).high > 0.01
+    assert value("f1", Labels.of([97] + [0] * 199, [3] + [0] * 199)).error > 0.2  # no positive was found
+    exact = [measure(metric, Errors(100, unit=0.5)) for metric in ("mae", "rmse")]
+    assert all(one is not None and one.value == 0 and one.error > 100 for one in exact)
