@@ -15,6 +15,7 @@ from tests.rules.world import (
     LOOP,
     MODEL,
     NEXT,
+    TRAINING,
     F,
     V,
     at,
@@ -42,7 +43,16 @@ HELD_RUN = [
     # Of a loop that somebody suspended.
     series("noria_trigger_next_run_timestamp_seconds", "7200x240", **IDLE, **LOOP),
     series("noria_trigger_decision", "_x180 1x60", **IDLE, **_DECIDED, decision="Skipped"),
-    series("noria_training_blocked", "1x240", **IDLE, **MODEL, by="Suspended"),
+    series("noria_training_blocked", "1x240", **IDLE, **TRAINING, by="Suspended"),
+]
+OTHER = {"training": "weekly"}
+"""A second loop of the same deployment, whose trigger has the name of the first one's."""
+TWO_LOOPS = [
+    *HELD_RUN,
+    # It is due as well, and suspended; of the good one the second loop is late.
+    series("noria_trigger_next_run_timestamp_seconds", "7200x240", **BAD, **LOOP | OTHER),
+    series("noria_training_blocked", "1x240", **BAD, **TRAINING | OTHER, by="Suspended"),
+    series("noria_trigger_next_run_timestamp_seconds", "7200x240", **GOOD, **LOOP | OTHER),
 ]
 ESTIMATED = "EstimatedPerformance"
 CHAMPIONS = [served(labels) for labels in (BAD, GOOD, IDLE)]
@@ -261,6 +271,14 @@ CASES: dict[str, dict[str, Case]] = {
             "20m",
             [at(BAD, **LOOP)],
         ),
+        "triggers of two loops do": (
+            [
+                series("noria_trigger_loss_timestamp_seconds", "600x30", **BAD, **loop)
+                for loop in (LOOP, LOOP | OTHER)
+            ],
+            "20m",
+            [at(BAD, **LOOP), at(BAD, **LOOP | OTHER)],
+        ),
         "none does": ([series("noria_trigger_value", "0.7x30", **GOOD, **LOOP)], "20m", []),
     },
     "NoriaLossNotFixed": {
@@ -306,32 +324,50 @@ CASES: dict[str, dict[str, Case]] = {
         "held for twenty minutes": (HELD_RUN, "140m", []),
         "held for forty minutes": (HELD_RUN, "160m", [at(BAD, **LOOP)]),
         "dropped": (HELD_RUN, "200m", [at(BAD, **LOOP)]),
+        "of two loops the one that is not suspended": (
+            TWO_LOOPS,
+            "160m",
+            [at(BAD, **LOOP), at(GOOD, **LOOP | OTHER)],
+        ),
     },
     "NoriaTrainingBudgetSpent": {
         "none left, and one that is held by something else": (
             [
-                *[series("noria_training_budget_left_runs", "0x20", **one, **MODEL) for one in (BAD, GOOD)],
+                *gauge("noria_training_budget_left_runs", "0x20", "0x20", **TRAINING),
                 *[
                     series(
                         "noria_trigger_decision", "1x20", **one, **LOOP, decision="Blocked", kind="Schedule"
                     )
                     for one in (BAD, GOOD)
                 ],
-                series("noria_training_blocked", "1x20", **BAD, **MODEL, by="Budget"),
-                series("noria_training_blocked", "1x20", **GOOD, **MODEL, by="Concurrency"),
+                series("noria_training_blocked", "1x20", **BAD, **TRAINING, by="Budget"),
+                series("noria_training_blocked", "1x20", **GOOD, **TRAINING, by="Concurrency"),
             ],
             "10m",
-            [at(BAD, **MODEL, limit="runs")],
+            [at(BAD, **TRAINING, limit="runs")],
+        ),
+        "of two loops the one that asks": (
+            [
+                *[
+                    series("noria_training_budget_left_runs", "0x20", **BAD, **loop)
+                    for loop in (TRAINING, TRAINING | OTHER)
+                ],
+                series("noria_training_blocked", "1x20", **BAD, **TRAINING, by="Budget"),
+                series("noria_training_blocked", "1x20", **BAD, **TRAINING | OTHER, by="Budget"),
+                series("noria_trigger_decision", "1x20", **BAD, **LOOP, decision="Blocked", kind="Schedule"),
+            ],
+            "10m",
+            [at(BAD, **TRAINING, limit="runs")],
         ),
     },
     "NoriaTrainingHeld": {
         "the circuit is open": (
             [
-                series("noria_training_blocked", "1x20", **BAD, **MODEL, by="CircuitOpen"),
-                series("noria_training_blocked", "1x20", **GOOD, **MODEL, by="Suspended"),
+                series("noria_training_blocked", "1x20", **BAD, **TRAINING, by="CircuitOpen"),
+                series("noria_training_blocked", "1x20", **GOOD, **TRAINING, by="Suspended"),
             ],
             "10m",
-            [at(BAD, **MODEL, by="CircuitOpen")],
+            [at(BAD, **TRAINING, by="CircuitOpen")],
         ),
     },
     "NoriaTriggerWarns": {
@@ -364,6 +400,20 @@ CASES: dict[str, dict[str, Case]] = {
             ],
             "10m",
             [at(BAD, **LOOP, **SEX)],
+        ),
+        "of two loops the one that asks for fewer windows": (
+            [
+                series("noria_trigger_decision", "1x20", **BAD, **LOOP, decision="Wait", kind="Fairness"),
+                series(
+                    "noria_trigger_decision", "1x20", **BAD, **LOOP | OTHER, decision="Warn", kind="Fairness"
+                ),
+                *[
+                    series("noria_fairness_exceeded", "1x20", **BAD, **loop, **SEX)
+                    for loop in (LOOP, LOOP | OTHER)
+                ],
+            ],
+            "10m",
+            [at(BAD, **LOOP | OTHER, **SEX)],
         ),
         "and is over": (
             [

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.rules.promtool import Expected, groups, judge, series
 from tests.rules.test_shipping import unknown
-from tests.rules.world import BAD, GOOD, IDLE, MODEL, values
+from tests.rules.world import BAD, GOOD, IDLE, MODEL, TRAINING, values
 from tools.cluster.layout import binary
 from tools.monitoring import metrics
 from tools.monitoring.dashboards.files import FOLDER, documents
@@ -185,13 +185,28 @@ def test_the_band_of_calibration_takes_off_what_chance_adds_and_ends_at_zero(tmp
 
 def test_the_band_of_triggers_is_drawn_of_a_single_one(tmp_path: Path) -> None:
     ends = [
-        series("noria_trigger_interval", f"{value}x10", **BAD, **MODEL, trigger=name, end=end)
+        series("noria_trigger_interval", f"{value}x10", **BAD, **TRAINING, trigger=name, end=end)
         for name, (low, high) in (("auc", (0.7, 0.8)), ("logloss", (0.4, 0.5)))
         for end, value in (("low", low), ("high", high))
     ]
     shown = expand(expressions("What triggers measure")["high"], VALUES)
     judge(tmp_path, ends[:2], Expected("5m", shown, [({}, 0.8)]))
     judge(tmp_path, ends, Expected("5m", f"count({shown}) or vector(0)", [({}, 0)]))
+
+
+@each
+def test_what_two_loops_tell_is_not_drawn_as_one(dashboard: Json) -> None:
+    """Triggers of two ContinuousTrainings of a ModelDeployment may have the same name."""
+    for panel in panels(dashboard):
+        for one in panel["targets"]:
+            if not any("training" in labels(name) for name, _ in SELECTOR.findall(one["expr"])):
+                continue
+            if panel["type"] == "table":
+                (columns,) = (step for step in panel["transformations"] if step["id"] == "organize")
+                assert "training" in columns["options"]["renameByName"], panel["title"]
+            elif by := re.match(r"max by \(([^)]*)\)", one["expr"]):
+                assert "training" in by[1].split(", "), panel["title"]
+                assert "{{training}}" in one["legendFormat"], panel["title"]
 
 
 def versioned(place: Json, version: str, role: str, told: tuple[float, float]) -> list[Json]:

@@ -16,7 +16,7 @@ from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Request
 
 Json = dict[str, Any]
-PLACE = {"namespace": "demo", "deployment": "flights", "model": "flights"}
+PLACE = {"namespace": "demo", "deployment": "flights", "model": "flights", "training": "flights"}
 QUALITY = {**PLACE, "trigger": "quality"}
 
 

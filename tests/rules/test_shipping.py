@@ -69,6 +69,14 @@ def test_an_alert_names_its_page_which_tells_what_it_means_how_to_look_and_what_
         assert f"\n## {heading}\n\n" in page
 
 
+@pytest.mark.parametrize("name", alerts())
+def test_an_alert_on_one_loop_says_which(name: str) -> None:
+    """A ModelDeployment may have several ContinuousTrainings."""
+    alert = alerts()[name]
+    texts = " ".join(alert["annotations"].values())
+    assert ("training" in re.findall(r"\w+", alert["expr"])) == ("{{ $labels.training }}" in texts)
+
+
 def test_the_queries_of_the_pages_parse_and_read_what_there_is(tmp_path: Path) -> None:
     rules = []
     for name in alerts():

@@ -15,7 +15,8 @@ MODEL = {"model": "m"}
 V = {**MODEL, "version": "m-1"}
 NEXT = {**MODEL, "version": "m-2"}
 F = {**V, "feature": "age"}
-LOOP = {**MODEL, "trigger": "quality"}
+TRAINING = {**MODEL, "training": "nightly"}
+LOOP = {**TRAINING, "trigger": "quality"}
 DAY = 86400
 
 

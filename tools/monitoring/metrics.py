@@ -33,7 +33,8 @@ Port 8080 (`http`), `/metrics`. Counters and histograms are of the process and n
 OBJECTS: Final = """### Objects
 
 Gauges that the leader makes of the objects in its cache at each scrape: right from the first one, and gone
-with the object. `deployment` is the ModelDeployment, `model` the model's name, `version` a ModelVersion."""
+with the object. `deployment` is the ModelDeployment, `model` the model's name, `version` a ModelVersion,
+`training` a ContinuousTraining, of which a ModelDeployment may have several."""
 
 
 def server() -> Iterator[Row]:

@@ -14,7 +14,8 @@ from prometheus_client.core import GaugeMetricFamily
 
 MODEL: Final = ("namespace", "model")
 DEPLOYMENT: Final = ("namespace", "deployment", "model")
-TRIGGER: Final = (*DEPLOYMENT, "trigger")
+TRAINING: Final = (*DEPLOYMENT, "training")
+TRIGGER: Final = (*TRAINING, "trigger")
 
 
 @dataclass(frozen=True)
@@ -136,25 +137,25 @@ BLOCKED: Final = Family(
     "noria_training_blocked",
     "1 for what keeps a ContinuousTraining from starting a run: Cooldown, Budget, Concurrency, Trigger, "
     "CircuitOpen, Suspended, InvalidSpec.",
-    DEPLOYMENT,
+    TRAINING,
     ("by",),
 )
-BUDGET: Final = Family("noria_training_budget_runs", "Runs that the budget allows in its time.", DEPLOYMENT)
-LEFT: Final = Family("noria_training_budget_left_runs", "Runs that the budget still allows now.", DEPLOYMENT)
+BUDGET: Final = Family("noria_training_budget_runs", "Runs that the budget allows in its time.", TRAINING)
+LEFT: Final = Family("noria_training_budget_left_runs", "Runs that the budget still allows now.", TRAINING)
 TIME_BUDGET: Final = Family(
     "noria_training_budget_seconds",
     "What the budget allows in its time: seconds of one CPU, of one GPU.",
-    DEPLOYMENT,
+    TRAINING,
     ("resource",),
 )
 TIME_LEFT: Final = Family(
-    "noria_training_budget_left_seconds", "What the budget still allows now.", DEPLOYMENT, ("resource",)
+    "noria_training_budget_left_seconds", "What the budget still allows now.", TRAINING, ("resource",)
 )
 RESULTS: Final = Family(
     "noria_training_results",
     "Runs that status still tells of, by how they ended: Promoted, Kept, Failed, Refused, RolledBack, "
     "Replaced, Gone.",
-    DEPLOYMENT,
+    TRAINING,
     ("result",),
 )
 UNTOLD: Final = Family(

@@ -34,7 +34,7 @@ _NUMBERS: Final = (
 def training(obj: Json, deployment: Json | None, jobs: Sequence[Json], now: datetime) -> Iterator[Sample]:
     """All samples of one; `jobs` are the TrainingJobs of its model."""
     meta, spec, status = obj["metadata"], obj["spec"], obj.get("status", {})
-    place = (meta["namespace"], spec["deployment"], spec["template"]["spec"]["model"])
+    place = (meta["namespace"], spec["deployment"], spec["template"]["spec"]["model"], meta["name"])
     for entry in status.get("triggers", ()):
         kind = kind_named(entry["name"], spec.get("triggers", ()))
         yield from _trigger((*place, entry["name"]), entry, kind)

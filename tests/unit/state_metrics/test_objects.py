@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from noria_operator.state_metrics.families import FAMILIES
 Json = dict[str, Any]
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 PLACE = {"namespace": "shop", "deployment": "flights", "model": "flight-delay"}
+LOOP = {**PLACE, "training": "loop"}
 MODEL = {"namespace": "shop", "model": "flight-delay"}
 
 
@@ -51,14 +53,16 @@ def version(number: int, made: str, **lineage: Any) -> Json:
     return obj("ModelVersion", f"flight-delay-{number}", spec, {"phase": "Approved"}, made)
 
 
-def training(*entries: Json, runs: Any = (), budget: Json | None = None, **status: Any) -> Json:
+def training(
+    *entries: Json, name: str = "loop", runs: Any = (), budget: Json | None = None, **status: Any
+) -> Json:
     spec = {
         "deployment": "flights",
         "triggers": [{"name": "quality", "performance": {"metric": "auc"}}],
         "template": {"spec": {"model": "flight-delay"}},
         **({"budget": budget} if budget else {}),
     }
-    return obj("ContinuousTraining", "loop", spec, {"triggers": list(entries), "runs": list(runs), **status})
+    return obj("ContinuousTraining", name, spec, {"triggers": list(entries), "runs": list(runs), **status})
 
 
 def job(name: str, phase: str, begun: str = "", ended: str = "", **status: Any) -> Json:
@@ -151,7 +155,7 @@ def test_a_trigger_tells_its_figures_and_its_decision() -> None:
         "name": "quality", "value": "0.61", "threshold": "0.65", "best": "0.7", "samples": 500,
         "decision": "No", "nextRun": "2026-03-11T00:00:00Z",
     }  # fmt: skip
-    value, labels = told(training(entry)).get_sample_value, {**PLACE, "trigger": "quality"}
+    value, labels = told(training(entry)).get_sample_value, {**LOOP, "trigger": "quality"}
     assert value("noria_trigger_value", labels) == 0.61
     assert value("noria_trigger_threshold", labels) == 0.65
     assert value("noria_trigger_best", labels) == 0.7
@@ -172,7 +176,7 @@ def test_a_trigger_tells_how_sure_it_is_and_which_columns_stand_out() -> None:
         ),
     ]  # fmt: skip
     entry = {"name": "watch", "interval": "0.58 to 0.64", "coverage": "0.4", "columns": columns}
-    value, labels = told(training(entry)).get_sample_value, {**PLACE, "trigger": "watch"}
+    value, labels = told(training(entry)).get_sample_value, {**LOOP, "trigger": "watch"}
     assert value("noria_trigger_interval", {**labels, "end": "low"}) == 0.58
     assert value("noria_trigger_interval", {**labels, "end": "high"}) == 0.64
     assert value("noria_trigger_coverage_ratio", labels) == 0.4
@@ -193,7 +197,7 @@ def test_a_trigger_tells_in_which_slices_quality_is_lost() -> None:
         {"name": name, "check": "accuracy", "value": "0.6", "threshold": "0.7", "samples": 9, "drifted": lost}
         for name, lost in (("carrier=HA", True), ("carrier=AA", False))
     ]
-    value, labels = told(training({"name": "quality", "columns": columns})).get_sample_value, PLACE
+    value, labels = told(training({"name": "quality", "columns": columns})).get_sample_value, LOOP
     slices = {**labels, "trigger": "quality", "slice": "carrier=HA"}
     assert value("noria_trigger_slice_value", slices) == 0.6
     assert value("noria_trigger_slice_lost", slices) == 1
@@ -203,7 +207,7 @@ def test_a_trigger_tells_in_which_slices_quality_is_lost() -> None:
 
 
 def test_a_value_that_is_no_number_is_left_out() -> None:
-    labels = {**PLACE, "trigger": "data"}
+    labels = {**LOOP, "trigger": "data"}
     value = told(training({"name": "data", "value": "md5:ab", "decision": "Fire"})).get_sample_value
     assert value("noria_trigger_value", labels) is None
     assert value("noria_trigger_decision", {**labels, "decision": "Fire", "kind": "removed"}) == 1
@@ -246,7 +250,7 @@ def test_a_loss_of_quality_lasts_from_when_it_was_seen_until_a_promotion_answers
     loop = training({name: value for name, value in known.items() if value is not None}, runs=RUNS)
     loop["spec"]["triggers"] = [{"name": "quality", **spec}]
     found = told(ROLLOUT, loop).get_sample_value(
-        "noria_trigger_loss_timestamp_seconds", {**PLACE, "trigger": "quality"}
+        "noria_trigger_loss_timestamp_seconds", {**LOOP, "trigger": "quality"}
     )
     assert found == (at(since) if since else None)
 
@@ -260,10 +264,10 @@ def test_a_champion_that_no_loss_asked_for_fixes_none() -> None:
 def test_a_budget_tells_what_is_left_of_it_and_what_holds_a_run() -> None:
     loop = training(runs=RUNS, budget={"maxRuns": 3, "per": "144h"}, blockedBy="Budget")
     value = told(loop).get_sample_value
-    assert value("noria_training_budget_runs", PLACE) == 3
-    assert value("noria_training_budget_left_runs", PLACE) == 1, "two of the four are younger than six days"
-    assert value("noria_training_blocked", {**PLACE, "by": "Budget"}) == 1
-    assert told(training()).get_sample_value("noria_training_budget_runs", PLACE) is None
+    assert value("noria_training_budget_runs", LOOP) == 3
+    assert value("noria_training_budget_left_runs", LOOP) == 1, "two of the four are younger than six days"
+    assert value("noria_training_blocked", {**LOOP, "by": "Budget"}) == 1
+    assert told(training()).get_sample_value("noria_training_budget_runs", LOOP) is None
 
 
 def test_a_budget_tells_what_is_left_of_its_hours_that_of_a_run_under_way_too() -> None:
@@ -277,12 +281,43 @@ def test_a_budget_tells_what_is_left_of_its_hours_that_of_a_run_under_way_too() 
     running["spec"] |= {"resources": {"requests": {"cpu": "4"}}}
     older = [{"at": "2026-03-04T20:00:00Z", "runs": 3, "cpuHours": "1.5"}]
     value = told(training(runs=runs, budget=budget, olderRuns=older), running).get_sample_value
-    assert value("noria_training_budget_seconds", {**PLACE, "resource": "cpu"}) == 48 * 3600
-    assert value("noria_training_budget_left_seconds", {**PLACE, "resource": "cpu"}) == 8 * 3600
-    assert value("noria_training_budget_left_seconds", {**PLACE, "resource": "gpu"}) == 0
-    assert value("noria_training_budget_runs", PLACE) is None
+    assert value("noria_training_budget_seconds", {**LOOP, "resource": "cpu"}) == 48 * 3600
+    assert value("noria_training_budget_left_seconds", {**LOOP, "resource": "cpu"}) == 8 * 3600
+    assert value("noria_training_budget_left_seconds", {**LOOP, "resource": "gpu"}) == 0
+    assert value("noria_training_budget_runs", LOOP) is None
     runs_alone = told(training(runs=runs, budget={"maxRuns": 3, "per": "144h"})).get_sample_value
-    assert runs_alone("noria_training_budget_left_seconds", {**PLACE, "resource": "cpu"}) is None
+    assert runs_alone("noria_training_budget_left_seconds", {**LOOP, "resource": "cpu"}) is None
+
+
+def test_two_loops_of_one_deployment_tell_each_its_own() -> None:
+    """A scrape with two samples of equal labels keeps one of them, or fails."""
+    columns = [
+        {"name": "distance", "value": "0.4", "floor": "0.03"},
+        {"name": "sex", "check": "demographicParityRatio", "value": "0.6", "threshold": "0.8"},
+    ]
+    drift = {"name": "data", "value": "1", "columns": columns, "nextRun": "2026-03-11T00:00:00Z"}
+    quality = {
+        "name": "quality", "value": "0.61", "threshold": "0.65", "best": "0.7", "samples": 500,
+        "coverage": "0.4", "interval": "0.58 to 0.64", "decision": "Fire", "since": "2026-03-05T00:00:00Z",
+        "version": "flight-delay-1",
+        "columns": [{"name": "carrier=HA", "value": "0.6", "drifted": True}],
+    }  # fmt: skip
+    budget = {"maxRuns": 3, "maxCpuHours": "48", "maxGpuHours": "4", "per": "144h"}
+    runs = [{**RUNS[0], "result": "Promoted"}]
+    loops = [
+        training(drift, quality, name=name, runs=runs, budget=budget, blockedBy="Suspended")
+        for name in ("weekly", "drifts")
+    ]
+    registry = told(
+        ROLLOUT, *loops, version(1, "2026-03-02T20:00:00Z"),
+        job("a", "Failed", "2026-03-03T00:00:00Z", "2026-03-03T00:20:00Z"),
+    )  # fmt: skip
+    samples = [one for family in registry.collect() for one in family.samples]
+    keys = Counter((one.name, *sorted(one.labels.items())) for one in samples)
+    assert [key for key, count in keys.items() if count > 1] == []
+    of_loops = {family.name for family in FAMILIES if "training" in family.common}
+    for name in ("weekly", "drifts"):
+        assert {one.name for one in samples if one.labels.get("training") == name} == of_loops
 
 
 def test_a_model_tells_how_its_runs_end() -> None:
@@ -324,9 +359,9 @@ def test_objects_without_a_status_break_nothing() -> None:
 def test_a_budget_of_hours_alone_and_results_of_runs_are_told() -> None:
     runs = [{**RUNS[0], "result": "Promoted"}, {**RUNS[1], "result": "Refused"}, RUNS[2]]
     value = told(training(runs=runs, budget={"maxCpuHours": "48", "per": "144h"})).get_sample_value
-    assert value("noria_training_budget_runs", PLACE) is None
-    assert value("noria_training_results", {**PLACE, "result": "Promoted"}) == 1
-    assert value("noria_training_results", {**PLACE, "result": "Refused"}) == 1
+    assert value("noria_training_budget_runs", LOOP) is None
+    assert value("noria_training_results", {**LOOP, "result": "Promoted"}) == 1
+    assert value("noria_training_results", {**LOOP, "result": "Refused"}) == 1
 
 
 def test_an_object_that_cannot_be_read_hides_no_other_one() -> None:

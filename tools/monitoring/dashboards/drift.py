@@ -118,7 +118,7 @@ def build() -> Dashboard:
             "The columns that stand out in the last closed window of a drift or data quality trigger, on its own exact counts.",
             ("score", f"noria_drift_score{{{WHERE}}}", "none"),
             ("noise floor", f"noria_drift_floor{{{WHERE}}}", "none"),
-            names=("deployment", "trigger", "feature", "check"),
+            names=("deployment", "training", "trigger", "feature", "check"),
             width=24,
             height=7,
         ),
