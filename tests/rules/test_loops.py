@@ -138,6 +138,24 @@ def test_a_budget_that_nobody_asks_of_calls_nobody(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("limit", [0, 1])
+def test_runs_that_fail_are_told_though_few_training_jobs_are_kept(limit: int, tmp_path: Path) -> None:
+    loop, phases = at_epoch(cooldown="0s", historyLimit=limit), []
+    for _ in range(2):
+        loop.now += HOUR
+        loop.settle(lost(loop, wanted=True))
+        loop.finish()
+        loop.settle()
+        phases.append(phase(loop, deployment(1)))
+    assert len(loop.jobs) == limit
+    judge(
+        tmp_path,
+        recorded(240, *phases),
+        firing("NoriaTrainingFails", "115m"),
+        firing("NoriaTrainingFails", "125m", {"namespace": "demo", "model": "flights"}),
+    )
+
+
 def test_hours_that_are_spent_are_told_by_resource(tmp_path: Path) -> None:
     loop = at_epoch(
         cooldown="0s", budget={"maxRuns": 9, "maxCpuHours": "2", "maxGpuHours": "3", "per": "24h"}

@@ -83,14 +83,16 @@ class Objects(Collector):
         for obj in self._store.list(MODELDEPLOYMENT):
             known = named.get(obj["metadata"]["namespace"], {})
             yield obj, deployment(obj, known)
+        loops: dict[tuple[str, str], list[Json]] = defaultdict(list)
         for obj in self._store.list(CONTINUOUSTRAINING):
             namespace, model_name = obj["metadata"]["namespace"], obj["spec"]["template"]["spec"]["model"]
+            loops[namespace, model_name].append(obj)
             watched = self._store.get(Key(MODELDEPLOYMENT, namespace, obj["spec"]["deployment"]))
             yield obj, training(obj, watched, jobs.get((namespace, model_name), []), self._now())
-        for place in jobs.keys() | versions.keys():
-            mine, made = jobs.get(place, []), versions.get(place, [])
-            one = (mine or made)[0]
-            yield one, model(place, mine, made)
+        for place in jobs.keys() | versions.keys() | loops.keys():
+            mine, made, asking = (kept.get(place, []) for kept in (jobs, versions, loops))
+            one = (mine or made or asking)[0]
+            yield one, model(place, mine, made, asking)
 
     def _by_model(self, kind: Any) -> dict[tuple[str, str], list[Json]]:
         found: dict[tuple[str, str], list[Json]] = defaultdict(list)

@@ -170,7 +170,10 @@ FAILED: Final = Family(
     "noria_training_last_failure_timestamp_seconds", "When a run last failed, and why.", MODEL, ("reason",)
 )
 FAILURES: Final = Family(
-    "noria_training_failures", "Runs that failed since the last one that made a version.", MODEL
+    "noria_training_failures",
+    "Runs that failed since the last one that made a version, also of a TrainingJob that is deleted while "
+    "status of a ContinuousTraining tells how it ended.",
+    MODEL,
 )
 STARTED: Final = Family(
     "noria_training_last_start_timestamp_seconds",

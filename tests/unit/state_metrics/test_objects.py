@@ -349,6 +349,40 @@ def test_a_version_after_the_failures_ends_their_count() -> None:
     assert value("noria_training_failures", MODEL) == 0
 
 
+def ended(*results: str, name: str = "loop") -> Json:
+    """A loop whose first runs ended so; no TrainingJob of them is kept."""
+    return training(name=name, runs=[run | {"result": one} for run, one in zip(RUNS, results, strict=False)])
+
+
+OTHERS = ended("Failed", name="others")
+OTHERS["spec"]["template"]["spec"]["model"] = "air-time"
+LATER = training(name="later", runs=[{**RUNS[2], "trainingJob": "e", "result": "Failed"}])
+
+
+@pytest.mark.parametrize(
+    ("objects", "count"),
+    [
+        ([ended("Failed", "Refused")], 2),
+        ([ended("Promoted", "Kept")], 0),
+        ([ended("RolledBack", "Replaced", "Gone")], 0),
+        ([ended("", "")], None),
+        ([ended("Failed", "Failed", "Failed"), version(1, "2026-03-03T00:00:00Z")], 2),
+        ([ended("Failed", "Refused"), version(1, "2026-03-05T01:00:00Z")], 0),
+        ([ended("Failed", "Failed"), job("b", "Failed", "2026-03-05T00:00:00Z", "2026-03-05T01:00:00Z")], 2),
+        ([ended("Failed", "Failed"), LATER], 3),
+        ([ended("Failed", "Failed"), OTHERS], 2),
+    ],
+    ids=[
+        "failed and refused", "made one", "made one or were not to", "open", "before a version",
+        "refused by verification", "told by both", "of two loops", "of another model",
+    ],
+)  # fmt: skip
+def test_runs_that_failed_count_though_their_training_job_is_gone(
+    objects: list[Json], count: int | None
+) -> None:
+    assert told(*objects).get_sample_value("noria_training_failures", MODEL) == count
+
+
 def test_objects_without_a_status_break_nothing() -> None:
     bare = [deployment(), training(), job("a", ""), version(1, "2026-03-01T00:00:00Z")]
     for one in bare:
