@@ -1,9 +1,11 @@
 """uvicorn's HTTP connection, with the protocol's error also for what is no HTTP at all, and an end to waiting
 for clients.
 
-Invariants: a connection that never finishes its headers holds a bounded number of bytes; a request must have
-arrived within a stated time, and an answer that does not fit into the socket's buffers must have been taken
-within the same; when a client goes away, work that nobody else needs is dropped.
+Invariants: a connection that never finishes its headers, or the trailers behind a body in chunks, holds a
+bounded number of bytes; trailers are no headers; a wish for another protocol is ignored (RFC 9110, 7.8:
+Java's client has one in its first request); a request must have arrived within a stated time, and an answer
+that does not fit into the socket's buffers must have been taken within the same; when a client goes away,
+work that nobody else needs is dropped.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from noria_serving.server.http import ABANDON, ANSWER, ARRIVED, CLOSE, error_body
@@ -28,8 +31,11 @@ ON_ITS_WAY: Final = 0.5
 class Connection(HttpToolsProtocol):
     """Times and counts what arrives before a request is whole."""
 
-    _head = 0
+    _idle = 0
+    """Bytes since the latest of a body, or since a request was whole: of headers, of trailers."""
     _in_head = False
+    _wished = False
+    """Whether what was read is the head of a request that wishes for another protocol."""
     _arriving = False
     _receiving: asyncio.TimerHandle | None = None
     _sending: asyncio.TimerHandle | None = None
@@ -52,26 +58,45 @@ class Connection(HttpToolsProtocol):
             task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._idle += len(data)
+        pieces: list[bytes | memoryview] = [data]
+        while pieces:
+            piece = pieces.pop()
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as wish:
+                pieces += memoryview(piece)[wish.args[0] :], self._plain_head()
+            except httptools.HttpParserError:
+                self._refuse(400, "this is not a valid HTTP/1.1 request")
+                return
         if not self._arriving:
             return
         if self._receiving is None:
             self._receiving = self._later(self._not_received)
-        if self._in_head:
-            self._head += len(data)
-            if self._head > MAX_HEADERS:
-                self._refuse(431, f"the request line and headers are over the limit of {MAX_HEADERS} bytes")
+        if self._idle > MAX_HEADERS:
+            self._end(431, f"the request line and headers are over the limit of {MAX_HEADERS} bytes")
 
     def on_message_begin(self) -> None:
-        self._head, self._in_head, self._arriving = 0, True, True
+        self._in_head, self._arriving, self._wished = True, True, False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._wished = True  # the parser takes no body then: it is to read this again, without the wish
+            return
         super().on_headers_complete()
+        self.headers = []  # for trailers, of which nobody hears
+
+    def on_body(self, body: bytes) -> None:
+        self._idle = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._arriving = False
+        if self._wished:
+            return
+        self._idle, self._arriving = 0, False
         if self._receiving is not None:
             self._heard()
         self.cycle.scope[ARRIVED] = time.monotonic()  # type: ignore[typeddict-unknown-key]
@@ -100,8 +125,16 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
         self._taken()
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "this is not a valid HTTP/1.1 request")
+    def _plain_head(self) -> bytes:
+        """The head that was read, as a new parser is to read it; of CONNECT, which is refused, nothing."""
+        if not self._wished:
+            return b""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        return b"\r\n".join([*lines, b"\r\n"])
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.scope[ANSWER] = partial(self._answer, cycle)  # type: ignore[typeddict-unknown-key]
@@ -115,6 +148,8 @@ class Connection(HttpToolsProtocol):
         """Write a whole answer at once, if the socket has room and somebody reads it."""
         if cycle.disconnected or self.flow.write_paused:
             return False
+        if cycle.waiting_for_100_continue and cycle.more_body:
+            cycle.keep_alive = False  # whether the body comes after all is its client's to decide
         if CLOSE in headers:
             cycle.keep_alive = False
         elif not cycle.keep_alive:
@@ -146,8 +181,12 @@ class Connection(HttpToolsProtocol):
 
     def _not_received(self) -> None:
         self._patience.lost[SLOW_REQUEST] += 1
+        self._end(408, f"the request was not here within {self._patience.seconds:g} s")
+
+    def _end(self, status: int, message: str) -> None:
+        """End the connection on a request that is arriving, and say why where an answer would be its own."""
         if self._unanswered():
-            self._refuse(408, f"the request was not here within {self._patience.seconds:g} s")
+            self._refuse(status, message)
         else:
             self.transport.abort()
 
