@@ -61,8 +61,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         flag = _flag(f.metadata["variable"])
         kind: Any = type(f.default)
         parser.add_argument(
-            flag, dest=f.name, type=_parser(kind), default=f.default, metavar="N" if kind is int else "T",
-            help=f"{f.metadata['text']} (default: %(default)s)",
+            flag, dest=f.name, type=not_negative(kind), default=f.default,
+            metavar="N" if kind is int else "T", help=f"{f.metadata['text']} (default: %(default)s)",
         )  # fmt: skip
 
 
@@ -86,7 +86,9 @@ def _flag(variable: str) -> str:
     return "--" + variable.removeprefix("NORIA_").lower().replace("_", "-")
 
 
-def _parser(kind: Callable[[str], float]) -> Callable[[str], float]:
+def not_negative(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """What reads a flag's number."""
+
     def parse(text: str) -> float:
         try:
             return _parsed(text, kind)

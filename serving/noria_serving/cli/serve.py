@@ -51,11 +51,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         text = f"{what} (default: %(default)s)"
         parser.add_argument(f"--{name}-port", type=kind, default=default, metavar=metavar, help=text)
     parser.add_argument(
-        "--drain-seconds", type=float, default=0.0, metavar="S",
+        "--drain-seconds", type=limits.not_negative(float), default=0.0, metavar="S",
         help="how long to go on serving after SIGTERM (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--max-body-bytes", type=int, default=MAX_BODY, metavar="N",
+        "--max-body-bytes", type=limits.not_negative(int), default=MAX_BODY, metavar="N",
         help="bytes of a request, also once it is unpacked (default: %(default)s)",
     )  # fmt: skip
     limits.add(parser)

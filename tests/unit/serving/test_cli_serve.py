@@ -43,6 +43,8 @@ def test_one_version_cannot_be_two_bundles() -> None:
         (["serve", "/there/is/nothing"], 1, "no bundle at /there/is/nothing"),
         (["serve"], 2, "BUNDLE"),
         (["serve", "m=/x", "--http-port", "99999"], 2, "is not a port"),
+        (["serve", "m=/x", "--drain-seconds", "nan"], 2, "not negative"),
+        (["serve", "m=/x", "--max-body-bytes", "-1"], 2, "not negative"),
         (["dance"], 2, "invalid choice"),
     ],
 )
