@@ -249,11 +249,9 @@ def parse_manifest(data: bytes, digest: str) -> Manifest:
             raise NoriaError(
                 Reason.MANIFEST_INVALID, f"the digest of {name!r} must be sha256:<64 hex digits>"
             )
-    required = {contract.SIGNATURE, contract.REFERENCE, contract.GOLDEN, contract.METRICS, model}
-    if not isinstance(model, str) or not required <= set(files):
-        raise NoriaError(
-            Reason.MANIFEST_INVALID, f"`files` must list the model and {sorted(map(str, required))}"
-        )
+    required = {contract.SIGNATURE, contract.REFERENCE, contract.GOLDEN, contract.METRICS}
+    if not isinstance(model, str) or not {*required, model} <= set(files):
+        raise NoriaError(Reason.MANIFEST_INVALID, f"`files` must list the model and {sorted(required)}")
     task = document.get("task")
     if task not in ("binary", "multiclass", "regression") or not isinstance(document.get("format"), str):
         raise NoriaError(

@@ -82,7 +82,7 @@ def _tensors(document: Mapping[str, Any], key: str) -> tuple[Tensor, ...]:
 def _tensor(entry: object, key: str) -> Tensor:
     if isinstance(entry, dict):
         name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
-        if isinstance(name, str) and name and datatype in DATATYPES and _is_shape(shape):
+        if isinstance(name, str) and name and str(datatype) in DATATYPES and _is_shape(shape):
             return Tensor(name, str(datatype), tuple(shape or ()))
     raise NoriaError(Reason.MANIFEST_INVALID, f"signature.json: malformed tensor in `{key}`: {entry!r:.200}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from noria_serving import contract, result
+from noria_serving import contract, result, signature
 from noria_serving.artifact import Artifact, DirectorySource, parse_manifest, sha256
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
@@ -104,6 +104,20 @@ def test_a_malformed_manifest_is_refused(data: bytes) -> None:
     with pytest.raises(NoriaError) as caught:
         parse_manifest(data, "")
     assert caught.value.reason is Reason.MANIFEST_INVALID
+
+
+@pytest.mark.parametrize("wrong", [None, 1, [], {}, ""])
+def test_names_that_are_no_texts_are_refused(wrong: object) -> None:
+    files = dict.fromkeys(("signature.json", "reference.json", "golden.json", "metrics.json"), sha256(b""))
+    document = {"schema": contract.BUNDLE_SCHEMA, "format": "onnx", "task": "binary", "files": files}
+    tensors = {key: [{"name": "a", "datatype": wrong, "shape": [-1]}] for key in ("inputs", "outputs")}
+    for parse in (
+        lambda: parse_manifest(result.canonical({**document, "model": wrong}), ""),
+        lambda: signature.parse(tensors),
+    ):
+        with pytest.raises(NoriaError) as caught:
+            parse()
+        assert caught.value.reason is Reason.MANIFEST_INVALID
 
 
 def test_a_file_that_grows_while_it_is_read_is_cut_off(
