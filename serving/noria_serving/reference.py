@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving import projection, residuals, slices
-from noria_serving.contract import REFERENCE_SCHEMA
+from noria_serving.contract import KNOWN_CATEGORIES, REFERENCE_SCHEMA
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.projection import Projection
 from noria_serving.residuals import Residuals
@@ -31,7 +31,6 @@ from noria_serving.signature import Signature
 SCHEMA: Final = REFERENCE_SCHEMA
 BINS: Final = 10
 TOP_CATEGORIES: Final = 20
-KNOWN_CATEGORIES: Final = 2000
 MAX_FEATURES: Final = 10_000
 FALSE_ALARM: Final = 0.01
 """Per data set and window: the noise floor of each of F features is taken at 1 - FALSE_ALARM / F."""
@@ -67,9 +66,19 @@ class Bins:
     def size(self) -> int:
         return len(self.values) + 1 if self.kind == "category" else len(self.edges) + 1
 
+    @property
+    def complete(self) -> bool:
+        """Whether all categories that were seen are named, so that any other one is new."""
+        return len(self.known) < KNOWN_CATEGORIES
+
     def labels(self) -> list[str]:
-        """Names of the bins for people and for Prometheus."""
-        return [*self.values, "other"] if self.kind == "category" else [str(i) for i in range(self.size)]
+        """Names of the bins for people and for Prometheus; a category may be called `other`, too."""
+        if self.kind != "category":
+            return [str(i) for i in range(self.size)]
+        rest = "other"
+        while rest in self.values:
+            rest += "_"
+        return [*self.values, rest]
 
 
 @dataclass(frozen=True)

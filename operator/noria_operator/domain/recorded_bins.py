@@ -19,7 +19,7 @@ from typing import Any, Final
 from noria_operator.domain.drift import columns
 from noria_operator.domain.drift.columns import Column, Reference, Seen
 from noria_operator.domain.fairness import MISSING
-from noria_serving.contract import BESIDE
+from noria_serving.contract import BESIDE, KNOWN_CATEGORIES
 
 Json = dict[str, Any]
 Places = Callable[[str], tuple[int, ...]]
@@ -115,8 +115,9 @@ def _places(column: Column, entry: Json) -> Places:
 
 def _texts(column: Column, entry: Json) -> Places:
     """The bins of the values, then `other` for what training knew without a bin of its own."""
-    other, missing, unseen = len(column.bins) - 1, len(column.bins), len(column.bins) + 1
-    table = {str(value): other for value in entry.get("known", ())}
+    other, missing, known = len(column.bins) - 1, len(column.bins), entry.get("known", ())
+    unseen = missing + 1 if len(known) < KNOWN_CATEGORIES else other
+    table = {str(value): other for value in known}
     table |= {str(value): place for place, value in enumerate(entry["values"])}
     table[""] = missing
     return lambda text: (table.get(text, unseen),)

@@ -83,7 +83,8 @@ class Texts:
     """Counts one feature of categories; the empty string is a missing value."""
 
     def __init__(self, start: int, bins: Bins) -> None:
-        other, missing, self._unseen = start + len(bins.values), start + bins.size, start + bins.size + 1
+        other, missing = start + len(bins.values), start + bins.size
+        self._unseen = missing + 1 if bins.complete else other
         self._table = {value: start + index for index, value in enumerate(bins.values)}
         self._table.update({value: other for value in bins.known if value not in self._table})
         self._table[""] = missing

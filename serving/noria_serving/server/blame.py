@@ -46,6 +46,8 @@ def _number(bins: Bins, column: Array) -> str | None:
 
 
 def _category(bins: Bins, column: Array) -> str | None:
+    if not bins.complete:
+        return None
     known = {*bins.values, *bins.known, *([""] if bins.missing else [])}
     for row, value in enumerate(column.tolist()):
         if value not in known:

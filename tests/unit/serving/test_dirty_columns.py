@@ -44,6 +44,7 @@ NOTHING = np.full(ROWS, np.nan)
 EMPTY = np.full(ROWS, "", dtype=object)
 SAME = np.full(ROWS, 7.0)
 ONE = np.full(ROWS, "a", dtype=object)
+PEOPLE = np.array([f"user-{number}" for number in np.random.default_rng(6).zipf(1.2, 40_000)], dtype=object)
 RATIOS = np.where(np.arange(ROWS) % 4, NUMBERS, np.inf)
 
 
@@ -70,6 +71,8 @@ RATIOS = np.where(np.arange(ROWS) % 4, NUMBERS, np.inf)
             id="a new category in half of the rows",
         ),
         pytest.param(TEXTS, np.append(TEXTS[1:], "new"), False, set(), id="a new category once"),
+        pytest.param(PEOPLE[:30_000], PEOPLE[30_000:], False, set(), id="thousands of categories"),
+        pytest.param(PEOPLE[:30_000], PEOPLE[30_000:] + "x", True, set(), id="thousands of other ones"),
         pytest.param(
             NUMBERS, np.where(np.arange(ROWS) % 3, NUMBERS, np.nan), False, {Check.COMPLETENESS},
             id="a wave of NaN",

@@ -17,6 +17,7 @@ from noria_operator.evidence import windows
 from noria_operator.evidence.totals import Totals
 from noria_serving import reference, slices
 from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE
+from noria_serving.counters.binning import Texts
 from noria_serving.counters.recorder import Recorder
 from noria_serving.feedback.desk import unit_exponent
 from noria_serving.model.loaded import Loaded
@@ -143,6 +144,18 @@ def test_the_numbers_of_a_column_of_float32_are_those_of_float32() -> None:
     place = recorder.state.features[0]
     expected = recorder.state.vector[place : place + frozen.size].tolist()
     assert list(arrivals.since(NOW).seen(VERSION)["x"].bins) == expected
+
+
+@pytest.mark.parametrize("categories", [30, 5000])
+def test_categories_without_a_bin_are_counted_alike(categories: int) -> None:
+    taken = np.array([f"c{number}" for number in range(categories)], dtype=object)
+    asked = [*taken[:: categories // 10].tolist(), "never", ""]
+    made = reference.Reference(1, (reference.category("c", taken),), reference.numeric("p", np.zeros(1)))
+    vector = np.zeros(made.features[0].size + 4, dtype=np.int64)
+    Texts(0, made.features[0]).add(asked, vector)
+    bins = Bins(reference.document(made), ["c"])
+    places = [place for text in asked for place in bins.cells({"c": text}, 0.0).places[:-1]]
+    assert np.bincount(places, minlength=len(vector)).tolist() == vector.tolist()
 
 
 def test_the_errors_of_a_regression_are_counted_alike() -> None:

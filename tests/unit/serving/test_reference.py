@@ -86,6 +86,14 @@ def test_categories_beyond_the_twentieth_are_other_and_new_ones_are_unseen() -> 
     assert counted[bins.size : bins.size + 2].tolist() == [1, 1]
 
 
+def test_a_category_that_is_called_other_has_a_label_of_its_own() -> None:
+    column = np.array(["other", "a", "a", "other_"] + [f"c{number}" for number in range(30)], dtype=object)
+    bins = reference.category("c", column)
+    assert "other" in reference.category("c", column[:3]).values
+    for one in (bins, reference.category("c", column[:4])):
+        assert len(set(one.labels())) == one.size
+
+
 def test_a_reference_document_reads_back_as_written(frame_bundle: object) -> None:
     document = json.loads((frame_bundle.path / "reference.json").read_text())
     parsed = reference.parse(document)
