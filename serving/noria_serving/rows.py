@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from noria_serving.data import Select, select_partitions
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.objects import download, is_store, list_objects, open_store
+from noria_serving.quality import spelling
 from noria_serving.signature import DATATYPES, MATRIX, Signature
 
 Array = NDArray[Any]
@@ -93,7 +94,7 @@ class Rows:
 def _typed(name: str, values: Array, datatype: str) -> Array:
     """A column in the datatype that the model takes; what has no place in a whole number is refused."""
     if datatype == "BYTES":
-        return values if values.dtype.kind == "O" else values.astype(str).astype(object)
+        return values if values.dtype.kind == "O" else _texts(values)
     if values.dtype.kind == "O":
         raise _unfit(name, f"holds text where the model takes {datatype}")
     whole = datatype == "BOOL" or "INT" in datatype
@@ -106,16 +107,24 @@ def _typed(name: str, values: Array, datatype: str) -> Array:
     return typed
 
 
+def _texts(values: Array) -> Array:
+    """Numbers that stand for text, as a file writes them: 5 is not "5.0", a missing one is empty."""
+    texts = ["" if value != value else spelling(value) for value in values.tolist()]  # noqa: PLR0124  NaN
+    return np.array(texts, dtype=object)
+
+
 def _unfit(name: str, what: str) -> NoriaError:
     return NoriaError(Reason.DATA_INVALID, f"column {name!r} {what}")
 
 
-def read(location: str, select: Select | None = None) -> Rows:
-    """All rows of the selected partitions, files in order of path."""
+def read(location: str, select: Select | None = None, *, texts: Collection[str] = ()) -> Rows:
+    """All rows of the selected partitions, files in order of path. `texts`: columns that are text, also where
+    what CSV files have in them looks like numbers, truth values or dates.
+    """
     places = select_partitions(location, select)
     if not is_store(location):
         return _read_directory(
-            Path(location.removeprefix("file://")), [Path(p.removeprefix("file://")) for p in places]
+            Path(location.removeprefix("file://")), [Path(p.removeprefix("file://")) for p in places], texts
         )
     store, root = open_store(location), location.rstrip("/") + "/"
     with tempfile.TemporaryDirectory() as folder:
@@ -125,17 +134,17 @@ def read(location: str, select: Select | None = None) -> Rows:
                 if ".." not in Path(name).parts and name.endswith(SUFFIXES):
                     download(store, name, Path(folder) / name)
         local = [Path(folder) / p.removeprefix(root) if p != location else Path(folder) for p in places]
-        return _read_directory(Path(folder), local)
+        return _read_directory(Path(folder), local, texts)
 
 
-def _read_directory(root: Path, places: list[Path]) -> Rows:
+def _read_directory(root: Path, places: list[Path], texts: Collection[str]) -> Rows:
     files = sorted({file for place in places for file in _files(place)})
     if not files:
         raise NoriaError(Reason.NO_ROWS, f"no {', '.join(SUFFIXES)} files under {root}")
     import pyarrow as pa  # noqa: PLC0415  only jobs that read rows need it
 
     try:
-        tables = [_read_file(file, root) for file in files]
+        tables = [_read_file(file, root, texts) for file in files]
         table = pa.concat_tables(tables, promote_options="permissive")
     except NoriaError:
         raise
@@ -163,16 +172,27 @@ def _files(place: Path) -> list[Path]:
     return found
 
 
-def _read_file(file: Path, root: Path) -> Any:
+def _read_file(file: Path, root: Path, texts: Collection[str]) -> Any:
     import pyarrow as pa  # noqa: PLC0415
-    from pyarrow import csv, parquet  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
 
-    table = parquet.ParquetFile(file).read() if file.suffix == ".parquet" else csv.read_csv(file)
+    table = parquet.ParquetFile(file).read() if file.suffix == ".parquet" else _read_csv(file, texts)
     for part in file.parent.relative_to(root).parts if file.parent.is_relative_to(root) else ():
         key, equals, value = part.partition("=")
         if equals and key not in table.column_names:
             table = table.append_column(key, pa.array([value] * table.num_rows, pa.string()))
     return table
+
+
+def _read_csv(file: Path, texts: Collection[str]) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import csv  # noqa: PLC0415
+
+    return csv.read_csv(
+        file,
+        parse_options=csv.ParseOptions(newlines_in_values=True),
+        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
+    )
 
 
 def _column(values: Any, name: str) -> Array | None:

@@ -46,9 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the predictions."""
     from noria_serving.model.loaded import load  # noqa: PLC0415  a server without this command stays light
 
-    table = _read(arguments.rows)
     trust = signing.read(os.environ)
     loaded = load(arguments.bundle, trust=trust, allow_code=arguments.allow_code)
+    texts = [tensor.name for tensor in loaded.backend.signature.inputs if tensor.datatype == "BYTES"]
+    table = _read(arguments.rows, texts)
     if not arguments.output:
         _write(sys.stdout, loaded, table)
         return 0
@@ -57,18 +58,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(place: str) -> Rows:
+def _read(place: str, texts: Sequence[str]) -> Rows:
     from noria_serving import rows  # noqa: PLC0415
 
     if place != "-":
         if not Path(place).exists():
             raise NoriaError(Reason.NOT_FOUND, f"no rows at {place}: there is no such file")
-        return rows.read(place)
+        return rows.read(place, texts=texts)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stdin.csv"
         with path.open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
-        return rows.read(str(path))
+        return rows.read(str(path), texts=texts)
 
 
 def _write(stream: IO[str], loaded: Loaded, table: Rows) -> None:

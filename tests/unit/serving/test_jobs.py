@@ -9,6 +9,7 @@ from pyarrow import csv, parquet
 from noria_serving import contract, data, evaluate, job, quality, rows, selection, verify
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.signature import Signature, Tensor
 
 
 @pytest.fixture
@@ -120,6 +121,12 @@ def test_large_whole_numbers_are_read_as_exactly_as_they_can_be(
     found = rows.read(str(tmp_path)).columns["id"]
     np.testing.assert_array_equal(found, read)
     assert found.dtype.kind == ("i" if isinstance(read[0], int) else "f")
+
+
+def test_numbers_that_stand_for_text_are_written_as_files_write_them() -> None:
+    shape = Signature((Tensor("code", "BYTES", (-1, 1)),), (Tensor("label", "INT64", (-1,)),))
+    codes = rows.Rows({"code": np.array([5.0, np.nan, 5.5])}, 3)
+    assert codes.inputs(shape, 0, 3)["code"].reshape(-1).tolist() == ["5", "", "5.5"]
 
 
 def test_a_selection_takes_the_newest_after_leaving_out_the_newest(lake: Path, frame_bundle: Bundle) -> None:

@@ -17,8 +17,11 @@ from typing import Any
 import httpx
 import jsonschema
 import numpy as np
+import pandas
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from noria_serving import bundle, contract
 from noria_serving.bundle import Bundle
@@ -298,6 +301,31 @@ def test_predict_writes_a_line_a_row(
     np.testing.assert_allclose(got, expected, rtol=1e-6)
     assert run("predict", str(frame_bundle.path), str(place), "--output", str(tmp_path / "out.csv")) == 0
     assert (tmp_path / "out.csv").read_text().count("\n") == 3
+
+
+def test_predict_takes_text_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Codes that look like numbers or truth values, missing ones; line breaks, however long the file is."""
+    codes = ["007", "5", "true", "2024-01-01", "A\nB", ""]
+    table = pandas.DataFrame({"code": codes * 20})
+    wanted = table.code.isin(codes[:3]).astype(int)
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(table, wanted)
+    saved = bundle.save(model, table, wanted, tmp_path / "b", name="m")
+    place = tmp_path / "rows.csv"
+    for several in ("007",), ("5", ""), ("true",), ("2024-01-01",), ("A\nB", "5"), ("A\nB",) * 120_000:
+        pandas.DataFrame({"code": several, "other": 1}).to_csv(place, index=False, quoting=csv.QUOTE_ALL)
+        assert run("predict", str(saved.path), str(place)) == 0
+        lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        told = model.predict_proba(pandas.DataFrame({"code": several}))[:, 1]
+        np.testing.assert_allclose([float(line["probabilities_1"]) for line in lines], told, rtol=1e-4)
+
+
+def test_predict_says_how_rows_cannot_be_read(
+    frame_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "rows.csv"
+    place.write_bytes("carrier,distance,hour\n\xc9A,1,1\n".encode("latin-1"))
+    assert run("predict", str(frame_bundle.path), str(place)) == 1
+    assert "invalid UTF8 data" in capsys.readouterr().err
 
 
 def test_predict_says_which_columns_are_missing(
