@@ -75,8 +75,9 @@ def _remove_unlocked(path: Path) -> None:
 
 def remove(process: int) -> None:
     """What a process of ours will leave because it ends without its interpreter's exit."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_prefix(process)}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):  # as in sweep
+        for path in Path(tempfile.gettempdir()).glob(f"{_prefix(process)}*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def write_new(path: Path, pieces: Iterable[bytes]) -> None:

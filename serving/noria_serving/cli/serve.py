@@ -13,6 +13,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from noria_serving import contract, limits, scratch, signing, warmup
@@ -71,8 +72,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--payload-redact",
         action="append",
         default=[],
-        metavar="NAME",
-        help="of a feature, an embedding or an output, or id: leave it out",
+        metavar="[MODEL:]NAME",
+        help="of a feature, an embedding or an output, or id: leave it out, of one model or of each",
     )
     parser.add_argument(
         "--repository-writable", action="store_true", help="let clients load and unload models"
@@ -138,6 +139,7 @@ def models(
 ) -> tuple[ModelSettings, ...]:
     """What the command line names; `ConfigurationInvalid` where two say the same version."""
     named = [_parse(spec) for spec in specs]
+    names = {name for name, _, _ in named}
     taken = {(name, version) for name, version, _ in named if version is not None}
     if len(taken) != sum(version is not None for _, version, _ in named):
         raise NoriaError(Reason.CONFIGURATION, "two bundles are given as the same version of the same name")
@@ -148,8 +150,8 @@ def models(
         chosen.append(
             ModelSettings(
                 bundle=bundle, deployment=name, model=name, version=f"{name}-{number}", number=number,
-                allow_code=allow_code, feedback_keys=feedback_keys, payload_log=payload_log, warm_up=warm_up,
-                trust=trust,
+                allow_code=allow_code, feedback_keys=feedback_keys, warm_up=warm_up, trust=trust,
+                payload_log=payload_log and replace(payload_log, redact=_of(name, names, payload_log.redact)),
             )
         )  # fmt: skip
     return tuple(chosen)
@@ -160,6 +162,18 @@ def _payload_log(arguments: argparse.Namespace) -> LogSettings | None:
         return None
     redact = tuple(arguments.payload_redact)
     return checked(LogSettings(arguments.payload_log, sample=arguments.payload_sample, redact=redact))
+
+
+def _of(name: str, names: set[str], redact: Sequence[str]) -> tuple[str, ...]:
+    """What one model leaves out: what every one does, and what stands behind its own name."""
+    own = []
+    for each in redact:
+        whose, colon, what = each.partition(":")
+        if not colon or whose not in names:
+            own.append(each)
+        elif whose == name:
+            own.append(what)
+    return tuple(own)
 
 
 def _parse(spec: str) -> tuple[str, str | None, str]:

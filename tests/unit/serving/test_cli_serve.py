@@ -8,6 +8,7 @@ from noria_serving.bundle import Bundle
 from noria_serving.cli.serve import models
 from noria_serving.errors import NoriaError
 from noria_serving.main import main
+from noria_serving.payload.settings import LogSettings
 
 
 def named(specs: list[str]) -> list[tuple[str, str, str]]:
@@ -35,6 +36,15 @@ def test_versions_that_are_given_are_kept_free() -> None:
 def test_one_version_cannot_be_two_bundles() -> None:
     with pytest.raises(NoriaError, match="same version"):
         models(["a@2=/x", "a@2=/y"])
+
+
+def test_each_model_leaves_out_what_is_its_own_and_what_is_everyones() -> None:
+    asked = LogSettings("/log", redact=("a:age", "b:city", "id", "unit:zone"))
+    a, b = models(["a=/x", "b=/y"], payload_log=asked)
+    assert (a.payload_log, b.payload_log) == (
+        LogSettings("/log", redact=("age", "id", "unit:zone")),
+        LogSettings("/log", redact=("city", "id", "unit:zone")),
+    )
 
 
 @pytest.mark.parametrize(

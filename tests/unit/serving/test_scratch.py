@@ -12,6 +12,7 @@ import pytest
 
 import noria_serving
 from noria_serving import scratch
+from noria_serving.errors import NoriaError
 
 KILLED = """
 import os
@@ -52,8 +53,16 @@ def test_what_killed_processes_left_is_swept_and_nothing_that_somebody_has(
     assert not Path(mine.name).exists()
 
 
-def test_without_scratch_space_there_is_nothing_to_sweep(
+def test_without_scratch_space_there_is_nothing_to_remove(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where no directory at all can be written to, as on a root that is read-only."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nothing"))
     scratch.sweep()
+    scratch.remove(os.getpid())
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "nothing")])
+    scratch.sweep()
+    scratch.remove(os.getpid())
+    with pytest.raises(NoriaError, match="mount an emptyDir at /tmp"):
+        scratch.directory()
