@@ -249,6 +249,15 @@ CASES: dict[str, dict[str, Case]] = {
             "85m",
             [at(BAD, **F)],
         ),
+        "as many were infinite in training": (
+            [
+                *values(BAD, known=100, high=10),
+                series("model_feature_reference_infinite_ratio", "0.1x90", **BAD, **V, feature="age"),
+                *CHAMPIONS,
+            ],
+            "85m",
+            [],
+        ),
         "of champions alone": (
             [*values(BAD, known=100), *values(BAD, known=100, high=10, version=NEXT), *ON_TRIAL],
             "85m",

@@ -102,6 +102,10 @@ REFERENCE_MISSING: Final = Family(
     "model_feature_reference_missing_ratio", "gauge", "Share of missing values in the reference.",
     ("feature",),
 )  # fmt: skip
+REFERENCE_INFINITE: Final = Family(
+    "model_feature_reference_infinite_ratio", "gauge",
+    "Share of infinite values in the reference: out of the range of the others, and no news.", ("feature",),
+)  # fmt: skip
 DUPLICATES_CHECKED: Final = Family(
     "model_duplicate_rows_checked_total", "counter",
     "Rows in which doubles were looked for: 256 of each five seconds at most.",
@@ -194,7 +198,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     REQUESTS, PREDICTIONS, REQUEST_SECONDS, INFERENCE_SECONDS, IN_FLIGHT, WAITING, REJECTED, BATCH_ROWS,
     CONNECTIONS_LOST, RESTARTS, LOADED, INFO, OVERHEAD,
     FEATURE_BIN, FEATURE_MISSING, FEATURE_UNSEEN, OUT_OF_RANGE, REFERENCE_RATIO, REFERENCE_SAMPLES, CRITICAL,
-    REFERENCE_MISSING, DUPLICATES_CHECKED, DUPLICATES,
+    REFERENCE_MISSING, REFERENCE_INFINITE, DUPLICATES_CHECKED, DUPLICATES,
     PREDICTION_BIN, PREDICTION_RATIO, PREDICTION_SAMPLES, PREDICTION_CRITICAL,
     FEEDBACK, DELAY, CONFUSION, CALIBRATION_ROWS, CALIBRATION_SCORES, CALIBRATION_POSITIVES,
     LABELLED, ERRORS, SQUARED, CLIPPED,

@@ -141,6 +141,7 @@ class _Families:
         unseen, beyond = catalogue.FEATURE_UNSEEN.counter(), catalogue.OUT_OF_RANGE.counter()
         ratio, samples = catalogue.REFERENCE_RATIO.gauge(), catalogue.REFERENCE_SAMPLES.gauge()
         critical, absent = catalogue.CRITICAL.gauge(), catalogue.REFERENCE_MISSING.gauge()
+        infinite = catalogue.REFERENCE_INFINITE.gauge()
         for feature in reference.features[: self._limit]:
             own, values = [*self._labels, feature.name], counts["features"][feature.name]
             for label, count in zip(feature.labels(), values["bins"], strict=True):
@@ -153,8 +154,10 @@ class _Families:
                 ratio.add_metric([*own, label], share)
             samples.add_metric(own, sum(feature.counts))
             critical.add_metric(own, feature.chi2_critical)
-            absent.add_metric(own, feature.missing / max(1, feature.missing + sum(feature.counts)))
-        yield from (bins, missing, unseen, beyond, ratio, samples, critical, absent)
+            trained = max(1, feature.missing + sum(feature.counts))
+            absent.add_metric(own, feature.missing / trained)
+            infinite.add_metric(own, feature.infinite / trained)
+        yield from (bins, missing, unseen, beyond, ratio, samples, critical, absent, infinite)
         for family, name in ((catalogue.DUPLICATES_CHECKED, "rows"), (catalogue.DUPLICATES, "equal")):
             double = family.counter()
             double.add_metric(self._labels, counts["duplicates"][name])
