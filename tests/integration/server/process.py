@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -54,9 +55,11 @@ class Process:
         return reader, writer
 
 
-async def start(
+@asynccontextmanager
+async def started(
     bundle: Path, *, arguments: Sequence[str] = ("-m", "noria_serving.main"), **environment: str
-) -> Process:
+) -> AsyncIterator[Process]:
+    """One that was started just now, and is ended afterwards where the test has not ended it."""
     port = free_port()
     env = {
         "PATH": os.environ["PATH"],
@@ -67,20 +70,19 @@ async def start(
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, env=env, stderr=asyncio.subprocess.PIPE
     )
-    return Process(process, port)
-
-
-@asynccontextmanager
-async def ready(
-    bundle: Path, *, arguments: Sequence[str] = ("-m", "noria_serving.main"), **environment: str
-) -> AsyncIterator[Process]:
-    """One that is ready, and ended afterwards where the test has not ended it."""
-    server = await start(bundle, arguments=arguments, **environment)
+    server = Process(process, port)
     try:
-        await server.until("/v2/health/ready", lambda status: status == 200)
         yield server
     finally:
         await server.client.aclose()
-        if server.process.returncode is None:
-            server.process.kill()
-            await server.process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def ready(bundle: Path, **how: Any) -> AsyncIterator[Process]:
+    """One that was `started` so, and is ready."""
+    async with started(bundle, **how) as server:
+        await server.until("/v2/health/ready", lambda status: status == 200)
+        yield server

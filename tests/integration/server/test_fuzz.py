@@ -17,7 +17,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.integration.server.process import DEADLINE, Process, start
+from tests.integration.server.process import DEADLINE, Process, ready, started
 from tools.ports import free_port
 
 from noria_serving.bundle import Bundle
@@ -149,15 +149,13 @@ def test_a_grpc_message_changed_or_cut_off_is_read_or_refused(models: Models, da
 
 @pytest.fixture
 async def server(matrix_bundle: Bundle) -> Any:
-    server = await start(matrix_bundle.path, NORIA_DRAIN_SECONDS="0", NORIA_MAX_BODY_BYTES="65536")
-    await server.until("/v2/health/ready", lambda status: status == 200)
-    served = server.worker()
-    yield server
-    assert server.worker() == served, "it died, and was replaced"
-    await server.client.aclose()
-    server.process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(DEADLINE):
-        assert await server.process.wait() == 0
+    async with ready(matrix_bundle.path, NORIA_DRAIN_SECONDS="0", NORIA_MAX_BODY_BYTES="65536") as server:
+        served = server.worker()
+        yield server
+        assert server.worker() == served, "it died, and was replaced"
+        server.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE):
+            assert await server.process.wait() == 0
 
 
 async def send(port: int, data: bytes) -> bytes:
@@ -271,17 +269,16 @@ async def both(matrix_bundle: Bundle) -> Any:
     """A server that takes gRPC too, and all that it writes to its log."""
     port = free_port()
     limits = {"NORIA_DRAIN_SECONDS": "0", "NORIA_MAX_BODY_BYTES": "65536"}
-    server = await start(matrix_bundle.path, NORIA_GRPC_PORT=str(port), **limits)
-    server.grpc = port
-    log = asyncio.create_task(server.process.stderr.read())  # a full pipe would stop it
-    try:
-        await server.until("/v2/health/ready", lambda status: status == 200)
-        yield server
-    finally:
-        await server.client.aclose()
-        with contextlib.suppress(ProcessLookupError):
-            server.process.kill()
-        await log
+    async with started(matrix_bundle.path, NORIA_GRPC_PORT=str(port), **limits) as server:
+        server.grpc = port
+        log = asyncio.create_task(server.process.stderr.read())  # a full pipe would stop it
+        try:
+            await server.until("/v2/health/ready", lambda status: status == 200)
+            yield server
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                server.process.kill()
+            await log
 
 
 @pytest.mark.extended

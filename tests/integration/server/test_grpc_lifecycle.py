@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import grpc
 import numpy as np
 import pytest
-from tests.integration.server.process import DEADLINE, Process, free_port, ready, start
+from tests.integration.server.process import DEADLINE, Process, free_port, ready, started
 
 from noria_serving.bundle import Bundle
 from noria_serving.protocol.inference_pb2 import (
@@ -93,12 +93,11 @@ async def test_sigterm_is_told_at_once_and_loses_neither_calls_nor_streams(
 async def test_a_grpc_port_that_is_taken_ends_the_process_with_its_reason(matrix_bundle: Bundle) -> None:
     listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
-    server = await start(matrix_bundle.path, NORIA_GRPC_PORT=str(port))
-    async with asyncio.timeout(DEADLINE):
-        _, errors = await server.process.communicate()
-    await server.client.aclose()
-    listener.close()
-    assert (server.process.returncode, b"for gRPC" in errors) == (2, True), errors
+    async with started(matrix_bundle.path, NORIA_GRPC_PORT=str(port)) as server:
+        async with asyncio.timeout(DEADLINE):
+            _, errors = await server.process.communicate()
+        listener.close()
+        assert (server.process.returncode, b"for gRPC" in errors) == (2, True), errors
 
 
 async def misuse(port: int, draw: random.Random, count: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.integration.server.process import DEADLINE, REQUEST, Process, ready, start
+from tests.integration.server.process import DEADLINE, REQUEST, Process, ready, started
 
 from noria_serving.bundle import Bundle
 
@@ -134,43 +134,40 @@ class Clients:
 async def test_under_load_a_server_that_is_told_to_go_twice_loses_and_refuses_nothing(
     matrix_bundle: Bundle,
 ) -> None:
-    server = await start(matrix_bundle.path, NORIA_DRAIN_SECONDS=str(DRAIN))
-    await server.until("/v2/health/ready", lambda status: status == 200)
-    clients = Clients(server.port)
-    running = [asyncio.create_task(clients.run()) for _ in range(8)]
-    async with asyncio.timeout(DEADLINE):
-        while clients.answers["kept"] < 200:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    clients.window = time.monotonic() + DRAIN - MARGIN
-    server.process.send_signal(signal.SIGTERM)
-    await server.until("/v2/health/ready", lambda status: status == 503)
-    server.process.send_signal(signal.SIGTERM)
-    assert await server.status("/v2/health/live") == 200
-    async with asyncio.timeout(DEADLINE):
-        await asyncio.gather(*running)
-        assert await server.process.wait() == 0
-    await server.client.aclose()
-    assert clients.failures == []
-    assert clients.answers["closing"] > 20
+    async with ready(matrix_bundle.path, NORIA_DRAIN_SECONDS=str(DRAIN)) as server:
+        clients = Clients(server.port)
+        running = [asyncio.create_task(clients.run()) for _ in range(8)]
+        async with asyncio.timeout(DEADLINE):
+            while clients.answers["kept"] < 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        clients.window = time.monotonic() + DRAIN - MARGIN
+        server.process.send_signal(signal.SIGTERM)
+        await server.until("/v2/health/ready", lambda status: status == 503)
+        server.process.send_signal(signal.SIGTERM)
+        assert await server.status("/v2/health/live") == 200
+        async with asyncio.timeout(DEADLINE):
+            await asyncio.gather(*running)
+            assert await server.process.wait() == 0
+        assert clients.failures == []
+        assert clients.answers["closing"] > 20
 
 
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_a_load_that_takes_long_holds_up_no_exit_and_leaves_nothing_behind(
     matrix_bundle: Bundle, signals: int, tmp_path: Path
 ) -> None:
-    server = await start(
+    async with started(
         matrix_bundle.path, arguments=["-c", LOADS_FOR_EVER], NORIA_DRAIN_SECONDS="8", TMPDIR=str(tmp_path)
-    )
-    await server.until("/v2/health/live", lambda status: status == 200)
-    async with asyncio.timeout(DEADLINE):
-        while not os.listdir(tmp_path):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    for _ in range(signals):
-        server.process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(3):
-        assert await server.process.wait() == 0
-    await server.client.aclose()
-    assert os.listdir(tmp_path) == []
+    ) as server:
+        await server.until("/v2/health/live", lambda status: status == 200)
+        async with asyncio.timeout(DEADLINE):
+            while not os.listdir(tmp_path):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        for _ in range(signals):
+            server.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(3):
+            assert await server.process.wait() == 0
+        assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("command", ["load", "unload"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.integration.server.process import DEADLINE, REQUEST, Process, ready, start
+from tests.integration.server.process import DEADLINE, REQUEST, Process, ready, started
 
 from noria_serving.bundle import Bundle
 
@@ -77,13 +77,12 @@ async def test_a_request_that_is_on_its_way_when_the_port_closes_is_answered(
 
 
 async def test_a_server_that_is_told_to_end_while_it_imports_ends_at_once(matrix_bundle: Bundle) -> None:
-    server = await start(matrix_bundle.path, arguments=["-c", IMPORTS_FOR_EVER])
-    assert server.process.stderr is not None
-    async with asyncio.timeout(DEADLINE):
-        assert await server.process.stderr.readline() == b"imports\n"
-        server.process.send_signal(signal.SIGTERM)
-        assert (await server.process.wait(), await server.process.stderr.read()) == (0, b"")
-    await server.client.aclose()
+    async with started(matrix_bundle.path, arguments=["-c", IMPORTS_FOR_EVER]) as server:
+        assert server.process.stderr is not None
+        async with asyncio.timeout(DEADLINE):
+            assert await server.process.stderr.readline() == b"imports\n"
+            server.process.send_signal(signal.SIGTERM)
+            assert (await server.process.wait(), await server.process.stderr.read()) == (0, b"")
 
 
 def _servers(pid: int) -> list[psutil.Process]:
@@ -110,21 +109,21 @@ def _held_back(pid: int) -> bool:
 async def test_sigterm_ends_a_server_well_from_its_first_moments_on(
     matrix_bundle: Bundle, begun: Callable[[int], bool]
 ) -> None:
-    server = await start(matrix_bundle.path)
-    async with asyncio.timeout(DEADLINE):
-        while not begun(server.process.pid):  # noqa: ASYNC110
-            await asyncio.sleep(0)
-        server.process.send_signal(signal.SIGTERM)
-        assert await server.process.wait() == 0
-    await server.client.aclose()
+    async with started(matrix_bundle.path) as server:
+        async with asyncio.timeout(DEADLINE):
+            while not begun(server.process.pid):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            server.process.send_signal(signal.SIGTERM)
+            assert await server.process.wait() == 0
 
 
 async def test_a_bundle_that_was_changed_ends_the_process_with_its_reason(
     matrix_bundle: Bundle, tmp_path: Path
 ) -> None:
     result = tmp_path / "result"
-    server = await start(matrix_bundle.path, NORIA_DIGEST="sha256:" + "0" * 64, NORIA_RESULT=str(result))
-    async with asyncio.timeout(DEADLINE):
-        assert await server.process.wait() == 1
-    await server.client.aclose()
-    assert json.loads(result.read_bytes())["error"]["reason"] == "DigestMismatch"
+    async with started(
+        matrix_bundle.path, NORIA_DIGEST="sha256:" + "0" * 64, NORIA_RESULT=str(result)
+    ) as server:
+        async with asyncio.timeout(DEADLINE):
+            assert await server.process.wait() == 1
+        assert json.loads(result.read_bytes())["error"]["reason"] == "DigestMismatch"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from tests.integration.server.process import DEADLINE, REQUEST, Process, free_port, start
+from tests.integration.server.process import DEADLINE, REQUEST, Process, free_port, ready
 
 from noria_serving.bundle import Bundle
 
@@ -25,14 +25,12 @@ LARGE = json.dumps({"inputs": [TENSOR]}).encode()
 async def server(matrix_bundle: Bundle) -> AsyncIterator[Process]:
     counters = free_port()
     limits = {"NORIA_DRAIN_SECONDS": "0", "NORIA_TRANSFER_SECONDS": "1"}
-    server = await start(matrix_bundle.path, **limits, NORIA_COUNTERS_PORT=str(counters))
-    server.counters = counters
-    await server.until("/v2/health/ready", lambda status: status == 200)
-    yield server
-    await server.client.aclose()
-    server.process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(DEADLINE):
-        assert await server.process.wait() == 0
+    async with ready(matrix_bundle.path, **limits, NORIA_COUNTERS_PORT=str(counters)) as server:
+        server.counters = counters
+        yield server
+        server.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE):
+            assert await server.process.wait() == 0
 
 
 async def answered(server: Process, *parts: bytes) -> bytes:
