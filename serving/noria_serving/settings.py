@@ -20,6 +20,7 @@ from noria_serving.warmup import WarmUp
 ENV_HOST: Final = "NORIA_HOST"
 ENV_PORT: Final = "NORIA_PORT"
 ENV_COUNTERS_PORT: Final = "NORIA_COUNTERS_PORT"
+LAST_PORT: Final = 65535
 ENV_MAX_BODY: Final = "NORIA_MAX_BODY_BYTES"
 MAX_BODY: Final = 16 * 1024 * 1024
 
@@ -71,18 +72,25 @@ def read(env: Mapping[str, str]) -> Settings:
         models=(_model(env),),
         drain_seconds=number(env, contract.ENV_DRAIN_SECONDS, 8.0),
         host=env.get(ENV_HOST) or "0.0.0.0",
-        port=int(number(env, ENV_PORT, contract.SERVER_PORT)),
-        counters_port=int(number(env, ENV_COUNTERS_PORT, contract.COUNTERS_PORT)),
+        port=_port(env, ENV_PORT, contract.SERVER_PORT),
+        counters_port=_port(env, ENV_COUNTERS_PORT, contract.COUNTERS_PORT),
         grpc_port=_grpc_port(env),
         max_body=int(number(env, ENV_MAX_BODY, MAX_BODY)),
         limits=read_limits(env),
     )
 
 
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    port = int(number(env, name, default))
+    if port > LAST_PORT:
+        raise NoriaError(Reason.CONFIGURATION, f"{name}={env[name]!r}: ports end at {LAST_PORT}")
+    return port
+
+
 def _grpc_port(env: Mapping[str, str]) -> int | None:
     if env.get(contract.ENV_GRPC_PORT) == contract.NO_GRPC:
         return None
-    return int(number(env, contract.ENV_GRPC_PORT, contract.GRPC_PORT))
+    return _port(env, contract.ENV_GRPC_PORT, contract.GRPC_PORT)
 
 
 def _model(env: Mapping[str, str]) -> ModelSettings:

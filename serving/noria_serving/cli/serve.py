@@ -20,7 +20,7 @@ from noria_serving import contract, limits, scratch, signing, warmup
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.payload.settings import LogSettings, checked
-from noria_serving.settings import MAX_BODY, ModelSettings, Settings
+from noria_serving.settings import LAST_PORT, MAX_BODY, ModelSettings, Settings
 from noria_serving.signing import Trust
 from noria_serving.supervisor import Parent
 from noria_serving.warmup import WarmUp
@@ -197,9 +197,9 @@ def _next(name: str, taken: set[tuple[str, str]]) -> str:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
+    if not text.isdecimal() or int(text) > LAST_PORT:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a port: give a number from 0 (any free one) to 65535"
+            f"{text!r} is not a port: give a number from 0 (any free one) to {LAST_PORT}"
         )
     return int(text)
 
