@@ -134,7 +134,8 @@ class ObjectSource:
         return cls(open_store(uri))
 
     def sizes(self) -> Mapping[str, int]:
-        return {item["path"]: int(item["size"]) for item in list_objects(self._store)}
+        """Without the folder itself, which consoles make an object of that has no name below it."""
+        return {item["path"]: int(item["size"]) for item in list_objects(self._store) if item["path"]}
 
     def chunks(self, name: str) -> Iterator[bytes]:
         try:

@@ -181,7 +181,10 @@ def _checked(tensor: Tensor, value: Any, rows: int) -> Array:
             f"output {tensor.name!r} is {array.dtype} of shape {list(array.shape)}; expected was "
             f"{tensor.datatype} of shape {list(shape)}"
         )
-    return array.astype(DATATYPES[tensor.datatype], copy=False)
+    given = array.astype(DATATYPES[tensor.datatype], copy=False)
+    if given.dtype.kind in "iu" and (lost := given != array).any():
+        raise ValueError(f"output {tensor.name!r} holds {array[lost][0]}, which is no {tensor.datatype}")
+    return given
 
 
 def _all_text(array: Array) -> bool:

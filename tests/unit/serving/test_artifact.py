@@ -3,9 +3,10 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial, partialmethod
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -318,6 +319,26 @@ def test_a_bundle_in_a_store_is_verified_like_one_on_disk(matrix_bundle: Bundle)
     store.put("model.onnx", b"changed")
     with pytest.raises(NoriaError):
         Artifact(ObjectSource(store)).verify()
+
+
+class WithFolder:
+    """A store of S3 in which a console made an object of the folder itself."""
+
+    def __init__(self, store: Any) -> None:
+        self._store, self.get = store, store.get
+
+    def list(self, prefix: str | None) -> Iterator[Any]:
+        yield [{"path": "", "size": 0}]
+        yield from self._store.list(prefix)
+
+
+def test_a_folder_that_is_an_object_is_none_of_the_files(matrix_bundle: Bundle) -> None:
+    from obstore.store import MemoryStore
+
+    store = MemoryStore()
+    for file in matrix_bundle.path.iterdir():
+        store.put(file.name, file.read_bytes())
+    assert Artifact(ObjectSource(WithFolder(store)), digest=matrix_bundle.digest).verify() > 0
 
 
 def test_a_large_model_is_opened_from_scratch_space_and_answers_the_same(

@@ -332,6 +332,14 @@ def test_a_wrong_answer_says_what_was_expected(answer: Any, words: str) -> None:
         backend(answer).predict(ROWS)
 
 
+def test_a_whole_number_that_has_no_place_in_its_output_is_refused() -> None:
+    """Of wider numbers than those that the first answer had."""
+    shape = Signature((), (Tensor("count", "INT8", (-1,)),))
+    for count in (300, -129):
+        with pytest.raises(ValueError, match=f"holds {count}, which is no INT8"):
+            PythonBackend(Stub({"count": [1, 2, count]}), shape, [], lambda: None).predict(ROWS)
+
+
 @pytest.mark.parametrize(
     "error", [SystemExit(0), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()]
 )
