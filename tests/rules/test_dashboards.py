@@ -57,6 +57,15 @@ def test_the_files_of_the_chart_are_what_the_code_says() -> None:
     assert found == documents(), "run: make dashboards"
 
 
+@each
+def test_versions_of_one_name_in_two_namespaces_are_added_up_nowhere(dashboard: Json) -> None:
+    choices = dashboard["templating"]["list"]
+    several = any(one["name"] == "namespace" and one.get("multi") for one in choices)
+    merged = re.compile(r"by \(([^)]*\bversion\b[^)]*)\)")
+    found = [(where, by) for where, expr in queries(dashboard) for by in merged.findall(expr)]
+    assert not [one for one in found if several and "namespace" not in one[1]]
+
+
 def test_every_dashboard_of_the_plan_is_there_with_a_name_of_its_own() -> None:
     assert {one.removesuffix(".json") for one in DASHBOARDS} == {
         "fleet", "model", "drift", "quality", "training", "operator",
@@ -236,7 +245,7 @@ def test_rows_of_the_confusion_are_whole_numbers(tmp_path: Path) -> None:
     called = {"version": "v", "actual": "1", "predicted": "0"}
     counted = series("model_confusion_total", "3+1x30", **BAD, **called)
     shown = f"{expand(table, VALUES)} % 1"
-    judge(tmp_path, [counted], Expected("30m", shown, [(called, 0)]))
+    judge(tmp_path, [counted], Expected("30m", shown, [({"namespace": BAD["namespace"], **called}, 0)]))
 
 
 @each

@@ -97,7 +97,7 @@ class Drift(Spec):
     compare_with: Literal["Reference", "PreviousWindow", "SameHour"] = Field(
         default="Reference",
         description="Reference: what the version was trained on. PreviousWindow: the window before, which "
-        "shows sudden changes alone; it needs features. SameHour: the same time of the four weeks before, "
+        "shows sudden changes (for: 1); it needs features. SameHour: the same time of the four weeks before, "
         "where counts come from a Prometheus that remembers them. Default: Reference.",
     )
     rules: ClassVar = (

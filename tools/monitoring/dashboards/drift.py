@@ -28,7 +28,10 @@ _PSI = ((None, GREEN), (0.1, YELLOW), (0.2, RED))
 def build() -> Dashboard:
     """The dashboard."""
     made = of_models(
-        "noria-drift", "Noria / Drift", "Features and predictions against the reference of their version."
+        "noria-drift",
+        "Noria / Drift",
+        "Features and predictions against the reference of their version.",
+        several=False,
     )
     # The newest version with values: one that is just starting, or failed from its first request on, has none.
     # A PSI does not tell: half a count in each bin gives one to counters that stand still.

@@ -23,7 +23,8 @@ _SAME = "and on (namespace, deployment, version) noria_deployment_weight_ratio"
 
 def build() -> Dashboard:
     """The dashboard."""
-    made = of_models("noria-model", "Noria / Model", "Requests, errors, time and saturation of each version.")
+    says = "Requests, errors, time and saturation of each version."
+    made = of_models("noria-model", "Noria / Model", says, several=False)
     made = made.with_variable(versions())
     for panel in _rollout():
         made = made.with_panel(panel)

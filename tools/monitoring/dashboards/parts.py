@@ -207,12 +207,14 @@ def page(uid: str, title: str, says: str) -> dashboard.Dashboard:
     )
 
 
-def of_models(uid: str, title: str, says: str) -> dashboard.Dashboard:
-    """A dashboard of which namespaces and models can be chosen, too."""
+def of_models(uid: str, title: str, says: str, *, several: bool = True) -> dashboard.Dashboard:
+    """A dashboard of which namespaces (or a single one, in which no two versions have one name) and models can
+    be chosen, too.
+    """
     told = "noria_deployment_phase"
     return (
         page(uid, title, says)
-        .with_variable(choice("namespace", f"label_values({told}, namespace)", every=True))
+        .with_variable(choice("namespace", f"label_values({told}, namespace)", every=several))
         .with_variable(choice("model", f"label_values({told}{{{PLACE}}}, model)", every=True))
     )
 

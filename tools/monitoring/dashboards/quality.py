@@ -88,10 +88,10 @@ def build() -> Dashboard:
             "Labelled rows by true and predicted class, of two at a threshold of one half.",
             (
                 "rows",
-                f"round(sum by (version, actual, predicted) (increase(model_confusion_total{{{VERSION}}}[1d])))",
+                f"round(sum by (namespace, version, actual, predicted) (increase(model_confusion_total{{{VERSION}}}[1d])))",
                 "short",
             ),
-            names=("version", "actual", "predicted"),
+            names=("namespace", "version", "actual", "predicted"),
             width=12,
             height=9,
         ),
