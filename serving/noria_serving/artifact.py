@@ -157,6 +157,13 @@ class Artifact:
         """The verified content of one file."""
         return b"".join(self._verified(name))
 
+    def document(self, name: str) -> Any:
+        """The same of a file that holds JSON; anything else in it is `ManifestInvalid`."""
+        try:
+            return json.loads(self.read(name))
+        except (ValueError, RecursionError) as error:
+            raise NoriaError(Reason.MANIFEST_INVALID, f"{name} is not JSON: {error}") from error
+
     @contextmanager
     def content(self, name: str, *, most: int = IN_MEMORY) -> Iterator[bytes | Path]:
         """The verified content of a file of up to `most` bytes; of a larger one a copy in scratch space, that

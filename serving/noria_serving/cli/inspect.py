@@ -51,9 +51,11 @@ def summary(location: str, trust: Trust = NOBODY) -> dict[str, Any]:
     artifact = Artifact(open_source(location), trust=trust)
     size = artifact.verify()
     manifest = artifact.manifest
-    shape = signature.parse(json.loads(artifact.read(contract.SIGNATURE)))
-    bins = reference.parse(json.loads(artifact.read(contract.REFERENCE)))
-    claims = json.loads(artifact.read(contract.METRICS))
+    shape = signature.parse(artifact.document(contract.SIGNATURE))
+    bins = reference.parse(artifact.document(contract.REFERENCE))
+    claims = artifact.document(contract.METRICS)
+    if not isinstance(claims, dict):
+        raise NoriaError(Reason.MANIFEST_INVALID, f"{contract.METRICS} is not an object")
     return {
         "name": manifest.document.get("name"),
         "digest": manifest.digest,

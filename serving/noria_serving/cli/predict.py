@@ -21,6 +21,7 @@ from noria_serving import signing
 from noria_serving.errors import NoriaError, Reason
 
 if TYPE_CHECKING:
+    from noria_serving.model.base import Backend
     from noria_serving.model.loaded import Loaded
     from noria_serving.rows import Rows
     from noria_serving.signature import Tensor
@@ -53,8 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.output:
         _write(sys.stdout, loaded, table)
         return 0
-    with Path(arguments.output).open("w", newline="", encoding="utf-8") as stream:
-        _write(stream, loaded, table)
+    try:
+        with Path(arguments.output).open("w", newline="", encoding="utf-8") as stream:
+            _write(stream, loaded, table)
+    except OSError as error:
+        raise NoriaError(
+            Reason.CONFIGURATION, f"{arguments.output} cannot be written: {error.strerror}"
+        ) from error
     return 0
 
 
@@ -80,12 +86,25 @@ def _write(stream: IO[str], loaded: Loaded, table: Rows) -> None:
         widths = [abs(prod(tensor.shape[1:])) for tensor in tensors]
         writer.writerow(_header(tensors, widths, classes))
     for start in range(0, table.count, CHUNK):
-        outputs = backend.predict(table.inputs(backend.signature, start, min(start + CHUNK, table.count)))
+        outputs = _predicted(backend, table, start, min(start + CHUNK, table.count))
         flat = [output.reshape(len(output), -1) for output in outputs]
         if not start:
             writer.writerow(_header(tensors, [one.shape[1] for one in flat], classes))
         columns = [column.tolist() for one in flat for column in one.T]
         writer.writerows(zip(*columns, strict=True))
+
+
+def _predicted(backend: Backend, table: Rows, start: int, end: int) -> list[Any]:
+    inputs = table.inputs(backend.signature, start, end)
+    try:
+        return backend.predict(inputs)
+    except NoriaError:
+        raise
+    except Exception as error:
+        raise NoriaError(
+            Reason.MODEL_INVALID,
+            f"the model fails on rows {start + 1} to {end}: {type(error).__name__}: {error!s:.300}",
+        ) from error
 
 
 def _header(tensors: Sequence[Tensor], widths: Sequence[int], classes: Sequence[Any]) -> list[str]:

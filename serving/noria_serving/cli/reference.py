@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         artifact = Artifact(open_source(arguments.place), trust=signing.read(os.environ))
         artifact.verify()
-        made = json.loads(artifact.read(contract.REFERENCE))
+        made = artifact.document(contract.REFERENCE)
     text = json.dumps(made) + "\n"
     if arguments.output is None:
         sys.stdout.write(text)

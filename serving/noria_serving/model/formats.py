@@ -6,7 +6,6 @@ data, whose bytes are checked before a runtime sees them. Runtimes are imported 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -57,7 +56,7 @@ def open_model(artifact: Artifact, signature: Signature, *, allow_code: bool) ->
     data = artifact.read(manifest.model)
     encoding = Encoding()
     if contract.ENCODING in manifest.files:
-        encoding = parse_encoding(_json(artifact.read(contract.ENCODING)))
+        encoding = parse_encoding(artifact.document(contract.ENCODING))
     return open_booster(
         manifest.format, data, signature, manifest.task, classes=manifest.classes, encoding=encoding
     )
@@ -83,10 +82,3 @@ def _estimator(artifact: Artifact, signature: Signature) -> Backend:
     data = artifact.read(manifest.model)
     estimator = load_skops(data) if manifest.format == "skops" else load_pickle(data)
     return SklearnModel(estimator, signature, manifest.task)
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise NoriaError(Reason.MANIFEST_INVALID, f"{contract.ENCODING} is not JSON: {error}") from error

@@ -6,7 +6,6 @@ does not reproduce the answers stored with it is never returned.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -97,9 +96,9 @@ def load(
 def load_artifact(artifact: Artifact, *, allow_code: bool = False, warm_up: WarmUp = warmup.NONE) -> Loaded:
     manifest = artifact.manifest
     check_format(manifest.format, allow_code=allow_code)
-    shape = signature.parse(_document(artifact, contract.SIGNATURE))
-    bins = reference.parse(_document(artifact, contract.REFERENCE))
-    golden = _document(artifact, contract.GOLDEN)
+    shape = signature.parse(artifact.document(contract.SIGNATURE))
+    bins = reference.parse(artifact.document(contract.REFERENCE))
+    golden = artifact.document(contract.GOLDEN)
     _check_reference(shape, bins)
     backend = open_model(artifact, shape, allow_code=allow_code)
     try:
@@ -111,13 +110,6 @@ def load_artifact(artifact: Artifact, *, allow_code: bool = False, warm_up: Warm
     except NoriaError:
         close(backend)
         raise
-
-
-def _document(artifact: Artifact, name: str) -> Any:
-    try:
-        return json.loads(artifact.read(name))
-    except (ValueError, RecursionError) as error:
-        raise NoriaError(Reason.MANIFEST_INVALID, f"{name} is not JSON: {error}") from error
 
 
 def _check_reference(shape: signature.Signature, bins: reference.Reference) -> None:

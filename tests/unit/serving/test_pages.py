@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from noria_serving import bundle, contract
+from noria_serving.artifact import sha256
 from noria_serving.bundle import Bundle
 from noria_serving.main import main
 from noria_serving.model.loaded import Loaded
@@ -326,6 +327,36 @@ def test_predict_says_how_rows_cannot_be_read(
     place.write_bytes("carrier,distance,hour\n\xc9A,1,1\n".encode("latin-1"))
     assert run("predict", str(frame_bundle.path), str(place)) == 1
     assert "invalid UTF8 data" in capsys.readouterr().err
+
+
+def test_predict_says_what_failed_in_a_line(
+    matrix_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, nowhere = tmp_path / "rows.csv", tmp_path / "none" / "out.csv"
+    place.write_text("x0,x1,x2\n1,2,3\n")
+    command = ["predict", str(matrix_bundle.path), str(place)]
+    assert run(*command, "--output", str(nowhere)) == 2
+    assert f"{nowhere} cannot be written: No such file or directory" in capsys.readouterr().err
+    monkeypatch.setattr("noria_serving.model.loaded.check_golden", lambda *_: (0.0, 1))
+    monkeypatch.setattr("noria_serving.model.onnx.OnnxModel.predict", lambda *_: {}["weights"])
+    assert run(*command) == 1
+    assert "the model fails on rows 1 to 1: KeyError: 'weights'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(contract.SIGNATURE, b"{"), (contract.REFERENCE, b"[" * 100_000), (contract.METRICS, b"[]")],
+)
+def test_inspect_says_which_file_of_a_bundle_is_malformed(
+    matrix_bundle: Bundle, copy_of: Any, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    place = copy_of(matrix_bundle)
+    manifest = json.loads((place / contract.MANIFEST).read_bytes())
+    manifest["files"][name] = sha256(content)
+    (place / name).write_bytes(content)
+    (place / contract.MANIFEST).write_text(json.dumps(manifest))
+    assert run("inspect", str(place)) == 1
+    assert f"ManifestInvalid: {name} is not" in capsys.readouterr().err
 
 
 def test_predict_says_which_columns_are_missing(
