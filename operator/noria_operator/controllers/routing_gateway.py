@@ -182,10 +182,9 @@ def _own(ctx: Context, owner: Json, state: State, *, copies: bool = True) -> Jso
 def _rewritten(ctx: Context, owner: Json, route: Json, state: State) -> list[Json]:
     """Raises Terminal when the user has to change the route first."""
     meta = owner["metadata"]
-    services = ctx.store.owned(SERVICE, meta["namespace"], meta["uid"])
-    mine = (
-        {meta["name"]} | {one["metadata"]["name"] for one in services} | {name for name, _ in _shares(state)}
-    )
+    services = (one["metadata"] for one in ctx.store.owned(SERVICE, meta["namespace"], meta["uid"]))
+    versions = {one["name"] for one in services if names.REVISION_LABEL in one.get("labels", {})}
+    mine = {meta["name"]} | versions | {name for name, _ in _shares(state)}
     try:
         return httproute.rewritten(route, mine, _shares(state))
     except httproute.Unusable as error:

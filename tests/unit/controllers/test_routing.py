@@ -317,6 +317,19 @@ async def test_a_route_of_a_users_gets_weights_and_nothing_else(tmp_path: Path) 
     assert len(world.api.writes) == writes
 
 
+async def test_a_rule_of_a_users_that_leads_to_the_preview_stays_as_it_is(tmp_path: Path) -> None:
+    world = await canary(tmp_path, MINE)
+    found = await world.api.get(HTTPROUTE, NAMESPACE, "mine")
+    testers = {"matches": ["t"], "backendRefs": [{"name": f"{NAME}-preview", "port": 80}]}
+    world.api.put(HTTPROUTE, {**found, "spec": {**found["spec"], "rules": [*found["spec"]["rules"], testers]}})
+    edit(world.api, strategy={**STEPS, "preview": True})
+    say(world.api, "abort", "now")
+    await world.settle()
+    divided, preview = world.route("mine")["spec"]["rules"]
+    assert [one["name"] for one in divided["backendRefs"]] == ["legacy", *world.names()]
+    assert preview == testers
+
+
 async def test_a_route_that_somebody_reverts_gets_its_weights_again(tmp_path: Path) -> None:
     """Case 27."""
     world = await canary(tmp_path, MINE)
