@@ -110,15 +110,25 @@ def command(
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """Give a command; true when the operator acknowledged it within `wait` seconds."""
-    if objects.get(kind, name) is None:
+    found = objects.get(kind, name)
+    if found is None:
         raise CommandError(f"there is no {kind} {name!r}; see `kubectl get {names.PLURALS[kind]}`")
-    objects.annotate(kind, name, {names.command_annotation(verb): mark})
+    annotation = names.command_annotation(verb)
+    mark = names.command_id({annotation: mark}, verb)
+    if _acknowledged(found, verb) == mark:
+        raise CommandError(f"{verb} {mark!r} was carried out before, and is not again; give another --id")
+    objects.annotate(kind, name, {annotation: mark})
     for _ in range(max(1, round(wait / POLL_SECONDS))):
-        found = objects.get(kind, name) or {}
-        if (found.get("status", {}).get("commands") or {}).get(verb) == mark:
+        if _acknowledged(objects.get(kind, name) or {}, verb) == mark:
             return True
         sleep(POLL_SECONDS)
     return False
+
+
+def _acknowledged(found: Json, verb: str) -> str | None:
+    """The id that the operator acted on last."""
+    id_: str | None = (found.get("status", {}).get("commands") or {}).get(verb)
+    return id_
 
 
 def _spellings(kind: str) -> set[str]:

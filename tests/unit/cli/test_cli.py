@@ -233,6 +233,20 @@ def test_a_command_that_nobody_acknowledges_says_so() -> None:
         said("abort", "flight-delay", "--wait", "0.2", cluster=Fake(deaf=True))
 
 
+def test_an_id_that_was_used_before_is_refused_since_nothing_would_happen() -> None:
+    cluster = Fake()
+    said("abort", "flight-delay", "--id", "ada", cluster=cluster)
+    with pytest.raises(CommandError, match="another --id"):
+        said("abort", "flight-delay", "--id", "ada", cluster=cluster)
+    assert len(cluster.given) == 1
+
+
+def test_an_id_is_cut_to_what_the_operator_acknowledges() -> None:
+    cluster = Fake()
+    assert "abort acknowledged" in said("abort", "flight-delay", "--id", "x" * 300, cluster=cluster)
+    assert [given["noria.dev/abort"] for _, _, given in cluster.given] == ["x" * 256]
+
+
 def test_names_and_kinds_that_do_not_exist_are_refused_with_advice() -> None:
     for name, advice in (
         ("nothing", "kubectl get noria"),
