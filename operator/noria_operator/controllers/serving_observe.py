@@ -148,7 +148,7 @@ def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[s
     named = {one.version for one in _targets(state)} | {deployment.spec.version}
     experiment = deployment.spec.strategy.experiment
     named |= {arm.version for arm in experiment.arms} if experiment else set()
-    named |= {state.undo.left.version} if state.undo else set()
+    named |= {state.undo.left.version, state.undo.target.version} if state.undo else set()
     floor = names.version_number(state.stable.version) if state.stable else 0
     found = {}
     same = {"spec.model": deployment.spec.model}

@@ -148,10 +148,16 @@ def _holds(policy: Policy, undo: Undo, versions: tuple[Version, ...]) -> bool:
 
 
 def _undone(policy: Policy, undo: Undo, state: State, versions: tuple[Version, ...]) -> Target:
-    """Where a person went back to, until a version newer than the one left is there to be followed."""
+    """Where a person went back to, until a version newer than the one left is there to be followed; nobody
+    goes there who did not arrive before the version was rejected or deleted.
+    """
     newer = [] if policy.pinned else _approved(state, versions, version_number(undo.left.version) + 1)
-    back = state.stable if state.is_rejected(undo.target) else undo.target
-    return Target(_first_good(state, newer) or back, newer[0].target if newer else undo.left)
+    phase = next((one.phase for one in versions if one.target.version == undo.target.version), "gone")
+    may = phase == APPROVED or undo.target == state.stable
+    back = undo.target if may and not state.is_rejected(undo.target) else state.stable
+    why = f"an undo asks for {undo.target.version}, which is {phase}; annotate noria.dev/retry to end it"
+    wanted = newer[0].target if newer else undo.left
+    return Target(_first_good(state, newer) or back, wanted, "" if may else why)
 
 
 def _approved(state: State, versions: tuple[Version, ...], least: int) -> list[Version]:

@@ -183,7 +183,9 @@ class World:
             restorable=frozenset(
                 one.name
                 for one in self.state.champions
-                if self.record(one) in self.records and self.versions[one.version].phase == "Approved"
+                if self.record(one) in self.records
+                and one.version in self.versions
+                and self.versions[one.version].phase == "Approved"
             ),
             obstacle=self.obstacle,
         )

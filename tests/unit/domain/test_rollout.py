@@ -709,6 +709,21 @@ def test_what_is_gone_back_to_can_be_aborted_and_has_a_deadline_too() -> None:
         assert world.state.is_rejected(V1)
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_undo_ends_where_its_version_is_rejected_or_deleted_on_the_way(gone: bool) -> None:
+    world = champions(1, 2, keep=timedelta())
+    world.commands["undo"] = "a"
+    world.reconcile()
+    if gone:
+        del world.versions[V1.version]
+    else:
+        world.approve(1, "Rejected")
+    made = world.settle()
+    assert (world.state.stable, world.state.candidate) == (V2, None)
+    assert V1.name not in world.pods
+    assert f"an undo asks for m-1, which is {'gone' if gone else 'Rejected'}" in made.message
+
+
 def test_a_second_undo_while_the_first_is_on_its_way_restarts_nothing() -> None:
     world = champions(1, 2, keep=timedelta())
     world.commands["undo"] = "a"
