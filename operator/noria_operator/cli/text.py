@@ -110,7 +110,9 @@ def _deployment(status: Json) -> list[str]:
     lines = _section("traffic", [traffic(status)] if status.get("traffic") else [])
     arms = _challengers(status)
     told = [(one["version"], one.get("analysis") or {}) for one in arms]
-    told = told if len(told) > 1 else [("", status.get("analysis") or {})]
+    if len(told) < 2:
+        last = status.get("analysis") or {}
+        told = [("" if arms else last.get("version", ""), last)]
     evidence = [
         f"{version} {_evidence(analysis)}".lstrip() for version, analysis in told if analysis.get("verdict")
     ]

@@ -186,6 +186,12 @@ def test_why_and_status_tell_of_every_arm_of_an_experiment() -> None:
     assert "flight-delay-4, flight-delay-5" in text.deployments([obj])[1]
 
 
+def test_why_names_the_version_that_was_judged_last_once_it_is_on_trial_no_more() -> None:
+    status = {**DEPLOYMENT["status"], "analysis": {"version": "flight-delay-4", "verdict": "Pass", "message": "good"}}
+    status.pop("candidate")
+    assert "  flight-delay-4 Pass: good" in text.why({**DEPLOYMENT, "status": status})
+
+
 def test_promote_names_an_arm_before_the_id() -> None:
     for options, annotation in ((), "noria.dev/promote"), (("--full",), "noria.dev/promote-full"):
         cluster = Fake()
