@@ -26,7 +26,8 @@ from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.rollout_traffic import FULL
 from noria_operator.kube.errors import ApiError, NotFound, Terminal
-from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key
+from noria_operator.kube.kinds import HTTPROUTE, SERVICE, Key, key_of
+from noria_operator.kube.ownership import controller_uid
 from noria_operator.routers import httproute, httproute_probe, httproute_rivals, pod_service
 
 Json = dict[str, Any]
@@ -99,14 +100,28 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
             route = _own(ctx, owner, state, copies=not problem)
             await ctx.writer.apply(HTTPROUTE, route, owner=owner)
         return
-    key = _key(owner)
-    found = ctx.store.get(key)
-    if found is None:
-        return  # `standing` says so
-    rules = _rewritten(ctx, owner, found, state)
-    if rules != found["spec"].get("rules"):
-        version = found["metadata"]["resourceVersion"]
-        patch = {"metadata": {"resourceVersion": version}, "spec": {"rules": rules}}
+    found, former = ctx.store.get(_key(owner)), _former(ctx, owner)
+    for each in (former, found):
+        if each is not None:  # `standing` says where there is none
+            await _write(ctx, each, rules=_rewritten(ctx, owner, each, state))
+    if former is not None and found is not None and httproute.standing(found).served:
+        await _write(ctx, ctx.store.get(key_of(former)) or former, parentRefs=[])
+
+
+def _former(ctx: Context, owner: Json) -> Json | None:
+    """The route that Noria wrote before the spec named one of the user's, while it is attached."""
+    meta = owner["metadata"]
+    found = ctx.store.get(Key(HTTPROUTE, meta["namespace"], meta["name"]))
+    if found is None or key_of(found) == _key(owner) or controller_uid(found) != meta["uid"]:
+        return None
+    return found if found["spec"].get("parentRefs") else None
+
+
+async def _write(ctx: Context, route: Json, **fields: Any) -> None:
+    """Change these fields of a route, as it was read."""
+    key, version = key_of(route), route["metadata"]["resourceVersion"]
+    if any(route["spec"].get(name) != value for name, value in fields.items()):
+        patch = {"metadata": {"resourceVersion": version}, "spec": fields}
         answer = await ctx.client.merge(HTTPROUTE, key.namespace, key.name, patch)
         ctx.store.observe("MODIFIED", answer)
 

@@ -187,7 +187,10 @@ def test_why_and_status_tell_of_every_arm_of_an_experiment() -> None:
 
 
 def test_why_names_the_version_that_was_judged_last_once_it_is_on_trial_no_more() -> None:
-    status = {**DEPLOYMENT["status"], "analysis": {"version": "flight-delay-4", "verdict": "Pass", "message": "good"}}
+    status = {
+        **DEPLOYMENT["status"],
+        "analysis": {"version": "flight-delay-4", "verdict": "Pass", "message": "good"},
+    }
     status.pop("candidate")
     assert "  flight-delay-4 Pass: good" in text.why({**DEPLOYMENT, "status": status})
 

@@ -321,7 +321,9 @@ async def test_a_rule_of_a_users_that_leads_to_the_preview_stays_as_it_is(tmp_pa
     world = await canary(tmp_path, MINE)
     found = await world.api.get(HTTPROUTE, NAMESPACE, "mine")
     testers = {"matches": ["t"], "backendRefs": [{"name": f"{NAME}-preview", "port": 80}]}
-    world.api.put(HTTPROUTE, {**found, "spec": {**found["spec"], "rules": [*found["spec"]["rules"], testers]}})
+    world.api.put(
+        HTTPROUTE, {**found, "spec": {**found["spec"], "rules": [*found["spec"]["rules"], testers]}}
+    )
     edit(world.api, strategy={**STEPS, "preview": True})
     say(world.api, "abort", "now")
     await world.settle()
@@ -340,6 +342,27 @@ async def test_a_route_that_somebody_reverts_gets_its_weights_again(tmp_path: Pa
     assert modeldeployment.related(world.operator().store, found) == [KEY]
     await world.once()
     assert world.backends("mine")[0] == wanted[0][1:]
+
+
+async def test_a_route_of_norias_gets_weights_until_one_of_a_users_takes_its_place(tmp_path: Path) -> None:
+    world = await canary(tmp_path, GATEWAY)
+    edit(world.api, router=MINE)
+    say(world.api, "abort", "now")
+    await world.once()
+    assert world.backends()[-1] == list(zip(world.names(), (100, 0), strict=True)), "nobody took the other"
+    kind = {"apiVersion": HTTPROUTE.api_version, "kind": HTTPROUTE.kind}
+    spec = {"parentRefs": [{"name": "public"}], "rules": [{"backendRefs": [{"name": NAME, "port": 80}]}]}
+    meta = {"name": "mine", "namespace": NAMESPACE, "uid": "r", "generation": 1}
+    world.api.put(HTTPROUTE, {**kind, "metadata": meta, "spec": spec})
+    await world.settle()
+    assert world.backends("mine") == [[(world.names()[0], 100)]]
+    assert world.route()["spec"]["parentRefs"] == []
+    writes = len(world.api.writes)
+    await world.once()
+    assert len(world.api.writes) == writes
+    edit(world.api, router=GATEWAY)
+    await world.settle()
+    assert [one["name"] for one in world.route()["spec"]["parentRefs"]] == ["public"]
 
 
 async def test_a_route_that_is_missing_or_has_no_place_for_weights_is_told(tmp_path: Path) -> None:
