@@ -110,20 +110,21 @@ def decide(
         "nextEligibleTime": stamp(gate.eligible) if gate.eligible > now else None,
     }
     notices = _notices(known, entries)
+    seen_now = {one["name"]: one for one in entries}  # what is answered in this very pass was seen in it
     if entries != before.get("triggers"):
         status["lastEvaluation"] = stamp(now)
     why = held.why if held and held.block not in (Block.COOLDOWN, Block.BUDGET) else ""
     shown = _shown(requests, told, actions, chosen)
     if chosen is not None:
         status |= started(obj, training, chosen, shown, runs=runs, now=now)
-        status["triggers"] = _dated(status["triggers"], requests, known, now)
+        status["triggers"] = _dated(status["triggers"], requests, seen_now, now)
         return RetrainPlan(ready(obj, status, seen.deployment, why, now), again=True, notices=notices)
     first = next((one for one in asking if gate.own(one) is None), None)
     replaced: tuple[str, ...] = ()
     if first is not None and gate.common is not None and gate.common.block is Block.CONCURRENCY:
         policy = training.spec.concurrency_policy
         status |= queued(status, first, shown, now) if policy == "Queue" else {}
-        status["triggers"] = _dated(status["triggers"], requests, known, now)
+        status["triggers"] = _dated(status["triggers"], requests, seen_now, now)
         # A run of somebody else's would hold the new one, so that the own one would end for nothing.
         replaced = tuple(seen.live) if policy == "Replace" and not seen.others else ()
         ended = [job for job in seen.jobs if job["metadata"]["name"] in replaced]

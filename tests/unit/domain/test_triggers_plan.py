@@ -435,6 +435,22 @@ def test_a_run_that_somebody_else_asked_for_is_told_of_the_loss_that_it_answers(
     assert (entry(loop.status, "quality")["decision"], since(loop)) == ("Wait", begun)
 
 
+@pytest.mark.parametrize("busy", [True, False], ids=["a place in the queue", "a run that a person asked for"])
+def test_a_loss_that_is_answered_in_the_pass_that_sees_it_stands_from_then_on(busy: bool) -> None:
+    loop = Loop(concurrencyPolicy="Queue", cooldown="0s")
+    if busy:
+        loop.settle(weekly())
+        loop.now += HOUR
+    loop.step(*([] if busy else [asked()]), lost(loop, wanted=True))
+    begun = stamp(loop.now)
+    assert (entry(loop.status, "quality")["decision"], since(loop)) == ("Wait", begun)
+    loop.finish("Succeeded")
+    loop.now += HOUR
+    loop.settle(standing(loop))
+    made = list(loop.jobs.values())[-1]
+    assert json.loads(made["metadata"]["annotations"]["noria.dev/trigger"])["since"] == begun
+
+
 def test_a_run_without_a_loss_is_told_of_none() -> None:
     loop = Loop()
     loop.settle(weekly())
