@@ -10,7 +10,8 @@ rows, of which `digest` is the identity; no metric is ever NaN.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,14 +38,13 @@ def evaluate(env: Mapping[str, str]) -> dict[str, Any]:
     label, location = env.get("NORIA_LABEL", ""), env.get("NORIA_HOLDOUT", "")
     if not label or not location or not env.get("NORIA_CHALLENGER"):
         raise NoriaError(Reason.CONFIGURATION, "set NORIA_CHALLENGER, NORIA_HOLDOUT and NORIA_LABEL")
-    wanted = [name for name in env.get("NORIA_METRICS", "").split(",") if name]
-    holdout = rows.read(location, parse_select(env.get("NORIA_HOLDOUT_SELECT"))).without_missing(label)
-    if not holdout.count:
-        raise NoriaError(
-            Reason.NO_ROWS, f"no row under {location} has a value in {label!r}; select other partitions"
-        )
-    challenger, split = _measure("challenger", env, holdout, label, wanted)
-    champion = _measure("champion", env, holdout, label, wanted)[0] if env.get("NORIA_CHAMPION") else None
+    with _loaded("challenger", env) as model:
+        holdout = _rows(env, location, label, model)
+        challenger, split = _measure("challenger", model, env, holdout, label)
+    champion = None
+    if env.get("NORIA_CHAMPION"):
+        with _loaded("champion", env) as model:  # now: the other one may have modules of the same names
+            champion, _ = _measure("champion", model, env, holdout, label)
     document: dict[str, Any] = {
         "schema": contract.EVALUATION_SCHEMA,
         "rows": holdout.count,
@@ -68,27 +68,53 @@ class _Measured:
     outcome: Outcome
 
 
-def _measure(
-    role: str, env: Mapping[str, str], holdout: rows.Rows, label: str, wanted: list[str]
-) -> tuple[_Measured, tuple[Slicing, ...]]:
-    """What a model is worth, and how rows are told apart by its bundle."""
+@contextmanager
+def _loaded(role: str, env: Mapping[str, str]) -> Iterator[Loaded]:
     variable = f"NORIA_{role.upper()}"
-    try:
+    with _named(role):
         loaded = load(
             env[variable],
             digest=env.get(f"{variable}_DIGEST") or None,
             trust=signing.read(env),
             allow_code=env.get(contract.ENV_ALLOW_CODE) == "1",
         )
-        try:
-            outcome = score(loaded, holdout, label)
-            metrics, task = outcome.metrics(), loaded.manifest.task
-            split = _slicings(env, loaded, holdout) if role == "challenger" else ()
-        finally:
-            loaded.close()  # the other one may have modules of the same names
+    try:
+        yield loaded
+    finally:
+        loaded.close()
+
+
+@contextmanager
+def _named(role: str) -> Iterator[None]:
+    """Errors say which of the models they are about."""
+    try:
+        yield
     except NoriaError as error:
         raise NoriaError(error.reason, f"{role}: {error.message}") from error
-    names = wanted or list(quality.DEFAULTS[task])
+
+
+def _rows(env: Mapping[str, str], location: str, label: str, challenger: Loaded) -> rows.Rows:
+    """Those that have a label; what the challenger takes as text is text."""
+    texts = challenger.backend.signature.texts
+    holdout = rows.read(location, parse_select(env.get("NORIA_HOLDOUT_SELECT")), texts=texts)
+    holdout = holdout.without_missing(label)
+    if not holdout.count:
+        raise NoriaError(
+            Reason.NO_ROWS, f"no row under {location} has a value in {label!r}; select other partitions"
+        )
+    return holdout
+
+
+def _measure(
+    role: str, loaded: Loaded, env: Mapping[str, str], holdout: rows.Rows, label: str
+) -> tuple[_Measured, tuple[Slicing, ...]]:
+    """What a model is worth, and how rows are told apart by its bundle."""
+    with _named(role):
+        outcome = score(loaded, holdout, label)
+        metrics, task = outcome.metrics(), loaded.manifest.task
+        split = _slicings(env, loaded, holdout) if role == "challenger" else ()
+    asked_for = [name for name in env.get("NORIA_METRICS", "").split(",") if name]
+    names = asked_for or list(quality.DEFAULTS[task])
     unknown = [name for name in names if name not in metrics]
     if unknown:
         raise NoriaError(

@@ -56,6 +56,11 @@ class Signature:
         """Whether one tensor carries all features side by side."""
         return len(self.inputs) == 1 and len(self.inputs[0].shape) == 2 and self.inputs[0].shape[1] != 1
 
+    @property
+    def texts(self) -> list[str]:
+        """Names of the inputs that are text."""
+        return [tensor.name for tensor in self.inputs if tensor.datatype == "BYTES"]
+
     def as_json(self) -> dict[str, Any]:
         return {"inputs": [t.as_json() for t in self.inputs], "outputs": [t.as_json() for t in self.outputs]}
 

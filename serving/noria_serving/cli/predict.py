@@ -49,8 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     trust = signing.read(os.environ)
     loaded = load(arguments.bundle, trust=trust, allow_code=arguments.allow_code)
-    texts = [tensor.name for tensor in loaded.backend.signature.inputs if tensor.datatype == "BYTES"]
-    table = _read(arguments.rows, texts)
+    table = _read(arguments.rows, loaded.backend.signature.texts)
     if not arguments.output:
         _write(sys.stdout, loaded, table)
         return 0

@@ -2,11 +2,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
-from noria_serving import contract, data, evaluate, job, quality, rows, selection, verify
+from noria_serving import bundle, contract, data, evaluate, job, quality, rows, selection, verify
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.signature import Signature, Tensor
@@ -61,6 +65,22 @@ def test_both_models_are_scored_on_the_same_rows(lake: Path, frame_bundle: Bundl
         roc_auc_score(labels[:180], scores), abs=1e-6
     )
     assert evaluate.evaluate(environment(lake, frame_bundle))["metrics"]["champion"] is None
+
+
+def test_codes_of_a_csv_file_are_the_text_that_the_challenger_takes(tmp_path: Path) -> None:
+    """The same rows, and the same figures, as a Parquet file that says so."""
+    codes = ["007", "5", "7", "true"] * 30
+    table, late = pd.DataFrame({"code": codes}), [code in ("007", "true") for code in codes]
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(table, np.array(late, int))
+    saved = bundle.save(model, table, np.array(late, int), tmp_path / "b", name="m")
+    documents = []
+    for write, name in (csv.write_csv, "rows.csv"), (parquet.write_table, "rows.parquet"):
+        place = tmp_path / name / name
+        place.parent.mkdir()
+        write(pa.table({"code": codes, "late": np.array(late, int)}), place)
+        documents.append(evaluate.evaluate(environment(place.parent, saved)))
+    assert documents[0] == documents[1]
+    assert documents[0]["metrics"]["challenger"]["accuracy"] == "1"
 
 
 def test_slices_of_the_same_rows_are_compared(lake: Path, frame_bundle: Bundle) -> None:
