@@ -89,8 +89,9 @@ def check(env: Mapping[str, str]) -> dict[str, Any]:
     location, column = env.get("NORIA_CHECK_DATA", ""), env.get("NORIA_CHECK_TIME", "")
     if not location:
         raise NoriaError(Reason.CONFIGURATION, "set NORIA_CHECK_DATA")
-    given = rows.read(location, parse_select(env.get("NORIA_CHECK_DATA_SELECT")))
     known, kinds = _learned(env)
+    texts = [bins.name for bins in known if bins.kind == "category"]
+    given = rows.read(location, parse_select(env.get("NORIA_CHECK_DATA_SELECT")), texts=texts)
     served = json.loads(env.get("NORIA_CHECK_SERVED", "{}"))
     # The numbers of an embedding have no bins of their own.
     wanted = [(bins, _name(bins, given)) for bins in known if bins.projection is None]
@@ -130,8 +131,8 @@ def _learned(env: Mapping[str, str]) -> tuple[Sequence[Bins], Mapping[str, str]]
         return (), {}
     digest = env.get("NORIA_CHAMPION_DIGEST") or None
     artifact = Artifact(open_source(location), digest=digest, trust=signing.read(env))
-    shape = signature.parse(json.loads(artifact.read(contract.SIGNATURE)))
-    known = reference.parse(json.loads(artifact.read(contract.REFERENCE)))
+    shape = signature.parse(artifact.document(contract.SIGNATURE))
+    known = reference.parse(artifact.document(contract.REFERENCE))
     return known.features, {tensor.name: tensor.datatype for tensor in shape.inputs}
 
 

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
-from noria_serving import contract, result
+from noria_serving import bundle, contract, result
 from noria_serving.bundle import Bundle
 from noria_serving.check import Column, check, counted, distinct, newest
 from noria_serving.errors import NoriaError
@@ -41,6 +45,18 @@ def test_the_rows_that_the_champion_learned_from_have_nothing_strange(
         assert (one["unseen"], one["outside"], one["wrong"]) == (0, 0, 0)
         assert one["missing"] == one["known"][0]
     assert max(one["psi"] for one in found["skewed"]) == 0  # type: ignore[attr-defined]
+
+
+def test_codes_of_a_csv_file_are_the_categories_that_the_champion_learned(tmp_path: Path) -> None:
+    codes, late = ["007", "5", "true", ""] * 60, [0, 1, 1, 0] * 60
+    rows = pd.DataFrame({"code": codes})
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(rows, late)
+    saved = bundle.save(model, rows, late, tmp_path / "b", name="m")
+    (tmp_path / "new").mkdir()
+    csv.write_csv(pa.table({"code": codes, "late": late}), tmp_path / "new" / "rows.csv")
+    found = check({"NORIA_CHECK_DATA": str(tmp_path / "new"), "NORIA_CHAMPION": str(saved.path)})
+    (code,) = found["dirty"]
+    assert (code["unseen"], code["wrong"], code["missing"]) == (0, 0, 60)
 
 
 def test_a_column_that_is_as_often_infinite_as_the_champions_does_not_stand_out() -> None:
