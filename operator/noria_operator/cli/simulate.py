@@ -38,7 +38,7 @@ def simulate(
         run = _Run(obj, history, took, versions)
         next_look = history.rows[0].predicted
         for at, row, labelled in _in_order(history):
-            if at >= next_look:
+            if at >= next_look or run.loop.due(at):
                 run.look(at)
                 next_look = at + every
             run.take(at, row, labelled=labelled)

@@ -87,6 +87,11 @@ class Rehearsal:
         ]
         return [(one, missing) for one, missing in found if missing]
 
+    def due(self, now: datetime) -> bool:
+        """Whether something falls due up to `now`, which what arrives then has no part in."""
+        moments = [end for end, _ in self._ends] + ([self._due] if self._due else [])
+        return bool(moments) and min(moments) <= now
+
     def until(
         self, now: datetime, *, took: timedelta, ended: Callable[[str, datetime], None]
     ) -> Iterator[Told]:

@@ -79,6 +79,24 @@ def test_a_metric_that_several_classes_do_not_have_says_what_to_use(tmp_path: Pa
     assert "auc cannot be told of a classifier of several classes" in found
 
 
+def test_nothing_is_decided_on_labels_that_have_yet_to_come(tmp_path: Path) -> None:
+    """Windows of nine hours, looked at every six; from the tenth hour on every label is wrong."""
+    lines, turns = ["time,score,label"], BEGIN + timedelta(hours=10)
+    for number in range(24 * 60):
+        at, label = BEGIN + number * timedelta(minutes=1), number % 2
+        lines.append(f"{stamp(at)},{0.9 if label != (at >= turns) else 0.1},{label}")
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    rule = {"metric": "accuracy", "min": "0.9", "minLabels": 200, "window": "9h", "for": 1}
+    (tmp_path / "policy.yaml").write_text(
+        yaml.safe_dump(training(triggers=[{"name": "quality", "performance": rule}]))
+    )
+    asked = ["simulate", "-f", str(tmp_path / "policy.yaml"), "--every", "6h"]
+    asked += ["--history", str(tmp_path / "rows.csv")]
+    told = [line.split() for line in offline_run(parser().parse_args(asked))]
+    found = [(words[0][11:16], words[2]) for words in told if words[1:2] == ["quality"]]
+    assert found[:3] == [("00:00", "Wait"), ("09:00", "No"), ("18:00", "Fire")]
+
+
 def test_quality_that_is_not_lost_starts_nothing(tmp_path: Path) -> None:
     lines = trial(tmp_path, "--every", "6h", triggers=[QUALITY], lost_after=99)
     assert lines[-1] == "2000 predictions, 2000 labels, 0 runs"
