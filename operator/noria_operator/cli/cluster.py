@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from noria_operator.api import names
 
@@ -54,32 +56,40 @@ class Cluster:
 
     def get(self, kind: str, name: str) -> Json | None:
         """The object, or None."""
-        try:
-            found: Any = self._api.get_namespaced_custom_object(*self._place(kind), name)
-        except ApiException as error:
-            if error.status == 404:
-                return None
-            raise CommandError(f"the API server said {error.status}: {error.reason}") from error
+        with _answered():
+            try:
+                found: Any = self._api.get_namespaced_custom_object(*self._place(kind), name)
+            except ApiException as error:
+                if error.status == 404:
+                    return None
+                raise
         return dict(found)
 
     def list(self, kind: str) -> Items:
         """All objects of a kind in the namespace, by name."""
-        try:
+        with _answered():
             found: Any = self._api.list_namespaced_custom_object(*self._place(kind))
-        except ApiException as error:
-            raise CommandError(f"the API server said {error.status}: {error.reason}") from error
         return sorted(found["items"], key=lambda obj: str(obj["metadata"]["name"]))
 
     def annotate(self, kind: str, name: str, annotations: dict[str, str]) -> None:
         """Set annotations, leaving all others."""
         body = {"metadata": {"annotations": annotations}}
-        try:
+        with _answered():
             self._api.patch_namespaced_custom_object(*self._place(kind), name, body)
-        except ApiException as error:
-            raise CommandError(f"the API server said {error.status}: {error.reason}") from error
 
     def _place(self, kind: str) -> tuple[str, str, str, str]:
         return names.GROUP, names.VERSION, self.namespace, names.PLURALS[kind]
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Say in a sentence what the API server refused, or that it did not answer."""
+    try:
+        yield
+    except ApiException as error:
+        raise CommandError(f"the API server said {error.status}: {error.reason}") from error
+    except HTTPError as error:
+        raise CommandError(f"the API server does not answer: {error}") from error
 
 
 def find(objects: Objects, name: str) -> Json:

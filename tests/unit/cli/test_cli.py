@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from noria_operator.cli import text
 from noria_operator.cli.cluster import CommandError, find
-from noria_operator.cli.main import changes, parser, run
+from noria_operator.cli.main import changes, main, parser, run
 from noria_operator.cli.text import traffic
 
 Json = dict[str, Any]
@@ -254,6 +256,21 @@ def test_an_id_is_cut_to_what_the_operator_acknowledges() -> None:
     cluster = Fake()
     assert "abort acknowledged" in said("abort", "flight-delay", "--id", "x" * 300, cluster=cluster)
     assert [given["noria.dev/abort"] for _, _, given in cluster.given] == ["x" * 256]
+
+
+def test_an_api_server_that_does_not_answer_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config"
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
+    users = [{"name": "u", "user": {}}]
+    file.write_text(
+        json.dumps({"clusters": [cluster], "contexts": [context], "users": users, "current-context": "x"})
+    )
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    with pytest.raises(SystemExit, match="does not answer"):
+        main(["status"])
 
 
 def test_names_and_kinds_that_do_not_exist_are_refused_with_advice() -> None:
