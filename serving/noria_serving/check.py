@@ -26,7 +26,6 @@ from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
 from noria_serving.projection import mixed
-from noria_serving.quality import spelling
 from noria_serving.reference import Bins
 from noria_serving.signature import DATATYPES
 
@@ -154,7 +153,7 @@ def counted(bins: Bins, values: Array, datatype: str = "FP64") -> Column:
         Numbers([[(0, bins)]]).add(numbers[np.newaxis], counts)
         counts[bins.size] -= wrong
     else:
-        texts = values if values.dtype.kind == "O" else _texts(values)
+        texts = values if values.dtype.kind == "O" else rows.texts_of(values)
         Texts(0, bins).add(texts, counts)
     return Column(bins, counts, wrong)
 
@@ -174,10 +173,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return float("nan")
-
-
-def _texts(values: Array) -> list[str]:
-    return ["" if value != value else spelling(value) for value in values.tolist()]  # noqa: PLR0124  NaN
 
 
 def distinct(given: rows.Rows) -> int:

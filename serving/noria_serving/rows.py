@@ -94,7 +94,7 @@ class Rows:
 def _typed(name: str, values: Array, datatype: str) -> Array:
     """A column in the datatype that the model takes; what has no place in a whole number is refused."""
     if datatype == "BYTES":
-        return values if values.dtype.kind == "O" else _texts(values)
+        return values if values.dtype.kind == "O" else texts_of(values)
     if values.dtype.kind == "O":
         raise _unfit(name, f"holds text where the model takes {datatype}")
     whole = datatype == "BOOL" or "INT" in datatype
@@ -107,7 +107,7 @@ def _typed(name: str, values: Array, datatype: str) -> Array:
     return typed
 
 
-def _texts(values: Array) -> Array:
+def texts_of(values: Array) -> Array:
     """Numbers that stand for text, as a file writes them: 5 is not "5.0", a missing one is empty."""
     texts = ["" if value != value else spelling(value) for value in values.tolist()]  # noqa: PLR0124  NaN
     return np.array(texts, dtype=object)

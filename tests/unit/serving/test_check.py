@@ -48,7 +48,7 @@ def test_the_rows_that_the_champion_learned_from_have_nothing_strange(
 
 
 def test_codes_of_a_csv_file_are_the_categories_that_the_champion_learned(tmp_path: Path) -> None:
-    codes, late = ["007", "5", "true", ""] * 60, [0, 1, 1, 0] * 60
+    codes, late = ["007", "5", "05", ""] * 60, [0, 1, 1, 0] * 60
     rows = pd.DataFrame({"code": codes})
     model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(rows, late)
     saved = bundle.save(model, rows, late, tmp_path / "b", name="m")

@@ -69,8 +69,8 @@ def test_both_models_are_scored_on_the_same_rows(lake: Path, frame_bundle: Bundl
 
 def test_codes_of_a_csv_file_are_the_text_that_the_challenger_takes(tmp_path: Path) -> None:
     """The same rows, and the same figures, as a Parquet file that says so."""
-    codes = ["007", "5", "7", "true"] * 30
-    table, late = pd.DataFrame({"code": codes}), [code in ("007", "true") for code in codes]
+    codes = ["007", "5", "7", "05"] * 30
+    table, late = pd.DataFrame({"code": codes}), [code.startswith("0") for code in codes]
     model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(table, np.array(late, int))
     saved = bundle.save(model, table, np.array(late, int), tmp_path / "b", name="m")
     documents = []
