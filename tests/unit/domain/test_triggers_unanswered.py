@@ -274,3 +274,18 @@ def test_names_of_runs_do_not_collide_when_one_is_asked_for_again() -> None:
     loop = Loop()
     first = training_name("flights", "uid", request, loop.now)
     assert first != training_name("flights", "uid", request, loop.now + HOUR)
+
+
+@pytest.mark.parametrize(("trigger", "stays"), [("quality", False), ("samples", True), ("Manual", True)])
+def test_what_waits_for_a_trigger_that_was_removed_starts_nothing_and_answers_nothing(
+    trigger: str, stays: bool
+) -> None:
+    begun = {"name": "samples", "windowStartedAt": "2026-03-01T10:00:00Z", "state": {"labels": 5}}
+    loop = Asking(SAMPLES, begun, cooldown="0s")
+    loop.obj["status"]["queued"] = {
+        "trigger": trigger, "reason": "Performance", "at": "2026-03-01T11:00:00Z",
+        "answers": {"quality": [], "samples": [{"labels": 7}]},
+    }  # fmt: skip
+    loop.ask(counted(0))
+    assert (len(loop.jobs), "queued" in loop.status) == (int(stays), False)
+    assert entry(loop.status, "samples")["state"]["labels"] == (0 if stays else 12)
