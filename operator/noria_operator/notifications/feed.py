@@ -30,8 +30,10 @@ from noria_operator.notifications.outbox import PATIENCE, Outbox, Sends
 log = logging.getLogger(__name__)
 
 ANNOTATION = "noria.dev/notified"
-SETTLING = timedelta(seconds=2)
-"""Status writes that are this young may not have been seen yet: times in status are whole seconds."""
+SETTLING = timedelta(seconds=10)
+"""Status writes that are this young may not have been seen yet: times in status are those of decisions, in
+whole seconds, and children are written in between.
+"""
 REMEMBERED = 10_000
 """Occurrences that are known to be told however long ago that was: some stand for weeks (a spent budget), and
 are read anew with each change of their object.

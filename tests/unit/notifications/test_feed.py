@@ -189,6 +189,18 @@ async def test_a_status_written_in_the_instant_of_a_crash_is_told_by_the_next_le
     assert receivers.got == [("a", "one")]
 
 
+async def test_a_status_that_took_long_to_write_is_told_by_the_next_leader_too() -> None:
+    """Its time is that of the decision; children are written in between, by an API server that is busy."""
+    receivers, store = Receivers(), Store()
+    async with leading(receivers, store, A) as feed:
+        await asyncio.sleep(17)
+        left = dict(feed.annotations())
+    store.observe(None, deployment("one", seconds=10))
+    async with leading(receivers, store, A, inherited=left):
+        await asyncio.sleep(30)
+    assert receivers.got == [("a", "one")]
+
+
 async def test_a_leader_that_was_told_to_stop_leaves_nothing_behind() -> None:
     receivers, store = Receivers(), Store()
     async with leading(receivers, store, A) as feed:
