@@ -20,7 +20,7 @@ import yaml
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from tests.integration.scraping import Json
 from tests.integration.scraping import prometheus as scraping
-from tests.integration.server.process import Process, start
+from tests.integration.server.process import Process, ready
 from tools.monitoring.dashboards.files import FOLDER
 from tools.monitoring.live import Prometheus, Span, targets, variables
 from tools.ports import free_port
@@ -52,19 +52,13 @@ async def served(name: str, folder: Path) -> AsyncIterator[tuple[Process, Json]]
     apart = [{"feature": "x1", "bounds": [0]}]
     saved = bundle.save(model.fit(ROWS, labels), ROWS, labels, folder / name, name=name, slices=apart)
     counters = free_port()
-    server = await start(
+    async with ready(
         saved.path, NORIA_MODEL=name, NORIA_DEPLOYMENT=name, NORIA_VERSION=f"{name}-1",
         NORIA_COUNTERS_PORT=str(counters),
-    )  # fmt: skip
-    try:
-        await server.until("/v2/health/ready", lambda status: status == 200)
+    ) as server:  # fmt: skip
         labelled = {"namespace": "shop", "deployment": name}
         target = {"targets": [f"127.0.0.1:{counters}"], "labels": labelled}
         yield server, {"job_name": name, "static_configs": [target]}
-    finally:
-        server.process.terminate()
-        await server.client.aclose()
-        await server.process.wait()
 
 
 async def ask(server: Process, name: str, count: int) -> None:
