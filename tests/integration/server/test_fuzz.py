@@ -272,13 +272,9 @@ async def both(matrix_bundle: Bundle) -> Any:
     async with started(matrix_bundle.path, NORIA_GRPC_PORT=str(port), **limits) as server:
         server.grpc = port
         log = asyncio.create_task(server.process.stderr.read())  # a full pipe would stop it
-        try:
-            await server.until("/v2/health/ready", lambda status: status == 200)
-            yield server
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                server.process.kill()
-            await log
+        await server.until("/v2/health/ready", lambda status: status == 200)
+        yield server
+    await log
 
 
 @pytest.mark.extended

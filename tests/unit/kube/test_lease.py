@@ -24,6 +24,13 @@ class Server:
         self.writers: list[str] = []
         self.requests = 0
 
+    def rewrite(self, **spec: str) -> None:
+        """It is written once more, and no candidate hears of it."""
+        assert self.lease is not None
+        self.version += 1
+        self.lease["metadata"]["resourceVersion"] = str(self.version)
+        self.lease["spec"] |= spec
+
     def __call__(self, request: Request) -> Answer:
         self.requests += 1
         if self.down:
@@ -177,10 +184,9 @@ async def test_a_lease_is_released_though_its_last_renewal_was_cut_off() -> None
     server = Server()
     a = candidate(server, "a")
     await a.acquire()
-    assert server.lease is not None
-    server.version += 1  # written, but the answer came when nobody waited any more
-    server.lease["metadata"]["resourceVersion"] = str(server.version)
+    server.rewrite()  # by the renewal, whose answer came when nobody waited any more
     await a.release()
+    assert server.lease is not None
     assert server.lease["spec"]["holderIdentity"] == ""
 
 
@@ -188,11 +194,9 @@ async def test_a_lease_that_another_took_is_left_alone() -> None:
     server = Server()
     a = candidate(server, "a")
     await a.acquire()
-    assert server.lease is not None
-    server.version += 1
-    server.lease["metadata"]["resourceVersion"] = str(server.version)
-    server.lease["spec"]["holderIdentity"] = "b"
+    server.rewrite(holderIdentity="b")
     await a.release()
+    assert server.lease is not None
     assert server.lease["spec"]["holderIdentity"] == "b"
 
 
@@ -202,9 +206,7 @@ async def test_a_conflict_of_one_renewal_does_not_lose_the_lease() -> None:
     await a.acquire()
     holding = asyncio.create_task(a.hold())
     await asyncio.sleep(5)
-    server.version += 1  # as if our own renewal had arrived although its answer did not
-    assert server.lease is not None
-    server.lease["metadata"]["resourceVersion"] = str(server.version)
+    server.rewrite()  # as if our own renewal had arrived although its answer did not
     await asyncio.sleep(60)
     assert a.held
     holding.cancel()
