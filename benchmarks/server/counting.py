@@ -1,10 +1,12 @@
 """`python -m benchmarks.server.counting`: what counting costs a prediction, in CPU time of its thread.
 
-Requests of one row are counted and folded as the server does it. They are few enough to stay in the caches,
-as the arrays of a request are that was just answered. `answers` is what it costs beside that to keep their
-answers, while two versions are compared. Labels come later and are fewer: what counting one costs, alone and
-by four columns of slices, beside what it takes to check the token that it came with. The floor is numpy
-alone, sorting the same values and looking up every bin of a matrix that is there already.
+Requests of one row, decoded by the server's own code, are counted and folded as the server does it. They are
+few enough to stay in the caches, as the arrays of a request are that was just answered. `apart` are those
+whose tensors the server decodes one by one: it does that with typed contents over gRPC, and with parameters.
+`answers` is what it costs beside that to keep their answers, while two versions are compared. Labels come
+later and are fewer: what counting one costs, alone and by four columns of slices, beside what it takes to
+check the token that it came with. The floor is numpy alone, sorting the same values and looking up every bin
+of a matrix that is there already.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import argparse
 import gc
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from statistics import median
 from typing import Any
 
 import numpy as np
+import orjson
 
 from noria_serving import reference, signature
 from noria_serving.contract import SCORE_BINS
@@ -27,6 +30,7 @@ from noria_serving.counters.recorder import FOLD_ROWS, Recorder
 from noria_serving.counters.state import State
 from noria_serving.feedback.keys import KeyRing
 from noria_serving.feedback.token import Token, binding, sign, verify
+from noria_serving.protocol import v2
 from noria_serving.slices import Asked
 
 FEATURES = 20
@@ -36,7 +40,7 @@ SLICES = (Asked("f0", bounds=(-1.0, 0.0, 1.0)), Asked("f19"))
 BATCHES = 2
 """Folds a measurement, short, so that some of them meet no neighbour's load."""
 REQUESTS = 64
-Inputs = dict[str, Any]
+Inputs = Mapping[str, Any]
 Case = tuple[str, Recorder, list[Inputs]]
 
 
@@ -58,8 +62,8 @@ def main() -> None:
 
 def measured(rounds: int) -> dict[str, list[float]]:
     """µs of CPU a prediction, by what is counted, in each round; `floor` is the last."""
-    cases = [_matrix(), _columns(texts=0), _columns(texts=0, apart=SLICES[:1]), _columns(texts=5),
-             _columns(texts=5, apart=SLICES), _embedding()]  # fmt: skip
+    cases = [_matrix(), _columns(texts=0), _columns(texts=0, sliced=SLICES[:1]), _columns(texts=5),
+             _columns(texts=5, sliced=SLICES), _columns(texts=0, apart=True), _embedding()]  # fmt: skip
     found: dict[str, list[float]] = {name: [] for name, *_ in cases}
     found |= {name: [] for name in ("answers", "a label", "a label, 4 sliced", "token of a label", "floor")}
     gc.disable()
@@ -152,9 +156,11 @@ def _embedding() -> Case:
     return f"an embedding of {WIDTH}", *_case(shape, rows)
 
 
-def _columns(*, texts: int, apart: Sequence[Asked] = ()) -> Case:
+def _columns(*, texts: int, sliced: Sequence[Asked] = (), apart: bool = False) -> Case:
     random = np.random.default_rng(2)
-    columns: Inputs = {f"f{i}": random.normal(size=(4096, 1)).astype(np.float32) for i in range(FEATURES)}
+    columns: dict[str, Any] = {
+        f"f{i}": random.normal(size=(4096, 1)).astype(np.float32) for i in range(FEATURES)
+    }
     for name in list(columns)[FEATURES - texts :]:
         columns[name] = random.choice(["AA", "UA", "DL", "WN"], size=(4096, 1)).astype(object)
     tensors = tuple(
@@ -162,16 +168,26 @@ def _columns(*, texts: int, apart: Sequence[Asked] = ()) -> Case:
         for name, values in columns.items()
     )
     name = f"{FEATURES} column tensors" + (f", {texts} of text" if texts else "")
-    name += f", {len(apart)} sliced" if apart else ""
-    return name, *_case(signature.Signature(tensors, ()), columns, apart)
+    name += (f", {len(sliced)} sliced" if sliced else "") + (", apart" if apart else "")
+    return name, *_case(signature.Signature(tensors, ()), columns, sliced, apart=apart)
 
 
 def _case(
-    shape: signature.Signature, rows: Inputs, apart: Sequence[Asked] = ()
+    shape: signature.Signature, rows: Inputs, sliced: Sequence[Asked] = (), *, apart: bool = False
 ) -> tuple[Recorder, list[Inputs]]:
     scores = np.random.default_rng(4).uniform(size=4096)
-    recorder = Recorder(reference.parse(reference.build(shape, rows, scores, apart=apart)))
-    return recorder, [{name: v[i : i + 1].copy() for name, v in rows.items()} for i in range(REQUESTS)]
+    recorder = Recorder(reference.parse(reference.build(shape, rows, scores, apart=sliced)))
+    return recorder, [_request(shape, rows, row, apart=apart) for row in range(REQUESTS)]
+
+
+def _request(shape: signature.Signature, rows: Inputs, row: int, *, apart: bool) -> Inputs:
+    """What the server makes of a row."""
+    entries = [
+        {**tensor.as_json(), "shape": [1, *tensor.shape[1:]], "data": rows[tensor.name][row].tolist()}
+        | ({"parameters": {}} if apart else {})
+        for tensor in shape.inputs
+    ]
+    return v2.decode(orjson.dumps({"inputs": entries}), shape).inputs
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
+from noria_serving.columns import Columns
 from noria_serving.errors import NoriaError, Reason
 
 MATRIX: Final = "input-0"
@@ -30,6 +32,8 @@ DATATYPES: Final[Mapping[str, str]] = {
     "BYTES": "object",
 }
 """Protocol datatype → numpy dtype."""
+_COLUMN: Final = ((-1, 1), (-1,))
+"""Shapes of a column."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,15 @@ class Signature:
     def texts(self) -> list[str]:
         """Names of the inputs that are text."""
         return [tensor.name for tensor in self.inputs if tensor.datatype == "BYTES"]
+
+    @cached_property
+    def columns(self) -> Columns | None:
+        """How a row lies in memory whose inputs are numbers and texts, one each; None where they are more."""
+        shapes = {tensor.shape for tensor in self.inputs}
+        datatypes = {tensor.name: tensor.datatype for tensor in self.inputs}
+        if len(shapes) > 1 or shapes.isdisjoint(_COLUMN) or "FP16" in datatypes.values():
+            return None
+        return Columns(datatypes, rank=len(shapes.pop()))
 
     def as_json(self) -> dict[str, Any]:
         return {"inputs": [t.as_json() for t in self.inputs], "outputs": [t.as_json() for t in self.outputs]}

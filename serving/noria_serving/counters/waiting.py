@@ -3,29 +3,28 @@
 In: the arrays of one request at a time. Out: all of their values: predictions, a row for each numeric
 feature, a list for each feature of text. Invariant: the numbers of requests of one row, which most are, are
 copied at once, into a few bytes: keeping their many small arrays costs ten times as much (measured), in the
-caches and the allocator's free lists that they do not go back to.
+caches and the allocator's free lists that they do not go back to. Those of a Row lie side by side already.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from operator import itemgetter
 from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from noria_serving.columns import Picker, Row, picker
 from noria_serving.reference import Reference
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Array]
 Place = tuple[str, int]
 """A tensor and the column in it."""
-Picker = Callable[[Inputs], Iterable[Array]]
-Taking = tuple[Picker, Picker | None, int]
-"""What takes a request's numbers and its texts, and how many bytes its numbers have with the prediction: in
-one place, as each look-up costs every request."""
+Taking = tuple[Picker, Picker | None, int, bool]
+"""What takes a request's numbers and its texts, how many bytes its numbers have with the prediction, and
+whether a Row has these and no others, in this order: in one place, as each look-up costs every request."""
 _join: Final = cast("Callable[[Iterable[Any]], bytes]", b"".join)
 """Of anything that has a buffer, which the stubs do not know."""
 _item: Final[Callable[[Array], str]] = np.ndarray.item
@@ -68,12 +67,19 @@ class Waiting:
     def add(self, inputs: Inputs, scores: Array) -> int:
         """inputs: as the model took them; scores: one a row. The number of rows that wait now."""
         if len(scores) == 1 and (taking := self._taking or self._fits(inputs, scores)):
-            pick, pick_texts, size = taking
+            pick, pick_texts, size, as_rows = taking
+            numbers: Iterable[Array]
+            said: Iterable[str] = ()
             try:
-                packed = _join([*pick(inputs), scores])
-                if len(packed) == size:
+                if as_rows and type(inputs) is Row:
+                    numbers, said = inputs.numbers, inputs.texts
+                else:
+                    numbers = pick(inputs)
                     if pick_texts:
-                        self._said.extend(map(_item, pick_texts(inputs)))
+                        said = map(_item, pick_texts(inputs))
+                packed = _join([*numbers, scores])
+                if len(packed) == size:
+                    self._said.extend(said)
                     singles = self._packed
                     singles.append(packed)
                     return len(singles) + self._rows_of_several
@@ -116,6 +122,8 @@ class Waiting:
             for values, (source, column) in zip(texts, self.texts, strict=True):
                 values.extend(map(str, columns[source][:, column].tolist()))
         self._packed, self._said, self._several, self._rows_of_several = [], [], [], 0
+        if self._taking and not self._taking[-1]:
+            self._taking = None  # should the next one be a Row
         return scores, numbers, texts
 
     def _move(self, tensor: str) -> tuple[str, Any, Any]:
@@ -144,8 +152,9 @@ class Layout:
         self.kinds = [kind for _, kind, _ in fields]
         kept: list[Any] = [(name, kind, (len(places),)) for name, kind, places in fields]
         self.record = np.dtype([*kept, (SCORES, scores.dtype)])
-        texts = _picker(self.texts) if self.texts else None
-        self.taking: Taking = _picker(names), texts, self.record.itemsize
+        as_rows = type(inputs) is Row and len(names) + len(self.texts) == len(inputs)
+        texts = picker(self.texts) if self.texts else None
+        self.taking: Taking = picker(names), texts, self.record.itemsize, as_rows
         self._moves = [_move(wanted, name, places) for name, _, places in fields]
 
     def told(self, said: list[str], wanted: Sequence[Place]) -> list[list[str]]:
@@ -159,16 +168,6 @@ class Layout:
         for field, targets, columns in self._moves:
             numbers[targets] = rows[field].T[columns]
         return rows[SCORES]
-
-
-def _picker(names: Sequence[str]) -> Picker:
-    """What takes these arrays out of a request's."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    if not names:
-        return lambda _: ()
-    (only,) = names
-    return lambda given: (given[only],)  # which itemgetter gives as it is
 
 
 def _common(kinds: Iterable[Any]) -> Any:

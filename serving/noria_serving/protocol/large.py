@@ -19,6 +19,8 @@ from noria_serving.protocol.inference import Array
 
 LARGE: Final = 8 * 1024
 """Bytes. What is smaller is parsed as fast as what it takes to look twice."""
+EACH: Final = 768
+"""Bytes more for each further input, of which columns have many: with fewer, looking at each takes longer."""
 KEPT: Final = 4 * 1024**2
 """Bytes of a body up to which the parser's memory is kept for the next one: else the system takes and gives
 it each time, which costs as much as the parsing.
@@ -30,9 +32,12 @@ class _Doubt(Exception):
     """The usual way is to decide."""
 
 
-def parse(body: bytes) -> dict[str, Any] | None:
-    """The body's object, if all of its inputs are numbers for floats, in a list or in a list of rows."""
-    if len(body) < LARGE or not body.startswith(b"{") or b"\\" in body:
+def parse(body: bytes, tensors: int = 1) -> dict[str, Any] | None:
+    """The body's object, if all of its inputs are numbers for floats, in a list or in a list of rows.
+
+    tensors: how many inputs the model takes.
+    """
+    if len(body) < LARGE + EACH * (tensors - 1) or not body.startswith(b"{") or b"\\" in body:
         return None
     try:
         document = (_parser() if len(body) <= KEPT else _parser.__wrapped__()).parse(body)

@@ -27,24 +27,29 @@ class Tail:
     """The tensors behind the JSON part of a request, taken in order."""
 
     def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._taken = 0
+
+        self.left = data
+        """What was not taken yet."""
 
     def take(self, size: int, name: str) -> memoryview:
         """The next `size` bytes, which are the input `name`."""
-        left = len(self._data) - self._taken
+        left = len(self.left)
         if size > left:
             raise RequestError(
                 f"input {name!r}: `binary_data_size` is {size}, but only {left} bytes are left in the body"
             )
-        self._taken += size
-        return self._data[self._taken - size : self._taken]
+        taken = self.left[:size]
+        self.skip(size)
+        return taken
+
+    def skip(self, size: int) -> None:
+        """Count the next `size` bytes as taken."""
+        self.left = self.left[size:]
 
     def end(self) -> None:
         """All bytes must belong to an input."""
-        left = len(self._data) - self._taken
-        if left:
-            raise RequestError(f"{left} bytes are left over behind the last binary tensor")
+        if self.left:
+            raise RequestError(f"{len(self.left)} bytes are left over behind the last binary tensor")
 
 
 def from_raw(data: memoryview | bytes, datatype: str, count: int, name: str) -> Array:
@@ -68,10 +73,10 @@ def from_raw(data: memoryview | bytes, datatype: str, count: int, name: str) -> 
 def _strings(data: bytes, count: int, name: str) -> Array:
     values: list[str] = []
     position, end = 0, len(data)
-    while position < end:
+    while position < end and len(values) < count:
         length = int.from_bytes(data[position : position + _LENGTH], "little")
         start, position = position + _LENGTH, position + _LENGTH + length
-        if position > end or len(values) >= count:
+        if position > end:
             break
         values.append(text(data[start:position], name))
     if position != end or len(values) != count:

@@ -29,19 +29,21 @@ _FLOAT: Final[frozenset[type]] = frozenset({float, int, type(None)})
 _INT: Final[frozenset[type]] = frozenset({int})
 _OBJECTS: Final[frozenset[type]] = frozenset({dict})
 Entry = TypeVar("Entry")
-_ELEMENTS: Final[Mapping[str, frozenset[type]]] = {
+ELEMENTS: Final[Mapping[str, frozenset[type]]] = {
     "BOOL": frozenset({bool}),
     "BYTES": frozenset({str, type(None)}),
     **{name: _FLOAT for name in ("FP16", "FP32", "FP64")},
     **{name: _INT for name in DATATYPES if "INT" in name},
 }
+"""What JSON may have for an element of each datatype."""
 _FLOATS: Final = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _INTEGERS: Final = frozenset(name for name in DATATYPES if "INT" in name)
 FEW: Final = 64
 """Elements, up to which Python looks at each in less time than numpy takes to begin."""
 _SMALL: Final = 65504.0
 """The largest number of float16."""
-_NARROW: Final = frozenset({"float16", "float32"})
+NARROW: Final = frozenset({"float16", "float32"})
+"""What does not hold every number that JSON has."""
 
 
 def decode_inputs(entries: object, tensors: Sequence[Tensor], tail: Tail | None = None) -> dict[str, Array]:
@@ -106,7 +108,7 @@ def decode_tensor(entry: Mapping[str, Any], tensor: Tensor, tail: Tail | None = 
 
 def from_list(flat: Sequence[Any], datatype: str, shape: Sequence[int], tensor: Tensor) -> Array:
     """As many elements as the shape needs → an array in the tensor's datatype and rank."""
-    elements = _ELEMENTS[datatype]
+    elements = ELEMENTS[datatype]
     if not elements.issuperset(map(type, flat)):
         at = next(at for at, x in enumerate(flat) if type(x) not in elements)
         raise mistakes.wrong_element(at, flat[at], datatype, shape, tensor)
@@ -124,8 +126,8 @@ def from_list(flat: Sequence[Any], datatype: str, shape: Sequence[int], tensor: 
 def _from_floats(array: Array, shape: Sequence[int], tensor: Tensor) -> Array:
     """As many float64 as the shape needs → an array in the tensor's datatype and rank."""
     target = DATATYPES[tensor.datatype]
-    if target in _NARROW:
-        small = _are_small(array)
+    if target in NARROW:
+        small = are_small(array)
         with nullcontext() if small else np.errstate(over="ignore"):
             narrow = array.astype(target)
         if not small and (infinite := np.isinf(narrow)).any():
@@ -148,7 +150,7 @@ def _cast(array: Array, tensor: Tensor) -> Array:
         return array
     with np.errstate(over="ignore", invalid="ignore"):
         result = array.astype(target)
-    if target in _NARROW:
+    if target in NARROW:
         lost = np.isinf(result) & ~np.isinf(array)
     elif result.dtype.kind in "iu":
         lost = result != array
@@ -165,7 +167,7 @@ def all_finite(array: Array) -> bool:
     return (flat.size <= FEW and math.isfinite(sum(flat.tolist()))) or bool(np.isfinite(flat).all())
 
 
-def _are_small(array: Array) -> bool:
+def are_small(array: Array) -> bool:
     """Whether it is known, without much ado, that each number has a place even in float16."""
     if not 0 < array.size <= FEW:
         return False

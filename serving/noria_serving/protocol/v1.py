@@ -7,10 +7,13 @@ output name.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from noria_serving.columns import Row
+from noria_serving.protocol import single
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
 from noria_serving.protocol.mistakes import kind_of, names_of, no_list
@@ -24,15 +27,22 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
     instances = parse_object(body).get("instances")
     if type(instances) is not list or not instances:
         raise no_list("instances", f"of rows with the inputs {names_of(signature.inputs)}", instances)
-    columns = [instances] if len(signature.inputs) == 1 else _columns(instances, signature)
-    if len(signature.inputs) == 1 and type(instances[0]) is dict:
-        columns = _columns(instances, signature)
-    inputs = {
+    alone = len(signature.inputs) == 1 and type(instances[0]) is not dict
+    columns = [instances] if alone else _columns(instances, signature)
+    inputs = _single(columns, signature) or {
         tensor.name: decode_tensor(_entry(tensor.datatype, tensor.shape, column), tensor)
         for tensor, column in zip(signature.inputs, columns, strict=True)
     }
     outputs = tuple(range(len(signature.outputs)))
     return InferRequest(inputs, len(instances), outputs, finite=outputs)
+
+
+def _single(columns: list[list[Any]], signature: Signature) -> Row | None:
+    """All columns at once, where that is of use."""
+    if signature.columns is None or len(columns[0]) > 1:
+        return None
+    names = [tensor.name for tensor in signature.inputs]
+    return single.from_values(dict(zip(names, chain.from_iterable(columns), strict=True)), signature.columns)
 
 
 def _entry(datatype: str, shape: tuple[int, ...], column: list[Any]) -> dict[str, Any]:

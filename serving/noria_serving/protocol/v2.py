@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from noria_serving import contract
-from noria_serving.protocol import large, mistakes
+from noria_serving.protocol import large, mistakes, single
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
 from noria_serving.protocol.mistakes import kind_of, shown
@@ -43,7 +43,7 @@ def parse_object(body: bytes | memoryview) -> dict[str, Any]:
 def decode(body: bytes, signature: Signature, *, json_length: bytes | None = None) -> InferRequest:
     """An infer body → InferRequest. `json_length`: the header Inference-Header-Content-Length."""
     if json_length is None:
-        return _decode(large.parse(body) or parse_object(body), signature, None)
+        return _decode(large.parse(body, len(signature.inputs)) or parse_object(body), signature, None)
     if not json_length.isdigit() or len(json_length) > 18:
         raise RequestError("the header Inference-Header-Content-Length must be a number of bytes")
     length = int(json_length)
@@ -65,11 +65,14 @@ def _decode(document: Mapping[str, Any], signature: Signature, tail: Tail | None
     if identifier is not None and type(identifier) is not str:
         raise RequestError(f"`id` must be a string, not {kind_of(identifier)}")
     parameters = _parameters(document, "")
-    inputs = decode_inputs(document.get("inputs"), signature.inputs, tail)
+    entries, columns = document.get("inputs"), signature.columns
+    row = None if columns is None else single.decode(entries, columns, tail)
+    inputs = row or decode_inputs(entries, signature.inputs, tail)
     raw_default = flag_of(parameters, "binary_data_output", default=False)
     outputs, raw = wanted_outputs(document.get("outputs"), signature.outputs, raw_default)
     finite = tuple(index for index in outputs if index not in raw) if raw else outputs
-    return InferRequest(inputs, rows_of(inputs), outputs, identifier, raw, finite, deadline_of(parameters))
+    rows = 1 if row else rows_of(inputs)
+    return InferRequest(inputs, rows, outputs, identifier, raw, finite, deadline_of(parameters))
 
 
 def _decode_body(body: bytes, signature: Signature) -> InferRequest:

@@ -15,7 +15,8 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from noria_serving import contract
-from noria_serving.protocol import apart, mistakes
+from noria_serving.columns import Columns, Row
+from noria_serving.protocol import apart, mistakes, single
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
 from noria_serving.protocol.inference_pb2 import (
@@ -113,8 +114,19 @@ def _inputs(
             raise RequestError(
                 f"input {entry.name!r:.100} has both contents and raw_input_contents; send one of the two"
             )
+    if signature.columns is not None and (row := _single(entries, raw, signature.columns)):
+        return row
     named = ((entry.name, (entry, data)) for entry, data in zip(entries, raw, strict=True))
     return collect(named, signature.inputs, lambda pair, tensor: _raw(*pair, tensor))
+
+
+def _single(entries: Sequence[Input], raw: Sequence[bytes | memoryview], columns: Columns) -> Row | None:
+    """All columns at once, where that is of use."""
+    names, shapes = [entry.name for entry in entries], [entry.shape for entry in entries]
+    datatypes = [entry.datatype for entry in entries]
+    if len(names) != len(columns.order) or not single.fits(names, shapes, datatypes, columns):
+        return None
+    return single.from_bytes(dict(zip(names, raw, strict=True)), columns)
 
 
 def _raw(entry: Input, data: bytes | memoryview, tensor: Tensor) -> Array:

@@ -93,6 +93,7 @@ def outcome(content: bytes, signature: Signature) -> Any:
 def both(monkeypatch: pytest.MonkeyPatch, content: bytes, signature: Signature) -> tuple[Any, Any]:
     """(what becomes of it when it counts as large, and otherwise)."""
     monkeypatch.setattr(large, "LARGE", 0)
+    monkeypatch.setattr(large, "EACH", 0)
     alike = outcome(content, signature)
     monkeypatch.setattr(large, "LARGE", 1 << 40)
     return alike, outcome(content, signature)
@@ -129,6 +130,13 @@ def test_columns_of_floats_are_taken_for_whatever_the_model_takes(monkeypatch: p
 
 def test_small_bodies_are_not_looked_at_twice() -> None:
     assert large.parse(TAKEN["flat"].encode()) is None
+
+
+def test_what_is_small_for_so_many_inputs_is_not_looked_at_twice() -> None:
+    content = text(str([[1.5, 2.5]] * 3000), shape="[3000, 2]").encode()
+    room = (len(content) - large.LARGE) // large.EACH
+    assert large.parse(content, 1 + room) is not None
+    assert large.parse(content, 2 + room) is None
 
 
 def test_more_than_is_kept_is_parsed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,15 @@ def refusal(request: ModelInferRequest, signature: Signature = MATRIX) -> str:
     return str(refused.value)
 
 
+@pytest.mark.parametrize("more", [b"\0\0\0\0", b"\1\0\0\0A", b"\0\0\0\0" * 2, b"\0"])
+def test_no_more_texts_are_taken_than_the_shape_needs(more: bytes) -> None:
+    signature = column("BYTES")
+    text = to_raw(np.array(["UA"], object), "BYTES")
+    assert decode(message(signature.inputs[0], raw=text, shape=(1, 1)), signature).rows == 1
+    told = refusal(message(signature.inputs[0], raw=text + more, shape=(1, 1)), signature)
+    assert f"its {6 + len(more)} bytes are not 1 elements of BYTES" in told
+
+
 @pytest.mark.parametrize("datatype", [name for name in DATATYPES if name != "FP16"])
 def test_typed_contents_and_raw_bytes_of_every_datatype_are_the_same_array(datatype: str) -> None:
     signature, values = column(datatype), VALUES.get(datatype, [1, 100])

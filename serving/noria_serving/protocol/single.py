@@ -1,0 +1,130 @@
+"""Requests of one row of named columns, which have a tensor for each: all of them looked at together.
+
+In: what a client sent. Out: a Row; or None. Invariant: nothing is refused here, and nothing taken that the
+usual way, a tensor at a time, would not take or would read as something else: where there is any doubt the
+answer is None, and the usual way decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain
+from operator import itemgetter
+from typing import Any, Final
+
+import numpy as np
+
+from noria_serving.columns import Columns, Row
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.inference import Array
+from noria_serving.protocol.raw import DTYPES, Tail, from_raw, strings
+from noria_serving.protocol.tensors import ELEMENTS, NARROW, are_small
+from noria_serving.signature import DATATYPES
+
+_HEAD: Final = itemgetter("name", "shape", "datatype")
+_DATA: Final = itemgetter("data")
+_PARAMETERS: Final = itemgetter("parameters")
+_MEMBERS: Final = {4}
+"""How many an entry has: these three, and its data or how many bytes of the tail it has."""
+_ONE: Final = {1}
+_INTS: Final = {int}
+_LISTS: Final = {list}
+
+
+def decode(entries: object, columns: Columns, tail: Tail | None) -> Row | None:
+    """From the `inputs` of V2 over HTTP, in any order: all in JSON, or all behind it in `tail`."""
+    if type(entries) is not list or len(entries) != len(columns.order):
+        return None
+    try:
+        names, shapes, datatypes = zip(*map(_HEAD, entries), strict=True)
+        if set(map(len, entries)) == _MEMBERS and fits(names, shapes, datatypes, columns):
+            if tail is None or "data" in entries[0]:
+                return _from_lists(names, [*map(_DATA, entries)], columns)
+            return _from_tail(names, [*map(_PARAMETERS, entries)], columns, tail)
+    except (TypeError, ValueError, KeyError):  # of another form
+        pass
+    return None
+
+
+def fits(names: Sequence[Any], shapes: Sequence[Any], datatypes: Sequence[Any], columns: Columns) -> bool:
+    """Whether these are all columns, and each of one row: [1], or [1, 1] where a column has two dimensions.
+
+    TypeError for names that are none, and shapes that are no lists.
+    """
+    if dict(zip(names, datatypes, strict=True)) != columns.datatypes:
+        return False
+    sizes = [*chain.from_iterable(shapes)]
+    return (
+        set(sizes) == _ONE and set(map(type, sizes)) == _INTS and columns.lengths.issuperset(map(len, shapes))
+    )
+
+
+def _from_lists(names: Sequence[str], data: Sequence[Any], columns: Columns) -> Row | None:
+    """ValueError for a list that has not one element."""
+    if set(map(type, data)) != _LISTS:
+        return None
+    return from_values({name: value for name, (value,) in zip(names, data, strict=True)}, columns)
+
+
+def from_values(values: Mapping[str, Any], columns: Columns) -> Row | None:
+    """From the value of each column, as JSON has it."""
+    flat: list[Array] = []
+    for datatype, pick in columns.kinds:
+        row = pick(values)
+        if not ELEMENTS[datatype].issuperset(map(type, row)):
+            return None
+        if datatype == "BYTES":
+            flat.append(strings([value or "" for value in row]))
+            continue
+        try:
+            flat.append(_numbers(row, DATATYPES[datatype]))
+        except OverflowError:
+            return None
+    return Row(columns, flat)
+
+
+def _numbers(row: Sequence[Any], target: str) -> Array:
+    """OverflowError where one of them has no place in that."""
+    if target not in NARROW:
+        return np.array(row, target)
+    wide = np.array(row, np.float64)
+    if are_small(wide):
+        return wide.astype(target)
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(target)
+    if np.isinf(narrow).any():
+        raise OverflowError
+    return narrow
+
+
+def from_bytes(values: Mapping[str, bytes | memoryview], columns: Columns) -> Row | None:
+    """From the bytes of each column."""
+    flat: list[Array] = []
+    for datatype, pick in columns.kinds:
+        row = pick(values)
+        try:
+            if datatype == "BYTES":
+                flat.append(np.concatenate([from_raw(value, datatype, 1, "") for value in row]))
+            elif {DTYPES[datatype].itemsize}.issuperset(map(len, row)):
+                joined = from_raw(b"".join(row), datatype, len(row), "")
+                flat.append(joined.astype(DATATYPES[datatype]))
+            else:
+                return None
+        except RequestError:
+            return None
+    return Row(columns, flat)
+
+
+def _from_tail(names: Sequence[str], parameters: Sequence[Any], columns: Columns, tail: Tail) -> Row | None:
+    """KeyError and TypeError for parameters of another form."""
+    sizes: list[Any] = [said["binary_data_size"] for said in parameters]
+    if set(map(len, parameters)) != _ONE or set(map(type, sizes)) != _INTS or min(sizes) < 0:
+        return None
+    left, ends = tail.left, [*accumulate(sizes)]
+    if ends[-1] > len(left):
+        return None
+    pieces = [left[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    row = from_bytes(dict(zip(names, pieces, strict=True)), columns)
+    if row is not None:
+        tail.skip(ends[-1])
+    return row

@@ -1,0 +1,300 @@
+"""Requests of one row of columns are looked at all at once, and nobody can tell, but by what they lie in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from noria_serving import reference
+from noria_serving.columns import Row
+from noria_serving.counters.recorder import Recorder
+from noria_serving.protocol import v1, v2, v2_grpc
+from noria_serving.protocol.errors import RequestError
+from noria_serving.protocol.inference import InferRequest
+from noria_serving.protocol.inference_pb2 import ModelInferRequest
+from noria_serving.protocol.raw import to_raw
+from noria_serving.signature import DATATYPES, Signature, Tensor
+
+OUTPUTS = (Tensor("y", "FP32", (-1,)),)
+KINDS = {
+    "a": "FP32",
+    "carrier": "BYTES",
+    "b": "FP32",
+    "n": "INT8",
+    "wide": "FP64",
+    "late": "BOOL",
+    "to": "BYTES",
+}
+ROW: dict[str, Any] = {
+    "a": 0.5, "carrier": "Zürich", "b": None, "n": -7, "wide": 1e300, "late": True, "to": None,
+}  # fmt: skip
+FRAME = Signature(tuple(Tensor(name, kind, (-1, 1)) for name, kind in KINDS.items()), OUTPUTS)
+FLAT = Signature(tuple(Tensor(name, kind, (-1,)) for name, kind in KINDS.items()), OUTPUTS)
+Decode = Callable[[Signature], InferRequest]
+
+
+def entries(**changes: Any) -> list[dict[str, Any]]:
+    """Of V2, in JSON; `changes`: other members of the entries by name, or None to leave one out."""
+    whole = [
+        {"name": name, "shape": [1], "datatype": KINDS[name], "data": [value]} for name, value in ROW.items()
+    ]
+    return [one | changes.get(one["name"], {}) for one in whole if changes.get(one["name"], {}) is not None]
+
+
+def body(inputs: Any) -> bytes:
+    return json.dumps({"inputs": inputs}).encode()
+
+
+def piece(name: str, value: Any) -> bytes:
+    filled = value if value is not None else "" if KINDS[name] == "BYTES" else np.nan
+    return to_raw(np.array([filled], DATATYPES[KINDS[name]]), KINDS[name])
+
+
+def behind(pieces: dict[str, bytes], tail: bytes = b"", **changes: Any) -> Decode:
+    """With binary tensors."""
+    heads = [
+        {
+            "name": name, "shape": [1, 1], "datatype": KINDS[name],
+            "parameters": {"binary_data_size": len(data)},
+        } | changes.get(name, {})
+        for name, data in pieces.items()
+    ]  # fmt: skip
+    head = body(heads)
+    whole = head + b"".join(pieces.values()) + tail
+    return lambda signature: v2.decode(whole, signature, json_length=str(len(head)).encode())
+
+
+def message(pieces: dict[str, bytes], *, shape: Sequence[int] = (1, 1), **kinds: str) -> Decode:
+    request = ModelInferRequest(model_name="m")
+    for name, data in pieces.items():
+        request.inputs.add(name=name, datatype=kinds.get(name, KINDS[name]), shape=shape)
+        request.raw_input_contents.append(data)
+    return lambda signature: v2_grpc.decode(
+        v2_grpc.received(request.SerializeToString()), signature, deadline=None
+    )
+
+
+def in_json(inputs: Any) -> Decode:
+    return lambda signature: v2.decode(body(inputs), signature)
+
+
+def instance(row: Any) -> Decode:
+    return lambda signature: v1.decode(json.dumps({"instances": [row]}).encode(), signature)
+
+
+def outcome(decode: Decode, signature: Signature) -> Any:
+    try:
+        request = decode(signature)
+    except RequestError as refused:
+        return refused.status, str(refused)
+    arrays = {
+        name: (array.dtype, array.shape, array.flags.writeable, repr(array.tolist()))
+        for name, array in request.inputs.items()
+    }
+    return arrays, request[1:]
+
+
+def usual(signature: Signature) -> Signature:
+    """The same, whose tensors are looked at one by one."""
+    other = Signature(signature.inputs, signature.outputs)
+    other.__dict__["columns"] = None
+    return other
+
+
+PIECES = {name: piece(name, value) for name, value in ROW.items()}
+TAKEN = {
+    "JSON": in_json(entries()),
+    "in another order": in_json(entries()[::-1]),
+    "whole numbers for floats": in_json(entries(a={"data": [3]}, wide={"data": [-(2**64)]})),
+    "not small": in_json(entries(a={"data": [1e38]})),
+    "the largest": in_json(entries(n={"data": [127]}, a={"data": [3.4028234e38]})),
+    "V1": instance(ROW),
+    "a list of V1": instance([*ROW.values()]),
+    "binary tensors": behind(PIECES),
+    "binary tensors in another order": behind(dict(reversed(PIECES.items()))),
+    "gRPC": message(PIECES),
+    "gRPC in another order": message(dict(reversed(PIECES.items()))),
+}
+DOUBTFUL = {
+    "nothing": in_json([]),
+    "no list": in_json({}),
+    "no objects": in_json([1] * len(KINDS)),
+    "one is missing": in_json(entries(n=None)),
+    "one twice": in_json([*entries(n=None), entries()[0]]),
+    "one too many": in_json([*entries(), entries()[0]]),
+    "another name": in_json(entries(n={"name": "m"})),
+    "a name that is a list": in_json(entries(n={"name": ["n"]})),
+    "another datatype": in_json(entries(a={"datatype": "FP64"})),
+    "an unknown datatype": in_json(entries(a={"datatype": "FP31"})),
+    "parameters": in_json(entries(a={"parameters": {}})),
+    "nested": in_json(entries(a={"data": [[0.5]]})),
+    "no data": in_json([{**one, "data": None} for one in entries()]),
+    "data left out": in_json(
+        [{**{k: v for k, v in one.items() if k != "data"}, "x": 1} for one in entries()]
+    ),
+    "two values": in_json(entries(a={"data": [1, 2]})),
+    "no value": in_json(entries(a={"data": []})),
+    "a text for data": in_json(entries(carrier={"data": "A"})),
+    "an object for data": in_json(entries(carrier={"data": {"A": 1}})),
+    "two rows": in_json([one | {"shape": [2], "data": one["data"] * 2} for one in entries()]),
+    "two rows in one": in_json(entries(a={"shape": [2], "data": [1, 2]})),
+    "no rows": in_json([one | {"shape": [0], "data": []} for one in entries()]),
+    "a shape that is true": in_json(entries(a={"shape": [True]})),
+    "a shape of floats": in_json(entries(a={"shape": [1.0]})),
+    "a shape of nothing": in_json(entries(a={"shape": []})),
+    "a shape of three": in_json(entries(a={"shape": [1, 1, 1]})),
+    "a number for a shape": in_json(entries(a={"shape": 1})),
+    "a text for a shape": in_json(entries(a={"shape": "1"})),
+    "a number for a text": in_json(entries(carrier={"data": [7]})),
+    "a text for a number": in_json(entries(a={"data": ["7"]})),
+    "true for a number": in_json(entries(n={"data": [True]})),
+    "a float for a whole number": in_json(entries(n={"data": [7.0]})),
+    "null for a whole number": in_json(entries(n={"data": [None]})),
+    "too large": in_json(entries(n={"data": [128]})),
+    "too large for FP32": in_json(entries(a={"data": [-1e39]})),
+    "an instance of lists": instance({name: [value] for name, value in ROW.items()}),
+    "an instance too large": instance({**ROW, "n": 128}),
+    "an instance that lacks one": instance({"a": 1}),
+    "both ways": behind({"a": b"\0\0\0\0"}),
+    "a size too small": behind({**PIECES, "a": b"\0\0\0"}),
+    "more behind it": behind(PIECES, b"\0"),
+    "less behind it": behind(PIECES, to={"parameters": {"binary_data_size": 9}}),
+    "a size that is true": behind(PIECES, a={"parameters": {"binary_data_size": True}}),
+    "a size below nought": behind(PIECES, a={"parameters": {"binary_data_size": -4}}),
+    "no size": behind(PIECES, a={"parameters": {"size": 4}}),
+    "no parameters": behind(PIECES, a={"parameters": None}),
+    "one in JSON": behind(PIECES, to={"data": ["A"], "parameters": {}}),
+    "no BOOL": behind({**PIECES, "late": b"\2"}),
+    "no UTF-8": behind({**PIECES, "to": b"\1\0\0\0\xff"}),
+    "two texts": behind({**PIECES, "carrier": PIECES["carrier"] * 2}),
+    "gRPC, too few bytes": message({**PIECES, "wide": b""}),
+    "gRPC, no UTF-8": message({**PIECES, "to": b"\1\0\0\0\xff"}),
+    "gRPC, another datatype": message({**PIECES, "a": b"\0\0"}, a="BF16"),
+    "gRPC, two rows": message({name: data * 2 for name, data in PIECES.items()}, shape=(2, 1)),
+    "gRPC, of another shape": message(PIECES, shape=()),
+    "gRPC, one is missing": message({"a": PIECES["a"]}),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "signature"),
+    [*((case, FRAME) for case in TAKEN), ("JSON", FLAT), ("V1", FLAT), ("a list of V1", FLAT)],
+)
+def test_a_row_is_taken_and_is_the_same(case: str, signature: Signature) -> None:
+    request = TAKEN[case](signature)
+    assert type(request.inputs) is Row
+    assert request.rows == 1
+    assert outcome(TAKEN[case], signature) == outcome(TAKEN[case], usual(signature))
+
+
+@pytest.mark.parametrize("case", DOUBTFUL)
+def test_whatever_is_in_doubt_is_left_to_the_usual_way(case: str) -> None:
+    expected = outcome(DOUBTFUL[case], usual(FRAME))
+    assert outcome(DOUBTFUL[case], FRAME) == expected
+    if isinstance(expected[0], dict):
+        assert type(DOUBTFUL[case](FRAME).inputs) is dict
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        (Tensor("x", "FP32", (-1, 2)),),
+        (Tensor("x", "FP32", (1, 1)),),
+        (Tensor("x", "FP32", (-1, 1)), Tensor("y", "FP32", (-1,))),
+        (Tensor("x", "FP16", (-1, 1)),),
+    ],
+    ids=["a matrix", "one row for ever", "different dimensions", "FP16"],
+)
+def test_inputs_that_are_no_columns_are_looked_at_one_by_one(tensors: tuple[Tensor, ...]) -> None:
+    assert Signature(tensors, OUTPUTS).columns is None
+
+
+ANY = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.integers(-130, 130),
+    st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=3), st.just([1]), st.just({}),
+)  # fmt: skip
+LIKELY = {
+    "FP32": st.floats(width=32, allow_nan=False, allow_infinity=False)
+    | st.none()
+    | st.integers(-(2**70), 2**70),
+    "FP64": st.floats(allow_nan=False, allow_infinity=False),
+    "BYTES": st.text(max_size=3) | st.none(),
+    "INT8": st.integers(-128, 128),
+    "BOOL": st.booleans(),
+}
+FEW_STRANGE = st.lists(st.tuples(st.sampled_from(sorted(KINDS)), ANY), max_size=2)
+
+
+@given(
+    row=st.fixed_dictionaries({name: LIKELY[kind] for name, kind in KINDS.items()}),
+    strange=FEW_STRANGE,
+    order=st.permutations(sorted(KINDS)),
+)
+@example(row=ROW, strange=[], order=sorted(KINDS))
+def test_any_value_becomes_the_same_or_gets_the_same_answer(
+    row: dict[str, Any], strange: list[tuple[str, Any]], order: list[str]
+) -> None:
+    row = {**row, **dict(strange)}
+    v2_json = in_json([{"name": n, "shape": [1, 1], "datatype": KINDS[n], "data": [row[n]]} for n in order])
+    for decode in (v2_json, instance(row)):
+        assert outcome(decode, FRAME) == outcome(decode, usual(FRAME))
+
+
+@given(
+    pieces=st.fixed_dictionaries(
+        {
+            name: st.binary(min_size=size, max_size=size)
+            if size
+            else st.sampled_from([b"\1\0\0\0A", b"\0\0\0\0", b""])
+            for name, kind in KINDS.items()
+            for size in [np.dtype(DATATYPES[kind]).itemsize if kind != "BYTES" else 0]
+        }
+    ),
+    order=st.permutations(sorted(KINDS)),
+)
+def test_any_bytes_become_the_same_or_get_the_same_answer(pieces: dict[str, bytes], order: list[str]) -> None:
+    ordered = {name: pieces[name] for name in order}
+    for decode in (behind(ordered), message(ordered)):
+        assert outcome(decode, FRAME) == outcome(decode, usual(FRAME))
+
+
+def test_a_recorder_counts_rows_and_other_requests_together() -> None:
+    """In any order, and whichever came first."""
+    random = np.random.default_rng(3)
+    values = {
+        name: random.choice(["AA", "UA"], (40, 1)).astype(object)
+        if kind == "BYTES"
+        else random.uniform(0, 1.5, (40, 1)).astype(DATATYPES[kind])
+        for name, kind in KINDS.items()
+    }
+    scores = random.uniform(size=40)
+    known = reference.parse(reference.build(FRAME, values, scores))
+    apart = [{name: array[at : at + 1] for name, array in values.items()} for at in range(40)]
+    rows = [
+        message({name: to_raw(array, KINDS[name]) for name, array in one.items()})(FRAME).inputs
+        for one in apart
+    ]
+    backwards = [dict(reversed(one.items())) for one in apart]
+    totals = []
+    for requests in (
+        apart,
+        rows,
+        backwards,
+        [*apart[:9], *rows[9:]],
+        [*rows[:9], *backwards[9:20], *rows[20:]],
+    ):
+        recorder = Recorder(known)
+        for at, one in enumerate(requests):
+            recorder.answered(one, scores[at : at + 1])
+            if at in (3, 15):
+                recorder.fold()
+        recorder.fold()
+        totals.append(recorder.state.vector.tolist())
+    assert totals[1:] == totals[:1] * 4
+    assert sum(totals[0]) > 40 * len(KINDS)
