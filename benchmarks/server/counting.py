@@ -2,7 +2,7 @@
 
 Requests of one row, decoded by the server's own code, are counted and folded as the server does it. They are
 few enough to stay in the caches, as the arrays of a request are that was just answered. `apart` are those
-whose tensors the server decodes one by one: it does that with typed contents over gRPC, and with parameters.
+whose tensors the server decodes one by one: it does that with parameters, and for vectors beside columns.
 `answers` is what it costs beside that to keep their answers, while two versions are compared. Labels come
 later and are fewer: what counting one costs, alone and by four columns of slices, beside what it takes to
 check the token that it came with. The floor is numpy alone, sorting the same values and looking up every bin

@@ -106,6 +106,8 @@ def _inputs(
 ) -> dict[str, Array]:
     entries = message.inputs
     if not raw:
+        if signature.columns is not None and (row := _single(entries, None, signature.columns)):
+            return row
         return collect(((entry.name, entry) for entry in entries), signature.inputs, _typed)
     if len(raw) != len(entries):
         raise RequestError(f"raw_input_contents has {len(raw)} entries for {len(entries)} inputs")
@@ -120,13 +122,29 @@ def _inputs(
     return collect(named, signature.inputs, lambda pair, tensor: _raw(*pair, tensor))
 
 
-def _single(entries: Sequence[Input], raw: Sequence[bytes | memoryview], columns: Columns) -> Row | None:
-    """All columns at once, where that is of use."""
+def _single(
+    entries: Sequence[Input], raw: Sequence[bytes | memoryview] | None, columns: Columns
+) -> Row | None:
+    """All columns at once, where that is of use; without `raw` from their typed contents."""
     names, shapes = [entry.name for entry in entries], [entry.shape for entry in entries]
     datatypes = [entry.datatype for entry in entries]
     if len(names) != len(columns.order) or not single.fits(names, shapes, datatypes, columns):
         return None
-    return single.from_bytes(dict(zip(names, raw, strict=True)), columns)
+    if raw is not None:
+        return single.from_bytes(dict(zip(names, raw, strict=True)), columns)
+    try:
+        return single.from_values({entry.name: _only(entry) for entry in entries}, columns)
+    except ValueError:
+        return None
+
+
+def _only(entry: Input) -> Any:
+    """The one element of typed contents; ValueError where they are of another form."""
+    ((descriptor, values),) = entry.contents.ListFields()
+    if descriptor.name != CONTENTS[entry.datatype]:
+        raise ValueError(descriptor.name)
+    (value,) = values
+    return value if entry.datatype != "BYTES" else value.decode()
 
 
 def _raw(entry: Input, data: bytes | memoryview, tensor: Tensor) -> Array:

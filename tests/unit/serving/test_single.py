@@ -80,6 +80,19 @@ def message(pieces: dict[str, bytes], *, shape: Sequence[int] = (1, 1), **kinds:
     )
 
 
+def typed(row: dict[str, Any], *, shape: Sequence[int] = (1, 1), **fields: str) -> Decode:
+    """Values in the contents that their datatype has, or in `fields`."""
+    request = ModelInferRequest(model_name="m")
+    for name, value in row.items():
+        entry = request.inputs.add(name=name, datatype=KINDS[name], shape=shape)
+        told = value.encode() if isinstance(value, str) else value
+        values = told if isinstance(told, list) else [told]
+        getattr(entry.contents, fields.get(name, v2_grpc.CONTENTS[KINDS[name]])).extend(values)
+    return lambda signature: v2_grpc.decode(
+        v2_grpc.received(request.SerializeToString()), signature, deadline=None
+    )
+
+
 def in_json(inputs: Any) -> Decode:
     return lambda signature: v2.decode(body(inputs), signature)
 
@@ -107,6 +120,7 @@ def usual(signature: Signature) -> Signature:
     return other
 
 
+FULL = {**ROW, "b": 1.5, "to": "UA"}
 PIECES = {name: piece(name, value) for name, value in ROW.items()}
 TAKEN = {
     "JSON": in_json(entries()),
@@ -120,6 +134,9 @@ TAKEN = {
     "binary tensors in another order": behind(dict(reversed(PIECES.items()))),
     "gRPC": message(PIECES),
     "gRPC in another order": message(dict(reversed(PIECES.items()))),
+    "typed contents": typed(FULL),
+    "typed contents in another order": typed(dict(reversed(FULL.items()))),
+    "typed contents with NaN": typed({**FULL, "a": float("nan"), "wide": float("inf"), "to": ""}),
 }
 DOUBTFUL = {
     "nothing": in_json([]),
@@ -179,6 +196,15 @@ DOUBTFUL = {
     "gRPC, two rows": message({name: data * 2 for name, data in PIECES.items()}, shape=(2, 1)),
     "gRPC, of another shape": message(PIECES, shape=()),
     "gRPC, one is missing": message({"a": PIECES["a"]}),
+    "typed contents, infinite": typed({**FULL, "a": float("-inf")}),
+    "typed contents of another type": typed({**FULL, "a": 1}, a="int_contents"),
+    "typed contents, two values": typed({**FULL, "a": [1.0, 2.0]}),
+    "typed contents, none": typed({**FULL, "a": []}),
+    "typed contents, too large": typed({**FULL, "n": 128}),
+    "typed contents, no UTF-8": typed({**FULL, "to": [b"\xff"]}),
+    "typed contents, two rows": typed(
+        {n: [v, v] for n, v in FULL.items() if not isinstance(v, str)}, shape=(2, 1)
+    ),
 }
 
 
