@@ -67,13 +67,18 @@ def _measured(view: View, state: State) -> str:
     """The pods that tell an autoscaler the demand: those of champion and challenger, and of what still has
     weight.
 
-    A previous version that is kept warm is idle, and would make the busy ones look idle too.
+    A previous version that is kept warm is idle, and would make the busy ones look idle too, also where it is
+    the same artifact under another number.
     """
     mine = selector_text(selector(view.name, view.uid))
     left = (share.target for share in state.leaving)
     places = (state.stable, *(one.target for one in state.challengers), *left)
-    revisions = sorted({target.revision for target in places if target is not None})
-    return f"{mine},{names.REVISION_LABEL} in ({','.join(revisions)})" if revisions else mine
+    asked = [target for target in places if target is not None]
+    if not asked:
+        return mine
+    versions = ",".join(sorted({names.fit(target.version) for target in asked}))
+    revisions = ",".join(sorted({target.revision for target in asked}))
+    return f"{mine},{names.VERSION_LABEL} in ({versions}),{names.REVISION_LABEL} in ({revisions})"
 
 
 def put_off(ctx: Context, view: View, made: Plan) -> datetime | None:

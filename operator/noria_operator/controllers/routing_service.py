@@ -81,9 +81,11 @@ async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] |
 
 def _selected(ctx: Context, owner: Json, state: State) -> dict[str, str]:
     meta = owner["metadata"]
-    weighted = {share.target.revision for share in state.traffic if share.weight}
+    weighted = {
+        (names.fit(share.target.version), share.target.revision) for share in state.traffic if share.weight
+    }
     others = any(
-        pod["metadata"]["labels"].get(names.REVISION_LABEL) not in weighted
+        tuple(map(pod["metadata"]["labels"].get, (names.VERSION_LABEL, names.REVISION_LABEL))) not in weighted
         and not pod["metadata"].get("deletionTimestamp")
         for pod in ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
     )

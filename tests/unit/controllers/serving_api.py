@@ -171,9 +171,16 @@ def cluster(**spec: Any) -> ServingApi:
     return api
 
 
-def approve(api: ServingApi, number: int, uri: str = "pvc://models/flights", phase: str = "Approved") -> str:
+def approve(
+    api: ServingApi,
+    number: int,
+    uri: str = "pvc://models/flights",
+    phase: str = "Approved",
+    like: int | None = None,
+) -> str:
+    """A version with an artifact of its own, or with that of the version `like`."""
     name = f"{NAME}-{number}"
-    artifact = {"uri": f"{uri}/{number}", "digest": "sha256:" + "a" * 64, "format": "onnx"}
+    artifact = {"uri": f"{uri}/{like or number}", "digest": "sha256:" + "a" * 64, "format": "onnx"}
     meta = {"name": name, "namespace": NAMESPACE, "uid": f"mv-{number}"}
     spec = {"model": NAME, "version": number, "artifact": artifact}
     api.put(MODELVERSION, _object(MODELVERSION, meta, spec=spec, status={"phase": phase}))

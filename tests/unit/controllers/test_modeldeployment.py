@@ -793,7 +793,8 @@ async def test_status_tells_autoscalers_which_pods_to_count(tmp_path: Path) -> N
     api, routers = await serving(tmp_path)
     mine = "noria.dev/deployment=flights,noria.dev/owner-uid=7b1c2d3e-0000"
     first = api.status["stable"]["revision"]
-    assert api.status["selector"] == f"{mine},noria.dev/revision in ({first})"
+    asked = f"noria.dev/version in (flights-1),noria.dev/revision in ({first})"
+    assert api.status["selector"] == f"{mine},{asked}"
     assert api.status["replicas"] == 1
     for name, change in (("evicted", {"status": {"phase": "Failed"}}), ("going", {})):
         pod = copy.deepcopy(
@@ -818,6 +819,16 @@ async def test_autoscalers_measure_those_that_carry_traffic_and_no_idle_previous
     await settle(api, routers, tmp_path)
     assert api.status["previous"]["version"] == "flights-1"
     assert api.status["selector"].endswith(f",noria.dev/revision in ({second})")
+
+
+async def test_an_idle_version_of_the_same_artifact_is_not_measured(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    approve(api, 2, like=1)
+    await settle(api, routers, tmp_path)
+    say(api, "promote-full", "1")
+    await settle(api, routers, tmp_path)
+    assert api.status["previous"]["revision"] == api.status["stable"]["revision"]
+    assert "noria.dev/version in (flights-2)," in api.status["selector"]
 
 
 async def test_versions_claims_and_routers_wake_those_that_wait_for_them(tmp_path: Path) -> None:
