@@ -6,6 +6,7 @@ The same flags serve the control plane alone (integration tests, no root) and th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from tools.cluster.layout import binary
 AUDIT_POLICY = Path(__file__).with_name("audit-policy.yaml")
 AUDIT_MEGABYTES = 32
 """Size at which the audit log becomes the one old file and the next begins."""
+KWOK_WORKERS = 64
+"""Pods whose states are written at the same time."""
 
 
 @dataclass(frozen=True)
@@ -186,13 +189,28 @@ def scheduler(directory: Path) -> Component:
 
 
 def kwok(directory: Path) -> Component:
-    """KWOK, the kubelet of nodes labelled `type=kwok`: pods run and finish without containers."""
+    """KWOK, the kubelet of nodes labelled `type=kwok`: pods run and finish without containers.
+
+    With its four workers it falls behind thousands of pods: its watch is closed, it lists them all anew, and
+    falls behind further.
+    """
+    # Who states one of these has to state all that have a default.
+    options = {
+        "cidr": "10.0.0.1/24",
+        "nodeIP": "10.0.0.1",
+        "nodeLeaseParallelism": 4,
+        "nodePlayStageParallelism": 4,
+        "podPlayStageParallelism": KWOK_WORKERS,
+    }
+    config = {"apiVersion": "config.kwok.x-k8s.io/v1alpha1", "kind": "KwokConfiguration", "options": options}
+    (directory / "kwok.json").write_text(json.dumps(config))
     return Component(
         "kwok",
         (
             str(binary("kwok")),
             f"--kubeconfig={directory / 'admin.conf'}",
             f"--config={binary('kwok-stages.yaml')}",
+            f"--config={directory / 'kwok.json'}",
             "--manage-nodes-with-label-selector=type=kwok",
             "--node-lease-duration-seconds=40",
             "--server-address=",
