@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Literal
 
 from noria_operator.kube import metrics
+from noria_operator.kube.alike import Alike
 from noria_operator.kube.index import FIELDS, LABELS, OWNER, Index, Names, field_of
 from noria_operator.kube.kinds import Json, Key, Kind, key_of
 from noria_operator.kube.lean import is_silent, lean
@@ -38,6 +39,7 @@ class Store:
         self._objects: dict[Kind, dict[str, dict[str, Json]]] = {}
         self._order: dict[tuple[Kind, str], Names] = {}
         self._index = Index()
+        self._alike = Alike()
         self._uids: dict[str, Key] = {}
         self._deleted: Recent[str, int] = Recent(TOMBSTONES)
         self._synced: set[Kind] = set()
@@ -63,7 +65,7 @@ class Store:
         else:
             if version <= self._deleted.get(uid, -1) or (known is not None and version <= _version(known)):
                 return False
-            kept = lean(key.kind, obj)
+            kept = self._alike(key.kind, lean(key.kind, obj), known)
             self._put(key, known, kept)
             if known is not None and same and is_silent(key.kind, known, kept):
                 return True
