@@ -30,10 +30,10 @@ from noria_operator.domain.rollout_scene import Scene
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_traffic import divided, verify
-from noria_operator.domain.rollout_upkeep import clock, drop, expire, hold, relieve, remap, tell
+from noria_operator.domain.rollout_upkeep import clock, drop, expire, hold, relieve, remap, tell, unedited
 
 MOVES = (
-    *(obey, each(fail), track, each(clock), each(overdue)),
+    *(obey, each(fail), unedited(track), unedited(each(clock)), each(overdue)),
     *(promote, each(retarget), revert, remap),
     *(each(settle), relieve, climb, advance, finish, release, each(tell), hold),
     *(expire, drop, retry, start, join),

@@ -931,6 +931,22 @@ def test_edited_steps_keep_the_weight_and_go_on_at_the_nearest_lower_step() -> N
     assert world.state.weight(NEW) == 80
 
 
+def test_a_pod_that_is_lost_while_steps_are_edited_is_missed_by_the_weight_that_stays() -> None:
+    """What the same place in the new steps asks for is not what was enough."""
+    world = canary()
+    world.edit(replicas=4)
+    world.settle()
+    world.run(0.5, requests=600)
+    assert (world.state.weight(NEW), world.pods[NEW]) == (50, 2)
+    world.edit(steps=(PolicyStep(5), PolicyStep(25, timedelta(hours=1))))
+    world.lose_pods(NEW, 1)
+    world.reconcile()
+    assert world.state.weight(NEW) == 25
+    world.become_ready()
+    world.settle()
+    assert world.state.weight(NEW) == 50
+
+
 def test_a_scale_up_gives_the_challenger_its_pods_and_changes_no_weight_by_itself() -> None:
     """Cases 22 and 26."""
     world = canary()
