@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=RESULTS)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and leave nothing behind
-    enter_network()
+    enter_network(*({"argo-rollouts"} if any(name.startswith("argo") for name in options.only) else ()))
     for count in options.rollouts:
         for name in options.only:
             found = page.record(options.into, asyncio.run(run(name, count)))

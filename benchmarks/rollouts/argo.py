@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import psutil
-from tools.cluster import binaries
 from tools.cluster.layout import binary
 from tools.ports import free_port
 
@@ -150,7 +149,6 @@ def _ingress(name: str) -> Json:
 @asynccontextmanager
 async def argo(ground: Ground, *, tuned: bool, access: Access = Access.SERVICE) -> AsyncIterator[Contender]:
     """Start the controller, end it afterwards."""
-    binaries.ensure("argo-rollouts")
     crds = str(binary("argo-rollouts-crds.yaml"))
     kubectl(ground.kubeconfig, "apply", "--server-side", "-f", crds)
     kubectl(ground.kubeconfig, "wait", "--for=condition=Established", "-f", crds)

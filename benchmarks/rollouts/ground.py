@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.cluster import binaries
 from tools.cluster.controlplane import control_plane
 
 from benchmarks.harness import FLOW_SCHEMA, flow_schema, flow_total, kubectl, login_as
@@ -27,8 +28,12 @@ POD_ADDRESSES = "10.0.0.0/8"
 CLONE_NEWNET = 0x40000000
 
 
-def enter_network() -> None:
-    """Give this process, and what it starts, a network of its own. Needs root."""
+def enter_network(*programs: str) -> None:
+    """Give this process, and what it starts, a network of its own. Needs root.
+
+    The control plane and `programs` are built first, where they are not: from there nobody reaches anything.
+    """
+    binaries.ensure("etcd", "kubernetes", "kwok", *programs)
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
         sys.exit("a network of its own cannot be made: this benchmark needs root")
     for command in (["link", "set", "lo", "up"], ["route", "add", "local", POD_ADDRESSES, "dev", "lo"]):
