@@ -104,16 +104,14 @@ def unedited(move: Move) -> Move:
 
 def _edited(scene: Scene, state: State) -> bool:
     step, candidate = state.step, state.candidate
-    return (
-        step is not None
-        and candidate is not None
-        and step.plan != plan_of(scene.spec, candidate.target.version)
-    )
+    if step is None or candidate is None or step.plan == plan_of(scene.spec, candidate.target.version):
+        return False
+    return bool(scene.policy.steps) or step.released or not step.paused
 
 
 def remap(scene: Scene, state: State) -> Outcome | None:
     """Steps edited under a rollout: the weight stays, the step is the nearest one that asks for no more. A
-    pause goes on, with the weight of its beginning.
+    pause goes on, with the weight of its beginning; steps that are gone may be back when it ends.
     """
     step, candidate, steps = state.step, state.candidate, scene.policy.steps
     if step is None or candidate is None or not _edited(scene, state):
@@ -126,10 +124,13 @@ def remap(scene: Scene, state: State) -> Outcome | None:
         message = "the experiment changed; weights follow, and what was seen still counts"
         edited = replace(state, step=replace(fresh, index=0, kept_weight=held_at))
         return happened(scene, edited, Happened.EDITED, version, message)
-    if step.released or not steps:
-        # Without steps a challenger takes over once it is ready, as it does when it starts without any.
-        straight = replace(step, index=len(steps), released=True, kept_weight=held_at, plan=plan)
+    straight = replace(step, index=len(steps), released=True, kept_weight=held_at, plan=plan)
+    if step.released:
         return replace(state, step=straight), None
+    if not steps:
+        # As when it starts without any.
+        message = f"no steps are left; {version} takes all traffic once its pods are ready"
+        return happened(scene, replace(state, step=straight), Happened.EDITED, version, message)
     weight = state.weight(candidate.target.name) if held_at is None else held_at
     if fresh.index >= len(steps) or goal(scene.policy, fresh) != weight:
         fresh = replace(standing(steps, fresh, weight), requests=0)

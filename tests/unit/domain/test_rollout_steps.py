@@ -444,6 +444,39 @@ def test_steps_edited_in_a_pause_of_the_last_shift_move_no_weight_either() -> No
     assert world.state.stable == revision(2)
 
 
+def test_steps_that_are_gone_for_a_while_of_a_pause_are_asked_for_when_it_ends() -> None:
+    """A GitOps tool that applies another revision for a minute promotes nobody."""
+    steps = (PolicyStep(10), PolicyStep(50, HOURS))
+    world = at(*steps, replicas=10)
+    world.commands["pause"] = "1"
+    world.settle()
+    world.edit(steps=())
+    world.settle()
+    assert world.state.weight(NEW) == 50
+    world.edit(steps=steps)
+    world.settle()
+    world.commands["resume"] = "1"
+    world.settle()
+    assert (world.state.stable, index(world), world.state.weight(NEW)) == (revision(1), 1, 50)
+
+
+@pytest.mark.parametrize("command", ["", "resume", "promote"])
+def test_who_is_left_without_steps_takes_over_and_that_is_told(command: str) -> None:
+    world = at(PolicyStep(10), PolicyStep(50, HOURS), replicas=10)
+    if command:
+        world.commands["pause"] = "1"
+        world.settle()
+    world.edit(steps=())
+    world.settle()
+    if command:
+        assert (world.state.stable, Happened.EDITED in world.events) == (revision(1), False)
+        world.commands[command] = "1"
+        world.settle()
+    assert world.state.stable == revision(2)
+    told = Happened.RESUMED if command == "promote" else Happened.EDITED
+    assert world.events[-2:] == [told, Happened.PROMOTED]
+
+
 LOWER = (PolicyStep(10, HOURS), PolicyStep(20, HOURS), PolicyStep(pause=True), PolicyStep(80, HOURS))
 """Steps of which none has the weight 50."""
 
