@@ -77,13 +77,13 @@ async def _act(ctx: Context, view: View, made: Plan) -> tuple[Trouble | None, da
     """What stands in the way, and until when the status was put off."""
     told = view.state
     if takes_weight(view, made):
-        view = replace(view, obj=await tell(ctx, view, made, None))
+        view = replace(view, obj=await tell(ctx, view, made, None), begun=())
         told, made = made.state, replace(made, events=())
     trouble = await _refusal(view.routing.apply(ctx, view.obj, told), address=True)
     trouble = trouble or await _refusal(preview(ctx, view.obj, view.routing.preview_service(view.obj, told)))
     trouble = trouble or await _refusal(serving_children.grow(ctx, view, made))
     if trouble is not None:
-        await tell(ctx, view, _without_growth(ctx, view, trouble), trouble)
+        await tell(ctx, view, _without_growth(ctx, replace(view, state=told), trouble), trouble)
         return trouble, None
     told_by = put_off(ctx, view, made)
     if told_by is None:
@@ -125,7 +125,9 @@ async def _refusal(writes: Awaitable[None], *, address: bool = False) -> Trouble
 
 
 def _without_growth(ctx: Context, view: View, trouble: Trouble) -> Plan:
-    """The plan when no new pods can be had: a rollout in progress goes on, none begins."""
+    """The plan when no new pods can be had: a rollout in progress goes on, none begins. What was told already
+    is not decided again.
+    """
     return _planned(ctx, view, replace(view.observed, obstacle=trouble.message))
 
 

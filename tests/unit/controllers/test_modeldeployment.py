@@ -425,6 +425,35 @@ async def test_an_abort_is_told_by_an_event_whatever_fails_after_it(tmp_path: Pa
     assert ROLLBACKS.labels("command")._value.get() == before + 1
 
 
+@pytest.mark.parametrize("by_hand", [True, False])
+async def test_an_abort_is_told_once_whatever_is_refused_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    """`status.history` is what notifications are made of: a line of another second is another abort."""
+    api, routers = await canary(tmp_path)
+    edit(api, replicas=3)
+    if by_hand:
+        say(api, "abort", "1")
+    else:
+        count(api, routers, errors=500)
+    ctx, cause = started(api, routers, tmp_path), ROLLBACKS.labels("command" if by_hand else "errors")
+    apply, told, before = api.apply, [], cause._value.get()
+
+    async def late(*given: Any, **options: Any) -> Json:
+        told.append(api.status["history"])
+        api.clock.time += timedelta(seconds=3)
+        return await apply(*given, **options)
+
+    api.refuse = {"Deployment": Forbidden(403, "Forbidden", "by policy")}
+    monkeypatch.setattr(api, "apply", late)
+    api.events.clear()
+    await modeldeployment.reconcile(ctx, KEY)
+    assert condition(api, "Stalled") == ("True", "WriteRefused")
+    assert api.status["history"] == told[0]
+    assert (api.events.count("RolledBack"), cause._value.get() - before) == (1, 1)
+    assert weights(api) == {"flights-1": 100}
+
+
 async def test_pods_of_an_aborted_challenger_go_only_when_no_router_sends_to_them(tmp_path: Path) -> None:
     """Case 2."""
     api, routers = await canary(tmp_path)
