@@ -12,7 +12,7 @@ from typing import Any
 
 from noria_operator.controllers import router
 from noria_operator.controllers.context import Context
-from noria_operator.domain.access import Reason, condition, guard
+from noria_operator.domain.access import Reason, Told, condition, guard
 from noria_operator.domain.conditions import Condition
 from noria_operator.routers.source import by_envoy
 
@@ -26,8 +26,8 @@ CALMLY = timedelta(minutes=1)
 """Otherwise: a Secret may go at any time, and only routers see it, as soon as their kubelets do."""
 
 
-async def read(ctx: Context, obj: Json) -> Condition | None:
-    """None where everybody may call."""
+async def read(ctx: Context, obj: Json, *, hurry: bool) -> Condition | None:
+    """None where everybody may call. In a `hurry` routers are asked by the next pass."""
     rules = guard(obj) if by_envoy(obj) else None
     if rules is None:
         return None
@@ -37,7 +37,9 @@ async def read(ctx: Context, obj: Json) -> Condition | None:
         for pod in router.pods(ctx.store, meta["namespace"])
         if router.ready(pod) or pod["metadata"].get("deletionTimestamp")
     ]
-    told = await ctx.router.access(meta["namespace"], meta["name"], taking)
+    told: list[Told | None] = [None] * len(taking)
+    if not hurry:
+        told = await ctx.router.access(meta["namespace"], meta["name"], taking)
     return condition(rules, told, obj.get("status") or {})
 
 

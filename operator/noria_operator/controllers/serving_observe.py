@@ -83,9 +83,10 @@ async def gather(ctx: Context, obj: Json) -> View:
     )
     routing = ROUTINGS[deployment.spec.router.type]
     commands = _commands(obj)
+    hurry = _aborts(commands, state)
     told, let_in = await asyncio.gather(
-        serving_routers.told(ctx, obj, policy, state, routing, hurry=_aborts(commands, state)),
-        access.read(ctx, obj),
+        serving_routers.told(ctx, obj, policy, state, routing, hurry=hurry),
+        access.read(ctx, obj, hurry=hurry),
     )
     targets = dict.fromkeys(_targets(state) or choose(policy, state, seen).challengers)
     pods = {one.name: serving_pods.pods_of(ctx, obj, one) for one in targets}

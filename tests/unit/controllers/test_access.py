@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.unit.controllers.serving_api import (
     KEY,
     Routers,
@@ -14,12 +15,13 @@ from tests.unit.controllers.serving_api import (
     claim,
     cluster,
     edit,
+    say,
     settle,
     started,
 )
 from tests.unit.controllers.test_modeldeployment import condition
 
-from noria_operator.controllers import modeldeployment
+from noria_operator.controllers import access, modeldeployment
 from noria_operator.domain.access import Held, Told, guard
 from noria_operator.kube.kinds import POD
 from noria_operator.routers.source import routed
@@ -127,3 +129,24 @@ async def test_routers_that_are_on_their_way_out_are_asked_too(tmp_path: Path) -
         api.put(POD, {**pod, "metadata": meta, "status": {**pod["status"], "conditions": conditions}})
     await after(api, Asked(api, routers.weights, routers.version), tmp_path)
     assert sorted(asked) == sorted([pod["metadata"]["name"], "leaving"])
+
+
+async def test_an_abort_waits_for_no_answer_about_callers_and_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, routers = serving(**ACCESS)
+    routers.told = [report(api)]
+    await settle(api, routers, tmp_path)
+    assert condition(api, "AccessReady") == ("True", "Checked")
+
+    async def never(*_: Any) -> Any:
+        raise AssertionError("the routers were asked")
+
+    say(api, "abort", "1")
+    with monkeypatch.context() as patched:
+        patched.setattr(routers, "access", never)
+        assert await after(api, routers, tmp_path) == access.SOON
+    assert api.status["commands"] == {"abort": "1"}
+    assert is_guarded(api)
+    assert await after(api, routers, tmp_path) == access.CALMLY
+    assert condition(api, "AccessReady") == ("True", "Checked")
