@@ -19,7 +19,7 @@ from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.verdict import Judgement, Window
-from noria_operator.domain.windows import Marks, mark, merge, since
+from noria_operator.domain.windows import Marks, lately, mark, merge, since
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +139,17 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
     if judgement is None or not reading.window.requests:
         return replace(analysis, window_from=None)
     if seen is not None and policy.latency is not None:
+        late = _slow(seen, reading.observed) or {}
         seen = replace(
             seen,
             evidence=added(seen.evidence, reading.slow, policy.latency.factor),
-            marks={**seen.marks, **mark(_slow(seen, reading.observed) or {}, *arms)},
+            marks={**lately(seen.marks, late), **mark(late, *arms)},
         )
+    counts = reading.observed.counts or {}
     return replace(
         said(analysis, judgement),
         evidence=added(analysis.evidence, reading.window),
-        marks={**analysis.marks, **mark(reading.observed.counts or {}, *arms)},
+        marks={**lately(analysis.marks, counts), **mark(counts, *arms)},
         latency=seen,
         compared=analysis.compared.plus(paired),
         window_from=now,

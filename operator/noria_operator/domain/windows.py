@@ -13,6 +13,8 @@ from noria_operator.domain.verdict import Counts, Window
 
 Marks = Mapping[str, Mapping[str, Counts]]
 """Cumulative counts by uid of the router pod and name of the Envoy cluster."""
+SILENT = 16
+"""Pods that do not answer whose marks are kept, unless more answer."""
 
 
 def since(marks: Marks, counts: Marks, *, champion: str, challenger: str) -> Window:
@@ -37,7 +39,19 @@ def mark(counts: Marks, *clusters: str) -> dict[str, dict[str, Counts]]:
 
 def merge(marks: Marks, counts: Marks, *clusters: str) -> dict[str, dict[str, Counts]]:
     """`marks` for pods that are already known, a new mark for pods that are not."""
-    return {**mark(counts, *clusters), **{pod: dict(seen) for pod, seen in marks.items()}}
+    return {**mark(counts, *clusters), **{pod: dict(seen) for pod, seen in lately(marks, counts).items()}}
+
+
+def lately(marks: Marks, counts: Marks) -> Marks:
+    """The marks to keep: where another pod comes, of those that do not answer no more than of those that do.
+
+    They may be gone for good, as one pod after the other is in a rollout of weeks; one that answers again
+    starts with that reading.
+    """
+    if counts.keys() <= marks.keys():
+        return marks
+    dropped = set(sorted(marks.keys() - counts.keys())[max(SILENT, len(counts)) :])
+    return {pod: seen for pod, seen in marks.items() if pod not in dropped}
 
 
 def _added(before: Mapping[str, Counts], after: Mapping[str, Counts], cluster: str) -> Counts:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
+import pytest
 from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
 
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.domain.analysis import Analysis, Said
+from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_analysis import Reading
 from noria_operator.domain.rollout_evidence import SENTENCE, decided
-from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_observed import Observed
+from noria_operator.domain.rollout_policy import LatencyPolicy, Policy, PolicyStep
 from noria_operator.domain.rollout_scene import Scene
 from noria_operator.domain.rollout_state import DECISIONS
 from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_wire import status_fields
 from noria_operator.domain.verdict import Verdict
+from noria_operator.domain.windows import SILENT
 
-V2, V3 = revision(2), revision(3)
+V1, V2, V3 = revision(1), revision(2), revision(3)
 
 
 def told(world: World) -> list[tuple[str, bool, Verdict]]:
@@ -65,6 +70,43 @@ def test_a_person_who_aborts_may_do_so_against_the_evidence() -> None:
     world.commands["abort"] = "1"
     world.settle()
     assert told(world) == [("m-2", False, Verdict.HOLD)]
+
+
+class Changing(World):
+    """One router pod takes the place of the other, again and again."""
+
+    generation = 0
+
+    def observed(self) -> Observed:
+        found = super().observed()
+        counts = {f"{pod}-{self.generation}": seen for pod, seen in (found.counts or {}).items()}
+        timings = {f"{pod}-{self.generation}": seen for pod, seen in (found.timings or {}).items()}
+        return replace(found, counts=counts, timings=timings)
+
+
+@pytest.mark.parametrize(("requests", "every"), [(0, 1), (1000, 1), (1000, 30)])
+def test_a_status_knows_no_more_pods_however_many_came_and_went(requests: int, every: int) -> None:
+    """A canary that waits for weeks: every pod of a node that ends is another one."""
+    steps = (PolicyStep(10, timedelta(weeks=4)),)
+    world = Changing(Policy(replicas=2, steps=steps, latency=LatencyPolicy()))
+    world.approve(1)
+    world.settle()
+    world.approve(2)
+    world.settle()
+    for world.generation in range(100):
+        world.counts = [{} for _ in world.counts]
+        for _ in range(3):
+            world.send(requests)
+            timings = Histogram((5.0, 10.0), (world.counts[0][V1.name].requests, 10**9))
+            world.timings = {"router-0": {V1.name: timings, V2.name: timings}}
+            world.pass_time(seconds(every))
+            world.reconcile()
+    analysis = world.state.analysis
+    assert analysis is not None
+    assert analysis.latency is not None
+    assert len(analysis.marks) <= SILENT + 4
+    assert len(analysis.latency.marks) <= SILENT + 2
+    assert world.state.weight(V2.name) == 10
 
 
 def test_it_is_bounded_whatever_measures_say() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from noria_operator.domain.verdict import Counts, Window
-from noria_operator.domain.windows import mark, merge, since
+from noria_operator.domain.windows import SILENT, lately, mark, merge, since
 
 OLD, NEW = "m-1-aaaaaa", "m-2-bbbbbb"
 
@@ -53,3 +53,12 @@ def test_marks_keep_the_two_arms_only() -> None:
     assert mark({"a": {OLD: Counts(5), "other": Counts(7)}}, OLD, NEW) == {
         "a": {OLD: Counts(5), NEW: Counts()}
     }
+
+
+def test_of_pods_that_do_not_answer_as_many_are_known_as_of_those_that_do() -> None:
+    known = {f"{number:03}": arms((100, 0), (10, 0)) for number in range(100)}
+    assert lately(known, {"000": known["000"]}) == known, "nobody came"
+    few = lately(known, {"new": arms((1, 0), (0, 0)), "000": known["000"]})
+    assert list(few) == ["000", *(f"{number:03}" for number in range(1, SILENT + 1))]
+    many = lately(known, {"new": arms((1, 0), (0, 0)), **dict(list(known.items())[:60])})
+    assert many == known, "forty that were silent for a moment lose nothing"
