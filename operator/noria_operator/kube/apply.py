@@ -23,6 +23,7 @@ from noria_operator.kube.kinds import SECRET, Json, Key, Kind, key_of
 from noria_operator.kube.ownership import is_ours, managed, owned
 from noria_operator.kube.requests import Propagation
 from noria_operator.kube.store import Store
+from noria_operator.recent import Recent
 
 Same = Callable[[Json], bool]
 """Whether an existing object is the one that would have been created."""
@@ -32,6 +33,9 @@ NO_VERSION = "1"
 made, or there is a conflict with what exists."""
 BLIND_CREATE_PERIOD = timedelta(hours=1)
 """How long a create of something that we may not read (a Secret) is taken to have lasted."""
+
+MOST_BLIND = 20_000
+"""Of how many such objects that is known: of two for each of ten thousand deployments."""
 
 APPLIED, STATUS = "applied", "status"
 """What of an object was written."""
@@ -47,7 +51,7 @@ class Writer:
         self._applied: dict[Key, dict[str, tuple[str, str]]] = {}
         self._stood: dict[Key, Json] = {}
         """Objects in which what was applied last was found."""
-        self._created: dict[Key, datetime] = {}
+        self._created = Recent[Key, datetime](MOST_BLIND)
 
     async def apply(self, kind: Kind, desired: Json, *, owner: Json | None = None) -> Json:
         """Server-side apply.

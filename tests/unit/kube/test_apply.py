@@ -5,6 +5,7 @@ import copy
 import pytest
 from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 
+from noria_operator.kube import apply
 from noria_operator.kube.apply import Writer, kept
 from noria_operator.kube.client import Answer
 from noria_operator.kube.errors import Conflict, NameConflict, NotFound
@@ -276,6 +277,16 @@ async def test_a_secret_is_created_without_being_read() -> None:
     await write.create_once(SECRET, secret, owner=OWNER)
     assert client.verbs == ["create"]
     assert store.list(SECRET) == []
+
+
+async def test_secrets_of_long_ago_are_remembered_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody hears that one is gone."""
+    monkeypatch.setattr(apply, "MOST_BLIND", 2)
+    write, client, _, _ = writer()
+    for name in ("a", "b", "c", "c", "b", "a"):
+        await write.create_once(SECRET, {"metadata": {"name": name}, "data": {}}, owner=OWNER)
+    made = [(request.body or {})["metadata"]["name"] for _, request in client.sent]
+    assert made == ["a", "b", "c", "a"]
 
 
 async def test_a_delete_means_this_object_and_is_seen_at_once() -> None:
