@@ -30,9 +30,10 @@ from tests.unit.controllers.training_api import Crash, as_sent, minutes
 from noria_operator.api import names
 from noria_operator.controllers import modeldeployment, routing_envoy
 from noria_operator.controllers.modeldeployment_status import MANY
-from noria_operator.domain import rollout_telling
+from noria_operator.domain import disagreement, predictions, quality_drop, rollout_telling
 from noria_operator.domain import serving as serving_domain
 from noria_operator.domain.keys import KEY_AHEAD, KEY_PERIOD, key_period, period_start
+from noria_operator.domain.rollout_words import Cause
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.errors import Conflict, Forbidden, ServerError, Terminal
 from noria_operator.kube.kinds import (
@@ -452,6 +453,16 @@ async def test_an_abort_is_told_once_whatever_is_refused_after_it(
     assert api.status["history"] == told[0]
     assert (api.events.count("RolledBack"), cause._value.get() - before) == (1, 1)
     assert weights(api) == {"flights-1": 100}
+
+
+def test_the_metric_of_rollbacks_names_every_reason_that_it_may_have() -> None:
+    measures = (
+        "errors",
+        "latency",
+        "query",
+        *(one.MEASURE for one in (disagreement, predictions, quality_drop)),
+    )
+    assert [one for one in (*measures, *Cause) if one not in ROLLBACKS._documentation] == []
 
 
 async def test_pods_of_an_aborted_challenger_go_only_when_no_router_sends_to_them(tmp_path: Path) -> None:
