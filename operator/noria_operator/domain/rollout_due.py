@@ -10,7 +10,7 @@ from datetime import datetime
 
 from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_scene import begun, running_since
+from noria_operator.domain.rollout_scene import begun, hold_ends
 from noria_operator.domain.rollout_state import Mode, State, Step
 from noria_operator.domain.rollout_steps import current
 
@@ -38,6 +38,5 @@ def step_due(policy: Policy, state: State, now: datetime) -> datetime | None:
 def _of_time(policy: Policy, state: State, step: Step) -> list[datetime]:
     asked = policy.of(state.candidate.target.version) if state.candidate else policy
     one = asked.steps[0] if asked.compares else current(asked, step)
-    full = begun(asked, state, step) + one.duration
-    times = [full, max(full, running_since(step)) + asked.max_hold]
+    times = [begun(asked, state, step) + one.duration, hold_ends(asked, state, step)]
     return times + ([step.since + asked.interval] if one.ramp_from else [])

@@ -25,7 +25,7 @@ from noria_operator.domain.rollout_state import (
     State,
     Step,
 )
-from noria_operator.domain.rollout_steps import asked, pods
+from noria_operator.domain.rollout_steps import asked, current, pods
 from noria_operator.domain.rollout_target import Target
 from noria_operator.domain.rollout_wait import Wait
 from noria_operator.domain.rollout_words import Happened
@@ -125,6 +125,18 @@ def begun(policy: Policy, state: State, step: Step) -> datetime:
 def running_since(step: Step) -> datetime:
     """Since when the step would run, had it no break."""
     return step.since - step.spent
+
+
+def hold_ends(policy: Policy, state: State, step: Step) -> datetime:
+    """Until when the step may wait: for `maxHold` after all that it has to wait for, which is its duration,
+    and where it needs the verdict Pass, the least time of evidence.
+    """
+    one = policy.steps[0] if policy.compares else current(policy, step)
+    times = [running_since(step), begun(policy, state, step) + one.duration]
+    since = state.analysis.since if state.analysis else None
+    if since and (one.gate or policy.compares or step.index >= len(policy.steps)):
+        times.append(since + policy.min_duration)
+    return max(times) + policy.max_hold
 
 
 def named(target: Revision | None) -> str:

@@ -17,14 +17,13 @@ from noria_operator.domain.rollout_retreat import abort
 from noria_operator.domain.rollout_scene import (
     Outcome,
     Scene,
-    begun,
     happened,
     has_its_pods,
-    running_since,
+    hold_ends,
     spelled,
 )
 from noria_operator.domain.rollout_state import Mode, State, Step
-from noria_operator.domain.rollout_steps import at_endless_pause, current, goal, plan_of, pods, standing
+from noria_operator.domain.rollout_steps import at_endless_pause, goal, plan_of, pods, standing
 from noria_operator.domain.rollout_traffic import forget, shift
 from noria_operator.domain.rollout_words import Cause, Happened
 
@@ -52,7 +51,7 @@ def hold(scene: Scene, state: State) -> Outcome | None:
         return None
     if policy.compares:
         return _hold_all(scene, state, step)
-    if scene.now < running_since(step) + current(policy, step).duration + policy.max_hold:
+    if scene.now < hold_ends(policy, state, step):
         return None
     why = scene.reading.judgement.message if scene.reading.judgement else "no evidence"
     reason = f"no decision within maxHold {spelled(policy.max_hold)}: {why}"
@@ -67,9 +66,7 @@ def _hold_all(scene: Scene, state: State, step: Step) -> Outcome | None:
     """An experiment without a winner after its time and maxHold; a person who resumes gives it maxHold
     again.
     """
-    asked = scene.policy.steps[0]
-    started = max(begun(scene.policy, mine, step) for mine in seats(state))
-    if scene.now < max(started + asked.duration, running_since(step)) + scene.policy.max_hold:
+    if scene.now < max(hold_ends(scene.policy, mine, step) for mine in seats(state)):
         return None
     reason = f"no winner within maxHold {spelled(scene.policy.max_hold)}: {choice_of(scene, state).message}"
     if scene.policy.abort_on_max_hold:

@@ -213,6 +213,29 @@ def test_max_hold_aborts_when_the_user_chose_so() -> None:
     assert world.state.is_rejected(V2)
 
 
+@pytest.mark.parametrize("gate", [False, True])
+def test_max_hold_begins_once_the_least_time_of_evidence_is_over(gate: bool) -> None:
+    """Who asks for three hours of evidence does not give a version up for them."""
+    steps = (PolicyStep(50, gate=gate),)
+    policy = Policy(replicas=2, steps=steps, min_duration=timedelta(hours=3), abort_on_max_hold=True)
+    world = canary(policy)
+    world.run(1, requests=1000)
+    for _ in range(4):
+        world.pass_time(timedelta(minutes=40))
+        made = world.settle()
+        assert made.phase is Phase.PROGRESSING
+        assert "waiting for analysis.minDuration" in made.message
+    late = world.fork()
+    late.readable = False
+    late.pass_time(timedelta(minutes=70))
+    assert late.settle().phase is Phase.PROGRESSING
+    late.pass_time(timedelta(minutes=20))
+    assert late.settle().phase is Phase.ROLLED_BACK
+    world.pass_time(timedelta(minutes=40))
+    world.settle()
+    assert world.state.stable == V2
+
+
 def test_counts_that_cannot_be_read_hold_the_rollout() -> None:
     """Cases 28, 29 and 30: an error is neither a pass nor a fail."""
     world = canary()

@@ -46,6 +46,15 @@ def test_the_least_time_of_evidence_is_waited_for() -> None:
     assert step_due(policy, at(RUNNING, Analysis(since=START)), START) == START + 2 * MINUTE
 
 
+@pytest.mark.parametrize(("index", "held"), [(1, 60), (2, 180)])
+def test_a_verdict_is_waited_for_after_the_least_time_of_evidence(index: int, held: int) -> None:
+    policy, last = replace(POLICY, min_duration=120 * MINUTE), replace(RUNNING, index=index)
+    assert (
+        step_due(policy, at(last, Analysis(since=START)), START + 2 * held / 3 * MINUTE)
+        == START + held * MINUTE
+    )
+
+
 def test_an_open_window_of_counts_is_closed_in_time() -> None:
     opened = Analysis(since=START - 5 * MINUTE, window_from=START)
     state = at(replace(RUNNING, since=START), opened)
