@@ -30,15 +30,17 @@ from noria_operator.domain.rollout_scene import Scene
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_traffic import divided, verify
-from noria_operator.domain.rollout_upkeep import clock, drop, expire, hold, relieve, remap, tell, unedited
+from noria_operator.domain.rollout_upkeep import clock, drop, expire, hold, relieve, remap, tell
 
 MOVES = (
-    *(obey, each(fail), unedited(track), unedited(each(clock)), each(overdue)),
-    *(promote, each(retarget), revert, remap),
+    *(obey, each(fail), promote, each(retarget), remap),
+    *(track, each(clock), each(overdue), revert),
     *(each(settle), relieve, climb, advance, finish, release, each(tell), hold),
     *(expire, drop, retry, start, join),
 )
-"""In order of urgency: the first that applies is made, then all are asked again."""
+"""In order of urgency: the first that applies is made, then all are asked again. Who leaves, and which steps
+count, is settled before pods and time are measured by them.
+"""
 
 _MOST_MOVES = 200
 """Far more than any pass makes; moves that undo each other are a bug to be seen, not an endless loop."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from noria_operator.domain.rollout_analysis import said
-from noria_operator.domain.rollout_arms import Move, kept, seats
+from noria_operator.domain.rollout_arms import kept, seats
 from noria_operator.domain.rollout_experiment import choice_of
 from noria_operator.domain.rollout_retreat import abort
 from noria_operator.domain.rollout_scene import (
@@ -92,29 +92,17 @@ def tell(scene: Scene, state: State) -> Outcome | None:
     return happened(scene, state, Happened.BURST, candidate.target.version, judgement.message, warning=True)
 
 
-def unedited(move: Move) -> Move:
-    """The move, once `remap` has found where edited steps go on: what the old place in the new ones asks for
-    says nothing, neither of pods that are enough nor of what is waited for.
-    """
-    return lambda scene, state: None if _edited(scene, state) else move(scene, state)
-
-
-def _edited(scene: Scene, state: State) -> bool:
-    step, candidate = state.step, state.candidate
-    if step is None or candidate is None or step.plan == plan_of(scene.spec, candidate.target.version):
-        return False
-    return bool(scene.policy.steps) or step.released or not step.paused
-
-
 def remap(scene: Scene, state: State) -> Outcome | None:
     """Steps edited under a rollout: the weight stays, the step is the nearest one that asks for no more. A
     pause goes on, with the weight of its beginning; steps that are gone may be back when it ends.
     """
     step, candidate, steps = state.step, state.candidate, scene.policy.steps
-    if step is None or candidate is None or not _edited(scene, state):
+    if step is None or candidate is None:
         return None
     version = candidate.target.version
     plan = plan_of(scene.spec, version)
+    if step.plan == plan or (step.paused and not (steps or step.released)):
+        return None
     held_at = step.kept_weight if step.paused else None
     fresh = replace(step, since=scene.now, spent=timedelta(), resumed=False, kept_weight=None, plan=plan)
     if scene.policy.compares and not step.released:

@@ -351,6 +351,18 @@ def test_without_a_winner_it_stays_as_it_is_for_a_person_to_choose(promote: str,
     assert "annotate noria.dev/promote: <version>" in told.message
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_arm_that_is_pinned_while_it_loses_pods_loses_weight_as_well(place: int) -> None:
+    """Its canary's first step asks for fewer pods than the weight that it keeps."""
+    arms = tuple(replace(arm, weight=70 if at == place else 5) for at, arm in enumerate(ARMS))
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=arms)))
+    pinned = revision(place + 2)
+    world.lose_pods(pinned.name, 3)
+    world.edit(experiment=None, pinned=pinned.version)
+    world.reconcile()
+    assert weights(world) == {"m-1": 70, pinned.version: 30}
+
+
 def test_with_on_max_hold_abort_all_arms_end() -> None:
     world = trial(replace(ASKED, max_hold=10 * MINUTE, abort_on_max_hold=True))
     world.run(16, requests=6000, every=60)

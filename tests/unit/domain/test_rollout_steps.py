@@ -431,6 +431,32 @@ def test_steps_edited_in_a_pause_move_no_weight_before_it_is_over(
     assert world.state.weight(NEW) == weight
 
 
+def test_pods_lost_while_steps_are_edited_to_less_take_their_weight_along() -> None:
+    """What the new steps ask for at the old place says nothing about the pods that a kept weight needs."""
+    world = at(PolicyStep(10), PolicyStep(50, HOURS), replicas=10)
+    world.lose_pods(NEW, 2)
+    world.edit(steps=LOWER)
+    world.reconcile()
+    assert world.state.weight(NEW) == 20
+    world.settle()
+    assert (index(world), world.state.weight(NEW)) == (1, 50)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_pods_that_came_while_nobody_looked_are_in_time_though_steps_were_edited_too(edited: bool) -> None:
+    """The operator is away for an hour, in which a lost pod comes back."""
+    world = at(PolicyStep(10), PolicyStep(50, HOURS), replicas=10)
+    world.lose_pods(NEW, 2)
+    world.reconcile()
+    world.pass_time(timedelta(hours=1))
+    world.become_ready()
+    if edited:
+        world.edit(steps=LOWER)
+    world.settle()
+    assert not world.state.rejected
+    assert (index(world), world.state.weight(NEW)) == (1, 20 if edited else 50)
+
+
 def test_steps_edited_in_a_pause_of_the_last_shift_move_no_weight_either() -> None:
     world = at(PolicyStep(50, HOURS), replicas=10)
     world.commands["promote-full"] = "1"
