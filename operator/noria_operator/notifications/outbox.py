@@ -102,9 +102,9 @@ class Outbox:
             tries += 1
 
     def _delay(self, tries: int, asked: float | None) -> float:
-        if asked is not None:
-            return min(asked, LONGEST_DELAY)
-        return float(min(FIRST_DELAY * 2.0**tries, LONGEST_DELAY) * self._random.uniform(0.8, 1.2))
+        """Its own, or what the receiver asks for if that is longer: one that is down may say 0 each time."""
+        own = min(FIRST_DELAY * 2.0**tries, LONGEST_DELAY) * self._random.uniform(0.8, 1.2)
+        return float(max(own, min(asked or 0.0, LONGEST_DELAY)))
 
     def _drop(self, one: Occurrence, reason: str, problem: str) -> None:
         if self._line.pop(one.id, None) is not None:

@@ -127,6 +127,14 @@ async def test_a_receiver_that_names_a_time_is_asked_no_earlier() -> None:
     assert receivers.tried[1] - receivers.tried[0] == pytest.approx(40.0, abs=0.1)
 
 
+async def test_a_receiver_that_says_at_once_every_time_is_not_asked_without_a_break() -> None:
+    receivers, store = Receivers(a=[Answer("it answered 503", retry_after=0.0)] * 1000), Store()
+    async with leading(receivers, store, A):
+        store.observe("ADDED", deployment("one"))
+        await asyncio.sleep(60)
+    assert len(receivers.tried) <= 8
+
+
 async def test_a_message_that_is_refused_does_not_hold_up_the_next() -> None:
     before = _dropped("a", "refused")
     receivers, store = Receivers(a=[Answer("it answered 400", refused=True)]), Store()
