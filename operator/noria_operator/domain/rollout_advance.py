@@ -269,7 +269,7 @@ def release(scene: Scene, state: State) -> Outcome | None:
 
 def promote(scene: Scene, state: State) -> Outcome | None:
     """A challenger whose full weight every router has in force is the champion: a new label, no second
-    rollout.
+    rollout. Pods that are wanted since it got that, because `replicas` grew, it gets as any champion does.
     """
     step, candidate = state.step, state.candidate
     if step is None or candidate is None or not step.released or not state.verified:
@@ -278,8 +278,10 @@ def promote(scene: Scene, state: State) -> Outcome | None:
         return None
     if step.paused and state.stable is not None:  # a first version has nobody to give its traffic back to
         return None
-    target, pods = candidate.target, scene.policy.replicas
-    if state.weight(target.name) != FULL or scene.observed.ready.get(target.name, 0) < need(FULL, pods):
+    target = candidate.target
+    ready = scene.observed.ready.get(target.name, 0)
+    enough = ready >= need(FULL, scene.policy.replicas) or step.wait.keeps_up(ready)
+    if state.weight(target.name) != FULL or not enough:
         return None
     state = decided(scene, state, target, promoted=True)
     old = state.stable

@@ -342,7 +342,10 @@ class World:
                 in_force = [one.get(share.target.name, 0) for one in self.routers]
                 assert not any(in_force), "a revision was forgotten while a router still sends to it"
         if after.stable != before.stable and before.stable is not None and after.stable is not None:
-            assert self.ready.get(after.stable.name, 0) >= self.policy.replicas, "a champion without pods"
+            least, name = self.policy.replicas, after.stable.name
+            if after.stable in [one.target for one in before.challengers]:
+                least = min(least, self.enough.get(name, least))
+            assert self.ready.get(name, 0) >= least, "a champion without pods"
 
     def _check_ready(self, before: State, made: Plan, observed: Observed) -> None:
         """Ready says that requests are answered, which takes a ready pod behind what each router acts on.

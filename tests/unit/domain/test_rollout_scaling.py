@@ -109,6 +109,26 @@ def test_a_challenger_is_not_late_because_the_autoscaler_asks_for_more() -> None
     assert Happened.ROLLED_BACK not in world.events
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_who_has_all_traffic_is_the_champion_though_more_pods_are_wanted_meanwhile(lost: bool) -> None:
+    """The autoscaler asks for more than there are nodes for, while routers take the last weight."""
+    world = canary(LONG)
+    world.commands["promote-full"] = "1"
+    world.reconcile()
+    world.become_ready()
+    world.reconcile()
+    assert (world.state.weight(NEW), world.state.stable) == (100, revision(1))
+    world.edit(replicas=8)
+    if lost:
+        world.lose_pods(NEW, 3)
+    for _ in range(15):
+        world.routers_follow()
+        made = world.reconcile()
+        world.pass_time(timedelta(minutes=1))
+    champion, phase = (1, Phase.ROLLED_BACK) if lost else (2, Phase.DEGRADED)
+    assert (world.state.stable, made.phase) == (revision(champion), phase)
+
+
 def test_a_challenger_whose_own_pods_do_not_come_back_is_late_all_the_same() -> None:
     world = canary(Policy(replicas=4, steps=(PolicyStep(50, 6 * HOUR),), progress_deadline=10 * MINUTE))
     world.edit(replicas=8)
