@@ -156,7 +156,10 @@ def _undone(policy: Policy, undo: Undo, state: State, versions: tuple[Version, .
     may = phase == APPROVED or undo.target == state.stable
     back = undo.target if may and not state.is_rejected(undo.target) else state.stable
     why = f"an undo asks for {undo.target.version}, which is {phase}; annotate noria.dev/retry to end it"
-    wanted = newer[0].target if newer else undo.left
+    # Where what was left serves on, because its successor failed on the way, nobody has what they asked for.
+    failed = may and any(one.of(undo.target) and not one.by_hand for one in state.rejected)
+    asked = undo.target if failed and undo.left == state.stable else undo.left
+    wanted = newer[0].target if newer else asked
     return Target(_first_good(state, newer) or back, wanted, "" if may else why)
 
 

@@ -747,6 +747,40 @@ def test_an_undo_ends_where_its_version_is_rejected_or_deleted_on_the_way(gone: 
     assert f"an undo asks for m-1, which is {'gone' if gone else 'Rejected'}" in made.message
 
 
+@pytest.mark.parametrize("again", ["a person", "the spec"])
+def test_an_undo_that_comes_too_late_is_told_and_can_be_tried_again(again: str) -> None:
+    """What serves is what a person wanted to leave: that is not Healthy."""
+    world = champions(1, 2, keep=timedelta())
+    world.edit(retry_limit=int(again == "the spec"))
+    world.commands["undo"] = "1"
+    world.reconcile()
+    world.pass_time(timedelta(minutes=10))
+    for _ in range(3):
+        world.routers_follow()
+        made = world.reconcile()
+    assert (world.state.stable, made.phase) == (V2, Phase.ROLLED_BACK)
+    assert "m-1 was rejected: not ready within progressDeadline 10m" in made.message
+    if again == "the spec":
+        world.pass_time(timedelta(minutes=10))
+    else:
+        world.commands["retry"] = "1"
+    made = world.settle()
+    assert (world.state.stable, made.phase) == (V1, Phase.ROLLED_BACK)
+    assert "m-2 was rejected: undone by noria.dev/undo 1" in made.message
+    world.commands["retry"] = "2"
+    world.settle()
+    assert (world.state.stable, world.state.rejected, phase(world)) == (V2, (), Phase.HEALTHY)
+
+
+def test_a_person_who_aborts_an_undo_stays_where_it_began() -> None:
+    world = champions(1, 2, keep=timedelta())
+    world.commands["undo"] = "1"
+    world.reconcile()
+    world.commands["abort"] = "1"
+    made = world.settle()
+    assert (world.state.stable, made.phase) == (V2, Phase.HEALTHY)
+
+
 def test_a_second_undo_while_the_first_is_on_its_way_restarts_nothing() -> None:
     world = champions(1, 2, keep=timedelta())
     world.commands["undo"] = "a"
