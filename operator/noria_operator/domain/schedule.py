@@ -9,6 +9,7 @@ Daylight saving follows Debian cron (cronsim).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -51,21 +52,29 @@ def due(
     """The newest scheduled time in (since, now], and the first one after now."""
     # cronsim looks strictly before its start, in whole seconds; one second more makes `now` itself count.
     edge = now.replace(microsecond=0) + timedelta(seconds=1)
-    newest = next(_iterate(schedule, time_zone, edge, reverse=True), None)
-    coming = next(_iterate(schedule, time_zone, now, reverse=False), None)
-    if newest is not None and newest.astimezone(UTC) > since:
-        at = newest.astimezone(UTC)
-        return Due(at, now - at > deadline, _utc(coming))
-    return Due(None, False, _utc(coming))
+    past = _iterate(schedule, time_zone, edge + _set_back(edge, time_zone), reverse=True)
+    newest = next((at for at in past if at <= now), None)
+    coming = next((at for at in _iterate(schedule, time_zone, now, reverse=False) if at > now), None)
+    if newest is not None and newest > since:
+        return Due(newest, now - newest > deadline, coming)
+    return Due(None, False, coming)
 
 
-def _iterate(schedule: str, time_zone: str | None, start: datetime, *, reverse: bool) -> CronSim:
+def _set_back(at: datetime, time_zone: str | None) -> timedelta:
+    """By how much clocks were set back, where they show this time for the second time. cronsim then takes it
+    for the first one, after which scheduled times are still to come.
+    """
+    return at - at.astimezone(zone_named(time_zone)).replace(fold=0).astimezone(UTC)
+
+
+def _iterate(schedule: str, time_zone: str | None, start: datetime, *, reverse: bool) -> Iterator[datetime]:
     if len(schedule.split()) != 5:
         raise ScheduleError(f"schedule {schedule!r} must have five fields: minute hour day month weekday")
     try:
-        return CronSim(schedule, start.astimezone(zone_named(time_zone)), reverse=reverse)
+        found = CronSim(schedule, start.astimezone(zone_named(time_zone)), reverse=reverse)
     except CronSimError as error:
         raise ScheduleError(f"schedule {schedule!r} is not a cron expression: {error}") from None
+    return (at.astimezone(UTC) for at in found)
 
 
 def zone_named(time_zone: str | None) -> ZoneInfo:
@@ -76,7 +85,3 @@ def zone_named(time_zone: str | None) -> ZoneInfo:
         raise ScheduleError(
             f"time zone {time_zone!r} is not known; use an IANA name such as Europe/Berlin"
         ) from None
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.astimezone(UTC)

@@ -46,6 +46,27 @@ def test_a_time_zone_moves_the_schedule_through_daylight_saving() -> None:
     assert summer.at == datetime(2026, 7, 1, 0, 0, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("minutes", range(0, 121, 10))
+@pytest.mark.parametrize(
+    ("schedule", "zone", "at", "following"),
+    [
+        ("30 2 * * *", "Europe/Berlin", datetime(2026, 10, 25, 0, 30), datetime(2026, 10, 26, 1, 30)),
+        ("30 1,2 * * *", "America/New_York", datetime(2026, 11, 1, 5, 30), datetime(2026, 11, 1, 7, 30)),
+        ("50 23 * * *", "America/Santiago", datetime(2026, 4, 5, 2, 50), datetime(2026, 4, 6, 3, 50)),
+    ],
+)
+def test_a_time_that_clocks_show_twice_is_over_after_the_first_one(
+    schedule: str, zone: str, at: datetime, following: datetime, minutes: int
+) -> None:
+    first, later = at.replace(tzinfo=UTC), following.replace(tzinfo=UTC)
+    now = first + minutes * MINUTE
+    found = due(schedule, zone, since=first - MINUTE, now=now)
+    assert (found.at, found.missed) == ((first, minutes > 60) if now < later else (later, False))
+    if now < later:
+        assert found.next == later
+    assert due(schedule, zone, since=now, now=now).at is None
+
+
 @pytest.mark.parametrize(
     ("schedule", "zone", "says"),
     [
