@@ -1,13 +1,14 @@
 """The trigger `newSamples`: production has labelled enough rows since the last run.
 
 Comes in: the trigger, its entry in status, the labels joined since the entry's window began, now. Goes out: a
-request. Invariants: labels are added up in windows of an hour, so that pods may come and go and status is
-written once an hour at most; any run starts the count anew, whoever asked for it, and gives back what it
-counted when it comes to nothing.
+request. Invariants: labels are added up in windows of an hour, the one that brings enough is shorter, so that
+pods may come and go, a request that is held stands, and status is written once an hour; any run starts the
+count anew, whoever asked for it, and gives back what it counted when it comes to nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -37,34 +38,28 @@ def new_samples(trigger: TriggerSpec, entry: Json, *, labels: int | None, now: d
     if begun is None:
         return Request(base | fresh | _so_far(0, needed), trigger.reason)
     closed = int((entry.get("state") or {}).get("labels") or 0)
-    base |= {"windowStartedAt": entry["windowStartedAt"], "state": {"labels": closed}}
     total = closed + (labels or 0)
-    back = {"labels": total}
-    due = begun + WINDOW
-    if total >= needed:
-        return Request(
-            base | {"value": str(total), "samples": total, "reason": "EnoughLabels"},
-            trigger.reason,
-            wanted=True,
-            key=entry["windowStartedAt"],
-            says=f"{total} labels were joined since the last run, {needed} are enough",
-            answer=fresh | _so_far(0, needed),
-            answered_by="Any",
-            back=back,
-        )
-    if labels is not None and now >= due:
-        base |= {"windowStartedAt": stamp(now), "state": {"labels": total}}
-        return Request(
-            base | _so_far(total, needed),
-            trigger.reason,
-            answer=fresh | _so_far(0, needed),
-            answered_by="Any",
-            back=back,
-        )
+    if labels is not None and (now >= begun + WINDOW or closed < needed <= total):
+        begun, closed = now, total
+    base |= {"windowStartedAt": stamp(begun), "state": {"labels": closed}}
     # The window is open: what was written when it began stands, so that counting costs no writes.
-    base |= _so_far(closed, needed)
-    answer = fresh | _so_far(0, needed)
-    return Request(base, trigger.reason, due=due, answer=answer, answered_by="Any", back=back)
+    waits = Request(
+        base | _so_far(closed, needed),
+        trigger.reason,
+        due=begun + WINDOW,
+        answer=fresh | _so_far(0, needed),
+        answered_by="Any",
+        back={"labels": total},
+    )
+    if closed < needed:
+        return waits
+    return replace(
+        waits,
+        entry=base | {"value": str(closed), "samples": closed, "reason": "EnoughLabels"},
+        wanted=True,
+        key=stamp(begun),
+        says=f"{closed} labels were joined since the last run, {needed} are enough",
+    )
 
 
 def counted_again(entry: Json, back: Json) -> Json:

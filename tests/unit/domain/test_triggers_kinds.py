@@ -11,13 +11,14 @@ from tests.unit.domain.training_world import NOW
 
 from noria_operator.api.continuoustraining import TriggerStatus
 from noria_operator.api.triggers import TriggerSpec
+from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_combine import combined
 from noria_operator.domain.triggers_samples import new_samples
 
 Json = dict[str, Any]
-HOUR = timedelta(hours=1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 def trigger(**kind: Any) -> TriggerSpec:
@@ -63,6 +64,22 @@ def test_counting_labels_writes_nothing_while_the_window_is_open() -> None:
     for minutes in (1, 30, 59):
         said = new_samples(many, entry, labels=minutes, now=NOW + timedelta(minutes=minutes))
         assert said.entry == entry
+
+
+def test_labels_that_are_enough_are_written_once_an_hour_and_forgotten_by_no_restart() -> None:
+    many, entry = trigger(newSamples={"count": 1000}), {}
+    written = []
+    for minutes in range(5 * 60):
+        now = NOW + minutes * MINUTE
+        # Ten come a minute, until there are enough; after a restart servers tell of an hour.
+        since = max(moment(entry["windowStartedAt"]) if entry else now, now - HOUR)
+        labels = 10 * max(0, (min(now, NOW + 100 * MINUTE) - since) // MINUTE)
+        said = valid(new_samples(many, entry, labels=labels, now=now))
+        assert (said.wanted, said.back.get("labels", 0)) == (minutes >= 100, 10 * min(minutes, 100))
+        if said.entry != entry:
+            written.append(minutes)
+        entry = said.entry
+    assert written == [0, 60, 100, 160, 220, 280]
 
 
 def asks(name: str, wanted: bool) -> Request:
