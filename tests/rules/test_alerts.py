@@ -18,6 +18,7 @@ from tests.rules.world import (
     TRAINING,
     F,
     V,
+    asked,
     at,
     counter,
     distributed,
@@ -61,6 +62,28 @@ PROMOTED = [
     {**served(BAD, role=role), "values": values}
     for role, values in (("challenger", "0.5x130 _x70"), ("champion", "_x130 1x70"))
 ]
+FAILING = [
+    one
+    for labels, challenger in ((BAD, "1x70"), (GOOD, "0x70"))
+    for one in (
+        *routed(labels, 60, 0, 70),
+        *routed(labels, 60, 30, 70, cluster="2-bbbbbb_grpc"),
+        series("envoy_cluster_upstream_rq", "0+3x70", **labels, envoy_response_code="429",
+               envoy_cluster_name=f"{labels['deployment']}-2-bbbbbb"),
+        series("model_requests_total", "0+30x70", **labels, **NEXT, outcome="server_error"),
+        *asked(labels, challenger),
+    )
+]  # fmt: skip
+"""A challenger that fails requests of clients, and one that fails copies of them."""
+SLOW = [
+    one
+    for labels, challenger in ((BAD, "1x70"), (GOOD, "0x70"))
+    for one in (
+        *timed(labels, 60, 0, 70),
+        *timed(labels, 60, 30, 70, version=NEXT),
+        *asked(labels, challenger),
+    )
+]
 CASES: dict[str, dict[str, Case]] = {
     "NoriaAvailabilityBudgetBurnsFast": {
         "one in twenty fails for an hour": (
@@ -103,6 +126,7 @@ CASES: dict[str, dict[str, Case]] = {
             "65m",
             [BAD],
         ),
+        "requests of clients, and no copies for whose answers nobody waits": (FAILING, "65m", [BAD]),
     },
     "NoriaAvailabilityBudgetBurns": {
         "four in a thousand fail": (
@@ -117,6 +141,7 @@ CASES: dict[str, dict[str, Case]] = {
             "65m",
             [BAD],
         ),
+        "requests of clients, and no copies for whose answers nobody waits": (SLOW, "65m", [BAD]),
     },
     "NoriaLatencyBudgetBurns": {
         "one in twenty-five is slow": (

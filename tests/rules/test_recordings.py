@@ -15,6 +15,7 @@ from tests.rules.world import (
     BAD,
     GOOD,
     V,
+    asked,
     at,
     counter,
     distributed,
@@ -236,6 +237,26 @@ def test_budgets_tell_what_is_left_of_them(tmp_path: Path) -> None:
         rounded("deployment:availability_budget:ratio30d", "90m", 4, (BAD, 0.5), (GOOD, 1)),
         rounded("deployment:latency_budget:ratio30d", "90m", 4, (BAD, -1)),
         recorded("deployment:requests:rate5m", "90m", (BAD, 1000 / 60), (GOOD, 1000 / 60)),
+    )
+
+
+def test_requests_of_clients_count_until_their_rate_is_over(tmp_path: Path) -> None:
+    """A challenger gets copies, then requests, of which all fail, and then neither."""
+    given = [
+        *routed(BAD, 60, 0, 60),
+        *routed(BAD, 60, 60, 60, counter((60, 40), (0, 20)), cluster="2-bbbbbb"),
+        *asked(BAD, "0x19 1x19 0x40"),
+    ]
+    failing = {"19m": 0, "21m": 1, "40m": 1, "42m": 1, "47m": 0}
+    judge(
+        tmp_path,
+        given,
+        *(
+            Expected(when, "deployment:errors:rate5m > bool 0", [(BAD, said)])
+            for when, said in failing.items()
+        ),
+        recorded("deployment:requests:rate5m", "19m", (BAD, 1)),
+        recorded("deployment:requests:rate5m", "30m", (BAD, 2)),
     )
 
 

@@ -34,10 +34,16 @@ def counter(*phases: tuple[float, int]) -> str:
 
 
 def routed(
-    labels: Mapping[str, str], each_minute: float, failed: float, minutes: int, errors: str = ""
+    labels: Mapping[str, str],
+    each_minute: float,
+    failed: float,
+    minutes: int,
+    errors: str = "",
+    *,
+    cluster: str = "1-aaaaaa",
 ) -> list[Json]:
     """Requests through a router, of which some fail."""
-    place = {**labels, "envoy_cluster_name": f"{labels['deployment']}-1-aaaaaa", "pod": "router-0"}
+    place = {**labels, "envoy_cluster_name": f"{labels['deployment']}-{cluster}", "pod": "router-0"}
     total, errors = f"0+{each_minute}x{minutes}", errors or f"0+{failed}x{minutes}"
     return [
         series("envoy_cluster_upstream_rq_completed", total, **place),
@@ -46,10 +52,16 @@ def routed(
 
 
 def timed(
-    labels: Mapping[str, str], each_minute: float, slow: float, minutes: int, quick: str = ""
+    labels: Mapping[str, str],
+    each_minute: float,
+    slow: float,
+    minutes: int,
+    quick: str = "",
+    *,
+    version: Mapping[str, str] = V,
 ) -> list[Json]:
     """Requests with their time, some above a quarter of a second."""
-    name, place = "model_request_duration_seconds", {**labels, **V, "pod": "a"}
+    name, place = "model_request_duration_seconds", {**labels, **version, "pod": "a"}
     quick = quick or f"0+{each_minute - slow}x{minutes}"
     return [
         series(f"{name}_count", f"0+{each_minute}x{minutes}", **place),
@@ -61,6 +73,15 @@ def served(labels: Mapping[str, str], version: Mapping[str, str] = V, role: str 
     """That the operator tells of a version in use."""
     place = {**labels, **version, "role": role, "cluster": f"{labels['deployment']}-1-aaaaaa"}
     return series("noria_deployment_weight_ratio", "0.5x5000", **place)
+
+
+def asked(labels: Mapping[str, str], challenger: str) -> list[Json]:
+    """That clients ask the champion, and whether (1 or 0, minute by minute) they ask a challenger."""
+    name, one = "noria_deployment_asked", labels["deployment"]
+    return [
+        series(name, "1x5000", **labels, **V, role="champion", cluster=f"{one}-1-aaaaaa"),
+        series(name, challenger, **labels, **NEXT, role="challenger", cluster=f"{one}-2-bbbbbb"),
+    ]
 
 
 def distributed(

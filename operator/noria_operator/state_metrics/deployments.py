@@ -30,6 +30,7 @@ def deployment(obj: Json, versions: Mapping[str, Json]) -> Iterator[Sample]:
     for share in status.get("traffic", ()):
         labels = (share["version"], _role(share, status), share["name"])
         yield families.WEIGHT, (*place, *labels), share["weight"] / 100
+        yield families.ASKED, (*place, *labels), float(bool(share["weight"] or share.get("match")))
     latest = {one["event"]: one for one in status.get("history", ())}
     for event, one in latest.items():
         yield families.HAPPENED, (*place, event, one.get("version", "")), seconds(one["at"])

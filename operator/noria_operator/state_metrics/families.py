@@ -47,6 +47,13 @@ WEIGHT: Final = Family(
     DEPLOYMENT,
     ("version", "role", "cluster"),
 )
+ASKED: Final = Family(
+    "noria_deployment_asked",
+    "1 for a version in use that clients' requests go to, by weight or by header; 0 for one that gets copies "
+    "of them, or nothing.",
+    DEPLOYMENT,
+    ("version", "role", "cluster"),
+)
 HAPPENED: Final = Family(
     "noria_deployment_event_timestamp_seconds",
     "When status.history last tells an event of this kind, and of which version.",
@@ -186,7 +193,7 @@ LASTED: Final = Family(
 )
 
 FAMILIES: Final[tuple[Family, ...]] = (
-    PHASE, CONDITION, WEIGHT, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
+    PHASE, CONDITION, WEIGHT, ASKED, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
     VALUE, THRESHOLD, BEST, SAMPLES, BOUND, COVERAGE, SCORE, FLOOR, FAIRNESS, FAIRNESS_BOUND, UNFAIR,
     SLICE_VALUE, SLICE_LOST,
     DECISION, LOST, NEXT, BLOCKED, BUDGET, LEFT, TIME_BUDGET, TIME_LEFT, RESULTS, UNTOLD,

@@ -111,6 +111,22 @@ def test_a_deployment_tells_its_phase_conditions_and_the_share_of_each_version()
         assert value("noria_deployment_weight_ratio", labels) == ratio
 
 
+@pytest.mark.parametrize(
+    ("share", "asked"),
+    [
+        ({"weight": 1}, 1),
+        ({"weight": 0, "match": [{"name": "tester", "value": "yes"}]}, 1),
+        ({"weight": 0, "mirror": 100}, 0),
+        ({"weight": 0}, 0),
+    ],
+)
+def test_a_deployment_tells_whether_clients_ask_a_version(share: Json, asked: int) -> None:
+    one = {"version": "flight-delay-2", "name": "flights-2-bbbbbb"}
+    value = told(deployment(candidate=one, traffic=[one | share])).get_sample_value
+    labels = {**PLACE, "version": one["version"], "role": "challenger", "cluster": one["name"]}
+    assert value("noria_deployment_asked", labels) == asked
+
+
 def test_the_last_event_of_each_kind_has_its_time() -> None:
     value, name = told(ROLLOUT).get_sample_value, "noria_deployment_event_timestamp_seconds"
     assert value(name, {**PLACE, "event": "Promoted", "version": "flight-delay-1"}) == at("2026-03-03T00:00Z")
