@@ -60,6 +60,8 @@ def watch(
     over = now >= begun + rule.window
     if traffic is None or not over or not _enough(rule, traffic):
         return _request(trigger, entry, due=None if over else begun + rule.window)
+    if traffic.reference is None and entry.get("reason") in FOUND:
+        return _request(trigger, entry)  # perhaps no server answers just now
     if traffic.reference is None:
         text = f"servers of {champion.name} do not tell what it was trained on; the next version's will"
         return _request(trigger, _said(trigger, entry, "Wait", "NoReference", text))

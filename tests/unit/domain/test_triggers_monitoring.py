@@ -305,6 +305,13 @@ def test_a_window_without_history_takes_no_finding_back() -> None:
     assert again["windowStartedAt"] != found["windowStartedAt"]
 
 
+def test_bins_that_cannot_be_read_take_no_finding_back() -> None:
+    found = windows(quality(), nulls("distance"))
+    unread = windows(quality(), nulls("distance"), entry=found.entry, since=2, reference=None)
+    assert (unread.wanted, unread.entry) == (True, found.entry)
+    assert not windows(quality(), calm(), entry=unread.entry, since=3).wanted
+
+
 def test_a_time_zone_that_is_not_known_is_an_error_of_the_spec() -> None:
     trigger = TriggerSpec.model_validate({"name": "d", "drift": {}, "timeZone": "Europe/Berlln"})
     with pytest.raises(ScheduleError, match="Europe/Berlln"):
