@@ -95,13 +95,17 @@ class LineagePartitions(Spec):
 
 
 class LineageData(Spec):
-    """A data set that the version was trained on."""
+    """A data set that the version was trained or judged on."""
 
     name: str = Field(min_length=1, max_length=32, description="Name of the data set.")
     uri: LongText = Field(default="", description="Where it lay. Default: empty, not stated.")
     digest: SpecText = Field(default="", description="Its digest, as stated. Default: empty, not stated.")
     partitions: LineagePartitions | None = Field(
         default=None, description="Its partitions that were read. Absent: all, or not stated."
+    )
+    held_out: bool = Field(
+        default=False,
+        description="Whether the version was judged on it, and learnt nothing from it. Default: false.",
     )
 
 

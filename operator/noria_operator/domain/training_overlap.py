@@ -41,8 +41,10 @@ def seen_by_champion(spec: TrainingJobSpec, chosen: Mapping[str, Json], champion
         return ""
     for data in (champion["spec"].get("lineage") or {}).get("data", []):
         partitions = data.get("partitions")
-        # Its own held-out rows have the same name; without partitions nobody says which rows they were.
-        if data.get("name") == held.name or not partitions or not _same(data.get("uri", ""), held.uri):
+        # Versions of earlier releases do not tell their own held-out rows, which mostly have the same name.
+        own = data.get("heldOut") or data.get("name") == held.name
+        # Without partitions nobody says which rows they were.
+        if own or not partitions or not _same(data.get("uri", ""), held.uri):
             continue
         if _overlap(partitions, chosen.get(held.name)):
             rows, judged = _shown(data["name"], partitions), _shown(held.name, chosen.get(held.name))

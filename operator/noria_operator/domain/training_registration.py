@@ -89,6 +89,7 @@ def _lineage(case: Case, said: TrainingResult | None) -> Json:
                 "uri": source.uri,
                 "digest": digests.get(source.name) or source.digest,
                 "partitions": partitions_of(case.obj, source.name) or None,
+                "heldOut": True if spec.evaluation and spec.evaluation.data == source.name else None,
             }
         )
         for source in spec.data

@@ -72,7 +72,7 @@ def _age(place: tuple[str, ...], champion: Json, status: Json) -> Iterator[Sampl
     name, lineage = champion["metadata"]["name"], champion["spec"].get("lineage", {})
     labels = (*place, name)
     yield families.MODEL_TIME, labels, seconds(champion["metadata"]["creationTimestamp"])
-    newest = [_day(one.get("partitions")) for one in lineage.get("data", ())]
+    newest = [_day(one.get("partitions")) for one in lineage.get("data", ()) if not one.get("heldOut")]
     if known := [time for time in newest if time is not None]:
         yield families.DATA_TIME, labels, max(known)
     lost, at = (lineage.get("trigger") or {}).get("since"), promoted(status, name)

@@ -71,6 +71,12 @@ def test_what_the_champion_was_trained_on_is_told_from_its_lineage(trained: Json
         assert said.startswith("flights-1 was trained on train (day 2026-01-01 to 2026-01-24)")
 
 
+def test_what_the_champion_was_judged_on_it_was_not_trained_on_whatever_it_is_called() -> None:
+    data = [{"name": "last-week", "uri": LAKE, "partitions": days(21, 27), "heldOut": True}]
+    champion = version(1, lineage={"data": data})
+    assert seen_by_champion(spec(train=LAKE, holdout=LAKE), {"holdout": days(21, 27)}, champion) == ""
+
+
 def test_without_a_champion_nothing_was_seen() -> None:
     assert deployment(None)
     assert seen_by_champion(spec(train=LAKE, holdout=LAKE), {}, None) == ""

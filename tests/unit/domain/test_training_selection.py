@@ -79,6 +79,7 @@ def test_the_run_and_its_evaluation_read_what_was_chosen_before_them() -> None:
         "train": "2026-02-21",
         "holdout": "2026-02-28",
     }
+    assert [data.name for data in made.spec.lineage.data if data.held_out] == ["holdout"]
 
 
 def test_the_choice_stands_when_its_job_is_gone() -> None:

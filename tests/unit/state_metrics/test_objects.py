@@ -140,7 +140,11 @@ def test_the_champion_tells_its_age_that_of_its_data_and_how_long_the_fix_took()
     made = version(
         1,
         "2026-03-02T20:00:00Z",
-        data=[{"name": "train", "partitions": {"newest": "2026-02-28"}}, {"name": "extra"}],
+        data=[
+            {"name": "train", "partitions": {"newest": "2026-02-28"}},
+            {"name": "extra"},
+            {"name": "holdout", "partitions": {"newest": "2026-03-02"}, "heldOut": True},
+        ],
         trigger={"reason": "Manual", "at": "2026-03-02T18:00:00Z", "since": "2026-02-28T00:00:00Z"},
     )
     value, labels = told(ROLLOUT, made).get_sample_value, {**PLACE, "version": "flight-delay-1"}
