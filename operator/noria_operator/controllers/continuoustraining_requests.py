@@ -131,9 +131,11 @@ class _Question:
 
     @cached_property
     def _sharing(self) -> frozenset[str]:
-        """Versions with a share of the traffic: what others predict, of copies, was not for clients."""
+        """Versions that clients ask, by weight or by header: what others predict, of copies, was not for
+        them.
+        """
         traffic = (self.seen.deployment or {}).get("status", {}).get("traffic", ())
-        return frozenset(one["version"] for one in traffic if one.get("weight"))
+        return frozenset(one["version"] for one in traffic if one.get("weight") or one.get("match"))
 
     @cached_property
     def _place(self) -> tuple[str, str, Sequence[Json]] | None:

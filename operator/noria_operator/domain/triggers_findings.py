@@ -44,7 +44,7 @@ class Traffic:
     task: str = ""
     asked: Asked = field(default_factory=Asked)
     volume: int | None = None
-    """Rows that all versions with a share of the traffic predicted; None: the champion has all."""
+    """Rows that all versions predicted which clients ask; None: they ask the champion alone."""
     labels: int = 0
     """Joined with predictions of any version."""
     earlier: Sequence[Week] | None = None

@@ -377,12 +377,13 @@ async def test_labels_that_stopped_are_found_across_restarts_and_a_new_champion(
 
 async def test_copies_of_requests_are_no_volume_and_those_of_a_canary_are() -> None:
     rows = {f"prediction/flights-{number}/bins": (500, 500) for number in (1, 2, 3)}
-    for weight, found in ((0, "Clean"), (10, "Violated")):
+    header = {"match": [{"name": "tester", "value": "yes"}]}
+    for weight, more, found in ((0, {}, "Clean"), (10, {}, "Violated"), (0, header, "Violated")):
         api = world(triggers=[{"name": "flow", "dataQuality": {"window": "1h", "maxRows": 1500}}])
         served = deployment(1)
         served["status"]["traffic"] = [
             {"version": "flights-1", "weight": 100 - weight},
-            {"version": "flights-2", "weight": weight, "mirror": 100 - weight},
+            {"version": "flights-2", "weight": weight, "mirror": 100 - weight} | more,
         ]
         api.put(MODELDEPLOYMENT, served)
         await seen(api, None, Totals({**counted("delay", 0).counts, **rows}))
