@@ -7,13 +7,18 @@ pass. Invariant: it asks only while its members ask, and a run that it starts an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from noria_operator.api import names
+from noria_operator.api.status import MESSAGE_LIMIT
 from noria_operator.api.triggers import TriggerSpec
+from noria_operator.domain.conditions import clip
 from noria_operator.domain.triggers import MANUAL, Request, manual
 
 Json = dict[str, Any]
+
+_SHOWN: Final = MESSAGE_LIMIT - 64
+"""Letters of the names of triggers, so that there is room for how many are needed."""
 
 
 def combined(trigger: TriggerSpec, others: Mapping[str, Request]) -> Request:
@@ -25,6 +30,7 @@ def combined(trigger: TriggerSpec, others: Mapping[str, Request]) -> Request:
     needed = trigger.combine.at_least or len(members)
     entry: Json = {"name": trigger.name, "value": str(len(firing)), "threshold": str(needed)}
     shown = f"{len(firing)} of {', '.join(members)} fire" + (f": {', '.join(firing)}" if firing else "")
+    shown = clip(shown, _SHOWN)
     if len(firing) < needed:
         text = f"{shown}; {needed} are needed"
         return Request(entry | {"decision": "No", "reason": "TooFewFire", "message": text}, trigger.reason)

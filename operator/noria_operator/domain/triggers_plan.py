@@ -14,7 +14,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.api.status import MESSAGE_LIMIT
 from noria_operator.domain.budget import Block
+from noria_operator.domain.conditions import clip
 from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
@@ -177,7 +179,8 @@ def _told(request: Request, action: str, hold: Hold | None) -> Json:
     if action in _ACTS:
         return request.entry | {"decision": action, "message": message}
     if hold is not None:
-        text = f"{message}; held by {hold.block.value}: {hold.why}"
+        held = clip(f"; held by {hold.block.value}: {hold.why}", MESSAGE_LIMIT // 2)
+        text = clip(message, MESSAGE_LIMIT - len(held)) + held
         return request.entry | {"decision": "Blocked", "message": text}
     return request.entry | {"decision": "Fire", "message": message}
 

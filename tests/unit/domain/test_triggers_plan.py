@@ -15,8 +15,10 @@ from tests.unit.domain.training_world import NOW, deployment, served, training_j
 
 from noria_operator.api.continuoustraining import ContinuousTraining, ContinuousTrainingStatus
 from noria_operator.api.parsing import parse_as
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import MANUAL, Request
+from noria_operator.domain.triggers_combine import combined
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_plan import RetrainPlan, decide
 from noria_operator.domain.triggers_unanswered import given_back
@@ -541,3 +543,33 @@ def test_a_status_with_more_runs_than_are_kept_is_shortened_and_the_budget_count
     before = loop.status
     loop.step(Request(entry(before, "quality"), "Performance", wanted=True, key="w1"))
     assert loop.status == before
+
+
+def test_what_holds_a_run_is_told_and_fits_into_status_however_much_there_is_to_say() -> None:
+    """Columns may have names of 253 letters, and findings name three of them."""
+    loop = Loop(
+        triggers=[{"name": "drift", "drift": {}, "action": "Retrain"}, {"name": "dirty", "dataQuality": {}}]
+    )
+    kinds = (("drift", "Drift"), ("dirty", "DataQuality"))
+    plan = loop.step(
+        *(Request({"name": name, "message": "x" * 1024}, kind, True, "w") for name, kind in kinds)
+    )
+    held, blocks = plan.status["triggers"]
+    assert (held["decision"], blocks["decision"]) == ("Blocked", "Block")
+    assert "xx…; held by Trigger: trigger dirty blocks: xx" in held["message"]
+
+
+@pytest.mark.parametrize("needed", [1, 15])
+def test_a_combination_of_long_names_fits_into_status(needed: int) -> None:
+    names = [f"{letter * 62}x" for letter in "abcdefghijklmno"]
+    plain = [{"name": name, "maxAge": "1h", "action": "Observe"} for name in names]
+    both = {"name": "all", "combine": {"of": names, "atLeast": needed}}
+    loop = Loop(triggers=[*plain, both])
+    members = {
+        name: Request({"name": name}, "MaxAge", wanted=number < 14) for number, name in enumerate(names)
+    }
+    asks = combined(TriggerSpec.model_validate(both), members)
+    assert asks.wanted == (needed == 1)
+    plan = loop.step(*members.values(), asks)
+    (entry,) = (one for one in plan.status["triggers"] if one["name"] == "all")
+    assert entry["message"].startswith(f"14 of {names[0]}")
