@@ -172,7 +172,10 @@ TRAINING: Json = {
                     },
                 ],
             },
-            {"name": "data", "decision": "No", "value": "md5:ab", "message": "nothing new"},
+            {
+                "name": "data", "decision": "No", "value": "md5:ab", "message": "nothing new",
+                "problem": "counts cannot be read from mimir: 503",
+            },
         ],
         "runs": [
             {"at": "2026-03-01T00:00:00Z", "trigger": "quality", "trainingJob": "r", "result": "RolledBack"},
@@ -324,7 +327,7 @@ def test_a_training_tells_each_decision_also_no_and_how_runs_ended() -> None:
     for words in (
         "Trigger quality: Fire", "Trigger data: No", "nothing new", "RolledBack", "not known yet",
         "within 0.58 to 0.64, threshold 0.65", "window 1h, until 2026-03-01T00:00:00Z",
-        "humid 0.26 0.2 0.03 880 True",
+        "humid 0.26 0.2 0.03 880 True", "This stands, as counts cannot be read from mimir: 503",
     ):  # fmt: skip
         assert words in said, words
     quality, drift = re.findall(r"<svg.*?</svg>", PAGES["training"], re.DOTALL)[:2]

@@ -122,6 +122,7 @@ def _trigger(entry: Json) -> list[Html]:
     return section(
         head,
         text(entry.get("message", "")),
+        text(f"This stands, as {entry['problem']}" if entry.get("problem") else ""),
         bars(figures),
         text(told(entry)),
         *_columns(entry.get("columns", ())),
