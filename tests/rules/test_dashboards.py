@@ -177,6 +177,20 @@ def test_the_band_of_a_metric_is_that_of_the_champion_and_of_one_deployment(tmp_
     )
 
 
+@pytest.mark.parametrize("heading", ["accuracy:ratio1d", "drifted_features:ratio1h"])
+def test_a_row_of_the_fleet_tells_of_its_champion_alone(heading: str, tmp_path: Path) -> None:
+    """The version before has labels of the last day, too, and a challenger has few rows."""
+    told = []
+    for number, role, value in ((1, "previous", 0.9), (2, "champion", 0.7), (3, "challenger", 1)):
+        labels = {**BAD, **MODEL, "version": f"m-{number}"}
+        told += [
+            series(f"model:{heading}", f"{value:g}x10", **labels),
+            series("noria_deployment_weight_ratio", "1x10", **labels, role=role, cluster=f"bad-{number}"),
+        ]
+    (shown,) = (expr for _, expr in queries(DASHBOARDS["fleet.json"]) if f"model:{heading}" in expr)
+    judge(tmp_path, told, Expected("5m", expand(shown, VALUES), [({**BAD, **MODEL}, 0.7)]))
+
+
 def test_the_band_of_calibration_takes_off_what_chance_adds_and_ends_at_zero(tmp_path: Path) -> None:
     band = expressions("Calibration")
     for error, low, high in ((0.1, 0.05, 0.12), (0.04, 0.0, 0.06)):

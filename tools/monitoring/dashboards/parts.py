@@ -46,6 +46,11 @@ def ours(expr: str) -> str:
     return f"{expr}{{{PLACE}}} {OURS}"
 
 
+def champions(expr: str) -> str:
+    """Of what is told by version, that of champions: a challenger with few rows has figures of its own."""
+    return f'{expr} and on (namespace, deployment, version) noria_deployment_weight_ratio{{role="champion",{VERSION}}}'
+
+
 def led(metric: str, *labels: str, where: str = WHERE) -> str:
     """What the leading operator tells by these labels beside namespace and deployment: one series, also over
     the time at which another replica began to lead.

@@ -10,6 +10,7 @@ from tools.monitoring.dashboards.parts import (
     VERSION,
     WHERE,
     between,
+    champions,
     happened,
     led,
     lines,
@@ -29,7 +30,7 @@ def build() -> Dashboard:
         between(
             "Accuracy",
             "Share of labelled rows of the last day that were right. The band holds Wilson's bounds at 95 % of the champion, which is what triggers judge, where one deployment is chosen.",
-            *_band(_champion(f"model:accuracy_{end}:ratio1d{{{VERSION}}}") for end in ("high", "low")),
+            *_band(champions(f"model:accuracy_{end}:ratio1d{{{VERSION}}}") for end in ("high", "low")),
             (f"model:accuracy:ratio1d{{{VERSION}}}", "{{version}}"),
             unit="percentunit",
         ),
@@ -37,7 +38,7 @@ def build() -> Dashboard:
             "Mean absolute error",
             "Of regressions, in the label's own unit. The band holds the bounds at 95 % of the champion, where one deployment is chosen.",
             *_band(
-                _champion(
+                champions(
                     f"model:mean_absolute_error:1d{{{VERSION}}} {sign} model:mean_absolute_error_margin:1d{{{VERSION}}}"
                 )
                 for sign in "+-"
@@ -99,7 +100,7 @@ def build() -> Dashboard:
             "Calibration",
             "How far scores of the last day are from being probabilities: by tenths of the score, and over all. The band holds the bounds at 95 % of the former of the champion, where one deployment is chosen; chance alone makes it larger than zero, which the lower one takes off.",
             *_band(
-                _champion(expr)
+                champions(expr)
                 for expr in (
                     f"model:calibration_error:1d{{{VERSION}}} + model:calibration_error_margin:1d{{{VERSION}}}",
                     f"clamp_min(model:calibration_error:1d{{{VERSION}}} - model:calibration_error_margin:1d{{{VERSION}}} - model:calibration_error_noise:1d{{{VERSION}}}, 0)",
@@ -145,11 +146,6 @@ def build() -> Dashboard:
     ):
         made = made.with_panel(panel)
     return happened(made)
-
-
-def _champion(expr: str) -> str:
-    """Of what is told by version, that of champions: a challenger with few labels has bounds of its own."""
-    return f'{expr} and on (namespace, deployment, version) noria_deployment_weight_ratio{{role="champion",{VERSION}}}'
 
 
 def _band(ends: Iterable[str]) -> tuple[str, str]:
