@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 PATIENCE = timedelta(hours=1)
 """How long after an occurrence its message is tried; also how far back a new leader looks."""
 CAPACITY = 1000
+_REASONS = "full", "expired", "refused"
+"""Why a message may be dropped."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 300.0
 """Seconds between attempts: doubled each time, ±20 %."""
 
@@ -49,6 +51,9 @@ class Outbox:
         self._line: OrderedDict[str, Occurrence] = OrderedDict()
         self._filled, self._emptied = asyncio.Event(), asyncio.Event()
         self._emptied.set()
+        for reason in _REASONS:
+            # Prometheus sees no increase in a counter that begins with the first one.
+            metrics.NOTIFICATIONS_DROPPED.labels(target.name, reason)
 
     def add(self, one: Occurrence) -> None:
         """Have the receiver told."""

@@ -246,6 +246,13 @@ async def test_before_it_begins_it_leaves_the_marks_of_the_last_leader_alone() -
     assert Feed([A], Store(), Receivers(), LoopClock()).annotations() == {}
 
 
+async def test_what_is_dropped_counts_from_nought_so_that_prometheus_sees_the_first_one() -> None:
+    Outbox(Target("fresh", "http://a"), Receivers(), LoopClock(), rand=random.Random(1))
+    (family,) = metrics.NOTIFICATIONS_DROPPED.collect()
+    told = [one for one in family.samples if one.labels["target"] == "fresh" and one.name.endswith("_total")]
+    assert {one.labels["reason"]: one.value for one in told} == {"full": 0, "expired": 0, "refused": 0}
+
+
 async def test_a_status_written_by_hand_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
     receivers, store = Receivers(), Store()
     broken = deployment(name="broken") | {"status": {"history": [{"at": "soon", "event": "Promoted"}]}}
