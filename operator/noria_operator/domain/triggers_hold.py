@@ -17,7 +17,7 @@ from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.domain.budget import Block, Limits, Past, blocked, grown, next_eligible
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import stamp
-from noria_operator.domain.triggers import MANUAL, Request
+from noria_operator.domain.triggers import LOSSES, MANUAL, Request
 from noria_operator.domain.triggers_rollout import rolling_out
 from noria_operator.domain.triggers_status import mismatch
 
@@ -52,11 +52,12 @@ class Hold:
 @dataclass(frozen=True)
 class Gate:
     """`common` holds every run; the rest is asked of each request. `under_way` holds those that it may yet
-    answer.
+    answer: `lasting` ones, and those that are named in `answering`.
     """
 
     common: Hold | None
     under_way: Hold | None
+    answering: frozenset[str]
     limits: Limits
     pasts: Sequence[Past]
     failures: int
@@ -70,7 +71,7 @@ class Gate:
 
     def own(self, request: Request) -> Hold | None:
         """What holds it but for that which holds every run."""
-        if request.lasting and self.under_way:
+        if self.under_way and (request.lasting or request.name in self.answering):
             return self.under_way
         by_hand = request.reason == MANUAL
         if not by_hand and self.blocking:
@@ -116,6 +117,17 @@ def under_way(obj: Json, seen: Watched) -> Hold | None:
     last = (obj.get("status", {}).get("lastTrigger") or {}).get("trainingJob", "")
     text = rolling_out(last, seen.deployment, seen.versions)
     return Hold(Block.CONCURRENCY, text) if text else None
+
+
+def answering(requests: Sequence[Request], runs: Sequence[Json]) -> frozenset[str]:
+    """Names of the requests for losses that were known when the last run began: windows go on to show them
+    until its version is served, and a combination with one of them goes on to ask.
+    """
+    begun = runs[-1]["at"] if runs else ""
+    known = {
+        one.name for one in requests if one.reason in LOSSES and "" < one.entry.get("since", "") <= begun
+    }
+    return frozenset(known.union(one.name for one in requests if known.intersection(one.members)))
 
 
 def elsewhere(training: ContinuousTraining, seen: Watched) -> Hold | None:

@@ -25,6 +25,7 @@ from noria_operator.domain.triggers_hold import (
     Gate,
     Hold,
     Watched,
+    answering,
     blocking,
     common,
     elsewhere,
@@ -84,6 +85,7 @@ def decide(
     gate = Gate(
         common(obj, training, seen),
         under_way(obj, seen),
+        answering(requests, runs),
         limits(training, failures),
         pasts(runs, seen.jobs, now, older),
         failures,

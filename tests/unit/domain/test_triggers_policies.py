@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -259,6 +260,51 @@ def test_a_run_for_an_old_champion_is_neither_replaced_nor_followed_by_another_f
     assert len(loop.jobs) == 1
     loop.step(old(), seen=deployment(1, rejected=[{"version": "flights-2"}]), versions=[made])
     assert len(loop.status["runs"]) == 2
+
+
+def lost(loop: Loop, key: str) -> Request:
+    """The loss that status tells of, in a later window."""
+    return replace(quality(key), entry=entry(loop.status, "quality"))
+
+
+@pytest.mark.parametrize("by", ["itself", "a combination"])
+@pytest.mark.parametrize("policy", ["Replace", "Queue"])
+def test_a_run_for_a_loss_is_neither_replaced_nor_followed_by_another_for_it(policy: str, by: str) -> None:
+    """Windows go on to show it: what takes longer than they do would never end."""
+    loop = acting("Retrain" if by == "itself" else "Observe", cooldown="0s", concurrencyPolicy=policy)
+
+    def asks(request: Request) -> tuple[Request, ...]:
+        both = Request({"name": "both"}, "Combine", wanted=True, key=request.key, members=("quality",))
+        return (request,) if by == "itself" else (request, both)
+
+    loop.step(*asks(quality("w1")))
+    loop.step(*asks(lost(loop, "w1")))
+    (name,) = loop.jobs
+    for hours in range(3):
+        loop.now += HOUR
+        plan = loop.step(*asks(lost(loop, f"w{hours + 2}")))
+        assert (plan.delete, "queued" in loop.status) == ((), False)
+    loop.finish("Succeeded")
+    made = version(2, lineage={"trainingJob": {"name": name, "uid": "u"}})
+    trial = deployment(1, candidate={"version": "flights-2"})
+    loop.step(*asks(lost(loop, "w5")), seen=trial, versions=[made])
+    assert len(loop.status["runs"]) == 1, "nor is its version before it was judged"
+    loop.step(
+        *asks(lost(loop, "w5")), seen=deployment(1, rejected=[{"version": "flights-2"}]), versions=[made]
+    )
+    assert len(loop.status["runs"]) == 2
+
+
+def test_a_run_that_began_before_a_loss_was_seen_is_replaced_once() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Replace")
+    loop.settle(weekly())
+    loop.now += HOUR
+    assert len(loop.step(quality("w1")).delete) == 1
+    for _ in range(2):
+        loop.step(lost(loop, "w1"))
+    assert [run.get("result") for run in loop.status["runs"]] == ["Replaced", None]
+    loop.now += HOUR
+    assert loop.step(lost(loop, "w2")).delete == ()
 
 
 def test_a_combination_lasts_only_where_all_that_fires_does() -> None:

@@ -200,7 +200,7 @@ def test_what_waited_in_the_queue_stands_again_when_its_run_fails(
     trigger: TriggerSpec, entry: Json, ask: Any, later: Any
 ) -> None:
     loop = Asking(trigger, entry, concurrencyPolicy="Queue", cooldown="0s")
-    loop.ask(lambda known, loop: Request(known, trigger.reason), asked("by-hand"))
+    loop.ask(lambda known, loop: Request(known | {"decision": "No"}, trigger.reason), asked("by-hand"))
     loop.ask(ask)
     assert loop.status["queued"]["trigger"] == trigger.name
     loop.finish("Succeeded")
@@ -219,7 +219,7 @@ def test_what_waited_in_the_queue_stands_again_when_another_run_that_answered_it
     trigger: TriggerSpec, entry: Json, ask: Any, later: Any
 ) -> None:
     loop = Asking(trigger, entry, concurrencyPolicy="Queue", cooldown="0s", stopAfterFailures=1)
-    loop.ask(lambda known, loop: Request(known, trigger.reason), asked("by-hand"))
+    loop.ask(lambda known, loop: Request(known | {"decision": "No"}, trigger.reason), asked("by-hand"))
     loop.ask(ask)
     assert loop.status["queued"]["trigger"] == trigger.name
     loop.finish("Failed")
