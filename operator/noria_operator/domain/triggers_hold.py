@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.domain.budget import Block, Limits, Past, blocked, grown, next_eligible
@@ -22,6 +22,9 @@ from noria_operator.domain.triggers_rollout import rolling_out
 from noria_operator.domain.triggers_status import mismatch
 
 Json = dict[str, Any]
+
+_OF_THE_CHAMPION: Final = LOSSES | {"Drift", "DataQuality", "Fairness"}
+"""Kinds of triggers that see how the champion does."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,15 @@ def under_way(obj: Json, seen: Watched) -> Hold | None:
 
 
 def answering(requests: Sequence[Request], runs: Sequence[Json]) -> frozenset[str]:
-    """Names of the requests for losses that were known when the last run began: windows go on to show them
-    until its version is served, and a combination with one of them goes on to ask.
+    """Names of the requests that the last run was started for, or whose loss was known when it began: windows
+    go on to show it until its version is served, and a combination with one of them goes on to ask.
     """
-    begun = runs[-1]["at"] if runs else ""
+    last: Json = runs[-1] if runs else {}
     known = {
-        one.name for one in requests if one.reason in LOSSES and "" < one.entry.get("since", "") <= begun
+        one.name
+        for one in requests
+        if one.reason in _OF_THE_CHAMPION
+        and (one.name == last.get("trigger") or "" < one.entry.get("since", "") <= last.get("at", ""))
     }
     return frozenset(known.union(one.name for one in requests if known.intersection(one.members)))
 

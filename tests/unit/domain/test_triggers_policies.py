@@ -295,6 +295,19 @@ def test_a_run_for_a_loss_is_neither_replaced_nor_followed_by_another_for_it(pol
     assert len(loop.status["runs"]) == 2
 
 
+@pytest.mark.parametrize("kind", ["Drift", "DataQuality", "Fairness", "Performance"])
+def test_a_run_is_not_replaced_by_what_another_champion_alone_can_end(kind: str) -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Replace")
+    for hours in range(4):
+        plan = loop.step(
+            Request({"name": "quality"}, kind, wanted=True, key=f"w{hours}"), weekly(wanted=False)
+        )
+        assert plan.delete == ()
+        loop.now += HOUR
+    assert len(loop.jobs) == 1
+    assert len(loop.step(weekly()).delete) == 1, "it is new data that a schedule asks for"
+
+
 def test_a_run_that_began_before_a_loss_was_seen_is_replaced_once() -> None:
     loop = Loop(cooldown="0s", concurrencyPolicy="Replace")
     loop.settle(weekly())
