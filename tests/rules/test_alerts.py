@@ -159,6 +159,9 @@ CASES: dict[str, dict[str, Case]] = {
                 ],
                 series("model_requests_rejected_total", "0+3x40", **BAD, **V, reason="queue_full"),
                 series("model_requests_rejected_total", "0+3x40", **GOOD, **V, reason="client_gone"),
+                # Copies, for which a challenger has no room.
+                series("model_requests_rejected_total", "0+3x40", **GOOD, **NEXT, reason="queue_full"),
+                *asked(GOOD, "0x40"),
             ],
             "35m",
             [at(BAD, **MODEL)],
