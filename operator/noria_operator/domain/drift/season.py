@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from math import ceil
 from typing import Final
 
 from noria_operator.domain.drift.columns import PREDICTION, Column, Seen, with_bins
@@ -20,6 +21,8 @@ WEEKS: Final = 4
 averaged away.
 """
 WEEK: Final = timedelta(weeks=1)
+_LATE: Final = timedelta(hours=1)
+"""By how much a window of a week may be longer: it closes when somebody looks."""
 
 Week = Mapping[str, Seen]
 Span = tuple[datetime, datetime]
@@ -36,11 +39,12 @@ class Usual:
 
 
 def earlier(begin: datetime, end: datetime, zone: tzinfo, weeks: int = WEEKS) -> list[Span]:
-    """The same time of the weeks before, the newest first. Clocks that were changed meanwhile are followed:
-    9 o'clock is 9 o'clock.
+    """The same time of the weeks before, the newest first; as many weeks apart as none reaches into the next
+    one, or into this window. Clocks that were changed meanwhile are followed: 9 o'clock is 9 o'clock.
     """
     local, length = begin.astimezone(zone), end - begin
-    starts = [(local - number * WEEK).astimezone(UTC) for number in range(1, weeks + 1)]
+    apart = max(1, ceil((length - _LATE) / WEEK)) * WEEK
+    starts = [(local - number * apart).astimezone(UTC) for number in range(1, weeks + 1)]
     return [(start, start + length) for start in starts]
 
 

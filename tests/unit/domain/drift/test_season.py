@@ -41,16 +41,29 @@ def test_nine_o_clock_is_nine_o_clock_after_clocks_were_changed(change: datetime
 
 @given(
     st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
-    st.integers(1, 14 * 24 * 3600),
+    st.integers(1, 20 * 24 * 3600),
     st.sampled_from([UTC, BERLIN, KOLKATA, ZoneInfo("America/St_Johns"), ZoneInfo("Australia/Lord_Howe")]),
 )
 def test_every_moment_has_its_like_about_a_week_ago_and_as_long(
     at: datetime, seconds: int, zone: ZoneInfo
 ) -> None:
     begin, length = at.replace(tzinfo=UTC), timedelta(seconds=seconds)
+    weeks = 1 if length <= WEEK + HOUR else 2 if length <= 2 * WEEK + HOUR else 3
+    later = begin
     for number, (start, end) in enumerate(earlier(begin, begin + length, zone), 1):
         assert end - start == length
-        assert abs(begin - start - number * WEEK) <= HOUR
+        assert abs(begin - start - number * weeks * WEEK) <= HOUR
+        assert end <= later + 3 * HOUR, (
+            "no row is counted twice, but for clocks and a window that closed late"
+        )
+        later = start
+
+
+@pytest.mark.parametrize(("days", "apart"), [(7, 1), (7.01, 1), (8, 2), (14, 2), (20, 3)])
+def test_rows_of_a_window_of_more_than_a_week_are_in_no_other_one(days: float, apart: int) -> None:
+    begin, length = datetime(2026, 6, 10, 14, tzinfo=UTC), timedelta(days=days)
+    starts = [begin - number * apart * WEEK for number in (1, 2, 3, 4)]
+    assert earlier(begin, begin + length, UTC) == [(start, start + length) for start in starts]
 
 
 def test_weeks_are_added_up_and_those_that_nobody_remembers_left_out() -> None:
