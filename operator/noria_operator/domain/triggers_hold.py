@@ -127,11 +127,12 @@ def answering(requests: Sequence[Request], runs: Sequence[Json]) -> frozenset[st
     go on to show it until its version is served, and a combination with one of them goes on to ask.
     """
     last: Json = runs[-1] if runs else {}
+    asked = {name for one in requests if one.name == last.get("trigger") for name in (one.name, *one.members)}
     known = {
         one.name
         for one in requests
         if one.reason in _OF_THE_CHAMPION
-        and (one.name == last.get("trigger") or "" < one.entry.get("since", "") <= last.get("at", ""))
+        and (one.name in asked or "" < one.entry.get("since", "") <= last.get("at", ""))
     }
     return frozenset(known.union(one.name for one in requests if known.intersection(one.members)))
 

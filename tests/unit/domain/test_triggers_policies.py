@@ -295,13 +295,14 @@ def test_a_run_for_a_loss_is_neither_replaced_nor_followed_by_another_for_it(pol
     assert len(loop.status["runs"]) == 2
 
 
+@pytest.mark.parametrize("combined", [False, True])
 @pytest.mark.parametrize("kind", ["Drift", "DataQuality", "Fairness", "Performance"])
-def test_a_run_is_not_replaced_by_what_another_champion_alone_can_end(kind: str) -> None:
-    loop = Loop(cooldown="0s", concurrencyPolicy="Replace")
+def test_a_run_is_not_replaced_by_what_another_champion_alone_can_end(kind: str, combined: bool) -> None:
+    loop = acting("Observe" if combined else "Retrain", cooldown="0s", concurrencyPolicy="Replace")
     for hours in range(4):
-        plan = loop.step(
-            Request({"name": "quality"}, kind, wanted=True, key=f"w{hours}"), weekly(wanted=False)
-        )
+        seen = Request({"name": "quality"}, kind, wanted=True, key=f"w{hours}")
+        both = Request({"name": "both"}, "Combine", wanted=combined, key=seen.key, members=("quality",))
+        plan = loop.step(seen, weekly(wanted=False), both)
         assert plan.delete == ()
         loop.now += HOUR
     assert len(loop.jobs) == 1
