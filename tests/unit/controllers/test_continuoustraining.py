@@ -377,8 +377,9 @@ async def test_labels_that_stopped_are_found_across_restarts_and_a_new_champion(
 
 async def test_copies_of_requests_are_no_volume_and_those_of_a_canary_are() -> None:
     rows = {f"prediction/flights-{number}/bins": (500, 500) for number in (1, 2, 3)}
-    header = {"match": [{"name": "tester", "value": "yes"}]}
-    for weight, more, found in ((0, {}, "Clean"), (10, {}, "Violated"), (0, header, "Violated")):
+    header: Json = {"match": [{"name": "tester", "value": "yes"}]}
+    plain: Json = {}
+    for weight, more, found in ((0, plain, "Clean"), (10, plain, "Violated"), (0, header, "Violated")):
         api = world(triggers=[{"name": "flow", "dataQuality": {"window": "1h", "maxRows": 1500}}])
         served = deployment(1)
         served["status"]["traffic"] = [

@@ -67,7 +67,8 @@ def test_counting_labels_writes_nothing_while_the_window_is_open() -> None:
 
 
 def test_labels_that_are_enough_are_written_once_an_hour_and_forgotten_by_no_restart() -> None:
-    many, entry = trigger(newSamples={"count": 1000}), {}
+    many = trigger(newSamples={"count": 1000})
+    entry: Json = {}
     written = []
     for minutes in range(5 * 60):
         now = NOW + minutes * MINUTE
