@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model import lean
 from noria_serving.signature import Signature
+from noria_serving.zips import check_method
 
 Array = NDArray[Any]
 TRUSTED: Final = (
@@ -167,6 +168,8 @@ def _check_zip(data: bytes) -> None:
                 raise NoriaError(Reason.TOO_LARGE, "the skops archive expands over the limit")
             if "schema.json" not in names or any("/" in n or "\\" in n or n.startswith(".") for n in names):
                 raise NoriaError(Reason.FORMAT_REFUSED, "the archive is not a skops file")
+            for entry in entries:
+                check_method(entry)
             if archive.testzip() is not None:
                 raise NoriaError(Reason.MODEL_INVALID, "the skops archive is damaged (checksum)")
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:

@@ -20,6 +20,7 @@ from typing import IO, Final
 from noria_serving.artifact import CHUNK, MAX_DOCUMENT, MAX_FILES, MAX_MODEL, NAME
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.scratch import write_new
+from noria_serving.zips import check_method
 
 MAX_BYTES: Final = MAX_MODEL + MAX_DOCUMENT
 MAX_RATIO: Final = 200
@@ -196,6 +197,7 @@ def unzip(path: Path, target: Path) -> None:
                     raise NoriaError(
                         Reason.PATH_UNSAFE, f"{name!r:.200} in the archive is a link or encrypted, not plain"
                     )
+                check_method(entry)
                 plain = files.name(name)
                 with archive.open(entry) as content:
                     if plain is not None:

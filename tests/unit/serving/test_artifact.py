@@ -297,6 +297,17 @@ def test_an_archive_bomb_is_refused_before_it_is_expanded(monkeypatch: pytest.Mo
     assert caught.value.reason is Reason.TOO_LARGE
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_row_21_a_skops_file_that_would_be_unpacked_all_at_once_is_refused(method: int) -> None:
+    """Whatever it becomes, and however little it claims to become."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as target:
+        target.writestr("schema.json", "{}")
+    with pytest.raises(NoriaError, match="deflate") as caught:
+        sklearn.load_skops(archive.getvalue())
+    assert caught.value.reason is Reason.FORMAT_REFUSED
+
+
 def test_onnx_with_tensors_in_other_files_is_refused(matrix_bundle: Bundle) -> None:
     import onnx
 

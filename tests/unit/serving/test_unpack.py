@@ -177,6 +177,17 @@ def test_row_21_bombs_stop_at_the_ratio(tmp_path: Path, monkeypatch: pytest.Monk
         assert sum(file.stat().st_size for file in folder.iterdir()) < len(bomb)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_row_21_what_zipfile_would_unpack_all_at_once_is_refused(method: int, tmp_path: Path) -> None:
+    """Whatever it becomes: 231 bytes of bzip2 are 100 MiB."""
+    info = zipfile.ZipInfo("model.onnx")
+    info.compress_type = method
+    with pytest.raises(NoriaError, match="deflate") as caught:
+        unzip(zipped((info, b"\0" * 1_000_000)), tmp_path / "zip")
+    assert caught.value.reason is Reason.FORMAT_REFUSED
+    assert not written(tmp_path / "zip")
+
+
 def test_row_21_the_cap_on_bytes_holds_without_compression(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
