@@ -27,8 +27,8 @@ def directory(uri: str, *, env: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def variables(uri: str, *, env: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables for this location, without the newline that an editor leaves at a value's end; empty when
-    it has none of its own. What is no text (a key store) is left out: see `directory`.
+    """The variables for this location, without the line break that an editor leaves at a value's end; empty
+    when it has none of its own. What is no text (a key store) is left out: see `directory`.
     """
     folder = directory(uri, env=env)
     if folder is None:
@@ -51,7 +51,7 @@ def variables(uri: str, *, env: Mapping[str, str] = os.environ) -> dict[str, str
 
 def _text(data: bytes) -> str | None:
     try:
-        return data.decode().removesuffix("\n")
+        return data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         return None
 

@@ -11,13 +11,12 @@ import base64
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from noria_serving import credentials, scratch
 from noria_serving.artifact import DirectorySource
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.remote import unpack
-from noria_serving.remote.web import Client
+from noria_serving.remote.web import Client, split
 
 ZIP: Final = (".zip",)
 GZIP: Final = (".tar.gz", ".tgz")
@@ -64,8 +63,8 @@ def web_source(uri: str) -> WebDirectory | Scratch:
 
 def client_of(uri: str, keys: Mapping[str, str]) -> Client:
     """A client with the keys of a Secret, for the host of the URI."""
-    host = urlsplit(uri).netloc
-    if "@" in host or urlsplit(uri).query:
+    parts = split(uri)
+    if "@" in parts.netloc or parts.query:
         raise NoriaError(
             Reason.CONFIGURATION, "the URI holds a user, password or query; put them into the Secret instead"
         )
@@ -74,7 +73,7 @@ def client_of(uri: str, keys: Mapping[str, str]) -> Client:
         authorization = f"Bearer {keys['token']}"
     elif keys.get("username"):
         authorization = basic(keys["username"], keys.get("password", ""))
-    return Client(host, authorization, keys.get("ca.crt", ""))
+    return Client(parts.netloc, authorization, keys.get("ca.crt", ""))
 
 
 def basic(user: str, password: str) -> str:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.remote.addresses import resolve
@@ -29,6 +29,8 @@ PAUSE: Final = 0.2
 """Seconds before a server that could not be reached for the rest is asked again; twice as many each time."""
 PIECE: Final = 1024 * 1024
 _MOVED: Final = (301, 302, 303, 307, 308)
+_SPELLED: Final = "!#$%&'()*+,/:;=?@[]~"
+"""What stands in a URL as it is, beside letters and digits."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,14 @@ class Client:
     ca: str = ""
     """Certificates (PEM) of a private CA, trusted beside the system's."""
 
+    def __post_init__(self) -> None:
+        if not (self.authorization.isascii() and self.authorization.isprintable()):
+            raise NoriaError(
+                Reason.CONFIGURATION,
+                "the token holds a line break or another character that no header may have; write it into "
+                "the Secret anew, as one line",
+            )
+
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
         """The answer after redirects, whatever its status."""
         for _ in range(REDIRECTS + 1):
@@ -70,7 +80,8 @@ class Client:
             if answer.status not in _MOVED:
                 return answer
             answer.connection.close()
-            url = urljoin(url, answer.headers.get("location", ""))
+            location = answer.headers.get("location", "").encode("latin-1")
+            url = split(url, quote(location, safe=_SPELLED)).geturl()
         raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"{shown(url)} redirects more than {REDIRECTS} times")
 
     def stream(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[bytes]:
@@ -86,7 +97,7 @@ class Client:
                 answer = expect(self.get(url, asked), 200, 206)
                 skip = 0 if answer.status == 206 else done
                 tag = answer.headers.get("etag", "")
-                expected = int(answer.headers.get("content-length") or -1)
+                expected = answer.response.length
                 seen = 0
                 try:
                     while piece := answer.response.read1(PIECE):
@@ -97,7 +108,7 @@ class Client:
                             yield fresh
                 finally:
                     answer.connection.close()
-                if expected < 0 or seen >= expected:
+                if expected is None or seen >= expected:
                     return
             except (OSError, http.client.HTTPException) as error:
                 if attempt == ATTEMPTS - 1:
@@ -110,16 +121,14 @@ class Client:
         raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"{shown(url)} breaks off again and again")
 
     def _once(self, url: str, headers: Mapping[str, str]) -> Answer:
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
-            raise NoriaError(Reason.ADDRESS_REFUSED, f"{shown(url)} is not https")
+        parts = split(url)
         if parts.username or parts.password:
             raise NoriaError(
                 Reason.CONFIGURATION, f"{shown(url)} holds a user or password; put them into the Secret"
             )
         port = parts.port or 443
-        address = resolve(parts.hostname, port)
-        connection = _Pinned(parts.hostname, port, address, _context(self.ca))
+        host = parts.hostname or ""
+        connection = _Pinned(host, port, resolve(host, port), _context(self.ca))
         sent = {"User-Agent": "noria", "Accept-Encoding": "identity", **headers}
         if self.authorization and parts.netloc == self.host:
             sent.setdefault("Authorization", self.authorization)
@@ -127,7 +136,7 @@ class Client:
             sent.pop("Authorization", None)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            connection.request("GET", target, headers=sent)
+            connection.request("GET", quote(target, safe=_SPELLED), headers=sent)
             response = connection.getresponse()
         except ssl.SSLCertVerificationError as error:
             raise NoriaError(
@@ -168,6 +177,20 @@ def expect(answer: Answer, *statuses: int) -> Answer:
             f"{name} refused the credentials (status {status}), check the keys of the Secret in secretName",
         )
     raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"{name} answers with status {status}")
+
+
+def split(url: str, location: str = "") -> SplitResult:
+    """The parts of a URL, or of the `location` that it leads to; `AddressRefused` for what is none."""
+    try:
+        parts = urlsplit(urljoin(url, location))
+        if parts.scheme == "https" and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    raise NoriaError(
+        Reason.ADDRESS_REFUSED,
+        "the URI, or what it redirects to, is not https://<host>[:<port>]/<path>",
+    )
 
 
 def shown(url: str) -> str:

@@ -1,0 +1,103 @@
+"""What is asked of a web server, and what is never asked. Servers of their own: tests/integration/sources."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from noria_serving import credentials
+from noria_serving.artifact import open_source
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.remote import web
+from noria_serving.remote.sources import client_of
+from noria_serving.remote.web import Client
+
+SECRET = "s3cr3t"
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *replies: bytes) -> list[socket.socket]:
+    """Connections to nobody, which find these replies; the other ends, that have what was asked."""
+    ends: list[socket.socket] = []
+
+    def connect(self: web._Pinned) -> None:
+        self.sock, other = socket.socketpair()
+        other.sendall(replies[len(ends)])
+        other.shutdown(socket.SHUT_WR)
+        ends.append(other)
+
+    monkeypatch.setattr(web, "resolve", lambda host, port: "192.0.2.1")
+    monkeypatch.setattr(web._Pinned, "connect", connect)
+    return ends
+
+
+def paths(ends: list[socket.socket]) -> list[str]:
+    """What each connection was asked for."""
+    asked = [end.recv(65_536).split()[1].decode() for end in ends]
+    for end in ends:
+        end.close()
+    return asked
+
+
+def reply(status: int, *headers: str, body: bytes = b"") -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status} .", *headers, "", ""]).encode() + body
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}\r", f"{SECRET}\nx", f"{SECRET}€", f"{SECRET}\x00"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_repeated(token: str) -> None:
+    with pytest.raises(NoriaError, match="token") as caught:
+        client_of("https://models.example/4", {"token": token})
+    assert caught.value.reason is Reason.CONFIGURATION
+    assert SECRET not in caught.value.message
+    assert caught.value.__context__ is None
+
+
+def test_a_secret_may_end_as_an_editor_on_windows_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(f"{SECRET}\r\n".encode())
+    env = {"NORIA_CREDENTIALS": json.dumps({"https://models.example": str(tmp_path)})}
+    assert credentials.variables("https://models.example/4", env=env) == {"token": SECRET}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"https://models.example:{SECRET}/4",
+        "https://models.example:65536/4",
+        "https://[models/4",
+        "https:///4",
+        "oci://models.example:port/team/flights:4",
+    ],
+)
+def test_a_uri_that_is_none_is_refused(uri: str) -> None:
+    with pytest.raises(NoriaError, match="https://") as caught:
+        open_source(uri)
+    assert caught.value.reason is Reason.ADDRESS_REFUSED
+    assert SECRET not in caught.value.message  # a password, to whoever forgot the host
+
+
+@pytest.mark.parametrize("place", ["https://[", "https://models.example:port/", "http://models.example/"])
+def test_a_redirect_to_what_is_no_uri_is_refused(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = answering(monkeypatch, reply(302, f"Location: {place}"))
+    with pytest.raises(NoriaError) as caught:
+        Client().get("https://models.example/4")
+    assert caught.value.reason is Reason.ADDRESS_REFUSED
+    assert paths(ends) == ["/4"]
+
+
+def test_names_that_are_no_ascii_are_asked_for_as_browsers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a server redirects to them."""
+    ends = answering(
+        monkeypatch,
+        reply(302, "Location: /modèles/vol 4?a=%20é"),
+        reply(200, "Content-Length: 2", body=b"{}"),
+    )
+    assert Client().get("https://models.example/mes modèles/a%20b").read(9) == b"{}"
+    assert paths(ends) == ["/mes%20mod%C3%A8les/a%20b", "/mod%C3%A8les/vol%204?a=%20%C3%A9"]
+
+
+def test_a_length_that_is_no_number_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = answering(monkeypatch, reply(200, "Content-Length: many", body=b"{}"))
+    assert b"".join(Client().stream("https://models.example/4")) == b"{}"
+    assert paths(ends) == ["/4"]
