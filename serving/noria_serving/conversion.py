@@ -355,7 +355,8 @@ def _expected(model: Any, rows: Any, task: str) -> list[Array]:
             f"{type(model).__name__} gives no probabilities; wrap it in "
             "sklearn.calibration.CalibratedClassifierCV",
         )
-    return [np.asarray(model.predict(rows)), np.asarray(model.predict_proba(rows), dtype=np.float64)]
+    labels = np.asarray(model.predict(rows.copy()))  # a step with copy=False writes into its rows
+    return [labels, np.asarray(model.predict_proba(rows), dtype=np.float64)]
 
 
 def difference(actual: Sequence[Array], expected: Sequence[Array]) -> float:

@@ -76,7 +76,7 @@ class SklearnModel:
 
     def _table(self, inputs: Mapping[str, Array]) -> Any:
         if self.signature.matrix:
-            return inputs[self.signature.inputs[0].name]
+            return inputs[self.signature.inputs[0].name].copy()  # a step with copy=False writes into it
         arrays = {name: inputs[name].reshape(-1) for name in self._columns}
         if self._frame:
             return frame(arrays)

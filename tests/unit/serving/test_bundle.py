@@ -102,6 +102,27 @@ def test_what_has_no_onnx_form_is_served_through_skops_with_a_stable_digest(
     assert load(str(tmp_path / "one")).manifest.classes == (0, 1)
 
 
+@pytest.mark.parametrize("converts", [True, False])
+def test_a_step_that_writes_into_its_rows_changes_nobody_elses(
+    converts: bool, matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if not converts:
+        monkeypatch.setattr("noria_serving.conversion._as_onnx", lambda *_: "no converter")
+    rows, labels = 100 + matrix[0], matrix[1]
+    model = make_pipeline(StandardScaler(copy=False), LogisticRegression()).fit(rows.copy(), labels)
+    saved = bundle.save(model, rows, labels, tmp_path)
+    assert saved.format == ("onnx" if converts else "skops")
+    loaded = load(str(tmp_path))
+    assert 95 < loaded.reference.features[0].low < 100  # bins of the rows as they came
+    row = rows[:1].astype(np.float32 if converts else np.float64)
+    loaded.backend.predict({"input-0": row})
+    assert 95 < row[0, 0] < 105  # which is counted, and logged, after the answer
+
+
 def test_a_conversion_without_parity_is_not_used(
     matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
