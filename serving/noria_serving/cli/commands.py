@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from noria_serving import contract, log, result, settings
 from noria_serving.cli import history, inspect, predict, reference, serve
@@ -32,10 +33,16 @@ def _command(arguments: Sequence[str], parent: Parent) -> int:
     chosen = _parser().parse_args(arguments, argparse.Namespace(parent=parent))
     log.configure(text=sys.stderr.isatty())
     try:
-        return int(chosen.run(chosen))
+        code = int(chosen.run(chosen))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads it has enough, as `head` has; what is left goes nowhere
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return 0
     except NoriaError as error:
         sys.stderr.write(f"noria-server: {error.reason}: {error.message}\n")
         return result.exit_code(error.reason)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

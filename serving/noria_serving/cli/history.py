@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
+from noria_serving.cli import output
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.quality import spelling
 
@@ -32,18 +31,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "history", help="a payload log as a history to simulate policies on", description=__doc__
     )
     parser.add_argument("place", metavar="PLACE", help="where the log was written: a directory, s3://, …")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="default: stdout")
+    output.add(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the history."""
     lines = list(history(arguments.place))
-    if arguments.output is None:
-        _write(sys.stdout, lines)
-    else:
-        with arguments.output.open("w", encoding="utf-8", newline="") as stream:
-            _write(stream, lines)
+    with output.opened(arguments.output) as stream:
+        csv.writer(stream, lineterminator="\n").writerows(lines)
     return 0
 
 
@@ -153,7 +149,3 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if math.isnan(value) else repr(value.item())
-
-
-def _write(stream: IO[str], lines: Sequence[Sequence[str]]) -> None:
-    csv.writer(stream, lineterminator="\n").writerows(lines)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from noria_serving import signing
+from noria_serving.cli import output
 from noria_serving.errors import NoriaError, Reason
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     parser.add_argument("bundle", metavar="BUNDLE", help="a directory, or a URI: s3, gs, az, https or oci")
     parser.add_argument("rows", metavar="ROWS", help="a .csv or .parquet file, or - for CSV on stdin")
-    parser.add_argument("--output", metavar="FILE", help="default: stdout")
+    output.add(parser)
     parser.add_argument("--allow-code", action="store_true", help="load a model that runs code of its own")
     parser.set_defaults(run=run)
 
@@ -50,16 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     trust = signing.read(os.environ)
     loaded = load(arguments.bundle, trust=trust, allow_code=arguments.allow_code)
     table = _read(arguments.rows, loaded.backend.signature.texts)
-    if not arguments.output:
-        _write(sys.stdout, loaded, table)
-        return 0
-    try:
-        with Path(arguments.output).open("w", newline="", encoding="utf-8") as stream:
-            _write(stream, loaded, table)
-    except OSError as error:
-        raise NoriaError(
-            Reason.CONFIGURATION, f"{arguments.output} cannot be written: {error.strerror}"
-        ) from error
+    with output.opened(arguments.output) as stream:
+        _write(stream, loaded, table)
     return 0
 
 
@@ -86,7 +79,7 @@ def _write(stream: IO[str], loaded: Loaded, table: Rows) -> None:
         writer.writerow(_header(tensors, widths, classes))
     for start in range(0, table.count, CHUNK):
         outputs = _predicted(backend, table, start, min(start + CHUNK, table.count))
-        flat = [output.reshape(len(output), -1) for output in outputs]
+        flat = [array.reshape(len(array), -1) for array in outputs]
         if not start:
             writer.writerow(_header(tensors, [one.shape[1] for one in flat], classes))
         columns = [column.tolist() for one in flat for column in one.T]

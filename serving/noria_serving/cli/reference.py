@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
 from noria_serving import contract, reference, signing, slices
 from noria_serving.artifact import Artifact, open_source
+from noria_serving.cli import output
 from noria_serving.errors import NoriaError, Reason
 
 
@@ -25,7 +24,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("place", metavar="BUNDLE|ROWS", help="a bundle, or a .csv, .csv.gz or .parquet file")
     parser.add_argument("--slices", default="", help="of rows: columns, by commas, that tell groups apart")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="default: stdout")
+    output.add(parser)
     parser.set_defaults(run=run)
 
 
@@ -43,11 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         artifact = Artifact(open_source(arguments.place), trust=signing.read(os.environ))
         artifact.verify()
         made = artifact.document(contract.REFERENCE)
-    text = json.dumps(made) + "\n"
-    if arguments.output is None:
-        sys.stdout.write(text)
-    else:
-        arguments.output.write_text(text, encoding="utf-8")
+    with output.opened(arguments.output) as stream:
+        stream.write(json.dumps(made) + "\n")
     return 0
 
 
