@@ -134,9 +134,7 @@ Outcome = Classified | Regressed
 
 def class_indices(labels: Array, classes: Sequence[Any]) -> NDArray[np.int64]:
     """Labels → positions in the bundle's classes; a label that the model does not know is `DataInvalid`."""
-    known = {spelling(value): index for index, value in enumerate(classes)}
-    if len(classes) == 2 and not {"0", "1"} & set(known):
-        known.update({"0": 0, "1": 1})
+    known = positions(classes, binary=len(classes) == 2)
     values, inverse = np.unique(
         labels.astype(str) if labels.dtype.kind == "O" else labels, return_inverse=True
     )
@@ -146,6 +144,12 @@ def class_indices(labels: Array, classes: Sequence[Any]) -> NDArray[np.int64]:
             Reason.DATA_INVALID, f"labels {unknown[:5]} are not classes of the model {list(known)[:10]}"
         )
     return np.array([known[spelling(value)] for value in values.tolist()], dtype=np.int64)[inverse]
+
+
+def positions(classes: Sequence[Any], *, binary: bool) -> dict[str, int]:
+    """Of each class by its spelling; two of which neither is called 0 or 1 may be called so too."""
+    known = {spelling(value): index for index, value in enumerate(classes)}
+    return known if not binary or {"0", "1"} & known.keys() else {**known, "0": 0, "1": 1}
 
 
 def spelling(label: object) -> str:

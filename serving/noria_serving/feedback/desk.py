@@ -19,7 +19,7 @@ from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.keys import MountedKeys
 from noria_serving.feedback.token import Refusal, Refused, Token, binding, key_id, sign, verify
 from noria_serving.feedback.window import Window
-from noria_serving.quality import spelling
+from noria_serving.quality import positions, spelling
 from noria_serving.reference import Bins
 
 MAX_AGE_SECONDS: Final = 90 * 86_400
@@ -60,9 +60,7 @@ class Desk:
         self._task = task
         self._log = log
         self._exponent = unit_exponent(state.reference.prediction)
-        self._labels = {spelling(value): index for index, value in enumerate(classes)}
-        if task == "binary":
-            self._labels = {"0": 0, "1": 1, **self._labels}
+        self._labels = positions(classes, binary=task == "binary")
         self._window = window or Window()
         self._process = os.urandom(6)
         self._sequence = 0
@@ -107,8 +105,12 @@ class Desk:
             raise
 
     def _accept(self, text: object, labels: object, now: float) -> Accepted:
-        if not isinstance(text, str) or self.keys.ring is None:
+        if not isinstance(text, str):
             raise Refused(Refusal.INVALID, "give the feedback token as a string")
+        if self.keys.ring is None:
+            raise Refused(
+                Refusal.INVALID, "this server has no keys for tokens: look at its log, and try later"
+            )
         if key_id(text) not in self.keys.ring.keys:
             self.keys.missed()
         token = verify(text, self.keys.ring, self._bound)

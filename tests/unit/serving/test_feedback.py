@@ -129,6 +129,34 @@ def test_both_active_keys_verify_and_a_retired_one_does_not() -> None:
     assert caught.value.refusal is Refusal.FORGED
 
 
+@pytest.mark.parametrize(
+    ("classes", "taken", "refused"),
+    [
+        ((1, 2), [1, 2], 0),
+        ((-1, 1), [-1, 1], 0),
+        (("no", "yes"), ["no", "yes"], "maybe"),
+        (("no", "yes"), [0, 1], 2),
+        ((), [0, 1], 2),
+    ],
+)
+def test_two_classes_are_0_and_1_where_neither_is_called_so(
+    classes: object, taken: list[object], refused: object, loaded: Loaded
+) -> None:
+    here = desk(loaded, classes=classes)
+    issued = issue(here, np.array([0.1, 0.9]), None, NOW)
+    assert outcome(here, issued, [refused, taken[1]]) == "invalid"
+    assert outcome(here, issued, taken) == "matched"
+    scores = here._state.as_json(here._state.vector)["scores"]["late-4"]
+    assert scores["negatives"].index(1) < 100 < scores["positives"].index(1)
+
+
+def test_without_keys_it_is_said_that_there_are_none(loaded: Loaded, tmp_path: Path) -> None:
+    here = desk(loaded, tmp_path / "none.json")
+    with pytest.raises(Refused, match="no keys") as caught:
+        here.accept(sign(TOKEN, RING, BOUND), [0, 1], NOW)
+    assert caught.value.refusal is Refusal.INVALID
+
+
 def test_each_refusal_has_its_reason_and_counts_nothing_else(loaded: Loaded) -> None:
     here = desk(loaded)
     issued = issue(here, np.array([0.1, 0.9]), None, NOW)
