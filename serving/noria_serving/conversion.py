@@ -92,8 +92,9 @@ def _column(series: Any, name: str) -> Array:
 
 
 def cast(arrays: Mapping[str, Array], signature: Signature) -> dict[str, Array]:
-    """The same rows in the datatypes that the model takes."""
-    return {t.name: arrays[t.name].astype(DATATYPES[t.datatype], copy=False) for t in signature.inputs}
+    """The same rows in the datatypes that the model takes, and columns in its dimensions."""
+    typed = {t: arrays[t.name].astype(DATATYPES[t.datatype], copy=False) for t in signature.inputs}
+    return {t.name: array.reshape(t.column) if array.shape[1] == 1 else array for t, array in typed.items()}
 
 
 def convert(

@@ -72,7 +72,7 @@ class Rows:
                 Reason.DATA_INVALID, f"the rows lack columns that the model takes: {missing[:20]}"
             )
         return {
-            t.name: _typed(t.name, self.columns[t.name][start:end], t.datatype).reshape(-1, 1)
+            t.name: _typed(t.name, self.columns[t.name][start:end], t.datatype).reshape(t.column)
             for t in signature.inputs
         }
 

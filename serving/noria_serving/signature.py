@@ -44,6 +44,11 @@ class Tensor:
     datatype: str
     shape: tuple[int, ...]
 
+    @property
+    def column(self) -> tuple[int, ...]:
+        """The shape of rows that hold one value each."""
+        return (-1, 1) if len(self.shape) > 1 else (-1,)
+
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from noria_serving import bundle, contract
+from noria_serving import bundle, contract, rows
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.loaded import load
 
@@ -179,6 +179,25 @@ def test_an_onnx_model_from_elsewhere_keeps_its_names(matrix, matrix_bundle, tmp
     assert saved.signature["inputs"][0]["name"] == "input_0"
     with pytest.raises(NoriaError, match="task="):
         bundle.save(source.read_bytes(), rows, labels, tmp_path / "b")
+
+
+def test_an_onnx_model_whose_columns_have_one_dimension_is_saved_and_reads_files(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+    from pandas import DataFrame
+
+    def column(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"])
+
+    total = helper.make_node("Add", ["a", "b"], ["total"])
+    graph = helper.make_graph([total], "sum", [column("a"), column("b")], [column("total")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    table = DataFrame({"b": np.arange(10.0), "a": np.arange(10.0) ** 2})
+    saved = bundle.save(model, table, table.a + table.b, tmp_path / "b", task="regression")
+    assert [tensor["shape"] for tensor in saved.signature["inputs"]] == [[-1], [-1]]
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    backend = load(str(saved.path)).backend
+    (given,) = backend.predict(rows.read(str(tmp_path / "rows.csv")).inputs(backend.signature, 2, 5))
+    assert given.tolist() == [6, 12, 20]
 
 
 def test_publish_writes_a_result_that_fits(
