@@ -2,7 +2,7 @@
 
 Models that were trained on a table have a tensor for each column, and are asked for one row more often than
 for anything else. To make an array for each, and to copy each, takes several times as long as to do both once
-for all columns of a datatype.
+for all columns of a datatype; to keep an array for each takes many times the room of what is in them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ class Columns:
         self.kinds = [(kind, picker(names)) for kind, names in named.items()]
         """Each datatype, and what takes its columns out of all."""
         self.order = [name for names in named.values() for name in names]
+        self.places = {
+            name: (number, place)
+            for number, names in enumerate(named.values())
+            for place, name in enumerate(names)
+        }
+        """Of each column: the number of its datatype, and where it stands among the values of that."""
         self.shape = (-1, *[1] * rank)
         """Of the values of a datatype: an array for each column."""
         self.lengths = {1, rank}
@@ -43,11 +49,31 @@ class Row(dict[str, Array]):
         for values in flat:
             views.extend(values.reshape(columns.shape))
         super().__init__(zip(columns.order, views, strict=True))
+        self._columns, self._flat = columns, flat
         self.numbers = [values for values in flat if values.dtype != object]
         """What the views of numbers are of."""
         self.texts: list[str] = [
             text for values in flat if values.dtype == object for text in values.tolist()
         ]
+
+    def packed(self) -> Packed:
+        """Without the views."""
+        return Packed(self._columns, self._flat)
+
+
+class Packed:
+    """A Row to be kept: of a column there is an array only while somebody looks at it."""
+
+    __slots__ = ("_columns", "arrays")
+
+    def __init__(self, columns: Columns, arrays: Sequence[Array]) -> None:
+        """arrays: the values of each of `columns.kinds`."""
+        self._columns, self.arrays = columns, arrays
+
+    def value(self, name: str) -> Array:
+        """That of a column, in an array of one dimension."""
+        number, place = self._columns.places[name]
+        return self.arrays[number][place : place + 1]
 
 
 def picker(names: Sequence[str]) -> Picker:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from noria_serving.columns import Packed, Row
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.feedback.token import Token
 from noria_serving.payload.columns import chosen
@@ -27,8 +28,11 @@ from noria_serving.reference import Reference
 from noria_serving.signature import Signature
 
 Array = NDArray[Any]
-RECORD_BYTES: Final = 400
-"""What a record costs beside its arrays."""
+RECORD_BYTES: Final = 700
+"""What a record takes beside its arrays, about."""
+ARRAY_BYTES: Final = 280
+"""What an array takes beside what is in it, about, and its place among others: of small ones it is nearly
+all."""
 LABEL_BYTES: Final = 64
 """What a label costs, about: it is one of the model's classes, or a number."""
 FLUSH_SECONDS: Final = 10.0
@@ -43,7 +47,7 @@ class Prediction:
     at: float
     request: str | None
     """The client's own id."""
-    inputs: Mapping[str, Array]
+    inputs: Mapping[str, Array] | Packed
     outputs: Sequence[Array]
     rows: int
     size: int
@@ -115,9 +119,11 @@ class PayloadLog:
         outputs: Sequence[Array],
     ) -> None:
         """Hand over an answered request that `samples`."""
-        size = RECORD_BYTES + sum(map(_size, inputs.values())) + sum(map(_size, outputs)) + getsizeof(request)
-        rows = len(outputs[0])
-        self._offer(Prediction(nonce.hex(), at, request, inputs, outputs, rows, size))
+        kept = inputs.packed() if isinstance(inputs, Row) else inputs
+        given = [array if array.base is None else array.copy() for array in outputs]  # not all of a batch
+        arrays = [*(kept.arrays if isinstance(kept, Packed) else kept.values()), *given]
+        size = RECORD_BYTES + sum(map(_size, arrays)) + getsizeof(request)
+        self._offer(Prediction(nonce.hex(), at, request, kept, given, len(given[0]), size))
 
     def labels(self, token: Token, labels: Sequence[Any], now: float) -> None:
         """Hand over the labels of a prediction that `samples`."""
@@ -149,4 +155,4 @@ class PayloadLog:
 def _size(array: Array) -> int:
     """Bytes in memory; how long a text is its client decides."""
     texts = array.reshape(-1).tolist() if array.dtype.kind == "O" else ()
-    return array.nbytes + sum(map(getsizeof, texts))
+    return ARRAY_BYTES + array.nbytes + sum(map(getsizeof, texts))

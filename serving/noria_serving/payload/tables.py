@@ -7,7 +7,7 @@ so is its label; joining both files on these two gives labelled rows.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from noria_serving.columns import Packed
 from noria_serving.quality import spelling
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def predictions(records: Sequence[Prediction], columns: Columns) -> bytes:
         "request": _repeated([record.request if columns.request else None for record in records], counts),
     }
     for name, tensor, column in columns.inputs:
-        table[name] = _values([_flat(record.inputs[tensor])[:, column] for record in records])
+        table[name] = _values([_column(record.inputs, tensor, column) for record in records])
     for name, index in columns.outputs:
         joined = np.concatenate([_flat(record.outputs[index]) for record in records])
         for column in range(joined.shape[1]):
@@ -81,6 +82,10 @@ def _times(seconds: Array) -> Any:
 def _repeated(values: Iterable[str | None], counts: Array) -> Any:
     indices = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(values, pa.string())).cast(pa.string())
+
+
+def _column(inputs: Mapping[str, Array] | Packed, tensor: str, column: int) -> Array:
+    return inputs.value(tensor) if isinstance(inputs, Packed) else _flat(inputs[tensor])[:, column]
 
 
 def _flat(array: Array) -> Array:

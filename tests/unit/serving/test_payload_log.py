@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import threading
+import tracemalloc
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -18,18 +21,23 @@ from obstore.store import MemoryStore
 from sklearn.linear_model import LinearRegression
 
 from noria_serving import bundle
+from noria_serving.columns import Row
 from noria_serving.errors import NoriaError
 from noria_serving.feedback.token import Token
 from noria_serving.model.loaded import Loaded, load
+from noria_serving.payload import log as payload_log
 from noria_serving.payload import writer
+from noria_serving.payload.columns import Columns
 from noria_serving.payload.log import PayloadLog
 from noria_serving.payload.settings import LogSettings, parse
-from noria_serving.protocol.inference import InferRequest
+from noria_serving.protocol import v2
+from noria_serving.protocol.inference import Array, InferRequest
 from noria_serving.server import models as served
 from noria_serving.server.app import App
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
+from noria_serving.signature import Signature, Tensor
 
 NOW = 1_800_000_000.0
 
@@ -109,6 +117,26 @@ def test_rows_and_labels_are_joined_by_id_and_row(loaded_frame: Loaded) -> None:
     assert all(name.split("/")[1] == "version=late-4" for name in store.files)
 
 
+def test_a_row_of_columns_is_written_as_one_whose_columns_came_one_by_one(loaded_frame: Loaded) -> None:
+    values = {"carrier": ("BYTES", "AA"), "distance": ("FP32", 1.5), "hour": ("INT64", 7)}
+    store = Store()
+    here = log(loaded_frame, store)
+    for number, nested in enumerate((False, True)):
+        columns = [
+            {"name": name, "datatype": kind, "shape": [1, 1], "data": [[value] if nested else value]}
+            for name, (kind, value) in values.items()
+        ]
+        body = json.dumps({"inputs": columns}).encode()
+        request = v2.decode(body, loaded_frame.backend.signature)
+        assert isinstance(request.inputs, Row) is not nested
+        outputs = loaded_frame.backend.predict(request.inputs)
+        here.prediction(nonce(number), NOW, None, request.inputs, outputs)
+    finished(here)
+    first, second = store.rows("predictions")
+    assert {**first, "id": ""} == {**second, "id": ""}
+    assert [first[f"input.{name}"] for name in values] == ["AA", 1.5, 7]
+
+
 def test_a_label_of_a_regression_is_a_number(loaded_frame: Loaded) -> None:
     store = Store()
     here = log(loaded_frame, store, regression=True)
@@ -176,7 +204,7 @@ def test_every_row_is_written_or_counted_as_dropped_and_none_waits(
     for number, (rows, away) in enumerate(events):
         store.open.clear() if away else store.open.set()
         answer(here, number, [(float(row), row, "AA") for row in range(rows)])  # it returns although away
-        offered, size = offered + rows, size + 416 + rows * 87
+        offered, size = offered + rows, size + 2_116 + rows * 87
     waiting = here._offered - here._writer.done
     store.open.set()
     finished(here)
@@ -196,6 +224,54 @@ def test_texts_count_with_their_length_and_so_does_what_clients_call_their_reque
         answer(here, number, [(1.0, 1, carrier)], request_id)
     finished(here)
     assert (here.written, here.dropped["full"]) == (9, 11)
+
+
+COUNT = 200
+TABLE = Signature(
+    tuple(Tensor(f"c{n}", "FP32" if n % 4 else "BYTES", (-1, 1)) for n in range(40)),
+    (Tensor("y", "FP32", (-1,)),),
+)
+
+
+def asked(nested: bool, rows: int = 1) -> InferRequest:
+    """A request of a table of forty columns."""
+    values = {"FP32": [0.5] * rows, "BYTES": ["AA"] * rows}
+    columns = [
+        {
+            "name": tensor.name, "datatype": tensor.datatype, "shape": [rows, 1],
+            "data": [[value] if nested else value for value in values[tensor.datatype]],
+        }
+        for tensor in TABLE.inputs
+    ]  # fmt: skip
+    return v2.decode(json.dumps({"inputs": columns}).encode(), TABLE)
+
+
+@pytest.mark.parametrize("form", ["all columns at once", "one by one", "several rows", "matrix", "joined"])
+def test_no_more_memory_is_taken_than_is_counted(
+    form: str, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By requests of small arrays, each of which takes more than its numbers."""
+
+    def request() -> tuple[Mapping[str, Array], list[Array]]:
+        if form == "matrix":
+            return {"input-0": np.zeros((1, 3), np.float32)}, [np.zeros(1, np.int64), np.zeros((1, 2))]
+        inputs = asked(form == "one by one", 3 if form == "several rows" else 1).inputs
+        together = np.zeros((100 if form == "joined" else 1, 2))
+        return inputs, [np.zeros(1, np.int64), together[:1]]
+
+    monkeypatch.setattr(payload_log, "chosen", lambda *_: Columns((), ()))
+    here = log(loaded, Store())
+    here.prediction(nonce(0), NOW, None, *request())
+    before = here._offered
+    tracemalloc.start()
+    try:
+        for number in range(COUNT):
+            here.prediction(nonce(number), NOW, f"request {number}", *request())
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken <= here._offered - before <= 3 * taken
+    finished(here)
 
 
 def test_a_store_that_is_away_is_tried_again(loaded_frame: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
