@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.external import has_external
 from noria_serving.signature import Signature
 
 Array = NDArray[Any]
 BEGIN: Final = 32
-_EXTERNAL: Final = b"\n\x08location\x12"
-"""How protobuf spells the key of ONNX's external tensor data."""
 TYPES: Final[Mapping[str, str]] = {
     "tensor(bool)": "BOOL",
     "tensor(uint8)": "UINT8",
@@ -71,10 +70,10 @@ class OnnxModel:
 def open_session(model: bytes | Path) -> Any:
     """An ONNX Runtime session on one CPU thread, from bytes or from a file of this process alone."""
     if isinstance(model, bytes):
-        _check(model[:BEGIN], model.find(_EXTERNAL))
+        _check(model)
     else:
         with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _check(content[:BEGIN], content.find(_EXTERNAL))
+            _check(content)
     try:
         import onnxruntime  # noqa: PLC0415  slow to import: after the port answers
     except ImportError as error:
@@ -92,15 +91,21 @@ def open_session(model: bytes | Path) -> Any:
         raise NoriaError(Reason.MODEL_INVALID, f"ONNX Runtime refuses the model: {error!s:.500}") from error
 
 
-def _check(begin: bytes, external: int) -> None:
-    if not looks_like_onnx(begin):
+def _check(model: bytes | mmap.mmap) -> None:
+    if not looks_like_onnx(model[:BEGIN]):
         raise NoriaError(Reason.FORMAT_REFUSED, "the model file is not ONNX: its bytes say something else")
-    if external >= 0:
+    try:
+        elsewhere = has_external(model)
+    except ValueError as error:
+        raise NoriaError(Reason.FORMAT_REFUSED, f"the model file is not ONNX: {error}") from error
+    if elsewhere:
         raise NoriaError(
             Reason.FORMAT_REFUSED, "the ONNX model keeps tensors in other files; save it as one file"
         )
 
 
 def looks_like_onnx(data: bytes) -> bool:
-    """ONNX has no magic number; every file in use starts with field 1, `ir_version`, a small varint."""
-    return len(data) > 16 and data[0] == 0x08 and 1 <= data[1] <= 32
+    """ONNX has no magic number; every file in use starts with field 1, `ir_version`, a small varint. ONNX
+    Runtime's own format has one, at the fifth byte, and may begin so, too.
+    """
+    return len(data) > 16 and data[0] == 0x08 and 1 <= data[1] <= 32 and data[4:8] != b"ORTM"

@@ -308,17 +308,6 @@ def test_row_21_a_skops_file_that_would_be_unpacked_all_at_once_is_refused(metho
     assert caught.value.reason is Reason.FORMAT_REFUSED
 
 
-def test_onnx_with_tensors_in_other_files_is_refused(matrix_bundle: Bundle) -> None:
-    import onnx
-
-    model = onnx.load(matrix_bundle.path / "model.onnx")
-    tensor = model.graph.initializer.add(name="w", data_type=1, dims=[1], data_location=1)
-    tensor.external_data.add(key="location", value="../../etc/passwd")
-    with pytest.raises(NoriaError) as caught:
-        open_session(model.SerializeToString())
-    assert caught.value.reason is Reason.FORMAT_REFUSED
-
-
 def test_a_bundle_in_a_store_is_verified_like_one_on_disk(matrix_bundle: Bundle) -> None:
     from obstore.store import MemoryStore
 
@@ -372,12 +361,3 @@ def test_a_large_model_that_was_changed_is_not_opened(
     path = copy_of(matrix_bundle)
     (path / "model.onnx").write_bytes((path / "model.onnx").read_bytes() + b"\0")
     assert refusal(path) is Reason.DIGEST_MISMATCH
-
-
-def test_a_large_model_that_refers_to_other_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a" + b"x" * 100 + b"\n\x08location\x12")
-    for model in (tmp_path / "model.onnx", (tmp_path / "model.onnx").read_bytes()):
-        with pytest.raises(NoriaError) as caught:
-            open_session(model)
-        assert caught.value.reason is Reason.FORMAT_REFUSED
-        assert "other files" in caught.value.message
