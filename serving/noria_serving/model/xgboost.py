@@ -15,14 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.model import xgboost_tree
 from noria_serving.model.native import open_library
 from noria_serving.model.tabular import Answer, Encoding, Table
-from noria_serving.model.trees import MAX_TREES, check_tree
+from noria_serving.model.trees import MAX_TREES
 from noria_serving.model.ubj import parse
+from noria_serving.model.xgboost_tree import numbers
 from noria_serving.signature import Signature
 
 Array = NDArray[Any]
 MAX_FEATURES: Final = 1_000_000
+MAX_SETS: Final = 8 * 1024**3
+"""Bits of all sets of categories, which XGBoost makes as large as their largest code."""
 BOOSTERS: Final = ("gbtree", "dart")
 OBJECTIVES: Final = {
     "binary": ("binary:logistic",),
@@ -124,9 +128,13 @@ def check(data: bytes) -> tuple[int, str]:
         trees = (booster["gbtree"] if booster["name"] == "dart" else booster)["model"]["trees"]
         if not 0 < width <= MAX_FEATURES or len(trees) > MAX_TREES:
             raise NoriaError(Reason.TOO_LARGE, f"{width} features and {len(trees)} trees are over the limit")
-        for number, tree in enumerate(trees):
-            _check_tree(tree, width, f"tree {number}")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        _check_order(booster, learner["learner_model_param"])
+        bits = sum(xgboost_tree.check(tree, width, f"tree {number}") for number, tree in enumerate(trees))
+        if bits > MAX_SETS:
+            raise NoriaError(
+                Reason.TOO_LARGE, f"its sets of categories take {bits // 8} bytes, over the limit"
+            )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise NoriaError(
             Reason.MODEL_INVALID, f"the XGBoost model lacks a part: {type(error).__name__}: {error!s:.200}"
         ) from error
@@ -138,7 +146,7 @@ def _document(data: bytes) -> Any:
         if data[:1] == b"{" and data[1:2] in b"LIliU":
             return parse(data)
         if data[:1] == b"{" and data[1:2] in b'"\n\r\t ':
-            return json.loads(data)
+            return json.loads(data, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise NoriaError(Reason.MODEL_INVALID, f"the XGBoost model is damaged: {error!s:.200}") from error
     raise NoriaError(
@@ -146,14 +154,27 @@ def _document(data: bytes) -> Any:
     )
 
 
-def _check_tree(tree: Mapping[str, Any], width: int, where: str) -> None:
-    left, right = (np.asarray(tree[name], np.int64) for name in ("left_children", "right_children"))
-    features = np.asarray(tree["split_indices"], np.int64)
-    sizes = {len(left), len(right), len(features), len(tree["split_conditions"]), len(tree["default_left"])}
-    if len(sizes) != 1 or int(tree["tree_param"]["num_nodes"]) != len(left) or not len(left):
-        raise NoriaError(Reason.MODEL_INVALID, f"{where}: its arrays differ in length; the file is damaged")
-    inner = left != -1
-    if (right[~inner] != -1).any():
-        raise NoriaError(Reason.MODEL_INVALID, f"{where}: a node has one child; the file is damaged")
-    children = np.concatenate([left[inner], right[inner]])
-    check_tree(nodes=len(left), children=children, features=features[inner], width=width, where=where)
+def _check_order(booster: Mapping[str, Any], param: Mapping[str, Any]) -> None:
+    """Which output each tree adds to, which trees are of a round, and how much each counts."""
+    dart = booster["name"] == "dart"
+    model = (booster["gbtree"] if dart else booster)["model"]
+    count, outputs = len(model["trees"]), max(int(param.get(name, 0)) for name in ("num_class", "num_target"))
+    adds, rounds = numbers(model["tree_info"]), numbers(model.get("iteration_indptr", [0, count]))
+    sound = (
+        sorted(int(tree["id"]) for tree in model["trees"]) == list(range(count))
+        and len(adds) == count
+        and ((adds >= 0) & (adds < max(1, outputs))).all()
+        and (rounds[0], rounds[-1]) == (0, count)
+        and (np.diff(rounds) >= 0).all()
+        and (not dart or len(booster["weight_drop"]) == count)
+    )
+    if not sound:
+        raise NoriaError(Reason.MODEL_INVALID, "the trees of the XGBoost model do not add up; it is damaged")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; two readers need not mean the same one of two values of a key, or spell it alike."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found

@@ -148,6 +148,101 @@ def test_a_crafted_xgboost_tree_is_refused_before_native_code_walks_it(matrix, c
     assert caught.value.reason is Reason.MODEL_INVALID
 
 
+def categorical_document(booster: str = "gbtree") -> dict[str, Any]:
+    from pandas import Categorical, DataFrame
+    from xgboost import XGBClassifier
+
+    rows = DataFrame({"c": Categorical(list("abcdef") * 20), "n": np.arange(120.0)})
+    labels = np.array([1, 0, 1, 0, 0, 1] * 20)
+    options = {"n_estimators": 4, "max_depth": 3, "booster": booster, "gamma": 0.1}
+    model = XGBClassifier(**options, enable_categorical=True).fit(rows, labels)
+    return json.loads(bytes(model.get_booster().save_raw("json")))
+
+
+def trees_of(document: dict[str, Any]) -> Any:
+    booster = document["learner"]["gradient_booster"]
+    return booster.get("gbtree", booster)["model"]
+
+
+@pytest.mark.parametrize("booster", ["gbtree", "dart"])
+def test_trees_as_xgboost_writes_them_are_sound(booster: str) -> None:
+    document = categorical_document(booster)
+    assert trees_of(document)["trees"][0]["categories"]
+    assert xgboost_model.check(json.dumps(document).encode()) == (2, "binary:logistic")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"categories": [-64, 3, 4]},
+        {"categories": [2**24]},
+        {"categories_segments": [2**31 - 1]},
+        {"categories_segments": [-(2**40)]},
+        {"categories_segments": [2**70]},
+        {"categories_sizes": [2**63 - 1]},
+        {"categories_sizes": []},
+        {"categories_nodes": [10**8]},
+        {"split_type": []},
+        {"parents": [10**8] * 3},
+        {"parents": [2**31 - 1] * 3},
+        {"parents": [2**31 - 1, 2, 0]},
+        {"tree_param": {"num_nodes": "3", "size_leaf_vector": "1000"}},
+        {"id": 1},
+        {"id": -1},
+    ],
+    ids=str,
+)
+def test_what_xgboost_would_follow_out_of_its_arrays_is_refused(change: dict[str, Any]) -> None:
+    """Most of these were the end of the process."""
+    document = categorical_document()
+    trees_of(document)["trees"][0].update(change)
+    with pytest.raises(NoriaError) as caught:
+        xgboost_model.check(json.dumps(document).encode())
+    assert caught.value.reason is Reason.MODEL_INVALID
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tree_info": [2**31 - 1] * 4},
+        {"tree_info": [-1] * 4},
+        {"tree_info": []},
+        {"iteration_indptr": [-(10**6), 1, 2, 3, 4]},
+        {"iteration_indptr": [0, 3, 2, 3, 4]},
+        {"iteration_indptr": [0, 9]},
+    ],
+    ids=str,
+)
+def test_trees_that_xgboost_would_look_for_elsewhere_are_refused(change: dict[str, Any]) -> None:
+    document = categorical_document()
+    trees_of(document).update(change)
+    with pytest.raises(NoriaError, match="do not add up") as caught:
+        xgboost_model.check(json.dumps(document).encode())
+    assert caught.value.reason is Reason.MODEL_INVALID
+
+
+def test_each_tree_of_a_dart_has_its_weight() -> None:
+    document = categorical_document("dart")
+    document["learner"]["gradient_booster"]["weight_drop"].pop()
+    with pytest.raises(NoriaError, match="do not add up"):
+        xgboost_model.check(json.dumps(document).encode())
+
+
+def test_sets_of_categories_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xgboost_model, "MAX_SETS", 5)
+    with pytest.raises(NoriaError, match="sets of categories") as caught:
+        xgboost_model.check(json.dumps(categorical_document()).encode())
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("key", ["tree_info", "tree\\u005finfo"])
+def test_a_key_that_stands_twice_in_xgboosts_json_is_refused(key: str) -> None:
+    text = json.dumps(categorical_document()).replace('"trees":', f'"{key}": [0, 0, 0, 0], "trees":')
+    with pytest.raises(NoriaError, match="stands twice") as caught:
+        xgboost_model.check(text.encode())
+    assert caught.value.reason is Reason.MODEL_INVALID
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
