@@ -38,6 +38,11 @@ OBJECTIVES: Final = {
         "tweedie",
     ),
 }
+MAX_LINES: Final = 23
+"""Of a tree with the first: LightGBM reads no more of them, and no further than an empty one."""
+_FIELD: Final = re.compile(rb"([a-z_]+)=([^\n]*)")
+_REAL: Final = re.compile(r"-?([0-9.]+(e[-+]?[0-9]+)?|inf|nan)")
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}( -?[0-9]{1,18})*")
 _FLOAT64: Final = 1
 _OPTIONS: Final = b"num_threads=1 verbosity=-1"
 
@@ -107,44 +112,60 @@ def check(data: bytes) -> tuple[int, int, str]:
         raise NoriaError(
             Reason.FORMAT_REFUSED, "the model file is not LightGBM's text: its bytes say something else"
         )
-    if b"\nend of trees" not in data or b"\0" in data:
+    trees, end, _ = data.partition(b"\nend of trees\n")
+    if not end or b"\0" in data or b"\r" in trees:
         raise NoriaError(Reason.MODEL_INVALID, "the LightGBM model is damaged: its trees do not end")
-    trees, _, _ = data.partition(b"\nend of trees")
-    head, *blocks = re.split(rb"\n(?=Tree=\d+\n)", trees)
+    head, *blocks = re.split(rb"\n(?=Tree=)", trees)
     try:
-        fields = _fields(head)
-        width, outputs = int(fields["max_feature_idx"]) + 1, int(fields["num_tree_per_iteration"])
+        fields = _fields([line for line in head.split(b"\n") if b"=" in line])
+        width, outputs = _number(fields, "max_feature_idx") + 1, _number(fields, "num_tree_per_iteration")
         if not 0 < width <= MAX_FEATURES or len(blocks) > MAX_TREES or not 0 < outputs <= 65_536:
             raise NoriaError(Reason.TOO_LARGE, f"{width} features and {len(blocks)} trees are over the limit")
+        if _number(fields, "num_class") != outputs:
+            raise NoriaError(Reason.MODEL_INVALID, "the LightGBM model has not one tree a class and round")
         for number, block in enumerate(blocks):
-            _check_tree(_fields(block), width, f"tree {number}")
-    except (KeyError, ValueError, UnicodeDecodeError) as error:
+            lines = block.rstrip(b"\n").split(b"\n")
+            if len(lines) > MAX_LINES:
+                raise NoriaError(Reason.MODEL_INVALID, f"tree {number}: it has too many lines")
+            _check_tree(_fields(lines[1:]), width, f"tree {number}")
+    except (KeyError, ValueError, OverflowError) as error:
         raise NoriaError(
             Reason.MODEL_INVALID, f"the LightGBM model is damaged: {type(error).__name__}: {error!s:.200}"
         ) from error
     return width, outputs, (fields.get("objective", "").split() or [""])[0]
 
 
-def _fields(block: bytes) -> dict[str, str]:
-    lines = (line.partition("=") for line in block.decode().splitlines() if "=" in line)
-    return {name: value for name, _, value in lines}
+def _fields(lines: Sequence[bytes]) -> dict[str, str]:
+    """Each a name and what it is; ValueError for lines that LightGBM may read in another way."""
+    found = [_FIELD.fullmatch(line) for line in lines]
+    fields = {match[1].decode(): match[2].decode() for match in found if match}
+    if len(fields) != len(lines):
+        raise ValueError("a line is no name and value, or a name stands twice")
+    return fields
 
 
-def _numbers(fields: Mapping[str, str], name: str) -> Array:
-    return np.array([int(float(number)) for number in fields.get(name, "").split()], np.int64)
+def _number(fields: Mapping[str, str], name: str) -> int:
+    (value,) = _numbers(fields[name]).tolist()
+    return int(value)
+
+
+def _numbers(text: str) -> Array:
+    """Whole numbers with a blank between two; LightGBM's reader stops where anything else stands."""
+    if text and not _WHOLE.fullmatch(text):
+        raise ValueError(f"no whole numbers: {text:.40}")
+    return np.array(text.split(), np.int64)
 
 
 def _check_tree(fields: Mapping[str, str], width: int, where: str) -> None:
-    leaves = int(fields["num_leaves"])
-    left, right = _numbers(fields, "left_child"), _numbers(fields, "right_child")
-    features, kinds = _numbers(fields, "split_feature"), _numbers(fields, "decision_type")
-    values = fields["leaf_value"].split()
+    leaves, values = _number(fields, "num_leaves"), fields["leaf_value"].split(" ")
+    names = ("left_child", "right_child", "split_feature", "decision_type")
+    left, right, features, kinds = (_numbers(fields.get(name, "")) for name in names)
     inner = leaves - 1
     lengths = {len(left), len(right), len(features), len(kinds)} if inner > 0 else {inner}
     if leaves < 1 or lengths != {inner} or len(values) != leaves:
         raise NoriaError(Reason.MODEL_INVALID, f"{where}: its arrays differ in length; the file is damaged")
     both = np.concatenate([left, right])
-    if inner and (both.min() < -leaves or int(fields.get("is_linear", "0"))):
+    if inner and (both.min() < -leaves or _number({"is_linear": "0", **fields}, "is_linear")):
         raise NoriaError(Reason.MODEL_INVALID, f"{where}: a leaf is missing, or a leaf holds a linear model")
     check_tree(nodes=inner, children=both[both >= 0], features=features, width=width, where=where)
     _check_categories(fields, kinds, where)
@@ -152,9 +173,11 @@ def _check_tree(fields: Mapping[str, str], width: int, where: str) -> None:
 
 def _check_categories(fields: Mapping[str, str], kinds: Array, where: str) -> None:
     """Categorical splits name a set of categories by its number; the sets lie in one list of words."""
-    bounds, words = _numbers(fields, "cat_boundaries"), _numbers(fields, "cat_threshold")
-    count = int(fields["num_cat"])
-    sets = _numbers(fields, "threshold")[(kinds & 1) == 1] if (kinds & 1).any() else np.empty(0, np.int64)
+    bounds, words = (_numbers(fields.get(name, "")) for name in ("cat_boundaries", "cat_threshold"))
+    count, thresholds = _number(fields, "num_cat"), fields.get("threshold", "").split(" ")
+    if (kinds & 1).any() and (len(thresholds) != len(kinds) or not all(map(_REAL.fullmatch, thresholds))):
+        raise NoriaError(Reason.MODEL_INVALID, f"{where}: its thresholds are no numbers, or too few")
+    sets = _numbers(" ".join(thresholds[place] for place in np.flatnonzero(kinds & 1)))
     sound = len(bounds) == (count + 1 if count else 0) and (
         not count or (bounds[0] == 0 and bounds[-1] == len(words) and (np.diff(bounds) >= 0).all())
     )

@@ -286,6 +286,18 @@ def test_every_truncation_of_a_model_is_refused(matrix) -> None:
         ("num_leaves=", "num_leaves=9"),
         ("num_cat=", "num_cat=7"),
         ("is_linear=", "is_linear=1"),
+        ("num_class=", "num_class=1000"),
+        ("num_tree_per_iteration=", "num_tree_per_iteration=2"),
+        ("split_feature=", "split_feature=10e-1 "),
+        ("split_feature=", "split_feature=1_0 "),
+        ("num_leaves=", "num_leaves=1000000\nnum_leaves="),
+        ("left_child=", "left_child=9999 9999\x0bleft_child="),
+        ("left_child=", "left_child=9999 9999\u2028left_child="),
+        ("left_child=", "left_child=9999 9999\rleft_child="),
+        ("shrinkage=", "shrinkage=1\nend of trees=1\nleft_child=9999"),
+        ("shrinkage=", "shrinkage=1\n\nleft_child=9999"),
+        ("shrinkage=", "shrinkage=1\nTree=x\nleft_child=9999"),
+        ("shrinkage=", "\n".join([f"{'x' * n}=1" for n in range(1, 9)]) + "\nshrinkage="),
     ],
 )
 def test_a_crafted_lightgbm_tree_is_refused_before_native_code_walks_it(
@@ -296,6 +308,35 @@ def test_a_crafted_lightgbm_tree_is_refused_before_native_code_walks_it(
     rows, labels = matrix
     text = boosters.native(classifier("lightgbm").fit(rows, labels))[1].decode()
     crafted = re.sub(rf"(?m)^{pattern}\S+ ?", change, text, count=1)
+    assert crafted != text
+    with pytest.raises(NoriaError) as caught:
+        lightgbm_model.check(crafted.encode())
+    assert caught.value.reason is Reason.MODEL_INVALID
+
+
+@pytest.mark.parametrize(
+    ("pattern", "change"),
+    [
+        ("threshold", "threshold=7"),
+        ("threshold", "threshold= 7"),
+        ("threshold", "threshold=0.5"),
+        ("threshold", "threshold=x 0"),
+        ("cat_boundaries", "cat_boundaries=0 1e0"),
+        ("cat_boundaries", "cat_boundaries=0 7"),
+    ],
+)
+def test_a_category_set_that_is_not_there_is_refused(pattern: str, change: str) -> None:
+    import re
+
+    from lightgbm import LGBMClassifier
+    from pandas import Categorical, DataFrame
+
+    rows = DataFrame({"c": Categorical(list("abcdef") * 40), "n": np.arange(240.0)})
+    labels = np.array([1, 0, 1, 0, 0, 1] * 40)
+    options = {"n_estimators": 3, "min_data_per_group": 1, "cat_smooth": 1, "verbose": -1}
+    text = LGBMClassifier(**options).fit(rows, labels).booster_.model_to_string()
+    assert lightgbm_model.check(text.encode()) == (2, 1, "binary")
+    crafted = re.sub(rf"(?m)^{pattern}=0( 1)?$", change, text, count=1)
     assert crafted != text
     with pytest.raises(NoriaError) as caught:
         lightgbm_model.check(crafted.encode())
