@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model import lean
+from noria_serving.model import lean, sklearn_trees
 from noria_serving.signature import Signature
 from noria_serving.zips import check_method
 
@@ -115,6 +115,7 @@ def load_skops(data: bytes) -> Any:
         raise NoriaError(
             Reason.FORMAT_REFUSED, f"the skops file holds types that are not trusted: {unknown[:9]}"
         )
+    sklearn_trees.check(estimator)
     return estimator
 
 
