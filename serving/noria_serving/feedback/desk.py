@@ -19,6 +19,7 @@ from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.keys import MountedKeys
 from noria_serving.feedback.token import Refusal, Refused, Token, binding, key_id, sign, verify
 from noria_serving.feedback.window import Window
+from noria_serving.protocol.mistakes import kind_of
 from noria_serving.quality import positions, spelling
 from noria_serving.reference import Bins
 
@@ -144,6 +145,8 @@ class Desk:
 
     def _known(self, token: Token, label: object) -> float:
         """Index of the label's class, or the number it is."""
+        if isinstance(label, list | dict):
+            raise Refused(Refusal.INVALID, f"a label is one value, not {kind_of(label)}")
         if token.values or (token.batch and self._task == "regression"):
             if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
                 raise Refused(

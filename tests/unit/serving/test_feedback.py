@@ -150,6 +150,19 @@ def test_two_classes_are_0_and_1_where_neither_is_called_so(
     assert scores["negatives"].index(1) < 100 < scores["positives"].index(1)
 
 
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize(("label", "kind"), [([1], "a list"), ({"a": 1}, "an object")])
+def test_a_label_is_one_value_and_no_other_is_spelled_out(
+    task: str, label: object, kind: str, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of a million numbers would hold up all predictions meanwhile."""
+    here = desk(loaded, task=task)
+    issued = issue(here, np.array([0.1]), np.array([0]), NOW)
+    monkeypatch.setattr("noria_serving.feedback.desk.spelling", lambda _: pytest.fail("spelled out"))
+    with pytest.raises(Refused, match=f"one value, not {kind}"):
+        here.accept(issued, [label], NOW)
+
+
 def test_without_keys_it_is_said_that_there_are_none(loaded: Loaded, tmp_path: Path) -> None:
     here = desk(loaded, tmp_path / "none.json")
     with pytest.raises(Refused, match="no keys") as caught:
