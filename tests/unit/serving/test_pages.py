@@ -230,7 +230,7 @@ async def test_a_client_that_leaves_ends_no_change_that_it_asked_for(
 
 
 async def test_a_load_after_an_unload_leaves_the_server_ready_whether_it_succeeds_or_not(
-    matrix_bundle: Bundle, copy_of: object
+    matrix_bundle: Bundle, copy_of: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place: Path = copy_of(matrix_bundle)  # type: ignore[operator]
     one, two = (
@@ -246,9 +246,12 @@ async def test_a_load_after_an_unload_leaves_the_server_ready_whether_it_succeed
         await repository.carry_out(models, "m", "load")
     assert models.ready
     (place / contract.MANIFEST).write_bytes(manifest)
+    gate, load = threading.Event(), load_service
+    monkeypatch.setattr(served, "load_service", lambda *given: load(*given) if gate.wait(20) else None)
     loading = asyncio.create_task(repository.carry_out(models, "m", "load"))
     await begun()
     assert (models.slots[0].fetching, models.ready) == (True, True)
+    gate.set()
     await loading
     models.slots[0].service.fault = "golden rows differ"
     assert not models.ready
