@@ -113,7 +113,7 @@ crds-check: venv ## Fail when CRDs, metrics or dashboards in the repository are 
 .PHONY: rules
 rules: venv ## Recording and alerting rules under promtool: what fires, and what does not
 	@$(CLUSTER) build prometheus
-	$(PYTEST) tests/rules -q
+	$(PYTEST) tests/rules -q -n 2
 
 .PHONY: chart
 chart: venv ## Checks of the Helm chart without a cluster
