@@ -25,6 +25,7 @@ from noria_operator.domain.rollout_state import Mode, Revision, State
 from noria_operator.domain.rollout_traffic import realised
 from noria_operator.domain.rollout_wire import status_fields
 from noria_operator.domain.rollout_words import Phase
+from noria_operator.domain.training_times import TOLERANCE, moment, stamp
 
 Json = dict[str, Any]
 
@@ -95,9 +96,10 @@ def conditions(report: Report, before: Sequence[Mapping[str, Any]] = ()) -> list
 
 def status(report: Report, before: Mapping[str, Any], *, generation: int) -> Json:
     """The whole status in its wire form."""
+    known = [_not_ahead(one, report.now) for one in before.get("conditions", ())]
     merged = merge_conditions(
-        before.get("conditions", ()),
-        conditions(report, before.get("conditions", ())),
+        known,
+        conditions(report, known),
         now=report.now,
         generation=generation,
     )
@@ -116,6 +118,12 @@ def status(report: Report, before: Mapping[str, Any], *, generation: int) -> Jso
         message=clip(message),
         conditions=[WireCondition.model_validate(one) for one in merged],
     ).to_json()
+
+
+def _not_ahead(condition: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
+    """As it is, but since now where a clock wrote it that was ahead."""
+    early = moment(condition["lastTransitionTime"]) > now + TOLERANCE
+    return {**condition, "lastTransitionTime": stamp(now)} if early else condition
 
 
 def _unjudgeable(policy: Policy) -> list[Condition]:
@@ -237,8 +245,9 @@ def _unheard(report: Report, before: Sequence[Mapping[str, Any]]) -> bool:
         return False
     # Without a step weights change by what is in history; those that leave give theirs in parts. Routers may
     # fall behind what was in force for long, too: something is under way since then.
-    ended = state.history[-1].at if state.history and not state.leaving else report.now
+    told = state.history[-1].at if state.history and not state.leaving else report.now
     under_way = since((one for one in before if one["status"] == "True"), "Reconciling") or report.now
+    ended = told if told <= report.now + TOLERANCE else under_way  # a clock was ahead
     return report.now - max(step.since if step else ended, under_way) >= report.policy.progress_deadline
 
 

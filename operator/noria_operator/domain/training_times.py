@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from noria_operator.api.types import format_time
+
+TOLERANCE: Final = timedelta(minutes=5)
+"""So much the clocks of two leaders may differ."""
 
 
 def stamp(moment: datetime) -> str:

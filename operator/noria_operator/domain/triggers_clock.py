@@ -17,12 +17,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.continuoustraining import ContinuousTraining
-from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.training_times import TOLERANCE, moment, stamp
 
 Json = dict[str, Any]
 
-TOLERANCE: Final = timedelta(minutes=5)
-"""So much the clocks of two leaders may differ."""
 _PARTS: Final = ("triggers", "runs", "olderRuns", "queued", "lastTrigger")
 _AHEAD: Final = frozenset({"nextRun", "forecast", "ahead"})
 """Fields that tell of times to come."""

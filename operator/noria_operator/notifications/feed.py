@@ -3,7 +3,7 @@
 Comes in: every change of an object, on the leader alone. Goes out: occurrences, once to each receiver
 that wants it. Invariants: nothing here waits, so no reconcile pass does; what a leader had not delivered when
 it ended is told by the next one (at least once), for `PATIENCE`; what happened before a receiver was set up
-is not told.
+is not told, nor what is yet to come: a leader whose clock was ahead has told it.
 
 How far each receiver got stands on the operator's own Lease, which is written every two seconds anyway: a
 moment up to which all was delivered or dropped.
@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from noria_operator.api.types import format_time
 from noria_operator.domain.notification_targets import Target
 from noria_operator.domain.notifications import Occurrence, occurrences
+from noria_operator.domain.training_times import TOLERANCE
 from noria_operator.kube.clock import Clock
 from noria_operator.kube.kinds import OWN_KINDS, Json, kind_of
 from noria_operator.kube.store import EventType, Store
@@ -104,7 +105,8 @@ class Feed:
         for one in sorted((one for obj in objects for one in _read(obj, now)), key=lambda one: one.at):
             self._seen[one.id] = now
             for outbox in self._outboxes:
-                if one.at > reached.get(outbox.target.name, now) and outbox.target.wants(one):
+                untold = reached.get(outbox.target.name, now) < one.at <= now + TOLERANCE
+                if untold and outbox.target.wants(one):
                     outbox.add(one)
 
     def _changed(self, type: EventType, obj: Json) -> None:
@@ -114,7 +116,7 @@ class Feed:
         for one in _read(obj, now):
             news = self._seen.pop(one.id, None) is None
             self._seen[one.id] = now
-            if news and now - one.at <= PATIENCE:
+            if news and -TOLERANCE <= now - one.at <= PATIENCE:
                 self._offer(one)
         self._forget(now)
 

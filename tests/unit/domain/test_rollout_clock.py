@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
 
 from noria_operator.domain.queries import Measured
 from noria_operator.domain.rollout_clock import not_ahead
+from noria_operator.domain.rollout_conditions import Report, status
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_wait import Wait
 
@@ -97,3 +99,36 @@ def test_a_shorter_warm_time_holds_for_the_champion_that_is_warm_already() -> No
     world.edit(keep_previous=timedelta())
     world.settle()
     assert world.state.previous is None
+
+
+def test_weights_that_no_router_takes_are_told_of_no_year_later() -> None:
+    world = canary()
+    world.settle()
+    world.pass_time(YEAR)
+    world.commands["abort"] = "1"
+    told: dict[str, Any] = {}
+    for passes in (timedelta(), -YEAR, STEP.progress_deadline - seconds(1), seconds(1)):
+        assert not stalls(told)
+        world.pass_time(passes)
+        found = reported(world)
+        told = status(found, told, generation=1)
+    assert stalls(told)
+
+
+def stalls(told: dict[str, Any]) -> bool:
+    return any(one["reason"] == "WeightsNotInForce" for one in told.get("conditions", ()))
+
+
+def reported(world: World) -> Report:
+    before, made = world.state, world.reconcile()
+    return Report(
+        plan=made,
+        policy=world.policy,
+        observed=world.observed(),
+        before=before,
+        routers=len(world.routers),
+        pods=2,
+        selector="a=b",
+        url="http://d",
+        now=world.now,
+    )

@@ -16,9 +16,9 @@ from tests.unit.domain.training_world import NOW
 from noria_operator.api.continuoustraining import ContinuousTraining, TriggerStatus
 from noria_operator.api.parsing import parse_as
 from noria_operator.api.triggers import TriggerSpec
-from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.training_times import TOLERANCE, moment, stamp
 from noria_operator.domain.triggers import Champion, Request
-from noria_operator.domain.triggers_clock import TOLERANCE, not_ahead
+from noria_operator.domain.triggers_clock import not_ahead
 from noria_operator.domain.triggers_concept import concept_drift
 from noria_operator.domain.triggers_data import Looking, data_change
 from noria_operator.domain.triggers_monitoring import watch

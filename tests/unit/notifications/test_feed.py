@@ -242,6 +242,21 @@ async def test_what_happened_before_a_receiver_was_set_up_is_not_told(left: dict
     assert receivers.got == []
 
 
+@pytest.mark.parametrize("seconds", [400, 365 * 86_400])
+async def test_what_a_leader_told_whose_clock_was_ahead_is_not_told_by_each_of_the_next(
+    seconds: float,
+) -> None:
+    receivers, store = Receivers(), Store()
+    store.observe(None, deployment("ahead", seconds=seconds))
+    left = {ANNOTATION: json.dumps({"a": format_time(T0 - timedelta(seconds=10))})}
+    for version in (2, 3):
+        async with leading(receivers, store, A, inherited=left) as feed:
+            store.observe("MODIFIED", deployment("ahead", seconds=seconds, version=version))
+            await asyncio.sleep(30)
+            left = dict(feed.annotations())
+    assert receivers.got == []
+
+
 async def test_before_it_begins_it_leaves_the_marks_of_the_last_leader_alone() -> None:
     assert Feed([A], Store(), Receivers(), LoopClock()).annotations() == {}
 
