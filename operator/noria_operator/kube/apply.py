@@ -19,7 +19,7 @@ from typing import Any
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
 from noria_operator.kube.errors import AlreadyExists, Conflict, NameConflict, NotFound
-from noria_operator.kube.kinds import SECRET, Json, Key, Kind, key_of
+from noria_operator.kube.kinds import OWN_KINDS, SECRET, Json, Key, Kind, key_of
 from noria_operator.kube.ownership import is_ours, managed, owned
 from noria_operator.kube.requests import Propagation
 from noria_operator.kube.store import Store
@@ -192,12 +192,14 @@ class Writer:
         return body
 
     async def _existing(self, key: Key) -> Json | None:
-        """Ask the API server: the cache holds only what carries our label, and may lag behind."""
+        """Ask the API server: of kinds that are not ours the cache holds only what carries our label, and it
+        may lag behind.
+        """
         try:
             found = await self._client.get(key.kind, key.namespace, key.name)
         except NotFound:
             return None
-        if managed(found):
+        if key.kind in OWN_KINDS or managed(found):
             self._store.observe("MODIFIED", found)
         return found
 

@@ -333,14 +333,16 @@ async def test_a_status_that_the_server_keeps_otherwise_is_not_written_for_ever(
 
 
 async def test_a_conflict_on_status_brings_the_newer_object_into_the_store() -> None:
+    """Also one of a user's, who labels nothing: the watch that will tell of it may be late."""
     write, _, store, server = writer()
-    store.observe("ADDED", OWNER)
+    theirs = obj("md", uid="owner", api=("noria.dev/v1alpha1", "ModelDeployment"), version=3, labels={})
+    store.observe("ADDED", theirs)
     server.refuse["patch"] = refusal(409, "Conflict")
-    newer = copy.deepcopy(OWNER)
+    newer = copy.deepcopy(theirs)
     newer["metadata"]["resourceVersion"] = "9"
     server.objects["md"] = newer
     with pytest.raises(Conflict):
-        await write.status(MODELDEPLOYMENT, OWNER, {"phase": "Healthy"})
+        await write.status(MODELDEPLOYMENT, theirs, {"phase": "Healthy"})
     assert store.list(MODELDEPLOYMENT) == [newer]
 
 
