@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from kubernetes import client, config
@@ -129,8 +129,9 @@ def command(
         raise CommandError(f"{verb} {mark!r} was carried out before, and is not again; give another --id")
     objects.annotate(kind, name, {annotation: mark})
     for _ in range(max(1, round(wait / POLL_SECONDS))):
-        if _acknowledged(objects.get(kind, name) or {}, verb) == mark:
-            return True
+        with suppress(CommandError):  # given it is, and not to be given again
+            if _acknowledged(objects.get(kind, name) or {}, verb) == mark:
+                return True
         sleep(POLL_SECONDS)
     return False
 

@@ -139,7 +139,12 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
             f"the operator did not acknowledge {verb!r} within {options.wait:g} s; "
             "it acts on it as soon as it runs (is it? `kubectl get lease -A`)"
         )
-    return [f"{kind} {options.name}: {verb} acknowledged", *text.why(find(objects, f"{kind}/{options.name}"))]
+    return _obeyed(objects, kind, options.name, verb)
+
+
+def _obeyed(objects: Objects, kind: str, name: str, verb: str) -> Iterator[str]:
+    yield f"{kind} {name}: {verb} acknowledged"
+    yield from text.why(find(objects, f"{kind}/{name}"))
 
 
 def offline_run(options: argparse.Namespace) -> Iterable[str]:

@@ -244,6 +244,31 @@ def test_a_command_that_nobody_acknowledges_says_so() -> None:
         said("abort", "flight-delay", "--wait", "0.2", cluster=Fake(deaf=True))
 
 
+class Restarting(Fake):
+    """Answers no question number `silent`, counted from the command on."""
+
+    def __init__(self, *silent: int) -> None:
+        super().__init__()
+        self.silent, self.asked = silent, 0
+
+    def get(self, kind: str, name: str) -> Json | None:
+        self.asked += bool(self.given)
+        if self.asked in self.silent:
+            raise CommandError("the API server does not answer")
+        return super().get(kind, name)
+
+
+def test_a_command_is_not_said_to_have_failed_where_only_its_answer_could_not_be_read() -> None:
+    """Whoever reads that gives it again, and goes on by two steps."""
+    cluster = Restarting(1)
+    assert "promote acknowledged" in said("promote", "flight-delay", cluster=cluster)
+    assert len(cluster.given) == 1
+    told = iter(run(parser().parse_args(["promote", "flight-delay"]), Restarting(2)))
+    assert next(told) == "ModelDeployment flight-delay: promote acknowledged"
+    with pytest.raises(CommandError, match="does not answer"):
+        list(told)
+
+
 def test_an_id_that_was_used_before_is_refused_since_nothing_would_happen() -> None:
     cluster = Fake()
     said("abort", "flight-delay", "--id", "ada", cluster=cluster)
