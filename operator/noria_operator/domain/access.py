@@ -153,6 +153,16 @@ def condition(guard: Guard, told: Sequence[Told | None], status: Mapping[str, An
     return Condition(CONDITION, True, Reason.CHECKED, "callers need " + " or ".join(_ways(guard)))
 
 
+def unasked(deployment: Json) -> Condition | None:
+    """What status says of the spec as it is, where nobody is asked this time; None where it says nothing."""
+    conditions = (deployment.get("status") or {}).get("conditions", ())
+    told = next((one for one in conditions if one["type"] == CONDITION), None)
+    if told is None or told.get("observedGeneration") != deployment["metadata"].get("generation"):
+        return None
+    known = {"True": True, "False": False}.get(told["status"])
+    return Condition(CONDITION, known, told["reason"], told.get("message", ""))
+
+
 def _keys_text(guard: Guard) -> str:
     return (
         f"Secret {guard.keys} is not there, or has no entry of at least 16 characters on one line: no key is "

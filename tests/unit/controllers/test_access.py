@@ -145,8 +145,12 @@ async def test_an_abort_waits_for_no_answer_about_callers_and_opens_nothing(
     say(api, "abort", "1")
     with monkeypatch.context() as patched:
         patched.setattr(routers, "access", never)
-        assert await after(api, routers, tmp_path) == access.SOON
+        assert await after(api, routers, tmp_path) == access.CALMLY
     assert api.status["commands"] == {"abort": "1"}
     assert is_guarded(api)
-    assert await after(api, routers, tmp_path) == access.CALMLY
-    assert condition(api, "AccessReady") == ("True", "Checked")
+    assert condition(api, "AccessReady") == ("True", "Checked"), "nobody was silent: nobody was asked"
+    edit(api, router={"access": {"apiKeys": {"secretName": "others"}}})
+    say(api, "abort", "2")
+    assert await after(api, routers, tmp_path) == access.SOON
+    assert condition(api, "AccessReady") == ("Unknown", "RoutersSilent"), "of these rules nobody told"
+    assert is_guarded(api)
