@@ -166,12 +166,14 @@ def _trial(
 
 
 def changes(look: Callable[[], list[str]], sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
-    """What `look` sees, and then, without end, the lines that were not there the last time."""
-    before: list[str] = []
+    """What `look` sees, and then, without end, the lines that were not there the last time, however wide its
+    columns were.
+    """
+    before: set[str] = set()
     while True:
-        now = look()
-        yield from (line for line in now if line not in before)
-        before = now
+        now = [(" ".join(line.split()), line) for line in look()]
+        yield from (line for words, line in now if words not in before)
+        before = {words for words, _ in now}
         sleep(LOOK_SECONDS)
 
 

@@ -135,6 +135,19 @@ def test_a_watch_begins_with_everything_and_goes_on_with_what_changes() -> None:
     assert first == said("status").splitlines()[:2]
 
 
+def test_a_watch_says_nothing_of_lines_that_only_stand_elsewhere() -> None:
+    """Columns are as wide as their longest cell, so one that changes moves all others."""
+    rows = [("NAME", "PHASE"), ("a", "Healthy"), ("b", "Healthy")]
+    looks = iter([text.table(rows), text.table([*rows, ("flight-delay", "Pending")])])
+    seen = changes(lambda: next(looks), sleep=lambda _: None)
+    assert list(islice(seen, 4)) == [
+        "NAME   PHASE",
+        "a      Healthy",
+        "b      Healthy",
+        "flight-delay   Pending",
+    ]
+
+
 def test_why_tells_the_evidence_of_a_rollout() -> None:
     lines = said("why", "flight-delay").splitlines()
     assert lines[:2] == ["ModelDeployment flight-delay: Progressing", "  step 1 of 2"]
