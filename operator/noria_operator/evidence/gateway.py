@@ -129,11 +129,15 @@ class GatewayReader:
             return await asyncio.shield(known.task)
 
     async def _answer(self, place: _Place, path: str, trusted: ssl.SSLContext) -> Answer:
+        async with self._gate:  # nobody is silent for having waited here
+            return await self._asked(place, path, trusted)
+
+    async def _asked(self, place: _Place, path: str, trusted: ssl.SSLContext) -> Answer:
         where, now = str(place), asyncio.get_running_loop().time()
         if now < self._silent.get(place.netloc, now):
             return Answer(where, problem=f"no answer within {self._timeout:g} s")
         try:
-            async with asyncio.timeout(self._timeout), self._gate:
+            async with asyncio.timeout(self._timeout):
                 status, location = await self._head(place, path, trusted)
         except TimeoutError:
             known = {netloc: until for netloc, until in self._silent.items() if now < until}

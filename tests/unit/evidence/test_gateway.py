@@ -14,7 +14,7 @@ from tests.certificates import self_signed
 from tools.ports import free_port
 
 from noria_operator.domain.gateway_probes import Answer, Probe, host_of
-from noria_operator.evidence.gateway import MOST, GatewayReader
+from noria_operator.evidence.gateway import AT_ONCE, MOST, GatewayReader
 
 MARK = "v7-0123456789abcdef"
 PATH = "/-/noria/prod/flights"
@@ -143,6 +143,13 @@ async def test_a_proxy_that_hangs_is_not_waited_for_again_and_again(monkeypatch:
         reader._silent.clear()
         (found,) = await reader.answers(probe(f"http://envoy:{port}"), ["a.example"], PATH)
         assert found.mark == MARK
+
+
+async def test_a_proxy_is_not_called_silent_that_was_not_asked_for_all_who_ask_one_that_hangs() -> None:
+    port, hosts = free_port(), [f"{number}.example" for number in range(AT_ONCE + 8)]
+    async with proxies(port, [hanging, marked()]) as addresses, reading(addresses, patience=0.5) as reader:
+        found = await reader.answers(probe(f"http://envoy:{port}"), hosts, PATH)
+    assert [one.mark for one in found] == [""] * len(hosts) + [MARK] * len(hosts)
 
 
 async def test_a_proxy_that_is_gone_says_why() -> None:
