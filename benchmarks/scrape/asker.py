@@ -80,7 +80,7 @@ async def operator(port: int, models: int, seconds: float, settle: float) -> Jso
         store.mark_synced(kind)
     api = Dictionary(store)
     fetcher = Counting()
-    made = app.context(fetcher)(cast(Client, api), store, Config(NAMESPACE), clock)
+    made = app.context(fetcher, fetcher)(cast(Client, api), store, Config(NAMESPACE), clock)
     ctx = replace(made, servers=CounterReader(fetcher, port=port, fresh=FRESH, now=clock.now))
     queue = Queue()
     workers = [asyncio.create_task(worker.work(queue, ctx, [continuoustraining])) for _ in range(WORKERS)]

@@ -44,8 +44,10 @@ among all, after so many of the second kind. Each look keeps the event loop for 
 """
 
 
-def context(fetcher: Fetcher) -> MakeContext:
-    """Makes the context of a real operator; evidence is read through `fetcher`."""
+def context(fetcher: Fetcher, routers: Fetcher) -> MakeContext:
+    """Makes the context of a real operator; routers are read through a fetcher of their own, so that pods
+    that give no answer hold up no verdict and no weight.
+    """
 
     def make(client: Client, store: Store, config: Config, clock: Clock) -> Context:
         servers = CounterReader(fetcher, fresh=SERVERS_FRESH, now=clock.now)
@@ -57,7 +59,7 @@ def context(fetcher: Fetcher) -> MakeContext:
             events=Events(client, clock),
             clock=clock,
             config=config,
-            router=RouterReader(fetcher, fresh=FRESH),
+            router=RouterReader(routers, fresh=FRESH),
             servers=servers,
             pairs=PairReader(fetcher),
             queries=QueryReader(clock.now),
@@ -85,13 +87,14 @@ async def serve(config: Config, endpoint: Endpoint) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    fetcher = Fetcher()
+    fetcher, routers = Fetcher(), Fetcher()
     try:
         async with Client(endpoint) as client:
-            parts = Parts(config, endpoint, client, CONTROLLERS, context(fetcher), xds_app)
+            parts = Parts(config, endpoint, client, CONTROLLERS, context(fetcher, routers), xds_app)
             await Operator(parts).run(stop)
     finally:
         await fetcher.close()
+        await routers.close()
 
 
 def main() -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import pytest
 from tests.unit.controllers.test_wakeup import CONTROLLERS, NORIA, labels, reconciling
-from tests.unit.kube.api_server import Scripted, obj, refusal
+from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 
 from noria_operator import app
 from noria_operator.controllers.context import Config
 from noria_operator.controllers.worker import PASSING
-from noria_operator.evidence.fetch import Fetcher
+from noria_operator.domain.rollout_observed import InForce
+from noria_operator.evidence.answer import Answer
+from noria_operator.evidence.connections import Connections, Place
+from noria_operator.evidence.fetch import AT_ONCE, Fetcher
 from noria_operator.kube.kinds import MODELDEPLOYMENT, Json, Key
 from noria_operator.kube.login import Endpoint
+from noria_operator.kube.store import Store
 from noria_operator.process import Operator, Parts
+from noria_serving.contract import COUNTERS_PORT
 
 KEY = Key(MODELDEPLOYMENT, "ns", "md")
 
@@ -28,7 +35,9 @@ def newer(made: Json, version: int) -> Json:
 
 async def test_a_pass_does_not_come_again_for_what_it_wrote_but_for_what_others_do() -> None:
     client = Scripted(lambda _: refusal(500))
-    parts = Parts(Config("ns"), Endpoint("http://none"), client, CONTROLLERS, app.context(Fetcher()))
+    parts = Parts(
+        Config("ns"), Endpoint("http://none"), client, CONTROLLERS, app.context(Fetcher(), Fetcher())
+    )
     operator = Operator(parts)
     store, queue = operator.store, operator.queue
     store.observe("ADDED", obj("md", api=(NORIA, "ModelDeployment")))
@@ -44,3 +53,27 @@ async def test_a_pass_does_not_come_again_for_what_it_wrote_but_for_what_others_
     PASSING.reset(passing)
     store.observe("MODIFIED", child(5, spec={"replicas": 9}))
     assert len(queue) == 1
+
+
+async def test_routers_are_heard_while_thousands_of_pods_give_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A network policy that leaves the operator out makes every question to a pod last its whole second."""
+
+    async def get(self: Connections, place: Place, question: bytes) -> Answer:
+        if place[1] == COUNTERS_PORT:
+            await asyncio.sleep(60)
+        return Answer(200, b'{"version": 7, "weights": {"a-1": 100}}', kept=True)
+
+    monkeypatch.setattr(Connections, "get", get)
+    make = app.context(Fetcher(), Fetcher())
+    made = make(Scripted(lambda _: refusal(500)), Store(), Config("ns"), LoopClock())
+    shut_off = [obj(f"p-{number}", status={"podIP": "10.0.0.1"}) for number in range(AT_ONCE)]
+    reading = asyncio.create_task(made.servers.answered(shut_off))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(0.5):
+        told = await made.router.in_force("ns", "a", [obj("router", status={"podIP": "10.0.0.2"})])
+    assert told == [InForce(7, {"a-1": 100})]
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await made.close()
