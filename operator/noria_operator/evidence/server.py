@@ -84,6 +84,7 @@ class CounterReader:
         self._windows: dict[Place, Window] = {}
         self._fresh = fresh
         self._documents = Recent[str, tuple[_Reading, ...]](MAX_DOCUMENTS)
+        self._unheard = Recent[str, float](MAX_DOCUMENTS)
         self._references = Recent[tuple[str, str, str], Reference](MAX_REFERENCES)
         self._silent: dict[Place, dict[str, float]] = {}
         self._looks = Background[tuple[Totals | None]](clock)
@@ -237,7 +238,9 @@ class CounterReader:
     async def _take(self, pod: Json, window: Window) -> bool:
         """Read one pod into the window; False when it could not be read."""
         before = self._ended(pod, window.since)
-        now = self._standing(pod) or await self._read(pod, "")
+        now = self._standing(pod)
+        if now is None and not self._was_silent(pod):
+            now = await self._read(pod, "")
         if now is None:
             return False
         if self._put(window, before, now):
@@ -267,6 +270,13 @@ class CounterReader:
         stands = known and self._clock() - known[-1].at < self._fresh
         return known[-1].document if known and stands else None
 
+    def _was_silent(self, pod: Json) -> bool:
+        """Whether it was given up less than `fresh` seconds ago, which takes a second: for all windows that
+        are read in one pass that is once.
+        """
+        given_up = self._unheard.get(pod["metadata"]["uid"])
+        return given_up is not None and self._clock() - given_up < self._fresh
+
     def _end(self) -> datetime | None:
         """Where a window ends that is read now: a whole second which nothing that was read comes after, so
         that the next window, which begins there, counts none of it again.
@@ -286,9 +296,10 @@ class CounterReader:
         if place is None:
             return None
         url = f"http://{place}:{self._port}{COUNTERS_PATH}{query}"
-        found = windows.parse(await self._fetcher.json(url))
-        if found is not None and not query and self._fresh:
-            uid = pod["metadata"]["uid"]
+        found, uid = windows.parse(await self._fetcher.json(url)), pod["metadata"]["uid"]
+        if found is None:
+            self._unheard[uid] = self._clock()
+        elif not query and self._fresh:
             known = self._documents.get(uid, ())
             told = _Reading(self._clock(), self._now().timestamp() if self._now else 0.0, found)
             self._documents[uid] = (*known[-1:], told)

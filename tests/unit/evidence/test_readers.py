@@ -489,3 +489,22 @@ async def test_several_windows_of_one_pass_read_a_pod_once_and_sum_what_is_gone(
         assert totals is not None
         assert totals.seen("m-1")["a/b"].bins == (20, 1), "the pod is gone, what it counted is not"
         await reader.close()
+
+
+async def test_a_pod_that_gives_no_answer_is_waited_for_once_by_all_windows_that_are_read_together() -> None:
+    asked: list[str] = []
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return await hanging(request)
+
+    now = 0.0
+    async with pods(silent) as port:
+        reader = CounterReader(Fetcher(timeout=0.05), port=port, fresh=1.0, clock=lambda: now)
+        for window in range(5):
+            assert await reader.window("shop", "md", [pod(1)], since=SINCE + timedelta(window)) is None
+        assert len(asked) == 1
+        now = 1.0
+        await reader.window("shop", "md", [pod(1)], since=SINCE)
+        assert len(asked) == 2
+        await reader.close()
