@@ -172,7 +172,7 @@ class CounterReader:
 
     async def _told(self, pods: Iterable[Json], version: str) -> Reference | None:
         for pod in pods:
-            place = address(pod)
+            place = None if self._was_silent(pod) else address(pod)
             url = f"http://{place}:{self._port}{REFERENCE_PATH}"
             body = await self._fetcher.json(url, missing={}) if place else None
             found = windows.reference(body, version)

@@ -508,3 +508,19 @@ async def test_a_pod_that_gives_no_answer_is_waited_for_once_by_all_windows_that
         await reader.window("shop", "md", [pod(1)], since=SINCE)
         assert len(asked) == 2
         await reader.close()
+
+
+async def test_frozen_bins_are_asked_of_no_pod_that_has_just_given_no_answer() -> None:
+    asked: list[str] = []
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return await hanging(request)
+
+    async with pods(silent, Counting("m-1", 5)) as port:
+        fetcher, read = Fetcher(timeout=0.5), [pod(1), pod(2)]
+        reader = CounterReader(fetcher, port=port, fresh=1.0, clock=lambda: 0.0)
+        await reader.window("shop", "m", read, since=SINCE)
+        assert await reader.reference("shop", "m", read, version="m-1") is not None
+        await reader.close()
+    assert asked == ["/counters"]
