@@ -1,8 +1,9 @@
 """Wakes rollouts whose counts moved: a thousand of them at a step cost one small read a router and second.
 
 Comes in: the ModelDeployments that have a challenger, from the cache. Goes out: keys for the work queue.
-Invariants: a rollout whose router counted something, or cannot be read, is woken within one interval; one
-that nobody sends anything is left alone, and looks by itself at what time decides.
+Invariants: a rollout whose router counted something, or cannot be read, is woken within one interval,
+whatever routers of other namespaces do; one that nobody sends anything is left alone, and looks by itself at
+what time decides.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from noria_operator.domain.verdict import Counts
 from noria_operator.kube.kinds import MODELDEPLOYMENT, Key, key_of
 from noria_operator.kube.queue import Queue
 from noria_operator.routers.source import by_envoy
+from noria_operator.tasks import cancelled
 
 Json = dict[str, Any]
 Seen = Mapping[str, Mapping[str, Counts]]
@@ -32,27 +34,40 @@ class Pulse:
     def __init__(self, ctx: Context, queue: Queue) -> None:
         self._ctx = ctx
         self._queue = queue
+        self._interval = ctx.config.evidence_interval.total_seconds()
         self._seen: dict[Key, Seen] = {}
+        self._looking: dict[str, asyncio.Task[dict[Key, Seen]]] = {}
+        """By namespace."""
 
     async def run(self) -> None:
         """Beat for ever."""
-        while True:
-            await asyncio.sleep(self._ctx.config.evidence_interval.total_seconds())
-            try:
-                await self.beat()
-            except Exception:
-                log.exception("Counts could not be looked at; rollouts look at them by themselves")
-                for obj in filter(watched, self._ctx.store.list(MODELDEPLOYMENT)):
-                    self._queue.add(key_of(obj))
+        try:
+            while True:
+                await asyncio.gather(self._tried(), asyncio.sleep(self._interval))
+        finally:
+            await cancelled(*self._looking.values())
+
+    async def _tried(self) -> None:
+        try:
+            await self.beat()
+        except Exception:
+            log.exception("Counts could not be looked at; rollouts look at them by themselves")
+            for obj in filter(watched, self._ctx.store.list(MODELDEPLOYMENT)):
+                self._queue.add(key_of(obj))
 
     async def beat(self) -> None:
-        """Look once."""
+        """Look once, where nobody looks still; who takes longer than an interval is not waited for."""
         spaces: dict[str, list[Json]] = defaultdict(list)
         for obj in self._ctx.store.list(MODELDEPLOYMENT):
             if watched(obj):
                 spaces[obj["metadata"]["namespace"]].append(obj)
-        found = await asyncio.gather(*(self._moved(*each) for each in spaces.items()))
-        self._seen = {key: counts for each in found for key, counts in each.items()}
+        for space in spaces.keys() - self._looking.keys():
+            self._looking[space] = asyncio.create_task(self._moved(space, spaces[space]))
+        if self._looking:
+            await asyncio.wait(self._looking.values(), timeout=self._interval)
+        ended = [self._looking.pop(space) for space, task in list(self._looking.items()) if task.done()]
+        seen = {key: counts for key, counts in self._seen.items() if key.namespace in self._looking}
+        self._seen = seen | {key: counts for task in ended for key, counts in task.result().items()}
 
     async def _moved(self, namespace: str, deployments: Iterable[Json]) -> dict[Key, Seen]:
         arms = {key_of(obj): _arms(obj) for obj in deployments}

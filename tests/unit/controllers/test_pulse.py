@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -70,6 +71,29 @@ async def test_rollouts_look_by_themselves_where_the_pulse_fails(tmp_path: Path)
     await asyncio.wait_for(queue.woke.wait(), 5)
     running.cancel()
     assert queue.woken[0] == KEY
+
+
+async def test_a_namespace_whose_routers_hang_holds_up_no_other_one(tmp_path: Path) -> None:
+    asked, often = Counter[str](), asyncio.Event()
+
+    class Hanging(Routers):
+        async def counts(self, namespace: str, *_: object) -> dict[str, dict[str, Counts]]:  # type: ignore[override]
+            asked[namespace] += 1
+            if namespace == "other":
+                await asyncio.sleep(60)
+            if asked[namespace] == 5:
+                often.set()
+            return {}
+
+    api, _ = await canary(tmp_path)
+    ctx = started(api, Hanging(api), tmp_path, evidence_interval=timedelta(milliseconds=10))
+    meta = {**api.deployment["metadata"], "namespace": "other", "uid": "other"}
+    ctx.store.observe("ADDED", {**api.deployment, "metadata": meta})
+    running = asyncio.create_task(Pulse(ctx, Waking()).run())
+    await asyncio.wait_for(often.wait(), 5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert asked["other"] == 1
 
 
 async def test_without_a_challenger_nobody_is_asked(tmp_path: Path) -> None:
