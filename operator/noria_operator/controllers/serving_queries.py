@@ -42,7 +42,7 @@ def _asked(ctx: Context, uid: str, policy: QueryPolicy, state: State, labels: Ma
     analysis, candidate = state.analysis, state.candidate
     if analysis is None or analysis.since is None or candidate is None:
         return Asked(query)
-    key = (uid, candidate.target.name, candidate.started_at, policy.name)
+    key = (uid, candidate.target.name, candidate.started_at, policy.name, query)
     answer = ctx.queries.answer(key)
     measured = analysis.queries.get(policy.name, Measured())
     now = queries.measure(policy, measured, Asked(query, answer), analysis.since)

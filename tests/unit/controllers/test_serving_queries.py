@@ -90,6 +90,23 @@ async def test_a_query_is_asked_when_it_is_due_and_a_bad_answer_takes_the_weight
     assert "query late-orders: 1 measurements failed" in api.status["rejected"][0]["reason"]
 
 
+async def test_an_answer_to_what_was_asked_before_an_edit_counts_for_nothing(
+    tmp_path: Path,
+) -> None:
+    api, routers = await judged(tmp_path)
+    source = Asked()
+    await look(api, routers, tmp_path, source)
+    ((key, _, _),) = source.asked
+    edit(api, strategy={**STEPS, "analysis": {"queries": [QUERY | {"args": {"shop": "b"}}]}})
+    source.answers[key] = Answer(api.clock.now(), (0.5,))  # the wrong shop is late
+    await look(api, routers, tmp_path, source)
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+    assert 'shop="b"' in source.asked[-1][2]
+    source.answers[source.asked[-1][0]] = Answer(api.clock.now(), (0.01,))
+    await look(api, routers, tmp_path, source)
+    assert api.status["analysis"]["measures"][1]["verdict"] == "Pass"
+
+
 async def test_an_unknown_template_is_named_in_a_condition_and_nothing_is_promoted(tmp_path: Path) -> None:
     """Case 45: in Flagger, an unknown metric passed."""
     api, routers = await judged(tmp_path, template="gone")
