@@ -8,6 +8,7 @@ said while this replica may know less than the router.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -63,16 +64,19 @@ class Stream:
 
     async def run(self, request: web.Request, first: Request, over: Callable[[], bool]) -> None:
         """Until either side ends it, `over` being asked at least once a HEARTBEAT."""
-        reading = asyncio.create_task(self._read(request, first))
+        reading, now = asyncio.create_task(self._read(request, first)), asyncio.get_running_loop().time
+        beat = now() + _between()
         try:
             while not over() and not reading.done() and not self._silent():
                 self._router.touched(self._bell.taken())
                 await self._say()
-                try:
-                    async with asyncio.timeout(self._pause()):
+                until = min(beat, now() + LAGGING) if self._lags() else beat
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(until):
                         await self._bell.wait()
-                except TimeoutError:
+                if now() >= beat:  # however often the bell rings
                     await self._ask_whether_there()
+                    beat = now() + _between()
             if reading.done():
                 reading.result()
         except (ConnectionError, TimeoutError):
@@ -146,9 +150,6 @@ class Stream:
         """Whether this replica may know less than the router."""
         return lags(newest([self._catalogue.position, self._catalogue.known]), self._theirs)
 
-    def _pause(self) -> float:
-        return LAGGING if self._lags() else HEARTBEAT * random.uniform(0.75, 1.0)
-
     async def _ask_whether_there(self) -> None:
         now = asyncio.get_running_loop().time()
         self._router.forgive()
@@ -161,6 +162,11 @@ class Stream:
 
     def _who(self) -> dict[str, str]:
         return {"namespace": self._namespace, "node": self._node}
+
+
+def _between() -> float:
+    """Seconds between two beats: routers are not to be asked all at once."""
+    return HEARTBEAT * random.uniform(0.75, 1.0)
 
 
 async def heard(request: web.Request) -> Request | None:

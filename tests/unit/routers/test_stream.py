@@ -1,0 +1,63 @@
+"""What a router is told on its stream, and when again."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiohttp import web
+
+from noria_operator.routers import stream
+from noria_operator.routers.catalogue import Bell, Catalogue
+from noria_operator.routers.discovery import PREFIX, Kind, Request
+from noria_operator.routers.envoy import snapshot
+from noria_operator.routers.stream import Stream
+from noria_operator.routers.traffic import RoutedDeployment
+from noria_operator.routers.wire import delimited, fields, text
+
+CLUSTERS = Kind.CLUSTERS.value
+
+
+class Refusing:
+    """A router that refuses everything, with its side of the stream."""
+
+    def __init__(self) -> None:
+        self.content = asyncio.StreamReader()
+        self.told = 0
+        self.often = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        found = dict(fields(data[PREFIX.size :]))
+        nonce = found[5]
+        assert isinstance(nonce, bytes)
+        said = text(2)(CLUSTERS) + text(6)(nonce.decode()) + delimited(7, text(2)("no"))
+        self.content.feed_data(PREFIX.pack(0, len(said)) + said)
+        self.told += 1
+        if self.told == 3:
+            self.often.set()
+
+
+async def test_what_a_router_refused_is_said_again_also_while_much_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
+    router, bell = Refusing(), Bell()
+    found = snapshot("shop", [RoutedDeployment("m", revisions=(("m-1", 100),))])
+    catalogue: Any = SimpleNamespace(snapshot=lambda _: found, position=(1, 1), known=(1, 1))
+    response = cast(web.StreamResponse, router)
+    made = Stream(cast(Catalogue, catalogue), "shop", "router-1", response, bell)
+    request: Any = SimpleNamespace(content=router.content)
+    running = asyncio.create_task(made.run(request, Request(CLUSTERS), lambda: False))
+
+    async def changes() -> None:
+        while True:
+            bell.ring()
+            await asyncio.sleep(0.01)
+
+    changing = asyncio.create_task(changes())
+    await asyncio.wait_for(router.often.wait(), 5)
+    changing.cancel()
+    running.cancel()
+    await asyncio.gather(changing, running, return_exceptions=True)
