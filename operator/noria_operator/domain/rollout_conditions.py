@@ -122,7 +122,8 @@ def status(report: Report, before: Mapping[str, Any], *, generation: int) -> Jso
 
 def _not_ahead(condition: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
     """As it is, but since now where a clock wrote it that was ahead."""
-    early = moment(condition["lastTransitionTime"]) > now + TOLERANCE
+    at = condition.get("lastTransitionTime")  # one that somebody wrote by hand may have none
+    early = at is not None and moment(at) > now + TOLERANCE
     return {**condition, "lastTransitionTime": stamp(now)} if early else condition
 
 

@@ -14,6 +14,7 @@ from noria_operator.domain.rollout_clock import not_ahead
 from noria_operator.domain.rollout_conditions import Report, status
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_wait import Wait
+from noria_operator.domain.training_times import stamp
 
 V2 = revision(2)
 YEAR = timedelta(days=365)
@@ -132,3 +133,12 @@ def reported(world: World) -> Report:
         url="http://d",
         now=world.now,
     )
+
+
+def test_a_condition_that_says_no_time_gets_one() -> None:
+    world = serving(policy=STEP)
+    told = status(reported(world), {}, generation=1)
+    for one in told["conditions"]:
+        del one["lastTransitionTime"]
+    found = status(reported(world), told, generation=1)
+    assert {one["lastTransitionTime"] for one in found["conditions"]} == {stamp(world.now)}
