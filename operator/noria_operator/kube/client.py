@@ -200,6 +200,9 @@ class Client:
             answer, failure = Answer(0, None), error
         else:
             failure = None if 200 <= answer.status < 300 else error_of(answer.status, answer.body)
+            if failure is None and not isinstance(answer.body, dict):
+                text = f"{request.method} {request.path}: the answer is no JSON object; is a proxy between?"
+                failure = Unavailable(0, "NoObject", text)
         metrics.API_SECONDS.labels(request.verb, request.kind.kind, str(answer.status)).observe(
             time.perf_counter() - started
         )

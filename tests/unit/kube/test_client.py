@@ -47,6 +47,16 @@ async def test_a_refusal_that_will_stay_is_raised_at_once(
     assert len(client.sent) == 1
 
 
+@pytest.mark.parametrize("body", ["<html>please log in</html>", None, [], "3"])
+async def test_what_a_proxy_says_in_the_api_servers_place_is_no_answer(body: object) -> None:
+    """A page with 200 ended the list that it met, and with it the operator."""
+    client = in_turn(Answer(200, body), Answer(200, {"items": [obj()], "metadata": {"resourceVersion": "7"}}))
+    assert (await client.listing(DEPLOYMENT)).position == 7
+    client = in_turn(*itertools.repeat(Answer(200, body), TRIES))
+    with pytest.raises(errors.Unavailable, match="no JSON object"):
+        await client.listing(DEPLOYMENT)
+
+
 async def test_a_namespace_that_is_being_deleted_is_no_missing_right() -> None:
     client = in_turn(namespace_terminating())
     with pytest.raises(errors.NamespaceTerminating) as raised:
