@@ -131,6 +131,8 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
     if verb == "promote" and options.full:
         verb = "promote-full"
     mark = options.id or uuid.uuid4().hex[:12]
+    if verb == "undo" and "@" in mark and not options.to:
+        raise CommandError("--id: undo goes to the version before an @; name that with --to, or leave @ out")
     named = {"undo": "to", "promote": "version", "promote-full": "version"}.get(verb, "")
     if named and getattr(options, named):
         mark = f"{getattr(options, named)}@{mark}"

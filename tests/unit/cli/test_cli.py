@@ -290,6 +290,20 @@ def test_an_id_that_was_used_before_is_refused_since_nothing_would_happen() -> N
     assert len(cluster.given) == 1
 
 
+def test_an_undo_whose_id_would_be_read_as_a_version_is_not_given() -> None:
+    """The operator refuses it, since nothing is called `ada`, and a person believes that all is as before."""
+    cluster = Fake()
+    with pytest.raises(CommandError, match="--to"):
+        said("undo", "flight-delay", "--id", "ada@example.com", cluster=cluster)
+    assert cluster.given == []
+    said("undo", "flight-delay", "--to", "flight-delay-3", "--id", "ada@example.com", cluster=cluster)
+    said("abort", "flight-delay", "--id", "ada@example.com", cluster=cluster)
+    assert [list(given.values()) for _, _, given in cluster.given] == [
+        ["flight-delay-3@ada@example.com"],
+        ["ada@example.com"],
+    ]
+
+
 def test_an_id_is_cut_to_what_the_operator_acknowledges() -> None:
     cluster = Fake()
     assert "abort acknowledged" in said("abort", "flight-delay", "--id", "x" * 300, cluster=cluster)
