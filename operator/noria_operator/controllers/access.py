@@ -21,9 +21,10 @@ Json = dict[str, Any]
 SOON = timedelta(seconds=1)
 """Between two questions while router pods are being replaced."""
 WAITING = timedelta(seconds=10)
-"""While a Secret is missing."""
+"""While a Secret is missing, or nobody answers, which takes a pass its whole second."""
 CALMLY = timedelta(minutes=1)
 """Otherwise: a Secret may go at any time, and only routers see it, as soon as their kubelets do."""
+_LASTING = frozenset({Reason.KEYS_MISSING, Reason.KEYS_INVALID, Reason.ROUTERS_SILENT})
 
 
 async def read(ctx: Context, obj: Json, *, hurry: bool) -> Condition | None:
@@ -51,4 +52,4 @@ def again(found: Condition | None) -> timedelta | None:
         return None
     if found.reason == Reason.CHECKED:
         return CALMLY
-    return WAITING if found.reason in {Reason.KEYS_MISSING, Reason.KEYS_INVALID} else SOON
+    return WAITING if found.reason in _LASTING else SOON

@@ -98,6 +98,16 @@ async def test_a_secret_that_goes_is_told_and_opens_nothing(tmp_path: Path) -> N
     assert api.version == written, "said once"
 
 
+async def test_routers_that_nobody_can_ask_are_not_asked_every_second(tmp_path: Path) -> None:
+    """Each question takes its whole second, for which other rollouts wait: a network policy may last."""
+    api, routers = serving(**ACCESS)
+    routers.told = [report(api)]
+    await settle(api, routers, tmp_path)
+    routers.told = [None]
+    assert await after(api, routers, tmp_path) == access.WAITING
+    assert condition(api, "AccessReady") == ("Unknown", "RoutersSilent")
+
+
 async def test_taking_the_guard_away_opens_at_once(tmp_path: Path) -> None:
     api, routers = serving(**ACCESS)
     routers.told = [report(api)]
@@ -151,6 +161,6 @@ async def test_an_abort_waits_for_no_answer_about_callers_and_opens_nothing(
     assert condition(api, "AccessReady") == ("True", "Checked"), "nobody was silent: nobody was asked"
     edit(api, router={"access": {"apiKeys": {"secretName": "others"}}})
     say(api, "abort", "2")
-    assert await after(api, routers, tmp_path) == access.SOON
+    assert await after(api, routers, tmp_path) == access.WAITING
     assert condition(api, "AccessReady") == ("Unknown", "RoutersSilent"), "of these rules nobody told"
     assert is_guarded(api)
