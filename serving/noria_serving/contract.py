@@ -7,6 +7,7 @@ server's no Kopf.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from math import log
@@ -193,6 +194,14 @@ _OF_VERSION: Final = ("requests", "malformed", "duplicates", "features", "predic
 requests are refused: counts of two versions are never added up."""
 FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors", "slice_errors")
 """What places begin with."""
+
+
+def partition_age(value: str) -> tuple[bool, int, str]:
+    """Where a value of a partition key stands, oldest first: whole numbers as such, then everything else as
+    text (ISO dates). It does not depend on which others there are.
+    """
+    whole = re.fullmatch(r"-?\d+", value) is not None
+    return not whole, int(value) if whole else 0, value
 
 
 @cache

@@ -38,12 +38,11 @@ class Select:
     newest: str | None = None
 
     def choose(self, values: Iterable[str]) -> list[str]:
-        """The chosen values, oldest first. Whole numbers are ordered as such, everything else as text (ISO
-        dates) and after them; where a value stands does not depend on which others there are.
-        """
-        ordered = sorted(set(values), key=_age)
+        """The chosen values, oldest first."""
+        age = contract.partition_age
+        ordered = sorted(set(values), key=age)
         if self.oldest is not None and self.newest is not None:
-            return [value for value in ordered if _age(self.oldest) <= _age(value) <= _age(self.newest)]
+            return [value for value in ordered if age(self.oldest) <= age(value) <= age(self.newest)]
         end = len(ordered) - self.skip
         return ordered[max(0, end - self.last) : max(0, end)]
 
@@ -51,11 +50,6 @@ class Select:
         if self.oldest is not None:
             return f"{self.by}={self.oldest} to {self.by}={self.newest}"
         return f"{self.by}=…" + (f" after leaving out the newest {self.skip}" if self.skip else "")
-
-
-def _age(value: str) -> tuple[bool, int, str]:
-    whole = re.fullmatch(r"-?\d+", value) is not None
-    return not whole, int(value) if whole else 0, value
 
 
 def parse_select(text: str | None) -> Select | None:

@@ -3,7 +3,7 @@
 Comes in: a TrainingJob's data sets with the partitions that were chosen for them, and the champion's lineage.
 Goes out: a sentence, or nothing. Invariant: what is given to the trainer shares no partition with what the
 evaluation reads, or nothing is trained: a model that is judged on its own training rows looks better than it
-is. Data sets of one location are compared, by the values of one partition key as text, which is how they are
+is. Data sets of one location are compared, by the values of one partition key in the order in which they are
 chosen; two locations are taken for different rows, and whoever names only the held-out data trains on others.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from noria_operator.api.trainingjob import TrainingJobSpec
+from noria_serving.contract import partition_age
 
 Json = dict[str, Any]
 
@@ -65,7 +66,8 @@ def _overlap(one: Json | None, other: Json | None) -> bool:
         return True
     if one["by"] != other["by"]:
         return False
-    return bool(one["oldest"] <= other["newest"] and other["oldest"] <= one["newest"])
+    bounds = ((one["oldest"], other["newest"]), (other["oldest"], one["newest"]))
+    return all(partition_age(oldest) <= partition_age(newest) for oldest, newest in bounds)
 
 
 def _shown(name: str, partitions: Json | None) -> str:

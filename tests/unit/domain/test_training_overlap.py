@@ -19,6 +19,10 @@ def days(oldest: int, newest: int, by: str = "day") -> Json:
     return {"by": by, "oldest": f"2026-01-{oldest:02}", "newest": f"2026-01-{newest:02}", "count": 1}
 
 
+def numbered(oldest: int, newest: int) -> Json:
+    return {"by": "week", "oldest": str(oldest), "newest": str(newest), "count": 1}
+
+
 def spec(**uris: str) -> TrainingJobSpec:
     data = [
         {"name": name, "uri": uri, "select": {"by": "day", "last": 7, "skip": 0}}
@@ -39,6 +43,8 @@ def spec(**uris: str) -> TrainingJobSpec:
         (days(1, 20), None, True),
         (None, None, True),
         (days(1, 27, "hour"), days(21, 27), False),
+        (numbered(1, 9), numbered(10, 12), False),
+        (numbered(8, 12), numbered(11, 12), True),
     ],
 )
 def test_ranges_of_one_location_share_rows_or_do_not(train: Json, holdout: Json, overlap: bool) -> None:
