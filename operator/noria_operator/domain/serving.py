@@ -187,9 +187,9 @@ def _env(serving: Serving) -> list[Json]:
         **({} if serving.custom or serving.grpc_port else {contract.ENV_GRPC_PORT: contract.NO_GRPC}),
     }
     user = {one.name: one.value for one in serving.server.env}
-    # `$(NAME)` in a value would be expanded by the kubelet; doubled dollars stay what they are.
+    # `$(NAME)` in a value would be expanded by the kubelet, and `$$` be one dollar: both stay what they are.
     return [
-        {"name": name, "value": value.replace("$(", "$$(")}
+        {"name": name, "value": value.replace("$", "$$")}
         for name, value in {"HOME": "/tmp", **user, **ours}.items()
     ]
 

@@ -130,8 +130,8 @@ def _env(program: Program, fields: Json) -> list[Json]:
         **credentials.variables(program.secrets),
         ENV_RESULT: TERMINATION_LOG,
     }
-    # `$(NAME)` in a value would be expanded by the kubelet; doubled dollars stay what they are.
-    return [{"name": name, "value": value.replace("$(", "$$(")} for name, value in variables.items()]
+    # `$(NAME)` in a value would be expanded by the kubelet, and `$$` be one dollar: both stay what they are.
+    return [{"name": name, "value": value.replace("$", "$$")} for name, value in variables.items()]
 
 
 def _claims(places: Iterable[Place]) -> dict[str, bool]:

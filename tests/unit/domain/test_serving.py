@@ -136,9 +136,9 @@ def test_the_number_of_a_template_is_that_of_the_first_or_left_to_kubernetes(
 
 
 def test_a_variable_of_the_user_is_passed_on_unexpanded_and_never_wins_over_ours() -> None:
-    made = serving({"env": [{"name": "A", "value": "$(NORIA_DIGEST)"}]})
+    made = serving({"env": [{"name": "A", "value": "$(NORIA_DIGEST) a$$b"}]})
     env = {one["name"]: one["value"] for one in pod_template(made)["spec"]["containers"][0]["env"]}
-    assert env["A"] == "$$(NORIA_DIGEST)"
+    assert env["A"] == "$$(NORIA_DIGEST) a$$$$b"
     assert env["NORIA_VERSION"] == "flights-3"
     assert env["NORIA_BUNDLE"] == "/noria/volumes/models/flights/3"
 

@@ -192,11 +192,11 @@ def test_the_evaluation_reads_only_and_the_trainer_writes_only_its_output() -> N
 
 
 def test_parameters_and_trigger_are_files_and_never_part_of_a_command() -> None:
-    odd = "$(NORIA_SEED); `rm -rf /` {{7*7}}"
+    odd = "$(NORIA_SEED); `rm -rf /` {{7*7}} a$$b ^c$"
     job = train(training_job(params={"odd": odd}, env=[{"name": "ODD", "value": odd}]))
     template = job["spec"]["template"]
     assert json.loads(template["metadata"]["annotations"]["noria.dev/params"]) == {"odd": odd}
-    assert env(job)["ODD"] == env(job)["PARAM_ODD"] == odd.replace("$(", "$$(")
+    assert env(job)["ODD"] == env(job)["PARAM_ODD"] == odd.replace("$", "$$")
     (run,) = [one for one in template["spec"]["volumes"] if one["name"] == "run"]
     assert {item["path"] for item in run["downwardAPI"]["items"]} == {"params.json", "trigger.json"}
     assert "command" not in container(job)
