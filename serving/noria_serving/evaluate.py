@@ -18,7 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import contract, quality, rows, signing, slice_scores
+from noria_serving import contract, quality, rows, signature, signing, slice_scores
+from noria_serving.artifact import Artifact, open_source
 from noria_serving.bundle import decimal
 from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
@@ -94,8 +95,12 @@ def _named(role: str) -> Iterator[None]:
 
 
 def _rows(env: Mapping[str, str], location: str, label: str, challenger: Loaded) -> rows.Rows:
-    """Those that have a label; what the challenger takes as text is text."""
-    texts = challenger.backend.signature.texts
+    """Those that have a label; what the challenger takes as text is text, and so is what the champion does
+    where the challenger does not take it at all.
+    """
+    own = challenger.backend.signature
+    others = _texts_of_champion(env) - {tensor.name for tensor in own.inputs}
+    texts = others.union(own.texts)
     holdout = rows.read(location, parse_select(env.get("NORIA_HOLDOUT_SELECT")), texts=texts)
     holdout = holdout.without_missing(label)
     if not holdout.count:
@@ -103,6 +108,17 @@ def _rows(env: Mapping[str, str], location: str, label: str, challenger: Loaded)
             Reason.NO_ROWS, f"no row under {location} has a value in {label!r}; select other partitions"
         )
     return holdout
+
+
+def _texts_of_champion(env: Mapping[str, str]) -> set[str]:
+    """By its signature: it is loaded once the challenger is not any more."""
+    location = env.get("NORIA_CHAMPION")
+    if not location:
+        return set()
+    with _named("champion"):
+        digest = env.get("NORIA_CHAMPION_DIGEST") or None
+        artifact = Artifact(open_source(location), digest=digest, trust=signing.read(env))
+        return set(signature.parse(artifact.document(contract.SIGNATURE)).texts)
 
 
 def _measure(
@@ -155,10 +171,10 @@ def _slicings(env: Mapping[str, str], loaded: Loaded, holdout: rows.Rows) -> tup
 
 def score(loaded: Loaded, holdout: rows.Rows, label: str) -> Outcome:
     """What the model says of the rows, beside what was true."""
-    signature = loaded.backend.signature
+    shape = loaded.backend.signature
     parts = []
     for start in range(0, holdout.count, BATCH):
-        inputs = holdout.inputs(signature, start, start + BATCH)
+        inputs = holdout.inputs(shape, start, start + BATCH)
         try:
             parts.append(np.asarray(loaded.backend.predict(inputs)[loaded.score_output], dtype=np.float64))
         except NoriaError:

@@ -83,6 +83,24 @@ def test_codes_of_a_csv_file_are_the_text_that_the_challenger_takes(tmp_path: Pa
     assert documents[0]["metrics"]["challenger"]["accuracy"] == "1"
 
 
+def test_codes_are_the_text_that_the_champion_takes_though_the_challenger_has_no_use_for_them(
+    tmp_path: Path,
+) -> None:
+    """Else the champion is asked for codes that it does not know, and loses whatever it is worth."""
+    codes, distance = ["007", "5", "7", "05"] * 30, [1.0, 2.0, 3.0] * 40
+    late = np.array([code.startswith("0") for code in codes], int)
+    by_code, by_distance = pd.DataFrame({"code": codes}), pd.DataFrame({"distance": distance})
+    old = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression()).fit(by_code, late)
+    champion = bundle.save(old, by_code, late, tmp_path / "old", name="m")
+    new = LogisticRegression().fit(by_distance, late)
+    challenger = bundle.save(new, by_distance, late, tmp_path / "new", name="m")
+    place = tmp_path / "rows"
+    place.mkdir()
+    csv.write_csv(pa.table({"code": codes, "distance": distance, "late": late}), place / "rows.csv")
+    document = evaluate.evaluate(environment(place, challenger, NORIA_CHAMPION=str(champion.path)))
+    assert document["metrics"]["champion"]["accuracy"] == "1"
+
+
 def test_slices_of_the_same_rows_are_compared(lake: Path, frame_bundle: Bundle) -> None:
     wishes = [{"feature": "carrier"}, {"feature": "distance", "bounds": [0]}]
     more = {"NORIA_SLICES": json.dumps(wishes), "NORIA_SLICE_METRICS": "accuracy,auc"}
