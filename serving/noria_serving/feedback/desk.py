@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from noria_serving.contract import CONFUSION_CLASSES, ERROR_UNITS, FEEDBACK_MAX_ROWS, SCORE_BINS
 from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.keys import MountedKeys
-from noria_serving.feedback.token import Refusal, Refused, Token, binding, key_id, sign, verify
+from noria_serving.feedback.token import Refusal, Refused, Token, binding, key_id, mark, sign, verify
 from noria_serving.feedback.window import Window
 from noria_serving.protocol.mistakes import kind_of
 from noria_serving.quality import positions, spelling
@@ -62,6 +62,7 @@ class Desk:
         self._log = log
         self._exponent = unit_exponent(state.reference.prediction)
         self._labels = positions(classes, binary=task == "binary")
+        self._marks = bytes(map(mark, map(spelling, classes)))
         self._window = window or Window()
         self._process = os.urandom(6)
         self._sequence = 0
@@ -93,8 +94,10 @@ class Desk:
             token = Token(*common, values=values, exponent=self._exponent, slices=slices) if finite else None
         else:
             bins = bytes(map(_bin, scores.tolist()))
-            groups = bytes(rows) if predicted is None else bytes([i & 255 for i in predicted.tolist()])
-            token = Token(*common, bins=bins, groups=groups, slices=slices)
+            called = [] if predicted is None else predicted.tolist()
+            groups = bytes([i & 255 for i in called]) or bytes(rows)
+            marks = b"".join(self._marks[i : i + 1] or b"\0" for i in called)
+            token = Token(*common, bins=bins, groups=groups, slices=slices, marks=marks)
         return None if token is None else sign(token, ring, self._bound)
 
     def accept(self, text: object, labels: object, now: float) -> Accepted:
@@ -170,8 +173,12 @@ class Desk:
         # Of another version it is not known in which order its classes are.
         if token.version == self._version and predicted < classes <= CONFUSION_CLASSES:
             self._state.add_call(token.version, int(label) * classes + predicted, classes**2)
-        # A token has a byte for it: of more than 256 classes, one mistake in 256 at most counts as right.
-        right = int(label) & 255 == predicted
+        # A token has a byte for either: of more than 256 classes, and of another version, one mistake in 256
+        # counts as right.
+        if token.version != self._version and token.marks:
+            right = self._marks[int(label)] == token.marks[row]
+        else:
+            right = int(label) & 255 == predicted
         return self._state.add_score(
             token.version, token.bins[row], positive=right, groups=groups, chosen=True
         )

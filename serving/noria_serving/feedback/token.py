@@ -9,8 +9,9 @@ process(6) sequence(4) | content | HMAC-SHA256 truncated to 16 bytes. `binding` 
 sha256(namespace/deployment); (process, sequence) is the nonce, never used twice, and the token's id. Content:
 of a classification (format 1) rows(1), score bin of each row, group of each row; of a regression (2) rows(1),
 the unit's exponent(2), each row's prediction(8, IEEE 754); of a batch that only the payload log has (3)
-rows(4). Where rows are told apart by slices, formats 4 and 5: slicings(1), then the content of format 1 or 2,
-then the group of each row by each slicing, four bits each.
+rows(4); of several classes (6) that of format 1, then the mark of each row. Where rows are told apart by
+slices, formats 4, 5 and 9: slicings(1), then the content of format 1, 2 or 6, then the group of each row by
+each slicing, four bits each.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from typing import Final, NamedTuple
 from noria_serving.contract import FEEDBACK_MAX_ROWS, SCORE_BINS, SLICE_GROUPS, SLICINGS
 from noria_serving.feedback.keys import KeyRing
 
-CLASSIFIED, REGRESSED, LOGGED = 1, 2, 3
+CLASSIFIED, REGRESSED, LOGGED, MARKED = 1, 2, 3, 6
 """Formats."""
 SLICED: Final = 3
-"""Added to the first two: with the slices of their rows."""
+"""Added to all but LOGGED: with the slices of their rows."""
+_WHOLE: Final = frozenset({CLASSIFIED, REGRESSED, MARKED})
+_KINDS: Final = _WHOLE | {LOGGED} | {kind + SLICED for kind in _WHOLE}
 MAC: Final = 16
 MAX_TEXT: Final = 1280
 
@@ -73,6 +76,8 @@ class Token(NamedTuple):
     """Rows of a batch that is in the payload log."""
     slices: bytes = b""
     """The group of each row by each slicing, row by row."""
+    marks: bytes = b""
+    """Of several classes: by which one version knows a class that another one predicted (`mark`)."""
 
     @property
     def id(self) -> str:
@@ -94,6 +99,11 @@ def binding(namespace: str, deployment: str) -> bytes:
     return hashlib.sha256(f"{namespace}/{deployment}".encode()).digest()[:8]
 
 
+def mark(name: str) -> int:
+    """A byte for the name of a class; one in 256 others has the same."""
+    return hashlib.sha256(name.encode()).digest()[0]
+
+
 def sign(token: Token, ring: KeyRing, bound: bytes) -> str:
     """Token → text, signed with the active key."""
     kind, content = _content(token)
@@ -110,6 +120,8 @@ def _content(token: Token) -> tuple[int, bytes]:
         return LOGGED, token.batch.to_bytes(4)
     if not len(token.bins) == len(token.groups) <= FEEDBACK_MAX_ROWS >= len(token.values):
         raise ValueError("a token holds one bin and one group, or one value, for each of at most 64 rows")
+    if len(token.marks) not in (0, len(token.bins)):
+        raise ValueError("a token holds a mark of each row, or of none")
     kind, content = _rows(token)
     if not token.slices:
         return kind, content
@@ -123,7 +135,8 @@ def _rows(token: Token) -> tuple[int, bytes]:
     if token.values:
         layout = f">Bh{len(token.values)}d"
         return REGRESSED, struct.pack(layout, len(token.values), token.exponent, *token.values)
-    return CLASSIFIED, bytes((len(token.bins),)) + token.bins + token.groups
+    kind = MARKED if token.marks else CLASSIFIED
+    return kind, bytes((len(token.bins),)) + token.bins + token.groups + token.marks
 
 
 def _even(digits: str) -> str:
@@ -169,7 +182,7 @@ def _parse(kind: int, rest: bytes) -> Token:
     if kind == LOGGED:
         (rows,) = struct.unpack(">I", content)
         return Token(*common, batch=rows)
-    if kind > LOGGED:
+    if kind not in _WHOLE:
         return _sliced(kind - SLICED, common, content)
     return _whole(kind, common, content)
 
@@ -189,10 +202,11 @@ def _whole(kind: int, common: tuple[str, int, bytes], content: bytes) -> Token:
     if kind == REGRESSED:
         exponent, *values = struct.unpack(f">xh{rows}d", content)
         return Token(*common, values=tuple(values), exponent=exponent)
-    bins, groups = content[1 : 1 + rows], content[1 + rows :]
-    if len(groups) != rows or max(bins, default=0) >= SCORE_BINS:
+    bins, groups, marks = content[1 : 1 + rows], content[1 + rows : 1 + 2 * rows], content[1 + 2 * rows :]
+    marked = rows if kind == MARKED else 0
+    if len(groups) != rows or len(marks) != marked or max(bins, default=0) >= SCORE_BINS:
         raise ValueError
-    return Token(*common, bins=bins, groups=groups)
+    return Token(*common, bins=bins, groups=groups, marks=marks)
 
 
 def _decode(text: str) -> bytes | None:
@@ -202,11 +216,7 @@ def _decode(text: str) -> bytes | None:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError:
         return None
-    whole = (
-        len(data) >= 2
-        and CLASSIFIED <= data[0] <= REGRESSED + SLICED
-        and len(data) >= 2 + data[1] + 8 + 1 + MAC
-    )
+    whole = len(data) >= 2 and data[0] in _KINDS and len(data) >= 2 + data[1] + 8 + 1 + MAC
     # base64 leaves spare bits in its last character: only the spelling that we issue is a token
     return data if whole and base64.urlsafe_b64encode(data).rstrip(b"=").decode() == text else None
 

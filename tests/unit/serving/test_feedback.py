@@ -86,6 +86,9 @@ tokens = st.builds(
         st.integers(0, 64)
         .flatmap(lambda rows: st.binary(min_size=2 * rows, max_size=2 * rows))
         .map(lambda rows: {"bins": bytes(score % 200 for score in rows[::2]), "groups": rows[1::2]}),
+        st.integers(1, 64)
+        .flatmap(lambda rows: st.binary(min_size=rows, max_size=rows))
+        .map(lambda rows: {"bins": bytes(len(rows)), "groups": rows, "marks": rows[::-1]}),
         st.builds(
             lambda values, exponent: {"values": tuple(values), "exponent": exponent},
             st.lists(st.floats(allow_nan=False), min_size=1, max_size=64),
@@ -374,8 +377,22 @@ def test_several_classes_are_counted_by_true_and_predicted_one(loaded: Loaded) -
     assert sum(counts["scores"]["late-4"]["positives"]) == 3
 
 
+@pytest.mark.parametrize("slices", [b"", bytes([1, 2])])
+@pytest.mark.parametrize(("predicted", "right"), [(0, 0), (1, 1)])
+def test_a_version_that_knows_more_classes_counts_those_of_another_by_their_names(
+    predicted: int, right: int, slices: bytes, loaded: Loaded
+) -> None:
+    older = desk(loaded, version="late-3", classes=("a", "c"), task="multiclass")
+    newer = desk(loaded, version="late-4", classes=("a", "b", "c"), task="multiclass")
+    token = older.issue(older.nonce(), np.array([0.5]), np.array([predicted]), NOW, slices)
+    assert outcome(newer, token, "c") == "matched"
+    counts = newer._state.as_json(newer._state.vector)["scores"]["late-3"]
+    assert (sum(counts["positives"]), sum(counts["negatives"])) == (right, 1 - right)
+
+
 def test_classes_of_another_version_and_too_many_are_right_or_wrong_only(loaded: Loaded) -> None:
-    other, many = desk(loaded, version="late-3", task="multiclass"), tuple("abcdefghijklmnopqrstu")
+    many = tuple("abcdefghijklmnopqrstu")
+    other = desk(loaded, version="late-3", classes=("a", "b", "c"), task="multiclass")
     here = desk(loaded, classes=("a", "b", "c"), task="multiclass")
     assert outcome(here, issue(other, np.array([0.5]), np.array([1]), NOW), "b") == "matched"
     wide = desk(loaded, classes=many, task="multiclass")
