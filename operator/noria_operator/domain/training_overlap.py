@@ -4,7 +4,8 @@ Comes in: a TrainingJob's data sets with the partitions that were chosen for the
 Goes out: a sentence, or nothing. Invariant: what is given to the trainer shares no partition with what the
 evaluation reads, or nothing is trained: a model that is judged on its own training rows looks better than it
 is. Data sets of one location are compared, by the values of one partition key in the order in which they are
-chosen; two locations are taken for different rows, and whoever names only the held-out data trains on others.
+chosen, and so is one that lies in a partition of the other; two other locations are taken for different rows,
+and whoever names only the held-out data trains on others.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from noria_operator.api.trainingjob import TrainingJobSpec
+from noria_operator.domain.training_locations import Location, LocationError
 from noria_serving.contract import partition_age
 
 Json = dict[str, Any]
+Rows = tuple[str, Json | None]
+"""A location, and the partitions that were chosen there; None: all of it."""
 
 
 def shared(spec: TrainingJobSpec, chosen: Mapping[str, Json]) -> str:
@@ -24,9 +28,9 @@ def shared(spec: TrainingJobSpec, chosen: Mapping[str, Json]) -> str:
         return ""
     held = next((source for source in spec.data if source.name == spec.evaluation.data), None)
     for source in spec.data if held is not None else ():
-        if held is None or source.name == held.name or not _same(source.uri, held.uri):
+        if held is None or source.name == held.name:
             continue
-        if _overlap(chosen.get(source.name), chosen.get(held.name)):
+        if _meet((source.uri, chosen.get(source.name)), (held.uri, chosen.get(held.name))):
             trained, judged = (_shown(one.name, chosen.get(one.name)) for one in (source, held))
             return (
                 f"the model would be judged on rows that it was trained on: {trained} and {judged} overlap "
@@ -45,17 +49,34 @@ def seen_by_champion(spec: TrainingJobSpec, chosen: Mapping[str, Json], champion
         # Versions of earlier releases do not tell their own held-out rows, which mostly have the same name.
         own = data.get("heldOut") or data.get("name") == held.name
         # Without partitions nobody says which rows they were.
-        if own or not partitions or not _same(data.get("uri", ""), held.uri):
+        if own or not partitions:
             continue
-        if _overlap(partitions, chosen.get(held.name)):
+        if _meet((data.get("uri", ""), partitions), (held.uri, chosen.get(held.name))):
             rows, judged = _shown(data["name"], partitions), _shown(held.name, chosen.get(held.name))
             name = champion["metadata"]["name"]
             return f"{name} was trained on {rows}, which has rows of {judged}: the comparison favours it"
     return ""
 
 
-def _same(one: str, other: str) -> bool:
-    return one.rstrip("/") == other.rstrip("/")
+def _meet(one: Rows, other: Rows) -> bool:
+    """Whether two data sets share rows that are known of: partitions of one location, or one that lies in a
+    chosen partition of the other.
+    """
+    try:
+        (here, mine), (there, its) = ((Location.parse(uri), partitions) for uri, partitions in (one, other))
+    except LocationError:  # a lineage may have anything
+        return False
+    if here == there:
+        return _overlap(mine, its)
+    return _within(here, mine, there) or _within(there, its, here)
+
+
+def _within(outer: Location, partitions: Json | None, inner: Location) -> bool:
+    if not partitions or not outer.holds(inner):
+        return False
+    folder = inner.path.removeprefix(outer.path).lstrip("/").partition("/")[0]
+    by, _, value = folder.partition("=")
+    return _overlap(partitions, {"by": by, "oldest": value, "newest": value})
 
 
 def _overlap(one: Json | None, other: Json | None) -> bool:

@@ -56,6 +56,22 @@ def test_ranges_of_one_location_share_rows_or_do_not(train: Json, holdout: Json,
         assert "let train skip what holdout reads, as with skip: 7" in said
 
 
+@pytest.mark.parametrize(
+    ("train", "holdout", "overlap"),
+    [
+        (LAKE, f"{LAKE}/day=2026-01-20", True),
+        (LAKE, f"{LAKE}/day=2026-01-20/part-1", True),
+        (LAKE, f"{LAKE}/day=2026-01-21", False),
+        (LAKE, f"{LAKE}/hour=2026-01-20", False),
+        (LAKE, f"{LAKE}/holdout", False),
+        (f"{LAKE}/day=2026-01-20", LAKE, True),
+    ],
+)
+def test_a_partition_that_is_named_by_its_path_is_known(train: str, holdout: str, overlap: bool) -> None:
+    said = shared(spec(train=train, holdout=holdout), {"train": days(1, 20), "holdout": days(20, 21)})
+    assert bool(said) is overlap
+
+
 def test_other_locations_and_held_out_data_alone_share_nothing_that_is_known() -> None:
     assert shared(spec(train=OTHER, holdout=LAKE), {}) == ""
     assert shared(spec(holdout=LAKE), {}) == ""
@@ -70,7 +86,7 @@ def test_what_the_champion_was_trained_on_is_told_from_its_lineage(trained: Json
     data = [{"name": "train", "uri": LAKE}, {"name": "holdout", "uri": LAKE, "partitions": days(21, 27)}]
     if trained:
         data[0]["partitions"] = trained
-    champion = version(1, lineage={"data": data})
+    champion = version(1, lineage={"data": [{"name": "old"}, *data]})
     said = seen_by_champion(spec(train=LAKE, holdout=LAKE), {"holdout": days(21, 27)}, champion)
     assert bool(said) is seen
     if seen:
