@@ -19,7 +19,6 @@ from tests.rules.world import (
     at,
     counter,
     distributed,
-    labelled,
     predicted,
     routed,
     served,
@@ -221,10 +220,19 @@ def test_labels_tell_how_many_they_are_and_how_late(tmp_path: Path) -> None:
         series("model_label_delay_seconds_bucket", f"0+{count}x720", **BAD, **V, le=le)
         for le, count in (("60.0", 0), ("600.0", 5), ("3600.0", 10), ("+Inf", 10))
     ]
+    fours = [series("model_feedback_total", "0+1x720", **one, **V, outcome="matched") for one in (BAD, GOOD)]
+    requests = [
+        series("model_predictions_total", "0+10x720", **one, **V, outcome="success") for one in (BAD, GOOD)
+    ]
+    known = [
+        series("model_confusion_total", f"0+{count}x720", **BAD, **V, actual=actual, predicted="1")
+        for actual, count in (("0", 1), ("1", 3))
+    ]
+    errors = series("model_errors_labelled_total", "0+4x720", **GOOD, **V)
     judge(
         tmp_path,
-        [*labelled(BAD, "0+4x720", "0+10x720"), *delays],
-        rounded("model:label_coverage:ratio1d", "12h", 4, (place, 0.4)),
+        [*fours, *requests, *known, errors, *delays],
+        rounded("model:label_coverage:ratio1d", "12h", 4, (place, 0.4), (at(GOOD, model="m"), 0.4)),
         rounded("model:label_delay_seconds:p50_1d", "12h", 2, (place, 600)),
         rounded("model:label_delay_seconds:p95_1d", "12h", 2, (place, 3300)),
     )

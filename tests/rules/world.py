@@ -146,6 +146,7 @@ def values(
 def labelled(labels: Mapping[str, str], matched: str, predictions: str = "0+10x1800") -> list[Json]:
     return [
         series("model_feedback_total", matched, **labels, **V, outcome="matched"),
+        series("model_confusion_total", matched, **labels, **V, actual="1", predicted="1"),
         series("model_predictions_total", predictions, **labels, **V, outcome="success"),
     ]
 
