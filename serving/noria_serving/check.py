@@ -31,8 +31,8 @@ from noria_serving.signature import DATATYPES
 
 SHOWN: Final = 20
 """Columns of each kind that are told at most."""
-MILLISECONDS: Final = 1e11
-"""A time that is a larger number than this counts milliseconds."""
+THOUSANDTHS: Final = 1e11
+"""A time that is a larger number than this counts thousandths: of seconds, or of thousandths again."""
 Array = NDArray[Any]
 
 
@@ -189,7 +189,9 @@ def distinct(given: rows.Rows) -> int:
 
 
 def newest(values: Array) -> float | None:
-    """The latest time of a column as Unix seconds; texts are ISO 8601, without a zone in UTC. None: none."""
+    """The latest time of a column as Unix seconds; numbers may count milli-, micro- or nanoseconds, texts are
+    ISO 8601, without a zone in UTC. None: none.
+    """
     if values.dtype.kind == "O":
         last = max((str(value) for value in values), default="")
         if not last:
@@ -205,7 +207,9 @@ def newest(values: Array) -> float | None:
     if not len(present):
         return None
     last_number = float(present.max())
-    return last_number / 1000 if last_number > MILLISECONDS else last_number
+    while last_number > THOUSANDTHS:
+        last_number /= 1000
+    return last_number
 
 
 def _fitted(document: dict[str, Any]) -> dict[str, Any]:

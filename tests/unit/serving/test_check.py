@@ -118,6 +118,8 @@ def test_equal_rows_are_counted_once(values: list[object]) -> None:
     [
         (np.array([1e9, 2e9, np.nan]), 2e9),
         (np.array([1e12, 1.5e12]), 1.5e9),
+        (np.array([1_500_000_000_000_000]), 1.5e9),
+        (np.array([1_500_000_000_000_000_000]), 1.5e9),
         (np.array(["2001-09-09 01:46:40", "", "2001-09-09 01:46:39"], dtype=object), 1e9),
         (np.array(["2001-09-09T03:46:40+02:00"], dtype=object), 1e9),
         (np.array(["", ""], dtype=object), None),
