@@ -42,10 +42,11 @@ def evaluate(env: Mapping[str, str]) -> dict[str, Any]:
     with _loaded("challenger", env) as model:
         holdout = _rows(env, location, label, model)
         challenger, split = _measure("challenger", model, env, holdout, label)
+        learnt = frozenset(map(quality.spelling, model.manifest.classes))
     champion = None
     if env.get("NORIA_CHAMPION"):
         with _loaded("champion", env) as model:  # now: the other one may have modules of the same names
-            champion, _ = _measure("champion", model, env, holdout, label)
+            champion, _ = _measure("champion", model, env, holdout, label, learnt=learnt)
     document: dict[str, Any] = {
         "schema": contract.EVALUATION_SCHEMA,
         "rows": holdout.count,
@@ -122,11 +123,17 @@ def _texts_of_champion(env: Mapping[str, str]) -> set[str]:
 
 
 def _measure(
-    role: str, loaded: Loaded, env: Mapping[str, str], holdout: rows.Rows, label: str
+    role: str,
+    loaded: Loaded,
+    env: Mapping[str, str],
+    holdout: rows.Rows,
+    label: str,
+    *,
+    learnt: frozenset[str] = frozenset(),
 ) -> tuple[_Measured, tuple[Slicing, ...]]:
     """What a model is worth, and how rows are told apart by its bundle."""
     with _named(role):
-        outcome = score(loaded, holdout, label)
+        outcome = score(loaded, holdout, label, learnt=learnt)
         metrics, task = outcome.metrics(), loaded.manifest.task
         split = _slicings(env, loaded, holdout) if role == "challenger" else ()
     asked_for = [name for name in env.get("NORIA_METRICS", "").split(",") if name]
@@ -169,8 +176,10 @@ def _slicings(env: Mapping[str, str], loaded: Loaded, holdout: rows.Rows) -> tup
     return tuple(found)
 
 
-def score(loaded: Loaded, holdout: rows.Rows, label: str) -> Outcome:
-    """What the model says of the rows, beside what was true."""
+def score(loaded: Loaded, holdout: rows.Rows, label: str, *, learnt: frozenset[str] = frozenset()) -> Outcome:
+    """What the model says of the rows, beside what was true. `learnt`: classes of a challenger; where it
+    knows all of the model's own, the model is wrong about rows of its others.
+    """
     shape = loaded.backend.signature
     parts = []
     for start in range(0, holdout.count, BATCH):
@@ -190,7 +199,9 @@ def score(loaded: Loaded, holdout: rows.Rows, label: str) -> Outcome:
     if probabilities.shape[1] == 1:
         probabilities = np.column_stack([1 - probabilities[:, 0], probabilities[:, 0]])
     classes = loaded.manifest.classes or tuple(range(probabilities.shape[1]))
-    return quality.Classified(probabilities, quality.class_indices(truth, classes))
+    own = frozenset(map(quality.spelling, classes))
+    beyond = learnt - own if own <= learnt else frozenset[str]()
+    return quality.Classified(probabilities, quality.class_indices(truth, classes, beyond=beyond))
 
 
 if __name__ == "__main__":

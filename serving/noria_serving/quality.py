@@ -7,7 +7,7 @@ EPSILON away from 0 and 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -71,7 +71,9 @@ def ece(scores: Array, positive: Array) -> float:
 
 @dataclass(frozen=True)
 class Classified:
-    """What a classifier said: probabilities (rows, classes), and the index of each row's true class."""
+    """What a classifier said: probabilities (rows, classes), and the index of each row's true class; -1 for
+    one that the model does not know, of which it is never right.
+    """
 
     probabilities: Array
     truth: NDArray[np.int64]
@@ -89,7 +91,9 @@ class Classified:
     @property
     def own(self) -> Array:
         """Probability of the true class, by row."""
-        return self.probabilities[np.arange(len(self.truth)), self.truth]
+        told = self.probabilities[np.arange(len(self.truth)), self.truth]
+        found: Array = np.where(self.truth < 0, 0.0, told)
+        return found
 
     def metrics(self) -> dict[str, float]:
         """All of the task, perhaps NaN."""
@@ -132,9 +136,11 @@ class Regressed:
 Outcome = Classified | Regressed
 
 
-def class_indices(labels: Array, classes: Sequence[Any]) -> NDArray[np.int64]:
-    """Labels → positions in the bundle's classes; a label that the model does not know is `DataInvalid`."""
-    known = positions(classes, binary=len(classes) == 2)
+def class_indices(labels: Array, classes: Sequence[Any], *, beyond: Iterable[str] = ()) -> NDArray[np.int64]:
+    """Labels → positions in the bundle's classes; a label that the model does not know is `DataInvalid`, but
+    for those `beyond`, which are -1.
+    """
+    known = {**positions(classes, binary=len(classes) == 2), **dict.fromkeys(beyond, -1)}
     values, inverse = np.unique(
         labels.astype(str) if labels.dtype.kind == "O" else labels, return_inverse=True
     )

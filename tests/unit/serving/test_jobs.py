@@ -101,6 +101,25 @@ def test_codes_are_the_text_that_the_champion_takes_though_the_challenger_has_no
     assert document["metrics"]["champion"]["accuracy"] == "1"
 
 
+def test_a_champion_that_does_not_know_a_class_is_wrong_about_its_rows(tmp_path: Path) -> None:
+    """Else no challenger that learnt a class which came lately could ever take its place."""
+    table = pd.DataFrame({"x": np.repeat([0.0, 4.0, 8.0], 40)})
+    kinds = np.repeat(["cat", "dog", "eel"], 40)
+    old = LogisticRegression(C=100).fit(table[:80], kinds[:80])
+    champion = bundle.save(old, table[:80], kinds[:80], tmp_path / "old", name="m")
+    new = LogisticRegression(C=100).fit(table, kinds)
+    challenger = bundle.save(new, table, kinds, tmp_path / "new", name="m")
+    place = tmp_path / "rows"
+    place.mkdir()
+    csv.write_csv(pa.table({"x": table["x"].to_numpy(), "kind": kinds}), place / "rows.csv")
+    env = environment(place, challenger, NORIA_CHAMPION=str(champion.path), NORIA_LABEL="kind")
+    metrics = evaluate.evaluate(env)["metrics"]
+    assert metrics["challenger"]["accuracy"] == "1"
+    assert float(metrics["champion"]["accuracy"]) == pytest.approx(2 / 3)
+    assert float(metrics["champion"]["logloss"]) > 5
+    assert refusal(environment(place, champion, NORIA_LABEL="kind")).reason is Reason.DATA_INVALID
+
+
 def test_slices_of_the_same_rows_are_compared(lake: Path, frame_bundle: Bundle) -> None:
     wishes = [{"feature": "carrier"}, {"feature": "distance", "bounds": [0]}]
     more = {"NORIA_SLICES": json.dumps(wishes), "NORIA_SLICE_METRICS": "accuracy,auc"}
