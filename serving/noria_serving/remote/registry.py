@@ -62,15 +62,11 @@ class Repository:
 
     def manifest(self, reference: str) -> dict[str, Any]:
         """A manifest by tag or digest; of an index the first one for Linux on amd64, or for no platform."""
-        answer = self._get(f"manifests/{reference}", {"Accept": ", ".join(_INDEXES + _MANIFESTS)})
-        data = expect(answer, 200).read(MAX_MANIFEST)
-        if _DIGEST.fullmatch(reference):
-            _check(reference, hashlib.sha256(data).hexdigest(), "the manifest")
-        document = _object(data)
+        document = self._document(reference)
         if not isinstance(document.get("manifests"), list):
             return document
-        for entry in document["manifests"]:
-            platform = entry.get("platform") or {}
+        for entry in map(_part, document["manifests"]):
+            platform = _part(entry.get("platform"))
             wanted = (
                 platform.get("os", "linux") == "linux" and platform.get("architecture", "amd64") == "amd64"
             )
@@ -79,8 +75,15 @@ class Repository:
                 and entry.get("mediaType") in _MANIFESTS
                 and _DIGEST.fullmatch(str(entry.get("digest")))
             ):
-                return self.manifest(entry["digest"])
+                return self._document(entry["digest"])  # of a further index, which has no layers, no more
         raise NoriaError(Reason.FORMAT_REFUSED, "the index holds no manifest for linux/amd64")
+
+    def _document(self, reference: str) -> dict[str, Any]:
+        answer = self._get(f"manifests/{reference}", {"Accept": ", ".join(_INDEXES + _MANIFESTS)})
+        data = expect(answer, 200).read(MAX_MANIFEST)
+        if _DIGEST.fullmatch(reference):
+            _check(reference, hashlib.sha256(data).hexdigest(), "the manifest")
+        return _object(data)
 
     def blob(self, descriptor: Mapping[str, Any]) -> Iterator[bytes]:
         """A blob in pieces; the last one only after its digest was found right."""
@@ -114,14 +117,16 @@ def registry_source(uri: str) -> Scratch:
     layers, scratch = manifest.get("layers"), Scratch()
     if not isinstance(layers, list) or not 0 < len(layers) <= 2 * MAX_FILES:
         raise NoriaError(Reason.FORMAT_REFUSED, "the manifest has no layers, or too many")
-    image = (manifest.get("config") or {}).get("mediaType") in _IMAGES
-    for layer in layers:
-        notes = layer.get("annotations") or {}
+    image = _part(manifest.get("config")).get("mediaType") in _IMAGES
+    for layer in map(_part, layers):
+        notes = _part(layer.get("annotations"))
         title, kind = notes.get(TITLE), str(layer.get("mediaType"))
         packed = image or notes.get(UNPACK) == "true" or "tar" in kind.replace("+", ".").split(".")
         if title is not None and not packed:
             _plain(str(title))
             write_new(scratch.path / str(title), repository.blob(layer))
+        elif kind.endswith("zstd"):
+            raise NoriaError(Reason.FORMAT_REFUSED, "a layer is packed with zstd; push it packed with gzip")
         else:
             compressed = kind.endswith(("gzip", ".tar.gz")) or notes.get(UNPACK) == "true"
             pieces = repository.blob(layer)
@@ -129,6 +134,13 @@ def registry_source(uri: str) -> Scratch:
             for _ in pieces:  # what stands behind the archive's end belongs to the digest too
                 pass
     return scratch
+
+
+def _part(value: Any) -> Mapping[str, Any]:
+    """An object within a manifest; one that is left out is empty."""
+    if not isinstance(value, dict | None):
+        raise NoriaError(Reason.FORMAT_REFUSED, f"the manifest has {value!r:.100} where an object belongs")
+    return value or {}
 
 
 def _plain(title: str) -> None:

@@ -89,3 +89,49 @@ def test_row_4_a_reference_with_a_password_or_without_a_tag_is_refused(place: st
         open_source("oci://" + place)
     assert caught.value.reason is Reason.CONFIGURATION
     assert "hunter2" not in caught.value.message
+
+
+INDEX = {"mediaType": "application/vnd.oci.image.index.v1+json"}
+LAYER = {"digest": "sha256:" + "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"layers": ["x"]},
+        {"layers": [LAYER | {"annotations": "x"}]},
+        {"layers": [LAYER], "config": "x"},
+        INDEX | {"manifests": ["x"]},
+        INDEX | {"manifests": [{"mediaType": MANIFEST, "platform": "linux"}]},
+        INDEX | {"manifests": [{"mediaType": ["x"], "digest": LAYER["digest"]}]},
+    ],
+)
+def test_row_10_a_manifest_of_other_parts_than_objects_is_refused(web: Web, manifest: dict[str, Any]) -> None:
+    web.files[f"{REPOSITORY}/manifests/1"] = json.dumps(manifest).encode()
+    with pytest.raises(NoriaError) as caught:
+        open_source(f"oci://localhost:{web.port}/team/model:1")
+    assert caught.value.reason is Reason.FORMAT_REFUSED
+
+
+def test_row_10_an_index_that_leads_to_another_index_is_not_followed(web: Web, matrix_bundle: Bundle) -> None:
+    further = {"mediaType": MANIFEST, "digest": put(web, matrix_bundle)}
+    data = json.dumps({"manifests": [further]}).encode()
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    web.files[f"{REPOSITORY}/manifests/{digest}"] = data
+    outer = {"manifests": [{"mediaType": MANIFEST, "digest": digest}]}
+    web.files[f"{REPOSITORY}/manifests/1"] = json.dumps(outer).encode()
+    with pytest.raises(NoriaError) as caught:
+        open_source(f"oci://localhost:{web.port}/team/model:1")
+    assert caught.value.reason is Reason.FORMAT_REFUSED
+
+
+@pytest.mark.parametrize("kind", ["application/vnd.oci.image.layer.v1.tar+zstd", "application/zstd"])
+def test_a_layer_packed_with_zstd_is_refused_by_that_name(web: Web, kind: str) -> None:
+    content = b"\x28\xb5\x2f\xfd" + b"x" * 600
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    web.files[f"{REPOSITORY}/blobs/{digest}"] = content
+    manifest = {"layers": [{"mediaType": kind, "digest": digest}]}
+    web.files[f"{REPOSITORY}/manifests/1"] = json.dumps(manifest).encode()
+    with pytest.raises(NoriaError, match="zstd") as caught:
+        open_source(f"oci://localhost:{web.port}/team/model:1")
+    assert caught.value.reason is Reason.FORMAT_REFUSED
