@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingClassifier,
@@ -15,6 +16,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -34,6 +36,8 @@ MODELS: dict[str, Callable[[], Any]] = {
     "parts of the features": lambda: BaggingClassifier(DecisionTreeClassifier(), 3, max_features=0.5),
     "a boosted tree": lambda: AdaBoostClassifier(n_estimators=3),
     "more features than columns": lambda: make_pipeline(OneHotEncoder(), RandomForestClassifier(3)),
+    "begun otherwise": lambda: GradientBoostingClassifier(n_estimators=2, init=LogisticRegression()),
+    "begun at zero": lambda: GradientBoostingClassifier(n_estimators=2, init="zero"),
     "no tree": LogisticRegression,
 }
 
@@ -53,6 +57,29 @@ def nodes(tree: Any, **values: int) -> None:
 def histogram(model: Any, **values: int) -> None:
     for field, value in values.items():
         model._predictors[0][0].nodes[field][0] = value
+
+
+def rootless(tree: Any) -> None:
+    state = tree.__getstate__()
+    tree.__setstate__(
+        state | {"nodes": state["nodes"][:0].copy(), "values": state["values"][:0].copy(), "node_count": 0}
+    )
+
+
+def rootless_histogram(model: Any) -> None:
+    model._predictors[0][0].nodes = model._predictors[0][0].nodes[:0].copy()
+
+
+def narrowed(model: Any) -> None:
+    """Rows have fewer columns when they come to the trees."""
+    model._preprocessor = VarianceThreshold().fit(ROWS * [1, 0, 0, 0])
+
+
+def nested(model: Any) -> None:
+    """What one begins with begins with too few numbers itself, which is not to be found out by asking it."""
+    inner = fitted("gradient boosting")
+    inner.init_ = DummyClassifier().fit(ROWS, np.zeros(len(ROWS)))
+    model.init_ = inner
 
 
 def only_first_output(model: Any) -> None:
@@ -81,6 +108,14 @@ CRAFTED: dict[str, tuple[str, Callable[[Any], None]]] = {
         lambda model: nodes(model.estimators_[0, 0].tree_, feature=4),
     ),
     "wider rows": ("gradient boosting", wider),
+    "a tree without a root": ("a tree", lambda model: rootless(model.tree_)),
+    "a first estimator of one class": (
+        "gradient boosting",
+        lambda model: setattr(model, "init_", DummyClassifier().fit(ROWS, np.zeros(len(ROWS)))),
+    ),
+    "a first estimator with another": ("gradient boosting", nested),
+    "histograms without a root": ("histograms", rootless_histogram),
+    "narrower rows for histograms": ("histograms", narrowed),
     "too few outputs": ("gradient boosting", only_first_output),
     "a child of histograms": ("histograms", lambda model: histogram(model, left=10**6)),
     "a feature of histograms": ("histograms", lambda model: histogram(model, feature_idx=4)),
