@@ -194,6 +194,10 @@ def score(loaded: Loaded, holdout: rows.Rows, label: str, *, learnt: frozenset[s
             ) from error
     output, truth = np.concatenate(parts), holdout.columns[label]
     if loaded.manifest.task == "regression":
+        if truth.dtype.kind == "O":
+            raise NoriaError(
+                Reason.DATA_INVALID, f"{label!r} holds text, such as {truth[0]!r:.60}, and the model numbers"
+            )
         return quality.Regressed(output.reshape(-1), truth.astype(np.float64))
     probabilities = output.reshape(len(output), -1)
     if probabilities.shape[1] == 1:

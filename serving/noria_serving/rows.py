@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,16 +36,25 @@ class Rows:
 
     columns: Mapping[str, Array]
     count: int
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are left out, and why: nobody may need them."""
 
-    def without_missing(self, column: str) -> Rows:
-        """Only rows that have a value in the column (a label that is known)."""
+    def check(self, column: str) -> None:
+        """`DataInvalid` where there is no such column."""
+        if column in self.unread:
+            raise _unfit(column, self.unread[column])
         if column not in self.columns:
             raise NoriaError(
                 Reason.DATA_INVALID, f"no column {column!r}; there are {sorted(self.columns)[:20]}"
             )
+
+    def without_missing(self, column: str) -> Rows:
+        """Only rows that have a value in the column (a label that is known)."""
+        self.check(column)
         values = self.columns[column]
         kept = values != "" if values.dtype.kind == "O" else np.isfinite(values.astype(np.float64))
-        return Rows({name: array[kept] for name, array in self.columns.items()}, int(np.count_nonzero(kept)))
+        columns = {name: array[kept] for name, array in self.columns.items()}
+        return Rows(columns, int(np.count_nonzero(kept)), self.unread)
 
     def digest(self) -> str:
         """sha256 over the content: each column's name and kind, then its values, columns in order of name."""
@@ -67,6 +76,9 @@ class Rows:
         if signature.matrix and signature.inputs[0].name not in self.columns:
             return {signature.inputs[0].name: self._matrix(signature, start, end)}
         missing = [t.name for t in signature.inputs if t.name not in self.columns]
+        for name in missing:
+            if name in self.unread:
+                self.check(name)
         if missing:
             raise NoriaError(
                 Reason.DATA_INVALID, f"the rows lack columns that the model takes: {missing[:20]}"
@@ -145,15 +157,22 @@ def _read_directory(root: Path, places: list[Path], texts: Collection[str]) -> R
 
     try:
         tables = [_read_file(file, root, texts) for file in files]
-        table = pa.concat_tables(tables, promote_options="permissive")
+        return _rows(pa.concat_tables(tables, promote_options="permissive"))
     except NoriaError:
         raise
     except Exception as error:
         raise NoriaError(Reason.DATA_INVALID, f"rows under {root} cannot be read: {error!s:.300}") from error
+
+
+def _rows(table: Any) -> Rows:
     if table.num_rows > MAX_ROWS:
         raise NoriaError(Reason.TOO_LARGE, f"{table.num_rows} rows; select at most {MAX_ROWS}")
-    columns = {name: _column(table.column(name), name) for name in table.column_names}
-    return Rows({name: array for name, array in columns.items() if array is not None}, table.num_rows)
+    columns = {name: _column(table.column(name)) for name in table.column_names}
+    return Rows(
+        {name: column for name, column in columns.items() if not isinstance(column, str)},
+        table.num_rows,
+        {name: column for name, column in columns.items() if isinstance(column, str)},
+    )
 
 
 def _files(place: Path) -> list[Path]:
@@ -195,8 +214,8 @@ def _read_csv(file: Path, texts: Collection[str]) -> Any:
     )
 
 
-def _column(values: Any, name: str) -> Array | None:
-    """Canonical values of an Arrow column; None for kinds that no model takes (lists, binaries)."""
+def _column(values: Any) -> Array | str:
+    """Canonical values of an Arrow column; of a kind that no model takes (lists, binaries), what it holds."""
     import pyarrow as pa  # noqa: PLC0415
 
     kind = values.type
@@ -210,7 +229,10 @@ def _column(values: Any, name: str) -> Array | None:
             return np.asarray(values.cast(pa.float64(), safe=False).to_numpy())
     if pa.types.is_floating(kind) or pa.types.is_null(kind) or pa.types.is_decimal(kind):
         return np.asarray(values.cast(pa.float64()).to_numpy(), dtype=np.float64)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_temporal(kind):
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if text or (pa.types.is_temporal(kind) and not pa.types.is_interval(kind)):
         texts = values.cast(pa.string()).fill_null("").to_pylist()
         return np.array(texts, dtype=object) if texts else np.empty(0, dtype=object)
-    return None
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return "holds bytes that are no text in UTF-8; write it in UTF-8"
+    return f"holds {kind!s:.60}, which is neither numbers nor text"

@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
@@ -283,6 +283,47 @@ def test_what_cannot_be_measured_is_a_reason_never_a_number(
     assert (wrong.reason, wrong.message[:9]) == (Reason.DIGEST_MISMATCH, "champion:")
     assert refusal({}).reason is Reason.CONFIGURATION
     assert refusal(environment(lake / "no", frame_bundle)).reason is Reason.NO_ROWS
+
+
+def test_a_column_that_is_no_utf_8_is_named_where_it_is_needed(tmp_path: Path, frame_bundle: Bundle) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"distance,late\n1,caf\xe9\n2,no\n")
+    error = refusal(environment(tmp_path, frame_bundle))
+    assert (error.reason, error.message) == (
+        Reason.DATA_INVALID,
+        "column 'late' holds bytes that are no text in UTF-8; write it in UTF-8",
+    )
+    read = rows.read(str(tmp_path))
+    assert list(read.columns) == ["distance"]
+    shape = Signature((Tensor("late", "BYTES", (-1, 1)),), ())
+    with pytest.raises(NoriaError, match="UTF-8"):
+        read.inputs(shape, 0, 2)
+
+
+def test_text_is_text_however_parquet_keeps_it(tmp_path: Path) -> None:
+    table = pa.table({"a": pa.array(["x", None], pa.string_view()), "b": pa.array([[1], [2]])})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    read = rows.read(str(tmp_path))
+    assert read.columns["a"].tolist() == ["x", ""]
+    assert read.unread["b"].startswith("holds list<")
+
+
+def test_times_of_a_zone_that_nobody_knows_are_the_fault_of_the_rows(tmp_path: Path) -> None:
+    zoned = pa.array([0], pa.timestamp("us", tz="Foo/Bar"))
+    parquet.write_table(pa.table({"a": zoned}), tmp_path / "rows.parquet")
+    with pytest.raises(NoriaError) as caught:
+        rows.read(str(tmp_path))
+    assert caught.value.reason is Reason.DATA_INVALID
+
+
+def test_a_label_of_text_is_no_number(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": np.arange(20.0)})
+    saved = bundle.save(LinearRegression().fit(table, table.x), table, table.x, tmp_path / "b", name="m")
+    place = tmp_path / "rows"
+    place.mkdir()
+    (place / "rows.csv").write_text("x,late\n1,n/k\n2,3\n")
+    error = refusal(environment(place, saved))
+    assert error.reason is Reason.DATA_INVALID
+    assert "n/k" in error.message
 
 
 def test_labels_of_one_class_only_have_no_auc(tmp_path: Path, frame_bundle: Bundle) -> None:
