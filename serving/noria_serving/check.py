@@ -136,8 +136,11 @@ def _learned(env: Mapping[str, str]) -> tuple[Sequence[Bins], Mapping[str, str]]
 
 
 def _name(bins: Bins, given: rows.Rows) -> str | None:
-    """The column of the rows that is this feature; None where there is none."""
-    return next((name for name in (bins.name, f"x{bins.column}") if name in given.columns), None)
+    """The column of the rows that is this feature; None where there is none. Those of a matrix have numbers,
+    too.
+    """
+    names = (bins.name,) if bins.name == bins.input else (bins.name, f"x{bins.column}")
+    return next((name for name in names if name in given.columns), None)
 
 
 def counted(bins: Bins, values: Array, datatype: str = "FP64") -> Column:

@@ -91,6 +91,15 @@ def test_what_is_broken_is_counted_by_column_and_the_worst_comes_first(
     assert lacking["absent"] == ["distance"]
 
 
+def test_a_column_that_is_gone_is_not_looked_for_under_the_name_of_another(tmp_path: Path) -> None:
+    """Only the columns of one matrix have numbers."""
+    rows = pd.DataFrame({"x0": np.arange(40.0), "x1": np.arange(40.0) % 7})
+    late = [0, 1] * 20
+    saved = bundle.save(LogisticRegression().fit(rows, late), rows, late, tmp_path / "b", name="m")
+    found = told(tmp_path, pa.table({"x0": rows["x0"].tolist()}), saved)
+    assert found["absent"] == ["x1"]
+
+
 def test_texts_among_numbers_are_of_another_type_and_not_missing() -> None:
     bins = numeric("x", np.arange(100.0))
     found = counted(bins, np.array(["5", "n/a", "", "nan", "7.5", "200"], dtype=object))
