@@ -54,9 +54,14 @@ class Reason(StrEnum):
 
 
 class NoriaError(Exception):
-    """A refusal with a reason; `str()` is the message."""
+    """A refusal with a reason; `str()` is the message, which every protocol and file can carry."""
 
     def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
         self.reason = reason
-        self.message = message
+        self.message = unicode(message)
+        super().__init__(self.message)
+
+
+def unicode(text: str) -> str:
+    """Text without the halves of characters that stand for bytes of a file's name, or come from JSON."""
+    return text.encode(errors="replace").decode()

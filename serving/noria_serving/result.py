@@ -51,4 +51,6 @@ def write(document: Mapping[str, Any], path: str | None = None) -> None:
 def write_error(schema: str, error: NoriaError, path: str | None = None) -> None:
     """`{"schema", "error": {"reason", "message"}}`, the message cut so that the whole fits."""
     message = error.message.encode()[: contract.RESULT_LIMIT // 3].decode(errors="ignore")
+    while len(canonical(message)) > contract.RESULT_LIMIT // 2:  # JSON writes some characters as six
+        message = message[: len(message) // 2]
     write({"schema": schema, "error": {"reason": str(error.reason), "message": message}}, path)

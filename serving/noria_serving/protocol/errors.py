@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from noria_serving.errors import unicode
+
 FAULT: Final = "a fault of the server; its log says more"
 """What clients are told of an exception that nobody expected."""
 
@@ -18,6 +20,6 @@ class RequestError(Exception):
     def __init__(
         self, message: str, *, status: int = 400, headers: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
-        super().__init__(message)
+        super().__init__(unicode(message))
         self.status = status
         self.headers = headers

@@ -209,4 +209,4 @@ def error(message: str, status: int, headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 def error_body(message: str) -> bytes:
-    return orjson.dumps({"error": message.encode(errors="replace").decode()})
+    return orjson.dumps({"error": message})

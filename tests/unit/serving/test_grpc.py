@@ -18,7 +18,7 @@ import pytest
 
 from noria_serving import contract
 from noria_serving.counters import recorder
-from noria_serving.errors import NoriaError
+from noria_serving.errors import NoriaError, Reason
 from noria_serving.limits import Limits
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol import health_pb2, inference_pb2
@@ -422,6 +422,26 @@ async def test_a_stream_answers_in_order_and_outlives_a_bad_request(port: Port) 
     assert answers[3].infer_response.raw_output_contents
     assert await stream.code() == CODES.OK
     assert port.requests() == {"ok": 2, "client_error": 1, "server_error": 0}
+
+
+async def test_words_that_are_no_unicode_end_no_stream_and_hide_no_model(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the name of a file, within the error of a class of the user's."""
+
+    def fails(*_: object) -> None:
+        raise ValueError("no file caf\udce9")
+
+    monkeypatch.setattr(type(port.service.loaded.backend), "predict", fails)
+    stream = port.stream()
+    await stream.write(request(id="a").SerializeToString())
+    answer = inference_pb2.ModelStreamInferResponse.FromString(await stream.read())
+    await stream.done_writing()
+    assert "no file caf?" in answer.error_message
+    assert await stream.code() == CODES.OK
+    port.service.fault = NoriaError(Reason.MODEL_INVALID, "no file caf\udce9").message
+    found = await port.ask(f"{INFERENCE}RepositoryIndex", inference_pb2.RepositoryIndexRequest())
+    assert found.models[0].reason == "no file caf?"
 
 
 async def test_a_stream_that_is_open_at_the_end_is_answered_and_ends_well(port: Port) -> None:

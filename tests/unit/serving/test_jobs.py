@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from noria_serving import bundle, contract, data, evaluate, job, quality, rows, selection, verify
+from noria_serving import bundle, contract, data, evaluate, job, quality, result, rows, selection, verify
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.signature import Signature, Tensor
@@ -324,6 +324,15 @@ def test_a_label_of_text_is_no_number(tmp_path: Path) -> None:
     error = refusal(environment(place, saved))
     assert error.reason is Reason.DATA_INVALID
     assert "n/k" in error.message
+
+
+@pytest.mark.parametrize("words", ["no file caf\udce9", "\x1b" * 3000, "é" * 3000])
+def test_whatever_an_error_says_its_reason_is_written(tmp_path: Path, words: str) -> None:
+    place = tmp_path / "result"
+    result.write_error("s", NoriaError(Reason.MODEL_INVALID, words), str(place))
+    assert len(place.read_bytes()) <= contract.RESULT_LIMIT
+    error = json.loads(place.read_bytes())["error"]
+    assert (error["reason"], error["message"][:3]) == ("ModelInvalid", words[:3])
 
 
 def test_labels_of_one_class_only_have_no_auc(tmp_path: Path, frame_bundle: Bundle) -> None:

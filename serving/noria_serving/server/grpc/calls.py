@@ -122,7 +122,6 @@ def status(refused: RequestError) -> grpc.StatusCode:
 
 def details(said: str) -> str:
     """As much of a sentence as fits. gRPC writes a byte that is not printable ASCII as three: %C3."""
-    said = said.encode(errors="replace").decode()
     sizes = accumulate(1 if " " <= one <= "~" and one != "%" else 3 * len(one.encode()) for one in said)
     return said[: sum(size <= DETAILS for size in sizes)]
 
