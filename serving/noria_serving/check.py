@@ -26,6 +26,7 @@ from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
 from noria_serving.projection import mixed
+from noria_serving.quality import numbered
 from noria_serving.reference import Bins
 from noria_serving.signature import DATATYPES
 
@@ -165,10 +166,10 @@ def _numbers(values: Array) -> tuple[NDArray[np.float64], int]:
     """The values as numbers (an array of its own), and how many of them are none; NaN stands for those."""
     if values.dtype.kind != "O":
         return values.astype(np.float64), 0
-    texts, inverse = np.unique(values.astype(str), return_inverse=True)
-    parsed = np.array([_number(text) for text in texts.tolist()])
-    wrong = np.isnan(parsed) & np.array([text.strip().lower() not in ("", "nan") for text in texts.tolist()])
-    return parsed[inverse], int(np.count_nonzero(wrong[inverse]))
+    texts, places = numbered(values)
+    parsed = np.array([_number(text) for text in texts], np.float64)
+    wrong = np.isnan(parsed) & np.array([text.strip().lower() not in ("", "nan") for text in texts], bool)
+    return parsed[places], int(np.count_nonzero(wrong[places]))
 
 
 def _number(text: str) -> float:
@@ -184,9 +185,7 @@ def distinct(given: rows.Rows) -> int:
     """
     told = np.zeros(given.count, dtype=np.uint64)
     for name in sorted(given.columns):
-        values = given.columns[name]
-        plain = values.astype(str) if values.dtype.kind == "O" else values
-        _, places = np.unique(plain, return_inverse=True)
+        _, places = numbered(given.columns[name])
         told = mixed(told + places.astype(np.uint64) + np.uint64(1))
     return len(np.unique(told))
 

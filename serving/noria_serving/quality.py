@@ -141,15 +141,25 @@ def class_indices(labels: Array, classes: Sequence[Any], *, beyond: Iterable[str
     for those `beyond`, which are -1.
     """
     known = {**positions(classes, binary=len(classes) == 2), **dict.fromkeys(beyond, -1)}
-    values, inverse = np.unique(
-        labels.astype(str) if labels.dtype.kind == "O" else labels, return_inverse=True
-    )
-    unknown = [value for value in values.tolist() if spelling(value) not in known]
+    values, inverse = numbered(labels)
+    unknown = [value for value in values if spelling(value) not in known]
     if unknown:
         raise NoriaError(
             Reason.DATA_INVALID, f"labels {unknown[:5]} are not classes of the model {list(known)[:10]}"
         )
-    return np.array([known[spelling(value)] for value in values.tolist()], dtype=np.int64)[inverse]
+    return np.array([known[spelling(value)] for value in values], dtype=np.int64)[inverse]
+
+
+def numbered(values: Array) -> tuple[list[Any], NDArray[np.intp]]:
+    """The values that there are, and the place of each row's among them; texts take no more room than they
+    have characters.
+    """
+    if values.dtype.kind != "O":
+        different, places = np.unique(values, return_inverse=True)
+        return different.tolist(), places
+    known: dict[Any, int] = {}
+    found = np.array([known.setdefault(value, len(known)) for value in values.tolist()], np.intp)
+    return list(known), found
 
 
 def positions(classes: Sequence[Any], *, binary: bool) -> dict[str, int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from noria_serving import bundle, contract, result
 from noria_serving.bundle import Bundle
 from noria_serving.check import Column, check, counted, distinct, newest
 from noria_serving.errors import NoriaError
+from noria_serving.quality import class_indices
 from noria_serving.reference import category, numeric
 from noria_serving.rows import Rows
 
@@ -120,6 +123,24 @@ def test_equal_rows_are_counted_once(values: list[object]) -> None:
     assert distinct(Rows({"x": column, "y": np.zeros(3)}, 3)) == 2
     assert distinct(Rows({"x": column, "y": np.arange(3)}, 3)) == 3
     assert distinct(Rows({}, 0)) == 0
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda texts: distinct(Rows({"a": texts}, len(texts))),
+        lambda texts: counted(numeric("a", np.arange(9.0)), texts),
+        lambda texts: class_indices(texts, ["", "x" * 100_000]),
+    ],
+)
+def test_one_long_text_takes_no_room_in_every_row(look: Callable[[np.ndarray], object]) -> None:
+    texts = np.array(["x" * 100_000, *[""] * 999], dtype=object)
+    tracemalloc.start()
+    try:
+        look(texts)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000  # and not 400 MB
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
