@@ -258,8 +258,13 @@ def _predict(converted: conversion.Converted, inputs: Mapping[str, Array]) -> li
 
 
 def _golden(converted: conversion.Converted, inputs: Mapping[str, Array]) -> dict[str, Any]:
-    count = len(next(iter(inputs.values())))
-    picked = np.unique(np.linspace(0, count - 1, min(count, GOLDEN_ROWS)).astype(int))
+    usable = np.flatnonzero(_without_infinity(inputs))
+    if not len(usable):
+        raise NoriaError(
+            Reason.DATA_INVALID, "every row of X has an infinite number in it; a model needs one row without"
+        )
+    places = np.linspace(0, len(usable) - 1, min(len(usable), GOLDEN_ROWS)).astype(int)
+    picked = usable[np.unique(places)]
     rows = {name: array[picked] for name, array in inputs.items()}
     signature: Signature = converted.backend.signature
     outputs = converted.backend.predict(rows)
@@ -269,6 +274,15 @@ def _golden(converted: conversion.Converted, inputs: Mapping[str, Array]) -> dic
         "inputs": [_plain(encode_tensor(t, rows[t.name])) for t in signature.inputs],
         "outputs": [_plain(encode_tensor(t, a)) for t, a in zip(signature.outputs, outputs, strict=True)],
     }
+
+
+def _without_infinity(inputs: Mapping[str, Array]) -> Array:
+    """Which rows JSON can carry, missing values as null."""
+    kept = np.ones(len(next(iter(inputs.values()))), dtype=bool)
+    for array in inputs.values():
+        if array.dtype.kind == "f":
+            kept &= ~np.isinf(array.reshape(len(array), -1)).any(axis=1)
+    return kept
 
 
 def _plain(tensor: dict[str, Any]) -> dict[str, Any]:

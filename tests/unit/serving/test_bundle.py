@@ -49,6 +49,20 @@ def test_boosted_trees_on_a_frame_of_numbers_become_onnx(frame, tmp_path: Path) 
     assert "parity" in json.loads((tmp_path / contract.METRICS).read_bytes())
 
 
+def test_rows_with_infinite_numbers_are_trained_on_and_are_no_golden_ones(tmp_path: Path) -> None:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rows = np.column_stack([np.arange(60.0), np.arange(60.0) % 7])
+    rows[0, 0], rows[59, 1], labels = np.inf, -np.inf, np.arange(60) % 2
+    model = HistGradientBoostingClassifier(max_iter=3).fit(rows, labels)
+    saved = bundle.save(model, rows, labels, tmp_path / "b", name="m")
+    golden = json.loads((saved.path / contract.GOLDEN).read_bytes())["inputs"][0]
+    assert golden["shape"] == [8, 2]
+    with pytest.raises(NoriaError) as caught:
+        bundle.save(model, np.full((60, 2), np.inf), labels, tmp_path / "c", name="m")
+    assert caught.value.reason is Reason.DATA_INVALID
+
+
 def test_a_regression_has_one_prediction(matrix, tmp_path: Path) -> None:
     from sklearn.linear_model import LinearRegression
 
