@@ -156,7 +156,12 @@ def check_golden(backend: Backend, golden: Any) -> tuple[float, int]:
             Reason.GOLDEN_MISMATCH,
             f"the model fails on its golden rows: {type(error).__name__}: {error!s:.500}",
         ) from error
-    for tensor, output in zip(backend.signature.outputs, outputs, strict=True):
+    tensors = backend.signature.outputs
+    if len(outputs) != len(tensors):
+        raise NoriaError(
+            Reason.GOLDEN_MISMATCH, f"the model has {len(outputs)} outputs, signature.json {len(tensors)}"
+        )
+    for tensor, output in zip(tensors, outputs, strict=True):
         if not same(output, expected[tensor.name], tolerance):
             raise NoriaError(
                 Reason.GOLDEN_MISMATCH,

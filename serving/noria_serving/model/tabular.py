@@ -99,7 +99,7 @@ class Answer:
             return
         self._dtype = np.float32 if tensors[-1].datatype == "FP32" else np.float64
         text = tensors[0].datatype == "BYTES"
-        self._labels = np.array([str(c) if text else int(c) for c in classes], object if text else np.int64)
+        self._labels = labels_of(classes, text=text)
 
     def __call__(self, scores: Array) -> list[Array]:
         """scores: predictions, P(positive), or one column a class."""
@@ -109,3 +109,13 @@ class Answer:
             positive = scores.reshape(-1)
             scores = np.stack([1 - positive, positive], axis=1)
         return [self._labels[scores.argmax(axis=1)], scores.astype(self._dtype, copy=False)]
+
+
+def labels_of(classes: Sequence[Any], *, text: bool) -> Array:
+    """The classes of a bundle, as its label is sent: text, or whole numbers."""
+    try:
+        return np.array([str(c) if text else int(c) for c in classes], object if text else np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise NoriaError(
+            Reason.MANIFEST_INVALID, f"`classes` are not whole numbers, as labels are here: {error!s:.200}"
+        ) from error

@@ -15,8 +15,9 @@ from noria_serving.artifact import Artifact, DirectorySource, parse_manifest, sh
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model import onnx, sklearn
-from noria_serving.model.loaded import load
+from noria_serving.model.loaded import Loaded, load
 from noria_serving.model.onnx import open_session
+from noria_serving.model.tabular import Answer
 from noria_serving.objects import ObjectSource
 
 Copy = Callable[[Bundle], Path]
@@ -138,6 +139,24 @@ def test_a_model_that_answers_otherwise_is_not_served(matrix_bundle: Bundle, cop
     (path / contract.GOLDEN).write_bytes(result.canonical(golden))
     rewrite(path)
     assert refusal(path) is Reason.GOLDEN_MISMATCH
+
+
+def test_a_model_with_fewer_outputs_than_it_states_is_not_served(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = type(loaded.backend).predict
+    monkeypatch.setattr(type(loaded.backend), "predict", lambda self, rows: predict(self, rows)[:1])
+    with pytest.raises(NoriaError) as caught:
+        loaded.prove()
+    assert caught.value.reason is Reason.GOLDEN_MISMATCH
+
+
+@pytest.mark.parametrize("classes", [["no", "yes"], [None, 1], [[0], [1]], [0, 2**70], [0, float("inf")]])
+def test_classes_that_are_no_label_of_the_signature_are_refused(classes: list[Any]) -> None:
+    tensors = signature.Tensor("label", "INT64", (-1,)), signature.Tensor("probabilities", "FP32", (-1, 2))
+    with pytest.raises(NoriaError) as caught:
+        Answer(signature.Signature((), tensors), "binary", classes)
+    assert caught.value.reason is Reason.MANIFEST_INVALID
 
 
 @pytest.mark.parametrize(
