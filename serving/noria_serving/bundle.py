@@ -75,11 +75,6 @@ class Bundle:
         (default: $NORIA_GIT). The result is written last: without it the run counts as failed.
         """
         target = uri or os.environ.get(contract.ENV_OUTPUT_URI) or _volume_uri(self.path)
-        try:
-            self._hand_over(target)
-        except NoriaError as error:
-            result.write_error(contract.RESULT_SCHEMA, error)  # the run's condition names the cause
-            raise
         document: dict[str, Any] = {
             "schema": contract.RESULT_SCHEMA,
             "artifact": {"uri": target, "digest": self.digest, "format": self.format},
@@ -91,7 +86,12 @@ class Bundle:
             "git": git if git is not None else os.environ.get("NORIA_GIT", ""),
             "card": self.card,
         }
-        result.write(_fitted(document))
+        try:
+            self._hand_over(target)
+            result.write(_fitted(document))
+        except NoriaError as error:
+            result.write_error(contract.RESULT_SCHEMA, error)  # the run's condition names the cause
+            raise
         return target
 
     def _hand_over(self, target: str) -> None:

@@ -237,6 +237,16 @@ def test_a_signature_too_large_for_the_result_is_left_out(matrix_bundle, tmp_pat
     assert "signature" not in json.loads(target.read_bytes())
 
 
+def test_metrics_too_many_for_the_result_are_its_reason(matrix_bundle, tmp_path: Path, monkeypatch) -> None:
+    from dataclasses import replace
+
+    target = tmp_path / "result"
+    monkeypatch.setenv(contract.ENV_RESULT, str(target))
+    with pytest.raises(NoriaError):
+        replace(matrix_bundle, metrics={f"recall_{i}": "0.9" for i in range(500)}).publish()
+    assert json.loads(target.read_bytes())["error"]["reason"] == "TooLarge"
+
+
 def test_a_bundle_saved_elsewhere_is_brought_to_the_runs_output(
     matrix_bundle, tmp_path: Path, monkeypatch
 ) -> None:
