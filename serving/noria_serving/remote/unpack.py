@@ -92,7 +92,8 @@ def capped(pieces: Iterable[bytes], limit: int, what: str) -> Iterator[bytes]:
 def tar(pieces: Iterable[bytes], target: Path, *, compressed: bool, only: str = "") -> None:
     """Unpack a tar archive that comes in pieces."""
     files = Files(target, only=only)
-    plain = _Forward(_gunzip(pieces) if compressed else iter(pieces))
+    sent = capped(pieces, MAX_BYTES, "the archive")  # also of what unpacks to nothing
+    plain = _Forward(_gunzip(sent) if compressed else sent)
     try:
         with tarfile.TarFile(fileobj=plain, mode="r") as archive:  # type: ignore[arg-type]
             for _ in range(MAX_ENTRIES):

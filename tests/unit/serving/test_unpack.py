@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import tarfile
 import zipfile
 from pathlib import Path
@@ -236,3 +237,14 @@ def test_of_an_image_only_the_folder_of_models_is_taken(tmp_path: Path) -> None:
     )
     untar(data, tmp_path / "tar", only="models")
     assert written(tmp_path / "tar") == {"noria.json": b"{}"}
+
+
+def test_an_archive_that_unpacks_to_nothing_is_not_read_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpack, "MAX_BYTES", 100_000)
+    nothing = gzip.compress(b"") * 100
+    pieces = itertools.repeat(nothing, 10 * 100_000 // len(nothing))
+    with pytest.raises(NoriaError) as caught:
+        unpack.tar(pieces, tmp_path, compressed=True)
+    assert caught.value.reason is Reason.TOO_LARGE
