@@ -102,7 +102,7 @@ def tar(pieces: Iterable[bytes], target: Path, *, compressed: bool, only: str = 
                     return
                 _member(archive, member, files)
             raise NoriaError(Reason.TOO_LARGE, f"the archive has more than {MAX_ENTRIES} entries")
-    except (tarfile.TarError, zlib.error, EOFError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise NoriaError(Reason.FORMAT_REFUSED, f"not a whole tar archive: {error!s:.200}") from error
 
 

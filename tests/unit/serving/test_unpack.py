@@ -248,3 +248,11 @@ def test_an_archive_that_unpacks_to_nothing_is_not_read_for_ever(
     with pytest.raises(NoriaError) as caught:
         unpack.tar(pieces, tmp_path, compressed=True)
     assert caught.value.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_headers_that_lead_to_further_headers_are_not_followed_for_ever(tmp_path: Path, kind: bytes) -> None:
+    header = entry("header", kind).tobuf(tarfile.USTAR_FORMAT)
+    with pytest.raises(NoriaError) as caught:
+        untar(header * 3000, tmp_path)
+    assert caught.value.reason is Reason.FORMAT_REFUSED
