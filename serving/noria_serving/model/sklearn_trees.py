@@ -19,6 +19,8 @@ from noria_serving.model.trees import check_tree
 
 _LEAF: Final = -1
 _ROWS: Final = 3
+_COLUMNS: Final = 2**20
+"""Of boosted trees: what a file says is not to decide how much memory a look at it takes."""
 
 
 def check(estimator: Any) -> None:
@@ -91,6 +93,8 @@ def _boosted(model: Any, where: str) -> None:
 
 def _begun(model: Any, where: str) -> None:
     """The trees add to what the first estimator says, as though it had a number for each of theirs."""
+    if model.n_features_in_ > _COLUMNS:
+        raise damaged(where, f"it takes more than {_COLUMNS} columns")
     rows = np.zeros((_ROWS, model.n_features_in_), dtype=np.float32)
     if model._raw_predict_init(rows).shape != (_ROWS, model.n_trees_per_iteration_):
         raise damaged(where, "it begins with other outputs than its trees have")

@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree._tree import Tree
 
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.sklearn import load_skops
@@ -82,6 +83,15 @@ def nested(model: Any) -> None:
     model.init_ = inner
 
 
+def widest(model: Any) -> None:
+    """More columns than there is memory for."""
+    model.n_features_in_ = 10**12
+    for holder in model.estimators_.reshape(-1).tolist():
+        state, holder.n_features_in_ = holder.tree_.__getstate__(), 10**12
+        holder.tree_ = Tree(10**12, np.array([1]), 1)
+        holder.tree_.__setstate__(state)
+
+
 def only_first_output(model: Any) -> None:
     model.estimators_ = model.estimators_[:, :1]
 
@@ -116,6 +126,7 @@ CRAFTED: dict[str, tuple[str, Callable[[Any], None]]] = {
     "a first estimator with another": ("gradient boosting", nested),
     "histograms without a root": ("histograms", rootless_histogram),
     "narrower rows for histograms": ("histograms", narrowed),
+    "more columns than memory": ("gradient boosting", widest),
     "too few outputs": ("gradient boosting", only_first_output),
     "a child of histograms": ("histograms", lambda model: histogram(model, left=10**6)),
     "a feature of histograms": ("histograms", lambda model: histogram(model, feature_idx=4)),
