@@ -56,7 +56,7 @@ def evaluate(env: Mapping[str, str]) -> dict[str, Any]:
             "champion": None if champion is None else champion.metrics,
         },
     }
-    columns = [(one, one.codes(holdout.columns[one.feature])) for one in split]
+    columns = [(one, one.codes(_told_apart(one, holdout.columns[one.feature]))) for one in split]
     names = [name for name in env.get(contract.ENV_SLICE_METRICS, "").split(",") if name]
     found = slice_scores.compare(columns, names, challenger.outcome, champion.outcome if champion else None)
     return slice_scores.fitted(document, found, contract.RESULT_LIMIT - ROOM) if columns else document
@@ -174,6 +174,11 @@ def _slicings(env: Mapping[str, str], loaded: Loaded, holdout: rows.Rows) -> tup
             )
         found.append(one)
     return tuple(found)
+
+
+def _told_apart(slicing: Slicing, column: Array) -> Array:
+    """Numbers of a file as the text that the model takes, where it takes text."""
+    return column if slicing.numeric or column.dtype.kind == "O" else rows.texts_of(column)
 
 
 def score(loaded: Loaded, holdout: rows.Rows, label: str, *, learnt: frozenset[str] = frozenset()) -> Outcome:

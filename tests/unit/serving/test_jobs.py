@@ -120,6 +120,20 @@ def test_a_champion_that_does_not_know_a_class_is_wrong_about_its_rows(tmp_path:
     assert refusal(environment(place, champion, NORIA_LABEL="kind")).reason is Reason.DATA_INVALID
 
 
+def test_numbers_of_a_file_are_in_the_slices_of_the_text_that_they_spell(tmp_path: Path) -> None:
+    """Whole numbers beside a gap come as 5.0."""
+    codes, late = ["5", "7", ""] * 20, [0, 1, 1] * 20
+    table = pd.DataFrame({"code": codes})
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(table, late)
+    saved = bundle.save(model, table, late, tmp_path / "b", name="m", slices=["code"])
+    place = tmp_path / "rows"
+    place.mkdir()
+    numbers = pa.array([5, 7, None] * 20, pa.int64())
+    parquet.write_table(pa.table({"code": numbers, "late": late}), place / "rows.parquet")
+    document = evaluate.evaluate(environment(place, saved, NORIA_SLICES='["code"]'))
+    assert {tuple(one[1:3]) for one in document["slices"]} == {("5", 20), ("7", 20), ("missing", 20)}
+
+
 def test_slices_of_the_same_rows_are_compared(lake: Path, frame_bundle: Bundle) -> None:
     wishes = [{"feature": "carrier"}, {"feature": "distance", "bounds": [0]}]
     more = {"NORIA_SLICES": json.dumps(wishes), "NORIA_SLICE_METRICS": "accuracy,auc"}
