@@ -1,5 +1,5 @@
 """What else of scikit-learn's follows numbers of a file without a look at bounds: columns of sparse rows that
-an encoder or a vocabulary gives, support vectors, centers.
+an encoder or a vocabulary gives, support vectors, neighbours, centers.
 
 In: an object that skops rebuilt. Out: nothing, or `ModelInvalid`. Invariant: no number leads out of the
 arrays that compiled code (libsvm, SciPy's sparse rows, BLAS) reads with it.
@@ -14,6 +14,8 @@ import numpy as np
 from noria_serving.errors import NoriaError, Reason
 
 _CLASSIFIERS: Final = ("c_svc", "nu_svc")
+_COMPARED: Final = frozenset({"_fit_X", "cluster_centers_"})
+"""Rows that those to come are compared with: neighbours, centers."""
 _TEXTS: Final = "OUS"
 """Kinds of categories that are looked up in a table, and not searched for among sorted ones."""
 
@@ -27,8 +29,9 @@ def check(one: Any, where: str) -> None:
         _encoder(one, where)
     if isinstance(words := parts.get("vocabulary_"), dict) and set(words.values()) != set(range(len(words))):
         raise damaged(where, "its vocabulary leads out of its columns")
-    if "cluster_centers_" in parts and one.cluster_centers_.shape[1:] != (one.n_features_in_,):
-        raise damaged(where, "its centers are of another width")
+    for name in _COMPARED & parts.keys():
+        if parts[name].shape[1:] != (one.n_features_in_,):
+            raise damaged(where, f"{name} is of another width than its rows")
 
 
 def _support(model: Any, where: str) -> None:

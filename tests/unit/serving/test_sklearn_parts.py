@@ -10,7 +10,9 @@ import pytest
 import skops.io
 from sklearn.cluster import KMeans
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import KNNImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC, SVR, NuSVC
@@ -41,6 +43,9 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "rare names": (behind(OneHotEncoder(max_categories=3, handle_unknown="infrequent_if_exist")), NAMES),
     "rare names less one": (behind(OneHotEncoder(max_categories=3, drop="first")), NAMES),
     "texts": (behind(TfidfVectorizer()), TEXTS),
+    "neighbours": (KNeighborsClassifier(algorithm="brute"), ROWS),
+    "neighbours by distances": (KNeighborsClassifier(metric="precomputed"), ROWS @ ROWS.T),
+    "neighbours for gaps": (behind(KNNImputer()), GAPS),
     "centers": (KMeans(3, n_init=1), ROWS),
 }
 
@@ -74,6 +79,7 @@ CRAFTED: dict[str, tuple[str, Callable[[Any], None]]] = {
     "what is dropped": ("names", lambda m: m[0]._drop_idx_after_grouping.fill(9)),
     "what is rare": ("rare names", lambda m: m[0]._default_to_infrequent_mappings[3].fill(10**8)),
     "a word": ("texts", lambda m: m[0].vocabulary_.update(word1=10**8)),
+    "narrower neighbours": ("neighbours", lambda m: put(m, _fit_X=m._fit_X[:, :1].copy())),
     "narrower centers": ("centers", lambda m: put(m, cluster_centers_=m.cluster_centers_[:, :1].copy())),
 }
 
