@@ -305,7 +305,8 @@ def test_no_run_of_the_demo_is_refused_for_its_held_out_days() -> None:
 
 def days(select: Select) -> Json:
     """The partitions of a lake of a year that would be chosen."""
-    return {"by": select.by, "oldest": max(0, 365 - select.skip - select.last), "newest": 364 - select.skip}
+    oldest, newest = max(0, 365 - select.skip - select.last), 364 - select.skip
+    return {"by": select.by, "oldest": str(oldest), "newest": str(newest)}
 
 
 @pytest.mark.parametrize(
