@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.trees import damaged
 
 _CLASSIFIERS: Final = ("c_svc", "nu_svc")
 _COMPARED: Final = frozenset({"_fit_X", "cluster_centers_"})
@@ -76,8 +76,3 @@ def _encoder(encoder: Any, where: str) -> None:
                 sizes[number] -= 1
     if list(encoder._n_features_outs) != sizes:
         raise damaged(where, "its categories lead out of its columns")
-
-
-def damaged(where: str, what: str) -> NoriaError:
-    """The error of a file whose numbers do not go together."""
-    return NoriaError(Reason.MODEL_INVALID, f"{where}: {what}; the file is damaged")

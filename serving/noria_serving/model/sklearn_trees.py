@@ -14,8 +14,7 @@ import numpy as np
 
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model import sklearn_parts
-from noria_serving.model.sklearn_parts import damaged
-from noria_serving.model.trees import check_tree
+from noria_serving.model.trees import check_tree, damaged
 
 _LEAF: Final = -1
 _ROWS: Final = 3

@@ -21,10 +21,15 @@ Array = NDArray[Any]
 def check_tree(*, nodes: int, children: Array, features: Array, width: int, where: str) -> None:
     """children: all node numbers that inner nodes lead to (leaves that are no nodes left out)."""
     if nodes < 0 or (children.size and (children.min() <= 0 or children.max() >= nodes)):
-        raise NoriaError(Reason.MODEL_INVALID, f"{where}: a child leads out of the tree; the file is damaged")
+        raise damaged(where, "a child leads out of the tree")
     if np.unique(children).size != children.size:
-        raise NoriaError(Reason.MODEL_INVALID, f"{where}: two branches meet; the file is damaged")
+        raise damaged(where, "two branches meet")
     if features.size and (features.min() < 0 or features.max() >= width):
         raise NoriaError(
             Reason.MODEL_INVALID, f"{where}: a split reads a feature beyond the {width} that the model has"
         )
+
+
+def damaged(where: str, what: str) -> NoriaError:
+    """The error of a file whose numbers do not go together."""
+    return NoriaError(Reason.MODEL_INVALID, f"{where}: {what}; the file is damaged")

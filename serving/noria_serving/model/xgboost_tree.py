@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model.trees import check_tree
+from noria_serving.model.trees import check_tree, damaged
 
 Array = NDArray[Any]
 MOST_CATEGORIES: Final = 2**24
@@ -28,20 +28,20 @@ def check(tree: Mapping[str, Any], width: int, where: str) -> int:
     features, parents = numbers(tree["split_indices"]), numbers(tree["parents"])
     arrays = (left, right, features, parents, tree["split_conditions"], tree["default_left"])
     if {len(array) for array in arrays} != {int(tree["tree_param"]["num_nodes"])} or not len(left):
-        raise _damaged(where, "its arrays differ in length")
+        raise damaged(where, "its arrays differ in length")
     if int(tree["tree_param"].get("size_leaf_vector", 0)) > 1:
         raise NoriaError(
             Reason.MODEL_INVALID, f"{where}: its leaves hold vectors; train one tree for each output"
         )
     inner = left != -1
     if (right[~inner] != -1).any():
-        raise _damaged(where, "a node has one child")
+        raise damaged(where, "a node has one child")
     children = np.concatenate([left[inner], right[inner]])
     check_tree(nodes=len(left), children=children, features=features[inner], width=width, where=where)
     places = np.flatnonzero(inner)
     known = np.isin(parents, _NOBODY) | ((parents >= 0) & (parents < len(left)))
     if not known.all() or (parents[children] != np.concatenate([places, places])).any():
-        raise _damaged(where, "a node has another parent than the node whose child it is")
+        raise damaged(where, "a node has another parent than the node whose child it is")
     return _bits(tree, len(left), where) if "split_type" in tree else 0
 
 
@@ -59,7 +59,7 @@ def _bits(tree: Mapping[str, Any], nodes: int, where: str) -> int:
         and _within(codes, 0, MOST_CATEGORIES - 1)
     )
     if not sound:
-        raise _damaged(where, "its category sets do not add up")
+        raise damaged(where, "its category sets do not add up")
     return len(places) * (int(codes.max()) + 1) if len(codes) else 0
 
 
@@ -70,7 +70,3 @@ def numbers(values: Any) -> Array:
 
 def _within(values: Array, low: int, high: int) -> bool:
     return not values.size or (bool(values.min() >= low) and bool(values.max() <= high))
-
-
-def _damaged(where: str, what: str) -> NoriaError:
-    return NoriaError(Reason.MODEL_INVALID, f"{where}: {what}; the file is damaged")

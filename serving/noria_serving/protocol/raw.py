@@ -27,7 +27,6 @@ class Tail:
     """The tensors behind the JSON part of a request, taken in order."""
 
     def __init__(self, data: memoryview) -> None:
-
         self.left = data
         """What was not taken yet."""
 

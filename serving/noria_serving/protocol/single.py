@@ -18,7 +18,7 @@ from noria_serving.columns import Columns, Row
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
 from noria_serving.protocol.raw import DTYPES, Tail, from_raw, strings
-from noria_serving.protocol.tensors import ELEMENTS, NARROW, are_small
+from noria_serving.protocol.tensors import ELEMENTS, NARROW, narrowed
 from noria_serving.signature import DATATYPES
 
 _HEAD: Final = itemgetter("name", "shape", "datatype")
@@ -87,12 +87,8 @@ def _numbers(row: Sequence[Any], target: str) -> Array:
     """OverflowError where one of them has no place in that."""
     if target not in NARROW:
         return np.array(row, target)
-    wide = np.array(row, np.float64)
-    if are_small(wide):
-        return wide.astype(target)
-    with np.errstate(over="ignore"):
-        narrow = wide.astype(target)
-    if np.isinf(narrow).any():
+    narrow, lost = narrowed(np.array(row, np.float64), target)
+    if lost is not None:
         raise OverflowError
     return narrow
 

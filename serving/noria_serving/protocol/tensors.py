@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from itertools import chain
 from math import prod
 from typing import Any, Final, TypeVar
@@ -123,17 +122,24 @@ def from_list(flat: Sequence[Any], datatype: str, shape: Sequence[int], tensor: 
     return _cast(array, tensor).reshape(_full(shape, tensor))
 
 
-def _from_floats(array: Array, shape: Sequence[int], tensor: Tensor) -> Array:
+def _from_floats(wide: Array, shape: Sequence[int], tensor: Tensor) -> Array:
     """As many float64 as the shape needs → an array in the tensor's datatype and rank."""
-    target = DATATYPES[tensor.datatype]
+    array, target = wide, DATATYPES[tensor.datatype]
     if target in NARROW:
-        small = are_small(array)
-        with nullcontext() if small else np.errstate(over="ignore"):
-            narrow = array.astype(target)
-        if not small and (infinite := np.isinf(narrow)).any():
-            raise mistakes.lost(array, infinite, tensor.datatype, tensor)
-        array = narrow
+        array, lost = narrowed(wide, target)
+        if lost is not None:
+            raise mistakes.lost(wide, lost, tensor.datatype, tensor)
     return array.reshape(_full(shape, tensor))
+
+
+def narrowed(wide: Array, target: str) -> tuple[Array, Array | None]:
+    """Finite float64, and NaN, in one of NARROW; and which have no place in it, where some have not."""
+    if _are_small(wide):
+        return wide.astype(target), None
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(target)
+    infinite = np.isinf(narrow)
+    return narrow, infinite if infinite.any() else None
 
 
 def from_array(flat: Array, datatype: str, shape: Sequence[int], tensor: Tensor) -> Array:
@@ -167,7 +173,7 @@ def all_finite(array: Array) -> bool:
     return (flat.size <= FEW and math.isfinite(sum(flat.tolist()))) or bool(np.isfinite(flat).all())
 
 
-def are_small(array: Array) -> bool:
+def _are_small(array: Array) -> bool:
     """Whether it is known, without much ado, that each number has a place even in float16."""
     if not 0 < array.size <= FEW:
         return False

@@ -513,3 +513,21 @@ def _begun(policy: Policy | None) -> World:
     world.approve(2)
     world.settle()
     return world
+
+
+def report(world: World, **changes: Any) -> Report:
+    """What a pass tells, beside what it decided."""
+    before = world.state
+    made = world.reconcile()
+    found = Report(
+        plan=made,
+        policy=world.policy,
+        observed=world.observed(),
+        before=before,
+        routers=len(world.routers),
+        pods=2,
+        selector="a=b",
+        url="http://d",
+        now=world.now,
+    )
+    return replace(found, **changes)

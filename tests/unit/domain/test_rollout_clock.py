@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
+from tests.unit.domain.rollout_world import World, canary, report, revision, seconds, serving
 
 from noria_operator.domain.queries import Measured
 from noria_operator.domain.rollout_clock import not_ahead
-from noria_operator.domain.rollout_conditions import Report, status
+from noria_operator.domain.rollout_conditions import status
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_wait import Wait
 from noria_operator.domain.training_times import stamp
@@ -111,7 +111,7 @@ def test_weights_that_no_router_takes_are_told_of_no_year_later() -> None:
     for passes in (timedelta(), -YEAR, STEP.progress_deadline - seconds(1), seconds(1)):
         assert not stalls(told)
         world.pass_time(passes)
-        found = reported(world)
+        found = report(world)
         told = status(found, told, generation=1)
     assert stalls(told)
 
@@ -120,25 +120,10 @@ def stalls(told: dict[str, Any]) -> bool:
     return any(one["reason"] == "WeightsNotInForce" for one in told.get("conditions", ()))
 
 
-def reported(world: World) -> Report:
-    before, made = world.state, world.reconcile()
-    return Report(
-        plan=made,
-        policy=world.policy,
-        observed=world.observed(),
-        before=before,
-        routers=len(world.routers),
-        pods=2,
-        selector="a=b",
-        url="http://d",
-        now=world.now,
-    )
-
-
 def test_a_condition_that_says_no_time_gets_one() -> None:
     world = serving(policy=STEP)
-    told = status(reported(world), {}, generation=1)
+    told = status(report(world), {}, generation=1)
     for one in told["conditions"]:
         del one["lastTransitionTime"]
-    found = status(reported(world), told, generation=1)
+    found = status(report(world), told, generation=1)
     assert {one["lastTransitionTime"] for one in found["conditions"]} == {stamp(world.now)}

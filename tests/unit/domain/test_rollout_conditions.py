@@ -8,30 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.domain.rollout_world import CANARY, World, canary, revision, serving
+from tests.unit.domain.rollout_world import CANARY, World, canary, report, revision, serving
 
 from noria_operator.domain.queries import QueryPolicy
 from noria_operator.domain.rollout_conditions import Report, Trouble, conditions, status
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
 
 V1, V2 = revision(1), revision(2)
-
-
-def report(world: World, **changes: Any) -> Report:
-    before = world.state
-    made = world.reconcile()
-    found = Report(
-        plan=made,
-        policy=world.policy,
-        observed=world.observed(),
-        before=before,
-        routers=len(world.routers),
-        pods=2,
-        selector="a=b",
-        url="http://d",
-        now=world.now,
-    )
-    return replace(found, **changes)
 
 
 def shown(found: Report, before: Sequence[Any] = ()) -> dict[str, tuple[bool | None, str]]:
