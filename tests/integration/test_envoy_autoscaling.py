@@ -30,7 +30,7 @@ async def test_a_request_that_met_no_pod_wakes_a_deployment_and_those_in_flight_
             await envoy.until_ready()
             job = as_job(endpoint, f"127.0.0.1:{envoy.stats}", namespace="prod")
             with prometheus(job) as url:
-                await until(url, "count(envoy_cluster_upstream_cx_none_healthy)", 2)  # HTTP and gRPC
+                await until(url, "count(envoy_cluster_upstream_cx_none_healthy)", 3)  # HTTP, gRPC, feedback
                 assert [await ask(url, query) for query in queries.values()] == [0, 0]
                 assert (await envoy.get("flight-delay"))[0] == 503
                 await until(url, f"{queries['asked']} > bool 0", 1)
