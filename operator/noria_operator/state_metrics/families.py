@@ -83,6 +83,12 @@ VALUE: Final = Family("noria_trigger_value", "What a trigger measured last.", TR
 THRESHOLD: Final = Family("noria_trigger_threshold", "What the value was compared with.", TRIGGER)
 BEST: Final = Family("noria_trigger_best", "The best value ever reached.", TRIGGER)
 SAMPLES: Final = Family("noria_trigger_samples", "Rows behind the value.", TRIGGER)
+WINDOW: Final = Family(
+    "noria_trigger_window_seconds", "How long the last closed window of a trigger was.", TRIGGER
+)
+WINDOW_END: Final = Family(
+    "noria_trigger_window_end_timestamp_seconds", "When the last window of a trigger closed.", TRIGGER
+)
 BOUND: Final = Family(
     "noria_trigger_interval",
     "Where the value of a performance trigger lies with 95 %: its low and high end.",
@@ -128,6 +134,12 @@ DECISION: Final = Family(
     "of the trigger, such as Drift.",
     TRIGGER,
     ("decision", "kind"),
+)
+REASON: Final = Family(
+    "noria_trigger_reason",
+    "1 for why it was decided like that, in one word, such as NotWorse; one for each trigger.",
+    TRIGGER,
+    ("reason",),
 )
 LOST: Final = Family(
     "noria_trigger_loss_timestamp_seconds",
@@ -194,8 +206,8 @@ LASTED: Final = Family(
 
 FAMILIES: Final[tuple[Family, ...]] = (
     PHASE, CONDITION, WEIGHT, ASKED, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
-    VALUE, THRESHOLD, BEST, SAMPLES, BOUND, COVERAGE, SCORE, FLOOR, FAIRNESS, FAIRNESS_BOUND, UNFAIR,
-    SLICE_VALUE, SLICE_LOST,
-    DECISION, LOST, NEXT, BLOCKED, BUDGET, LEFT, TIME_BUDGET, TIME_LEFT, RESULTS, UNTOLD,
+    VALUE, THRESHOLD, BEST, SAMPLES, WINDOW, WINDOW_END, BOUND, COVERAGE,
+    SCORE, FLOOR, FAIRNESS, FAIRNESS_BOUND, UNFAIR, SLICE_VALUE, SLICE_LOST,
+    DECISION, REASON, LOST, NEXT, BLOCKED, BUDGET, LEFT, TIME_BUDGET, TIME_LEFT, RESULTS, UNTOLD,
     JOBS, VERSIONS, SUCCEEDED, FAILED, FAILURES, STARTED, LASTED,
 )  # fmt: skip

@@ -29,6 +29,7 @@ _NUMBERS: Final = (
     (families.SAMPLES, "samples"),
     (families.COVERAGE, "coverage"),
 )
+_TIMES: Final = ((families.WINDOW_END, "windowEndedAt"), (families.NEXT, "nextRun"))
 
 
 def training(obj: Json, deployment: Json | None, jobs: Sequence[Json], now: datetime) -> Iterator[Sample]:
@@ -62,10 +63,15 @@ def _trigger(place: tuple[str, ...], entry: Json, kind: str) -> Iterator[Sample]
             yield families.BOUND, (*place, end), bound
     for column in entry.get("columns", ()):
         yield from _slice(place, column) if kind == "Performance" else _column(place, column)
+    if length := entry.get("windowLength"):
+        yield families.WINDOW, place, parse_duration(length).total_seconds()
     if decision := entry.get("decision"):
         yield families.DECISION, (*place, decision, kind), 1
-    if at := entry.get("nextRun"):
-        yield families.NEXT, place, seconds(at)
+    if reason := entry.get("reason"):
+        yield families.REASON, (*place, reason), 1
+    for family, name in _TIMES:
+        if at := entry.get(name):
+            yield family, place, seconds(at)
 
 
 def _slice(place: tuple[str, ...], column: Json) -> Iterator[Sample]:

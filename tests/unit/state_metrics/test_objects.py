@@ -185,6 +185,37 @@ def test_a_trigger_tells_its_figures_and_its_decision() -> None:
     assert value("noria_trigger_loss_timestamp_seconds", labels) is None
 
 
+def test_a_trigger_tells_the_window_that_it_judged_and_its_reason_in_one_word() -> None:
+    """Of an open window nothing is known yet: what the gauges tell is of the last one that closed."""
+    entry = {
+        "name": "quality", "decision": "No", "reason": "NotWorse", "windowStartedAt": "2026-03-10T09:00:00Z",
+        "windowEndedAt": "2026-03-10T09:00:00Z", "windowLength": "1h30m",
+    }  # fmt: skip
+    labels = {**LOOP, "trigger": "quality"}
+    value = told(training(entry)).get_sample_value
+    assert value("noria_trigger_window_seconds", labels) == 5400
+    assert value("noria_trigger_window_end_timestamp_seconds", labels) == at("2026-03-10T09:00Z")
+    assert value("noria_trigger_reason", {**labels, "reason": "NotWorse"}) == 1
+    value = told(training({"name": "quality", "windowStartedAt": "2026-03-10T09:00:00Z"})).get_sample_value
+    assert value("noria_trigger_window_seconds", labels) is None
+    assert value("noria_trigger_window_end_timestamp_seconds", labels) is None
+
+
+def test_each_trigger_has_one_reason_at_a_time() -> None:
+    """The one before is gone with the next scrape."""
+    store, registry = Store(), CollectorRegistry()
+    registry.register(Objects(store, lambda: True, lambda: NOW))
+    entries = [{"name": name, "decision": "Wait", "reason": "WindowOpen"} for name in ("quality", "drift")]
+    for written, reason in enumerate(("WindowOpen", "MayBeChance"), start=1):
+        entries[0] |= {"reason": reason}
+        loop = training(*entries)
+        loop["metadata"]["resourceVersion"] = str(written)
+        store.observe("MODIFIED", loop)
+        (family,) = (one for one in registry.collect() if one.name == "noria_trigger_reason")
+        found = {(one.labels["trigger"], one.labels["reason"]) for one in family.samples}
+        assert found == {("quality", reason), ("drift", "WindowOpen")}
+
+
 def test_a_trigger_tells_how_sure_it_is_and_which_columns_stand_out() -> None:
     columns = [
         {"name": "distance", "value": "0.4", "threshold": "0.2", "floor": "0.03", "samples": 9},
@@ -319,7 +350,8 @@ def test_two_loops_of_one_deployment_tell_each_its_own() -> None:
     quality = {
         "name": "quality", "value": "0.61", "threshold": "0.65", "best": "0.7", "samples": 500,
         "coverage": "0.4", "interval": "0.58 to 0.64", "decision": "Fire", "since": "2026-03-05T00:00:00Z",
-        "version": "flight-delay-1",
+        "version": "flight-delay-1", "reason": "QualityLost", "windowLength": "1h",
+        "windowEndedAt": "2026-03-05T00:00:00Z",
         "columns": [{"name": "carrier=HA", "value": "0.6", "drifted": True}],
     }  # fmt: skip
     budget = {"maxRuns": 3, "maxCpuHours": "48", "maxGpuHours": "4", "per": "144h"}
