@@ -48,8 +48,9 @@ _TOLD: Final = {
     "Blocked": ("Normal", "RunHeld"),
     "Skipped": ("Warning", "RunSkipped"),
     "Error": ("Warning", "TriggerFails"),
+    "Observe": ("Normal", "TriggerObserves"),
 }
-"""Decisions of which an Event tells when they are new. Each run has an Event of its own."""
+"""Decisions whose Event, when they are new, has the whole message. Each run has an Event of its own."""
 
 
 @dataclass(frozen=True)
@@ -233,17 +234,23 @@ def _since(entry: Json, before: Json, kind: str, now: datetime) -> Json:
 
 
 def _notices(known: Mapping[str, Json], entries: Sequence[Json]) -> tuple[Notice, ...]:
-    found = []
-    for one in entries:
-        decision, earlier = one.get("decision"), known.get(one["name"], {}).get("decision")
-        if decision == earlier:
-            continue
-        kind = _TOLD.get(str(decision))
-        if kind:
-            found.append(Notice(*kind, f"{one['name']}: {one.get('message', '')}"))
-        elif earlier in ALARMS:
-            found.append(Notice("Normal", "TriggerQuiet", f"{one['name']}: {one.get('message', '')}"))
-    return tuple(found)
+    told = (_notice(one, known.get(one["name"], {})) for one in entries)
+    return tuple(one for one in told if one is not None)
+
+
+def _notice(entry: Json, before: Json) -> Notice | None:
+    """What is told of a trigger whose decision, or the reason for it, is another one than before."""
+    decision, earlier = entry.get("decision", ""), before.get("decision", "")
+    word, text = entry.get("reason", ""), f"{entry['name']}: {entry.get('message', '')}"
+    if decision != earlier and decision in _TOLD:
+        return Notice(*_TOLD[decision], text)
+    if decision != earlier and earlier in ALARMS:
+        return Notice("Normal", "TriggerQuiet", text)
+    if decision in ("", "Fire") or (decision, word) == (earlier, before.get("reason", "")):
+        return None
+    # Without figures: what goes to and fro says the same again, and such Events are counted, not written.
+    text = f"{entry['name']}: {decision} ({word})" if word else f"{entry['name']}: {decision}"
+    return Notice("Normal", "TriggerDecided", text)
 
 
 def _active(seen: Watched, before: Json) -> str | None:

@@ -70,9 +70,50 @@ def test_a_trigger_that_cannot_be_decided_tells_so_once() -> None:
 
 def test_what_is_only_observed_starts_nothing_and_alarms_nobody() -> None:
     loop = acting("Observe")
-    plan = loop.step(quality())
+    (told,) = loop.step(quality()).notices
     assert entry(loop.status, "quality")["decision"] == "Observe"
-    assert (condition(loop, "Alarm")["status"], plan.notices, loop.jobs) == ("False", (), {})
+    assert (condition(loop, "Alarm")["status"], loop.jobs) == ("False", {})
+    assert (told.type, told.reason, told.message) == ("Normal", "TriggerObserves", "quality: lost")
+    assert loop.step(quality()).notices == ()
+
+
+def judged(decision: str, reason: str, message: str = "") -> Request:
+    """What a trigger says that does not ask."""
+    said = {"name": "quality", "decision": decision, "reason": reason, "message": message}
+    return Request(said, "Performance")
+
+
+def test_a_decision_or_a_reason_that_is_another_one_is_told_also_when_it_is_no() -> None:
+    loop = Loop()
+    for decision, reason in (
+        ("Wait", "WindowOpen"),
+        ("No", "NotWorse"),
+        ("No", "FirstWindow"),
+        ("Wait", "MayBeChance"),
+    ):
+        (told,) = loop.step(judged(decision, reason)).notices
+        assert (told.type, told.reason) == ("Normal", "TriggerDecided")
+        assert told.message == f"quality: {decision} ({reason})"
+        assert loop.step(judged(decision, reason, "another figure")).notices == ()
+    loop.step(judged("Error", "LookFailed"))
+    assert [one.reason for one in loop.step(judged("No", "Unchanged")).notices] == ["TriggerDecided"]
+
+
+def test_windows_that_go_to_and_fro_tell_the_same_again_whatever_their_figures() -> None:
+    """Events are written once for each reason and message in ten minutes."""
+    loop, told = Loop(), set()
+    for window in range(10):
+        for decision, reason in (("Wait", "MayBeChance"), ("No", "NotWorse")):
+            (notice,) = loop.step(judged(decision, reason, f"{window} rows")).notices
+            told.add(notice)
+    assert len(told) == 2
+
+
+def test_a_run_that_starts_has_no_event_beside_its_own() -> None:
+    loop = Loop()
+    loop.step(judged("No", "NotWorse"))
+    assert loop.step(quality()).notices == ()
+    assert [one.reason for one in loop.step(quality(wanted=False)).notices] == ["TrainingStarted"]
 
 
 def test_the_run_of_a_combination_answers_its_members() -> None:
