@@ -317,8 +317,25 @@ CASES: dict[str, dict[str, Case]] = {
             [at(BAD, **LOOP), at(BAD, **LOOP | OTHER)],
         ),
         "none does": ([series("noria_trigger_value", "0.7x30", **GOOD, **LOOP)], "20m", []),
+        "a trigger of drift retrains, and of quality nothing is known": (
+            [
+                series("noria_trigger_loss_timestamp_seconds", "600x30", **one, **LOOP, kind=kind)
+                for one, kind in ((BAD, "Performance"), (GOOD, "Drift"))
+            ],
+            "20m",
+            [at(BAD, **LOOP)],
+        ),
     },
     "NoriaLossNotFixed": {
+        "drift that retrains, a day and a half after its first alarm": (
+            [
+                # Of the good one it is answered after a day less ten minutes, and of the idle one seen again.
+                series("noria_trigger_loss_timestamp_seconds", values, **one, **LOOP, kind="Drift")
+                for one, values in ((BAD, "0x2200"), (GOOD, "0x1430"), (IDLE, "0x1430 90000x770"))
+            ],
+            "2160m",
+            [at(BAD, **LOOP)],
+        ),
         "a day and a half": (
             gauge("noria_trigger_loss_timestamp_seconds", "0x2200", "100000x2200", **LOOP),
             "2160m",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.rules.objects import EPOCH, Phase, recorded
 from tests.rules.promtool import firing, judge
-from tests.unit.domain.test_triggers_plan import HOUR, Loop, lost, standing, weekly
+from tests.unit.domain.test_triggers_plan import HOUR, Loop, drifts, lost, standing, weekly
 from tests.unit.domain.training_world import deployment
 
 from noria_operator.domain.training_times import stamp
@@ -100,7 +100,6 @@ def asks(name: str, reason: str, value: str) -> Request:
     ("trigger", "reason"),
     [
         ({"newSamples": {"count": 10000}}, "NewSamples"),
-        ({"drift": {}, "action": "Retrain"}, "Drift"),
         ({"dataQuality": {}, "action": "Retrain"}, "DataQuality"),
     ],
 )
@@ -115,6 +114,25 @@ def test_what_asks_for_runs_without_a_loss_of_quality_is_none(
         tmp_path, recorded(until, held), firing("NoriaQualityLost", "1h"),
         firing("NoriaLossNotFixed", f"{until}m"), every="5m",
     )  # fmt: skip
+
+
+def test_drift_that_retrains_is_no_loss_of_quality_and_is_to_be_fixed_in_a_day(tmp_path: Path) -> None:
+    """From its first alarm, whatever further windows say, until a version is promoted."""
+    loop, phases = at_epoch(suspend=True, triggers=[{"name": "drift", "drift": {}, "action": "Retrain"}]), []
+    for decision, hours in (("Wait", 2), ("Fire", 10), ("Wait", 1), ("Fire", 17)):
+        loop.step(drifts(loop, decision))
+        phases.append(phase(loop, deployment(1)))
+        loop.now += hours * HOUR
+    phases.append(phase(loop, deployment(2)))
+    judge(
+        tmp_path,
+        recorded(32 * 60, *phases),
+        firing("NoriaQualityLost", "20h"),
+        firing("NoriaLossNotFixed", "25h"),
+        firing("NoriaLossNotFixed", "27h", {**PLACE, "trigger": "drift"}),
+        firing("NoriaLossNotFixed", "31h"),
+        every="5m",
+    )
 
 
 def test_a_budget_that_nobody_asks_of_calls_nobody(tmp_path: Path) -> None:

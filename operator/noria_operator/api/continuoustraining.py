@@ -179,8 +179,8 @@ class TriggerStatus(Status):
     )
     since: Time | None = Field(
         default=None,
-        description="Since when an alarm (Warn, Block) or a loss of quality stands, also while its run is "
-        "held or under way.",
+        description="Since when an alarm (Warn, Block), loss or drift stands, also while its run is held or "
+        "under way.",
     )
     reason: Text | None = Field(
         default=None,

@@ -134,7 +134,7 @@ class TriggerRecord(Spec):
     )
     since: SpecText | None = Field(
         default=None,
-        description="Since when the loss of quality was known that the run answers, in RFC 3339. Absent: "
+        description="Since when the loss or drift was known that the run answers, in RFC 3339. Absent: "
         "there was none.",
     )
 

@@ -83,7 +83,7 @@ class Trigger(Status):
     )
     at: Time | None = Field(default=None, description="When the decision was made.")
     since: Time | None = Field(
-        default=None, description="Since when the loss of quality was known that the run answers."
+        default=None, description="Since when the loss or drift was known that the run answers."
     )
 
 

@@ -25,8 +25,12 @@ ALARMS: Final = ("Warn", "Block")
 
 LOSSES: Final = frozenset({"Performance", "EstimatedPerformance", "ConceptDrift"})
 """Kinds of triggers that see quality lost; what others ask for is no loss."""
-_LOST: Final = frozenset({"Fire", "Blocked", "Wait"})
-"""Decisions of theirs that leave a loss as it is: a run is held, on its way, or has yet to help."""
+_HELD: Final = frozenset({"Fire", "Blocked", "Wait"})
+"""Decisions that leave what was found as it is: a run is held, on its way, or has yet to help."""
+STANDS: Final = dict.fromkeys(LOSSES, _HELD | {"Observe", *ALARMS}) | {"Drift": _HELD}
+"""By kind, the decisions through which a finding is timed, until a promotion answers it: a loss also where a
+combination may ask for the run, drift where its own action is Retrain.
+"""
 
 FOLLOW_UP: Final = "FollowUp"
 """Name and reason of the run that follows a loss of quality; no DNS label either."""
@@ -99,8 +103,10 @@ def kind_named(name: str, triggers: Iterable[Json]) -> str:
 
 
 def loss_since(entry: Json, kind: str) -> str | None:
-    """Since when the loss that a trigger of this kind sees is known; None while it sees none."""
-    return entry.get("since") if kind in LOSSES and entry.get("decision") in _LOST else None
+    """Since when the loss, or the drift, that a trigger of this kind answers with a run is known; None while
+    it sees none.
+    """
+    return entry.get("since") if kind in STANDS and entry.get("decision") in _HELD else None
 
 
 def opened_at(entry: Json, champion: Champion | None) -> datetime | None:

@@ -20,7 +20,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import ALARMS, LOSSES, Request
+from noria_operator.domain.triggers import ALARMS, STANDS, Request
 from noria_operator.domain.triggers_hold import (
     Gate,
     Hold,
@@ -220,15 +220,17 @@ def _dated(
 
 def _since(entry: Json, before: Json, kind: str, now: datetime) -> Json:
     """A loss is that of one version; while its run is held, under way or has brought nothing, it stands, also
-    where a combination is to ask for it.
+    where a combination is to ask for it. So does drift that retrains.
     """
     decision, begun = entry.get("decision"), before.get("since")
+    stands = STANDS.get(kind, frozenset())
     if decision in ALARMS:
         begun = begun if before.get("decision") == decision else stamp(now)
-    elif kind not in LOSSES or decision not in ("Fire", "Blocked", "Wait", "Observe"):
+    elif decision not in stands:
         begun = None
     else:
-        begun = begun if before.get("version") == entry.get("version") else None
+        same = before.get("version") == entry.get("version") and before.get("decision") in stands
+        begun = begun if same else None
         begun = begun or (None if decision == "Wait" else stamp(now))
     return {"since": begun} if begun else {}
 

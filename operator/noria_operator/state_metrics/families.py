@@ -74,8 +74,8 @@ DATA_TIME: Final = Family(
 )
 FIX_SECONDS: Final = Family(
     "noria_deployment_fix_seconds",
-    "From when a loss of quality was seen to the promotion of the champion that answers it; absent of one "
-    "that was trained while none was.",
+    "From when a loss of quality, or drift with action Retrain, was seen to the promotion of the champion "
+    "that answers it; absent of one that was trained while none was.",
     DEPLOYMENT,
     ("version",),
 )
@@ -143,9 +143,10 @@ REASON: Final = Family(
 )
 LOST: Final = Family(
     "noria_trigger_loss_timestamp_seconds",
-    "Since when the loss of quality that a trigger sees has waited for a promotion; absent while it sees "
-    "none.",
+    "Since when the loss of quality, or the drift with action Retrain, that a trigger sees has waited for a "
+    "promotion; absent while it sees none. Kind: of the trigger.",
     TRIGGER,
+    ("kind",),
 )
 NEXT: Final = Family(
     "noria_trigger_next_run_timestamp_seconds",

@@ -41,7 +41,7 @@ def training(obj: Json, deployment: Json | None, jobs: Sequence[Json], now: date
         yield from _trigger((*place, entry["name"]), entry, kind)
         since = loss_since(entry, kind)
         if since is not None and _unanswered(entry, deployment):
-            yield families.LOST, (*place, entry["name"]), seconds(since)
+            yield families.LOST, (*place, entry["name"], kind), seconds(since)
     if by := status.get("blockedBy"):
         yield families.BLOCKED, (*place, by), 1
     results = Counter(run["result"] for run in status.get("runs", ()) if run.get("result"))

@@ -453,6 +453,65 @@ def test_a_loss_that_is_answered_in_the_pass_that_sees_it_stands_from_then_on(bu
     assert json.loads(made["metadata"]["annotations"]["noria.dev/trigger"])["since"] == begun
 
 
+def drifts(loop: Loop, decision: str = "Fire", served: int = 1) -> Request:
+    """What a trigger `drift` says once a window has closed."""
+    known = next((one for one in loop.status.get("triggers", []) if one["name"] == "drift"), {})
+    told = {"name": "drift", "message": "0.4 drifted", "decision": decision, "version": f"flights-{served}"}
+    return Request(known | told, "Drift", wanted=decision == "Fire", answered_by="Wanted")
+
+
+def test_drift_that_retrains_is_timed_from_its_first_alarm_to_the_run_that_answers_it() -> None:
+    loop = Loop(triggers=[{"name": "drift", "drift": {}, "action": "Retrain"}], suspend=True)
+    loop.step(drifts(loop, "Wait"))
+    assert "since" not in entry(loop.status, "drift"), "one window is no alarm"
+    loop.now += HOUR
+    begun = stamp(loop.now)
+    for decision in ("Fire", "Wait", "Fire"):
+        loop.step(drifts(loop, decision))
+        assert entry(loop.status, "drift")["since"] == begun
+        loop.now += HOUR
+    loop.obj["spec"]["suspend"] = False
+    loop.settle(drifts(loop))
+    (job,) = loop.jobs.values()
+    assert json.loads(job["metadata"]["annotations"]["noria.dev/trigger"])["since"] == begun
+    loop.step(drifts(loop))
+    assert (entry(loop.status, "drift")["decision"], entry(loop.status, "drift")["since"]) == (
+        "Blocked",
+        begun,
+    )
+    loop.step(drifts(loop, "No"))
+    assert "since" not in entry(loop.status, "drift"), "a window without drift ends it"
+
+
+def test_drift_that_was_known_when_another_triggers_run_began_waits_for_it() -> None:
+    triggers = [
+        {"name": "drift", "drift": {}, "action": "Retrain"},
+        {"name": "weekly", "schedule": "0 2 * * 1"},
+    ]
+    loop = Loop(triggers=triggers, concurrencyPolicy="Replace", cooldown="0s")
+    loop.settle(weekly(), drifts(loop))
+    (run,) = loop.jobs
+    loop.now += HOUR
+    loop.step(weekly(wanted=False), drifts(loop))
+    assert (list(loop.jobs), entry(loop.status, "drift")["decision"]) == ([run], "Blocked")
+
+
+def test_drift_of_a_version_that_is_served_no_more_is_over() -> None:
+    loop = Loop(triggers=[{"name": "drift", "drift": {}, "action": "Retrain"}], suspend=True)
+    loop.step(drifts(loop))
+    loop.step(drifts(loop, "Wait", served=2))
+    assert "since" not in entry(loop.status, "drift")
+
+
+@pytest.mark.parametrize("action", ["Warn", "Block", "Observe"])
+def test_drift_that_does_not_retrain_leaves_nothing_that_waits_for_a_promotion(action: str) -> None:
+    loop = Loop(triggers=[{"name": "drift", "drift": {}, "action": action}])
+    loop.step(drifts(loop))
+    assert entry(loop.status, "drift")["decision"] == action
+    loop.step(drifts(loop, "Wait"))
+    assert "since" not in entry(loop.status, "drift")
+
+
 def test_a_run_without_a_loss_is_told_of_none() -> None:
     loop = Loop()
     loop.settle(weekly())

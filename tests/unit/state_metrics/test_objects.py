@@ -182,7 +182,7 @@ def test_a_trigger_tells_its_figures_and_its_decision() -> None:
     assert value("noria_trigger_samples", labels) == 500
     assert value("noria_trigger_decision", {**labels, "decision": "No", "kind": "Performance"}) == 1
     assert value("noria_trigger_next_run_timestamp_seconds", labels) == at("2026-03-11T00:00Z")
-    assert value("noria_trigger_loss_timestamp_seconds", labels) is None
+    assert value("noria_trigger_loss_timestamp_seconds", {**labels, "kind": "Performance"}) is None
 
 
 def test_a_trigger_tells_the_window_that_it_judged_and_its_reason_in_one_word() -> None:
@@ -283,7 +283,8 @@ RUNS = [
         ({"decision": "Wait", "since": None}, {"performance": {"metric": "auc"}}, None),
         ({"decision": "Fire", "version": "flight-delay-0"}, {"performance": {"metric": "auc"}}, None),
         ({"decision": "Blocked"}, {"newSamples": {"count": 10000}}, None),
-        ({"decision": "Fire"}, {"drift": {}, "action": "Retrain"}, None),
+        ({"decision": "Fire"}, {"drift": {}, "action": "Retrain"}, "2026-03-05T00:00Z"),
+        ({"decision": "Warn"}, {"drift": {}}, None),
         ({"decision": "Fire"}, {"dataQuality": {}, "action": "Retrain"}, None),
         ({"decision": "Blocked"}, {"dataChange": {"data": "rows"}}, None),
         ({"decision": "Fire"}, {"maxAge": "168h"}, None),
@@ -300,9 +301,9 @@ def test_a_loss_of_quality_lasts_from_when_it_was_seen_until_a_promotion_answers
     } | entry  # fmt: skip
     loop = training({name: value for name, value in known.items() if value is not None}, runs=RUNS)
     loop["spec"]["triggers"] = [{"name": "quality", **spec}]
-    found = told(ROLLOUT, loop).get_sample_value(
-        "noria_trigger_loss_timestamp_seconds", {**LOOP, "trigger": "quality"}
-    )
+    field = next(name for name in spec if name != "action")
+    labels = {**LOOP, "trigger": "quality", "kind": field[:1].upper() + field[1:]}
+    found = told(ROLLOUT, loop).get_sample_value("noria_trigger_loss_timestamp_seconds", labels)
     assert found == (at(since) if since else None)
 
 

@@ -66,13 +66,13 @@ def _now() -> list[Panel]:
         ),
         number(
             "Time to fix",
-            "From when a loss was seen to the promotion that answers it, the longest of the champions.",
+            "From when a loss, or drift that retrains, was seen to the promotion that answers it, the longest of the champions.",
             f"max(noria_deployment_fix_seconds{{{VERSION}}})",
             unit="s",
         ),
         number(
             "Losses that wait",
-            "Triggers that see a loss of quality which no promotion has answered.",
+            "Triggers that see a loss of quality, or drift that retrains, which no promotion has answered.",
             f"count(noria_trigger_loss_timestamp_seconds{{{WHERE}}}) or vector(0)",
             steps=((None, GREEN), (1, RED)),
         ),
