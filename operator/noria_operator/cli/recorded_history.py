@@ -90,6 +90,11 @@ class References:
 
 def read(path: Path, references: Sequence[str] = ()) -> History:
     """The history in a CSV; `references` are `FILE`, for all versions, or `VERSION=FILE`."""
+    if path.is_dir():
+        raise CommandError(
+            f"{path} is a folder: if it holds a payload log, `noria-server history {path} --output rows.csv` "
+            "makes the file"
+        )
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             lines = csv.DictReader(stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,26 @@ def test_a_history_that_cannot_be_used_is_refused_with_its_line(
     rows.write_text(text)
     with pytest.raises(CommandError, match=message):
         list(offline_run(parser().parse_args(["simulate", "-f", str(file), "--history", str(rows)])))
+
+
+def test_a_history_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """As from `--history <(noria-server history …)`."""
+    known = trial(tmp_path, days=5, triggers=[QUALITY])
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as stream:
+        stream.write((tmp_path / "rows.csv").read_bytes())
+    asked = ["simulate", "-f", str(tmp_path / "policy.yaml"), "--history", f"/dev/fd/{reader}"]
+    try:
+        assert list(offline_run(parser().parse_args(asked))) == known
+    finally:
+        os.close(reader)
+
+
+def test_of_a_folder_it_is_said_what_makes_a_history_of_a_payload_log(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(yaml.safe_dump(training()))
+    with pytest.raises(CommandError, match=rf"is a folder: .*`noria-server history {tmp_path}"):
+        list(offline_run(parser().parse_args(["simulate", "-f", str(file), "--history", str(tmp_path)])))
 
 
 @pytest.mark.parametrize("text", ["", "kind: Pod", "a: [", "kind: ContinuousTraining\nspec: {}"])
