@@ -29,7 +29,7 @@ from noria_operator.controllers.context import Config, Context, Controller
 from noria_operator.controllers.pulse import Pulse
 from noria_operator.kube import kinds
 from noria_operator.kube.client import Client
-from noria_operator.kube.clock import Clock, SystemClock
+from noria_operator.kube.clock import CheckedClock, Clock
 from noria_operator.kube.errors import ApiError
 from noria_operator.kube.kinds import Json, Kind
 from noria_operator.kube.lease import Lease, Timing
@@ -90,7 +90,8 @@ class Parts:
     controllers: Sequence[Controller]
     context: MakeContext
     xds: Callable[[Store, Config], web.Application] | None = None
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock | None = None
+    """None: this machine's, checked against the API server's."""
     identity: str = field(default_factory=lambda: f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
     timing: Timing = field(default_factory=Timing)
     resync_period: float = PERIOD
@@ -102,16 +103,16 @@ class Operator:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        config = parts.config
+        config, clock = parts.config, parts.clock or CheckedClock(parts.client.time)
         self.store = Store()
         self.queue = Queue()
-        made = parts.context(parts.client, self.store, config, parts.clock)
+        made = parts.context(parts.client, self.store, config, clock)
         self.context = replace(made, rush=lambda: len(self.queue) > 0)
-        self._sender = Sender(parts.clock)
-        self._feed = Feed(config.notifications, self.store, self._sender, parts.clock)
+        self._sender = Sender(clock)
+        self._feed = Feed(config.notifications, self.store, self._sender, clock)
         self.lease = Lease(
             parts.client,
-            parts.clock,
+            clock,
             namespace=config.namespace,
             identity=parts.identity,
             timing=parts.timing,

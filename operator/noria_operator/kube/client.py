@@ -16,12 +16,15 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
 from noria_operator.kube import metrics, requests
+from noria_operator.kube.clock import ServerTime
 from noria_operator.kube.errors import ApiError, Gone, NotFound, Unavailable, error_of
 from noria_operator.kube.kinds import LEASE, Json, Kind
 from noria_operator.kube.login import Endpoint
@@ -50,11 +53,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one attempt: HTTP status, Retry-After in seconds if there was one, decoded body."""
+    """What came back for one attempt: HTTP status, decoded body, Retry-After in seconds and Date where there
+    was one.
+    """
 
     status: int
     body: Any
     retry_after: float | None = None
+    date: datetime | None = None
 
 
 class Client:
@@ -68,6 +74,8 @@ class Client:
         self._random = rand or random.Random()
         self._session: aiohttp.ClientSession | None = None
         self._fence: Callable[[], None] | None = None
+        self.time = ServerTime()
+        """What time it is where the answers come from."""
 
     def fence(self, check: Callable[[], None]) -> None:
         """Call `check` before every attempt to write (except to a Lease); it raises when we may not."""
@@ -170,8 +178,9 @@ class Client:
                 headers={**self._endpoint.headers(), "Content-Type": request.content_type},
                 timeout=aiohttp.ClientTimeout(total=seconds),
             ) as response:
-                text = await response.text()
-                return Answer(response.status, _decoded(text), _seconds(response.headers.get("Retry-After")))
+                text, headers = await response.text(), response.headers
+                retry_after, date = _seconds(headers.get("Retry-After")), _dated(headers.get("Date"))
+                return Answer(response.status, _decoded(text), retry_after, date)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(0, type(error).__name__, f"{request.method} {request.path}: {error}") from error
 
@@ -203,6 +212,10 @@ class Client:
             if failure is None and not isinstance(answer.body, dict):
                 text = f"{request.method} {request.path}: the answer is no JSON object; is a proxy between?"
                 failure = Unavailable(0, "NoObject", text)
+        if (
+            failure is None and answer.date is not None
+        ):  # a proxy that answers for the server has other clocks
+            self.time.heard(answer.date)
         metrics.API_SECONDS.labels(request.verb, request.kind.kind, str(answer.status)).observe(
             time.perf_counter() - started
         )
@@ -246,3 +259,11 @@ def _decoded(text: str) -> Any:
 
 def _seconds(header: str | None) -> float | None:
     return float(header) if header is not None and header.isdigit() else None
+
+
+def _dated(header: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(header or "")
+    except ValueError:
+        return None
+    return date if date.tzinfo else None

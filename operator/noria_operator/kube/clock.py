@@ -1,9 +1,23 @@
-"""Wall-clock time as a dependency, so that everything that waits for a date can be tested without waiting."""
+"""Wall-clock time as a dependency, so that everything that waits for a date can be tested without waiting,
+and how far it is to be believed.
+
+A node may boot with a clock that is a year ahead, or be set there. Each answer of the API server says what
+time it is (`ServerTime`), and a machine's monotonic clock does not leap: an operator takes the API server's
+time while its own clock is ahead of it (`CheckedClock`). Invariant: never later than either of the two, so
+that nothing falls due because one of them leapt.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+from noria_operator.domain.training_times import TOLERANCE
+
+log = logging.getLogger(__name__)
 
 
 class Clock(Protocol):
@@ -17,6 +31,58 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+
+class ServerTime:
+    """The API server's time, as the `Date` of its answers tells it and the monotonic clock goes on from
+    there.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._heard: tuple[datetime, float] | None = None
+
+    def heard(self, date: datetime) -> None:
+        """An answer came that was dated so. An answer may be old when it is read and its date is cut to
+        seconds, so it is that late or later: the latest counts, unless the server's clock was set back.
+        """
+        known = self.now()
+        if known is None or not known - TOLERANCE <= date <= known:
+            self._heard = date, self._monotonic()
+
+    def now(self) -> datetime | None:
+        """What time it is at least; None before the first answer."""
+        if self._heard is None:
+            return None
+        date, at = self._heard
+        return date + timedelta(seconds=self._monotonic() - at)
+
+
+class CheckedClock:
+    """The clock of this machine; the API server's time while that clock is ahead of it by more than clocks
+    may differ.
+    """
+
+    def __init__(self, server: ServerTime, wall: Clock | None = None) -> None:
+        self._server = server
+        self._wall = wall or SystemClock()
+        self._ahead = False
+
+    def now(self) -> datetime:
+        wall, server = self._wall.now(), self._server.now()
+        if server is None or wall <= server + TOLERANCE:
+            if self._ahead:
+                log.info("The clock of this node agrees with the API server's again")
+            self._ahead = False
+            return wall
+        if not self._ahead:
+            log.warning(
+                "The clock of this node is ahead of the API server's, whose time counts until they agree; "
+                "synchronize the clocks of the nodes",
+                extra={"clock": rfc3339(wall), "server": rfc3339(server)},
+            )
+        self._ahead = True
+        return server
 
 
 def rfc3339(moment: datetime) -> str:

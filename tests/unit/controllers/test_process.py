@@ -1,8 +1,9 @@
-"""Who is woken by what a pass writes, in the operator as it is put together."""
+"""Who is woken by what a pass writes, and what time it is, in the operator as it is put together."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -53,6 +54,16 @@ async def test_a_pass_does_not_come_again_for_what_it_wrote_but_for_what_others_
     PASSING.reset(passing)
     store.observe("MODIFIED", child(5, spec={"replicas": 9}))
     assert len(queue) == 1
+
+
+async def test_the_operator_does_not_believe_a_clock_that_is_ahead_of_the_api_servers() -> None:
+    client = Scripted(lambda _: refusal(500))
+    operator = Operator(
+        Parts(Config("ns"), Endpoint("http://none"), client, CONTROLLERS, app.context(Fetcher(), Fetcher()))
+    )
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    client.time.heard(an_hour_ago)
+    assert an_hour_ago <= operator.context.clock.now() < an_hour_ago + timedelta(minutes=1)
 
 
 async def test_routers_are_heard_while_thousands_of_pods_give_no_answer(
