@@ -19,6 +19,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from aiohttp import web
 
@@ -27,9 +28,10 @@ from noria_operator.api import names
 from noria_operator.controllers import wakeup, worker
 from noria_operator.controllers.context import Config, Context, Controller
 from noria_operator.controllers.pulse import Pulse
+from noria_operator.domain.triggers_gap import SPREAD
 from noria_operator.kube import kinds
 from noria_operator.kube.client import Client
-from noria_operator.kube.clock import CheckedClock, Clock
+from noria_operator.kube.clock import Attention, CheckedClock, Clock
 from noria_operator.kube.errors import ApiError
 from noria_operator.kube.kinds import Json, Kind
 from noria_operator.kube.lease import Lease, Timing
@@ -96,6 +98,7 @@ class Parts:
     timing: Timing = field(default_factory=Timing)
     resync_period: float = PERIOD
     drain_seconds: float = DRAIN_SECONDS
+    spread: timedelta = SPREAD
 
 
 class Operator:
@@ -107,7 +110,8 @@ class Operator:
         self.store = Store()
         self.queue = Queue()
         made = parts.context(parts.client, self.store, config, clock)
-        self.context = replace(made, rush=lambda: len(self.queue) > 0)
+        self._attention = Attention(clock, spread=parts.spread)
+        self.context = replace(made, rush=lambda: len(self.queue) > 0, gap=self._attention.gap)
         self._sender = Sender(clock)
         self._feed = Feed(config.notifications, self.store, self._sender, clock)
         self.lease = Lease(
@@ -173,6 +177,7 @@ class Operator:
 
     async def _work(self, stop: asyncio.Event, holding: asyncio.Task[None]) -> None:
         self._leading_since = asyncio.get_running_loop().time()
+        self._attention.begin()
         log.info("The workers start", extra={"workers": WORKERS})
         self._feed.begin(self.lease.annotations)
         beside = [

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from tests.integration.faults import Crash, Faults, FaultyClient
@@ -168,5 +169,6 @@ def _parts(
         "identity": "operator",
         "timing": QUICK,
         "drain_seconds": 5.0,
+        "spread": timedelta(),
     }
     return Parts(client=client, controllers=controllers, context=context, **{**defaults, **parts})

@@ -25,6 +25,7 @@ from noria_operator.domain.keys import MASTER_KEY_MIN
 from noria_operator.domain.metric_sources import Source, sources_of
 from noria_operator.domain.notification_targets import Target, targets_of
 from noria_operator.domain.query_templates import Template, templates_of
+from noria_operator.domain.triggers_gap import Gap
 from noria_operator.evidence.gateway import GatewayReader
 from noria_operator.evidence.stillness import Stillness
 from noria_operator.kube.apply import Writer
@@ -193,6 +194,8 @@ class Context:
     """Whether pods are still asked, where no router tells."""
     rush: Callable[[], bool] = lambda: False
     """Whether other objects wait for a pass: what only reports may wait for them."""
+    gap: Callable[[], Gap | None] = lambda: None
+    """When nobody looked what was due; None: nobody knows."""
     untold: set[Key] = field(default_factory=set)
     """Whose first status was put off."""
     gateways: GatewayReader = field(default_factory=GatewayReader)

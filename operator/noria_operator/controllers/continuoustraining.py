@@ -124,7 +124,7 @@ async def _watched(ctx: Context, obj: Json) -> Watched:
         for job in store.list(TRAININGJOB, namespace, fields={"spec.model": model})
         if job["metadata"]["name"] not in names and not is_finished(job.get("status", {}))
     ]
-    return Watched(own, deployment, [*chain(*found)], others)
+    return Watched(own, deployment, [*chain(*found)], others, ctx.gap())
 
 
 async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -78,7 +78,8 @@ class _Question:
             # An added or edited trigger counts from now on, those of a new object from its creation on.
             edited = bool(entry) or bool(self.obj.get("status", {}).get("observedGeneration"))
             since = now if edited else moment(self.obj["metadata"]["creationTimestamp"])
-            return schedule(trigger, entry, since=since, now=now)
+            grace = self.seen.gap.grace(now) if self.seen.gap else timedelta()
+            return schedule(trigger, entry, since=since, now=now, grace=grace)
         if trigger.max_age is not None:
             return max_age(trigger, champion, now)
         if trigger.data_change is not None:
@@ -100,7 +101,7 @@ class _Question:
         if totals and champion and self._place and needs_reference(trigger, totals, champion):
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
         whole = totals is None or totals.whole
-        seen = Evidence(totals, reference, self._sharing, earlier, whole)
+        seen = Evidence(totals, reference, self._sharing, earlier, whole, self.seen.gap)
         return counted(trigger, entry, champion=champion, evidence=seen, now=now, warmup=warmup)
 
     async def _window(self, trigger: TriggerSpec, since: datetime | None) -> Totals | None:

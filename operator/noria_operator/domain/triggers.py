@@ -42,8 +42,9 @@ class Request:
     it asks, where the entry's message does not say it. A run merges `answer` into the entry: any run, any run
     while it asks (`Wanted`), or its own; the run of a combination is that of its `members`, too. `back` is
     what of that stands again when the run comes to nothing (`triggers_unanswered`). A `lasting` one asks on
-    until another version is served: what is under way may be the answer. Once the entry is in status, `job`
-    is made, the Job named `drop` is removed, and with `again` all is asked anew.
+    until another version is served: what is under way may be the answer. `fell_due`: when it began to ask,
+    where nothing but the clock made it. Once the entry is in status, `job` is made, the Job named `drop` is
+    removed, and with `again` all is asked anew.
     """
 
     entry: Json
@@ -57,6 +58,7 @@ class Request:
     back: Json = field(default_factory=dict)
     members: tuple[str, ...] = ()
     lasting: bool = False
+    fell_due: datetime | None = None
     job: Json | None = None
     drop: str = ""
     again: bool = False

@@ -39,7 +39,9 @@ def max_age(trigger: TriggerSpec, champion: Champion | None, now: datetime) -> R
         return Request(entry | told, trigger.reason, due=old_at)
     text = f"{champion.name} is older than {entry['threshold']}"
     entry |= {"reason": "TooOld"}
-    return Request(entry, trigger.reason, wanted=True, key=champion.name, says=text, lasting=True)
+    return Request(
+        entry, trigger.reason, wanted=True, key=champion.name, says=text, lasting=True, fell_due=old_at
+    )
 
 
 def _whole(age: timedelta) -> str:

@@ -37,7 +37,17 @@ def combined(trigger: TriggerSpec, others: Mapping[str, Request]) -> Request:
     key = "+".join(others[name].key for name in firing)
     entry |= {"reason": "EnoughFire"}
     lasting = all(others[name].lasting for name in firing)
-    return Request(entry, trigger.reason, wanted=True, key=key, says=shown, members=firing, lasting=lasting)
+    times = [time for name in firing if (time := others[name].fell_due)]
+    return Request(
+        entry,
+        trigger.reason,
+        wanted=True,
+        key=key,
+        says=shown,
+        members=firing,
+        lasting=lasting,
+        fell_due=max(times) if len(times) == len(firing) else None,
+    )
 
 
 def in_order(obj: Json, triggers: Sequence[TriggerSpec], plain: Sequence[Request]) -> list[Request]:

@@ -6,7 +6,8 @@ cumulative policy of CARA (Mahadevan & Mathioudakis, arXiv 2310.04216): stalenes
 run is worth it when it is cheaper than what was paid. Invariants: a loss within one standard error of the
 window, and what chance adds to the metric, cost nothing; of what is left, noise alone adds up to 0.083
 standard errors a window on average (the mean of a standard normal variable beyond 1), so that it asks for as
-many runs as that is worth at most; a window better than the best costs nothing and gives nothing back.
+many runs as that is worth at most; a window better than the best costs nothing and gives nothing back; time
+over which the clock leapt costs nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from noria_operator.domain.drift.alarms import MONTH
 from noria_operator.domain.performance import Measured
 from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.triggers_gap import Gap
 
 Json = dict[str, Any]
 
@@ -56,13 +58,22 @@ def worth_of_noise(cost: Cost, error: float) -> Json:
 
 
 def weighed(
-    entry: Json, rule: Performance, cost: Cost, *, measured: Measured, labels: int, best: str, now: datetime
+    entry: Json,
+    rule: Performance,
+    cost: Cost,
+    *,
+    measured: Measured,
+    labels: int,
+    best: str,
+    now: datetime,
+    gap: Gap | None = None,
 ) -> Json:
     """The entry after a window closed; `streak` is 1 while a run is worth its cost."""
     value = measured.value
     lost = DIRECTIONS[rule.metric].gain(float(best), value)
     before = float((entry.get("state") or {}).get("regret") or 0)
-    lasted = now - moment(entry["windowStartedAt"])
+    begun = moment(entry["windowStartedAt"])
+    lasted = now - begun - (gap.within(begun, now) if gap else timedelta())
     error = measured.error + measured.excess
     regret = paid(cost, before, lost=lost, error=error, lasted=lasted)
     run = float(cost.run)

@@ -29,6 +29,7 @@ from noria_operator.domain.tasks import REGRESSION
 from noria_operator.domain.triggers import Champion, Json, Request, opened_at
 from noria_operator.domain.triggers_concept import concept_drift
 from noria_operator.domain.triggers_findings import Traffic
+from noria_operator.domain.triggers_gap import Gap
 from noria_operator.domain.triggers_labels import Coverage, window_start
 from noria_operator.domain.triggers_performance import performance
 from noria_operator.domain.triggers_samples import counted_since, new_samples
@@ -73,8 +74,8 @@ class Counts(Protocol):
 class Evidence:
     """What is known now: counts of the open window up to now (None: there are none, or nobody tells them),
     the frozen bins of the champion, where they were asked for (`needs_reference`), versions that answer
-    clients beside it, windows of earlier weeks (`past_windows`; None: nobody was asked, or remembers), and
-    whether counts are of the whole window, not of its end alone.
+    clients beside it, windows of earlier weeks (`past_windows`; None: nobody was asked, or remembers),
+    whether counts are of the whole window, not of its end alone, and when nobody looked.
     """
 
     counts: Counts | None
@@ -82,6 +83,7 @@ class Evidence:
     sharing: frozenset[str] = frozenset()
     earlier: Sequence[Counts] | None = None
     whole: bool = True
+    gap: Gap | None = None
 
 
 def counts_since(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
@@ -140,8 +142,9 @@ def counted(
             )
         labels = evidence.counts.joined(champion.name, rule.metric) if evidence.counts and champion else None
         return performance(
-            trigger, rule, entry, champion=champion, labels=labels, now=now, seen=seen, warmup=warmup
-        )
+            trigger, rule, entry, champion=champion, labels=labels, now=now, seen=seen, warmup=warmup,
+            gap=evidence.gap,
+        )  # fmt: skip
     if trigger.estimated_performance is not None:
         told = _told(trigger.estimated_performance, champion, evidence)
         return estimated.estimated(

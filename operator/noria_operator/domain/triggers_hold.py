@@ -18,6 +18,7 @@ from noria_operator.domain.budget import Block, Limits, Past, blocked, grown, ne
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import LOSSES, MANUAL, Request
+from noria_operator.domain.triggers_gap import Gap
 from noria_operator.domain.triggers_rollout import rolling_out
 from noria_operator.domain.triggers_status import mismatch
 
@@ -30,13 +31,15 @@ _OF_THE_CHAMPION: Final = LOSSES | {"Drift", "DataQuality", "Fairness"}
 @dataclass(frozen=True)
 class Watched:
     """Everything that the decision looks at besides the triggers: own TrainingJobs, the deployment, its
-    versions, and names of unfinished TrainingJobs of the model that others made: people, other loops.
+    versions, names of unfinished TrainingJobs of the model that others made (people, other loops), and when
+    nobody looked.
     """
 
     jobs: Sequence[Json] = ()
     deployment: Json | None = None
     versions: Sequence[Json] = ()
     others: Sequence[str] = ()
+    gap: Gap | None = None
 
     @property
     def live(self) -> list[str]:

@@ -30,6 +30,7 @@ from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
 from noria_operator.domain.triggers_cost import weighed, worth_of_noise
+from noria_operator.domain.triggers_gap import Gap
 from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
 
 Json = dict[str, Any]
@@ -50,6 +51,7 @@ def performance(
     seen: Coverage | None = None,
     counted: str = "labels",
     warmup: timedelta = timedelta(),
+    gap: Gap | None = None,
 ) -> Request:
     """Judge a closed window; leave an open one alone. `labels` are those joined since the window started; a
     new champion's first window starts after `warmup`. `counted`: what they are called.
@@ -66,7 +68,7 @@ def performance(
     if labels is None or measured is None:
         return replace(_standing(entry, rule, begun), answered_by=answered_by(trigger))
     told, counted = entry | (seen or Coverage()).shown(labels.samples), f"{labels.samples} {counted}"
-    found = _judged(told, rule, measured, counted=counted, samples=labels.samples, now=now)
+    found = _judged(told, rule, measured, counted=counted, samples=labels.samples, now=now, gap=gap)
     return replace(found, answered_by=answered_by(trigger))
 
 
@@ -108,7 +110,14 @@ def _kept(rule: Performance, entry: Json, champion: Champion | None) -> Json:
 
 
 def _judged(
-    entry: Json, rule: Performance, measured: Measured, *, counted: str, samples: int, now: datetime
+    entry: Json,
+    rule: Performance,
+    measured: Measured,
+    *,
+    counted: str,
+    samples: int,
+    now: datetime,
+    gap: Gap | None,
 ) -> Request:
     direction, value = DIRECTIONS[rule.metric], measured.value
     known, state = entry.get("best"), entry["state"]
@@ -122,7 +131,9 @@ def _judged(
         **closing(entry, now),
     }
     if rule.cost is not None:
-        judged = weighed(entry, rule, rule.cost, measured=measured, labels=samples, best=best, now=now)
+        judged = weighed(
+            entry, rule, rule.cost, measured=measured, labels=samples, best=best, now=now, gap=gap
+        )
         closed |= worth_of_noise(rule.cost, measured.error)
         judged |= closed | {"threshold": best, "state": judged["state"] | {"held": held.state}}
         return _asking(judged, wanted=bool(judged["streak"]))

@@ -21,6 +21,7 @@ from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import ALARMS, STANDS, Request
+from noria_operator.domain.triggers_gap import in_turn
 from noria_operator.domain.triggers_hold import (
     Gate,
     Hold,
@@ -95,8 +96,13 @@ def decide(
         now,
     )
     actions = {trigger.name: trigger.effect for trigger in training.spec.triggers}
+    uid = obj["metadata"]["uid"]
+    requests = [
+        one if actions.get(one.name) in _ACTS else in_turn(one, seen.gap, uid, now) for one in requests
+    ]
+    mine = [in_turn(one, seen.gap, uid, now) for one in own(before, now)]
     asking = [one for one in requests if one.wanted and actions.get(one.name) not in _ACTS]
-    asking = [*own(before, now), *asking]
+    asking = [*(one for one in mine if one.wanted), *asking]
     back = to_give_back(runs)
     # What such a run answered is asked first, so that the next one answers it, too.
     chosen = None if back else next((one for one in asking if gate.stop(one) is None), None)
@@ -140,7 +146,7 @@ def decide(
         drop=tuple(one.drop for one in requests if one.drop),
         again=back or any(one.again for one in requests),
         delete=(*replaced, *_old(training, seen, runs)),
-        due=_due(requests, status, now),
+        due=_due([*requests, *mine], status, now),
         notices=notices,
     )
 

@@ -20,9 +20,11 @@ Json = dict[str, Any]
 _LATER: Final = timedelta(seconds=1)
 
 
-def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetime) -> Request:
+def schedule(
+    trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetime, grace: timedelta = timedelta()
+) -> Request:
     """Ask for a run at each scheduled time after `since`, which is when the trigger (or its edit) was first
-    seen.
+    seen; it may start by `grace` later than in time.
     """
     plan = {"schedule": trigger.schedule, "timeZone": trigger.time_zone or "UTC"}
     state: Json = entry.get("state") or {}
@@ -33,7 +35,8 @@ def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetim
     if ahead and moment(ahead) <= now:
         # It was handled before its time, by a clock that was ahead (`triggers_clock`).
         handled, ahead = max(handled, moment(ahead)), None
-    next_due = due(trigger.schedule or "", trigger.time_zone, since=handled, now=now)
+    deadline = STARTING_DEADLINE + grace
+    next_due = due(trigger.schedule or "", trigger.time_zone, since=handled, now=now, deadline=deadline)
     coming = {"nextRun": stamp(next_due.next)} if next_due.next else {}
     base = entry | {"name": trigger.name, "state": plan | ({"ahead": ahead} if ahead else {})} | coming
     if next_due.at is None:
@@ -53,7 +56,8 @@ def schedule(trigger: TriggerSpec, entry: Json, *, since: datetime, now: datetim
         "Schedule",
         wanted=True,
         key=key,
-        due=min(filter(None, (next_due.next, next_due.at + STARTING_DEADLINE + _LATER))),
+        due=min(filter(None, (next_due.next, next_due.at + deadline + _LATER))),
         says=f"the run of {key} is due",
         answer={"lastScheduled": key} | coming,
+        fell_due=next_due.at,
     )

@@ -83,7 +83,8 @@ def own(status: Json, now: datetime) -> list[Request]:
     if planned and moment(planned["at"]) <= now:
         says = f"follows the run {planned['of']}, with data from after the alarm only"
         entry = {"name": FOLLOW_UP}
-        found.append(Request(entry, FOLLOW_UP, wanted=True, key=planned["of"], says=says))
+        at = moment(planned["at"])
+        found.append(Request(entry, FOLLOW_UP, wanted=True, key=planned["of"], says=says, fell_due=at))
     return found
 
 

@@ -3,8 +3,9 @@ and how far it is to be believed.
 
 A node may boot with a clock that is a year ahead, or be set there. Each answer of the API server says what
 time it is (`ServerTime`), and a machine's monotonic clock does not leap: an operator takes the API server's
-time while its own clock is ahead of it (`CheckedClock`). Invariant: never later than either of the two, so
-that nothing falls due because one of them leapt.
+time while its own clock is ahead of it (`CheckedClock`). When both leap, or an operator begins to lead, much
+may have fallen due at once: `Attention` tells when nobody looked. Invariant: the time is never later than
+either of the two, so that nothing falls due because one of them leapt.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from noria_operator.domain.training_times import TOLERANCE
+from noria_operator.domain.triggers_gap import SPREAD, Gap
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,34 @@ class CheckedClock:
             )
         self._ahead = True
         return server
+
+
+class Attention:
+    """When nobody looked what is due: before the operator led, and while its clock leapt, as no monotonic
+    clock does.
+    """
+
+    def __init__(
+        self, clock: Clock, *, spread: timedelta = SPREAD, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._spread = spread
+        self._monotonic = monotonic
+        self.begin()
+
+    def begin(self) -> None:
+        """Somebody looks from now on."""
+        self._now, self._at = self._clock.now(), self._monotonic()
+        self._gap = Gap(self._now, self._now, self._spread)
+
+    def gap(self) -> Gap:
+        """The latest time in which nobody looked."""
+        expected = self._now + timedelta(seconds=self._monotonic() - self._at)
+        self._now, self._at = self._clock.now(), self._monotonic()
+        if abs(self._now - expected) > TOLERANCE:
+            # A clock that was set back shows times that were looked at already: it starts anew, too.
+            self._gap = Gap(min(expected, self._now), self._now, self._spread)
+        return self._gap
 
 
 def rfc3339(moment: datetime) -> str:

@@ -20,6 +20,7 @@ from tests.unit.domain.training_world import deployment, version
 
 from noria_operator.controllers.continuoustraining import reconcile
 from noria_operator.domain.training_times import stamp
+from noria_operator.domain.triggers_gap import Gap
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import CheckedClock, Clock, ServerTime
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODELVERSION, SERVICE
@@ -87,7 +88,7 @@ def world(spec: Json) -> World:
 async def test_no_run_starts_because_the_operators_clock_leapt(spec: Json, checked: bool) -> None:
     """Where nobody checks the clock, each of them starts one."""
     one = world(spec)
-    clock = CheckedClock(one.server, one) if checked else one
+    clock: Clock = CheckedClock(one.server, one) if checked else one
     await one.look(clock)
     assert jobs(one.api) == []
     one.ahead = FAR
@@ -112,6 +113,32 @@ async def test_a_scheduled_run_starts_at_its_time_though_the_operators_clock_is_
     assert len(jobs(one.api)) == 0
     await one.look(clock)
     assert len(jobs(one.api)) == 1
+
+
+async def test_a_scheduled_run_that_was_missed_for_almost_an_hour_starts_in_the_loops_turn() -> None:
+    one = world(DAILY)
+    await one.look(one)
+    one.api.clock.time = one.api.clock.time.replace(hour=13, minute=58)
+    gap = Gap(one.now(), one.now())
+    turn = gap.turn(one.api.objects[KEY]["metadata"]["uid"], one.now())
+    waits = replace(operator(one.api), gap=lambda: gap)
+    assert (await reconcile(waits, KEY)).after == turn - one.now() > timedelta(minutes=2)
+    assert jobs(one.api) == []
+    one.api.clock.time = turn
+    await reconcile(replace(operator(one.api), gap=lambda: gap), KEY)
+    assert len(jobs(one.api)) == 1
+
+
+async def test_a_loss_costs_nothing_for_a_leap_of_all_clocks() -> None:
+    """As a machine's that slept, with its cluster: nobody asked the model meanwhile."""
+    one = world(COSTLY)
+    await one.look(one)
+    gone = one.now()
+    one.api.clock.time += FAR
+    await reconcile(
+        replace(operator(one.api, Servers(auc(0.6))), gap=lambda: Gap(gone, one.api.clock.time)), KEY
+    )
+    assert jobs(one.api) == []
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from noria_operator.kube.kinds import MODELDEPLOYMENT, Json, Key
 from noria_operator.kube.login import Endpoint
 from noria_operator.kube.store import Store
 from noria_operator.process import Operator, Parts
+from noria_operator.tasks import cancelled
 from noria_serving.contract import COUNTERS_PORT
 
 KEY = Key(MODELDEPLOYMENT, "ns", "md")
@@ -64,6 +65,23 @@ async def test_the_operator_does_not_believe_a_clock_that_is_ahead_of_the_api_se
     an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
     client.time.heard(an_hour_ago)
     assert an_hour_ago <= operator.context.clock.now() < an_hour_ago + timedelta(minutes=1)
+
+
+async def test_what_fell_due_before_the_operator_was_there_waits_for_its_turn() -> None:
+    client, spread = Scripted(lambda _: refusal(500)), timedelta(minutes=3)
+    make = app.context(Fetcher(), Fetcher())
+    parts = Parts(Config("ns"), Endpoint("http://none"), client, CONTROLLERS, make, spread=spread)
+    operator = Operator(parts)
+    followed = operator.context.gap()
+    holding, stop = asyncio.create_task(asyncio.sleep(60)), asyncio.Event()
+    stop.set()
+    await operator._work(stop, holding)
+    led = operator.context.gap()
+    await cancelled(holding)
+    assert followed is not None
+    assert led is not None
+    assert (led.gone, led.spread) == (led.back, spread)
+    assert followed.back < led.back <= datetime.now(UTC) < led.back + timedelta(minutes=1)
 
 
 async def test_routers_are_heard_while_thousands_of_pods_give_no_answer(

@@ -14,6 +14,7 @@ from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion, Request, manual
+from noria_operator.domain.triggers_gap import Gap
 from noria_operator.domain.triggers_performance import performance
 from noria_operator.domain.triggers_schedule import schedule
 from noria_serving.contract import SCORE_BINS
@@ -48,10 +49,12 @@ def ask(
     *,
     champion: Champion | None = FIRST,
     hours: float = 1,
+    gap: Gap | None = None,
 ) -> Request:
     assert trigger.performance is not None
+    now = NOW + hours * HOUR
     found = performance(
-        trigger, trigger.performance, entry, champion=champion, labels=labels, now=NOW + hours * HOUR
+        trigger, trigger.performance, entry, champion=champion, labels=labels, now=now, gap=gap
     )
     TriggerStatus.model_validate(found.entry)
     return found

@@ -19,6 +19,7 @@ from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import MANUAL, Request
 from noria_operator.domain.triggers_combine import combined
+from noria_operator.domain.triggers_gap import Gap
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_plan import RetrainPlan, decide
 from noria_operator.domain.triggers_unanswered import given_back
@@ -83,12 +84,13 @@ class Loop:
         self.now = NOW
         self.others: list[str] = []
         """Unfinished TrainingJobs of the model that others made."""
+        self.gap: Gap | None = None
 
     def step(
         self, *requests: Request, seen: Json | None = None, versions: list[Json] | None = None
     ) -> RetrainPlan:
         where = deployment(1) if seen is None else seen
-        watched = Watched(list(self.jobs.values()), where, versions or [], self.others)
+        watched = Watched(list(self.jobs.values()), where, versions or [], self.others, self.gap)
         obj = given_back(self.obj)
         plan = decide(obj, parse_as(ContinuousTraining, obj), requests, watched, self.now)
         if plan.create is not None:

@@ -10,9 +10,10 @@ import pytest
 from tests.unit.kube.api_server import Scripted, obj, refusal
 
 from noria_operator.domain.training_times import TOLERANCE
+from noria_operator.domain.triggers_gap import Gap
 from noria_operator.kube import errors
 from noria_operator.kube.client import Answer
-from noria_operator.kube.clock import CheckedClock, ServerTime
+from noria_operator.kube.clock import Attention, CheckedClock, ServerTime
 from noria_operator.kube.kinds import SERVICE
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -28,10 +29,13 @@ class Machine:
     server: ServerTime = field(init=False)
 
     def __post_init__(self) -> None:
-        self.server = ServerTime(lambda: self.passed)
+        self.server = ServerTime(self.monotonic)
 
     def now(self) -> datetime:
         return self.wall
+
+    def monotonic(self) -> float:
+        return self.passed
 
     def wait(self, time: timedelta) -> None:
         self.wall += time
@@ -87,6 +91,34 @@ def test_the_servers_time_does_not_go_back_because_an_answer_is_old_or_its_date_
     assert machine.server.now() == machine.wall + SECOND
     machine.server.heard(NOW - HOUR)
     assert machine.server.now() == NOW - HOUR, "it was set back"
+
+
+def test_nobody_looked_before_the_operator_led_nor_while_its_clock_leapt() -> None:
+    machine = Machine()
+    attention = Attention(machine, monotonic=machine.monotonic)
+    machine.wait(HOUR)
+    attention.begin()
+    for _ in range(3):
+        assert attention.gap() == Gap(NOW + HOUR, NOW + HOUR), "however long nobody asks"
+        machine.wait(HOUR)
+    machine.wall += YEAR
+    for _ in range(2):
+        assert attention.gap() == Gap(NOW + 4 * HOUR, NOW + 4 * HOUR + YEAR)
+        machine.wait(TOLERANCE)
+    machine.wall -= YEAR
+    back = machine.wall
+    for _ in range(2):
+        assert attention.gap() == Gap(back, back), "what falls due a year from now is no time that was missed"
+        machine.wait(HOUR)
+
+
+def test_a_clock_that_is_corrected_a_little_is_looked_at_all_the_time() -> None:
+    machine = Machine()
+    attention = Attention(machine, monotonic=machine.monotonic)
+    for correction in (TOLERANCE, -TOLERANCE):
+        machine.wait(HOUR)
+        machine.wall += correction
+        assert attention.gap() == Gap(NOW, NOW)
 
 
 async def test_the_clients_answers_tell_the_servers_time_and_a_proxys_do_not() -> None:
