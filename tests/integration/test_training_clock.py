@@ -169,7 +169,7 @@ async def serve(cluster: Cluster, model: str) -> None:
     await cluster.client.apply_status(MODELDEPLOYMENT, cluster.namespace, model, stable)
 
 
-async def test_a_clock_that_is_ahead_starts_one_run_a_loop_and_silences_none_when_it_is_put_right(
+async def test_a_clock_that_nobody_checks_starts_one_run_a_loop_and_silences_none_when_it_is_put_right(
     cluster: Cluster,
 ) -> None:
     clock = Clock()

@@ -14,12 +14,15 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from noria_operator.domain.training_times import TOLERANCE
 from noria_operator.domain.triggers_gap import SPREAD, Gap
 
 log = logging.getLogger(__name__)
+
+AGREED: Final = 60.0
+"""Seconds for which no answer has to agree with what the API server's time was taken for."""
 
 
 class Clock(Protocol):
@@ -43,14 +46,18 @@ class ServerTime:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._heard: tuple[datetime, float] | None = None
+        self._agreed = 0.0
 
     def heard(self, date: datetime) -> None:
-        """An answer came that was dated so. An answer may be old when it is read and its date is cut to
-        seconds, so it is that late or later: the latest counts, unless the server's clock was set back.
+        """An answer came that was dated so. It may be old when it is read, and its date is cut to seconds, so
+        it is that late or later: the latest counts, while any answers agree with it. Of several servers one
+        whose clock is behind changes nothing; one that was set back does.
         """
-        known = self.now()
-        if known is None or not known - TOLERANCE <= date <= known:
-            self._heard = date, self._monotonic()
+        known, at = self.now(), self._monotonic()
+        if known is None or date > known or (date < known - TOLERANCE and at - self._agreed > AGREED):
+            self._heard, self._agreed = (date, at), at
+        elif date >= known - TOLERANCE:
+            self._agreed = at
 
     def now(self) -> datetime | None:
         """What time it is at least; None before the first answer."""
