@@ -58,6 +58,8 @@ TWO_LOOPS = [
 ESTIMATED = "EstimatedPerformance"
 CHAMPIONS = [served(labels) for labels in (BAD, GOOD, IDLE)]
 ON_TRIAL = [served(BAD), served(BAD, NEXT, "challenger")]
+LED_ASIDE = gauge("noria_deployment_led_aside", "0x69 1x60 0x70", "0x200", **MODEL)
+"""By a rollout of an hour, which lies in two of the last three."""
 PROMOTED = [
     {**served(BAD, role=role), "values": values}
     for role, values in (("challenger", "0.5x130 _x70"), ("champion", "_x130 1x70"))
@@ -188,6 +190,11 @@ CASES: dict[str, dict[str, Case]] = {
             "190m",
             [],
         ),
+        "while a header led requests past one of two champions": (
+            [*distributed(BAD, (80, 20)), *distributed(GOOD, (80, 20)), *CHAMPIONS, *LED_ASIDE],
+            "190m",
+            [at(GOOD, **F)],
+        ),
     },
     "NoriaDataDrift": {
         "one feature of one, against one of four": (
@@ -214,6 +221,11 @@ CASES: dict[str, dict[str, Case]] = {
             "190m",
             [],
         ),
+        "while a header led requests past one of two champions": (
+            [*distributed(BAD, (80, 20)), *distributed(GOOD, (80, 20)), *CHAMPIONS, *LED_ASIDE],
+            "190m",
+            [at(GOOD, **V)],
+        ),
     },
     "NoriaPredictionDrift": {
         "four in five where half were": (
@@ -230,6 +242,11 @@ CASES: dict[str, dict[str, Case]] = {
             [*predicted(BAD, (80, 20)), *PROMOTED],
             "190m",
             [],
+        ),
+        "while a header led requests past one of two champions": (
+            [*predicted(BAD, (80, 20)), *predicted(GOOD, (80, 20)), *CHAMPIONS, *LED_ASIDE],
+            "190m",
+            [at(GOOD, **V)],
         ),
     },
     "NoriaFeatureMissing": {

@@ -101,7 +101,7 @@ class _Question:
         if totals and champion and self._place and needs_reference(trigger, totals, champion):
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
         whole = totals is None or totals.whole
-        seen = Evidence(totals, reference, self._sharing, earlier, whole, self.seen.gap)
+        seen = Evidence(totals, reference, self._sharing, earlier, whole, self.seen.gap, self._aside)
         return counted(trigger, entry, champion=champion, evidence=seen, now=now, warmup=warmup)
 
     async def _window(self, trigger: TriggerSpec, since: datetime | None) -> Totals | None:
@@ -135,8 +135,17 @@ class _Question:
         """Versions that clients ask, by weight or by header: what others predict, of copies, was not for
         them.
         """
-        traffic = (self.seen.deployment or {}).get("status", {}).get("traffic", ())
-        return frozenset(one["version"] for one in traffic if one.get("weight") or one.get("match"))
+        return frozenset(one["version"] for one in self._traffic if one.get("weight") or one.get("match"))
+
+    @property
+    def _aside(self) -> bool:
+        """Whether a header leads clients' requests past the champion."""
+        return any(one.get("match") for one in self._traffic)
+
+    @property
+    def _traffic(self) -> Sequence[Json]:
+        found: Sequence[Json] = (self.seen.deployment or {}).get("status", {}).get("traffic", ())
+        return found
 
     @cached_property
     def _place(self) -> tuple[str, str, Sequence[Json]] | None:

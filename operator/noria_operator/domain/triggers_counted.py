@@ -75,7 +75,8 @@ class Evidence:
     """What is known now: counts of the open window up to now (None: there are none, or nobody tells them),
     the frozen bins of the champion, where they were asked for (`needs_reference`), versions that answer
     clients beside it, windows of earlier weeks (`past_windows`; None: nobody was asked, or remembers),
-    whether counts are of the whole window, not of its end alone, and when nobody looked.
+    whether counts are of the whole window, not of its end alone, when nobody looked, and whether a header
+    leads clients' requests past the champion now (`aside`).
     """
 
     counts: Counts | None
@@ -84,6 +85,7 @@ class Evidence:
     earlier: Sequence[Counts] | None = None
     whole: bool = True
     gap: Gap | None = None
+    aside: bool = False
 
 
 def counts_since(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
@@ -149,14 +151,16 @@ def counted(
         told = _told(trigger.estimated_performance, champion, evidence)
         return estimated.estimated(
             trigger, trigger.estimated_performance, entry, champion=champion, scores=told.scores,
-            labels=told.labels, now=now, warmup=warmup, predicted=told.predicted,
+            labels=told.labels, now=now, warmup=warmup, predicted=told.predicted, aside=evidence.aside,
         )  # fmt: skip
     if trigger.concept_drift is not None:
         found = evidence.counts.joined(champion.name) if evidence.counts and champion else None
         return concept_drift(trigger, entry, champion=champion, labels=found, now=now, warmup=warmup)
     if monitoring.rule_of(trigger) is not None:
         traffic = _traffic(champion, evidence)
-        return monitoring.watch(trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup)
+        return monitoring.watch(
+            trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup, aside=evidence.aside
+        )
     joined = evidence.counts.labelled() if evidence.counts else None
     return new_samples(trigger, entry, labels=joined, now=now)
 

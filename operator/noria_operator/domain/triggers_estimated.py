@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from math import ldexp
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from noria_operator.domain.performance import Errors, Joined, Labelled
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels, rows
 from noria_operator.domain.triggers import Champion, Request
+from noria_operator.domain.triggers_aside import led_aside, not_compared, noted
+from noria_operator.domain.triggers_labels import closing, window_start
 from noria_operator.domain.triggers_performance import performance, refused
 from noria_serving.contract import SCORE_BINS
 
@@ -63,8 +66,11 @@ def estimated(
     now: datetime,
     warmup: timedelta = timedelta(),
     predicted: Predicted | None = None,
+    aside: bool = False,
 ) -> Request:
-    """Judge a closed window of scores, or of what a regression predicted; leave an open one alone."""
+    """Judge a closed window of scores, or of what a regression predicted; leave an open one alone. `aside`: a
+    header leads requests past the champion now; a window of which any were is not judged.
+    """
     if isinstance(labels, Classes) and rule.metric != "accuracy":
         text = f"{rule.metric} of several classes cannot be estimated from scores; estimate accuracy"
         return refused(trigger, entry, text)
@@ -72,16 +78,15 @@ def estimated(
         text = "the model's bundle has no errors by prediction: save it again with this release of Noria"
         return refused(trigger, entry, text)
     joined = predicted.joined if predicted else expected_joined(scores, labels)
-    found = performance(
-        trigger,
-        as_performance(rule),
-        entry,
-        champion=champion,
-        labels=joined,
-        now=now,
-        counted=predicted.counted if predicted else COUNTED,
-        warmup=warmup,
-    )
+    judged, called = as_performance(rule), predicted.counted if predicted else COUNTED
+    begun = window_start(entry, judged, champion)
+    aside = aside and begun is not None and now >= begun
+    entry = noted(entry) if aside else entry
+    ask = partial(performance, trigger, judged, champion=champion, now=now, counted=called, warmup=warmup)
+    found = ask(entry, labels=joined)
+    if led_aside(entry) and found.entry.get("windowEndedAt") != entry.get("windowEndedAt"):
+        said = entry | closing(entry, now) | not_compared(entry, stands=ask(entry, labels=None).wanted)
+        found = ask(noted(said) if aside else said, labels=None)
     return replace(found, reason=trigger.reason)
 
 

@@ -23,6 +23,7 @@ from noria_operator.domain.drift.policy import Policy
 from noria_operator.domain.drift.season import Usual, Week
 from noria_operator.domain.fairness import Group
 from noria_operator.domain.triggers import in_a_row
+from noria_operator.domain.triggers_aside import led_aside, not_compared
 
 Json = dict[str, Any]
 
@@ -100,6 +101,10 @@ def drift(rule: Drift, closed: Closed) -> Json:
     """The distances from training, from the window before, or from the same time of earlier weeks."""
     if wrong := unknown(rule.features, closed.reference):
         return wrong
+    if led_aside(closed.entry):
+        stands = closed.entry.get("reason") in FOUND
+        emptied: Json = {} if stands else {"value": None, "columns": []}
+        return emptied | not_compared(closed.entry, stands=stands)
     state = dict(closed.entry["state"])
     asked = drift_policy(rule)
     columns = policy.watched(asked, closed.reference)

@@ -3,9 +3,9 @@ none.
 
 Comes in: one trigger, its entry in status, the champion, and what its pods counted since the open window
 began. Goes out: the new entry, and whether it asks for a run or blocks the others. Invariants: an open
-window changes nothing in status; a window, its marks and its findings belong to one version and one wording
-of the rule, so a new champion and an edited rule start anew; a finding stands until a later window takes it
-back or a run answers it.
+window changes nothing in status but the mark of requests led aside; a window, its marks and its findings
+belong to one version and one wording of the rule, so a new champion and an edited rule start anew; a finding
+stands until a later window takes it back or a run answers it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from noria_operator.domain.drift.flow import Came
 from noria_operator.domain.schedule import zone_named
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
+from noria_operator.domain.triggers_aside import noted
 from noria_operator.domain.triggers_fairness import can_be_judged, fairness
 from noria_operator.domain.triggers_findings import FOUND, Closed, Traffic, drift
 from noria_operator.domain.triggers_quality import data_quality, flow_policy
@@ -45,9 +46,11 @@ def watch(
     traffic: Traffic | None,
     now: datetime,
     warmup: timedelta = timedelta(),
+    aside: bool = False,
 ) -> Request:
     """Judge a closed window; leave an open one alone. A new champion's first one begins after `warmup`.
-    Raises `ScheduleError` for a time zone that is not known.
+    `aside`: a header leads requests past the champion now, which a comparison of distributions notes. Raises
+    `ScheduleError` for a time zone that is not known.
     """
     zone = zone_named(trigger.time_zone)
     if champion is None:
@@ -57,6 +60,8 @@ def watch(
     if begun is None:
         return _request(trigger, _opened(trigger, entry, champion, now + warmup))
     rule = _rule(trigger)
+    aside = aside and isinstance(rule, Drift) and now >= begun
+    entry = noted(entry) if aside else entry
     over = now >= begun + rule.window
     if traffic is None or not over or not _enough(rule, traffic):
         return _request(trigger, entry, due=None if over else begun + rule.window)
@@ -70,10 +75,8 @@ def watch(
     times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}
     figures = {"windowLength": format_duration(closed.length), "samples": traffic.rows}
     found = _found(rule, closed)
-    return _request(
-        trigger,
-        {name: value for name, value in (entry | times | figures | found).items() if value is not None},
-    )
+    said = {name: value for name, value in (entry | times | figures | found).items() if value is not None}
+    return _request(trigger, noted(said) if aside else said)
 
 
 def _request(trigger: TriggerSpec, entry: Json, due: datetime | None = None) -> Request:

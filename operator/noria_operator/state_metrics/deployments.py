@@ -27,10 +27,13 @@ def deployment(obj: Json, versions: Mapping[str, Json]) -> Iterator[Sample]:
     for one in status.get("conditions", ()):
         if one["status"] != "Unknown":
             yield families.CONDITION, (*place, one["type"]), float(one["status"] == "True")
-    for share in status.get("traffic", ()):
+    traffic = status.get("traffic", ())
+    for share in traffic:
         labels = (share["version"], _role(share, status), share["name"])
         yield families.WEIGHT, (*place, *labels), share["weight"] / 100
         yield families.ASKED, (*place, *labels), float(bool(share["weight"] or share.get("match")))
+    if traffic:
+        yield families.ASIDE, place, float(any(share.get("match") for share in traffic))
     latest = {one["event"]: one for one in status.get("history", ())}
     for event, one in latest.items():
         yield families.HAPPENED, (*place, event, one.get("version", "")), seconds(one["at"])

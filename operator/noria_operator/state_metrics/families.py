@@ -54,6 +54,11 @@ ASKED: Final = Family(
     DEPLOYMENT,
     ("version", "role", "cluster"),
 )
+ASIDE: Final = Family(
+    "noria_deployment_led_aside",
+    "1 while a header leads clients' requests past the champion (match of a step or an arm), else 0.",
+    DEPLOYMENT,
+)
 HAPPENED: Final = Family(
     "noria_deployment_event_timestamp_seconds",
     "When status.history last tells an event of this kind, and of which version.",
@@ -206,7 +211,7 @@ LASTED: Final = Family(
 )
 
 FAMILIES: Final[tuple[Family, ...]] = (
-    PHASE, CONDITION, WEIGHT, ASKED, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
+    PHASE, CONDITION, WEIGHT, ASKED, ASIDE, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
     VALUE, THRESHOLD, BEST, SAMPLES, WINDOW, WINDOW_END, BOUND, COVERAGE,
     SCORE, FLOOR, FAIRNESS, FAIRNESS_BOUND, UNFAIR, SLICE_VALUE, SLICE_LOST,
     DECISION, REASON, LOST, NEXT, BLOCKED, BUDGET, LEFT, TIME_BUDGET, TIME_LEFT, RESULTS, UNTOLD,

@@ -400,6 +400,26 @@ async def test_counts_of_another_version_are_no_drift_of_the_champion() -> None:
     assert api.events == ["TriggerDecided"] * 2, "a window is open, and no is said once"
 
 
+async def test_a_window_of_which_a_header_led_requests_past_the_champion_is_not_compared() -> None:
+    """Noted while it is open, also where the rollout is over before the window is."""
+    api = world(triggers=[{"name": "drift", "drift": {"window": "3h"}}])
+    await seen(api, None)
+    for match in ([{"name": "market", "value": "de"}], None):
+        served = deployment(1)
+        served["status"]["traffic"] = [
+            {"version": "flights-1", "weight": 100},
+            {"version": "flights-2", "weight": 0, **({"match": match} if match else {})},
+        ]
+        api.put(MODELDEPLOYMENT, served)
+        await seen(api, None)
+        assert api.objects[KEY]["status"]["triggers"][0]["state"]["aside"]
+    await seen(api, counted("delay", 0))
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["decision"], entry["reason"], entry["samples"]) == ("Wait", "RolloutUnderWay", 1000)
+    await seen(api, None, None, counted("delay", 0))
+    assert api.objects[KEY]["status"]["triggers"][0]["reason"] == "Steady"
+
+
 async def test_quality_lost_for_some_starts_a_run_that_says_for_whom() -> None:
     rule = {"metric": "accuracy", "relativeDrop": "0.05", "minLabels": 1000, "bySlice": True}
     api = world(triggers=[{"name": "groups", "performance": rule}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -37,16 +38,23 @@ def trigger(**fields: Any) -> TriggerSpec:
     return TriggerSpec.model_validate({"name": "early", "estimatedPerformance": rule})
 
 
-def windows(asked: TriggerSpec, *each: Outputs, labels: Labels | None = None) -> Request:
+def windows(
+    asked: TriggerSpec, *each: Outputs, labels: Labels | None = None, aside: Sequence[int] = ()
+) -> Request:
+    """An hour for each; in the middle of the hours `aside` requests are led past the champion."""
     found, entry = None, {}
     assert asked.estimated_performance is not None
     for hour, counted in enumerate([None, *each]):
-        found = estimated(
-            asked, asked.estimated_performance, entry,
-            champion=FIRST, scores=counted, labels=labels, now=NOW + hour * HOUR,
-        )  # fmt: skip
-        TriggerStatus.model_validate(found.entry)
-        entry = found.entry
+        passes: list[tuple[Outputs | None, float, bool]] = [(counted, hour, False)]
+        if hour in aside:
+            passes.insert(0, (None, hour - 0.5, True))
+        for scored, now, led in passes:
+            found = estimated(
+                asked, asked.estimated_performance, entry,
+                champion=FIRST, scores=scored, labels=labels, now=NOW + now * HOUR, aside=led,
+            )  # fmt: skip
+            TriggerStatus.model_validate(found.entry)
+            entry = found.entry
     assert found is not None
     return found
 
@@ -58,6 +66,16 @@ def test_scores_that_grow_unsure_are_lost_quality() -> None:
     assert float(found.entry["value"]) == pytest.approx(0.65, abs=0.01)
     assert "cannot see a change of the concept" in found.entry["message"]
     assert found.answered_by == "Own"
+
+
+def test_scores_of_what_a_header_left_for_the_champion_are_no_lost_quality() -> None:
+    found = windows(trigger(), SURE, UNSURE, UNSURE, aside=(2, 3))
+    assert (found.wanted, found.entry["decision"]) == (False, "Wait")
+    assert (found.entry["reason"], found.entry["streak"]) == ("RolloutUnderWay", 0)
+    assert float(found.entry["value"]) == pytest.approx(0.95, abs=0.01)
+    assert windows(trigger(), SURE, UNSURE, UNSURE, SURE, aside=(4,)).wanted, "nor do they take one back"
+    assert windows(trigger(), SURE, UNSURE, SURE, UNSURE, aside=(3,)).wanted, "nor end a streak"
+    assert windows(trigger(), SURE, UNSURE, UNSURE, UNSURE, UNSURE, aside=(2, 3)).wanted
 
 
 def test_labels_of_the_window_calibrate_the_scores() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -62,11 +63,17 @@ def windows(
     champion: Champion | None = FIRST,
     reference: Reference | None = REFERENCE,
     since: int = 0,
+    aside: Sequence[int] = (),
 ) -> Request:
-    """An hour for each, after the one in which the window opens; None: nobody answers."""
+    """An hour for each, after the one in which the window opens; None: nobody answers. Requests are led
+    aside in the middle of the hours `aside`.
+    """
     found = watch(trigger, entry or {}, champion=champion, traffic=None, now=NOW + since * HOUR)
     for hour, counts in enumerate(each, since + 1):
         traffic = None if counts is None else Traffic(counts, reference)
+        if hour in aside:
+            half = NOW + (hour - 0.5) * HOUR
+            found = watch(trigger, found.entry, champion=champion, traffic=None, now=half, aside=True)
         found = watch(trigger, found.entry, champion=champion, traffic=traffic, now=NOW + hour * HOUR)
         TriggerStatus.model_validate(found.entry)
     return found
@@ -110,6 +117,50 @@ def test_another_triggers_run_answers_one_that_asks_for_a_run() -> None:
     entry = answered(found, quality_lost)
     assert (entry["reason"], entry["message"]) == ("Answered", "answered by the run of quality")
     assert "marks" not in entry["state"]
+
+
+def test_what_a_header_led_past_the_champion_is_no_drift_of_the_rest() -> None:
+    """One market's requests go to a challenger, and the champion's rest flies farther."""
+    rest = moved("distance")
+    assert windows(drift(), calm(), rest, rest).entry["reason"] == "Drifted"
+    entry = windows(drift(), calm(), rest, rest, aside=(2, 3)).entry
+    assert (entry["decision"], entry["reason"], entry["columns"]) == ("Wait", "RolloutUnderWay", [])
+    assert "value" not in entry
+    assert "(match) past flights-1" in entry["message"]
+    assert windows(drift(), calm(), rest, rest, calm(), aside=(2, 3)).entry["reason"] == "Steady"
+
+
+def test_a_window_of_which_requests_were_led_aside_moves_no_mark_and_takes_nothing_back() -> None:
+    rest = moved("distance")
+    assert windows(drift(), rest, calm(), rest, aside=(2,)).entry["reason"] == "Drifted"
+    found = windows(drift(), rest, rest, calm(), aside=(3,))
+    assert (found.wanted, found.entry["decision"], found.entry["reason"]) == (True, "Fire", "Drifted")
+    before = drift(compareWith="PreviousWindow", features=["distance"], of=1, **{"for": 1})
+    entry = windows(before, calm(), rest, calm(), aside=(2,)).entry
+    assert entry["reason"] == "Steady", "it is compared with the last window of all requests"
+
+
+def test_the_window_that_begins_while_requests_are_led_aside_bears_the_mark_at_once() -> None:
+    opened = watch(drift(), {}, champion=FIRST, traffic=None, now=NOW).entry
+    traffic, entry = Traffic(moved("distance"), REFERENCE), opened
+    for hour in (1, 2):
+        entry = watch(
+            drift(), entry, champion=FIRST, traffic=traffic, now=NOW + hour * HOUR, aside=hour == 1
+        ).entry
+        assert entry["reason"] == "RolloutUnderWay"
+    entry = watch(drift(), entry, champion=FIRST, traffic=traffic, now=NOW + 3 * HOUR).entry
+    assert entry["reason"] == "Suspected"
+
+
+def test_what_was_led_aside_before_the_window_of_a_new_champion_begins_is_not_of_it() -> None:
+    opened = watch(drift(), {}, champion=FIRST, traffic=None, now=NOW, warmup=HOUR).entry
+    assert watch(drift(), opened, champion=FIRST, traffic=None, now=NOW, aside=True).entry == opened
+    later = watch(drift(), opened, champion=FIRST, traffic=None, now=NOW + HOUR, aside=True).entry
+    assert later["state"] == opened["state"] | {"aside": True}
+
+
+def test_broken_data_is_broken_whoever_asks_the_challenger() -> None:
+    assert windows(quality(), nulls("distance"), aside=(1,)).entry["reason"] == "Violated"
 
 
 def test_drift_of_the_predictions_alone_says_so() -> None:

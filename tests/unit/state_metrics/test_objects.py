@@ -127,6 +127,22 @@ def test_a_deployment_tells_whether_clients_ask_a_version(share: Json, asked: in
     assert value("noria_deployment_asked", labels) == asked
 
 
+@pytest.mark.parametrize(
+    ("shares", "aside"),
+    [
+        ([{"weight": 100}, {"weight": 0, "match": [{"name": "market", "value": "de"}]}], 1),
+        ([{"weight": 90}, {"weight": 10}], 0),
+        ([], None),
+    ],
+)
+def test_a_deployment_tells_whether_a_header_leads_requests_past_its_champion(
+    shares: list[Json], aside: int | None
+) -> None:
+    one = {"version": "flight-delay-2", "name": "flights-2-bbbbbb"}
+    value = told(deployment(traffic=[one | share for share in shares])).get_sample_value
+    assert value("noria_deployment_led_aside", PLACE) == aside
+
+
 def test_the_last_event_of_each_kind_has_its_time() -> None:
     value, name = told(ROLLOUT).get_sample_value, "noria_deployment_event_timestamp_seconds"
     assert value(name, {**PLACE, "event": "Promoted", "version": "flight-delay-1"}) == at("2026-03-03T00:00Z")
