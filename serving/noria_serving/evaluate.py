@@ -2,9 +2,10 @@
 
 In: $NORIA_CHALLENGER and perhaps $NORIA_CHAMPION (each with _DIGEST), $NORIA_HOLDOUT (with _SELECT),
 $NORIA_LABEL, perhaps $NORIA_SLICES and $NORIA_SLICE_METRICS. Out at $NORIA_RESULT: `{"schema", "rows",
-"digest", "metrics": {"challenger": {…}, "champion": {…} or null}, "slices": […], "slicesLeftOut": n}`,
-numbers as decimal strings; what stands in `slices` is in slice_scores.py. Invariant: both see the very same
-rows, of which `digest` is the identity; no metric is ever NaN.
+"digest", "metrics": {"challenger": {…}, "champion": {…} or null}, "errors": {…}, "slices": […],
+"slicesLeftOut": n}`, numbers as decimal strings; `errors` are standard errors of the differences of both,
+where there is a champion, and what stands in `slices` is in slice_scores.py. Invariant: both see the very
+same rows, of which `digest` is the identity; no metric is ever NaN.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def evaluate(env: Mapping[str, str]) -> dict[str, Any]:
             "champion": None if champion is None else champion.metrics,
         },
     }
+    if champion is not None:
+        document["errors"] = slice_scores.errors(challenger.metrics, challenger.outcome, champion.outcome)
     columns = [(one, one.codes(_told_apart(one, holdout.columns[one.feature]))) for one in split]
     names = [name for name in env.get(contract.ENV_SLICE_METRICS, "").split(",") if name]
     found = slice_scores.compare(columns, names, challenger.outcome, champion.outcome if champion else None)

@@ -1,9 +1,9 @@
-"""Challenger against champion, slice by slice.
+"""Challenger against champion, on all rows and slice by slice.
 
-In: what both said of the same rows, and each row's group. Out: of each group its rows, the metric of both,
-and the standard error of their difference. Invariant: the error is that of the paired difference (both models
-meet the same rows, so what makes a row hard for both cancels out), and a pair of models in which a metric is
-not defined is left out.
+In: what both said of the same rows, and each row's group. Out: by metric the standard error of their
+difference on all rows, and of each group its rows, the metric of both, and that error. Invariant: the error
+is that of the paired difference (both models meet the same rows, so what makes a row hard for both cancels
+out), and a pair of models in which a metric is not defined is left out.
 
 Each metric is a mean of one number a row, or to first order: its influence function. Of the area under the
 curve these are the structural components of DeLong, DeLong & Clarke-Pearson (Biometrics 44, 1988); of the
@@ -46,6 +46,22 @@ class Compared(NamedTuple):
     error: str | None = None
 
 
+def errors(names: Iterable[str], challenger: Outcome, champion: Outcome) -> dict[str, str]:
+    """Standard error of the difference of both on all rows, of those of the metrics that have one; of one row
+    there is none.
+    """
+    if type(champion) is not type(challenger):
+        return {}
+    known = _measures(challenger)
+    found: dict[str, str] = {}
+    for name in names:
+        pair = [known[name](one) for one in (challenger, champion)] if name in known else []
+        influences = [one[1] for one in pair if one is not None]
+        if len(influences) == 2 and len(influences[0]) > 1:
+            found[name] = decimal(_error(influences[0] - influences[1], name))
+    return found
+
+
 def compare(
     columns: Iterable[tuple[Slicing, Codes]],
     metrics: Sequence[str],
@@ -53,7 +69,7 @@ def compare(
     champion: Outcome | None,
 ) -> list[Compared]:
     """All groups of all columns that have rows, by each metric (default: accuracy, or MAE)."""
-    known = REGRESSION if isinstance(challenger, Regressed) else CLASSIFICATION
+    known = _measures(challenger)
     names = list(metrics) or [next(iter(known))]
     if unknown := [name for name in names if name not in known]:
         raise NoriaError(Reason.CONFIGURATION, f"no {unknown} by slice; there are {sorted(known)}")
@@ -65,6 +81,10 @@ def compare(
         for metric in chosen
         if (found := _compared((slicing.feature, group), metric, codes == code, models))
     ]
+
+
+def _measures(outcome: Outcome) -> Mapping[str, Measure]:
+    return REGRESSION if isinstance(outcome, Regressed) else CLASSIFICATION
 
 
 def _compared(

@@ -126,6 +126,10 @@ class TriggerRecord(Spec):
     threshold: SpecText | None = Field(
         default=None, description="What it was compared with, for example 0.65. Absent: nothing."
     )
+    interval: SpecText | None = Field(
+        default=None,
+        description="Where the true value lies with 95 %, like 0.58 to 0.64. Absent: not known.",
+    )
     samples: int | None = Field(
         default=None, ge=0, le=2**53, description="Number of labelled rows behind the value. Absent: none."
     )
@@ -173,6 +177,10 @@ class Versus(Spec):
 
     version: SpecText = Field(description="Name of the champion's ModelVersion.")
     metrics: SpecMetrics = Field(default_factory=dict, description="Metrics of the champion.")
+    errors: SpecMetrics | None = Field(
+        default=None,
+        description="Standard errors of the differences from it, by metric. Absent: none is known.",
+    )
 
 
 class EvaluationRecord(Spec):

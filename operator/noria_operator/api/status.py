@@ -78,6 +78,9 @@ class Trigger(Status):
     name: Text = Field(default="", description="Name of the trigger in the ContinuousTraining.")
     value: Text | None = Field(default=None, description="What was measured, for example 0.61.")
     threshold: Text | None = Field(default=None, description="What it was compared with, for example 0.65.")
+    interval: Text | None = Field(
+        default=None, description="Where the true value lies with 95 %, like 0.58 to 0.64."
+    )
     samples: int | None = Field(
         default=None, ge=0, le=2**53, description="Number of labelled rows behind the value."
     )

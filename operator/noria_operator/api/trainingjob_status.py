@@ -132,6 +132,10 @@ class EvaluationStatus(Status):
         default=None, description="Metrics of the champion on the same rows. Absent: there was none."
     )
     champion_version: Text | None = Field(default=None, description="ModelVersion that was the champion.")
+    errors: Metrics | None = Field(
+        default=None,
+        description="Standard errors of the differences of both, by metric. Absent: none is known.",
+    )
     slices: Annotated[list[SliceScore], Field(max_length=MOST_COMPARED)] = Field(
         default_factory=list, description="Both models by slice."
     )

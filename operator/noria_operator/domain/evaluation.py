@@ -134,6 +134,8 @@ def _figures(case: Case, run: Run) -> Plan:
     figures: Json = {"rows": result.rows, "digest": result.digest, "challenger": result.metrics.challenger}
     if champion and result.metrics.champion is not None:
         figures |= {"champion": result.metrics.champion, "championVersion": champion}
+    if champion and result.errors:
+        figures["errors"] = result.errors
     if result.slices:
         names = ("feature", "group", "rows", "metric", "challenger", "champion", "error")
         told = [zip(names, one, strict=True) for one in result.slices]

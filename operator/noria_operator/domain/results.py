@@ -143,6 +143,7 @@ class EvaluationResult(_Part):
     rows: Annotated[int, Field(ge=1, le=2**53)]
     digest: Digest
     metrics: Scores
+    errors: Metrics = {}
     slices: Annotated[list[Slice], Field(max_length=MOST_COMPARED)] = []
     slices_left_out: Annotated[Count, Field(alias="slicesLeftOut")] = 0
 

@@ -118,7 +118,8 @@ def _evaluation(case: Case) -> Json | None:
         return None
     record: Json = {"metrics": figures["challenger"], "rows": figures["rows"], "digest": figures["digest"]}
     if figures.get("championVersion"):
-        record["versus"] = {"version": figures["championVersion"], "metrics": figures.get("champion", {})}
+        versus = {"version": figures["championVersion"], "metrics": figures.get("champion", {})}
+        record["versus"] = _present(versus | {"errors": figures.get("errors")})
     if figures.get("slices"):
         record["slices"] = figures["slices"]
     return record

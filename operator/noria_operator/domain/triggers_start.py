@@ -131,7 +131,7 @@ def training_job(obj: Json, run: Json, entry: Json) -> Json:
     answers the losses that stand: it is told since when the oldest does.
     """
     spec, why = obj["spec"], {"reason": run["reason"], "name": run["trigger"], "at": run["at"]}
-    figures = ("value", "threshold", "samples", "windowEndedAt", "windowLength")
+    figures = ("value", "interval", "threshold", "samples", "windowEndedAt", "windowLength")
     why |= {name: entry[name] for name in figures if entry.get(name) is not None}
     known = (
         loss_since(one, kind_named(one["name"], spec.get("triggers", ())))

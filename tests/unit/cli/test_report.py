@@ -50,14 +50,18 @@ CHILD = version(
             }
         ],
         "trigger": {
-            "reason": "Performance", "name": "quality", "value": "0.61", "threshold": "0.65", "samples": 1200,
-            "at": "2026-03-01T00:00:00Z",
+            "reason": "Performance", "name": "quality", "value": "0.61", "threshold": "0.65",
+            "interval": "0.58 to 0.64", "samples": 1200, "at": "2026-03-01T00:00:00Z",
         },
     },
     evaluation={
-        "metrics": {"auc": "0.71", "accuracy": "0.8"},
+        "metrics": {"auc": "0.71", "accuracy": "0.8", "ece": "0.02"},
         "rows": 5000,
-        "versus": {"version": "flight-delay-3", "metrics": {"auc": "0.68", "accuracy": "0.79"}},
+        "versus": {
+            "version": "flight-delay-3",
+            "metrics": {"auc": "0.68", "accuracy": "0.79", "ece": "0.03"},
+            "errors": {"auc": "0.01", "accuracy": "0.004"},
+        },
         "slices": [
             {"feature": "origin", "group": "EWR", "rows": 1700, "metric": "auc", "challenger": "0.7",
              "champion": "0.69", "error": "0.012"},
@@ -100,7 +104,7 @@ REFUSED: Json = {
         "evaluation": {
             "rows": 5000, "championVersion": "flight-delay-3",
             "challenger": {"auc": "0.66", "accuracy": "0.78"},
-            "champion": {"auc": "0.68", "accuracy": "0.79"},
+            "champion": {"auc": "0.68", "accuracy": "0.79"}, "errors": {"auc": "0.007"},
             "slices": [{"feature": "origin", "group": "JFK", "rows": 900, "metric": "auc",
                         "challenger": "0.6", "champion": "0.69", "error": "0.01"}],
         },
@@ -246,12 +250,32 @@ def test_a_page_loads_nothing_and_its_pictures_are_whole(page: str) -> None:
 def test_a_version_tells_why_what_changed_how_good_and_what_was_decided() -> None:
     said = " ".join(Words(PAGES["version"]).words)
     for words in (
-        "Performance (quality), decided", "Measured 0.61, compared with 0.65, on 1200 rows",
+        "Performance (quality), decided",
+        "Measured 0.61 (within 0.58 to 0.64 with 95 %), compared with 0.65, on 1200 rows",
         "2026-01-01 to 2026-02-01 (32)", "Measured on 5000 rows, beside flight-delay-3", "0.71 >= 0.65",
         "Rejected at 2026-03-01T00:20:00Z: errors: too many", "challenger: 20 of 100", "RolledBack",
         "logEHarm", "2026-03-01T00:20:00Z RolledBack", "accuracy are Wilson's",
     ):  # fmt: skip
         assert words in said, words
+
+
+def test_a_difference_from_the_champion_is_drawn_with_its_bounds_and_what_has_none_is_named() -> None:
+    page = PAGES["version"]
+    drawn = {
+        metric: svg
+        for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+        for metric in re.findall(r">(\w+): difference<", svg)
+    }
+    assert drawn.keys() == {"auc", "accuracy"}
+    left, right = (float(x) for x in re.findall(r"M([\d.]+) \d+v12", drawn["auc"].replace("v12M", "v12 M")))
+    zero = float(re.findall(r'<line x1="([\d.]+)"', drawn["auc"])[0])
+    assert zero < left < right, "0.03 with 1.96 standard errors of 0.01 is more than nothing"
+    assert "0.03" in drawn["auc"]
+    said = " ".join(Words(page).words)
+    assert "1.96 standard errors either way, paired on the same rows" in said
+    assert "No standard error of the difference is known of ece." in said
+    assert "is known of accuracy." in " ".join(Words(PAGES["refused run"]).words)
+    assert "standard error" not in PAGES["first version"]
 
 
 def test_a_version_shows_the_evidence_of_its_own_decision_and_not_of_another() -> None:
@@ -411,7 +435,7 @@ def test_a_run_that_made_a_version_says_where_its_page_is() -> None:
 )
 def test_what_a_trigger_measured_need_not_be_a_number(value: str, threshold: str) -> None:
     child = copy.deepcopy(CHILD)
-    child["spec"]["lineage"]["trigger"] |= {"value": value, "threshold": threshold}
+    child["spec"]["lineage"]["trigger"] |= {"value": value, "threshold": threshold, "interval": None}
     page = report(Found(child))
     assert f"Measured {value}, compared with {threshold}" in page
     for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -69,7 +70,9 @@ async def test_two_windows_of_lost_quality_start_one_run_with_its_reason() -> No
     made = api.objects[Key(TRAININGJOB, "demo", name)]
     assert made["spec"]["deployment"] == "flights"
     assert made["metadata"]["ownerReferences"][0]["uid"] == api.objects[KEY]["metadata"]["uid"]
-    assert '"threshold": "0.7125"' in made["metadata"]["annotations"]["noria.dev/trigger"]
+    why = json.loads(made["metadata"]["annotations"]["noria.dev/trigger"])
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (why["threshold"], why["interval"]) == ("0.7125", entry["interval"])
     assert api.objects[KEY]["status"]["blockedBy"] == "Concurrency"
 
 

@@ -121,6 +121,12 @@ def scores(**metrics: Any) -> str:
 def test_an_evaluation_holds_scores_of_both_or_of_the_challenger_alone() -> None:
     both = evaluation_result(scores(challenger={"auc": "0.7"}, champion={"auc": "0.6"}), champion=True)
     assert both.metrics.champion == {"auc": "0.6"}
+    assert both.errors == {}, "of an image of an earlier release"
+    document = json.loads(scores(challenger={"auc": "0.7"}, champion={"auc": "0.6"}))
+    told = evaluation_result(json.dumps(document | {"errors": {"auc": "0.01"}}), champion=True)
+    assert told.errors == {"auc": "0.01"}
+    with pytest.raises(ResultError, match="errors"):
+        evaluation_result(json.dumps(document | {"errors": {"auc": "NaN"}}), champion=True)
     assert evaluation_result(scores(challenger={"auc": "0.7"}, champion=None), champion=False).rows == 9
 
 

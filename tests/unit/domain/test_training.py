@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -105,11 +106,13 @@ def test_a_loss_in_one_slice_refuses_a_model_that_is_better_on_the_whole(row: li
     obj, train = trained(slices=[{"feature": "sex"}], gates=gates)
     obj, plan = step(obj, Observed(train, champion=CHAMPION))
     assert plan.create is not None
-    said = json.dumps(json.loads(evaluation()) | {"slices": [row], "slicesLeftOut": 1})
+    more = {"errors": {"auc": "0.004"}, "slices": [row], "slicesLeftOut": 1}
+    said = json.dumps(json.loads(evaluation()) | more)
     seen = Observed(train, complete(plan.create, said), CHAMPION, [version(1)])
     obj, _ = step(obj, seen)
     assert obj["status"]["evaluation"]["slices"][0]["group"] == "f"
     assert obj["status"]["evaluation"]["slicesLeftOut"] == 1
+    assert obj["status"]["evaluation"]["errors"] == {"auc": "0.004"}
     obj, _ = step(obj, seen)
     if phase == "Failed":
         assert condition(obj, "Failed")["reason"] == "GateFailed"
@@ -121,6 +124,8 @@ def test_a_loss_in_one_slice_refuses_a_model_that_is_better_on_the_whole(row: li
     stored = parse_as(ModelVersion, plan.create)
     assert stored.spec.evaluation is not None
     assert [(one.feature, one.rows) for one in stored.spec.evaluation.slices] == [("sex", 400)]
+    assert stored.spec.evaluation.versus is not None
+    assert stored.spec.evaluation.versus.errors == {"auc": Decimal("0.004")}
 
 
 def test_a_version_says_how_fast_the_trainer_found_it() -> None:

@@ -64,7 +64,11 @@ def test_both_models_are_scored_on_the_same_rows(lake: Path, frame_bundle: Bundl
     assert float(document["metrics"]["challenger"]["auc"]) == pytest.approx(
         roc_auc_score(labels[:180], scores), abs=1e-6
     )
-    assert evaluate.evaluate(environment(lake, frame_bundle))["metrics"]["champion"] is None
+    assert document["errors"].keys() == {"auc", "logloss", "accuracy"}
+    assert document["errors"]["auc"] == "0", "one model is as far from itself on every row"
+    alone = evaluate.evaluate(environment(lake, frame_bundle))
+    assert alone["metrics"]["champion"] is None
+    assert "errors" not in alone
 
 
 def test_codes_of_a_csv_file_are_the_text_that_the_challenger_takes(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from scipy import stats
 
 from noria_serving.quality import Classified, Regressed
 from noria_serving.result import canonical
-from noria_serving.slice_scores import CLASSIFICATION, REGRESSION, Compared, compare, fitted
+from noria_serving.slice_scores import CLASSIFICATION, REGRESSION, Compared, compare, errors, fitted
 from noria_serving.slices import Slicing
 
 HALVES = Slicing("age", "age", 0, True, bounds=(40.0,))
@@ -56,6 +56,20 @@ def test_the_error_of_a_difference_in_auc_is_delongs_covariance_formula() -> Non
     [found] = compare([(whole, np.zeros(len(positive), dtype=int))], ["auc"], one, two)
     assert float(found.error) == pytest.approx(expected, rel=5e-3)
     assert float(found.challenger) == pytest.approx(one.metrics()["auc"], abs=1e-6)
+
+
+def test_the_difference_on_all_rows_has_the_error_of_one_group_that_holds_them() -> None:
+    _, one, two = drawn(3)
+    whole = Slicing("all", "all", 0, True, values=("0",))
+    groups = compare([(whole, np.zeros(len(one.truth), dtype=int))], list(CLASSIFICATION), one, two)
+    assert errors(["ece", *CLASSIFICATION], one, two) == {each.metric: each.error for each in groups}
+    near, far = (Regressed(np.array([1.0, 2.0, 4.0]) + by, np.array([1.5, 1.0, 1.0])) for by in (0.0, 1.0))
+    assert errors(["rmse", "mae"], near, far).keys() == {"rmse", "mae"}
+    assert errors(["accuracy"], one, near) == {}, "models of two tasks"
+    single = Regressed(np.array([1.0]), np.array([1.5]))
+    assert errors(["mae"], single, single) == {}, "one row tells no scatter"
+    several = Classified(np.eye(3), np.arange(3))
+    assert errors(["auc", "logloss"], several, several) == {"logloss": "0"}
 
 
 @pytest.mark.extended

@@ -85,7 +85,11 @@ def _rows(found: Json | None) -> Iterator[Html]:
 def _judged(status: Json) -> Iterator[Html]:
     scored = status.get("evaluation")
     if scored:
-        champion = {"version": scored.get("championVersion", ""), "metrics": scored.get("champion") or {}}
+        champion = {
+            "version": scored.get("championVersion", ""),
+            "metrics": scored.get("champion") or {},
+            "errors": scored.get("errors"),
+        }
         versus = champion if scored.get("champion") else None
         yield from quality({**scored, "metrics": scored.get("challenger", {}), "versus": versus})
     yield gates(status.get("gates", ()))

@@ -11,7 +11,7 @@ from typing import Any
 
 from noria_operator.cli.report.page import Html, table, text
 from noria_operator.cli.report.pictures import CHALLENGER, CHAMPION, Bar, bars, number
-from noria_operator.domain.proportions import wilson
+from noria_operator.domain.proportions import Z95, wilson
 
 Json = dict[str, Any]
 
@@ -28,9 +28,12 @@ def why(trigger: Json | None) -> Iterator[Html]:
     limit = trigger.get("threshold")
     value, mark = number(measured), number(limit)
     line = " (red line)" if value is not None and mark is not None else ""
-    yield text(f"Measured {measured}, compared with {limit or 'nothing'}{rows}{line}.")
+    interval = str(trigger.get("interval") or "")
+    sure = f" (within {interval} with 95 %)" if interval else ""
+    yield text(f"Measured {measured}{sure}, compared with {limit or 'nothing'}{rows}{line}.")
     if value is not None:
-        yield bars([Bar("measured", value, mark=mark)])
+        low, _, high = interval.partition(" to ")
+        yield bars([Bar("measured", value, low=number(low), high=number(high), mark=mark)])
 
 
 def quality(evaluation: Json | None) -> Iterator[Html]:
@@ -53,8 +56,10 @@ def quality(evaluation: Json | None) -> Iterator[Html]:
                 if (value := number(figure)) is not None
             ]
         )
+        yield bars(list(_difference(metric, told, versus)))
     if "accuracy" in evaluation["metrics"] and evaluation.get("rows"):
         yield text("The bounds of accuracy are Wilson's, at 95 %.")
+    yield from _errors_told(evaluation["metrics"], versus)
     if slices := evaluation.get("slices"):
         yield text("By slice; the error is that of the difference, on the same rows:")
         heads = ["feature", "group", "rows", "metric", "challenger", "champion", "error"]
@@ -70,6 +75,29 @@ def gates(judged: Sequence[Json]) -> Html:
 def partitions(chosen: Json) -> str:
     """Which partitions were read."""
     return f"{chosen['oldest']} to {chosen['newest']} ({chosen['count']})"
+
+
+def _difference(metric: str, told: Any, versus: Json) -> Iterator[Bar]:
+    """How far the version is from its champion, on a scale of its own: it is small beside the values."""
+    own, other, error = (
+        number(one)
+        for one in (told, versus.get("metrics", {}).get(metric), (versus.get("errors") or {}).get(metric))
+    )
+    if own is not None and other is not None and error is not None:
+        far, half = own - other, Z95 * error
+        yield Bar(f"{metric}: difference", far, low=far - half, high=far + half, mark=0.0)
+
+
+def _errors_told(metrics: Json, versus: Json) -> Iterator[Html]:
+    """What bounds differences have, and which metrics have none."""
+    errors = versus.get("errors") or {}
+    if errors:
+        yield text(
+            "The bounds of a difference (zero is the red line) are 1.96 standard errors either way, paired "
+            "on the same rows, at 95 %."
+        )
+    if bare := sorted(metric for metric in versus.get("metrics", {}) if metric in metrics.keys() - errors):
+        yield text(f"No standard error of the difference is known of {', '.join(bare)}.")
 
 
 def _bar(name: str, metric: str, value: float, rows: int | None, colour: str) -> Bar:
