@@ -5,7 +5,8 @@ Goes out: a sentence, or nothing. Invariant: what is given to the trainer shares
 evaluation reads, or nothing is trained: a model that is judged on its own training rows looks better than it
 is. Data sets of one location are compared, by the values of one partition key in the order in which they are
 chosen, and so is one that lies in a partition of the other; two other locations are taken for different rows,
-and whoever names only the held-out data trains on others.
+and whoever names only the held-out data trains on others. Of a champion whose partitions are not known it is
+said that nobody knows.
 """
 
 from __future__ import annotations
@@ -40,22 +41,47 @@ def shared(spec: TrainingJobSpec, chosen: Mapping[str, Json]) -> str:
 
 
 def seen_by_champion(spec: TrainingJobSpec, chosen: Mapping[str, Json], champion: Json | None) -> str:
-    """What of the held-out rows the champion's lineage says that it was trained on."""
+    """What of the held-out rows the champion's lineage says that it was trained on, or that it does not tell.
+    Neither refuses a model: one that passes a comparison which favours the champion is all the better.
+    """
     held = next((one for one in spec.data if spec.evaluation and one.name == spec.evaluation.data), None)
     if held is None or champion is None:
         return ""
-    for data in (champion["spec"].get("lineage") or {}).get("data", []):
+    name, judges = champion["metadata"]["name"], (held.uri, chosen.get(held.name))
+    lineage, untold = (champion["spec"].get("lineage") or {}).get("data", []), ""
+    for data in lineage:
         partitions = data.get("partitions")
         # Versions of earlier releases do not tell their own held-out rows, which mostly have the same name.
         own = data.get("heldOut") or data.get("name") == held.name
-        # Without partitions nobody says which rows they were.
-        if own or not partitions:
+        if own:
             continue
-        if _meet((data.get("uri", ""), partitions), (held.uri, chosen.get(held.name))):
+        learnt = (data.get("uri", ""), partitions)
+        # Without partitions nobody says which rows they were.
+        if partitions and _meet(learnt, judges):
             rows, judged = _shown(data["name"], partitions), _shown(held.name, chosen.get(held.name))
-            name = champion["metadata"]["name"]
             return f"{name} was trained on {rows}, which has rows of {judged}: the comparison favours it"
+        untold = untold or _untold(learnt, judges)
+    if untold or not lineage:
+        why = f"the lineage of {name} names {untold or 'no data'}"
+        return f"not known whether the champion was trained on these rows: {why}"
     return ""
+
+
+def _untold(learnt: Rows, judges: Rows) -> str:
+    """What a lineage names in the place of what would tell whether two data sets share rows; empty: it tells,
+    or they are of different locations.
+    """
+    try:
+        (here, mine), (there, its) = (
+            (Location.parse(uri), partitions) for uri, partitions in (learnt, judges)
+        )
+    except LocationError:
+        return ""
+    if here == there and mine and its and mine["by"] != its["by"]:
+        return f"{mine['by']} and not {its['by']}"
+    if not mine and here.holds(there):
+        return f"no partitions of {learnt[0]}"
+    return f"a part of {judges[0]}" if not its and there.holds(here) else ""
 
 
 def _meet(one: Rows, other: Rows) -> bool:

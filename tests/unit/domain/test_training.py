@@ -141,6 +141,24 @@ def test_a_version_says_how_fast_the_trainer_found_it() -> None:
     assert parse_as(ModelVersion, plan.create).spec.speed is not None
 
 
+@pytest.mark.parametrize(
+    ("lineage", "known"), [({}, False), ({"data": [{"name": "train", "uri": "s3://elsewhere/rows"}]}, True)]
+)
+def test_a_gate_says_where_nobody_knows_whether_the_champion_learnt_its_rows(
+    lineage: Json, known: bool
+) -> None:
+    obj, train = trained()
+    obj, plan = step(obj, Observed(train, champion=CHAMPION))
+    assert plan.create is not None
+    seen = Observed(train, complete(plan.create, evaluation()), CHAMPION, [version(1, lineage=lineage)])
+    for _ in range(2):
+        obj, _ = step(obj, seen)
+    told = {("not known whether the champion" in one["detail"]): one for one in obj["status"]["gates"]}
+    assert {one["result"] for one in told.values()} == {"Pass"}, "it is said, and refuses nothing"
+    assert (True in told) is not known
+    assert False in told, "a gate against a number alone asks for no champion"
+
+
 def test_without_evaluation_the_version_is_made_from_claims_alone() -> None:
     obj, train = trained(evaluation=None, gates=None)
     obj, _ = step(obj, Observed(train))

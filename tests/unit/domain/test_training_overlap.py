@@ -79,13 +79,12 @@ def test_other_locations_and_held_out_data_alone_share_nothing_that_is_known() -
     assert shared(parse_as(TrainingJob, whole).spec, {}) == ""
 
 
-@pytest.mark.parametrize(
-    ("trained", "seen"), [(days(1, 20), False), (days(1, 24), True), (None, False)], ids=str
-)
-def test_what_the_champion_was_trained_on_is_told_from_its_lineage(trained: Json | None, seen: bool) -> None:
-    data = [{"name": "train", "uri": LAKE}, {"name": "holdout", "uri": LAKE, "partitions": days(21, 27)}]
-    if trained:
-        data[0]["partitions"] = trained
+@pytest.mark.parametrize(("trained", "seen"), [(days(1, 20), False), (days(1, 24), True)], ids=str)
+def test_what_the_champion_was_trained_on_is_told_from_its_lineage(trained: Json, seen: bool) -> None:
+    data = [
+        {"name": "train", "uri": LAKE, "partitions": trained},
+        {"name": "holdout", "uri": LAKE, "partitions": days(21, 27)},
+    ]
     champion = version(1, lineage={"data": [{"name": "old"}, *data]})
     said = seen_by_champion(spec(train=LAKE, holdout=LAKE), {"holdout": days(21, 27)}, champion)
     assert bool(said) is seen
@@ -97,6 +96,37 @@ def test_what_the_champion_was_judged_on_it_was_not_trained_on_whatever_it_is_ca
     data = [{"name": "last-week", "uri": LAKE, "partitions": days(21, 27), "heldOut": True}]
     champion = version(1, lineage={"data": data})
     assert seen_by_champion(spec(train=LAKE, holdout=LAKE), {"holdout": days(21, 27)}, champion) == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ([], "flights-1 names no data"),
+        ([{"name": "train", "uri": LAKE}], f"flights-1 names no partitions of {LAKE}"),
+        ([{"name": "train", "uri": "pvc://lake"}], "flights-1 names no partitions of pvc://lake"),
+        ([{"name": "train", "uri": LAKE, "partitions": days(1, 20, "hour")}], "names hour and not day"),
+        ([{"name": "train", "uri": OTHER}], ""),
+        ([{"name": "train", "uri": "pvc://lake/flights-of-old"}], ""),
+        ([{"name": "train", "uri": LAKE, "partitions": days(1, 20)}], ""),
+        ([{"name": "last-week", "uri": LAKE, "heldOut": True}], ""),
+        ([{"name": "train", "uri": "what ever"}], ""),
+    ],
+    ids=str,
+)
+def test_where_nobody_knows_what_the_champion_was_trained_on_that_is_said(data: list[Json], why: str) -> None:
+    champion = version(1, lineage={"data": data})
+    said = seen_by_champion(spec(train=LAKE, holdout=LAKE), {"holdout": days(21, 27)}, champion)
+    assert said.startswith("not known whether the champion was trained on these rows: ") is bool(why)
+    assert why in said
+
+
+def test_what_is_known_of_the_champion_is_said_before_what_is_not() -> None:
+    data = [{"name": "old", "uri": "pvc://lake"}, {"name": "train", "uri": LAKE, "partitions": days(1, 24)}]
+    champion = version(1, lineage={"data": data})
+    said = seen_by_champion(spec(train=LAKE, holdout=LAKE), {"holdout": days(21, 27)}, champion)
+    assert said.startswith("flights-1 was trained on train")
+    whole = seen_by_champion(spec(train=OTHER, holdout="pvc://lake"), {}, champion)
+    assert whole.startswith("not known"), "all of a location that holds what it was trained on"
 
 
 def test_without_a_champion_nothing_was_seen() -> None:
