@@ -1,13 +1,14 @@
 """What the champion was asked in the day before a run, for the check of its rows.
 
 Comes in: a TrainingJob, the ModelDeployment and its stable version. Goes out: counts by feature in that
-version's bins. Invariants: nothing waits for the source of the counts; what nobody can tell is empty.
+version's bins. Invariants: nothing waits for the source of the counts; what nobody can tell is empty, and so
+is what a rollout leaves of the requests that it leads past the champion by a header.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.controllers.context import Context
@@ -25,7 +26,11 @@ BEFORE: Final = timedelta(days=1)
 
 async def served(ctx: Context, obj: Json, deployment: Json, version: str) -> Mapping[str, Seen] | None:
     """Columns of `version`; None: nobody has told yet. The window begins at the same moment in each pass."""
-    meta, since = deployment["metadata"], moment(obj["metadata"]["creationTimestamp"]) - BEFORE
+    status: Json = deployment.get("status", {})
+    if any(one.get("match") for one in status.get("traffic", ())):
+        return {}
+    meta, day = deployment["metadata"], moment(obj["metadata"]["creationTimestamp"]) - BEFORE
+    since = _undivided(deployment, day)
     pods = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
     if not any(map(counts_ready, pods)):  # nothing runs, or containers that are none of ours
         return {}
@@ -33,3 +38,14 @@ async def served(ctx: Context, obj: Json, deployment: Json, version: str) -> Map
     if found is None:
         return {} if ctx.counts.problem(meta["namespace"], meta["name"], since) else None
     return found.seen(version)
+
+
+def _undivided(deployment: Json, since: datetime) -> datetime:
+    """Since when all requests were divided by chance: where rollouts lead some by a header, the last one that
+    did was over by the event that is told last.
+    """
+    strategy = deployment["spec"].get("strategy") or {}
+    parts = (*strategy.get("steps", ()), *(strategy.get("experiment") or {}).get("arms", ()))
+    if not any(one.get("match") for one in parts):
+        return since
+    return max([since, *(moment(one["at"]) for one in deployment.get("status", {}).get("history", ()))])

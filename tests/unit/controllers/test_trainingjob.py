@@ -13,6 +13,7 @@ from tests.unit.domain.training_world import deployment, evaluation, result, tra
 
 from noria_operator.controllers.trainingjob import reconcile, related
 from noria_operator.domain.serving_children import selector
+from noria_operator.domain.training_times import moment, stamp
 from noria_operator.evidence.totals import Totals
 from noria_operator.kube.errors import Invalid, NameConflict
 from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, TRAININGJOB, Key, Kind
@@ -106,6 +107,38 @@ def serving_pod(labels: Json, port: str = "counters") -> Json:
     status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
     spec = {"containers": [{"name": "server", "ports": [{"name": port}]}]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec, "status": status}
+
+
+MATCH: Json = {"match": [{"name": "market", "value": "de"}]}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "traffic", "hours"),
+    [
+        ({}, {}, 24),
+        ({"steps": [{"weight": 10}]}, {}, 24),
+        ({"steps": [MATCH]}, {}, 2),
+        ({"experiment": {"arms": [{"version": "flights-2", **MATCH}]}}, {}, 2),
+        ({"steps": [MATCH]}, MATCH, None),
+    ],
+)
+async def test_rows_are_compared_with_what_all_clients_ask(
+    strategy: Json, traffic: Json, hours: int | None
+) -> None:
+    """Not with what a header left for the champion in a rollout that is under way, or ended two hours ago."""
+    servers = Servers(totals=Totals({"features/flights-1/x/bins": (5, 6, 7)}))
+    api = world(dataQuality={"data": "train"})
+    made = moment(api.objects[KEY]["metadata"]["creationTimestamp"])
+    history = [{"at": stamp(made - timedelta(hours=each)), "event": "RolledBack"} for each in (30, 2)]
+    asked = api.objects[Key(MODELDEPLOYMENT, "demo", "flights")]
+    asked["spec"]["strategy"] = strategy
+    asked["status"] |= {"history": history, "traffic": [{"version": "flights-2", "weight": 0, **traffic}]}
+    api.put(POD, serving_pod(selector("flights", asked["metadata"]["uid"])))
+    await reconcile(operator(api, servers), KEY)
+    (job,) = api.all(JOB)
+    env = {one["name"]: one["value"] for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert ("NORIA_CHECK_SERVED" in env) is (hours is not None)
+    assert servers.asked == ([] if hours is None else [made - timedelta(hours=hours)])
 
 
 async def test_the_check_is_handed_the_counts_of_the_champions_pods() -> None:
