@@ -36,9 +36,11 @@ Vector = NDArray[np.int64]
 REQUESTS: Final = ("ok", "client_error", "server_error")
 DUPLICATES: Final = ("rows", "equal")
 """Rows that were looked at, and those of them that are equal to an earlier one."""
-FEEDBACK: Final = ("matched", "late", "duplicate", "expired", "foreign", "forged", "invalid", "logged")
+FEEDBACK: Final = (
+    "matched", "late", "duplicate", "expired", "foreign", "forged", "invalid", "logged", "full",
+)  # fmt: skip
 """Outcomes of feedback items; `late` ones are counted as `matched` too. `logged`: labels of a large batch,
-written down beside its rows."""
+handed to the payload log; `full`: refused, because it had no room for them."""
 OF_SLICE: Final = 4
 """Counts of labelled rows of a group: of a classification those of CONFUSION, of a regression the first four
 of ERRORS."""

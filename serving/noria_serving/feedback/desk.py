@@ -33,7 +33,7 @@ class Accepted(NamedTuple):
     """What became of labels."""
 
     result: str
-    """`matched`: counted. `logged`: written beside the rows of a large batch."""
+    """`matched`: counted. `logged`: handed to the payload log, which has the rows of their large batch."""
     rows: int
 
 
@@ -44,7 +44,13 @@ class LabelLog(Protocol):
         """Whether the prediction with this token is in the log, whichever pod made it."""
         ...
 
-    def labels(self, token: Token, labels: Sequence[Any], now: float) -> None: ...
+    def fits(self, labels: Sequence[Any]) -> bool:
+        """Whether it has room for so many."""
+        ...
+
+    def labels(self, token: Token, labels: Sequence[Any], now: float) -> None:
+        """Write them down; what does not fit is dropped."""
+        ...
 
 
 class Desk:
@@ -130,11 +136,12 @@ class Desk:
         known = [None if label is None else self._known(token, label) for label in given]
         if all(label is None for label in known):
             raise Refused(Refusal.INVALID, "`labels` holds no label; send the token once one is known")
-        if token.batch and self._log is None:
-            raise Refused(Refusal.INVALID, "labels of so many rows go to the payload log, which is off here")
+        if token.batch:
+            self._look_for_room(given)
         if not self._window.add(token.nonce[:6], int.from_bytes(token.nonce[6:])):
             raise Refused(Refusal.DUPLICATE, "the labels of this token were counted before")
-        if self._log is not None and self._log.samples(token.nonce):
+        # A large batch's token says that its rows are in the log: another version may log a larger share.
+        if self._log is not None and (token.batch or self._log.samples(token.nonce)):
             self._log.labels(token, given, now)
         if token.batch:
             self._count("logged")
@@ -145,6 +152,13 @@ class Desk:
             self._count("late")
         self._state.add_delay(age)
         return Accepted("matched", rows)
+
+    def _look_for_room(self, labels: Sequence[Any]) -> None:
+        """Refused, where the payload log cannot take them: nowhere else are labels of a large batch kept."""
+        if self._log is None:
+            raise Refused(Refusal.INVALID, "labels of so many rows go to the payload log, which is off here")
+        if not self._log.fits(labels):
+            raise Refused(Refusal.FULL, "the payload log has no room for these labels now; send them later")
 
     def _known(self, token: Token, label: object) -> float:
         """Index of the label's class, or the number it is."""

@@ -50,6 +50,8 @@ class Refusal(StrEnum):
     """Issued too long ago, or in the future."""
     DUPLICATE = "duplicate"
     """Counted before."""
+    FULL = "full"
+    """The payload log, which labels of a large batch are for, has no room for them now."""
 
 
 class Refused(Exception):

@@ -126,12 +126,21 @@ class PayloadLog:
         self._offer(Prediction(nonce.hex(), at, request, kept, given, len(given[0]), size))
 
     def labels(self, token: Token, labels: Sequence[Any], now: float) -> None:
-        """Hand over the labels of a prediction that `samples`."""
-        size = RECORD_BYTES + LABEL_BYTES * len(labels)
-        self._offer(Labels(token.id, now, token.milliseconds / 1000, token.version, labels, size))
+        """Hand over the labels of a prediction that is in the log."""
+        record = Labels(
+            token.id, now, token.milliseconds / 1000, token.version, labels, _size_of_labels(labels)
+        )
+        self._offer(record)
+
+    def fits(self, labels: Sequence[Any]) -> bool:
+        """Whether there is room for them; who asks and writes at once finds the same."""
+        return self._room(_size_of_labels(labels))
+
+    def _room(self, size: int) -> bool:
+        return self._offered + size - self._writer.done <= self._settings.memory_bytes
 
     def _offer(self, record: Prediction | Labels) -> None:
-        if self._offered + record.size - self._writer.done > self._settings.memory_bytes:
+        if not self._room(record.size):
             self._full += record.rows
             return
         self._offered += record.size
@@ -150,6 +159,10 @@ class PayloadLog:
     def complete(self) -> bool:
         """Whether it was closed, and everything is written."""
         return not self._writer.is_alive()
+
+
+def _size_of_labels(labels: Sequence[Any]) -> int:
+    return RECORD_BYTES + LABEL_BYTES * len(labels)
 
 
 def _size(array: Array) -> int:

@@ -3,7 +3,7 @@ import hmac
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ def desk(
     classes: object = (0, 1),
     task: str = "binary",
     clock: object = time.time,
+    log: object = None,
 ) -> Desk:
     mounted = MountedKeys(str(keys) if keys else None, clock)
     if keys is None:
@@ -50,6 +51,7 @@ def desk(
         version=version,
         task=task,
         classes=classes,
+        log=log,
     )
 
 
@@ -229,6 +231,46 @@ def test_with_several_classes_the_question_is_whether_the_predicted_one_was_righ
 def test_large_batches_that_are_not_logged_get_no_token(loaded: Loaded) -> None:
     assert issue(desk(loaded), np.zeros(65), None, NOW) is None
     assert issue(desk(loaded), np.zeros(64), None, NOW) is not None
+
+
+@dataclass
+class Notes:
+    """A payload log of so small a share that no prediction of this pod is in it."""
+
+    room: bool = True
+    written: list[object] = field(default_factory=list)
+
+    def samples(self, _: bytes) -> bool:
+        return False
+
+    def fits(self, _: object) -> bool:
+        return self.room
+
+    def labels(self, token: Token, labels: object, _: float) -> None:
+        self.written.append((token.version, labels))
+
+
+LARGE = Token("late-3", 1_800_000_000_000, b"proc01" + bytes((0, 0, 0, 9)), batch=100)
+
+
+def test_labels_of_a_large_batch_are_written_by_a_pod_that_would_not_have_logged_it(loaded: Loaded) -> None:
+    """The version that predicted logged all, this one few: the token says that the rows are there."""
+    notes = Notes()
+    here = desk(loaded, log=notes)
+    assert here.accept(sign(LARGE, RING, BOUND), [1] * 100, NOW) == ("logged", 100)
+    assert notes.written == [("late-3", [1] * 100)]
+    assert outcome(here, sign(TOKEN, RING, BOUND), [0, 1]) == "matched"  # of few rows this pod knows itself
+    assert len(notes.written) == 1
+
+
+def test_labels_of_a_large_batch_without_room_are_refused_and_can_be_sent_again(loaded: Loaded) -> None:
+    notes = Notes(room=False)
+    here, token = desk(loaded, log=notes), sign(LARGE, RING, BOUND)
+    assert [outcome(here, token, [1] * 100) for _ in range(2)] == ["full", "full"]
+    assert (counted(here, "full"), counted(here, "logged"), notes.written) == (2, 0, [])
+    notes.room = True
+    assert here.accept(token, [1] * 100, NOW) == ("logged", 100)
+    assert (outcome(here, token, [1] * 100), len(notes.written)) == ("duplicate", 1)
 
 
 def test_errors_of_a_regression_add_up_to_rmse_mae_and_bias(loaded: Loaded) -> None:

@@ -395,6 +395,41 @@ async def test_labels_of_a_large_batch_go_to_the_log_through_its_token(
     assert set(joined["request"].to_pylist()) == {"mine"}
 
 
+def test_labels_for_which_there_is_room_are_never_dropped(loaded_frame: Loaded) -> None:
+    store = Store()
+    store.open.clear()
+    here = log(loaded_frame, store, memory_bytes=20_000)
+    number = 0
+    while here.fits([1] * 10):
+        here.labels(Token("late-3", 1_800_000_000_000, nonce(number), batch=100), [1] * 10, NOW)
+        number += 1
+    assert number > 1
+    store.open.set()
+    finished(here)
+    assert (here.written, here.dropped) == (10 * number, {"full": 0, "unwritable": 0})
+    assert here.fits([1] * 10)
+
+
+async def test_a_client_is_told_when_to_send_the_labels_of_a_large_batch_again(
+    loaded: Loaded, tmp_path: Path
+) -> None:
+    chosen = ModelSettings(
+        bundle="", deployment="late", model="late", payload_log=LogSettings(str(tmp_path), memory_bytes=1)
+    )
+    models = Models(Settings((chosen,)))
+    models.serve(Service(chosen, loaded))
+    tensor = {"name": "input-0", "shape": [100, 3], "datatype": "FP32", "data": [1.0] * 300}
+    transport = httpx.ASGITransport(app=App(models))
+    async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
+        answered = await client.post("/v2/models/late/infer", json={"inputs": [tensor]})
+        sent = {"token": answered.headers["noria-feedback"], "labels": [1] * 100}
+        refused = await client.post("/v2/models/late/feedback", json=sent)
+        listed = await client.post("/v2/models/late/feedback", json={"items": [sent]})
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
+    assert (refused.json()["reason"], listed.json()["results"][0]["result"]) == ("full", "full")
+    models.close()
+
+
 async def test_a_version_that_was_unloaded_is_held_until_its_rows_are_written(
     loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

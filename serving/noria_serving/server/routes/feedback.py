@@ -20,7 +20,10 @@ STATUSES: Final = {
     Refusal.FORGED: 403,
     Refusal.EXPIRED: 410,
     Refusal.DUPLICATE: 409,
+    Refusal.FULL: 429,
 }
+RETRY: Final = (b"retry-after", b"10")
+"""Seconds; the payload log tries a store that is away every minute at least."""
 
 
 async def accept(models: Models, call: Call, name: str, version: str | None) -> Answer:
@@ -37,7 +40,8 @@ async def accept(models: Models, call: Call, name: str, version: str | None) -> 
         accepted = service.desk.accept(token, content.get("labels"), time.time())
     except Refused as refused:
         body = {"error": str(refused), "reason": str(refused.refusal)}
-        return document(STATUSES[refused.refusal], body)
+        status, said, headers = document(STATUSES[refused.refusal], body)
+        return status, said, [*headers, RETRY] if refused.refusal is Refusal.FULL else headers
     return document(200, accepted._asdict())
 
 
