@@ -25,7 +25,9 @@ class Limits:
     max_buffered: int = _limit(
         64 * 2**20, "NORIA_MAX_BUFFERED_BYTES", "bytes of all large bodies that are held at a time"
     )
-    max_queue: int = _limit(256, "NORIA_MAX_QUEUE", "requests of one version that may wait for its thread")
+    max_queue: int = _limit(
+        256, "NORIA_MAX_QUEUE", "requests that may wait for a version's thread, or for the event loop"
+    )
     max_wait: float = _limit(
         5.0, "NORIA_MAX_WAIT_SECONDS", "how long a request may have to wait for its turn"
     )

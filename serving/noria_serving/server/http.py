@@ -36,6 +36,8 @@ DEADLINE_HEADER: Final = b"x-envoy-expected-rq-timeout-ms"
 """How long the router still waits for this request; Envoy sets it, and clients may."""
 ARRIVED: Final = "noria.arrived"
 """In the scope, when the whole request is here: since when (time.monotonic())."""
+AHEAD: Final = "noria.ahead"
+"""In the scope, when the whole request is here: how many came to the event loop before it, and wait."""
 ANSWER: Final = "noria.answer"
 """In the scope: a function that writes a whole answer (status, headers, body) at once, for less CPU than
 ASGI's two messages; it returns False when it cannot.
@@ -100,6 +102,11 @@ class Call:
         """Since when the whole request has been here."""
         told: float | None = self._scope.get(ARRIVED)
         return time.monotonic() if told is None else told
+
+    def ahead(self) -> int:
+        """How many requests wait for the event loop that became whole before this one."""
+        told: int = self._scope.get(AHEAD, 0)
+        return told
 
     def abandonable(self) -> None:
         """From now on nothing is lost when this request is dropped because its client went away."""

@@ -29,6 +29,7 @@ from noria_serving.contract import VERIFICATION_SCHEMA
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.payload.log import FLUSH_SECONDS
 from noria_serving.server.app import App
+from noria_serving.server.arrivals import Arrivals
 from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models
 from noria_serving.server.service import STUCK
@@ -208,7 +209,7 @@ class Lifecycle:
             self._stopping.set()
 
     def _server(self, app: App | CountersApp) -> _Server:
-        connection: Any = partial(Connection, patience=self.models.patience)
+        connection: Any = partial(Connection, patience=self.models.patience, arrivals=Arrivals())
         config = uvicorn.Config(
             app,
             http=connection,

@@ -106,6 +106,7 @@ class Service:
         *,
         arrived: float | None = None,
         deadline: float | None = None,
+        ahead: int = 0,
         key: bytes | None = None,
         entrance: Turns | None = None,
         size: int = 0,
@@ -115,11 +116,12 @@ class Service:
 
         `arrived`, `deadline` (time.monotonic()): since when it waits, and until when its client does. The
         earlier of this deadline and the request's own counts; the server's is for those that have neither.
+        `ahead`: requests that wait for the event loop and came before it.
         `entrance`: where a prediction on the event loop waits for its turn; None: it has it.
         """
         self.in_flight += 1
         try:
-            outputs = await self._predict(request, arrived, deadline, entrance)
+            outputs = await self._predict(request, arrived, deadline, ahead, entrance)
             for index in request.finite:
                 output = outputs[index]
                 if output.dtype.kind == "f" and not all_finite(output):
@@ -177,7 +179,12 @@ class Service:
         return [named(self.settings), (TOKEN_HEADER, answer.token.encode())]
 
     async def _predict(
-        self, request: InferRequest, arrived: float | None, deadline: float | None, entrance: Turns | None
+        self,
+        request: InferRequest,
+        arrived: float | None,
+        deadline: float | None,
+        ahead: int,
+        entrance: Turns | None,
     ) -> list[Array]:
         """The model's outputs; small predictions inline, large ones in one thread, so that health still
         answers.
@@ -192,6 +199,8 @@ class Service:
             now = time.monotonic()
         if rows > self._inline_rows or not (self._concurrent or self.line.idle):
             return await self.line.run(inputs, rows, until)
+        if ahead > self.limits.max_queue:
+            raise self.admission.refuse(Refusal.QUEUE_FULL, elsewhere=ahead)
         self.admission.check(since, until, now)
         started = time.perf_counter()
         outputs = self.loaded.backend.predict(inputs)

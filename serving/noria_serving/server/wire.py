@@ -19,7 +19,8 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from noria_serving.server.http import ABANDON, ANSWER, ARRIVED, CLOSE, error_body
+from noria_serving.server.arrivals import Arrivals
+from noria_serving.server.http import ABANDON, AHEAD, ANSWER, ARRIVED, CLOSE, error_body
 from noria_serving.server.patience import SLOW_ANSWER, SLOW_REQUEST, Patience
 
 MAX_HEADERS: Final = 64 * 1024
@@ -41,9 +42,9 @@ class Connection(HttpToolsProtocol):
     _sending: asyncio.TimerHandle | None = None
     _task: asyncio.Task[None] | None = None
 
-    def __init__(self, *args: Any, patience: Patience, **more: Any) -> None:
+    def __init__(self, *args: Any, patience: Patience, arrivals: Arrivals, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._patience = patience
+        self._patience, self._arrivals = patience, arrivals
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -99,7 +100,8 @@ class Connection(HttpToolsProtocol):
         self._idle, self._arriving = 0, False
         if self._receiving is not None:
             self._heard()
-        self.cycle.scope[ARRIVED] = time.monotonic()  # type: ignore[typeddict-unknown-key]
+        scope: Any = self.cycle.scope
+        scope[ARRIVED], scope[AHEAD] = time.monotonic(), self._arrivals.ahead(self.loop)
         super().on_message_complete()
 
     def shutdown(self) -> None:

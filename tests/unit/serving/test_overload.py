@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 
 from noria_serving.counters import recorder
 from noria_serving.limits import Limits
@@ -22,6 +25,7 @@ from noria_serving.protocol.inference import InferRequest
 from noria_serving.server import models as served_models
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
+from noria_serving.server.lifecycle import Lifecycle
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
@@ -111,6 +115,56 @@ async def test_beyond_the_line_it_is_429_and_the_rest_is_answered(loaded: Loaded
     assert 'model_requests_waiting{model="m",version="m-1"} 0.0' in text
     assert 'model_batch_rows_count{model="m",version="m-1"} 3.0' in text
     assert 'model_server_connections_lost_total{reason="slow_request"} 0.0' in text
+
+
+def posted(path: str = PATH) -> bytes:
+    body = json.dumps(BODY).encode()
+    return b"POST %b HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
+
+
+async def answers(server: uvicorn.Server, *requests: bytes, split: bool = False) -> list[tuple[int, bytes]]:
+    """Status and answer of each, over a connection each; all are whole before the server reads any.
+
+    `split`: it has begun all of them before their last byte comes, as of clients that send the body apart.
+    """
+    port, tasks = server.servers[0].sockets[0].getsockname()[1], server.server_state.tasks
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in requests]
+    async with asyncio.timeout(WAIT):
+        if split:
+            for (_, writer), request in zip(opened, requests, strict=True):
+                writer.write(request[:-1])
+            while len(tasks) < len(requests):  # noqa: ASYNC110  the server tells nobody
+                await asyncio.sleep(0)
+        for (_, writer), request in zip(opened, requests, strict=True):
+            writer.write(request[-1:] if split else request)
+        answered = [await reader.readuntil(b"}") for reader, _ in opened]
+    for _, writer in opened:
+        writer.close()
+    return [(int(answer[9:12]), answer) for answer in answered]
+
+
+@pytest.mark.parametrize("split", [False, True])
+async def test_beyond_the_line_for_the_event_loop_it_is_429_too(loaded: Loaded, split: bool) -> None:
+    """One begins, two wait; the line is empty again once they are answered."""
+    service = Service(ONE, replace(loaded, seconds_per_call=1e-5), LIMITS)
+    life = Lifecycle(Settings((ONE,), limits=LIMITS))
+    life.models.serve(service)
+    server = life._server(App(life.models))
+    serving = asyncio.create_task(server.serve(sockets=[socket.create_server(("127.0.0.1", 0))]))
+    while not server.started:  # noqa: ASYNC110  nor this
+        await asyncio.sleep(0)
+    for _ in range(2):
+        answered = await answers(server, *[posted()] * 9, split=split)
+        assert sorted(status for status, _ in answered) == [200] * 3 + [429] * 6
+    refused = next(answer for status, answer in answered if status == 429)
+    assert b"\r\nretry-after: 1\r\n" in refused
+    assert b"\r\nnoria-version: m-1\r\n" in refused
+    assert service.admission.refused["queue_full"] == 12
+    mixed = await answers(server, *[posted("/v2/models/nobody/infer")] * 4, posted())
+    assert [status for status, _ in mixed] == [404] * 4 + [429]  # what came first takes the loop's time, too
+    assert [status for status, _ in await answers(server, posted())] == [200]
+    server.should_exit = True
+    await serving
 
 
 async def test_golden_rows_in_the_thread_meet_no_prediction_beside_it(loaded: Loaded, gate: Gate) -> None:

@@ -61,8 +61,10 @@ async def _infer(
     arrived, wanted = call.arrived(), service.answers.wanted
     key = answers.key(call.headers.get(_REQUEST_ID), body) if wanted else None
     call.abandonable()
-    until = call.until(arrived)
-    answer = await service.infer(request, arrived=arrived, deadline=until, key=key, size=len(body))
+    until, ahead = call.until(arrived), call.ahead()
+    answer = await service.infer(
+        request, arrived=arrived, deadline=until, ahead=ahead, key=key, size=len(body)
+    )
     return service, request, answer
 
 
