@@ -10,6 +10,7 @@ import platform
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,9 +24,16 @@ from benchmarks.peers import models, servers
 from benchmarks.peers.process import running
 
 PAGE = CHECKOUT / "docs" / "benchmarks" / "conformance.md"
-LANES = (servers.NORIA_OF_THIS_CHECKOUT, servers.MLSERVER, servers.KSERVE)
+LANES = {
+    servers.NORIA_OF_THIS_CHECKOUT: servers.noria_not_ready,
+    servers.MLSERVER: servers.mlserver_not_ready,
+    servers.KSERVE: servers.kserve_not_ready,
+}
+"""Each server, and how it is started with a model that is not ready."""
+Fuzzed = dict[str, fuzz.Outcome]
+"""By the document."""
 BACKEND = "sklearn"
-OURS = LANES[0].title
+OURS = servers.NORIA_OF_THIS_CHECKOUT.title
 
 
 def main() -> None:
@@ -39,32 +47,38 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="noria-conformance-") as name:
         folder = Path(name)
         served = models.small(folder)
-        found = {
-            lane.title: _visit(lane, served, folder / lane.name, cases=options.cases, seed=options.seed)
-            for lane in LANES
-        }
-    text = markdown(found, probes.PROBES, _about(options.cases, options.seed))
+        documents = document.mended(model=served.name, version=servers.VERSION)
+
+        def fuzzed(target: Target) -> Fuzzed:
+            return {
+                name: fuzz.run(content, target.http, cases=options.cases, seed=options.seed)
+                for name, content in documents.items()
+            }
+
+        found = {lane.title: _visit(lane, served, folder / lane.name, fuzzed) for lane in LANES}
+    text = markdown(found, probes.EVERY, _about(options.cases, options.seed))
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text, encoding="utf-8")
     sys.stdout.write(text)
-    if wrong := faults(found[OURS], probes.PROBES):
+    if wrong := faults(found[OURS], probes.EVERY):
         sys.exit("\n".join([f"{OURS}:", *wrong]))
 
 
-def _visit(lane: servers.Server, served: models.Served, home: Path, *, cases: int, seed: int) -> Found:
-    """Start one server, ask it everything, end it."""
+def _visit(
+    lane: servers.Server, served: models.Served, home: Path, fuzzed: Callable[[Target], Fuzzed]
+) -> Found:
+    """Start one server, ask it everything, end it; and once more with a model that is not ready."""
     sys.stderr.write(f"{lane.title}\n")
-    home.mkdir()
+    early = home.with_name(f"{home.name}-not-ready")  # not within: MLServer serves all that is below
+    for folder in (home, early):
+        folder.mkdir()
+    with running(LANES[lane](served, BACKEND, early), early / "log") as process:
+        not_ready = probes.answers(servers.target(process, served, label=lane.label), [probes.NOT_READY])
     with running(lane.start(served, BACKEND, home), home / "log") as process:
         target = servers.target(process, served, label=lane.label)
-        answers = probes.answers(target)
+        answers = probes.answers(target, probes.PROBES)
         reports = {suite.name: suite.run(target) for suite in SUITES}
-        return Found(reports, answers, _fuzz(target, cases, seed))
-
-
-def _fuzz(target: Target, cases: int, seed: int) -> fuzz.Outcome:
-    public = document.corrected(document.public(), model=target.model, version=target.version)
-    return fuzz.run(public, target.http, cases=cases, seed=seed)
+        return Found(reports, answers | not_ready, fuzzed(target))
 
 
 def _about(cases: int, seed: int) -> str:

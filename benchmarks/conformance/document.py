@@ -44,6 +44,14 @@ TENSOR_DATA = {
 }
 
 
+def mended(*, model: str, version: str) -> dict[str, Document]:
+    """Both, corrected for one model, by whose they are; OSError where the protocol's cannot be asked for."""
+    return {
+        "the protocol's": completed(protocols(), model=model, version=version),
+        "MLServer's": corrected(public(), model=model, version=version),
+    }
+
+
 def protocols() -> Document:
     """The protocol's own one, from the cache or from where it is kept; OSError where that cannot be asked."""
     place = cache() / "documents" / f"{SHA256}.yaml"

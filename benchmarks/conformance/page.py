@@ -27,10 +27,10 @@ other."""
 FUZZ = """\
 ## schemathesis
 
-Requests made from the protocol's public OpenAPI document as MLServer's package has it,
-[corrected where it is faulty](../../benchmarks/conformance/document.py); `make test-extended` asks Noria by
-the protocol's own one, too. Failures are faults of the server (5xx), and statuses, types and bodies that the
-document does not have, each once an operation, of which no more is asked then."""
+Requests made from the protocol's public OpenAPI document: its own, and the one that MLServer's package has,
+both [corrected where they are faulty](../../benchmarks/conformance/document.py). Failures are faults of the
+server (5xx), and statuses, types and bodies that the document does not have, each once an operation, of which
+no more is asked then."""
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 LENGTH = 160
 Reports = Mapping[str, Mapping[str, str | None]]
@@ -44,7 +44,8 @@ class Found:
     """By suite and check: None, or what went wrong."""
     answers: Mapping[str, str]
     """By the name of a probe."""
-    fuzz: Outcome
+    fuzz: Mapping[str, Outcome]
+    """By the document that requests were made from."""
 
 
 def markdown(found: Mapping[str, Found], probes: Sequence[Probe], about: str) -> str:
@@ -58,7 +59,11 @@ def markdown(found: Mapping[str, Found], probes: Sequence[Probe], about: str) ->
         _edges(found, probes),
         FUZZ,
         _fuzz(found),
-        *(_failures(title, server.fuzz.failures) for title, server in found.items()),
+        *(
+            _failures(f"{title}, by {document}", outcome.failures)
+            for title, server in found.items()
+            for document, outcome in server.fuzz.items()
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -70,7 +75,8 @@ def faults(server: Found, probes: Sequence[Probe]) -> list[str]:
         for probe in probes
         if server.answers[probe.name] != probe.right
     )
-    return [*_client_failures(server), *wrong, *server.fuzz.failures]
+    fuzzed = (failure for outcome in server.fuzz.values() for failure in outcome.failures)
+    return [*_client_failures(server), *wrong, *fuzzed]
 
 
 def _clients(found: Mapping[str, Found]) -> str:
@@ -97,8 +103,14 @@ def _fuzz(found: Mapping[str, Found]) -> str:
         "operations": lambda outcome: len(outcome.operations),
         "requests": lambda outcome: outcome.requests,
     }
-    rows = [[name] for name in figures]
-    return _table(found, [""], rows, lambda server, row: str(figures[row[0]](server.fuzz)))
+    documents = next(iter(found.values())).fuzz
+    rows = [[document, name] for document in documents for name in figures]
+
+    def cell(server: Found, row: Sequence[str]) -> str:
+        document, name = row
+        return str(figures[name](server.fuzz[document]))
+
+    return _table(found, ["document", ""], rows, cell)
 
 
 def _table(

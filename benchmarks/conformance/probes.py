@@ -7,7 +7,7 @@ open ("typically 400") and says what its body must be: `{"error": "<sentence>"}`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,11 +66,11 @@ class Probe:
     ask: Callable[[Asker], str]
 
 
-def answers(target: Target) -> dict[str, str]:
+def answers(target: Target, asked: Sequence[Probe]) -> dict[str, str]:
     """What a server answers to each probe, by the probe's name."""
     asker = Asker(target)
     with asker.client:
-        return {probe.name: probe.ask(asker) for probe in PROBES}
+        return {probe.name: probe.ask(asker) for probe in asked}
 
 
 def brief(response: httpx.Response) -> str:
@@ -169,6 +169,13 @@ PROBES = (
     Probe("readiness: its JSON", "200 {live, ready}", lambda a: _form(a.client.get("/v2/health/ready"))),
     Probe("repository index, no body", "200", lambda a: brief(a.client.post("/v2/repository/index"))),
 )
+NOT_READY = Probe(
+    "readiness of a model that is not ready",
+    "503",
+    lambda a: str(a.client.get(f"{a.model}/ready").status_code),
+)
+"""Asked of a server that lives, and whose model is not ready."""
+EVERY = (*PROBES, NOT_READY)
 
 
 def _elements(asker: Asker) -> int:

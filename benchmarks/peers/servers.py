@@ -24,6 +24,7 @@ from benchmarks.peers.process import Command, Running
 
 PROGRAMS = Path(__file__).parent / "programs"
 VERSION = "1"
+LIVE = "/v2/health/live"
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPYCACHEPREFIX", "NORIA_CACHE")
 
 
@@ -71,7 +72,8 @@ def _noria(served: Served, backend: str, folder: Path, *, python: str | None = N
     return Command(argv, env, folder, http, "/v2/health/ready", grpc)
 
 
-def _mlserver(served: Served, backend: str, folder: Path) -> Command:
+def _mlserver(served: Served, backend: str, folder: Path, *, implementation: str | None = None) -> Command:
+    """`implementation`: another one than that of the backend."""
     http, grpc, metrics = free_port(), free_port(), free_port()
     settings = {
         "host": "127.0.0.1", "http_port": http, "grpc_port": grpc, "metrics_port": metrics,
@@ -84,7 +86,7 @@ def _mlserver(served: Served, backend: str, folder: Path) -> Command:
     uri = _file(served, backend)
     model = {
         "name": served.name,
-        "implementation": implementations[backend],
+        "implementation": implementation or implementations[backend],
         "parameters": {"uri": uri, "version": VERSION},
     }
     (folder / "settings.json").write_text(json.dumps(settings))
@@ -131,6 +133,25 @@ def _floor_grpc(served: Served, backend: str, folder: Path) -> Command:
     argv = [str(clients.python("server")), str(PROGRAMS / "floor_grpc.py"), _file(served, backend), str(grpc)]
     env = _environment(PYTHONPATH=str(CHECKOUT / "serving"))
     return Command(argv, env, folder, grpc, "", grpc)
+
+
+def noria_not_ready(served: Served, backend: str, folder: Path) -> Command:
+    """Its model is warmed up for longer than anybody looks."""
+    command = noria_of_this_checkout(served, backend, folder)
+    warming_up = {"NORIA_WARM_UP_ROWS": ",".join(["65536"] * 100), "NORIA_WARM_UP_CALLS": "1000"}
+    return replace(command, env={**command.env, **warming_up}, ready_path=LIVE)
+
+
+def mlserver_not_ready(served: Served, backend: str, folder: Path) -> Command:
+    """Its model says so of itself."""
+    command = _mlserver(served, backend, folder, implementation="mlserver_not_ready.NotReadyModel")
+    return replace(command, ready_path=LIVE)
+
+
+def kserve_not_ready(served: Served, backend: str, folder: Path) -> Command:
+    """Its model says so of itself."""
+    command = _kserve(served, backend, folder)
+    return replace(command, argv=[*command.argv, "--not-ready"], ready_path=LIVE)
 
 
 def _file(served: Served, backend: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
+from functools import partial
 
 import httpx
 import pytest
@@ -12,15 +14,27 @@ from benchmarks.conformance.page import Found, faults, markdown
 GOOD = fuzz.Outcome(frozenset({"GET /v2"}), 5, ())
 BAD = fuzz.Outcome(frozenset({"GET /v2"}), 7, ("GET /v2: not_a_server_error: 500",))
 PROBES = (probes.Probe("unknown path", "404 {error}", lambda asker: ""),)
-OURS = Found({"curl": {"infer": None, "http_1_0": None}}, {"unknown path": "404 {error}"}, GOOD)
-PEER = Found({"curl": {"infer": None, "http_1_0": "no\nanswer"}}, {"unknown path": "404 {detail}"}, BAD)
+OURS = Found(
+    {"curl": {"infer": None, "http_1_0": None}},
+    {"unknown path": "404 {error}"},
+    {"theirs": GOOD, "ours": GOOD},
+)
+PEER = Found(
+    {"curl": {"infer": None, "http_1_0": "no\nanswer"}},
+    {"unknown path": "404 {detail}"},
+    {"theirs": BAD, "ours": GOOD},
+)
 
 
 def test_the_page_shows_servers_side_by_side_and_marks_what_is_not_right() -> None:
     page = markdown({"Noria": OURS, "Peer": PEER}, PROBES, "About.")
     assert "| client | Noria | Peer |\n| --- | --- | --- |\n| curl | 2 of 2 | **1 of 2** |\n" in page
     assert "| unknown path | 404 {error} | 404 {error} | **404 {detail}** |" in page
-    assert "| failures | 0 | 1 |\n| operations | 1 | 1 |\n| requests | 5 | 7 |" in page
+    assert (
+        "| document |  | Noria | Peer |\n| --- | --- | --- | --- |\n| theirs | failures | 0 | 1 |\n"
+        "| theirs | operations | 1 | 1 |\n| theirs | requests | 5 | 7 |\n| ours | failures | 0 | 0 |\n"
+    ) in page
+    assert "Peer, by theirs:\n\n```text\nGET /v2: not_a_server_error: 500\n```" in page
     assert "Peer:\n\n```text\ncurl http_1_0: no answer\n```" in page
     assert "Noria:" not in page
     assert faults(OURS, PROBES) == []
@@ -117,3 +131,15 @@ def test_the_protocols_own_document_gets_the_paths_and_answers_that_its_text_has
     assert "404" not in paths["/v2/"]["get"]["responses"]
     assert found["components"]["schemas"]["inference_error_response"]["required"] == ["error"]
     assert ready in published["paths"]
+
+
+def test_all_servers_are_asked_by_both_documents_for_the_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = {"protocols": "inference_error_response", "public": "InferenceErrorResponse"}
+    for name, error in published.items():
+        content = {"paths": {}, "components": {"schemas": {error: {}}}}
+        monkeypatch.setattr(document, name, partial(deepcopy, content))
+    found = document.mended(model="iris", version="1")
+    assert list(found) == ["the protocol's", "MLServer's"]
+    schemas = [content["components"]["schemas"] for content in found.values()]
+    assert schemas[0]["inference_error_response"]["required"] == ["error"]
+    assert schemas[1]["InferenceErrorResponse"]["required"] == ["error"]

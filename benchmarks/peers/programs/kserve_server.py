@@ -1,7 +1,7 @@
 """KServe's SDK around one model file, as its sklearnserver does (which is on no package index).
 
 With --probabilities it answers them beside the labels, from one call of the model, as its documentation shows
-for several outputs.
+for several outputs. With --not-ready the model is not.
 """
 
 import argparse
@@ -62,12 +62,21 @@ class OnnxModel(kserve.Model):
         return get_predict_response(payload, answered[0], self.name)
 
 
+class NotReadyModel(SklearnModel):
+    """Refused unless it is ready when the server starts, which then calls `start` to set it up."""
+
+    def start(self):
+        self.ready = False
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(parents=[kserve.model_server.parser])
     parser.add_argument("--model_path", required=True)
     parser.add_argument("--probabilities", action="store_true", help="answer them beside the labels")
+    parser.add_argument("--not-ready", action="store_true", help="answer, but with a model that is not ready")
     args = parser.parse_args()
     kind = OnnxModel if args.model_path.endswith(".onnx") else SklearnModel
+    kind = NotReadyModel if args.not_ready else kind
     kserve.ModelServer(
         http_port=args.http_port, grpc_port=args.grpc_port, enable_grpc=args.enable_grpc,
         workers=args.workers, enable_latency_logging=args.enable_latency_logging,
