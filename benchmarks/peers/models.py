@@ -22,6 +22,7 @@ SEED = 7
 SMALL_ROWS = 2
 LARGE_ROWS, LARGE_COLUMNS = 1000, 50
 BACKENDS = ("sklearn", "onnx")
+SHAPES = ("small", "large")
 
 
 @dataclass(frozen=True)

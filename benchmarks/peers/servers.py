@@ -19,7 +19,7 @@ from tools.cluster.layout import CHECKOUT
 from tools.ports import free_port
 
 from benchmarks.conformance.suites import Target
-from benchmarks.peers.models import Served
+from benchmarks.peers.models import BACKENDS, SHAPES, Served
 from benchmarks.peers.process import Command, Running
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -43,8 +43,9 @@ class Server:
     grpc: bool = False
     asks: str = ""
     """The one output that requests name; the default is not to name any, and to get what there is."""
-    large_alone: bool = False
-    """Whether it is measured with large requests alone."""
+    shapes: tuple[str, ...] = SHAPES
+    backends: tuple[str, ...] = BACKENDS
+    """What it is measured with."""
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -70,6 +71,13 @@ def _noria(served: Served, backend: str, folder: Path, *, python: str | None = N
     )
     argv = [python or str(clients.python("server")), "-m", "noria_serving.main"]
     return Command(argv, env, folder, http, "/v2/health/ready", grpc)
+
+
+def _noria_logged(served: Served, backend: str, folder: Path) -> Command:
+    """With the payload log, at its default: every request and answer is written."""
+    command = _noria(served, backend, folder)
+    log = json.dumps({"uri": str(folder / "payloads")})
+    return replace(command, env={**command.env, "NORIA_PAYLOAD_LOG": log})
 
 
 def _mlserver(served: Served, backend: str, folder: Path, *, implementation: str | None = None) -> Command:
@@ -182,11 +190,14 @@ NORIA_OF_THIS_CHECKOUT = Server("noria", "Noria", noria_of_this_checkout, binary
 MLSERVER = Server("mlserver", "MLServer 1.7.1", _mlserver, label="predict", grpc=True)
 KSERVE = Server("kserve", "KServe SDK 0.21.0", _kserve, label="output-0", binary=True, grpc=True)
 NORIA_LABELS = Server(
-    "noria-labels", "Noria, asked for labels", _noria, json=False, grpc=True, asks="label", large_alone=True
+    "noria-labels", "Noria, asked for labels", _noria, json=False, grpc=True, asks="label", shapes=("large",)
+)
+NORIA_LOGGED = Server(
+    "noria-logged", "Noria, payload log on", _noria_logged, shapes=("small",), backends=("onnx",)
 )
 KSERVE_BOTH = Server(
     "kserve-both", "KServe SDK 0.21.0, probabilities too", _kserve_both, label="output-0", json=False,
-    grpc=True, large_alone=True,
+    grpc=True, shapes=("large",),
 )  # fmt: skip
 LITSERVE = Server("litserve", "LitServe 0.2.19", _litserve, infer_path="/infer")
 FLOOR = Server("floor", "bare ASGI floor", _floor, infer_path="/infer", binary=True)

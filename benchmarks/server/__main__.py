@@ -25,6 +25,7 @@ from benchmarks.server.measure import Cell, Figures, WrongAnswer, visit
 LANES = (
     servers.NORIA,
     servers.NORIA_LABELS,
+    servers.NORIA_LOGGED,
     servers.MLSERVER,
     servers.KSERVE,
     servers.KSERVE_BOTH,
@@ -82,7 +83,7 @@ def _rounds(lanes: Sequence[servers.Server], rounds: int, seconds: float) -> tup
         for number in range(rounds):
             for shape, served in shapes.items():
                 for backend in models.BACKENDS:
-                    for lane in [one for one in lanes if shape == "large" or not one.large_alone]:
+                    for lane in [one for one in lanes if shape in one.shapes and backend in one.backends]:
                         sys.stderr.write(f"round {number + 1}: {lane.title}, {backend}, {shape}\n")
                         try:
                             found, without = visit(

@@ -6,12 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from benchmarks.peers.servers import FLOOR, FLOOR_GRPC, KSERVE_BOTH, NORIA, NORIA_LABELS, Server
+from benchmarks.peers.servers import (
+    FLOOR,
+    FLOOR_GRPC,
+    KSERVE_BOTH,
+    NORIA,
+    NORIA_LABELS,
+    NORIA_LOGGED,
+    Server,
+)
 from benchmarks.server.counting import FEATURES
 from benchmarks.server.measure import STEADY_RATE, Cell, Figures
 
 Medians = Mapping[str, Mapping[Cell, Figures]]
-APART = (NORIA.name, NORIA_LABELS.name, KSERVE_BOTH.name, FLOOR.name, FLOOR_GRPC.name)
+APART = (
+    NORIA.name, NORIA_LABELS.name, NORIA_LOGGED.name, KSERVE_BOTH.name, FLOOR.name, FLOOR_GRPC.name,
+)  # fmt: skip
 """All that are no peers in the way their documentation shows for the least overhead."""
 INTRODUCTION = """\
 # The model server beside its peers
@@ -27,10 +37,12 @@ CPU is that of a server's whole process tree, divided by the requests that it an
 ![CPU a request of each server](server-cpu.svg)
 
 Noria is measured as users run it: counts of features and predictions, signed feedback tokens, checks of
-every value and logging are on, and it answers labels and probabilities. Peers answer labels alone, one
-process each, in the way their documentation shows for the least overhead: what clients of each get who name
-no output. Of large requests over gRPC, where answers weigh most, two more lines compare answers that hold the
-same: Noria asked for labels by name beside peers as they are, and KServe made to answer probabilities, too.
+every value and the log of the process are on, and it answers labels and probabilities. The payload log is
+off, as by default, but where a line says that it is on, with every request written. Peers answer labels
+alone, one process each, in the way their documentation shows for the least overhead: what clients of each
+get who name no output. Of large requests over gRPC, where answers weigh most, two more lines compare
+answers that hold the same: Noria asked for labels by name beside peers as they are, and KServe made to
+answer probabilities, too.
 """
 COUNTING = """\
 Counting is a part of every figure of Noria's. Alone (`python -m benchmarks.server.counting`) it takes a
@@ -49,6 +61,8 @@ there is nothing to parse, so what decides is counting 50,000 values a request, 
 BUSIER = """\
 each is asked at half of its own saturation, so that Noria is asked several times as often, and the generator
   of the load, which has the same two cores, is that much busier. At one rate for all it answers sooner."""
+PYARROW = """\
+pyarrow writes the log, and is loaded when its first file is due; rows wait for a file of 8 MiB."""
 LEFT_OUT = """\
 MLServer and LitServe take no binary tensors. What gave errors or wrong answers, at least in one round:"""
 SAME = 1.05
@@ -68,6 +82,8 @@ class Measure:
     ours: str = NORIA.name
     theirs: tuple[str, ...] = ()
     """Whom it is compared with; all peers where none is named."""
+    why: str = ""
+    """What is known where a peer wins, before WHY."""
 
 
 def _alike(label: str, cell: Cell) -> tuple[Measure, ...]:
@@ -83,11 +99,13 @@ SKLEARN, ONNX = Cell("small", "sklearn", "json"), Cell("small", "onnx", "json")
 MEASURES = (
     Measure("CPU a request, scikit-learn, V2 JSON", SKLEARN),
     Measure("CPU a request, ONNX, V2 JSON", ONNX),
+    Measure("CPU a request, ONNX, V2 JSON, payload log on", ONNX, ours=NORIA_LOGGED.name),
     Measure("CPU a request, scikit-learn, gRPC", Cell("small", "sklearn", "grpc")),
     Measure("CPU a request, ONNX, gRPC", Cell("small", "onnx", "grpc")),
     Measure("CPU a request, ONNX, binary tensors", Cell("small", "onnx", "binary")),
     Measure("memory, scikit-learn", SKLEARN, "rss", "MiB"),
     Measure("memory, ONNX", ONNX, "rss", "MiB"),
+    Measure("memory, ONNX, payload log on", ONNX, "rss", "MiB", ours=NORIA_LOGGED.name, why=PYARROW),
     Measure("start to ready, scikit-learn", SKLEARN, "start s", "s"),
     Measure("start to ready, ONNX", ONNX, "start s", "s"),
     Measure("p99 at its own half load, scikit-learn", SKLEARN, "half p99 ms"),
@@ -214,7 +232,7 @@ def _reasons(found: Sequence[Compared]) -> list[str]:
     for one in found:
         if one.lost:
             cell = one.measure.cell
-            why = WHY.get((cell.shape, cell.protocol, one.measure.figure), UNKNOWN)
+            why = one.measure.why or WHY.get((cell.shape, cell.protocol, one.measure.figure), UNKNOWN)
             lost.setdefault(why, []).append(one.measure.label)
     return [f"- **{'; '.join(labels)}**: {why}" for why, labels in lost.items()]
 

@@ -36,6 +36,6 @@ def _panel(cell: Cell, medians: Mapping[str, Mapping[Cell, Figures]], lanes: Seq
 
 
 def _colour(lane: Server) -> str:
-    if lane.name == "noria":
+    if lane.name.startswith("noria"):
         return OURS
     return FLOOR if lane.name.startswith("floor") else PEER

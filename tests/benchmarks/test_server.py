@@ -6,13 +6,13 @@ from unittest.mock import Mock
 
 import numpy as np
 from benchmarks.peers import models
-from benchmarks.peers.servers import FLOOR, KSERVE, KSERVE_BOTH, MLSERVER, NORIA, NORIA_LABELS
+from benchmarks.peers.servers import FLOOR, KSERVE, KSERVE_BOTH, MLSERVER, NORIA, NORIA_LABELS, NORIA_LOGGED
 from benchmarks.server import load, page, payloads
 from benchmarks.server.measure import Cell
 
 from noria_serving.protocol.inference_pb2 import ModelInferRequest
 
-LANES = [NORIA, NORIA_LABELS, MLSERVER, KSERVE, KSERVE_BOTH, FLOOR]
+LANES = [NORIA, NORIA_LABELS, NORIA_LOGGED, MLSERVER, KSERVE, KSERVE_BOTH, FLOOR]
 SMALL, LARGE = Cell("small", "onnx", "json"), Cell("large", "onnx", "grpc")
 COUNTED = {"one matrix": 1.0, "floor": 0.125}
 
@@ -75,6 +75,19 @@ def test_large_answers_are_compared_with_answers_that_hold_the_same() -> None:
     assert f"{row} | 1.1 ms | **0.8 ms (KServe)** | 1.4 times more |" in text
     assert f"{row}, labels alone | 1 ms | **0.8 ms (KServe)** | 1.2 times more |" in text
     assert f"{row}, labels and probabilities | 1.1 ms | **0.5 ms (KServe)** | 2.2 times more |" in text
+
+
+def test_the_payload_log_has_lines_of_its_own_and_changes_no_other() -> None:
+    plain = {
+        "noria": {SMALL: {"cpu ms": 0.4, "rss": 100.0}},
+        "mlserver": {SMALL: {"cpu ms": 1.2, "rss": 160.0}},
+    }
+    text = written({**plain, "noria-logged": {SMALL: {"cpu ms": 0.5, "rss": 200.0}}})
+    assert "| CPU a request, ONNX, V2 JSON, payload log on | 0.5 ms | 1.2 ms (MLServer) |" in text
+    assert "| memory, ONNX, payload log on | 200 MiB | **160 MiB (MLServer)** |" in text
+    assert f"- **memory, ONNX, payload log on**: {page.PYARROW}" in text
+    before = [line for line in written(plain).splitlines() if line.startswith("| ")]
+    assert [line for line in text.splitlines() if line.startswith("| ") and "log on" not in line] == before
 
 
 def test_a_server_that_is_measured_twice_is_named_once() -> None:
