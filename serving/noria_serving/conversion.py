@@ -27,7 +27,7 @@ from noria_serving.model import lean
 from noria_serving.model.base import Backend
 from noria_serving.model.formats import open_booster
 from noria_serving.model.onnx import TYPES, OnnxModel, open_session
-from noria_serving.model.sklearn import SklearnModel, load_skops
+from noria_serving.model.sklearn import PANDAS, open_skops
 from noria_serving.model.tabular import Encoding
 from noria_serving.signature import DATATYPES, MATRIX, Signature, Tensor
 
@@ -344,7 +344,10 @@ def _to_skops(model: Any, arrays: Mapping[str, Array], task: str) -> Converted:
             Reason.MODEL_INVALID,
             f"{type(model).__name__} has neither an ONNX nor a skops form: {error!s:.300}",
         ) from error
-    return Converted("skops", data, SklearnModel(load_skops(data), signature, task), None)
+    backend = open_skops(data, signature, task)
+    if backend.frame:
+        log.warning("the model reads its columns by name or as text, so serving it needs pandas: %s", PANDAS)
+    return Converted("skops", data, backend, None)
 
 
 def _expected(model: Any, rows: Any, task: str) -> list[Array]:

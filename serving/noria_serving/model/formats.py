@@ -76,9 +76,10 @@ def open_booster(
 
 
 def _estimator(artifact: Artifact, signature: Signature) -> Backend:
-    from noria_serving.model.sklearn import SklearnModel, load_pickle, load_skops  # noqa: PLC0415
+    from noria_serving.model.sklearn import SklearnModel, load_pickle, open_skops  # noqa: PLC0415
 
     manifest = artifact.manifest
     data = artifact.read(manifest.model)
-    estimator = load_skops(data) if manifest.format == "skops" else load_pickle(data)
-    return SklearnModel(estimator, signature, manifest.task)
+    if manifest.format == "skops":
+        return open_skops(data, signature, manifest.task)
+    return SklearnModel(load_pickle(data), signature, manifest.task)

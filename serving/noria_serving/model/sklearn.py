@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model import lean, sklearn_trees
+from noria_serving.model import lean, sklearn_names, sklearn_trees
 from noria_serving.signature import Signature
 from noria_serving.zips import check_method
 
@@ -49,6 +49,7 @@ _NOT_PUBLIC: Final = frozenset(
 """Parts of scikit-learn's that hold no public estimators: `all_estimators` leaves out the same."""
 MAX_ENTRIES: Final = 20_000
 MAX_EXPANDED: Final = 4 * 1024**3
+PANDAS: Final = "pip install 'noria-ml[server,pandas]'"
 _importing = Lock()
 """Held by whoever has or may have scikit-learn's modules imported."""
 
@@ -62,7 +63,8 @@ class SklearnModel:
         self.signature = signature
         self._estimator = estimator
         self._classes = task != "regression"
-        self._frame = not signature.matrix and hasattr(estimator, "feature_names_in_")
+        self.frame = not signature.matrix and hasattr(estimator, "feature_names_in_")
+        """Whether rows become a DataFrame, which needs pandas."""
         self._columns = list(columns) if columns else [tensor.name for tensor in signature.inputs]
 
     def predict(self, inputs: Mapping[str, Array]) -> list[Array]:
@@ -78,22 +80,26 @@ class SklearnModel:
         if self.signature.matrix:
             return inputs[self.signature.inputs[0].name].copy()  # a step with copy=False writes into it
         arrays = {name: inputs[name].reshape(-1) for name in self._columns}
-        if self._frame:
+        if self.frame:
             return frame(arrays)
         return np.column_stack(list(arrays.values()))
 
 
 def frame(arrays: Mapping[str, Array]) -> Any:
-    """A pandas DataFrame: estimators that were fitted on named columns take nothing else."""
+    """A pandas DataFrame: estimators that read columns by name take nothing else."""
     try:
         import pandas  # noqa: PLC0415  only for models that need it
     except ImportError as error:
         raise NoriaError(
             Reason.MISSING_DEPENDENCY,
-            "this model was fitted on a DataFrame and has no ONNX form, so serving it needs "
-            "pandas in the image",
+            f"this model reads its columns by name or as text, so serving it needs pandas: {PANDAS}",
         ) from error
     return pandas.DataFrame(dict(arrays))
+
+
+def open_skops(data: bytes, signature: Signature, task: str) -> SklearnModel:
+    """A model of verified skops bytes, that takes a DataFrame only where it reads columns by name."""
+    return SklearnModel(sklearn_names.numbered(load_skops(data), signature), signature, task)
 
 
 def load_skops(data: bytes) -> Any:

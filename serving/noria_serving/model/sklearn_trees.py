@@ -26,7 +26,7 @@ def check(estimator: Any) -> None:
     """Look at all that it is made of."""
     boosted: list[tuple[Any, str]] = []
     try:
-        for number, one in enumerate(_parts(estimator)):
+        for number, one in enumerate(parts_of(estimator)):
             parts, where = vars(one), f"part {number} ({type(one).__name__})"
             sklearn_parts.check(one, where)
             if "tree_" in parts:
@@ -44,7 +44,7 @@ def check(estimator: Any) -> None:
         ) from error
 
 
-def _parts(estimator: Any) -> Iterator[Any]:
+def parts_of(estimator: Any) -> Iterator[Any]:
     """Every object of scikit-learn's that it reaches, once."""
     ahead: list[Any] = [estimator]
     seen: set[int] = set()
@@ -86,7 +86,7 @@ def _boosted(model: Any, where: str) -> None:
         _tree(holder, model.n_features_in_, where)
         if holder.tree_.value[0].size != 1:
             raise damaged(where, "a tree has not one value a node")
-    if model.init_ != "zero" and any("init_" in vars(one) for one in _parts(model.init_)):
+    if model.init_ != "zero" and any("init_" in vars(one) for one in parts_of(model.init_)):
         raise damaged(where, "it begins with what begins with something else")
 
 
