@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving.conversion import PARITY, Converted, cast, difference, inputs_of, steady
+from noria_serving.conversion import PARITY, Converted, cast, difference, inputs_of, steady, timed
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.onnx import OnnxModel
 from noria_serving.model.tabular import Answer, Encoding, Table
@@ -36,25 +36,30 @@ def is_module(model: Any) -> bool:
 
 
 def traced(model: Any, sample: Mapping[str, Array], task: str, classes: Sequence[Any]) -> Converted:
-    """The best form of the module; on `sample`, rows of numbers, both forms are compared."""
+    """The best form of the module; on `sample`, rows of numbers, both forms are compared and timed."""
     torch = library()
     model = copy.deepcopy(model).cpu().eval()
     signature = _signature(torch, model, sample, task, classes)
     rows = torch.tensor(_table(signature)(cast(sample, signature)))
-    with torch.inference_mode():
-        scores = _checked(np.asarray(model(rows)), task, classes)
-    expected = Answer(signature, task, classes)(scores)
+
+    def answered(some: Any) -> Array:
+        with torch.inference_mode():
+            return np.asarray(model(some))
+
+    expected = Answer(signature, task, classes)(_checked(answered(rows), task, classes))
     try:
         best = _as_onnx(torch, model, signature, sample, classes)
         parity = difference(best.backend.predict(cast(sample, signature)), expected)
-        if parity <= PARITY:
-            return replace(best, parity=parity)
-        reason = f"answers differ by {parity:.2g}"
+        best = replace(best, parity=parity)
+        reason = "" if parity <= PARITY else f"answers differ by {parity:.2g}"
     except Exception as error:  # the exporter raises kinds of its own; the exported program is always there
-        reason = steady(error)
-    log.warning("module is not converted to ONNX: %s", reason)
-    data = _exported(torch, model, rows)
-    return Converted("torch", data, TorchModel(data, signature, task, classes=classes), None, reason)
+        reason = steady(error) or type(error).__name__
+    if reason:
+        log.warning("module is not converted to ONNX: %s", reason)
+        data = _exported(torch, model, rows)
+        backend = TorchModel(data, signature, task, classes=classes)
+        best = Converted("torch", data, backend, None, reason)
+    return timed(best, sample, lambda: answered(rows[:1]))
 
 
 def _signature(

@@ -58,6 +58,7 @@ def test_classes_have_labels_and_probabilities(
     saved = bundle.save(model, ROWS, labels, tmp_path, task="multiclass")
     assert model.training, "the trainer's module is left as it was"
     assert saved.format == form
+    assert all(float(saved.speed[what]) > 0 for what in ("speedup", "microseconds"))
     label, probabilities = answers(saved, {"input-0": ROWS[:count].astype(np.float32)})
     truth = expected(model, ROWS[:count])
     assert np.allclose(probabilities, truth, atol=1e-5)

@@ -148,6 +148,19 @@ def test_a_conversion_without_parity_is_not_used(
     assert bundle.save(LogisticRegression().fit(rows, labels), rows, labels, tmp_path).format == "skops"
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_comparison_on_training_rows_is_said(
+    held_out: bool, matrix, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rows, labels = matrix
+    model = LogisticRegression().fit(rows[:200], labels[:200])
+    saved = bundle.save(model, rows[:200], labels[:200], tmp_path, holdout=rows[200:] if held_out else None)
+    assert saved.speed.keys() == {"speedup", "microseconds"}
+    assert ("compared on rows that it was trained on; give holdout=" in caplog.text) is not held_out
+
+
 def test_a_model_that_no_form_can_answer_for_is_refused_when_it_is_saved(frame, tmp_path: Path) -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
