@@ -2,15 +2,17 @@
 
 TYPE_CHECKING = False  # that of `typing`, which the supervisor does without
 if TYPE_CHECKING:
+    from noria_serving.feedback.token import token_id
     from noria_serving.python_model import PythonModel
 
-__all__ = ["PythonModel"]
+__all__ = ["PythonModel", "token_id"]
+_MODULES = {"PythonModel": "noria_serving.python_model", "token_id": "noria_serving.feedback.token"}
 
 
 def __getattr__(name: str) -> object:
     """Imported when somebody asks for it: the supervisor (supervisor.py) does not."""
-    if name in __all__:
-        from noria_serving import python_model  # noqa: PLC0415
+    if name in _MODULES:
+        from importlib import import_module  # noqa: PLC0415
 
-        return getattr(python_model, name)
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

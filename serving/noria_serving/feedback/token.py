@@ -20,6 +20,7 @@ import base64
 import hashlib
 import hmac
 import struct
+from contextlib import suppress
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -143,6 +144,17 @@ def _rows(token: Token) -> tuple[int, bytes]:
 
 def _even(digits: str) -> str:
     return digits + "0" * (len(digits) % 2)
+
+
+def token_id(token: str) -> str:
+    """The payload log's `id` of the prediction that a token came with, to join labels kept by token; whether
+    the token is genuine is not looked at, which takes the keys. ValueError for what is no token.
+    """
+    data = _decode(token)
+    if data is not None:
+        with suppress(ValueError, IndexError, struct.error):
+            return _parse(data[0], data[10 + data[1] : -MAC]).id
+    raise ValueError(f"{token[:20]!r} is no feedback token; give it as it came with the prediction")
 
 
 def key_id(text: str) -> str | None:

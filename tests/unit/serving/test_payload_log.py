@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
+import re
 import threading
 import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -20,10 +23,11 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 from sklearn.linear_model import LinearRegression
 
-from noria_serving import bundle
+from noria_serving import bundle, token_id
 from noria_serving.columns import Row
 from noria_serving.errors import NoriaError
-from noria_serving.feedback.token import Token
+from noria_serving.feedback.keys import KeyRing
+from noria_serving.feedback.token import Token, binding, sign
 from noria_serving.model.loaded import Loaded, load
 from noria_serving.payload import log as payload_log
 from noria_serving.payload import writer
@@ -39,6 +43,7 @@ from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
 from noria_serving.signature import Signature, Tensor
 
+DOCS = Path(__file__).parents[3] / "docs" / "serving.md"
 NOW = 1_800_000_000.0
 
 
@@ -115,6 +120,42 @@ def test_rows_and_labels_are_joined_by_id_and_row(loaded_frame: Loaded) -> None:
     assert (label["version"], label["delay"]) == ("late-3", 60.0)
     assert here.written == 5
     assert all(name.split("/")[1] == "version=late-4" for name in store.files)
+
+
+def test_labels_kept_by_token_are_joined_as_the_docs_do(
+    loaded_frame: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (example,) = [
+        one for one in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S) if "token_id" in one
+    ]
+    here = log(loaded_frame, uri=str(tmp_path / "log"))
+    answer(here, 1, [(1.5, 7, "AA"), (2.5, 8, "")])
+    answer(here, 2, [(3.5, 9, "UA")])
+    finished(here)
+    ring = KeyRing("k1", {"k1": b"1" * 32})
+    tokens = [
+        sign(Token("late-4", int(NOW * 1000), nonce(number), batch=2), ring, binding("shop", "late"))
+        for number in (2, 1, 3)
+    ]
+    rows = zip(tokens, (0, 1, 0), ("no", "yes", "no"), strict=True)
+    (tmp_path / "labels.csv").write_text("token,row,label\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(example, str(DOCS), "exec"), names)
+    labelled = names["labelled"].sort_values("input.distance")
+    assert labelled[["input.distance", "label"]].to_numpy().tolist() == [[2.5, "yes"], [3.5, "no"]]
+
+
+SHORT = bytes((4, *[0] * 26, 1, 1, *[0] * 16))
+"""Of a token with slices, whose rows are missing."""
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a token", "A" * 60, "AQ" + "A" * 58, base64.urlsafe_b64encode(SHORT).decode()]
+)
+def test_what_is_no_token_has_no_id(text: str) -> None:
+    with pytest.raises(ValueError, match="no feedback token"):
+        token_id(text)
 
 
 def test_a_row_of_columns_is_written_as_one_whose_columns_came_one_by_one(loaded_frame: Loaded) -> None:
