@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from noria_serving.projection import Projected
 from noria_serving.protocol.inference import Array
 from noria_serving.reference import Bins, Reference
 
@@ -22,14 +23,20 @@ FAR: Final = 10.0
 def unlike_training(reference: Reference, inputs: Mapping[str, Array]) -> str | None:
     """What in these rows the model has never seen."""
     for bins in reference.features:
-        if bins.projection is not None:
-            continue  # what is far from training in one number of a vector is so in none of its bins
-        array = inputs[bins.input]
-        column = array.reshape(len(array), -1)[:, bins.column]
+        column = _column(bins, inputs[bins.input])
         said = _category(bins, column) if bins.kind == "category" else _number(bins, column)
         if said is not None:
             return f"feature {bins.name!r} {said}"
     return None
+
+
+def _column(bins: Bins, array: Array) -> Array:
+    """A value a row; of an embedding its length, or what else is counted of it."""
+    flat = array.reshape(len(array), -1)
+    if bins.projection is None:
+        return flat[:, bins.column]
+    vectors = flat[:, bins.column : bins.column + bins.projection.width]
+    return Projected([bins.projection])(vectors.astype(np.float64).T).reshape(-1)
 
 
 def _number(bins: Bins, column: Array) -> str | None:
