@@ -31,7 +31,7 @@ from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
 from noria_serving.protocol.tensors import all_finite, decode_inputs
 from noria_serving.server import batching
 from noria_serving.server.admission import Admission, Refusal
-from noria_serving.server.blame import unlike_training
+from noria_serving.server.blame import doubtful, unlike_training
 from noria_serving.server.line import Line
 from noria_serving.settings import ModelSettings
 
@@ -46,6 +46,10 @@ HOPELESS: Final = 4
 """Times a request's deadline; then the process says that it is not alive, and is replaced."""
 CLIENT_GONE: Final = 499
 """What nginx calls a client that did not wait."""
+
+
+class Flawed(Exception):
+    """What a model gave is no answer; `str()` follows "the model"."""
 
 
 class Turns(Protocol):
@@ -121,12 +125,15 @@ class Service:
         """
         self.in_flight += 1
         try:
-            outputs = await self._predict(request, arrived, deadline, ahead, entrance)
-            for index in request.finite:
-                output = outputs[index]
-                if output.dtype.kind == "f" and not all_finite(output):
-                    raise self._no_answer(request, "gave NaN or infinity, which JSON cannot carry")  # noqa: TRY301
-            return InferAnswer(outputs, self._account(request, outputs, key, size))
+            return await self._answer(
+                request,
+                arrived=arrived,
+                deadline=deadline,
+                ahead=ahead,
+                key=key,
+                entrance=entrance,
+                size=size,
+            )
         except RequestError as error:
             self.refuse(error)
             raise
@@ -134,23 +141,70 @@ class Service:
             self.admission.refused[Refusal.GONE] += 1
             self.recorder.refused(CLIENT_GONE)
             raise
-        except (Exception, SystemExit) as error:
-            words = str(error).partition("\n")[0]
-            refusal = self._no_answer(request, f"failed: {type(error).__name__}: {words:.300}")
-            if refusal.status >= 500:  # else the client is told, and could fill the log
-                log.warning("model failed", exc_info=error)
-            self.refuse(refusal)
-            raise refusal from error
         finally:
             self.in_flight -= 1
 
-    def _no_answer(self, request: InferRequest, what: str) -> RequestError:
+    async def _answer(
+        self,
+        request: InferRequest,
+        *,
+        arrived: float | None,
+        deadline: float | None,
+        ahead: int,
+        key: bytes | None,
+        entrance: Turns | None,
+        size: int,
+    ) -> InferAnswer:
+        """Of the model, counted; RequestError where it gave none."""
+        try:
+            outputs = await self._predict(request, arrived, deadline, ahead, entrance)
+            scores = self._checked(request, outputs)
+            return InferAnswer(outputs, self._account(request, outputs, scores, key, size))
+        except RequestError:
+            raise
+        except (Exception, SystemExit) as error:
+            until = self._until(time.monotonic() if arrived is None else arrived, deadline, request.deadline)
+            raise await self._no_answer(request, error, until) from error
+
+    def _checked(self, request: InferRequest, outputs: list[Array]) -> Array:
+        """The scores of an answer that can be sent; else Flawed."""
+        for index in request.finite:
+            output = outputs[index]
+            if output.dtype.kind == "f" and not all_finite(output):
+                raise Flawed("gave NaN or infinity, which JSON cannot carry")
+        scores = self.loaded.scores(outputs)
+        if len(scores) != request.rows:
+            raise Flawed(f"gave {len(scores)} predictions for {request.rows} rows")
+        return scores
+
+    async def _no_answer(
+        self, request: InferRequest, error: BaseException, until: float | None
+    ) -> RequestError:
         """400 where the rows explain it, else 500, and the model must prove itself again."""
+        words = str(error).partition("\n")[0]
+        what = words if isinstance(error, Flawed) else f"failed: {type(error).__name__}: {words:.300}"
         strange = unlike_training(self.loaded.reference, request.inputs)
-        if strange is not None:
+        strange = strange or await self._explained(request, until)
+        if strange is not None:  # the client is told, and could fill the log
             return RequestError(f"{strange}; the model {what}")
+        log.warning("model failed", exc_info=error)
         self._prove_soon()
         return RequestError(f"the model {what}", status=500)
+
+    async def _explained(self, request: InferRequest, until: float | None) -> str | None:
+        """The new values without which the model does answer. It is asked in its line: RequestError where
+        that has no place or time for it.
+        """
+        doubt = doubtful(self.loaded.reference, request.inputs)
+        if doubt is None:
+            return None
+        try:
+            self._checked(request, await self.line.run(doubt.inputs, request.rows, until))
+        except RequestError:
+            raise
+        except Exception:
+            return None  # whatever it says now: the values are not why
+        return doubt.said
 
     def _prove_soon(self) -> None:
         if self._proving is None or self._proving.done():
@@ -216,12 +270,9 @@ class Service:
         return told if asked is None or told < asked else asked
 
     def _account(
-        self, request: InferRequest, outputs: list[Array], key: bytes | None, size: int
+        self, request: InferRequest, outputs: list[Array], scores: Array, key: bytes | None, size: int
     ) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
-        scores = self.loaded.scores(outputs)
-        if len(scores) != request.rows:
-            raise self._no_answer(request, f"gave {len(scores)} predictions for {request.rows} rows")
         predicted = None
         if self.loaded.manifest.task == "multiclass":
             probabilities = outputs[self.loaded.score_output]

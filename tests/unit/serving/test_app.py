@@ -1,5 +1,6 @@
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -164,15 +165,17 @@ class Broken:
         return self._answer
 
 
+def breaks(service: Service, answer: Any) -> None:
+    """From now on its model gives this answer, or raises it."""
+    model = Broken(service.signature, answer)
+    service.loaded, service.line.predict = replace(service.loaded, backend=model), model.predict
+
+
 @pytest.mark.parametrize(
     "answer", [ValueError("boom"), [np.array([1, 1]), np.full((2, 2), np.nan, dtype=np.float32)]]
 )
-async def test_a_model_that_fails_is_500_and_counted(
-    models: Models, client, loaded: Loaded, answer: Any
-) -> None:
-    from dataclasses import replace
-
-    next(models.services()).loaded = replace(loaded, backend=Broken(loaded.backend.signature, answer))
+async def test_a_model_that_fails_is_500_and_counted(models: Models, client, answer: Any) -> None:
+    breaks(next(models.services()), answer)
     response = await client.post(f"{BASE}/infer", json=GOOD)
     assert response.status_code == 500
     assert list(response.json()) == ["error"]
@@ -183,11 +186,9 @@ async def test_a_model_that_fails_is_500_and_counted(
 async def test_a_model_that_gives_more_or_fewer_predictions_than_rows_fails_and_spoils_no_counts(
     models: Models, client, loaded: Loaded, rows: int
 ) -> None:
-    from dataclasses import replace
-
     outputs = [np.zeros(rows, np.int64), np.full((rows, 2), 0.5, np.float32)]
     service = next(models.services())
-    service.loaded = replace(loaded, backend=Broken(loaded.backend.signature, outputs))
+    breaks(service, outputs)
     response = await client.post(f"{BASE}/infer", json=GOOD)
     assert (response.status_code, response.json()) == (
         500,
@@ -200,13 +201,10 @@ async def test_a_model_that_gives_more_or_fewer_predictions_than_rows_fails_and_
 
 
 async def test_rows_unlike_training_are_told_first_and_do_not_fill_the_log(
-    models: Models, client, loaded: Loaded, caplog: pytest.LogCaptureFixture
+    models: Models, client, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Else whoever sends bad rows writes a traceback a request."""
-    from dataclasses import replace
-
-    broken = Broken(loaded.backend.signature, ValueError("no NaN\nRead more at https://example.com"))
-    next(models.services()).loaded = replace(loaded, backend=broken)
+    breaks(next(models.services()), ValueError("no NaN\nRead more at https://example.com"))
     response = await client.post(f"{BASE}/infer", json=wrong(data=[1, 2, None, 4, 5, 6]))
     strange = "feature 'x2' is missing in row 0, and was never missing in training"
     said = f"{strange}; the model failed: ValueError: no NaN"

@@ -192,6 +192,7 @@ async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavaila
         raise ValueError("boom")
 
     monkeypatch.setattr(type(port.service.loaded.backend), "predict", lambda *_: fails(_))
+    monkeypatch.setattr(port.service.line, "predict", fails)
     refused = await port.refusal(f"{INFERENCE}ModelInfer", request())
     assert (refused.code(), "boom" in str(refused.details())) == (CODES.INTERNAL, True)
     monkeypatch.undo()
