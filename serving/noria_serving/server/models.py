@@ -84,7 +84,15 @@ class Models:
     @property
     def ready(self) -> bool:
         """Whether this process may get traffic: every model is ready, and it is not about to leave."""
-        return not self.draining and all(slot.ready for slot in self.slots if slot.wanted)
+        return not self.unready
+
+    @property
+    def unready(self) -> str:
+        """Why it may get none, if so."""
+        if self.draining:
+            return "the server is about to end"
+        waited = (slot for slot in self.slots if slot.wanted and not slot.ready)
+        return next((_unready(slot.settings.names[0], [slot]) for slot in waited), "")
 
     @property
     def live(self) -> bool:

@@ -77,6 +77,8 @@ class Service:
         self.in_flight = 0
         self.fault = ""
         """Why it is not ready any more."""
+        self._doubted = False
+        """Whether it gave NaN or infinity, where that may be sent, to rows like those of training."""
         self._closed = False
         self._proving: asyncio.Task[None] | None = None
         self.recorder = Recorder(loaded.reference)
@@ -273,6 +275,8 @@ class Service:
         self, request: InferRequest, outputs: list[Array], scores: Array, key: bytes | None, size: int
     ) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
+        if self.loaded.score_output not in request.finite and not all_finite(scores):
+            self._doubted = self._doubted or not unlike_training(self.loaded.reference, request.inputs)
         predicted = None
         if self.loaded.manifest.task == "multiclass":
             probabilities = outputs[self.loaded.score_output]
@@ -297,10 +301,10 @@ class Service:
         return slices.of_rows(known, inputs, rows)
 
     def tick(self) -> None:
-        """Every few seconds: look for a call that does not end, fold, remember a snapshot, look for changed
-        keys, forget answers that nobody asks for.
+        """Every few seconds: look for a call that does not end and for a model that failed, fold, remember a
+        snapshot, look for changed keys, forget answers that nobody asks for.
         """
-        self._look_at_thread()
+        self._look_at_model()
         self.answers.expire(time.monotonic())
         self.recorder.fold()
         self.ring.take(self.recorder.state.vector, time.time())
@@ -327,15 +331,17 @@ class Service:
         self.line.close()
         self.loaded.close()
 
-    def _look_at_thread(self) -> None:
+    def _look_at_model(self) -> None:
         """Nobody waits any more for a call that takes `STUCK` times as long as a request may: its thread is
-        lost, and with it the model, until it returns after all.
+        lost, and with it the model, until it returns after all. One that failed, or is doubted, must prove
+        itself.
         """
         if self._overdue(STUCK):
             seconds = self.line.stuck(time.monotonic())
             self.fault = f"a prediction has been running for {seconds:.0f} s"
             log.error("a prediction does not end", extra={"seconds": round(seconds)})
-        elif self.fault:
+        elif self.fault or self._doubted:
+            self._doubted = False
             self._prove_soon()
 
     def _overdue(self, times: int) -> bool:

@@ -1,3 +1,4 @@
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -180,6 +181,60 @@ async def test_a_model_that_fails_is_500_and_counted(models: Models, client, ans
     assert response.status_code == 500
     assert list(response.json()) == ["error"]
     assert (await counts(models))["requests"] == {"ok": 0, "client_error": 0, "server_error": 1}
+
+
+NONE = [np.array([1, 1]), np.full((2, 2), np.nan, np.float32)]
+
+
+async def proven() -> None:
+    """What the server began by itself is done."""
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+
+
+@pytest.mark.parametrize(
+    ("answer", "more"),
+    [
+        (ValueError("boom"), {}),
+        (NONE, {}),
+        (NONE, {"parameters": {"binary_data_output": True}}),
+        (NONE, {"outputs": [{"name": "label"}]}),
+    ],
+)
+async def test_a_model_that_fails_later_is_not_ready_until_its_golden_answers_are_right_again(
+    models: Models, client, loaded: Loaded, answer: Any, more: dict[str, Any]
+) -> None:
+    service = next(models.services())
+    breaks(service, answer)
+    asked = await client.post(f"{BASE}/infer", json={**GOOD, **more})
+    assert asked.status_code == (200 if more else 500)
+    if more:  # an answer that may hold NaN is looked into every few seconds only
+        service.tick()
+    await proven()
+    ready = await client.get("/v2/health/ready")
+    assert (ready.status_code, ready.json()) == (
+        503,
+        {"live": False, "ready": False, "error": f"model 'late' failed: {service.fault}"},
+    )
+    assert "golden" in service.fault
+    entries = (await client.post("/v2/repository/index")).json()
+    assert {(entry["state"], entry["reason"]) for entry in entries} == {("UNAVAILABLE", service.fault)}
+    assert (await client.post(f"{BASE}/infer", json=GOOD)).status_code == 503
+    service.loaded = loaded
+    service.tick()
+    await proven()
+    assert (await client.get("/v2/health/ready")).json() == {"live": True, "ready": True}
+    assert (await client.post(f"{BASE}/infer", json=GOOD)).status_code == 200
+
+
+async def test_good_answers_and_answers_to_bad_rows_ask_for_no_proof(
+    models: Models, client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = next(models.services())
+    monkeypatch.setattr(service, "_prove_soon", lambda: pytest.fail("a proof"))
+    for data in ([1, 2, 3, 4, 5, 6], [1, 2, None, 4, 5, 6]):
+        asked = {**wrong(data=data), "parameters": {"binary_data_output": True}}
+        assert (await client.post(f"{BASE}/infer", json=asked)).status_code == 200
+        service.tick()
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -206,6 +206,30 @@ async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavaila
     assert refused.code() == CODES.NOT_FOUND
 
 
+async def test_a_model_that_answers_nan_is_not_ready_until_it_gives_its_golden_answers_again(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NaN may be sent here, so it is no failure by itself."""
+
+    async def until(ready: bool) -> None:
+        port.service.tick()
+        async with asyncio.timeout(20):
+            while (
+                await port.ask(f"{INFERENCE}ServerReady", inference_pb2.ServerReadyRequest())
+            ).ready != ready:
+                pass
+
+    nan = [np.array([1, 1]), np.full((2, 2), np.nan, np.float32)]
+    monkeypatch.setattr(type(port.service.loaded.backend), "predict", lambda *_: nan)
+    answer = await port.infer(request())
+    assert np.isnan(np.frombuffer(answer.raw_output_contents[1], np.float32)).all()
+    await until(ready=False)
+    assert "golden.json" in port.service.fault
+    monkeypatch.undo()
+    await until(ready=True)
+    assert port.requests() == {"ok": 1, "client_error": 0, "server_error": 0}
+
+
 async def flood(port: Port, count: int) -> list[Any]:
     """Calls that all begin at once; their answers and refusals."""
     ask = port.channel.unary_unary(f"{INFERENCE}ModelInfer")

@@ -218,7 +218,10 @@ async def test_a_failed_version_leaves_its_name_to_the_next_lower_one(
     assert (gone.status_code, gone.headers["noria-version"]) == (503, "iris-10")
     assert "golden rows differ" in gone.json()["error"]
     ready = await client.get("/v2/health/ready")
-    assert (ready.status_code, ready.json()) == (503, {"live": False, "ready": False})
+    assert (ready.status_code, ready.json()) == (
+        503,
+        {"live": False, "ready": False, "error": "model 'iris' failed: golden rows differ"},
+    )
     index = (await client.post("/v2/repository/index")).json()
     assert index[1] == {
         "name": "iris", "version": "10", "state": "UNAVAILABLE", "reason": "golden rows differ",

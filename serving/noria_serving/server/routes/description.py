@@ -45,8 +45,13 @@ def alive() -> Answer:
 
 
 def ready(models: Models) -> Answer:
-    """Whether all models are ready, under both keys that clients look for."""
-    return document(200 if models.ready else 503, {"live": models.ready, "ready": models.ready})
+    """Whether all models are ready, under both keys that clients look for; and why not, as the protocol says
+    what is wrong.
+    """
+    why = models.unready
+    if not why:
+        return document(200, {"live": True, "ready": True})
+    return document(503, {"live": False, "ready": False, "error": why})
 
 
 def names(models: Models) -> Answer:

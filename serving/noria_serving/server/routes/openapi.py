@@ -85,7 +85,9 @@ def describe(models: Models) -> Answer:
         "/v2": {"get": _operation("Server metadata", SERVER)},
         "/v2/health/live": {"get": _health("Whether the server lives", _object("live", live=FLAG))},
         "/v2/health/ready": {
-            "get": _health("Whether all models are ready", _object("live", "ready", live=FLAG, ready=FLAG))
+            "get": _health(
+                "Whether all models are ready", _object("live", "ready", live=FLAG, ready=FLAG, error=TEXT)
+            )
         },
         "/v2/models": {"get": _operation("Names of the models", NAMES)},
         "/v2/repository/index": {
