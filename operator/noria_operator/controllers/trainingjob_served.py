@@ -21,7 +21,7 @@ from noria_operator.kube.kinds import POD
 Json = dict[str, Any]
 
 BEFORE: Final = timedelta(days=1)
-"""A whole day, since nights differ; servers remember an hour of it, or more where they were asked little."""
+"""A whole day, since nights differ; of its first minutes servers may know nothing."""
 
 
 async def served(ctx: Context, obj: Json, deployment: Json, version: str) -> Mapping[str, Seen] | None:

@@ -3,7 +3,7 @@
 Comes in: the pods of all its revisions (any of them takes feedback for any version) and when the window
 began. Goes out: summed counts, and the joined labels of one version. Invariants: nothing is written
 anywhere; a pod that cannot be read keeps its last counts, and is named; after a restart of the operator the
-servers' own memory fills the window.
+servers' own memory fills the window, as they are told with each reading which moments it is counted from.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ Json = dict[str, Any]
 Place = tuple[str, str, float]
 """Namespace, ModelDeployment and beginning of a window."""
 
+_NONE: frozenset[float] = frozenset()
 _OUTCOMES = ("ok", "client_error", "server_error")
 
 MAX_WINDOWS = 4096
@@ -66,7 +67,7 @@ class CounterReader:
     """Reads model server pods; remembers windows, so that pods that are gone still count."""
 
     remembers = False
-    """Whether windows of earlier weeks can be asked for: servers remember an hour."""
+    """Whether windows of earlier weeks can be asked for: servers remember beginnings alone."""
 
     def __init__(
         self,
@@ -87,6 +88,8 @@ class CounterReader:
         self._unheard = Recent[str, float](MAX_DOCUMENTS)
         self._references = Recent[tuple[str, str, str], Reference](MAX_REFERENCES)
         self._silent: dict[Place, dict[str, float]] = {}
+        self._origins = Recent[str, frozenset[float]](MAX_DOCUMENTS)
+        """By pod, what windows that were read since the pod was asked are counted from."""
         self._looks = Background[tuple[Totals | None]](clock)
 
     async def close(self) -> None:
@@ -183,13 +186,13 @@ class CounterReader:
     async def earlier(
         self, namespace: str, deployment: str, *, windows: Sequence[Span], asker: str
     ) -> Look[tuple[Totals, ...]]:
-        """Nothing: pods remember an hour."""
+        """Nothing: pods remember the beginnings of open windows alone."""
         return Look(())
 
     async def answered(self, pods: Iterable[Json]) -> dict[str, Counts]:
         """Inference requests and errors of each pod that could be read, by uid, since its process began."""
         read = list(pods)
-        documents = await asyncio.gather(*(self._read(pod, "") for pod in read))
+        documents = await asyncio.gather(*(self._read(pod) for pod in read))
         return {
             pod["metadata"]["uid"]: _answered(document)
             for pod, document in zip(read, documents, strict=True)
@@ -222,7 +225,7 @@ class CounterReader:
         if known is not None:
             self._windows[place] = known
             return known
-        window = self._windows[place] = Window(place[2])
+        window = self._windows[place] = Window(place[2], opened=self._clock())
         if len(self._windows) > MAX_WINDOWS:
             del self._windows[next(iter(self._windows))]
         same = [each for each in self._windows if each[:2] == place[:2]]
@@ -233,36 +236,56 @@ class CounterReader:
     def _at_once(self, pod: Json, window: Window) -> bool:
         """Take into the window what the pod said a moment ago, if that is enough: nobody waits for it."""
         now = self._standing(pod)
-        return now is not None and self._put(window, self._ended(pod, window.since), now)
+        return now is not None and self._put(pod, window, self._ended(pod, window.since), now)
 
     async def _take(self, pod: Json, window: Window) -> bool:
         """Read one pod into the window; False when it could not be read."""
         before = self._ended(pod, window.since)
+        if before is not None:
+            self._tell(pod, before.at)
         now = self._standing(pod)
         if now is None and not self._was_silent(pod):
-            now = await self._read(pod, "")
+            now = await self._read(pod)
         if now is None:
             return False
-        if self._put(window, before, now):
+        if self._put(pod, window, before, now):
             return True
         # First the difference, then the sum: what is counted in between is left out, never counted twice.
         since = round(window.since + (now.at - self._now().timestamp() if self._now else 0.0), 3)
-        difference = await self._read(pod, f"?since={since:.3f}")
-        now = await self._read(pod, "")
+        difference = await self._read(pod, since)
+        if difference is not None:
+            self._tell(pod, difference.origin)
+        now = await self._read(pod)
         if difference is None or now is None or difference.process != now.process:
             return False
         window.take(now, difference)
         window.whole = window.whole and difference.origin <= since
         return True
 
-    def _put(self, window: Window, before: Document | None, now: Document) -> bool:
+    def _put(self, pod: Json, window: Window, before: Document | None, now: Document) -> bool:
         """Take it into the window; False where that needs what was counted before the window, too."""
         if before is not None and before.process == now.process:
             window.begin(before)
         if window.needs_difference(now):
             return False
+        # Who began after the window and before it was read may have taken the place of one that counted, too.
+        late = self._clock() - window.opened < now.at - now.started
+        window.whole = window.whole and not (late and now.process not in window.baselines)
         window.take(now)
+        if now.process in window.origins:
+            self._tell(pod, window.origins[now.process])
         return True
+
+    def _tell(self, pod: Json, origin: float) -> None:
+        """With the next reading: a window is counted from there, and a restarted operator will ask for it."""
+        uid = pod["metadata"]["uid"]
+        self._origins[uid] = self._origins.get(uid, _NONE) | {origin}
+
+    def _origins_of(self, uid: str) -> str:
+        """What there is to tell a pod, as a query; it is told once."""
+        origins = self._origins.get(uid, _NONE)
+        self._origins[uid] = _NONE
+        return f"?keep={','.join(map(repr, sorted(origins)))}" if origins else ""
 
     def _standing(self, pod: Json) -> Document | None:
         """What the pod said less than `fresh` seconds ago: several windows are read in one pass."""
@@ -291,15 +314,15 @@ class CounterReader:
         found = [one for one in known if 0 <= since - one.time < AROUND]
         return found[-1].document if found else None
 
-    async def _read(self, pod: Json, query: str) -> Document | None:
-        place = address(pod)
+    async def _read(self, pod: Json, since: float | None = None) -> Document | None:
+        place, uid = address(pod), pod["metadata"]["uid"]
         if place is None:
             return None
-        url = f"http://{place}:{self._port}{COUNTERS_PATH}{query}"
-        found, uid = windows.parse(await self._fetcher.json(url)), pod["metadata"]["uid"]
+        query = self._origins_of(uid) if since is None else f"?since={since:.3f}"
+        found = windows.parse(await self._fetcher.json(f"http://{place}:{self._port}{COUNTERS_PATH}{query}"))
         if found is None:
             self._unheard[uid] = self._clock()
-        elif not query and self._fresh:
+        elif since is None and self._fresh:
             known = self._documents.get(uid, ())
             told = _Reading(self._clock(), self._now().timestamp() if self._now else 0.0, found)
             self._documents[uid] = (*known[-1:], told)

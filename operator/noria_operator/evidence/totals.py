@@ -29,7 +29,8 @@ class Totals:
     until: datetime | None = None
     """Where the window ends; None: now."""
     whole: bool = True
-    """Whether all of it is known: servers remember an hour, and who counts began later than the window."""
+    """Whether all of it is known: servers may have forgotten its beginning, or have ended before it was read,
+    and who counts may have begun later."""
 
     def labels(self, version: str) -> Labels:
         """Labels joined with predictions of `version` (a ModelVersion's name)."""

@@ -191,9 +191,13 @@ class Window:
 
     since: float
     baselines: dict[str, Vector] = field(default_factory=dict)
+    origins: dict[str, float] = field(default_factory=dict)
+    """When baselines were the counts, by the clocks of those who counted."""
     latest: dict[str, Vector] = field(default_factory=dict)
+    opened: float = 0.0
+    """When somebody began to read it, by that one's clock."""
     whole: bool = True
-    """Whether servers remembered all of it that was counted before somebody began to read."""
+    """Whether servers remembered all of it that was counted before that."""
 
     def needs_difference(self, document: Document) -> bool:
         """Whether this process counted before the window and it is not known how much."""
@@ -201,15 +205,20 @@ class Window:
 
     def take(self, document: Document, difference: Document | None = None) -> None:
         """Take in cumulative counts; `difference`, from the server's own memory, when the process is older
-        than the window and was not seen before (a server remembers about an hour)."""
+        than the window and was not seen before.
+        """
         if document.process not in self.baselines:
             counted = difference.counts if difference else document.counts
             self.baselines[document.process] = subtract(document.counts, counted)
+            if difference:
+                self.origins[document.process] = difference.origin
         self.latest[document.process] = document.counts
 
     def begin(self, document: Document) -> None:
         """What this process had counted when the window began."""
-        self.baselines.setdefault(document.process, document.counts)
+        if document.process not in self.baselines:
+            self.baselines[document.process] = document.counts
+            self.origins[document.process] = document.at
 
     def total(self) -> Growth:
         """The sum over all processes, also those that are gone."""

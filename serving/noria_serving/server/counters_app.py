@@ -62,9 +62,11 @@ class CountersApp:
         return 200, render({**whose, **reference.document(loaded.reference)}), [JSON]
 
     def _counters(self, query: Mapping[str, str]) -> Answer:
-        when = _moment(query.get("since"))
+        when = _moment("since", query["since"]) if "since" in query else None
+        begun = [_moment("keep", each) for each in query.get("keep", "").split(",") if each]
         service = self._service(query.get("model"), query.get("version"))
         now = self._clock()
+        service.ring.keep(begun)
         body = render(_document(service, when, now))
         if when is None:
             # Whoever reads may begin a window here, and ask for it again when it has forgotten this answer.
@@ -116,14 +118,14 @@ class CountersApp:
         return 200, self._exporter.render(), [(b"content-type", self._exporter.content_type)]
 
 
-def _moment(text: str | None) -> float | None:
-    """What a reader says of a time, if it says anything."""
+def _moment(name: str, text: str) -> float:
+    """What a reader says of a time."""
     try:
-        when = None if text is None else float(text)
+        when = float(text)
     except ValueError:
         when = math.nan
-    if when is not None and not math.isfinite(when):
-        raise RequestError("`since` must be a Unix time in seconds")
+    if not math.isfinite(when):
+        raise RequestError(f"`{name}` must be a Unix time in seconds")
     return when
 
 

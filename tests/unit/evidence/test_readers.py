@@ -70,8 +70,10 @@ class ModelServer:
         self.remembers = started
         """Since when."""
         self.broken = False
+        self.asked: list[str] = []
 
     async def __call__(self, request: web.Request) -> web.Response:
+        self.asked.append(request.query_string)
         if self.broken:
             return web.Response(status=503)
         count = self.labels - (self.before if "since" in request.query else 0)
@@ -121,6 +123,43 @@ async def test_a_restarted_operator_knows_when_servers_have_forgotten_the_window
             assert totals is not None
             assert totals.whole == whole
             await reader.close()
+
+
+@pytest.mark.parametrize(("started", "whole"), [(299, True), (400, False), (500, True)])
+async def test_who_began_before_a_window_was_read_may_have_taken_the_place_of_others(
+    started: float, whole: bool
+) -> None:
+    old, other = ModelServer("old", 100, 50), ModelServer("other", started, 7)
+    async with pods(old, other) as port:
+        reader = CounterReader(port=port)
+        await reader.window("shop", "m", [pod(1)], since=SINCE)
+        totals = await reader.window("shop", "m", [pod(1), pod(2)], since=SINCE)
+        assert totals is not None
+        assert totals.whole == whole
+        await reader.close()
+
+
+async def test_servers_are_told_what_open_windows_are_counted_from() -> None:
+    old, new = ModelServer("old", 100.125, 50), ModelServer("new", 400, 7)
+    async with pods(old, new) as port:
+        reader = CounterReader(port=port)
+        for _ in range(3):
+            assert await labelled(reader, pod(1), pod(2)) == 57
+        assert old.asked == ["", "since=300.000", "keep=100.125", "", "keep=100.125"]
+        assert new.asked == ["", "", ""], "all of it is in the window"
+        await reader.close()
+
+
+async def test_servers_are_not_told_of_windows_that_nobody_reads_any_more() -> None:
+    server = ModelServer("old", 100, 50)
+    async with pods(server) as port:
+        reader = CounterReader(port=port)
+        for since in (300, 300, 400, 400, 400):
+            server.remembers = since - 1.5
+            await reader.complete("shop", "m", [pod(1)], since=datetime.fromtimestamp(since, UTC))
+        assert server.asked[:5] == ["", "since=300.000", "keep=298.5", "", "keep=298.5"]
+        assert server.asked[5:] == ["since=400.000", "keep=398.5", "", "keep=398.5"]
+        await reader.close()
 
 
 async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly() -> None:

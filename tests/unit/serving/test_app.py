@@ -291,9 +291,10 @@ async def test_requests_and_rows_are_counted_and_a_window_is_their_difference(mo
     assert compared.rows == 4
 
 
-@pytest.mark.parametrize("since", ["x", "nan", "inf", "-inf", "1e999"])
-async def test_a_window_begins_at_a_time(models: Models, since: str) -> None:
-    assert await counts(models, f"?since={since}") == {"error": "`since` must be a Unix time in seconds"}
+@pytest.mark.parametrize("name", ["since", "keep"])
+@pytest.mark.parametrize("time", ["x", "nan", "inf", "-inf", "1e999", "1,x"])
+async def test_a_window_begins_at_a_time(models: Models, name: str, time: str) -> None:
+    assert await counts(models, f"?{name}={time}") == {"error": f"`{name}` must be a Unix time in seconds"}
 
 
 async def test_feedback_is_taken_once_by_body_by_header_and_in_batches(models: Models, client) -> None:

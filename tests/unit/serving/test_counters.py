@@ -9,7 +9,7 @@ from noria_serving import reference, signature
 from noria_serving.counters.duplicates import DIFFERENT, LOOKED_AT, Duplicates
 from noria_serving.counters.recorder import FOLD_ROWS, MOST_ROWS, Recorder
 from noria_serving.counters.ring import Ring
-from noria_serving.counters.state import State
+from noria_serving.counters.state import State, Vector
 from noria_serving.model.loaded import Loaded
 from noria_serving.reference import Bins
 
@@ -275,11 +275,76 @@ def test_the_ring_answers_with_the_newest_snapshot_not_after_the_time_asked_for(
     assert origin <= max(asked, 0.0)
 
 
-def test_the_ring_is_bounded_and_starts_later_then() -> None:
+def test_the_ring_is_bounded_and_begins_later_where_snapshots_were_left_out() -> None:
     vector = np.zeros(2, dtype=np.int64)
     ring = Ring(vector, 0.0, kept=3)
     for second in range(1, 10):
         vector[0] += 1
         ring.take(vector, float(second))
-    origin, found = ring.since(1.0)
-    assert (origin, found[0]) == (7.0, 7)
+    for asked, expected in ((-1.0, 0), (0.0, 0), (0.5, 7), (1.0, 7), (7.0, 7), (7.5, 9), (9.0, 9), (99.0, 9)):
+        origin, found = ring.since(asked)
+        assert (origin, found[0]) == (expected, expected), asked
+
+
+def test_of_the_last_hour_all_is_kept_and_of_a_day_the_less_the_older_it_is() -> None:
+    vector, ring = np.zeros(1, dtype=np.int64), Ring(np.zeros(1, dtype=np.int64), 0.0, kept=80)
+    for minute in range(1, 1441):
+        vector[0] += 1
+        ring.take(vector, 60.0 * minute)
+    for minute in range(1381, 1441):
+        assert ring.since(60.0 * minute)[1][0] == minute
+    late = [ring.since(60.0 * minute)[1][0] - minute for minute in range(1381)]
+    assert min(late) == 0, "nothing is counted that was counted before"
+    assert max(late) <= 300
+    assert max(late[1200:]) <= 60
+
+
+def test_the_ring_is_bounded_in_bytes_and_keeps_the_moments_that_were_named_last() -> None:
+    random = np.random.default_rng(0)
+    vector = np.zeros(500, dtype=np.int64)
+    ring = Ring(vector, 0.0, room=60_000)
+    then: dict[float, Vector] = {}
+    for minute in range(1, 601):
+        vector += random.integers(0, 1000, 500)
+        ring.take(vector, 60.0 * minute)
+        if minute % 10 == 0:
+            then[60.0 * minute] = vector.copy()
+            ring.keep([60.0 * minute, 1200.0])
+    assert sum(len(one.packed) for one in ring._snapshots) <= 60_000
+    for moment in [1200.0, *[*then][-31:]]:
+        origin, found = ring.since(moment + 1.5)
+        assert origin == moment
+        np.testing.assert_array_equal(found, then[moment])
+    assert ring.since(1801.5)[0] > 1801.5
+
+
+@given(
+    st.lists(st.tuples(st.floats(1, 900), st.integers(0, 3), st.booleans()), min_size=5, max_size=60),
+    st.integers(3, 9),
+    st.floats(-10, 40_000),
+    st.floats(0, 10),
+)
+def test_a_moment_that_is_kept_is_answered_exactly_and_others_never_count_what_came_before(
+    steps, kept, asked, later
+) -> None:
+    vector, now = np.zeros(1, dtype=np.int64), 0.0
+    ring, counted = Ring(vector, 0.0, kept=kept), [(0.0, 0)]
+    begun: dict[float, int] = {}
+    for seconds, growth, begins in steps:
+        now += seconds
+        vector[0] += growth
+        ring.take(vector, now)
+        counted.append((now, int(vector[0])))
+        if begins:
+            begun[now] = int(vector[0])
+            ring.keep([now])
+    for moment, count in [*begun.items()][-32:]:
+        origin, found = ring.since(moment)
+        assert (origin, found[0]) == (moment, count)
+    before = [count for when, count in counted if when <= asked] or [0]
+    near = [when for when in begun if 0 <= asked - when <= 10]
+    assert near or ring.since(asked)[1][0] >= before[-1]
+    if begun:
+        moment, count = [*begun.items()][-1]
+        after = [when for when, _ in counted if moment < when <= moment + later]
+        assert after or ring.since(moment + later)[1][0] == count
