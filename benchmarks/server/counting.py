@@ -2,7 +2,7 @@
 
 Requests of one row, decoded by the server's own code, are counted and folded as the server does it. They are
 few enough to stay in the caches, as the arrays of a request are that was just answered. `apart` are those
-whose tensors the server decodes one by one: it does that with parameters, and for vectors beside columns.
+whose tensors the server decodes one by one: it does that where integers come for floats.
 `answers` is what it costs beside that to keep their answers, while two versions are compared. Labels come
 later and are fewer: what counting one costs, alone and by four columns of slices, beside what it takes to
 check the token that it came with. The floor is numpy alone, sorting the same values and looking up every bin
@@ -158,9 +158,8 @@ def _embedding() -> Case:
 
 def _columns(*, texts: int, sliced: Sequence[Asked] = (), apart: bool = False) -> Case:
     random = np.random.default_rng(2)
-    columns: dict[str, Any] = {
-        f"f{i}": random.normal(size=(4096, 1)).astype(np.float32) for i in range(FEATURES)
-    }
+    numbers = random.normal(size=(FEATURES, 4096, 1)) * (1000 if apart else 1)
+    columns: dict[str, Any] = {f"f{i}": each.astype(np.float32) for i, each in enumerate(numbers)}
     for name in list(columns)[FEATURES - texts :]:
         columns[name] = random.choice(["AA", "UA", "DL", "WN"], size=(4096, 1)).astype(object)
     tensors = tuple(
@@ -182,11 +181,12 @@ def _case(
 
 def _request(shape: signature.Signature, rows: Inputs, row: int, *, apart: bool) -> Inputs:
     """What the server makes of a row."""
-    entries = [
+    entries: list[dict[str, Any]] = [
         {**tensor.as_json(), "shape": [1, *tensor.shape[1:]], "data": rows[tensor.name][row].tolist()}
-        | ({"parameters": {}} if apart else {})
         for tensor in shape.inputs
     ]
+    for entry in entries if apart else ():
+        entry.update(datatype="INT64", data=[int(value) for value in entry["data"]])
     return v2.decode(orjson.dumps({"inputs": entries}), shape).inputs
 
 

@@ -25,10 +25,11 @@ _HEAD: Final = itemgetter("name", "shape", "datatype")
 _DATA: Final = itemgetter("data")
 _PARAMETERS: Final = itemgetter("parameters")
 _MEMBERS: Final = {4}
-"""How many an entry has: these three, and its data or how many bytes of the tail it has."""
+"""How many most entries have: these three and their data, and so no parameters."""
 _ONE: Final = {1}
 _INTS: Final = {int}
 _LISTS: Final = {list}
+_SAID: Final = {dict, type(None)}
 
 
 def decode(entries: object, columns: Columns, tail: Tail | None) -> Row | None:
@@ -37,10 +38,12 @@ def decode(entries: object, columns: Columns, tail: Tail | None) -> Row | None:
         return None
     try:
         names, shapes, datatypes = zip(*map(_HEAD, entries), strict=True)
-        if set(map(len, entries)) == _MEMBERS and fits(names, shapes, datatypes, columns):
-            if tail is None or "data" in entries[0]:
-                return _from_lists(names, [*map(_DATA, entries)], columns)
-            return _from_tail(names, [*map(_PARAMETERS, entries)], columns, tail)
+        if not fits(names, shapes, datatypes, columns):
+            return None
+        if tail is not None and "data" not in entries[0]:
+            return _from_tail(names, entries, columns, tail)
+        if set(map(len, entries)) == _MEMBERS or _none_is_binary(entries):
+            return _from_lists(names, [*map(_DATA, entries)], columns)
     except (TypeError, ValueError, KeyError):  # of another form
         pass
     return None
@@ -111,10 +114,20 @@ def from_bytes(values: Mapping[str, bytes | memoryview], columns: Columns) -> Ro
     return Row(columns, flat)
 
 
-def _from_tail(names: Sequence[str], parameters: Sequence[Any], columns: Columns, tail: Tail) -> Row | None:
-    """KeyError and TypeError for parameters of another form."""
-    sizes: list[Any] = [said["binary_data_size"] for said in parameters]
-    if set(map(len, parameters)) != _ONE or set(map(type, sizes)) != _INTS or min(sizes) < 0:
+def _none_is_binary(entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether no tensor's parameters, the others of which change nothing, say that it stands in the tail."""
+    said = [entry.get("parameters") for entry in entries]
+    return _SAID.issuperset(map(type, said)) and all(
+        one is None or one.get("binary_data_size") is None for one in said
+    )
+
+
+def _from_tail(
+    names: Sequence[str], entries: Sequence[Mapping[str, Any]], columns: Columns, tail: Tail
+) -> Row | None:
+    """KeyError and TypeError for entries without parameters, or with some of another form."""
+    sizes: list[Any] = [said["binary_data_size"] for said in map(_PARAMETERS, entries)]
+    if any("data" in entry for entry in entries) or set(map(type, sizes)) != _INTS or min(sizes) < 0:
         return None
     left, ends = tail.left, [*accumulate(sizes)]
     if ends[-1] > len(left):

@@ -56,8 +56,10 @@ def piece(name: str, value: Any) -> bytes:
     return to_raw(np.array([filled], DATATYPES[KINDS[name]]), KINDS[name])
 
 
-def behind(pieces: dict[str, bytes], tail: bytes = b"", **changes: Any) -> Decode:
-    """With binary tensors."""
+def behind(
+    pieces: dict[str, bytes], tail: bytes = b"", more: Sequence[dict[str, Any]] = (), **changes: Any
+) -> Decode:
+    """With binary tensors, and `more` that have none."""
     heads = [
         {
             "name": name, "shape": [1, 1], "datatype": KINDS[name],
@@ -65,7 +67,7 @@ def behind(pieces: dict[str, bytes], tail: bytes = b"", **changes: Any) -> Decod
         } | changes.get(name, {})
         for name, data in pieces.items()
     ]  # fmt: skip
-    head = body(heads)
+    head = body([*heads, *more])
     whole = head + b"".join(pieces.values()) + tail
     return lambda signature: v2.decode(whole, signature, json_length=str(len(head)).encode())
 
@@ -128,10 +130,20 @@ TAKEN = {
     "whole numbers for floats": in_json(entries(a={"data": [3]}, wide={"data": [-(2**64)]})),
     "not small": in_json(entries(a={"data": [1e38]})),
     "the largest": in_json(entries(n={"data": [127]}, a={"data": [3.4028234e38]})),
+    "parameters": in_json(
+        entries(a={"parameters": {}}, n={"parameters": None}, to={"parameters": {"x": [1]}})
+    ),
+    "a hint of what it holds": in_json([one | {"parameters": {"content_type": "np"}} for one in entries()]),
+    "a size that is null": in_json(entries(a={"parameters": {"binary_data_size": None}})),
+    "a member of its own": in_json(entries(a={"note": 1})),
+    "parameters, nothing behind the JSON": behind({}, more=entries(a={"parameters": {"content_type": "np"}})),
     "V1": instance(ROW),
     "a list of V1": instance([*ROW.values()]),
     "binary tensors": behind(PIECES),
     "binary tensors in another order": behind(dict(reversed(PIECES.items()))),
+    "binary tensors with hints": behind(
+        PIECES, a={"parameters": {"content_type": "np", "binary_data_size": 4}, "note": 1}
+    ),
     "gRPC": message(PIECES),
     "gRPC in another order": message(dict(reversed(PIECES.items()))),
     "typed contents": typed(FULL),
@@ -149,7 +161,13 @@ DOUBTFUL = {
     "a name that is a list": in_json(entries(n={"name": ["n"]})),
     "another datatype": in_json(entries(a={"datatype": "FP64"})),
     "an unknown datatype": in_json(entries(a={"datatype": "FP31"})),
-    "parameters": in_json(entries(a={"parameters": {}})),
+    "parameters that are a list": in_json(entries(a={"parameters": []})),
+    "parameters that are a text": in_json(entries(a={"parameters": ""})),
+    "parameters instead of data": in_json(
+        [{k: v for k, v in one.items() if k != "data"} | {"parameters": {}} for one in entries()]
+    ),
+    "a size and nothing behind the JSON": in_json(entries(a={"parameters": {"binary_data_size": 4}})),
+    "a size that is none": in_json(entries(a={"parameters": {"binary_data_size": "4"}})),
     "nested": in_json(entries(a={"data": [[0.5]]})),
     "no data": in_json([{**one, "data": None} for one in entries()]),
     "data left out": in_json(
@@ -186,6 +204,8 @@ DOUBTFUL = {
     "a size below nought": behind(PIECES, a={"parameters": {"binary_data_size": -4}}),
     "no size": behind(PIECES, a={"parameters": {"size": 4}}),
     "no parameters": behind(PIECES, a={"parameters": None}),
+    "data and a size": behind(PIECES, to={"data": ["A"], "parameters": {"binary_data_size": 4}}),
+    "data and sizes, the first in JSON": behind(PIECES, more=entries(n=None), a={"data": [1.0]}),
     "one in JSON": behind(PIECES, to={"data": ["A"], "parameters": {}}),
     "no BOOL": behind({**PIECES, "late": b"\2"}),
     "no UTF-8": behind({**PIECES, "to": b"\1\0\0\0\xff"}),
@@ -254,6 +274,7 @@ LIKELY = {
     "INT8": st.integers(-128, 128),
     "BOOL": st.booleans(),
 }
+HINTS = st.sampled_from(["content_type", "binary_data_size"])
 FEW_STRANGE = st.lists(st.tuples(st.sampled_from(sorted(KINDS)), ANY), max_size=2)
 
 
@@ -270,6 +291,36 @@ def test_any_value_becomes_the_same_or_gets_the_same_answer(
     v2_json = in_json([{"name": n, "shape": [1, 1], "datatype": KINDS[n], "data": [row[n]]} for n in order])
     for decode in (v2_json, instance(row)):
         assert outcome(decode, FRAME) == outcome(decode, usual(FRAME))
+
+
+@given(
+    parameters=st.lists(
+        st.none() | st.dictionaries(HINTS, ANY | st.just(4), max_size=2), min_size=7, max_size=7
+    ),
+    without=st.sets(st.integers(0, 6)),
+    tail=st.none() | st.sampled_from([b"", b"\0\0\0\0"]),
+    lacks=st.sets(st.integers(0, 6), max_size=1),
+)
+@example(parameters=[{"content_type": "np"}] * 7, without=set(), tail=None, lacks=set())
+def test_any_parameters_of_tensors_change_as_much_as_in_the_usual_way(
+    parameters: list[Any], without: set[int], tail: bytes | None, lacks: set[int]
+) -> None:
+    inputs = [one | {"parameters": said} for one, said in zip(entries(), parameters, strict=True)]
+    inputs = [
+        {
+            k: v
+            for k, v in one.items()
+            if not ((k == "parameters" and at in without) or (k == "data" and at in lacks))
+        }
+        for at, one in enumerate(inputs)
+    ]
+    head = body(inputs)
+    length = None if tail is None else str(len(head)).encode()
+
+    def decode(signature: Signature) -> InferRequest:
+        return v2.decode(head + (tail or b""), signature, json_length=length)
+
+    assert outcome(decode, FRAME) == outcome(decode, usual(FRAME))
 
 
 @given(
