@@ -29,6 +29,7 @@ _MEMBERS: Final = {4}
 _ONE: Final = {1}
 _INTS: Final = {int}
 _LISTS: Final = {list}
+_FLOATS: Final = frozenset({"FP32", "FP64"})
 _SAID: Final = {dict, type(None)}
 
 
@@ -38,9 +39,13 @@ def decode(entries: object, columns: Columns, tail: Tail | None) -> Row | None:
         return None
     try:
         names, shapes, datatypes = zip(*map(_HEAD, entries), strict=True)
-        if not fits(names, shapes, datatypes, columns):
+        in_json = tail is None or "data" in entries[0]
+        whole = fits(names, shapes, datatypes, columns)
+        if in_json and not whole:
+            whole = fits(names, shapes, _in_json(names, datatypes, columns), columns)
+        if not whole:
             return None
-        if tail is not None and "data" not in entries[0]:
+        if tail is not None and not in_json:
             return _from_tail(names, entries, columns, tail)
         if set(map(len, entries)) == _MEMBERS or _none_is_binary(entries):
             return _from_lists(names, [*map(_DATA, entries)], columns)
@@ -60,6 +65,17 @@ def fits(names: Sequence[Any], shapes: Sequence[Any], datatypes: Sequence[Any], 
     return (
         set(sizes) == _ONE and set(map(type, sizes)) == _INTS and columns.lengths.issuperset(map(len, shapes))
     )
+
+
+def _in_json(names: Sequence[str], datatypes: Sequence[Any], columns: Columns) -> Sequence[Any]:
+    """The stated datatypes; a column's own where JSON has the same numbers for both. KeyError for a name that
+    is no column's.
+    """
+    wanted = columns.datatypes
+    return [
+        wanted[name] if one in _FLOATS and wanted[name] in _FLOATS else one
+        for name, one in zip(names, datatypes, strict=True)
+    ]
 
 
 def _from_lists(names: Sequence[str], data: Sequence[Any], columns: Columns) -> Row | None:

@@ -135,6 +135,8 @@ TAKEN = {
     ),
     "a hint of what it holds": in_json([one | {"parameters": {"content_type": "np"}} for one in entries()]),
     "a size that is null": in_json(entries(a={"parameters": {"binary_data_size": None}})),
+    "another float": in_json(entries(a={"datatype": "FP64"}, wide={"datatype": "FP32"})),
+    "another float, and beyond its range": in_json(entries(wide={"datatype": "FP32", "data": [-1e308]})),
     "a member of its own": in_json(entries(a={"note": 1})),
     "parameters, nothing behind the JSON": behind({}, more=entries(a={"parameters": {"content_type": "np"}})),
     "V1": instance(ROW),
@@ -159,7 +161,13 @@ DOUBTFUL = {
     "one too many": in_json([*entries(), entries()[0]]),
     "another name": in_json(entries(n={"name": "m"})),
     "a name that is a list": in_json(entries(n={"name": ["n"]})),
-    "another datatype": in_json(entries(a={"datatype": "FP64"})),
+    "integers for floats": in_json(entries(a={"datatype": "INT64", "data": [3]})),
+    "half floats in JSON": in_json(entries(a={"datatype": "FP16"})),
+    "floats for integers": in_json(entries(n={"datatype": "FP64"})),
+    "a datatype that is a list": in_json(entries(a={"datatype": ["FP64"]})),
+    "another float, too large": in_json(entries(a={"datatype": "FP64", "data": [1e39]})),
+    "another float behind the JSON": behind(PIECES, a={"datatype": "FP64"}),
+    "gRPC, another float": typed({**FULL, "a": 1.0}, a="fp64_contents"),
     "an unknown datatype": in_json(entries(a={"datatype": "FP31"})),
     "parameters that are a list": in_json(entries(a={"parameters": []})),
     "parameters that are a text": in_json(entries(a={"parameters": ""})),
@@ -282,13 +290,14 @@ FEW_STRANGE = st.lists(st.tuples(st.sampled_from(sorted(KINDS)), ANY), max_size=
     row=st.fixed_dictionaries({name: LIKELY[kind] for name, kind in KINDS.items()}),
     strange=FEW_STRANGE,
     order=st.permutations(sorted(KINDS)),
+    stated=st.dictionaries(st.sampled_from(sorted(KINDS)), st.sampled_from([*DATATYPES, "BF16", "FP31"])),
 )
-@example(row=ROW, strange=[], order=sorted(KINDS))
+@example(row=ROW, strange=[], order=sorted(KINDS), stated={"a": "FP64"})
 def test_any_value_becomes_the_same_or_gets_the_same_answer(
-    row: dict[str, Any], strange: list[tuple[str, Any]], order: list[str]
+    row: dict[str, Any], strange: list[tuple[str, Any]], order: list[str], stated: dict[str, str]
 ) -> None:
-    row = {**row, **dict(strange)}
-    v2_json = in_json([{"name": n, "shape": [1, 1], "datatype": KINDS[n], "data": [row[n]]} for n in order])
+    row, kinds = {**row, **dict(strange)}, {**KINDS, **stated}
+    v2_json = in_json([{"name": n, "shape": [1, 1], "datatype": kinds[n], "data": [row[n]]} for n in order])
     for decode in (v2_json, instance(row)):
         assert outcome(decode, FRAME) == outcome(decode, usual(FRAME))
 
