@@ -62,8 +62,11 @@ def main() -> None:
 
 def measured(rounds: int) -> dict[str, list[float]]:
     """µs of CPU a prediction, by what is counted, in each round; `floor` is the last."""
-    cases = [_matrix(), _columns(texts=0), _columns(texts=0, sliced=SLICES[:1]), _columns(texts=5),
-             _columns(texts=5, sliced=SLICES), _columns(texts=0, apart=True), _embedding()]  # fmt: skip
+    cases = [
+        _matrix(), _columns(texts=0), _columns(texts=0, sliced=SLICES[:1]), _columns(texts=5),
+        _columns(texts=5, sliced=SLICES), _columns(texts=0, apart=True), _columns(texts=0, beside=True),
+        _embedding(),
+    ]  # fmt: skip
     found: dict[str, list[float]] = {name: [] for name, *_ in cases}
     found |= {name: [] for name in ("answers", "a label", "a label, 4 sliced", "token of a label", "floor")}
     gc.disable()
@@ -156,18 +159,21 @@ def _embedding() -> Case:
     return f"an embedding of {WIDTH}", *_case(shape, rows)
 
 
-def _columns(*, texts: int, sliced: Sequence[Asked] = (), apart: bool = False) -> Case:
+def _columns(*, texts: int, sliced: Sequence[Asked] = (), apart: bool = False, beside: bool = False) -> Case:
     random = np.random.default_rng(2)
     numbers = random.normal(size=(FEATURES, 4096, 1)) * (1000 if apart else 1)
     columns: dict[str, Any] = {f"f{i}": each.astype(np.float32) for i, each in enumerate(numbers)}
     for name in list(columns)[FEATURES - texts :]:
         columns[name] = random.choice(["AA", "UA", "DL", "WN"], size=(4096, 1)).astype(object)
+    if beside:
+        columns["embedding"] = random.normal(size=(4096, WIDTH)).astype(np.float32)
     tensors = tuple(
-        signature.Tensor(name, "BYTES" if values.dtype == object else "FP32", (-1, 1))
+        signature.Tensor(name, "BYTES" if values.dtype == object else "FP32", (-1, values.shape[1]))
         for name, values in columns.items()
     )
     name = f"{FEATURES} column tensors" + (f", {texts} of text" if texts else "")
     name += (f", {len(sliced)} sliced" if sliced else "") + (", apart" if apart else "")
+    name += f", a vector of {WIDTH}" if beside else ""
     return name, *_case(signature.Signature(tensors, ()), columns, sliced, apart=apart)
 
 

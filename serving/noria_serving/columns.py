@@ -7,7 +7,7 @@ for all columns of a datatype; to keep an array for each takes many times the ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -20,8 +20,10 @@ Picker = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 class Columns:
     """The columns of a table, by what they hold."""
 
-    def __init__(self, datatypes: Mapping[str, str], rank: int) -> None:
-        """datatypes: of each column by its name; rank: how many dimensions each has."""
+    def __init__(self, datatypes: Mapping[str, str], rank: int, beside: Iterable[str] = ()) -> None:
+        """datatypes: of each column by its name; rank: how many dimensions each has; beside: the names of the
+        tensors that are no columns of these.
+        """
         self.datatypes = dict(datatypes)
         kinds = dict.fromkeys(datatypes.values())
         named = {kind: [name for name, of in datatypes.items() if of == kind] for kind in kinds}
@@ -38,10 +40,11 @@ class Columns:
         """Of the values of a datatype: an array for each column."""
         self.lengths = {1, rank}
         """How many dimensions a client may state."""
+        self.beside = frozenset(beside)
 
 
 class Row(dict[str, Array]):
-    """Arrays of one row by their columns, in the order of Columns."""
+    """Arrays of one row by their columns, in the order of Columns; then those of the tensors beside them."""
 
     def __init__(self, columns: Columns, flat: Sequence[Array]) -> None:
         """flat: the values of each of `columns.kinds`."""
@@ -49,31 +52,44 @@ class Row(dict[str, Array]):
         for values in flat:
             views.extend(values.reshape(columns.shape))
         super().__init__(zip(columns.order, views, strict=True))
-        self._columns, self._flat = columns, flat
+        self.columns, self._flat = columns, flat
+        self._beside: Mapping[str, Array] = {}
         self.numbers = [values for values in flat if values.dtype != object]
         """What the views of numbers are of."""
         self.texts: list[str] = [
             text for values in flat if values.dtype == object for text in values.tolist()
         ]
 
+    def put_beside(self, arrays: Mapping[str, Array]) -> None:
+        """Those of `columns.beside`."""
+        self._beside = arrays
+        self.update(arrays)
+
     def packed(self) -> Packed:
         """Without the views."""
-        return Packed(self._columns, self._flat)
+        return Packed(self.columns, self._flat, self._beside)
 
 
 class Packed:
     """A Row to be kept: of a column there is an array only while somebody looks at it."""
 
-    __slots__ = ("_columns", "arrays")
+    __slots__ = ("_beside", "_columns", "_flat")
 
-    def __init__(self, columns: Columns, arrays: Sequence[Array]) -> None:
-        """arrays: the values of each of `columns.kinds`."""
-        self._columns, self.arrays = columns, arrays
+    def __init__(self, columns: Columns, flat: Sequence[Array], beside: Mapping[str, Array]) -> None:
+        """flat: the values of each of `columns.kinds`."""
+        self._columns, self._flat, self._beside = columns, flat, beside
 
-    def value(self, name: str) -> Array:
-        """That of a column, in an array of one dimension."""
+    @property
+    def arrays(self) -> Sequence[Array]:
+        """All that is kept."""
+        return [*self._flat, *self._beside.values()]
+
+    def value(self, name: str, column: int) -> Array:
+        """That of a tensor and the column in it, in an array of one dimension."""
+        if name in self._beside:
+            return self._beside[name].reshape(-1)[column : column + 1]
         number, place = self._columns.places[name]
-        return self.arrays[number][place : place + 1]
+        return self._flat[number][place : place + 1]
 
 
 def picker(names: Sequence[str]) -> Picker:

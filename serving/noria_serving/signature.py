@@ -7,6 +7,7 @@ tensor a column, shape [-1, 1]; one trained on a plain array has a single matrix
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,12 +73,16 @@ class Signature:
 
     @cached_property
     def columns(self) -> Columns | None:
-        """How a row lies in memory whose inputs are numbers and texts, one each; None where they are more."""
-        shapes = {tensor.shape for tensor in self.inputs}
-        datatypes = {tensor.name: tensor.datatype for tensor in self.inputs}
-        if len(shapes) > 1 or shapes.isdisjoint(_COLUMN) or "FP16" in datatypes.values():
+        """How the inputs lie in memory that are one number or text a row, in as many dimensions; None where
+        there are none, or only one beside others.
+        """
+        single = [tensor for tensor in self.inputs if tensor.shape in _COLUMN and tensor.datatype != "FP16"]
+        ((rank, _),) = Counter(len(tensor.shape) for tensor in single).most_common(1) or [(0, 0)]
+        datatypes = {tensor.name: tensor.datatype for tensor in single if len(tensor.shape) == rank}
+        beside = [tensor.name for tensor in self.inputs if tensor.name not in datatypes]
+        if not datatypes or (beside and len(datatypes) == 1):
             return None
-        return Columns(datatypes, rank=len(shapes.pop()))
+        return Columns(datatypes, rank, beside)
 
     def as_json(self) -> dict[str, Any]:
         return {"inputs": [t.as_json() for t in self.inputs], "outputs": [t.as_json() for t in self.outputs]}

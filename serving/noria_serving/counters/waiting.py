@@ -22,9 +22,10 @@ Array = NDArray[Any]
 Inputs = Mapping[str, Array]
 Place = tuple[str, int]
 """A tensor and the column in it."""
-Taking = tuple[Picker, Picker | None, int, bool]
-"""What takes a request's numbers and its texts, how many bytes its numbers have with the prediction, and
-whether a Row has these and no others, in this order: in one place, as each look-up costs every request."""
+Taking = tuple[Picker, Picker | None, int, bool, Picker | None]
+"""What takes a request's numbers and its texts, how many bytes its numbers have with the prediction, whether
+the columns of a Row are these and no others, in this order, and what takes those that stand beside its
+columns: in one place, as each look-up costs every request."""
 _join: Final = cast("Callable[[Iterable[Any]], bytes]", b"".join)
 """Of anything that has a buffer, which the stubs do not know."""
 _item: Final[Callable[[Array], str]] = np.ndarray.item
@@ -67,12 +68,14 @@ class Waiting:
     def add(self, inputs: Inputs, scores: Array) -> int:
         """inputs: as the model took them; scores: one a row. The number of rows that wait now."""
         if len(scores) == 1 and (taking := self._taking or self._fits(inputs, scores)):
-            pick, pick_texts, size, as_rows = taking
+            pick, pick_texts, size, as_rows, beside = taking
             numbers: Iterable[Array]
             said: Iterable[str] = ()
             try:
                 if as_rows and type(inputs) is Row:
                     numbers, said = inputs.numbers, inputs.texts
+                    if beside:
+                        numbers = chain(numbers, beside(inputs))
                 else:
                     numbers = pick(inputs)
                     if pick_texts:
@@ -122,7 +125,7 @@ class Waiting:
             for values, (source, column) in zip(texts, self.texts, strict=True):
                 values.extend(map(str, columns[source][:, column].tolist()))
         self._packed, self._said, self._several, self._rows_of_several = [], [], [], 0
-        if self._taking and not self._taking[-1]:
+        if self._taking and not self._taking[3]:
             self._taking = None  # should the next one be a Row
         return scores, numbers, texts
 
@@ -152,9 +155,12 @@ class Layout:
         self.kinds = [kind for _, kind, _ in fields]
         kept: list[Any] = [(name, kind, (len(places),)) for name, kind, places in fields]
         self.record = np.dtype([*kept, (SCORES, scores.dtype)])
-        as_rows = type(inputs) is Row and len(names) + len(self.texts) == len(inputs)
+        columns: set[str] = {*inputs.columns.order} if type(inputs) is Row else set()
+        others = [name for name in names if name not in columns]
+        as_rows = columns == {*names, *self.texts}.difference(others)
+        beside = picker(others) if others else None
         texts = picker(self.texts) if self.texts else None
-        self.taking: Taking = picker(names), texts, self.record.itemsize, as_rows
+        self.taking: Taking = picker(names), texts, self.record.itemsize, as_rows, beside
         self._moves = [_move(wanted, name, places) for name, _, places in fields]
 
     def told(self, said: list[str], wanted: Sequence[Place]) -> list[list[str]]:

@@ -85,7 +85,7 @@ def _repeated(values: Iterable[str | None], counts: Array) -> Any:
 
 
 def _column(inputs: Mapping[str, Array] | Packed, tensor: str, column: int) -> Array:
-    return inputs.value(tensor) if isinstance(inputs, Packed) else _flat(inputs[tensor])[:, column]
+    return inputs.value(tensor, column) if isinstance(inputs, Packed) else _flat(inputs[tensor])[:, column]
 
 
 def _flat(array: Array) -> Array:

@@ -7,10 +7,10 @@ answer is None, and the usual way decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, chain
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from noria_serving.columns import Columns, Row
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
 from noria_serving.protocol.raw import DTYPES, Tail, from_raw, strings
-from noria_serving.protocol.tensors import ELEMENTS, NARROW, narrowed
-from noria_serving.signature import DATATYPES
+from noria_serving.protocol.tensors import ELEMENTS, NARROW, decode_tensor, narrowed
+from noria_serving.signature import DATATYPES, Signature, Tensor
 
+Entry = TypeVar("Entry")
 _HEAD: Final = itemgetter("name", "shape", "datatype")
 _DATA: Final = itemgetter("data")
 _PARAMETERS: Final = itemgetter("parameters")
@@ -28,14 +29,60 @@ _MEMBERS: Final = {4}
 """How many most entries have: these three and their data, and so no parameters."""
 _ONE: Final = {1}
 _INTS: Final = {int}
+_NAMES: Final = frozenset({str})
 _LISTS: Final = {list}
 _FLOATS: Final = frozenset({"FP32", "FP64"})
 _SAID: Final = {dict, type(None)}
 
 
-def decode(entries: object, columns: Columns, tail: Tail | None) -> Row | None:
-    """From the `inputs` of V2 over HTTP, in any order: all in JSON, or all behind it in `tail`."""
-    if type(entries) is not list or len(entries) != len(columns.order):
+def divided(
+    named: Sequence[tuple[str, Entry]],
+    signature: Signature,
+    decode: Callable[[Columns, Sequence[Entry]], Row | None],
+    other: Callable[[Entry, Tensor], Array],
+) -> Row | None:
+    """From all tensors of a request: the columns among them by `decode`, and if that takes them each of the
+    tensors beside them by `other`, whose RequestError is then what the usual way would say too.
+    """
+    columns = signature.columns
+    if columns is None or len(named) != len(signature.inputs):
+        return None
+    others = {name: entry for name, entry in named if name in columns.beside}
+    row = decode(columns, [entry for name, entry in named if name not in columns.beside])
+    if row is None or others.keys() != columns.beside:
+        return None
+    if others:
+        tensors = {tensor.name: tensor for tensor in signature.inputs}
+        row.put_beside({name: other(entry, tensors[name]) for name, entry in others.items()})
+    return row
+
+
+def from_entries(entries: object, signature: Signature, tail: Tail | None) -> Row | None:
+    """From the `inputs` of V2 over HTTP, in any order: columns in JSON, whatever stands beside them; or
+    nothing but columns, all behind it in `tail`.
+    """
+    columns = signature.columns
+    if columns is None or type(entries) is not list:
+        return None
+    if not columns.beside:
+        return decode(entries, columns, tail)
+    try:
+        named = [(entry["name"], entry) for entry in entries]
+    except (TypeError, KeyError):
+        return None
+    if not _NAMES.issuperset(type(name) for name, _ in named):
+        return None
+    return divided(
+        named,
+        signature,
+        lambda among, kept: decode(kept, among, None),
+        lambda entry, tensor: decode_tensor(entry, tensor, tail),
+    )
+
+
+def decode(entries: Sequence[Any], columns: Columns, tail: Tail | None) -> Row | None:
+    """From entries of nothing but columns."""
+    if len(entries) != len(columns.order):
         return None
     try:
         names, shapes, datatypes = zip(*map(_HEAD, entries), strict=True)

@@ -7,7 +7,6 @@ output name.
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
 from noria_serving.protocol.mistakes import kind_of, names_of, no_list
 from noria_serving.protocol.tensors import decode_tensor
 from noria_serving.protocol.v2 import parse_object, render
-from noria_serving.signature import Signature
+from noria_serving.signature import Signature, Tensor
 
 
 def decode(body: bytes, signature: Signature) -> InferRequest:
@@ -30,8 +29,7 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
     alone = len(signature.inputs) == 1 and type(instances[0]) is not dict
     columns = [instances] if alone else _columns(instances, signature)
     inputs = _single(columns, signature) or {
-        tensor.name: decode_tensor(_entry(tensor.datatype, tensor.shape, column), tensor)
-        for tensor, column in zip(signature.inputs, columns, strict=True)
+        tensor.name: _tensor(column, tensor) for tensor, column in zip(signature.inputs, columns, strict=True)
     }
     outputs = tuple(range(len(signature.outputs)))
     return InferRequest(inputs, len(instances), outputs, finite=outputs)
@@ -39,10 +37,21 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
 
 def _single(columns: list[list[Any]], signature: Signature) -> Row | None:
     """All columns at once, where that is of use."""
-    if signature.columns is None or len(columns[0]) > 1:
+    if len(columns[0]) > 1:
         return None
-    names = [tensor.name for tensor in signature.inputs]
-    return single.from_values(dict(zip(names, chain.from_iterable(columns), strict=True)), signature.columns)
+    named = [
+        (tensor.name, (tensor.name, column)) for tensor, column in zip(signature.inputs, columns, strict=True)
+    ]
+    return single.divided(
+        named,
+        signature,
+        lambda among, kept: single.from_values({name: value for name, (value,) in kept}, among),
+        lambda entry, tensor: _tensor(entry[1], tensor),
+    )
+
+
+def _tensor(column: list[Any], tensor: Tensor) -> Array:
+    return decode_tensor(_entry(tensor.datatype, tensor.shape, column), tensor)
 
 
 def _entry(datatype: str, shape: tuple[int, ...], column: list[Any]) -> dict[str, Any]:

@@ -65,13 +65,13 @@ def _decode(document: Mapping[str, Any], signature: Signature, tail: Tail | None
     if identifier is not None and type(identifier) is not str:
         raise RequestError(f"`id` must be a string, not {kind_of(identifier)}")
     parameters = _parameters(document, "")
-    entries, columns = document.get("inputs"), signature.columns
-    row = None if columns is None else single.decode(entries, columns, tail)
+    entries = document.get("inputs")
+    row = single.from_entries(entries, signature, tail)
     inputs = row or decode_inputs(entries, signature.inputs, tail)
     raw_default = flag_of(parameters, "binary_data_output", default=False)
     outputs, raw = wanted_outputs(document.get("outputs"), signature.outputs, raw_default)
     finite = tuple(index for index in outputs if index not in raw) if raw else outputs
-    rows = 1 if row else rows_of(inputs)
+    rows = 1 if row and not row.columns.beside else rows_of(inputs)
     return InferRequest(inputs, rows, outputs, identifier, raw, finite, deadline_of(parameters))
 
 

@@ -31,6 +31,7 @@ from noria_serving.protocol.v2 import EMPTY, deadline_of, flag_of, rows_of, want
 from noria_serving.signature import DATATYPES, Signature, Tensor
 
 Input = ModelInferRequest.InferInputTensor
+Raw = tuple[Input, bytes | memoryview]
 CONTENTS: Final[Mapping[str, str]] = {
     "BOOL": "bool_contents",
     "INT64": "int64_contents",
@@ -106,9 +107,9 @@ def _inputs(
 ) -> dict[str, Array]:
     entries = message.inputs
     if not raw:
-        if signature.columns is not None and (row := _single(entries, None, signature.columns)):
-            return row
-        return collect(((entry.name, entry) for entry in entries), signature.inputs, _typed)
+        typed = [(entry.name, entry) for entry in entries]
+        row = single.divided(typed, signature, _typed_columns, _typed)
+        return row or collect(typed, signature.inputs, _typed)
     if len(raw) != len(entries):
         raise RequestError(f"raw_input_contents has {len(raw)} entries for {len(entries)} inputs")
     for entry in entries:
@@ -116,26 +117,32 @@ def _inputs(
             raise RequestError(
                 f"input {entry.name!r:.100} has both contents and raw_input_contents; send one of the two"
             )
-    if signature.columns is not None and (row := _single(entries, raw, signature.columns)):
-        return row
-    named = ((entry.name, (entry, data)) for entry, data in zip(entries, raw, strict=True))
-    return collect(named, signature.inputs, lambda pair, tensor: _raw(*pair, tensor))
+    named = [(entry.name, (entry, data)) for entry, data in zip(entries, raw, strict=True)]
+    row = single.divided(named, signature, _raw_columns, _raw)
+    return row or collect(named, signature.inputs, _raw)
 
 
-def _single(
-    entries: Sequence[Input], raw: Sequence[bytes | memoryview] | None, columns: Columns
-) -> Row | None:
-    """All columns at once, where that is of use; without `raw` from their typed contents."""
-    names, shapes = [entry.name for entry in entries], [entry.shape for entry in entries]
-    datatypes = [entry.datatype for entry in entries]
-    if len(names) != len(columns.order) or not single.fits(names, shapes, datatypes, columns):
+def _raw_columns(columns: Columns, pairs: Sequence[Raw]) -> Row | None:
+    """All at once, where that is of use."""
+    if not _fit([entry for entry, _ in pairs], columns):
         return None
-    if raw is not None:
-        return single.from_bytes(dict(zip(names, raw, strict=True)), columns)
+    return single.from_bytes({entry.name: data for entry, data in pairs}, columns)
+
+
+def _typed_columns(columns: Columns, entries: Sequence[Input]) -> Row | None:
+    """The same of typed contents."""
+    if not _fit(entries, columns):
+        return None
     try:
         return single.from_values({entry.name: _only(entry) for entry in entries}, columns)
     except ValueError:
         return None
+
+
+def _fit(entries: Sequence[Input], columns: Columns) -> bool:
+    names, shapes = [entry.name for entry in entries], [entry.shape for entry in entries]
+    datatypes = [entry.datatype for entry in entries]
+    return len(names) == len(columns.order) and single.fits(names, shapes, datatypes, columns)
 
 
 def _only(entry: Input) -> Any:
@@ -147,7 +154,8 @@ def _only(entry: Input) -> Any:
     return value if entry.datatype != "BYTES" else value.decode()
 
 
-def _raw(entry: Input, data: bytes | memoryview, tensor: Tensor) -> Array:
+def _raw(pair: Raw, tensor: Tensor) -> Array:
+    entry, data = pair
     shape = check_shape(list(entry.shape), tensor)
     datatype = check_datatype(entry.datatype, tensor)
     return from_array(from_raw(data, datatype, prod(shape), tensor.name), datatype, shape, tensor)

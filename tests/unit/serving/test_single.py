@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,18 @@ ROW: dict[str, Any] = {
 }  # fmt: skip
 FRAME = Signature(tuple(Tensor(name, kind, (-1, 1)) for name, kind in KINDS.items()), OUTPUTS)
 FLAT = Signature(tuple(Tensor(name, kind, (-1,)) for name, kind in KINDS.items()), OUTPUTS)
+BESIDE = Signature(
+    (
+        Tensor("vector", "FP32", (-1, 3)),
+        *FRAME.inputs,
+        Tensor("half", "FP16", (-1, 1)),
+        Tensor("said", "BYTES", (-1,)),
+    ),
+    OUTPUTS,
+)
+VECTOR = Signature((Tensor("vector", "FP32", (-1, 3)), *FRAME.inputs, Tensor("one", "FP32", (-1,))), OUTPUTS)
+OTHERS: dict[str, Any] = {"vector": [0.5, 1.0, None], "half": [2.5], "said": ["so"]}
+"""Data of the tensors that stand beside the columns."""
 Decode = Callable[[Signature], InferRequest]
 
 
@@ -120,6 +132,37 @@ def usual(signature: Signature) -> Signature:
     other = Signature(signature.inputs, signature.outputs)
     other.__dict__["columns"] = None
     return other
+
+
+def others(**changes: Any) -> list[dict[str, Any]]:
+    """Of V2, in JSON, of the tensors that are no columns."""
+    kinds = {"vector": "FP32", "half": "FP32", "said": "BYTES"}
+    shapes = {"vector": [1, 3], "half": [1, 1], "said": [1]}
+    return [
+        {"name": name, "shape": shapes[name], "datatype": kinds[name], "data": data} | changes.get(name, {})
+        for name, data in OTHERS.items()
+    ]  # fmt: skip
+
+
+def vector_behind(data: bytes, columns: Sequence[dict[str, Any]]) -> Decode:
+    """As clients send an embedding: its bytes after the JSON, and the columns in it."""
+    first, *rest = others(vector={"parameters": {"binary_data_size": 12}})
+    del first["data"]
+    head = body([*columns[:3], first, *columns[3:], *rest])
+    return lambda signature: v2.decode(head + data, signature, json_length=str(len(head)).encode())
+
+
+def raw_beside(**changes: bytes) -> Decode:
+    request = ModelInferRequest(model_name="m")
+    kinds = KINDS | {"vector": "FP32", "half": "FP16", "said": "BYTES"}
+    pieces = {"vector": b"\0" * 12, **PIECES, "half": b"\0\0", "said": b"\2\0\0\0so", **changes}
+    for name, data in pieces.items():
+        shape = [1, 3] if name == "vector" else [1] if name == "said" else [1, 1]
+        request.inputs.add(name=name, datatype=kinds[name], shape=shape)
+        request.raw_input_contents.append(data)
+    return lambda signature: v2_grpc.decode(
+        v2_grpc.received(request.SerializeToString()), signature, deadline=None
+    )
 
 
 FULL = {**ROW, "b": 1.5, "to": "UA"}
@@ -247,6 +290,62 @@ def test_a_row_is_taken_and_is_the_same(case: str, signature: Signature) -> None
     assert outcome(TAKEN[case], signature) == outcome(TAKEN[case], usual(signature))
 
 
+TAKEN_BESIDE = {
+    "JSON": in_json([*others(), *entries()]),
+    "in another order": in_json([*entries()[::-1], *others()[::-1]]),
+    "a vector behind the JSON": vector_behind(b"\0" * 12, entries()),
+    "V1": instance({**ROW, **OTHERS}),
+    "gRPC": raw_beside(),
+}
+DOUBTFUL_BESIDE = {
+    "a vector is missing": in_json([*entries(), *others()[1:]]),
+    "a vector twice": in_json([*entries(), *others()[:1], *others()[:2]]),
+    "a vector and no columns": in_json(others()),
+    "another name": in_json([*entries(), *others(vector={"name": "v"})]),
+    "a name that is a list": in_json([*entries(), *others(vector={"name": []})]),
+    "no name": in_json([{}, *entries(), *others()[1:]]),
+    "no object": in_json([1, *entries(), *others()[1:]]),
+    "no list": in_json({}),
+    "a vector too short": in_json([*entries(), *others(vector={"data": [1.0]})]),
+    "a vector too large": in_json([*others(half={"data": [1e6]}), *entries()]),
+    "both wrong, the column first": in_json([*entries(a={"data": ["x"]}), *others(vector={"data": []})]),
+    "both wrong, the vector first": in_json([*others(vector={"data": []}), *entries(a={"data": ["x"]})]),
+    "two rows of one": in_json([*entries(), *others(vector={"shape": [2, 3], "data": [1.0] * 6})]),
+    "columns behind the JSON": behind(PIECES, more=others()),
+    "too few bytes": vector_behind(b"\0" * 8, entries()),
+    "too many bytes": vector_behind(b"\0" * 13, entries()),
+    "bytes, and a column of no number": vector_behind(b"\0" * 12, entries(a={"data": ["x"]})),
+    "V1, a vector too short": instance({**ROW, **OTHERS, "vector": [1.0]}),
+    "gRPC, too few bytes": raw_beside(vector=b"\0" * 8),
+    "gRPC, a column of too few bytes": raw_beside(wide=b""),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN_BESIDE)
+def test_columns_beside_other_tensors_are_taken_at_once_and_are_the_same(case: str) -> None:
+    request = TAKEN_BESIDE[case](BESIDE)
+    assert type(request.inputs) is Row
+    assert request.rows == 1
+    assert outcome(TAKEN_BESIDE[case], BESIDE) == outcome(TAKEN_BESIDE[case], usual(BESIDE))
+
+
+@pytest.mark.parametrize("case", TAKEN_BESIDE)
+def test_what_is_kept_of_a_row_is_all_of_it(case: str) -> None:
+    inputs = TAKEN_BESIDE[case](BESIDE).inputs
+    assert isinstance(inputs, Row)
+    kept = inputs.packed()
+    for name, array in inputs.items():
+        found = [repr(kept.value(name, column).tolist()) for column in range(array.size)]
+        assert found == [repr([value]) for value in array.reshape(-1).tolist()], name
+    assert sum(array.size for array in kept.arrays) == sum(array.size for array in inputs.values())
+
+
+@pytest.mark.parametrize("case", DOUBTFUL_BESIDE)
+def test_whatever_is_wrong_beside_columns_gets_the_same_answer(case: str) -> None:
+    expected = outcome(DOUBTFUL_BESIDE[case], usual(BESIDE))
+    assert outcome(DOUBTFUL_BESIDE[case], BESIDE) == expected
+
+
 @pytest.mark.parametrize("case", DOUBTFUL)
 def test_whatever_is_in_doubt_is_left_to_the_usual_way(case: str) -> None:
     expected = outcome(DOUBTFUL[case], usual(FRAME))
@@ -261,9 +360,10 @@ def test_whatever_is_in_doubt_is_left_to_the_usual_way(case: str) -> None:
         (Tensor("x", "FP32", (-1, 2)),),
         (Tensor("x", "FP32", (1, 1)),),
         (Tensor("x", "FP32", (-1, 1)), Tensor("y", "FP32", (-1,))),
+        (Tensor("x", "FP32", (-1, 1)), Tensor("y", "FP32", (-1, 8))),
         (Tensor("x", "FP16", (-1, 1)),),
     ],
-    ids=["a matrix", "one row for ever", "different dimensions", "FP16"],
+    ids=["a matrix", "one row for ever", "different dimensions", "only one beside a vector", "FP16"],
 )
 def test_inputs_that_are_no_columns_are_looked_at_one_by_one(tensors: tuple[Tensor, ...]) -> None:
     assert Signature(tensors, OUTPUTS).columns is None
@@ -300,6 +400,28 @@ def test_any_value_becomes_the_same_or_gets_the_same_answer(
     v2_json = in_json([{"name": n, "shape": [1, 1], "datatype": kinds[n], "data": [row[n]]} for n in order])
     for decode in (v2_json, instance(row)):
         assert outcome(decode, FRAME) == outcome(decode, usual(FRAME))
+
+
+@given(
+    strange=FEW_STRANGE,
+    beside=st.lists(st.tuples(st.sampled_from(sorted(OTHERS)), st.lists(ANY, max_size=3) | ANY), max_size=1),
+    order=st.permutations(range(len(BESIDE.inputs))),
+    rows=st.dictionaries(st.sampled_from(sorted(OTHERS)), st.just([2, 3]), max_size=1),
+)
+@example(strange=[], beside=[], order=list(range(10)), rows={})
+def test_any_value_beside_columns_becomes_the_same_or_gets_the_same_answer(
+    strange: list[tuple[str, Any]],
+    beside: list[tuple[str, Any]],
+    order: list[int],
+    rows: dict[str, list[int]],
+) -> None:
+    columns = entries(**{name: {"data": [value]} for name, value in strange})
+    changes = {name: {"data": value} for name, value in beside}
+    for name, shape in rows.items():
+        changes[name] = {"shape": shape, "data": [1.0] * 6}
+    both = [*columns, *others(**changes)]
+    decode = in_json([both[at] for at in order])
+    assert outcome(decode, BESIDE) == outcome(decode, usual(BESIDE))
 
 
 @given(
@@ -350,22 +472,23 @@ def test_any_bytes_become_the_same_or_get_the_same_answer(pieces: dict[str, byte
         assert outcome(decode, FRAME) == outcome(decode, usual(FRAME))
 
 
-def test_a_recorder_counts_rows_and_other_requests_together() -> None:
+@pytest.mark.parametrize(
+    "signature", [FRAME, BESIDE, VECTOR], ids=["columns", "beside others", "beside a vector"]
+)
+def test_a_recorder_counts_rows_and_other_requests_together(signature: Signature) -> None:
     """In any order, and whichever came first."""
     random = np.random.default_rng(3)
     values = {
-        name: random.choice(["AA", "UA"], (40, 1)).astype(object)
-        if kind == "BYTES"
-        else random.uniform(0, 1.5, (40, 1)).astype(DATATYPES[kind])
-        for name, kind in KINDS.items()
+        tensor.name: random.choice(["AA", "UA"], (40, *tensor.shape[1:])).astype(object)
+        if tensor.datatype == "BYTES"
+        else random.uniform(0, 1.5, (40, *tensor.shape[1:])).astype(DATATYPES[tensor.datatype])
+        for tensor in signature.inputs
     }
     scores = random.uniform(size=40)
-    known = reference.parse(reference.build(FRAME, values, scores))
+    known = reference.parse(reference.build(signature, values, scores))
     apart = [{name: array[at : at + 1] for name, array in values.items()} for at in range(40)]
-    rows = [
-        message({name: to_raw(array, KINDS[name]) for name, array in one.items()})(FRAME).inputs
-        for one in apart
-    ]
+    rows = [raw(one, signature).inputs for one in apart]
+    assert {type(one) for one in rows} == {Row}
     backwards = [dict(reversed(one.items())) for one in apart]
     totals = []
     for requests in (
@@ -384,3 +507,13 @@ def test_a_recorder_counts_rows_and_other_requests_together() -> None:
         totals.append(recorder.state.vector.tolist())
     assert totals[1:] == totals[:1] * 4
     assert sum(totals[0]) > 40 * len(KINDS)
+
+
+def raw(arrays: Mapping[str, Any], signature: Signature) -> InferRequest:
+    """As gRPC brings it."""
+    request = ModelInferRequest(model_name="m")
+    for tensor in signature.inputs:
+        array = arrays[tensor.name]
+        request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=array.shape)
+        request.raw_input_contents.append(to_raw(array, tensor.datatype))
+    return v2_grpc.decode(v2_grpc.received(request.SerializeToString()), signature, deadline=None)
