@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 
 from noria_operator.judgements import Judgements
 from noria_operator.kube import metrics
@@ -21,6 +20,7 @@ from noria_operator.kube.clock import SystemClock
 from noria_operator.kube.kinds import Kind
 from noria_operator.kube.store import Store
 from noria_operator.state_metrics.collector import Objects
+from noria_operator.state_metrics.text import text
 
 WATCH_STALE = 360.0
 """Seconds of silence after which an operator is not ready; a watch lasts 300 at most, and may be silent for
@@ -85,19 +85,9 @@ def app(vitals: Vitals) -> web.Application:
     return application
 
 
-class _Told(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-
 def _written(told: Iterable[Metric]) -> bytes:
     """The process's own metrics, and those."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Told(told))
-    return bytes(generate_latest() + generate_latest(registry))
+    return generate_latest() + text(told)
 
 
 def _answer(problems: list[str]) -> web.Response:
