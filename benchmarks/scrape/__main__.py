@@ -11,15 +11,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import urlopen
 
 from benchmarks import report
 from benchmarks.scrape.page import Figures, page
-from benchmarks.scrape.world import PODS
+from benchmarks.scrape.world import EVERY, PODS
 
-SETTLE = 33.0
-"""Seconds before anything is measured: windows are opened and filled, connections made."""
+SETTLE = 40.0
+"""Seconds before anything is measured: connections are made, and windows filled with what servers remember,
+for which each pod is read three times."""
 
 
 @contextmanager
@@ -35,17 +38,28 @@ def pods(features: int) -> Iterator[tuple[int, int]]:
             process.terminate()
 
 
-def asked(who: str, port: int, models: int, seconds: float) -> dict[str, float]:
-    """What one process used."""
+def asked(
+    who: str, port: int, models: int, seconds: float, *, settle: float = SETTLE, every: float = EVERY
+) -> dict[str, float]:
+    """What one process used, whose metrics are scraped so often."""
     command = [
         sys.executable,
         "-m",
         "benchmarks.scrape.asker",
         who,
-        *map(str, (port, models, seconds, SETTLE)),
+        *map(str, (port, models, seconds, settle)),
     ]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        metrics, page = int(process.stdout.readline()), 0
+        while metrics and process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(every)
+                break
+            with suppress(OSError, HTTPException), urlopen(f"http://127.0.0.1:{metrics}/metrics") as answer:
+                page = len(answer.read())  # unless it ends meanwhile
+        found: dict[str, float] = json.loads(process.stdout.readline())
+    found["metrics"] = page
     return found
 
 

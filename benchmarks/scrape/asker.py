@@ -1,8 +1,9 @@
 """One process that reads all pods every fifteen seconds: the operator's own parts, or the bare floor.
 
-Comes in: who, and for how long. Goes out: one line of JSON: CPU seconds a second, documents a second, writes,
-the longest time that the event loop stood still. The operator's workers, queue, cache, controller and readers
-are the real ones; the API server is a dictionary, since what is written is counted and should be nothing.
+Comes in: who, and for how long. Goes out: the port of `/metrics`, or 0; then one line of JSON: CPU seconds a
+second, documents a second, writes, the longest time that the event loop stood still. The operator's workers,
+queue, cache, controller of ContinuousTrainings, readers and page of metrics are the real ones; the API server
+is a dictionary, and what is written is counted.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import aiohttp
+from aiohttp import web
 
-from benchmarks.scrape.world import NAMESPACE, PODS, address, model
-from noria_operator import app
+from benchmarks.scrape.world import EVERY, NAMESPACE, PODS, address, model, observed
+from noria_operator import app, health
 from noria_operator.controllers import continuoustraining, worker
 from noria_operator.controllers.context import Config
 from noria_operator.evidence.fetch import AT_ONCE, Fetcher
@@ -34,7 +37,6 @@ from noria_operator.kube.store import Store
 from noria_operator.process import WORKERS
 
 Json = dict[str, Any]
-EVERY = 15.0
 TICK = 0.05
 """Seconds after which the event loop is to come round when nothing stands in its way: a hundred times a
 second would take nearly a hundredth of a core by itself."""
@@ -50,12 +52,18 @@ class Dictionary:
         self.writes += 1
         found = self._store.get(Key(kind, namespace, name))
         assert found is not None
-        meta = {**found["metadata"], "resourceVersion": str(self.writes + 1)}
-        return {**found, "metadata": meta, "status": status}
+        return with_status(found, status)
 
     async def create(self, *_: Any, **__: Any) -> Json:
         self.writes += 1
         return {}
+
+
+def with_status(obj: Json, status: Json) -> Json:
+    """The next version of an object."""
+    meta = obj["metadata"]
+    version = str(int(meta["resourceVersion"]) + 1)
+    return {**obj, "metadata": {**meta, "resourceVersion": version}, "status": status}
 
 
 class Counting(Fetcher):
@@ -84,19 +92,49 @@ async def operator(port: int, models: int, seconds: float, settle: float) -> Jso
     ctx = replace(made, servers=CounterReader(fetcher, port=port, fresh=FRESH, now=clock.now))
     queue = Queue()
     workers = [asyncio.create_task(worker.work(queue, ctx, [continuoustraining])) for _ in range(WORKERS)]
+    await observe(store, queue, models)
     for number in range(models):
-        asyncio.get_running_loop().call_later(
-            EVERY * number / models, queue.add, Key(CONTINUOUSTRAINING, NAMESPACE, f"m{number}")
-        )
+        asyncio.get_running_loop().call_later(EVERY * number / models, queue.add, key(number))
+    vitals = health.Vitals(lambda: 0.0, lambda: 0.0, lambda: True, store, OWN_KINDS)
+    runner = web.AppRunner(health.app(vitals), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    told(runner.addresses[0][1])
     found = await measured(seconds, settle, lambda: fetcher.read, lambda: api.writes)
+    await runner.cleanup()
     for task in workers:
         task.cancel()
     await fetcher.close()
     return found
 
 
+def key(number: int) -> Key:
+    return Key(CONTINUOUSTRAINING, NAMESPACE, f"m{number}")
+
+
+async def observe(store: Store, queue: Queue, models: int) -> None:
+    """Give all models the status of one whose windows the operator has opened and, as they had begun long
+    ago, closed.
+    """
+    for said, given in (("windowStartedAt", 1), ("windowEndedAt", models)):
+        queue.add(key(0))
+        while True:
+            await asyncio.sleep(TICK)
+            first = store.get(key(0)) or {}
+            entries = first.get("status", {}).get("triggers", ())
+            if entries and all(said in entry for entry in entries):
+                break
+        for number in range(given):
+            share = 1.0 if given == 1 else number / models
+            status = observed(first["status"], number, share, datetime.now(UTC))
+            known = store.get(key(number))
+            assert known is not None
+            store.observe("MODIFIED", with_status(known, status))
+
+
 async def floor(port: int, models: int, seconds: float, settle: float) -> Json:
     """Every document fetched by the operator's own HTTP library, and thrown away."""
+    told(0)
     read, gate = 0, asyncio.Semaphore(AT_ONCE)
 
     async def one(session: aiohttp.ClientSession, number: int, pod: int) -> None:
@@ -122,6 +160,12 @@ async def floor(port: int, models: int, seconds: float, settle: float) -> Json:
     return found
 
 
+def told(line: object) -> None:
+    """To whoever started this process."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 async def measured(
     seconds: float, settle: float, read: Callable[[], int], wrote: Callable[[], int] = lambda: 0
 ) -> Json:
@@ -142,5 +186,5 @@ async def measured(
 
 if __name__ == "__main__":
     who = {"operator": operator, "floor": floor}[sys.argv[1]]
-    told = asyncio.run(who(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5])))
-    sys.stdout.write(json.dumps(told) + "\n")
+    found = asyncio.run(who(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5])))
+    told(json.dumps(found))

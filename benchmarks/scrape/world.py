@@ -4,10 +4,13 @@ loopback.
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 from noria_operator.api import names
+from noria_operator.api.types import parse_duration
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_times import stamp
 from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODELVERSION, POD, Kind
@@ -15,14 +18,18 @@ from noria_operator.kube.kinds import CONTINUOUSTRAINING, MODELDEPLOYMENT, MODEL
 Json = dict[str, Any]
 NAMESPACE = "bench"
 PODS = 2
+EVERY = 15.0
+"""Seconds after which each pod is read again, and the operator's metrics too."""
 BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
 
 TRIGGERS: list[Json] = [
-    {"name": "quality", "performance": {"metric": "logloss", "relativeDrop": "0.05"}},
-    {"name": "drift", "drift": {}},
-    {"name": "dirty", "dataQuality": {}},
+    {"name": "quality", "performance": {"metric": "logloss", "relativeDrop": "0.05", "window": "1h"}},
+    {"name": "drift", "drift": {"window": "1h"}},
+    {"name": "dirty", "dataQuality": {"window": "15m"}},
 ]
-"""What the documentation's first example watches, and broken data."""
+"""What the documentation's first example watches, and broken data; windows as long as they are unless asked
+for others (that of labels has no usual length).
+"""
 
 
 def address(model: int, pod: int) -> str:
@@ -51,6 +58,18 @@ def model(number: int) -> list[Json]:
         _own(CONTINUOUSTRAINING, name, spec),
         *(_pod(deployed, number, pod) for pod in range(PODS)),
     ]
+
+
+def observed(first: Json, number: int, share: float, now: datetime) -> Json:
+    """The status of a model, as that of the first one is, whose windows have gone on for this share of their
+    length.
+    """
+    status: Json = json.loads(re.sub(r"\bm0\b", f"m{number}", json.dumps(first)))
+    for entry, asked in zip(status["triggers"], TRIGGERS, strict=True):
+        (policy,) = (value for name, value in asked.items() if name != "name")
+        ago = parse_duration(policy["window"]) * share
+        entry["windowStartedAt"] = stamp(now - ago)
+    return status
 
 
 def _pod(deployed: Json, number: int, pod: int) -> Json:
