@@ -1,8 +1,9 @@
 """`python -m benchmarks.server.counting`: what counting costs a prediction, in CPU time of its thread.
 
-Requests of one row, decoded by the server's own code, are counted and folded as the server does it. They are
-few enough to stay in the caches, as the arrays of a request are that was just answered. `apart` are those
-whose tensors the server decodes one by one: it does that where integers come for floats.
+Requests of one row, or of a few where it says so, decoded by the server's own code, are counted and folded as
+the server does it. They are few enough to stay in the caches, as the arrays of a request are that was just
+answered. `apart` are those whose tensors the server decodes one by one: it does that where integers come for
+floats.
 `answers` is what it costs beside that to keep their answers, while two versions are compared. Labels come
 later and are fewer: what counting one costs, alone and by four columns of slices, beside what it takes to
 check the token that it came with. The floor is numpy alone, sorting the same values and looking up every bin
@@ -65,7 +66,7 @@ def measured(rounds: int) -> dict[str, list[float]]:
     cases = [
         _matrix(), _columns(texts=0), _columns(texts=0, sliced=SLICES[:1]), _columns(texts=5),
         _columns(texts=5, sliced=SLICES), _columns(texts=0, apart=True), _columns(texts=0, beside=True),
-        _embedding(),
+        _columns(texts=0, rows=2), _columns(texts=5, rows=4), _embedding(),
     ]  # fmt: skip
     found: dict[str, list[float]] = {name: [] for name, *_ in cases}
     found |= {name: [] for name in ("answers", "a label", "a label, 4 sliced", "token of a label", "floor")}
@@ -85,9 +86,10 @@ def measured(rounds: int) -> dict[str, list[float]]:
 
 
 def _counted(recorder: Recorder, requests: list[Inputs]) -> float:
-    score = np.full(1, 0.3, dtype=np.float32)
+    each = len(next(iter(requests[0].values())))
+    score = np.full(each, 0.3, dtype=np.float32)
     rows = BATCHES * FOLD_ROWS
-    repeated = list(islice(cycle(requests), rows))
+    repeated = list(islice(cycle(requests), rows // each))
     answered, fold = recorder.answered, recorder.fold
     began = time.thread_time()
     for inputs in repeated:
@@ -160,7 +162,9 @@ def _embedding() -> Case:
     return f"an embedding of {WIDTH}", *_case(shape, rows)
 
 
-def _columns(*, texts: int, sliced: Sequence[Asked] = (), apart: bool = False, beside: bool = False) -> Case:
+def _columns(
+    *, texts: int, sliced: Sequence[Asked] = (), apart: bool = False, beside: bool = False, rows: int = 1
+) -> Case:
     random = np.random.default_rng(2)
     numbers = random.normal(size=(FEATURES, 4096, 1)) * (1000 if apart else 1)
     columns: dict[str, Any] = {f"f{i}": each.astype(np.float32) for i, each in enumerate(numbers)}
@@ -175,21 +179,31 @@ def _columns(*, texts: int, sliced: Sequence[Asked] = (), apart: bool = False, b
     name = f"{FEATURES} column tensors" + (f", {texts} of text" if texts else "")
     name += (f", {len(sliced)} sliced" if sliced else "") + (", apart" if apart else "")
     name += f", a vector of {WIDTH}" if beside else ""
-    return name, *_case(signature.Signature(tensors, ()), columns, sliced, apart=apart)
+    name += f", {rows} rows a request" if rows > 1 else ""
+    return name, *_case(signature.Signature(tensors, ()), columns, sliced, apart=apart, each=rows)
 
 
 def _case(
-    shape: signature.Signature, rows: Inputs, sliced: Sequence[Asked] = (), *, apart: bool = False
+    shape: signature.Signature,
+    rows: Inputs,
+    sliced: Sequence[Asked] = (),
+    *,
+    apart: bool = False,
+    each: int = 1,
 ) -> tuple[Recorder, list[Inputs]]:
     scores = np.random.default_rng(4).uniform(size=4096)
     recorder = Recorder(reference.parse(reference.build(shape, rows, scores, apart=sliced)))
-    return recorder, [_request(shape, rows, row, apart=apart) for row in range(REQUESTS)]
+    return recorder, [_request(shape, rows, row, apart=apart, each=each) for row in range(REQUESTS)]
 
 
-def _request(shape: signature.Signature, rows: Inputs, row: int, *, apart: bool) -> Inputs:
-    """What the server makes of a row."""
+def _request(shape: signature.Signature, rows: Inputs, row: int, *, apart: bool, each: int) -> Inputs:
+    """What the server makes of a row, or of several from there on."""
     entries: list[dict[str, Any]] = [
-        {**tensor.as_json(), "shape": [1, *tensor.shape[1:]], "data": rows[tensor.name][row].tolist()}
+        {
+            **tensor.as_json(),
+            "shape": [each, *tensor.shape[1:]],
+            "data": rows[tensor.name][row : row + each].ravel().tolist(),
+        }
         for tensor in shape.inputs
     ]
     for entry in entries if apart else ():

@@ -8,7 +8,6 @@ datatypes and widths, in whatever order they come.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any, Final, cast
 
 import numpy as np
@@ -54,16 +53,13 @@ class Layout:
 
     def told(self, said: list[str], wanted: Sequence[Place]) -> list[list[str]]:
         """The texts of each of `wanted`, a list of its own; none where requests have none of it."""
-        places = {name: index * self.rows for index, name in enumerate(self.texts)}
-        return [self._every(said, places[name]) if name in places else [] for name, _ in wanted]
-
-    def _every(self, said: list[str], place: int) -> list[str]:
-        """Those at one place of each request."""
-        step = len(self.texts) * self.rows
-        if self.rows == 1:
-            return said[place::step]
-        starts = range(place, len(said), step)
-        return [*chain.from_iterable(said[start : start + self.rows] for start in starts)]
+        width = len(self.texts)
+        if self.rows == 1 or not said:
+            found = {name: said[place::width] for place, name in enumerate(self.texts)}
+        else:
+            columns = np.array(said, object).reshape(-1, width, self.rows).transpose(1, 0, 2)
+            found = dict(zip(self.texts, columns.reshape(width, -1).tolist(), strict=True))
+        return [found.get(name, []) for name, _ in wanted]
 
     def unpack(self, packed: Sequence[bytes], numbers: Array) -> Array:
         """Write the numbers into the rows of `numbers`, a column for each row that came; the predictions."""
