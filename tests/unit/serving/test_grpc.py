@@ -185,6 +185,12 @@ async def test_what_large_messages_held_waits_for_no_further_ones_to_be_counted(
     assert state.vector[state.predictions] == len(ROWS)
 
 
+async def until(port: Port, *, ready: bool) -> None:
+    async with asyncio.timeout(20):
+        while (await port.ask(f"{INFERENCE}ServerReady", inference_pb2.ServerReadyRequest())).ready != ready:
+            pass
+
+
 async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavailable(
     port: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +201,7 @@ async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavaila
     monkeypatch.setattr(port.service.line, "predict", fails)
     refused = await port.refusal(f"{INFERENCE}ModelInfer", request())
     assert (refused.code(), "boom" in str(refused.details())) == (CODES.INTERNAL, True)
+    await until(port, ready=False)  # it was tried with its golden rows, too
     monkeypatch.undo()
     port.service.fault = "differs from golden.json"
     refused = await port.refusal(f"{INFERENCE}ModelInfer", request())
@@ -211,22 +218,16 @@ async def test_a_model_that_answers_nan_is_not_ready_until_it_gives_its_golden_a
 ) -> None:
     """NaN may be sent here, so it is no failure by itself."""
 
-    async def until(ready: bool) -> None:
-        port.service.tick()
-        async with asyncio.timeout(20):
-            while (
-                await port.ask(f"{INFERENCE}ServerReady", inference_pb2.ServerReadyRequest())
-            ).ready != ready:
-                pass
-
     nan = [np.array([1, 1]), np.full((2, 2), np.nan, np.float32)]
     monkeypatch.setattr(type(port.service.loaded.backend), "predict", lambda *_: nan)
     answer = await port.infer(request())
     assert np.isnan(np.frombuffer(answer.raw_output_contents[1], np.float32)).all()
-    await until(ready=False)
+    port.service.tick()
+    await until(port, ready=False)
     assert "golden.json" in port.service.fault
     monkeypatch.undo()
-    await until(ready=True)
+    port.service.tick()
+    await until(port, ready=True)
     assert port.requests() == {"ok": 1, "client_error": 0, "server_error": 0}
 
 
