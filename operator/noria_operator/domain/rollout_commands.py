@@ -2,7 +2,7 @@
 
 Comes in: the ids of commands and those that status acknowledges. Goes out: the next state. Invariants: a
 command is carried out once for each id and always acknowledged, also when there is nothing for it to do;
-what takes traffic away comes first and is never undone by a promotion that was asked for at the same time.
+what takes traffic away or holds it comes first, and nothing that is found at the same time undoes it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,19 @@ from noria_operator.domain.rollout_words import Cause, Happened
 
 
 def obey(scene: Scene, state: State) -> Outcome | None:
-    """Carry out the most urgent command that was not acknowledged yet."""
-    for name, carry_out in COMMANDS.items():
-        wanted = scene.observed.commands.get(name)
-        if wanted and wanted != state.commands.get(name):
-            acknowledged = replace(state, commands={**state.commands, name: wanted})
-            return _for_another(scene, acknowledged, name) or carry_out(scene, acknowledged)
-    return None
+    """Carry out the most urgent command that was not acknowledged yet, once what would undo it is refused."""
+    wanted = scene.observed.commands
+    new = [name for name in COMMANDS if wanted.get(name) and wanted[name] != state.commands.get(name)]
+    if not new:
+        return None
+    first = new[0]
+    against = [name for name in new if name in GOES_ON] if first in STOPS else []
+    name = against[0] if against else first
+    acknowledged = replace(state, commands={**state.commands, name: wanted[name]})
+    if against:
+        why = f"{_said(scene, name)}: {_said(scene, first)} was found at the same time, and what stops wins"
+        return _refuse(scene, acknowledged, f"{why}; give it again if it is meant")
+    return _for_another(scene, acknowledged, name) or COMMANDS[name](scene, acknowledged)
 
 
 def _for_another(scene: Scene, state: State, command: str) -> Outcome | None:
@@ -222,6 +228,9 @@ def _resume(scene: Scene, state: State) -> Outcome:
 
 APPROVALS = frozenset({"promote", "promote-full", "resume"})
 """What lets a version go on."""
+GOES_ON = APPROVALS | {"retry"}
+STOPS = frozenset({"abort", "undo", "pause"})
+"""Where one of these and one of `GOES_ON` are found in one pass, which was said last is not known."""
 COMMANDS: dict[str, Callable[[Scene, State], Outcome]] = {
     "abort": _abort,
     "undo": _undo,

@@ -242,6 +242,52 @@ def test_case_15_an_abort_is_not_undone_by_what_is_written_or_said_at_the_same_t
     assert (world.state.stable, world.state.candidate, world.state.weight(OLD)) == (V1, None, 100)
 
 
+def paused(world: World) -> None:
+    world.commands["pause"] = "0"
+    world.settle()
+
+
+def aborted(world: World) -> None:
+    world.commands["abort"] = "0"
+    world.settle()
+
+
+def all_of_it(world: World) -> None:
+    world.commands["promote-full"] = "0"
+    world.settle()
+    assert world.state.stable == V2
+
+
+@pytest.mark.parametrize(
+    ("was", "go", "stop", "phase", "weight"),
+    [
+        (paused, "resume", "pause", Phase.PAUSED, 10),
+        (paused, "promote", "pause", Phase.PAUSED, 10),
+        (stepping, "promote-full", "pause", Phase.PAUSED, 10),
+        (aborted, "retry", "abort", Phase.ROLLED_BACK, 0),
+        (aborted, "retry", "pause", Phase.ROLLED_BACK, 0),
+        (all_of_it, "retry", "undo", Phase.ROLLED_BACK, 0),
+    ],
+)
+def test_case_15_of_commands_that_were_given_while_no_operator_looked_those_win_that_stop(
+    was: Stands, go: str, stop: str, phase: Phase, weight: int
+) -> None:
+    """Which of them came last is not known."""
+    world = serving(1, Policy(replicas=2, steps=CANARY))
+    world.approve(2)
+    world.settle()
+    was(world)
+    world.commands |= {go: "1", stop: "2"}
+    told = world.reconcile().events
+    assert next(note.message for note in told if note.reason is Happened.REFUSED).startswith(
+        f"noria.dev/{go} 1: noria.dev/{stop} 2 "
+    )
+    world.settle()
+    assert world.plan is not None
+    assert (world.plan.phase, world.state.weight(NEW)) == (phase, weight)
+    assert {go: "1", stop: "2"}.items() <= world.state.commands.items()
+
+
 @WHEREVER
 def test_case_27_replicas_and_steps_that_are_changed_to_and_fro_zero_and_wedge_nothing(
     stands: Stands,
