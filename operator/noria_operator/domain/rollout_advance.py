@@ -25,6 +25,7 @@ from noria_operator.domain.rollout_scene import (
     has_its_pods,
     named,
     released,
+    returns,
 )
 from noria_operator.domain.rollout_state import Mode, Previous, Reach, State, Step
 from noria_operator.domain.rollout_steps import (
@@ -51,15 +52,15 @@ def start(scene: Scene, state: State) -> Outcome | None:
     """A wanted version becomes the challenger once every router agrees that nobody else is under way, and
     there are pods to try it with.
 
-    One that a person goes back to was judged before: no steps, no analysis. One that was leaving goes on with
-    the weight it has.
+    One that a person goes back to was judged before: no steps, no analysis. One that was gone back from goes
+    through both again, though it is warm. One that was leaving goes on with the weight it has.
     """
     if scene.target.arms is not None:
         return None  # an experiment; see `join`
     wanted, policy = scene.target.revision, scene.policy
     if wanted is None or state.candidate is not None or wanted == state.stable or scene.observed.obstacle:
         return None
-    if state.previous is not None and state.previous.target == wanted:
+    if returns(state, wanted):
         return None
     weight = state.weight(wanted.name)
     if not state.verified:
@@ -74,11 +75,12 @@ def start(scene: Scene, state: State) -> Outcome | None:
     step = Step(len(policy.steps), scene.now, released=direct, plan=plan, recreate=alone)
     step = step if direct else standing(policy.steps, step, weight)
     candidate = attempt(scene, state, wanted)
+    warm = state.previous is not None and state.previous.target == wanted
     state = replace(
         state,
         candidate=candidate,
         step=step,
-        previous=None if alone else state.previous,
+        previous=None if alone or warm else state.previous,
         analysis=Analysis(version=wanted.version) if state.stable and not back and not alone else None,
     )
     how = "without canary" if direct else f"in {len(policy.steps)} steps"

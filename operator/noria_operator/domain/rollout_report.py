@@ -10,7 +10,7 @@ from noria_operator.domain.rollout_arms import seats, standings
 from noria_operator.domain.rollout_children import in_its_way, in_the_way, recreating
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_scene import named
+from noria_operator.domain.rollout_scene import named, returns
 from noria_operator.domain.rollout_state import Mode, Revision, State, Step
 from noria_operator.domain.rollout_steps import asked, asleep, at_endless_pause, pods
 from noria_operator.domain.rollout_target import Target
@@ -97,7 +97,7 @@ def _of_champion(policy: Policy, state: State, stable: Revision, observed: Obser
         return missing
     if target.message:
         return target.message
-    if state.previous is not None and target.revision == state.previous.target:
+    if target.revision is not None and returns(state, target.revision):
         return _of_return(policy, observed, target.revision)
     if not policy.replicas:
         new = target.revision

@@ -13,7 +13,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_arms import without_first
 from noria_operator.domain.rollout_children import recreating
 from noria_operator.domain.rollout_evidence import decided
-from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, spelled
+from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, returns, spelled
 from noria_operator.domain.rollout_state import REMEMBERED, Previous, Rejected, Revision, State
 from noria_operator.domain.rollout_traffic import shift
 from noria_operator.domain.rollout_words import Cause, Happened
@@ -108,8 +108,8 @@ def retarget(scene: Scene, state: State) -> Outcome | None:
 
 def revert(scene: Scene, state: State) -> Outcome | None:
     """Going back to the warm previous version is one write: it still has its full capacity."""
-    previous, wanted = state.previous, scene.target.revision
-    if previous is None or state.candidate is not None or wanted != previous.target or state.stable is None:
+    wanted = scene.target.revision
+    if wanted is None or state.candidate is not None or state.stable is None or not returns(state, wanted):
         return None
     if scene.observed.ready.get(wanted.name, 0) < scene.policy.replicas:
         return None

@@ -90,6 +90,19 @@ def crowned(state: State, target: Revision) -> State:
     return replace(state, stable=target, champions=champions, undo=undo)
 
 
+def returns(state: State, wanted: Revision) -> bool:
+    """Whether this is the warm previous version and takes over at once: an undo asks for it, or nobody went
+    back from it since it was good.
+    """
+    if state.previous is None or wanted != state.previous.target:
+        return False
+    if state.undo is not None and wanted == state.undo.target:
+        return True
+    turns = (Happened.PROMOTED, Happened.REVERTED)
+    last = next((one.event for one in reversed(state.history) if one.event in turns), None)
+    return wanted in state.champions and last != Happened.REVERTED
+
+
 def released(step: Step, now: datetime) -> Step:
     """The step after which all traffic follows; its wait for pods begins now."""
     fresh = replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=now, spent=timedelta())

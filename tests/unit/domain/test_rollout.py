@@ -711,7 +711,7 @@ def test_retry_takes_back_an_undo() -> None:
     world.commands["undo"] = "a"
     world.settle()
     world.commands["retry"] = "b"
-    world.reconcile()
+    world.settle()
     assert (world.state.stable, world.state.undo) == (V2, None)
     assert not world.state.is_rejected(V2)
 

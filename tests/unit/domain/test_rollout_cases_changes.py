@@ -288,6 +288,44 @@ def test_case_15_of_commands_that_were_given_while_no_operator_looked_those_win_
     assert {go: "1", stop: "2"}.items() <= world.state.commands.items()
 
 
+def test_case_13_a_version_that_was_undone_goes_through_its_steps_again_though_it_is_warm() -> None:
+    """Warm pods are no evidence."""
+    world = turned()
+    world.commands["undo"] = "1"
+    world.settle()
+    world.commands["retry"] = "1"
+    world.settle()
+    assert (world.state.stable, world.state.weight(NEW)) == (V1, 10)
+    assert (world.state.previous, world.state.analysis is None) == (None, False)
+    world.run(3, requests=600)
+    assert (world.state.stable, world.state.candidate) == (V2, None)
+
+
+def test_case_13_a_version_that_was_left_by_a_pin_goes_through_its_steps_again_though_it_is_warm() -> None:
+    world = turned()
+    world.edit(pinned=V1.version)
+    world.settle()
+    assert world.state.stable == V1
+    world.edit(pinned=V2.version)
+    world.settle()
+    assert (world.state.stable, world.state.weight(NEW)) == (V1, 10)
+    world.commands["abort"] = "1"
+    world.settle()
+    assert (world.state.stable, world.state.weight(OLD)) == (V1, 100)
+
+
+def test_case_48_a_good_version_takes_over_at_once_from_the_one_that_was_to_replace_it() -> None:
+    """Also where that one has the lower number."""
+    world = serving(2, Policy(replicas=2, keep_previous=HOUR))
+    world.approve(1)
+    world.edit(pinned=V1.version)
+    world.settle()
+    assert world.state.stable == V1
+    world.edit(pinned=V2.version, steps=CANARY)
+    assert world.reconcile().events[-1].reason is Happened.REVERTED
+    assert (world.state.stable, world.state.weight(NEW)) == (V2, 100)
+
+
 @WHEREVER
 def test_case_27_replicas_and_steps_that_are_changed_to_and_fro_zero_and_wedge_nothing(
     stands: Stands,
