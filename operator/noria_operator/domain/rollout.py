@@ -30,12 +30,12 @@ from noria_operator.domain.rollout_scene import Scene
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_traffic import divided, verify
-from noria_operator.domain.rollout_upkeep import clock, drop, expire, hold, relieve, remap, tell
+from noria_operator.domain.rollout_upkeep import call, clock, drop, expire, hold, relieve, remap, tell
 
 MOVES = (
     *(obey, each(fail), promote, each(retarget), remap),
     *(track, each(clock), each(overdue), revert),
-    *(each(settle), relieve, climb, advance, finish, release, each(tell), hold),
+    *(each(settle), relieve, climb, advance, finish, release, each(tell), call, hold),
     *(expire, drop, retry, start, join),
 )
 """In order of urgency: the first that applies is made, then all are asked again. Who leaves, and which steps

@@ -239,9 +239,6 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
     if index >= len(steps):
         message = f"{version}: steps done, waiting for a verdict{tail}"
         return happened(scene, state, Happened.STEP, version, message)
-    if steps[index].endless:
-        message = f"{version} pauses at step {index + 1} of {len(steps)}{tail}; annotate noria.dev/promote"
-        return happened(scene, state, Happened.PAUSED, version, message)
     reach = asked(scene.policy, step)
     message = f"{version}: step {index + 1} of {len(steps)}, {reach}{tail}"
     return happened(scene, state, Happened.STEP, version, message)

@@ -1,5 +1,5 @@
-"""Moves that keep a rollout in order: time spent waiting, holds that last too long, edited steps, versions
-that leave or whose time is over.
+"""Moves that keep a rollout in order: time spent waiting, holds that last too long, people who are waited
+for, edited steps, versions that leave or whose time is over.
 
 Comes in: a `Scene` and the state. Goes out: the next state and what to tell people, or None when a move does
 not apply. Invariant: no move here gives a challenger more weight than it has.
@@ -76,6 +76,20 @@ def _hold_all(scene: Scene, state: State, step: Step) -> Outcome | None:
     return happened(scene, kept(state, step), Happened.PAUSED, first, message, warning=True)
 
 
+def call(scene: Scene, state: State) -> Outcome | None:
+    """That a step waits for a person is told one time, when all that it asks for is in force, however the
+    rollout came to it.
+    """
+    step, candidate, policy = state.step, state.candidate, scene.policy
+    if step is None or candidate is None or step.mode != Mode.RUNNING or step.paused or step.told:
+        return None
+    if not at_endless_pause(policy, step):
+        return None
+    place, version = f"step {step.index + 1} of {len(policy.steps)}", candidate.target.version
+    message = f"{version} pauses at {place} with {state.reach}; annotate noria.dev/resume, promote or abort"
+    return happened(scene, replace(state, step=replace(step, told=True)), Happened.PAUSED, version, message)
+
+
 def tell(scene: Scene, state: State) -> Outcome | None:
     """That few bursts of errors hold the rollout is told once, when it is found."""
     candidate, step, analysis, judgement = (
@@ -104,7 +118,8 @@ def remap(scene: Scene, state: State) -> Outcome | None:
     if step.plan == plan or (step.paused and not (steps or step.released)):
         return None
     held_at = step.kept_weight if step.paused else None
-    fresh = replace(step, since=scene.now, spent=timedelta(), resumed=False, kept_weight=None, plan=plan)
+    anew = replace(step, since=scene.now, spent=timedelta(), told=False, resumed=False)
+    fresh = replace(anew, kept_weight=None, plan=plan)
     if scene.policy.compares and not step.released:
         message = "the experiment changed; weights follow, and what was seen still counts"
         edited = replace(state, step=replace(fresh, index=0, kept_weight=held_at))

@@ -328,6 +328,41 @@ def test_a_pause_for_people_ends_with_promote_or_resume(command: str) -> None:
     assert (phase(world), world.state.weight(NEW)) == (Phase.PROGRESSING, 50)
 
 
+@pytest.mark.parametrize(
+    ("steps", "reach"),
+    [
+        ((PolicyStep(replicas="100%", pause=True),), "weight 0"),
+        ((PolicyStep(match=(("a", "b"),), pause=True), PolicyStep(50)), "weight 0 and requests with a: b"),
+        ((PolicyStep(10, pause=True), PolicyStep(50)), "weight 10"),
+        ((PolicyStep(5), PolicyStep(20, pause=True)), "weight 20"),
+    ],
+)
+def test_a_pause_for_people_is_told_once_and_when_its_weight_is_in_force(
+    steps: tuple[PolicyStep, ...], reach: str
+) -> None:
+    """Nobody knows else that they are waited for."""
+    world = serving(1, Policy(replicas=2, steps=steps))
+    world.approve(2)
+    told: list[str] = []
+    for _ in range(12):
+        events = world.reconcile().events
+        told += [note.message for note in events if note.reason is Happened.PAUSED]
+        assert len(told) == (phase(world) is Phase.PAUSED)
+        world.become_ready()
+        world.routers_follow()
+    assert f" of {len(steps)} with {reach};" in told[0]
+    world.lose_pods(NEW)
+    world.settle()
+    assert (phase(world), world.events.count(Happened.PAUSED)) == (Phase.PAUSED, 1)
+
+
+def test_an_edit_that_leads_into_a_pause_is_told_as_one() -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10, timedelta(hours=9)),)))
+    world.edit(steps=(PolicyStep(10, pause=True), PolicyStep(50)))
+    world.settle()
+    assert world.events[-2:] == [Happened.EDITED, Happened.PAUSED]
+
+
 def test_promote_ends_a_pause_by_hand_with_the_next_step_and_resume_where_it_stood() -> None:
     for command, weight in (("promote", 50), ("resume", 10)):
         world = canary()
