@@ -1,7 +1,7 @@
 """An autoscaler with real metrics acts on a ModelDeployment while it is in the middle of a canary.
 
 The autoscaler works on the `scale` subresource and measures the pods that `status.selector` names: champion
-and challenger, over all of Kubernetes' own way from the kubelet to the controller.
+and challenger once that has weight, over all of Kubernetes' own way from the kubelet to the controller.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ class ModelDeploymentStatus(Status):
     replicas: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Pods of the stable version.")
     selector: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None,
-        description="Label selector of the pods that carry traffic or are about to, for autoscalers.",
+        description="Label selector of the pods that get requests or copies of them, for autoscalers.",
     )
     stable: Served | None = Field(default=None, description="The champion.")
     candidate: CandidateStatus | None = Field(default=None, description="The challenger. Absent: none.")

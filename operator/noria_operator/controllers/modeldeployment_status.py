@@ -64,15 +64,16 @@ async def tell(ctx: Context, view: View, made: Plan, trouble: Trouble | None) ->
 
 
 def _measured(view: View, state: State) -> str:
-    """The pods that tell an autoscaler the demand: those of champion and challenger, and of what still has
-    weight.
+    """The pods that tell an autoscaler the demand: those of the champion, and of whoever else gets requests
+    or copies of them.
 
-    A previous version that is kept warm is idle, and would make the busy ones look idle too, also where it is
-    the same artifact under another number.
+    A challenger that gets nothing yet, as before a switch, is idle, and so is a previous version that is kept
+    warm, also where it is the same artifact under another number: they would make the busy ones look idle.
     """
     mine = selector_text(selector(view.name, view.uid))
     left = (share.target for share in state.leaving)
-    places = (state.stable, *(one.target for one in state.challengers), *left)
+    trial = (one.target for one in state.challengers if state.reach_of(one.target).any)
+    places = (state.stable, *trial, *left)
     asked = [target for target in places if target is not None]
     if not asked:
         return mine

@@ -861,6 +861,26 @@ async def test_autoscalers_measure_those_that_carry_traffic_and_no_idle_previous
     assert api.status["selector"].endswith(f",noria.dev/revision in ({second})")
 
 
+@pytest.mark.parametrize(
+    ("steps", "counts"),
+    [
+        ([{"replicas": "100%", "pause": True}], False),
+        ([{"mirror": 50, "pause": True}], True),
+        ([{"match": [{"name": "x-canary", "value": "always"}], "replicas": 1, "pause": True}], True),
+    ],
+)
+async def test_a_challenger_that_gets_nothing_makes_no_busy_champion_look_idle(
+    tmp_path: Path, steps: list[Json], counts: bool
+) -> None:
+    """Case 26."""
+    api, routers = await serving(tmp_path)
+    edit(api, strategy={"steps": steps})
+    approve(api, 2)
+    await settle(api, routers, tmp_path)
+    assert api.status["phase"] == "Paused"
+    assert ("flights-2" in api.status["selector"]) == counts
+
+
 async def test_an_idle_version_of_the_same_artifact_is_not_measured(tmp_path: Path) -> None:
     api, routers = await serving(tmp_path)
     approve(api, 2, like=1)
