@@ -43,7 +43,6 @@ from noria_operator.domain.rollout_steps import (
     upheld,
 )
 from noria_operator.domain.rollout_traffic import FULL, demand_now, held, lowered, need, shift
-from noria_operator.domain.rollout_wait import Wait
 from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Judgement, Verdict
 
@@ -106,7 +105,7 @@ def settle(scene: Scene, state: State) -> Outcome | None:
     elif ready >= pods(policy, state.step):
         reach = wanted if _together(scene, state) else current
     else:
-        # Who lost no pod keeps what it has: the champion's new ones may be ready before its own.
+        # Who lost no pod keeps what it has for a while: the champion's new ones may be ready before its own.
         lost = not state.step.wait.keeps_up(ready)
         reach = held(current, wanted, ready, demand_now(policy, state, scene.observed) if lost else 0)
     moved = shift(policy, scene.observed, state, reach)
@@ -116,7 +115,7 @@ def settle(scene: Scene, state: State) -> Outcome | None:
         return None
     if reach != held(current, wanted, FULL, FULL) and reach != wanted:
         cause = scene.observed.problems.get(target.name, f"{ready} of its pods are ready")
-        message = f"{target.version} goes from {current} to {reach} until its pods are back: {cause}"
+        message = f"{target.version} goes from {current} to {reach} until its pods are there: {cause}"
         return happened(scene, moved, Happened.FALLBACK, target.version, message, warning=True)
     return moved, None
 
@@ -227,7 +226,7 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
     index, steps, version = state.step.index + 1, scene.policy.steps, state.candidate.target.version
     step = replace(state.step, index=index, since=scene.now, spent=timedelta())
     if not scene.policy.compares:
-        fresh = Step(index, scene.now, wait=Wait(enough=step.wait.enough), plan=step.plan)
+        fresh = Step(index, scene.now, wait=step.wait.anew(), plan=step.plan)
         step = upheld(scene.policy, fresh, state.step.kept_weight)
     state = replace(state, step=step)
     tail = f" ({why})" if why else ""
@@ -268,7 +267,8 @@ def release(scene: Scene, state: State) -> Outcome | None:
 
 def promote(scene: Scene, state: State) -> Outcome | None:
     """A challenger whose full weight every router has in force is the champion: a new label, no second
-    rollout. Pods that are wanted since it got that, because `replicas` grew, it gets as any champion does.
+    rollout. Pods that are wanted since it got that, because `replicas` grew, it gets as any champion does; it
+    needs no more than the old one has ready.
     """
     step, candidate = state.step, state.candidate
     if step is None or candidate is None or not step.released or not state.verified:
@@ -279,7 +279,8 @@ def promote(scene: Scene, state: State) -> Outcome | None:
         return None
     target = candidate.target
     ready = scene.observed.ready.get(target.name, 0)
-    enough = ready >= need(FULL, scene.policy.replicas) or step.wait.keeps_up(ready)
+    demand = demand_now(scene.policy, state, scene.observed) if state.stable else 0
+    enough = ready >= need(FULL, scene.policy.replicas) or (step.wait.keeps_up(ready) and ready >= demand)
     if state.weight(target.name) != FULL or not enough:
         return None
     state = decided(scene, state, target, promoted=True)

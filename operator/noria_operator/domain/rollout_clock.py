@@ -36,7 +36,8 @@ def not_ahead(state: State, now: datetime) -> State:
 
 
 def _wait(wait: Wait, now: datetime) -> Wait:
-    return replace(wait, since=_past(wait.since, now), back=_past(wait.back, now))
+    since, back, behind = (_past(at, now) for at in (wait.since, wait.back, wait.behind))
+    return replace(wait, since=since, back=back, behind=behind)
 
 
 def _analysis(analysis: Analysis | None, now: datetime) -> Analysis | None:

@@ -16,15 +16,18 @@ from noria_operator.domain.rollout_steps import current
 
 
 def step_due(policy: Policy, state: State, now: datetime) -> datetime | None:
-    """The next moment at which the step's pods are late, its time is full, it has been held too long, or an
-    open window of counts closes.
+    """The next moment at which the step's pods are late, also behind the champion's, its time is full, it has
+    been held too long, or an open window of counts closes. In a pause only the champion's pods count.
     """
     step = state.step
-    if step is None or step.paused or step.stalled:
+    if step is None or step.stalled:
         return None
-    arms = seats(state) or [state]
-    waits = (mine.step.wait.full(policy.progress_deadline) for mine in arms if mine.step)
-    times = [at for at in waits if at is not None]
+    arms, limit = seats(state) or [state], policy.progress_deadline
+    waits = [mine.step.wait for mine in arms if mine.step]
+    times = [one.behind + limit for one in waits if one.behind]
+    if step.paused:
+        return min((at for at in times if at > now), default=None)
+    times += [at for at in (one.full(limit) for one in waits) if at is not None]
     if step.mode != Mode.WAITING:
         times += [at for mine in arms for at in _of_time(policy, mine, step)]
     for analysis in (mine.analysis for mine in arms):

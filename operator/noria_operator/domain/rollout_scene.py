@@ -27,7 +27,6 @@ from noria_operator.domain.rollout_state import (
 )
 from noria_operator.domain.rollout_steps import asked, current, pods
 from noria_operator.domain.rollout_target import Target
-from noria_operator.domain.rollout_wait import Wait
 from noria_operator.domain.rollout_words import Happened
 
 
@@ -106,7 +105,7 @@ def returns(state: State, wanted: Revision) -> bool:
 def released(step: Step, now: datetime) -> Step:
     """The step after which all traffic follows; its wait for pods begins now."""
     fresh = replace(step, released=True, kept_weight=None, mode=Mode.WAITING, since=now, spent=timedelta())
-    return replace(fresh, wait=Wait(enough=step.wait.enough))
+    return replace(fresh, wait=step.wait.anew())
 
 
 def attempt(scene: Scene, state: State, wanted: Revision) -> Candidate:

@@ -24,12 +24,14 @@ from noria_operator.domain.rollout_scene import (
 )
 from noria_operator.domain.rollout_state import Mode, State, Step
 from noria_operator.domain.rollout_steps import at_endless_pause, goal, plan_of, pods, standing
-from noria_operator.domain.rollout_traffic import forget, shift
+from noria_operator.domain.rollout_traffic import demand_now, forget, need, shift
 from noria_operator.domain.rollout_words import Cause, Happened
 
 
 def clock(scene: Scene, state: State) -> Outcome | None:
-    """The time that the challenger's pods are waited for; a pause does not count."""
+    """The time that the challenger's pods are waited for; a pause does not count. In it, too, pods follow the
+    champion's in time or what they do not carry goes back.
+    """
     step = state.step
     if step is None or state.candidate is None:
         return None
@@ -37,6 +39,9 @@ def clock(scene: Scene, state: State) -> Outcome | None:
     wait = step.wait.going(scene.now, limit, missing=missing, paused=step.paused)
     ready = scene.observed.ready.get(state.candidate.target.name, 0)
     wait = wait.seen(ready, pods(scene.policy, step))
+    most = max(state.reach.weight, state.reach.mirror)
+    small = state.stable is not None and ready < need(most, demand_now(scene.policy, state, scene.observed))
+    wait = wait.beside(scene.now, limit, small=small)
     return None if wait == step.wait else (replace(state, step=replace(step, wait=wait)), None)
 
 

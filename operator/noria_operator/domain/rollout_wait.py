@@ -4,7 +4,8 @@ Comes in: whether they are there, and the time. Goes out: the time waited. Invar
 so that pods which come and go earn no new deadline, until they were there for as long as the deadline without
 a break: a rollout of days is not ended by all the minutes in which nodes were drained. A container that ran
 so long (10 minutes) begins anew for the kubelet's back-off, too. How many pods were enough is remembered, so
-that those which are wanted since, because `replicas` grew, are told from pods that were lost.
+that those which are wanted since, because `replicas` grew, are told from pods that were lost: as long as the
+champion has not grown either, and then for the time of the deadline, in which its challenger may follow.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from datetime import datetime, timedelta
 class Wait:
     """The time waited before `since`; that is when the present wait began, None where there is none. `back`
     is since when pods that were waited for are there without a break. `enough` pods were ready when none was
-    missing last, and are since then; 0 where one was lost, or none was ever there.
+    missing last, and are since then; 0 where one was lost, none was ever there, or they were too few beside
+    the champion's for too long, which they are since `behind`.
     """
 
     before: timedelta = timedelta()
     since: datetime | None = None
     back: datetime | None = None
     enough: int = 0
+    behind: datetime | None = None
 
     def until(self, now: datetime) -> timedelta:
         """All the time waited."""
@@ -44,6 +47,16 @@ class Wait:
         """What was enough, where `ready` of `asked` pods are there."""
         enough = asked if ready >= asked else self.enough if ready >= self.enough else 0
         return self if enough == self.enough else replace(self, enough=enough)
+
+    def beside(self, now: datetime, limit: timedelta, *, small: bool) -> Wait:
+        """What was enough is so for `limit` at most where it is too `small` beside the champion's pods."""
+        since = (self.behind or now) if small and self.enough else None
+        late = since is not None and now - since >= limit
+        return replace(self, enough=0 if late else self.enough, behind=None if late else since)
+
+    def anew(self) -> Wait:
+        """The wait for what is asked for next; who kept up still does."""
+        return Wait(enough=self.enough, behind=self.behind)
 
     def keeps_up(self, ready: int) -> bool:
         """Whether no pod was lost of those that were enough: what is missing is wanted since then."""

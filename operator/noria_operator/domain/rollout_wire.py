@@ -260,7 +260,7 @@ def _step_json(step: Step) -> dict[str, Any]:
 
 
 def _wait_json(wait: Wait) -> dict[str, Any]:
-    times = {"waitsSince": wait.since, "backSince": wait.back}
+    times = {"waitsSince": wait.since, "backSince": wait.back, "behindSince": wait.behind}
     waited, enough = wait.before // _MICROSECOND, wait.enough or None
     return present(
         waitedMicroseconds=waited,
@@ -271,9 +271,9 @@ def _wait_json(wait: Wait) -> dict[str, Any]:
 
 def _wait(kept: Mapping[str, Any]) -> Wait:
     before = kept.get("waitedMicroseconds", 0) * _MICROSECOND
-    times = (kept.get(name) for name in ("waitsSince", "backSince"))
-    since, back = (datetime.fromisoformat(at) if at else None for at in times)
-    return Wait(before, since, back, kept.get("enoughPods", 0))
+    times = (kept.get(name) for name in ("waitsSince", "backSince", "behindSince"))
+    since, back, behind = (datetime.fromisoformat(at) if at else None for at in times)
+    return Wait(before, since, back, kept.get("enoughPods", 0), behind)
 
 
 def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -> Step:

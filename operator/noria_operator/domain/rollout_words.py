@@ -61,7 +61,7 @@ class Happened(StrEnum):
     REFUSED = "CommandRefused"
     """A command cannot be carried out; the message says why."""
     FALLBACK = "ChallengerUnavailable"
-    """The challenger lost pods; its traffic went to the champion for now."""
+    """The challenger lost pods, or got none as the champion grew; what they do not carry went to that."""
     STALLED = "FirstVersionStalled"
     """The first version does not become ready and there is none to go back to."""
 

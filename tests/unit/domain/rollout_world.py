@@ -61,6 +61,8 @@ class World:
         """Pods that were taken away and still take room, for as long as `slow` says."""
         self.enough: dict[str, int] = {}
         """Pods that carried the weight of each challenger when it got it, or fewer that do since."""
+        self.behind: dict[str, datetime] = {}
+        """Since when each challenger's pods are too few for what it gets beside the champion's ready ones."""
         self.slow = False
         self.active: dict[str, int] | None = None
         """Requests that are not answered yet; None where nobody counts them."""
@@ -286,6 +288,9 @@ class World:
 
     def _tell(self, made: Plan) -> str:
         self.state = self.state if made.state == self.state else self._written(made.state)
+        names = [one.target.name for one in self.state.challengers]
+        small = [name for name in names if self._small(self.state, name)]
+        self.behind = {name: self.behind.get(name, self.now) for name in small}
         self.events += [note.reason for note in made.events]
         return "status"
 
@@ -324,12 +329,13 @@ class World:
                 assert ready >= full, "weight before pods"
                 self.enough[name] = full
             elif weight and after.stable is not None:
-                champion = self.ready.get(after.stable.name, 0)
-                demand = min(self.policy.replicas, max(1, champion))
                 if ready >= full:
                     self.enough[name] = min(full, self.enough.get(name, full))
-                carries = ready >= min(need(weight, demand), self.enough.get(name, full))
-                assert carries, "more weight than ready pods carry, or carried before replicas grew"
+                follows = ready >= self.enough.get(name, full)
+                assert follows or not self._small(after, name), "more weight than ready pods carry"
+            waited = self.now - self.behind.get(name, self.now)
+            late = self._small(after, name) and waited >= self.policy.progress_deadline
+            assert not late, "a challenger did not follow its champion, and keeps what it has"
             mirror = after.reach_of(candidate.target).mirror
             more = mirror > before.reach_of(candidate.target).mirror
             assert not more or ready >= need(mirror, self.policy.replicas), "copies before pods"
@@ -344,8 +350,17 @@ class World:
         if after.stable != before.stable and before.stable is not None and after.stable is not None:
             least, name = self.policy.replicas, after.stable.name
             if after.stable in [one.target for one in before.challengers]:
-                least = min(least, self.enough.get(name, least))
+                least = min(least, max(self.enough.get(name, least), self.ready.get(before.stable.name, 0)))
             assert self.ready.get(name, 0) >= least, "a champion without pods"
+
+    def _small(self, state: State, name: str) -> bool:
+        """Whether a challenger's ready pods are too few for what it gets beside the champion's ready ones."""
+        share = next((one for one in state.traffic if one.target.name == name), None)
+        if share is None or state.stable is None:
+            return False
+        demand = min(self.policy.replicas, max(1, self.ready.get(state.stable.name, 0)))
+        most = max(share.weight, share.mirror)
+        return bool(most) and self.ready.get(name, 0) < need(most, demand)
 
     def _check_ready(self, before: State, made: Plan, observed: Observed) -> None:
         """Ready says that requests are answered, which takes a ready pod behind what each router acts on.

@@ -252,7 +252,7 @@ def test_case_22_scaling_alone_changes_no_weight_not_even_for_one_write() -> Non
 
 
 @pytest.mark.parametrize("released", [False, True], ids=["step", "promoted"])
-def test_case_22_weight_stays_also_when_the_champions_new_pods_are_ready_first(released: bool) -> None:
+def test_case_22_weight_stays_for_a_while_when_the_champions_new_pods_are_ready_first(released: bool) -> None:
     world = at_half()
     if released:
         world.commands["promote-full"] = "1"
@@ -321,6 +321,12 @@ def test_case_26_an_autoscaler_in_the_middle_of_a_canary_finds_every_version_lar
     world.reconcile()
     assert (world.pods[OLD], world.pods[NEW]) == (replicas, -(-replicas // 2))
     assert world.state.weight(NEW) == 50
+    world.become_ready(OLD)
+    world.reconcile()
+    world.pass_time(world.policy.progress_deadline)
+    world.reconcile()
+    least = world.state.weight(NEW) * replicas / 100
+    assert world.ready[NEW] >= least, "a version that is too small when its time to follow is over"
 
 
 def test_case_36_the_last_step_takes_no_pod_that_a_router_may_still_use() -> None:

@@ -67,7 +67,7 @@ def test_what_is_past_stays_as_it_was(off: timedelta) -> None:
     asked = {"q": Measured(1, last_at=at, since=at)}
     state = replace(
         world.state,
-        step=replace(step, since=at, spent=seconds(5), wait=Wait(seconds(1), at, at, 2)),
+        step=replace(step, since=at, spent=seconds(5), wait=Wait(seconds(1), at, at, 2, at)),
         analysis=replace(analysis, since=at, window_from=at, queries=asked),
     )
     assert not_ahead(state, world.now) == state

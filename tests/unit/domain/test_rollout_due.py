@@ -35,6 +35,8 @@ def at(step: Step, analysis: Analysis | None = None) -> State:
         (at(replace(RUNNING, mode=Mode.WAITING, wait=Wait(since=START))), START, START + 3 * MINUTE),
         (at(replace(RUNNING, mode=Mode.WAITING, wait=Wait(MINUTE, START))), START, START + 2 * MINUTE),
         (at(replace(RUNNING, mode=Mode.WAITING, stalled=True)), START, None),
+        (at(replace(RUNNING, wait=Wait(behind=START))), START, START + 3 * MINUTE),
+        (at(replace(RUNNING, paused=True, wait=Wait(behind=START))), START, START + 3 * MINUTE),
     ],
 )
 def test_what_time_alone_decides(state: State, now: datetime, due: datetime | None) -> None:

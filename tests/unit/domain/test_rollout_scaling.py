@@ -129,6 +129,117 @@ def test_who_has_all_traffic_is_the_champion_though_more_pods_are_wanted_meanwhi
     assert (world.state.stable, made.phase) == (revision(champion), phase)
 
 
+@pytest.mark.parametrize(("champion", "promoted"), [(6, False), (8, False), (4, True)])
+def test_nobody_is_promoted_with_fewer_pods_than_the_champion_has_ready(
+    champion: int, promoted: bool
+) -> None:
+    world = canary(LONG)
+    world.commands["promote-full"] = "1"
+    world.reconcile()
+    world.become_ready()
+    world.reconcile()
+    world.edit(replicas=8)
+    world.reconcile()
+    world.ready[OLD] = champion
+    for _ in range(15):
+        world.routers_follow()
+        made = world.reconcile()
+        world.pass_time(MINUTE)
+    assert (world.state.stable == revision(2)) is promoted
+    if not promoted:
+        assert (world.state.weight(OLD), world.events[-1]) == (100, Happened.ROLLED_BACK)
+        assert "not ready within progressDeadline 10m" in made.message
+
+
+def outgrown(**changes: object) -> World:
+    """The champion has the pods that were wanted of it, the challenger one of five."""
+    world = canary(Policy(replicas=2, steps=(PolicyStep(50, 9 * HOUR),), progress_deadline=10 * MINUTE))
+    world.edit(replicas=10, **changes)
+    world.reconcile()
+    world.pass_time(20 * MINUTE)  # as long as the champion has not grown, nobody could take anything
+    world.reconcile()
+    world.become_ready(OLD)
+    world.problems[NEW] = "FailedScheduling: Insufficient nvidia.com/gpu"
+    return world
+
+
+def test_who_does_not_follow_the_champion_keeps_what_its_pods_carry_and_is_late_in_the_end() -> None:
+    world = outgrown()
+    for _ in range(10):
+        world.reconcile()
+        world.routers_follow()
+        assert (world.state.weight(NEW), Happened.FALLBACK in world.events) == (50, False)
+        world.pass_time(MINUTE)
+    made = world.reconcile()
+    assert (world.state.weight(NEW), world.events[-1]) == (10, Happened.FALLBACK)
+    assert made.events[-1].message == (
+        "m-2 goes from weight 50 to weight 10 until its pods are there: "
+        "FailedScheduling: Insufficient nvidia.com/gpu"
+    )
+    world.routers_follow()
+    assert "1 of 5 pods ready" in world.reconcile().message
+    world.pass_time(9 * MINUTE)
+    world.reconcile()
+    assert world.state.weight(NEW) == 10
+    world.pass_time(MINUTE)
+    world.reconcile()
+    assert (world.state.weight(NEW), world.events[-1]) == (0, Happened.ROLLED_BACK)
+
+
+def test_who_follows_the_champion_later_gets_its_weight_again() -> None:
+    world = outgrown()
+    world.reconcile()
+    world.pass_time(10 * MINUTE)
+    world.reconcile()
+    assert world.state.weight(NEW) == 10
+    world.settle()
+    assert (world.state.weight(NEW), Happened.ROLLED_BACK in world.events) == (50, False)
+
+
+def test_time_beside_a_larger_champion_goes_on_when_that_grows_again_and_in_a_pause() -> None:
+    world = outgrown()
+    world.reconcile()
+    world.pass_time(6 * MINUTE)
+    world.edit(replicas=12)
+    world.commands["pause"] = "1"
+    world.reconcile()
+    world.become_ready(OLD)
+    world.reconcile()
+    world.pass_time(4 * MINUTE)
+    world.reconcile()
+    assert (world.state.weight(NEW), world.events[-1]) == (8, Happened.FALLBACK)
+    world.pass_time(HOUR)
+    world.reconcile()
+    assert Happened.ROLLED_BACK not in world.events
+
+
+def test_time_beside_a_larger_champion_goes_on_in_the_next_step() -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(50, HOUR), PolicyStep(60, HOUR))))
+    world.edit(replicas=10)
+    world.reconcile()
+    world.become_ready(OLD)
+    world.reconcile()
+    world.pass_time(6 * MINUTE)
+    world.commands["promote"] = "1"
+    world.reconcile()
+    assert (step(world), world.state.weight(NEW)) == (1, 50)
+    world.pass_time(4 * MINUTE)
+    world.reconcile()
+    assert world.state.weight(NEW) == 10
+
+
+def test_copies_follow_the_pods_that_must_carry_them_as_weight_does() -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(mirror=50, duration=9 * HOUR),)))
+    world.edit(replicas=10)
+    world.reconcile()
+    world.become_ready(OLD)
+    world.reconcile()
+    assert world.state.reach.mirror == 50
+    world.pass_time(10 * MINUTE)
+    world.reconcile()
+    assert world.state.reach.mirror == 10
+
+
 def test_a_challenger_whose_own_pods_do_not_come_back_is_late_all_the_same() -> None:
     world = canary(Policy(replicas=4, steps=(PolicyStep(50, 6 * HOUR),), progress_deadline=10 * MINUTE))
     world.edit(replicas=8)
