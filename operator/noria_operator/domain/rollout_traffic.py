@@ -19,10 +19,10 @@ from noria_operator.domain.rollout_state import Reach, Revision, Share, State
 FULL = 100
 NOTHING = Reach()
 LEAVING = 8
-"""Versions that may keep weight without a place, at most: as many as an experiment has arms. A status has
-room for 24 in all."""
-DRAINING = 2
-"""Versions whose last requests are waited for, at most."""
+"""Versions that may keep weight without a place, at most: as many as an experiment has arms."""
+OUTGOING = 14
+"""Versions without a place in all, those included whose last requests are waited for: a status has room for
+24, of which one serves, one is kept warm, and eight may be on trial."""
 DRAIN = timedelta(minutes=5)
 """How long they are waited for: streams may have no end."""
 
@@ -207,7 +207,7 @@ def verify(state: State, in_force: tuple[InForce, ...] | None) -> State:
 
 def forget(state: State, active: Mapping[str, int] | None, now: datetime) -> State:
     """Drop revisions without a place once their weight 0 is verified and their last request was seen to be
-    answered, or after `DRAIN`; their children may go now.
+    answered, or after `DRAIN`; their children may go now. Of more than `OUTGOING` those that had longest go.
 
     `active` are the requests under way, as far as they were read; where nobody can tell (None), pods finish
     what they have when they are told to end. One that drains already is sent nothing by other weights that
@@ -215,7 +215,9 @@ def forget(state: State, active: Mapping[str, int] | None, now: datetime) -> Sta
     """
     gone = [share for share in left(state) if state.verified or share.draining_since]
     waiting = [share for share in gone if active is not None and _drains(share, active, now)]
-    kept = {share.target: share.draining_since or now for share in waiting[-DRAINING:]}
+    waiting.sort(key=lambda share: share.draining_since or now)
+    room = OUTGOING - len(state.leaving)
+    kept = {share.target: share.draining_since or now for share in waiting[-room:]}
     if not gone and not any(share.draining_since for share in state.traffic):
         return state
     traffic = tuple(

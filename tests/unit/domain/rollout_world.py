@@ -28,9 +28,9 @@ from noria_operator.domain.rollout_first import as_told
 from noria_operator.domain.rollout_observed import InForce, Observed, Seen, Version
 from noria_operator.domain.rollout_plan import Child, Plan
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Revision, State
+from noria_operator.domain.rollout_state import Revision, Share, State
 from noria_operator.domain.rollout_telling import put_off
-from noria_operator.domain.rollout_traffic import need, sharing
+from noria_operator.domain.rollout_traffic import DRAIN, OUTGOING, left, need, sharing
 from noria_operator.domain.rollout_wire import state_of, status_fields
 from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Counts
@@ -347,11 +347,19 @@ class World:
             if share.target.name not in {one.target.name for one in after.traffic}:
                 in_force = [one.get(share.target.name, 0) for one in self.routers]
                 assert not any(in_force), "a revision was forgotten while a router still sends to it"
+                self._check_drained(share, after)
         if after.stable != before.stable and before.stable is not None and after.stable is not None:
             least, name = self.policy.replicas, after.stable.name
             if after.stable in [one.target for one in before.challengers]:
                 least = min(least, max(self.enough.get(name, least), self.ready.get(before.stable.name, 0)))
             assert self.ready.get(name, 0) >= least, "a champion without pods"
+
+    def _check_drained(self, share: Share, after: State) -> None:
+        """Who is forgotten has answered everything, as far as that was read, or had its time for it."""
+        began, most = share.draining_since, OUTGOING - len(after.leaving)
+        over = began is not None and self.now - began >= DRAIN
+        answered = self.active is None or self.active.get(share.target.name) == 0
+        assert answered or over or len(left(after)) >= most, "pods went with requests under way"
 
     def _small(self, state: State, name: str) -> bool:
         """Whether a challenger's ready pods are too few for what it gets beside the champion's ready ones."""

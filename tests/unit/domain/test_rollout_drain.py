@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
 
-from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_traffic import DRAIN, DRAINING
+from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
+from noria_operator.domain.rollout_traffic import DRAIN, OUTGOING
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 OLD, NEW = V1.name, V2.name
@@ -89,10 +90,35 @@ def test_a_version_that_is_wanted_again_while_it_drains_starts_at_once() -> None
 
 def test_so_many_drain_at_a_time_and_no_newer_version_waits_for_them() -> None:
     world = canary(HALF)
-    for number in range(3, 8):
+    last = OUTGOING + 4
+    for number in range(3, last + 1):
         world.active = {f"d-{each}-aaaaaa": 1 for each in range(1, number)}
         world.approve(number)
         world.settle()
         assert world.state.weight(f"d-{number}-aaaaaa") == 50
         drained = [one for one in world.state.traffic if one.draining_since]
-        assert len(drained) == min(number - 2, DRAINING)
+        assert len(drained) == min(number - 2, OUTGOING)
+        world.pass_time(seconds(1))
+    newest = {revision(number) for number in range(last - OUTGOING, last)}
+    assert {one.target for one in world.state.traffic if one.draining_since} == newest
+
+
+@pytest.mark.parametrize("command", ["abort", "promote"])
+def test_arms_of_an_experiment_that_end_together_all_finish_their_last_requests(command: str) -> None:
+    world = serving(1, Policy(replicas=2, keep_previous=timedelta()))
+    arms = [revision(number) for number in range(2, 6)]
+    for number in range(2, 6):
+        world.approve(number)
+    asked = tuple(Arm(one.version, 10) for one in arms)
+    world.edit(experiment=Experiment(arms=asked, duration=timedelta(hours=1)))
+    world.settle()
+    assert [world.state.weight(one.name) for one in arms] == [10] * 4
+    world.active = dict.fromkeys(world.pods, 3)
+    there = set(world.pods)
+    world.commands[command] = "1" if command == "abort" else "m-2@1"
+    world.settle()
+    winner = V1 if command == "abort" else V2
+    assert (world.state.stable, world.state.weight(winner.name), set(world.pods)) == (winner, 100, there)
+    world.active = dict.fromkeys(world.pods, 0)
+    world.settle()
+    assert set(world.pods) == {winner.name}
