@@ -47,6 +47,7 @@ VARIANTS: dict[str, Json] = {
         "signatures": {"trustedKeys": [PUBLIC_KEY, PUBLIC_KEY.rstrip()], "requiredNamespaces": ["prod", "*"]},
         "crds": {"keep": False},
         "routers": {
+            "maxBodyBytes": 3_000_000_000,
             "gateway": {
                 "enabled": True,
                 "probes": [
@@ -59,7 +60,7 @@ VARIANTS: dict[str, Json] = {
                         "caFrom": {"secretName": "authorities", "key": "ca.crt"},
                     },
                 ],
-            }
+            },
         },
         "serviceMonitor": {"enabled": True, "labels": {"release": "stack"}},
         "podMonitors": {"enabled": True, "labels": {"release": "stack"}, "interval": "5s"},

@@ -16,7 +16,7 @@ import yaml
 from tests.chart.rendering import CHART, PUBLIC_KEY, ROOT, VARIANTS, helm, named, objects, pods
 
 from noria_operator.api.crdgen.files import generated_files
-from noria_operator.controllers.context import Config
+from noria_operator.controllers.context import MAX_BODY, Config
 from noria_operator.domain.notifications import TYPES
 from noria_serving.contract import CODE_FORMATS
 
@@ -230,6 +230,13 @@ def test_probes_of_gateways_reach_the_operator_with_their_authorities_as_files()
     assert source["secret"]["optional"]
     assert (edge.urls, edge.host) == (("https://10.0.0.1:8443", "https://[fd00::1]"), "edge.example")
     assert config.gateway_probes["infra", "public"].urls == ("http://envoy.infra:8080",)
+
+
+@pytest.mark.parametrize(("variant", "size"), [("everything", 3_000_000_000), ("default", MAX_BODY)])
+def test_the_longest_body_reaches_the_operator_as_a_whole_number(variant: str, size: int) -> None:
+    container = pods(objects(VARIANTS[variant]))[0]["containers"][0]
+    config = Config.from_env({it["name"]: it.get("value", "noria") for it in container["env"]})
+    assert config.router_max_body == size
 
 
 def test_without_receivers_nothing_is_mounted_for_them() -> None:

@@ -58,6 +58,7 @@ FREE = {
         ),
         ({"metricSources": [{"name": "a"}]}, "metricSources"),
         ({"metricSources": [{"name": "a", "address": "http://p", "token": "t"}]}, "metricSources"),
+        ({"routers": {"maxBodyBytes": "64Mi"}}, "maxBodyBytes"),
         ({"routers": {"gateway": {"probes": [PROBE | {"gateway": "public"}]}}}, "gateway"),
         ({"routers": {"gateway": {"probes": [PROBE | {"urls": []}]}}}, "urls"),
         ({"routers": {"gateway": {"probes": [PROBE | {"urls": ["http://c/d"]}]}}}, "urls"),

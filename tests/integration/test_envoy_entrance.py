@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from tests.integration.envoy_router import Cluster, discovery, router, upstream
@@ -47,3 +48,30 @@ async def test_hosts_come_first_then_paths_and_nobody_chooses_otherwise() -> Non
             assert second.host == "elsewhere", "a server is told the host that was asked"
             assert (await envoy.get("version.noria.internal", "/unknown"))[0] == 404
             assert await envoy.weights("n") == {"n-1": 100}
+
+
+async def test_a_body_that_says_it_is_too_long_reaches_no_server_and_one_in_chunks_does() -> None:
+    cluster, port = Cluster(), free_port()
+    cluster.deployment("m", {"m-1": 100})
+    async with upstream("m-1") as server:
+        cluster.endpoints("m-1", server.port)
+        async with discovery(cluster.store(), port, max_body=1000), router(port) as envoy:
+            await envoy.until_ready()
+
+            async def post(body: bytes, *, chunked: bool = False) -> tuple[int, str]:
+                url, headers = f"http://127.0.0.1:{envoy.traffic}/v2/models/m/infer", {"Host": "m"}
+                async with envoy.session.post(
+                    url, data=body, headers=headers, chunked=chunked or None
+                ) as got:
+                    return got.status, await got.text()
+
+            assert await post(b"x" * 1000) == (200, "m-1")
+            assert await post(b"x" * 5000, chunked=True) == (200, "m-1"), "its length is not known before"
+            for size in (1001, 8_000_000):
+                status, text = await post(b"x" * size)
+                assert (status, json.loads(text)["error"][:34]) == (413, "the body is longer than 1000 bytes")
+            reader, writer = await asyncio.open_connection("127.0.0.1", envoy.traffic)
+            writer.write(b"POST / HTTP/1.1\r\nHost: m\r\nContent-Length: 100000000000\r\n\r\n")
+            assert b" 413 " in await asyncio.wait_for(reader.readline(), 5), "nothing of it is waited for"
+            writer.close()
+            assert server.served == 2

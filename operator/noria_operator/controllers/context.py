@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 Entries = TypeVar("Entries")
 MAX_GATEWAYS = 256
 """Gateways whose classes are remembered."""
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of a request that routers pass on where the installation says nothing: four times what Noria's own
+server takes."""
 
 
 class ConfigError(Exception):
@@ -91,6 +94,8 @@ class Config:
     """NORIA_GATEWAY: `1` where the cluster knows HTTPRoutes of the Gateway API and Noria may write them."""
     gateway_probes: Mapping[Gateway, Probe] = field(default_factory=dict)
     """NORIA_GATEWAY_PROBES: JSON list of where the proxies of Gateways may be asked what they act on."""
+    router_max_body: int = MAX_BODY
+    """NORIA_ROUTER_MAX_BODY_BYTES: the longest body of a request that routers pass on; 0: of any length."""
     evidence_interval: timedelta = timedelta(seconds=1)
     """NORIA_EVIDENCE_INTERVAL: how often routers are read during a rollout."""
     counters_interval: timedelta = timedelta(seconds=15)
@@ -136,6 +141,7 @@ class Config:
             signed_namespaces=frozenset(_names(env.get("NORIA_SIGNED_NAMESPACES", ""))),
             gateway=env.get("NORIA_GATEWAY", "") == "1",
             gateway_probes=probes,
+            router_max_body=_bytes(env, "NORIA_ROUTER_MAX_BODY_BYTES", MAX_BODY),
             evidence_interval=_seconds(env, "NORIA_EVIDENCE_INTERVAL", "1s"),
             counters_interval=_seconds(env, "NORIA_COUNTERS_INTERVAL", "15s"),
             notifications=_entries(env, "NORIA_NOTIFICATIONS", targets_of),
@@ -274,6 +280,13 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
     text = env.get(name, str(default))
     if not text.isdigit() or int(text) > 65535:
         raise ConfigError(f"{name}={text!r} is no port number")
+    return int(text)
+
+
+def _bytes(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, str(default))
+    if not text.isdigit() or int(text) >= 2**53:
+        raise ConfigError(f"{name}={text!r} is no number of bytes")
     return int(text)
 
 

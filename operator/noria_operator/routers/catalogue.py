@@ -65,8 +65,10 @@ class Bell:
 class Catalogue:
     """Configurations by namespace, made when first asked for and kept up to date while anybody waits."""
 
-    def __init__(self, store: ObjectStore, *, deployments: Hashable, pods: Hashable) -> None:
-        self._store = store
+    def __init__(
+        self, store: ObjectStore, *, deployments: Hashable, pods: Hashable, max_body: int = 0
+    ) -> None:
+        self._store, self._max_body = store, max_body
         self._deployments, self._pods = deployments, pods
         self._namespaces: dict[str, Namespace] = {}
         self._bells: dict[str, set[Bell]] = {}
@@ -112,7 +114,8 @@ class Catalogue:
         if namespace not in self._namespaces:
             deployments = self._store.list(self._deployments, namespace)
             pods = self._store.list(self._pods, namespace)
-            self._namespaces[namespace] = Namespace(namespace, deployments, pods)
+            found = Namespace(namespace, deployments, pods, max_body=self._max_body)
+            self._namespaces[namespace] = found
         self._bells.setdefault(namespace, set()).add(bell)
         try:
             yield bell

@@ -57,7 +57,8 @@ class Snapshot:
 
     `scopes` are the routes of each deployment, and the table of hosts under ENTRY; `empty` are the clusters
     without endpoints; `refused` the hosts that a deployment wanted but another one has. `routed` and
-    `granted` are what it was made of: the deployments, and the hosts of each.
+    `granted` are what it was made of: the deployments, and the hosts of each; `max_body` is the longest body
+    that is passed on, in bytes, 0: of any length.
     """
 
     namespace: str
@@ -68,6 +69,7 @@ class Snapshot:
     refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     routed: Mapping[str, RoutedDeployment] = field(default_factory=dict)
     granted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    max_body: int = 0
 
     def resources(self, kind: Kind) -> Mapping[str, Resource]:
         """What is sent of this kind, by name."""
@@ -80,9 +82,9 @@ Touched = Mapping[Kind, AbstractSet[str]]
 """The names of resources that may have come, changed or gone."""
 
 
-def snapshot(namespace: str, deployments: Iterable[RoutedDeployment]) -> Snapshot:
+def snapshot(namespace: str, deployments: Iterable[RoutedDeployment], *, max_body: int = 0) -> Snapshot:
     """The configuration for these deployments, whatever their order."""
-    return amended(Snapshot(namespace), {each.name: each for each in deployments})[0]
+    return amended(Snapshot(namespace, max_body=max_body), {each.name: each for each in deployments})[0]
 
 
 def amended(before: Snapshot, changes: Mapping[str, RoutedDeployment | None]) -> tuple[Snapshot, Touched]:
@@ -96,7 +98,9 @@ def amended(before: Snapshot, changes: Mapping[str, RoutedDeployment | None]) ->
         granted, refused = routes.claimed(before.namespace, routed.values())
         moved = {name for name in routed if _preview(granted, name) != _preview(before.granted, name)}
     anew = routed.keys() & changes.keys() | moved
-    scopes = {name: _scope(_Shape.of(routed[name]), _preview(granted, name)) for name in anew}
+    scopes = {
+        name: _scope(_Shape.of(routed[name]), _preview(granted, name), before.max_body) for name in anew
+    }
     table = begins or granted != before.granted
     if table:
         scopes[ENTRY] = _table({name: granted[name] + _preview(granted, name) for name in sorted(routed)})
@@ -113,6 +117,7 @@ def amended(before: Snapshot, changes: Mapping[str, RoutedDeployment | None]) ->
         refused=refused,
         routed=routed,
         granted=granted,
+        max_body=before.max_body,
     )
     told = {*changes, *anew, *([ENTRY] if table else [])}
     return found, {Kind.CLUSTERS: named, Kind.ENDPOINTS: named, Kind.SCOPES: told}
@@ -213,10 +218,11 @@ class _Shape:
 
 
 @lru_cache(maxsize=8192)
-def _scope(shape: _Shape, preview: tuple[str, ...]) -> Resource:
+def _scope(shape: _Shape, preview: tuple[str, ...], max_body: int) -> Resource:
     """All routes of one deployment."""
     deployment = shape.deployment()
-    data = messages.SCOPE.encode(entrance.scope(shape.name, routes.configuration(deployment, preview)))
+    found = routes.configuration(deployment, preview, max_body=max_body)
+    data = messages.SCOPE.encode(entrance.scope(shape.name, found))
     named = frozenset(_pods(deployment))
     return Resource.of(shape.name, data, named, frozenset(_carrying(deployment)))
 

@@ -78,7 +78,10 @@ RETRY_POLICY = Message(
         "retry_back_off": one(8, BACK_OFF),
     },
 )
-HEADER_MATCH = Message("route.v3.HeaderMatcher", {"name": text(1), "string_match": one(13, STRING)})
+RANGE = Message("type.v3.Int64Range", {"start": whole(1), "end": whole(2)})
+HEADER_MATCH = Message(
+    "route.v3.HeaderMatcher", {"name": text(1), "range_match": one(6, RANGE), "string_match": one(13, STRING)}
+)
 ROUTE_MATCH = Message(
     "route.v3.RouteMatch",
     {

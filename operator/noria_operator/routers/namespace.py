@@ -21,7 +21,9 @@ Json = dict[str, Any]
 class Namespace:
     """Deployments as they were seen last, what matters of pods, and the snapshot made of them."""
 
-    def __init__(self, name: str, deployments: Iterable[Json], pods: Iterable[Json]) -> None:
+    def __init__(
+        self, name: str, deployments: Iterable[Json], pods: Iterable[Json], *, max_body: int = 0
+    ) -> None:
         self._deployments: dict[str, Json] = {}
         self._pods: dict[Arm, dict[str, Backend]] = {}
         self._arms: dict[str, Arm] = {}
@@ -35,7 +37,7 @@ class Namespace:
             self.pod(each, gone=False)
         for each in deployments:
             self.deployment(each, gone=False)
-        self.snapshot, _ = amended(Snapshot(name), self._read())
+        self.snapshot, _ = amended(Snapshot(name, max_body=max_body), self._read())
 
     def deployment(self, obj: Json, *, gone: bool) -> bool:
         """A ModelDeployment came, changed or went. Returns whether `update` has something to do."""

@@ -47,6 +47,9 @@ STREAM_IDLE = 300.0
 ANSWERED_IN_TIME = 30.0
 """Seconds beyond `timeout` after which a stream counts as idle: the time-out comes first, with its answer."""
 
+_ANY_LENGTH = 2**63 - 1
+"""More bytes than any request has."""
+
 UNREACHED = "connect-failure,refused-stream,reset-before-request"
 """What no pod can have begun to answer."""
 
@@ -248,19 +251,33 @@ def version_route(deployment: RoutedDeployment) -> Json:
     return {"match": {"path": f"/{deployment.name}"}, **answer(200, told)}
 
 
-def configuration(deployment: RoutedDeployment, preview: tuple[str, ...] = ()) -> Json:
+def _too_long(limit: int) -> Json:
+    """What a request is told whose body says that it has more than `limit` bytes. One that does not say how
+    long it is (in chunks) would have to be held to be measured, and goes on to the server.
+    """
+    more = {"name": "content-length", "range_match": {"start": limit + 1, "end": _ANY_LENGTH}}
+    told = {"error": f"the body is longer than {limit} bytes, the most that this router passes on"}
+    return {"match": {"prefix": "/", "headers": [more]}, **answer(413, told)}
+
+
+def _limited(host: Json, limit: int) -> Json:
+    return {**host, "routes": [_too_long(limit), *host["routes"]]} if limit else host
+
+
+def configuration(deployment: RoutedDeployment, preview: tuple[str, ...] = (), *, max_body: int = 0) -> Json:
     """All routes of one deployment; `preview` are the hosts of its challenger. Whatever host led here is its
-    own, but for these and the one that tells what is in force."""
+    own, but for these and the one that tells what is in force. `max_body` is in bytes, 0: any length."""
     version = {
         "name": names.VERSION_HOST,
         "domains": [names.VERSION_HOST],
         "routes": [version_route(deployment)],
     }
-    hosts = [virtual_host(deployment, ("*",)), version]
+    hosts = [_limited(virtual_host(deployment, ("*",)), max_body), version]
+    hosts += [_limited(preview_host(deployment, preview), max_body)] if preview else []
     return {
         "name": deployment.name,
         "validate_clusters": True,
         "ignore_port_in_host_matching": True,
         "request_headers_to_remove": [SCOPE_HEADER],
-        "virtual_hosts": [*hosts, preview_host(deployment, preview)] if preview else hosts,
+        "virtual_hosts": hosts,
     }

@@ -40,14 +40,17 @@ def app(
     master_key: Callable[[], bytes],
     deployments: Hashable,
     pods: Hashable,
+    max_body: int = 0,
 ) -> web.Application:
     """The application; `deployments` and `pods` are the store's kinds of ModelDeployment and Pod,
-    `master_key` gives the key that is in force now.
+    `master_key` gives the key that is in force now, `max_body` is the longest body in bytes that routers pass
+    on, 0: of any length.
 
     To be run with `access_log=None`.
     """
     application = web.Application()
-    server = Server(Catalogue(store, deployments=deployments, pods=pods), master_key)
+    catalogue = Catalogue(store, deployments=deployments, pods=pods, max_body=max_body)
+    server = Server(catalogue, master_key)
     application.router.add_post(discovery.PATH, server.answer)
     application.router.add_post("/v3/discovery:{kind}", _replaced)
     application.on_shutdown.append(server.close)

@@ -14,6 +14,7 @@ def test_the_environment_of_the_chart_is_understood() -> None:
             "NORIA_NAMESPACE": "noria",
             "NORIA_WATCH_NAMESPACES": "a, b,",
             "NORIA_HTTP_PORT": "9090",
+            "NORIA_ROUTER_MAX_BODY_BYTES": "1000",
             "NORIA_EVIDENCE_INTERVAL": "500ms",
             "NORIA_COUNTERS_INTERVAL": "1m",
             "NORIA_ALLOW_CODE_NAMESPACES": "lab",
@@ -25,6 +26,7 @@ def test_the_environment_of_the_chart_is_understood() -> None:
     assert config.watch_namespaces == ("a", "b")
     assert config.http_port == 9090
     assert config.xds_port == 18000
+    assert config.router_max_body == 1000
     assert config.evidence_interval == timedelta(milliseconds=500)
     assert config.counters_interval == timedelta(minutes=1)
     assert config.allow_code_namespaces == {"lab"}
@@ -63,6 +65,7 @@ def test_pods_are_told_that_nothing_is_set_so_that_no_config_map_says_another() 
         ("NORIA_COUNTS_FROM", "gone"),
         ("NORIA_GATEWAY_PROBES", '[{"name": "p"}]'),
         ("NORIA_GATEWAY_PROBES", '[{"name": "p", "gateway": "a/b", "urls": ["http://c"]}]'),
+        ("NORIA_ROUTER_MAX_BODY_BYTES", "16Mi"),
         ("NORIA_EVIDENCE_INTERVAL", "soon"),
         ("NORIA_EVIDENCE_INTERVAL", "s"),
         ("NORIA_COUNTERS_INTERVAL", "15"),

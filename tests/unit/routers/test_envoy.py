@@ -7,7 +7,7 @@ from typing import Any
 
 from noria_operator.routers import clusters, entrance, routes
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
-from noria_operator.routers.envoy import Snapshot, snapshot
+from noria_operator.routers.envoy import Snapshot, amended, snapshot
 from noria_operator.routers.traffic import RoutedDeployment
 
 POD = (("10.0.0.1", 8080),)
@@ -29,6 +29,24 @@ def table(found: Snapshot) -> dict[str, list[str]]:
 def two_versions(**changes: Any) -> RoutedDeployment:
     fields: dict[str, Any] = {"revisions": (("m-1", 90), ("m-2", 10)), "endpoints": {"m-1": POD, "m-2": POD}}
     return RoutedDeployment("m", **{**fields, **changes})
+
+
+def test_bodies_that_say_they_are_too_long_are_refused_before_all_else() -> None:
+    made = two_versions(guarded=True, preview=True, challenger="m-2")
+    granted, _ = routes.claimed("shop", [made])
+    found = routes.configuration(made, granted[routes.preview_of("m")], max_body=1000)
+    shown = {host["name"]: host["routes"][0] for host in found["virtual_hosts"]}
+    assert "1000 bytes" in shown["m"]["direct_response"]["body"]["inline_string"]
+    for name in ("m", "m-preview"):
+        assert shown[name]["direct_response"]["status"] == 413
+        (header,) = shown[name]["match"].pop("headers")
+        assert (header["name"], header["range_match"]["start"]) == ("content-length", 1001)
+        assert shown[name]["match"] == {"prefix": "/"}, "nobody is asked who they are for that"
+    assert routes.configuration(made, max_body=0) == routes.configuration(made)
+    before, limited = snapshot("shop", [made]), snapshot("shop", [made], max_body=1000)
+    assert limited.scopes["m"].digest != before.scopes["m"].digest
+    again, _ = amended(limited, {"m": two_versions(version=2)})
+    assert b"longer than 1000 bytes" in again.scopes["m"].data
 
 
 def test_weight_0_is_sent() -> None:
