@@ -13,7 +13,7 @@ from noria_operator.domain.disagreement import Compared
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.queries import Measured
-from noria_operator.domain.verdict import Evidence, Verdict
+from noria_operator.domain.verdict import Evidence, Verdict, Window
 from noria_operator.domain.windows import Marks
 
 
@@ -24,6 +24,7 @@ class Slowness:
     edge: float
     evidence: Evidence = field(default_factory=Evidence)
     marks: Marks = field(default_factory=dict)
+    divided: Mapping[str, Window] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Analysis:
     """The evidence so far and where the open window began; marks are the routers' counts at its beginning.
 
     `evidence` and `marks` are those of errors, which are always judged. `said` has one entry a measure;
-    `lone_burst` is that of the last judgement, so that people are told once.
+    `lone_burst` is that of the last judgement, so that people are told once. Of an arm of an experiment,
+    `divided` has the counts by how traffic was divided (see `divisions`), and `weights` those that it had.
     """
 
     evidence: Evidence = field(default_factory=Evidence)
@@ -56,6 +58,8 @@ class Analysis:
     verdict: Verdict | None = None
     message: str = ""
     lone_burst: bool = False
+    divided: Mapping[str, Window] = field(default_factory=dict)
+    weights: tuple[int, ...] = ()
     version: str = ""
     """Who is or was judged; empty in what an earlier release began."""
 

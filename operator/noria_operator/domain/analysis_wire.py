@@ -18,7 +18,7 @@ from noria_operator.domain.bursts import Bursts
 from noria_operator.domain.disagreement import Compared, Pairs
 from noria_operator.domain.overdispersion import Overdispersion
 from noria_operator.domain.queries import Measured, Outcome
-from noria_operator.domain.verdict import Counts, Evidence, Verdict
+from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window
 from noria_operator.domain.windows import Marks
 
 Json = dict[str, Any]
@@ -41,6 +41,8 @@ def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | N
         latency=_slowness(analysis.latency) if analysis.latency else None,
         compared=_compared(analysis.compared) if analysis.compared.pairs.count else None,
         queries={name: _measured(one) for name, one in analysis.queries.items()} or None,
+        divided=_divided(analysis.divided) or None,
+        weights=list(analysis.weights) or None,
     )
     return AnalysisStatus(
         version=analysis.version,
@@ -72,6 +74,8 @@ def analysis_of(status: AnalysisStatus | None) -> Analysis | None:
         verdict=Verdict(status.verdict) if status.verdict else None,
         message=status.message or "",
         lone_burst=exact.get("loneBurst", False),
+        divided=_divided_of(exact.get("divided")),
+        weights=tuple(exact.get("weights") or ()),
         version=status.version,
     )
 
@@ -119,6 +123,7 @@ def _slowness(one: Slowness) -> Json:
         "edge": one.edge,
         "windows": evidence.windows,
         "marks": _marks(one.marks),
+        **present(divided=_divided(one.divided) or None),
         **_sums(evidence),
         **{name: [arm.requests, arm.errors] for name, arm in arms.items()},
     }
@@ -130,7 +135,19 @@ def _slowness_of(kept: Mapping[str, Any]) -> Slowness:
         edge=float(kept["edge"]),
         evidence=_evidence(kept, kept["windows"], *arms),
         marks=_marks_of(kept.get("marks")),
+        divided=_divided_of(kept.get("divided")),
     )
+
+
+def _divided(divided: Mapping[str, Window]) -> Json:
+    return {
+        name: [one.champion.requests, one.champion.errors, one.challenger.requests, one.challenger.errors]
+        for name, one in divided.items()
+    }
+
+
+def _divided_of(kept: Mapping[str, Any] | None) -> dict[str, Window]:
+    return {name: Window(Counts(*one[:2]), Counts(*one[2:])) for name, one in (kept or {}).items()}
 
 
 def _compared(one: Compared) -> Json:

@@ -4,18 +4,19 @@ Comes in: what every arm did, beside the champion of the same time, by one metri
 why there is none. "Surely better" is a test that may be looked at at any time (`verdict` for counts,
 `sequences` for labels), against each other version at 20 times the number of arms: whichever version is truly
 the best, another one is taken for it in 1 of 20 experiments at most. Invariants: nothing is kept; only an arm
-whose verdict is Pass can win; what did not begin together is not compared.
+whose verdict is Pass can win; what did not begin together is not compared, nor are
+requests of times in which the traffic was divided in another way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import exp, log, log1p
 from typing import Final
 
-from noria_operator.domain.quality import DIRECTIONS, Direction, Labels
+from noria_operator.domain.quality import DIRECTIONS, Labels
 from noria_operator.domain.quality_drop import METRICS, QualityPolicy
 from noria_operator.domain.sequences import log_mean_exp, log_one_sided, tuned
 from noria_operator.domain.verdict import FAIL_AT, HARM_RATIOS, PASS_AT, Counts, Judgement, Verdict
@@ -26,17 +27,31 @@ BEST: Final = "Best"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one version did by the metric: requests with how many errors or late answers, or labels."""
+    """What one version did by the metric: requests with how many errors or late answers, for each division
+    of the traffic (see `divisions`), or labels.
+    """
 
     version: str
-    counts: Counts = field(default_factory=Counts)
+    divided: Mapping[str, Counts] = field(default_factory=dict)
     labels: Labels | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """All of it."""
+        return sum(self.divided.values(), Counts())
+
+    def beside(self, other: Score) -> Iterator[tuple[Counts, Counts]]:
+        """What both did while traffic was divided in one way, for each in which both were asked."""
+        for division, mine in self.divided.items():
+            its = other.divided.get(division, Counts())
+            if mine.requests and its.requests:
+                yield mine, its
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
     """One arm beside the champion of the same time; `edge` is from when on an answer is late, if that
-    counts.
+    counts, `weights` are all that it had.
     """
 
     score: Score
@@ -44,6 +59,7 @@ class Contender:
     since: datetime | None
     judgement: Judgement | None
     edge: float | None = None
+    weights: frozenset[int] = frozenset()
 
     @property
     def may_win(self) -> bool:
@@ -76,11 +92,12 @@ class Metric:
 
     def gain(self, one: Score, other: Score) -> float | None:
         """How much better `one` is."""
+        if self.quality is None:
+            return _less(one, other)
         mine, its = self.value(one), self.value(other)
         if mine is None or its is None:
             return None
-        direction = DIRECTIONS[self.quality.metric] if self.quality is not None else Direction.LOWER
-        return direction.gain(mine, its)
+        return DIRECTIONS[self.quality.metric].gain(mine, its)
 
     def log_e(self, one: Score, other: Score) -> float:
         """log e against "`one` is no better than `other`"; 0, no evidence, while there is too little."""
@@ -88,7 +105,7 @@ class Metric:
         if gain is None:
             return 0.0
         if self.quality is None:
-            return _fewer(one.counts, other.counts)
+            return _fewer(one, other)
         metric = METRICS[self.quality.metric]
         variance = sum(metric.estimate(each.labels).variance for each in (one, other) if each.labels)
         information = 1 / variance
@@ -96,21 +113,35 @@ class Metric:
         return log_one_sided(gain * information, information, rho)
 
 
-def _fewer(one: Counts, other: Counts) -> float:
-    """The harm test of `verdict` with the other as the challenger, in one window: weights do not change while
-    arms are compared.
+def _fewer(one: Score, other: Score) -> float:
+    """The harm test of `verdict` with the other as the challenger; a window is all that came in one division
+    of the traffic.
     """
-    share = other.requests / (one.requests + other.requests)
-    both = one.errors + other.errors
-    return log_mean_exp(
-        tuple(other.errors * log(ratio) - both * log1p(share * (ratio - 1)) for ratio in HARM_RATIOS)
-    )
+    sums = [0.0] * len(HARM_RATIOS)
+    for mine, its in one.beside(other):
+        share = its.requests / (mine.requests + its.requests)
+        both = mine.errors + its.errors
+        for place, ratio in enumerate(HARM_RATIOS):
+            sums[place] += its.errors * log(ratio) - both * log1p(share * (ratio - 1))
+    return log_mean_exp(tuple(sums))
+
+
+def _less(one: Score, other: Score) -> float | None:
+    """By how much the share of errors is smaller, over all divisions (the risk difference of Mantel and
+    Haenszel).
+    """
+    gain = weight = 0.0
+    for mine, its in one.beside(other):
+        both = mine.requests + its.requests
+        gain += (its.errors * mine.requests - mine.errors * its.requests) / both
+        weight += mine.requests * its.requests / both
+    return gain / weight if weight else None
 
 
 def choose(metric: Metric, promote: str, arms: Sequence[Contender], rivals: int) -> Choice:
     """The winner of `arms`, which are those left of `rivals`."""
     table = _table(metric, arms)
-    why = _apart(arms)
+    why = _apart(metric, arms)
     if why:
         return Choice(None, f"{why} ({table})")
     able = [place for place, arm in enumerate(arms) if arm.may_win and metric.value(arm.score) is not None]
@@ -142,12 +173,15 @@ def _ahead(metric: Metric, arms: Sequence[Contender], place: int) -> float:
     return gain if gain is not None else -float("inf")
 
 
-def _apart(arms: Sequence[Contender]) -> str:
+def _apart(metric: Metric, arms: Sequence[Contender]) -> str:
     """Why arms cannot be compared with each other."""
     if len({arm.since for arm in arms}) > 1:
         return "the arms did not begin together, so that a person has to choose"
     if len({arm.edge for arm in arms}) > 1:
         return "the arms' late answers are counted from different edges, so that a person has to choose"
+    moved = next((arm.score.version for arm in arms if len(arm.weights) > 1), "")
+    if moved and metric.quality is not None:
+        return f"the weight of {moved} changed while labels were counted, so that a person has to choose"
     return ""
 
 

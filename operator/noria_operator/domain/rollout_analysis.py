@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from noria_operator.domain import latency
+from noria_operator.domain import divisions, latency
 from noria_operator.domain.analysis import Analysis, Said, Slowness
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.measures import added, judge, measured
@@ -25,13 +25,14 @@ from noria_operator.domain.windows import Marks, lately, mark, merge, since
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the routers say at this moment: requests and errors of the open window, answers and slow answers;
-    `judgement` is None while there is nothing to judge.
+    `judgement` is None while there is nothing to judge, `division` how traffic is divided, of arms alone.
     """
 
     observed: Observed
     window: Window = field(default_factory=Window)
     slow: Window = field(default_factory=Window)
     judgement: Judgement | None = None
+    division: str = ""
 
 
 def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Reading:
@@ -47,7 +48,8 @@ def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Rea
             slow = _since(state, analysis.latency.marks, _slow(analysis.latency, observed))
     long_enough = now - analysis.since >= policy.min_duration
     judgement = judge(policy, state, observed, window=window, slow=slow, long_enough=long_enough)
-    return Reading(observed, window, slow, judgement)
+    division = divisions.named(state) if policy.compares and state.reach.any else ""
+    return Reading(observed, window, slow, judgement, division)
 
 
 def _slow(seen: Slowness, observed: Observed) -> Marks | None:
@@ -87,7 +89,7 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     moved = _place(before) != _place(after)
     opened = analysis.window_from
     if moved or (opened is not None and now >= opened + policy.interval):
-        analysis = _close(policy, analysis, after, reading, now)
+        analysis = _close(policy, _sorted(analysis, before, reading), after, reading, now)
         after = _count(before, after, reading.window)
     elif opened is None and reading.window.requests:
         analysis = replace(analysis, window_from=now)
@@ -127,6 +129,21 @@ def said(analysis: Analysis, judgement: Judgement) -> Analysis:
 def _said(one: Judgement) -> Said:
     figures = {name: f"{value:.6g}" for name, value in one.figures.items()}
     return Said(one.measure, one.verdict, clip(one.message), figures, clip(one.query))
+
+
+def _sorted(analysis: Analysis, before: State, reading: Reading) -> Analysis:
+    """The analysis of an arm with the open window put to how traffic was divided in it."""
+    if not reading.division:
+        return analysis
+    seen = analysis.latency
+    if seen is not None:
+        seen = replace(seen, divided=divisions.plus(seen.divided, reading.division, reading.slow))
+    return replace(
+        analysis,
+        latency=seen,
+        divided=divisions.plus(analysis.divided, reading.division, reading.window),
+        weights=tuple(sorted({*analysis.weights, before.reach.weight})),
+    )
 
 
 def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, now: datetime) -> Analysis:
@@ -203,5 +220,4 @@ def _arms(state: State) -> tuple[str, ...]:
 
 def _place(state: State) -> tuple[object, ...]:
     """What separates windows: who is compared, how requests reach both, in which step."""
-    weight = state.weight(state.stable.name) if state.stable else 0
-    return _arms(state), weight, state.reach, state.step.index if state.step else None
+    return _arms(state), divisions.division(state), state.step.index if state.step else None

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from noria_operator.domain import experiment
+from noria_operator.domain import divisions, experiment
 from noria_operator.domain.analysis import Analysis
 from noria_operator.domain.experiment import Choice, Contender, Metric, Score
-from noria_operator.domain.measures import added
 from noria_operator.domain.rollout_arms import facing, views
 from noria_operator.domain.rollout_retreat import rejecting
 from noria_operator.domain.rollout_scene import Outcome, Scene, attempt, happened, named, released
@@ -93,6 +92,7 @@ def _contender(scene: Scene, state: State, metric: str) -> Contender:
     analysis, reading = state.analysis or Analysis(), scene.reading
     version = state.candidate.target.version if state.candidate else ""
     champion = f"champion {named(state.stable)}"
+    weights = {*analysis.weights, state.reach.weight} if state.reach.any else {*analysis.weights}
     arms = (Score(version), Score(champion))
     edge = None
     if metric == "quality":
@@ -100,10 +100,15 @@ def _contender(scene: Scene, state: State, metric: str) -> Contender:
         if seen is not None and seen.readable:
             arms = (Score(version, labels=seen.challenger), Score(champion, labels=seen.champion))
     else:
-        slow = analysis.latency if metric == "latency" else None
-        edge = slow.edge if slow else None
-        evidence = added(analysis.evidence, reading.window)
+        slow = analysis.latency
+        divided = divisions.plus(analysis.divided, reading.division, reading.window)
         if metric == "latency":
-            evidence = added(slow.evidence, reading.slow) if slow else Analysis().evidence
-        arms = (Score(version, evidence.challenger), Score(champion, evidence.champion))
-    return Contender(*arms, since=analysis.since, judgement=reading.judgement, edge=edge)
+            edge = slow.edge if slow else None
+            divided = divisions.plus(slow.divided, reading.division, reading.slow) if slow else {}
+        arms = (
+            Score(version, {name: one.challenger for name, one in divided.items()}),
+            Score(champion, {name: one.champion for name, one in divided.items()}),
+        )
+    return Contender(
+        *arms, since=analysis.since, judgement=reading.judgement, edge=edge, weights=frozenset(weights)
+    )

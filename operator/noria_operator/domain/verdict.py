@@ -79,6 +79,9 @@ class Window:
     champion: Counts = Counts()
     challenger: Counts = Counts()
 
+    def __add__(self, other: Window) -> Window:
+        return Window(self.champion + other.champion, self.challenger + other.challenger)
+
     @property
     def requests(self) -> int:
         """Requests to both."""

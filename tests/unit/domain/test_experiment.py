@@ -19,9 +19,14 @@ ERRORS = Metric("errors")
 PASS = Judgement(Verdict.PASS, "fine")
 
 
+def once(requests: int, errors: int) -> dict[str, Counts]:
+    """All while the traffic was divided in one way."""
+    return {"a": Counts(requests, errors)}
+
+
 def arm(name: str, errors: int, champion: int = 60, verdict: Verdict = Verdict.PASS) -> Contender:
     """Errors in a thousand requests of an arm, and of the champion."""
-    scores = Score(name, Counts(1000, errors)), Score("champion m-1", Counts(1000, champion))
+    scores = Score(name, once(1000, errors)), Score("champion m-1", once(1000, champion))
     return Contender(*scores, since=SINCE, judgement=Judgement(verdict, "said"))
 
 
@@ -84,6 +89,51 @@ def test_quality_goes_by_its_own_direction() -> None:
     assert "no arm has" in choose(Metric("quality", QualityPolicy()), "Sure", few, 2).message
 
 
+def divided(name: str, *requests: int, rates: tuple[int, ...] = (1, 10)) -> Score:
+    """Requests in one division of the traffic after the other, and of each hundred how many failed."""
+    pairs = zip("abc", requests, rates, strict=False)
+    return Score(name, {division: Counts(count, count * rate // 100) for division, count, rate in pairs})
+
+
+@pytest.mark.parametrize("promote", ["Sure", "Best"])
+def test_equal_arms_do_not_win_by_having_fewer_of_the_requests_of_a_bad_hour(promote: str) -> None:
+    """Weights go from 10 and 40 to 40 and 10 as one request in ten begins to fail, whoever answers it."""
+    champion = divided("champion m-1", 5000, 5000)
+    scores = divided("m-2", 1000, 4000), divided("m-3", 4000, 1000)
+    choice = choose(ERRORS, promote, [Contender(one, champion, SINCE, PASS) for one in scores], 2)
+    assert choice.winner is None
+    assert "m-2 0.0820, m-3 0.0280, champion m-1 0.0550" in choice.message
+
+
+def test_what_was_seen_before_weights_changed_still_counts() -> None:
+    champion = divided("champion m-1", 5000, 5000)
+    better = divided("m-3", 1000, 400, rates=(0, 3))
+    arms = [
+        Contender(one, champion, SINCE, PASS) for one in (divided("m-2", 1000, 1000, rates=(1, 10)), better)
+    ]
+    assert choose(ERRORS, "Sure", arms, 2).winner == 1
+    fewer = Score("m-3", {"b": better.divided["b"]})
+    assert ERRORS.log_e(better, champion) > ERRORS.log_e(fewer, champion) > 0
+    elsewhere = Score("m-3", {"c": better.divided["b"]})
+    assert (ERRORS.log_e(elsewhere, champion), ERRORS.gain(elsewhere, champion)) == (0.0, None)
+
+
+def test_labels_of_changed_weights_are_for_a_person() -> None:
+    champion = Score("champion m-1", labels=labels(4000, 1000))
+    arms = [
+        Contender(
+            Score("m-2", labels=labels(4000, 1000)), champion, SINCE, PASS, weights=frozenset({10, 40})
+        ),
+        Contender(Score("m-3", labels=labels(4800, 200)), champion, SINCE, PASS, weights=frozenset({40})),
+    ]
+    choice = choose(Metric("quality", QualityPolicy("accuracy")), "Sure", arms, 2)
+    assert choice.winner is None
+    assert (
+        "the weight of m-2 changed while labels were counted, so that a person has to choose"
+        in choice.message
+    )
+
+
 @pytest.mark.extended
 def test_equal_versions_have_a_sure_winner_in_one_of_twenty_experiments_at_most() -> None:
     """Looked at after every hundred requests to each of four equal arms."""
@@ -93,9 +143,9 @@ def test_equal_versions_have_a_sure_winner_in_one_of_twenty_experiments_at_most(
         for look in range(1, 40):
             for one in range(5):
                 errors[one] += sum(dice.random() < 0.05 for _ in range(100))
-            champion = Score("champion m-1", Counts(100 * look, errors[0]))
+            champion = Score("champion m-1", once(100 * look, errors[0]))
             arms = [
-                Contender(Score(f"m-{one}", Counts(100 * look, errors[one])), champion, SINCE, PASS)
+                Contender(Score(f"m-{one}", once(100 * look, errors[one])), champion, SINCE, PASS)
                 for one in range(1, 5)
             ]
             if choose(ERRORS, "Sure", arms, 4).winner is not None:

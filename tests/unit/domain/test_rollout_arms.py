@@ -9,8 +9,10 @@ import pytest
 from tests.unit.domain.rollout_world import World, once, revision, seconds, serving
 
 from noria_operator.domain.analysis import Counted
+from noria_operator.domain.divisions import MOST
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.quality_drop import QualityPolicy
+from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
 from noria_operator.domain.rollout_traffic import FULL
 from noria_operator.domain.rollout_words import Happened, Phase
@@ -322,6 +324,64 @@ def test_the_best_arm_by_quality_takes_over_only_when_that_is_sure() -> None:
     told(3000, 400, (3000, 900))
     world.run(2, requests=1000)
     assert world.state.stable == revision(2)
+
+
+def test_weights_that_are_edited_make_no_arm_sure_to_be_better() -> None:
+    """All answer alike at any time; one in a hundred requests fails before the edit, one in ten after it."""
+    asked = replace(ASKED, tolerated=0.2, max_hold=60 * MINUTE, experiment=between(10, 40))
+    world = trial(asked)
+    for rate, arms in ((1, between(10, 40)), (10, between(40, 10))):
+        world.edit(experiment=arms)
+        world.settle()
+        for _ in range(40):
+            world.send(1000)
+            for name, weight in world.routers[0].items():
+                world.answer(name, weight * 10, weight * 10 * rate // 100)
+            world.pass_time(seconds(10))
+            world.settle()
+    assert versions(world) == ["m-2", "m-3"]
+    assert "waiting for a winner" in message(world)
+    assert {len(mine.analysis.divided) for mine in seats(world.state) if mine.analysis} == {2}
+
+
+def test_pods_that_come_back_go_on_with_what_was_seen_before() -> None:
+    world = trial()
+    world.run(1, requests=1000)
+    world.lose_pods(revision(3).name)
+    world.run(1, requests=1000)
+    first = world.state.analysis
+    assert first is not None
+    assert len(first.divided) == 2
+    assert (
+        sum(one.challenger.requests for one in first.divided.values()) == first.evidence.challenger.requests
+    )
+    assert first.weights == (20,)
+
+
+def test_what_comes_in_ever_other_divisions_of_traffic_is_not_kept() -> None:
+    world = trial()
+    for weight in range(1, 40):
+        world.edit(experiment=replace(TRIAL, arms=(ARMS[0], Arm("m-3", weight), ARMS[2])))
+        world.settle()
+        world.run(1 / 6, requests=1000)
+    assert world.state.analysis is not None
+    assert len(world.state.analysis.divided) == MOST
+
+
+def test_the_weight_of_an_arm_that_changes_leaves_the_choice_by_quality_to_a_person() -> None:
+    quality = replace(TRIAL, arms=ARMS[:2], metric="quality", duration=MINUTE, min_requests=0)
+    world = trial(replace(ASKED, quality=QualityPolicy("accuracy", 0.02), experiment=quality))
+    two, three = (revision(number).name for number in (2, 3))
+    old, new = labels(3000, 900), labels(3000, 400)
+    world.counted = {two: Counted(champion=old, challenger=new), three: Counted(champion=old, challenger=old)}
+    world.edit(experiment=replace(quality, arms=(Arm("m-2", 30), Arm("m-3", 10))))
+    world.settle()
+    world.run(3, requests=1000)
+    assert world.state.stable == revision(1)
+    assert "waiting for a winner" in message(world)
+    world.pass_time(2 * 60 * MINUTE)
+    world.settle()
+    assert "the weight of m-2 changed while labels were counted" in world.state.history[-1].message
 
 
 def tied(**changes: object) -> World:
