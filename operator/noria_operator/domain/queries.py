@@ -3,7 +3,8 @@
 Comes in: what the spec asks for, what was measured before, the latest answer. Goes out: the next
 measurements and a judgement. The limits mean what Argo Rollouts' mean; not copied are that Inconclusive
 overwrites Failed, that no measurement at all is a success (case 28 of docs/rollout-cases.md), that no data
-fails (case 30), and that an error of the source aborts. Invariant: an answer counts once.
+fails (case 30), and that an error of the source aborts. Invariants: an answer counts once; one with a value
+that is no number may fail, and is never a success.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 
 from noria_operator.domain import query_conditions
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.query_conditions import InvalidCondition, Result, holds
+from noria_operator.domain.query_conditions import InvalidCondition, NoNumber, Result, holds
 from noria_operator.domain.verdict import Judgement, Verdict
 
 AFTER_ERROR: Final = timedelta(seconds=10)
@@ -34,7 +35,7 @@ class Outcome(StrEnum):
     ERROR = "Error"
     """The source did not answer, or with something that the conditions cannot be asked about."""
     NO_DATA = "NoData"
-    """An empty vector, NaN or an infinity: no evidence, asked again."""
+    """An empty vector, or NaN or an infinity where nothing else fails: no evidence, asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +201,22 @@ def _outcome(policy: QueryPolicy, answer: Answer) -> tuple[Outcome, str]:
         return Outcome.ERROR, answer.error
     values = answer.result if isinstance(answer.result, tuple) else (answer.result,)
     shown = ", ".join(f"{value:g}" for value in values[:5]) + (" …" if len(values) > 5 else "")
-    if not values or not all(map(isfinite, values)):
-        return Outcome.NO_DATA, f"no data ({shown or 'empty'})"
+    unknown = Outcome.NO_DATA, f"no data ({shown or 'empty'})"
+    if not any(map(isfinite, values)):
+        return unknown
     try:
-        if policy.failure is not None and holds(policy.failure, answer.result):
-            return Outcome.FAILED, shown
-        if policy.success is None or holds(policy.success, answer.result):
-            return Outcome.SUCCESSFUL, shown
+        outcome = _of_values(policy, answer.result)
+    except NoNumber:
+        return unknown
     except InvalidCondition as error:
         return Outcome.ERROR, str(error)
-    return (Outcome.FAILED if policy.failure is None else Outcome.INCONCLUSIVE), shown
+    whole = all(map(isfinite, values))
+    return (outcome, shown) if whole or outcome is Outcome.FAILED else unknown
+
+
+def _of_values(policy: QueryPolicy, result: Result) -> Outcome:
+    if policy.failure is not None and holds(policy.failure, result):
+        return Outcome.FAILED
+    if policy.success is None or holds(policy.success, result):
+        return Outcome.SUCCESSFUL
+    return Outcome.FAILED if policy.failure is None else Outcome.INCONCLUSIVE

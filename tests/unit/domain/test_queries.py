@@ -43,6 +43,16 @@ ABOVE = "result[0] > 0.1"
         ("max(result) - min(result) <= abs(-0.5) * 2", (1.0, 2.0), True),
         ("0 <= result <= 1", 0.5, True),
         ("sum(result) / len(result) != 3", (1.0, 2.0), True),
+        ("!(result[0] > 0.1) && +result[0] != 1", (0.05,), True),
+        ("!isNaN(result[0]) && !isInf(result[0]) && asFloat(result[0]) < 1", (0.05,), True),
+        ("!(result[0] < 1) == (result[0] < 1)", (0.5,), False),
+        ("default(result, 0) < 0.05", 0.04, True),
+        ("result[0] in [200, 204]", (204.0,), True),
+        ("result[0] not in [200, 204] or 3 in result", (204.0,), False),
+        ("204 in result", (204.0,), True),
+        ("result[0] % 2 == -1", (-3.0,), True),
+        ("max(result) < 1 and min(result) > 0 and len(result) == 1", (nan, 0.5), True),
+        ("sum(result) == 0.5 || max(1, 2) == 2", (0.5, inf), True),
     ],
 )
 def test_a_condition_is_true_or_false(condition: str, result: Result, expected: bool) -> None:
@@ -66,6 +76,13 @@ def test_a_condition_is_true_or_false(condition: str, result: Result, expected: 
         "result if result else 1",
         "result = 1",
         "value < 1",
+        "list(result) == [1]",
+        "'%s' % result == ''",
+        "[1] * 10 ** 9 == 1",
+        "result[0] ?? 1",
+        "result[0] < 1 ? true : false",
+        "{'a': 1}['a'] == 1",
+        "result[0:1] == 1",
         "result[0",
         " ",
         "(" * 200 + ")" * 200,
@@ -86,6 +103,10 @@ def test_nothing_but_a_condition_can_be_said(condition: str) -> None:
         ("result[3] < 1", (1.0,), "index"),
         ("result[0] + 1", (1.0,), "neither true nor false"),
         ("1 / result[0] > 1", (0.0,), "division"),
+        ("(result * 1)[0] < 1", (nan, 0.0), "write result[0]"),
+        ("[1] * 1000000000 == 1", (0.0,), "that long"),
+        ("!result[0]", (0.0,), "neither true nor false"),
+        ("1 % result[0] > 1", (0.0,), "math domain"),
     ],
 )
 def test_a_condition_that_does_not_fit_the_result_says_why(
@@ -138,6 +159,34 @@ def test_case_30_every_kind_of_result_has_a_defined_outcome(result: Result | str
     assert measured(ONCE, result).last is outcome
     expected = {Outcome.SUCCESSFUL: Verdict.PASS, Outcome.FAILED: Verdict.FAIL}.get(outcome, Verdict.HOLD)
     assert verdict(ONCE, result) is expected
+
+
+HIGH, ALL_LOW = "max(result) > 0.1", "max(result) < 0.05"
+
+
+@pytest.mark.parametrize(
+    ("policy", "result", "outcome"),
+    [
+        (QueryPolicy("q", "t", failure=HIGH), (0.9, nan), Outcome.FAILED),
+        (QueryPolicy("q", "t", failure=HIGH), (nan, 0.9), Outcome.FAILED),
+        (QueryPolicy("q", "t", success=ALL_LOW), (nan, 0.9), Outcome.FAILED),
+        (QueryPolicy("q", "t", success=BELOW), (0.9, inf), Outcome.FAILED),
+        (QueryPolicy("q", "t", success=BELOW), (nan, 0.9), Outcome.NO_DATA),
+        (QueryPolicy("q", "t", failure=ABOVE), (nan, 0.9), Outcome.NO_DATA),
+        (QueryPolicy("q", "t", failure="!(result[0] < 0.05)"), (nan, 0.9), Outcome.NO_DATA),
+        (QueryPolicy("q", "t", success="!(result[0] > 0.1)"), (nan, 0.0), Outcome.NO_DATA),
+        (QueryPolicy("q", "t", success="isNaN(result[0]) || result[0] < 0.05"), (nan,), Outcome.NO_DATA),
+        (QueryPolicy("q", "t", success="isNaN(result[0]) || result[0] < 0.05"), (nan, 0.0), Outcome.NO_DATA),
+        (QueryPolicy("q", "t", success="result[1] < 0.05 || result[0] < 0.05"), (nan, 0.0), Outcome.NO_DATA),
+        (QueryPolicy("q", "t", success=ALL_LOW, failure=HIGH), (0.07, nan), Outcome.NO_DATA),
+        (QueryPolicy("q", "t", success="3 in result"), (nan, 3.0), Outcome.NO_DATA),
+        (QueryPolicy("q", "t", failure=HIGH), (0.0, nan), Outcome.NO_DATA),
+    ],
+)
+def test_case_30_a_bad_series_fails_beside_one_without_data_which_never_passes(
+    policy: QueryPolicy, result: Result, outcome: Outcome
+) -> None:
+    assert measured(policy, result).last is outcome
 
 
 @pytest.mark.parametrize(
