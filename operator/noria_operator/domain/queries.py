@@ -24,6 +24,9 @@ from noria_operator.domain.verdict import Judgement, Verdict
 AFTER_ERROR: Final = timedelta(seconds=10)
 """When to ask again after an error or no data, unless `interval` is shorter: as Argo does."""
 
+TOLD: Final = 256
+"""Letters of a query that are told with what is decided by it; status has them all."""
+
 
 class Outcome(StrEnum):
     """What one answer counts as."""
@@ -150,6 +153,8 @@ def anew(
 def judge(policy: QueryPolicy, measured: Measured, asked: Asked) -> Judgement:
     """The verdict on everything that was measured."""
     verdict, why = _verdict(policy, measured, asked)
+    if asked.query and _decided(policy, measured) is not None:
+        why = f"{why}; asked: {clip(asked.query, TOLD)}"
     figures = {
         "successful": measured.successful,
         "failed": measured.failed,

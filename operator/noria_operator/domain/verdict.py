@@ -335,6 +335,7 @@ def decide(
             "logEOk": ok,
             "logEAbs": absolute,
             "errorsPerCause": per_cause,
+            "windows": evidence.windows,
             "logFailAt": log(needed),
             "logPassAt": log(enough),
             **_counted("champion", evidence.champion, of),
@@ -363,4 +364,10 @@ def _as_one(per_cause: float, of: Comparison) -> str:
 
 def _seen(evidence: Evidence, of: Comparison) -> str:
     arms = (("challenger", evidence.challenger), ("champion", evidence.champion))
-    return ", ".join(f"{name} {arm.errors} {of.hits} in {arm.requests} requests" for name, arm in arms)
+    return ", ".join(
+        f"{name} {arm.errors} {of.hits} in {arm.requests} requests{_share(arm)}" for name, arm in arms
+    )
+
+
+def _share(arm: Counts) -> str:
+    return f" = {100 * arm.errors / arm.requests:.3g} %" if arm.errors else ""

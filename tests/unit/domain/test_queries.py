@@ -289,7 +289,18 @@ def test_a_failed_measurement_aborts_with_its_value_and_a_good_one_is_kept() -> 
     assert world.state.weight(NEW) == 0
     assert world.plan is not None
     assert [note.cause for note in world.plan.events] == ["query"], "the name of a query is its user's"
-    assert "query q: 1 measurements failed, failureLimit 0; last: 0.3" in world.state.rejected[0].reason
+    said = 'query q: 1 measurements failed, failureLimit 0; last: 0.3; asked: late{v="m-2"}'
+    assert said in world.state.rejected[0].reason
+    assert said in world.state.history[-1].message, "and the Event says it, too"
+
+
+def test_a_decision_tells_a_long_query_by_its_beginning() -> None:
+    found = judge(ONCE, measured(ONCE, (0.3,)), Asked("up " * 200))
+    assert found.message.endswith("…")
+    assert len(found.message) < 400
+    assert found.query == "up " * 200
+    undecided = judge(EVERY, measured(EVERY, (0.0,)), Asked("up"))
+    assert "asked" not in undecided.message
 
 
 def test_nothing_is_promoted_before_its_queries_pass() -> None:

@@ -122,7 +122,9 @@ def test_354_requests_without_an_error_pass_and_353_hold() -> None:
 def test_a_challenger_that_fails_everything_is_aborted_within_one_window() -> None:
     judgement = decide(step(Evidence(), window(200, 0.1, 20, 20)), 0.01)
     assert judgement.verdict is Verdict.FAIL
-    assert "20 errors in 20 requests" in judgement.message
+    assert (
+        "challenger 20 errors in 20 requests = 100 %, champion 0 errors in 180 requests)" in judgement.message
+    )
 
 
 QUIET = Window(Counts(90), Counts(10))
@@ -354,5 +356,8 @@ def test_a_failure_says_what_it_was_found_by_against_which_bounds_and_in_how_man
         evidence = step(evidence, window(1000, 0.1, 5, 50))
     found = decide(evidence, 0.01, measures=2)
     assert found.verdict is Verdict.FAIL
-    said = r"e_bursts \S+ of 400, e_harm \S+ of \S+, 4 windows \(challenger 200 errors in \d+ requests"
+    said = (
+        r"e_bursts \S+ of 400, e_harm \S+ of \S+, 4 windows \(challenger 200 errors in \d+ requests = 50 %, "
+    )
     assert re.search(said, found.message), found.message
+    assert found.figures["windows"] == 4
