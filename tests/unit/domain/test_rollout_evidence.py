@@ -109,6 +109,20 @@ def test_a_status_knows_no_more_pods_however_many_came_and_went(requests: int, e
     assert world.state.weight(V2.name) == 10
 
 
+@pytest.mark.parametrize(("weight", "lasts"), [(10, 72), (50, 192)])
+def test_one_user_who_always_fails_aborts_the_version_that_he_stays_with(weight: int, lasts: int) -> None:
+    """A limit that docs/analysis.md names with these times: with `sticky`, counts do not go by weight."""
+    world = canary(Policy(replicas=2, steps=(PolicyStep(weight, timedelta(hours=1)),)))
+    passed = 0
+    while not world.state.is_rejected(V2) and passed < 600:
+        world.answer(V1.name, 10 - weight // 10, 0)
+        world.answer(V2.name, weight // 10, int(passed % 10 == 0))
+        world.pass_time(seconds(1))
+        world.reconcile()
+        passed += 1
+    assert passed == lasts
+
+
 def test_it_is_bounded_whatever_measures_say() -> None:
     world = canary()
     world.run(1)
