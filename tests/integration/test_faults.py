@@ -203,7 +203,7 @@ async def test_when_the_leader_vanishes_the_follower_goes_on(cluster: Cluster) -
     assert (await world(cluster))["jobs"] == ["train"]
 
 
-async def test_an_operator_that_lost_its_lease_ends_and_writes_no_more(cluster: Cluster) -> None:
+async def test_case_33_an_operator_that_lost_its_lease_ends_and_writes_no_more(cluster: Cluster) -> None:
     writes: list[tuple[str, str]] = []
     with pytest.raises(LeaseLost):
         async with operator(cluster, [Toy()], faults=recorder(writes, "a")) as running:

@@ -65,7 +65,7 @@ def test_case_13_a_retry_by_itself_begins_with_evidence_of_its_own() -> None:
     assert world.state.analysis.evidence.challenger.errors == 0
 
 
-def test_case_37_the_distance_doubles_up_to_the_limit_and_then_it_waits_for_a_person() -> None:
+def test_the_distance_doubles_up_to_the_limit_and_then_it_waits_for_a_person() -> None:
     world = rejected()
     begun = []
     for _ in range(600):

@@ -130,7 +130,7 @@ async def test_a_holder_that_cannot_renew_stops_before_another_may_start() -> No
         a.check()
 
 
-async def test_a_process_that_slept_may_not_write_even_before_it_noticed() -> None:
+async def test_case_33_a_process_that_slept_may_not_write_even_before_it_noticed() -> None:
     a = candidate(Server(), "a")
     await a.acquire()
     a.check()

@@ -83,7 +83,7 @@ async def test_a_delay_that_is_over_means_now() -> None:
     assert len(q) == 1
 
 
-async def test_failures_back_off_exponentially_with_jitter_up_to_five_minutes() -> None:
+async def test_case_37_failures_back_off_exponentially_with_jitter_up_to_five_minutes() -> None:
     q = queue()
     delays = [q.retry(A) for _ in range(14)]
     for n, delay in enumerate(delays):
@@ -161,7 +161,7 @@ async def test_a_long_queue_that_moves_is_not_stalled() -> None:
         q.done(key)
 
 
-async def test_edits_by_the_thousand_do_not_keep_the_rest_waiting_for_ever() -> None:
+async def test_case_41_edits_by_the_thousand_do_not_keep_the_rest_waiting_for_ever() -> None:
     q, order = queue(), []
     q.add(A)
     for n in range(1000):
@@ -191,7 +191,7 @@ async def test_what_only_accounts_for_others_comes_last_and_has_its_turn() -> No
     assert await q.get() == A  # nothing else waits
 
 
-async def test_many_keys_at_random_are_each_worked_on_by_one_and_none_is_lost() -> None:
+async def test_case_41_many_keys_at_random_are_each_worked_on_by_one_and_none_is_lost() -> None:
     q, rand = queue(), random.Random(7)
     keys = [Key(TRAININGJOB, "ns", str(n)) for n in range(20)]
     held: set[Key] = set()

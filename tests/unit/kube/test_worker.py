@@ -125,7 +125,9 @@ async def test_a_pass_comes_again_when_it_asked_to() -> None:
     assert controller.at == pytest.approx([0, 30, 60, 90])
 
 
-async def test_an_error_backs_off_and_the_next_success_forgets_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_case_37_an_error_backs_off_and_the_next_success_forgets_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     outcomes = iter([ValueError("a bug"), ServerError(500, "x", "y"), None])
 
     async def act() -> Result:
