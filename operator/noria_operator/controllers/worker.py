@@ -2,7 +2,8 @@
 
 Success forgets earlier failures; `Conflict` comes again almost at once with fresher data; `Terminal` is
 written into the object as Stalled; where the object or its whole namespace goes, nothing is left to do;
-anything else comes again with back-off. Nothing here ends the process but what must: a lost lease.
+anything else comes again with back-off, and an Event says so if that does not help. Nothing here ends the
+process but what must: a lost lease.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ PASSING: ContextVar[Key | None] = ContextVar("passing", default=None)
 PASS_SECONDS = 60.0
 """Longest a pass may take: one that hangs in a read would hold its key for ever."""
 CONFLICT_DELAY = 0.02
+FAILING = 6
+"""Passes in a row that fail, which is about a quarter of a minute, before people are told."""
 
 
 async def work(queue: Queue, ctx: Context, controllers: Iterable[Controller]) -> None:
@@ -89,10 +92,12 @@ async def _pass(queue: Queue, ctx: Context, controller: Controller, key: Key) ->
             "The API server refused; the pass is repeated",
             extra=_about(key) | {"error": str(error), "delay": delay},
         )
+        await _tell_failing(queue, ctx, key, error)
         return "error"
-    except Exception:
+    except Exception as error:
         delay = queue.retry(key)
         log.exception("A pass failed and is repeated", extra=_about(key) | {"delay": delay})
+        await _tell_failing(queue, ctx, key, error)
         return "error"
     queue.forget(key)
     if result.after is None:
@@ -154,6 +159,18 @@ async def _tell_refusal(ctx: Context, key: Key, error: ApiError) -> None:
     await ctx.events.emit(obj, "Warning", refused.reason, refused.message)
     with suppress(ApiError):  # it may be the status that was refused
         await mark_stalled(ctx, key, refused)
+
+
+async def _tell_failing(queue: Queue, ctx: Context, key: Key, error: Exception) -> None:
+    """The message says the kind of error alone, so that it stays the same and comes once in a while."""
+    obj = ctx.store.get(key)
+    if obj is None or queue.failures(key) < FAILING or isinstance(error, Forbidden | Invalid):
+        return
+    message = (
+        f"nothing moves here: the operator fails again and again ({type(error).__name__}) and goes on "
+        "trying, every five minutes at last; its log says why"
+    )
+    await ctx.events.emit(obj, "Warning", "PassFailing", message)
 
 
 def _about(key: Key) -> dict[str, str]:

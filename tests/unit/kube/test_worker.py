@@ -11,7 +11,7 @@ import pytest
 from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 
 from noria_operator.controllers.context import Config, Context, Result
-from noria_operator.controllers.worker import PASS_SECONDS, PASSING, reconcile, work
+from noria_operator.controllers.worker import FAILING, PASS_SECONDS, PASSING, reconcile, work
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Answer
 from noria_operator.kube.errors import (
@@ -201,6 +201,39 @@ async def test_a_refused_status_is_told_by_an_event_and_repeated() -> None:
     controller, _ = await run(act, 20, given=(ctx, client))
     assert len(controller.at) > 3
     assert [request.kind.kind for _, request in client.sent].count("Event") == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), ServerError(500, "InternalError", "no")])
+async def test_case_37_an_object_whose_passes_go_on_failing_says_so_every_ten_minutes(
+    error: Exception,
+) -> None:
+    async def act() -> Result:
+        raise error
+
+    _, client = await run(act, 1200)
+    told = [(at, request.body) for at, request in client.sent if request.kind.kind == "Event"]
+    assert 12 < told[0][0] < 20
+    assert len(told) == 2, "the next one is due after twenty minutes"
+    event = told[1][1]
+    assert event is not None
+    assert (event["type"], event["reason"]) == ("Warning", "PassFailing")
+    assert event["involvedObject"]["name"] == "tj"
+    assert f"({type(error).__name__})" in event["message"]
+    assert event["count"] > 1
+
+
+async def test_passes_that_fail_for_a_moment_are_no_event() -> None:
+    outcomes = iter([ValueError("a bug")] * (FAILING - 1))
+
+    async def act() -> Result:
+        failed = next(outcomes, None)
+        if failed is not None:
+            raise failed
+        return Result()
+
+    controller, client = await run(act, 600)
+    assert len(controller.at) == FAILING
+    assert client.sent == []
 
 
 async def test_a_pass_in_a_namespace_that_is_being_deleted_ends_quietly(
