@@ -1,5 +1,5 @@
-"""`python -m benchmarks.judge.measures [--runs N]`: simulate rollouts judged by latency, by quality and by
-disagreement, and print a table of each. About a minute.
+"""`python -m benchmarks.judge.measures [--runs N]`: simulate rollouts judged by latency, by quality, by
+disagreement and, on a ramp, by quality and predictions, and print a table of each. About two minutes.
 
 Each rollout is looked at after every window, as in production, and ends with its first Fail or Pass; errors,
 which are judged beside it, are left out.
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from statistics import fmean
 
 import numpy as np
 
-from noria_operator.domain import disagreement, latency, quality_drop
+from noria_operator.domain import disagreement, latency, predictions, quality_drop
 from noria_operator.domain.disagreement import DisagreementPolicy, Pairs
+from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window, decide, step
@@ -43,7 +45,21 @@ DIFFERING = (0.0, 0.03, 0.05, 0.1, 0.15, 0.2, 0.35)
 PAIRS = 20
 """Between two looks."""
 PAIR_LOOKS = 250
+RAMP = ((0.1, 0.95, 0.0), (0.5, 0.85, 3.0))
+"""By day and by night: the challenger's share, the champion's accuracy, the mean of its predictions."""
+RAMP_LOOKS = 10
+"""At each share."""
+PREDICTION_BINS = 128
+"""On either side of zero, eight a standard deviation."""
+RAMP_ROWS = 1000
+"""Requests with labels between two looks, of both."""
+WORSE = ((0.0, 0.0), (0.02, 0.02), (0.0, 0.1), (0.1, 0.1))
+"""How much less often the challenger is right by day and by night."""
+OFF = ((0.0, 0.0), (0.0, 2.0), (1.0, 1.0))
+"""How far its predictions lie off, in standard deviations."""
 
+Pair = tuple[float, float]
+"""By day and by night."""
 Ends = list[tuple[Verdict, int]]
 """The first verdict that is none of Hold, and after how many looks."""
 
@@ -78,6 +94,16 @@ def tables(runs: int, seed: int) -> Iterator[str]:
     for rate in DIFFERING:
         ends = _runs(runs, seed, lambda random, rate=rate: _paired(random, rate))  # type: ignore[misc]
         yield f"| {rate:.0%} | {_shown(ends, 1 / PAIRS)} |"
+    ramps: tuple[tuple[str, Sequence[Pair], Callable[[Pair, np.random.Generator], Iterator[Verdict]]], ...]
+    ramps = (("accuracy lower by", WORSE, _labelled_on_ramp), ("predictions higher by", OFF, _shifted))
+    for what, cases, rollout in ramps:
+        yield ""
+        head = f"{what}, weight 10 by day → 50 by night"
+        yield f"| {head} | failed | after requests | passed | after requests |"
+        yield "|---|---|---|---|---|"
+        for day, night in cases:
+            ends = _runs(runs, seed, partial(rollout, (day, night)))
+            yield f"| {day} → {night} | {_shown(ends, 1 / RAMP_ROWS)} |"
 
 
 def _runs(runs: int, seed: int, rollout: Callable[[np.random.Generator], Iterator[Verdict]]) -> Ends:
@@ -112,7 +138,7 @@ def _labelled(random: np.random.Generator, before: float, after: float) -> Itera
         right += random.binomial([9 * LABELS, LABELS], [before, after])
         champion = _labels(int(right[0]), 9 * LABELS * look)
         challenger = _labels(int(right[1]), LABELS * look)
-        yield quality_drop.judge(policy, champion, challenger, TESTS).verdict
+        yield quality_drop.judge(policy, [(champion, challenger)], TESTS).verdict
 
 
 def _paired(random: np.random.Generator, rate: float) -> Iterator[Verdict]:
@@ -121,6 +147,47 @@ def _paired(random: np.random.Generator, rate: float) -> Iterator[Verdict]:
     for differing in random.binomial(PAIRS, rate, size=PAIR_LOOKS):
         pairs += Pairs(PAIRS, float(differing))
         yield disagreement.judge(policy, pairs, None, copied=True, measures=TESTS).verdict
+
+
+def _labelled_on_ramp(worse: Pair, random: np.random.Generator) -> Iterator[Verdict]:
+    """Judged by accuracy; the champion itself is right less often by night, when the challenger has half."""
+    policy = QualityPolicy("accuracy")
+    stretches: list[tuple[Labels, Labels]] = []
+    for (share, good, _), drop in zip(RAMP, worse, strict=True):
+        right, came = np.zeros(2, dtype=np.int64), _arms(share)
+        for look in range(1, RAMP_LOOKS + 1):
+            right += random.binomial(came, [good, good - drop])
+            champion, challenger = (
+                _labels(int(one), look * rows) for one, rows in zip(right, came, strict=True)
+            )
+            arms = [*stretches, (champion, challenger)]
+            yield _at_last(share, quality_drop.judge(policy, arms, TESTS).verdict)
+        stretches = arms
+
+
+def _shifted(off: Pair, random: np.random.Generator) -> Iterator[Verdict]:
+    """Judged by predictions, with a `maxDistance` of 0.2; those of the night are higher."""
+    stretches: list[tuple[Outputs | None, Outputs | None]] = []
+    for (share, _, mean), shift in zip(RAMP, off, strict=True):
+        seen = np.zeros((2, 2 * PREDICTION_BINS), dtype=np.int64)
+        for _ in range(RAMP_LOOKS):
+            for arm, rows in enumerate(_arms(share)):
+                values = random.normal(mean + shift * arm, 1, rows) * 8 + PREDICTION_BINS
+                seen[arm] += np.bincount(values.astype(int), minlength=2 * PREDICTION_BINS)
+            champion, challenger = (Outputs(-3, -PREDICTION_BINS, tuple(one)) for one in seen.tolist())
+            arms = [*stretches, (champion, challenger)]
+            yield _at_last(share, predictions.judge(0.2, arms, TESTS).verdict)
+        stretches = arms
+
+
+def _arms(share: float) -> tuple[int, int]:
+    challenger = round(share * RAMP_ROWS)
+    return RAMP_ROWS - challenger, challenger
+
+
+def _at_last(share: float, verdict: Verdict) -> Verdict:
+    """Before the last weight a Pass promotes nobody."""
+    return Verdict.HOLD if verdict is Verdict.PASS and share < RAMP[-1][0] else verdict
 
 
 def _labels(right: int, labels: int) -> Labels:

@@ -254,7 +254,7 @@ def figures_of(rules: Sequence[Rule], aborted: float) -> dict[str, Figures]:
 
 def test_other_measures_are_simulated_case_by_case_and_bad_ones_fail() -> None:
     lines = list(tables(runs=3, seed=1))
-    assert lines.count("") == 2
+    assert lines.count("") == 4
     rows = [line.strip("| ").split(" | ") for line in lines if "→" in line and "champion" not in line]
     shares = {row[0]: row for row in rows}
     assert shares["10% → 50%"][1:4] == ["1", "10", "100.0%"]
@@ -262,6 +262,11 @@ def test_other_measures_are_simulated_case_by_case_and_bad_ones_fail() -> None:
     assert shares["0.9 → 0.92"][3] == "100.0%"
     differing = {row[0]: row for line in lines if len(row := line.strip("| ").split(" | ")) == 5}
     assert (differing["0%"][3], differing["35%"][1]) == ("100.0%", "100.0%")
+    for what, worse in (("accuracy lower", "0.1 → 0.1"), ("predictions higher", "1.0 → 1.0")):
+        begun = next(index for index, line in enumerate(lines) if line.startswith(f"| {what} by, weight 10"))
+        ramp = {line.strip("| ").split(" | ")[0]: line for line in lines[begun + 2 :] if "→" in line}
+        assert f"{worse} | 100.0% |" in ramp[worse]
+        assert " | 0.0% | – |" in lines[begun + 2], "hours that differ are no difference of versions"
 
 
 def test_the_time_of_failing_begins_with_the_first_request_that_failed() -> None:

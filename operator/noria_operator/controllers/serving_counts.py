@@ -8,6 +8,8 @@ revision, since any of them takes feedback for any version.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from noria_operator.api.modeldeployment import ModelDeployment
@@ -15,10 +17,12 @@ from noria_operator.controllers.context import Context
 from noria_operator.domain.analysis import Counted
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.disagreement import Paired
+from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.serving_children import revision_selector, selector
+from noria_operator.domain.stretches import Stretch, stretches
 from noria_operator.evidence.pairs import Servers
 from noria_operator.evidence.totals import Totals
 from noria_operator.kube.kinds import POD
@@ -33,27 +37,62 @@ def counted(ctx: Context, deployment: ModelDeployment, policy: Policy, state: St
         return None
     # What a version predicted before it was compared is labelled for the champion alone: with a delay as
     # long as labels take, those that count are of predictions of the same time.
-    labelled = analysis.since + (policy.quality.initial_delay if policy.quality else timedelta())
-    due = labelled <= ctx.clock.now()
-    moments = sorted({analysis.since, labelled} if due else {analysis.since})
-    looks = [_look(ctx, deployment, moment) for moment in moments]
-    read = [look[0] for look in looks if look is not None]
-    if len(read) < len(looks):
+    quality = policy.quality
+    delay = quality.initial_delay if quality else timedelta()
+    compared = stretches(analysis, delay)
+    now = max([ctx.clock.now(), *(one.began for one in compared)])
+    asked_of = {analysis.since, analysis.since + delay}.union(*(one.moments for one in compared))
+    moments = sorted(moment for moment in asked_of if moment <= now)
+    look = _look(ctx, deployment, moments)
+    if look is None:
         return None
-    totals = [one for one in read if one is not None]
-    if not totals or len(totals) < len(read):
+    read = {moment: one for moment, one in zip(moments, look, strict=True) if one is not None}
+    if len(read) < len(moments):
         return Counted(readable=False)
-    champion, challenger = state.stable.version, state.candidate.target.version
-    metric = policy.quality.metric if policy.quality and due else ""
-    champion_labels, one_why = _labels(totals[-1], champion, metric)
-    challenger_labels, other_why = _labels(totals[-1], challenger, metric)
-    return Counted(
-        champion=champion_labels,
-        challenger=challenger_labels,
-        unsuitable=one_why or other_why,
-        champion_outputs=totals[0].outputs(champion),
-        challenger_outputs=totals[0].outputs(challenger),
+    counts = _Counts(
+        read, state.stable.version, state.candidate.target.version, quality.metric if quality else ""
     )
+    return replace(
+        counts.of(Stretch(analysis.since, analysis.since + delay)),
+        delay=read[analysis.since].longest_delay(),
+        stretches=tuple(map(counts.of, compared)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What was counted since each moment, and whose of it is compared by which metric."""
+
+    read: Mapping[datetime, Totals]
+    champion: str
+    challenger: str
+    metric: str
+
+    def of(self, stretch: Stretch) -> Counted:
+        """What was counted in it."""
+        champion, one_why = self._labels(self.champion, stretch)
+        challenger, other_why = self._labels(self.challenger, stretch)
+        return Counted(
+            champion=champion,
+            challenger=challenger,
+            unsuitable=one_why or other_why,
+            champion_outputs=self._outputs(self.champion, stretch),
+            challenger_outputs=self._outputs(self.challenger, stretch),
+        )
+
+    def _labels(self, version: str, stretch: Stretch) -> tuple[Labels, str]:
+        if stretch.labelled not in self.read:
+            return Labels.none(), ""
+        found, why = _labels(self.read[stretch.labelled], version, self.metric)
+        if stretch.ended is None:
+            return found, why
+        return found.less(_labels(self.read[stretch.ended], version, self.metric)[0]), why
+
+    def _outputs(self, version: str, stretch: Stretch) -> Outputs | None:
+        found = self.read[stretch.began].outputs(version)
+        if found is None or stretch.ended is None:
+            return found
+        return found.less(self.read[stretch.ended].outputs(version))
 
 
 def _labels(totals: Totals, version: str, metric: str) -> tuple[Labels, str]:
@@ -94,7 +133,9 @@ def paired(ctx: Context, deployment: ModelDeployment, policy: Policy, state: Sta
     return ctx.pairs.latest(place)
 
 
-def _look(ctx: Context, deployment: ModelDeployment, since: datetime) -> tuple[Totals | None] | None:
+def _look(
+    ctx: Context, deployment: ModelDeployment, since: Sequence[datetime]
+) -> tuple[Totals | None, ...] | None:
     meta = deployment.metadata
     pods = ctx.store.list(POD, meta.namespace, selector(meta.name, meta.uid))
     every = ctx.config.counters_interval

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from noria_operator.domain.disagreement import Compared
 from noria_operator.domain.predictions import Outputs
@@ -39,6 +39,16 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """When champion and challenger got other shares of the traffic, and within what time nearly all labels
+    came until then.
+    """
+
+    at: datetime
+    delay: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """The evidence so far and where the open window began; marks are the routers' counts at its beginning.
 
@@ -55,6 +65,8 @@ class Analysis:
     said: tuple[Said, ...] = ()
     window_from: datetime | None = None
     since: datetime | None = None
+    turns: tuple[Turn, ...] = ()
+    """The newest ones, oldest first; `stretches` tells what lies between."""
     verdict: Verdict | None = None
     message: str = ""
     lone_burst: bool = False
@@ -67,7 +79,7 @@ class Analysis:
 @dataclass(frozen=True, slots=True)
 class Counted:
     """What the model servers counted of both versions since the analysis began; not `readable` when none of
-    them answers.
+    them answers. Within `delay` nearly all labels came, None where none did.
     """
 
     readable: bool = True
@@ -77,3 +89,16 @@ class Counted:
     """Why such labels never tell what is asked of them."""
     champion_outputs: Outputs | None = None
     challenger_outputs: Outputs | None = None
+    delay: timedelta | None = None
+    stretches: tuple[Counted, ...] = ()
+    """The same by stretch of one share of the traffic, as far as it is compared; none: it is all of one."""
+
+    @property
+    def labels(self) -> list[tuple[Labels, Labels]]:
+        """Champion's and challenger's of each stretch."""
+        return [(one.champion, one.challenger) for one in self.stretches or (self,)]
+
+    @property
+    def outputs(self) -> list[tuple[Outputs | None, Outputs | None]]:
+        """Champion's and challenger's of each stretch."""
+        return [(one.champion_outputs, one.challenger_outputs) for one in self.stretches or (self,)]

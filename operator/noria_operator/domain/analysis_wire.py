@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from noria_operator.api.modeldeployment_status import AnalysisStatus, CountsStatus, MeasureStatus
-from noria_operator.domain.analysis import Analysis, Said, Slowness
+from noria_operator.domain.analysis import Analysis, Said, Slowness, Turn
 from noria_operator.domain.bursts import Bursts
 from noria_operator.domain.disagreement import Compared, Pairs
 from noria_operator.domain.overdispersion import Overdispersion
@@ -36,6 +36,7 @@ def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | N
     exact = _sums(evidence) | present(
         windowFrom=_text(analysis.window_from),
         since=_text(analysis.since),
+        turns=[[_text(one.at), one.delay.total_seconds()] for one in analysis.turns] or None,
         loneBurst=analysis.lone_burst,
         marks=_marks(analysis.marks),
         latency=_slowness(analysis.latency) if analysis.latency else None,
@@ -71,6 +72,10 @@ def analysis_of(status: AnalysisStatus | None) -> Analysis | None:
         said=measures_of(status.measures),
         window_from=_time(exact.get("windowFrom")),
         since=_time(exact.get("since")),
+        turns=tuple(
+            Turn(datetime.fromisoformat(at), timedelta(seconds=delay))
+            for at, delay in exact.get("turns") or ()
+        ),
         verdict=Verdict(status.verdict) if status.verdict else None,
         message=status.message or "",
         lone_burst=exact.get("loneBurst", False),

@@ -18,10 +18,15 @@ def bucket(delay: timedelta) -> int:
 
 
 def median(buckets: Sequence[int]) -> timedelta | None:
-    """Half of the labels came within this time, as the upper end of a bucket; None without labels, and where
-    it is longer than the longest bucket.
+    """Half of the labels came within this time, as `within` has it."""
+    return within(buckets, 0.5)
+
+
+def within(buckets: Sequence[int], share: float) -> timedelta | None:
+    """So many of the labels came within this time, as the upper end of a bucket; None without labels, and
+    where it is longer than the longest bucket.
     """
-    for bound, within in zip(DELAY_BOUNDS, accumulate(buckets), strict=False):
-        if 2 * within >= sum(buckets) > 0:
+    for bound, came in zip(DELAY_BOUNDS, accumulate(buckets), strict=False):
+        if came >= share * sum(buckets) > 0:
             return timedelta(seconds=bound)
     return None

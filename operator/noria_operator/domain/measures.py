@@ -17,6 +17,8 @@ from noria_operator.domain.queries import Asked, Measured, QueryPolicy
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
+from noria_operator.domain.stretches import stretches
+from noria_operator.domain.training_times import stamp
 from noria_operator.domain.verdict import (
     TOLERABLE_RATIO,
     Evidence,
@@ -106,22 +108,27 @@ def _latency(
 
 
 def _quality(
-    policy: Policy, state: State, _: Analysis, observed: Observed, __: Window, tests: int
+    policy: Policy, state: State, analysis: Analysis, observed: Observed, _: Window, tests: int
 ) -> Judgement | None:
     asked = policy.quality
     if asked is None:
         return None
-    return _by_servers(
+    judged = _by_servers(
         state,
         observed,
         quality_drop.MEASURE,
         lambda seen: _of_labels(asked, seen, tests, policy.rivals),
     )
+    if judged.verdict is not Verdict.HOLD or not analysis.turns:
+        return judged
+    begins = stamp(stretches(analysis, asked.initial_delay)[-1].labelled)
+    message = f"{judged.message}; of this weight count those that come from {begins} on"
+    return replace(judged, message=message)
 
 
 def _of_labels(asked: QualityPolicy, seen: Counted, tests: int, rivals: int) -> Judgement:
     if not seen.unsuitable:
-        return quality_drop.judge(asked, seen.champion, seen.challenger, tests, rivals)
+        return quality_drop.judge(asked, seen.labels, tests, rivals)
     verdict = Verdict.PASS if asked.optional else Verdict.ERROR
     return Judgement(verdict, f"analysis.quality: {seen.unsuitable}", quality_drop.MEASURE)
 
@@ -136,9 +143,7 @@ def _predictions(
         state,
         observed,
         predictions.MEASURE,
-        lambda seen: predictions.judge(
-            most, seen.champion_outputs, seen.challenger_outputs, tests, policy.rivals
-        ),
+        lambda seen: predictions.judge(most, seen.outputs, tests, policy.rivals),
     )
 
 

@@ -1,22 +1,26 @@
 """Quality of a challenger as a measure: how much worse its predictions are than the champion's, by labels.
 
-Comes in: labels of both versions since the analysis began, joined with predictions. Goes out: a judgement.
-Each metric is an estimate with a variance; the difference of two estimates moves like a Brownian motion in
-its information (one over its variance), so the normal mixture tests it whenever labels arrive, whatever
-shares of traffic the versions have. Invariants: all is computed from sums, nothing is kept; without labels
-there is no verdict.
+Comes in: labels of both versions since the analysis began, joined with predictions, by stretch of one share
+of the traffic. Goes out: a judgement. Each metric is an estimate with a variance; the difference of two
+estimates moves like a Brownian motion in its information (one over its variance), so the normal mixture tests
+it whenever labels arrive, whatever shares of traffic the versions have. As the population may change with the
+shares, each stretch is compared by itself, and the differences are averaged by weights that no score has a
+say in. Invariants: all is computed from sums, nothing is kept; without labels there is no verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import reduce
 from math import log, log1p
+from operator import add
 from typing import Final
 
 from noria_operator.domain.quality import DIRECTIONS, Labels, auc, rows
 from noria_operator.domain.sequences import log_one_sided, tuned
+from noria_operator.domain.strata import weights
 from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict
 from noria_serving.contract import SCORE_BINS
 
@@ -30,7 +34,7 @@ MEASURE: Final = "quality"
 @dataclass(frozen=True, slots=True)
 class QualityPolicy:
     """Which metric may drop by how much; `optional`: labels that do not suffice hold no promotion. Labels
-    count from `initial_delay` after the first request on.
+    count from `initial_delay` after the beginning of their stretch on.
     """
 
     metric: str = "auc"
@@ -49,9 +53,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a metric is estimated."""
+    """How a metric is estimated; `size` is how much labels tell of it: the variance goes as one over it."""
 
     estimate: Callable[[Labels], Estimate]
+    size: Callable[[Labels], float]
     fewest_of_class: int = 0
 
     def enough(self, labels: Labels) -> bool:
@@ -93,6 +98,32 @@ def of_auc(labels: Labels) -> Estimate:
     return Estimate(auc(rows(labels)) or 0.0, variance)
 
 
+def _samples(labels: Labels) -> float:
+    return labels.samples
+
+
+def _pairs(labels: Labels) -> float:
+    negatives, positives = sum(labels.negatives), sum(labels.positives)
+    return negatives * positives / (negatives + positives) if labels.samples else 0.0
+
+
+def together(arms: Sequence[tuple[Labels, Labels]], metric: Metric) -> tuple[Estimate, Estimate]:
+    """Champion's and challenger's estimates of each stretch, which has both, averaged by the same weights."""
+    shares = weights([(metric.size(old), metric.size(new)) for old, new in arms])
+    return (
+        _averaged(shares, [metric.estimate(old) for old, _ in arms]),
+        _averaged(shares, [metric.estimate(new) for _, new in arms]),
+    )
+
+
+def _averaged(shares: Sequence[float], parts: Sequence[Estimate]) -> Estimate:
+    both = list(zip(shares, parts, strict=True))
+    return Estimate(
+        sum(share * part.value for share, part in both),
+        sum(share * share * part.variance for share, part in both),
+    )
+
+
 def _spread(values: list[tuple[float, float]], n: float) -> float:
     mean = sum(count * value for count, value in values) / n
     return max(sum(count * (value - mean) ** 2 for count, value in values) / n, 1 / n)
@@ -111,28 +142,30 @@ def _squared(score: float, label: bool) -> float:
 
 
 METRICS: Final[dict[str, Metric]] = {
-    "auc": Metric(of_auc, FEWEST_OF_CLASS),
-    "accuracy": Metric(of_mean(_right, 1.0)),
-    "logloss": Metric(of_mean(_surprise, log(2 * SCORE_BINS))),
-    "brier": Metric(of_mean(_squared, 1.0)),
+    "auc": Metric(of_auc, _pairs, FEWEST_OF_CLASS),
+    "accuracy": Metric(of_mean(_right, 1.0), _samples),
+    "logloss": Metric(of_mean(_surprise, log(2 * SCORE_BINS)), _samples),
+    "brier": Metric(of_mean(_squared, 1.0), _samples),
 }
 """Metrics that a rollout can be judged by."""
 
 
 def judge(
-    policy: QualityPolicy, champion: Labels, challenger: Labels, measures: int, rivals: int = 1
+    policy: QualityPolicy, arms: Sequence[tuple[Labels, Labels]], measures: int, rivals: int = 1
 ) -> Judgement:
-    """The verdict on the drop from champion to challenger; `measures` tests share the false alarms, `rivals`
-    challengers those and the false passes.
+    """The verdict on the drop from champion to challenger, whose labels `arms` has by stretch; `measures`
+    tests share the false alarms, `rivals` challengers those and the false passes.
     """
     metric = METRICS[policy.metric]
+    both = [(old, new) for old, new in arms if metric.size(old) and metric.size(new)]
+    champion, challenger = (reduce(add, (arm[one] for arm in both or arms)) for one in (0, 1))
     seen = f"{challenger.samples} labels, champion {champion.samples}"
     figures = {"labels": challenger.samples, "championLabels": champion.samples, "maxDrop": policy.max_drop}
     if not (metric.enough(champion) and metric.enough(challenger)):
         classes = f", {metric.fewest_of_class} of each class" if metric.fewest_of_class else ""
         wait = f"waiting for {FEWEST} labels of each version{classes} ({seen})"
         return _said(policy, Verdict.HOLD, wait, figures)
-    old, new = metric.estimate(champion), metric.estimate(challenger)
+    old, new = together(both, metric)
     drop = DIRECTIONS[policy.metric].gain(old.value, new.value)
     information = 1 / (old.variance + new.variance)
     # Tuned for the number of labels that tells the allowed drop from none.

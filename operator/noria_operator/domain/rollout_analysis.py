@@ -18,6 +18,7 @@ from noria_operator.domain.measures import added, judge, measured
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
+from noria_operator.domain.stretches import shares, turned
 from noria_operator.domain.verdict import Judgement, Window
 from noria_operator.domain.windows import Marks, lately, mark, merge, since
 
@@ -93,6 +94,10 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
         after = _count(before, after, reading.window)
     elif opened is None and reading.window.requests:
         analysis = replace(analysis, window_from=now)
+    began = before.analysis.since if before.analysis else None
+    if began is not None and after.candidate is not None and _shares(before) != _shares(after):
+        counted = reading.observed.of(after.candidate).counted
+        analysis = turned(analysis, now, counted.delay if counted else None)
     analysis = _baseline(policy, analysis, after, reading, moved=moved)
     return after if analysis == after.analysis else replace(after, analysis=analysis)
 
@@ -221,3 +226,8 @@ def _arms(state: State) -> tuple[str, ...]:
 def _place(state: State) -> tuple[object, ...]:
     """What separates windows: who is compared, how requests reach both, in which step."""
     return _arms(state), divisions.division(state), state.step.index if state.step else None
+
+
+def _shares(state: State) -> tuple[object, ...]:
+    """What separates stretches; the champion's weight changes when another challenger gets some, too."""
+    return shares(state.weight(state.stable.name) if state.stable else 0, state.reach)

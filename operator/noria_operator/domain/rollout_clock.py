@@ -48,7 +48,8 @@ def _analysis(analysis: Analysis | None, now: datetime) -> Analysis | None:
         for name, one in analysis.queries.items()
     }
     since, opened = _past(analysis.since, now), _past(analysis.window_from, now)
-    return replace(analysis, since=since, window_from=opened, queries=queries)
+    turns = tuple(replace(one, at=min(one.at, now)) for one in analysis.turns)
+    return replace(analysis, since=since, turns=turns, window_from=opened, queries=queries)
 
 
 def _past(at: datetime | None, now: datetime) -> datetime | None:

@@ -51,7 +51,8 @@ AROUND = 4.0
 MAX_REFERENCES = 2048
 """Frozen bins kept in memory; the oldest go first, and are read again."""
 MAX_OPEN = 32
-"""Windows kept of one ModelDeployment: one a trigger is read, closed ones are not asked for again."""
+"""Windows kept of one ModelDeployment: one a trigger is read, two a stretch of a rollout at most; closed ones
+are not asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class CounterReader:
         self._silent: dict[Place, dict[str, float]] = {}
         self._origins = Recent[str, frozenset[float]](MAX_DOCUMENTS)
         """By pod, what windows that were read since the pod was asked are counted from."""
-        self._looks = Background[tuple[Totals | None]](clock)
+        self._looks = Background[tuple[Totals | None, ...]](clock)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -98,21 +99,29 @@ class CounterReader:
         await self._fetcher.close()
 
     def latest(
-        self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime, every: timedelta
-    ) -> tuple[Totals | None] | None:
-        """What was counted since `since`, read in the background `every` so often: a pass does not wait for
-        model servers. None before the first time; a None inside: no pod could be read.
+        self,
+        namespace: str,
+        deployment: str,
+        pods: Iterable[Json],
+        *,
+        since: Sequence[datetime],
+        every: timedelta,
+    ) -> tuple[Totals | None, ...] | None:
+        """What was counted since each of these moments, read together in the background `every` so often: a
+        pass does not wait for model servers. None before the first time; a None inside: no pod could be read.
         """
-        place, read = (namespace, deployment, since.timestamp()), list(pods)
-        self._looks.read(place, lambda: self._look(place, read, since), every=every)
+        place, read = (namespace, deployment, *since), list(pods)
+        self._looks.read(place, lambda: self._look(namespace, deployment, read, since), every=every)
         return self._looks.latest(place)
 
     async def settled(self) -> None:
         """Wait for what is being read in the background."""
         await self._looks.settled()
 
-    async def _look(self, place: Place, pods: Sequence[Json], since: datetime) -> tuple[Totals | None]:
-        return (await self.window(place[0], place[1], pods, since=since),)
+    async def _look(
+        self, namespace: str, deployment: str, pods: Sequence[Json], since: Sequence[datetime]
+    ) -> tuple[Totals | None, ...]:
+        return tuple([await self.window(namespace, deployment, pods, since=one) for one in since])
 
     async def window(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime

@@ -52,6 +52,10 @@ class Totals:
         """Half of the labels came within this time."""
         return windows.median_delay(self.counts)
 
+    def longest_delay(self) -> timedelta | None:
+        """Nearly all labels, 19 of 20, came within this time."""
+        return windows.longest_delay(self.counts)
+
     def seen(self, version: str) -> dict[str, Seen]:
         """What pods of `version` took and predicted, by column, in its frozen bins."""
         return windows.seen(self.counts, version)

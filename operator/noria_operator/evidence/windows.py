@@ -122,6 +122,11 @@ def median_delay(counts: Vector) -> timedelta | None:
     return label_delay.median(counts.get("label_delay/buckets", ()))
 
 
+def longest_delay(counts: Vector) -> timedelta | None:
+    """Nearly all labels, 19 of 20, came within this time."""
+    return label_delay.within(counts.get("label_delay/buckets", ()), 0.95)
+
+
 def seen(counts: Vector, version: str) -> dict[str, Seen]:
     """Rows that pods of `version` took, by column, in that version's bins; predictions are a column, too."""
     prefix, found = f"features/{version}/", {}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 from tests.unit.controllers.serving_api import KEY, Routers, ServingApi, edit, settle, started
-from tests.unit.controllers.test_modeldeployment import STEPS, approve, canary, serving, weights
+from tests.unit.controllers.test_modeldeployment import STEPS, approve, canary, count, serving, weights
 from tests.unit.controllers.training_api import minutes
 
 from noria_operator.controllers import modeldeployment
 from noria_operator.domain.disagreement import Paired, Pairs
+from noria_operator.domain.training_times import stamp
 from noria_operator.evidence import pairs
 from noria_operator.evidence.server import CounterReader
 from noria_operator.evidence.totals import Totals
@@ -30,16 +31,30 @@ class Servers:
     wrong: dict[str, int] = field(default_factory=dict)
     task: str = ""
     asked: list[set[str]] = field(default_factory=list)
-    since: list[datetime] = field(default_factory=list)
+    since: list[Sequence[datetime]] = field(default_factory=list)
+    delays: tuple[int, ...] = ()
+    """Labels by how long they took."""
+    later: Servers | None = None
+    """What of all that came after the first moment that is asked for; None: everything."""
 
     def latest(
-        self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime, every: timedelta
-    ) -> tuple[Totals | None] | None:
+        self,
+        namespace: str,
+        deployment: str,
+        pods: Iterable[Json],
+        *,
+        since: Sequence[datetime],
+        every: timedelta,
+    ) -> tuple[Totals | None, ...] | None:
         self.since.append(since)
         self.asked.append({one["metadata"]["labels"]["noria.dev/version"] for one in pods})
+        return (self.totals(), *((self.later or self).totals() for _ in since[1:]))
+
+    def totals(self) -> Totals:
         counts: dict[str, tuple[int, ...]] = {
             f"task/{one}/{self.task}": () for one in self.right if self.task
         }
+        counts["label_delay/buckets"] = self.delays
         for version in {*self.right, *self.wrong}:
             row = [0] * SCORE_BINS
             row[-1], row[0] = self.right.get(version, 0), self.wrong.get(version, 0)
@@ -47,7 +62,7 @@ class Servers:
             if self.task:
                 counts[f"scores/{version}/positives"] = (self.right.get(version, 0), *[0] * (SCORE_BINS - 1))
                 counts[f"scores/{version}/negatives"] = (self.wrong.get(version, 0), *[0] * (SCORE_BINS - 1))
-        return (Totals(counts),)
+        return Totals(counts)
 
 
 async def look(api: ServingApi, routers: Routers, folder: Path, servers: Servers) -> None:
@@ -75,11 +90,65 @@ async def test_labels_count_after_their_delay_so_that_both_versions_have_old_one
     edit(api, strategy={**STEPS, "analysis": {"quality": quality}})
     await look(api, routers, tmp_path, servers)
     assert api.status["analysis"]["measures"][1]["verdict"] == "Hold"
-    began = servers.since[0]
+    (began,) = servers.since[0]
     api.clock.time += minutes(10)
     await look(api, routers, tmp_path, servers)
-    assert servers.since[-1] == began + minutes(10)
+    assert servers.since[-1] == [began, began + minutes(10)]
     assert weights(api) == {"flights-1": 100}
+
+
+async def test_what_came_before_and_after_another_weight_is_compared_by_itself(tmp_path: Path) -> None:
+    """By day both are right 19 times of 20, by night 3 of 4; most of the challenger's labels are of it."""
+    api, routers = await canary(tmp_path)
+    steps = [{"weight": 50, "duration": "10s"}, {"weight": 80, "duration": "2h"}]
+    edit(api, strategy={"steps": steps})
+    await settle(api, routers, tmp_path)
+    api.clock.time += minutes(5)
+    await settle(api, routers, tmp_path)
+    edit(api, strategy={"steps": steps, "analysis": {"quality": {"metric": "accuracy"}}})
+    night = Servers(
+        right={"flights-1": 3000, "flights-2": 3000}, wrong={"flights-1": 1000, "flights-2": 1000}
+    )
+    both = Servers(
+        right={"flights-1": 3000 + 8550, "flights-2": 3000 + 950},
+        wrong={"flights-1": 1000 + 450, "flights-2": 1000 + 50},
+    )
+    both.later = night
+    await look(api, routers, tmp_path, both)
+    began, turned = both.since[-1]
+    assert turned > began
+    assert not api.status.get("rejected")
+    figures = api.status["analysis"]["measures"][1]["figures"]
+    assert (figures["labels"], figures["championLabels"], figures["drop"]) == ("5000", "13000", "0")
+    both.later = None  # nothing came before: it is all of one stretch
+    await look(api, routers, tmp_path, both)
+    assert "quality: too much worse: accuracy 0.79" in api.status["rejected"][0]["reason"]
+
+
+async def test_labels_at_another_weight_count_once_those_of_earlier_predictions_have_come(
+    tmp_path: Path,
+) -> None:
+    api, routers = await canary(tmp_path)
+    steps = [{"weight": 50, "duration": "10m"}, {"weight": 80, "duration": "2h"}]
+    edit(api, strategy={"steps": steps, "analysis": {"quality": {"metric": "accuracy"}}})
+    servers = Servers(right={"flights-1": 900, "flights-2": 900}, wrong={"flights-1": 100, "flights-2": 100})
+    servers.delays = (0, 0, 20, 1)
+    for _ in range(3):  # what is before the turn, and how the next weight gets into force
+        await look(api, routers, tmp_path, servers)
+        api.run_pods()
+        routers.follow()
+        api.clock.time += minutes(5)
+    assert weights(api) == {"flights-1": 20, "flights-2": 80}
+    for _ in range(2):  # a window of counts opens and closes
+        count(api, routers)
+        await look(api, routers, tmp_path, servers)
+        api.clock.time += timedelta(seconds=15)
+    began, turned = servers.since[-1]
+    message = api.status["analysis"]["measures"][1]["message"]
+    assert f"of this weight count those that come from {stamp(turned + minutes(10))} on" in message
+    api.clock.time = turned + minutes(10)
+    await look(api, routers, tmp_path, servers)
+    assert servers.since[-1] == [began, turned, turned + minutes(10)]
 
 
 async def test_several_classes_are_compared_by_accuracy_and_nothing_else(tmp_path: Path) -> None:

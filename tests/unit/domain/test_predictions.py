@@ -10,7 +10,7 @@ from scipy.stats import ks_2samp
 from tests.unit.domain.rollout_world import World, canary, revision, seconds
 
 from noria_operator.domain.analysis import Counted, Said
-from noria_operator.domain.predictions import Outputs, distance, judge, margin
+from noria_operator.domain.predictions import Outputs, distance, judge, margin, mixture
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.verdict import Verdict
 
@@ -74,14 +74,65 @@ def test_a_distance_that_is_surely_larger_fails_and_surely_smaller_passes(
     expected: Verdict,
 ) -> None:
     champion = outputs(normal(0, 20_000), -3, -64, 128)
-    assert judge(most, champion, outputs(challenger, -3, -64, 128), 1).verdict is expected
+    assert judge(most, [(champion, outputs(challenger, -3, -64, 128))], 1).verdict is expected
 
 
 def test_without_counts_that_can_be_compared_it_holds_and_says_so() -> None:
     """A champion whose server is of an earlier release."""
-    found = judge(0.2, None, outputs(FAR, -3, -64, 128), 1)
+    found = judge(0.2, [(None, outputs(FAR, -3, -64, 128))], 1)
     assert found.verdict is Verdict.HOLD
     assert "earlier release" in found.message
+
+
+# -- on a ramp: 1,000 predictions a look, at weight 10 and then at 50, which are others then
+
+
+def test_the_same_predictions_in_parts_of_the_same_shares_say_the_same() -> None:
+    """Nothing is lost by a stretch that begins without need."""
+    champion, challenger = outputs(normal(0, 20_000), -3, -64, 128), outputs(FAR, -3, -64, 128)
+    whole = judge(0.2, [(champion, challenger)], 1)
+    halves = [
+        tuple(Outputs(-3, -64, tuple(count / 2 for count in one.bins)) for one in (champion, challenger))
+    ] * 2
+    arms = [(old, new) for old, new in halves]
+    assert judge(0.2, arms, 1).figures == pytest.approx(whole.figures)
+    silent = [*arms, (champion, None), (None, challenger), (champion, Outputs(-3, -64, (0,) * 128))]
+    assert judge(0.2, silent, 1) == judge(0.2, arms, 1), "nobody to compare with"
+
+
+def test_what_predictions_tell_shrinks_where_the_arms_have_other_mixtures() -> None:
+    one, other = Outputs(0, 0, (900, 0)), Outputs(0, 0, (0, 50))
+    mixed, worth = mixture([one, other], [0.5, 0.5])
+    assert mixed.bins == pytest.approx((475, 475))
+    assert worth == pytest.approx(1 / (0.25 / 900 + 0.25 / 50))
+    assert mixture([one], [1.0]) == (one, pytest.approx(900))
+
+
+def on_a_ramp(random: np.random.Generator, off: float) -> Verdict:
+    """A Fail at any of 20 looks at each of two weights, or what is said last; by night predictions are 3
+    higher, and the challenger's `off` more.
+    """
+    seen = np.zeros((2, 2, 128), dtype=np.int64)
+    for look in range(40):
+        part = look // 20
+        for arm, rows in enumerate([(900, 100), (500, 500)][part]):
+            values = random.normal(part * (3 + off * arm), 1, rows)
+            seen[part, arm] += np.array(outputs(values, -3, -64, 128).bins)
+        arms = [(Outputs(-3, -64, tuple(old)), Outputs(-3, -64, tuple(new))) for old, new in seen.tolist()]
+        found = judge(0.2, arms, 2).verdict
+        if found is Verdict.FAIL:
+            break
+    return found
+
+
+def test_an_equal_model_does_not_fail_on_a_ramp_however_the_population_changes() -> None:
+    random = np.random.default_rng(11)
+    assert {on_a_ramp(random, 0.0) for _ in range(60)} == {Verdict.PASS}
+
+
+def test_a_challenger_that_is_far_off_after_the_weights_changed_fails() -> None:
+    random = np.random.default_rng(12)
+    assert {on_a_ramp(random, 2.0) for _ in range(20)} == {Verdict.FAIL}
 
 
 def judged(world: World) -> Said:

@@ -62,7 +62,7 @@ def test_the_variance_of_auc_is_delongs() -> None:
 
 
 def verdict(metric: str, champion: Labels, challenger: Labels, max_drop: float = 0.02) -> Judgement:
-    return judge(QualityPolicy(metric, max_drop), champion, challenger, 1)
+    return judge(QualityPolicy(metric, max_drop), [(champion, challenger)], 1)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_auc_waits_for_labels_of_both_classes() -> None:
 
 def test_labels_that_are_optional_hold_nothing_but_may_still_fail() -> None:
     policy = QualityPolicy("accuracy", 0.02, optional=True)
-    assert judge(policy, Labels.none(), Labels.none(), 1).verdict is Verdict.PASS
-    assert judge(policy, model(0.9, 6000), model(0.7, 600), 1).verdict is Verdict.FAIL
+    assert judge(policy, [(Labels.none(), Labels.none())], 1).verdict is Verdict.PASS
+    assert judge(policy, [(model(0.9, 6000), model(0.7, 600))], 1).verdict is Verdict.FAIL
 
 
 @pytest.mark.simulated
@@ -125,6 +125,62 @@ def test_looking_after_every_batch_of_labels_errs_as_rarely_as_promised() -> Non
     assert first[0.0].count(Verdict.FAIL) == 0
     assert first[0.02].count(Verdict.PASS) <= 9
     assert first[0.02].count(Verdict.FAIL) <= 2
+
+
+# -- on a ramp: 1,000 labels a look, at weight 10 and then at 50, when both are right less often
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_the_same_labels_in_parts_of_the_same_shares_say_the_same(metric: str) -> None:
+    """Nothing is lost by a stretch that begins without need."""
+    whole = verdict(metric, model(0.9, 40_000), model(0.88, 4000))
+    parts = [(model(0.9, 30_000), model(0.88, 3000)), (model(0.9, 10_000), model(0.88, 1000))]
+    split = judge(QualityPolicy(metric, 0.02), parts, 1)
+    assert split.verdict is whole.verdict
+    assert split.figures == pytest.approx(whole.figures, rel=1e-6)
+    alone = [*parts, (model(0.5, 5000), Labels.none()), (Labels.none(), model(0.5, 5000))]
+    assert judge(QualityPolicy(metric, 0.02), alone, 1) == split, "nobody to compare with"
+
+
+def test_auc_is_not_spoilt_by_a_stretch_with_hardly_a_positive() -> None:
+    good, scarce = model(0.9, 20_000), labels({(0.1, 0): 20_000, (0.1, 1): 1})
+    sure = judge(QualityPolicy("auc"), [(good, good)], 1)
+    found = judge(QualityPolicy("auc"), [(good, good), (scarce, scarce)], 1)
+    assert sure.verdict is found.verdict is Verdict.PASS
+    assert found.figures["logEOk"] == pytest.approx(sure.figures["logEOk"], rel=0.01)
+
+
+def on_a_ramp(random: np.random.Generator, drop: float) -> Verdict:
+    """A Fail at any of 20 looks at each of two weights, or what is said last."""
+    right = np.zeros((2, 2), dtype=np.int64)
+    seen = np.zeros((2, 2), dtype=np.int64)
+    for look in range(40):
+        part = look // 20
+        came = [(900, 100), (500, 500)][part]
+        good = np.array([0.95, 0.85][part]) - [0.0, drop * part]
+        seen[part] += came
+        right[part] += random.binomial(came, good)
+        arms = [
+            (accurate(old, all_old), accurate(new, all_new))
+            for (old, new), (all_old, all_new) in zip(right.tolist(), seen.tolist(), strict=True)
+        ]
+        found = judge(QualityPolicy("accuracy", 0.02), arms, 2).verdict
+        if found is Verdict.FAIL:
+            break
+    return found
+
+
+def test_an_equal_model_does_not_fail_on_a_ramp_however_the_population_changes() -> None:
+    random = np.random.default_rng(11)
+    ends = [on_a_ramp(random, 0.0) for _ in range(60)]
+    assert ends.count(Verdict.FAIL) == 0
+    assert ends.count(Verdict.PASS) == len(ends)
+
+
+def test_a_challenger_that_is_worse_after_the_weights_changed_fails() -> None:
+    """It is as good at weight 10, and 0.1 worse at weight 50, which most of its labels are of."""
+    random = np.random.default_rng(12)
+    assert {on_a_ramp(random, 0.1) for _ in range(20)} == {Verdict.FAIL}
 
 
 def accurate(right: int, n: int) -> Labels:

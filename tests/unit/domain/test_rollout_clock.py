@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.domain.rollout_world import World, canary, report, revision, seconds, serving
 
+from noria_operator.domain.analysis import Turn
 from noria_operator.domain.queries import Measured
 from noria_operator.domain.rollout_clock import not_ahead
 from noria_operator.domain.rollout_conditions import status
@@ -68,13 +69,14 @@ def test_what_is_past_stays_as_it_was(off: timedelta) -> None:
     state = replace(
         world.state,
         step=replace(step, since=at, spent=seconds(5), wait=Wait(seconds(1), at, at, 2, at)),
-        analysis=replace(analysis, since=at, window_from=at, queries=asked),
+        analysis=replace(analysis, since=at, turns=(Turn(at),), window_from=at, queries=asked),
     )
     assert not_ahead(state, world.now) == state
     late = not_ahead(state, at - seconds(1))
     assert late.step is not None
     assert late.analysis is not None
     assert {late.step.since, late.step.wait.since, late.analysis.window_from} == {at - seconds(1)}
+    assert late.analysis.turns == (Turn(at - seconds(1)),)
     assert late.analysis.queries["q"].last_at == at - seconds(1)
 
 

@@ -407,7 +407,7 @@ async def test_counts_are_read_in_the_background_at_most_so_often() -> None:
         reader = CounterReader(port=port, clock=lambda: now[0])
 
         def look() -> int | str | None:
-            found = reader.latest("shop", "m", [pod(1)], since=SINCE, every=timedelta(seconds=15))
+            found = reader.latest("shop", "m", [pod(1)], since=[SINCE], every=timedelta(seconds=15))
             if found is None:
                 return None
             return "unread" if found[0] is None else found[0].labels("m-1").samples
@@ -426,12 +426,29 @@ async def test_counts_are_read_in_the_background_at_most_so_often() -> None:
         await reader.close()
 
 
+async def test_windows_that_are_looked_at_together_end_at_the_same_moment() -> None:
+    """What lies between two of them is their difference, so that nothing may be counted in one alone."""
+    server, now = ModelServer("one", 400, 7), [0.0]
+    async with pods(server) as port:
+        reader = CounterReader(port=port, clock=lambda: now[0], fresh=1.0)
+        moments = [SINCE, SINCE + timedelta(minutes=1)]
+        for labels in (7, 9):
+            server.labels, now[0] = labels, now[0] + 15
+            reader.latest("shop", "m", [pod(1)], since=moments, every=timedelta(seconds=15))
+            await reader.settled()
+        found = reader.latest("shop", "m", [pod(1)], since=moments, every=timedelta(seconds=15))
+        assert found is not None
+        assert [one and one.labels("m-1").samples for one in found] == [9, 9]
+        assert len([query for query in server.asked if "since" not in query]) == 2
+        await reader.close()
+
+
 async def test_a_look_at_pods_none_of_which_answers_says_so() -> None:
     async with pods(hanging) as port:
         reader = CounterReader(Fetcher(timeout=0.05), port=port)
-        reader.latest("shop", "m", [pod(1)], since=SINCE, every=timedelta(seconds=15))
+        reader.latest("shop", "m", [pod(1)], since=[SINCE], every=timedelta(seconds=15))
         await reader.settled()
-        found = reader.latest("shop", "m", [pod(1)], since=SINCE, every=timedelta(seconds=15))
+        found = reader.latest("shop", "m", [pod(1)], since=[SINCE], every=timedelta(seconds=15))
         assert found == (None,)
         await reader.close()
 
@@ -439,7 +456,7 @@ async def test_a_look_at_pods_none_of_which_answers_says_so() -> None:
 async def test_a_reader_that_is_closed_gives_up_what_it_reads_in_the_background() -> None:
     async with pods(hanging) as port:
         reader = CounterReader(Fetcher(timeout=30), port=port)
-        reader.latest("shop", "m", [pod(1)], since=SINCE, every=timedelta(seconds=15))
+        reader.latest("shop", "m", [pod(1)], since=[SINCE], every=timedelta(seconds=15))
         await asyncio.sleep(0)
         async with asyncio.timeout(5):
             await reader.close()

@@ -200,7 +200,8 @@ def test_errors_of_a_regression_keep_their_unit_and_delays_their_buckets() -> No
     both = add([document.counts, document.counts])
     assert windows.errors(both, "fare-1").count == 8
     assert windows.median_delay(both) == timedelta(minutes=10)
-    assert windows.median_delay({}) is None
+    assert windows.longest_delay(both) == timedelta(hours=1)
+    assert windows.median_delay({}) is windows.longest_delay({}) is None
     assert windows.median_delay({"label_delay/buckets": (0,) * 11 + (5,)}) is None
 
 

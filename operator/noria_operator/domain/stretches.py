@@ -1,0 +1,71 @@
+"""Stretches of one share of the traffic, in which alone counts of champion and challenger can be compared.
+
+Requests of the day are not those of the night. With weight 10 by day and 50 by night one and the same model
+has another mixture of both as champion than as challenger; within a stretch of one weight it has the same,
+and nearly so where the weight moves little, as on a ramp that climbs by itself.
+Comes in: the analysis kept, with the moments at which shares changed. Goes out: the stretches, for who counts
+them. A label belongs to the stretch of its prediction, which no count tells: those count that come in a
+stretch once labels of predictions before it have come. Invariant: stretches are bounded in number; of a
+rollout with more, the oldest are not compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from math import floor, log
+from typing import Final
+
+from noria_operator.domain.analysis import Analysis, Turn
+from noria_operator.domain.rollout_state import Reach
+
+MOST: Final = 8
+"""Stretches that are compared: each is read anew with each look at the model servers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """From when on predictions count, and labels; both until `ended`, None: it goes on."""
+
+    began: datetime
+    labelled: datetime
+    ended: datetime | None = None
+
+    @property
+    def moments(self) -> set[datetime]:
+        """From when on counts have to be known."""
+        if self.ended is None:
+            return {self.began, self.labelled}
+        return {self.began, min(self.labelled, self.ended), self.ended}
+
+
+APART: Final = 1.25
+"""By what factor a challenger's requests for one of the champion's may differ within a stretch. Two mixtures
+of the same requests are (√f - 1) / (√f + 1) apart at most, 0.056 here, if day and night have nothing alike.
+"""
+
+
+def shares(champion: int, reach: Reach) -> tuple[object, ...]:
+    """What begins a stretch when it changes: how much of the traffic both get, to within `APART`."""
+    odds = reach.weight / champion if champion else 0.0
+    return reach.mirror, reach.match, floor(log(odds, APART)) if odds else None
+
+
+def turned(analysis: Analysis, now: datetime, delay: timedelta | None) -> Analysis:
+    """The analysis at the beginning of a stretch; nearly all labels come within `delay`, if that is known."""
+    turn = Turn(now, delay or timedelta())
+    return replace(analysis, turns=(*analysis.turns, turn)[-MOST:])
+
+
+def stretches(analysis: Analysis, initial_delay: timedelta) -> list[Stretch]:
+    """Oldest first; none before the first request. `initial_delay` is how long labels take as the spec has
+    it; zero: as long as they were seen to take when the stretch began.
+    """
+    if analysis.since is None:
+        return []
+    turns = [(one.at, one.at + (initial_delay or one.delay)) for one in analysis.turns]
+    begun = [(analysis.since, analysis.since + initial_delay), *turns]
+    ended = [*(later for _, (later, _) in pairwise(begun)), None]
+    # Between the first and the oldest turn that is kept may have been others.
+    return [Stretch(*begin, end) for begin, end in zip(begun, ended, strict=True)][-MOST:]
