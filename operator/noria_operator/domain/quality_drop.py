@@ -176,8 +176,8 @@ def judge(
     figures |= {"challenger": new.value, "champion": old.value, "drop": drop}
     fail_at, pass_at = log(FAIL_AT * measures * rivals), log(PASS_AT * rivals)
     figures |= {"logEHarm": harm, "logEOk": fine, "logFailAt": fail_at, "logPassAt": pass_at}
-    both = f"{policy.metric} {new.value:.4f}, champion {old.value:.4f}"
-    text = f"{both}, at most {policy.max_drop:g} worse ({seen})"
+    values = f"{policy.metric} {new.value:.4f}, champion {old.value:.4f}"
+    text = f"{values}, at most {policy.max_drop:g} worse ({seen})"
     if harm >= fail_at:
         return _said(policy, Verdict.FAIL, f"too much worse: {text}", figures, harm)
     if fine >= pass_at:
