@@ -77,12 +77,12 @@ async def gather(ctx: Context, obj: Json) -> View:
     first = _first(ctx, obj)
     begun = as_told(policy, first, ctx.clock.now()) if first else None
     state = begun.state if begun else state
-    versions = _versions(ctx, deployment, state)
+    commands = _commands(obj)
+    versions = _versions(ctx, deployment, state, commands)
     seen = tuple(
         version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()
     )
     routing = ROUTINGS[deployment.spec.router.type]
-    commands = _commands(obj)
     hurry = _aborts(commands, state)
     told, let_in = await asyncio.gather(
         serving_routers.told(ctx, obj, policy, state, routing, hurry=hurry),
@@ -142,14 +142,18 @@ def _seen(ctx: Context, deployment: ModelDeployment, policy: Policy, state: Stat
     }
 
 
-def _versions(ctx: Context, deployment: ModelDeployment, state: State) -> dict[str, ModelVersion]:
-    """The versions that may matter: what is named anywhere, and what is approved and not older than the
-    champion.
+def _versions(
+    ctx: Context, deployment: ModelDeployment, state: State, commands: Mapping[str, str]
+) -> dict[str, ModelVersion]:
+    """The versions that may matter: what is named anywhere, what an undo may go back to, and what is approved
+    and not older than the champion.
     """
     named = {one.version for one in _targets(state)} | {deployment.spec.version}
     experiment = deployment.spec.strategy.experiment
     named |= {arm.version for arm in experiment.arms} if experiment else set()
     named |= {state.undo.left.version, state.undo.target.version} if state.undo else set()
+    if commands.get("undo") != state.commands.get("undo"):
+        named |= {one.version for one in state.champions}
     floor = names.version_number(state.stable.version) if state.stable else 0
     found = {}
     same = {"spec.model": deployment.spec.model}
