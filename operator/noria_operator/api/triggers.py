@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal as PythonDecimal
+from functools import cached_property
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -287,7 +288,7 @@ class TriggerSpec(Spec):
         """Its action, where none is set that of its kind."""
         return self.action or _EFFECTS.get(self.reason, "Retrain")
 
-    @property
+    @cached_property
     def reason(self) -> str:
         """Its kind in one CamelCase word, as status and Events have it."""
         (kind,) = self.set_kinds()

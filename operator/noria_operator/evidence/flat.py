@@ -46,12 +46,18 @@ class Flat(Families):
 
 _REGULAR = frozenset(FAMILIES) - {"task", "outputs", "errors", "slice_errors"}
 """Families whose rows are named as they are nested: others say more than numbers."""
+_INT = frozenset({int})
 
 
 def _whole(value: Any) -> bool:
-    """Whether these are whole numbers, rows of them, or such by name: then flattening cannot fail."""
-    if type(value) is int:
-        return True
-    if type(value) is list:
-        return {*map(type, value)} <= {int}
-    return type(value) is dict and all(map(_whole, value.values()))
+    """Whether these are whole numbers, or rows of them, by name and name: then flattening cannot fail."""
+    if type(value) is not dict:
+        return False
+    for one in value.values():
+        kind = type(one)
+        if kind is list:
+            if not _INT.issuperset(map(type, one)):
+                return False
+        elif kind is not int and not _whole(one):
+            return False
+    return True

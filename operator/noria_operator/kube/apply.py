@@ -149,8 +149,10 @@ class Writer:
         Raises `Conflict` when the object changed meanwhile; the store then has the newer one. Raises
         `NotFound` when it is gone, and then it is gone from the store too.
         """
-        key, wanted = _key(kind, obj), pruned(status)
         have = obj.get("status", {})
+        if have == {name: value for name, value in status.items() if value is not None}:
+            return obj  # mostly, and cheaper to see than to go through all of it
+        key, wanted = _key(kind, obj), pruned(status)
         if have == wanted:
             return obj
         mark = self._marks(key).get(STATUS)
