@@ -24,6 +24,7 @@ from noria_operator.domain.training_jobs import fingerprint_job, fingerprint_nam
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, champion_of
 from noria_operator.domain.triggers_age import max_age
+from noria_operator.domain.triggers_aside import leads_aside
 from noria_operator.domain.triggers_combine import in_order
 from noria_operator.domain.triggers_counted import (
     Evidence,
@@ -101,7 +102,8 @@ class _Question:
         if totals and champion and self._place and needs_reference(trigger, totals, champion):
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
         whole = totals is None or totals.whole
-        seen = Evidence(totals, reference, self._sharing, earlier, whole, self.seen.gap, self._aside)
+        aside = leads_aside(self.seen.deployment)
+        seen = Evidence(totals, reference, self._sharing, earlier, whole, self.seen.gap, aside)
         return counted(trigger, entry, champion=champion, evidence=seen, now=now, warmup=warmup)
 
     async def _window(self, trigger: TriggerSpec, since: datetime | None) -> Totals | None:
@@ -135,17 +137,8 @@ class _Question:
         """Versions that clients ask, by weight or by header: what others predict, of copies, was not for
         them.
         """
-        return frozenset(one["version"] for one in self._traffic if one.get("weight") or one.get("match"))
-
-    @property
-    def _aside(self) -> bool:
-        """Whether a header leads clients' requests past the champion."""
-        return any(one.get("match") for one in self._traffic)
-
-    @property
-    def _traffic(self) -> Sequence[Json]:
-        found: Sequence[Json] = (self.seen.deployment or {}).get("status", {}).get("traffic", ())
-        return found
+        traffic = (self.seen.deployment or {}).get("status", {}).get("traffic", ())
+        return frozenset(one["version"] for one in traffic if one.get("weight") or one.get("match"))
 
     @cached_property
     def _place(self) -> tuple[str, str, Sequence[Json]] | None:

@@ -15,6 +15,7 @@ from noria_operator.controllers.context import Context
 from noria_operator.domain.drift.columns import Seen
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_times import moment
+from noria_operator.domain.triggers_aside import leads_aside
 from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.kinds import POD
 
@@ -26,8 +27,7 @@ BEFORE: Final = timedelta(days=1)
 
 async def served(ctx: Context, obj: Json, deployment: Json, version: str) -> Mapping[str, Seen] | None:
     """Columns of `version`; None: nobody has told yet. The window begins at the same moment in each pass."""
-    status: Json = deployment.get("status", {})
-    if any(one.get("match") for one in status.get("traffic", ())):
+    if leads_aside(deployment):
         return {}
     meta, day = deployment["metadata"], moment(obj["metadata"]["creationTimestamp"]) - BEFORE
     since = _undivided(deployment, day)

@@ -1,9 +1,10 @@
 """Windows in which a header led clients' requests past the champion (`match` of a step or an arm of a
 rollout): what is left of the traffic is not what it learned from, and that is our own doing.
 
-Comes in: the entry of a trigger that compares distributions. Goes out: the entry with a mark while its window
-is open, and the verdict on a window that bears one. Invariant: such a window, though it lay in such a time in
-part only, moves no other mark and no streak, and takes no finding back.
+Comes in: the deployment, and the entry of a trigger that compares distributions. Goes out: whether it is so
+now, the entry with a mark while its window is open, and the verdict on a window that bears one. Invariant:
+such a window, though it lay in such a time in part only, moves no other mark and no streak, and takes no
+finding back.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ Json = dict[str, Any]
 UNDER_WAY: Final = "RolloutUnderWay"
 ASIDE: Final = "aside"
 """The mark in an entry's state."""
+
+
+def leads_aside(deployment: Json | None) -> bool:
+    """Whether a header leads clients' requests past the champion now."""
+    return any(one.get("match") for one in (deployment or {}).get("status", {}).get("traffic", ()))
 
 
 def noted(entry: Json) -> Json:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from noria_operator.domain.training_times import moment
+from noria_operator.domain.triggers_aside import leads_aside
 from noria_operator.state_metrics import families
 from noria_operator.state_metrics.families import Family
 
@@ -33,7 +34,7 @@ def deployment(obj: Json, versions: Mapping[str, Json]) -> Iterator[Sample]:
         yield families.WEIGHT, (*place, *labels), share["weight"] / 100
         yield families.ASKED, (*place, *labels), float(bool(share["weight"] or share.get("match")))
     if traffic:
-        yield families.ASIDE, place, float(any(share.get("match") for share in traffic))
+        yield families.ASIDE, place, float(leads_aside(obj))
     latest = {one["event"]: one for one in status.get("history", ())}
     for event, one in latest.items():
         yield families.HAPPENED, (*place, event, one.get("version", "")), seconds(one["at"])
