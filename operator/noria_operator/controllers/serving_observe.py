@@ -83,7 +83,7 @@ async def gather(ctx: Context, obj: Json) -> View:
         version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()
     )
     routing = ROUTINGS[deployment.spec.router.type]
-    hurry = _aborts(commands, state)
+    hurry = _is_new(commands, state, "abort")
     told, let_in = await asyncio.gather(
         serving_routers.told(ctx, obj, policy, state, routing, hurry=hurry),
         access.read(ctx, obj, hurry=hurry),
@@ -152,7 +152,7 @@ def _versions(
     experiment = deployment.spec.strategy.experiment
     named |= {arm.version for arm in experiment.arms} if experiment else set()
     named |= {state.undo.left.version, state.undo.target.version} if state.undo else set()
-    if commands.get("undo") != state.commands.get("undo"):
+    if _is_new(commands, state, "undo"):
         named |= {one.version for one in state.champions}
     floor = names.version_number(state.stable.version) if state.stable else 0
     found = {}
@@ -200,6 +200,6 @@ def _commands(obj: Json) -> dict[str, str]:
     return {command: id_ for command, id_ in said.items() if id_}
 
 
-def _aborts(commands: Mapping[str, str], state: State) -> bool:
-    """Whether an abort is asked for that was not obeyed yet."""
-    return commands.get("abort") not in (None, state.commands.get("abort"))
+def _is_new(commands: Mapping[str, str], state: State, name: str) -> bool:
+    """Whether this is asked for and was not obeyed yet."""
+    return commands.get(name) not in (None, state.commands.get(name))

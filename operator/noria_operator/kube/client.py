@@ -212,9 +212,8 @@ class Client:
             if failure is None and not isinstance(answer.body, dict):
                 text = f"{request.method} {request.path}: the answer is no JSON object; is a proxy between?"
                 failure = Unavailable(0, "NoObject", text)
-        if (
-            failure is None and answer.date is not None
-        ):  # a proxy that answers for the server has other clocks
+        if failure is None and answer.date is not None:
+            # Of good answers alone: a proxy that answers in the server's place has another clock.
             self.time.heard(answer.date)
         metrics.API_SECONDS.labels(request.verb, request.kind.kind, str(answer.status)).observe(
             time.perf_counter() - started

@@ -637,26 +637,27 @@ async def test_an_undo_brings_back_the_pods_of_that_revision_as_they_were(
     assert stable(api) == "flights-2"
 
 
-async def test_an_undo_knows_its_target_in_the_pass_that_finds_it(tmp_path: Path) -> None:
-    """No further event may come: nobody else names a former champion whose pods are gone."""
+async def succeeded(folder: Path) -> tuple[ServingApi, Routers]:
+    """flights-2 serves, and nothing is left of the pods of flights-1."""
     api = cluster(strategy={"keepPrevious": "0s"})
     claim(api, "ReadWriteMany")
     routers = Routers(api)
     for number in (1, 2):
         approve(api, number)
-        await settle(api, routers, tmp_path)
+        await settle(api, routers, folder)
+    return api, routers
+
+
+async def test_an_undo_knows_its_target_in_the_pass_that_finds_it(tmp_path: Path) -> None:
+    """No further event may come: nobody else names a former champion whose pods are gone."""
+    api, routers = await succeeded(tmp_path)
     say(api, "undo", "1")
     await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
     assert api.status["candidate"]["version"] == "flights-1"
 
 
 async def test_a_champion_without_a_record_of_its_pods_cannot_be_gone_back_to(tmp_path: Path) -> None:
-    api = cluster(strategy={"keepPrevious": "0s"})
-    claim(api, "ReadWriteMany")
-    routers = Routers(api)
-    for number in (1, 2):
-        approve(api, number)
-        await settle(api, routers, tmp_path)
+    api, routers = await succeeded(tmp_path)
     del api.objects[Key(CONTROLLERREVISION, NAMESPACE, api.status["champions"][0]["name"])]
     say(api, "undo", "1")
     await settle(api, routers, tmp_path)
