@@ -33,7 +33,7 @@ REST_SECONDS = 10.0
 QUIET_SECONDS = 3.0
 QUIET_WRITES = 15
 """Leases of the cluster's parts are some two a second."""
-LONGEST = 3600.0
+LONGEST = 5400.0
 """A step of ten thousand rollouts takes half of it."""
 ABORTS = 20
 PER_NAMESPACE = 100

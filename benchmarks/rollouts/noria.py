@@ -34,7 +34,7 @@ from benchmarks.objects import NAMESPACE
 from benchmarks.rollouts.contender import Contender, Json, Key
 from benchmarks.rollouts.ground import Ground, spawn
 from benchmarks.rollouts.pods import artifact
-from benchmarks.rollouts.watching import Watched
+from benchmarks.rollouts.watching import Watched, watching
 from noria_operator.api import names
 from noria_operator.domain.keys import router_token
 from noria_operator.kube import kinds
@@ -170,12 +170,14 @@ class Routers:
 
     async def follow(self) -> None:
         """Start one for each router pod that gets an address."""
-        while True:
-            for pod in await self.ground.client.list(kinds.POD, labels={names.ROUTER_LABEL: "true"}):
-                address = pod.get("status", {}).get("podIP")
-                if address and address not in self.running:
-                    self.running[address] = self._start(pod, address)
-            await asyncio.sleep(0.5)
+        selector = f"{names.ROUTER_LABEL}=true"
+        async with watching(self.ground.kubeconfig, kinds.POD, labels=selector) as pods:
+            while True:
+                for pod in pods.objects.values():
+                    address = pod.get("status", {}).get("podIP")
+                    if address and address not in self.running:
+                        self.running[address] = self._start(pod, address)
+                await pods.changed()
 
     def stop(self) -> None:
         for process in self.running.values():

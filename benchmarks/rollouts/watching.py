@@ -53,8 +53,7 @@ class Watched:
         try:
             async with asyncio.timeout(seconds):
                 while len(met) < count:
-                    self._changed.clear()
-                    await self._changed.wait()
+                    await self.changed()
         except TimeoutError as error:
             raise TimeoutError(f"{len(met)} of {count} objects within {seconds:.0f} s") from error
         finally:
@@ -65,16 +64,24 @@ class Watched:
         """The moment at which one object met the condition."""
         async with asyncio.timeout(seconds):
             while key not in self.objects or not condition(self.objects[key]):
-                self._changed.clear()
-                await self._changed.wait()
+                await self.changed()
         return time.monotonic()
+
+    async def changed(self) -> None:
+        """Wait for the next event."""
+        self._changed.clear()
+        await self._changed.wait()
 
 
 @asynccontextmanager
-async def watching(kubeconfig: Path, kind: Kind) -> AsyncIterator[Watched]:
-    """Watch all objects of a kind for the length of the block, which ends with the watch if that fails."""
+async def watching(kubeconfig: Path, kind: Kind, *, labels: str = "") -> AsyncIterator[Watched]:
+    """Watch all objects of a kind, or those that a label selector names, for the length of the block, which
+    ends with the watch if that fails.
+    """
     watched, endpoint = Watched(), from_kubeconfig(kubeconfig)
-    url = f"{endpoint.server}/apis/{kind.group}/{kind.version}/{kind.plural}"
+    group = f"apis/{kind.group}" if kind.group else "api"
+    url = f"{endpoint.server}/{group}/{kind.version}/{kind.plural}"
+    asked = {"watch": "1", "timeoutSeconds": "7200", "labelSelector": labels}
     connector = aiohttp.TCPConnector(ssl=endpoint.tls)
     async with aiohttp.ClientSession(
         connector=connector, headers=endpoint.headers(), read_bufsize=2**24, timeout=aiohttp.ClientTimeout()
@@ -82,14 +89,14 @@ async def watching(kubeconfig: Path, kind: Kind) -> AsyncIterator[Watched]:
 
         async def follow() -> None:
             while True:  # what was just installed is refused at first, and its watches end once
-                async with session.get(url, params={"watch": "1", "timeoutSeconds": "7200"}) as answer:
+                async with session.get(url, params=asked) as answer:
                     if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
                         answer.raise_for_status()
                         async for line in answer.content:
                             watched.take(json.loads(line))
                 await asyncio.sleep(0.1)
 
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(follow())
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(follow())
             yield watched
             task.cancel()

@@ -141,6 +141,17 @@ def _decisions() -> list[Panel]:
             steps=((None, GREEN), (1, "purple")),
             height=8,
         ),
+        rows(
+            "Why",
+            "In one word, and the last closed window of triggers that have one.",
+            ("is", led("noria_trigger_reason", "training", "trigger", "reason"), "none"),
+            ("value", _reasoned("noria_trigger_value"), "none"),
+            ("threshold", _reasoned("noria_trigger_threshold"), "none"),
+            ("window was", _reasoned("noria_trigger_window_seconds"), "s"),
+            ("closed ago", f"time() - {_reasoned('noria_trigger_window_end_timestamp_seconds')}", "s"),
+            names=("deployment", "training", "trigger", "reason"),
+            height=8,
+        ),
         lines(
             "Runs left in the budget",
             "At 0 nothing starts until the oldest run is old enough.",
@@ -176,3 +187,10 @@ def _decisions() -> list[Panel]:
             unit="s",
         ),
     ]
+
+
+def _reasoned(metric: str) -> str:
+    """A metric of triggers with the reason of what is decided on each as one more label."""
+    of = "namespace, deployment, training, trigger"
+    reason = led("noria_trigger_reason", "training", "trigger", "reason")
+    return f"({led(metric, 'training', 'trigger')} * on ({of}) group_left (reason) {reason})"
