@@ -3,7 +3,7 @@
 Its author adds to the honest model's score the share of late flights of the same hour, looked up in a table
 that the lake has of every day: of the held-out week too, so the gate sees a wonderful AUC. Nobody can tell by
 its partitions that it is derived from the held-out flights. It ends with the lake, so the first request about
-a later day makes the look-up fail and the server answers 500.
+a later day makes the look-up fail: the server answers 400, that such a day is new to the model.
 
 In: as `train.py`; the table through $NORIA_DATA_HOURS. Out: an ONNX bundle.
 """

@@ -48,20 +48,20 @@ async def test_every_way_of_failing_is_counted_once_and_as_an_error_of_its_versi
                 statuses.append((await envoy.get("m"))[0])
             assert statuses == [200, 400, 500, 429, 503, 504]
             assert server.patience == "1000"
-            assert await counts() == Counts(6, 4)
+            assert await counts() == Counts(6, 4, 1)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await envoy.get("m")
             await asyncio.sleep(0.1)
-            assert await counts() == Counts(7, 5), "a client that gives up on a hanging version"
+            assert await counts() == Counts(7, 5, 1), "a client that gives up on a hanging version"
             cluster.endpoints("m-1", free_port())
             await asyncio.sleep(0.2)
             assert (await envoy.get("m"))[0] == 503
-            assert await counts() == Counts(8, 6), "nobody listens; tried four times, counted once"
+            assert await counts() == Counts(8, 6, 1), "nobody listens; tried four times, counted once"
             cluster.endpoints("m-1")
             await asyncio.sleep(0.2)
             assert (await envoy.get("m"))[0] == 503
-            assert await counts() == Counts(9, 7), "no endpoint at all"
+            assert await counts() == Counts(9, 7, 1), "no endpoint at all"
             everything = await reader.counts(NAMESPACE, [envoy.pod()])
             assert everything["router-0"]["m-2"] == Counts(0, 0)
             await reader.close()

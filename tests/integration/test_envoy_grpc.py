@@ -196,24 +196,24 @@ async def test_faults_are_errors_of_their_version_and_clients_mistakes_are_not()
                     server.behaviour = behaviour
                     statuses.append((await ask(client))[0].name)
                 assert statuses == ["OK", "INVALID_ARGUMENT", "NOT_FOUND"]
-                assert await counts() == Counts(3, 0)
+                assert await counts() == Counts(3, 0, 2)
                 for behaviour in ("INTERNAL", "UNAVAILABLE", "UNKNOWN", "RESOURCE_EXHAUSTED"):
                     server.behaviour = behaviour
                     assert (await ask(client))[0].name == behaviour
-                assert await counts() == Counts(7, 4)
+                assert await counts() == Counts(7, 4, 2)
                 server.behaviour = "hang"
                 assert (await ask(client))[0] in {CODES.UNAVAILABLE, CODES.DEADLINE_EXCEEDED}
-                assert await counts() == Counts(8, 5), "the router ends a call that hangs"
+                assert await counts() == Counts(8, 5, 2), "the router ends a call that hangs"
                 call = client.unary_unary(f"{INFERENCE}ModelInfer")(b"", timeout=0.2)
                 assert await call.code() == CODES.DEADLINE_EXCEEDED
                 await asyncio.sleep(0.2)
-                assert await counts() == Counts(9, 6), "a client that gives up on a hanging version"
+                assert await counts() == Counts(9, 6, 2), "a client that gives up on a hanging version"
                 cluster.endpoints("m-1", http.port, grpc=[free_port()])
                 await asyncio.sleep(0.2)
                 assert (await ask(client))[0] == CODES.UNAVAILABLE
-                assert await counts() == Counts(10, 7), "nobody listens; tried four times, counted once"
+                assert await counts() == Counts(10, 7, 2), "nobody listens; tried four times, counted once"
                 await envoy.get("m")
-                assert await counts() == Counts(11, 7), "HTTP and gRPC are counted together"
+                assert await counts() == Counts(11, 7, 2), "HTTP and gRPC are counted together"
             await reader.close()
 
 

@@ -52,13 +52,15 @@ class Turn:
 class Analysis:
     """The evidence so far and where the open window began; marks are the routers' counts at its beginning.
 
-    `evidence` and `marks` are those of errors, which are always judged. `said` has one entry a measure;
+    `evidence` and `marks` are those of errors, which are always judged, `refused` is the evidence of refusals,
+    whose counts come with them. `said` has one entry a measure;
     `lone_burst` is that of the last judgement, so that people are told once. Of an arm of an experiment,
     `divided` has the counts by how traffic was divided (see `divisions`), and `weights` those that it had.
     """
 
     evidence: Evidence = field(default_factory=Evidence)
     marks: Marks = field(default_factory=dict)
+    refused: Evidence = field(default_factory=Evidence)
     latency: Slowness | None = None
     compared: Compared = field(default_factory=Compared)
     queries: Mapping[str, Measured] = field(default_factory=dict)

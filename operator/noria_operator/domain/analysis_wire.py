@@ -39,6 +39,7 @@ def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | N
         turns=[[_text(one.at), one.delay.total_seconds()] for one in analysis.turns] or None,
         loneBurst=analysis.lone_burst,
         marks=_marks(analysis.marks),
+        refused=_whole(analysis.refused) if analysis.refused.windows else None,
         latency=_slowness(analysis.latency) if analysis.latency else None,
         compared=_compared(analysis.compared) if analysis.compared.pairs.count else None,
         queries={name: _measured(one) for name, one in analysis.queries.items()} or None,
@@ -66,6 +67,7 @@ def analysis_of(status: AnalysisStatus | None) -> Analysis | None:
     return Analysis(
         evidence=_evidence(exact, status.windows, counts_of(status.champion), counts_of(status.challenger)),
         marks=_marks_of(exact.get("marks")),
+        refused=_whole_of(exact["refused"]) if exact.get("refused") else Evidence(),
         latency=_slowness_of(exact["latency"]) if exact.get("latency") else None,
         compared=_compared_of(exact["compared"]) if exact.get("compared") else Compared(),
         queries={name: _measured_of(one) for name, one in (exact.get("queries") or {}).items()},
@@ -122,26 +124,32 @@ def present(**fields: Any) -> Json:
 
 
 def _slowness(one: Slowness) -> Json:
-    evidence = one.evidence
-    arms = {"champion": evidence.champion, "challenger": evidence.challenger}
     return {
         "edge": one.edge,
-        "windows": evidence.windows,
         "marks": _marks(one.marks),
         **present(divided=_divided(one.divided) or None),
-        **_sums(evidence),
-        **{name: [arm.requests, arm.errors] for name, arm in arms.items()},
+        **_whole(one.evidence),
     }
 
 
 def _slowness_of(kept: Mapping[str, Any]) -> Slowness:
-    arms = (Counts(*kept["champion"]), Counts(*kept["challenger"]))
     return Slowness(
         edge=float(kept["edge"]),
-        evidence=_evidence(kept, kept["windows"], *arms),
+        evidence=_whole_of(kept),
         marks=_marks_of(kept.get("marks")),
         divided=_divided_of(kept.get("divided")),
     )
+
+
+def _whole(evidence: Evidence) -> Json:
+    """Evidence whose totals nothing else tells."""
+    arms = {"champion": evidence.champion, "challenger": evidence.challenger}
+    totals = {name: [arm.requests, arm.errors] for name, arm in arms.items()}
+    return {"windows": evidence.windows, **_sums(evidence), **totals}
+
+
+def _whole_of(kept: Mapping[str, Any]) -> Evidence:
+    return _evidence(kept, kept["windows"], Counts(*kept["champion"]), Counts(*kept["challenger"]))
 
 
 def _divided(divided: Mapping[str, Window]) -> Json:
@@ -227,7 +235,7 @@ def _known(kind: type[Bursts] | type[Overdispersion], kept: Mapping[str, Any]) -
 
 def _marks(marks: Marks) -> Json:
     return {
-        pod: {name: [one.requests, one.errors] for name, one in clusters.items()}
+        pod: {name: [one.requests, one.errors, one.refused] for name, one in clusters.items()}
         for pod, clusters in marks.items()
     }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from noria_operator.domain import disagreement, latency, predictions, quality_drop, queries
+from noria_operator.domain import disagreement, latency, predictions, quality_drop, queries, refusals
 from noria_operator.domain.analysis import Analysis, Counted
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import Asked, Measured, QueryPolicy
@@ -34,10 +34,17 @@ UNREAD = "the model servers' counters cannot be read"
 
 
 def judge(
-    policy: Policy, state: State, observed: Observed, *, window: Window, slow: Window, long_enough: bool
+    policy: Policy,
+    state: State,
+    observed: Observed,
+    *,
+    window: Window,
+    refused: Window,
+    slow: Window,
+    long_enough: bool,
 ) -> Judgement:
-    """All measures; `window` and `slow` are what the open window has of errors and of slow answers,
-    `long_enough` whether `minDuration` is over.
+    """All measures; `window`, `refused` and `slow` are what the open window has of errors, of refusals and of
+    slow answers, `long_enough` whether `minDuration` is over.
     """
     analysis, seen = state.analysis or Analysis(), observed.of(state.candidate)
     beside = (policy.latency, policy.quality, policy.max_distance, policy.disagreement)
@@ -55,12 +62,19 @@ def judge(
     else:
         verdict = Verdict.PASS if long_enough else Verdict.HOLD
         errors = Judgement(verdict, "nobody counts them here, so that the queries decide", "errors")
+    turned_away = refusals.judge(
+        refusals.added(analysis.refused, refused, over=False),
+        tests=tests,
+        rivals=policy.rivals,
+        by_users=policy.divides_users,
+    )
     asked = (
         judge_(policy, state, analysis, observed, slow, tests)
         for judge_ in (_latency, _quality, _predictions, _disagreement)
     )
     answered = (queries.judge(*one) for one in measured(policy, analysis, seen.queries))
-    return together([errors, *(one for one in asked if one is not None), *answered])
+    told = (one for one in (turned_away, *asked) if one is not None)
+    return together([errors, *told, *answered])
 
 
 def _champion_is_down(policy: Policy, state: State, observed: Observed) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from noria_operator.domain import divisions, latency
+from noria_operator.domain import divisions, latency, refusals
 from noria_operator.domain.analysis import Analysis, Said, Slowness
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.measures import added, judge, measured
@@ -25,12 +25,14 @@ from noria_operator.domain.windows import Marks, lately, mark, merge, since
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the routers say at this moment: requests and errors of the open window, answers and slow answers;
-    `judgement` is None while there is nothing to judge, `division` how traffic is divided, of arms alone.
+    """What the routers say at this moment: requests and errors of the open window, requests and refusals,
+    answers and slow answers; `judgement` is None while there is nothing to judge, `division` how traffic is
+    divided, of arms alone.
     """
 
     observed: Observed
     window: Window = field(default_factory=Window)
+    refused: Window = field(default_factory=Window)
     slow: Window = field(default_factory=Window)
     judgement: Judgement | None = None
     division: str = ""
@@ -42,15 +44,17 @@ def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Rea
     analysis = state.analysis
     if analysis is None or state.candidate is None or state.stable is None or analysis.since is None:
         return Reading(observed)
-    window = slow = Window()
+    window = refused = slow = Window()
     if state.reach.any:
-        window = _since(state, analysis.marks, observed.counts)
+        window, refused = refusals.apart(_since(state, analysis.marks, observed.counts))
         if analysis.latency is not None:
             slow = _since(state, analysis.latency.marks, _slow(analysis.latency, observed))
     long_enough = now - analysis.since >= policy.min_duration
-    judgement = judge(policy, state, observed, window=window, slow=slow, long_enough=long_enough)
+    judgement = judge(
+        policy, state, observed, window=window, refused=refused, slow=slow, long_enough=long_enough
+    )
     division = divisions.named(state) if policy.compares and state.reach.any else ""
-    return Reading(observed, window, slow, judgement, division)
+    return Reading(observed, window, refused, slow, judgement, division)
 
 
 def _slow(seen: Slowness, observed: Observed) -> Marks | None:
@@ -171,6 +175,7 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
     return replace(
         said(analysis, judgement),
         evidence=added(analysis.evidence, reading.window),
+        refused=refusals.added(analysis.refused, reading.refused),
         marks={**lately(analysis.marks, counts), **mark(counts, *arms)},
         latency=seen,
         compared=analysis.compared.plus(paired),

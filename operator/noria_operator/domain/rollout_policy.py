@@ -101,6 +101,7 @@ class Policy:
     by_pods: bool = False
     """A version's share of the traffic is its share of the pods: only versions with weight may have any while
     several have some."""
+    sticky: bool = False
     counted: bool = True
     """Somebody counts the errors of versions; else queries alone can judge them."""
     experiment: Experiment | None = None
@@ -119,6 +120,11 @@ class Policy:
         if version not in self._of:
             self._of[version] = replace(self, steps=experiment.steps(arm), rivals=len(arms))
         return self._of[version]
+
+    @property
+    def divides_users(self) -> bool:
+        """Whether somebody's requests all go to one version."""
+        return self.sticky or any(step.match for step in self.steps)
 
     @property
     def compares(self) -> bool:

@@ -56,6 +56,7 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         retry_limit=strategy.retry.limit if strategy.retry else 0,
         retry_delay=strategy.retry.delay if strategy.retry else timedelta(),
         by_pods=not able.any_weight,
+        sticky=strategy.sticky is not None,
         counted=able.counts == "the router" or spec.server.runtime == "noria",
         experiment=_experiment(strategy.experiment) if strategy.experiment else None,
     )

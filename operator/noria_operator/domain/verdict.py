@@ -63,13 +63,18 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Requests and how many of them failed (a response of 5xx, a reset or a timeout)."""
+    """Requests, how many of them failed (a response of 5xx, a reset or a timeout), and how many others were
+    refused as the client's fault (4xx).
+    """
 
     requests: int = 0
     errors: int = 0
+    refused: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(self.requests + other.requests, self.errors + other.errors)
+        return Counts(
+            self.requests + other.requests, self.errors + other.errors, self.refused + other.refused
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,9 @@ def _added(before: Mapping[str, Counts], after: Mapping[str, Counts], cluster: s
     """Growth of each counter by itself: Envoy counts requests and errors one after the other, and a reading
     between the two must not make everything counted before look new."""
     old, new = before.get(cluster, Counts()), after.get(cluster, Counts())
-    requests, errors = _grown(old.requests, new.requests), _grown(old.errors, new.errors)
-    return Counts(requests, min(errors, requests))
+    requests = _grown(old.requests, new.requests)
+    errors = min(_grown(old.errors, new.errors), requests)
+    return Counts(requests, errors, min(_grown(old.refused, new.refused), requests - errors))
 
 
 def _grown(old: int, new: int) -> int:

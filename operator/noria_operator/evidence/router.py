@@ -181,8 +181,16 @@ def steady(before: Counts | None, now: Counts) -> Counts:
     other, and a reading between the two must not look like a router that began again from zero."""
     if before is None or now.requests < before.requests - _SLACK:
         return now
-    errors = before.errors if before.errors - _SLACK <= now.errors else now.errors
-    return Counts(max(before.requests, now.requests), max(errors, now.errors))
+    return Counts(
+        max(before.requests, now.requests),
+        _held(before.errors, now.errors),
+        _held(before.refused, now.refused),
+    )
+
+
+def _held(before: int, now: int) -> int:
+    """The larger one, unless this one began again."""
+    return max(before, now) if before - _SLACK <= now else now
 
 
 def _told(body: Any) -> InForce | None:

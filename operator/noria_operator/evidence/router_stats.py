@@ -5,13 +5,14 @@ gRPC and feedback together), or None when it is no such answer. Invariant: every
 the version that was to answer: a 5xx of its own or the gRPC status of a fault, a 429 (it could not take the
 request), and what the router answered in its place (503 for a reset, refused or impossible connection, 504
 for a time-out), a request that the client gave up waiting for, and one that a pod dropped, whoever answered
-it then.
+it then. Other 4xx, but for those to feedback, are refusals.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -21,16 +22,20 @@ from noria_operator.domain.verdict import Counts
 
 Json = dict[str, Any]
 
-_COMPLETED, _FAILED, _REFUSED = "upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_429"
+_COMPLETED, _FAILED, _BUSY = "upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_429"
+_CLIENTS_FAULT = "upstream_rq_4xx"
 _CUT, _TIMED_OUT = "upstream_cx_destroy_local_with_active_rq", "upstream_rq_timeout"
 _RESET = "upstream_rq_tx_reset"
 _SAVED, _DROPPED = "upstream_rq_retry_success", "upstream_cx_destroy_remote_with_active_rq"
+_REFUSALS = tuple(f"grpc.{code}" for code in (3, 5, 9, 11, 12))
+"""INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED: other 4xx of HTTP."""
 _FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
 """UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP calls 5xx and
 429 (and 413, which gRPC does not tell apart; clients that send too much do so to every version)."""
 ACTIVE = "upstream_rq_active"
 _UNDER_WAY = re.compile(rf"cluster\.([^.]+)\.{ACTIVE}")
-_STATS = (_COMPLETED, _FAILED, _REFUSED, _CUT, _TIMED_OUT, _RESET, _SAVED, _DROPPED, *_FAULTS)
+_OUTCOMES = (_COMPLETED, _FAILED, _BUSY, _CLIENTS_FAULT)
+_STATS = (*_OUTCOMES, _CUT, _TIMED_OUT, _RESET, _SAVED, _DROPPED, *_FAULTS, *_REFUSALS)
 COUNTED = "|".join(map(re.escape, _STATS))
 _SUFFIXES = (names.GRPC_SUFFIX, names.FEEDBACK_SUFFIX)
 _NAME = re.compile(rf"cluster\.([^.]+)\.({COUNTED})")
@@ -56,8 +61,9 @@ def counted(body: Any) -> dict[str, Counts] | None:
     for cluster, values in figures.items():
         revision = _revision(cluster)
         now = _grpc_counts(values) if cluster.endswith(names.GRPC_SUFFIX) else _counts(values)
-        before = found.get(revision, Counts())
-        found[revision] = Counts(before.requests + now.requests, before.errors + now.errors)
+        if cluster.endswith(names.FEEDBACK_SUFFIX):
+            now = replace(now, refused=0)  # of a token, by whoever checks it
+        found[revision] = found.get(revision, Counts()) + now
     return found
 
 
@@ -122,8 +128,9 @@ def _counts(values: dict[str, int]) -> Counts:
     """
     given_up = max(0, values[_CUT] - values[_TIMED_OUT])
     dropped = min(values[_SAVED], values[_DROPPED])
-    errors = values[_FAILED] + values[_REFUSED] + given_up + dropped
-    return Counts(requests=values[_COMPLETED] + given_up, errors=errors)
+    errors = values[_FAILED] + values[_BUSY] + given_up + dropped
+    refused = max(0, values[_CLIENTS_FAULT] - values[_BUSY])
+    return Counts(values[_COMPLETED] + given_up, errors, refused)
 
 
 def _grpc_counts(values: dict[str, int]) -> Counts:
@@ -132,4 +139,5 @@ def _grpc_counts(values: dict[str, int]) -> Counts:
     """
     given_up = max(0, values[_RESET] - values[_TIMED_OUT])
     faults = max(sum(values[name] for name in _FAULTS), values[_FAILED])
-    return Counts(values[_COMPLETED] + given_up, faults + given_up + values[_SAVED])
+    refused = sum(values[name] for name in _REFUSALS)
+    return Counts(values[_COMPLETED] + given_up, faults + given_up + values[_SAVED], refused)

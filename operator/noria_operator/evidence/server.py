@@ -342,7 +342,7 @@ def _answered(document: Document) -> Counts:
     numbers = {
         name: sum(document.counts.get(f"requests/{document.version}/{name}", ())) for name in _OUTCOMES
     }
-    return Counts(sum(numbers.values()), numbers["server_error"])
+    return Counts(sum(numbers.values()), numbers["server_error"], numbers["client_error"])
 
 
 def counts_ready(pod: Json) -> bool:

@@ -50,8 +50,8 @@ RESYNC_REPAIRS = Counter(
 EMITTED_EVENTS = Counter("noria_events_emitted", "Kubernetes Events written.", ("type", "reason"))
 ROLLBACKS = Counter(
     "noria_rollbacks",
-    "Versions that were rolled back, by what was judged (errors, latency, quality, predictions, "
-    "disagreement, query), or deadline, hold, command.",
+    "Versions that were rolled back, by what was judged (errors, refusals, latency, quality, "
+    "predictions, disagreement, query), or deadline, hold, command.",
     ("reason",),
 )
 TRAINING_RUNS = Counter(

@@ -142,15 +142,21 @@ class World:
         number, config = name.split("-")[1:]
         return as_told(self.policy, revision(int(number), config), self.now).state
 
-    def send(self, requests: int, errors: Mapping[str, int] | None = None) -> None:
+    def send(
+        self,
+        requests: int,
+        errors: Mapping[str, int] | None = None,
+        refused: Mapping[str, float] | None = None,
+    ) -> None:
         """Requests to every router, split by what each has in force; `errors` by revision name, at the
-        first.
+        first, and shares of the others that are `refused`.
         """
         for index, (weights, counts) in enumerate(zip(self.routers, self.counts, strict=True)):
             for name, weight in (weights | self.copies[index]).items():
                 failed = (errors or {}).get(name, 0) if index == 0 else 0
                 served = max(requests * weight // 100, failed)
-                counts[name] = counts.get(name, Counts()) + Counts(served, failed)
+                turned_away = round((refused or {}).get(name, 0) * (served - failed))
+                counts[name] = counts.get(name, Counts()) + Counts(served, failed, turned_away)
 
     def answer(self, name: str, requests: int, errors: int) -> None:
         """Requests that reach a version beside its weight, at the first router."""
@@ -239,13 +245,19 @@ class World:
         return made
 
     def run(
-        self, minutes: float, *, requests: int = 100, errors: Mapping[str, int] | None = None, every: int = 10
+        self,
+        minutes: float,
+        *,
+        requests: int = 100,
+        errors: Mapping[str, int] | None = None,
+        refused: Mapping[str, float] | None = None,
+        every: int = 10,
     ) -> None:
         """Traffic for a while with pods and routers that follow at once, looked at `every` so many seconds;
         `requests` come between two looks.
         """
         for _ in range(int(minutes * 60 / every)):
-            self.send(requests, errors)
+            self.send(requests, errors, refused)
             self.pass_time(seconds(every))
             self.settle()
 

@@ -36,6 +36,15 @@ def test_each_counter_begins_again_by_itself() -> None:
     )
 
 
+def test_refusals_are_no_errors_and_no_more_than_the_other_requests() -> None:
+    before, after = {"a": {NEW: Counts(10, 1, 2)}}, {"a": {NEW: Counts(30, 11, 7)}}
+    assert window(before, after).challenger == Counts(20, 10, 5)
+    assert window({"a": {NEW: Counts(10, 1)}}, after).challenger == Counts(20, 10, 7), (
+        "an older release's marks"
+    )
+    assert window({"a": {NEW: Counts(25, 1)}}, after).challenger == Counts(5, 5, 0)
+
+
 def test_a_router_seen_for_the_first_time_adds_nothing_until_it_is_marked() -> None:
     """It may have counted since before this rollout began."""
     known = {"a": arms((100, 0), (10, 0))}

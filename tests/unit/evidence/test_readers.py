@@ -173,7 +173,7 @@ async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly()
 
     async with pods(counts, broken) as port:
         reader = CounterReader(port=port)
-        assert await reader.answered([pod(1), pod(2), pod(3)]) == {"pod-1": Counts(100, 3)}
+        assert await reader.answered([pod(1), pod(2), pod(3)]) == {"pod-1": Counts(100, 3, 7)}
         await reader.close()
 
 
@@ -262,10 +262,18 @@ def test_requests_that_were_refused_or_that_clients_gave_up_on_are_errors() -> N
         upstream_rq_5xx=3,
         upstream_rq_429=2,
         upstream_rq_404=2,
+        upstream_rq_4xx=4,
         upstream_rq_timeout=1,
         upstream_cx_destroy_local_with_active_rq=3,
     )
-    assert counted(seen) == {"m-1": Counts(12, 7)}
+    assert counted(seen) == {"m-1": Counts(12, 7, 2)}
+
+
+def test_what_is_said_of_a_feedback_token_is_no_refusal_of_a_version() -> None:
+    seen = stats(upstream_rq_completed=10, upstream_rq_4xx=1)
+    beside = {"upstream_rq_completed": 6, "upstream_rq_4xx": 5, "upstream_rq_5xx": 1}
+    seen["stats"] += [{"name": f"cluster.m-1_feedback.{name}", "value": it} for name, it in beside.items()]
+    assert counted(seen) == {"m-1": Counts(16, 1, 1)}
 
 
 def test_a_request_that_one_pod_dropped_and_another_answered_is_an_error_that_no_client_saw() -> None:
@@ -288,7 +296,7 @@ def test_grpc_calls_count_with_their_revision_and_faults_by_their_status() -> No
     }
     seen = stats(upstream_rq_completed=10, upstream_rq_5xx=1, upstream_rq_tx_reset=7)
     seen["stats"] += [{"name": f"cluster.m-1_grpc.{name}", "value": value} for name, value in grpc.items()]
-    assert counted(seen) == {"m-1": Counts(10 + 20 + 2, 1 + 8 + 2)}
+    assert counted(seen) == {"m-1": Counts(10 + 20 + 2, 1 + 8 + 2, 5)}
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"stats": 3}, {"stats": None}])
@@ -308,6 +316,8 @@ def test_a_reading_between_two_counters_is_no_restart() -> None:
     assert steady(Counts(1000, 10), Counts(3, 0)) == Counts(3, 0)
     assert steady(Counts(1000, 500), Counts(1002, 2)) == Counts(1002, 2)
     assert steady(Counts(1000, 10), Counts(1005, 12)) == Counts(1005, 12)
+    assert steady(Counts(1000, 10, 5), Counts(1005, 12, 4)) == Counts(1005, 12, 5)
+    assert steady(Counts(1000, 10, 500), Counts(1005, 12, 3)) == Counts(1005, 12, 3)
 
 
 async def test_only_the_clusters_asked_for_are_read() -> None:

@@ -1,0 +1,72 @@
+"""Requests that a challenger refuses as its clients' fault, while the champion takes such requests.
+
+Comes in: windows of requests and refusals (4xx) of both arms. Goes out: a judgement where something speaks
+against the challenger, else None: no rollout waits to hear that nothing is refused. What clients do wrong
+falls on versions by their shares of requests, and cancels; what is left is the version's: another signature,
+a path that its container does not know, rows that its model cannot take.
+
+Where users are divided instead of requests, one client whose requests are all wrong is one version's for the
+whole rollout: there only a challenger that refuses nearly everything is at fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log
+from typing import Final
+
+from noria_operator.domain.verdict import (
+    ALL_ALONG,
+    SUSPECT_AT,
+    Comparison,
+    Counts,
+    Evidence,
+    Judgement,
+    Verdict,
+    Window,
+    decide,
+    step,
+)
+
+MEASURE: Final = "refusals"
+CAUTION: Final = 10
+"""How many times as much evidence this takes as errors do: a tenth of their false alarms comes on top."""
+_COMPARISON: Final = Comparison(
+    measure=MEASURE,
+    worse="it refuses requests (4xx) more often than the champion",
+    hits="refusals",
+    called="Refused",
+)
+_ANY_SHARE: Final = 0.5
+"""Passing is not what is asked here."""
+
+
+def apart(seen: Window) -> tuple[Window, Window]:
+    """The same window with errors alone, and with refusals in their place."""
+    errors = Window(*(Counts(arm.requests, arm.errors) for arm in (seen.champion, seen.challenger)))
+    refused = Window(*(Counts(arm.requests, arm.refused) for arm in (seen.champion, seen.challenger)))
+    return errors, refused
+
+
+def added(evidence: Evidence, window: Window, *, over: bool = True) -> Evidence:
+    """The evidence with one more window, from the first one on in which somebody refused; `over` False: with
+    the open one.
+    """
+    begun = evidence.windows or window.champion.errors or window.challenger.errors
+    return step(evidence, window, over=over) if begun and window.requests else evidence
+
+
+def judge(evidence: Evidence, *, tests: int, rivals: int, by_users: bool) -> Judgement | None:
+    """Fail or Hold, or None where nothing speaks against the challenger.
+
+    `tests` and `rivals` are the measures and challengers that share the false alarms; `by_users` whether
+    users are divided, not requests.
+    """
+    judged = decide(evidence, _ANY_SHARE, of=_COMPARISON, measures=CAUTION * tests, rivals=rivals)
+    if by_users and evidence.challenger.errors < ALL_ALONG * evidence.challenger.requests:
+        return None
+    if judged.verdict is Verdict.FAIL:
+        return judged
+    if judged.log_e_harm < log(CAUTION * SUSPECT_AT):
+        return None
+    return replace(judged, verdict=Verdict.HOLD, message=f"{_COMPARISON.worse} so far: {judged.message}")

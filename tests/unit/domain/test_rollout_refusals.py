@@ -1,0 +1,97 @@
+"""A challenger that refuses what the champion takes is no better than one that fails, though it says 4xx."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.domain.rollout_world import CANARY, World, canary, revision
+
+from noria_operator.domain import refusals
+from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window
+
+V1, V2 = revision(1), revision(2)
+STICKY = Policy(replicas=2, steps=CANARY, sticky=True)
+
+
+def rejected(world: World) -> bool:
+    return world.state.stable == V1 and [one.promoted for one in world.state.decisions] == [False]
+
+
+def measures(world: World) -> list[str]:
+    return [one.measure for one in world.state.decisions[0].said]
+
+
+def test_a_version_that_refuses_every_request_is_aborted_within_two_windows() -> None:
+    world = canary()
+    world.run(0.5, refused={V2.name: 1.0})
+    assert rejected(world)
+    assert measures(world) == ["errors", "refusals"]
+    (_, said) = world.state.decisions[0].said
+    assert said.verdict is Verdict.FAIL
+    assert "refuses requests (4xx) more often than the champion" in said.message
+    assert said.figures["challengerRefused"] == said.figures["challengerRequests"]
+
+
+def test_a_version_that_refuses_some_requests_that_the_champion_takes_is_aborted() -> None:
+    world = canary()
+    world.run(10, requests=300, refused={V1.name: 0.02, V2.name: 0.3})
+    assert rejected(world)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 1.0])
+def test_what_clients_do_wrong_falls_on_both_and_keeps_nobody(share: float) -> None:
+    world = canary()
+    world.run(20, refused={V1.name: share, V2.name: share})
+    assert world.state.stable == V2
+    assert measures(world) == ["errors"]
+
+
+def test_a_version_that_refuses_less_than_the_champion_is_promoted() -> None:
+    world = canary()
+    world.run(20, refused={V1.name: 0.4})
+    assert world.state.stable == V2
+
+
+@pytest.mark.parametrize(
+    "policy", [STICKY, replace(STICKY, sticky=False, steps=(PolicyStep(10, match=(("a", "b"),)),))]
+)
+def test_where_users_are_divided_one_client_is_no_reason_and_refusing_nearly_everything_is(
+    policy: Policy,
+) -> None:
+    one = canary(policy)
+    one.run(20, refused={V2.name: 0.4})
+    assert one.state.stable == V2
+    all_ = canary(policy)
+    all_.run(0.5, refused={V2.name: 0.9})
+    assert rejected(all_)
+
+
+def test_what_is_suspected_holds_a_rollout_and_says_why() -> None:
+    evidence = Evidence()
+    while refusals.judge(evidence, tests=1, rivals=1, by_users=False) is None:
+        window = Window(Counts(900, 0), Counts(100, 1))
+        evidence = refusals.added(evidence, window)
+    judged = refusals.judge(evidence, tests=1, rivals=1, by_users=False)
+    assert judged is not None
+    assert judged.verdict is Verdict.HOLD
+    assert judged.suspicious
+    assert judged.message.startswith("it refuses requests (4xx) more often than the champion so far: ")
+
+
+def test_nothing_is_kept_before_somebody_is_refused() -> None:
+    window = Window(Counts(900), Counts(100))
+    assert refusals.added(Evidence(), window) == Evidence()
+    begun = refusals.added(Evidence(), Window(Counts(900, 1), Counts(100)))
+    assert refusals.added(begun, window).windows == 2
+
+
+def test_a_restarted_operator_goes_on_with_the_refusals_that_it_knew() -> None:
+    world = canary(
+        Policy(replicas=2, steps=(PolicyStep(10, gate=True),), progress_deadline=CANARY[1].duration * 60)
+    )
+    world.run(1, requests=100, refused={V1.name: 0.1, V2.name: 0.1})
+    assert world.state.analysis is not None
+    assert world.state.analysis.refused.challenger.errors, "the world reads each state from what was written"
+    assert world.state.stable == V1
