@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from noria_operator.api.continuoustraining import ContinuousTraining
-from noria_operator.api.parsing import Remembered
+from noria_operator.api.parsing import MOST_REMEMBERED, Remembered
 from noria_operator.domain.chart_values import InvalidEntry
 from noria_operator.domain.gateway_class import Abilities
 from noria_operator.domain.gateway_probes import Gateway, Probe, probes_of
@@ -26,6 +26,7 @@ from noria_operator.domain.metric_sources import Source, sources_of
 from noria_operator.domain.notification_targets import Target, targets_of
 from noria_operator.domain.query_templates import Template, templates_of
 from noria_operator.domain.triggers_gap import Gap
+from noria_operator.domain.triggers_open import Open
 from noria_operator.evidence.gateway import GatewayReader
 from noria_operator.evidence.stillness import Stillness
 from noria_operator.kube.apply import Writer
@@ -196,6 +197,8 @@ class Context:
     """Where counts for triggers come from, if not from the model servers."""
     trainings: Remembered[ContinuousTraining] = field(default_factory=lambda: Remembered(ContinuousTraining))
     """ContinuousTrainings as models, which are asked for whenever counters are read."""
+    open: Recent[Key, Open] = field(default_factory=lambda: Recent(MOST_REMEMBERED))
+    """What passes over ContinuousTrainings found that wait for the ends of windows."""
     stillness: Stillness = field(default_factory=Stillness)
     """Whether pods are still asked, where no router tells."""
     rush: Callable[[], bool] = lambda: False

@@ -2,27 +2,28 @@
 TrainingJob.
 
 Comes in: a key. Goes out: TrainingJobs, status, Events. All decisions are in `domain.triggers_plan` and the
-modules of the triggers beside it. Invariants: a run is in status before its TrainingJob is made; nothing is
-kept between two passes: the window's start is in status, and the model servers remember what was counted
-since.
+modules of the triggers beside it. Invariants: a run is in status before its TrainingJob is made; nothing that
+is kept between two passes is needed: the window's start is in status, and the model servers remember what was
+counted since; while all that a pass looks at stays as it was and all windows are open, it only reads them.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Literal, cast
 
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.parsing import InvalidSpec
 from noria_operator.controllers.context import Context, Result
-from noria_operator.controllers.continuoustraining_requests import requests
+from noria_operator.controllers.continuoustraining_requests import requests, reread
 from noria_operator.controllers.training_counts import count_decisions
 from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.triggers_clock import not_ahead
 from noria_operator.domain.triggers_hold import Watched
+from noria_operator.domain.triggers_open import LONGEST, Open
 from noria_operator.domain.triggers_plan import RetrainPlan, decide
 from noria_operator.domain.triggers_unanswered import given_back
 from noria_operator.kube.errors import Invalid, NotFound, Terminal
@@ -73,20 +74,27 @@ async def _reconcile(ctx: Context, key: Key) -> Result:
         if known is None or known["metadata"].get("deletionTimestamp"):
             return Result()
         try:
-            training = ctx.trainings(known)
+            training, seen, now = ctx.trainings(known), await _watched(ctx, known), ctx.clock.now()
+            last = ctx.open.used(key)
+            stands = last is not None and last.stands(known, seen, now)
+            if last and stands and await reread(ctx, known, training, seen, last.windows):
+                return _again(ctx, training, last.until)
             mended = not_ahead(known, training, ctx.clock.now())
             obj = given_back(mended)
-            seen = await _watched(ctx, obj)
             if seen.deployment is None:
                 ctx.counts.forget(key.namespace, obj["spec"]["deployment"])
-            plan = decide(obj, training, await requests(ctx, obj, training, seen), seen, ctx.clock.now())
+            asked, windows = await requests(ctx, obj, training, seen)
+            plan = decide(obj, training, asked, seen, ctx.clock.now())
         except (InvalidSpec, ScheduleError) as error:
             raise Terminal("InvalidSpec", str(error)) from error
         await _act(ctx, known, plan)
         if mended is not known:
             await ctx.events.emit(known, "Warning", "TimesAhead", _AHEAD)
         if not plan.again:
-            return _again(ctx, training, plan)
+            if windows and ctx.store.get(key) is known:
+                until = min(filter(None, (plan.due, now + LONGEST)))
+                ctx.open[key] = Open(known, seen, windows, now, until)
+            return _again(ctx, training, plan.due)
     return Result(_SOON)
 
 
@@ -151,9 +159,9 @@ async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:
             await ctx.writer.delete(TRAININGJOB, job)
 
 
-def _again(ctx: Context, training: ContinuousTraining, plan: RetrainPlan) -> Result:
+def _again(ctx: Context, training: ContinuousTraining, due: datetime | None) -> Result:
     """When to look again: at the next date, and as often as counters are read where they are watched."""
-    waits = [plan.due - ctx.clock.now()] if plan.due else []
+    waits = [due - ctx.clock.now()] if due else []
     if any(trigger.reason in COUNTED for trigger in training.spec.triggers):
         waits.append(ctx.config.counters_interval)
     return Result(max(min(waits), _SOON) if waits else None)

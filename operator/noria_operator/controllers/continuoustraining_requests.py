@@ -1,8 +1,9 @@
 """Asks every trigger of a ContinuousTraining what it says now, with what the model servers
 counted.
 
-Comes in: the object and what it watches. Goes out: one `Request` a trigger, the manual one first.
-Invariant: reads only; servers that do not answer leave a window open, they never close it.
+Comes in: the object and what it watches. Goes out: one `Request` a trigger, the manual one first, and the
+windows that all of them wait for. Invariant: reads only; servers that do not answer leave a window open, they
+never close it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from noria_operator.domain.triggers_aside import leads_aside
 from noria_operator.domain.triggers_combine import in_order
 from noria_operator.domain.triggers_counted import (
     Evidence,
+    closes_at,
     counted,
     counts_since,
     needs_reference,
@@ -43,13 +45,34 @@ from noria_operator.kube.kinds import POD
 Json = dict[str, Any]
 
 
-async def requests(ctx: Context, obj: Json, training: ContinuousTraining, seen: Watched) -> Sequence[Request]:
-    """The answers of this pass, in the order in which they are served."""
+Windows = tuple[tuple[TriggerSpec, datetime], ...]
+"""Triggers, and since when their windows are open."""
+
+
+async def requests(
+    ctx: Context, obj: Json, training: ContinuousTraining, seen: Watched
+) -> tuple[Sequence[Request], Windows]:
+    """The answers of this pass, in the order in which they are served; and the open windows, where every
+    trigger waits for the end of one, or for a date.
+    """
     entries = {entry["name"]: entry for entry in obj.get("status", {}).get("triggers", [])}
     plain = [trigger for trigger in training.spec.triggers if trigger.combine is None]
     question = _Question(ctx, obj, training, seen, _champion(seen))
     found = [await question.ask(trigger, entries.get(trigger.name, {})) for trigger in plain]
-    return in_order(obj, training.spec.triggers, found)
+    waiting = [trigger for trigger in plain if trigger.schedule is None]
+    windows = tuple((one, question.open[one.name]) for one in waiting if one.name in question.open)
+    answers = in_order(obj, training.spec.triggers, found)
+    return answers, windows if len(windows) == len(waiting) else ()
+
+
+async def reread(
+    ctx: Context, obj: Json, training: ContinuousTraining, seen: Watched, windows: Windows
+) -> bool:
+    """Read open windows and judge none. False where that is not enough: their counts cannot be read."""
+    question = _Question(ctx, obj, training, seen, None)
+    for trigger, since in windows:
+        await question.window(trigger, since)
+    return not question.problems
 
 
 @dataclass(frozen=True)
@@ -63,6 +86,8 @@ class _Question:
     champion: Champion | None
     problems: list[str] = field(default_factory=list)
     """Why counts that the trigger looks at cannot be read."""
+    open: dict[str, datetime] = field(default_factory=dict)
+    """Since when windows are open that stay so for some time, whatever is counted, by trigger."""
 
     async def ask(self, trigger: TriggerSpec, entry: Json) -> Request:
         """What one trigger says; `entry` is what it said last. Where its counts cannot be read, that stands
@@ -91,9 +116,11 @@ class _Question:
         """What a trigger says that looks at what model servers count."""
         champion, warmup = self.champion, self.training.spec.warmup
         since = counts_since(trigger, entry, champion)
-        totals = await self._window(trigger, since)
+        totals = await self.window(trigger, since)
         # A window that is read now ends there, and so the next one begins there.
         now = (totals and totals.until) or self.ctx.clock.now()
+        if since is not None and self._stays_open(trigger, since, totals, now):
+            self.open[trigger.name] = since
         earlier, remembers = None, self.ctx.counts.remembers
         if totals and since and (spans := past_windows(trigger, totals, champion, since, now)) and remembers:
             earlier = await self._earlier(trigger, spans)
@@ -106,7 +133,14 @@ class _Question:
         seen = Evidence(totals, reference, self._sharing, earlier, whole, self.seen.gap, aside)
         return counted(trigger, entry, champion=champion, evidence=seen, now=now, warmup=warmup)
 
-    async def _window(self, trigger: TriggerSpec, since: datetime | None) -> Totals | None:
+    def _stays_open(
+        self, trigger: TriggerSpec, since: datetime, totals: Totals | None, now: datetime
+    ) -> bool:
+        """Whether nothing can be said of a window before its end, now that it is known what is counted."""
+        closes, known = closes_at(trigger, since), totals is not None or rule_of(trigger) is not None
+        return closes is not None and since <= now < closes and known and not self.problems
+
+    async def window(self, trigger: TriggerSpec, since: datetime | None) -> Totals | None:
         """What counts into the open window of a trigger; None where nobody can tell, or needs to yet."""
         counts, place, rule, now = self.ctx.counts, self._place, rule_of(trigger), self.ctx.clock.now()
         if place is None or since is None or now < since:

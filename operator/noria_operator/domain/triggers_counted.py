@@ -101,6 +101,12 @@ def counts_since(trigger: TriggerSpec, entry: Json, champion: Champion | None) -
     return counted_since(entry) if trigger.new_samples is not None else None
 
 
+def closes_at(trigger: TriggerSpec, since: datetime) -> datetime | None:
+    """Until when a window that began at `since` stays open, whatever is counted; None: nobody can tell."""
+    rule = trigger.performance or monitoring.rule_of(trigger)
+    return since + rule.window if rule is not None and rule.window is not None else None
+
+
 def needs_reference(trigger: TriggerSpec, counts: Counts, champion: Champion) -> bool:
     """Whether the champion's frozen bins have to be told, too."""
     if trigger.performance is not None:
