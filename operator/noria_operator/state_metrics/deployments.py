@@ -6,7 +6,7 @@ absent, never zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -20,8 +20,8 @@ Json = dict[str, Any]
 Sample = tuple[Family, tuple[str, ...], float]
 
 
-def deployment(obj: Json, versions: Mapping[str, Json]) -> Iterator[Sample]:
-    """All samples of one; `versions` are those of its namespace, by name."""
+def deployment(obj: Json, champion: Json | None) -> Iterator[Sample]:
+    """All samples of one; `champion` is the ModelVersion that is called as `served` says."""
     place, status = where(obj), obj.get("status", {})
     if phase := status.get("phase"):
         yield families.PHASE, (*place, phase), 1
@@ -38,9 +38,14 @@ def deployment(obj: Json, versions: Mapping[str, Json]) -> Iterator[Sample]:
     latest = {one["event"]: one for one in status.get("history", ())}
     for event, one in latest.items():
         yield families.HAPPENED, (*place, event, one.get("version", "")), seconds(one["at"])
-    champion = versions.get((status.get("stable") or {}).get("version", ""))
     if champion is not None:
         yield from _age(place, champion, status)
+
+
+def served(obj: Json) -> str:
+    """The name of the champion's ModelVersion; empty without one."""
+    stable = obj.get("status", {}).get("stable") or {}
+    return str(stable.get("version", ""))
 
 
 def where(obj: Json) -> tuple[str, str, str]:

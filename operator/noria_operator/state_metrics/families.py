@@ -7,10 +7,13 @@ series as objects, whatever happens to them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily
+
+from noria_operator.state_metrics import text
 
 MODEL: Final = ("namespace", "model")
 DEPLOYMENT: Final = ("namespace", "deployment", "model")
@@ -30,6 +33,15 @@ class Family:
     def gauge(self) -> GaugeMetricFamily:
         """Empty, to be filled."""
         return GaugeMetricFamily(self.name, self.text, labels=[*self.common, *self.labels])
+
+    def head(self) -> str:
+        """What stands before its samples in the text that Prometheus reads."""
+        return text.head(self.name, self.text)
+
+    def line(self, labels: Sequence[str], value: float) -> str:
+        """A sample in that text; values of `common` labels come first."""
+        named = dict(zip((*self.common, *self.labels), labels, strict=True))
+        return text.line(self.name, named, value)
 
 
 PHASE: Final = Family(

@@ -32,10 +32,9 @@ _NUMBERS: Final = (
 _TIMES: Final = ((families.WINDOW_END, "windowEndedAt"), (families.NEXT, "nextRun"))
 
 
-def training(obj: Json, deployment: Json | None, jobs: Sequence[Json], now: datetime) -> Iterator[Sample]:
-    """All samples of one; `jobs` are the TrainingJobs of its model."""
-    meta, spec, status = obj["metadata"], obj["spec"], obj.get("status", {})
-    place = (meta["namespace"], spec["deployment"], spec["template"]["spec"]["model"], meta["name"])
+def training(obj: Json, deployment: Json | None) -> Iterator[Sample]:
+    """All samples of one but those of its budget."""
+    spec, status, place = obj["spec"], obj.get("status", {}), _place(obj)
     for entry in status.get("triggers", ()):
         kind = kind_named(entry["name"], spec.get("triggers", ()))
         yield from _trigger((*place, entry["name"]), entry, kind)
@@ -47,9 +46,20 @@ def training(obj: Json, deployment: Json | None, jobs: Sequence[Json], now: date
     results = Counter(run["result"] for run in status.get("runs", ()) if run.get("result"))
     for result, count in results.items():
         yield families.RESULTS, (*place, result), count
-    if budget := spec.get("budget"):
+
+
+def budget(obj: Json, jobs: Sequence[Json], now: datetime) -> Iterator[Sample]:
+    """What the budget of one allows and leaves now; `jobs` are the TrainingJobs of its model."""
+    if allowed := obj["spec"].get("budget"):
+        status = obj.get("status", {})
         spent = pasts(status.get("runs", ()), jobs, now, status.get("olderRuns", ()))
-        yield from _budget(place, budget, spent, now)
+        yield from _budget(_place(obj), allowed, spent, now)
+
+
+def _place(obj: Json) -> tuple[str, str, str, str]:
+    """Values of the labels `families.TRAINING`."""
+    meta, spec = obj["metadata"], obj["spec"]
+    return meta["namespace"], spec["deployment"], spec["template"]["spec"]["model"], meta["name"]
 
 
 def _trigger(place: tuple[str, ...], entry: Json, kind: str) -> Iterator[Sample]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from noria_operator.kube.kinds import MODELDEPLOYMENT
 from noria_operator.kube.store import Store
 from noria_operator.state_metrics.collector import AT_ONCE, Objects
 from noria_operator.state_metrics.families import FAMILIES
+from noria_operator.state_metrics.text import text
 
 Json = dict[str, Any]
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -492,7 +494,63 @@ async def test_telling_of_many_objects_leaves_room_for_other_work() -> None:
     done.set()
     await working
     assert worked >= 10
-    assert found == list(objects.collect())
+    assert "".join(found).encode() == text(objects.collect())
+
+
+async def test_what_is_said_of_objects_that_are_as_they_were_is_not_written_again() -> None:
+    """Whichever of those that something is told of changes, it is told anew."""
+    store, now = Store(), NOW
+    objects = Objects(store, lambda: True, lambda: now)
+    written = 0
+
+    async def scraped(*changed: Json) -> list[str]:
+        nonlocal written
+        for one in changed:
+            written += 1
+            made = one | {"metadata": one["metadata"] | {"resourceVersion": str(written)}}
+            store.observe("MODIFIED", made)
+        found = await objects.gathered()
+        assert "".join(found).encode() == text(objects.collect())
+        return [each for each in found if not each.startswith("#")]
+
+    stable = {"version": "flight-delay-1", "name": "flights-1-aaaaaa"}
+    entry = {
+        "name": "quality",
+        "decision": "Fire",
+        "version": "flight-delay-1",
+        "since": "2026-03-01T00:00:00Z",
+    }
+    spent = [{"trainingJob": "a", "at": "2026-03-09T13:00:00Z", "result": "Failed"}]
+    first = await scraped(
+        deployment(phase="Healthy", stable=stable),
+        version(1, "2026-03-01T00:00:00Z"),
+        training(entry, runs=spent, budget={"maxRuns": 3, "per": "24h"}),
+        job("a", "Failed", "2026-03-09T13:00:00Z", "2026-03-09T14:00:00Z"),
+    )
+    again = await scraped()
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    now += timedelta(hours=2)
+    left = [line for line in await scraped() if line.startswith("noria_training_budget_left_runs")]
+    assert left[0].endswith(" 3.0\n"), "the run is no longer in the budget's time"
+    for changed in (
+        version(1, "2026-03-02T00:00:00Z"),
+        deployment(phase="Healthy", stable=stable | {"version": "flight-delay-2"}),
+        job("b", "Failed", "2026-03-10T13:00:00Z", "2026-03-10T14:00:00Z"),
+        training(entry | {"decision": "No"}),
+        deployment(traffic=[{}]),
+    ):
+        told = await scraped(changed)
+        assert told != first
+        first = told
+    store.observe("DELETED", store.list(MODELDEPLOYMENT)[0])
+    assert not any("noria_deployment" in each for each in await scraped())
+
+
+def test_an_object_that_cannot_be_read_at_all_counts_once() -> None:
+    broken = training({"name": "quality"}, budget={"maxRuns": 3, "per": "24h"}, olderRuns=3)
+    broken["status"]["triggers"], broken["status"]["runs"] = 5, 5
+    value = told(broken).get_sample_value
+    assert value("noria_objects_untold", {"kind": "ContinuousTraining"}) == 1
 
 
 def test_a_follower_tells_none() -> None:
