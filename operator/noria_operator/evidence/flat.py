@@ -1,29 +1,55 @@
-"""A document of `/counters` as counts by place, flattened family by family when somebody asks.
+"""A document of `/counters` as counts by place, kept in few bytes and flattened when somebody asks.
 
 Comes in: the body of an answer. Goes out: its counts. Invariants: what is no document of counts is refused
-when it comes, not when it is asked; a window that only waits for its end costs no flattening.
+when it comes, not when it is asked; a window that only waits for its end costs no flattening, and keeps no
+object for each count: a thousand models have a million of these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
 
 from noria_operator.evidence.growth import Families, Row
+from noria_operator.recent import Recent
 from noria_serving.contract import FAMILIES, places_of
 
+_CROSSED: Final = ("errors", "slice_errors")
+"""Families that need what another part of the document says of the same names."""
+_DIGITS: Final = b"0123456789"
+_MOST_SHAPES: Final = 8192
+_WHOLE = Recent[int, bool](_MOST_SHAPES)
+"""Shapes of documents in which all counts are whole numbers. Those of one process mostly differ in their
+digits alone, and what differs from such a document in nothing else cannot hold anything else.
+"""
 
-class Flat(Families):
+
+def counts_of(body: Mapping[str, Any]) -> Families:
     """The counts of one document. Raises AttributeError, KeyError, OverflowError, TypeError or ValueError
     where that is none.
     """
+    flat = Flat(body)
+    for family in _CROSSED:
+        flat.family(family)
+    packed = orjson.dumps(body)
+    shape = hash(packed.translate(None, _DIGITS))
+    if _WHOLE.used(shape) is None:
+        for family in FAMILIES:
+            flat.family(family)
+        if not all(_whole(body.get(family, {})) for family in _NUMBERS):
+            return flat
+        _WHOLE[shape] = True
+    return Packed(bytes(memoryview(packed)))  # a copy: what orjson gives holds on to all that it wrote in
+
+
+class Flat(Families):
+    """Counts that are flattened family by family."""
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
         self._known: dict[str, dict[str, Row]] = {}
-        for family in FAMILIES:
-            if not (family in _REGULAR and _whole(body.get(family, {}))):
-                self.family(family)
 
     def family(self, name: str) -> Mapping[str, Row]:
         """Its rows by place; none of what is no family."""
@@ -44,20 +70,36 @@ class Flat(Families):
         return sum(len(self.family(name)) for name in FAMILIES)
 
 
-_REGULAR = frozenset(FAMILIES) - {"task", "outputs", "errors", "slice_errors"}
-"""Families whose rows are named as they are nested: others say more than numbers."""
-_INT = frozenset({int})
+class Packed(Families):
+    """Counts that are kept: who has many questions opens them first."""
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
+
+    def opened(self) -> Flat:
+        return Flat(orjson.loads(self._packed))
+
+    def family(self, name: str) -> Iterable[str]:
+        return self.opened().family(name)
+
+    def __getitem__(self, place: str) -> Row:
+        return self.opened()[place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.opened())
+
+    def __len__(self) -> int:
+        return len(self.opened())
+
+
+_NUMBERS: Final = tuple(family for family in FAMILIES if family != "task")
+"""Families of numbers, whatever these are called."""
+_INT: Final = frozenset({int})
 
 
 def _whole(value: Any) -> bool:
-    """Whether these are whole numbers, or rows of them, by name and name: then flattening cannot fail."""
-    if type(value) is not dict:
-        return False
-    for one in value.values():
-        kind = type(one)
-        if kind is list:
-            if not _INT.issuperset(map(type, one)):
-                return False
-        elif kind is not int and not _whole(one):
-            return False
-    return True
+    """Whether this is a whole number, or rows of them, or those by name and name."""
+    kind = type(value)
+    if kind is dict:
+        return all(map(_whole, value.values()))
+    return kind is int or (kind is list and _INT.issuperset(map(type, value)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import zip_longest
 
 Row = tuple[int, ...]
@@ -23,6 +23,15 @@ class Families(Mapping[str, tuple[int, ...]]):
     @abstractmethod
     def family(self, name: str) -> Iterable[str]:
         """The places whose first part is `name`."""
+
+    def opened(self) -> Families:
+        """The same for many questions, which is not kept."""
+        return self
+
+
+def opened(counts: Vector) -> Vector:
+    """The same for many questions."""
+    return counts.opened() if isinstance(counts, Families) else counts
 
 
 def family(counts: Vector, name: str) -> Iterable[str]:
@@ -49,6 +58,7 @@ def add(vectors: Iterable[Vector]) -> dict[str, Row]:
 
 def subtract(newer: Vector, older: Vector) -> dict[str, Row]:
     """Growth from `older` to `newer` of one process; never below zero."""
+    newer, older = opened(newer), opened(older)
     return {place: _grown(row, older.get(place, ())) for place, row in newer.items()}
 
 
@@ -58,9 +68,13 @@ class Growth(Families):
     """
 
     def __init__(self, parts: Sequence[tuple[Vector, Vector]]) -> None:
-        self._parts = parts
+        self._kept = parts
         self._known: dict[str, tuple[int, ...]] = {}
         self._families: dict[str, dict[str, None]] = {}
+
+    @cached_property
+    def _parts(self) -> Sequence[tuple[Vector, Vector]]:
+        return [(opened(newer), opened(older)) for newer, older in self._kept]
 
     def __getitem__(self, place: str) -> tuple[int, ...]:
         known = self._known.get(place)

@@ -23,6 +23,7 @@ from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
 from noria_operator.evidence.background import Background, Look
 from noria_operator.evidence.fetch import Fetcher, address
+from noria_operator.evidence.growth import opened
 from noria_operator.evidence.totals import Totals
 from noria_operator.evidence.windows import Document, Window
 from noria_operator.recent import Recent
@@ -339,9 +340,8 @@ class CounterReader:
 
 
 def _answered(document: Document) -> Counts:
-    numbers = {
-        name: sum(document.counts.get(f"requests/{document.version}/{name}", ())) for name in _OUTCOMES
-    }
+    counts = opened(document.counts)
+    numbers = {name: sum(counts.get(f"requests/{document.version}/{name}", ())) for name in _OUTCOMES}
     return Counts(sum(numbers.values()), numbers["server_error"], numbers["client_error"])
 
 

@@ -23,7 +23,7 @@ from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_quality import NONE, SliceLabels
 from noria_operator.domain.slice_scores import NO_SCORES
-from noria_operator.evidence.flat import Flat
+from noria_operator.evidence.flat import counts_of
 from noria_operator.evidence.growth import Growth, Vector, below, subtract
 from noria_serving.contract import BESIDE, COUNTERS_SCHEMA, ERRORS, REFERENCE_SCHEMA, SCORE_BINS
 
@@ -45,7 +45,7 @@ def parse(body: Any) -> Document | None:
     if not isinstance(body, dict) or body.get("schema") != COUNTERS_SCHEMA:
         return None
     try:
-        counts = Flat(body)
+        counts = counts_of(body)
         times = float(body["started"]), float(body["from"]), float(body["at"])
         return Document(str(body["process"]), str(body["version"]), *times, counts)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):

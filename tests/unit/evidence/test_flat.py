@@ -1,15 +1,17 @@
-"""A document of counts: refused when it comes, flattened when somebody asks."""
+"""A document of counts: refused when it comes, kept in few bytes, flattened when somebody asks."""
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import defaultdict
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noria_operator.evidence.flat import Flat
+from noria_operator.evidence.flat import Packed, counts_of
 from noria_serving.contract import FAMILIES, places_of
 
 ROWS = st.recursive(
@@ -35,9 +37,54 @@ def test_what_is_no_document_is_refused_when_it_comes(family: str, rows: Any) ->
     body = {"version": "m-1", "error_units": defaultdict(lambda: 0.5), family: rows}
     wanted = flattened(body)
     try:
-        found: Any = Flat(body)
+        found: Any = counts_of(body)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         found = "refused"
     else:
         found = dict(found)
     assert repr(found) == repr(wanted)
+
+
+def document(**counts: Any) -> dict[str, Any]:
+    features = {f"feature-{number}": {"bins": [10 * number] * 10, "missing": 0} for number in range(20)}
+    return {"version": "m-1", "predictions": 7, "features": features, **counts}
+
+
+def test_documents_that_differ_in_digits_alone_tell_each_its_own() -> None:
+    for number in (1, 22, 333):
+        told = document(predictions=number, slice_labels={f"{number}": {"0": [number, 0]}})
+        counts = counts_of(told)
+        assert isinstance(counts, Packed)
+        assert dict(counts) == dict(counts.opened()) == flattened(told)
+        assert len(counts) == len(flattened(told))
+
+
+ERRORS = {"errors": {"m-1": {"count": 2}}, "error_units": {"m-1": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"predictions": 7}, {"predictions": "7."}),
+        ({"scores": {"m-1": [5, 5]}}, {"scores": {"m-1": [5, ""]}}),
+        ({"scores": {"m-1": [5, 5]}}, {"scores": {"m-1": [5, None]}}),
+        (ERRORS, ERRORS | {"error_units": {"m-2": 0.5}}),
+        ({"feedback": {"matched": "5"}}, {"feedback": {"matched": ""}}),
+        ({"outputs": {"exponent": "1", "first": 0, "bins": [1]}}, {"outputs": {"exponent": "", "first": 0}}),
+    ],
+)
+def test_a_document_like_a_good_one_that_holds_something_else_is_refused(good: Any, bad: Any) -> None:
+    assert dict(counts_of(document(**good))) == flattened(document(**good))
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        counts_of(document(**bad))
+
+
+def test_a_document_is_kept_in_as_many_bytes_as_it_had() -> None:
+    size = len(orjson.dumps(document()))
+    counts_of(document())
+    tracemalloc.start()
+    try:
+        kept = [counts_of(document()) for _ in range(50)]
+        assert tracemalloc.get_traced_memory()[0] < 1.5 * size * len(kept)
+    finally:
+        tracemalloc.stop()
