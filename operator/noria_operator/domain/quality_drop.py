@@ -64,6 +64,10 @@ class Metric:
         least = min(sum(labels.negatives), sum(labels.positives))
         return labels.samples >= FEWEST and least >= self.fewest_of_class
 
+    def shared(self, arms: Sequence[tuple[Labels, Labels]]) -> list[tuple[Labels, Labels]]:
+        """The stretches in which both versions have labels that tell anything of it."""
+        return [(one, other) for one, other in arms if self.size(one) and self.size(other)]
+
 
 def of_mean(loss: Callable[[float, bool], float], most: float) -> Callable[[Labels], Estimate]:
     """The mean of a loss of (score, label), at most `most`. The variance has a floor, as if one label more
@@ -107,12 +111,17 @@ def _pairs(labels: Labels) -> float:
     return negatives * positives / (negatives + positives) if labels.samples else 0.0
 
 
-def together(arms: Sequence[tuple[Labels, Labels]], metric: Metric) -> tuple[Estimate, Estimate]:
-    """Champion's and challenger's estimates of each stretch, which has both, averaged by the same weights."""
-    shares = weights([(metric.size(old), metric.size(new)) for old, new in arms])
+def together(metric: Metric, arms: Sequence[tuple[Labels, Labels]]) -> tuple[Estimate, Estimate] | None:
+    """The estimates of two versions of each stretch in which both have labels, averaged by the same weights;
+    None while these are too few for their variances to be trusted.
+    """
+    both = metric.shared(arms)
+    if not (both and all(metric.enough(reduce(add, labels)) for labels in zip(*both, strict=True))):
+        return None
+    shares = weights([(metric.size(one), metric.size(other)) for one, other in both])
     return (
-        _averaged(shares, [metric.estimate(old) for old, _ in arms]),
-        _averaged(shares, [metric.estimate(new) for _, new in arms]),
+        _averaged(shares, [metric.estimate(one) for one, _ in both]),
+        _averaged(shares, [metric.estimate(other) for _, other in both]),
     )
 
 
@@ -157,15 +166,17 @@ def judge(
     tests share the false alarms, `rivals` challengers those and the false passes.
     """
     metric = METRICS[policy.metric]
-    both = [(old, new) for old, new in arms if metric.size(old) and metric.size(new)]
-    champion, challenger = (reduce(add, (arm[one] for arm in both or arms)) for one in (0, 1))
+    champion, challenger = (
+        reduce(add, labels) for labels in zip(*(metric.shared(arms) or arms), strict=True)
+    )
     seen = f"{challenger.samples} labels, champion {champion.samples}"
     figures = {"labels": challenger.samples, "championLabels": champion.samples, "maxDrop": policy.max_drop}
-    if not (metric.enough(champion) and metric.enough(challenger)):
+    found = together(metric, arms)
+    if found is None:
         classes = f", {metric.fewest_of_class} of each class" if metric.fewest_of_class else ""
-        wait = f"waiting for {FEWEST} labels of each version{classes} ({seen})"
+        wait = f"waiting for {FEWEST} labels of each version{classes}, at the same weights ({seen})"
         return _said(policy, Verdict.HOLD, wait, figures)
-    old, new = together(both, metric)
+    old, new = found
     drop = DIRECTIONS[policy.metric].gain(old.value, new.value)
     information = 1 / (old.variance + new.variance)
     # Tuned for the number of labels that tells the allowed drop from none.

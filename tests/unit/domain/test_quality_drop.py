@@ -142,6 +142,17 @@ def test_the_same_labels_in_parts_of_the_same_shares_say_the_same(metric: str) -
     assert judge(QualityPolicy(metric, 0.02), alone, 1) == split, "nobody to compare with"
 
 
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_labels_of_one_version_at_one_weight_and_of_the_other_at_the_next_wait_for_some_of_both(
+    metric: str,
+) -> None:
+    """The champion's came while copies were sent, and the challenger's with 99 % of the traffic."""
+    apart = [(model(0.9, 5000), Labels.none()), (Labels.none(), model(0.9, 5000))]
+    found = judge(QualityPolicy(metric), apart, 1)
+    assert (found.verdict, found.figures["labels"]) == (Verdict.HOLD, 5000)
+    assert "at the same weights (5000 labels, champion 5000)" in found.message
+
+
 def test_auc_is_not_spoilt_by_a_stretch_with_hardly_a_positive() -> None:
     good, scarce = model(0.9, 20_000), labels({(0.1, 0): 20_000, (0.1, 1): 1})
     sure = judge(QualityPolicy("auc"), [(good, good)], 1)
