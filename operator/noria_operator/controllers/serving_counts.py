@@ -17,12 +17,12 @@ from noria_operator.controllers.context import Context
 from noria_operator.domain.analysis import Counted
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.disagreement import Paired
-from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.serving_children import revision_selector, selector
 from noria_operator.domain.stretches import Stretch, stretches
+from noria_operator.evidence.growth import Growth
 from noria_operator.evidence.pairs import Servers
 from noria_operator.evidence.totals import Totals
 from noria_operator.kube.kinds import POD
@@ -70,29 +70,27 @@ class _Counts:
 
     def of(self, stretch: Stretch) -> Counted:
         """What was counted in it."""
+        predicted = self._between(stretch.began, stretch.ended)
         champion, one_why = self._labels(self.champion, stretch)
         challenger, other_why = self._labels(self.challenger, stretch)
         return Counted(
             champion=champion,
             challenger=challenger,
             unsuitable=one_why or other_why,
-            champion_outputs=self._outputs(self.champion, stretch),
-            challenger_outputs=self._outputs(self.challenger, stretch),
+            champion_outputs=predicted.outputs(self.champion),
+            challenger_outputs=predicted.outputs(self.challenger),
         )
 
     def _labels(self, version: str, stretch: Stretch) -> tuple[Labels, str]:
         if stretch.labelled not in self.read:
             return Labels.none(), ""
-        found, why = _labels(self.read[stretch.labelled], version, self.metric)
-        if stretch.ended is None:
-            return found, why
-        return found.less(_labels(self.read[stretch.ended], version, self.metric)[0]), why
+        return _labels(self._between(stretch.labelled, stretch.ended), version, self.metric)
 
-    def _outputs(self, version: str, stretch: Stretch) -> Outputs | None:
-        found = self.read[stretch.began].outputs(version)
-        if found is None or stretch.ended is None:
+    def _between(self, began: datetime, ended: datetime | None) -> Totals:
+        found = self.read[began]
+        if ended is None:
             return found
-        return found.less(self.read[stretch.ended].outputs(version))
+        return replace(found, counts=Growth([(found.counts, self.read[ended].counts)]))
 
 
 def _labels(totals: Totals, version: str, metric: str) -> tuple[Labels, str]:

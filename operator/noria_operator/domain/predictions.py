@@ -35,13 +35,6 @@ class Outputs:
     def rows(self) -> int:
         return round(sum(self.bins))
 
-    def less(self, earlier: Outputs | None) -> Outputs:
-        """What came beside those of `earlier`, which are in the same bins."""
-        if earlier is None:
-            return self
-        pairs = zip(self.bins, earlier.bins, strict=True)
-        return replace(self, bins=tuple(max(0, now - before) for now, before in pairs))
-
     def wider(self, exponent: int) -> dict[int, float]:
         """Counts in bins of 2 to the `exponent`, which is not less than its own, by the multiple of it."""
         found: dict[int, float] = {}

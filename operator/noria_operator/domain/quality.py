@@ -79,15 +79,6 @@ class Labels:
         """From any two sequences of counts."""
         return cls(tuple(negatives), tuple(positives))
 
-    def less(self, earlier: Labels) -> Labels:
-        """What came beside those of `earlier`."""
-        return Labels(
-            *(
-                tuple(max(0, now - before) for now, before in zip(*both, strict=True))
-                for both in ((self.negatives, earlier.negatives), (self.positives, earlier.positives))
-            )
-        )
-
     def __add__(self, other: Labels) -> Labels:
         return Labels(
             tuple(one + more for one, more in zip(self.negatives, other.negatives, strict=True)),
