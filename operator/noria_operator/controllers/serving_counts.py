@@ -82,7 +82,7 @@ class _Counts:
         )
 
     def _labels(self, version: str, stretch: Stretch) -> tuple[Labels, str]:
-        if stretch.labelled not in self.read:
+        if stretch.labelled is None or stretch.labelled not in self.read:
             return Labels.none(), ""
         return _labels(self._between(stretch.labelled, stretch.ended), version, self.metric)
 

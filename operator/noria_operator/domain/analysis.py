@@ -41,11 +41,11 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class Turn:
     """When champion and challenger got other shares of the traffic, and within what time nearly all labels
-    came until then.
+    came until then; None while that is not known.
     """
 
     at: datetime
-    delay: timedelta = timedelta()
+    delay: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

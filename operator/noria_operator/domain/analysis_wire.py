@@ -36,7 +36,7 @@ def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | N
     exact = _sums(evidence) | present(
         windowFrom=_text(analysis.window_from),
         since=_text(analysis.since),
-        turns=[[_text(one.at), one.delay.total_seconds()] for one in analysis.turns] or None,
+        turns=list(map(_turn, analysis.turns)) or None,
         loneBurst=analysis.lone_burst,
         marks=_marks(analysis.marks),
         refused=_whole(analysis.refused) if analysis.refused.windows else None,
@@ -74,10 +74,7 @@ def analysis_of(status: AnalysisStatus | None) -> Analysis | None:
         said=measures_of(status.measures),
         window_from=_time(exact.get("windowFrom")),
         since=_time(exact.get("since")),
-        turns=tuple(
-            Turn(datetime.fromisoformat(at), timedelta(seconds=delay))
-            for at, delay in exact.get("turns") or ()
-        ),
+        turns=tuple(map(_turn_of, exact.get("turns") or ())),
         verdict=Verdict(status.verdict) if status.verdict else None,
         message=status.message or "",
         lone_burst=exact.get("loneBurst", False),
@@ -121,6 +118,16 @@ def counts_of(status: CountsStatus | None) -> Counts:
 def present(**fields: Any) -> Json:
     """Only what has a value: the API server knows no null inside a status."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _turn(one: Turn) -> list[Any]:
+    """Without a delay where none is known."""
+    return [_text(one.at), *([] if one.delay is None else [one.delay.total_seconds()])]
+
+
+def _turn_of(kept: Sequence[Any]) -> Turn:
+    at, *delay = kept
+    return Turn(datetime.fromisoformat(at), *(timedelta(seconds=one) for one in delay))
 
 
 def _slowness(one: Slowness) -> Json:

@@ -135,9 +135,11 @@ def _quality(
     )
     if judged.verdict is not Verdict.HOLD or not analysis.turns:
         return judged
-    begins = stamp(stretches(analysis, asked.initial_delay)[-1].labelled)
-    message = f"{judged.message}; of this weight count those that come from {begins} on"
-    return replace(judged, message=message)
+    begins = stretches(analysis, asked.initial_delay)[-1].labelled
+    which = (
+        f"those that come from {stamp(begins)} on" if begins else "none before it is seen how late they come"
+    )
+    return replace(judged, message=f"{judged.message}; of this weight count {which}")
 
 
 def _of_labels(asked: QualityPolicy, seen: Counted, tests: int, rivals: int) -> Judgement:

@@ -18,7 +18,7 @@ from noria_operator.domain.measures import added, judge, measured
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
-from noria_operator.domain.stretches import shares, turned
+from noria_operator.domain.stretches import learnt, shares, turned
 from noria_operator.domain.verdict import Judgement, Window
 from noria_operator.domain.windows import Marks, lately, mark, merge, since
 
@@ -99,9 +99,11 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     elif opened is None and reading.window.requests:
         analysis = replace(analysis, window_from=now)
     began = before.analysis.since if before.analysis else None
+    counted = reading.observed.of(after.candidate).counted
+    delay = counted.delay if counted else None
+    analysis = learnt(analysis, now, delay)
     if began is not None and after.candidate is not None and _shares(before) != _shares(after):
-        counted = reading.observed.of(after.candidate).counted
-        analysis = turned(analysis, now, counted.delay if counted else None)
+        analysis = turned(analysis, now, delay)
     analysis = _baseline(policy, analysis, after, reading, moved=moved)
     return after if analysis == after.analysis else replace(after, analysis=analysis)
 

@@ -6,7 +6,7 @@ and nearly so where the weight moves little, as on a ramp that climbs by itself.
 Comes in: the analysis kept, with the moments at which shares changed. Goes out: the stretches, for who counts
 them. A label belongs to the stretch of its prediction, which no count tells: those count that come in a
 stretch once labels of predictions before it have come. Invariant: stretches are bounded in number; of a
-rollout with more, the oldest are not compared.
+rollout with more, the oldest are not compared; no label counts in two.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ MOST: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """From when on predictions count, and labels; both until `ended`, None: it goes on."""
+    """From when on predictions count, and labels (None: not known yet); both until `ended`, None: it goes
+    on.
+    """
 
     began: datetime
-    labelled: datetime
+    labelled: datetime | None
     ended: datetime | None = None
 
     @property
     def moments(self) -> set[datetime]:
         """From when on counts have to be known."""
-        if self.ended is None:
-            return {self.began, self.labelled}
-        return {self.began, min(self.labelled, self.ended), self.ended}
+        known = {self.began, self.labelled, self.ended} - {None}
+        return {one for one in known if self.ended is None or one <= self.ended}
 
 
 APART: Final = 1.25
@@ -54,18 +55,31 @@ def shares(champion: int, reach: Reach) -> tuple[object, ...]:
 
 def turned(analysis: Analysis, now: datetime, delay: timedelta | None) -> Analysis:
     """The analysis at the beginning of a stretch; nearly all labels come within `delay`, if that is known."""
-    turn = Turn(now, delay or timedelta())
-    return replace(analysis, turns=(*analysis.turns, turn)[-MOST:])
+    return replace(analysis, turns=(*analysis.turns, Turn(now, delay))[-MOST:])
+
+
+def learnt(analysis: Analysis, now: datetime, delay: timedelta | None) -> Analysis:
+    """The analysis with the time that labels take in stretches that began before it was known; what came up
+    to now counts in none of them.
+    """
+    if delay is None or all(one.delay is not None for one in analysis.turns):
+        return analysis
+    turns = (
+        one if one.delay is not None else Turn(one.at, max(delay, now - one.at)) for one in analysis.turns
+    )
+    return replace(analysis, turns=tuple(turns))
 
 
 def stretches(analysis: Analysis, initial_delay: timedelta) -> list[Stretch]:
     """Oldest first; none before the first request. `initial_delay` is how long labels take as the spec has
-    it; zero: as long as they were seen to take when the stretch began.
+    it; zero: as long as they were seen to take when the stretch began, or first came.
     """
     if analysis.since is None:
         return []
-    turns = [(one.at, one.at + (initial_delay or one.delay)) for one in analysis.turns]
-    begun = [(analysis.since, analysis.since + initial_delay), *turns]
+    begun: list[tuple[datetime, datetime | None]] = [(analysis.since, analysis.since + initial_delay)]
+    for one in analysis.turns:
+        delay = initial_delay or one.delay
+        begun.append((one.at, None if delay is None else one.at + delay))
     ended = [*(later for _, (later, _) in pairwise(begun)), None]
     # Between the first and the oldest turn that is kept may have been others.
     return [Stretch(*begin, end) for begin, end in zip(begun, ended, strict=True)][-MOST:]

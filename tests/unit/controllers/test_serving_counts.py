@@ -113,10 +113,12 @@ async def test_what_came_before_and_after_another_weight_is_compared_by_itself(t
         right={"flights-1": 3000 + 8550, "flights-2": 3000 + 950},
         wrong={"flights-1": 1000 + 450, "flights-2": 1000 + 50},
     )
-    both.later = night
+    both.later, both.delays = night, (18_000,)
     await look(api, routers, tmp_path, both)
-    began, turned = both.since[-1]
-    assert turned > began
+    api.clock.time += timedelta(seconds=15)
+    await look(api, routers, tmp_path, both)
+    began, turned, labelled = both.since[-1]
+    assert began < turned < labelled < api.clock.now(), "since it was told how long they take"
     assert not api.status.get("rejected")
     figures = api.status["analysis"]["measures"][1]["figures"]
     assert (figures["labels"], figures["championLabels"], figures["drop"]) == ("5000", "13000", "0")

@@ -19,7 +19,7 @@ from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Reach
 from noria_operator.domain.strata import weights
-from noria_operator.domain.stretches import APART, MOST, Stretch, shares, stretches, turned
+from noria_operator.domain.stretches import APART, MOST, Stretch, learnt, shares, stretches, turned
 from noria_serving.contract import SCORE_BINS
 
 NEW = revision(2).name
@@ -51,9 +51,29 @@ def test_stretches_lie_between_turns_and_labels_count_once_those_of_earlier_pred
         Stretch(START, START + 5 * MINUTE, turn),
         Stretch(turn, turn + 5 * MINUTE),
     ], "who says how long labels take is believed"
-    unknown = turned(analysis, turn + HOUR, None)
-    assert stretches(unknown, timedelta())[-1] == Stretch(turn + HOUR, turn + HOUR)
-    assert stretches(unknown, timedelta())[1].moments == {turn, turn + 10 * MINUTE, turn + HOUR}
+    last = turned(analysis, turn + HOUR, timedelta())
+    assert stretches(last, timedelta())[-1] == Stretch(turn + HOUR, turn + HOUR)
+    assert stretches(last, timedelta())[1].moments == {turn, turn + 10 * MINUTE, turn + HOUR}
+
+
+def test_no_label_counts_at_another_weight_before_it_is_known_how_long_labels_take() -> None:
+    """None had come yet, or no server had been read yet: those that come now are of earlier predictions."""
+    unknown = turned(turned(Analysis(since=START), START + MINUTE, None), START + HOUR, None)
+    assert stretches(unknown, timedelta())[1:] == [
+        Stretch(START + MINUTE, None, START + HOUR),
+        Stretch(START + HOUR, None),
+    ]
+    assert [one.moments for one in stretches(unknown, timedelta())[1:]] == [
+        {START + MINUTE, START + HOUR},
+        {START + HOUR},
+    ]
+    assert stretches(unknown, HOUR)[-1] == Stretch(START + HOUR, START + 2 * HOUR), "who says it is believed"
+    assert learnt(unknown, START + 2 * HOUR, None) == unknown
+    soon = learnt(unknown, START + 2 * HOUR, 2 * HOUR)
+    assert stretches(soon, timedelta())[-1] == Stretch(START + HOUR, START + 3 * HOUR)
+    late = learnt(unknown, START + 4 * HOUR, 2 * HOUR)
+    assert stretches(late, timedelta())[-1] == Stretch(START + HOUR, START + 4 * HOUR), "never in the past"
+    assert learnt(late, START + 5 * HOUR, MINUTE) == late
 
 
 def test_labels_that_take_longer_than_a_stretch_count_in_none_that_has_ended() -> None:
@@ -104,7 +124,8 @@ def counted(
         predicted, labelled = Counter[tuple[str, bool]](), Counter[tuple[str, bool]]()
         for (made, came, arm, night), count in rows.items():
             predicted[arm, night] += count * (stretch.began <= made < last)
-            labelled[arm, night] += count * (stretch.labelled <= came < min(last, world.now))
+            counts = stretch.labelled is not None and stretch.labelled <= came < min(last, world.now)
+            labelled[arm, night] += count * counts
         return Counted(
             champion=labels(labelled["old", False], labelled["old", True]),
             challenger=labels(labelled["new", False], labelled["new", True]),
@@ -113,7 +134,7 @@ def counted(
         )
 
     parts = tuple(map(of, stretches(analysis, delay)))
-    seen = max((came - made for made, came, _, _ in rows), default=None)
+    seen = max((came - made for made, came, _, _ in rows if came < world.now), default=None)
     return replace(of(Stretch(analysis.since, analysis.since)), stretches=parts, delay=seen)
 
 
@@ -144,11 +165,13 @@ QUALITY = Policy(replicas=2, quality=QualityPolicy("accuracy"))
 PREDICTIONS = Policy(replicas=2, max_distance=0.2)
 
 
-def ramp(policy: Policy, steps: tuple[PolicyStep, ...], *, late: timedelta = timedelta()) -> World:
+def ramp(
+    policy: Policy, steps: tuple[PolicyStep, ...], *, late: timedelta = timedelta(), night: timedelta = HOUR
+) -> World:
     """The last step by night, those before by day. Each request is labelled `late`."""
     world, rows = canary(replace(policy, steps=steps)), Rows()
     dusk = START + sum((one.duration for one in steps[:-1]), timedelta())
-    while world.now < dusk + HOUR:
+    while world.now < dusk + night:
         new, copies = world.state.weight(NEW), world.state.reach.mirror
         for arm, share in (("old", 100 - new), ("new", new or copies)):
             rows[world.now, world.now + late, arm, world.now >= dusk] += 1280 * share // 100
@@ -188,3 +211,13 @@ def test_labels_of_earlier_predictions_do_not_count_for_the_weight_at_which_they
     assert not world.state.rejected
     assert world.state.analysis is not None
     assert world.state.analysis.turns[0] == Turn(START + HOUR, 20 * MINUTE)
+
+
+def test_labels_that_come_after_all_weights_were_tried_do_not_count_for_the_last_one() -> None:
+    """They take three hours. The first that come are of the day, of which the challenger had fewer."""
+    patient = replace(QUALITY, max_hold=10 * HOUR)
+    world = ramp(patient, STEPS["10, 50"], late=3 * HOUR, night=5 * HOUR)
+    assert not world.state.rejected
+    assert world.state.stable == revision(2)
+    assert world.state.analysis is not None
+    assert world.state.analysis.turns[0] == Turn(START + HOUR, 3 * HOUR)
