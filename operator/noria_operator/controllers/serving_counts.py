@@ -14,14 +14,14 @@ from datetime import datetime, timedelta
 
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.controllers.context import Context
-from noria_operator.domain.analysis import Counted
+from noria_operator.domain.analysis import Counted, Stretch
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.disagreement import Paired
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.serving_children import revision_selector, selector
-from noria_operator.domain.stretches import Stretch, stretches
+from noria_operator.domain.stretches import stretches
 from noria_operator.evidence.growth import Growth
 from noria_operator.evidence.pairs import Servers
 from noria_operator.evidence.totals import Totals
@@ -55,7 +55,7 @@ def counted(ctx: Context, deployment: ModelDeployment, policy: Policy, state: St
     return replace(
         counts.of(Stretch(analysis.since, analysis.since + delay)),
         delay=read[analysis.since].longest_delay(),
-        stretches=tuple(map(counts.of, compared)),
+        stretches={one: counts.of(one) for one in compared},
     )
 
 

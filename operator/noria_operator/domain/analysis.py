@@ -49,13 +49,30 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """From when on predictions count, and labels (None: not known yet); both until `ended`, None: it goes
+    on.
+    """
+
+    began: datetime
+    labelled: datetime | None
+    ended: datetime | None = None
+
+    @property
+    def moments(self) -> set[datetime]:
+        """From when on counts have to be known."""
+        known = {self.began, self.labelled, self.ended} - {None}
+        return {one for one in known if self.ended is None or one <= self.ended}
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """The evidence so far and where the open window began; marks are the routers' counts at its beginning.
 
     `evidence` and `marks` are those of errors, which are always judged, `refused` is the evidence of refusals,
     whose counts come with them. `said` has one entry a measure;
     `lone_burst` is that of the last judgement, so that people are told once. Of an arm of an experiment,
-    `divided` has the counts by how traffic was divided (see `divisions`), and `weights` those that it had.
+    `divided` has the counts by how traffic was divided (see `divisions`).
     """
 
     evidence: Evidence = field(default_factory=Evidence)
@@ -73,7 +90,6 @@ class Analysis:
     message: str = ""
     lone_burst: bool = False
     divided: Mapping[str, Window] = field(default_factory=dict)
-    weights: tuple[int, ...] = ()
     version: str = ""
     """Who is or was judged; empty in what an earlier release began."""
 
@@ -92,15 +108,20 @@ class Counted:
     champion_outputs: Outputs | None = None
     challenger_outputs: Outputs | None = None
     delay: timedelta | None = None
-    stretches: tuple[Counted, ...] = ()
+    stretches: Mapping[Stretch, Counted] = field(default_factory=dict)
     """The same by stretch of one share of the traffic, as far as it is compared; none: it is all of one."""
+
+    @property
+    def parts(self) -> Mapping[Stretch | None, Counted]:
+        """What is compared by itself, by its stretch."""
+        return {**self.stretches} or {None: self}
 
     @property
     def labels(self) -> list[tuple[Labels, Labels]]:
         """Champion's and challenger's of each stretch."""
-        return [(one.champion, one.challenger) for one in self.stretches or (self,)]
+        return [(one.champion, one.challenger) for one in self.parts.values()]
 
     @property
     def outputs(self) -> list[tuple[Outputs | None, Outputs | None]]:
         """Champion's and challenger's of each stretch."""
-        return [(one.champion_outputs, one.challenger_outputs) for one in self.stretches or (self,)]
+        return [(one.champion_outputs, one.challenger_outputs) for one in self.parts.values()]

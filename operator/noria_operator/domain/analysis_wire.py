@@ -44,7 +44,6 @@ def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | N
         compared=_compared(analysis.compared) if analysis.compared.pairs.count else None,
         queries={name: _measured(one) for name, one in analysis.queries.items()} or None,
         divided=_divided(analysis.divided) or None,
-        weights=list(analysis.weights) or None,
     )
     return AnalysisStatus(
         version=analysis.version,
@@ -79,7 +78,6 @@ def analysis_of(status: AnalysisStatus | None) -> Analysis | None:
         message=status.message or "",
         lone_burst=exact.get("loneBurst", False),
         divided=_divided_of(exact.get("divided")),
-        weights=tuple(exact.get("weights") or ()),
         version=status.version,
     )
 

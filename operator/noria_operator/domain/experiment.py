@@ -5,7 +5,7 @@ why there is none. "Surely better" is a test that may be looked at at any time (
 `sequences` for labels), against each other version at 20 times the number of arms: whichever version is truly
 the best, another one is taken for it in 1 of 20 experiments at most. Invariants: nothing is kept; only an arm
 whose verdict is Pass can win; what did not begin together is not compared, nor are
-requests of times in which the traffic was divided in another way.
+requests or labels of times in which the traffic was divided in another way.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import reduce
 from math import exp, log, log1p
+from operator import add
 from typing import Final
 
+from noria_operator.domain.analysis import Stretch
 from noria_operator.domain.quality import DIRECTIONS, Labels
-from noria_operator.domain.quality_drop import METRICS, QualityPolicy
+from noria_operator.domain.quality_drop import METRICS, QualityPolicy, together
 from noria_operator.domain.sequences import log_mean_exp, log_one_sided, tuned
 from noria_operator.domain.verdict import FAIL_AT, HARM_RATIOS, PASS_AT, Counts, Judgement, Verdict
 
@@ -28,12 +31,12 @@ BEST: Final = "Best"
 @dataclass(frozen=True, slots=True)
 class Score:
     """What one version did by the metric: requests with how many errors or late answers, for each division
-    of the traffic (see `divisions`), or labels.
+    of the traffic (see `divisions`), or labels, for each stretch of one (see `stretches`).
     """
 
     version: str
     divided: Mapping[str, Counts] = field(default_factory=dict)
-    labels: Labels | None = None
+    labels: Mapping[Stretch | None, Labels] = field(default_factory=dict)
 
     @property
     def counts(self) -> Counts:
@@ -47,11 +50,15 @@ class Score:
             if mine.requests and its.requests:
                 yield mine, its
 
+    def labelled_beside(self, other: Score) -> list[tuple[Labels, Labels]]:
+        """Labels of both for each stretch that both know."""
+        return [(mine, other.labels[when]) for when, mine in self.labels.items() if when in other.labels]
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
     """One arm beside the champion of the same time; `edge` is from when on an answer is late, if that
-    counts, `weights` are all that it had.
+    counts.
     """
 
     score: Score
@@ -59,7 +66,6 @@ class Contender:
     since: datetime | None
     judgement: Judgement | None
     edge: float | None = None
-    weights: frozenset[int] = frozenset()
 
     @property
     def may_win(self) -> bool:
@@ -87,30 +93,35 @@ class Metric:
         """The estimate; None while there is too little."""
         if self.quality is None:
             return score.counts.errors / score.counts.requests if score.counts.requests else None
-        metric, labels = METRICS[self.quality.metric], score.labels
-        return metric.estimate(labels).value if labels is not None and metric.enough(labels) else None
+        metric, labels = METRICS[self.quality.metric], reduce(add, score.labels.values(), Labels.none())
+        return metric.estimate(labels).value if metric.enough(labels) else None
 
     def gain(self, one: Score, other: Score) -> float | None:
         """How much better `one` is."""
         if self.quality is None:
             return _less(one, other)
-        mine, its = self.value(one), self.value(other)
-        if mine is None or its is None:
-            return None
-        return DIRECTIONS[self.quality.metric].gain(mine, its)
+        found = _better(self.quality, one, other)
+        return None if found is None else found[0]
 
     def log_e(self, one: Score, other: Score) -> float:
         """log e against "`one` is no better than `other`"; 0, no evidence, while there is too little."""
-        gain = self.gain(one, other)
-        if gain is None:
-            return 0.0
         if self.quality is None:
             return _fewer(one, other)
-        metric = METRICS[self.quality.metric]
-        variance = sum(metric.estimate(each.labels).variance for each in (one, other) if each.labels)
-        information = 1 / variance
+        found = _better(self.quality, one, other)
+        if found is None:
+            return 0.0
+        gain, variance = found
         rho = tuned(2 * log(FAIL_AT) / max(self.quality.max_drop, 0.005) ** 2, 2 / FAIL_AT)
-        return log_one_sided(gain * information, information, rho)
+        return log_one_sided(gain / variance, 1 / variance, rho)
+
+
+def _better(quality: QualityPolicy, one: Score, other: Score) -> tuple[float, float] | None:
+    """By how much the quality is better, of labels of the same stretches, and the variance of that."""
+    found = together(METRICS[quality.metric], one.labelled_beside(other))
+    if found is None:
+        return None
+    mine, its = found
+    return DIRECTIONS[quality.metric].gain(mine.value, its.value), mine.variance + its.variance
 
 
 def _fewer(one: Score, other: Score) -> float:
@@ -141,7 +152,7 @@ def _less(one: Score, other: Score) -> float | None:
 def choose(metric: Metric, promote: str, arms: Sequence[Contender], rivals: int) -> Choice:
     """The winner of `arms`, which are those left of `rivals`."""
     table = _table(metric, arms)
-    why = _apart(metric, arms)
+    why = _apart(arms)
     if why:
         return Choice(None, f"{why} ({table})")
     able = [place for place, arm in enumerate(arms) if arm.may_win and metric.value(arm.score) is not None]
@@ -173,15 +184,12 @@ def _ahead(metric: Metric, arms: Sequence[Contender], place: int) -> float:
     return gain if gain is not None else -float("inf")
 
 
-def _apart(metric: Metric, arms: Sequence[Contender]) -> str:
+def _apart(arms: Sequence[Contender]) -> str:
     """Why arms cannot be compared with each other."""
     if len({arm.since for arm in arms}) > 1:
         return "the arms did not begin together, so that a person has to choose"
     if len({arm.edge for arm in arms}) > 1:
         return "the arms' late answers are counted from different edges, so that a person has to choose"
-    moved = next((arm.score.version for arm in arms if len(arm.weights) > 1), "")
-    if moved and metric.quality is not None:
-        return f"the weight of {moved} changed while labels were counted, so that a person has to choose"
     return ""
 
 

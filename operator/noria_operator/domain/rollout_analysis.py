@@ -94,7 +94,7 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     moved = _place(before) != _place(after)
     opened = analysis.window_from
     if moved or (opened is not None and now >= opened + policy.interval):
-        analysis = _close(policy, _sorted(analysis, before, reading), after, reading, now)
+        analysis = _close(policy, _sorted(analysis, reading), after, reading, now)
         after = _count(before, after, reading.window)
     elif opened is None and reading.window.requests:
         analysis = replace(analysis, window_from=now)
@@ -102,7 +102,11 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     counted = reading.observed.of(after.candidate).counted
     delay = counted.delay if counted else None
     analysis = learnt(analysis, now, delay)
-    if began is not None and after.candidate is not None and _shares(before) != _shares(after):
+    if (
+        began is not None
+        and after.candidate is not None
+        and _parted(policy, before) != _parted(policy, after)
+    ):
         analysis = turned(analysis, now, delay)
     analysis = _baseline(policy, analysis, after, reading, moved=moved)
     return after if analysis == after.analysis else replace(after, analysis=analysis)
@@ -142,7 +146,7 @@ def _said(one: Judgement) -> Said:
     return Said(one.measure, one.verdict, clip(one.message), figures, clip(one.query))
 
 
-def _sorted(analysis: Analysis, before: State, reading: Reading) -> Analysis:
+def _sorted(analysis: Analysis, reading: Reading) -> Analysis:
     """The analysis of an arm with the open window put to how traffic was divided in it."""
     if not reading.division:
         return analysis
@@ -153,7 +157,6 @@ def _sorted(analysis: Analysis, before: State, reading: Reading) -> Analysis:
         analysis,
         latency=seen,
         divided=divisions.plus(analysis.divided, reading.division, reading.window),
-        weights=tuple(sorted({*analysis.weights, before.reach.weight})),
     )
 
 
@@ -235,6 +238,10 @@ def _place(state: State) -> tuple[object, ...]:
     return _arms(state), divisions.division(state), state.step.index if state.step else None
 
 
-def _shares(state: State) -> tuple[object, ...]:
-    """What separates stretches; the champion's weight changes when another challenger gets some, too."""
+def _parted(policy: Policy, state: State) -> tuple[object, ...]:
+    """What separates stretches: in an experiment whatever divides the traffic otherwise, as all arms are
+    compared with each other.
+    """
+    if policy.compares:
+        return divisions.division(state)
     return shares(state.weight(state.stable.name) if state.stable else 0, state.reach)

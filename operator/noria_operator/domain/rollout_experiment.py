@@ -92,13 +92,14 @@ def _contender(scene: Scene, state: State, metric: str) -> Contender:
     analysis, reading = state.analysis or Analysis(), scene.reading
     version = state.candidate.target.version if state.candidate else ""
     champion = f"champion {named(state.stable)}"
-    weights = {*analysis.weights, state.reach.weight} if state.reach.any else {*analysis.weights}
-    arms = (Score(version), Score(champion))
     edge = None
     if metric == "quality":
         seen = scene.observed.of(state.candidate).counted
-        if seen is not None and seen.readable:
-            arms = (Score(version, labels=seen.challenger), Score(champion, labels=seen.champion))
+        parts = seen.parts if seen is not None and seen.readable else {}
+        arms = (
+            Score(version, labels={when: one.challenger for when, one in parts.items()}),
+            Score(champion, labels={when: one.champion for when, one in parts.items()}),
+        )
     else:
         slow = analysis.latency
         divided = divisions.plus(analysis.divided, reading.division, reading.window)
@@ -109,6 +110,4 @@ def _contender(scene: Scene, state: State, metric: str) -> Contender:
             Score(version, {name: one.challenger for name, one in divided.items()}),
             Score(champion, {name: one.champion for name, one in divided.items()}),
         )
-    return Contender(
-        *arms, since=analysis.since, judgement=reading.judgement, edge=edge, weights=frozenset(weights)
-    )
+    return Contender(*arms, since=analysis.since, judgement=reading.judgement, edge=edge)

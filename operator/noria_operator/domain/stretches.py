@@ -4,41 +4,25 @@ Requests of the day are not those of the night. With weight 10 by day and 50 by 
 has another mixture of both as champion than as challenger; within a stretch of one weight it has the same,
 and nearly so where the weight moves little, as on a ramp that climbs by itself.
 Comes in: the analysis kept, with the moments at which shares changed. Goes out: the stretches, for who counts
-them. A label belongs to the stretch of its prediction, which no count tells: those count that come in a
-stretch once labels of predictions before it have come. Invariant: stretches are bounded in number; of a
-rollout with more, the oldest are not compared; no label counts in two.
+them. In an experiment, in which nothing climbs, a stretch is the time of one division of the traffic (see
+`divisions`), for all arms the same. A label belongs to the stretch of its prediction, which no count tells:
+those count that come in a stretch once labels of predictions before it have come. Invariant: stretches are
+bounded in number; of a rollout with more, the oldest are not compared; no label counts in two.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import floor, log
 from typing import Final
 
-from noria_operator.domain.analysis import Analysis, Turn
+from noria_operator.domain.analysis import Analysis, Stretch, Turn
 from noria_operator.domain.rollout_state import Reach
 
 MOST: Final = 8
 """Stretches that are compared: each is read anew with each look at the model servers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """From when on predictions count, and labels (None: not known yet); both until `ended`, None: it goes
-    on.
-    """
-
-    began: datetime
-    labelled: datetime | None
-    ended: datetime | None = None
-
-    @property
-    def moments(self) -> set[datetime]:
-        """From when on counts have to be known."""
-        known = {self.began, self.labelled, self.ended} - {None}
-        return {one for one in known if self.ended is None or one <= self.ended}
 
 
 APART: Final = 1.25

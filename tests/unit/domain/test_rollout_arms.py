@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from tests.unit.domain.rollout_world import World, once, revision, seconds, serving
 
-from noria_operator.domain.analysis import Counted
+from noria_operator.domain.analysis import Counted, Stretch
 from noria_operator.domain.divisions import MOST
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.quality_drop import QualityPolicy
@@ -16,6 +16,7 @@ from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
 from noria_operator.domain.rollout_traffic import FULL
 from noria_operator.domain.rollout_words import Happened, Phase
+from noria_operator.domain.stretches import stretches
 from noria_operator.domain.verdict import Verdict
 from noria_serving.contract import SCORE_BINS
 
@@ -355,7 +356,6 @@ def test_pods_that_come_back_go_on_with_what_was_seen_before() -> None:
     assert (
         sum(one.challenger.requests for one in first.divided.values()) == first.evidence.challenger.requests
     )
-    assert first.weights == (20,)
 
 
 def test_what_comes_in_ever_other_divisions_of_traffic_is_not_kept() -> None:
@@ -368,20 +368,66 @@ def test_what_comes_in_ever_other_divisions_of_traffic_is_not_kept() -> None:
     assert len(world.state.analysis.divided) == MOST
 
 
-def test_the_weight_of_an_arm_that_changes_leaves_the_choice_by_quality_to_a_person() -> None:
-    quality = replace(TRIAL, arms=ARMS[:2], metric="quality", duration=MINUTE, min_requests=0)
-    world = trial(replace(ASKED, quality=QualityPolicy("accuracy", 0.02), experiment=quality))
-    two, three = (revision(number).name for number in (2, 3))
-    old, new = labels(3000, 900), labels(3000, 400)
-    world.counted = {two: Counted(champion=old, challenger=new), three: Counted(champion=old, challenger=old)}
-    world.edit(experiment=replace(quality, arms=(Arm("m-2", 30), Arm("m-3", 10))))
-    world.settle()
-    world.run(3, requests=1000)
-    assert world.state.stable == revision(1)
-    assert "waiting for a winner" in message(world)
-    world.pass_time(2 * 60 * MINUTE)
-    world.settle()
-    assert "the weight of m-2 changed while labels were counted" in world.state.history[-1].message
+Told = list[tuple[datetime, str, int, int]]
+"""When which version was how often right and how often wrong."""
+
+
+def tell(world: World, told: Told) -> None:
+    """Labels come at once: what model servers have counted of each arm and of the champion."""
+
+    def of(version: str, stretch: Stretch) -> Labels:
+        ends = stretch.ended or world.now + MINUTE
+        rows = [row for row in told if row[1] == version and stretch.began <= row[0] < ends]
+        return labels(sum(row[2] for row in rows), sum(row[3] for row in rows))
+
+    for mine in seats(world.state):
+        assert mine.analysis is not None
+        assert mine.candidate is not None
+        target = mine.candidate.target
+        parts = {
+            one: Counted(champion=of("m-1", one), challenger=of(target.version, one))
+            for one in stretches(mine.analysis, timedelta())
+        }
+        world.counted[target.name] = Counted(stretches=parts, delay=timedelta())
+
+
+@pytest.mark.parametrize(("ahead", "winner"), [(0.0, 1), (0.1, 2)])
+def test_labels_of_before_and_after_an_edit_of_weights_are_compared_by_themselves(
+    ahead: float, winner: int
+) -> None:
+    """Everybody is right less often after it, when version 2 has most of its labels."""
+    first, then = (
+        replace(between(*both), metric="quality", duration=40 * MINUTE, min_requests=0)
+        for both in ((10, 40), (40, 10))
+    )
+    policy = QualityPolicy("accuracy", 0.2)
+    world, told = trial(replace(ASKED, quality=policy, experiment=first)), Told()
+    for right, arms in ((0.95, first), (0.7, then)):
+        world.edit(experiment=arms)
+        world.settle()
+        for _ in range(20):
+            for version, weight in weights(world).items():
+                good = round(10 * weight * (right + ahead * (version == "m-2" and right < 0.9)))
+                told.append((world.now, version, good, 10 * weight - good))
+            world.send(1000)
+            world.pass_time(MINUTE)
+            tell(world, told)
+            world.settle()
+    assert world.state.stable == revision(winner)
+    assert ("waiting for a winner" in message(world)) == (winner == 1)
+
+
+def test_stretches_are_those_of_all_arms() -> None:
+    """One arm loses its pod and gets it back, and another one fails; the third one keeps its weight."""
+    world = trial(replace(ASKED, quality=QualityPolicy("accuracy", 0.2)))
+    begun = world.now
+    world.run(1, requests=1000)
+    world.lose_pods(revision(3).name)
+    world.reconcile()
+    world.run(2, requests=1000, errors={revision(2).name: 60})
+    assert versions(world) == ["m-3", "m-4"]
+    turns = {mine.analysis.turns for mine in seats(world.state) if mine.analysis}
+    assert [[one.at - begun for one in arm] for arm in turns] == [[seconds(60), seconds(70), seconds(150)]]
 
 
 def tied(**changes: object) -> World:

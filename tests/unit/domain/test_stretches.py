@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 import pytest
 from tests.unit.domain.rollout_world import START, World, canary, revision
 
-from noria_operator.domain.analysis import Analysis, Counted, Turn
+from noria_operator.domain.analysis import Analysis, Counted, Stretch, Turn
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Reach
 from noria_operator.domain.strata import weights
-from noria_operator.domain.stretches import APART, MOST, Stretch, learnt, shares, stretches, turned
+from noria_operator.domain.stretches import APART, MOST, learnt, shares, stretches, turned
 from noria_serving.contract import SCORE_BINS
 
 NEW = revision(2).name
@@ -133,7 +133,7 @@ def counted(
             challenger_outputs=outputs(predicted["new", False], predicted["new", True]),
         )
 
-    parts = tuple(map(of, stretches(analysis, delay)))
+    parts = {one: of(one) for one in stretches(analysis, delay)}
     seen = max((came - made for made, came, _, _ in rows if came < world.now), default=None)
     return replace(of(Stretch(analysis.since, analysis.since)), stretches=parts, delay=seen)
 
