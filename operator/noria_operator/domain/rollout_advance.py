@@ -135,7 +135,7 @@ def track(scene: Scene, state: State) -> Outcome | None:
     if state.candidate is None or step is None:
         return None
     arms = views(scene, state)
-    if asleep(scene.spec, state) or not all(has_its_pods(*arm) for arm in arms):
+    if asleep(scene.policy, state) or not all(has_its_pods(*arm) for arm in arms):
         mode = Mode.WAITING
     elif not state.verified or any(
         mine.reach != asked(view.policy, mine.step) for view, mine in arms if mine.step

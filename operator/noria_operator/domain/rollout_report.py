@@ -24,7 +24,8 @@ def phase_of(policy: Policy, state: State, observed: Observed, target: Target) -
     if step is not None:
         if step.stalled:
             return Phase.DEGRADED
-        waits = step.paused or (step.mode == Mode.RUNNING and at_endless_pause(policy, step))
+        mine = policy.of(state.candidate.target.version) if state.candidate else policy
+        waits = step.paused or (step.mode == Mode.RUNNING and at_endless_pause(mine, step))
         return Phase.PAUSED if waits else Phase.PROGRESSING
     if state.stable is None:
         return Phase.PENDING

@@ -703,6 +703,15 @@ def test_a_warm_former_champion_can_be_an_arm() -> None:
     assert weights(world) == {"m-2": 80, "m-1": 10, "m-3": 10}
 
 
+def test_a_pause_among_the_steps_of_canaries_is_none_of_an_experiment() -> None:
+    world = trial(replace(ASKED, steps=(PolicyStep(replicas="100%", pause=True), PolicyStep(50))))
+    assert world.plan is not None
+    assert world.plan.phase is Phase.PROGRESSING
+    world.edit(replicas=0)
+    world.settle()
+    assert "m-2 stays at weight 20 until replicas, which is 0, is raised" in message(world)
+
+
 def test_nobody_is_an_arm_while_replicas_is_0() -> None:
     world = trial(replace(ASKED, replicas=0))
     assert world.state.challengers == ()
