@@ -95,7 +95,7 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     opened = analysis.window_from
     if moved or (opened is not None and now >= opened + policy.interval):
         analysis = _close(policy, _sorted(analysis, reading), after, reading, now)
-        after = _count(before, after, reading.window)
+        after = _count(policy, before, after, reading.window)
     elif opened is None and reading.window.requests:
         analysis = replace(analysis, window_from=now)
     began = before.analysis.since if before.analysis else None
@@ -188,9 +188,11 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
     )
 
 
-def _count(before: State, after: State, window: Window) -> State:
-    """Requests of the closed window belong to the step in which they were answered."""
-    if before.step is None or after.step is None or before.step.index != after.step.index:
+def _count(policy: Policy, before: State, after: State, window: Window) -> State:
+    """Requests of the closed window belong to the step in which they were answered; to an arm all of its."""
+    if before.step is None or after.step is None:
+        return after
+    if before.step.index != after.step.index and not policy.compares:
         return after
     requests = after.step.requests + window.challenger.requests
     return replace(after, step=replace(after.step, requests=requests))

@@ -595,6 +595,22 @@ def test_requests_of_an_experiment_that_was_edited_twice_still_count_for_every_a
     assert "waiting for a winner" in message(world)
 
 
+def test_requests_of_the_open_window_count_when_the_experiment_is_full_and_when_it_is_edited() -> None:
+    short = replace(TRIAL, arms=ARMS[:2], duration=timedelta(), min_requests=300)
+    world = trial(replace(ASKED, experiment=short))
+    world.run(1 / 5, requests=1000, every=3)
+    assert "waiting for a winner" in message(world)
+    world.send(1000)
+    world.edit(experiment=replace(short, min_requests=301))
+    world.settle()
+    assert "waiting for a winner" in message(world)
+    assert world.state.step is not None
+    for mine in seats(world.state):
+        assert mine.analysis is not None
+        assert mine.step is not None
+        assert mine.step.requests == mine.analysis.evidence.challenger.requests > 300
+
+
 def test_an_arm_that_is_taken_out_of_the_spec_leaves_and_the_others_stay() -> None:
     world = trial()
     world.edit(experiment=replace(TRIAL, arms=(ARMS[0], ARMS[2])))
