@@ -103,7 +103,7 @@ def settle(scene: Scene, state: State) -> Outcome | None:
         all_of_it = wanted.weight == FULL and ready >= need(FULL, policy.replicas)
         reach = wanted if all_of_it else Reach(current.weight)
     elif ready >= pods(policy, state.step):
-        reach = wanted if _together(scene, state) else current
+        reach = wanted if _may_begin(scene, state, state.step) else current
     else:
         # Who lost no pod keeps what it has for a while: the champion's new ones may be ready before its own.
         lost = not state.step.wait.keeps_up(ready)
@@ -120,13 +120,13 @@ def settle(scene: Scene, state: State) -> Outcome | None:
     return moved, None
 
 
-def _together(scene: Scene, state: State) -> bool:
-    """Whether an arm that got no request yet may get some: once all have their pods, so that they are
-    compared in the same time.
+def _may_begin(scene: Scene, state: State, step: Step) -> bool:
+    """Whether a challenger that got no request yet may get some: in no pause, and of an experiment once all
+    have their pods, so that they are compared in the same time.
     """
-    if not state.others or state.analysis is None or state.analysis.since is not None:
+    if state.analysis is None or state.analysis.since is not None:
         return True
-    return all(has_its_pods(view, mine) for view, mine in views(scene, state))
+    return not step.paused and all(has_its_pods(view, mine) for view, mine in views(scene, state))
 
 
 def track(scene: Scene, state: State) -> Outcome | None:

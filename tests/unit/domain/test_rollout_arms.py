@@ -562,6 +562,21 @@ def test_a_pause_holds_the_end_and_an_arm_still_fails_in_it() -> None:
     assert weights(world) == {"m-1": 70, "m-2": 20, "m-4": 10}
 
 
+def test_arms_that_are_paused_before_they_begin_begin_together_when_that_is_over() -> None:
+    """One of them needs no weight that the pause could keep."""
+    arms = (ARMS[0], Arm("m-3", match=(("x-team", "a"),), replicas="10%"))
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=arms)), settled=False)
+    world.reconcile()
+    world.commands["pause"] = "1"
+    world.settle()
+    assert [str(mine.reach) for mine in seats(world.state)] == ["weight 0", "weight 0"]
+    world.pass_time(MINUTE)
+    world.commands["resume"] = "1"
+    world.settle()
+    assert [mine.analysis.since for mine in seats(world.state) if mine.analysis] == [world.now] * 2
+    assert str(world.state.reach_of(revision(3))) == "weight 0 and requests with x-team: a"
+
+
 def test_an_undo_ends_all_arms_and_the_champion_serves() -> None:
     world = trial()
     world.commands["undo"] = "1"
