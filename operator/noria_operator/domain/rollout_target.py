@@ -80,6 +80,8 @@ class _Arms:
         known = {version.target.version: version for version in versions}
         found = [known[arm.version] for arm in experiment.arms if arm.version in known]
         rest = [one for one in found if _may_be_tried(state, one.target)]
+        if _is_over(state, found, rest):
+            rest = []
         gone = [f"{arm.version} does not exist" for arm in experiment.arms if arm.version not in known]
         waits = [f"{one.target.version} is {one.phase}" for one in rest if one.phase != APPROVED]
         refused = tuple(
@@ -108,6 +110,13 @@ def _may_be_tried(state: State, target: Revision) -> bool:
     """Whether it may be an arm: the champion in another configuration is what follow or a pin is for."""
     champion = state.stable.version if state.stable else ""
     return target.version != champion and not state.is_rejected(target) and not state.lost(target)
+
+
+def _is_over(state: State, arms: list[Version], left: list[Version]) -> bool:
+    """Whether one of the arms won, and is left because another version took its place since then."""
+    past = {one.version for one in state.champions} - {one.target.version for one in state.challengers}
+    won = any(state.lost(one.target) for one in arms)
+    return won and all(one.target.version in past for one in left)
 
 
 def _pinned(name: str, state: State, versions: tuple[Version, ...]) -> Target:

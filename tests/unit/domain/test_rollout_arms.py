@@ -300,6 +300,40 @@ def test_the_best_arm_by_errors_takes_over_and_the_others_are_left() -> None:
     assert world.state.candidate is None
 
 
+def succeeded() -> World:
+    """Version 3 won an experiment that still stands in the spec, and version 5 came after it."""
+    return once(_succeeded, replace(ASKED, keep_previous=timedelta()))
+
+
+def _succeeded(policy: Policy) -> World:
+    world = trial(policy)
+    world.commands["promote"] = "m-3@ann"
+    world.settle()
+    world.approve(5)
+    world.run(3, requests=2000)
+    assert world.state.stable == revision(5)
+    return world
+
+
+def test_the_winner_is_not_compared_with_its_own_successor() -> None:
+    world = succeeded()
+    world.run(3, requests=2000)
+    assert versions(world) == []
+    assert message(world) == "m-5 serves"
+
+
+def test_another_arm_in_the_spec_of_an_experiment_that_is_over_begins_one_with_all_that_may_be_tried() -> (
+    None
+):
+    world = succeeded()
+    world.approve(6)
+    world.edit(experiment=replace(TRIAL, arms=(*ARMS, Arm("m-6", 10))))
+    world.settle()
+    assert versions(world) == ["m-3", "m-6"]
+    world.run(2, requests=1000, errors={revision(6).name: 60})
+    assert versions(world) == ["m-3"], "who is on trial stays"
+
+
 def labels(good: int, bad: int) -> Labels:
     """Scores 0.9 for positives and 0.1 for negatives; `bad` the other way."""
     high, low = int(0.9 * SCORE_BINS), int(0.1 * SCORE_BINS)
