@@ -110,10 +110,12 @@ def _release(scene: Scene, state: State, why: str) -> Outcome:
 
 
 def _retry(scene: Scene, state: State) -> Outcome:
+    """Try again what is wanted; of an experiment all arms, unless something else was rejected after it."""
     wanted = scene.target.wanted
     undone = state.undo is not None and wanted == state.undo.left
     again = [wanted] if wanted and (undone or state.is_rejected(wanted)) else []
-    again += [one for one in scene.target.refused if one not in again]
+    if not again or wanted in scene.target.refused:
+        again = [*dict.fromkeys((*again, *scene.target.refused))]
     if not again:
         return state, None
     left = tuple(

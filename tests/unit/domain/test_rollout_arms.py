@@ -334,6 +334,24 @@ def test_another_arm_in_the_spec_of_an_experiment_that_is_over_begins_one_with_a
     assert versions(world) == ["m-3"], "who is on trial stays"
 
 
+def test_a_retry_of_a_newer_version_does_not_begin_an_experiment_again_that_is_over() -> None:
+    world = succeeded()
+    world.approve(6)
+    world.settle()
+    world.commands["abort"] = "1"
+    world.settle()
+    assert world.state.is_rejected(revision(6))
+    world.commands["retry"] = "1"
+    world.settle()
+    assert versions(world) == ["m-6"]
+    assert {one.version for one in world.state.rejected} == {"m-2", "m-4"}
+    world.run(3, requests=2000)
+    assert world.state.stable == revision(6)
+    world.commands["retry"] = "2"
+    world.settle()
+    assert versions(world) == ["m-2", "m-3", "m-4"], "nothing else is there to be tried again"
+
+
 def labels(good: int, bad: int) -> Labels:
     """Scores 0.9 for positives and 0.1 for negatives; `bad` the other way."""
     high, low = int(0.9 * SCORE_BINS), int(0.1 * SCORE_BINS)
