@@ -24,6 +24,7 @@ from noria_operator.domain.rollout_scene import (
     happened,
     has_its_pods,
     named,
+    received,
     released,
     returns,
 )
@@ -201,8 +202,8 @@ def _may_go_on(policy: Policy, step: Step, judgement: Judgement | None) -> bool:
 
 
 def _is_full(scene: Scene, state: State, step: Step, one: PolicyStep) -> bool:
-    requests = step.requests + scene.reading.window.challenger.requests
-    return scene.now >= begun(scene.policy, state, step) + one.duration and requests >= one.min_requests
+    ends = begun(scene.policy, state, step) + one.duration
+    return scene.now >= ends and received(scene, step) >= one.min_requests
 
 
 def climb(scene: Scene, state: State) -> Outcome | None:

@@ -126,6 +126,20 @@ def has_its_pods(scene: Scene, state: State) -> bool:
     return ready >= pods(scene.policy, step) or (not waits and step.wait.keeps_up(ready))
 
 
+def received(scene: Scene, step: Step) -> int:
+    """Requests that reached the first challenger in the step, those of the open window included."""
+    return step.requests + scene.reading.window.challenger.requests
+
+
+def too_few(scene: Scene, state: State) -> str:
+    """That the first challenger got fewer requests than its step waits for; empty where it got them."""
+    step, candidate = state.step, state.candidate
+    if step is None or candidate is None:
+        return ""
+    got, least = received(scene, step), current(scene.policy, step).min_requests
+    return f"{candidate.target.version} got {got} of {least} requests" if got < least else ""
+
+
 def begun(policy: Policy, state: State, step: Step) -> datetime:
     """From when on the step's duration counts, were there no break in it: in an experiment from the
     challenger's first request, so that pods which come and go cost an arm no time.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from noria_operator.domain.rollout_analysis import said
-from noria_operator.domain.rollout_arms import kept, seats
+from noria_operator.domain.rollout_arms import kept, seats, views
 from noria_operator.domain.rollout_experiment import choice_of
 from noria_operator.domain.rollout_retreat import abort
 from noria_operator.domain.rollout_scene import (
@@ -21,6 +21,7 @@ from noria_operator.domain.rollout_scene import (
     has_its_pods,
     hold_ends,
     spelled,
+    too_few,
 )
 from noria_operator.domain.rollout_state import Mode, State, Step
 from noria_operator.domain.rollout_steps import at_endless_pause, goal, plan_of, pods, standing
@@ -58,7 +59,8 @@ def hold(scene: Scene, state: State) -> Outcome | None:
         return _hold_all(scene, state, step)
     if scene.now < hold_ends(policy, state, step):
         return None
-    why = scene.reading.judgement.message if scene.reading.judgement else "no evidence"
+    judged = scene.reading.judgement.message if scene.reading.judgement else "no evidence"
+    why = "; ".join(filter(None, (too_few(scene, state), judged)))
     reason = f"no decision within maxHold {spelled(policy.max_hold)}: {why}"
     if policy.abort_on_max_hold:
         return abort(scene, state, reason, Cause.HOLD)
@@ -73,7 +75,9 @@ def _hold_all(scene: Scene, state: State, step: Step) -> Outcome | None:
     """
     if scene.now < max(hold_ends(scene.policy, mine, step) for mine in seats(state)):
         return None
-    reason = f"no winner within maxHold {spelled(scene.policy.max_hold)}: {choice_of(scene, state).message}"
+    few = (too_few(*arm) for arm in views(scene, state))
+    why = "; ".join(filter(None, (*few, choice_of(scene, state).message)))
+    reason = f"no winner within maxHold {spelled(scene.policy.max_hold)}: {why}"
     if scene.policy.abort_on_max_hold:
         return abort(scene, state, reason, Cause.HOLD, everyone=True)
     message = f"{reason}; annotate noria.dev/promote: <version>, resume or abort"

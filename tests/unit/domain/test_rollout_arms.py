@@ -509,6 +509,18 @@ def test_without_a_winner_it_stays_as_it_is_for_a_person_to_choose(promote: str,
     assert "annotate noria.dev/promote: <version>" in told.message
 
 
+def test_a_hold_for_requests_says_which_arm_got_too_few() -> None:
+    """Also where it is sure by then who is the best."""
+    short = replace(TRIAL, arms=ARMS[:2], min_requests=30_000)
+    world = trial(replace(ASKED, max_hold=10 * MINUTE, tolerated=0.2, experiment=short))
+    rates = {revision(1).name: 900, revision(2).name: 900}
+    world.run(16, requests=6000, every=60, errors=rates)
+    assert world.plan is not None
+    assert world.plan.phase is Phase.PAUSED
+    told = next(entry for entry in reversed(world.state.history) if entry.event == Happened.PAUSED)
+    assert "within maxHold 10m: m-3 got 18000 of 30000 requests; m-3 is surely better than" in told.message
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_an_arm_that_is_pinned_while_it_loses_pods_loses_weight_as_well(place: int) -> None:
     """Its canary's first step asks for fewer pods than the weight that it keeps."""

@@ -176,6 +176,13 @@ def test_a_gate_waits_for_the_verdict_pass_and_for_max_hold_at_most() -> None:
     assert "no decision within maxHold" in idle.state.history[-1].message
 
 
+def test_a_step_that_was_held_for_requests_says_so() -> None:
+    world = at(PolicyStep(10, min_requests=5000))
+    world.run(61, requests=150, every=60)
+    told = next(entry for entry in reversed(world.state.history) if entry.event == Happened.PAUSED)
+    assert "no decision within maxHold 60m: m-2 got 1800 of 5000 requests; as good as" in told.message
+
+
 def test_a_weight_may_wait_for_a_person() -> None:
     world = at(PolicyStep(10, pause=True), PolicyStep(50, HOURS))
     world.run(5, requests=600)
