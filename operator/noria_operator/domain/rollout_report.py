@@ -33,7 +33,12 @@ def phase_of(policy: Policy, state: State, observed: Observed, target: Target) -
         return Phase.ROLLED_BACK
     if observed.ready.get(state.stable.name, 0) < policy.replicas:
         return Phase.DEGRADED
-    return Phase.HEALTHY if state.verified and target.revision == state.stable else Phase.PROGRESSING
+    return Phase.HEALTHY if state.verified and not _awaited(state, target) else Phase.PROGRESSING
+
+
+def _awaited(state: State, target: Target) -> bool:
+    """Whether anybody but the champion is to be tried or to serve."""
+    return any(one != state.stable for one in target.challengers)
 
 
 def message_of(policy: Policy, state: State, observed: Observed, target: Target) -> str:
@@ -63,7 +68,7 @@ def _of_places(policy: Policy, state: State, observed: Observed, target: Target)
         if mine.compares and state.step is not None and not state.step.released:
             return _of_experiment(policy, state, state.step, observed, target)
         return _of_rollout(mine, state, observed)
-    if observed.obstacle and target.revision not in (None, state.stable):
+    if observed.obstacle and _awaited(state, target):
         return observed.obstacle
     if state.stable is None:
         return f"nothing serves; {_of_rejection(state, target)}" if target.rejected else target.message
@@ -84,7 +89,7 @@ def _of_experiment(policy: Policy, state: State, step: Step, observed: Observed,
     if step.mode == Mode.SHIFTING:
         return f"experiment: waiting until every ready router has {arms} in force"
     ends = ", waiting for a winner" if step.index else ""
-    return f"experiment: {arms}{ends}" + (f"; {target.message}" if target.message else "")
+    return "; ".join(filter(None, (f"experiment: {arms}{ends}", target.message, observed.obstacle)))
 
 
 def _of_champion(policy: Policy, state: State, stable: Revision, observed: Observed, target: Target) -> str:

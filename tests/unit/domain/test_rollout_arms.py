@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from tests.unit.domain.rollout_world import World, once, revision, seconds, serving
+from tests.unit.domain.rollout_world import World, once, report, revision, seconds, serving
 
 from noria_operator.domain.analysis import Counted, Stretch
 from noria_operator.domain.divisions import MOST
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.rollout_arms import seats
+from noria_operator.domain.rollout_conditions import conditions
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
 from noria_operator.domain.rollout_traffic import FULL
 from noria_operator.domain.rollout_words import Happened, Phase
@@ -805,6 +806,28 @@ def test_a_pause_among_the_steps_of_canaries_is_none_of_an_experiment() -> None:
     world.edit(replicas=0)
     world.settle()
     assert "m-2 stays at weight 20 until replicas, which is 0, is raised" in message(world)
+
+
+def test_an_experiment_that_may_ask_for_no_pods_says_why_it_does_not_begin() -> None:
+    world = serving(1, replace(ASKED, experiment=None))
+    for arm in ARMS[:2]:
+        world.approve(int(arm.version[2:]))
+    world.obstacle = "claim models is not there"
+    world.edit(experiment=replace(TRIAL, arms=ARMS[:2]))
+    world.settle()
+    assert message(world) == world.obstacle
+    assert world.plan is not None
+    assert world.plan.phase is Phase.PROGRESSING
+    stalled = next(one for one in conditions(report(world)) if one.type == "Stalled")
+    assert (stalled.status, stalled.reason) == (True, "VolumeUnavailable")
+    world.obstacle = ""
+    world.settle()
+    world.obstacle = "claim models is not there"
+    world.approve(4)
+    world.edit(experiment=TRIAL)
+    world.settle()
+    assert versions(world) == ["m-2", "m-3"]
+    assert message(world).endswith("; claim models is not there")
 
 
 def test_nobody_is_an_arm_while_replicas_is_0() -> None:
