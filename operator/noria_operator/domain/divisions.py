@@ -33,8 +33,8 @@ def named(state: State) -> str:
 
 
 def plus(divided: Divided, name: str, window: Window) -> Divided:
-    """With what came in the division of this name."""
+    """With what came in the division of this name, if anything."""
     known = divided.get(name)
-    if known is None and len(divided) >= MOST:
+    if not window.requests or (known is None and len(divided) >= MOST):
         return divided
     return {**divided, name: window if known is None else known + window}

@@ -402,10 +402,14 @@ def test_pods_that_come_back_go_on_with_what_was_seen_before() -> None:
     world = trial()
     world.run(1, requests=1000)
     world.lose_pods(revision(3).name)
+    world.reconcile()
+    world.routers_follow()
+    world.send(1000)
+    world.pass_time(seconds(10))
     world.run(1, requests=1000)
     first = world.state.analysis
     assert first is not None
-    assert len(first.divided) == 2
+    assert [one.champion.requests for one in first.divided.values()] == [13200, 2800]
     assert (
         sum(one.challenger.requests for one in first.divided.values()) == first.evidence.challenger.requests
     )
@@ -419,6 +423,20 @@ def test_what_comes_in_ever_other_divisions_of_traffic_is_not_kept() -> None:
         world.run(1 / 6, requests=1000)
     assert world.state.analysis is not None
     assert len(world.state.analysis.divided) == MOST
+
+
+def test_a_division_in_which_nobody_asked_anything_takes_the_place_of_none() -> None:
+    """As at night, while weights are tried out, or pods come and go."""
+    world = trial()
+    for weight in range(1, 40):
+        world.edit(experiment=replace(TRIAL, arms=(ARMS[0], Arm("m-3", weight), ARMS[2])))
+        world.settle()
+        world.pass_time(seconds(10))
+        world.settle()
+    world.run(1, requests=1000)
+    assert world.state.analysis is not None
+    (seen,) = world.state.analysis.divided.values()
+    assert seen.challenger == world.state.analysis.evidence.challenger
 
 
 Told = list[tuple[datetime, str, int, int]]
