@@ -10,7 +10,7 @@ requests or labels of times in which the traffic was divided in another way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
@@ -194,11 +194,19 @@ def _apart(arms: Sequence[Contender]) -> str:
 
 
 def _table(metric: Metric, arms: Sequence[Contender]) -> str:
+    """The values of all, and where weights changed, of which no two of these may be compared, what may be."""
     scores = [arm.score for arm in arms] + [arm.champion for arm in arms[:1]]
-    values = [(score.version, metric.value(score)) for score in scores]
-    told = ", ".join(f"{name} {'?' if value is None else f'{value:.4f}'}" for name, value in values)
     what = metric.quality.metric if metric.quality else f"share of {_HITS[metric.name]}"
-    return f"{what}: {told}"
+    told = f"{what}: {_listed((score, metric.value(score)) for score in scores)}"
+    if all(len(score.divided) < 2 and len(score.labels) < 2 for score in scores):
+        return told
+    gains = _listed((arm.score, metric.gain(arm.score, arm.champion)) for arm in arms)
+    return f"{told}; better than the champion at the same weights by: {gains}"
+
+
+def _listed(values: Iterable[tuple[Score, float | None]]) -> str:
+    told = ((score.version, "?" if value is None else f"{value:.4f}") for score, value in values)
+    return ", ".join(f"{name} {value}" for name, value in told)
 
 
 _HITS: Final = {"errors": "errors", "latency": "late answers"}

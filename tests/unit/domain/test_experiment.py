@@ -36,7 +36,7 @@ def arm(name: str, errors: int, champion: int = 60, verdict: Verdict = Verdict.P
 def test_the_arm_with_surely_fewer_errors_than_each_other_version_wins() -> None:
     choice = choose(ERRORS, "Sure", [arm("m-2", 60), arm("m-3", 5), arm("m-4", 50)], 3)
     assert choice.winner == 1
-    assert "share of errors: m-2 0.0600, m-3 0.0050, m-4 0.0500, champion m-1 0.0600" in choice.message
+    assert "(share of errors: m-2 0.0600, m-3 0.0050, m-4 0.0500, champion m-1 0.0600)" in choice.message
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,8 @@ def test_equal_arms_do_not_win_by_having_fewer_of_the_requests_of_a_bad_hour(pro
     scores = divided("m-2", 1000, 4000), divided("m-3", 4000, 1000)
     choice = choose(ERRORS, promote, [Contender(one, champion, SINCE, PASS) for one in scores], 2)
     assert choice.winner is None
-    assert "m-2 0.0820, m-3 0.0280, champion m-1 0.0550" in choice.message
+    assert "m-2 0.0820, m-3 0.0280, champion m-1 0.0550; " in choice.message
+    assert "better than the champion at the same weights by: m-2 0.0000, m-3 0.0000" in choice.message
 
 
 def test_what_was_seen_before_weights_changed_still_counts() -> None:
@@ -160,7 +161,8 @@ def test_labels_of_before_and_after_weights_changed_make_the_better_arm_win() ->
         Contender(better, champion, SINCE, PASS),
     ]
     choice = choose(ACCURACY, "Sure", arms, 2)
-    assert "m-2 0.8400, m-3 0.7070, champion m-1 0.7500" in choice.message
+    assert "m-2 0.8400, m-3 0.7070, champion m-1 0.7500; " in choice.message
+    assert "at the same weights by: m-2 0.0000, m-3 0.07" in choice.message
     assert choice.winner == 1
 
 
