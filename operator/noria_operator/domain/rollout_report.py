@@ -89,7 +89,19 @@ def _of_experiment(policy: Policy, state: State, step: Step, observed: Observed,
     if step.mode == Mode.SHIFTING:
         return f"experiment: waiting until every ready router has {arms} in force"
     ends = ", waiting for a winner" if step.index else ""
-    return "; ".join(filter(None, (f"experiment: {arms}{ends}", target.message, observed.obstacle)))
+    told = (f"experiment: {arms}{ends}", _of_latecomers(state), target.message, observed.obstacle)
+    return "; ".join(filter(None, told))
+
+
+def _of_latecomers(state: State) -> str:
+    """Who cannot be compared with the others, which were there before."""
+    began = {
+        mine.candidate.target.version: mine.analysis.since
+        for mine in seats(state)
+        if mine.candidate and mine.analysis and mine.analysis.since
+    }
+    late = ", ".join(name for name, since in began.items() if since > min(began.values()))
+    return f"{late} began later, so that a person has to choose" if late else ""
 
 
 def _of_champion(policy: Policy, state: State, stable: Revision, observed: Observed, target: Target) -> str:

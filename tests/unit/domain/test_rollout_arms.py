@@ -725,6 +725,7 @@ def test_an_arm_that_joins_later_is_judged_but_a_person_has_to_choose() -> None:
     world.edit(experiment=TRIAL)
     world.settle()
     assert weights(world) == {"m-1": 60, "m-2": 20, "m-3": 10, "m-4": 10}
+    assert "m-4 began later, so that a person has to choose" in message(world)
     world.run(20, requests=6000, every=60)
     assert "did not begin together" in "".join(entry.message for entry in world.state.history)
 
