@@ -61,7 +61,7 @@ class Stretch:
     @property
     def moments(self) -> set[datetime]:
         """From when on counts have to be known."""
-        known = {self.began, self.labelled, self.ended} - {None}
+        known = (one for one in (self.began, self.labelled, self.ended) if one is not None)
         return {one for one in known if self.ended is None or one <= self.ended}
 
 
