@@ -108,13 +108,13 @@ class Counted:
     champion_outputs: Outputs | None = None
     challenger_outputs: Outputs | None = None
     delay: timedelta | None = None
-    stretches: Mapping[Stretch, Counted] = field(default_factory=dict)
+    stretches: Mapping[Stretch | None, Counted] = field(default_factory=dict)
     """The same by stretch of one share of the traffic, as far as it is compared; none: it is all of one."""
 
     @property
     def parts(self) -> Mapping[Stretch | None, Counted]:
         """What is compared by itself, by its stretch."""
-        return {**self.stretches} or {None: self}
+        return self.stretches or {None: self}
 
     @property
     def labels(self) -> list[tuple[Labels, Labels]]:
