@@ -2,8 +2,8 @@
 
 Requests of one row, or of a few where it says so, decoded by the server's own code, are counted and folded as
 the server does it. They are few enough to stay in the caches, as the arrays of a request are that was just
-answered. `apart` are those whose tensors the server decodes one by one: it does that where integers come for
-floats.
+answered. `integers` are those that come for floats, `binary` those that stand behind the JSON, a tensor a
+column, as the vector beside them does.
 `answers` is what it costs beside that to keep their answers, while two versions are compared. Labels come
 later and are fewer: what counting one costs, alone and by four columns of slices, beside what it takes to
 check the token that it came with. The floor is numpy alone, sorting the same values and looking up every bin
@@ -16,7 +16,7 @@ import argparse
 import gc
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from statistics import median
 from typing import Any
@@ -32,6 +32,7 @@ from noria_serving.counters.state import State
 from noria_serving.feedback.keys import KeyRing
 from noria_serving.feedback.token import Token, binding, sign, verify
 from noria_serving.protocol import v2
+from noria_serving.protocol.raw import to_raw
 from noria_serving.slices import Asked
 
 FEATURES = 20
@@ -65,8 +66,9 @@ def measured(rounds: int) -> dict[str, list[float]]:
     """µs of CPU a prediction, by what is counted, in each round; `floor` is the last."""
     cases = [
         _matrix(), _columns(texts=0), _columns(texts=0, sliced=SLICES[:1]), _columns(texts=5),
-        _columns(texts=5, sliced=SLICES), _columns(texts=0, apart=True), _columns(texts=0, beside=True),
-        _columns(texts=0, rows=2), _columns(texts=5, rows=4), _embedding(),
+        _columns(texts=5, sliced=SLICES), _columns(texts=0, integers=True), _columns(texts=0, beside=True),
+        _columns(texts=0, beside=True, binary=True), _columns(texts=0, rows=2), _columns(texts=5, rows=4),
+        _embedding(),
     ]  # fmt: skip
     found: dict[str, list[float]] = {name: [] for name, *_ in cases}
     found |= {name: [] for name in ("answers", "a label", "a label, 4 sliced", "token of a label", "floor")}
@@ -152,21 +154,22 @@ def _floor() -> float:
 def _matrix() -> Case:
     rows = np.random.default_rng(1).normal(size=(4096, FEATURES)).astype(np.float32)
     shape = signature.Signature((signature.Tensor("input-0", "FP32", (-1, FEATURES)),), ())
-    return "one matrix", *_case(shape, {"input-0": rows})
+    return "one matrix", *_case(shape, {"input-0": rows}, as_sent=_json)
 
 
 def _embedding() -> Case:
     """As long as requests come faster than embeddings are counted: 256 rows in five seconds."""
     rows = {"embedding": np.random.default_rng(5).normal(size=(4096, WIDTH)).astype(np.float32)}
     shape = signature.Signature((signature.Tensor("embedding", "FP32", (-1, WIDTH)),), ())
-    return f"an embedding of {WIDTH}", *_case(shape, rows)
+    return f"an embedding of {WIDTH}", *_case(shape, rows, as_sent=_json)
 
 
 def _columns(
-    *, texts: int, sliced: Sequence[Asked] = (), apart: bool = False, beside: bool = False, rows: int = 1
-) -> Case:
+    *, texts: int, sliced: Sequence[Asked] = (), integers: bool = False, beside: bool = False,
+    binary: bool = False, rows: int = 1,
+) -> Case:  # fmt: skip
     random = np.random.default_rng(2)
-    numbers = random.normal(size=(FEATURES, 4096, 1)) * (1000 if apart else 1)
+    numbers = random.normal(size=(FEATURES, 4096, 1)) * (1000 if integers else 1)
     columns: dict[str, Any] = {f"f{i}": each.astype(np.float32) for i, each in enumerate(numbers)}
     for name in list(columns)[FEATURES - texts :]:
         columns[name] = random.choice(["AA", "UA", "DL", "WN"], size=(4096, 1)).astype(object)
@@ -177,10 +180,11 @@ def _columns(
         for name, values in columns.items()
     )
     name = f"{FEATURES} column tensors" + (f", {texts} of text" if texts else "")
-    name += (f", {len(sliced)} sliced" if sliced else "") + (", apart" if apart else "")
-    name += f", a vector of {WIDTH}" if beside else ""
+    name += (f", {len(sliced)} sliced" if sliced else "") + (", integers" if integers else "")
+    name += (", binary" if binary else "") + (f", a vector of {WIDTH}" if beside else "")
     name += f", {rows} rows a request" if rows > 1 else ""
-    return name, *_case(signature.Signature(tensors, ()), columns, sliced, apart=apart, each=rows)
+    as_sent = _binary if binary else _integers if integers else _json
+    return name, *_case(signature.Signature(tensors, ()), columns, sliced, as_sent=as_sent, each=rows)
 
 
 def _case(
@@ -188,27 +192,49 @@ def _case(
     rows: Inputs,
     sliced: Sequence[Asked] = (),
     *,
-    apart: bool = False,
+    as_sent: Callable[[signature.Signature, Inputs], Inputs],
     each: int = 1,
 ) -> tuple[Recorder, list[Inputs]]:
     scores = np.random.default_rng(4).uniform(size=4096)
     recorder = Recorder(reference.parse(reference.build(shape, rows, scores, apart=sliced)))
-    return recorder, [_request(shape, rows, row, apart=apart, each=each) for row in range(REQUESTS)]
+    taken = [{name: values[row : row + each] for name, values in rows.items()} for row in range(REQUESTS)]
+    return recorder, [as_sent(shape, request) for request in taken]
 
 
-def _request(shape: signature.Signature, rows: Inputs, row: int, *, apart: bool, each: int) -> Inputs:
-    """What the server makes of a row, or of several from there on."""
-    entries: list[dict[str, Any]] = [
-        {
-            **tensor.as_json(),
-            "shape": [each, *tensor.shape[1:]],
-            "data": rows[tensor.name][row : row + each].ravel().tolist(),
-        }
+def _json(shape: signature.Signature, rows: Inputs) -> Inputs:
+    """What the server makes of these rows in JSON."""
+    return _decoded(shape, rows, lambda tensor, values: {"data": values.ravel().tolist()})
+
+
+def _integers(shape: signature.Signature, rows: Inputs) -> Inputs:
+    """Of whole numbers that are said to be such."""
+    return _decoded(
+        shape, rows,
+        lambda tensor, values: {"datatype": "INT64", "data": values.astype(int).ravel().tolist()},
+    )  # fmt: skip
+
+
+def _binary(shape: signature.Signature, rows: Inputs) -> Inputs:
+    """Of tensors behind the JSON."""
+    tail = b"".join(to_raw(rows[tensor.name], tensor.datatype) for tensor in shape.inputs)
+    return _decoded(
+        shape, rows, lambda tensor, values: {"parameters": {"binary_data_size": values.nbytes}}, tail
+    )
+
+
+def _decoded(
+    shape: signature.Signature,
+    rows: Inputs,
+    more: Callable[[signature.Tensor, Any], dict[str, Any]],
+    tail: bytes | None = None,
+) -> Inputs:
+    entries = [
+        tensor.as_json() | {"shape": rows[tensor.name].shape} | more(tensor, rows[tensor.name])
         for tensor in shape.inputs
     ]
-    for entry in entries if apart else ():
-        entry.update(datatype="INT64", data=[int(value) for value in entry["data"]])
-    return v2.decode(orjson.dumps({"inputs": entries}), shape).inputs
+    head = orjson.dumps({"inputs": entries})
+    length = None if tail is None else b"%d" % len(head)
+    return v2.decode(head + (tail or b""), shape, json_length=length).inputs
 
 
 if __name__ == "__main__":

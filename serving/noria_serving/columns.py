@@ -24,7 +24,6 @@ class Columns:
         """datatypes: of each column by its name; rank: how many dimensions each has; beside: the names of the
         tensors that are no columns of these.
         """
-        self.datatypes = dict(datatypes)
         kinds = dict.fromkeys(datatypes.values())
         named = {kind: [name for name, of in datatypes.items() if of == kind] for kind in kinds}
         self.kinds = [(kind, picker(names)) for kind, names in named.items()]
@@ -41,6 +40,8 @@ class Columns:
         self.lengths = {1, rank}
         """How many dimensions a client may state."""
         self.beside = frozenset(beside)
+        self.names = self.beside.union(datatypes)
+        """Of all inputs of the model."""
 
 
 class Row(dict[str, Array]):

@@ -1,8 +1,9 @@
 """Requests of one row of named columns, which have a tensor for each: all of them looked at together.
 
 In: what a client sent. Out: a Row; or None. Invariant: nothing is refused here, and nothing taken that the
-usual way, a tensor at a time, would not take or would read as something else: where there is any doubt the
-answer is None, and the usual way decides.
+usual way, a tensor at a time, would not take or would read as something else: columns that were sent as one
+datatype for one datatype are given to it as if they were one tensor, and where there is any doubt the answer
+is None, and it decides.
 """
 
 from __future__ import annotations
@@ -17,186 +18,174 @@ import numpy as np
 from noria_serving.columns import Columns, Row
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
-from noria_serving.protocol.raw import DTYPES, Tail, from_raw, strings
-from noria_serving.protocol.tensors import ELEMENTS, NARROW, decode_tensor, narrowed
+from noria_serving.protocol.raw import RAW_ONLY, Tail, from_raw
+from noria_serving.protocol.tensors import check_datatype, decode_tensor, from_array, from_list
 from noria_serving.signature import DATATYPES, Signature, Tensor
 
 Entry = TypeVar("Entry")
-_HEAD: Final = itemgetter("name", "shape", "datatype")
-_DATA: Final = itemgetter("data")
-_PARAMETERS: Final = itemgetter("parameters")
+Take = Callable[[Sequence[Entry], Columns], tuple[Sequence[Any], Sequence[Any]]]
+"""From the entries of some columns: their stated datatypes, and of each the value or its bytes. ValueError,
+TypeError or KeyError for entries of another form, or of another number of rows.
+"""
+Decode = Callable[[Sequence[Any], str, Tensor], Array]
+"""From what was sent as one datatype, the values that a tensor of so many rows has."""
+Piece = tuple[Mapping[str, Any], memoryview | None]
+"""An entry of V2 over HTTP, and what it has behind the JSON."""
+_LISTED: Final = itemgetter("datatype", "shape", "data")
+_HEAD: Final = itemgetter("datatype", "shape")
 _MEMBERS: Final = {4}
-"""How many most entries have: these three and their data, and so no parameters."""
+"""How many most entries have in JSON: these three and their name, and so no parameters."""
 _ONE: Final = {1}
 _INTS: Final = {int}
-_NAMES: Final = frozenset({str})
 _LISTS: Final = {list}
-_FLOATS: Final = frozenset({"FP32", "FP64"})
-_SAID: Final = {dict, type(None)}
+_NOWHERE: Final = {type(None)}
+_SIZES: Final = frozenset({int, type(None)})
+_SAID: Final = frozenset({dict, type(None)})
+_COLUMNS: Final = {datatype: Tensor("", datatype, (-1,)) for datatype in DATATYPES}
+"""The columns of a datatype, as if each were a row of one tensor."""
 
 
 def divided(
-    named: Sequence[tuple[str, Entry]],
+    named: Sequence[tuple[Any, Entry]],
     signature: Signature,
-    decode: Callable[[Columns, Sequence[Entry]], Row | None],
+    take: Take[Entry],
+    decode: Decode,
     other: Callable[[Entry, Tensor], Array],
 ) -> Row | None:
-    """From all tensors of a request: the columns among them by `decode`, and if that takes them each of the
+    """From all tensors of a request: the columns among them together, and if these can be taken each of the
     tensors beside them by `other`, whose RequestError is then what the usual way would say too.
     """
     columns = signature.columns
     if columns is None or len(named) != len(signature.inputs):
         return None
-    others = {name: entry for name, entry in named if name in columns.beside}
-    row = decode(columns, [entry for name, entry in named if name not in columns.beside])
-    if row is None or others.keys() != columns.beside:
+    flat: list[Array] = []
+    try:
+        given = dict(named)
+        if given.keys() != columns.names:
+            return None
+        for datatype, pick in columns.kinds:
+            flat.append(_together(*take(pick(given), columns), _COLUMNS[datatype], decode))
+    except (RequestError, TypeError, ValueError, KeyError):
         return None
-    if others:
+    row = Row(columns, flat)
+    if columns.beside:
         tensors = {tensor.name: tensor for tensor in signature.inputs}
-        row.put_beside({name: other(entry, tensors[name]) for name, entry in others.items()})
+        row.put_beside({name: other(entry, tensors[name]) for name, entry in named if name in columns.beside})
     return row
+
+
+def _together(stated: Sequence[Any], values: Sequence[Any], tensor: Tensor, decode: Decode) -> Array:
+    """By stated datatypes, of which there is one as a rule."""
+    kinds = {*stated}
+    if len(kinds) == 1:
+        return decode(values, check_datatype(stated[0], tensor), tensor)
+    array = np.empty(len(values), DATATYPES[tensor.datatype])
+    for kind in kinds:
+        places = [at for at, one in enumerate(stated) if one == kind]
+        array[places] = decode([values[at] for at in places], check_datatype(kind, tensor), tensor)
+    return array
+
+
+def from_values(values: Sequence[Any], datatype: str, tensor: Tensor) -> Array:
+    """From values, as JSON has them."""
+    if datatype in RAW_ONLY:
+        raise ValueError(datatype)
+    return from_list(values, datatype, [len(values)], tensor)
+
+
+def from_bytes(values: Sequence[bytes | memoryview], datatype: str, tensor: Tensor) -> Array:
+    """From bytes, of each column as many."""
+    count = len(values)
+    if datatype == "BYTES":
+        return np.concatenate([from_raw(value, datatype, 1, "") for value in values])
+    if len({*map(len, values)}) != 1:
+        raise ValueError(datatype)
+    return from_array(from_raw(b"".join(values), datatype, count, ""), datatype, [count], tensor)
+
+
+def one_row(shapes: Sequence[Any], columns: Columns) -> None:
+    """ValueError unless each is of one row: [1], or [1, 1] where a column has two dimensions; TypeError for
+    shapes that are no lists.
+    """
+    sizes = [*chain.from_iterable(shapes)]
+    lengths = columns.lengths
+    if set(sizes) != _ONE or set(map(type, sizes)) != _INTS or not lengths.issuperset(map(len, shapes)):
+        raise ValueError
 
 
 def from_entries(entries: object, signature: Signature, tail: Tail | None) -> Row | None:
-    """From the `inputs` of V2 over HTTP, in any order: columns in JSON, whatever stands beside them; or
-    nothing but columns, all behind it in `tail`.
+    """From the `inputs` of V2 over HTTP, in any order: the columns of a datatype in JSON, or all of them
+    behind it in `tail`.
     """
-    columns = signature.columns
-    if columns is None or type(entries) is not list:
+    if signature.columns is None or type(entries) is not list:
         return None
-    if not columns.beside:
-        return decode(entries, columns, tail)
     try:
         named = [(entry["name"], entry) for entry in entries]
-    except (TypeError, KeyError):
+        in_json = tail is None and set(map(len, entries)) == _MEMBERS
+        sizes = None if in_json else _binary_sizes(entries)
+    except (TypeError, ValueError, KeyError, AttributeError):  # of another form
         return None
-    if not _NAMES.issuperset(type(name) for name, _ in named):
+    if sizes is None:
+        return divided(named, signature, _listed, from_values, decode_tensor)
+    ends = [*accumulate([size or 0 for size in sizes])]
+    if tail is None or ends[-1] > len(tail.left):
         return None
-    return divided(
-        named,
-        signature,
-        lambda among, kept: decode(kept, among, None),
-        lambda entry, tensor: decode_tensor(entry, tensor, tail),
-    )
-
-
-def decode(entries: Sequence[Any], columns: Columns, tail: Tail | None) -> Row | None:
-    """From entries of nothing but columns."""
-    if len(entries) != len(columns.order):
-        return None
-    try:
-        names, shapes, datatypes = zip(*map(_HEAD, entries), strict=True)
-        in_json = tail is None or "data" in entries[0]
-        whole = fits(names, shapes, datatypes, columns)
-        if in_json and not whole:
-            whole = fits(names, shapes, _in_json(names, datatypes, columns), columns)
-        if not whole:
-            return None
-        if tail is not None and not in_json:
-            return _from_tail(names, entries, columns, tail)
-        if set(map(len, entries)) == _MEMBERS or _none_is_binary(entries):
-            return _from_lists(names, [*map(_DATA, entries)], columns)
-    except (TypeError, ValueError, KeyError):  # of another form
-        pass
-    return None
-
-
-def fits(names: Sequence[Any], shapes: Sequence[Any], datatypes: Sequence[Any], columns: Columns) -> bool:
-    """Whether these are all columns, and each of one row: [1], or [1, 1] where a column has two dimensions.
-
-    TypeError for names that are none, and shapes that are no lists.
-    """
-    if dict(zip(names, datatypes, strict=True)) != columns.datatypes:
-        return False
-    sizes = [*chain.from_iterable(shapes)]
-    return (
-        set(sizes) == _ONE and set(map(type, sizes)) == _INTS and columns.lengths.issuperset(map(len, shapes))
-    )
-
-
-def _in_json(names: Sequence[str], datatypes: Sequence[Any], columns: Columns) -> Sequence[Any]:
-    """The stated datatypes; a column's own where JSON has the same numbers for both. KeyError for a name that
-    is no column's.
-    """
-    wanted = columns.datatypes
-    return [
-        wanted[name] if one in _FLOATS and wanted[name] in _FLOATS else one
-        for name, one in zip(names, datatypes, strict=True)
+    pieces: list[tuple[Any, Piece]] = [
+        (name, (entry, None if size is None else tail.left[end - size : end]))
+        for (name, entry), size, end in zip(named, sizes, ends, strict=True)
     ]
-
-
-def _from_lists(names: Sequence[str], data: Sequence[Any], columns: Columns) -> Row | None:
-    """ValueError for a list that has not one element."""
-    if set(map(type, data)) != _LISTS:
-        return None
-    return from_values({name: value for name, (value,) in zip(names, data, strict=True)}, columns)
-
-
-def from_values(values: Mapping[str, Any], columns: Columns) -> Row | None:
-    """From the value of each column, as JSON has it."""
-    flat: list[Array] = []
-    for datatype, pick in columns.kinds:
-        row = pick(values)
-        if not ELEMENTS[datatype].issuperset(map(type, row)):
-            return None
-        if datatype == "BYTES":
-            flat.append(strings([value or "" for value in row]))
-            continue
-        try:
-            flat.append(_numbers(row, DATATYPES[datatype]))
-        except OverflowError:
-            return None
-    return Row(columns, flat)
-
-
-def _numbers(row: Sequence[Any], target: str) -> Array:
-    """OverflowError where one of them has no place in that."""
-    if target not in NARROW:
-        return np.array(row, target)
-    narrow, lost = narrowed(np.array(row, np.float64), target)
-    if lost is not None:
-        raise OverflowError
-    return narrow
-
-
-def from_bytes(values: Mapping[str, bytes | memoryview], columns: Columns) -> Row | None:
-    """From the bytes of each column."""
-    flat: list[Array] = []
-    for datatype, pick in columns.kinds:
-        row = pick(values)
-        try:
-            if datatype == "BYTES":
-                flat.append(np.concatenate([from_raw(value, datatype, 1, "") for value in row]))
-            elif {DTYPES[datatype].itemsize}.issuperset(map(len, row)):
-                joined = from_raw(b"".join(row), datatype, len(row), "")
-                flat.append(joined.astype(DATATYPES[datatype]))
-            else:
-                return None
-        except RequestError:
-            return None
-    return Row(columns, flat)
-
-
-def _none_is_binary(entries: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether no tensor's parameters, the others of which change nothing, say that it stands in the tail."""
-    said = [entry.get("parameters") for entry in entries]
-    return _SAID.issuperset(map(type, said)) and all(
-        one is None or one.get("binary_data_size") is None for one in said
-    )
-
-
-def _from_tail(
-    names: Sequence[str], entries: Sequence[Mapping[str, Any]], columns: Columns, tail: Tail
-) -> Row | None:
-    """KeyError and TypeError for entries without parameters, or with some of another form."""
-    sizes: list[Any] = [said["binary_data_size"] for said in map(_PARAMETERS, entries)]
-    if any("data" in entry for entry in entries) or set(map(type, sizes)) != _INTS or min(sizes) < 0:
-        return None
-    left, ends = tail.left, [*accumulate(sizes)]
-    if ends[-1] > len(left):
-        return None
-    pieces = [left[end - size : end] for size, end in zip(sizes, ends, strict=True)]
-    row = from_bytes(dict(zip(names, pieces, strict=True)), columns)
+    row = divided(pieces, signature, _cut, _from_either, _piece)
     if row is not None:
         tail.skip(ends[-1])
     return row
+
+
+def _listed(entries: Sequence[Mapping[str, Any]], columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
+    """In JSON."""
+    datatypes, shapes, data = zip(*map(_LISTED, entries), strict=True)
+    one_row(shapes, columns)
+    values = _only(data)
+    return datatypes, _only(values) if type(values[0]) is list else values
+
+
+def _only(lists: Sequence[Any]) -> list[Any]:
+    """The one element that each has."""
+    if set(map(type, lists)) != _LISTS:
+        raise ValueError
+    return [element for (element,) in lists]
+
+
+def _cut(pieces: Sequence[Piece], columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Behind it, if any is."""
+    entries, data = zip(*pieces, strict=True)
+    where = {*map(type, data)}
+    if where == _NOWHERE:
+        return _listed(entries, columns)
+    datatypes, shapes = zip(*map(_HEAD, entries), strict=True)
+    one_row(shapes, columns)
+    if len(where) > 1 or any("data" in entry for entry in entries):
+        raise ValueError
+    return datatypes, data
+
+
+def _from_either(values: Sequence[Any], datatype: str, tensor: Tensor) -> Array:
+    decode = from_bytes if type(values[0]) is memoryview else from_values
+    return decode(values, datatype, tensor)
+
+
+def _piece(piece: Piece, tensor: Tensor) -> Array:
+    entry, data = piece
+    return decode_tensor(entry, tensor, None if data is None else Tail(data))
+
+
+def _binary_sizes(entries: Sequence[Mapping[str, Any]]) -> list[int | None] | None:
+    """Of each tensor how many bytes behind the JSON its parameters, the others of which change nothing, say
+    that it has; None where no tensor has any.
+    """
+    said = [entry.get("parameters") for entry in entries]
+    if not _SAID.issuperset(map(type, said)):
+        raise TypeError
+    sizes: list[Any] = [one.get("binary_data_size") if one else None for one in said]
+    if not _SIZES.issuperset(map(type, sizes)) or min(filter(None, sizes), default=0) < 0:
+        raise ValueError
+    return None if sizes.count(None) == len(sizes) else sizes

@@ -40,12 +40,14 @@ def _single(columns: list[list[Any]], signature: Signature) -> Row | None:
     if len(columns[0]) > 1:
         return None
     named = [
-        (tensor.name, (tensor.name, column)) for tensor, column in zip(signature.inputs, columns, strict=True)
+        (tensor.name, (tensor.datatype, column))
+        for tensor, column in zip(signature.inputs, columns, strict=True)
     ]
     return single.divided(
         named,
         signature,
-        lambda among, kept: single.from_values({name: value for name, (value,) in kept}, among),
+        lambda entries, _: ([kind for kind, _ in entries], [value for _, (value,) in entries]),
+        single.from_values,
         lambda entry, tensor: _tensor(entry[1], tensor),
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from noria_serving import contract
-from noria_serving.columns import Columns, Row
+from noria_serving.columns import Columns
 from noria_serving.protocol import apart, mistakes, single
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
@@ -108,7 +108,7 @@ def _inputs(
     entries = message.inputs
     if not raw:
         typed = [(entry.name, entry) for entry in entries]
-        row = single.divided(typed, signature, _typed_columns, _typed)
+        row = single.divided(typed, signature, _typed_columns, single.from_values, _typed)
         return row or collect(typed, signature.inputs, _typed)
     if len(raw) != len(entries):
         raise RequestError(f"raw_input_contents has {len(raw)} entries for {len(entries)} inputs")
@@ -118,35 +118,22 @@ def _inputs(
                 f"input {entry.name!r:.100} has both contents and raw_input_contents; send one of the two"
             )
     named = [(entry.name, (entry, data)) for entry, data in zip(entries, raw, strict=True)]
-    row = single.divided(named, signature, _raw_columns, _raw)
+    row = single.divided(named, signature, _raw_columns, single.from_bytes, _raw)
     return row or collect(named, signature.inputs, _raw)
 
 
-def _raw_columns(columns: Columns, pairs: Sequence[Raw]) -> Row | None:
-    """All at once, where that is of use."""
-    if not _fit([entry for entry, _ in pairs], columns):
-        return None
-    return single.from_bytes({entry.name: data for entry, data in pairs}, columns)
+def _raw_columns(pairs: Sequence[Raw], columns: Columns) -> tuple[Sequence[str], Sequence[Any]]:
+    single.one_row([entry.shape for entry, _ in pairs], columns)
+    return [entry.datatype for entry, _ in pairs], [data for _, data in pairs]
 
 
-def _typed_columns(columns: Columns, entries: Sequence[Input]) -> Row | None:
-    """The same of typed contents."""
-    if not _fit(entries, columns):
-        return None
-    try:
-        return single.from_values({entry.name: _only(entry) for entry in entries}, columns)
-    except ValueError:
-        return None
-
-
-def _fit(entries: Sequence[Input], columns: Columns) -> bool:
-    names, shapes = [entry.name for entry in entries], [entry.shape for entry in entries]
-    datatypes = [entry.datatype for entry in entries]
-    return len(names) == len(columns.order) and single.fits(names, shapes, datatypes, columns)
+def _typed_columns(entries: Sequence[Input], columns: Columns) -> tuple[Sequence[str], Sequence[Any]]:
+    single.one_row([entry.shape for entry in entries], columns)
+    return [entry.datatype for entry in entries], [*map(_only, entries)]
 
 
 def _only(entry: Input) -> Any:
-    """The one element of typed contents; ValueError where they are of another form."""
+    """The one element of typed contents; ValueError or KeyError where they are of another form."""
     ((descriptor, values),) = entry.contents.ListFields()
     if descriptor.name != CONTENTS[entry.datatype]:
         raise ValueError(descriptor.name)

@@ -162,14 +162,14 @@ def test_a_row_of_columns_is_written_as_one_whose_columns_came_one_by_one(loaded
     values = {"carrier": ("BYTES", "AA"), "distance": ("FP32", 1.5), "hour": ("INT64", 7)}
     store = Store()
     here = log(loaded_frame, store)
-    for number, nested in enumerate((False, True)):
+    for number, deep in enumerate((False, True)):
         columns = [
-            {"name": name, "datatype": kind, "shape": [1, 1], "data": [[value] if nested else value]}
+            {"name": name, "datatype": kind, "shape": [1, 1], "data": [[[value]] if deep else value]}
             for name, (kind, value) in values.items()
         ]
         body = json.dumps({"inputs": columns}).encode()
         request = v2.decode(body, loaded_frame.backend.signature)
-        assert isinstance(request.inputs, Row) is not nested
+        assert isinstance(request.inputs, Row) is not deep
         outputs = loaded_frame.backend.predict(request.inputs)
         here.prediction(nonce(number), NOW, None, request.inputs, outputs)
     finished(here)
@@ -274,13 +274,13 @@ TABLE = Signature(
 )
 
 
-def asked(nested: bool, rows: int = 1) -> InferRequest:
-    """A request of a table of forty columns."""
+def asked(deep: bool, rows: int = 1) -> InferRequest:
+    """A request of a table of forty columns; `deep` nested ones are decoded one by one."""
     values = {"FP32": [0.5] * rows, "BYTES": ["AA"] * rows}
     columns = [
         {
             "name": tensor.name, "datatype": tensor.datatype, "shape": [rows, 1],
-            "data": [[value] if nested else value for value in values[tensor.datatype]],
+            "data": [[[value]] if deep else value for value in values[tensor.datatype]],
         }
         for tensor in TABLE.inputs
     ]  # fmt: skip

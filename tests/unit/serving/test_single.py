@@ -94,14 +94,16 @@ def message(pieces: dict[str, bytes], *, shape: Sequence[int] = (1, 1), **kinds:
     )
 
 
-def typed(row: dict[str, Any], *, shape: Sequence[int] = (1, 1), **fields: str) -> Decode:
-    """Values in the contents that their datatype has, or in `fields`."""
+def typed(row: dict[str, Any], *, shape: Sequence[int] = (1, 1), **said: str) -> Decode:
+    """Values in the contents that their datatype has, or the datatype or the field that is `said`."""
     request = ModelInferRequest(model_name="m")
     for name, value in row.items():
-        entry = request.inputs.add(name=name, datatype=KINDS[name], shape=shape)
+        kind = said.get(name) if said.get(name) in DATATYPES else KINDS[name]
+        entry = request.inputs.add(name=name, datatype=kind, shape=shape)
         told = value.encode() if isinstance(value, str) else value
         values = told if isinstance(told, list) else [told]
-        getattr(entry.contents, fields.get(name, v2_grpc.CONTENTS[KINDS[name]])).extend(values)
+        field = said.get(name, kind)
+        getattr(entry.contents, v2_grpc.CONTENTS.get(field, field)).extend(values)
     return lambda signature: v2_grpc.decode(
         v2_grpc.received(request.SerializeToString()), signature, deadline=None
     )
@@ -152,6 +154,24 @@ def vector_behind(data: bytes, columns: Sequence[dict[str, Any]]) -> Decode:
     return lambda signature: v2.decode(head + data, signature, json_length=str(len(head)).encode())
 
 
+def all_behind(*, backwards: bool = False, tail: bytes = b"", **changes: bytes) -> Decode:
+    """As tritonclient sends it."""
+    kinds = KINDS | {"vector": "FP32", "half": "FP16", "said": "BYTES"}
+    pieces = {"vector": b"\0" * 12, **PIECES, "half": b"\0\0", "said": b"\2\0\0\0so", **changes}
+    shapes = {"vector": [1, 3], "said": [1]}
+    heads = [
+        {
+            "name": name, "shape": shapes.get(name, [1, 1]), "datatype": kinds[name],
+            "parameters": {"binary_data_size": len(data)},
+        }
+        for name, data in pieces.items()
+    ]  # fmt: skip
+    step = -1 if backwards else 1
+    head = body(heads[::step])
+    whole = head + b"".join([*pieces.values()][::step]) + tail
+    return lambda signature: v2.decode(whole, signature, json_length=str(len(head)).encode())
+
+
 def raw_beside(**changes: bytes) -> Decode:
     request = ModelInferRequest(model_name="m")
     kinds = KINDS | {"vector": "FP32", "half": "FP16", "said": "BYTES"}
@@ -180,6 +200,18 @@ TAKEN = {
     "a size that is null": in_json(entries(a={"parameters": {"binary_data_size": None}})),
     "another float": in_json(entries(a={"datatype": "FP64"}, wide={"datatype": "FP32"})),
     "another float, and beyond its range": in_json(entries(wide={"datatype": "FP32", "data": [-1e308]})),
+    "integers for floats": in_json(
+        entries(a={"datatype": "INT64", "data": [2**53 + 3]}, wide={"datatype": "UINT8", "data": [255]})
+    ),
+    "integers for all floats": in_json(
+        [
+            one | {"datatype": "INT64", "data": [7]} if one["datatype"] in ("FP32", "FP64") else one
+            for one in entries()
+        ]
+    ),
+    "another integer": in_json(entries(n={"datatype": "INT64", "data": [-7]})),
+    "nested": in_json([one | {"shape": [1, 1], "data": [one["data"]]} for one in entries()]),
+    "nested once more than the shape says": in_json([one | {"data": [one["data"]]} for one in entries()]),
     "a member of its own": in_json(entries(a={"note": 1})),
     "parameters, nothing behind the JSON": behind({}, more=entries(a={"parameters": {"content_type": "np"}})),
     "V1": instance(ROW),
@@ -189,9 +221,18 @@ TAKEN = {
     "binary tensors with hints": behind(
         PIECES, a={"parameters": {"content_type": "np", "binary_data_size": 4}, "note": 1}
     ),
+    "binary integers for floats": behind(
+        {**PIECES, "a": to_raw(np.array([2**53 + 3]), "INT64")}, a={"datatype": "INT64"}
+    ),
+    "binary numbers, texts in JSON": behind(
+        {name: data for name, data in PIECES.items() if KINDS[name] != "BYTES"},
+        more=[one for one in entries() if one["datatype"] == "BYTES"],
+    ),
     "gRPC": message(PIECES),
+    "gRPC, another datatype": message({**PIECES, "a": b"\0\1", "n": b"\7\0"}, a="BF16", n="UINT16"),
     "gRPC in another order": message(dict(reversed(PIECES.items()))),
     "typed contents": typed(FULL),
+    "typed contents, another datatype": typed({**FULL, "a": 3, "n": 7}, a="INT64", n="UINT32"),
     "typed contents in another order": typed(dict(reversed(FULL.items()))),
     "typed contents with NaN": typed({**FULL, "a": float("nan"), "wide": float("inf"), "to": ""}),
 }
@@ -204,8 +245,10 @@ DOUBTFUL = {
     "one too many": in_json([*entries(), entries()[0]]),
     "another name": in_json(entries(n={"name": "m"})),
     "a name that is a list": in_json(entries(n={"name": ["n"]})),
-    "integers for floats": in_json(entries(a={"datatype": "INT64", "data": [3]})),
     "half floats in JSON": in_json(entries(a={"datatype": "FP16"})),
+    "integers for floats, too large": in_json(entries(a={"datatype": "INT8", "data": [128]})),
+    "integers for floats, and none": in_json(entries(a={"datatype": "INT64", "data": [3.0]})),
+    "integers for texts": in_json(entries(to={"datatype": "INT64", "data": [3]})),
     "floats for integers": in_json(entries(n={"datatype": "FP64"})),
     "a datatype that is a list": in_json(entries(a={"datatype": ["FP64"]})),
     "another float, too large": in_json(entries(a={"datatype": "FP64", "data": [1e39]})),
@@ -219,7 +262,11 @@ DOUBTFUL = {
     ),
     "a size and nothing behind the JSON": in_json(entries(a={"parameters": {"binary_data_size": 4}})),
     "a size that is none": in_json(entries(a={"parameters": {"binary_data_size": "4"}})),
-    "nested": in_json(entries(a={"data": [[0.5]]})),
+    "nested, some": in_json(entries(a={"data": [[0.5]]})),
+    "nested, some of them texts": in_json(entries(carrier={"data": [["A"]]}, to={"data": [{"A": 1}]})),
+    "nested too deep": in_json([one | {"shape": [1, 1], "data": [[one["data"]]]} for one in entries()]),
+    "nested, two values": in_json([one | {"data": [one["data"] * 2]} for one in entries()]),
+    "nested, no value": in_json([one | {"data": [[]]} for one in entries()]),
     "no data": in_json([{**one, "data": None} for one in entries()]),
     "data left out": in_json(
         [{**{k: v for k, v in one.items() if k != "data"}, "x": 1} for one in entries()]
@@ -261,9 +308,10 @@ DOUBTFUL = {
     "no BOOL": behind({**PIECES, "late": b"\2"}),
     "no UTF-8": behind({**PIECES, "to": b"\1\0\0\0\xff"}),
     "two texts": behind({**PIECES, "carrier": PIECES["carrier"] * 2}),
+    "binary integers, too large": behind({**PIECES, "n": b"\0\1"}, n={"datatype": "INT16"}),
+    "two sizes wrong, their sum right": behind({**PIECES, "a": b"\0" * 3, "b": b"\0" * 5}),
     "gRPC, too few bytes": message({**PIECES, "wide": b""}),
     "gRPC, no UTF-8": message({**PIECES, "to": b"\1\0\0\0\xff"}),
-    "gRPC, another datatype": message({**PIECES, "a": b"\0\0"}, a="BF16"),
     "gRPC, two rows": message({name: data * 2 for name, data in PIECES.items()}, shape=(2, 1)),
     "gRPC, of another shape": message(PIECES, shape=()),
     "gRPC, one is missing": message({"a": PIECES["a"]}),
@@ -294,6 +342,9 @@ TAKEN_BESIDE = {
     "JSON": in_json([*others(), *entries()]),
     "in another order": in_json([*entries()[::-1], *others()[::-1]]),
     "a vector behind the JSON": vector_behind(b"\0" * 12, entries()),
+    "columns behind the JSON": behind(PIECES, more=others()),
+    "all behind the JSON": all_behind(),
+    "all behind the JSON in another order": all_behind(backwards=True),
     "V1": instance({**ROW, **OTHERS}),
     "gRPC": raw_beside(),
 }
@@ -311,10 +362,12 @@ DOUBTFUL_BESIDE = {
     "both wrong, the column first": in_json([*entries(a={"data": ["x"]}), *others(vector={"data": []})]),
     "both wrong, the vector first": in_json([*others(vector={"data": []}), *entries(a={"data": ["x"]})]),
     "two rows of one": in_json([*entries(), *others(vector={"shape": [2, 3], "data": [1.0] * 6})]),
-    "columns behind the JSON": behind(PIECES, more=others()),
     "too few bytes": vector_behind(b"\0" * 8, entries()),
     "too many bytes": vector_behind(b"\0" * 13, entries()),
     "bytes, and a column of no number": vector_behind(b"\0" * 12, entries(a={"data": ["x"]})),
+    "all behind the JSON, a vector too short": all_behind(vector=b"\0" * 8),
+    "all behind the JSON, a column too short": all_behind(wide=b"\0" * 7),
+    "all behind the JSON, and more": all_behind(tail=b"\0"),
     "V1, a vector too short": instance({**ROW, **OTHERS, "vector": [1.0]}),
     "gRPC, too few bytes": raw_beside(vector=b"\0" * 8),
     "gRPC, a column of too few bytes": raw_beside(wide=b""),
