@@ -26,7 +26,7 @@ import orjson
 
 from noria_serving import reference, signature
 from noria_serving.contract import SCORE_BINS
-from noria_serving.counters.answers import Answers, key
+from noria_serving.counters.answers import Answers
 from noria_serving.counters.recorder import FOLD_ROWS, Recorder
 from noria_serving.counters.state import State
 from noria_serving.feedback.keys import KeyRing
@@ -110,7 +110,7 @@ def _kept() -> float:
     began = time.thread_time()
     for id_, body in repeated:
         if answers.wanted:
-            add(key(id_, body), score)
+            add((id_, body), score)
     return (time.thread_time() - began) / rows * 1e6
 
 

@@ -29,7 +29,7 @@ from noria_operator.kube.store import Store
 from noria_operator.routers import tls, xds
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
 from noria_serving.contract import REQUEST_ID_HEADER
-from noria_serving.counters.answers import key
+from noria_serving.counters.answers import Key
 
 Json = dict[str, Any]
 
@@ -181,7 +181,7 @@ class Upstream:
     """Of the latest request."""
     patience: str = ""
     """How long the router waits, as it told with the latest request."""
-    keys: list[bytes] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
     """By what the model server would know each request."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -189,7 +189,7 @@ class Upstream:
         self.host, self.headers = request.host, request.headers
         self.patience = request.headers.get("x-envoy-expected-rq-timeout-ms", "")
         told = request.headers.get(REQUEST_ID_HEADER, "").encode()
-        self.keys.append(key(told, await request.read()))
+        self.keys.append((told, await request.read()))
         statuses = {"missing": 404, "error": 500, "busy": 429, "wrong": 400}
         if self.behaviour in statuses:
             return web.Response(status=statuses[self.behaviour], text=self.name)

@@ -28,15 +28,14 @@ LONGEST_ID: Final = 64
 """Bytes of a request's id that count; the routers' own have 36."""
 
 
-def key(request_id: bytes | None, body: bytes) -> bytes:
-    """The same for a request and its copy, whoever answers them.
+Key = tuple[bytes | None, bytes]
+"""What a request and its copy have in common, whoever answers them: an id, which routers give, and the body.
 
-    Ids are clients' to choose, and may repeat; those of requests that differ in their bodies do not count as
-    one. A request without an id is known by its body alone.
-    """
-    if request_id:
-        return request_id[:LONGEST_ID] + crc32(body).to_bytes(4)
-    return blake2b(body, digest_size=16).digest()
+Ids are clients' to choose, and may repeat; those of requests that differ in their bodies do not count as one.
+A request without an id is known by its body alone.
+"""
+_Known = tuple[bytes, int | None, list[Any]]
+"""Of an answer: the id and the body's checksum, or the body's digest and nothing; the values."""
 
 
 class Answers:
@@ -49,14 +48,19 @@ class Answers:
         """The number of the next answer; numbers only grow."""
         self._classes = list(classes)
         self._until = 0.0
-        self._kept: deque[tuple[bytes, list[Any]]] = deque(maxlen=most)
+        self._kept: deque[_Known] = deque(maxlen=most)
 
-    def add(self, request: bytes, values: Array) -> None:
-        """request: its `key`; values: one number a row, of several classes the position of the likeliest."""
+    def add(self, key: Key, values: Array) -> None:
+        """values: one number a row, of several classes the position of the likeliest."""
+        request, body = key
         rows = len(values)
         if rows > MOST_ROWS:
             values = values[np.arange(MOST_ROWS) * rows // MOST_ROWS]
-        self._kept.append((request, values.tolist()))
+        if request:
+            known: _Known = request[:LONGEST_ID], crc32(body), values.tolist()
+        else:
+            known = blake2b(body, digest_size=16).digest(), None, values.tolist()
+        self._kept.append(known)
         self.next += 1
 
     def ask(self, now: float) -> None:
@@ -75,10 +79,15 @@ class Answers:
         """
         gone = self.next - len(self._kept)
         later = islice(self._kept, max(0, number - gone), None)
-        return [(blake2b(one, digest_size=8).hexdigest(), self._named(values)) for one, values in later]
+        return [(_digest(request, crc), self._named(values)) for request, crc, values in later]
 
     def _named(self, values: list[Any]) -> list[Any]:
         if self.task != "multiclass":
             return values
         names = self._classes
         return [names[value] if value < len(names) else value for value in values]
+
+
+def _digest(request: bytes, crc: int | None) -> str:
+    key = request if crc is None else request + crc.to_bytes(4)
+    return blake2b(key, digest_size=8).hexdigest()

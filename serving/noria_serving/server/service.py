@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from noria_serving import contract, slices
-from noria_serving.counters.answers import Answers
+from noria_serving.counters.answers import Answers, Key
 from noria_serving.counters.latency import Histogram
 from noria_serving.counters.recorder import Recorder
 from noria_serving.counters.ring import Ring
@@ -113,7 +113,7 @@ class Service:
         arrived: float | None = None,
         deadline: float | None = None,
         ahead: int = 0,
-        key: bytes | None = None,
+        key: Key | None = None,
         entrance: Turns | None = None,
         size: int = 0,
     ) -> InferAnswer:
@@ -153,7 +153,7 @@ class Service:
         arrived: float | None,
         deadline: float | None,
         ahead: int,
-        key: bytes | None,
+        key: Key | None,
         entrance: Turns | None,
         size: int,
     ) -> InferAnswer:
@@ -272,7 +272,7 @@ class Service:
         return told if asked is None or told < asked else asked
 
     def _account(
-        self, request: InferRequest, outputs: list[Array], scores: Array, key: bytes | None, size: int
+        self, request: InferRequest, outputs: list[Array], scores: Array, key: Key | None, size: int
     ) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
         if self.loaded.score_output not in request.finite and not all_finite(scores):

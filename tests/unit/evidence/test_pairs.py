@@ -26,7 +26,7 @@ from noria_operator.evidence.pairing import (
 )
 from noria_operator.evidence.pairs import PairReader, Servers
 from noria_serving.contract import ANSWERS_SCHEMA
-from noria_serving.counters.answers import Answers, key
+from noria_serving.counters.answers import Answers
 
 PLACE = ("shop", "m", "m-1-a", "m-2-b", 300.0)
 NOW = timedelta()
@@ -49,7 +49,7 @@ class Server:
 
     def predict(self, request: str, score: float) -> None:
         if self.answers.wanted:
-            self.answers.add(key(request.encode(), b"rows"), np.array([score]))
+            self.answers.add((request.encode(), b"rows"), np.array([score]))
 
     def document(self, process: str | None, after: str | None) -> dict[str, Any]:
         self.answers.ask(0.0)

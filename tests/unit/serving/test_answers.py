@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.serving.test_app import BASE, GOOD, LATE, SETTINGS
 
 from noria_serving import contract
-from noria_serving.counters.answers import LEASE_SECONDS, MOST, MOST_ROWS, Answers, key
+from noria_serving.counters.answers import LEASE_SECONDS, MOST, MOST_ROWS, Answers, Key
 from noria_serving.model.loaded import Loaded
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
@@ -30,7 +30,7 @@ def test_a_reader_gets_each_answer_once_and_loses_the_oldest_alone(bursts: Seque
     answers, at, made, got = Answers("regression", (), most=most), 0, 0, []
     for burst in bursts:
         for _ in range(burst):
-            answers.add(b"%d" % made, np.array([made], dtype=np.float64))
+            answers.add((b"%d" % made, b""), np.array([made], dtype=np.float64))
             made += 1
         read = [values[0] for _, values in answers.since(at)]
         at = answers.next
@@ -42,7 +42,7 @@ def test_a_reader_gets_each_answer_once_and_loses_the_oldest_alone(bursts: Seque
 def test_what_is_kept_is_bounded_in_answers_and_rows() -> None:
     answers = Answers("regression", ())
     for _ in range(MOST + 100):
-        answers.add(b"a", numbers(1000))
+        answers.add((b"a", b""), numbers(1000))
     kept = answers.since(0)
     assert len(kept) == MOST
     rows = kept[0][1]
@@ -56,7 +56,7 @@ def test_what_is_kept_is_bounded_in_answers_and_rows() -> None:
 )
 def test_classes_are_told_by_name_where_they_have_one(classes: list[str], expected: list[Any]) -> None:
     answers = Answers("multiclass", classes)
-    answers.add(b"a", np.array([1, 0]))
+    answers.add((b"a", b""), np.array([1, 0]))
     assert answers.since(0)[0][1] == expected
 
 
@@ -64,7 +64,7 @@ def test_nothing_is_wanted_before_somebody_asks_nor_long_after() -> None:
     answers = Answers("binary", ())
     assert not answers.wanted
     answers.ask(100.0)
-    answers.add(b"a", numbers(1))
+    answers.add((b"a", b""), numbers(1))
     answers.expire(100.0 + LEASE_SECONDS)
     assert answers.wanted
     answers.expire(101.0 + LEASE_SECONDS)
@@ -74,11 +74,27 @@ def test_nothing_is_wanted_before_somebody_asks_nor_long_after() -> None:
 
 
 def test_a_request_is_known_by_its_id_and_its_body() -> None:
-    assert key(b"one", b"body") == key(b"one", b"body")
-    different = {key(b"one", b"body"), key(b"one", b"other"), key(b"two", b"body"), key(None, b"body")}
-    assert len(different) == 4
-    assert key(None, b"body") == key(b"", b"body")
-    assert len(key(b"x" * 5000, b"body")) < 100
+    answers = Answers("binary", ())
+    same: list[Key] = [(b"one", b"body"), (b"one", b"body"), (None, b"body"), (b"", b"body")]
+    for each in [*same, (b"one", b"other"), (b"two", b"body"), (None, b"other")]:
+        answers.add(each, numbers(1))
+    one, again, without, empty, *others = (digest for digest, _ in answers.since(0))
+    assert (one, without) == (again, empty)
+    assert len({one, without, *others}) == 5
+
+
+def test_a_long_id_is_known_by_its_beginning() -> None:
+    answers = Answers("binary", ())
+    for end in (b"a", b"b"):
+        answers.add((b"x" * 5000 + end, b"body"), numbers(1))
+    assert len({digest for digest, _ in answers.since(0)}) == 1
+
+
+def test_servers_of_earlier_releases_know_a_request_by_the_same_digest() -> None:
+    answers = Answers("binary", ())
+    answers.add((b"2f1a", b"body"), numbers(1))
+    answers.add((None, b"body"), numbers(1))
+    assert [digest for digest, _ in answers.since(0)] == ["e9c28ef9a10d5b39", "d5b96979fdb8ad85"]
 
 
 class Pod:

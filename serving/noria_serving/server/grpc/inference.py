@@ -15,7 +15,6 @@ from typing import Final
 
 import grpc
 
-from noria_serving.counters import answers
 from noria_serving.protocol import apart, packed, v2_grpc
 from noria_serving.protocol.errors import FAULT, RequestError
 from noria_serving.protocol.inference_pb2 import ModelInferResponse, ModelStreamInferResponse
@@ -78,7 +77,7 @@ async def _predicted(
     except RequestError as error:
         service.refuse(error)
         raise
-    key = answers.key(request_id(context), received.data) if copied and service.answers.wanted else None
+    key = (request_id(context), received.data) if copied and service.answers.wanted else None
     size = len(received.data)
     answer = await service.infer(request, arrived=arrived, key=key, entrance=gate.entrance, size=size)
     name, version = received.message.model_name, service.settings.number

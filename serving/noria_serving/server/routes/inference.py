@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Final
 
 from noria_serving import contract
-from noria_serving.counters import answers
 from noria_serving.protocol import v1, v2
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import InferAnswer, InferRequest
@@ -59,7 +58,7 @@ async def _infer(
         service.refuse(error)
         raise
     arrived, wanted = call.arrived(), service.answers.wanted
-    key = answers.key(call.headers.get(_REQUEST_ID), body) if wanted else None
+    key = (call.headers.get(_REQUEST_ID), body) if wanted else None
     call.abandonable()
     until, ahead = call.until(arrived), call.ahead()
     answer = await service.infer(
