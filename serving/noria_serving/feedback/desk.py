@@ -79,12 +79,14 @@ class Desk:
         return self._process + self._sequence.to_bytes(4)
 
     def issue(
-        self, nonce: bytes, scores: Array, predicted: Array | None, now: float, slices: bytes = b""
-    ) -> str | None:
+        self, nonce: bytes, scores: Array, predicted: Array | None, now: float, slices: bytes = b"",
+        *, logged: bool = False,
+    ) -> str | None:  # fmt: skip
         """A token for the rows; None without keys, and for more than 64 rows that are not in the payload log.
 
         scores: in [0, 1], or what was predicted (regression). predicted: index of the predicted class of each
-        row (multiclass). slices: the group of each row by each slicing, row by row.
+        row (multiclass). slices: the group of each row by each slicing, row by row. logged: whether the
+        payload log took them.
         """
         ring = self.keys.ring
         if ring is None:
@@ -92,7 +94,6 @@ class Desk:
         token: Token | None
         common, rows = (self._version, int(now * 1000), nonce), len(scores)
         if rows > FEEDBACK_MAX_ROWS:
-            logged = self._log is not None and self._log.samples(nonce)
             token = Token(*common, batch=rows) if logged else None
         elif self._task == "regression":
             values = tuple(map(float, scores.tolist()))

@@ -117,13 +117,17 @@ class PayloadLog:
         request: str | None,
         inputs: Mapping[str, Array],
         outputs: Sequence[Array],
-    ) -> None:
-        """Hand over an answered request that `samples`."""
+    ) -> bool:
+        """Hand over an answered request, if it is one of those that `samples`; whether it will be in the log,
+        unless its file cannot be written.
+        """
+        if not self.samples(nonce):
+            return False
         kept = inputs.packed() if isinstance(inputs, Row) else inputs
         given = [array if array.base is None else array.copy() for array in outputs]  # not all of a batch
         arrays = [*(kept.arrays if isinstance(kept, Packed) else kept.values()), *given]
         size = RECORD_BYTES + sum(map(_size, arrays)) + getsizeof(request)
-        self._offer(Prediction(nonce.hex(), at, request, kept, given, len(given[0]), size))
+        return self._offer(Prediction(nonce.hex(), at, request, kept, given, len(given[0]), size))
 
     def labels(self, token: Token, labels: Sequence[Any], now: float) -> None:
         """Hand over the labels of a prediction that is in the log."""
@@ -139,12 +143,13 @@ class PayloadLog:
     def _room(self, size: int) -> bool:
         return self._offered + size - self._writer.done <= self._settings.memory_bytes
 
-    def _offer(self, record: Prediction | Labels) -> None:
+    def _offer(self, record: Prediction | Labels) -> bool:
         if not self._room(record.size):
             self._full += record.rows
-            return
+            return False
         self._offered += record.size
         self._queue.put(record)
+        return True
 
     def close(self) -> None:
         """No more records; what waits is written. Does not wait for it: see `join`."""

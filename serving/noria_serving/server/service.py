@@ -286,10 +286,12 @@ class Service:
         if self.recorder.answered(request.inputs, scores, size):
             asyncio.get_running_loop().call_soon(self.recorder.fold)  # after this answer
         nonce, now = self.desk.nonce(), time.time()
-        if self.payload is not None and self.payload.samples(nonce):
-            self.payload.prediction(nonce, now, request.id, request.inputs, outputs)
+        logged = self.payload is not None and self.payload.prediction(
+            nonce, now, request.id, request.inputs, outputs
+        )
         try:
-            return self.desk.issue(nonce, scores, predicted, now, self._slices(request.inputs, len(scores)))
+            groups = self._slices(request.inputs, len(scores))
+            return self.desk.issue(nonce, scores, predicted, now, groups, logged=logged)
         except (ValueError, OverflowError):
             return None  # NaN or infinity, sent as binary: no score that a label could confirm
 

@@ -454,9 +454,10 @@ def test_labels_for_which_there_is_room_are_never_dropped(loaded_frame: Loaded) 
 async def test_a_client_is_told_when_to_send_the_labels_of_a_large_batch_again(
     loaded: Loaded, tmp_path: Path
 ) -> None:
-    chosen = ModelSettings(
-        bundle="", deployment="late", model="late", payload_log=LogSettings(str(tmp_path), memory_bytes=1)
-    )
+    settings = LogSettings(
+        str(tmp_path), memory_bytes=8_000
+    )  # for the rows, and not for their labels besides
+    chosen = ModelSettings(bundle="", deployment="late", model="late", payload_log=settings)
     models = Models(Settings((chosen,)))
     models.serve(Service(chosen, loaded))
     tensor = {"name": "input-0", "shape": [100, 3], "datatype": "FP32", "data": [1.0] * 300}
@@ -469,6 +470,28 @@ async def test_a_client_is_told_when_to_send_the_labels_of_a_large_batch_again(
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
     assert (refused.json()["reason"], listed.json()["results"][0]["result"]) == ("full", "full")
     models.close()
+
+
+async def test_a_large_batch_that_the_log_has_no_room_for_carries_no_token(
+    loaded: Loaded, tmp_path: Path
+) -> None:
+    """Its labels would be joined with nothing. Those of a small one are counted all the same."""
+    settings = LogSettings(str(tmp_path), memory_bytes=1)
+    chosen = ModelSettings(bundle="", deployment="late", model="late", payload_log=settings)
+    models, service = Models(Settings((chosen,))), Service(chosen, loaded)
+    models.serve(service)
+    transport, answers = httpx.ASGITransport(app=App(models)), []
+    async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
+        for rows in (100, 64):
+            tensor = {"name": "input-0", "shape": [rows, 3], "datatype": "FP32", "data": [1.0] * 3 * rows}
+            answers.append(await client.post("/v2/models/late/infer", json={"inputs": [tensor]}))
+    models.close()
+    large, small = answers
+    assert (large.status_code, "noria-feedback" in large.headers) == (200, False)
+    assert "parameters" not in large.json()
+    assert "noria-feedback" in small.headers
+    assert service.payload is not None
+    assert service.payload.dropped["full"] == 164
 
 
 async def test_a_version_that_was_unloaded_is_held_until_its_rows_are_written(
