@@ -28,6 +28,7 @@ from noria_serving.model.base import Backend
 from noria_serving.model.formats import open_booster
 from noria_serving.model.onnx import TYPES, OnnxModel, open_session
 from noria_serving.model.sklearn import PANDAS, open_skops
+from noria_serving.model.sklearn_names import makes_frames
 from noria_serving.model.tabular import Encoding
 from noria_serving.signature import DATATYPES, MATRIX, Signature, Tensor
 
@@ -355,8 +356,11 @@ def _to_skops(model: Any, arrays: Mapping[str, Array], task: str) -> Converted:
             f"{type(model).__name__} has neither an ONNX nor a skops form: {error!s:.300}",
         ) from error
     backend = open_skops(data, signature, task)
-    if backend.frame:
-        log.warning("the model reads its columns by name or as text, so serving it needs pandas: %s", PANDAS)
+    if backend.frame or makes_frames(model):
+        log.warning(
+            "the model reads columns by name or as text, or makes DataFrames, so serving it needs pandas: %s",
+            PANDAS,
+        )
     return Converted("skops", data, backend, None)
 
 

@@ -68,7 +68,15 @@ class SklearnModel:
         self._columns = list(columns) if columns else [tensor.name for tensor in signature.inputs]
 
     def predict(self, inputs: Mapping[str, Array]) -> list[Array]:
-        rows = self._table(inputs)
+        try:
+            return self._answer(self._table(inputs))
+        except ImportError as error:  # of what a step makes its rows into
+            hint = f": {PANDAS}" if "pandas" in str(error) else ""
+            raise NoriaError(
+                Reason.MISSING_DEPENDENCY, f"serving this model needs more: {error}{hint}"
+            ) from error
+
+    def _answer(self, rows: Any) -> list[Array]:
         if not self._classes:
             return [np.asarray(self._estimator.predict(rows), dtype=np.float64).reshape(-1)]
         probabilities = np.asarray(self._estimator.predict_proba(rows), dtype=np.float64)

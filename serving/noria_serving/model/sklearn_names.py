@@ -25,7 +25,9 @@ def numbered(estimator: Any, signature: Signature) -> Any:
     everything = [vars(one) for one in parts_of(estimator)]
     try:
         named = "BYTES" in datatypes or any(
-            _selects(parts) or _makes_frames(parts) or ("categories_" in parts and len(datatypes) > 1)
+            _selects(parts)
+            or _output(parts) not in (None, "default")
+            or ("categories_" in parts and len(datatypes) > 1)
             for parts in everything
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -38,6 +40,11 @@ def numbered(estimator: Any, signature: Signature) -> Any:
     return estimator
 
 
+def makes_frames(estimator: Any) -> bool:
+    """Whether a step of it was asked for DataFrames of pandas', whatever its rows come as."""
+    return any(_output(vars(one)) == "pandas" for one in parts_of(estimator))
+
+
 def _selects(parts: Mapping[str, Any]) -> bool:
     """Of a ColumnTransformer: whether a step of it has its columns by name."""
     for *_, columns in parts.get("transformers_", ()):
@@ -47,6 +54,6 @@ def _selects(parts: Mapping[str, Any]) -> bool:
     return False
 
 
-def _makes_frames(parts: Mapping[str, Any]) -> bool:
-    """Whether `set_output` asked for DataFrames."""
-    return parts.get("_sklearn_output_config", {}).get("transform") not in (None, "default")
+def _output(parts: Mapping[str, Any]) -> Any:
+    """What `set_output` asked for."""
+    return parts.get("_sklearn_output_config", {}).get("transform")

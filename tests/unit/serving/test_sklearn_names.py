@@ -116,14 +116,25 @@ def test_columns_that_are_none_are_refused() -> None:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize(("name", "code"), [("one that only checks names", 0), ("columns by name", 1)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("one that only checks names", 0), ("columns by name", 1), ("DataFrames of arrays", 1)],
+)
 def test_a_server_without_pandas_serves_it_or_names_the_extra(
-    name: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("noria_serving.conversion._as_onnx", lambda *_: "no converter")
-    model = MODELS[name][0].fit(ROWS, LABELS)
-    saved = bundle.save(model, ROWS, LABELS, tmp_path / "b", name="m")
-    ROWS.to_csv(tmp_path / "rows.csv", index=False)
+    arrays = name not in MODELS
+    rows = ROWS.set_axis(["x0", "x1", "x2"], axis=1).astype(float) if arrays else ROWS
+    trained = rows.to_numpy() if arrays else rows
+    model = make_pipeline(framed(), LogisticRegression()) if arrays else MODELS[name][0]
+    saved = bundle.save(model.fit(trained, LABELS), trained, LABELS, tmp_path / "b", name="m")
+    assert ("pip install 'noria-ml[server,pandas]'" in caplog.text) is bool(code)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
     said = subprocess.run(
         [sys.executable, "-c", WITHOUT_PANDAS, "predict", str(saved.path), str(tmp_path / "rows.csv")],
         env={"PYTHONPATH": str(Path(bundle.__file__).parents[1])},
