@@ -39,6 +39,12 @@ class Limits:
     transfer: float = _limit(
         30.0, "NORIA_TRANSFER_SECONDS", "by when a request must be here, and an answer be taken; 0: never"
     )
+    stream_idle: float = _limit(
+        300.0, "NORIA_STREAM_SECONDS", "how long a client may send nothing on a gRPC stream; 0: for ever"
+    )
+    max_streams: int = _limit(
+        1024, "NORIA_MAX_STREAMS", "gRPC streams, of requests and of health, that may be open at a time"
+    )
     batch_rows: int = _limit(64, "NORIA_BATCH_ROWS", "rows that waiting requests are joined to; 1: never")
     batch_wait_ms: float = _limit(
         0.0, "NORIA_BATCH_WAIT_MS", "how long a request may be held back so that others join it"

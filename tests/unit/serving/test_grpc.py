@@ -19,11 +19,11 @@ import pytest
 from noria_serving import contract
 from noria_serving.counters import recorder
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.limits import Limits
+from noria_serving.limits import DEFAULT, Limits
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol import health_pb2, inference_pb2
 from noria_serving.protocol.inference_pb2 import ModelInferRequest
-from noria_serving.server.grpc import health
+from noria_serving.server.grpc import health, listener
 from noria_serving.server.grpc.inference import Streams
 from noria_serving.server.grpc.listener import Listener
 from noria_serving.server.models import Models
@@ -94,7 +94,13 @@ class Port:
 
 @pytest.fixture
 async def port(loaded: Loaded) -> AsyncIterator[Port]:
-    models = Models(Settings((LATE,), max_body=MAX_BODY))
+    async with opened(loaded) as port:
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def opened(loaded: Loaded, limits: Limits = DEFAULT) -> AsyncIterator[Port]:
+    models = Models(Settings((LATE,), max_body=MAX_BODY, limits=limits))
     models.serve(Service(LATE, loaded))
     listener = Listener(models)
     number = await listener.start("127.0.0.1", 0)
@@ -519,6 +525,88 @@ async def test_a_client_that_goes_away_in_mid_stream_leaves_nothing_behind(port:
         while port.listener._streams._reading:  # noqa: ASYNC110  another task empties it
             await asyncio.sleep(0.01)
     assert (await port.infer(request())).raw_output_contents
+
+
+async def test_a_stream_on_which_nothing_comes_ends_and_one_that_is_answered_does_not(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(loaded, Limits(stream_idle=0.2)) as port:
+        slow(port, monkeypatch, 0.5)  # an answer takes longer than a client may be silent
+        silent, begun = port.stream(), port.stream()
+        await begun.write(request(id="a").SerializeToString())
+        assert await begun.read() is not grpc.aio.EOF
+        for stream in (silent, begun):
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await stream.read()
+            assert ended.value.code() == CODES.DEADLINE_EXCEEDED
+            assert "nothing came for 0.2 s" in str(ended.value.details())
+        assert port.listener._streams._reading == {}
+        assert (await port.infer(request())).raw_output_contents
+
+
+async def test_streams_and_watches_are_open_in_a_bounded_number(loaded: Loaded) -> None:
+    async with opened(loaded, Limits(max_streams=2)) as port:
+        stream, watch = port.stream(), port.channel.unary_stream(f"{HEALTH}Watch")(b"")
+        await stream.write(request(id="a").SerializeToString())
+        assert await stream.read() is not grpc.aio.EOF
+        assert await watch.read() is not grpc.aio.EOF
+        for further in (port.stream(), port.channel.unary_stream(f"{HEALTH}Watch")(b"")):
+            with pytest.raises(grpc.aio.AioRpcError, match="2 streams are open here already") as refused:
+                await further.read()
+            assert refused.value.code() == CODES.RESOURCE_EXHAUSTED
+        assert (await port.infer(request())).raw_output_contents  # calls are none
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+        after = port.channel.unary_stream(f"{HEALTH}Watch")(b"")
+        assert await after.read() is not grpc.aio.EOF
+
+
+async def test_a_watch_of_a_client_that_is_gone_without_a_word_ends(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its machine lost power, or a firewall forgot the connection."""
+    monkeypatch.setattr(listener, "KEEPALIVE_MS", 200)
+    monkeypatch.setattr(listener, "GONE_MS", 200)
+    async with (
+        opened(loaded) as port,
+        relayed(port) as (number, cut),
+        grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel,
+    ):
+        watch = channel.unary_stream(f"{HEALTH}Watch")(b"")
+        assert await watch.read() is not grpc.aio.EOF
+        assert port.listener._health._watching == 1
+        cut.set()
+        async with asyncio.timeout(10):
+            while port.listener._health._watching:  # noqa: ASYNC110  grpcio tells nobody
+                await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def relayed(port: Port) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """Another port that leads there, until the event is set: then bytes are lost, and nothing is closed."""
+    cut, tasks = asyncio.Event(), []
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            if not cut.is_set():
+                target.write(data)
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port.number)
+        tasks.extend([asyncio.ensure_future(copy(reader, back)), asyncio.ensure_future(copy(there, writer))])
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1], cut
+    for task in tasks:
+        task.cancel()
+    server.close()
+
+
+async def test_a_watch_that_names_nothing_is_not_waited_for_for_ever(port: Port) -> None:
+    port.models.patience.seconds = 0.1
+    with pytest.raises(grpc.aio.AioRpcError, match=r"not here within 0\.1 s") as late:
+        await port.channel.stream_stream(f"{HEALTH}Watch")().read()
+    assert late.value.code() == CODES.DEADLINE_EXCEEDED
 
 
 async def test_the_health_service_follows_readiness_and_tells_who_watches(port: Port) -> None:

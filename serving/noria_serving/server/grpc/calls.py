@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any, Final
 
@@ -59,6 +60,7 @@ class Gate:
         settings = models.settings
         self._limit, self._patience = settings.max_body, models.patience
         self.entrance = Entrance(settings.limits.max_queue)
+        self._most, self._lasting = settings.limits.max_streams, 0
         self._leaving = False
         self._last = 0.0
 
@@ -68,6 +70,17 @@ class Gate:
         if self._leaving:
             self._last = time.monotonic()
             raise RequestError("this server leaves: ask another one", status=503)
+
+    @contextmanager
+    def lasting(self) -> Iterator[None]:
+        """Around a call that lasts as long as its client wants; RequestError 429 where too many do."""
+        if self._lasting >= self._most:
+            raise RequestError(f"{self._lasting} streams are open here already: close some", status=429)
+        self._lasting += 1
+        try:
+            yield
+        finally:
+            self._lasting -= 1
 
     async def read(self, context: Context) -> bytes:
         """The message of a call, which has to be here in time."""

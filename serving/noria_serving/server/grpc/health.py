@@ -47,13 +47,18 @@ class Health:
         return HealthCheckResponse(status=self._status(message.service))
 
     def watching(self) -> grpc.RpcMethodHandler[bytes, bytes]:
-        return grpc.unary_stream_rpc_method_handler(self._watch)
+        """To grpcio it is a stream, whose first message we wait for."""
+        return grpc.stream_stream_rpc_method_handler(self._watch)
 
-    async def _watch(self, data: bytes, context: Context) -> None:
+    async def _watch(self, _: object, context: Context) -> None:
         try:
-            service = parse(HealthCheckRequest, self._gate.unpacked(data)).service
+            with self._gate.lasting():
+                data = await self._gate.read(context)
+                await self._watched(parse(HealthCheckRequest, self._gate.unpacked(data)).service, context)
         except RequestError as refused:
             await context.abort(status(refused), str(refused))
+
+    async def _watched(self, service: str, context: Context) -> None:
         self._watching += 1
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(self._all()))

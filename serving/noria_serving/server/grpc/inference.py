@@ -92,6 +92,7 @@ class Streams:
     def __init__(self, models: Models, gate: Gate) -> None:
         self._models = models
         self._gate = gate
+        self._idle = models.settings.limits.stream_idle
         self._reading: dict[asyncio.Task[bytes], float] = {}
         """What waits for a client's next request, and since when."""
         self._open = 0
@@ -113,8 +114,13 @@ class Streams:
     async def _serve(self, _: object, context: Context) -> None:
         try:
             self._gate.enter()
+            with self._gate.lasting():
+                await self._answered(context)
         except RequestError as refused:
             await context.abort(status(refused), str(refused))
+
+    async def _answered(self, context: Context) -> None:
+        """Everything that comes; RequestError where nothing does."""
         self._open += 1
         try:
             while (data := await self._next(context)) is not None:
@@ -127,7 +133,10 @@ class Streams:
         read: asyncio.Task[bytes] = asyncio.ensure_future(context.read())
         self._reading[read] = time.monotonic()
         try:
-            data = await read
+            async with asyncio.timeout(self._idle or None):
+                data = await read
+        except TimeoutError:
+            raise RequestError(f"nothing came for {self._idle:g} s: open a new stream", status=408) from None
         except asyncio.CancelledError:
             if self._ending and read.cancelled():
                 return None

@@ -37,6 +37,10 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
 )
+KEEPALIVE_MS: Final = 60_000
+"""How often a silent connection is asked whether its client is still there."""
+GONE_MS: Final = 20_000
+"""When it is not: all its streams end."""
 REFUSE_SECONDS: Final = 2.0
 """How long calls are refused at most, before grpcio cancels those that still come."""
 
@@ -49,7 +53,9 @@ class Listener:
         self._streams = Streams(models, self._gate)
         self._health = Health(models, self._gate)
         limit = ("grpc.max_receive_message_length", models.settings.max_body)
-        self._server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(shared)), limit))
+        alive = ("grpc.keepalive_time_ms", KEEPALIVE_MS), ("grpc.http2.ping_timeout_ms", GONE_MS)
+        port = ("grpc.so_reuseport", int(shared))
+        self._server = grpc.aio.server(options=(*_OPTIONS, *alive, port, limit))
         self._server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(INFERENCE, self._inference(models)),
