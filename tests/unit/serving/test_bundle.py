@@ -208,6 +208,20 @@ def test_an_onnx_model_from_elsewhere_keeps_its_names(matrix, matrix_bundle, tmp
         bundle.save(source.read_bytes(), rows, labels, tmp_path / "b")
 
 
+def test_an_onnx_model_with_an_output_that_has_no_value_a_row_is_refused(
+    matrix, matrix_bundle, tmp_path: Path
+) -> None:
+    """Of which V1 has nothing to answer with for each row, nor the payload log to write."""
+    from onnx import TensorProto, helper
+
+    model = onnx.load(matrix_bundle.path / "model.onnx")
+    model.graph.node.append(helper.make_node("ReduceMean", ["probabilities"], ["mean"], keepdims=1))
+    model.graph.output.append(helper.make_tensor_value_info("mean", TensorProto.FLOAT, [1, 1]))
+    with pytest.raises(NoriaError, match=r"output 'mean' of shape .1, 1. has not a value") as caught:
+        bundle.save(model, *matrix, tmp_path / "b", task="binary")
+    assert caught.value.reason is Reason.MODEL_INVALID
+
+
 def test_an_onnx_model_whose_columns_have_one_dimension_is_saved_and_reads_files(tmp_path: Path) -> None:
     from onnx import TensorProto, helper
     from pandas import DataFrame
