@@ -95,6 +95,13 @@ class Admission:
             self._line.remove(turn)
             turn.begun = True
 
+    def clear(self) -> list[Turn]:
+        """Nobody's turn comes any more: all who wait."""
+        gone = [*self._line]
+        for turn in gone:
+            self.leave(turn)
+        return gone
+
     @property
     def expected(self) -> float:
         """Seconds until a request that comes now would begin."""

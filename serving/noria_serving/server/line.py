@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noria_serving.counters.latency import Histogram
+from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
 from noria_serving.server import batching
 from noria_serving.server.admission import Admission, Refusal, Turn
@@ -48,6 +49,7 @@ class Line:
     _began: float | None = None
     """When the thread began what it is at."""
     _patience: float = 0.0
+    _closed: bool = False
     _alarm: asyncio.TimerHandle | None = None
 
     @property
@@ -67,6 +69,8 @@ class Line:
 
     async def run(self, inputs: Inputs, rows: int, deadline: float | None) -> list[Array]:
         """The model's answer, when the turn has come."""
+        if self._closed:
+            raise _leaves()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Array]] = loop.create_future()
         key = batching.key(inputs) if self.joins else None
@@ -96,6 +100,11 @@ class Line:
             self._called -= 1
 
     def close(self) -> None:
+        """The call under way is the last; who waits is told so."""
+        self._closed = True
+        for turn in self.admission.clear():
+            if not turn.work.answer.done():
+                turn.work.answer.set_exception(_leaves())
         self._thread.shutdown(wait=False)
 
     def _late(self, turn: Turn) -> None:
@@ -157,3 +166,7 @@ class Line:
             else:
                 turn.work.answer.set_result(given)
         self._next()
+
+
+def _leaves() -> RequestError:
+    return RequestError("this version leaves, another one takes its place: try again", status=503)

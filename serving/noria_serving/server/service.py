@@ -209,7 +209,7 @@ class Service:
         return doubt.said
 
     def _prove_soon(self) -> None:
-        if self._proving is None or self._proving.done():
+        if not self._closed and (self._proving is None or self._proving.done()):
             self._proving = asyncio.get_running_loop().create_task(self.prove())
 
     async def prove(self) -> None:

@@ -93,6 +93,26 @@ async def until_waiting(service: Service, count: int) -> None:
             await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("joins", [False, True])
+async def test_who_waits_for_a_version_that_is_closed_is_told_so_and_its_call_is_answered(
+    loaded: Loaded, gate: Gate, joins: bool
+) -> None:
+    """One that was replaced is closed after 20 s, whoever waits for it still."""
+    service = served(loaded, gate, joins=joins)
+    first = asyncio.create_task(service.infer(request()))
+    await gate.reached()
+    waiting = [asyncio.create_task(service.infer(request())) for _ in range(2)]
+    await until_waiting(service, 2)
+    service.close()
+    for each in (*waiting, asyncio.create_task(service.infer(request()))):
+        with pytest.raises(RequestError, match="another one takes its place") as refused:
+            await each
+        assert refused.value.status == 503
+    gate.open.set()
+    assert (await first).outputs
+    assert not service.at_work
+
+
 async def test_beyond_the_line_it_is_429_and_the_rest_is_answered(loaded: Loaded, gate: Gate) -> None:
     service = served(loaded, gate)
     models, client = client_of(service)
