@@ -61,6 +61,8 @@ class Manifest:
     files: Mapping[str, str]
     classes: tuple[Any, ...]
     document: Mapping[str, Any]
+    labels_only: bool = False
+    """Whether it is a classifier that gives no probabilities."""
 
 
 def sha256(data: bytes) -> str:
@@ -266,4 +268,11 @@ def parse_manifest(data: bytes, digest: str) -> Manifest:
         )
     if not isinstance(classes, list) or len(classes) > 65_536:
         raise NoriaError(Reason.MANIFEST_INVALID, "`classes` must be a list")
-    return Manifest(digest, document["format"], task, model, files, tuple(classes), document)
+    labels_only = document.get(contract.LABELS_ONLY, False)
+    fits = len(classes) == 2 if task == "binary" else bool(classes) and task == "multiclass"
+    if labels_only is not False and not (labels_only is True and fits):
+        raise NoriaError(
+            Reason.MANIFEST_INVALID,
+            f"`{contract.LABELS_ONLY}` is true or false, true of a classifier alone that lists its classes",
+        )
+    return Manifest(digest, document["format"], task, model, files, tuple(classes), document, labels_only)

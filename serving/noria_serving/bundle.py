@@ -33,8 +33,9 @@ from noria_serving import (
 )
 from noria_serving.artifact import Artifact, DirectorySource, sha256
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model.base import close, score_output, scores
+from noria_serving.model.base import close
 from noria_serving.model.loaded import GOLDEN_SCHEMA, load_artifact
+from noria_serving.model.scoring import Scoring
 from noria_serving.objects import is_store, open_store, upload
 from noria_serving.protocol.tensors import encode_tensor
 from noria_serving.signature import Signature
@@ -150,14 +151,20 @@ def save(
     converted, arrays, classes = _converted(model, X, y, table, kind, holdout=holdout, files=files)
     shape = converted.backend.signature
     inputs = conversion.cast(arrays, shape)
-    prediction = scores(_predict(converted, inputs)[score_output(shape, kind)], kind)
+    scoring = Scoring(shape, kind, classes)
+    claims = _decimals(metrics or {})
+    if scoring.labels_only:
+        _refuse_probabilities(claims)
+    prediction = scoring.read(converted.backend.predict(inputs))
     apart = asked(os.environ.get(contract.ENV_SLICES)) if slices is None else wanted(slices)
-    bins = reference.build(shape, inputs, prediction, names=names, embeddings=embeddings, apart=apart)
+    bins = reference.build(
+        shape, inputs, prediction.said if scoring.labels_only else prediction.scores, names=names,
+        embeddings=embeddings, apart=apart, classes=classes if scoring.labels_only else (),
+    )  # fmt: skip
     if kind == "regression" and bins["prediction"]["kind"] == "numeric":
-        known = held_out.predicted(converted, arrays, holdout, holdout_y) or (prediction, y)
+        known = held_out.predicted(converted, arrays, holdout, holdout_y) or (prediction.scores, y)
         whose = residuals.TRAINING if holdout_y is None else residuals.HELD_OUT
         bins["errors"] = residuals.measured(bins["prediction"]["edges"], *known, of=whose).as_json()
-    claims = _decimals(metrics or {})
     documents = {
         contract.SIGNATURE: shape.as_json(),
         contract.REFERENCE: bins,
@@ -173,6 +180,7 @@ def save(
     contents = {name: result.canonical(document) for name, document in documents.items()}
     contents["model." + converted.format] = converted.data
     about = {"name": name, "format": converted.format, "task": kind, "classes": classes, **converted.about}
+    about |= {contract.LABELS_ONLY: True} if scoring.labels_only else {}
     digest = _write(target, contents, {**about, "model": "model." + converted.format})
     close(converted.backend)
     if converted.format in contract.CODE_FORMATS:
@@ -253,8 +261,14 @@ def _classes(values: Any) -> list[Any]:
     return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
-def _predict(converted: conversion.Converted, inputs: Mapping[str, Array]) -> list[Array]:
-    return converted.backend.predict(inputs)
+def _refuse_probabilities(claims: Mapping[str, str]) -> None:
+    """Of a model that gives labels alone: what is claimed of scores is not of what will be served."""
+    if wrong := [name for name in claims if name in contract.OF_PROBABILITIES]:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"metrics: the model {contract.NO_PROBABILITIES}, and {', '.join(wrong)} is of these; leave it "
+            "out, or give the model probabilities with sklearn.calibration.CalibratedClassifierCV",
+        )
 
 
 def _golden(converted: conversion.Converted, inputs: Mapping[str, Array]) -> dict[str, Any]:

@@ -27,6 +27,12 @@ MODEL_SIGNATURE: Final = "model.sig"
 BUNDLE_SCHEMA: Final = "noria.bundle/v1"
 CODE_FORMATS: Final = ("pickle", "python", "torch")
 """Formats that run code of whoever wrote the bundle; all others are data."""
+LABELS_ONLY: Final = "labelsOnly"
+"""In the manifest of a classifier that gives no probabilities: true."""
+OF_PROBABILITIES: Final = ("auc", "logloss", "brier", "calibration", "ece", "average_precision")
+"""Metrics that a model which gives labels alone has none of."""
+NO_PROBABILITIES: Final = "gives labels alone, no probabilities"
+"""What is said of such a model wherever something needs these."""
 
 # -- what a Job of ours or of the user's says when it ends (termination message, at most RESULT_LIMIT bytes) -
 RESULT_SCHEMA: Final = "noria.result/v1"
@@ -106,6 +112,8 @@ VERSION_HEADER: Final = "Noria-Version"
 # -- counters ------------------------------------------------------------------------------------------------
 COUNTERS_PATH: Final = "/counters"
 COUNTERS_SCHEMA: Final = "noria.counters/v1"
+LABELS_PLACE: Final = "/labels"
+"""Where a version gives labels alone, this follows its task in the place that tells it."""
 COUNTS_PATH: Final = "/metrics/counts"
 """The same counts for Prometheus: every number of `places`, where it is chosen as the operator's source."""
 COUNTS_METRIC: Final = "model_counts_total"
@@ -189,7 +197,7 @@ _PLAIN: Final = (
     "slice_scores",
     "label_delay",
 )
-_OF_VERSION: Final = ("requests", "malformed", "duplicates", "features", "prediction", "slices")
+_OF_VERSION: Final = ("requests", "malformed", "duplicates", "features", "prediction", "called", "slices")
 """Of the version that is served, in whose bins features are counted and whose signature decides which
 requests are refused: counts of two versions are never added up."""
 FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors", "slice_errors")
@@ -237,7 +245,7 @@ def places_of(body: Mapping[str, Any], family: str) -> Iterator[tuple[str, tuple
     if family in _OF_VERSION:
         yield from _rows(f"{family}/{version}", body.get(family, {}))
     elif family == "task" and body.get("task"):
-        yield f"task/{version}/{body['task']}", ()
+        yield f"task/{version}/{body['task']}{LABELS_PLACE if body.get('labels_only') else ''}", ()
     elif family == "outputs" and (grid := body.get("outputs")):
         place = f"outputs/{version}/{int(grid['exponent'])}/{int(grid['first'])}"
         yield place, tuple(map(int, grid["bins"]))

@@ -27,6 +27,7 @@ from noria_serving.model import lean
 from noria_serving.model.base import Backend
 from noria_serving.model.formats import open_booster
 from noria_serving.model.onnx import TYPES, OnnxModel, open_session
+from noria_serving.model.scoring import labels_alone
 from noria_serving.model.sklearn import PANDAS, open_skops
 from noria_serving.model.sklearn_names import makes_frames
 from noria_serving.model.tabular import Encoding
@@ -276,14 +277,18 @@ def inputs_of(arrays: Mapping[str, Array], precision: str) -> tuple[Tensor, ...]
 def _outputs(model: Any, task: str, precision: str) -> tuple[Tensor, ...]:
     if task == "regression":
         return (Tensor("prediction", precision, (-1, 1) if precision != "skops" else (-1,)),)
-    label = "BYTES" if np.asarray(model.classes_).dtype.kind in "OUS" else "INT64"
-    return (Tensor("label", label, (-1,)), Tensor("probabilities", precision, (-1, len(model.classes_))))
+    datatype = "BYTES" if np.asarray(model.classes_).dtype.kind in "OUS" else "INT64"
+    label, size = Tensor("label", datatype, (-1,)), len(model.classes_)
+    if not hasattr(model, "predict_proba"):
+        return (label,)
+    return (label, Tensor("probabilities", precision, (-1, size)))
 
 
 def _to_onnx(model: Any, arrays: Mapping[str, Array], task: str, precision: str) -> Converted:
     try:
         from skl2onnx import convert_sklearn  # noqa: PLC0415  heavy; only where a model is handed over
         from skl2onnx.common import data_types  # noqa: PLC0415
+        from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs  # noqa: PLC0415
     except ImportError as error:
         raise NoriaError(
             Reason.MISSING_DEPENDENCY, f"{error}; the converter needs: pip install 'noria-ml[train]'"
@@ -302,17 +307,31 @@ def _to_onnx(model: Any, arrays: Mapping[str, Array], task: str, precision: str)
     def typed(tensors: Sequence[Tensor]) -> list[tuple[str, Any]]:
         return [(t.name, kinds[t.datatype]([None, *t.shape[1:]])) for t in tensors]
 
+    alone = labels_alone(signature, task)
+    options = {id(_last(model)): {}} if alone else {id(model): {"zipmap": False}}
+    beside = [("beside", kinds[precision]([None, None]))] if alone else []
     with _plain_integers():
         proto = convert_sklearn(
             model,
             "noria",
             typed(signature.inputs),
-            final_types=typed(signature.outputs),
-            options=None if task == "regression" else {id(model): {"zipmap": False}},
+            final_types=[*typed(signature.outputs), *beside],
+            options=None if task == "regression" else options,
             target_opset=None if boosters.family(model) is None else BOOSTER_OPSETS,
         )
+    if alone:  # converters give what a margin is, too: no probability, and nobody asked for it
+        proto = select_model_inputs_outputs(proto, outputs=[signature.outputs[0].name])
     data = proto.SerializeToString(deterministic=True)
     return Converted("onnx", data, OnnxModel(data, signature), None)
+
+
+def _last(model: Any) -> Any:
+    """The estimator at the end of a pipeline: by it converters look for options, of which a pipeline would
+    give it one that some have not.
+    """
+    while hasattr(model, "steps"):
+        model = model.steps[-1][1]
+    return model
 
 
 def _plain(item: Any) -> Any:
@@ -367,20 +386,19 @@ def _to_skops(model: Any, arrays: Mapping[str, Array], task: str) -> Converted:
 def _expected(model: Any, rows: Any, task: str) -> list[Array]:
     if task == "regression":
         return [np.asarray(model.predict(rows), dtype=np.float64).reshape(-1)]
-    if not hasattr(model, "predict_proba"):
-        raise NoriaError(
-            Reason.MODEL_INVALID,
-            f"{type(model).__name__} gives no probabilities; wrap it in "
-            "sklearn.calibration.CalibratedClassifierCV",
-        )
     labels = np.asarray(model.predict(rows.copy()))  # a step with copy=False writes into its rows
+    if not hasattr(model, "predict_proba"):
+        return [_names(labels)]
     return [labels, np.asarray(model.predict_proba(rows), dtype=np.float64)]
 
 
 def difference(actual: Sequence[Array], expected: Sequence[Array]) -> float:
-    """Largest difference of the numbers (relative above 1); infinite when a label differs."""
-    if len(expected) == 2 and not np.array_equal(_names(actual[0]), _names(expected[0])):
+    """Largest difference of the numbers (relative above 1), 0 of labels alone; infinite where one differs."""
+    alone = expected[-1].dtype.kind == "U"
+    if (alone or len(expected) == 2) and not np.array_equal(_names(actual[0]), _names(expected[0])):
         return float("inf")
+    if alone:
+        return 0.0
     left, right = actual[-1].reshape(-1).astype(np.float64), expected[-1].reshape(-1)
     gaps = np.abs(left - right) / np.maximum(1.0, np.abs(right))
     return float(gaps.max()) if np.isfinite(gaps).all() else float("inf")

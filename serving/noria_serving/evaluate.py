@@ -140,7 +140,9 @@ def _measure(
         metrics, task = outcome.metrics(), loaded.manifest.task
         split = _slicings(env, loaded, holdout) if role == "challenger" else ()
     asked_for = [name for name in env.get("NORIA_METRICS", "").split(",") if name]
-    names = asked_for or list(quality.DEFAULTS[task])
+    names = asked_for or [name for name in quality.DEFAULTS[task] if name in metrics]
+    if loaded.scoring.labels_only:
+        names = _of_labels_alone(role, names, metrics)
     unknown = [name for name in names if name not in metrics]
     if unknown:
         raise NoriaError(
@@ -154,6 +156,18 @@ def _measure(
             "one value only?",
         )
     return _Measured({name: decimal(metrics[name]) for name in names}, outcome), split
+
+
+def _of_labels_alone(role: str, names: list[str], metrics: Mapping[str, float]) -> list[str]:
+    """A champion has no figure of what needs probabilities, and the gate says so; a challenger is refused."""
+    wrong = [name for name in names if name in contract.OF_PROBABILITIES]
+    if wrong and role == "challenger":
+        raise NoriaError(
+            Reason.CONFIGURATION,
+            f"{role}: the model {contract.NO_PROBABILITIES}, and {', '.join(wrong)} is of these; there are "
+            f"{sorted(metrics)}, and sklearn.calibration.CalibratedClassifierCV makes probabilities",
+        )
+    return [name for name in names if name not in wrong]
 
 
 def _slicings(env: Mapping[str, str], loaded: Loaded, holdout: rows.Rows) -> tuple[Slicing, ...]:
@@ -188,12 +202,13 @@ def score(loaded: Loaded, holdout: rows.Rows, label: str, *, learnt: frozenset[s
     """What the model says of the rows, beside what was true. `learnt`: classes of a challenger; where it
     knows all of the model's own, the model is wrong about rows of its others.
     """
-    shape = loaded.backend.signature
-    parts = []
+    shape, scoring = loaded.backend.signature, loaded.scoring
+    regression, parts = loaded.manifest.task == "regression", []
     for start in range(0, holdout.count, BATCH):
         inputs = holdout.inputs(shape, start, start + BATCH)
         try:
-            parts.append(np.asarray(loaded.backend.predict(inputs)[loaded.score_output], dtype=np.float64))
+            outputs = loaded.backend.predict(inputs)
+            parts.append(scoring.read(outputs).scores if regression else scoring.by_class(outputs))
         except NoriaError:
             raise
         except Exception as error:
@@ -201,19 +216,17 @@ def score(loaded: Loaded, holdout: rows.Rows, label: str, *, learnt: frozenset[s
                 Reason.MODEL_INVALID, f"the model fails on these rows: {error!s:.300}"
             ) from error
     output, truth = np.concatenate(parts), holdout.columns[label]
-    if loaded.manifest.task == "regression":
+    if regression:
         if truth.dtype.kind == "O":
             raise NoriaError(
                 Reason.DATA_INVALID, f"{label!r} holds text, such as {truth[0]!r:.60}, and the model numbers"
             )
-        return quality.Regressed(output.reshape(-1), truth.astype(np.float64))
-    probabilities = output.reshape(len(output), -1)
-    if probabilities.shape[1] == 1:
-        probabilities = np.column_stack([1 - probabilities[:, 0], probabilities[:, 0]])
-    classes = loaded.manifest.classes or tuple(range(probabilities.shape[1]))
+        return quality.Regressed(output.astype(np.float64), truth.astype(np.float64))
+    classes = loaded.manifest.classes or tuple(range(output.shape[1]))
     own = frozenset(map(quality.spelling, classes))
     beyond = learnt - own if own <= learnt else frozenset[str]()
-    return quality.Classified(probabilities, quality.class_indices(truth, classes, beyond=beyond))
+    known = quality.class_indices(truth, classes, beyond=beyond)
+    return quality.Classified(output, known, labels_only=scoring.labels_only)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,10 @@ class PythonModel(ABC):
         truth values bool, text str (a missing one is empty). They are read-only.
 
         Gives arrays by name, each with one entry a row. A classifier gives `probabilities`, of shape [rows,
-        classes] in the order of the sorted labels; `label`, where it is left out, is the likeliest class. A
-        regression gives its prediction first, of shape [rows] or [rows, 1]. Further outputs are free; names,
-        datatypes and shapes must be those that the first answer in `save` had.
+        classes] in the order of the sorted labels; `label`, where it is left out, is the likeliest class. One
+        that has no probabilities gives `label` and nothing else. A regression gives its prediction first, of
+        shape [rows] or [rows, 1]. Further outputs are free; names, datatypes and shapes must be those that
+        the first answer in `save` had.
 
         What is raised here is answered as a failure of the model: 500, with the exception's class and
         message.

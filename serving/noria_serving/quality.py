@@ -77,6 +77,8 @@ class Classified:
 
     probabilities: Array
     truth: NDArray[np.int64]
+    labels_only: bool = False
+    """Whether these are none: 1 for the class that was named, 0 for the others."""
 
     @property
     def binary(self) -> bool:
@@ -96,11 +98,11 @@ class Classified:
         return found
 
     def metrics(self) -> dict[str, float]:
-        """All of the task, perhaps NaN."""
-        found = {
-            "accuracy": float(self.right.mean()) if len(self.truth) else float("nan"),
-            "logloss": logloss(self.own),
-        }
+        """All of the task, perhaps NaN; of labels alone those that need no probabilities."""
+        found = {"accuracy": float(self.right.mean()) if len(self.truth) else float("nan")}
+        if self.labels_only:
+            return found
+        found["logloss"] = logloss(self.own)
         if self.binary:
             found["auc"] = auc(self.probabilities[:, 1], self.truth == 1)
         scored = self.scored

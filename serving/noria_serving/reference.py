@@ -25,6 +25,7 @@ from noria_serving import projection, residuals, slices
 from noria_serving.contract import KNOWN_CATEGORIES, REFERENCE_SCHEMA
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.projection import Projection
+from noria_serving.quality import spelling
 from noria_serving.residuals import Residuals
 from noria_serving.signature import Signature
 
@@ -131,6 +132,19 @@ def category(name: str, column: Array, *, source: tuple[str, int] = ("", 0)) -> 
     return Bins(name, *source, "category", (), tuple(top), known, 0.0, 0.0, tuple(counts), missing, 0.0)
 
 
+def called(name: str, places: Array, classes: Sequence[Any]) -> Bins:
+    """Bins of predicted classes, of which `places` are positions: those that were never predicted have their
+    own, too, as none of them is ever new.
+    """
+    tally = np.bincount(places, minlength=len(classes)).tolist()
+    ranked = sorted(range(len(classes)), key=lambda place: (-tally[place], place))
+    top, rest = ranked[:TOP_CATEGORIES], ranked[TOP_CATEGORIES:]
+    counts = (*(tally[place] for place in top), sum(tally[place] for place in rest))
+    values = tuple(spelling(classes[place]) for place in top)
+    known = tuple(sorted(spelling(classes[place]) for place in rest[:KNOWN_CATEGORIES]))
+    return Bins(name, "", 0, "category", (), values, known, 0.0, 0.0, counts, 0, 0.0)
+
+
 def build(
     signature: Signature,
     inputs: Mapping[str, Array],
@@ -139,11 +153,13 @@ def build(
     names: Sequence[str] | None = None,
     embeddings: Mapping[str, range] | None = None,
     apart: Sequence[slices.Asked] = (),
+    classes: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """reference.json from the rows as the model takes them. `names`: of the columns of a matrix.
     `embeddings`: columns of a matrix that are one vector each, by its name; a tensor with `embedding` in its
     name is one, too. `apart`: columns by which rows are told apart; those that the model does not take (and
-    embeddings) are left out.
+    embeddings) are left out. `classes`: of a model that gives labels alone, whose predictions are positions
+    among these.
     """
     features: list[Bins] = []
     for tensor in signature.inputs:
@@ -157,7 +173,8 @@ def build(
                 continue
             name = tensor.name if array.shape[1] == 1 else (names[index] if names else f"x{index}")
             features.append(_column(name, array[:, index], (tensor.name, index)))
-    return document(_of_bins(features, prediction, inputs, apart))
+    predicted = called("__prediction__", prediction, classes) if classes else None
+    return document(_of_bins(features, prediction, inputs, apart, predicted))
 
 
 def of_columns(
@@ -184,15 +201,19 @@ def _column(name: str, values: Array, source: tuple[str, int]) -> Bins:
 
 
 def _of_bins(
-    features: Sequence[Bins], prediction: Array, inputs: Mapping[str, Array], apart: Sequence[slices.Asked]
+    features: Sequence[Bins],
+    prediction: Array,
+    inputs: Mapping[str, Array],
+    apart: Sequence[slices.Asked],
+    predicted: Bins | None = None,
 ) -> Reference:
     if len(features) > MAX_FEATURES:
         raise NoriaError(Reason.TOO_LARGE, f"{len(features)} features; at most {MAX_FEATURES} can be counted")
     made = tuple(_with_floor(bins, len(features)) for bins in features)
     known = {bins.name: bins for bins in made if bins.kind != "projection"}
     split = tuple(_frozen(wish, known[wish.feature], inputs) for wish in apart if wish.feature in known)
-    predicted = _with_floor(_column("__prediction__", prediction, ("", 0)), 1)
-    return Reference(len(prediction), made, predicted, slices=split)
+    told = _with_floor(predicted or _column("__prediction__", prediction, ("", 0)), 1)
+    return Reference(len(prediction), made, told, slices=split)
 
 
 def _frozen(wish: slices.Asked, bins: Bins, inputs: Mapping[str, Array]) -> slices.Slicing:

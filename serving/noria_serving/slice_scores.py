@@ -14,6 +14,7 @@ RMSE (e² - MSE) / 2 RMSE. For the accuracy two rows are added on which the mode
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -52,10 +53,10 @@ def errors(names: Iterable[str], challenger: Outcome, champion: Outcome) -> dict
     """
     if type(champion) is not type(challenger):
         return {}
-    known = _measures(challenger)
+    known = _measures(challenger).keys() & _measures(champion).keys()
     found: dict[str, str] = {}
     for name in names:
-        pair = [known[name](one) for one in (challenger, champion)] if name in known else []
+        pair = [_measures(one)[name](one) for one in (challenger, champion)] if name in known else []
         influences = [one[1] for one in pair if one is not None]
         if len(influences) == 2 and len(influences[0]) > 1:
             found[name] = decimal(_error(influences[0] - influences[1], name))
@@ -84,7 +85,9 @@ def compare(
 
 
 def _measures(outcome: Outcome) -> Mapping[str, Measure]:
-    return REGRESSION if isinstance(outcome, Regressed) else CLASSIFICATION
+    if isinstance(outcome, Regressed):
+        return REGRESSION
+    return LABELS_ALONE if outcome.labels_only else CLASSIFICATION
 
 
 def _compared(
@@ -96,7 +99,8 @@ def _compared(
     if own is None or not np.isfinite(own[0]):
         return None
     told = (named[0][:128], named[1][:NAME], count, name, decimal(own[0]))
-    other = measure(_part(champion, rows)) if type(champion) is type(challenger) else None
+    alike = champion is not None and type(champion) is type(challenger) and name in _measures(champion)
+    other = measure(_part(champion, rows)) if alike else None
     if other is None or not np.isfinite(other[0]):
         return Compared(*told)
     return Compared(*told, decimal(other[0]), decimal(_error(own[1] - other[1], name)))
@@ -124,7 +128,7 @@ def fitted(document: Mapping[str, Any], found: Sequence[Compared], limit: int) -
 def _part(outcome: Any, rows: Array) -> Any:
     if isinstance(outcome, Regressed):
         return Regressed(outcome.predicted[rows], outcome.truth[rows])
-    return Classified(outcome.probabilities[rows], outcome.truth[rows])
+    return replace(outcome, probabilities=outcome.probabilities[rows], truth=outcome.truth[rows])
 
 
 def _mean(values: Array) -> Influence:
@@ -160,6 +164,7 @@ CLASSIFICATION: Final[Mapping[str, Measure]] = {
     "logloss": lambda one: _mean(losses(one.own)),
     "auc": _auc,
 }
+LABELS_ALONE: Final[Mapping[str, Measure]] = {"accuracy": CLASSIFICATION["accuracy"]}
 REGRESSION: Final[Mapping[str, Measure]] = {
     "mae": lambda one: _mean(np.abs(one.errors)),
     "rmse": _rmse,

@@ -26,6 +26,7 @@ from noria_operator.evidence.growth import Growth
 from noria_operator.evidence.pairs import Servers
 from noria_operator.evidence.totals import Totals
 from noria_operator.kube.kinds import POD
+from noria_serving.contract import NO_PROBABILITIES, OF_PROBABILITIES
 
 
 def counted(ctx: Context, deployment: ModelDeployment, policy: Policy, state: State) -> Counted | None:
@@ -77,8 +78,8 @@ class _Counts:
             champion=champion,
             challenger=challenger,
             unsuitable=one_why or other_why,
-            champion_outputs=predicted.outputs(self.champion),
-            challenger_outputs=predicted.outputs(self.challenger),
+            champion_outputs=predicted.called(self.champion) or predicted.outputs(self.champion),
+            challenger_outputs=predicted.called(self.challenger) or predicted.outputs(self.challenger),
         )
 
     def _labels(self, version: str, stretch: Stretch) -> tuple[Labels, str]:
@@ -99,7 +100,8 @@ def _labels(totals: Totals, version: str, metric: str) -> tuple[Labels, str]:
     """
     joined = totals.joined(version) if metric else Labels.none()
     if isinstance(joined, Labels):
-        return joined, ""
+        wrong = not joined.scored and metric in OF_PROBABILITIES
+        return joined, f"{version} {NO_PROBABILITIES}, of which {metric} is; use accuracy" if wrong else ""
     if isinstance(joined, Classes):
         found, use = joined.as_labels(), "accuracy"
     else:

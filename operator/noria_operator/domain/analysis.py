@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from noria_operator.domain.disagreement import Compared
-from noria_operator.domain.predictions import Outputs
+from noria_operator.domain.predictions import Predictions
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.queries import Measured
 from noria_operator.domain.verdict import Evidence, Verdict, Window
@@ -69,10 +69,9 @@ class Stretch:
 class Analysis:
     """The evidence so far and where the open window began; marks are the routers' counts at its beginning.
 
-    `evidence` and `marks` are those of errors, which are always judged, `refused` is the evidence of refusals,
-    whose counts come with them. `said` has one entry a measure;
-    `lone_burst` is that of the last judgement, so that people are told once. Of an arm of an experiment,
-    `divided` has the counts by how traffic was divided (see `divisions`).
+    `evidence` and `marks` are those of errors, which are always judged, `refused` is the evidence of
+    refusals, whose counts come with them. `said` has one entry a measure; `lone_burst` is that of the last
+    judgement, so that people are told once. Of an arm of an experiment, `divided` has the counts by how traffic was divided (see `divisions`).
     """
 
     evidence: Evidence = field(default_factory=Evidence)
@@ -105,8 +104,8 @@ class Counted:
     challenger: Labels = field(default_factory=Labels.none)
     unsuitable: str = ""
     """Why such labels never tell what is asked of them."""
-    champion_outputs: Outputs | None = None
-    challenger_outputs: Outputs | None = None
+    champion_outputs: Predictions | None = None
+    challenger_outputs: Predictions | None = None
     delay: timedelta | None = None
     stretches: Mapping[Stretch | None, Counted] = field(default_factory=dict)
     """The same by stretch of one share of the traffic, as far as it is compared; none: it is all of one."""
@@ -122,6 +121,6 @@ class Counted:
         return [(one.champion, one.challenger) for one in self.parts.values()]
 
     @property
-    def outputs(self) -> list[tuple[Outputs | None, Outputs | None]]:
+    def outputs(self) -> list[tuple[Predictions | None, Predictions | None]]:
         """Champion's and challenger's of each stretch."""
         return [(one.champion_outputs, one.challenger_outputs) for one in self.parts.values()]

@@ -15,6 +15,7 @@ from decimal import Decimal
 from noria_operator.api.trainingjob import Gate
 from noria_operator.domain.gates_slices import Sliced, worst
 from noria_operator.domain.quality import DIRECTIONS
+from noria_serving.contract import NO_PROBABILITIES, OF_PROBABILITIES
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def _judge(gate: Gate, scores: Scores) -> GateResult:
     text = scores.challenger.get(gate.metric)
     if text is None:
         known = ", ".join(sorted(scores.challenger)) or "none"
-        return GateResult(gate.metric, False, f"the evaluation has no {gate.metric}; it has: {known}")
+        why = _why(gate.metric, scores.challenger, "the model")
+        return GateResult(gate.metric, False, f"the evaluation has no {gate.metric}{why}; it has: {known}")
     value = Decimal(text)
     if gate.versus is not None:
         return _compare(gate, value, scores)
@@ -68,12 +70,21 @@ def _judge(gate: Gate, scores: Scores) -> GateResult:
     return GateResult(gate.metric, False, "the gate sets none of min, max and versus")
 
 
+def _why(metric: str, figures: Mapping[str, str], who: str) -> str:
+    """Whoever has neither a log loss nor an RMSE gives labels alone: of all others the evaluation has what is
+    named, or fails, and where nothing is named one of these.
+    """
+    alone = figures.keys().isdisjoint(("logloss", "rmse"))
+    return f", as {who} {NO_PROBABILITIES}" if alone and metric in OF_PROBABILITIES else ""
+
+
 def _compare(gate: Gate, value: Decimal, scores: Scores) -> GateResult:
     if scores.champion is None:
         return GateResult(gate.metric, True, f"{value}; there is no champion to compare with yet")
     text = scores.champion.get(gate.metric)
     if text is None:
-        return GateResult(gate.metric, False, f"the evaluation has no {gate.metric} of the champion")
+        why = _why(gate.metric, scores.champion, f"champion {scores.champion_version}")
+        return GateResult(gate.metric, False, f"the evaluation has no {gate.metric} of the champion{why}")
     direction = DIRECTIONS.get(gate.metric)
     if direction is None:
         detail = f"it is not known which way {gate.metric} is better; compare one of: {', '.join(DIRECTIONS)}"

@@ -13,7 +13,7 @@ if one label more had been as wrong as can be: a thousand without a mistake do n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf, pi, sqrt
@@ -25,7 +25,7 @@ from noria_operator.domain.estimated_errors import ExpectedErrors, estimate
 from noria_operator.domain.proportions import Z95, wilson
 from noria_operator.domain.quality import RATED, Confusion, Labels, Rows, rows
 from noria_operator.domain.quality_drop import METRICS
-from noria_serving.contract import CONFUSION_CLASSES, ERROR_UNITS
+from noria_serving.contract import CONFUSION_CLASSES, ERROR_UNITS, NO_PROBABILITIES, OF_PROBABILITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +108,25 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
 
 def unsuitable(metric: str, joined: Joined) -> str:
     """Why such labels never tell the metric, and what to ask for instead; empty where they can."""
+    good: tuple[str, ...]
     if isinstance(joined, Errors | ExpectedErrors):
-        good, of = tuple(_ERRORS), "a regression"
+        good, of, scored = tuple(_ERRORS), "a regression", True
     elif isinstance(joined, Labels):
-        good, of = (*RATED, EXPECTED_COST), "a classifier of two classes"
+        good, of, scored = (*RATED, EXPECTED_COST), "a classifier of two classes", joined.scored
     elif joined.samples and not joined.table:
         good, of = OF_CALLS, f"a classifier of more than {CONFUSION_CLASSES} classes"
+        scored = joined.called.scored
     else:
         good, of = (*OF_CALLS, *MACRO), "a classifier of several classes"
+        scored = joined.called.scored
+    if not scored:
+        good, of = of_labels_alone(good), f"{of} that {NO_PROBABILITIES}"
     return "" if metric in good else f"{metric} cannot be told of {of}; use one of {', '.join(good)}"
+
+
+def of_labels_alone(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Those of the metrics that need no probabilities."""
+    return tuple(metric for metric in metrics if metric not in OF_PROBABILITIES)
 
 
 def _of_classes(metric: str, joined: Classes) -> Measured | None:

@@ -62,6 +62,10 @@ class Labels:
 
     negatives: tuple[float, ...]
     positives: tuple[float, ...]
+    scored: bool = True
+    """Whether the model gives probabilities; else each score is the end of its side, and says no more than
+    which class was predicted.
+    """
 
     def __post_init__(self) -> None:
         if len(self.negatives) != SCORE_BINS or len(self.positives) != SCORE_BINS:
@@ -75,14 +79,15 @@ class Labels:
         return cls((0,) * SCORE_BINS, (0,) * SCORE_BINS)
 
     @classmethod
-    def of(cls, negatives: Sequence[float], positives: Sequence[float]) -> Labels:
+    def of(cls, negatives: Sequence[float], positives: Sequence[float], *, scored: bool = True) -> Labels:
         """From any two sequences of counts."""
-        return cls(tuple(negatives), tuple(positives))
+        return cls(tuple(negatives), tuple(positives), scored)
 
     def __add__(self, other: Labels) -> Labels:
         return Labels(
             tuple(one + more for one, more in zip(self.negatives, other.negatives, strict=True)),
             tuple(one + more for one, more in zip(self.positives, other.positives, strict=True)),
+            self.scored and other.scored,
         )
 
     @property

@@ -48,6 +48,8 @@ class Bins:
     def __init__(self, document: Mapping[str, Any], recorded: Collection[str]) -> None:
         """`document` is reference.json; raises KeyError, TypeError or ValueError for what is none."""
         every = columns.parse(document)
+        if every.prediction.edges is None:
+            raise ValueError("its predictions are classes, and a history has scores or numbers")
         entries = {str(one["name"]): one for one in document["features"]}
         kept = [one for one in every.columns if one.name in recorded and _countable(entries[one.name])]
         slicings = [one for one in document.get("slices", ()) if one["feature"] in recorded]

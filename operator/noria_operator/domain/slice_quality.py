@@ -13,11 +13,11 @@ from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Final, Self
 
 from noria_operator.domain.lost import Stretch
-from noria_operator.domain.performance import Errors, Labelled
+from noria_operator.domain.performance import Errors, Labelled, of_labels_alone
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_scores import SCORED, SliceScores
 from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
-from noria_serving.contract import SCORE_BINS
+from noria_serving.contract import NO_PROBABILITIES, SCORE_BINS
 
 Json = dict[str, Any]
 Counts = tuple[int, ...]
@@ -46,6 +46,8 @@ class SliceLabels:
     unit: float = 1.0
     scores: Mapping[str, Counts] = field(default_factory=dict)
     """Sums over scores, of a classifier; empty where its servers are of a release that tells none."""
+    scored: bool = True
+    """Whether the model gives probabilities."""
 
     def rows(self, metric: str) -> Mapping[str, Counts]:
         """What tells the metric, by slice."""
@@ -65,10 +67,12 @@ class SliceLabels:
 
 def unsuitable(metric: str, labels: SliceLabels) -> str:
     """Why such counts never tell the metric, and what to ask for instead; empty where they can."""
-    good = TOLD.get(labels.task, ())
+    good, of = TOLD.get(labels.task, ()), f"a {labels.task} model"
+    if not labels.scored:
+        good, of = of_labels_alone(good), f"{of} that {NO_PROBABILITIES}"
     if metric in good or not good:
         return ""
-    return f"{metric} by slice cannot be told of a {labels.task} model; use one of {', '.join(good)}"
+    return f"{metric} by slice cannot be told of {of}; use one of {', '.join(good)}"
 
 
 @dataclass(frozen=True, slots=True)

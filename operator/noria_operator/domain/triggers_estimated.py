@@ -26,7 +26,7 @@ from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_aside import led_aside, not_compared, noted
 from noria_operator.domain.triggers_labels import closing, window_start
 from noria_operator.domain.triggers_performance import performance, refused
-from noria_serving.contract import SCORE_BINS
+from noria_serving.contract import NO_PROBABILITIES, SCORE_BINS
 
 Json = dict[str, Any]
 
@@ -74,6 +74,12 @@ def estimated(
     if isinstance(labels, Classes) and rule.metric != "accuracy":
         text = f"{rule.metric} of several classes cannot be estimated from scores; estimate accuracy"
         return refused(trigger, entry, text)
+    if champion is not None and _labels_alone(labels):
+        text = (
+            f"{champion.name} {NO_PROBABILITIES}, and nothing is estimated without these; watch performance, "
+            "or drift of its predictions"
+        )
+        return refused(trigger, entry, text)
     if predicted is not None and predicted.errors is None:
         text = "the model's bundle has no errors by prediction: save it again with this release of Noria"
         return refused(trigger, entry, text)
@@ -88,6 +94,11 @@ def estimated(
         said = entry | closing(entry, now) | not_compared(entry, stands=ask(entry, labels=None).wanted)
         found = ask(noted(said) if aside else said, labels=None)
     return replace(found, reason=trigger.reason)
+
+
+def _labels_alone(labels: Labelled | None) -> bool:
+    called = labels.called if isinstance(labels, Classes) else labels
+    return isinstance(called, Labels) and not called.scored
 
 
 def as_performance(rule: EstimatedPerformance) -> Performance:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from noria_operator.domain.drift.columns import Seen
 from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import Labelled
-from noria_operator.domain.predictions import Outputs
+from noria_operator.domain.predictions import Called, Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_quality import SliceLabels
 from noria_operator.evidence import windows
@@ -47,6 +47,10 @@ class Totals:
     def outputs(self, version: str) -> Outputs | None:
         """Predictions of `version` in bins that versions have in common; None where nobody counts them."""
         return windows.outputs(self.counts, version)
+
+    def called(self, version: str) -> Called | None:
+        """Predicted classes of `version`, which gives labels alone; None of any other."""
+        return windows.called(self.counts, version)
 
     def median_delay(self) -> timedelta | None:
         """Half of the labels came within this time."""

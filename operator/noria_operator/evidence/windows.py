@@ -19,13 +19,20 @@ from noria_operator.domain.drift import columns
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
 from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import REGRESSION, Errors, Labelled
-from noria_operator.domain.predictions import Outputs
+from noria_operator.domain.predictions import Called, Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_quality import NONE, SliceLabels
 from noria_operator.domain.slice_scores import NO_SCORES
 from noria_operator.evidence.flat import counts_of
 from noria_operator.evidence.growth import Growth, Vector, below, subtract
-from noria_serving.contract import BESIDE, COUNTERS_SCHEMA, ERRORS, REFERENCE_SCHEMA, SCORE_BINS
+from noria_serving.contract import (
+    BESIDE,
+    COUNTERS_SCHEMA,
+    ERRORS,
+    LABELS_PLACE,
+    REFERENCE_SCHEMA,
+    SCORE_BINS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +82,35 @@ def outputs(counts: Vector, version: str) -> Outputs | None:
 def labels(counts: Vector, version: str) -> Labels:
     """The joined labels of predictions that `version` made; zeros when there are none."""
     none = (0,) * SCORE_BINS
-    return Labels.of(
-        counts.get(f"scores/{version}/negatives", none), counts.get(f"scores/{version}/positives", none)
-    )
+    sides = (counts.get(f"scores/{version}/{side}", none) for side in ("negatives", "positives"))
+    return Labels.of(*sides, scored=not labels_only(counts, version))
 
 
 def task(counts: Vector, version: str) -> str:
     """What `version` predicts: binary, multiclass or regression; empty where its servers do not tell."""
+    told = _told(counts, version)
+    return told.removesuffix(LABELS_PLACE)
+
+
+def labels_only(counts: Vector, version: str) -> bool:
+    """Whether `version` is a classifier that gives no probabilities."""
+    return _told(counts, version).endswith(LABELS_PLACE)
+
+
+def _told(counts: Vector, version: str) -> str:
     prefix = f"task/{version}/"
     told = {place.removeprefix(prefix) for place in below(counts, prefix)}
     return told.pop() if len(told) == 1 else ""
+
+
+def called(counts: Vector, version: str) -> Called | None:
+    """Predicted classes of `version`, which gives labels alone; None of any other."""
+    if not labels_only(counts, version):
+        return None
+    prefix = f"called/{version}/"
+    named = {place.removeprefix(prefix): sum(counts[place]) for place in below(counts, prefix)}
+    every = sum(counts.get(f"prediction/{version}/bins", ()))
+    return Called(named, every - sum(named.values()))
 
 
 def joined(counts: Vector, version: str, metric: str) -> Labelled:
@@ -179,7 +205,8 @@ def slice_labels(counts: Vector, version: str, slicings: Sequence[Slicing]) -> S
     unlabelled = not any(map(any, found.values()))
     if kind != tasks.REGRESSION and (unlabelled or below(counts, places)):
         scores = {name: counts.get(f"{places}{at[0]}/{at[1]}", NO_SCORES) for at, name in names.items()}
-    return SliceLabels(found, kind, joined(counts, version, "").samples, unit, scores)
+    samples, scored = joined(counts, version, "").samples, not labels_only(counts, version)
+    return SliceLabels(found, kind, samples, unit, scores, scored)
 
 
 def _group(counts: Vector, version: str, feature: str, place: tuple[int, int], name: str) -> Group:

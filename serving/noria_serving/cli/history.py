@@ -105,7 +105,8 @@ class _Told:
         if scores:
             found = [logged[name] for name in scores]
             return cls(scores=found, called=single[0] if single else None, negative=_negative(found, single))
-        if len(single) != 1 or single[0].dtype.kind not in "fi":
+        kinds = "fi" if numeric else "f"  # a whole number may be a label alone, which is no score
+        if len(single) != 1 or single[0].dtype.kind not in kinds:
             what = ", ".join(names) or "nothing"
             raise NoriaError(
                 Reason.DATA_INVALID, f"there is no score and no number among the outputs: {what}"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from noria_serving.quality import spelling
 from noria_serving.reference import Bins
 
 Array = NDArray[Any]
@@ -77,6 +78,21 @@ def _down(bounds: NDArray[np.float64]) -> Array:
     with np.errstate(over="ignore"):
         nearest = bounds.astype(np.float32)
     return np.where(nearest > bounds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+
+
+class Called:
+    """Counts predicted classes, which come as their positions."""
+
+    def __init__(self, start: int, bins: Bins, classes: Sequence[Any]) -> None:
+        """classes: by position; those without a bin of their own are in the last one."""
+        table = {value: start + index for index, value in enumerate(bins.values)}
+        rest = start + len(bins.values)
+        self._targets = np.array([table.get(spelling(one), rest) for one in classes])
+
+    def add(self, values: Array, vector: Counts) -> None:
+        """values: one row of positions."""
+        found = np.bincount(values[0].astype(np.int64), minlength=len(self._targets))
+        np.add.at(vector, self._targets, found)
 
 
 class Texts:

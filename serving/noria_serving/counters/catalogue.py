@@ -115,8 +115,9 @@ DUPLICATES: Final = Family(
     "Of these, rows that equal one of the last 1,024 different ones in every column.",
 )  # fmt: skip
 PREDICTION_BIN: Final = Family(
-    "model_prediction_bin_total", "counter", "Predictions by frozen bin of the version.", ("bin",)
-)
+    "model_prediction_bin_total", "counter", "Predictions by frozen bin of the version; of labels alone the "
+    "bins are the predicted classes.", ("bin",),
+)  # fmt: skip
 PREDICTION_RATIO: Final = Family(
     "model_prediction_reference_ratio", "gauge", "Smoothed share of a bin among the reference's predictions.",
     ("bin",),
@@ -140,7 +141,7 @@ CONFUSION: Final = Family(
 )  # fmt: skip
 CALIBRATION_ROWS: Final = Family(
     "model_calibration_rows_total", "counter", "Labelled rows by tenth of the score: that of the positive "
-    "class, or (of several) of the predicted one.", ("bin",),
+    "class, or (of several) of the predicted one. None of a version that gives labels alone.", ("bin",),
 )  # fmt: skip
 CALIBRATION_SCORES: Final = Family(
     "model_calibration_scores_total", "counter", "Sum of their scores, each the middle of one of 200 bins.",

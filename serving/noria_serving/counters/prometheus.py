@@ -89,7 +89,7 @@ class _Families:
         yield from self._admission(service)
         yield from self._bins(service, counts)
         yield from self._feedback(counts)
-        yield from calibration.families(service.settings.model, counts["scores"])
+        yield from calibration.families(service.settings.model, self._scored(counts["scores"]))
         yield from self._errors(counts, service.recorder.state.units)
         yield from slices.families(service, counts)
         yield from self._payload(service.payload)
@@ -107,6 +107,17 @@ class _Families:
         if manifest.task == "multiclass" and classes <= CONFUSION_CLASSES:
             counts["confusion"].setdefault(version, [0] * classes**2)
         return counts
+
+    def _scored(self, scores: Mapping[str, Mapping[str, list[int]]]) -> dict[str, Mapping[str, list[int]]]:
+        """Those of versions that give probabilities: of another version's labels, by scores that are neither
+        0 nor 1, as those of labels alone are.
+        """
+        own, labels_only = self._service.settings.version, self._service.loaded.scoring.labels_only
+        return {
+            version: counts
+            for version, counts in scores.items()
+            if (not labels_only if version == own else any(any(side[1:-1]) for side in counts.values()))
+        }
 
     def _traffic(self, service: Service, counts: dict[str, Any]) -> Iterator[Metric]:
         requests = catalogue.REQUESTS.counter()

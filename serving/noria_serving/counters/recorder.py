@@ -8,13 +8,14 @@ answer, however large it is; what is kept waiting is bounded.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving.counters.binning import Numbers, Texts
+from noria_serving.counters.binning import Called, Numbers, Texts
 from noria_serving.counters.duplicates import Duplicates
 from noria_serving.counters.slices import Sliced
 from noria_serving.counters.state import REQUESTS, State
@@ -39,7 +40,8 @@ MOST_BYTES: Final = MOST_ROWS * SMALL
 class Recorder:
     """Counts of one served version."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, classes: Sequence[Any] = ()) -> None:
+        """classes: of a model that gives labels alone, whose predictions are positions among these."""
         self.state = State(reference)
         self.overhead = 0.0
         prediction = [(self.state.prediction, reference.prediction)]
@@ -47,7 +49,12 @@ class Recorder:
             common = replace(reference.prediction, edges=self.state.grid.edges)
             prediction.append((self.state.outputs, common))
         starts = [*zip(self.state.features, reference.features, strict=True)]
-        self._predictions = Numbers([prediction] if reference.prediction.kind == "numeric" else [])
+        self._predictions: Numbers | Called = Numbers(
+            [prediction] if reference.prediction.kind == "numeric" else []
+        )
+        if classes:
+            self._predictions = Called(self.state.prediction, reference.prediction, classes)
+        self._several = len(classes) > 2
         self._numbers = Numbers([[(start, bins)] for start, bins in starts if bins.kind == "numeric"])
         self._texts = [Texts(start, bins) for start, bins in starts if bins.kind == "category"]
         self._vectors = Vectors(starts, time.monotonic)
@@ -61,8 +68,8 @@ class Recorder:
         self._sliced = Sliced(reference.slices, self.state.slices, self._waiting.numbers, self._waiting.texts)
 
     def answered(self, inputs: Mapping[str, Array], prediction: Array, size: int = 0) -> bool:
-        """An inference that was answered: its inputs as the model took them, one prediction a row, and how
-        many bytes its request had.
+        """An inference that was answered: its inputs as the model took them, one prediction a row (of labels
+        alone the position of the class), and how many bytes its request had.
 
         True when it is time to fold.
         """
@@ -101,7 +108,8 @@ class Recorder:
         if not self._embeds:  # whose numbers are not among these
             self._duplicates.add(numbers, texts, vector)  # before they are sorted
         tallies = [counter.add(said, vector) for counter, said in zip(self._texts, texts, strict=True)]
-        self._sliced.add(predictions[0], numbers, texts, tallies, vector)
+        scores = np.ones_like(predictions[0]) if self._several else predictions[0]
+        self._sliced.add(scores, numbers, texts, tallies, vector)
         self._predictions.add(predictions, vector)
         self._numbers.add(numbers, vector)
         self._vectors.fold(vector)

@@ -186,6 +186,7 @@ class State:
                 for bins, start in zip(self.reference.features, self.features, strict=True)
             },
             "prediction": _bins(numbers, self.prediction, self.reference.prediction.size),
+            "called": _named(self.reference.prediction.values, numbers, self.prediction),
             "outputs": self.grid.as_json(numbers[self.outputs : self.outputs + self.grid.size])
             if self.grid
             else {},

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from noria_serving import contract, reference, signature, warmup
 from noria_serving.artifact import Artifact, Manifest, open_source
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model.base import Backend, close, score_output, scores
+from noria_serving.model.base import Backend, close
 from noria_serving.model.formats import check_format, open_model
+from noria_serving.model.scoring import Scoring
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.tensors import decode_inputs
 from noria_serving.signing import NOBODY, Trust
@@ -45,7 +46,7 @@ class Loaded:
     manifest: Manifest
     backend: Backend
     reference: reference.Reference
-    score_output: int
+    scoring: Scoring
     seconds_per_call: float
     """Duration of a warm prediction of the golden rows."""
     golden_rows: int
@@ -76,9 +77,6 @@ class Loaded:
         """Give back what the model holds; it is not asked any more."""
         close(self.backend)
 
-    def scores(self, outputs: list[Array]) -> Array:
-        return scores(outputs[self.score_output], self.manifest.task)
-
 
 def load(
     location: str,
@@ -100,13 +98,14 @@ def load_artifact(artifact: Artifact, *, allow_code: bool = False, warm_up: Warm
     bins = reference.parse(artifact.document(contract.REFERENCE))
     golden = artifact.document(contract.GOLDEN)
     _check_reference(shape, bins)
+    scoring = _scoring(manifest, shape, bins)
     backend = open_model(artifact, shape, allow_code=allow_code)
     try:
         seconds, rows = check_golden(backend, golden)
         if warm_up.rows:
             warm(backend, golden, warm_up)
             seconds, rows = check_golden(backend, golden)
-        return Loaded(manifest, backend, bins, score_output(shape, manifest.task), seconds, rows, golden)
+        return Loaded(manifest, backend, bins, scoring, seconds, rows, golden)
     except NoriaError:
         close(backend)
         raise
@@ -134,6 +133,21 @@ def _check_reference(shape: signature.Signature, bins: reference.Reference) -> N
                 Reason.MANIFEST_INVALID,
                 f"reference.json: {feature.name!r} is {feature.kind}, and {feature.input!r} holds {datatype}",
             )
+
+
+def _scoring(manifest: Manifest, shape: signature.Signature, bins: reference.Reference) -> Scoring:
+    scoring = Scoring(shape, manifest.task, manifest.classes)
+    if scoring.labels_only != manifest.labels_only:
+        raise NoriaError(
+            Reason.MANIFEST_INVALID,
+            f"a {manifest.task} model needs an output of probabilities, or one output of labels and "
+            f"`{contract.LABELS_ONLY}` in {contract.MANIFEST}",
+        )
+    if manifest.labels_only and bins.prediction.kind != "category":
+        raise NoriaError(
+            Reason.MANIFEST_INVALID, "reference.json: predictions are classes, and its bins are of numbers"
+        )
+    return scoring
 
 
 def check_golden(backend: Backend, golden: Any) -> tuple[float, int]:

@@ -128,16 +128,19 @@ def outputs_of(answer: Mapping[str, Any], rows: int, task: str, classes: Sequenc
                 f"predict of a regression must give its numbers first, of shape [rows]; it gave {first}",
             )
         return tuple(tensors.values())
+    text = any(isinstance(value, str) for value in classes)
+    label = Tensor(LABEL, "BYTES" if text else "INT64", (-1,))
+    if tensors.keys() == {LABEL} and tensors[LABEL].shape == (-1,):
+        return (label,)
     scores = tensors.get(PROBABILITIES)
     if scores is None or not scores.datatype.startswith("FP") or scores.shape != (-1, len(classes)):
         raise NoriaError(
             Reason.MODEL_INVALID,
             f"predict of a {task} model must give {PROBABILITIES!r}, floating-point numbers of shape [rows, "
-            f"{len(classes)}], a column for each of {list(classes)[:20]}; it gave "
-            f"{scores or list(tensors)}",
+            f"{len(classes)}], a column for each of {list(classes)[:20]}, or {LABEL!r} and nothing else; it "
+            f"gave {scores or list(tensors)}",
         )
-    text = any(isinstance(value, str) for value in classes)
-    return tuple({LABEL: Tensor(LABEL, "BYTES" if text else "INT64", (-1,)), **tensors}.values())
+    return tuple({LABEL: label, **tensors}.values())
 
 
 def _labels(signature: Signature, classes: Sequence[Any]) -> Array | None:

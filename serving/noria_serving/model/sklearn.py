@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model import lean, sklearn_names, sklearn_trees
+from noria_serving.model.scoring import labels_alone
 from noria_serving.signature import Signature
 from noria_serving.zips import check_method
 
@@ -63,6 +64,7 @@ class SklearnModel:
         self.signature = signature
         self._estimator = estimator
         self._classes = task != "regression"
+        self._labels_only = labels_alone(signature, task)
         self.frame = not signature.matrix and hasattr(estimator, "feature_names_in_")
         """Whether rows become a DataFrame, which needs pandas."""
         self._columns = list(columns) if columns else [tensor.name for tensor in signature.inputs]
@@ -79,10 +81,12 @@ class SklearnModel:
     def _answer(self, rows: Any) -> list[Array]:
         if not self._classes:
             return [np.asarray(self._estimator.predict(rows), dtype=np.float64).reshape(-1)]
+        label = object if self.signature.outputs[0].datatype == "BYTES" else np.int64
+        if self._labels_only:
+            return [np.asarray(self._estimator.predict(rows)).reshape(-1).astype(label)]
         probabilities = np.asarray(self._estimator.predict_proba(rows), dtype=np.float64)
         labels = np.asarray(self._estimator.classes_)[probabilities.argmax(axis=1)]
-        label = self.signature.outputs[0]
-        return [labels.astype(object if label.datatype == "BYTES" else np.int64), probabilities]
+        return [labels.astype(label), probabilities]
 
     def _table(self, inputs: Mapping[str, Array]) -> Any:
         if self.signature.matrix:

@@ -149,6 +149,7 @@ def _document(service: Service, since: float | None, now: float) -> dict[str, An
         "at": now,
         "from": origin,
         "task": service.loaded.manifest.task,
+        "labels_only": service.loaded.scoring.labels_only,
         "error_units": state.units,
         **state.as_json(vector),
     }

@@ -25,6 +25,7 @@ from noria_serving.feedback.keys import MountedKeys
 from noria_serving.limits import DEFAULT, Limits
 from noria_serving.model.base import blocks, concurrent
 from noria_serving.model.loaded import Loaded
+from noria_serving.model.scoring import Scored
 from noria_serving.payload.log import PayloadLog
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
@@ -81,7 +82,8 @@ class Service:
         """Whether it gave NaN or infinity, where that may be sent, to rows like those of training."""
         self._closed = False
         self._proving: asyncio.Task[None] | None = None
-        self.recorder = Recorder(loaded.reference)
+        self._labels_only = loaded.scoring.labels_only
+        self.recorder = Recorder(loaded.reference, loaded.manifest.classes if self._labels_only else ())
         self.answers = Answers(loaded.manifest.task, loaded.manifest.classes)
         self.ring = Ring(self.recorder.state.vector, now)
         self.latency, self.inference = Histogram(), Histogram()
@@ -160,24 +162,24 @@ class Service:
         """Of the model, counted; RequestError where it gave none."""
         try:
             outputs = await self._predict(request, arrived, deadline, ahead, entrance)
-            scores = self._checked(request, outputs)
-            return InferAnswer(outputs, self._account(request, outputs, scores, key, size))
+            scored = self._checked(request, outputs)
+            return InferAnswer(outputs, self._account(request, outputs, scored, key, size))
         except RequestError:
             raise
         except (Exception, SystemExit) as error:
             until = self._until(time.monotonic() if arrived is None else arrived, deadline, request.deadline)
             raise await self._no_answer(request, error, until) from error
 
-    def _checked(self, request: InferRequest, outputs: list[Array]) -> Array:
-        """The scores of an answer that can be sent; else Flawed."""
+    def _checked(self, request: InferRequest, outputs: list[Array]) -> Scored:
+        """What is counted of an answer that can be sent; else Flawed."""
         for index in request.finite:
             output = outputs[index]
             if output.dtype.kind == "f" and not all_finite(output):
                 raise Flawed("gave NaN or infinity, which JSON cannot carry")
-        scores = self.loaded.scores(outputs)
-        if len(scores) != request.rows:
-            raise Flawed(f"gave {len(scores)} predictions for {request.rows} rows")
-        return scores
+        scored = self.loaded.scoring.read(outputs)
+        if len(scored.scores) != request.rows:
+            raise Flawed(f"gave {len(scored.scores)} predictions for {request.rows} rows")
+        return scored
 
     async def _no_answer(
         self, request: InferRequest, error: BaseException, until: float | None
@@ -272,18 +274,15 @@ class Service:
         return told if asked is None or told < asked else asked
 
     def _account(
-        self, request: InferRequest, outputs: list[Array], scores: Array, key: Key | None, size: int
+        self, request: InferRequest, outputs: list[Array], scored: Scored, key: Key | None, size: int
     ) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
-        if self.loaded.score_output not in request.finite and not all_finite(scores):
+        scores, predicted = scored
+        if self.loaded.scoring.output not in request.finite and not all_finite(scores):
             self._doubted = self._doubted or not unlike_training(self.loaded.reference, request.inputs)
-        predicted = None
-        if self.loaded.manifest.task == "multiclass":
-            probabilities = outputs[self.loaded.score_output]
-            predicted = probabilities.reshape(len(scores), -1).argmax(axis=1)
         if key is not None:
-            self.answers.add(key, scores if predicted is None else predicted)
-        if self.recorder.answered(request.inputs, scores, size):
+            self.answers.add(key, scored.said)
+        if self.recorder.answered(request.inputs, scored.said if self._labels_only else scores, size):
             asyncio.get_running_loop().call_soon(self.recorder.fold)  # after this answer
         nonce, now = self.desk.nonce(), time.time()
         logged = self.payload is not None and self.payload.prediction(

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from tests.unit.controllers.serving_api import KEY, Routers, ServingApi, edit, settle, started
 from tests.unit.controllers.test_modeldeployment import STEPS, approve, canary, count, serving, weights
 from tests.unit.controllers.training_api import minutes
@@ -63,6 +64,31 @@ class Servers:
                 counts[f"scores/{version}/positives"] = (self.right.get(version, 0), *[0] * (SCORE_BINS - 1))
                 counts[f"scores/{version}/negatives"] = (self.wrong.get(version, 0), *[0] * (SCORE_BINS - 1))
         return Totals(counts)
+
+
+@dataclass
+class Labelling(Servers):
+    """Servers of models that give labels alone, and of some that give probabilities."""
+
+    called: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def totals(self) -> Totals:
+        counts = dict(super().totals().counts)
+        for version, classes in self.called.items():
+            counts[f"task/{version}/binary/labels"] = ()
+            counts[f"prediction/{version}/bins"] = (*classes.values(), 0)
+            counts |= {f"called/{version}/{name}": (rows,) for name, rows in classes.items()}
+        return Totals(counts)
+
+
+@dataclass
+class Mixed(Labelling):
+    """Beside them, other counts."""
+
+    more: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def totals(self) -> Totals:
+        return Totals({**super().totals().counts, **self.more})
 
 
 async def look(api: ServingApi, routers: Routers, folder: Path, servers: Servers) -> None:
@@ -220,3 +246,53 @@ async def test_answers_are_read_of_both_arms_while_there_are_copies_and_judged_b
     measures = {one["name"]: one for one in api.status["analysis"]["measures"]}
     assert measures["disagreement"]["verdict"] == "Pass"
     assert len(answers.places) == 1
+
+
+LABELS = Labelling(
+    right={"flights-1": 2900, "flights-2": 500},
+    wrong={"flights-1": 100, "flights-2": 500},
+    called={"flights-1": {"0": 1500, "1": 1500}, "flights-2": {"0": 4000, "1": 1000}},
+)
+
+
+@pytest.mark.parametrize(
+    ("analysis", "said"),
+    [
+        ({"quality": {"metric": "accuracy"}}, "quality: too much worse: accuracy 0.5000"),
+        ({"predictions": {"maxDistance": "0.1"}}, "predictions: they differ too much: distance 0.300"),
+    ],
+)
+async def test_versions_that_give_labels_alone_are_judged_by_what_these_tell(
+    tmp_path: Path, analysis: Json, said: str
+) -> None:
+    api, routers = await canary(tmp_path)
+    edit(api, strategy={**STEPS, "analysis": analysis})
+    await look(api, routers, tmp_path, LABELS)
+    assert said in api.status["rejected"][0]["reason"]
+
+
+@pytest.mark.parametrize("metric", ["auc", "logloss", "brier"])
+@pytest.mark.parametrize("alone", [["flights-1", "flights-2"], ["flights-1"], ["flights-2"]])
+async def test_a_metric_of_probabilities_is_refused_whichever_version_gives_none(
+    tmp_path: Path, metric: str, alone: list[str]
+) -> None:
+    api, routers = await canary(tmp_path)
+    servers = replace(LABELS, called={version: LABELS.called[version] for version in alone}, asked=[])
+    edit(api, strategy={**STEPS, "analysis": {"quality": {"metric": metric}}})
+    await look(api, routers, tmp_path, servers)
+    told = api.status["analysis"]["measures"][1]
+    assert (told["verdict"], api.status.get("rejected")) == ("Error", [])
+    assert (
+        f"{alone[0]} gives labels alone, no probabilities, of which {metric} is; use accuracy"
+        in told["message"]
+    )
+
+
+async def test_labels_and_scores_are_not_compared_as_predictions(tmp_path: Path) -> None:
+    api, routers = await canary(tmp_path)
+    outputs = {"outputs/flights-2/-7/0": (10,) * 128}
+    servers = Mixed({}, called={"flights-1": {"0": 1500, "1": 1500}}, more=outputs)
+    edit(api, strategy={**STEPS, "analysis": {"predictions": {"maxDistance": "0.1"}}})
+    await look(api, routers, tmp_path, servers)
+    told = api.status["analysis"]["measures"][1]
+    assert (told["verdict"], "cannot be compared" in told["message"]) == ("Error", True)

@@ -131,6 +131,7 @@ def test_the_last_label_of_a_row_counts(loaded_frame: Loaded, tmp_path: Path) ->
     ("outputs", "message"),
     [
         ({"text": np.array(["a"], dtype=object)}, "no score and no number"),
+        ({"label": np.array([1])}, "no score and no number"),
         ({"probabilities": probabilities([0.5, 0.25, 0.25])}, "which of the classes"),
         (
             {"label": np.array(["b"], dtype=object), "probabilities": probabilities([0.25, 0.75])},

@@ -140,7 +140,8 @@ def test_a_class_is_served_from_its_bundle_alone(saved: bundle.Bundle, matrix) -
     assert np.allclose(probabilities[:, 1], positive)
     assert np.allclose(margin, 2 * positive)
     assert label.tolist() == (positive > 0.5).astype(int).tolist()
-    assert loaded.scores([label, probabilities, margin]).tolist() == probabilities[:, 1].tolist()
+    scored = loaded.scoring.read([label, probabilities, margin])
+    assert scored.scores.tolist() == probabilities[:, 1].tolist()
     assert json.loads((saved.path / contract.REFERENCE).read_bytes())["samples"] == len(labels)
     loaded.close()
     assert "late" not in sys.modules
@@ -375,7 +376,7 @@ def test_rows_are_read_only_and_answers_are_copies() -> None:
         ({"prediction": [[1], [1, 2]]}, "regression", "'prediction' is no array"),
         ({"prediction": [1]}, "regression", "for each of the 2 rows"),
         ({"prediction": 1.0}, "regression", "for each of the 2 rows"),
-        ({"label": [0, 1]}, "binary", "a column for each of [0, 1]"),
+        ({"label": [0, 1], "margin": [0.1, 0.2]}, "binary", "a column for each of [0, 1]"),
         ({"probabilities": [0.1, 0.2]}, "binary", "shape [rows, 2]"),
         ({"probabilities": [[0, 1], [1, 0]]}, "binary", "floating-point"),
     ],

@@ -97,7 +97,7 @@ def _outputs(service: Service) -> list[dict[str, Any]]:
     parameters hold no lists.
     """
     outputs = [tensor.as_json() for tensor in service.signature.outputs]
-    manifest, score = service.loaded.manifest, outputs[service.loaded.score_output]
+    manifest, score = service.loaded.manifest, outputs[service.loaded.scoring.output]
     if manifest.task != "regression" and manifest.classes and score["shape"][1:] == [len(manifest.classes)]:
         score["parameters"] = {"classes": json.dumps(manifest.classes)}
     return outputs
