@@ -71,7 +71,8 @@ class Analysis:
 
     `evidence` and `marks` are those of errors, which are always judged, `refused` is the evidence of
     refusals, whose counts come with them. `said` has one entry a measure; `lone_burst` is that of the last
-    judgement, so that people are told once. Of an arm of an experiment, `divided` has the counts by how traffic was divided (see `divisions`).
+    judgement, so that people are told once. Of an arm of an experiment, `divided` has the counts by how
+    traffic was divided (see `divisions`).
     """
 
     evidence: Evidence = field(default_factory=Evidence)
