@@ -1,13 +1,13 @@
 """The kinds of objects that the operator reads and writes, and how one of them is addressed.
 
 A `Kind` knows the path of its objects on the API server; a `Key` names one object. Both are values:
-hashable, comparable, and free of I/O, so that the work queue and the store can use them as keys.
+comparable, free of I/O, and hashed some hundred times in each pass, so they are tuples. The work queue and
+the store use them as keys.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from noria_operator.api import names
 
@@ -15,8 +15,7 @@ Json = dict[str, Any]
 """One Kubernetes object (or a part of one) as it travels on the wire."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """One resource type, by the four words that the API server needs to find it."""
 
     group: str
@@ -45,8 +44,7 @@ class Kind:
         return self.kind
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """The address of one object: what the work queue holds, and what `reconcile` is given."""
 
     kind: Kind

@@ -114,10 +114,12 @@ class Store:
         `fields` are those of `index.FIELDS`, as a field selector names them: `{"spec.model": "flights"}`;
         KeyError for any other.
         """
-        wanted, chosen = dict(_parsed(labels)), dict(fields or {})
+        wanted, chosen = _parsed(labels), fields or {}
         if unknown := chosen.keys() - FIELDS.get(kind, {}).keys():
             raise KeyError(f"{kind.kind} has no index of {', '.join(sorted(unknown))}")
-        spaces = sorted(self._objects.get(kind, {})) if namespace is None else [namespace]
+        if namespace is not None:
+            return self._found(kind, namespace, wanted, chosen)
+        spaces = sorted(self._objects.get(kind, {}))
         return [obj for space in spaces for obj in self._found(kind, space, wanted, chosen)]
 
     def owned(self, kind: Kind, namespace: str, owner_uid: str) -> Items:
@@ -157,23 +159,27 @@ class Store:
         for space in list(spaces.values()) if namespace is None else [spaces.get(namespace, {})]:
             yield from list(space.values())
 
-    def _found(self, kind: Kind, namespace: str, labels: Json, fields: Json) -> Items:
+    def _found(
+        self, kind: Kind, namespace: str, labels: Mapping[str, str], fields: Mapping[str, str]
+    ) -> Items:
         """By the shortest index of those that are asked for, or else all of the namespace; in order."""
         space = self._objects.get(kind, {}).get(namespace, {})
         asked = [*fields.items(), *((label, labels[label]) for label in LABELS if label in labels)]
-        found = {(what, value): self._index.find(kind, namespace, what, value) for what, value in asked}
-        if not found:
+        if not asked:
             every = [space[name] for name in self._order.get((kind, namespace), ())]
             return [obj for obj in every if _carries(obj, labels)] if labels else every
-        best = min(found, key=lambda each: len(found[each]))
+        indexed = [(self._index.find(kind, namespace, *each), each) for each in asked]
+        named, best = min(indexed, key=lambda one: len(one[0])) if len(indexed) > 1 else indexed[0]
+        found = [space[name] for name in named]
         # What the index has answered is not asked again of each object.
         narrow = {name: value for name, value in labels.items() if (name, value) != best}
         others = [each for each in fields.items() if each != best]
+        if not (found and (narrow or others)):
+            return found
         return [
             obj
-            for obj in (space[name] for name in found[best])
-            if (not narrow or _carries(obj, narrow))
-            and all(value in field_of(kind, obj, name) for name, value in others)
+            for obj in found
+            if _carries(obj, narrow) and all(value in field_of(kind, obj, name) for name, value in others)
         ]
 
     def _put(self, key: Key, old: Json | None, new: Json | None) -> None:
