@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -24,6 +23,7 @@ from noria_operator.evidence import windows
 from noria_operator.evidence.background import Background, Look
 from noria_operator.evidence.fetch import Fetcher, address
 from noria_operator.evidence.growth import opened
+from noria_operator.evidence.heard import Heard, Reading
 from noria_operator.evidence.totals import Totals
 from noria_operator.evidence.windows import Document, Window
 from noria_operator.recent import Recent
@@ -33,7 +33,6 @@ Json = dict[str, Any]
 Place = tuple[str, str, float]
 """Namespace, ModelDeployment and beginning of a window."""
 
-_NONE: frozenset[float] = frozenset()
 _OUTCOMES = ("ok", "client_error", "server_error")
 
 MAX_WINDOWS = 4096
@@ -43,26 +42,15 @@ PATIENCE = 120.0
 """Seconds that the labels of a window wait for a ready pod that does not answer."""
 FRESH = 1.0
 """Seconds for which an answer stands; servers are read every few seconds."""
-MAX_DOCUMENTS = 4096
-"""Answers kept for that; the oldest go first."""
+MAX_PODS = 4096
+"""Pods whose last answers are kept for that; the one that was not asked for longest goes first."""
 MARGIN = timedelta(milliseconds=250)
 """How far the clocks of a pod and of the operator may seem apart because answers take time."""
-AROUND = 4.0
-"""Seconds between the last answer that went into a window and the window's end, at most."""
 MAX_REFERENCES = 2048
 """Frozen bins kept in memory; the oldest go first, and are read again."""
 MAX_OPEN = 32
 """Windows kept of one ModelDeployment: one a trigger is read, two a stretch of a rollout at most; closed ones
 are not asked for again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """What a pod said, and when by the process's clock and by the operator's (Unix seconds)."""
-
-    at: float
-    time: float
-    document: Document
 
 
 class CounterReader:
@@ -86,12 +74,9 @@ class CounterReader:
         self._clock = clock
         self._windows: dict[Place, Window] = {}
         self._fresh = fresh
-        self._documents = Recent[str, tuple[_Reading, ...]](MAX_DOCUMENTS)
-        self._unheard = Recent[str, float](MAX_DOCUMENTS)
+        self._heard = Recent[str, Heard](MAX_PODS)
         self._references = Recent[tuple[str, str, str], Reference](MAX_REFERENCES)
         self._silent: dict[Place, dict[str, float]] = {}
-        self._origins = Recent[str, frozenset[float]](MAX_DOCUMENTS)
-        """By pod, what windows that were read since the pod was asked are counted from."""
         self._looks = Background[tuple[Totals | None, ...]](clock)
 
     async def close(self) -> None:
@@ -144,7 +129,8 @@ class CounterReader:
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
         window = self._window((namespace, deployment, since.timestamp()))
         rest = [pod for pod in read if not self._at_once(pod, window)]
-        done = await asyncio.gather(*(self._take(pod, window) for pod in rest)) if rest else []
+        reading = (self._take(pod, window) for pod in rest)
+        done = await asyncio.gather(*reading) if len(rest) > 1 else [await each for each in reading]
         unread = tuple(pod["metadata"]["uid"] for pod, taken in zip(rest, done, strict=True) if not taken)
         return window, unread
 
@@ -163,8 +149,10 @@ class CounterReader:
         """
         read = list(pods)
         totals = await self.window(namespace, deployment, read, since=since)
-        ready = {pod["metadata"]["uid"] for pod in read if counts_ready(pod)}
-        unread = ready.intersection(totals.unread) if totals else set()
+        silent = totals.unread if totals else ()
+        unread = [
+            pod["metadata"]["uid"] for pod in read if pod["metadata"]["uid"] in silent and counts_ready(pod)
+        ]
         place = (namespace, deployment, since.timestamp())
         return None if totals is None or self._awaited(place, unread) else totals
 
@@ -185,7 +173,7 @@ class CounterReader:
 
     async def _told(self, pods: Iterable[Json], version: str) -> Reference | None:
         for pod in pods:
-            place = None if self._was_silent(pod) else address(pod)
+            place = None if self._was_silent(self._of(pod)) else address(pod)
             url = f"http://{place}:{self._port}{REFERENCE_PATH}"
             body = await self._fetcher.json(url, missing={}) if place else None
             found = windows.reference(body, version)
@@ -202,7 +190,7 @@ class CounterReader:
     async def answered(self, pods: Iterable[Json]) -> dict[str, Counts]:
         """Inference requests and errors of each pod that could be read, by uid, since its process began."""
         read = list(pods)
-        documents = await asyncio.gather(*(self._read(pod) for pod in read))
+        documents = await asyncio.gather(*(self._read(pod, self._of(pod)) for pod in read))
         return {
             pod["metadata"]["uid"]: _answered(document)
             for pod, document in zip(read, documents, strict=True)
@@ -245,34 +233,35 @@ class CounterReader:
 
     def _at_once(self, pod: Json, window: Window) -> bool:
         """Take into the window what the pod said a moment ago, if that is enough: nobody waits for it."""
-        now = self._standing(pod)
-        return now is not None and self._put(pod, window, self._ended(pod, window.since), now)
+        known = self._of(pod)
+        now = self._standing(known)
+        return now is not None and self._put(known, window, known.when_ended(window.since), now)
 
     async def _take(self, pod: Json, window: Window) -> bool:
         """Read one pod into the window; False when it could not be read."""
-        before = self._ended(pod, window.since)
+        known = self._of(pod)
+        before, now = known.when_ended(window.since), self._standing(known)
         if before is not None:
-            self._tell(pod, before.at)
-        now = self._standing(pod)
-        if now is None and not self._was_silent(pod):
-            now = await self._read(pod)
+            known.origins.add(before.at)
+        if now is None and not self._was_silent(known):
+            now = await self._read(pod, known)
         if now is None:
             return False
-        if self._put(pod, window, before, now):
+        if self._put(known, window, before, now):
             return True
         # First the difference, then the sum: what is counted in between is left out, never counted twice.
         since = round(window.since + (now.at - self._now().timestamp() if self._now else 0.0), 3)
-        difference = await self._read(pod, since)
+        difference = await self._read(pod, known, since)
         if difference is not None:
-            self._tell(pod, difference.origin)
-        now = await self._read(pod)
+            known.origins.add(difference.origin)
+        now = await self._read(pod, known)
         if difference is None or now is None or difference.process != now.process:
             return False
         window.take(now, difference)
         window.whole = window.whole and difference.origin <= since
         return True
 
-    def _put(self, pod: Json, window: Window, before: Document | None, now: Document) -> bool:
+    def _put(self, known: Heard, window: Window, before: Document | None, now: Document) -> bool:
         """Take it into the window; False where that needs what was counted before the window, too."""
         if before is not None and before.process == now.process:
             window.begin(before)
@@ -282,33 +271,28 @@ class CounterReader:
         late = self._clock() - window.opened < now.at - now.started
         window.whole = window.whole and not (late and now.process not in window.baselines)
         window.take(now)
-        if now.process in window.origins:
-            self._tell(pod, window.origins[now.process])
+        if (
+            now.process in window.origins
+        ):  # it is counted from there, and a restarted operator will ask for it
+            known.origins.add(window.origins[now.process])
         return True
 
-    def _tell(self, pod: Json, origin: float) -> None:
-        """With the next reading: a window is counted from there, and a restarted operator will ask for it."""
+    def _of(self, pod: Json) -> Heard:
         uid = pod["metadata"]["uid"]
-        self._origins[uid] = self._origins.get(uid, _NONE) | {origin}
+        known = self._heard.used(uid)
+        if known is None:
+            known = self._heard[uid] = Heard()
+        return known
 
-    def _origins_of(self, uid: str) -> str:
-        """What there is to tell a pod, as a query; it is told once."""
-        origins = self._origins.get(uid, _NONE)
-        self._origins[uid] = _NONE
-        return f"?keep={','.join(map(repr, sorted(origins)))}" if origins else ""
+    def _standing(self, known: Heard) -> Document | None:
+        """What a pod said less than `fresh` seconds ago: several windows are read in one pass."""
+        return known.since(self._clock() - self._fresh)
 
-    def _standing(self, pod: Json) -> Document | None:
-        """What the pod said less than `fresh` seconds ago: several windows are read in one pass."""
-        known = self._documents.get(pod["metadata"]["uid"])
-        stands = known and self._clock() - known[-1].at < self._fresh
-        return known[-1].document if known and stands else None
-
-    def _was_silent(self, pod: Json) -> bool:
+    def _was_silent(self, known: Heard) -> bool:
         """Whether it was given up less than `fresh` seconds ago, which takes a second: for all windows that
         are read in one pass that is once.
         """
-        given_up = self._unheard.get(pod["metadata"]["uid"])
-        return given_up is not None and self._clock() - given_up < self._fresh
+        return self._clock() - known.given_up < self._fresh
 
     def _end(self) -> datetime | None:
         """Where a window ends that is read now: a whole second which nothing that was read comes after, so
@@ -318,24 +302,16 @@ class CounterReader:
             return None
         return (self._now() + MARGIN + timedelta(seconds=1)).replace(microsecond=0)
 
-    def _ended(self, pod: Json, since: float) -> Document | None:
-        """What a pod said when the window before ended; None when that is not remembered."""
-        known = self._documents.get(pod["metadata"]["uid"], ())
-        found = [one for one in known if 0 <= since - one.time < AROUND]
-        return found[-1].document if found else None
-
-    async def _read(self, pod: Json, since: float | None = None) -> Document | None:
-        place, uid = address(pod), pod["metadata"]["uid"]
+    async def _read(self, pod: Json, known: Heard, since: float | None = None) -> Document | None:
+        place = address(pod)
         if place is None:
             return None
-        query = self._origins_of(uid) if since is None else f"?since={since:.3f}"
+        query = known.query() if since is None else f"?since={since:.3f}"
         found = windows.parse(await self._fetcher.json(f"http://{place}:{self._port}{COUNTERS_PATH}{query}"))
         if found is None:
-            self._unheard[uid] = self._clock()
+            known.given_up = self._clock()
         elif since is None and self._fresh:
-            known = self._documents.get(uid, ())
-            told = _Reading(self._clock(), self._now().timestamp() if self._now else 0.0, found)
-            self._documents[uid] = (*known[-1:], told)
+            known.said(Reading(self._clock(), self._now().timestamp() if self._now else 0.0, found))
         return found
 
 
