@@ -62,10 +62,23 @@ async def reconcile(ctx: Context, key: Key) -> Result:
     known = ctx.store.get(key)
     if known is None:
         return Result()
+    if (waits := await _only_read(ctx, key, known)) is not None:
+        return waits
     model = known["spec"]["template"]["spec"]["model"]
     # Loops of one model take turns: each sees what the one before started.
     async with ctx.turns(f"training of {key.namespace}/{model}"):
         return await _reconcile(ctx, key)
+
+
+async def _only_read(ctx: Context, key: Key, obj: Json) -> Result | None:
+    """Read the open windows, where all that a pass looks at is as the last one found it; None: that, or what
+    is read, may say more.
+    """
+    last = ctx.open.used(key)
+    if last is None or not last.stands(obj, await _watched(ctx, obj), ctx.clock.now()):
+        return None
+    read = await reread(ctx, obj, last.training, last.seen, last.windows)
+    return _again(ctx, last.training, last.until) if read else None
 
 
 async def _reconcile(ctx: Context, key: Key) -> Result:
@@ -74,13 +87,10 @@ async def _reconcile(ctx: Context, key: Key) -> Result:
         if known is None or known["metadata"].get("deletionTimestamp"):
             return Result()
         try:
-            training, seen, now = ctx.trainings(known), await _watched(ctx, known), ctx.clock.now()
-            last = ctx.open.used(key)
-            stands = last is not None and last.stands(known, seen, now)
-            if last and stands and await reread(ctx, known, training, seen, last.windows):
-                return _again(ctx, training, last.until)
-            mended = not_ahead(known, training, ctx.clock.now())
+            training, now = ctx.trainings(known), ctx.clock.now()
+            mended = not_ahead(known, training, now)
             obj = given_back(mended)
+            seen = await _watched(ctx, obj)
             if seen.deployment is None:
                 ctx.counts.forget(key.namespace, obj["spec"]["deployment"])
             asked, windows = await requests(ctx, obj, training, seen)
@@ -93,7 +103,7 @@ async def _reconcile(ctx: Context, key: Key) -> Result:
         if not plan.again:
             if windows and ctx.store.get(key) is known:
                 until = min(filter(None, (plan.due, now + LONGEST)))
-                ctx.open[key] = Open(known, seen, windows, now, until)
+                ctx.open[key] = Open(known, training, seen, windows, now, until)
             return _again(ctx, training, plan.due)
     return Result(_SOON)
 

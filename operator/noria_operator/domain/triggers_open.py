@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.triggers_hold import Watched
 
@@ -26,6 +27,8 @@ class Open:
     """A pass at `at` wrote nothing, and until `until` none of the windows can close."""
 
     obj: Json
+    training: ContinuousTraining
+    """The same, parsed."""
     seen: Watched
     windows: tuple[tuple[TriggerSpec, datetime], ...]
     """Triggers, and since when their windows are open."""
