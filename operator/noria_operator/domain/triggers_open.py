@@ -18,7 +18,7 @@ from noria_operator.domain.triggers_hold import Watched
 
 Json = dict[str, Any]
 
-LONGEST: Final = timedelta(minutes=5)
+LONGEST: Final = timedelta(minutes=15)
 """After so much time triggers are weighed again though nothing happened."""
 
 

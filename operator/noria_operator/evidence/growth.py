@@ -1,4 +1,4 @@
-"""Counts by place: sums and differences, row by row.
+"""Counts by place: sums of differences, row by row.
 
 Comes in: what processes counted, by its place in a document of `/counters`. Goes out: what they counted
 together, or since a moment. Invariants: growth is never below zero; what nobody asks for is not computed.
@@ -46,31 +46,19 @@ def below(counts: Vector, prefix: str) -> list[str]:
     return [place for place in family(counts, prefix.partition("/")[0]) if place.startswith(prefix)]
 
 
-def add(vectors: Iterable[Vector]) -> dict[str, Row]:
-    """The sum; rows of different length are aligned at their beginning."""
-    total: dict[str, Row] = {}
-    for vector in vectors:
-        for place, row in vector.items():
-            known = total.get(place)
-            total[place] = _added(known, row) if known else row
-    return total
-
-
-def subtract(newer: Vector, older: Vector) -> dict[str, Row]:
-    """Growth from `older` to `newer` of one process; never below zero."""
-    newer, older = opened(newer), opened(older)
-    return {place: _grown(row, older.get(place, ())) for place, row in newer.items()}
-
-
 class Growth(Families):
     """What several processes counted since each one's baseline, added up place by place when somebody asks: a
-    trigger that looks at labels leaves a thousand features alone.
+    trigger that looks at labels leaves a thousand features alone. Rows of different length are aligned at
+    their beginning.
     """
 
     def __init__(self, parts: Sequence[tuple[Vector, Vector]]) -> None:
         self._kept = parts
         self._known: dict[str, tuple[int, ...]] = {}
         self._families: dict[str, dict[str, None]] = {}
+
+    def opened(self) -> Growth:
+        return Growth(self._kept)
 
     @cached_property
     def _parts(self) -> Sequence[tuple[Vector, Vector]]:

@@ -24,7 +24,7 @@ from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_quality import NONE, SliceLabels
 from noria_operator.domain.slice_scores import NO_SCORES
 from noria_operator.evidence.flat import counts_of
-from noria_operator.evidence.growth import Growth, Vector, below, subtract
+from noria_operator.evidence.growth import Growth, Vector, below
 from noria_serving.contract import (
     BESIDE,
     COUNTERS_SCHEMA,
@@ -240,10 +240,11 @@ class Window:
         than the window and was not seen before.
         """
         if document.process not in self.baselines:
-            counted = difference.counts if difference else document.counts
-            self.baselines[document.process] = subtract(document.counts, counted)
+            before: Vector = {}
             if difference:
+                before = Growth([(document.counts, difference.counts)])
                 self.origins[document.process] = difference.origin
+            self.baselines[document.process] = before
         self.latest[document.process] = document.counts
 
     def begin(self, document: Document) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.evidence.sums import add, subtract
 
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.fairness import Slicing
@@ -16,7 +17,7 @@ from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import RATED, Labels, rows
 from noria_operator.domain.slice_scores import NO_SCORES
 from noria_operator.evidence import windows
-from noria_operator.evidence.growth import Growth, add, below, subtract
+from noria_operator.evidence.growth import Growth, below
 from noria_operator.evidence.windows import Document, Window, labels, outputs, parse
 from noria_serving.contract import SLICE_SCORES, places
 
@@ -164,6 +165,18 @@ def test_a_process_that_is_older_counts_from_the_window_on() -> None:
     assert predictions(window) == 10
     window.take(document("p", 130))
     assert predictions(window) == 40
+
+
+def test_a_window_that_is_filled_adds_nothing_up() -> None:
+    class Untouched(dict[str, tuple[int, ...]]):
+        def __getattribute__(self, name: str) -> Any:
+            raise AssertionError(name)
+
+    window, counts = Window(since=150), Untouched()
+    window.take(Document("old", "m-1", 100, 100, 200, counts), Document("old", "m-1", 100, 150, 200, counts))
+    window.take(Document("new", "m-1", 160, 160, 200, counts))
+    assert set(window.latest) == {"old", "new"}
+    assert window.origins == {"old": 150}
 
 
 def test_a_restarted_server_and_a_pod_that_is_gone_keep_what_they_counted() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.evidence.sums import add, subtract
 
-from noria_operator.evidence.growth import Vector, add, subtract
+from noria_operator.evidence.growth import Vector
 from noria_operator.evidence.windows import Window, parse
 from noria_serving import slices
 from noria_serving.contract import COUNTERS_SCHEMA
