@@ -2,19 +2,19 @@
 
 Comes in: the name of the last TrainingJob, the ModelDeployment and the ModelVersions. Goes out: a
 sentence that says what is going on, or nothing. Invariant: a version that nobody will roll out (rejected,
-older than the stable one, waiting for a person or for a store that does not answer, or the deployment is
-pinned to another) holds nothing back.
+older than the stable one, waiting for a person, for other arms of an experiment or for a store that does not
+answer, or the deployment is pinned to another) holds nothing back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 Json = dict[str, Any]
 
 
-def rolling_out(job: str, deployment: Json | None, versions: Iterable[Json]) -> str:
+def rolling_out(job: str, deployment: Json | None, versions: Sequence[Json]) -> str:
     """What the last run's version waits for; empty when a new run may start."""
     if deployment is None:
         return ""
@@ -29,7 +29,7 @@ def rolling_out(job: str, deployment: Json | None, versions: Iterable[Json]) -> 
     phase = told.get("phase", "Pending")
     if phase in ("Pending", "Validating"):
         return "" if "verification" in told else f"ModelVersion {own} is being verified"
-    if phase != "Approved" or passed_over(version, deployment):
+    if phase != "Approved" or passed_over(version, deployment) or _lacks_arms(deployment, versions):
         return ""
     return f"ModelDeployment {name} is about to roll out {own}"
 
@@ -38,6 +38,15 @@ def made_by(version: Json, job: str) -> bool:
     """Whether a ModelVersion came from this TrainingJob."""
     lineage = version["spec"].get("lineage") or {}
     return bool((lineage.get("trainingJob") or {}).get("name") == job)
+
+
+def _lacks_arms(deployment: Json, versions: Iterable[Json]) -> bool:
+    """Whether an experiment, which comes before all else, waits for versions that may be the next run's."""
+    experiment = (deployment["spec"].get("strategy") or {}).get("experiment") or {}
+    stable = (deployment.get("status", {}).get("stable") or {}).get("version", "")
+    there = {one["metadata"]["name"] for one in versions if one.get("status", {}).get("phase") == "Approved"}
+    named = (arm["version"] for arm in experiment.get("arms") or ())
+    return any(one not in there and one != stable and not refused(one, deployment) for one in named)
 
 
 def passed_over(version: Json, deployment: Json) -> bool:

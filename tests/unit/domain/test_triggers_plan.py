@@ -246,6 +246,33 @@ def test_no_run_starts_while_the_version_of_the_last_one_is_on_its_way(
     assert held in entry(loop.status, MANUAL)["message"]
 
 
+@pytest.mark.parametrize(
+    ("arms", "rejected", "held"),
+    [
+        ((2, 3), (), ""),
+        ((3, 4), (), ""),
+        ((2, 5), (), "about to roll out flights-2"),
+        ((3, 5), (3,), "about to roll out flights-2"),
+    ],
+    ids=["it waits for one to be made", "for two", "all are there", "it is over"],
+)
+def test_an_experiment_that_waits_for_versions_holds_no_run_back_that_makes_them(
+    arms: tuple[int, ...], rejected: tuple[int, ...], held: str
+) -> None:
+    loop = Loop(cooldown="0s")
+    loop.settle(weekly())
+    (name,) = loop.jobs
+    loop.finish("Succeeded")
+    made = version(2, lineage={"trainingJob": {"name": name, "uid": name}})
+    serving = deployment(1, rejected=[{"version": f"flights-{one}"} for one in rejected])
+    named = [{"version": f"flights-{one}", "weight": 10} for one in arms]
+    serving["spec"]["strategy"] = {"experiment": {"arms": named}}
+    loop.now += HOUR
+    loop.step(asked(), seen=serving, versions=[version(1), made, version(5)])
+    assert (len(loop.status["runs"]) == 2) is (held == "")
+    assert held in entry(loop.status, MANUAL)["message"]
+
+
 def test_a_version_that_cannot_be_verified_for_now_holds_no_run_back() -> None:
     loop = Loop(cooldown="0s")
     loop.settle(weekly())
