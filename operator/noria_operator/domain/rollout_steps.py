@@ -7,6 +7,7 @@ many pods. Invariant: a challenger that is released gets everything, with all it
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
@@ -16,8 +17,7 @@ from noria_operator.domain.rollout_traffic import FULL, need, sharing
 
 def fingerprint(steps: tuple[PolicyStep, ...]) -> str:
     """Identifies a list of steps, so that an edit under a running rollout is noticed."""
-    text = ",".join(map(_spelled, steps))
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return _hashed(map(_spelled, steps))
 
 
 def plan_of(spec: Policy, version: str) -> str:
@@ -25,7 +25,12 @@ def plan_of(spec: Policy, version: str) -> str:
     policy, experiment = spec.of(version), spec.experiment
     if experiment is None or not policy.compares:
         return fingerprint(policy.steps)
-    return fingerprint(tuple(step for arm in experiment.arms for step in experiment.steps(arm)))
+    arms = sorted(experiment.arms, key=lambda arm: arm.version)
+    return _hashed(f"{arm.version}={_spelled(step)}" for arm in arms for step in experiment.steps(arm))
+
+
+def _hashed(parts: Iterable[str]) -> str:
+    return hashlib.sha256(",".join(parts).encode()).hexdigest()[:8]
 
 
 def _spelled(one: PolicyStep) -> str:

@@ -693,6 +693,16 @@ def test_requests_of_an_experiment_that_was_edited_twice_still_count_for_every_a
     assert "waiting for a winner" in message(world)
 
 
+def test_an_edit_is_told_that_gives_arms_each_others_weights_and_no_other_order_of_them() -> None:
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=(Arm("m-2", 20), Arm("m-3", 10)))))
+    world.edit(experiment=replace(TRIAL, arms=(Arm("m-3", 10), Arm("m-2", 20))))
+    world.settle()
+    assert Happened.EDITED not in world.events
+    world.edit(experiment=replace(TRIAL, arms=(Arm("m-3", 20), Arm("m-2", 10))))
+    world.settle()
+    assert world.events.count(Happened.EDITED) == 1
+
+
 def test_requests_of_the_open_window_count_when_the_experiment_is_full_and_when_it_is_edited() -> None:
     short = replace(TRIAL, arms=ARMS[:2], duration=timedelta(), min_requests=300)
     world = trial(replace(ASKED, experiment=short))
