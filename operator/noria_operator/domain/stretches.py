@@ -43,20 +43,24 @@ def turned(analysis: Analysis, now: datetime, delay: timedelta | None) -> Analys
 
 
 def learnt(analysis: Analysis, now: datetime, delay: timedelta | None) -> Analysis:
-    """The analysis with the time that labels take in stretches that began before it was known; what came up
-    to now counts in none of them.
+    """The analysis with the time that labels take, as it is known by now, in stretches in which none counts
+    yet; nor do those that came up to now.
     """
-    if delay is None or all(one.delay is not None for one in analysis.turns):
+    if delay is None:
         return analysis
-    turns = (
-        one if one.delay is not None else Turn(one.at, max(delay, now - one.at)) for one in analysis.turns
-    )
-    return replace(analysis, turns=tuple(turns))
+    return replace(analysis, turns=tuple(_later(one, now, delay) for one in analysis.turns))
+
+
+def _later(turn: Turn, now: datetime, delay: timedelta) -> Turn:
+    spent = now - turn.at
+    if turn.delay is None:
+        return replace(turn, delay=max(delay, spent))
+    return replace(turn, delay=max(delay, turn.delay)) if spent < turn.delay else turn
 
 
 def stretches(analysis: Analysis, initial_delay: timedelta) -> list[Stretch]:
     """Oldest first; none before the first request. `initial_delay` is how long labels take as the spec has
-    it; zero: as long as they were seen to take when the stretch began, or first came.
+    it; zero: as long as they were seen to take until they count.
     """
     if analysis.since is None:
         return []

@@ -73,7 +73,7 @@ def test_no_label_counts_at_another_weight_before_it_is_known_how_long_labels_ta
     assert stretches(soon, timedelta())[-1] == Stretch(START + HOUR, START + 3 * HOUR)
     late = learnt(unknown, START + 4 * HOUR, 2 * HOUR)
     assert stretches(late, timedelta())[-1] == Stretch(START + HOUR, START + 4 * HOUR), "never in the past"
-    assert learnt(late, START + 5 * HOUR, MINUTE) == late
+    assert learnt(late, START + 5 * HOUR, 9 * HOUR) == late, "they count"
 
 
 def test_labels_that_take_longer_than_a_stretch_count_in_none_that_has_ended() -> None:
@@ -165,16 +165,17 @@ QUALITY = Policy(replicas=2, quality=QualityPolicy("accuracy"))
 PREDICTIONS = Policy(replicas=2, max_distance=0.2)
 
 
-def ramp(
-    policy: Policy, steps: tuple[PolicyStep, ...], *, late: timedelta = timedelta(), night: timedelta = HOUR
-) -> World:
-    """The last step by night, those before by day. Each request is labelled `late`."""
+def ramp(policy: Policy, steps: tuple[PolicyStep, ...], *late: timedelta, night: timedelta = HOUR) -> World:
+    """The last step by night, those before by day. As many requests are labelled as late as each of these
+    times; at once where there is none.
+    """
     world, rows = canary(replace(policy, steps=steps)), Rows()
     dusk = START + sum((one.duration for one in steps[:-1]), timedelta())
     while world.now < dusk + night:
         new, copies = world.state.weight(NEW), world.state.reach.mirror
         for arm, share in (("old", 100 - new), ("new", new or copies)):
-            rows[world.now, world.now + late, arm, world.now >= dusk] += 1280 * share // 100
+            for delay in late or (timedelta(),):
+                rows[world.now, world.now + delay, arm, world.now >= dusk] += 12 * share
         world.send(600)
         world.pass_time(LOOK)
         world.counted = {NEW: counted(world, rows, spread, EQUAL)}
@@ -207,7 +208,7 @@ def test_each_change_of_the_shares_is_a_turn_and_nothing_else() -> None:
 
 def test_labels_of_earlier_predictions_do_not_count_for_the_weight_at_which_they_come() -> None:
     """By night half of the labels are still those of the day, of which the challenger had fewer."""
-    world = ramp(QUALITY, STEPS["10, 50"], late=20 * MINUTE)
+    world = ramp(QUALITY, STEPS["10, 50"], 20 * MINUTE)
     assert not world.state.rejected
     assert world.state.analysis is not None
     assert world.state.analysis.turns[0] == Turn(START + HOUR, 20 * MINUTE)
@@ -216,8 +217,17 @@ def test_labels_of_earlier_predictions_do_not_count_for_the_weight_at_which_they
 def test_labels_that_come_after_all_weights_were_tried_do_not_count_for_the_last_one() -> None:
     """They take three hours. The first that come are of the day, of which the challenger had fewer."""
     patient = replace(QUALITY, max_hold=10 * HOUR)
-    world = ramp(patient, STEPS["10, 50"], late=3 * HOUR, night=5 * HOUR)
+    world = ramp(patient, STEPS["10, 50"], 3 * HOUR, night=5 * HOUR)
     assert not world.state.rejected
     assert world.state.stable == revision(2)
     assert world.state.analysis is not None
     assert world.state.analysis.turns[0] == Turn(START + HOUR, 3 * HOUR)
+
+
+def test_labels_that_turn_out_to_take_longer_count_later_as_long_as_none_counts() -> None:
+    """Half of the day's labels take half an hour; that others take more is seen when it is night."""
+    patient = replace(QUALITY, max_hold=10 * HOUR)
+    world = ramp(patient, STEPS["10, 50"], 30 * MINUTE, 80 * MINUTE, night=4 * HOUR)
+    assert not world.state.rejected
+    assert world.state.analysis is not None
+    assert world.state.analysis.turns[0] == Turn(START + HOUR, 80 * MINUTE)
