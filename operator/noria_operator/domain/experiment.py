@@ -163,10 +163,11 @@ def choose(metric: Metric, promote: str, arms: Sequence[Contender], rivals: int)
     others = [winner.champion, *(arm.score for place, arm in enumerate(arms) if place != best)]
     name = winner.score.version
     if promote == BEST:
-        waits = [arm.score.version for arm in arms if not arm.may_win]
-        behind = [one.version for one in others if (metric.gain(winner.score, one) or 0.0) <= 0]
-        if waits or behind:
-            what = f"{', '.join(waits)} did not pass yet" if waits else f"{behind[0]} is as good or better"
+        waits = ", ".join(arm.score.version for arm in arms if not arm.may_win)
+        told = (
+            [f"{waits} did not pass yet"] if waits else [_behind(metric, winner.score, one) for one in others]
+        )
+        if what := next(filter(None, told), ""):
             return Choice(None, f"{what} ({table})")
         return Choice(best, f"{name} is the best of those that pass ({table})")
     needed = log(PASS_AT * rivals)
@@ -182,6 +183,14 @@ def _ahead(metric: Metric, arms: Sequence[Contender], place: int) -> float:
     """By how much an arm is ahead of the champion."""
     gain = metric.gain(arms[place].score, arms[place].champion)
     return gain if gain is not None else -float("inf")
+
+
+def _behind(metric: Metric, winner: Score, other: Score) -> str:
+    """Why it is not ahead of the other; empty where it is."""
+    gain = metric.gain(winner, other)
+    if gain is None:
+        return f"nothing tells {winner.version} from {other.version} yet"
+    return f"{other.version} is as good or better" if gain <= 0 else ""
 
 
 def _apart(arms: Sequence[Contender]) -> str:

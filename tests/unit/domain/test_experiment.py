@@ -68,6 +68,17 @@ def test_the_best_suffices_where_the_spec_says_so_once_all_pass() -> None:
     assert (behind.winner, "champion m-1 is as good or better" in behind.message) == (None, True)
 
 
+def test_nobody_is_said_to_be_better_of_whom_nothing_is_known() -> None:
+    """The champion has one of a hundred requests, and got none yet."""
+    arms = [replace(arm("m-2", 60), champion=Score("champion m-1")), arm("m-3", 55)]
+    arms[1] = replace(arms[1], champion=arms[0].champion)
+    choice = choose(ERRORS, "Best", arms, 2)
+    assert (choice.winner, choice.message.partition(" (")[0]) == (
+        None,
+        "nothing tells m-2 from champion m-1 yet",
+    )
+
+
 def test_never_is_for_a_person_also_when_it_is_sure() -> None:
     choice = choose(ERRORS, "Never", [arm("m-2", 60), arm("m-3", 5)], 2)
     assert (choice.winner, "m-3 is surely the best" in choice.message) == (None, True)
