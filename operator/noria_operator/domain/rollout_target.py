@@ -113,10 +113,11 @@ def _may_be_tried(state: State, target: Revision) -> bool:
 
 
 def _is_over(state: State, arms: list[Version], left: list[Version]) -> bool:
-    """Whether one of the arms won, and is left because another version took its place since then."""
-    past = {one.version for one in state.champions} - {one.target.version for one in state.challengers}
+    """Whether one of the arms won, and is left because a newer version took its place since then."""
+    champion = version_number(state.stable.version) if state.stable else 0
+    trial = {one.target.version for one in state.challengers}
     won = any(state.lost(one.target) for one in arms)
-    return won and all(one.target.version in past for one in left)
+    return won and all(one.number < champion and one.target.version not in trial for one in left)
 
 
 def _pinned(name: str, state: State, versions: tuple[Version, ...]) -> Target:

@@ -321,6 +321,9 @@ def test_the_winner_is_not_compared_with_its_own_successor() -> None:
     world.run(3, requests=2000)
     assert versions(world) == []
     assert message(world) == "m-5 serves"
+    world.state = replace(world.state, champions=(revision(5),))
+    world.settle()
+    assert versions(world) == [], "also once ten others have served since then"
 
 
 def test_another_arm_in_the_spec_of_an_experiment_that_is_over_begins_one_with_all_that_may_be_tried() -> (
