@@ -65,3 +65,9 @@ def refused(version: str, deployment: Json) -> bool:
     """Whether the deployment rolled this version back for good."""
     rejected = [one for one in deployment.get("status", {}).get("rejected", []) if not one.get("retrying")]
     return version in [one.get("version") for one in rejected]
+
+
+def outdone(version: str, deployment: Json) -> bool:
+    """Whether it was in an experiment that another version won, and nothing else was said against it."""
+    rejected = deployment.get("status", {}).get("rejected", [])
+    return any(one.get("version") == version and one.get("lost") and one.get("byHand") for one in rejected)

@@ -20,7 +20,7 @@ from noria_operator.domain.budget import Past
 from noria_operator.domain.quantities import amount
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers_rollout import made_by, passed_over, refused
+from noria_operator.domain.triggers_rollout import made_by, outdone, passed_over, refused
 
 Json = dict[str, Any]
 
@@ -117,7 +117,7 @@ def _fate(made: Json, deployment: Json | None) -> str:
     if (deployment.get("status", {}).get("stable") or {}).get("version") == name:
         return "Promoted"
     if refused(name, deployment):
-        return "RolledBack"
+        return "Kept" if outdone(name, deployment) else "RolledBack"
     approved = made.get("status", {}).get("phase") == "Approved"
     return "Kept" if approved and passed_over(made, deployment) else ""
 

@@ -34,6 +34,10 @@ def made(phase: str = "Approved") -> Json:
     return version(2, phase=phase, lineage={"trainingJob": {"name": "run-1", "uid": "u"}})
 
 
+BEHIND = {"version": "flights-2", "lost": True}
+"""Of an experiment that another arm won; by hand where the win is all that was said against it."""
+
+
 @pytest.mark.parametrize(
     ("jobs", "versions", "serving", "result", "failures"),
     [
@@ -46,6 +50,8 @@ def made(phase: str = "Approved") -> Json:
         ([job("Succeeded")], [made("Rejected")], deployment(1), "Refused", 4),
         ([job("Succeeded")], [made()], deployment(2), "Promoted", 0),
         ([job("Succeeded")], [made()], deployment(1, rejected=[{"version": "flights-2"}]), "RolledBack", 4),
+        ([job("Succeeded")], [made()], deployment(1, rejected=[{**BEHIND, "byHand": True}]), "Kept", 0),
+        ([job("Succeeded")], [made()], deployment(1, rejected=[BEHIND]), "RolledBack", 4),
         ([job("Succeeded")], [made()], deployment(1, pinned="flights-1"), "Kept", 0),
         ([], [made()], deployment(2), "Promoted", 0),
         ([], [], deployment(1), "Gone", 4),
