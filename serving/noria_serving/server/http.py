@@ -31,7 +31,9 @@ _PLAUSIBLE: Final = frozenset(
 )
 """What clients say of JSON and of binary tensors; curl calls everything a form, tritonclient says nothing."""
 SMALL: Final = 64 * 1024
-"""Bytes that a request may have without being counted; HTTP bodies up to this come in one piece."""
+"""Bytes that a request may have without being counted; HTTP bodies up to this come in one piece, and some of
+up to four times as many.
+"""
 DEADLINE_HEADER: Final = b"x-envoy-expected-rq-timeout-ms"
 """How long the router still waits for this request; Envoy sets it, and clients may."""
 ARRIVED: Final = "noria.arrived"
@@ -140,6 +142,8 @@ class Call:
         body: bytes = message.get("body", b"")
         if message.get("more_body", False) or message["type"] == "http.disconnect":
             body = await self._rest(message, limit)
+        elif len(body) > SMALL:
+            self._hold(len(body))
         if len(body) > limit:
             raise RequestError(f"the body is larger than the limit of {limit} bytes", status=413)
         encoding = headers.get(b"content-encoding")
@@ -150,9 +154,15 @@ class Call:
         if not kind:
             return body
         plain = unpack(body, limit, what="body", kind=kind)
-        if self.inbox is not None:
-            self.held += self.inbox.take_large(len(plain))
+        if len(plain) > SMALL:
+            self._hold(len(plain))
         return plain
+
+    def _hold(self, count: int) -> None:
+        """Take so many bytes from the inbox; RequestError 429 when there is no room."""
+        if self.inbox is not None:
+            self.inbox.take(count)
+            self.held += count
 
     async def _rest(self, message: MutableMapping[str, Any], limit: int) -> bytes:
         pieces, size = [], 0
@@ -161,9 +171,7 @@ class Call:
                 raise Disconnected
             piece = message.get("body", b"")
             size += len(piece)
-            if self.inbox is not None:
-                self.inbox.take(len(piece))
-                self.held += len(piece)
+            self._hold(len(piece))
             pieces.append(piece)
             if size > limit or not message.get("more_body", False):
                 return b"".join(pieces)

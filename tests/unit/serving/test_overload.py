@@ -25,6 +25,7 @@ from noria_serving.protocol.inference import InferRequest
 from noria_serving.server import models as served_models
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
+from noria_serving.server.http import Call, Inbox
 from noria_serving.server.lifecycle import Lifecycle
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
@@ -347,6 +348,27 @@ async def test_large_bodies_share_a_bounded_memory(loaded: Loaded) -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         assert (await client.post(PATH, content=pieces(9))).status_code == 400
     assert models.inbox.held == 0
+
+
+async def test_a_large_body_that_comes_in_one_piece_is_held_against_the_same() -> None:
+    """As those of up to 250 kB do."""
+    inbox = Inbox(100_000)
+
+    def call(size: int) -> Call:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b" " * size, "more_body": False}
+
+        return Call({"method": "POST", "path": PATH, "query_string": b"", "headers": []}, receive, inbox)
+
+    first, small, second = call(70_000), call(60_000), call(70_000)
+    assert [len(await each.body(10**6)) for each in (first, small)] == [70_000, 60_000]
+    assert inbox.held == 70_000
+    with pytest.raises(RequestError) as refused:
+        await second.body(10**6)
+    assert refused.value.status == 429
+    for each in (first, small, second):
+        each.release()
+    assert inbox.held == 0
 
 
 async def test_what_large_bodies_held_waits_for_no_further_ones_to_be_counted(
