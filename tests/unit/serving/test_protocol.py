@@ -137,6 +137,14 @@ def test_a_large_mistake_is_told_without_a_word_for_each_of_its_parts(changes: d
     assert peak < 100_000
 
 
+@pytest.mark.parametrize("shape", [[2**31 - 1, 0], [1, 0]])
+def test_rows_without_an_element_are_refused_however_many_are_claimed(shape: list[int]) -> None:
+    """A model that takes rows of any size would be asked for as many answers."""
+    anything = Signature((Tensor("x", "FP32", (-1, -1)),), MATRIX.outputs)
+    with pytest.raises(RequestError, match="'x' has no elements"):
+        decode(body(matrix(shape=shape, data=[])), anything)
+
+
 def test_rows_of_all_inputs_must_agree() -> None:
     inputs = [
         {"name": "a", "shape": [1], "datatype": "FP64", "data": [1]},
