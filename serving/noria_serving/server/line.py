@@ -30,7 +30,8 @@ class _Work:
     """What a turn carries."""
 
     inputs: Inputs
-    answer: asyncio.Future[list[Array]]
+    answer: asyncio.Future[list[Array] | None]
+    """None: its time was over."""
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ class Line:
         if self._closed:
             raise _leaves()
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[list[Array]] = loop.create_future()
+        answer: asyncio.Future[list[Array] | None] = loop.create_future()
         key = batching.key(inputs) if self.joins else None
         turn = Turn(rows, deadline, key, _Work(inputs, answer))
         now = time.monotonic()
@@ -83,13 +84,16 @@ class Line:
             self._next()
         alarm = None if deadline is None else loop.call_later(deadline - now, self._late, turn)
         try:
-            return await answer
+            given = await answer
         except asyncio.CancelledError:
             self.admission.leave(turn)
             raise
         finally:
             if alarm is not None:
                 alarm.cancel()
+        if given is None:
+            raise self.admission.refuse(Refusal.DEADLINE)
+        return given
 
     async def call(self, function: Callable[[], Any]) -> Any:
         """Something else that calls the model, in the same thread."""
@@ -110,7 +114,7 @@ class Line:
     def _late(self, turn: Turn) -> None:
         if not turn.work.answer.done():
             self.admission.leave(turn)
-            turn.work.answer.set_exception(self.admission.refuse(Refusal.DEADLINE))
+            turn.work.answer.set_result(None)
 
     def _next(self) -> None:
         """Give the thread its next call, if it is free."""

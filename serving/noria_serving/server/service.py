@@ -45,6 +45,7 @@ STUCK: Final = 2
 """Times a request's deadline; a call of the model that takes longer makes the version unready."""
 HOPELESS: Final = 4
 """Times a request's deadline; then the process says that it is not alive, and is replaced."""
+TOO_LATE: Final = 504
 CLIENT_GONE: Final = 499
 """What nginx calls a client that did not wait."""
 
@@ -142,8 +143,10 @@ class Service:
             self.refuse(error)
             raise
         except asyncio.CancelledError:
-            self.admission.refused[Refusal.GONE] += 1
-            self.recorder.refused(CLIENT_GONE)
+            until = self._until(time.monotonic() if arrived is None else arrived, deadline, request.deadline)
+            late = until is not None and time.monotonic() >= until  # its client has just given it up, too
+            self.admission.refused[Refusal.DEADLINE if late else Refusal.GONE] += 1
+            self.recorder.refused(TOO_LATE if late else CLIENT_GONE)
             raise
         finally:
             self.in_flight -= 1

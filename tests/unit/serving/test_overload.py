@@ -114,6 +114,32 @@ async def test_who_waits_for_a_version_that_is_closed_is_told_so_and_its_call_is
     assert not service.at_work
 
 
+async def test_a_request_whose_time_is_over_counts_as_that_once_though_its_client_goes_in_that_moment(
+    loaded: Loaded, gate: Gate
+) -> None:
+    """As clients of gRPC do: their library gives the call up at the deadline that the server has, too."""
+    service, loop = served(loaded, gate), asyncio.get_running_loop()
+    service.admission.seconds = 0.0
+    first = asyncio.create_task(service.infer(request()))
+    await gate.reached()
+    until = time.monotonic() + 0.05
+    before, after = (asyncio.create_task(service.infer(request(), deadline=until)) for _ in range(2))
+    await until_waiting(service, 2)
+    loop.call_later(until + 0.001 - time.monotonic(), after.cancel)  # in one round with the end of its time
+    while time.monotonic() < until + 0.002:
+        pass  # the loop is not to come to either
+    before.cancel()
+    given = await asyncio.gather(before, after, return_exceptions=True)
+    assert {type(each) for each in given} == {asyncio.CancelledError}
+    refused = service.admission.refused
+    assert (refused["deadline"], refused["client_gone"]) == (2, 0)
+    service.recorder.fold()
+    requests = service.recorder.state.as_json(service.recorder.state.vector)["requests"]
+    assert requests == {"ok": 0, "client_error": 0, "server_error": 2}
+    gate.open.set()
+    assert (await first).outputs
+
+
 async def test_beyond_the_line_it_is_429_and_the_rest_is_answered(loaded: Loaded, gate: Gate) -> None:
     service = served(loaded, gate)
     models, client = client_of(service)
