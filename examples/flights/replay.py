@@ -143,7 +143,7 @@ def scores(bundle: str, rows: pd.DataFrame) -> list[float]:
     model = load_bundle(bundle)
     arrays, _ = conversion.table(rows[list(FEATURES)])
     inputs = conversion.cast(arrays, model.backend.signature)
-    return [float(score) for score in model.scoring.read(model.backend.predict(inputs)).scores]
+    return [float(score) for score in model.scoring.read(model.backend.predict(inputs))[0]]
 
 
 async def run(environment: Mapping[str, str]) -> None:

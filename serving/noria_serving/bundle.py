@@ -35,7 +35,7 @@ from noria_serving.artifact import Artifact, DirectorySource, sha256
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import close
 from noria_serving.model.loaded import GOLDEN_SCHEMA, load_artifact
-from noria_serving.model.scoring import Scoring
+from noria_serving.model.scoring import Scoring, said
 from noria_serving.objects import is_store, open_store, upload
 from noria_serving.protocol.tensors import encode_tensor
 from noria_serving.signature import Signature
@@ -155,14 +155,15 @@ def save(
     claims = _decimals(metrics or {})
     if scoring.labels_only:
         _refuse_probabilities(claims)
-    prediction = scoring.read(converted.backend.predict(inputs))
+    scored = scoring.read(converted.backend.predict(inputs))
+    prediction = said(scored) if scoring.labels_only else scored[0]
     apart = asked(os.environ.get(contract.ENV_SLICES)) if slices is None else wanted(slices)
     bins = reference.build(
-        shape, inputs, prediction.said if scoring.labels_only else prediction.scores, names=names,
-        embeddings=embeddings, apart=apart, classes=classes if scoring.labels_only else (),
+        shape, inputs, prediction, names=names, embeddings=embeddings, apart=apart,
+        classes=classes if scoring.labels_only else (),
     )  # fmt: skip
     if kind == "regression" and bins["prediction"]["kind"] == "numeric":
-        known = held_out.predicted(converted, arrays, holdout, holdout_y) or (prediction.scores, y)
+        known = held_out.predicted(converted, arrays, holdout, holdout_y) or (prediction, y)
         whose = residuals.TRAINING if holdout_y is None else residuals.HELD_OUT
         bins["errors"] = residuals.measured(bins["prediction"]["edges"], *known, of=whose).as_json()
     documents = {

@@ -208,7 +208,7 @@ def score(loaded: Loaded, holdout: rows.Rows, label: str, *, learnt: frozenset[s
         inputs = holdout.inputs(shape, start, start + BATCH)
         try:
             outputs = loaded.backend.predict(inputs)
-            parts.append(scoring.read(outputs).scores if regression else scoring.by_class(outputs))
+            parts.append(scoring.read(outputs)[0] if regression else scoring.by_class(outputs))
         except NoriaError:
             raise
         except Exception as error:

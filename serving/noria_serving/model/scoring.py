@@ -9,7 +9,7 @@ has the score 1 of the class that it names and 0 of all others, which are no pro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +22,16 @@ from noria_serving.signature import Signature
 Array = NDArray[Any]
 
 
-class Scored(NamedTuple):
-    """One entry a row."""
+Scored = tuple[Array, Array | None]
+"""One entry a row: P(positive class), the score of the predicted class, or the predicted value; and of
+several classes the position of the predicted one. A plain tuple, as one is made for every request.
+"""
 
-    scores: Array
-    """P(positive class), the score of the predicted class, or the predicted value."""
-    called: Array | None
-    """Of several classes, the position of the predicted one."""
 
-    @property
-    def said(self) -> Array:
-        """The class or number that was predicted; of two classes the score of the positive one."""
-        return self.scores if self.called is None else self.called
+def said(scored: Scored) -> Array:
+    """The class or number that was predicted; of two classes the score of the positive one."""
+    values, called = scored
+    return values if called is None else called
 
 
 def labels_alone(signature: Signature, task: str) -> bool:
@@ -64,12 +62,11 @@ class Scoring:
         if self.labels_only:
             places = self._placed(output)
             if self.task == "binary":
-                return Scored(places, None)
-            return Scored(self._certain if len(places) == 1 else np.ones(len(places)), places)
-        found = scores(output, self.task)
-        if self.task != "multiclass":
-            return Scored(found, None)
-        return Scored(found, output.reshape(len(output), -1).argmax(axis=1))
+                return places, None
+            return self._certain if len(places) == 1 else np.ones(len(places)), places
+        if self.task == "multiclass":
+            return scores(output, self.task), output.reshape(len(output), -1).argmax(axis=1)
+        return scores(output, self.task), None
 
     def by_class(self, outputs: Sequence[Array]) -> Array:
         """Of a classifier, a score of each class: [rows, classes]."""

@@ -25,7 +25,7 @@ from noria_serving.feedback.keys import MountedKeys
 from noria_serving.limits import DEFAULT, Limits
 from noria_serving.model.base import blocks, concurrent
 from noria_serving.model.loaded import Loaded
-from noria_serving.model.scoring import Scored
+from noria_serving.model.scoring import Scored, said
 from noria_serving.payload.log import PayloadLog
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
@@ -180,8 +180,8 @@ class Service:
             if output.dtype.kind == "f" and not all_finite(output):
                 raise Flawed("gave NaN or infinity, which JSON cannot carry")
         scored = self.loaded.scoring.read(outputs)
-        if len(scored.scores) != request.rows:
-            raise Flawed(f"gave {len(scored.scores)} predictions for {request.rows} rows")
+        if len(scored[0]) != request.rows:
+            raise Flawed(f"gave {len(scored[0])} predictions for {request.rows} rows")
         return scored
 
     async def _no_answer(
@@ -284,8 +284,8 @@ class Service:
         if self.loaded.scoring.output not in request.finite and not all_finite(scores):
             self._doubted = self._doubted or not unlike_training(self.loaded.reference, request.inputs)
         if key is not None:
-            self.answers.add(key, scored.said)
-        if self.recorder.answered(request.inputs, scored.said if self._labels_only else scores, size):
+            self.answers.add(key, said(scored))
+        if self.recorder.answered(request.inputs, said(scored) if self._labels_only else scores, size):
             asyncio.get_running_loop().call_soon(self.recorder.fold)  # after this answer
         nonce, now = self.desk.nonce(), time.time()
         logged = self.payload is not None and self.payload.prediction(

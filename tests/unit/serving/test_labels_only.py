@@ -5,6 +5,7 @@ rows; and never a figure that would need probabilities.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,9 @@ from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.loaded import Loaded, load
 from noria_serving.model.python import PythonBackend, outputs_of
 from noria_serving.model.scoring import Scoring
+from noria_serving.model.scoring import said as predicted
 from noria_serving.server.app import App
+from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.grpc.listener import Listener
 from noria_serving.server.models import Models
 from noria_serving.server.service import Service
@@ -197,24 +200,24 @@ def scoring(task: str, classes: Sequence[Any], datatype: str) -> Scoring:
 
 def test_a_label_is_the_score_one_of_its_class() -> None:
     read = scoring("binary", [3, 5], "INT64")
-    assert read.read([np.array([5, 3, 5])]).scores.tolist() == [1, 0, 1]
-    assert read.read([np.array([5])]).called is None
+    scores, called = read.read([np.array([5, 3, 5])])
+    assert (scores.tolist(), called) == ([1, 0, 1], None)
+    assert [one.tolist() if one is not None else None for one in read.read([np.array([5])])] == [[1], None]
     assert read.by_class([np.array([[5], [3]])]).tolist() == [[0, 1], [1, 0]]
     read = scoring("multiclass", ["a", "b", "c"], "BYTES")
-    for labels, called in ((["c", "a"], [2, 0]), (["b"], [1]), (["b"], [1]), ([], [])):
+    for labels, places in ((["c", "a"], [2, 0]), (["b"], [1]), (["b"], [1]), ([], [])):
         found = read.read([np.array(labels, object)])
-        assert found.scores.tolist() == [1.0] * len(labels)
-        assert found.called is not None
-        assert found.called.tolist() == found.said.tolist() == called
+        assert found[0].tolist() == [1.0] * len(labels)
+        assert predicted(found).tolist() == places
 
 
 def test_a_label_is_known_by_what_it_spells() -> None:
     """Classes of mixed types are text in an ONNX model, truths are numbers."""
-    assert scoring("multiclass", [1, 2, "x"], "BYTES").read([np.array(["2", "x"], object)]).said.tolist() == [
-        1,
-        2,
-    ]
-    assert scoring("binary", [False, True], "INT64").read([np.array([1])]).said.tolist() == [1]
+    for task, classes, datatype, labels, places in (
+        ("multiclass", [1, 2, "x"], "BYTES", np.array(["2", "x"], object), [1, 2]),
+        ("binary", [False, True], "INT64", np.array([1]), [1]),
+    ):
+        assert predicted(scoring(task, classes, datatype).read([labels])).tolist() == places
 
 
 @pytest.mark.parametrize("labels", [["d"], ["a", "d"]])
@@ -360,6 +363,19 @@ async def test_labels_of_several_classes_are_counted_by_class(several: Loaded) -
     assert windows.predicted(found, VERSION) == windows.seen(found, VERSION)[PREDICTION]
 
 
+async def test_prometheus_is_told_that_there_are_labels_alone(several: Loaded) -> None:
+    """And so is an operator that takes its counts from there."""
+    server = Server(several)
+    await server.predict(X[:9])
+    async with server._client(CountersApp(server.models)) as client:
+        page = (await client.get(contract.COUNTS_PATH)).text
+    places = dict(contract.places(await server.told("/counters")))
+    assert f'place="task/{VERSION}/multiclass/labels"' in page
+    for name in ("cat", "dog", "eel"):
+        (rows,) = places[f"called/{VERSION}/{name}"]
+        assert re.search(f'place="called/{VERSION}/{name}",of="1",index="0"}} {rows}\n', page)
+
+
 async def test_labels_that_another_versions_server_takes_are_no_calibration(
     two: Loaded, loaded: Loaded
 ) -> None:
@@ -383,9 +399,8 @@ async def test_labels_that_another_versions_server_takes_are_no_calibration(
 def test_classes_add_up_over_pods(several: Loaded, pods: list[int]) -> None:
     """Rows split over three pods are those of one, whoever gets which."""
     shape = {"input-0": X[: len(pods)]}
-    said = several.scoring.read(
-        several.backend.predict({"input-0": shape["input-0"].astype(np.float32)})
-    ).said
+    inputs = {"input-0": shape["input-0"].astype(np.float32)}
+    said = predicted(several.scoring.read(several.backend.predict(inputs)))
     one, many = recorder(several), [recorder(several) for _ in range(3)]
     one.answered(shape, said)
     for place, pod in enumerate(pods):

@@ -140,8 +140,8 @@ def test_a_class_is_served_from_its_bundle_alone(saved: bundle.Bundle, matrix) -
     assert np.allclose(probabilities[:, 1], positive)
     assert np.allclose(margin, 2 * positive)
     assert label.tolist() == (positive > 0.5).astype(int).tolist()
-    scored = loaded.scoring.read([label, probabilities, margin])
-    assert scored.scores.tolist() == probabilities[:, 1].tolist()
+    scores, _ = loaded.scoring.read([label, probabilities, margin])
+    assert scores.tolist() == probabilities[:, 1].tolist()
     assert json.loads((saved.path / contract.REFERENCE).read_bytes())["samples"] == len(labels)
     loaded.close()
     assert "late" not in sys.modules
