@@ -141,7 +141,8 @@ SCORE_BINS: Final = 200
 CALIBRATION_BINS: Final = 10
 """Of equal width, in which mean scores are compared with shares of positives; a score on an edge is above."""
 CONFUSION_CLASSES: Final = 20
-"""Of a classifier with at most so many classes, labels are counted by true and predicted class as well."""
+"""Of a classifier with at most so many classes, labels are counted by true and predicted class as well, and
+predictions by class."""
 KNOWN_CATEGORIES: Final = 2000
 """Of a column, so many categories without a bin of their own are named in the frozen bins. Where there are as
 many, more may have been seen, and none is told from a new one: all others count as `other`."""

@@ -78,8 +78,10 @@ class _Counts:
             champion=champion,
             challenger=challenger,
             unsuitable=one_why or other_why,
-            champion_outputs=predicted.called(self.champion) or predicted.outputs(self.champion),
-            challenger_outputs=predicted.called(self.challenger) or predicted.outputs(self.challenger),
+            champion_outputs=predicted.outputs(self.champion),
+            challenger_outputs=predicted.outputs(self.challenger),
+            champion_called=predicted.called(self.champion),
+            challenger_called=predicted.called(self.challenger),
         )
 
     def _labels(self, version: str, stretch: Stretch) -> tuple[Labels, str]:

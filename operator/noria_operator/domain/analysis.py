@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from noria_operator.domain.disagreement import Compared
-from noria_operator.domain.predictions import Predictions
+from noria_operator.domain.predictions import Called, Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.queries import Measured
 from noria_operator.domain.verdict import Evidence, Verdict, Window
@@ -105,8 +105,10 @@ class Counted:
     challenger: Labels = field(default_factory=Labels.none)
     unsuitable: str = ""
     """Why such labels never tell what is asked of them."""
-    champion_outputs: Predictions | None = None
-    challenger_outputs: Predictions | None = None
+    champion_outputs: Outputs | None = None
+    challenger_outputs: Outputs | None = None
+    champion_called: Called | None = None
+    challenger_called: Called | None = None
     delay: timedelta | None = None
     stretches: Mapping[Stretch | None, Counted] = field(default_factory=dict)
     """The same by stretch of one share of the traffic, as far as it is compared; none: it is all of one."""
@@ -122,6 +124,11 @@ class Counted:
         return [(one.champion, one.challenger) for one in self.parts.values()]
 
     @property
-    def outputs(self) -> list[tuple[Predictions | None, Predictions | None]]:
+    def outputs(self) -> list[tuple[Outputs | None, Outputs | None]]:
         """Champion's and challenger's of each stretch."""
         return [(one.champion_outputs, one.challenger_outputs) for one in self.parts.values()]
+
+    @property
+    def called(self) -> list[tuple[Called | None, Called | None]]:
+        """Champion's and challenger's of each stretch."""
+        return [(one.champion_called, one.challenger_called) for one in self.parts.values()]

@@ -159,7 +159,7 @@ def _predictions(
         state,
         observed,
         predictions.MEASURE,
-        lambda seen: predictions.judge(most, seen.outputs, tests, policy.rivals),
+        lambda seen: predictions.judge(most, seen.outputs, tests, policy.rivals, called=seen.called),
     )
 
 

@@ -26,6 +26,7 @@ from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict
 from noria_serving.contract import NO_PROBABILITIES
 
 MEASURE: Final = "predictions"
+_WORSE: Final = (Verdict.PASS, Verdict.HOLD, Verdict.FAIL)
 UNLIKE: Final = (
     f"one version {NO_PROBABILITIES}, and the other scores or numbers: their predictions cannot be compared; "
     "use disagreement, or quality by accuracy"
@@ -163,32 +164,48 @@ def margin(rows: float, alpha: float) -> float:
 
 def judge(
     most: float,
-    arms: Sequence[tuple[Predictions | None, Predictions | None]],
+    arms: Sequence[tuple[Outputs | None, Outputs | None]],
     measures: int,
     rivals: int = 1,
+    *,
+    called: Sequence[tuple[Called | None, Called | None]] = (),
 ) -> Judgement:
     """The verdict on a distance of at most `most` between champion and challenger, whose predictions `arms`
-    has by stretch; `measures` tests share the false alarms, `rivals` challengers those and the false passes.
+    has by stretch, and `called` by class; where both are known the worse counts. `measures` tests share the
+    false alarms, `rivals` challengers those and the false passes.
     """
-    both = [(old, new) for old, new in arms if old and new and old.rows and new.rows]
-    if not both:
-        wait = (
-            "waiting for predictions of both versions; a server of an earlier release counts none that can "
-        )
-        return Judgement(Verdict.HOLD, f"{wait}be compared", MEASURE)
-    shares = weights([(old.rows, new.rows) for old, new in both])
-    numbers = [(old, new) for old, new in both if isinstance(old, Outputs) and isinstance(new, Outputs)]
-    classes = [(old, new) for old, new in both if isinstance(old, Called) and isinstance(new, Called)]
-    if len(numbers) == len(both):
-        return _judged(most, numbers, shares, measures, rivals)
-    if len(classes) == len(both):
-        return _judged(most, classes, shares, measures, rivals)
-    return Judgement(Verdict.ERROR, UNLIKE, MEASURE)
+    numbers, classes = _usable(arms), _usable(called)
+    if not numbers and not classes:
+        return _none(arms, called)
+    measures += bool(numbers and classes)
+    found = [_judged(most, numbers, measures, rivals)] if numbers else []
+    found += [_judged(most, classes, measures, rivals)] if classes else []
+    return max(found, key=lambda one: (_WORSE.index(one.verdict), one.figures["distance"]))
 
 
-def _judged(
-    most: float, both: Sequence[tuple[Kind, Kind]], shares: Sequence[float], measures: int, rivals: int
+def _usable(arms: Sequence[tuple[Kind | None, Kind | None]]) -> list[tuple[Kind, Kind]]:
+    return [(old, new) for old, new in arms if old and new and old.rows and new.rows]
+
+
+def _none(
+    arms: Sequence[tuple[Outputs | None, Outputs | None]],
+    called: Sequence[tuple[Called | None, Called | None]],
 ) -> Judgement:
+    """What to say where nothing can be compared."""
+    (old_scores, new_scores), (old_classes, new_classes) = _seen(arms), _seen(called)
+    if (old_scores and new_classes) or (old_classes and new_scores):
+        return Judgement(Verdict.ERROR, UNLIKE, MEASURE)
+    wait = "waiting for predictions of both versions; a server of an earlier release counts none that can "
+    return Judgement(Verdict.HOLD, f"{wait}be compared", MEASURE)
+
+
+def _seen(arms: Sequence[tuple[Kind | None, Kind | None]]) -> tuple[bool, bool]:
+    """Whether champion and challenger have any."""
+    return any(old and old.rows for old, _ in arms), any(new and new.rows for _, new in arms)
+
+
+def _judged(most: float, both: Sequence[tuple[Kind, Kind]], measures: int, rivals: int) -> Judgement:
+    shares = weights([(old.rows, new.rows) for old, new in both])
     champion, old_worth = mixture([old for old, _ in both], shares)
     challenger, new_worth = mixture([new for _, new in both], shares)
     found, rows = distance(champion, challenger), (champion.rows, challenger.rows)
@@ -197,7 +214,8 @@ def _judged(
         for alpha in (1 / (FAIL_AT * measures * rivals), 1 / (PASS_AT * rivals))
     )
     figures = {"distance": found, "maxDistance": most, "marginToFail": surely, "marginToPass": unlikely}
-    text = f"distance {found:.3f}, at most {most:g} allowed ({rows[1]} predictions, champion {rows[0]})"
+    by = " by class" if isinstance(champion, Called) else ""
+    text = f"distance {found:.3f}{by}, at most {most:g} allowed ({rows[1]} predictions, champion {rows[0]})"
     if found - surely > most:
         return Judgement(Verdict.FAIL, f"they differ too much: {text}", MEASURE, figures=figures)
     if found + unlikely < most:

@@ -49,7 +49,7 @@ class Totals:
         return windows.outputs(self.counts, version)
 
     def called(self, version: str) -> Called | None:
-        """Predicted classes of `version`, which gives labels alone; None of any other."""
+        """Predicted classes of `version`, where they are counted; None of any other."""
         return windows.called(self.counts, version)
 
     def median_delay(self) -> timedelta | None:

@@ -104,13 +104,11 @@ def _told(counts: Vector, version: str) -> str:
 
 
 def called(counts: Vector, version: str) -> Called | None:
-    """Predicted classes of `version`, which gives labels alone; None of any other."""
-    if not labels_only(counts, version):
-        return None
+    """Predicted classes of `version`, which gives labels alone or scores of a few classes; else None."""
     prefix = f"called/{version}/"
     named = {place.removeprefix(prefix): sum(counts[place]) for place in below(counts, prefix)}
-    every = sum(counts.get(f"prediction/{version}/bins", ()))
-    return Called(named, every - sum(named.values()))
+    told = predicted(counts, version)
+    return Called(named, max(0, told.rows - sum(named.values()))) if named and told else None
 
 
 def joined(counts: Vector, version: str, metric: str) -> Labelled:

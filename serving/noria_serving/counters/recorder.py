@@ -20,7 +20,8 @@ from noria_serving.counters.duplicates import Duplicates
 from noria_serving.counters.slices import Sliced
 from noria_serving.counters.state import REQUESTS, State
 from noria_serving.counters.vectors import Vectors
-from noria_serving.counters.waiting import Waiting
+from noria_serving.counters.waiting import FEW, Waiting
+from noria_serving.quality import spelling
 from noria_serving.reference import Reference
 
 Array = NDArray[Any]
@@ -40,9 +41,12 @@ MOST_BYTES: Final = MOST_ROWS * SMALL
 class Recorder:
     """Counts of one served version."""
 
-    def __init__(self, reference: Reference, classes: Sequence[Any] = ()) -> None:
-        """classes: of a model that gives labels alone, whose predictions are positions among these."""
-        self.state = State(reference)
+    def __init__(self, reference: Reference, classes: Sequence[Any] = (), called: Sequence[Any] = ()) -> None:
+        """classes: of a model that gives labels alone, whose predictions are positions among these. called:
+        of one that gives scores of several, a few, which of them it predicts.
+        """
+        self.state = State(reference, [*map(spelling, called)])
+        self._calls = [0] * len(called)
         self.overhead = 0.0
         prediction = [(self.state.prediction, reference.prediction)]
         if self.state.grid is not None:
@@ -67,14 +71,19 @@ class Recorder:
         self._waiting = Waiting(reference)
         self._sliced = Sliced(reference.slices, self.state.slices, self._waiting.numbers, self._waiting.texts)
 
-    def answered(self, inputs: Mapping[str, Array], prediction: Array, size: int = 0) -> bool:
+    def answered(
+        self, inputs: Mapping[str, Array], prediction: Array, size: int = 0, called: Array | None = None
+    ) -> bool:
         """An inference that was answered: its inputs as the model took them, one prediction a row (of labels
-        alone the position of the class), and how many bytes its request had.
+        alone the position of the class), how many bytes its request had, and positions of predicted classes
+        where these are counted beside.
 
         True when it is time to fold.
         """
         if self._full:
             self.fold()
+        if called is not None:
+            self._count(called)
         if self._embeds:
             self._vectors.keep(inputs)
         rows = self._waiting.add(inputs, prediction)
@@ -82,6 +91,14 @@ class Recorder:
             return False
         self._full = rows >= MOST_ROWS or self._bytes >= MOST_BYTES
         return True
+
+    def _count(self, called: Array) -> None:
+        if len(called) <= FEW:
+            for place in called.tolist():
+                self._calls[place] += 1
+            return
+        for place, times in enumerate(np.bincount(called).tolist()):
+            self._calls[place] += times
 
     def _has_room(self, size: int) -> bool:
         self._bytes += size
@@ -99,6 +116,7 @@ class Recorder:
         self._requests[0] += self._waiting.requests
         vector[: len(REQUESTS)] = self._requests
         vector[self.state.malformed] = self._malformed
+        vector[self.state.called : self.state.called + len(self._calls)] = self._calls
         if not self._waiting.rows:
             self._vectors.fold(vector)  # nothing to count, but there is room again
             return

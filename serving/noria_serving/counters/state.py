@@ -53,7 +53,8 @@ MAX_VERSIONS: Final = 32
 class State:
     """Slices of the vector by meaning."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, called: Sequence[str] = ()) -> None:
+        """called: names of the classes whose predictions are counted beside the scores."""
         self.reference = reference
         self.requests = 0
         self.predictions = len(REQUESTS)
@@ -67,6 +68,10 @@ class State:
         self.grid = grid_of(reference.prediction)
         self.outputs = position
         position += self.grid.size + len(BESIDE) if self.grid else 0
+        self.called, self._names = position, called
+        position += len(called)
+        if reference.prediction.kind == "category":
+            self.called, self._names = self.prediction, reference.prediction.values
         self.features: list[int] = []
         for bins in reference.features:
             self.features.append(position)
@@ -186,7 +191,7 @@ class State:
                 for bins, start in zip(self.reference.features, self.features, strict=True)
             },
             "prediction": _bins(numbers, self.prediction, self.reference.prediction.size),
-            "called": _named(self.reference.prediction.values, numbers, self.prediction),
+            "called": _named(self._names, numbers, self.called),
             "outputs": self.grid.as_json(numbers[self.outputs : self.outputs + self.grid.size])
             if self.grid
             else {},

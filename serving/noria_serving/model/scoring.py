@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from noria_serving.contract import CONFUSION_CLASSES
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.base import score_output, scores
 from noria_serving.quality import spelling
@@ -51,6 +52,9 @@ class Scoring:
         self.output = 0 if self.labels_only else score_output(signature, task)
         """Position of the output that carries probabilities, the prediction, or labels alone."""
         self._size = len(classes)
+        width = signature.outputs[self.output].shape[1:]
+        self.calls = task == "multiclass" and width == (self._size,) and self._size <= CONFUSION_CLASSES
+        """Whether there are scores of several classes, of which it is counted which is predicted."""
         self._places: dict[Any, int] = {spelling(value): place for place, value in enumerate(classes)}
         self._single: dict[int, Array] = {}
         """By position, answers of one row: most are, and making an array takes longer than all else here."""

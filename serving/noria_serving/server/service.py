@@ -83,8 +83,12 @@ class Service:
         """Whether it gave NaN or infinity, where that may be sent, to rows like those of training."""
         self._closed = False
         self._proving: asyncio.Task[None] | None = None
-        self._labels_only = loaded.scoring.labels_only
-        self.recorder = Recorder(loaded.reference, loaded.manifest.classes if self._labels_only else ())
+        self._labels_only, self._calls = loaded.scoring.labels_only, loaded.scoring.calls
+        self.recorder = Recorder(
+            loaded.reference,
+            loaded.manifest.classes if self._labels_only else (),
+            loaded.manifest.classes if self._calls else (),
+        )
         self.answers = Answers(loaded.manifest.task, loaded.manifest.classes)
         self.ring = Ring(self.recorder.state.vector, now)
         self.latency, self.inference = Histogram(), Histogram()
@@ -285,7 +289,8 @@ class Service:
             self._doubted = self._doubted or not unlike_training(self.loaded.reference, request.inputs)
         if key is not None:
             self.answers.add(key, said(scored))
-        if self.recorder.answered(request.inputs, said(scored) if self._labels_only else scores, size):
+        counted, called = said(scored) if self._labels_only else scores, predicted if self._calls else None
+        if self.recorder.answered(request.inputs, counted, size, called):
             asyncio.get_running_loop().call_soon(self.recorder.fold)  # after this answer
         nonce, now = self.desk.nonce(), time.time()
         logged = self.payload is not None and self.payload.prediction(

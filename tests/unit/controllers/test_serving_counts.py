@@ -296,3 +296,33 @@ async def test_labels_and_scores_are_not_compared_as_predictions(tmp_path: Path)
     await look(api, routers, tmp_path, servers)
     told = api.status["analysis"]["measures"][1]
     assert (told["verdict"], "cannot be compared" in told["message"]) == ("Error", True)
+
+
+def of_several(version: str, **classes: int) -> dict[str, tuple[int, ...]]:
+    """A version that is as sure of its predictions as any other."""
+    rows = sum(classes.values())
+    return {
+        f"task/{version}/multiclass": (),
+        f"outputs/{version}/-7/0": (*[0] * 127, rows),
+        f"prediction/{version}/bins": (rows,),
+        **{f"called/{version}/{name}": (count,) for name, count in classes.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("challenger", "said"),
+    [
+        (of_several("flights-2", cat=4000, dog=500, eel=500), "distance 0.600 by class"),
+        ({}, "distance 0.400 by class"),
+    ],
+    ids=["scores", "labels alone"],
+)
+async def test_classes_that_are_predicted_more_often_are_seen(
+    tmp_path: Path, challenger: dict[str, tuple[int, ...]], said: str
+) -> None:
+    api, routers = await canary(tmp_path)
+    more = of_several("flights-1", cat=600, dog=1200, eel=1200) | challenger
+    called = {} if challenger else {"flights-2": {"cat": 3000, "dog": 1000, "eel": 1000}}
+    edit(api, strategy={**STEPS, "analysis": {"predictions": {"maxDistance": "0.1"}}})
+    await look(api, routers, tmp_path, Mixed({}, called=called, more=more))
+    assert f"predictions: they differ too much: {said}" in api.status["rejected"][0]["reason"]

@@ -204,19 +204,52 @@ APART = (ALIKE[0], Called({"a": 2000, "b": 3000, "c": 5000}))
         (ALIKE, Verdict.PASS, "distance 0.002"),
         ((Called({"a": 5}), Called({"b": 5})), Verdict.HOLD, "not enough evidence"),
         ((Called({}), Called({"b": 5})), Verdict.HOLD, "waiting for predictions"),
-        ((ALIKE[0], Outputs(-7, 0, (5,) * 128)), Verdict.ERROR, "cannot be compared"),
-        ((Outputs(-7, 0, (5,) * 128), ALIKE[0]), Verdict.ERROR, UNLIKE),
     ],
-    ids=["apart", "alike", "few", "none", "challenger scored", "champion scored"],
+    ids=["apart", "alike", "few", "none"],
 )
 def test_a_challenger_is_judged_by_the_shares_of_its_classes(arms: Any, verdict: Verdict, said: str) -> None:
-    found = judge(0.1, [arms], 2)
+    found = judge(0.1, [(None, None)], 2, called=[arms])
     assert (found.verdict, said in found.message) == (verdict, True), found.message
+
+
+def test_labels_alone_and_scores_of_two_classes_have_nothing_in_common() -> None:
+    scores = Outputs(-7, 0, (5,) * 128)
+    assert judge(0.1, [(scores, None)], 2, called=[(None, ALIKE[0])]).verdict is Verdict.ERROR
+    assert judge(0.1, [(None, scores)], 2, called=[(ALIKE[0], None)]).message == UNLIKE
+    assert judge(0.1, [(None, None)], 2, called=[(ALIKE[0], None)]).verdict is Verdict.HOLD, "not yet"
+    assert judge(0.1, [(scores, None)], 2, called=[ALIKE]).verdict is Verdict.PASS, "of several: by class"
+
+
+SURE = Outputs(-7, 0, (0,) * 120 + (1250,) * 8)
+UNSURE = Outputs(-7, 0, (0,) * 60 + (1250,) * 8 + (0,) * 60)
+
+
+@pytest.mark.parametrize(
+    ("scores", "classes", "verdict", "said"),
+    [
+        ((SURE, SURE), ALIKE, Verdict.PASS, "distance 0.002 by class"),
+        ((SURE, SURE), APART, Verdict.FAIL, "distance 0.300 by class"),
+        ((SURE, UNSURE), ALIKE, Verdict.FAIL, "distance 1.000, at most"),
+        ((SURE, SURE), (Called({"a": 5}), Called({"b": 5})), Verdict.HOLD, "distance 1.000 by class"),
+        ((SURE, None), ALIKE, Verdict.PASS, "distance 0.002 by class"),
+        ((SURE, SURE), (ALIKE[0], None), Verdict.PASS, "distance 0.000, at most"),
+    ],
+)
+def test_of_several_classes_scores_and_classes_must_both_be_alike(
+    scores: Any, classes: Any, verdict: Verdict, said: str
+) -> None:
+    found = judge(0.1, [scores], 2, called=[classes])
+    assert (found.verdict, said in found.message) == (verdict, True), found.message
+
+
+def test_two_kinds_of_predictions_share_the_false_alarms() -> None:
+    by_class = judge(0.1, [(None, None)], 3, called=[ALIKE]).figures
+    assert judge(0.1, [(SURE, SURE)], 2, called=[ALIKE]).figures == by_class
 
 
 def test_each_class_is_a_test() -> None:
     """Beside them the bounds are those of scores."""
-    figures = judge(0.1, [ALIKE], 1).figures
+    figures = judge(0.1, [], 1, called=[ALIKE]).figures
     assert figures["marginToPass"] == pytest.approx(2 * margin(10_000, 1 / 20 / 2 / 3))
 
 
@@ -229,5 +262,5 @@ def test_versions_that_are_alike_fail_less_often_than_one_time_in_two_hundred() 
             tuple(Called(dict(zip("abcdefg", one.tolist(), strict=True))) for one in both)
             for both in zip(*seen, strict=True)
         )
-        failed += any(judge(0.0, [look], 1).verdict is Verdict.FAIL for look in looks)
+        failed += any(judge(0.0, [], 1, called=[look]).verdict is Verdict.FAIL for look in looks)
     assert failed <= 1

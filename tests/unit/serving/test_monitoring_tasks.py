@@ -17,6 +17,7 @@ from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift.columns import PREDICTION
 from noria_operator.domain.estimated_errors import ExpectedErrors
 from noria_operator.domain.performance import Errors, measure
+from noria_operator.domain.predictions import Called
 from noria_operator.evidence import windows
 from noria_serving.bundle import save
 from noria_serving.contract import SCORE_BINS
@@ -66,9 +67,36 @@ async def test_several_classes_have_accuracy_and_f1_of_the_likeliest_one(tmp_pat
         float(line.split()[1]) for line in told.splitlines() if line.startswith("model_calibration_scores_")
     ]
     assert sum(sums) == pytest.approx(scores.sum(), abs=60 * 0.5 / SCORE_BINS)
+    names, rows = np.unique(said, return_counts=True)
+    assert windows.called(document.counts, VERSION) == Called(
+        dict(zip(names.tolist(), rows.tolist(), strict=True))
+    )
+    assert not windows.labels_only(document.counts, VERSION)
     hits = int(((said == "dog") & (truth[:60] == "eel")).sum())
     labels = f'actual="eel",model="late-model",predicted="dog",version="{VERSION}"'
     assert f"model_confusion_total{{{labels}}} {hits}.0" in await server.scraped()
+
+
+async def test_rows_of_large_requests_are_counted_by_class_as_those_of_small_ones(tmp_path: Path) -> None:
+    truth = np.array(["cat", "dog", "eel"])[np.digitize(X[:, 0], [-0.5, 0.7])]
+    save(LogisticRegression().fit(X, truth), X, truth, tmp_path)
+    one, many = Server(load(str(tmp_path))), Server(load(str(tmp_path)))
+    await one.predict(X[:40])
+    for row in X[:40]:
+        await many.predict(row.reshape(1, -1))
+    assert (await one.told("/counters"))["called"] == (await many.told("/counters"))["called"]
+    assert sum((await one.told("/counters"))["called"].values()) == 40
+
+
+async def test_more_than_twenty_classes_are_counted_by_their_score_alone(tmp_path: Path) -> None:
+    truth = np.arange(210) % 21
+    save(LogisticRegression().fit(X[:210], truth), X[:210], truth, tmp_path)
+    server = Server(load(str(tmp_path)))
+    await server.predict(X[:40])
+    document = windows.parse(await server.told("/counters"))
+    assert document is not None
+    assert windows.called(document.counts, VERSION) is None
+    assert windows.outputs(document.counts, VERSION) is not None
 
 
 async def test_a_regression_has_errors_by_label_and_an_estimate_without(tmp_path: Path) -> None:
