@@ -7,10 +7,12 @@ JSON; no answer holds a null.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from noria_serving import contract
@@ -197,4 +199,10 @@ def _raw_tensor(tensor: Tensor, array: Array, size: int) -> dict[str, Any]:
 
 def render(document: Mapping[str, Any]) -> bytes:
     """A JSON body; numpy arrays in it are written as lists."""
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:  # of words that are no Unicode, which models may give
+        plain = json.dumps(
+            document, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=np.ndarray.tolist
+        )
+        return plain.encode(errors="replace")

@@ -155,6 +155,14 @@ def test_rows_of_all_inputs_must_agree() -> None:
         decode(body({"inputs": inputs}), COLUMNS)
 
 
+def test_an_answer_with_words_that_are_no_unicode_is_one_all_the_same() -> None:
+    """As over gRPC: such as the name of a file, which a class of the user's gives as its label."""
+    tensor = encode_tensor(Tensor("label", "BYTES", (-1,)), np.array(["caf\udce9", "thé"], object))
+    score = encode_tensor(Tensor("p", "FP64", (-1,)), np.array([0.5, 0.25]))
+    said = json.loads(render({"outputs": [tensor, score]}))["outputs"]
+    assert [one["data"] for one in said] == [["caf?", "thé"], [0.5, 0.25]]
+
+
 def test_a_whole_number_out_of_range_is_refused() -> None:
     tensor = Tensor("n", "INT8", (-1,))
     for datatype, value in (("INT8", 300), ("INT64", 300)):
