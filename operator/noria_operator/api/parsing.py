@@ -66,21 +66,21 @@ def parse_as(model: type[Model], obj: Mapping[str, Any]) -> Model:
 
 
 class Remembered(Generic[Model]):
-    """Objects of one kind as `model`, each parsed once for every version of it that the API server has: what
-    is looked at every few seconds seldom changes.
+    """Objects of one kind as `model`, without status, each parsed once for every spec that it has: what is
+    looked at every few seconds seldom changes.
     """
 
     def __init__(self, model: type[Model], *, most: int = MOST_REMEMBERED) -> None:
         self._model = model
-        self._known: Recent[str, tuple[str, Model]] = Recent(most)
+        self._known: Recent[str, tuple[Any, Model]] = Recent(most)
 
     def __call__(self, obj: Mapping[str, Any]) -> Model:
         """As `parse_as`. Raises InvalidSpec."""
-        uid, version = obj["metadata"].get("uid", ""), obj["metadata"].get("resourceVersion", "")
+        uid, spec = obj["metadata"].get("uid", ""), obj.get("spec")
         known = self._known.used(uid)
-        if known is None or known[0] != version:
-            known = version, parse_as(self._model, obj)
-            if uid and version:
+        if known is None or known[0] != spec:
+            known = spec, parse_as(self._model, {name: one for name, one in obj.items() if name != "status"})
+            if uid:
                 self._known[uid] = known
         return known[1]
 

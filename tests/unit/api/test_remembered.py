@@ -8,30 +8,29 @@ import pytest
 from tests.unit.api.objects import VERSION
 
 from noria_operator.api.modelversion import ModelVersion
-from noria_operator.api.parsing import InvalidSpec, Remembered
+from noria_operator.api.parsing import InvalidSpec, Remembered, parse_as
 
 Json = dict[str, Any]
 
 
-def version(number: int, *, uid: str = "a", resource_version: str = "1") -> Json:
+def version(number: int, *, uid: str = "a") -> Json:
     name = f"{VERSION['spec']['model']}-{number}"
-    meta = {"name": name, "namespace": "shop", "uid": uid, "resourceVersion": resource_version}
+    meta = {"name": name, "namespace": "shop", "uid": uid}
     return {**VERSION, "metadata": meta, "spec": {**VERSION["spec"], "version": number}}
 
 
-def test_an_object_is_parsed_once_for_each_version_of_it() -> None:
+def test_an_object_is_parsed_once_for_each_spec_of_it() -> None:
     remembered = Remembered(ModelVersion)
-    first = remembered(version(1))
-    assert remembered(version(1)) is first
-    assert remembered(version(2, resource_version="2")).spec.version == 2
+    first = remembered(version(1) | {"status": {"phase": "Approved"}})
+    assert remembered(version(1) | {"status": {"phase": "Rejected"}}) is first
+    assert first.status == parse_as(ModelVersion, version(1)).status, "it would be that of another time"
+    assert remembered(version(2)).spec.version == 2
     assert remembered(version(3, uid="b")).spec.version == 3
 
 
 def test_an_object_that_the_api_server_never_had_is_parsed_each_time() -> None:
     remembered = Remembered(ModelVersion)
-    assert remembered(version(1, resource_version="")).spec.version == 1
-    assert remembered(version(2, resource_version="")).spec.version == 2
-    assert remembered(version(1, uid="")).spec.version == 1
+    assert remembered(version(1, uid="")) is not remembered(version(1, uid=""))
     assert remembered(version(2, uid="")).spec.version == 2
 
 
@@ -40,7 +39,7 @@ def test_an_object_that_became_invalid_is_not_what_it_was() -> None:
     first = remembered(version(1))
     for _ in range(2):
         with pytest.raises(InvalidSpec):
-            remembered({**version(1, resource_version="2"), "spec": {"model": 3}})
+            remembered({**version(1), "spec": {"model": 3}})
     assert remembered(version(1)).spec == first.spec
 
 
