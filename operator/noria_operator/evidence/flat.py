@@ -31,7 +31,7 @@ def counts_of(body: Mapping[str, Any]) -> Families:
     where that is none.
     """
     flat = Flat(body)
-    for family in _CROSSED:
+    for family in filter(body.get, _CROSSED):
         flat.family(family)
     packed = orjson.dumps(body)
     shape = hash(packed.translate(None, _DIGITS))
