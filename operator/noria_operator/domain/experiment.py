@@ -94,7 +94,7 @@ class Metric:
         if self.quality is None:
             return score.counts.errors / score.counts.requests if score.counts.requests else None
         metric, labels = METRICS[self.quality.metric], reduce(add, score.labels.values(), Labels.none())
-        return metric.estimate(labels).value if metric.enough(labels) else None
+        return metric.estimate(labels).value if metric.enough([labels]) else None
 
     def gain(self, one: Score, other: Score) -> float | None:
         """How much better `one` is."""

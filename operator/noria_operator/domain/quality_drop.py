@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import reduce
+from functools import lru_cache, reduce
 from math import log, log1p
 from operator import add
 from typing import Final
@@ -29,6 +29,8 @@ FEWEST: Final = 100
 FEWEST_OF_CLASS: Final = 20
 """Of these, in each class, for auc."""
 MEASURE: Final = "quality"
+_remembered: Final = lru_cache(maxsize=256)
+"""Of an estimate: labels are read every few seconds, and each pass asks about them, by pairs of versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,11 @@ class Metric:
     size: Callable[[Labels], float]
     fewest_of_class: int = 0
 
-    def enough(self, labels: Labels) -> bool:
-        """Whether its variance can be trusted."""
-        least = min(sum(labels.negatives), sum(labels.positives))
-        return labels.samples >= FEWEST and least >= self.fewest_of_class
+    def enough(self, parts: Sequence[Labels]) -> bool:
+        """Whether its variance can be trusted, of all parts together."""
+        negatives = sum(sum(one.negatives) for one in parts)
+        positives = sum(sum(one.positives) for one in parts)
+        return negatives + positives >= FEWEST and min(negatives, positives) >= self.fewest_of_class
 
     def shared(self, arms: Sequence[tuple[Labels, Labels]]) -> list[tuple[Labels, Labels]]:
         """The stretches in which both versions have labels that tell anything of it."""
@@ -74,6 +77,7 @@ def of_mean(loss: Callable[[float, bool], float], most: float) -> Callable[[Labe
     had the largest loss: a hundred labels without any do not say that there is none.
     """
 
+    @_remembered
     def estimate(labels: Labels) -> Estimate:
         n, total, squares = labels.samples, 0.0, 0.0
         for score, negative, positive in rows(labels):
@@ -87,6 +91,7 @@ def of_mean(loss: Callable[[float, bool], float], most: float) -> Callable[[Labe
     return estimate
 
 
+@_remembered
 def of_auc(labels: Labels) -> Estimate:
     """DeLong's variance, from the histogram: that of each label's share of pairs in the right order."""
     negatives, positives = sum(labels.negatives), sum(labels.positives)
@@ -116,7 +121,7 @@ def together(metric: Metric, arms: Sequence[tuple[Labels, Labels]]) -> tuple[Est
     None while these are too few for their variances to be trusted.
     """
     both = metric.shared(arms)
-    if not (both and all(metric.enough(reduce(add, labels)) for labels in zip(*both, strict=True))):
+    if not (both and all(map(metric.enough, zip(*both, strict=True)))):
         return None
     shares = weights([(metric.size(one), metric.size(other)) for one, other in both])
     return (
