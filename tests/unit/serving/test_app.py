@@ -163,27 +163,28 @@ class Broken:
     def predict(self, inputs: Any) -> Any:
         if isinstance(self._answer, Exception):
             raise self._answer
+        if callable(self._answer):
+            return self._answer(len(next(iter(inputs.values()))))
         return self._answer
 
 
 def breaks(service: Service, answer: Any) -> None:
-    """From now on its model gives this answer, or raises it."""
+    """From now on its model gives this answer, raises it, or makes it for so many rows."""
     model = Broken(service.signature, answer)
     service.loaded, service.line.predict = replace(service.loaded, backend=model), model.predict
 
 
-@pytest.mark.parametrize(
-    "answer", [ValueError("boom"), [np.array([1, 1]), np.full((2, 2), np.nan, dtype=np.float32)]]
-)
+def no_scores(rows: int) -> list[Any]:
+    return [np.ones(rows, np.int64), np.full((rows, 2), np.nan, np.float32)]
+
+
+@pytest.mark.parametrize("answer", [ValueError("boom"), no_scores])
 async def test_a_model_that_fails_is_500_and_counted(models: Models, client, answer: Any) -> None:
     breaks(next(models.services()), answer)
     response = await client.post(f"{BASE}/infer", json=GOOD)
     assert response.status_code == 500
     assert list(response.json()) == ["error"]
     assert (await counts(models))["requests"] == {"ok": 0, "client_error": 0, "server_error": 1}
-
-
-NONE = [np.array([1, 1]), np.full((2, 2), np.nan, np.float32)]
 
 
 async def proven() -> None:
@@ -195,9 +196,9 @@ async def proven() -> None:
     ("answer", "more"),
     [
         (ValueError("boom"), {}),
-        (NONE, {}),
-        (NONE, {"parameters": {"binary_data_output": True}}),
-        (NONE, {"outputs": [{"name": "label"}]}),
+        (no_scores, {}),
+        (no_scores, {"parameters": {"binary_data_output": True}}),
+        (no_scores, {"outputs": [{"name": "label"}]}),
     ],
 )
 async def test_a_model_that_fails_later_is_not_ready_until_its_golden_answers_are_right_again(

@@ -224,8 +224,11 @@ async def test_a_model_that_answers_nan_is_not_ready_until_it_gives_its_golden_a
 ) -> None:
     """NaN may be sent here, so it is no failure by itself."""
 
-    nan = [np.array([1, 1]), np.full((2, 2), np.nan, np.float32)]
-    monkeypatch.setattr(type(port.service.loaded.backend), "predict", lambda *_: nan)
+    def nan(_: object, inputs: Any) -> list[Any]:
+        rows = len(next(iter(inputs.values())))
+        return [np.ones(rows, np.int64), np.full((rows, 2), np.nan, np.float32)]
+
+    monkeypatch.setattr(type(port.service.loaded.backend), "predict", nan)
     answer = await port.infer(request())
     assert np.isnan(np.frombuffer(answer.raw_output_contents[1], np.float32)).all()
     port.service.tick()

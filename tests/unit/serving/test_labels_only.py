@@ -31,6 +31,7 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from tests.unit.evidence.sums import add
 from tests.unit.serving.test_grpc import LATE, Port
 from tests.unit.serving.test_grpc import request as over_grpc
 from tests.unit.serving.test_monitoring import FIRST, Server, judged, trigger
@@ -42,7 +43,6 @@ from noria_operator.domain.performance import measure, unsuitable
 from noria_operator.domain.predictions import Called
 from noria_operator.domain.quality import Labels
 from noria_operator.evidence import windows
-from noria_operator.evidence.growth import add
 from noria_serving import bundle, contract, evaluate
 from noria_serving.artifact import sha256
 from noria_serving.counters.recorder import Recorder
