@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from collections import defaultdict
 from typing import Any
@@ -70,14 +71,22 @@ ERRORS = {"errors": {"m-1": {"count": 2}}, "error_units": {"m-1": 0.5}}
         ({"scores": {"m-1": [5, 5]}}, {"scores": {"m-1": [5, ""]}}),
         ({"scores": {"m-1": [5, 5]}}, {"scores": {"m-1": [5, None]}}),
         (ERRORS, ERRORS | {"error_units": {"m-2": 0.5}}),
+        ({"outputs": 0}, {"outputs": 1}),
+        ({"errors": 0}, {"errors": 1}),
         ({"feedback": {"matched": "5"}}, {"feedback": {"matched": ""}}),
         ({"outputs": {"exponent": "1", "first": 0, "bins": [1]}}, {"outputs": {"exponent": "", "first": 0}}),
     ],
 )
 def test_a_document_like_a_good_one_that_holds_something_else_is_refused(good: Any, bad: Any) -> None:
     assert dict(counts_of(document(**good))) == flattened(document(**good))
-    with pytest.raises((KeyError, TypeError, ValueError)):
+    with pytest.raises((AttributeError, KeyError, TypeError, ValueError)):
         counts_of(document(**bad))
+
+
+def test_what_bytes_do_not_hold_is_told_as_it_came() -> None:
+    strange = document(task=[math.inf])
+    for _ in range(2):
+        assert dict(counts_of(strange)) == flattened(strange)
 
 
 def test_a_document_is_kept_in_as_many_bytes_as_it_had() -> None:
