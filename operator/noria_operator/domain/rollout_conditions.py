@@ -228,13 +228,21 @@ def _stalled(report: Report, before: Sequence[Mapping[str, Any]]) -> Condition:
         (trouble is not None, trouble.reason if trouble else "", trouble.message if trouble else ""),
         (step is not None and step.stalled, "ProgressDeadlineExceeded", plan.message),
         (report.observed.obstacle == plan.message != "", "VolumeUnavailable", plan.message),
-        (plan.wanted is None and report.policy.pinned is not None, "VersionUnavailable", plan.message),
+        (plan.wanted is None and _names_versions(report), "VersionUnavailable", plan.message),
         (unusable != "", "AnalysisInvalid", unusable),
         (report.refused_hosts != "", "HostConflict", report.refused_hosts),
         (_unheard(report, before), "WeightsNotInForce", unheard),
     )
     found = (Condition("Stalled", True, reason, message) for holds, reason, message in chain if holds)
     return next(found, Condition("Stalled", False, plan.phase.value))
+
+
+def _names_versions(report: Report) -> bool:
+    """Whether the spec says which versions it is about; arms wait for the first champion, as it waits."""
+    policy = report.policy
+    return policy.pinned is not None or (
+        policy.experiment is not None and report.plan.state.stable is not None
+    )
 
 
 def _unheard(report: Report, before: Sequence[Mapping[str, Any]]) -> bool:

@@ -97,8 +97,9 @@ class _Arms:
         begun = any(one.target in ready for one in state.challengers)
         missing = ", ".join(self.missing)
         message = f"experiment: {missing}, waiting for it to be Approved" if missing else ""
-        arms = ready if begun or not missing else ()
-        return Target(state.stable, state.stable, message, arms, self.refused)
+        if missing and not begun:
+            return Target(state.stable, None, message, (), self.refused, unmet=state.stable)
+        return Target(state.stable, state.stable, message, ready, self.refused)
 
     def others(self, versions: tuple[Version, ...]) -> tuple[Version, ...]:
         """The versions that may be served: before there is a champion, no arm."""

@@ -785,10 +785,14 @@ def test_the_experiment_waits_until_all_arms_are_approved() -> None:
     world.settle()
     assert world.state.challengers == ()
     assert "m-4 does not exist, m-3 is PendingApproval" in message(world)
+    shown = {one.type: (one.status, one.reason) for one in conditions(report(world))}
+    assert shown["Stalled"] == (True, "VersionUnavailable")
+    assert not shown["UpToDate"][0]
     world.approve(3)
     world.approve(4)
     world.settle()
     assert versions(world) == ["m-2", "m-3", "m-4"]
+    assert not next(one.status for one in conditions(report(world)) if one.type == "Stalled")
 
 
 def test_the_first_champion_is_no_arm() -> None:
