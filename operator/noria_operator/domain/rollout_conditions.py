@@ -263,6 +263,7 @@ def _unheard(report: Report, before: Sequence[Mapping[str, Any]]) -> bool:
 def _up_to_date(report: Report) -> Condition:
     plan, state = report.plan, report.plan.state
     alone = state.candidate is None and not state.leaving and state.verified
-    if plan.wanted is not None and plan.wanted == state.stable and alone:
+    arms = plan.phase is Phase.PROGRESSING  # they are to be tried, and nobody is on trial yet
+    if plan.wanted is not None and plan.wanted == state.stable and alone and not arms:
         return Condition("UpToDate", True, "WantedVersionServes", f"{plan.wanted.version} serves")
     return Condition("UpToDate", False, plan.phase.value, plan.message)

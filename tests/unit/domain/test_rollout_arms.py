@@ -854,8 +854,9 @@ def test_an_experiment_that_may_ask_for_no_pods_says_why_it_does_not_begin() -> 
     assert message(world) == world.obstacle
     assert world.plan is not None
     assert world.plan.phase is Phase.PROGRESSING
-    stalled = next(one for one in conditions(report(world)) if one.type == "Stalled")
-    assert (stalled.status, stalled.reason) == (True, "VolumeUnavailable")
+    shown = {one.type: (one.status, one.reason) for one in conditions(report(world))}
+    assert shown["Stalled"] == (True, "VolumeUnavailable")
+    assert not shown["UpToDate"][0], "who waits for something is woken when a claim changes"
     world.obstacle = ""
     world.settle()
     world.obstacle = "claim models is not there"
