@@ -77,7 +77,7 @@ async def _only_read(ctx: Context, key: Key, obj: Json) -> Result | None:
     last = ctx.open.used(key)
     if last is None or not last.stands(obj, await _watched(ctx, obj), ctx.clock.now()):
         return None
-    read = await reread(ctx, obj, last.training, last.seen, last.windows)
+    read = await reread(ctx, last.seen, last.windows)
     return _again(ctx, last.training, last.until) if read else None
 
 

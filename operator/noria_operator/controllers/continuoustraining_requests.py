@@ -45,6 +45,8 @@ from noria_operator.kube.kinds import POD
 Json = dict[str, Any]
 
 
+Place = tuple[str, str, Sequence[Json]]
+"""The namespace and name of a deployment, and its pods."""
 Windows = tuple[tuple[TriggerSpec, datetime], ...]
 """Triggers, and since when their windows are open."""
 
@@ -65,14 +67,15 @@ async def requests(
     return answers, windows if len(windows) == len(waiting) else ()
 
 
-async def reread(
-    ctx: Context, obj: Json, training: ContinuousTraining, seen: Watched, windows: Windows
-) -> bool:
+async def reread(ctx: Context, seen: Watched, windows: Windows) -> bool:
     """Read open windows and judge none. False where that is not enough: their counts cannot be read."""
-    question = _Question(ctx, obj, training, seen, None)
-    for trigger, since in windows:
-        await question.window(trigger, since)
-    return not question.problems
+    place = _place(ctx, seen)
+    if place is None:
+        return False
+    kept = [since for trigger, since in windows if rule_of(trigger) is not None]
+    asked = [since for trigger, since in windows if rule_of(trigger) is None]
+    await ctx.counts.keep(*place, since=kept, asked=asked)
+    return not any(ctx.counts.problem(*place[:2], since) for since in asked)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class _Question:
         """What a trigger says that looks at what model servers count."""
         champion, warmup = self.champion, self.training.spec.warmup
         since = counts_since(trigger, entry, champion)
-        totals = await self.window(trigger, since)
+        totals = await self._window(trigger, since)
         # A window that is read now ends there, and so the next one begins there.
         now = (totals and totals.until) or self.ctx.clock.now()
         if since is not None and self._stays_open(trigger, since, totals, now):
@@ -140,13 +143,13 @@ class _Question:
         closes, known = closes_at(trigger, since), totals is not None or rule_of(trigger) is not None
         return closes is not None and since <= now < closes and known and not self.problems
 
-    async def window(self, trigger: TriggerSpec, since: datetime | None) -> Totals | None:
+    async def _window(self, trigger: TriggerSpec, since: datetime | None) -> Totals | None:
         """What counts into the open window of a trigger; None where nobody can tell, or needs to yet."""
         counts, place, rule, now = self.ctx.counts, self._place, rule_of(trigger), self.ctx.clock.now()
         if place is None or since is None or now < since:
             return None
         if rule is not None and now < since + rule.window:
-            await counts.keep(*place, since=since)
+            await counts.keep(*place, since=[since])
             return None
         # Samples are added up: those of a pod that does not answer now come later.
         read = counts.window if trigger.new_samples is not None else counts.complete
@@ -175,13 +178,8 @@ class _Question:
         return frozenset(one["version"] for one in traffic if one.get("weight") or one.get("match"))
 
     @cached_property
-    def _place(self) -> tuple[str, str, Sequence[Json]] | None:
-        """Where counters are read: the deployment's namespace and name, and its pods; None without one."""
-        if self.seen.deployment is None:
-            return None
-        meta = self.seen.deployment["metadata"]
-        pods = self.ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
-        return meta["namespace"], meta["name"], pods
+    def _place(self) -> Place | None:
+        return _place(self.ctx, self.seen)
 
     async def _looking(self, trigger: TriggerSpec, rule: DataChange, entry: Json) -> Looking:
         meta, spec = self.obj["metadata"], self.training.spec.template.spec
@@ -196,6 +194,15 @@ class _Question:
 
         at = asked_at(entry)
         return Looking(await gather(self.ctx, self.obj, name(at)) if at else None, job)
+
+
+def _place(ctx: Context, seen: Watched) -> Place | None:
+    """Where counters are read; None without a deployment."""
+    if seen.deployment is None:
+        return None
+    meta = seen.deployment["metadata"]
+    pods = ctx.store.list(POD, meta["namespace"], selector(meta["name"], meta["uid"]))
+    return meta["namespace"], meta["name"], pods
 
 
 def _champion(seen: Watched) -> Champion | None:

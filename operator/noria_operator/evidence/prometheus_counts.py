@@ -114,8 +114,20 @@ class PrometheusCounts:
     async def _long_ago(self, place: tuple[str, str], since: float, until: float) -> dict[str, promql.Row]:
         return await self._counts(place, since, until, ())
 
-    async def keep(self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime) -> None:
-        """Nothing: the source keeps what pods counted before they went."""
+    async def keep(
+        self,
+        namespace: str,
+        deployment: str,
+        pods: Iterable[Json],
+        *,
+        since: Sequence[datetime] = (),
+        asked: Sequence[datetime] = (),
+    ) -> None:
+        """Ask for windows that are asked for while they are open; the source itself keeps what pods counted
+        before they went.
+        """
+        for one in asked:
+            await self.window(namespace, deployment, pods, since=one)
 
     async def reference(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, version: str

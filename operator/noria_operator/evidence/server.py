@@ -107,32 +107,46 @@ class CounterReader:
     async def _look(
         self, namespace: str, deployment: str, pods: Sequence[Json], since: Sequence[datetime]
     ) -> tuple[Totals | None, ...]:
-        return tuple([await self.window(namespace, deployment, pods, since=one) for one in since])
+        windows, unread = await self._filled(namespace, deployment, pods, since)
+        return tuple(self._totals(window, unread) for window in windows)
 
     async def window(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime
     ) -> Totals | None:
         """Everything counted since `since`; None when no pod could be read and nothing is remembered."""
-        window, unread = await self._filled(namespace, deployment, pods, since)
-        return Totals(window.total(), unread, self._end(), window.whole) if window.latest else None
+        return (await self._look(namespace, deployment, list(pods), [since]))[0]
 
-    async def keep(self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime) -> None:
-        """Read what was counted since `since` and add nothing up: so that pods that go before somebody asks
-        are counted, too.
+    async def keep(
+        self,
+        namespace: str,
+        deployment: str,
+        pods: Iterable[Json],
+        *,
+        since: Sequence[datetime] = (),
+        asked: Sequence[datetime] = (),
+    ) -> None:
+        """Read what was counted since each of these moments and add nothing up: so that pods that go before
+        somebody asks are counted, too. `asked`: whose windows are asked for while they are open.
         """
-        await self._filled(namespace, deployment, pods, since)
+        read = list(pods)
+        _, unread = await self._filled(namespace, deployment, read, (*since, *asked))
+        for one in asked:
+            self._awaited((namespace, deployment, one.timestamp()), _ready(read, unread))
 
     async def _filled(
-        self, namespace: str, deployment: str, pods: Iterable[Json], since: datetime
-    ) -> tuple[Window, tuple[str, ...]]:
-        """The window with what all pods say now, and the uids of those that say nothing."""
+        self, namespace: str, deployment: str, pods: Iterable[Json], since: Sequence[datetime]
+    ) -> tuple[list[Window], tuple[str, ...]]:
+        """The windows with what all pods say now, and the uids of those that say nothing."""
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
-        window = self._window((namespace, deployment, since.timestamp()))
-        rest = [pod for pod in read if not self._at_once(pod, window)]
-        reading = (self._take(pod, window) for pod in rest)
+        windows = [self._window((namespace, deployment, one.timestamp())) for one in since]
+        rest = [pod for pod in read if not self._at_once(pod, windows)]
+        reading = (self._take(pod, windows) for pod in rest)
         done = await asyncio.gather(*reading) if len(rest) > 1 else [await each for each in reading]
         unread = tuple(pod["metadata"]["uid"] for pod, taken in zip(rest, done, strict=True) if not taken)
-        return window, unread
+        return windows, unread
+
+    def _totals(self, window: Window, unread: tuple[str, ...]) -> Totals | None:
+        return Totals(window.total(), unread, self._end(), window.whole) if window.latest else None
 
     async def labels(
         self, namespace: str, deployment: str, pods: Iterable[Json], *, since: datetime, version: str
@@ -149,10 +163,7 @@ class CounterReader:
         """
         read = list(pods)
         totals = await self.window(namespace, deployment, read, since=since)
-        silent = totals.unread if totals else ()
-        unread = [
-            pod["metadata"]["uid"] for pod in read if pod["metadata"]["uid"] in silent and counts_ready(pod)
-        ]
+        unread = _ready(read, totals.unread if totals else ())
         place = (namespace, deployment, since.timestamp())
         return None if totals is None or self._awaited(place, unread) else totals
 
@@ -231,33 +242,38 @@ class CounterReader:
             del self._windows[each]
         return window
 
-    def _at_once(self, pod: Json, window: Window) -> bool:
-        """Take into the window what the pod said a moment ago, if that is enough: nobody waits for it."""
+    def _at_once(self, pod: Json, windows: Iterable[Window]) -> bool:
+        """Take into the windows what the pod said a moment ago, if that is enough: nobody waits for it."""
         known = self._of(pod)
         now = self._standing(known)
-        return now is not None and self._put(known, window, known.when_ended(window.since), now)
+        if now is None:
+            return False
+        return all([self._put(known, each, known.when_ended(each.since), now) for each in windows])
 
-    async def _take(self, pod: Json, window: Window) -> bool:
-        """Read one pod into the window; False when it could not be read."""
+    async def _take(self, pod: Json, windows: Sequence[Window]) -> bool:
+        """Read one pod into the windows; False when it could not be read."""
         known = self._of(pod)
-        before, now = known.when_ended(window.since), self._standing(known)
-        if before is not None:
-            known.origins.add(before.at)
+        before, now = [known.when_ended(each.since) for each in windows], self._standing(known)
+        known.origins.update(ended.at for ended in before if ended is not None)
         if now is None and not self._was_silent(known):
             now = await self._read(pod, known)
         if now is None:
             return False
-        if self._put(known, window, before, now):
-            return True
+        taken = [self._put(known, each, ended, now) for each, ended in zip(windows, before, strict=True)]
+        rest = [each for each, enough in zip(windows, taken, strict=True) if not enough]
+        ahead = now.at - self._now().timestamp() if self._now else 0.0
+        return all([await self._fill(pod, known, each, round(each.since + ahead, 3)) for each in rest])
+
+    async def _fill(self, pod: Json, known: Heard, window: Window, since: float) -> bool:
+        """Read what the pod counted since the window began, by its own clock; False where it does not say."""
         # First the difference, then the sum: what is counted in between is left out, never counted twice.
-        since = round(window.since + (now.at - self._now().timestamp() if self._now else 0.0), 3)
         difference = await self._read(pod, known, since)
         if difference is not None:
             known.origins.add(difference.origin)
-        now = await self._read(pod, known)
-        if difference is None or now is None or difference.process != now.process:
+        after = await self._read(pod, known)
+        if difference is None or after is None or difference.process != after.process:
             return False
-        window.take(now, difference)
+        window.take(after, difference)
         window.whole = window.whole and difference.origin <= since
         return True
 
@@ -271,9 +287,7 @@ class CounterReader:
         late = self._clock() - window.opened < now.at - now.started
         window.whole = window.whole and not (late and now.process not in window.baselines)
         window.take(now)
-        if (
-            now.process in window.origins
-        ):  # it is counted from there, and a restarted operator will ask for it
+        if now.process in window.origins:  # counted from there: a restarted operator will ask for it
             known.origins.add(window.origins[now.process])
         return True
 
@@ -319,6 +333,11 @@ def _answered(document: Document) -> Counts:
     counts = opened(document.counts)
     numbers = {name: sum(counts.get(f"requests/{document.version}/{name}", ())) for name in _OUTCOMES}
     return Counts(sum(numbers.values()), numbers["server_error"], numbers["client_error"])
+
+
+def _ready(pods: Iterable[Json], uids: Sequence[str]) -> list[str]:
+    """Which of these are of pods that must have counts."""
+    return [pod["metadata"]["uid"] for pod in pods if pod["metadata"]["uid"] in uids and counts_ready(pod)]
 
 
 def counts_ready(pod: Json) -> bool:

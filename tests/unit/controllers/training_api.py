@@ -226,8 +226,11 @@ class Servers:
         versions = [f"flights-{number}" for number in range(1, 6)]
         return Totals({f"scores/{name}/{side}": row for name in versions for side, row in sides})
 
-    async def keep(self, namespace: str, deployment: str, pods: Any, *, since: datetime) -> None:
-        self.kept.append(since)
+    async def keep(
+        self, namespace: str, deployment: str, pods: Any, *, since: Any = (), asked: Any = ()
+    ) -> None:
+        self.kept += since
+        self.asked += asked
 
     async def reference(self, namespace: str, deployment: str, pods: Any, *, version: str) -> Any:
         return self.bins

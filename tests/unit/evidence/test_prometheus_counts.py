@@ -118,6 +118,17 @@ async def test_what_was_counted_before_the_window_is_asked_for_once() -> None:
     assert sums.count(SINCE.timestamp() - 30) == 1
 
 
+async def test_a_window_is_asked_for_while_it_is_open_where_somebody_looks_into_it() -> None:
+    served = Prometheus()
+    async with running(served, interval=timedelta()) as counts:
+        await counts.keep(*PLACE, [pod()], since=[SINCE])
+        await counts.settled()
+        assert served.forms == []
+        await counts.keep(*PLACE, [pod()], asked=[SINCE])
+        await counts.settled()
+        assert served.forms != []
+
+
 class Restarted(Prometheus):
     """Pod `a` began anew a minute before the window's end, and goes on."""
 

@@ -162,6 +162,26 @@ async def test_servers_are_not_told_of_windows_that_nobody_reads_any_more() -> N
         await reader.close()
 
 
+async def test_windows_that_are_filled_together_are_each_filled_from_their_beginning() -> None:
+    server, now = ModelServer("old", 100, 50), datetime.fromtimestamp(480, UTC)
+
+    def clock() -> datetime:
+        nonlocal now
+        now += timedelta(seconds=1)  # as time goes on meanwhile
+        return now
+
+    async with pods(server) as port:
+        reader = CounterReader(port=port, now=clock)
+        both = [SINCE, SINCE + timedelta(seconds=100)]
+        await reader.keep("shop", "m", [pod(1)], since=both)
+        assert [one for one in server.asked if "since" in one] == ["since=319.000", "since=419.000"]
+        await reader.keep("shop", "m", [pod(1)], since=both)
+        server.labels += 5
+        totals = [await reader.window("shop", "m", [pod(1)], since=one) for one in both]
+        assert [one and one.labels("m-1").samples for one in totals] == [55, 55]
+        await reader.close()
+
+
 async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly() -> None:
     async def counts(_: web.Request) -> web.Response:
         requests = {"ok": 90, "client_error": 7, "server_error": 3}
@@ -375,6 +395,19 @@ def serving_pod(index: int) -> dict[str, Any]:
     return {**pod(index), "spec": spec, "status": {"podIP": f"127.0.0.{index}", "conditions": ready}}
 
 
+async def test_who_asks_for_a_window_that_was_kept_waits_no_longer_for_a_pod_that_was_silent() -> None:
+    one, other = ModelServer("one", 400, 7), ModelServer("other", 400, 5)
+    now = 0.0
+    async with pods(one, other) as port:
+        reader = CounterReader(port=port, clock=lambda: now)
+        both = serving_pod(1), serving_pod(2)
+        other.broken = True
+        await reader.keep("shop", "m", both, asked=[SINCE])
+        now = PATIENCE
+        assert await labelled(reader, *both) == 7
+        await reader.close()
+
+
 async def test_labels_wait_for_a_ready_pod_that_does_not_answer_but_not_for_ever() -> None:
     one, other = ModelServer("one", 400, 7), ModelServer("other", 400, 5)
     now = 0.0
@@ -544,12 +577,13 @@ async def test_several_windows_of_one_pass_read_a_pod_once_and_sum_what_is_gone(
 
     async with pods(counted) as port:
         reader = CounterReader(port=port, fresh=1.0, clock=lambda: now)
-        for since in (300, 301, 302):
-            await reader.keep("shop", "m", [pod(1)], since=datetime.fromtimestamp(since, UTC))
+        for since in ([300, 301], [302]):
+            begun = [datetime.fromtimestamp(one, UTC) for one in since]
+            await reader.keep("shop", "m", [pod(1)], since=begun[:1], asked=begun[1:])
         assert asked == ["/counters"]
         now += 1.5
         one.rows = 20
-        await reader.keep("shop", "m", [pod(1)], since=SINCE)
+        await reader.keep("shop", "m", [pod(1)], since=[SINCE])
         assert len(asked) == 2
         totals = await reader.complete("shop", "m", [], since=SINCE)
         assert totals is not None
