@@ -123,8 +123,10 @@ class Policy:
 
     @property
     def divides_users(self) -> bool:
-        """Whether somebody's requests all go to one version."""
-        return self.sticky or any(step.match for step in self.steps)
+        """Whether somebody's requests all go to one version; as those of one connection do where pods
+        divide the traffic.
+        """
+        return self.sticky or self.by_pods or any(step.match for step in self.steps)
 
     @property
     def compares(self) -> bool:

@@ -55,7 +55,13 @@ def test_a_version_that_refuses_less_than_the_champion_is_promoted() -> None:
 
 
 @pytest.mark.parametrize(
-    "policy", [STICKY, replace(STICKY, sticky=False, steps=(PolicyStep(10, match=(("a", "b"),)),))]
+    "policy",
+    [
+        STICKY,
+        replace(STICKY, sticky=False, steps=(PolicyStep(10, match=(("a", "b"),)),)),
+        replace(STICKY, sticky=False, by_pods=True, replicas=4),
+    ],
+    ids=["sticky", "match", "connections"],
 )
 def test_where_users_are_divided_one_client_is_no_reason_and_refusing_nearly_everything_is(
     policy: Policy,
