@@ -246,9 +246,11 @@ def _marks(marks: Marks) -> Json:
 
 
 def _marks_of(kept: Mapping[str, Any] | None) -> dict[str, dict[str, Counts]]:
+    """Without those of an earlier release that say nothing of refusals, all of which would look new."""
     return {
-        pod: {name: Counts(*pair) for name, pair in clusters.items()}
+        pod: {name: Counts(*counts) for name, counts in clusters.items()}
         for pod, clusters in (kept or {}).items()
+        if all(len(counts) == len(fields(Counts)) for counts in clusters.values())
     }
 
 

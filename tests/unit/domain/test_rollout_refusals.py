@@ -8,6 +8,7 @@ import pytest
 from tests.unit.domain.rollout_world import CANARY, World, canary, revision
 
 from noria_operator.domain import refusals
+from noria_operator.domain.analysis_wire import analysis_of, analysis_status
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window
 
@@ -91,6 +92,25 @@ def test_nothing_is_kept_before_somebody_is_refused() -> None:
     assert refusals.added(Evidence(), window) == Evidence()
     begun = refusals.added(Evidence(), Window(Counts(900, 1), Counts(100)))
     assert refusals.added(begun, window).windows == 2
+
+
+def test_no_refusal_counts_that_came_before_anybody_kept_them() -> None:
+    """An operator that goes on with what an earlier release left."""
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10, gate=True),)))
+    world.run(0.5)
+    kept = analysis_status(world.state.analysis, {})
+    assert kept is not None
+    assert kept.state is not None
+    for clusters in kept.state["evidence"]["marks"].values():
+        for name, (requests, errors, _) in clusters.items():
+            clusters[name] = [requests, errors]
+    for counts in world.counts:
+        counts[V2.name] = replace(counts[V2.name], refused=counts[V2.name].requests)
+    world.state = replace(world.state, analysis=analysis_of(kept))
+    world.run(1)
+    assert world.state.analysis is not None
+    assert world.state.analysis.refused == Evidence()
+    assert world.state.analysis.evidence.challenger.requests, "what comes from then on counts"
 
 
 def test_a_restarted_operator_goes_on_with_the_refusals_that_it_knew() -> None:
