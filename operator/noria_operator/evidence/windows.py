@@ -104,11 +104,16 @@ def _told(counts: Vector, version: str) -> str:
 
 
 def called(counts: Vector, version: str) -> Called | None:
-    """Predicted classes of `version`, which gives labels alone or scores of a few classes; else None."""
+    """Predicted classes of `version`, which gives labels alone or scores of a few classes; else None, as
+    where some of its servers are of a release that counts scores alone, which would look like other classes.
+    """
     prefix = f"called/{version}/"
     named = {place.removeprefix(prefix): sum(counts[place]) for place in below(counts, prefix)}
     told = predicted(counts, version)
-    return Called(named, max(0, told.rows - sum(named.values()))) if named and told else None
+    if not (named and told):
+        return None
+    rest = max(0, told.rows - sum(named.values()))
+    return None if rest and not labels_only(counts, version) else Called(named, rest)
 
 
 def joined(counts: Vector, version: str, metric: str) -> Labelled:

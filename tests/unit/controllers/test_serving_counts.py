@@ -326,3 +326,17 @@ async def test_classes_that_are_predicted_more_often_are_seen(
     edit(api, strategy={**STEPS, "analysis": {"predictions": {"maxDistance": "0.1"}}})
     await look(api, routers, tmp_path, Mixed({}, called=called, more=more))
     assert f"predictions: they differ too much: {said}" in api.status["rejected"][0]["reason"]
+
+
+async def test_classes_are_compared_once_no_server_of_an_earlier_release_counted_beside(
+    tmp_path: Path,
+) -> None:
+    api, routers = await canary(tmp_path)
+    classes = {"cat": 1000, "dog": 1000, "eel": 1000}
+    more = of_several("flights-1", **classes) | of_several("flights-2", **classes)
+    more["prediction/flights-1/bins"], more["outputs/flights-1/-7/0"] = (6000,), (*[0] * 127, 6000)
+    edit(api, strategy={**STEPS, "analysis": {"predictions": {"maxDistance": "0.1"}}})
+    await look(api, routers, tmp_path, Mixed({}, more=more))
+    assert api.status.get("rejected") == []
+    told = api.status["analysis"]["measures"][1]
+    assert told["message"].startswith("distance 0.000, at most 0.1 allowed")
