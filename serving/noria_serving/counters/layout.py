@@ -45,7 +45,7 @@ class Layout:
         self.record = np.dtype([*kept, (SCORES, scores.dtype, (self.rows,))])
         columns: set[str] = {*inputs.columns.order} if type(inputs) is Row else set()
         others = [name for name in names if name not in columns]
-        as_rows = columns == {*names, *self.texts}.difference(others)
+        as_rows = type(inputs) is Row and columns == {*names, *self.texts}.difference(others)
         beside = picker(others) if others else None
         texts = picker(self.texts) if self.texts else None
         self.taking: Taking = picker(names), texts, self.record.itemsize, as_rows, beside

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from noria_serving import reference
+from noria_serving.counters.layout import Layout, Pack
 from noria_serving.counters.recorder import Recorder
 from noria_serving.counters.state import REQUESTS
 from noria_serving.counters.waiting import FEW
@@ -69,3 +70,10 @@ def test_rows_count_the_same_however_they_are_told_among_requests(
     assert counted(split) == one_by_one
     assert counted([len(scores)]) == one_by_one
     assert sum(one_by_one) > len(scores) * len(signature.inputs)
+
+
+def test_the_layout_of_a_request_that_was_decoded_tensor_by_tensor_is_not_for_the_rows_that_follow() -> None:
+    """Of one row: those lie side by side, and would be kept array by array for ever."""
+    numbers = {name: np.ones((1, 1), np.float32) for name in "ab"}
+    layout = Layout([("a", 0), ("b", 0)], numbers, np.ones(1, np.float32))
+    assert not Pack(layout).stays
