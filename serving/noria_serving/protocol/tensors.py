@@ -209,8 +209,6 @@ def check_shape(shape: object, tensor: Tensor) -> list[int]:
         raise RequestError(f"input {tensor.name!r}: shape must be {list(expected)}, not {shape[:FEW]!r:.100}")
     if full[0] == 0:
         raise RequestError(f"input {tensor.name!r} has no rows")
-    if 0 in full:  # of which there may be any number, for no bytes at all
-        raise RequestError(f"input {tensor.name!r} has no elements")
     return shape
 
 

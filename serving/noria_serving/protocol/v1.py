@@ -17,7 +17,7 @@ from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
 from noria_serving.protocol.mistakes import kind_of, names_of, no_list
 from noria_serving.protocol.tensors import decode_tensor
-from noria_serving.protocol.v2 import parse_object, render
+from noria_serving.protocol.v2 import parse_object, render, rows_of
 from noria_serving.signature import Signature, Tensor
 
 
@@ -32,7 +32,7 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
         tensor.name: _tensor(column, tensor) for tensor, column in zip(signature.inputs, columns, strict=True)
     }
     outputs = tuple(range(len(signature.outputs)))
-    return InferRequest(inputs, len(instances), outputs, finite=outputs)
+    return InferRequest(inputs, rows_of(inputs), outputs, finite=outputs)
 
 
 def _single(columns: list[list[Any]], signature: Signature) -> Row | None:

@@ -105,8 +105,14 @@ def _decode_body(body: bytes, signature: Signature) -> InferRequest:
 
 
 def rows_of(inputs: Mapping[str, Array]) -> int:
-    """The number of rows, which all inputs must share."""
-    counts = {array.shape[0] for array in inputs.values()}
+    """The number of rows, which all inputs must share, and which are of something: of rows without an element
+    there may be any number, for no bytes at all.
+    """
+    shapes = {array.shape for array in inputs.values()}
+    if any(0 in shape for shape in shapes):
+        empty = next(name for name, array in inputs.items() if not array.size)
+        raise RequestError(f"input {empty!r} has no elements")
+    counts = {shape[0] for shape in shapes}
     if len(counts) != 1:
         raise RequestError(f"all inputs must have the same number of rows, not {sorted(counts)}")
     return int(counts.pop())

@@ -2,7 +2,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,7 +12,8 @@ import pytest
 
 from noria_serving import bundle, contract, rows
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model.loaded import load
+from noria_serving.model.loaded import check_golden, load
+from noria_serving.signature import Signature, Tensor
 
 DOCS = Path(__file__).parents[3] / "docs" / "bundle.md"
 
@@ -220,6 +223,20 @@ def test_an_onnx_model_with_an_output_that_has_no_value_a_row_is_refused(
     with pytest.raises(NoriaError, match=r"output 'mean' of shape .1, 1. has not a value") as caught:
         bundle.save(model, *matrix, tmp_path / "b", task="binary")
     assert caught.value.reason is Reason.MODEL_INVALID
+
+
+def test_golden_answers_may_hold_nothing_where_a_model_finds_nothing() -> None:
+    """Rows of a request may not: theirs cost nothing to claim."""
+
+    class Finds:
+        signature = Signature((Tensor("x", "FP32", (-1,)),), (Tensor("found", "INT64", (-1, -1)),))
+
+        def predict(self, inputs: Mapping[str, Any]) -> list[Any]:
+            return [np.zeros((len(inputs["x"]), 0), np.int64)]
+
+    found = {"name": "found", "shape": [2, 0], "datatype": "INT64", "data": []}
+    rows = {"name": "x", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]}
+    assert check_golden(Finds(), {"inputs": [rows], "outputs": [found], "tolerance": 0.0})[1] == 2
 
 
 def test_an_onnx_model_whose_columns_have_one_dimension_is_saved_and_reads_files(tmp_path: Path) -> None:

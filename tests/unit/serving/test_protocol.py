@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noria_serving.protocol import v1
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.tensors import decode_tensor, encode_tensor
 from noria_serving.protocol.v2 import decode, render
@@ -143,6 +144,13 @@ def test_rows_without_an_element_are_refused_however_many_are_claimed(shape: lis
     anything = Signature((Tensor("x", "FP32", (-1, -1)),), MATRIX.outputs)
     with pytest.raises(RequestError, match="'x' has no elements"):
         decode(body(matrix(shape=shape, data=[])), anything)
+
+
+@pytest.mark.parametrize("instances", [[[]], [[], []]])
+def test_rows_without_an_element_are_refused_over_v1(instances: list[Any]) -> None:
+    anything = Signature((Tensor("x", "FP32", (-1, -1)),), MATRIX.outputs)
+    with pytest.raises(RequestError, match="'x' has no elements"):
+        v1.decode(json.dumps({"instances": instances}).encode(), anything)
 
 
 def test_rows_of_all_inputs_must_agree() -> None:
