@@ -94,4 +94,10 @@ def _flat(array: Array) -> Array:
 
 def _values(arrays: Sequence[Array]) -> Any:
     joined = np.concatenate(arrays)
-    return pa.array(joined.tolist(), pa.string()) if joined.dtype.kind in "OUS" else pa.array(joined)
+    if joined.dtype.kind not in "OUS":
+        return pa.array(joined)
+    words = joined.tolist()
+    try:
+        return pa.array(words, pa.string())
+    except UnicodeEncodeError:  # of words that are no Unicode, which models may give: as they were answered
+        return pa.array([word.encode(errors="replace") for word in words], pa.string())

@@ -342,11 +342,21 @@ def test_a_record_that_cannot_be_written_takes_no_other_along(loaded_frame: Load
     store = Store()
     here = log(loaded_frame, store)
     answer(here, 1, [(1.0, 1, "AA")])
-    answer(here, 2, [(1.0, 1, "\ud800")])
+    answer(here, 2, [(1.0, 1, "DL")], request="\ud800")
     answer(here, 3, [(1.0, 1, "UA")])
     finished(here)
     assert [row["input.carrier"] for row in store.rows("predictions")] == ["AA", "UA"]
     assert here.dropped["unwritable"] == 1
+
+
+def test_words_that_are_no_unicode_are_written_as_they_were_answered(loaded_frame: Loaded) -> None:
+    """Which only models give: those of requests are Unicode."""
+    store = Store()
+    here = log(loaded_frame, store)
+    answer(here, 1, [(1.0, 1, "A\ud800"), (2.0, 2, "Zürich")])
+    finished(here)
+    assert [row["input.carrier"] for row in store.rows("predictions")] == ["A?", "Zürich"]
+    assert here.dropped == {"full": 0, "unwritable": 0}
 
 
 def test_files_are_written_when_it_is_time(loaded_frame: Loaded) -> None:
