@@ -1,1 +1,1 @@
-"""`kubectl noria`: what the wheel is doing, why, and the few commands that people give it."""
+"""`kubectl noria`: what deployments and loops are doing, why, and the few commands that people give them."""

@@ -4,6 +4,7 @@ restart|retrain`."""
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import uuid
@@ -45,16 +46,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(line, flush=True)
     except CommandError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:
+        # Who reads has seen enough; nothing may be left that is written when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options, with help that says what each command does."""
-    made = argparse.ArgumentParser(prog="kubectl noria", description="What the wheel is doing, and why.")
+def _place(default: str | None) -> argparse.ArgumentParser:
+    """The options that say where the objects are."""
+    made = argparse.ArgumentParser(add_help=False, argument_default=default)
     made.add_argument("-n", "--namespace", help="namespace; default: that of the kubeconfig's context")
     made.add_argument("--context", help="context of the kubeconfig; default: the current one")
-    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    return made
+
+
+class _Command(argparse.ArgumentParser):
+    """One command; what is not said after it stays as it was said before."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(parents=[_place(argparse.SUPPRESS)], **options)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, with help that says what each command does."""
+    made = argparse.ArgumentParser(
+        prog="kubectl noria",
+        parents=[_place(None)],
+        description="What deployments and retraining loops are doing, and why.",
+    )
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Command)
     status = commands.add_parser("status", help="all ModelDeployments and ContinuousTrainings in one view")
     status.add_argument("-w", "--watch", action="store_true", help="go on with what changes, until Ctrl-C")
     why = commands.add_parser("why", help="why an object is in the state that it is in")
@@ -109,8 +130,11 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
     if options.command == "status":
 
         def look() -> list[str]:
-            deployments = text.deployments(objects.list(names.MODEL_DEPLOYMENT))
-            return [*deployments, "", *text.trainings(objects.list(names.CONTINUOUS_TRAINING))]
+            deployments = objects.list(names.MODEL_DEPLOYMENT)
+            trainings = objects.list(names.CONTINUOUS_TRAINING)
+            if not deployments and not trainings:
+                return [text.NOTHING]
+            return [*text.deployments(deployments), "", *text.trainings(trainings)]
 
         return changes(look) if options.watch else look()
     if options.command == "why":

@@ -12,6 +12,7 @@ from typing import Any
 from noria_operator.api import names
 
 Json = dict[str, Any]
+NOTHING = "no ModelDeployment and no ContinuousTraining in this namespace; name another with -n"
 
 
 def deployments(found: Iterable[Json]) -> list[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,48 @@ def test_status_shows_both_versions_and_which_weights_are_not_confirmed() -> Non
     text = said("status")
     assert "flight-delay-3 90%, flight-delay-4 10%?" in text
     assert "Cooldown" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-n", "prod", "--context", "east", "why", "flight-delay"],
+        ["why", "flight-delay", "-n", "prod", "--context", "east"],
+        ["why", "-n", "prod", "flight-delay", "--context=east"],
+        ["--context", "east", "promote", "--full", "--namespace", "prod", "flight-delay"],
+        ["-n", "dev", "status", "-n", "prod", "--context", "east"],
+    ],
+)
+def test_namespace_and_context_stand_before_or_after_the_command_as_with_kubectl(
+    arguments: list[str],
+) -> None:
+    options = parser().parse_args(arguments)
+    assert (options.namespace, options.context) == ("prod", "east")
+
+
+def test_without_a_namespace_that_of_the_context_is_meant() -> None:
+    options = parser().parse_args(["status"])
+    assert (options.namespace, options.context) == (None, None)
+
+
+def test_status_of_an_empty_namespace_says_so_in_place_of_empty_tables() -> None:
+    cluster = Fake()
+    cluster.objects = {}
+    assert said("status", cluster=cluster) == (
+        "no ModelDeployment and no ContinuousTraining in this namespace; name another with -n"
+    )
+
+
+def test_a_reader_who_has_seen_enough_ends_the_command_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As `kubectl noria why NAME | head -1` does."""
+    monkeypatch.setattr("noria_operator.cli.main.Cluster", lambda *_: Fake())
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        main(["status"])
 
 
 def test_shares_that_nobody_can_confirm_and_what_they_come_to_are_shown() -> None:
