@@ -6,6 +6,7 @@ out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -56,16 +57,21 @@ def traffic(status: Json) -> str:
     """Weights, copies and headers in words, with a question mark where no router has confirmed them yet, `~`
     where none can, and what a weight comes to where pods divide the traffic.
     """
-    return ", ".join(map(_share, status.get("traffic") or [])) or "-"
+    shares = status.get("traffic") or []
+    many = Counter(one["version"] for one in shares)
+    return (
+        ", ".join(_share(one, one["version" if many[one["version"]] == 1 else "name"]) for one in shares)
+        or "-"
+    )
 
 
-def _share(share: Json) -> str:
+def _share(share: Json, name: str) -> str:
     headers = ", ".join(f"{one['name']}: {one['value']}" for one in share.get("match") or ())
     more = [f"copies of {share['mirror']}%"] if share.get("mirror") else []
     more += [f"requests with {headers}"] if headers else []
     proof = "" if share.get("verified") else "~" if share.get("assumed") else "?"
     real = f" ({share['realised']}% of pods)" if "realised" in share else ""
-    return " + ".join([f"{share['version']} {share['weight']}%", *more]) + proof + real
+    return " + ".join([f"{name} {share['weight']}%", *more]) + proof + real
 
 
 def why(obj: Json) -> list[str]:

@@ -18,6 +18,7 @@ from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_scene import (
     Outcome,
     Scene,
+    apart,
     attempt,
     begun,
     crowned,
@@ -85,7 +86,8 @@ def start(scene: Scene, state: State) -> Outcome | None:
     )
     how = "without canary" if direct else f"in {len(policy.steps)} steps"
     how = f"once {named(state.stable)} is down, and nothing answers until it is ready" if alone else how
-    message = f"{wanted.version} starts {how}, attempt {candidate.attempt}, champion {named(state.stable)}"
+    who = apart(wanted, state.stable)
+    message = f"{who} starts {how}, attempt {candidate.attempt}, champion {named(state.stable)}"
     return happened(
         scene, shift(policy, scene.observed, state, Reach(weight)), Happened.STARTED, wanted.version, message
     )

@@ -10,7 +10,7 @@ from noria_operator.domain.rollout_arms import seats, standings
 from noria_operator.domain.rollout_children import in_its_way, in_the_way, recreating
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_scene import named, returns
+from noria_operator.domain.rollout_scene import apart, named, returns
 from noria_operator.domain.rollout_state import Mode, Revision, State, Step
 from noria_operator.domain.rollout_steps import asked, asleep, at_endless_pause, pods
 from noria_operator.domain.rollout_target import Target
@@ -154,7 +154,7 @@ def _of_rejection(state: State, target: Target) -> str:
     if wanted and state.undo and not found:
         return f"an undo holds in place of {wanted.version}; annotate noria.dev/retry to end it"
     why = found.reason if found else "it failed before"
-    version = found.version if found else "the wanted version"
+    version = apart(wanted, state.stable) if wanted and found else "the wanted version"
     advice = "annotate noria.dev/retry to try it again"
     if found and found.retry_at:
         advice = f"it is tried again by itself at {stamp(found.retry_at)}"

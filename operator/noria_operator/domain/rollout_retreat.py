@@ -13,7 +13,16 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_arms import without_first
 from noria_operator.domain.rollout_children import recreating
 from noria_operator.domain.rollout_evidence import decided
-from noria_operator.domain.rollout_scene import Outcome, Scene, crowned, happened, named, returns, spelled
+from noria_operator.domain.rollout_scene import (
+    Outcome,
+    Scene,
+    apart,
+    crowned,
+    happened,
+    named,
+    returns,
+    spelled,
+)
 from noria_operator.domain.rollout_state import REMEMBERED, Previous, Rejected, Revision, State
 from noria_operator.domain.rollout_traffic import shift
 from noria_operator.domain.rollout_words import Cause, Happened
@@ -37,7 +46,7 @@ def abort(
     for loser in losers:
         state = rejecting(scene, state, loser, text, by_hand=by_hand)
     version = losers[-1].version
-    message = f"{', '.join(loser.version for loser in losers)} was rolled back: {text}"
+    message = f"{', '.join(apart(loser, state.stable) for loser in losers)} was rolled back: {text}"
     state = without_candidate(scene, replace(state, others=()) if everyone else state)
     return happened(scene, state, Happened.ROLLED_BACK, version, message, warning=True, cause=cause)
 

@@ -169,6 +169,13 @@ def named(target: Revision | None) -> str:
     return target.version if target else "none"
 
 
+def apart(target: Revision, champion: Revision | None) -> str:
+    """The version; where that alone would be the champion, which configuration of it is meant."""
+    if champion is None or champion == target or champion.version != target.version:
+        return target.version
+    return f"{target.version} in another configuration ({target.name})"
+
+
 def spelled(span: timedelta) -> str:
     seconds = int(span.total_seconds())
     minutes, rest = divmod(seconds, 60)

@@ -233,6 +233,15 @@ def test_traffic_says_how_requests_reach_a_version_beside_its_weight() -> None:
     )
 
 
+def test_two_configurations_of_one_version_go_by_their_own_names() -> None:
+    shares = [
+        {"version": "m-1", "name": "m-1-ce1ba1", "weight": 80, "verified": True},
+        {"version": "m-1", "name": "m-1-3d120a", "weight": 20, "verified": True},
+    ]
+    assert text.traffic({"traffic": shares}) == "m-1-ce1ba1 80%, m-1-3d120a 20%"
+    assert text.traffic({"traffic": shares[:1]}) == "m-1 80%"
+
+
 def test_why_and_status_tell_of_every_arm_of_an_experiment() -> None:
     analysis = {"verdict": "Pass", "message": "as good as the champion"}
     others = [{"version": "flight-delay-5", "analysis": analysis}]

@@ -82,6 +82,19 @@ def test_a_first_version_that_was_aborted_says_how_to_try_it_again() -> None:
     assert "noria.dev/retry" in made.message
 
 
+def test_the_champion_in_another_configuration_is_told_from_the_champion() -> None:
+    world = serving()
+    other = world.approve(1, config="bbbbbb")
+    world.reconcile()
+    world.commands["abort"] = "1"
+    made = world.settle()
+    said = [one.message for one in world.state.history if one.event is not Happened.PROMOTED][-2:]
+    told = f"m-1 in another configuration ({other.name})"
+    assert said[0] == f"{told} starts in 2 steps, attempt 1, champion m-1"
+    assert said[1] == f"{told} was rolled back: noria.dev/abort 1"
+    assert made.message.startswith(f"m-1 serves; {told} was rejected: noria.dev/abort 1")
+
+
 def test_a_newer_version_takes_the_place_of_a_first_version_that_never_became_ready() -> None:
     world = World()
     world.approve(1)
