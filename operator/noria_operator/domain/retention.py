@@ -19,6 +19,8 @@ KEEP_ANNOTATION: Final = "noria.dev/keep"
 counts.
 """
 DEFAULT_KEEP: Final = 20
+ROLES: Final = ("stable", "candidate", "previous", "pinned", "arm")
+"""What a version can be to a deployment: what serves comes first, what is only named in the spec last."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def retained(versions: Iterable[Json], deployments: Iterable[Json]) -> list[Reta
 
 def in_use(deployments: Iterable[Json]) -> dict[str, list[str]]:
     """Version name → `<deployment> (<role>)` for every version that a deployment serves, tries, keeps, names
-    as an arm or is pinned to.
+    as an arm or is pinned to; in the order of `ROLES`.
     """
-    users: dict[str, list[str]] = {}
+    users: dict[str, list[tuple[int, str]]] = {}
     for deployment in deployments:
         name, status = deployment["metadata"]["name"], deployment.get("status", {})
         uses = [
@@ -73,8 +75,8 @@ def in_use(deployments: Iterable[Json]) -> dict[str, list[str]]:
         uses += [(arm["version"], "arm") for arm in experiment.get("arms") or ()]
         for version, role in uses:
             if version:
-                users.setdefault(version, []).append(f"{name} ({role})")
-    return users
+                users.setdefault(version, []).append((ROLES.index(role), f"{name} ({role})"))
+    return {version: [told for _, told in sorted(found)] for version, found in users.items()}
 
 
 def keep_of(version: Json) -> int:

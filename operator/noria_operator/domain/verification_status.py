@@ -64,7 +64,7 @@ def describe(
         before.get("conditions", []), _conditions(phase, reason, message), now=now, generation=generation
     )
     before.pop("servedBy", None)  # absent while nobody serves it: an empty list is printed as []
-    users = {"servedBy": sorted(served)[:64]} if served else {}
+    users = {"servedBy": list(served[:64])} if served else {}
     if trial is not None and trial.not_before is not None:
         before["verification"] = {"attempt": trial.attempt, "notBefore": stamp(trial.not_before)}
     if phase not in _UNVERIFIED:

@@ -60,6 +60,22 @@ def test_users_are_named_with_their_role() -> None:
     }
 
 
+def test_what_serves_is_told_before_what_is_only_named() -> None:
+    """The table of `kubectl get mv` prints the first entry alone."""
+    arms = {"experiment": {"arms": [{"version": "flights-1", "weight": 10}]}}
+    champion = deployment(1, name="zoo")
+    champion["spec"] |= {"strategy": arms, "version": "flights-1"}
+    other = deployment(2, candidate=served(1), name="app")
+    found = in_use([other, champion, deployment(1, name="mirror")])
+    assert found["flights-1"] == [
+        "mirror (stable)",
+        "zoo (stable)",
+        "app (candidate)",
+        "zoo (pinned)",
+        "zoo (arm)",
+    ]
+
+
 @given(
     st.dictionaries(st.integers(1, 60), st.booleans(), max_size=30),
     st.integers(1, 10),
