@@ -195,8 +195,19 @@ def _none(
     (old_scores, new_scores), (old_classes, new_classes) = _seen(arms), _seen(called)
     if (old_scores and new_classes) or (old_classes and new_scores):
         return Judgement(Verdict.ERROR, UNLIKE, MEASURE)
-    wait = "waiting for predictions of both versions; a server of an earlier release counts none that can "
-    return Judgement(Verdict.HOLD, f"{wait}be compared", MEASURE)
+    if not _told(arms) and not _told(called):
+        wait = (
+            "waiting for predictions of both versions; a server of an earlier release counts none that can "
+        )
+        return Judgement(Verdict.HOLD, f"{wait}be compared", MEASURE)
+    have = (old_scores or old_classes, new_scores or new_classes)
+    lacking = {(True, False): "the challenger", (False, True): "the champion"}.get(have, "both versions")
+    return Judgement(Verdict.HOLD, f"waiting for predictions of {lacking}", MEASURE)
+
+
+def _told(arms: Sequence[tuple[Kind | None, Kind | None]]) -> bool:
+    """Whether the servers of both versions count such predictions, be it none so far."""
+    return any(old is not None and new is not None for old, new in arms)
 
 
 def _seen(arms: Sequence[tuple[Kind | None, Kind | None]]) -> tuple[bool, bool]:

@@ -10,7 +10,7 @@ from scipy.stats import ks_2samp
 from tests.unit.domain.rollout_world import World, canary, revision, seconds
 
 from noria_operator.domain.analysis import Counted, Said
-from noria_operator.domain.predictions import Outputs, distance, judge, margin, mixture
+from noria_operator.domain.predictions import Called, Outputs, distance, judge, margin, mixture
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.verdict import Verdict
 
@@ -82,6 +82,19 @@ def test_without_counts_that_can_be_compared_it_holds_and_says_so() -> None:
     found = judge(0.2, [(None, outputs(FAR, -3, -64, 128))], 1)
     assert found.verdict is Verdict.HOLD
     assert "earlier release" in found.message
+
+
+@pytest.mark.parametrize(
+    ("rows", "whose"), [((9, 0), "the challenger"), ((0, 9), "the champion"), ((0, 0), "both versions")]
+)
+def test_a_version_that_predicted_nothing_yet_is_waited_for_by_name(
+    rows: tuple[int, int], whose: str
+) -> None:
+    """As one that refuses all requests."""
+    old, new = (Outputs(0, 0, (each, 0)) for each in rows)
+    cats, dogs = (Called({"cat": each, "dog": 0}) for each in rows)
+    for found in (judge(0.2, [(old, new)], 1), judge(0.2, [], 1, called=[(cats, dogs)])):
+        assert (found.verdict, found.message) == (Verdict.HOLD, f"waiting for predictions of {whose}")
 
 
 # -- on a ramp: 1,000 predictions a look, at weight 10 and then at 50, which are others then
