@@ -102,6 +102,8 @@ class Policy:
     """A version's share of the traffic is its share of the pods: only versions with weight may have any while
     several have some."""
     sticky: bool = False
+    preview: bool = False
+    """Testers may have an address of the challenger's own."""
     counted: bool = True
     """Somebody counts the errors of versions; else queries alone can judge them."""
     experiment: Experiment | None = None
@@ -126,7 +128,7 @@ class Policy:
         """Whether somebody's requests all go to one version; as those of one connection do where pods
         divide the traffic.
         """
-        return self.sticky or self.by_pods or any(step.match for step in self.steps)
+        return self.sticky or self.preview or self.by_pods or any(step.match for step in self.steps)
 
     @property
     def compares(self) -> bool:

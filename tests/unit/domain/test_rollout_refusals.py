@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 from tests.unit.domain.rollout_world import CANARY, World, canary, revision
 
+from noria_operator.api.modeldeployment import ModelDeploymentSpec
 from noria_operator.domain import refusals
 from noria_operator.domain.analysis_wire import analysis_of, analysis_status
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_policy_wire import policy_of
 from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window
 
 V1, V2 = revision(1), revision(2)
@@ -61,8 +63,9 @@ def test_a_version_that_refuses_less_than_the_champion_is_promoted() -> None:
         STICKY,
         replace(STICKY, sticky=False, steps=(PolicyStep(10, match=(("a", "b"),)),)),
         replace(STICKY, sticky=False, by_pods=True, replicas=4),
+        replace(STICKY, sticky=False, preview=True),
     ],
-    ids=["sticky", "match", "connections"],
+    ids=["sticky", "match", "connections", "preview"],
 )
 def test_where_users_are_divided_one_client_is_no_reason_and_refusing_nearly_everything_is(
     policy: Policy,
@@ -73,6 +76,12 @@ def test_where_users_are_divided_one_client_is_no_reason_and_refusing_nearly_eve
     all_ = canary(policy)
     all_.run(0.5, refused={V2.name: 0.9})
     assert rejected(all_)
+
+
+@pytest.mark.parametrize("strategy", [{}, {"sticky": {"header": "user"}}, {"preview": True}])
+def test_the_spec_says_whether_users_are_divided(strategy: dict[str, object]) -> None:
+    spec = {"model": "m", "strategy": {"steps": [{"weight": 10}], **strategy}}
+    assert policy_of(ModelDeploymentSpec.model_validate(spec)).divides_users is bool(strategy)
 
 
 def test_what_is_suspected_holds_a_rollout_and_says_why() -> None:
