@@ -43,8 +43,10 @@ class Gap:
         return max(timedelta(), min(ended, self.back) - max(begun, self.gone))
 
     def grace(self, now: datetime) -> timedelta:
-        """How much later than otherwise a run may start while loops take turns."""
-        return self.spread if now < self.back + self.spread else timedelta()
+        """How much later than otherwise a run may start while loops take turns, and for as long after that:
+        the pass of the last turns comes when there is time for it.
+        """
+        return self.spread if now < self.back + 2 * self.spread else timedelta()
 
 
 def in_turn(request: Request, gap: Gap | None, uid: str, now: datetime) -> Request:
