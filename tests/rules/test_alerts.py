@@ -25,6 +25,7 @@ from tests.rules.world import (
     gauge,
     labelled,
     predicted,
+    requests,
     routed,
     served,
     timed,
@@ -163,6 +164,20 @@ CASES: dict[str, dict[str, Case]] = {
                 series("model_requests_rejected_total", "0+3x40", **GOOD, **V, reason="client_gone"),
                 # Copies, for which a challenger has no room.
                 series("model_requests_rejected_total", "0+3x40", **GOOD, **NEXT, reason="queue_full"),
+                *asked(GOOD, "0x40"),
+            ],
+            "35m",
+            [at(BAD, **MODEL)],
+        ),
+    },
+    "NoriaRequestsWrong": {
+        "three in five": (
+            [
+                *requests(BAD, 40, 60),
+                *requests(GOOD, 60, 40),
+                *requests(IDLE, 0.4, 0.6),  # somebody tries something
+                # What a challenger says of copies.
+                *requests(GOOD, 0, 100, NEXT),
                 *asked(GOOD, "0x40"),
             ],
             "35m",

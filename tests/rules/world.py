@@ -69,6 +69,17 @@ def timed(
     ]
 
 
+def requests(
+    labels: Mapping[str, str], answered: float, wrong: float, version: Mapping[str, str] = V
+) -> list[Json]:
+    """What a model server answers each minute, and what it refuses as its clients' fault."""
+    outcomes = {"success": answered, "client_error": wrong}
+    return [
+        series("model_requests_total", f"0+{count}x40", **labels, **version, outcome=outcome)
+        for outcome, count in outcomes.items()
+    ]
+
+
 def served(labels: Mapping[str, str], version: Mapping[str, str] = V, role: str = "champion") -> Json:
     """That the operator tells of a version in use."""
     place = {**labels, **version, "role": role, "cluster": f"{labels['deployment']}-1-aaaaaa"}
