@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -168,3 +170,28 @@ def test_only_times_are_mended() -> None:
     entry = {"name": "quality", "message": stamp(NOW + FAR) + " it was", "value": "0.7", "samples": 7}
     future = {"nextRun": stamp(NOW + FAR), "forecast": stamp(NOW + FAR)}
     assert mended(entry | future, NOW) == entry | future
+
+
+PLACES: list[Callable[[str], Json]] = [
+    lambda at: {"lastScheduled": at},
+    lambda at: {"windowStartedAt": at},
+    lambda at: {"nextRun": at},
+    lambda at: {"state": {"at": at, "ahead": at}},
+    lambda at: {"columns": [{"feature": "age", "seen": [at, None]}]},
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("part", [".0", ".4", ".6"])
+def test_times_are_mended_whether_or_not_others_are_late(place: Callable[[str], Json], part: str) -> None:
+    """Where none is late, nothing is gone through: that must not pass over any."""
+    one, now = Loop(warmup="2h").obj, NOW + timedelta(seconds=float(part))
+    training = parse_as(ContinuousTraining, one)
+    for latest, seconds, tail in product((TOLERANCE, 2 * HOUR + TOLERANCE), range(-2, 3), ("", ".5")):
+        at = stamp(NOW + latest + timedelta(seconds=seconds)).replace("Z", f"{tail}Z")
+        alone, beside = (
+            not_ahead(one | {"status": {"triggers": [place(at)], **more}}, training, now)["status"]
+            for more in ({}, {"queued": {"at": stamp(NOW + FAR)}})
+        )
+        assert beside["queued"] == {"at": stamp(now)}
+        assert alone["triggers"] == beside["triggers"]
