@@ -6,7 +6,7 @@ must show as failing (5xx, which judges a rollout); one that was asked the impos
 
 Between the two are values that are new, and no wonder: a thirteenth month, the greatest distance so far, a
 text that is not among those kept of very many. There the model itself tells: it is not at fault if it answers
-the same rows with values of training in their place.
+the same rows with values of training in their place, and fails on them as they came once more.
 """
 
 from __future__ import annotations

@@ -203,19 +203,23 @@ class Service:
         return RequestError(f"the model {what}", status=500)
 
     async def _explained(self, request: InferRequest, until: float | None) -> str | None:
-        """The new values without which the model does answer. It is asked in its line: RequestError where
-        that has no place or time for it.
+        """The new values without which the model does answer, and with which it fails again, as one does not
+        that fails now and then. It is asked in its line: RequestError where that has no place or time for it.
         """
         doubt = doubtful(self.loaded.reference, request.inputs)
-        if doubt is None:
+        if doubt is None or await self._fails(request, doubt.inputs, until):
             return None
+        return doubt.said if await self._fails(request, request.inputs, until) else None
+
+    async def _fails(self, request: InferRequest, inputs: Mapping[str, Array], until: float | None) -> bool:
+        """Whether the model gives no answer to these rows in place of those of the request."""
         try:
-            self._checked(request, await self.line.run(doubt.inputs, request.rows, until))
+            self._checked(request, await self.line.run(inputs, request.rows, until))
         except RequestError:
             raise
         except Exception:
-            return None  # whatever it says now: the values are not why
-        return doubt.said
+            return True
+        return False
 
     def _prove_soon(self) -> None:
         if not self._closed and (self._proving is None or self._proving.done()):

@@ -220,6 +220,30 @@ async def test_a_model_that_fails_with_values_of_training_too_is_at_fault(
     service.close()
 
 
+async def test_a_model_that_fails_now_and_then_is_at_fault_whatever_is_new(
+    loaded: Loaded, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that asks a database, of rows with a number that grows from day to day."""
+    service, model = serve(loaded, MONTHS, "INT64", "day")
+    failing = iter([True])
+
+    def predict(_: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        if next(failing, False):
+            raise TimeoutError("no database")
+        return [np.zeros(1, np.int64), np.full((1, 2), 0.5, np.float32)]
+
+    for whose in (model, service.line):
+        monkeypatch.setattr(whose, "predict", predict)
+    answer = await infer(service, {"name": "day", "shape": [1, 1], "datatype": "INT64", "data": [13]})
+    assert (answer.status_code, answer.json()["error"]) == (
+        500,
+        "the model failed: TimeoutError: no database",
+    )
+    assert "model failed" in caplog.messages
+    await service.prove()
+    service.close()
+
+
 async def test_a_model_with_too_much_to_do_is_not_asked_twice(loaded: Loaded) -> None:
     service, _ = serve(loaded, MONTHS, "INT64", "month", replace(DEFAULT, max_queue=0))
     answer = await infer(service, {"name": "month", "shape": [1, 1], "datatype": "INT64", "data": [13]})
