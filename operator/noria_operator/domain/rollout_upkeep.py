@@ -112,7 +112,9 @@ def tell(scene: Scene, state: State) -> Outcome | None:
     if analysis.lone_burst or not judgement.lone_burst:
         return None
     state = replace(state, analysis=said(analysis, judgement))
-    return happened(scene, state, Happened.BURST, candidate.target.version, judgement.message, warning=True)
+    found = (one for one in judgement.measures if one.lone_burst)
+    message = "; ".join(f"{one.measure}: {one.message}" for one in found)
+    return happened(scene, state, Happened.BURST, candidate.target.version, message, warning=True)
 
 
 def remap(scene: Scene, state: State) -> Outcome | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.domain.rollout_world import CANARY, World, canary, revision
+from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds
 
 from noria_operator.api.modeldeployment import ModelDeploymentSpec
 from noria_operator.domain import refusals
 from noria_operator.domain.analysis_wire import analysis_of, analysis_status
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_policy_wire import policy_of
+from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window
 
 V1, V2 = revision(1), revision(2)
@@ -35,6 +36,17 @@ def test_a_version_that_refuses_every_request_is_aborted_within_two_windows() ->
     assert said.verdict is Verdict.FAIL
     assert "refuses requests (4xx) more often than the champion" in said.message
     assert said.figures["challengerRefused"] == said.figures["challengerRequests"]
+
+
+def test_a_burst_of_refusals_is_told_without_what_the_other_measures_wait_for() -> None:
+    world = canary()
+    for _ in range(12):
+        world.send(40, refused={V2.name: 1.0})
+        world.pass_time(seconds(1))
+        world.reconcile()
+    (told,) = [one.message for one in world.state.history if one.event == Happened.BURST]
+    assert told.startswith("refusals: it refuses requests (4xx) more often than the champion so far: e_harm")
+    assert "errors:" not in told
 
 
 def test_a_version_that_refuses_some_requests_that_the_champion_takes_is_aborted() -> None:
