@@ -35,12 +35,14 @@ def ready(obj: Json, status: Json, deployment: Json | None, held: str, now: date
             Condition("Stalled", True, "InvalidSpec", message),
         ]
     else:
-        message = f"watching {name}" + (f"; no run starts: {held}" if held else "")
         reason = "Suspended" if obj["spec"].get("suspend") else "Watching"
+        stalled = _unsuitable(status, reason)
+        told = (f"watching {name}", f"no run starts: {held}" if held else "", stalled.message)
+        message = "; ".join(filter(None, told))
         conditions = [
             Condition("Ready", True, reason, message),
             Condition("Reconciling", False, reason, ""),
-            _unsuitable(status, reason),
+            stalled,
         ]
     conditions.append(_alarm(status))
     generation = int(obj["metadata"].get("generation", 0))
