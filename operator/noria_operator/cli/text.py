@@ -79,7 +79,7 @@ def why(obj: Json) -> list[str]:
     status = obj.get("status", {})
     head = f"{obj['kind']} {obj['metadata']['name']}: {_phase(status)}"
     lines = [head, *_message(status)]
-    lines += _section("conditions", map(_condition, status.get("conditions", [])))
+    lines += _section("conditions", _conditions(status))
     details = {
         names.MODEL_DEPLOYMENT: _deployment,
         names.CONTINUOUS_TRAINING: _training,
@@ -94,7 +94,7 @@ def history(obj: Json) -> list[str]:
     status = obj.get("status", {})
     champions = [(one["version"], one["name"]) for one in status.get("champions", [])]
     events = [
-        (one["at"], one["event"], one.get("version") or "-", one.get("message", ""))
+        (_when(one), one["event"], one.get("version") or "-", one.get("message", ""))
         for one in status.get("history", [])
     ]
     return [
@@ -125,8 +125,7 @@ def _deployment(status: Json) -> list[str]:
     ]
     lines += _section("evidence", evidence)
     rejected = [
-        f"{one['version']}: {one.get('reason', '')} ({one.get('at', '')})"
-        for one in status.get("rejected", [])
+        f"{one['version']}: {one.get('reason', '')} ({_when(one)})" for one in status.get("rejected", [])
     ]
     return lines + _section("rejected versions", rejected) + _history(status)
 
@@ -194,7 +193,7 @@ def _history(status: Json) -> list[str]:
     lines = []
     for entry in status.get("history", [])[-5:]:
         what = entry.get("event") or f"{entry.get('from') or 'new'} → {entry.get('to')}"
-        lines.append(f"{entry.get('at')} {what} {entry.get('message') or entry.get('reason') or ''}".rstrip())
+        lines.append(f"{_when(entry)} {what} {entry.get('message') or entry.get('reason') or ''}".rstrip())
     return _section("history", lines)
 
 
@@ -208,9 +207,18 @@ def _message(status: Json) -> list[str]:
     return [f"  {status['message']}"] if status.get("message") else []
 
 
-def _condition(condition: Json) -> str:
-    message = f": {condition['message']}" if condition.get("message") else ""
-    return f"{condition['type']}={condition['status']} {condition['reason']}{message}"
+def _conditions(status: Json) -> Iterable[str]:
+    """Each condition, with its message where the object as a whole says something else."""
+    for one in status.get("conditions", []):
+        message = one.get("message")
+        told = f": {message}" if message and message != status.get("message") else ""
+        yield f"{one['type']}={one['status']} {one['reason']}{told}"
+
+
+def _when(entry: Json) -> str:
+    """To the second; status has more, which tells apart what happened in one."""
+    at: str = entry.get("at", "")
+    return f"{at.partition('.')[0]}Z" if "." in at else at
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:

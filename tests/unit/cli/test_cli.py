@@ -198,6 +198,41 @@ def test_why_tells_the_evidence_of_a_rollout() -> None:
     assert "  flight-delay-2: Errors (t)" in lines
 
 
+def test_why_says_the_message_once_and_of_conditions_what_they_add() -> None:
+    conditions = [
+        {"type": "Ready", "status": "False", "reason": "DigestMismatch", "message": "the bundle was changed"},
+        {"type": "Stalled", "status": "True", "reason": "DigestMismatch", "message": "make another one"},
+    ]
+    status = {"phase": "Rejected", "message": "the bundle was changed", "conditions": conditions}
+    obj = {"kind": "ModelVersion", "metadata": {"name": "rose-1"}, "status": status}
+    assert text.why(obj) == [
+        "ModelVersion rose-1: Rejected",
+        "  the bundle was changed",
+        "conditions:",
+        "  Ready=False DigestMismatch",
+        "  Stalled=True DigestMismatch: make another one",
+    ]
+
+
+def test_times_of_the_history_are_told_in_seconds() -> None:
+    entry = {
+        "at": "2026-11-30T04:06:26.118611Z",
+        "event": "Promoted",
+        "version": "m-1",
+        "message": "it serves",
+    }
+    rejected = {"version": "m-2", "reason": "errors", "at": "2026-11-30T04:05:00.5Z"}
+    status = {"history": [entry], "rejected": [rejected]}
+    obj = {"kind": "ModelDeployment", "metadata": {"name": "m"}, "status": status}
+    assert text.why(obj)[1:] == [
+        "rejected versions:",
+        "  m-2: errors (2026-11-30T04:05:00Z)",
+        "history:",
+        "  2026-11-30T04:06:26Z Promoted it serves",
+    ]
+    assert text.history(obj)[-1].split() == ["2026-11-30T04:06:26Z", "Promoted", "m-1", "it", "serves"]
+
+
 def test_why_tells_the_figures_of_a_trigger_also_when_it_did_not_fire() -> None:
     assert said("why", "ct/nightly").splitlines() == [
         "ContinuousTraining nightly: Watching",
