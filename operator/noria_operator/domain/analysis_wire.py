@@ -8,7 +8,7 @@ lacks begins afresh, so that an upgrade loses no running rollout.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -240,13 +240,12 @@ def _known(kind: type[Bursts] | type[Overdispersion], kept: Mapping[str, Any]) -
 
 def _marks(marks: Marks) -> Json:
     return {
-        pod: {name: [one.requests, one.errors, one.refused] for name, one in clusters.items()}
-        for pod, clusters in marks.items()
+        pod: {name: list(astuple(one)) for name, one in clusters.items()} for pod, clusters in marks.items()
     }
 
 
 def _marks_of(kept: Mapping[str, Any] | None) -> dict[str, dict[str, Counts]]:
-    """Without those of an earlier release that say nothing of refusals, all of which would look new."""
+    """Without those of an earlier release that say less, of which all would look new."""
     return {
         pod: {name: Counts(*counts) for name, counts in clusters.items()}
         for pod, clusters in (kept or {}).items()

@@ -63,17 +63,21 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Requests, how many of them failed (a response of 5xx, a reset or a timeout), and how many others were
-    refused as the client's fault (4xx).
+    """Requests, how many of them failed (a response of 5xx, a reset or a timeout), how many others were
+    refused as the client's fault (4xx), and how many reported labels, of which none counts as refused.
     """
 
     requests: int = 0
     errors: int = 0
     refused: int = 0
+    reports: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
-            self.requests + other.requests, self.errors + other.errors, self.refused + other.refused
+            self.requests + other.requests,
+            self.errors + other.errors,
+            self.refused + other.refused,
+            self.reports + other.reports,
         )
 
 

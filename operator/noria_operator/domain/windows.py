@@ -60,7 +60,8 @@ def _added(before: Mapping[str, Counts], after: Mapping[str, Counts], cluster: s
     old, new = before.get(cluster, Counts()), after.get(cluster, Counts())
     requests = _grown(old.requests, new.requests)
     errors = min(_grown(old.errors, new.errors), requests)
-    return Counts(requests, errors, min(_grown(old.refused, new.refused), requests - errors))
+    refused = min(_grown(old.refused, new.refused), requests - errors)
+    return Counts(requests, errors, refused, min(_grown(old.reports, new.reports), requests - refused))
 
 
 def _grown(old: int, new: int) -> int:

@@ -62,7 +62,7 @@ def counted(body: Any) -> dict[str, Counts] | None:
         revision = _revision(cluster)
         now = _grpc_counts(values) if cluster.endswith(names.GRPC_SUFFIX) else _counts(values)
         if cluster.endswith(names.FEEDBACK_SUFFIX):
-            now = replace(now, refused=0)  # of a token, by whoever checks it
+            now = replace(now, refused=0, reports=now.requests)  # a token is refused by whoever checks it
         found[revision] = found.get(revision, Counts()) + now
     return found
 

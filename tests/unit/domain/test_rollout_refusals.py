@@ -96,6 +96,22 @@ def test_the_spec_says_whether_users_are_divided(strategy: dict[str, object]) ->
     assert policy_of(ModelDeploymentSpec.model_validate(spec)).divides_users is bool(strategy)
 
 
+@pytest.mark.parametrize("policy", [STICKY, Policy(replicas=2, steps=CANARY)])
+def test_labels_that_clients_report_hide_no_refusals(policy: Policy) -> None:
+    """Who got an answer reports its label, at any version: at one that answers nobody, of the champion's."""
+    world = canary(policy)
+    for _ in range(4):
+        world.send(100, refused={V2.name: 1.0})
+        for counts in world.counts:
+            if V2.name in counts:
+                counts[V2.name] += Counts(requests=10, reports=10)
+        world.pass_time(seconds(10))
+        world.settle()
+    assert rejected(world)
+    (_, said) = world.state.decisions[0].said
+    assert said.figures["challengerRefused"] == said.figures["challengerRequests"]
+
+
 def test_what_is_suspected_holds_a_rollout_and_says_why() -> None:
     evidence = Evidence()
     while refusals.judge(evidence, tests=1, rivals=1, by_users=False) is None:
@@ -115,7 +131,8 @@ def test_nothing_is_kept_before_somebody_is_refused() -> None:
     assert refusals.added(begun, window).windows == 2
 
 
-def test_no_refusal_counts_that_came_before_anybody_kept_them() -> None:
+@pytest.mark.parametrize("known", [2, 3])
+def test_no_refusal_counts_that_came_before_anybody_kept_them(known: int) -> None:
     """An operator that goes on with what an earlier release left."""
     world = canary(Policy(replicas=2, steps=(PolicyStep(10, gate=True),)))
     world.run(0.5)
@@ -123,8 +140,8 @@ def test_no_refusal_counts_that_came_before_anybody_kept_them() -> None:
     assert kept is not None
     assert kept.state is not None
     for clusters in kept.state["evidence"]["marks"].values():
-        for name, (requests, errors, _) in clusters.items():
-            clusters[name] = [requests, errors]
+        for name, told in clusters.items():
+            clusters[name] = told[:known]
     for counts in world.counts:
         counts[V2.name] = replace(counts[V2.name], refused=counts[V2.name].requests)
     world.state = replace(world.state, analysis=analysis_of(kept))

@@ -293,7 +293,7 @@ def test_what_is_said_of_a_feedback_token_is_no_refusal_of_a_version() -> None:
     seen = stats(upstream_rq_completed=10, upstream_rq_4xx=1)
     beside = {"upstream_rq_completed": 6, "upstream_rq_4xx": 5, "upstream_rq_5xx": 1}
     seen["stats"] += [{"name": f"cluster.m-1_feedback.{name}", "value": it} for name, it in beside.items()]
-    assert counted(seen) == {"m-1": Counts(16, 1, 1)}
+    assert counted(seen) == {"m-1": Counts(16, 1, 1, 6)}
 
 
 def test_a_request_that_one_pod_dropped_and_another_answered_is_an_error_that_no_client_saw() -> None:
