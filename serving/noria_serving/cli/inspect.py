@@ -62,6 +62,7 @@ def summary(location: str, trust: Trust = NOBODY) -> dict[str, Any]:
         "format": manifest.format,
         "task": manifest.task,
         "classes": list(manifest.classes),
+        "labelsOnly": bool(manifest.document.get(contract.LABELS_ONLY)),
         "bytes": size,
         "signer": artifact.signer,
         **shape.as_json(),
@@ -89,13 +90,17 @@ def _conversion(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     said = content["conversion"]
     if content["parity"] is not None:
         rows = "held-out rows" if said.get("heldOut") else "its training rows"
-        yield "parity", f"within {content['parity']} of the model that was converted, on {rows}"
+        within = f"within {content['parity']} of the"
+        of = "every label is that of the" if content["labelsOnly"] else within
+        yield "parity", f"{of} model that was converted, on {rows}"
     if said.get("notConverted"):
         yield "not ONNX", str(said["notConverted"])
 
 
 def _text(content: dict[str, Any]) -> str:
-    lines = [f"{key:<10} {content[key]}" for key in ("name", "format", "task", "classes", "digest", "bytes")]
+    task = content["task"] + (", labels alone" if content["labelsOnly"] else "")
+    told = {**content, "task": task}
+    lines = [f"{key:<10} {told[key]}" for key in ("name", "format", "task", "classes", "digest", "bytes")]
     lines.append(f"{'signer':<10} {content['signer'] or 'not checked: give --trusted-keys'}")
     lines += [f"{name:<10} {text}" for name, text in _conversion(content)]
     for key in ("inputs", "outputs"):

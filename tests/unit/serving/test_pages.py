@@ -22,6 +22,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.svm import LinearSVC
 
 from noria_serving import bundle, contract
 from noria_serving.artifact import sha256
@@ -276,6 +277,18 @@ def test_inspect_says_what_a_bundle_holds(matrix_bundle: Bundle, capsys: pytest.
         f"parity     within {content['parity']} of the model that was converted, on its training rows" in text
     )
     assert "not ONNX" not in text
+
+
+def test_inspect_says_of_a_model_of_labels_alone_what_was_compared(
+    matrix: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = bundle.save(LinearSVC().fit(*matrix), *matrix, tmp_path / "b", name="m", holdout=matrix[0])
+    assert run("inspect", str(saved.path)) == 0
+    text = capsys.readouterr().out
+    assert "parity     every label is that of the model that was converted, on held-out rows" in text
+    assert "task       binary, labels alone" in text
+    assert run("inspect", str(saved.path), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["labelsOnly"] is True
 
 
 def test_inspect_says_why_a_model_is_not_onnx(
