@@ -161,6 +161,9 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
     if named and getattr(options, named):
         mark = f"{getattr(options, named)}@{mark}"
     if not command(objects, kind, options.name, verb, mark=mark, wait=options.wait):
+        status = find(objects, f"{kind}/{options.name}").get("status", {})
+        if held := status.get("blockedBy"):
+            raise CommandError(f"{verb} is asked for, and waits ({held}): {status.get('message', '')}")
         raise CommandError(
             f"the operator did not acknowledge {verb!r} within {options.wait:g} s; "
             "it acts on it as soon as it runs (is it? `kubectl get lease -A`)"

@@ -344,6 +344,16 @@ def test_a_command_that_nobody_acknowledges_says_so() -> None:
         said("abort", "flight-delay", "--wait", "0.2", cluster=Fake(deaf=True))
 
 
+def test_a_run_that_waits_for_another_says_what_for_and_not_that_the_operator_is_away() -> None:
+    message = "watching flight-delay; no run starts: flight-delay is rolling out flight-delay-4"
+    status = {**TRAINING["status"], "blockedBy": "Concurrency", "message": message}
+    cluster = Fake(deaf=True)
+    cluster.objects["ContinuousTraining", "nightly"] = {**TRAINING, "status": status}
+    with pytest.raises(CommandError, match="retrain is asked for, and waits") as refused:
+        said("retrain", "nightly", "--wait", "0.2", cluster=cluster)
+    assert str(refused.value).endswith(f"(Concurrency): {message}")
+
+
 class Restarting(Fake):
     """Answers no question number `silent`, counted from the command on."""
 
