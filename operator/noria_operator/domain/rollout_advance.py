@@ -84,7 +84,8 @@ def start(scene: Scene, state: State) -> Outcome | None:
         previous=None if alone or warm else state.previous,
         analysis=Analysis(version=wanted.version) if state.stable and not back and not alone else None,
     )
-    how = "without canary" if direct else f"in {len(policy.steps)} steps"
+    count = len(policy.steps)
+    how = "without canary" if direct else f"in {count} step{'s' if count > 1 else ''}"
     how = f"once {named(state.stable)} is down, and nothing answers until it is ready" if alone else how
     who = apart(wanted, state.stable)
     message = f"{who} starts {how}, attempt {candidate.attempt}, champion {named(state.stable)}"

@@ -95,6 +95,14 @@ def test_the_champion_in_another_configuration_is_told_from_the_champion() -> No
     assert made.message.startswith(f"m-1 serves; {told} was rejected: noria.dev/abort 1")
 
 
+@pytest.mark.parametrize(("steps", "how"), [(CANARY[:1], "1 step"), (CANARY, "2 steps")])
+def test_a_rollout_says_how_many_steps_it_has(steps: tuple[PolicyStep, ...], how: str) -> None:
+    world = serving(policy=Policy(replicas=2, steps=steps))
+    world.approve(2)
+    world.reconcile()
+    assert world.state.history[-1].message == f"m-2 starts in {how}, attempt 1, champion m-1"
+
+
 def test_a_newer_version_takes_the_place_of_a_first_version_that_never_became_ready() -> None:
     world = World()
     world.approve(1)
