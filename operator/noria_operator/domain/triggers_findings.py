@@ -172,12 +172,12 @@ def _in_weeks(usual: Usual, version: str) -> str:
 
 def _drift_in_words(against: str, asked: Policy, found: policy.Drift, closed: Closed) -> str:
     predicted = any(one.drifted for one in found.findings if one.name == PREDICTION)
-    what = f"{'the predictions and ' if predicted else ''}{found.share:.3g} of the features"
+    what = f"{'the predictions and ' if predicted else ''}{100 * found.share:.3g} % of the features"
     worst = ", ".join(f"{one.name} {asked.measure} {one.value or 0:.3g}" for one in found.worst[:3])
     return (
-        f"{what} drifted from {against} in {asked.k} of {asked.n} windows ({asked.share:g} of the "
-        f"features count"
-        f"{', the predictions alone' if asked.predictions else ''}); {closed.traffic.rows} rows"
+        f"{what} drifted from {against} in {asked.k} of {asked.n} windows "
+        f"({100 * asked.share:g} % of them count"
+        f"{', or the predictions alone' if asked.predictions else ''}); {closed.traffic.rows} rows"
         f"{f'; farthest: {worst}' if worst else ''}"
     )
 

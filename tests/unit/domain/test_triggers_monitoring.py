@@ -89,7 +89,10 @@ def test_drift_is_written_down_with_its_figures() -> None:
     worst = entry["columns"][0]
     assert (worst["name"], worst["drifted"], worst["samples"]) == ("distance", True, 2000)
     assert float(worst["value"]) > float(worst["threshold"]) > float(worst["floor"])
-    assert entry["message"].startswith("0.333 of the features drifted from training of flights-1 in 2 of 3")
+    assert entry["message"].startswith(
+        "33.3 % of the features drifted from training of flights-1 in 2 of 3 windows "
+        "(30 % of them count, or the predictions alone); 2000 rows; "
+    )
     assert "distance psi" in entry["message"]
 
 
@@ -165,7 +168,7 @@ def test_broken_data_is_broken_whoever_asks_the_challenger() -> None:
 
 def test_drift_of_the_predictions_alone_says_so() -> None:
     entry = windows(drift(), moved(PREDICTION), moved(PREDICTION)).entry
-    assert entry["message"].startswith("the predictions and 0 of the features drifted")
+    assert entry["message"].startswith("the predictions and 0 % of the features drifted")
 
 
 def test_broken_data_stands_until_it_is_gone() -> None:
