@@ -104,10 +104,10 @@ class Recorder:
         self._bytes += size
         return self._bytes < FOLD_BYTES
 
-    def refused(self, status: int) -> None:
-        """An inference request that got an error."""
+    def refused(self, status: int, *, in_order: bool = False) -> None:
+        """An inference request that got an error, though what it holds is `in_order`."""
         self._requests[2 if status >= 500 else 1] += 1
-        self._malformed += status == 400
+        self._malformed += status == 400 and not in_order
 
     def fold(self) -> None:
         """Bring the state up to date."""

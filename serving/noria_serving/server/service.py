@@ -54,6 +54,10 @@ class Flawed(Exception):
     """What a model gave is no answer; `str()` follows "the model"."""
 
 
+class Unanswered(RequestError):
+    """The rows are in order, and hold new values that the model has no answer to."""
+
+
 class Turns(Protocol):
     """A line for the event loop."""
 
@@ -194,10 +198,13 @@ class Service:
         """400 where the rows explain it, else 500, and the model must prove itself again."""
         words = str(error).partition("\n")[0]
         what = words if isinstance(error, Flawed) else f"failed: {type(error).__name__}: {words:.300}"
+        # The client is told what explains it, and could fill the log.
         strange = unlike_training(self.loaded.reference, request.inputs)
-        strange = strange or await self._explained(request, until)
-        if strange is not None:  # the client is told, and could fill the log
+        if strange is not None:
             return RequestError(f"{strange}; the model {what}")
+        new = await self._explained(request, until)
+        if new is not None:
+            return Unanswered(f"{new}; the model {what}")
         log.warning("model failed", exc_info=error)
         self._prove_soon()
         return RequestError(f"the model {what}", status=500)
@@ -237,7 +244,7 @@ class Service:
 
     def refuse(self, error: RequestError) -> None:
         """Count a request that gets this error, and let the error name the version."""
-        self.recorder.refused(error.status)
+        self.recorder.refused(error.status, in_order=isinstance(error, Unanswered))
         if not any(name == VERSION_HEADER for name, _ in error.headers):
             error.headers = [*error.headers, named(self.settings)]
 

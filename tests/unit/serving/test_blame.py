@@ -153,6 +153,18 @@ async def test_a_number_that_no_encoder_met_is_the_requests_fault(
     service.close()
 
 
+async def test_values_that_the_model_has_no_answer_to_are_no_broken_data(loaded: Loaded) -> None:
+    """Which hold up the next run: it is what mends this."""
+    service, _ = serve(loaded, MONTHS, "INT64", "month")
+    tensor = {"name": "month", "shape": [1, 1], "datatype": "INT64"}
+    answers = [await infer(service, {**tensor, "data": [month]}) for month in (13, 9999, "May")]
+    assert [answer.status_code for answer in answers] == [400, 400, 400]
+    service.recorder.fold()
+    totals = service.recorder.state.as_json(service.recorder.state.vector)
+    assert (totals["requests"]["client_error"], totals["malformed"]) == (3, 2)
+    service.close()
+
+
 async def test_an_encoder_of_scikit_learn_as_onnx_is_not_at_fault_for_a_month_that_is_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
