@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -16,7 +17,6 @@ from prometheus_client.core import Metric
 
 from noria_operator.judgements import Judgements
 from noria_operator.kube import metrics
-from noria_operator.kube.clock import SystemClock
 from noria_operator.kube.kinds import Kind
 from noria_operator.kube.store import Store
 from noria_operator.state_metrics.collector import Objects
@@ -40,6 +40,8 @@ class Vitals:
     leading: Callable[[], bool]
     store: Store
     kinds: tuple[Kind, ...]
+    now: Callable[[], datetime]
+    """By the clock that decisions go by."""
 
     def dead(self) -> list[str]:
         """Why it should be restarted; empty: it should not."""
@@ -69,8 +71,8 @@ def app(vitals: Vitals) -> web.Application:
     async def readyz(_: web.Request) -> web.Response:
         return _answer(vitals.unready())
 
-    judgements = Judgements(vitals.store, vitals.leading, SystemClock().now)
-    objects = Objects(vitals.store, vitals.leading, SystemClock().now)
+    judgements = Judgements(vitals.store, vitals.leading, vitals.now)
+    objects = Objects(vitals.store, vitals.leading, vitals.now)
 
     async def exposition(_: web.Request) -> web.Response:
         metrics.WATCH_AGE.set(vitals.watch_age())

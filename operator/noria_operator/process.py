@@ -239,6 +239,7 @@ class Operator:
             leading=lambda: self.lease.held,
             store=self.store,
             kinds=tuple(selectors(config)),
+            now=self.context.clock.now,
         )
         async with contextlib.AsyncExitStack() as stack:
             http = _listening(health.app(vitals), config.http_port)

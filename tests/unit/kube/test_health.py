@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from noria_operator import health
 from noria_operator.kube.kinds import POD, SERVICE
 from noria_operator.kube.store import Store
+
+NOW = datetime(2020, 2, 1, tzinfo=UTC)
 
 
 def vitals(*, age: float = 1, stalled: float = 0, leading: bool = True, synced: bool = True) -> health.Vitals:
@@ -10,7 +14,8 @@ def vitals(*, age: float = 1, stalled: float = 0, leading: bool = True, synced: 
     if synced:
         store.mark_synced(POD)
         store.mark_synced(SERVICE)
-    return health.Vitals(lambda: age, lambda: stalled, lambda: leading, store, (POD, SERVICE))
+    kinds = (POD, SERVICE)
+    return health.Vitals(lambda: age, lambda: stalled, lambda: leading, store, kinds, lambda: NOW)
 
 
 def test_a_healthy_operator_is_alive_and_ready() -> None:
