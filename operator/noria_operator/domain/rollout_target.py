@@ -46,13 +46,23 @@ class Target:
 
 def choose(policy: Policy, state: State, versions: tuple[Version, ...]) -> Target:
     """The pinned version, or the newest approved one that was not rejected and is not older than the
-    champion; what a person went back to comes before both, and an experiment before all.
+    champion; what a person went back to comes before both, and an experiment before all, but for an undo that
+    has yet to arrive.
     """
     experiment = _Arms.of(policy.experiment, state, versions)
-    if experiment.left and state.stable is not None:
+    others = experiment.others(state, versions)
+    if experiment.left and state.stable is not None and not _goes_back(policy, state, others):
         return experiment.target(state)
-    target = _alone(policy, state, experiment.others(versions))
+    target = _alone(policy, state, others)
     return replace(target, refused=experiment.refused) if experiment.refused else target
+
+
+def _goes_back(policy: Policy, state: State, versions: tuple[Version, ...]) -> bool:
+    """Whether an undo asks for another champion, and may still get it."""
+    undo = state.undo
+    if undo is None or undo.target == state.stable or not _holds(policy, undo, versions):
+        return False
+    return _undone(policy, undo, state, versions).revision == undo.target
 
 
 def _alone(policy: Policy, state: State, versions: tuple[Version, ...]) -> Target:
@@ -101,9 +111,11 @@ class _Arms:
             return Target(state.stable, None, message, (), self.refused, unmet=state.stable)
         return Target(state.stable, state.stable, message, ready, self.refused)
 
-    def others(self, versions: tuple[Version, ...]) -> tuple[Version, ...]:
-        """The versions that may be served: before there is a champion, no arm."""
-        arms = {one.target for one in self.left}
+    def others(self, state: State, versions: tuple[Version, ...]) -> tuple[Version, ...]:
+        """The versions that may be served: before there is a champion, no arm; nor by an undo, but for that
+        which it asks for.
+        """
+        arms = {one.target for one in self.left} - {state.undo.target if state.undo else None}
         return tuple(one for one in versions if one.target not in arms)
 
 

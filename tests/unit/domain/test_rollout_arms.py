@@ -663,6 +663,33 @@ def test_arms_that_are_paused_before_they_begin_begin_together_when_that_is_over
     assert str(world.state.reach_of(revision(3))) == "weight 0 and requests with x-team: a"
 
 
+@pytest.mark.parametrize("kept", [timedelta(), timedelta(hours=1)], ids=["gone", "warm"])
+@pytest.mark.parametrize("there", [0, 2], ids=["no arm", "some arms"])
+@pytest.mark.parametrize("numbers", [(2, 3, 4), (6, 7, 8), (1, 6, 7)], ids=["older", "newer", "one of them"])
+def test_an_undo_waits_for_no_experiment_that_waits_for_arms(
+    numbers: tuple[int, ...], there: int, kept: timedelta
+) -> None:
+    world = serving(1, replace(ASKED, experiment=None, keep_previous=kept))
+    world.approve(5)
+    world.settle()
+    world.run(20, requests=2000)
+    world.settle()
+    world.edit(experiment=replace(TRIAL, arms=tuple(Arm(f"m-{number}", 10) for number in numbers)))
+    for number in numbers[:there]:
+        world.approve(number)
+    world.settle()
+    assert world.state.stable == revision(5)
+    world.commands["undo"] = "1"
+    world.settle()
+    world.settle()
+    assert (world.state.stable, weights(world)["m-1"]) == (revision(1), 100)
+    for number in numbers:
+        world.approve(number)
+    world.settle()
+    left = [f"m-{number}" for number in numbers if number > 1]
+    assert versions(world) == left, "they meet the one that serves now"
+
+
 def test_an_undo_ends_all_arms_and_the_champion_serves() -> None:
     world = trial()
     world.commands["undo"] = "1"
