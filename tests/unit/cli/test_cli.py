@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -432,3 +434,11 @@ def test_names_and_kinds_that_do_not_exist_are_refused_with_advice() -> None:
             find(Fake(), name)
     with pytest.raises(CommandError, match="no ModelDeployment"):
         said("abort", "nightly")
+
+
+def test_it_runs_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["noria_operator.cli", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("noria_operator.cli", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: kubectl noria ")

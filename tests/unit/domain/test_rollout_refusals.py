@@ -112,6 +112,20 @@ def test_labels_that_clients_report_hide_no_refusals(policy: Policy) -> None:
     assert said.figures["challengerRefused"] == said.figures["challengerRequests"]
 
 
+@pytest.mark.parametrize(("least", "step"), [(180, 1), (181, 0)])
+def test_a_step_waits_for_predictions_and_not_for_labels(least: int, step: int) -> None:
+    later = PolicyStep(50, min_requests=10**6)
+    world = canary(Policy(replicas=2, steps=(PolicyStep(10, min_requests=least), later)))
+    for _ in range(2):
+        world.send(450)  # 45 of them to the challenger, by each of two routers
+        for counts in world.counts:
+            counts[V2.name] += Counts(requests=40, reports=40)
+        world.pass_time(seconds(10))
+        world.settle()
+    assert world.state.step is not None
+    assert world.state.step.index == step
+
+
 def test_what_is_suspected_holds_a_rollout_and_says_why() -> None:
     evidence = Evidence()
     while refusals.judge(evidence, tests=1, rivals=1, by_users=False) is None:
