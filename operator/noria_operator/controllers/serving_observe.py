@@ -19,6 +19,7 @@ from noria_operator.controllers import access, serving_counts, serving_pods, ser
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Routing, Standing
 from noria_operator.controllers.routing_kinds import ROUTINGS
+from noria_operator.domain import refusals
 from noria_operator.domain.conditions import Condition
 from noria_operator.domain.revisions import version_of
 from noria_operator.domain.rollout_arms import seats
@@ -137,9 +138,19 @@ def _seen(ctx: Context, deployment: ModelDeployment, policy: Policy, state: Stat
             serving_counts.counted(ctx, deployment, policy, mine),
             serving_queries.asked(ctx, deployment, policy, mine),
             serving_counts.paired(ctx, deployment, policy, mine),
+            _other_inputs(ctx, deployment, mine),
         )
         for mine in seats(state) or [state]
     }
+
+
+def _other_inputs(ctx: Context, deployment: ModelDeployment, state: State) -> str:
+    if state.stable is None or state.candidate is None:
+        return ""
+    names = (state.stable.version, state.candidate.target.version)
+    found = [ctx.store.get(Key(MODELVERSION, deployment.metadata.namespace, name)) for name in names]
+    champion, challenger = found
+    return refusals.other_inputs(champion, challenger) if champion and challenger else ""
 
 
 def _versions(

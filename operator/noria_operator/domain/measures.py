@@ -67,6 +67,7 @@ def judge(
         tests=tests,
         rivals=policy.rivals,
         by_users=policy.divides_users,
+        inputs=seen.inputs,
     )
     asked = (
         judge_(policy, state, analysis, observed, slow, tests)

@@ -11,9 +11,10 @@ whole rollout: there only a challenger that refuses nearly everything is at faul
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import log
-from typing import Final
+from typing import Any, Final
 
 from noria_operator.domain.verdict import (
     ALL_ALONG,
@@ -37,6 +38,8 @@ _COMPARISON: Final = Comparison(
     hits="refusals",
     called="Refused",
 )
+TOLD: Final = 5
+"""Inputs that are named."""
 _ANY_SHARE: Final = 0.5
 """Passing is not what is asked here."""
 
@@ -59,13 +62,37 @@ def added(evidence: Evidence, window: Window, *, over: bool = True) -> Evidence:
     return step(evidence, window, over=over) if begun and window.requests else evidence
 
 
-def judge(evidence: Evidence, *, tests: int, rivals: int, by_users: bool) -> Judgement | None:
+def other_inputs(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> str:
+    """How the second ModelVersion takes other inputs than the first; empty where it does not, or one of them
+    does not say.
+    """
+    old, new = (_inputs(version) for version in (champion, challenger))
+    if not old or not new:
+        return ""
+    told = [f"{name} is new" for name in new if name not in old]
+    told += [f"{name} is gone" for name in old if name not in new]
+    told += [
+        f"{name} is {new[name]}, not {old[name]}" for name in new if new[name] != old.get(name, new[name])
+    ]
+    return ", ".join(told[:TOLD]) + (f" and {len(told) - TOLD} more" if len(told) > TOLD else "")
+
+
+def _inputs(version: Mapping[str, Any]) -> dict[str, str]:
+    tensors = version["spec"].get("signature", {}).get("inputs", ())
+    return {one["name"]: f"{one['datatype']} {one.get('shape', [])}" for one in tensors}
+
+
+def judge(
+    evidence: Evidence, *, tests: int, rivals: int, by_users: bool, inputs: str = ""
+) -> Judgement | None:
     """Fail or Hold, or None where nothing speaks against the challenger.
 
     `tests` and `rivals` are the measures and challengers that share the false alarms; `by_users` whether
-    users are divided, not requests.
+    users are divided, not requests; `inputs` how its inputs are others than the champion's, which explains.
     """
     judged = decide(evidence, _ANY_SHARE, of=_COMPARISON, measures=CAUTION * tests, rivals=rivals)
+    if inputs:
+        judged = replace(judged, message=f"{judged.message}; of its inputs {inputs}")
     if by_users and evidence.challenger.errors < ALL_ALONG * evidence.challenger.requests:
         return None
     if judged.verdict is Verdict.FAIL:

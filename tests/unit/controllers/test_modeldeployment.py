@@ -126,6 +126,23 @@ async def test_the_keys_exist_before_the_pods_that_mount_them(tmp_path: Path) ->
     }
 
 
+async def test_a_version_that_refuses_all_for_want_of_an_input_is_rejected_with_its_name(
+    tmp_path: Path,
+) -> None:
+    api, routers = await canary(tmp_path)
+    for name, inputs in (("flights-1", "ab"), ("flights-2", "abc")):
+        tensors = [{"name": it, "datatype": "FP64", "shape": [-1, 1]} for it in inputs]
+        found = api.objects[Key(MODELVERSION, NAMESPACE, name)]
+        api.put(MODELVERSION, {**found, "spec": {**found["spec"], "signature": {"inputs": tensors}}})
+    loser = api.status["candidate"]["name"]
+    for one in api.status["traffic"]:
+        refused = Counts(500, refused=500) if one["name"] == loser else Counts(500)
+        routers.counted[one["name"]] = routers.counted.get(one["name"], Counts()) + refused
+    await settle(api, routers, tmp_path)
+    assert stable(api) == "flights-1"
+    assert api.status["rejected"][0]["reason"].endswith("; of its inputs c is new")
+
+
 async def test_the_pods_of_a_version_are_asked_for_by_one_write_in_their_number(tmp_path: Path) -> None:
     api, _ = await canary(tmp_path)
     for name in servers(api):

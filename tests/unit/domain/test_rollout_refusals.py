@@ -173,3 +173,35 @@ def test_a_restarted_operator_goes_on_with_the_refusals_that_it_knew() -> None:
     assert world.state.analysis is not None
     assert world.state.analysis.refused.challenger.errors, "the world reads each state from what was written"
     assert world.state.stable == V1
+
+
+def version(**inputs: str) -> dict[str, object]:
+    tensors = [{"name": name, "datatype": it, "shape": [-1, 1]} for name, it in inputs.items()]
+    return {"spec": {"signature": {"inputs": tensors}}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ({"a": "FP64"}, {"a": "FP64"}, ""),
+        ({"a": "FP64"}, {"a": "FP64", "b": "FP64"}, "b is new"),
+        ({"a": "FP64", "b": "BYTES"}, {"a": "INT64"}, "b is gone, a is INT64 [-1, 1], not FP64 [-1, 1]"),
+        ({"a": "FP64"}, {}, ""),
+        (
+            {"a": "FP64"},
+            {name: "FP64" for name in "abcdefgh"},
+            "b is new, c is new, d is new, e is new, f is new and 2 more",
+        ),
+    ],
+)
+def test_inputs_that_the_champion_does_not_take_are_named(
+    old: dict[str, str], new: dict[str, str], said: str
+) -> None:
+    assert refusals.other_inputs(version(**old), version(**new)) == said
+
+
+def test_a_refusal_is_explained_by_inputs_that_are_others() -> None:
+    evidence = refusals.added(Evidence(), Window(Counts(900, 0), Counts(100, 100)))
+    judged = refusals.judge(evidence, tests=1, rivals=1, by_users=False, inputs="b is new")
+    assert judged is not None
+    assert judged.message.endswith("; of its inputs b is new")
