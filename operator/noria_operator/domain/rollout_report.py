@@ -150,7 +150,7 @@ def _of_return(policy: Policy, observed: Observed, warm: Revision) -> str:
 
 def _of_rejection(state: State, target: Target) -> str:
     wanted = target.wanted
-    found = next((one for one in reversed(state.rejected) if wanted and one.version == wanted.version), None)
+    found = next((one for one in reversed(state.rejected) if wanted and one.of(wanted)), None)
     if wanted and state.undo and not found:
         return f"an undo holds in place of {wanted.version}; annotate noria.dev/retry to end it"
     why = found.reason if found else "it failed before"

@@ -95,6 +95,18 @@ def test_the_champion_in_another_configuration_is_told_from_the_champion() -> No
     assert made.message.startswith(f"m-1 serves; {told} was rejected: noria.dev/abort 1")
 
 
+def test_of_two_rejected_configurations_of_a_version_each_has_its_own_reason() -> None:
+    world = canary()
+    for number, config in enumerate(("aaaaaa", "bbbbbb"), start=1):
+        world.approve(2, config=config)
+        world.settle()
+        world.commands["abort"] = str(number)
+        made = world.settle()
+        assert f"m-2 was rejected: noria.dev/abort {number};" in made.message
+    world.approve(2, config="aaaaaa")
+    assert "m-2 was rejected: noria.dev/abort 1;" in world.settle().message
+
+
 @pytest.mark.parametrize(("steps", "how"), [(CANARY[:1], "1 step"), (CANARY, "2 steps")])
 def test_a_rollout_says_how_many_steps_it_has(steps: tuple[PolicyStep, ...], how: str) -> None:
     world = serving(policy=Policy(replicas=2, steps=steps))
