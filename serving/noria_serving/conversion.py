@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Final
@@ -27,17 +26,15 @@ from noria_serving.model import lean
 from noria_serving.model.base import Backend
 from noria_serving.model.formats import open_booster
 from noria_serving.model.onnx import TYPES, OnnxModel, open_session
-from noria_serving.model.scoring import labels_alone
 from noria_serving.model.sklearn import PANDAS, open_skops
 from noria_serving.model.sklearn_names import makes_frames
 from noria_serving.model.tabular import Encoding
+from noria_serving.onnx_export import exported
 from noria_serving.signature import DATATYPES, MATRIX, Signature, Tensor
 
 Array = NDArray[Any]
 PARITY: Final = 1e-4
 PARITY_ROWS: Final = 2000
-BOOSTER_OPSETS: Final = {"": 18, "ai.onnx.ml": 3}
-"""The newest that the converters of XGBoost and LightGBM write."""
 log = logging.getLogger(__name__)
 
 
@@ -285,80 +282,9 @@ def _outputs(model: Any, task: str, precision: str) -> tuple[Tensor, ...]:
 
 
 def _to_onnx(model: Any, arrays: Mapping[str, Array], task: str, precision: str) -> Converted:
-    try:
-        from skl2onnx import convert_sklearn  # noqa: PLC0415  heavy; only where a model is handed over
-        from skl2onnx.common import data_types  # noqa: PLC0415
-        from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs  # noqa: PLC0415
-    except ImportError as error:
-        raise NoriaError(
-            Reason.MISSING_DEPENDENCY, f"{error}; the converter needs: pip install 'noria-ml[train]'"
-        ) from error
-
-    kinds = {
-        "FP32": data_types.FloatTensorType,
-        "FP64": data_types.DoubleTensorType,
-        "INT64": data_types.Int64TensorType,
-        "BOOL": data_types.BooleanTensorType,
-        "BYTES": data_types.StringTensorType,
-    }
     signature = Signature(inputs_of(arrays, precision), _outputs(model, task, precision))
-    boosters.register_converters()
-
-    def typed(tensors: Sequence[Tensor]) -> list[tuple[str, Any]]:
-        return [(t.name, kinds[t.datatype]([None, *t.shape[1:]])) for t in tensors]
-
-    alone = labels_alone(signature, task)
-    options = {id(_last(model)): {}} if alone else {id(model): {"zipmap": False}}
-    beside = [("beside", kinds[precision]([None, None]))] if alone else []
-    with _plain_integers():
-        proto = convert_sklearn(
-            model,
-            "noria",
-            typed(signature.inputs),
-            final_types=[*typed(signature.outputs), *beside],
-            options=None if task == "regression" else options,
-            target_opset=None if boosters.family(model) is None else BOOSTER_OPSETS,
-        )
-    if alone:  # converters give what a margin is, too: no probability, and nobody asked for it
-        proto = select_model_inputs_outputs(proto, outputs=[signature.outputs[0].name])
-    data = proto.SerializeToString(deterministic=True)
+    data = exported(model, signature, task, precision)
     return Converted("onnx", data, OnnxModel(data, signature), None)
-
-
-def _last(model: Any) -> Any:
-    """The estimator at the end of a pipeline: by it converters look for options, of which a pipeline would
-    give it one that some have not.
-    """
-    while hasattr(model, "steps"):
-        model = model.steps[-1][1]
-    return model
-
-
-def _plain(item: Any) -> Any:
-    value = item.item() if isinstance(item, np.generic) else item
-    return int(value) if isinstance(value, bool) else value
-
-
-@contextmanager
-def _plain_integers() -> Iterator[None]:
-    """skl2onnx 1.20 hands numpy integers and booleans of tree ensembles to onnx, whose newer releases refuse
-    them.
-    """
-    from skl2onnx.common import _container  # noqa: PLC0415
-
-    original = _container.make_node
-
-    def make_node(*args: Any, **attributes: Any) -> Any:
-        for key, value in attributes.items():
-            if isinstance(value, list):
-                attributes[key] = [_plain(item) for item in value]
-        return original(*args, **attributes)
-
-    _container.make_node = make_node
-    try:
-        yield
-    finally:
-        _container.make_node = original
 
 
 def _to_skops(model: Any, arrays: Mapping[str, Array], task: str) -> Converted:
