@@ -148,8 +148,8 @@ def _other_inputs(ctx: Context, deployment: ModelDeployment, state: State) -> st
     if state.stable is None or state.candidate is None:
         return ""
     names = (state.stable.version, state.candidate.target.version)
-    found = [ctx.store.get(Key(MODELVERSION, deployment.metadata.namespace, name)) for name in names]
-    champion, challenger = found
+    space = deployment.metadata.namespace
+    champion, challenger = (ctx.store.get(Key(MODELVERSION, space, name)) for name in names)
     return refusals.other_inputs(champion, challenger) if champion and challenger else ""
 
 

@@ -11,7 +11,7 @@ whole rollout: there only a challenger that refuses nearly everything is at faul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import log
 from typing import Any, Final
@@ -66,9 +66,12 @@ def other_inputs(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> 
     """How the second ModelVersion takes other inputs than the first; empty where it does not, or one of them
     does not say.
     """
-    old, new = (_inputs(version) for version in (champion, challenger))
-    if not old or not new:
+    takes, would_take = (
+        version["spec"].get("signature", {}).get("inputs", ()) for version in (champion, challenger)
+    )
+    if takes == would_take or not takes or not would_take:
         return ""
+    old, new = map(_spelled, (takes, would_take))
     told = [f"{name} is new" for name in new if name not in old]
     told += [f"{name} is gone" for name in old if name not in new]
     told += [
@@ -77,8 +80,7 @@ def other_inputs(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> 
     return ", ".join(told[:TOLD]) + (f" and {len(told) - TOLD} more" if len(told) > TOLD else "")
 
 
-def _inputs(version: Mapping[str, Any]) -> dict[str, str]:
-    tensors = version["spec"].get("signature", {}).get("inputs", ())
+def _spelled(tensors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {one["name"]: f"{one['datatype']} {one.get('shape', [])}" for one in tensors}
 
 
