@@ -9,30 +9,33 @@ nor followed by a run for what it may answer itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.domain.budget import Block, Limits, Past, blocked, grown, next_eligible
 from noria_operator.domain.training_status import is_finished
-from noria_operator.domain.training_times import stamp
-from noria_operator.domain.triggers import LOSSES, MANUAL, Request
+from noria_operator.domain.training_times import moment, stamp
+from noria_operator.domain.triggers import FOLLOW_UP, LOSSES, MANUAL, Request
 from noria_operator.domain.triggers_gap import Gap
 from noria_operator.domain.triggers_rollout import rolling_out
+from noria_operator.domain.triggers_runs import NOTHING
 from noria_operator.domain.triggers_status import mismatch
 
 Json = dict[str, Any]
 
 _OF_THE_CHAMPION: Final = LOSSES | {"Drift", "DataQuality", "Fairness"}
 """Kinds of triggers that see how the champion does."""
+_OF_THE_LOOP: Final = frozenset({"Schedule", "DataChange", FOLLOW_UP, MANUAL})
+"""Reasons for a run that another loop's run is no answer to."""
 
 
 @dataclass(frozen=True)
 class Watched:
     """Everything that the decision looks at besides the triggers: own TrainingJobs, the deployment, its
-    versions, names of unfinished TrainingJobs of the model that others made (people, other loops), and when
-    nobody looked.
+    versions, names of unfinished TrainingJobs of the model that others made (people, other loops), when
+    nobody looked, and the newest run of other loops of the deployment, as their status has it.
     """
 
     jobs: Sequence[Json] = ()
@@ -40,6 +43,7 @@ class Watched:
     versions: Sequence[Json] = ()
     others: Sequence[str] = ()
     gap: Gap | None = None
+    theirs: Json = field(default_factory=dict)
 
     @property
     def live(self) -> list[str]:
@@ -58,7 +62,8 @@ class Hold:
 @dataclass(frozen=True)
 class Gate:
     """`common` holds every run; the rest is asked of each request. `under_way` holds those that it may yet
-    answer: `lasting` ones, and those that are named in `answering`.
+    answer: `lasting` ones, and those that are named in `answering`. `theirs` is the newest run of other loops
+    of the deployment.
     """
 
     common: Hold | None
@@ -70,6 +75,7 @@ class Gate:
     stop_after: int
     blocking: str
     now: datetime
+    theirs: Json = field(default_factory=dict)
 
     def stop(self, request: Request) -> Hold | None:
         """What holds the run that this request asks for."""
@@ -90,12 +96,22 @@ class Gate:
             return Hold(Block.CIRCUIT, text)
         # Cooldown is for triggers; a person who asks does not wait for it. The budget is for all.
         limit = blocked(self.limits, self.pasts, self.now, cooldown=not by_hand)
-        return Hold(limit, f"until {stamp(self.eligible)}") if limit else None
+        if limit:
+            return Hold(limit, f"until {stamp(next_eligible(self.limits, self.pasts, self.now))}")
+        if request.reason in _OF_THE_LOOP or self._rested <= self.now:
+            return None
+        text = f"until {stamp(self._rested)}, after {self.theirs['trainingJob']} of another loop"
+        return Hold(Block.COOLDOWN, text)
 
     @property
     def eligible(self) -> datetime:
         """When neither cooldown nor budget holds a run."""
-        return next_eligible(self.limits, self.pasts, self.now)
+        return max(self._rested, next_eligible(self.limits, self.pasts, self.now))
+
+    @property
+    def _rested(self) -> datetime:
+        """When the cooldown after the run of another loop is over."""
+        return moment(self.theirs["at"]) + self.limits.cooldown if self.theirs else self.now
 
     def overall(self) -> Hold | None:
         """What holds a run of any trigger, for the object's own status."""
@@ -117,27 +133,45 @@ def common(obj: Json, training: ContinuousTraining, seen: Watched) -> Hold | Non
 
 
 def under_way(obj: Json, seen: Watched) -> Hold | None:
-    """What may bring another champion soon: a run, or the last one's version."""
+    """What may bring another champion soon: a run, or the version of the last one, this loop's or another's
+    of the deployment.
+    """
     if seen.live:
         return Hold(Block.CONCURRENCY, f"TrainingJob {seen.live[0]} is not finished")
-    last = (obj.get("status", {}).get("lastTrigger") or {}).get("trainingJob", "")
-    text = rolling_out(last, seen.deployment, seen.versions)
-    return Hold(Block.CONCURRENCY, text) if text else None
+    last: Json = obj.get("status", {}).get("lastTrigger") or {}
+    for run in (last, seen.theirs):
+        if text := rolling_out(run.get("trainingJob", ""), seen.deployment, seen.versions):
+            return Hold(Block.CONCURRENCY, text)
+    return None
 
 
-def answering(requests: Sequence[Request], runs: Sequence[Json]) -> frozenset[str]:
-    """Names of the requests that the last run was started for, or whose loss was known when it began: windows
-    go on to show it until its version is served, and a combination with one of them goes on to ask.
+def answering(requests: Sequence[Request], runs: Sequence[Json], theirs: Json) -> frozenset[str]:
+    """Names of the requests that the last run was started for, or whose loss was known when it began, or when
+    that of another loop did: windows go on to show it until its version is served, and a combination with one
+    of them goes on to ask.
     """
     last: Json = runs[-1] if runs else {}
+    begun = max(last.get("at", ""), theirs.get("at", ""))
     asked = {name for one in requests if one.name == last.get("trigger") for name in (one.name, *one.members)}
     known = {
         one.name
         for one in requests
-        if one.reason in _OF_THE_CHAMPION
-        and (one.name in asked or "" < one.entry.get("since", "") <= last.get("at", ""))
+        if one.reason in _OF_THE_CHAMPION and (one.name in asked or "" < one.entry.get("since", "") <= begun)
     }
     return frozenset(known.union(one.name for one in requests if known.intersection(one.members)))
+
+
+def answered_elsewhere(request: Request, theirs: Json) -> Request:
+    """The request; where all that it goes by was known when another loop's run began, that run is its answer,
+    as an own one would be, unless it came to nothing.
+    """
+    ended = str(request.entry.get("windowEndedAt") or "")
+    once = request.wanted and request.answered_by == "Wanted" and not request.back
+    if not once or not "" < ended <= theirs.get("at", "") or theirs.get("result") in NOTHING:
+        return request
+    text = f"answered by {theirs['trainingJob']} of another loop"
+    told = {"decision": "Wait", "message": text}
+    return Request(request.entry | told | request.answer, request.reason, due=request.due)
 
 
 def elsewhere(training: ContinuousTraining, seen: Watched) -> Hold | None:

@@ -26,6 +26,7 @@ from noria_operator.domain.triggers_hold import (
     Gate,
     Hold,
     Watched,
+    answered_elsewhere,
     answering,
     blocking,
     common,
@@ -83,17 +84,19 @@ def decide(
     before = dict(obj.get("status", {}))
     runs, failures = _settled(obj, seen)
     budget = training.spec.budget
+    requests = [answered_elsewhere(one, seen.theirs) for one in requests]
     runs, older = shortened(runs, before.get("olderRuns", ()), budget.per if budget else None, now)
     gate = Gate(
         common(obj, training, seen),
         under_way(obj, seen),
-        answering(requests, runs),
+        answering(requests, runs, seen.theirs),
         limits(training, failures),
         pasts(runs, seen.jobs, now, older),
         failures,
         training.spec.stop_after_failures,
         blocking(training, requests),
         now,
+        seen.theirs,
     )
     actions = {trigger.name: trigger.effect for trigger in training.spec.triggers}
     uid = obj["metadata"]["uid"]

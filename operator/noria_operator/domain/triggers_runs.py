@@ -26,6 +26,8 @@ Json = dict[str, Any]
 
 BAD: Final = frozenset({"Failed", "Refused", "RolledBack", "Gone"})
 """Results of runs that came to nothing."""
+NOTHING: Final = BAD | {"Replaced"}
+"""Results after which what was asked for stands again; the run in the place of a replaced one answers it."""
 GOOD: Final = frozenset({"Promoted", "Kept"})
 KEPT: Final = 20
 """Runs that stay in status whatever their age, so that people see how the last ones went."""

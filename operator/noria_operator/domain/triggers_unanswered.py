@@ -17,7 +17,7 @@ from typing import Any, Final
 from noria_operator.domain.triggers import FOLLOW_UP, Request, kind_named
 from noria_operator.domain.triggers_concept import changed_again
 from noria_operator.domain.triggers_data import unknown_again
-from noria_operator.domain.triggers_runs import BAD
+from noria_operator.domain.triggers_runs import NOTHING
 from noria_operator.domain.triggers_samples import counted_again
 
 Json = dict[str, Any]
@@ -27,8 +27,6 @@ _AGAIN: Final[Mapping[str, Callable[[Json, Json], Json]]] = {
     "DataChange": unknown_again,
     "NewSamples": counted_again,
 }
-_NOTHING: Final = BAD | {"Replaced"}
-"""Results after which what was asked for stands again; the run in the place of a replaced one answers it."""
 
 
 def kept(status: Json, requests: Sequence[Request], chosen: Request) -> Json:
@@ -44,7 +42,7 @@ def kept(status: Json, requests: Sequence[Request], chosen: Request) -> Json:
 
 def to_give_back(runs: Sequence[Json]) -> bool:
     """Whether a run that came to nothing still keeps what it answered."""
-    return any("answers" in run and run.get("result") in _NOTHING for run in runs)
+    return any("answers" in run and run.get("result") in NOTHING for run in runs)
 
 
 def given_back(obj: Json) -> Json:
@@ -58,7 +56,7 @@ def given_back(obj: Json) -> Json:
         return obj
     entries = {one["name"]: one for one in status.get("triggers", [])}
     planned = status.get("followUp")
-    lost = [run["answers"] for run in reversed(runs) if "answers" in run and run.get("result") in _NOTHING]
+    lost = [run["answers"] for run in reversed(runs) if "answers" in run and run.get("result") in NOTHING]
     lost += [queued.get("answers") or {}] if queued and removed else []
     for name, backs in ((name, backs) for answers in lost for name, backs in answers.items()):
         if name == FOLLOW_UP:

@@ -590,3 +590,24 @@ async def test_two_loops_of_one_model_run_one_after_the_other_and_wait_for_what_
     api.put(TRAININGJOB, made | {"status": {"phase": "Succeeded"}})
     await pass_()
     assert len(jobs(api)) == 2
+
+
+async def test_a_loop_takes_account_of_the_newest_run_of_the_others_of_its_deployment() -> None:
+    api = world(cooldown="6h")
+    at = {name: stamp(api.clock.time + timedelta(hours=hours)) for name, hours in (("x-3", -3), ("x-2", -2))}
+    runs = [{"at": time, "trainingJob": name} for name, time in at.items()]
+    ahead = [{"at": stamp(api.clock.time + timedelta(hours=9)), "trainingJob": "ahead"}]
+    for name, where, known in (
+        ("second", "flights", runs),
+        ("third", "flights", ahead),
+        ("fourth", "other", runs),
+    ):
+        other = training(deployment=where)
+        other["metadata"] |= {"name": name, "uid": name}
+        api.put(CONTINUOUSTRAINING, other | {"status": {"runs": known}})
+    await watch(api, None, auc(0.6), auc(0.6), auc(0.6))
+    assert jobs(api) == []
+    assert "after x-2 of another loop" in api.objects[KEY]["status"]["triggers"][0]["message"]
+    api.clock.time += timedelta(hours=4)
+    await watch(api, None, None)
+    assert len(jobs(api)) == 1

@@ -85,12 +85,14 @@ class Loop:
         self.others: list[str] = []
         """Unfinished TrainingJobs of the model that others made."""
         self.gap: Gap | None = None
+        self.theirs: Json = {}
+        """The newest run of other loops of the deployment."""
 
     def step(
         self, *requests: Request, seen: Json | None = None, versions: list[Json] | None = None
     ) -> RetrainPlan:
         where = deployment(1) if seen is None else seen
-        watched = Watched(list(self.jobs.values()), where, versions or [], self.others, self.gap)
+        watched = Watched(list(self.jobs.values()), where, versions or [], self.others, self.gap, self.theirs)
         obj = given_back(self.obj)
         plan = decide(obj, parse_as(ContinuousTraining, obj), requests, watched, self.now)
         if plan.create is not None:

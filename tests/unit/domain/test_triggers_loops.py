@@ -1,0 +1,90 @@
+"""Loops of one deployment: what one of them did counts for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.unit.domain.test_triggers_plan import HOUR, Loop, asked, entry, quality, weekly
+from tests.unit.domain.training_world import NOW, deployment, served, version
+
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.triggers import Request
+
+Json = dict[str, Any]
+
+
+def theirs(at: datetime = NOW, **run: Any) -> Json:
+    """A run that another loop of the deployment started."""
+    return {"at": stamp(at), "trigger": "x", "reason": "Drift", "trainingJob": "second-1"} | run
+
+
+def seen_at(ended: datetime) -> Request:
+    """Quality that is lost in a window which closed then."""
+    found = quality()
+    return replace(found, entry=found.entry | {"windowEndedAt": stamp(ended)})
+
+
+def test_what_a_window_showed_before_another_loop_ran_asks_no_more() -> None:
+    loop = Loop(cooldown="0s")
+    loop.theirs = theirs()
+    loop.step(seen_at(NOW))
+    told = entry(loop.status, "quality")
+    assert (loop.jobs, told["decision"], told["streak"]) == ({}, "Wait", 0)
+    assert "answered by second-1 of another loop" in told["message"]
+    loop.settle(seen_at(NOW + timedelta(minutes=1)))
+    assert len(loop.jobs) == 1
+
+
+@pytest.mark.parametrize("result", ["Failed", "Refused", "RolledBack", "Gone", "Replaced"])
+def test_another_loops_run_that_came_to_nothing_answers_nothing(result: str) -> None:
+    loop = Loop(cooldown="0s")
+    loop.theirs = theirs(result=result)
+    loop.settle(seen_at(NOW))
+    assert len(loop.jobs) == 1
+
+
+def test_the_cooldown_runs_from_another_loops_run_too() -> None:
+    loop = Loop(cooldown="6h")
+    loop.theirs, free = theirs(), NOW + 6 * HOUR
+    loop.now += HOUR
+    plan = loop.step(quality())
+    assert (plan.due, loop.status["nextEligibleTime"]) == (free, stamp(free))
+    assert loop.status["blockedBy"] == "Cooldown"
+    assert f"until {stamp(free)}, after second-1 of another loop" in entry(loop.status, "quality")["message"]
+    loop.now = free
+    loop.settle(quality())
+    assert len(loop.jobs) == 1
+
+
+@pytest.mark.parametrize("ask", [weekly, asked])
+def test_what_a_loop_or_a_person_asks_for_waits_for_no_cooldown_of_another_loop(
+    ask: Callable[[], Request],
+) -> None:
+    loop = Loop(cooldown="6h")
+    loop.theirs = theirs()
+    loop.settle(ask())
+    assert len(loop.jobs) == 1
+
+
+def test_the_version_that_another_loop_made_is_waited_for() -> None:
+    loop = Loop(cooldown="0s")
+    loop.theirs = theirs()
+    made = version(2, phase="Validating", lineage={"trainingJob": {"name": "second-1", "uid": "u"}})
+    loop.step(weekly(), versions=[version(1), made])
+    assert loop.jobs == {}
+    assert "ModelVersion flights-2 is being verified" in entry(loop.status, "weekly")["message"]
+
+
+def test_a_loss_that_was_known_when_another_loop_ran_does_not_replace_its_version() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Replace")
+    loop.others = ["second-1"]
+    loop.step(quality())
+    known = replace(quality(), entry=entry(loop.status, "quality"))
+    loop.others, loop.theirs, loop.now = [], theirs(NOW + HOUR), NOW + 2 * HOUR
+    loop.step(known, seen=deployment(1, candidate=served(2)))
+    assert (loop.jobs, entry(loop.status, "quality")["decision"]) == ({}, "Blocked")
+    assert "rolling out flights-2" in entry(loop.status, "quality")["message"]
