@@ -1,8 +1,8 @@
 """Conditions of a ContinuousTraining.
 
 Comes in: the status being written and the deployment. Goes out: the status with conditions and message.
-Invariant: Ready means that the triggers are watched; a suspended loop is still Ready, and says that it
-starts nothing.
+Invariants: Ready means that all triggers are watched, so that it is never True beside Stalled; a suspended
+loop is still Ready, and says that it starts nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def ready(obj: Json, status: Json, deployment: Json | None, held: str, now: date
         told = (f"watching {name}", f"no run starts: {held}" if held else "", stalled.message)
         message = "; ".join(filter(None, told))
         conditions = [
-            Condition("Ready", True, reason, message),
-            Condition("Reconciling", False, reason, ""),
+            Condition("Ready", not stalled.status, stalled.reason, message),
+            Condition("Reconciling", False, stalled.reason, ""),
             stalled,
         ]
     conditions.append(_alarm(status))

@@ -514,6 +514,8 @@ async def test_what_a_model_cannot_tell_is_an_error_that_a_person_sees() -> None
     stalled = next(one for one in status["conditions"] if one["type"] == "Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "MetricUnsuitable")
     assert "trigger early: f1 of several classes" in stalled["message"]
+    ready = next(one for one in status["conditions"] if one["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "MetricUnsuitable")
     assert status["message"] == f"watching flights; {stalled['message']}"
     before = len(api.writes)
     await seen(api, several(180, 20))
