@@ -24,6 +24,7 @@ from noria_operator.domain.performance import Measured
 from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers_gap import Gap
+from noria_operator.domain.triggers_labels import wording
 
 Json = dict[str, Any]
 
@@ -89,7 +90,7 @@ def weighed(
         "message": message,
         "streak": int(worth),
         "regret": _text(regret.total),
-        "state": {"metric": rule.metric, "regret": round(regret.total, 6)},
+        "state": {"metric": wording(rule), "regret": round(regret.total, 6)},
     }
     found.pop("forecast", None)
     return found | ({"forecast": stamp(again)} if again and not worth else {})

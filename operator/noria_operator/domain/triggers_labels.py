@@ -31,10 +31,18 @@ class Coverage:
         return found | ({"labelDelay": format_duration(self.delay)} if self.delay else {})
 
 
+def wording(rule: Performance) -> str:
+    """The metric, and what labels cost where it goes by that: values of another wording are no better and no
+    worse.
+    """
+    prices = rule.cost_matrix.model_dump().values() if rule.cost_matrix else ()
+    return " ".join((rule.metric, *(str(float(one)) for one in prices)))
+
+
 def window_start(entry: Json, rule: Performance, champion: Champion | None) -> datetime | None:
     """Since when labels count for the open window; another metric (the spec was edited) begins a new one."""
     state = entry.get("state") or {}
-    same = state.get("metric") == rule.metric and bool(state.get("bySlice")) == rule.by_slice
+    same = state.get("metric") == wording(rule) and bool(state.get("bySlice")) == rule.by_slice
     return opened_at(entry, champion) if same else None
 
 

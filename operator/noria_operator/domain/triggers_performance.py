@@ -31,7 +31,7 @@ from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
 from noria_operator.domain.triggers_cost import weighed, worth_of_noise
 from noria_operator.domain.triggers_gap import Gap
-from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
+from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start, wording
 
 Json = dict[str, Any]
 
@@ -104,9 +104,9 @@ def _kept(rule: Performance, entry: Json, champion: Champion | None) -> Json:
     production has shown none.
     """
     state = entry.get("state") or {}
-    same = entry.get("best") and state.get("metric") == rule.metric and not state.get("bySlice")
+    same = entry.get("best") and state.get("metric") == wording(rule) and not state.get("bySlice")
     best = entry["best"] if same else (champion.metrics if champion else {}).get(rule.metric)
-    return {"state": {"metric": rule.metric}, **({"best": best} if best else {})}
+    return {"state": {"metric": wording(rule)}, **({"best": best} if best else {})}
 
 
 def _judged(
@@ -141,7 +141,7 @@ def _judged(
     closed["expectedFalseAlarms"] = _text(false_alarms(length, a_window(rule.false_alarms_per_month, length)))
     bound = threshold(rule, None if known is None else float(known))
     worse = bound is not None and direction.better(bound, value)
-    marks: Json = {"metric": rule.metric, "held": held.state}
+    marks: Json = {"metric": wording(rule), "held": held.state}
     if bound is not None:
         asked = Asked(direction, against(rule, known), bound, alone=rule.for_ == 1)
         marks["lost"] = continued(Stretch.of(state.get("lost")), measured, samples, asked).state

@@ -24,7 +24,7 @@ from noria_operator.domain.slice_scores import SliceScores
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, number
-from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start
+from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start, wording
 from noria_operator.domain.triggers_performance import against, alpha, costs, refused, threshold
 
 Json = dict[str, Any]
@@ -101,7 +101,7 @@ def _uncounted(rule: Performance, labels: SliceLabels, version: str) -> str:
 def _known(entry: Json, rule: Performance) -> dict[str, Slice]:
     """The memory of the same rule; another metric begins anew."""
     state = entry.get("state") or {}
-    if state.get("metric") != rule.metric:
+    if state.get("metric") != wording(rule):
         return {}
     return {name: Slice.of(one) for name, one in state.get("slices", {}).items()}
 
@@ -109,7 +109,7 @@ def _known(entry: Json, rule: Performance) -> dict[str, Slice]:
 def _state(rule: Performance, slices: Mapping[str, Slice]) -> Json:
     told = {name: one.state for name, one in slices.items()}
     return {
-        "metric": rule.metric,
+        "metric": wording(rule),
         "bySlice": True,
         "slices": {name: one for name, one in told.items() if one},
     }

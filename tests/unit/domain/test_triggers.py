@@ -277,6 +277,17 @@ def test_an_edited_metric_starts_anew() -> None:
     assert (edited.entry["streak"], edited.entry.get("best")) == (0, None)
 
 
+@pytest.mark.parametrize("fields", [{}, {"relativeDrop": None, "cost": {"pointDay": "1", "run": "9"}}])
+def test_edited_prices_of_mistakes_start_anew(fields: Json) -> None:
+    cheap, dear = (
+        rule(metric="expectedCost", costMatrix={"falseNegative": price}, **fields) for price in ("1", "10")
+    )
+    entry = windows(cheap, 0.7, 0.7).entry
+    edited = ask(dear, entry, auc(0.7), hours=3)
+    assert (edited.wanted, edited.entry["decision"], edited.entry.get("best")) == (False, "Wait", None)
+    assert ask(cheap, entry, None, hours=3).entry == entry
+
+
 def test_what_was_asked_for_stands_until_a_window_says_otherwise() -> None:
     lost = windows(rule(), 0.65, 0.65)
     assert ask(rule(), lost.entry, None, hours=9).wanted
