@@ -30,7 +30,6 @@ from noria_operator.domain.triggers_hold import (
     answering,
     blocking,
     common,
-    elsewhere,
     limits,
     reason_of,
     under_way,
@@ -77,9 +76,10 @@ def decide(
     """One decision. `requests` are the triggers' answers of this very pass, the manual one first."""
     if run := intended(obj):
         made = any(job["metadata"]["name"] == run["trainingJob"] for job in seen.jobs)
-        # Somebody else's run may have begun after this one was written down.
-        if not made and (other := elsewhere(training, seen)):
-            return RetrainPlan(ready(obj, obj["status"], seen.deployment, other.why, now))
+        # It may have waited for long, such as for a template that can be used: what holds every run holds it.
+        if not made and (hold := common(obj, training, seen)):
+            status = obj["status"] | {"blockedBy": hold.block.value}
+            return RetrainPlan(ready(obj, status, seen.deployment, hold.why, now))
         return _make(obj, run)
     before = dict(obj.get("status", {}))
     runs, failures = _settled(obj, seen)

@@ -314,6 +314,16 @@ def test_a_run_that_is_written_down_waits_for_one_that_somebody_else_started_mea
     assert len(loop.jobs) == 1
 
 
+def test_a_run_that_is_written_down_is_not_made_while_the_loop_is_suspended() -> None:
+    loop = Loop()
+    loop.step(quality())
+    loop.obj["spec"]["suspend"] = True
+    plan = loop.step(quality(wanted=False))
+    assert (plan.create, plan.again, loop.status["blockedBy"]) == (None, False, "Suspended")
+    loop.obj["spec"]["suspend"] = False
+    assert loop.step(quality(wanted=False)).create is not None
+
+
 def test_one_run_answers_every_loss_of_quality() -> None:
     loop = Loop()
     loop.step(asked(), quality())
