@@ -79,12 +79,10 @@ def _found(state: Json, run: Run) -> Json:
         found = fingerprint_result(last_word(run))
     except ResultError as error:
         return {"problem": error.message[:500]}
-    new = {
-        "files": found.files,
-        "bytes": found.bytes,
-        "known": state.get("known", found.digest),
-        "problem": "",
-    }
+    known = state.get("known", found.digest)
+    if _kind(known) != _kind(found.digest):
+        known = found.digest  # by a .dvc file since now, or no longer: that is no other data
+    new = {"files": found.files, "bytes": found.bytes, "known": known, "problem": ""}
     if found.digest != state.get("seen"):
         new |= {"seen": found.digest, "since": state["asked"]}
     return new
@@ -138,5 +136,8 @@ def _pause(rule: DataChange, state: Json) -> timedelta:
 
 def _short(digest: str) -> str:
     """A digest as people compare it: its kind and twelve digits."""
-    kind, _, digits = digest.partition(":")
-    return f"{kind}:{digits[:12]}"
+    return f"{_kind(digest)}:{digest.partition(':')[2][:12]}"
+
+
+def _kind(digest: str) -> str:
+    return digest.partition(":")[0]

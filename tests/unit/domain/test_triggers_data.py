@@ -152,6 +152,17 @@ def test_another_data_set_starts_anew() -> None:
     assert other.entry["decision"] == "Wait"
 
 
+def test_a_dvc_file_that_speaks_for_the_data_from_now_on_is_no_change_of_them() -> None:
+    watch = Watch(settle="0s")
+    watch.look(digest("a"))
+    for found in (f"md5:{'b' * 32}", digest("c")):
+        watch.now += timedelta(hours=1)
+        said = watch.look(found)
+        assert (said.wanted, said.entry["decision"], said.entry["reason"]) == (False, "No", "Unchanged")
+    watch.now += timedelta(hours=1)
+    assert watch.look(digest("d")).wanted
+
+
 def test_the_job_reads_one_location_and_goes_by_itself() -> None:
     watch = Watch(dvcFile="flights.dvc")
     body = watch.job("2026-03-01T12:00:00Z")
