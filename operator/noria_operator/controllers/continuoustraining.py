@@ -19,6 +19,7 @@ from noria_operator.api.parsing import InvalidSpec
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.continuoustraining_requests import requests, reread
 from noria_operator.controllers.training_counts import count_decisions
+from noria_operator.domain.budget import Block
 from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import stamp
@@ -97,7 +98,7 @@ async def _reconcile(ctx: Context, key: Key) -> Result:
             asked, windows = await requests(ctx, obj, training, seen)
             plan = decide(obj, training, asked, seen, ctx.clock.now())
         except (InvalidSpec, ScheduleError) as error:
-            raise Terminal("InvalidSpec", str(error)) from error
+            raise _unusable(str(error)) from error
         await _act(ctx, known, plan)
         if mended is not known:
             await ctx.events.emit(known, "Warning", "TimesAhead", _AHEAD)
@@ -165,7 +166,7 @@ async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:
             await ctx.writer.create_once(TRAININGJOB, plan.create, owner=obj)
         except Invalid as error:
             text = f"the API server refuses the TrainingJob; correct spec.template: {error.message}"
-            raise Terminal("InvalidSpec", text) from error
+            raise _unusable(text) from error
     await ctx.writer.status(CONTINUOUSTRAINING, obj, plan.status)
     count_decisions(obj, plan.status)
     for notice in plan.notices:
@@ -181,6 +182,12 @@ async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:
         job = ctx.store.get(Key(TRAININGJOB, obj["metadata"]["namespace"], name))
         if job is not None:
             await ctx.writer.delete(TRAININGJOB, job)
+
+
+def _unusable(text: str) -> Terminal:
+    """No run starts with such a spec."""
+    invalid = Block.INVALID.value
+    return Terminal(invalid, text, told={"blockedBy": invalid})
 
 
 def _again(ctx: Context, training: ContinuousTraining, due: datetime | None) -> Result:

@@ -133,7 +133,7 @@ async def mark_stalled(ctx: Context, key: Key, error: Terminal) -> None:
         generation=generation,
     )
     kept = [one for one in before if one["type"] not in {"Ready", "Reconciling", "Stalled"}]
-    told_now = {"observedGeneration": generation, "message": clip(error.message)}
+    told_now = {"observedGeneration": generation, "message": clip(error.message), **error.told}
     changed = {**status, **told_now, "conditions": stalled + kept}
     await ctx.writer.status(key.kind, obj, changed)
     if not told:

@@ -7,6 +7,7 @@ queue goes on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -118,16 +119,18 @@ def _causes(fields: dict[str, Any]) -> set[str]:
 class Terminal(Exception):
     """Raised by `reconcile`: nothing will get better until somebody changes the object.
 
-    The object gets `Stalled=True` and `Ready=False` with this reason and message, and rests until its
-    generation changes (or, where `retry` is set, until that much time has passed).
+    The object gets `Stalled=True` and `Ready=False` with this reason and message, and what else of its status
+    is `told`; it rests until its generation changes (or, where `retry` is set, until that much time has
+    passed).
     """
 
     retry: ClassVar[timedelta | None] = None
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, told: Mapping[str, Any] | None = None) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
+        self.told = told or {}
 
 
 class NameConflict(Terminal):

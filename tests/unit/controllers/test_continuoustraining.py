@@ -15,6 +15,7 @@ from tests.unit.domain.test_triggers_plan import training
 from tests.unit.domain.training_world import deployment, version
 
 from noria_operator.controllers.continuoustraining import reconcile, related
+from noria_operator.controllers.worker import mark_stalled
 from noria_operator.domain.drift.columns import Column, Reference
 from noria_operator.domain.estimated_errors import ErrorsByBin
 from noria_operator.domain.fairness import Slicing
@@ -182,6 +183,18 @@ async def test_a_template_or_schedule_that_cannot_be_used_is_terminal() -> None:
     with pytest.raises(Terminal, match="deployment"):
         await reconcile(operator(api), KEY)
     assert api.writes == []
+
+
+async def test_a_spec_that_cannot_be_used_is_told_as_what_holds_every_run() -> None:
+    api = world(triggers=[{"name": "weekly", "schedule": "0 2 * * 1", "timeZone": "Not/There"}])
+    ctx = operator(api)
+    with pytest.raises(Terminal) as refused:
+        await reconcile(ctx, KEY)
+    await mark_stalled(ctx, KEY, refused.value)
+    assert api.objects[KEY]["status"]["blockedBy"] == "InvalidSpec"
+    api.put(CONTINUOUSTRAINING, api.objects[KEY] | {"spec": training()["spec"]})
+    await watch(api, None)
+    assert api.objects[KEY]["status"]["blockedBy"] == ""
 
 
 def test_its_deployment_and_the_versions_of_its_model_wake_it() -> None:
