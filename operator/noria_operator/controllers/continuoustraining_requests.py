@@ -38,6 +38,7 @@ from noria_operator.domain.triggers_counted import (
 from noria_operator.domain.triggers_data import Looking, asked_at, data_change
 from noria_operator.domain.triggers_hold import Watched
 from noria_operator.domain.triggers_monitoring import rule_of
+from noria_operator.domain.triggers_runs import GOOD
 from noria_operator.domain.triggers_schedule import schedule
 from noria_operator.evidence.totals import Totals
 from noria_operator.kube.kinds import POD
@@ -132,8 +133,9 @@ class _Question:
         if totals and champion and self._place and needs_reference(trigger, totals, champion):
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
         whole = totals is None or totals.whole
-        aside = leads_aside(self.seen.deployment)
-        seen = Evidence(totals, reference, self._sharing, earlier, whole, self.seen.gap, aside)
+        theirs, aside = self.seen.theirs, leads_aside(self.seen.deployment)
+        elsewhere = str(theirs["trainingJob"]) if theirs.get("result") in GOOD else ""
+        seen = Evidence(totals, reference, self._sharing, earlier, whole, self.seen.gap, aside, elsewhere)
         return counted(trigger, entry, champion=champion, evidence=seen, now=now, warmup=warmup)
 
     def _stays_open(

@@ -75,8 +75,9 @@ class Evidence:
     """What is known now: counts of the open window up to now (None: there are none, or nobody tells them),
     the frozen bins of the champion, where they were asked for (`needs_reference`), versions that answer
     clients beside it, windows of earlier weeks (`past_windows`; None: nobody was asked, or remembers),
-    whether counts are of the whole window, not of its end alone, when nobody looked, and whether a header
-    leads clients' requests past the champion now (`aside`).
+    whether counts are of the whole window, not of its end alone, when nobody looked, whether a header leads
+    clients' requests past the champion now (`aside`), and the newest run of other loops of the deployment,
+    where it led to a version (`elsewhere`).
     """
 
     counts: Counts | None
@@ -86,6 +87,7 @@ class Evidence:
     whole: bool = True
     gap: Gap | None = None
     aside: bool = False
+    elsewhere: str = ""
 
 
 def counts_since(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
@@ -168,7 +170,7 @@ def counted(
             trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup, aside=evidence.aside
         )
     joined = evidence.counts.labelled() if evidence.counts else None
-    return new_samples(trigger, entry, labels=joined, now=now)
+    return new_samples(trigger, entry, labels=joined, now=now, elsewhere=evidence.elsewhere)
 
 
 def _coverage(champion: Champion | None, counts: Counts | None) -> Coverage:

@@ -62,8 +62,8 @@ class Hold:
 @dataclass(frozen=True)
 class Gate:
     """`common` holds every run; the rest is asked of each request. `under_way` holds those that it may yet
-    answer: `lasting` ones, and those that are named in `answering`. `theirs` is the newest run of other loops
-    of the deployment.
+    answer: `lasting` ones, and those that are named in `answering`. `theirs` is another loop's run from which
+    a cooldown runs.
     """
 
     common: Hold | None
@@ -159,6 +159,12 @@ def answering(requests: Sequence[Request], runs: Sequence[Json], theirs: Json) -
         if one.reason in _OF_THE_CHAMPION and (one.name in asked or "" < one.entry.get("since", "") <= begun)
     }
     return frozenset(known.union(one.name for one in requests if known.intersection(one.members)))
+
+
+def resting(training: ContinuousTraining, seen: Watched) -> Json:
+    """The run of another loop from which a cooldown runs; none where no trigger waits for that."""
+    waits = any(trigger.reason not in _OF_THE_LOOP for trigger in training.spec.triggers)
+    return seen.theirs if waits else {}
 
 
 def answered_elsewhere(request: Request, theirs: Json) -> Request:

@@ -32,6 +32,7 @@ from noria_operator.domain.triggers_hold import (
     common,
     limits,
     reason_of,
+    resting,
     under_way,
 )
 from noria_operator.domain.triggers_runs import ended_early, pasts, settled, shortened
@@ -96,7 +97,7 @@ def decide(
         training.spec.stop_after_failures,
         blocking(training, requests),
         now,
-        seen.theirs,
+        resting(training, seen),
     )
     actions = {trigger.name: trigger.effect for trigger in training.spec.triggers}
     uid = obj["metadata"]["uid"]

@@ -3,7 +3,8 @@
 Comes in: the trigger, its entry in status, the labels joined since the entry's window began, now. Goes out: a
 request. Invariants: labels are added up in windows of an hour, the one that brings enough is shorter, so that
 pods may come and go, a request that is held stands, and status is written once an hour; any run starts the
-count anew, whoever asked for it, and gives back what it counted when it comes to nothing.
+count anew, whoever asked for it, and gives back what it counted when it comes to nothing; a run of another
+loop of the deployment starts it anew once it led to a version.
 """
 
 from __future__ import annotations
@@ -27,21 +28,28 @@ def counted_since(entry: Json) -> datetime | None:
     return moment(entry["windowStartedAt"]) if entry.get("windowStartedAt") else None
 
 
-def new_samples(trigger: TriggerSpec, entry: Json, *, labels: int | None, now: datetime) -> Request:
-    """`labels` joined since the window began; None while no server could be read."""
+def new_samples(
+    trigger: TriggerSpec, entry: Json, *, labels: int | None, now: datetime, elsewhere: str = ""
+) -> Request:
+    """`labels` joined since the window began; None while no server could be read. `elsewhere` names the
+    newest run of another loop, where it led to a version.
+    """
     if trigger.new_samples is None:
         raise ValueError(f"{trigger.name} has no newSamples")
     needed = trigger.new_samples.count
-    fresh = {"windowStartedAt": stamp(now), "state": {"labels": 0}}
+    state = entry.get("state") or {}
+    run = elsewhere or state.get("elsewhere")
+    mark: Json = {"elsewhere": run} if run else {}
+    fresh = {"windowStartedAt": stamp(now), "state": {"labels": 0} | mark}
     base: Json = {"name": trigger.name, "threshold": str(needed)}
     begun = counted_since(entry)
-    if begun is None:
+    if begun is None or run != state.get("elsewhere"):
         return Request(base | fresh | _so_far(0, needed), trigger.reason)
-    closed = int((entry.get("state") or {}).get("labels") or 0)
+    closed = int(state.get("labels") or 0)
     total = closed + (labels or 0)
     if labels is not None and (now >= begun + WINDOW or closed < needed <= total):
         begun, closed = now, total
-    base |= {"windowStartedAt": stamp(begun), "state": {"labels": closed}}
+    base |= {"windowStartedAt": stamp(begun), "state": {"labels": closed} | mark}
     # The window is open: what was written when it began stands, so that counting costs no writes.
     waits = Request(
         base | _so_far(closed, needed),

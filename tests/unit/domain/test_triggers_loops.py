@@ -11,8 +11,10 @@ import pytest
 from tests.unit.domain.test_triggers_plan import HOUR, Loop, asked, entry, quality, weekly
 from tests.unit.domain.training_world import NOW, deployment, served, version
 
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Request
+from noria_operator.domain.triggers_samples import new_samples
 
 Json = dict[str, Any]
 
@@ -70,6 +72,13 @@ def test_what_a_loop_or_a_person_asks_for_waits_for_no_cooldown_of_another_loop(
     assert len(loop.jobs) == 1
 
 
+def test_a_loop_that_asks_by_itself_alone_is_held_by_no_cooldown_of_another_loop() -> None:
+    loop = Loop(cooldown="6h", triggers=[{"name": "weekly", "schedule": "0 2 * * 1"}])
+    loop.theirs = theirs()
+    loop.step(weekly(wanted=False))
+    assert (loop.status["blockedBy"], "nextEligibleTime" in loop.status) == ("", False)
+
+
 def test_the_version_that_another_loop_made_is_waited_for() -> None:
     loop = Loop(cooldown="0s")
     loop.theirs = theirs()
@@ -88,3 +97,20 @@ def test_a_loss_that_was_known_when_another_loop_ran_does_not_replace_its_versio
     loop.step(known, seen=deployment(1, candidate=served(2)))
     assert (loop.jobs, entry(loop.status, "quality")["decision"]) == ({}, "Blocked")
     assert "rolling out flights-2" in entry(loop.status, "quality")["message"]
+
+
+def test_labels_are_counted_anew_once_another_loops_run_led_to_a_version() -> None:
+    trigger = TriggerSpec.model_validate({"name": "labels", "newSamples": {"count": 100}})
+
+    def after(entry: Json, labels: int, elsewhere: str) -> Request:
+        return new_samples(trigger, entry, labels=labels, now=NOW, elsewhere=elsewhere)
+
+    found = after({}, 0, "second-1")
+    found = after(found.entry, 100, "")
+    assert found.wanted
+    assert after(found.entry, 0, "second-1").wanted, "it was known before"
+    found = after(found.entry, 0, "second-2")
+    assert (found.wanted, found.entry["value"]) == (False, "0")
+    found = after(found.entry | found.answer, 100, "second-2")
+    assert found.wanted
+    assert not after(found.entry | found.answer, 0, "second-2").wanted
