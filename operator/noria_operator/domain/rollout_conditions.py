@@ -19,7 +19,7 @@ from noria_operator.domain.conditions import Condition, clip, merge_conditions, 
 from noria_operator.domain.rollout_children import in_its_way, recreating
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_plan import Plan
-from noria_operator.domain.rollout_policy import Policy
+from noria_operator.domain.rollout_policy import Experiment, Policy
 from noria_operator.domain.rollout_scene import spelled
 from noria_operator.domain.rollout_state import Mode, Revision, State
 from noria_operator.domain.rollout_traffic import realised
@@ -238,11 +238,26 @@ def _stalled(report: Report, before: Sequence[Mapping[str, Any]]) -> Condition:
 
 
 def _names_versions(report: Report) -> bool:
-    """Whether the spec says which versions it is about; arms wait for the first champion, as it waits."""
-    policy = report.policy
-    return policy.pinned is not None or (
-        policy.experiment is not None and report.plan.state.stable is not None
-    )
+    """Whether the spec says which versions it is about, and they do not come by themselves; arms wait for the
+    first champion, as it waits.
+    """
+    policy, stable = report.policy, report.plan.state.stable
+    if policy.experiment is None or stable is None:
+        return policy.pinned is not None
+    return not _come(report, policy.experiment, stable)
+
+
+def _come(report: Report, experiment: Experiment, stable: Revision) -> bool:
+    """Whether what is named and not approved yet is being verified, or bears one of the next numbers of the
+    model, which runs will take.
+    """
+    versions, model = report.observed.versions, stable.version.rpartition("-")[0]
+    newest = max((one.number for one in versions), default=0)
+    coming = {f"{model}-{newest + ahead}": "Pending" for ahead in range(1, len(experiment.arms) + 1)}
+    phases = coming | {one.target.version: one.phase for one in versions}
+    phases |= dict.fromkeys((one.version for one in report.plan.state.rejected), "Approved")
+    asked = filter(None, (report.policy.pinned, *(arm.version for arm in experiment.arms)))
+    return all(phases.get(one) in ("Pending", "Validating", "Approved") for one in asked)
 
 
 def _unheard(report: Report, before: Sequence[Mapping[str, Any]]) -> bool:

@@ -822,6 +822,29 @@ def test_the_experiment_waits_until_all_arms_are_approved() -> None:
     assert not next(one.status for one in conditions(report(world)) if one.type == "Stalled")
 
 
+@pytest.mark.parametrize(
+    ("there", "stalled"),
+    [
+        ({2: "Validating"}, False),
+        ({2: "Approved", 3: "Pending"}, False),
+        ({2: "Rejected"}, True),
+        ({2: "PendingApproval"}, True),
+        ({3: "Approved", 4: "Approved"}, True),
+    ],
+    ids=["is verified", "is new", "was refused", "waits for a person", "was passed over"],
+)
+def test_an_experiment_is_stalled_by_what_does_not_come_by_itself(
+    there: dict[int, str], stalled: bool
+) -> None:
+    world = serving(1, ASKED)
+    for number, phase in there.items():
+        world.approve(number, phase)
+    world.settle()
+    assert "waiting for it to be Approved" in message(world)
+    shown = {one.type: (one.status, one.reason) for one in conditions(report(world))}
+    assert (shown["Stalled"][0], shown["UpToDate"][0]) == (stalled, False)
+
+
 def test_the_first_champion_is_no_arm() -> None:
     world = World(ASKED)
     for number in (1, 2, 3, 4):
