@@ -22,15 +22,10 @@ def max_age(trigger: TriggerSpec, champion: Champion | None, now: datetime) -> R
         raise ValueError(f"{trigger.name} has no maxAge")
     entry: Json = {"name": trigger.name, "threshold": format_duration(trigger.max_age)}
     if champion is None or champion.made is None:
-        return Request(
-            entry
-            | {
-                "decision": "Wait",
-                "reason": "NothingServed",
-                "message": "nothing is served yet, so nothing is old",
-            },
-            trigger.reason,
-        )
+        gone = champion and f"ModelVersion {champion.name} is gone, so nobody knows how old it is"
+        told = {"reason": "VersionGone" if gone else "NothingServed", "decision": "Wait"}
+        told |= {"message": gone or "nothing is served yet, so nothing is old"}
+        return Request(entry | told, trigger.reason)
     old_at = champion.made + trigger.max_age
     entry |= {"version": champion.name, "value": _whole(now - champion.made)}
     if now < old_at:

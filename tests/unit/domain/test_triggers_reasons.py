@@ -47,6 +47,12 @@ def test_age_is_told_in_whole_hours_so_that_it_costs_one_write_an_hour(
     assert (found["reason"], found.get("value"), found["threshold"]) == (reason, value, "168h")
 
 
+def test_the_age_of_a_champion_whose_version_was_deleted_is_not_known_and_says_so() -> None:
+    found = max_age(spec(maxAge="168h"), Champion("m-1", {}), NOW)
+    assert (found.wanted, found.entry["reason"]) == (False, "VersionGone")
+    assert "ModelVersion m-1 is gone" in found.entry["message"]
+
+
 def test_labels_schedules_combinations_and_people_have_reasons() -> None:
     labels = spec(newSamples={"count": 10})
     begun = new_samples(labels, {}, labels=None, now=NOW).entry
