@@ -100,8 +100,8 @@ def _standing(entry: Json, rule: Performance, begun: datetime) -> Request:
 
 
 def _kept(rule: Performance, entry: Json, champion: Champion | None) -> Json:
-    """The best value stays with a new stable version. With which metric it was accepted counts only while
-    production has shown none.
+    """The best value stays with a new stable version. The first one's is what it was accepted with, until
+    production is better.
     """
     state = entry.get("state") or {}
     same = entry.get("best") and state.get("metric") == wording(rule) and not state.get("bySlice")
