@@ -75,12 +75,9 @@ def decide(
     obj: Json, training: ContinuousTraining, requests: Sequence[Request], seen: Watched, now: datetime
 ) -> RetrainPlan:
     """One decision. `requests` are the triggers' answers of this very pass, the manual one first."""
-    if run := intended(obj):
-        made = any(job["metadata"]["name"] == run["trainingJob"] for job in seen.jobs)
-        # It may have waited for long, such as for a template that can be used: what holds every run holds it.
-        if not made and (hold := common(obj, training, seen)):
-            status = obj["status"] | {"blockedBy": hold.block.value}
-            return RetrainPlan(ready(obj, status, seen.deployment, hold.why, now))
+    held_by, made = common(obj, training, seen), {job["metadata"]["name"] for job in seen.jobs}
+    # It may have waited for long, such as for a template that can be used: what holds every run holds it.
+    if (run := intended(obj)) and (held_by is None or run["trainingJob"] in made):
         return _make(obj, run)
     before = dict(obj.get("status", {}))
     runs, failures = _settled(obj, seen)
@@ -88,7 +85,7 @@ def decide(
     requests = [answered_elsewhere(one, seen.theirs) for one in requests]
     runs, older = shortened(runs, before.get("olderRuns", ()), budget.per if budget else None, now)
     gate = Gate(
-        common(obj, training, seen),
+        held_by,
         under_way(obj, seen),
         answering(requests, runs, seen.theirs),
         limits(training, failures),
@@ -172,16 +169,21 @@ def _make(obj: Json, run: Json) -> RetrainPlan:
 
 
 def _settled(obj: Json, seen: Watched) -> tuple[list[Json], int]:
-    """The runs with their results. An edited spec forgives what came before: it may be the remedy."""
+    """The runs with their results; one that is yet to be made has none. An edited spec forgives what came
+    before: it may be the remedy.
+    """
     status = obj.get("status", {})
     edited = status.get("observedGeneration") != obj["metadata"].get("generation")
-    return settled(
-        status.get("runs", []),
+    runs = status.get("runs", [])
+    unmade = runs[-1:] if intended(obj) else []
+    found, failures = settled(
+        runs[: len(runs) - len(unmade)],
         0 if edited else int(status.get("failures") or 0),
         jobs=seen.jobs,
         versions=seen.versions,
         deployment=seen.deployment,
     )
+    return [*found, *unmade], failures
 
 
 def _told(request: Request, action: str, hold: Hold | None) -> Json:

@@ -318,8 +318,11 @@ def test_a_run_that_is_written_down_is_not_made_while_the_loop_is_suspended() ->
     loop = Loop()
     loop.step(quality())
     loop.obj["spec"]["suspend"] = True
-    plan = loop.step(quality(wanted=False))
-    assert (plan.create, plan.again, loop.status["blockedBy"]) == (None, False, "Suspended")
+    for _ in range(2):
+        plan = loop.step(quality("w2"))
+        assert (plan.create, plan.again, loop.status["blockedBy"]) == (None, False, "Suspended")
+        assert entry(loop.status, "quality")["decision"] == "Blocked", "triggers are weighed meanwhile"
+    assert [run.get("result") for run in loop.status["runs"]] == [None]
     loop.obj["spec"]["suspend"] = False
     assert loop.step(quality(wanted=False)).create is not None
 
