@@ -626,3 +626,26 @@ async def test_a_loop_takes_account_of_the_newest_run_of_the_others_of_its_deplo
     api.clock.time += timedelta(hours=4)
     await watch(api, None, None)
     assert len(jobs(api)) == 1
+
+
+async def test_what_two_loops_saw_in_the_same_windows_is_trained_for_once() -> None:
+    api = world(cooldown="0s")
+    other = training(triggers=api.objects[KEY]["spec"]["triggers"], cooldown="0s")
+    other["metadata"] |= {"name": "second", "uid": "ct-2"}
+    api.put(CONTINUOUSTRAINING, other)
+
+    async def pass_(labels: Labels | None) -> None:
+        for key in (KEY, Key(CONTINUOUSTRAINING, "demo", "second")):
+            await reconcile(operator(api, Servers(labels)), key)
+        api.clock.time += timedelta(minutes=1)
+
+    for labels in (None, auc(0.6), auc(0.6), None):
+        await pass_(labels)
+    (name,) = jobs(api)
+    made = api.objects[Key(TRAININGJOB, "demo", name)]
+    refused = {"type": "Failed", "status": "True", "reason": "GateFailed"}
+    api.put(TRAININGJOB, made | {"status": {"phase": "Failed", "conditions": [refused]}})
+    await pass_(None)
+    assert jobs(api) == [name]
+    (entry,) = api.objects[Key(CONTINUOUSTRAINING, "demo", "second")]["status"]["triggers"]
+    assert f"answered by {name} of another loop" in entry["message"]
