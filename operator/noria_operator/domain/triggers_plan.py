@@ -44,6 +44,8 @@ Json = dict[str, Any]
 
 _ACTS: Final = frozenset({"Warn", "Block", "Observe"})
 """Actions of a trigger that start nothing; the decision that stands for each is called the same."""
+_ASKS: Final = frozenset({"Fire", "Blocked"})
+"""Decisions of a trigger that asks for a run."""
 _TOLD: Final = {
     "Warn": ("Warning", "TriggerWarns"),
     "Block": ("Warning", "TriggerBlocks"),
@@ -159,7 +161,9 @@ def _make(obj: Json, run: Json) -> RetrainPlan:
     run = {"reason": ""} | run
     last = {"name": run["trigger"], **{name: run[name] for name in ("reason", "at", "trainingJob")}}
     status |= {"active": run["trainingJob"], "lastTrigger": last}
-    text = f"TrainingJob {run['trainingJob']} was started: {entry.get('message') or run['reason']}"
+    # The trigger may say something else by now, where something held the run.
+    why = reason_of(Request(entry, run["reason"])) if entry.get("decision") in _ASKS else run["reason"]
+    text = f"TrainingJob {run['trainingJob']} was started: {why}"
     return RetrainPlan(
         status,
         create=training_job(obj, run, entry),

@@ -324,7 +324,10 @@ def test_a_run_that_is_written_down_is_not_made_while_the_loop_is_suspended() ->
         assert entry(loop.status, "quality")["decision"] == "Blocked", "triggers are weighed meanwhile"
     assert [run.get("result") for run in loop.status["runs"]] == [None]
     loop.obj["spec"]["suspend"] = False
-    assert loop.step(quality(wanted=False)).create is not None
+    loop.obj["status"]["triggers"][0] |= {"decision": "No", "message": "auc is not worse"}
+    plan = loop.step(quality(wanted=False))
+    assert plan.create is not None
+    assert plan.notices[0].message.endswith("was started: Performance"), "not what the trigger says now"
 
 
 def test_one_run_answers_every_loss_of_quality() -> None:
