@@ -94,16 +94,15 @@ def _said(trigger: TriggerSpec, rule: DataChange, state: Json) -> Request:
     base |= {"samples": state["files"]} if "files" in state else {}
     base |= {"value": _short(state["seen"])} if "seen" in state else {}
     base |= {"threshold": _short(state["known"])} if "known" in state else {}
-    if state.get("problem"):
-        text = f"data {rule.data} could not be looked at: {state['problem']}"
-        return Request(base | {"decision": "Error", "reason": "LookFailed", "message": text}, trigger.reason)
     if "seen" not in state:
         text = f"data {rule.data} is looked at for the first time"
         told = {"decision": "Wait", "reason": "FirstLook", "message": text}
-        return Request(base | told, trigger.reason)
+        return Request(base | (_failed(rule, state) or told), trigger.reason)
     size = f"{state['files']} files, {state['bytes']} bytes"
     known = {"state": state | {"known": state["seen"]}, "threshold": _short(state["seen"])}
     back = {name: state[name] for name in ("data", "known")}
+    if failed := _failed(rule, state):
+        return replace(_settled(base, failed, trigger, known), back=back)
     if state["seen"] == state["known"]:
         text = f"data {rule.data} is as it was ({size})"
         told = {"decision": "No", "reason": "Unchanged", "message": text}
@@ -115,6 +114,14 @@ def _said(trigger: TriggerSpec, rule: DataChange, state: Json) -> Request:
     text = f"data {rule.data} changed at {state['since']} ({size})"
     asking = _settled(base, {"reason": "Changed"}, trigger, known)
     return replace(asking, wanted=True, key=state["seen"], says=text, back=back)
+
+
+def _failed(rule: DataChange, state: Json) -> Json:
+    """What is said while the location cannot be looked at; empty while it can."""
+    if not state.get("problem"):
+        return {}
+    text = f"data {rule.data} could not be looked at: {state['problem']}"
+    return {"decision": "Error", "reason": "LookFailed", "message": text}
 
 
 def unknown_again(entry: Json, back: Json) -> Json:

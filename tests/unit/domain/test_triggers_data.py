@@ -143,6 +143,20 @@ def test_a_look_that_fails_is_said_and_tried_again_at_the_next_time() -> None:
     assert watch.look(digest("a")).entry["decision"] == "No"
 
 
+def test_a_run_while_the_location_cannot_be_read_makes_known_what_was_seen_before() -> None:
+    watch = Watch(settle="0s")
+    watch.look(digest("a"))
+    watch.now += timedelta(hours=1)
+    assert watch.look(digest("b")).wanted
+    watch.now += timedelta(hours=1)
+    failed = watch.look(None)
+    assert (failed.wanted, failed.answered_by) == (False, "Any")
+    watch.entry = failed.entry | failed.answer
+    watch.now += timedelta(hours=1)
+    assert not watch.look(digest("b")).wanted
+    assert watch.look(digest("b")).entry["decision"] == "No"
+
+
 def test_another_data_set_starts_anew() -> None:
     watch = Watch()
     watch.look(digest("a"))
