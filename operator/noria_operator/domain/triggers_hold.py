@@ -136,8 +136,9 @@ def under_way(obj: Json, seen: Watched) -> Hold | None:
     """What may bring another champion soon: a run, or the version of the last one, this loop's or another's
     of the deployment.
     """
-    if seen.live:
-        return Hold(Block.CONCURRENCY, f"TrainingJob {seen.live[0]} is not finished")
+    live = [*seen.live, *(name for name in seen.others if name == seen.theirs.get("trainingJob"))]
+    if live:
+        return Hold(Block.CONCURRENCY, f"TrainingJob {live[0]} is not finished")
     last: Json = obj.get("status", {}).get("lastTrigger") or {}
     for run in (last, seen.theirs):
         if text := rolling_out(run.get("trainingJob", ""), seen.deployment, seen.versions):

@@ -114,3 +114,14 @@ def test_labels_are_counted_anew_once_another_loops_run_led_to_a_version() -> No
     found = after(found.entry | found.answer, 100, "second-2")
     assert found.wanted
     assert not after(found.entry | found.answer, 0, "second-2").wanted
+
+
+def test_what_another_loops_run_may_answer_does_not_wait_in_line_behind_it() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Queue")
+    loop.others, loop.theirs = ["second-1"], theirs()
+    old = Request({"name": "weekly"}, "MaxAge", wanted=True, key="flights-1", lasting=True)
+    known = replace(quality(), entry=quality().entry | {"since": stamp(NOW - HOUR)})
+    loop.step(old, known)
+    assert "queued" not in loop.status
+    loop.step(weekly())
+    assert loop.status["queued"]["reason"] == "Schedule"
