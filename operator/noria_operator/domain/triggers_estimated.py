@@ -15,7 +15,7 @@ from math import ldexp
 from typing import Any, Final
 
 from noria_operator.api.performance import EstimatedPerformance
-from noria_operator.api.triggers import Performance, TriggerSpec
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.estimated import BLIND, calibration_error, expected, isotonic, itself
 from noria_operator.domain.estimated_errors import HELD_OUT, ErrorsByBin, ExpectedErrors
@@ -24,7 +24,7 @@ from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels, rows
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_aside import led_aside, not_compared, noted
-from noria_operator.domain.triggers_labels import closing, window_start
+from noria_operator.domain.triggers_labels import Estimate, closing, window_start
 from noria_operator.domain.triggers_performance import performance, refused
 from noria_serving.contract import NO_PROBABILITIES, SCORE_BINS
 
@@ -101,9 +101,9 @@ def _labels_alone(labels: Labelled | None) -> bool:
     return isinstance(called, Labels) and not called.scored
 
 
-def as_performance(rule: EstimatedPerformance) -> Performance:
+def as_performance(rule: EstimatedPerformance) -> Estimate:
     """The same rule for labels, of which a row is one."""
-    return Performance.model_construct(
+    return Estimate.model_construct(
         metric=rule.metric,
         min=rule.min,
         max=rule.max,

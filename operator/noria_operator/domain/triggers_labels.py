@@ -31,12 +31,17 @@ class Coverage:
         return found | ({"labelDelay": format_duration(self.delay)} if self.delay else {})
 
 
+class Estimate(Performance):
+    """The rule of a trigger that no labels are behind."""
+
+
 def wording(rule: Performance) -> str:
-    """The metric, and what labels cost where it goes by that: values of another wording are no better and no
-    worse.
+    """The metric, what labels cost where it goes by that, and whether it is estimated: values of another
+    wording are no better and no worse.
     """
     prices = rule.cost_matrix.model_dump().values() if rule.cost_matrix else ()
-    return " ".join((rule.metric, *(str(float(one)) for one in prices)))
+    how = ("estimated",) if isinstance(rule, Estimate) else ()
+    return " ".join((rule.metric, *how, *(str(float(one)) for one in prices)))
 
 
 def window_start(entry: Json, rule: Performance, champion: Champion | None) -> datetime | None:

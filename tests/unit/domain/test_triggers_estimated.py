@@ -15,6 +15,7 @@ from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import RATED, Labels, rows
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_estimated import estimated, expected_labels
+from noria_operator.domain.triggers_performance import performance
 from noria_serving.contract import SCORE_BINS
 
 Json = dict[str, Any]
@@ -76,6 +77,17 @@ def test_scores_of_what_a_header_left_for_the_champion_are_no_lost_quality() -> 
     assert windows(trigger(), SURE, UNSURE, UNSURE, SURE, aside=(4,)).wanted, "nor do they take one back"
     assert windows(trigger(), SURE, UNSURE, SURE, UNSURE, aside=(3,)).wanted, "nor end a streak"
     assert windows(trigger(), SURE, UNSURE, UNSURE, UNSURE, UNSURE, aside=(2, 3)).wanted
+
+
+def test_an_estimate_is_no_baseline_of_what_labels_show() -> None:
+    entry = windows(trigger(), SURE).entry
+    rule = {"metric": "accuracy", "relativeDrop": "0.05"}
+    edited = TriggerSpec.model_validate({"name": "early", "performance": rule})
+    assert edited.performance is not None
+    found = performance(
+        edited, edited.performance, entry, champion=FIRST, labels=None, now=NOW + 2 * HOUR
+    ).entry
+    assert (float(entry["best"]) > 0.9, found["best"], found["reason"]) == (True, "0.9", "WindowOpen")
 
 
 def test_labels_of_the_window_calibrate_the_scores() -> None:
