@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_analysis import Reading, read, weigh
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
@@ -69,13 +70,16 @@ def without_first(state: State) -> State:
     return _of(state, rest) if rest else replace(state, candidate=None, step=None)
 
 
-def kept(state: State, step: Step) -> State:
-    """The state with its step paused, in which every challenger keeps the weight that it has."""
+def kept(state: State, step: Step, why: str) -> State:
+    """The state with its step paused for this reason, in which every challenger keeps the weight that it
+    has.
+    """
     weights = [state.weight(one.target.name) for one in state.challengers]
     others = tuple(
         replace(one, kept_weight=weight) for one, weight in zip(state.others, weights[1:], strict=True)
     )
-    return replace(state, step=replace(step, paused=True, kept_weight=weights[0]), others=others)
+    step = replace(step, paused=True, why=clip(why), kept_weight=weights[0])
+    return replace(state, step=step, others=others)
 
 
 def each(move: Move) -> Move:

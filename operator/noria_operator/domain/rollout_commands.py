@@ -205,7 +205,7 @@ def _pause(scene: Scene, state: State) -> Outcome:
         arms = ", ".join(one.target.version for one in state.challengers)
         message = f"{arms} stay as they are ({why}); annotate noria.dev/resume, promote or abort"
     stopped = replace(step, since=scene.now, spent=timedelta())
-    return happened(scene, kept(state, stopped), Happened.PAUSED, version, message)
+    return happened(scene, kept(state, stopped, why), Happened.PAUSED, version, message)
 
 
 def _resume(scene: Scene, state: State) -> Outcome:

@@ -78,7 +78,8 @@ def _of_places(policy: Policy, state: State, observed: Observed, target: Target)
 def _of_experiment(policy: Policy, state: State, step: Step, observed: Observed, target: Target) -> str:
     arms = standings(state)
     if step.paused:
-        return f"experiment paused at {arms}; annotate noria.dev/promote: <version>, resume or abort"
+        advice = "annotate noria.dev/promote: <version>, resume or abort"
+        return f"experiment paused at {arms}{_because(step)}; {advice}"
     if step.mode == Mode.WAITING:
         waits = [
             _of_waiting(policy.of(mine.candidate.target.version), mine, mine.step, observed)
@@ -91,6 +92,11 @@ def _of_experiment(policy: Policy, state: State, step: Step, observed: Observed,
     ends = ", waiting for a winner" if step.index else ""
     told = (f"experiment: {arms}{ends}", _of_latecomers(state), target.message, observed.obstacle)
     return "; ".join(filter(None, told))
+
+
+def _because(step: Step) -> str:
+    """Why it was paused, where that is known."""
+    return f": {step.why}" if step.why else ""
 
 
 def _of_latecomers(state: State) -> str:
@@ -181,7 +187,8 @@ def _of_rollout(policy: Policy, state: State, observed: Observed) -> str:
     name = candidate.target.version
     wanted = asked(policy, step)
     if step.paused:
-        return f"{name} is paused at {state.reach}; annotate noria.dev/resume, promote or abort"
+        told = f"{name} is paused at {state.reach}{_because(step)}"
+        return f"{told}; annotate noria.dev/resume, promote or abort"
     if step.mode == Mode.WAITING:
         return _of_waiting(policy, state, step, observed)
     if step.mode == Mode.SHIFTING:

@@ -115,9 +115,9 @@ class Step:
 
     `spent` is the time that it ran before `since`, so that a break costs no more than it takes; `wait` is the
     time that the first challenger's pods were waited for; `released` whether all traffic may follow;
-    `told` that people were told of its pause, `resumed` that one of them ended that; `kept_weight` the weight
-    to keep when the steps were edited under it; `plan` identifies the steps it began with; `ramped` is the
-    weight that a ramp has come to; `recreate` whether the champion goes down first.
+    `told` that people were told of its pause, `resumed` that one of them ended that; `why` it was last held;
+    `kept_weight` the weight to keep when the steps were edited under it; `plan` identifies the steps it began
+    with; `ramped` is the weight that a ramp has come to; `recreate` whether the champion goes down first.
     """
 
     index: int
@@ -128,6 +128,7 @@ class Step:
     wait: Wait = field(default_factory=Wait)
     released: bool = False
     paused: bool = False
+    why: str = ""
     stalled: bool = False
     told: bool = False
     resumed: bool = False

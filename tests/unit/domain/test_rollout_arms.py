@@ -529,6 +529,8 @@ def test_without_a_winner_it_stays_as_it_is_for_a_person_to_choose(promote: str,
     told = next(entry for entry in reversed(world.state.history) if entry.event == Happened.PAUSED)
     assert why in told.message
     assert "annotate noria.dev/promote: <version>" in told.message
+    assert message(world).startswith("experiment paused at m-2 weight 20")
+    assert told.message in message(world), "it says so for as long as it lasts"
 
 
 def test_a_hold_for_requests_says_which_arm_got_too_few() -> None:

@@ -238,9 +238,19 @@ def test_what_a_resumed_step_still_waits_for_has_max_hold() -> None:
     world.commands["resume"] = "1"
     assert world.settle().phase is Phase.PROGRESSING
     world.pass_time(world.policy.max_hold)
-    assert world.settle().phase is Phase.PAUSED
+    made = world.settle()
+    assert made.phase is Phase.PAUSED
     assert world.state.step is not None
     assert world.state.step.paused
+    assert made.message.startswith("m-2 is paused at weight 10: no decision within maxHold 60m: ")
+
+
+def test_a_pause_by_hand_says_by_which_command() -> None:
+    world = at(WAITS["analysis"])
+    world.commands["pause"] = "ada-42"
+    assert world.settle().message == (
+        "m-2 is paused at weight 10: noria.dev/pause ada-42; annotate noria.dev/resume, promote or abort"
+    )
 
 
 def test_a_pause_in_edited_steps_has_to_be_ended_again() -> None:
