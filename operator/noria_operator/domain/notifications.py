@@ -30,6 +30,7 @@ ROLLOUT: Final = {
     Happened.STEP: STEP,
     Happened.PAUSED: "rollout.paused",
     Happened.RESUMED: "rollout.resumed",
+    Happened.BY_HAND: "rollout.byhand",
     Happened.BURST: "rollout.burst",
     Happened.FALLBACK: "rollout.unavailable",
     Happened.STALLED: "rollout.stalled",

@@ -95,7 +95,7 @@ def _choose(scene: Scene, state: State, command: str) -> Outcome:
     if name not in places:
         arms = ", ".join(places) or "those that the spec asks for, once they have begun"
         return _refuse(scene, state, f"{why}: name the version to promote, one of {arms}")
-    return crown(scene, state, places[name], f"promoted by hand ({why})")
+    return crown(scene, state, places[name], f"{name} is promoted by hand ({why})", by_hand=True)
 
 
 def _release(scene: Scene, state: State, why: str) -> Outcome:
@@ -106,7 +106,7 @@ def _release(scene: Scene, state: State, why: str) -> Outcome:
     full = replace(released(step, scene.now), index=len(scene.policy.steps), paused=False)
     version = candidate.target.version
     message = f"{version} is promoted by hand ({why}); all traffic follows once all its pods are ready"
-    return happened(scene, replace(state, step=full), Happened.RESUMED, version, message)
+    return happened(scene, replace(state, step=full), Happened.BY_HAND, version, message)
 
 
 def _retry(scene: Scene, state: State) -> Outcome:

@@ -59,14 +59,15 @@ def finish(scene: Scene, state: State) -> Outcome | None:
     return None if choice.winner is None else crown(scene, state, choice.winner, choice.message)
 
 
-def crown(scene: Scene, state: State, place: int, why: str) -> Outcome:
+def crown(scene: Scene, state: State, place: int, why: str, *, by_hand: bool = False) -> Outcome:
     """All traffic for the challenger at `place`; the others are remembered as behind it."""
     mine = facing(state, place)
     winner, step, losers = mine.candidate, mine.step, [one.candidate.target for one in mine.others]
     if winner is None or step is None:
         return state, None
+    behind = why if by_hand else f"{winner.target.version} won: {why}"
     for loser in losers:
-        mine = rejecting(scene, mine, loser, f"{winner.target.version} won: {why}", by_hand=True)
+        mine = rejecting(scene, mine, loser, behind, by_hand=True)
     arms = scene.spec.experiment.arms if scene.spec.experiment else ()
     names = {arm.version for arm in arms} - {winner.target.version}
     rejected = tuple(replace(one, lost=one.lost or one.version in names) for one in mine.rejected)
@@ -74,7 +75,8 @@ def crown(scene: Scene, state: State, place: int, why: str) -> Outcome:
     mine = replace(mine, others=(), step=step, rejected=rejected)
     mine = shift(scene.policy, scene.observed, mine, mine.reach)
     left = f"; {', '.join(one.version for one in losers)} end here" if losers else ""
-    return happened(scene, mine, Happened.PASSED, winner.target.version, f"{why}{left}")
+    event = Happened.BY_HAND if by_hand else Happened.PASSED
+    return happened(scene, mine, event, winner.target.version, f"{why}{left}")
 
 
 def choice_of(scene: Scene, state: State) -> Choice:

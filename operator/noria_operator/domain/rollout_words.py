@@ -36,6 +36,8 @@ class Happened(StrEnum):
     """The steps changed under a running rollout, which goes on at the nearest one."""
     PASSED = "AnalysisPassed"
     """The evidence lets the challenger be promoted."""
+    BY_HAND = "PromotedByHand"
+    """A person gives the challenger all traffic, whatever the evidence says; the message has their id."""
     PROMOTED = "Promoted"
     """The challenger is the champion now."""
     ROLLED_BACK = "RolledBack"

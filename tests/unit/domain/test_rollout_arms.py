@@ -571,6 +571,13 @@ def test_a_person_names_the_winner() -> None:
     world.settle()
     assert world.state.stable == revision(4)
     assert weights(world) == {"m-4": 100}
+    assert world.events[-2:] == [Happened.BY_HAND, Happened.PROMOTED]
+    assert world.state.history[-2].message == (
+        "m-4 is promoted by hand (noria.dev/promote m-4@ann); m-2, m-3 end here"
+    )
+    assert {one.reason for one in world.state.rejected} == {
+        "m-4 is promoted by hand (noria.dev/promote m-4@ann)"
+    }
 
 
 def test_arms_that_lost_keep_what_the_champion_cannot_carry_until_the_winner_takes_over() -> None:

@@ -516,7 +516,7 @@ def test_who_is_left_without_steps_takes_over_and_that_is_told(command: str) -> 
         world.commands[command] = "1"
         world.settle()
     assert world.state.stable == revision(2)
-    told = Happened.RESUMED if command == "promote" else Happened.EDITED
+    told = Happened.BY_HAND if command == "promote" else Happened.EDITED
     assert world.events[-2:] == [told, Happened.PROMOTED]
 
 
