@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from noria_operator.domain.registry import number_of
+
 Json = dict[str, Any]
 
 KEEP_ANNOTATION: Final = "noria.dev/keep"
@@ -44,7 +46,8 @@ def archivable(versions: Iterable[Retained]) -> tuple[str, ...]:
 
 def retained(versions: Iterable[Json], deployments: Iterable[Json]) -> list[Retained]:
     """The approved ones among `versions`, with what protects them."""
-    held = in_use(deployments)
+    deployments = list(deployments)
+    held = in_use(deployments).keys() | {name for one in deployments for name in _arms(one)}
     return [
         Retained(
             name=version["metadata"]["name"],
@@ -60,8 +63,8 @@ def retained(versions: Iterable[Json], deployments: Iterable[Json]) -> list[Reta
 
 
 def in_use(deployments: Iterable[Json]) -> dict[str, list[str]]:
-    """Version name → `<deployment> (<role>)` for every version that a deployment serves, tries, keeps, names
-    as an arm or is pinned to; in the order of `ROLES`.
+    """Version name → `<deployment> (<role>)` for every version that a deployment serves, tries, keeps, is
+    pinned to or has yet to try as an arm; in the order of `ROLES`.
     """
     users: dict[str, list[tuple[int, str]]] = {}
     for deployment in deployments:
@@ -71,12 +74,30 @@ def in_use(deployments: Iterable[Json]) -> dict[str, list[str]]:
         ]
         uses += [(one["version"], "candidate") for one in status.get("others") or ()]
         uses.append((deployment["spec"].get("version"), "pinned"))
-        experiment = (deployment["spec"].get("strategy") or {}).get("experiment") or {}
-        uses += [(arm["version"], "arm") for arm in experiment.get("arms") or ()]
+        uses += [(arm, "arm") for arm in _arms(deployment) if not _is_over(deployment, arm)]
         for version, role in uses:
             if version:
                 users.setdefault(version, []).append((ROLES.index(role), f"{name} ({role})"))
     return {version: [told for _, told in sorted(found)] for version, found in users.items()}
+
+
+def _arms(deployment: Json) -> list[str]:
+    """The versions that its experiment names."""
+    experiment = (deployment["spec"].get("strategy") or {}).get("experiment") or {}
+    return [arm["version"] for arm in experiment.get("arms") or ()]
+
+
+def _is_over(deployment: Json, arm: str) -> bool:
+    """Whether the experiment ended for this arm: it was rejected, or another one won, and what serves by now
+    is newer. A retry, which forgets that, begins it again.
+    """
+    status = deployment.get("status", {})
+    rejected = {one["version"]: one.get("lost", False) for one in status.get("rejected") or ()}
+    if arm in rejected:
+        return True
+    won = any(rejected.get(other) for other in _arms(deployment))
+    stable, model = (status.get("stable") or {}).get("version", ""), deployment["spec"]["model"]
+    return won and number_of(model, arm) < number_of(model, stable)
 
 
 def keep_of(version: Json) -> int:

@@ -76,6 +76,33 @@ def test_what_serves_is_told_before_what_is_only_named() -> None:
     ]
 
 
+ARMS: dict[str, object] = {
+    "strategy": {"experiment": {"arms": [{"version": f"flights-{number}"} for number in (2, 3, 4)]}}
+}
+
+
+def test_an_arm_is_told_until_its_experiment_is_over_and_kept_as_long_as_it_is_named() -> None:
+    lost = {"version": "flights-2", "revision": "abc123", "lost": True}
+    failed = {"version": "flights-4", "revision": "abc123"}
+    waits, won = deployment(1), deployment(3, rejected=[lost, failed])
+    newer = deployment(5, rejected=[lost, failed])
+    for one in (waits, won, newer):
+        one["spec"] |= ARMS
+    arm = ["flights (arm)"]
+    assert in_use([waits]) == {"flights-1": ["flights (stable)"]} | {f"flights-{n}": arm for n in (2, 3, 4)}
+    assert in_use([won]) == {"flights-3": ["flights (stable)", "flights (arm)"]}
+    assert in_use([newer]) == {"flights-5": ["flights (stable)"]}
+    versions = [*map(version, (1, 2, 3, 4)), kept(5, "1")]
+    assert archivable(retained(versions, [newer])) == ("flights-1",)
+
+
+def test_an_arm_that_is_added_to_an_experiment_that_is_over_is_told() -> None:
+    lost = {"version": "flights-2", "revision": "abc123", "lost": True}
+    added = deployment(3, rejected=[lost])
+    added["spec"] |= ARMS
+    assert in_use([added])["flights-4"] == ["flights (arm)"]
+
+
 @given(
     st.dictionaries(st.integers(1, 60), st.booleans(), max_size=30),
     st.integers(1, 10),
