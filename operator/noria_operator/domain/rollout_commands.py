@@ -141,6 +141,7 @@ def _undo(scene: Scene, state: State) -> Outcome:
     if target in trial:
         return _refuse(scene, state, f"{why}: {target.version} is on its way already")
     leaving, arms = (share.target for share in state.leaving), scene.target.arms or ()
+    arms = scene.target.waiting if trial else arms
     for one in dict.fromkeys((scene.target.wanted, *trial, *arms, state.stable, *leaving)):
         if one is not None and one != target:
             state = rejecting(scene, state, one, f"undone by {why}", by_hand=True)

@@ -32,23 +32,30 @@ from noria_operator.domain.verdict import Verdict
 def abort(
     scene: Scene, state: State, reason: str, cause: str, *, by_hand: bool = False, everyone: bool = False
 ) -> Outcome:
-    """Nothing for the first challenger, or for `everyone` on trial, remembered as rejected; their pods go
+    """Nothing for the first challenger, or for `everyone` in the trial, remembered as rejected; their pods go
     once weight 0 is verified.
 
     Where there is none any more, the versions that still leave are meant.
     """
     candidate, ended = state.candidate, state.challengers if everyone else state.challengers[:1]
     losers = [one.target for one in ended] or [share.target for share in state.leaving]
-    if not losers or (state.stable is None and candidate and state.weight(candidate.target.name)):
+    compared = everyone and (scene.policy.compares or not losers)
+    unborn = [one for one in scene.target.waiting if compared and one not in losers]
+    if not (losers or unborn) or (state.stable is None and candidate and state.weight(candidate.target.name)):
         # A first version that already takes all traffic has nobody to give it back to.
         return state, None
     text = clip(reason)
-    for loser in losers:
+    for loser in (*losers, *unborn):
         state = rejecting(scene, state, loser, text, by_hand=by_hand)
-    version = losers[-1].version
+    left = ", ".join(one.version for one in unborn)
+    untried = f"{left} will not be tried: {text}"
+    if not losers:
+        return happened(scene, state, Happened.CANCELLED, unborn[-1].version, untried)
     message = f"{', '.join(apart(loser, state.stable) for loser in losers)} was rolled back: {text}"
+    message += f"; {left} will not be tried" if left else ""
     state = without_candidate(scene, replace(state, others=()) if everyone else state)
-    return happened(scene, state, Happened.ROLLED_BACK, version, message, warning=True, cause=cause)
+    event, version = Happened.ROLLED_BACK, losers[-1].version
+    return happened(scene, state, event, version, message, warning=True, cause=cause)
 
 
 def rejecting(scene: Scene, state: State, loser: Revision, reason: str, *, by_hand: bool = False) -> State:

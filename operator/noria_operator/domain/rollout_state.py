@@ -142,6 +142,7 @@ class Step:
 class Rejected:
     """A revision that failed and is left alone until somebody says retry, or until `retry_at`.
 
+    `revision` is empty where it is the version, which did not exist yet, whatever its configuration.
     `retries` is how often it was tried again by itself; `by_hand` whether a person rejected it; `retrying`
     whether it is being tried again, and does not count as rejected meanwhile; `lost` whether an experiment
     that it was part of ended with another.
@@ -159,7 +160,7 @@ class Rejected:
 
     def of(self, target: Revision) -> bool:
         """Whether it is this revision that was rejected."""
-        return (self.version, self.revision) == (target.version, target.revision)
+        return self.version == target.version and self.revision in ("", target.revision)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,15 @@ APPROVED = "Approved"
 class Target:
     """`revision` to serve (None: nothing yet); `wanted` what the user asked for, which may have been
     rejected; `unmet` what the spec names where that cannot be served. `arms`, where an experiment is on, are
-    all that are to be compared with it; `refused` those of its arms that were rejected.
+    all that are to be compared with it, and `waiting` these and those that have yet to be approved or made;
+    `refused` those of its arms that were rejected.
     """
 
     revision: Revision | None
     wanted: Revision | None
     message: str = ""
     arms: tuple[Revision, ...] | None = None
+    waiting: tuple[Revision, ...] = ()
     refused: tuple[Revision, ...] = ()
     unmet: Revision | None = None
 
@@ -75,11 +77,12 @@ def _alone(policy: Policy, state: State, versions: tuple[Version, ...]) -> Targe
 
 @dataclass(frozen=True, slots=True)
 class _Arms:
-    """The arms of the experiment in the spec: `left` are those that may still be compared, `refused` those
-    that were rejected, `missing` why some are not approved.
+    """The arms of the experiment in the spec: `left` are those that may still be compared, `absent` those
+    that do not exist, `refused` those that were rejected, `missing` why some are not approved.
     """
 
     left: tuple[Version, ...] = ()
+    absent: tuple[Revision, ...] = ()
     refused: tuple[Revision, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -92,12 +95,13 @@ class _Arms:
         rest = [one for one in found if _may_be_tried(state, one.target)]
         if _is_over(state, found, rest):
             rest = []
-        gone = [f"{arm.version} does not exist" for arm in experiment.arms if arm.version not in known]
+        unmade = [Revision(arm.version, "", "") for arm in experiment.arms if arm.version not in known]
+        absent = tuple(one for one in unmade if not state.is_rejected(one))
+        gone = [f"{one.version} does not exist" for one in absent]
         waits = [f"{one.target.version} is {one.phase}" for one in rest if one.phase != APPROVED]
-        refused = tuple(
-            one.target for one in found if state.is_rejected(one.target) or state.lost(one.target)
-        )
-        return _Arms(tuple(rest), refused, (*gone, *waits))
+        named = (*(one.target for one in found), *unmade)
+        refused = tuple(one for one in named if state.is_rejected(one) or state.lost(one))
+        return _Arms(tuple(rest), absent, refused, (*gone, *waits))
 
     def target(self, state: State) -> Target:
         """The champion serves, and the arms are compared with it: all of them begin together, so while one is
@@ -105,11 +109,12 @@ class _Arms:
         """
         ready = tuple(one.target for one in self.left if one.phase == APPROVED)
         begun = any(one.target in ready for one in state.challengers)
+        waiting = (*(one.target for one in self.left), *self.absent)
         missing = ", ".join(self.missing)
         message = f"experiment: {missing}, waiting for it to be Approved" if missing else ""
         if missing and not begun:
-            return Target(state.stable, None, message, (), self.refused, unmet=state.stable)
-        return Target(state.stable, state.stable, message, ready, self.refused)
+            return Target(state.stable, None, message, (), waiting, self.refused, unmet=state.stable)
+        return Target(state.stable, state.stable, message, ready, waiting, self.refused)
 
     def others(self, state: State, versions: tuple[Version, ...]) -> tuple[Version, ...]:
         """The versions that may be served: before there is a champion, no arm; nor by an undo, but for that

@@ -646,6 +646,60 @@ def test_an_abort_ends_all_arms_until_a_retry() -> None:
     assert [one.attempt for one in world.state.challengers][-1] == 2
 
 
+@pytest.mark.parametrize("command", ["abort", "undo"])
+@pytest.mark.parametrize("there", [False, True], ids=["missing", "pending"])
+def test_who_ends_all_arms_ends_those_too_that_were_waited_for(command: str, there: bool) -> None:
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=ARMS[:2])))
+    if there:
+        world.approve(4, "PendingApproval")
+    world.edit(experiment=TRIAL)
+    world.settle()
+    assert versions(world) == ["m-2", "m-3"]
+    world.commands[command] = "1"
+    world.settle()
+    world.approve(4)
+    world.settle()
+    assert world.state.challengers == ()
+    world.commands["retry"] = "1"
+    world.settle()
+    assert versions(world) == ["m-2", "m-3", "m-4"]
+
+
+@pytest.mark.parametrize("there", [1, 2])
+def test_an_abort_ends_an_experiment_that_waits_for_arms(there: int) -> None:
+    world = serving(1, ASKED)
+    for number in (2, 3, 4)[:there]:
+        world.approve(number)
+    world.settle()
+    world.commands["abort"] = "1"
+    made = world.settle()
+    assert "m-2, m-3, m-4 will not be tried: noria.dev/abort 1" in world.state.history[-1].message
+    assert Happened.ROLLED_BACK not in world.events
+    assert "waiting" not in made.message
+    for number in (2, 3, 4):
+        world.approve(number)
+    world.settle()
+    assert world.state.challengers == ()
+    world.commands["retry"] = "1"
+    world.settle()
+    assert versions(world) == ["m-2", "m-3", "m-4"]
+
+
+def test_an_arm_that_was_aborted_before_it_was_there_waits_for_a_retry_with_the_others_of_a_new_list() -> (
+    None
+):
+    world = serving(1, ASKED)
+    world.approve(2)
+    world.settle()
+    world.commands["abort"] = "1"
+    world.settle()
+    world.approve(5)
+    world.approve(6)
+    world.edit(experiment=replace(TRIAL, arms=(*ARMS, Arm("m-5", 10), Arm("m-6", 10))))
+    world.settle()
+    assert versions(world) == ["m-5", "m-6"]
+
+
 def test_a_pause_holds_the_end_and_an_arm_still_fails_in_it() -> None:
     world = trial()
     world.commands["pause"] = "1"
