@@ -109,8 +109,11 @@ def released(step: Step, now: datetime) -> Step:
 
 
 def attempt(scene: Scene, state: State, wanted: Revision) -> Candidate:
-    """A challenger that begins now."""
-    tried = sum((e.event, e.version) == (Happened.ROLLED_BACK, wanted.version) for e in state.history)
+    """A challenger that begins now. Tries count from when it was promoted last."""
+    tried = 0
+    for entry in state.history:
+        if entry.version == wanted.version:
+            tried = 0 if entry.event == Happened.PROMOTED else tried + (entry.event == Happened.STARTED)
     return Candidate(wanted, tried + 1, scene.now)
 
 

@@ -107,6 +107,21 @@ def test_of_two_rejected_configurations_of_a_version_each_has_its_own_reason() -
     assert "m-2 was rejected: noria.dev/abort 1;" in world.settle().message
 
 
+def test_every_start_of_a_version_is_an_attempt_until_it_is_promoted() -> None:
+    world = canary()
+    world.edit(pinned="m-1")
+    world.settle()
+    assert world.events[-1] is Happened.CANCELLED
+    world.edit(pinned=None)
+    world.settle()
+    assert "m-2 starts in 2 steps, attempt 2, champion m-1" in world.state.history[-1].message
+    world.commands["promote-full"] = "1"
+    world.settle()
+    world.approve(2, config="bbbbbb")
+    world.reconcile()
+    assert "starts in 2 steps, attempt 1, champion m-2" in world.state.history[-1].message
+
+
 @pytest.mark.parametrize(("steps", "how"), [(CANARY[:1], "1 step"), (CANARY, "2 steps")])
 def test_a_rollout_says_how_many_steps_it_has(steps: tuple[PolicyStep, ...], how: str) -> None:
     world = serving(policy=Policy(replicas=2, steps=steps))

@@ -180,7 +180,7 @@ def test_case_10_a_version_that_was_leaving_and_is_wanted_again_goes_on_with_the
             world.routers_follow()
             assert world.state.weight(NEW) == 50
     assert world.state.candidate is not None
-    assert (world.state.candidate.target, world.state.candidate.attempt) == (V2, 1)
+    assert (world.state.candidate.target, world.state.candidate.attempt) == (V2, 2)
     world.run(3, requests=600)
     assert (world.state.stable, V3.name in world.pods) == (V2, False)
 
