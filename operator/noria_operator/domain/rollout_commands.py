@@ -235,13 +235,16 @@ GOES_ON = APPROVALS | {"retry"}
 STOPS = frozenset({"abort", "undo", "pause"})
 """Where one of these and one of `GOES_ON` are found in one pass, which was said last is not known."""
 COMMANDS: dict[str, Callable[[Scene, State], Outcome]] = {
-    "abort": _abort,
     "undo": _undo,
+    "abort": _abort,
     "pause": _pause,
+    "resume": _resume,
     "promote": _promote,
     "promote-full": _promote_full,
-    "resume": _resume,
     "retry": _retry,
     "restart": _restart,
 }
-"""In order of urgency; what stops comes before what goes on."""
+"""In order of urgency; what stops comes before what goes on. Of two that are found at once none reaches
+further than it was meant: an undo beside an abort goes back from the challenger, not from the champion, and a
+resume beside a promotion ends no later pause.
+"""

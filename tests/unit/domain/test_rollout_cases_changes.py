@@ -288,6 +288,33 @@ def test_case_15_of_commands_that_were_given_while_no_operator_looked_those_win_
     assert {go: "1", stop: "2"}.items() <= world.state.commands.items()
 
 
+def test_case_15_an_abort_and_an_undo_of_one_time_go_back_once() -> None:
+    """Who gets no answer to one tries the other: both mean the champion beside which they were given."""
+    world = serving(1, Policy(replicas=2, steps=CANARY))
+    world.approve(2)
+    world.settle()
+    world.commands["promote-full"] = "0"
+    world.settle()
+    world.approve(3)
+    world.settle()
+    world.commands |= {"abort": "1", "undo": "2"}
+    world.settle()
+    assert (world.state.stable, world.state.candidate, world.state.weight(NEW)) == (V2, None, 100)
+    assert not world.state.is_rejected(V2)
+
+
+def test_case_15_a_resume_and_a_promotion_of_one_time_pass_one_pause() -> None:
+    pauses = (PolicyStep(10, pause=True), PolicyStep(50, pause=True))
+    world = serving(1, Policy(replicas=2, steps=pauses))
+    world.approve(2)
+    world.settle()
+    world.commands |= {"resume": "1", "promote": "2"}
+    made = world.settle()
+    assert (made.phase, world.state.weight(NEW)) == (Phase.PAUSED, 50)
+    world.send(20_000)
+    assert world.settle().phase is Phase.PAUSED
+
+
 def test_case_13_a_version_that_was_undone_goes_through_its_steps_again_though_it_is_warm() -> None:
     """Warm pods are no evidence."""
     world = turned()
