@@ -64,7 +64,9 @@ def _said(scene: Scene, command: str) -> str:
 def _promote(scene: Scene, state: State) -> Outcome:
     """On to the next step, whatever the present one waits for; after the last one, to all traffic."""
     step, why = state.step, _said(scene, "promote")
-    if step is None or (step.released and not step.paused):
+    if step is None:
+        return _idle(scene, state, "promote")
+    if step.released and not step.paused:
         return state, None
     if _several(scene, state):
         return _choose(scene, state, "promote")
@@ -74,6 +76,8 @@ def _promote(scene: Scene, state: State) -> Outcome:
 
 
 def _promote_full(scene: Scene, state: State) -> Outcome:
+    if state.candidate is None:
+        return _idle(scene, state, "promote-full")
     if _several(scene, state):
         return _choose(scene, state, "promote-full")
     return _release(scene, state, _said(scene, "promote-full"))
@@ -117,7 +121,8 @@ def _retry(scene: Scene, state: State) -> Outcome:
     if not again or wanted in scene.target.refused:
         again = [*dict.fromkeys((*again, *scene.target.refused))]
     if not again:
-        return state, None
+        why = "no version that is asked for was rejected"
+        return _refuse(scene, state, f"{_said(scene, 'retry')}: {why}")
     left = tuple(
         one
         for one in state.rejected
@@ -186,6 +191,11 @@ def _restart(scene: Scene, state: State) -> Outcome:
     return happened(scene, state, Happened.RESTARTED, target.version, message)
 
 
+def _idle(scene: Scene, state: State, command: str) -> Outcome:
+    """There is no rollout (any more) that the command could be about."""
+    return _refuse(scene, state, f"{_said(scene, command)}: no version is on trial")
+
+
 def _refuse(scene: Scene, state: State, message: str) -> Outcome:
     """Nothing changes, and people are told why."""
     version = state.stable.version if state.stable else ""
@@ -194,7 +204,9 @@ def _refuse(scene: Scene, state: State, message: str) -> Outcome:
 
 def _pause(scene: Scene, state: State) -> Outcome:
     step, candidate = state.step, state.candidate
-    if step is None or candidate is None or step.paused:
+    if step is None or candidate is None:
+        return _idle(scene, state, "pause")
+    if step.paused:
         return state, None
     weight, version = state.weight(candidate.target.name), candidate.target.version
     if step.recreate:
@@ -213,7 +225,7 @@ def _resume(scene: Scene, state: State) -> Outcome:
     """The end of a pause, and of nothing else: what its step waits for beside it, it still waits for."""
     step, candidate = state.step, state.candidate
     if step is None or candidate is None:
-        return state, None
+        return _idle(scene, state, "resume")
     version, why = candidate.target.version, _said(scene, "resume")
     if step.paused:
         going = replace(step, paused=False, since=scene.now, spent=timedelta())
@@ -226,7 +238,7 @@ def _resume(scene: Scene, state: State) -> Outcome:
         going = replace(step, resumed=True, since=scene.now, spent=timedelta())
         message = f"{version} goes on once all is there that the step waits for beside a person ({why})"
         return happened(scene, replace(state, step=going), Happened.RESUMED, version, message)
-    return state, None
+    return _refuse(scene, state, f"{why}: {version} is not paused")
 
 
 APPROVALS = frozenset({"promote", "promote-full", "resume"})

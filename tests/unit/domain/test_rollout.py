@@ -542,6 +542,40 @@ def test_an_abort_when_nothing_rolls_out_is_acknowledged_and_changes_nothing_els
     assert (world.state.stable, world.state.traffic) == (before.stable, before.traffic)
 
 
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("promote", "no version is on trial"),
+        ("promote-full", "no version is on trial"),
+        ("pause", "no version is on trial"),
+        ("resume", "no version is on trial"),
+        ("retry", "no version that is asked for was rejected"),
+    ],
+)
+def test_a_command_that_comes_too_late_or_too_early_says_that_it_did_nothing(command: str, why: str) -> None:
+    world = serving()
+    before = world.state
+    world.commands[command] = "x"
+    (told,) = world.reconcile().events
+    assert (told.reason, told.message) == (Happened.REFUSED, f"noria.dev/{command} x: {why}")
+    assert world.state.commands == {command: "x"}
+    assert (world.state.stable, world.state.traffic) == (before.stable, before.traffic)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"resume": "x"}, "m-2 is not paused"),
+        ({"retry": "x"}, "no version that is asked for was rejected"),
+    ],
+)
+def test_a_command_that_a_rollout_has_no_use_for_says_so(given: dict[str, str], why: str) -> None:
+    world = canary()
+    world.commands |= given
+    (told,) = world.reconcile().events
+    assert (told.reason, told.message.partition(": ")[2]) == (Happened.REFUSED, why)
+
+
 def test_pods_that_are_never_ready_abort_at_the_deadline_with_their_reason() -> None:
     """Case 18."""
     world = serving()
