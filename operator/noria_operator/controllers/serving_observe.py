@@ -84,7 +84,7 @@ async def gather(ctx: Context, obj: Json) -> View:
         version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()
     )
     routing = ROUTINGS[deployment.spec.router.type]
-    hurry = _is_new(commands, state, "abort")
+    hurry = any(_is_new(commands, state, one) for one in ("abort", "undo"))
     told, let_in = await asyncio.gather(
         serving_routers.told(ctx, obj, policy, state, routing, hurry=hurry),
         access.read(ctx, obj, hurry=hurry),

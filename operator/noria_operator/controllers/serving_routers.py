@@ -1,7 +1,7 @@
 """What the routers of a ModelDeployment tell, as far as the moment asks for it.
 
 Comes in: a ModelDeployment, its policy and state. Goes out: `Told`. Invariant: nothing is asked that nobody
-needs, and nothing at all where a person said to abort: that waits for no router.
+needs, and nothing at all where a person said to abort or undo: that waits for no router.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Told:
 async def told(
     ctx: Context, obj: Json, policy: Policy, state: State, routing: Routing, *, hurry: bool
 ) -> Told:
-    """All that routers know; they are not asked where a person said to abort, which waits for nobody."""
+    """All that routers know; they are not asked in a `hurry`, as by a person who takes traffic away."""
     if hurry:
         return Told()
     return Told(

@@ -416,9 +416,12 @@ async def test_an_abort_is_written_before_anything_that_could_fail(tmp_path: Pat
     assert api.status["commands"] == {"abort": id_[:256]}
 
 
-async def test_an_abort_waits_for_no_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["abort", "undo"])
+async def test_what_takes_traffic_away_waits_for_no_router(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     api, routers = await canary(tmp_path)
-    say(api, "abort", "1")
+    say(api, command, "1")
 
     async def never(*_: Any) -> Any:
         raise AssertionError("the routers were asked")
