@@ -35,12 +35,12 @@ def abort(
     """Nothing for the first challenger, or for `everyone` in the trial, remembered as rejected; their pods go
     once weight 0 is verified.
 
-    Where there is none any more, the versions that still leave are meant.
+    Where there is none any more, the versions that still leave are meant; where nobody has any weight but the
+    champion, what waits to begin.
     """
     candidate, ended = state.candidate, state.challengers if everyone else state.challengers[:1]
     losers = [one.target for one in ended] or [share.target for share in state.leaving]
-    compared = everyone and (scene.policy.compares or not losers)
-    unborn = [one for one in scene.target.waiting if compared and one not in losers]
+    unborn = [one for one in _unborn(scene, state) if everyone and one not in losers]
     if not (losers or unborn) or (state.stable is None and candidate and state.weight(candidate.target.name)):
         # A first version that already takes all traffic has nobody to give it back to.
         return state, None
@@ -56,6 +56,18 @@ def abort(
     state = without_candidate(scene, replace(state, others=()) if everyone else state)
     event, version = Happened.ROLLED_BACK, losers[-1].version
     return happened(scene, state, event, version, message, warning=True, cause=cause)
+
+
+def _unborn(scene: Scene, state: State) -> tuple[Revision, ...]:
+    """Who would begin as soon as nothing is in the way: arms beside those that have begun, or the next one
+    where nobody has. Before there is a champion nobody: what an object was made with is older than it.
+    """
+    if state.stable is None or (state.leaving and not state.candidate):
+        return ()
+    if state.candidate is not None and not scene.policy.compares:
+        return ()
+    target = scene.target
+    return target.waiting or tuple(one for one in target.challengers if one != state.stable)
 
 
 def rejecting(scene: Scene, state: State, loser: Revision, reason: str, *, by_hand: bool = False) -> State:
@@ -114,12 +126,13 @@ def retarget(scene: Scene, state: State) -> Outcome | None:
         # It is about to take all traffic, and nobody else could; the next one replaces it as any champion is
         # replaced.
         return None
-    old = candidate.target.version
+    old, who = candidate.target.version, apart(candidate.target, state.stable)
     state = without_candidate(scene, state)
     if wanted is None or wanted == state.stable:
-        message = f"{old} is no longer wanted; its traffic goes to {named(state.stable)}"
+        message = f"{who} is no longer wanted; its traffic goes to {named(state.stable)}"
         return happened(scene, state, Happened.CANCELLED, old, message)
-    return happened(scene, state, Happened.SUPERSEDED, old, f"{wanted.version} takes the place of {old}")
+    message = f"{apart(wanted, candidate.target)} takes the place of {who}"
+    return happened(scene, state, Happened.SUPERSEDED, old, message)
 
 
 def revert(scene: Scene, state: State) -> Outcome | None:

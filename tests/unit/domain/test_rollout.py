@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 
@@ -93,6 +94,25 @@ def test_the_champion_in_another_configuration_is_told_from_the_champion() -> No
     assert said[0] == f"{told} starts in 2 steps, attempt 1, champion m-1"
     assert said[1] == f"{told} was rolled back: noria.dev/abort 1"
     assert made.message.startswith(f"m-1 serves; {told} was rejected: noria.dev/abort 1")
+
+
+def test_which_configuration_takes_the_place_of_which_is_told() -> None:
+    world = canary()
+    other = world.approve(2, config="bbbbbb")
+    world.reconcile()
+    told = world.state.history[-1]
+    assert (told.event, told.message) == (
+        Happened.SUPERSEDED,
+        f"m-2 in another configuration ({other.name}) takes the place of m-2",
+    )
+    world = serving()
+    former = world.approve(1, config="bbbbbb")
+    world.settle()
+    world.approve(2)
+    world.reconcile()
+    assert world.state.history[-1].message == (
+        f"m-2 takes the place of m-1 in another configuration ({former.name})"
+    )
 
 
 def test_of_two_rejected_configurations_of_a_version_each_has_its_own_reason() -> None:
@@ -574,6 +594,43 @@ def test_a_command_that_a_rollout_has_no_use_for_says_so(given: dict[str, str], 
     world.commands |= given
     (told,) = world.reconcile().events
     assert (told.reason, told.message.partition(": ")[2]) == (Happened.REFUSED, why)
+
+
+@pytest.mark.parametrize("why", ["a claim", "no replicas", "routers"])
+def test_an_abort_ends_a_rollout_that_has_yet_to_begin(why: str) -> None:
+    """To people it is under way: the phase is Progressing."""
+    world = serving()
+    if why == "a claim":
+        world.obstacle = "claim models is not there"
+    elif why == "no replicas":
+        world.edit(replicas=0)
+    else:
+        world.told = [world.state.traffic_version + 1] * 2
+        world.state = replace(
+            world.state, traffic=tuple(replace(one, verified=False) for one in world.state.traffic)
+        )
+    world.approve(2)
+    assert world.reconcile().phase is Phase.PROGRESSING
+    assert world.state.candidate is None
+    world.commands["abort"] = "x"
+    (told,) = world.reconcile().events
+    assert (told.reason, told.message) == (Happened.CANCELLED, "m-2 will not be tried: noria.dev/abort x")
+    world.obstacle = ""
+    world.edit(replicas=2)
+    made = world.settle()
+    assert (made.phase, world.state.candidate) == (Phase.ROLLED_BACK, None)
+    world.commands["retry"] = "x"
+    world.settle()
+    assert world.state.weight(NEW) == 10
+
+
+def test_an_abort_that_an_object_was_made_with_rejects_no_first_version() -> None:
+    """As of an object that was exported with its annotations, or restored without its status."""
+    world = World()
+    world.approve(1)
+    world.commands["abort"] = "of another life"
+    world.settle()
+    assert (world.state.stable, world.state.weight(V1.name)) == (V1, 100)
 
 
 def test_pods_that_are_never_ready_abort_at_the_deadline_with_their_reason() -> None:
