@@ -240,7 +240,8 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
             scene, state, Happened.STEP, version, f"{arms}: time and requests are full, waiting for a winner"
         )
     if index >= len(steps):
-        message = f"{version}: steps done, waiting for a verdict{tail}"
+        waits = ", waiting for a verdict" if sends(scene.policy) else ""
+        message = f"{version}: steps done{waits}{tail}"
         return happened(scene, state, Happened.STEP, version, message)
     reach = asked(scene.policy, step)
     message = f"{version}: step {index + 1} of {len(steps)}, {reach}{tail}"
@@ -258,15 +259,14 @@ def release(scene: Scene, state: State) -> Outcome | None:
         return None
     if scene.policy.compares:
         return None
+    version = candidate.target.version
     if not sends(scene.policy):
-        version = candidate.target.version
-        why = f"{version} takes all traffic: no step sends it any, so there is nothing to judge"
+        event, why = Happened.STEP, f"{version} takes all traffic: no step sends it any to be judged by"
     elif judgement is not None and judgement.verdict == Verdict.PASS:
-        why = judgement.message
+        event, why = Happened.PASSED, judgement.message
     else:
         return None
-    state = replace(state, step=released(step, scene.now))
-    return happened(scene, state, Happened.PASSED, candidate.target.version, why)
+    return happened(scene, replace(state, step=released(step, scene.now)), event, version, why)
 
 
 def promote(scene: Scene, state: State) -> Outcome | None:

@@ -205,6 +205,8 @@ def test_blue_green_all_pods_wait_for_a_person_and_take_everything_in_one_switch
     world.settle()
     assert (world.state.stable, world.state.weight(NEW)) == (V2, 100)
     assert world.state.traffic_version == before + 1
+    assert Happened.PASSED not in world.events
+    assert not any("verdict" in entry.message for entry in world.state.history)
 
 
 WAITS = {
