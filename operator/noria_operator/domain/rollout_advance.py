@@ -25,6 +25,7 @@ from noria_operator.domain.rollout_scene import (
     happened,
     has_its_pods,
     named,
+    ran,
     received,
     released,
     returns,
@@ -149,7 +150,7 @@ def track(scene: Scene, state: State) -> Outcome | None:
         mode = Mode.RUNNING
     if mode == step.mode:
         return None
-    spent = step.spent + (scene.now - step.since if step.mode is Mode.RUNNING else timedelta())
+    spent = ran(step, scene.now)
     moved = replace(step, since=scene.now, spent=spent, mode=mode, stalled=False)
     begins = mode is Mode.RUNNING and not spent and current(scene.policy, step).gate
     analysis = state.analysis

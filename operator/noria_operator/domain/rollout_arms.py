@@ -15,8 +15,8 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_analysis import Reading, read, weigh
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_scene import Outcome, Scene
-from noria_operator.domain.rollout_state import Candidate, Rival, State, Step
+from noria_operator.domain.rollout_scene import Outcome, Scene, ran
+from noria_operator.domain.rollout_state import Candidate, Rival, State
 
 Move = Callable[[Scene, State], Outcome | None]
 
@@ -70,15 +70,19 @@ def without_first(state: State) -> State:
     return _of(state, rest) if rest else replace(state, candidate=None, step=None)
 
 
-def kept(state: State, step: Step, why: str) -> State:
+def kept(scene: Scene, state: State, why: str) -> State:
     """The state with its step paused for this reason, in which every challenger keeps the weight that it
     has.
     """
+    step = state.step
+    if step is None:
+        return state
     weights = [state.weight(one.target.name) for one in state.challengers]
     others = tuple(
         replace(one, kept_weight=weight) for one, weight in zip(state.others, weights[1:], strict=True)
     )
-    step = replace(step, paused=True, why=clip(why), kept_weight=weights[0])
+    stopped = replace(step, since=scene.now, spent=ran(step, scene.now))
+    step = replace(stopped, paused=True, why=clip(why), kept_weight=weights[0])
     return replace(state, step=step, others=others)
 
 

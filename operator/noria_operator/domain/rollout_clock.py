@@ -21,7 +21,13 @@ def not_ahead(state: State, now: datetime) -> State:
     step = state.step
     if step is not None:
         spent = max(step.spent, timedelta())
-        step = replace(step, since=min(step.since, now), spent=spent, wait=_wait(step.wait, now))
+        step = replace(
+            step,
+            since=min(step.since, now),
+            spent=spent,
+            hold_from=_past(step.hold_from, now),
+            wait=_wait(step.wait, now),
+        )
     return replace(
         state,
         step=step,

@@ -217,8 +217,7 @@ def _pause(scene: Scene, state: State) -> Outcome:
     if state.others:
         arms = ", ".join(one.target.version for one in state.challengers)
         message = f"{arms} stay as they are ({why}); annotate noria.dev/resume, promote or abort"
-    stopped = replace(step, since=scene.now, spent=timedelta())
-    return happened(scene, kept(state, stopped, why), Happened.PAUSED, version, message)
+    return happened(scene, kept(scene, state, why), Happened.PAUSED, version, message)
 
 
 def _resume(scene: Scene, state: State) -> Outcome:
@@ -228,7 +227,7 @@ def _resume(scene: Scene, state: State) -> Outcome:
         return _idle(scene, state, "resume")
     version, why = candidate.target.version, _said(scene, "resume")
     if step.paused:
-        going = replace(step, paused=False, since=scene.now, spent=timedelta())
+        going = replace(step, paused=False, since=scene.now, hold_from=scene.now)
         going = upheld(scene.policy, going, step.kept_weight)
         others = tuple(replace(one, kept_weight=None) for one in state.others)
         message = f"{version} goes on ({why})"

@@ -156,12 +156,19 @@ def running_since(step: Step) -> datetime:
     return step.since - step.spent
 
 
+def ran(step: Step, now: datetime) -> timedelta:
+    """How long the step ran up to now; in a pause it does not."""
+    runs = step.mode is Mode.RUNNING and not step.paused
+    return step.spent + (now - step.since if runs else timedelta())
+
+
 def hold_ends(policy: Policy, state: State, step: Step) -> datetime:
     """Until when the step may wait: for `maxHold` after all that it has to wait for, which is its duration,
-    and where it needs the verdict Pass, the least time of evidence.
+    and where it needs the verdict Pass, the least time of evidence; and after a person resumed it.
     """
     one = policy.steps[0] if policy.compares else current(policy, step)
     times = [running_since(step), begun(policy, state, step) + one.duration]
+    times += [step.hold_from] if step.hold_from else []
     since = state.analysis.since if state.analysis else None
     if since and (one.gate or policy.compares or step.index >= len(policy.steps)):
         times.append(since + policy.min_duration)

@@ -113,7 +113,8 @@ class Mode(StrEnum):
 class Step:
     """Where in `strategy.steps` a rollout stands; `index` equal to their number means: the last decision.
 
-    `spent` is the time that it ran before `since`, so that a break costs no more than it takes; `wait` is the
+    `spent` is the time that it ran before `since`, so that a break costs no more than it takes; from
+    `hold_from` on, when a person resumed it, `maxHold` counts anew; `wait` is the
     time that the first challenger's pods were waited for; `released` whether all traffic may follow;
     `told` that people were told of its pause, `resumed` that one of them ended that; `why` it was last held;
     `kept_weight` the weight to keep when the steps were edited under it; `plan` identifies the steps it began
@@ -125,6 +126,7 @@ class Step:
     requests: int = 0
     mode: Mode = Mode.WAITING
     spent: timedelta = timedelta()
+    hold_from: datetime | None = None
     wait: Wait = field(default_factory=Wait)
     released: bool = False
     paused: bool = False

@@ -64,7 +64,7 @@ def hold(scene: Scene, state: State) -> Outcome | None:
     reason = f"no decision within maxHold {spelled(policy.max_hold)}: {why}"
     if policy.abort_on_max_hold:
         return abort(scene, state, reason, Cause.HOLD)
-    state = kept(state, step, reason)
+    state = kept(scene, state, reason)
     message = f"{reason}; annotate noria.dev/resume, promote or abort"
     return happened(scene, state, Happened.PAUSED, candidate.target.version, message, warning=True)
 
@@ -82,7 +82,7 @@ def _hold_all(scene: Scene, state: State, step: Step) -> Outcome | None:
         return abort(scene, state, reason, Cause.HOLD, everyone=True)
     message = f"{reason}; annotate noria.dev/promote: <version>, resume or abort"
     first = state.challengers[0].target.version
-    return happened(scene, kept(state, step, reason), Happened.PAUSED, first, message, warning=True)
+    return happened(scene, kept(scene, state, reason), Happened.PAUSED, first, message, warning=True)
 
 
 def call(scene: Scene, state: State) -> Outcome | None:

@@ -246,6 +246,7 @@ def _step_json(step: Step) -> dict[str, Any]:
     return present(
         mode=step.mode.value,
         spentMicroseconds=step.spent // _MICROSECOND or None,
+        holdFrom=step.hold_from.isoformat() if step.hold_from else None,
         **_wait_json(step.wait),
         released=step.released,
         paused=step.paused,
@@ -273,8 +274,12 @@ def _wait_json(wait: Wait) -> dict[str, Any]:
 def _wait(kept: Mapping[str, Any]) -> Wait:
     before = kept.get("waitedMicroseconds", 0) * _MICROSECOND
     times = (kept.get(name) for name in ("waitsSince", "backSince", "behindSince"))
-    since, back, behind = (datetime.fromisoformat(at) if at else None for at in times)
+    since, back, behind = map(_time, times)
     return Wait(before, since, back, kept.get("enoughPods", 0), behind)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -> Step:
@@ -284,6 +289,7 @@ def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -
         requests=status.requests if status else 0,
         mode=Mode(kept.get("mode", Mode.WAITING)),
         spent=kept.get("spentMicroseconds", 0) * _MICROSECOND,
+        hold_from=_time(kept.get("holdFrom")),
         wait=_wait(kept),
         released=kept.get("released", False),
         paused=kept.get("paused", False),

@@ -68,14 +68,15 @@ def test_what_is_past_stays_as_it_was(off: timedelta) -> None:
     asked = {"q": Measured(1, last_at=at, since=at)}
     state = replace(
         world.state,
-        step=replace(step, since=at, spent=seconds(5), wait=Wait(seconds(1), at, at, 2, at)),
+        step=replace(step, since=at, spent=seconds(5), hold_from=at, wait=Wait(seconds(1), at, at, 2, at)),
         analysis=replace(analysis, since=at, turns=(Turn(at),), window_from=at, queries=asked),
     )
     assert not_ahead(state, world.now) == state
     late = not_ahead(state, at - seconds(1))
     assert late.step is not None
     assert late.analysis is not None
-    assert {late.step.since, late.step.wait.since, late.analysis.window_from} == {at - seconds(1)}
+    assert {late.step.since, late.step.hold_from, late.step.wait.since} == {at - seconds(1)}
+    assert late.analysis.window_from == at - seconds(1)
     assert late.analysis.turns == (Turn(at - seconds(1)),)
     assert late.analysis.queries["q"].last_at == at - seconds(1)
 

@@ -247,6 +247,46 @@ def test_what_a_resumed_step_still_waits_for_has_max_hold() -> None:
     assert made.message.startswith("m-2 is paused at weight 10: no decision within maxHold 60m: ")
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["all pods", "pods lost meanwhile"])
+def test_time_of_a_step_before_a_pause_by_hand_counts_after_it_and_that_of_the_pause_does_not(
+    lost: bool,
+) -> None:
+    world = at(PolicyStep(10, timedelta(hours=1)), PolicyStep(50, HOURS))
+    world.pass_time(timedelta(minutes=50))
+    world.settle()
+    world.commands["pause"] = "1"
+    world.settle()
+    world.pass_time(timedelta(minutes=30))
+    if lost:
+        world.lose_pods(NEW)
+        world.reconcile()
+        world.pass_time(timedelta(minutes=5))
+    world.settle()
+    world.pass_time(timedelta(hours=3))
+    world.commands["resume"] = "1"
+    world.settle()
+    world.pass_time(timedelta(minutes=9))
+    world.settle()
+    assert index(world) == 0
+    world.pass_time(timedelta(minutes=1))
+    world.settle()
+    assert index(world) == 1
+
+
+def test_what_max_hold_paused_needs_no_second_duration_but_what_it_waited_for() -> None:
+    world = at(PolicyStep(10, HOURS, min_requests=100), PolicyStep(50, HOURS))
+    world.pass_time(HOURS + world.policy.max_hold)
+    assert world.settle().phase is Phase.PAUSED
+    world.pass_time(HOURS)
+    world.commands["resume"] = "1"
+    assert world.settle().phase is Phase.PROGRESSING
+    world.pass_time(world.policy.max_hold - seconds(1))
+    assert world.settle().phase is Phase.PROGRESSING
+    world.send(600)
+    world.settle()
+    assert index(world) == 1
+
+
 def test_a_pause_by_hand_says_by_which_command() -> None:
     world = at(WAITS["analysis"])
     world.commands["pause"] = "ada-42"
