@@ -293,7 +293,8 @@ def promote(scene: Scene, state: State) -> Outcome | None:
     previous = Previous(old, scene.now + scene.policy.keep_previous) if old else state.previous
     previous = None if step.recreate else previous
     state = replace(crowned(state, candidate.target), candidate=None, step=None, previous=previous)
-    message = f"{candidate.target.version} has all traffic" + (f"; {old.version} stays warm" if old else "")
+    warm = previous is not None and previous.keep_until > scene.now
+    message = f"{candidate.target.version} has all traffic" + (f"; {named(old)} stays warm" if warm else "")
     return happened(
         scene,
         shift(scene.policy, scene.observed, state),

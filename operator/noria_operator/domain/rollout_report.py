@@ -29,7 +29,7 @@ def phase_of(policy: Policy, state: State, observed: Observed, target: Target) -
         return Phase.PAUSED if waits else Phase.PROGRESSING
     if state.stable is None:
         return Phase.PENDING
-    if target.rejected:
+    if target.rejected and not _awaited(state, target):
         return Phase.ROLLED_BACK
     if observed.ready.get(state.stable.name, 0) < policy.replicas:
         return Phase.DEGRADED
@@ -115,14 +115,14 @@ def _of_champion(policy: Policy, state: State, stable: Revision, observed: Obser
     if not state.verified:
         return f"{name}: waiting until every ready router has its weights in force"
     missing = _of_missing(policy, stable, state, observed)
+    if target.revision is not None and returns(state, target.revision):
+        return "; ".join(filter(None, (missing, _of_return(policy, observed, target.revision))))
     if target.rejected:
         missing = f"{missing or f'{name} serves'}; {_of_rejection(state, target)}"
     if missing:
         return missing
     if target.message:
         return target.message
-    if target.revision is not None and returns(state, target.revision):
-        return _of_return(policy, observed, target.revision)
     if not policy.replicas:
         new = target.revision
         waits = f"; {new.version} starts when it is raised" if new not in (None, stable) and new else ""

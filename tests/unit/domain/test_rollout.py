@@ -7,10 +7,11 @@ from datetime import timedelta
 from functools import cache
 
 import pytest
-from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving
+from tests.unit.domain.rollout_world import CANARY, World, canary, report, revision, seconds, serving
 
 from noria_operator.api.names import DEPLOYMENT_COMMANDS
 from noria_operator.domain.rollout_commands import COMMANDS
+from noria_operator.domain.rollout_conditions import conditions
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import REMEMBERED, Revision
 from noria_operator.domain.rollout_words import Happened, Phase
@@ -809,6 +810,41 @@ def test_undo_in_a_rollout_goes_back_to_the_champion_in_one_write(paused: bool) 
     assert not world.state.is_rejected(V1)
     world.settle()
     assert (world.state.candidate, phase(world)) == (None, Phase.ROLLED_BACK)
+
+
+def test_an_undo_that_waits_for_pods_of_the_warm_version_says_so_and_is_not_done() -> None:
+    world = serving(1, Policy(replicas=4, keep_previous=timedelta(hours=1)))
+    world.approve(2)
+    world.settle()
+    world.lose_pods(V1.name, 1)
+    world.commands["undo"] = "1"
+    made = world.reconcile()
+    assert world.state.stable == V2
+    assert (made.phase, made.message) == (
+        Phase.PROGRESSING,
+        "m-1 is still warm and takes all traffic once all its pods are ready: 1 of 4 ready",
+    )
+    told = {one.type: one for one in conditions(report(world))}
+    assert (told["UpToDate"].status, told["UpToDate"].message) == (False, made.message)
+    world.become_ready()
+    assert world.settle().phase is Phase.ROLLED_BACK
+    assert world.state.stable == V1
+
+
+@pytest.mark.parametrize(
+    ("policy", "warm"),
+    [
+        (Policy(replicas=2), "; m-1 stays warm"),
+        (Policy(replicas=2, keep_previous=timedelta()), ""),
+        (Policy(replicas=1, recreate=True), ""),
+    ],
+)
+def test_that_a_former_champion_stays_warm_is_told_where_it_does(policy: Policy, warm: str) -> None:
+    world = serving(1, policy)
+    world.approve(2)
+    world.reconcile()
+    world.settle()
+    assert world.state.history[-1].message == f"m-2 has all traffic{warm}"
 
 
 def test_undo_comes_before_a_promotion_of_the_same_time() -> None:
