@@ -168,12 +168,15 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
             f"the operator did not acknowledge {verb!r} within {options.wait:g} s; "
             "it acts on it as soon as it runs (is it? `kubectl get lease -A`)"
         )
-    return _obeyed(objects, kind, options.name, verb)
+    return _obeyed(objects, kind, options.name, verb, mark=mark)
 
 
-def _obeyed(objects: Objects, kind: str, name: str, verb: str) -> Iterator[str]:
+def _obeyed(objects: Objects, kind: str, name: str, verb: str, *, mark: str) -> Iterator[str]:
     yield f"{kind} {name}: {verb} acknowledged"
-    yield from text.why(find(objects, f"{kind}/{name}"))
+    found = find(objects, f"{kind}/{name}")
+    yield from text.why(found)
+    if why := text.refusal(found, f"{names.command_annotation(verb)} {mark}"):
+        raise CommandError(f"{verb} is refused: {why}")
 
 
 def offline_run(options: argparse.Namespace) -> Iterable[str]:

@@ -89,6 +89,18 @@ def why(obj: Json) -> list[str]:
     return lines + details[obj["kind"]](status)
 
 
+def refusal(obj: Json, command: str) -> str:
+    """What the operator said when it refused the command, an annotation with its id; empty where it did
+    not.
+    """
+    told = (
+        one.get("message", "")
+        for one in obj.get("status", {}).get("history", [])
+        if one.get("event") == "CommandRefused"
+    )
+    return next((message for message in told if message.startswith(f"{command}: ")), "")
+
+
 def history(obj: Json) -> list[str]:
     """The champions that can be gone back to, and what happened to a ModelDeployment, oldest first."""
     status = obj.get("status", {})

@@ -381,6 +381,22 @@ def test_a_command_is_not_said_to_have_failed_where_only_its_answer_could_not_be
         list(told)
 
 
+@pytest.mark.parametrize(("refused", "id_"), [("promote", "ada"), ("pause", "ada"), ("promote", "bob")])
+def test_a_command_that_the_operator_refuses_ends_with_its_reason(refused: str, id_: str) -> None:
+    """Not as if it had been carried out; what was refused before is another matter."""
+    cluster = Fake()
+    message = f"noria.dev/{refused} {id_}: no version is on trial"
+    entry = {"at": "t3", "event": "CommandRefused", "version": "flight-delay-3", "message": message}
+    status = {**DEPLOYMENT["status"], "history": [*DEPLOYMENT["status"]["history"], entry]}
+    cluster.objects["ModelDeployment", "flight-delay"] = {**DEPLOYMENT, "status": status}
+    lines = run(parser().parse_args(["promote", "flight-delay", "--id", "ada"]), cluster)
+    if (refused, id_) == ("promote", "ada"):
+        with pytest.raises(CommandError, match=r"is refused: .* ada: no version is on trial"):
+            list(lines)
+    else:
+        assert "ModelDeployment flight-delay: promote acknowledged" in list(lines)
+
+
 def test_an_id_that_was_used_before_is_refused_since_nothing_would_happen() -> None:
     cluster = Fake()
     said("abort", "flight-delay", "--id", "ada", cluster=cluster)
