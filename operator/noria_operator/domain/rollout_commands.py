@@ -237,7 +237,7 @@ def _resume(scene: Scene, state: State) -> Outcome:
         going = replace(step, resumed=True, since=scene.now, spent=timedelta())
         message = f"{version} goes on once all is there that the step waits for beside a person ({why})"
         return happened(scene, replace(state, step=going), Happened.RESUMED, version, message)
-    return _refuse(scene, state, f"{why}: {version} is not paused")
+    return _refuse(scene, state, f"{why}: {version} waits for no person; promote ends what it waits for")
 
 
 APPROVALS = frozenset({"promote", "promote-full", "resume"})

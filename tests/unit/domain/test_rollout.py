@@ -586,7 +586,7 @@ def test_a_command_that_comes_too_late_or_too_early_says_that_it_did_nothing(com
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"resume": "x"}, "m-2 is not paused"),
+        ({"resume": "x"}, "m-2 waits for no person; promote ends what it waits for"),
         ({"retry": "x"}, "no version that is asked for was rejected"),
     ],
 )
