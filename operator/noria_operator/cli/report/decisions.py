@@ -90,7 +90,7 @@ def _judged(status: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _decision(one: Json) -> str:
-    return f"{one['decision']} at {second(one['at'])}, on this evidence"
+    return f"{one['decision']} at {second(one['at'])}; the evidence by then"
 
 
 def training_report(training: Json) -> str:
