@@ -69,7 +69,7 @@ def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Pla
     return Plan(
         state=state,
         phase=phase_of(policy, state, observed, target),
-        message=message_of(policy, state, observed, target),
+        message=message_of(policy, state, observed, target, now),
         wanted=target.wanted,
         children=made,
         records=records(state, made),

@@ -6,13 +6,15 @@ for and what a person can do; a phase never says more than was verified.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from noria_operator.domain.rollout_arms import seats, standings
 from noria_operator.domain.rollout_children import in_its_way, in_the_way, recreating
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
-from noria_operator.domain.rollout_scene import apart, named, returns
+from noria_operator.domain.rollout_scene import apart, begun, named, returns
 from noria_operator.domain.rollout_state import Mode, Revision, State, Step
-from noria_operator.domain.rollout_steps import asked, asleep, at_endless_pause, pods
+from noria_operator.domain.rollout_steps import asked, asleep, at_endless_pause, current, pods
 from noria_operator.domain.rollout_target import Target
 from noria_operator.domain.rollout_words import Phase
 from noria_operator.domain.training_times import stamp
@@ -41,9 +43,11 @@ def _awaited(state: State, target: Target) -> bool:
     return any(one != state.stable for one in target.challengers)
 
 
-def message_of(policy: Policy, state: State, observed: Observed, target: Target) -> str:
-    """What it is doing, what it waits for, what to do about it."""
-    parts = (_of_places(policy, state, observed, target), _of_leaving(state), _of_draining(state))
+def message_of(policy: Policy, state: State, observed: Observed, target: Target, now: datetime) -> str:
+    """What it is doing, what it waits for, what to do about it; it changes with time only where a time is
+    over that it names.
+    """
+    parts = (_of_places(policy, state, observed, target, now), _of_leaving(state), _of_draining(state))
     return "; ".join(filter(None, parts))
 
 
@@ -62,12 +66,12 @@ def _of_leaving(state: State) -> str:
     return f"{left} until {state.stable.version} has the pods for it{advice}"
 
 
-def _of_places(policy: Policy, state: State, observed: Observed, target: Target) -> str:
+def _of_places(policy: Policy, state: State, observed: Observed, target: Target, now: datetime) -> str:
     if state.candidate is not None:
         mine = policy.of(state.candidate.target.version)
         if mine.compares and state.step is not None and not state.step.released:
-            return _of_experiment(policy, state, state.step, observed, target)
-        return _of_rollout(mine, state, observed)
+            return _of_experiment(policy, state, state.step, observed, target, now=now)
+        return _of_rollout(mine, state, observed, now)
     if observed.obstacle and _awaited(state, target):
         return observed.obstacle
     if state.stable is None:
@@ -75,7 +79,9 @@ def _of_places(policy: Policy, state: State, observed: Observed, target: Target)
     return _of_champion(policy, state, state.stable, observed, target)
 
 
-def _of_experiment(policy: Policy, state: State, step: Step, observed: Observed, target: Target) -> str:
+def _of_experiment(
+    policy: Policy, state: State, step: Step, observed: Observed, target: Target, *, now: datetime
+) -> str:
     arms = standings(state)
     if step.paused:
         advice = "annotate noria.dev/promote: <version>, resume or abort"
@@ -89,9 +95,23 @@ def _of_experiment(policy: Policy, state: State, step: Step, observed: Observed,
         return f"experiment: {', '.join(waits)}"
     if step.mode == Mode.SHIFTING:
         return f"experiment: waiting until every ready router has {arms} in force"
-    ends = ", waiting for a winner" if step.index else ""
-    told = (f"experiment: {arms}{ends}", _of_latecomers(state), target.message, observed.obstacle)
+    rest = ", waiting for a winner" if step.index else _of_arms(policy, state, now)
+    told = (f"experiment: {arms}{rest}", _of_latecomers(state), target.message, observed.obstacle)
     return "; ".join(filter(None, told))
+
+
+def _of_arms(policy: Policy, state: State, now: datetime) -> str:
+    """Until when arms are compared at least, and who got too few requests for a choice."""
+    ends, few = now, ""
+    for mine in seats(state):
+        if mine.candidate is None or mine.step is None:
+            continue
+        name = mine.candidate.target.version
+        asked, one = policy.of(name), current(policy.of(name), mine.step)
+        ends = max(ends, begun(asked, mine, mine.step) + one.duration)
+        if mine.step.requests < one.min_requests:
+            few += f", {name} got {mine.step.requests} of {one.min_requests} requests"
+    return (f", until {stamp(ends)} at least" if ends > now else "") + few
 
 
 def _because(step: Step) -> str:
@@ -180,7 +200,7 @@ def _of_waiting(policy: Policy, state: State, step: Step, observed: Observed) ->
     return f"{name}: {ready} of {pods(policy, step)} pods ready{down}" + (f"; {cause}" if cause else "")
 
 
-def _of_rollout(policy: Policy, state: State, observed: Observed) -> str:
+def _of_rollout(policy: Policy, state: State, observed: Observed, now: datetime) -> str:
     step, candidate = state.step, state.candidate
     if step is None or candidate is None:
         return ""
@@ -198,4 +218,20 @@ def _of_rollout(policy: Policy, state: State, observed: Observed) -> str:
     judged = state.analysis.message if state.analysis else ""
     ready, size = observed.ready.get(candidate.target.name, 0), pods(policy, step)
     grows = f", {ready} of {size} pods ready" if ready < size else ""
-    return f"{name} has {wanted}{grows}" + (f": {judged}" if judged else "")
+    waits = _of_step(policy, state, step, now)
+    return f"{name} has {wanted}{waits}{grows}" + (f": {judged}" if judged else "")
+
+
+def _of_step(policy: Policy, state: State, step: Step, now: datetime) -> str:
+    """Which step runs, until when, and of how many requests, those of closed windows; nothing after the
+    last.
+    """
+    if step.released or step.index >= len(policy.steps):
+        return ""
+    one = current(policy, step)
+    ends = begun(policy, state, step) + one.duration
+    climbs = one.ramp_from is not None and state.reach.weight < (one.weight or 0)
+    told = f" in step {step.index + 1} of {len(policy.steps)}"
+    told += f" until {stamp(ends)}" if ends > now and not climbs else ""
+    few = step.requests < one.min_requests
+    return told + (f", {step.requests} of {one.min_requests} requests" if few else "")

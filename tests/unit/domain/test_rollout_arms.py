@@ -64,7 +64,13 @@ def test_every_arm_gets_exactly_its_weight_beside_the_champion() -> None:
     }  # fmt: skip
     assert world.plan is not None
     assert world.plan.phase is Phase.PROGRESSING
-    assert "m-2 weight 20" in message(world)
+    assert message(world) == (
+        "experiment: m-2 weight 20 Hold, m-3 weight 10 Hold, m-4 weight 10 Hold, until 2026-01-01T00:05:00Z "
+        "at least, m-2 got 0 of 500 requests, m-3 got 0 of 500 requests, m-4 got 0 of 500 requests"
+    )
+    world.run(5, requests=600)
+    assert "until" not in message(world)
+    assert "m-3 got 1 of" not in message(world)
 
 
 def test_no_arm_begins_before_all_have_their_pods() -> None:

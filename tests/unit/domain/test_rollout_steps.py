@@ -287,6 +287,20 @@ def test_what_max_hold_paused_needs_no_second_duration_but_what_it_waited_for() 
     assert index(world) == 1
 
 
+def test_status_says_which_step_it_is_and_what_that_waits_for() -> None:
+    world = at(PolicyStep(10, timedelta(hours=1), min_requests=600), PolicyStep(50))
+    told = "m-2 has weight 10 in step 1 of 2"
+    assert world.settle().message.startswith(f"{told} until 2026-01-01T01:00:00Z, 0 of 600 requests: ")
+    world.run(2, requests=600)
+    assert world.settle().message.startswith(f"{told} until 2026-01-01T01:00:00Z: ")
+    world.pass_time(timedelta(minutes=57))
+    writes = {world.reconcile().message for _ in range(3)}
+    assert len(writes) == 1, "time alone changes nothing"
+    world = at(PolicyStep(10, timedelta(hours=1), min_requests=600), PolicyStep(50))
+    world.pass_time(timedelta(hours=1))
+    assert world.settle().message.startswith(f"{told}, 0 of 600 requests: ")
+
+
 def test_a_pause_by_hand_says_by_which_command() -> None:
     world = at(WAITS["analysis"])
     world.commands["pause"] = "ada-42"
