@@ -172,7 +172,11 @@ def _no_way_back(scene: Scene, state: State, name: str | None) -> str:
     good = ", ".join(one.version for one in _good(scene, state))
     if name is None:
         return f"no good version from before {named(state.stable)} is remembered"
-    return f"{name} is no good version from before; " + (f"there are {good}" if good else "there is none")
+    wanted = scene.target.wanted
+    rest = f"there are {good}" if good else "there is none"
+    if wanted is not None and name in (wanted.version, wanted.name) and state.is_rejected(wanted):
+        rest = "annotate noria.dev/retry to try it again"
+    return f"{name} is no good version from before; {rest}"
 
 
 def _restart(scene: Scene, state: State) -> Outcome:

@@ -812,6 +812,20 @@ def test_undo_in_a_rollout_goes_back_to_the_champion_in_one_write(paused: bool) 
     assert (world.state.candidate, phase(world)) == (None, Phase.ROLLED_BACK)
 
 
+def test_an_undo_of_an_undo_is_refused_with_what_does_it() -> None:
+    world = serving(1, Policy(replicas=2))
+    world.approve(2)
+    world.settle()
+    world.commands["undo"] = "1"
+    world.settle()
+    world.commands["undo"] = "m-2@2"
+    (told,) = world.reconcile().events
+    assert (told.reason, told.message) == (
+        Happened.REFUSED,
+        "noria.dev/undo m-2@2: m-2 is no good version from before; annotate noria.dev/retry to try it again",
+    )
+
+
 def test_an_undo_that_waits_for_pods_of_the_warm_version_says_so_and_is_not_done() -> None:
     world = serving(1, Policy(replicas=4, keep_previous=timedelta(hours=1)))
     world.approve(2)
