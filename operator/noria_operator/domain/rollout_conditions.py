@@ -108,6 +108,7 @@ def status(report: Report, before: Mapping[str, Any], *, generation: int) -> Jso
         **status_fields(
             report.plan.state,
             realised=realised(report.plan.state, report.observed.ready) if report.policy.by_pods else None,
+            compares=_compares(report),
         ),
         phase=DeploymentPhase(report.plan.phase.value),
         observed_generation=generation,
@@ -118,6 +119,14 @@ def status(report: Report, before: Mapping[str, Any], *, generation: int) -> Jso
         message=clip(message),
         conditions=[WireCondition.model_validate(one) for one in merged],
     ).to_json()
+
+
+def _compares(report: Report) -> bool:
+    """Whether an experiment is under way."""
+    candidate, step = report.plan.state.candidate, report.plan.state.step
+    if candidate is None or step is None or step.released:
+        return False
+    return report.policy.of(candidate.target.version).compares
 
 
 def _not_ahead(condition: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:

@@ -112,10 +112,13 @@ def state_of(status: ModelDeploymentStatus) -> State:
     )
 
 
-def status_fields(state: State, *, realised: Mapping[str, int] | None = None) -> dict[str, Any]:
+def status_fields(
+    state: State, *, realised: Mapping[str, int] | None = None, compares: bool = False
+) -> dict[str, Any]:
     """The part of `ModelDeploymentStatus` that the state stands for, as keyword arguments of that model.
 
-    `realised` (percent by revision) is what weights come to.
+    `realised` (percent by revision) is what weights come to; of an experiment, which `compares`, the step is
+    none of `spec.strategy.steps`, and not shown as one.
     """
     candidate, previous, step, undo = state.candidate, state.previous, state.step, state.undo
     return {
@@ -128,7 +131,9 @@ def status_fields(state: State, *, realised: Mapping[str, int] | None = None) ->
         "previous": PreviousStatus(**_served(previous.target), keep_until=previous.keep_until)
         if previous
         else None,
-        "step": StepStatus(index=step.index, started_at=step.since, requests=step.requests) if step else None,
+        "step": StepStatus(index=step.index, started_at=step.since, requests=step.requests)
+        if step and not compares
+        else None,
         "traffic": [
             TrafficStatus(
                 **_served(one.target),
@@ -144,7 +149,7 @@ def status_fields(state: State, *, realised: Mapping[str, int] | None = None) ->
             for one in state.traffic
         ],
         "traffic_version": state.traffic_version,
-        "analysis": analysis_status(state.analysis, {_RUN: _step_json(step)} if step else {}),
+        "analysis": analysis_status(state.analysis, {_RUN: _step_json(step, whole=compares)} if step else {}),
         "rejected": [
             RejectedStatus(
                 version=one.version,
@@ -242,8 +247,10 @@ def _revision(one: Served) -> Revision:
 # -- the step --------------------------------------------------------------------------------
 
 
-def _step_json(step: Step) -> dict[str, Any]:
-    return present(
+def _step_json(step: Step, *, whole: bool) -> dict[str, Any]:
+    """What `status.step` does not tell, or the `whole` of it."""
+    shown = {"index": step.index, "since": step.since.isoformat(), "requests": step.requests}
+    return (shown if whole else {}) | present(
         mode=step.mode.value,
         spentMicroseconds=step.spent // _MICROSECOND or None,
         holdFrom=step.hold_from.isoformat() if step.hold_from else None,
@@ -283,10 +290,11 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _step(status: StepStatus | None, kept: Mapping[str, Any], begun: datetime) -> Step:
+    since = status.started_at if status else _time(kept.get("since"))
     return Step(
-        index=status.index if status else 0,
-        since=status.started_at if status and status.started_at else begun,
-        requests=status.requests if status else 0,
+        index=status.index if status else kept.get("index", 0),
+        since=since or begun,
+        requests=status.requests if status else kept.get("requests", 0),
         mode=Mode(kept.get("mode", Mode.WAITING)),
         spent=kept.get("spentMicroseconds", 0) * _MICROSECOND,
         hold_from=_time(kept.get("holdFrom")),

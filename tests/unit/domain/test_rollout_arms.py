@@ -8,14 +8,16 @@ from datetime import datetime, timedelta
 import pytest
 from tests.unit.domain.rollout_world import World, once, report, revision, seconds, serving
 
+from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.domain.analysis import Counted, Stretch
 from noria_operator.domain.divisions import MOST
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.rollout_arms import seats
-from noria_operator.domain.rollout_conditions import conditions
+from noria_operator.domain.rollout_conditions import conditions, status
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
 from noria_operator.domain.rollout_traffic import FULL
+from noria_operator.domain.rollout_wire import state_of
 from noria_operator.domain.rollout_words import Happened, Phase
 from noria_operator.domain.stretches import stretches
 from noria_operator.domain.verdict import Verdict
@@ -71,6 +73,23 @@ def test_every_arm_gets_exactly_its_weight_beside_the_champion() -> None:
     world.run(5, requests=600)
     assert "until" not in message(world)
     assert "m-3 got 1 of" not in message(world)
+
+
+def test_an_experiment_has_no_step_of_a_canary_in_status_and_goes_on_after_a_restart() -> None:
+    """`kubectl get md` shows its number."""
+    world = trial(settled=False)
+    for _ in range(8):
+        world.send(600)
+        world.pass_time(MINUTE)
+        told = status(report(world), {}, generation=1)
+        world.become_ready()
+        world.routers_follow()
+        assert "step" not in told
+        assert state_of(ModelDeploymentStatus.model_validate(told)) == world.state
+    assert world.state.step is not None
+    assert world.state.step.index == 1
+    world.commands["promote"] = "m-4@ann"
+    assert status(report(world), {}, generation=1)["step"]["index"] == 1
 
 
 def test_no_arm_begins_before_all_have_their_pods() -> None:
