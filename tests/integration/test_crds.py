@@ -32,9 +32,9 @@ from tests.unit.domain import test_triggers_monitoring as monitoring
 from tools.cluster import layout
 from tools.cluster.api import Api, ApiError
 
-from noria_operator.api import InvalidSpec, parse
 from noria_operator.api.crdgen.kinds import DEFINITIONS
 from noria_operator.api.names import PLURALS
+from noria_operator.api.parsing import InvalidSpec, parse
 
 Json = dict[str, Any]
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -11,19 +11,18 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.types import parse_duration
 from noria_operator.cli import text
 from noria_operator.cli.cluster import Cluster, CommandError, Objects, command, find
-from noria_operator.cli.recorded_history import read
-from noria_operator.cli.report.command import made as made_report
-from noria_operator.cli.report.command import write
-from noria_operator.cli.simulate import policy, simulate
 
 LOOK_SECONDS = 1.0
 """Between two looks of `status --watch`."""
+_APART = {"report": "noria_operator.cli.report.command:run", "simulate": "noria_operator.cli.simulate:run"}
+"""What runs a command for which more has to be loaded than for all others, which do not wait for it."""
 _MEANINGS = {
     "promote": "go on to the next step now, or with --full give the challenger all traffic",
     "abort": "take all traffic from the challenger and reject its version",
@@ -141,16 +140,8 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
         return text.why(find(objects, options.name))
     if options.command == "history":
         return text.history(find(objects, f"{names.MODEL_DEPLOYMENT}/{options.name}"))
-    if options.command == "report":
-        name, page = made_report(objects, options.name)
-        file = options.output or Path(f"{name}.html")
-        write(page, file)
-        return [f"{file}"]
-    if options.command == "simulate":
-        if options.name is None:
-            raise CommandError("say which ContinuousTraining, or give its policy with --file")
-        obj = find(objects, f"{names.CONTINUOUS_TRAINING}/{options.name}")
-        return _trial(options, obj, objects.list(names.MODEL_VERSION))
+    if options.command in _APART:
+        return _apart(options, objects)
     verb, kind = options.command, _kind(options.command)
     if verb == "promote" and options.full:
         verb = "promote-full"
@@ -181,20 +172,14 @@ def _obeyed(objects: Objects, kind: str, name: str, verb: str, *, mark: str) -> 
 
 def offline_run(options: argparse.Namespace) -> Iterable[str]:
     """What needs no cluster: a policy from a file over a recorded history."""
-    return _trial(options, policy(options.file))
+    return _apart(options, None)
 
 
-def _trial(
-    options: argparse.Namespace, obj: dict[str, Any], versions: Sequence[dict[str, Any]] = ()
-) -> Iterable[str]:
-    if options.history is None:
-        raise CommandError(
-            "say --history FILE: the cluster keeps counts, not rows, and other windows need other counts. "
-            "Record rows with spec.server.payloadLog of the ModelDeployment; `noria-server history` makes "
-            "the file of them"
-        )
-    history = read(options.history, options.reference)
-    return simulate(obj, history, took=options.training_time, every=options.every, versions=versions)
+def _apart(options: argparse.Namespace, objects: Objects | None) -> Iterable[str]:
+    made: Callable[[argparse.Namespace, Objects | None], Iterable[str]] = resolve_name(
+        _APART[options.command]
+    )
+    return made(options, objects)
 
 
 def changes(look: Callable[[], list[str]], sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:

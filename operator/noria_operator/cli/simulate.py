@@ -7,6 +7,7 @@ recorded quality stays what it was, so a loss that lasts asks again as soon as i
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -17,8 +18,8 @@ import yaml
 
 from noria_operator.api import names
 from noria_operator.api.parsing import InvalidSpec
-from noria_operator.cli.cluster import CommandError
-from noria_operator.cli.recorded_history import History, Row
+from noria_operator.cli.cluster import CommandError, Objects, find
+from noria_operator.cli.recorded_history import History, Row, read
 from noria_operator.cli.text import table
 from noria_operator.domain.rehearsal import FROZEN_BINS, Rehearsal, Told
 from noria_operator.domain.schedule import ScheduleError
@@ -26,6 +27,25 @@ from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion, champion_of
 
 Json = dict[str, Any]
+
+
+def run(options: Namespace, objects: Objects | None) -> Iterator[str]:
+    """The lines to print; of a policy in a file, which needs no cluster, `objects` may be None."""
+    if options.file is not None or objects is None:
+        obj, versions = policy(options.file), []
+    elif options.name is None:
+        raise CommandError("say which ContinuousTraining, or give its policy with --file")
+    else:
+        obj = find(objects, f"{names.CONTINUOUS_TRAINING}/{options.name}")
+        versions = objects.list(names.MODEL_VERSION)
+    if options.history is None:
+        raise CommandError(
+            "say --history FILE: the cluster keeps counts, not rows, and other windows need other counts. "
+            "Record rows with spec.server.payloadLog of the ModelDeployment; `noria-server history` makes "
+            "the file of them"
+        )
+    history = read(options.history, options.reference)
+    return simulate(obj, history, took=options.training_time, every=options.every, versions=versions)
 
 
 def simulate(

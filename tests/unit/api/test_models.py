@@ -20,8 +20,11 @@ from tests.unit.api.cases import (
 from tests.unit.api.crds import made, root
 from tests.unit.api.objects import BASES, CONTINUOUS, DEPLOYMENT, TRAINING, VERSION
 
-from noria_operator.api import ContinuousTraining, InvalidSpec, ModelDeployment, TrainingJob, parse, parse_as
+from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.crdgen.kinds import DEFINITIONS
+from noria_operator.api.modeldeployment import ModelDeployment
+from noria_operator.api.parsing import InvalidSpec, parse, parse_as
+from noria_operator.api.trainingjob import TrainingJob
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=str)

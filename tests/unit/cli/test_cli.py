@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
@@ -450,6 +451,16 @@ def test_names_and_kinds_that_do_not_exist_are_refused_with_advice() -> None:
             find(Fake(), name)
     with pytest.raises(CommandError, match="no ModelDeployment"):
         said("abort", "nightly")
+
+
+@pytest.mark.processes
+def test_what_two_commands_need_is_loaded_for_these_alone() -> None:
+    """It takes longer than all that the others do."""
+    loaded = "import sys, noria_operator.cli.main; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
+    ours = {name.removeprefix("noria_operator.") for name in done.stdout.split() if "noria" in name}
+    assert {"cli.main", "cli.text", "api.names"} <= ours
+    assert not {name for name in ours if name.startswith(("domain.", "cli.report", "cli.simulate"))}
 
 
 def test_it_runs_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

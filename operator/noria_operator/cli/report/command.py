@@ -6,6 +6,7 @@ did not write.
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,14 @@ from noria_operator.cli.report.version import Found, report
 
 Json = dict[str, Any]
 FIRST: Final = "<!doctype html>"
+
+
+def run(options: Namespace, objects: Objects) -> list[str]:
+    """Make the report that the options ask for; its file is the line to print."""
+    name, page = made(objects, options.name)
+    file = options.output or Path(f"{name}.html")
+    write(page, file)
+    return [f"{file}"]
 
 
 def made(objects: Objects, name: str) -> tuple[str, str]:
