@@ -53,7 +53,13 @@ def _for_another(scene: Scene, state: State, command: str) -> Outcome | None:
 
 
 def _abort(scene: Scene, state: State) -> Outcome:
-    return abort(scene, state, _said(scene, "abort"), Cause.COMMAND, by_hand=True, everyone=True)
+    why = _said(scene, "abort")
+    made = abort(scene, state, why, Cause.COMMAND, by_hand=True, everyone=True)
+    if made[0] is state and state.candidate is not None:
+        version = state.candidate.target.version
+        why = f"{why}: {version} is the first version and takes all traffic; nobody else could"
+        return _refuse(scene, state, why)
+    return made
 
 
 def _said(scene: Scene, command: str) -> str:

@@ -634,6 +634,20 @@ def test_an_abort_that_an_object_was_made_with_rejects_no_first_version() -> Non
     assert (world.state.stable, world.state.weight(V1.name)) == (V1, 100)
 
 
+def test_an_abort_of_a_first_version_that_takes_all_traffic_says_that_nobody_else_could() -> None:
+    world = World()
+    world.approve(1)
+    world.reconcile()
+    world.become_ready()
+    world.reconcile()
+    assert (world.state.stable, world.state.weight(V1.name)) == (None, 100)
+    world.commands["abort"] = "x"
+    (told,) = world.reconcile().events
+    why = "m-1 is the first version and takes all traffic; nobody else could"
+    assert (told.reason, told.message) == (Happened.REFUSED, f"noria.dev/abort x: {why}")
+    assert world.state.weight(V1.name) == 100
+
+
 def test_pods_that_are_never_ready_abort_at_the_deadline_with_their_reason() -> None:
     """Case 18."""
     world = serving()
