@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from noria_operator.api.names import version_number
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.rollout_arms import without_first
 from noria_operator.domain.rollout_children import recreating
@@ -76,7 +77,21 @@ def rejecting(scene: Scene, state: State, loser: Revision, reason: str, *, by_ha
     others = tuple(one for one in state.rejected if not one.of(loser))
     tried = sum(one.retries for one in state.rejected if one not in others)
     rejected = Rejected(loser.version, loser.revision, reason, scene.now, tried, by_hand=by_hand)
-    return replace(state, rejected=(*others, rejected)[-REMEMBERED:])
+    return replace(state, rejected=_remembered(scene, (*others, rejected)))
+
+
+def _remembered(scene: Scene, rejected: tuple[Rejected, ...]) -> tuple[Rejected, ...]:
+    """As many as a status has room for: the oldest versions are forgotten, which are not tried again either
+    (`rollout_target`), but for arms that the spec names, and the last one.
+    """
+    experiment = scene.spec.experiment
+    arms = {arm.version for arm in experiment.arms} if experiment else set()
+    last = {one.version: one for one in rejected if one.version in arms}
+    while len(rejected) > REMEMBERED:
+        free = (one for one in rejected[:-1] if last.get(one.version) is not one)
+        oldest = min(free, key=lambda one: version_number(one.version))
+        rejected = tuple(one for one in rejected if one is not oldest)
+    return rejected
 
 
 def without_candidate(scene: Scene, state: State) -> State:

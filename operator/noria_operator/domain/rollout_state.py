@@ -18,6 +18,10 @@ from noria_operator.domain.verdict import Counts, Verdict
 
 REMEMBERED = 20
 """Entries of `status.history` and `status.rejected`."""
+KEPT_ANYWAY = 9
+"""Entries of `status.rejected` that may be of older versions than what was forgotten: of the arms of an
+experiment, and the last one.
+"""
 DECISIONS = 10
 """Entries of `status.decisions`."""
 CHAMPIONS = 10

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from noria_operator.api.names import version_number
 from noria_operator.domain.rollout_observed import Version
 from noria_operator.domain.rollout_policy import Experiment, Policy
-from noria_operator.domain.rollout_state import REMEMBERED, Revision, State, Undo
+from noria_operator.domain.rollout_state import KEPT_ANYWAY, REMEMBERED, Revision, State, Undo
 
 APPROVED = "Approved"
 
@@ -213,5 +213,5 @@ def _first_good(state: State, newest_first: list[Version]) -> Revision | None:
 
 def _forgotten(state: State) -> int:
     """Up to this number a version may have been rejected and no longer be among those remembered; 0: none."""
-    numbers = [version_number(one.version) for one in state.rejected]
-    return min(numbers) - 1 if len(numbers) >= REMEMBERED else 0
+    numbers = sorted(version_number(one.version) for one in state.rejected)
+    return numbers[KEPT_ANYWAY] - 1 if len(numbers) >= REMEMBERED else 0

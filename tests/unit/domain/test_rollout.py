@@ -506,6 +506,27 @@ def test_a_rejection_that_is_no_longer_remembered_is_not_tried_again_either() ->
     assert (world.state.candidate, phase(world)) == (None, Phase.ROLLED_BACK)
 
 
+def test_none_of_many_rejections_is_forgotten_in_favour_of_the_next_lower_version() -> None:
+    """Each abort lets the version before the aborted one begin."""
+    world = serving()
+    last = REMEMBERED + 4
+    for number in range(2, last):
+        world.approve(number)
+    aborted = []
+    for count in range(2 * REMEMBERED):
+        world.settle()
+        if world.state.candidate is None:
+            break
+        aborted.append(world.state.candidate.target)
+        world.commands["abort"] = str(count)
+    world.approve(last)
+    world.settle()
+    world.commands["abort"] = "the newest"
+    world.settle()
+    assert (world.state.candidate, phase(world)) == (None, Phase.ROLLED_BACK)
+    assert len(aborted) == len(set(aborted)) >= REMEMBERED
+
+
 def test_a_newer_version_starts_after_a_rejected_one() -> None:
     world = canary()
     world.send(500, {NEW: 500})

@@ -16,6 +16,7 @@ from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_conditions import conditions, status
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
+from noria_operator.domain.rollout_state import REMEMBERED
 from noria_operator.domain.rollout_traffic import FULL
 from noria_operator.domain.rollout_wire import state_of
 from noria_operator.domain.rollout_words import Happened, Phase
@@ -339,6 +340,24 @@ def _succeeded(policy: Policy) -> World:
     world.run(3, requests=2000)
     assert world.state.stable == revision(5)
     return world
+
+
+def test_an_experiment_that_is_over_stays_over_however_many_versions_fail_after_it() -> None:
+    """It may stand in the spec for months."""
+    world = trial()
+    world.commands["promote"] = "m-4@ann"
+    world.settle()
+    for number in range(5, 5 + REMEMBERED + 2):
+        world.approve(number)
+        world.settle()
+        assert versions(world) == [f"m-{number}"]
+        world.commands["abort"] = str(number)
+        world.settle()
+    assert (world.state.stable, versions(world)) == (revision(4), [])
+    assert len(world.state.rejected) == REMEMBERED
+    world.commands["retry"] = "1"
+    world.settle()
+    assert versions(world) == [f"m-{4 + REMEMBERED + 2}"]
 
 
 def test_the_winner_is_not_compared_with_its_own_successor() -> None:
