@@ -207,8 +207,10 @@ def _idle(scene: Scene, state: State, command: str) -> Outcome:
 
 
 def _refuse(scene: Scene, state: State, message: str) -> Outcome:
-    """Nothing changes, and people are told why."""
+    """Nothing changes, and people are told why; of many refusals history keeps the last."""
     version = state.stable.version if state.stable else ""
+    refused = [entry for entry in state.history if entry.event == Happened.REFUSED][: 1 - REFUSALS]
+    state = replace(state, history=tuple(entry for entry in state.history if entry not in refused))
     return happened(scene, state, Happened.REFUSED, version, message, warning=True)
 
 
@@ -250,6 +252,8 @@ def _resume(scene: Scene, state: State) -> Outcome:
     return _refuse(scene, state, f"{why}: {version} waits for no person; promote ends what it waits for")
 
 
+REFUSALS = 5
+"""Refused commands that history keeps, so that it tells of what happened."""
 APPROVALS = frozenset({"promote", "promote-full", "resume"})
 """What lets a version go on."""
 GOES_ON = APPROVALS | {"retry"}

@@ -604,6 +604,19 @@ def test_a_command_that_comes_too_late_or_too_early_says_that_it_did_nothing(com
     assert (world.state.stable, world.state.traffic) == (before.stable, before.traffic)
 
 
+def test_refused_commands_push_nothing_else_out_of_history() -> None:
+    """As of a pipeline that promotes every hour, whatever there is."""
+    world = serving()
+    before = [entry.event for entry in world.state.history]
+    for count in range(2 * REMEMBERED):
+        world.commands["promote"] = str(count)
+        world.reconcile()
+    told = [entry for entry in world.state.history if entry.event == Happened.REFUSED]
+    assert [entry.event for entry in world.state.history if entry not in told] == before
+    assert told[-1].message.startswith(f"noria.dev/promote {2 * REMEMBERED - 1}: ")
+    assert 1 < len(told) < REMEMBERED / 2
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
