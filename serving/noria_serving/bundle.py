@@ -162,6 +162,8 @@ def save(
         shape, inputs, prediction, names=names, embeddings=embeddings, apart=apart,
         classes=classes if scoring.labels_only else (),
     )  # fmt: skip
+    if scoring.calls and scored[1] is not None:
+        bins["called"] = reference.by_class(scored[1], classes)
     if kind == "regression" and bins["prediction"]["kind"] == "numeric":
         known = held_out.predicted(converted, arrays, holdout, holdout_y) or (prediction, y)
         whose = residuals.TRAINING if holdout_y is None else residuals.HELD_OUT

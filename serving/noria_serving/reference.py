@@ -14,7 +14,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving import projection, residuals, slices
-from noria_serving.contract import KNOWN_CATEGORIES, REFERENCE_SCHEMA
+from noria_serving.contract import CONFUSION_CLASSES, KNOWN_CATEGORIES, REFERENCE_SCHEMA
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.projection import Projection
 from noria_serving.quality import spelling
@@ -91,6 +91,8 @@ class Reference:
     """Of a regression; None in bundles of earlier releases."""
     slices: tuple[slices.Slicing, ...] = ()
     """Columns by which rows are told apart; none unless asked for."""
+    called: Mapping[str, int] = field(default_factory=dict)
+    """Rows by predicted class, where `prediction` is of the scores of several, a few."""
 
 
 def numeric_edges(values: NDArray[np.float64], *, bins: int = BINS) -> NDArray[np.float64]:
@@ -145,6 +147,12 @@ def called(name: str, places: Array, classes: Sequence[Any]) -> Bins:
     return Bins(name, "", 0, "category", (), values, known, 0.0, 0.0, counts, 0, 0.0)
 
 
+def by_class(places: Array, classes: Sequence[Any]) -> dict[str, int]:
+    """Rows by predicted class, of which `places` are positions."""
+    tally = np.bincount(places, minlength=len(classes)).tolist()
+    return dict(zip(map(spelling, classes), tally, strict=True))
+
+
 def build(
     signature: Signature,
     inputs: Mapping[str, Array],
@@ -183,17 +191,29 @@ def of_columns(
     *,
     apart: Sequence[slices.Asked] = (),
     labels: Array | None = None,
+    called: Array | None = None,
 ) -> dict[str, Any]:
     """reference.json of rows that stand for training where there is no bundle: columns of numbers or texts as
     they are, and what was predicted. `labels`: of a regression whose predictions are of rows that it did not
-    learn from.
+    learn from, or of several classes, of which `called` are the predicted ones and `prediction` their scores.
     """
     features = [_column(name, values, (name, 0)) for name, values in columns.items()]
     made = _of_bins(features, prediction, columns, apart)
-    if labels is not None:
+    if called is not None:
+        made = replace(made, called=_named(called, called if labels is None else labels))
+    elif labels is not None:
         errors = residuals.measured(made.prediction.edges, prediction, labels, of=residuals.HELD_OUT)
         made = replace(made, residuals=errors)
     return document(made)
+
+
+def _named(called: Array, labels: Array) -> dict[str, int]:
+    """Rows by predicted class; labels name those that were never predicted, too. None of more than a few."""
+    tally, known = Counter(map(spelling, called.tolist())), labels
+    if labels.dtype.kind == "f":  # of numbers, those that are missing
+        known = labels[~np.isnan(labels)]
+    names = sorted({*tally, *map(spelling, known.tolist())} - {""})
+    return {name: tally[name] for name in names} if len(names) <= CONFUSION_CLASSES else {}
 
 
 def _column(name: str, values: Array, source: tuple[str, int]) -> Bins:
@@ -248,6 +268,7 @@ def document(reference: Reference) -> dict[str, Any]:
         "prediction": _document(reference.prediction),
         **errors,
         **({"slices": [one.document() for one in reference.slices]} if reference.slices else {}),
+        **({"called": dict(reference.called)} if reference.called else {}),
     }
 
 
@@ -288,8 +309,9 @@ def parse(document: object) -> Reference:
         prediction, errors = _bins(document["prediction"]), document.get("errors")
         split = slices.parse(document.get("slices", ()))
         known = None if errors is None else residuals.parse(errors, prediction.size)
-        return Reference(int(document["samples"]), features, prediction, known, split)
-    except (KeyError, TypeError, ValueError) as error:
+        by_name = {str(name): int(rows) for name, rows in document.get("called", {}).items()}
+        return Reference(int(document["samples"]), features, prediction, known, split, by_name)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise NoriaError(Reason.MANIFEST_INVALID, f"reference.json is malformed: {error}") from error
 
 

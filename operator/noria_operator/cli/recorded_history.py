@@ -63,6 +63,8 @@ class References:
     documents: Mapping[str, Json]
     default: Json | None
     recorded: Sequence[str]
+    named: bool
+    """Whether rows say which of several classes was predicted."""
     bins: dict[str, Bins] = field(default_factory=dict)
     without: set[str] = field(default_factory=set)
 
@@ -73,7 +75,7 @@ class References:
             self.without.add(version)
         elif version not in self.bins:
             try:
-                self.bins[version] = Bins(document, self.recorded)
+                self.bins[version] = Bins(document, self.recorded, named=self.named)
             except (KeyError, TypeError, ValueError) as error:
                 raise CommandError(f"the reference of {version} is malformed: {error}") from error
         return self.bins.get(version)
@@ -100,7 +102,8 @@ def read(path: Path, references: Sequence[str] = ()) -> History:
             lines = csv.DictReader(stream)
             columns = list(lines.fieldnames or ())
             task = _task(path, columns)
-            frozen = _references(references, [name for name in columns if name not in HISTORY_COLUMNS])
+            features = [name for name in columns if name not in HISTORY_COLUMNS]
+            frozen = _references(references, features, named=task == MULTICLASS)
             classes: dict[str, int] = {}
             rows = [_row(f"{path} line {lines.line_num}", line, task, frozen, classes) for line in lines]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -126,7 +129,7 @@ def _task(path: Path, columns: Sequence[str]) -> str:
     return TASKS[told]
 
 
-def _references(asked: Sequence[str], recorded: Sequence[str]) -> References:
+def _references(asked: Sequence[str], recorded: Sequence[str], *, named: bool) -> References:
     found: dict[str, Json] = {}
     for one in asked:
         version, given, file = one.rpartition("=")
@@ -136,7 +139,7 @@ def _references(asked: Sequence[str], recorded: Sequence[str]) -> References:
             raise CommandError("--reference: one FILE for all versions; say VERSION=FILE for the others")
         found[version] = _document(Path(file))
     default = found.pop("", None)
-    return References(found, default, recorded)
+    return References(found, default, recorded, named)
 
 
 def _document(path: Path) -> Json:
@@ -159,15 +162,16 @@ def _row(place: str, line: dict[str, str], task: str, references: References, cl
         known = _time(line["time"])
         predicted = _time(line["predicted"]) if line.get("predicted") else known
         value = float(line["prediction" if task == REGRESSION else "score"])
-        called, label = 0, None
+        called, label, name = 0, None, ""
         if task == MULTICLASS:
-            called = classes.setdefault(_class(line["prediction"]), len(classes))
+            name = _class(line["prediction"])
+            called = classes.setdefault(name, len(classes))
             label = float(classes.setdefault(line["label"], len(classes))) if line["label"] else None
         elif line["label"]:
             label = float(line["label"])
         made = Predicted(line.get("version") or UNNAMED, value, called=called)
         bins = references.of(made.version)
-        cells = bins.cells(line, value) if bins else NOWHERE
+        cells = bins.cells(line, value, name) if bins else NOWHERE
     except (ValueError, TypeError) as error:
         raise CommandError(f"{place}: {error}") from error
     if task == BINARY and not (0 <= value <= 1 and label in (None, 0, 1)):

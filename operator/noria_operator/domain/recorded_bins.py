@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from noria_serving.contract import BESIDE, KNOWN_CATEGORIES
 
 Json = dict[str, Any]
 Places = Callable[[str], tuple[int, ...]]
-"""Where in its column's counts a text is counted; ValueError for one that no such column has."""
+"""Where in its column's counts a text is counted; ValueError or LookupError for one without a place."""
 
 _TRUTHS: Final = {"true": 1.0, "false": 0.0}
 
@@ -45,8 +45,12 @@ class Bins:
     others.
     """
 
-    def __init__(self, document: Mapping[str, Any], recorded: Collection[str]) -> None:
-        """`document` is reference.json; raises KeyError, TypeError or ValueError for what is none."""
+    def __init__(
+        self, document: Mapping[str, Any], recorded: Collection[str], *, named: bool = False
+    ) -> None:
+        """`document` is reference.json; raises KeyError, TypeError or ValueError for what is none. `named`:
+        rows say which of several classes was predicted.
+        """
         every = columns.parse(document)
         if every.prediction.edges is None:
             raise ValueError("its predictions are classes, and a history has scores or numbers")
@@ -57,25 +61,34 @@ class Bins:
             every,
             columns=tuple(kept),
             slices=tuple(one for one in every.slices if one.feature in recorded),
+            called=every.called if named else None,
         )
         known = {one.name for one in kept}
         self.left_out = [one.name for one in every.columns if one.name not in known]
-        self._columns = [*kept, every.prediction]
+        self._columns = [*kept, *self.reference.predictions]
         self._places = [*(_places(one, entries[one.name]) for one in kept), _numbers(every.prediction)]
+        if self.reference.called is not None:
+            self._places.append(_classes(document["called"]))
         self._codes = [(str(one["feature"]), _codes(one)) for one in slicings]
         self._starts = list(_starts(self._columns))
         self.size = self._starts[-1] + _width(self._columns[-1])
 
-    def cells(self, values: Mapping[str, str], prediction: float) -> Cells:
-        """Where a row is counted; ValueError names the column of a text that it cannot hold."""
+    def cells(self, values: Mapping[str, str], prediction: float, called: str = "") -> Cells:
+        """Where a row is counted; ValueError names the column of a text that it cannot hold, or the classes
+        among which `called` is not.
+        """
         found: list[int] = []
-        texts = [*(values[one.name] for one in self._columns[:-1]), repr(prediction)]
+        said = [repr(prediction), called][: len(self.reference.predictions)]
+        texts = [*(values[one.name] for one in self.reference.columns), *said]
         for column, start, places, text in zip(self._columns, self._starts, self._places, texts, strict=True):
             try:
                 found += (start + place for place in places(text))
             except ValueError:
+                where = "numbers where the version was trained"
+                raise ValueError(f"column {column.name} holds {text!r:.40}, and {where}") from None
+            except LookupError:
                 raise ValueError(
-                    f"column {column.name} holds {text!r:.40}, and numbers where the version was trained"
+                    f"{text!r:.40} is none of the classes that the version was trained on"
                 ) from None
         groups = tuple(code(values[feature]) for feature, code in self._codes)
         return Cells(tuple(found), groups)
@@ -87,7 +100,8 @@ class Bins:
 
     def predicted(self, vector: Sequence[int]) -> Seen:
         """The predictions alone."""
-        return _seen(self._columns[-1], self._starts[-1], vector)
+        place = len(self.reference.columns)
+        return _seen(self._columns[place], self._starts[place], vector)
 
 
 def _starts(every: Sequence[Column]) -> Iterator[int]:
@@ -155,6 +169,12 @@ def _as_single(value: float) -> float:
         return float(struct.unpack("f", struct.pack("f", value))[0])
     except OverflowError:
         return value
+
+
+def _classes(named: Iterable[str]) -> Places:
+    """LookupError for a class that is none of these."""
+    table = {name: (place,) for place, name in enumerate(sorted(named))}
+    return lambda text: table[text]
 
 
 def _codes(entry: Json) -> Callable[[str], int]:

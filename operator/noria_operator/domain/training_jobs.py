@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from noria_operator.api import names
 from noria_operator.api.trainingjob import Data, TrainingJobSpec
-from noria_operator.domain.drift.columns import PREDICTION, Seen
+from noria_operator.domain.drift.columns import PREDICTIONS, Seen
 from noria_operator.domain.job_shape import (
     Bundle,
     Images,
@@ -142,7 +142,7 @@ def _served(columns: Mapping[str, Seen]) -> str:
         room -= len(text) + 1
         if room < 0:
             break
-        if name != PREDICTION:
+        if name not in PREDICTIONS:
             each.append(text)
     return f"{{{','.join(each)}}}"
 

@@ -16,7 +16,7 @@ from noria_operator.api.types import format_decimal
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.drift import policy, season
 from noria_operator.domain.drift.alarms import Correction
-from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, Seen, with_bins
+from noria_operator.domain.drift.columns import PREDICTION, PREDICTIONS, Column, Reference, Seen, with_bins
 from noria_operator.domain.drift.dirt import Asked
 from noria_operator.domain.drift.flow import Came
 from noria_operator.domain.drift.policy import Policy
@@ -171,7 +171,7 @@ def _in_weeks(usual: Usual, version: str) -> str:
 
 
 def _drift_in_words(against: str, asked: Policy, found: policy.Drift, closed: Closed) -> str:
-    predicted = any(one.drifted for one in found.findings if one.name == PREDICTION)
+    predicted = any(one.drifted for one in found.findings if one.name in PREDICTIONS)
     what = f"{'the predictions and ' if predicted else ''}{100 * found.share:.3g} % of the features"
     worst = ", ".join(f"{one.name} {asked.measure} {one.value or 0:.3g}" for one in found.worst[:3])
     return (

@@ -16,7 +16,7 @@ from typing import Any
 from noria_operator.domain import label_delay, tasks
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift import columns
-from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
+from noria_operator.domain.drift.columns import CALLED, PREDICTION, Reference, Seen
 from noria_operator.domain.fairness import Group, Slicing
 from noria_operator.domain.performance import REGRESSION, Errors, Labelled
 from noria_operator.domain.predictions import Called, Outputs
@@ -164,6 +164,8 @@ def seen(counts: Vector, version: str) -> dict[str, Seen]:
             found[place.removeprefix(prefix).removesuffix("/bins")] = _seen(counts, place[: -len("/bins")])
     if (predictions := predicted(counts, version)) is not None:
         found[PREDICTION] = predictions
+    if (classes := called(counts, version)) is not None and not labels_only(counts, version):
+        found[CALLED] = Seen(tuple(round(classes.named[name]) for name in sorted(classes.named)))
     return found
 
 

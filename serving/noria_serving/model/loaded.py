@@ -24,6 +24,7 @@ from noria_serving.model.formats import check_format, open_model
 from noria_serving.model.scoring import Scoring
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.tensors import decode_inputs
+from noria_serving.quality import spelling
 from noria_serving.signing import NOBODY, Trust
 from noria_serving.warmup import WarmUp
 
@@ -146,6 +147,10 @@ def _scoring(manifest: Manifest, shape: signature.Signature, bins: reference.Ref
     if manifest.labels_only and bins.prediction.kind != "category":
         raise NoriaError(
             Reason.MANIFEST_INVALID, "reference.json: predictions are classes, and its bins are of numbers"
+        )
+    if bins.called and not (scoring.calls and set(bins.called) == set(map(spelling, manifest.classes))):
+        raise NoriaError(
+            Reason.MANIFEST_INVALID, "reference.json: `called` must count the classes that noria.json lists"
         )
     return scoring
 

@@ -111,6 +111,24 @@ def test_what_moves_after_some_days_is_found_then_and_not_before(
     assert found.index(fires) == [decision for _, decision in found].index(fires[1])
 
 
+def named(rows: list[Row]) -> list[Row]:
+    """As of three classes: what is predicted, with its score."""
+    return [row | {"prediction": row.get("prediction", "ccd"[place % 3])} for place, row in enumerate(rows)]
+
+
+def test_classes_that_change_places_drift_in_a_history_too(tmp_path: Path) -> None:
+    frozen = reference(called={"c": 6667, "d": 3333, "e": 0})
+    calm = named(days(6, 0))
+    swapped = named(days(3, 3, prediction=lambda row: "cde"[row % 2 + 1]))
+    for rows, told in ((calm, []), (swapped, ["01-10"])):
+        lines = trial(tmp_path, rows, triggers=[DRIFT], bins=frozen)
+        assert [day for day, decision in decisions(lines, "moved") if decision == "Warn"] == told
+    assert any("the predictions and 0 % of the features drifted" in line for line in lines)
+    assert any("__class__ psi" in line for line in lines)
+    with pytest.raises(CommandError, match="line 2: 'x' is none of the classes"):
+        trial(tmp_path, [calm[0] | {"prediction": "x"}], triggers=[DRIFT], bins=frozen)
+
+
 def test_a_concept_that_changes_starts_a_run_when_its_labels_are_there(tmp_path: Path) -> None:
     turned = days(3, 2, label=lambda row: int((row * 104729 % ROWS + 0.5) / ROWS < 0.5))
     lines = trial(tmp_path, turned, triggers=[CHANGED])

@@ -237,7 +237,7 @@ def test_without_served_rows_to_compare_with_it_says_so() -> None:
 
 
 def test_the_check_is_handed_what_the_champion_was_asked() -> None:
-    seen = {"x": Seen((5, 6, 7), missing=1), "__prediction__": Seen((9, 9))}
+    seen = {"x": Seen((5, 6, 7), missing=1), "__prediction__": Seen((9, 9)), "__class__": Seen((3, 4, 5))}
     _, plan = step(training_job(dataQuality={"data": "train"}), Observed(champion=CHAMPION, served=seen))
     assert json.loads(environment(plan)["NORIA_CHECK_SERVED"]) == {"x": [5, 6, 7]}
     odd = Observed(champion=CHAMPION, served={'a "$(HOME)"': Seen((1, 2))})

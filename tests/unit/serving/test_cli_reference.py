@@ -52,6 +52,11 @@ def test_of_several_classes_the_score_is_binned(tmp_path: Path, capsys: pytest.C
     made = reference.parse(given(capsys, str(file)))
     assert [one.name for one in made.features] == ["x"]
     assert (made.prediction.low, made.residuals) == (0.4, None)
+    assert made.called == {"a": 67, "b": 67, "c": 66}
+    file.write_text("\n".join(["x,prediction,score,label", *lines, "1,a,0.5,d", "1,a,0.5,"]) + "\n")
+    assert reference.parse(given(capsys, str(file))).called == {"a": 69, "b": 67, "c": 66, "d": 0}
+    file.write_text("x,prediction,score,label\n0.5,2,0.6,2\n0.7,0,0.5,\n0.1,2,0.9,1\n")
+    assert reference.parse(given(capsys, str(file))).called == {"0": 1, "1": 0, "2": 2}
 
 
 def test_rows_of_a_regression_tell_its_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

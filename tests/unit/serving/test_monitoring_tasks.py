@@ -4,6 +4,8 @@ for several classes and for a regression.
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,18 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import f1_score
-from tests.unit.serving.test_monitoring import Server
+from tests.unit.serving.test_monitoring import Server, judged, trigger
 
 from noria_operator.domain.classes import Classes
-from noria_operator.domain.drift.columns import PREDICTION
+from noria_operator.domain.drift.columns import CALLED, PREDICTION
 from noria_operator.domain.estimated_errors import ExpectedErrors
 from noria_operator.domain.performance import Errors, measure
 from noria_operator.domain.predictions import Called
 from noria_operator.evidence import windows
+from noria_serving.artifact import sha256
 from noria_serving.bundle import save
-from noria_serving.contract import SCORE_BINS
+from noria_serving.contract import MANIFEST, REFERENCE, SCORE_BINS
+from noria_serving.errors import NoriaError
 from noria_serving.model.loaded import load
 from noria_serving.quality import ece
 
@@ -75,6 +79,49 @@ async def test_several_classes_have_accuracy_and_f1_of_the_likeliest_one(tmp_pat
     hits = int(((said == "dog") & (truth[:60] == "eel")).sum())
     labels = f'actual="eel",model="late-model",predicted="dog",version="{VERSION}"'
     assert f"model_confusion_total{{{labels}}} {hits}.0" in await server.scraped()
+
+
+@pytest.mark.parametrize(("swapped", "reason"), [(False, "Steady"), (True, "Drifted")])
+async def test_classes_that_change_places_drift_though_their_scores_do_not(
+    tmp_path: Path, swapped: bool, reason: str
+) -> None:
+    """Cats and eels are as far from dogs: where all are cats, the likeliest class is as likely as before."""
+    half = np.column_stack([RNG.choice([0.0, 4.0], size=1500) + RNG.normal(size=1500), RNG.normal(size=1500)])
+    rows = np.concatenate([half, half * [-1.0, 1.0]])
+    classes = np.array(["cat", "dog", "eel"])[np.digitize(rows[:, 0], [-2.0, 2.0])]
+    save(LogisticRegression().fit(rows, classes), rows, classes, tmp_path)
+    rule = {"features": ["x1"], "threshold": "0.1"}
+    asked = np.concatenate([rows[:200], rows[-200:]])
+    asked[:, 0] = -np.abs(asked[:, 0]) if swapped else asked[:, 0]
+    found = await judged(trigger("drift", **rule), [Server(load(str(tmp_path)))], [{0: asked}] * 3)
+    assert found.entry["reason"] == reason
+    drifted = {one["name"] for one in found.entry["columns"] if one["drifted"]}
+    assert drifted == ({CALLED} if swapped else set())
+
+
+async def test_a_version_whose_reference_counts_no_classes_drifts_by_its_scores_alone(tmp_path: Path) -> None:
+    """One of an earlier release, or of more classes than are counted."""
+    truth = np.array(["cat", "dog", "eel"])[np.digitize(X[:, 0], [-0.5, 0.7])]
+    save(LogisticRegression().fit(X, truth), X, truth, tmp_path)
+    loaded = load(str(tmp_path))
+    assert sum(loaded.reference.called.values()) == 300
+    former = replace(loaded, reference=replace(loaded.reference, called={}))
+    found = await judged(trigger("drift"), [Server(former)], [{0: X}])
+    assert found.entry["reason"] == "Steady"
+    assert {one["name"] for one in found.entry["columns"]} == {"x0", "x1", "x2", PREDICTION}
+
+
+def test_a_reference_of_other_classes_is_refused(tmp_path: Path) -> None:
+    truth = np.array(["cat", "dog", "eel"])[np.digitize(X[:, 0], [-0.5, 0.7])]
+    save(LogisticRegression().fit(X, truth), X, truth, tmp_path)
+    bins, manifest = (tmp_path / name for name in (REFERENCE, MANIFEST))
+    changed = json.dumps(json.loads(bins.read_text()) | {"called": {"cat": 1, "dog": 2, "cow": 3}}).encode()
+    bins.write_bytes(changed)
+    listed = json.loads(manifest.read_text())
+    listed["files"][REFERENCE] = sha256(changed)
+    manifest.write_text(json.dumps(listed))
+    with pytest.raises(NoriaError, match="`called` must count the classes"):
+        load(str(tmp_path))
 
 
 async def test_rows_of_large_requests_are_counted_by_class_as_those_of_small_ones(tmp_path: Path) -> None:

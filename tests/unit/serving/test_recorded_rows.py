@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from noria_operator.domain.drift.columns import CALLED
 from noria_operator.domain.fairness import Slicing
 from noria_operator.domain.recorded import Arrivals, Model, Predicted
 from noria_operator.domain.recorded_bins import Bins, Cells
@@ -107,13 +108,20 @@ def test_labels_of_several_classes_are_counted_alike(classes: int) -> None:
     random = np.random.default_rng(9)
     called, labels = random.integers(0, classes, 300), random.integers(0, classes, 300)
     scores, groups = random.uniform(0.2, 1, 300), random.integers(0, 3, 300)
-    recorder = Recorder(reference.Reference(300, (), reference.numeric("__prediction__", scores)))
-    recorder.answered({}, scores)
-    arrivals = Arrivals(Model(MULTICLASS, classes=classes))
+    names = [*range(classes)] if classes <= 20 else []
+    frozen = reference.Reference(
+        300, (), reference.numeric("__prediction__", scores),
+        called=reference.by_class(called[:100], names) if names else {},
+    )  # fmt: skip
+    recorder = Recorder(frozen, called=names)
+    recorder.answered({}, scores, called=called if names else None)
+    bins = Bins(reference.document(frozen), [], named=True)
+    arrivals = Arrivals(Model(MULTICLASS, {VERSION: bins}, classes=classes))
     arrivals.watch([NOW])
     rows = [one.tolist() for one in (called, labels, scores, groups)]
     for call, label, score, group in zip(*rows, strict=True):
-        made = Predicted(VERSION, score, Cells(groups=(group,)), called=call)
+        places = bins.cells({}, score, str(call)).places
+        made = Predicted(VERSION, score, Cells(places, groups=(group,)), called=call)
         arrivals.predicted(NOW, made)
         arrivals.labelled(NOW, made, float(label))
         if classes <= 20:
@@ -125,6 +133,9 @@ def test_labels_of_several_classes_are_counted_alike(classes: int) -> None:
     split = (Slicing("sex", ("f", "m", "other")),)
     assert ours.joined(VERSION) == theirs.joined(VERSION)
     assert ours.outputs(VERSION) == theirs.outputs(VERSION)
+    assert ours.seen(VERSION) == theirs.seen(VERSION)
+    assert ours.predicted(VERSION) == theirs.predicted(VERSION)
+    assert (CALLED in ours.seen(VERSION)) == (classes <= 20)
     assert ours.slice_labels(VERSION, split) == theirs.slice_labels(VERSION, split)
 
 

@@ -23,6 +23,9 @@ from noria_operator.domain.fairness import Slicing
 
 PREDICTION: Final = "__prediction__"
 """The column of what the model answered."""
+CALLED: Final = "__class__"
+"""The column of which class it predicted, where the one above is of how likely that was."""
+PREDICTIONS: Final = (PREDICTION, CALLED)
 WASSERSTEIN: Final = "wasserstein"
 CHI_SQUARED: Final = "chiSquared"
 ORDERED: Final = ("ks", WASSERSTEIN)
@@ -64,6 +67,13 @@ class Reference:
     errors: ErrorsByBin | None = None
     """Of a regression."""
     slices: tuple[Slicing, ...] = ()
+    called: Column | None = None
+    """Of a classifier that gives scores of several classes, a few: a bin each, in order of their names."""
+
+    @property
+    def predictions(self) -> tuple[Column, ...]:
+        """What is known of the answers."""
+        return (self.prediction,) if self.called is None else (self.prediction, self.called)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +121,9 @@ def parse(document: Mapping[str, Any]) -> Reference:
     slices = tuple(
         Slicing(str(one["feature"]), tuple(map(str, one["groups"]))) for one in document.get("slices", ())
     )
-    return Reference(int(document["samples"]), columns, prediction, known, slices)
+    named = document.get("called")
+    called = Column(CALLED, tuple(int(named[name]) for name in sorted(named))) if named else None
+    return Reference(int(document["samples"]), columns, prediction, known, slices, called)
 
 
 def _column(entry: Mapping[str, Any]) -> Column:

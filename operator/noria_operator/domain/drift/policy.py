@@ -21,7 +21,7 @@ from typing import Final
 
 from noria_operator.domain.drift import alarms, chi_squared
 from noria_operator.domain.drift.alarms import Correction, Family
-from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, Seen, distance
+from noria_operator.domain.drift.columns import PREDICTIONS, Column, Reference, Seen, distance
 from noria_operator.domain.drift.distances import psi, shares
 
 PSI: Final = "psi"
@@ -83,7 +83,7 @@ def watched(policy: Policy, reference: Reference) -> list[Column]:
     """The columns that the policy looks at, the predictions last."""
     named = policy.features
     features = [column for column in reference.columns if not named or column.name in named]
-    return [*features, reference.prediction] if policy.predictions else features
+    return [*features, *reference.predictions] if policy.predictions else features
 
 
 def judge(
@@ -132,7 +132,7 @@ def _level(
     *,
     apart: bool,
 ) -> tuple[float, float]:
-    single = sum(column.name == PREDICTION for column in columns)
+    single = sum(column.name in PREDICTIONS for column in columns)
     features = len(columns) - single
     independent = apart or all(
         column.samples >= alarms.MUCH_LARGER * found.samples
@@ -194,10 +194,10 @@ def _shifted(marks: str, place: int, flagged: bool, n: int) -> int:
 
 
 def _together(policy: Policy, findings: list[Finding], marks: str, expected: float) -> Drift:
-    features = [one for one in findings if one.name != PREDICTION]
+    features = [one for one in findings if one.name not in PREDICTIONS]
     drifted = sum(one.drifted for one in features)
     share = drifted / len(features) if features else 0.0
     many = bool(features) and drifted >= alarms.needed(policy.share, len(features))
-    alone = any(one.drifted for one in findings if one.name == PREDICTION)
+    alone = any(one.drifted for one in findings if one.name in PREDICTIONS)
     suspected = any(one.flagged for one in findings)
     return Drift(tuple(findings), marks, share, many or alone, suspected, expected)

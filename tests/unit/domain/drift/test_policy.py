@@ -11,7 +11,7 @@ import pytest
 from tests.unit.domain.drift.golden import CURRENT, REFERENCE, Array, binned, normal, with_outlier
 
 from noria_operator.domain.drift.alarms import Correction
-from noria_operator.domain.drift.columns import PREDICTION, Column, Reference, Seen
+from noria_operator.domain.drift.columns import CALLED, PREDICTION, Column, Reference, Seen
 from noria_operator.domain.drift.distances import psi, shares
 from noria_operator.domain.drift.policy import Drift, Policy, floor, judge, watched
 
@@ -71,6 +71,23 @@ def test_predictions_alone_are_drift_unless_they_are_left_out() -> None:
     found = windows(Policy(predictions=False), reference, moved, moved)
     assert not found.suspected
     assert PREDICTION not in [one.name for one in found.findings]
+
+
+def test_the_predicted_class_alone_is_drift_and_shares_the_false_alarms() -> None:
+    """The scores stay as they are; a class is predicted for another."""
+    scored = model(10)
+    reference = replace(scored, called=Column(CALLED, (4000, 900, 100)))
+    steady = rows(reference) | {CALLED: Seen((1600, 360, 40))}
+    swapped = rows(reference) | {CALLED: Seen((360, 1600, 40))}
+    found = windows(Policy(), reference, swapped, swapped)
+    assert (found.drifted, found.share, found.worst[0].name) == (True, 0.0, CALLED)
+    assert not windows(Policy(predictions=False), reference, swapped, swapped).suspected
+    quiet = windows(Policy(), reference, steady, steady)
+    assert not quiet.suspected
+    assert quiet.expected == pytest.approx(Policy().false_alarms, rel=1e-3)
+    assert quiet.findings[0].floor > windows(Policy(), scored, steady, steady).findings[0].floor
+    untold = windows(Policy(), reference, rows(reference), rows(reference))
+    assert (untold.suspected, untold.findings[-1].value) == (False, None)
 
 
 def test_only_the_features_that_are_named_count() -> None:
