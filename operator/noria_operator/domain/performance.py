@@ -8,7 +8,8 @@ is for one look at a window that is closed (a rollout, which looks often, has a 
 Intervals: Wilson's for shares, DeLong's variance for the area, else the normal one with the variance of the
 mean; of F1 by the delta method; of the calibration error with what chance adds to it; of RMSE with tails as
 long as RMSE and MAE together tell, since fourth moments are not counted (`_kurtosis`). None is narrower than
-if one label more had been as wrong as can be: a thousand without a mistake do not say that there is none.
+if one label more had been as wrong as can be: a thousand without a mistake do not say that there is none. Of
+scores that crowd into one bin each reaches further, by what that may hide (`crowding`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Final
 
 from noria_operator.domain.calibration import noise
 from noria_operator.domain.classes import MACRO, OF_CALLS, Classes, macro
+from noria_operator.domain.crowding import hidden
 from noria_operator.domain.estimated_errors import ExpectedErrors, estimate
 from noria_operator.domain.proportions import Z95, wilson
 from noria_operator.domain.quality import RATED, Confusion, Labels, Rows, rows
@@ -60,7 +62,7 @@ class Costs:
 @dataclass(frozen=True, slots=True)
 class Measured:
     """A metric of a window, and where its true value lies with a probability of 95 %. `excess`: by how much
-    chance alone makes it worse on average, at most.
+    chance alone makes it worse on average, at most, and bins of scores `hidden` of that.
     """
 
     value: float
@@ -69,11 +71,17 @@ class Measured:
     excess: float = 0.0
     deviation: float | None = None
     """Standard error, where it does not follow from the interval."""
+    hidden: float = 0.0
 
     @property
     def error(self) -> float:
         """Standard error."""
         return (self.high - self.low) / (2 * Z95) if self.deviation is None else self.deviation
+
+    @property
+    def blur(self) -> str:
+        """What to say of the value where scores crowd into one bin."""
+        return f" (bins of scores may hide {self.hidden:.4f})" if self.hidden else ""
 
     def times(self, unit: float) -> Measured:
         """The same in a unit of which this is a multiple."""
@@ -103,7 +111,8 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
     value = rated(found) if rated and joined.samples else None
     if value is None:
         return None
-    return _MEASURED[metric](value, joined, found)
+    most = inf if metric == "logloss" else 1.0
+    return _blurred(_MEASURED[metric](value, joined, found), hidden(metric, found), most)
 
 
 def unsuitable(metric: str, joined: Joined) -> str:
@@ -161,6 +170,14 @@ def _within(value: float, variance: float, least: float = -inf, most: float = in
     deviation = sqrt(max(variance, 0.0))
     half = Z95 * deviation
     return Measured(value, max(least, value - half), min(most, value + half), deviation=deviation)
+
+
+def _blurred(measured: Measured, by: float, most: float) -> Measured:
+    """How sure it is does not change: what bins hide is no chance."""
+    if not by:
+        return measured
+    low, high = max(0.0, measured.low - by), min(most, measured.high + by)
+    return Measured(measured.value, low, high, measured.excess + by, measured.error, by)
 
 
 def _estimated(metric: str, value: float, labels: Labels, _: Rows) -> Measured:

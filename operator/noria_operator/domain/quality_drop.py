@@ -18,6 +18,7 @@ from math import log, log1p
 from operator import add
 from typing import Final
 
+from noria_operator.domain.crowding import hidden
 from noria_operator.domain.quality import DIRECTIONS, Labels, auc, rows
 from noria_operator.domain.sequences import log_one_sided, tuned
 from noria_operator.domain.strata import weights
@@ -187,13 +188,16 @@ def judge(
     # Tuned for the number of labels that tells the allowed drop from none.
     rho = tuned(2 * log(FAIL_AT) / max(policy.max_drop, 0.005) ** 2, 2 / FAIL_AT)
     excess = (drop - policy.max_drop) * information
-    harm = log_one_sided(excess, information, rho)
+    # What a crowd of scores in one bin hides is no harm; a version whose scores are as they were passes.
+    blur = hidden(policy.metric, rows(challenger))
+    harm = log_one_sided(excess - blur * information, information, rho)
     fine = log_one_sided(-excess, information, rho)
     figures |= {"challenger": new.value, "champion": old.value, "drop": drop}
     fail_at, pass_at = log(FAIL_AT * measures * rivals), log(PASS_AT * rivals)
     figures |= {"logEHarm": harm, "logEOk": fine, "logFailAt": fail_at, "logPassAt": pass_at}
     values = f"{policy.metric} {new.value:.4f}, champion {old.value:.4f}"
-    text = f"{values}, at most {policy.max_drop:g} worse ({seen})"
+    hides = f"; bins of scores may hide {blur:.4f}" if blur else ""
+    text = f"{values}, at most {policy.max_drop:g} worse ({seen}{hides})"
     if harm >= fail_at:
         return _said(policy, Verdict.FAIL, f"too much worse: {text}", figures, harm)
     if fine >= pass_at:

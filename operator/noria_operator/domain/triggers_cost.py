@@ -79,7 +79,8 @@ def weighed(
     regret = paid(cost, before, lost=lost, error=error, lasted=lasted)
     run = float(cost.run)
     worth = regret.total > run
-    shown = f"{rule.metric} {value:.4f} on {labels} labels of {entry['version']}, best {float(best):.4f}"
+    told = f"{rule.metric} {value:.4f}{measured.blur}"
+    shown = f"{told} on {labels} labels of {entry['version']}, best {float(best):.4f}"
     message = f"{shown}: the loss has cost {regret.total:.2f} since the last run, a run costs {run:.2f}"
     again = _when(regret, run, now)
     if not worth:

@@ -147,7 +147,7 @@ def _judged(
         marks["lost"] = continued(Stretch.of(state.get("lost")), measured, samples, asked).state
     judged = entry | closed | {"streak": int(entry.get("streak") or 0) + 1 if worse else 0, "state": marks}
     wanted = _wanted(judged, rule)
-    shown = f"{rule.metric} {value:.4f} on {counted} of {entry['version']}"
+    shown = f"{rule.metric} {value:.4f}{measured.blur} on {counted} of {entry['version']}"
     judged |= {
         "decision": "Fire" if wanted else "Wait" if worse else "No",
         "reason": _reason(bound, worse=worse, lost=wanted),
