@@ -11,6 +11,7 @@ noise is in all of them, and nothing is credited for asking several.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -107,11 +108,9 @@ def _again(level: float, tests: Family) -> float:
     return level * sum(others)
 
 
-def flagged(p_values: list[float], level: float, correction: Correction) -> list[bool]:
-    """Which of several tests are significant together."""
-    tests = len(p_values)
+def of_each(p_values: Sequence[float], level: float, correction: Correction) -> float:
+    """The level of each of several tests at which they are significant together: those with no larger p."""
     if correction is Correction.BONFERRONI:
-        return [p * tests <= level for p in p_values]
-    ranked = sorted(p_values)
-    passed = [p for rank, p in enumerate(ranked, 1) if p * tests <= level * rank]
-    return [bool(passed) and p <= passed[-1] for p in p_values]
+        return level / max(1, len(p_values))
+    ranked, once = sorted(p_values), level / max(1, len(p_values))
+    return once * max((rank for rank, p in enumerate(ranked, 1) if p <= once * rank), default=1)

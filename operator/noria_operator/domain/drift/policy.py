@@ -107,11 +107,10 @@ def judge(
     tested = [p for p, _ in filter(None, known)]
     # Of all columns watched, also those that say nothing now: the level does not depend on what came in.
     padded = [*tested, *[1.0] * (len(columns) - len(tested))]
-    surely = iter(alarms.flagged(padded, level, policy.correction))
+    once = alarms.of_each(padded, level, policy.correction)
     findings, history = [], []
     for place, (column, found, test) in enumerate(zip(columns, rows, known, strict=True)):
-        noisy = test is None or not next(surely)
-        one = _finding(policy, column, found, test, noisy=noisy, level=level / len(columns))
+        one = _finding(policy, column, found, test, level=once)
         mark = _shifted(marks, place, one.flagged, policy.n)
         history.append(mark)
         drifted = one.flagged and mark.bit_count() >= policy.k
@@ -176,14 +175,13 @@ def _finding(
     found: Seen | None,
     test: tuple[float, float] | None,
     *,
-    noisy: bool,
     level: float,
 ) -> Finding:
     if found is None or test is None:
         return Finding(column.name, found.samples if found else 0)
     value = test[1] if policy.measure == PSI else distance(policy.measure, column, found.bins)
     least = floor(level, len(column.bins), column.samples, found.samples)
-    flagged = not noisy and value > policy.threshold
+    flagged = test[0] <= level and value > policy.threshold
     return Finding(column.name, found.samples, value, test[1], least, flagged)
 
 

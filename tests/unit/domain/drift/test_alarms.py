@@ -12,9 +12,9 @@ from noria_operator.domain.drift.alarms import (
     Correction,
     Family,
     expected,
-    flagged,
     level,
     needed,
+    of_each,
     windows_a_month,
 )
 
@@ -74,7 +74,9 @@ def test_windows_of_no_length_have_a_second() -> None:
 
 def test_benjamini_and_hochberg_find_more_than_bonferroni() -> None:
     p = [0.001, 0.021, 0.03, 0.6, 0.002, 0.9, 0.04, 0.05, 0.07, 0.5]
-    assert flagged(p, 0.05, Correction.BONFERRONI) == [x in (0.001, 0.002) for x in p]
-    assert flagged(p, 0.15, Correction.BENJAMINI_HOCHBERG) == [x <= 0.07 for x in p]
-    assert flagged([], 0.05, Correction.BENJAMINI_HOCHBERG) == []
-    assert flagged([0.9], 0.05, Correction.BENJAMINI_HOCHBERG) == [False]
+    assert [x for x in p if x <= of_each(p, 0.05, Correction.BONFERRONI)] == [0.001, 0.002]
+    found = of_each(p, 0.15, Correction.BENJAMINI_HOCHBERG)
+    assert [x for x in p if x > found] == [0.6, 0.9, 0.5]
+    assert found == pytest.approx(0.15 * 7 / 10)
+    assert of_each([], 0.05, Correction.BENJAMINI_HOCHBERG) == 0.05
+    assert of_each([0.9], 0.05, Correction.BENJAMINI_HOCHBERG) == 0.05

@@ -136,6 +136,17 @@ def test_the_verdict_states_the_false_alarms_to_expect(allowed: float, correctio
     assert strict.findings[0].floor > found.findings[0].floor
 
 
+@pytest.mark.parametrize("correction", Correction)
+def test_the_floor_that_is_told_is_the_one_that_counted(correction: Correction) -> None:
+    """Where many columns drift, that of Benjamini and Hochberg is lower for all of them."""
+    reference, policy = model(40), Policy(threshold=0.0, correction=correction)
+    moved = [f"x{place}" for place in range(30)]
+    for shift in np.linspace(0.24, 0.36, 13):
+        found = windows(policy, reference, rows(reference, moved, shift + normal(500)))
+        told = {one.name: one.psi > one.floor for one in found.findings}
+        assert told == {one.name: one.flagged for one in found.findings}, shift
+
+
 @pytest.mark.simulated
 def test_the_floor_is_what_simulated_noise_exceeds_as_often_as_it_says_or_less() -> None:
     """Also with rare categories and few rows, where Pearson's statistic alarms a hundred times too often."""
