@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from noria_operator.domain.drift import dirt, policy
-from noria_operator.domain.drift.columns import Seen, parse
+from noria_operator.domain.drift.columns import Seen, distance, parse
 from noria_operator.domain.drift.dirt import Check, DirtPolicy
+from noria_operator.domain.drift.distances import MEASURES
 from noria_operator.domain.drift.policy import Policy
 from noria_serving import reference
 from noria_serving.counters.binning import Numbers, Texts
@@ -90,6 +91,16 @@ RATIOS = np.where(np.arange(ROWS) % 4, NUMBERS, np.inf)
 def test_dirty_columns(trained: Any, served: Any, drifted: bool, broken: set[Check]) -> None:
     served = served.astype(np.float64) if served.dtype == bool else served
     assert judged(trained, served) == (drifted, broken)
+
+
+@pytest.mark.parametrize("measure", [*MEASURES, "wasserstein", "chiSquared"])
+@pytest.mark.parametrize("outliers", [(1e300,), (-1e300, 1e300), (np.inf, -np.inf, 1e300)])
+def test_outliers_in_training_leave_every_measure_a_number(measure: str, outliers: tuple[float, ...]) -> None:
+    strange = np.append(NUMBERS[len(outliers) :], outliers)
+    for trained in (strange, np.repeat(outliers, ROWS)):
+        known = parse(reference.of_columns({"x": trained}, NUMBERS)).columns[0]
+        for bins in (known.bins, known.bins[::-1], (0,) * len(known.bins)):
+            assert np.isfinite(distance(measure, known, bins))
 
 
 def test_a_window_without_a_row() -> None:

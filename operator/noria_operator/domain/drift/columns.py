@@ -54,7 +54,7 @@ class Column:
         """Middle of each bin of numbers, open ends cut at the reference's range."""
         edges = self.edges or ()
         low, high = min((self.low, *edges)), max((self.high, *edges))
-        return [(left + right) / 2 for left, right in pairwise((low, *edges, high))]
+        return [left / 2 + right / 2 for left, right in pairwise((low, *edges, high))]
 
 
 @dataclass(frozen=True, slots=True)

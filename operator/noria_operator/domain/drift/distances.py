@@ -67,6 +67,8 @@ def wasserstein(p: Shares, q: Shares, centres: Sequence[float]) -> float:
     """Earth mover's distance between masses at the bins' centres (which grow), in standard deviations of `p`.
     Where `p` has no spread, in the distance of the outermost centres; 0 with a single bin.
     """
+    largest = max(map(abs, centres)) or 1.0
+    centres = [centre / largest for centre in centres]  # the square of an outlier may be no number
     moved = sum(
         abs(gap) * (right - left) for gap, (left, right) in zip(_gaps(p, q), pairwise(centres), strict=False)
     )
