@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 TRAINING: Final = "training"
 HELD_OUT: Final = "heldOut"
+LARGEST: Final = 1e70
+"""Of larger errors the fourth power, or the sum of some, is no number."""
 Array = NDArray[Any]
 
 
@@ -38,11 +40,11 @@ class Residuals:
 
 def measured(edges: Sequence[float], predicted: Array, labels: Any, *, of: str) -> Residuals:
     """Of one prediction a row and its label, of several labels the first; rows where one of them is no finite
-    number are left out.
+    number, or that are too far apart for one, are left out.
     """
     truth = np.asarray(labels, dtype=np.float64).reshape(len(predicted), -1)[:, 0]
     errors = predicted.astype(np.float64) - truth
-    known = np.isfinite(errors)
+    known = np.abs(errors) < LARGEST
     errors, places = np.abs(errors[known]), np.searchsorted(edges, predicted[known], side="left")
     bins = len(edges) + 1
     sums = (np.bincount(places, weights=errors**power, minlength=bins) for power in (1, 2, 4))

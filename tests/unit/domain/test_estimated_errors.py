@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import sqrt
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from noria_operator.domain.estimated_errors import ErrorsByBin, ExpectedErrors, parse
 from noria_operator.domain.performance import Measured, measure, unsuitable
 from noria_serving.residuals import measured
+from noria_serving.result import canonical
 
 KNOWN = ErrorsByBin("heldOut", (100, 50, 0), (100.0, 150.0, 0.0), (200.0, 500.0, 0.0), (900.0, 7000.0, 0.0))
 
@@ -32,6 +34,15 @@ def test_the_estimate_is_the_one_made_by_hand() -> None:
 
 def test_a_bin_without_rows_counts_as_the_mean_of_all() -> None:
     assert value("mae", (0, 0, 10)).value == pytest.approx(250 / 150)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf, 1e200])
+def test_a_label_that_can_be_no_label_leaves_the_errors_of_the_others(strange: float) -> None:
+    """A bundle's JSON holds no infinity, and the fourth power of a large number is one."""
+    predicted, labels = np.array([-1.0, 1.0, 2.0]), np.array([-2.0, strange, 2.5])
+    found = measured((0.0,), predicted, labels, of="heldOut")
+    assert (found.rows, found.absolute) == ((1, 1), (1.0, 0.5))
+    assert json.loads(canonical(found.as_json()))["fourth"] == [1.0, 0.0625]
 
 
 @pytest.mark.simulated
