@@ -331,6 +331,7 @@ def difference(actual: Sequence[Array], expected: Sequence[Array]) -> float:
 
 
 def _names(labels: Array) -> Array:
-    """Labels as text; a boolean is the number that ONNX makes of it."""
+    """Labels as text; a boolean, and a float that is whole, is the number that ONNX makes of it."""
     flat = labels.reshape(-1)
-    return (flat.astype(np.int64) if flat.dtype.kind == "b" else flat).astype(str)
+    whole = flat.dtype.kind == "b" or (flat.dtype.kind == "f" and np.array_equal(flat, flat.round()))
+    return (flat.astype(np.int64) if whole else flat).astype(str)

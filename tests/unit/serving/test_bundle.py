@@ -66,6 +66,20 @@ def test_rows_with_infinite_numbers_are_trained_on_and_are_no_golden_ones(tmp_pa
     assert caught.value.reason is Reason.DATA_INVALID
 
 
+@pytest.mark.parametrize("least", [0.0, 1.0])
+def test_labels_that_are_whole_numbers_may_be_floats(least: float, matrix, tmp_path: Path) -> None:
+    """As pandas makes of 0 and 1 where some were missing."""
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = matrix
+    labels = y.astype(float) + least
+    model = LogisticRegression().fit(X, labels)
+    assert bundle.save(model, X, labels, tmp_path).format == "onnx"
+    loaded = load(str(tmp_path))
+    said = loaded.backend.predict({"input-0": X[:50].astype(np.float32)})[0]
+    assert said.tolist() == model.predict(X[:50]).tolist()
+
+
 def test_a_regression_has_one_prediction(matrix, tmp_path: Path) -> None:
     from sklearn.linear_model import LinearRegression
 
