@@ -166,7 +166,9 @@ async def discovery(store: Store, port: int, **options: Any) -> AsyncIterator[No
 
 @dataclass
 class Upstream:
-    """A model server with a name; `behaviour` is ok, missing, error, busy, wrong, reset or hang."""
+    """A model server with a name; `behaviour` is ok, moved, missing, error, busy, wrong, reset or hang; or,
+    after a good beginning, cut or stall.
+    """
 
     name: str
     port: int
@@ -190,12 +192,17 @@ class Upstream:
         self.patience = request.headers.get("x-envoy-expected-rq-timeout-ms", "")
         told = request.headers.get(REQUEST_ID_HEADER, "").encode()
         self.keys.append((told, await request.read()))
-        statuses = {"missing": 404, "error": 500, "busy": 429, "wrong": 400}
+        statuses = {"missing": 404, "error": 500, "busy": 429, "wrong": 400, "moved": 307}
         if self.behaviour in statuses:
             return web.Response(status=statuses[self.behaviour], text=self.name)
-        if self.behaviour == "reset" and request.transport is not None:
+        if self.behaviour in {"cut", "stall"}:
+            begun = web.StreamResponse(headers={"Content-Length": "100"})
+            await begun.prepare(request)
+            await begun.write(self.name.encode())
+            await asyncio.sleep(0.05)  # a beginning that the router has not seen yet is none
+        if self.behaviour in {"reset", "cut"} and request.transport is not None:
             request.transport.abort()
-        if self.behaviour in {"reset", "hang"}:
+        if self.behaviour in {"reset", "hang", "cut", "stall"}:
             await asyncio.sleep(30)
         await asyncio.sleep(self.delay)
         if self.released is not None:

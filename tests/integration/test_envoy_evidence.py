@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from aiohttp import ClientPayloadError
 from tests.integration.envoy_router import (
     DRAIN_TOKEN,
     NAMESPACE,
@@ -62,6 +63,17 @@ async def test_every_way_of_failing_is_counted_once_and_as_an_error_of_its_versi
             await asyncio.sleep(0.2)
             assert (await envoy.get("m"))[0] == 503
             assert await counts() == Counts(9, 7, 1), "no endpoint at all"
+            cluster.endpoints("m-1", server.port)
+            await asyncio.sleep(0.2)
+            server.behaviour = "moved"
+            assert (await envoy.get("m"))[0] == 307
+            assert await counts() == Counts(10, 7, 2), "nobody was told anything"
+            for behaviour, errors in (("cut", 8), ("stall", 9)):
+                server.behaviour = behaviour
+                with pytest.raises(ClientPayloadError):
+                    await envoy.get("m")
+                await asyncio.sleep(0.1)
+                assert await counts() == Counts(errors + 3, errors, 2), "a 200 that never ended"
             everything = await reader.counts(NAMESPACE, [envoy.pod()])
             assert everything["router-0"]["m-2"] == Counts(0, 0)
             await reader.close()

@@ -1,9 +1,9 @@
 """Requests that a challenger refuses as its clients' fault, while the champion takes such requests.
 
-Comes in: windows of requests and refusals (4xx) of both arms. Goes out: a judgement where something speaks
-against the challenger, else None: no rollout waits to hear that nothing is refused. What clients do wrong
-falls on versions by their shares of requests, and cancels; what is left is the version's: another signature,
-a path that its container does not know, rows that its model cannot take.
+Comes in: windows of requests and refusals (4xx, 3xx) of both arms. Goes out: a judgement where something
+speaks against the challenger, else None: no rollout waits to hear that nothing is refused. What clients do
+wrong falls on versions by their shares of requests, and cancels; what is left is the version's: another
+signature, a path that its container does not know, rows that its model cannot take.
 
 Where users are divided instead of requests, one client whose requests are all wrong is one version's for the
 whole rollout: there only a challenger that refuses nearly everything is at fault.
@@ -34,7 +34,7 @@ CAUTION: Final = 10
 """How many times as much evidence this takes as errors do: a tenth of their false alarms comes on top."""
 _COMPARISON: Final = Comparison(
     measure=MEASURE,
-    worse="it refuses requests (4xx) more often than the champion",
+    worse="it refuses requests (4xx, 3xx) more often than the champion",
     hits="refusals",
     called="Refused",
 )

@@ -64,7 +64,8 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Requests, how many of them failed (a response of 5xx, a reset or a timeout), how many others were
-    refused as the client's fault (4xx), and how many reported labels, of which none counts as refused.
+    refused as the client's fault (4xx) or sent elsewhere (3xx), and how many reported labels, of which none
+    counts as refused.
     """
 
     requests: int = 0

@@ -4,8 +4,9 @@ Comes in: the body of an answer of `/stats?format=json`. Goes out: figures by re
 gRPC and feedback together), or None when it is no such answer. Invariant: every way of failing is an error of
 the version that was to answer: a 5xx of its own or the gRPC status of a fault, a 429 (it could not take the
 request), and what the router answered in its place (503 for a reset, refused or impossible connection, 504
-for a time-out), a request that the client gave up waiting for, and one that a pod dropped, whoever answered
-it then. Other 4xx, but for those to feedback, are refusals.
+for a time-out), a request that the client gave up waiting for, one that a pod dropped, whoever answered it
+then, and an answer that began well and never ended. Other 4xx and 3xx, but for those to feedback, are
+refusals.
 """
 
 from __future__ import annotations
@@ -23,19 +24,23 @@ from noria_operator.domain.verdict import Counts
 Json = dict[str, Any]
 
 _COMPLETED, _FAILED, _BUSY = "upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_429"
-_CLIENTS_FAULT = "upstream_rq_4xx"
+_CLIENTS_FAULT, _ELSEWHERE = "upstream_rq_4xx", "upstream_rq_3xx"
 _CUT, _TIMED_OUT = "upstream_cx_destroy_local_with_active_rq", "upstream_rq_timeout"
-_RESET = "upstream_rq_tx_reset"
+_RESET, _TOLD_LATE = "upstream_rq_tx_reset", "upstream_rq_504"
 _SAVED, _DROPPED = "upstream_rq_retry_success", "upstream_cx_destroy_remote_with_active_rq"
-_REFUSALS = tuple(f"grpc.{code}" for code in (3, 5, 9, 11, 12))
-"""INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED: other 4xx of HTTP."""
+_RETRIED, _UNANSWERED = "upstream_rq_retry", "upstream_rq_503"
+_UNREACHED, _NOBODY = "upstream_rq_pending_failure_eject", "upstream_cx_none_healthy"
+_REFUSALS = tuple(f"grpc.{code}" for code in (1, 3, 5, 6, 7, 9, 10, 11, 12, 16))
+"""CANCELLED by the server, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, UNAUTHENTICATED: other 4xx of HTTP."""
 _FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
 """UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP calls 5xx and
 429 (and 413, which gRPC does not tell apart; clients that send too much do so to every version)."""
 ACTIVE = "upstream_rq_active"
 _UNDER_WAY = re.compile(rf"cluster\.([^.]+)\.{ACTIVE}")
-_OUTCOMES = (_COMPLETED, _FAILED, _BUSY, _CLIENTS_FAULT)
-_STATS = (*_OUTCOMES, _CUT, _TIMED_OUT, _RESET, _SAVED, _DROPPED, *_FAULTS, *_REFUSALS)
+_OUTCOMES = (_COMPLETED, _FAILED, _BUSY, _CLIENTS_FAULT, _ELSEWHERE, _TOLD_LATE)
+_TRIES = (_SAVED, _DROPPED, _RETRIED, _UNANSWERED, _UNREACHED, _NOBODY)
+_STATS = (*_OUTCOMES, _CUT, _TIMED_OUT, _RESET, *_TRIES, *_FAULTS, *_REFUSALS)
 COUNTED = "|".join(map(re.escape, _STATS))
 _SUFFIXES = (names.GRPC_SUFFIX, names.FEEDBACK_SUFFIX)
 _NAME = re.compile(rf"cluster\.([^.]+)\.({COUNTED})")
@@ -125,19 +130,40 @@ def _counts(values: dict[str, int]) -> Counts:
     """A request that the client gave up on is in none of Envoy's response counters: it shows as a connection
     to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1).
     One that a pod dropped and another one answered is an error of the version too, though no client saw it.
+    Envoy counts an answer that ends too soon as the 200 that it began with.
     """
     given_up = max(0, values[_CUT] - values[_TIMED_OUT])
     dropped = min(values[_SAVED], values[_DROPPED])
-    errors = values[_FAILED] + values[_BUSY] + given_up + dropped
-    refused = max(0, values[_CLIENTS_FAULT] - values[_BUSY])
-    return Counts(values[_COMPLETED] + given_up, errors, refused)
+    errors = values[_FAILED] + values[_BUSY] + given_up + dropped + _torn(values) + _unended(values)
+    return Counts(values[_COMPLETED] + given_up, errors, _refused(values))
 
 
 def _grpc_counts(values: dict[str, int]) -> Counts:
     """A call that fails is a 200 with a status behind it. What the router answers itself counts as both, so
-    the larger number is that of all. A call that was given up is a stream that the router reset.
+    the larger number is that of all; a container that knows no gRPC there gives no status. A call that was
+    given up is a stream that the router reset.
     """
     given_up = max(0, values[_RESET] - values[_TIMED_OUT])
-    faults = max(sum(values[name] for name in _FAULTS), values[_FAILED])
-    refused = sum(values[name] for name in _REFUSALS)
-    return Counts(values[_COMPLETED] + given_up, faults + given_up + values[_SAVED], refused)
+    faults = max(sum(values[name] for name in _FAULTS), values[_FAILED] + values[_BUSY])
+    refused = max(sum(values[name] for name in _REFUSALS), _refused(values))
+    errors = faults + given_up + values[_SAVED] + _unended(values)
+    return Counts(values[_COMPLETED] + given_up, errors, refused)
+
+
+def _refused(values: dict[str, int]) -> int:
+    """Whoever is sent elsewhere has no prediction either."""
+    return max(0, values[_CLIENTS_FAULT] - values[_BUSY]) + values[_ELSEWHERE]
+
+
+def _torn(values: dict[str, int]) -> int:
+    """Answers that began and were cut off by their pod. A try that ends before its answer begins (dropped by
+    its pod, or without having reached one) is followed by another one or by a 503 of the router's; what more
+    were dropped had begun. Where pods say 503 themselves these are fewer than there were.
+    """
+    ended = values[_DROPPED] + values[_UNREACHED] + values[_NOBODY]
+    return max(0, ended - values[_RETRIED] - values[_UNANSWERED])
+
+
+def _unended(values: dict[str, int]) -> int:
+    """Answers that began and timed out."""
+    return max(0, values[_TIMED_OUT] - values[_TOLD_LATE])

@@ -34,7 +34,7 @@ def test_a_version_that_refuses_every_request_is_aborted_within_two_windows() ->
     assert measures(world) == ["errors", "refusals"]
     (_, said) = world.state.decisions[0].said
     assert said.verdict is Verdict.FAIL
-    assert "refuses requests (4xx) more often than the champion" in said.message
+    assert "refuses requests (4xx, 3xx) more often than the champion" in said.message
     assert said.figures["challengerRefused"] == said.figures["challengerRequests"]
 
 
@@ -45,7 +45,9 @@ def test_a_burst_of_refusals_is_told_without_what_the_other_measures_wait_for() 
         world.pass_time(seconds(1))
         world.reconcile()
     (told,) = [one.message for one in world.state.history if one.event == Happened.BURST]
-    assert told.startswith("refusals: it refuses requests (4xx) more often than the champion so far: e_harm")
+    assert told.startswith(
+        "refusals: it refuses requests (4xx, 3xx) more often than the champion so far: e_harm"
+    )
     assert "errors:" not in told
 
 
@@ -135,7 +137,7 @@ def test_what_is_suspected_holds_a_rollout_and_says_why() -> None:
     assert judged is not None
     assert judged.verdict is Verdict.HOLD
     assert judged.suspicious
-    assert judged.message.startswith("it refuses requests (4xx) more often than the champion so far: ")
+    assert judged.message.startswith("it refuses requests (4xx, 3xx) more often than the champion so far: ")
 
 
 def test_nothing_is_kept_before_somebody_is_refused() -> None:

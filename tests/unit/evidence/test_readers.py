@@ -284,9 +284,26 @@ def test_requests_that_were_refused_or_that_clients_gave_up_on_are_errors() -> N
         upstream_rq_404=2,
         upstream_rq_4xx=4,
         upstream_rq_timeout=1,
+        upstream_rq_504=1,
         upstream_cx_destroy_local_with_active_rq=3,
     )
     assert counted(seen) == {"m-1": Counts(12, 7, 2)}
+
+
+def test_whoever_is_sent_elsewhere_has_no_prediction_and_was_refused() -> None:
+    seen = stats(upstream_rq_completed=10, upstream_rq_3xx=4, upstream_rq_4xx=2, upstream_rq_429=1)
+    assert counted(seen) == {"m-1": Counts(10, 1, 5)}
+
+
+def test_an_answer_that_began_well_and_never_ended_is_an_error() -> None:
+    dropped = {"upstream_rq_completed": 20, "upstream_cx_destroy_remote_with_active_rq": 9}
+    tries = {"upstream_rq_retry": 7, "upstream_rq_retry_success": 2, "upstream_rq_503": 3}
+    unmet = {"upstream_rq_pending_failure_eject": 3, "upstream_cx_none_healthy": 1}
+    torn = stats(**dropped, **tries, **unmet, upstream_rq_5xx=5)
+    assert counted(torn) == {"m-1": Counts(20, 5 + 2 + 3)}
+    late = {"upstream_rq_timeout": 5, "upstream_rq_504": 2, "upstream_rq_5xx": 2}
+    cut = {"upstream_rq_completed": 20, "upstream_cx_destroy_local_with_active_rq": 5}
+    assert counted(stats(**cut, **late)) == {"m-1": Counts(20, 5)}
 
 
 def test_what_is_said_of_a_feedback_token_is_no_refusal_of_a_version() -> None:
@@ -297,7 +314,7 @@ def test_what_is_said_of_a_feedback_token_is_no_refusal_of_a_version() -> None:
 
 
 def test_a_request_that_one_pod_dropped_and_another_answered_is_an_error_that_no_client_saw() -> None:
-    dropped = {"upstream_rq_completed": 10, "upstream_rq_retry_success": 3}
+    dropped = {"upstream_rq_completed": 10, "upstream_rq_retry": 5, "upstream_rq_retry_success": 3}
     assert counted(stats(**dropped, upstream_cx_destroy_remote_with_active_rq=5)) == {"m-1": Counts(10, 3)}
     assert counted(stats(**dropped)) == {"m-1": Counts(10, 0)}, "those never reached a pod"
 
@@ -312,11 +329,29 @@ def test_grpc_calls_count_with_their_revision_and_faults_by_their_status() -> No
         "grpc.3": 5,  # INVALID_ARGUMENT is the client's
         "upstream_rq_tx_reset": 3,
         "upstream_rq_timeout": 1,
+        "upstream_rq_504": 1,
         "upstream_cx_destroy_local_with_active_rq": 9,
     }
     seen = stats(upstream_rq_completed=10, upstream_rq_5xx=1, upstream_rq_tx_reset=7)
     seen["stats"] += [{"name": f"cluster.m-1_grpc.{name}", "value": value} for name, value in grpc.items()]
     assert counted(seen) == {"m-1": Counts(10 + 20 + 2, 1 + 8 + 2, 5)}
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({f"grpc.{code}": 1 for code in (1, 3, 5, 6, 7, 9, 10, 11, 12, 16)}, Counts(20, 0, 10)),
+        ({"upstream_rq_4xx": 5, "upstream_rq_429": 2, "upstream_rq_3xx": 1}, Counts(20, 2, 4)),
+        (
+            {"upstream_rq_timeout": 3, "upstream_rq_tx_reset": 3, "upstream_rq_504": 1, "grpc.4": 1},
+            Counts(20, 3),
+        ),
+    ],
+)
+def test_a_call_without_an_answer_never_counts_as_a_good_one(told: dict[str, int], expected: Counts) -> None:
+    mine = {"upstream_rq_completed": 20, **told}
+    seen = {"stats": [{"name": f"cluster.m-1_grpc.{name}", "value": value} for name, value in mine.items()]}
+    assert counted(seen) == {"m-1": expected}
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"stats": 3}, {"stats": None}])
